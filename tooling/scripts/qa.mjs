@@ -1,0 +1,10 @@
+// `pnpm qa <command>`: builds what changed, then runs the question-answering command line.
+import { join } from 'node:path';
+import { build, root, run } from './run.mjs';
+
+build();
+const cli = join(root, 'apps', 'qa-demo', 'dist', 'cli.js');
+// INIT_CWD is where the user called pnpm, so that relative file names mean what the user typed.
+process.exit(
+  run(process.execPath, [cli, ...process.argv.slice(2)], { cwd: process.env.INIT_CWD ?? process.cwd() }),
+);

@@ -1,0 +1,1 @@
+export { type Availability, isRequired, optional } from './optional.ts';

@@ -1,0 +1,46 @@
+import { type TestContext, test } from 'vitest';
+
+/** Whether something a test needs is on this machine. `need` names the variable that turns a skip into a failure. */
+export interface Availability {
+  /** `browser` is demanded by `TOPK_REQUIRE_BROWSER=1`, `software-gpu` by `TOPK_REQUIRE_SOFTWARE_GPU=1`, and so on. */
+  readonly need: string;
+  readonly available: boolean;
+  /** Why it is missing. Printed beside the test's name at the end of the run. */
+  readonly reason: string;
+}
+
+function requireVariable(need: string): string {
+  return `TOPK_REQUIRE_${need.toUpperCase().replaceAll('-', '_')}`;
+}
+
+/** True when the caller of the test run insists that tests with this need are run. */
+export function isRequired(need: string): boolean {
+  const value = process.env[requireVariable(need)];
+  return value !== undefined && value !== '' && value !== '0';
+}
+
+/**
+ * A test that needs something not every machine has. Where it is missing the test counts as skipped and is listed
+ * by name with the reason; where it is required (`TOPK_REQUIRE_<NEED>=1`, as in CI) it fails instead.
+ *
+ * @example
+ * optional('matmul in headless Chromium', await browserAvailability(), async () => { ... });
+ */
+export function optional(
+  name: string,
+  availability: Availability,
+  body: (context: TestContext) => void | Promise<void>,
+  timeout?: number,
+): void {
+  const { need, available, reason } = availability;
+  const run = async (context: TestContext): Promise<void> => {
+    if (!available) {
+      if (isRequired(need))
+        throw new Error(`${requireVariable(need)} is set, but ${need} is missing: ${reason}`);
+      context.skip(reason);
+    }
+    await body(context);
+  };
+  if (timeout === undefined) test(name, run);
+  else test(name, run, timeout);
+}

@@ -1,0 +1,26 @@
+import { defineProject, type UserWorkspaceConfig } from 'vitest/config';
+
+/** The export condition under which every workspace package resolves to its TypeScript source. */
+export const SOURCE_CONDITION = '@topk-attention/source';
+
+/**
+ * Test settings of one package. Everything runs from source through {@link SOURCE_CONDITION}, so a test that
+ * imports `../src/x.js` and one that imports the package by name share one copy of core.
+ */
+export function packageTests(name: string, overrides: UserWorkspaceConfig['test'] = {}): UserWorkspaceConfig {
+  const conditions = [SOURCE_CONDITION, 'module', 'node', 'import', 'default'];
+  return defineProject({
+    resolve: { conditions },
+    ssr: { resolve: { conditions, externalConditions: conditions } },
+    test: {
+      name,
+      include: ['test/**/*.test.ts'],
+      environment: 'node',
+      // A crash of a native engine takes its own process down, not the run.
+      pool: 'forks',
+      testTimeout: 60_000,
+      hookTimeout: 60_000,
+      ...overrides,
+    },
+  });
+}

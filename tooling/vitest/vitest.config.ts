@@ -1,0 +1,3 @@
+import { packageTests } from './src/preset.ts';
+
+export default packageTests('vitest-preset');
