@@ -1,0 +1,40 @@
+import { mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { unpack } from './archive.ts';
+import type { Availability } from './optional.ts';
+
+const need = 'software-gpu';
+
+/** Whether SwiftShader, a GPU in software, can run here: it ships for Linux on x64. */
+export function softwareGpuAvailability(): Availability {
+  const here = `${process.platform} ${process.arch}`;
+  if (here !== 'linux x64')
+    return { need, available: false, reason: `SwiftShader ships for linux x64, this is ${here}` };
+  try {
+    softwareGpuEnvironment();
+    return { need, available: true, reason: '' };
+  } catch (error) {
+    return { need, available: false, reason: `SwiftShader could not be unpacked: ${String(error)}` };
+  }
+}
+
+/**
+ * Environment under which the npm package `webgpu` finds SwiftShader. The dynamic linker reads it at process start,
+ * so it belongs to a child process (`spawn(..., { env: { ...process.env, ...softwareGpuEnvironment() } })`) or to
+ * `packageTests('name', { env: softwareGpuEnvironment() })`, which gives it to vitest's forked workers. Empty where
+ * SwiftShader does not run.
+ */
+export function softwareGpuEnvironment(): Record<string, string> {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return {};
+  const folder = unpack('swiftshader', ['swiftshader.tar.br']);
+  // SwiftShader wants a runtime folder it may write to; the value is otherwise of no matter here.
+  const runtime = join(tmpdir(), `topk-attention-runtime-${process.getuid?.() ?? 0}`);
+  mkdirSync(runtime, { recursive: true, mode: 0o700 });
+  const inherited = process.env.LD_LIBRARY_PATH;
+  return {
+    LD_LIBRARY_PATH: inherited ? `${folder}:${inherited}` : folder,
+    VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json'),
+    XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR ?? runtime,
+  };
+}
