@@ -1,3 +1,3 @@
 import { packageTests } from '../vitest/src/preset.ts';
 
-export default packageTests('checks');
+export default packageTests('checks', { include: ['test/**/*.test.mjs'] });
