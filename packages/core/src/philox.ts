@@ -1,0 +1,48 @@
+/**
+ * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011): a keyed
+ * bijection of 128-bit counters. Every word can be computed on its own, in any order, which is what lets chunks,
+ * backends and the backward pass repeat the same dropout.
+ */
+export type PhiloxCounter = readonly [number, number, number, number];
+export type PhiloxKey = readonly [number, number];
+
+const ROUNDS = 10;
+const MULTIPLIER_0 = 0xd2511f53;
+const MULTIPLIER_1 = 0xcd9e8d57;
+const WEYL_0 = 0x9e3779b9;
+const WEYL_1 = 0xbb67ae85;
+
+/** Upper 32 bits of the product of two unsigned 32-bit numbers: doubles hold only 53 bits, so by halves. */
+function multiplyHigh(a: number, b: number): number {
+  const aLow = a & 0xffff;
+  const aHigh = a >>> 16;
+  const bLow = b & 0xffff;
+  const bHigh = b >>> 16;
+  const middle = aHigh * bLow + ((aLow * bLow) >>> 16);
+  const carry = (middle & 0xffff) + aLow * bHigh;
+  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) >>> 0;
+}
+
+/** The key of a seed: its low and its high 32 bits. Seeds are whole numbers from 0 to 2^53 - 1. */
+export function philoxKey(seed: number): PhiloxKey {
+  return [seed >>> 0, Math.floor(seed / 0x1_0000_0000) >>> 0];
+}
+
+/** The four output words, unsigned. */
+export function philox4x32(counter: PhiloxCounter, key: PhiloxKey): [number, number, number, number] {
+  let [c0, c1, c2, c3] = counter;
+  let [k0, k1] = key;
+  for (let round = 0; round < ROUNDS; round++) {
+    const high0 = multiplyHigh(MULTIPLIER_0, c0);
+    const low0 = Math.imul(MULTIPLIER_0, c0) >>> 0;
+    const high1 = multiplyHigh(MULTIPLIER_1, c2);
+    const low1 = Math.imul(MULTIPLIER_1, c2) >>> 0;
+    c0 = (high1 ^ c1 ^ k0) >>> 0;
+    c1 = low1;
+    c2 = (high0 ^ c3 ^ k1) >>> 0;
+    c3 = low0;
+    k0 = (k0 + WEYL_0) >>> 0;
+    k1 = (k1 + WEYL_1) >>> 0;
+  }
+  return [c0, c1, c2, c3];
+}

@@ -1,0 +1,12 @@
+export { type ReferenceAttentionResult, referenceAttention } from './attention.js';
+export { type ReferenceAttentionGradients, referenceAttentionBackward } from './attention-backward.js';
+export type { AttentionArrays } from './attention-scores.js';
+export { createReferenceBackend, type ReferenceBackendOptions } from './backend.js';
+export {
+  type FeedForwardArrays,
+  type ReferenceFeedForwardGradients,
+  referenceFeedForward,
+  referenceFeedForwardBackward,
+} from './feed-forward.js';
+export { halfToNumber, numberToHalf } from './float16.js';
+export type { Numbers, ReferenceTensor } from './storage.js';

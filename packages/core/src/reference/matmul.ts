@@ -1,0 +1,55 @@
+import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
+
+/** Rows, columns and strides of the last two axes, as seen after an optional transpose. */
+interface MatrixView {
+  readonly rows: number;
+  readonly columns: number;
+  readonly rowStride: number;
+  readonly columnStride: number;
+}
+
+function matrixOf(x: ReferenceTensor, transposed: boolean): MatrixView {
+  const rows = x.shape[x.shape.length - 2] as number;
+  const columns = x.shape[x.shape.length - 1] as number;
+  return transposed
+    ? { rows: columns, columns: rows, rowStride: 1, columnStride: columns }
+    : { rows, columns, rowStride: columns, columnStride: 1 };
+}
+
+/** c[i, j] = sum over p of a[i, p] * b[p, j], summed in f64 in the order of p and rounded once. */
+export function matmul(
+  memory: ReferenceMemory,
+  a: ReferenceTensor,
+  b: ReferenceTensor,
+  transposeA: boolean,
+  transposeB: boolean,
+): ReferenceTensor {
+  const left = matrixOf(a, transposeA);
+  const right = matrixOf(b, transposeB);
+  const batchShape = (a.shape.length >= b.shape.length ? a : b).shape.slice(0, -2);
+  const batches = batchShape.reduce((size, extent) => size * extent, 1);
+  // A rank-2 operand is the same matrix for every batch.
+  const aBatchStride = a.shape.length === 2 ? 0 : left.rows * left.columns;
+  const bBatchStride = b.shape.length === 2 ? 0 : right.rows * right.columns;
+  const aNumbers = numbersOf(a);
+  const bNumbers = numbersOf(b);
+  return memory.make([...batchShape, left.rows, right.columns], a.dtype, (out) => {
+    const row = new Float64Array(right.columns);
+    let position = 0;
+    for (let batch = 0; batch < batches; batch++) {
+      for (let i = 0; i < left.rows; i++) {
+        row.fill(0);
+        for (let p = 0; p < left.columns; p++) {
+          const factor = aNumbers[
+            batch * aBatchStride + i * left.rowStride + p * left.columnStride
+          ] as number;
+          const bStart = batch * bBatchStride + p * right.rowStride;
+          for (let j = 0; j < row.length; j++) {
+            row[j] = (row[j] as number) + factor * (bNumbers[bStart + j * right.columnStride] as number);
+          }
+        }
+        for (let j = 0; j < row.length; j++) out[position++] = row[j] as number;
+      }
+    }
+  });
+}
