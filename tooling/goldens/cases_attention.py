@@ -6,6 +6,8 @@ from cases import Case, lengths, qkv, random_attention
 from philox import Draw
 
 NAN, INF = np.nan, np.inf
+# The largest seed: both words of the key set.
+SEED_BOTH_WORDS = 2**53 - 1
 CASES = []
 
 
@@ -59,22 +61,22 @@ for chunk in (1, 4, 64):
           file="anchor-1-exact-causal", b=2, h=2, lq=10, lk=10, d=4)
 for chunk in (1, 4, 7, 64):
     top_k(f"anchor-1-top-k-chunk-{chunk}", "top-k with bias, causal and dropout: chunks see global query indices", 4,
-          {"queryChunk": chunk, "causal": True, "dropout": {"p": 0.25, "seed": [7, 9]}}, bias_shape(1, 2, 11, 1),
+          {"queryChunk": chunk, "causal": True, "dropout": {"rate": 0.25, "seed": 7 + 9 * 2**32}}, bias_shape(1, 2, 11, 1),
           anchors=[1], file="anchor-1-top-k", b=2, h=2, lq=11, lk=11, d=4)
 
 # --- anchor 2: brute force ---------------------------------------------------------------------------------------------
 for k in (1, 2, 5, 8, 11):
-    top_k(f"anchor-2-brute-force-k{k}", "mask all but the top k to -inf, then softmax", k, anchors=[2], b=2, h=2, lq=9,
-          lk=12, d=8)
+    top_k(f"anchor-2-brute-force-k{k}", "mask all but the top k to -inf, then softmax", k, anchors=[2], b=1, h=2, lq=9,
+          lk=12, d=4)
 top_k("anchor-2-k-equals-lk", "k = Lk keeps every key: the exact result", 10, anchors=[2], file="anchor-2-k-full", b=1,
       h=2, lq=6, lk=10, d=4)
-top_k("anchor-2-k-above-lk", "k > Lk keeps every key; slots past Lk are -1", 15, anchors=[2], b=1, h=2, lq=6, lk=10, d=4)
+top_k("anchor-2-k-above-lk", "k > Lk keeps every key; the indices have min(k, Lk) slots", 15, anchors=[2], b=1, h=2, lq=6, lk=10, d=4)
 exact("anchor-2-exact", "exact attention", anchors=[2], b=1, h=2, lq=6, lk=10, d=4)
 top_k("anchor-2-masked", "random mask per query, k keys among the valid ones", 3, None,
       add(mask=lambda d: d.booleans(0.6, 2, 2, 8, 10)), anchors=[2], b=2, h=2, lq=8, lk=10, d=4)
 top_k("anchor-2-causal", "causal self-attention", 3, {"causal": True}, anchors=[2], b=1, h=3, lq=12, lk=12, d=4)
-top_k("anchor-2-float32-inputs", "24-bit inputs, 64 wide: sums round in f32", 7, None, anchors=[2], b=1, h=1, lq=8, lk=40,
-      d=64, values="uniform32")
+top_k("anchor-2-float32-inputs", "24-bit inputs, 48 wide: sums round in f32", 7, None, anchors=[2], b=1, h=1, lq=4, lk=40,
+      d=48, values="uniform32")
 
 # --- anchor 3: rows with fewer than k visible keys -----------------------------------------------------------------------
 top_k("anchor-3-causal-early-rows", "rows 0..6 see fewer than k keys and are exact; unused slots are -1", 8,
@@ -106,7 +108,7 @@ both("gqa-4-2", "four query heads over two key heads", 3, b=2, h=4, hkv=2, lq=5,
 both("gqa-6-1", "multi-query: six heads over one; dK and dV sum over the heads", 3, {"causal": True}, b=1, h=6, hkv=1,
      lq=7, lk=7, d=4, dv=3)
 top_k("top-k-gqa-6-3-everything", "grouped heads with mask, bias, relative bias, dropout and lengths", 3,
-      {"causal": True, "relativeBias": {"bidirectional": False, "maxDistance": 16}, "dropout": {"p": 0.3, "seed": [3, 4]}},
+      {"causal": True, "relativeBias": {"bidirectional": False, "maxDistance": 16}, "dropout": {"rate": 0.3, "seed": 3 + 4 * 2**32}},
       add(mask=lambda d: d.booleans(0.8, 2, 1, 6, 9), keyLengths=lambda d: lengths(9, 7), bias=lambda d: d.uniform(1, 6, 1, 9),
           relativeBiasTable=lambda d: d.uniform(8, 6)), b=2, h=6, hkv=3, lq=6, lk=9, d=4, dv=5)
 both("scale", "a scale of the caller's", 3, {"scale": 0.75}, b=1, h=2, lq=5, lk=9, d=6)
@@ -184,15 +186,15 @@ exact("exact-relative-bias-scale-1", "as T5 runs it: scale 1, padding mask, four
           [12, 7]).reshape(2, 1, 1, 1)), b=2, h=4, lq=12, lk=12, d=4)
 
 # --- dropout -----------------------------------------------------------------------------------------------------------------
-both("dropout", "keyed by seed, batch, head, query and slot (exact: key)", 5, {"dropout": {"p": 0.1, "seed": [1234, 0]}}, b=2,
+both("dropout", "keyed by seed, batch, head, query and slot (exact: key)", 5, {"dropout": {"rate": 0.1, "seed": 1234}}, b=2,
      h=2, lq=6, lk=12, d=4)
-top_k("top-k-dropout-half", "p = 0.5, a seed with both words set, rows with unused slots", 5,
-      {"dropout": {"p": 0.5, "seed": [4294967295, 2147483648]}, "causal": True}, b=1, h=2, lq=9, lk=9, d=4)
-exact("exact-dropout-half-gqa", "p = 0.5, the counter has the query head", {"dropout": {"p": 0.5, "seed": [5, 6]}}, b=2, h=4,
+top_k("top-k-dropout-half", "rate 0.5, a seed with both words set, rows with unused slots", 5,
+      {"dropout": {"rate": 0.5, "seed": SEED_BOTH_WORDS}, "causal": True}, b=1, h=2, lq=9, lk=9, d=4)
+exact("exact-dropout-half-gqa", "rate 0.5, the counter has the query head", {"dropout": {"rate": 0.5, "seed": 5 + 6 * 2**32}}, b=2, h=4,
       hkv=2, lq=5, lk=7, d=4)
-top_k("top-k-dropout-gqa", "p = 0.5, the counter has the query head", 4, {"dropout": {"p": 0.5, "seed": [5, 6]}}, b=2, h=4,
+top_k("top-k-dropout-gqa", "rate 0.5, the counter has the query head", 4, {"dropout": {"rate": 0.5, "seed": 5 + 6 * 2**32}}, b=2, h=4,
       hkv=2, lq=5, lk=9, d=4)
-top_k("top-k-dropout-zero", "p = 0 drops nothing", 4, {"dropout": {"p": 0.0, "seed": [5, 6]}}, b=1, h=2, lq=5, lk=9, d=4)
+top_k("top-k-dropout-zero", "rate 0 drops nothing", 4, {"dropout": {"rate": 0.0, "seed": 5 + 6 * 2**32}}, b=1, h=2, lq=5, lk=9, d=4)
 
 
 # --- ties: integers, exact in every dtype ------------------------------------------------------------------------------------
@@ -224,7 +226,7 @@ tie("tie-integers-masked", "ties with every other key masked", 4,
 tie("tie-integers-bias", "an integer bias makes and breaks ties", 5,
     lambda d: with_(small_integers(d, b=1, h=2, lq=8, lk=16, d=4), bias=d.integers(-1, 1, 1, 1, 8, 16)), {"scale": 1.0})
 tie("tie-integers-gqa-dropout", "slots of tied keys decide which weights are dropped", 5,
-    lambda d: small_integers(d, b=1, h=4, hkv=2, lq=6, lk=16, d=4), {"dropout": {"p": 0.4, "seed": [11, 0]}})
+    lambda d: small_integers(d, b=1, h=4, hkv=2, lq=6, lk=16, d=4), {"dropout": {"rate": 0.4, "seed": 11}})
 
 
 def duplicated_keys(d):
@@ -252,11 +254,11 @@ tie("tie-negative-scores", "all scores negative", 4, lambda d: with_(
     small_integers(d, 1, 2, b=1, h=2, lq=5, lk=12, d=3), k=-d.integers(1, 2, 1, 2, 12, 3)), {"scale": 1.0})
 
 # --- long rows: two-level selection ----------------------------------------------------------------------------------------
-top_k("long-random", "300 keys, k 16", 16, b=1, h=2, lq=6, lk=300, d=8, gradients=True)
-top_k("long-causal", "causal over the end of 300 keys", 16, {"causal": True}, b=1, h=1, lq=12, lk=300, d=8)
+top_k("long-random", "300 keys, k 16", 16, b=1, h=2, lq=6, lk=300, d=4, dv=3)
+top_k("long-causal", "causal over the end of 300 keys", 16, {"causal": True}, b=1, h=1, lq=12, lk=300, d=4)
 top_k("long-masked-gqa", "a third of 300 keys valid", 16, None, add(mask=lambda d: d.booleans(0.33, 1, 1, 6, 300)), b=1, h=2,
-      hkv=1, lq=6, lk=300, d=8)
-top_k("long-k64", "k larger than many blocks hold", 64, b=1, h=1, lq=6, lk=300, d=8)
+      hkv=1, lq=6, lk=300, d=4)
+top_k("long-k64", "k larger than many blocks hold", 64, b=1, h=1, lq=6, lk=300, d=4)
 tie("long-ties", "scores of few values over 300 keys: the k best blocks tie too", 16,
     lambda d: small_integers(d, b=1, h=2, lq=6, lk=300, d=4))
 tie("long-all-equal", "300 equal scores: keys 0 to 15", 16,
@@ -279,7 +281,7 @@ top_k("long-last-keys-valid", "only the last 20 of 300 keys are valid, then only
       b=1, h=1, lq=3, lk=300, d=4)
 tie("long-lengths-ties", "equal scores, lengths 300, 37 and 3", 16, lambda d: with_(
     qkv(d, b=3, h=1, lq=2, lk=300, d=1), q=np.zeros((3, 1, 2, 1)), keyLengths=lengths(300, 37, 3)), gradients=False)
-exact("long-exact", "exact over 300 keys", b=1, h=1, lq=6, lk=300, d=8)
+exact("long-exact", "exact over 300 keys", b=1, h=1, lq=6, lk=300, d=4)
 
 
 # --- values that are not numbers ---------------------------------------------------------------------------------------------

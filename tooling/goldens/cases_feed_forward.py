@@ -32,7 +32,7 @@ def case(name, notes, k, activation="relu", select="preactivation", x=(6, 5), wi
     CASES.append(Case(name, "topKFeedForward", options, make, notes, gradients, list(anchors), file, indices))
 
 
-for activation in ("relu", "gelu", "gelu_tanh", "silu", "identity"):
+for activation in ("relu", "gelu", "gelu_tanh", "silu"):
     case(f"feed-forward-{activation}", "ranked before the activation, as in the paper", 4, activation)
     case(f"feed-forward-{activation}-contribution", "ranked by |activation| * norm of the output row", 4, activation,
          "contribution")
@@ -45,7 +45,7 @@ case("feed-forward-gated-contribution", "ranked by |activation * gate| * norm", 
 case("feed-forward-gated-everything", "gate, biases, contribution, silu", 6, "silu", "contribution", x=(2, 3, 5), out=4,
      bias_in=True, gate=True, bias_out=True)
 case("feed-forward-k1", "one hidden unit per token", 1)
-case("feed-forward-one-token", "T = 1, D = 1, one unit", 1, x=(1, 1), width=1, out=1)
+case("feed-forward-one-token", "T = 1, D = 1, one unit", 1, "silu", x=(1, 1), width=1, out=1)
 for k, label in ((12, "equals"), (40, "above")):
     case(f"anchor-2-feed-forward-k-{label}-width", "every unit is kept: the dense layer", k, "gelu", bias_in=True,
          bias_out=True, anchors=[2])
@@ -64,7 +64,7 @@ case("feed-forward-wide", "300 hidden units, k 16", 16, x=(5, 4), width=300, out
 case("tie-feed-forward-integers", "integer weights, few distinct pre-activations: the lower unit wins", 5, x=(6, 4), width=20,
      integers=(-1, 1))
 case("tie-feed-forward-gelu", "ties before a smooth activation", 5, "gelu", x=(6, 4), width=20, integers=(-1, 1))
-case("tie-feed-forward-wide", "ties over 300 units", 16, "identity", x=(3, 4), width=300, out=3, integers=(-1, 1))
+case("tie-feed-forward-wide", "ties over 300 units", 16, "gelu_tanh", x=(3, 4), width=300, out=3, integers=(-1, 1))
 
 
 def equal_units(inputs):

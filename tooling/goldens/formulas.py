@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-from philox import dropout_threshold, random_bits
+from philox import dropout_threshold, random_bits, seed_words
 
 F64 = torch.float64
 INF = math.inf
@@ -67,6 +67,13 @@ def keep_largest(scores, candidates, k):
     return sorted(sorted(candidates, key=lambda j: (-scores[j], j))[:k])
 
 
+def gap_of(scores, kept, candidates):
+    """How far the lowest score kept lies above the highest left out; infinite if they are equal or nothing is left out."""
+    lowest = min(float(scores[j]) for j in kept)
+    highest = max((float(scores[j]) for j in set(candidates) - set(kept)), default=-INF)
+    return lowest - highest if lowest > highest else INF
+
+
 def attention(x, options):
     """topKAttention with options['k'], exactAttention without. Returns out, indices (None if exact), smallest gap.
 
@@ -81,7 +88,7 @@ def attention(x, options):
     visible = visible_keys(x, options, values.shape)
     dropout = options.get("dropout")
     gap = INF
-    rows, indices = [], np.full((b, h, lq, top_k or 0), -1, np.int32)
+    rows, indices = [], np.full((b, h, lq, min(top_k or 0, lk)), -1, np.int32)
     for bi, hi, qi in np.ndindex(b, h, lq):
         row = values[bi, hi, qi]
         valid = [j for j in range(lk) if visible[bi, hi, qi, j] and row[j] != -INF]
@@ -94,16 +101,13 @@ def attention(x, options):
         kept = valid if top_k is None else keep_largest(row, valid, top_k)
         if top_k is not None:
             indices[bi, hi, qi, : len(kept)] = kept
-            rest = [row[j] for j in set(valid) - set(kept)]
-            difference = min(row[j] for j in kept) - max(rest, default=-INF)
-            if difference > 0:
-                gap = min(gap, difference)
+            gap = min(gap, gap_of(row, kept, valid))
         weights = torch.softmax(scores[bi, hi, qi, kept], 0)
         if dropout:
             slots = kept if top_k is None else range(len(kept))
-            bits = np.array([random_bits(dropout["seed"], (bi, hi, qi, slot), ()) for slot in slots])
-            survives = torch.from_numpy((bits >= dropout_threshold(dropout["p"])).astype(np.float64))
-            weights = weights * survives / (1.0 - dropout["p"])
+            bits = np.array([random_bits(seed_words(dropout["seed"]), (bi, hi, qi, slot), ()) for slot in slots])
+            survives = torch.from_numpy((bits >= dropout_threshold(dropout["rate"])).astype(np.float64))
+            weights = weights * survives / (1.0 - dropout["rate"])
         rows.append(weights @ v[bi, hi // group, kept])
     out = torch.stack(rows).reshape(b, h, lq, v.shape[3])
     return out, (None if top_k is None else indices), gap
@@ -125,11 +129,11 @@ def attention_dense(x, options):
     weights = numerator / torch.where(total > 0, total, torch.ones_like(total))
     dropout = options.get("dropout")
     if dropout:
-        bits = random_bits(dropout["seed"], (0, 0, 0, 0), (b, h, lq, lk))
+        bits = random_bits(seed_words(dropout["seed"]), (0, 0, 0, 0), (b, h, lq, lk))
         if "k" in options:
             bits = np.take_along_axis(bits, np.maximum(np.cumsum(keep.numpy(), -1) - 1, 0), -1)
-        survives = torch.from_numpy((bits >= np.uint32(dropout_threshold(dropout["p"]))).astype(np.float64))
-        weights = weights * survives / (1.0 - dropout["p"])
+        survives = torch.from_numpy((bits >= np.uint32(dropout_threshold(dropout["rate"]))).astype(np.float64))
+        weights = weights * survives / (1.0 - dropout["rate"])
     return weights @ x["v"].repeat_interleave(h // x["v"].shape[1], dim=1)
 
 
@@ -158,21 +162,18 @@ def feed_forward(x, options):
         rank = pre
     rank = rank.detach().numpy()
     width = pre.shape[1]
-    gap, rows, indices = INF, [], np.full((tokens.shape[0], top_k), -1, np.int32)
+    gap, rows, indices = INF, [], np.full((tokens.shape[0], min(top_k, width)), -1, np.int32)
     for t in range(tokens.shape[0]):
         if np.isnan(rank[t]).any():
             rows.append(torch.full((x["wOut"].shape[1],), math.nan, dtype=F64))
             continue
         kept = keep_largest(rank[t], range(width), top_k)
         indices[t, : len(kept)] = kept
-        rest = [rank[t, j] for j in set(range(width)) - set(kept)]
-        difference = min(rank[t, j] for j in kept) - max(rest, default=-INF)
-        if difference > 0:
-            gap = min(gap, difference)
+        gap = min(gap, gap_of(rank[t], kept, range(width)))
         row = hidden[t, kept] @ x["wOut"][kept]
         rows.append(row + x["bOut"] if "bOut" in x else row)
     lead = tuple(x["x"].shape[:-1])
-    return torch.stack(rows).reshape(*lead, -1), indices.reshape(*lead, top_k), gap
+    return torch.stack(rows).reshape(*lead, -1), indices.reshape(*lead, -1), gap
 
 
 def feed_forward_dense(x, options):

@@ -50,8 +50,14 @@ def random_bits(seed, offset, shape):
     return np.broadcast_to(philox(counter, seed)[0], shape).astype(np.uint32)
 
 
-def dropout_threshold(p):
-    return int(np.floor(p * 2.0**32))
+def seed_words(seed):
+    """The key of a seed, a whole number below 2^53: its low and its high 32 bits."""
+    return seed & 0xFFFFFFFF, seed >> 32
+
+
+def dropout_threshold(rate):
+    """A weight is kept where its random word is at least this."""
+    return int(np.floor(rate * 2.0**32))
 
 
 class Draw:

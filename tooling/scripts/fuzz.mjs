@@ -4,4 +4,4 @@ import { run } from './run.mjs';
 const runs = process.env.TOPK_FUZZ_RUNS ?? '10000';
 const args = process.argv.slice(2);
 const filters = args.length > 0 ? args : ['propert', 'fuzz'];
-process.exit(run('vitest', ['run', ...filters, '--testTimeout=3600000'], { env: { TOPK_FUZZ_RUNS: runs } }));
+process.exit(run('vitest', ['run', ...filters], { env: { TOPK_FUZZ_RUNS: runs } }));

@@ -18,7 +18,8 @@ export function packageTests(name: string, overrides: UserWorkspaceConfig['test'
       environment: 'node',
       // A crash of a native engine takes its own process down, not the run.
       pool: 'forks',
-      testTimeout: 60_000,
+      // `pnpm fuzz` runs the property tests with many more cases.
+      testTimeout: process.env.TOPK_FUZZ_RUNS ? 3_600_000 : 60_000,
       hookTimeout: 60_000,
       ...overrides,
     },
