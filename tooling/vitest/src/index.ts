@@ -1,1 +1,2 @@
+export { type Example, examplesOf, testExamples } from './examples.ts';
 export { type Availability, isRequired, optional } from './optional.ts';
