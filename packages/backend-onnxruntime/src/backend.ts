@@ -1,0 +1,232 @@
+import type {
+  Backend,
+  BinaryOp,
+  Capabilities,
+  CompareOp,
+  DType,
+  FusedOperations,
+  MemoryReport,
+  Shape,
+  TensorData,
+  UnaryOp,
+} from '@topk-attention/core';
+import { sizeOf } from '@topk-attention/core';
+import { copyForEngine, copyFromEngine } from './graph/dtypes.js';
+import { Executor } from './graph/executor.js';
+import { Graph } from './graph/graph.js';
+import type { OnnxNode } from './graph/node.js';
+import { limits } from './limits.js';
+import * as elementwise from './primitives/elementwise.js';
+import * as layout from './primitives/layout.js';
+import { matmul } from './primitives/matmul.js';
+import { philoxBits } from './primitives/random.js';
+import * as reduce from './primitives/reduce.js';
+import * as select from './primitives/select.js';
+import type { OrtModule } from './runtime/ort.js';
+import { type SessionStatistics, Sessions } from './runtime/sessions.js';
+
+/** Filled tensors up to this many elements are plain inputs; larger ones are expanded in the graph. */
+const LARGEST_UPLOADED_FILL = 1024;
+
+/**
+ * The lazy graph on ONNX Runtime. Primitives only add nodes; `read` and `evaluate` compile what is missing into
+ * sessions, found again by structure, and run them. Made by `createOnnxRuntimeBackend`.
+ */
+export class OnnxRuntimeBackend implements Backend<OnnxNode> {
+  readonly name = 'onnxruntime';
+  readonly capabilities: Capabilities = {
+    dtypes: ['f32', 'i32', 'bool'],
+    floatStorage: 'f32',
+    deterministicScatter: true,
+    execution: 'lazy',
+    limits,
+  };
+  readonly fused: FusedOperations<OnnxNode>;
+  /** Where the work runs, in order of preference. */
+  readonly executionProviders: readonly string[];
+  /** The module in use: the caller's, or the one imported. */
+  readonly ort: OrtModule;
+  readonly #graph: Graph;
+  readonly #sessions: Sessions;
+  readonly #executor: Executor;
+  #isDisposed = false;
+
+  /** @internal Use `createOnnxRuntimeBackend`. */
+  constructor(
+    ort: OrtModule,
+    executionProviders: readonly string[],
+    sessionOptions: { readonly [option: string]: unknown },
+    sessionLimit: number,
+  ) {
+    this.ort = ort;
+    this.executionProviders = executionProviders;
+    this.#graph = new Graph(ort);
+    this.#sessions = new Sessions(ort, { ...sessionOptions, executionProviders }, sessionLimit);
+    this.#executor = new Executor(this.#graph, this.#sessions);
+    this.fused = {};
+  }
+
+  /** @internal For native in and out. */
+  get graph(): Graph {
+    return this.#graph;
+  }
+
+  /** Counts since creation: sessions compiled, `session.run` calls, bytes that came back into JavaScript. */
+  statistics(): SessionStatistics {
+    return this.#sessions.statistics();
+  }
+
+  // memory -----------------------------------------------------------------------------------------------------
+
+  upload(data: TensorData, shape: Shape, dtype: DType): OnnxNode {
+    return this.#graph.leaf(copyForEngine(data, dtype), shape, dtype);
+  }
+
+  fill(value: number, shape: Shape, dtype: DType): OnnxNode {
+    if (sizeOf(shape) <= LARGEST_UPLOADED_FILL) return this.#graph.constant(value, shape, dtype);
+    const one = this.#graph.constant(value, [], dtype);
+    const filled = this.#graph.add(
+      { key: `fill[${shape}]`, inputs: [one], emit: (onnx, [a]) => [onnx.filled(a as string, shape)] },
+      { shape, dtype },
+    );
+    this.#graph.release(one);
+    return filled;
+  }
+
+  read(x: OnnxNode): Promise<TensorData> {
+    return this.#executor.evaluate([x], async () => {
+      const value = this.#graph.valueOf(x);
+      const data = value.location === 'cpu' ? value.data : await value.getData();
+      return copyFromEngine(data, x.dtype);
+    });
+  }
+
+  evaluate(xs: readonly OnnxNode[]): Promise<void> {
+    return this.#executor.evaluate(xs, () => undefined);
+  }
+
+  flush(): void {
+    // Sessions run when somebody waits: the engine has no queue to start early.
+  }
+
+  release(x: OnnxNode): void {
+    if (!this.#isDisposed) this.#graph.release(x);
+  }
+
+  memory(): MemoryReport {
+    return {
+      live: this.#graph.live,
+      peak: this.#graph.peak,
+      covers:
+        'computed and uploaded tensors; not the scratch memory of sessions, nor tensors borrowed from the caller',
+    };
+  }
+
+  resetPeak(): void {
+    this.#graph.resetPeak();
+  }
+
+  dispose(): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    void this.#executor.idle().then(() => this.#sessions.dispose());
+  }
+
+  // layout -----------------------------------------------------------------------------------------------------
+
+  reshape(x: OnnxNode, shape: Shape): OnnxNode {
+    return this.#graph.view(x, shape);
+  }
+
+  transpose(x: OnnxNode, permutation: readonly number[]): OnnxNode {
+    return layout.transpose(this.#graph, x, permutation);
+  }
+
+  slice(x: OnnxNode, starts: readonly number[], sizes: Shape): OnnxNode {
+    return layout.slice(this.#graph, x, starts, sizes);
+  }
+
+  concat(xs: readonly OnnxNode[], axis: number): OnnxNode {
+    return layout.concat(this.#graph, xs, axis);
+  }
+
+  writeInto(dst: OnnxNode, x: OnnxNode, starts: readonly number[], _exclusive: boolean): OnnxNode {
+    return layout.writeInto(this.#graph, dst, x, starts);
+  }
+
+  // elementwise ------------------------------------------------------------------------------------------------
+
+  unary(op: UnaryOp, x: OnnxNode): OnnxNode {
+    return elementwise.unary(this.#graph, op, x);
+  }
+
+  binary(op: BinaryOp, a: OnnxNode, b: OnnxNode): OnnxNode {
+    return elementwise.binary(this.#graph, op, a, b);
+  }
+
+  compare(op: CompareOp, a: OnnxNode, b: OnnxNode): OnnxNode {
+    return elementwise.compare(this.#graph, op, a, b);
+  }
+
+  isNaN(x: OnnxNode): OnnxNode {
+    return elementwise.isNaN(this.#graph, x);
+  }
+
+  logicalAnd(a: OnnxNode, b: OnnxNode): OnnxNode {
+    return elementwise.logicalAnd(this.#graph, a, b);
+  }
+
+  logicalNot(x: OnnxNode): OnnxNode {
+    return elementwise.logicalNot(this.#graph, x);
+  }
+
+  where(condition: OnnxNode, a: OnnxNode, b: OnnxNode): OnnxNode {
+    return elementwise.where(this.#graph, condition, a, b);
+  }
+
+  cast(x: OnnxNode, dtype: DType): OnnxNode {
+    return elementwise.cast(this.#graph, x, dtype);
+  }
+
+  // reductions, products and selection ---------------------------------------------------------------------------
+
+  sum(x: OnnxNode, axes: readonly number[]): OnnxNode {
+    return reduce.sum(this.#graph, x, axes);
+  }
+
+  max(x: OnnxNode, axes: readonly number[]): OnnxNode {
+    return reduce.max(this.#graph, x, axes);
+  }
+
+  matmul(a: OnnxNode, b: OnnxNode, transposeA: boolean, transposeB: boolean): OnnxNode {
+    return matmul(this.#graph, a, b, transposeA, transposeB);
+  }
+
+  softmax(x: OnnxNode): OnnxNode {
+    return reduce.softmax(this.#graph, x);
+  }
+
+  topK(x: OnnxNode, k: number): { readonly values: OnnxNode; readonly indices: OnnxNode } {
+    return select.topK(this.#graph, x, k);
+  }
+
+  takeAlong(x: OnnxNode, indices: OnnxNode): OnnxNode {
+    return select.takeAlong(this.#graph, x, indices);
+  }
+
+  putAlong(indices: OnnxNode, values: OnnxNode, n: number): OnnxNode {
+    return select.putAlong(this.#graph, indices, values, n);
+  }
+
+  gatherRows(x: OnnxNode, indices: OnnxNode): OnnxNode {
+    return select.gatherRows(this.#graph, x, indices);
+  }
+
+  scatterAddRows(n: number, indices: OnnxNode, updates: OnnxNode): OnnxNode {
+    return select.scatterAddRows(this.#graph, n, indices, updates);
+  }
+
+  randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): OnnxNode {
+    return this.#graph.leaf(philoxBits(seed, offset, shape), shape, 'i32');
+  }
+}

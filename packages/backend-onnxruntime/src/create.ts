@@ -1,0 +1,44 @@
+import { OnnxRuntimeBackend } from './backend.js';
+import { loadOrt } from './runtime/load.js';
+import type { OrtModule } from './runtime/ort.js';
+
+export interface OnnxRuntimeOptions {
+  /**
+   * The ONNX Runtime module to use, for example `await import('onnxruntime-web/wasm')`. Default: `onnxruntime-node` where
+   * Node runs, else `onnxruntime-web`, imported when first needed.
+   */
+  readonly ort?: OrtModule;
+  /** Execution providers in order of preference. Default: `['cpu']` in Node, `['wasm']` with onnxruntime-web. */
+  readonly executionProviders?: readonly string[];
+  /** Threads of one operator. Default: the engine's choice (one per core in Node). */
+  readonly threads?: number;
+  /** Compiled sessions kept for reuse, least recently used first out. Default 64. */
+  readonly sessionLimit?: number;
+  /** Further session options, handed to `InferenceSession.create` as they are. */
+  readonly sessionOptions?: { readonly [option: string]: unknown };
+}
+
+const DEFAULT_SESSION_LIMIT = 64;
+
+/**
+ * A backend on ONNX Runtime.
+ *
+ * @throws TopKError MISSING_PEER when no module is given and none can be imported.
+ * @example
+ * const backend = await createOnnxRuntimeBackend({ threads: 2 });
+ */
+export async function createOnnxRuntimeBackend(
+  options: OnnxRuntimeOptions = {},
+): Promise<OnnxRuntimeBackend> {
+  const { threads, sessionLimit = DEFAULT_SESSION_LIMIT, sessionOptions = {} } = options;
+  const ort = options.ort ?? (await loadOrt());
+  const executionProviders = options.executionProviders ?? [
+    ort.listSupportedBackends === undefined ? 'wasm' : 'cpu',
+  ];
+  return new OnnxRuntimeBackend(
+    ort,
+    executionProviders,
+    { ...(threads !== undefined && { intraOpNumThreads: threads }), ...sessionOptions },
+    sessionLimit,
+  );
+}

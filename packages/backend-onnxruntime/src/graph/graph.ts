@@ -1,0 +1,207 @@
+import { bytesPerElement, type DType, type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
+import { arrayFor, ortType } from './dtypes.js';
+import { type AnyOperation, OnnxNode, type Operation, type Storage } from './node.js';
+
+export interface OutputSpec {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+/** What a primitive says about the operation it adds. */
+export interface OperationSpec {
+  readonly key: string;
+  readonly inputs: readonly OnnxNode[];
+  readonly parameters?: readonly OrtTensor[];
+  readonly emit: Operation['emit'];
+}
+
+/** Owns nodes and the bytes behind them. Knows nothing of sessions. */
+export class Graph {
+  readonly ort: OrtModule;
+  #live = 0;
+  #peak = 0;
+
+  constructor(ort: OrtModule) {
+    this.ort = ort;
+  }
+
+  get live(): number {
+    return this.#live;
+  }
+
+  get peak(): number {
+    return this.#peak;
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#live;
+  }
+
+  // leaves -------------------------------------------------------------------------------------------------------
+
+  /** A computed node around values that this graph owns. */
+  leaf(data: OrtArray, shape: Shape, dtype: DType): OnnxNode {
+    const node = new OnnxNode(shape, dtype);
+    this.settle(node, new this.ort.Tensor(ortType(dtype), data, shape));
+    return node;
+  }
+
+  /** A computed node around a tensor of the caller's. */
+  borrow(tensor: OrtTensor, shape: Shape, dtype: DType): OnnxNode {
+    const node = new OnnxNode(shape, dtype);
+    node.storage = { references: 1, bytes: 0, tensor, borrowed: true };
+    return node;
+  }
+
+  /** A computed node filled with one value. */
+  constant(value: number, shape: Shape, dtype: DType): OnnxNode {
+    return this.leaf(arrayFor(dtype, sizeOf(shape)).fill(value), shape, dtype);
+  }
+
+  /** int64 numbers that enter a run without being part of the graph's structure. */
+  parameter(values: readonly number[]): OrtTensor {
+    return new this.ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
+  }
+
+  /** A node with the same values in another shape: a view where the values are there, a node of the graph elsewhere. */
+  view(x: OnnxNode, shape: Shape): OnnxNode {
+    if (x.storage !== undefined) {
+      const node = new OnnxNode(shape, x.dtype);
+      x.storage.references++;
+      node.storage = x.storage;
+      return node;
+    }
+    return this.add(
+      { key: `reshape[${shape}]`, inputs: [x], emit: (graph, [a]) => [graph.reshape(a as string, shape)] },
+      { shape, dtype: x.dtype },
+    );
+  }
+
+  // operations -----------------------------------------------------------------------------------------------------
+
+  /** Adds an operation with one output. Results without elements are there at once. */
+  add(spec: OperationSpec, output: OutputSpec): OnnxNode {
+    return this.addAll(spec, [output])[0] as OnnxNode;
+  }
+
+  addAll(spec: OperationSpec, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
+    if (outputs.every(({ shape }) => sizeOf(shape) === 0)) {
+      return outputs.map(({ shape, dtype }) => this.leaf(arrayFor(dtype, 0), shape, dtype));
+    }
+    return this.attach({ ...spec, parameters: spec.parameters ?? [], outputs: [] }, outputs);
+  }
+
+  /** Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. */
+  attach(operation: AnyOperation, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
+    const nodes = outputs.map(({ shape, dtype }) => new OnnxNode(shape, dtype));
+    const failure = operation.inputs.find((input) => input.failure !== undefined)?.failure;
+    for (const node of nodes) {
+      if (failure !== undefined) node.failure = failure;
+      else node.operation = operation;
+    }
+    operation.outputs = nodes;
+    if (failure === undefined) for (const input of operation.inputs) input.uses++;
+    return nodes;
+  }
+
+  // lifetime -------------------------------------------------------------------------------------------------------
+
+  release(node: OnnxNode): void {
+    node.held = false;
+    this.#collect(node);
+  }
+
+  /** Drops what nobody can ask for any more. */
+  #collect(node: OnnxNode): void {
+    const pending: OnnxNode[] = [node];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      if (next.held || next.uses > 0) continue;
+      this.#dropStorage(next);
+      const { operation } = next;
+      if (operation === undefined) continue;
+      if (operation.outputs.some((output) => output.held || output.uses > 0)) continue;
+      for (const output of operation.outputs) output.operation = undefined;
+      for (const input of operation.inputs) {
+        input.uses--;
+        pending.push(input);
+      }
+    }
+  }
+
+  #dropStorage(node: OnnxNode): void {
+    const { storage } = node;
+    node.storage = undefined;
+    if (storage !== undefined) this.#drop(storage);
+  }
+
+  #drop(storage: Storage): void {
+    if (--storage.references > 0) return;
+    this.#live -= storage.bytes;
+    if (!storage.borrowed) storage.tensor.dispose();
+  }
+
+  /** Counts as a user of the nodes until the returned function is called. */
+  hold(nodes: readonly OnnxNode[]): () => void {
+    for (const node of nodes) node.uses++;
+    return () => {
+      for (const node of nodes) {
+        node.uses--;
+        this.#collect(node);
+      }
+    };
+  }
+
+  /** Keeps the values of computed nodes while a run reads them, whatever is released meanwhile. */
+  pin(nodes: Iterable<OnnxNode>): () => void {
+    const pinned = [...nodes].flatMap(({ storage }) => (storage === undefined ? [] : [storage]));
+    for (const storage of pinned) storage.references++;
+    return () => {
+      for (const storage of pinned) this.#drop(storage);
+    };
+  }
+
+  /** Gives a node its values, unless everybody lost interest while they were computed. */
+  settle(node: OnnxNode, tensor: OrtTensor): void {
+    if (!node.held && node.uses === 0) {
+      tensor.dispose();
+      return;
+    }
+    const bytes = sizeOf(node.shape) * bytesPerElement(node.dtype);
+    const storage: Storage = { references: 1, bytes, tensor, borrowed: false };
+    node.storage = storage;
+    this.#live += bytes;
+    this.#peak = Math.max(this.#peak, this.#live);
+  }
+
+  /** Ends operations that ran: unlinks them from their inputs and outputs. */
+  finish(operations: readonly AnyOperation[]): void {
+    for (const operation of operations) {
+      // Released while it ran: collected already.
+      if (operation.outputs.every((output) => output.operation !== operation)) continue;
+      for (const output of operation.outputs) output.operation = undefined;
+      for (const input of operation.inputs) {
+        input.uses--;
+        this.#collect(input);
+      }
+    }
+    for (const operation of operations) for (const output of operation.outputs) this.#collect(output);
+  }
+
+  /** Ends operations that failed: nothing is ever returned from what depends on them. */
+  fail(operations: readonly AnyOperation[], failure: TopKError): void {
+    for (const operation of operations) {
+      for (const output of operation.outputs) if (output.storage === undefined) output.failure = failure;
+    }
+    this.finish(operations);
+  }
+
+  /** The engine tensor of a computed node. */
+  valueOf(node: OnnxNode): OrtTensor {
+    if (node.failure !== undefined) throw node.failure;
+    if (node.storage === undefined) {
+      throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
+    }
+    return node.storage.tensor;
+  }
+}

@@ -1,0 +1,60 @@
+import type { BackendTensor, DType, Shape, TopKError } from '@topk-attention/core';
+import type { GraphBuilder } from '../onnx/graph-builder.js';
+import type { OrtTensor } from '../runtime/ort.js';
+
+/** Bytes of one engine tensor, shared by the nodes that view them. */
+export interface Storage {
+  /** Nodes that hold it. */
+  references: number;
+  /** 0 for what the caller owns. */
+  readonly bytes: number;
+  readonly tensor: OrtTensor;
+  /** A borrowed tensor is never disposed of or written to. */
+  readonly borrowed: boolean;
+}
+
+/** Part of a graph that becomes ONNX nodes. */
+export interface Operation {
+  /** Kind and attributes: everything `emit` depends on but the inputs' shapes. Two operations with equal keys and inputs emit the same nodes. */
+  readonly key: string;
+  readonly inputs: readonly OnnxNode[];
+  /** Values that may change without changing the graph: starts of slices, bounds. */
+  readonly parameters: readonly OrtTensor[];
+  outputs: readonly OnnxNode[];
+  /** Adds the nodes and returns the names of the outputs. */
+  emit(graph: GraphBuilder, inputs: readonly string[], parameters: readonly string[]): readonly string[];
+}
+
+/** Part of a graph that runs sessions of its own, once per chunk. */
+export interface ChunkedOperation {
+  readonly key: string;
+  readonly inputs: readonly OnnxNode[];
+  outputs: readonly OnnxNode[];
+  execute(inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]>;
+}
+
+export type AnyOperation = Operation | ChunkedOperation;
+
+export function isChunked(operation: AnyOperation): operation is ChunkedOperation {
+  return 'execute' in operation;
+}
+
+/**
+ * A value of the lazy graph: computed (`storage`), failed (`failure`), or still to be computed by `operation`.
+ * `held` says that core has it; `uses` counts pending operations that read it. A pending operation none of whose
+ * outputs is held or used is forgotten.
+ */
+export class OnnxNode implements BackendTensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  held = true;
+  uses = 0;
+  storage: Storage | undefined;
+  operation: AnyOperation | undefined;
+  failure: TopKError | undefined;
+
+  constructor(shape: Shape, dtype: DType) {
+    this.shape = shape;
+    this.dtype = dtype;
+  }
+}

@@ -1,0 +1,56 @@
+import { sizeOf } from '@topk-attention/core';
+import type { Graph } from '../graph/graph.js';
+import type { OnnxNode } from '../graph/node.js';
+
+const smallestInteger = -(2 ** 31);
+
+export function sum(graph: Graph, x: OnnxNode, axes: readonly number[]): OnnxNode {
+  return reduce(graph, 'ReduceSum', x, axes, 0);
+}
+
+export function max(graph: Graph, x: OnnxNode, axes: readonly number[]): OnnxNode {
+  return reduce(graph, 'ReduceMax', x, axes, x.dtype === 'i32' ? smallestInteger : Number.NEGATIVE_INFINITY);
+}
+
+function reduce(
+  graph: Graph,
+  op: 'ReduceSum' | 'ReduceMax',
+  x: OnnxNode,
+  axes: readonly number[],
+  ofNothing: number,
+): OnnxNode {
+  const shape = x.shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
+  if (sizeOf(x.shape) === 0) return graph.constant(ofNothing, shape, x.dtype);
+  return graph.add(
+    {
+      key: `${op}[${axes}]`,
+      inputs: [x],
+      emit: (onnx, [a]) => [onnx.op(op, [a as string, onnx.i64(axes)], { keepdims: 1 })],
+    },
+    { shape, dtype: x.dtype },
+  );
+}
+
+/** Softmax of the last axis. The engine gives NaN for a row of all -inf, and may lose a NaN in the row's maximum. */
+export function softmax(graph: Graph, x: OnnxNode): OnnxNode {
+  return graph.add(
+    {
+      key: 'softmax',
+      inputs: [x],
+      emit: (onnx, [a]) => {
+        const rows = a as string;
+        const isDead = onnx.op('Equal', [rows, onnx.f32(Number.NEGATIVE_INFINITY)]);
+        const largest = onnx.op('ReduceMax', [rows, onnx.i64([-1])], { keepdims: 1 });
+        const isEmpty = onnx.op('Equal', [largest, onnx.f32(Number.NEGATIVE_INFINITY)]);
+        // x * 0 is NaN for NaN and infinities and 0 otherwise; -inf is an ordinary "no".
+        const finite = onnx.op('Where', [isDead, onnx.f32(0), rows]);
+        const poison = onnx.op('ReduceSum', [onnx.op('Mul', [finite, onnx.f32(0)]), onnx.i64([-1])], {
+          keepdims: 1,
+        });
+        const weights = onnx.op('Softmax', [rows], { axis: -1 });
+        return [onnx.op('Add', [onnx.op('Where', [isEmpty, onnx.f32(0), weights]), poison])];
+      },
+    },
+    x,
+  );
+}

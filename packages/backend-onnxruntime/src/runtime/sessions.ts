@@ -1,0 +1,99 @@
+import { toEngineError } from '@topk-attention/core';
+import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
+
+/** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
+export interface CompiledGraph {
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
+}
+
+export interface SessionStatistics {
+  /** Sessions created so far. */
+  readonly sessionsCompiled: number;
+  /** Calls of `session.run` so far. */
+  readonly runs: number;
+  /** Bytes that came back from sessions into JavaScript so far. */
+  readonly bytesOut: number;
+}
+
+interface Entry {
+  readonly session: OrtSession;
+  readonly graph: CompiledGraph;
+}
+
+/** Sessions by structure, the least recently used released first. Calls must not overlap. */
+export class Sessions {
+  readonly #ort: OrtModule;
+  readonly #options: { readonly [option: string]: unknown };
+  readonly #limit: number;
+  readonly #entries = new Map<string, Entry>();
+  #sessionsCompiled = 0;
+  #runs = 0;
+  #bytesOut = 0;
+
+  constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limit: number) {
+    this.#ort = ort;
+    this.#options = options;
+    this.#limit = limit;
+  }
+
+  statistics(): SessionStatistics {
+    return { sessionsCompiled: this.#sessionsCompiled, runs: this.#runs, bytesOut: this.#bytesOut };
+  }
+
+  async run(
+    key: string,
+    compile: () => { readonly model: Uint8Array; readonly graph: CompiledGraph },
+    inputs: readonly OrtTensor[],
+  ): Promise<readonly OrtTensor[]> {
+    const { session, graph } = await this.#session(key, compile);
+    const feeds: { [name: string]: OrtTensor } = {};
+    for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
+    this.#runs++;
+    let results: { readonly [name: string]: OrtTensor };
+    try {
+      results = await session.run(feeds, graph.outputNames);
+    } catch (error) {
+      throw toEngineError(error, 'onnxruntime: session.run');
+    }
+    return graph.outputNames.map((name) => {
+      const result = results[name] as OrtTensor;
+      if (result.location === 'cpu') this.#bytesOut += (result.data as ArrayBufferView).byteLength;
+      return result;
+    });
+  }
+
+  async #session(
+    key: string,
+    compile: () => { readonly model: Uint8Array; readonly graph: CompiledGraph },
+  ): Promise<Entry> {
+    const known = this.#entries.get(key);
+    if (known !== undefined) {
+      this.#entries.delete(key);
+      this.#entries.set(key, known);
+      return known;
+    }
+    const { model, graph } = compile();
+    let session: OrtSession;
+    try {
+      session = await this.#ort.InferenceSession.create(model, this.#options);
+    } catch (error) {
+      throw toEngineError(error, 'onnxruntime: InferenceSession.create');
+    }
+    this.#sessionsCompiled++;
+    const entry = { session, graph };
+    this.#entries.set(key, entry);
+    for (const [oldest, { session: unused }] of this.#entries) {
+      if (this.#entries.size <= this.#limit) break;
+      this.#entries.delete(oldest);
+      await unused.release();
+    }
+    return entry;
+  }
+
+  async dispose(): Promise<void> {
+    const entries = [...this.#entries.values()];
+    this.#entries.clear();
+    for (const { session } of entries) await session.release();
+  }
+}
