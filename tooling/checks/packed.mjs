@@ -16,7 +16,7 @@ import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { build as viteBuild } from 'vite';
-import { root, run } from '../scripts/run.mjs';
+import { build, root } from '../scripts/run.mjs';
 import { workspacePackages } from './dependency-rule.mjs';
 
 /** Bytes after minification and gzip. */
@@ -65,14 +65,17 @@ function pnpm(args, cwd) {
 
 /** @type {Packed[] | undefined} */
 let packedOnce;
+let packingFailed = false;
 
 /** Builds and packs every public package, once. */
 function packAll() {
   if (packedOnce) return packedOnce;
-  if (run('tsc', ['-b', 'tsconfig.build.json']) !== 0) throw new Error('the build failed');
+  if (packingFailed) throw new Error('nothing to check: packing failed above');
+  packingFailed = true;
+  if (!build()) throw new Error('the build failed');
   const folder = join(work(), 'tarballs');
   mkdirSync(folder, { recursive: true });
-  packedOnce = workspacePackages(root)
+  const packed = workspacePackages(root)
     .filter((each) => !each.manifest.private)
     .map(({ name, folder: source }) => {
       const before = new Set(readdirSync(folder));
@@ -92,7 +95,9 @@ function packAll() {
         .map((key) => name + key.slice(1));
       return { name, folder: source, tarball, files, manifest, entries };
     });
-  return packedOnce;
+  packingFailed = false;
+  packedOnce = packed;
+  return packed;
 }
 
 /**
@@ -103,10 +108,11 @@ function packAll() {
  * @returns {string}
  */
 function consumer(name, extra = {}) {
+  const packages = packAll();
   const folder = join(work(), name);
   if (existsSync(folder)) return folder;
   mkdirSync(folder, { recursive: true });
-  const tarballs = Object.fromEntries(packAll().map((each) => [each.name, `file:${each.tarball}`]));
+  const tarballs = Object.fromEntries(packages.map((each) => [each.name, `file:${each.tarball}`]));
   const manifest = { name, private: true, type: 'module', dependencies: { ...tarballs, ...extra } };
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest, null, 2));
   const lines = [

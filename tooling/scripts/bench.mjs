@@ -4,7 +4,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { workspacePackages } from '../checks/dependency-rule.mjs';
-import { build, onStderr, root, run } from './run.mjs';
+import { buildOrExit, onStderr, root, run } from './run.mjs';
 
 const [name, ...rest] = process.argv.slice(2);
 const at = rest.indexOf('--backend');
@@ -23,7 +23,7 @@ if (!name || !own || found.length > 1) {
   process.exit(2);
 }
 
-build();
+buildOrExit();
 const generated = join(own.folder, '.tsbuild');
 mkdirSync(generated, { recursive: true });
 const config = join(generated, 'bench.tsconfig.json');

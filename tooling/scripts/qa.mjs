@@ -1,8 +1,8 @@
 // `pnpm qa <command>`: builds what changed, then runs the question-answering command line.
 import { join } from 'node:path';
-import { build, root, run } from './run.mjs';
+import { buildOrExit, root, run } from './run.mjs';
 
-build();
+buildOrExit();
 const cli = join(root, 'apps', 'qa-demo', 'dist', 'cli.js');
 // INIT_CWD is where the user called pnpm, so that relative file names mean what the user typed.
 process.exit(

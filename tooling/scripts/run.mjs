@@ -36,11 +36,18 @@ export function run(command, args, { cwd = root, env = {}, stdio = 'inherit' } =
 /** Standard output of the tool goes to standard error, so that what the caller prints stays pure. */
 export const onStderr = /** @type {const} */ (['inherit', 2, 2]);
 
-/** Builds every package. Quiet unless something is wrong. */
+/**
+ * Builds every package that changed. Quiet unless something is wrong.
+ *
+ * @returns {boolean} whether it worked
+ */
 export function build() {
-  const status = run('tsc', ['-b', 'tsconfig.build.json'], { stdio: [...onStderr] });
-  if (status !== 0) {
-    console.error('The build failed; see the errors above.');
-    process.exit(status);
-  }
+  return run('tsc', ['-b', 'tsconfig.build.json'], { stdio: [...onStderr] }) === 0;
+}
+
+/** {@link build} for a script that cannot go on without it. */
+export function buildOrExit() {
+  if (build()) return;
+  console.error('The build failed; see the errors above.');
+  process.exit(1);
 }
