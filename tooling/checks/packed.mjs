@@ -150,13 +150,19 @@ export function contents() {
     for (const needed of ['LICENSE', 'README.md', 'package.json']) {
       if (!files.includes(needed)) problems.push(`${name}: ${needed} is missing`);
     }
+    const stale = [];
     for (const file of files) {
       if (['LICENSE', 'README.md', 'package.json'].includes(file)) continue;
       if (!file.startsWith('dist/')) problems.push(`${name}: ${file} does not belong in the package`);
       const source = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts');
       if (/\.(js|ts|map)$/.test(file) && !existsSync(join(folder, source))) {
-        problems.push(`${name}: ${file} has no source (${source}); run \`pnpm clean\` and build again`);
+        stale.push(file);
       }
+    }
+    if (stale.length > 0) {
+      problems.push(
+        `${name}: ${stale.length} built files have no source any more (${stale[0]}, ...); run \`pnpm clean\``,
+      );
     }
     for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) {
       if (manifest.scripts?.[script]) problems.push(`${name}: has a ${script} script`);

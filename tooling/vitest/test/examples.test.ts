@@ -21,4 +21,4 @@ test('finds the blocks that run, with heading, line and expected output', () => 
   ]);
 });
 
-testExamples(new URL('./examples.fixture.md', import.meta.url));
+testExamples(new URL('./fixtures/examples.md', import.meta.url));
