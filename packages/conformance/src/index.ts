@@ -1,2 +1,13 @@
-/** Replaced by the package's public interface. */
-export const packageName: string = '@topk-attention/conformance';
+export type { ConformanceCase, ConformanceContext, Group, Tolerances } from './case.js';
+export { conformanceCases } from './cases.js';
+export { type DescribeOptions, describeConformance, type TestRunner } from './describe.js';
+export type { Exclusion } from './exclusions.js';
+export {
+  type CaseReport,
+  type ConformanceOptions,
+  DEFAULT_RUNS,
+  DEFAULT_SEED,
+  defaultTolerances,
+  runConformance,
+} from './run.js';
+export { ConformanceFailure, type Tolerance } from './support/assert.js';

@@ -1,0 +1,158 @@
+import type { Backend } from '@topk-attention/core';
+import type { ConformanceCase, ConformanceContext, Tolerances } from './case.js';
+import type { Exclusion } from './exclusions.js';
+import { check } from './support/assert.js';
+
+export const defaultTolerances: Tolerances = {
+  f32: { absolute: 2e-5, relative: 2e-5 },
+  f16: { absolute: 4e-3, relative: 4e-3 },
+  f64: { absolute: 1e-11, relative: 1e-11 },
+};
+
+export interface ConformanceOptions {
+  /** Named in the titles of the tests. */
+  readonly name: string;
+  /** A fresh backend. Called once for most cases together, and again by those that need their own. */
+  readonly createBackend: () => Backend | Promise<Backend>;
+  /** Wider or narrower than the default, by storage type. */
+  readonly tolerance?: Partial<Tolerances>;
+  /** Known failures with their reasons; each must fail. Default: none. */
+  readonly exclusions?: readonly Exclusion[];
+  /** Random trials per property. Default 200. */
+  readonly runs?: number;
+  /** Seed of the properties; printed in their titles. Default 20210613. */
+  readonly seed?: number;
+}
+
+/** Day on which the paper was posted; any number does. */
+export const DEFAULT_SEED = 20210613;
+export const DEFAULT_RUNS = 200;
+
+/** One backend under test, with the backends that its cases made. */
+export class ConformanceRun {
+  readonly backend: Backend;
+  readonly #options: ConformanceOptions;
+  readonly #made: Backend[] = [];
+
+  private constructor(backend: Backend, options: ConformanceOptions) {
+    this.backend = backend;
+    this.#options = options;
+  }
+
+  static async start(options: ConformanceOptions): Promise<ConformanceRun> {
+    return new ConformanceRun(await options.createBackend(), options);
+  }
+
+  /** Runs one case; afterwards the shared backend holds what it held before. */
+  async run(one: ConformanceCase): Promise<void> {
+    const live = this.backend.memory().live;
+    try {
+      await one.run(this.#context());
+    } finally {
+      for (const backend of this.#made.splice(0)) backend.dispose();
+    }
+    const left = this.backend.memory().live - live;
+    check(left === 0, `the case left ${left} bytes live: something was not released`);
+  }
+
+  /** Runs an excluded case: fails when the case passes. */
+  async runExcluded(one: ConformanceCase, exclusion: Exclusion): Promise<void> {
+    const passed = await this.run(one).then(
+      () => true,
+      () => false,
+    );
+    check(!passed, `the case passes now, so its exclusion has to go ("${exclusion.reason}")`);
+  }
+
+  dispose(): void {
+    this.backend.dispose();
+  }
+
+  #context(): ConformanceContext {
+    const { runs = DEFAULT_RUNS, seed = DEFAULT_SEED } = this.#options;
+    const tolerances = { ...defaultTolerances, ...this.#options.tolerance };
+    return {
+      backend: this.backend,
+      createBackend: async () => {
+        const backend = await this.#options.createBackend();
+        this.#made.push(backend);
+        return backend;
+      },
+      tolerance: tolerances[this.backend.capabilities.floatStorage],
+      tolerances,
+      runs,
+      seed,
+    };
+  }
+}
+
+/** The cases of a backend, split by what applies to it. */
+export interface SortedCases {
+  readonly included: readonly ConformanceCase[];
+  readonly excluded: readonly { readonly one: ConformanceCase; readonly exclusion: Exclusion }[];
+  /** Not offered by the backend's own capabilities, with the reason. */
+  readonly notOffered: readonly { readonly one: ConformanceCase; readonly reason: string }[];
+}
+
+export function sortCases(
+  cases: readonly ConformanceCase[],
+  backend: Backend,
+  exclusions: readonly Exclusion[],
+): SortedCases {
+  const unknown = exclusions.filter(({ name }) => !cases.some((one) => one.name === name));
+  check(unknown.length === 0, `no case is called ${unknown.map(({ name }) => `"${name}"`).join(', ')}`);
+  const excluded = exclusions.flatMap((exclusion) =>
+    cases.filter((one) => one.name === exclusion.name).map((one) => ({ one, exclusion })),
+  );
+  const others = cases.filter((one) => !exclusions.some(({ name }) => name === one.name));
+  const notOffered = others.flatMap((one) => {
+    const reason = one.notFor?.(backend.capabilities);
+    return reason === undefined ? [] : [{ one, reason }];
+  });
+  const included = others.filter((one) => !notOffered.some((other) => other.one === one));
+  return { included, excluded, notOffered };
+}
+
+export interface CaseReport {
+  readonly name: string;
+  readonly group: string;
+  readonly outcome: 'passed' | 'failed' | 'excluded' | 'not offered';
+  readonly message?: string;
+}
+
+/** Runs cases without a test runner, for example on a web page. Never rejects because of a case. */
+export async function runConformance(
+  options: ConformanceOptions,
+  cases: readonly ConformanceCase[],
+): Promise<readonly CaseReport[]> {
+  const run = await ConformanceRun.start(options);
+  try {
+    const sorted = sortCases(cases, run.backend, options.exclusions ?? []);
+    const reports: CaseReport[] = sorted.notOffered.map(({ one, reason }) => ({
+      name: one.name,
+      group: one.group,
+      outcome: 'not offered',
+      message: reason,
+    }));
+    const attempt = async (
+      one: ConformanceCase,
+      outcome: 'passed' | 'excluded',
+      work: Promise<void>,
+    ): Promise<void> => {
+      try {
+        await work;
+        reports.push({ name: one.name, group: one.group, outcome });
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        reports.push({ name: one.name, group: one.group, outcome: 'failed', message });
+      }
+    };
+    for (const one of sorted.included) await attempt(one, 'passed', run.run(one));
+    for (const { one, exclusion } of sorted.excluded) {
+      await attempt(one, 'excluded', run.runExcluded(one, exclusion));
+    }
+    return reports;
+  } finally {
+    run.dispose();
+  }
+}

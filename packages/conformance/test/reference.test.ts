@@ -1,0 +1,4 @@
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { describeConformance } from '../src/index.js';
+
+await describeConformance({ name: 'reference, fused', createBackend: () => createReferenceBackend() });
