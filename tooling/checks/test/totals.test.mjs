@@ -1,0 +1,45 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, test } from 'vitest';
+
+const folder = mkdtempSync(join(tmpdir(), 'topk-totals-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** @param {object} [report] */
+function totals(report) {
+  const file = join(folder, 'report.json');
+  rmSync(file, { force: true });
+  if (report) writeFileSync(file, JSON.stringify(report));
+  const script = fileURLToPath(new URL('../../scripts/totals.mjs', import.meta.url));
+  const { status, stdout } = spawnSync(process.execPath, [script, file], { encoding: 'utf8' });
+  return { status, last: stdout.trimEnd().split('\n').at(-1) };
+}
+
+const good = {
+  success: true,
+  numPassedTests: 3,
+  numFailedTests: 0,
+  numPendingTests: 0,
+  numTodoTests: 0,
+  testResults: [{ status: 'passed', assertionResults: [{ status: 'passed' }] }],
+};
+
+test.each([
+  ['all passed', good, 0, '3 passed, 0 failed'],
+  ['one skipped', { ...good, numPendingTests: 1 }, 0, '3 passed, 0 failed, 1 skipped'],
+  ['one failed', { ...good, success: false, numFailedTests: 1 }, 1, '3 passed, 1 failed'],
+  [
+    'a file did not load',
+    { ...good, testResults: [{ status: 'failed', assertionResults: [] }] },
+    1,
+    '3 passed, 1 failed',
+  ],
+  ['an error outside the tests', { ...good, success: false }, 1, '3 passed, 0 failed'],
+  ['nothing ran', { ...good, numPassedTests: 0, testResults: [] }, 1, '0 passed, 0 failed'],
+  ['no report', undefined, 1, '0 passed, 1 failed'],
+])('totals: %s', (_, report, status, last) => {
+  expect(totals(report)).toEqual({ status, last });
+});
