@@ -1,0 +1,96 @@
+import { type BackwardRule, tapesTracking } from './autograd/tape.js';
+import type { Backend, BackendTensor } from './backend.js';
+import type { DType } from './dtype.js';
+import { isEngineError, TopKError, toEngineError } from './errors.js';
+import type { Shape } from './shape.js';
+import { Tensor, Value } from './tensor.js';
+
+export interface OutputSpec {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+export interface Differentiation {
+  /** What the rule needs later; aliased only if a tape is open. */
+  readonly save: (outputs: readonly Tensor[]) => readonly Tensor[];
+  readonly backward: BackwardRule;
+}
+
+/** The one backend of all inputs; throws where they differ. */
+export function commonBackend(name: string, inputs: readonly Tensor[]): Backend {
+  const backend = (inputs[0] as Tensor).backend;
+  for (const input of inputs) {
+    if (input.backend === backend) continue;
+    throw new TopKError('MIXED_BACKENDS', `${name}: tensors of different backends`, {
+      expected: `all on ${backend.name}`,
+      got: `${backend.name} and ${input.backend.name}`,
+      fix: 'Read the values with data() and upload them to one backend',
+    });
+  }
+  return backend;
+}
+
+/**
+ * Runs one op. Structural errors pass through; an engine error, or a poisoned input, poisons the outputs, whose
+ * `data()` then rejects. Records the op on every open tape that follows one of the inputs.
+ */
+export function apply(
+  name: string,
+  inputs: readonly Tensor[],
+  specs: readonly OutputSpec[],
+  run: (backend: Backend, ...handles: BackendTensor[]) => readonly BackendTensor[],
+  differentiation?: Differentiation,
+): Tensor[] {
+  const backend = commonBackend(name, inputs);
+  const values = inputs.map((input) => input.value);
+  const made = runOrPoison(name, backend, values, run);
+  const outputs = specs.map((spec, index) => {
+    const one = made instanceof TopKError ? made : (made[index] as BackendTensor);
+    return new Tensor(new Value(backend, spec.shape, spec.dtype, one));
+  });
+  for (const tape of tapesTracking(values)) {
+    if (differentiation === undefined) {
+      // Values without a gradient (indices, masks, comparisons) cut the tape; that is their rule.
+      continue;
+    }
+    tape.record({
+      name,
+      inputs: values,
+      outputs: outputs.map((output) => output.value),
+      // Unscoped: the tape disposes of them, not the scope that happens to be open.
+      saved: differentiation.save(outputs).map((one) => one.unscopedAlias()),
+      backward: differentiation.backward,
+    });
+  }
+  return outputs;
+}
+
+/** Makes a tensor from nothing but numbers; an engine error poisons it. */
+export function create(
+  name: string,
+  backend: Backend,
+  spec: OutputSpec,
+  run: (backend: Backend) => BackendTensor,
+): Tensor {
+  const made = runOrPoison(name, backend, [], () => [run(backend)]);
+  return new Tensor(
+    new Value(backend, spec.shape, spec.dtype, made instanceof TopKError ? made : (made[0] as BackendTensor)),
+  );
+}
+
+function runOrPoison(
+  name: string,
+  backend: Backend,
+  values: readonly Value[],
+  run: (backend: Backend, ...handles: BackendTensor[]) => readonly BackendTensor[],
+): readonly BackendTensor[] | TopKError {
+  const poisoned = values.find((value) => value.failure !== undefined);
+  if (poisoned?.failure !== undefined) return poisoned.failure;
+  const handles = values.map((value) => value.handle);
+  try {
+    return run(backend, ...handles);
+  } catch (error) {
+    if (!isEngineError(error)) throw error;
+    return toEngineError(error, `${backend.name}.${name}`);
+  }
+}

@@ -1,0 +1,208 @@
+import { apply } from '../apply.js';
+import { custom } from '../autograd/custom.js';
+import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
+import { choosePath } from '../fused.js';
+import { composedBackwardScratch, planAttention } from '../plan/plan-attention.js';
+import type { AttentionRequest } from '../plan/request.js';
+import type { Tensor } from '../tensor.js';
+import { composedAttentionBackward, type SavedLists } from './composed-backward.js';
+import { composedAttention } from './composed-forward.js';
+import {
+  type AttentionCall,
+  type AttentionOptions,
+  type AttentionTensors,
+  checkCall,
+  mapInputs,
+  type TopKAttentionOptions,
+} from './options.js';
+
+/** The result of top-k attention with `returnIndices`. */
+export interface TopKAttentionResult {
+  /** [B, Hq, Lq, Dv] */
+  readonly output: Tensor;
+  /** i32 [B, Hq, Lq, min(k, Lk)]: kept keys in ascending order, then -1 in unused slots. */
+  readonly indices: Tensor;
+}
+
+/**
+ * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere. Queries go in
+ * chunks, so memory is linear in the length; gradients keep 8 k bytes per query and head (paper section 1).
+ *
+ * q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv] -> [B, Hq, Lq, Dv]; Hq is a multiple of Hkv. k counts valid
+ * keys (mask, length, causality and -inf biases hide keys), the lower index wins ties, a row without a valid key gives
+ * zeros, NaN in a valid score makes its row NaN.
+ *
+ * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_K, INVALID_OPTION, EMPTY_SEQUENCE,
+ * MIXED_BACKENDS, DOES_NOT_FIT.
+ *
+ * @example
+ * const output = topKAttention(q, k, v, { k: 64, causal: true });
+ */
+export function topKAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: TopKAttentionOptions & { readonly returnIndices: true },
+): TopKAttentionResult;
+export function topKAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: TopKAttentionOptions & { readonly returnIndices?: false },
+): Tensor;
+export function topKAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: TopKAttentionOptions,
+): Tensor | TopKAttentionResult {
+  const call = checkCall('topKAttention', q, k, v, options, options.k);
+  const { output, indices, scores } = runAttention(
+    'topKAttention',
+    call,
+    options,
+    options.returnIndices === true,
+  );
+  scores?.dispose();
+  if (options.returnIndices === true && indices !== undefined) return { output, indices };
+  indices?.dispose();
+  return output;
+}
+
+/**
+ * The same attention over all keys, still in chunks of queries and linear in memory: the paper's "query chunking" and
+ * the honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices.
+ */
+export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  return runAttention(
+    'exactAttention',
+    checkCall('exactAttention', q, k, v, options, undefined),
+    options,
+    false,
+  ).output;
+}
+
+function runAttention(
+  name: string,
+  call: AttentionCall,
+  options: AttentionOptions,
+  wantsIndices: boolean,
+): AttentionOutputs<Tensor> {
+  const { tensors } = call;
+  const { q, k, v, bias, relativeTable } = tensors;
+  const [output, indices, scores] = custom(
+    name,
+    [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
+    (isTracked) => {
+      const made = forward(name, { ...call.request, saves: wantsIndices || isTracked }, tensors, options);
+      const lists =
+        made.indices === undefined || made.scores === undefined ? [] : [made.indices, made.scores];
+      return { outputs: [made.output, ...lists], saved: isTracked ? [...present(tensors), ...lists] : [] };
+    },
+    (_ops, [dOutput], saved) => {
+      const rest = [...saved];
+      const inputs = mapInputs(tensors, () => rest.shift() as Tensor);
+      const [savedIndices, savedScores] = rest;
+      const lists = savedIndices && savedScores && { indices: savedIndices, scores: savedScores };
+      const made = backward(
+        name,
+        { ...call.request, saves: true },
+        inputs,
+        lists,
+        dOutput as Tensor,
+        options,
+      );
+      return [made.q, made.k, made.v, made.bias, made.relativeTable].filter((one) => one !== undefined);
+    },
+  );
+  return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
+}
+
+function forward(
+  name: string,
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  options: AttentionOptions,
+): AttentionOutputs<Tensor> {
+  const { backend } = tensors.q;
+  const { fused } = choosePath(backend, backend.fused?.attention, request);
+  const plan = planAttention(request, backend.capabilities.limits, {
+    ...options,
+    ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+  });
+  if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
+  const { batch, queryHeads, queryLength, valueDim, k } = request;
+  const hasLists = k !== 'all' && request.saves;
+  const listShape = [batch, queryHeads, queryLength, k === 'all' ? 0 : k];
+  const [output, indices, scores] = apply(
+    name,
+    present(tensors),
+    [
+      { shape: [batch, queryHeads, queryLength, valueDim], dtype: request.dtype },
+      ...(hasLists
+        ? ([
+            { shape: listShape, dtype: 'i32' },
+            { shape: listShape, dtype: 'f32' },
+          ] as const)
+        : []),
+    ],
+    () => {
+      const made = fused.run(request, mapInputs(tensors, handleOf), plan.queryChunk);
+      return [made.output, made.indices, made.scores].filter((one) => one !== undefined);
+    },
+  );
+  return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
+}
+
+function backward(
+  name: string,
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  lists: SavedLists | undefined,
+  dOutput: Tensor,
+  options: AttentionOptions,
+): AttentionGradients<Tensor> {
+  const { backend } = tensors.q;
+  const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
+  const plan = planAttention(request, backend.capabilities.limits, {
+    ...options,
+    scratchBytes: fused ? (r, chunk) => fused.scratchBytes(r, chunk) : composedBackwardScratch,
+  });
+  if (fused === undefined)
+    return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);
+  const { q, k, v, bias, relativeTable } = tensors;
+  const made = apply(
+    `${name}.backward`,
+    [...present(tensors), ...(lists ? [lists.indices, lists.scores] : []), dOutput],
+    [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
+    () => {
+      const handles = {
+        ...mapInputs(tensors, handleOf),
+        ...(lists && { indices: handleOf(lists.indices), scores: handleOf(lists.scores) }),
+        dOutput: handleOf(dOutput),
+      };
+      const gradients = fused.run(request, handles, plan.queryChunk);
+      return [gradients.q, gradients.k, gradients.v, gradients.bias, gradients.relativeTable].filter(
+        (one) => one !== undefined,
+      );
+    },
+  );
+  const next = (): Tensor => made.shift() as Tensor;
+  return {
+    q: next(),
+    k: next(),
+    v: next(),
+    ...(bias && { bias: next() }),
+    ...(relativeTable && { relativeTable: next() }),
+  };
+}
+
+function present(tensors: AttentionTensors): Tensor[] {
+  const list: Tensor[] = [];
+  mapInputs(tensors, (one) => list.push(one));
+  return list;
+}
+
+function handleOf(one: Tensor): BackendTensor {
+  return one.handle;
+}

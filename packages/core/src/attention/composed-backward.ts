@@ -1,0 +1,234 @@
+import type { AttentionGradients } from '../backend.js';
+import { tensor } from '../ops/create.js';
+import { add, mul } from '../ops/elementwise.js';
+import { narrow, reshape, transpose } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
+import { broadcastTo, sum, sumTo } from '../ops/reduce.js';
+import { putAlong, scatterAddRows, softmax, softmaxGradient } from '../ops/select.js';
+import type { AttentionRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import { gatherKeyRows, maskableValues } from './composed-forward.js';
+import { dropoutFactors } from './dropout.js';
+import { mapQueryChunks } from './map-query-chunks.js';
+import type { AttentionTensors } from './options.js';
+import { bucketsOfChunk, bucketsOfKept } from './relative-bias.js';
+import { chunkOf, chunkScores, foldQueries } from './scores.js';
+
+/** What the forward pass kept: lists for top-k, nothing for exact attention, which recomputes its scores. */
+export interface SavedLists {
+  readonly indices: Tensor;
+  readonly scores: Tensor;
+}
+
+/** Gradients of one chunk of queries, before they are summed over chunks. */
+interface ChunkGradients {
+  readonly q: Tensor;
+  /** Of the scores before `scale`: [B, Hq, size, k] for kept keys or [B, Hq, size, Lk]. */
+  readonly scores: Tensor;
+  /** [B, Hkv, Lk, D] */
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+/**
+ * Gradients chunk by chunk (paper section 1.6, with sparse rows instead of the published code's dense buffers):
+ * dS = P * (dP - sum P dP), dQ = scale dS K, dK = scale dS^T Q, dV = P^T dO; nothing of size Lq x Lk exists.
+ */
+export function composedAttentionBackward(
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  saved: SavedLists | undefined,
+  dOutput: Tensor,
+  queryChunk: number,
+): AttentionGradients<Tensor> {
+  const { backend } = tensors.q;
+  const sums = new Sums();
+  const hasLongBias = tensors.bias !== undefined && tensors.bias.shape[2] !== 1;
+  const safeK = saved === undefined ? maskableValues(request, tensors.k).finite : undefined;
+  const safeV = saved === undefined ? maskableValues(request, tensors.v).finite : undefined;
+  const [q, longBias] = mapQueryChunks(backend, request.queryLength, queryChunk, (start, size) => {
+    const dO = narrow(dOutput, 2, start, size);
+    const chunk =
+      saved === undefined
+        ? exactChunk(
+            request,
+            { ...tensors, k: safeK as Tensor, v: safeV as Tensor },
+            tensors,
+            dO,
+            start,
+            size,
+          )
+        : topKChunk(request, tensors, saved, dO, start, size);
+    sums.add('k', chunk.k);
+    sums.add('v', chunk.v);
+    const kept = saved && narrow(saved.indices, 2, start, size);
+    if (tensors.relativeTable !== undefined) {
+      sums.add('relativeTable', tableGradient(request, chunk.scores, kept, start, size));
+    }
+    if (tensors.bias === undefined) return [chunk.q];
+    const dBias = biasGradient(request, chunkOf(tensors.bias, start, size), chunk.scores, kept);
+    if (hasLongBias) return [chunk.q, dBias];
+    sums.add('bias', dBias);
+    return [chunk.q];
+  });
+  safeK?.dispose();
+  safeV?.dispose();
+  const bias = hasLongBias ? longBias : sums.get('bias');
+  const relativeTable = sums.get('relativeTable');
+  return {
+    q: q as Tensor,
+    k: sums.get('k') as Tensor,
+    v: sums.get('v') as Tensor,
+    ...(bias && { bias }),
+    ...(relativeTable && { relativeTable }),
+  };
+}
+
+/** Running sums over chunks, in chunk order: the order is part of "same plan, same bits". */
+class Sums {
+  readonly #totals = new Map<string, Tensor>();
+
+  add(name: string, part: Tensor): void {
+    const before = this.#totals.get(name);
+    const scoped = before === undefined ? part : add(before, part);
+    // Outlives the chunk's scope: hand it to nobody but this map.
+    this.#totals.set(name, scoped.unscopedAlias());
+    before?.dispose();
+  }
+
+  get(name: string): Tensor | undefined {
+    return this.#totals.get(name);
+  }
+}
+
+function topKChunk(
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  saved: SavedLists,
+  dO: Tensor,
+  start: number,
+  size: number,
+): ChunkGradients {
+  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, scale } = request;
+  const k = saved.indices.shape.at(-1) as number;
+  const rows = batch * queryHeads * size;
+  return scope(() => {
+    const indices = narrow(saved.indices, 2, start, size);
+    const weights = softmax(reshape(narrow(saved.scores, 2, start, size), [rows, k]));
+    const gradientRows = reshape(dO, [rows, valueDim, 1]);
+    const dDropped = scope(() =>
+      reshape(matmul(gatherKeyRows(request, tensors.v, indices), gradientRows), [rows, k]),
+    );
+    const factors =
+      request.dropout === undefined
+        ? undefined
+        : reshape(dropoutFactors(weights.backend, request.dropout, indices.shape, start), [rows, k]);
+    const dWeights = factors === undefined ? dDropped : mul(dDropped, factors);
+    const dropped = factors === undefined ? weights : mul(weights, factors);
+    const dScores = softmaxGradient(dWeights, weights);
+    const dProducts = mul(dScores, scale);
+    const dQ = scope(() =>
+      matmul(reshape(dProducts, [rows, 1, k]), gatherKeyRows(request, tensors.k, indices)),
+    );
+
+    const perKeyHead = reshape(indices, [batch * keyHeads, -1]);
+    const toKeys = (weight: Tensor, row: Tensor, width: number): Tensor =>
+      scope(() => {
+        const updates = mul(reshape(weight, [rows, k, 1]), reshape(row, [rows, 1, width]));
+        const summed = scatterAddRows(keyLength, perKeyHead, reshape(updates, [batch * keyHeads, -1, width]));
+        return reshape(summed, [batch, keyHeads, keyLength, width]);
+      });
+    return {
+      q: reshape(dQ, [batch, queryHeads, size, headDim]),
+      scores: reshape(dScores, indices.shape),
+      k: toKeys(dProducts, narrow(tensors.q, 2, start, size), headDim),
+      v: toKeys(dropped, dO, valueDim),
+    };
+  });
+}
+
+function exactChunk(
+  request: AttentionRequest,
+  safe: AttentionTensors,
+  tensors: AttentionTensors,
+  dO: Tensor,
+  start: number,
+  size: number,
+): ChunkGradients {
+  const { batch, queryHeads, headDim, scale } = request;
+  return scope(() => {
+    const weights = softmax(chunkScores(request, tensors, start, size));
+    const gradientRows = foldQueries(request, dO);
+    const dDropped = reshape(matmul(gradientRows, safe.v, { transposeB: true }), weights.shape);
+    const factors =
+      request.dropout === undefined
+        ? undefined
+        : dropoutFactors(weights.backend, request.dropout, weights.shape, start);
+    const dWeights = factors === undefined ? dDropped : mul(dDropped, factors);
+    const dropped = factors === undefined ? weights : mul(weights, factors);
+    const dScores = softmaxGradient(dWeights, weights);
+    const dProducts = foldQueries(request, mul(dScores, scale));
+    const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
+    return {
+      q: reshape(matmul(dProducts, safe.k), [batch, queryHeads, size, headDim]),
+      scores: dScores,
+      k: matmul(dProducts, queries, { transposeA: true }),
+      v: matmul(foldQueries(request, dropped), gradientRows, { transposeA: true }),
+    };
+  });
+}
+
+/** dBias in the bias's own shape, from gradients of the scores of kept (or all) keys. */
+function biasGradient(
+  request: AttentionRequest,
+  bias: Tensor,
+  dScores: Tensor,
+  kept: Tensor | undefined,
+): Tensor {
+  return scope(() => {
+    if (kept === undefined) return sumTo(dScores, bias.shape);
+    const wide = bias.shape[3] === 1 ? dScores : putAlong(kept, dScores, request.keyLength);
+    return sumTo(wide, bias.shape);
+  });
+}
+
+/** [buckets, Hq]: sums of the score gradients by bucket of relative position. */
+function tableGradient(
+  request: AttentionRequest,
+  dScores: Tensor,
+  kept: Tensor | undefined,
+  start: number,
+  size: number,
+): Tensor {
+  const { batch, queryHeads, keyLength } = request;
+  const buckets = request.relativeBias?.buckets ?? 0;
+  return scope(() => {
+    const byHead = transpose(dScores, [1, 0, 2, 3]);
+    if (kept !== undefined) {
+      const at = transpose(bucketsOfKept(kept, request, start, size), [1, 0, 2, 3]);
+      const summed = scatterAddRows(
+        buckets,
+        reshape(at, [queryHeads, -1]),
+        reshape(byHead, [queryHeads, -1, 1]),
+      );
+      return transpose(reshape(summed, [queryHeads, buckets]), [1, 0]);
+    }
+    // All keys: first sum over the batch, then look the bucket of each (query, key) up in the chunk's vector.
+    const summedBatch = reshape(batch === 1 ? byHead : sum(byHead, { axes: [1] }), [
+      queryHeads,
+      size * keyLength,
+      1,
+    ]);
+    const ofPosition = bucketsOfChunk(request, start, size);
+    const at = Int32Array.from({ length: size * keyLength }, (_, index) => {
+      const query = Math.floor(index / keyLength);
+      return ofPosition[(index % keyLength) - query + size - 1] as number;
+    });
+    const indices = broadcastTo(tensor(dScores.backend, at, [1, size * keyLength]), [
+      queryHeads,
+      size * keyLength,
+    ]);
+    return transpose(reshape(scatterAddRows(buckets, indices, summedBatch), [queryHeads, buckets]), [1, 0]);
+  });
+}

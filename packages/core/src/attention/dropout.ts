@@ -1,0 +1,29 @@
+import type { Backend } from '../backend.js';
+import { randomBits } from '../ops/create.js';
+import { cast, le, logicalAnd, logicalNot, lt, mul } from '../ops/elementwise.js';
+import { scope } from '../scope.js';
+import type { Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+
+/**
+ * f32 factors of dropout, 0 or 1 / (1 - rate), for slots of queries that begin at `start`: keyed by
+ * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them. (One random state for
+ * all chunks, as in the published code, would replay the last chunk's mask for every chunk.)
+ */
+export function dropoutFactors(
+  backend: Backend,
+  dropout: { readonly rate: number; readonly seed: number },
+  shape: Shape,
+  start: number,
+): Tensor {
+  return scope(() => {
+    const bits = randomBits(backend, dropout.seed, shape, [0, 0, start, 0]);
+    return mul(cast(notBelow(bits, Math.floor(dropout.rate * 2 ** 32)), 'f32'), 1 / (1 - dropout.rate));
+  });
+}
+
+/** bits >= threshold as unsigned numbers, though i32 tensors compare as signed ones. */
+function notBelow(bits: Tensor, threshold: number): Tensor {
+  if (threshold < 2 ** 31) return logicalNot(logicalAnd(le(0, bits), lt(bits, threshold)));
+  return logicalAnd(lt(bits, 0), le(threshold - 2 ** 32, bits));
+}

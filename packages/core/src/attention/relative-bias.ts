@@ -1,0 +1,97 @@
+import type { Backend } from '../backend.js';
+import { arange, tensor } from '../ops/create.js';
+import { add, lt, sub, where } from '../ops/elementwise.js';
+import { reshape, transpose } from '../ops/layout.js';
+import { gatherRows, takeAlong } from '../ops/select.js';
+import type { AttentionRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+
+/**
+ * T5's bucket of a relative position (key minus query). Half of the buckets hold single distances, the rest grow
+ * logarithmically up to `maxDistance`; bidirectional tables use their upper half for keys after the query.
+ * Source: Raffel et al. 2020, section 2.1, as in the published checkpoints.
+ */
+export function relativePositionBucket(
+  relativePosition: number,
+  options: { readonly bidirectional: boolean; readonly buckets: number; readonly maxDistance: number },
+): number {
+  let buckets = options.buckets;
+  let first = 0;
+  let distance: number;
+  if (options.bidirectional) {
+    buckets = Math.floor(buckets / 2);
+    if (relativePosition > 0) first = buckets;
+    distance = Math.abs(relativePosition);
+  } else {
+    distance = Math.max(-relativePosition, 0);
+  }
+  const exact = Math.floor(buckets / 2);
+  if (distance < exact) return first + distance;
+  // f32 rounding as in the published code: a bucket edge must not move by one.
+  const ratio = Math.fround(
+    Math.fround(Math.log(Math.fround(distance / exact))) / Math.log(options.maxDistance / exact),
+  );
+  const large = exact + Math.trunc(Math.fround(ratio * (buckets - exact)));
+  return first + Math.min(large, buckets - 1);
+}
+
+/**
+ * Buckets of every relative position that queries start .. start + size - 1 meet, aligned to the end: entry r belongs
+ * to relative position r - offset, offset = start + size - 1 + Lk - Lq.
+ */
+export function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
+  const { relativeBias, keyLength } = request;
+  if (relativeBias === undefined) return new Int32Array(0);
+  const offset = relativeOffset(request, start, size);
+  return Int32Array.from({ length: keyLength + size - 1 }, (_, r) =>
+    relativePositionBucket(r - offset, relativeBias),
+  );
+}
+
+/** [1, Hq, size, Lk]: the bias of one chunk; only a vector of size + Lk - 1 rows is looked up in the table. */
+export function relativeBiasChunk(
+  table: Tensor,
+  request: AttentionRequest,
+  start: number,
+  size: number,
+): Tensor {
+  const { queryHeads, keyLength } = request;
+  const { backend } = table;
+  return scope(() => {
+    const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
+    const perPosition = gatherRows(reshape(table, [1, ...table.shape]), buckets);
+    const at = reshape(positionIndices(backend, size, keyLength), [1, size * keyLength]);
+    const rows = gatherRows(perPosition, at);
+    return reshape(transpose(rows, [0, 2, 1]), [1, queryHeads, size, keyLength]);
+  });
+}
+
+/** i32 [size, Lk]: the entry of `bucketsOfChunk` that belongs to (query, key). */
+function positionIndices(backend: Backend, size: number, keyLength: number): Tensor {
+  return scope(() => {
+    const keys = reshape(arange(backend, keyLength), [1, keyLength]);
+    const queries = reshape(arange(backend, size), [size, 1]);
+    return add(sub(keys, queries), size - 1);
+  });
+}
+
+/** i32 of the shape of `indices` [B, Hq, size, m]: the bucket of each kept key, 0 where the index is -1. */
+export function bucketsOfKept(
+  indices: Tensor,
+  request: AttentionRequest,
+  start: number,
+  size: number,
+): Tensor {
+  const { backend } = indices;
+  return scope(() => {
+    const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, request.keyLength + size - 1]);
+    const queries = reshape(arange(backend, size), [1, 1, size, 1]);
+    const at = where(lt(indices, 0), -1, add(sub(indices, queries), size - 1));
+    return reshape(takeAlong(buckets, reshape(at, [1, indices.size])), indices.shape);
+  });
+}
+
+function relativeOffset(request: AttentionRequest, start: number, size: number): number {
+  return start + size - 1 + request.keyLength - request.queryLength;
+}

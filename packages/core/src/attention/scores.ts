@@ -1,0 +1,92 @@
+import type { Backend } from '../backend.js';
+import { arange } from '../ops/create.js';
+import { add, cast, elementIsNaN, le, logicalAnd, lt, mul, where } from '../ops/elementwise.js';
+import { narrow, reshape } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
+import { maxOver } from '../ops/reduce.js';
+import type { AttentionRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import type { AttentionTensors } from './options.js';
+import { relativeBiasChunk } from './relative-bias.js';
+
+/**
+ * Scores of queries start .. start + size - 1 against every key, [B, Hq, size, Lk]: scale q.k + biases, and -inf
+ * wherever the key is not valid, whatever q, k or the biases hold there (design: Decision 3).
+ */
+export function chunkScores(
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  start: number,
+  size: number,
+): Tensor {
+  const { queryHeads, keyLength, batch, scale } = request;
+  return scope(() => {
+    const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
+    // A power of two may scale the short side without rounding; anything else would break exact ties.
+    const isExact = Number.isInteger(Math.log2(Math.abs(scale)));
+    const product = matmul(isExact && scale !== 1 ? mul(queries, scale) : queries, tensors.k, {
+      transposeB: true,
+    });
+    let scores = reshape(product, [batch, queryHeads, size, keyLength]);
+    if (!isExact) scores = replace(scores, mul(scores, scale));
+    if (scores.dtype === 'f16') scores = replace(scores, cast(scores, 'f32'));
+    if (tensors.bias !== undefined) scores = replace(scores, add(scores, chunkOf(tensors.bias, start, size)));
+    if (tensors.relativeTable !== undefined) {
+      scores = replace(scores, add(scores, relativeBiasChunk(tensors.relativeTable, request, start, size)));
+    }
+    const valid = validKeys(request, tensors, start, size);
+    return valid === undefined ? scores : where(valid, scores, Number.NEGATIVE_INFINITY);
+  });
+}
+
+/** A scope frees only at its end; score-sized intermediates go at once. */
+function replace(before: Tensor, after: Tensor): Tensor {
+  before.dispose();
+  return after;
+}
+
+/** Query heads that share a key head become rows of it: [B, Hq, C, D] viewed as [B, Hkv, G * C, D], no copy. */
+export function foldQueries(request: AttentionRequest, chunk: Tensor): Tensor {
+  const { batch, keyHeads } = request;
+  return reshape(chunk, [batch, keyHeads, -1, chunk.shape.at(-1) as number]);
+}
+
+/** The part of a mask or bias that belongs to a chunk of queries. */
+export function chunkOf(broadcast: Tensor, start: number, size: number): Tensor {
+  return broadcast.shape[2] === 1 ? broadcast.alias() : narrow(broadcast, 2, start, size);
+}
+
+/** bool, broadcastable to [B, Hq, size, Lk], or undefined where every key is valid. */
+function validKeys(
+  request: AttentionRequest,
+  tensors: AttentionTensors,
+  start: number,
+  size: number,
+): Tensor | undefined {
+  const { backend } = tensors.q;
+  const { batch, keyLength, queryLength, causal } = request;
+  const conditions: Tensor[] = [];
+  if (tensors.keyLengths !== undefined) {
+    conditions.push(lt(keyPositions(backend, keyLength), reshape(tensors.keyLengths, [batch, 1, 1, 1])));
+  }
+  if (causal) {
+    const last = reshape(arange(backend, size, start + keyLength - queryLength), [1, 1, size, 1]);
+    conditions.push(le(keyPositions(backend, keyLength), last));
+  }
+  if (tensors.mask !== undefined) conditions.push(chunkOf(tensors.mask, start, size));
+  return conditions.length === 0 ? undefined : conditions.reduce(logicalAnd);
+}
+
+function keyPositions(backend: Backend, keyLength: number): Tensor {
+  return reshape(arange(backend, keyLength), [1, 1, 1, keyLength]);
+}
+
+/** Scores without NaN for `topK`, and bool [..., 1]: whether the row had one. */
+export function setNaNAside(scores: Tensor): { finite: Tensor; hadNaN: Tensor } {
+  return scope(() => {
+    const nan = elementIsNaN(scores);
+    const hadNaN = lt(0, maxOver(cast(nan, 'f32'), { axes: [-1], keepDims: true }));
+    return { finite: where(nan, Number.NEGATIVE_INFINITY, scores), hadNaN };
+  });
+}

@@ -1,0 +1,47 @@
+import { scopeKeeping } from '../scope-stack.js';
+import type { Tensor } from '../tensor.js';
+import { type BackwardRule, tapesTracking, withoutTapes } from './tape.js';
+
+export interface CustomForward {
+  readonly outputs: readonly Tensor[];
+  /** What the rule needs later; kept only when a tape follows one of the inputs. */
+  readonly saved: readonly Tensor[];
+}
+
+/**
+ * An op made of other ops with a gradient of its own: the inside is not recorded. `forward` is told whether a tape
+ * follows one of the inputs, so that it need not compute what only the backward pass uses. `backward` gets the
+ * cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none).
+ */
+export function custom(
+  name: string,
+  inputs: readonly Tensor[],
+  forward: (isTracked: boolean) => CustomForward,
+  backward: BackwardRule,
+): readonly Tensor[] {
+  const values = inputs.map((input) => input.value);
+  const tapes = tapesTracking(values);
+  const { outputs, saved } = withoutTapes(() =>
+    scopeKeeping(
+      () => {
+        const made = forward(tapes.length > 0);
+        // Aliases of the tapes' own: what was made inside and is no output ends with this scope.
+        return {
+          outputs: made.outputs,
+          saved: tapes.map(() => made.saved.map((one) => one.unscopedAlias())),
+        };
+      },
+      (made) => made.outputs,
+    ),
+  );
+  tapes.forEach((tape, at) => {
+    tape.record({
+      name,
+      inputs: values,
+      outputs: outputs.map((output) => output.value),
+      saved: saved[at] ?? [],
+      backward,
+    });
+  });
+  return outputs;
+}

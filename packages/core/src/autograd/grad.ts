@@ -1,0 +1,135 @@
+import { TopKError } from '../errors.js';
+import * as ops from '../ops/index.js';
+import { scope } from '../scope.js';
+import { scopeKeeping } from '../scope-stack.js';
+import { formatShape, sameShape } from '../shape.js';
+import { Tensor, type Value } from '../tensor.js';
+import { leavesOf, mapTree, type Tree } from '../tree.js';
+import { Tape, withTape } from './tape.js';
+
+export interface Pullback<P, R> {
+  /** What the function returned. The caller disposes of it. */
+  readonly output: R;
+  /**
+   * Gradients of sum(output * cotangent) for every tensor of the parameters, in their form; zeros where the output
+   * does not depend on one. May be called more than once until `dispose()`.
+   */
+  backward(cotangent: R): P;
+  /** Frees what the tape holds. */
+  dispose(): void;
+}
+
+/** Runs `f` while recording it, for gradients with a cotangent of the caller's choice. */
+export function pullback<P extends Tree, R extends Tree>(
+  f: (parameters: P) => R,
+  parameters: P,
+): Pullback<P, R> {
+  const tape = new Tape();
+  for (const leaf of leavesOf(parameters)) tape.track(leaf.value);
+  let output: R;
+  try {
+    output = withTape(tape, () => scope(() => f(parameters)));
+  } catch (error) {
+    tape.dispose();
+    throw error;
+  }
+  const outputs = leavesOf(output).map((leaf) => leaf.value);
+  return {
+    output,
+    backward: (cotangent) => reverse(tape, parameters, outputs, leavesOf(cotangent)),
+    dispose: () => tape.dispose(),
+  };
+}
+
+/**
+ * (parameters, ...rest) -> the loss and its gradients in the form of `parameters` (a tensor, or arrays and objects of
+ * tensors). `f` returns one scalar tensor.
+ */
+export function valueAndGrad<P extends Tree, Rest extends readonly unknown[]>(
+  f: (parameters: P, ...rest: Rest) => Tensor,
+): (parameters: P, ...rest: Rest) => { value: Tensor; gradients: P } {
+  return (parameters, ...rest) => {
+    const pulled = pullback((p: P) => f(p, ...rest), parameters);
+    try {
+      const value = pulled.output;
+      if (value.size !== 1) {
+        throw new TopKError('NOT_DIFFERENTIABLE', 'grad: the function does not return a scalar', {
+          expected: 'a tensor of one element',
+          got: formatShape(value.shape),
+          fix: 'Sum or average the result, or use pullback() with a cotangent',
+        });
+      }
+      const gradients = scope(() => pulled.backward(ops.fill(value.backend, 1, value.shape, value.dtype)));
+      return { value, gradients };
+    } finally {
+      pulled.dispose();
+    }
+  };
+}
+
+/** Like valueAndGrad without the value. */
+export function grad<P extends Tree, Rest extends readonly unknown[]>(
+  f: (parameters: P, ...rest: Rest) => Tensor,
+): (parameters: P, ...rest: Rest) => P {
+  const both = valueAndGrad(f);
+  return (parameters, ...rest) => {
+    const { value, gradients } = both(parameters, ...rest);
+    value.dispose();
+    return gradients;
+  };
+}
+
+function reverse<P extends Tree>(
+  tape: Tape,
+  parameters: P,
+  outputs: readonly Value[],
+  cotangents: readonly Tensor[],
+): P {
+  return scope(() => {
+    const sums = new Map<Value, Tensor>();
+    const accumulate = (value: Value, g: Tensor): void => {
+      const before = sums.get(value);
+      sums.set(value, before === undefined ? g.alias() : ops.add(before, g));
+      before?.dispose();
+    };
+    outputs.forEach((value, index) => {
+      const cotangent = cotangents[index];
+      if (cotangent === undefined || !sameShape(cotangent.shape, value.shape)) {
+        throw new TopKError('SHAPE_MISMATCH', 'pullback: the cotangent does not fit the output', {
+          expected: formatShape(value.shape),
+          got: cotangent === undefined ? 'nothing' : formatShape(cotangent.shape),
+        });
+      }
+      accumulate(value, cotangent);
+    });
+    const isParameter = new Set(leavesOf(parameters).map((leaf) => leaf.value));
+    for (const entry of [...tape.entries].reverse()) {
+      const arrived = entry.outputs.map((output) => sums.get(output));
+      if (arrived.every((one) => one === undefined)) continue;
+      propagate(entry.inputs, tape, () => entry.backward(ops, arrived, entry.saved), accumulate);
+      entry.outputs.forEach((output, index) => {
+        if (isParameter.has(output)) return;
+        arrived[index]?.dispose();
+        sums.delete(output);
+      });
+    }
+    return mapTree(parameters, (leaf) => {
+      const g = sums.get(leaf.value);
+      return g === undefined ? ops.zeros(leaf.backend, leaf.shape, leaf.dtype) : g.alias();
+    });
+  });
+}
+
+function propagate(
+  inputs: readonly Value[],
+  tape: Tape,
+  rule: () => readonly (Tensor | undefined)[],
+  accumulate: (value: Value, g: Tensor) => void,
+): void {
+  const gradients = scopeKeeping(rule, (made) => made.filter((one) => one instanceof Tensor));
+  gradients.forEach((g, index) => {
+    const input = inputs[index];
+    if (g !== undefined && input !== undefined && tape.tracks(input)) accumulate(input, g);
+  });
+  for (const g of gradients) g?.dispose();
+}

@@ -1,0 +1,248 @@
+import { finiteElements } from '../attention/composed-forward.js';
+import { setNaNAside } from '../attention/scores.js';
+import { selectTopK } from '../attention/selection.js';
+import { pullback } from '../autograd/grad.js';
+import type { FeedForwardInputs } from '../backend.js';
+import { activate } from '../composed/activations.js';
+import { arange } from '../ops/create.js';
+import {
+  abs,
+  add,
+  cast,
+  eq,
+  le,
+  logicalAnd,
+  logicalNot,
+  lt,
+  mul,
+  neg,
+  sqrt,
+  where,
+} from '../ops/elementwise.js';
+import { concat, narrow, reshape } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
+import { maxOver, sum } from '../ops/reduce.js';
+import { gatherRows, putAlong, takeAlong } from '../ops/select.js';
+import type { FeedForwardRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import { scopeKeeping } from '../scope-stack.js';
+import type { Tensor } from '../tensor.js';
+
+/** Inputs with x flattened to [tokens, D]. */
+export type FeedForwardTensors = FeedForwardInputs<Tensor>;
+
+export interface KeptUnits {
+  /** i32 [tokens, k], ascending */
+  readonly indices: Tensor;
+  /** [tokens, k]: pre-activations of the kept units; NaN in NaN rows */
+  readonly preactivations: Tensor;
+}
+
+/** Hidden units as keys, tokens as queries (paper section "feed-forward as attention"), from primitives, in chunks. */
+export function composedFeedForward(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  tokenChunk: number,
+): { output: Tensor; kept: KeptUnits | undefined } {
+  return scope(() => {
+    const shared = sharedOfCall(request, inputs);
+    const chunks = tokenChunks(request, tokenChunk).map(([start, size]) => {
+      const made = scope(() => feedForwardChunk(request, inputs, shared, narrow(inputs.x, 0, start, size)));
+      inputs.x.backend.flush();
+      return made;
+    });
+    const join = (pick: (chunk: ChunkResult) => Tensor): Tensor => concat(chunks.map(pick), 0);
+    return {
+      output: join((chunk) => chunk.output),
+      kept:
+        request.k === 'all'
+          ? undefined
+          : {
+              indices: join((chunk) => chunk.indices as Tensor),
+              preactivations: join((chunk) => chunk.preactivations as Tensor),
+            },
+    };
+  });
+}
+
+interface ChunkResult {
+  readonly output: Tensor;
+  readonly indices?: Tensor;
+  readonly preactivations?: Tensor;
+}
+
+/** What every chunk needs of the weights, computed once. */
+interface Shared {
+  /** [F]: norms of the rows of wOut */
+  readonly norms?: Tensor;
+  /** wOut with non-finite values zeroed, and which rows had one: a unit that is not kept never influences. */
+  readonly finiteOut?: Tensor;
+  readonly badRows?: Tensor;
+}
+
+function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardTensors): Shared {
+  if (request.k === 'all') return {};
+  const norms = request.select === 'contribution' ? sqrt(sum(mul(wOut, wOut), { axes: [1] })) : undefined;
+  if (request.second === 'gather') return { ...(norms && { norms }) };
+  const finite = finiteElements(wOut);
+  return {
+    ...(norms && { norms }),
+    finiteOut: where(finite, wOut, 0),
+    badRows: maxOver(cast(logicalNot(finite), wOut.dtype), { axes: [1], keepDims: true }),
+  };
+}
+
+function feedForwardChunk(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  shared: Shared,
+  x: Tensor,
+): ChunkResult {
+  const { wOut, bOut } = inputs;
+  const preactivations = preactivationsOf(inputs, x);
+  const plain = activate(preactivations, request.activation);
+  const activations = inputs.wGate === undefined ? plain : mul(plain, matmul(x, inputs.wGate));
+  const withBias = (product: Tensor): Tensor => (bOut === undefined ? product : add(product, bOut));
+  if (request.k === 'all') return { output: withBias(matmul(activations, wOut)) };
+
+  const ranking = shared.norms === undefined ? preactivations : mul(abs(activations), shared.norms);
+  const { finite, hadNaN } = setNaNAside(ranking);
+  const kept = selectTopK(finite, request.k, request.selection);
+  const product =
+    request.second === 'gather'
+      ? gatheredProduct(activations, kept.indices, wOut)
+      : denseProduct(activations, finite, kept, shared);
+  const NaNRow = (values: Tensor): Tensor => where(hadNaN, Number.NaN, values);
+  return {
+    output: NaNRow(withBias(product)),
+    indices: kept.indices,
+    preactivations: NaNRow(takeAlong(preactivations, kept.indices)),
+  };
+}
+
+function preactivationsOf({ wIn, bIn }: FeedForwardTensors, x: Tensor): Tensor {
+  const product = matmul(x, wIn);
+  return bIn === undefined ? product : add(product, bIn);
+}
+
+/** The kept rows of wOut alone, [tokens, k] x [tokens, k, Dout]. */
+function gatheredProduct(activations: Tensor, indices: Tensor, wOut: Tensor): Tensor {
+  const [tokens, k] = indices.shape as [number, number];
+  const rows = gatherRows(reshape(wOut, [1, ...wOut.shape]), reshape(indices, [1, tokens * k]));
+  const weights = reshape(takeAlong(activations, indices), [tokens, 1, k]);
+  return reshape(matmul(weights, reshape(rows, [tokens, k, -1])), [tokens, wOut.shape[1] as number]);
+}
+
+/**
+ * All rows of wOut with the activations of units that are not kept at zero. No scatter: with t the k-th score and m
+ * the largest kept index that has score t, the kept set is s > t or (s = t and j <= m) (design: Decision 2).
+ */
+function denseProduct(
+  activations: Tensor,
+  ranking: Tensor,
+  kept: { readonly values: Tensor; readonly indices: Tensor },
+  shared: Shared,
+): Tensor {
+  const { backend } = activations;
+  const last = { axes: [-1], keepDims: true };
+  const threshold = neg(maxOver(neg(kept.values), last));
+  const lastTied = maxOver(where(eq(kept.values, threshold), cast(kept.indices, 'f32'), -1), last);
+  const units = cast(reshape(arange(backend, ranking.shape[1] as number), [1, -1]), 'f32');
+  const isTied = logicalAnd(eq(ranking, threshold), le(units, lastTied));
+  const isKept = logicalNot(logicalAnd(logicalNot(lt(threshold, ranking)), logicalNot(isTied)));
+  const product = matmul(where(isKept, activations, 0), shared.finiteOut as Tensor);
+  const seen = lt(0, matmul(cast(isKept, activations.dtype), shared.badRows as Tensor));
+  return where(seen, Number.NaN, product);
+}
+
+/** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */
+export function composedFeedForwardBackward(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  kept: KeptUnits | undefined,
+  dOutput: Tensor,
+  tokenChunk: number,
+): FeedForwardTensors {
+  return scope(() => {
+    let sums: Omit<FeedForwardTensors, 'x'> | undefined;
+    const dX: Tensor[] = [];
+    for (const [start, size] of tokenChunks(request, tokenChunk)) {
+      const part = (whole: Tensor): Tensor => narrow(whole, 0, start, size);
+      const { x, ...weights } = scope(() =>
+        chunkGradients(
+          request,
+          { ...inputs, x: part(inputs.x) },
+          kept && { indices: part(kept.indices), preactivations: part(kept.preactivations) },
+          part(dOutput),
+        ),
+      );
+      dX.push(x);
+      sums = sums === undefined ? weights : addWeights(sums, weights);
+      inputs.x.backend.flush();
+    }
+    return { x: concat(dX, 0), ...(sums as Omit<FeedForwardTensors, 'x'>) };
+  });
+}
+
+function addWeights(
+  a: Omit<FeedForwardTensors, 'x'>,
+  b: Omit<FeedForwardTensors, 'x'>,
+): Omit<FeedForwardTensors, 'x'> {
+  const both = (one: Tensor, other: Tensor | undefined): Tensor => {
+    const total = add(one, other as Tensor);
+    one.dispose();
+    other?.dispose();
+    return total;
+  };
+  return {
+    wIn: both(a.wIn, b.wIn),
+    wOut: both(a.wOut, b.wOut),
+    ...(a.bIn && { bIn: both(a.bIn, b.bIn) }),
+    ...(a.wGate && { wGate: both(a.wGate, b.wGate) }),
+    ...(a.bOut && { bOut: both(a.bOut, b.bOut) }),
+  };
+}
+
+function chunkGradients(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  kept: KeptUnits | undefined,
+  dO: Tensor,
+): FeedForwardTensors {
+  const { x, wIn, bIn, wGate, wOut, bOut } = inputs;
+  const take = (wide: Tensor): Tensor => (kept === undefined ? wide : takeAlong(wide, kept.indices));
+  const spread = (narrowed: Tensor): Tensor =>
+    kept === undefined ? narrowed : putAlong(kept.indices, narrowed, request.hidden);
+  const s = kept?.preactivations ?? preactivationsOf(inputs, x);
+  const gate = wGate === undefined ? undefined : take(matmul(x, wGate));
+  const dActivation = take(matmul(dO, wOut, { transposeB: true }));
+  const parts = { s, ...(gate && { gate }) };
+  const pulled = pullback((p: { s: Tensor; gate?: Tensor }) => {
+    const plain = activate(p.s, request.activation);
+    return p.gate === undefined ? plain : mul(plain, p.gate);
+  }, parts);
+  const dParts = scopeKeeping(
+    () => pulled.backward(dActivation),
+    (made) => [made.s, ...(made.gate ? [made.gate] : [])],
+  );
+  pulled.dispose();
+  const dS = spread(dParts.s);
+  const dGate = dParts.gate && spread(dParts.gate);
+  const dXIn = matmul(dS, wIn, { transposeB: true });
+  return {
+    x: dGate && wGate ? add(dXIn, matmul(dGate, wGate, { transposeB: true })) : dXIn,
+    wIn: matmul(x, dS, { transposeA: true }),
+    ...(bIn && { bIn: sum(dS, { axes: [0] }) }),
+    ...(dGate && { wGate: matmul(x, dGate, { transposeA: true }) }),
+    wOut: matmul(spread(pulled.output), dO, { transposeA: true }),
+    ...(bOut && { bOut: sum(dO, { axes: [0] }) }),
+  };
+}
+
+function tokenChunks(request: FeedForwardRequest, tokenChunk: number): [number, number][] {
+  const chunks: [number, number][] = [];
+  for (let start = 0; start < request.tokens; start += tokenChunk) {
+    chunks.push([start, Math.min(tokenChunk, request.tokens - start)]);
+  }
+  return chunks;
+}

@@ -1,0 +1,132 @@
+import { commonBackend } from '../apply.js';
+import { clampK } from '../attention/options.js';
+import type { Backend, FeedForwardInputs } from '../backend.js';
+import { TopKError } from '../errors.js';
+import { chooseSelection } from '../plan/plan-attention.js';
+import { chooseSecondProduct } from '../plan/plan-feed-forward.js';
+import type { Activation, FeedForwardRequest, FeedForwardSelect } from '../plan/request.js';
+import { formatShape, sameShape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+
+/** Weights of a feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut. */
+export interface FeedForwardWeights {
+  /** [D, F] */
+  readonly wIn: Tensor;
+  /** [F] */
+  readonly bIn?: Tensor;
+  /** [D, F]: makes the layer gated, as T5 v1.1's. */
+  readonly wGate?: Tensor;
+  /** [F, Dout] */
+  readonly wOut: Tensor;
+  /** [Dout] */
+  readonly bOut?: Tensor;
+}
+
+export interface FeedForwardOptions {
+  /** Hidden units kept per token; F or more keeps them all. */
+  readonly k: number;
+  /** Default 'relu'. */
+  readonly activation?: Activation;
+  /**
+   * What ranks the hidden units: their raw dot products (the paper, section "feed-forward"), or the size of what each
+   * adds to the output, |act(s) g| * ||wOut row||. Default 'preactivation'.
+   */
+  readonly select?: FeedForwardSelect;
+  /** Tokens at a time. Default: planned. */
+  readonly tokenChunk?: number;
+  /** Upper bound in bytes for all but the inputs. Default: none. */
+  readonly budgetBytes?: number;
+}
+
+export interface FeedForwardCall {
+  readonly backend: Backend;
+  readonly request: FeedForwardRequest;
+}
+
+/** Checks a call and gathers it as data. */
+export function checkFeedForward(
+  x: Tensor,
+  weights: FeedForwardWeights,
+  options: FeedForwardOptions,
+): FeedForwardCall {
+  const where = 'topKFeedForward';
+  const { wIn, bIn, wGate, wOut, bOut } = weights;
+  const list = [x, wIn, bIn, wGate, wOut, bOut].filter((one) => one !== undefined);
+  const backend = commonBackend(where, list);
+  for (const one of list) {
+    if (one.dtype === x.dtype && (one.dtype === 'f32' || one.dtype === 'f16')) continue;
+    throw new TopKError('DTYPE_MISMATCH', `${where}: wrong dtype`, {
+      expected: 'f32 or f16 throughout',
+      got: one.dtype,
+    });
+  }
+  if (x.rank < 2 || wIn.rank !== 2 || wOut.rank !== 2) {
+    throw new TopKError('RANK_MISMATCH', `${where}: wrong ranks`, {
+      expected: 'x [..., D], wIn [D, F], wOut [F, Dout]',
+      got: [x, wIn, wOut].map((one) => formatShape(one.shape)).join(', '),
+    });
+  }
+  const inputDim = x.shape.at(-1) as number;
+  const [, hidden] = wIn.shape as [number, number];
+  const [, outputDim] = wOut.shape as [number, number];
+  requireShape(where, 'wIn', wIn, [inputDim, hidden]);
+  requireShape(where, 'bIn', bIn, [hidden]);
+  requireShape(where, 'wGate', wGate, [inputDim, hidden]);
+  requireShape(where, 'wOut', wOut, [hidden, outputDim]);
+  requireShape(where, 'bOut', bOut, [outputDim]);
+  if (x.size === 0) {
+    throw new TopKError('EMPTY_SEQUENCE', `${where}: no tokens`, {
+      expected: 'at least one token',
+      got: formatShape(x.shape),
+    });
+  }
+  const { tokenChunk } = options;
+  if (tokenChunk !== undefined && !(Number.isInteger(tokenChunk) && tokenChunk > 0)) {
+    throw new TopKError('INVALID_OPTION', `${where}: bad tokenChunk`, {
+      expected: 'a positive whole number',
+      got: String(tokenChunk),
+    });
+  }
+  const clamped = clampK(where, options.k, hidden);
+  const k = clamped === hidden ? 'all' : clamped;
+  const { limits } = backend.capabilities;
+  return {
+    backend,
+    request: {
+      tokens: x.size / inputDim,
+      inputDim,
+      hidden,
+      outputDim,
+      dtype: x.dtype === 'f16' ? 'f16' : 'f32',
+      k,
+      activation: options.activation ?? 'relu',
+      gated: wGate !== undefined,
+      biasIn: bIn !== undefined,
+      biasOut: bOut !== undefined,
+      select: options.select ?? 'preactivation',
+      second: chooseSecondProduct(k, hidden, outputDim, limits),
+      selection: chooseSelection(k, hidden, limits),
+    },
+  };
+}
+
+/** The same roles with each value replaced, in a fixed order. */
+export function mapWeights<A, B>(inputs: FeedForwardInputs<A>, replace: (one: A) => B): FeedForwardInputs<B> {
+  const { x, wIn, bIn, wGate, wOut, bOut } = inputs;
+  return {
+    x: replace(x),
+    wIn: replace(wIn),
+    ...(bIn !== undefined && { bIn: replace(bIn) }),
+    ...(wGate !== undefined && { wGate: replace(wGate) }),
+    wOut: replace(wOut),
+    ...(bOut !== undefined && { bOut: replace(bOut) }),
+  };
+}
+
+function requireShape(where: string, name: string, one: Tensor | undefined, shape: readonly number[]): void {
+  if (one === undefined || sameShape(one.shape, shape)) return;
+  throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
+    expected: formatShape(shape),
+    got: formatShape(one.shape),
+  });
+}

@@ -1,0 +1,90 @@
+import { apply } from '../apply.js';
+import type { Operations } from '../autograd/tape.js';
+import { isFloat } from '../dtype.js';
+import { TopKError } from '../errors.js';
+import { scope } from '../scope.js';
+import { formatShape, type Shape, sameShape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { reshape } from './layout.js';
+
+export interface MatmulOptions {
+  /** Use a with its last two axes swapped. Default false. */
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+}
+
+/**
+ * [..., M, K] x [..., K, N] -> [..., M, N]. Batch dims are equal, or one operand has rank 2; they never broadcast.
+ * Sums in f32 whatever the dtype.
+ */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  const { transposeA = false, transposeB = false } = options;
+  const shape = productShape(a, b, transposeA, transposeB);
+  if (a.rank > 2 && b.rank === 2 && !transposeA) {
+    // A matrix shared by the batch: one long product, and a gradient without a batch of partial sums.
+    return scope(() => reshape(matmul(reshape(a, [-1, a.shape.at(-1) as number]), b, options), shape));
+  }
+  const [y] = apply(
+    'matmul',
+    [a, b],
+    [{ shape, dtype: a.dtype }],
+    (backend, x, z) => [backend.matmul(x, z, transposeA, transposeB)],
+    {
+      save: () => [a, b],
+      backward: (ops, [g], [x, z]) =>
+        matmulGradients(ops, g as Tensor, x as Tensor, z as Tensor, transposeA, transposeB),
+    },
+  );
+  return y as Tensor;
+}
+
+/** dA = G B^T and dB = A^T G, each transposed where the operand was; a rank-2 operand sums over the batch. */
+function matmulGradients(
+  ops: Operations,
+  g: Tensor,
+  a: Tensor,
+  b: Tensor,
+  tA: boolean,
+  tB: boolean,
+): readonly Tensor[] {
+  return scope(() => [
+    ops.sumTo(
+      tA ? ops.matmul(b, g, { transposeA: tB, transposeB: true }) : ops.matmul(g, b, { transposeB: !tB }),
+      a.shape,
+    ),
+    ops.sumTo(
+      tB ? ops.matmul(g, a, { transposeA: true, transposeB: tA }) : ops.matmul(a, g, { transposeA: !tA }),
+      b.shape,
+    ),
+  ]);
+}
+
+function productShape(a: Tensor, b: Tensor, tA: boolean, tB: boolean): Shape {
+  const describe = `${formatShape(a.shape)}${tA ? '^T' : ''} x ${formatShape(b.shape)}${tB ? '^T' : ''}`;
+  if (a.rank < 2 || b.rank < 2) {
+    throw new TopKError('RANK_MISMATCH', 'matmul: operands need rank 2 or more', { got: describe });
+  }
+  if (a.dtype !== b.dtype || !isFloat(a.dtype)) {
+    throw new TopKError('DTYPE_MISMATCH', 'matmul: wrong dtypes', {
+      expected: 'equal float dtypes',
+      got: `${a.dtype} and ${b.dtype}`,
+    });
+  }
+  const batchA = a.shape.slice(0, -2);
+  const batchB = b.shape.slice(0, -2);
+  const [rows, innerA] = lastTwo(a.shape, tA);
+  const [innerB, columns] = lastTwo(b.shape, tB);
+  if (innerA !== innerB || !(a.rank === 2 || b.rank === 2 || sameShape(batchA, batchB))) {
+    throw new TopKError('SHAPE_MISMATCH', 'matmul: shapes do not fit', {
+      expected: '[..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2',
+      got: describe,
+    });
+  }
+  return [...(a.rank === 2 ? batchB : batchA), rows, columns];
+}
+
+function lastTwo(shape: Shape, swapped: boolean): [number, number] {
+  const rows = shape.at(-2) as number;
+  const columns = shape.at(-1) as number;
+  return swapped ? [columns, rows] : [rows, columns];
+}

@@ -1,0 +1,102 @@
+import { apply } from '../apply.js';
+import { isFloat } from '../dtype.js';
+import { TopKError } from '../errors.js';
+import { scope } from '../scope.js';
+import { normalizeAxis, type Shape, sameShape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import { zeros } from './create.js';
+import { add, cast, div, where } from './elementwise.js';
+import { reshape } from './layout.js';
+
+export interface ReduceOptions {
+  /** Axes to reduce, negative ones from the end. Default: all. */
+  readonly axes?: readonly number[];
+  /** Keep reduced axes with extent 1. Default false. */
+  readonly keepDims?: boolean;
+}
+
+/** Sum over axes, in a fixed order. */
+export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const { axes, kept, result } = reducedShapes('sum', x, options);
+  if (axes.length === 0) return x.alias();
+  const [y] = apply('sum', [x], [{ shape: kept, dtype: x.dtype }], (backend, a) => [backend.sum(a, axes)], {
+    save: () => [],
+    backward: (ops, [g]) => [ops.broadcastTo(g as Tensor, x.shape)],
+  });
+  return finish(y as Tensor, result);
+}
+
+/** Largest over axes; undefined with NaN, -inf over nothing. Equal maxima share the gradient. */
+export function maxOver(x: Tensor, options: ReduceOptions = {}): Tensor {
+  const { axes, kept, result } = reducedShapes('max', x, options);
+  if (axes.length === 0) return x.alias();
+  const [y] = apply('max', [x], [{ shape: kept, dtype: x.dtype }], (backend, a) => [backend.max(a, axes)], {
+    save: ([out]) => [x, out as Tensor],
+    backward: (ops, [g], [input, output]) => [
+      scope(() => {
+        const isMax = ops.cast(ops.eq(input as Tensor, output as Tensor), x.dtype);
+        return ops.mul(isMax, ops.div(g as Tensor, ops.sum(isMax, { axes, keepDims: true })));
+      }),
+    ],
+  });
+  return finish(y as Tensor, result);
+}
+
+/** Mean over axes. */
+export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  if (!isFloat(x.dtype))
+    throw new TopKError('DTYPE_MISMATCH', 'mean: wrong dtype', { expected: 'float', got: x.dtype });
+  return scope(() => {
+    const total = sum(x, options);
+    return div(total, x.size / total.size);
+  });
+}
+
+/** x as a tensor of a larger shape that it broadcasts to. */
+export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  return scope(() =>
+    x.dtype === 'bool'
+      ? where(
+          x,
+          cast(add(zeros(x.backend, shape, 'i32'), 1), 'bool'),
+          cast(zeros(x.backend, shape, 'i32'), 'bool'),
+        )
+      : add(x, zeros(x.backend, shape, x.dtype)),
+  );
+}
+
+/** Sums x down to a shape it was broadcast from: the transpose of broadcasting. */
+export function sumTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x.alias();
+  const extra = x.rank - shape.length;
+  const axes = x.shape.flatMap((extent, axis) =>
+    axis < extra || (shape[axis - extra] === 1 && extent !== 1) ? [axis] : [],
+  );
+  return scope(() => reshape(axes.length === 0 ? x : sum(x, { axes, keepDims: true }), shape));
+}
+
+function finish(kept: Tensor, result: Shape): Tensor {
+  if (sameShape(kept.shape, result)) return kept;
+  const reshaped = reshape(kept, result);
+  kept.dispose();
+  return reshaped;
+}
+
+function reducedShapes(
+  name: string,
+  x: Tensor,
+  options: ReduceOptions,
+): { axes: number[]; kept: Shape; result: Shape } {
+  if (x.dtype === 'bool') {
+    throw new TopKError('DTYPE_MISMATCH', `${name}: wrong dtype`, {
+      expected: 'numbers',
+      got: 'bool',
+      fix: 'cast first',
+    });
+  }
+  const all = options.axes ?? x.shape.map((_, axis) => axis);
+  const axes = [...new Set(all.map((axis) => normalizeAxis(name, axis, x.rank)))].sort((a, b) => a - b);
+  const kept = x.shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
+  const result = options.keepDims === true ? kept : x.shape.filter((_, axis) => !axes.includes(axis));
+  return { axes, kept, result };
+}
