@@ -25,6 +25,9 @@ const CORE_LIMIT_BYTES = 20_000;
 /** One small export of core must not bring the rest along. Minified, not compressed. */
 const ONE_EXPORT_LIMIT_BYTES = 3_000;
 
+/** Data that a package ships beside its code, on purpose. @type {Record<string, string>} */
+const shippedData = { '@topk-attention/conformance': 'goldens/' };
+
 /**
  * @typedef {object} Packed
  * @property {string} name
@@ -143,7 +146,7 @@ function peersAndTypes() {
   };
 }
 
-/** Tarballs hold dist, README, LICENSE and package.json, nothing stale and no script that runs on install. */
+/** Tarballs hold dist, README, LICENSE, package.json and data named above, nothing stale and no script that runs on install. */
 export function contents() {
   const problems = [];
   for (const { name, folder, files, manifest } of packAll()) {
@@ -153,6 +156,8 @@ export function contents() {
     const stale = [];
     for (const file of files) {
       if (['LICENSE', 'README.md', 'package.json'].includes(file)) continue;
+      const data = shippedData[name];
+      if (data !== undefined && file.startsWith(data)) continue;
       if (!file.startsWith('dist/')) problems.push(`${name}: ${file} does not belong in the package`);
       const source = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts');
       if (/\.(js|ts|map)$/.test(file) && !existsSync(join(folder, source))) {
