@@ -53,7 +53,9 @@ def flatten(tokenizer, stories: dict[int, list[babi.Story]], sentences: list[str
         for story in stories[task]:
             base, ends = len(flat), [0]
             for number, sentence in enumerate(story.sentences):
-                ids = cache.setdefault(sentence, []) or cache.__setitem__(sentence, encode(sentence)) or cache[sentence]
+                if sentence not in cache:
+                    cache[sentence] = encode(sentence)
+                ids = cache[sentence]
                 flat += ids
                 sentence_of += [number] * len(ids)
                 ends.append(len(flat) - base)

@@ -102,5 +102,12 @@ def build_tokenizer(sentences: list[str], whole_words: list[str], bare_words: li
         "decoder": space,
         "model": {"type": "Unigram", "unk_id": UNK, "vocab": vocab, "byte_fallback": False},
     }
+    for _ in range(12):  # raise every forced word that still falls apart
+        tokenizer = Tokenizer.from_str(json.dumps(spec))
+        split = {p for p in forced if p.startswith("▁") and len(tokenizer.encode(p[1:], add_special_tokens=False).ids) > 1}
+        if not split:
+            break
+        for entry in vocab:
+            entry[1] += 1.5 if entry[0] in split else 0
     with open(path, "w", encoding="utf-8") as handle:
         json.dump(spec, handle, ensure_ascii=False)
