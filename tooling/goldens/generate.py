@@ -20,12 +20,12 @@ import formulas
 from cases_attention import CASES as ATTENTION
 from cases_feed_forward import CASES as FEED_FORWARD
 from philox import Draw, check_known_answers, random_bits, seed_words
+from store import TOLERANCE, close, compare_tensors, pretty
 
 OUT = Path(__file__).resolve().parents[2] / "packages" / "conformance" / "goldens"
 VERSION = 1
 # Different scores at the selection boundary lie at least this far apart, so f32 backends must agree on the sets.
 MARGIN = 2e-5
-TOLERANCE = 1e-12
 
 
 def tensors_of(inputs, gradients):
@@ -40,15 +40,6 @@ def differentiate(out, cotangent, tensors):
         return {role: torch.zeros_like(tensors[role]) for role in roles}
     grads = torch.autograd.grad(out, [tensors[r] for r in roles], cotangent, allow_unused=True)
     return {r: torch.zeros_like(tensors[r]) if g is None else g for r, g in zip(roles, grads)}
-
-
-def close(a, b, tolerance=TOLERANCE):
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.dtype != np.float64:
-        return np.array_equal(a, b)
-    return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
 
 
 def check_attention(case, tensors, out, grads, cotangent):
@@ -195,17 +186,6 @@ def generate():
                    "numpy": np.__version__, "margin": MARGIN, "cases": entries}
 
 
-def pretty(value, indent=""):
-    """JSON as the repository's formatter writes it: lists of numbers on one line, everything else on lines of its own."""
-    deeper = indent + "  "
-    if isinstance(value, dict) and value:
-        inner = [f"{deeper}{json.dumps(k)}: {pretty(v, deeper)}" for k, v in value.items()]
-        return "{\n" + ",\n".join(inner) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        return "[\n" + ",\n".join(deeper + pretty(item, deeper) for item in value) + f"\n{indent}]"
-    return json.dumps(value).replace("e-0", "e-") if isinstance(value, float) else json.dumps(value)
-
-
 def write(files, manifest):
     OUT.mkdir(parents=True, exist_ok=True)
     for old in OUT.glob("*.safetensors"):
@@ -232,9 +212,7 @@ def check(files, manifest):
     present = {f.name for f in OUT.glob("*.safetensors")}
     faults += [f"{n}: present on one side only" for n in sorted(present ^ files.keys())]
     for name in sorted(present & files.keys()):
-        old, new = load_file(OUT / name), files[name]
-        faults += [f"{name}: {t} present on one side only" for t in sorted(old.keys() ^ new.keys())]
-        faults += [f"{name}: {t} differs" for t in sorted(old.keys() & new.keys()) if not close(old[t], new[t])]
+        faults += compare_tensors(name, load_file(OUT / name), files[name])
     print("\n".join(faults) or f"{len(manifest['cases'])} cases, {len(files)} files agree within {TOLERANCE}")
     return 1 if faults else 0
 
