@@ -169,7 +169,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   isNaN(x: OnnxNode): OnnxNode {
-    return elementwise.isNaN(this.#graph, x);
+    return elementwise.testNaN(this.#graph, x);
   }
 
   logicalAnd(a: OnnxNode, b: OnnxNode): OnnxNode {

@@ -1,4 +1,4 @@
-import { bytesPerElement, type DType, type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import { bytesPerElement, type DType, type Shape, sameShape, sizeOf, TopKError } from '@topk-attention/core';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import { arrayFor, ortType } from './dtypes.js';
 import { type AnyOperation, OnnxNode, type Operation, type Storage } from './node.js';
@@ -66,7 +66,7 @@ export class Graph {
 
   /** A node with the same values in another shape: a view where the values are there, a node of the graph elsewhere. */
   view(x: OnnxNode, shape: Shape): OnnxNode {
-    if (x.storage !== undefined) {
+    if (x.storage?.tensor.location === 'cpu') {
       const node = new OnnxNode(shape, x.dtype);
       x.storage.references++;
       node.storage = x.storage;
@@ -202,6 +202,8 @@ export class Graph {
     if (node.storage === undefined) {
       throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
     }
-    return node.storage.tensor;
+    const { tensor } = node.storage;
+    // A view: the same array under the dims of its own.
+    return sameShape(tensor.dims, node.shape) ? tensor : tensor.reshape(node.shape);
   }
 }

@@ -84,7 +84,7 @@ export function compare(graph: Graph, op: CompareOp, a: OnnxNode, b: OnnxNode): 
   );
 }
 
-export function isNaN(graph: Graph, x: OnnxNode): OnnxNode {
+export function testNaN(graph: Graph, x: OnnxNode): OnnxNode {
   const { shape } = x;
   if (x.dtype !== 'f32' && x.dtype !== 'f16') return graph.constant(0, shape, 'bool');
   return graph.add(

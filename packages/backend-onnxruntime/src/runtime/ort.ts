@@ -10,6 +10,8 @@ export interface OrtTensor {
   /** Throws unless `location` is 'cpu'. */
   readonly data: unknown;
   getData(releaseData?: boolean): Promise<unknown>;
+  /** The same values under other dims. */
+  reshape(dims: readonly number[]): OrtTensor;
   dispose(): void;
 }
 
