@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Backend, BackendTensor } from './backend.js';
 import type { DType, TensorData } from './dtype.js';
 import { TopKError, toEngineError } from './errors.js';

@@ -59,10 +59,15 @@ export function relativeBiasChunk(
   const { queryHeads, keyLength } = request;
   const { backend } = table;
   return scope(() => {
-    const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
-    const perPosition = gatherRows(reshape(table, [1, ...table.shape]), buckets);
-    const at = reshape(positionIndices(backend, size, keyLength), [1, size * keyLength]);
-    const rows = gatherRows(perPosition, at);
+    // Inner scope: what is as large as the scores must not outlive its use.
+    const rows = scope(() => {
+      const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
+      const perPosition = gatherRows(reshape(table, [1, ...table.shape]), buckets);
+      return gatherRows(
+        perPosition,
+        reshape(positionIndices(backend, size, keyLength), [1, size * keyLength]),
+      );
+    });
     return reshape(transpose(rows, [0, 2, 1]), [1, queryHeads, size, keyLength]);
   });
 }

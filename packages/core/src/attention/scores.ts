@@ -22,13 +22,15 @@ export function chunkScores(
 ): Tensor {
   const { queryHeads, keyLength, batch, scale } = request;
   return scope(() => {
-    const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
     // A power of two may scale the short side without rounding; anything else would break exact ties.
     const isExact = Number.isInteger(Math.log2(Math.abs(scale)));
-    const product = matmul(isExact && scale !== 1 ? mul(queries, scale) : queries, tensors.k, {
-      transposeB: true,
+    let scores = scope(() => {
+      const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
+      const product = matmul(isExact && scale !== 1 ? mul(queries, scale) : queries, tensors.k, {
+        transposeB: true,
+      });
+      return reshape(product, [batch, queryHeads, size, keyLength]);
     });
-    let scores = reshape(product, [batch, queryHeads, size, keyLength]);
     if (!isExact) scores = replace(scores, mul(scores, scale));
     if (scores.dtype === 'f16') scores = replace(scores, cast(scores, 'f32'));
     if (tensors.bias !== undefined) scores = replace(scores, add(scores, chunkOf(tensors.bias, start, size)));
@@ -86,7 +88,8 @@ function keyPositions(backend: Backend, keyLength: number): Tensor {
 export function setNaNAside(scores: Tensor): { finite: Tensor; hadNaN: Tensor } {
   return scope(() => {
     const nan = elementIsNaN(scores);
-    const hadNaN = lt(0, maxOver(cast(nan, 'f32'), { axes: [-1], keepDims: true }));
+    // Its own scope: the widened flags are as large as the scores and must be gone before `finite` is made.
+    const hadNaN = scope(() => lt(0, maxOver(cast(nan, 'f32'), { axes: [-1], keepDims: true })));
     return { finite: where(nan, Number.NEGATIVE_INFINITY, scores), hadNaN };
   });
 }

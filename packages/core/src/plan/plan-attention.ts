@@ -88,21 +88,50 @@ export function chooseSelection(k: number | 'all', keys: number, limits: DeviceL
 }
 
 /**
- * Transient bytes of the composed path for one chunk: the score matrix as it passes through product, scale, biases
- * and mask (two live at a time, with one byte per validity flag), then the kept scores and the gathered value rows.
+ * Transient bytes of the composed path for one chunk: the worst of making the scores (two score matrices live at a
+ * time, with validity flags or a bias beside them), selecting (scores, NaN flags, scores without NaN), and gathering
+ * the value rows of the kept keys.
  */
 export function composedAttentionScratch(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
+  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
-  const scores = rows * keyLength * 4;
-  const isMasked = request.causal || request.keyLengths || request.mask !== undefined;
-  const flags = isMasked ? rows * keyLength : 0;
-  const query = rows * headDim * 4;
-  const result = rows * valueDim * 4;
-  if (k === 'all') return query + 2 * scores + flags + 2 * result;
-  const select = 2 * scores + Math.max(flags, rows * keyLength);
-  const gather = rows * k * (valueDim * 4 + 16);
-  return query + Math.max(select + rows * k * 8, scores + gather) + 2 * result;
+  const scores = 4 * rows * keyLength;
+  const query = 8 * rows * headDim;
+  const result = 4 * rows * valueDim;
+  const making = 2 * scores + Math.max(flagBytes(request, chunk), biasBytes(request, chunk));
+  if (k === 'all') {
+    const values = 4 * batch * keyHeads * keyLength * valueDim;
+    const isMasked =
+      request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
+    const dropout = request.dropout === undefined ? 0 : 2 * scores;
+    return query + making + dropout + 2 * result + (isMasked ? 2 * values : 0);
+  }
+  const lists = rows * k * (request.dropout === undefined ? 24 : 36);
+  const gathering = lists + 4 * rows * k * valueDim;
+  const selecting = scores + scores / 4 + scores + lists;
+  return query + Math.max(making, selecting, gathering) + 2 * result;
+}
+
+/** Validity flags of one chunk, before they broadcast to every head. */
+function flagBytes(request: AttentionRequest, chunk: number): number {
+  const { batch, queryHeads, keyLength, mask } = request;
+  const conditions = Number(request.causal) + Number(request.keyLengths) + Number(mask !== undefined);
+  if (conditions === 0) return 0;
+  const perBatch = request.keyLengths || (mask !== undefined && mask[0] !== 1) ? batch : 1;
+  const perHead = mask !== undefined && mask[1] !== 1 ? queryHeads : 1;
+  return conditions * perBatch * perHead * chunk * keyLength;
+}
+
+/** Parts of the biases that belong to one chunk, with what makes them. */
+function biasBytes(request: AttentionRequest, chunk: number): number {
+  const { batch, queryHeads, keyLength, bias, relativeBias } = request;
+  const [b = 0, h = 0, q = 0, width = 0] = bias ?? [];
+  const own = q === 1 ? 0 : 4 * b * h * chunk * width;
+  if (relativeBias === undefined) return own;
+  // Looked up row by row, then transposed, while one score matrix waits; positions in i32.
+  const relative = 4 * queryHeads * chunk * keyLength;
+  const waiting = 4 * batch * queryHeads * chunk * keyLength;
+  return Math.max(own, relative, 2 * relative + 12 * chunk * keyLength - waiting);
 }
 
 /** Transient bytes of the composed backward pass for one chunk, with the running sums of dK and dV. */

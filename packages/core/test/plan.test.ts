@@ -1,0 +1,148 @@
+import { describe, expect, test } from 'vitest';
+import {
+  type AttentionRequest,
+  type DeviceLimits,
+  type FeedForwardRequest,
+  planAttention,
+  planFeedForward,
+  printPlan,
+  TopKError,
+} from '../src/index.js';
+import { chooseSelection } from '../src/plan/plan-attention.js';
+import { chooseSecondProduct } from '../src/plan/plan-feed-forward.js';
+
+const limits: DeviceLimits = {
+  maxBufferBytes: 2 ** 31,
+  targetScratchBytes: 8 * 2 ** 20,
+  minQueryChunk: 1,
+  maxQueryChunk: 1024,
+  twoLevel: { minKeys: 4096, blockSize: 32 },
+  gatherCost: 8,
+  inPlace: true,
+};
+
+function request(length: number, over: Partial<AttentionRequest> = {}): AttentionRequest {
+  return {
+    batch: 1,
+    queryHeads: 12,
+    keyHeads: 12,
+    queryLength: length,
+    keyLength: length,
+    headDim: 64,
+    valueDim: 64,
+    dtype: 'f32',
+    k: 64,
+    scale: 0.125,
+    causal: false,
+    keyLengths: false,
+    selection: { levels: 1 },
+    saves: false,
+    ...over,
+  };
+}
+
+describe('planAttention', () => {
+  test('the chunk shrinks with the length, in powers of two, and covers the queries', () => {
+    const chunks = [256, 1024, 4096, 16384, 65536].map(
+      (length) => planAttention(request(length), limits).queryChunk,
+    );
+    expect(chunks).toEqual([...chunks].sort((a, b) => b - a));
+    for (const chunk of chunks) expect(Number.isInteger(Math.log2(chunk))).toBe(true);
+    const plan = planAttention(request(1000), limits, { queryChunk: 300 });
+    expect(plan).toMatchObject({ queryChunk: 300, chunks: 4 });
+  });
+
+  test('bytes are linear in the length for inputs, output and lists', () => {
+    const at = (length: number) => planAttention(request(length, { saves: true }), limits).bytes;
+    for (const part of ['inputs', 'output', 'saved'] as const)
+      expect(at(32768)[part]).toBe(2 * at(16384)[part]);
+    expect(at(16384).saved).toBe(12 * 16384 * 64 * 8);
+  });
+
+  test('scratch stays near the target at any length', () => {
+    for (const length of [2048, 16384, 131072]) {
+      const { scratch } = planAttention(request(length), limits).bytes;
+      expect(scratch).toBeLessThanOrEqual(Math.max(limits.targetScratchBytes, 12 * length * 12));
+    }
+  });
+
+  test('a budget makes the chunk smaller, and too small a budget is refused before anything runs', () => {
+    const free = planAttention(request(4096), { ...limits, targetScratchBytes: 2 ** 30 });
+    const output = free.bytes.output;
+    const tight = planAttention(
+      request(4096),
+      { ...limits, targetScratchBytes: 2 ** 30 },
+      { budgetBytes: output + 2 ** 24 },
+    );
+    expect(tight.queryChunk).toBeLessThan(free.queryChunk);
+    expect(tight.bytes.total).toBeLessThanOrEqual(output + 2 ** 24);
+    const refused = () => planAttention(request(4096), limits, { budgetBytes: output + 1000 });
+    expect(refused).toThrow(TopKError);
+    expect(refused).toThrow(/at most 12 MiB beyond the inputs, got .*Use .*larger budgetBytes/);
+  });
+
+  test('a tensor above the largest buffer is refused by name of the limit', () => {
+    const refused = () => planAttention(request(4096), { ...limits, maxBufferBytes: 2 ** 20 });
+    expect(refused).toThrow(/no tensor above 1 MiB, got one of 12 MiB/);
+  });
+
+  test('selection: two levels from the measured number of keys on, never where blocks choose nothing', () => {
+    expect(chooseSelection(64, 8192, limits)).toEqual({ levels: 2, blockSize: 32 });
+    expect(chooseSelection(64, 2048, limits)).toEqual({ levels: 1 });
+    expect(chooseSelection(256, 8192, limits)).toEqual({ levels: 1 });
+    expect(chooseSelection('all', 8192, limits)).toEqual({ levels: 1 });
+    expect(chooseSelection(64, 8192, { ...limits, twoLevel: null })).toEqual({ levels: 1 });
+  });
+
+  test('prints every fact', () => {
+    expect(
+      printPlan(planAttention(request(1024, { saves: true }), limits, { queryChunk: 128 })),
+    ).toMatchInlineSnapshot(`
+      "query chunk   128 (8 chunks)
+      selection     one level
+      inputs        9 MiB
+      output        3 MiB
+      saved lists   6 MiB
+      scratch       27.8 MiB
+      total         36.8 MiB beyond the inputs"
+    `);
+  });
+});
+
+describe('planFeedForward', () => {
+  const layer: FeedForwardRequest = {
+    tokens: 4096,
+    inputDim: 768,
+    hidden: 3072,
+    outputDim: 768,
+    dtype: 'f32',
+    k: 256,
+    activation: 'relu',
+    gated: false,
+    biasIn: false,
+    biasOut: false,
+    select: 'preactivation',
+    second: 'dense',
+    selection: { levels: 1 },
+  };
+
+  test('tokens go in chunks whose scratch stays bounded', () => {
+    const plan = planFeedForward(layer, limits);
+    expect(plan.tokenChunk).toBeLessThan(4096);
+    expect(plan.chunks).toBe(4096 / plan.tokenChunk);
+    expect(plan.bytes.saved).toBe(0);
+    expect(planFeedForward(layer, limits, { saves: true }).bytes.saved).toBe(4096 * 256 * 8);
+  });
+
+  test('gather only where the kept rows cost less than the whole product', () => {
+    expect(chooseSecondProduct(256, 3072, 768, limits)).toBe('gather');
+    expect(chooseSecondProduct(512, 3072, 768, limits)).toBe('dense');
+    expect(chooseSecondProduct('all', 3072, 768, limits)).toBe('dense');
+  });
+
+  test('too small a budget is refused', () => {
+    expect(() => planFeedForward(layer, limits, { budgetBytes: 1 })).toThrow(
+      /feed-forward: the request does not fit/,
+    );
+  });
+});
