@@ -1,4 +1,7 @@
+import { attentionOracleCases } from './attention/oracle-cases.js';
 import type { ConformanceCase } from './case.js';
+import { goldenCases } from './goldens/cases.js';
+import { loadGoldens } from './goldens/load.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
@@ -8,8 +11,13 @@ import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
 import { trapCases } from './traps.js';
 
+export interface CaseOptions {
+  /** Folder of the golden files, with a slash at the end. Default: this package's own. */
+  readonly goldens?: URL;
+}
+
 /** Every case, in the order in which a new backend meets them. Reads the golden values once. */
-export async function conformanceCases(): Promise<readonly ConformanceCase[]> {
+export async function conformanceCases(options: CaseOptions = {}): Promise<readonly ConformanceCase[]> {
   return [
     ...memoryCases,
     ...layoutCases,
@@ -19,5 +27,7 @@ export async function conformanceCases(): Promise<readonly ConformanceCase[]> {
     ...selectionCases,
     ...randomBitsCases,
     ...trapCases,
+    ...goldenCases(await loadGoldens(options.goldens)),
+    ...attentionOracleCases,
   ];
 }

@@ -1,5 +1,5 @@
 export type { ConformanceCase, ConformanceContext, Group, Tolerances } from './case.js';
-export { conformanceCases } from './cases.js';
+export { type CaseOptions, conformanceCases } from './cases.js';
 export { type DescribeOptions, describeConformance, type TestRunner } from './describe.js';
 export type { Exclusion } from './exclusions.js';
 export {

@@ -1,0 +1,89 @@
+import type { ConformanceContext } from '../case.js';
+import { check, checkClose, checkEqual, type Tolerance } from '../support/assert.js';
+import type { Nd } from '../support/nd.js';
+import { Random } from '../support/random.js';
+import {
+  type AttentionAnswer,
+  type AttentionProblem,
+  gradientRoles,
+  outputShape,
+  requestOf,
+  run,
+  solve,
+} from './problem.js';
+
+/** Gradients go through more roundings than outputs do. */
+export function gradientTolerance({ absolute, relative }: Tolerance): Tolerance {
+  return { absolute: 5 * absolute, relative: 5 * relative };
+}
+
+/** Rows whose kept keys are defined: those without a NaN score. */
+export function rowsWithoutNaN(scores: ArrayLike<number>, k: number): boolean[] {
+  return Array.from({ length: scores.length / k }, (_, row) => {
+    for (let slot = 0; slot < k; slot++) if (Number.isNaN(scores[row * k + slot] as number)) return false;
+    return true;
+  });
+}
+
+/** Kept keys are equal in every row without a NaN score. Extra slots of `expected` have to be empty. */
+export function checkIndices(
+  got: readonly number[],
+  expected: ArrayLike<number>,
+  expectedSlots: number,
+  slots: number,
+  isDefined: readonly boolean[],
+): void {
+  isDefined.forEach((defined, row) => {
+    if (!defined) return;
+    const mine = got.slice(row * slots, (row + 1) * slots);
+    const wanted = Array.from(
+      { length: expectedSlots },
+      (_, slot) => expected[row * expectedSlots + slot] as number,
+    );
+    check(
+      wanted.slice(slots).every((index) => index === -1),
+      `conformance: row ${row} of the expectation keeps more than ${slots} keys`,
+    );
+    checkEqual(`kept keys of row ${row}`, mine, wanted.slice(0, slots));
+  });
+}
+
+export function checkGradients(
+  got: AttentionAnswer['gradients'],
+  expected: AttentionAnswer['gradients'],
+  tolerance: Tolerance,
+): void {
+  for (const role of gradientRoles) {
+    const wanted = expected[role];
+    if (wanted === undefined) continue;
+    checkClose(`gradient of ${role}`, got[role] ?? [], wanted, gradientTolerance(tolerance));
+  }
+}
+
+/** A cotangent without structure, the same for the same problem shape. */
+export function cotangentOf(problem: AttentionProblem): Nd {
+  return new Random('cotangent').uniform(outputShape(problem));
+}
+
+/** Forward, kept keys and, unless told otherwise, all gradients against brute force. */
+export async function checkAgainstOracle(
+  context: Pick<ConformanceContext, 'backend' | 'tolerance'>,
+  problem: AttentionProblem,
+  options: { readonly gradients?: boolean } = {},
+): Promise<void> {
+  const { backend, tolerance } = context;
+  const isDifferentiated = options.gradients ?? true;
+  const cotangent = isDifferentiated ? cotangentOf(problem) : undefined;
+  const expected = solve(problem, cotangent);
+  const got = await run(backend, problem);
+  if (expected.indices !== undefined) {
+    const slots = requestOf(problem).k as number;
+    const isDefined = rowsWithoutNaN(expected.scores, slots);
+    checkIndices(got.indices ?? [], expected.indices, slots, slots, isDefined);
+  }
+  checkClose('output', got.output, expected.output, tolerance);
+  if (cotangent === undefined) return;
+  const trained = await run(backend, problem, cotangent);
+  checkClose('output while training', trained.output, expected.output, tolerance);
+  checkGradients(trained.gradients, expected.gradients, tolerance);
+}
