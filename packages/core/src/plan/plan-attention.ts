@@ -104,7 +104,7 @@ export function composedAttentionScratch(request: AttentionRequest, chunk: numbe
     const isMasked =
       request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
     const dropout = request.dropout === undefined ? 0 : 2 * scores;
-    return query + making + dropout + 2 * result + (isMasked ? 2 * values : 0);
+    return Math.max(query + making + dropout, scores + 2 * result) + (isMasked ? 2 * values : 0);
   }
   const lists = rows * k * (request.dropout === undefined ? 24 : 36);
   const gathering = lists + 4 * rows * k * valueDim;
