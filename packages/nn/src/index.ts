@@ -1,2 +1,1 @@
-/** Replaced by the package's public interface. */
-export const packageName: string = '@topk-attention/nn';
+export type { ByteSource } from './files/byte-source.js';
