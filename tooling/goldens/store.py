@@ -29,6 +29,6 @@ def pretty(value, indent=""):
     if isinstance(value, dict) and value:
         inner = [f"{deeper}{json.dumps(k)}: {pretty(v, deeper)}" for k, v in value.items()]
         return "{\n" + ",\n".join(inner) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+    if isinstance(value, list) and (any(isinstance(item, (dict, list)) for item in value) or len(json.dumps(value)) > 90):
         return "[\n" + ",\n".join(deeper + pretty(item, deeper) for item in value) + f"\n{indent}]"
     return json.dumps(value).replace("e-0", "e-") if isinstance(value, float) else json.dumps(value)

@@ -139,12 +139,13 @@ def greedy(model64, prompt, new_tokens=NEW_TOKENS):
     return ids[1:], logits, lead
 
 
-def generation_goldens(model, model64, candidates, count=PROMPTS, lead=LEAD):
-    """Greedy ids for the first `count` candidates with a clear lead at every step."""
+def generation_goldens(model, model64, propose, count=PROMPTS, lead=LEAD):
+    """Greedy ids for `count` prompts with a clear lead at every step. propose(accepted so far) makes the next prompt."""
     # The cache of transformers 5.18 has as many layers as the encoder, and fails where the decoder has more.
     caches = model.config.num_decoder_layers == model.config.num_layers
     prompts, outputs, logits, rejected = [], [], [], 0
-    for prompt in candidates:
+    while len(prompts) < count and rejected < 10 * count:
+        prompt = propose(len(prompts))
         ids, values, leads = greedy(model64, prompt)
         if leads < lead:
             rejected += 1
@@ -153,8 +154,6 @@ def generation_goldens(model, model64, candidates, count=PROMPTS, lead=LEAD):
                                 do_sample=False, num_beams=1, use_cache=caches, max_new_tokens=NEW_TOKENS)[0, 1:].tolist()
         assert theirs == ids, f"generate() says {theirs}, the loop in float64 {ids}"
         prompts.append(prompt), outputs.append(ids), logits.append(values)
-        if len(prompts) == count:
-            break
     assert len(prompts) == count, f"only {len(prompts)} prompts with a clear lead"
     end = model.config.eos_token_id
     print(f"  {count} prompts of {min(map(len, prompts))} to {max(map(len, prompts))} tokens, {rejected} rejected for a lead "
@@ -213,10 +212,8 @@ def small_goldens(name, config, file, full):
         alone = forward_goldens(model64, oracle, "x", [ids[i][:n]], [[1] * n], [decoder[i]])
         assert np.allclose(alone["x.logits"][0], arrays["batch.logits"][i], atol=1e-10), "a padded batch equals batch 1"
     if full:
-        def candidates():
-            while True:
-                yield random_ids(draw, int(draw.integers(1, 119, 1)[0])) + [EOS]
-        arrays |= generation_goldens(model, model64, candidates())
+        arrays |= generation_goldens(
+            model, model64, lambda _: random_ids(draw, int(draw.integers(1, 119, 1)[0])) + [EOS])
         with torch.no_grad():
             f32 = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask), decoder_input_ids=torch.tensor(decoder),
                         use_cache=False).logits.double().numpy()
