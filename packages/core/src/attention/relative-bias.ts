@@ -30,7 +30,7 @@ export function relativePositionBucket(
   if (distance < exact) return first + distance;
   // f32 rounding as in the published code: a bucket edge must not move by one.
   const ratio = Math.fround(
-    Math.fround(Math.log(Math.fround(distance / exact))) / Math.log(options.maxDistance / exact),
+    Math.fround(Math.log(Math.fround(distance / exact))) / Math.fround(Math.log(options.maxDistance / exact)),
   );
   const large = exact + Math.trunc(Math.fround(ratio * (buckets - exact)));
   return first + Math.min(large, buckets - 1);
