@@ -1,5 +1,8 @@
 import { attentionOracleCases } from './attention/oracle-cases.js';
+import { attentionRules } from './attention/rules.js';
 import type { ConformanceCase } from './case.js';
+import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
+import { feedForwardRules } from './feed-forward/rules.js';
 import { goldenCases } from './goldens/cases.js';
 import { loadGoldens } from './goldens/load.js';
 import { elementwiseCases } from './primitives/elementwise.js';
@@ -29,5 +32,8 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...trapCases,
     ...goldenCases(await loadGoldens(options.goldens)),
     ...attentionOracleCases,
+    ...attentionRules,
+    ...feedForwardOracleCases,
+    ...feedForwardRules,
   ];
 }
