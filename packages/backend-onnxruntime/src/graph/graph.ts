@@ -19,6 +19,7 @@ export interface OperationSpec {
 /** Owns nodes and the bytes behind them. Knows nothing of sessions. */
 export class Graph {
   readonly ort: OrtModule;
+  readonly #borrowed = new WeakSet<OrtTensor>();
   #live = 0;
   #peak = 0;
 
@@ -51,12 +52,18 @@ export class Graph {
   borrow(tensor: OrtTensor, shape: Shape, dtype: DType): OnnxNode {
     const node = new OnnxNode(shape, dtype);
     node.storage = { references: 1, bytes: 0, tensor, borrowed: true };
+    this.#borrowed.add(tensor);
     return node;
   }
 
   /** A computed node filled with one value. */
   constant(value: number, shape: Shape, dtype: DType): OnnxNode {
     return this.leaf(arrayFor(dtype, sizeOf(shape)).fill(value), shape, dtype);
+  }
+
+  /** True for tensors of the caller's, whose values may change behind our back. */
+  isBorrowed(tensor: OrtTensor): boolean {
+    return this.#borrowed.has(tensor);
   }
 
   /** int64 numbers that enter a run without being part of the graph's structure. */
@@ -204,6 +211,9 @@ export class Graph {
     }
     const { tensor } = node.storage;
     // A view: the same array under the dims of its own.
-    return sameShape(tensor.dims, node.shape) ? tensor : tensor.reshape(node.shape);
+    if (sameShape(tensor.dims, node.shape)) return tensor;
+    const view = tensor.reshape(node.shape);
+    if (node.storage.borrowed) this.#borrowed.add(view);
+    return view;
   }
 }

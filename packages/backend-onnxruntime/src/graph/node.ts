@@ -27,7 +27,6 @@ export interface Operation {
 
 /** Part of a graph that runs sessions of its own, once per chunk. */
 export interface ChunkedOperation {
-  readonly key: string;
   readonly inputs: readonly OnnxNode[];
   outputs: readonly OnnxNode[];
   execute(inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]>;

@@ -1,6 +1,7 @@
 import { sizeOf } from '@topk-attention/core';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
+import type { GraphBuilder } from '../onnx/graph-builder.js';
 
 const smallestInteger = -(2 ** 31);
 
@@ -31,26 +32,22 @@ function reduce(
   );
 }
 
-/** Softmax of the last axis. The engine gives NaN for a row of all -inf, and may lose a NaN in the row's maximum. */
 export function softmax(graph: Graph, x: OnnxNode): OnnxNode {
   return graph.add(
-    {
-      key: 'softmax',
-      inputs: [x],
-      emit: (onnx, [a]) => {
-        const rows = a as string;
-        const isDead = onnx.op('Equal', [rows, onnx.f32(Number.NEGATIVE_INFINITY)]);
-        const largest = onnx.op('ReduceMax', [rows, onnx.i64([-1])], { keepdims: 1 });
-        const isEmpty = onnx.op('Equal', [largest, onnx.f32(Number.NEGATIVE_INFINITY)]);
-        // x * 0 is NaN for NaN and infinities and 0 otherwise; -inf is an ordinary "no".
-        const finite = onnx.op('Where', [isDead, onnx.f32(0), rows]);
-        const poison = onnx.op('ReduceSum', [onnx.op('Mul', [finite, onnx.f32(0)]), onnx.i64([-1])], {
-          keepdims: 1,
-        });
-        const weights = onnx.op('Softmax', [rows], { axis: -1 });
-        return [onnx.op('Add', [onnx.op('Where', [isEmpty, onnx.f32(0), weights]), poison])];
-      },
-    },
+    { key: 'softmax', inputs: [x], emit: (onnx, [rows]) => [emitSoftmax(onnx, rows as string)] },
     x,
   );
+}
+
+/** Softmax of the last axis. The engine gives NaN for a row of all -inf, and may lose a NaN in the row's maximum. */
+export function emitSoftmax(onnx: GraphBuilder, rows: string): string {
+  const minusInfinity = onnx.f32(Number.NEGATIVE_INFINITY);
+  const largest = onnx.op('ReduceMax', [rows, onnx.i64([-1])], { keepdims: 1 });
+  const isEmpty = onnx.op('Equal', [largest, minusInfinity]);
+  // x * 0 is NaN for NaN and infinities and 0 otherwise; -inf is an ordinary "no".
+  const present = onnx.op('Where', [onnx.op('Equal', [rows, minusInfinity]), onnx.f32(0), rows]);
+  const products = onnx.op('Mul', [present, onnx.f32(0)]);
+  const poison = onnx.op('ReduceSum', [products, onnx.i64([-1])], { keepdims: 1 });
+  const weights = onnx.op('Softmax', [rows], { axis: -1 });
+  return onnx.op('Add', [onnx.op('Where', [isEmpty, onnx.f32(0), weights]), poison]);
 }
