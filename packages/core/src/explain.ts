@@ -1,23 +1,29 @@
 import { type AttentionOptions, type AttentionShapes, attentionRequest } from './attention/options.js';
 import type { Backend } from './backend.js';
+import {
+  type FeedForwardOptions,
+  type FeedForwardSizes,
+  feedForwardRequest,
+} from './feed-forward/options.js';
 import { choosePath, type PathReport } from './fused.js';
 import { formatBytes } from './plan/format.js';
-import { type AttentionPlan, planAttention } from './plan/plan-attention.js';
+import { type AttentionPlan, type PlannedBytes, planAttention } from './plan/plan-attention.js';
+import { type FeedForwardPlan, planFeedForward } from './plan/plan-feed-forward.js';
 
-export interface Explanation {
+export interface Explanation<Plan> {
   readonly backend: string;
   /** The path that runs. */
-  readonly path: 'fused' | 'composed';
+  readonly path: PathReport['path'];
   /** Every path with the reasons why it does not run. */
   readonly paths: readonly PathReport[];
-  readonly plan: AttentionPlan;
+  readonly plan: Plan;
   /** The same as text, one fact a line. */
   toString(): string;
 }
 
 /**
  * Which path an attention call of these shapes takes on a backend, why others do not run, and the plan with its bytes.
- * Runs nothing. Leave `k` out for exact attention.
+ * Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward pass keeps.
  *
  * @throws TopKError as the call itself would.
  */
@@ -25,10 +31,10 @@ export function explain(
   backend: Backend,
   shapes: AttentionShapes,
   options: AttentionOptions & { readonly k?: number; readonly training?: boolean },
-): Explanation {
-  const where = options.k === undefined ? 'exactAttention' : 'topKAttention';
+): Explanation<AttentionPlan> {
+  const name = options.k === undefined ? 'exactAttention' : 'topKAttention';
   const request = {
-    ...attentionRequest(where, { dtype: 'f32' }, options, shapes, options.k, backend),
+    ...attentionRequest(name, { dtype: 'f32' }, options, shapes, options.k, backend),
     saves: options.training === true,
   };
   const { fused, reports } = choosePath(backend, backend.fused?.attention, request);
@@ -36,32 +42,79 @@ export function explain(
     ...options,
     ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
   });
-  const path = fused === undefined ? 'composed' : 'fused';
+  return explanation(name, backend, reports, plan, printPlan(plan));
+}
+
+/** The same for a feed-forward call. Training runs the composed path, whose backward pass is core's. */
+export function explainFeedForward(
+  backend: Backend,
+  sizes: FeedForwardSizes,
+  options: FeedForwardOptions & { readonly training?: boolean },
+): Explanation<FeedForwardPlan> {
+  const request = feedForwardRequest(backend, sizes, options);
+  const operation = options.training === true ? undefined : backend.fused?.feedForward;
+  const { fused, reports } = choosePath(backend, operation, request);
+  const plan = planFeedForward(request, backend.capabilities.limits, {
+    ...options,
+    saves: options.training === true,
+    ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+  });
+  return explanation('topKFeedForward', backend, reports, plan, printFeedForwardPlan(plan));
+}
+
+/** An attention plan as text, one fact a line. */
+export function printPlan(plan: AttentionPlan): string {
+  return [
+    `query chunk   ${plan.queryChunk} (${countOf(plan.chunks, 'chunk')})`,
+    `selection     ${describeSelection(plan)}`,
+    ...describeBytes(plan.bytes),
+  ].join('\n');
+}
+
+/** A feed-forward plan as text, one fact a line. */
+export function printFeedForwardPlan(plan: FeedForwardPlan): string {
+  return [
+    `token chunk   ${plan.tokenChunk} (${countOf(plan.chunks, 'chunk')})`,
+    `selection     ${describeSelection(plan)}`,
+    `second        ${plan.second} product`,
+    ...describeBytes(plan.bytes),
+  ].join('\n');
+}
+
+function explanation<Plan>(
+  name: string,
+  backend: Backend,
+  paths: readonly PathReport[],
+  plan: Plan,
+  printed: string,
+): Explanation<Plan> {
+  const path = paths.find(({ refusals }) => refusals.length === 0)?.path ?? 'composed';
+  const refusals = paths.flatMap((one) =>
+    one.refusals.map((reason) => `not ${one.path.padEnd(10)}${reason}\n`),
+  );
   return {
     backend: backend.name,
     path,
-    paths: reports,
+    paths,
     plan,
-    toString: () => `${where} on ${backend.name}: ${path}\n${describeRefusals(reports)}${printPlan(plan)}`,
+    toString: () => `${name} on ${backend.name}: ${path}\n${refusals.join('')}${printed}`,
   };
 }
 
-/** A plan as text, one fact a line. */
-export function printPlan(plan: AttentionPlan): string {
-  const { bytes, selection } = plan;
+function describeSelection({ selection }: Pick<AttentionPlan, 'selection'>): string {
+  return selection.levels === 1 ? 'one level' : `two levels, blocks of ${selection.blockSize}`;
+}
+
+function describeBytes(bytes: PlannedBytes): string[] {
   return [
-    `query chunk   ${plan.queryChunk} (${plan.chunks} ${plan.chunks === 1 ? 'chunk' : 'chunks'})`,
-    `selection     ${selection.levels === 1 ? 'one level' : `two levels, blocks of ${selection.blockSize}`}`,
     `inputs        ${formatBytes(bytes.inputs)}`,
     `output        ${formatBytes(bytes.output)}`,
     `saved lists   ${formatBytes(bytes.saved)}`,
     `scratch       ${formatBytes(bytes.scratch)}`,
     `total         ${formatBytes(bytes.total)} beyond the inputs`,
-  ].join('\n');
+  ];
 }
 
-function describeRefusals(reports: readonly PathReport[]): string {
-  return reports
-    .flatMap(({ path, refusals }) => refusals.map((reason) => `not ${path.padEnd(10)}${reason}\n`))
-    .join('');
+function countOf(count: number, noun: string): string {
+  return `${count} ${count === 1 ? noun : `${noun}s`}`;
 }

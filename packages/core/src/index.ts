@@ -9,9 +9,9 @@ export { crossEntropy } from './composed/cross-entropy.js';
 export { layerNorm, rmsNorm } from './composed/norms.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './dtype.js';
 export { type ErrorCode, type ErrorDetails, isEngineError, TopKError, toEngineError } from './errors.js';
-export { type Explanation, explain, printPlan } from './explain.js';
+export { type Explanation, explain, explainFeedForward, printFeedForwardPlan, printPlan } from './explain.js';
 export { topKFeedForward } from './feed-forward/feed-forward.js';
-export type { FeedForwardOptions, FeedForwardWeights } from './feed-forward/options.js';
+export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';
 export type { PathReport } from './fused.js';
 export * from './ops/index.js';
 export { philox4x32 } from './philox.js';
@@ -28,6 +28,7 @@ export {
   planFeedForward,
 } from './plan/plan-feed-forward.js';
 export type * from './plan/request.js';
+export { requireNoNaN } from './require-no-nan.js';
 export { scope } from './scope.js';
 export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './shape.js';
 export { evaluate, fromBackendTensor, Tensor } from './tensor.js';

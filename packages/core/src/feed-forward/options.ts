@@ -38,10 +38,25 @@ export interface FeedForwardOptions {
   readonly budgetBytes?: number;
 }
 
+/** Sizes alone: what planning and `explainFeedForward` need. */
+export interface FeedForwardSizes {
+  readonly tokens: number;
+  /** D */
+  readonly inputDim: number;
+  /** F */
+  readonly hidden: number;
+  /** Dout */
+  readonly outputDim: number;
+  /** With a wGate. Default false. */
+  readonly gated?: boolean;
+}
+
 export interface FeedForwardCall {
   readonly backend: Backend;
   readonly request: FeedForwardRequest;
 }
+
+const where = 'topKFeedForward';
 
 /** Checks a call and gathers it as data. */
 export function checkFeedForward(
@@ -49,7 +64,6 @@ export function checkFeedForward(
   weights: FeedForwardWeights,
   options: FeedForwardOptions,
 ): FeedForwardCall {
-  const where = 'topKFeedForward';
   const { wIn, bIn, wGate, wOut, bOut } = weights;
   const list = [x, wIn, bIn, wGate, wOut, bOut].filter((one) => one !== undefined);
   const backend = commonBackend(where, list);
@@ -69,44 +83,57 @@ export function checkFeedForward(
   const inputDim = x.shape.at(-1) as number;
   const [, hidden] = wIn.shape as [number, number];
   const [, outputDim] = wOut.shape as [number, number];
-  requireShape(where, 'wIn', wIn, [inputDim, hidden]);
-  requireShape(where, 'bIn', bIn, [hidden]);
-  requireShape(where, 'wGate', wGate, [inputDim, hidden]);
-  requireShape(where, 'wOut', wOut, [hidden, outputDim]);
-  requireShape(where, 'bOut', bOut, [outputDim]);
+  requireShape('wIn', wIn, [inputDim, hidden]);
+  requireShape('bIn', bIn, [hidden]);
+  requireShape('wGate', wGate, [inputDim, hidden]);
+  requireShape('wOut', wOut, [hidden, outputDim]);
+  requireShape('bOut', bOut, [outputDim]);
   if (x.size === 0) {
     throw new TopKError('EMPTY_SEQUENCE', `${where}: no tokens`, {
       expected: 'at least one token',
       got: formatShape(x.shape),
     });
   }
-  const { tokenChunk } = options;
+  const sizes = { tokens: x.size / inputDim, inputDim, hidden, outputDim, gated: wGate !== undefined };
+  const request = feedForwardRequest(backend, sizes, options);
+  return {
+    backend,
+    request: {
+      ...request,
+      dtype: x.dtype === 'f16' ? 'f16' : 'f32',
+      biasIn: bIn !== undefined,
+      biasOut: bOut !== undefined,
+    },
+  };
+}
+
+/** The request of a layer of these sizes, f32 and without biases. */
+export function feedForwardRequest(
+  backend: Backend,
+  sizes: FeedForwardSizes,
+  options: FeedForwardOptions,
+): FeedForwardRequest {
+  const { tokenChunk, activation = 'relu', select = 'preactivation' } = options;
   if (tokenChunk !== undefined && !(Number.isInteger(tokenChunk) && tokenChunk > 0)) {
     throw new TopKError('INVALID_OPTION', `${where}: bad tokenChunk`, {
       expected: 'a positive whole number',
       got: String(tokenChunk),
     });
   }
-  const clamped = clampK(where, options.k, hidden);
-  const k = clamped === hidden ? 'all' : clamped;
   const { limits } = backend.capabilities;
+  const clamped = clampK(where, options.k, sizes.hidden);
+  const k = clamped === sizes.hidden ? 'all' : clamped;
   return {
-    backend,
-    request: {
-      tokens: x.size / inputDim,
-      inputDim,
-      hidden,
-      outputDim,
-      dtype: x.dtype === 'f16' ? 'f16' : 'f32',
-      k,
-      activation: options.activation ?? 'relu',
-      gated: wGate !== undefined,
-      biasIn: bIn !== undefined,
-      biasOut: bOut !== undefined,
-      select: options.select ?? 'preactivation',
-      second: chooseSecondProduct(k, hidden, outputDim, limits),
-      selection: chooseSelection(k, hidden, limits),
-    },
+    ...sizes,
+    gated: sizes.gated === true,
+    dtype: 'f32',
+    k,
+    activation,
+    biasIn: false,
+    biasOut: false,
+    select,
+    second: chooseSecondProduct(k, sizes.hidden, sizes.outputDim, limits),
+    selection: chooseSelection(k, sizes.hidden, limits),
   };
 }
 
@@ -123,7 +150,7 @@ export function mapWeights<A, B>(inputs: FeedForwardInputs<A>, replace: (one: A)
   };
 }
 
-function requireShape(where: string, name: string, one: Tensor | undefined, shape: readonly number[]): void {
+function requireShape(name: string, one: Tensor | undefined, shape: readonly number[]): void {
   if (one === undefined || sameShape(one.shape, shape)) return;
   throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
     expected: formatShape(shape),

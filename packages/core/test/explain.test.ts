@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest';
+import { explain, explainFeedForward, requireNoNaN, tensor } from '../src/index.js';
+import { createReferenceBackend } from '../src/reference/index.js';
+
+const shape = [1, 12, 4096, 64];
+const shapes = { q: shape, k: shape, v: shape };
+
+describe('explain', () => {
+  test('names the path that runs, and why others do not', () => {
+    const fused = explain(createReferenceBackend(), shapes, { k: 64 });
+    expect(fused.path).toBe('fused');
+    expect(fused.paths.find(({ path }) => path === 'composed')?.refusals).toHaveLength(1);
+    const composed = explain(createReferenceBackend({ fused: false }), shapes, { k: 64, queryChunk: 128 });
+    expect(composed.path).toBe('composed');
+    expect(String(composed)).toMatch(/^topKAttention on .*: composed\nnot fused .* has no fused version/);
+    expect(String(composed)).toContain('query chunk   128 (32 chunks)');
+  });
+
+  test('throws what the call itself would', () => {
+    const backend = createReferenceBackend();
+    expect(() => explain(backend, shapes, { k: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_K' }));
+    expect(() => explain(backend, { ...shapes, v: [1, 2, 3] }, {})).toThrow(
+      expect.objectContaining({ code: 'RANK_MISMATCH' }),
+    );
+    expect(() => explain(backend, shapes, { k: 64, budgetBytes: 1000 })).toThrow(
+      expect.objectContaining({ code: 'DOES_NOT_FIT' }),
+    );
+  });
+
+  test('feed-forward: chunk, second product and bytes', () => {
+    const layer = { tokens: 1000, inputDim: 64, hidden: 768, outputDim: 64 };
+    const explained = explainFeedForward(createReferenceBackend({ fused: false }), layer, { k: 64 });
+    expect(explained.path).toBe('composed');
+    expect(String(explained)).toMatch(
+      /topKFeedForward on .*\nnot fused .*\ntoken chunk .*\nselection .*\nsecond +(gather|dense) product/,
+    );
+    expect(() => explainFeedForward(createReferenceBackend(), layer, { k: 1.5 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_K' }),
+    );
+  });
+});
+
+test('requireNoNaN reads back and says where', async () => {
+  const backend = createReferenceBackend();
+  await requireNoNaN('here', tensor(backend, [1, Number.POSITIVE_INFINITY]));
+  await expect(requireNoNaN('here', tensor(backend, [1, Number.NaN]))).rejects.toMatchObject({
+    code: 'NAN_FOUND',
+    got: 'NaN at element 1',
+  });
+});
