@@ -1,5 +1,6 @@
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
+import { badInputCases } from './bad-input.js';
 import type { ConformanceCase } from './case.js';
 import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
 import { feedForwardRules } from './feed-forward/rules.js';
@@ -12,6 +13,7 @@ import { memoryCases } from './primitives/memory.js';
 import { randomBitsCases } from './primitives/random-bits.js';
 import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
+import { propertyCases } from './properties/cases.js';
 import { trapCases } from './traps.js';
 
 export interface CaseOptions {
@@ -35,5 +37,7 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...attentionRules,
     ...feedForwardOracleCases,
     ...feedForwardRules,
+    ...propertyCases,
+    ...badInputCases,
   ];
 }
