@@ -1,12 +1,6 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import {
-  type Backend,
-  type BackendTensor,
-  type DType,
-  type Shape,
-  type TensorData,
-} from '@topk-attention/core';
+import type { Backend, BackendTensor, DType, Shape, TensorData } from '@topk-attention/core';
 import { unsupported } from './unsupported.ts';
 
 export interface TfTensor extends BackendTensor {
