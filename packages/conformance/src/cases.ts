@@ -1,3 +1,4 @@
+import { finiteDifferenceCases } from './attention/finite-differences.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input.js';
@@ -6,6 +7,8 @@ import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
 import { feedForwardRules } from './feed-forward/rules.js';
 import { goldenCases } from './goldens/cases.js';
 import { loadGoldens } from './goldens/load.js';
+import { lifecycleCases } from './lifecycle/cases.js';
+import { planningCases } from './planning.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
@@ -38,6 +41,9 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
+    ...finiteDifferenceCases,
     ...badInputCases,
+    ...lifecycleCases,
+    ...planningCases,
   ];
 }

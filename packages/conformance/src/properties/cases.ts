@@ -48,16 +48,14 @@ const nastyNumbers = fc.constantFrom(
 
 /** A matrix of one of few shapes. */
 function matrices(numbers: fc.Arbitrary<number>): fc.Arbitrary<Nd> {
-  return fc
-    .constantFrom([1, 1], [2, 3], [3, 8], [2, 17], [1, 70])
-    .chain((shape) =>
-      fc
-        .array(numbers, {
-          minLength: (shape[0] ?? 1) * (shape[1] ?? 1),
-          maxLength: (shape[0] ?? 1) * (shape[1] ?? 1),
-        })
-        .map((data) => ({ shape, data })),
-    );
+  return fc.constantFrom([1, 1], [2, 3], [3, 8], [2, 17], [1, 70]).chain((shape) =>
+    fc
+      .array(numbers, {
+        minLength: (shape[0] ?? 1) * (shape[1] ?? 1),
+        maxLength: (shape[0] ?? 1) * (shape[1] ?? 1),
+      })
+      .map((data) => ({ shape, data })),
+  );
 }
 
 const feedForwardTrials = fc.record({
