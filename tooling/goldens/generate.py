@@ -26,6 +26,8 @@ OUT = Path(__file__).resolve().parents[2] / "packages" / "conformance" / "golden
 VERSION = 1
 # Different scores at the selection boundary lie at least this far apart, so f32 backends must agree on the sets.
 MARGIN = 2e-5
+# (buckets, maxDistance): T5's own, those of the small cases, and those of models for longer texts.
+BUCKETS = ((32, 128), (8, 16), (16, 64), (128, 2048))
 
 
 def tensors_of(inputs, gradients):
@@ -82,7 +84,7 @@ def check_feed_forward(case, tensors, out, grads, cotangent):
 
 def check_buckets():
     """T5 computes its buckets in f32, ours in f64: they must agree wherever a case, or a model, looks."""
-    for buckets, distance in ((8, 16), (32, 128)):
+    for buckets, distance in BUCKETS:
         for two_way in (True, False):
             relative = np.arange(-4096, 4097)
             half = buckets // 2 if two_way else buckets
@@ -154,8 +156,10 @@ def random_bits_cases():
 
 
 def bucket_cases():
-    arrays, entries = {"positions": np.arange(-200, 201, dtype=np.int32)}, []
-    for buckets, distance in ((32, 128), (8, 16)):
+    far = np.arange(301, 4200, 13)
+    positions = np.concatenate([-far[::-1], np.arange(-300, 301), far]).astype(np.int32)
+    arrays, entries = {"positions": positions}, []
+    for buckets, distance in BUCKETS:
         for two_way in (True, False):
             label = f"{'two-way' if two_way else 'one-way'}-{buckets}-{distance}"
             arrays[label] = formulas.relative_buckets(arrays["positions"], buckets, two_way, distance).astype(np.int32)

@@ -11,7 +11,9 @@ def close(a, b, tolerance=TOLERANCE):
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if a.dtype != np.float64:
+    if a.dtype == np.float32:
+        tolerance = max(tolerance, 1e-6)
+    elif a.dtype != np.float64:
         return np.array_equal(a, b)
     return bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
 

@@ -141,7 +141,7 @@ def greedy(model64, prompt, new_tokens=NEW_TOKENS):
 
 def generation_goldens(model, model64, propose, count=PROMPTS, lead=LEAD):
     """Greedy ids for `count` prompts with a clear lead at every step. propose(accepted so far) makes the next prompt."""
-    # The cache of transformers 5.18 has as many layers as the encoder, and fails where the decoder has more.
+    # The cache of transformers has as many layers as the encoder, and fails where the decoder has more.
     caches = model.config.num_decoder_layers == model.config.num_layers
     prompts, outputs, logits, rejected = [], [], [], 0
     while len(prompts) < count and rejected < 10 * count:

@@ -1,5 +1,6 @@
 """Goldens for a trained T5 with its tokenizer: strings to ids, prompts to logits and generated ids."""
 
+import hashlib
 import json
 import sys
 
@@ -116,6 +117,7 @@ def embedded(model_folder, out, check):
         ids, decoder = prompts[10 * i + 3], [start] + answers[10 * i + 3]
         forward = forward_goldens(model64, T5(weights, config), f"logits{i}", [ids], [[1] * len(ids)], [decoder])
         del forward[f"logits{i}.encoderOutput"], forward[f"logits{i}.attentionMask"]
+        forward[f"logits{i}.logits"] = forward[f"logits{i}.logits"].astype(np.float32)
         result |= forward
     sample = strings()
     result["tokenizer.ids"], result["tokenizer.starts"] = ragged([tokenizer.encode(s).ids for s in sample])
@@ -124,9 +126,13 @@ def embedded(model_folder, out, check):
     manifest = {
         "version": 1, "generator": "tooling/goldens/t5.py --embedded", "transformers": transformers.__version__,
         "tokenizers": tokenizers.__version__, "maxNewTokens": 20, "lead": LEAD,
+        # Of the model that these values belong to.
+        "sha256": {name: hashlib.sha256((model_folder / name).read_bytes()).hexdigest()
+                   for name in ("config.json", "model.safetensors", "tokenizer.json")},
         "notes": {
             "generate": "greedy ids of each prompt, up to and with the end of sequence; row i is [starts[i], starts[i + 1])",
-            "logits": "logits0 to logits3: prompts 3, 13, 23 and 33, teacher-forced with their answers, computed in float64",
+            "logits": "logits0 to logits3: prompts 3, 13, 23 and 33, teacher-forced with their answers, computed in "
+                      "float64, stored in float32",
             "tokenizer": "ids of each string with special tokens, plainIds without; decoded: plainIds back to text, special "
                          "tokens skipped",
         },
