@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Backend, BackendTensor, DType, Shape, TensorData } from '@topk-attention/core';
 import { unsupported } from './unsupported.ts';
 
-export interface TfTensor extends BackendTensor {
+interface TfTensor extends BackendTensor {
   readonly tensor: tf.Tensor;
 }
 

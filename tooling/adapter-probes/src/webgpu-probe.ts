@@ -22,7 +22,7 @@ interface Storage {
   views: number;
 }
 
-export interface GpuTensor extends BackendTensor {
+interface GpuTensor extends BackendTensor {
   readonly storage: Storage;
 }
 

@@ -1,12 +1,26 @@
 import { describeConformance } from '@topk-attention/conformance';
 import { evaluate, matmul, tensor, topK } from '@topk-attention/core';
-import { optional } from '@topk-attention/vitest-preset';
+import { type Availability, optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { afterAll, afterEach, describe, expect } from 'vitest';
 import { createWebGpuProbe, type WebGpuProbe } from '../src/webgpu-probe.ts';
 import { probeCases } from './probe-cases.ts';
 
-const software = softwareGpuAvailability();
+/** The driver may be there and still find no adapter, on a machine of another kind. */
+async function startable(): Promise<Availability> {
+  const unpacked = softwareGpuAvailability();
+  if (!unpacked.available) return unpacked;
+  try {
+    const backend = await createWebGpuProbe();
+    backend.dispose();
+    await backend.closed;
+    return unpacked;
+  } catch (error) {
+    return { ...unpacked, available: false, reason: String(error) };
+  }
+}
+
+const software = await startable();
 const cases = await probeCases();
 const made: WebGpuProbe[] = [];
 
