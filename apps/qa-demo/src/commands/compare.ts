@@ -1,0 +1,83 @@
+import { formatBytes } from '@topk-attention/core';
+import { normalizeAnswer } from '@topk-attention/models';
+import type { Answer, AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
+import { type Io, note, print } from '../io.js';
+import { formatDuration } from '../output/progress.js';
+import { renderTable } from '../output/table.js';
+import { EngineChild } from '../processes/engine-child.js';
+import { fallbackWarning, lengthWarning } from './notices.js';
+
+/** Exact and top-k one after the other, each in a process of its own, so that neither peak holds the other's memory. */
+export async function compare(
+  settings: EngineSettings,
+  request: AnswerRequest,
+  isJson: boolean,
+  io: Io,
+): Promise<number> {
+  const warnings = new Set<string>();
+  const warn = (text: string | undefined): void => {
+    if (text === undefined || warnings.has(text)) return;
+    warnings.add(text);
+    if (!isJson) note(io, text);
+  };
+  const runInChild = async (
+    name: string,
+    own: AnswerRequest,
+  ): Promise<{ readonly answer: Answer; readonly info: EngineInfo }> => {
+    const child = await EngineChild.start(settings, io.signal);
+    try {
+      warn(fallbackWarning(child.info));
+      const answer = await child.answer(own, io.signal, {
+        onStart(tokens) {
+          warn(lengthWarning(child.info, tokens));
+          if (!isJson) io.stdout.write(`${name}: `);
+        },
+        onText: (piece) => void (isJson || io.stdout.write(piece)),
+      });
+      if (!isJson) print(io, '');
+      return { answer, info: child.info };
+    } finally {
+      await child.close();
+    }
+  };
+  const exact = await runInChild('exact', { ...request, attentionK: 'exact', feedForwardK: 'exact' });
+  const topK = await runInChild('top-k', request);
+  const isAgreed = normalizeAnswer(exact.answer.text) === normalizeAnswer(topK.answer.text);
+
+  if (isJson) {
+    const { question } = request;
+    const engine = topK.info;
+    const runs = { exact: exact.answer, topK: topK.answer };
+    print(io, JSON.stringify({ question, ...runs, agree: isAgreed, engine, warnings: [...warnings] }));
+    return 0;
+  }
+  const rows = [exact.answer, topK.answer].map((answer) => [
+    answer === exact.answer ? 'exact' : 'top-k',
+    String(answer.attentionK),
+    String(answer.feedForwardK),
+    formatDuration(answer.milliseconds),
+    formatBytes(answer.peakBytes),
+    formatBytes(answer.plan.plan.bytes.total),
+    answer.text,
+  ]);
+  print(io, '');
+  print(
+    io,
+    renderTable(
+      [
+        { title: '' },
+        { title: 'attention k', align: 'right' },
+        { title: 'feed-forward k', align: 'right' },
+        { title: 'time', align: 'right' },
+        { title: 'process peak', align: 'right' },
+        { title: 'planned', align: 'right' },
+        { title: 'answer', maxWidth: 50 },
+      ],
+      rows,
+    ),
+  );
+  print(io, `\nThe answers ${isAgreed ? 'agree' : 'differ'}. ${topK.answer.promptTokens} tokens.`);
+  print(io, `${topK.info.description}\n`);
+  for (const { plan } of [exact.answer, topK.answer]) print(io, `${plan.layer}: ${plan.text}\n`);
+  return 0;
+}

@@ -1,0 +1,79 @@
+import type { AttentionPlan } from '@topk-attention/core';
+import type { BackendChoice, Kept } from '../args/values.js';
+
+/** What to open. Plain data: it travels to child processes. */
+export interface EngineSettings {
+  /** `embedded` or a folder. */
+  readonly model: string;
+  readonly backend: BackendChoice;
+  /** Threads of ONNX Runtime. Default: one per core. */
+  readonly threads?: number;
+}
+
+/** What was opened. */
+export interface EngineInfo {
+  /** The backend that runs. */
+  readonly backend: 'onnxruntime' | 'reference';
+  /** Engine, version, device and threads, for people. */
+  readonly description: string;
+  /** Set when another backend than the preferred one runs: why. */
+  readonly fallback?: string;
+  /** The model's folder. */
+  readonly model: string;
+  /** Hidden units of a feed-forward layer. */
+  readonly feedForwardUnits: number;
+  /** Tokens of the longest input that the model was trained on, if its configuration says so. */
+  readonly trainedTokens?: number;
+  readonly loadMilliseconds: number;
+}
+
+/** How to answer one question. Plain data, as above. */
+export interface AnswerRequest {
+  readonly question: string;
+  readonly context: string;
+  readonly attentionK: Kept;
+  /** Default: a twelfth of the hidden units, as in the paper. */
+  readonly feedForwardK?: Kept;
+  /** Attention keeps k random keys instead of the k largest: the control of an evaluation. */
+  readonly randomSeed?: number;
+  readonly maxNewTokens: number;
+  /** Upper bound of each attention call beyond its inputs. */
+  readonly budgetBytes?: number;
+}
+
+export interface Answer {
+  readonly text: string;
+  readonly attentionK: Kept;
+  readonly feedForwardK: Kept;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly milliseconds: number;
+  /** Process peak up to the end of this answer. */
+  readonly peakBytes: number;
+  readonly plan: PlanReport;
+}
+
+/** How one attention layer ran: core's `explain`, as plain data. */
+export interface PlanReport {
+  readonly layer: string;
+  readonly path: 'fused' | 'composed';
+  readonly plan: AttentionPlan;
+  /** The same for people. */
+  readonly text: string;
+}
+
+/** What a caller may watch while an answer is made. */
+export interface AnswerEvents {
+  /** Once, before anything runs. */
+  readonly onStart?: (promptTokens: number) => void;
+  /** Each further piece of the answer. */
+  readonly onText?: (piece: string) => void;
+  readonly onProgress?: (stage: string, done: number, total: number) => void;
+}
+
+/** A model on a backend. */
+export interface Engine {
+  readonly info: EngineInfo;
+  answer(request: AnswerRequest, events?: AnswerEvents, signal?: AbortSignal): Promise<Answer>;
+  dispose(): void;
+}

@@ -1,2 +1,0 @@
-/** Replaced by the package's public interface. */
-export const packageName: string = '@topk-attention/qa-demo';

@@ -1,0 +1,59 @@
+import type { Interval } from '../evaluation/bootstrap.js';
+import type { VariantSummary } from '../evaluation/summary.js';
+import { formatDuration } from './progress.js';
+import { renderTable } from './table.js';
+
+/** One row a variant: scores, differences to exact, time. */
+export function scoreTable(summaries: readonly VariantSummary[]): string {
+  return renderTable(
+    [
+      { title: 'variant' },
+      { title: 'EM', align: 'right' },
+      { title: 'F1', align: 'right' },
+      { title: 'EM - exact (95 %)', align: 'right' },
+      { title: 'F1 - exact (95 %)', align: 'right' },
+      { title: 'same answer', align: 'right' },
+      { title: 'time each', align: 'right' },
+    ],
+    summaries.map((each) => [
+      each.name,
+      each.exactMatch.toFixed(1),
+      each.f1.toFixed(1),
+      each.difference ? points(each.difference.exactMatch) : '',
+      each.difference ? points(each.difference.f1) : '',
+      `${each.sameAsExact.toFixed(1)} %`,
+      formatDuration(each.milliseconds),
+    ]),
+  );
+}
+
+/** One row a group, one column a variant: exact match. Undefined where there are no groups. */
+export function groupTable(summaries: readonly VariantSummary[]): string | undefined {
+  const groups = summaries[0]?.groups ?? [];
+  if (groups.length < 2) return undefined;
+  const mean = ['mean', '', ...summaries.map((each) => each.exactMatch.toFixed(1))];
+  return renderTable(
+    [
+      { title: 'task' },
+      { title: 'questions', align: 'right' },
+      ...summaries.map((each) => ({ title: each.name, align: 'right' as const })),
+    ],
+    [
+      ...groups.map(({ group, questions }, at) => [
+        group,
+        String(questions),
+        ...summaries.map((each) => (each.groups[at]?.exactMatch ?? Number.NaN).toFixed(1)),
+      ]),
+      mean,
+    ],
+  );
+}
+
+function points({ mean, low, high }: Interval): string {
+  return `${signed(mean)} (${signed(low)} to ${signed(high)})`;
+}
+
+function signed(value: number): string {
+  const text = Math.abs(value).toFixed(1);
+  return text === '0.0' ? text : `${value < 0 ? '-' : '+'}${text}`;
+}
