@@ -12,6 +12,7 @@ import type {
 } from '@topk-attention/core';
 import { sizeOf } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
+import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import { copyForEngine, copyFromEngine } from './graph/dtypes.js';
 import { Executor } from './graph/executor.js';
 import { Graph } from './graph/graph.js';
@@ -64,7 +65,10 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
     this.#graph = new Graph(ort);
     this.#sessions = new Sessions(ort, { ...sessionOptions, executionProviders }, sessionLimit);
     this.#executor = new Executor(this.#graph, this.#sessions);
-    this.fused = { attention: fusedAttention(this.#graph, this.#sessions) };
+    this.fused = {
+      attention: fusedAttention(this.#graph, this.#sessions),
+      feedForward: fusedFeedForward(this.#graph, this.#sessions),
+    };
   }
 
   /** @internal For native in and out. */

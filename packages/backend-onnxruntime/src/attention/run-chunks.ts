@@ -1,6 +1,7 @@
 import { type AttentionRequest, relativePositionBucket } from '@topk-attention/core';
 import { philoxBits } from '../primitives/random.js';
 import { floatsOf, type RangeChecks, transposeRows } from '../runtime/inspect.js';
+import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
 import { compileChunk } from './chunk-graph.js';
@@ -42,7 +43,7 @@ export async function runAttention(
   const names = graphInputs(variant).map(({ name }) => name);
   const key = keyOf(variant);
   const compile = () => compileChunk(variant);
-  const joined: Joined[] = [];
+  const joined: JoinedRows[] = [];
   for (let index = 0; index < chunks; index++) {
     // The last chunk overlaps the one before it, so that all have one size and share one session.
     const start = Math.min(index * chunk, request.queryLength - chunk);
@@ -51,11 +52,17 @@ export async function runAttention(
     const results = await sessions.run(key, compile, inputs);
     if (chunks === 1) return results;
     for (const [at, result] of results.entries()) {
-      joined[at] ??= new Joined(result, request);
-      joined[at].put(result, start);
+      joined[at] ??= new JoinedRows(
+        result,
+        request.batch * request.queryHeads,
+        request.queryLength,
+        result.dims.at(-1) as number,
+      );
+      joined[at].put(result, start, chunk);
     }
   }
-  return joined.map((one) => one.tensor(ort));
+  const { batch, queryHeads, queryLength } = request;
+  return joined.map((one) => one.tensor(ort, [batch, queryHeads, queryLength, one.width]));
 }
 
 /** True when no score can be NaN or overflow, so that the quick graph is exact. */
@@ -143,33 +150,4 @@ function dropoutFactors(
   const threshold = Math.floor(rate * 2 ** 32);
   const kept = 1 / (1 - rate);
   return Float32Array.from(bits, (word) => (word >>> 0 >= threshold ? kept : 0));
-}
-
-/** One result of the call, [B, Hq, Lq, width], filled chunk by chunk. */
-class Joined {
-  readonly #type: string;
-  readonly #shape: readonly number[];
-  readonly #values: Float32Array | Int32Array;
-
-  constructor(first: OrtTensor, request: AttentionRequest) {
-    const { batch, queryHeads, queryLength } = request;
-    this.#type = first.type;
-    this.#shape = [batch, queryHeads, queryLength, first.dims.at(-1) as number];
-    const size = this.#shape.reduce((product, extent) => product * extent, 1);
-    this.#values = first.type === 'int32' ? new Int32Array(size) : new Float32Array(size);
-  }
-
-  put(part: OrtTensor, start: number): void {
-    const [batch, heads, length, width] = this.#shape as readonly [number, number, number, number];
-    const source = part.data as Float32Array | Int32Array;
-    const size = (part.dims[2] as number) * width;
-    for (let head = 0; head < batch * heads; head++) {
-      this.#values.set(source.subarray(head * size, (head + 1) * size), (head * length + start) * width);
-    }
-    part.dispose();
-  }
-
-  tensor(ort: OrtModule): OrtTensor {
-    return new ort.Tensor(this.#type, this.#values, this.#shape);
-  }
 }

@@ -1,0 +1,88 @@
+import type { FeedForwardInputs, FeedForwardRequest, FusedOperation } from '@topk-attention/core';
+import type { Graph } from '../graph/graph.js';
+import type { OnnxNode } from '../graph/node.js';
+import { RangeChecks } from '../runtime/inspect.js';
+import { JoinedRows } from '../runtime/joined-rows.js';
+import type { OrtTensor } from '../runtime/ort.js';
+import type { Sessions } from '../runtime/sessions.js';
+import { compileTokens, type FeedForwardVariant, graphInputs, keyOf } from './token-graph.js';
+
+/** No hidden unit can overflow from numbers of this size: (1e5 * 1e5 * width)^2 * 1e5 * width stays below 3.4e38. */
+const LARGEST_FACTOR = 1e5;
+
+/** A feed-forward layer as one node of the lazy graph, run as a loop over chunks of tokens. */
+export function fusedFeedForward(
+  graph: Graph,
+  sessions: Sessions,
+): FusedOperation<FeedForwardRequest, FeedForwardInputs<OnnxNode>, { readonly output: OnnxNode }> {
+  const checks = new RangeChecks();
+  const isTame = (tensor: OrtTensor): boolean =>
+    checks.isWithin(tensor, LARGEST_FACTOR, { isBorrowed: graph.isBorrowed(tensor) });
+
+  const runTokens = async (
+    request: FeedForwardRequest,
+    feeds: ReadonlyMap<string, OrtTensor>,
+    tokenChunk: number,
+  ): Promise<readonly OrtTensor[]> => {
+    const { tokens, outputDim, k } = request;
+    const chunk = Math.min(tokenChunk, tokens);
+    const isCareful = k !== 'all' && ![...feeds.values()].every(isTame);
+    const variant: FeedForwardVariant = { request, chunk, isCareful };
+    const names = graphInputs(variant).map(({ name }) => name);
+    const key = keyOf(variant);
+    let joined: JoinedRows | undefined;
+    for (let index = 0; index * chunk < tokens; index++) {
+      // The last chunk overlaps the one before it, so that all share one session.
+      const start = Math.min(index * chunk, tokens - chunk);
+      const bounds = new Map([
+        ['start', graph.parameter([start])],
+        ['end', graph.parameter([start + chunk])],
+      ]);
+      const inputs = names.map((name) => bounds.get(name) ?? (feeds.get(name) as OrtTensor));
+      const results = await sessions.run(key, () => compileTokens(variant), inputs);
+      if (chunk === tokens) return results;
+      const part = results[0] as OrtTensor;
+      joined ??= new JoinedRows(part, 1, tokens, outputDim);
+      joined.put(part, start, chunk);
+    }
+    return joined === undefined ? [] : [joined.tensor(graph.ort, [tokens, outputDim])];
+  };
+
+  return {
+    refuses: ({ dtype }) => (dtype === 'f32' ? [] : [`dtype ${dtype}: the graph computes in f32`]),
+    scratchBytes,
+    run: (request, inputs, chunk) => {
+      const present = Object.entries({
+        x: inputs.x,
+        wIn: inputs.wIn,
+        bIn: inputs.bIn,
+        wGate: inputs.wGate,
+        wOut: inputs.wOut,
+        bOut: inputs.bOut,
+      }).flatMap(([role, node]) => (node === undefined ? [] : [{ role, node }]));
+      const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> =>
+        runTokens(
+          request,
+          new Map(present.map(({ role }, index) => [role, values[index] as OrtTensor])),
+          chunk,
+        );
+      const [output] = graph.attach({ inputs: present.map(({ node }) => node), outputs: [], execute }, [
+        { shape: [request.tokens, request.outputDim], dtype: 'f32' },
+      ]);
+      return { output: output as OnnxNode };
+    },
+  };
+}
+
+/** Transient bytes of a chunk of tokens: hidden units (pre-activations, activations, gate), selection, second product. */
+export function scratchBytes(request: FeedForwardRequest, chunk: number): number {
+  const { inputDim, hidden, outputDim, k, gated, select, second } = request;
+  const wide = chunk * hidden * 4;
+  const ends = chunk * (inputDim + outputDim) * 4;
+  const layers = gated ? 3 : 2;
+  if (k === 'all') return layers * wide + ends;
+  const ranking = select === 'contribution' ? wide : 0;
+  // Dense: three flags of a byte, and the kept activations.
+  const product = second === 'gather' ? chunk * k * (outputDim + 2) * 4 : wide + (3 * wide) / 4;
+  return layers * wide + ranking + chunk * k * 16 + product + ends;
+}
