@@ -53,11 +53,17 @@ export function planAttention(
   const output = rows * valueDim * element;
   const saved = request.saves && request.k !== 'all' ? rows * request.k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
-  const fits = (chunk: number): boolean => scratchBytes(request, chunk) <= available;
+  // Without writing in place the composed path joins its chunks at the end: one result exists twice.
+  const isJoined = options.scratchBytes === undefined && !limits.inPlace;
+  const transient = (chunk: number): number => {
+    const joining = isJoined && chunk < queryLength ? Math.max(output, saved / 2) : 0;
+    return Math.max(scratchBytes(request, chunk), joining);
+  };
+  const fits = (chunk: number): boolean => transient(chunk) <= available;
 
   const queryChunk = options.queryChunk ?? largestChunk(request, limits, scratchBytes, fits);
   const chunk = Math.min(queryChunk, queryLength);
-  const scratch = scratchBytes(request, chunk);
+  const scratch = transient(chunk);
   const largest = Math.max(
     output,
     saved / 2,
@@ -108,8 +114,18 @@ export function composedAttentionScratch(request: AttentionRequest, chunk: numbe
   }
   const lists = rows * k * (request.dropout === undefined ? 24 : 36);
   const gathering = lists + 4 * rows * k * valueDim;
-  const selecting = scores + scores / 4 + scores + lists;
+  const selecting = Math.max(2.25 * scores, blockBytes(request, rows, k)) + lists;
   return query + Math.max(making, selecting, gathering) + 2 * result;
+}
+
+/** Two-level selection: scores, a copy padded to whole blocks, and the candidates with the keys they stand for. */
+function blockBytes({ selection, keyLength }: AttentionRequest, rows: number, k: number): number {
+  if (selection.levels === 1) return 0;
+  const { blockSize } = selection;
+  const blocks = Math.ceil(keyLength / blockSize);
+  const padded = keyLength % blockSize === 0 ? 0 : blocks * blockSize;
+  // The two last terms: what a row and a block need beside their numbers.
+  return 4 * rows * (keyLength + padded + blocks + 4 * k * blockSize + 2) + 12 * blockSize;
 }
 
 /** Validity flags of one chunk, before they broadcast to every head. */
