@@ -7,7 +7,9 @@ import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
 import { feedForwardRules } from './feed-forward/rules.js';
 import { goldenCases } from './goldens/cases.js';
 import { loadGoldens } from './goldens/load.js';
+import { halfPrecisionCases } from './half-precision.js';
 import { lifecycleCases } from './lifecycle/cases.js';
+import { opGradientCases } from './op-gradients.js';
 import { planningCases } from './planning.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { layoutCases } from './primitives/layout.js';
@@ -41,6 +43,8 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
+    ...halfPrecisionCases,
+    ...opGradientCases,
     ...finiteDifferenceCases,
     ...badInputCases,
     ...lifecycleCases,
