@@ -1,4 +1,4 @@
-import type { Backend, Explanation, Tensor } from '@topk-attention/core';
+import type { AttentionPlan, Backend, Explanation, FeedForwardPlan, Tensor } from '@topk-attention/core';
 import type { FileSource } from '../files/file-source.js';
 import type { LayerChoices } from '../layer-choice.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
@@ -72,10 +72,11 @@ export interface ExplainOptions extends LayerChoices {
   readonly batch?: number;
 }
 
-/** One attention of one layer, as it would run. */
+/** One part of one layer, as it would run. */
 export interface LayerExplanation {
+  /** 'encoder.0 attention', 'encoder.0 feedForward', 'decoder.0 crossAttention', ... */
   readonly name: string;
-  readonly explanation: Explanation;
+  readonly explanation: Explanation<AttentionPlan> | Explanation<FeedForwardPlan>;
 }
 
 /** A T5 whose weights are on a backend. Made by `loadT5`. */
@@ -105,7 +106,9 @@ export interface T5 {
     options?: LogitsOptions,
   ): Tensor;
 
-  /** Which path each attention takes for a source of that length, and its plan with bytes. Runs nothing. */
+  /**
+   * Which path each attention over the source and each feed-forward layer of the encoder takes, and its plan with bytes. Runs nothing.
+   */
   explain(options: ExplainOptions): readonly LayerExplanation[];
 
   /** Frees the weights; idempotent. */

@@ -8,3 +8,14 @@ export interface ByteSource {
   /** Frees the file; idempotent. */
   close(): Promise<void>;
 }
+
+/** Bytes in memory as a source. They are not copied: do not change them while the source is in use. */
+export function bytesSource(data: ArrayBuffer | Uint8Array, name = 'bytes'): ByteSource {
+  const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
+  return {
+    name,
+    size: bytes.byteLength,
+    read: async (offset, length) => bytes.slice(offset, offset + length),
+    close: async () => {},
+  };
+}

@@ -1,0 +1,127 @@
+import {
+  type Backend,
+  formatShape,
+  type Shape,
+  sameShape,
+  type Tensor,
+  TopKError,
+  tensor,
+} from '@topk-attention/core';
+import type { TensorReader } from './safetensors/read.js';
+import { isStoredFloat } from './safetensors/stored-dtype.js';
+
+/** One weight that a model needs. */
+export interface ParameterSpec {
+  /** Name in the checkpoint, and in the parameters. */
+  readonly name: string;
+  /** Names under which a checkpoint may hold it instead. */
+  readonly aliases?: readonly string[];
+  /** Shape in the checkpoint. */
+  readonly shape: Shape;
+  /** Uploaded with rows and columns exchanged: a linear layer's [out, in] becomes [in, out]. Rank 2 only. Default false. */
+  readonly transposed?: boolean;
+}
+
+/** Weights on a backend by their names in the checkpoint. A plain object, so that `grad` takes it as a tree. */
+export type Parameters = { readonly [name: string]: Tensor };
+
+export interface LoadParametersOptions {
+  /** True for a name that a checkpoint may hold although the model has no use for it. Default: none. */
+  readonly ignores?: (name: string) => boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/**
+ * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded, and
+ * if one cannot be read everything uploaded is disposed of: what comes back is whole.
+ *
+ * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, ABORTED, and what reading throws.
+ */
+export async function loadParameters(
+  backend: Backend,
+  reader: TensorReader,
+  specs: readonly ParameterSpec[],
+  options: LoadParametersOptions = {},
+): Promise<Parameters> {
+  const stored = specs.map((spec) => checkSpec(reader, spec));
+  checkExtras(reader, specs, options.ignores ?? (() => false));
+  const loaded: { [name: string]: Tensor } = {};
+  try {
+    for (const [index, { name, shape, transposed = false }] of specs.entries()) {
+      if (options.signal?.aborted === true) {
+        throw new TopKError('ABORTED', 'loading was aborted', { cause: options.signal.reason });
+      }
+      const values = await reader.readFloat32(stored[index] as string);
+      loaded[name] = transposed
+        ? tensor(backend, transposeMatrix(values, shape), [...shape].reverse())
+        : tensor(backend, values, shape);
+      // An upload that failed poisons its tensor: that has to show here, not in the first result.
+      void loaded[name].handle;
+      options.onProgress?.(index + 1, specs.length);
+    }
+    return loaded;
+  } catch (error) {
+    disposeParameters(loaded);
+    throw error;
+  }
+}
+
+/** Frees every weight; idempotent. */
+export function disposeParameters(parameters: Parameters): void {
+  for (const one of Object.values(parameters)) one.dispose();
+}
+
+/** Name under which the checkpoint holds a weight of the right dtype and shape. */
+function checkSpec(reader: TensorReader, { name, aliases = [], shape }: ParameterSpec): string {
+  const found = [name, ...aliases].find((candidate) => reader.tensors.has(candidate));
+  const stored = found === undefined ? undefined : reader.tensors.get(found);
+  if (found === undefined || stored === undefined) {
+    throw new TopKError('MISSING_WEIGHT', `${reader.name}: weight ${name} is missing`, {
+      expected: formatShape(shape),
+      got: 'nothing',
+      fix: 'Use the config.json that belongs to the weights, or download the checkpoint again',
+    });
+  }
+  if (!isStoredFloat(stored.dtype)) {
+    throw new TopKError('DTYPE_MISMATCH', `${reader.name}: weight ${found} holds no floating-point values`, {
+      expected: 'F32, F16, BF16 or F64',
+      got: stored.dtype,
+      fix: 'Convert the checkpoint; quantised weights are not read',
+    });
+  }
+  if (!sameShape(stored.shape, shape)) {
+    throw new TopKError('SHAPE_MISMATCH', `${reader.name}: weight ${found} has the wrong shape`, {
+      expected: formatShape(shape),
+      got: formatShape(stored.shape),
+      fix: 'Use the config.json that belongs to the weights',
+    });
+  }
+  return found;
+}
+
+function checkExtras(
+  reader: TensorReader,
+  specs: readonly ParameterSpec[],
+  ignores: (name: string) => boolean,
+): void {
+  const known = new Set(specs.flatMap(({ name, aliases = [] }) => [name, ...aliases]));
+  const extra = [...reader.tensors.keys()].filter((name) => !known.has(name) && !ignores(name));
+  if (extra.length === 0) return;
+  throw new TopKError('EXTRA_WEIGHT', `${reader.name}: weights that the model does not have`, {
+    expected: `only the ${specs.length} of its configuration`,
+    got: extra.length > 3 ? `${extra.slice(0, 3).join(', ')} and ${extra.length - 3} more` : extra.join(', '),
+    fix: 'Use the config.json that belongs to the weights',
+  });
+}
+
+function transposeMatrix(values: Float32Array, shape: Shape): Float32Array {
+  const [rows, columns] = shape as readonly [number, number];
+  const result = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      result[column * rows + row] = values[row * columns + column] as number;
+    }
+  }
+  return result;
+}
