@@ -1,0 +1,48 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { examplesOf, testExamples } from '@topk-attention/vitest-preset';
+import { describe, expect, test } from 'vitest';
+
+const root = new URL('../../../', import.meta.url);
+
+/** The guide pages and every README, except those that a test beside the code runs. */
+const elsewhere: readonly string[] = [];
+
+function entries(folder: string): string[] {
+  const path = new URL(folder, root);
+  return existsSync(path) ? readdirSync(path).sort() : [];
+}
+
+const pages = [
+  'README.md',
+  ...entries('docs/')
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+  ...['packages/', 'apps/'].flatMap((parent) => entries(parent).map((name) => `${parent}${name}/README.md`)),
+].filter((page) => !elsewhere.includes(page) && existsSync(new URL(page, root)));
+
+for (const page of pages) {
+  const url = new URL(page, root);
+  const text = readFileSync(fileURLToPath(url), 'utf8');
+  describe(page, () => {
+    // A place for each page: many are called README.md.
+    const place = new URL(`.cache/${page.replaceAll('/', '-')}/page.ts`, import.meta.url);
+    if (examplesOf(text).length > 0) testExamples(url, place.href);
+
+    test('a block that is not run says why', () => {
+      const fences = text.match(/^```(?:ts|js|typescript|javascript)\b.*$/gm) ?? [];
+      const silent = fences.filter((fence) => !/^```\w+(\s*| no-run: \S.+)$/.test(fence));
+      expect(silent).toEqual([]);
+    });
+
+    test('links to files of the repository lead somewhere', () => {
+      const targets = Array.from(
+        text.matchAll(/\]\((?!https?:|#)([^)#\s]+)[^)]*\)/g),
+        ([, target]) => target ?? '',
+      );
+      expect(targets.filter((target) => !existsSync(new URL(target, url)))).toEqual([]);
+    });
+  });
+}
+
+test('the guide was found', () => expect(pages).toContain('docs/guide.md'));
