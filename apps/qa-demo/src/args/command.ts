@@ -65,6 +65,6 @@ export const modelOptions: {
   'budget-bytes': {
     type: 'string',
     placeholder: 'BYTES',
-    help: 'upper bound of each attention call beyond its inputs, such as 64MiB (default: none)',
+    help: 'upper bound of each attention and feed-forward call beyond its inputs, such as 64MiB (default: none)',
   },
 };

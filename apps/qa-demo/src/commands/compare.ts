@@ -1,6 +1,12 @@
 import { formatBytes } from '@topk-attention/core';
 import { normalizeAnswer } from '@topk-attention/models';
-import type { Answer, AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
+import {
+  type Answer,
+  type AnswerRequest,
+  type EngineInfo,
+  type EngineSettings,
+  largestPlan,
+} from '../engine/types.js';
 import { type Io, note, print } from '../io.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
@@ -57,7 +63,7 @@ export async function compare(
     String(answer.feedForwardK),
     formatDuration(answer.milliseconds),
     formatBytes(answer.peakBytes),
-    formatBytes(answer.plan.plan.bytes.total),
+    formatBytes(largestPlan(answer)),
     answer.text,
   ]);
   print(io, '');
@@ -78,6 +84,8 @@ export async function compare(
   );
   print(io, `\nThe answers ${isAgreed ? 'agree' : 'differ'}. ${topK.answer.promptTokens} tokens.`);
   print(io, `${topK.info.description}\n`);
-  for (const { plan } of [exact.answer, topK.answer]) print(io, `${plan.layer}: ${plan.text}\n`);
+  for (const { plans } of [exact.answer, topK.answer]) {
+    for (const { layer, text } of plans) print(io, `${layer}: ${text}\n`);
+  }
   return 0;
 }

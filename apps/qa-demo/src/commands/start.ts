@@ -5,7 +5,7 @@ import { type Command, commonOptions, modelOptions, type Option } from '../args/
 import { budgetOf, engineSettings } from '../args/settings.js';
 import { kept } from '../args/values.js';
 import { readSample, samplePaths } from '../datasets/sample.js';
-import type { Answer, AnswerRequest } from '../engine/types.js';
+import { type Answer, type AnswerRequest, largestPlan } from '../engine/types.js';
 import { type Io, print } from '../io.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
@@ -187,14 +187,14 @@ function printSummary({ rows }: StartReport, reportPath: string, io: Io): void {
       '',
       `Right: exact ${count((row) => exactMatch(row.exact.text, [row.gold]) === 1)}, top-k ${count((row) => exactMatch(row.topK.text, [row.gold]) === 1)}; the two agree on ${count((row) => row.agree)}.`,
       `top-k keeps ${last?.topK.attentionK} keys and ${last?.topK.feedForwardK} hidden units a token. MiB: peak of the process so far, engine and model included.`,
-      `Attention of an encoder layer, planned beyond its inputs: exact ${plannedBytes(last?.exact)}, top-k ${plannedBytes(last?.topK)}.`,
+      `Planned for the largest call of an encoder layer, beyond its inputs: exact ${plannedBytes(last?.exact)}, top-k ${plannedBytes(last?.topK)}.`,
       `Report  ${reportPath}`,
     ].join('\n'),
   );
 }
 
 function plannedBytes(answer: Answer | undefined): string {
-  return formatBytes(answer?.plan.plan.bytes.total ?? 0);
+  return formatBytes(answer === undefined ? 0 : largestPlan(answer));
 }
 
 function mebibytes(bytes: number): string {

@@ -85,7 +85,7 @@ async function answer(
   events.onStart?.(ids.length);
 
   steering.random = randomSeed === undefined ? undefined : seededRandom(randomSeed);
-  const plan = planWithin(model, steering, choices, ids.length, request.budgetBytes);
+  const plans = plansWithin(model, steering, choices, ids.length, request.budgetBytes);
   const started = performance.now();
   let isFirst = true;
   const generation = await model.generate(ids, {
@@ -110,7 +110,7 @@ async function answer(
     newTokens: generation.ids.length,
     milliseconds: performance.now() - started,
     peakBytes: peakBytes(),
-    plan,
+    plans,
   };
 }
 
@@ -126,28 +126,38 @@ function tokensOf(model: T5, source: string): number[] {
 }
 
 /**
- * The plan of the encoder's attention, which is the largest: every layer of it has the same. With a budget the planner
- * aims below it, and nothing runs when even a chunk of one query does not fit.
+ * The plans of the encoder's first layer, whose calls are the largest: every layer of the encoder has the same. With a
+ * budget the planner aims below it, and nothing runs when even the smallest chunk does not fit.
  */
-function planWithin(
+function plansWithin(
   model: T5,
   steering: Steering,
   choices: LayerChoices,
   sourceLength: number,
   budgetBytes: number | undefined,
-): PlanReport {
-  const { heads, dKv } = model.config;
-  const output = sourceLength * heads * dKv * 4;
-  steering.scratchBytes = budgetBytes === undefined ? undefined : Math.max(0, budgetBytes - output);
+): readonly PlanReport[] {
+  const { heads, dKv, dModel } = model.config;
+  const left = (width: number): number => (budgetBytes ?? 0) - sourceLength * width * 4;
+  // The planner lets a feed-forward chunk have four times the scratch of an attention chunk.
+  const scratch = Math.max(0, Math.min(left(heads * dKv), left(dModel) / 4));
+  steering.scratchBytes = budgetBytes === undefined ? undefined : scratch;
   const layers = model.explain({ ...choices, sourceLength });
-  const { name: layer, explanation } = layers.find(({ name }) => name.startsWith('encoder')) ?? layers[0]!;
-  const { path, plan } = explanation;
-  if (budgetBytes !== undefined && plan.bytes.total > budgetBytes) {
-    throw new TopKError('DOES_NOT_FIT', `attention over ${sourceLength} tokens does not fit`, {
+  for (const { name, explanation } of layers) {
+    const { total } = explanation.plan.bytes;
+    if (budgetBytes === undefined || total <= budgetBytes) continue;
+    throw new TopKError('DOES_NOT_FIT', `${name} over ${sourceLength} tokens does not fit`, {
       expected: `at most ${formatBytes(budgetBytes)} beyond the inputs`,
-      got: `${formatBytes(plan.bytes.total)} with ${plan.queryChunk} queries at a time`,
-      fix: 'Use a larger --budget-bytes or a shorter text',
+      got: formatBytes(total),
+      fix: 'Use a larger --budget-bytes, a smaller k or a shorter text',
     });
   }
-  return { layer, path, plan, text: String(explanation) };
+  return layers
+    .filter(({ name }) => name.startsWith('encoder.0 '))
+    .map(({ name, explanation: { path, plan, toString } }) => ({
+      layer: name,
+      path,
+      bytes: plan.bytes,
+      chunk: 'queryChunk' in plan ? plan.queryChunk : plan.tokenChunk,
+      text: toString(),
+    }));
 }

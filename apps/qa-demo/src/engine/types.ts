@@ -1,4 +1,4 @@
-import type { AttentionPlan } from '@topk-attention/core';
+import type { PlannedBytes } from '@topk-attention/core';
 import type { BackendChoice, Kept } from '../args/values.js';
 
 /** What to open. Plain data: it travels to child processes. */
@@ -37,7 +37,7 @@ export interface AnswerRequest {
   /** Attention keeps k random keys instead of the k largest: the control of an evaluation. */
   readonly randomSeed?: number;
   readonly maxNewTokens: number;
-  /** Upper bound of each attention call beyond its inputs. */
+  /** Upper bound of each attention and feed-forward call beyond its inputs. */
   readonly budgetBytes?: number;
 }
 
@@ -50,16 +50,25 @@ export interface Answer {
   readonly milliseconds: number;
   /** Process peak up to the end of this answer. */
   readonly peakBytes: number;
-  readonly plan: PlanReport;
+  /** Of the encoder's first layer; the others have the same. */
+  readonly plans: readonly PlanReport[];
 }
 
-/** How one attention layer ran: core's `explain`, as plain data. */
+/** How one part of a layer runs: core's `explain`, as plain data. */
 export interface PlanReport {
+  /** Such as `encoder.0 attention`. */
   readonly layer: string;
   readonly path: 'fused' | 'composed';
-  readonly plan: AttentionPlan;
-  /** The same for people. */
+  readonly bytes: PlannedBytes;
+  /** Queries, or tokens, at a time. */
+  readonly chunk: number;
+  /** The whole plan for people. */
   readonly text: string;
+}
+
+/** Planned bytes of the largest call beyond its inputs. */
+export function largestPlan(answer: Answer): number {
+  return Math.max(0, ...answer.plans.map((plan) => plan.bytes.total));
 }
 
 /** What a caller may watch while an answer is made. */
