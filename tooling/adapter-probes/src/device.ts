@@ -1,6 +1,5 @@
 /// <reference types="@webgpu/types" />
 import { TopKError } from '@topk-attention/core';
-import { create, globals } from 'webgpu';
 
 /**
  * Dawn crashes the process when the object of `create()` is collected while a device of it lives, and does not
@@ -10,6 +9,7 @@ let gpu: GPU | undefined;
 
 /** A device with default limits. Rejects with NO_DEVICE where no adapter is found. */
 export async function requestDevice(): Promise<GPUDevice> {
+  const { create, globals } = await import('webgpu'); // here, as its binary does not exist for every machine
   Object.assign(globalThis, globals);
   gpu ??= create([]);
   const adapter = await gpu.requestAdapter();
