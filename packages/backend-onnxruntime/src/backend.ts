@@ -24,7 +24,7 @@ import { matmul } from './primitives/matmul.js';
 import { philoxBits } from './primitives/random.js';
 import * as reduce from './primitives/reduce.js';
 import * as select from './primitives/select.js';
-import type { OrtModule } from './runtime/ort.js';
+import type { OrtModule, OrtTensor } from './runtime/ort.js';
 import { type SessionStatistics, Sessions } from './runtime/sessions.js';
 
 /** Filled tensors up to this many elements are plain inputs; larger ones are expanded in the graph. */
@@ -104,6 +104,11 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
       const data = value.location === 'cpu' ? value.data : await value.getData();
       return copyFromEngine(data, x.dtype);
     });
+  }
+
+  /** @internal The engine tensor of a node, which from now on belongs to the caller too. */
+  export(x: OnnxNode): Promise<OrtTensor> {
+    return this.#executor.evaluate([x], () => this.#graph.export(x));
   }
 
   evaluate(xs: readonly OnnxNode[]): Promise<void> {

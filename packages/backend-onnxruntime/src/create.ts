@@ -1,6 +1,7 @@
 import { OnnxRuntimeBackend } from './backend.js';
 import { loadOrt } from './runtime/load.js';
 import type { OrtModule } from './runtime/ort.js';
+import { requireProviders } from './runtime/probe.js';
 
 export interface OnnxRuntimeOptions {
   /**
@@ -23,7 +24,8 @@ const DEFAULT_SESSION_LIMIT = 64;
 /**
  * A backend on ONNX Runtime.
  *
- * @throws TopKError MISSING_PEER when no module is given and none can be imported.
+ * @throws TopKError MISSING_PEER when no module is given and none can be imported; NO_DEVICE when the execution providers
+ * asked for do not run.
  * @example
  * const backend = await createOnnxRuntimeBackend({ threads: 2 });
  */
@@ -32,6 +34,7 @@ export async function createOnnxRuntimeBackend(
 ): Promise<OnnxRuntimeBackend> {
   const { threads, sessionLimit = DEFAULT_SESSION_LIMIT, sessionOptions = {} } = options;
   const ort = options.ort ?? (await loadOrt());
+  if (options.executionProviders !== undefined) await requireProviders(ort, options.executionProviders);
   const executionProviders = options.executionProviders ?? [
     ort.listSupportedBackends === undefined ? 'wasm' : 'cpu',
   ];

@@ -5,36 +5,59 @@ import type { AnyOperation, ChunkedOperation, OnnxNode, Operation } from './node
 import { pendingAncestors, schedule } from './schedule.js';
 import { describeSegment } from './segment.js';
 
+interface Waiting {
+  readonly nodes: readonly OnnxNode[];
+  /** Hands the computed nodes to whoever asked. */
+  readonly deliver: () => Promise<void>;
+  readonly reject: (error: unknown) => void;
+}
+
 /** Computes nodes: collects what they need, cuts it into steps, runs one after the other. */
 export class Executor {
   readonly #graph: Graph;
   readonly #sessions: Sessions;
-  /** Evaluations run one at a time: a second one then finds the first one's results instead of running them again. */
-  #tail: Promise<unknown> = Promise.resolve();
+  readonly #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
 
   constructor(graph: Graph, sessions: Sessions) {
     this.#graph = graph;
     this.#sessions = sessions;
   }
 
-  /** Computes the nodes and hands them to `use`; they stay alive until then even if they are released meanwhile. */
+  /**
+   * Computes the nodes and hands them to `use`; they stay alive until then even if they are released meanwhile. What is
+   * asked for at the same time is computed together; what is asked for during a run waits for its end, and finds its
+   * results.
+   */
   evaluate<R>(nodes: readonly OnnxNode[], use: () => R | Promise<R>): Promise<R> {
     const letGo = this.#graph.hold(nodes);
-    const result = this.#tail.then(async () => {
-      try {
-        await this.#evaluate(nodes);
-        return await use();
-      } finally {
-        letGo();
-      }
-    });
-    this.#tail = result.catch(() => undefined);
-    return result;
+    return new Promise<R>((resolve, reject) => {
+      this.#waiting.push({ nodes, deliver: async () => resolve(await use()), reject });
+      this.#running ??= this.#drain();
+    }).finally(letGo);
   }
 
   /** Resolves when nothing is running. */
   async idle(): Promise<void> {
-    await this.#tail;
+    await this.#running;
+  }
+
+  async #drain(): Promise<void> {
+    // One turn later: callers of the same turn belong together.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) await this.#serve(this.#waiting.splice(0));
+    this.#running = undefined;
+  }
+
+  async #serve(batch: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#evaluate(batch.flatMap(({ nodes }) => nodes));
+      for (const one of batch) await one.deliver().catch(one.reject);
+    } catch (error) {
+      // Each gets an error of its own, or its result where the failure was another's.
+      if (batch.length === 1) batch[0]?.reject(error);
+      else for (const one of batch) await this.#serve([one]);
+    }
   }
 
   async #evaluate(nodes: readonly OnnxNode[]): Promise<void> {

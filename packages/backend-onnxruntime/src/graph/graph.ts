@@ -51,7 +51,7 @@ export class Graph {
   /** A computed node around a tensor of the caller's. */
   borrow(tensor: OrtTensor, shape: Shape, dtype: DType): OnnxNode {
     const node = new OnnxNode(shape, dtype);
-    node.storage = { references: 1, bytes: 0, tensor, borrowed: true };
+    node.storage = { references: 1, bytes: 0, tensor, isShared: true };
     this.#borrowed.add(tensor);
     return node;
   }
@@ -145,7 +145,7 @@ export class Graph {
   #drop(storage: Storage): void {
     if (--storage.references > 0) return;
     this.#live -= storage.bytes;
-    if (!storage.borrowed) storage.tensor.dispose();
+    if (!storage.isShared) storage.tensor.dispose();
   }
 
   /** Counts as a user of the nodes until the returned function is called. */
@@ -175,7 +175,7 @@ export class Graph {
       return;
     }
     const bytes = sizeOf(node.shape) * bytesPerElement(node.dtype);
-    const storage: Storage = { references: 1, bytes, tensor, borrowed: false };
+    const storage: Storage = { references: 1, bytes, tensor, isShared: false };
     node.storage = storage;
     this.#live += bytes;
     this.#peak = Math.max(this.#peak, this.#live);
@@ -203,6 +203,13 @@ export class Graph {
     this.finish(operations);
   }
 
+  /** The engine tensor of a computed node, to be kept by the caller: it is not disposed of with the node. */
+  export(node: OnnxNode): OrtTensor {
+    const tensor = this.valueOf(node);
+    if (node.storage !== undefined) node.storage.isShared = true;
+    return tensor;
+  }
+
   /** The engine tensor of a computed node. */
   valueOf(node: OnnxNode): OrtTensor {
     if (node.failure !== undefined) throw node.failure;
@@ -213,7 +220,7 @@ export class Graph {
     // A view: the same array under the dims of its own.
     if (sameShape(tensor.dims, node.shape)) return tensor;
     const view = tensor.reshape(node.shape);
-    if (node.storage.borrowed) this.#borrowed.add(view);
+    if (this.#borrowed.has(tensor)) this.#borrowed.add(view);
     return view;
   }
 }

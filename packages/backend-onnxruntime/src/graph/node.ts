@@ -6,11 +6,11 @@ import type { OrtTensor } from '../runtime/ort.js';
 export interface Storage {
   /** Nodes that hold it. */
   references: number;
-  /** 0 for what the caller owns. */
+  /** 0 for what the caller brought. */
   readonly bytes: number;
   readonly tensor: OrtTensor;
-  /** A borrowed tensor is never disposed of or written to. */
-  readonly borrowed: boolean;
+  /** True when the caller has the tensor too, brought or handed out: it is not ours to dispose of. */
+  isShared: boolean;
 }
 
 /** Part of a graph that becomes ONNX nodes. */

@@ -1,4 +1,4 @@
-import { toEngineError } from '@topk-attention/core';
+import { engineError } from './errors.js';
 import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
 
 /** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
@@ -54,7 +54,7 @@ export class Sessions {
     try {
       results = await session.run(feeds, graph.outputNames);
     } catch (error) {
-      throw toEngineError(error, 'onnxruntime: session.run');
+      throw engineError(error, 'session.run');
     }
     return graph.outputNames.map((name) => {
       const result = results[name] as OrtTensor;
@@ -78,7 +78,7 @@ export class Sessions {
     try {
       session = await this.#ort.InferenceSession.create(model, this.#options);
     } catch (error) {
-      throw toEngineError(error, 'onnxruntime: InferenceSession.create');
+      throw engineError(error, 'InferenceSession.create');
     }
     this.#sessionsCompiled++;
     const entry = { session, graph };

@@ -1,0 +1,11 @@
+import { TopKError, toEngineError } from '@topk-attention/core';
+
+/** What the engine threw, as a typed error. */
+export function engineError(error: unknown, where: string): TopKError {
+  const wrapped = toEngineError(error, `onnxruntime: ${where}`);
+  if (wrapped.code !== 'ENGINE_FAILURE' || !/device\b.{0,20}\blost/i.test(wrapped.message)) return wrapped;
+  return new TopKError('DEVICE_LOST', wrapped.message, {
+    cause: error,
+    fix: 'Create a new backend and upload again',
+  });
+}
