@@ -1,6 +1,6 @@
 import type { ConformanceCase, Group } from './case.js';
 import { conformanceCases } from './cases.js';
-import { type ConformanceOptions, ConformanceRun, DEFAULT_RUNS, DEFAULT_SEED, sortCases } from './run.js';
+import { type ConformanceOptions, ConformanceRun, defaultRuns, defaultSeed, sortCases } from './run.js';
 
 /** What is needed of a test runner; vitest's module and Jest's globals have it. */
 export interface TestRunner {
@@ -31,7 +31,8 @@ export async function describeConformance(options: DescribeOptions): Promise<voi
   const cases = options.cases ?? (await conformanceCases());
   const run = await ConformanceRun.start(options);
   const { included, excluded, notOffered } = sortCases(cases, run.backend, options.exclusions ?? []);
-  const { runs = DEFAULT_RUNS, seed = DEFAULT_SEED } = options;
+  const { runs = defaultRuns(), seed = defaultSeed() } = options;
+  const timeout = CASE_TIMEOUT_MILLISECONDS * Math.max(1, runs / 200);
   const titleOf = (one: ConformanceCase): string => {
     const anchors = one.anchors?.length ? ` (anchor ${one.anchors.join(', ')})` : '';
     return `${one.name}${anchors}${one.group === 'properties' ? `, ${runs} trials, seed ${seed}` : ''}`;
@@ -43,14 +44,14 @@ export async function describeConformance(options: DescribeOptions): Promise<voi
       const own = included.filter((one) => one.group === group);
       if (own.length === 0) continue;
       describe(group, () => {
-        for (const one of own) test(titleOf(one), () => run.run(one), CASE_TIMEOUT_MILLISECONDS);
+        for (const one of own) test(titleOf(one), () => run.run(one), timeout);
       });
     }
     if (excluded.length > 0) {
       describe('exclusions, each of which must fail', () => {
         for (const { one, exclusion } of excluded) {
           const title = `${titleOf(one)}: ${exclusion.reason}`;
-          test(title, () => run.runExcluded(one, exclusion), CASE_TIMEOUT_MILLISECONDS);
+          test(title, () => run.runExcluded(one, exclusion), timeout);
         }
       });
     }

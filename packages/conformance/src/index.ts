@@ -5,8 +5,6 @@ export type { Exclusion } from './exclusions.js';
 export {
   type CaseReport,
   type ConformanceOptions,
-  DEFAULT_RUNS,
-  DEFAULT_SEED,
   defaultTolerances,
   runConformance,
 } from './run.js';

@@ -18,15 +18,21 @@ export interface ConformanceOptions {
   readonly tolerance?: Partial<Tolerances>;
   /** Known failures with their reasons; each must fail. Default: none. */
   readonly exclusions?: readonly Exclusion[];
-  /** Random trials per property. Default 200. */
+  /** Random trials per property. Default: the environment's TOPK_FUZZ_RUNS, or 200. */
   readonly runs?: number;
-  /** Seed of the properties; printed in their titles. Default 20210613. */
+  /** Seed of the properties; printed in their titles. Default: the environment's TOPK_FUZZ_SEED, or 20210613. */
   readonly seed?: number;
 }
 
+/** A whole number from the environment, where there is one: browsers have none. */
+function fromEnvironment(name: string, otherwise: number): number {
+  const value = globalThis.process?.env?.[name];
+  return value === undefined || value === '' ? otherwise : Number.parseInt(value, 10);
+}
+
 /** Day on which the paper was posted; any number does. */
-export const DEFAULT_SEED = 20210613;
-export const DEFAULT_RUNS = 200;
+export const defaultSeed = (): number => fromEnvironment('TOPK_FUZZ_SEED', 20210613);
+export const defaultRuns = (): number => fromEnvironment('TOPK_FUZZ_RUNS', 200);
 
 /** One backend under test, with the backends that its cases made. */
 export class ConformanceRun {
@@ -69,7 +75,7 @@ export class ConformanceRun {
   }
 
   #context(): ConformanceContext {
-    const { runs = DEFAULT_RUNS, seed = DEFAULT_SEED } = this.#options;
+    const { runs = defaultRuns(), seed = defaultSeed() } = this.#options;
     const tolerances = { ...defaultTolerances, ...this.#options.tolerance };
     return {
       backend: this.backend,

@@ -1,0 +1,7 @@
+import { conformanceCases, describeConformance } from '../src/index.js';
+import { referenceSettings } from './reference-settings.js';
+
+const cases = (await conformanceCases()).filter((one) => one.group === 'properties');
+for (const [name, createBackend] of Object.entries(referenceSettings)) {
+  await describeConformance({ name, createBackend, cases });
+}
