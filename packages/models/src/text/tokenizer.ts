@@ -25,8 +25,11 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
   }
   return {
     encode: (text) => tokenizer.encode(text).ids,
+    // The library throws on an empty list.
     decode: (ids) =>
-      tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+      ids.length === 0
+        ? ''
+        : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
   };
 }
 
