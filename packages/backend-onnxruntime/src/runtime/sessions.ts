@@ -14,6 +14,8 @@ export interface SessionStatistics {
   readonly runs: number;
   /** Bytes that came back from sessions into JavaScript so far. */
   readonly bytesOut: number;
+  /** Time spent in `session.run` so far. */
+  readonly runMilliseconds: number;
 }
 
 interface Entry {
@@ -30,6 +32,7 @@ export class Sessions {
   #sessionsCompiled = 0;
   #runs = 0;
   #bytesOut = 0;
+  #runMilliseconds = 0;
 
   constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limit: number) {
     this.#ort = ort;
@@ -38,7 +41,12 @@ export class Sessions {
   }
 
   statistics(): SessionStatistics {
-    return { sessionsCompiled: this.#sessionsCompiled, runs: this.#runs, bytesOut: this.#bytesOut };
+    return {
+      sessionsCompiled: this.#sessionsCompiled,
+      runs: this.#runs,
+      bytesOut: this.#bytesOut,
+      runMilliseconds: this.#runMilliseconds,
+    };
   }
 
   async run(
@@ -51,10 +59,13 @@ export class Sessions {
     for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
     this.#runs++;
     let results: { readonly [name: string]: OrtTensor };
+    const started = performance.now();
     try {
       results = await session.run(feeds, graph.outputNames);
     } catch (error) {
       throw engineError(error, 'session.run');
+    } finally {
+      this.#runMilliseconds += performance.now() - started;
     }
     return graph.outputNames.map((name) => {
       const result = results[name] as OrtTensor;

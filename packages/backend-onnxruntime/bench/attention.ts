@@ -1,0 +1,103 @@
+// `pnpm bench attention --backend onnxruntime`: see `--help`. Results are checked against float64 before they are timed.
+import { cpus } from 'node:os';
+import * as ort from 'onnxruntime-node';
+import { type Check, checkLongSequence, checkMemory, checkTargets, relativeTo } from './checks.js';
+import { bestChunk, type Timing, timeMethods } from './measure.js';
+import { measurePeak, type Peak } from './memory.js';
+import { methods } from './methods.js';
+import { type BenchOptions, parseOptions } from './options.js';
+import { dataOf, HEAD_DIM, HEADS, type Setup } from './setup.js';
+
+interface Row extends Timing {
+  /** Time relative to dense at the same length. */
+  readonly relative: number | undefined;
+  readonly memory: Peak | undefined;
+}
+
+const log = (text: string): void => console.error(text);
+
+async function measureLength(length: number, options: BenchOptions): Promise<readonly Timing[]> {
+  const data = dataOf(length);
+  const { threads, ks, rounds } = options;
+  const list: { method: (typeof methods)[number]; setup: Setup }[] = [];
+  for (const method of methods) {
+    for (const k of method.usesK ? ks : ks.slice(0, 1)) {
+      if (k > length) continue;
+      const chunk = await bestChunk(method, { length, k, threads }, data);
+      list.push({ method, setup: { length, k, chunk, threads } });
+    }
+  }
+  return timeMethods(list, data, rounds);
+}
+
+function print(rows: readonly Row[]): void {
+  const columns = ['keys', 'method', 'k', 'chunk', 'us/query', 'x dense', 'peak MiB', 'max error'];
+  const lines = rows.map((row) => [
+    String(row.length),
+    row.method,
+    methods.find(({ name }) => name === row.method)?.usesK ? String(row.k) : '',
+    String(row.chunk),
+    row.microsecondsPerQuery.toFixed(0),
+    row.relative?.toFixed(2) ?? '',
+    row.memory === undefined ? '' : String(Math.round(row.memory.peak / 2 ** 20)),
+    row.error.toExponential(1),
+  ]);
+  const widths = columns.map((title, column) =>
+    Math.max(title.length, ...lines.map((line) => (line[column] as string).length)),
+  );
+  const show = (line: readonly string[]): string =>
+    `| ${line.map((cell, column) => cell.padEnd(widths[column] as number)).join(' | ')} |`;
+  console.log(show(columns));
+  console.log(show(widths.map((width) => '-'.repeat(width))));
+  for (const line of lines) console.log(show(line));
+}
+
+async function main(): Promise<number> {
+  const argv = process.argv.slice(2);
+  const options = parseOptions(argv);
+  if (options === undefined) return 0;
+  const environment = {
+    command: `pnpm bench attention ${argv.join(' ')}`.trim(),
+    date: new Date().toISOString().slice(0, 10),
+    device: `${cpus()[0]?.model.trim()}, ${cpus().length} cores`,
+    threads: options.threads,
+    versions: { node: process.version, onnxruntime: ort.env.versions.node },
+    shape: `batch 1, ${HEADS} heads of ${HEAD_DIM}, queries and keys of one length, f32`,
+    methods: Object.fromEntries(methods.map(({ name, describe }) => [name, describe])),
+    time: 'mean over 16 chunks spread over the sequence, each the best of its rounds, methods taking turns; each method at its own best chunk',
+  };
+  log(`${environment.device}, ${options.threads} threads, onnxruntime ${environment.versions.onnxruntime}`);
+  const timings: Timing[] = [];
+  for (const length of options.lengths) {
+    log(`timing ${length} keys ...`);
+    timings.push(...(await measureLength(length, options)));
+  }
+  const rows: Row[] = [];
+  for (const timing of timings) {
+    const { method, length, k, chunk } = timing;
+    const memory = options.skipMemory
+      ? undefined
+      : await measurePeak('chunks', { method, length, k, chunk, threads: options.threads, chunks: 4 });
+    rows.push({ ...timing, relative: relativeTo(timings, timing), memory });
+  }
+  const checks: Check[] = [...checkTargets(timings)];
+  if (!options.skipMemory) {
+    log('measuring memory ...');
+    checks.push(...(await checkMemory(options.threads)));
+    if (options.isFull) checks.push(await checkLongSequence(options.threads));
+  }
+  if (options.json) console.log(JSON.stringify({ ...environment, rows, checks }, null, 2));
+  else {
+    console.log(
+      `\n${environment.device}; ${options.threads} threads; node ${environment.versions.node}, onnxruntime ${environment.versions.onnxruntime}; ${environment.date}`,
+    );
+    console.log(`${environment.shape}; ${environment.command}\n`);
+    print(rows);
+    console.log('');
+    for (const { name, passed, detail } of checks)
+      console.log(`${passed ? 'ok  ' : 'MISS'} ${name}: ${detail}`);
+  }
+  return checks.every(({ passed }) => passed) ? 0 : 1;
+}
+
+process.exit(await main());

@@ -1,0 +1,108 @@
+import type { Method, Runner } from './methods.js';
+import { checkRows } from './oracle.js';
+import { type Data, type Setup, spread } from './setup.js';
+
+/** Timed chunks of each method: at least 16, in groups, so that methods can take turns. */
+const GROUPS = 4;
+const CHUNKS_PER_GROUP = 4;
+/** Candidate chunks whose scores take more than this are left out of the search for the best one. */
+const LARGEST_SCORES = 1.5 * 2 ** 30;
+const CHUNKS = [16, 32, 64, 128, 256, 512, 1024];
+
+export interface Timing {
+  readonly method: string;
+  readonly length: number;
+  readonly k: number;
+  readonly chunk: number;
+  readonly microsecondsPerQuery: number;
+  /** Largest error of the checked rows against float64. */
+  readonly error: number;
+}
+
+interface Entry {
+  readonly method: Method;
+  readonly setup: Setup;
+  readonly runner: Runner;
+  readonly groups: readonly (readonly number[])[];
+  /** Best time of each group so far, in milliseconds per query. */
+  readonly best: number[];
+  /** Best time of what is done once per call. */
+  call: number;
+  error: number;
+}
+
+/** Time per query of the method with this chunk, from a few chunks. */
+async function probe(method: Method, setup: Setup, data: Data): Promise<number> {
+  const runner = await method.create(setup, data);
+  const starts = spread(setup.length, setup.chunk, CHUNKS_PER_GROUP);
+  await runner.run(starts.slice(0, 1));
+  let best = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < 2; round++) {
+    const { runMilliseconds } = await runner.run(starts);
+    best = Math.min(best, runMilliseconds / (starts.length * setup.chunk));
+  }
+  await runner.close();
+  return best;
+}
+
+/** The chunk of 16 to 1,024 queries with the least time per query. Stops where larger ones are clearly slower. */
+export async function bestChunk(method: Method, setup: Omit<Setup, 'chunk'>, data: Data): Promise<number> {
+  let best = { chunk: 16, time: Number.POSITIVE_INFINITY };
+  for (const chunk of CHUNKS) {
+    if (chunk > setup.length || method.scoreBytes(setup.length, chunk) > LARGEST_SCORES) break;
+    const time = await probe(method, { ...setup, chunk }, data);
+    if (time < best.time) best = { chunk, time };
+    else if (time > 1.25 * best.time) break;
+  }
+  return best.chunk;
+}
+
+/** Checks every method against float64, then times them in turns (A B C A B C ...): the machine's mood hits all alike. */
+export async function timeMethods(
+  list: readonly { readonly method: Method; readonly setup: Setup }[],
+  data: Data,
+  rounds: number,
+): Promise<readonly Timing[]> {
+  const entries: Entry[] = [];
+  for (const { method, setup } of list) {
+    const starts = spread(setup.length, setup.chunk, GROUPS * CHUNKS_PER_GROUP);
+    const groups = Array.from({ length: GROUPS }, (_, group) =>
+      starts.filter((_start, index) => index % GROUPS === group),
+    );
+    const runner = await method.create(setup, data);
+    const [first = []] = groups;
+    const { output } = await runner.run(first);
+    const queries = first.flatMap((start) => Array.from({ length: setup.chunk }, (_, row) => start + row));
+    const error = checkRows(method.name, data, output, queries, method.usesK ? setup.k : undefined);
+    entries.push({
+      method,
+      setup,
+      runner,
+      groups,
+      best: groups.map(() => Number.POSITIVE_INFINITY),
+      call: Number.POSITIVE_INFINITY,
+      error,
+    });
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (let group = 0; group < GROUPS; group++) {
+      for (const entry of entries) {
+        const starts = entry.groups[group] as readonly number[];
+        const { runMilliseconds, callMilliseconds } = await entry.runner.run(starts);
+        const perQuery = runMilliseconds / (starts.length * entry.setup.chunk);
+        entry.best[group] = Math.min(entry.best[group] as number, perQuery);
+        entry.call = Math.min(entry.call, callMilliseconds);
+      }
+    }
+  }
+  for (const { runner } of entries) await runner.close();
+  return entries.map(({ method, setup, best, call, error }) => ({
+    method: method.name,
+    length: setup.length,
+    k: setup.k,
+    chunk: setup.chunk,
+    microsecondsPerQuery:
+      1000 * (best.reduce((sum, one) => sum + one, 0) / best.length + call / setup.length),
+    error,
+  }));
+}

@@ -1,0 +1,67 @@
+import { parseArgs } from 'node:util';
+import { DEFAULT_THREADS } from './setup.js';
+
+export interface BenchOptions {
+  readonly lengths: readonly number[];
+  readonly ks: readonly number[];
+  readonly threads: number;
+  readonly rounds: number;
+  readonly isFull: boolean;
+  readonly json: boolean;
+  readonly skipMemory: boolean;
+}
+
+const usage = `pnpm bench attention --backend onnxruntime [options]
+
+Self-attention, 12 heads of 64, on ONNX Runtime's CPU provider: time per query and peak memory of top-k attention beside
+dense attention, exact attention in chunks, the composed operators and the engine's fused MultiHeadAttention.
+
+  --full            lengths 2,048 to 131,072 (every power of two), k 16, 64 and 256, and 65,536 tokens end to end
+  --lengths a,b     sequence lengths                      (default 2048,8192,32768)
+  --k a,b           kept keys                             (default 64)
+  --threads n       threads of one operator               (default 2, or the cores there are)
+  --rounds n        times each group of chunks is timed   (default 2)
+  --no-memory       leave out the child processes that measure memory
+  --json            print JSON alone`;
+
+/** Undefined when only help was asked for. */
+export function parseOptions(argv: readonly string[]): BenchOptions | undefined {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      backend: { type: 'string' },
+      full: { type: 'boolean', default: false },
+      lengths: { type: 'string' },
+      k: { type: 'string' },
+      threads: { type: 'string' },
+      rounds: { type: 'string' },
+      'no-memory': { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    console.log(usage);
+    return undefined;
+  }
+  const list = (text: string | undefined, otherwise: readonly number[]): readonly number[] =>
+    text === undefined ? otherwise : text.split(',').map(positive);
+  return {
+    lengths: list(
+      values.lengths,
+      values.full ? [2048, 4096, 8192, 16384, 32768, 65536, 131072] : [2048, 8192, 32768],
+    ),
+    ks: list(values.k, values.full ? [16, 64, 256] : [64]),
+    threads: values.threads === undefined ? DEFAULT_THREADS : positive(values.threads),
+    rounds: values.rounds === undefined ? 2 : positive(values.rounds),
+    isFull: values.full,
+    json: values.json,
+    skipMemory: values['no-memory'],
+  };
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new Error(`"${text}" is not a positive whole number\n\n${usage}`);
+}
