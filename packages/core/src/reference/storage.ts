@@ -5,9 +5,19 @@ import { type Shape, sizeOf } from '../shape.js';
 import { halfToNumber, numberToHalf } from './float16.js';
 
 /** One block of memory, shared by the tensors that view it and counted by them. */
-interface Block {
-  readonly data: TensorData;
-  views: number;
+class Block {
+  readonly #data: TensorData;
+  views = 1;
+
+  constructor(data: TensorData) {
+    this.#data = data;
+  }
+
+  /** Loud where an engine would read memory that is no longer its own. */
+  get data(): TensorData {
+    if (this.views > 0) return this.#data;
+    throw new TopKError('DISPOSED', 'reference backend: a released tensor is used');
+  }
 }
 
 /** Row-major and contiguous; only `reshape` makes a second view of a block. */
@@ -27,6 +37,7 @@ export class ReferenceMemory {
   #live = 0;
   #peak = 0;
   #disposed = false;
+  readonly #released = new WeakSet<ReferenceTensor>();
 
   constructor(floatStorage: 'f32' | 'f64') {
     this.floatStorage = floatStorage;
@@ -52,7 +63,7 @@ export class ReferenceMemory {
     if (this.#disposed) throw new TopKError('DISPOSED', 'reference backend: used after dispose()');
     this.#live += data.byteLength;
     this.#peak = Math.max(this.#peak, this.#live);
-    return { shape: [...shape], dtype, block: { data, views: 1 } };
+    return { shape: [...shape], dtype, block: new Block(data) };
   }
 
   /** A new tensor whose values `compute` writes, as numbers, into an array of zeros. */
@@ -93,8 +104,12 @@ export class ReferenceMemory {
   }
 
   release(x: ReferenceTensor): void {
+    if (this.#disposed) return;
+    if (this.#released.has(x))
+      throw new TopKError('DISPOSED', 'reference backend: a tensor is released twice');
+    this.#released.add(x);
+    if (x.block.views === 1) this.#live -= x.block.data.byteLength;
     x.block.views -= 1;
-    if (x.block.views === 0) this.#live -= x.block.data.byteLength;
   }
 
   report(): MemoryReport {
