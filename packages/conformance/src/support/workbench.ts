@@ -39,9 +39,9 @@ export class Workbench {
     return this.own(this.backend.upload(encode(x.data, dtype), x.shape, dtype));
   }
 
-  /** Takes care of a tensor that a primitive returned. */
+  /** Takes care of a tensor that a primitive returned: it is released once, however often this is said. */
   own(x: BackendTensor): BackendTensor {
-    this.#owned.push(x);
+    if (!this.#owned.includes(x)) this.#owned.push(x);
     return x;
   }
 
