@@ -31,6 +31,8 @@ export interface DeviceLimits {
   readonly gatherCost: number;
   /** True when `writeInto` reuses the storage of an unshared destination. */
   readonly inPlace: boolean;
+  /** Bytes the engine stores a bool in. Default 1; WGSL has no storage type below 4. */
+  readonly boolBytes?: 1 | 4;
 }
 
 /** Facts about a backend as data, so that tests and docs can be generated from them. */
@@ -46,7 +48,7 @@ export interface Capabilities {
 }
 
 export interface MemoryReport {
-  /** Bytes held by live tensors. */
+  /** Bytes held by live tensors; what is released but still in flight counts as pooled, or is named in `covers`. */
   readonly live: number;
   /** Bytes kept for reuse. */
   readonly pooled?: number;
@@ -120,6 +122,8 @@ export interface FeedForwardInputs<T> {
 export interface FusedOperation<Request, Inputs, Outputs> {
   refuses(request: Request): readonly string[];
   scratchBytes(request: Request, chunk: number): number;
+  /** The largest single transient buffer of such a chunk, held against `maxBufferBytes`. Default: not checked. */
+  largestBytes?(request: Request, chunk: number): number;
   run(request: Request, inputs: Inputs, chunk: number): Outputs;
 }
 
@@ -139,8 +143,10 @@ export interface FusedOperations<T> {
  * primitive is called: an implementation need not. A backend must NOT assume that tensors are contiguous views of
  * their own buffer, that inputs differ from each other, or that results are read at once.
  *
- * Structural problems never reach a backend. Engine problems (out of memory, device lost) may be thrown from a
- * primitive or reject `read` / `evaluate`; core poisons whatever depends on them.
+ * Structural problems never reach a backend. Engine problems (out of memory, device lost) that a primitive throws
+ * poison its outputs and whatever core makes from them. An engine whose errors come later must itself reject `read`
+ * and `evaluate` of everything computed from the failed work: it may reject more (all of one submission), never less.
+ * `flush`, `release`, `memory` and `dispose` never throw, also after the device is lost.
  */
 export interface Backend<T extends BackendTensor = BackendTensor> {
   readonly name: string;
@@ -148,7 +154,10 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   readonly fused?: FusedOperations<T>;
 
   // memory -----------------------------------------------------------------------------------------------------
-  /** Copies `data` (row-major; see DType for the array type). The array may be changed by the caller afterwards. */
+  /**
+   * Copies `data` (row-major; see DType for the array type; 'f32' data may be a Float32Array or a Float64Array, to be
+   * rounded). The array may be changed by the caller afterwards.
+   */
   upload(data: TensorData, shape: Shape, dtype: DType): T;
   fill(value: number, shape: Shape, dtype: DType): T;
   /** Row-major copy of the values. Waits for the work that produces them. */
@@ -162,8 +171,11 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   memory(): MemoryReport;
   /** Restarts the peak of `memory()` at the live bytes. */
   resetPeak(): void;
-  /** Frees everything; idempotent. Tensors of the backend are unusable afterwards. */
-  dispose(): void;
+  /**
+   * Frees everything; idempotent. Tensors of the backend are unusable afterwards. Begins at once; a promise resolves
+   * when the process may exit (an engine may have to finish submitted work first).
+   */
+  dispose(): void | Promise<void>;
 
   // layout -----------------------------------------------------------------------------------------------------
   reshape(x: T, shape: Shape): T;
@@ -171,7 +183,10 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   transpose(x: T, permutation: readonly number[]): T;
   slice(x: T, starts: readonly number[], sizes: Shape): T;
   concat(xs: readonly T[], axis: number): T;
-  /** dst with x written at `starts`. With `exclusive`, dst is not used again and its storage may be reused. */
+  /**
+   * dst with x written at `starts`. `exclusive` says that no other handle names dst: its storage may be reused if no
+   * other tensor of the backend views it (a reshape does) and x does not. Core still releases dst afterwards.
+   */
   writeInto(dst: T, x: T, starts: readonly number[], exclusive: boolean): T;
 
   // elementwise; binary, compare, logic and where broadcast as NumPy does ------------------------------------------

@@ -40,7 +40,7 @@ export function explain(
   const { fused, reports } = choosePath(backend, backend.fused?.attention, request);
   const plan = planAttention(request, backend.capabilities.limits, {
     ...options,
-    ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+    ...(fused && { path: fused }),
   });
   return explanation(name, backend, reports, plan, printPlan(plan));
 }
@@ -57,7 +57,7 @@ export function explainFeedForward(
   const plan = planFeedForward(request, backend.capabilities.limits, {
     ...options,
     saves: options.training === true,
-    ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+    ...(fused && { path: fused }),
   });
   return explanation('topKFeedForward', backend, reports, plan, printFeedForwardPlan(plan));
 }

@@ -2,7 +2,8 @@ import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
 import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
 import { choosePath } from '../fused.js';
-import { composedBackwardScratch, planAttention } from '../plan/plan-attention.js';
+import { composedBackwardScratch } from '../plan/attention-bytes.js';
+import { planAttention } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
 import type { Tensor } from '../tensor.js';
 import { composedAttentionBackward, type SavedLists } from './composed-backward.js';
@@ -128,7 +129,7 @@ function forward(
   const { fused } = choosePath(backend, backend.fused?.attention, request);
   const plan = planAttention(request, backend.capabilities.limits, {
     ...options,
-    ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+    ...(fused && { path: fused }),
   });
   if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
   const { batch, queryHeads, queryLength, valueDim, k } = request;
@@ -166,7 +167,7 @@ function backward(
   const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
   const plan = planAttention(request, backend.capabilities.limits, {
     ...options,
-    scratchBytes: fused ? (r, chunk) => fused.scratchBytes(r, chunk) : composedBackwardScratch,
+    path: fused ?? { scratchBytes: composedBackwardScratch },
   });
   if (fused === undefined)
     return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);

@@ -13,7 +13,7 @@ import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './options.js';
 import { bucketsOfChunk, bucketsOfKept } from './relative-bias.js';
-import { chunkOf, chunkScores, foldQueries } from './scores.js';
+import { chunkOf, chunkScores, foldQueries, type ScoreInputs, withKeyPositions } from './scores.js';
 
 /** What the forward pass kept: lists for top-k, nothing for exact attention, which recomputes its scores. */
 export interface SavedLists {
@@ -37,12 +37,13 @@ interface ChunkGradients {
  */
 export function composedAttentionBackward(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  inputs: AttentionTensors,
   saved: SavedLists | undefined,
   dOutput: Tensor,
   queryChunk: number,
 ): AttentionGradients<Tensor> {
-  const { backend } = tensors.q;
+  const { backend } = inputs.q;
+  const tensors: ScoreInputs = saved === undefined ? withKeyPositions(request, inputs) : inputs;
   const sums = new Sums();
   const hasLongBias = tensors.bias !== undefined && tensors.bias.shape[2] !== 1;
   const safeK = saved === undefined ? maskableValues(request, tensors.k).finite : undefined;
@@ -72,6 +73,7 @@ export function composedAttentionBackward(
     sums.add('bias', dBias);
     return [chunk.q];
   });
+  tensors.keyPositions?.dispose();
   safeK?.dispose();
   safeV?.dispose();
   const bias = hasLongBias ? longBias : sums.get('bias');
@@ -151,7 +153,7 @@ function topKChunk(
 function exactChunk(
   request: AttentionRequest,
   safe: AttentionTensors,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   dO: Tensor,
   start: number,
   size: number,

@@ -11,16 +11,17 @@ import type { Tensor } from '../tensor.js';
 import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './options.js';
-import { chunkScores, foldQueries, setNaNAside } from './scores.js';
+import { chunkScores, foldQueries, type ScoreInputs, setNaNAside, withKeyPositions } from './scores.js';
 import { selectTopK } from './selection.js';
 
 /** Attention from primitives, chunk by chunk: what runs where a backend has no fused version (paper section 1.2). */
 export function composedAttention(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  inputs: AttentionTensors,
   queryChunk: number,
 ): AttentionOutputs<Tensor> {
-  const { backend } = tensors.q;
+  const { backend } = inputs.q;
+  const tensors = withKeyPositions(request, inputs);
   const run = (body: (start: number, size: number) => readonly Tensor[]): readonly Tensor[] =>
     mapQueryChunks(backend, request.queryLength, queryChunk, body);
   if (request.k === 'all') {
@@ -28,6 +29,7 @@ export function composedAttention(
     const [output] = run((start, size) => [exactChunk(request, tensors, values, start, size)]);
     values.finite.dispose();
     values.badRows?.dispose();
+    tensors.keyPositions?.dispose();
     return { output: output as Tensor };
   }
   const k = request.k;
@@ -35,12 +37,13 @@ export function composedAttention(
     const chunk = topKChunk(request, tensors, k, start, size);
     return request.saves ? [chunk.output, chunk.indices, chunk.scores] : [chunk.output];
   });
+  tensors.keyPositions?.dispose();
   return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
 }
 
 function topKChunk(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   k: number,
   start: number,
   size: number,
@@ -106,7 +109,7 @@ export function finiteElements(x: Tensor): Tensor {
 
 function exactChunk(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   values: MaskableRows,
   start: number,
   size: number,

@@ -1,4 +1,3 @@
-import type { Backend } from '../backend.js';
 import { arange, tensor } from '../ops/create.js';
 import { add, lt, sub, where } from '../ops/elementwise.js';
 import { reshape, transpose } from '../ops/layout.js';
@@ -52,6 +51,7 @@ export function bucketsOfChunk(request: AttentionRequest, start: number, size: n
 /** [1, Hq, size, Lk]: the bias of one chunk; only a vector of size + Lk - 1 rows is looked up in the table. */
 export function relativeBiasChunk(
   table: Tensor,
+  keyPositions: Tensor,
   request: AttentionRequest,
   start: number,
   size: number,
@@ -63,21 +63,17 @@ export function relativeBiasChunk(
     const rows = scope(() => {
       const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
       const perPosition = gatherRows(reshape(table, [1, ...table.shape]), buckets);
-      return gatherRows(
-        perPosition,
-        reshape(positionIndices(backend, size, keyLength), [1, size * keyLength]),
-      );
+      return gatherRows(perPosition, reshape(positionIndices(keyPositions, size), [1, size * keyLength]));
     });
     return reshape(transpose(rows, [0, 2, 1]), [1, queryHeads, size, keyLength]);
   });
 }
 
-/** i32 [size, Lk]: the entry of `bucketsOfChunk` that belongs to (query, key). */
-function positionIndices(backend: Backend, size: number, keyLength: number): Tensor {
+/** i32 [1, 1, size, Lk]: the entry of `bucketsOfChunk` that belongs to (query, key). */
+function positionIndices(keyPositions: Tensor, size: number): Tensor {
   return scope(() => {
-    const keys = reshape(arange(backend, keyLength), [1, keyLength]);
-    const queries = reshape(arange(backend, size), [size, 1]);
-    return add(sub(keys, queries), size - 1);
+    const queries = reshape(arange(keyPositions.backend, size), [1, 1, size, 1]);
+    return add(sub(keyPositions, queries), size - 1);
   });
 }
 

@@ -1,4 +1,3 @@
-import type { Backend } from '../backend.js';
 import { arange } from '../ops/create.js';
 import { add, cast, elementIsNaN, le, logicalAnd, lt, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape } from '../ops/layout.js';
@@ -10,13 +9,27 @@ import type { Tensor } from '../tensor.js';
 import type { AttentionTensors } from './options.js';
 import { relativeBiasChunk } from './relative-bias.js';
 
+/** The tensors of a call with what every chunk shares. */
+export interface ScoreInputs extends AttentionTensors {
+  /** i32 [1, 1, 1, Lk]: 0, 1, ...; present where validity or a relative bias depends on the position. */
+  readonly keyPositions?: Tensor;
+}
+
+/** Uploads the key positions once per call. The caller disposes of `keyPositions`. */
+export function withKeyPositions(request: AttentionRequest, tensors: AttentionTensors): ScoreInputs {
+  const { causal, keyLengths, relativeBias, keyLength } = request;
+  if (!causal && !keyLengths && relativeBias === undefined) return tensors;
+  const { backend } = tensors.q;
+  return { ...tensors, keyPositions: scope(() => reshape(arange(backend, keyLength), [1, 1, 1, keyLength])) };
+}
+
 /**
  * Scores of queries start .. start + size - 1 against every key, [B, Hq, size, Lk]: scale q.k + biases, and -inf
  * wherever the key is not valid, whatever q, k or the biases hold there (design: Decision 3).
  */
 export function chunkScores(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   start: number,
   size: number,
 ): Tensor {
@@ -35,7 +48,13 @@ export function chunkScores(
     if (scores.dtype === 'f16') scores = replace(scores, cast(scores, 'f32'));
     if (tensors.bias !== undefined) scores = replace(scores, add(scores, chunkOf(tensors.bias, start, size)));
     if (tensors.relativeTable !== undefined) {
-      scores = replace(scores, add(scores, relativeBiasChunk(tensors.relativeTable, request, start, size)));
+      scores = replace(
+        scores,
+        add(
+          scores,
+          relativeBiasChunk(tensors.relativeTable, tensors.keyPositions as Tensor, request, start, size),
+        ),
+      );
     }
     const valid = validKeys(request, tensors, start, size);
     return valid === undefined ? scores : where(valid, scores, Number.NEGATIVE_INFINITY);
@@ -62,26 +81,22 @@ export function chunkOf(broadcast: Tensor, start: number, size: number): Tensor 
 /** bool, broadcastable to [B, Hq, size, Lk], or undefined where every key is valid. */
 function validKeys(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   start: number,
   size: number,
 ): Tensor | undefined {
-  const { backend } = tensors.q;
   const { batch, keyLength, queryLength, causal } = request;
+  const positions = tensors.keyPositions as Tensor;
   const conditions: Tensor[] = [];
   if (tensors.keyLengths !== undefined) {
-    conditions.push(lt(keyPositions(backend, keyLength), reshape(tensors.keyLengths, [batch, 1, 1, 1])));
+    conditions.push(lt(positions, reshape(tensors.keyLengths, [batch, 1, 1, 1])));
   }
   if (causal) {
-    const last = reshape(arange(backend, size, start + keyLength - queryLength), [1, 1, size, 1]);
-    conditions.push(le(keyPositions(backend, keyLength), last));
+    const first = start + keyLength - queryLength;
+    conditions.push(le(positions, reshape(arange(positions.backend, size, first), [1, 1, size, 1])));
   }
   if (tensors.mask !== undefined) conditions.push(chunkOf(tensors.mask, start, size));
   return conditions.length === 0 ? undefined : conditions.reduce(logicalAnd);
-}
-
-function keyPositions(backend: Backend, keyLength: number): Tensor {
-  return reshape(arange(backend, keyLength), [1, 1, 1, keyLength]);
 }
 
 /** Scores without NaN for `topK`, and bool [..., 1]: whether the row had one. */

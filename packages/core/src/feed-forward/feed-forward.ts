@@ -57,7 +57,7 @@ function runFeedForward(
       const plan = planFeedForward(request, backend.capabilities.limits, {
         ...options,
         saves: isTracked,
-        ...(fused && { scratchBytes: (r, chunk) => fused.scratchBytes(r, chunk) }),
+        ...(fused && { path: fused }),
       });
       if (fused !== undefined) {
         const made = apply(

@@ -1,7 +1,11 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
 import { TopKError } from '../errors.js';
-import { sizeOf } from '../shape.js';
+import {
+  attentionInputBytes,
+  composedAttentionLargest,
+  composedAttentionScratch,
+} from './attention-bytes.js';
 import { formatBytes } from './format.js';
 import type { AttentionRequest, Selection } from './request.js';
 
@@ -31,8 +35,16 @@ export interface PlanOptions {
   readonly queryChunk?: number;
   /** Upper bound for everything but the inputs. Default: none. */
   readonly budgetBytes?: number;
-  /** The path's own scratch formula; default: that of the composed path. */
-  readonly scratchBytes?: (request: AttentionRequest, chunk: number) => number;
+  /** The path that runs; default: the composed one. */
+  readonly path?: PathBytes<AttentionRequest>;
+}
+
+/** What a path needs for one chunk. */
+export interface PathBytes<Request> {
+  /** All transient bytes at the worst moment. */
+  scratchBytes(request: Request, chunk: number): number;
+  /** The largest single transient buffer. Default: not checked. */
+  largestBytes?(request: Request, chunk: number): number;
 }
 
 /**
@@ -46,7 +58,8 @@ export function planAttention(
   limits: DeviceLimits,
   options: PlanOptions = {},
 ): AttentionPlan {
-  const { budgetBytes = Number.POSITIVE_INFINITY, scratchBytes = composedAttentionScratch } = options;
+  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
+  const path = options.path ?? composedPath(limits);
   const { batch, queryHeads, queryLength, valueDim } = request;
   const rows = batch * queryHeads * queryLength;
   const element = bytesPerElement(request.dtype);
@@ -54,28 +67,26 @@ export function planAttention(
   const saved = request.saves && request.k !== 'all' ? rows * request.k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
   // Without writing in place the composed path joins its chunks at the end: one result exists twice.
-  const isJoined = options.scratchBytes === undefined && !limits.inPlace;
+  const isJoined = options.path === undefined && !limits.inPlace;
   const transient = (chunk: number): number => {
-    const joining = isJoined && chunk < queryLength ? Math.max(output, saved / 2) : 0;
-    return Math.max(scratchBytes(request, chunk), joining);
+    const joining = isJoined && chunk < queryLength ? Math.max(output, saved / 2) + 4 * request.keyLength : 0;
+    return Math.max(path.scratchBytes(request, chunk), joining);
   };
-  const fits = (chunk: number): boolean => transient(chunk) <= available;
+  const keys = batch * request.keyHeads * request.keyLength * request.headDim * element;
+  const largest = (chunk: number): number =>
+    Math.max(output, saved / 2, keys, path.largestBytes?.(request, chunk) ?? 0);
+  const fits = (chunk: number): boolean =>
+    transient(chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
 
-  const queryChunk = options.queryChunk ?? largestChunk(request, limits, scratchBytes, fits);
-  const chunk = Math.min(queryChunk, queryLength);
+  const chunk = Math.min(options.queryChunk ?? largestChunk(request, limits, path, fits), queryLength);
   const scratch = transient(chunk);
-  const largest = Math.max(
-    output,
-    saved / 2,
-    batch * request.keyHeads * request.keyLength * request.headDim * element,
-  );
-  if (!fits(chunk) || largest > limits.maxBufferBytes) {
-    throw doesNotFit('attention', output + saved + scratch, budgetBytes, largest, limits, [
+  if (!fits(chunk)) {
+    throw doesNotFit('attention', output + saved + scratch, budgetBytes, largest(chunk), limits, [
       chunk > 1 ? 'a smaller queryChunk' : 'a smaller batch or fewer heads at a time',
       ...(saved > 0 ? ['a smaller k'] : []),
     ]);
   }
-  const inputs = inputBytes(request);
+  const inputs = attentionInputBytes(request, limits.boolBytes);
   return {
     queryChunk: chunk,
     chunks: Math.ceil(queryLength / chunk),
@@ -93,84 +104,24 @@ export function chooseSelection(k: number | 'all', keys: number, limits: DeviceL
   return { levels: 2, blockSize: two.blockSize };
 }
 
-/**
- * Transient bytes of the composed path for one chunk: the worst of making the scores (two score matrices live at a
- * time, with validity flags or a bias beside them), selecting (scores, NaN flags, scores without NaN), and gathering
- * the value rows of the kept keys.
- */
-export function composedAttentionScratch(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
-  const rows = batch * queryHeads * chunk;
-  const scores = 4 * rows * keyLength;
-  const query = 8 * rows * headDim;
-  const result = 4 * rows * valueDim;
-  const making = 2 * scores + Math.max(flagBytes(request, chunk), biasBytes(request, chunk));
-  if (k === 'all') {
-    const values = 4 * batch * keyHeads * keyLength * valueDim;
-    const isMasked =
-      request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
-    const dropout = request.dropout === undefined ? 0 : 2 * scores;
-    return Math.max(query + making + dropout, scores + 2 * result) + (isMasked ? 2 * values : 0);
-  }
-  const lists = rows * k * (request.dropout === undefined ? 24 : 36);
-  const gathering = lists + 4 * rows * k * valueDim;
-  const selecting = Math.max(2.25 * scores, blockBytes(request, rows, k)) + lists;
-  return query + Math.max(making, selecting, gathering) + 2 * result;
-}
-
-/** Two-level selection: scores, a copy padded to whole blocks, and the candidates with the keys they stand for. */
-function blockBytes({ selection, keyLength }: AttentionRequest, rows: number, k: number): number {
-  if (selection.levels === 1) return 0;
-  const { blockSize } = selection;
-  const blocks = Math.ceil(keyLength / blockSize);
-  const padded = keyLength % blockSize === 0 ? 0 : blocks * blockSize;
-  // The two last terms: what a row and a block need beside their numbers.
-  return 4 * rows * (keyLength + padded + blocks + 4 * k * blockSize + 2) + 12 * blockSize;
-}
-
-/** Validity flags of one chunk, before they broadcast to every head. */
-function flagBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyLength, mask } = request;
-  const conditions = Number(request.causal) + Number(request.keyLengths) + Number(mask !== undefined);
-  if (conditions === 0) return 0;
-  const perBatch = request.keyLengths || (mask !== undefined && mask[0] !== 1) ? batch : 1;
-  const perHead = mask !== undefined && mask[1] !== 1 ? queryHeads : 1;
-  return conditions * perBatch * perHead * chunk * keyLength;
-}
-
-/** Parts of the biases that belong to one chunk, with what makes them. */
-function biasBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyLength, bias, relativeBias } = request;
-  const [b = 0, h = 0, q = 0, width = 0] = bias ?? [];
-  const own = q === 1 ? 0 : 4 * b * h * chunk * width;
-  if (relativeBias === undefined) return own;
-  // Looked up row by row, then transposed, while one score matrix waits; positions in i32.
-  const relative = 4 * queryHeads * chunk * keyLength;
-  const waiting = 4 * batch * queryHeads * chunk * keyLength;
-  return Math.max(own, relative, 2 * relative + 12 * chunk * keyLength - waiting);
-}
-
-/** Transient bytes of the composed backward pass for one chunk, with the running sums of dK and dV. */
-export function composedBackwardScratch(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
-  const rows = batch * queryHeads * chunk;
-  const sums = 2 * batch * keyHeads * keyLength * (headDim + valueDim) * 4;
-  if (k === 'all') return sums + 4 * rows * keyLength * 4;
-  const dense = request.bias !== undefined && request.bias[3] !== 1 ? 2 * rows * keyLength * 4 : 0;
-  return sums + dense + rows * k * (2 * Math.max(headDim, valueDim) * 4 + 24);
+function composedPath(limits: DeviceLimits): PathBytes<AttentionRequest> {
+  return {
+    scratchBytes: (request, chunk) => composedAttentionScratch(request, chunk, limits.boolBytes),
+    largestBytes: composedAttentionLargest,
+  };
 }
 
 function largestChunk(
   request: AttentionRequest,
   limits: DeviceLimits,
-  scratchBytes: (request: AttentionRequest, chunk: number) => number,
+  path: PathBytes<AttentionRequest>,
   fits: (chunk: number) => boolean,
 ): number {
   const most = Math.max(1, Math.min(limits.maxQueryChunk, request.queryLength));
   const least = Math.min(limits.minQueryChunk, most);
   let chunk = most;
   // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (chunk > least && scratchBytes(request, chunk) > limits.targetScratchBytes)
+  while (chunk > least && path.scratchBytes(request, chunk) > limits.targetScratchBytes)
     chunk = halve(chunk, least);
   while (chunk > 1 && !fits(chunk)) chunk = halve(chunk, 1);
   return chunk;
@@ -178,19 +129,6 @@ function largestChunk(
 
 function halve(chunk: number, least: number): number {
   return Math.max(least, 2 ** Math.ceil(Math.log2(chunk) - 1));
-}
-
-function inputBytes(request: AttentionRequest): number {
-  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = request;
-  const floats =
-    batch * queryHeads * queryLength * headDim + batch * keyHeads * keyLength * (headDim + valueDim);
-  return (
-    floats * bytesPerElement(request.dtype) +
-    (request.mask === undefined ? 0 : sizeOf(request.mask)) +
-    (request.bias === undefined ? 0 : 4 * sizeOf(request.bias)) +
-    (request.keyLengths ? 4 * batch : 0) +
-    (request.relativeBias === undefined ? 0 : 4 * request.relativeBias.buckets * queryHeads)
-  );
 }
 
 /** @internal */

@@ -1,6 +1,6 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
-import { doesNotFit, type PlannedBytes } from './plan-attention.js';
+import { doesNotFit, type PathBytes, type PlannedBytes } from './plan-attention.js';
 import type { FeedForwardRequest, Selection } from './request.js';
 
 export interface FeedForwardPlan {
@@ -19,7 +19,8 @@ export interface FeedForwardPlanOptions {
   readonly budgetBytes?: number;
   /** True when the (index, score) lists are kept for the backward pass. */
   readonly saves?: boolean;
-  readonly scratchBytes?: (request: FeedForwardRequest, chunk: number) => number;
+  /** The path that runs; default: the composed one. */
+  readonly path?: PathBytes<FeedForwardRequest>;
 }
 
 /** Chunk, second product and bytes of a feed-forward call, without a device. @throws TopKError DOES_NOT_FIT. */
@@ -28,25 +29,27 @@ export function planFeedForward(
   limits: DeviceLimits,
   options: FeedForwardPlanOptions = {},
 ): FeedForwardPlan {
-  const { budgetBytes = Number.POSITIVE_INFINITY, scratchBytes = composedFeedForwardScratch } = options;
+  const { budgetBytes = Number.POSITIVE_INFINITY, path = composedPath } = options;
   const { tokens, inputDim, hidden, outputDim, k } = request;
   const element = bytesPerElement(request.dtype);
   const output = tokens * outputDim * element;
   const saved = options.saves === true && k !== 'all' ? tokens * k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
-  const fits = (chunk: number): boolean => scratchBytes(request, chunk) <= available;
+  const largest = (chunk: number): number => Math.max(output, path.largestBytes?.(request, chunk) ?? 0);
+  const fits = (chunk: number): boolean =>
+    path.scratchBytes(request, chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
   let tokenChunk = Math.min(options.tokenChunk ?? tokens, Math.max(tokens, 1));
   if (options.tokenChunk === undefined) {
     while (
       tokenChunk > 1 &&
-      (scratchBytes(request, tokenChunk) > limits.targetScratchBytes * 4 || !fits(tokenChunk))
+      (path.scratchBytes(request, tokenChunk) > limits.targetScratchBytes * 4 || !fits(tokenChunk))
     ) {
       tokenChunk = 2 ** Math.ceil(Math.log2(tokenChunk) - 1);
     }
   }
-  const scratch = scratchBytes(request, tokenChunk);
-  if (!fits(tokenChunk) || output > limits.maxBufferBytes) {
-    throw doesNotFit('feed-forward', output + saved + scratch, budgetBytes, output, limits, [
+  const scratch = path.scratchBytes(request, tokenChunk);
+  if (!fits(tokenChunk)) {
+    throw doesNotFit('feed-forward', output + saved + scratch, budgetBytes, largest(tokenChunk), limits, [
       'fewer tokens at a time',
     ]);
   }
@@ -81,8 +84,14 @@ export function chooseSecondProduct(
   return k * limits.gatherCost < hidden && gatheredBytes <= limits.targetScratchBytes ? 'gather' : 'dense';
 }
 
+const composedPath: PathBytes<FeedForwardRequest> = {
+  scratchBytes: composedFeedForwardScratch,
+  largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
+    4 * chunk * Math.max(hidden, k === 'all' || second === 'dense' ? 0 : k * outputDim),
+};
+
 /** Transient bytes of the composed feed-forward for one chunk of tokens. */
-export function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number): number {
+function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number): number {
   const { hidden, outputDim, k, gated, second } = request;
   const wide = chunk * hidden * 4;
   const result = 2 * chunk * outputDim * 4;
