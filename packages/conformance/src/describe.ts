@@ -6,7 +6,7 @@ import { type ConformanceOptions, ConformanceRun, defaultRuns, defaultSeed, sort
 export interface TestRunner {
   readonly describe: (name: string, body: () => void) => unknown;
   readonly test: (name: string, body: () => Promise<void>, timeoutMilliseconds?: number) => unknown;
-  readonly afterAll: (body: () => void) => unknown;
+  readonly afterAll: (body: () => Promise<void>) => unknown;
 }
 
 export interface DescribeOptions extends ConformanceOptions {

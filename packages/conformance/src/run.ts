@@ -55,7 +55,7 @@ export class ConformanceRun {
     try {
       await one.run(this.#context());
     } finally {
-      for (const backend of this.#made.splice(0)) backend.dispose();
+      for (const backend of this.#made.splice(0)) await backend.dispose();
     }
     const left = this.backend.memory().live - live;
     check(left === 0, `the case left ${left} bytes live: something was not released`);
@@ -70,8 +70,8 @@ export class ConformanceRun {
     check(!passed, `the case passes now, so its exclusion has to go ("${exclusion.reason}")`);
   }
 
-  dispose(): void {
-    this.backend.dispose();
+  async dispose(): Promise<void> {
+    await this.backend.dispose();
   }
 
   #context(): ConformanceContext {
@@ -159,6 +159,6 @@ export async function runConformance(
     }
     return reports;
   } finally {
-    run.dispose();
+    await run.dispose();
   }
 }

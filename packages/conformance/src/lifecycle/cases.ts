@@ -233,8 +233,9 @@ export const lifecycleCases: readonly ConformanceCase[] = [
     const backend = await context.createBackend();
     const x: BackendTensor = backend.upload(Float32Array.of(1), [1], 'f32');
     await backend.evaluate([x]);
-    backend.dispose();
-    backend.dispose();
+    const first = backend.dispose();
+    await Promise.all([first, backend.dispose()]);
+    await backend.dispose();
   }),
   lifecycle('capabilities and limits are plain, sensible data', ({ backend }) => {
     const { capabilities, name } = backend;

@@ -254,6 +254,7 @@ export function createArrayBackend(): Backend<ArrayTensor> {
         return sum;
       });
     },
+
     softmax(x) {
       const width = x.shape.at(-1) as number;
       const data = storage(x.dtype, x.data.length);
@@ -276,6 +277,7 @@ export function createArrayBackend(): Backend<ArrayTensor> {
       }
       return { values: memory.own(values, shape, x.dtype), indices: memory.own(indices, shape, 'i32') };
     },
+
     takeAlong: (x, indices) =>
       generate(indices.shape, x.dtype, (at) => {
         const j = element(indices, at);
@@ -309,6 +311,7 @@ export function createArrayBackend(): Backend<ArrayTensor> {
       data.set(sums);
       return memory.own(data, shape, updates.dtype);
     },
+
     randomBits(seed, start, shape) {
       const key = [seed >>> 0, Math.floor(seed / 2 ** 32)] as const;
       return generate(shape, 'i32', (at) => {
