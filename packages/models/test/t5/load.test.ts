@@ -1,0 +1,180 @@
+import type { ErrorCode } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { encodeSafetensors, openSafetensors, type TensorToWrite } from '@topk-attention/nn';
+import { describe, expect, test } from 'vitest';
+import { loadT5 } from '../../src/index.js';
+import { errorOf } from '../support/errors.js';
+import { goldensFolder, readManifest } from '../support/goldens.js';
+import { MemorySource, smallCheckpoint } from '../support/sources.js';
+
+/** Code of each broken folder of the goldens; null: it loads. */
+const codes: { readonly [folder: string]: ErrorCode | null } = {
+  control: null,
+  empty: 'FILE_TRUNCATED',
+  'truncated-length': 'FILE_TRUNCATED',
+  'truncated-header': 'FILE_TRUNCATED',
+  'truncated-data': 'FILE_TRUNCATED',
+  'truncated-last-byte': 'FILE_TRUNCATED',
+  'trailing-bytes': 'FILE_CORRUPT',
+  'header-length-zero': 'FILE_CORRUPT',
+  'header-length-beyond-file': 'FILE_TRUNCATED',
+  'header-length-huge': 'FILE_CORRUPT',
+  'header-not-json': 'FILE_CORRUPT',
+  'header-array': 'FILE_CORRUPT',
+  'offsets-beyond-file': 'FILE_CORRUPT',
+  'offsets-overlapping': 'FILE_CORRUPT',
+  'offsets-reversed': 'FILE_CORRUPT',
+  'offsets-negative': 'FILE_CORRUPT',
+  'offsets-hole': 'FILE_CORRUPT',
+  'shape-mismatch': 'FILE_CORRUPT',
+  'shape-huge': 'FILE_CORRUPT',
+  'shape-overflow': 'FILE_CORRUPT',
+  'shape-negative': 'FILE_CORRUPT',
+  'dtype-unknown': 'FILE_CORRUPT',
+  // Two equal entries: the last is taken.
+  'duplicate-name': null,
+  'missing-weight': 'MISSING_WEIGHT',
+  'extra-weight': 'EXTRA_WEIGHT',
+  'wrong-shape': 'SHAPE_MISMATCH',
+  'wrong-dtype': 'DTYPE_MISMATCH',
+  'unknown-model-type': 'UNKNOWN_MODEL_TYPE',
+  'config-without-d-model': 'INVALID_CONFIG',
+  'config-negative-layers': 'INVALID_CONFIG',
+  'config-unknown-activation': 'INVALID_CONFIG',
+};
+
+describe('broken checkpoints', () => {
+  const { broken } = readManifest();
+
+  test('every folder of the goldens is listed here', () => {
+    expect(broken.map(({ folder }) => folder.replace('broken/', '')).sort()).toEqual(
+      Object.keys(codes).sort(),
+    );
+  });
+
+  for (const { folder, fault } of broken) {
+    const code = codes[folder.replace('broken/', '')];
+    test(`${fault}: ${code ?? 'loads'}`, async () => {
+      const backend = createReferenceBackend();
+      const loading = loadT5({ backend, source: `${goldensFolder}/${folder}`, tokenizer: false });
+      if (code === null) {
+        (await loading).dispose();
+      } else {
+        const error = await errorOf(loading);
+        expect(error.code).toBe(code);
+        expect(error.fix).toBeDefined();
+        expect(backend.memory().peak).toBe(0);
+      }
+      expect(backend.memory().live).toBe(0);
+    });
+  }
+});
+
+describe('loading', () => {
+  test('files are closed, also after an error', async () => {
+    const backend = createReferenceBackend();
+    const source = await smallCheckpoint();
+    const model = await loadT5({ backend, source });
+    expect(source.openFiles).toBe(0);
+    model.dispose();
+    model.dispose();
+    expect(backend.memory().live).toBe(0);
+    source.files['model.safetensors'] = (source.files['model.safetensors'] as Uint8Array).slice(0, -4);
+    await errorOf(loadT5({ backend, source }));
+    expect(source.openFiles).toBe(0);
+  });
+
+  test.each([
+    ['config.json', 'FILE_NOT_FOUND'],
+    ['model.safetensors', 'FILE_NOT_FOUND'],
+    ['tokenizer.json', 'FILE_NOT_FOUND'],
+  ] as const)('without %s: %s', async (file, code) => {
+    const source = await smallCheckpoint();
+    delete source.files[file];
+    const backend = createReferenceBackend();
+    const error = await errorOf(loadT5({ backend, source }));
+    expect(error.code).toBe(code);
+    expect(error.message).toContain(file);
+    expect(error.fix).toBeDefined();
+    expect(backend.memory().peak).toBe(0);
+  });
+
+  test.each([
+    ['config.json', '{', 'FILE_CORRUPT'],
+    ['config.json', '[]', 'FILE_CORRUPT'],
+    ['config.json', new Uint8Array([0xff, 0xfe]), 'FILE_CORRUPT'],
+    ['tokenizer.json', 'oops', 'FILE_CORRUPT'],
+    ['tokenizer.json', '{}', 'FILE_CORRUPT'],
+    ['tokenizer.json', '{"model":{"type":"Nonsense"}}', 'FILE_CORRUPT'],
+    ['tokenizer_config.json', '7', 'FILE_CORRUPT'],
+  ] as const)('%s with %o: %s', async (file, content, code) => {
+    const source = await smallCheckpoint();
+    source.files[file] = content;
+    expect((await errorOf(loadT5({ backend: createReferenceBackend(), source }))).code).toBe(code);
+    expect(source.openFiles).toBe(0);
+  });
+
+  test('a folder that is not there is FILE_NOT_FOUND', async () => {
+    const error = await errorOf(loadT5({ backend: createReferenceBackend(), source: '/no/such/folder' }));
+    expect(error.code).toBe('FILE_NOT_FOUND');
+  });
+
+  test('shards are read by their index', async () => {
+    const whole = await smallCheckpoint();
+    const reader = await openSafetensors(whole.files['model.safetensors'] as Uint8Array);
+    const shards: { [name: string]: TensorToWrite }[] = [{}, {}];
+    const weightMap: { [name: string]: string } = {};
+    for (const [index, [name, { dtype, shape }]] of [...reader.tensors].entries()) {
+      (shards[index % 2] as (typeof shards)[number])[name] = { dtype, shape, data: await reader.read(name) };
+      weightMap[name] = `model-${index % 2}.safetensors`;
+    }
+    const { 'model.safetensors': _, ...rest } = whole.files;
+    const source = new MemorySource({
+      ...rest,
+      'model.safetensors.index.json': JSON.stringify({ metadata: {}, weight_map: weightMap }),
+      'model-0.safetensors': encodeSafetensors(shards[0] ?? {}),
+      'model-1.safetensors': encodeSafetensors(shards[1] ?? {}),
+    });
+    const backend = createReferenceBackend();
+    const [a, b] = [await loadT5({ backend, source }), await loadT5({ backend, source: whole })];
+    expect((await a.generate([5, 6, 1])).ids).toEqual((await b.generate([5, 6, 1])).ids);
+    expect(source.openFiles).toBe(0);
+    delete source.files['model-1.safetensors'];
+    expect((await errorOf(loadT5({ backend, source }))).code).toBe('FILE_NOT_FOUND');
+  });
+
+  test('progress counts weights; an abort frees those uploaded', async () => {
+    const backend = createReferenceBackend();
+    const source = await smallCheckpoint();
+    const controller = new AbortController();
+    const seen: number[] = [];
+    const error = await errorOf(
+      loadT5({
+        backend,
+        source,
+        signal: controller.signal,
+        onProgress: ({ stage, done, total }) => {
+          expect(stage).toBe('load');
+          expect(total).toBeGreaterThan(20);
+          seen.push(done);
+          if (done === 5) controller.abort();
+        },
+      }),
+    );
+    expect(error.code).toBe('ABORTED');
+    expect(seen).toEqual([1, 2, 3, 4, 5]);
+    expect(backend.memory().live).toBe(0);
+    expect(source.openFiles).toBe(0);
+  });
+
+  test('a choice for a layer that is not there, or a bad k, is refused before anything is uploaded', async () => {
+    const source = await smallCheckpoint();
+    const backend = createReferenceBackend();
+    const load = (choices: object) => errorOf(loadT5({ backend, source, ...choices }));
+    expect((await load({ layers: { 'encoder.2': { attention: 'exact' } } })).code).toBe('INVALID_OPTION');
+    expect((await load({ layers: { 'middle.0': { attention: 'exact' } } })).code).toBe('INVALID_OPTION');
+    expect((await load({ attention: { k: 0 } })).code).toBe('INVALID_K');
+    expect((await load({ decoder: { feedForward: { k: 1.5 } } })).code).toBe('INVALID_K');
+    expect(backend.memory().peak).toBe(0);
+  });
+});

@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest';
+import { createTokenizer, type TextTokenizer } from '../../src/index.js';
+import { TextStream } from '../../src/text/text-stream.js';
+import { tokenizerJson } from '../support/sources.js';
+
+describe('createTokenizer', () => {
+  const tokenizer = createTokenizer(tokenizerJson(20));
+
+  test('encodes with the end of sequence, decodes without', () => {
+    expect(tokenizer.encode('w5 w19 w3')).toEqual([5, 19, 3, 1]);
+    expect(tokenizer.decode([5, 19, 3, 1, 0, 0])).toBe('w5 w19 w3');
+    expect(tokenizer.encode('')).toEqual([1]);
+    expect(tokenizer.decode([])).toBe('');
+  });
+});
+
+describe('TextStream', () => {
+  /** Bytes of UTF-8 as tokens: characters come in pieces. */
+  const bytes: TextTokenizer = {
+    encode: (text) => [...new TextEncoder().encode(text)],
+    decode: (ids) => new TextDecoder().decode(Uint8Array.from(ids)),
+  };
+  const push = (stream: TextStream, ids: readonly number[]): string[] =>
+    ids.map((id, at) => stream.push(id, at === ids.length - 1));
+
+  test('a character comes when it is complete', () => {
+    const stream = new TextStream(bytes, () => false);
+    expect(push(stream, bytes.encode('aé€!'))).toEqual(['a', '', 'é', '', '', '€', '!']);
+    expect(stream.text).toBe('aé€!');
+  });
+
+  test('what is left incomplete comes with the last token', () => {
+    const stream = new TextStream(bytes, () => false);
+    expect(push(stream, [97, 0xe2, 0x82])).toEqual(['a', '', '\uFFFD']);
+  });
+
+  test('special tokens add nothing', () => {
+    const stream = new TextStream(bytes, (id) => id === 0);
+    expect(push(stream, [97, 0, 98, 0])).toEqual(['a', '', 'b', '']);
+  });
+
+  test('text that the decoder takes back is not emitted twice', () => {
+    const fickle: TextTokenizer = {
+      encode: () => [],
+      decode: (ids) => (ids.length === 2 ? 'x' : 'ab'.repeat(ids.length)),
+    };
+    const stream = new TextStream(fickle, () => false);
+    expect(push(stream, [1, 2, 3])).toEqual(['ab', '', 'abab']);
+  });
+});
