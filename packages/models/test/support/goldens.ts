@@ -67,6 +67,13 @@ export class Goldens {
     );
   }
 
+  /** Rows that lie one after the other: row i is [starts[i], starts[i + 1]). */
+  packed(name: string, starts: string): readonly (readonly number[])[] {
+    const data = this.vector(name);
+    const at = this.vector(starts);
+    return at.slice(1).map((end, row) => data.slice(at[row], end));
+  }
+
   /** Rows without their padding. */
   ragged(name: string, lengths: string): readonly (readonly number[])[] {
     const all = this.vector(lengths);
