@@ -3,6 +3,7 @@ import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input.js';
 import type { ConformanceCase } from './case.js';
+import { composedCases } from './composed.js';
 import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
 import { feedForwardRules } from './feed-forward/rules.js';
 import { goldenCases } from './goldens/cases.js';
@@ -36,6 +37,7 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...matmulCases,
     ...selectionCases,
     ...randomBitsCases,
+    ...composedCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(options.goldens)),
     ...attentionOracleCases,

@@ -18,7 +18,7 @@ export function gradientTolerance({ absolute, relative }: Tolerance): Tolerance 
 }
 
 /** Rows whose kept keys are defined: those without a NaN score. */
-export function rowsWithoutNaN(scores: ArrayLike<number>, k: number): boolean[] {
+function rowsWithoutNaN(scores: ArrayLike<number>, k: number): boolean[] {
   return Array.from({ length: scores.length / k }, (_, row) => {
     for (let slot = 0; slot < k; slot++) if (Number.isNaN(scores[row * k + slot] as number)) return false;
     return true;

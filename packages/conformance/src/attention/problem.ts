@@ -40,7 +40,7 @@ export interface AttentionProblem {
 
 /** Inputs that have gradients, in the order of the problem's names. */
 export const gradientRoles = ['q', 'k', 'v', 'bias', 'table'] as const;
-export type GradientRole = (typeof gradientRoles)[number];
+type GradientRole = (typeof gradientRoles)[number];
 
 export interface AttentionAnswer {
   readonly output: readonly number[];

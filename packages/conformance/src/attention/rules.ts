@@ -1,10 +1,13 @@
+import { exactAttention, pullback, type Tensor, tensor, topKAttention } from '@topk-attention/core';
 import type { ConformanceCase } from '../case.js';
 import { check, checkClose, checkEqual, checkSameBits, type Tolerance } from '../support/assert.js';
 import { list, type Nd, nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
+import { encode } from '../support/workbench.js';
 import { checkAgainstOracle, cotangentOf, gradientTolerance } from './check.js';
 import { exactScores, roundedScores } from './draw.js';
 import { type AttentionAnswer, type AttentionProblem, gradientRoles, run, solve } from './problem.js';
+import { checkSetRule } from './set-rule.js';
 
 const NAN = Number.NaN;
 const INF = Number.POSITIVE_INFINITY;
@@ -263,6 +266,60 @@ export const attentionRules: readonly ConformanceCase[] = [
       );
     }
   }),
+  rule(
+    'one tensor as query, key and value: its gradient is the sum of the three',
+    async ({ backend, tolerance }) => {
+      for (const kept of [3, 'all'] as const) {
+        const { q } = exactScores(new Random('self'), { queryHeads: 2, queryLength: 6, keyLength: 6 });
+        const problem: AttentionProblem = { q, k: q, v: q, scale: 0.5, causal: true, kept };
+        const cotangent = cotangentOf(problem);
+        const { gradients } = solve(problem, cotangent);
+        const expected = q.data.map((_, i) =>
+          (['q', 'k', 'v'] as const).reduce((sum, role) => sum + (gradients[role]?.[i] ?? 0), 0),
+        );
+        const x = tensor(backend, encode(q.data, 'f32'), q.shape);
+        const options = { scale: 0.5, causal: true };
+        const pulled = pullback(
+          (p: Tensor) =>
+            kept === 'all'
+              ? exactAttention(p, p, p, options)
+              : topKAttention(p, p, p, { ...options, k: kept }),
+          x,
+        );
+        const upstream = tensor(backend, encode(cotangent.data, 'f32'), q.shape);
+        const made = pulled.backward(upstream);
+        checkClose(`k ${kept}`, await made.data(), expected, gradientTolerance(tolerance));
+        for (const one of [x, upstream, made, pulled.output, pulled]) one.dispose();
+      }
+    },
+  ),
+  rule('gradients of one input alone, the others constant', async ({ backend, tolerance }) => {
+    for (const kept of [3, 'all'] as const) {
+      const problem = draw('alone', kept);
+      const cotangent = cotangentOf(problem);
+      const expected = solve(problem, cotangent).gradients;
+      const up = (x: Nd): Tensor => tensor(backend, encode(x.data, 'f32'), x.shape);
+      const inputs = { q: up(problem.q), k: up(problem.k), v: up(problem.v) };
+      const upstream = up(cotangent);
+      for (const role of ['q', 'k', 'v'] as const) {
+        const pulled = pullback((one: Tensor) => {
+          const { q, k, v }: typeof inputs = Object.assign({ ...inputs }, { [role]: one });
+          return kept === 'all'
+            ? exactAttention(q, k, v, { scale: 0.5 })
+            : topKAttention(q, k, v, { scale: 0.5, k: kept });
+        }, inputs[role]);
+        const made = pulled.backward(upstream);
+        checkClose(
+          `${role}, k ${kept}`,
+          await made.data(),
+          expected[role] ?? [],
+          gradientTolerance(tolerance),
+        );
+        for (const one of [made, pulled.output, pulled]) one.dispose();
+      }
+      for (const one of [...Object.values(inputs), upstream]) one.dispose();
+    }
+  }),
   rule('dropout depends on the seed, and drops about its rate', async ({ backend }) => {
     const random = new Random('dropout');
     const problem: AttentionProblem = {
@@ -285,69 +342,3 @@ export const attentionRules: readonly ConformanceCase[] = [
     check(Math.abs(mean - 1) < 0.06, `the mean of the scaled weights is ${mean}`);
   }),
 ];
-
-/** Indices ascending and of the right number; differences from the oracle lie at the boundary; output follows them. */
-export async function checkSetRule(
-  backend: Parameters<typeof run>[0],
-  problem: AttentionProblem,
-  tolerance: Tolerance,
-): Promise<void> {
-  const got = await run(backend, problem);
-  const wide = solve({ ...problem, kept: problem.k.shape[2] as number });
-  const keys = problem.k.shape[2] as number;
-  const slots = Math.min(problem.kept as number, keys);
-  const rows = (got.indices?.length ?? 0) / slots;
-  for (let row = 0; row < rows; row++) {
-    // With k = Lk the oracle's lists hold all valid keys of the row and their scores in f64.
-    const valid = (wide.indices ?? []).slice(row * keys, (row + 1) * keys).filter((j) => j >= 0);
-    const scoreOf = new Map(valid.map((j, slot) => [j, wide.scores[row * keys + slot] as number]));
-    if ([...scoreOf.values()].some(Number.isNaN)) continue;
-    const mine = (got.indices ?? []).slice(row * slots, (row + 1) * slots);
-    const kept = mine.filter((j) => j >= 0);
-    check(
-      kept.length === Math.min(slots, valid.length),
-      `row ${row}: ${kept.length} keys kept of ${valid.length} valid`,
-    );
-    check(
-      mine.slice(kept.length).every((j) => j === -1),
-      `row ${row}: unused slots come last`,
-    );
-    check(
-      kept.every((j, slot) => slot === 0 || j > (kept[slot - 1] as number)),
-      `row ${row}: keys ascend`,
-    );
-    check(
-      kept.every((j) => scoreOf.has(j)),
-      `row ${row}: only valid keys are kept`,
-    );
-    const ranked = [...valid].sort((a, b) => (scoreOf.get(b) as number) - (scoreOf.get(a) as number));
-    const threshold = scoreOf.get(ranked[kept.length - 1] as number) ?? 0;
-    const best = new Set(ranked.slice(0, kept.length));
-    const headDim = problem.q.shape[3] as number;
-    const epsilon = tolerance.relative * Math.max(1, Math.abs(threshold)) * Math.sqrt(headDim);
-    for (const j of new Set([...kept, ...best])) {
-      if (kept.includes(j) && best.has(j)) continue;
-      const distance = Math.abs((scoreOf.get(j) as number) - threshold);
-      check(
-        distance <= epsilon,
-        `row ${row}: key ${j} is ${distance} away from the k-th score (allowed ${epsilon})`,
-      );
-    }
-  }
-  const followed = solve(restrictedTo(problem, got.indices ?? [], slots));
-  checkClose('output of the kept keys', got.output, followed.output, tolerance);
-}
-
-/** Exact attention over given keys alone. */
-function restrictedTo(
-  problem: AttentionProblem,
-  indices: readonly number[],
-  slots: number,
-): AttentionProblem {
-  const [batch, heads, queries] = problem.q.shape as [number, number, number, number];
-  const mask = nd([batch, heads, queries, problem.k.shape[2] as number], ([b = 0, h = 0, i = 0, j = 0]) => {
-    const row = (b * heads + h) * queries + i;
-    return indices.slice(row * slots, (row + 1) * slots).includes(j) ? 1 : 0;
-  });
-  return { ...problem, kept: 'all', mask };
-}

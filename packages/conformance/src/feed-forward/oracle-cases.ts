@@ -96,7 +96,7 @@ export function drawFeedForward(random: Random, recipe: Recipe): FeedForwardProb
 }
 
 /** Smallest distance of a kept contribution from one that is not, relative to it; ties of equal units are none. */
-export function isSelectionSafe(problem: FeedForwardProblem): boolean {
+function isSelectionSafe(problem: FeedForwardProblem): boolean {
   if (problem.select === 'preactivation') return true;
   const jitter = 1e-4;
   // If scaling each unit's row of wOut by a little changes the output much, some boundary is too close to call.

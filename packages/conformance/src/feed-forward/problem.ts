@@ -33,14 +33,14 @@ export interface FeedForwardProblem {
 }
 
 export const weightRoles = ['x', 'wIn', 'bIn', 'wGate', 'wOut', 'bOut'] as const;
-export type WeightRole = (typeof weightRoles)[number];
+type WeightRole = (typeof weightRoles)[number];
 
 export interface FeedForwardAnswer {
   readonly output: readonly number[];
   readonly gradients: Partial<Record<WeightRole, readonly number[]>>;
 }
 
-export function requestOf(problem: FeedForwardProblem): FeedForwardRequest {
+function requestOf(problem: FeedForwardProblem): FeedForwardRequest {
   const [inputDim = 0, hidden = 0] = problem.wIn.shape;
   return {
     tokens: sizeOf(problem.x.shape) / inputDim,

@@ -23,7 +23,7 @@ export interface GoldenEntry {
   readonly notes: string;
 }
 
-export interface GoldenOptions {
+interface GoldenOptions {
   readonly k?: number;
   readonly scale?: number;
   readonly causal?: boolean;

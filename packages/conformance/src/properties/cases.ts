@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { checkAgainstOracle } from '../attention/check.js';
 import { run as runAttention, solve } from '../attention/problem.js';
-import { checkSetRule } from '../attention/rules.js';
+import { checkSetRule } from '../attention/set-rule.js';
 import type { ConformanceCase, ConformanceContext } from '../case.js';
 import { checkFeedForwardAgainstOracle, drawFeedForward } from '../feed-forward/oracle-cases.js';
 import { softmaxRows } from '../primitives/reductions.js';

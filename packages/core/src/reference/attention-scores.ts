@@ -69,7 +69,7 @@ export function relativeBucket(request: AttentionRequest, query: number, key: nu
 }
 
 /** Whether masks, lengths and causality let this query see this key. */
-export function isVisible(
+function isVisible(
   request: AttentionRequest,
   arrays: AttentionArrays,
   at: QueryPosition,
@@ -83,12 +83,7 @@ export function isVisible(
 }
 
 /** scale * q . k + biases */
-export function scoreOf(
-  request: AttentionRequest,
-  arrays: AttentionArrays,
-  at: QueryPosition,
-  key: number,
-): number {
+function scoreOf(request: AttentionRequest, arrays: AttentionArrays, at: QueryPosition, key: number): number {
   const { batch, head, query } = at;
   const { headDim, keyHeads, keyLength, queryHeads, queryLength } = request;
   const qStart = ((batch * queryHeads + head) * queryLength + query) * headDim;
