@@ -87,10 +87,10 @@ export function checkRectangle(
 }
 
 /**
- * The length that a source is padded to where an engine compiles by shape: at most an eighth longer, eight lengths for each
- * doubling, so that questions of any length share a few compiled graphs.
+ * The length that a source is padded to where an engine compiles by shape: at most an eighth longer and by less than 64 tokens, so
+ * that questions of any length share a few compiled graphs and a long text does not pay for it.
  */
 export function sharedLength(length: number): number {
-  const step = Math.max(8, 2 ** (Math.ceil(Math.log2(length)) - 4));
+  const step = Math.min(64, Math.max(8, 2 ** (Math.ceil(Math.log2(length)) - 4)));
   return Math.ceil(length / step) * step;
 }

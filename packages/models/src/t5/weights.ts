@@ -16,7 +16,7 @@ export interface FeedForwardLayerWeights {
   readonly weights: FeedForwardWeights;
 }
 
-export interface EncoderLayerWeights {
+interface EncoderLayerWeights {
   readonly attention: AttentionWeights;
   readonly feedForward: FeedForwardLayerWeights;
 }
