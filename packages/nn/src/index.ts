@@ -9,7 +9,7 @@ export {
   type LoadParametersOptions,
   loadParameters,
   type ParameterSpec,
-  type Parameters,
+  type ParameterTree,
 } from './parameters.js';
 export type { StoredTensor } from './safetensors/header.js';
 export {

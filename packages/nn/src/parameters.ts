@@ -23,7 +23,7 @@ export interface ParameterSpec {
 }
 
 /** Weights on a backend by their names in the checkpoint. A plain object, so that `grad` takes it as a tree. */
-export type Parameters = { readonly [name: string]: Tensor };
+export type ParameterTree = { readonly [name: string]: Tensor };
 
 export interface LoadParametersOptions {
   /** True for a name that a checkpoint may hold although the model has no use for it. Default: none. */
@@ -43,7 +43,7 @@ export async function loadParameters(
   reader: TensorReader,
   specs: readonly ParameterSpec[],
   options: LoadParametersOptions = {},
-): Promise<Parameters> {
+): Promise<ParameterTree> {
   const stored = specs.map((spec) => checkSpec(reader, spec));
   checkExtras(reader, specs, options.ignores ?? (() => false));
   const loaded: { [name: string]: Tensor } = {};
@@ -68,7 +68,7 @@ export async function loadParameters(
 }
 
 /** Frees every weight; idempotent. */
-export function disposeParameters(parameters: Parameters): void {
+export function disposeParameters(parameters: ParameterTree): void {
   for (const one of Object.values(parameters)) one.dispose();
 }
 

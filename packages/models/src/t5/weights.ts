@@ -1,5 +1,5 @@
 import type { FeedForwardWeights, Tensor } from '@topk-attention/core';
-import type { ParameterSpec, Parameters } from '@topk-attention/nn';
+import type { ParameterSpec, ParameterTree } from '@topk-attention/nn';
 import type { T5Config } from './config.js';
 
 /** Projections [dModel, inner] and output [inner, dModel] of one attention, after its norm [dModel]. */
@@ -34,7 +34,7 @@ interface StackWeights<Layer> {
 
 /** The weights by what they do. The tensors are those of `parameters`, which owns them. */
 export interface T5Weights {
-  readonly parameters: Parameters;
+  readonly parameters: ParameterTree;
   /** [vocabSize, dModel] */
   readonly embedding: Tensor;
   readonly encoder: StackWeights<EncoderLayerWeights>;
@@ -81,7 +81,7 @@ export function isIgnorableWeight(config: T5Config, name: string): boolean {
   );
 }
 
-export function t5Weights(config: T5Config, parameters: Parameters): T5Weights {
+export function t5Weights(config: T5Config, parameters: ParameterTree): T5Weights {
   const get = (name: string): Tensor => parameters[name] as Tensor;
   const attention = (part: string, kind: string): AttentionWeights => ({
     norm: get(`${part}.layer_norm.weight`),

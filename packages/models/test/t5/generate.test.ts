@@ -97,6 +97,17 @@ describe('generate', () => {
     expect(ids).toEqual(step.value.ids);
   });
 
+  test('calls at the same time do not disturb each other', async () => {
+    const sources = [[9, 8, 1], [70, 71, 72, 73, 1], [5]];
+    const options = { maxNewTokens: 6 };
+    const alone: unknown[] = [];
+    for (const source of sources) alone.push(await model.generate(source, options));
+    const together = await keepsNothing(() =>
+      Promise.all(sources.map((source) => model.generate(source, options))),
+    );
+    expect(together).toEqual(alone);
+  });
+
   test('leaving a stream early frees everything', async () => {
     await keepsNothing(async () => {
       for await (const token of model.stream([9, 8, 1])) {
