@@ -49,19 +49,17 @@ function outputNorms(request: FeedForwardRequest, wOut: Numbers): number[] {
   });
 }
 
-/** x[token] . column `unit` of a [D, F] matrix */
-function project(
-  request: FeedForwardRequest,
-  x: Numbers,
-  token: number,
-  matrix: Numbers,
-  unit: number,
-): number {
-  let sum = 0;
-  for (let d = 0; d < request.inputDim; d++) {
-    sum += (x[token * request.inputDim + d] as number) * (matrix[d * request.hidden + unit] as number);
+/** x[token] times a [D, F] matrix, row after row of the matrix. */
+function project(request: FeedForwardRequest, x: Numbers, token: number, matrix: Numbers): Float64Array {
+  const { hidden, inputDim } = request;
+  const sums = new Float64Array(hidden);
+  for (let d = 0; d < inputDim; d++) {
+    const input = x[token * inputDim + d] as number;
+    for (let unit = 0; unit < hidden; unit++) {
+      sums[unit] = (sums[unit] as number) + input * (matrix[d * hidden + unit] as number);
+    }
   }
-  return sum;
+  return sums;
 }
 
 function hiddenUnits(
@@ -73,8 +71,9 @@ function hiddenUnits(
   const units = Array.from({ length: request.hidden }, (_, unit) => unit);
   const { x, wIn, bIn, wGate } = arrays;
   const { value: activation } = activationFunctions[request.activation];
-  const preActivations = units.map((unit) => project(request, x, token, wIn, unit) + (bIn?.[unit] ?? 0));
-  const gates = units.map((unit) => (wGate === undefined ? 1 : project(request, x, token, wGate, unit)));
+  const products = project(request, x, token, wIn);
+  const preActivations = units.map((unit) => (products[unit] as number) + (bIn?.[unit] ?? 0));
+  const gates = wGate === undefined ? units.map(() => 1) : Array.from(project(request, x, token, wGate));
   const values = units.map((unit) => activation(preActivations[unit] as number) * (gates[unit] as number));
   const ranks =
     request.select === 'contribution'

@@ -1,4 +1,4 @@
-import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
+import { type Numbers, numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 
 /** Rows, columns and strides of the last two axes, as seen after an optional transpose. */
 interface MatrixView {
@@ -14,6 +14,16 @@ function matrixOf(x: ReferenceTensor, transposed: boolean): MatrixView {
   return transposed
     ? { rows: columns, columns: rows, rowStride: 1, columnStride: columns }
     : { rows, columns, rowStride: columns, columnStride: 1 };
+}
+
+/** One matrix as f64 in row-major order: the inner loop then walks over neighbours, whatever was transposed. */
+function pack(numbers: Numbers, start: number, matrix: MatrixView, packed: Float64Array): void {
+  let position = 0;
+  for (let i = 0; i < matrix.rows; i++) {
+    for (let j = 0; j < matrix.columns; j++) {
+      packed[position++] = numbers[start + i * matrix.rowStride + j * matrix.columnStride] as number;
+    }
+  }
 }
 
 /** c[i, j] = sum over p of a[i, p] * b[p, j], summed in f64 in the order of p and rounded once. */
@@ -35,17 +45,19 @@ export function matmul(
   const bNumbers = numbersOf(b);
   return memory.make([...batchShape, left.rows, right.columns], a.dtype, (out) => {
     const row = new Float64Array(right.columns);
+    const packed = new Float64Array(right.rows * right.columns);
     let position = 0;
     for (let batch = 0; batch < batches; batch++) {
+      if (batch === 0 || bBatchStride > 0) pack(bNumbers, batch * bBatchStride, right, packed);
       for (let i = 0; i < left.rows; i++) {
         row.fill(0);
         for (let p = 0; p < left.columns; p++) {
           const factor = aNumbers[
             batch * aBatchStride + i * left.rowStride + p * left.columnStride
           ] as number;
-          const bStart = batch * bBatchStride + p * right.rowStride;
+          const start = p * right.columns;
           for (let j = 0; j < row.length; j++) {
-            row[j] = (row[j] as number) + factor * (bNumbers[bStart + j * right.columnStride] as number);
+            row[j] = (row[j] as number) + factor * (packed[start + j] as number);
           }
         }
         for (let j = 0; j < row.length; j++) out[position++] = row[j] as number;
