@@ -140,7 +140,7 @@ async function answerOnce(
       }
       return 0;
     } finally {
-      engine.dispose();
+      await engine.dispose();
     }
   } finally {
     progress.clear();

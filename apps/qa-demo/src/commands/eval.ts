@@ -101,7 +101,7 @@ export const evaluate: Command<typeof options> = {
         if (warning !== undefined) note(io, warning);
         return await evaluateWith(engine, dataset, wanted, io);
       } finally {
-        engine.dispose();
+        await engine.dispose();
       }
     } finally {
       progress.clear();

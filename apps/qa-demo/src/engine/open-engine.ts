@@ -47,7 +47,7 @@ export async function openEngine(
       onProgress: ({ done, total }) => events.onProgress?.('loading', done, total),
     });
   } catch (error) {
-    chosen.backend.dispose();
+    await chosen.backend.dispose();
     throw error;
   }
   const trained = await trainedTokens(folder);
@@ -63,9 +63,9 @@ export async function openEngine(
   return {
     info,
     answer: (request, answerEvents, abort) => answer(model, steering, request, answerEvents, abort),
-    dispose() {
+    async dispose() {
       model.dispose();
-      chosen.backend.dispose();
+      await chosen.backend.dispose();
     },
   };
 }

@@ -84,5 +84,5 @@ export interface AnswerEvents {
 export interface Engine {
   readonly info: EngineInfo;
   answer(request: AnswerRequest, events?: AnswerEvents, signal?: AbortSignal): Promise<Answer>;
-  dispose(): void;
+  dispose(): Promise<void>;
 }

@@ -1,4 +1,14 @@
-import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
 import { TopKError } from '@topk-attention/core';
 import { isObject } from '../datasets/json-value.js';
 
@@ -32,6 +42,7 @@ export interface JournalEntry {
  */
 export class Journal {
   readonly #file: number;
+  #length = 0;
   readonly #entries = new Map<string, JournalEntry>();
 
   private constructor(file: number) {
@@ -52,15 +63,13 @@ export class Journal {
       });
     }
     const { entries, length } = exists ? readJournal(path, header) : { entries: [], length: 0 };
-    const journal = new Journal(openSync(path, exists ? 'r+' : 'wx'));
+    const journal = new Journal(openJournal(path, exists));
     ftruncateSync(journal.#file, length);
     for (const entry of entries) journal.#entries.set(keyOf(entry), entry);
     if (length === 0) journal.#append(header, 0);
     else journal.#length = length;
     return journal;
   }
-
-  #length = 0;
 
   /** The entry of a question and variant, if it was answered before. */
   find(id: string, variant: string): JournalEntry | undefined {
@@ -82,6 +91,19 @@ export class Journal {
     writeSync(this.#file, line, 0, line.length, at);
     fsyncSync(this.#file);
     this.#length = at + line.length;
+  }
+}
+
+function openJournal(path: string, exists: boolean): number {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    return openSync(path, exists ? 'r+' : 'wx');
+  } catch (error) {
+    throw new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, {
+      got: error instanceof Error ? error.message : String(error),
+      fix: 'Choose an --out in a folder that you may write to',
+      cause: error,
+    });
   }
 }
 

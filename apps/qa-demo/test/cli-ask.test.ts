@@ -1,0 +1,284 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Answer, EngineInfo } from '../src/engine/types.js';
+import {
+  type JsonError,
+  jsonOf,
+  outcomeOf,
+  runCli,
+  smallModel,
+  startCli,
+  temporaryFolder,
+  withoutOnnxRuntime,
+  writeIn,
+} from './cli-support.js';
+
+type AskJson = Answer & {
+  readonly question: string;
+  readonly engine: EngineInfo;
+  readonly warnings: string[];
+};
+
+const folder = temporaryFolder();
+const model = smallModel(folder);
+const shortAnswers = ['--max-new-tokens', '5'];
+const onReference = ['ask', '--model', model, '--backend', 'reference', ...shortAnswers];
+const question = ['--question', 'Where is Ann?'];
+const first = writeIn(folder, 'first.txt', 'Ann went to the garden.\n');
+const second = writeIn(folder, 'second.txt', '\ufeffBob is in the kitchen.\r\nHe sleeps.');
+
+const ask = async (args: readonly string[], stdin?: string): Promise<AskJson> => {
+  const outcome = await runCli(
+    [...onReference, ...question, '--json', ...args],
+    stdin === undefined ? {} : { stdin },
+  );
+  expect(outcome).toMatchObject({ code: 0, stderr: '' });
+  return jsonOf<AskJson>(outcome);
+};
+
+describe('an answer', () => {
+  test('is what goes to standard output, and is the same as in JSON', async () => {
+    const plain = await runCli([...onReference, ...question, '--context', first]);
+    expect(plain).toMatchObject({ code: 0, stderr: '' });
+    const json = await ask(['--context', first]);
+    expect(plain.stdout).toBe(`${json.text}\n`);
+    expect(json.text).not.toBe('');
+  });
+
+  test('comes with everything that made it', async () => {
+    const { engine, warnings, ...answer } = await ask(['--context', first, '--max-new-tokens', '3']);
+    expect(answer).toMatchObject({
+      question: 'Where is Ann?',
+      attentionK: 64,
+      feedForwardK: 8,
+      newTokens: 3,
+    });
+    // One character a token here: question, separator, context, end of sequence.
+    expect(answer.promptTokens).toBe('▁where▁is▁ann?▁\\n▁ann▁went▁to▁the▁garden.'.length + 1);
+    expect(answer.peakBytes).toBeGreaterThan(20 * 2 ** 20);
+    expect(answer.plans.map((plan) => plan.layer)).toEqual(['encoder.0 attention', 'encoder.0 feedForward']);
+    expect(engine).toMatchObject({ backend: 'reference', model, feedForwardUnits: 96 });
+    expect(warnings).toEqual([]);
+  });
+
+  test('runs on ONNX Runtime by default, and says as much', async () => {
+    const args = ['ask', '--model', model, ...question, '--context', first, '--json', ...shortAnswers];
+    const json = jsonOf<AskJson>(await runCli([...args, '--threads', '1']));
+    expect(json.engine.backend).toBe('onnxruntime');
+    expect(json.engine.description).toMatch(
+      /^ONNX Runtime \(onnxruntime-node \d+\.\d+\.\d+\), cpu, 1 thread, /,
+    );
+    expect(json.text).toBe((await ask(['--context', first])).text);
+  });
+
+  test('k of every key and unit, and exact, are one and the same', async () => {
+    const exact = await ask(['--context', first, '--attention-k', 'exact', '--feed-forward-k', 'exact']);
+    expect(exact).toMatchObject({ attentionK: 'exact', feedForwardK: 'exact' });
+    const all = await ask(['--context', first, '--attention-k', '1000', '--feed-forward-k', '1000']);
+    expect(all.text).toBe(exact.text);
+    const few = await ask(['--context', first, '--attention-k', '1', '--feed-forward-k', '1']);
+    expect(few.text).not.toBe(exact.text);
+  });
+});
+
+describe('contexts', () => {
+  test('several files are joined in order', async () => {
+    const joined = writeIn(folder, 'joined.txt', 'Ann went to the garden. Bob is in the kitchen. He sleeps.');
+    const both = await ask(['--context', first, '--context', second]);
+    const one = await ask(['--context', joined]);
+    expect(both.promptTokens).toBe(one.promptTokens);
+    expect(both.text).toBe(one.text);
+    expect((await ask(['--context', second, '--context', first])).text).not.toBe(both.text);
+  });
+
+  test('what is piped in is the context, and so is -', async () => {
+    const fromFile = await ask(['--context', first]);
+    const piped = await ask([], 'Ann went to the garden.');
+    const dash = await ask(['--context', '-'], 'Ann went to the garden.');
+    expect([piped.text, piped.promptTokens]).toEqual([fromFile.text, fromFile.promptTokens]);
+    expect([dash.text, dash.promptTokens]).toEqual([fromFile.text, fromFile.promptTokens]);
+  });
+
+  test('- stands among files', async () => {
+    const mixed = await ask(['--context', '-', '--context', second], 'Ann went to the garden.');
+    expect(mixed.promptTokens).toBe((await ask(['--context', first, '--context', second])).promptTokens);
+  });
+
+  test('with files named, a pipe is left alone', async () => {
+    const unread = await ask(['--context', first], 'Something else altogether.');
+    expect(unread.promptTokens).toBe((await ask(['--context', first])).promptTokens);
+  });
+
+  test('a question without context is a question', async () => {
+    expect((await ask([])).promptTokens).toBe('▁where▁is▁ann?'.length + 1);
+  });
+
+  test('a text longer than the training: said, and run', async () => {
+    const short = smallModel(folder, { n_positions: 16 });
+    const args = ['ask', '--model', short, '--backend', 'reference', ...question, '--context', first];
+    const { code, stdout, stderr } = await runCli(args);
+    expect(code).toBe(0);
+    expect(stdout.trim()).not.toBe('');
+    expect(stderr).toBe(
+      'Warning: 42 tokens, but this model was trained on at most 16; answers may be worse.\n',
+    );
+    expect(jsonOf<AskJson>(await runCli([...args, '--json'])).warnings).toEqual([stderr.trim()]);
+  });
+});
+
+describe('failures: exit code 1, a code and what to do', () => {
+  const empty = join(folder, 'empty');
+  mkdirSync(empty);
+  const binary = writeIn(folder, 'binary.txt', Uint8Array.from([0x41, 0xff, 0xfe, 0x00]));
+  const config = smallModel(folder, { model_type: 'bert' });
+
+  test.each<[string, string[], string, RegExp]>([
+    [
+      'a context that is not there',
+      ['--context', 'nowhere.txt'],
+      'FILE_NOT_FOUND',
+      /context nowhere\.txt.*ENOENT/,
+    ],
+    ['a folder as context', ['--context', empty], 'FILE_NOT_FOUND', /EISDIR/],
+    [
+      'a context that is not text',
+      ['--context', binary],
+      'FILE_CORRUPT',
+      /binary\.txt is not text: expected UTF-8/,
+    ],
+    [
+      'a model that is not there',
+      ['--model', 'no-such-model'],
+      'FILE_NOT_FOUND',
+      /no model in .*no-such-model/,
+    ],
+    ['a folder that is no model', ['--model', empty], 'FILE_NOT_FOUND', /a folder without config\.json/],
+    ['an unknown model type', ['--model', config], 'UNKNOWN_MODEL_TYPE', /bert/],
+    ['a budget that is too small', ['--budget-bytes', '1KiB'], 'DOES_NOT_FIT', /at most 1 KiB/],
+  ])('%s', async (_name, args, code, message) => {
+    const command = [...onReference, ...question, ...args];
+    const plain = await runCli(command);
+    expect(plain).toMatchObject({ code: 1, stdout: '' });
+    expect(plain.stderr).toMatch(message);
+    expect(plain.stderr.startsWith(`Error ${code}: `)).toBe(true);
+    expect(plain.stderr).toMatch(/\nFix: .+\n$/);
+    const json = await runCli([...command, '--json']);
+    expect(json).toMatchObject({ code: 1, stderr: '' });
+    const { error } = jsonOf<JsonError>(json);
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(message);
+    expect(error.fix).toBeTruthy();
+  });
+
+  test('a budget that is enough makes the chunks smaller and changes no answer', async () => {
+    const context = writeIn(folder, 'long.txt', 'Ann went to the garden. '.repeat(20));
+    // The reference backend needs the same whatever the chunk; ONNX Runtime does not.
+    const command = [
+      'ask',
+      '--model',
+      model,
+      ...question,
+      '--context',
+      context,
+      '--json',
+      '--max-new-tokens',
+      '3',
+    ];
+    const free = jsonOf<AskJson>(await runCli(command));
+    const tight = jsonOf<AskJson>(await runCli([...command, '--budget-bytes', '2MiB']));
+    expect(tight.text).toBe(free.text);
+    for (const plan of tight.plans) expect(plan.bytes.total).toBeLessThanOrEqual(2 * 2 ** 20);
+    expect(tight.plans[0]?.chunk).toBeLessThan(free.plans[0]?.chunk ?? 0);
+  });
+});
+
+describe('without ONNX Runtime', () => {
+  const env = withoutOnnxRuntime(folder);
+
+  test('auto goes on with the reference backend after one warning', async () => {
+    const { code, stdout, stderr } = await runCli(
+      ['ask', '--model', model, ...question, '--context', first, ...shortAnswers],
+      { env },
+    );
+    expect(code).toBe(0);
+    expect(stdout).toBe(`${(await ask(['--context', first])).text}\n`);
+    expect(stderr).toMatch(
+      /^Warning: running on the slow reference backend, because ONNX Runtime is not there .*\n$/,
+    );
+  });
+
+  test('asking for it by name fails', async () => {
+    const outcome = await runCli(
+      ['ask', '--model', model, ...question, '--backend', 'onnxruntime', '--json'],
+      { env },
+    );
+    expect(outcome.code).toBe(1);
+    expect(jsonOf<JsonError>(outcome).error).toMatchObject({ code: 'MISSING_PEER', fix: /onnxruntime-node/ });
+  });
+});
+
+interface CompareJson {
+  readonly exact: Answer;
+  readonly topK: Answer;
+  readonly agree: boolean;
+}
+
+describe('--compare', () => {
+  test('runs both and shows time, peak, plans and agreement', async () => {
+    const { code, stdout } = await runCli([...onReference, ...question, '--context', first, '--compare']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^exact: .+\ntop-k: .+\n/);
+    expect(stdout).toMatch(/process peak/);
+    expect(stdout).toMatch(/^The answers (agree|differ)\. 42 tokens\.$/m);
+    expect(stdout).toMatch(/^encoder\.0 attention: exactAttention on reference: fused$/m);
+    expect(stdout).toMatch(/^encoder\.0 attention: topKAttention on reference: fused$/m);
+    expect(stdout).toMatch(/^total +\S+ KiB beyond the inputs$/m);
+  });
+
+  test('gives the answers of two runs of their own', async () => {
+    const args = ['--context', first, '--attention-k', '2', '--feed-forward-k', '3'];
+    const json = jsonOf<CompareJson>(
+      await runCli([...onReference, ...question, ...args, '--compare', '--json']),
+    );
+    expect(json.exact).toMatchObject({ attentionK: 'exact', feedForwardK: 'exact' });
+    expect(json.topK).toMatchObject({ attentionK: 2, feedForwardK: 3, text: (await ask(args)).text });
+    expect(json.agree).toBe(json.exact.text === json.topK.text);
+    for (const { peakBytes } of [json.exact, json.topK]) expect(peakBytes).toBeGreaterThan(20 * 2 ** 20);
+  });
+
+  test('an error of a child is the error of the command', async () => {
+    const args = ['--context', first, '--compare', '--budget-bytes', '1KiB', '--json'];
+    const outcome = await runCli([...onReference, ...question, ...args]);
+    expect(outcome.code).toBe(1);
+    expect(jsonOf<JsonError>(outcome).error.code).toBe('DOES_NOT_FIT');
+  });
+});
+
+describe('SIGINT', () => {
+  // Minutes of work for the reference backend.
+  const endless = writeIn(folder, 'endless.txt', 'Ann went to the garden. '.repeat(200));
+
+  test.each([[[]], [['--compare']]])('ends a run with exit code 130: %j', async (args) => {
+    const command = [...onReference, ...question, '--context', endless, '--attention-k', '4000', ...args];
+    const child = startCli(command);
+    const ended = outcomeOf(child);
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    child.kill('SIGINT');
+    expect(await ended).toEqual({
+      code: 130,
+      stdout: expect.not.stringContaining('agree'),
+      stderr: 'Interrupted.\n',
+    });
+  });
+
+  test('ends the wait for standard input', async () => {
+    const child = startCli([...onReference, ...question, '--json'], { keepsStdinOpen: true });
+    const ended = outcomeOf(child);
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    child.kill('SIGINT');
+    const outcome = await ended;
+    expect(outcome.code).toBe(130);
+    expect(jsonOf<JsonError>(outcome).error.code).toBe('ABORTED');
+  });
+});
