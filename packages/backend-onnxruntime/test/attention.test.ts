@@ -214,15 +214,25 @@ describe('fused attention and values that are not numbers', () => {
   });
 });
 
-test('ties go to the lower key, with blocks too', async () => {
-  const request = { ...base, selection: twoLevel, saves: true, scale: 1 };
-  const arrays = arraysOf(request);
-  for (const array of [arrays.q, arrays.k])
-    for (let at = 0; at < array.length; at++) array[at] = Math.round((array[at] as number) * 2);
-  const got = await run(backend, request, arrays, 16);
-  const expected = await run(oracle, request, arrays, 16);
-  expect(got.indices).toEqual(expected.indices);
-});
+for (const saves of [true, false]) {
+  for (const [name, options] of Object.entries({
+    plain: {},
+    causal: { causal: true, queryLength: 203 },
+    lengths: { keyLengths: true },
+  })) {
+    test(`ties go to the lower key, with blocks too: ${name}${saves ? ', lists' : ''}`, async () => {
+      const request = { ...base, ...options, selection: twoLevel, saves, scale: 1 };
+      const arrays = arraysOf(request);
+      for (const array of [arrays.q, arrays.k]) {
+        for (let at = 0; at < array.length; at++) array[at] = Math.round((array[at] as number) * 2);
+      }
+      const got = await run(backend, request, arrays, 16);
+      const expected = await run(oracle, request, arrays, 16);
+      expectClose(got.output, expected.output);
+      expect(got.indices).toEqual(expected.indices);
+    });
+  }
+}
 
 describe('what crosses into JavaScript', () => {
   for (const k of [5, 'all'] as const) {

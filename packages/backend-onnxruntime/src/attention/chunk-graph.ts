@@ -31,10 +31,13 @@ function emitTopK(
   const { batch, queryHeads, keyLength, saves, scale, dropout } = request;
   const rows = batch * queryHeads * chunk;
   const { ranges: finite, hadNaN } = isCareful ? emitWithoutNaN(onnx, ranges) : { ranges, hadNaN: undefined };
-  let kept = emitSelection(onnx, variant, finite, k, rows);
-  let indices: string | undefined;
   // Dropout is keyed by slot, so it needs the slots in order.
-  if (saves || dropout !== undefined) {
+  const needsOrder = saves || dropout !== undefined;
+  const inBlocks = blockSizeOf(variant) !== undefined;
+  let kept = emitSelection(onnx, variant, finite, k, rows, needsOrder);
+  const slots = inBlocks && !needsOrder ? k + 1 : k;
+  let indices: string | undefined;
+  if (needsOrder) {
     const [scores, ordered] = ascending(onnx, kept.scores, kept.keys, k, keyLength);
     indices = ordered;
     // An unused slot reads the first row, with weight 0.
@@ -45,7 +48,7 @@ function emitTopK(
   let weights = emitWeights(onnx, variant, scores);
   if (dropout !== undefined) weights = onnx.op('Mul', [weights, 'dropout']);
   const unused = isCareful ? onnx.op('Equal', [kept.scores, onnx.f32(Number.NEGATIVE_INFINITY)]) : undefined;
-  const output = emitGatheredProduct(onnx, variant, weights, kept.keys, unused, k, rows);
+  const output = emitGatheredProduct(onnx, variant, weights, kept.keys, unused, slots, rows);
   const outputs = [onnx.output(output, 'f32', [batch, queryHeads, chunk, request.valueDim])];
   if (indices === undefined || !saves) return outputs;
   const shape = [batch, queryHeads, chunk, k];
@@ -60,11 +63,12 @@ function emitSelection(
   ranges: readonly ScoreRange[],
   k: number,
   rows: number,
+  inOrder: boolean,
 ): Kept {
   const blockSize = blockSizeOf(variant);
   return blockSize === undefined
     ? emitOneLevel(onnx, (ranges[0] as ScoreRange).scores, k)
-    : emitTwoLevel(onnx, ranges, k, blockSize, rows);
+    : emitTwoLevel(onnx, ranges, k, blockSize, rows, inOrder);
 }
 
 /** TopK drops a NaN or returns a wrong set, depending on its place: NaN is taken out, and its rows are remembered. */

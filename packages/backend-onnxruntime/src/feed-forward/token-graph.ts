@@ -125,7 +125,7 @@ function emitSelection(
         : onnx.op('Slice', [ranking, onnx.i64([from]), onnx.i64([to]), onnx.i64([1])]),
   });
   const ranges = end === hidden ? [range(0, hidden)] : [range(0, end), range(end, hidden)];
-  return emitTwoLevel(onnx, ranges, k, blockSize, chunk);
+  return emitTwoLevel(onnx, ranges, k, blockSize, chunk, true);
 }
 
 /** The kept rows of wOut alone, [tokens, 1, k] x [tokens, k, Dout]. */

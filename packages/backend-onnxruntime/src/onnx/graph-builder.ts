@@ -56,6 +56,25 @@ export class GraphBuilder {
     return outputs;
   }
 
+  /** One of two subgraphs, decided when the graph runs. Both may use every value made before. */
+  branch(
+    condition: string,
+    outputs: readonly { readonly type: ElementType; readonly shape: Shape }[],
+    whenTrue: (inner: GraphBuilder) => readonly string[],
+    whenFalse: (inner: GraphBuilder) => readonly string[],
+  ): readonly string[] {
+    const subgraph = (name: string, body: (inner: GraphBuilder) => readonly string[]): Attribute => {
+      const inner = new GraphBuilder(`${this.#prefix}${this.#count}${name}`);
+      for (const [index, value] of body(inner).entries()) {
+        const { type, shape } = outputs[index] as (typeof outputs)[number];
+        inner.output(value, type, shape);
+      }
+      return { graph: inner.finish() };
+    };
+    const branches = { then_branch: subgraph('t', whenTrue), else_branch: subgraph('f', whenFalse) };
+    return this.ops('If', [condition], outputs.length, branches);
+  }
+
   /** States the shape of an inner value that shape inference cannot know. */
   declare(name: string, type: ElementType, shape: Shape): string {
     this.#values.push({ name, type: elementTypes[type], shape });
