@@ -14,7 +14,7 @@ import { isStoredFloat } from './safetensors/stored-dtype.js';
 export interface ParameterSpec {
   /** Name in the checkpoint, and in the parameters. */
   readonly name: string;
-  /** Names under which a checkpoint may hold it instead. */
+  /** Names under which a checkpoint may hold it instead, or a copy of it as well. */
   readonly aliases?: readonly string[];
   /** Shape in the checkpoint. */
   readonly shape: Shape;

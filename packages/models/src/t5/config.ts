@@ -15,8 +15,10 @@ export interface T5Config {
   readonly epsilon: number;
   readonly activation: Activation;
   readonly gated: boolean;
-  /** The output projection is the embedding, and decoder outputs are scaled by dModel ** -0.5 (v1.0). */
+  /** The output projection is the embedding (v1.0), unless outputs are not scaled and the checkpoint has a head. */
   readonly tiedEmbeddings: boolean;
+  /** Decoder outputs are multiplied by dModel ** -0.5 before the projection (v1.0). */
+  readonly scaledOutputs: boolean;
   readonly padId: number;
   readonly eosIds: readonly number[];
   readonly decoderStartId: number;
@@ -53,6 +55,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
   const encoderLayers = number('num_layers', 1);
   const vocabSize = number('vocab_size', 1);
   const padId = number('pad_token_id', 0, 0);
+  const tiedEmbeddings = booleanOf(json.tie_word_embeddings ?? true, file, 'tie_word_embeddings');
   const config: T5Config = {
     vocabSize,
     dModel: number('d_model', 1),
@@ -65,7 +68,9 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     maxDistance: number('relative_attention_max_distance', 2, 128),
     epsilon: epsilonOf(json.layer_norm_epsilon ?? 1e-6, file),
     ...feedForwardOf(json.feed_forward_proj ?? 'relu', file),
-    tiedEmbeddings: booleanOf(json.tie_word_embeddings ?? true, file, 'tie_word_embeddings'),
+    tiedEmbeddings,
+    // transformers 5 says so by a key of its own; before, only tied checkpoints were scaled.
+    scaledOutputs: booleanOf(json.scale_decoder_outputs ?? tiedEmbeddings, file, 'scale_decoder_outputs'),
     padId,
     eosIds: idsOf(json.eos_token_id ?? 1, file),
     decoderStartId: number('decoder_start_token_id', 0, padId),

@@ -81,7 +81,7 @@ function afterSelfAttention(
 function logitsOf(config: T5Config, weights: T5Weights, x: Tensor): Tensor {
   return scope(() => {
     const normal = rmsNorm(x, weights.decoder.finalNorm, config.epsilon);
-    const scaled = config.tiedEmbeddings ? mul(normal, config.dModel ** -0.5) : normal;
+    const scaled = config.scaledOutputs ? mul(normal, config.dModel ** -0.5) : normal;
     return matmul(scaled, weights.output, { transposeB: true });
   });
 }

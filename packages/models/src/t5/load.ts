@@ -35,7 +35,7 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
   const reader = await openWeights(source);
   try {
     const parameters = await loadParameters(backend, reader, t5ParameterSpecs(config), {
-      ignores: (name) => isIgnorableWeight(config, name),
+      ignores: isIgnorableWeight,
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (done, total) => onProgress({ stage: 'load', done, total }) }),
     });

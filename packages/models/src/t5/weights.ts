@@ -54,9 +54,16 @@ const EMBEDDING_COPIES = ['encoder.embed_tokens.weight', 'decoder.embed_tokens.w
 /** Every weight of a configuration by its Hugging Face name. Linear layers are turned to [in, out] when uploaded. */
 export function t5ParameterSpecs(config: T5Config): readonly ParameterSpec[] {
   const { vocabSize, dModel, heads, buckets, tiedEmbeddings } = config;
-  const aliases = tiedEmbeddings ? [...EMBEDDING_COPIES, OUTPUT] : EMBEDDING_COPIES;
-  const specs: ParameterSpec[] = [{ name: EMBEDDING, aliases, shape: [vocabSize, dModel] }];
-  if (!tiedEmbeddings) specs.push({ name: OUTPUT, shape: [vocabSize, dModel] });
+  const shape = [vocabSize, dModel];
+  const aliases = hasHead(config) ? EMBEDDING_COPIES : [...EMBEDDING_COPIES, OUTPUT];
+  const specs: ParameterSpec[] = [{ name: EMBEDDING, aliases, shape }];
+  if (hasHead(config)) {
+    specs.push({
+      name: OUTPUT,
+      shape,
+      ...(tiedEmbeddings && { aliases: [EMBEDDING, ...EMBEDDING_COPIES] }),
+    });
+  }
   for (const stack of ['encoder', 'decoder'] as const) {
     specs.push(
       { name: relativeTableName(stack), shape: [buckets, heads] },
@@ -72,13 +79,17 @@ export function t5ParameterSpecs(config: T5Config): readonly ParameterSpec[] {
   return specs;
 }
 
-/** Weights without a use: copies of the embedding, and a table that old conversions give the cross-attention. */
-export function isIgnorableWeight(config: T5Config, name: string): boolean {
-  return (
-    EMBEDDING_COPIES.includes(name) ||
-    (name === OUTPUT && config.tiedEmbeddings) ||
-    name === 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight'
-  );
+/**
+ * v1.1 has a head of its own. transformers 5 saves such models as tied, with outputs that are not scaled: then the head is there
+ * only if it differs from the embedding.
+ */
+function hasHead({ tiedEmbeddings, scaledOutputs }: T5Config): boolean {
+  return !(tiedEmbeddings && scaledOutputs);
+}
+
+/** A table that old conversions give the cross-attention, which has no use for it. */
+export function isIgnorableWeight(name: string): boolean {
+  return name === 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight';
 }
 
 export function t5Weights(config: T5Config, parameters: ParameterTree): T5Weights {
@@ -108,7 +119,7 @@ export function t5Weights(config: T5Config, parameters: ParameterTree): T5Weight
   return {
     parameters,
     embedding: get(EMBEDDING),
-    output: get(config.tiedEmbeddings ? EMBEDDING : OUTPUT),
+    output: get(hasHead(config) ? OUTPUT : EMBEDDING),
     encoder: stack('encoder', (layer) => ({
       attention: attention(partOf('encoder', layer, 0), 'SelfAttention'),
       feedForward: feedForward(partOf('encoder', layer, 1)),

@@ -29,6 +29,7 @@ describe('parseT5Config', () => {
       activation: 'relu',
       gated: false,
       tiedEmbeddings: true,
+      scaledOutputs: true,
       padId: 0,
       eosIds: [1],
       decoderStartId: 0,
@@ -44,6 +45,17 @@ describe('parseT5Config', () => {
     ['gated-silu', 'silu', true],
   ] as const)('feed_forward_proj %s', (name, activation, gated) => {
     expect(parse({ feed_forward_proj: name })).toMatchObject({ activation, gated });
+  });
+
+  test.each([
+    [{ tie_word_embeddings: false }, { tiedEmbeddings: false, scaledOutputs: false }],
+    [{ scale_decoder_outputs: false }, { tiedEmbeddings: true, scaledOutputs: false }],
+    [
+      { tie_word_embeddings: true, scale_decoder_outputs: true },
+      { tiedEmbeddings: true, scaledOutputs: true },
+    ],
+  ])('%o', (changes, expected) => {
+    expect(parse(changes)).toMatchObject(expected);
   });
 
   test('several ids may end a sequence', () => {

@@ -143,6 +143,32 @@ describe('loading', () => {
     expect((await errorOf(loadT5({ backend, source }))).code).toBe('FILE_NOT_FOUND');
   });
 
+  test('a v1.1 saved by transformers 5, as tied but not scaled, keeps its head', async () => {
+    const backend = createReferenceBackend();
+    const source = await smallCheckpoint('t5-v1_1');
+    const before = await loadT5({ backend, source });
+    const config = JSON.parse(new TextDecoder().decode(source.files['config.json'] as Uint8Array));
+    const changes = { tie_word_embeddings: true, scale_decoder_outputs: false };
+    source.files['config.json'] = JSON.stringify({ ...config, ...changes });
+    const after = await loadT5({ backend, source });
+    expect((await after.generate([5, 6, 1])).logits).toEqual((await before.generate([5, 6, 1])).logits);
+  });
+
+  test('the embedding may be stored under the name of a copy alone', async () => {
+    const backend = createReferenceBackend();
+    const source = await smallCheckpoint();
+    const before = await loadT5({ backend, source });
+    const reader = await openSafetensors(source.files['model.safetensors'] as Uint8Array);
+    const tensors: { [name: string]: TensorToWrite } = {};
+    for (const [name, { dtype, shape }] of reader.tensors) {
+      const stored = name === 'shared.weight' ? 'decoder.embed_tokens.weight' : name;
+      tensors[stored] = { dtype, shape, data: await reader.read(name) };
+    }
+    source.files['model.safetensors'] = encodeSafetensors(tensors);
+    const after = await loadT5({ backend, source });
+    expect((await after.generate([5, 6, 1])).logits).toEqual((await before.generate([5, 6, 1])).logits);
+  });
+
   test('progress counts weights; an abort frees those uploaded', async () => {
     const backend = createReferenceBackend();
     const source = await smallCheckpoint();
