@@ -41,7 +41,6 @@ export const engineHost: Command<Options> = {
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.removeAllListeners(signal).on(signal, () => {});
     await new Promise<void>((resolve) => process.once('disconnect', resolve));
-    await engine?.dispose();
     // A parent that was killed waits for nobody, and an engine in the middle of a run would hold the process.
     process.exit(0);
   },

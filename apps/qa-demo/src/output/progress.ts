@@ -3,15 +3,22 @@ const CLEAR_LINE = '\r\u001b[2K';
 /** Redrawing more often than this only flickers. */
 const MIN_INTERVAL_MS = 80;
 
+/** What the bar needs of a stream such as `process.stderr`. */
+export interface BarStream {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
 /** A progress bar on one line of a terminal; silent where the stream is not one. */
 export class ProgressBar {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #stream: BarStream;
   readonly #started: number = Date.now();
   #first: number | undefined;
   #isDrawn = false;
   #drawn = 0;
 
-  constructor(stream: NodeJS.WriteStream) {
+  constructor(stream: BarStream) {
     this.#stream = stream;
   }
 
