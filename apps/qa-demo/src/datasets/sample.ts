@@ -3,7 +3,7 @@ import { TopKError } from '@topk-attention/core';
 import { isObject } from './json-value.js';
 import { readTextFile } from './text-file.js';
 
-export interface SampleQuestion {
+interface SampleQuestion {
   readonly question: string;
   readonly answer: string;
 }

@@ -6,7 +6,7 @@ import type { Variant } from './variant.js';
 /** The bootstrap's seed: the same results give the same interval. */
 const SEED = 2021;
 
-export interface GroupScore {
+interface GroupScore {
   readonly group: string;
   readonly questions: number;
   /** Per cent. */

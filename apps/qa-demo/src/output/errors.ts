@@ -1,8 +1,8 @@
 import { TopKError } from '@topk-attention/core';
 import { UsageError } from '../args/usage-error.js';
 
-export const EXIT_FAILED = 1;
-export const EXIT_USAGE = 2;
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
 /** 128 + SIGINT, as shells have it. */
 export const EXIT_INTERRUPTED = 130;
 
