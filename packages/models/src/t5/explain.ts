@@ -17,7 +17,7 @@ export function explainLayers(
   const { activation, dFf, dKv, dModel, gated, heads, maxDistance } = config;
   const length = backend.capabilities.execution === 'lazy' ? sharedLength(sourceLength) : sourceLength;
   const keys = [batch, heads, length, dKv];
-  const kept = (choice: AttentionChoice) => (choice === 'exact' ? {} : { k: choice.k });
+  const kept = (choice: AttentionChoice) => (choice === 'exact' || choice.k >= length ? {} : { k: choice.k });
   const encoder = weights.encoder.layers.flatMap((_, index): LayerExplanation[] => {
     const choice = resolveLayer('encoder', index, levels);
     const relativeBias = { table: weights.encoder.relativeTable, bidirectional: true, maxDistance };
