@@ -45,8 +45,10 @@ def _spread(flat: torch.Tensor, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def load(folder: str, p: dict[str, torch.Tensor], optimizer) -> dict:
-    _spread(_read(folder, "weights", np.float32), p)
-    _spread(_read(folder, "average", np.float16).float(), optimizer.average)
+    average = _read(folder, "average", np.float16).float()
+    weights = _read(folder, "weights", np.float32)
+    _spread(weights if len(weights) else average, p)  # without the weights, go on from their average
+    _spread(average, optimizer.average)
     _spread(_read(folder, "second", np.float32), optimizer.second)
     with open(os.path.join(folder, "state.json")) as handle:
         state = json.load(handle)

@@ -1,7 +1,8 @@
 """Batches assembled on the device with index arithmetic: no Python loop, no token leaves the GPU.
 
 A context is a row of passages. A titled passage reads `(the red notebook) text`, and its question `in the red notebook,
-where is mary? \\n `. One passage is the asked story, half of the other tokens are stories with clashing names, half prose.
+where is mary? \\n `. One passage is the asked story, half of the other tokens are stories with clashing names, half prose; three
+in ten prose passages have no title. A row that is filled but not titled holds its plain story among prose alone.
 """
 from __future__ import annotations
 
@@ -47,8 +48,9 @@ class Pool:
         self.fillers = fill.nonzero()[:, 0]
         counts = torch.bincount(self.task[self.fillers], minlength=21)
         self.filler_count, self.filler_start = counts, torch.cumsum(counts, 0) - counts
-        mean_story = self.length[self.fillers].float().mean().item() + HEADER
-        mean_prose = (24 + 180) / 2 + HEADER
+        sums = torch.zeros(21, device=device).index_add_(0, self.task[self.fillers], self.length[self.fillers].float())
+        mean_story = (sums / counts.clamp(min=1)).sum().item() / 20 + HEADER
+        mean_prose = 0.85 * (24 + 180) / 2 + 0.15 * (181 + 700) / 2 + HEADER
         # Share of passages that are stories so that half of the filling's tokens are.
         self.story_share = mean_prose / (mean_story + mean_prose)
 
@@ -111,28 +113,31 @@ def assemble(pool: Pool, index: torch.Tensor, length: int, titled: torch.Tensor,
     # Fillers: [B, M] start, body length.
     passages = max(1, length // 44 + 6)
     shape = (rows, passages)
-    is_story = torch.rand(shape, device=device) < pool.story_share
-    any_story = pool.fillers[torch.randint(len(pool.fillers), shape, device=device)]
-    same = pool.filler_start[task][:, None] + (torch.rand(shape, device=device) * pool.filler_count[task][:, None]).long()
+    is_story = (torch.rand(shape, device=device) < pool.story_share) & titled[:, None]
+    headed = is_story | (torch.rand(shape, device=device) < torch.where(titled, 0.7, 0.3)[:, None])
     clash = torch.rand(shape, device=device) < 0.5  # half of the stories come from the asked story's own task
-    story = torch.where(clash, pool.fillers[same], any_story)
-    prose_length = torch.randint(24, 181, shape, device=device)
+    other = torch.where(clash, task[:, None], torch.randint(1, 21, shape, device=device))
+    other = torch.where(pool.filler_count[other] > 0, other, 1)
+    story = pool.fillers[pool.filler_start[other] + (torch.rand(shape, device=device) * pool.filler_count[other]).long()]
+    prose_length = torch.where(torch.rand(shape, device=device) < 0.85, torch.randint(24, 181, shape, device=device),
+                               torch.randint(181, 701, shape, device=device))
     prose = pool.prose_start[torch.randint(len(pool.prose_start), shape, device=device)]
     prose = prose.clamp(max=len(pool.flat) - 2 * length - 1).clamp(min=pool.prose_start[0])
     body = torch.where(is_story, pool.length[story], prose_length)
     start = torch.where(is_story, pool.base[story], prose)
-    ends = (body + HEADER).cumsum(1)
+    header_length = torch.where(headed, HEADER, 0)
+    ends = (body + header_length).cumsum(1)
     budget = fill_to - asked_length - head - size - 1
     used = (ends <= budget[:, None]).sum(1)  # passages that fit whole
     taken = torch.where(used > 0, ends.gather(1, (used - 1).clamp(min=0)[:, None])[:, 0], 0)
-    rest = budget - taken - HEADER
     last = used.clamp(max=passages - 1)[:, None]  # one more passage, prose cut to what is left
+    rest = budget - taken - header_length.gather(1, last)[:, 0]
     topped = (rest >= 8)[:, None]
     body.scatter_(1, last, torch.where(topped, rest[:, None], 0))
     start.scatter_(1, last, prose.gather(1, last))
     count = used + topped[:, 0]
     number = torch.arange(passages, device=device)
-    whole = torch.where(number < count[:, None], body + HEADER, 0)
+    whole = torch.where(number < count[:, None], body + header_length, 0)
     # Put the asked story at a random place among them.
     slot = (torch.rand(rows, device=device) * (count + 1)).long()
     place = number + (number >= slot[:, None])
@@ -141,6 +146,7 @@ def assemble(pool: Pool, index: torch.Tensor, length: int, titled: torch.Tensor,
     slot = slot[:, None]
     extent.scatter_(1, slot, (size + head)[:, None])
     origin.scatter_(1, slot, base[:, None])
+    header_at = torch.zeros_like(extent).scatter_(1, place, header_length).scatter_(1, slot, head[:, None])
     adjective, noun = _titles(pool, rows, passages)
     adjective_at = torch.zeros_like(extent).scatter_(1, place, adjective[:, :-1]).scatter_(1, slot, adjective[:, -1:])
     noun_at = torch.zeros_like(extent).scatter_(1, place, noun[:, :-1]).scatter_(1, slot, noun[:, -1:])
@@ -150,7 +156,7 @@ def assemble(pool: Pool, index: torch.Tensor, length: int, titled: torch.Tensor,
     passage = torch.searchsorted(finish, position.contiguous(), right=True).clamp(max=passages)
     inside = position - (finish - extent).gather(1, passage)
     total = finish[:, -1:]
-    text_at = inside - head[:, None]
+    text_at = inside - header_at.gather(1, passage)
     source = (origin.gather(1, passage) + text_at).clamp(0, len(pool.flat) - 1)
     context = pool.flat[source]
     in_title = text_at < 0

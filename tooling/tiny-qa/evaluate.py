@@ -80,6 +80,9 @@ def main() -> None:
         values = list(table[name].values())
         print(f"{name}: mean {100 * sum(values) / len(values):.2f} in {time.time() - start:.0f} s | "
               + " ".join(f"{t}:{100 * v:.1f}" for t, v in table[name].items()), flush=True)
+        if args.json:
+            with open(args.json, "w") as handle:
+                json.dump(table, handle)
 
     add("plain", per_task=args.per_task, fill=0, titled=False)
     for length in (int(x) for x in args.lengths.split(",")):
@@ -89,9 +92,6 @@ def main() -> None:
         for length in (0, 1024):
             add(f"top-k attention {a}, feed-forward {f}, {length or 'titled'}", per_task=min(50, args.per_task), fill=length,
                 attention_k=a, feed_forward_k=f, tokens=16384)
-    if args.json:
-        with open(args.json, "w") as handle:
-            json.dump(table, handle)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,11 @@ def main() -> None:
     for task in babi.TASKS:
         for story in random.Random(0).sample(train[task], 200):
             corpus += story.sentences
-    text.build_tokenizer(corpus, words + text.ADJECTIVES + text.NOUNS + ["n", "s", "e", "w"], bare, args.vocab, path)
+    varied = babi.vary_task17(train[17], 5, seed=17)
+    train[17] = varied + babi.one_step_task17(varied, seed=18)
+    if not os.path.exists(path):  # an existing vocabulary stays: checkpoints depend on it
+        text.build_tokenizer(corpus, words + text.ADJECTIVES + text.NOUNS + ["n", "s", "e", "w"], bare,
+                             args.vocab, path)
     tokenizer = Tokenizer.from_file(path)
     piece = lambda prefix, w: tokenizer.token_to_id(prefix + w)
     extra = {

@@ -18,10 +18,10 @@ NOUNS = ("notebook lamp letter diary map book clock mirror basket bottle blanket
 
 
 def plain(text: str) -> str:
-    """ASCII, lower case, single spaces, and no round brackets: those mark titles."""
+    """ASCII, lower case, single spaces, no square brackets or backslashes."""
     text = unicodedata.normalize("NFKD", text.replace("–", "-").replace("—", "-").replace("’", "'"))
     text = text.encode("ascii", "ignore").decode().lower()
-    text = re.sub(r"[()\[\]\\]", " ", text)
+    text = re.sub(r"[\[\]\\]", " ", text)
     return re.sub(r"\s+", " ", text).strip()
 
 
@@ -38,6 +38,7 @@ def wiki_sentences(path: str) -> list[str]:
                 sentence = plain(sentence)
                 sentence = re.sub(r" ([.,;:!?%'])", r"\1", sentence)
                 sentence = re.sub(r'" ?(.*?) ?"', r'"\1"', sentence)
+                sentence = re.sub(r"\( (.*?) \)", r"(\1)", sentence)
                 if len(sentence.split()) >= 4:
                     out.append(sentence)
     return out

@@ -1,6 +1,6 @@
-"""Trains the model. Time, not steps, is the budget: rate and context length follow the share of `--minutes` that has passed.
+"""Trains the model. Time, not steps, is the budget: rate and context length follow the share of the schedule that has passed.
 
-    python train.py --cache CACHE --out OUT --minutes 20 [--stop-after 9] [--resume OUT]
+    python train.py --cache CACHE --out OUT --minutes 9 [--share-to 0.5] [--resume OUT]
 
 Resumes from the pieces it leaves in OUT (each under 15 MiB): weights in f32, their running average in f16, the clock.
 Several GPUs: torchrun --nproc-per-node=2 train.py ...
@@ -20,17 +20,24 @@ from data import Pool, assemble, draw_examples
 from evaluate import evaluate
 from optim import Optimizer
 
-# (share of the budget from which the mix holds, {(kind, length): share of the steps}). Kind `plain` has no filling.
+# (share of the schedule from which the mix holds, {(kind, length): share of the steps}). Kind `plain` has no filling.
 PHASES = [
     (0.00, {("plain", 128): 0.80, ("plain", 256): 0.20}),
-    (0.12, {("plain", 128): 0.55, ("plain", 256): 0.20, ("plain", 512): 0.10, ("fill", 256): 0.15}),
-    (0.30, {("plain", 128): 0.35, ("plain", 256): 0.15, ("plain", 512): 0.15, ("fill", 256): 0.20, ("fill", 512): 0.15}),
-    (0.45, {("plain", 128): 0.28, ("plain", 256): 0.12, ("plain", 512): 0.10, ("plain", 1024): 0.05, ("fill", 256): 0.15,
-            ("fill", 512): 0.15, ("fill", 1024): 0.15}),
-    (0.62, {("plain", 128): 0.25, ("plain", 256): 0.12, ("plain", 512): 0.10, ("plain", 1024): 0.05, ("fill", 256): 0.12,
-            ("fill", 512): 0.12, ("fill", 1024): 0.12, ("fill", 2048): 0.08, ("fill", 4096): 0.04}),
-    (0.80, {("plain", 128): 0.25, ("plain", 256): 0.12, ("plain", 512): 0.10, ("plain", 1024): 0.05, ("fill", 256): 0.08,
-            ("fill", 512): 0.10, ("fill", 1024): 0.12, ("fill", 2048): 0.10, ("fill", 4096): 0.08}),
+    (0.12, {("plain", 128): 0.45, ("plain", 256): 0.20, ("plain", 512): 0.10, ("fill", 256): 0.25}),
+    (0.22, {("plain", 128): 0.25, ("plain", 256): 0.15, ("plain", 512): 0.10, ("fill", 256): 0.25, ("fill", 512): 0.25}),
+    (0.35, {("plain", 128): 0.20, ("plain", 256): 0.12, ("plain", 512): 0.10, ("plain", 1024): 0.03, ("fill", 256): 0.15,
+            ("fill", 512): 0.20, ("fill", 1024): 0.20}),
+    (0.48, {("plain", 128): 0.17, ("plain", 256): 0.12, ("plain", 512): 0.10, ("plain", 1024): 0.04, ("fill", 256): 0.12,
+            ("fill", 512): 0.15, ("fill", 1024): 0.17, ("fill", 2048): 0.13}),
+    (0.60, {("plain", 128): 0.16, ("plain", 256): 0.11, ("plain", 512): 0.09, ("plain", 1024): 0.04, ("fill", 256): 0.10,
+            ("fill", 512): 0.14, ("fill", 1024): 0.16, ("fill", 2048): 0.12, ("fill", 4096): 0.08}),
+]
+
+# A second pass over a trained checkpoint: very short stories for the tasks that lag, then the long mix again.
+SECOND_PASS = [
+    (0.00, {("plain", 64): 0.50, ("plain", 128): 0.15, ("plain", 256): 0.10, ("fill", 256): 0.10, ("fill", 1024): 0.15}),
+    (0.50, {("plain", 64): 0.12, ("plain", 128): 0.12, ("plain", 256): 0.10, ("plain", 512): 0.09, ("plain", 1024): 0.04,
+            ("fill", 256): 0.08, ("fill", 512): 0.12, ("fill", 1024): 0.14, ("fill", 2048): 0.11, ("fill", 4096): 0.08}),
 ]
 
 
@@ -93,20 +100,24 @@ def main() -> None:
     parser.add_argument("--cache", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--resume")
-    parser.add_argument("--minutes", type=float, default=20, help="the whole budget, over all calls")
-    parser.add_argument("--stop-after", type=float, default=1e9, help="minutes of this call")
+    parser.add_argument("--minutes", type=float, default=9, help="wall clock of this call, compilation counted in")
+    parser.add_argument("--share-from", type=float, help="where in the schedule this call begins (default: as the checkpoint says)")
+    parser.add_argument("--share-to", type=float, default=1.0, help="where in the schedule it ends")
+    parser.add_argument("--peak", type=float, default=1.0, help="largest learning rate, as a share of the rates below")
     parser.add_argument("--tokens", type=int, default=32768, help="tokens a step and GPU")
-    parser.add_argument("--matrix-rate", type=float, default=0.02)
+    parser.add_argument("--matrix-rate", type=float, default=0.008)
     parser.add_argument("--other-rate", type=float, default=0.004)
     parser.add_argument("--decay", type=float, default=0.1)
     parser.add_argument("--auxiliary", type=float, default=0.5)
     parser.add_argument("--flat-until", type=float, default=0.55)
     parser.add_argument("--renaming", type=float, default=0.7)
-    parser.add_argument("--fused-from", type=int, default=1024)
+    parser.add_argument("--fused-from", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report-seconds", type=float, default=20)
     parser.add_argument("--evaluate-seconds", type=float, default=60)
     parser.add_argument("--tasks", default="")
+    parser.add_argument("--second-pass", action="store_true", help="use the mix of a second pass")
+    parser.add_argument("--boost", default="", help="task:factor pairs that multiply a task's share, for example 17:3")
     parser.add_argument("--mix", default="", help="fixed mix for timing, for example fill:1024,fill:4096")
     parser.add_argument("--small", action="store_true", help="a toy size for dry runs")
     args = parser.parse_args()
@@ -129,7 +140,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     p = M.initial(config, device)
     optimizer = Optimizer(p, config.head_width, args.matrix_rate, args.other_rate, args.decay)
-    state = {"elapsed": 0.0, "steps": 0, "weights": [0.0] + [1.0] * 20, "accuracy": {}}
+    state = {"elapsed": 0.0, "share": 0.0, "steps": 0, "weights": [0.0] + [1.0] * 20, "accuracy": {}}
     if args.resume:
         state = checkpoint.load(args.resume, p, optimizer)
     say("parameters", sum(v.numel() for v in p.values()), "resumed at", state["elapsed"], "s, step", state["steps"])
@@ -149,29 +160,30 @@ def main() -> None:
     optimizer_graph = None
     wanted = {int(t) for t in args.tasks.split(",") if t}
     task_mask = torch.tensor([float(t in wanted or not wanted) for t in range(21)], device=device)
+    for pair in filter(None, args.boost.split(",")):
+        task_mask[int(pair.split(":")[0])] *= float(pair.split(":")[1])
     weights = torch.tensor(state["weights"], device=device) * task_mask
     weights[0] = 0
-    budget = args.minutes * 60
-    base, clock, start = state["elapsed"], time.time(), time.time()
-    lost = 0.0  # compile time counts for the machine's clock, not for the schedule
+    share_from = state.get("share", 0.0) if args.share_from is None else args.share_from
+    base, first_step, lost = state["elapsed"], state["steps"], 0.0
     last_report, last_evaluation, since = time.time(), time.time(), 0
     sums: dict[tuple[str, int], list] = {}
     chooser = torch.Generator().manual_seed(args.seed + state["steps"])  # the same on every rank
     stop = False
 
     while not stop:
-        elapsed = base + time.time() - start - lost
-        if world > 1:
-            shared = torch.tensor([elapsed, time.time() - begin], device=device, dtype=torch.float64)
-            if state["steps"] % 8 == 0:
+        running = time.time() - begin
+        if world > 1:  # every rank follows the first one's clock
+            if state["steps"] % 8 == 0 or state["steps"] == first_step:
+                shared = torch.tensor([running], device=device, dtype=torch.float64)
                 torch.distributed.broadcast(shared, 0)
-                state["agreed"] = shared.tolist()
-            elapsed, running = state["agreed"]
-        else:
-            running = time.time() - begin
-        progress = elapsed / budget
-        stop = progress >= 1 or running > args.stop_after * 60
-        mix = [m for since_share, m in PHASES if progress >= since_share][-1]
+                agreed = shared.item()
+            running = agreed
+        elapsed = base + running
+        passed = running / (60 * args.minutes)
+        progress = share_from + (args.share_to - share_from) * min(1.0, passed)
+        stop = passed >= 1
+        mix = [m for since_share, m in (SECOND_PASS if args.second_pass else PHASES) if progress >= since_share][-1]
         if args.mix:
             mix = {(m.split(":")[0], int(m.split(":")[1])): 1.0 for m in args.mix.split(",")}
         kinds = list(mix)
@@ -186,15 +198,15 @@ def main() -> None:
             lost += time.time() - t
             say(f"length {length}: {rows} rows, ready after {time.time() - t:.1f} s")
         if kind not in lists:
-            lists[kind] = pool.by_task(0 if length == 128 else length // 2, length) if name == "plain" else \
+            lists[kind] = pool.by_task(0 if length <= 128 else length // 2, length) if name == "plain" else \
                 pool.by_task(0, int(length * 0.9))
-        optimizer.rate.fill_(rate_at(progress, args.flat_until) * min(1.0, (state["steps"] + 1) / 300))
+        optimizer.rate.fill_(args.peak * rate_at(progress, args.flat_until) * min(1.0, (state["steps"] - first_step + 1) / 300))
         average_decay.fill_(min(0.999, (state["steps"] + 1) / (state["steps"] + 10)))
         index = draw_examples(lists[kind], weights, rows)
         if name == "plain":
             titled, fill = torch.rand(rows, device=device) < 0.5, torch.zeros(rows, dtype=torch.long, device=device)
         else:
-            titled = torch.ones(rows, dtype=torch.bool, device=device)
+            titled = torch.rand(rows, device=device) < 0.8
             fill = torch.where(torch.rand(rows, device=device) < 0.5, length,
                                (length * (0.5 + 0.5 * torch.rand(rows, device=device))).long())
         batch = assemble(pool, index, length, titled, fill, args.renaming)
@@ -222,7 +234,7 @@ def main() -> None:
         if state["steps"] % 20 == 0 and now - last_report > args.report_seconds:
             if on_gpu:
                 torch.cuda.synchronize()
-            say(f"step {state['steps']} at {elapsed:.0f} s, {1000 * (time.time() - last_report) / since:.1f} ms/step, rate "
+            say(f"step {state['steps']} at {elapsed:.0f} s ({progress:.2f}), {1000 * (time.time() - last_report) / since:.1f} ms/step, rate "
                 f"{optimizer.rate.item():.3f}, gradient {optimizer.norm.item():.2f} | " + " | ".join(
                     f"{k[0]} {k[1]}: " + " ".join(f"{x:.3f}" for x in (v[0] / v[1]).tolist()) for k, v in sums.items()))
             sums, last_report, since = {}, time.time(), 0
@@ -244,7 +256,7 @@ def main() -> None:
                 if progress > 0.3:
                     filled = evaluate(optimizer.average, config, valid, device, per_task=40, fill=1024)
                     say("valid 1024", f"{100 * sum(filled.values()) / len(filled):.1f}", " ".join(f"{k}:{100 * v:.0f}" for k, v in filled.items()))
-            state["weights"], state["elapsed"] = weights.tolist(), elapsed
+            state["weights"], state["elapsed"], state["share"] = weights.tolist(), elapsed, progress
             if rank == 0:
                 checkpoint.save(args.out, p, optimizer, state, config)
             lost += time.time() - t
