@@ -7,15 +7,13 @@ export const PEER_RANGE = '^1.30.0';
 
 export type PeerName = (typeof peers)[number];
 
-/** Literal specifiers, so that bundlers see them; each only runs when asked for. */
-const imports: { readonly [peer in PeerName]: () => Promise<unknown> } = {
-  'onnxruntime-node': () => import('onnxruntime-node'),
-  'onnxruntime-web': () => import('onnxruntime-web'),
-};
-
-/** Imports one peer; throws what the import throws. */
+/**
+ * Imports one peer; throws what the import throws. By a variable, so that bundlers neither look for a peer that is not
+ * installed nor bundle the one for Node: a bundled page passes its module as `{ ort }`.
+ */
 export async function importPeer(name: PeerName): Promise<OrtModule> {
-  const module: unknown = await imports[name]();
+  const specifier: string = name;
+  const module: unknown = await import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
   const candidates = [module, isObject(module) ? module.default : undefined];
   for (const candidate of candidates) if (isOrtModule(candidate)) return candidate;
   throw new TopKError('ENGINE_FAILURE', `${name}: not an ONNX Runtime module`, {
@@ -36,7 +34,7 @@ export async function loadOrt(load: (name: PeerName) => Promise<OrtModule> = imp
   throw new TopKError('MISSING_PEER', 'no ONNX Runtime module found', {
     expected: `${peers.join(' or ')} ${PEER_RANGE}`,
     got: reasons.join('; '),
-    fix: `Install one (npm install onnxruntime-node@${PEER_RANGE}), or pass it as { ort }`,
+    fix: `Install one (npm install onnxruntime-node@${PEER_RANGE}), or pass it as { ort }, as a bundled page has to`,
   });
 }
 

@@ -1,0 +1,36 @@
+// Runs in the page: the conformance cases on onnxruntime-web's wasm, one thread. The test reads `reports` from the window.
+import { type CaseReport, conformanceCases, runConformance } from '@topk-attention/conformance';
+import { tensor, topKAttention } from '@topk-attention/core';
+import * as ort from 'onnxruntime-web/wasm';
+import { createOnnxRuntimeBackend, doctor } from '../../src/index.js';
+
+/** Everything that says something of an engine; gradients and lifecycle are the same code as in Node. */
+const groups = new Set(['primitives', 'engine traps', 'goldens', 'attention', 'feed-forward']);
+
+export interface PageResult {
+  readonly reports: readonly CaseReport[];
+  readonly providers: readonly string[];
+  readonly runs: number;
+}
+
+async function runAll(wasmPaths: string, goldens: string): Promise<PageResult> {
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = wasmPaths;
+  const cases = (await conformanceCases({ goldens: new URL(goldens) })).filter(({ group }) =>
+    groups.has(group),
+  );
+  const createBackend = () => createOnnxRuntimeBackend({ ort });
+  const reports = await runConformance({ name: 'onnxruntime-web', createBackend }, cases);
+  const [peer] = (await doctor({ ort })).peers;
+  const backend = await createBackend();
+  const rows = (length: number) =>
+    tensor(backend, new Float32Array(2 * length * 8).fill(0.5), [1, 2, length, 8]);
+  await topKAttention(rows(64), rows(64), rows(64), { k: 4, queryChunk: 16 }).data();
+  return {
+    reports,
+    providers: peer?.providers.flatMap(({ name, usable }) => (usable ? [name] : [])) ?? [],
+    runs: backend.statistics().runs,
+  };
+}
+
+Object.assign(globalThis, { runAll });
