@@ -8,7 +8,8 @@ import { readContexts } from '../datasets/contexts.js';
 import { openEngine } from '../engine/open-engine.js';
 import type { AnswerRequest, EngineSettings } from '../engine/types.js';
 import { type Io, note, print } from '../io.js';
-import { formatDuration, ProgressBar } from '../output/progress.js';
+import { AnswerStream } from '../output/answer-stream.js';
+import { formatDuration } from '../output/progress.js';
 import { compare } from './compare.js';
 import { fallbackWarning, lengthWarning } from './notices.js';
 
@@ -96,53 +97,33 @@ async function answerOnce(
   isJson: boolean,
   io: Io,
 ): Promise<number> {
-  const progress = new ProgressBar(io.stderr);
-  const onProgress = (stage: string, done: number, total: number): void => {
-    // From the first piece of the answer on, the answer itself shows the progress.
-    if (stage !== 'generate') progress.update(done, total, stage);
-  };
+  const stream = new AnswerStream(io, isJson, '');
   const warnings: string[] = [];
   const warn = (text: string | undefined): void => {
     if (text === undefined) return;
     warnings.push(text);
-    progress.clear();
-    if (!isJson) note(io, text);
+    stream.note(text);
   };
   try {
-    const engine = await openEngine(settings, { onProgress }, io.signal);
+    const engine = await openEngine(settings, stream.events, io.signal);
     try {
       warn(fallbackWarning(engine.info));
-      const answer = await engine.answer(
-        request,
-        {
-          onStart: (tokens) => warn(lengthWarning(engine.info, tokens)),
-          onProgress,
-          onText(piece) {
-            progress.clear();
-            if (!isJson) io.stdout.write(piece);
-          },
-        },
-        io.signal,
-      );
-      progress.clear();
+      const onStart = (tokens: number): void => warn(lengthWarning(engine.info, tokens));
+      const answer = await engine.answer(request, { ...stream.events, onStart }, io.signal);
+      stream.end();
       if (isJson) {
         print(io, JSON.stringify({ question: request.question, ...answer, engine: engine.info, warnings }));
-      } else {
-        print(io, '');
-        if (io.stderr.isTTY) {
-          const { attentionK, feedForwardK, promptTokens, milliseconds, peakBytes } = answer;
-          note(
-            io,
-            `${promptTokens} tokens in ${formatDuration(milliseconds)}, peak ${formatBytes(peakBytes)}`,
-          );
-          note(io, `attention k ${attentionK}, feed-forward k ${feedForwardK}; ${engine.info.description}`);
-        }
+      } else if (io.stderr.isTTY) {
+        const { attentionK, feedForwardK, promptTokens, milliseconds, peakBytes } = answer;
+        note(io, `${promptTokens} tokens in ${formatDuration(milliseconds)}, peak ${formatBytes(peakBytes)}`);
+        note(io, `attention k ${attentionK}, feed-forward k ${feedForwardK}; ${engine.info.description}`);
       }
       return 0;
     } finally {
       await engine.dispose();
     }
-  } finally {
-    progress.clear();
+  } catch (error) {
+    stream.fail();
+    throw error;
   }
 }

@@ -7,7 +7,8 @@ import {
   type EngineSettings,
   largestPlan,
 } from '../engine/types.js';
-import { type Io, note, print } from '../io.js';
+import { type Io, print } from '../io.js';
+import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
 import { EngineChild } from '../processes/engine-child.js';
@@ -21,29 +22,30 @@ export async function compare(
   io: Io,
 ): Promise<number> {
   const warnings = new Set<string>();
-  const warn = (text: string | undefined): void => {
-    if (text === undefined || warnings.has(text)) return;
-    warnings.add(text);
-    if (!isJson) note(io, text);
-  };
   const runInChild = async (
     name: string,
     own: AnswerRequest,
   ): Promise<{ readonly answer: Answer; readonly info: EngineInfo }> => {
-    const child = await EngineChild.start(settings, io.signal);
+    const stream = new AnswerStream(io, isJson, `${name}: `);
+    const warn = (text: string | undefined): void => {
+      if (text === undefined || warnings.has(text)) return;
+      warnings.add(text);
+      stream.note(text);
+    };
+    let child: EngineChild | undefined;
     try {
-      warn(fallbackWarning(child.info));
-      const answer = await child.answer(own, io.signal, {
-        onStart(tokens) {
-          warn(lengthWarning(child.info, tokens));
-          if (!isJson) io.stdout.write(`${name}: `);
-        },
-        onText: (piece) => void (isJson || io.stdout.write(piece)),
-      });
-      if (!isJson) print(io, '');
-      return { answer, info: child.info };
+      child = await EngineChild.start(settings, io.signal, stream.events);
+      const { info } = child;
+      warn(fallbackWarning(info));
+      const onStart = (tokens: number): void => warn(lengthWarning(info, tokens));
+      const answer = await child.answer(own, io.signal, { ...stream.events, onStart });
+      stream.end();
+      return { answer, info };
+    } catch (error) {
+      stream.fail();
+      throw error;
     } finally {
-      await child.close();
+      await child?.close();
     }
   };
   const exact = await runInChild('exact', { ...request, attentionK: 'exact', feedForwardK: 'exact' });

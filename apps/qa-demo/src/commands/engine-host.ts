@@ -20,14 +20,17 @@ export const engineHost: Command<Options> = {
     if (process.send === undefined) throw new UsageError(`${ENGINE_HOST} is internal`, seeHelp());
     const send = (message: FromChild): void => void process.send?.(message);
     let engine: Engine | undefined;
+    const onProgress = (stage: string, done: number, total: number): void =>
+      send({ type: 'progress', stage, done, total });
     const handle = async (message: ToChild): Promise<void> => {
       try {
         if (message.type === 'open') {
-          engine = await openEngine(message.settings);
+          engine = await openEngine(message.settings, { onProgress });
           send({ type: 'opened', info: engine.info });
         } else if (engine !== undefined) {
           const answer = await engine.answer(message.request, {
             onStart: (promptTokens) => send({ type: 'started', promptTokens }),
+            onProgress,
             onText: (piece) => send({ type: 'text', piece }),
           });
           send({ type: 'answered', answer });

@@ -7,6 +7,7 @@ import { kept } from '../args/values.js';
 import { readSample, samplePaths } from '../datasets/sample.js';
 import { type Answer, type AnswerRequest, largestPlan } from '../engine/types.js';
 import { type Io, print } from '../io.js';
+import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
 import { writeFileAtomically } from '../output/write-file.js';
@@ -140,18 +141,17 @@ async function streamed(
   label: string,
   isJson: boolean,
   io: Io,
-  onStart?: (promptTokens: number) => void,
+  onStart: (promptTokens: number) => void = () => {},
 ): Promise<Answer> {
-  const write = (text: string): void => void (isJson || io.stdout.write(text));
-  const answer = await child.answer(request, io.signal, {
-    onStart(tokens) {
-      onStart?.(tokens);
-      write(label);
-    },
-    onText: write,
-  });
-  write(`  (${formatDuration(answer.milliseconds)})\n`);
-  return answer;
+  const stream = new AnswerStream(io, isJson, label);
+  try {
+    const answer = await child.answer(request, io.signal, { ...stream.events, onStart });
+    stream.end(`  (${formatDuration(answer.milliseconds)})`);
+    return answer;
+  } catch (error) {
+    stream.fail();
+    throw error;
+  }
 }
 
 function printSummary({ rows }: StartReport, reportPath: string, io: Io): void {

@@ -28,7 +28,11 @@ export class EngineChild {
   }
 
   /** Starts the process and opens the model. @throws ReportedError what the child reports; TopKError ENGINE_FAILURE. */
-  static async start(settings: EngineSettings, signal: AbortSignal): Promise<EngineChild> {
+  static async start(
+    settings: EngineSettings,
+    signal: AbortSignal,
+    events: Pick<AnswerEvents, 'onProgress'> = {},
+  ): Promise<EngineChild> {
     signal.throwIfAborted();
     const cli = fileURLToPath(new URL('../cli.js', import.meta.url));
     const child = fork(cli, [ENGINE_HOST], {
@@ -41,7 +45,7 @@ export class EngineChild {
       stderr.splice(0, stderr.length - QUOTED_LINES);
     });
     try {
-      const opened = await request(child, stderr, { type: 'open', settings }, signal, 'opened');
+      const opened = await request(child, stderr, { type: 'open', settings }, signal, 'opened', events);
       return new EngineChild(child, stderr, opened.info);
     } catch (error) {
       child.kill('SIGKILL');
@@ -76,6 +80,7 @@ function request<T extends FromChild['type']>(
   return new Promise((resolve, reject) => {
     const onMessage = (reply: FromChild): void => {
       if (reply.type === 'text') events.onText?.(reply.piece);
+      else if (reply.type === 'progress') events.onProgress?.(reply.stage, reply.done, reply.total);
       else if (reply.type === 'started') events.onStart?.(reply.promptTokens);
       else if (reply.type === 'failed') settle(() => reject(new ReportedError(reply.error)));
       else if (isOfType(reply, wanted)) settle(() => resolve(reply));

@@ -10,6 +10,12 @@ export type ToChild =
 export type FromChild =
   | { readonly type: 'opened'; readonly info: EngineInfo }
   | { readonly type: 'started'; readonly promptTokens: number }
+  | {
+      readonly type: 'progress';
+      readonly stage: string;
+      readonly done: number;
+      readonly total: number;
+    }
   | { readonly type: 'text'; readonly piece: string }
   | { readonly type: 'answered'; readonly answer: Answer }
   | { readonly type: 'failed'; readonly error: ErrorReport };

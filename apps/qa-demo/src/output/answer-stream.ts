@@ -1,0 +1,51 @@
+import type { AnswerEvents } from '../engine/types.js';
+import type { Io } from '../io.js';
+import { ProgressBar } from './progress.js';
+
+/**
+ * One answer on its way to standard output, behind a label. Until its first piece a progress bar stands in its place;
+ * from then on the answer itself shows the progress.
+ */
+export class AnswerStream {
+  readonly events: Pick<AnswerEvents, 'onText' | 'onProgress'>;
+  readonly #io: Io;
+  readonly #isSilent: boolean;
+  readonly #bar: ProgressBar;
+  #label: string;
+
+  /** @param isSilent nothing on standard output: the answer will be part of a JSON object. */
+  constructor(io: Io, isSilent: boolean, label: string) {
+    this.#io = io;
+    this.#isSilent = isSilent;
+    this.#bar = new ProgressBar(io.stderr);
+    this.#label = label;
+    this.events = {
+      onText: (piece) => this.#write(piece),
+      onProgress: (stage, done, total) => {
+        if (stage !== 'generate') this.#bar.update(done, total, stage);
+      },
+    };
+  }
+
+  /** A line for standard error, which the bar must not run into. */
+  note(line: string): void {
+    this.#bar.clear();
+    if (!this.#isSilent) this.#io.stderr.write(`${line}\n`);
+  }
+
+  /** After the last piece, also of an answer without any. */
+  end(suffix = ''): void {
+    this.#write(`${suffix}\n`);
+  }
+
+  /** Without an answer: nothing is left of the bar. */
+  fail(): void {
+    this.#bar.clear();
+  }
+
+  #write(text: string): void {
+    this.#bar.clear();
+    if (!this.#isSilent) this.#io.stdout.write(this.#label + text);
+    this.#label = '';
+  }
+}
