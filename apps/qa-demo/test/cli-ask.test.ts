@@ -1,5 +1,6 @@
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import type { Answer, EngineInfo } from '../src/engine/types.js';
 import {
@@ -89,7 +90,11 @@ describe('contexts', () => {
     const one = await ask(['--context', joined]);
     expect(both.promptTokens).toBe(one.promptTokens);
     expect(both.text).toBe(one.text);
-    expect((await ask(['--context', second, '--context', first])).text).not.toBe(both.text);
+    // The last one wins: an answer long enough to tell the two orders apart.
+    const long = ['--max-new-tokens', '20'];
+    const forwards = await ask(['--context', first, '--context', second, ...long]);
+    const backwards = await ask(['--context', second, '--context', first, ...long]);
+    expect(backwards.text).not.toBe(forwards.text);
   });
 
   test('what is piped in is the context, and so is -', async () => {
@@ -226,7 +231,15 @@ interface CompareJson {
 
 describe('--compare', () => {
   test('runs both and shows time, peak, plans and agreement', async () => {
-    const { code, stdout } = await runCli([...onReference, ...question, '--context', first, '--compare']);
+    const { code, stdout } = await runCli([
+      ...onReference,
+      ...question,
+      '--context',
+      first,
+      '--compare',
+      '--attention-k',
+      '4',
+    ]);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^exact: .+\ntop-k: .+\n/);
     expect(stdout).toMatch(/process peak/);
@@ -260,7 +273,7 @@ describe('SIGINT', () => {
   const endless = writeIn(folder, 'endless.txt', 'Ann went to the garden. '.repeat(200));
 
   test.each([[[]], [['--compare']]])('ends a run with exit code 130: %j', async (args) => {
-    const command = [...onReference, ...question, '--context', endless, '--attention-k', '4000', ...args];
+    const command = [...onReference, ...question, '--context', endless, ...args];
     const child = startCli(command);
     const ended = outcomeOf(child);
     await new Promise((resolve) => setTimeout(resolve, 1500));
@@ -281,4 +294,26 @@ describe('SIGINT', () => {
     expect(outcome.code).toBe(130);
     expect(jsonOf<JsonError>(outcome).error.code).toBe('ABORTED');
   });
+});
+
+const hasProc = {
+  need: 'proc',
+  available: existsSync('/proc/self/task'),
+  reason: 'no /proc to find the child process',
+};
+
+optional('an engine that crashes is an error, not a silent end', hasProc, async () => {
+  const endless = writeIn(folder, 'crash.txt', 'Ann went to the garden. '.repeat(200));
+  const parent = startCli([...onReference, ...question, '--context', endless, '--json']);
+  const ended = outcomeOf(parent);
+  const children = `/proc/${parent.pid}/task/${parent.pid}/children`;
+  let child = '';
+  while (child === '') {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    child = readFileSync(children, 'utf8').trim();
+  }
+  process.kill(Number(child), 'SIGSEGV');
+  const outcome = await ended;
+  expect(outcome.code).toBe(1);
+  expect(jsonOf<JsonError>(outcome).error).toMatchObject({ code: 'ENGINE_FAILURE', message: /got SIGSEGV/ });
 });

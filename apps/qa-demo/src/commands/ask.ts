@@ -5,11 +5,11 @@ import { budgetOf, engineSettings } from '../args/settings.js';
 import { UsageError } from '../args/usage-error.js';
 import { kept, wholeNumber } from '../args/values.js';
 import { readContexts } from '../datasets/contexts.js';
-import { openEngine } from '../engine/open-engine.js';
 import type { AnswerRequest, EngineSettings } from '../engine/types.js';
 import { type Io, note, print } from '../io.js';
 import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
+import { EngineChild } from '../processes/engine-child.js';
 import { compare } from './compare.js';
 import { fallbackWarning, lengthWarning } from './notices.js';
 
@@ -105,7 +105,7 @@ async function answerOnce(
     stream.note(text);
   };
   try {
-    const engine = await openEngine(settings, stream.events, io.signal);
+    const engine = await EngineChild.start(settings, io.signal, stream.events);
     try {
       warn(fallbackWarning(engine.info));
       const onStart = (tokens: number): void => warn(lengthWarning(engine.info, tokens));

@@ -38,14 +38,14 @@ export async function compare(
       const { info } = child;
       warn(fallbackWarning(info));
       const onStart = (tokens: number): void => warn(lengthWarning(info, tokens));
-      const answer = await child.answer(own, io.signal, { ...stream.events, onStart });
+      const answer = await child.answer(own, { ...stream.events, onStart }, io.signal);
       stream.end();
       return { answer, info };
     } catch (error) {
       stream.fail();
       throw error;
     } finally {
-      await child?.close();
+      await child?.dispose();
     }
   };
   const exact = await runInChild('exact', { ...request, attentionK: 'exact', feedForwardK: 'exact' });

@@ -2,7 +2,7 @@ import type { Command, Options } from '../args/command.js';
 import { seeHelp } from '../args/parse.js';
 import { UsageError } from '../args/usage-error.js';
 import { openEngine } from '../engine/open-engine.js';
-import type { Engine } from '../engine/types.js';
+import type { AnswerEvents, Engine } from '../engine/types.js';
 import { reportOf } from '../output/errors.js';
 import { ENGINE_HOST } from '../processes/engine-child.js';
 import type { FromChild, ToChild } from '../processes/messages.js';
@@ -16,7 +16,7 @@ export const engineHost: Command<Options> = {
   notes: [],
   isInternal: true,
 
-  async run() {
+  async run(_values, io) {
     if (process.send === undefined) throw new UsageError(`${ENGINE_HOST} is internal`, seeHelp());
     const send = (message: FromChild): void => void process.send?.(message);
     let engine: Engine | undefined;
@@ -25,14 +25,15 @@ export const engineHost: Command<Options> = {
     const handle = async (message: ToChild): Promise<void> => {
       try {
         if (message.type === 'open') {
-          engine = await openEngine(message.settings, { onProgress });
+          engine = await openEngine(message.settings, { onProgress }, io.signal);
           send({ type: 'opened', info: engine.info });
         } else if (engine !== undefined) {
-          const answer = await engine.answer(message.request, {
+          const events: AnswerEvents = {
             onStart: (promptTokens) => send({ type: 'started', promptTokens }),
             onProgress,
             onText: (piece) => send({ type: 'text', piece }),
-          });
+          };
+          const answer = await engine.answer(message.request, events, io.signal);
           send({ type: 'answered', answer });
         }
       } catch (error) {

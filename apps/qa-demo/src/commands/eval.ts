@@ -5,7 +5,7 @@ import { UsageError } from '../args/usage-error.js';
 import { type Kept, keptList, oneOf, wholeNumber } from '../args/values.js';
 import { type Dataset, firstExamples, formats, readDataset } from '../datasets/read.js';
 import { modelHash } from '../engine/model-folder.js';
-import { defaultFeedForwardK, openEngine } from '../engine/open-engine.js';
+import { defaultFeedForwardK } from '../engine/open-engine.js';
 import type { Engine } from '../engine/types.js';
 import { Journal } from '../evaluation/journal.js';
 import { runEvaluation } from '../evaluation/run.js';
@@ -15,6 +15,7 @@ import { type Io, note, print } from '../io.js';
 import { groupTable, scoreTable } from '../output/eval-tables.js';
 import { ProgressBar } from '../output/progress.js';
 import { writeFileAtomically } from '../output/write-file.js';
+import { EngineChild } from '../processes/engine-child.js';
 import { DEFAULT_ATTENTION_K, DEFAULT_MAX_NEW_TOKENS } from './ask.js';
 import { fallbackWarning } from './notices.js';
 
@@ -90,11 +91,9 @@ export const evaluate: Command<typeof options> = {
     const dataset = await readDataset(wanted.dataset, wanted.format);
     const progress = new ProgressBar(io.stderr);
     try {
-      const engine = await openEngine(
-        settings,
-        { onProgress: (stage, done, total) => progress.update(done, total, stage) },
-        io.signal,
-      );
+      const onProgress = (stage: string, done: number, total: number): void =>
+        progress.update(done, total, stage);
+      const engine = await EngineChild.start(settings, io.signal, { onProgress });
       try {
         progress.clear();
         const warning = fallbackWarning(engine.info);

@@ -119,7 +119,7 @@ export const start: Command<typeof options> = {
       else printSummary(report, path, io);
       return 0;
     } finally {
-      await Promise.all(children.map((child) => child.close()));
+      await Promise.all(children.map((child) => child.dispose()));
     }
   },
 };
@@ -145,7 +145,7 @@ async function streamed(
 ): Promise<Answer> {
   const stream = new AnswerStream(io, isJson, label);
   try {
-    const answer = await child.answer(request, io.signal, { ...stream.events, onStart });
+    const answer = await child.answer(request, { ...stream.events, onStart }, io.signal);
     stream.end(`  (${formatDuration(answer.milliseconds)})`);
     return answer;
   } catch (error) {

@@ -31,8 +31,8 @@ export function defaultFeedForwardK(units: number): number {
  */
 export async function openEngine(
   settings: EngineSettings,
-  events: Pick<AnswerEvents, 'onProgress'> = {},
-  signal?: AbortSignal,
+  events: Pick<AnswerEvents, 'onProgress'>,
+  signal: AbortSignal,
 ): Promise<Engine> {
   const started = performance.now();
   const folder = modelFolder(settings.model);
@@ -43,7 +43,7 @@ export async function openEngine(
     model = await loadT5({
       backend,
       source: folder,
-      ...(signal && { signal }),
+      signal,
       onProgress: ({ done, total }) => events.onProgress?.('loading', done, total),
     });
   } catch (error) {
@@ -74,8 +74,8 @@ async function answer(
   model: T5,
   steering: Steering,
   request: AnswerRequest,
-  events: AnswerEvents = {},
-  signal?: AbortSignal,
+  events: AnswerEvents,
+  signal: AbortSignal,
 ): Promise<Answer> {
   const { attentionK, maxNewTokens, randomSeed } = request;
   const feedForwardK = request.feedForwardK ?? defaultFeedForwardK(model.config.dFf);
@@ -91,7 +91,7 @@ async function answer(
   const generation = await model.generate(ids, {
     ...choices,
     maxNewTokens,
-    ...(signal && { signal }),
+    signal,
     onToken: ({ text }) => {
       // A tokenizer's first piece begins with the space that separates words.
       const piece = isFirst ? text.trimStart() : text;

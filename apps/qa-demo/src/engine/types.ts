@@ -83,6 +83,6 @@ export interface AnswerEvents {
 /** A model on a backend. */
 export interface Engine {
   readonly info: EngineInfo;
-  answer(request: AnswerRequest, events?: AnswerEvents, signal?: AbortSignal): Promise<Answer>;
+  answer(request: AnswerRequest, events: AnswerEvents, signal: AbortSignal): Promise<Answer>;
   dispose(): Promise<void>;
 }

@@ -2,7 +2,14 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { TopKError } from '@topk-attention/core';
-import type { Answer, AnswerEvents, AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
+import type {
+  Answer,
+  AnswerEvents,
+  AnswerRequest,
+  Engine,
+  EngineInfo,
+  EngineSettings,
+} from '../engine/types.js';
 import { ReportedError } from '../output/errors.js';
 import type { FromChild, ToChild } from './messages.js';
 
@@ -13,10 +20,10 @@ export const ENGINE_HOST = 'engine-host';
 const QUOTED_LINES = 5;
 
 /**
- * A model in a process of its own, so that its peak memory is its own. A crash of the engine ends that process and
- * becomes an error here.
+ * A model in a process of its own. Its peak memory is its own; a crash of the engine becomes an error here; and an abort
+ * takes effect at once, also while the engine computes and hears nothing.
  */
-export class EngineChild {
+export class EngineChild implements Engine {
   readonly info: EngineInfo;
   readonly #child: ChildProcess;
   readonly #stderr: string[];
@@ -54,13 +61,13 @@ export class EngineChild {
   }
 
   /** @throws as `start`; the AbortSignal's reason when aborted, and the process is then gone. */
-  async answer(ask: AnswerRequest, signal: AbortSignal, events: AnswerEvents = {}): Promise<Answer> {
+  async answer(ask: AnswerRequest, events: AnswerEvents, signal: AbortSignal): Promise<Answer> {
     const message = { type: 'answer', request: ask } as const;
     return (await request(this.#child, this.#stderr, message, signal, 'answered', events)).answer;
   }
 
   /** Ends the process and waits until it is gone. */
-  async close(): Promise<void> {
+  async dispose(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const gone = once(this.#child, 'exit');
     this.#child.kill('SIGKILL');
@@ -101,7 +108,8 @@ function request<T extends FromChild['type']>(
     child.on('message', onMessage).on('exit', onGone).on('error', onError);
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
-    else child.send(message, (error) => error && onError(error));
+    // Sending fails only where the process is gone, and its exit says why.
+    else child.send(message, () => {});
   });
 }
 
