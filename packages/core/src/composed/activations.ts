@@ -10,14 +10,37 @@ export function relu(x: Tensor): Tensor {
 
 /** x Phi(x), with the error function. */
 export function gelu(x: Tensor): Tensor {
-  return scope(() => mul(mul(x, 0.5), add(erf(mul(x, Math.SQRT1_2)), 1)));
+  return scope(() => {
+    // Scopes within: hidden layers are wide, and each intermediate goes before the next but one is made.
+    const twicePhi = scope(() =>
+      add(
+        scope(() => erf(mul(x, Math.SQRT1_2))),
+        1,
+      ),
+    );
+    return mul(mul(x, 0.5), twicePhi);
+  });
 }
 
 /** The tanh approximation of GELU, as T5 v1.1's `gelu_new`. */
 export function geluTanh(x: Tensor): Tensor {
   return scope(() => {
-    const inner = mul(add(x, mul(mul(x, mul(x, x)), 0.044715)), Math.sqrt(2 / Math.PI));
-    return mul(mul(x, 0.5), add(tanh(inner), 1));
+    const cubic = scope(() =>
+      mul(
+        scope(() => mul(x, mul(x, x))),
+        0.044715,
+      ),
+    );
+    const inner = scope(() => mul(add(x, cubic), Math.sqrt(2 / Math.PI)));
+    cubic.dispose();
+    const twicePhi = scope(() =>
+      add(
+        scope(() => tanh(inner)),
+        1,
+      ),
+    );
+    inner.dispose();
+    return mul(mul(x, 0.5), twicePhi);
   });
 }
 

@@ -38,31 +38,42 @@ export interface KeptUnits {
   readonly preactivations: Tensor;
 }
 
-/** Hidden units as keys, tokens as queries (paper section "feed-forward as attention"), from primitives, in chunks. */
+/**
+ * Hidden units as keys, tokens as queries (paper section "feed-forward as attention"), from primitives, in chunks.
+ * With `saves` the kept units are returned too, for the backward pass.
+ */
 export function composedFeedForward(
   request: FeedForwardRequest,
   inputs: FeedForwardTensors,
   tokenChunk: number,
+  saves: boolean,
 ): { output: Tensor; kept: KeptUnits | undefined } {
   return scope(() => {
     const shared = sharedOfCall(request, inputs);
     const chunks = tokenChunks(request, tokenChunk).map(([start, size]) => {
-      const made = scope(() => feedForwardChunk(request, inputs, shared, narrow(inputs.x, 0, start, size)));
+      const made = scope(() =>
+        feedForwardChunk(request, inputs, shared, narrow(inputs.x, 0, start, size), saves),
+      );
       inputs.x.backend.flush();
       return made;
     });
-    const join = (pick: (chunk: ChunkResult) => Tensor): Tensor => concat(chunks.map(pick), 0);
-    return {
-      output: join((chunk) => chunk.output),
-      kept:
-        request.k === 'all'
-          ? undefined
-          : {
-              indices: join((chunk) => chunk.indices as Tensor),
-              preactivations: join((chunk) => chunk.preactivations as Tensor),
-            },
+    const output = joined(chunks.map((chunk) => chunk.output));
+    if (!saves || request.k === 'all') return { output, kept: undefined };
+    const kept = {
+      indices: joined(chunks.map((chunk) => chunk.indices as Tensor)),
+      preactivations: joined(chunks.map((chunk) => chunk.preactivations as Tensor)),
     };
+    return { output, kept };
   });
+}
+
+/** The chunks of one result as a whole; the parts go. */
+function joined(parts: readonly Tensor[]): Tensor {
+  const [first] = parts;
+  if (first !== undefined && parts.length === 1) return first;
+  const whole = concat(parts, 0);
+  for (const part of parts) part.dispose();
+  return whole;
 }
 
 interface ChunkResult {
@@ -82,14 +93,15 @@ interface Shared {
 
 function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardTensors): Shared {
   if (request.k === 'all') return {};
-  const norms = request.select === 'contribution' ? sqrt(sum(mul(wOut, wOut), { axes: [1] })) : undefined;
+  const norms =
+    request.select === 'contribution' ? scope(() => sqrt(sum(mul(wOut, wOut), { axes: [1] }))) : undefined;
   if (request.second === 'gather') return { ...(norms && { norms }) };
-  const finite = finiteElements(wOut);
-  return {
-    ...(norms && { norms }),
-    finiteOut: where(finite, wOut, 0),
-    badRows: maxOver(cast(logicalNot(finite), wOut.dtype), { axes: [1], keepDims: true }),
-  };
+  const { finiteOut, badRows } = scope(() => {
+    const finite = finiteElements(wOut);
+    const bad = scope(() => maxOver(cast(logicalNot(finite), wOut.dtype), { axes: [1], keepDims: true }));
+    return { finiteOut: where(finite, wOut, 0), badRows: bad };
+  });
+  return { ...(norms && { norms }), finiteOut, badRows };
 }
 
 function feedForwardChunk(
@@ -97,40 +109,61 @@ function feedForwardChunk(
   inputs: FeedForwardTensors,
   shared: Shared,
   x: Tensor,
+  saves: boolean,
 ): ChunkResult {
   const { wOut, bOut } = inputs;
   const preactivations = preactivationsOf(inputs, x);
-  const plain = activate(preactivations, request.activation);
-  const activations = inputs.wGate === undefined ? plain : mul(plain, matmul(x, inputs.wGate));
+  const activations = activationsOf(request, inputs, x, preactivations);
   const withBias = (product: Tensor): Tensor => (bOut === undefined ? product : add(product, bOut));
-  if (request.k === 'all') return { output: withBias(matmul(activations, wOut)) };
-
-  const ranking = shared.norms === undefined ? preactivations : mul(abs(activations), shared.norms);
+  if (request.k === 'all') {
+    preactivations.dispose();
+    return { output: withBias(matmul(activations, wOut)) };
+  }
+  const { norms } = shared;
+  const ranking = norms === undefined ? preactivations.alias() : scope(() => mul(abs(activations), norms));
   const { finite, hadNaN } = setNaNAside(ranking);
+  ranking.dispose();
   const kept = selectTopK(finite, request.k, request.selection);
-  const product =
-    request.second === 'gather'
-      ? gatheredProduct(activations, kept.indices, wOut)
-      : denseProduct(activations, finite, kept, shared);
+  const keptPreactivations = saves ? takeAlong(preactivations, kept.indices) : undefined;
+  preactivations.dispose();
+  let product: Tensor;
+  if (request.second === 'gather') {
+    finite.dispose();
+    product = gatheredProduct(activations, kept.indices, wOut);
+  } else {
+    product = denseProduct(activations, finite, kept, shared);
+  }
   const NaNRow = (values: Tensor): Tensor => where(hadNaN, Number.NaN, values);
-  return {
-    output: NaNRow(withBias(product)),
-    indices: kept.indices,
-    preactivations: NaNRow(takeAlong(preactivations, kept.indices)),
-  };
+  const output = NaNRow(withBias(product));
+  if (keptPreactivations === undefined) return { output };
+  return { output, indices: kept.indices, preactivations: NaNRow(keptPreactivations) };
 }
 
 function preactivationsOf({ wIn, bIn }: FeedForwardTensors, x: Tensor): Tensor {
-  const product = matmul(x, wIn);
-  return bIn === undefined ? product : add(product, bIn);
+  return bIn === undefined ? matmul(x, wIn) : scope(() => add(matmul(x, wIn), bIn));
+}
+
+/** act(s), times the gate where there is one. */
+function activationsOf(
+  request: FeedForwardRequest,
+  { wGate }: FeedForwardTensors,
+  x: Tensor,
+  preactivations: Tensor,
+): Tensor {
+  return scope(() => {
+    const plain = activate(preactivations, request.activation);
+    return wGate === undefined ? plain : mul(plain, matmul(x, wGate));
+  });
 }
 
 /** The kept rows of wOut alone, [tokens, k] x [tokens, k, Dout]. */
 function gatheredProduct(activations: Tensor, indices: Tensor, wOut: Tensor): Tensor {
   const [tokens, k] = indices.shape as [number, number];
-  const rows = gatherRows(reshape(wOut, [1, ...wOut.shape]), reshape(indices, [1, tokens * k]));
-  const weights = reshape(takeAlong(activations, indices), [tokens, 1, k]);
-  return reshape(matmul(weights, reshape(rows, [tokens, k, -1])), [tokens, wOut.shape[1] as number]);
+  return scope(() => {
+    const rows = gatherRows(reshape(wOut, [1, ...wOut.shape]), reshape(indices, [1, tokens * k]));
+    const weights = reshape(takeAlong(activations, indices), [tokens, 1, k]);
+    return reshape(matmul(weights, reshape(rows, [tokens, k, -1])), [tokens, wOut.shape[1] as number]);
+  });
 }
 
 /**
@@ -145,14 +178,21 @@ function denseProduct(
 ): Tensor {
   const { backend } = activations;
   const last = { axes: [-1], keepDims: true };
-  const threshold = neg(maxOver(neg(kept.values), last));
-  const lastTied = maxOver(where(eq(kept.values, threshold), cast(kept.indices, 'f32'), -1), last);
-  const units = cast(reshape(arange(backend, ranking.shape[1] as number), [1, -1]), 'f32');
-  const isTied = logicalAnd(eq(ranking, threshold), le(units, lastTied));
-  const isKept = logicalNot(logicalAnd(logicalNot(lt(threshold, ranking)), logicalNot(isTied)));
-  const product = matmul(where(isKept, activations, 0), shared.finiteOut as Tensor);
-  const seen = lt(0, matmul(cast(isKept, activations.dtype), shared.badRows as Tensor));
-  return where(seen, Number.NaN, product);
+  return scope(() => {
+    const isKept = scope(() => {
+      const threshold = neg(maxOver(neg(kept.values), last));
+      const lastTied = maxOver(where(eq(kept.values, threshold), cast(kept.indices, 'f32'), -1), last);
+      const units = cast(reshape(arange(backend, ranking.shape[1] as number), [1, -1]), 'f32');
+      const isTied = scope(() => logicalAnd(eq(ranking, threshold), le(units, lastTied)));
+      // Above the threshold or tied with it, by "and" and "not".
+      const isBelow = scope(() => logicalNot(lt(threshold, ranking)));
+      return scope(() => logicalNot(logicalAnd(isBelow, logicalNot(isTied))));
+    });
+    ranking.dispose();
+    const product = scope(() => matmul(where(isKept, activations, 0), shared.finiteOut as Tensor));
+    const seen = scope(() => lt(0, matmul(cast(isKept, activations.dtype), shared.badRows as Tensor)));
+    return where(seen, Number.NaN, product);
+  });
 }
 
 /** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */

@@ -74,7 +74,7 @@ function runFeedForward(
         );
         return { outputs: made, saved: [] };
       }
-      const made = composedFeedForward(request, inputs, plan.tokenChunk);
+      const made = composedFeedForward(request, inputs, plan.tokenChunk, isTracked);
       const lists = made.kept === undefined ? [] : [made.kept.indices, made.kept.preactivations];
       return { outputs: [made.output], saved: isTracked ? [...present(inputs), ...lists] : [] };
     },

@@ -1,6 +1,6 @@
 import { bytesPerElement } from '../dtype.js';
 import { sizeOf } from '../shape.js';
-import type { AttentionRequest } from './request.js';
+import type { AttentionRequest, Selection } from './request.js';
 
 /** q, k, v, mask and biases. */
 export function attentionInputBytes(request: AttentionRequest, boolBytes = 1): number {
@@ -39,7 +39,10 @@ export function composedAttentionScratch(request: AttentionRequest, chunk: numbe
   }
   const lists = rows * k * (request.dropout === undefined ? 24 : 36);
   const gathering = lists + 4 * rows * k * valueDim;
-  const selecting = Math.max((2 + boolBytes / 4) * scores, blockBytes(request, rows, k)) + lists + 8 * rows;
+  const selecting =
+    Math.max((2 + boolBytes / 4) * scores, blockBytes(request.selection, keyLength, rows, k)) +
+    lists +
+    8 * rows;
   return query + Math.max(making, selecting, gathering) + 2 * result;
 }
 
@@ -50,7 +53,7 @@ export function composedAttentionLargest(request: AttentionRequest, chunk: numbe
 }
 
 /** Two-level selection: scores, a copy padded to whole blocks, and the candidates with the keys they stand for. */
-function blockBytes({ selection, keyLength }: AttentionRequest, rows: number, k: number): number {
+export function blockBytes(selection: Selection, keyLength: number, rows: number, k: number): number {
   if (selection.levels === 1) return 0;
   const { blockSize } = selection;
   const blocks = Math.ceil(keyLength / blockSize);

@@ -1,5 +1,6 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
+import { blockBytes } from './attention-bytes.js';
 import { doesNotFit, type PathBytes, type PlannedBytes } from './plan-attention.js';
 import type { FeedForwardRequest, Selection } from './request.js';
 
@@ -29,15 +30,20 @@ export function planFeedForward(
   limits: DeviceLimits,
   options: FeedForwardPlanOptions = {},
 ): FeedForwardPlan {
-  const { budgetBytes = Number.POSITIVE_INFINITY, path = composedPath } = options;
+  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
+  const path = options.path ?? composedPath(limits);
   const { tokens, inputDim, hidden, outputDim, k } = request;
   const element = bytesPerElement(request.dtype);
   const output = tokens * outputDim * element;
   const saved = options.saves === true && k !== 'all' ? tokens * k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
   const largest = (chunk: number): number => Math.max(output, path.largestBytes?.(request, chunk) ?? 0);
+  // The composed path joins its chunks at the end: one result exists twice.
+  const joining = options.path === undefined ? Math.max(output, saved / 2) : 0;
+  const transient = (chunk: number): number =>
+    Math.max(path.scratchBytes(request, chunk), chunk < tokens ? joining : 0);
   const fits = (chunk: number): boolean =>
-    path.scratchBytes(request, chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
+    transient(chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
   let tokenChunk = Math.min(options.tokenChunk ?? tokens, Math.max(tokens, 1));
   if (options.tokenChunk === undefined) {
     while (
@@ -47,7 +53,7 @@ export function planFeedForward(
       tokenChunk = 2 ** Math.ceil(Math.log2(tokenChunk) - 1);
     }
   }
-  const scratch = path.scratchBytes(request, tokenChunk);
+  const scratch = transient(tokenChunk);
   if (!fits(tokenChunk)) {
     throw doesNotFit('feed-forward', output + saved + scratch, budgetBytes, largest(tokenChunk), limits, [
       'fewer tokens at a time',
@@ -84,18 +90,46 @@ export function chooseSecondProduct(
   return k * limits.gatherCost < hidden && gatheredBytes <= limits.targetScratchBytes ? 'gather' : 'dense';
 }
 
-const composedPath: PathBytes<FeedForwardRequest> = {
-  scratchBytes: composedFeedForwardScratch,
-  largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
-    4 * chunk * Math.max(hidden, k === 'all' || second === 'dense' ? 0 : k * outputDim),
+function composedPath(limits: DeviceLimits): PathBytes<FeedForwardRequest> {
+  return {
+    scratchBytes: (request, chunk) => composedFeedForwardScratch(request, chunk, limits.boolBytes),
+    largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
+      4 * chunk * Math.max(hidden, k === 'all' || second === 'dense' ? 0 : k * outputDim),
+  };
+}
+
+/** Wide tensors that an activation holds beside its input, at its worst moment. */
+const activationTensors: Readonly<Record<FeedForwardRequest['activation'], number>> = {
+  relu: 1.25,
+  gelu: 3,
+  gelu_tanh: 3,
+  silu: 2,
 };
 
-/** Transient bytes of the composed feed-forward for one chunk of tokens. */
-function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number): number {
-  const { hidden, outputDim, k, gated, second } = request;
-  const wide = chunk * hidden * 4;
-  const result = 2 * chunk * outputDim * 4;
-  if (k === 'all') return wide * (gated ? 4 : 3) + result;
-  const gathered = second === 'gather' ? chunk * k * (outputDim + 4) * 4 : wide + hidden * outputDim * 9;
-  return wide * (gated ? 6 : 5) + chunk * k * 8 + gathered + result;
+/**
+ * Transient bytes of the composed feed-forward for one chunk of tokens: the worst of making the activations (tokens by
+ * hidden units), ranking and selecting units, and the second product; beside what all chunks share.
+ */
+function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number, boolBytes = 1): number {
+  const { hidden, inputDim, outputDim, k, gated, second, activation, select, biasIn, biasOut } = request;
+  const wide = 4 * chunk * hidden;
+  const flags = boolBytes * chunk * hidden;
+  const x = 4 * chunk * inputDim;
+  const result = 4 * chunk * outputDim;
+  const making = wide * Math.max(biasIn ? 2 : 1, 1 + activationTensors[activation], gated ? 4 : 2);
+  if (k === 'all') return x + Math.max(making, wide + result * (biasOut ? 2 : 1));
+  const lists = 8 * chunk * k;
+  const isRanked = select === 'contribution';
+  const ranking = 2 * wide + (isRanked ? 2 * wide : 0);
+  const setAside = 2 * wide + (isRanked ? wide : 0) + flags + wide;
+  const selecting = 3 * wide + blockBytes(request.selection, hidden, chunk, k) + 2 * lists;
+  const weights = hidden * outputDim;
+  const shared = (isRanked ? 4 * hidden : 0) + (second === 'dense' ? 4 * weights + 4 * hidden : 0);
+  const multiplying =
+    second === 'gather'
+      ? wide + 4 * chunk * k * outputDim + 2 * lists
+      : wide + Math.max(wide + 4 * flags, flags + wide) + 2 * lists;
+  const ofChunk = x + Math.max(making, ranking, setAside, selecting, multiplying) + lists + 3 * result;
+  const sharing = second === 'dense' ? weights * (8 + 2 * boolBytes) : isRanked ? 4 * weights : 0;
+  return Math.max(shared + ofChunk, sharing);
 }
