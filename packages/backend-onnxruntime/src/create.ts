@@ -41,7 +41,13 @@ export async function createOnnxRuntimeBackend(
   return new OnnxRuntimeBackend(
     ort,
     executionProviders,
-    { ...(threads !== undefined && { intraOpNumThreads: threads }), ...sessionOptions },
+    // Without planned memory patterns a chunk's session takes 271 MiB where it took 380 (256 queries, 8,192 keys), at
+    // the same time; without the arena it takes 218 and 1.45 times as long.
+    {
+      enableMemPattern: false,
+      ...(threads !== undefined && { intraOpNumThreads: threads }),
+      ...sessionOptions,
+    },
     sessionLimit,
   );
 }

@@ -11,7 +11,7 @@ export const limits: DeviceLimits = {
    * Larger chunks amortise the packing of the keys: 0.41 ms per query at 64, 0.37 at 256, 0.33 at 512 for 8,192 keys. This
    * plans 256 there and keeps 65,536 tokens of self-attention under 2 GiB of process memory.
    */
-  targetScratchBytes: 384 * 2 ** 20,
+  targetScratchBytes: 400 * 2 ** 20,
   /** Below 32 queries the packing costs more than the product. */
   minQueryChunk: 32,
   maxQueryChunk: 1024,

@@ -22,6 +22,7 @@ export function fusedAttention(
   return {
     refuses,
     scratchBytes,
+    largestBytes,
     run: (request, inputs, chunk) => {
       const { batch, queryHeads, queryLength, valueDim, k } = request;
       const present = Object.entries({
@@ -69,8 +70,9 @@ function refuses(request: AttentionRequest): readonly string[] {
 }
 
 /**
- * Transient bytes of a chunk: what the session's arena holds at its widest, the scores with one pass over them in
- * flight, then blocks, candidates and gathered values; and the keys, transposed once for all chunks.
+ * Transient bytes of a chunk. From the second run on the engine's arena holds the largest value of a graph, the scores,
+ * twice (measured: 201 MiB resident for 96 MiB of scores); softmax and masks reuse those places. Beside them: either the
+ * candidates of the chosen blocks or the gathered value rows, and the keys, transposed once for all chunks.
  */
 export function scratchBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k, selection } = request;
@@ -78,10 +80,16 @@ export function scratchBytes(request: AttentionRequest, chunk: number): number {
   const scores = rows * keyLength * 4;
   const columns = batch * keyHeads * keyLength * headDim * 4;
   const bias = request.relativeBias === undefined ? 0 : 3 * queryHeads * chunk * (keyLength + chunk) * 4;
-  const result = rows * (valueDim + headDim) * 4;
-  if (k === 'all') return columns + bias + 2 * scores + result;
-  const candidates =
-    selection.levels === 1 ? 0 : rows * (keyLength / selection.blockSize + 2 * k * selection.blockSize) * 4;
-  const kept = rows * k * (valueDim * 4 + 40);
-  return columns + bias + scores + candidates + kept + result;
+  const fixed = columns + bias + 2 * scores + rows * (valueDim + headDim) * 4;
+  if (k === 'all') return fixed;
+  const candidates = selection.levels === 1 ? 0 : rows * k * selection.blockSize * 4;
+  const kept = rows * k * (valueDim * 4 + 16);
+  return fixed + Math.max(candidates, kept);
+}
+
+/** The scores, or the gathered value rows. */
+function largestBytes(request: AttentionRequest, chunk: number): number {
+  const { batch, queryHeads, keyLength, valueDim, k } = request;
+  const rows = batch * queryHeads * chunk;
+  return 4 * rows * Math.max(keyLength, k === 'all' ? 0 : k * valueDim);
 }

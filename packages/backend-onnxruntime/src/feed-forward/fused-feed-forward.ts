@@ -51,6 +51,8 @@ export function fusedFeedForward(
   return {
     refuses: ({ dtype }) => (dtype === 'f32' ? [] : [`dtype ${dtype}: the graph computes in f32`]),
     scratchBytes,
+    largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
+      4 * chunk * Math.max(hidden, k !== 'all' && second === 'gather' ? k * outputDim : 0),
     run: (request, inputs, chunk) => {
       const present = Object.entries({
         x: inputs.x,
