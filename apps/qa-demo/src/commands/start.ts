@@ -9,6 +9,7 @@ import { type Answer, type AnswerRequest, largestPlan } from '../engine/types.js
 import { type Io, print } from '../io.js';
 import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
+import { shownPath } from '../output/shown-path.js';
 import { renderTable } from '../output/table.js';
 import { writeFileAtomically } from '../output/write-file.js';
 import { EngineChild } from '../processes/engine-child.js';
@@ -85,7 +86,7 @@ export const start: Command<typeof options> = {
       const exact = await open();
       const topK = await open();
       say(`Engine   ${topK.info.description}`);
-      say(`Text     ${sample.documentPath}`);
+      say(`Text     ${shownPath(sample.documentPath)}`);
       const rows: StartRow[] = [];
       for (const [at, { question, answer: gold }] of sample.questions.entries()) {
         const text = { question, context: sample.document };
@@ -112,7 +113,7 @@ export const start: Command<typeof options> = {
           agree: normalizeAnswer(exactAnswer.text) === normalizeAnswer(topKAnswer.text),
         });
       }
-      const report = { engine: topK.info, document: sample.documentPath, rows };
+      const report = { engine: topK.info, document: shownPath(sample.documentPath), rows };
       const path = values.report ?? fileURLToPath(new URL('../../report/start.html', import.meta.url));
       writeFileAtomically(path, htmlReport(report));
       if (isJson) print(io, JSON.stringify({ ...report, report: path }));
@@ -188,7 +189,7 @@ function printSummary({ rows }: StartReport, reportPath: string, io: Io): void {
       `Right: exact ${count((row) => exactMatch(row.exact.text, [row.gold]) === 1)}, top-k ${count((row) => exactMatch(row.topK.text, [row.gold]) === 1)}; the two agree on ${count((row) => row.agree)}.`,
       `top-k keeps ${last?.topK.attentionK} keys and ${last?.topK.feedForwardK} hidden units a token. MiB: peak of the process so far, engine and model included.`,
       `Planned for the largest call of an encoder layer, beyond its inputs: exact ${plannedBytes(last?.exact)}, top-k ${plannedBytes(last?.topK)}.`,
-      `Report  ${reportPath}`,
+      `Report  ${shownPath(reportPath)}`,
     ].join('\n'),
   );
 }
