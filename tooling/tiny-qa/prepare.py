@@ -111,8 +111,8 @@ def main() -> None:
     for task in babi.TASKS:
         for story in random.Random(0).sample(train[task], 200):
             corpus += story.sentences
-    varied = babi.vary_task17(train[17], 5, seed=17)
-    train[17] = varied + babi.one_step_task17(varied, seed=18)
+    real = train[17]
+    train[17] = babi.vary_task17(real, 3, seed=17) + babi.aligned_task17(real, 5, seed=18)
     if not os.path.exists(path):  # an existing vocabulary stays: checkpoints depend on it
         text.build_tokenizer(corpus, words + text.ADJECTIVES + text.NOUNS + ["n", "s", "e", "w"], bare,
                              args.vocab, path)

@@ -35,9 +35,9 @@ PHASES = [
 
 # A second pass over a trained checkpoint: very short stories for the tasks that lag, then the long mix again.
 SECOND_PASS = [
-    (0.00, {("plain", 64): 0.50, ("plain", 128): 0.15, ("plain", 256): 0.10, ("fill", 256): 0.10, ("fill", 1024): 0.15}),
-    (0.50, {("plain", 64): 0.12, ("plain", 128): 0.12, ("plain", 256): 0.10, ("plain", 512): 0.09, ("plain", 1024): 0.04,
-            ("fill", 256): 0.08, ("fill", 512): 0.12, ("fill", 1024): 0.14, ("fill", 2048): 0.11, ("fill", 4096): 0.08}),
+    (0.00, {("plain", 64): 0.70, ("plain", 128): 0.10, ("plain", 256): 0.06, ("fill", 256): 0.06, ("fill", 1024): 0.08}),
+    (0.40, {("plain", 64): 0.13, ("plain", 128): 0.09, ("plain", 256): 0.09, ("plain", 512): 0.09, ("plain", 1024): 0.04,
+            ("fill", 256): 0.08, ("fill", 512): 0.11, ("fill", 1024): 0.14, ("fill", 2048): 0.12, ("fill", 4096): 0.11}),
 ]
 
 
