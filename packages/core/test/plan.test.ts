@@ -103,8 +103,8 @@ describe('planAttention', () => {
       inputs        9 MiB
       output        3 MiB
       saved lists   6 MiB
-      scratch       27.8 MiB
-      total         36.8 MiB beyond the inputs"
+      scratch       25.9 MiB
+      total         34.9 MiB beyond the inputs"
     `);
   });
 });

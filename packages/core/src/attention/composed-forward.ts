@@ -96,7 +96,7 @@ export function maskableValues(request: AttentionRequest, x: Tensor): MaskableRo
   if (!isMasked || !isFloat(x.dtype)) return { finite: x.alias() };
   return scope(() => {
     const finite = finiteElements(x);
-    const badRows = maxOver(cast(logicalNot(finite), x.dtype), { axes: [-1], keepDims: true });
+    const badRows = scope(() => maxOver(cast(logicalNot(finite), x.dtype), { axes: [-1], keepDims: true }));
     return { finite: where(finite, x, 0), badRows };
   });
 }
@@ -116,12 +116,14 @@ function exactChunk(
 ): Tensor {
   const { batch, queryHeads, valueDim } = request;
   return scope(() => {
-    const scores = chunkScores(request, tensors, start, size);
-    let weights = softmax(scores);
-    scores.dispose();
-    if (request.dropout !== undefined) {
-      weights = mul(weights, dropoutFactors(weights.backend, request.dropout, weights.shape, start));
-    }
+    const weights = scope(() => {
+      const scores = chunkScores(request, tensors, start, size);
+      const whole = softmax(scores);
+      scores.dispose();
+      const { dropout } = request;
+      if (dropout === undefined) return whole;
+      return mul(whole, dropoutFactors(whole.backend, dropout, whole.shape, start));
+    });
     const folded = foldQueries(request, cast(weights, values.finite.dtype));
     const shape = [batch, queryHeads, size, valueDim];
     const output = reshape(matmul(folded, values.finite), shape);

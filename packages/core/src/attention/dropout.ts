@@ -17,8 +17,11 @@ export function dropoutFactors(
   start: number,
 ): Tensor {
   return scope(() => {
-    const bits = randomBits(backend, dropout.seed, shape, [0, 0, start, 0]);
-    return mul(cast(notBelow(bits, Math.floor(dropout.rate * 2 ** 32)), 'f32'), 1 / (1 - dropout.rate));
+    const threshold = Math.floor(dropout.rate * 2 ** 32);
+    const isKept = scope(() =>
+      notBelow(randomBits(backend, dropout.seed, shape, [0, 0, start, 0]), threshold),
+    );
+    return mul(cast(isKept, 'f32'), 1 / (1 - dropout.rate));
   });
 }
 

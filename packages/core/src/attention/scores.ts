@@ -46,14 +46,21 @@ export function chunkScores(
     });
     if (!isExact) scores = replace(scores, mul(scores, scale));
     if (scores.dtype === 'f16') scores = replace(scores, cast(scores, 'f32'));
-    if (tensors.bias !== undefined) scores = replace(scores, add(scores, chunkOf(tensors.bias, start, size)));
-    if (tensors.relativeTable !== undefined) {
+    const { bias } = tensors;
+    if (bias !== undefined) {
+      const before = scores;
       scores = replace(
-        scores,
-        add(
-          scores,
-          relativeBiasChunk(tensors.relativeTable, tensors.keyPositions as Tensor, request, start, size),
-        ),
+        before,
+        scope(() => add(before, chunkOf(bias, start, size))),
+      );
+    }
+    const { relativeTable } = tensors;
+    if (relativeTable !== undefined) {
+      const before = scores;
+      const positions = tensors.keyPositions as Tensor;
+      scores = replace(
+        before,
+        scope(() => add(before, relativeBiasChunk(relativeTable, positions, request, start, size))),
       );
     }
     const valid = validKeys(request, tensors, start, size);

@@ -17,33 +17,40 @@ export function attentionInputBytes(request: AttentionRequest, boolBytes = 1): n
 }
 
 /**
- * Transient bytes of the composed path for one chunk: the worst of making the scores (two score matrices live at a
- * time, with validity flags or a bias beside them), selecting (scores, NaN flags, scores without NaN), and gathering
- * the value rows of the kept keys.
+ * Transient bytes of the composed path for one chunk: the worst of making the scores, selecting or normalising them,
+ * and multiplying with the values; beside what all chunks share.
  */
 export function composedAttentionScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
+  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k, dropout } = request;
   const rows = batch * queryHeads * chunk;
   const scores = 4 * rows * keyLength;
+  const flags = boolBytes * rows * keyLength;
+  const query = 8 * rows * headDim;
+  const result = 4 * rows * valueDim;
   // Positions of the keys for the whole call and of the chunk's queries, where validity or a bias asks for them.
   const positions = 4 * (keyLength + 2 * chunk);
-  const query = 8 * rows * headDim + positions;
-  const result = 4 * rows * valueDim;
-  const making = 2 * scores + Math.max(boolBytes * flagCount(request, chunk), biasBytes(request, chunk));
+  const making = Math.max(scores + query, makingBytes(request, chunk, boolBytes));
   if (k === 'all') {
+    const dropping = dropout === undefined ? 0 : scores + Math.max(scores + 4 * flags, 2 * scores + flags);
+    const multiplying = scores + 2 * result + 8 * rows;
     const values = 4 * batch * keyHeads * keyLength * valueDim;
-    const isMasked =
-      request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
-    const dropout = request.dropout === undefined ? 0 : 2 * scores;
-    return Math.max(query + making + dropout, scores + 2 * result) + (isMasked ? 2 * values : 0);
+    const shared = sharedBytes(request);
+    const sharing = shared === 0 ? 0 : shared + (values * boolBytes) / 2;
+    return positions + Math.max(sharing, shared + Math.max(making, 2 * scores, dropping, multiplying));
   }
-  const lists = rows * k * (request.dropout === undefined ? 24 : 36);
-  const gathering = lists + 4 * rows * k * valueDim;
-  const selecting =
-    Math.max((2 + boolBytes / 4) * scores, blockBytes(request.selection, keyLength, rows, k)) +
-    lists +
-    8 * rows;
-  return query + Math.max(making, selecting, gathering) + 2 * result;
+  const lists = rows * k * (dropout === undefined ? 16 : 32);
+  const settingAside = 2 * scores + flags + 8 * rows;
+  const selecting = scores + 8 * rows * k + 4 * rows;
+  const byBlocks = blockBytes(request.selection, keyLength, rows, k) + 8 * rows * k + 8 * rows;
+  const multiplying = lists + 4 * rows * k * valueDim + result + 4 * rows;
+  return positions + Math.max(making, settingAside, selecting, byBlocks, multiplying);
+}
+
+/** What all chunks share: exact attention works on values that are safe to multiply by zero. */
+export function sharedBytes(request: AttentionRequest): number {
+  const { batch, keyHeads, keyLength, valueDim, causal, keyLengths, mask, bias, k } = request;
+  const isMasked = causal || keyLengths || mask !== undefined || bias !== undefined;
+  return k === 'all' && isMasked ? 4 * batch * keyHeads * keyLength * (valueDim + 1) : 0;
 }
 
 /** The largest single tensor of one chunk: its scores, or the value rows gathered for it. */
@@ -58,8 +65,8 @@ export function blockBytes(selection: Selection, keyLength: number, rows: number
   const { blockSize } = selection;
   const blocks = Math.ceil(keyLength / blockSize);
   const padded = keyLength % blockSize === 0 ? 0 : blocks * blockSize;
-  // The two last terms: what a row and a block need beside their numbers.
-  return 4 * rows * (keyLength + padded + blocks + 4 * k * blockSize + 2) + 12 * blockSize;
+  // The last terms: lists of chosen blocks and kept keys, and what a row and a block need beside their numbers.
+  return 4 * rows * (keyLength + padded + blocks + 4 * k * blockSize + 7 * k + 2) + 12 * blockSize;
 }
 
 /** Validity flags of one chunk, before they broadcast to every head. */
@@ -72,17 +79,17 @@ function flagCount(request: AttentionRequest, chunk: number): number {
   return conditions * perBatch * perHead * chunk * keyLength;
 }
 
-/** Parts of the biases that belong to one chunk, with what makes them. */
-function biasBytes(request: AttentionRequest, chunk: number): number {
+/** Scores with each bias added and invalid keys hidden, one after the other: old and new scores, and what they need. */
+function makingBytes(request: AttentionRequest, chunk: number, boolBytes: number): number {
   const { batch, queryHeads, keyLength, bias, relativeBias } = request;
+  const scores = 4 * batch * queryHeads * chunk * keyLength;
   const [b = 0, h = 0, q = 0, width = 0] = bias ?? [];
-  const own = q === 1 ? 0 : 4 * b * h * chunk * width;
-  if (relativeBias === undefined) return own;
-  // Looked up row by row, then transposed, while one score matrix (counted as two) waits; indices in i32.
-  const relative = 4 * queryHeads * chunk * keyLength;
-  const waiting = 4 * batch * queryHeads * chunk * keyLength;
-  const indices = 8 * chunk * keyLength;
-  return Math.max(own, relative, relative + Math.max(relative, indices) - waiting);
+  const ofBias = q === 1 ? 0 : 4 * b * h * chunk * width;
+  const ofRelative = relativeBias === undefined ? 0 : 4 * queryHeads * chunk * keyLength;
+  // Looked up row by row and transposed, by i32 positions that are computed in two steps.
+  const lookingUp = relativeBias === undefined ? 0 : ofRelative + Math.max(ofRelative, 8 * chunk * keyLength);
+  const ofFlags = boolBytes * flagCount(request, chunk);
+  return Math.max(2 * scores + Math.max(ofBias, ofRelative, ofFlags), scores + lookingUp);
 }
 
 /** Transient bytes of the composed backward pass for one chunk, with the running sums of dK and dV. */

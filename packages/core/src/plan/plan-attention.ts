@@ -5,6 +5,7 @@ import {
   attentionInputBytes,
   composedAttentionLargest,
   composedAttentionScratch,
+  sharedBytes,
 } from './attention-bytes.js';
 import { formatBytes } from './format.js';
 import type { AttentionRequest, Selection } from './request.js';
@@ -69,7 +70,8 @@ export function planAttention(
   // Without writing in place the composed path joins its chunks at the end: one result exists twice.
   const isJoined = options.path === undefined && !limits.inPlace;
   const transient = (chunk: number): number => {
-    const joining = isJoined && chunk < queryLength ? Math.max(output, saved / 2) + 4 * request.keyLength : 0;
+    const whole = Math.max(output, saved / 2) + sharedBytes(request) + 4 * request.keyLength;
+    const joining = isJoined && chunk < queryLength ? whole : 0;
     return Math.max(path.scratchBytes(request, chunk), joining);
   };
   const keys = batch * request.keyHeads * request.keyLength * request.headDim * element;
