@@ -25,7 +25,7 @@ import { philoxBits } from './primitives/random.js';
 import * as reduce from './primitives/reduce.js';
 import * as select from './primitives/select.js';
 import type { OrtModule, OrtTensor } from './runtime/ort.js';
-import { type SessionStatistics, Sessions } from './runtime/sessions.js';
+import { type SessionLimits, type SessionStatistics, Sessions } from './runtime/sessions.js';
 
 /** Filled tensors up to this many elements are plain inputs; larger ones are expanded in the graph. */
 const LARGEST_UPLOADED_FILL = 1024;
@@ -58,12 +58,12 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
     ort: OrtModule,
     executionProviders: readonly string[],
     sessionOptions: { readonly [option: string]: unknown },
-    sessionLimit: number,
+    sessionLimits: SessionLimits,
   ) {
     this.ort = ort;
     this.executionProviders = executionProviders;
     this.#graph = new Graph(ort);
-    this.#sessions = new Sessions(ort, { ...sessionOptions, executionProviders }, sessionLimit);
+    this.#sessions = new Sessions(ort, { ...sessionOptions, executionProviders }, sessionLimits);
     this.#executor = new Executor(this.#graph, this.#sessions);
     this.fused = {
       attention: fusedAttention(this.#graph, this.#sessions),

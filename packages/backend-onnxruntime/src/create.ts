@@ -15,11 +15,14 @@ export interface OnnxRuntimeOptions {
   readonly threads?: number;
   /** Compiled sessions kept for reuse, least recently used first out. Default 64. */
   readonly sessionLimit?: number;
+  /** Bytes that compiled sessions may keep for reuse, as planned; the newest is kept whatever its size. Default 512 MiB. */
+  readonly sessionBytes?: number;
   /** Further session options, handed to `InferenceSession.create` as they are. */
   readonly sessionOptions?: { readonly [option: string]: unknown };
 }
 
 const DEFAULT_SESSION_LIMIT = 64;
+const DEFAULT_SESSION_BYTES = 512 * 2 ** 20;
 
 /**
  * A backend on ONNX Runtime.
@@ -32,7 +35,12 @@ const DEFAULT_SESSION_LIMIT = 64;
 export async function createOnnxRuntimeBackend(
   options: OnnxRuntimeOptions = {},
 ): Promise<OnnxRuntimeBackend> {
-  const { threads, sessionLimit = DEFAULT_SESSION_LIMIT, sessionOptions = {} } = options;
+  const {
+    threads,
+    sessionLimit = DEFAULT_SESSION_LIMIT,
+    sessionBytes = DEFAULT_SESSION_BYTES,
+    sessionOptions = {},
+  } = options;
   const ort = options.ort ?? (await loadOrt());
   if (options.executionProviders !== undefined) await requireProviders(ort, options.executionProviders);
   const executionProviders = options.executionProviders ?? [
@@ -48,6 +56,6 @@ export async function createOnnxRuntimeBackend(
       ...(threads !== undefined && { intraOpNumThreads: threads }),
       ...sessionOptions,
     },
-    sessionLimit,
+    { count: sessionLimit, arenaBytes: sessionBytes },
   );
 }

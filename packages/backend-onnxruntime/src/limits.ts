@@ -8,12 +8,13 @@ export const limits: DeviceLimits = {
   /** Typed arrays and the engine's int32 row numbers end here. */
   maxBufferBytes: 2 ** 32,
   /**
-   * Larger chunks amortise the packing of the keys: 0.41 ms per query at 64, 0.37 at 256, 0.33 at 512 for 8,192 keys. This
-   * plans 256 there and keeps 65,536 tokens of self-attention under 2 GiB of process memory.
+   * Two things pull at the chunk. Larger ones amortise the packing of the keys: 0.48 ms per query at 64, 0.45 at 256 for
+   * 8,192 keys. Smaller ones keep biases and masks in the caches: exact T5 attention over 1,856 tokens takes 1.1 s with 8 MiB,
+   * 1.2 with 128 and 1.5 with 400.
    */
-  targetScratchBytes: 400 * 2 ** 20,
-  /** Below 32 queries the packing costs more than the product. */
-  minQueryChunk: 32,
+  targetScratchBytes: 144 * 2 ** 20,
+  /** At 32,768 keys a query takes 2.4 ms in chunks of 16, 1.8 in chunks of 64 and 1.7 in chunks of 128. */
+  minQueryChunk: 64,
   maxQueryChunk: 1024,
   /** Blocks of 32 against one level: 26 to 32 ms at 8,192 keys and 64 queries; 61 to 79 at 4,096 keys and 256 queries. */
   twoLevel: { minKeys: 2048, blockSize: 32 },

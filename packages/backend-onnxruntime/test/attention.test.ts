@@ -1,7 +1,12 @@
 import type { AttentionInputs, AttentionRequest, Backend, BackendTensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RelativeWindows } from '../src/attention/relative-window.js';
+import { runAttention } from '../src/attention/run-chunks.js';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../src/index.js';
+import { RangeChecks } from '../src/runtime/inspect.js';
+import { Sessions } from '../src/runtime/sessions.js';
 
 let backend: OnnxRuntimeBackend;
 const oracle = createReferenceBackend();
@@ -164,6 +169,43 @@ describe('fused attention equals the reference', () => {
         });
       }
     }
+  }
+});
+
+describe('relative biases made in the graph, as for windows that would be too large', () => {
+  for (const [name, request] of Object.entries(requests)) {
+    if (request.relativeBias === undefined) continue;
+    test(name, async () => {
+      const asked = {
+        ...base,
+        ...request,
+        mask: undefined,
+        bias: undefined,
+        keyLengths: false,
+      } as AttentionRequest;
+      const { q, k, v, relativeTable } = arraysOf(asked);
+      const f32 = (values: Float32Array | undefined, dims: number[]) =>
+        new ort.Tensor('float32', values ?? new Float32Array(), dims);
+      const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = asked;
+      const feeds = new Map([
+        ['q', f32(q, [batch, queryHeads, queryLength, headDim])],
+        ['k', f32(k, [batch, keyHeads, keyLength, headDim])],
+        ['v', f32(v, [batch, keyHeads, keyLength, valueDim])],
+        ['table', f32(relativeTable, [relativeBias.buckets, queryHeads])],
+      ]);
+      const limits = { count: 8, arenaBytes: 2 ** 28 };
+      const runtime = {
+        ort,
+        sessions: new Sessions(ort, { intraOpNumThreads: 1 }, limits),
+        checks: new RangeChecks(),
+        windows: new RelativeWindows(ort),
+        largestWindowBytes: 0,
+        isBorrowed: () => true,
+      };
+      const [output] = await runAttention(runtime, asked, feeds, 16);
+      const expected = await run(oracle, asked, arraysOf(asked), 16);
+      expectClose(Array.from((output?.data ?? []) as ArrayLike<number>), expected.output);
+    });
   }
 });
 

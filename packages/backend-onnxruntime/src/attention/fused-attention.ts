@@ -9,16 +9,26 @@ import type { OnnxNode } from '../graph/node.js';
 import { RangeChecks } from '../runtime/inspect.js';
 import type { OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
-import { runAttention } from './run-chunks.js';
+import { largestBytes, scratchBytes } from './bytes.js';
+import { RelativeWindows } from './relative-window.js';
+import { type AttentionRuntime, runAttention } from './run-chunks.js';
 
 const INT32_LIMIT = 2 ** 31;
+const LARGEST_WINDOW_BYTES = 2 ** 27;
 
 /** Attention as one node of the lazy graph, run as a loop over query chunks with one `session.run` each. */
 export function fusedAttention(
   graph: Graph,
   sessions: Sessions,
 ): FusedOperation<AttentionRequest, AttentionInputs<OnnxNode>, AttentionOutputs<OnnxNode>> {
-  const checks = new RangeChecks();
+  const runtime: AttentionRuntime = {
+    ort: graph.ort,
+    sessions,
+    checks: new RangeChecks(),
+    windows: new RelativeWindows(graph.ort),
+    largestWindowBytes: LARGEST_WINDOW_BYTES,
+    isBorrowed: (tensor) => graph.isBorrowed(tensor),
+  };
   return {
     refuses,
     scratchBytes,
@@ -37,9 +47,7 @@ export function fusedAttention(
       const lists = [batch, queryHeads, queryLength, k === 'all' ? 0 : k];
       const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> => {
         const feeds = new Map(present.map(({ role }, index) => [role, values[index] as OrtTensor]));
-        return runAttention(graph.ort, sessions, checks, request, feeds, chunk, (one) =>
-          graph.isBorrowed(one),
-        );
+        return runAttention(runtime, request, feeds, chunk);
       };
       const [output, indices, scores] = graph.attach(
         { inputs: present.map(({ node }) => node), outputs: [], execute },
@@ -67,29 +75,4 @@ function refuses(request: AttentionRequest): readonly string[] {
       : []),
     ...(batch * keyHeads * keyLength < INT32_LIMIT ? [] : ['more than 2^31 key rows: row numbers are i32']),
   ];
-}
-
-/**
- * Transient bytes of a chunk. From the second run on the engine's arena holds the largest value of a graph, the scores,
- * twice (measured: 201 MiB resident for 96 MiB of scores); softmax and masks reuse those places. Beside them: either the
- * candidates of the chosen blocks or the gathered value rows, and the keys, transposed once for all chunks.
- */
-export function scratchBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k, selection } = request;
-  const rows = batch * queryHeads * chunk;
-  const scores = rows * keyLength * 4;
-  const columns = batch * keyHeads * keyLength * headDim * 4;
-  const bias = request.relativeBias === undefined ? 0 : 3 * queryHeads * chunk * (keyLength + chunk) * 4;
-  const fixed = columns + bias + 2 * scores + rows * (valueDim + headDim) * 4;
-  if (k === 'all') return fixed;
-  const candidates = selection.levels === 1 ? 0 : rows * k * selection.blockSize * 4;
-  const kept = rows * k * (valueDim * 4 + 16);
-  return fixed + Math.max(candidates, kept);
-}
-
-/** The scores, or the gathered value rows. */
-function largestBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyLength, valueDim, k } = request;
-  const rows = batch * queryHeads * chunk;
-  return 4 * rows * Math.max(keyLength, k === 'all' ? 0 : k * valueDim);
 }

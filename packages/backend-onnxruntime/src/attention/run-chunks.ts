@@ -4,8 +4,17 @@ import { floatsOf, type RangeChecks, transposeRows } from '../runtime/inspect.js
 import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
+import { arenaBytes } from './bytes.js';
 import { compileChunk } from './chunk-graph.js';
-import { type AttentionVariant, foldsCausality, graphInputs, keyOf, keyRangesOf } from './variant.js';
+import type { RelativeWindows } from './relative-window.js';
+import {
+  type AttentionVariant,
+  foldsCausality,
+  graphInputs,
+  keyOf,
+  keyRangesOf,
+  windowLength,
+} from './variant.js';
 
 /** Engine tensors of a call by role: q, k, v, mask, keyLengths, bias, table. */
 export type AttentionFeeds = ReadonlyMap<string, OrtTensor>;
@@ -17,52 +26,82 @@ const LARGEST_VALUE = 3.4028234663852886e38;
 /** Transposing the keys costs about one chunk's product, and every chunk then saves a third of one. */
 const CHUNKS_WORTH_A_TRANSPOSE = 4;
 
+/** What calls share. */
+export interface AttentionRuntime {
+  readonly ort: OrtModule;
+  readonly sessions: Sessions;
+  readonly checks: RangeChecks;
+  readonly windows: RelativeWindows;
+  /** Windows of relative biases above this size are not made: the graph then makes each chunk's part. */
+  readonly largestWindowBytes: number;
+  /** True for tensors of the caller's, whose values may change between calls. */
+  isBorrowed(tensor: OrtTensor): boolean;
+}
+
 /** Runs a call chunk by chunk, with one session for all of them, and joins the chunks' rows. */
 export async function runAttention(
-  ort: OrtModule,
-  sessions: Sessions,
-  checks: RangeChecks,
-  request: AttentionRequest,
+  runtime: AttentionRuntime,
+  asked: AttentionRequest,
   feeds: AttentionFeeds,
   queryChunk: number,
-  isBorrowed: (tensor: OrtTensor) => boolean,
 ): Promise<readonly OrtTensor[]> {
-  const chunk = Math.min(queryChunk, request.queryLength);
-  const chunks = Math.ceil(request.queryLength / chunk);
-  const keys = floatsOf(feeds.get('k') as OrtTensor);
-  const variant: AttentionVariant = {
-    request,
-    chunk,
-    keys: keys !== undefined && chunks >= CHUNKS_WORTH_A_TRANSPOSE ? 'columns' : 'rows',
-    isCareful: !isTame(checks, feeds, isBorrowed),
-  };
+  const { ort, sessions } = runtime;
+  const request = withoutIdleMasks(asked, feeds);
+  const { batch, queryHeads, queryLength } = request;
+  const chunk = Math.min(queryChunk, queryLength);
+  const chunks = Math.ceil(queryLength / chunk);
+  const variant = variantOf(runtime, request, feeds, chunk, chunks);
   const fixed = new Map(feeds);
-  if (variant.keys === 'columns' && keys !== undefined) {
-    addColumns(ort, variant, keys, fixed);
-  }
+  addPrepared(runtime, variant, fixed);
   const names = graphInputs(variant).map(({ name }) => name);
-  const key = keyOf(variant);
-  const compile = () => compileChunk(variant);
+  const session = {
+    key: keyOf(variant),
+    compile: () => compileChunk(variant),
+    arenaBytes: arenaBytes(request, chunk),
+  };
   const joined: JoinedRows[] = [];
   for (let index = 0; index < chunks; index++) {
     // The last chunk overlaps the one before it, so that all have one size and share one session.
-    const start = Math.min(index * chunk, request.queryLength - chunk);
+    const start = Math.min(index * chunk, queryLength - chunk);
     const moving = chunkInputs(ort, variant, start);
     const inputs = names.map((name) => moving.get(name) ?? (fixed.get(name) as OrtTensor));
-    const results = await sessions.run(key, compile, inputs);
+    const results = await sessions.run(session, inputs);
     if (chunks === 1) return results;
     for (const [at, result] of results.entries()) {
-      joined[at] ??= new JoinedRows(
-        result,
-        request.batch * request.queryHeads,
-        request.queryLength,
-        result.dims.at(-1) as number,
-      );
+      const width = result.dims.at(-1) as number;
+      joined[at] ??= new JoinedRows(result, batch * queryHeads, queryLength, width);
       joined[at].put(result, start, chunk);
     }
   }
-  const { batch, queryHeads, queryLength } = request;
   return joined.map((one) => one.tensor(ort, [batch, queryHeads, queryLength, one.width]));
+}
+
+function variantOf(
+  { checks, isBorrowed, largestWindowBytes }: AttentionRuntime,
+  request: AttentionRequest,
+  feeds: AttentionFeeds,
+  chunk: number,
+  chunks: number,
+): AttentionVariant {
+  const hasKeys = floatsOf(feeds.get('k') as OrtTensor) !== undefined;
+  const table = feeds.get('table');
+  const variant: AttentionVariant = {
+    request,
+    chunk,
+    keys: hasKeys && chunks >= CHUNKS_WORTH_A_TRANSPOSE ? 'columns' : 'rows',
+    positions: table !== undefined && floatsOf(table) !== undefined ? 'window' : 'buckets',
+    isCareful: !isTame(checks, feeds, isBorrowed),
+  };
+  const windowBytes = 4 * request.queryHeads * chunk * windowLength(variant);
+  return windowBytes <= largestWindowBytes ? variant : { ...variant, positions: 'buckets' };
+}
+
+/** Key lengths that hide nothing, as those of a single text, would cost a pass over the scores. */
+function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): AttentionRequest {
+  const lengths = feeds.get('keyLengths');
+  if (lengths?.location !== 'cpu' || !(lengths.data instanceof Int32Array)) return request;
+  const hides = lengths.data.some((length) => length < request.keyLength);
+  return hides ? request : { ...request, keyLengths: false };
 }
 
 /** True when no score can be NaN or overflow, so that the quick graph is exact. */
@@ -85,17 +124,24 @@ function isTame(
   );
 }
 
-function addColumns(
-  ort: OrtModule,
+/** Inputs made once per call: transposed keys, the window of relative biases. */
+function addPrepared(
+  runtime: AttentionRuntime,
   variant: AttentionVariant,
-  keys: Float32Array,
   into: Map<string, OrtTensor>,
 ): void {
   const { batch, keyHeads, keyLength, headDim } = variant.request;
   const heads = batch * keyHeads;
-  for (const [index, { from, to }] of keyRangesOf(variant).entries()) {
-    const columns = transposeRows(keys, heads, keyLength, headDim, from, to);
-    into.set(`k${index}`, new ort.Tensor('float32', columns, [heads, headDim, to - from]));
+  const keys = floatsOf(into.get('k') as OrtTensor);
+  if (variant.keys === 'columns' && keys !== undefined) {
+    for (const [index, { from, to }] of keyRangesOf(variant).entries()) {
+      const columns = transposeRows(keys, heads, keyLength, headDim, from, to);
+      into.set(`k${index}`, new runtime.ort.Tensor('float32', columns, [heads, headDim, to - from]));
+    }
+  }
+  const table = into.get('table');
+  if (table !== undefined && variant.positions === 'window') {
+    into.set('window', runtime.windows.windowOf(variant, table, runtime.isBorrowed(table)));
   }
 }
 
@@ -108,7 +154,9 @@ function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): 
     ['start', index(start)],
     ['end', index(start + chunk)],
   ]);
-  if (relativeBias !== undefined) {
+  if (relativeBias !== undefined && variant.positions === 'window') {
+    inputs.set('shift', index(queryLength - chunk - start));
+  } else if (relativeBias !== undefined) {
     const buckets = bucketsOf(variant, start);
     inputs.set('buckets', new ort.Tensor('int32', buckets, [buckets.length]));
   }

@@ -73,6 +73,12 @@ function emitBiases(
   const { request, chunk } = variant;
   const terms: string[] = [];
   if (request.bias !== undefined) terms.push(emitPart(onnx, variant, 'bias', request.bias, { from, to }));
+  if (variant.positions === 'window' && request.relativeBias !== undefined) {
+    const bounds = [from, to].map((at) => onnx.op('Add', ['shift', onnx.i64([at])])) as [string, string];
+    const part = onnx.op('Slice', ['window', ...bounds, onnx.i64([2])]);
+    onnx.declare(part, 'f32', [request.queryHeads, chunk, to - from]);
+    terms.push(onnx.reshape(part, [1, request.queryHeads, chunk, to - from]));
+  }
   if (toeplitz !== undefined) {
     const shift = chunk - 1;
     const part = onnx.op('Slice', [
@@ -113,7 +119,7 @@ function emitPart(
 function emitToeplitz(onnx: GraphBuilder, variant: AttentionVariant): string | undefined {
   const { queryHeads, keyLength, relativeBias } = variant.request;
   const { chunk } = variant;
-  if (relativeBias === undefined) return undefined;
+  if (relativeBias === undefined || variant.positions === 'window') return undefined;
   let table = onnx.op('Transpose', ['table'], { perm: [1, 0] });
   if (foldsCausality(variant)) {
     table = onnx.op('Concat', [table, onnx.filled(onnx.f32(MINUS_INFINITY), [queryHeads, 1])], { axis: 1 });

@@ -12,6 +12,11 @@ export interface AttentionVariant {
    */
   readonly keys: 'rows' | 'columns';
   /**
+   * How relative biases come in: as a window made beforehand for all chunks, or, where that would be large or the table is
+   * not in reach, as buckets of relative positions that the graph looks up and spreads.
+   */
+  readonly positions: 'window' | 'buckets';
+  /**
    * True when values were found, or could not be excluded, for which the quick graph is wrong: NaN or infinite q, k, v,
    * or biases, or products that could overflow. The careful graph looks at every score.
    */
@@ -30,14 +35,14 @@ export interface KeyRange {
   readonly to: number;
 }
 
-/** Blocks for a k that leaves too few of the planned ones: smaller blocks are worth it from twice k blocks on. */
+/** Blocks for a k that leaves too few of the planned ones: worth it from twice k blocks on. */
 const SMALL_BLOCK = 16;
 const SMALL_BLOCK_KEYS = 2048;
 
 /**
  * Size of the blocks of two-level selection; undefined where it would choose nothing. A plan of one level means that
- * k blocks of the usual size cover the row; half the size still saves 8 to 15 % of a chunk (k 64 at 2,048 keys, k 256 at
- * 8,192).
+ * k blocks of the usual size cover most of the row; blocks of half the size still save 8 to 15 % of a chunk (k 64 at 2,048
+ * keys, k 256 at 8,192).
  */
 export function blockSizeOf({ request }: AttentionVariant): number | undefined {
   const { k, keyLength, selection } = request;
@@ -71,6 +76,11 @@ export function foldsCausality({ request, isCareful }: AttentionVariant): boolea
   return request.causal && request.relativeBias !== undefined && !isCareful;
 }
 
+/** Columns of the window of relative biases: every distance that some chunk meets. */
+export function windowLength({ request, chunk }: AttentionVariant): number {
+  return request.keyLength + request.queryLength - chunk;
+}
+
 /** True when some query may have fewer than k valid keys. */
 export function canMask({ request, isCareful }: AttentionVariant): boolean {
   return (
@@ -102,8 +112,13 @@ export function graphInputs(variant: AttentionVariant): readonly GraphInput[] {
   if (request.keyLengths) inputs.push({ name: 'keyLengths', type: 'i32', shape: [batch] });
   if (request.bias !== undefined) inputs.push({ name: 'bias', type: 'f32', shape: request.bias });
   if (request.relativeBias !== undefined) {
-    inputs.push({ name: 'table', type: 'f32', shape: [request.relativeBias.buckets, queryHeads] });
-    inputs.push({ name: 'buckets', type: 'i32', shape: [keyLength + chunk] });
+    if (variant.positions === 'window') {
+      inputs.push({ name: 'window', type: 'f32', shape: [queryHeads, chunk, windowLength(variant)] });
+      inputs.push({ name: 'shift', type: 'i64', shape: [1] });
+    } else {
+      inputs.push({ name: 'table', type: 'f32', shape: [request.relativeBias.buckets, queryHeads] });
+      inputs.push({ name: 'buckets', type: 'i32', shape: [keyLength + chunk] });
+    }
   }
   if (request.causal && !foldsCausality(variant)) inputs.push({ name: 'last', type: 'i32', shape: [1] });
   if (request.dropout !== undefined && k !== 'all') {

@@ -29,7 +29,11 @@ export function fusedFeedForward(
     const isCareful = k !== 'all' && ![...feeds.values()].every(isTame);
     const variant: FeedForwardVariant = { request, chunk, isCareful };
     const names = graphInputs(variant).map(({ name }) => name);
-    const key = keyOf(variant);
+    const session = {
+      key: keyOf(variant),
+      compile: () => compileTokens(variant),
+      arenaBytes: scratchBytes(request, chunk),
+    };
     let joined: JoinedRows | undefined;
     for (let index = 0; index * chunk < tokens; index++) {
       // The last chunk overlaps the one before it, so that all share one session.
@@ -39,7 +43,7 @@ export function fusedFeedForward(
         ['end', graph.parameter([start + chunk])],
       ]);
       const inputs = names.map((name) => bounds.get(name) ?? (feeds.get(name) as OrtTensor));
-      const results = await sessions.run(key, () => compileTokens(variant), inputs);
+      const results = await sessions.run(session, inputs);
       if (chunk === tokens) return results;
       const part = results[0] as OrtTensor;
       joined ??= new JoinedRows(part, 1, tokens, outputDim);

@@ -83,10 +83,10 @@ export class Executor {
   }
 
   async #runSegment(operations: readonly Operation[]): Promise<void> {
-    const { key, leaves, parameters, results, compile } = describeSegment(operations);
+    const { leaves, parameters, results, ...session } = describeSegment(operations);
     await this.#guarded(operations, leaves, async () => {
       const inputs = [...leaves.map((leaf) => this.#graph.valueOf(leaf)), ...parameters];
-      const values = await this.#sessions.run(key, compile, inputs);
+      const values = await this.#sessions.run(session, inputs);
       return results.map((node, index) => ({ node, value: values[index] }));
     });
   }

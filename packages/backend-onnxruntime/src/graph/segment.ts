@@ -1,3 +1,4 @@
+import { sizeOf } from '@topk-attention/core';
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import { encodeModel } from '../onnx/proto.js';
 import type { OrtTensor } from '../runtime/ort.js';
@@ -16,6 +17,8 @@ export interface Segment {
   readonly parameters: readonly OrtTensor[];
   readonly results: readonly OnnxNode[];
   compile(): { readonly model: Uint8Array; readonly graph: CompiledGraph };
+  /** Guess of what the engine keeps for it: its largest value, twice, and as much again for the others. */
+  readonly arenaBytes: number;
 }
 
 export function describeSegment(operations: readonly Operation[]): Segment {
@@ -78,5 +81,6 @@ export function describeSegment(operations: readonly Operation[]): Segment {
       graph: { inputNames: [...inputNames, ...parameterNames], outputNames },
     };
   };
-  return { key: key.join(';'), leaves, parameters, results, compile };
+  const largest = produced.reduce((most, { shape }) => Math.max(most, 4 * sizeOf(shape)), 0);
+  return { key: key.join(';'), leaves, parameters, results, compile, arenaBytes: 4 * largest };
 }

@@ -18,26 +18,44 @@ export interface SessionStatistics {
   readonly runMilliseconds: number;
 }
 
+/** A session to run, by structure. */
+export interface SessionSpec {
+  readonly key: string;
+  compile(): { readonly model: Uint8Array; readonly graph: CompiledGraph };
+  /** Roughly what the engine keeps for it between runs. */
+  readonly arenaBytes: number;
+}
+
 interface Entry {
   readonly session: OrtSession;
   readonly graph: CompiledGraph;
+  readonly arenaBytes: number;
 }
 
-/** Sessions by structure, the least recently used released first. Calls must not overlap. */
+export interface SessionLimits {
+  readonly count: number;
+  readonly arenaBytes: number;
+}
+
+/**
+ * Sessions by structure. The least recently used are released when there are too many of them, or when the memory that
+ * the engine keeps for them is too much: each has an arena of its own. Calls must not overlap.
+ */
 export class Sessions {
   readonly #ort: OrtModule;
   readonly #options: { readonly [option: string]: unknown };
-  readonly #limit: number;
+  readonly #limits: SessionLimits;
   readonly #entries = new Map<string, Entry>();
+  #arenaBytes = 0;
   #sessionsCompiled = 0;
   #runs = 0;
   #bytesOut = 0;
   #runMilliseconds = 0;
 
-  constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limit: number) {
+  constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limits: SessionLimits) {
     this.#ort = ort;
     this.#options = options;
-    this.#limit = limit;
+    this.#limits = limits;
   }
 
   statistics(): SessionStatistics {
@@ -49,12 +67,8 @@ export class Sessions {
     };
   }
 
-  async run(
-    key: string,
-    compile: () => { readonly model: Uint8Array; readonly graph: CompiledGraph },
-    inputs: readonly OrtTensor[],
-  ): Promise<readonly OrtTensor[]> {
-    const { session, graph } = await this.#session(key, compile);
+  async run(spec: SessionSpec, inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]> {
+    const { session, graph } = await this.#session(spec);
     const feeds: { [name: string]: OrtTensor } = {};
     for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
     this.#runs++;
@@ -74,10 +88,7 @@ export class Sessions {
     });
   }
 
-  async #session(
-    key: string,
-    compile: () => { readonly model: Uint8Array; readonly graph: CompiledGraph },
-  ): Promise<Entry> {
+  async #session({ key, compile, arenaBytes }: SessionSpec): Promise<Entry> {
     const known = this.#entries.get(key);
     if (known !== undefined) {
       this.#entries.delete(key);
@@ -92,14 +103,22 @@ export class Sessions {
       throw engineError(error, 'InferenceSession.create');
     }
     this.#sessionsCompiled++;
-    const entry = { session, graph };
+    const entry = { session, graph, arenaBytes };
     this.#entries.set(key, entry);
-    for (const [oldest, { session: unused }] of this.#entries) {
-      if (this.#entries.size <= this.#limit) break;
-      this.#entries.delete(oldest);
-      await unused.release();
-    }
+    this.#arenaBytes += arenaBytes;
+    await this.#evict();
     return entry;
+  }
+
+  /** The newest stays whatever its size. */
+  async #evict(): Promise<void> {
+    for (const [key, { session, arenaBytes }] of this.#entries) {
+      const fits = this.#entries.size <= this.#limits.count && this.#arenaBytes <= this.#limits.arenaBytes;
+      if (fits || this.#entries.size === 1) return;
+      this.#entries.delete(key);
+      this.#arenaBytes -= arenaBytes;
+      await session.release();
+    }
   }
 
   async dispose(): Promise<void> {
