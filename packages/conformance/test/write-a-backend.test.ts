@@ -7,7 +7,10 @@ const page = await readFile(new URL('../../../docs/write-a-backend.md', import.m
 
 /** The blocks of the page that belong to a file, put together. */
 function blocksOf(file: string): string {
-  const fence = new RegExp(`^\`\`\`ts ${file.replaceAll('.', '\\.')}\n(.*?)\n^\`\`\`$`, 'gms');
+  const fence = new RegExp(
+    `^\`\`\`ts no-run: part of ${file.replaceAll('.', '\\.')}\n(.*?)\n^\`\`\`$`,
+    'gms',
+  );
   return `${Array.from(page.matchAll(fence), ([, code]) => code).join('\n\n')}\n`;
 }
 

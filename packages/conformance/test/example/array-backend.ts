@@ -219,9 +219,15 @@ export function createArrayBackend(): Backend<ArrayTensor> {
         return isInside ? element(x, inside) : element(dst, at);
       }),
 
-    unary: (op, x) => generate(x.shape, x.dtype, (at) => unaryFunctions[op](element(x, at))),
+    unary(op, x) {
+      const f = unaryFunctions[op];
+      return generate(x.shape, x.dtype, (at) => f(element(x, at)));
+    },
     binary: (op, a, b) => combine(a, b, a.dtype, binaryFunctions[op]),
-    compare: (op, a, b) => combine(a, b, 'bool', (x, y) => Number(compareFunctions[op](x, y))),
+    compare(op, a, b) {
+      const holds = compareFunctions[op];
+      return combine(a, b, 'bool', (x, y) => Number(holds(x, y)));
+    },
     isNaN: (x) => generate(x.shape, 'bool', (at) => Number(Number.isNaN(element(x, at)))),
     logicalAnd: (a, b) => combine(a, b, 'bool', (x, y) => x & y),
     logicalNot: (x) => generate(x.shape, 'bool', (at) => 1 - element(x, at)),
