@@ -26,10 +26,7 @@ interface GpuTensor extends BackendTensor {
   readonly storage: Storage;
 }
 
-export interface WebGpuProbe extends Backend<GpuTensor> {
-  /** Resolves when what `dispose()` began has ended: only then may the process exit. */
-  readonly closed: Promise<void>;
-}
+export type WebGpuProbe = Backend<GpuTensor>;
 
 const kernel = (name: string): string =>
   readFileSync(new URL(`./kernels/${name}.wgsl`, import.meta.url), 'utf8');
@@ -66,10 +63,7 @@ export async function createWebGpuProbe(): Promise<WebGpuProbe> {
   let current: Batch | undefined;
   let live = 0;
   let peak = 0;
-  let close = (): void => {};
-  const closed = new Promise<void>((resolve) => {
-    close = resolve;
-  });
+  let closed: Promise<void> | undefined;
   const all = new Set<Storage>();
   void device.lost.then(({ message }) => {
     lost ??= new TopKError('DEVICE_LOST', `webgpu-probe: ${message}`);
@@ -183,9 +177,9 @@ export async function createWebGpuProbe(): Promise<WebGpuProbe> {
         twoLevel: null,
         gatherCost: 1,
         inPlace: false,
+        boolBytes: 4,
       },
     },
-    closed,
     upload: (data, shape, dtype) => make(shape, dtype, encode(data, dtype)),
     fill: (value, shape, dtype) => make(shape, dtype, encode(new Array(sizeOf(shape)).fill(value), dtype)),
     async read({ storage, dtype }) {
@@ -224,16 +218,15 @@ export async function createWebGpuProbe(): Promise<WebGpuProbe> {
       peak = live;
     },
     dispose() {
-      if (lost !== undefined) return;
+      if (closed !== undefined || lost !== undefined) return closed;
       lost = new TopKError('DISPOSED', 'webgpu-probe: used after dispose()');
       flush();
       for (const { buffer } of all) buffer.destroy();
       all.clear();
       live = 0;
-      void queue.onSubmittedWorkDone().then(() => {
-        device.destroy();
-        close();
-      });
+      // Submitted work first: destroying the device under it can crash the process at its exit.
+      closed = queue.onSubmittedWorkDone().then(() => device.destroy());
+      return closed;
     },
 
     reshape: view,

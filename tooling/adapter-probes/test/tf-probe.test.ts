@@ -23,6 +23,6 @@ test('results outlive a tf.tidy of the caller, and nothing is left in tf after d
   });
   expect(Array.from((await made[1]?.data()) ?? [])).toEqual([7, 10, 15, 22]);
   made[0]?.dispose();
-  backend.dispose();
+  await backend.dispose();
   expect(tf.memory().numTensors).toBe(before);
 });

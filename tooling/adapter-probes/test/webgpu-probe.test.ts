@@ -12,8 +12,7 @@ async function startable(): Promise<Availability> {
   if (!unpacked.available) return unpacked;
   try {
     const backend = await createWebGpuProbe();
-    backend.dispose();
-    await backend.closed;
+    await backend.dispose();
     return unpacked;
   } catch (error) {
     return { ...unpacked, available: false, reason: String(error) };
@@ -32,8 +31,7 @@ async function create(): Promise<WebGpuProbe> {
 
 async function closeAll(): Promise<void> {
   for (const backend of made.splice(0)) {
-    backend.dispose();
-    await backend.closed;
+    await backend.dispose();
   }
 }
 
@@ -90,8 +88,7 @@ describe('webgpu-probe', () => {
   optional('a read after dispose() rejects', software, async () => {
     const backend = await create();
     const x = tensor(backend, [1, 2], [2]);
-    backend.dispose();
-    await backend.closed;
+    await backend.dispose();
     await expect(x.data()).rejects.toMatchObject({ code: 'DISPOSED' });
   });
 });

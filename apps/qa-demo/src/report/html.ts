@@ -53,9 +53,17 @@ top-k keeps ${last?.topK.attentionK} keys and ${last?.topK.feedForwardK} of ${en
 ${cells.join('\n')}
 </table>
 <h2>Time of each answer</h2>
-${bars(rows, (answer) => answer.milliseconds, (answer) => `${ms(answer)} ms`)}
+${bars(
+  rows,
+  (answer) => answer.milliseconds,
+  (answer) => `${ms(answer)} ms`,
+)}
 <h2>Peak memory of the process so far</h2>
-${bars(rows, (answer) => answer.peakBytes, (answer) => `${mib(answer)} MiB`)}
+${bars(
+  rows,
+  (answer) => answer.peakBytes,
+  (answer) => `${mib(answer)} MiB`,
+)}
 </html>
 `;
 }
