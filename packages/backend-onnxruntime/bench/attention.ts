@@ -70,7 +70,11 @@ async function main(): Promise<number> {
   const timings: Timing[] = [];
   for (const length of options.lengths) {
     log(`timing ${length} keys ...`);
-    timings.push(...(await measureLength(length, options)));
+    for (const timing of await measureLength(length, options)) {
+      timings.push(timing);
+      const { method, k, chunk, microsecondsPerQuery } = timing;
+      log(`  ${method}, k ${k}, chunk ${chunk}: ${microsecondsPerQuery.toFixed(0)} us per query`);
+    }
   }
   const rows: Row[] = [];
   for (const timing of timings) {

@@ -131,7 +131,7 @@ const dense: Method = {
   name: 'dense',
   describe: 'MatMul, Softmax, MatMul in chunks of queries, keys transposed beforehand',
   usesK: false,
-  scoreBytes: (length, chunk) => 2 * scoreBytes(length, chunk),
+  scoreBytes,
   create: (setup, data) =>
     rawRunner(
       setup,
@@ -198,7 +198,7 @@ function own(name: 'exact' | 'top-k', describe: string): Method {
     name,
     describe,
     usesK: name === 'top-k',
-    scoreBytes: (length, chunk) => (name === 'exact' ? 2 : 1) * scoreBytes(length, chunk),
+    scoreBytes,
     create: async ({ length, k, chunk, threads }, data) => {
       const backend = await createOnnxRuntimeBackend({ ort, threads });
       const shape = [1, HEADS, length, HEAD_DIM];
