@@ -9,7 +9,7 @@ import { type BenchOptions, parseOptions } from './options.js';
 import { dataOf, HEAD_DIM, HEADS, type Setup } from './setup.js';
 
 interface Row extends Timing {
-  /** Time relative to dense at the same length. */
+  /** Time relative to dense (the faster of the raw graph and this package's) at the same length. */
   readonly relative: number | undefined;
   readonly memory: Peak | undefined;
 }
