@@ -167,7 +167,10 @@ function backward(
   const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
   const plan = planAttention(request, backend.capabilities.limits, {
     ...options,
-    path: fused ?? { scratchBytes: composedBackwardScratch },
+    path: fused ?? {
+      scratchBytes: (one, chunk) =>
+        composedBackwardScratch(one, chunk, backend.capabilities.limits.boolBytes),
+    },
   });
   if (fused === undefined)
     return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);

@@ -92,12 +92,36 @@ function makingBytes(request: AttentionRequest, chunk: number, boolBytes: number
   return Math.max(2 * scores + Math.max(ofBias, ofRelative, ofFlags), scores + lookingUp);
 }
 
-/** Transient bytes of the composed backward pass for one chunk, with the running sums of dK and dV. */
-export function composedBackwardScratch(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
+/**
+ * Transient bytes of the composed backward pass for one chunk, dQ and the gradients it returns left out: the worst of
+ * working on the chunk and of adding its dK and dV to the sums so far.
+ */
+export function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k, dropout } = request;
   const rows = batch * queryHeads * chunk;
-  const sums = 2 * batch * keyHeads * keyLength * (headDim + valueDim) * 4;
-  if (k === 'all') return sums + 4 * rows * keyLength * 4;
-  const dense = request.bias !== undefined && request.bias[3] !== 1 ? 2 * rows * keyLength * 4 : 0;
-  return sums + dense + rows * k * (2 * Math.max(headDim, valueDim) * 4 + 24);
+  const scores = 4 * rows * keyLength;
+  const keys = 4 * batch * keyHeads * keyLength * headDim;
+  const values = 4 * batch * keyHeads * keyLength * valueDim;
+  const parts = keys + values;
+  const running = chunk < queryLength ? parts : 0;
+  const adding = running === 0 ? parts : 2 * parts + Math.max(keys, values);
+  const results = 4 * rows * headDim;
+  const widened = request.bias !== undefined && request.bias[3] !== 1 ? scores : 0;
+  if (k === 'all') {
+    const isMasked =
+      request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
+    const safe = isMasked ? parts + 8 * batch * keyHeads * keyLength : 0;
+    // Weights, their gradient, and four steps from there to the gradient of the products; factors and products of dropout.
+    const steps = (dropout === undefined ? 6 : 9) * scores;
+    const making = makingBytes(request, chunk, boolBytes);
+    const multiplying = steps - scores + parts;
+    const looking = request.relativeBias === undefined ? 0 : 5 * scores + parts;
+    const moving = 2 * results + 4 * rows * valueDim + 12 * (keyLength + chunk);
+    const summing = adding - running + scores;
+    return safe + running + moving + Math.max(steps, making, multiplying, looking, summing);
+  }
+  const lists = rows * k * (dropout === undefined ? 32 : 48);
+  const gathering = 4 * rows * k * Math.max(headDim, valueDim);
+  const own = lists + 2 * results + 4 * rows * valueDim;
+  return running + Math.max(own + gathering + parts, own + widened + parts, own + adding - running);
 }
