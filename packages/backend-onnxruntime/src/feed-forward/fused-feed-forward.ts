@@ -81,7 +81,7 @@ export function fusedFeedForward(
 }
 
 /** Transient bytes of a chunk of tokens: hidden units (pre-activations, activations, gate), selection, second product. */
-export function scratchBytes(request: FeedForwardRequest, chunk: number): number {
+function scratchBytes(request: FeedForwardRequest, chunk: number): number {
   const { inputDim, hidden, outputDim, k, gated, select, second } = request;
   const wide = chunk * hidden * 4;
   const ends = chunk * (inputDim + outputDim) * 4;

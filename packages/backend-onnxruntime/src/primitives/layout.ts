@@ -1,7 +1,6 @@
 import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
-import type { GraphBuilder } from '../onnx/graph-builder.js';
 
 /** End of a slice that reaches to the end of its axis. */
 const TO_THE_END = 2 ** 31 - 1;
@@ -88,9 +87,4 @@ export function writeInto(graph: Graph, dst: OnnxNode, x: OnnxNode, starts: read
     },
     dst,
   );
-}
-
-/** Adds a reshape unless the shape is there already. */
-export function reshaped(onnx: GraphBuilder, value: string, from: Shape, to: Shape): string {
-  return sameShape(from, to) ? value : onnx.reshape(value, to);
 }

@@ -67,18 +67,13 @@ export function takeAlong(graph: Graph, x: OnnxNode, indices: OnnxNode): OnnxNod
 }
 
 /** By selection, not by a weight of 0: 0 * inf is NaN. */
-export function zeroWhere(
-  onnx: GraphBuilder,
-  condition: string,
-  value: string,
-  dtype: OnnxNode['dtype'],
-): string {
+function zeroWhere(onnx: GraphBuilder, condition: string, value: string, dtype: OnnxNode['dtype']): string {
   if (dtype === 'bool') return onnx.op('And', [onnx.op('Not', [condition]), value]);
   return onnx.op('Where', [condition, zero(onnx, dtype), value]);
 }
 
 /** A scalar 0. */
-export function zero(onnx: GraphBuilder, dtype: OnnxNode['dtype']): string {
+function zero(onnx: GraphBuilder, dtype: OnnxNode['dtype']): string {
   switch (dtype) {
     case 'f32':
       return onnx.f32(0);
