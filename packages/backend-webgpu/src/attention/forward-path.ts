@@ -1,0 +1,33 @@
+import type { AttentionRequest } from '@topk-attention/core';
+import type { DeviceFacts } from '../runtime/facts.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+
+/** Tensors of one attention call; shapes as in core's `AttentionInputs` and `AttentionOutputs`. */
+export interface ForwardViews {
+  readonly q: View;
+  readonly k: View;
+  readonly v: View;
+  readonly mask?: View;
+  readonly keyLengths?: View;
+  readonly bias?: View;
+  readonly relativeTable?: View;
+  readonly output: View;
+  /** i32 [B, Hq, Lq, k], kept keys ascending, then -1. */
+  readonly indices?: View;
+  /** f32 [B, Hq, Lq, k], -inf in unused slots, NaN in rows with a NaN. */
+  readonly scores?: View;
+}
+
+/** One way to compute attention. The first path that refuses nothing runs. */
+export interface ForwardPath {
+  readonly name: string;
+  /** Reasons why a request is not taken; pure and cheap. */
+  refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[];
+  /** Transient bytes of a chunk of that many queries. */
+  scratchBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;
+  /** The largest single transient buffer of such a chunk. */
+  largestBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;
+  /** Records the whole call, chunk by chunk; flushes between chunks so that no submission runs long. */
+  record(stream: Stream, request: AttentionRequest, views: ForwardViews, chunk: number): void;
+}

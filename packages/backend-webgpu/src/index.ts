@@ -1,0 +1,1 @@
+export { type AcquireOptions, acquireDevice } from './runtime/acquire.js';
