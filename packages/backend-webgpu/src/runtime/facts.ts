@@ -28,8 +28,8 @@ export function deviceFacts(device: GPUDevice, info: GPUAdapterInfo = device.ada
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
     workgroupInvocations: limits.maxComputeInvocationsPerWorkgroup,
     storageBuffers: limits.maxStorageBuffersPerShaderStage,
-    subgroupMinSize: hasSubgroups ? info.subgroupMinSize : 0,
-    subgroupMaxSize: hasSubgroups ? info.subgroupMaxSize : 0,
+    subgroupMinSize: hasSubgroups ? (info.subgroupMinSize ?? 0) : 0,
+    subgroupMaxSize: hasSubgroups ? (info.subgroupMaxSize ?? 0) : 0,
     isSoftware:
       info.isFallbackAdapter ||
       /swiftshader|llvmpipe|lavapipe|basic render/i.test(
