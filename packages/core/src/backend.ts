@@ -124,6 +124,8 @@ export interface FusedOperation<Request, Inputs, Outputs> {
   scratchBytes(request: Request, chunk: number): number;
   /** The largest single transient buffer of such a chunk, held against `maxBufferBytes`. Default: not checked. */
   largestBytes?(request: Request, chunk: number): number;
+  /** How it would run the request, for `explain()`: the variant and what it was chosen by. Pure and cheap. */
+  describe?(request: Request): string;
   run(request: Request, inputs: Inputs, chunk: number): Outputs;
 }
 

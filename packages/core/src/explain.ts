@@ -88,7 +88,9 @@ function explanation<Plan>(
   plan: Plan,
   printed: string,
 ): Explanation<Plan> {
-  const path = paths.find(({ refusals }) => refusals.length === 0)?.path ?? 'composed';
+  const chosen = paths.find(({ refusals }) => refusals.length === 0);
+  const path = chosen?.path ?? 'composed';
+  const variant = chosen?.variant === undefined ? '' : `variant       ${chosen.variant}\n`;
   const refusals = paths.flatMap((one) =>
     one.refusals.map((reason) => `not ${one.path.padEnd(10)}${reason}\n`),
   );
@@ -97,7 +99,7 @@ function explanation<Plan>(
     path,
     paths,
     plan,
-    toString: () => `${name} on ${backend.name}: ${path}\n${refusals.join('')}${printed}`,
+    toString: () => `${name} on ${backend.name}: ${path}\n${refusals.join('')}${variant}${printed}`,
   };
 }
 

@@ -5,6 +5,8 @@ export interface PathReport {
   /** 'fused' for the backend's own operation, 'composed' for core's version from primitives. */
   readonly path: 'fused' | 'composed';
   readonly refusals: readonly string[];
+  /** The variant of the fused operation, where it names one. */
+  readonly variant?: string;
 }
 
 /** The fused operation if it takes the request, and the report of both paths. */
@@ -18,10 +20,11 @@ export function choosePath<Request, Inputs, Outputs>(
       ? [`${backend.name} has no fused version of this operation`]
       : operation.refuses(request);
   const isFused = refusals.length === 0;
+  const variant = isFused ? operation?.describe?.(request) : undefined;
   return {
     fused: isFused ? operation : undefined,
     reports: [
-      { path: 'fused', refusals },
+      { path: 'fused', refusals, ...(variant !== undefined && { variant }) },
       { path: 'composed', refusals: isFused ? ['the fused version takes the request'] : [] },
     ],
   };

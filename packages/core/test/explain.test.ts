@@ -16,6 +16,20 @@ describe('explain', () => {
     expect(String(composed)).toContain('query chunk   128 (32 chunks)');
   });
 
+  test('says which variant of a fused operation runs', () => {
+    const reference = createReferenceBackend();
+    const attention = reference.fused?.attention;
+    if (attention === undefined) throw new Error('the reference backend has a fused attention');
+    const described = Object.create(reference, {
+      fused: {
+        value: { attention: { ...attention, refuses: () => [], describe: () => 'sweeps, 32 lanes' } },
+      },
+    });
+    const explanation = explain(described, shapes, { k: 64 });
+    expect(explanation.paths[0]?.variant).toBe('sweeps, 32 lanes');
+    expect(String(explanation)).toContain('fused\nvariant       sweeps, 32 lanes\nquery chunk');
+  });
+
   test('throws what the call itself would', () => {
     const backend = createReferenceBackend();
     expect(() => explain(backend, shapes, { k: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_K' }));
