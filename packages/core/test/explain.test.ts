@@ -27,7 +27,7 @@ describe('explain', () => {
     });
     const explanation = explain(described, shapes, { k: 64 });
     expect(explanation.paths[0]?.variant).toBe('sweeps, 32 lanes');
-    expect(String(explanation)).toContain('fused\nvariant       sweeps, 32 lanes\nquery chunk');
+    expect(String(explanation)).toContain('\nvariant       sweeps, 32 lanes\nquery chunk');
   });
 
   test('throws what the call itself would', () => {
