@@ -1,0 +1,152 @@
+import type { DType } from '@topk-attention/core';
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+import { doesNotFit, type RowRange, splitRows, storedBytes, windowOf } from './windows.js';
+
+const INVOCATIONS = 64;
+
+/** What an invocation copies: four words, one word, or the two halves of a word that may come from different rows. */
+type Unit = 'vec4' | 'word' | 'halves';
+
+const params = `
+struct Params { rows: u32, taken: u32, width: u32, count: u32, x_base: u32, indices_base: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> indices: array<i32>;
+
+/** Where in x element \`at\` of the result comes from, in units; none for index -1. */
+const NONE = 0xffffffffu;
+fn source_of(at: u32) -> u32 {
+  let slot = at / params.width;
+  let row = indices[params.indices_base + slot];
+  if (row < 0) { return NONE; }
+  return params.x_base + (slot / params.taken * params.rows + u32(row)) * params.width + at % params.width;
+}`;
+
+/** Copies bits. Reads each index once per unit and each taken row once, writes the result once. */
+function kernelOf(unit: Unit): Kernel {
+  return {
+    key: `gather-rows ${unit}`,
+    buffers: ['read', 'read', 'write'],
+    source: () => (unit === 'halves' ? halvesSource : wordsSource(unit === 'vec4' ? 'vec4u' : 'u32')),
+  };
+}
+
+const wordsSource = (word: 'vec4u' | 'u32'): string => `${params}
+@group(0) @binding(1) var<storage, read> x: array<${word}>;
+@group(0) @binding(3) var<storage, read_write> out: array<${word}>;
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  if (at >= params.count) { return; }
+  let source = source_of(at);
+  if (source == NONE) {
+    out[params.out_base + at] = ${word}(0u);
+  } else {
+    out[params.out_base + at] = x[source];
+  }
+}`;
+
+const halvesSource = `${params}
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+
+fn half_at(at: u32) -> u32 {
+  let source = source_of(at);
+  if (source == NONE) { return 0u; }
+  return (x[source / 2u] >> (16u * (source % 2u))) & 0xffffu;
+}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let word = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let end = params.out_base + params.count;
+  if (2u * word >= end) { return; }
+  // A half outside the range belongs to another launch.
+  var bits = out[word];
+  if (2u * word >= params.out_base) { bits = (bits & 0xffff0000u) | half_at(2u * word - params.out_base); }
+  if (2u * word + 1u < end) { bits = (bits & 0xffffu) | (half_at(2u * word + 1u - params.out_base) << 16u); }
+  out[word] = bits;
+}`;
+
+/** x [B, N, D], indices i32 [B, M] -> out [B, M, D]; index -1 gives zeros. */
+export function recordGatherRows(stream: Stream, x: View, indices: View, out: View): void {
+  const [batch, rows, width] = x.shape as readonly [number, number, number];
+  recordGather(stream, x, indices, out, { batch, rows, taken: indices.shape[1] as number, width });
+}
+
+export interface GatherSizes {
+  readonly batch: number;
+  readonly rows: number;
+  readonly taken: number;
+  readonly width: number;
+}
+
+/** The same for any views of these sizes. */
+export function recordGather(stream: Stream, x: View, indices: View, out: View, sizes: GatherSizes): void {
+  const { batch, rows, taken, width } = sizes;
+  if (batch * taken * width === 0) return;
+  const bytes = storedBytes(x.dtype);
+  const fits = Math.max(rows * width * bytes, taken * Math.max(4, width * bytes));
+  if (fits < stream.device.limits.maxStorageBufferBindingSize / 2) {
+    for (const range of splitRows(stream, 'gatherRows', batch, fits)) {
+      launch(stream, x, indices, out, { ...sizes, batch: range.count }, range.first, 0);
+    }
+    return;
+  }
+  if (rows * width * bytes > stream.device.limits.maxStorageBufferBindingSize - 256) {
+    throw doesNotFit(stream, 'gatherRows', rows * width * bytes);
+  }
+  const parts: RowRange[] = splitRows(stream, 'gatherRows', taken, Math.max(4, width * bytes));
+  for (let b = 0; b < batch; b++) {
+    for (const { first, count } of parts) {
+      launch(stream, x, indices, out, { ...sizes, batch: 1, taken: count }, b, b * taken + first);
+    }
+  }
+}
+
+/** `sizes.batch` matrices of x from `firstMatrix` on, indices from `firstIndex` or from those of that matrix on. */
+function launch(
+  stream: Stream,
+  x: View,
+  indices: View,
+  out: View,
+  { batch, rows, taken, width }: GatherSizes,
+  firstMatrix: number,
+  firstIndex: number,
+): void {
+  const start = firstIndex === 0 ? firstMatrix * taken : firstIndex;
+  const from = windowOf(x, firstMatrix * rows * width, batch * rows * width);
+  const at = windowOf(indices, start, batch * taken);
+  const to = windowOf(out, start * width, batch * taken * width);
+  const { unit, elements } = unitOf(x.dtype, width, from.base, to.base);
+  const count = (batch * taken * width) / elements;
+  const invocations = unit === 'halves' ? Math.ceil((to.base + count) / 2) : count;
+  stream.launch({
+    kernel: kernelOf(unit),
+    buffers: [from.span, at.span, to.span],
+    uniforms: uniformWords([
+      rows,
+      taken,
+      width / elements,
+      count,
+      from.base / elements,
+      at.base,
+      to.base / elements,
+    ]),
+    workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+  });
+}
+
+/** The widest unit that rows and both windows are whole numbers of, and the elements in it. */
+function unitOf(
+  dtype: DType,
+  width: number,
+  ...bases: readonly number[]
+): { readonly unit: Unit; readonly elements: number } {
+  const perWord = 4 / storedBytes(dtype);
+  const divides = (elements: number): boolean => [width, ...bases].every((each) => each % elements === 0);
+  if (divides(4 * perWord)) return { unit: 'vec4', elements: 4 * perWord };
+  return divides(perWord) ? { unit: 'word', elements: perWord } : { unit: 'halves', elements: 1 };
+}

@@ -1,0 +1,80 @@
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { type Product, productParams, productWords } from './matmul-product.js';
+import { halfOf, loadFloat } from './wgsl-numbers.js';
+
+const INVOCATIONS = 64;
+
+/**
+ * An invocation per element (word of f16) of the result, sums in ascending order. Reads each operand once per row or
+ * column of the result; no workgroup memory.
+ */
+function kernelOf({ dtype, transposeA, transposeB }: Product): Kernel {
+  const half = dtype === 'f16';
+  return {
+    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}`,
+    buffers: ['read', 'read', 'write'],
+    source: () => `${productParams}
+@group(0) @binding(1) var<storage, read> a: array<u32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<u32>;
+${halfOf}
+${loadFloat('a', half)}
+${loadFloat('b', half)}
+
+fn product(matrix: u32, row: u32, column: u32) -> f32 {
+  let a_start = params.a_base + matrix * params.a_batch + row${transposeA ? '' : ' * params.a_stride'};
+  let b_start = params.b_base + matrix * params.b_batch + column${transposeB ? ' * params.b_stride' : ''};
+  var sum = 0.0;
+  for (var i = 0u; i < params.inner; i++) {
+    sum += load_a(a_start + i${transposeA ? ' * params.a_stride' : ''}) * load_b(b_start + i${transposeB ? '' : ' * params.b_stride'});
+  }
+  return sum;
+}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  ${half ? storeHalves : storeFloat}
+}`,
+  };
+}
+
+const storeFloat = `
+  let size = params.rows * params.columns;
+  if (at >= params.batch * size) { return; }
+  let matrix = at / size;
+  let row = at % size / params.columns;
+  let column = at % params.columns;
+  out[params.out_base + matrix * params.out_batch + row * params.out_stride + column] =
+    bitcast<u32>(product(matrix, row, column));`;
+
+/** Both halves of a word; what is not of this product keeps its bits. */
+const storeHalves = `
+  let end = params.out_base + (params.batch - 1u) * params.out_batch + (params.rows - 1u) * params.out_stride + params.columns;
+  if (2u * at >= end || 2u * at + 1u < params.out_base) { return; }
+  var bits = out[at];
+  for (var half = 0u; half < 2u; half++) {
+    let element = 2u * at + half;
+    if (element < params.out_base || element >= end) { continue; }
+    let place = element - params.out_base;
+    let matrix = place / params.out_batch;
+    let row = place % params.out_batch / params.out_stride;
+    let column = place % params.out_batch % params.out_stride;
+    if (column >= params.columns || row >= params.rows) { continue; }
+    let value = half_of(product(matrix, row, column));
+    bits = (bits & (0xffff0000u >> (16u * half))) | (value << (16u * half));
+  }
+  out[at] = bits;`;
+
+export function launchPlain(stream: Stream, product: Product): void {
+  const { batch, rows, columns, out } = product;
+  const elements = batch * rows * columns;
+  const invocations = product.dtype === 'f16' ? out.span.size / 4 : elements;
+  stream.launch({
+    kernel: kernelOf(product),
+    buffers: [product.a.span, product.b.span, out.span],
+    uniforms: uniformWords(productWords(product)),
+    workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+  });
+}

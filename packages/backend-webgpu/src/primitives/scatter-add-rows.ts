@@ -1,0 +1,78 @@
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+import { halfOf, loadFloat } from './wgsl-numbers.js';
+import { splitRows, storedBytes, windowOf } from './windows.js';
+
+const INVOCATIONS = 64;
+
+type Element = 'f32' | 'f16' | 'i32';
+
+/** An invocation per element (word of f16) of the result looks at every index. */
+function kernelOf(element: Element): Kernel {
+  const half = element === 'f16';
+  const sum = half ? 'f32' : element;
+  return {
+    key: `scatter-add-rows direct ${element}`,
+    buffers: ['read', 'read', 'write'],
+    source: () => `
+struct Params { rows: u32, updates: u32, width: u32, count: u32, indices_base: u32, updates_base: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> indices: array<i32>;
+@group(0) @binding(2) var<storage, read> updates: array<u32>;
+@group(0) @binding(3) var<storage, read_write> out: array<${half ? 'u32' : sum}>;
+${halfOf}
+${half ? loadFloat('updates', true) : `fn load_updates(at: u32) -> ${sum} { return bitcast<${sum}>(updates[at]); }`}
+
+fn sum_at(at: u32) -> ${sum} {
+  let row = i32(at / params.width % params.rows);
+  let first = at / (params.width * params.rows) * params.updates;
+  let column = params.updates_base + at % params.width;
+  var sum = ${sum}(0);
+  for (var i = first; i < first + params.updates; i++) {
+    if (indices[params.indices_base + i] == row) { sum += load_updates(i * params.width + column); }
+  }
+  return sum;
+}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  ${
+    half
+      ? `if (2u * at >= params.count) { return; }
+  var bits = half_of(sum_at(2u * at));
+  if (2u * at + 1u < params.count) { bits |= half_of(sum_at(2u * at + 1u)) << 16u; }
+  out[params.out_base / 2u + at] = bits;`
+      : `if (at >= params.count) { return; }
+  out[params.out_base + at] = sum_at(at);`
+  }
+}`,
+  };
+}
+
+/** indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row; index -1 is dropped. */
+export function recordScatterAddRows(stream: Stream, indices: View, updates: View, out: View): void {
+  const [batch, count, width] = updates.shape as readonly [number, number, number];
+  const rows = out.shape[1] as number;
+  if (batch * rows * width === 0) return;
+  if (count === 0) {
+    stream.clear(windowOf(out, 0, batch * rows * width).span);
+    return;
+  }
+  const bytes = storedBytes(out.dtype);
+  const widest = Math.max(rows * width * bytes, count * Math.max(4, width * bytes));
+  for (const range of splitRows(stream, 'scatterAddRows', batch, widest)) {
+    const at = windowOf(indices, range.first * count, range.count * count);
+    const from = windowOf(updates, range.first * count * width, range.count * count * width);
+    const to = windowOf(out, range.first * rows * width, range.count * rows * width);
+    const elements = range.count * rows * width;
+    const invocations = out.dtype === 'f16' ? Math.ceil(elements / 2) : elements;
+    stream.launch({
+      kernel: kernelOf(out.dtype === 'f16' ? 'f16' : out.dtype === 'f32' ? 'f32' : 'i32'),
+      buffers: [at.span, from.span, to.span],
+      uniforms: uniformWords([rows, count, width, elements, at.base, from.base, to.base]),
+      workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+    });
+  }
+}

@@ -1,0 +1,62 @@
+import { type DType, type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import type { Span } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+
+/** Offsets of bindings are multiples of this. */
+const ALIGNMENT = 256;
+
+/** A binding that holds a run of elements, and how many elements of it lie before the first of them. */
+export interface Window {
+  readonly span: Span;
+  readonly base: number;
+}
+
+/** Bytes of an element in storage; bool takes a whole word. */
+export function storedBytes(dtype: DType): 2 | 4 {
+  return dtype === 'f16' ? 2 : 4;
+}
+
+/** A binding for elements `first` to `first + count - 1` of a view. */
+export function windowOf(view: View, first: number, count: number): Window {
+  const bytes = storedBytes(view.dtype);
+  const start = Math.floor((first * bytes) / ALIGNMENT) * ALIGNMENT;
+  const base = first - start / bytes;
+  const size = Math.max(4, Math.ceil(((base + count) * bytes) / 4) * 4);
+  return { span: { buffer: view.span.buffer, offset: view.span.offset + start, size }, base };
+}
+
+/** The last axis as width, all others as rows. */
+export function rowsOf(shape: Shape): { readonly rows: number; readonly width: number } {
+  return { rows: sizeOf(shape.slice(0, -1)), width: shape.at(-1) as number };
+}
+
+/** A run of rows that one launch takes. */
+export interface RowRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * Cuts `rows` rows into runs whose bindings stay under the device's limit, given the largest number of bytes that a row
+ * takes in any of them. Every run but the last has an even number of rows, so that no two launches write one word of f16.
+ */
+export function splitRows(stream: Stream, what: string, rows: number, bytesPerRow: number): RowRange[] {
+  const limit = stream.device.limits.maxStorageBufferBindingSize - ALIGNMENT;
+  const fitting = Math.floor(limit / Math.max(1, bytesPerRow));
+  if (fitting >= rows) return rows === 0 ? [] : [{ first: 0, count: rows }];
+  const step = fitting - (fitting % 2);
+  if (step === 0) throw doesNotFit(stream, what, bytesPerRow);
+  return Array.from({ length: Math.ceil(rows / step) }, (_, index) => ({
+    first: index * step,
+    count: Math.min(step, rows - index * step),
+  }));
+}
+
+export function doesNotFit(stream: Stream, what: string, bytes: number): TopKError {
+  return new TopKError('DOES_NOT_FIT', `webgpu: ${what} needs a binding that the device does not allow`, {
+    expected: `at most ${stream.device.limits.maxStorageBufferBindingSize} bytes`,
+    got: `${bytes} bytes`,
+    fix: 'Split the tensor, or use a device with a larger maxStorageBufferBindingSize',
+  });
+}

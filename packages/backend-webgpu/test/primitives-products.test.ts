@@ -1,0 +1,135 @@
+import type { DType, Shape } from '@topk-attention/core';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { expect } from 'vitest';
+import { recordMatmul } from '../src/primitives/matmul.js';
+import { recordScatterAddRows } from '../src/primitives/scatter-add-rows.js';
+import { recordSoftmax } from '../src/primitives/softmax.js';
+import { distance, generator, Harness, integers } from './primitives-harness.js';
+
+const INF = Number.POSITIVE_INFINITY;
+const NAN = Number.NaN;
+
+function onGpu(name: string, run: (harness: Harness) => Promise<void>): void {
+  optional(name, softwareGpuAvailability(), async () => {
+    const harness = await Harness.create();
+    try {
+      await run(harness);
+    } finally {
+      harness.close();
+    }
+  });
+}
+
+interface Shapes {
+  readonly batchA: readonly number[];
+  readonly batchB: readonly number[];
+  readonly mkn: readonly [number, number, number];
+}
+
+async function expectProduct(harness: Harness, { batchA, batchB, mkn }: Shapes, dtype: DType): Promise<void> {
+  const [m, k, n] = mkn;
+  for (const transposeA of [false, true]) {
+    for (const transposeB of [false, true]) {
+      const aShape = [...batchA, ...(transposeA ? [k, m] : [m, k])];
+      const bShape = [...batchB, ...(transposeB ? [n, k] : [k, n])];
+      const size = (shape: Shape): number => shape.reduce((x, y) => x * y, 1);
+      const a = harness.upload(integers(size(aShape), -4, 4, 1), aShape, dtype);
+      const b = harness.upload(integers(size(bShape), -4, 4, 2), bShape, dtype);
+      const expected = harness.reference.matmul(a.reference, b.reference, transposeA, transposeB);
+      const out = harness.empty(expected.shape, dtype);
+      recordMatmul(harness.stream, a.view, b.view, out, transposeA, transposeB);
+      // Whole numbers: every partial sum is exact.
+      const what = `[${aShape}]${transposeA ? '^T' : ''} x [${bShape}]${transposeB ? '^T' : ''} ${dtype}`;
+      expect(distance(await harness.read(out), await harness.expected(expected)), what).toBe(0);
+    }
+  }
+}
+
+const products: readonly Shapes[] = [
+  { batchA: [], batchB: [], mkn: [1, 1, 1] },
+  { batchA: [], batchB: [], mkn: [17, 33, 65] },
+  { batchA: [], batchB: [], mkn: [3, 0, 5] },
+  { batchA: [], batchB: [], mkn: [0, 3, 5] },
+  { batchA: [2], batchB: [2], mkn: [0, 3, 5] },
+  { batchA: [0], batchB: [0], mkn: [2, 3, 5] },
+  { batchA: [2, 3], batchB: [2, 3], mkn: [3, 5, 7] },
+  { batchA: [3], batchB: [], mkn: [3, 7, 5] },
+  { batchA: [], batchB: [2, 2], mkn: [5, 3, 3] },
+];
+
+for (const shapes of products) {
+  onGpu(`matmul of batches [${shapes.batchA}] and [${shapes.batchB}], ${shapes.mkn}`, async (harness) => {
+    await expectProduct(harness, shapes, 'f32');
+    await expectProduct(harness, shapes, 'f16');
+  });
+}
+
+onGpu('softmax beside NaN, infinities and large numbers, at every width', async (harness) => {
+  for (const dtype of ['f32', 'f16'] as const) {
+    for (const width of [1, 2, 3, 63, 64, 65, 300]) {
+      const next = generator(width);
+      const random = Array.from({ length: width }, () => 20 * next() - 10);
+      const at = (place: number, value: number): number[] => random.map((v, j) => (j === place ? value : v));
+      const rows = [
+        random,
+        new Array<number>(width).fill(-INF),
+        at(width - 1, NAN),
+        at(0, -NAN),
+        at(width >> 1, INF),
+        at(width >> 1, -INF),
+        at(0, dtype === 'f32' ? 3e38 : 65504),
+        at(0, dtype === 'f32' ? -3e38 : -65504),
+        new Array<number>(width).fill(dtype === 'f32' ? -3e38 : -65504),
+      ];
+      const x = harness.upload(rows.flat(), [rows.length, width], dtype);
+      const out = harness.empty([rows.length, width], dtype);
+      recordSoftmax(harness.stream, x.view, out);
+      const expected = await harness.expected(harness.reference.softmax(x.reference));
+      expect(distance(await harness.read(out), expected), `${dtype} ${width}`).toBeLessThan(
+        dtype === 'f32' ? 1e-6 : 1e-3,
+      );
+    }
+  }
+});
+
+async function expectScatter(
+  harness: Harness,
+  [batch, count, width, rows]: readonly [number, number, number, number],
+  dtype: DType,
+  indexOf: (i: number) => number,
+): Promise<void> {
+  const indices = harness.upload(
+    Array.from({ length: batch * count }, (_, i) => indexOf(i)),
+    [batch, count],
+    'i32',
+  );
+  const updates = harness.upload(integers(batch * count * width, -3, 3), [batch, count, width], dtype);
+  const out = harness.empty([batch, rows, width], dtype);
+  recordScatterAddRows(harness.stream, indices.view, updates.view, out);
+  const expected = harness.reference.scatterAddRows(rows, indices.reference, updates.reference);
+  const what = `${dtype} [${batch}, ${count}, ${width}] into ${rows}`;
+  expect(distance(await harness.read(out), await harness.expected(expected)), what).toBe(0);
+}
+
+onGpu('scatterAddRows: repeats, -1, rows without updates, one row for all', async (harness) => {
+  for (const dtype of ['f32', 'f16', 'i32'] as const) {
+    for (const sizes of [
+      [1, 1, 1, 1],
+      [2, 5, 3, 4],
+      [3, 30, 5, 2],
+      [1, 100, 4, 65],
+      [2, 300, 8, 7],
+      [2, 0, 3, 4],
+      [0, 3, 3, 4],
+      [2, 3, 3, 0],
+      [1, 1000, 1, 1000],
+    ] as const) {
+      const rows = sizes[3];
+      const random = integers(3000, -1, rows - 1, 5);
+      await expectScatter(harness, sizes, dtype, (i) => random[i] as number);
+      await expectScatter(harness, sizes, dtype, () => rows - 1);
+      await expectScatter(harness, sizes, dtype, () => -1);
+    }
+  }
+});
