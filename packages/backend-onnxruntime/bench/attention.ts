@@ -18,12 +18,12 @@ const log = (text: string): void => console.error(text);
 
 async function measureLength(length: number, options: BenchOptions): Promise<readonly Timing[]> {
   const data = dataOf(length);
-  const { threads, ks, rounds } = options;
+  const { threads, ks, rounds, chunks } = options;
   const list: { method: (typeof methods)[number]; setup: Setup }[] = [];
   for (const method of methods) {
     for (const k of method.usesK ? ks : ks.slice(0, 1)) {
       if (k > length) continue;
-      const chunk = await bestChunk(method, { length, k, threads }, data);
+      const chunk = await bestChunk(method, { length, k, threads }, data, chunks);
       list.push({ method, setup: { length, k, chunk, threads } });
     }
   }

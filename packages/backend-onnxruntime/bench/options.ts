@@ -4,6 +4,8 @@ import { DEFAULT_THREADS } from './setup.js';
 export interface BenchOptions {
   readonly lengths: readonly number[];
   readonly ks: readonly number[];
+  /** Query chunks that each method's best is looked for among. */
+  readonly chunks: readonly number[];
   readonly threads: number;
   readonly rounds: number;
   readonly isFull: boolean;
@@ -19,6 +21,7 @@ dense attention, exact attention in chunks, the composed operators and the engin
   --full            lengths 2,048 to 131,072 (every power of two), k 16, 64 and 256, and 65,536 tokens end to end
   --lengths a,b     sequence lengths                      (default 2048,8192,32768)
   --k a,b           kept keys                             (default 64)
+  --chunks a,b      query chunks to find each method's best of (default 16 to 1024, every power of two)
   --threads n       threads of one operator               (default 2, or the cores there are)
   --rounds n        times each group of chunks is timed   (default 2)
   --no-memory       leave out the child processes that measure memory
@@ -33,6 +36,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
       full: { type: 'boolean', default: false },
       lengths: { type: 'string' },
       k: { type: 'string' },
+      chunks: { type: 'string' },
       threads: { type: 'string' },
       rounds: { type: 'string' },
       'no-memory': { type: 'boolean', default: false },
@@ -52,6 +56,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | undefined 
       values.full ? [2048, 4096, 8192, 16384, 32768, 65536, 131072] : [2048, 8192, 32768],
     ),
     ks: list(values.k, values.full ? [16, 64, 256] : [64]),
+    chunks: list(values.chunks, [16, 32, 64, 128, 256, 512, 1024]),
     threads: values.threads === undefined ? DEFAULT_THREADS : positive(values.threads),
     rounds: values.rounds === undefined ? 2 : positive(values.rounds),
     isFull: values.full,

@@ -115,6 +115,8 @@ function expectClose(got: readonly number[] | undefined, expected: readonly numb
 }
 
 const twoLevel = { levels: 2, blockSize: 16 } as const;
+/** So many that their maxima are first compared in groups. */
+const manyBlocks = { levels: 2, blockSize: 4 } as const;
 const relativeBias = { bidirectional: true, maxDistance: 64, buckets: 16 };
 const requests: { readonly [name: string]: Partial<AttentionRequest> } = {
   'top-k': {},
@@ -122,6 +124,14 @@ const requests: { readonly [name: string]: Partial<AttentionRequest> } = {
   'blocks without a rest': { selection: twoLevel, keyLength: 192 },
   exact: { k: 'all' },
   'causal, more queries than keys': { causal: true, queryLength: 61, keyLength: 40 },
+  'groups of blocks': { selection: manyBlocks, keyLength: 1120 },
+  'groups of blocks, and blocks and keys in none': { selection: manyBlocks, keyLength: 1123 },
+  'groups of blocks, fewer valid keys than kept': {
+    selection: manyBlocks,
+    keyLength: 1123,
+    keyLengths: true,
+  },
+  'groups of blocks, causal': { selection: manyBlocks, causal: true, queryLength: 61, keyLength: 323 },
   'causal blocks': { causal: true, queryLength: 203, selection: twoLevel },
   'causal exact': { causal: true, k: 'all', queryLength: 203 },
   'key lengths, blocks': { keyLengths: true, selection: twoLevel },
@@ -256,9 +266,10 @@ for (const saves of [true, false]) {
     plain: {},
     causal: { causal: true, queryLength: 203 },
     lengths: { keyLengths: true },
+    groups: { keyLength: 1123, selection: manyBlocks },
   })) {
     test(`ties go to the lower key, with blocks too: ${name}${saves ? ', lists' : ''}`, async () => {
-      const request = { ...base, ...options, selection: twoLevel, saves, scale: 1 };
+      const request = { ...base, selection: twoLevel, ...options, saves, scale: 1 };
       const arrays = arraysOf(request);
       for (const array of [arrays.q, arrays.k]) {
         for (let at = 0; at < array.length; at++) array[at] = Math.round((array[at] as number) * 2);

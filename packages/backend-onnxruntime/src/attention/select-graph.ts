@@ -1,6 +1,10 @@
 import type { GraphBuilder } from '../onnx/graph-builder.js';
 import type { ScoreRange } from './score-graph.js';
 
+/** Groups of blocks for each kept key, and blocks of a group, from which their bound pays. */
+const GROUPS_PER_KEPT = 2;
+const SMALLEST_GROUP = 4;
+
 /** Kept scores f32 [rows, k] and their keys i32 [rows, k], in no particular order. */
 export interface Kept {
   readonly scores: string;
@@ -46,9 +50,8 @@ export function emitTwoLevel(
   const count = to / blockSize;
   const inBlocks = onnx.reshape(scores, [rows * count, blockSize]);
   const ofBlocks = onnx.op('ReduceMax', [inBlocks, onnx.i64([1])], { keepdims: 0 });
-  const [best, chosen] = onnx.ops('TopK', [onnx.reshape(ofBlocks, [rows, count]), onnx.i64([k])], 2, {
-    sorted: 0,
-  });
+  const maxima = emitRaised(onnx, onnx.reshape(ofBlocks, [rows, count]), k, rows, count);
+  const [best, chosen] = onnx.ops('TopK', [maxima, onnx.i64([k])], 2, { sorted: 0 });
   const blocks: Blocks = {
     size: blockSize,
     count,
@@ -60,6 +63,26 @@ export function emitTwoLevel(
     rest: rest?.scores,
   };
   return inOrder ? emitOrdered(onnx, blocks) : emitUnordered(onnx, blocks);
+}
+
+/**
+ * Block maxima [rows, count], raised to a lower bound of the k-th of them, which the k best groups of blocks give: the
+ * engine's heap takes in fewer. The same k are chosen, as the bound lies strictly below the k-th. The choice of 64 blocks
+ * for 3,072 rows falls from 26 to 20 ms at 131,072 keys and from 16 to 12 at 32,768; small groups gain nothing.
+ */
+function emitRaised(onnx: GraphBuilder, maxima: string, k: number, rows: number, count: number): string {
+  const size = 2 ** Math.floor(Math.log2(count / (GROUPS_PER_KEPT * k)));
+  if (size < SMALLEST_GROUP) return maxima;
+  const groups = Math.floor(count / size);
+  // A bound of some of the maxima is one of all.
+  const whole =
+    groups * size === count
+      ? maxima
+      : onnx.op('Slice', [maxima, onnx.i64([0]), onnx.i64([groups * size]), onnx.i64([1])]);
+  const inGroups = onnx.reshape(whole, [rows * groups, size]);
+  const ofGroups = onnx.op('ReduceMax', [inGroups, onnx.i64([1])], { keepdims: 0 });
+  const [best] = onnx.ops('TopK', [onnx.reshape(ofGroups, [rows, groups]), onnx.i64([k])], 2, { sorted: 0 });
+  return onnx.op('Max', [maxima, emitJustBelow(onnx, best as string)]);
 }
 
 /** Blocks in ascending order: candidates keep the order of their keys, and the engine prefers the lower place. */
