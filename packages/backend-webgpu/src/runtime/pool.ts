@@ -1,17 +1,34 @@
-/** Buffers above this size are rounded to an eighth of their power of two, smaller ones to a power of two. */
+import { TopKError } from '@topk-attention/core';
+import { BUFFER_USAGE } from './usage.js';
+
+/** Buffers above this size are rounded to a sixteenth of their power of two, smaller ones to a power of two. */
 const COARSE_BYTES = 1 << 16;
+
+export interface PoolOptions {
+  /** Most bytes kept for reuse. */
+  readonly capBytes: number;
+  /** Makes a buffer and reports later if that failed. */
+  readonly create: (descriptor: GPUBufferDescriptor) => GPUBuffer;
+  /** Destroys a buffer after everything recorded so far. */
+  readonly discard: (buffer: GPUBuffer) => void;
+}
 
 /**
  * Buffers for reuse. Work runs in the order it was recorded, so a buffer may be handed out again as soon as its last user
  * was recorded.
  */
 export class BufferPool {
-  readonly #device: GPUDevice;
+  readonly #options: PoolOptions;
+  readonly #largest: number;
   readonly #free = new Map<number, GPUBuffer[]>();
+  readonly #all = new Set<GPUBuffer>();
   #pooled = 0;
+  #allocated = 0;
+  #peakUsed = 0;
 
-  constructor(device: GPUDevice) {
-    this.#device = device;
+  constructor(device: GPUDevice, options: PoolOptions) {
+    this.#options = options;
+    this.#largest = device.limits.maxBufferSize - (device.limits.maxBufferSize % 4);
   }
 
   /** Bytes that lie ready. */
@@ -19,16 +36,52 @@ export class BufferPool {
     return this.#pooled;
   }
 
+  /** Bytes of all buffers of the pool, in use or not. */
+  get allocatedBytes(): number {
+    return this.#allocated;
+  }
+
+  /** Largest number of bytes that were in use at a time, tensors and scratch, since creation or `resetPeak`. */
+  get peakUsedBytes(): number {
+    return this.#peakUsed;
+  }
+
+  resetPeak(): void {
+    this.#peakUsed = this.#allocated - this.#pooled;
+  }
+
   /** A buffer of at least `bytes`, its content undefined. */
   acquire(bytes: number): GPUBuffer {
-    const size = bufferSize(bytes);
-    const found = this.#free.get(size)?.pop();
-    if (found !== undefined) {
-      this.#pooled -= size;
-      return found;
+    if (bytes > this.#largest) {
+      throw new TopKError('OUT_OF_MEMORY', 'webgpu: a buffer larger than the device allows', {
+        expected: `at most ${this.#largest} bytes`,
+        got: `${bytes} bytes`,
+        fix: 'Use a smaller queryChunk or budgetBytes, or a shorter input',
+      });
     }
-    const { STORAGE, COPY_SRC, COPY_DST, INDIRECT } = GPUBufferUsage;
-    return this.#device.createBuffer({ size, usage: STORAGE | COPY_SRC | COPY_DST | INDIRECT });
+    const size = Math.min(bufferSize(bytes), this.#largest);
+    const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
+    this.#pooled -= size;
+    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
+    return buffer;
+  }
+
+  /** A buffer that no recorded work uses. */
+  acquireFresh(bytes: number): GPUBuffer {
+    const buffer = this.#create(Math.min(bufferSize(bytes), this.#largest));
+    this.#pooled -= buffer.size;
+    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
+    return buffer;
+  }
+
+  /** Counts a new buffer as pooled; the caller takes it out. */
+  #create(size: number): GPUBuffer {
+    const { STORAGE, COPY_SRC, COPY_DST, INDIRECT } = BUFFER_USAGE;
+    const buffer = this.#options.create({ size, usage: STORAGE | COPY_SRC | COPY_DST | INDIRECT });
+    this.#all.add(buffer);
+    this.#allocated += size;
+    this.#pooled += size;
+    return buffer;
   }
 
   release(buffer: GPUBuffer): void {
@@ -36,14 +89,37 @@ export class BufferPool {
     if (list === undefined) this.#free.set(buffer.size, [buffer]);
     else list.push(buffer);
     this.#pooled += buffer.size;
+    if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
   }
 
-  /** Takes every free buffer out of the pool, for the caller to destroy when no recorded work names them. */
-  drain(): readonly GPUBuffer[] {
-    const buffers = Array.from(this.#free.values()).flat();
+  /** Gives buffers back to the device, the largest first, until at most `bytes` lie ready. */
+  trim(bytes = 0): void {
+    const sizes = Array.from(this.#free.keys()).sort((a, b) => b - a);
+    for (const size of sizes) {
+      const list = this.#free.get(size) ?? [];
+      while (this.#pooled > bytes) {
+        const buffer = list.shift();
+        if (buffer === undefined) break;
+        this.#pooled -= size;
+        this.forget(buffer);
+        this.#options.discard(buffer);
+      }
+      if (list.length === 0) this.#free.delete(size);
+    }
+  }
+
+  /** A buffer in use is the caller's from now on. */
+  forget(buffer: GPUBuffer): void {
+    if (this.#all.delete(buffer)) this.#allocated -= buffer.size;
+  }
+
+  /** Destroys all buffers at once, those in use too. */
+  destroy(): void {
+    for (const buffer of this.#all) buffer.destroy();
+    this.#all.clear();
     this.#free.clear();
     this.#pooled = 0;
-    return buffers;
+    this.#allocated = 0;
   }
 }
 

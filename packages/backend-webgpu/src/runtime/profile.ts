@@ -1,3 +1,5 @@
+import { BUFFER_USAGE, MAP_MODE_READ } from './usage.js';
+
 const CAPACITY = 2048;
 
 /** GPU time of each launch between two reads, from timestamps. Needs the feature 'timestamp-query'. */
@@ -31,14 +33,14 @@ export class Profile {
     if (keys.length === 0) return { launches: [], total: 0 };
     const device = this.#device;
     const size = 16 * keys.length;
-    const { QUERY_RESOLVE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
+    const { QUERY_RESOLVE, COPY_SRC, COPY_DST, MAP_READ } = BUFFER_USAGE;
     const resolved = device.createBuffer({ size, usage: QUERY_RESOLVE | COPY_SRC });
     const staging = device.createBuffer({ size, usage: MAP_READ | COPY_DST });
     const encoder = device.createCommandEncoder();
     encoder.resolveQuerySet(this.#queries, 0, 2 * keys.length, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, size);
     device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
+    await staging.mapAsync(MAP_MODE_READ);
     const times = new BigUint64Array(staging.getMappedRange().slice(0));
     resolved.destroy();
     staging.destroy();

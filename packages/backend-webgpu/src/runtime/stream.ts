@@ -1,8 +1,12 @@
 import { TopKError } from '@topk-attention/core';
+import { BindGroups } from './bind-groups.js';
+import { Failure, scopeError } from './failure.js';
 import type { Launch, Span } from './kernel.js';
-import { Pipelines } from './pipelines.js';
+import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
 import { BufferPool } from './pool.js';
 import type { Profile } from './profile.js';
+import { Readback } from './readback.js';
+import { BUFFER_USAGE } from './usage.js';
 
 type Step =
   | { readonly kind: 'launch'; readonly launch: Launch }
@@ -11,7 +15,22 @@ type Step =
   | { readonly kind: 'clear'; readonly span: Span }
   | { readonly kind: 'destroy'; readonly buffer: GPUBuffer };
 
-const UNIFORM_STRIDE = 256;
+/** Writes up to this size travel with the uniform blocks and are copied on the device, so that they end no submission. */
+const SMALL_WRITE_BYTES = 1 << 14;
+/** Larger ones go to the queue in pieces of this size. */
+const WRITE_PIECE_BYTES = 1 << 28;
+const DEFAULT_POOL_CAP_BYTES = 2 ** 31;
+
+/** A tenth of a second, where there are timers. */
+function soon(): Promise<void> {
+  const { setTimeout } = globalThis as { setTimeout?: (call: () => void, milliseconds: number) => unknown };
+  return new Promise((resolve) => (setTimeout === undefined ? resolve() : setTimeout(resolve, 100)));
+}
+
+export interface StreamOptions {
+  /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
+  readonly poolCapBytes?: number;
+}
 
 /**
  * Work for one device, in order. Steps are recorded at once, encoded and submitted at `flush` as soon as their
@@ -24,18 +43,35 @@ export class Stream {
   readonly pool: BufferPool;
   /** Set to measure: every launch then runs in a pass of its own between two timestamps. */
   profile: Profile | undefined;
+  readonly #bindGroups: BindGroups;
+  readonly #readback: Readback;
+  readonly #failure = new Failure();
   #steps: Step[] = [];
   #submitted: Promise<void> = Promise.resolve();
-  #checks: Promise<void>[] = [];
-  #uniforms: GPUBuffer | undefined;
-  #failure: TopKError | undefined;
+  /** Submissions that wait for pipelines. */
+  #waiting = 0;
+  /** Error scopes that have not answered yet. */
+  readonly #checks = new Set<Promise<void>>();
+  #blocks: GPUBuffer | undefined;
+  #launches = 0;
+  #submissions = 0;
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, { poolCapBytes = DEFAULT_POOL_CAP_BYTES }: StreamOptions = {}) {
     this.device = device;
     this.pipelines = new Pipelines(device);
-    this.pool = new BufferPool(device);
+    this.#bindGroups = new BindGroups(device, this.pipelines);
+    const create = (descriptor: GPUBufferDescriptor): GPUBuffer =>
+      this.#scoped(() => device.createBuffer(descriptor));
+    this.#readback = new Readback(create);
+    this.pool = new BufferPool(device, {
+      capBytes: poolCapBytes,
+      create,
+      discard: (buffer) => this.destroyLater(buffer),
+    });
+    // The device may be the caller's and outlive this stream, which its promise must not keep.
+    const self = new WeakRef(this);
     device.lost.then(({ reason, message }) => {
-      this.fail(
+      self.deref()?.fail(
         new TopKError('DEVICE_LOST', `webgpu: the device was lost (${reason})`, {
           got: message,
           fix: 'Create the backend again',
@@ -46,27 +82,54 @@ export class Stream {
 
   /** Why nothing runs any more. */
   get failure(): TopKError | undefined {
-    return this.#failure;
+    return this.#failure.error;
   }
 
+  /** Ends all work: what is recorded is dropped, whoever waits is rejected, free buffers go back to the device. */
   fail(error: TopKError): void {
-    this.#failure ??= error;
+    if (!this.#failure.set(error)) return;
     this.#steps = [];
+    this.pool.trim();
   }
 
-  /** Recorded launches that are not submitted yet. */
+  /** Recorded steps that are not submitted yet. */
   get pending(): number {
     return this.#steps.length;
   }
 
+  /** Counts since creation. */
+  get counts(): { readonly launches: number; readonly submissions: number } {
+    return { launches: this.#launches, submissions: this.#submissions };
+  }
+
   launch(launch: Launch): void {
+    if (launch.uniforms.byteLength > UNIFORM_BYTES) {
+      throw new TopKError('UNSUPPORTED', `webgpu: uniform block of ${launch.kernel.key}`, {
+        expected: `at most ${UNIFORM_BYTES} bytes`,
+        got: `${launch.uniforms.byteLength} bytes`,
+      });
+    }
     this.#record({ kind: 'launch', launch });
-    void this.pipelines.get(launch.kernel);
+    if (this.pipelines.ready(launch.kernel) === undefined && this.failure === undefined) {
+      void this.pipelines.get(launch.kernel);
+    }
   }
 
   /** Writes bytes (a multiple of 4 of them), which the caller leaves alone from now on. */
   write(to: Span, data: Uint8Array): void {
     this.#record({ kind: 'write', to, data });
+  }
+
+  /**
+   * Bytes in a buffer of their own, copied from `data` before this returns. For large uploads: nothing is held in memory
+   * until they are submitted.
+   */
+  writeFresh(data: Uint8Array): Span {
+    this.#failure.throwIfFailed();
+    const size = Math.max(4, data.byteLength);
+    const span: Span = { buffer: this.pool.acquireFresh(size), offset: 0, size };
+    this.#scoped(() => this.#writeInPieces(span, data));
+    return span;
   }
 
   copy(from: Span, to: Span): void {
@@ -90,7 +153,8 @@ export class Stream {
 
   /** Destroys a buffer after everything recorded so far. */
   destroyLater(buffer: GPUBuffer): void {
-    this.#record({ kind: 'destroy', buffer });
+    if (this.failure !== undefined) buffer.destroy();
+    else this.#record({ kind: 'destroy', buffer });
   }
 
   /** Starts the recorded work without waiting. */
@@ -98,159 +162,233 @@ export class Stream {
     if (this.#steps.length === 0) return;
     const steps = this.#steps;
     this.#steps = [];
-    this.#submitted = this.#submitted.then(() => this.#submit(steps));
+    const missing = steps.flatMap((step) =>
+      step.kind === 'launch' && this.pipelines.ready(step.launch.kernel) === undefined
+        ? [step.launch.kernel]
+        : [],
+    );
+    if (missing.length === 0 && this.#waiting === 0) {
+      this.#submit(steps);
+      return;
+    }
+    this.#waiting++;
+    this.#submitted = this.#submitted.then(async () => {
+      try {
+        await Promise.all(missing.map((kernel) => this.pipelines.get(kernel)));
+        this.#submit(steps);
+      } catch (error) {
+        this.#failWith(error);
+      } finally {
+        this.#waiting--;
+      }
+    });
+  }
+
+  /** Waits until everything recorded so far is with the device's queue. Rejects after a failure. */
+  async submitted(): Promise<void> {
+    this.flush();
+    await this.#failure.guard(this.#submitted);
+    this.#failure.throwIfFailed();
   }
 
   /** Waits for everything recorded so far. Rejects after a failure. */
   async finish(): Promise<void> {
-    this.flush();
-    await this.#submitted;
-    if (this.#failure === undefined) await this.device.queue.onSubmittedWorkDone();
-    const checks = this.#checks;
-    this.#checks = [];
-    await Promise.all(checks);
-    if (this.#failure !== undefined) throw this.#failure;
+    await this.submitted();
+    await this.#answered(this.device.queue.onSubmittedWorkDone());
   }
 
   /** A copy of the bytes, after everything recorded so far. */
   async read(span: Span): Promise<Uint8Array> {
-    if (this.#failure !== undefined) throw this.#failure;
-    const { MAP_READ, COPY_DST } = GPUBufferUsage;
-    const staging = this.device.createBuffer({ size: span.size, usage: MAP_READ | COPY_DST });
+    this.#failure.throwIfFailed();
+    const reading = this.#readback.start(span, (from, to) => this.copy(from, to));
     try {
-      this.copy(span, { buffer: staging, offset: 0, size: span.size });
-      await this.finish();
-      await staging.mapAsync(GPUMapMode.READ);
-      return new Uint8Array(staging.getMappedRange()).slice();
+      await this.submitted();
+      return await this.#answered(reading.bytes());
     } finally {
-      staging.destroy();
+      reading.end(this.failure !== undefined);
     }
+  }
+
+  /** Drops what is recorded, waits for what is submitted and destroys every buffer. Never rejects. */
+  async close(): Promise<void> {
+    this.fail(new TopKError('DISPOSED', 'webgpu: the backend was disposed of'));
+    // Destroying buffers or the device under running work was seen to crash a process at its exit.
+    await Promise.race([
+      this.device.queue.onSubmittedWorkDone().catch(() => {}),
+      this.device.lost.then(() => {}),
+    ]);
+    this.pool.destroy();
+    this.#readback.destroy();
+    this.#blocks?.destroy();
+    this.#bindGroups.clear();
+    this.profile?.destroy();
   }
 
   #record(step: Step): void {
-    if (this.#failure === undefined) this.#steps.push(step);
+    if (this.failure === undefined) this.#steps.push(step);
   }
 
-  async #submit(steps: readonly Step[]): Promise<void> {
-    if (this.#failure !== undefined) return;
-    const launches = steps.flatMap((step) => (step.kind === 'launch' ? [step.launch] : []));
+  /** Waits for a promise of the engine and for the error scopes that are open now. */
+  async #answered<T>(promise: Promise<T>): Promise<T> {
     try {
-      const compiled = await Promise.all(launches.map(({ kernel }) => this.pipelines.get(kernel)));
-      if (this.#failure !== undefined) return;
-      const { device } = this;
-      device.pushErrorScope('out-of-memory');
-      device.pushErrorScope('validation');
-      try {
-        this.#encode(steps, launches, compiled);
-      } finally {
-        const scopes = [device.popErrorScope(), device.popErrorScope()] as const;
-        this.#checks.push(this.#check(...scopes));
+      const [value] = await this.#failure.guard(Promise.all([promise, ...this.#checks]));
+      this.#failure.throwIfFailed();
+      return value;
+    } catch (error) {
+      if (this.failure === undefined) {
+        // A lost device rejects its promises; the reason comes by another one, which may be a little later.
+        await Promise.race([this.device.lost, soon()]);
+        this.#failWith(error);
       }
-    } catch (cause) {
-      this.fail(
-        cause instanceof TopKError
-          ? cause
-          : new TopKError('ENGINE_FAILURE', `webgpu: ${String(cause)}`, { cause }),
-      );
+      throw this.failure ?? error;
     }
   }
 
-  #encode(
-    steps: readonly Step[],
-    launches: readonly Launch[],
-    compiled: readonly GPUComputePipeline[],
-  ): void {
+  #failWith(error: unknown): void {
+    this.fail(
+      error instanceof TopKError
+        ? error
+        : new TopKError('ENGINE_FAILURE', `webgpu: ${String(error)}`, { cause: error }),
+    );
+  }
+
+  /** Runs calls of the engine; what they do wrong fails the stream, now or later. */
+  #scoped<T>(body: () => T): T {
+    const { device } = this;
+    device.pushErrorScope('out-of-memory');
+    device.pushErrorScope('validation');
+    try {
+      return body();
+    } finally {
+      const scopes = [device.popErrorScope(), device.popErrorScope()] as const;
+      const check = Promise.all(scopes).then(
+        ([invalid, exhausted]) => {
+          const error = scopeError(invalid, exhausted);
+          if (error !== undefined) this.fail(error);
+        },
+        () => {}, // the device is lost, which is reported as such
+      );
+      this.#checks.add(check);
+      void check.then(() => this.#checks.delete(check));
+    }
+  }
+
+  #submit(steps: readonly Step[]): void {
+    if (this.failure !== undefined) return;
+    try {
+      this.#scoped(() => this.#encode(steps));
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #encode(steps: readonly Step[]): void {
     const { device, profile } = this;
-    const uniforms = this.#writeUniforms(launches);
+    const { buffer: blocks, offsets } = this.#writeBlocks(steps);
     let encoder: GPUCommandEncoder | undefined;
     let pass: GPUComputePassEncoder | undefined;
-    let index = 0;
     const endPass = (): void => {
       pass?.end();
       pass = undefined;
     };
     const submit = (): void => {
       endPass();
-      if (encoder !== undefined) device.queue.submit([encoder.finish()]);
+      if (encoder === undefined) return;
+      device.queue.submit([encoder.finish()]);
+      this.#submissions++;
       encoder = undefined;
     };
-    for (const step of steps) {
-      if (step.kind === 'write') {
-        submit();
-        const { to, data } = step;
-        device.queue.writeBuffer(to.buffer, to.offset, data, 0, data.byteLength);
+    const destroyed: GPUBuffer[] = [];
+    for (const [index, step] of steps.entries()) {
+      const offset = offsets[index] as number;
+      if (step.kind === 'destroy') {
+        destroyed.push(step.buffer);
         continue;
       }
-      if (step.kind === 'destroy') {
+      if (step.kind === 'write' && offset < 0) {
         submit();
-        step.buffer.destroy();
+        this.#writeInPieces(step.to, step.data);
         continue;
       }
       encoder ??= device.createCommandEncoder();
       if (step.kind === 'launch') {
-        if (profile !== undefined) endPass();
-        const stamps = profile?.next(step.launch.kernel.key);
-        pass ??= encoder.beginComputePass(stamps === undefined ? {} : { timestampWrites: stamps });
         const { kernel, buffers, workgroups } = step.launch;
-        const bindGroup = device.createBindGroup({
-          layout: this.pipelines.layoutOf(kernel),
-          entries: [
-            {
-              binding: 0,
-              resource: {
-                buffer: uniforms,
-                offset: index * UNIFORM_STRIDE,
-                size: step.launch.uniforms.byteLength,
-              },
-            },
-            ...buffers.map((span, at) => ({ binding: at + 1, resource: span })),
-          ],
-        });
-        pass.setPipeline(compiled[index] as GPUComputePipeline);
-        pass.setBindGroup(0, bindGroup);
+        if (profile !== undefined) endPass();
+        const stamps = profile?.next(kernel.key);
+        pass ??= encoder.beginComputePass(stamps === undefined ? {} : { timestampWrites: stamps });
+        pass.setPipeline(this.pipelines.ready(kernel) as GPUComputePipeline);
+        pass.setBindGroup(0, this.#bindGroups.get(kernel, buffers, blocks), [offset]);
         if ('indirect' in workgroups) {
           pass.dispatchWorkgroupsIndirect(workgroups.indirect.buffer, workgroups.indirect.offset);
         } else {
           pass.dispatchWorkgroups(...workgroups);
         }
-        index++;
+        this.#launches++;
+        continue;
+      }
+      endPass();
+      if (step.kind === 'clear') {
+        encoder.clearBuffer(step.span.buffer, step.span.offset, step.span.size);
+      } else if (step.kind === 'write') {
+        const { to, data } = step;
+        encoder.copyBufferToBuffer(blocks, offset, to.buffer, to.offset, data.byteLength);
       } else {
-        endPass();
-        if (step.kind === 'clear') encoder.clearBuffer(step.span.buffer, step.span.offset, step.span.size);
-        else {
-          const { from, to } = step;
-          encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, from.size);
-        }
+        const { from, to } = step;
+        encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, from.size);
       }
     }
     submit();
+    for (const buffer of destroyed) buffer.destroy();
   }
 
-  /** One buffer for all: writes and submissions happen in order, so it may be written again for every submission. */
-  #writeUniforms(launches: readonly Launch[]): GPUBuffer {
-    const bytes = Math.max(1, launches.length) * UNIFORM_STRIDE;
-    if (this.#uniforms === undefined || this.#uniforms.size < bytes) {
-      const { UNIFORM, COPY_DST } = GPUBufferUsage;
-      this.#uniforms?.destroy();
-      const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 1 << 14)));
-      this.#uniforms = this.device.createBuffer({ size, usage: UNIFORM | COPY_DST });
+  /**
+   * Writes uniform blocks and small uploads of a submission in one go, and tells where each step's lie (-1: nowhere). One
+   * buffer for all submissions: writes and submissions happen in order.
+   */
+  #writeBlocks(steps: readonly Step[]): { readonly buffer: GPUBuffer; readonly offsets: readonly number[] } {
+    let bytes = 0;
+    const offsets = steps.map((step) => {
+      const size =
+        step.kind === 'launch'
+          ? UNIFORM_BYTES
+          : step.kind === 'write' && step.data.byteLength <= SMALL_WRITE_BYTES
+            ? Math.ceil(step.data.byteLength / UNIFORM_BYTES) * UNIFORM_BYTES
+            : 0;
+      if (size === 0) return -1;
+      bytes += size;
+      return bytes - size;
+    });
+    if (this.#blocks === undefined || this.#blocks.size < bytes) {
+      const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
+      this.#blocks?.destroy();
+      const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 1 << 16)));
+      this.#blocks = this.device.createBuffer({ size, usage: UNIFORM | COPY_SRC | COPY_DST });
     }
-    const data = new Uint32Array(bytes / 4);
-    for (const [index, { uniforms }] of launches.entries()) data.set(uniforms, (index * UNIFORM_STRIDE) / 4);
-    this.device.queue.writeBuffer(this.#uniforms, 0, data);
-    return this.#uniforms;
+    if (bytes > 0) {
+      const data = new Uint8Array(bytes);
+      for (const [index, step] of steps.entries()) {
+        const offset = offsets[index] as number;
+        if (offset < 0) continue;
+        if (step.kind === 'launch') {
+          const { buffer, byteOffset, byteLength } = step.launch.uniforms;
+          data.set(new Uint8Array(buffer, byteOffset, byteLength), offset);
+        } else if (step.kind === 'write') data.set(step.data, offset);
+      }
+      this.device.queue.writeBuffer(this.#blocks, 0, data);
+    }
+    return { buffer: this.#blocks, offsets };
   }
 
-  async #check(validation: Promise<GPUError | null>, outOfMemory: Promise<GPUError | null>): Promise<void> {
-    const [invalid, exhausted] = await Promise.all([validation, outOfMemory]).catch(() => [null, null]);
-    if (exhausted) {
-      this.fail(
-        new TopKError('OUT_OF_MEMORY', `webgpu: ${exhausted.message}`, {
-          fix: 'Use a smaller queryChunk or budgetBytes, or a shorter input; create the backend again',
-        }),
+  #writeInPieces(to: Span, data: Uint8Array): void {
+    for (let at = 0; at < data.byteLength; at += WRITE_PIECE_BYTES) {
+      const size = Math.min(WRITE_PIECE_BYTES, data.byteLength - at);
+      this.device.queue.writeBuffer(
+        to.buffer,
+        to.offset + at,
+        data.buffer as ArrayBuffer,
+        data.byteOffset + at,
+        size,
       );
-    } else if (invalid) {
-      this.fail(new TopKError('ENGINE_FAILURE', `webgpu: ${invalid.message}`));
     }
   }
 }

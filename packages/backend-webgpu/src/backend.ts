@@ -1,0 +1,347 @@
+import {
+  type Backend,
+  type BinaryOp,
+  broadcastShapes,
+  type Capabilities,
+  type CompareOp,
+  type DType,
+  type FusedOperations,
+  type MemoryReport,
+  type Shape,
+  sizeOf,
+  type TensorData,
+  TopKError,
+  type UnaryOp,
+} from '@topk-attention/core';
+import { limitsOf } from './limits.js';
+import * as elementwise from './primitives/elementwise.js';
+import { recordFill, wordOf } from './primitives/fill.js';
+import { recordGatherRows } from './primitives/gather-rows.js';
+import * as layout from './primitives/layout.js';
+import { recordMatmul } from './primitives/matmul.js';
+import { recordPutAlong } from './primitives/put-along.js';
+import { recordRandomBits } from './primitives/random-bits.js';
+import { type Reduction, recordReduce } from './primitives/reduce.js';
+import { recordScatterAddRows } from './primitives/scatter-add-rows.js';
+import { recordSoftmax } from './primitives/softmax.js';
+import { recordTakeAlong } from './primitives/take-along.js';
+import { recordTopK } from './primitives/top-k.js';
+import { recordWriteBox } from './primitives/write-box.js';
+import { type DeviceFacts, deviceFacts } from './runtime/facts.js';
+import type { Span } from './runtime/kernel.js';
+import { Stream } from './runtime/stream.js';
+import { fromStorage, toStorage } from './storage-data.js';
+import { Storage, WebGpuTensor } from './tensor.js';
+import { storageBytes } from './view.js';
+
+/** Scalars kept on the device: operands like the 2 of `mul(x, 2)` come back with every call. */
+const MOST_CONSTANTS = 256;
+
+/**
+ * Kernels in WGSL on a GPUDevice. Primitives record launches; `flush` submits them, `read` and `evaluate` wait. Made by
+ * `createWebGpuBackend`.
+ */
+export class WebGpuBackend implements Backend<WebGpuTensor> {
+  readonly name = 'webgpu';
+  readonly device: GPUDevice;
+  /** What the device was found to offer. */
+  readonly facts: DeviceFacts;
+  readonly capabilities: Capabilities;
+  readonly fused: FusedOperations<WebGpuTensor>;
+  /** @internal Recorded work. */
+  readonly stream: Stream;
+  readonly #ownsDevice: boolean;
+  /** By the word that is stored. */
+  readonly #constants = new Map<number, Span>();
+  #live = 0;
+  #peak = 0;
+  #disposal: Promise<void> | undefined;
+
+  /** @internal Use `createWebGpuBackend`. */
+  constructor(device: GPUDevice, ownsDevice: boolean, info?: GPUAdapterInfo) {
+    this.device = device;
+    this.#ownsDevice = ownsDevice;
+    this.facts = deviceFacts(device, info);
+    this.stream = new Stream(device);
+    this.capabilities = {
+      dtypes: ['f32', 'f16', 'i32', 'bool'],
+      floatStorage: 'f32',
+      deterministicScatter: true,
+      execution: 'recorded',
+      limits: limitsOf(this.facts),
+    };
+    this.fused = {};
+  }
+
+  // memory -----------------------------------------------------------------------------------------------------
+
+  upload(data: TensorData, shape: Shape, dtype: DType): WebGpuTensor {
+    const out = this.allocate(shape, dtype);
+    if (data.length > 0) this.stream.write(out.span, toStorage(data, dtype));
+    return out;
+  }
+
+  fill(value: number, shape: Shape, dtype: DType): WebGpuTensor {
+    const span = sizeOf(shape) === 1 ? this.#constant(value, dtype) : undefined;
+    if (span !== undefined) {
+      return this.#tensorOf(new Storage(span, storageBytes(shape, dtype), 'constant'), shape, dtype);
+    }
+    return this.#made(shape, dtype, (out) => recordFill(this.stream, value, out));
+  }
+
+  async read(x: WebGpuTensor): Promise<TensorData> {
+    this.#requireUsable();
+    const { shape, dtype } = x;
+    const bytes = sizeOf(shape) === 0 ? new Uint8Array(0) : await this.stream.read(x.span);
+    return fromStorage(bytes, shape, dtype);
+  }
+
+  async evaluate(_xs: readonly WebGpuTensor[]): Promise<void> {
+    this.#requireUsable();
+    await this.stream.finish();
+  }
+
+  flush(): void {
+    this.stream.flush();
+  }
+
+  release(x: WebGpuTensor): void {
+    if (x.isReleased) return;
+    x.isReleased = true;
+    const { storage } = x;
+    if (--storage.views > 0) return;
+    this.#live -= storage.bytes;
+    if (storage.owner === 'own') this.stream.release(storage.span);
+  }
+
+  memory(): MemoryReport {
+    return {
+      live: this.#live,
+      pooled: Math.max(0, this.stream.pool.allocatedBytes - this.#live),
+      peak: this.#peak,
+      covers:
+        'live and peak: tensors; pooled: buffers kept for reuse, what sizes are rounded up by, and scratch in use; ' +
+        'not buffers borrowed from the caller',
+    };
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#live;
+  }
+
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#close();
+    return this.#disposal;
+  }
+
+  async #close(): Promise<void> {
+    this.#constants.clear();
+    this.#live = 0;
+    await this.stream.close();
+    if (this.#ownsDevice) this.device.destroy();
+  }
+
+  // layout -----------------------------------------------------------------------------------------------------
+
+  reshape(x: WebGpuTensor, shape: Shape): WebGpuTensor {
+    return this.view(x, shape);
+  }
+
+  transpose(x: WebGpuTensor, permutation: readonly number[]): WebGpuTensor {
+    const shape = permutation.map((axis) => x.shape[axis] as number);
+    return this.#made(shape, x.dtype, (out) => layout.recordTranspose(this.stream, x, permutation, out));
+  }
+
+  slice(x: WebGpuTensor, starts: readonly number[], sizes: Shape): WebGpuTensor {
+    return this.#made(sizes, x.dtype, (out) => layout.recordSlice(this.stream, x, starts, out));
+  }
+
+  concat(xs: readonly WebGpuTensor[], axis: number): WebGpuTensor {
+    const first = xs[0] as WebGpuTensor;
+    const extent = xs.reduce((sum, x) => sum + (x.shape[axis] as number), 0);
+    const shape = first.shape.map((own, other) => (other === axis ? extent : own));
+    return this.#made(shape, first.dtype, (out) => layout.recordConcat(this.stream, xs, axis, out));
+  }
+
+  writeInto(dst: WebGpuTensor, x: WebGpuTensor, starts: readonly number[], exclusive: boolean): WebGpuTensor {
+    if (exclusive && dst.storage.isWritable && dst.storage !== x.storage) {
+      recordWriteBox(this.stream, x, dst, starts);
+      return this.view(dst, dst.shape);
+    }
+    return this.#made(dst.shape, dst.dtype, (out) => {
+      layout.recordCopy(this.stream, dst, out);
+      recordWriteBox(this.stream, x, out, starts);
+    });
+  }
+
+  // elementwise ------------------------------------------------------------------------------------------------
+
+  unary(op: UnaryOp, x: WebGpuTensor): WebGpuTensor {
+    return this.#made(x.shape, x.dtype, (out) => elementwise.recordUnary(this.stream, op, x, out));
+  }
+
+  binary(op: BinaryOp, a: WebGpuTensor, b: WebGpuTensor): WebGpuTensor {
+    const shape = broadcastShapes(op, a.shape, b.shape);
+    return this.#made(shape, a.dtype, (out) => elementwise.recordBinary(this.stream, op, a, b, out));
+  }
+
+  compare(op: CompareOp, a: WebGpuTensor, b: WebGpuTensor): WebGpuTensor {
+    const shape = broadcastShapes(op, a.shape, b.shape);
+    return this.#made(shape, 'bool', (out) => elementwise.recordCompare(this.stream, op, a, b, out));
+  }
+
+  isNaN(x: WebGpuTensor): WebGpuTensor {
+    return this.#made(x.shape, 'bool', (out) => elementwise.recordIsNaN(this.stream, x, out));
+  }
+
+  logicalAnd(a: WebGpuTensor, b: WebGpuTensor): WebGpuTensor {
+    const shape = broadcastShapes('logicalAnd', a.shape, b.shape);
+    return this.#made(shape, 'bool', (out) => elementwise.recordLogicalAnd(this.stream, a, b, out));
+  }
+
+  logicalNot(x: WebGpuTensor): WebGpuTensor {
+    return this.#made(x.shape, 'bool', (out) => elementwise.recordLogicalNot(this.stream, x, out));
+  }
+
+  where(condition: WebGpuTensor, a: WebGpuTensor, b: WebGpuTensor): WebGpuTensor {
+    const shape = broadcastShapes('where', condition.shape, a.shape, b.shape);
+    return this.#made(shape, a.dtype, (out) => elementwise.recordWhere(this.stream, condition, a, b, out));
+  }
+
+  cast(x: WebGpuTensor, dtype: DType): WebGpuTensor {
+    return this.#made(x.shape, dtype, (out) => elementwise.recordCast(this.stream, x, out));
+  }
+
+  // reductions, products and selection ---------------------------------------------------------------------------
+
+  sum(x: WebGpuTensor, axes: readonly number[]): WebGpuTensor {
+    return this.#reduce('sum', x, axes);
+  }
+
+  max(x: WebGpuTensor, axes: readonly number[]): WebGpuTensor {
+    return this.#reduce('max', x, axes);
+  }
+
+  #reduce(reduction: Reduction, x: WebGpuTensor, axes: readonly number[]): WebGpuTensor {
+    const shape = x.shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
+    return this.#made(shape, x.dtype, (out) => recordReduce(this.stream, reduction, x, axes, out));
+  }
+
+  matmul(a: WebGpuTensor, b: WebGpuTensor, transposeA: boolean, transposeB: boolean): WebGpuTensor {
+    const rows = a.shape.at(transposeA ? -1 : -2) as number;
+    const columns = b.shape.at(transposeB ? -2 : -1) as number;
+    const batch = (a.shape.length >= b.shape.length ? a : b).shape.slice(0, -2);
+    return this.#made([...batch, rows, columns], a.dtype, (out) =>
+      recordMatmul(this.stream, a, b, out, transposeA, transposeB),
+    );
+  }
+
+  softmax(x: WebGpuTensor): WebGpuTensor {
+    return this.#made(x.shape, x.dtype, (out) => recordSoftmax(this.stream, x, out));
+  }
+
+  topK(x: WebGpuTensor, k: number): { readonly values: WebGpuTensor; readonly indices: WebGpuTensor } {
+    const shape = [...x.shape.slice(0, -1), k];
+    const indices = this.allocate(shape, 'i32');
+    try {
+      const values = this.#made(shape, x.dtype, (out) => recordTopK(this.stream, x, k, out, indices));
+      return { values, indices };
+    } catch (error) {
+      this.release(indices);
+      throw error;
+    }
+  }
+
+  takeAlong(x: WebGpuTensor, indices: WebGpuTensor): WebGpuTensor {
+    return this.#made(indices.shape, x.dtype, (out) => recordTakeAlong(this.stream, x, indices, out));
+  }
+
+  putAlong(indices: WebGpuTensor, values: WebGpuTensor, n: number): WebGpuTensor {
+    const shape = [...indices.shape.slice(0, -1), n];
+    return this.#made(shape, values.dtype, (out) => recordPutAlong(this.stream, indices, values, out));
+  }
+
+  gatherRows(x: WebGpuTensor, indices: WebGpuTensor): WebGpuTensor {
+    const shape = [...indices.shape, x.shape[2] as number];
+    return this.#made(shape, x.dtype, (out) => recordGatherRows(this.stream, x, indices, out));
+  }
+
+  scatterAddRows(n: number, indices: WebGpuTensor, updates: WebGpuTensor): WebGpuTensor {
+    const [batch, , width] = updates.shape as readonly [number, number, number];
+    return this.#made([batch, n, width], updates.dtype, (out) =>
+      recordScatterAddRows(this.stream, indices, updates, out),
+    );
+  }
+
+  randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): WebGpuTensor {
+    return this.#made(shape, 'i32', (out) => recordRandomBits(this.stream, seed, offset, out));
+  }
+
+  // storage ----------------------------------------------------------------------------------------------------
+
+  /** @internal A tensor of undefined content. */
+  allocate(shape: Shape, dtype: DType): WebGpuTensor {
+    this.#requireUsable();
+    const bytes = storageBytes(shape, dtype);
+    if (bytes > this.facts.bufferBytes) {
+      throw new TopKError('OUT_OF_MEMORY', `webgpu: a tensor of shape [${shape.join(', ')}] (${dtype})`, {
+        expected: `at most ${this.facts.bufferBytes} bytes, the largest buffer of the device`,
+        got: `${bytes} bytes`,
+        fix: 'Split it, or use a smaller queryChunk or budgetBytes',
+      });
+    }
+    const span: Span = this.stream.scratch(bytes);
+    return this.#tensorOf(new Storage(span, bytes), shape, dtype);
+  }
+
+  /** @internal Another tensor on the same storage. */
+  view(x: WebGpuTensor, shape: Shape): WebGpuTensor {
+    this.#requireUsable();
+    x.storage.views++;
+    return new WebGpuTensor(x.storage, shape, x.dtype);
+  }
+
+  /** @internal A tensor in a buffer of the caller's. */
+  borrow(span: Span, shape: Shape, dtype: DType): WebGpuTensor {
+    this.#requireUsable();
+    return this.#tensorOf(new Storage(span, 0, 'borrowed'), shape, dtype);
+  }
+
+  /** A buffer that holds the value, shared by all scalars of its bits; undefined when too many are kept already. */
+  #constant(value: number, dtype: DType): Span | undefined {
+    this.#requireUsable();
+    const word = wordOf(value, dtype);
+    const known = this.#constants.get(word);
+    if (known !== undefined || this.#constants.size >= MOST_CONSTANTS) return known;
+    const span = this.stream.scratch(4);
+    recordFill(this.stream, value, { span, shape: [1], dtype });
+    this.#constants.set(word, span);
+    return span;
+  }
+
+  #tensorOf(storage: Storage, shape: Shape, dtype: DType): WebGpuTensor {
+    storage.views++;
+    this.#live += storage.bytes;
+    this.#peak = Math.max(this.#peak, this.#live);
+    return new WebGpuTensor(storage, shape, dtype);
+  }
+
+  /** Allocates a tensor and records what fills it; when that throws nothing is left behind. */
+  #made(shape: Shape, dtype: DType, record: (out: WebGpuTensor) => void): WebGpuTensor {
+    const out = this.allocate(shape, dtype);
+    try {
+      record(out);
+    } catch (error) {
+      this.release(out);
+      throw error;
+    }
+    return out;
+  }
+
+  #requireUsable(): void {
+    if (this.#disposal !== undefined) {
+      throw new TopKError('DISPOSED', 'webgpu: the backend was used after dispose()');
+    }
+    if (this.stream.failure !== undefined) throw this.stream.failure;
+  }
+}

@@ -1,0 +1,44 @@
+import { WebGpuBackend } from './backend.js';
+import { type AcquireOptions, acquireDevice } from './runtime/acquire.js';
+
+export interface WebGpuOptions extends AcquireOptions {
+  /** The device to use. It is borrowed: never destroyed. Default: one made with every useful feature and limit. */
+  readonly device?: GPUDevice;
+  /** Told about what the caller should know, once per backend. Default: `console.warn`, once per process. */
+  readonly onWarning?: (warning: WebGpuWarning) => void;
+}
+
+export interface WebGpuWarning {
+  readonly code: 'SOFTWARE_ADAPTER';
+  readonly message: string;
+}
+
+let hasWarned = false;
+
+function warnOnConsole({ message }: WebGpuWarning): void {
+  const { console } = globalThis as { console?: { warn(message: string): void } };
+  if (!hasWarned) console?.warn(message);
+  hasWarned = true;
+}
+
+/**
+ * A backend on WebGPU: `navigator.gpu` in browsers, Dawn (the package `webgpu`) in Node.
+ *
+ * @throws TopKError NO_DEVICE when no adapter is found or it grants no device; MISSING_PEER in Node without `webgpu`.
+ * @example
+ * const backend = await createWebGpuBackend();
+ */
+export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
+  const { onWarning = warnOnConsole } = options;
+  const device = options.device ?? (await acquireDevice(options)).device;
+  const backend = new WebGpuBackend(device, options.device === undefined);
+  if (backend.facts.isSoftware) {
+    onWarning({
+      code: 'SOFTWARE_ADAPTER',
+      message:
+        `webgpu: the adapter "${backend.facts.description || backend.facts.vendor}" computes on the CPU: right results, ` +
+        'but slower than the other backends. Install a GPU driver, or use another backend',
+    });
+  }
+  return backend;
+}

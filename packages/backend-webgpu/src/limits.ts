@@ -1,0 +1,18 @@
+import type { DeviceLimits } from '@topk-attention/core';
+import type { DeviceFacts } from './runtime/facts.js';
+
+/** What core's planner may assume. Chunks of the composed path: large launches on a GPU, short ones on a CPU. */
+export function limitsOf(facts: DeviceFacts): DeviceLimits {
+  return {
+    maxBufferBytes: Math.min(facts.bufferBytes, facts.bindingBytes),
+    targetScratchBytes: facts.isSoftware ? 2 ** 22 : 2 ** 26,
+    minQueryChunk: 1,
+    maxQueryChunk: 4096,
+    // One level: a radix selection reads a row a fixed number of times, whatever its length.
+    twoLevel: null,
+    // Rows of values come from the second-level cache, dense products from registers. An estimate, not a measurement.
+    gatherCost: 4,
+    inPlace: true,
+    boolBytes: 4,
+  };
+}

@@ -1,0 +1,66 @@
+import { halfOf, orderedKey32 } from './wgsl-numbers.js';
+
+/** f16 bits to f32 bits, exact, subnormals too (which `unpack2x16float` may flush). */
+const halfToBits = `
+fn half_to_bits(half: u32) -> u32 {
+  let sign = (half & 0x8000u) << 16u;
+  let magnitude = half & 0x7fffu;
+  if (magnitude >= 0x7c00u) { return sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13u); }
+  if (magnitude < 0x400u) { return sign | bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8); }
+  return sign | ((magnitude << 13u) + 0x38000000u);
+}`;
+
+const isNaN = `
+fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > 0x7f800000u; }`;
+
+/** A series near 0, else 1 - erfc by Abramowitz and Stegun 7.1.26: below 2e-7 everywhere. */
+const erf = `
+fn erf_of(x: f32) -> f32 {
+  let a = abs(x);
+  if (a < 0.75) {
+    let s = x * x;
+    let series = 1.0 + s * (-0.33333333 + s * (0.1 + s * (-0.023809524 + s * (0.0046296296
+      + s * (-0.00075757576 + s * (0.00010683761 + s * -0.000013227513))))));
+    return 1.1283792 * x * series;
+  }
+  if (a > 4.0) { return sign(x); }
+  let t = 1.0 / (1.0 + 0.3275911 * a);
+  let poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
+  return sign(x) * (1.0 - poly * exp(-a * a));
+}`;
+
+const tanh = `
+fn tanh_of(x: f32) -> f32 {
+  let a = abs(x);
+  if (a < 0.25) {
+    let s = x * x;
+    return x * (1.0 + s * (-0.33333333 + s * (0.13333333 + s * (-0.053968254 + s * 0.021869488))));
+  }
+  if (a > 20.0) { return sign(x); }
+  let t = exp(-2.0 * a);
+  return sign(x) * (1.0 - t) / (1.0 + t);
+}`;
+
+const sigmoid = `
+fn sigmoid_of(x: f32) -> f32 {
+  let t = exp(-min(abs(x), 100.0));
+  return select(t, 1.0, x >= 0.0) / (1.0 + t);
+}`;
+
+/** Functions for shaders; NaN and infinities are decided on bits, as compilers may assume that neither occurs. */
+export type Helper = 'halfToBits' | 'halfOf' | 'isNaN' | 'key' | 'erf' | 'tanh' | 'sigmoid';
+
+const helpers: Readonly<Record<Helper, string>> = {
+  halfToBits,
+  halfOf,
+  isNaN,
+  key: orderedKey32,
+  erf,
+  tanh,
+  sigmoid,
+};
+
+/** The text of the helpers, each once. */
+export function helperText(names: readonly Helper[]): string {
+  return Array.from(new Set(names), (name) => helpers[name]).join('');
+}

@@ -1,0 +1,210 @@
+import { type DType, sizeOf, TopKError } from '@topk-attention/core';
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+import { type Helper, helperText } from './elementwise-wgsl.js';
+import { collapse, type Walk } from './strides.js';
+import { doesNotFit, storedBytes, windowOf } from './windows.js';
+
+const INVOCATIONS = 64;
+const names = ['a', 'b', 'c'] as const;
+/** Words of a uniform block, 256 bytes. */
+const MOST_WORDS = 64;
+
+export interface Operand {
+  readonly view: View;
+  /** In elements, one per axis of the result. */
+  readonly strides: readonly number[];
+  /** Element of the view at coordinates 0. */
+  readonly start?: number;
+}
+
+export interface Mapping {
+  /** Names the function below. */
+  readonly name: string;
+  /**
+   * WGSL statements that return the u32 bits of an element of the result from the bits `a`, `b`, `c` of one of each
+   * operand.
+   */
+  readonly body: string;
+  readonly helpers?: readonly Helper[];
+  /** True to move bits as they are; otherwise f16 goes in and out of `body` as f32 bits. */
+  readonly raw?: boolean;
+}
+
+/**
+ * out[i] = f(a[...], b[...], c[...]) over all elements of `out`, operands read by strides. One pass: every word of the
+ * result is written once by one invocation.
+ */
+export function recordMap(stream: Stream, mapping: Mapping, operands: readonly Operand[], out: View): void {
+  const size = sizeOf(out.shape);
+  if (size === 0) return;
+  const walk = collapse({ extents: out.shape, strides: operands.map(({ strides }) => strides) });
+  const kernel = mapKernel(
+    mapping,
+    operands.map(({ view }) => view.dtype),
+    out.dtype,
+    walk.extents.length,
+  );
+  for (const { first, end } of rangesOf(stream, mapping.name, walk, operands, out)) {
+    const inner = innerSize(walk);
+    const count = (end - first) * inner;
+    const target = windowOf(out, first * inner, count);
+    const perWord = 4 / storedBytes(out.dtype);
+    const windows = operands.map(({ view, start = 0 }, index) => {
+      const strides = walk.strides[index] as readonly number[];
+      return windowOf(view, start + first * (strides[0] ?? 0), reach(walk, strides, end - first));
+    });
+    const words = [
+      count,
+      target.base / perWord,
+      ...windows.map(({ base }) => base),
+      ...walk.extents,
+      ...walk.strides.flat(),
+    ];
+    if (words.length > MOST_WORDS) {
+      throw new TopKError('UNSUPPORTED', `webgpu: ${mapping.name} over too many axes`, {
+        expected: 'shapes that collapse to a dozen axes',
+        got: `${walk.extents.length} axes`,
+        fix: 'Reshape to fewer axes',
+      });
+    }
+    stream.launch({
+      kernel,
+      buffers: [...windows.map(({ span }) => span), target.span],
+      uniforms: uniformWords(words),
+      workgroups: gridOf(Math.ceil(count / perWord / INVOCATIONS)),
+    });
+  }
+}
+
+/** Elements per step along the first axis of a walk. */
+function innerSize({ extents }: Walk): number {
+  return extents.slice(1).reduce((a, b) => a * b, 1);
+}
+
+/** Elements from the first to the last that `steps` steps along the first axis touch. */
+function reach({ extents }: Walk, strides: readonly number[], steps: number): number {
+  return extents.reduce(
+    (sum, extent, axis) => sum + ((axis === 0 ? steps : extent) - 1) * (strides[axis] as number),
+    1,
+  );
+}
+
+interface Range {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Runs along the first axis whose bindings the device allows; starts are such that windows of `out` hold whole words. */
+function rangesOf(
+  stream: Stream,
+  name: string,
+  walk: Walk,
+  operands: readonly Operand[],
+  out: View,
+): readonly Range[] {
+  const limit = stream.device.limits.maxStorageBufferBindingSize;
+  const extent = walk.extents[0] ?? 1;
+  const bytesOf = (steps: number): number =>
+    Math.max(
+      steps * innerSize(walk) * storedBytes(out.dtype),
+      ...operands.map(
+        ({ view }, index) =>
+          reach(walk, walk.strides[index] as readonly number[], steps) * storedBytes(view.dtype),
+      ),
+    );
+  if (bytesOf(extent) <= limit - 256) return [{ first: 0, end: extent }];
+  const perStep = bytesOf(2) - bytesOf(1);
+  const rest = Math.max(0, bytesOf(1) - perStep);
+  const fitting = Math.floor((limit - 256 - rest) / perStep);
+  // 128 elements of f16 are 256 bytes; an even number of steps keeps halves of a word together.
+  const step = fitting >= 128 ? fitting - (fitting % 128) : fitting - (fitting % 2);
+  if (step < 2) throw doesNotFit(stream, name, bytesOf(2));
+  return Array.from({ length: Math.ceil(extent / step) }, (_, index) => ({
+    first: index * step,
+    end: Math.min(extent, (index + 1) * step),
+  }));
+}
+
+function mapKernel(
+  { name, body, helpers = [], raw = false }: Mapping,
+  inputs: readonly DType[],
+  output: DType,
+  rank: number,
+): Kernel {
+  // Raw functions care for the width of an element only.
+  const typeOf = (dtype: DType): string => (raw ? String(8 * storedBytes(dtype)) : dtype);
+  return {
+    key: `map ${name} ${inputs.map(typeOf)} to ${typeOf(output)} rank ${rank}`,
+    buffers: [...inputs.map(() => 'read' as const), 'write'],
+    source: () => mapSource(body, helpers, raw, inputs, output, rank),
+  };
+}
+
+function mapSource(
+  body: string,
+  helpers: readonly Helper[],
+  raw: boolean,
+  inputs: readonly DType[],
+  output: DType,
+  rank: number,
+): string {
+  const own = names.slice(0, inputs.length);
+  const extentAt = 2 + inputs.length;
+  const words = extentAt + rank * (1 + inputs.length);
+  const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
+  const usesHalves = !raw && inputs.includes('f16');
+  const storesHalves = !raw && output === 'f16';
+  const load = (name: string, dtype: DType): string => {
+    if (dtype !== 'f16') return `fn load_${name}(at: u32) -> u32 { return ${name}_words[at]; }`;
+    const half = `(${name}_words[at / 2u] >> (16u * (at % 2u))) & 0xffffu`;
+    return `fn load_${name}(at: u32) -> u32 { return ${raw ? half : `half_to_bits(${half})`}; }`;
+  };
+  const steps = Array.from({ length: rank }, (_, index) => {
+    const axis = rank - 1 - index;
+    const coordinate = axis === 0 ? 'rest' : `rest % ${word(extentAt + axis)}`;
+    const moves = own.map(
+      (name, tensor) => `at_${name} += step * ${word(extentAt + rank * (1 + tensor) + axis)};`,
+    );
+    return `step = ${coordinate}; ${moves.join(' ')}${axis === 0 ? '' : ` rest /= ${word(extentAt + axis)};`}`;
+  });
+  const value = storesHalves ? 'half_of(bitcast<f32>(value))' : 'value';
+  return `
+struct Params { words: array<vec4u, ${Math.ceil(words / 4)}> }
+@group(0) @binding(0) var<uniform> params: Params;
+${own.map((name, index) => `@group(0) @binding(${index + 1}) var<storage, read> ${name}_words: array<u32>;`).join('\n')}
+@group(0) @binding(${own.length + 1}) var<storage, read_write> out: array<u32>;
+${helperText([...helpers, ...(usesHalves ? ['halfToBits' as const] : []), ...(storesHalves ? ['halfOf' as const] : [])])}
+${own.map((name, index) => load(name, inputs[index] as DType)).join('\n')}
+
+fn apply(${own.map((name) => `${name}: u32`).join(', ')}) -> u32 { ${body} }
+
+fn element(index: u32) -> u32 {
+  var rest = index;
+  var step = 0u;
+  ${own.map((name, index) => `var at_${name} = ${word(2 + index)};`).join('\n  ')}
+  ${steps.join('\n  ')}
+  let value = apply(${own.map((name) => `load_${name}(at_${name})`).join(', ')});
+  return ${value};
+}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let count = ${word(0)};
+  let at = (workgroup.x + workgroup.y * groups.x) * ${INVOCATIONS}u + local;
+  ${
+    output === 'f16'
+      ? `if (2u * at >= count) { return; }
+  var bits = element(2u * at);
+  if (2u * at + 1u < count) { bits |= element(2u * at + 1u) << 16u; }`
+      : `if (at >= count) { return; }
+  let bits = element(at);`
+  }
+  out[${word(1)} + at] = bits;
+}`;
+}

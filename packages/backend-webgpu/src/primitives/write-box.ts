@@ -1,0 +1,121 @@
+import { sizeOf, stridesOf } from '@topk-attention/core';
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+import { collapse, type Walk } from './strides.js';
+import { doesNotFit, storedBytes, windowOf } from './windows.js';
+
+const INVOCATIONS = 64;
+
+/**
+ * dst at `starts` becomes x. One invocation per word of dst that the box touches: after joining axes, runs of the box
+ * neither touch nor share a word of f16, so that a word with a foreign half is read, merged and written by one
+ * invocation.
+ */
+export function recordWriteBox(stream: Stream, x: View, dst: View, starts: readonly number[]): void {
+  if (sizeOf(x.shape) === 0) return;
+  const own = stridesOf(dst.shape);
+  const start = starts.reduce((sum, at, axis) => sum + at * (own[axis] as number), 0);
+  const joined = collapse({ extents: x.shape, strides: [stridesOf(x.shape), own] });
+  // The last axis is the run, contiguous in both; a box of single elements has runs of 1.
+  const isRun = joined.extents.length > 0 && joined.strides.every((strides) => strides.at(-1) === 1);
+  const walk: Walk = isRun
+    ? joined
+    : { extents: [...joined.extents, 1], strides: joined.strides.map((strides) => [...strides, 1]) };
+  const half = dst.dtype === 'f16';
+  const run = walk.extents.at(-1) as number;
+  const outer = walk.extents.slice(0, -1);
+  const rows = outer.reduce((a, b) => a * b, 1);
+  const bytes = storedBytes(dst.dtype);
+  const fromAll = windowOf(x, 0, sizeOf(x.shape));
+  const first = outer.length === 0 ? run : (outer[0] as number);
+  const [fromStrides, toStrides] = walk.strides as readonly [readonly number[], readonly number[]];
+  // Pieces along the first axis, whose windows the device allows.
+  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const widest = Math.max((fromStrides[0] as number) * bytes, (toStrides[0] as number) * bytes);
+  const reachOf = (strides: readonly number[], steps: number): number =>
+    walk.extents.reduce(
+      (sum, extent, axis) => sum + ((axis === 0 ? steps : extent) - 1) * (strides[axis] as number),
+      1,
+    );
+  const fitting = Math.floor(limit / Math.max(1, widest));
+  const step = fitting >= first ? first : fitting - (fitting % 2);
+  if (step < 1)
+    throw doesNotFit(stream, 'a write into part of a tensor', Math.max(widest, fromAll.span.size));
+  for (let at = 0; at < first; at += step) {
+    const steps = Math.min(step, first - at);
+    const from = windowOf(x, at * (fromStrides[0] as number), reachOf(fromStrides, steps));
+    const to = windowOf(dst, start + at * (toStrides[0] as number), reachOf(toStrides, steps));
+    const rowCount = outer.length === 0 ? 1 : (rows / first) * steps;
+    const runLength = outer.length === 0 ? steps : run;
+    const words = half ? Math.floor(runLength / 2) + 1 : runLength;
+    stream.launch({
+      kernel: boxKernel(half, outer.length),
+      buffers: [from.span, to.span],
+      uniforms: uniformWords([
+        rowCount,
+        words,
+        runLength,
+        from.base,
+        to.base,
+        ...outer,
+        ...fromStrides.slice(0, -1),
+        ...toStrides.slice(0, -1),
+      ]),
+      workgroups: gridOf(Math.ceil((rowCount * words) / INVOCATIONS)),
+    });
+  }
+}
+
+function boxKernel(half: boolean, rank: number): Kernel {
+  return {
+    key: `write box ${half ? 16 : 32} rank ${rank}`,
+    buffers: ['read', 'write'],
+    source: () => boxSource(half, rank),
+  };
+}
+
+function boxSource(half: boolean, rank: number): string {
+  const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
+  const steps = Array.from({ length: rank }, (_, index) => {
+    const axis = rank - 1 - index;
+    const extent = word(5 + axis);
+    return `step = ${axis === 0 ? 'rest' : `rest % ${extent}; rest /= ${extent}`};
+  source += step * ${word(5 + rank + axis)}; place += step * ${word(5 + 2 * rank + axis)};`;
+  });
+  return `
+struct Params { words: array<vec4u, ${Math.ceil((5 + 3 * rank) / 4)}> }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<u32>;
+@group(0) @binding(2) var<storage, read_write> dst: array<u32>;
+
+fn half_at(at: u32) -> u32 { return (x[at / 2u] >> (16u * (at % 2u))) & 0xffffu; }
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let at = (workgroup.x + workgroup.y * groups.x) * ${INVOCATIONS}u + local;
+  let per_row = ${word(1)};
+  if (at >= ${word(0)} * per_row) { return; }
+  var rest = at / per_row;
+  let column = at % per_row;
+  let run = ${word(2)};
+  var source = ${word(3)};
+  var place = ${word(4)};
+  var step = 0u;
+  ${steps.join('\n  ')}
+  ${half ? mergeHalves : 'dst[place + column] = x[source + column];'}
+}`;
+}
+
+const mergeHalves = `let target_word = place / 2u + column;
+  // Elements 2 * target_word and the next, of which those from \`place\` to \`place + run - 1\` are the row's.
+  let low = 2u * target_word;
+  if (low >= place + run) { return; }
+  var bits = dst[target_word];
+  if (low >= place) { bits = (bits & 0xffff0000u) | half_at(source + low - place); }
+  if (low + 1u < place + run) { bits = (bits & 0xffffu) | (half_at(source + low + 1u - place) << 16u); }
+  dst[target_word] = bits;`;

@@ -1,0 +1,53 @@
+import type { Kernel, Span } from './kernel.js';
+import { type Pipelines, UNIFORM_BYTES } from './pipelines.js';
+
+/** Entries kept; all go when there are more, as most of them name buffers that are gone by then. */
+const MOST_GROUPS = 4096;
+
+/** Bind groups by layout and buffers: steady work binds the same buffers of the pool again and again. */
+export class BindGroups {
+  readonly #device: GPUDevice;
+  readonly #pipelines: Pipelines;
+  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #ids = new WeakMap<GPUBuffer, number>();
+  #lastId = 0;
+  #uniforms: GPUBuffer | undefined;
+
+  constructor(device: GPUDevice, pipelines: Pipelines) {
+    this.#device = device;
+    this.#pipelines = pipelines;
+  }
+
+  get(kernel: Kernel, spans: readonly Span[], uniforms: GPUBuffer): GPUBindGroup {
+    if (uniforms !== this.#uniforms || this.#groups.size >= MOST_GROUPS) this.#groups.clear();
+    this.#uniforms = uniforms;
+    let key = kernel.buffers.join();
+    for (const { buffer, offset, size } of spans) key += ` ${this.#idOf(buffer)},${offset},${size}`;
+    let group = this.#groups.get(key);
+    if (group === undefined) {
+      group = this.#device.createBindGroup({
+        layout: this.#pipelines.layoutOf(kernel),
+        entries: [
+          { binding: 0, resource: { buffer: uniforms, offset: 0, size: UNIFORM_BYTES } },
+          ...spans.map((span, index) => ({ binding: index + 1, resource: span })),
+        ],
+      });
+      this.#groups.set(key, group);
+    }
+    return group;
+  }
+
+  clear(): void {
+    this.#groups.clear();
+    this.#uniforms = undefined;
+  }
+
+  #idOf(buffer: GPUBuffer): number {
+    let id = this.#ids.get(buffer);
+    if (id === undefined) {
+      id = ++this.#lastId;
+      this.#ids.set(buffer, id);
+    }
+    return id;
+  }
+}

@@ -1,0 +1,47 @@
+import type { BackendTensor, DType, Shape } from '@topk-attention/core';
+import type { Span } from './runtime/kernel.js';
+import type { View } from './view.js';
+
+/**
+ * 'own': goes back to the pool; 'constant': the backend keeps it and others may view it; 'borrowed': the caller's;
+ * 'exported': was ours, now the caller's.
+ */
+export type Owner = 'own' | 'constant' | 'borrowed' | 'exported';
+
+/** A buffer, or part of one, with the number of tensors that view it. */
+export class Storage {
+  readonly span: Span;
+  /** Bytes that count as live while a tensor views this; 0 for what the caller brought. */
+  readonly bytes: number;
+  owner: Owner;
+  views = 0;
+
+  constructor(span: Span, bytes: number, owner: Owner = 'own') {
+    this.span = span;
+    this.bytes = bytes;
+    this.owner = owner;
+  }
+
+  /** Whether the one tensor that views it may be overwritten. */
+  get isWritable(): boolean {
+    return this.owner === 'own' && this.views === 1;
+  }
+}
+
+/** A row-major tensor in (part of) a GPU buffer; see `View` for how each dtype is stored. */
+export class WebGpuTensor implements BackendTensor, View {
+  readonly storage: Storage;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  isReleased = false;
+
+  constructor(storage: Storage, shape: Shape, dtype: DType) {
+    this.storage = storage;
+    this.shape = shape;
+    this.dtype = dtype;
+  }
+
+  get span(): Span {
+    return this.storage.span;
+  }
+}
