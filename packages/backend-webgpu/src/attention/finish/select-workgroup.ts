@@ -1,0 +1,252 @@
+import type { Kernel } from '../../runtime/kernel.js';
+import { COUNTER_WORDS } from './candidates.js';
+import { problemStruct, variantKey } from './problem.js';
+import {
+  bindings,
+  chainText,
+  dotWhole,
+  fourArray,
+  loadFour,
+  orderText,
+  rowText,
+  scoreText,
+} from './score-text.js';
+import type { SelectVariant } from './select-subgroup.js';
+import { sortText } from './sort-text.js';
+
+/**
+ * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit what `selectSubgroup` does.
+ *
+ * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows not proved are flagged.
+ * - from 'all': the slow path. A few workgroups take the flagged rows in turn and look at every visible key; ordered
+ *   keys in a scratch buffer, one row of it per workgroup.
+ *
+ * One invocation scores a key. The k-th largest is found by four passes over histograms of eight bits; where more equals
+ * than places remain, four more passes find the largest index that still has one. Kept keys are appended in any order
+ * and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the histogram, the query.
+ */
+export function selectWorkgroup(variant: SelectVariant, from: 'list' | 'all', invocations: number): Kernel {
+  const { headDim, half, mask, bias, relative, keyLengths, capacity } = variant;
+  const tables = relative || keyLengths;
+  const isList = from === 'list';
+  const fours = headDim / 4;
+  const w = `${invocations}u`;
+  return {
+    key: `finish select ${from} ${variantKey(variant)} c${capacity} w${invocations}`,
+    buffers: [
+      'read',
+      'read',
+      'write',
+      'read',
+      'write',
+      ...(mask ? (['read'] as const) : []),
+      ...(bias ? (['read'] as const) : []),
+      ...(tables ? (['read'] as const) : []),
+    ],
+    source: () => `
+${problemStruct}
+${bindings([
+  ['q', 'read', fourArray(half)],
+  ['k', 'read', fourArray(half)],
+  ['lists', 'read_write', 'array<u32>'],
+  ...(isList
+    ? ([
+        ['heads', 'read', 'array<vec2u>'],
+        ['work', 'read_write', 'array<atomic<u32>>'],
+      ] as const)
+    : ([
+        ['flagged', 'read', 'array<u32>'],
+        ['orders', 'read_write', 'array<u32>'],
+      ] as const)),
+  ...(mask ? ([['mask', 'read', 'array<u32>']] as const) : []),
+  ...(bias ? ([['bias', 'read', 'array<f32>']] as const) : []),
+  ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
+])}
+var<workgroup> query: array<vec4f, ${fours}>;
+${isList ? `var<workgroup> orders: array<u32, ${capacity}>;` : ''}
+var<workgroup> histogram: array<atomic<u32>, 256>;
+var<workgroup> coarse: array<u32, 16>;
+var<workgroup> valid_count: atomic<u32>;
+var<workgroup> nan_count: atomic<u32>;
+var<workgroup> kept_count: atomic<u32>;
+var<workgroup> picked: vec3u;
+var<workgroup> totals: vec2u;
+${loadFour('q', half)}
+${loadFour('k', half)}
+${orderText}
+${rowText(variant)}
+${chainText}
+${dotWhole(headDim)}
+${scoreText(variant)}
+${sortText(capacity / 2, invocations)}
+
+fn candidate(list_at: u32, i: u32) -> u32 {
+  return ${isList ? 'min(lists[list_at + i], problem.key_length - 1u)' : 'i'};
+}
+
+/** The bin of the needed-th largest value, how many lie in higher bins, how many in it. */
+fn pick_bin(needed: u32, t: u32) -> vec3u {
+  if (t < 16u) {
+    var sum = 0u;
+    for (var i = 0u; i < 16u; i++) { sum += atomicLoad(&histogram[16u * t + i]); }
+    coarse[t] = sum;
+  }
+  workgroupBarrier();
+  if (t == 0u) {
+    var above = 0u;
+    var block = 15u;
+    while (block > 0u && above + coarse[block] < needed) { above += coarse[block]; block--; }
+    var bin = 16u * block + 15u;
+    while (bin > 16u * block && above + atomicLoad(&histogram[bin]) < needed) {
+      above += atomicLoad(&histogram[bin]);
+      bin--;
+    }
+    picked = vec3u(bin, above, atomicLoad(&histogram[bin]));
+  }
+  return workgroupUniformLoad(&picked);
+}
+
+/**
+ * The needed-th largest among the ordered keys, or, for \`ties\`, among the complements of the indices whose ordered key
+ * is \`bar\`; with the places that are left for its equals, and their number.
+ */
+fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, bar: u32, t: u32) -> vec3u {
+  var prefix = 0u;
+  var needed = wanted;
+  var equals = 0u;
+  for (var digit = 0u; digit < 4u; digit++) {
+    let shift = 24u - 8u * digit;
+    for (var bin = t; bin < 256u; bin += ${w}) { atomicStore(&histogram[bin], 0u); }
+    workgroupBarrier();
+    for (var i = t; i < n; i += ${w}) {
+      let order = orders[orders_at + i];
+      var value = order;
+      var counts = order != 0u;
+      if (ties) {
+        value = ~candidate(list_at, i);
+        counts = order == bar;
+      }
+      if (counts && (digit == 0u || ((value ^ prefix) >> (shift + 8u)) == 0u)) {
+        atomicAdd(&histogram[(value >> shift) & 255u], 1u);
+      }
+    }
+    workgroupBarrier();
+    let bin = pick_bin(needed, t);
+    prefix |= bin.x << shift;
+    needed -= bin.y;
+    equals = bin.z;
+    workgroupBarrier();
+  }
+  return vec3u(prefix, needed, equals);
+}
+
+/** Leaves the k best of n candidates in \`sort_keys\`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
+fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
+  let query_at = problem.q_base + (row.head * problem.query_length + row.query) * ${fours}u;
+  for (var i = t; i < ${fours}u; i += ${w}) { query[i] = load_q(query_at + i); }
+  if (t == 0u) {
+    atomicStore(&valid_count, 0u);
+    atomicStore(&nan_count, 0u);
+    atomicStore(&kept_count, 0u);
+  }
+  workgroupBarrier();
+  let keys_at = problem.k_base + row.key_head * problem.key_length * ${fours}u;
+  var valid = 0u;
+  var nans = 0u;
+  for (var i = t; i < n; i += ${w}) {
+    let key = candidate(list_at, i);
+    let order = order_of_score(row, key, dot_whole(keys_at + key * ${fours}u));
+    orders[orders_at + i] = order;
+    valid += select(0u, 1u, order != 0u);
+    nans += select(0u, 1u, is_nan_order(order));
+  }
+  if (valid > 0u) { atomicAdd(&valid_count, valid); }
+  if (nans > 0u) { atomicAdd(&nan_count, nans); }
+  ${isList ? '' : 'storageBarrier();'}
+  workgroupBarrier();
+  if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
+  let counted = workgroupUniformLoad(&totals);
+  if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
+  let k = problem.k;
+  var bar = 1u;
+  var last_tie = 0xffffffffu;
+  if (counted.x > k) {
+    let found = find_largest(n, list_at, orders_at, k, false, 0u, t);
+    bar = found.x;
+    if (found.y < found.z) { last_tie = ~find_largest(n, list_at, orders_at, found.y, true, bar, t).x; }
+  }
+  for (var i = t; i < n; i += ${w}) {
+    let order = orders[orders_at + i];
+    if (order < bar) { continue; }
+    let key = candidate(list_at, i);
+    if (order == bar && key > last_tie) { continue; }
+    let slot = atomicAdd(&kept_count, 1u);
+    if (slot < ${capacity / 2}u) {
+      sort_keys[slot] = key;
+      sort_orders[slot] = order;
+    }
+  }
+  workgroupBarrier();
+  let kept = min(counted.x, k);
+  sort_by_key(kept, t);
+  return vec3u(kept, bar, 0u);
+}
+
+/** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
+fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
+  for (var slot = t; slot < problem.k; slot += ${w}) {
+    let used = slot < kept;
+    let at = min(slot, ${capacity / 2 - 1}u);
+    lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
+    let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
+    lists[list_at + problem.k + slot] = select(unused, bits_of_order(sort_orders[at]), used);
+  }
+}
+
+@compute @workgroup_size(${invocations})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32,
+) {
+  ${isList ? listBody(capacity) : allBody(capacity)}
+}`,
+  };
+}
+
+function listBody(capacity: number): string {
+  return `
+  let r = group.x + group.y * groups.x;
+  if (r >= problem.rows) { return; }
+  let row = row_at(r);
+  let head = heads[r];
+  let found = select_row(row, min(head.x, ${capacity}u), r * ${capacity}u, 0u, t);
+  let has_nan = found.z != 0u;
+  if (t == 0u) {
+    let overflowed = head.x > ${capacity}u;
+    let is_proved = head.y == MINUS_INF_BITS || (found.x == problem.k && order_of_bits(head.y) <= found.y);
+    if (overflowed || !(is_proved || has_nan)) {
+      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[0], 1u)], r);
+      if (overflowed) { atomicAdd(&work[1], 1u); }
+    }
+    if ((r & 31u) == 0u) {
+      atomicAdd(&work[2], 1u);
+      atomicAdd(&work[3], min(head.x, ${2 * capacity}u));
+      atomicMax(&work[4], head.x);
+    }
+  }
+  write_row(r * ${capacity}u, found.x, has_nan, t);`;
+}
+
+function allBody(capacity: number): string {
+  return `
+  let last = min(min(flagged[0], problem.slice_last), problem.rows);
+  for (var at = problem.slice_first + group.x; at < last; at += groups.x) {
+    let r = flagged[${COUNTER_WORDS}u + at];
+    let row = row_at(r);
+    let found = select_row(row, row.visible, r * ${capacity}u, group.x * problem.key_length, t);
+    write_row(r * ${capacity}u, found.x, found.z != 0u, t);
+    storageBarrier();
+    workgroupBarrier();
+  }`;
+}
