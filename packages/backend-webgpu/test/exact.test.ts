@@ -1,0 +1,176 @@
+import type { AttentionRequest } from '@topk-attention/core';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { exactPath } from '../src/attention/exact/exact-path.js';
+import { chooseTile, tileBytes } from '../src/attention/exact/tile.js';
+import { acquireDevice } from '../src/runtime/acquire.js';
+import { deviceFacts } from '../src/runtime/facts.js';
+import { Stream } from '../src/runtime/stream.js';
+import { arraysFor, errorOf, plainRequest, runExact } from './exact-support.js';
+
+const gpu = softwareGpuAvailability();
+
+const shapes: Record<string, Partial<AttentionRequest>> = {
+  'one query, one key': { queryLength: 1, keyLength: 1 },
+  'lengths below a tile': { queryLength: 5, keyLength: 7 },
+  'lengths at the edge of a tile': { queryLength: 64, keyLength: 64, queryHeads: 1, keyHeads: 1 },
+  'lengths past the edge of a tile': { queryLength: 65, keyLength: 65, queryHeads: 1, keyHeads: 1 },
+  causal: { causal: true, queryLength: 70, keyLength: 70 },
+  'causal, more keys than queries': { causal: true, queryLength: 6, keyLength: 71 },
+  'causal, rows without a key': { causal: true, queryLength: 12, keyLength: 5 },
+  'grouped heads in two batches': { batch: 2, queryHeads: 4, keyHeads: 2, keyLength: 11 },
+  mask: { mask: [1, 1, 9, 9] },
+  'mask of every head': { batch: 2, mask: [2, 2, 9, 9] },
+  'mask of keys': { batch: 2, mask: [2, 1, 1, 9] },
+  'key lengths': { batch: 2, keyLengths: true, causal: true },
+  bias: { bias: [1, 2, 9, 9] },
+  'bias of keys': { bias: [1, 1, 1, 9], causal: true },
+  'relative bias': {
+    queryLength: 20,
+    keyLength: 40,
+    relativeBias: { bidirectional: true, maxDistance: 16, buckets: 8 },
+  },
+  'relative bias of a decoder, with key lengths': {
+    batch: 2,
+    causal: true,
+    keyLengths: true,
+    relativeBias: { bidirectional: false, maxDistance: 8, buckets: 6 },
+  },
+  dropout: { batch: 2, dropout: { rate: 0.3, seed: 2 ** 40 + 12345 } },
+  'wide heads': { headDim: 128, valueDim: 128, queryHeads: 1, keyHeads: 1 },
+  'the widest heads': { headDim: 256, valueDim: 256, queryHeads: 1, keyHeads: 1, queryLength: 3 },
+  'other width of values': { headDim: 20, valueDim: 72 },
+  'odd widths': { headDim: 13, valueDim: 7 },
+  'a scale that is no power of two': { scale: 0.3 },
+  f16: { dtype: 'f16', causal: true, queryLength: 33, keyLength: 33, headDim: 32, valueDim: 32 },
+  'f16 of odd width': { dtype: 'f16', headDim: 19, valueDim: 18 },
+};
+
+let stream: Stream;
+beforeAll(async () => {
+  if (gpu.available) stream = new Stream((await acquireDevice()).device);
+});
+afterAll(() => stream?.device.destroy());
+
+const toleranceOf = ({ dtype }: AttentionRequest): number => (dtype === 'f16' ? 1e-3 : 3e-6);
+
+describe('exact attention', () => {
+  for (const [name, shape] of Object.entries(shapes)) {
+    optional(name, gpu, async () => {
+      const request = { ...plainRequest, ...shape };
+      expect(exactPath.refuses(request, deviceFacts(stream.device))).toEqual([]);
+      expect(await errorOf(stream, request, arraysFor(request))).toBeLessThan(toleranceOf(request));
+    });
+  }
+
+  optional('hidden keys do not matter, whatever they hold', gpu, async () => {
+    const request = { ...plainRequest, causal: true, keyLengths: true, mask: [1, 1, 1, 9] };
+    const arrays = arraysFor(request);
+    const bad = { ...arrays, k: Float32Array.from(arrays.k), v: Float32Array.from(arrays.v) };
+    const hidden = (key: number): boolean => key >= 7 || arrays.mask?.[key] === 0;
+    for (let row = 0; row < 18; row++) {
+      if (!hidden(row % 9)) continue;
+      bad.k.fill(row % 2 ? Number.NaN : Number.POSITIVE_INFINITY, row * 16, row * 16 + 16);
+      bad.v.fill(row % 2 ? Number.NEGATIVE_INFINITY : Number.NaN, row * 16, row * 16 + 16);
+    }
+    expect(Array.from({ length: 9 }, (_, key) => hidden(key)).filter(Boolean).length).toBeGreaterThan(2);
+    expect(await runExact(stream, request, bad)).toEqual(await runExact(stream, request, arrays));
+  });
+
+  optional('NaN and infinite scores and values', gpu, async () => {
+    const request = { ...plainRequest, causal: true, bias: [1, 1, 9, 9] };
+    const arrays = arraysFor(request);
+    const bias = Float32Array.from(arrays.bias ?? []);
+    bias[9 * 3 + 2] = Number.NaN;
+    bias[9 * 4 + 1] = Number.POSITIVE_INFINITY;
+    bias.fill(Number.NEGATIVE_INFINITY, 9 * 5, 9 * 6); // a row without a valid key
+    bias[9 * 6 + 6] = Number.NEGATIVE_INFINITY;
+    bias[9 * 2 + 5] = Number.NaN; // hidden
+    const v = Float32Array.from(arrays.v);
+    v[16 * 7 + 3] = Number.NaN;
+    expect(await errorOf(stream, request, { ...arrays, bias, v })).toBeLessThan(3e-6);
+  });
+
+  optional('scores at the ends of the range of f32', gpu, async () => {
+    const request = { ...plainRequest, bias: [1, 1, 1, 9], scale: 1 };
+    const arrays = { ...arraysFor(request), q: new Float32Array(288) };
+    const lowest = -3.4028234663852886e38;
+    for (const value of [lowest, -lowest]) {
+      const bias = new Float32Array(9).fill(lowest);
+      bias[4] = value;
+      expect(await errorOf(stream, request, { ...arrays, bias })).toBeLessThan(3e-6);
+    }
+  });
+
+  optional('equal bits twice, and no bytes kept', gpu, async () => {
+    const request = { ...plainRequest, queryLength: 40, keyLength: 90, causal: true };
+    const first = await runExact(stream, request, arraysFor(request));
+    const pooled = stream.pool.pooledBytes;
+    expect(await runExact(stream, request, arraysFor(request))).toEqual(first);
+    expect(stream.pool.pooledBytes).toBe(pooled);
+  });
+});
+
+// A software adapter gets the smallest tile; the others are run here by name.
+describe('tiles of hardware', () => {
+  const base = { ...plainRequest, queryHeads: 1, keyHeads: 1, queryLength: 67, keyLength: 70, causal: true };
+  const cases: Record<string, { request: AttentionRequest; workgroupBytes: number }> = {
+    'default limits': { request: base, workgroupBytes: 16384 },
+    'default limits, wide heads': { request: { ...base, valueDim: 256, queryLength: 34 }, workgroupBytes: 16384 },
+    '32 KiB': { request: { ...base, headDim: 64, valueDim: 64 }, workgroupBytes: 32768 },
+    'queries in workgroup memory': { request: { ...base, headDim: 24, mask: [1, 1, 1, 70] }, workgroupBytes: 32768 },
+  };
+  for (const [name, { request, workgroupBytes }] of Object.entries(cases)) {
+    optional(name, gpu, async () => {
+      const facts = { ...deviceFacts(stream.device), workgroupBytes, isSoftware: false };
+      expect(await errorOf(stream, request, arraysFor(request), { facts })).toBeLessThan(3e-6);
+    });
+  }
+});
+
+optional('heads and queries are split where a binding is small', gpu, async () => {
+  const request = {
+    ...plainRequest,
+    queryHeads: 6,
+    keyHeads: 3,
+    queryLength: 70,
+    keyLength: 20,
+    headDim: 20,
+    valueDim: 72,
+    causal: true,
+  };
+  const facts = { ...deviceFacts(stream.device), bindingBytes: 20 * 72 * 4 + 256 };
+  expect(exactPath.refuses(request, facts)).toEqual([]);
+  expect(await errorOf(stream, request, arraysFor(request), { facts })).toBeLessThan(3e-6);
+});
+
+optional('what it does not take', gpu, async () => {
+  const { device } = await acquireDevice({ defaultLimits: true });
+  const facts = deviceFacts(device);
+  const reasons = (change: Partial<AttentionRequest>): readonly string[] =>
+    exactPath.refuses({ ...plainRequest, ...change }, facts);
+  expect(reasons({ k: 4 })).toEqual(['it keeps all keys, not 4']);
+  expect(reasons({ headDim: 300 })).toEqual(['headDim 300 exceeds 256']);
+  expect(reasons({ dtype: 'f16', valueDim: 7 })).toEqual(['f16 rows of odd length 7 share words']);
+  expect(reasons({ keyLength: 2 ** 22 })[0]).toContain('exceed a binding of 134217728 bytes');
+  expect(reasons({ mask: [1, 2, 2 ** 13, 2 ** 13] })).toEqual([
+    'the mask exceeds a binding of 134217728 bytes',
+  ]);
+  device.destroy();
+});
+
+test('tiles stay within the memory that a device has', () => {
+  for (const workgroupBytes of [16384, 32768, 49152]) {
+    for (const headDim of [16, 64, 128, 256]) {
+      for (const valueDim of [16, 64, 128, 256]) {
+        for (const queryLength of [1, 1000]) {
+          const facts = { workgroupBytes, workgroupInvocations: 256, isSoftware: false };
+          const tile = chooseTile({ headDim, valueDim, queryLength }, facts);
+          expect(tile).toBeDefined();
+          if (tile) expect(tileBytes(tile, headDim, valueDim)).toBeLessThanOrEqual(workgroupBytes);
+        }
+      }
+    }
+  }
+});
