@@ -1,25 +1,38 @@
 import type { AttentionRequest } from '@topk-attention/core';
+import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from './variant.js';
 
+/** The engine's allocator splits what it reuses. */
+const ALLOCATOR_SLACK = 1.1;
 /**
- * Bytes that a chunk's session keeps in its arena. From the second run on it holds the largest value of a graph, the
- * scores, twice (measured: 201 MiB resident for 96 MiB of scores); softmax and masks reuse those places. Beside them: either
- * the candidates of the chosen blocks or the gathered value rows.
+ * Places that a chunk's session keeps for its scores, from the second run on: a softmax reuses the scores' own, a choice
+ * of blocks leaves the next run to take a second one, and a mask or bias is added into a second one beside a part of its
+ * own. Measured as what a process grows by: 1.0, 2.0 and 2.4.
  */
+const PLACES = { softmax: 1.1, selection: 2, masked: 2.4 };
+
+/** Bytes that a chunk's session keeps in its arena: scores, the candidates of the chosen blocks, the gathered value rows. */
 export function arenaBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, keyLength, headDim, valueDim, k, selection } = request;
+  const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
   const bias = request.relativeBias === undefined ? 0 : queryHeads * chunk * keyLength * 4;
-  const fixed = bias + 2 * rows * keyLength * 4 + rows * (valueDim + headDim) * 4;
-  if (k === 'all') return fixed;
-  const candidates = selection.levels === 1 ? 0 : rows * k * selection.blockSize * 4;
+  const fixed = bias + placesOf(request) * rows * keyLength * 4 + rows * (valueDim + headDim) * 4;
+  if (k === 'all') return Math.ceil(fixed * ALLOCATOR_SLACK);
+  const candidates = rows * k * (blockSizeOf({ request }) ?? 0) * 4;
   const kept = rows * k * (valueDim * 4 + 16);
-  return fixed + Math.max(candidates, kept);
+  // The candidates are gone by the time value rows are gathered, but their places are too small for those.
+  return Math.ceil((fixed + Math.max(candidates, kept + candidates / 2)) * ALLOCATOR_SLACK);
+}
+
+function placesOf({ k, causal, keyLengths, mask, bias, relativeBias }: AttentionRequest): number {
+  if (causal || keyLengths || mask !== undefined || bias !== undefined) return PLACES.masked;
+  return k === 'all' && relativeBias === undefined ? PLACES.softmax : PLACES.selection;
 }
 
 /** Transient bytes of a call: the arena, and what is made once for all chunks (keys transposed, the window of relative biases). */
 export function scratchBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim } = request;
-  const columns = batch * keyHeads * keyLength * headDim * 4;
+  const isTransposed = Math.ceil(queryLength / chunk) >= CHUNKS_WORTH_A_TRANSPOSE;
+  const columns = isTransposed ? batch * keyHeads * keyLength * headDim * 4 : 0;
   const window = request.relativeBias === undefined ? 0 : queryHeads * chunk * (keyLength + queryLength) * 4;
   return columns + window + arenaBytes(request, chunk);
 }

@@ -9,6 +9,7 @@ import { compileChunk } from './chunk-graph.js';
 import type { RelativeWindows } from './relative-window.js';
 import {
   type AttentionVariant,
+  CHUNKS_WORTH_A_TRANSPOSE,
   foldsCausality,
   graphInputs,
   keyOf,
@@ -23,8 +24,6 @@ export type AttentionFeeds = ReadonlyMap<string, OrtTensor>;
 const LARGEST_FACTOR = 1e15;
 const LARGEST_BIAS = 1e30;
 const LARGEST_VALUE = 3.4028234663852886e38;
-/** Transposing the keys costs about one chunk's product, and every chunk then saves a third of one. */
-const CHUNKS_WORTH_A_TRANSPOSE = 4;
 
 /** What calls share. */
 export interface AttentionRuntime {

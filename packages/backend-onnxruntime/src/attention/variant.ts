@@ -35,6 +35,9 @@ export interface KeyRange {
   readonly to: number;
 }
 
+/** Transposing the keys costs about one chunk's product, and every chunk then saves a third of one. */
+export const CHUNKS_WORTH_A_TRANSPOSE = 4;
+
 /** Blocks for a k that leaves too few of the planned ones: worth it from twice k blocks on. */
 const SMALL_BLOCK = 16;
 const SMALL_BLOCK_KEYS = 2048;
@@ -44,7 +47,7 @@ const SMALL_BLOCK_KEYS = 2048;
  * k blocks of the usual size cover most of the row; blocks of half the size still save 8 to 15 % of a chunk (k 64 at 2,048
  * keys, k 256 at 8,192).
  */
-export function blockSizeOf({ request }: AttentionVariant): number | undefined {
+export function blockSizeOf({ request }: Pick<AttentionVariant, 'request'>): number | undefined {
   const { k, keyLength, selection } = request;
   if (k === 'all') return undefined;
   if (selection.levels === 2) {
