@@ -3,6 +3,7 @@ import type { Span } from '../../runtime/kernel.js';
 /**
  * The rows of one chunk: queries `queryStart ..` of heads `headStart ..`, where batch and head are one number,
  * batch * queryHeads + head. Row r is head `headStart + floor(r / queryCount)`, query `queryStart + r mod queryCount`.
+ * Queries past the last one are padding: nothing is read or written for them.
  */
 export interface RowBlock {
   readonly headStart: number;

@@ -71,6 +71,7 @@ fn main(
   let r = group.x + group.y * groups.x;
   if (r >= problem.rows) { return; }
   let row = row_at(r);
+  if (row.query >= problem.query_length) { return; }
   let k = problem.k;
   let list_at = r * ${capacity}u;
   let row_place = row.head * problem.query_length + row.query;

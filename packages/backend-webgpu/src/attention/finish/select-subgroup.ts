@@ -106,6 +106,7 @@ fn main(
   let r = group.x + group.y * groups.x;
   if (r >= problem.rows) { return; }
   let row = row_at(r);
+  if (row.query >= problem.query_length) { return; }
   let head = heads[r];
   let listed = min(head.x, ${capacity}u);
   let list_at = r * ${capacity}u;

@@ -219,6 +219,7 @@ function listBody(capacity: number): string {
   let r = group.x + group.y * groups.x;
   if (r >= problem.rows) { return; }
   let row = row_at(r);
+  if (row.query >= problem.query_length) { return; }
   let head = heads[r];
   let found = select_row(row, min(head.x, ${capacity}u), r * ${capacity}u, 0u, t);
   let has_nan = found.z != 0u;

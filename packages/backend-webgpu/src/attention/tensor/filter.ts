@@ -1,0 +1,301 @@
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings } from '../finish/score-text.js';
+import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
+import { QUERY_KIND } from './prepare.js';
+
+export interface FilterVariant {
+  readonly headDim: number;
+  readonly causal: boolean;
+  readonly keyLengths: boolean;
+  /** Keys that a list holds; a multiple of 64. It also holds the row's group maxima before. */
+  readonly capacity: number;
+  /** Subgroups of a workgroup: neighbours read the same keys at about the same time, which the cache likes. */
+  readonly subgroups: number;
+}
+
+/** Queries of a subgroup: one per lane. */
+const ROWS = 32;
+/** Columns of a score tile in workgroup memory are this far apart: past the rows, so that banks differ. */
+const STRIDE = ROWS + 4;
+const BINS = 16;
+const PASSES = 3;
+/** Words of group maxima that a lane loads at a time. */
+const WORDS_AT_ONCE = 8;
+/** A group without keys; below every score of the filter, within f16. */
+const EMPTY = '-60000.0';
+
+export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
+  return ROWS * subgroups;
+}
+
+/** Interleaved phases of the first sweep: 16 groups each, two to a word; odd, so that periodic keys spread. */
+export function phasesOf(capacity: number): number {
+  return capacity / 8 - 1;
+}
+
+/**
+ * The filter: which keys can be among the k best of a query, from f16 products in subgroup matrices (16 x 16 x 16,
+ * f32 sums), nothing of size Lq x Lk stored.
+ *
+ * 1. Sweep 1 takes the maximum of each of 16 P groups of keys. Phase p takes steps p, p + P, p + 2 P ... of 32 keys and
+ *    keeps one running maximum per column of a tile: the keys of a group are far apart, so that neighbours that score
+ *    alike (clusters, sorted keys) fall into different groups. P is odd for keys with a period of a power of two. The
+ *    maxima, two f16 to a word, lie where the list will lie.
+ * 2. T is the rank-th largest of them, by three passes over a histogram of 16 bins: at least so many keys score T or
+ *    more, short of the error bound. Where only every \`stride\`-th tile was looked at, T is an estimate. Either way T is
+ *    no more than a good guess: the finish proves it.
+ * 3. Sweep 2 computes the scores again and lists every key with s16 >= T - E(tile), in ascending order: every key whose
+ *    score is at least T is listed (see error-bound.ts). A count above the capacity tells that it overflowed.
+ *
+ * A subgroup takes 32 queries, one a lane; score tiles go through 2.25 KiB of workgroup memory each. Two passes over
+ * the packed keys per workgroup, longest rows first.
+ */
+export function filter(variant: FilterVariant): Kernel {
+  const { headDim, causal, keyLengths, capacity, subgroups } = variant;
+  const chunks = range(headDim / 16);
+  const phases = phasesOf(capacity);
+  const groupWords = 8 * phases;
+  const columns = range(16);
+  const flags = [causal && 'causal', keyLengths && 'keyLengths'].filter(Boolean).join(' ');
+  return {
+    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${flags}`,
+    buffers: ['read', 'read', 'read', 'read', 'write', 'write', ...(keyLengths ? (['read'] as const) : [])],
+    source: () => `
+enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, subgroup_uniformity);
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+struct Params {
+  heads: u32, head_start: u32, query_start: u32, query_count: u32,
+  query_length: u32, key_length: u32, query_heads: u32, heads_per_key_head: u32,
+  key_head_start: u32, tiles: u32, k: u32, rank: u32,
+  stride: u32, stride_from: u32, by_head: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+${bindings([
+  ['queries', 'read', 'array<f16>'],
+  ['units', 'read', 'array<vec2f>'],
+  ['keys', 'read', 'array<f16>'],
+  ['bounds', 'read', 'array<f32>'],
+  ['lists', 'read_write', 'array<u32>'],
+  ['heads', 'read_write', 'array<vec2u>'],
+  ...(keyLengths ? ([['tables', 'read', 'array<u32>']] as const) : []),
+])}
+var<workgroup> scores: array<f32, ${subgroups * 16 * STRIDE}>;
+
+fn visible_keys(query: u32, batch: u32) -> u32 {
+  var visible = i32(params.key_length);
+  ${causal ? 'visible = min(visible, i32(query + 1u + params.key_length) - i32(params.query_length));' : ''}
+  ${keyLengths ? 'visible = min(visible, bitcast<i32>(tables[batch]));' : ''}
+  return u32(max(visible, 0));
+}
+
+@compute @workgroup_size(${32 * subgroups})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let query_tiles = params.query_count / ${ROWS * subgroups}u;
+  let job = group.x + group.y * groups.x;
+  if (job >= params.heads * query_tiles) { return; }
+  let head = select(job % params.heads, job / query_tiles, params.by_head != 0u);
+  let query_tile = query_tiles - 1u - select(job / params.heads, job % query_tiles, params.by_head != 0u);
+  let flat = params.head_start + head;
+  let batch = flat / params.query_heads;
+  let key_head = flat / params.heads_per_key_head - params.key_head_start;
+  let subgroup = t / 32u;
+  let store_at = subgroup * ${16 * STRIDE}u;
+  let load_at = store_at + lane;
+  let first_query = params.query_start + query_tile * ${ROWS * subgroups}u;
+  let first_row = head * params.query_count + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
+  let row = first_row + lane;
+  let last_query = min(first_query + ${ROWS * subgroups - 1}u, params.query_length - 1u);
+  let visible = visible_keys(min(first_query + subgroup * ${ROWS}u + lane, last_query), batch);
+  let fewest = visible_keys(first_query, batch);
+  let most = visible_keys(last_query, batch);
+  let list_at = row * ${capacity}u;
+  let groups_at = first_row * ${capacity}u + lane;
+  let keys_at = key_head * params.tiles * ${16 * headDim}u;
+  let bounds_at = key_head * params.tiles;
+  ${chunks
+    .flatMap((i) =>
+      [0, 1].map(
+        (m) =>
+          `let a${m}_${i} = subgroupMatrixLoad<Left, row_major>(&queries, first_row * ${headDim}u + ${16 * m * headDim + 16 * i}u, ${headDim}u);`,
+      ),
+    )
+    .join('\n  ')}
+  let steps = (most + 31u) / 32u;
+  var bar = ${-UNBOUNDED};
+  if (most > ${capacity}u) {
+    let sampled = most >= params.stride_from;
+    let stride = select(1u, params.stride, sampled);
+    let sweep_steps = select(steps, most / (32u * params.stride), sampled);
+    let rank = f32(select(params.k, params.rank, sampled));
+    var low = 1e30;
+    var high = -1e30;
+    var bound_sum = 0.0;
+    for (var phase = 0u; phase < ${phases}u; phase++) {
+      ${columns.map((c) => `var g${c} = ${EMPTY};`).join(' ')}
+      for (var step = phase; step < sweep_steps; step += ${phases}u) {
+        ${[0, 1]
+          .map(
+            (j) => `{
+          let tile = (2u * step + ${j}u) * stride;
+          let bound = bounds[bounds_at + tile];
+          bound_sum += select(bound, 0.0, bound >= ${UNBOUNDED});
+          ${products(headDim)}
+          workgroupBarrier();
+          if (16u * tile + 16u <= fewest) {
+            ${columns.map((c) => `g${c} = max(g${c}, scores[load_at + ${c * STRIDE}u]);`).join('\n            ')}
+          } else {
+            ${columns.map((c) => `g${c} = max(g${c}, select(${EMPTY}, scores[load_at + ${c * STRIDE}u], 16u * tile + ${c}u < visible));`).join('\n            ')}
+          }
+          workgroupBarrier();
+        }`,
+          )
+          .join('\n        ')}
+      }
+      ${columns.map((c) => `high = max(high, g${c}); low = min(low, select(g${c}, 1e30, g${c} <= ${EMPTY}));`).join('\n      ')}
+      let at = groups_at + phase * 256u;
+      ${range(8)
+        .map((w) => `lists[at + ${32 * w}u] = pack2x16float(vec2f(g${2 * w}, g${2 * w + 1}));`)
+        .join('\n      ')}
+    }
+    ${thresholdText(groupWords)}
+    bar = guess - bound_sum / f32(2u * max(sweep_steps, 1u));
+    if (!enough) { bar = ${-UNBOUNDED}; }
+  }
+  // Lists overwrite the maxima of other lanes.
+  storageBarrier();
+  workgroupBarrier();
+
+  let unit = units[row];
+  let is_zero = unit.y == ${QUERY_KIND.zero}.0;
+  let room = select(${capacity}u, params.k, is_zero);
+  var count = 0u;
+  for (var step = 0u; step < steps; step++) {
+    var mask = 0u;
+    ${[0, 1]
+      .map(
+        (j) => `{
+      let tile = 2u * step + ${j}u;
+      let limit = bar - bounds[bounds_at + tile];
+      ${products(headDim)}
+      workgroupBarrier();
+      var low_bits = 0u;
+      var high_bits = 0u;
+      ${range(8)
+        .map(
+          (c) =>
+            `low_bits = (low_bits << 1u) | (bitcast<u32>(scores[load_at + ${(7 - c) * STRIDE}u] - limit) >> 31u);`,
+        )
+        .join('\n      ')}
+      ${range(8)
+        .map(
+          (c) =>
+            `high_bits = (high_bits << 1u) | (bitcast<u32>(scores[load_at + ${(15 - c) * STRIDE}u] - limit) >> 31u);`,
+        )
+        .join('\n      ')}
+      mask |= ((low_bits | (high_bits << 8u)) ^ 0xffffu) << ${16 * j}u;
+      workgroupBarrier();
+    }`,
+      )
+      .join('\n    ')}
+    if (32u * step + 32u > fewest) {
+      let inside = i32(visible) - i32(32u * step);
+      mask &= select(select((1u << u32(clamp(inside, 0, 31))) - 1u, 0u, inside <= 0), 0xffffffffu, inside >= 32);
+    }
+    if (count > room) { mask = 0u; }
+    while (mask != 0u) {
+      let bit = countTrailingZeros(mask);
+      mask &= mask - 1u;
+      if (count < room) { lists[list_at + count] = 32u * step + bit; }
+      count++;
+    }
+  }
+  let threshold = bar * unit.x;
+  var threshold_bits = bitcast<u32>(threshold + abs(threshold) * ${THRESHOLD_SLACK});
+  if (bar <= ${-UNBOUNDED}) { threshold_bits = 0xff800000u; }
+  if (is_zero) { // scores 0 everywhere: its first k keys are its best
+    count = min(count, params.k);
+    threshold_bits = select(0u, 0xff800000u, count < params.k);
+  }
+  if (unit.y == ${QUERY_KIND.refused}.0) { count = 0xffffffffu; }
+  heads[row] = vec2u(count, threshold_bits);
+}`,
+  };
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** Scores of 32 queries with the keys of \`tile\`, stored transposed: column c of the tile at c * STRIDE. */
+function products(headDim: number): string {
+  const chunks = range(headDim / 16);
+  return `let tile_at = keys_at + tile * ${16 * headDim}u;
+          ${chunks.map((i) => `let b${i} = subgroupMatrixLoad<Right, col_major>(&keys, tile_at + ${256 * i}u, 16u);`).join('\n          ')}
+          ${chunks
+            .flatMap((i) =>
+              [0, 1].map((m) =>
+                i === 0
+                  ? `var s${m} = subgroupMatrixMultiply<f32>(a${m}_0, b0);`
+                  : `s${m} = subgroupMatrixMultiplyAccumulate(a${m}_${i}, b${i}, s${m});`,
+              ),
+            )
+            .join('\n          ')}
+          subgroupMatrixStore<col_major>(&scores, store_at, s0, ${STRIDE}u);
+          subgroupMatrixStore<col_major>(&scores, store_at + 16u, s1, ${STRIDE}u);`;
+}
+
+/**
+ * \`guess\`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; \`enough\`: whether it
+ * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
+ */
+function thresholdText(groupWords: number): string {
+  return `var base = low;
+    var per_unit = ${BINS - 0.001} / max(high - low, 1e-20);
+    var above = 0.0;
+    var enough = true;
+    workgroupBarrier();
+    for (var digit = 0u; digit < ${PASSES}u; digit++) {
+      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[load_at + bin * 32u] = 0.0; }
+      for (var word = 0u; word < ${groupWords}u; word += ${WORDS_AT_ONCE}u) {
+        let at = groups_at + word * 32u;
+        ${range(WORDS_AT_ONCE)
+          .map((w) => `let pair${w} = unpack2x16float(lists[at + ${32 * w}u]);`)
+          .join('\n        ')}
+        ${range(WORDS_AT_ONCE)
+          .flatMap((w) =>
+            ['x', 'y'].map(
+              (half) => `{
+          let place = (pair${w}.${half} - base) * per_unit;
+          let bin = select(u32(clamp(place + 1.0, 0.0, ${BINS}.0)), 0u, digit > 0u && place >= ${BINS}.0);
+          scores[load_at + bin * 32u] += 1.0;
+        }`,
+            ),
+          )
+          .join('\n        ')}
+      }
+      var bin = ${BINS}u;
+      while (bin > 0u) {
+        let reached = above + scores[load_at + bin * 32u];
+        if (reached >= rank) { break; }
+        above = reached;
+        bin--;
+      }
+      if (bin == 0u) {
+        if (digit == 0u) { enough = false; }
+        bin = 1u;
+      }
+      base += f32(bin - 1u) / per_unit;
+      per_unit *= ${BINS}.0;
+    }
+    let guess = base - ${2 ** -10} * abs(base) - 2e-6 * (abs(low) + abs(high));`;
+}

@@ -1,0 +1,234 @@
+import { halfOf } from '../../primitives/wgsl-numbers.js';
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, fourArray, loadFour } from '../finish/score-text.js';
+import { absoluteBound, KEY_EXPONENT, QUERY_NORM, relativeBound, UNBOUNDED } from './error-bound.js';
+
+export interface PrepareVariant {
+  readonly headDim: number;
+  readonly half: boolean;
+}
+
+function keyOf(name: string, { headDim, half }: PrepareVariant): string {
+  return `tensor ${name} d${headDim}${half ? ' half' : ''}`;
+}
+
+const classes = `
+const INF_BITS = 0x7f800000u;
+/** The largest magnitude of four elements as bits; infinities and NaN are larger than any finite number. */
+fn largest_of(x: vec4f) -> u32 {
+  let bits = bitcast<vec4u>(x) & vec4u(0x7fffffffu);
+  return max(max(bits.x, bits.y), max(bits.z, bits.w));
+}
+/** 2^(KEY_EXPONENT - e) for the e of a largest magnitude, where that is a normal number. */
+fn factor_of(largest: u32) -> f32 {
+  let exponent = clamp(254 + ${KEY_EXPONENT} - i32(largest >> 23u), 1, 254);
+  return select(bitcast<f32>(u32(exponent) << 23u), 1.0, largest == 0u);
+}`;
+
+/** Keys per workgroup of \`largestKeys\`. */
+export const LARGEST_KEYS_ROWS = 256;
+
+/**
+ * Of the keys of every head: the largest finite magnitude as bits, and 1 where one is not finite; u32 [heads, 2], cleared
+ * before. Grid: blocks of keys, heads. One pass over K.
+ */
+export function largestKeys(variant: PrepareVariant): Kernel {
+  const { headDim, half } = variant;
+  const fours = headDim / 4;
+  return {
+    key: keyOf('largest keys', variant),
+    buffers: ['read', 'write'],
+    source: () => `
+struct Params { key_length: u32, base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+${bindings([
+  ['k', 'read', fourArray(half)],
+  ['largest', 'read_write', 'array<atomic<u32>>'],
+])}
+var<workgroup> of_group: atomic<u32>;
+var<workgroup> not_finite: atomic<u32>;
+${loadFour('k', half)}
+${classes}
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
+  if (t == 0u) {
+    atomicStore(&of_group, 0u);
+    atomicStore(&not_finite, 0u);
+  }
+  workgroupBarrier();
+  let first = group.x * ${LARGEST_KEYS_ROWS * fours}u;
+  let last = min(first + ${LARGEST_KEYS_ROWS * fours}u, params.key_length * ${fours}u);
+  let head_at = params.base + group.y * params.key_length * ${fours}u;
+  var most = 0u;
+  for (var i = first + t; i < last; i += 256u) {
+    let here = largest_of(load_k(head_at + i));
+    if (here >= INF_BITS) { atomicStore(&not_finite, 1u); } else { most = max(most, here); }
+  }
+  atomicMax(&of_group, most);
+  workgroupBarrier();
+  if (t == 0u) {
+    atomicMax(&largest[2u * group.y], atomicLoad(&of_group));
+    atomicMax(&largest[2u * group.y + 1u], atomicLoad(&not_finite));
+  }
+}`,
+  };
+}
+
+/**
+ * Keys as f16 in tiles of 16 keys, each tile as blocks of 16 keys x 16 elements that lie together, and the error bound
+ * of every tile. Missing keys of the last tiles are zeros. A workgroup packs one tile. One pass
+ * over K, one over the copy.
+ */
+export function packKeys(variant: PrepareVariant): Kernel {
+  const { headDim, half } = variant;
+  const fours = headDim / 4;
+  const invocations = Math.min(256, 16 * fours);
+  return {
+    key: keyOf('pack keys', variant),
+    buffers: ['read', 'read', 'write', 'write'],
+    source: () => `
+struct Params { key_length: u32, base: u32, tiles: u32, count: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+${bindings([
+  ['k', 'read', fourArray(half)],
+  ['largest', 'read', 'array<u32>'],
+  ['packed', 'read_write', 'array<vec2u>'],
+  ['bounds', 'read_write', 'array<f32>'],
+])}
+var<workgroup> squares: array<f32, ${16 * fours}>;
+var<workgroup> magnitudes: array<u32, ${16 * fours}>;
+var<workgroup> norms: array<f32, 16>;
+${loadFour('k', half)}
+${classes}
+${halfOf}
+@compute @workgroup_size(${invocations})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32,
+) {
+  let job = group.x + group.y * groups.x;
+  if (job >= params.count) { return; }
+  let head = job / params.tiles;
+  let tile = job % params.tiles;
+  let factor = factor_of(largest[2u * head]);
+  for (var i = t; i < ${16 * fours}u; i += ${invocations}u) {
+    let key = 16u * tile + i / ${fours}u;
+    let four = i % ${fours}u;
+    var x = vec4f();
+    if (key < params.key_length) { x = load_k(params.base + (head * params.key_length + key) * ${fours}u + four); }
+    let magnitude = largest_of(x);
+    magnitudes[i] = magnitude;
+    x = select(x * factor, vec4f(), magnitude >= INF_BITS);
+    squares[i] = dot(x, x);
+    let at = (head * params.tiles + tile) * ${16 * fours}u + (four / 4u) * 64u + (i / ${fours}u) * 4u + four % 4u;
+    packed[at] = vec2u(half_of(x.x) | (half_of(x.y) << 16u), half_of(x.z) | (half_of(x.w) << 16u));
+  }
+  workgroupBarrier();
+  if (t < 16u) {
+    var sum = 0.0;
+    var most = 0u;
+    for (var four = 0u; four < ${fours}u; four++) {
+      sum += squares[t * ${fours}u + four];
+      most = max(most, magnitudes[t * ${fours}u + four]);
+    }
+    norms[t] = select(sqrt(sum) * ${QUERY_NORM * relativeBound(half)} + ${absoluteBound(headDim)}, ${UNBOUNDED}, most >= INF_BITS);
+  }
+  workgroupBarrier();
+  if (t == 0u) {
+    var bound = 0.0;
+    for (var key = 0u; key < 16u; key++) { bound = max(bound, norms[key]); }
+    bounds[head * params.tiles + tile] = bound;
+  }
+}`,
+  };
+}
+
+/** What the second number of a prepared query says. */
+export const QUERY_KIND = { usual: 0, refused: 1, zero: 2 } as const;
+
+/**
+ * Queries as f16 of length QUERY_NORM, [rows, D] with zeros for rows past the last query; and of each row the unit of
+ * its scores (a score is that times the filter's) and its kind, [rows, 2]. Refused: rows with NaN or infinities, and
+ * rows whose unit is so large or small that a threshold could be rounded away. One workgroup per 32 rows.
+ */
+export function prepareQueries(variant: PrepareVariant): Kernel {
+  const { headDim, half } = variant;
+  const fours = headDim / 4;
+  return {
+    key: keyOf('prepare queries', variant),
+    buffers: ['read', 'read', 'write', 'write'],
+    source: () => `
+struct Params {
+  rows: u32, query_start: u32, query_count: u32, query_length: u32,
+  base: u32, head_start: u32, heads_per_key_head: u32, key_head_start: u32, scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+${bindings([
+  ['q', 'read', fourArray(half)],
+  ['largest', 'read', 'array<u32>'],
+  ['prepared', 'read_write', 'array<vec2u>'],
+  ['units', 'read_write', 'array<vec2f>'],
+])}
+${loadFour('q', half)}
+${classes}
+${halfOf}
+var<workgroup> squares: array<f32, ${32 * 8}>;
+var<workgroup> magnitudes: array<u32, ${32 * 8}>;
+@compute @workgroup_size(256)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32,
+) {
+  // Eight invocations a row.
+  let r = 32u * (group.x + group.y * groups.x) + t / 8u;
+  let eighth = t % 8u;
+  let head = r / params.query_count;
+  let query = params.query_start + r % params.query_count;
+  let exists = r < params.rows && query < params.query_length;
+  let at = params.base + (head * params.query_length + query) * ${fours}u;
+  var most = 0u;
+  for (var four = eighth; four < ${fours}u; four += 8u) {
+    if (exists) { most = max(most, largest_of(load_q(at + four))); }
+  }
+  magnitudes[t] = most;
+  workgroupBarrier();
+  most = 0u;
+  for (var i = 0u; i < 8u; i++) { most = max(most, magnitudes[(t & ~7u) + i]); }
+  let is_finite = most < INF_BITS;
+  let exponent = clamp(254 - i32(most >> 23u), 1, 254);
+  let near_one = bitcast<f32>(u32(exponent) << 23u);
+  var square = 0.0;
+  for (var four = eighth; four < ${fours}u; four += 8u) {
+    if (exists && is_finite) {
+      let x = load_q(at + four) * near_one;
+      square += dot(x, x);
+    }
+  }
+  squares[t] = square;
+  workgroupBarrier();
+  square = 0.0;
+  for (var i = 0u; i < 8u; i++) { square += squares[(t & ~7u) + i]; }
+  let norm = sqrt(square);
+  let usable = exists && is_finite && norm > 0.0;
+  let turn = select(0.0, select(${QUERY_NORM}.0, -${QUERY_NORM}.0, params.scale < 0.0) / norm, usable);
+  if (r < params.rows) {
+    for (var four = eighth; four < ${fours}u; four += 8u) {
+      var x = vec4f();
+      if (usable) { x = (load_q(at + four) * near_one) * turn; }
+      prepared[r * ${fours}u + four] = vec2u(half_of(x.x) | (half_of(x.y) << 16u), half_of(x.z) | (half_of(x.w) << 16u));
+    }
+    if (eighth == 0u) {
+      let key_head = (params.head_start + head) / params.heads_per_key_head - params.key_head_start;
+      let factor = factor_of(largest[2u * key_head]);
+      let unit = ((norm / near_one) * abs(params.scale)) / (factor * ${QUERY_NORM}.0);
+      // A query of zeros scores 0 with every finite key.
+      var kind = select(${QUERY_KIND.refused}.0, ${QUERY_KIND.usual}.0, is_finite && unit > 1e-30 && unit < 1e30);
+      if (exists && most == 0u && largest[2u * key_head + 1u] == 0u) { kind = ${QUERY_KIND.zero}.0; }
+      units[r] = vec2f(unit, kind);
+    }
+  }
+}`,
+  };
+}
