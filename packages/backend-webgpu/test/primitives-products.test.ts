@@ -3,6 +3,8 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
 import { recordMatmul } from '../src/primitives/matmul.js';
+import { LARGE_TILE, type MatmulVariant, SMALL_TILE } from '../src/primitives/matmul-choose.js';
+import type { MatmulTile } from '../src/primitives/matmul-tiled.js';
 import { recordScatterAddRows } from '../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../src/primitives/softmax.js';
 import { distance, generator, Harness, integers } from './primitives-harness.js';
@@ -27,7 +29,12 @@ interface Shapes {
   readonly mkn: readonly [number, number, number];
 }
 
-async function expectProduct(harness: Harness, { batchA, batchB, mkn }: Shapes, dtype: DType): Promise<void> {
+async function expectProduct(
+  harness: Harness,
+  { batchA, batchB, mkn }: Shapes,
+  dtype: DType,
+  variant?: MatmulVariant,
+): Promise<void> {
   const [m, k, n] = mkn;
   for (const transposeA of [false, true]) {
     for (const transposeB of [false, true]) {
@@ -38,7 +45,7 @@ async function expectProduct(harness: Harness, { batchA, batchB, mkn }: Shapes, 
       const b = harness.upload(integers(size(bShape), -4, 4, 2), bShape, dtype);
       const expected = harness.reference.matmul(a.reference, b.reference, transposeA, transposeB);
       const out = harness.empty(expected.shape, dtype);
-      recordMatmul(harness.stream, a.view, b.view, out, transposeA, transposeB);
+      recordMatmul(harness.stream, a.view, b.view, out, transposeA, transposeB, variant);
       // Whole numbers: every partial sum is exact.
       const what = `[${aShape}]${transposeA ? '^T' : ''} x [${bShape}]${transposeB ? '^T' : ''} ${dtype}`;
       expect(distance(await harness.read(out), await harness.expected(expected)), what).toBe(0);
@@ -65,9 +72,75 @@ for (const shapes of products) {
   });
 }
 
+const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4, stages: 1 };
+
+/** Shaders of large tiles take seconds to compile on a CPU, so a tiny one stands for all that tiles have in common. */
+const tiled: Readonly<Record<string, MatmulTile>> = {
+  'one stage': TINY_TILE,
+  'two stages': { ...TINY_TILE, stages: 2 },
+};
+for (const [name, variant] of Object.entries(tiled)) {
+  onGpu(`matmul in tiles, ${name}: in fours and not, every edge`, async (harness) => {
+    for (const mkn of [
+      [32, 8, 32],
+      [36, 12, 68],
+      [33, 17, 31],
+      [1, 1, 1],
+    ] as const) {
+      await expectProduct(harness, { batchA: [2], batchB: [2], mkn }, 'f32', variant);
+    }
+    if (variant.stages === 2) return;
+    await expectProduct(harness, { batchA: [2], batchB: [], mkn: [36, 12, 68] }, 'f16', variant);
+    await expectProduct(harness, { batchA: [], batchB: [3], mkn: [33, 17, 31] }, 'f16', variant);
+  });
+}
+
+for (const [name, variant] of Object.entries({ large: LARGE_TILE, small: SMALL_TILE })) {
+  onGpu(`matmul, the ${name} tile`, async (harness) => {
+    for (const [m, k, n] of [
+      [132, 36, 140],
+      [129, 70, 131],
+    ] as const) {
+      const a = harness.upload(integers(m * k, -4, 4, 1), [m, k]);
+      const b = harness.upload(integers(n * k, -4, 4, 2), [n, k]);
+      const out = harness.empty([m, n]);
+      recordMatmul(harness.stream, a.view, b.view, out, false, true, variant);
+      const expected = harness.reference.matmul(a.reference, b.reference, false, true);
+      expect(distance(await harness.read(out), await harness.expected(expected))).toBe(0);
+    }
+  });
+}
+
+onGpu('matmul of few rows, or of one column', async (harness) => {
+  for (const mkn of [
+    [1, 64, 64],
+    [1, 768, 132],
+    [3, 67, 65],
+    [16, 129, 66],
+    [65, 40, 1],
+  ] as const) {
+    await expectProduct(harness, { batchA: [], batchB: [], mkn }, 'f32', 'narrow');
+  }
+  await expectProduct(harness, { batchA: [2], batchB: [2], mkn: [3, 67, 65] }, 'f32', 'narrow');
+  await expectProduct(harness, { batchA: [2], batchB: [], mkn: [1, 136, 132] }, 'f16', 'narrow');
+  await expectProduct(harness, { batchA: [2], batchB: [2], mkn: [3, 67, 65] }, 'f16', 'narrow');
+});
+
+onGpu('matmul: equal bits twice, fractions, a sum in parts', async (harness) => {
+  const a = harness.upload(Array.from({ length: 2 * 1000 }, generator(1)), [2, 1000]);
+  const b = harness.upload(Array.from({ length: 1000 * 9 }, generator(2)), [1000, 9]);
+  const [first, second] = [harness.empty([2, 9]), harness.empty([2, 9])];
+  recordMatmul(harness.stream, a.view, b.view, first, false, false, 'narrow');
+  recordMatmul(harness.stream, a.view, b.view, second, false, false, 'narrow');
+  const got = await harness.read(first);
+  expect(await harness.read(second)).toEqual(got);
+  const expected = await harness.expected(harness.reference.matmul(a.reference, b.reference, false, false));
+  expect(distance(got, expected)).toBeLessThan(2e-4);
+});
+
 onGpu('softmax beside NaN, infinities and large numbers, at every width', async (harness) => {
   for (const dtype of ['f32', 'f16'] as const) {
-    for (const width of [1, 2, 3, 63, 64, 65, 300]) {
+    for (const width of [1, 2, 3, 63, 64, 65, 300, 1000, 5001, 5004]) {
       const next = generator(width);
       const random = Array.from({ length: width }, () => 20 * next() - 10);
       const at = (place: number, value: number): number[] => random.map((v, j) => (j === place ? value : v));

@@ -6,7 +6,7 @@ import { recordGatherRows } from '../src/primitives/gather-rows.js';
 import { recordPutAlong } from '../src/primitives/put-along.js';
 import { recordRandomBits } from '../src/primitives/random-bits.js';
 import { recordTakeAlong } from '../src/primitives/take-along.js';
-import { recordTopK } from '../src/primitives/top-k.js';
+import { recordTopK, type TopKVariant } from '../src/primitives/top-k.js';
 import { generator, Harness, integers } from './primitives-harness.js';
 
 const INF = Number.POSITIVE_INFINITY;
@@ -28,13 +28,14 @@ async function expectTopK(
   shape: Shape,
   k: number,
   dtype: DType = 'f32',
+  variant?: TopKVariant,
 ): Promise<void> {
   const x = harness.upload(data, shape, dtype);
   const kept = harness.reference.topK(x.reference, k);
   const values = harness.empty(kept.values.shape, dtype);
   const indices = harness.empty(kept.indices.shape, 'i32');
-  recordTopK(harness.stream, x.view, k, values, indices);
-  const what = `[${shape}] k ${k} ${dtype}`;
+  recordTopK(harness.stream, x.view, k, values, indices, variant);
+  const what = `[${shape}] k ${k} ${dtype} ${JSON.stringify(variant)}`;
   expect(await harness.read(indices), what).toEqual(await harness.expected(kept.indices));
   expect(await harness.read(values), what).toEqual(await harness.expected(kept.values));
 }
@@ -60,6 +61,29 @@ for (const [name, row] of Object.entries(patterns)) {
         await expectTopK(harness, data, [3, width], k);
       }
     }
+  });
+}
+
+const variants: readonly TopKVariant[] = [
+  'scans',
+  { groups: 1, invocations: 256 },
+  { groups: 4, invocations: 64 },
+];
+for (const variant of variants) {
+  onGpu(`topK by every way gives the same: ${JSON.stringify(variant)}`, async (harness) => {
+    for (const row of Object.values(patterns)) {
+      // 2,100 equal entries overflow the list.
+      for (const [width, k] of [
+        [600, 128],
+        [2100, 5],
+        [1027, 250],
+        [1027, 1027],
+      ] as const) {
+        await expectTopK(harness, [...row(width), ...row(width).reverse()], [2, width], k, 'f32', variant);
+      }
+    }
+    await expectTopK(harness, integers(3 * 1100, -300, 300), [3, 1100], 100, 'f16', variant);
+    await expectTopK(harness, integers(3 * 1101, -3, 3), [3, 1101], 100, 'f16', variant);
   });
 }
 

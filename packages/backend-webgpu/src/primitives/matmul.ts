@@ -1,13 +1,13 @@
 import { sizeOf } from '@topk-attention/core';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
-import { launchPlain } from './matmul-plain.js';
+import { launchProduct, type MatmulVariant } from './matmul-choose.js';
 import type { Product } from './matmul-product.js';
 import { doesNotFit, storedBytes, windowOf } from './windows.js';
 
 /**
  * a [..., M, K] x b [..., K, N] -> out [..., M, N], each operand with its last two axes swapped if asked. Batch dims are
- * equal, or one operand has rank 2. Sums in f32; equal inputs give equal bits.
+ * equal, or one operand has rank 2. Sums in f32; equal inputs give equal bits. `variant` overrides the choice by shape.
  */
 export function recordMatmul(
   stream: Stream,
@@ -16,17 +16,17 @@ export function recordMatmul(
   out: View,
   transposeA: boolean,
   transposeB: boolean,
+  variant?: MatmulVariant,
 ): void {
   const batch = sizeOf(out.shape.slice(0, -2));
   const [rows, columns] = out.shape.slice(-2) as [number, number];
   const inner = a.shape.at(transposeA ? -2 : -1) as number;
   if (batch * rows * columns === 0) return;
-  if (inner === 0) {
-    stream.clear(windowOf(out, 0, batch * rows * columns).span);
-    return;
-  }
+  // Halves that share a word are or-ed into it.
+  if (inner === 0 || out.dtype === 'f16') stream.clear(windowOf(out, 0, batch * rows * columns).span);
+  if (inner === 0) return;
   const sizes = { rows, inner, columns, transposeA, transposeB };
-  for (const part of partsOf(stream, a, b, out, batch, sizes)) launchPlain(stream, part);
+  for (const part of partsOf(stream, a, b, out, batch, sizes)) launchProduct(stream, part, variant);
 }
 
 interface MatrixSizes {

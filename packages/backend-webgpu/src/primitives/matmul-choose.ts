@@ -1,0 +1,81 @@
+import { deviceFacts } from '../runtime/facts.js';
+import type { Stream } from '../runtime/stream.js';
+import { launchNarrow, NARROW_ROWS } from './matmul-narrow.js';
+import { launchPlain } from './matmul-plain.js';
+import type { Operand, Product } from './matmul-product.js';
+import { launchTiled, type MatmulTile } from './matmul-tiled.js';
+
+/** How a product is computed; see `matmul-plain`, `matmul-narrow` and `matmul-tiled`. */
+export type MatmulVariant = 'plain' | 'narrow' | MatmulTile;
+
+/** For large results. */
+export const LARGE_TILE: MatmulTile = {
+  rows: 128,
+  columns: 128,
+  depth: 16,
+  microRows: 8,
+  microColumns: 8,
+  stages: 1,
+};
+/** For results of few large tiles. */
+export const SMALL_TILE: MatmulTile = {
+  rows: 64,
+  columns: 64,
+  depth: 32,
+  microRows: 4,
+  microColumns: 4,
+  stages: 1,
+};
+
+/** Large tiles that keep a large device busy. */
+const ENOUGH_TILES = 200;
+/** Terms of all sums together up to which nothing is worth a workgroup's memory. */
+const FEW_PRODUCTS = 2 ** 20;
+const FEW_TERMS = 128;
+
+const software = new WeakMap<GPUDevice, boolean>();
+
+function isSoftware(device: GPUDevice): boolean {
+  let known = software.get(device);
+  if (known === undefined) {
+    known = deviceFacts(device).isSoftware;
+    software.set(device, known);
+  }
+  return known;
+}
+
+/** Barriers are what costs on a CPU, where the plain version is the fastest. */
+function chooseVariant(stream: Stream, { batch, rows, inner, columns }: Product): MatmulVariant {
+  if (isSoftware(stream.device)) return 'plain';
+  if (inner <= FEW_TERMS && batch * rows * columns * inner <= FEW_PRODUCTS) return 'plain';
+  if (rows <= NARROW_ROWS) return 'narrow';
+  const tiles = batch * Math.ceil(rows / LARGE_TILE.rows) * Math.ceil(columns / LARGE_TILE.columns);
+  return rows > SMALL_TILE.rows && columns > SMALL_TILE.columns && tiles >= ENOUGH_TILES
+    ? LARGE_TILE
+    : SMALL_TILE;
+}
+
+export function launchProduct(stream: Stream, given: Product, forced?: MatmulVariant): void {
+  const product = asRow(given);
+  const variant = forced ?? chooseVariant(stream, product);
+  if (variant === 'plain') launchPlain(stream, product);
+  else if (variant === 'narrow') launchNarrow(stream, product);
+  else launchTiled(stream, product, variant);
+}
+
+/** A product with a single column as the transposed one, (a b)^T = b^T a^T: few rows are the case that is handled. */
+function asRow(product: Product): Product {
+  const { rows, columns, transposeA, transposeB, a, b, out } = product;
+  if (columns > 1 || rows === 1 || out.stride !== 1) return product;
+  const turned: Operand = { ...out, stride: rows };
+  return {
+    ...product,
+    transposeA: !transposeB,
+    transposeB: !transposeA,
+    rows: 1,
+    columns: rows,
+    a: b,
+    b: a,
+    out: turned,
+  };
+}

@@ -1,0 +1,244 @@
+import { gridOf, type Kernel, type Span, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { inFours, inputType, loader, outputType, writer } from './matmul-operands.js';
+import { type Operand, type Product, productParams, productWords } from './matmul-product.js';
+import { halfOf, loadFloat } from './wgsl-numbers.js';
+
+const INVOCATIONS = 256;
+/** Rows whose sums an invocation can hold. */
+export const NARROW_ROWS = 16;
+/** Workgroups that keep a large device busy, and the least terms that are worth one. */
+const WANTED_WORKGROUPS = 528;
+const LEAST_TERMS = 64;
+
+interface NarrowParameters {
+  /** 1, 2, 4, 8 or 16: at least the rows of the product. */
+  readonly rows: number;
+  /** Invocations side by side along the columns, each with 4 of them. */
+  readonly lanes: number;
+  readonly half: boolean;
+  readonly halfOut: boolean;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly vecA: boolean;
+  readonly vecB: boolean;
+  readonly vecOut: boolean;
+}
+
+/**
+ * Products of few rows, as in decoding: reading b is all the work, so it is read once, by as many invocations as there are.
+ * A workgroup takes 4 * lanes columns and a range of terms; its invocations' sums, and then those of the ranges
+ * (`reduceKernel`), are added in a fixed order. 16 KiB of workgroup memory.
+ */
+function kernelOf(parameters: NarrowParameters): Kernel {
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
+  return {
+    key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
+    buffers: ['read', 'read', 'write'],
+    source: () => sourceOf(parameters),
+  };
+}
+
+function sourceOf(parameters: NarrowParameters): string {
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const all = Array.from({ length: rows }, (_, row) => row);
+  const depthLanes = INVOCATIONS / lanes;
+  return `${productParams}
+@group(0) @binding(1) var<storage, read> a: array<${inputType(half, vecA)}>;
+@group(0) @binding(2) var<storage, read> b: array<${inputType(half, vecB)}>;
+@group(0) @binding(3) var<storage, read_write> out: array<${outputType(halfOut, vecOut)}>;
+var<workgroup> parts: array<array<vec4f, ${INVOCATIONS}>, ${Math.min(rows, 4)}>;
+${halfOut ? halfOf : ''}
+${transposeA ? columnOfA(half) : loader({ name: 'a', half, along: false, vec: vecA })}
+${loader({ name: 'b', half, along: !transposeB, vec: vecB })}
+${putSums(transposeB, lanes, halfOut, vecOut)}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let blocks = (params.columns + ${4 * lanes - 1}u) / ${4 * lanes}u;
+  let index = workgroup.x + workgroup.y * groups.x;
+  let part = index / (blocks * params.batch);
+  let first = part * params.extra;
+  if (first >= params.inner) { return; }
+  let matrix = index / blocks % params.batch;
+  let origin = index % blocks * ${4 * lanes}u;
+  let a_start = params.a_base + matrix * params.a_batch;
+  let b_start = params.b_base + matrix * params.b_batch;
+  let end = min(first + params.extra, params.inner);
+  ${transposeB ? `let lane = local / ${depthLanes}u; let depth = local % ${depthLanes}u;` : `let lane = local % ${lanes}u; let depth = local / ${lanes}u;`}
+  ${all.map((row) => `var sum_${row}: vec4f;`).join(' ')}
+  for (var term = first + 4u * depth; term < end; term += ${4 * depthLanes}u) {
+    ${transposeB ? linesOfB(lanes) : termsOfB}
+    ${all.map((row) => addRow(row, transposeB)).join('\n    ')}
+  }
+  let out_start = params.out_base + (part * params.batch + matrix) * params.out_batch;
+  ${reduceRows(rows, lanes, transposeB)}
+}`;
+}
+
+/** Four terms of four neighbouring columns. */
+const termsOfB = [0, 1, 2, 3]
+  .map((i) => `let b${i} = fetch_b(b_start, term + ${i}u, origin + 4u * lane);`)
+  .join(' ');
+
+/** Four terms of four columns that lie `lanes` apart. */
+function linesOfB(lanes: number): string {
+  return [0, 1, 2, 3]
+    .map((i) => `let b${i} = fetch_b(b_start, origin + lane + ${i * lanes}u, term);`)
+    .join(' ');
+}
+
+function addRow(row: number, transposeB: boolean): string {
+  const sum = `sum_${row}`;
+  const added = transposeB
+    ? `${sum} += vec4f(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));`
+    : `${sum} = fma(vec4f(a.x), b0, fma(vec4f(a.y), b1, fma(vec4f(a.z), b2, fma(vec4f(a.w), b3, ${sum}))));`;
+  return `{ let a = fetch_a(a_start, ${row}u, term); ${added} }`;
+}
+
+/** `fetch_a` where the terms of a row do not lie side by side. */
+function columnOfA(half: boolean): string {
+  const load = half ? loadFloat('a', true) : 'fn load_a(at: u32) -> f32 { return a[at]; }';
+  const each = ['x', 'y', 'z', 'w'].map(
+    (axis, i) =>
+      `if (place + ${i}u < params.inner) { values.${axis} = load_a(at + ${i}u * params.a_stride); }`,
+  );
+  return `${load}
+fn fetch_a(start: u32, line: u32, place: u32) -> vec4f {
+  var values = vec4f();
+  if (line >= params.rows) { return values; }
+  let at = start + place * params.a_stride + line;
+  ${each.join('\n  ')}
+  return values;
+}`;
+}
+
+/** `put_sums(start, row, origin, lane, sums)`: to four neighbours, or to four columns that lie `lanes` apart. */
+function putSums(transposeB: boolean, lanes: number, half: boolean, vec: boolean): string {
+  const head = 'fn put_sums(start: u32, row: u32, origin: u32, lane: u32, sums: vec4f)';
+  if (!transposeB) return `${writer(half, vec)}\n${head} { put(start, row, origin + 4u * lane, sums); }`;
+  const value = half
+    ? 'atomicOr(&out[at / 2u], half_of(sums[i]) << (16u * (at % 2u)));'
+    : 'out[at] = sums[i];';
+  return `${head} {
+  if (row >= params.rows) { return; }
+  for (var i = 0u; i < 4u; i++) {
+    let column = origin + lane + i * ${lanes}u;
+    let at = start + row * params.out_stride + column;
+    if (column < params.columns) { ${value} }
+  }
+}`;
+}
+
+/** Adds what the depth lanes hold, four rows at a time. */
+function reduceRows(rows: number, lanes: number, transposeB: boolean): string {
+  const depthLanes = INVOCATIONS / lanes;
+  const at = transposeB ? `lane_out * ${depthLanes}u + i` : `i * ${lanes}u + lane_out`;
+  const steps: string[] = [];
+  for (let first = 0; first < rows; first += 4) {
+    const count = Math.min(4, rows - first);
+    const stores = Array.from({ length: count }, (_, i) => `parts[${i}u][local] = sum_${first + i};`);
+    steps.push(`${first > 0 ? 'workgroupBarrier();' : ''}
+  ${stores.join(' ')}
+  workgroupBarrier();
+  for (var slot = local; slot < ${count * lanes}u; slot += ${INVOCATIONS}u) {
+    let row = slot / ${lanes}u;
+    let lane_out = slot % ${lanes}u;
+    var sums = vec4f();
+    for (var i = 0u; i < ${depthLanes}u; i++) { sums += parts[row][${at}]; }
+    put_sums(out_start, ${first}u + row, origin, lane_out, sums);
+  }`);
+  }
+  return steps.join('\n  ');
+}
+
+/** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
+function reduceKernel(half: boolean, vec: boolean): Kernel {
+  return {
+    key: `matmul narrow reduce${half ? ' to f16' : ''}${vec ? ' vec' : ''}`,
+    buffers: ['read', 'write'],
+    source: () => `${productParams}
+@group(0) @binding(1) var<storage, read> parts: array<${vec ? 'vec4f' : 'f32'}>;
+@group(0) @binding(2) var<storage, read_write> out: array<${outputType(half, vec)}>;
+${half ? halfOf : ''}
+${writer(half, vec)}
+
+fn part_at(at: u32, column: u32) -> vec4f {
+  ${
+    vec
+      ? 'return parts[at / 4u];'
+      : `var values = vec4f(parts[at], 0.0, 0.0, 0.0);
+  if (column + 1u < params.columns) { values.y = parts[at + 1u]; }
+  if (column + 2u < params.columns) { values.z = parts[at + 2u]; }
+  if (column + 3u < params.columns) { values.w = parts[at + 3u]; }
+  return values;`
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * 64u;
+  let quads = (params.columns + 3u) / 4u;
+  let row = at / quads % params.rows;
+  let matrix = at / quads / params.rows;
+  if (matrix >= params.batch) { return; }
+  let column = at % quads * 4u;
+  var sums = vec4f();
+  for (var part = 0u; part < params.extra; part++) {
+    sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
+  }
+  put(params.out_base + matrix * params.out_batch, row, column, sums);
+}`,
+  };
+}
+
+/** Records a product of at most `NARROW_ROWS` rows. `out` of f16 must have been cleared. */
+export function launchNarrow(stream: Stream, product: Product): void {
+  const { batch, rows, inner, columns, transposeA, transposeB, a, b, out } = product;
+  const half = product.dtype === 'f16';
+  const lanes = columns <= 64 || transposeB ? 16 : 32;
+  const blocks = batch * Math.ceil(columns / (4 * lanes));
+  const wanted = Math.ceil(WANTED_WORKGROUPS / blocks);
+  const parts = Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS)));
+  // In fours, so that no part begins inside a vector.
+  const terms = Math.ceil(inner / parts / 4) * 4;
+  const used = Math.ceil(inner / terms);
+  const scratch = used > 1 ? stream.scratch(4 * used * batch * rows * columns) : undefined;
+  const to: Operand = scratch === undefined ? out : partsOperand(scratch, rows, columns);
+  const halfOut = half && scratch === undefined;
+  const vecOut = !transposeB && inFours(to, columns);
+  stream.launch({
+    kernel: kernelOf({
+      rows: 2 ** Math.ceil(Math.log2(rows)),
+      lanes,
+      half,
+      halfOut,
+      transposeA,
+      transposeB,
+      vecA: !transposeA && inFours(a, inner),
+      vecB: inFours(b, transposeB ? inner : columns),
+      vecOut,
+    }),
+    buffers: [a.span, b.span, to.span],
+    uniforms: uniformWords(productWords({ ...product, out: to }, terms)),
+    workgroups: gridOf(blocks * used),
+  });
+  if (scratch === undefined) return;
+  const vec = inFours(out, columns);
+  stream.launch({
+    kernel: reduceKernel(half, vec),
+    buffers: [scratch, out.span],
+    uniforms: uniformWords(productWords(product, used)),
+    workgroups: gridOf(Math.ceil((batch * rows * Math.ceil(columns / 4)) / 64)),
+  });
+  stream.release(scratch);
+}
+
+function partsOperand(span: Span, rows: number, columns: number): Operand {
+  return { span, base: 0, batchStep: rows * columns, stride: columns };
+}

@@ -1,0 +1,79 @@
+import type { Operand } from './matmul-product.js';
+import { loadFloat } from './wgsl-numbers.js';
+
+/** How a shader reads an operand: `along` says that neighbours in memory lie along the result, not along the sums. */
+export interface Loader {
+  readonly name: 'a' | 'b';
+  readonly half: boolean;
+  readonly along: boolean;
+  /** Four neighbours can be read at once. */
+  readonly vec: boolean;
+}
+
+/** Element type of the array that a loader reads. */
+export function inputType(half: boolean, vec: boolean): string {
+  if (half) return vec ? 'vec2u' : 'u32';
+  return vec ? 'vec4f' : 'f32';
+}
+
+/** Element type of the array that a writer writes. */
+export function outputType(half: boolean, vec: boolean): string {
+  if (half) return vec ? 'vec2u' : 'atomic<u32>';
+  return vec ? 'vec4f' : 'f32';
+}
+
+/** `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. */
+export function loader({ name, half, along, vec }: Loader): string {
+  const across = name === 'a' ? 'params.rows' : 'params.columns';
+  const [lines, length] = along ? ['params.inner', across] : [across, 'params.inner'];
+  const head = `fn fetch_${name}(start: u32, line: u32, place: u32) -> vec4f`;
+  const at = `start + line * params.${name}_stride + place`;
+  if (vec) {
+    const value = half
+      ? `let pair = ${name}[at]; return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));`
+      : `return ${name}[at];`;
+    return `${head} {
+  if (line >= ${lines} || place >= ${length}) { return vec4f(); }
+  let at = (${at}) / 4u;
+  ${value}
+}`;
+  }
+  return `${half ? loadFloat(name, true) : `fn load_${name}(at: u32) -> f32 { return ${name}[at]; }`}
+${head} {
+  var values = vec4f();
+  if (line >= ${lines}) { return values; }
+  let at = ${at};
+  if (place < ${length}) { values.x = load_${name}(at); }
+  if (place + 1u < ${length}) { values.y = load_${name}(at + 1u); }
+  if (place + 2u < ${length}) { values.z = load_${name}(at + 2u); }
+  if (place + 3u < ${length}) { values.w = load_${name}(at + 3u); }
+  return values;
+}`;
+}
+
+/** `put(start, row, column, sums)`: four neighbours of the result, less what lies beyond its edges. */
+export function writer(half: boolean, vec: boolean): string {
+  const head = `fn put(start: u32, row: u32, column: u32, sums: vec4f) {
+  if (row >= params.rows || column >= params.columns) { return; }
+  let at = start + row * params.out_stride + column;`;
+  if (vec) {
+    const pack =
+      'vec2u(half_of(sums.x) | (half_of(sums.y) << 16u), half_of(sums.z) | (half_of(sums.w) << 16u))';
+    return `${head}
+  out[at / 4u] = ${half ? pack : 'sums'};
+}`;
+  }
+  const one = (index: number): string =>
+    half
+      ? `atomicOr(&out[(at + ${index}u) / 2u], half_of(sums[${index}]) << (16u * ((at + ${index}u) % 2u)));`
+      : `out[at + ${index}u] = sums[${index}];`;
+  return `${head}
+  ${one(0)}
+  ${[1, 2, 3].map((index) => `if (column + ${index}u < params.columns) { ${one(index)} }`).join('\n  ')}
+}`;
+}
+
+/** Whether groups of four elements along a line never straddle: neither where lines begin nor where they end. */
+export function inFours({ base, batchStep, stride }: Operand, length: number): boolean {
+  return [base, batchStep, stride, length].every((each) => each % 4 === 0);
+}

@@ -1,0 +1,277 @@
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
+import { type Product, productParams, productWords } from './matmul-product.js';
+import { halfOf } from './wgsl-numbers.js';
+
+/**
+ * A workgroup's part of the result: `rows` x `columns`, of which an invocation holds `microRows` x `microColumns` in
+ * registers, `depth` terms of the sums at a time in workgroup memory. All are multiples of 4.
+ */
+export interface MatmulTile {
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly microRows: 4 | 8;
+  readonly microColumns: 4 | 8;
+  /** 2: the next terms are stored while these are used, which halves the barriers and doubles the memory. */
+  readonly stages: 1 | 2;
+}
+
+/** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
+interface TiledParameters {
+  readonly tile: MatmulTile;
+  readonly half: boolean;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly vecA: boolean;
+  readonly vecB: boolean;
+  readonly vecOut: boolean;
+}
+
+export function invocationsOf(tile: MatmulTile): number {
+  return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
+}
+
+/**
+ * Register-tiled product. Each operand tile goes through workgroup memory once, stored by terms; what lies beyond the
+ * edges counts as 0 and is not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
+ * memory 4 * stages * depth * (rows + columns) bytes.
+ */
+function kernelOf(parameters: TiledParameters): Kernel {
+  const { tile, half, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}/${tile.stages}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
+  return {
+    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${flags}`,
+    buffers: ['read', 'read', 'write'],
+    source: () => sourceOf(parameters),
+  };
+}
+
+function sourceOf({ tile, half, transposeA, transposeB, vecA, vecB, vecOut }: TiledParameters): string {
+  const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
+  const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
+  return `${productParams}
+@group(0) @binding(1) var<storage, read> a: array<${inputType(half, vecA)}>;
+@group(0) @binding(2) var<storage, read> b: array<${inputType(half, vecB)}>;
+@group(0) @binding(3) var<storage, read_write> out: array<${outputType(half, vecOut)}>;
+var<workgroup> a_tile: array<vec4f, ${(tile.stages * tile.depth * tile.rows) / 4}>;
+var<workgroup> b_tile: array<vec4f, ${(tile.stages * tile.depth * tile.columns) / 4}>;
+${half ? halfOf : ''}
+${loader(a)}
+${loader(b)}
+${writer(half, vecOut)}
+
+@compute @workgroup_size(${invocationsOf(tile)})
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let tiles_down = (params.rows + ${tile.rows - 1}u) / ${tile.rows}u;
+  let tiles_across = (params.columns + ${tile.columns - 1}u) / ${tile.columns}u;
+  let index = workgroup.x + workgroup.y * groups.x;
+  let matrix = index / (tiles_down * tiles_across);
+  if (matrix >= params.batch) { return; }
+  let tile_row = index / tiles_across % tiles_down * ${tile.rows}u;
+  let tile_column = index % tiles_across * ${tile.columns}u;
+  let a_start = params.a_base + matrix * params.a_batch;
+  let b_start = params.b_base + matrix * params.b_batch;
+  ${place(tile)}
+  ${declareSums(tile)}
+  ${declareFetched(tile)}
+  ${tile.stages === 1 ? singleStage(a, b) : doubleStage(a, b)}
+  let out_start = params.out_base + matrix * params.out_batch;
+  ${storeSums(tile)}
+}`;
+}
+
+/** One operand's tile: `extent` rows of a or columns of b. */
+interface Side extends Loader {
+  readonly tile: MatmulTile;
+  readonly extent: number;
+}
+
+/** Invocations in blocks of 8 x 4, so that those that run together share what they read of both tiles. */
+function place({ columns, microColumns }: MatmulTile): string {
+  const across = columns / microColumns / 8;
+  return `let across = local % 8u + local / 32u % ${across}u * 8u;
+  let down = local / 8u % 4u + local / ${32 * across}u * 4u;`;
+}
+
+const sumNames = ({ microRows, microColumns }: MatmulTile): string[][] =>
+  range(microRows).map((i) => range(microColumns / 4).map((c) => `sum_${i}_${c}`));
+
+function declareSums(tile: MatmulTile): string {
+  return sumNames(tile)
+    .map((row) => row.map((name) => `var ${name}: vec4f;`).join(' '))
+    .join('\n  ');
+}
+
+/** Blocks of 4 x 4 that an invocation fetches at a time. */
+function blocksEach(tile: MatmulTile): number {
+  return Math.ceil(((tile.rows + tile.columns) * tile.depth) / 16 / invocationsOf(tile));
+}
+
+function declareFetched(tile: MatmulTile): string {
+  return range(blocksEach(tile))
+    .map((u) => `var f${u}_0: vec4f; var f${u}_1: vec4f; var f${u}_2: vec4f; var f${u}_3: vec4f;`)
+    .join('\n  ');
+}
+
+/** Code for each block of 4 x 4 that the invocation has a part in, in whichever operand it lies. */
+function forBlocks(a: Side, b: Side, code: (side: Side, block: string, u: number) => string): string {
+  const invocations = invocationsOf(a.tile);
+  const blocksA = (a.extent * a.tile.depth) / 16;
+  const total = blocksA + (b.extent * b.tile.depth) / 16;
+  return range(blocksEach(a.tile))
+    .map((u) => {
+      const first = u * invocations;
+      const inA = code(a, `(local + ${first}u)`, u);
+      const inB = code(
+        b,
+        first >= blocksA ? `(local + ${first - blocksA}u)` : `(local - ${blocksA - first}u)`,
+        u,
+      );
+      if (first + invocations <= blocksA) return `{ ${inA} }`;
+      const guardedB =
+        first + invocations <= total ? `{ ${inB} }` : `if (local < ${total - first}u) { ${inB} }`;
+      if (first >= blocksA) return guardedB;
+      return `if (local < ${blocksA - first}u) { ${inA} } else ${guardedB}`;
+    })
+    .join('\n  ');
+}
+
+/** Where in the tile a block lies: `group` of four rows (columns), `quad` of four terms. */
+function blockPlace({ extent, tile, along }: Side, block: string): string {
+  return along
+    ? `let group = ${block} % ${extent / 4}u; let quad = ${block} / ${extent / 4}u;`
+    : `let quad = ${block} % ${tile.depth / 4}u; let group = ${block} / ${tile.depth / 4}u;`;
+}
+
+/** Neighbouring invocations store different quads of terms; turned like this they meet different banks. */
+function swizzleOf({ tile, along }: Side): number {
+  return along ? 0 : Math.max(1, 32 / tile.depth);
+}
+
+function fetch(a: Side, b: Side, from: string): string {
+  return forBlocks(a, b, (side, block, u) => {
+    const origin = side.name === 'a' ? 'tile_row' : 'tile_column';
+    const lines = range(4).map((i) =>
+      side.along
+        ? `f${u}_${i} = fetch_${side.name}(${side.name}_start, ${from} + 4u * quad + ${i}u, ${origin} + 4u * group);`
+        : `f${u}_${i} = fetch_${side.name}(${side.name}_start, ${origin} + 4u * group + ${i}u, ${from} + 4u * quad);`,
+    );
+    return `${blockPlace(side, block)} ${lines.join(' ')}`;
+  });
+}
+
+function store(a: Side, b: Side, stage: string): string {
+  return forBlocks(a, b, (side, block, u) => {
+    const swizzle = swizzleOf(side);
+    const column = swizzle === 0 ? 'group' : `(group ^ (quad * ${swizzle}u))`;
+    const offset = stage === '' ? '' : `${stage} * ${(side.tile.depth * side.extent) / 4}u + `;
+    const lines = range(4).map((j) => {
+      const axis = 'xyzw'[j];
+      const value = side.along ? `f${u}_${j}` : `vec4f(${range(4).map((i) => `f${u}_${i}.${axis}`)})`;
+      return `${side.name}_tile[${offset}(4u * quad + ${j}u) * ${side.extent / 4}u + ${column}] = ${value};`;
+    });
+    return `${blockPlace(side, block)} ${lines.join(' ')}`;
+  });
+}
+
+/**
+ * All terms in workgroup memory, four to a turn of the loop. The sums are single variables: arrays that a loop indexes
+ * would leave the registers.
+ */
+function multiply(a: Side, b: Side, stage: string): string {
+  const { tile } = a;
+  const read = (side: Side, place: string, micro: number, term: number): string[] => {
+    const swizzle = swizzleOf(side);
+    const offset = stage === '' ? '' : `${stage} * ${(tile.depth * side.extent) / 4}u + `;
+    const column = swizzle === 0 ? place : `(${place} ^ (quad * ${swizzle}u))`;
+    return range(micro / 4).map((half) => {
+      const at = (term * side.extent) / 4 + (half * side.extent) / 8;
+      return `let ${side.name}${half} = ${side.name}_tile[${offset}quad * ${side.extent}u + ${at}u + ${column}];`;
+    });
+  };
+  const terms = range(4).map((term) => {
+    const products = sumNames(tile).flatMap((row, i) =>
+      row.map((sum, c) => `${sum} = fma(vec4f(a${i >> 2}.${'xyzw'[i % 4]}), b${c}, ${sum});`),
+    );
+    return `{
+    ${[...read(a, 'down', tile.microRows, term), ...read(b, 'across', tile.microColumns, term)].join(' ')}
+    ${products.join('\n    ')}
+    }`;
+  });
+  return `for (var quad = 0u; quad < ${tile.depth / 4}u; quad++) {
+    ${terms.join('\n    ')}
+  }`;
+}
+
+function singleStage(a: Side, b: Side): string {
+  const { depth } = a.tile;
+  return `${fetch(a, b, '0u')}
+  for (var term = 0u; term < params.inner; term += ${depth}u) {
+  workgroupBarrier();
+  ${store(a, b, '')}
+  workgroupBarrier();
+  if (term + ${depth}u < params.inner) {
+  ${fetch(a, b, `term + ${depth}u`)}
+  }
+  ${multiply(a, b, '')}
+  }`;
+}
+
+function doubleStage(a: Side, b: Side): string {
+  const { depth } = a.tile;
+  return `${fetch(a, b, '0u')}
+  ${store(a, b, '')}
+  var stage = 0u;
+  for (var term = 0u; term < params.inner; term += ${depth}u) {
+  workgroupBarrier();
+  if (term + ${depth}u < params.inner) {
+  ${fetch(a, b, `term + ${depth}u`)}
+  }
+  ${multiply(a, b, 'stage')}
+  stage = 1u - stage;
+  ${store(a, b, 'stage')}
+  }`;
+}
+
+function storeSums(tile: MatmulTile): string {
+  return sumNames(tile)
+    .flatMap((row, i) =>
+      row.map((sum, c) => {
+        const down = `tile_row + ${(i >> 2) * (tile.rows / 2)}u + 4u * down + ${i % 4}u`;
+        const across = `tile_column + ${c * (tile.columns / 2)}u + 4u * across`;
+        return `put(out_start, ${down}, ${across}, ${sum});`;
+      }),
+    )
+    .join('\n  ');
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, index) => index);
+}
+
+/** Records the product. `out` of f16 must have been cleared. */
+export function launchTiled(stream: Stream, product: Product, tile: MatmulTile): void {
+  const { batch, rows, inner, columns, transposeA, transposeB, a, b, out } = product;
+  const tiles = batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
+  stream.launch({
+    kernel: kernelOf({
+      tile,
+      half: product.dtype === 'f16',
+      transposeA,
+      transposeB,
+      vecA: inFours(a, transposeA ? rows : inner),
+      vecB: inFours(b, transposeB ? inner : columns),
+      vecOut: inFours(out, columns),
+    }),
+    buffers: [a.span, b.span, out.span],
+    uniforms: uniformWords(productWords(product)),
+    workgroups: gridOf(tiles),
+  });
+}
