@@ -13,7 +13,9 @@ import {
   TopKError,
   type UnaryOp,
 } from '@topk-attention/core';
+import { fusedOperations } from './fused.js';
 import { limitsOf } from './limits.js';
+import type { GpuBufferTensor } from './native.js';
 import * as elementwise from './primitives/elementwise.js';
 import { recordFill, wordOf } from './primitives/fill.js';
 import { recordGatherRows } from './primitives/gather-rows.js';
@@ -29,13 +31,21 @@ import { recordTopK } from './primitives/top-k.js';
 import { recordWriteBox } from './primitives/write-box.js';
 import { type DeviceFacts, deviceFacts } from './runtime/facts.js';
 import type { Span } from './runtime/kernel.js';
-import { Stream } from './runtime/stream.js';
-import { fromStorage, toStorage } from './storage-data.js';
+import { Stream, type StreamOptions } from './runtime/stream.js';
+import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { Storage, WebGpuTensor } from './tensor.js';
 import { storageBytes } from './view.js';
 
 /** Scalars kept on the device: operands like the 2 of `mul(x, 2)` come back with every call. */
 const MOST_CONSTANTS = 256;
+/** Uploads from this size on go to buffers of their own. */
+const FRESH_BYTES = 1 << 20;
+
+export interface BackendOptions extends StreamOptions {
+  /** True to destroy the device with the backend. */
+  readonly ownsDevice?: boolean;
+  readonly fused?: boolean;
+}
 
 /**
  * Kernels in WGSL on a GPUDevice. Primitives record launches; `flush` submits them, `read` and `evaluate` wait. Made by
@@ -58,11 +68,11 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   #disposal: Promise<void> | undefined;
 
   /** @internal Use `createWebGpuBackend`. */
-  constructor(device: GPUDevice, ownsDevice: boolean, info?: GPUAdapterInfo) {
+  constructor(device: GPUDevice, { ownsDevice = false, fused = true, ...options }: BackendOptions = {}) {
     this.device = device;
     this.#ownsDevice = ownsDevice;
-    this.facts = deviceFacts(device, info);
-    this.stream = new Stream(device);
+    this.facts = deviceFacts(device);
+    this.stream = new Stream(device, options);
     this.capabilities = {
       dtypes: ['f32', 'f16', 'i32', 'bool'],
       floatStorage: 'f32',
@@ -70,14 +80,24 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
       execution: 'recorded',
       limits: limitsOf(this.facts),
     };
-    this.fused = {};
+    const allocation = {
+      allocate: (shape: Shape, dtype: DType) => this.allocate(shape, dtype),
+      release: (x: WebGpuTensor) => this.release(x),
+    };
+    this.fused = fused ? fusedOperations(this.stream, this.facts, allocation) : {};
   }
 
   // memory -----------------------------------------------------------------------------------------------------
 
   upload(data: TensorData, shape: Shape, dtype: DType): WebGpuTensor {
+    const bytes = this.#checkedBytes(shape, dtype);
+    // The queue copies at once, so that no second copy waits in memory for the submission.
+    if (bytes >= FRESH_BYTES) {
+      const span = this.stream.writeFresh(inStorage(data, dtype));
+      return this.#tensorOf(new Storage(span, bytes), shape, dtype);
+    }
     const out = this.allocate(shape, dtype);
-    if (data.length > 0) this.stream.write(out.span, toStorage(data, dtype));
+    if (bytes > 0) this.stream.write(out.span, toStorage(data, dtype));
     return out;
   }
 
@@ -127,6 +147,12 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   resetPeak(): void {
     this.#peak = this.#live;
+  }
+
+  /** Gives buffers that are kept for reuse back to the device, once recorded work is submitted. */
+  trim(): void {
+    this.stream.pool.trim();
+    this.stream.flush();
   }
 
   dispose(): Promise<void> {
@@ -281,6 +307,30 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   /** @internal A tensor of undefined content. */
   allocate(shape: Shape, dtype: DType): WebGpuTensor {
+    const span: Span = this.stream.scratch(this.#checkedBytes(shape, dtype));
+    return this.#tensorOf(new Storage(span, storageBytes(shape, dtype)), shape, dtype);
+  }
+
+  /** @internal The buffer of a tensor, which from now on belongs to the caller too; work on it is submitted. */
+  async export(x: WebGpuTensor): Promise<GpuBufferTensor> {
+    this.#requireUsable();
+    const { storage, shape, dtype } = x;
+    let { span } = storage;
+    if (storage.owner === 'constant') {
+      // Others view the constant: the caller gets a buffer of his own.
+      const copy = this.stream.scratch(span.size);
+      this.stream.copy({ ...span, size: copy.size }, copy);
+      span = copy;
+      this.stream.pool.forget(span.buffer);
+    } else if (storage.owner === 'own') {
+      storage.owner = 'exported';
+      this.stream.pool.forget(span.buffer);
+    }
+    await this.stream.submitted();
+    return { ...span, shape, dtype };
+  }
+
+  #checkedBytes(shape: Shape, dtype: DType): number {
     this.#requireUsable();
     const bytes = storageBytes(shape, dtype);
     if (bytes > this.facts.bufferBytes) {
@@ -290,8 +340,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
         fix: 'Split it, or use a smaller queryChunk or budgetBytes',
       });
     }
-    const span: Span = this.stream.scratch(bytes);
-    return this.#tensorOf(new Storage(span, bytes), shape, dtype);
+    return bytes;
   }
 
   /** @internal Another tensor on the same storage. */

@@ -4,6 +4,13 @@ import { type AcquireOptions, acquireDevice } from './runtime/acquire.js';
 export interface WebGpuOptions extends AcquireOptions {
   /** The device to use. It is borrowed: never destroyed. Default: one made with every useful feature and limit. */
   readonly device?: GPUDevice;
+  /**
+   * Whether attention and feed-forward layers run as kernels of their own (default), or, with false, as core's
+   * composition of primitives: slower, and a check of the kernels.
+   */
+  readonly fused?: boolean;
+  /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
+  readonly poolCapBytes?: number;
   /** Told about what the caller should know, once per backend. Default: `console.warn`, once per process. */
   readonly onWarning?: (warning: WebGpuWarning) => void;
 }
@@ -29,9 +36,13 @@ function warnOnConsole({ message }: WebGpuWarning): void {
  * const backend = await createWebGpuBackend();
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
-  const { onWarning = warnOnConsole } = options;
+  const { onWarning = warnOnConsole, fused, poolCapBytes } = options;
   const device = options.device ?? (await acquireDevice(options)).device;
-  const backend = new WebGpuBackend(device, options.device === undefined);
+  const backend = new WebGpuBackend(device, {
+    ownsDevice: options.device === undefined,
+    ...(fused !== undefined && { fused }),
+    ...(poolCapBytes !== undefined && { poolCapBytes }),
+  });
   if (backend.facts.isSoftware) {
     onWarning({
       code: 'SOFTWARE_ADAPTER',

@@ -1,3 +1,6 @@
 export { WebGpuBackend } from './backend.js';
 export { createWebGpuBackend, type WebGpuOptions, type WebGpuWarning } from './create.js';
+export { type AdapterReport, type DoctorReport, doctor } from './doctor.js';
+export { fromGpuBuffer, type GpuBufferRange, type GpuBufferTensor, toGpuBuffer } from './native.js';
 export { type AcquireOptions, acquireDevice } from './runtime/acquire.js';
+export type { DeviceFacts } from './runtime/facts.js';

@@ -2,6 +2,12 @@ import { type DType, type Shape, sizeOf, type TensorData } from '@topk-attention
 
 /** A copy of the caller's numbers as they are stored (see `View`), padded to whole words. */
 export function toStorage(data: TensorData, dtype: DType): Uint8Array {
+  const bytes = inStorage(data, dtype);
+  return bytes.buffer === data.buffer ? bytes.slice() : bytes;
+}
+
+/** The same, which may be the caller's own memory. */
+export function inStorage(data: TensorData, dtype: DType): Uint8Array {
   const words = storedWords(data, dtype);
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
@@ -9,12 +15,13 @@ export function toStorage(data: TensorData, dtype: DType): Uint8Array {
 function storedWords(data: TensorData, dtype: DType): Float32Array | Int32Array | Uint32Array | Uint16Array {
   switch (dtype) {
     case 'f32':
-      return data instanceof Float32Array ? data.slice() : Float32Array.from(data);
+      return data instanceof Float32Array ? data : Float32Array.from(data);
     case 'i32':
-      return data instanceof Int32Array ? data.slice() : Int32Array.from(data);
+      return data instanceof Int32Array ? data : Int32Array.from(data);
     case 'bool':
       return Uint32Array.from(data, (value) => (value === 0 ? 0 : 1));
     case 'f16': {
+      if (data instanceof Uint16Array && data.length % 2 === 0) return data;
       const halves = new Uint16Array(2 * Math.ceil(data.length / 2));
       halves.set(data);
       return halves;

@@ -21,10 +21,13 @@ const USEFUL_LIMITS = [
 ] as const;
 
 export interface AcquireOptions {
+  /** Where adapters come from. Default: `navigator.gpu`, else the package `webgpu`. */
+  readonly gpu?: GPU;
+  /** Default 'high-performance'. */
   readonly powerPreference?: GPUPowerPreference;
-  /** Dawn's own switches, `name=value`, for the `webgpu` package in Node. */
+  /** Dawn's own switches, `name=value`, for the `webgpu` package in Node, which is then used whatever else there is. */
   readonly dawnOptions?: readonly string[];
-  /** True to request nothing beyond WebGPU's default limits and no features. */
+  /** True to request nothing beyond WebGPU's default limits and no features. Default false. */
   readonly defaultLimits?: boolean;
 }
 
@@ -33,33 +36,69 @@ export interface Acquired {
   readonly device: GPUDevice;
 }
 
+export interface FoundAdapter {
+  readonly adapter: GPUAdapter;
+  readonly provider: 'navigator.gpu' | 'webgpu package' | 'given';
+}
+
 /**
  * Dawn crashes the process when the object of `create()` is collected while a device of it lives, and does not forgive
- * after the device is destroyed either: every one stays.
+ * after the device is destroyed either: every one stays. So do those that callers bring.
  */
 const pinned = new Map<string, GPU>();
+const brought = new Set<GPU>();
 
-/** A device with every useful feature and limit that the adapter grants. */
+/**
+ * A device with every useful feature and limit that the adapter grants.
+ *
+ * @throws TopKError NO_DEVICE when there is no adapter, or it grants no device; MISSING_PEER in Node without `webgpu`.
+ */
 export async function acquireDevice(options: AcquireOptions = {}): Promise<Acquired> {
-  const gpu = await gpuOf(options);
-  const { powerPreference = 'high-performance', defaultLimits = false } = options;
-  const adapter = await gpu.requestAdapter({ powerPreference });
-  if (adapter === null) {
-    throw new TopKError('NO_DEVICE', 'webgpu: no adapter was found', {
-      fix: 'Use a browser with WebGPU, or, in Node, install a Vulkan, Metal or D3D12 driver',
-    });
-  }
+  const { adapter } = await adapterOf(options);
   const requiredFeatures = USEFUL_FEATURES.filter((name) =>
     (adapter.features as ReadonlySet<string>).has(name),
   ) as GPUFeatureName[];
   const requiredLimits = Object.fromEntries(USEFUL_LIMITS.map((name) => [name, adapter.limits[name]]));
-  const device = await adapter.requestDevice(defaultLimits ? {} : { requiredFeatures, requiredLimits });
-  return { adapter, device };
+  try {
+    const device = await adapter.requestDevice(
+      options.defaultLimits ? {} : { requiredFeatures, requiredLimits },
+    );
+    return { adapter, device };
+  } catch (cause) {
+    throw new TopKError('NO_DEVICE', 'webgpu: the adapter grants no device', {
+      got: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Free some memory of the GPU, or restart the browser; doctor() tells more',
+      cause,
+    });
+  }
 }
 
-async function gpuOf({ dawnOptions }: AcquireOptions): Promise<GPU> {
+/** @throws TopKError as `acquireDevice`. */
+export async function adapterOf(options: AcquireOptions): Promise<FoundAdapter> {
+  const { powerPreference = 'high-performance' } = options;
+  const { gpu, provider } = await gpuOf(options);
+  const adapter = await gpu.requestAdapter({ powerPreference });
+  if (adapter !== null) return { adapter, provider };
+  throw new TopKError('NO_DEVICE', 'webgpu: no adapter was found', {
+    fix:
+      provider === 'webgpu package'
+        ? 'Install a Vulkan, Metal or D3D12 driver, or use another backend'
+        : 'Use a browser and machine with WebGPU (chrome://gpu tells why it is off), or use another backend',
+  });
+}
+
+async function gpuOf(
+  options: AcquireOptions,
+): Promise<{ readonly gpu: GPU; readonly provider: FoundAdapter['provider'] }> {
+  const { dawnOptions } = options;
+  if (options.gpu !== undefined) {
+    brought.add(options.gpu);
+    return { gpu: options.gpu, provider: 'given' };
+  }
   const { navigator } = globalThis as { navigator?: { gpu?: GPU } };
-  if (dawnOptions === undefined && navigator?.gpu !== undefined) return navigator.gpu;
+  if (dawnOptions === undefined && navigator?.gpu !== undefined) {
+    return { gpu: navigator.gpu, provider: 'navigator.gpu' };
+  }
   const dawn = await importDawn();
   const key = (dawnOptions ?? []).join('\n');
   let gpu = pinned.get(key);
@@ -67,25 +106,28 @@ async function gpuOf({ dawnOptions }: AcquireOptions): Promise<GPU> {
     gpu = dawn.create([...(dawnOptions ?? [])]);
     pinned.set(key, gpu);
   }
-  return gpu;
+  return { gpu, provider: 'webgpu package' };
 }
 
 interface Dawn {
   create(options: string[]): GPU;
-  readonly globals: object;
 }
 
-async function importDawn(): Promise<Dawn> {
+/** By a variable, so that bundlers for browsers do not look for the package. */
+function importPeer(): Promise<Dawn> {
+  const specifier: string = 'webgpu';
+  return import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);
+}
+
+/** @internal */
+export async function importDawn(load: () => Promise<Dawn> = importPeer): Promise<Dawn> {
   try {
-    const dawn: Dawn = await import('webgpu');
-    // GPUBufferUsage and its like, which browsers define.
-    for (const [name, value] of Object.entries(dawn.globals)) {
-      if (!(name in globalThis)) Object.assign(globalThis, { [name]: value });
-    }
-    return dawn;
+    return await load();
   } catch (cause) {
     throw new TopKError('MISSING_PEER', "webgpu: neither navigator.gpu nor the package 'webgpu' is there", {
-      fix: 'In Node: npm install webgpu',
+      expected: 'webgpu ^0.6.0',
+      got: cause instanceof Error ? (cause.message.split('\n')[0] as string) : String(cause),
+      fix: 'In Node: npm install webgpu; in browsers: one with WebGPU, on a page served by https or localhost',
       cause,
     });
   }

@@ -1,0 +1,48 @@
+import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attention/core';
+import { fusedAttentionBackward } from './attention/backward/fused-attention-backward.js';
+import { fusedAttention } from './attention/fused-attention.js';
+import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import type { DeviceFacts } from './runtime/facts.js';
+import type { Stream } from './runtime/stream.js';
+import type { WebGpuTensor } from './tensor.js';
+
+export interface Allocation {
+  allocate(shape: Shape, dtype: DType): WebGpuTensor;
+  release(x: WebGpuTensor): void;
+}
+
+/** What runs as a whole instead of core's composition. An operation that throws leaves no tensor behind. */
+export function fusedOperations(
+  stream: Stream,
+  facts: DeviceFacts,
+  { allocate, release }: Allocation,
+): FusedOperations<WebGpuTensor> {
+  let made: WebGpuTensor[] = [];
+  const tracked = (shape: Shape, dtype: DType): WebGpuTensor => {
+    const out = allocate(shape, dtype);
+    made.push(out);
+    return out;
+  };
+  const guarded = <Request, Inputs, Outputs>(
+    operation: FusedOperation<Request, Inputs, Outputs>,
+  ): FusedOperation<Request, Inputs, Outputs> => ({
+    ...operation,
+    run(request, inputs, chunk) {
+      made = [];
+      try {
+        return operation.run(request, inputs, chunk);
+      } catch (error) {
+        for (const out of made) release(out);
+        throw error;
+      } finally {
+        made = [];
+      }
+    },
+  });
+  return {
+    attention: guarded(fusedAttention(stream, facts, tracked)),
+    attentionBackward: guarded(fusedAttentionBackward(stream, facts, tracked)),
+    feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
+    feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
+  };
+}
