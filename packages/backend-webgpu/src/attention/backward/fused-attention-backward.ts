@@ -1,0 +1,160 @@
+import {
+  type AttentionBackwardInputs,
+  type AttentionGradients,
+  type AttentionRequest,
+  type DType,
+  type FusedOperation,
+  type Shape,
+  TopKError,
+} from '@topk-attention/core';
+import { windowOf } from '../../primitives/windows.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { View } from '../../view.js';
+import { recordBucketsOfPositions } from './extras/relative-table.js';
+import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './geometry.js';
+import { recordNarrow } from './narrow.js';
+import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
+import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
+
+/**
+ * Gradients of top-k attention from the saved (index, score) lists (paper section 1.6), nothing of size Lq x Lk:
+ *
+ * 1. For each query: weights from the scores, dP by a gather of V, dS, and dQ by a gather of K.
+ * 2. The entries (query, key) are sorted by key, stable in the queries: two counting passes, first into tiles of keys.
+ * 3. For each key: dK and dV by a gather of the rows of q and dO. Long runs are cut into pieces, so that a key chosen by
+ *    every query is shared by many workgroups.
+ *
+ * All orders of summation are fixed: equal inputs give equal bits on one device. Query heads that share a key head are
+ * rows of one list, so their sum needs nothing more. Heads are taken in groups, long ones in ranges of queries, so that
+ * transient memory has a bound that no length moves.
+ */
+export function fusedAttentionBackward<T extends View>(
+  stream: Stream,
+  facts: DeviceFacts,
+  allocate: (shape: Shape, dtype: DType) => T,
+  tuning: BackwardTuning = DEFAULT_TUNING,
+): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
+  const groupsOf = (request: AttentionRequest, chunk: number): Group[] =>
+    planGroups(request, tuning, facts.bindingBytes, chunk);
+  const hasSubgroups = tuning.subgroups && facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
+  return {
+    refuses: (request) => refusals(request, facts),
+    scratchBytes(request, chunk) {
+      const bytes = groupsOf(request, chunk).map(({ units, rowsPerUnit }) =>
+        heldBytes(groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit))),
+      );
+      return Math.max(...bytes) + extraBytes(request);
+    },
+    largestBytes(request, chunk) {
+      const largest = groupsOf(request, chunk).map(({ units, rowsPerUnit }) =>
+        Math.max(...Object.values(groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit)))),
+      );
+      return Math.max(...largest);
+    },
+    run(request, inputs, chunk) {
+      const { indices, scores } = inputs;
+      if (indices === undefined || scores === undefined) {
+        throw new TopKError(
+          'UNSUPPORTED',
+          'webgpu: the backward pass of top-k attention needs the saved lists',
+          {
+            fix: 'Pass the indices and scores of the forward pass',
+          },
+        );
+      }
+      const dQ = allocate(inputs.q.shape, inputs.q.dtype);
+      const dK = allocate(inputs.k.shape, inputs.k.dtype);
+      const dV = allocate(inputs.v.shape, inputs.v.dtype);
+      const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
+      const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
+      if (dBias !== undefined) clear(stream, dBias);
+      if (dTable !== undefined) clear(stream, dTable);
+      const positions = dTable && recordBucketsOfPositions(stream, request);
+      const { q, k, v, dOutput } = inputs;
+      const views: BackwardViews = {
+        ...{ q, k, v, dOutput, indices, scores, dQ },
+        ...(dBias && { dBias }),
+        ...(dTable && { dTable }),
+        ...(positions && { positions }),
+      };
+      recordAll(stream, request, groupsOf(request, chunk), views, dK, dV, tuning, hasSubgroups);
+      if (positions !== undefined) stream.release(positions.buckets);
+      return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
+    },
+  };
+}
+
+function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
+  const { k, keyLength, queryLength, headDim, valueDim, dtype } = request;
+  if (k === 'all') return ["k = 'all': there are no lists of kept keys"];
+  const reasons: string[] = [];
+  if (keyLength > MOST_KEYS) reasons.push(`${keyLength} keys exceed ${MOST_KEYS}`);
+  const element = dtype === 'f16' ? 2 : 4;
+  const slack = 256;
+  const largest = [
+    ['one head of the keys or values', keyLength * Math.max(headDim, valueDim) * element],
+    ['gradients of one head of the keys or values', keyLength * Math.max(headDim, valueDim) * 4],
+    ['a bias for one query', 4 * (request.bias?.[3] ?? 0)],
+    ['the lists of one query', 8 * k],
+  ] as const;
+  for (const [what, bytes] of largest) {
+    if (bytes + slack > facts.bindingBytes)
+      reasons.push(`${what}: ${bytes} bytes exceed a binding of ${facts.bindingBytes}`);
+  }
+  if (queryLength * request.queryHeads * request.batch >= 2 ** 32) reasons.push('2^32 queries or more');
+  return reasons;
+}
+
+/** What the bias and the relative table need beside the group. */
+function extraBytes(request: AttentionRequest): number {
+  const { bias, relativeBias, queryLength, keyLength } = request;
+  const ofBias = bias !== undefined && bias[2] === 1 && bias[3] === 1 ? 4 * queryLength : 0;
+  if (relativeBias === undefined) return ofBias;
+  const positions = 8 * Math.min(Math.max(relativeBias.maxDistance, 1), queryLength + keyLength);
+  return ofBias + positions + 4 * Math.ceil(queryLength / 32) * relativeBias.buckets;
+}
+
+function clear(stream: Stream, { span }: View): void {
+  stream.clear({ ...span, size: Math.ceil(span.size / 4) * 4 });
+}
+
+function recordAll(
+  stream: Stream,
+  request: AttentionRequest,
+  groups: readonly Group[],
+  views: BackwardViews,
+  dK: View,
+  dV: View,
+  tuning: BackwardTuning,
+  hasSubgroups: boolean,
+): void {
+  const { keyLength, headDim, valueDim } = request;
+  const isHalf = request.dtype === 'f16';
+  let wide: { readonly dK: Span; readonly dV: Span } | undefined;
+  for (const group of groups) {
+    const keys = group.units * keyLength;
+    const first = group.firstUnit * keyLength;
+    if (isHalf) {
+      // Sums over ranges of queries stay in f32 until the last of them.
+      wide ??= { dK: stream.scratch(4 * keys * headDim), dV: stream.scratch(4 * keys * valueDim) };
+    }
+    const results: KeyResults =
+      wide === undefined
+        ? {
+            dK: windowOf(dK, first * headDim, keys * headDim),
+            dV: windowOf(dV, first * valueDim, keys * valueDim),
+          }
+        : { dK: { span: wide.dK, base: 0 }, dV: { span: wide.dV, base: 0 } };
+    recordGroup(stream, request, group, views, results, tuning, hasSubgroups);
+    if (wide !== undefined && group.isLast) {
+      recordNarrow(stream, wide.dK, dK, first * headDim, keys * headDim);
+      recordNarrow(stream, wide.dV, dV, first * valueDim, keys * valueDim);
+      stream.release(wide.dK);
+      stream.release(wide.dV);
+      wide = undefined;
+    }
+    stream.flush();
+  }
+}

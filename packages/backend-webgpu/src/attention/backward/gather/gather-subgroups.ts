@@ -1,0 +1,222 @@
+import type { Kernel } from '../../../runtime/kernel.js';
+import { powerOfTwo } from '../geometry.js';
+import { groupIndex, type RowLayout, rowBuffer } from '../wgsl.js';
+import type { GatherShape } from './gather-plain.js';
+
+const LANES = 32;
+
+/** One of the two gradients: how its columns lie over the lanes. */
+interface Side {
+  readonly name: 'query' | 'gradient';
+  /** Component of the entry's weights. */
+  readonly weight: 'x' | 'y';
+  /** Vectors of a row. */
+  readonly columns: number;
+  /** Lanes side by side in a row; the other lanes take other entries. */
+  readonly across: number;
+  readonly parts: number;
+  /** Vectors of a lane. */
+  readonly blocks: number;
+}
+
+function sideOf(name: 'query' | 'gradient', dim: number): Side {
+  const columns = dim / 4;
+  const across = Math.min(LANES, powerOfTwo(columns));
+  return {
+    name,
+    weight: name === 'query' ? 'y' : 'x',
+    columns,
+    across,
+    parts: LANES / across,
+    blocks: Math.ceil(columns / across),
+  };
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/** Rows of each side that are on their way at a time. */
+const AHEAD = 4;
+
+/** Adds a chunk of up to 32 entries, which the lanes hold, to the sums of one side. `guarded`: some lanes hold none. */
+function addChunk(side: Side, guarded: boolean): string {
+  const { name, weight, columns, across, parts, blocks } = side;
+  const ahead = Math.max(1, Math.min(AHEAD, Math.floor(8 / blocks), LANES / parts));
+  const step = ahead * parts;
+  const isWhole = columns % across === 0;
+  const column = (b: number): string => (b === 0 ? 'column' : `column + ${b * across}u`);
+  const lines: string[] = [
+    `let part = lane / ${across}u;`,
+    `let column = ${isWhole ? `lane % ${across}u` : `min(lane % ${across}u, ${columns - 1}u)`};`,
+    `for (var first = 0u; first < ${guarded ? 'count' : `${LANES}u`}; first += ${step}u) {`,
+  ];
+  for (const i of range(ahead)) {
+    lines.push(
+      `let entry${i} = first + ${i * parts}u + part;`,
+      `let row${i} = params.${name}_base + subgroupShuffle(row, entry${i}) * ${columns}u;`,
+      `let weight${i} = subgroupShuffle(pair.${weight}, entry${i});`,
+    );
+    for (const b of range(blocks)) {
+      const at = isWhole || b === 0 ? column(b) : `min(${column(b)}, ${columns - 1}u)`;
+      lines.push(`let x${i}_${b} = load_${name}(row${i} + ${at});`);
+    }
+  }
+  for (const i of range(ahead)) {
+    for (const b of range(blocks)) {
+      const sum = `${name}_sum${b}`;
+      const added = `fma(vec4f(weight${i}), x${i}_${b}, ${sum})`;
+      lines.push(`${sum} = ${guarded ? `select(${sum}, ${added}, entry${i} < count)` : added};`);
+    }
+  }
+  lines.push('}');
+  return `{ ${lines.join('\n    ')} }`;
+}
+
+function gathering({ headDim, valueDim, layout }: GatherShape): {
+  readonly text: string;
+  readonly sides: readonly [Side, Side];
+} {
+  const sides = [sideOf('query', headDim), sideOf('gradient', valueDim)] as const;
+  const sums = sides.flatMap((side) => range(side.blocks).map((b) => `${side.name}_sum${b}`));
+  const text = `
+@group(0) @binding(0) var<uniform> params: Params;
+${rowBuffer(1, 'query', layout)}
+${rowBuffer(2, 'gradient', layout)}
+@group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
+@group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
+${groupIndex}
+${sums.map((sum) => `var<private> ${sum}: vec4f;`).join('\n')}
+// Adds list entries start .. end - 1, 32 at a time.
+fn gather(start: u32, end: u32, lane: u32) {
+  for (var at = start; at < end; at += ${LANES}u) {
+    let count = min(${LANES}u, end - at);
+    let mine = at + min(lane, count - 1u);
+    let row = sorted_rows[mine];
+    let pair = sorted_weights[mine];
+    if (count == ${LANES}u) {
+      ${sides.map((side) => addChunk(side, false)).join('\n      ')}
+    } else {
+      ${sides.map((side) => addChunk(side, true)).join('\n      ')}
+    }
+  }
+}
+// Adds up the lanes that hold the same columns.
+fn add_parts() {
+  ${sides
+    .flatMap((side) => {
+      const steps: string[] = [];
+      for (let distance = side.across; distance < LANES; distance *= 2) {
+        for (const b of range(side.blocks)) {
+          const sum = `${side.name}_sum${b}`;
+          steps.push(`${sum} += subgroupShuffleXor(${sum}, ${distance}u);`);
+        }
+      }
+      return steps;
+    })
+    .join('\n  ')}
+}`;
+  return { text, sides };
+}
+
+/** `body(sum, column, isKey)` for every vector of a row that this lane holds. */
+function eachColumn(sides: readonly [Side, Side], body: (sum: string, column: string, side: Side) => string): string {
+  return sides
+    .flatMap((side) =>
+      range(side.blocks).map((b) => {
+        const column = `(lane + ${b * side.across}u)`;
+        return `if (lane < ${side.across}u && ${column} < ${side.columns}u) { ${body(`${side.name}_sum${b}`, column, side)} }`;
+      }),
+    )
+    .join('\n  ');
+}
+
+function keyOf(name: string, { headDim, valueDim, layout }: GatherShape): string {
+  return `attention-backward ${name} subgroups D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
+}
+
+const head = `enable subgroups;
+diagnostic(off, subgroup_uniformity);`;
+
+const main = `
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(subgroup_invocation_id) lane: u32)`;
+
+/** Whether the subgroup variants take these dimensions: whole vectors, and sums that fit the registers. */
+export function takesSubgroups(headDim: number, valueDim: number, { width }: RowLayout): boolean {
+  return width === 4 && headDim <= 256 && valueDim <= 256;
+}
+
+/** As `piecesPlainKernel`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
+export function piecesSubgroupKernel(shape: GatherShape): Kernel {
+  return {
+    key: keyOf('pieces', shape),
+    buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
+    source: () => {
+      const { text, sides } = gathering(shape);
+      const columns = sides[0].columns + sides[1].columns;
+      return `${head}
+struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
+${text}
+@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
+@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
+${main} {
+  let piece = group_index(group, groups);
+  if (piece >= params.pieces) { return; }
+  let ends = piece_keys[piece];
+  if (ends.x == 0u || ends.x != ends.y) { return; }
+  let start = piece * params.piece_entries;
+  gather(start, start + params.piece_entries, lane);
+  add_parts();
+  let at = piece * ${columns}u;
+  ${eachColumn(sides, (sum, column, { name }) => `sums[at + ${name === 'query' ? '' : `${sides[0].columns}u + `}${column}] = ${sum};`)}
+}`;
+    },
+  };
+}
+
+/** As `keysPlainKernel`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
+export function keysSubgroupKernel(shape: GatherShape): Kernel {
+  return {
+    key: keyOf('keys', shape),
+    buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
+    source: () => {
+      const { text, sides } = gathering(shape);
+      const columns = sides[0].columns + sides[1].columns;
+      const store = (sum: string, column: string, { name, columns: own }: Side): string => {
+        const side = name === 'query' ? 'key' : 'value';
+        const value = name === 'query' ? `${sum} * params.scale` : sum;
+        return `let at = params.${side}_result_base + key * ${own}u + ${column};
+    var result = ${value};
+    if (params.adds != 0u) { result += ${side}_result[at]; }
+    ${side}_result[at] = result;`;
+      };
+      return `${head}
+struct Params {
+  query_base: u32, gradient_base: u32, keys: u32, piece_entries: u32,
+  key_result_base: u32, value_result_base: u32, scale: f32, adds: u32,
+}
+${text}
+@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
+@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
+${main} {
+  let key = group_index(group, groups);
+  if (key >= params.keys) { return; }
+  let start = ranges[key].x;
+  let end = start + ranges[key].y;
+  let first_piece = (start + params.piece_entries - 1u) / params.piece_entries;
+  let end_piece = end / params.piece_entries;
+  let has_pieces = end_piece > first_piece;
+  gather(start, select(end, first_piece * params.piece_entries, has_pieces), lane);
+  if (has_pieces) { gather(end_piece * params.piece_entries, end, lane); }
+  add_parts();
+  for (var piece = first_piece; piece < end_piece; piece++) {
+    let at = piece * ${columns}u;
+    ${eachColumn(sides, (sum, column, { name }) => `${sum} += sums[at + ${name === 'query' ? '' : `${sides[0].columns}u + `}${column}];`)}
+  }
+  ${eachColumn(sides, store)}
+}`;
+    },
+  };
+}

@@ -1,0 +1,55 @@
+import type { Kernel } from '../../../runtime/kernel.js';
+import { groupIndex } from '../wgsl.js';
+import { exclusiveScan } from './scan.js';
+
+/**
+ * For one tile (one workgroup each): where the entries of every key begin in the sorted list and how many there are, and
+ * the counts of every block turned into the place of its first entry of that key. Reads the counts twice, writes them
+ * once. Workgroup memory: up to 1 KiB.
+ */
+export function scanKeysKernel(keysPerTileLog2: number): Kernel {
+  const keys = 2 ** keysPerTileLog2;
+  const invocations = Math.min(256, keys);
+  const each = keys / invocations;
+  return {
+    key: `attention-backward scan-keys ${keysPerTileLog2}`,
+    buffers: ['read', 'write', 'write'],
+    source: () => `
+struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> info: array<vec4u>;
+@group(0) @binding(2) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(3) var<storage, read_write> ranges: array<vec2u>;
+${groupIndex}
+${exclusiveScan(invocations)}
+@compute @workgroup_size(${invocations})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32) {
+  let place = group_index(group, groups);
+  if (place >= params.all_tiles) { return; }
+  let unit = place / params.tiles;
+  let tile = info[place];
+  let first = unit * params.entry_blocks + tile.x;
+  let end = first + (tile.y + params.block_entries - 1u) / params.block_entries;
+  let own = t * ${each}u;
+  var sums: array<u32, ${each}>;
+  var total = 0u;
+  for (var i = 0u; i < ${each}u; i++) {
+    var sum = 0u;
+    for (var block = first; block < end; block++) { sum += counts[block * ${keys}u + own + i]; }
+    sums[i] = sum;
+    total += sum;
+  }
+  var at = tile.z + scanned(total, t);
+  for (var i = 0u; i < ${each}u; i++) {
+    let key = (place % params.tiles) * ${keys}u + own + i;
+    if (key < params.keys) { ranges[unit * params.keys + key] = vec2u(at, sums[i]); }
+    for (var block = first; block < end; block++) {
+      let count = counts[block * ${keys}u + own + i];
+      counts[block * ${keys}u + own + i] = at;
+      at += count;
+    }
+  }
+}`,
+  };
+}

@@ -1,0 +1,90 @@
+import type { Kernel } from '../../../runtime/kernel.js';
+import { groupIndex } from '../wgsl.js';
+import { exclusiveScan } from './scan.js';
+
+const INVOCATIONS = 256;
+
+/**
+ * Turns the counts of one tile (one workgroup each) into how many of its entries earlier blocks of rows have, and keeps
+ * the total. Reads and writes the counts once. Workgroup memory: 1 KiB.
+ */
+export const scanBlocksKernel: Kernel = {
+  key: 'attention-backward scan-blocks',
+  buffers: ['write', 'write'],
+  source: () => `
+struct Params { row_blocks: u32, tiles: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(2) var<storage, read_write> totals: array<u32>;
+${groupIndex}
+${exclusiveScan(INVOCATIONS)}
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32) {
+  let tile = group_index(group, groups);
+  if (tile >= params.tiles) { return; }
+  var before = 0u;
+  for (var first = 0u; first < params.row_blocks; first += ${INVOCATIONS}u) {
+    let block = first + t;
+    let at = tile * params.row_blocks + block;
+    var count = 0u;
+    if (block < params.row_blocks) { count = counts[at]; }
+    let sum = scanned(count, t);
+    if (block < params.row_blocks) { counts[at] = before + sum; }
+    before += scan_total();
+  }
+  if (t == 0u) { totals[tile] = before; }
+}`,
+};
+
+/** Marks a block that holds no entries. */
+export const NO_TILE = 0xffffffff;
+
+/**
+ * Places of the tiles of one unit (one workgroup each): info[tile] = (first block of entries, entries, first place in the
+ * sorted list), and the tile of every block. Workgroup memory: 1 KiB.
+ */
+export const placeTilesKernel: Kernel = {
+  key: 'attention-backward place-tiles',
+  buffers: ['read', 'write', 'write'],
+  source: () => `
+struct Params { tiles: u32, block_entries: u32, entry_blocks: u32, entries: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> totals: array<u32>;
+@group(0) @binding(2) var<storage, read_write> info: array<vec4u>;
+@group(0) @binding(3) var<storage, read_write> block_tiles: array<u32>;
+${exclusiveScan(INVOCATIONS)}
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
+  let unit = group.x;
+  let base = unit * params.tiles;
+  var blocks_before = 0u;
+  var entries_before = unit * params.entries;
+  for (var first = 0u; first < params.tiles; first += ${INVOCATIONS}u) {
+    let tile = first + t;
+    var count = 0u;
+    if (tile < params.tiles) { count = totals[base + tile]; }
+    let blocks = (count + params.block_entries - 1u) / params.block_entries;
+    let block = blocks_before + scanned(blocks, t);
+    blocks_before += scan_total();
+    let entry = entries_before + scanned(count, t);
+    entries_before += scan_total();
+    if (tile < params.tiles) { info[base + tile] = vec4u(block, count, entry, 0u); }
+  }
+  storageBarrier();
+  for (var block = t; block < params.entry_blocks; block += ${INVOCATIONS}u) {
+    var tile = ${NO_TILE}u;
+    if (block < blocks_before) {
+      // The last tile that begins at or before the block and is not empty.
+      var low = 0u;
+      var high = params.tiles;
+      while (high - low > 1u) {
+        let middle = (low + high) / 2u;
+        if (info[base + middle].x <= block) { low = middle; } else { high = middle; }
+      }
+      tile = low;
+    }
+    block_tiles[unit * params.entry_blocks + block] = tile;
+  }
+}`,
+};

@@ -1,0 +1,180 @@
+import type { Kernel } from '../../../runtime/kernel.js';
+import { powerOfTwo } from '../geometry.js';
+import { groupIndex, notNumbers, rowBuffer } from '../wgsl.js';
+import { type RowShape, rowParams } from './row-params.js';
+
+const LANES = 32;
+/** Most slots whose weights stay in registers. */
+export const MOST_SUBGROUP_SLOTS = 512;
+/** Rows of values or keys that are on their way at a time, a lane. */
+const AHEAD = 16;
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+/**
+ * As `rowsPlainKernel`, one subgroup of 32 a query, whose lanes hold the slots: groups of up to 8 lanes read a row of V
+ * together. k up to 512, whole vectors of four. Passes over memory: scores once, V and K rows of the kept keys once, pairs
+ * written once. Workgroup memory: 8 bytes a slot.
+ */
+export function rowsSubgroupKernel(shape: RowShape, slots: number): Kernel {
+  const { headDim, valueDim, layout, dropout } = shape;
+  const each = Math.ceil(slots / LANES);
+  return {
+    key: `attention-backward rows subgroups D${headDim} Dv${valueDim} S${each}${layout.half ? ' f16' : ''}${dropout ? ' dropout' : ''}`,
+    buffers: ['read', 'read', 'read', 'read', 'read', 'write', 'write'],
+    source: () => source(shape, each),
+  };
+}
+
+/** dP of 32 slots, register `i` of every lane, into `product<i>`. */
+function products(i: number, valueColumns: number): string {
+  const across = Math.min(8, powerOfTwo(valueColumns));
+  const blocks = Math.ceil(valueColumns / across);
+  const isWhole = valueColumns % across === 0;
+  const together = Math.min(across, 2 ** Math.floor(Math.log2(Math.max(1, AHEAD / blocks))));
+  const lines: string[] = [];
+  for (let first = 0; first < across; first += together) {
+    lines.push('{');
+    for (const u of range(together)) {
+      lines.push(
+        `let at${u} = params.value_base + (first_key + subgroupShuffle(key${i}, lane - lane % ${across}u + ${first + u}u)) * ${valueColumns}u;`,
+      );
+      for (const b of range(blocks)) {
+        const column = `lane % ${across}u + ${b * across}u`;
+        lines.push(`let x${u}_${b} = load_value(at${u} + ${isWhole ? column : `min(${column}, ${valueColumns - 1}u)`});`);
+      }
+    }
+    for (const u of range(together)) {
+      const terms = range(blocks).map((b) => {
+        const term = `dot(gradient${b}, x${u}_${b})`;
+        return isWhole || b < blocks - 1
+          ? term
+          : `select(0.0, ${term}, lane % ${across}u + ${b * across}u < ${valueColumns}u)`;
+      });
+      lines.push(`var sum${u} = ${terms.join(' + ')};`);
+    }
+    for (let distance = 1; distance < across; distance *= 2) {
+      for (const u of range(together)) lines.push(`sum${u} += subgroupShuffleXor(sum${u}, ${distance}u);`);
+    }
+    for (const u of range(together)) {
+      lines.push(`product${i} = select(product${i}, sum${u}, lane % ${across}u == ${first + u}u);`);
+    }
+    lines.push('}');
+  }
+  return lines.join('\n  ');
+}
+
+function source({ headDim, valueDim, layout, dropout }: RowShape, each: number): string {
+  const columns = headDim / 4;
+  const valueColumns = valueDim / 4;
+  const valueAcross = Math.min(8, powerOfTwo(valueColumns));
+  const valueBlocks = Math.ceil(valueColumns / valueAcross);
+  const across = Math.min(LANES, powerOfTwo(columns));
+  const parts = LANES / across;
+  const blocks = Math.ceil(columns / across);
+  const isWhole = columns % across === 0;
+  const slots = each * LANES;
+  const ahead = Math.max(1, Math.min(slots / parts, Math.floor(8 / blocks)));
+  const registers = range(each);
+  const perRegister = (body: (i: number) => string): string => registers.map(body).join('\n  ');
+  const column = (b: number): string => {
+    const at = `lane % ${across}u + ${b * across}u`;
+    return isWhole ? at : `min(${at}, ${columns - 1}u)`;
+  };
+  return `enable subgroups;
+diagnostic(off, subgroup_uniformity);
+${rowParams(dropout)}
+${rowBuffer(1, 'key', layout)}
+${rowBuffer(2, 'value', layout)}
+${rowBuffer(3, 'gradient', layout)}
+@group(0) @binding(4) var<storage, read> indices: array<i32>;
+@group(0) @binding(5) var<storage, read> scores: array<u32>;
+@group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> weights: array<vec2f>;
+var<workgroup> shared_keys: array<u32, ${slots}>;
+var<workgroup> shared_gradients: array<f32, ${slots}>;
+${groupIndex}
+${notNumbers}
+@compute @workgroup_size(${LANES})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(subgroup_invocation_id) lane: u32) {
+  let row = group_index(group, groups);
+  if (row >= params.rows) { return; }
+  let first_key = (row / params.rows_per_unit) * params.keys;
+  let first_slot = row * params.slots;
+  ${range(valueBlocks)
+    .map((b) => {
+      const at = `lane % ${valueAcross}u + ${b * valueAcross}u`;
+      const clamped = valueColumns % valueAcross === 0 ? at : `min(${at}, ${valueColumns - 1}u)`;
+      return `let gradient${b} = load_gradient(params.gradient_base + row * ${valueColumns}u + ${clamped});`;
+    })
+    .join('\n  ')}
+  var largest = -3.4e38;
+  var is_bad = false;
+  // A slot without a key takes the row's first one, whose rows are read in any case, with weight 0.
+  let fallback = u32(max(indices[params.index_base + first_slot], 0));
+  ${perRegister((i) => `var key${i} = fallback; var valid${i} = false; var score${i} = 0.0;
+  if (lane + ${i * LANES}u < params.slots) {
+    let index = indices[params.index_base + first_slot + ${i * LANES}u + lane];
+    let bits = scores[params.score_base + first_slot + ${i * LANES}u + lane];
+    is_bad = is_bad || is_nan_or_plus_inf(bits);
+    valid${i} = index >= 0;
+    if (valid${i}) { key${i} = u32(index); score${i} = bitcast<f32>(bits); }
+  }`)}
+  is_bad = subgroupAny(is_bad);
+  let has_keys = subgroupAny(valid0);
+  ${perRegister((i) => `if (valid${i} && !is_bad) { largest = max(largest, score${i}); }`)}
+  largest = subgroupMax(largest);
+  var total = 0.0;
+  ${perRegister((i) => `let weight${i} = select(0.0, exp(score${i} - largest), valid${i}); total += weight${i};`)}
+  let inverse = 1.0 / subgroupAdd(total);
+  var mean = 0.0;
+  ${perRegister((i) => `var product${i} = 0.0;
+  ${products(i, valueColumns)}
+  let p${i} = select(0.0, weight${i} * inverse, valid${i});
+  ${dropout ? `let factor${i} = dropout_factor(row, lane + ${i * LANES}u);` : ''}
+  product${i} = select(0.0, ${dropout ? `factor${i} * ` : ''}product${i}, valid${i});
+  mean += p${i} * product${i};`)}
+  mean = subgroupAdd(mean);
+  ${perRegister((i) => `let made${i} = vec2f(p${i}${dropout ? ` * factor${i}` : ''}, p${i} * (product${i} - mean));
+  if (lane + ${i * LANES}u < params.slots) {
+    weights[first_slot + ${i * LANES}u + lane] = select(made${i}, vec2f(nan()), is_bad);
+  }
+  shared_keys[${i * LANES}u + lane] = params.key_base + (first_key + key${i}) * ${columns}u;
+  shared_gradients[${i * LANES}u + lane] = made${i}.y;`)}
+  workgroupBarrier();
+  ${range(blocks)
+    .map((b) => `var sum${b} = vec4f(0.0);`)
+    .join(' ')}
+  for (var first = lane / ${across}u; first < ${slots}u; first += ${parts * ahead}u) {
+    ${range(ahead)
+      .map((u) => `let slot${u} = first + ${u * parts}u; let at${u} = shared_keys[slot${u}];
+    ${range(blocks)
+      .map((b) => `let x${u}_${b} = load_key(at${u} + ${column(b)});`)
+      .join(' ')}`)
+      .join('\n    ')}
+    ${range(ahead)
+      .map((u) =>
+        range(blocks)
+          .map((b) => `sum${b} = fma(vec4f(shared_gradients[slot${u}]), x${u}_${b}, sum${b});`)
+          .join(' '),
+      )
+      .join('\n    ')}
+  }
+  ${range(Math.log2(parts))
+    .map((i) =>
+      range(blocks)
+        .map((b) => `sum${b} += subgroupShuffleXor(sum${b}, ${across * 2 ** i}u);`)
+        .join(' '),
+    )
+    .join('\n  ')}
+  ${range(blocks)
+    .map(
+      (b) => `if (lane < ${across}u && lane + ${b * across}u < ${columns}u) {
+    let sum = select(vec4f(0.0), sum${b} * params.scale, has_keys);
+    result[params.result_base + row * ${columns}u + lane + ${b * across}u] = select(sum, vec4f(nan()), is_bad);
+  }`,
+    )
+    .join('\n  ')}
+}`;
+}

@@ -1,0 +1,83 @@
+/** Rows of numbers in a buffer as a shader reads them: by vectors of four where rows are a multiple of that. */
+export interface RowLayout {
+  readonly width: 1 | 4;
+  readonly half: boolean;
+}
+
+/** The WGSL type of `width` numbers. */
+export function vectorType(width: 1 | 4): string {
+  return width === 4 ? 'vec4f' : 'f32';
+}
+
+/** A read-only binding and `load_<name>(at)`, where `at` counts vectors. */
+export function rowBuffer(binding: number, name: string, { width, half }: RowLayout): string {
+  const stored = half ? (width === 4 ? 'vec2u' : 'u32') : vectorType(width);
+  const element = half
+    ? width === 4
+      ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))`
+      : `unpack2x16float(${name}[at / 2u])[at % 2u]`
+    : `${name}[at]`;
+  return `
+@group(0) @binding(${binding}) var<storage, read> ${name}: array<${stored}>;
+fn load_${name}(at: u32) -> ${vectorType(width)} { return ${element}; }`;
+}
+
+/** `inner(a, b)` of two vectors. */
+export function innerProduct(width: 1 | 4): string {
+  const type = vectorType(width);
+  return `fn inner(a: ${type}, b: ${type}) -> f32 { return ${width === 4 ? 'dot(a, b)' : 'a * b'}; }`;
+}
+
+/** Which workgroup this is in a grid of `gridOf`. */
+export const groupIndex = `
+fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }`;
+
+/** NaN from bits that are no constant expression, and the scores that make a row NaN. */
+export const notNumbers = `
+fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
+fn is_nan_or_plus_inf(bits: u32) -> bool {
+  return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
+}`;
+
+/** `sum_of_group(x, t)`: the sum over a workgroup in the order of a fixed tree, for every invocation. */
+export function groupReductions(invocations: number): string {
+  const steps = (combine: (a: string, b: string) => string): string => {
+    const lines: string[] = [];
+    for (let step = invocations / 2; step >= 1; step /= 2) {
+      lines.push(
+        `if (t < ${step}u) { reduced[t] = ${combine('reduced[t]', `reduced[t + ${step}u]`)}; } workgroupBarrier();`,
+      );
+    }
+    return lines.join('\n  ');
+  };
+  const reduction = (name: string, combine: (a: string, b: string) => string): string => `
+fn ${name}(x: f32, t: u32) -> f32 {
+  reduced[t] = x; workgroupBarrier();
+  ${steps(combine)}
+  let result = reduced[0]; workgroupBarrier();
+  return result;
+}`;
+  return `
+var<workgroup> reduced: array<f32, ${invocations}>;
+${reduction('sum_of_group', (a, b) => `${a} + ${b}`)}
+${reduction('max_of_group', (a, b) => `max(${a}, ${b})`)}`;
+}
+
+/** Philox4x32-10, word 0, as core's `philox4x32`. */
+export const philox = `
+fn multiply_high(a: u32, b: u32) -> u32 {
+  let low = (a & 0xffffu) * (b & 0xffffu);
+  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
+  let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
+  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u);
+}
+fn philox(counter: vec4u, seed: vec2u) -> u32 {
+  var c = counter;
+  var key = seed;
+  for (var round = 0u; round < 10u; round++) {
+    c = vec4u(multiply_high(0xcd9e8d57u, c.z) ^ c.y ^ key.x, 0xcd9e8d57u * c.z,
+      multiply_high(0xd2511f53u, c.x) ^ c.w ^ key.y, 0xd2511f53u * c.x);
+    key += vec2u(0x9e3779b9u, 0xbb67ae85u);
+  }
+  return c.x;
+}`;

@@ -1,0 +1,185 @@
+import type { AttentionBackwardInputs, AttentionRequest, DType, Shape } from '@topk-attention/core';
+import {
+  type AttentionArrays,
+  halfToNumber,
+  numberToHalf,
+  type ReferenceAttentionGradients,
+  referenceAttention,
+  referenceAttentionBackward,
+} from '@topk-attention/core/reference';
+import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
+import { type BackwardTuning, DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
+import { acquireDevice } from '../src/runtime/acquire.js';
+import { deviceFacts } from '../src/runtime/facts.js';
+import { Stream } from '../src/runtime/stream.js';
+import { storageBytes, type View } from '../src/view.js';
+
+/** Uniform numbers from -1 to 1, the same for the same seed. */
+export function randomNumbers(count: number, seed: number): Float64Array {
+  let state = seed >>> 0 || 1;
+  return Float64Array.from({ length: count }, () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return ((state >>> 0) / 2 ** 31 - 1) as number;
+  });
+}
+
+export interface Problem {
+  readonly request: AttentionRequest;
+  readonly arrays: AttentionArrays;
+  readonly dOutput: Float64Array;
+  /** Kept keys and scores, where the forward pass of the reference is not to make them. */
+  readonly lists?: { readonly indices: Int32Array; readonly scores: Float64Array };
+}
+
+const size = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
+
+export function problem(partial: Partial<AttentionRequest>, seed = 1): Problem {
+  const request: AttentionRequest = {
+    batch: 1,
+    queryHeads: 2,
+    keyHeads: 2,
+    queryLength: 20,
+    keyLength: 20,
+    headDim: 8,
+    valueDim: 8,
+    dtype: 'f32',
+    k: 4,
+    scale: 0.5,
+    causal: false,
+    keyLengths: false,
+    selection: { levels: 1 },
+    saves: true,
+    ...partial,
+  };
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
+  const stored = (values: Float64Array): Float64Array =>
+    values.map(dtype === 'f16' ? (x) => halfToNumber(numberToHalf(x)) : Math.fround);
+  const draw = (shape: Shape, offset: number): Float64Array =>
+    stored(randomNumbers(size(shape), 1000 * seed + offset));
+  const floats = (shape: Shape, offset: number): Float64Array =>
+    randomNumbers(size(shape), 1000 * seed + offset).map(Math.fround);
+  const { mask, bias, relativeBias, keyLengths } = request;
+  return {
+    request,
+    arrays: {
+      q: draw([batch, queryHeads, queryLength, headDim], 1),
+      k: draw([batch, keyHeads, keyLength, headDim], 2),
+      v: draw([batch, keyHeads, keyLength, valueDim], 3),
+      ...(mask && { mask: floats(mask, 4).map((x) => (x < 0.3 ? 1 : 0)) }),
+      ...(keyLengths && {
+        keyLengths: Float64Array.from({ length: batch }, (_, b) => keyLength - 3 * b - 2),
+      }),
+      ...(bias && { bias: floats(bias, 5) }),
+      ...(relativeBias && { relativeTable: floats([relativeBias.buckets, queryHeads], 6) }),
+    },
+    dOutput: draw([batch, queryHeads, queryLength, valueDim], 7),
+  };
+}
+
+export type Gradients = ReferenceAttentionGradients;
+
+export function referenceGradients({ request, arrays, dOutput }: Problem): Gradients {
+  return referenceAttentionBackward(request, arrays, dOutput);
+}
+
+export class Machine {
+  readonly stream: Stream;
+  readonly #device: GPUDevice;
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.stream = new Stream(device);
+  }
+
+  static async make(defaultLimits = true): Promise<Machine> {
+    const { device } = await acquireDevice({ defaultLimits });
+    return new Machine(device);
+  }
+
+  destroy(): void {
+    this.#device.destroy();
+  }
+
+  allocate = (shape: Shape, dtype: DType): View => ({
+    span: this.stream.scratch(storageBytes(shape, dtype)),
+    shape,
+    dtype,
+  });
+
+  upload(values: ArrayLike<number>, shape: Shape, dtype: DType): View {
+    const view = this.allocate(shape, dtype);
+    const bytes = new ArrayBuffer(Math.ceil(storageBytes(shape, dtype) / 4) * 4);
+    if (dtype === 'f16') new Uint16Array(bytes).set(Array.from(values, numberToHalf));
+    else if (dtype === 'f32') new Float32Array(bytes).set(values);
+    else new Int32Array(bytes).set(values);
+    this.stream.write(view.span, new Uint8Array(bytes));
+    return view;
+  }
+
+  async read(view: View): Promise<Float64Array> {
+    const bytes = await this.stream.read({
+      ...view.span,
+      size: Math.ceil(storageBytes(view.shape, view.dtype) / 4) * 4,
+    });
+    const count = size(view.shape);
+    if (view.dtype === 'f16') return Float64Array.from(new Uint16Array(bytes.buffer, 0, count), halfToNumber);
+    return Float64Array.from(new Float32Array(bytes.buffer, 0, count));
+  }
+
+  /** Gradients from the lists of the reference's forward pass (as f32), or from those of the problem. */
+  async gradients(
+    { request, arrays, dOutput, lists }: Problem,
+    tuning: Partial<BackwardTuning> = {},
+    chunk: number = request.queryLength,
+  ): Promise<Gradients> {
+    const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
+    const { indices, scores } = lists ?? referenceAttention(request, arrays);
+    const listShape = [batch, queryHeads, queryLength, request.k as number];
+    const { bias, relativeTable } = arrays;
+    const inputs: AttentionBackwardInputs<View> = {
+      q: this.upload(arrays.q, [batch, queryHeads, queryLength, headDim], dtype),
+      k: this.upload(arrays.k, [batch, keyHeads, keyLength, headDim], dtype),
+      v: this.upload(arrays.v, [batch, keyHeads, keyLength, valueDim], dtype),
+      indices: this.upload(indices, listShape, 'i32'),
+      scores: this.upload(scores, listShape, 'f32'),
+      dOutput: this.upload(dOutput, [batch, queryHeads, queryLength, valueDim], dtype),
+      ...(bias && request.bias && { bias: this.upload(bias, request.bias, 'f32') }),
+      ...(relativeTable && {
+        relativeTable: this.upload(relativeTable, [request.relativeBias?.buckets ?? 0, queryHeads], 'f32'),
+      }),
+    };
+    const facts = deviceFacts(this.#device);
+    const operation = fusedAttentionBackward(this.stream, facts, this.allocate, {
+      ...DEFAULT_TUNING,
+      ...tuning,
+    });
+    const reasons = operation.refuses(request);
+    if (reasons.length > 0) throw new Error(reasons.join('; '));
+    const made = operation.run(request, inputs, chunk);
+    const results = {
+      q: await this.read(made.q),
+      k: await this.read(made.k),
+      v: await this.read(made.v),
+      bias: made.bias ? await this.read(made.bias) : new Float64Array(0),
+      relativeTable: made.relativeTable ? await this.read(made.relativeTable) : new Float64Array(0),
+    };
+    for (const view of [...Object.values(inputs), ...Object.values(made)]) this.stream.release(view.span);
+    return results;
+  }
+}
+
+/** The largest difference relative to the largest number expected; NaN where only one side is NaN. */
+export function difference(got: Float64Array, expected: Float64Array): number {
+  const scale = expected.reduce((most, x) => Math.max(most, Math.abs(x) || 0), 1e-3);
+  if (got.length !== expected.length) return Number.NaN;
+  return got.reduce((most, x, i) => {
+    const wanted = expected[i] as number;
+    if (Number.isNaN(x) && Number.isNaN(wanted)) return most;
+    return Number.isNaN(x) || Number.isNaN(wanted)
+      ? Number.NaN
+      : Math.max(most, Math.abs(x - wanted) / scale);
+  }, 0);
+}
+
+export const roles = ['q', 'k', 'v', 'bias', 'relativeTable'] as const;
