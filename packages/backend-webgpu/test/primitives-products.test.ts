@@ -5,7 +5,7 @@ import { expect } from 'vitest';
 import { recordMatmul } from '../src/primitives/matmul.js';
 import { LARGE_TILE, type MatmulVariant, SMALL_TILE } from '../src/primitives/matmul-choose.js';
 import type { MatmulTile } from '../src/primitives/matmul-tiled.js';
-import { recordScatterAddRows } from '../src/primitives/scatter-add-rows.js';
+import { recordScatterAddRows, type ScatterVariant } from '../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../src/primitives/softmax.js';
 import { distance, generator, Harness, integers } from './primitives-harness.js';
 
@@ -171,6 +171,7 @@ async function expectScatter(
   [batch, count, width, rows]: readonly [number, number, number, number],
   dtype: DType,
   indexOf: (i: number) => number,
+  variant: ScatterVariant,
 ): Promise<void> {
   const indices = harness.upload(
     Array.from({ length: batch * count }, (_, i) => indexOf(i)),
@@ -179,30 +180,32 @@ async function expectScatter(
   );
   const updates = harness.upload(integers(batch * count * width, -3, 3), [batch, count, width], dtype);
   const out = harness.empty([batch, rows, width], dtype);
-  recordScatterAddRows(harness.stream, indices.view, updates.view, out);
+  recordScatterAddRows(harness.stream, indices.view, updates.view, out, variant);
   const expected = harness.reference.scatterAddRows(rows, indices.reference, updates.reference);
-  const what = `${dtype} [${batch}, ${count}, ${width}] into ${rows}`;
+  const what = `${dtype} [${batch}, ${count}, ${width}] into ${rows}, ${variant}`;
   expect(distance(await harness.read(out), await harness.expected(expected)), what).toBe(0);
 }
 
-onGpu('scatterAddRows: repeats, -1, rows without updates, one row for all', async (harness) => {
-  for (const dtype of ['f32', 'f16', 'i32'] as const) {
-    for (const sizes of [
-      [1, 1, 1, 1],
-      [2, 5, 3, 4],
-      [3, 30, 5, 2],
-      [1, 100, 4, 65],
-      [2, 300, 8, 7],
-      [2, 0, 3, 4],
-      [0, 3, 3, 4],
-      [2, 3, 3, 0],
-      [1, 1000, 1, 1000],
-    ] as const) {
-      const rows = sizes[3];
-      const random = integers(3000, -1, rows - 1, 5);
-      await expectScatter(harness, sizes, dtype, (i) => random[i] as number);
-      await expectScatter(harness, sizes, dtype, () => rows - 1);
-      await expectScatter(harness, sizes, dtype, () => -1);
+for (const variant of ['direct', 'sorted'] as const) {
+  onGpu(`scatterAddRows, ${variant}: repeats, -1, rows without updates, one row for all`, async (harness) => {
+    for (const dtype of ['f32', 'f16', 'i32'] as const) {
+      for (const sizes of [
+        [1, 1, 1, 1],
+        [2, 5, 3, 4],
+        [3, 30, 5, 2],
+        [1, 100, 4, 65],
+        [2, 300, 8, 7],
+        [2, 0, 3, 4],
+        [0, 3, 3, 4],
+        [2, 3, 3, 0],
+        [2, 1100, 4, 300],
+      ] as const) {
+        const rows = sizes[3];
+        const random = integers(3000, -1, rows - 1, 5);
+        await expectScatter(harness, sizes, dtype, (i) => random[i] as number, variant);
+        await expectScatter(harness, sizes, dtype, () => rows - 1, variant);
+        await expectScatter(harness, sizes, dtype, () => -1, variant);
+      }
     }
-  }
-});
+  });
+}

@@ -1,15 +1,15 @@
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { recordSegmentSums, type SummedElement } from './segment-sums.js';
+import { recordSortByRow } from './sort-by-row.js';
 import { halfOf, loadFloat } from './wgsl-numbers.js';
 import { splitRows, storedBytes, windowOf } from './windows.js';
 
 const INVOCATIONS = 64;
 
-type Element = 'f32' | 'f16' | 'i32';
-
 /** An invocation per element (word of f16) of the result looks at every index. */
-function kernelOf(element: Element): Kernel {
+function directKernel(element: SummedElement): Kernel {
   const half = element === 'f16';
   const sum = half ? 'f32' : element;
   return {
@@ -28,7 +28,7 @@ fn sum_at(at: u32) -> ${sum} {
   let row = i32(at / params.width % params.rows);
   let first = at / (params.width * params.rows) * params.updates;
   let column = params.updates_base + at % params.width;
-  var sum = ${sum}(0);
+  var sum = ${sum}();
   for (var i = first; i < first + params.updates; i++) {
     if (indices[params.indices_base + i] == row) { sum += load_updates(i * params.width + column); }
   }
@@ -51,25 +51,50 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   };
 }
 
-/** indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row; index -1 is dropped. */
-export function recordScatterAddRows(stream: Stream, indices: View, updates: View, out: View): void {
+/** Index comparisons up to which looking at every index costs less than sorting them. */
+const FEW_COMPARISONS = 2 ** 24;
+
+export type ScatterVariant = 'direct' | 'sorted';
+
+/**
+ * indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row, in a fixed order; index -1 is
+ * dropped. `variant` overrides the choice by shape.
+ */
+export function recordScatterAddRows(
+  stream: Stream,
+  indices: View,
+  updates: View,
+  out: View,
+  variant?: ScatterVariant,
+): void {
   const [batch, count, width] = updates.shape as readonly [number, number, number];
   const rows = out.shape[1] as number;
   if (batch * rows * width === 0) return;
-  if (count === 0) {
+  const isFew = batch * rows * width * count <= FEW_COMPARISONS;
+  const chosen = variant ?? (isFew ? 'direct' : 'sorted');
+  const element = out.dtype === 'f16' ? 'f16' : out.dtype === 'f32' ? 'f32' : 'i32';
+  // Sums of f16 that share a word are or-ed into it.
+  if (count === 0 || (element === 'f16' && chosen === 'sorted')) {
     stream.clear(windowOf(out, 0, batch * rows * width).span);
-    return;
   }
+  if (count === 0) return;
   const bytes = storedBytes(out.dtype);
-  const widest = Math.max(rows * width * bytes, count * Math.max(4, width * bytes));
+  const widest = Math.max(rows * width * bytes, count * Math.max(8, width * bytes));
   for (const range of splitRows(stream, 'scatterAddRows', batch, widest)) {
     const at = windowOf(indices, range.first * count, range.count * count);
     const from = windowOf(updates, range.first * count * width, range.count * count * width);
     const to = windowOf(out, range.first * rows * width, range.count * rows * width);
+    if (chosen === 'sorted') {
+      const entries = recordSortByRow(stream, at, { batch: range.count, taken: count, rows });
+      const sizes = { rows: range.count * rows, entries: range.count * count, width };
+      recordSegmentSums(stream, entries, from, to, sizes, element);
+      stream.release(entries);
+      continue;
+    }
     const elements = range.count * rows * width;
-    const invocations = out.dtype === 'f16' ? Math.ceil(elements / 2) : elements;
+    const invocations = element === 'f16' ? Math.ceil(elements / 2) : elements;
     stream.launch({
-      kernel: kernelOf(out.dtype === 'f16' ? 'f16' : out.dtype === 'f32' ? 'f32' : 'i32'),
+      kernel: directKernel(element),
       buffers: [at.span, from.span, to.span],
       uniforms: uniformWords([rows, count, width, elements, at.base, from.base, to.base]),
       workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
