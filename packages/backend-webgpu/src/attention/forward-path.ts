@@ -24,6 +24,8 @@ export interface ForwardPath {
   readonly name: string;
   /** Reasons why a request is not taken; pure and cheap. */
   refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[];
+  /** The variant that would run and what it was chosen by, for `explain()`. */
+  describe?(request: AttentionRequest, facts: DeviceFacts): string;
   /** Transient bytes of a chunk of that many queries. */
   scratchBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;
   /** The largest single transient buffer of such a chunk. */

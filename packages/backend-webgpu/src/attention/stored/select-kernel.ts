@@ -1,0 +1,67 @@
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
+import { radixSelect, SELECT_INVOCATIONS } from './radix-select.js';
+
+/** What the text of the kernel depends on. */
+export interface SelectParameters {
+  readonly causal: boolean;
+  readonly keyLengths: boolean;
+}
+
+/**
+ * The k best keys of each row of stored scores, exactly. One workgroup a row. Writes k indices, ascending, then -1, and k
+ * scores, then -inf; a row with a NaN in a valid score gets indices of -1 and scores of NaN. `own`: k, words from row to
+ * row of the scores.
+ *
+ * Reads a row of scores six times, writes the lists once. Workgroup memory: 5 KiB. Core WebGPU only.
+ */
+export function selectKernel(p: SelectParameters): Kernel {
+  return {
+    key: `attention stored select ${JSON.stringify(p)}`,
+    buffers: ['read', 'write', 'write', ...(p.keyLengths ? (['read'] as const) : [])],
+    source: () => source(p),
+  };
+}
+
+function source(p: SelectParameters): string {
+  return `
+${geometryStruct}
+${bindings([
+  'read> scores: array<u32>',
+  'read_write> list_indices: array<u32>',
+  'read_write> list_scores: array<u32>',
+  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+])}
+${visibleOf(p.causal, p.keyLengths)}
+
+const NONE = 0xffffffffu;
+const NAN_BITS = 0x7fc00000u;
+
+var<private> list: u32;
+
+fn score_bits(at: u32) -> u32 {
+  return scores[at];
+}
+
+fn keep(slot: u32, key: u32, bits: u32) {
+  list_indices[geometry.indices_base + list + slot] = key;
+  list_scores[geometry.scores_base + list + slot] = bits;
+}
+${radixSelect}
+
+@compute @workgroup_size(${SELECT_INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let index = id.x + id.y * groups.x;
+  if (index >= geometry.heads * geometry.queries) { return; }
+  let row = row_at(index);
+  let k = geometry.own.x;
+  list = (row.local_head * geometry.list_rows_per_head + row.local_query) * k;
+  let kept = select_row(t, index * geometry.own.y, visible_of(row), k);
+  let empty = select(MINUS_INF_BITS, NAN_BITS, kept == NAN_ROW);
+  for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += ${SELECT_INVOCATIONS}u) {
+    keep(slot, NONE, empty);
+  }
+}`;
+}

@@ -1,0 +1,206 @@
+import { type AttentionRequest, bytesPerElement, sizeOf } from '@topk-attention/core';
+import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
+import { gridOf, type Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { ForwardPath, ForwardViews } from '../forward-path.js';
+import {
+  geometryWords,
+  groupOf,
+  keyWindow,
+  optionSpans,
+  type Part,
+  partsOf,
+  queryWindow,
+  visibleKeys,
+} from '../options-geometry.js';
+import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
+import { stepsFor } from '../sweeps/product.js';
+import { combineKernel } from './combine-kernel.js';
+import { scoreStride, scoresGroups, scoresKernel } from './scores-kernel.js';
+import { selectKernel } from './select-kernel.js';
+
+/** Scores and lists of one part of the work stay below this, when one group of heads does. */
+const PART_BYTES = 2 ** 26;
+/** Offsets of bindings are multiples of this many bytes. */
+const ALIGNMENT = 256;
+
+/**
+ * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact selection
+ * per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package that is not
+ * rescored, so it also is what the others are compared with.
+ */
+export const storedPath: ForwardPath = {
+  name: 'stored',
+  refuses,
+  scratchBytes: (request, chunk, facts) => {
+    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+    return partBytes(request, heads, queries) + relativeBytes(request);
+  },
+  largestBytes: (request, chunk, facts) => {
+    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+    return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
+  },
+  record,
+};
+
+function slots({ k }: AttentionRequest): number {
+  return k === 'all' ? 0 : k;
+}
+
+function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
+  const { k, dtype, headDim, valueDim, keyLength, mask, bias } = request;
+  const reasons: string[] = [];
+  if (k === 'all') reasons.push('it keeps k keys, not all of them');
+  if (dtype === 'f16' && valueDim % 2 === 1) reasons.push(`f16 value rows of odd length ${valueDim} share words`);
+  const element = bytesPerElement(dtype);
+  for (const [name, width] of Object.entries({ headDim, valueDim })) {
+    if (groupBytes(request, width * element) > facts.bindingBytes - ALIGNMENT) {
+      reasons.push(`${keyLength} rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
+    }
+  }
+  for (const [name, shape] of Object.entries({ mask, bias })) {
+    if (shape !== undefined && 4 * sizeOf(shape) > facts.bindingBytes) {
+      reasons.push(`the ${name} exceeds a binding of ${facts.bindingBytes} bytes`);
+    }
+  }
+  return reasons;
+}
+
+/** The largest binding that a group of heads and one query need, for rows of that many bytes. */
+function groupBytes(request: AttentionRequest, rowBytes: number): number {
+  const queries = ((groupOf(request) - 1) * request.queryLength + 1) * rowBytes;
+  return Math.max(request.keyLength * rowBytes, queries);
+}
+
+/** Bytes of scores, and of lists where the caller does not want them. */
+function partBytes(request: AttentionRequest, heads: number, queries: number): number {
+  const list = request.saves ? 0 : 2 * slots(request);
+  return 4 * heads * queries * (scoreStride(request.keyLength) + list);
+}
+
+/** Heads and queries at a time: every binding below the limit, scratch about as large as wanted. */
+function partSize(
+  request: AttentionRequest,
+  chunk: number,
+  bindingBytes: number,
+): { readonly heads: number; readonly queries: number } {
+  const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
+  const group = groupOf(request);
+  const limit = bindingBytes - ALIGNMENT;
+  const scoreBytes = 4 * Math.max(scoreStride(keyLength), slots(request));
+  const queries = Math.max(1, Math.min(chunk, queryLength, Math.floor(limit / (group * scoreBytes))));
+  const rowBytes = Math.max(headDim, valueDim) * bytesPerElement(request.dtype);
+  const listBytes = request.saves ? 4 * slots(request) : 0;
+  const fits = (groups: number): boolean =>
+    groups * group * queries * scoreBytes <= limit &&
+    groups * keyLength * rowBytes <= limit &&
+    ((groups * group - 1) * queryLength + queries) * Math.max(rowBytes, listBytes) <= limit &&
+    partBytes(request, groups * group, queries) <= PART_BYTES;
+  const total = (batch * queryHeads) / group;
+  let groups = total;
+  while (groups > 1 && !fits(groups)) groups = Math.ceil(groups / 2);
+  return { heads: groups * group, queries };
+}
+
+function record(stream: Stream, request: AttentionRequest, views: ForwardViews, chunk: number): void {
+  const { maxStorageBufferBindingSize } = stream.device.limits;
+  const { heads, queries } = partSize(request, chunk, maxStorageBufferBindingSize);
+  const relative = recordRelativeVectors(stream, request, views.relativeTable);
+  for (const part of partsOf(request, heads, queries)) {
+    recordPart(stream, request, views, part, relative);
+    stream.flush();
+  }
+  if (relative !== undefined) stream.release(relative);
+}
+
+interface Lists {
+  readonly indices: Span;
+  readonly scores: Span;
+  readonly place: { readonly rowsPerHead: number; readonly indicesBase: number; readonly scoresBase: number };
+  release(): void;
+}
+
+/** Where the lists of a part go: into the caller's tensors, or into scratch. */
+function listsOf(stream: Stream, request: AttentionRequest, views: ForwardViews, part: Part): Lists {
+  if (views.indices !== undefined && views.scores !== undefined) {
+    const indices = queryWindow(views.indices, request, part);
+    const scores = queryWindow(views.scores, request, part);
+    return {
+      indices: indices.span,
+      scores: scores.span,
+      place: { rowsPerHead: request.queryLength, indicesBase: indices.base, scoresBase: scores.base },
+      release: () => {},
+    };
+  }
+  const bytes = 4 * part.heads * part.queries * slots(request);
+  const indices = stream.scratch(bytes);
+  const scores = stream.scratch(bytes);
+  return {
+    indices,
+    scores,
+    place: { rowsPerHead: part.queries, indicesBase: 0, scoresBase: 0 },
+    release: () => {
+      stream.release(indices);
+      stream.release(scores);
+    },
+  };
+}
+
+function recordPart(
+  stream: Stream,
+  request: AttentionRequest,
+  views: ForwardViews,
+  part: Part,
+  relative: Span | undefined,
+): void {
+  const { headDim, valueDim, dtype, causal, keyLengths, keyLength } = request;
+  const rows = part.heads * part.queries;
+  const stride = scoreStride(keyLength);
+  const scores = stream.scratch(4 * rows * stride);
+  const lists = listsOf(stream, request, views, part);
+  const lengths = views.keyLengths === undefined ? [] : [views.keyLengths.span];
+  const own = [slots(request), stride];
+  const q = queryWindow(views.q, request, part);
+  const k = keyWindow(views.k, request, part);
+  const v = keyWindow(views.v, request, part);
+  const output = queryWindow(views.output, request, part);
+  const group = groupOf(request);
+  const seen = visibleKeys(request, part);
+  if (seen > 0) {
+    stream.launch({
+      kernel: scoresKernel({
+        headDim,
+        dtype,
+        causal,
+        keyLengths,
+        mask: request.mask !== undefined,
+        bias: request.bias !== undefined,
+        relativeBias: request.relativeBias !== undefined,
+        steps: stepsFor(deviceFacts(stream.device)),
+      }),
+      buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
+      uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
+      workgroups: gridOf(scoresGroups(part.heads / group, group * part.queries, seen)),
+    });
+  }
+  stream.launch({
+    kernel: selectKernel({ causal, keyLengths }),
+    buffers: [scores, lists.indices, lists.scores, ...lengths],
+    uniforms: geometryWords({ request, part, lists: lists.place, own }),
+    workgroups: gridOf(rows),
+  });
+  stream.release(scores);
+  stream.launch({
+    kernel: combineKernel({ valueDim, dtype, dropout: request.dropout !== undefined }),
+    buffers: [lists.indices, lists.scores, v.span, output.span],
+    uniforms: geometryWords({
+      request,
+      part,
+      bases: { v: v.base, output: output.base },
+      lists: lists.place,
+      own,
+    }),
+    workgroups: gridOf(rows),
+  });
+  lists.release();
+}

@@ -1,0 +1,185 @@
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
+import {
+  operandType,
+  type ProductShape,
+  productDeclarations,
+  productPlaces,
+  scoreRows,
+  stageResident,
+  TILE_INVOCATIONS,
+  TILE_KEYS,
+  TILE_ROWS,
+  tileProducts,
+  tileRow,
+} from './product.js';
+import { tileSees } from './row-tile.js';
+import type { SweepParameters } from './sample-kernel.js';
+import { scoreQuad } from './score.js';
+
+/**
+ * Second sweep: lists every visible key whose score is above its row's threshold, as (key, bits of the score), and
+ * counts them, also those that a full list has no room for. The order of a list is that in which workgroups arrive.
+ *
+ * A workgroup takes a tile of rows and a segment of the keys. Hits of a tile get their places first within the row's
+ * hits of that tile, then one atomic addition a row moves them behind what is listed already.
+ *
+ * `own`: capacity of a list, first key, end of the keys, keys of a segment (multiples of 128).
+ */
+export function collectKernel(p: SweepParameters): Kernel {
+  return {
+    key: `attention sweeps collect ${JSON.stringify(p)}`,
+    buffers: [
+      'read',
+      'read',
+      'read',
+      'write',
+      'write',
+      ...(p.keyLengths ? (['read'] as const) : []),
+      ...(p.relativeBias ? (['read'] as const) : []),
+    ],
+    source: () => source(p),
+  };
+}
+
+function source(p: SweepParameters): string {
+  const shape: ProductShape = p;
+  const type = operandType(shape);
+  const places = (i: number): string => (i < 4 ? 'near_places' : 'far_places');
+  const masks = (i: number): string => (i < 4 ? 'near_hits' : 'far_hits');
+  return `
+${geometryStruct}
+${bindings([
+  `read> q: array<${type}>`,
+  `read> k: array<${type}>`,
+  'read> thresholds: array<f32>',
+  'read_write> counts: array<atomic<u32>>',
+  'read_write> lists: array<vec2u>',
+  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+])}
+${visibleOf(p.causal, p.keyLengths)}
+${tileSees(TILE_ROWS)}
+${p.relativeBias ? relativeBiasOf : ''}
+${productDeclarations(shape)}
+${scoreQuad(p.relativeBias)}
+
+/** Hits of the tile at hand by row, and where they go in the row's list. */
+var<workgroup> tile_counts: array<atomic<u32>, ${TILE_ROWS}>;
+var<workgroup> tile_starts: array<u32, ${TILE_ROWS}>;
+
+/** A bit for each of four scores above the threshold. */
+fn above(scores: vec4f, threshold: f32) -> u32 {
+  return dot(select(vec4u(), vec4u(1u, 2u, 4u, 8u), scores > vec4f(threshold)), vec4u(1u));
+}
+
+/** A bit for each of the keys 4 tx .. and 4 tx + 64 .. of a tile that the row can see. */
+fn seen(index: u32, first: u32) -> u32 {
+  let visible = vec4u(visible_of(row_at(index)));
+  let keys = first + vec4u(0u, 1u, 2u, 3u);
+  let bits = vec4u(1u, 2u, 4u, 8u);
+  return dot(select(vec4u(), bits, keys < visible), vec4u(1u))
+    | (dot(select(vec4u(), bits, keys + 64u < visible), vec4u(1u)) << 4u);
+}
+
+fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4f, far: vec4f) {
+  var left = hits;
+  var place = first_place;
+  while (left != 0u) {
+    let bit = firstTrailingBit(left);
+    left &= left - 1u;
+    if (place < geometry.own.x) {
+      let quad = select(near, far, (bit & 4u) != 0u);
+      let pair = select(quad.xy, quad.zw, (bit & 2u) != 0u);
+      let score = select(pair.x, pair.y, (bit & 1u) != 0u);
+      lists[list * geometry.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
+    }
+    place++;
+  }
+}
+
+@compute @workgroup_size(${TILE_INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let rows = geometry.group * geometry.queries;
+  let row_tiles = (rows + ${TILE_ROWS - 1}u) / ${TILE_ROWS}u;
+  let segments = (geometry.own.z - geometry.own.y + geometry.own.w - 1u) / geometry.own.w;
+  let job = id.x + id.y * groups.x;
+  if (job >= segments * row_tiles * (geometry.heads / geometry.group)) { return; }
+  let segment = geometry.own.y + geometry.own.w * (job % segments);
+  let first_row = ${TILE_ROWS}u * (job / segments % row_tiles);
+  let key_head = job / segments / row_tiles;
+  ${productPlaces}
+  let sees = tile_sees(key_head, first_row, rows);
+  let end = min(min(segment + geometry.own.w, geometry.own.z), sees.y);
+  if (segment >= end) { return; }
+  let last_key = geometry.key_length - 1u;
+  let key_start = key_head * geometry.key_length;
+  let index_start = key_head * rows + first_row;
+  ${stageResident(shape)}
+  if (t < ${TILE_ROWS}u) { atomicStore(&tile_counts[t], 0u); }
+  // Rows beyond the last list nothing.
+  ${scoreRows
+    .map(
+      (i) => `let threshold_${i} = select(
+    3.4028234e38f, thresholds[index_start + ${tileRow(i)}], first_row + ${tileRow(i)} < rows,
+  );`,
+    )
+    .join('\n  ')}
+  for (var first = segment; first < end; first += ${TILE_KEYS}u) {
+    ${[0, 1, 2, 3]
+      .map((j) => `let key_row_${j} = key_start + min(first + 4u * stage_r + ${j}u, last_key);`)
+      .join('\n    ')}
+    ${tileProducts(shape)}
+    let first_key = first + 4u * tx;
+    let is_whole = first + ${TILE_KEYS}u <= sees.x;
+    // Eight bits a row: which of its scores are hits, and the place of the first of them among the tile's.
+    var near_hits = 0u;
+    var far_hits = 0u;
+    var near_places = 0u;
+    var far_places = 0u;
+    ${scoreRows
+      .map(
+        (i) => `{
+      ${
+        p.relativeBias
+          ? `let row = row_at(min(index_start + ${tileRow(i)}, geometry.heads * geometry.queries - 1u));
+      let keys = first_key + vec4u(0u, 1u, 2u, 3u);
+      dots_${i}_0 = score_quad(dots_${i}_0, row, keys);
+      dots_${i}_1 = score_quad(dots_${i}_1, row, keys + 64u);`
+          : `dots_${i}_0 = geometry.scale * dots_${i}_0;
+      dots_${i}_1 = geometry.scale * dots_${i}_1;`
+      }
+      var hits = above(dots_${i}_0, threshold_${i}) | (above(dots_${i}_1, threshold_${i}) << 4u);
+      if (hits != 0u) {
+        if (!is_whole) { hits &= seen(index_start + ${tileRow(i)}, first_key); }
+        ${masks(i)} |= hits << ${8 * (i % 4)}u;
+        ${places(i)} |= atomicAdd(&tile_counts[${tileRow(i)}], countOneBits(hits)) << ${8 * (i % 4)}u;
+      }
+    }`,
+      )
+      .join('\n    ')}
+    workgroupBarrier();
+    if (t < ${TILE_ROWS}u) {
+      let count = atomicLoad(&tile_counts[t]);
+      if (count != 0u) {
+        tile_starts[t] = atomicAdd(&counts[index_start + t], count);
+        atomicStore(&tile_counts[t], 0u);
+      }
+    }
+    workgroupBarrier();
+    ${scoreRows
+      .map((i) => {
+        const byte = (of: string): string => `((${of} >> ${8 * (i % 4)}u) & 255u)`;
+        return `if (${byte(masks(i))} != 0u) {
+      store_hits(
+        index_start + ${tileRow(i)}, tile_starts[${tileRow(i)}] + ${byte(places(i))},
+        ${byte(masks(i))}, first_key, dots_${i}_0, dots_${i}_1,
+      );
+    }`;
+      })
+      .join('\n    ')}
+  }
+}`;
+}

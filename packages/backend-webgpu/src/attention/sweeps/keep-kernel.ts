@@ -1,0 +1,251 @@
+import { halfOf, orderedKey32 } from '../../primitives/wgsl-numbers.js';
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, geometryStruct } from '../options-geometry.js';
+import { dropoutFactor } from '../options-philox.js';
+import { TEAM, teamEnables, teamFunctions } from './team.js';
+
+/** What the text of the kernel depends on. */
+export interface KeepParameters {
+  /** Keys that a list holds. */
+  readonly capacity: number;
+  readonly k: number;
+  readonly valueDim: number;
+  readonly dtype: 'f32' | 'f16';
+  readonly dropout: boolean;
+  readonly saves: boolean;
+  readonly subgroups: boolean;
+}
+
+/**
+ * From lists to the output: the k best of each row's list by a search for the k-th key, bit by bit, ties to the lower
+ * index; these in ascending order of keys; softmax, dropout and the weighted sum of their value rows. One team a row, the
+ * list in registers. The order of a list never shows in the result. `own`: k.
+ *
+ * Workgroup memory: 16 bytes a kept key.
+ */
+export function keepKernel(p: KeepParameters): Kernel {
+  return {
+    key: `attention sweeps keep ${JSON.stringify(p)}`,
+    buffers: ['read', 'read', 'read', 'write', ...(p.saves ? (['write', 'write'] as const) : [])],
+    source: () => source(p),
+  };
+}
+
+/** Workgroup memory of the kernel. */
+export function keepBytes(k: number): number {
+  return 16 * k + 4 * TEAM;
+}
+
+const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
+
+function source(p: KeepParameters): string {
+  const each = range(p.capacity / TEAM);
+  const half = p.dtype === 'f16';
+  const quads = p.valueDim / 4;
+  // Invocations that share a value row, rows at a time, and blocks of columns.
+  const across = Math.min(TEAM, 2 ** Math.ceil(Math.log2(quads)));
+  const abreast = TEAM / across;
+  const blocks = range(Math.ceil(quads / across));
+  const type = half ? 'vec2u' : 'vec4f';
+  const load = (at: string): string =>
+    half ? `unpack_quad(v[${at}])` : `v[${at}]`;
+  const sum = (f: (i: number) => string): string => each.map(f).join(' + ');
+  return `${teamEnables(p)}
+${geometryStruct}
+${bindings([
+  'read> counts: array<u32>',
+  'read> lists: array<vec2u>',
+  `read> v: array<${type}>`,
+  `read_write> out: array<${type}>`,
+  ...(p.saves ? ['read_write> indices: array<u32>', 'read_write> scores: array<u32>'] : []),
+])}
+${orderedKey32}
+${half ? halfOf : ''}
+${p.dropout ? dropoutFactor : ''}
+${teamFunctions(p)}
+
+const NONE = 0xffffffffu;
+const NAN_ROW = 0xffffffffu;
+const NAN_BITS = 0x7fc00000u;
+const MINUS_INF_BITS = 0xff800000u;
+const PLUS_INF_KEY = 0xff800000u;
+const K = ${p.k}u;
+
+/** Kept keys as they come, (key, bits of the score), then by key, (value row, bits of the score or weight). */
+var<workgroup> chosen: array<vec2u, ${p.k}>;
+var<workgroup> ordered: array<vec2u, ${p.k}>;
+${p.subgroups ? '' : `var<workgroup> columns: array<vec4f, ${TEAM}>;`}
+
+fn number_of(key: u32) -> f32 {
+  return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u));
+}
+${
+  half
+    ? `
+fn unpack_quad(words: vec2u) -> vec4f {
+  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+}`
+    : ''
+}
+fn store_output(at: u32, value: vec4f) {
+  out[at] = ${
+    half
+      ? `vec2u(
+    half_of(value.x) | (half_of(value.y) << 16u), half_of(value.z) | (half_of(value.w) << 16u),
+  )`
+      : 'value'
+  };
+}
+
+@compute @workgroup_size(${TEAM})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let index = id.x + id.y * groups.x;
+  if (index >= geometry.heads * geometry.queries) { return; }
+  let row = row_at(index);
+  let listed = counts[index];
+  let is_nan_row = listed == NAN_ROW;
+  let n = select(min(listed, ${p.capacity}u), 0u, is_nan_row);
+
+  // Unused places have the key 0, below that of every number.
+  ${each.map((i) => `var key_${i} = 0u; var index_${i} = NONE; var bits_${i} = 0u;`).join('\n  ')}
+  ${each
+    .map(
+      (i) => `if (${TEAM * i}u + t < n) {
+    let entry = lists[index * ${p.capacity}u + ${TEAM * i}u + t];
+    index_${i} = entry.x; bits_${i} = entry.y; key_${i} = key_of(entry.y);
+  }`,
+    )
+    .join('\n  ')}
+
+  // The k-th key, and of those equal to it the index up to which they are kept.
+  var threshold = 1u;
+  var last = NONE;
+  if (n > K) {
+    threshold = 0u;
+    var reached = 0u;
+    for (var bit = 0x80000000u; bit != 0u; bit >>= 1u) {
+      let candidate = threshold | bit;
+      let count = team_sum(t, ${sum((i) => `u32(key_${i} >= candidate)`)});
+      if (count >= K) {
+        threshold = candidate;
+        reached = count;
+      }
+      ${p.subgroups ? 'if (count == K) { break; }' : ''}
+    }
+    ${p.subgroups ? 'if (reached != K) {' : '{'}
+      let ties = K - team_sum(t, ${sum((i) => `u32(key_${i} > threshold)`)});
+      last = 0u;
+      for (var bit = 0x80000000u; bit != 0u; bit >>= 1u) {
+        let candidate = last | bit;
+        let count = team_sum(t, ${sum((i) => `u32(key_${i} == threshold && index_${i} < candidate)`)});
+        if (count < ties) { last = candidate; }
+      }
+    }
+  }
+  ${each
+    .map((i) => `let kept_${i} = key_${i} > threshold || (key_${i} == threshold && index_${i} <= last);`)
+    .join('\n  ')}
+  let mine = ${sum((i) => `u32(kept_${i})`)};
+  var place = team_before(t, mine);
+  let m = team_sum(t, mine);
+  var most = 0u;
+  ${each.map((i) => `most = max(most, key_${i});`).join(' ')}
+  most = team_max(t, most);
+  ${each
+    .map((i) => `if (kept_${i}) { chosen[place] = vec2u(index_${i}, bits_${i}); place++; }`)
+    .join('\n  ')}
+  workgroupBarrier();
+
+  // Ascending keys: the place of each is the number of smaller ones.
+  for (var at = t; at < m; at += ${TEAM}u) {
+    let one = chosen[at];
+    var smaller = 0u;
+    for (var other = 0u; other < m; other++) { smaller += u32(chosen[other].x < one.x); }
+    ordered[smaller] = one;
+  }
+  workgroupBarrier();
+  ${
+    p.saves
+      ? `let place_of_list = (row.local_head * geometry.list_rows_per_head + row.local_query) * K;
+  for (var slot = t; slot < K; slot += ${TEAM}u) {
+    var saved = vec2u(NONE, select(MINUS_INF_BITS, NAN_BITS, is_nan_row));
+    if (slot < m) { saved = ordered[slot]; }
+    indices[geometry.indices_base + place_of_list + slot] = saved.x;
+    scores[geometry.scores_base + place_of_list + slot] = saved.y;
+  }`
+      : ''
+  }
+  let largest = number_of(most);
+  let value_start = (row.local_head / geometry.group) * geometry.key_length;
+  for (var slot = t; slot < m; slot += ${TEAM}u) {
+    let one = ordered[slot];
+    let weight = exp(bitcast<f32>(one.y) - largest);
+    ordered[slot] = vec2u(
+      (value_start + one.x) * ${quads}u + geometry.v_base / 4u, bitcast<u32>(weight),
+    );
+  }
+  workgroupBarrier();
+
+  var total = 0.0;
+  for (var slot = 0u; slot < m; slot++) { total += bitcast<f32>(ordered[slot].y); }
+  let lane = t % ${across}u;
+  ${blocks.map((b) => `var sum_${b} = vec4f();`).join(' ')}
+  for (var slot = t / ${across}u; slot < m; slot += ${8 * abreast}u) {
+    ${range(8)
+      .map(
+        (u) => `let slot_${u} = slot + ${u * abreast}u;
+    let entry_${u} = ordered[min(slot_${u}, m - 1u)];`,
+      )
+      .join('\n    ')}
+    ${blocks
+      .map((b) => {
+        const column = `lane + ${b * across}u`;
+        const guard = (b + 1) * across <= quads ? '' : `if (${column} < ${quads}u) `;
+        return `${guard}{
+      ${range(8)
+        .map((u) => `let value_${u} = ${load(`entry_${u}.x + ${column}`)};`)
+        .join('\n      ')}
+      ${range(8)
+        .map((u) => {
+          const weight = `bitcast<f32>(entry_${u}.y)${p.dropout ? ` * dropout_factor(row, slot_${u})` : ''}`;
+          return `if (slot_${u} < m) { sum_${b} = fma(vec4f(${weight}), value_${u}, sum_${b}); }`;
+        })
+        .join('\n      ')}
+    }`;
+      })
+      .join('\n    ')}
+  }
+  let nan = bitcast<f32>(NAN_BITS | (geometry.own.x & 1u));
+  let at = geometry.out_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${quads}u;
+  ${blocks
+    .map((b) => {
+      const column = `lane + ${b * across}u`;
+      return `{
+    ${fold(`sum_${b}`, across, p.subgroups)}
+    if (t < ${across}u && ${column} < ${quads}u) {
+      var value = sum_${b} / total;
+      if (m == 0u) { value = vec4f(); }
+      if (is_nan_row || most >= PLUS_INF_KEY) { value = vec4f(nan); }
+      store_output(at + ${column}, value);
+    }
+  }`;
+    })
+    .join('\n  ')}
+}`;
+}
+
+/** Statements that add up \`name\` over the value rows taken abreast, in a fixed order, for the first of them. */
+function fold(name: string, across: number, subgroups: boolean): string {
+  const reaches = range(Math.log2(TEAM / across)).map((step) => TEAM / 2 ** (step + 1));
+  if (subgroups) return reaches.map((reach) => `${name} += subgroupShuffleXor(${name}, ${reach}u);`).join('\n    ');
+  return reaches
+    .map(
+      (reach) => `workgroupBarrier();
+    columns[t] = ${name};
+    workgroupBarrier();
+    ${name} += columns[t ^ ${reach}u];`,
+    )
+    .join('\n    ');
+}

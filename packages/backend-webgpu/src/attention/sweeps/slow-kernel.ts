@@ -1,0 +1,159 @@
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
+import { radixSelect, SELECT_INVOCATIONS } from '../stored/radix-select.js';
+import { loadQuad, operandType } from './product.js';
+import { scoreQuad } from './score.js';
+
+/** What the text of the kernel depends on. */
+export interface SlowParameters {
+  readonly headDim: number;
+  readonly dtype: 'f32' | 'f16';
+  readonly causal: boolean;
+  readonly keyLengths: boolean;
+  readonly relativeBias: boolean;
+  /** Rows that share a reading of the keys: a power of two. */
+  readonly rows: number;
+}
+
+/** Workgroup memory of the kernel. */
+export function slowBytes({ headDim, rows }: Pick<SlowParameters, 'headDim' | 'rows'>): number {
+  return 16 * rows * Math.ceil(headDim / 4) + 5 * 1024 + 64;
+}
+
+/**
+ * Rows that the sweeps could not decide: all scores of some rows of a key head into scratch of the workgroup's own, then
+ * an exact selection from them, written over the row's list. A row with a NaN in a valid score gets NAN_ROW for a count.
+ * Scores are the same chain of multiply-adds as in the sweeps, so they have the same bits.
+ *
+ * Workgroups go through the jobs in strides; without slow rows they end at once. `own`: capacity of a list, k, words
+ * from row to row of the scratch.
+ */
+export function slowKernel(p: SlowParameters): Kernel {
+  return {
+    key: `attention sweeps slow ${JSON.stringify(p)}`,
+    buffers: [
+      'read',
+      'read',
+      'read',
+      'write',
+      'write',
+      'write',
+      ...(p.keyLengths ? (['read'] as const) : []),
+      ...(p.relativeBias ? (['read'] as const) : []),
+    ],
+    source: () => source(p),
+  };
+}
+
+const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
+
+function source(p: SlowParameters): string {
+  const quads = Math.ceil(p.headDim / 4);
+  const shape = { headDim: p.headDim, dtype: p.dtype };
+  const type = operandType(shape);
+  const rows = range(p.rows);
+  return `
+${geometryStruct}
+${bindings([
+  `read> q: array<${type}>`,
+  `read> k: array<${type}>`,
+  'read> slow: array<u32>',
+  'read_write> counts: array<u32>',
+  'read_write> lists: array<vec2u>',
+  'read_write> scratch: array<u32>',
+  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+])}
+${visibleOf(p.causal, p.keyLengths)}
+${p.relativeBias ? relativeBiasOf : ''}
+${loadQuad('load_query', 'q', 'geometry.q_base', shape)}
+${loadQuad('load_key', 'k', 'geometry.k_base', shape)}
+${scoreQuad(p.relativeBias)}
+
+var<private> list: u32;
+
+fn score_bits(at: u32) -> u32 {
+  return scratch[at];
+}
+
+fn keep(slot: u32, key: u32, bits: u32) {
+  lists[list + slot] = vec2u(key, bits);
+}
+${radixSelect}
+
+var<workgroup> query_rows: array<array<vec4f, ${p.rows}>, ${quads}>;
+
+@compute @workgroup_size(${SELECT_INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let rows = geometry.group * geometry.queries;
+  let key_heads = geometry.heads / geometry.group;
+  let scratch_start = id.x * ${p.rows}u * geometry.own.z;
+  let last_key = geometry.key_length - 1u;
+  var job = id.x;
+  for (var key_head = 0u; key_head < key_heads; key_head++) {
+    let count = slow[key_head];
+    let jobs = (count + ${p.rows - 1}u) / ${p.rows}u;
+    for (; job < jobs; job += groups.x) {
+      // The last job of a head may repeat its last row.
+      ${rows
+        .map(
+          (r) => `let row_${r} = row_at(
+        key_head * rows + slow[key_heads + key_head * rows + min(${p.rows}u * job + ${r}u, count - 1u)],
+      );`,
+        )
+        .join('\n      ')}
+      workgroupBarrier();
+      ${rows
+        .map(
+          (r) => `for (var quad = t; quad < ${quads}u; quad += ${SELECT_INVOCATIONS}u) {
+        query_rows[quad][${r}] = load_query(row_${r}.local_head * geometry.query_length + row_${r}.local_query, quad);
+      }`,
+        )
+        .join('\n      ')}
+      workgroupBarrier();
+      ${rows.map((r) => `let visible_${r} = visible_of(row_${r});`).join('\n      ')}
+      let end = ${rows.map((r) => `visible_${r}`).reduce((a, b) => `max(${a}, ${b})`)};
+      for (var key = t; key < end; key += ${SELECT_INVOCATIONS}u) {
+        let key_row = key_head * geometry.key_length + min(key, last_key);
+        ${rows.map((r) => `var dot_${r} = 0.0;`).join(' ')}
+        for (var quad = 0u; quad < ${quads}u; quad++) {
+          let key_quad = load_key(key_row, quad);
+          ${rows
+            .map(
+              (r) => `{
+            let query_quad = query_rows[quad][${r}];
+            dot_${r} = fma(query_quad.x, key_quad.x, dot_${r});
+            dot_${r} = fma(query_quad.y, key_quad.y, dot_${r});
+            dot_${r} = fma(query_quad.z, key_quad.z, dot_${r});
+            dot_${r} = fma(query_quad.w, key_quad.w, dot_${r});
+          }`,
+            )
+            .join('\n          ')}
+        }
+        ${rows
+          .map(
+            (r) =>
+              `scratch[scratch_start + ${r}u * geometry.own.z + key] =
+          bitcast<u32>(score_quad(vec4f(dot_${r}), row_${r}, vec4u(key)).x);`,
+          )
+          .join('\n        ')}
+      }
+      storageBarrier();
+      ${rows
+        .map(
+          (r) => `if (${p.rows}u * job + ${r}u < count) {
+        let index = row_${r}.local_head * geometry.queries + row_${r}.local_query;
+        list = index * geometry.own.x;
+        let kept = select_row(t, scratch_start + ${r}u * geometry.own.z, visible_${r}, geometry.own.y);
+        if (t == 0u) { counts[index] = kept; }
+      }`,
+        )
+        .join('\n      ')}
+      storageBarrier();
+    }
+    job -= jobs;
+  }
+}`;
+}

@@ -1,0 +1,121 @@
+import { orderedKey32 } from '../../primitives/wgsl-numbers.js';
+import type { Kernel } from '../../runtime/kernel.js';
+import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
+import { TILE_KEYS, TILE_ROWS } from './product.js';
+import { tileSees } from './row-tile.js';
+import { TEAM, teamEnables, teamFunctions } from './team.js';
+
+/** What the text of the kernel depends on. */
+export interface ThresholdParameters {
+  readonly headDim: number;
+  readonly dtype: 'f32' | 'f16';
+  readonly causal: boolean;
+  readonly keyLengths: boolean;
+  readonly groups: number;
+  readonly subgroups: boolean;
+}
+
+/**
+ * From the maxima of a row's groups to its threshold, just below the rank-th largest of them; the lowest finite number
+ * where there are fewer, or where the row sees no more keys than a list holds. Starts the row's count at 0. A row whose
+ * scores could overflow or be NaN, by its query or a key that it sees, gets UNSAFE for a count.
+ *
+ * One team a row. `own`: shift of the sample, rank, capacity of a list, bits of the largest safe element.
+ */
+export function thresholdKernel(p: ThresholdParameters): Kernel {
+  return {
+    key: `attention sweeps threshold ${JSON.stringify(p)}`,
+    buffers: ['read', 'read', 'read', 'write', 'write', ...(p.keyLengths ? (['read'] as const) : [])],
+    source: () => source(p),
+  };
+}
+
+/** Of the count of a row that only the slow path may judge. */
+export const UNSAFE = 0x80000000;
+
+const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
+
+function source(p: ThresholdParameters): string {
+  const each = range(p.groups / TEAM);
+  const element =
+    p.dtype === 'f32'
+      ? 'q[at]'
+      : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])';
+  return `${teamEnables(p)}
+${geometryStruct}
+${bindings([
+  'read> q: array<u32>',
+  'read> maxima: array<u32>',
+  'read> unsafe_key: array<u32>',
+  'read_write> thresholds: array<u32>',
+  'read_write> counts: array<u32>',
+  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+])}
+${visibleOf(p.causal, p.keyLengths)}
+${tileSees(TILE_ROWS)}
+${orderedKey32}
+${teamFunctions(p)}
+
+const LOWEST_BITS = 0xff7fffffu;
+/** \`key_of(LOWEST_BITS)\`. */
+const LOWEST_KEY = 0x00800000u;
+
+/** Groups of the row's tile that the first sweep wrote. */
+fn written_groups(index: u32) -> u32 {
+  let rows = geometry.group * geometry.queries;
+  let first_row = (index % rows) / ${TILE_ROWS}u * ${TILE_ROWS}u;
+  let shift = geometry.own.x;
+  let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
+  let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
+  return select(min(32u * tiles, ${p.groups}u), ${TILE_KEYS}u * tiles, count <= ${p.groups}u);
+}
+
+fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
+  let key_head = (geometry.first_head + row.local_head) / geometry.group;
+  if (unsafe_key[key_head] < visible) { return true; }
+  var found = 0u;
+  let start = geometry.q_base + (row.local_head * geometry.query_length + row.local_query) * ${p.headDim}u;
+  for (var d = t; d < ${p.headDim}u; d += ${TEAM}u) {
+    let at = start + d;
+    if ((${element} & 0x7fffffffu) > geometry.own.w) { found = 1u; }
+  }
+  return team_max(t, found) != 0u;
+}
+
+@compute @workgroup_size(${TEAM})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let index = id.x + id.y * groups.x;
+  if (index >= geometry.heads * geometry.queries) { return; }
+  let row = row_at(index);
+  let visible = visible_of(row);
+  let rank = geometry.own.y;
+  var bits = LOWEST_BITS;
+  let found_unsafe = is_unsafe(row, t, visible);
+  if (visible > geometry.own.z) {
+    let written = written_groups(index);
+    ${each
+      .map(
+        (i) => `var key_${i} = key_of(maxima[index * ${p.groups}u + ${TEAM * i}u + t]);
+    if (key_${i} <= LOWEST_KEY || ${TEAM * i}u + t >= written) { key_${i} = 0u; }`,
+      )
+      .join('\n    ')}
+    var prefix = 0u;
+    for (var bit = 0x80000000u; bit > 0x20u; bit >>= 1u) {
+      let candidate = prefix | bit;
+      let reached = team_sum(t, ${each.map((i) => `u32(key_${i} >= candidate)`).join(' + ')});
+      if (reached >= rank) { prefix = candidate; }
+      ${p.subgroups ? 'if (reached == rank) { break; }' : ''}
+    }
+    if (prefix > LOWEST_KEY) {
+      let key = prefix - 1u;
+      bits = key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u);
+    }
+  }
+  if (t == 0u) {
+    thresholds[index] = bits;
+    counts[index] = select(0u, ${UNSAFE}u, found_unsafe);
+  }
+}`;
+}
