@@ -4,5 +4,4 @@ import { describeOnSoftwareGpu } from './software-gpu.js';
 await describeOnSoftwareGpu(
   'webgpu, lifecycle',
   (await conformanceCases()).filter((one) => one.group === 'lifecycle'),
-  { fused: false },
 );

@@ -5,5 +5,4 @@ import { describeOnSoftwareGpu } from './software-gpu.js';
 await describeOnSoftwareGpu(
   'webgpu, properties',
   (await conformanceCases()).filter((one) => one.group === 'properties'),
-  { fused: false },
 );
