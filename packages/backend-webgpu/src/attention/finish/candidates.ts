@@ -44,6 +44,11 @@ export function capacityFor(k: number): number {
   return Math.max(64, 2 ** Math.ceil(Math.log2(2 * k)));
 }
 
+/** Places for kept keys while they are sorted: a power of two, at least k for every k that the capacity serves. */
+export function placesOf(capacity: number): number {
+  return 2 ** Math.ceil(Math.log2(capacity / 2));
+}
+
 /** u32 words of the counters that `recordFinish` adds to, when it is given a buffer for them. */
 export const COUNTER_WORDS = 8;
 

@@ -9,6 +9,7 @@ import {
   COUNTER_WORDS,
   capacityFor,
   LARGEST_K,
+  placesOf,
   type RowBlock,
   rowsOf,
 } from './candidates.js';
@@ -52,7 +53,7 @@ export function refusesFinish(request: AttentionRequest, facts: DeviceFacts): re
 
 /** Of `selectWorkgroup` from 'list', which takes the most. */
 function workgroupBytesOf(capacity: number, headDim: number): number {
-  return 8 * capacity + 4 * headDim + 1024 + 256;
+  return 4 * capacity + 8 * placesOf(capacity) + 4 * headDim + 1024 + 256;
 }
 
 function slowWorkgroups({ keyLength }: AttentionRequest): number {
@@ -104,7 +105,8 @@ export function recordFinish(
 
   const workgroups = slowWorkgroups(request);
   const orders = stream.scratch(4 * request.keyLength * workgroups);
-  const slow = selectWorkgroup(variant, 'all', 256);
+  // Few rows come here as a rule: each is to be done soon.
+  const slow = selectWorkgroup(variant, 'all', facts.workgroupInvocations >= 1024 ? 1024 : 256);
   for (const slice of slowSlices(request, rows)) {
     const uniforms = uniformWords(problemWords(request, block, windows, tables, slice));
     const grid = [Math.min(workgroups, slice[1] - slice[0]), 1, 1] as const;

@@ -1,5 +1,5 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTER_WORDS } from './candidates.js';
+import { COUNTER_WORDS, placesOf } from './candidates.js';
 import { problemStruct, type ScoreVariant, variantKey } from './problem.js';
 import { bindings, chainText, fourArray, loadFour, orderText, rowText, scoreText } from './score-text.js';
 import { sortText } from './sort-text.js';
@@ -95,7 +95,7 @@ ${orderText}
 ${rowText(variant)}
 ${chainText}
 ${scoreText(variant)}
-${ascending ? '' : sortText(capacity / 2, 32)}
+${ascending ? '' : sortText(placesOf(capacity), 32)}
 
 @compute @workgroup_size(32)
 fn main(

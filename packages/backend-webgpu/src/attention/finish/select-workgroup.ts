@@ -1,5 +1,5 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTER_WORDS } from './candidates.js';
+import { COUNTER_WORDS, placesOf } from './candidates.js';
 import { problemStruct, variantKey } from './problem.js';
 import {
   bindings,
@@ -78,7 +78,7 @@ ${rowText(variant)}
 ${chainText}
 ${dotWhole(headDim)}
 ${scoreText(variant)}
-${sortText(capacity / 2, invocations)}
+${sortText(placesOf(capacity), invocations)}
 
 fn candidate(list_at: u32, i: u32) -> u32 {
   return ${isList ? 'min(lists[list_at + i], problem.key_length - 1u)' : 'i'};
@@ -181,7 +181,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     let key = candidate(list_at, i);
     if (order == bar && key > last_tie) { continue; }
     let slot = atomicAdd(&kept_count, 1u);
-    if (slot < ${capacity / 2}u) {
+    if (slot < ${placesOf(capacity)}u) {
       sort_keys[slot] = key;
       sort_orders[slot] = order;
     }
@@ -196,7 +196,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
   for (var slot = t; slot < problem.k; slot += ${w}) {
     let used = slot < kept;
-    let at = min(slot, ${capacity / 2 - 1}u);
+    let at = min(slot, ${placesOf(capacity) - 1}u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
     lists[list_at + problem.k + slot] = select(unused, bits_of_order(sort_orders[at]), used);

@@ -11,18 +11,52 @@ export interface FilterVariant {
   readonly capacity: number;
   /** Subgroups of a workgroup: neighbours read the same keys at about the same time, which the cache likes. */
   readonly subgroups: number;
+  /** Score tiles in workgroup memory with a query's scores side by side, else a key's. */
+  readonly rowMajor: boolean;
+  /** Both tiles of a step go through workgroup memory at once: half the barriers, twice the memory. */
+  readonly together: boolean;
 }
 
 /** Queries of a subgroup: one per lane. */
 const ROWS = 32;
-/** Columns of a score tile in workgroup memory are this far apart: past the rows, so that banks differ. */
-const STRIDE = ROWS + 4;
 const BINS = 16;
 const PASSES = 3;
 /** Words of group maxima that a lane loads at a time. */
 const WORDS_AT_ONCE = 8;
 /** A group without keys; below every score of the filter, within f16. */
 const EMPTY = '-60000.0';
+
+/** How score tiles lie in workgroup memory; the padding lets the lanes of a load meet different banks. */
+interface TileLayout {
+  /** Words between two queries (row-major) or two keys. */
+  readonly stride: number;
+  readonly words: number;
+  /** The score of the lane's query with key `c` of tile `j` of a step. */
+  at(j: number, c: number): string;
+  /** Stores the products of the 16 queries `m` with the keys of tile `j`. */
+  store(j: number, m: number): string;
+}
+
+function layoutOf({ rowMajor, together }: FilterVariant): TileLayout {
+  const keys = together ? 32 : 16;
+  const offset = (j: number): number => (together ? 16 * j : 0);
+  const stride = (rowMajor ? keys : ROWS) + 4;
+  return rowMajor
+    ? {
+        stride,
+        words: ROWS * stride,
+        at: (j, c) => `scores[row_at + ${offset(j) + c}u]`,
+        store: (j, m) =>
+          `subgroupMatrixStore<row_major>(&scores, store_at + ${16 * m * stride + offset(j)}u, s${m}, ${stride}u);`,
+      }
+    : {
+        stride,
+        words: keys * stride,
+        at: (j, c) => `scores[column_at + ${(offset(j) + c) * stride}u]`,
+        store: (j, m) =>
+          `subgroupMatrixStore<col_major>(&scores, store_at + ${offset(j) * stride + 16 * m}u, s${m}, ${stride}u);`,
+      };
+}
 
 export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
   return ROWS * subgroups;
@@ -37,12 +71,12 @@ export function phasesOf(capacity: number): number {
  * The filter: which keys can be among the k best of a query, from f16 products in subgroup matrices (16 x 16 x 16,
  * f32 sums), nothing of size Lq x Lk stored.
  *
- * 1. Sweep 1 takes the maximum of each of 16 P groups of keys. Phase p takes steps p, p + P, p + 2 P ... of 32 keys and
- *    keeps one running maximum per column of a tile: the keys of a group are far apart, so that neighbours that score
- *    alike (clusters, sorted keys) fall into different groups. P is odd for keys with a period of a power of two. The
+ * 1. Sweep 1 takes the maximum of each of 16 P groups of keys. Phase p takes tiles p, p + P, p + 2 P ... of both halves of
+ *    the keys and keeps one running maximum per column of a tile: the keys of a group are far apart, so that neighbours
+ *    that score alike (clusters, sorted keys) fall into different groups. P is odd for keys with a period of a power of two. The
  *    maxima, two f16 to a word, lie where the list will lie.
  * 2. T is the rank-th largest of them, by three passes over a histogram of 16 bins: at least so many keys score T or
- *    more, short of the error bound. Where only every \`stride\`-th tile was looked at, T is an estimate. Either way T is
+ *    more, short of the error bound. Where only every `stride`-th tile was looked at, T is an estimate. Either way T is
  *    no more than a good guess: the finish proves it.
  * 3. Sweep 2 computes the scores again and lists every key with s16 >= T - E(tile), in ascending order: every key whose
  *    score is at least T is listed (see error-bound.ts). A count above the capacity tells that it overflowed.
@@ -56,9 +90,11 @@ export function filter(variant: FilterVariant): Kernel {
   const phases = phasesOf(capacity);
   const groupWords = 8 * phases;
   const columns = range(16);
+  const layout = layoutOf(variant);
+  const shape = `${variant.rowMajor ? 'rows' : 'columns'}${variant.together ? ' together' : ''}`;
   const flags = [causal && 'causal', keyLengths && 'keyLengths'].filter(Boolean).join(' ');
   return {
-    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${flags}`,
+    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${shape} ${flags}`,
     buffers: ['read', 'read', 'read', 'read', 'write', 'write', ...(keyLengths ? (['read'] as const) : [])],
     source: () => `
 enable f16;
@@ -84,7 +120,7 @@ ${bindings([
   ['heads', 'read_write', 'array<vec2u>'],
   ...(keyLengths ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
-var<workgroup> scores: array<f32, ${subgroups * 16 * STRIDE}>;
+var<workgroup> scores: array<f32, ${subgroups * layout.words}>;
 
 fn visible_keys(query: u32, batch: u32) -> u32 {
   var visible = i32(params.key_length);
@@ -98,8 +134,9 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
 ) {
+  // Not the built-in value: of this one the compiler knows the range, and leaves out checks of bounds.
+  let lane = t & 31u;
   let query_tiles = params.query_count / ${ROWS * subgroups}u;
   let job = group.x + group.y * groups.x;
   if (job >= params.heads * query_tiles) { return; }
@@ -109,8 +146,9 @@ fn main(
   let batch = flat / params.query_heads;
   let key_head = flat / params.heads_per_key_head - params.key_head_start;
   let subgroup = t / 32u;
-  let store_at = subgroup * ${16 * STRIDE}u;
-  let load_at = store_at + lane;
+  let store_at = subgroup * ${layout.words}u;
+  let column_at = store_at + lane;
+  ${variant.rowMajor ? `let row_at = store_at + lane * ${layout.stride}u;` : ''}
   let first_query = params.query_start + query_tile * ${ROWS * subgroups}u;
   let first_row = head * params.query_count + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
   let row = first_row + lane;
@@ -143,23 +181,20 @@ fn main(
     for (var phase = 0u; phase < ${phases}u; phase++) {
       ${columns.map((c) => `var g${c} = ${EMPTY};`).join(' ')}
       for (var step = phase; step < sweep_steps; step += ${phases}u) {
-        ${[0, 1]
-          .map(
-            (j) => `{
-          let tile = (2u * step + ${j}u) * stride;
-          let bound = bounds[bounds_at + tile];
-          bound_sum += select(bound, 0.0, bound >= ${UNBOUNDED});
-          ${products(headDim)}
-          workgroupBarrier();
-          if (16u * tile + 16u <= fewest) {
-            ${columns.map((c) => `g${c} = max(g${c}, scores[load_at + ${c * STRIDE}u]);`).join('\n            ')}
+        let tile0 = step * stride;
+        let tile1 = (step + sweep_steps) * stride;
+        let bound0 = bounds[bounds_at + tile0];
+        let bound1 = bounds[bounds_at + tile1];
+        bound_sum += select(bound0, 0.0, bound0 >= ${UNBOUNDED}) + select(bound1, 0.0, bound1 >= ${UNBOUNDED});
+        ${twoTiles(
+          variant,
+          layout,
+          (j) => `if (16u * tile${j} + 16u <= fewest) {
+            ${columns.map((c) => `g${c} = max(g${c}, ${layout.at(j, c)});`).join('\n            ')}
           } else {
-            ${columns.map((c) => `g${c} = max(g${c}, select(${EMPTY}, scores[load_at + ${c * STRIDE}u], 16u * tile + ${c}u < visible));`).join('\n            ')}
-          }
-          workgroupBarrier();
-        }`,
-          )
-          .join('\n        ')}
+            ${columns.map((c) => `g${c} = max(g${c}, select(${EMPTY}, ${layout.at(j, c)}, 16u * tile${j} + ${c}u < visible));`).join('\n            ')}
+          }`,
+        )}
       }
       ${columns.map((c) => `high = max(high, g${c}); low = min(low, select(g${c}, 1e30, g${c} <= ${EMPTY}));`).join('\n      ')}
       let at = groups_at + phase * 256u;
@@ -181,32 +216,24 @@ fn main(
   var count = 0u;
   for (var step = 0u; step < steps; step++) {
     var mask = 0u;
-    ${[0, 1]
-      .map(
-        (j) => `{
-      let tile = 2u * step + ${j}u;
-      let limit = bar - bounds[bounds_at + tile];
-      ${products(headDim)}
-      workgroupBarrier();
+    let tile0 = 2u * step;
+    let tile1 = tile0 + 1u;
+    ${twoTiles(
+      variant,
+      layout,
+      (j) => `{
+      let limit = bar - bounds[bounds_at + tile${j}];
       var low_bits = 0u;
       var high_bits = 0u;
       ${range(8)
-        .map(
-          (c) =>
-            `low_bits = (low_bits << 1u) | (bitcast<u32>(scores[load_at + ${(7 - c) * STRIDE}u] - limit) >> 31u);`,
-        )
+        .map((c) => `low_bits = (low_bits << 1u) | (bitcast<u32>(${layout.at(j, 7 - c)} - limit) >> 31u);`)
         .join('\n      ')}
       ${range(8)
-        .map(
-          (c) =>
-            `high_bits = (high_bits << 1u) | (bitcast<u32>(scores[load_at + ${(15 - c) * STRIDE}u] - limit) >> 31u);`,
-        )
+        .map((c) => `high_bits = (high_bits << 1u) | (bitcast<u32>(${layout.at(j, 15 - c)} - limit) >> 31u);`)
         .join('\n      ')}
       mask |= ((low_bits | (high_bits << 8u)) ^ 0xffffu) << ${16 * j}u;
-      workgroupBarrier();
     }`,
-      )
-      .join('\n    ')}
+    )}
     if (32u * step + 32u > fewest) {
       let inside = i32(visible) - i32(32u * step);
       mask &= select(select((1u << u32(clamp(inside, 0, 31))) - 1u, 0u, inside <= 0), 0xffffffffu, inside >= 32);
@@ -236,10 +263,11 @@ function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
 }
 
-/** Scores of 32 queries with the keys of \`tile\`, stored transposed: column c of the tile at c * STRIDE. */
-function products(headDim: number): string {
-  const chunks = range(headDim / 16);
-  return `let tile_at = keys_at + tile * ${16 * headDim}u;
+/** Computes the scores of `tile0` and `tile1` and lets `consume` look at them in workgroup memory. */
+function twoTiles(variant: FilterVariant, layout: TileLayout, consume: (j: number) => string): string {
+  const chunks = range(variant.headDim / 16);
+  const products = (j: number): string => `{
+          let tile_at = keys_at + tile${j} * ${16 * variant.headDim}u;
           ${chunks.map((i) => `let b${i} = subgroupMatrixLoad<Right, col_major>(&keys, tile_at + ${256 * i}u, 16u);`).join('\n          ')}
           ${chunks
             .flatMap((i) =>
@@ -250,12 +278,21 @@ function products(headDim: number): string {
               ),
             )
             .join('\n          ')}
-          subgroupMatrixStore<col_major>(&scores, store_at, s0, ${STRIDE}u);
-          subgroupMatrixStore<col_major>(&scores, store_at + 16u, s1, ${STRIDE}u);`;
+          ${[0, 1].map((m) => layout.store(j, m)).join('\n          ')}
+        }`;
+  const rounds = variant.together ? [[0, 1]] : [[0], [1]];
+  return rounds
+    .map(
+      (tiles) => `${tiles.map(products).join('\n        ')}
+        workgroupBarrier();
+        ${tiles.map(consume).join('\n        ')}
+        workgroupBarrier();`,
+    )
+    .join('\n        ');
 }
 
 /**
- * \`guess\`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; \`enough\`: whether it
+ * `guess`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; `enough`: whether it
  * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
  */
 function thresholdText(groupWords: number): string {
@@ -265,7 +302,7 @@ function thresholdText(groupWords: number): string {
     var enough = true;
     workgroupBarrier();
     for (var digit = 0u; digit < ${PASSES}u; digit++) {
-      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[load_at + bin * 32u] = 0.0; }
+      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[column_at + bin * 32u] = 0.0; }
       for (var word = 0u; word < ${groupWords}u; word += ${WORDS_AT_ONCE}u) {
         let at = groups_at + word * 32u;
         ${range(WORDS_AT_ONCE)
@@ -277,7 +314,7 @@ function thresholdText(groupWords: number): string {
               (half) => `{
           let place = (pair${w}.${half} - base) * per_unit;
           let bin = select(u32(clamp(place + 1.0, 0.0, ${BINS}.0)), 0u, digit > 0u && place >= ${BINS}.0);
-          scores[load_at + bin * 32u] += 1.0;
+          scores[column_at + bin * 32u] += 1.0;
         }`,
             ),
           )
@@ -285,7 +322,7 @@ function thresholdText(groupWords: number): string {
       }
       var bin = ${BINS}u;
       while (bin > 0u) {
-        let reached = above + scores[load_at + bin * 32u];
+        let reached = above + scores[column_at + bin * 32u];
         if (reached >= rank) { break; }
         above = reached;
         bin--;

@@ -25,7 +25,7 @@ fn factor_of(largest: u32) -> f32 {
   return select(bitcast<f32>(u32(exponent) << 23u), 1.0, largest == 0u);
 }`;
 
-/** Keys per workgroup of \`largestKeys\`. */
+/** Keys per workgroup of `largestKeys`. */
 export const LARGEST_KEYS_ROWS = 256;
 
 /**

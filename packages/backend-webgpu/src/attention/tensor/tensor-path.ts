@@ -3,7 +3,7 @@ import { windowOf } from '../../primitives/windows.js';
 import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import { capacityFor, type RowBlock, rowsOf } from '../finish/candidates.js';
+import { type RowBlock, rowsOf } from '../finish/candidates.js';
 import { finishScratchBytes, recordFinish, refusesFinish } from '../finish/finish.js';
 import { keyHeadsOf, recordTables } from '../finish/problem.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
@@ -13,6 +13,8 @@ import { LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prep
 /** What was measured best on an H200; see docs/kernels/forward-tensor.md. */
 export interface TensorTuning {
   readonly subgroups: number;
+  readonly rowMajor: boolean;
+  readonly together: boolean;
   /** Bytes of candidate lists of a block, at most. */
   readonly listBytes: number;
   /** Bytes of packed keys of a head group, at most (one head may take more). */
@@ -28,13 +30,15 @@ export interface TensorTuning {
 
 export const H200_TUNING: TensorTuning = {
   subgroups: 4,
+  rowMajor: false,
+  together: false,
   listBytes: 192 * 2 ** 20,
   packedBytes: 96 * 2 ** 20,
   stride: (keyLength) => (keyLength >= 65_536 ? 4 : 2),
   strideFrom: 4096,
   rankSlack: 3,
-  capacity: (k, stride) => (stride > 2 ? 1.5 : 1) * capacityFor(k),
-  byHead: () => true,
+  capacity: (k, stride) => Math.max(128, Math.min(1024, 64 * Math.ceil(((stride > 2 ? 3 : 2.5) * k) / 64))),
+  byHead: () => false,
 };
 
 const LARGEST_TENSOR_K = 512;
@@ -270,6 +274,8 @@ function recordBlock(
     keyLengths: request.keyLengths,
     capacity,
     subgroups: tuning.subgroups,
+    rowMajor: tuning.rowMajor,
+    together: tuning.together,
   };
   const stride = tuning.stride(keyLength);
   stream.launch({
