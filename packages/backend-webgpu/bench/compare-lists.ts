@@ -1,0 +1,69 @@
+import { createWebGpuBackend } from '@topk-attention/webgpu';
+import { AttentionCase } from './attention-case.js';
+import { readElements } from './data.js';
+import { exactRow, isRightSet } from './oracle.js';
+import { type Comparison, DAWN_OPTIONS } from './table-mode.js';
+import type { TableSizes } from './table-rows.js';
+
+/** Rows that differ are checked in f64 up to this number; the others count as wrong. */
+const MOST_CHECKED = 400;
+
+/** Every index list of one length against those of the stored-score path, which core composes from primitives. */
+export async function compareWithStored(
+  sizes: TableSizes,
+  length: number,
+  candidates: Readonly<Record<string, Int32Array>>,
+): Promise<Readonly<Record<string, Comparison>>> {
+  const backend = await createWebGpuBackend({
+    dawnOptions: DAWN_OPTIONS.plain,
+    fused: false,
+    onWarning: () => {},
+  });
+  try {
+    const { heads, dim, k } = sizes;
+    const one = await AttentionCase.make(backend, {
+      ...{ heads, length, dim, k },
+      ...{ causal: true, dtype: 'f32', isClustered: false },
+    });
+    const lists = one.lists();
+    const stored = (await readElements(backend, lists, 0, lists.size)) as Int32Array;
+    lists.dispose();
+    const slots = Math.min(k, length);
+    const result: Record<string, Comparison> = {};
+    for (const [name, own] of Object.entries(candidates)) {
+      const rows = differentRows(stored, own, slots);
+      let wrong = Math.max(0, rows.length - MOST_CHECKED);
+      let head = -1;
+      let arrays: Awaited<ReturnType<AttentionCase['head']>> | undefined;
+      for (const row of rows.slice(0, MOST_CHECKED)) {
+        const ofHead = Math.floor(row / length);
+        if (arrays === undefined || ofHead !== head) arrays = await one.head(ofHead);
+        head = ofHead;
+        const query = row % length;
+        const vector = Array.from({ length: dim }, (_, d) => arrays?.q[query * dim + d] as number);
+        const exact = exactRow(arrays, vector, query + 1, slots);
+        const kept = Array.from(own.subarray(row * slots, (row + 1) * slots)).filter((key) => key >= 0);
+        // Both are sums of 64 products of size one; 8 is the usual |q| |k| / sqrt(D).
+        if (!isRightSet(exact, kept, 8)) wrong++;
+      }
+      result[name] = { length, rows: heads * length, different: rows.length, wrong };
+    }
+    one.dispose();
+    return result;
+  } finally {
+    await backend.dispose();
+  }
+}
+
+/** Kept keys are in ascending order in both, so equal sets are equal lists. */
+function differentRows(a: Int32Array, b: Int32Array, slots: number): readonly number[] {
+  const rows: number[] = [];
+  if (a.length !== b.length) throw new Error(`lists of ${a.length} and ${b.length} entries`);
+  for (let at = 0; at < a.length; at++) {
+    if (a[at] === b[at]) continue;
+    const row = Math.floor(at / slots);
+    rows.push(row);
+    at = (row + 1) * slots - 1;
+  }
+  return rows;
+}

@@ -1,0 +1,236 @@
+import { explain } from '@topk-attention/core';
+import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
+import { AttentionCase, type AttentionShape, type Checked } from './attention-case.js';
+import { extraBytes, type Timing, time } from './clock.js';
+import { readElements } from './data.js';
+import { FeedForwardCase } from './feed-forward-case.js';
+import type { TableSizes } from './table-rows.js';
+
+export type Mode = 'plain' | 'tensor';
+
+/** Dawn's switches: 'plain' is what it does by default but for finer timestamps; robustness checks stay on in both. */
+export const DAWN_OPTIONS: Readonly<Record<Mode, readonly string[]>> = {
+  plain: ['disable-dawn-features=timestamp_quantization'],
+  tensor: [
+    'disable-dawn-features=timestamp_quantization',
+    'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model',
+  ],
+};
+
+export interface Cell {
+  readonly value: number;
+  readonly timing?: Timing;
+  readonly checked?: Checked;
+  /** What ran. */
+  readonly path?: string;
+}
+
+export interface Comparison {
+  readonly length: number;
+  readonly rows: number;
+  /** Rows whose sets differ. */
+  readonly different: number;
+  /** Rows that differ by more than rounding allows. */
+  readonly wrong: number;
+}
+
+export interface ModeResult {
+  readonly mode: Mode;
+  readonly adapter: string;
+  readonly isSoftware: boolean;
+  readonly cells: Readonly<Record<string, Cell>>;
+  readonly failures: Readonly<Record<string, string>>;
+  /** Index lists by length, for comparison with other modes. */
+  readonly lists: ReadonlyMap<number, Int32Array>;
+}
+
+export interface ModeOptions {
+  readonly sizes: TableSizes;
+  readonly rounds: number;
+  readonly heatMs: number;
+  /** Most milliseconds for the longest length, estimated from the one before. */
+  readonly longestBudgetMs: number;
+  readonly only?: ReadonlySet<string>;
+  readonly log: (text: string) => void;
+}
+
+/** Highest relative error against f64 that a result may have to be timed. */
+const TOLERANCE = { f32: 1e-5, f16: 2e-3 } as const;
+
+const MIB = 2 ** 20;
+
+/** Measures every row of the table on one kind of device. A row that fails is named with its reason, not left out. */
+export async function measureMode(mode: Mode, options: ModeOptions): Promise<ModeResult> {
+  const { sizes, rounds, heatMs, log } = options;
+  const make = (more: object = {}): Promise<WebGpuBackend> =>
+    createWebGpuBackend({ dawnOptions: DAWN_OPTIONS[mode], onWarning: () => {}, ...more });
+  let backend = await make();
+  const { facts } = backend;
+  const cells: Record<string, Cell> = {};
+  const failures: Record<string, string> = {};
+  const lists = new Map<number, Int32Array>();
+  const extras: Record<'extra' | 'extra-training', number[]> = { extra: [], 'extra-training': [] };
+  const shape = (change: Partial<AttentionShape>): AttentionShape => ({
+    heads: sizes.heads,
+    length: sizes.short,
+    dim: sizes.dim,
+    k: sizes.k,
+    causal: true,
+    dtype: 'f32',
+    isClustered: false,
+    ...change,
+  });
+  const row = async (id: string, body: () => Promise<Cell>): Promise<void> => {
+    if (options.only !== undefined && !options.only.has(id)) return;
+    const from = performance.now();
+    try {
+      const cell = await body();
+      cells[id] = cell;
+      const kernels = Object.entries(cell.timing?.kernels ?? {})
+        .sort(([, a], [, b]) => b - a)
+        .slice(0, 8)
+        .map(([name, ms]) => `${name} ${ms.toFixed(2)}`);
+      const checked = cell.checked;
+      log(
+        `${mode} ${id}: ${cell.value.toFixed(2)} (${cell.timing?.fastest.toFixed(2)} to ${cell.timing?.slowest.toFixed(2)}), ` +
+          `error ${checked?.error.toExponential(1)} of ${checked?.rows} rows, wrong sets ${checked?.wrongSets}; ` +
+          `${cell.path ?? ''} | ${kernels.join(', ')} | ${((performance.now() - from) / 1000).toFixed(1)} s`,
+      );
+    } catch (error) {
+      failures[id] = error instanceof Error ? error.message : String(error);
+      log(`${mode} ${id}: FAILED ${failures[id].slice(0, 600)}`);
+      if (backend.stream.failure !== undefined) {
+        await backend.dispose();
+        backend = await make();
+      }
+    }
+  };
+  const pathOf = (one: AttentionShape, training: boolean): string => {
+    const rows = [1, one.heads, one.length, one.dim];
+    const { k, causal } = one;
+    const explained = explain(
+      backend,
+      { q: rows, k: rows, v: rows },
+      { causal, training, ...(k !== undefined && { k }) },
+    );
+    const lines = explained.toString().split('\n');
+    return [lines[0], ...lines.filter((line) => line.startsWith('variant'))].join(', ');
+  };
+  const attention = (
+    id: string,
+    change: Partial<AttentionShape>,
+    { training = false, on = undefined as WebGpuBackend | undefined, repeats = rounds } = {},
+  ): Promise<void> =>
+    row(id, async () => {
+      const wanted = shape(change);
+      const one = await AttentionCase.make(on ?? backend, wanted);
+      try {
+        const run = training ? () => one.training() : () => one.forward();
+        const { dtype, k } = wanted;
+        const checked = training ? await one.checkGradients() : await one.check();
+        requireRight(checked, TOLERANCE[dtype]);
+        if (k !== undefined && on === undefined) {
+          // Outputs, and for training the gradients and lists, are what the caller asked for.
+          const outputs = training ? 4 * one.outputBytes + one.listBytes : one.outputBytes;
+          const bytes = await extraBytes(one.backend, run, outputs);
+          extras[training ? 'extra-training' : 'extra'].push(bytes / MIB);
+          log(`${mode} ${id}: extra ${(bytes / MIB).toFixed(1)} MiB`);
+        }
+        const timing = await time(one.backend, run, { rounds: repeats, heatMs });
+        return {
+          value: timing.ms,
+          timing,
+          checked,
+          path: on === undefined ? pathOf(wanted, training) : 'composed',
+        };
+      } finally {
+        one.dispose();
+        await one.backend.stream.finish().catch(() => {});
+      }
+    });
+
+  await attention('forward-short', {});
+  await attention('training-short', {}, { training: true });
+  await attention('clustered-short', { isClustered: true });
+  await attention('f16-short', { dtype: 'f16' });
+  await attention('exact-short', { k: undefined });
+  for (const length of sizes.compared) {
+    await row(`lists-${length}`, async () => {
+      const one = await AttentionCase.make(backend, shape({ length }));
+      const made = one.lists();
+      lists.set(length, (await readElements(backend, made, 0, made.size)) as Int32Array);
+      made.dispose();
+      one.dispose();
+      return { value: 0 };
+    });
+  }
+  delete cells[`lists-${sizes.compared[0]}`];
+  await row('feed-forward', async () => {
+    const one = await FeedForwardCase.make(backend, sizes.feedForward);
+    try {
+      const checked = await one.check();
+      requireRight(checked, TOLERANCE.f32);
+      const bytes = await extraBytes(backend, () => one.forward(), one.outputBytes);
+      log(`${mode} feed-forward: extra ${(bytes / MIB).toFixed(1)} MiB`);
+      const timing = await time(backend, () => one.forward(), { rounds, heatMs });
+      return { value: timing.ms, timing, checked };
+    } finally {
+      one.dispose();
+    }
+  });
+  await attention('forward-long', { length: sizes.long });
+  await attention('training-long', { length: sizes.long }, { training: true });
+  await attention('exact-long', { length: sizes.long, k: undefined }, { repeats: Math.min(rounds, 20) });
+  if (mode === 'plain') {
+    const composed = await make({ fused: false });
+    await attention('composed-short', {}, { on: composed, repeats: Math.min(rounds, 5) });
+    await composed.dispose();
+  }
+  const expected = (cells['forward-long']?.value ?? 0) * (sizes.longest / sizes.long) ** 2;
+  if (expected <= options.longestBudgetMs) {
+    // What is kept for reuse would stand beside tensors of gigabytes.
+    backend.stream.pool.trim();
+    await row('forward-longest', () => longest(backend, shape({ length: sizes.longest }), extras.extra));
+  } else {
+    failures['forward-longest'] = `left out: about ${(expected / 1000).toFixed(0)} s expected`;
+  }
+  for (const id of ['extra', 'extra-training'] as const) {
+    if (extras[id].length > 0) cells[id] = { value: Math.max(...extras[id]) };
+  }
+  await backend.dispose();
+  return {
+    mode,
+    adapter: `${facts.vendor} ${facts.description}`,
+    isSoftware: facts.isSoftware,
+    cells,
+    failures,
+    lists,
+  };
+}
+
+/** One call, timed whole, then a few of its rows checked. */
+async function longest(backend: WebGpuBackend, shape: AttentionShape, extras: number[]): Promise<Cell> {
+  const one = await AttentionCase.make(backend, shape);
+  try {
+    let ms = 0;
+    const run = (): (() => void) => one.forward();
+    const from = performance.now();
+    const bytes = await extraBytes(backend, run, one.outputBytes);
+    ms = performance.now() - from;
+    extras.push(bytes / MIB);
+    // The second computation of the check is the one whose rows are compared: one head, few rows, its keys are large.
+    const checked = await one.check({ heads: [shape.heads - 1], rowsOfHead: 3, sets: false });
+    requireRight(checked, TOLERANCE.f32);
+    return { value: ms, checked };
+  } finally {
+    one.dispose();
+    backend.stream.pool.trim();
+  }
+}
+
+function requireRight(checked: Checked, tolerance: number): void {
+  if (checked.error <= tolerance && (checked.wrongSets ?? 0) === 0) return;
+  throw new Error(
+    `wrong result: error ${checked.error.toExponential(2)} (at most ${tolerance}), ${checked.wrongSets ?? 0} wrong sets of ${checked.rows} rows`,
+  );
+}

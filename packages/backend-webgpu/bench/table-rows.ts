@@ -1,0 +1,93 @@
+/** The rows of the table, at full size or divided by a scale for a trial on a slow adapter. */
+export interface TableSizes {
+  readonly heads: number;
+  readonly dim: number;
+  readonly k: number;
+  /** Lengths compared row by row with the stored-score path. */
+  readonly compared: readonly number[];
+  readonly short: number;
+  readonly long: number;
+  /** One call that has only to run. */
+  readonly longest: number;
+  readonly feedForward: {
+    readonly tokens: number;
+    readonly dim: number;
+    readonly hidden: number;
+    readonly k: number;
+  };
+}
+
+export function tableSizes(scale: number): TableSizes {
+  const down = (size: number): number => Math.max(8, Math.round(size / scale));
+  const isFull = scale === 1;
+  return {
+    heads: isFull ? 12 : 2,
+    dim: 64,
+    k: isFull ? 128 : 16,
+    compared: [down(4096), down(16384)],
+    short: down(16384),
+    long: down(65536),
+    longest: down(1048576),
+    feedForward: {
+      tokens: down(65536),
+      dim: isFull ? 768 : 32,
+      hidden: down(16384),
+      k: isFull ? 512 : 8,
+    },
+  };
+}
+
+/** Lower bounds set before measuring, in ms (MiB for memory): what has to be reached, and what is aimed at. */
+export interface Target {
+  readonly plain: number;
+  readonly tensor: number;
+  readonly aim: number;
+}
+
+export interface Row {
+  readonly id: string;
+  readonly label: string;
+  readonly unit: 'ms' | 'MiB';
+  readonly target?: Target;
+}
+
+const count = (value: number): string => value.toLocaleString('en-US');
+
+export function tableRows({ short, long, longest, feedForward }: TableSizes): readonly Row[] {
+  const { tokens, dim, hidden, k } = feedForward;
+  const ms = (id: string, label: string, target?: readonly [number, number, number]): Row => ({
+    id,
+    label,
+    unit: 'ms',
+    ...(target && { target: { plain: target[0], tensor: target[1], aim: target[2] } }),
+  });
+  return [
+    ms('forward-short', `forward, L = ${count(short)}`, [20, 8, 4]),
+    ms('forward-long', `forward, L = ${count(long)}`, [240, 75, 38]),
+    ms('training-short', `forward + backward, L = ${count(short)}`, [28, 12, 7.5]),
+    ms('training-long', `forward + backward, L = ${count(long)}`, [300, 100, 60]),
+    ms('clustered-short', `forward, L = ${count(short)}, clustered keys`, [30, 15, 8]),
+    ms('f16-short', `forward, f16 storage, L = ${count(short)}`, [18, 8, 4]),
+    ms(
+      'feed-forward',
+      `feed-forward, ${count(tokens)} tokens, d ${dim}, ff ${count(hidden)}, k ${k}`,
+      [90, 66, 35],
+    ),
+    {
+      id: 'extra',
+      label: 'extra MiB, forward, the most of all lengths',
+      unit: 'MiB',
+      target: { plain: 256, tensor: 512, aim: 200 },
+    },
+    {
+      id: 'extra-training',
+      label: 'extra MiB, forward + backward, the most of all lengths',
+      unit: 'MiB',
+      target: { plain: 256, tensor: 512, aim: 200 },
+    },
+    ms('forward-longest', `forward, L = ${count(longest)}, once`),
+    ms('exact-short', `dense exact attention, same backend, L = ${count(short)}`),
+    ms('exact-long', `dense exact attention, same backend, L = ${count(long)}`),
+    ms('composed-short', `composed of primitives, same backend, L = ${count(short)}`),
+  ];
+}
