@@ -114,6 +114,22 @@ export interface FeedForwardInputs<T> {
   readonly bOut?: T;
 }
 
+export interface FeedForwardOutputs<T> {
+  /** [tokens, Dout] */
+  readonly output: T;
+  /** i32 [tokens, k]: kept units ascending, then -1. Present when `request.saves` asks for it and k is a number. */
+  readonly indices?: T;
+  /** f32 [tokens, k]: pre-activations of the kept units, NaN throughout for tokens with a NaN. */
+  readonly preactivations?: T;
+}
+
+export interface FeedForwardBackwardInputs<T> extends FeedForwardInputs<T> {
+  readonly indices?: T;
+  readonly preactivations?: T;
+  /** [tokens, Dout] */
+  readonly dOutput: T;
+}
+
 /**
  * An operation a backend may run as a whole instead of the composed version. `refuses` returns the reasons why a
  * request is not taken (empty: it is taken); it is pure and cheap. `scratchBytes` is the planned transient memory
@@ -136,7 +152,13 @@ export interface FusedOperations<T> {
     AttentionBackwardInputs<T>,
     AttentionGradients<T>
   >;
-  readonly feedForward?: FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, { readonly output: T }>;
+  readonly feedForward?: FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>>;
+  /** Gradients in the roles of the inputs. With it, and only then, training runs `feedForward` with `request.saves`. */
+  readonly feedForwardBackward?: FusedOperation<
+    FeedForwardRequest,
+    FeedForwardBackwardInputs<T>,
+    FeedForwardInputs<T>
+  >;
 }
 
 /**

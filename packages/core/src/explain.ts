@@ -1,5 +1,6 @@
 import { type AttentionOptions, type AttentionShapes, attentionRequest } from './attention/options.js';
 import type { Backend } from './backend.js';
+import { fusedForward } from './feed-forward/fused-forward.js';
 import {
   type FeedForwardOptions,
   type FeedForwardSizes,
@@ -45,15 +46,14 @@ export function explain(
   return explanation(name, backend, reports, plan, printPlan(plan));
 }
 
-/** The same for a feed-forward call. Training runs the composed path, whose backward pass is core's. */
+/** The same for a feed-forward call. Training runs a fused version only where the backward pass has one too. */
 export function explainFeedForward(
   backend: Backend,
   sizes: FeedForwardSizes,
   options: FeedForwardOptions & { readonly training?: boolean },
 ): Explanation<FeedForwardPlan> {
-  const request = feedForwardRequest(backend, sizes, options);
-  const operation = options.training === true ? undefined : backend.fused?.feedForward;
-  const { fused, reports } = choosePath(backend, operation, request);
+  const request = { ...feedForwardRequest(backend, sizes, options), saves: options.training === true };
+  const { fused, reports } = choosePath(backend, fusedForward(backend, request), request);
   const plan = planFeedForward(request, backend.capabilities.limits, {
     ...options,
     saves: options.training === true,

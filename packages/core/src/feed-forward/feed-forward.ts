@@ -1,9 +1,12 @@
 import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
+import type { BackendTensor, FeedForwardInputs } from '../backend.js';
+import type { DType } from '../dtype.js';
 import { choosePath } from '../fused.js';
 import { reshape } from '../ops/layout.js';
 import { planFeedForward } from '../plan/plan-feed-forward.js';
 import { scope } from '../scope.js';
+import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import {
   composedFeedForward,
@@ -11,6 +14,7 @@ import {
   type FeedForwardTensors,
   type KeptUnits,
 } from './composed.js';
+import { fusedForward } from './fused-forward.js';
 import {
   checkFeedForward,
   type FeedForwardCall,
@@ -18,6 +22,8 @@ import {
   type FeedForwardWeights,
   mapWeights,
 } from './options.js';
+
+const name = 'topKFeedForward';
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with
@@ -48,50 +54,98 @@ function runFeedForward(
   inputs: FeedForwardTensors,
   options: FeedForwardOptions,
 ): Tensor {
-  const { backend, request } = call;
   const [output] = custom(
-    'topKFeedForward',
+    name,
     present(inputs),
     (isTracked) => {
-      const { fused } = choosePath(backend, isTracked ? undefined : backend.fused?.feedForward, request);
-      const plan = planFeedForward(request, backend.capabilities.limits, {
-        ...options,
-        saves: isTracked,
-        ...(fused && { path: fused }),
-      });
-      if (fused !== undefined) {
-        const made = apply(
-          'topKFeedForward',
-          present(inputs),
-          [{ shape: [request.tokens, request.outputDim], dtype: request.dtype }],
-          () => [
-            fused.run(
-              request,
-              mapWeights(inputs, (one) => one.handle),
-              plan.tokenChunk,
-            ).output,
-          ],
-        );
-        return { outputs: made, saved: [] };
-      }
-      const made = composedFeedForward(request, inputs, plan.tokenChunk, isTracked);
-      const lists = made.kept === undefined ? [] : [made.kept.indices, made.kept.preactivations];
-      return { outputs: [made.output], saved: isTracked ? [...present(inputs), ...lists] : [] };
+      const { output, kept } = forward(call, inputs, options, isTracked);
+      const lists = kept === undefined ? [] : [kept.indices, kept.preactivations];
+      return { outputs: [output], saved: isTracked ? [...present(inputs), ...lists] : [] };
     },
     (_ops, [dOutput], saved) => {
       const rest = [...saved];
       const again = mapWeights(inputs, () => rest.shift() as Tensor);
       const [indices, preactivations] = rest;
       const kept: KeptUnits | undefined = indices && preactivations && { indices, preactivations };
-      const { tokenChunk } = planFeedForward(request, backend.capabilities.limits, options);
-      return present(composedFeedForwardBackward(request, again, kept, dOutput as Tensor, tokenChunk));
+      return present(backward(call, again, kept, dOutput as Tensor, options));
     },
   );
   return output as Tensor;
 }
 
-function present(inputs: FeedForwardTensors): Tensor[] {
-  const list: Tensor[] = [];
+function forward(
+  { backend, request: wanted }: FeedForwardCall,
+  inputs: FeedForwardTensors,
+  options: FeedForwardOptions,
+  saves: boolean,
+): { output: Tensor; kept: KeptUnits | undefined } {
+  const request = { ...wanted, saves };
+  const { fused } = choosePath(backend, fusedForward(backend, request), request);
+  const plan = planFeedForward(request, backend.capabilities.limits, {
+    ...options,
+    saves,
+    ...(fused && { path: fused }),
+  });
+  if (fused === undefined) return composedFeedForward(request, inputs, plan.tokenChunk, saves);
+  const { tokens, outputDim, dtype, k } = request;
+  const list: Shape | undefined = saves && k !== 'all' ? [tokens, k] : undefined;
+  const [output, indices, preactivations] = apply(
+    name,
+    present(inputs),
+    [
+      { shape: [tokens, outputDim], dtype },
+      ...(list === undefined ? [] : [spec(list, 'i32'), spec(list, 'f32')]),
+    ],
+    () => {
+      const made = fused.run(request, mapWeights(inputs, handleOf), plan.tokenChunk);
+      return [made.output, made.indices, made.preactivations].filter((one) => one !== undefined);
+    },
+  );
+  return { output: output as Tensor, kept: indices && preactivations && { indices, preactivations } };
+}
+
+function backward(
+  { backend, request: wanted }: FeedForwardCall,
+  inputs: FeedForwardTensors,
+  kept: KeptUnits | undefined,
+  dOutput: Tensor,
+  options: FeedForwardOptions,
+): FeedForwardTensors {
+  const request = { ...wanted, saves: true };
+  const isFused = choosePath(backend, fusedForward(backend, request), request).fused !== undefined;
+  const fused = isFused ? backend.fused?.feedForwardBackward : undefined;
+  const { tokenChunk } = planFeedForward(request, backend.capabilities.limits, {
+    ...options,
+    ...(fused && { path: fused }),
+  });
+  if (fused === undefined) return composedFeedForwardBackward(request, inputs, kept, dOutput, tokenChunk);
+  const made = apply(
+    `${name}.backward`,
+    [...present(inputs), ...(kept ? [kept.indices, kept.preactivations] : []), dOutput],
+    present(inputs).map(({ shape, dtype }) => spec(shape, dtype)),
+    () => {
+      const handles = {
+        ...mapWeights(inputs, handleOf),
+        ...(kept && { indices: handleOf(kept.indices), preactivations: handleOf(kept.preactivations) }),
+        dOutput: handleOf(dOutput),
+      };
+      return present(fused.run(request, handles, tokenChunk));
+    },
+  );
+  return mapWeights(inputs, () => made.shift() as Tensor);
+}
+
+function spec(shape: Shape, dtype: DType): { shape: Shape; dtype: DType } {
+  return { shape, dtype };
+}
+
+function handleOf(one: Tensor): BackendTensor {
+  return one.handle;
+}
+
+/** The values that are there, in a fixed order. */
+function present<T>(inputs: FeedForwardInputs<T>): T[] {
+  const list: T[] = [];
   mapWeights(inputs, (one) => list.push(one));
   return list;
 }

@@ -54,4 +54,6 @@ export interface FeedForwardRequest {
   /** Second product over the kept rows only, or over all hidden units with the others set to zero. */
   readonly second: 'gather' | 'dense';
   readonly selection: Selection;
+  /** True when a fused version is to return the kept units too, for the backward pass. Default false. */
+  readonly saves?: boolean;
 }

@@ -2,14 +2,19 @@ import type {
   AttentionBackwardInputs,
   AttentionGradients,
   AttentionInputs,
+  FeedForwardBackwardInputs,
   FeedForwardInputs,
   FusedOperations,
 } from '../backend.js';
-import type { AttentionRequest } from '../plan/request.js';
+import type { AttentionRequest, FeedForwardRequest } from '../plan/request.js';
 import { referenceAttention } from './attention.js';
 import { referenceAttentionBackward } from './attention-backward.js';
 import type { AttentionArrays } from './attention-scores.js';
-import { type FeedForwardArrays, referenceFeedForward } from './feed-forward.js';
+import {
+  type FeedForwardArrays,
+  referenceFeedForward,
+  referenceFeedForwardBackward,
+} from './feed-forward.js';
 import { type Numbers, numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 
 type Arrays<Inputs> = { [Name in keyof Inputs]: Numbers };
@@ -32,6 +37,13 @@ function backwardScratchBytes(request: AttentionRequest): number {
   const keys = batch * keyHeads * keyLength * (headDim + valueDim);
   const bias = (request.bias ?? [0]).reduce((size, extent) => size * extent, 1);
   return 8 * (batch * queryHeads * queryLength * headDim + keys + bias) + 64 * keyLength;
+}
+
+/** f64 gradients and the hidden units of one token. */
+function feedForwardBackwardBytes(request: FeedForwardRequest): number {
+  const { gated, hidden, inputDim, outputDim, tokens } = request;
+  const weights = hidden * (inputDim * (gated ? 2 : 1) + outputDim + 1) + outputDim;
+  return 8 * (tokens * inputDim + weights) + 64 * hidden;
 }
 
 /**
@@ -99,6 +111,28 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
           const arrays: FeedForwardArrays = arraysOf(inputs);
           const output = referenceFeedForward(request, arrays);
           return { output: store(output, [request.tokens, request.outputDim], request.dtype) };
+        });
+      },
+    },
+    feedForwardBackward: {
+      refuses: () => [],
+      scratchBytes: feedForwardBackwardBytes,
+      run(request, inputs: FeedForwardBackwardInputs<ReferenceTensor>): FeedForwardInputs<ReferenceTensor> {
+        return memory.withScratch(feedForwardBackwardBytes(request), () => {
+          const { dOutput, indices: _indices, preactivations: _preactivations, ...tensors } = inputs;
+          const arrays: FeedForwardArrays = arraysOf(tensors);
+          const gradients = referenceFeedForwardBackward(request, arrays, numbersOf(dOutput));
+          const like = (one: ReferenceTensor, values: Numbers): ReferenceTensor =>
+            store(values, one.shape, one.dtype);
+          const { x, wIn, bIn, wGate, wOut, bOut } = tensors;
+          return {
+            x: like(x, gradients.x),
+            wIn: like(wIn, gradients.wIn),
+            ...(bIn && { bIn: like(bIn, gradients.bIn) }),
+            ...(wGate && { wGate: like(wGate, gradients.wGate) }),
+            wOut: like(wOut, gradients.wOut),
+            ...(bOut && { bOut: like(bOut, gradients.bOut) }),
+          };
         });
       },
     },
