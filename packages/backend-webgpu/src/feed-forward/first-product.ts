@@ -1,0 +1,118 @@
+import type { FeedForwardRequest } from '@topk-attention/core';
+import type { DeviceFacts } from '../runtime/facts.js';
+import type { Stream } from '../runtime/stream.js';
+import type { Borrowed, Weights } from './operands.js';
+import { recordProduct } from './product.js';
+import type { Range } from './range.js';
+import { recordSplit, type SplitMatrix, type SplitShape, splitWords } from './tensor/split.js';
+import {
+  recordRepair,
+  recordSplitProduct,
+  SPLIT_TILE,
+  tileColumns,
+  tileRows,
+} from './tensor/split-product.js';
+
+/** How x wIn and x wGate are made. */
+export type FirstProductKind = 'plain' | 'split';
+
+/** Fewer tokens leave most of a tile empty, and splitting the weights costs as much as the product. */
+const SPLIT_TOKENS = 512;
+
+/** Why products do not run on matrix units; empty: they do. */
+export function splitRefusals(facts: DeviceFacts): readonly string[] {
+  const missing = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'].filter(
+    (feature) => !facts.features.has(feature),
+  );
+  const reasons = missing.map((feature) => `needs the feature ${feature}`);
+  if (facts.subgroupMinSize !== 32 || facts.subgroupMaxSize !== 32) {
+    reasons.push(`needs subgroups of 32, not ${facts.subgroupMinSize} to ${facts.subgroupMaxSize}`);
+  }
+  // Other vendors' matrices have other sizes, and the error of their sums was not measured.
+  if (facts.vendor !== 'nvidia') reasons.push(`matrices of 16 x 16 x 16 are known of NVIDIA devices only`);
+  return reasons;
+}
+
+export function firstProductKind(request: FeedForwardRequest, facts: DeviceFacts): FirstProductKind {
+  return splitRefusals(facts).length === 0 && request.tokens >= SPLIT_TOKENS ? 'split' : 'plain';
+}
+
+const rowsShape = (request: FeedForwardRequest, tokens: number): SplitShape => ({
+  lines: tokens,
+  inner: request.inputDim,
+  tile: tileRows(SPLIT_TILE),
+});
+
+const columnsShape = ({ hidden, inputDim }: FeedForwardRequest): SplitShape => ({
+  lines: hidden,
+  inner: inputDim,
+  tile: tileColumns(SPLIT_TILE),
+});
+
+/** Transient bytes of a split product for a chunk of tokens. */
+export function splitBytes(request: FeedForwardRequest, tokens: number): readonly number[] {
+  const ofMatrix = (shape: SplitShape): readonly number[] => [
+    4 * splitWords(shape),
+    4 * shape.lines,
+    4 * (shape.lines + 1),
+  ];
+  const weight = ofMatrix(columnsShape(request));
+  return [...ofMatrix(rowsShape(request, tokens)), ...weight, ...(request.gated ? weight : [])];
+}
+
+/** Makes rows of x wIn + bIn, and of x wGate. */
+export interface FirstProduct {
+  record(
+    borrowed: Borrowed,
+    x: Range,
+    tokens: number,
+    out: { readonly preactivations: Range; readonly gate?: Range | undefined },
+  ): void;
+}
+
+export function firstProduct(
+  stream: Stream,
+  call: Borrowed,
+  request: FeedForwardRequest,
+  weights: Weights,
+  kind: FirstProductKind,
+): FirstProduct {
+  const { hidden, inputDim } = request;
+  const { wIn, bIn, wGate } = weights;
+  const shapeOf = (tokens: number): { rows: number; columns: number; inner: number } => ({
+    rows: tokens,
+    columns: hidden,
+    inner: inputDim,
+  });
+  if (kind === 'plain') {
+    return {
+      record(_borrowed, x, tokens, { preactivations, gate }) {
+        recordProduct(stream, x, wIn, preactivations, shapeOf(tokens), { bias: bIn });
+        if (wGate && gate) recordProduct(stream, x, wGate, gate, shapeOf(tokens));
+      },
+    };
+  }
+  const split = (borrowed: Borrowed, shape: SplitShape, x: Range, isAcross: boolean): SplitMatrix => {
+    const into = {
+      packed: borrowed.take(splitWords(shape)),
+      scales: borrowed.take(shape.lines),
+      marks: borrowed.take(shape.lines + 1),
+    };
+    recordSplit(stream, shape, x, isAcross, into);
+    return into;
+  };
+  const splitIn = split(call, columnsShape(request), wIn, true);
+  const splitGate = wGate && split(call, columnsShape(request), wGate, true);
+  return {
+    record(borrowed, x, tokens, { preactivations, gate }) {
+      const rows = split(borrowed, rowsShape(request, tokens), x, false);
+      const make = (weight: Range, parts: SplitMatrix, out: Range, bias?: Range): void => {
+        const shape = shapeOf(tokens);
+        recordSplitProduct(stream, rows, parts, out, shape, { bias });
+        recordRepair(stream, x, weight, { a: rows.marks, b: parts.marks }, out, shape, bias);
+      };
+      make(wIn, splitIn, preactivations, bIn);
+      if (wGate && splitGate && gate) make(wGate, splitGate, gate);
+    },
+  };
+}

@@ -1,0 +1,125 @@
+import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import type { Stream } from '../runtime/stream.js';
+import type { View } from '../view.js';
+import { recordActivate } from './elementwise.js';
+import { type FirstProduct, type FirstProductKind, firstProduct } from './first-product.js';
+import { recordGather } from './gather.js';
+import { Borrowed, rowsAsF32, rowsToWrite, type Weights, weightsAsF32 } from './operands.js';
+import { recordProduct } from './product.js';
+import { type Range, rangeOf } from './range.js';
+import { recordMarkRows, recordRowNorms } from './rows.js';
+import { recordSelect } from './select.js';
+
+/** Tensors of a call and its results; shapes as in core's `FeedForwardInputs` and `FeedForwardOutputs`. */
+export interface FeedForwardViews extends FeedForwardInputs<View> {
+  /** [tokens, Dout] */
+  readonly output: View;
+  /** i32 [tokens, k] */
+  readonly indices?: View;
+  /** f32 [tokens, k] */
+  readonly preactivations?: View;
+}
+
+/** What all chunks share. */
+interface Shared {
+  readonly weights: Weights;
+  readonly first: FirstProduct;
+  /** [F]: lengths of the rows of wOut */
+  readonly norms?: Range;
+  /** Units whose row of wOut is not finite. */
+  readonly marks?: Range;
+}
+
+/**
+ * The top-k feed-forward layer, `tokens` at a time: pre-activations [tokens, F] (and the gate), exact selection, and the
+ * second product over the kept rows of wOut, or over all of them with the other activations at zero. Tokens that keep a
+ * unit whose row of wOut is not finite take the rows they keep in either case.
+ */
+export function recordForward(
+  stream: Stream,
+  request: FeedForwardRequest,
+  views: FeedForwardViews,
+  tokens: number,
+  kind: FirstProductKind = 'plain',
+): void {
+  const call = new Borrowed(stream);
+  const weights = weightsAsF32(stream, call, views);
+  const first = firstProduct(stream, call, request, weights, kind);
+  const shared = { weights, first, ...sharedOf(stream, call, request, weights) };
+  for (let start = 0; start < request.tokens; start += tokens) {
+    const borrowed = new Borrowed(stream);
+    recordChunk(stream, borrowed, request, views, shared, start, Math.min(tokens, request.tokens - start));
+    borrowed.release();
+    stream.flush();
+  }
+  call.release();
+}
+
+function sharedOf(
+  stream: Stream,
+  call: Borrowed,
+  { hidden, outputDim, k, select, second }: FeedForwardRequest,
+  { wOut }: Weights,
+): Omit<Shared, 'weights' | 'first'> {
+  if (k === 'all') return {};
+  const norms = select === 'contribution' ? call.take(hidden) : undefined;
+  if (norms !== undefined) recordRowNorms(stream, hidden, outputDim, wOut, norms);
+  const marks = second === 'dense' ? call.take(hidden + 1) : undefined;
+  if (marks !== undefined) {
+    stream.clear(marks.span);
+    recordMarkRows(stream, hidden, outputDim, wOut, marks);
+  }
+  return { ...(norms && { norms }), ...(marks && { marks }) };
+}
+
+function recordChunk(
+  stream: Stream,
+  borrowed: Borrowed,
+  request: FeedForwardRequest,
+  views: FeedForwardViews,
+  { weights, first, norms, marks }: Shared,
+  start: number,
+  tokens: number,
+): void {
+  const { inputDim, hidden, outputDim, k, activation, select, second, saves = false } = request;
+  const { wGate, wOut, bOut } = weights;
+  const x = rowsAsF32(stream, borrowed, views.x, start, tokens, inputDim);
+  const target = rowsToWrite(stream, borrowed, views.output, start, tokens, outputDim);
+  const preactivations = borrowed.take(tokens * hidden);
+  const outward = { rows: tokens, columns: outputDim, inner: hidden };
+  const gate = wGate && borrowed.take(tokens * hidden);
+  first.record(borrowed, x, tokens, { preactivations, gate });
+  if (k === 'all') {
+    recordActivate(stream, tokens * hidden, activation, preactivations, gate);
+    recordProduct(stream, preactivations, wOut, target.range, outward, { bias: bOut });
+    target.store();
+    return;
+  }
+  const list = (view: View | undefined): Range =>
+    view === undefined ? borrowed.take(tokens * k) : rangeOf(view.span, start * k, tokens * k);
+  const indices = list(saves ? views.indices : undefined);
+  const kept = saves && views.preactivations ? list(views.preactivations) : undefined;
+  const values = list(undefined);
+  const counts = borrowed.take(tokens);
+  recordSelect(
+    stream,
+    { tokens, hidden, k },
+    {
+      activation,
+      gated: gate !== undefined,
+      isContribution: select === 'contribution',
+      isDense: second === 'dense',
+      saves: kept !== undefined,
+    },
+    { preactivations, gate, norms, indices, weights: values, kept, counts },
+  );
+  if (second === 'dense') {
+    recordProduct(stream, preactivations, wOut, target.range, outward, { bias: bOut, finiteB: true });
+  }
+  recordGather(
+    stream,
+    { tokens, k, columns: outputDim },
+    { rows: wOut, indices, weights: values, counts, bias: bOut, marks, out: target.range },
+  );
+  target.store();
+}

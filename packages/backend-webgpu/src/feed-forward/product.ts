@@ -1,0 +1,285 @@
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { Range } from './range.js';
+import { times } from './wgsl.js';
+
+/**
+ * out [M, N] = a [M, K] x b [K, N], optionally plus a bias [N] or added to what out holds; f32.
+ *
+ * A workgroup makes a tile of out, an invocation a small part of it in registers. Slices of the inner extent go through
+ * workgroup memory (at most 16 KiB); the next slice is fetched into registers meanwhile.
+ * Blocks of 4 x 4 are turned in registers where the inner extent is the contiguous one, so that workgroup memory is
+ * written and read in whole vectors. Tiles that share columns of b run next to each other. Sums run in ascending
+ * order of the inner index.
+ */
+export interface ProductShape {
+  readonly rows: number;
+  readonly columns: number;
+  readonly inner: number;
+}
+
+export interface ProductOptions {
+  /** a is stored [K, M]. */
+  readonly transposeA?: boolean;
+  /** b is stored [N, K]. */
+  readonly transposeB?: boolean;
+  /** [N] */
+  readonly bias?: Range | undefined;
+  /** True to add to what out holds. */
+  readonly accumulate?: boolean;
+  /** True to read NaN and infinities in b as zero. */
+  readonly finiteB?: boolean;
+  /** Default: by the extents of out. */
+  readonly tile?: TileName;
+}
+
+/** How a tile is shared out. Rows and columns of an invocation are multiples of 4, as is the slice. */
+interface Tile {
+  /** Invocations along the columns and along the rows of a tile. */
+  readonly across: number;
+  readonly down: number;
+  /** Rows and columns of out that an invocation makes. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Inner extent of a slice. */
+  readonly slice: number;
+}
+
+export type TileName = 'small' | 'large' | 'wide';
+
+const tiles: Readonly<Record<TileName, Tile>> = {
+  small: { across: 8, down: 8, rows: 4, columns: 4, slice: 8 },
+  large: { across: 16, down: 16, rows: 8, columns: 8, slice: 16 },
+  wide: { across: 16, down: 16, rows: 8, columns: 16, slice: 8 },
+};
+
+/** Few rows or columns leave most of a large tile empty. */
+const SMALL_EXTENT = 64;
+
+export interface ProductParameters {
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  /** Rows of the stored operand are whole vectors. */
+  readonly vectorA: boolean;
+  readonly vectorB: boolean;
+  readonly vectorOut: boolean;
+  readonly bias: boolean;
+  readonly accumulate: boolean;
+  readonly finiteB: boolean;
+  readonly tile: TileName;
+}
+
+export function recordProduct(
+  stream: Stream,
+  a: Range,
+  b: Range,
+  out: Range,
+  shape: ProductShape,
+  options: ProductOptions = {},
+): void {
+  const { rows, columns, inner } = shape;
+  const { transposeA = false, transposeB = false, bias, accumulate = false, finiteB = false } = options;
+  const isSmall = rows < SMALL_EXTENT || columns < SMALL_EXTENT;
+  const { tile = isSmall ? 'small' : 'large' } = options;
+  const isWhole = (extent: number, { base }: Range): boolean => extent % 4 === 0 && base % 4 === 0;
+  const kernel = productKernel({
+    transposeA,
+    transposeB,
+    vectorA: isWhole(transposeA ? rows : inner, a),
+    vectorB: isWhole(transposeB ? inner : columns, b),
+    vectorOut: isWhole(columns, out),
+    bias: bias !== undefined,
+    accumulate,
+    finiteB,
+    tile,
+  });
+  const { down, across, ...own } = tiles[tile];
+  const rowTiles = Math.ceil(rows / (down * own.rows));
+  const columnTiles = Math.ceil(columns / (across * own.columns));
+  stream.launch({
+    kernel,
+    buffers: [a.span, b.span, ...(bias ? [bias.span] : []), out.span],
+    uniforms: uniformWords([
+      rows,
+      columns,
+      inner,
+      rowTiles,
+      rowTiles * columnTiles,
+      a.base,
+      b.base,
+      bias?.base ?? 0,
+      out.base,
+    ]),
+    workgroups: gridOf(rowTiles * columnTiles),
+  });
+}
+
+export function productKernel(parameters: ProductParameters): Kernel {
+  const { bias, ...rest } = parameters;
+  return {
+    key: `feed-forward product ${JSON.stringify(parameters)}`,
+    buffers: ['read', 'read', ...(bias ? (['read'] as const) : []), 'write'],
+    source: () => productText({ bias, ...rest }),
+  };
+}
+
+/** A tile with what follows from it. */
+interface Layout extends Tile {
+  /** Vectors of a row of each slice. */
+  readonly aVectors: number;
+  readonly bVectors: number;
+  /** Blocks of 4 x 4 along the inner extent, and in all. */
+  readonly along: number;
+  readonly aBlocks: number;
+  readonly bBlocks: number;
+}
+
+function layoutOf(name: TileName): Layout {
+  const tile = tiles[name];
+  const aVectors = (tile.down * tile.rows) / 4;
+  const bVectors = (tile.across * tile.columns) / 4;
+  const along = tile.slice / 4;
+  return { ...tile, aVectors, bVectors, along, aBlocks: aVectors * along, bBlocks: bVectors * along };
+}
+
+function productText(parameters: ProductParameters): string {
+  const { bias, transposeA, transposeB } = parameters;
+  const layout = layoutOf(parameters.tile);
+  const { across, down, rows, columns, slice, aVectors, bVectors, aBlocks, bBlocks } = layout;
+  const quads = columns / 4;
+  const outBinding = bias ? 4 : 3;
+  const element = (isVector: boolean): string => (isVector ? 'vec4f' : 'f32');
+  return `
+struct Params { rows: u32, columns: u32, inner: u32, row_tiles: u32, tiles: u32, a_base: u32, b_base: u32, bias_base: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<${element(parameters.vectorA)}>;
+@group(0) @binding(2) var<storage, read> b: array<${element(parameters.vectorB)}>;
+${bias ? '@group(0) @binding(3) var<storage, read> bias: array<f32>;' : ''}
+@group(0) @binding(${outBinding}) var<storage, read_write> out: array<${element(parameters.vectorOut)}>;
+var<workgroup> a_slice: array<vec4f, ${slice * aVectors}>;
+var<workgroup> b_slice: array<vec4f, ${slice * bVectors}>;
+${loadText('a', parameters.vectorA, false)}
+${loadText('b', parameters.vectorB, parameters.finiteB)}
+@compute @workgroup_size(${across * down})
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
+  let tile = group.x + group.y * groups.x;
+  if (tile >= params.tiles) { return; }
+  let row0 = (tile % params.row_tiles) * ${down * rows}u;
+  let column0 = (tile / params.row_tiles) * ${across * columns}u;
+  let rows = t / ${across}u;
+  let columns = t % ${across}u;
+  ${times(rows, (i) => times(quads, (j) => `var sum${i}_${j} = vec4f();`, ' '), '\n  ')}
+  var p0 = vec4f(); var p1 = vec4f(); var p2 = vec4f(); var p3 = vec4f();
+  ${fetchText('0u', parameters, layout)}
+  for (var k0 = 0u; k0 < params.inner; k0 += ${slice}u) {
+    if (t < ${aBlocks}u) {
+      ${storeText('a_slice', 't', transposeA, aVectors, layout)}
+    } else if (t < ${aBlocks + bBlocks}u) {
+      ${storeText('b_slice', `(t - ${aBlocks}u)`, !transposeB, bVectors, layout)}
+    }
+    workgroupBarrier();
+    if (k0 + ${slice}u < params.inner) {
+      ${fetchText(`(k0 + ${slice}u)`, parameters, layout)}
+    }
+    ${times(slice, (k) => multiplyText(k, layout))}
+    workgroupBarrier();
+  }
+  ${times(rows, (i) => storeRowText(i, layout, parameters), '\n  ')}
+}`;
+}
+
+/** load_a(row, column, rows, columns): four neighbours in a row of the stored matrix, zeros outside. */
+function loadText(name: 'a' | 'b', isVector: boolean, isFinite: boolean): string {
+  const clean = isFinite
+    ? `fn finite_${name}(x: vec4f) -> vec4f {
+  return select(x, vec4f(), (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u));
+}`
+    : '';
+  const wrap = (value: string): string => (isFinite ? `finite_${name}(${value})` : value);
+  if (isVector) {
+    return `${clean}
+fn load_${name}(row: u32, column: u32, rows: u32, columns: u32) -> vec4f {
+  if (row >= rows || column >= columns) { return vec4f(); }
+  return ${wrap(`${name}[(params.${name}_base + row * columns + column) / 4u]`)};
+}`;
+  }
+  return `${clean}
+fn load_${name}(row: u32, column: u32, rows: u32, columns: u32) -> vec4f {
+  var x = vec4f();
+  if (row >= rows) { return x; }
+  let at = params.${name}_base + row * columns + column;
+  ${times(4, (c) => `if (column + ${c}u < columns) { x[${c}] = ${name}[at + ${c}u]; }`, '\n  ')}
+  return ${wrap('x')};
+}`;
+}
+
+/** Position of an invocation's block: neighbours run along the contiguous extent of the stored matrix. */
+function blockText(index: string, isAcross: boolean, vectors: number, { along }: Layout): string {
+  return isAcross
+    ? `let across = ${index} % ${vectors}u; let along = ${index} / ${vectors}u;`
+    : `let along = ${index} % ${along}u; let across = ${index} / ${along}u;`;
+}
+
+function fetchText(k0: string, { transposeA, transposeB }: ProductParameters, layout: Layout): string {
+  const { aBlocks, bBlocks, aVectors, bVectors } = layout;
+  const block = (name: 'a' | 'b', index: string, isAcross: boolean, vectors: number): string => {
+    const [origin, extent] = name === 'a' ? ['row0', 'params.rows'] : ['column0', 'params.columns'];
+    const outer = `${origin} + 4u * across`;
+    const inner = `${k0} + 4u * along`;
+    const load = (i: number): string =>
+      isAcross
+        ? `p${i} = load_${name}(${inner} + ${i}u, ${outer}, params.inner, ${extent});`
+        : `p${i} = load_${name}(${outer} + ${i}u, ${inner}, ${extent}, params.inner);`;
+    return `${blockText(index, isAcross, vectors, layout)}
+      ${times(4, load, '\n      ')}`;
+  };
+  return `if (t < ${aBlocks}u) {
+      ${block('a', 't', transposeA, aVectors)}
+    } else if (t < ${aBlocks + bBlocks}u) {
+      ${block('b', `(t - ${aBlocks}u)`, !transposeB, bVectors)}
+    }`;
+}
+
+function storeText(slice: string, index: string, isAcross: boolean, vectors: number, layout: Layout): string {
+  const store = (j: number): string =>
+    `${slice}[(4u * along + ${j}u) * ${vectors}u + across] = ${
+      isAcross ? `p${j}` : `vec4f(p0[${j}], p1[${j}], p2[${j}], p3[${j}])`
+    };`;
+  return `${blockText(index, isAcross, vectors, layout)}
+      ${times(4, store, '\n      ')}`;
+}
+
+function multiplyText(k: number, { rows, columns, across, down, aVectors, bVectors }: Layout): string {
+  const quads = columns / 4;
+  const add = (i: number, j: number): string =>
+    `sum${i}_${j} = fma(vec4f(x${i >> 2}[${i & 3}]), y${j}, sum${i}_${j});`;
+  return `{
+      ${times(rows / 4, (i) => `let x${i} = a_slice[${k * aVectors + down * i}u + rows];`, ' ')}
+      ${times(quads, (j) => `let y${j} = b_slice[${k * bVectors + across * j}u + columns];`, ' ')}
+      ${times(rows, (i) => times(quads, (j) => add(i, j), ' '), '\n      ')}
+    }`;
+}
+
+function storeRowText(i: number, layout: Layout, parameters: ProductParameters): string {
+  const { across, down, columns } = layout;
+  const { vectorOut, bias, accumulate } = parameters;
+  const before = accumulate ? 'out[at] + ' : '';
+  const cell = (j: number): string => {
+    const first = `let column = column0 + ${4 * across * j}u + 4u * columns;`;
+    if (vectorOut) {
+      const four = times(4, (c) => `bias[params.bias_base + column + ${c}u]`, ', ');
+      return `{ ${first}
+      if (column < params.columns) { let at = (params.out_base + row * params.columns + column) / 4u; out[at] = ${before}sum${i}_${j}${bias ? ` + vec4f(${four})` : ''}; } }`;
+    }
+    const one = (c: number): string => `if (column + ${c}u < params.columns) {
+        let at = params.out_base + row * params.columns + column + ${c}u;
+        out[at] = ${before}sum${i}_${j}[${c}]${bias ? ` + bias[params.bias_base + column + ${c}u]` : ''};
+      }`;
+    return `{ ${first}
+      ${times(4, one, '\n      ')} }`;
+  };
+  return `{ let row = row0 + ${4 * down * (i >> 2) + (i & 3)}u + 4u * rows;
+    if (row < params.rows) {
+      ${times(columns / 4, cell, '\n      ')}
+    } }`;
+}

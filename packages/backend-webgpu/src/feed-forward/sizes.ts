@@ -1,0 +1,100 @@
+import type { FeedForwardRequest } from '@topk-attention/core';
+import { bufferSize } from '../runtime/pool.js';
+import { type FirstProductKind, splitBytes } from './first-product.js';
+import { unitListsBytes } from './unit-lists.js';
+
+/** A buffer of hidden units of a chunk of tokens aims at this: large enough to fill a GPU, small beside its memory. */
+const WIDE_BYTES = 128 << 20;
+
+/** Tokens of a backward chunk over lists: their rows of x and of the gradient stay in the second-level cache. */
+const LIST_TOKENS = 4096;
+
+/** Buffers of a call, in bytes as the pool hands them out. */
+export interface Scratch {
+  readonly total: number;
+  readonly largest: number;
+}
+
+function scratchOf(sizes: readonly number[]): Scratch {
+  const rounded = sizes.filter((size) => size > 0).map(bufferSize);
+  return { total: rounded.reduce((a, b) => a + b, 0), largest: Math.max(0, ...rounded) };
+}
+
+/** Tokens that run at a time: what the caller allows, what is worth holding and what a binding takes. */
+function chunkWithin(request: FeedForwardRequest, chunk: number, cap: number): number {
+  const most = Math.max(1, Math.min(chunk, cap, request.tokens));
+  // Whole tiles of 128 rows; an even number for f16, whose words hold two elements.
+  if (most >= 128) return most === request.tokens ? most : Math.floor(most / 128) * 128;
+  return request.dtype === 'f16' ? Math.min(most + (most % 2), request.tokens) : most;
+}
+
+/** Tokens of a forward chunk. */
+export function forwardChunk(request: FeedForwardRequest, chunk: number, bindingBytes: number): number {
+  const wide = Math.min(WIDE_BYTES, bindingBytes);
+  return chunkWithin(request, chunk, Math.floor(wide / (4 * request.hidden)));
+}
+
+/** Weights, widened once per call. */
+function widenedWeights({ dtype, inputDim, hidden, outputDim, gated }: FeedForwardRequest): number[] {
+  if (dtype === 'f32') return [];
+  const wIn = 4 * inputDim * hidden;
+  return [wIn, gated ? wIn : 0, 4 * hidden * outputDim, 4 * hidden, 4 * outputDim];
+}
+
+export function forwardScratch(
+  request: FeedForwardRequest,
+  tokens: number,
+  kind: FirstProductKind = 'plain',
+): Scratch {
+  const { dtype, hidden, inputDim, outputDim, k, gated, select, second, saves } = request;
+  const wide = 4 * tokens * hidden;
+  const isHalf = dtype === 'f16';
+  const rows = isHalf ? [4 * tokens * inputDim, 4 * tokens * outputDim] : [];
+  const split = kind === 'split' ? splitBytes(request, tokens) : [];
+  const all = [...widenedWeights(request), ...rows, ...split, wide, gated ? wide : 0];
+  if (k === 'all') return scratchOf(all);
+  const list = 4 * tokens * k;
+  return scratchOf([
+    ...all,
+    saves === true ? 0 : list,
+    list,
+    4 * tokens,
+    select === 'contribution' ? 4 * hidden : 0,
+    second === 'dense' ? 4 * (hidden + 1) : 0,
+  ]);
+}
+
+/** Tokens of a backward chunk. */
+export function backwardChunk(request: FeedForwardRequest, chunk: number, bindingBytes: number): number {
+  const { hidden, k, second } = request;
+  const wide = Math.min(WIDE_BYTES, bindingBytes);
+  if (k === 'all' || second === 'dense') {
+    return chunkWithin(request, chunk, Math.floor(wide / (4 * hidden)));
+  }
+  return chunkWithin(request, chunk, Math.min(LIST_TOKENS, Math.floor(wide / (4 * (k + 1)))));
+}
+
+export function backwardScratch(request: FeedForwardRequest, tokens: number): Scratch {
+  const { dtype, hidden, inputDim, outputDim, k, gated, second } = request;
+  const isHalf = dtype === 'f16';
+  const wIn = 4 * inputDim * hidden;
+  const gradients = isHalf
+    ? [
+        4 * tokens * (2 * inputDim + outputDim),
+        wIn,
+        gated ? wIn : 0,
+        4 * hidden * (outputDim + 1),
+        4 * outputDim,
+      ]
+    : [];
+  const shared = [...widenedWeights(request), ...gradients];
+  const wide = 4 * tokens * hidden;
+  if (k === 'all') return scratchOf([...shared, wide, wide, gated ? wide : 0]);
+  const list = 4 * tokens * k;
+  const lists = [list, list, gated ? list : 0];
+  if (second === 'dense') return scratchOf([...shared, ...lists, wide]);
+  const turned = [wIn, wIn, ...(gated ? [wIn, wIn] : [])];
+  const values = gated ? 3 : 2;
+  const sorting = unitListsBytes({ tokens, k, hidden }, values);
+  return scratchOf([...shared, ...lists, 4 * tokens, ...turned, sorting]);
+}

@@ -1,0 +1,147 @@
+import { gridOf, type Kernel, uniformWords } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { Range } from '../range.js';
+
+/**
+ * An f32 matrix as the sum of two f16 matrices, for products on matrix units: value * 2^e = hi + lo + rest with
+ * hi = f16(value * 2^e), lo = f16(value * 2^e - hi), |rest| <= 2^-22 |value * 2^e| + 2^-25, and e chosen per line (row of
+ * the left operand, column of the right one) so that the largest element lies in [2^13, 2^14). Scaling by powers of two
+ * is exact, so what lies beyond f16's range costs nothing; an element 2^-17 times the largest or smaller loses bits of
+ * lo, 2^-39 of the largest at most.
+ *
+ * Lines with NaN, infinities or elements of 2^100 and more are marked; `recordRepair` computes what they touch in f32.
+ *
+ * Packed layout: blocks of 16 lines x 16 inner elements, 256 hi then 256 lo, lines first; [line blocks, inner blocks]
+ * blocks, zeros beyond the matrix. One invocation an element; read once, 4 bytes written an element.
+ */
+export interface SplitShape {
+  /** Rows of the left operand or columns of the right one. */
+  readonly lines: number;
+  readonly inner: number;
+  /** Lines are padded to a multiple of this. */
+  readonly tile: number;
+}
+
+export function splitWords({ lines, inner, tile }: SplitShape): number {
+  return Math.ceil(lines / tile) * tile * Math.ceil(inner / 16) * 16;
+}
+
+/** Scale of every line as 2^-e, then 1 + lines marks: whether any is marked, then a flag each. */
+export interface SplitMatrix {
+  readonly packed: Range;
+  /** f32 [lines] */
+  readonly scales: Range;
+  /** u32 [1 + lines], zero before */
+  readonly marks: Range;
+}
+
+const scaleText = (isAcross: boolean): string => `
+struct Params { lines: u32, inner: u32, x_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> scales: array<f32>;
+@group(0) @binding(3) var<storage, read_write> marks: array<atomic<u32>>;
+var<workgroup> part: array<u32, 256>;
+@compute @workgroup_size(32, 8)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) t: vec3u) {
+  let id = group.x + group.y * groups.x;
+  ${
+    isAcross
+      ? `let line = id * 32u + t.x;
+  let first = t.y; let step = 8u; let cell = t.y * 32u + t.x;`
+      : `let line = id * 8u + t.y;
+  let first = t.x; let step = 32u; let cell = t.x * 8u + t.y;`
+  }
+  var largest = 0u;
+  if (line < params.lines) {
+    for (var i = first; i < params.inner; i += step) {
+      let at = ${isAcross ? 'i * params.lines + line' : 'line * params.inner + i'};
+      largest = max(largest, bitcast<u32>(x[params.x_base + at]) & 0x7fffffffu);
+    }
+  }
+  part[cell] = largest;
+  workgroupBarrier();
+  if (${isAcross ? 't.y' : 't.x'} != 0u || line >= params.lines) { return; }
+  for (var i = 1u; i < ${isAcross ? 8 : 32}u; i++) { largest = max(largest, part[${isAcross ? 'i * 32u + t.x' : 'i * 8u + t.y'}]); }
+  if (largest >= 0x71800000u) { // 2^100
+    atomicStore(&marks[1u + line], 1u);
+    atomicStore(&marks[0], 1u);
+    scales[line] = 1.0;
+    return;
+  }
+  // 2^(exponent - 13), within the normal numbers.
+  let exponent = max(i32(largest >> 23u) - 13, 16);
+  scales[line] = bitcast<f32>(u32(exponent) << 23u);
+}`;
+
+const packText = (isAcross: boolean): string => `
+enable f16;
+struct Params { lines: u32, inner: u32, blocks: u32, words: u32, x_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read> marks: array<u32>;
+@group(0) @binding(4) var<storage, read_write> packed: array<f16>;
+var<workgroup> block: array<f32, 272>;
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
+  let id = group.x + group.y * groups.x;
+  if (id >= params.words / 256u) { return; }
+  let line0 = (id / params.blocks) * 16u;
+  let inner0 = (id % params.blocks) * 16u;
+  let line = line0 + ${isAcross ? 't % 16u' : 't / 16u'};
+  let at = inner0 + ${isAcross ? 't / 16u' : 't % 16u'};
+  var value = 0.0;
+  if (line < params.lines && at < params.inner && marks[1u + line] == 0u) {
+    // The inverse of a power of two, exactly.
+    let inverse = bitcast<f32>((254u << 23u) - bitcast<u32>(scales[line]));
+    value = x[params.x_base + ${isAcross ? 'at * params.lines + line' : 'line * params.inner + at'}] * inverse;
+  }
+  ${
+    isAcross
+      ? `block[(t % 16u) * 17u + t / 16u] = value;
+  workgroupBarrier();
+  value = block[(t / 16u) * 17u + t % 16u];`
+      : ''
+  }
+  let hi = f16(value);
+  packed[id * 512u + t] = hi;
+  packed[id * 512u + 256u + t] = f16(value - f32(hi));
+}`;
+
+const scaleKernel = (isAcross: boolean): Kernel => ({
+  key: `feed-forward split scales${isAcross ? ' of columns' : ''}`,
+  buffers: ['read', 'write', 'write'],
+  source: () => scaleText(isAcross),
+});
+
+export const packKernel = (isAcross: boolean): Kernel => ({
+  key: `feed-forward split${isAcross ? ' of columns' : ''}`,
+  buffers: ['read', 'read', 'read', 'write'],
+  source: () => packText(isAcross),
+});
+
+/** Splits x: [lines, inner], or [inner, lines] if `isAcross`. Ranges of `into` start at their bindings. */
+export function recordSplit(
+  stream: Stream,
+  shape: SplitShape,
+  x: Range,
+  isAcross: boolean,
+  into: SplitMatrix,
+): void {
+  const { lines, inner } = shape;
+  const words = splitWords(shape);
+  stream.clear(into.marks.span);
+  stream.launch({
+    kernel: scaleKernel(isAcross),
+    buffers: [x.span, into.scales.span, into.marks.span],
+    uniforms: uniformWords([lines, inner, x.base]),
+    workgroups: gridOf(Math.ceil(lines / (isAcross ? 32 : 8))),
+  });
+  stream.launch({
+    kernel: packKernel(isAcross),
+    buffers: [x.span, into.scales.span, into.marks.span, into.packed.span],
+    uniforms: uniformWords([lines, inner, Math.ceil(inner / 16), words, x.base]),
+    workgroups: gridOf(words / 256),
+  });
+}
