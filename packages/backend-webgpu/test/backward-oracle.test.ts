@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
-import { difference, Machine, problem, referenceGradients, roles } from './backward-support.js';
+import { difference, problem, referenceGradients, roles, sharedMachine } from './backward-support.js';
 
 const relativeBias = { bidirectional: true, maxDistance: 16, buckets: 8 };
 
@@ -65,7 +65,7 @@ const tolerance = { f32: 2e-6, f16: 1e-3 };
 
 for (const [name, partial] of cases) {
   optional(`gradients of the reference: ${name}`, softwareGpuAvailability(), async () => {
-    const machine = await Machine.make();
+    const machine = await sharedMachine();
     const made = problem(partial);
     const expected = referenceGradients(made);
     const whole = await machine.gradients(made);
@@ -79,6 +79,5 @@ for (const [name, partial] of cases) {
         tolerance[made.request.dtype],
       );
     }
-    machine.destroy();
   });
 }

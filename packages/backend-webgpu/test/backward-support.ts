@@ -84,6 +84,49 @@ export function referenceGradients({ request, arrays, dOutput }: Problem): Gradi
   return referenceAttentionBackward(request, arrays, dOutput);
 }
 
+/** Gradients in f64 from given lists, one kept key of one query at a time; without biases and dropout. */
+export function gradientsOfLists({ request, arrays, dOutput, lists }: Problem): Gradients {
+  if (lists === undefined) throw new RangeError('the problem has no lists');
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, scale } = request;
+  const k = request.k as number;
+  const q = new Float64Array(arrays.q.length);
+  const dK = new Float64Array(arrays.k.length);
+  const dV = new Float64Array(arrays.v.length);
+  for (let row = 0; row < batch * queryHeads * queryLength; row++) {
+    const unit = Math.floor(row / ((queryHeads / keyHeads) * queryLength));
+    const kept = Array.from(lists.indices.subarray(row * k, row * k + k));
+    const scores = lists.scores.subarray(row * k, row * k + k);
+    const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
+    const weights = kept.map((key, slot) => (key < 0 ? 0 : Math.exp(scores[slot] as number) / total));
+    const at = (key: number): number => unit * keyLength + key;
+    const dot = (key: number): number => {
+      let sum = 0;
+      for (let d = 0; d < valueDim; d++) {
+        sum += (dOutput[row * valueDim + d] as number) * (arrays.v[at(key) * valueDim + d] as number);
+      }
+      return sum;
+    };
+    const products = kept.map((key) => (key < 0 ? 0 : dot(key)));
+    const mean = products.reduce((sum, product, slot) => sum + (weights[slot] as number) * product, 0);
+    kept.forEach((key, slot) => {
+      if (key < 0) return;
+      const weight = weights[slot] as number;
+      const slope = scale * weight * ((products[slot] as number) - mean);
+      const add = (sums: Float64Array, position: number, amount: number): void => {
+        sums[position] = (sums[position] as number) + amount;
+      };
+      for (let d = 0; d < headDim; d++) {
+        add(q, row * headDim + d, slope * (arrays.k[at(key) * headDim + d] as number));
+        add(dK, at(key) * headDim + d, slope * (arrays.q[row * headDim + d] as number));
+      }
+      for (let d = 0; d < valueDim; d++) {
+        add(dV, at(key) * valueDim + d, weight * (dOutput[row * valueDim + d] as number));
+      }
+    });
+  }
+  return { q, k: dK, v: dV, bias: new Float64Array(0), relativeTable: new Float64Array(0) };
+}
+
 export class Machine {
   readonly stream: Stream;
   readonly #device: GPUDevice;
@@ -92,8 +135,8 @@ export class Machine {
     this.stream = new Stream(device);
   }
 
-  static async make(defaultLimits = true): Promise<Machine> {
-    const { device } = await acquireDevice({ defaultLimits });
+  static async make(): Promise<Machine> {
+    const { device } = await acquireDevice({ defaultLimits: true });
     return new Machine(device);
   }
 
@@ -169,9 +212,9 @@ export class Machine {
   }
 }
 
-/** The largest difference relative to the largest number expected; NaN where only one side is NaN. */
+/** The largest difference relative to the largest number expected (at least 0.1: some sums are exactly 0 but for rounding); NaN where only one side is NaN. */
 export function difference(got: Float64Array, expected: Float64Array): number {
-  const scale = expected.reduce((most, x) => Math.max(most, Math.abs(x) || 0), 1e-3);
+  const scale = expected.reduce((most, x) => Math.max(most, Math.abs(x) || 0), 0.1);
   if (got.length !== expected.length) return Number.NaN;
   return got.reduce((most, x, i) => {
     const wanted = expected[i] as number;
@@ -183,3 +226,11 @@ export function difference(got: Float64Array, expected: Float64Array): number {
 }
 
 export const roles = ['q', 'k', 'v', 'bias', 'relativeTable'] as const;
+
+let shared: Promise<Machine> | undefined;
+
+/** One device with WebGPU's default limits for all tests of a file: shaders compile slowly on the software GPU. */
+export function sharedMachine(): Promise<Machine> {
+  shared ??= Machine.make();
+  return shared;
+}

@@ -34,8 +34,9 @@ export function fusedAttentionBackward<T extends View>(
   stream: Stream,
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
-  tuning: BackwardTuning = DEFAULT_TUNING,
+  chosen: BackwardTuning = DEFAULT_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
+  const tuning = { ...chosen, stagingBytes: Math.min(chosen.stagingBytes, facts.workgroupBytes) };
   const groupsOf = (request: AttentionRequest, chunk: number): Group[] =>
     planGroups(request, tuning, facts.bindingBytes, chunk);
   const hasSubgroups = tuning.subgroups && facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;

@@ -1,5 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core';
 import { bufferSize } from '../../runtime/pool.js';
+import { scatterKeysBytes } from './partition/scatter-keys.js';
+import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import type { BackwardTuning } from './tuning.js';
 
 /** Tiles of keys that a workgroup counts in its own memory. */
@@ -7,6 +9,7 @@ export const MOST_TILES = 1024;
 const LEAST_KEYS_PER_TILE = 128;
 const MOST_KEYS_PER_TILE = 1024;
 const LEAST_BLOCK_ENTRIES = 256;
+const LEAST_TILE_CAPACITY = 128;
 
 /** Keys that the two passes of the sort can tell apart. */
 export const MOST_KEYS: number = MOST_TILES * MOST_KEYS_PER_TILE;
@@ -36,6 +39,9 @@ export interface SortGeometry {
   readonly keys: number;
   readonly keysPerTileLog2: number;
   readonly tiles: number;
+  /** Tiles, and entries of a block of rows, that the staging kernel has room for; 0 entries: not staged. */
+  readonly tileCapacity: number;
+  readonly stagedEntries: number;
   readonly rowsPerBlock: number;
   readonly rowBlocks: number;
   readonly blockEntries: number;
@@ -72,11 +78,16 @@ export function sortGeometry(
 ): SortGeometry {
   const slots = request.k as number;
   const keys = request.keyLength;
-  const keysPerTile = Math.max(LEAST_KEYS_PER_TILE, powerOfTwo(keys / MOST_TILES));
+  const keysPerTile = Math.max(LEAST_KEYS_PER_TILE, powerOfTwo(keys / tuning.mostTiles));
   const tiles = Math.ceil(keys / keysPerTile);
   const entries = rowsPerUnit * slots;
+  const tileCapacity = Math.max(LEAST_TILE_CAPACITY, powerOfTwo(tiles));
+  const stagedMost = fittingPower((count) => stagedTilesBytes(tileCapacity, count), tuning.stagingBytes);
+  const isStaged = slots <= stagedMost;
+  const rowsPerBlock = isStaged ? Math.floor(stagedMost / slots) : tuning.rowsPerBlock;
   const blockEntries = Math.min(
     tuning.blockEntries,
+    fittingPower((count) => scatterKeysBytes(keysPerTile, count), tuning.stagingBytes),
     Math.max(LEAST_BLOCK_ENTRIES, powerOfTwo(entries / tiles / 4)),
   );
   return {
@@ -86,8 +97,10 @@ export function sortGeometry(
     keys,
     keysPerTileLog2: Math.log2(keysPerTile),
     tiles,
-    rowsPerBlock: tuning.rowsPerBlock,
-    rowBlocks: Math.ceil(rowsPerUnit / tuning.rowsPerBlock),
+    tileCapacity,
+    stagedEntries: isStaged ? stagedMost : 0,
+    rowsPerBlock,
+    rowBlocks: Math.ceil(rowsPerUnit / rowsPerBlock),
     blockEntries,
     entryBlocks: Math.ceil(entries / blockEntries) + tiles,
     pieceEntries: tuning.pieceEntries,
@@ -187,6 +200,13 @@ function largestBinding(request: AttentionRequest, bytes: GroupBytes, units: num
   return (
     ALIGNMENT + Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
   );
+}
+
+/** The largest power of two from 256 on that fits. */
+function fittingPower(bytesOf: (count: number) => number, bytes: number): number {
+  let count = LEAST_BLOCK_ENTRIES;
+  while (bytesOf(2 * count) <= bytes) count *= 2;
+  return count;
 }
 
 export function powerOfTwo(least: number): number {

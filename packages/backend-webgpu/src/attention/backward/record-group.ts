@@ -15,6 +15,7 @@ import { scanKeysKernel } from './partition/scan-keys.js';
 import { placeTilesKernel, scanBlocksKernel } from './partition/scan-tiles.js';
 import { scatterKeysKernel } from './partition/scatter-keys.js';
 import { scatterTilesKernel } from './partition/scatter-tiles.js';
+import { scatterTilesStagedKernel } from './partition/scatter-tiles-staged.js';
 import { type RowInputs, rowBindings } from './rows/row-params.js';
 import { rowsPlainKernel } from './rows/rows-plain.js';
 import { MOST_SUBGROUP_SLOTS, rowsSubgroupKernel } from './rows/rows-subgroups.js';
@@ -76,7 +77,7 @@ export function recordGroup(
   if (dBias !== undefined && isBiasOfKeys(dBias.shape)) {
     recordBiasOfKeys(stream, request, group, sorted, dBias);
   }
-  recordKeys(stream, request, group, views, results, geometry, sorted, bytes, hasSubgroups);
+  recordKeys(stream, request, group, views, results, geometry, sorted, bytes, tuning, hasSubgroups);
 }
 
 function windowOfLists(request: AttentionRequest, group: Group, lists: View): Window {
@@ -127,7 +128,7 @@ function recordSort(
   weights: Span,
 ): Sorted {
   const { units, rowsPerUnit, slots, keys, tiles, rowsPerBlock, rowBlocks } = geometry;
-  const { keysPerTileLog2, blockEntries, entryBlocks, pieceEntries } = geometry;
+  const { keysPerTileLog2, blockEntries, entryBlocks, pieceEntries, tileCapacity, stagedEntries } = geometry;
   const blocks = units * rowBlocks;
   const allTiles = units * tiles;
   const allEntryBlocks = units * entryBlocks;
@@ -158,7 +159,10 @@ function recordSort(
   const tileKeys = stream.scratch(bytes.tileKeys);
   const tileWeights = stream.scratch(bytes.tileWeights);
   stream.launch({
-    kernel: scatterTilesKernel(keysPerTileLog2),
+    kernel:
+      stagedEntries === 0
+        ? scatterTilesKernel(keysPerTileLog2)
+        : scatterTilesStagedKernel(keysPerTileLog2, tileCapacity, stagedEntries),
     buffers: [indices.span, weights, tileCounts, tileInfo, tileKeys, tileWeights],
     uniforms: uniformWords([
       ...[rowsPerUnit, slots, tiles, rowBlocks, rowsPerBlock, blocks, indices.base],
@@ -188,7 +192,7 @@ function recordSort(
   const pieceKeys = stream.scratch(bytes.pieceKeys);
   stream.clear(pieceKeys);
   stream.launch({
-    kernel: scatterKeysKernel(keysPerTileLog2),
+    kernel: scatterKeysKernel(keysPerTileLog2, blockEntries),
     buffers: [blockTiles, tileInfo, tileKeys, tileWeights, keyCounts, sortedRows, sortedWeights, pieceKeys],
     uniforms: uniformWords([
       ...[allEntryBlocks, entryBlocks, tiles, blockEntries, keys, rowsPerUnit, pieceEntries],
@@ -209,6 +213,7 @@ function recordKeys(
   geometry: SortGeometry,
   sorted: Sorted,
   bytes: GroupBytes,
+  tuning: BackwardTuning,
   hasSubgroups: boolean,
 ): void {
   const { headDim, valueDim, keyLength, scale } = request;
@@ -216,6 +221,7 @@ function recordKeys(
   const { width } = layout;
   const shape = { headDim, valueDim, layout };
   const isSubgroup = hasSubgroups && takesSubgroups(headDim, valueDim, layout);
+  const together = tuning.gatheringSubgroups;
   const rows = group.units * group.rowsPerUnit;
   const pieces = Math.ceil((rows * geometry.slots) / geometry.pieceEntries);
   const q = windowOf(views.q, group.firstRow * headDim, rows * headDim);
@@ -224,22 +230,22 @@ function recordKeys(
 
   const pieceSums = stream.scratch(bytes.pieceSums);
   stream.launch({
-    kernel: isSubgroup ? piecesSubgroupKernel(shape) : piecesPlainKernel(shape),
+    kernel: isSubgroup ? piecesSubgroupKernel(shape, together) : piecesPlainKernel(shape),
     buffers: [q.span, dO.span, sorted.rows, sorted.weights, sorted.pieceKeys, pieceSums],
     uniforms: uniformWords([...bases, pieces, geometry.pieceEntries]),
-    workgroups: gridOf(pieces),
+    workgroups: gridOf(isSubgroup ? Math.ceil(pieces / together) : pieces),
   });
   stream.release(sorted.pieceKeys);
 
   const keys = group.units * keyLength;
   stream.launch({
-    kernel: isSubgroup ? keysSubgroupKernel(shape) : keysPlainKernel(shape),
+    kernel: isSubgroup ? keysSubgroupKernel(shape, together) : keysPlainKernel(shape),
     buffers: [q.span, dO.span, sorted.rows, sorted.weights, sorted.ranges, pieceSums, dK.span, dV.span],
     uniforms: uniformWords([
       ...[...bases, keys, geometry.pieceEntries],
       ...[dK.base / width, dV.base / width, f32Bits(scale), Number(group.adds)],
     ]),
-    workgroups: gridOf(keys),
+    workgroups: gridOf(isSubgroup ? Math.ceil(keys / together) : keys),
   });
   for (const span of [pieceSums, sorted.rows, sorted.weights, sorted.ranges]) stream.release(span);
 }

@@ -2,20 +2,29 @@
 export interface BackwardTuning {
   /** Transient bytes that a group of heads, or a part of one head's queries, may take. */
   readonly groupBytes: number;
-  /** Queries whose entries one workgroup hands out to tiles of keys. */
+  /** Tiles of keys that the first pass of the sort tells apart at most; a power of two up to 1,024. */
+  readonly mostTiles: number;
+  /** Queries whose entries one workgroup hands out to tiles of keys, where they are too many to be staged. */
   readonly rowsPerBlock: number;
+  /** Workgroup memory that a workgroup may use to put entries in order. */
+  readonly stagingBytes: number;
   /** Most entries of one tile that one workgroup sorts by key; a power of two from 256 on. */
   readonly blockEntries: number;
   /** Entries of one key summed by one workgroup where the key has many; a power of two. */
   readonly pieceEntries: number;
+  /** Subgroups of a workgroup that gathers: 1, 2 or 4. */
+  readonly gatheringSubgroups: number;
   /** False: no subgroup variants. */
   readonly subgroups: boolean;
 }
 
 export const DEFAULT_TUNING: BackwardTuning = {
   groupBytes: 184 * 2 ** 20,
+  mostTiles: 1024,
   rowsPerBlock: 32,
+  stagingBytes: 28 * 2 ** 10,
   blockEntries: 2048,
-  pieceEntries: 512,
+  pieceEntries: 1024,
+  gatheringSubgroups: 1,
   subgroups: true,
 };

@@ -37,13 +37,16 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, i) 
 /** Rows of each side that are on their way at a time. */
 const AHEAD = 4;
 
-/** Adds a chunk of up to 32 entries, which the lanes hold, to the sums of one side. `guarded`: some lanes hold none. */
-function addChunk(side: Side, guarded: boolean): string {
-  const { name, weight, columns, across, parts, blocks } = side;
+/** Adds a chunk of up to 32 entries, which the lanes hold, to the sums of sides that lie alike. `guarded`: some lanes hold none. */
+function addChunk(sides: readonly Side[], guarded: boolean): string {
+  const { across, parts, columns, blocks } = sides[0] as Side;
   const ahead = Math.max(1, Math.min(AHEAD, Math.floor(8 / blocks), LANES / parts));
   const step = ahead * parts;
   const isWhole = columns % across === 0;
-  const column = (b: number): string => (b === 0 ? 'column' : `column + ${b * across}u`);
+  const columnOf = (b: number): string => {
+    const column = b === 0 ? 'column' : `column + ${b * across}u`;
+    return isWhole || b === 0 ? column : `min(${column}, ${columns - 1}u)`;
+  };
   const lines: string[] = [
     `let part = lane / ${across}u;`,
     `let column = ${isWhole ? `lane % ${across}u` : `min(lane % ${across}u, ${columns - 1}u)`};`,
@@ -52,23 +55,32 @@ function addChunk(side: Side, guarded: boolean): string {
   for (const i of range(ahead)) {
     lines.push(
       `let entry${i} = first + ${i * parts}u + part;`,
-      `let row${i} = params.${name}_base + subgroupShuffle(row, entry${i}) * ${columns}u;`,
-      `let weight${i} = subgroupShuffle(pair.${weight}, entry${i});`,
+      `let row${i} = subgroupShuffle(row, entry${i}) * ${columns}u;`,
     );
-    for (const b of range(blocks)) {
-      const at = isWhole || b === 0 ? column(b) : `min(${column(b)}, ${columns - 1}u)`;
-      lines.push(`let x${i}_${b} = load_${name}(row${i} + ${at});`);
+    for (const { name, weight } of sides) {
+      lines.push(`let ${name}_weight${i} = subgroupShuffle(pair.${weight}, entry${i});`);
+      for (const b of range(blocks)) {
+        lines.push(`let ${name}${i}_${b} = load_${name}(params.${name}_base + row${i} + ${columnOf(b)});`);
+      }
     }
   }
   for (const i of range(ahead)) {
-    for (const b of range(blocks)) {
-      const sum = `${name}_sum${b}`;
-      const added = `fma(vec4f(weight${i}), x${i}_${b}, ${sum})`;
-      lines.push(`${sum} = ${guarded ? `select(${sum}, ${added}, entry${i} < count)` : added};`);
+    for (const { name } of sides) {
+      for (const b of range(blocks)) {
+        const sum = `${name}_sum${b}`;
+        const added = `fma(vec4f(${name}_weight${i}), ${name}${i}_${b}, ${sum})`;
+        lines.push(`${sum} = ${guarded ? `select(${sum}, ${added}, entry${i} < count)` : added};`);
+      }
     }
   }
   lines.push('}');
   return `{ ${lines.join('\n    ')} }`;
+}
+
+/** Sides with equal columns go together: one look at the list, twice the loads on their way. */
+function addChunks(sides: readonly [Side, Side], guarded: boolean): string {
+  const parts = sides[0].columns === sides[1].columns ? [sides] : sides.map((side) => [side]);
+  return parts.map((part) => addChunk(part, guarded)).join('\n      ');
 }
 
 function gathering({ headDim, valueDim, layout }: GatherShape): {
@@ -93,9 +105,9 @@ fn gather(start: u32, end: u32, lane: u32) {
     let row = sorted_rows[mine];
     let pair = sorted_weights[mine];
     if (count == ${LANES}u) {
-      ${sides.map((side) => addChunk(side, false)).join('\n      ')}
+      ${addChunks(sides, false)}
     } else {
-      ${sides.map((side) => addChunk(side, true)).join('\n      ')}
+      ${addChunks(sides, true)}
     }
   }
 }
@@ -118,7 +130,10 @@ fn add_parts() {
 }
 
 /** `body(sum, column, isKey)` for every vector of a row that this lane holds. */
-function eachColumn(sides: readonly [Side, Side], body: (sum: string, column: string, side: Side) => string): string {
+function eachColumn(
+  sides: readonly [Side, Side],
+  body: (sum: string, column: string, side: Side) => string,
+): string {
   return sides
     .flatMap((side) =>
       range(side.blocks).map((b) => {
@@ -129,17 +144,19 @@ function eachColumn(sides: readonly [Side, Side], body: (sum: string, column: st
     .join('\n  ');
 }
 
-function keyOf(name: string, { headDim, valueDim, layout }: GatherShape): string {
-  return `attention-backward ${name} subgroups D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
+function keyOf(name: string, { headDim, valueDim, layout }: GatherShape, together: number): string {
+  return `attention-backward ${name} subgroups x${together} D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
 }
 
 const head = `enable subgroups;
 diagnostic(off, subgroup_uniformity);`;
 
-const main = `
-@compute @workgroup_size(${LANES})
+function mainOf(together: number): string {
+  return `
+@compute @workgroup_size(${LANES * together})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-  @builtin(subgroup_invocation_id) lane: u32)`;
+  @builtin(local_invocation_index) t: u32, @builtin(subgroup_invocation_id) lane: u32)`;
+}
 
 /** Whether the subgroup variants take these dimensions: whole vectors, and sums that fit the registers. */
 export function takesSubgroups(headDim: number, valueDim: number, { width }: RowLayout): boolean {
@@ -147,9 +164,9 @@ export function takesSubgroups(headDim: number, valueDim: number, { width }: Row
 }
 
 /** As `piecesPlainKernel`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
-export function piecesSubgroupKernel(shape: GatherShape): Kernel {
+export function piecesSubgroupKernel(shape: GatherShape, together: number): Kernel {
   return {
-    key: keyOf('pieces', shape),
+    key: keyOf('pieces', shape, together),
     buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
     source: () => {
       const { text, sides } = gathering(shape);
@@ -159,8 +176,8 @@ struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries:
 ${text}
 @group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
 @group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
-${main} {
-  let piece = group_index(group, groups);
+${mainOf(together)} {
+  let piece = group_index(group, groups) * ${together}u + t / ${LANES}u;
   if (piece >= params.pieces) { return; }
   let ends = piece_keys[piece];
   if (ends.x == 0u || ends.x != ends.y) { return; }
@@ -175,9 +192,9 @@ ${main} {
 }
 
 /** As `keysPlainKernel`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
-export function keysSubgroupKernel(shape: GatherShape): Kernel {
+export function keysSubgroupKernel(shape: GatherShape, together: number): Kernel {
   return {
-    key: keyOf('keys', shape),
+    key: keyOf('keys', shape, together),
     buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
     source: () => {
       const { text, sides } = gathering(shape);
@@ -200,8 +217,8 @@ ${text}
 @group(0) @binding(6) var<storage, read> sums: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
-${main} {
-  let key = group_index(group, groups);
+${mainOf(together)} {
+  let key = group_index(group, groups) * ${together}u + t / ${LANES}u;
   if (key >= params.keys) { return; }
   let start = ranges[key].x;
   let end = start + ranges[key].y;

@@ -2,6 +2,13 @@ import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
 import { exclusiveScan } from './scan.js';
 
+/** Counts on their way at a time: a tile whose keys every query keeps has very many blocks. */
+const AHEAD = 16;
+
+function eachAhead(body: (ahead: number) => string, join: string): string {
+  return Array.from({ length: AHEAD }, (_, a) => body(a)).join(join);
+}
+
 /**
  * For one tile (one workgroup each): where the entries of every key begin in the sorted list and how many there are, and
  * the counts of every block turned into the place of its first entry of that key. Reads the counts twice, writes them
@@ -36,7 +43,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var total = 0u;
   for (var i = 0u; i < ${each}u; i++) {
     var sum = 0u;
-    for (var block = first; block < end; block++) { sum += counts[block * ${keys}u + own + i]; }
+    var block = first;
+    for (; block + ${AHEAD}u <= end; block += ${AHEAD}u) { sum += ${eachAhead((a) => `counts[(block + ${a}u) * ${keys}u + own + i]`, ' + ')}; }
+    for (; block < end; block++) { sum += counts[block * ${keys}u + own + i]; }
     sums[i] = sum;
     total += sum;
   }
@@ -44,7 +53,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var i = 0u; i < ${each}u; i++) {
     let key = (place % params.tiles) * ${keys}u + own + i;
     if (key < params.keys) { ranges[unit * params.keys + key] = vec2u(at, sums[i]); }
-    for (var block = first; block < end; block++) {
+    var block = first;
+    for (; block + ${AHEAD}u <= end; block += ${AHEAD}u) {
+      ${eachAhead((a) => `let count${a} = counts[(block + ${a}u) * ${keys}u + own + i];`, ' ')}
+      ${eachAhead((a) => `counts[(block + ${a}u) * ${keys}u + own + i] = at; at += count${a};`, ' ')}
+    }
+    for (; block < end; block++) {
       let count = counts[block * ${keys}u + own + i];
       counts[block * ${keys}u + own + i] = at;
       at += count;

@@ -1,25 +1,33 @@
 import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
+import { exclusiveScan } from './scan.js';
 import { NO_TILE } from './scan-tiles.js';
 
-const WORDS_OF_BITS = 2048;
+const WORDS_OF_BITS = 1024;
+
+/** Workgroup memory of the kernel, in bytes. */
+export function scatterKeysBytes(keys: number, entries: number): number {
+  return 4 * Math.max(WORDS_OF_BITS, keys) + 8 * keys + 4 * entries + 4 * 256;
+}
 
 /**
- * Puts the entries of a block in the order (key, row): the place of an entry is that of the block's first one of its key,
- * and the number of such entries before it, counted in a bit map of (key, entry). One workgroup a block. Reads and writes
- * entries once. Workgroup memory: at most 8 KiB of bits, and 4 bytes a key of the tile.
+ * Puts the entries of a block (at most `entries`) in the order (key, row). One workgroup a block: it orders the numbers of
+ * its entries in its own memory, where the place of an entry is that of the block's first of its key and the number of
+ * such entries before it, counted in a bit map of (key, entry); then it writes key after key, so that neighbours go
+ * side by side. Reads entries once from memory, writes them once. Workgroup memory: `scatterKeysBytes`.
  *
  * Where a piece of the sorted list begins or ends, the key there (counted over units, plus one) is noted, so that pieces
  * of one key alone can be told.
  */
-export function scatterKeysKernel(keysPerTileLog2: number): Kernel {
+export function scatterKeysKernel(keysPerTileLog2: number, entries: number): Kernel {
   const keys = 2 ** keysPerTileLog2;
-  const words = Math.min(8, WORDS_OF_BITS / keys);
+  const words = Math.min(8, Math.max(1, WORDS_OF_BITS / keys));
   const invocations = 32 * words;
-  const each = (body: (word: number) => string): string =>
-    Array.from({ length: words }, (_, i) => body(i)).join('');
+  const each = Math.max(1, keys / invocations);
+  const perWord = (body: (word: number) => string, join: string): string =>
+    Array.from({ length: words }, (_, i) => body(i)).join(join);
   return {
-    key: `attention-backward scatter-keys ${keysPerTileLog2}`,
+    key: `attention-backward scatter-keys ${keysPerTileLog2} ${entries}`,
     buffers: ['read', 'read', 'read', 'read', 'read', 'write', 'write', 'write'],
     source: () => `
 struct Params {
@@ -36,8 +44,12 @@ struct Params {
 @group(0) @binding(7) var<storage, read_write> sorted_weights: array<vec2f>;
 @group(0) @binding(8) var<storage, read_write> piece_keys: array<u32>;
 var<workgroup> bits: array<atomic<u32>, ${words * keys}>;
-var<workgroup> next: array<u32, ${keys}>;
+var<workgroup> next: array<atomic<u32>, ${keys}>;
+// What to add to a staged place to get that in the sorted list.
+var<workgroup> shift: array<u32, ${keys}>;
+var<workgroup> staged: array<u32, ${entries}>;
 ${groupIndex}
+${exclusiveScan(invocations)}
 @compute @workgroup_size(${invocations})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
@@ -48,36 +60,61 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let unit = block / params.entry_blocks;
   let place = info[unit * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
-  for (var key = t; key < ${keys}u; key += ${invocations}u) { next[key] = places[block * ${keys}u + key]; }
+  let base = block * params.block_entries;
+  for (var key = t; key < ${keys}u; key += ${invocations}u) { atomicStore(&next[key], 0u); }
+  workgroupBarrier();
+  for (var i = t; i < entries; i += ${invocations}u) { atomicAdd(&next[tile_keys[base + i] & ${keys - 1}u], 1u); }
+  workgroupBarrier();
+  var own = 0u;
+  for (var i = 0u; i < ${each}u; i++) {
+    let key = t * ${each}u + i;
+    if (key < ${keys}u) { own += atomicLoad(&next[key]); }
+  }
+  var first_of = scanned(own, t);
+  for (var i = 0u; i < ${each}u; i++) {
+    let key = t * ${each}u + i;
+    if (key < ${keys}u) {
+      let count = atomicLoad(&next[key]);
+      atomicStore(&next[key], first_of);
+      shift[key] = places[block * ${keys}u + key] - first_of;
+      first_of += count;
+    }
+  }
   let word = t / 32u;
   let bit = 1u << (t % 32u);
   for (var first = 0u; first < entries; first += ${invocations}u) {
     for (var at = t; at < ${words * keys}u; at += ${invocations}u) { atomicStore(&bits[at], 0u); }
     workgroupBarrier();
-    let source = block * params.block_entries + first + t;
     let is_entry = first + t < entries;
-    var entry = 0u;
+    var key = 0u;
     if (is_entry) {
-      entry = tile_keys[source];
-      atomicOr(&bits[word * ${keys}u + (entry & ${keys - 1}u)], bit);
+      key = tile_keys[base + first + t] & ${keys - 1}u;
+      atomicOr(&bits[word * ${keys}u + key], bit);
     }
     workgroupBarrier();
     if (is_entry) {
-      let key = entry & ${keys - 1}u;
-      var at = next[key] + countOneBits(atomicLoad(&bits[word * ${keys}u + key]) & (bit - 1u));
-${each((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }\n`)}
-      sorted_rows[at] = unit * params.rows_per_unit + (entry >> ${keysPerTileLog2}u);
-      sorted_weights[at] = tile_weights[source];
-      let in_piece = at % params.piece_entries;
-      let marked = unit * params.keys + tile * ${keys}u + key + 1u;
-      if (in_piece == 0u) { piece_keys[2u * (at / params.piece_entries)] = marked; }
-      if (in_piece == params.piece_entries - 1u) { piece_keys[2u * (at / params.piece_entries) + 1u] = marked; }
+      var at = atomicLoad(&next[key]) + countOneBits(atomicLoad(&bits[word * ${keys}u + key]) & (bit - 1u));
+${perWord((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`, '\n')}
+      staged[at] = first + t;
     }
     workgroupBarrier();
-    for (var key = t; key < ${keys}u; key += ${invocations}u) {
-      next[key] += ${Array.from({ length: words }, (_, i) => `countOneBits(atomicLoad(&bits[${i * keys}u + key]))`).join(' + ')};
+    for (var counted = t; counted < ${keys}u; counted += ${invocations}u) {
+      atomicStore(&next[counted], atomicLoad(&next[counted])
+        + ${perWord((i) => `countOneBits(atomicLoad(&bits[${i * keys}u + counted]))`, ' + ')});
     }
     workgroupBarrier();
+  }
+  for (var i = t; i < entries; i += ${invocations}u) {
+    let number = staged[i];
+    let entry = tile_keys[base + number];
+    let key = entry & ${keys - 1}u;
+    let at = shift[key] + i;
+    sorted_rows[at] = unit * params.rows_per_unit + (entry >> ${keysPerTileLog2}u);
+    sorted_weights[at] = tile_weights[base + number];
+    let in_piece = at % params.piece_entries;
+    let marked = unit * params.keys + tile * ${keys}u + key + 1u;
+    if (in_piece == 0u) { piece_keys[2u * (at / params.piece_entries)] = marked; }
+    if (in_piece == params.piece_entries - 1u) { piece_keys[2u * (at / params.piece_entries) + 1u] = marked; }
   }
 }`,
   };

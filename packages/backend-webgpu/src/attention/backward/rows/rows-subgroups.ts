@@ -41,7 +41,9 @@ function products(i: number, valueColumns: number): string {
       );
       for (const b of range(blocks)) {
         const column = `lane % ${across}u + ${b * across}u`;
-        lines.push(`let x${u}_${b} = load_value(at${u} + ${isWhole ? column : `min(${column}, ${valueColumns - 1}u)`});`);
+        lines.push(
+          `let x${u}_${b} = load_value(at${u} + ${isWhole ? column : `min(${column}, ${valueColumns - 1}u)`});`,
+        );
       }
     }
     for (const u of range(together)) {
@@ -113,14 +115,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var is_bad = false;
   // A slot without a key takes the row's first one, whose rows are read in any case, with weight 0.
   let fallback = u32(max(indices[params.index_base + first_slot], 0));
-  ${perRegister((i) => `var key${i} = fallback; var valid${i} = false; var score${i} = 0.0;
+  ${perRegister(
+    (i) => `var key${i} = fallback; var valid${i} = false; var score${i} = 0.0;
   if (lane + ${i * LANES}u < params.slots) {
     let index = indices[params.index_base + first_slot + ${i * LANES}u + lane];
     let bits = scores[params.score_base + first_slot + ${i * LANES}u + lane];
     is_bad = is_bad || is_nan_or_plus_inf(bits);
     valid${i} = index >= 0;
     if (valid${i}) { key${i} = u32(index); score${i} = bitcast<f32>(bits); }
-  }`)}
+  }`,
+  )}
   is_bad = subgroupAny(is_bad);
   let has_keys = subgroupAny(valid0);
   ${perRegister((i) => `if (valid${i} && !is_bad) { largest = max(largest, score${i}); }`)}
@@ -129,29 +133,35 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   ${perRegister((i) => `let weight${i} = select(0.0, exp(score${i} - largest), valid${i}); total += weight${i};`)}
   let inverse = 1.0 / subgroupAdd(total);
   var mean = 0.0;
-  ${perRegister((i) => `var product${i} = 0.0;
+  ${perRegister(
+    (i) => `var product${i} = 0.0;
   ${products(i, valueColumns)}
   let p${i} = select(0.0, weight${i} * inverse, valid${i});
   ${dropout ? `let factor${i} = dropout_factor(row, lane + ${i * LANES}u);` : ''}
   product${i} = select(0.0, ${dropout ? `factor${i} * ` : ''}product${i}, valid${i});
-  mean += p${i} * product${i};`)}
+  mean += p${i} * product${i};`,
+  )}
   mean = subgroupAdd(mean);
-  ${perRegister((i) => `let made${i} = vec2f(p${i}${dropout ? ` * factor${i}` : ''}, p${i} * (product${i} - mean));
+  ${perRegister(
+    (i) => `let made${i} = vec2f(p${i}${dropout ? ` * factor${i}` : ''}, p${i} * (product${i} - mean));
   if (lane + ${i * LANES}u < params.slots) {
     weights[first_slot + ${i * LANES}u + lane] = select(made${i}, vec2f(nan()), is_bad);
   }
   shared_keys[${i * LANES}u + lane] = params.key_base + (first_key + key${i}) * ${columns}u;
-  shared_gradients[${i * LANES}u + lane] = made${i}.y;`)}
+  shared_gradients[${i * LANES}u + lane] = made${i}.y;`,
+  )}
   workgroupBarrier();
   ${range(blocks)
     .map((b) => `var sum${b} = vec4f(0.0);`)
     .join(' ')}
   for (var first = lane / ${across}u; first < ${slots}u; first += ${parts * ahead}u) {
     ${range(ahead)
-      .map((u) => `let slot${u} = first + ${u * parts}u; let at${u} = shared_keys[slot${u}];
+      .map(
+        (u) => `let slot${u} = first + ${u * parts}u; let at${u} = shared_keys[slot${u}];
     ${range(blocks)
       .map((b) => `let x${u}_${b} = load_key(at${u} + ${column(b)});`)
-      .join(' ')}`)
+      .join(' ')}`,
+      )
       .join('\n    ')}
     ${range(ahead)
       .map((u) =>
