@@ -9,6 +9,9 @@ import { deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
 import { arraysFor, expectAnswer, requestWith, runPath } from './attention-harness.js';
 
+/** The software GPU takes seconds to compile a product. */
+const SLOW_COMPILER_MS = 240_000;
+
 const available = softwareGpuAvailability();
 let stream: Stream | undefined;
 
@@ -21,14 +24,19 @@ async function sharedStream(): Promise<Stream> {
 const small: SweepsTuning = { fewestKeys: 0, capacity: 64 };
 
 function checks(name: string, special: Partial<AttentionRequest>, tuning: SweepsTuning = {}): void {
-  optional(`sweeps: ${name}`, available, async () => {
-    const shared = await sharedStream();
-    const request = requestWith(special);
-    const path = sweepsPathWith({ ...small, ...tuning });
-    expect(path.refuses(request, deviceFacts(shared.device))).toEqual([]);
-    const arrays = arraysFor(request);
-    expectAnswer(request, arrays, await runPath(shared, path, request, arrays));
-  });
+  optional(
+    `sweeps: ${name}`,
+    available,
+    async () => {
+      const shared = await sharedStream();
+      const request = requestWith(special);
+      const path = sweepsPathWith({ ...small, ...tuning });
+      expect(path.refuses(request, deviceFacts(shared.device))).toEqual([]);
+      const arrays = arraysFor(request);
+      expectAnswer(request, arrays, await runPath(shared, path, request, arrays));
+    },
+    SLOW_COMPILER_MS,
+  );
 }
 
 checks('plain', {});

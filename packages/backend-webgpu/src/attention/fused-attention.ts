@@ -14,9 +14,11 @@ import type { View } from '../view.js';
 import { exactPath } from './exact/exact-path.js';
 import type { ForwardPath } from './forward-path.js';
 import { storedPath } from './stored/stored-path.js';
+import { sweepsPath } from './sweeps/sweeps-path.js';
+import { tensorPath } from './tensor/tensor-path.js';
 
 /** Every way to compute attention, the fastest first. */
-export const forwardPaths: readonly ForwardPath[] = [storedPath, exactPath];
+export const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
 
 /** Attention as the backend's operation; `explain()` shows what `describe` says: the path, and why none before it. */
 export interface FusedAttention<T extends BackendTensor>
@@ -74,7 +76,8 @@ export function fusedAttention<T extends BackendTensor & View>(
     describe: (request) => {
       const { path, refusals } = choose(request);
       const own = path?.describe?.(request, facts);
-      const chosen = path === undefined ? 'composed' : own === undefined ? path.name : `${path.name} (${own})`;
+      const chosen =
+        path === undefined ? 'composed' : own === undefined ? path.name : `${path.name} (${own})`;
       return [chosen, ...reasonsOf(refusals).map((reason) => `not ${reason}`)].join('; ');
     },
     scratchBytes: (request, chunk) => pathOf(request).scratchBytes(request, chunk, facts),

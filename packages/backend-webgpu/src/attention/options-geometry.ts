@@ -67,9 +67,18 @@ export interface Geometry {
   readonly request: AttentionRequest;
   readonly part: Part;
   /** Offsets of the first row in elements of each binding. */
-  readonly bases?: { readonly q?: number; readonly k?: number; readonly v?: number; readonly output?: number };
+  readonly bases?: {
+    readonly q?: number;
+    readonly k?: number;
+    readonly v?: number;
+    readonly output?: number;
+  };
   /** Where the lists of the part lie: rows from head to head, and the first row. Default: one after the other. */
-  readonly lists?: { readonly rowsPerHead: number; readonly indicesBase: number; readonly scoresBase: number };
+  readonly lists?: {
+    readonly rowsPerHead: number;
+    readonly indicesBase: number;
+    readonly scoresBase: number;
+  };
   /** Words for the kernel's own use, at most eight. */
   readonly own?: readonly number[];
 }

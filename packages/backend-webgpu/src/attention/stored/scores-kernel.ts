@@ -1,15 +1,15 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
 import {
+  invocationsOf,
   operandType,
   type ProductShape,
   productBytes,
   productDeclarations,
   productPlaces,
+  productStart,
   scoreRows,
-  TILE_INVOCATIONS,
   TILE_KEYS,
-  TILE_ROWS,
   tileProducts,
   tileRow,
 } from '../sweeps/product.js';
@@ -24,7 +24,8 @@ export interface ScoresParameters {
   readonly bias: boolean;
   readonly relativeBias: boolean;
   /** See `ProductShape`. */
-  readonly steps: number;
+  readonly rows: 64 | 128;
+  readonly steps: 4 | 16;
 }
 
 /** Scores of a row lie this many words apart: whole vectors. */
@@ -36,7 +37,7 @@ export function scoreStride(keyLength: number): number {
  * Scores of all queries of a part with all visible keys: [rows, stride] bits of f32, scale and biases included, -inf
  * where a key is hidden. Keys beyond `visible_of(row)` may be left unwritten.
  *
- * Reads q once per 128 keys, k once per 64 rows; writes the scores once. Workgroup memory: 12 KiB. Core WebGPU only.
+ * Reads q once per 128 keys, k once per tile of rows; writes the scores once. Workgroup memory: 12 or 16 KiB. Core WebGPU only.
  */
 export function scoresKernel(p: ScoresParameters): Kernel {
   const has = (on: boolean): 'read'[] => (on ? ['read'] : []);
@@ -56,12 +57,17 @@ export function scoresKernel(p: ScoresParameters): Kernel {
 }
 
 /** Workgroups for the rows of a part. */
-export function scoresGroups(keyHeads: number, rowsPerKeyHead: number, keys: number): number {
-  return keyHeads * Math.ceil(rowsPerKeyHead / TILE_ROWS) * Math.ceil(keys / TILE_KEYS);
+export function scoresGroups(
+  keyHeads: number,
+  rowsPerKeyHead: number,
+  keys: number,
+  tileRows: number,
+): number {
+  return keyHeads * Math.ceil(rowsPerKeyHead / tileRows) * Math.ceil(keys / TILE_KEYS);
 }
 
 function source(p: ScoresParameters): string {
-  const shape: ProductShape = { headDim: p.headDim, dtype: p.dtype, resident: false, steps: p.steps };
+  const shape: ProductShape = p;
   const type = operandType(shape);
   const finite = p.mask || p.bias || p.relativeBias;
   return `// workgroup memory: ${productBytes(shape)} bytes
@@ -105,29 +111,33 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
 }
 
-@compute @workgroup_size(${TILE_INVOCATIONS})
+@compute @workgroup_size(${invocationsOf(p)})
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = geometry.group * geometry.queries;
   let key_tiles = (geometry.visible_keys + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
-  let row_tiles = (rows + ${TILE_ROWS - 1}u) / ${TILE_ROWS}u;
+  let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let job = id.x + id.y * groups.x;
   if (job >= key_tiles * row_tiles * (geometry.heads / geometry.group)) { return; }
   let first_key = ${TILE_KEYS}u * (job % key_tiles);
-  let first_row = ${TILE_ROWS}u * (job / key_tiles % row_tiles);
+  let first_row = ${p.rows}u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
-  ${productPlaces}
-  let last_key = geometry.key_length - 1u;
-  let key_start = key_head * geometry.key_length;
-  ${[0, 1, 2, 3]
-    .map((j) => `let key_row_${j} = key_start + min(first_key + 4u * stage_r + ${j}u, last_key);`)
-    .join('\n  ')}
-  ${tileProducts(shape)}
+  ${productPlaces(shape)}
+  ${productStart(
+    shape,
+    [0, 1, 2, 3]
+      .map(
+        (j) => `key_row_${j} = key_head * geometry.key_length
+    + min(first_key + 4u * stage_r + ${j}u, geometry.key_length - 1u);`,
+      )
+      .join('\n  '),
+  )}
+  ${tileProducts(shape, '')}
   ${scoreRows
     .map(
       (i) =>
-        `store_row(first_row + ${tileRow(i)}, rows, key_head, first_key + 4u * tx, dots_${i}_0, dots_${i}_1);`,
+        `store_row(first_row + ${tileRow(i, shape)}, rows, key_head, first_key + 4u * tx, dots_${i}_0, dots_${i}_1);`,
     )
     .join('\n  ')}
 }`;
@@ -135,8 +145,7 @@ fn main(
 
 /** `score_of(dot, row, key, visible)`: bits of the score of a key, HIDDEN for what a mask hides. */
 function scoreFunction({ mask, bias, relativeBias }: ScoresParameters): string {
-  const at = (strides: string): string =>
-    `dot(${strides}, vec4u(row.batch, row.head, row.query, key))`;
+  const at = (strides: string): string => `dot(${strides}, vec4u(row.batch, row.head, row.query, key))`;
   return `
 fn score_of(dot_product: f32, row: Row, key: u32, visible: u32) -> u32 {
   if (key >= visible) { return HIDDEN; }

@@ -14,7 +14,7 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import { stepsFor } from '../sweeps/product.js';
+import { productTuning } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
 import { scoreStride, scoresGroups, scoresKernel } from './scores-kernel.js';
 import { selectKernel } from './select-kernel.js';
@@ -51,7 +51,8 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   const { k, dtype, headDim, valueDim, keyLength, mask, bias } = request;
   const reasons: string[] = [];
   if (k === 'all') reasons.push('it keeps k keys, not all of them');
-  if (dtype === 'f16' && valueDim % 2 === 1) reasons.push(`f16 value rows of odd length ${valueDim} share words`);
+  if (dtype === 'f16' && valueDim % 2 === 1)
+    reasons.push(`f16 value rows of odd length ${valueDim} share words`);
   const element = bytesPerElement(dtype);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
     if (groupBytes(request, width * element) > facts.bindingBytes - ALIGNMENT) {
@@ -166,6 +167,7 @@ function recordPart(
   const output = queryWindow(views.output, request, part);
   const group = groupOf(request);
   const seen = visibleKeys(request, part);
+  const tuning = productTuning(deviceFacts(stream.device));
   if (seen > 0) {
     stream.launch({
       kernel: scoresKernel({
@@ -176,11 +178,11 @@ function recordPart(
         mask: request.mask !== undefined,
         bias: request.bias !== undefined,
         relativeBias: request.relativeBias !== undefined,
-        steps: stepsFor(deviceFacts(stream.device)),
+        ...tuning,
       }),
       buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
       uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
-      workgroups: gridOf(scoresGroups(part.heads / group, group * part.queries, seen)),
+      workgroups: gridOf(scoresGroups(part.heads / group, group * part.queries, seen, tuning.rows)),
     });
   }
   stream.launch({

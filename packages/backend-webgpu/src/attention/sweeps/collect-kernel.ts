@@ -1,15 +1,14 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
 import {
+  invocationsOf,
   operandType,
   type ProductShape,
   productDeclarations,
   productPlaces,
+  productStart,
   scoreRows,
-  stageResident,
-  TILE_INVOCATIONS,
   TILE_KEYS,
-  TILE_ROWS,
   tileProducts,
   tileRow,
 } from './product.js';
@@ -59,14 +58,14 @@ ${bindings([
   ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
-${tileSees(TILE_ROWS)}
+${tileSees(p.rows)}
 ${p.relativeBias ? relativeBiasOf : ''}
 ${productDeclarations(shape)}
 ${scoreQuad(p.relativeBias)}
 
 /** Hits of the tile at hand by row, and where they go in the row's list. */
-var<workgroup> tile_counts: array<atomic<u32>, ${TILE_ROWS}>;
-var<workgroup> tile_starts: array<u32, ${TILE_ROWS}>;
+var<workgroup> tile_counts: array<atomic<u32>, ${p.rows}>;
+var<workgroup> tile_starts: array<u32, ${p.rows}>;
 
 /** A bit for each of four scores above the threshold. */
 fn above(scores: vec4f, threshold: f32) -> u32 {
@@ -98,40 +97,35 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
   }
 }
 
-@compute @workgroup_size(${TILE_INVOCATIONS})
+@compute @workgroup_size(${invocationsOf(p)})
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = geometry.group * geometry.queries;
-  let row_tiles = (rows + ${TILE_ROWS - 1}u) / ${TILE_ROWS}u;
+  let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let segments = (geometry.own.z - geometry.own.y + geometry.own.w - 1u) / geometry.own.w;
   let job = id.x + id.y * groups.x;
   if (job >= segments * row_tiles * (geometry.heads / geometry.group)) { return; }
   let segment = geometry.own.y + geometry.own.w * (job % segments);
-  let first_row = ${TILE_ROWS}u * (job / segments % row_tiles);
+  let first_row = ${p.rows}u * (job / segments % row_tiles);
   let key_head = job / segments / row_tiles;
-  ${productPlaces}
   let sees = tile_sees(key_head, first_row, rows);
   let end = min(min(segment + geometry.own.w, geometry.own.z), sees.y);
   if (segment >= end) { return; }
-  let last_key = geometry.key_length - 1u;
-  let key_start = key_head * geometry.key_length;
   let index_start = key_head * rows + first_row;
-  ${stageResident(shape)}
-  if (t < ${TILE_ROWS}u) { atomicStore(&tile_counts[t], 0u); }
+  ${productPlaces(shape)}
+  if (t < ${p.rows}u) { atomicStore(&tile_counts[t], 0u); }
   // Rows beyond the last list nothing.
   ${scoreRows
     .map(
       (i) => `let threshold_${i} = select(
-    3.4028234e38f, thresholds[index_start + ${tileRow(i)}], first_row + ${tileRow(i)} < rows,
+    3.4028234e38f, thresholds[index_start + ${tileRow(i, shape)}], first_row + ${tileRow(i, shape)} < rows,
   );`,
     )
     .join('\n  ')}
+  ${productStart(shape, keyRows('segment'))}
   for (var first = segment; first < end; first += ${TILE_KEYS}u) {
-    ${[0, 1, 2, 3]
-      .map((j) => `let key_row_${j} = key_start + min(first + 4u * stage_r + ${j}u, last_key);`)
-      .join('\n    ')}
-    ${tileProducts(shape)}
+    ${tileProducts(shape, keyRows(`first + ${TILE_KEYS}u`))}
     let first_key = first + 4u * tx;
     let is_whole = first + ${TILE_KEYS}u <= sees.x;
     // Eight bits a row: which of its scores are hits, and the place of the first of them among the tile's.
@@ -144,7 +138,7 @@ fn main(
         (i) => `{
       ${
         p.relativeBias
-          ? `let row = row_at(min(index_start + ${tileRow(i)}, geometry.heads * geometry.queries - 1u));
+          ? `let row = row_at(min(index_start + ${tileRow(i, shape)}, geometry.heads * geometry.queries - 1u));
       let keys = first_key + vec4u(0u, 1u, 2u, 3u);
       dots_${i}_0 = score_quad(dots_${i}_0, row, keys);
       dots_${i}_1 = score_quad(dots_${i}_1, row, keys + 64u);`
@@ -153,15 +147,15 @@ fn main(
       }
       var hits = above(dots_${i}_0, threshold_${i}) | (above(dots_${i}_1, threshold_${i}) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + ${tileRow(i)}, first_key); }
+        if (!is_whole) { hits &= seen(index_start + ${tileRow(i, shape)}, first_key); }
         ${masks(i)} |= hits << ${8 * (i % 4)}u;
-        ${places(i)} |= atomicAdd(&tile_counts[${tileRow(i)}], countOneBits(hits)) << ${8 * (i % 4)}u;
+        ${places(i)} |= atomicAdd(&tile_counts[${tileRow(i, shape)}], countOneBits(hits)) << ${8 * (i % 4)}u;
       }
     }`,
       )
       .join('\n    ')}
     workgroupBarrier();
-    if (t < ${TILE_ROWS}u) {
+    if (t < ${p.rows}u) {
       let count = atomicLoad(&tile_counts[t]);
       if (count != 0u) {
         tile_starts[t] = atomicAdd(&counts[index_start + t], count);
@@ -174,7 +168,7 @@ fn main(
         const byte = (of: string): string => `((${of} >> ${8 * (i % 4)}u) & 255u)`;
         return `if (${byte(masks(i))} != 0u) {
       store_hits(
-        index_start + ${tileRow(i)}, tile_starts[${tileRow(i)}] + ${byte(places(i))},
+        index_start + ${tileRow(i, shape)}, tile_starts[${tileRow(i, shape)}] + ${byte(places(i))},
         ${byte(masks(i))}, first_key, dots_${i}_0, dots_${i}_1,
       );
     }`;
@@ -182,4 +176,14 @@ fn main(
       .join('\n    ')}
   }
 }`;
+}
+
+/** The keys that the invocation brings of a tile; any key will do beyond the last. */
+function keyRows(first: string): string {
+  return [0, 1, 2, 3]
+    .map(
+      (j) => `key_row_${j} = key_head * geometry.key_length
+    + min(${first} + 4u * stage_r + ${j}u, geometry.key_length - 1u);`,
+    )
+    .join('\n    ');
 }

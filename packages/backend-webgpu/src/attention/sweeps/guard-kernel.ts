@@ -1,4 +1,4 @@
-import { gridOf, type Kernel, type Span, uniformWords, f32Bits } from '../../runtime/kernel.js';
+import { f32Bits, gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 
 const INVOCATIONS = 128;

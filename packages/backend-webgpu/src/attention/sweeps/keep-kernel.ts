@@ -38,8 +38,12 @@ export function keepBytes(k: number): number {
 
 const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
+/** A list of the usual length fits in this share of the registers; the rest is looked at only where it is longer. */
+const USUAL_SHARE = 0.6;
+
 function source(p: KeepParameters): string {
   const each = range(p.capacity / TEAM);
+  const usual = Math.ceil(each.length * USUAL_SHARE);
   const half = p.dtype === 'f16';
   const quads = p.valueDim / 4;
   // Invocations that share a value row, rows at a time, and blocks of columns.
@@ -47,9 +51,15 @@ function source(p: KeepParameters): string {
   const abreast = TEAM / across;
   const blocks = range(Math.ceil(quads / across));
   const type = half ? 'vec2u' : 'vec4f';
-  const load = (at: string): string =>
-    half ? `unpack_quad(v[${at}])` : `v[${at}]`;
-  const sum = (f: (i: number) => string): string => each.map(f).join(' + ');
+  const load = (at: string): string => (half ? `unpack_quad(v[${at}])` : `v[${at}]`);
+  /** The sum of an expression over the list, over all invocations. */
+  const sum = (
+    name: string,
+    f: (i: number) => string,
+  ): string => `var ${name} = ${each.slice(0, usual).map(f).join(' + ')};
+      if (is_long) { ${name} += ${each.slice(usual).map(f).join(' + ') || '0u'}; }
+      ${name} = team_sum(t, ${name});`;
+  const own = range(Math.ceil(p.k / TEAM));
   return `${teamEnables(p)}
 ${geometryStruct}
 ${bindings([
@@ -71,8 +81,9 @@ const MINUS_INF_BITS = 0xff800000u;
 const PLUS_INF_KEY = 0xff800000u;
 const K = ${p.k}u;
 
-/** Kept keys as they come, (key, bits of the score), then by key, (value row, bits of the score or weight). */
-var<workgroup> chosen: array<vec2u, ${p.k}>;
+/** Kept keys and bits of their scores as they come, then by key: (value row, bits of the weight). */
+var<workgroup> chosen_keys: array<u32, ${8 * Math.ceil(p.k / 8)}>;
+var<workgroup> chosen_bits: array<u32, ${p.k}>;
 var<workgroup> ordered: array<vec2u, ${p.k}>;
 ${p.subgroups ? '' : `var<workgroup> columns: array<vec4f, ${TEAM}>;`}
 
@@ -107,6 +118,7 @@ fn main(
   let listed = counts[index];
   let is_nan_row = listed == NAN_ROW;
   let n = select(min(listed, ${p.capacity}u), 0u, is_nan_row);
+  let is_long = n > ${TEAM * usual}u;
 
   // Unused places have the key 0, below that of every number.
   ${each.map((i) => `var key_${i} = 0u; var index_${i} = NONE; var bits_${i} = 0u;`).join('\n  ')}
@@ -118,16 +130,30 @@ fn main(
   }`,
     )
     .join('\n  ')}
+  var most = 0u;
+  var least = NONE;
+  ${each
+    .map((i) => `most = max(most, key_${i}); least = min(least, select(NONE, key_${i}, key_${i} != 0u));`)
+    .join('\n  ')}
+  most = team_max(t, most);
+  least = ~team_max(t, ~least);
 
   // The k-th key, and of those equal to it the index up to which they are kept.
   var threshold = 1u;
   var last = NONE;
   if (n > K) {
-    threshold = 0u;
+    // Above the first bit in which keys differ there is nothing to search.
+    ${
+      p.subgroups
+        ? `let differing = 32u - countLeadingZeros(most ^ least);
+    threshold = select(most & ~((1u << (differing & 31u)) - 1u), 0u, differing == 32u);`
+        : `let differing = 32u;
+    threshold = 0u;`
+    }
     var reached = 0u;
-    for (var bit = 0x80000000u; bit != 0u; bit >>= 1u) {
-      let candidate = threshold | bit;
-      let count = team_sum(t, ${sum((i) => `u32(key_${i} >= candidate)`)});
+    for (var left = differing; left > 0u; left--) {
+      let candidate = threshold | (1u << (left - 1u));
+      ${sum('count', (i) => `u32(key_${i} >= candidate)`)}
       if (count >= K) {
         threshold = candidate;
         reached = count;
@@ -135,61 +161,79 @@ fn main(
       ${p.subgroups ? 'if (count == K) { break; }' : ''}
     }
     ${p.subgroups ? 'if (reached != K) {' : '{'}
-      let ties = K - team_sum(t, ${sum((i) => `u32(key_${i} > threshold)`)});
+      ${sum('larger', (i) => `u32(key_${i} > threshold)`)}
       last = 0u;
       for (var bit = 0x80000000u; bit != 0u; bit >>= 1u) {
         let candidate = last | bit;
-        let count = team_sum(t, ${sum((i) => `u32(key_${i} == threshold && index_${i} < candidate)`)});
-        if (count < ties) { last = candidate; }
+        ${sum('count', (i) => `u32(key_${i} == threshold && index_${i} < candidate)`)}
+        if (count < K - larger) { last = candidate; }
       }
     }
   }
   ${each
     .map((i) => `let kept_${i} = key_${i} > threshold || (key_${i} == threshold && index_${i} <= last);`)
     .join('\n  ')}
-  let mine = ${sum((i) => `u32(kept_${i})`)};
+  let mine = ${each.map((i) => `u32(kept_${i})`).join(' + ')};
   var place = team_before(t, mine);
   let m = team_sum(t, mine);
-  var most = 0u;
-  ${each.map((i) => `most = max(most, key_${i});`).join(' ')}
-  most = team_max(t, most);
+  for (var slot = t; slot < ${8 * Math.ceil(p.k / 8)}u; slot += ${TEAM}u) { chosen_keys[slot] = NONE; }
+  workgroupBarrier();
   ${each
-    .map((i) => `if (kept_${i}) { chosen[place] = vec2u(index_${i}, bits_${i}); place++; }`)
+    .map(
+      (i) => `if (kept_${i}) { chosen_keys[place] = index_${i}; chosen_bits[place] = bits_${i}; place++; }`,
+    )
     .join('\n  ')}
   workgroupBarrier();
 
   // Ascending keys: the place of each is the number of smaller ones.
-  for (var at = t; at < m; at += ${TEAM}u) {
-    let one = chosen[at];
-    var smaller = 0u;
-    for (var other = 0u; other < m; other++) { smaller += u32(chosen[other].x < one.x); }
-    ordered[smaller] = one;
-  }
-  workgroupBarrier();
-  ${
-    p.saves
-      ? `let place_of_list = (row.local_head * geometry.list_rows_per_head + row.local_query) * K;
-  for (var slot = t; slot < K; slot += ${TEAM}u) {
-    var saved = vec2u(NONE, select(MINUS_INF_BITS, NAN_BITS, is_nan_row));
-    if (slot < m) { saved = ordered[slot]; }
-    indices[geometry.indices_base + place_of_list + slot] = saved.x;
-    scores[geometry.scores_base + place_of_list + slot] = saved.y;
-  }`
-      : ''
+  ${own
+    .map(
+      (i) => `let slot_of_${i} = min(t + ${TEAM * i}u, K - 1u);
+  let own_${i} = chosen_keys[slot_of_${i}]; let own_bits_${i} = chosen_bits[slot_of_${i}]; var smaller_${i} = 0u;`,
+    )
+    .join('\n  ')}
+  for (var other = 0u; other < m; other += 8u) {
+    ${range(8)
+      .map(
+        (u) => `{
+      let key = chosen_keys[other + ${u}u];
+      ${own.map((i) => `smaller_${i} += u32(key < own_${i});`).join(' ')}
+    }`,
+      )
+      .join('\n    ')}
   }
   let largest = number_of(most);
   let value_start = (row.local_head / geometry.group) * geometry.key_length;
-  for (var slot = t; slot < m; slot += ${TEAM}u) {
-    let one = ordered[slot];
-    let weight = exp(bitcast<f32>(one.y) - largest);
-    ordered[slot] = vec2u(
-      (value_start + one.x) * ${quads}u + geometry.v_base / 4u, bitcast<u32>(weight),
-    );
+  ${
+    p.saves
+      ? `let place_of_list = (row.local_head * geometry.list_rows_per_head + row.local_query) * K;
+  for (var slot = t + m; slot < K; slot += ${TEAM}u) {
+    indices[geometry.indices_base + place_of_list + slot] = NONE;
+    scores[geometry.scores_base + place_of_list + slot] = select(MINUS_INF_BITS, NAN_BITS, is_nan_row);
+  }`
+      : ''
   }
+  ${own
+    .map(
+      (i) => `if (t + ${TEAM * i}u < m) {
+    ordered[smaller_${i}] = vec2u(
+      (value_start + own_${i}) * ${quads}u + geometry.v_base / 4u,
+      bitcast<u32>(exp(bitcast<f32>(own_bits_${i}) - largest)),
+    );
+    ${
+      p.saves
+        ? `indices[geometry.indices_base + place_of_list + smaller_${i}] = own_${i};
+    scores[geometry.scores_base + place_of_list + smaller_${i}] = own_bits_${i};`
+        : ''
+    }
+  }`,
+    )
+    .join('\n  ')}
   workgroupBarrier();
 
-  var total = 0.0;
-  for (var slot = 0u; slot < m; slot++) { total += bitcast<f32>(ordered[slot].y); }
+  var total = vec4f();
+  for (var slot = t; slot < m; slot += ${TEAM}u) { total.x += bitcast<f32>(ordered[slot].y); }
+  ${fold('total', 1, p.subgroups)}
   let lane = t % ${across}u;
   ${blocks.map((b) => `var sum_${b} = vec4f();`).join(' ')}
   for (var slot = t / ${across}u; slot < m; slot += ${8 * abreast}u) {
@@ -225,7 +269,7 @@ fn main(
       return `{
     ${fold(`sum_${b}`, across, p.subgroups)}
     if (t < ${across}u && ${column} < ${quads}u) {
-      var value = sum_${b} / total;
+      var value = sum_${b} / total.x;
       if (m == 0u) { value = vec4f(); }
       if (is_nan_row || most >= PLUS_INF_KEY) { value = vec4f(nan); }
       store_output(at + ${column}, value);
@@ -236,10 +280,11 @@ fn main(
 }`;
 }
 
-/** Statements that add up \`name\` over the value rows taken abreast, in a fixed order, for the first of them. */
+/** Statements that add up \`name\` over the invocations that are multiples of \`across\` apart, in a fixed order. */
 function fold(name: string, across: number, subgroups: boolean): string {
   const reaches = range(Math.log2(TEAM / across)).map((step) => TEAM / 2 ** (step + 1));
-  if (subgroups) return reaches.map((reach) => `${name} += subgroupShuffleXor(${name}, ${reach}u);`).join('\n    ');
+  if (subgroups)
+    return reaches.map((reach) => `${name} += subgroupShuffleXor(${name}, ${reach}u);`).join('\n    ');
   return reaches
     .map(
       (reach) => `workgroupBarrier();

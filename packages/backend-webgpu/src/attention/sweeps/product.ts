@@ -1,34 +1,40 @@
 /**
  * Tile products of queries and keys, f32 in registers: the common part of every kernel that makes scores.
  *
- * A workgroup of 128 takes 64 rows and 128 keys at a time; an invocation has 8 rows x 8 keys: rows
- * 4 ty .. 4 ty + 3 and 32 more, keys 4 tx .. 4 tx + 3 and 64 more. Sixteen dims at a time pass through workgroup memory,
- * transposed, so that both operands of a step are whole vectors. Every product of a query and a key is the same chain
- * of fused multiply-adds over ascending dims, wherever in a tile it stands: equal rows have equal bits in every kernel.
+ * A workgroup takes 64 or 128 rows and 128 keys at a time; an invocation has 8 rows x 8 keys: rows 4 ty .. 4 ty + 3 and
+ * those half a tile on, keys 4 tx .. 4 tx + 3 and 64 more. Sixteen dims at a time pass through workgroup memory,
+ * transposed, so that both operands of a step are whole vectors. Every product of a query and a key is the same chain of
+ * fused multiply-adds over ascending dims, wherever in a tile it stands: equal rows have equal bits in every kernel.
  */
-export const TILE_ROWS = 64;
 export const TILE_KEYS = 128;
-export const TILE_INVOCATIONS = 128;
 const SLICE = 16;
 
 export interface ProductShape {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
-  /** The rows of queries stay in workgroup memory for all tiles of keys: 256 bytes per dim. */
-  readonly resident: boolean;
+  /** Rows of a tile. 128 want 17 KiB of workgroup memory and 256 invocations; 64 want 13 KiB and 128. */
+  readonly rows: 64 | 128;
   /** Steps written out one after the other, 4 or 16: fewer compile faster, more run faster. */
-  readonly steps: number;
-}
-
-/** Steps for a device: in software the compiler takes longer than the work. */
-export function stepsFor({ isSoftware }: { readonly isSoftware: boolean }): number {
-  return isSoftware ? 4 : SLICE;
+  readonly steps: 4 | 16;
 }
 
 /** Workgroup memory of the products alone. */
-export function productBytes({ headDim, resident }: Pick<ProductShape, 'headDim' | 'resident'>): number {
-  const dims = resident ? SLICE * Math.ceil(headDim / SLICE) : SLICE;
-  return 4 * (dims * TILE_ROWS + SLICE * TILE_KEYS);
+export function productBytes({ rows }: Pick<ProductShape, 'rows'>): number {
+  return 4 * SLICE * (rows + TILE_KEYS);
+}
+
+/** How products run on a device. */
+export function productTuning(facts: {
+  readonly isSoftware: boolean;
+  readonly workgroupBytes: number;
+}): Pick<ProductShape, 'rows' | 'steps'> {
+  // In software the compiler takes longer than the work.
+  if (facts.isSoftware) return { rows: 64, steps: 4 };
+  return { rows: facts.workgroupBytes < 32_768 ? 64 : 128, steps: SLICE };
+}
+
+export function invocationsOf({ rows }: Pick<ProductShape, 'rows'>): number {
+  return 2 * rows;
 }
 
 type Operand = Pick<ProductShape, 'headDim' | 'dtype'>;
@@ -57,8 +63,7 @@ export function loadQuad(name: string, buffer: string, base: string, shape: Oper
   ${load}
 }`;
   }
-  const element =
-    dtype === 'f32' ? `${buffer}[at]` : `unpack2x16float(${buffer}[at / 2u])[at % 2u]`;
+  const element = dtype === 'f32' ? `${buffer}[at]` : `unpack2x16float(${buffer}[at / 2u])[at % 2u]`;
   return `fn ${name}_element(row: u32, dim: u32) -> f32 {
   if (dim >= ${headDim}u) { return 0.0; }
   let at = ${base} + row * ${headDim}u + dim;
@@ -79,87 +84,89 @@ const range = (count: number): readonly number[] => Array.from({ length: count }
 export const scoreRows: readonly number[] = range(8);
 
 /** Row of the tile that score row i stands for. */
-export function tileRow(i: number): string {
-  return `(4u * ty + ${(i % 4) + 32 * Math.floor(i / 4)}u)`;
+export function tileRow(i: number, { rows }: Pick<ProductShape, 'rows'>): string {
+  return `(4u * ty + ${(i % 4) + (rows / 2) * Math.floor(i / 4)}u)`;
 }
 
 /** Workgroup memory and functions. `q` and `k` are declared by the kernel with `operandType`. */
 export function productDeclarations(shape: ProductShape): string {
-  const { headDim, resident } = shape;
-  const dims = resident ? SLICE * Math.ceil(headDim / SLICE) : SLICE;
   return `
 ${loadQuad('load_query', 'q', 'geometry.q_base', shape)}
 ${loadQuad('load_key', 'k', 'geometry.k_base', shape)}
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
-var<workgroup> query_tile: array<array<vec4f, ${TILE_ROWS / 4}>, ${dims}>;
+// Arrays of arrays: a constant first index needs no check of its bound.
+var<workgroup> query_tile: array<array<vec4f, ${shape.rows / 4}>, ${SLICE}>;
 var<workgroup> key_tile: array<array<vec4f, ${TILE_KEYS / 4}>, ${SLICE}>;
 
 /** The row of q that row \`row\` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let last = geometry.group * geometry.queries - 1u;
-  let at = min(row, last);
+  let at = min(row, geometry.group * geometry.queries - 1u);
   return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
-}
-
-fn stage_queries(t: u32, key_head: u32, first_row: u32, first_quad: u32, first_dim: u32) {
-  let c = t % 4u;
-  let r = t / 4u;
-  let row = first_row + 4u * r;
-  let m = transpose(mat4x4f(
-    load_query(query_row(key_head, row), first_quad + c),
-    load_query(query_row(key_head, row + 1u), first_quad + c),
-    load_query(query_row(key_head, row + 2u), first_quad + c),
-    load_query(query_row(key_head, row + 3u), first_quad + c),
-  ));
-  let place = r ^ (2u * c);
-  ${range(4)
-    .map((j) => `query_tile[first_dim + 4u * c + ${j}u][place] = m[${j}];`)
-    .join('\n  ')}
 }`;
 }
 
-/** Statements at the start of `main`: which scores the invocation makes. */
-export const productPlaces: string = `
-  let tx = t % 16u;
-  let ty = t / 16u;
+/**
+ * Statements at the start of \`main\`: which scores the invocation makes, and what it brings into workgroup memory: four
+ * rows of one operand, four dims of each. Expects \`key_head\` (of the part) and \`first_row\` (of the key head's rows).
+ */
+export function productPlaces(shape: ProductShape): string {
+  return `
+  // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
+  let tx = t % 8u + t / 32u % 2u * 8u;
+  let ty = t / 8u % 4u + t / 64u * 4u;
   ${range(4)
     .map((c) => `let row_place_${c} = ty ^ ${2 * c}u;\n  let key_place_${c} = tx ^ ${2 * c}u;`)
     .join('\n  ')}
   let stage_c = t % 4u;
-  let stage_r = t / 4u;
-  let stage_place = stage_r ^ (2u * stage_c);`;
+  let stage_r = t / 4u % 32u;
+  let stage_place = stage_r ^ (2u * stage_c);
+  ${range(4)
+    .map((j) => `let query_row_${j} = query_row(key_head, first_row + 4u * stage_r + ${j}u);`)
+    .join('\n  ')}
+  ${range(4)
+    .map((j) => `var key_row_${j} = 0u;`)
+    .join(' ')}
+  var fetched: mat4x4f;`;
+}
 
-/** Statements that put all dims of the rows into workgroup memory, when they are resident. */
-export function stageResident({ headDim, resident }: ProductShape): string {
-  if (!resident) return '';
-  return `
-  for (var d = 0u; d < ${Math.ceil(headDim / SLICE)}u; d += 2u) {
-    let half = t / 64u;
-    if (d + half < ${Math.ceil(headDim / SLICE)}u) {
-      stage_queries(t % 64u, key_head, first_row, 4u * (d + half), ${SLICE}u * (d + half));
-    }
-  }`;
+/** Whether all of the workgroup's invocations bring keys; else the first half does, and the second queries. */
+const isNarrow = ({ rows }: ProductShape): boolean => rows === 64;
+
+/** Statements that load what the invocation brings next: dims 16 slice .. of the rows at hand. */
+function fetch(shape: ProductShape, slice: string): string {
+  const rows = (name: string): string =>
+    range(4)
+      .map((j) => `load_${name}(${name}_row_${j}, 4u * (${slice}) + stage_c)`)
+      .join(', ');
+  const keys = `fetched = mat4x4f(${rows('key')});`;
+  return isNarrow(shape) ? keys : `if (t < 128u) { ${keys} } else { fetched = mat4x4f(${rows('query')}); }`;
+}
+
+/** Statements before the first tile. \`keyRows\` sets key_row_0 .. key_row_3 to the keys 4 stage_r .. of that tile. */
+export function productStart(shape: ProductShape, keyRows: string): string {
+  return `${keyRows}
+  ${fetch(shape, '0u')}`;
 }
 
 /**
- * Statements that leave the dot products of the tile in \`dots_*\`. Expects \`key_head\` (of the part), \`first_row\` (of
- * the key head's rows) and \`key_row_0\` .. \`key_row_3\`: the rows of k that the invocation stages, keys
- * 4 stage_r .. 4 stage_r + 3 of the tile.
+ * Statements that leave the dot products of the tile in \`dots_*\`. \`nextKeyRows\` sets key_row_0 .. key_row_3 for the tile
+ * that follows, whose first dims are loaded while the last of this one are worked on.
  */
-export function tileProducts(shape: ProductShape): string {
+export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
   const slices = Math.ceil(shape.headDim / SLICE);
   const isLoop = shape.steps < SLICE;
   const step = (dim: number): string => {
     // In a loop over c, four dims each, or with c as a constant.
-    const c = isLoop ? 'c' : String(Math.floor(dim / 4));
+    const c = Math.floor(dim / 4);
     const within = isLoop ? `4u * c + ${dim}u` : `${dim}u`;
-    const queryDim = shape.resident ? `${SLICE}u * slice + ${within}` : within;
+    const row = isLoop ? '(ty ^ (2u * c))' : `row_place_${c}`;
+    const key = isLoop ? '(tx ^ (2u * c))' : `key_place_${c}`;
     return `{
-      let a0 = query_tile[${queryDim}][${isLoop ? 'ty ^ (2u * c)' : `row_place_${c}`}];
-      let a1 = query_tile[${queryDim}][8u + (${isLoop ? 'ty ^ (2u * c)' : `row_place_${c}`})];
-      let b0 = key_tile[${within}][${isLoop ? 'tx ^ (2u * c)' : `key_place_${c}`}];
-      let b1 = key_tile[${within}][16u + (${isLoop ? 'tx ^ (2u * c)' : `key_place_${c}`})];
+      let a0 = query_tile[${within}][${row}];
+      let a1 = query_tile[${within}][${shape.rows / 8}u + ${row}];
+      let b0 = key_tile[${within}][${key}];
+      let b1 = key_tile[${within}][16u + ${key}];
       ${scoreRows
         .map((i) => {
           const a = `vec4f(a${Math.floor(i / 4)}.${'xyzw'[i % 4]})`;
@@ -168,22 +175,32 @@ export function tileProducts(shape: ProductShape): string {
         .join('\n      ')}
     }`;
   };
-  const steps = range(isLoop ? 4 : SLICE).map(step).join('\n      ');
+  const steps = range(isLoop ? 4 : SLICE)
+    .map(step)
+    .join('\n      ');
+  const put = (name: string): string =>
+    range(4)
+      .map((j) => `${name}_tile[4u * stage_c + ${j}u][stage_place] = turned[${j}];`)
+      .join(' ');
+  const queriesToo = `if (t < 64u) {
+        let turned = transpose(mat4x4f(${range(4)
+          .map((j) => `load_query(query_row_${j}, 4u * slice + stage_c)`)
+          .join(', ')}));
+        ${put('query')}
+      }`;
   return `
     ${scoreRows.map((i) => `var dots_${i}_0 = vec4f(); var dots_${i}_1 = vec4f();`).join('\n    ')}
     for (var slice = 0u; slice < ${slices}u; slice++) {
-      let quad = 4u * slice + stage_c;
-      let m = transpose(mat4x4f(
-        load_key(key_row_0, quad), load_key(key_row_1, quad), load_key(key_row_2, quad), load_key(key_row_3, quad),
-      ));
+      let turned = transpose(fetched);
       workgroupBarrier();
-      ${range(4)
-        .map((j) => `key_tile[4u * stage_c + ${j}u][stage_place] = m[${j}];`)
-        .join('\n      ')}
-      ${shape.resident ? '' : `if (t < 64u) { stage_queries(t, key_head, first_row, 4u * slice, 0u); }`}
+      ${isNarrow(shape) ? `${put('key')}\n      ${queriesToo}` : `if (t < 128u) { ${put('key')} } else { ${put('query')} }`}
       workgroupBarrier();
-      ${isLoop ? `for (var c = 0u; c < 4u; c++) {
-      ${steps}
-      }` : steps}
+      if (slice + 1u < ${slices}u) {
+        ${fetch(shape, 'slice + 1u')}
+      } else {
+        ${nextKeyRows}
+        ${fetch(shape, '0u')}
+      }
+      ${isLoop ? `for (var c = 0u; c < 4u; c++) {\n      ${steps}\n      }` : steps}
     }`;
 }

@@ -1,15 +1,14 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
 import {
+  invocationsOf,
   operandType,
   type ProductShape,
   productDeclarations,
   productPlaces,
+  productStart,
   scoreRows,
-  stageResident,
-  TILE_INVOCATIONS,
   TILE_KEYS,
-  TILE_ROWS,
   tileProducts,
   tileRow,
 } from './product.js';
@@ -23,9 +22,9 @@ export interface SweepParameters {
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly relativeBias: boolean;
-  /** Rows of queries stay in workgroup memory: see `ProductShape`. */
-  readonly resident: boolean;
-  readonly steps: number;
+  /** See `ProductShape`. */
+  readonly rows: 64 | 128;
+  readonly steps: 4 | 16;
 }
 
 /**
@@ -64,7 +63,7 @@ ${bindings([
   ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
-${tileSees(TILE_ROWS)}
+${tileSees(p.rows)}
 ${p.relativeBias ? relativeBiasOf : ''}
 ${sampledKey}
 ${productDeclarations(shape)}
@@ -77,87 +76,107 @@ fn largest(x: vec4f) -> f32 {
   return max(pair.x, pair.y);
 }
 
-fn store_row(
-  index: u32, tile: u32, tx: u32, row_index: u32, rows: u32, is_whole: bool, is_single: bool,
-  near_keys: vec4u, far_keys: vec4u, near_dots: vec4f, far_dots: vec4f,
-) {
-  if (row_index >= rows) { return; }
-  let row = row_at(index);
-  var near = score_quad(near_dots, row, near_keys);
-  var far = score_quad(far_dots, row, far_keys);
-  if (!is_whole) {
-    let visible = vec4u(visible_of(row));
-    near = select(vec4f(LOWEST), near, near_keys < visible);
-    far = select(vec4f(LOWEST), far, far_keys < visible);
-  }
-  let groups = geometry.own.y;
-  if (is_single) {
-    let at = index * groups + tile * ${TILE_KEYS}u + 4u * tx;
-    for (var e = 0u; e < 4u; e++) {
-      maxima[at + e] = near[e];
-      maxima[at + 64u + e] = far[e];
-    }
-    return;
-  }
-  let tiles = groups / 32u;
-  let at = index * groups + (tile % tiles) * 32u + tx;
-  if (tile < tiles) {
-    maxima[at] = largest(near);
-    maxima[at + 16u] = largest(far);
-  } else {
-    maxima[at] = max(maxima[at], largest(near));
-    maxima[at + 16u] = max(maxima[at + 16u], largest(far));
-  }
+/** Number of the group in which a quad of a tile of the sample falls. */
+fn group_at(tile: u32, quad: u32) -> u32 {
+  return (tile % (geometry.own.y / 32u)) * 32u + quad;
 }
 
-@compute @workgroup_size(${TILE_INVOCATIONS})
+/** The first tile from \`tile\` on that belongs to the share. */
+fn next_tile(tile: u32, cycle: u32, run: u32, share: u32) -> u32 {
+  let own = tile % cycle / run;
+  if (own == share) { return tile; }
+  let start = tile - tile % cycle + share * run;
+  return select(start, start + cycle, own > share);
+}
+
+fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_single: bool, keys: vec4u, dots: vec4f) {
+  let scores = select(vec4f(LOWEST), score_quad(dots, row, keys), keys < vec4u(visible));
+  let start = index * geometry.own.y;
+  if (is_single) {
+    let at = start + tile * ${TILE_KEYS}u + 4u * quad;
+    maxima[at] = scores.x;
+    maxima[at + 1u] = scores.y;
+    maxima[at + 2u] = scores.z;
+    maxima[at + 3u] = scores.w;
+    return;
+  }
+  let at = start + group_at(tile, quad);
+  var most = largest(scores);
+  if (tile >= geometry.own.y / 32u) { most = max(most, maxima[at]); }
+  maxima[at] = most;
+}
+
+fn store_row(
+  index: u32, is_row: bool, tile: u32, tx: u32, is_single: bool,
+  near_keys: vec4u, far_keys: vec4u, near: vec4f, far: vec4f,
+) {
+  if (!is_row) { return; }
+  let row = row_at(index);
+  let visible = visible_of(row);
+  store_quad(index, row, visible, tile, tx, is_single, near_keys, near);
+  store_quad(index, row, visible, tile, tx + 16u, is_single, far_keys, far);
+}
+
+/** The four samples of a quad: a quarter of the row's sample apart, so that neighbours fall into different groups. */
+fn quad_keys(tile: u32, quad: u32, tiles: u32, shift: u32) -> vec4u {
+  let j = 32u * tile + quad;
+  let quarter = 32u * tiles;
+  return vec4u(
+    sampled_key(j, shift), sampled_key(j + quarter, shift),
+    sampled_key(j + 2u * quarter, shift), sampled_key(j + 3u * quarter, shift),
+  );
+}
+
+@compute @workgroup_size(${invocationsOf(p)})
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let shares = geometry.more.x;
   let shift = geometry.own.x;
   let rows = geometry.group * geometry.queries;
-  let row_tiles = (rows + ${TILE_ROWS - 1}u) / ${TILE_ROWS}u;
+  let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let job = id.x + id.y * groups.x;
   if (job >= shares * row_tiles * (geometry.heads / geometry.group)) { return; }
   let share = job % shares;
-  let first_row = ${TILE_ROWS}u * (job / shares % row_tiles);
+  let first_row = ${p.rows}u * (job / shares % row_tiles);
   let key_head = job / shares / row_tiles;
-  ${productPlaces}
   let sees = tile_sees(key_head, first_row, rows);
   let count = (sees.y + (1u << shift) - 1u) >> shift;
+  let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
   let is_single = count <= geometry.own.y;
   // Tiles of one share fall into the same groups, so that no two workgroups meet in one.
   let cycle = geometry.own.y / 32u;
   let run = cycle / shares;
-  let end = min(geometry.own.w, (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u);
-  let last_key = geometry.key_length - 1u;
-  let key_start = key_head * geometry.key_length;
-  ${stageResident(shape)}
-  for (var tile = geometry.own.z; tile < end; tile++) {
-    if ((tile % cycle) / run != share) { continue; }
-    let first = ${TILE_KEYS}u * tile;
-    ${[0, 1, 2, 3]
-      .map((j) => `let key_row_${j} = key_start + min(sampled_key(first + 4u * stage_r + ${j}u, shift), last_key);`)
-      .join('\n    ')}
-    ${tileProducts(shape)}
-    let is_whole = ((first + ${TILE_KEYS}u) << shift) <= sees.x;
-    let j = first + 4u * tx;
-    let near_keys = vec4u(
-      sampled_key(j, shift), sampled_key(j + 1u, shift), sampled_key(j + 2u, shift), sampled_key(j + 3u, shift),
-    );
-    let far_keys = vec4u(
-      sampled_key(j + 64u, shift), sampled_key(j + 65u, shift),
-      sampled_key(j + 66u, shift), sampled_key(j + 67u, shift),
-    );
+  let end = min(geometry.own.w, tiles);
+  var tile = next_tile(geometry.own.z, cycle, run, share);
+  if (tile >= end) { return; }
+  ${productPlaces(shape)}
+  ${productStart(shape, keyRows('tile'))}
+  while (tile < end) {
+    let next = next_tile(tile + 1u, cycle, run, share);
+    ${tileProducts(shape, keyRows('next'))}
+    let near_keys = quad_keys(tile, tx, tiles, shift);
+    let far_keys = quad_keys(tile, tx + 16u, tiles, shift);
     ${scoreRows
       .map(
         (i) => `store_row(
-      key_head * rows + first_row + ${tileRow(i)}, tile, tx, first_row + ${tileRow(i)}, rows, is_whole, is_single,
+      key_head * rows + first_row + ${tileRow(i, shape)}, first_row + ${tileRow(i, shape)} < rows, tile, tx, is_single,
       near_keys, far_keys, dots_${i}_0, dots_${i}_1,
     );`,
       )
       .join('\n    ')}
+    tile = next;
   }
 }`;
+}
+
+/** The keys that the invocation brings of a tile; any key will do beyond the last. */
+function keyRows(tile: string): string {
+  const rows = [0, 1, 2, 3].map(
+    (j) => `key_row_${j} = key_head * geometry.key_length + min(brought[${j}], geometry.key_length - 1u);`,
+  );
+  return `{
+      let brought = quad_keys(${tile}, stage_r, tiles, shift);
+      ${rows.join('\n      ')}
+    }`;
 }

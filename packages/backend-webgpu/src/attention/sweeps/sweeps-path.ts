@@ -18,7 +18,7 @@ import { collectKernel } from './collect-kernel.js';
 import { COUNTER_WORDS, FLAG_INVOCATIONS, flagKernel } from './flag-kernel.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
 import { keepBytes, keepKernel } from './keep-kernel.js';
-import { productBytes, stepsFor, TILE_KEYS, TILE_ROWS } from './product.js';
+import { productTuning, TILE_KEYS } from './product.js';
 import { type SweepParameters, sampleKernel } from './sample-kernel.js';
 import { capacityOf, groupsOf, LARGEST_K, rankOf, shiftOf } from './sizes.js';
 import { slowBytes, slowKernel } from './slow-kernel.js';
@@ -37,6 +37,8 @@ const LEAST_SEGMENT = 8 * TILE_KEYS;
 const PAIRS_PER_DISPATCH = 2 ** 30;
 const SLOW_WORKGROUPS = 128;
 const ALIGNMENT = 256;
+/** Queries of a part are a multiple of this where there are enough: whole tiles of rows. */
+const QUERY_STEP = 128;
 
 /** Other than what follows from the request and the device; for tests and measurements. */
 export interface SweepsTuning {
@@ -45,8 +47,8 @@ export interface SweepsTuning {
   readonly shift?: number;
   readonly rank?: number;
   readonly subgroups?: boolean;
-  readonly resident?: boolean;
-  readonly steps?: number;
+  readonly rows?: 64 | 128;
+  readonly steps?: 4 | 16;
   readonly listBytes?: number;
   readonly segment?: number;
   readonly shares?: number;
@@ -89,11 +91,7 @@ function sizesOf({ k }: AttentionRequest, { capacity }: SweepsTuning): Sizes {
   return { k: kept, capacity: capacity ?? capacityOf(kept), groups: groupsOf(kept) };
 }
 
-function refuses(
-  request: AttentionRequest,
-  facts: DeviceFacts,
-  tuning: SweepsTuning,
-): readonly string[] {
+function refuses(request: AttentionRequest, facts: DeviceFacts, tuning: SweepsTuning): readonly string[] {
   const { k, dtype, headDim, valueDim, keyLength, mask, bias, scale } = request;
   const { fewestKeys = FEWEST_KEYS } = tuning;
   const reasons: string[] = [];
@@ -111,7 +109,7 @@ function refuses(
   const element = bytesPerElement(dtype);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
     const group = groupOf(request);
-    const rows = Math.max(keyLength, (group - 1) * request.queryLength + TILE_ROWS);
+    const rows = Math.max(keyLength, (group - 1) * request.queryLength + QUERY_STEP);
     if (rows * width * element > facts.bindingBytes - ALIGNMENT) {
       reasons.push(`one key head's rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
@@ -148,11 +146,11 @@ function partSize(
     groups * keyLength * width <= limit && groups * group * queryLength * width <= limit;
   // All heads at once where at least a tile of queries is left for each.
   let groups = total;
-  while (groups > 1 && !(fits(groups) && rows / (groups * group) >= Math.min(TILE_ROWS, queryLength))) {
+  while (groups > 1 && !(fits(groups) && rows / (groups * group) >= Math.min(QUERY_STEP, queryLength))) {
     groups = Math.ceil(groups / 2);
   }
   const most = Math.max(1, Math.floor(rows / (groups * group)));
-  const whole = most >= TILE_ROWS ? TILE_ROWS * Math.floor(most / TILE_ROWS) : most;
+  const whole = most >= QUERY_STEP ? QUERY_STEP * Math.floor(most / QUERY_STEP) : most;
   return { heads: groups * group, queries: Math.min(whole, chunk, queryLength) };
 }
 
@@ -185,7 +183,9 @@ function scratchBytes(
   const slow = slowSize(request, facts.workgroupBytes, tuning);
   const rows = heads * queries;
   const small = 4 * (request.batch * request.keyHeads + heads) + relativeBytes(request);
-  return rows * (rowBytes(request, tuning) + 12) + 4 * slow.rows * slow.workgroups * request.keyLength + small;
+  return (
+    rows * (rowBytes(request, tuning) + 12) + 4 * slow.rows * slow.workgroups * request.keyLength + small
+  );
 }
 
 function record(
@@ -249,7 +249,14 @@ function recordUnsafe(
       recordGuard(
         stream,
         { span: relative, base: 0 },
-        { half: false, firstHead: head, heads: 1, keyLength: 1, headDim: relative.size / 4, largest: 2 ** 120 },
+        {
+          half: false,
+          firstHead: head,
+          heads: 1,
+          keyLength: 1,
+          headDim: relative.size / 4,
+          largest: 2 ** 120,
+        },
         unsafe,
       );
     }
@@ -273,20 +280,20 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): void {
   const { k, capacity, groups } = sizesOf(request, tuning);
   const rows = part.heads * part.queries;
   const keyHeads = part.heads / groupOf(request);
-  const rowTiles = keyHeads * Math.ceil(rows / keyHeads / TILE_ROWS);
+
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);
-  const resident = tuning.resident ?? isResident(headDim, facts);
-  const subgroups =
-    tuning.subgroups ?? (facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32);
+  const { rows: tileRows, steps } = { ...productTuning(facts), ...tuning };
+  const subgroups = tuning.subgroups ?? (facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32);
+  const rowTiles = keyHeads * Math.ceil(rows / keyHeads / tileRows);
   const sweep: SweepParameters = {
     headDim,
     dtype,
     causal,
     keyLengths,
     relativeBias: request.relativeBias !== undefined,
-    resident,
-    steps: tuning.steps ?? stepsFor(facts),
+    rows: tileRows,
+    steps,
   };
   const lists = stream.scratch(rows * rowBytes(request, tuning));
   const thresholds = stream.scratch(4 * rows);
@@ -312,7 +319,7 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): void {
   }
   const rank = tuning.rank ?? rankOf(k, shift);
   stream.launch({
-    kernel: thresholdKernel({ headDim, dtype, causal, keyLengths, groups, subgroups }),
+    kernel: thresholdKernel({ headDim, dtype, causal, keyLengths, groups, rows: tileRows, subgroups }),
     buffers: [q.span, lists, unsafe, thresholds, counts, ...lengths],
     uniforms: words([shift, rank, capacity, f32Bits(largestSafe(headDim, scale))]),
     workgroups: gridOf(rows),
@@ -398,12 +405,6 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): void {
   });
   stream.release(counts);
   stream.release(lists);
-}
-
-/** Queries stay in workgroup memory where three workgroups then fit a large device's, and one the device's limit. */
-function isResident(headDim: number, facts: DeviceFacts): boolean {
-  const bytes = productBytes({ headDim, resident: true }) + 8 * TILE_ROWS;
-  return bytes <= Math.min(facts.workgroupBytes, 32_768);
 }
 
 /** Workgroups that share the tiles of the sample of one tile of rows: a power of two up to `most`. */

@@ -1,7 +1,7 @@
 import { orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { TILE_KEYS, TILE_ROWS } from './product.js';
+import { TILE_KEYS } from './product.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
 
@@ -12,6 +12,8 @@ export interface ThresholdParameters {
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly groups: number;
+  /** Of a tile of the sweeps. */
+  readonly rows: 64 | 128;
   readonly subgroups: boolean;
 }
 
@@ -37,10 +39,7 @@ const range = (count: number): readonly number[] => Array.from({ length: count }
 
 function source(p: ThresholdParameters): string {
   const each = range(p.groups / TEAM);
-  const element =
-    p.dtype === 'f32'
-      ? 'q[at]'
-      : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])';
+  const element = p.dtype === 'f32' ? 'q[at]' : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])';
   return `${teamEnables(p)}
 ${geometryStruct}
 ${bindings([
@@ -52,7 +51,7 @@ ${bindings([
   ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
-${tileSees(TILE_ROWS)}
+${tileSees(p.rows)}
 ${orderedKey32}
 ${teamFunctions(p)}
 
@@ -63,7 +62,7 @@ const LOWEST_KEY = 0x00800000u;
 /** Groups of the row's tile that the first sweep wrote. */
 fn written_groups(index: u32) -> u32 {
   let rows = geometry.group * geometry.queries;
-  let first_row = (index % rows) / ${TILE_ROWS}u * ${TILE_ROWS}u;
+  let first_row = (index % rows) / ${p.rows}u * ${p.rows}u;
   let shift = geometry.own.x;
   let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
   let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
