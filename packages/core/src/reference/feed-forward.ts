@@ -114,6 +114,28 @@ export function referenceFeedForward(request: FeedForwardRequest, arrays: FeedFo
   return output;
 }
 
+/** The kept units of every token, ascending, then -1, and their pre-activations: what the backward pass starts from. */
+export function referenceKeptUnits(
+  request: FeedForwardRequest,
+  arrays: FeedForwardArrays,
+  k: number,
+): { readonly indices: Int32Array; readonly preactivations: Float64Array } {
+  const { tokens } = request;
+  const norms = request.select === 'contribution' ? outputNorms(request, arrays.wOut) : [];
+  const indices = new Int32Array(tokens * k).fill(-1);
+  const preactivations = new Float64Array(tokens * k);
+  for (let token = 0; token < tokens; token++) {
+    const { kept, preActivations, hasNaN } = hiddenUnits(request, arrays, norms, token);
+    for (let slot = 0; slot < k; slot++) {
+      const unit = kept[slot];
+      if (unit !== undefined) indices[token * k + slot] = unit;
+      const value = unit === undefined ? 0 : (preActivations[unit] as number);
+      preactivations[token * k + slot] = hasNaN ? Number.NaN : value;
+    }
+  }
+  return { indices, preactivations };
+}
+
 /**
  * Gradients of `referenceFeedForward`, for one kept unit j of one token (paper section 1.6 with f = act * gate):
  *

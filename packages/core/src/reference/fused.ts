@@ -14,6 +14,7 @@ import {
   type FeedForwardArrays,
   referenceFeedForward,
   referenceFeedForwardBackward,
+  referenceKeptUnits,
 } from './feed-forward.js';
 import { type Numbers, numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 
@@ -109,8 +110,15 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
         const bytes = 8 * request.tokens * request.outputDim + 64 * request.hidden;
         return memory.withScratch(bytes, () => {
           const arrays: FeedForwardArrays = arraysOf(inputs);
-          const output = referenceFeedForward(request, arrays);
-          return { output: store(output, [request.tokens, request.outputDim], request.dtype) };
+          const { dtype, k, outputDim, saves, tokens } = request;
+          const output = store(referenceFeedForward(request, arrays), [tokens, outputDim], dtype);
+          if (saves !== true || k === 'all') return { output };
+          const { indices, preactivations } = referenceKeptUnits(request, arrays, k);
+          return {
+            output,
+            indices: store(indices, [tokens, k], 'i32'),
+            preactivations: store(preactivations, [tokens, k], 'f32'),
+          };
         });
       },
     },

@@ -25,7 +25,7 @@ export interface SplitTile {
 }
 
 /** Fastest of those measured on an H200 (docs/kernels/feed-forward.md). */
-export const SPLIT_TILE: SplitTile = { rowBlocks: 4, columnBlocks: 4, down: 2, across: 2 };
+export const SPLIT_TILE: SplitTile = { rowBlocks: 4, columnBlocks: 2, down: 2, across: 2 };
 
 export const tileRows = ({ rowBlocks, down }: SplitTile): number => 16 * rowBlocks * down;
 export const tileColumns = ({ columnBlocks, across }: SplitTile): number => 16 * columnBlocks * across;

@@ -4,7 +4,7 @@ import type { Range } from '../range.js';
 
 /**
  * An f32 matrix as the sum of two f16 matrices, for products on matrix units: value * 2^e = hi + lo + rest with
- * hi = f16(value * 2^e), lo = f16(value * 2^e - hi), |rest| <= 2^-22 |value * 2^e| + 2^-25, and e chosen per line (row of
+ * hi = value * 2^e rounded to 11 bits, lo = f16(value * 2^e - hi), |rest| <= 2^-22 |value * 2^e| + 2^-25, and e chosen per line (row of
  * the left operand, column of the right one) so that the largest element lies in [2^13, 2^14). Scaling by powers of two
  * is exact, so what lies beyond f16's range costs nothing; an element 2^-17 times the largest or smaller loses bits of
  * lo, 2^-39 of the largest at most.
@@ -104,9 +104,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   value = block[(t / 16u) * 17u + t % 16u];`
       : ''
   }
-  let hi = f16(value);
-  packed[id * 512u + t] = hi;
-  packed[id * 512u + 256u + t] = f16(value - f32(hi));
+  // Rounded to 11 bits on the bits: a driver was seen to fold value - f32(f16(value)) to zero.
+  let hi = bitcast<f32>((bitcast<u32>(value) + 0x1000u) & 0xffffe000u);
+  packed[id * 512u + t] = f16(hi);
+  packed[id * 512u + 256u + t] = f16(value - hi);
 }`;
 
 const scaleKernel = (isAcross: boolean): Kernel => ({
