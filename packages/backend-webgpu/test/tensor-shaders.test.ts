@@ -4,7 +4,7 @@ import { combine } from '../src/attention/finish/combine.js';
 import { type SelectVariant, selectSubgroup } from '../src/attention/finish/select-subgroup.js';
 import { selectWorkgroup } from '../src/attention/finish/select-workgroup.js';
 import { filter } from '../src/attention/tensor/filter.js';
-import { largestKeys, packKeys, prepareQueries } from '../src/attention/tensor/prepare.js';
+import { centreKeys, largestKeys, packKeys, prepareQueries } from '../src/attention/tensor/prepare.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import type { Kernel } from '../src/runtime/kernel.js';
 import { Pipelines } from '../src/runtime/pipelines.js';
@@ -52,6 +52,7 @@ const kernels: readonly Kernel[] = [
   addCounters,
   ...[32, 64, 128].flatMap((headDim) =>
     [false, true].flatMap((half) => [
+      centreKeys({ headDim, half }),
       largestKeys({ headDim, half }),
       packKeys({ headDim, half }),
       prepareQueries({ headDim, half }),
@@ -61,8 +62,8 @@ const kernels: readonly Kernel[] = [
         keyLengths: half,
         capacity: half ? 384 : 256,
         subgroups: 4,
-        rowMajor: half,
-        together: headDim === 64,
+        results: half ? 'half' : 'columns',
+        vectorUnits: false,
       }),
     ]),
   ),
@@ -106,8 +107,8 @@ test('texts of a few kernels', () => {
       keyLengths: false,
       capacity: 64,
       subgroups: 4,
-      rowMajor: true,
-      together: false,
+      results: 'columns',
+      vectorUnits: false,
     }),
     packKeys({ headDim: 64, half: false }),
     selectSubgroup({ ...usual, headDim: 32, capacity: 64 }),

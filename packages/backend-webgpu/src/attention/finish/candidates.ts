@@ -63,4 +63,13 @@ export const COUNTERS = {
   sampledCounts: 3,
   /** The longest count of those rows, also when it overflowed. */
   longest: 4,
+  /** Rows of all blocks, and flagged rows of the last block. */
+  rows: 5,
+  flaggedInLast: 6,
+  /** Blocks for which the filter should not estimate: set when it was wrong too often, counted down. */
+  caution: 7,
 } as const;
+
+/** More flagged rows than one in this many make the filter cautious, for this many blocks. */
+export const FLAGGED_ONE_IN = 1024;
+export const CAUTIOUS_BLOCKS = 64;

@@ -62,7 +62,7 @@ function slowWorkgroups({ keyLength }: AttentionRequest): number {
 
 /** Transient bytes of `recordFinish` for a block of that many rows, beside the candidates themselves. */
 export function finishScratchBytes(request: AttentionRequest, rows: number): number {
-  return 4 * (COUNTER_WORDS + rows) + 4 * request.keyLength * slowWorkgroups(request);
+  return 4 * (COUNTER_WORDS + rows) + 16 * Math.ceil(request.keyLength / 4) * slowWorkgroups(request);
 }
 
 /**
@@ -104,7 +104,7 @@ export function recordFinish(
   launch(select, [q.span, k.span, lists, heads, work, ...extras], gridOf(rows));
 
   const workgroups = slowWorkgroups(request);
-  const orders = stream.scratch(4 * request.keyLength * workgroups);
+  const orders = stream.scratch(16 * Math.ceil(request.keyLength / 4) * workgroups);
   // Few rows come here as a rule: each is to be done soon.
   const slow = selectWorkgroup(variant, 'all', facts.workgroupInvocations >= 1024 ? 1024 : 256);
   for (const slice of slowSlices(request, rows)) {
@@ -124,7 +124,7 @@ export function recordFinish(
   };
   const saved = [windows.indices?.span, windows.scores?.span].filter((span) => span !== undefined);
   launch(combine(combineVariant), [lists, v.span, output.span, ...saved], gridOf(rows));
-  if (counters !== undefined) launch(addCounters, [work, counters], [1, 1, 1]);
+  if (counters !== undefined) launch(addCounters, [work, counters], [1, 1, 1], uniformWords([rows]));
   if (tables !== undefined) stream.release(tables.span);
   stream.release(work);
 }

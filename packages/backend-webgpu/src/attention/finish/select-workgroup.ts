@@ -56,14 +56,14 @@ ${bindings([
       ] as const)
     : ([
         ['flagged', 'read', 'array<u32>'],
-        ['orders', 'read_write', 'array<u32>'],
+        ['orders', 'read_write', 'array<vec4u>'],
       ] as const)),
   ...(mask ? ([['mask', 'read', 'array<u32>']] as const) : []),
   ...(bias ? ([['bias', 'read', 'array<f32>']] as const) : []),
   ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
 var<workgroup> query: array<vec4f, ${fours}>;
-${isList ? `var<workgroup> orders: array<u32, ${capacity}>;` : ''}
+${isList ? `var<workgroup> orders: array<vec4u, ${capacity / 4}>;` : ''}
 var<workgroup> histogram: array<atomic<u32>, 256>;
 var<workgroup> coarse: array<u32, 16>;
 var<workgroup> valid_count: atomic<u32>;
@@ -118,17 +118,20 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
     let shift = 24u - 8u * digit;
     for (var bin = t; bin < 256u; bin += ${w}) { atomicStore(&histogram[bin], 0u); }
     workgroupBarrier();
-    for (var i = t; i < n; i += ${w}) {
-      let order = orders[orders_at + i];
-      var value = order;
-      var counts = order != 0u;
-      if (ties) {
-        value = ~candidate(list_at, i);
-        counts = order == bar;
-      }
-      if (counts && (digit == 0u || ((value ^ prefix) >> (shift + 8u)) == 0u)) {
-        atomicAdd(&histogram[(value >> shift) & 255u], 1u);
-      }
+    for (var four = t; 4u * four < n; four += ${w}) {
+      let of_four = orders[orders_at + four];
+      ${inFours(
+        (i) => `let order = of_four[${i}];
+        var value = order;
+        var counts = order != 0u;
+        if (ties) {
+          value = ~candidate(list_at, min(4u * four + ${i}u, n - 1u));
+          counts = order == bar;
+        }
+        if (counts && (digit == 0u || ((value ^ prefix) >> (shift + 8u)) == 0u)) {
+          atomicAdd(&histogram[(value >> shift) & 255u], 1u);
+        }`,
+      )}
     }
     workgroupBarrier();
     let bin = pick_bin(needed, t);
@@ -153,12 +156,19 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
   let keys_at = problem.k_base + row.key_head * problem.key_length * ${fours}u;
   var valid = 0u;
   var nans = 0u;
-  for (var i = t; i < n; i += ${w}) {
-    let key = candidate(list_at, i);
-    let order = order_of_score(row, key, dot_whole(keys_at + key * ${fours}u));
-    orders[orders_at + i] = order;
-    valid += select(0u, 1u, order != 0u);
-    nans += select(0u, 1u, is_nan_order(order));
+  for (var four = t; 4u * four < n; four += ${w}) {
+    ${[0, 1, 2, 3]
+      .map((i) => `let key${i} = candidate(list_at, min(4u * four + ${i}u, n - 1u));`)
+      .join('\n    ')}
+    ${[0, 1, 2, 3].map((i) => `let product${i} = dot_whole(keys_at + key${i} * ${fours}u);`).join('\n    ')}
+    var of_four = vec4u();
+    ${inFours(
+      (i) => `let order = select(0u, order_of_score(row, key${i}, product${i}), 4u * four + ${i}u < n);
+      of_four[${i}] = order;
+      valid += select(0u, 1u, order != 0u);
+      nans += select(0u, 1u, is_nan_order(order));`,
+    )}
+    orders[orders_at + four] = of_four;
   }
   if (valid > 0u) { atomicAdd(&valid_count, valid); }
   if (nans > 0u) { atomicAdd(&nan_count, nans); }
@@ -175,16 +185,21 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     bar = found.x;
     if (found.y < found.z) { last_tie = ~find_largest(n, list_at, orders_at, found.y, true, bar, t).x; }
   }
-  for (var i = t; i < n; i += ${w}) {
-    let order = orders[orders_at + i];
-    if (order < bar) { continue; }
-    let key = candidate(list_at, i);
-    if (order == bar && key > last_tie) { continue; }
-    let slot = atomicAdd(&kept_count, 1u);
-    if (slot < ${placesOf(capacity)}u) {
-      sort_keys[slot] = key;
-      sort_orders[slot] = order;
-    }
+  for (var four = t; 4u * four < n; four += ${w}) {
+    let of_four = orders[orders_at + four];
+    ${inFours(
+      (i) => `let order = of_four[${i}];
+      if (order >= bar) {
+        let key = candidate(list_at, min(4u * four + ${i}u, n - 1u));
+        if (order != bar || key <= last_tie) {
+          let slot = atomicAdd(&kept_count, 1u);
+          if (slot < ${placesOf(capacity)}u) {
+            sort_keys[slot] = key;
+            sort_orders[slot] = order;
+          }
+        }
+      }`,
+    )}
   }
   workgroupBarrier();
   let kept = min(counted.x, k);
@@ -212,6 +227,11 @@ fn main(
   ${isList ? listBody(capacity) : allBody(capacity)}
 }`,
   };
+}
+
+/** Four at a time, so that loads do not wait for each other. */
+function inFours(body: (i: number) => string): string {
+  return [0, 1, 2, 3].map((i) => `{\n        ${body(i)}\n      }`).join('\n      ');
 }
 
 function listBody(capacity: number): string {
@@ -245,7 +265,7 @@ function allBody(capacity: number): string {
   for (var at = problem.slice_first + group.x; at < last; at += groups.x) {
     let r = flagged[${COUNTER_WORDS}u + at];
     let row = row_at(r);
-    let found = select_row(row, row.visible, r * ${capacity}u, group.x * problem.key_length, t);
+    let found = select_row(row, row.visible, r * ${capacity}u, group.x * ((problem.key_length + 3u) / 4u), t);
     write_row(r * ${capacity}u, found.x, found.z != 0u, t);
     storageBarrier();
     workgroupBarrier();

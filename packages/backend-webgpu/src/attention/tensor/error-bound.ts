@@ -1,28 +1,37 @@
 /**
  * The bound of the filter: how far its score of a key may be from the true one.
  *
- * The filter computes s16 = q16 . k16 with q16 the f16 rounding of q * r, |q * r| = QUERY_NORM, and k16 that of k * f, where f
- * is a power of two per head that brings the largest element into [2^7, 2^8). (So no finite key leaves f16's range, and
- * |s16| <= 16 * 2^8 * sqrt(D) < 65,504 for D up to 128.) The true value, in the same units, is s = r f (q . k). Then
- * |s16 - s| <= E = QUERY_NORM * |k f| * RELATIVE + ABSOLUTE, the sum of
+ * Keys are taken about the centre c of their head: scores of one query all move by q . c, which changes no order. The
+ * filter computes s16 = q16 . k16 with q16 the f16 rounding of r q, |r q| = QUERY_NORM, and k16 that of f (k - c), where f is
+ * a power of two per head that brings the largest element into [2^7, 2^8). So no finite key leaves f16's range, and
+ * |s16| <= 16 * 2^8 * sqrt(D) < 65,504 for D up to 128. In the same units the true score is s = r q . f (k - c). Then
  *
- * - rounding q and k to f16, nearest: u = 2^-11 relative per factor, 2 u + u^2 of sum |q_i k_i| <= |q||k| (Cauchy-Schwarz).
- *   Keys that are stored as f16 are exact: a power of two changes no digit;
- * - elements below 2^-14, f16's normal range, which a device may take for zero: up to 2^-14 each. For q that is
- *   2^-14 sum |k_i| <= 2^-14 sqrt(D) |k|, at QUERY_NORM = 16 and D = 128 2^-14.5 of |q||k|; for k it is
- *   2^-14 sum |q_i| <= 2^-14 * 16 * sqrt(D), the absolute term;
- * - 1/|q| and |k| in f32: 2^-17 each;
- * - sums in tensor cores, f32 but truncated, at most 2^-22 of the sum of magnitudes per addition: 2^-15 taken for D = 128;
- * - the rescoring in f32 that the lists are made for: (D / 8 + 3) 2^-24 < 2^-19.
+ *     |s16 - s| <= E = QUERY_NORM |f (k - c)| RELATIVE_BOUND + absoluteBound(D),
  *
- * In units of 2^-10: 1 + 0.0005 + 0.044 + 0.016 + 0.031 + 0.002 = 1.094, half of the 1 less for keys stored as f16.
+ * the sum of these, relative to |q||k| (Cauchy-Schwarz: sum |q_i k_i| <= |q||k|) and in units of 2^-10:
+ *
+ * - 1 + 2^-12: rounding q and k to f16, to nearest, 2^-11 each;
+ * - 0.044: elements of r q below 2^-14, f16's normal range, which a device may take for zero: at most
+ *   2^-14 sum |k_i| <= 2^-14 sqrt(D) |k|, that is 2^-14.5 of |q||k| at QUERY_NORM = 16 and D = 128;
+ * - 0.016: 1 / |q| and |k| in f32, 2^-17 each;
+ * - 0.031: sums in tensor cores, f32 but truncated: 2^-15, for at most 2^-22 of the sum of magnitudes per addition;
+ * - 0.002: the rescoring in f32 that the lists are made for, (D / 8 + 3) 2^-24 < 2^-19, and k - c;
+ *
+ * 1.094 together; and absolute: elements of k below 2^-14, at most 2^-14 sum |q_i| <= 2^-14 * 16 sqrt(D).
+ *
  * A key with a NaN or an infinity gets E = UNBOUNDED: it is always listed, and the finish sees what it is.
  */
-export const QUERY_NORM = 16;
+export const RELATIVE_BOUND: number = 1.125 * 2 ** -10;
 
-export function relativeBound(keysAreHalf: boolean): number {
-  return (keysAreHalf ? 0.625 : 1.125) * 2 ** -10;
+/**
+ * The same where products are summed in f16: the sum is rounded to nearest after every 16 elements (Fasi, Higham, Mikaitis,
+ * Pranesh, 2021), by at most 2^-11 |q||k| each.
+ */
+export function relativeBoundOfHalfSums(headDim: number): number {
+  return RELATIVE_BOUND + (headDim / 16) * 2 ** -11;
 }
+
+export const QUERY_NORM = 16;
 
 export function absoluteBound(headDim: number): number {
   return QUERY_NORM * Math.sqrt(headDim) * 2 ** -14;
@@ -36,3 +45,6 @@ export const KEY_EXPONENT = 7;
 
 /** Relative slack of a threshold that is turned from the filter's units into scores: two roundings and |q|. */
 export const THRESHOLD_SLACK: number = 2 ** -15;
+
+/** Of |q||c|: how far q . c in f32, and the rescoring's share of it, may be off; (D / 8 + 8) 2^-24 each. */
+export const SHIFT_DOUBT: number = 2 ** -18;

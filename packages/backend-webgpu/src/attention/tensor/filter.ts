@@ -1,7 +1,9 @@
 import type { Kernel } from '../../runtime/kernel.js';
+import { COUNTERS } from '../finish/candidates.js';
 import { bindings } from '../finish/score-text.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
 import { QUERY_KIND } from './prepare.js';
+import { type TileLayout, type TileResults, tileLayout } from './tile-layout.js';
 
 export interface FilterVariant {
   readonly headDim: number;
@@ -11,10 +13,10 @@ export interface FilterVariant {
   readonly capacity: number;
   /** Subgroups of a workgroup: neighbours read the same keys at about the same time, which the cache likes. */
   readonly subgroups: number;
-  /** Score tiles in workgroup memory with a query's scores side by side, else a key's. */
-  readonly rowMajor: boolean;
-  /** Both tiles of a step go through workgroup memory at once: half the barriers, twice the memory. */
-  readonly together: boolean;
+  /** What the products are and how they go through workgroup memory; see `tileLayout`. */
+  readonly results: TileResults;
+  /** Whether offsets and strides of matrices in arrays of vectors count vectors. */
+  readonly vectorUnits: boolean;
 }
 
 /** Queries of a subgroup: one per lane. */
@@ -23,40 +25,6 @@ const BINS = 16;
 const PASSES = 3;
 /** Words of group maxima that a lane loads at a time. */
 const WORDS_AT_ONCE = 8;
-/** A group without keys; below every score of the filter, within f16. */
-const EMPTY = '-60000.0';
-
-/** How score tiles lie in workgroup memory; the padding lets the lanes of a load meet different banks. */
-interface TileLayout {
-  /** Words between two queries (row-major) or two keys. */
-  readonly stride: number;
-  readonly words: number;
-  /** The score of the lane's query with key `c` of tile `j` of a step. */
-  at(j: number, c: number): string;
-  /** Stores the products of the 16 queries `m` with the keys of tile `j`. */
-  store(j: number, m: number): string;
-}
-
-function layoutOf({ rowMajor, together }: FilterVariant): TileLayout {
-  const keys = together ? 32 : 16;
-  const offset = (j: number): number => (together ? 16 * j : 0);
-  const stride = (rowMajor ? keys : ROWS) + 4;
-  return rowMajor
-    ? {
-        stride,
-        words: ROWS * stride,
-        at: (j, c) => `scores[row_at + ${offset(j) + c}u]`,
-        store: (j, m) =>
-          `subgroupMatrixStore<row_major>(&scores, store_at + ${16 * m * stride + offset(j)}u, s${m}, ${stride}u);`,
-      }
-    : {
-        stride,
-        words: keys * stride,
-        at: (j, c) => `scores[column_at + ${(offset(j) + c) * stride}u]`,
-        store: (j, m) =>
-          `subgroupMatrixStore<col_major>(&scores, store_at + ${offset(j) * stride + 16 * m}u, s${m}, ${stride}u);`,
-      };
-}
 
 export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
   return ROWS * subgroups;
@@ -89,13 +57,20 @@ export function filter(variant: FilterVariant): Kernel {
   const chunks = range(headDim / 16);
   const phases = phasesOf(capacity);
   const groupWords = 8 * phases;
-  const columns = range(16);
-  const layout = layoutOf(variant);
-  const shape = `${variant.rowMajor ? 'rows' : 'columns'}${variant.together ? ' together' : ''}`;
+  const layout = tileLayout(variant.results, variant.vectorUnits);
   const flags = [causal && 'causal', keyLengths && 'keyLengths'].filter(Boolean).join(' ');
   return {
-    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${shape} ${flags}`,
-    buffers: ['read', 'read', 'read', 'read', 'write', 'write', ...(keyLengths ? (['read'] as const) : [])],
+    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${variant.results}${variant.vectorUnits ? ' vectors' : ''} ${flags}`,
+    buffers: [
+      'read',
+      'read',
+      'read',
+      'read',
+      'write',
+      'write',
+      'read',
+      ...(keyLengths ? (['read'] as const) : []),
+    ],
     source: () => `
 enable f16;
 enable subgroups;
@@ -113,14 +88,23 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 ${bindings([
   ['queries', 'read', 'array<f16>'],
-  ['units', 'read', 'array<vec2f>'],
+  ['units', 'read', 'array<vec4f>'],
   ['keys', 'read', 'array<f16>'],
   ['bounds', 'read', 'array<f32>'],
   ['lists', 'read_write', 'array<u32>'],
   ['heads', 'read_write', 'array<vec2u>'],
+  ['counters', 'read', 'array<u32>'],
   ...(keyLengths ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
-var<workgroup> scores: array<f32, ${subgroups * layout.words}>;
+${layout.declare(subgroups)}
+
+/** Keys of a tile are bits 31 to 24 and 15 to 8 of a mask, in this order. */
+fn key_of_bit(bit: u32) -> u32 { return select(23u, 31u, bit >= 16u) - bit; }
+fn leading_keys(count: i32) -> u32 {
+  let high = 0xff000000u & ~select(0xffffffffu >> u32(clamp(count, 0, 8)), 0xffffffffu, count <= 0);
+  let low = 0xff00u & ~select(0xffffu >> u32(clamp(count - 8, 0, 8)), 0xffffu, count <= 8);
+  return high | low;
+}
 
 fn visible_keys(query: u32, batch: u32) -> u32 {
   var visible = i32(params.key_length);
@@ -146,9 +130,9 @@ fn main(
   let batch = flat / params.query_heads;
   let key_head = flat / params.heads_per_key_head - params.key_head_start;
   let subgroup = t / 32u;
-  let store_at = subgroup * ${layout.words}u;
-  let column_at = store_at + lane;
-  ${variant.rowMajor ? `let row_at = store_at + lane * ${layout.stride}u;` : ''}
+  let store_at = subgroup * ${layout.storeUnits}u;
+  let read_at = subgroup * ${layout.readUnits}u + lane * ${layout.readStride}u;
+  let bins_at = subgroup * ${layout.binUnits}u + lane;
   let first_query = params.query_start + query_tile * ${ROWS * subgroups}u;
   let first_row = head * params.query_count + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
   let row = first_row + lane;
@@ -171,7 +155,7 @@ fn main(
   let steps = (most + 31u) / 32u;
   var bar = ${-UNBOUNDED};
   if (most > ${capacity}u) {
-    let sampled = most >= params.stride_from;
+    let sampled = most >= params.stride_from && counters[${COUNTERS.caution}] == 0u;
     let stride = select(1u, params.stride, sampled);
     let sweep_steps = select(steps, most / (32u * params.stride), sampled);
     let rank = f32(select(params.k, params.rank, sampled));
@@ -179,7 +163,7 @@ fn main(
     var high = -1e30;
     var bound_sum = 0.0;
     for (var phase = 0u; phase < ${phases}u; phase++) {
-      ${columns.map((c) => `var g${c} = ${EMPTY};`).join(' ')}
+      ${layout.declareMaxima}
       for (var step = phase; step < sweep_steps; step += ${phases}u) {
         let tile0 = step * stride;
         let tile1 = (step + sweep_steps) * stride;
@@ -189,20 +173,19 @@ fn main(
         ${twoTiles(
           variant,
           layout,
-          (j) => `if (16u * tile${j} + 16u <= fewest) {
-            ${columns.map((c) => `g${c} = max(g${c}, ${layout.at(j, c)});`).join('\n            ')}
-          } else {
-            ${columns.map((c) => `g${c} = max(g${c}, select(${EMPTY}, ${layout.at(j, c)}, 16u * tile${j} + ${c}u < visible));`).join('\n            ')}
+          (j) => `{
+            ${layout.read}
+            if (16u * tile${j} + 16u > fewest) {
+              ${layout.hide(`16u * tile${j}`)}
+            }
+            ${layout.takeMaxima}
           }`,
         )}
       }
-      ${columns.map((c) => `high = max(high, g${c}); low = min(low, select(g${c}, 1e30, g${c} <= ${EMPTY}));`).join('\n      ')}
       let at = groups_at + phase * 256u;
-      ${range(8)
-        .map((w) => `lists[at + ${32 * w}u] = pack2x16float(vec2f(g${2 * w}, g${2 * w + 1}));`)
-        .join('\n      ')}
+      ${layout.emitMaxima}
     }
-    ${thresholdText(groupWords)}
+    ${thresholdText(groupWords, layout)}
     bar = guess - bound_sum / f32(2u * max(sweep_steps, 1u));
     if (!enough) { bar = ${-UNBOUNDED}; }
   }
@@ -211,49 +194,51 @@ fn main(
   workgroupBarrier();
 
   let unit = units[row];
-  let is_zero = unit.y == ${QUERY_KIND.zero}.0;
+  let is_zero = unit.w == ${QUERY_KIND.zero}.0;
   let room = select(${capacity}u, params.k, is_zero);
   var count = 0u;
   for (var step = 0u; step < steps; step++) {
-    var mask = 0u;
     let tile0 = 2u * step;
     let tile1 = tile0 + 1u;
+    var listed = vec2u();
     ${twoTiles(
       variant,
       layout,
       (j) => `{
       let limit = bar - bounds[bounds_at + tile${j}];
-      var low_bits = 0u;
-      var high_bits = 0u;
-      ${range(8)
-        .map((c) => `low_bits = (low_bits << 1u) | (bitcast<u32>(${layout.at(j, 7 - c)} - limit) >> 31u);`)
-        .join('\n      ')}
-      ${range(8)
-        .map((c) => `high_bits = (high_bits << 1u) | (bitcast<u32>(${layout.at(j, 15 - c)} - limit) >> 31u);`)
-        .join('\n      ')}
-      mask |= ((low_bits | (high_bits << 8u)) ^ 0xffffu) << ${16 * j}u;
+      ${layout.read}
+      ${layout.compare}
+      listed.${j === 0 ? 'x' : 'y'} = mask;
     }`,
     )}
     if (32u * step + 32u > fewest) {
-      let inside = i32(visible) - i32(32u * step);
-      mask &= select(select((1u << u32(clamp(inside, 0, 31))) - 1u, 0u, inside <= 0), 0xffffffffu, inside >= 32);
+      listed.x &= leading_keys(i32(visible) - i32(32u * step));
+      listed.y &= leading_keys(i32(visible) - i32(32u * step + 16u));
     }
-    if (count > room) { mask = 0u; }
-    while (mask != 0u) {
-      let bit = countTrailingZeros(mask);
-      mask &= mask - 1u;
-      if (count < room) { lists[list_at + count] = 32u * step + bit; }
+    if (count > room) { listed = vec2u(); }
+    // Highest bit first: see \`pack_column\` for the order of keys in a tile.
+    while (listed.x != 0u) {
+      let bit = firstLeadingBit(listed.x);
+      listed.x &= ~(1u << bit);
+      if (count < room) { lists[list_at + count] = 32u * step + key_of_bit(bit); }
+      count++;
+    }
+    while (listed.y != 0u) {
+      let bit = firstLeadingBit(listed.y);
+      listed.y &= ~(1u << bit);
+      if (count < room) { lists[list_at + count] = 32u * step + 16u + key_of_bit(bit); }
       count++;
     }
   }
-  let threshold = bar * unit.x;
-  var threshold_bits = bitcast<u32>(threshold + abs(threshold) * ${THRESHOLD_SLACK});
+  let above_shift = bar * unit.x;
+  let doubt = unit.z + ${THRESHOLD_SLACK} * (abs(above_shift) + ${2 ** -5} * abs(unit.y));
+  var threshold_bits = bitcast<u32>(above_shift + unit.y + doubt);
   if (bar <= ${-UNBOUNDED}) { threshold_bits = 0xff800000u; }
   if (is_zero) { // scores 0 everywhere: its first k keys are its best
     count = min(count, params.k);
     threshold_bits = select(0u, 0xff800000u, count < params.k);
   }
-  if (unit.y == ${QUERY_KIND.refused}.0) { count = 0xffffffffu; }
+  if (unit.w == ${QUERY_KIND.refused}.0) { count = 0xffffffffu; }
   heads[row] = vec2u(count, threshold_bits);
 }`,
   };
@@ -263,7 +248,7 @@ function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i);
 }
 
-/** Computes the scores of `tile0` and `tile1` and lets `consume` look at them in workgroup memory. */
+/** Computes the scores of `tile0`, then of `tile1`, and lets `consume` look at them in workgroup memory. */
 function twoTiles(variant: FilterVariant, layout: TileLayout, consume: (j: number) => string): string {
   const chunks = range(variant.headDim / 16);
   const products = (j: number): string => `{
@@ -273,19 +258,18 @@ function twoTiles(variant: FilterVariant, layout: TileLayout, consume: (j: numbe
             .flatMap((i) =>
               [0, 1].map((m) =>
                 i === 0
-                  ? `var s${m} = subgroupMatrixMultiply<f32>(a${m}_0, b0);`
+                  ? `var s${m} = subgroupMatrixMultiply<${layout.component}>(a${m}_0, b0);`
                   : `s${m} = subgroupMatrixMultiplyAccumulate(a${m}_${i}, b${i}, s${m});`,
               ),
             )
             .join('\n          ')}
-          ${[0, 1].map((m) => layout.store(j, m)).join('\n          ')}
+          ${[0, 1].map((m) => layout.store(m)).join('\n          ')}
         }`;
-  const rounds = variant.together ? [[0, 1]] : [[0], [1]];
-  return rounds
+  return [0, 1]
     .map(
-      (tiles) => `${tiles.map(products).join('\n        ')}
+      (j) => `${products(j)}
         workgroupBarrier();
-        ${tiles.map(consume).join('\n        ')}
+        ${consume(j)}
         workgroupBarrier();`,
     )
     .join('\n        ');
@@ -295,14 +279,14 @@ function twoTiles(variant: FilterVariant, layout: TileLayout, consume: (j: numbe
  * `guess`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; `enough`: whether it
  * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
  */
-function thresholdText(groupWords: number): string {
+function thresholdText(groupWords: number, layout: TileLayout): string {
   return `var base = low;
     var per_unit = ${BINS - 0.001} / max(high - low, 1e-20);
     var above = 0.0;
     var enough = true;
     workgroupBarrier();
     for (var digit = 0u; digit < ${PASSES}u; digit++) {
-      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[column_at + bin * 32u] = 0.0; }
+      for (var bin = 0u; bin <= ${BINS}u; bin++) { ${layout.bin('bin')} = ${layout.binZero}; }
       for (var word = 0u; word < ${groupWords}u; word += ${WORDS_AT_ONCE}u) {
         let at = groups_at + word * 32u;
         ${range(WORDS_AT_ONCE)
@@ -314,7 +298,7 @@ function thresholdText(groupWords: number): string {
               (half) => `{
           let place = (pair${w}.${half} - base) * per_unit;
           let bin = select(u32(clamp(place + 1.0, 0.0, ${BINS}.0)), 0u, digit > 0u && place >= ${BINS}.0);
-          scores[column_at + bin * 32u] += 1.0;
+          ${layout.bin('bin')} += ${layout.binOne};
         }`,
             ),
           )
@@ -322,7 +306,7 @@ function thresholdText(groupWords: number): string {
       }
       var bin = ${BINS}u;
       while (bin > 0u) {
-        let reached = above + scores[column_at + bin * 32u];
+        let reached = above + f32(${layout.bin('bin')});
         if (reached >= rank) { break; }
         above = reached;
         bin--;

@@ -3,18 +3,20 @@ import { windowOf } from '../../primitives/windows.js';
 import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import { type RowBlock, rowsOf } from '../finish/candidates.js';
+import { COUNTER_WORDS, type RowBlock, rowsOf } from '../finish/candidates.js';
 import { finishScratchBytes, recordFinish, refusesFinish } from '../finish/finish.js';
 import { keyHeadsOf, recordTables } from '../finish/problem.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
+import { RELATIVE_BOUND, relativeBoundOfHalfSums } from './error-bound.js';
 import { type FilterVariant, filter, rowsPerWorkgroup } from './filter.js';
-import { LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prepare.js';
+import { centreKeys, LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prepare.js';
+import type { TileResults } from './tile-layout.js';
 
 /** What was measured best on an H200; see docs/kernels/forward-tensor.md. */
 export interface TensorTuning {
   readonly subgroups: number;
-  readonly rowMajor: boolean;
-  readonly together: boolean;
+  readonly results: TileResults;
+  readonly vectorUnits: boolean;
   /** Bytes of candidate lists of a block, at most. */
   readonly listBytes: number;
   /** Bytes of packed keys of a head group, at most (one head may take more). */
@@ -30,8 +32,8 @@ export interface TensorTuning {
 
 export const H200_TUNING: TensorTuning = {
   subgroups: 4,
-  rowMajor: false,
-  together: false,
+  results: 'columns',
+  vectorUnits: false,
   listBytes: 192 * 2 ** 20,
   packedBytes: 96 * 2 ** 20,
   stride: (keyLength) => (keyLength >= 65_536 ? 4 : 2),
@@ -45,9 +47,25 @@ const LARGEST_TENSOR_K = 512;
 const FEWEST_QUERIES = 64;
 const FEWEST_KEYS = 1024;
 
+/** Counters of each device and size of call, by which the filter adapts to the data of the calls before. */
+const adaptation = new WeakMap<Stream, Map<string, Span>>();
+
+function countersOf(stream: Stream, { queryHeads, keyLength, headDim, k }: AttentionRequest): Span {
+  const ofStream = adaptation.get(stream) ?? new Map<string, Span>();
+  adaptation.set(stream, ofStream);
+  const size = [queryHeads, Math.ceil(Math.log2(keyLength)), headDim, k].join();
+  let counters = ofStream.get(size);
+  if (counters === undefined) {
+    counters = stream.scratch(4 * COUNTER_WORDS);
+    stream.clear(counters);
+    ofStream.set(size, counters);
+  }
+  return counters;
+}
+
 /**
  * Forward pass through f16 products in subgroup matrices, rescored in f32: exact; see `filter` and `recordFinish`.
- * `counters`, when given, are added to (see `COUNTERS`).
+ * `counters`: u32 [COUNTER_WORDS], read and added to; default: buffers kept with the stream.
  */
 export function tensorPath(tuning: TensorTuning = H200_TUNING, counters?: Span): ForwardPath {
   return {
@@ -146,7 +164,7 @@ function bytesOf(request: AttentionRequest, block: RowBlock, tuning: TensorTunin
   return [
     4 * rows * capacityOf(request, tuning),
     8 * rows,
-    8 * rows,
+    16 * rows,
     2 * rows * request.headDim,
     2 * 16 * keyHeads * tiles * request.headDim,
     4 * keyHeads * tiles,
@@ -160,14 +178,14 @@ function record(
   views: ForwardViews,
   chunk: number,
   tuning: TensorTuning,
-  counters: Span | undefined,
+  counters: Span = countersOf(stream, request),
 ): void {
   const facts = deviceFacts(stream.device);
   let keys: PackedKeys | undefined;
   for (const block of blocksOf(request, chunk, facts, tuning)) {
     if (keys?.headStart !== block.headStart) {
       keys?.release();
-      keys = recordPacking(stream, request, views, block);
+      keys = recordPacking(stream, request, views, block, tuning);
     }
     recordBlock(stream, facts, request, views, block, keys, tuning, counters);
     stream.flush();
@@ -180,6 +198,7 @@ interface PackedKeys {
   readonly packed: Span;
   readonly bounds: Span;
   readonly largest: Span;
+  readonly centres: Span;
   release(): void;
 }
 
@@ -188,12 +207,14 @@ function recordPacking(
   request: AttentionRequest,
   views: ForwardViews,
   block: RowBlock,
+  { results }: TensorTuning,
 ): PackedKeys {
   const { keyLength, headDim } = request;
   const heads = keyHeadsOf(request, block);
   const tiles = tilesOf(request);
   const variant = { headDim, half: request.dtype === 'f16' };
   const largest = stream.scratch(8 * heads.count);
+  const centres = stream.scratch(4 * heads.count * headDim);
   const packed = stream.scratch(2 * 16 * heads.count * tiles * headDim);
   const bounds = stream.scratch(4 * heads.count * tiles);
   const { span, base } = windowOf(
@@ -203,15 +224,21 @@ function recordPacking(
   );
   stream.clear(largest);
   stream.launch({
+    kernel: centreKeys(variant),
+    buffers: [span, centres],
+    uniforms: uniformWords([keyLength, base / 4]),
+    workgroups: [heads.count, 1, 1],
+  });
+  stream.launch({
     kernel: largestKeys(variant),
-    buffers: [span, largest],
+    buffers: [span, centres, largest],
     uniforms: uniformWords([keyLength, base / 4]),
     workgroups: [Math.ceil(keyLength / LARGEST_KEYS_ROWS), heads.count, 1],
   });
   const grid = gridOf(tiles * heads.count);
   stream.launch({
-    kernel: packKeys(variant),
-    buffers: [span, largest, packed, bounds],
+    kernel: packKeys(variant, results === 'half' ? relativeBoundOfHalfSums(headDim) : RELATIVE_BOUND),
+    buffers: [span, centres, largest, packed, bounds],
     uniforms: uniformWords([keyLength, base / 4, tiles, tiles * heads.count]),
     workgroups: grid,
   });
@@ -220,8 +247,9 @@ function recordPacking(
     packed,
     bounds,
     largest,
+    centres,
     release: () => {
-      for (const span of [largest, packed, bounds]) stream.release(span);
+      for (const span of [largest, centres, packed, bounds]) stream.release(span);
     },
   };
 }
@@ -234,7 +262,7 @@ function recordBlock(
   block: RowBlock,
   keys: PackedKeys,
   tuning: TensorTuning,
-  counters: Span | undefined,
+  counters: Span,
 ): void {
   const { queryLength, keyLength, queryHeads, headDim } = request;
   const rows = rowsOf(block);
@@ -249,12 +277,12 @@ function recordBlock(
   );
   const tables = request.keyLengths ? recordTables(stream, request, views) : undefined;
   const queries = stream.scratch(2 * rows * headDim);
-  const units = stream.scratch(8 * rows);
+  const units = stream.scratch(16 * rows);
   const lists = stream.scratch(4 * rows * capacity);
   const heads = stream.scratch(8 * rows);
   stream.launch({
     kernel: prepareQueries({ headDim, half: request.dtype === 'f16' }),
-    buffers: [q.span, keys.largest, queries, units],
+    buffers: [q.span, keys.centres, keys.largest, queries, units],
     uniforms: uniformWords([
       rows,
       block.queryStart,
@@ -265,6 +293,7 @@ function recordBlock(
       perKeyHead,
       keyHeadStart,
       f32Bits(request.scale),
+      block.headCount,
     ]),
     workgroups: gridOf(rows / 32),
   });
@@ -274,13 +303,22 @@ function recordBlock(
     keyLengths: request.keyLengths,
     capacity,
     subgroups: tuning.subgroups,
-    rowMajor: tuning.rowMajor,
-    together: tuning.together,
+    results: tuning.results,
+    vectorUnits: tuning.vectorUnits,
   };
   const stride = tuning.stride(keyLength);
   stream.launch({
     kernel: filter(variant),
-    buffers: [queries, units, keys.packed, keys.bounds, lists, heads, ...(tables ? [tables.span] : [])],
+    buffers: [
+      queries,
+      units,
+      keys.packed,
+      keys.bounds,
+      lists,
+      heads,
+      counters,
+      ...(tables ? [tables.span] : []),
+    ],
     uniforms: uniformWords([
       block.headCount,
       block.headStart,
