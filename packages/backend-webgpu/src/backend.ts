@@ -47,6 +47,17 @@ export interface BackendOptions extends StreamOptions {
   readonly fused?: boolean;
 }
 
+export interface WebGpuStatistics {
+  readonly launches: number;
+  readonly submissions: number;
+  /** Compiled, or being compiled. */
+  readonly pipelines: number;
+  /** Bytes of all buffers of the backend, free ones too. */
+  readonly deviceBytes: number;
+  /** Most bytes that tensors and scratch used at a time, as rounded by the pool, since creation or `resetPeak`. */
+  readonly peakUsedBytes: number;
+}
+
 /**
  * Kernels in WGSL on a GPUDevice. Primitives record launches; `flush` submits them, `read` and `evaluate` wait. Made by
  * `createWebGpuBackend`.
@@ -134,6 +145,17 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     if (storage.owner === 'own') this.stream.release(storage.span);
   }
 
+  /** Counts since creation, and bytes on the device: now, and the most that tensors and scratch used at a time. */
+  statistics(): WebGpuStatistics {
+    const { pool, pipelines, counts } = this.stream;
+    return {
+      ...counts,
+      pipelines: pipelines.size,
+      deviceBytes: pool.allocatedBytes,
+      peakUsedBytes: pool.peakUsedBytes,
+    };
+  }
+
   memory(): MemoryReport {
     return {
       live: this.#live,
@@ -147,6 +169,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   resetPeak(): void {
     this.#peak = this.#live;
+    this.stream.pool.resetPeak();
   }
 
   /** Gives buffers that are kept for reuse back to the device, once recorded work is submitted. */

@@ -1,4 +1,4 @@
-export { WebGpuBackend } from './backend.js';
+export { WebGpuBackend, type WebGpuStatistics } from './backend.js';
 export { createWebGpuBackend, type WebGpuOptions, type WebGpuWarning } from './create.js';
 export { type AdapterReport, type DoctorReport, doctor } from './doctor.js';
 export { fromGpuBuffer, type GpuBufferRange, type GpuBufferTensor, toGpuBuffer } from './native.js';

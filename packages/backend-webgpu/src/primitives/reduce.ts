@@ -1,4 +1,4 @@
-import { type DType, isFloat, sizeOf, stridesOf } from '@topk-attention/core';
+import { type DType, isFloat, type Shape, sizeOf, stridesOf } from '@topk-attention/core';
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { storageBytes, type View } from '../view.js';
@@ -6,7 +6,7 @@ import { recordCast } from './elementwise.js';
 import { helperText } from './elementwise-wgsl.js';
 import { recordFill } from './fill.js';
 import { collapse } from './strides.js';
-import { doesNotFit } from './windows.js';
+import { doesNotFit, windowOf } from './windows.js';
 
 export type Reduction = 'sum' | 'max';
 
@@ -20,7 +20,8 @@ const LEAST_PART = 1024;
 
 /**
  * Sum or max over `axes`, which `out` keeps with extent 1. The order of summation follows from the shapes alone: parts,
- * inside a part by invocations (interleaved) and then a tree, then over the parts.
+ * inside a part by invocations (interleaved) and then a tree, then over the parts. (And from the device's largest binding,
+ * for tensors beyond it.)
  */
 export function recordReduce(
   stream: Stream,
@@ -36,8 +37,6 @@ export function recordReduce(
     recordFill(stream, reduction === 'sum' ? 0 : least, out);
     return;
   }
-  const limit = stream.device.limits.maxStorageBufferBindingSize;
-  if (x.span.size > limit) throw doesNotFit(stream, reduction, x.span.size);
   if (out.dtype === 'f16') {
     const wide = temporary(stream, out.shape, 'f32');
     recordReduce(stream, reduction, x, axes, wide);
@@ -45,42 +44,116 @@ export function recordReduce(
     stream.release(wide.span);
     return;
   }
-  const strides = stridesOf(x.shape);
-  const pick = (keep: boolean): { extents: number[]; steps: readonly number[][] } => {
-    const own = x.shape.map((_, axis) => axis).filter((axis) => axes.includes(axis) !== keep);
-    const { extents, strides: steps } = collapse({
-      extents: own.map((axis) => x.shape[axis] as number),
-      strides: [own.map((axis) => strides[axis] as number)],
-    });
-    return { extents: [...extents], steps: steps.map((each) => [...each]) };
+  // Axes of extent 1 say nothing; without them the first one is worth cutting.
+  const own = x.shape.flatMap((extent, axis) =>
+    extent === 1 ? [] : [{ extent, reduced: axes.includes(axis) }],
+  );
+  const box: Box = {
+    x,
+    first: 0,
+    shape: own.map(({ extent }) => extent),
+    reduced: own.map(({ reduced }) => reduced),
   };
-  const kept = pick(true);
-  const reduced = pick(false);
+  reduceInto(stream, reduction, box, out, 0);
+}
+
+/** Reduces a box of any size into elements of `out` from `firstOut` on: what no binding holds is cut along the first axis. */
+function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
+  const { x, first, shape, reduced } = box;
+  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  if (4 * sizeOf(shape) <= limit) {
+    reduceBox(stream, reduction, box, out, firstOut);
+    return;
+  }
+  const [extent = 1, ...rest] = shape;
+  const perStep = sizeOf(rest);
+  const step = Math.max(1, Math.floor(limit / (4 * perStep)));
+  const pieces = Array.from({ length: Math.ceil(extent / step) }, (_, index): Box => {
+    const count = Math.min(step, extent - index * step);
+    const from = first + index * step * perStep;
+    return count === 1
+      ? { x, first: from, shape: rest, reduced: reduced.slice(1) }
+      : { x, first: from, shape: [count, ...rest], reduced };
+  });
+  const outputsPerStep = sizeOf(rest.filter((_, axis) => reduced[axis + 1] === false));
+  if (reduced[0] === false) {
+    for (const [index, piece] of pieces.entries()) {
+      reduceInto(stream, reduction, piece, out, firstOut + index * step * outputsPerStep);
+    }
+    return;
+  }
+  // The sums of the pieces are a box like this one; unless it is smaller there is no end to it.
+  if (4 * pieces.length * outputsPerStep > limit && pieces.length === extent) {
+    throw doesNotFit(stream, `${reduction} over a leading axis`, 4 * pieces.length * outputsPerStep);
+  }
+  const partials = temporary(stream, [pieces.length, outputsPerStep], out.dtype);
+  for (const [index, piece] of pieces.entries()) {
+    reduceInto(stream, reduction, piece, partials, index * outputsPerStep);
+  }
+  const sums: Box = { x: partials, first: 0, shape: partials.shape, reduced: [true, false] };
+  reduceInto(stream, reduction, sums, out, firstOut);
+  stream.release(partials.span);
+}
+
+/** Consecutive elements of a tensor, and which of their axes are reduced. */
+interface Box {
+  readonly x: View;
+  /** The first element. */
+  readonly first: number;
+  readonly shape: Shape;
+  /** For each axis. */
+  readonly reduced: readonly boolean[];
+}
+
+/** Reduces a box that one binding holds into elements of `out` from `firstOut` on. */
+function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
+  const { x, shape } = box;
+  const kept = walkOf(box, false);
+  const reduced = walkOf(box, true);
+  const outputs = sizeOf(kept.extents);
   const length = sizeOf(reduced.extents);
-  const shared = length >= SHARED_FROM && (reduced.steps[0]?.at(-1) ?? 1) === 1;
+  const shared = length >= SHARED_FROM && (reduced.steps.at(-1) ?? 1) === 1;
   const wanted = Math.ceil(WANTED_INVOCATIONS / (outputs * (shared ? INVOCATIONS : 1)));
   const parts = Math.max(1, Math.min(wanted, Math.ceil(length / LEAST_PART)));
-  const partials = parts === 1 ? out : temporary(stream, [parts, outputs], out.dtype);
-  const perPart = Math.ceil(length / parts);
-  const groups = shared ? outputs * parts : Math.ceil((outputs * parts) / INVOCATIONS);
+  const partials = parts === 1 ? undefined : temporary(stream, [parts, outputs], out.dtype);
+  const input = windowOf(x, box.first, sizeOf(shape));
+  const output = partials === undefined ? windowOf(out, firstOut, outputs) : { span: partials.span, base: 0 };
+  const units = outputs * parts;
   stream.launch({
     kernel: reduceKernel(reduction, x.dtype, shared, kept.extents.length, reduced.extents.length),
-    buffers: [x.span, partials.span],
+    buffers: [input.span, output.span],
     uniforms: uniformWords([
       outputs,
       parts,
       length,
-      perPart,
+      Math.ceil(length / parts),
+      input.base,
+      output.base,
       ...kept.extents,
-      ...(kept.steps[0] as readonly number[]),
+      ...kept.steps,
       ...reduced.extents,
-      ...(reduced.steps[0] as readonly number[]),
+      ...reduced.steps,
     ]),
-    workgroups: gridOf(groups),
+    workgroups: gridOf(shared ? units : Math.ceil(units / INVOCATIONS)),
   });
-  if (parts === 1) return;
-  recordReduce(stream, reduction, partials, [0], { ...out, shape: [1, outputs] });
+  if (partials === undefined) return;
+  const sums: Box = { x: partials, first: 0, shape: [parts, outputs], reduced: [true, false] };
+  reduceBox(stream, reduction, sums, out, firstOut);
   stream.release(partials.span);
+}
+
+/** The axes that are (or are not) reduced, joined where they can be. */
+function walkOf(
+  { shape, reduced }: Box,
+  which: boolean,
+): { extents: readonly number[]; steps: readonly number[] } {
+  const strides = stridesOf(shape);
+  const axes = shape.map((_, axis) => axis).filter((axis) => reduced[axis] === which);
+  const walk = collapse({
+    extents: axes.map((axis) => shape[axis] as number),
+    strides: [axes.map((axis) => strides[axis] as number)],
+  });
+  return { extents: walk.extents, steps: walk.strides[0] as readonly number[] };
 }
 
 function temporary(stream: Stream, shape: readonly number[], dtype: DType): View {
@@ -137,7 +210,7 @@ function reduceSource(
 ): string {
   const { type, start, load, join, store } = accumulator(reduction, dtype);
   const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
-  const keptAt = 4;
+  const keptAt = 6;
   const reducedAt = keptAt + 2 * keptRank;
   const offset = (name: string, rank: number, first: number): string => {
     const steps = Array.from({ length: rank }, (_, index) => {
@@ -175,7 +248,7 @@ fn main(
   let outputs = ${word(0)};
   let unit = ${unit};
   if (unit >= outputs * ${word(1)}) { return; }
-  let start = kept_offset(unit % outputs);
+  let start = ${word(4)} + kept_offset(unit % outputs);
   let part = unit / outputs;
   let first = part * ${word(3)};
   let end = min(${word(2)}, first + ${word(3)});
@@ -183,8 +256,8 @@ fn main(
   for (var j = first${shared ? ' + local' : ''}; j < end; j += ${shared ? INVOCATIONS : 1}u) {
     total = join(total, load(start + reduced_offset(j)));
   }
-  ${shared ? treeReduction : `out[unit] = ${store};`}
-  ${shared ? `if (local == 0u) { total = totals[0]; out[unit] = ${store}; }` : ''}
+  ${shared ? treeReduction : `out[${word(5)} + unit] = ${store};`}
+  ${shared ? `if (local == 0u) { total = totals[0]; out[${word(5)} + unit] = ${store}; }` : ''}
 }`;
 }
 

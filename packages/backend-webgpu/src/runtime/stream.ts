@@ -19,6 +19,8 @@ type Step =
 const SMALL_WRITE_BYTES = 1 << 14;
 /** Larger ones go to the queue in pieces of this size. */
 const WRITE_PIECE_BYTES = 1 << 28;
+/** Steps after which work starts unasked, so that the device need not wait for a long recording. */
+const MOST_PENDING = 512;
 const DEFAULT_POOL_CAP_BYTES = 2 ** 31;
 
 /** A tenth of a second, where there are timers. */
@@ -107,6 +109,12 @@ export class Stream {
       throw new TopKError('UNSUPPORTED', `webgpu: uniform block of ${launch.kernel.key}`, {
         expected: `at most ${UNIFORM_BYTES} bytes`,
         got: `${launch.uniforms.byteLength} bytes`,
+      });
+    }
+    if (launch.buffers.length !== launch.kernel.buffers.length) {
+      throw new TopKError('ENGINE_FAILURE', `webgpu: buffers of ${launch.kernel.key}`, {
+        expected: String(launch.kernel.buffers.length),
+        got: String(launch.buffers.length),
       });
     }
     this.#record({ kind: 'launch', launch });
@@ -225,7 +233,9 @@ export class Stream {
   }
 
   #record(step: Step): void {
-    if (this.failure === undefined) this.#steps.push(step);
+    if (this.failure !== undefined) return;
+    this.#steps.push(step);
+    if (this.#steps.length >= MOST_PENDING) this.flush();
   }
 
   /** Waits for a promise of the engine and for the error scopes that are open now. */
