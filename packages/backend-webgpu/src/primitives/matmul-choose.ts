@@ -1,5 +1,5 @@
-import { deviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
+import { isSoftware } from './is-software.js';
 import { launchNarrow, NARROW_ROWS } from './matmul-narrow.js';
 import { launchPlain } from './matmul-plain.js';
 import type { Operand, Product } from './matmul-product.js';
@@ -15,7 +15,6 @@ export const LARGE_TILE: MatmulTile = {
   depth: 16,
   microRows: 8,
   microColumns: 8,
-  stages: 1,
 };
 /** For results of few large tiles. */
 export const SMALL_TILE: MatmulTile = {
@@ -24,30 +23,14 @@ export const SMALL_TILE: MatmulTile = {
   depth: 32,
   microRows: 4,
   microColumns: 4,
-  stages: 1,
 };
 
 /** Large tiles that keep a large device busy. */
 const ENOUGH_TILES = 200;
-/** Terms of all sums together up to which nothing is worth a workgroup's memory. */
-const FEW_PRODUCTS = 2 ** 20;
-const FEW_TERMS = 128;
 
-const software = new WeakMap<GPUDevice, boolean>();
-
-function isSoftware(device: GPUDevice): boolean {
-  let known = software.get(device);
-  if (known === undefined) {
-    known = deviceFacts(device).isSoftware;
-    software.set(device, known);
-  }
-  return known;
-}
-
-/** Barriers are what costs on a CPU, where the plain version is the fastest. */
-function chooseVariant(stream: Stream, { batch, rows, inner, columns }: Product): MatmulVariant {
+/** By measurement (docs/kernels/primitives.md). */
+function chooseVariant(stream: Stream, { batch, rows, columns }: Product): MatmulVariant {
   if (isSoftware(stream.device)) return 'plain';
-  if (inner <= FEW_TERMS && batch * rows * columns * inner <= FEW_PRODUCTS) return 'plain';
   if (rows <= NARROW_ROWS) return 'narrow';
   const tiles = batch * Math.ceil(rows / LARGE_TILE.rows) * Math.ceil(columns / LARGE_TILE.columns);
   return rows > SMALL_TILE.rows && columns > SMALL_TILE.columns && tiles >= ENOUGH_TILES

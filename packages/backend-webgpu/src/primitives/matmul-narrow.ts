@@ -1,14 +1,16 @@
-import { gridOf, type Kernel, type Span, uniformWords } from '../runtime/kernel.js';
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { inFours, inputType, loader, outputType, writer } from './matmul-operands.js';
-import { type Operand, type Product, productParams, productWords } from './matmul-product.js';
+import { recordInParts } from './matmul-parts.js';
+import { type Product, productParams, productWords } from './matmul-product.js';
 import { halfOf, loadFloat } from './wgsl-numbers.js';
 
 const INVOCATIONS = 256;
 /** Rows whose sums an invocation can hold. */
 export const NARROW_ROWS = 16;
-/** Workgroups that keep a large device busy, and the least terms that are worth one. */
+/** Workgroups that keep a large device busy, those that are enough, and the least terms that are worth one. */
 const WANTED_WORKGROUPS = 528;
+const ENOUGH_WORKGROUPS = 96;
 const LEAST_TERMS = 64;
 
 interface NarrowParameters {
@@ -28,7 +30,7 @@ interface NarrowParameters {
 /**
  * Products of few rows, as in decoding: reading b is all the work, so it is read once, by as many invocations as there are.
  * A workgroup takes 4 * lanes columns and a range of terms; its invocations' sums, and then those of the ranges
- * (`reduceKernel`), are added in a fixed order. 16 KiB of workgroup memory.
+ * (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters): Kernel {
   const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
@@ -74,6 +76,7 @@ fn main(
   ${all.map((row) => `var sum_${row}: vec4f;`).join(' ')}
   for (var term = first + 4u * depth; term < end; term += ${4 * depthLanes}u) {
     ${transposeB ? linesOfB(lanes) : termsOfB}
+    ${all.map((row) => `let a_${row} = fetch_a(a_start, ${row}u, term);`).join(' ')}
     ${all.map((row) => addRow(row, transposeB)).join('\n    ')}
   }
   let out_start = params.out_base + (part * params.batch + matrix) * params.out_batch;
@@ -94,11 +97,10 @@ function linesOfB(lanes: number): string {
 }
 
 function addRow(row: number, transposeB: boolean): string {
-  const sum = `sum_${row}`;
-  const added = transposeB
-    ? `${sum} += vec4f(dot(a, b0), dot(a, b1), dot(a, b2), dot(a, b3));`
-    : `${sum} = fma(vec4f(a.x), b0, fma(vec4f(a.y), b1, fma(vec4f(a.z), b2, fma(vec4f(a.w), b3, ${sum}))));`;
-  return `{ let a = fetch_a(a_start, ${row}u, term); ${added} }`;
+  const [sum, a] = [`sum_${row}`, `a_${row}`];
+  return transposeB
+    ? `${sum} += vec4f(dot(${a}, b0), dot(${a}, b1), dot(${a}, b2), dot(${a}, b3));`
+    : `${sum} = fma(vec4f(${a}.x), b0, fma(vec4f(${a}.y), b1, fma(vec4f(${a}.z), b2, fma(vec4f(${a}.w), b3, ${sum}))));`;
 }
 
 /** `fetch_a` where the terms of a row do not lie side by side. */
@@ -157,88 +159,33 @@ function reduceRows(rows: number, lanes: number, transposeB: boolean): string {
   return steps.join('\n  ');
 }
 
-/** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
-function reduceKernel(half: boolean, vec: boolean): Kernel {
-  return {
-    key: `matmul narrow reduce${half ? ' to f16' : ''}${vec ? ' vec' : ''}`,
-    buffers: ['read', 'write'],
-    source: () => `${productParams}
-@group(0) @binding(1) var<storage, read> parts: array<${vec ? 'vec4f' : 'f32'}>;
-@group(0) @binding(2) var<storage, read_write> out: array<${outputType(half, vec)}>;
-${half ? halfOf : ''}
-${writer(half, vec)}
-
-fn part_at(at: u32, column: u32) -> vec4f {
-  ${
-    vec
-      ? 'return parts[at / 4u];'
-      : `var values = vec4f(parts[at], 0.0, 0.0, 0.0);
-  if (column + 1u < params.columns) { values.y = parts[at + 1u]; }
-  if (column + 2u < params.columns) { values.z = parts[at + 2u]; }
-  if (column + 3u < params.columns) { values.w = parts[at + 3u]; }
-  return values;`
-  }
-}
-
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * 64u;
-  let quads = (params.columns + 3u) / 4u;
-  let row = at / quads % params.rows;
-  let matrix = at / quads / params.rows;
-  if (matrix >= params.batch) { return; }
-  let column = at % quads * 4u;
-  var sums = vec4f();
-  for (var part = 0u; part < params.extra; part++) {
-    sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
-  }
-  put(params.out_base + matrix * params.out_batch, row, column, sums);
-}`,
-  };
-}
-
 /** Records a product of at most `NARROW_ROWS` rows. `out` of f16 must have been cleared. */
 export function launchNarrow(stream: Stream, product: Product): void {
-  const { batch, rows, inner, columns, transposeA, transposeB, a, b, out } = product;
+  const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;
   const half = product.dtype === 'f16';
-  const lanes = columns <= 64 || transposeB ? 16 : 32;
-  const blocks = batch * Math.ceil(columns / (4 * lanes));
-  const wanted = Math.ceil(WANTED_WORKGROUPS / blocks);
-  const parts = Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS)));
-  // In fours, so that no part begins inside a vector.
-  const terms = Math.ceil(inner / parts / 4) * 4;
-  const used = Math.ceil(inner / terms);
-  const scratch = used > 1 ? stream.scratch(4 * used * batch * rows * columns) : undefined;
-  const to: Operand = scratch === undefined ? out : partsOperand(scratch, rows, columns);
-  const halfOut = half && scratch === undefined;
-  const vecOut = !transposeB && inFours(to, columns);
-  stream.launch({
-    kernel: kernelOf({
-      rows: 2 ** Math.ceil(Math.log2(rows)),
-      lanes,
-      half,
-      halfOut,
-      transposeA,
-      transposeB,
-      vecA: !transposeA && inFours(a, inner),
-      vecB: inFours(b, transposeB ? inner : columns),
-      vecOut,
-    }),
-    buffers: [a.span, b.span, to.span],
-    uniforms: uniformWords(productWords({ ...product, out: to }, terms)),
-    workgroups: gridOf(blocks * used),
+  const blocksOf = (lanes: number): number => batch * Math.ceil(columns / (4 * lanes));
+  // Narrower workgroups are more of them, which costs less than a second launch to add parts.
+  const lanes =
+    [32, 16].find((count) => blocksOf(count) >= WANTED_WORKGROUPS && !(transposeB && count > 16)) ?? 8;
+  const blocks = blocksOf(lanes);
+  const wanted = blocks >= ENOUGH_WORKGROUPS ? 1 : Math.ceil(WANTED_WORKGROUPS / blocks);
+  const most = Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS)));
+  recordInParts(stream, product, most, 4, ({ out, parts, terms }) => {
+    stream.launch({
+      kernel: kernelOf({
+        rows: 2 ** Math.ceil(Math.log2(rows)),
+        lanes,
+        half,
+        halfOut: half && parts === 1,
+        transposeA,
+        transposeB,
+        vecA: !transposeA && inFours(a, inner),
+        vecB: inFours(b, transposeB ? inner : columns),
+        vecOut: !transposeB && inFours(out, columns),
+      }),
+      buffers: [a.span, b.span, out.span],
+      uniforms: uniformWords(productWords({ ...product, out }, terms)),
+      workgroups: gridOf(blocks * parts),
+    });
   });
-  if (scratch === undefined) return;
-  const vec = inFours(out, columns);
-  stream.launch({
-    kernel: reduceKernel(half, vec),
-    buffers: [scratch, out.span],
-    uniforms: uniformWords(productWords(product, used)),
-    workgroups: gridOf(Math.ceil((batch * rows * Math.ceil(columns / 4)) / 64)),
-  });
-  stream.release(scratch);
-}
-
-function partsOperand(span: Span, rows: number, columns: number): Operand {
-  return { span, base: 0, batchStep: rows * columns, stride: columns };
 }

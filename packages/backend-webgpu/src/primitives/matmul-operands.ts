@@ -22,32 +22,30 @@ export function outputType(half: boolean, vec: boolean): string {
   return vec ? 'vec4f' : 'f32';
 }
 
-/** `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. */
+/**
+ * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. No branches: loads
+ * then need not wait for each other.
+ */
 export function loader({ name, half, along, vec }: Loader): string {
   const across = name === 'a' ? 'params.rows' : 'params.columns';
   const [lines, length] = along ? ['params.inner', across] : [across, 'params.inner'];
   const head = `fn fetch_${name}(start: u32, line: u32, place: u32) -> vec4f`;
   const at = `start + line * params.${name}_stride + place`;
   if (vec) {
-    const value = half
-      ? `let pair = ${name}[at]; return vec4f(unpack2x16float(pair.x), unpack2x16float(pair.y));`
-      : `return ${name}[at];`;
+    const value = half ? 'vec4f(unpack2x16float(found.x), unpack2x16float(found.y))' : 'found';
     return `${head} {
-  if (line >= ${lines} || place >= ${length}) { return vec4f(); }
-  let at = (${at}) / 4u;
-  ${value}
+  let inside = line < ${lines} && place < ${length};
+  let found = ${name}[select(0u, (${at}) / 4u, inside)];
+  return select(vec4f(), ${value}, inside);
 }`;
   }
+  const one = (i: number): string =>
+    `select(0.0, load_${name}(select(0u, at + ${i}u, inside && place + ${i}u < ${length})), inside && place + ${i}u < ${length})`;
   return `${half ? loadFloat(name, true) : `fn load_${name}(at: u32) -> f32 { return ${name}[at]; }`}
 ${head} {
-  var values = vec4f();
-  if (line >= ${lines}) { return values; }
+  let inside = line < ${lines};
   let at = ${at};
-  if (place < ${length}) { values.x = load_${name}(at); }
-  if (place + 1u < ${length}) { values.y = load_${name}(at + 1u); }
-  if (place + 2u < ${length}) { values.z = load_${name}(at + 2u); }
-  if (place + 3u < ${length}) { values.w = load_${name}(at + 3u); }
-  return values;
+  return vec4f(${one(0)}, ${one(1)}, ${one(2)}, ${one(3)});
 }`;
 }
 

@@ -1,6 +1,7 @@
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
+import { recordInParts } from './matmul-parts.js';
 import { type Product, productParams, productWords } from './matmul-product.js';
 import { halfOf } from './wgsl-numbers.js';
 
@@ -14,14 +15,13 @@ export interface MatmulTile {
   readonly depth: number;
   readonly microRows: 4 | 8;
   readonly microColumns: 4 | 8;
-  /** 2: the next terms are stored while these are used, which halves the barriers and doubles the memory. */
-  readonly stages: 1 | 2;
 }
 
 /** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
 interface TiledParameters {
   readonly tile: MatmulTile;
   readonly half: boolean;
+  readonly halfOut: boolean;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
   readonly vecA: boolean;
@@ -36,32 +36,33 @@ export function invocationsOf(tile: MatmulTile): number {
 /**
  * Register-tiled product. Each operand tile goes through workgroup memory once, stored by terms; what lies beyond the
  * edges counts as 0 and is not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
- * memory 4 * stages * depth * (rows + columns) bytes.
+ * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters): Kernel {
-  const { tile, half, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
-  const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}/${tile.stages}`;
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}`;
   const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
   return {
-    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${flags}`,
+    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     buffers: ['read', 'read', 'write'],
     source: () => sourceOf(parameters),
   };
 }
 
-function sourceOf({ tile, half, transposeA, transposeB, vecA, vecB, vecOut }: TiledParameters): string {
+function sourceOf(parameters: TiledParameters): string {
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
   const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
   const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
   return `${productParams}
 @group(0) @binding(1) var<storage, read> a: array<${inputType(half, vecA)}>;
 @group(0) @binding(2) var<storage, read> b: array<${inputType(half, vecB)}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${outputType(half, vecOut)}>;
-var<workgroup> a_tile: array<vec4f, ${(tile.stages * tile.depth * tile.rows) / 4}>;
-var<workgroup> b_tile: array<vec4f, ${(tile.stages * tile.depth * tile.columns) / 4}>;
-${half ? halfOf : ''}
+@group(0) @binding(3) var<storage, read_write> out: array<${outputType(halfOut, vecOut)}>;
+var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
+var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
+${halfOut ? halfOf : ''}
 ${loader(a)}
 ${loader(b)}
-${writer(half, vecOut)}
+${writer(halfOut, vecOut)}
 
 @compute @workgroup_size(${invocationsOf(tile)})
 fn main(
@@ -72,8 +73,11 @@ fn main(
   let tiles_down = (params.rows + ${tile.rows - 1}u) / ${tile.rows}u;
   let tiles_across = (params.columns + ${tile.columns - 1}u) / ${tile.columns}u;
   let index = workgroup.x + workgroup.y * groups.x;
-  let matrix = index / (tiles_down * tiles_across);
-  if (matrix >= params.batch) { return; }
+  let part = index / (tiles_down * tiles_across * params.batch);
+  let first = part * params.extra;
+  if (first >= params.inner) { return; }
+  let end = min(first + params.extra, params.inner);
+  let matrix = index / (tiles_down * tiles_across) % params.batch;
   let tile_row = index / tiles_across % tiles_down * ${tile.rows}u;
   let tile_column = index % tiles_across * ${tile.columns}u;
   let a_start = params.a_base + matrix * params.a_batch;
@@ -81,8 +85,8 @@ fn main(
   ${place(tile)}
   ${declareSums(tile)}
   ${declareFetched(tile)}
-  ${tile.stages === 1 ? singleStage(a, b) : doubleStage(a, b)}
-  let out_start = params.out_base + matrix * params.out_batch;
+  ${allTerms(a, b)}
+  let out_start = params.out_base + (part * params.batch + matrix) * params.out_batch;
   ${storeSums(tile)}
 }`;
 }
@@ -167,15 +171,14 @@ function fetch(a: Side, b: Side, from: string): string {
   });
 }
 
-function store(a: Side, b: Side, stage: string): string {
+function store(a: Side, b: Side): string {
   return forBlocks(a, b, (side, block, u) => {
     const swizzle = swizzleOf(side);
     const column = swizzle === 0 ? 'group' : `(group ^ (quad * ${swizzle}u))`;
-    const offset = stage === '' ? '' : `${stage} * ${(side.tile.depth * side.extent) / 4}u + `;
     const lines = range(4).map((j) => {
       const axis = 'xyzw'[j];
       const value = side.along ? `f${u}_${j}` : `vec4f(${range(4).map((i) => `f${u}_${i}.${axis}`)})`;
-      return `${side.name}_tile[${offset}(4u * quad + ${j}u) * ${side.extent / 4}u + ${column}] = ${value};`;
+      return `${side.name}_tile[(4u * quad + ${j}u) * ${side.extent / 4}u + ${column}] = ${value};`;
     });
     return `${blockPlace(side, block)} ${lines.join(' ')}`;
   });
@@ -185,15 +188,14 @@ function store(a: Side, b: Side, stage: string): string {
  * All terms in workgroup memory, four to a turn of the loop. The sums are single variables: arrays that a loop indexes
  * would leave the registers.
  */
-function multiply(a: Side, b: Side, stage: string): string {
+function multiply(a: Side, b: Side): string {
   const { tile } = a;
   const read = (side: Side, place: string, micro: number, term: number): string[] => {
     const swizzle = swizzleOf(side);
-    const offset = stage === '' ? '' : `${stage} * ${(tile.depth * side.extent) / 4}u + `;
     const column = swizzle === 0 ? place : `(${place} ^ (quad * ${swizzle}u))`;
     return range(micro / 4).map((half) => {
-      const at = (term * side.extent) / 4 + (half * side.extent) / 8;
-      return `let ${side.name}${half} = ${side.name}_tile[${offset}quad * ${side.extent}u + ${at}u + ${column}];`;
+      const at = (term * side.extent) / 4 + (half * side.extent) / micro;
+      return `let ${side.name}${half} = ${side.name}_tile[quad * ${side.extent}u + ${at}u + ${column}];`;
     });
   };
   const terms = range(4).map((term) => {
@@ -210,33 +212,17 @@ function multiply(a: Side, b: Side, stage: string): string {
   }`;
 }
 
-function singleStage(a: Side, b: Side): string {
+function allTerms(a: Side, b: Side): string {
   const { depth } = a.tile;
-  return `${fetch(a, b, '0u')}
-  for (var term = 0u; term < params.inner; term += ${depth}u) {
+  return `${fetch(a, b, 'first')}
+  for (var term = first; term < end; term += ${depth}u) {
   workgroupBarrier();
-  ${store(a, b, '')}
+  ${store(a, b)}
   workgroupBarrier();
-  if (term + ${depth}u < params.inner) {
+  if (term + ${depth}u < end) {
   ${fetch(a, b, `term + ${depth}u`)}
   }
-  ${multiply(a, b, '')}
-  }`;
-}
-
-function doubleStage(a: Side, b: Side): string {
-  const { depth } = a.tile;
-  return `${fetch(a, b, '0u')}
-  ${store(a, b, '')}
-  var stage = 0u;
-  for (var term = 0u; term < params.inner; term += ${depth}u) {
-  workgroupBarrier();
-  if (term + ${depth}u < params.inner) {
-  ${fetch(a, b, `term + ${depth}u`)}
-  }
-  ${multiply(a, b, 'stage')}
-  stage = 1u - stage;
-  ${store(a, b, 'stage')}
+  ${multiply(a, b)}
   }`;
 }
 
@@ -244,8 +230,8 @@ function storeSums(tile: MatmulTile): string {
   return sumNames(tile)
     .flatMap((row, i) =>
       row.map((sum, c) => {
-        const down = `tile_row + ${(i >> 2) * (tile.rows / 2)}u + 4u * down + ${i % 4}u`;
-        const across = `tile_column + ${c * (tile.columns / 2)}u + 4u * across`;
+        const down = `tile_row + ${(i >> 2) * ((4 * tile.rows) / tile.microRows)}u + 4u * down + ${i % 4}u`;
+        const across = `tile_column + ${c * ((4 * tile.columns) / tile.microColumns)}u + 4u * across`;
         return `put(out_start, ${down}, ${across}, ${sum});`;
       }),
     )
@@ -256,22 +242,34 @@ function range(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);
 }
 
-/** Records the product. `out` of f16 must have been cleared. */
+/** Workgroups that keep a large device busy, and the least terms that are worth one. */
+const WANTED_WORKGROUPS = 264;
+const LEAST_TERMS = 256;
+
+/**
+ * Records the product. Where tiles are few and sums long, parts of the sums are computed apart and added in order. `out` of
+ * f16 must have been cleared.
+ */
 export function launchTiled(stream: Stream, product: Product, tile: MatmulTile): void {
-  const { batch, rows, inner, columns, transposeA, transposeB, a, b, out } = product;
+  const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;
   const tiles = batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
-  stream.launch({
-    kernel: kernelOf({
-      tile,
-      half: product.dtype === 'f16',
-      transposeA,
-      transposeB,
-      vecA: inFours(a, transposeA ? rows : inner),
-      vecB: inFours(b, transposeB ? inner : columns),
-      vecOut: inFours(out, columns),
-    }),
-    buffers: [a.span, b.span, out.span],
-    uniforms: uniformWords(productWords(product)),
-    workgroups: gridOf(tiles),
+  const wanted = Math.min(Math.ceil(WANTED_WORKGROUPS / tiles), Math.floor(inner / LEAST_TERMS));
+  const half = product.dtype === 'f16';
+  recordInParts(stream, product, Math.max(1, wanted), tile.depth, ({ out, parts, terms }) => {
+    stream.launch({
+      kernel: kernelOf({
+        tile,
+        half,
+        halfOut: half && parts === 1,
+        transposeA,
+        transposeB,
+        vecA: inFours(a, transposeA ? rows : inner),
+        vecB: inFours(b, transposeB ? inner : columns),
+        vecOut: inFours(out, columns),
+      }),
+      buffers: [a.span, b.span, out.span],
+      uniforms: uniformWords(productWords({ ...product, out }, terms)),
+      workgroups: gridOf(tiles * parts),
+    });
   });
 }

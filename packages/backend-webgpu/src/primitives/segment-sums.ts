@@ -108,6 +108,28 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   };
 }
 
+/** Where the entries of each row begin, by bisection; one more than there are rows. */
+const beginsKernel: Kernel = {
+  key: 'segment-sums begins',
+  buffers: ['read', 'write'],
+  source: () => `${params}
+@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
+@group(0) @binding(2) var<storage, read_write> begins: array<u32>;
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  if (row > params.rows) { return; }
+  var low = 0u;
+  var high = params.entries;
+  while (low < high) {
+    let middle = (low + high) / 2u;
+    if (entries[middle].x < row) { low = middle + 1u; } else { high = middle; }
+  }
+  begins[row] = low;
+}`,
+};
+
 /** Rows without entries, and rows whose entries lie in several blocks: tail, then heads, in order. */
 function rowsKernel(parameters: SegmentParameters): Kernel {
   const { element, vec } = parameters;
@@ -116,23 +138,12 @@ function rowsKernel(parameters: SegmentParameters): Kernel {
     key: `segment-sums rows ${element}${vec ? ' vec' : ''}`,
     buffers: ['read', 'read', 'write'],
     source: () => `${params}
-@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
+@group(0) @binding(1) var<storage, read> begins: array<u32>;
 @group(0) @binding(2) var<storage, read> parts: array<${sum}>;
 @group(0) @binding(3) var<storage, read_write> out: array<${outType(parameters)}>;
 ${element === 'f16' ? halfOf : ''}
 
 fn put(at: u32, sum: ${sum}) { ${storeSum(parameters)} }
-
-/** The first entry of at least this row. */
-fn begin_of(row: u32) -> u32 {
-  var low = 0u;
-  var high = params.entries;
-  while (low < high) {
-    let middle = (low + high) / 2u;
-    if (entries[middle].x < row) { low = middle + 1u; } else { high = middle; }
-  }
-  return low;
-}
 
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -140,8 +151,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let row = at / params.width;
   let unit = at % params.width;
   if (row >= params.rows) { return; }
-  let begin = begin_of(row);
-  let end = begin_of(row + 1u);
+  let begin = begins[row];
+  let end = begins[row + 1u];
   let first = begin / params.block;
   var sum = ${sum}();
   if (begin < end) {
@@ -188,11 +199,19 @@ export function recordSegmentSums(
     uniforms,
     workgroups: gridOf(Math.ceil((blocks * units) / INVOCATIONS)),
   });
+  const begins = stream.scratch(4 * (rows + 1));
+  stream.launch({
+    kernel: beginsKernel,
+    buffers: [entries, begins],
+    uniforms,
+    workgroups: gridOf(Math.ceil((rows + 1) / INVOCATIONS)),
+  });
   stream.launch({
     kernel: rowsKernel({ element, vec }),
-    buffers: [entries, parts, out.span],
+    buffers: [begins, parts, out.span],
     uniforms,
     workgroups: gridOf(Math.ceil((rows * units) / INVOCATIONS)),
   });
+  stream.release(begins);
   stream.release(parts);
 }

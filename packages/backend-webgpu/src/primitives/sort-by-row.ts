@@ -60,7 +60,7 @@ fn main(
   };
 }
 
-/** Exclusive sums of all counts, in place, by one workgroup: there is a count for 64 entries. */
+/** Exclusive sums of the counts of each digit, in place, a workgroup a digit; their total follows all counts. */
 const scanKernel: Kernel = {
   key: 'sort-by-row scan',
   buffers: ['write'],
@@ -69,13 +69,15 @@ const scanKernel: Kernel = {
 var<workgroup> scanned: array<u32, INVOCATIONS>;
 
 @compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(local_invocation_index) local: u32) {
-  let size = params.blocks * DIGITS;
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let start = workgroup.x * params.blocks;
   var before = 0u;
-  for (var tile = 0u; tile < size; tile += 4u * INVOCATIONS) {
+  for (var tile = 0u; tile < params.blocks; tile += 4u * INVOCATIONS) {
     let first = tile + 4u * local;
     var mine = vec4u();
-    if (first < size) { mine = vec4u(counts[first], counts[first + 1u], counts[first + 2u], counts[first + 3u]); }
+    for (var i = 0u; i < 4u; i++) {
+      if (first + i < params.blocks) { mine[i] = counts[start + first + i]; }
+    }
     let total = mine.x + mine.y + mine.z + mine.w;
     scanned[local] = total;
     workgroupBarrier();
@@ -85,16 +87,17 @@ fn main(@builtin(local_invocation_index) local: u32) {
       scanned[local] = sum;
       workgroupBarrier();
     }
-    let start = before + scanned[local] - total;
-    if (first < size) {
-      counts[first] = start;
-      counts[first + 1u] = start + mine.x;
-      counts[first + 2u] = start + mine.x + mine.y;
-      counts[first + 3u] = start + mine.x + mine.y + mine.z;
+    var sum = before + scanned[local] - total;
+    for (var i = 0u; i < 4u; i++) {
+      if (first + i < params.blocks) {
+        counts[start + first + i] = sum;
+        sum += mine[i];
+      }
     }
     before += scanned[INVOCATIONS - 1u];
     workgroupBarrier();
   }
+  if (local == 0u) { counts[DIGITS * params.blocks + workgroup.x] = before; }
 }`,
 };
 
@@ -115,6 +118,8 @@ const PAIRS = DIGITS / 2u;
 const SUMMING = INVOCATIONS / PAIRS;
 const EACH = INVOCATIONS / SUMMING;
 var<workgroup> counters: array<u32, ${(DIGITS / 2) * INVOCATIONS}>;
+/** Where the block's entries of each digit go. */
+var<workgroup> starts: array<u32, DIGITS>;
 var<workgroup> scanned: array<u32, INVOCATIONS>;
 
 @compute @workgroup_size(INVOCATIONS)
@@ -125,6 +130,11 @@ fn main(
 ) {
   let block = workgroup.x + workgroup.y * groups.x;
   if (block >= params.blocks) { return; }
+  if (local < DIGITS) {
+    var begin = counts[local * params.blocks + block];
+    for (var digit = 0u; digit < local; digit++) { begin += counts[DIGITS * params.blocks + digit]; }
+    starts[local] = begin;
+  }
   for (var pair = 0u; pair < PAIRS; pair++) { counters[pair * INVOCATIONS + local] = 0u; }
   let start = block * BLOCK + 4u * local;
   var keys = vec4u();
@@ -164,7 +174,7 @@ fn main(
     if (start + i < params.entries) {
       let digit = (keys[i] >> params.shift) % DIGITS;
       let earlier = (counters[digit % PAIRS * INVOCATIONS + local] >> (16u * (digit / PAIRS))) & 0xffffu;
-      moved[counts[digit * params.blocks + block] + earlier + ranks[i]] = vec2u(keys[i], position_at(start + i));
+      moved[starts[digit] + earlier + ranks[i]] = vec2u(keys[i], position_at(start + i));
     }
   }
 }`,
@@ -189,7 +199,7 @@ export function recordSortByRow(stream: Stream, indices: Window, sizes: SortSize
   const entries = batch * taken;
   const blocks = Math.ceil(entries / BLOCK);
   const passes = Math.ceil(Math.log2(batch * rows + 1) / DIGIT_BITS);
-  const counts = stream.scratch(4 * DIGITS * blocks);
+  const counts = stream.scratch(4 * DIGITS * (blocks + 1));
   let from = stream.scratch(8 * entries);
   let to = stream.scratch(8 * entries);
   for (let pass = 0; pass < passes; pass++) {
@@ -198,7 +208,7 @@ export function recordSortByRow(stream: Stream, indices: Window, sizes: SortSize
     const source = first ? indices.span : from;
     const workgroups = gridOf(blocks);
     stream.launch({ kernel: countKernel(first), buffers: [source, counts], uniforms, workgroups });
-    stream.launch({ kernel: scanKernel, buffers: [counts], uniforms, workgroups: [1, 1, 1] });
+    stream.launch({ kernel: scanKernel, buffers: [counts], uniforms, workgroups: [DIGITS, 1, 1] });
     stream.launch({ kernel: moveKernel(first), buffers: [source, counts, to], uniforms, workgroups });
     [from, to] = [to, from];
   }

@@ -20,12 +20,8 @@ function loadOf(half: boolean, vec: boolean): string {
   return `(${word} >> (16u * (at % 2u))) & 0xffffu`;
 }
 
-/**
- * What both ways of selecting share: the bindings, ordered keys, a scan over the workgroup, and the search of the k-th
- * largest key by digits of 8 bits, whose counts the caller puts into `histogram`.
- */
-export function topKCommon({ half, invocations, vec }: SelectParameters): string {
-  const each = 256 / invocations;
+/** Bindings, ordered keys, and how a kept entry is written. */
+export function topKBindings(half: boolean, vec: boolean): string {
   return `
 struct Params { rows: u32, width: u32, k: u32, x_base: u32, values_base: u32, indices_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -36,10 +32,24 @@ ${half ? orderedKey16 : orderedKey32}
 fn load_x(at: u32) -> u32 { return ${loadOf(half, vec)}; }
 ${storeBits('values', half)}
 
-const INVOCATIONS = ${invocations}u;
 const MINUS_INF = ${half ? '0xfc00u' : '0xff800000u'};
 const MINUS_INF_KEY = ${half ? '0x03ff0000u' : '0x007fffffu'};
 
+fn keep(row: u32, slot: u32, bits: u32, j: u32) {
+  store_values(params.values_base + row * params.k + slot, bits);
+  indices[params.indices_base + row * params.k + slot] = i32(j);
+}`;
+}
+
+/**
+ * What the ways of selecting by a workgroup share: a scan over the workgroup, and the search of the k-th largest key by
+ * digits of 8 bits, whose counts the caller puts into `histogram`.
+ */
+export function topKCommon({ half, invocations, vec }: SelectParameters): string {
+  const each = 256 / invocations;
+  return `${topKBindings(half, vec)}
+
+const INVOCATIONS = ${invocations}u;
 var<workgroup> histogram: array<atomic<u32>, 256>;
 var<workgroup> scanned: array<u32, ${invocations}>;
 /** The search so far: the keys above \`threshold\` are kept, and the first \`quota\` of those equal to it. */
@@ -109,11 +119,6 @@ fn end_search(local: u32) {
     quota = 0u;
   }
   workgroupBarrier();
-}
-
-fn keep(row: u32, slot: u32, bits: u32, j: u32) {
-  store_values(params.values_base + row * params.k + slot, bits);
-  indices[params.indices_base + row * params.k + slot] = i32(j);
 }
 
 fn fill_unused(row: u32, first: u32, local: u32) {

@@ -1,15 +1,17 @@
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { isSoftware } from './is-software.js';
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
+import { PLAIN_INVOCATIONS, plainKernel } from './top-k-plain.js';
 import { LONGEST_LISTED, type SelectParameters, selectByScans, topKCommon } from './top-k-wgsl.js';
 import { rowsOf, splitRows, storedBytes, windowOf } from './windows.js';
 
 /** Kept entries up to which groups' maxima bound them well: 8 groups for each of 256 invocations, two per entry. */
 const MOST_LISTED = 1024;
 
-/** By scans of the row, or from a short list. */
-export type TopKVariant = 'scans' | Pick<ListedParameters, 'groups' | 'invocations'>;
+/** One invocation a row, by scans of the row, or from a short list. */
+export type TopKVariant = 'plain' | 'scans' | Pick<ListedParameters, 'groups' | 'invocations'>;
 
 function chooseVariant(width: number, k: number): TopKVariant {
   if (width <= 64 * EACH) return { groups: 0, invocations: 64 };
@@ -44,6 +46,12 @@ fn main(
   };
 }
 
+function kernelOf(variant: TopKVariant, half: boolean, vec: boolean): Kernel {
+  if (variant === 'plain') return plainKernel(half);
+  if (variant === 'scans') return scansKernel({ half, invocations: 256, vec });
+  return listedKernel({ ...variant, half, vec });
+}
+
 /**
  * The k largest entries above -inf of each row of the last axis of x, the first of equals at the boundary, in ascending
  * order of index; unused slots last, with -inf and -1. x holds no NaN. `values` has the dtype of x. `variant` overrides
@@ -62,20 +70,17 @@ export function recordTopK(
   const half = x.dtype === 'f16';
   if (half) stream.clear(windowOf(values, 0, rows * k).span);
   const widest = Math.max(width * storedBytes(x.dtype), 4 * k);
-  const chosen = variant ?? chooseVariant(width, k);
+  const chosen = variant ?? (isSoftware(stream.device) ? 'plain' : chooseVariant(width, k));
   for (const { first, count } of splitRows(stream, 'topK', rows, widest)) {
     const from = windowOf(x, first * width, count * width);
     const to = windowOf(values, first * k, count * k);
     const at = windowOf(indices, first * k, count * k);
     const vec = width % 4 === 0 && from.base % 4 === 0;
     stream.launch({
-      kernel:
-        chosen === 'scans'
-          ? scansKernel({ half, invocations: 256, vec })
-          : listedKernel({ ...chosen, half, vec }),
+      kernel: kernelOf(chosen, half, vec),
       buffers: [from.span, to.span, at.span],
       uniforms: uniformWords([count, width, k, from.base, to.base, at.base]),
-      workgroups: gridOf(count),
+      workgroups: gridOf(chosen === 'plain' ? Math.ceil(count / PLAIN_INVOCATIONS) : count),
     });
   }
 }

@@ -1,0 +1,78 @@
+import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { inFours, outputType, writer } from './matmul-operands.js';
+import { type Operand, type Product, productParams, productWords } from './matmul-product.js';
+import { halfOf } from './wgsl-numbers.js';
+
+/** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
+function reduceKernel(half: boolean, vec: boolean): Kernel {
+  return {
+    key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}`,
+    buffers: ['read', 'write'],
+    source: () => `${productParams}
+@group(0) @binding(1) var<storage, read> parts: array<${vec ? 'vec4f' : 'f32'}>;
+@group(0) @binding(2) var<storage, read_write> out: array<${outputType(half, vec)}>;
+${half ? halfOf : ''}
+${writer(half, vec)}
+
+fn part_at(at: u32, column: u32) -> vec4f {
+  ${
+    vec
+      ? 'return parts[at / 4u];'
+      : `var values = vec4f(parts[at], 0.0, 0.0, 0.0);
+  if (column + 1u < params.columns) { values.y = parts[at + 1u]; }
+  if (column + 2u < params.columns) { values.z = parts[at + 2u]; }
+  if (column + 3u < params.columns) { values.w = parts[at + 3u]; }
+  return values;`
+  }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * 64u;
+  let quads = (params.columns + 3u) / 4u;
+  let row = at / quads % params.rows;
+  let matrix = at / quads / params.rows;
+  if (matrix >= params.batch) { return; }
+  let column = at % quads * 4u;
+  var sums = vec4f();
+  for (var part = 0u; part < params.extra; part++) {
+    sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
+  }
+  put(params.out_base + matrix * params.out_batch, row, column, sums);
+}`,
+  };
+}
+
+/** Where the launch writes: `parts` results of f32 one after another, each of `terms` terms of the sums, or the result. */
+export interface Parts {
+  readonly out: Operand;
+  readonly parts: number;
+  readonly terms: number;
+}
+
+/** Records a product whose sums are cut into at most `most` parts of a multiple of `step` terms, and adds those in order. */
+export function recordInParts(
+  stream: Stream,
+  product: Product,
+  most: number,
+  step: number,
+  launch: (parts: Parts) => void,
+): void {
+  const { batch, rows, inner, columns, out } = product;
+  const terms = Math.ceil(inner / most / step) * step;
+  const parts = Math.ceil(inner / terms);
+  if (parts === 1) {
+    launch({ out, parts, terms });
+    return;
+  }
+  const span = stream.scratch(4 * parts * batch * rows * columns);
+  launch({ out: { span, base: 0, batchStep: rows * columns, stride: columns }, parts, terms });
+  stream.launch({
+    kernel: reduceKernel(product.dtype === 'f16', inFours(out, columns)),
+    buffers: [span, out.span],
+    uniforms: uniformWords(productWords(product, parts)),
+    workgroups: gridOf(Math.ceil((batch * rows * Math.ceil(columns / 4)) / 64)),
+  });
+  stream.release(span);
+}
