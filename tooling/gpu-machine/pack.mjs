@@ -20,6 +20,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { bundle } from './bundle.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -58,23 +59,6 @@ function fetchLoader(folder) {
   return present();
 }
 
-/** One module with everything but `webgpu`, from the built packages. */
-async function bundle(entry, file) {
-  // Vite's own bundler, so that the repository needs no second one.
-  const require = createRequire(
-    createRequire(join(here, '..', '..', 'package.json')).resolve('vite/package.json'),
-  );
-  const { rolldown } = await import(require.resolve('rolldown'));
-  const made = await rolldown({
-    input: entry,
-    platform: 'node',
-    external: ['webgpu', /^node:/],
-    resolve: { conditionNames: ['import', 'default'] },
-    logLevel: 'warn',
-  });
-  await made.write({ file, format: 'esm', codeSplitting: false });
-}
-
 /**
  * Fills a folder for the machine. `entry` is the compiled benchmark.
  *
@@ -96,7 +80,7 @@ export async function pack({ folder, entry }) {
     join(folder, 'webgpu', `dawn-${version}.node.gz`),
   );
   const debs = fetchLoader(join(folder, 'debs'));
-  await bundle(entry, join(folder, 'gpu-table.mjs'));
+  writeFileSync(join(folder, 'gpu-table.mjs'), await bundle(entry, { platform: 'node' }));
   for (const name of ['torch_baselines.py', 'run.sh', 'setup.sh'])
     copyFileSync(join(here, name), join(folder, name));
   chmodSync(join(folder, 'run.sh'), 0o755);

@@ -1,8 +1,9 @@
 import { createWebGpuBackend } from '@topk-attention/webgpu';
 import { AttentionCase } from './attention-case.js';
 import { readElements } from './data.js';
+import { DAWN_OPTIONS } from './dawn-options.js';
 import { exactRow, isRightSet } from './oracle.js';
-import { type Comparison, DAWN_OPTIONS } from './table-mode.js';
+import type { Comparison } from './table-mode.js';
 import type { TableSizes } from './table-rows.js';
 
 /** Rows that differ are checked in f64 up to this number; the others count as wrong. */

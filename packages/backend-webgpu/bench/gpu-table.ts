@@ -5,7 +5,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { compareWithStored } from './compare-lists.js';
-import { type Comparison, type Mode, type ModeResult, measureMode } from './table-mode.js';
+import type { Mode } from './dawn-options.js';
+import { markdownTable } from './print-table.js';
+import { type Comparison, type ModeResult, measureMode } from './table-mode.js';
 import { type Row, tableRows, tableSizes } from './table-rows.js';
 
 const usage = `node gpu-table.mjs [options]
@@ -113,16 +115,6 @@ function tableOf(
   ];
 }
 
-function print(lines: readonly (readonly string[])[]): void {
-  const [head = []] = lines;
-  const widths = head.map((_, column) => Math.max(3, ...lines.map((line) => (line[column] ?? '').length)));
-  const show = (line: readonly string[]): string =>
-    `| ${line.map((cell, column) => cell.padEnd(widths[column] as number)).join(' | ')} |`;
-  console.log(show(head));
-  console.log(show(widths.map((width) => '-'.repeat(width))));
-  for (const line of lines.slice(1)) console.log(show(line));
-}
-
 async function main(): Promise<number> {
   const options = parse(process.argv.slice(2));
   if (options.help) {
@@ -171,7 +163,7 @@ async function main(): Promise<number> {
   console.log(
     `${device}; node ${process.version}; ${new Date().toISOString().slice(0, 10)}; median of ${options.rounds} after ${options.heat} ms of work\n`,
   );
-  print(tableOf(tableRows(sizes), results, torch));
+  console.log(markdownTable(tableOf(tableRows(sizes), results, torch)));
   console.log('');
   for (const compared of comparisons) {
     for (const [mode, { length, rows, different, wrong }] of Object.entries(compared)) {

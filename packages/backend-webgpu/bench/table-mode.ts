@@ -1,21 +1,11 @@
-import { explain } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
+import { describePath } from './attention-bench.js';
 import { AttentionCase, type AttentionShape, type Checked } from './attention-case.js';
 import { extraBytes, type Timing, time } from './clock.js';
 import { readElements } from './data.js';
+import { DAWN_OPTIONS, type Mode } from './dawn-options.js';
 import { FeedForwardCase } from './feed-forward-case.js';
 import type { TableSizes } from './table-rows.js';
-
-export type Mode = 'plain' | 'tensor';
-
-/** Dawn's switches: 'plain' is what it does by default but for finer timestamps; robustness checks stay on in both. */
-export const DAWN_OPTIONS: Readonly<Record<Mode, readonly string[]>> = {
-  plain: ['disable-dawn-features=timestamp_quantization'],
-  tensor: [
-    'disable-dawn-features=timestamp_quantization',
-    'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model',
-  ],
-};
 
 export interface Cell {
   readonly value: number;
@@ -105,17 +95,6 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
       }
     }
   };
-  const pathOf = (one: AttentionShape, training: boolean): string => {
-    const rows = [1, one.heads, one.length, one.dim];
-    const { k, causal } = one;
-    const explained = explain(
-      backend,
-      { q: rows, k: rows, v: rows },
-      { causal, training, ...(k !== undefined && { k }) },
-    );
-    const lines = explained.toString().split('\n');
-    return [lines[0], ...lines.filter((line) => line.startsWith('variant'))].join(', ');
-  };
   const attention = (
     id: string,
     change: Partial<AttentionShape>,
@@ -141,7 +120,7 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
           value: timing.ms,
           timing,
           checked,
-          path: on === undefined ? pathOf(wanted, training) : 'composed',
+          path: on === undefined ? describePath(backend, wanted, training) : 'composed',
         };
       } finally {
         one.dispose();
