@@ -1,4 +1,4 @@
-import { type Shape, sizeOf, stridesOf } from '@topk-attention/core';
+import { sizeOf, stridesOf } from '@topk-attention/core';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { type Mapping, recordMap } from './map-elements.js';
@@ -33,9 +33,4 @@ export function recordConcat(stream: Stream, xs: readonly View[], axis: number, 
 /** A whole tensor as it is. */
 export function recordCopy(stream: Stream, x: View, out: View): void {
   if (sizeOf(x.shape) > 0) stream.copy(x.span, out.span);
-}
-
-/** Whether a box covers all of a tensor of that shape. */
-export function coversAll(box: Shape, shape: Shape): boolean {
-  return box.every((extent, axis) => extent === shape[axis]);
 }
