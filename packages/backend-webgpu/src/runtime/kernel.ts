@@ -8,7 +8,7 @@ export interface Span {
 }
 
 /** How a shader uses a buffer. */
-type Access = 'read' | 'write';
+export type Access = 'read' | 'write';
 
 /**
  * A compute shader with entry point `main`. Group 0 holds the uniform block at binding 0 (`var<uniform>`) and the storage
