@@ -23,8 +23,8 @@ export function outputType(half: boolean, vec: boolean): string {
 }
 
 /**
- * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. No branches: loads
- * then need not wait for each other.
+ * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. Vectors without
+ * branches: loads then need not wait for each other.
  */
 export function loader({ name, half, along, vec }: Loader): string {
   const across = name === 'a' ? 'params.rows' : 'params.columns';
@@ -40,12 +40,14 @@ export function loader({ name, half, along, vec }: Loader): string {
 }`;
   }
   const one = (i: number): string =>
-    `select(0.0, load_${name}(select(0u, at + ${i}u, inside && place + ${i}u < ${length})), inside && place + ${i}u < ${length})`;
+    `if (place + ${i}u < ${length}) { values[${i}] = load_${name}(at + ${i}u); }`;
   return `${half ? loadFloat(name, true) : `fn load_${name}(at: u32) -> f32 { return ${name}[at]; }`}
 ${head} {
-  let inside = line < ${lines};
+  var values = vec4f();
+  if (line >= ${lines}) { return values; }
   let at = ${at};
-  return vec4f(${one(0)}, ${one(1)}, ${one(2)}, ${one(3)});
+  ${[0, 1, 2, 3].map(one).join('\n  ')}
+  return values;
 }`;
 }
 
