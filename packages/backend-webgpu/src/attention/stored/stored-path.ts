@@ -14,9 +14,11 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import { productTuning } from '../sweeps/product.js';
+import { type ProductShape, productTuning } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
-import { scoreStride, scoresGroups, scoresKernel } from './scores-kernel.js';
+import { scoresGroups, scoresKernel } from './scores-kernel.js';
+import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
+import { scoreStride } from './scores-text.js';
 import { selectKernel } from './select-kernel.js';
 
 /** Scores and lists of one part of the work stay below this, when one group of heads does. */
@@ -24,24 +26,40 @@ const PART_BYTES = 2 ** 26;
 /** Offsets of bindings are multiples of this many bytes. */
 const ALIGNMENT = 256;
 
+type Product = Pick<ProductShape, 'rows' | 'steps'>;
+
+/** Other than what follows from the device; for tests. */
+export interface StoredTuning {
+  /** Tiles of the scores' products. Default: by the device, in software one key at a time. */
+  readonly product?: Product;
+}
+
 /**
  * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact selection
  * per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package that is not
  * rescored, so it also is what the others are compared with.
  */
-export const storedPath: ForwardPath = {
-  name: 'stored',
-  refuses,
-  scratchBytes: (request, chunk, facts) => {
-    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
-    return partBytes(request, heads, queries) + relativeBytes(request);
-  },
-  largestBytes: (request, chunk, facts) => {
-    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
-    return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
-  },
-  record,
-};
+export function storedPathWith(tuning: StoredTuning): ForwardPath {
+  return {
+    name: 'stored',
+    refuses,
+    scratchBytes: (request, chunk, facts) => {
+      const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+      return partBytes(request, heads, queries) + relativeBytes(request);
+    },
+    largestBytes: (request, chunk, facts) => {
+      const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+      return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
+    },
+    record: (stream, request, views, chunk) => {
+      const facts = deviceFacts(stream.device);
+      const { product = facts.isSoftware ? undefined : productTuning(facts) } = tuning;
+      record(stream, request, views, chunk, product);
+    },
+  };
+}
+
+export const storedPath: ForwardPath = storedPathWith({});
 
 function slots({ k }: AttentionRequest): number {
   return k === 'all' ? 0 : k;
@@ -103,12 +121,18 @@ function partSize(
   return { heads: groups * group, queries };
 }
 
-function record(stream: Stream, request: AttentionRequest, views: ForwardViews, chunk: number): void {
+function record(
+  stream: Stream,
+  request: AttentionRequest,
+  views: ForwardViews,
+  chunk: number,
+  product: Product | undefined,
+): void {
   const { maxStorageBufferBindingSize } = stream.device.limits;
   const { heads, queries } = partSize(request, chunk, maxStorageBufferBindingSize);
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
   for (const part of partsOf(request, heads, queries)) {
-    recordPart(stream, request, views, part, relative);
+    recordPart(stream, request, views, part, relative, product);
     stream.flush();
   }
   if (relative !== undefined) stream.release(relative);
@@ -153,6 +177,7 @@ function recordPart(
   views: ForwardViews,
   part: Part,
   relative: Span | undefined,
+  product: Product | undefined,
 ): void {
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength } = request;
   const rows = part.heads * part.queries;
@@ -165,24 +190,31 @@ function recordPart(
   const k = keyWindow(views.k, request, part);
   const v = keyWindow(views.v, request, part);
   const output = queryWindow(views.output, request, part);
-  const group = groupOf(request);
   const seen = visibleKeys(request, part);
-  const tuning = productTuning(deviceFacts(stream.device));
   if (seen > 0) {
+    const options = {
+      headDim,
+      dtype,
+      causal,
+      keyLengths,
+      mask: request.mask !== undefined,
+      bias: request.bias !== undefined,
+      relativeBias: request.relativeBias !== undefined,
+    };
+    const keyHeads = part.heads / groupOf(request);
+    const { rows: tileRows, steps } = product ?? { rows: 64, steps: 4 };
     stream.launch({
-      kernel: scoresKernel({
-        headDim,
-        dtype,
-        causal,
-        keyLengths,
-        mask: request.mask !== undefined,
-        bias: request.bias !== undefined,
-        relativeBias: request.relativeBias !== undefined,
-        ...tuning,
-      }),
+      kernel:
+        product === undefined
+          ? scoresPlainKernel(options)
+          : scoresKernel({ ...options, rows: tileRows, steps }),
       buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
       uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
-      workgroups: gridOf(scoresGroups(part.heads / group, group * part.queries, seen, tuning.rows)),
+      workgroups: gridOf(
+        product === undefined
+          ? scoresPlainGroups(rows, seen)
+          : scoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
+      ),
     });
   }
   stream.launch({
