@@ -46,7 +46,7 @@ function brute(scores: readonly number[], k: number): number[] {
     .sort((a, b) => a - b);
 }
 
-for (const hidden of [1, 7, 300, 4097, 8192, 9004]) {
+for (const hidden of [1, 7, 300, 2048, 4097, 8192, 9004, 16384]) {
   test(`${hidden} units, every pattern and k`, async () => {
     const { stream, put, allocate, read } = await open();
     const names = Object.keys(patterns);
@@ -55,7 +55,14 @@ for (const hidden of [1, 7, 300, 4097, 8192, 9004]) {
     );
     const tokens = rows.length;
     const scores = put(rows.flat(), [tokens, hidden]);
-    for (const k of new Set([1, 2, Math.ceil(hidden / 3), Math.max(1, hidden - 1), hidden])) {
+    for (const k of new Set([
+      1,
+      2,
+      Math.min(hidden, 200),
+      Math.ceil(hidden / 3),
+      Math.max(1, hidden - 1),
+      hidden,
+    ])) {
       const [indices, weights, kept, counts] = [
         allocate([tokens, k], 'i32'),
         allocate([tokens, k], 'f32'),

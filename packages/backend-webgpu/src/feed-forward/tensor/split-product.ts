@@ -3,7 +3,7 @@ import type { Stream } from '../../runtime/stream.js';
 import type { ProductShape } from '../product.js';
 import type { Range } from '../range.js';
 import { times } from '../wgsl.js';
-import type { SplitMatrix } from './split.js';
+import { innerBlocks, type SplitMatrix } from './split.js';
 
 /**
  * out [M, N] = a x b (+ bias [N]) for operands split into f16 halves (`split.ts`): hi hi + hi lo + lo hi on matrix units
@@ -22,6 +22,10 @@ export interface SplitTile {
   /** Subgroups of a workgroup along rows and columns. */
   readonly down: number;
   readonly across: number;
+  /** True if every lo is zero, as it is for operands that were f16: one product instead of three. */
+  readonly hiOnly?: boolean;
+  /** How the next fragments are fetched: two steps at once, or one ahead. Default: neither. */
+  readonly ahead?: 'pair' | 'next';
 }
 
 /** Fastest of those measured on an H200 (docs/kernels/feed-forward.md). */
@@ -50,15 +54,7 @@ export function recordSplitProduct(
       ...(bias ? [bias.span] : []),
       out.span,
     ],
-    uniforms: uniformWords([
-      rows,
-      columns,
-      Math.ceil(inner / 16),
-      rowTiles,
-      tiles,
-      bias?.base ?? 0,
-      out.base,
-    ]),
+    uniforms: uniformWords([rows, columns, innerBlocks(inner), rowTiles, tiles, bias?.base ?? 0, out.base]),
     workgroups: gridOf(tiles),
   });
 }
@@ -71,13 +67,9 @@ export function splitProductKernel(tile: SplitTile, hasBias: boolean): Kernel {
   };
 }
 
-function splitProductText({ rowBlocks, columnBlocks, down, across }: SplitTile, hasBias: boolean): string {
+function splitProductText(tile: SplitTile, hasBias: boolean): string {
+  const { rowBlocks, columnBlocks, down, across } = tile;
   const subgroups = down * across;
-  const load = (side: 'left' | 'right', name: string, block: string, offset: number): string =>
-    `subgroupMatrixLoad<subgroup_matrix_${side}<f16, 16, 16>, ${side === 'right' ? 'col_major' : 'row_major'}>(&${name}, ${block} + ${offset}u, 16u)`;
-  const multiply = (i: number, j: number, a: string, b: string): string =>
-    `sum${i}_${j} = subgroupMatrixMultiplyAccumulate(${a}${i}, ${b}, sum${i}_${j});`;
-  const eachRow = (line: (i: number) => string): string => times(rowBlocks, line, '\n      ');
   return `
 enable f16;
 enable subgroups;
@@ -113,21 +105,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let row_block = (tile % params.row_tiles) * ${down * rowBlocks}u + (subgroup / ${across}u) * ${rowBlocks}u;
   let column_block = (tile / params.row_tiles) * ${across * columnBlocks}u + (subgroup % ${across}u) * ${columnBlocks}u;
   ${times(rowBlocks, (i) => times(columnBlocks, (j) => `var sum${i}_${j} = subgroup_matrix_result<f32, 16, 16>();`, ' '), '\n  ')}
-  for (var k = 0u; k < params.blocks; k++) {
-    ${eachRow((i) => `let a${i} = ((row_block + ${i}u) * params.blocks + k) * 512u; let hi${i} = ${load('left', 'a', `a${i}`, 0)}; let lo${i} = ${load('left', 'a', `a${i}`, 256)};`)}
-    ${times(
-      columnBlocks,
-      (j) => `{
-      let at = ((column_block + ${j}u) * params.blocks + k) * 512u;
-      let hi = ${load('right', 'b', 'at', 0)};
-      let lo = ${load('right', 'b', 'at', 256)};
-      ${eachRow((i) => multiply(i, j, 'hi', 'hi'))}
-      ${eachRow((i) => multiply(i, j, 'hi', 'lo'))}
-      ${eachRow((i) => multiply(i, j, 'lo', 'hi'))}
-    }`,
-      '\n    ',
-    )}
-  }
+  ${loopText(tile)}
   ${times(
     rowBlocks,
     (i) =>
@@ -142,6 +120,77 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     '\n  ',
   )}
 }`;
+}
+
+/** Fragments of one step are named by a prefix, the side, the half and the block: `x_a_hi0`. */
+function loopText(tile: SplitTile): string {
+  const { rowBlocks, columnBlocks, hiOnly = false, ahead } = tile;
+  const halves = hiOnly ? ['hi'] : ['hi', 'lo'];
+  const fragment = (side: 'a' | 'b', half: string, block: number, k: string): string => {
+    const [type, order, origin] =
+      side === 'a' ? ['left', 'row_major', 'row_block'] : ['right', 'col_major', 'column_block'];
+    const at = `((${origin} + ${block}u) * params.blocks + ${k}) * 512u${half === 'lo' ? ' + 256u' : ''}`;
+    return `subgroupMatrixLoad<subgroup_matrix_${type}<f16, 16, 16>, ${order}>(&${side}, ${at}, 16u)`;
+  };
+  const all = (line: (side: 'a' | 'b', half: string, block: number) => string): string =>
+    (['a', 'b'] as const)
+      .flatMap((side) =>
+        halves.flatMap((half) =>
+          Array.from({ length: side === 'a' ? rowBlocks : columnBlocks }, (_, block) =>
+            line(side, half, block),
+          ),
+        ),
+      )
+      .join('\n    ');
+  const fetch = (keyword: 'let' | 'var', prefix: string, k: string): string =>
+    all(
+      (side, half, block) =>
+        `${keyword} ${prefix}_${side}_${half}${block} = ${fragment(side, half, block, k)};`,
+    );
+  const terms = hiOnly
+    ? [['hi', 'hi']]
+    : [
+        ['hi', 'hi'],
+        ['hi', 'lo'],
+        ['lo', 'hi'],
+      ];
+  const multiply = (prefix: string): string =>
+    times(
+      columnBlocks,
+      (j) =>
+        terms
+          .map(([a, b]) =>
+            times(
+              rowBlocks,
+              (i) =>
+                `sum${i}_${j} = subgroupMatrixMultiplyAccumulate(${prefix}_a_${a}${i}, ${prefix}_b_${b}${j}, sum${i}_${j});`,
+              '\n    ',
+            ),
+          )
+          .join('\n    '),
+      '\n    ',
+    );
+  if (ahead === 'next') {
+    return `${fetch('var', 'x', '0u')}
+  for (var k = 1u; k <= params.blocks; k++) {
+    let following = min(k, params.blocks - 1u);
+    ${fetch('let', 'y', 'following')}
+    ${multiply('x')}
+    ${all((side, half, block) => `x_${side}_${half}${block} = y_${side}_${half}${block};`)}
+  }`;
+  }
+  if (ahead === 'pair') {
+    return `for (var k = 0u; k < params.blocks; k += 2u) {
+    ${fetch('let', 'x', 'k')}
+    ${fetch('let', 'y', '(k + 1u)')}
+    ${multiply('x')}
+    ${multiply('y')}
+  }`;
+  }
+  return `for (var k = 0u; k < params.blocks; k++) {
+    ${fetch('let', 'x', 'k')}
+    ${multiply('x')}
+  }`;
 }
 
 const repair: Kernel = {
@@ -165,7 +214,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   for (var column = t; column < params.columns; column += 256u) {
     if (!is_marked && b_marks[1u + column] == 0u) { continue; }
     var sum = 0.0;
-    for (var i = 0u; i < params.inner; i++) {
+    var i = 0u;
+    for (; i + 8u <= params.inner; i += 8u) {
+      ${times(8, (u) => `let b${u} = b[params.b_base + (i + ${u}u) * params.columns + column];`, ' ')}
+      ${times(8, (u) => `sum = fma(a[params.a_base + row * params.inner + i + ${u}u], b${u}, sum);`, '\n      ')}
+    }
+    for (; i < params.inner; i++) {
       sum = fma(a[params.a_base + row * params.inner + i], b[params.b_base + i * params.columns + column], sum);
     }
     if (params.has_bias != 0u) { sum += bias[params.bias_base + column]; }

@@ -23,7 +23,12 @@ export interface SplitShape {
 }
 
 export function splitWords({ lines, inner, tile }: SplitShape): number {
-  return Math.ceil(lines / tile) * tile * Math.ceil(inner / 16) * 16;
+  return Math.ceil(lines / tile) * tile * innerBlocks(inner) * 16;
+}
+
+/** Blocks along the inner extent, an even number. */
+export function innerBlocks(inner: number): number {
+  return 2 * Math.ceil(inner / 32);
 }
 
 /** Scale of every line as 2^-e, then 1 + lines marks: whether any is marked, then a flag each. */
@@ -142,7 +147,7 @@ export function recordSplit(
   stream.launch({
     kernel: packKernel(isAcross),
     buffers: [x.span, into.scales.span, into.marks.span, into.packed.span],
-    uniforms: uniformWords([lines, inner, Math.ceil(inner / 16), words, x.base]),
+    uniforms: uniformWords([lines, inner, innerBlocks(inner), words, x.base]),
     workgroups: gridOf(words / 256),
   });
 }
