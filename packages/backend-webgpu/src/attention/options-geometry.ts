@@ -140,7 +140,7 @@ fn row_at(row: u32) -> Row {
   return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
 }`;
 
-/** \`visible_of(row)\`: keys from this one on are hidden from the query, by causality or by the sequence's length. */
+/** `visible_of(row)`: keys from this one on are hidden from the query, by causality or by the sequence's length. */
 export function visibleOf(causal: boolean, keyLengths: boolean): string {
   return `
 fn visible_of(row: Row) -> u32 {

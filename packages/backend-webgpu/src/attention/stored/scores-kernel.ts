@@ -71,7 +71,7 @@ fn main(
   let first_key = ${TILE_KEYS}u * (job % key_tiles);
   let first_row = ${p.rows}u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
-  ${productPlaces(shape)}
+  ${productPlaces}
   ${productStart(
     shape,
     [0, 1, 2, 3]

@@ -113,7 +113,7 @@ fn main(
   let end = min(min(segment + geometry.own.w, geometry.own.z), sees.y);
   if (segment >= end) { return; }
   let index_start = key_head * rows + first_row;
-  ${productPlaces(shape)}
+  ${productPlaces}
   if (t < ${p.rows}u) { atomicStore(&tile_counts[t], 0u); }
   // Rows beyond the last list nothing.
   ${scoreRows

@@ -280,7 +280,7 @@ fn main(
 }`;
 }
 
-/** Statements that add up \`name\` over the invocations that are multiples of \`across\` apart, in a fixed order. */
+/** Statements that add up `name` over the invocations that are multiples of `across` apart, in a fixed order. */
 function fold(name: string, across: number, subgroups: boolean): string {
   const reaches = range(Math.log2(TEAM / across)).map((step) => TEAM / 2 ** (step + 1));
   if (subgroups)

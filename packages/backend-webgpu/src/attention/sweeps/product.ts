@@ -107,11 +107,10 @@ fn query_row(key_head: u32, row: u32) -> u32 {
 }
 
 /**
- * Statements at the start of \`main\`: which scores the invocation makes, and what it brings into workgroup memory: four
- * rows of one operand, four dims of each. Expects \`key_head\` (of the part) and \`first_row\` (of the key head's rows).
+ * Statements at the start of `main`: which scores the invocation makes, and what it brings into workgroup memory: four
+ * rows of one operand, four dims of each. Expects `key_head` (of the part) and `first_row` (of the key head's rows).
  */
-export function productPlaces(shape: ProductShape): string {
-  return `
+export const productPlaces: string = `
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
   let tx = t % 8u + t / 32u % 2u * 8u;
   let ty = t / 8u % 4u + t / 64u * 4u;
@@ -128,7 +127,6 @@ export function productPlaces(shape: ProductShape): string {
     .map((j) => `var key_row_${j} = 0u;`)
     .join(' ')}
   var fetched: mat4x4f;`;
-}
 
 /** Whether all of the workgroup's invocations bring keys; else the first half does, and the second queries. */
 const isNarrow = ({ rows }: ProductShape): boolean => rows === 64;
@@ -143,14 +141,14 @@ function fetch(shape: ProductShape, slice: string): string {
   return isNarrow(shape) ? keys : `if (t < 128u) { ${keys} } else { fetched = mat4x4f(${rows('query')}); }`;
 }
 
-/** Statements before the first tile. \`keyRows\` sets key_row_0 .. key_row_3 to the keys 4 stage_r .. of that tile. */
+/** Statements before the first tile. `keyRows` sets key_row_0 .. key_row_3 to the keys 4 stage_r .. of that tile. */
 export function productStart(shape: ProductShape, keyRows: string): string {
   return `${keyRows}
   ${fetch(shape, '0u')}`;
 }
 
 /**
- * Statements that leave the dot products of the tile in \`dots_*\`. \`nextKeyRows\` sets key_row_0 .. key_row_3 for the tile
+ * Statements that leave the dot products of the tile in `dots_*`. `nextKeyRows` sets key_row_0 .. key_row_3 for the tile
  * that follows, whose first dims are loaded while the last of this one are worked on.
  */
 export function tileProducts(shape: ProductShape, nextKeyRows: string): string {

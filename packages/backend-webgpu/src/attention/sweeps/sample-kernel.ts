@@ -150,7 +150,7 @@ fn main(
   let end = min(geometry.own.w, tiles);
   var tile = next_tile(geometry.own.z, cycle, run, share);
   if (tile >= end) { return; }
-  ${productPlaces(shape)}
+  ${productPlaces}
   ${productStart(shape, keyRows('tile'))}
   while (tile < end) {
     let next = next_tile(tile + 1u, cycle, run, share);

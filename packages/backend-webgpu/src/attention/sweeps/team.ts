@@ -12,7 +12,7 @@ export function teamEnables({ subgroups }: TeamParameters): string {
 }
 
 /**
- * For a workgroup of one team: \`team_sum(t, x)\`, \`team_max(t, x)\` and \`team_before(t, x)\`, the sum over the invocations
+ * For a workgroup of one team: `team_sum(t, x)`, `team_max(t, x)` and `team_before(t, x)`, the sum over the invocations
  * before this one, of u32; all invocations call them together. Without subgroups: 128 bytes of workgroup memory.
  */
 export function teamFunctions({ subgroups }: TeamParameters): string {

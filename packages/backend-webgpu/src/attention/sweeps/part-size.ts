@@ -1,0 +1,138 @@
+import { type AttentionRequest, bytesPerElement } from '@topk-attention/core';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import type { Span } from '../../runtime/kernel.js';
+import { groupOf } from '../options-geometry.js';
+import { relativeBytes } from '../options-relative.js';
+import { TILE_KEYS } from './product.js';
+import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
+import { slowBytes } from './slow-kernel.js';
+
+/** Lists of one part of the work stay below this, scratch rows of the slow path below the other. */
+const LIST_BYTES = 2 ** 27;
+const SLOW_BYTES = 2 ** 25 + 2 ** 24;
+/** Workgroups that keep a large device busy, and the fewest keys that are worth one. */
+const WORKGROUPS = 4096;
+const LEAST_SEGMENT = 8 * TILE_KEYS;
+/** Pairs of a query and a key in one dispatch: some milliseconds of a large device, below a second of a small one. */
+const PAIRS_PER_DISPATCH = 2 ** 30;
+const SLOW_WORKGROUPS = 128;
+/** Offsets of bindings are multiples of this many bytes. */
+export const ALIGNMENT = 256;
+/** Queries of a part are a multiple of this where there are enough: whole tiles of rows. */
+export const QUERY_STEP = 128;
+
+/** Other than what follows from the request and the device; for tests and measurements. */
+export interface SweepsTuning {
+  readonly fewestKeys?: number;
+  readonly capacity?: number;
+  readonly shift?: number;
+  readonly rank?: number;
+  readonly subgroups?: boolean;
+  readonly rows?: 64 | 128;
+  readonly steps?: 4 | 16;
+  readonly listBytes?: number;
+  readonly segment?: number;
+  readonly shares?: number;
+  readonly slowRows?: number;
+  /** u32 [8], added to: rows of the slow path, of these too long lists, rows sampled, keys in their lists, longest. */
+  readonly counters?: Span;
+}
+
+export interface Sizes {
+  readonly k: number;
+  readonly capacity: number;
+  readonly groups: number;
+}
+
+export function sizesOf({ k }: AttentionRequest, { capacity }: SweepsTuning): Sizes {
+  const kept = k === 'all' ? LARGEST_K : k;
+  return { k: kept, capacity: capacity ?? capacityOf(kept), groups: groupsOf(kept) };
+}
+
+/** Bytes of a row in the list; the maxima of its groups lie there before. */
+export function rowBytes(request: AttentionRequest, tuning: SweepsTuning): number {
+  const { capacity, groups } = sizesOf(request, tuning);
+  return Math.max(8 * capacity, 4 * groups);
+}
+
+/** Heads and queries at a time. */
+export function partSize(
+  request: AttentionRequest,
+  chunk: number,
+  facts: Pick<DeviceFacts, 'bindingBytes'>,
+  tuning: SweepsTuning,
+): { readonly heads: number; readonly queries: number } {
+  const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, saves, k } = request;
+  const group = groupOf(request);
+  const limit = facts.bindingBytes - ALIGNMENT;
+  const budget = Math.min(tuning.listBytes ?? LIST_BYTES, limit);
+  const rows = Math.max(group, Math.floor(budget / rowBytes(request, tuning)));
+  const width = Math.max(
+    Math.max(headDim, valueDim) * bytesPerElement(request.dtype),
+    saves && k !== 'all' ? 4 * k : 0,
+  );
+  const total = (batch * queryHeads) / group;
+  const fits = (groups: number): boolean =>
+    groups * keyLength * width <= limit && groups * group * queryLength * width <= limit;
+  // All heads at once where at least a tile of queries is left for each.
+  let groups = total;
+  while (groups > 1 && !(fits(groups) && rows / (groups * group) >= Math.min(QUERY_STEP, queryLength))) {
+    groups = Math.ceil(groups / 2);
+  }
+  const most = Math.max(1, Math.floor(rows / (groups * group)));
+  const whole = most >= QUERY_STEP ? QUERY_STEP * Math.floor(most / QUERY_STEP) : most;
+  return { heads: groups * group, queries: Math.min(whole, chunk, queryLength) };
+}
+
+/** Rows of scores that a workgroup of the slow path has, and how many workgroups. */
+export function slowSize(
+  request: AttentionRequest,
+  workgroupBytes: number,
+  tuning: SweepsTuning,
+): { readonly rows: number; readonly workgroups: number } {
+  const bytes = 4 * request.keyLength;
+  let rows = tuning.slowRows ?? 8;
+  while (
+    rows > 1 &&
+    (rows * bytes * SLOW_WORKGROUPS > SLOW_BYTES ||
+      slowBytes({ headDim: request.headDim, rows }) > workgroupBytes)
+  ) {
+    rows /= 2;
+  }
+  const workgroups = Math.max(1, Math.min(SLOW_WORKGROUPS, Math.floor(SLOW_BYTES / (rows * bytes))));
+  return { rows, workgroups };
+}
+
+export function scratchBytes(
+  request: AttentionRequest,
+  chunk: number,
+  facts: DeviceFacts,
+  tuning: SweepsTuning,
+): number {
+  const { heads, queries } = partSize(request, chunk, facts, tuning);
+  const slow = slowSize(request, facts.workgroupBytes, tuning);
+  const rows = heads * queries;
+  const small = 4 * (request.batch * request.keyHeads + heads) + relativeBytes(request);
+  return (
+    rows * (rowBytes(request, tuning) + 12) + 4 * slow.rows * slow.workgroups * request.keyLength + small
+  );
+}
+
+/** Workgroups that share the tiles of the sample of one tile of rows: a power of two up to `most`. */
+export function sharesOf(rowTiles: number, most: number): number {
+  let shares = 1;
+  while (2 * shares <= most && rowTiles * shares < WORKGROUPS / 4) shares *= 2;
+  return shares;
+}
+
+/** Keys of one workgroup of the second sweep. */
+export function segmentOf(rowTiles: number, visible: number): number {
+  const segments = Math.max(1, Math.ceil(WORKGROUPS / rowTiles));
+  const keys = Math.max(LEAST_SEGMENT, Math.ceil(visible / segments));
+  return TILE_KEYS * Math.ceil(keys / TILE_KEYS);
+}
+
+/** How many pieces of that many keys a dispatch of all rows may take. */
+export function stepOf(rows: number, keys: number): number {
+  return Math.max(1, Math.floor(PAIRS_PER_DISPATCH / (rows * keys)));
+}
