@@ -140,6 +140,11 @@ export interface FusedOperation<Request, Inputs, Outputs> {
   scratchBytes(request: Request, chunk: number): number;
   /** The largest single transient buffer of such a chunk, held against `maxBufferBytes`. Default: not checked. */
   largestBytes?(request: Request, chunk: number): number;
+  /**
+   * The chunk it runs best with, for operations that divide their work themselves; `scratchBytes` then says what a
+   * smaller one saves. Default: the largest whose scratch stays within `targetScratchBytes`.
+   */
+  preferredChunk?(request: Request): number | undefined;
   /** How it would run the request, for `explain()`: the variant and what it was chosen by. Pure and cheap. */
   describe?(request: Request): string;
   run(request: Request, inputs: Inputs, chunk: number): Outputs;

@@ -52,6 +52,18 @@ describe('planAttention', () => {
     expect(plan).toMatchObject({ queryChunk: 300, chunks: 4 });
   });
 
+  test('an operation may prefer a chunk; a budget still makes it smaller', () => {
+    const path = {
+      scratchBytes: (_: AttentionRequest, chunk: number) => 2 ** 20 * chunk,
+      preferredChunk: ({ queryLength }: AttentionRequest) => queryLength,
+    };
+    expect(planAttention(request(3000), limits, { path }).queryChunk).toBe(3000);
+    const output = 12 * 3000 * 64 * 4;
+    const tight = planAttention(request(3000), limits, { path, budgetBytes: output + 512 * 2 ** 20 });
+    expect(tight.queryChunk).toBe(512);
+    expect(tight.bytes.scratch).toBe(512 * 2 ** 20);
+  });
+
   test('bytes are linear in the length for inputs, output and lists', () => {
     const at = (length: number) => planAttention(request(length, { saves: true }), limits).bytes;
     for (const part of ['inputs', 'output', 'saved'] as const)

@@ -26,6 +26,8 @@ export interface ForwardPath {
   refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[];
   /** The variant that would run and what it was chosen by, for `explain()`. */
   describe?(request: AttentionRequest, facts: DeviceFacts): string;
+  /** The query chunk it runs best with; default: by the scratch that the limits aim at. */
+  preferredChunk?(request: AttentionRequest): number;
   /** Transient bytes of a chunk of that many queries. */
   scratchBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;
   /** The largest single transient buffer of such a chunk. */

@@ -80,6 +80,7 @@ export function fusedAttention<T extends BackendTensor & View>(
         path === undefined ? 'composed' : own === undefined ? path.name : `${path.name} (${own})`;
       return [chosen, ...reasonsOf(refusals).map((reason) => `not ${reason}`)].join('; ');
     },
+    preferredChunk: (request) => pathOf(request).preferredChunk?.(request),
     scratchBytes: (request, chunk) => pathOf(request).scratchBytes(request, chunk, facts),
     largestBytes: (request, chunk) => pathOf(request).largestBytes(request, chunk, facts),
     run(request, inputs, chunk) {

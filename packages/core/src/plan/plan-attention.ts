@@ -46,6 +46,8 @@ export interface PathBytes<Request> {
   scratchBytes(request: Request, chunk: number): number;
   /** The largest single transient buffer. Default: not checked. */
   largestBytes?(request: Request, chunk: number): number;
+  /** The chunk it runs best with. Default: by the scratch that the limits aim at. */
+  preferredChunk?(request: Request): number | undefined;
 }
 
 /**
@@ -121,9 +123,14 @@ function largestChunk(
 ): number {
   const most = Math.max(1, Math.min(limits.maxQueryChunk, request.queryLength));
   const least = Math.min(limits.minQueryChunk, most);
-  let chunk = most;
+  const preferred = path.preferredChunk?.(request);
+  let chunk = preferred ?? most;
   // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (chunk > least && path.scratchBytes(request, chunk) > limits.targetScratchBytes)
+  while (
+    preferred === undefined &&
+    chunk > least &&
+    path.scratchBytes(request, chunk) > limits.targetScratchBytes
+  )
     chunk = halve(chunk, least);
   while (chunk > 1 && !fits(chunk)) chunk = halve(chunk, 1);
   return chunk;
