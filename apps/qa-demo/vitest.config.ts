@@ -1,3 +1,7 @@
 import { packageTests } from '../../tooling/vitest/src/preset.ts';
+import { softwareGpuAvailability, softwareGpuEnvironment } from '../../tooling/vitest/src/software-gpu.ts';
 
-export default packageTests('qa-demo');
+// The dynamic linker reads the paths of the software GPU when a worker starts, so they cannot be set in a test.
+export default packageTests('qa-demo', {
+  env: softwareGpuAvailability().available ? softwareGpuEnvironment() : {},
+});

@@ -11,7 +11,7 @@ import {
   smallModel,
   startCli,
   temporaryFolder,
-  withoutOnnxRuntime,
+  without,
   writeIn,
 } from './cli-support.js';
 
@@ -63,9 +63,10 @@ describe('an answer', () => {
     expect(warnings).toEqual([]);
   });
 
-  test('runs on ONNX Runtime by default, and says as much', async () => {
+  test('runs on ONNX Runtime by default where there is no GPU, and says as much', async () => {
     const args = ['ask', '--model', model, ...question, '--context', first, '--json', ...shortAnswers];
-    const json = jsonOf<AskJson>(await runCli([...args, '--threads', '1']));
+    const env = without(folder, 'webgpu');
+    const json = jsonOf<AskJson>(await runCli([...args, '--threads', '1'], { env }));
     expect(json.engine.backend).toBe('onnxruntime');
     expect(json.engine.description).toMatch(
       /^ONNX Runtime \(onnxruntime-node \d+\.\d+\.\d+\), cpu, 1 thread, /,
@@ -198,8 +199,8 @@ describe('failures: exit code 1, a code and what to do', () => {
   });
 });
 
-describe('without ONNX Runtime', () => {
-  const env = withoutOnnxRuntime(folder);
+describe('without WebGPU and ONNX Runtime', () => {
+  const env = without(folder, 'webgpu', 'onnxruntime');
 
   test('auto goes on with the reference backend after one warning', async () => {
     const { code, stdout, stderr } = await runCli(

@@ -8,7 +8,7 @@ import {
   runCli,
   smallModel,
   temporaryFolder,
-  withoutOnnxRuntime,
+  without,
   writeIn,
 } from './cli-support.js';
 
@@ -28,7 +28,7 @@ const report = join(folder, 'made', 'start.html');
 const command = ['start', '--model', model, '--document', document, '--questions', list, '--report', report];
 
 test('answers every question exact and top-k, names the engine, sums up, writes the report', async () => {
-  const { code, stdout, stderr } = await runCli(command);
+  const { code, stdout, stderr } = await runCli(command, { env: without(folder, 'webgpu') });
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   expect(stdout).toMatch(/^Engine +ONNX Runtime \(onnxruntime-node \d+\.\d+\.\d+\), cpu, \d+ threads?, .+$/m);
   expect(stdout).toMatch(/^Warning: 1\d\d tokens, but this model was trained on at most 64/m);
@@ -61,9 +61,9 @@ test('--json holds the same for programs', async () => {
   }
 });
 
-test('fails where ONNX Runtime is not there, and writes no report', async () => {
+test('fails where no fast engine is there, and writes no report', async () => {
   const missing = join(folder, 'missing.html');
-  const env = withoutOnnxRuntime(folder);
+  const env = without(folder, 'webgpu', 'onnxruntime');
   const outcome = await runCli([...command, '--report', missing, '--json'], { env });
   expect(outcome.code).toBe(1);
   expect(jsonOf<JsonError>(outcome).error).toMatchObject({

@@ -141,15 +141,18 @@ function characterTokenizer(): object {
   };
 }
 
-/** Environment in which neither ONNX Runtime package can be imported, in a process and its children. */
-export function withoutOnnxRuntime(folder: string): { readonly NODE_OPTIONS: string } {
+/** Environment in which the packages of some engines cannot be imported, in a process and its children. */
+export function without(
+  folder: string,
+  ...packages: readonly ('webgpu' | 'onnxruntime')[]
+): { readonly NODE_OPTIONS: string } {
   const hooks = `export async function resolve(specifier, context, next) {
-  if (/^onnxruntime-(node|web)/.test(specifier)) throw new Error('Cannot find package ' + specifier);
+  if (/^(${packages.join('|')})(-|$)/.test(specifier)) throw new Error('Cannot find package ' + specifier);
   return next(specifier, context);
 }`;
   const path = writeIn(
     folder,
-    'hide-onnxruntime.mjs',
+    `hide-${packages.join('-')}.mjs`,
     `import { register } from 'node:module';\nregister('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));\n`,
   );
   return { NODE_OPTIONS: `--import=${pathToFileURL(path).href}` };

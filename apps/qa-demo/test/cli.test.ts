@@ -47,7 +47,7 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     [
       'unknown backend',
       ['ask', '-q', 'x', '--backend', 'cuda'],
-      /expected auto, onnxruntime, reference, got 'cuda'/,
+      /expected auto, webgpu, onnxruntime, reference, got 'cuda'/,
     ],
     ['bad bytes', ['ask', '-q', 'x', '--budget-bytes', '3 apples'], /--budget-bytes: expected bytes/],
     ['bad threads', ['ask', '-q', 'x', '--threads', '0'], /--threads: expected a whole number of at least 1/],

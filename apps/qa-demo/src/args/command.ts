@@ -59,7 +59,7 @@ export const modelOptions: {
   backend: {
     type: 'string',
     placeholder: 'NAME',
-    help: 'auto (default), onnxruntime or reference; auto is onnxruntime if it can be imported',
+    help: 'auto (default), webgpu, onnxruntime or reference; auto is webgpu on a GPU, else onnxruntime',
   },
   threads: { type: 'string', placeholder: 'N', help: 'threads of ONNX Runtime (default: one per core)' },
   'budget-bytes': {

@@ -4,7 +4,7 @@ import { UsageError } from './usage-error.js';
 /** Kept keys or hidden units per query; 'exact' keeps them all. */
 export type Kept = number | 'exact';
 
-const backends = ['auto', 'onnxruntime', 'reference'] as const;
+const backends = ['auto', 'webgpu', 'onnxruntime', 'reference'] as const;
 export type BackendChoice = (typeof backends)[number];
 
 /** A whole number of at least `least`. */

@@ -2,6 +2,7 @@ import { availableParallelism, cpus } from 'node:os';
 import { type Backend, TopKError } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
+import { createWebGpuBackend, type WebGpuOptions } from '@topk-attention/webgpu';
 import type { EngineInfo, EngineSettings } from './types.js';
 
 export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallback'> {
@@ -10,19 +11,45 @@ export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallbac
 }
 
 /**
- * The backend that the user asked for. `auto` is ONNX Runtime where it can be imported, else the reference backend, and
- * says so.
+ * The backend that the user asked for. `auto` is WebGPU where a GPU is found (never one in software), else ONNX Runtime
+ * where it can be imported, else the reference backend, and says so.
  *
- * @throws TopKError MISSING_PEER when ONNX Runtime was asked for by name and cannot be imported.
+ * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not there.
  */
 export async function chooseBackend({ backend, threads }: EngineSettings): Promise<ChosenBackend> {
   if (backend === 'reference') return reference();
+  if (backend === 'webgpu') return webGpu();
+  const gpu = backend === 'auto' ? await hardwareGpu() : undefined;
+  if (gpu !== undefined) return gpu;
   try {
     return await onnxRuntime(threads ?? availableParallelism());
   } catch (error) {
     if (backend === 'onnxruntime' || !(error instanceof TopKError) || error.code !== 'MISSING_PEER')
       throw error;
     return { ...reference(), fallback: error.message };
+  }
+}
+
+async function webGpu(
+  options: WebGpuOptions = {},
+): Promise<ChosenBackend & { readonly isSoftware: boolean }> {
+  const backend = await createWebGpuBackend(options);
+  const { vendor, architecture, description, isSoftware } = backend.facts;
+  const device = description || [vendor, architecture].filter((part) => part !== '').join(' ');
+  return { backend, name: 'webgpu', description: `WebGPU, ${device || 'unnamed adapter'}`, isSoftware };
+}
+
+/** WebGPU in software is far slower than ONNX Runtime, so it runs only where it is asked for by name. */
+async function hardwareGpu(): Promise<ChosenBackend | undefined> {
+  try {
+    const { isSoftware, ...chosen } = await webGpu({ onWarning: () => {} });
+    if (!isSoftware) return chosen;
+    await chosen.backend.dispose();
+    return undefined;
+  } catch (error) {
+    if (error instanceof TopKError && (error.code === 'NO_DEVICE' || error.code === 'MISSING_PEER'))
+      return undefined;
+    throw error;
   }
 }
 

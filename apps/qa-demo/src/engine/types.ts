@@ -13,7 +13,7 @@ export interface EngineSettings {
 /** What was opened. */
 export interface EngineInfo {
   /** The backend that runs. */
-  readonly backend: 'onnxruntime' | 'reference';
+  readonly backend: 'webgpu' | 'onnxruntime' | 'reference';
   /** Engine, version, device and threads, for people. */
   readonly description: string;
   /** Set when another backend than the preferred one runs: why. */
