@@ -1,3 +1,4 @@
+/// <reference types="@webgpu/types" preserve="true" />
 export { WebGpuBackend, type WebGpuStatistics } from './backend.js';
 export { createWebGpuBackend, type WebGpuOptions, type WebGpuWarning } from './create.js';
 export { type AdapterReport, type DoctorReport, doctor } from './doctor.js';
