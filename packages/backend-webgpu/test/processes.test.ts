@@ -28,7 +28,7 @@ optional('a process ends by itself, whether or not a backend is disposed of', so
 
 optional('no driver: NO_DEVICE that says what to do, and a doctor that says it too', software, () => {
   const { stdout } = run('no-adapter.mjs', { VK_ICD_FILENAMES: '/nowhere/icd.json' });
-  const { code, fix, ok, problems, provider } = JSON.parse(stdout);
+  const { code, fix, ok, problems, provider } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '');
   expect({ code, ok, provider }).toEqual({ code: 'NO_DEVICE', ok: false, provider: undefined });
   expect(fix).toContain('driver');
   expect(problems).toEqual([expect.stringContaining('no adapter')]);
