@@ -1,5 +1,5 @@
 # Source this (bash) on the machine with the GPU: unpacks node, the WebGPU binding and, where it is missing, the Vulkan
-# loader (as root). Runs twice without harm. Everything goes to $GPU_BENCH_HOME, by default a folder beside this file.
+# loader. Runs twice without harm. Everything goes to $GPU_BENCH_HOME, by default a folder beside this file.
 _pack=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 _home=${GPU_BENCH_HOME:-$_pack/unpacked}
 mkdir -p "$_home/node_modules/webgpu/dist/linux-x64"
@@ -13,8 +13,8 @@ fi
 # Modules resolve from where a script lies.
 cp "$_pack"/gpu-table.mjs "$_pack"/torch_baselines.py "$_home/"
 if ! ldconfig -p | grep -q 'libvulkan.so.1'; then
-  for _deb in "$_pack"/debs/*.deb; do [ -f "$_deb" ] && dpkg -x "$_deb" /; done
-  ldconfig
+  for _deb in "$_pack"/debs/*.deb; do [ -f "$_deb" ] && dpkg -x "$_deb" "$_home/loader"; done
+  export LD_LIBRARY_PATH=$_home/loader/usr/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
 export PATH=$_home:$PATH XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/tmp}
 # Containers mount the driver's description of itself outside of where the loader looks.

@@ -8,7 +8,7 @@ import { compareWithStored } from './compare-lists.js';
 import type { Mode } from './dawn-options.js';
 import { markdownTable } from './print-table.js';
 import { type Comparison, type ModeResult, measureMode } from './table-mode.js';
-import { type Row, tableRows, tableSizes } from './table-rows.js';
+import { type Row, type TableSizes, tableRows, tableSizes } from './table-rows.js';
 
 const usage = `node gpu-table.mjs [options]
 
@@ -115,6 +115,47 @@ function tableOf(
   ];
 }
 
+function reportOf(
+  options: ReturnType<typeof parse>,
+  sizes: TableSizes,
+  results: readonly ModeResult[],
+  comparisons: readonly Readonly<Record<string, Comparison>>[],
+  torch: readonly TorchLine[],
+  spentMs: number,
+): string {
+  const [first] = results;
+  const compared = comparisons.flatMap((one) =>
+    Object.entries(one).map(
+      ([mode, { length, rows, different, wrong }]) =>
+        `- index sets of all ${count(rows)} rows at L = ${count(length)}, ${mode} against stored scores: ${different} differ by rounding, ${wrong} wrong`,
+    ),
+  );
+  const failed = results.flatMap(({ mode, failures }) =>
+    Object.entries(failures).map(([id, reason]) => `- ${mode}, ${id}: ${reason}`),
+  );
+  const wanted = options.only?.split(',');
+  const rows = tableRows(sizes).filter(
+    ({ id }) => wanted === undefined || wanted.includes(id) || id.startsWith('extra'),
+  );
+  return [
+    ...(first?.isSoftware
+      ? [
+          'SOFTWARE ADAPTER: this GPU is simulated on the CPU. Its times say nothing about the speed of a GPU.',
+          '',
+        ]
+      : []),
+    `${first?.adapter ?? ''}; node ${process.version}; ${new Date().toISOString().slice(0, 10)}; median of ${options.rounds} after ${options.heat} ms of work; ${(spentMs / 1000).toFixed(0)} s in all.`,
+    '',
+    markdownTable(tableOf(rows, results, torch)),
+    '',
+    ...compared,
+    ...failed,
+    '',
+  ].join('\n');
+}
+
+const count = (value: number): string => value.toLocaleString('en-US');
+
 async function main(): Promise<number> {
   const options = parse(process.argv.slice(2));
   if (options.help) {
@@ -157,27 +198,11 @@ async function main(): Promise<number> {
     }
   }
   const torch = options['no-torch'] ? [] : torchColumns(options.only);
-  const [first] = results;
-  const device = first === undefined ? '' : first.adapter;
-  if (first?.isSoftware) console.log('SOFTWARE ADAPTER: these times say nothing about the speed of a GPU.');
-  console.log(
-    `${device}; node ${process.version}; ${new Date().toISOString().slice(0, 10)}; median of ${options.rounds} after ${options.heat} ms of work\n`,
-  );
-  console.log(markdownTable(tableOf(tableRows(sizes), results, torch)));
-  console.log('');
-  for (const compared of comparisons) {
-    for (const [mode, { length, rows, different, wrong }] of Object.entries(compared)) {
-      console.log(
-        `${mode}, L = ${length}: index sets of all ${rows} rows against stored scores: ${different} differ by rounding, ${wrong} wrong`,
-      );
-    }
-  }
-  for (const { mode, failures } of results) {
-    for (const [id, reason] of Object.entries(failures)) console.log(`${mode} ${id}: ${reason}`);
-  }
-  console.log(`${((performance.now() - start) / 1000).toFixed(0)} s`);
+  const text = reportOf(options, sizes, results, comparisons, torch, performance.now() - start);
+  console.log(text);
   const kept = results.map(({ lists: _, ...rest }) => rest);
-  writeFileSync(options.out, JSON.stringify({ device, sizes, results: kept, comparisons, torch }, null, 2));
+  writeFileSync(options.out, JSON.stringify({ sizes, results: kept, comparisons, torch }, null, 2));
+  writeFileSync(`${options.out.replace(/\.json$/, '')}.md`, text);
   return results.some(({ failures }) => Object.keys(failures).length > 0) ? 1 : 0;
 }
 

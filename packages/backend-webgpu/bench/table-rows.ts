@@ -1,5 +1,7 @@
 /** The rows of the table, at full size or divided by a scale for a trial on a slow adapter. */
 export interface TableSizes {
+  /** Targets hold at full size only. */
+  readonly isFull: boolean;
   readonly heads: number;
   readonly dim: number;
   readonly k: number;
@@ -21,6 +23,7 @@ export function tableSizes(scale: number): TableSizes {
   const down = (size: number): number => Math.max(8, Math.round(size / scale));
   const isFull = scale === 1;
   return {
+    isFull,
     heads: isFull ? 12 : 2,
     dim: 64,
     k: isFull ? 128 : 16,
@@ -53,13 +56,13 @@ export interface Row {
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
-export function tableRows({ short, long, longest, feedForward }: TableSizes): readonly Row[] {
+export function tableRows({ isFull, short, long, longest, feedForward }: TableSizes): readonly Row[] {
   const { tokens, dim, hidden, k } = feedForward;
   const ms = (id: string, label: string, target?: readonly [number, number, number]): Row => ({
     id,
     label,
     unit: 'ms',
-    ...(target && { target: { plain: target[0], tensor: target[1], aim: target[2] } }),
+    ...(target && isFull && { target: { plain: target[0], tensor: target[1], aim: target[2] } }),
   });
   return [
     ms('forward-short', `forward, L = ${count(short)}`, [20, 8, 4]),

@@ -1,8 +1,8 @@
 import { type AttentionRequest, type DType, type Shape, sizeOf } from '@topk-attention/core';
 import { type AttentionArrays, numberToHalf, referenceAttention } from '@topk-attention/core/reference';
-import type { ForwardViews } from '../src/attention/forward-path.js';
 import { recordExact } from '../src/attention/exact/exact-path.js';
 import type { ExactTile } from '../src/attention/exact/tile.js';
+import type { ForwardViews } from '../src/attention/forward-path.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import type { Stream } from '../src/runtime/stream.js';
 import { storageBytes, type View } from '../src/view.js';
@@ -129,7 +129,8 @@ export async function errorOf(
   output.forEach((expected, at) => {
     const value = got[at] as number;
     if (Number.isNaN(expected) !== Number.isNaN(value)) worst = Number.POSITIVE_INFINITY;
-    if (!Number.isNaN(expected)) worst = Math.max(worst, Math.abs(value - expected) / (1 + Math.abs(expected)));
+    if (!Number.isNaN(expected))
+      worst = Math.max(worst, Math.abs(value - expected) / (1 + Math.abs(expected)));
   });
   return worst;
 }

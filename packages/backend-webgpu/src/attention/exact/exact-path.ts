@@ -4,7 +4,8 @@ import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.j
 import type { Stream } from '../../runtime/stream.js';
 import { storageBytes, type View } from '../../view.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import { type ExactParameters, exactKernel, hasAux } from './kernel.js';
+import { exactKernel, hasAux } from './kernel.js';
+import type { ExactParameters } from './parameters.js';
 import { chooseTile, type ExactTile, tileQueries } from './tile.js';
 
 const LARGEST_DIM = 256;
@@ -24,8 +25,7 @@ export const exactPath: ForwardPath = {
   refuses: (request, facts) => exactRefusals(request, facts),
   scratchBytes: (request) => auxBytes(request),
   largestBytes: (request) => auxBytes(request),
-  record: (stream, request, views) =>
-    recordExact(stream, request, views, deviceFacts(stream.device)),
+  record: (stream, request, views) => recordExact(stream, request, views, deviceFacts(stream.device)),
 };
 
 function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
@@ -84,7 +84,9 @@ export function recordExact(
   const aux = makeAux(stream, request, views);
   const shared = [
     ...(aux === undefined ? [] : [aux.span]),
-    ...[views.mask, views.bias, views.relativeTable].flatMap((view) => (view === undefined ? [] : [view.span])),
+    ...[views.mask, views.bias, views.relativeTable].flatMap((view) =>
+      view === undefined ? [] : [view.span],
+    ),
   ];
   for (const part of partsOf(request, tile, facts)) {
     const rows = rowsOf(request, views, part);

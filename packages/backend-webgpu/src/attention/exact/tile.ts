@@ -1,19 +1,16 @@
 /**
  * How a workgroup divides its work: `columns` threads across keys and value columns, `threads / columns` down the
- * queries. A thread owns `rows` queries (in groups of 4) and, for each, `keyVectors` groups of 4 keys.
+ * queries. A thread owns `rows` queries (in groups of 4) and, for each, 4 keys of a step.
  */
 export interface ExactTile {
   readonly threads: number;
   readonly columns: number;
   /** Queries of a thread, a multiple of 4. */
   readonly rows: number;
-  readonly keyVectors: number;
   /** Dims of q and k staged at a time, a multiple of 4. */
   readonly dims: number;
   /** Keys whose values are staged at a time, a multiple of 4. */
   readonly values: number;
-  /** True to keep the whole query tile in workgroup memory; false to stage it again for every key tile. */
-  readonly residentQueries: boolean;
 }
 
 /** Queries of a workgroup. */
@@ -22,8 +19,8 @@ export function tileQueries({ threads, columns, rows }: ExactTile): number {
 }
 
 /** Keys of one step of the loop. */
-export function tileKeys({ columns, keyVectors }: ExactTile): number {
-  return 4 * columns * keyVectors;
+export function tileKeys({ columns }: ExactTile): number {
+  return 4 * columns;
 }
 
 /** Groups of 4 value columns that a thread owns. */
@@ -41,67 +38,72 @@ export interface TileMemory {
   /** Groups of 4 queries of one dim, and one more against bank conflicts. */
   readonly queryStride: number;
   readonly keyStride: number;
-  readonly queries: number;
-  /** Staged q (unless resident) and k, or staged values. */
+  /** Staged q and k, or staged values. */
   readonly stage: number;
   readonly weights: number;
   readonly maxima: number;
 }
 
-export function tileMemory(tile: ExactTile, headDim: number, valueDim: number): TileMemory {
+export function tileMemory(tile: ExactTile, valueDim: number): TileMemory {
   const queryStride = tileQueries(tile) / 4 + 1;
   const keyStride = tileKeys(tile) / 4 + 1;
-  const stagedQueries = tile.residentQueries ? 0 : tile.dims * queryStride;
   const stagedValues = tile.values * valueVectors(tile, valueDim) * tile.columns;
   return {
     queryStride,
     keyStride,
-    queries: tile.residentQueries ? paddedDim(tile, headDim) * queryStride : 0,
-    stage: Math.max(stagedQueries + tile.dims * keyStride, stagedValues),
+    stage: Math.max(tile.dims * (queryStride + keyStride), stagedValues),
     weights: tileQueries(tile) * (tileKeys(tile) / 4),
     maxima: tile.columns * (tileQueries(tile) / 4),
   };
 }
 
 /** Workgroup memory in bytes; the last 16 are a flag. */
-export function tileBytes(tile: ExactTile, headDim: number, valueDim: number): number {
-  const { queries, stage, weights, maxima } = tileMemory(tile, headDim, valueDim);
-  return 16 * (queries + stage + weights + maxima) + 16;
+export function tileBytes(tile: ExactTile, valueDim: number): number {
+  const { stage, weights, maxima } = tileMemory(tile, valueDim);
+  return 16 * (stage + weights + maxima) + 16;
 }
 
-/** Best first; the first that fits the device and the registers is taken. docs/kernels/exact.md has the measurements. */
-const TILES: readonly ExactTile[] = [
-  { threads: 128, columns: 16, rows: 8, keyVectors: 1, dims: 16, values: 16, residentQueries: true },
-  { threads: 128, columns: 16, rows: 8, keyVectors: 1, dims: 16, values: 16, residentQueries: false },
-  { threads: 64, columns: 8, rows: 8, keyVectors: 1, dims: 8, values: 16, residentQueries: false },
-  { threads: 128, columns: 16, rows: 4, keyVectors: 1, dims: 8, values: 8, residentQueries: false },
-  { threads: 128, columns: 16, rows: 4, keyVectors: 1, dims: 8, values: 4, residentQueries: false },
+interface Choice {
+  readonly tile: ExactTile;
+  /** Wider values are slow on it: more sums than registers. */
+  readonly mostValueDim: number;
+}
+
+/** Best first; the first that fits is taken. docs/kernels/exact.md has the measurements. */
+const TILES: readonly Choice[] = [
+  { tile: { threads: 128, columns: 8, rows: 4, dims: 32, values: 32 }, mostValueDim: 64 },
+  { tile: { threads: 256, columns: 16, rows: 4, dims: 32, values: 16 }, mostValueDim: 128 },
+  { tile: { threads: 128, columns: 8, rows: 4, dims: 16, values: 16 }, mostValueDim: 128 },
+  { tile: { threads: 256, columns: 16, rows: 4, dims: 16, values: 8 }, mostValueDim: 256 },
+  // These three fit the 16 KiB that every device has.
+  { tile: { threads: 128, columns: 8, rows: 4, dims: 8, values: 16 }, mostValueDim: 64 },
+  { tile: { threads: 128, columns: 8, rows: 4, dims: 8, values: 8 }, mostValueDim: 128 },
+  { tile: { threads: 128, columns: 16, rows: 4, dims: 8, values: 4 }, mostValueDim: 256 },
 ];
 
 /** For few queries (decoding), and for software adapters, to which a short shader matters more than a fast one. */
-const SMALL_TILES: readonly ExactTile[] = [
-  { threads: 64, columns: 16, rows: 4, keyVectors: 1, dims: 16, values: 16, residentQueries: false },
-  { threads: 64, columns: 16, rows: 4, keyVectors: 1, dims: 16, values: 4, residentQueries: false },
+const SMALL_TILES: readonly Choice[] = [
+  { tile: { threads: 64, columns: 16, rows: 4, dims: 16, values: 16 }, mostValueDim: 64 },
+  { tile: { threads: 64, columns: 16, rows: 4, dims: 16, values: 4 }, mostValueDim: 256 },
 ];
 
-/** Groups of 4 sums that a thread may hold for its outputs. */
-const MOST_SUMS = 16;
+/** Queries up to which a small tile leaves less idle than a large one. */
+const FEW_QUERIES = 16;
 
 /** The tile for a shape on a device; undefined when none fits. */
 export function chooseTile(
-  shape: { readonly headDim: number; readonly valueDim: number; readonly queryLength: number },
+  { valueDim, queryLength }: { readonly valueDim: number; readonly queryLength: number },
   facts: {
     readonly workgroupBytes: number;
     readonly workgroupInvocations: number;
     readonly isSoftware: boolean;
   },
 ): ExactTile | undefined {
-  const { headDim, valueDim, queryLength } = shape;
-  const isSmall = facts.isSoftware || queryLength <= tileQueries(SMALL_TILES[0] as ExactTile);
+  const isSmall = facts.isSoftware || queryLength <= FEW_QUERIES;
   return (isSmall ? SMALL_TILES : TILES).find(
-    (tile) =>
+    ({ tile, mostValueDim }) =>
+      valueDim <= mostValueDim &&
       tile.threads <= facts.workgroupInvocations &&
-      tile.rows * valueVectors(tile, valueDim) <= MOST_SUMS &&
-      tileBytes(tile, headDim, valueDim) <= facts.workgroupBytes,
-  );
+      tileBytes(tile, valueDim) <= facts.workgroupBytes,
+  )?.tile;
 }
