@@ -16,7 +16,8 @@ import type { TileResults } from './tile-layout.js';
 export interface TensorTuning {
   readonly subgroups: number;
   readonly results: TileResults;
-  readonly vectorUnits: boolean;
+  readonly staged: boolean;
+  readonly buffers: 1 | 2;
   /** Bytes of candidate lists of a block, at most. */
   readonly listBytes: number;
   /** Bytes of packed keys of a head group, at most (one head may take more). */
@@ -33,7 +34,8 @@ export interface TensorTuning {
 export const H200_TUNING: TensorTuning = {
   subgroups: 4,
   results: 'columns',
-  vectorUnits: false,
+  staged: false,
+  buffers: 1,
   listBytes: 192 * 2 ** 20,
   packedBytes: 96 * 2 ** 20,
   stride: (keyLength) => (keyLength >= 65_536 ? 4 : 2),
@@ -44,6 +46,7 @@ export const H200_TUNING: TensorTuning = {
 };
 
 const LARGEST_TENSOR_K = 512;
+const LARGEST_REACH = 512;
 const FEWEST_QUERIES = 64;
 const FEWEST_KEYS = 1024;
 
@@ -71,6 +74,10 @@ export function tensorPath(tuning: TensorTuning = H200_TUNING, counters?: Span):
   return {
     name: 'tensor',
     refuses,
+    describe: (request) =>
+      `lists of ${capacityOf(request, tuning)}, threshold from every ${ordinal(tuning.stride(request.keyLength))} tile`,
+    // It divides a call itself, and larger parts are faster.
+    preferredChunk: ({ queryLength }) => queryLength,
     scratchBytes: (request, chunk, facts) => {
       const [largest] = blocksOf(request, chunk, facts, tuning);
       return largest === undefined ? 0 : bytesOf(request, largest, tuning).reduce((a, b) => a + b, 0);
@@ -99,12 +106,18 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
     reasons.push(`headDim ${headDim} is not a multiple of 16 up to 128`);
   if (request.mask !== undefined) reasons.push('a mask: the filter would list keys that it hides');
   if (request.bias !== undefined) reasons.push('a bias is not part of the filter');
-  if (request.relativeBias !== undefined) reasons.push('a relative bias is not part of the filter');
+  if ((request.relativeBias?.maxDistance ?? 0) > LARGEST_REACH) {
+    reasons.push(`maxDistance is above ${LARGEST_REACH}`);
+  }
   if (!(Math.abs(scale) > 1e-30 && Math.abs(scale) < 1e30)) reasons.push(`scale ${scale} is zero or extreme`);
   if (queryLength < FEWEST_QUERIES)
     reasons.push(`fewer than ${FEWEST_QUERIES} queries do not pay for packed keys`);
   if (keyLength < FEWEST_KEYS) reasons.push(`fewer than ${FEWEST_KEYS} keys do not pay for two sweeps`);
   return [...reasons, ...refusesFinish(request, facts)];
+}
+
+function ordinal(n: number): string {
+  return n === 1 ? 'single' : n === 2 ? 'second' : `${n}th`;
 }
 
 /** Keys are packed in whole steps of 32. */
@@ -207,7 +220,7 @@ function recordPacking(
   request: AttentionRequest,
   views: ForwardViews,
   block: RowBlock,
-  { results }: TensorTuning,
+  { results, staged }: TensorTuning,
 ): PackedKeys {
   const { keyLength, headDim } = request;
   const heads = keyHeadsOf(request, block);
@@ -237,7 +250,7 @@ function recordPacking(
   });
   const grid = gridOf(tiles * heads.count);
   stream.launch({
-    kernel: packKeys(variant, results === 'half' ? relativeBoundOfHalfSums(headDim) : RELATIVE_BOUND),
+    kernel: packKeys(variant, results === 'half' ? relativeBoundOfHalfSums(headDim) : RELATIVE_BOUND, staged),
     buffers: [span, centres, largest, packed, bounds],
     uniforms: uniformWords([keyLength, base / 4, tiles, tiles * heads.count]),
     workgroups: grid,
@@ -275,7 +288,7 @@ function recordBlock(
     block.headStart * queryLength * headDim,
     block.headCount * queryLength * headDim,
   );
-  const tables = request.keyLengths ? recordTables(stream, request, views) : undefined;
+  const tables = recordTables(stream, request, views);
   const queries = stream.scratch(2 * rows * headDim);
   const units = stream.scratch(16 * rows);
   const lists = stream.scratch(4 * rows * capacity);
@@ -301,10 +314,12 @@ function recordBlock(
     headDim,
     causal: request.causal,
     keyLengths: request.keyLengths,
+    ...(tables && request.relativeBias && { relativeReach: tables.reach }),
     capacity,
     subgroups: tuning.subgroups,
     results: tuning.results,
-    vectorUnits: tuning.vectorUnits,
+    staged: tuning.staged,
+    buffers: tuning.buffers,
   };
   const stride = tuning.stride(keyLength);
   stream.launch({
@@ -335,6 +350,8 @@ function recordBlock(
       stride,
       stride === 1 ? 0xffffffff : Math.max(tuning.strideFrom, 2 * stride * capacity),
       tuning.byHead(keyLength) ? 1 : 0,
+      tables?.bucketsAt ?? 0,
+      tables?.tableAt ?? 0,
     ]),
     workgroups: gridOf(rows / rowsPerWorkgroup(variant)),
   });

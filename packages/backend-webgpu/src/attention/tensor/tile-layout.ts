@@ -5,6 +5,8 @@
  * - 'rows': f32, a query's scores side by side (20 apart), read in fours;
  * - 'half': f16, a query's scores side by side (24 apart), read in eights; products are summed in f16 too, which the
  *   error bound takes into account.
+ *
+ * Offsets and strides of matrices in an array of vectors count vectors.
  */
 export type TileResults = 'columns' | 'rows' | 'half';
 
@@ -19,10 +21,10 @@ export interface TileLayout {
   readonly binUnits: number;
   readonly readStride: number;
   declare(subgroups: number): string;
-  /** Stores the products `s<m>` of queries 16 m to 16 m + 15. */
-  store(m: number): string;
-  /** Reads the scores of the lane's query. */
-  readonly read: string;
+  /** Stores the products `s<m>` of queries 16 m to 16 m + 15 with tile j. */
+  store(j: number, m: number): string;
+  /** Reads the scores of the lane's query with tile j. */
+  read(j: number): string;
   /** Replaces what was read of keys that the query does not see, of a tile whose first key is given. */
   hide(firstKey: string): string;
   readonly declareMaxima: string;
@@ -45,7 +47,8 @@ export function packColumn(key: number): number {
   return key < 8 ? 2 * key + 1 : 2 * (key - 8);
 }
 
-function keyOfColumn(column: number): number {
+/** The inverse of `packColumn`. */
+export function keyOfColumn(column: number): number {
   return column % 2 === 1 ? (column - 1) / 2 : column / 2 + 8;
 }
 
@@ -53,9 +56,10 @@ const range = (count: number): number[] => Array.from({ length: count }, (_, i) 
 const COLUMNS: readonly number[] = range(16);
 const lines = (texts: readonly string[]): string => texts.join('\n            ');
 
-export function tileLayout(results: TileResults, vectorUnits: boolean): TileLayout {
-  if (results === 'half') return halfRows(vectorUnits);
-  return results === 'rows' ? rows(vectorUnits) : columns();
+/** `buffers`: places for tiles per subgroup; with two, tiles take turns, and one barrier per tile is enough. */
+export function tileLayout(results: TileResults, buffers: 1 | 2): TileLayout {
+  if (results === 'half') return halfRows(buffers);
+  return results === 'rows' ? rows(buffers) : columns(buffers);
 }
 
 /** What f32 scores, in variables x0 to x15, have in common. */
@@ -85,67 +89,74 @@ const f32Scores = {
   binOne: '1.0',
 } as const;
 
-function columns(): TileLayout {
+function columns(buffers: number): TileLayout {
+  const second = (j: number): number => (buffers === 2 ? j : 0);
   const stride = 36;
   const words = 16 * stride;
   return {
     ...f32Scores,
-    storeUnits: words,
-    readUnits: words,
-    binUnits: words,
+    storeUnits: buffers * words,
+    readUnits: buffers * words,
+    binUnits: buffers * words,
     readStride: 1,
-    declare: (subgroups) => `var<workgroup> scores: array<f32, ${subgroups * words}>;`,
-    store: (m) => `subgroupMatrixStore<col_major>(&scores, store_at + ${16 * m}u, s${m}, ${stride}u);`,
-    read: lines(COLUMNS.map((c) => `var x${c} = scores[read_at + ${c * stride}u];`)),
+    declare: (subgroups) => `var<workgroup> scores: array<f32, ${subgroups * buffers * words}>;`,
+    store: (j, m) =>
+      `subgroupMatrixStore<col_major>(&scores, store_at + ${second(j) * words + 16 * m}u, s${m}, ${stride}u);`,
+    read: (j) =>
+      lines(COLUMNS.map((c) => `var x${c} = scores[read_at + ${second(j) * words + c * stride}u];`)),
     bin: (index) => `scores[bins_at + ${index} * 32u]`,
   };
 }
 
-function rows(vectorUnits: boolean): TileLayout {
+function rows(buffers: number): TileLayout {
+  const second = (j: number): number => (buffers === 2 ? j : 0);
   const stride = 20;
   const words = 32 * stride;
-  const unit = vectorUnits ? 4 : 1;
   return {
     ...f32Scores,
-    storeUnits: words / unit,
-    readUnits: words / 4,
+    storeUnits: (buffers * words) / 4,
+    readUnits: (buffers * words) / 4,
     binUnits: 17 * 32,
     readStride: stride / 4,
     declare: (subgroups) =>
-      `var<workgroup> scores: array<vec4f, ${(subgroups * words) / 4}>;\nvar<workgroup> bins: array<f32, ${subgroups * 17 * 32}>;`,
-    store: (m) =>
-      `subgroupMatrixStore<row_major>(&scores, store_at + ${(16 * m * stride) / unit}u, s${m}, ${stride / unit}u);`,
-    read: lines(
-      range(4).flatMap((four) => [
-        `let y${four} = scores[read_at + ${four}u];`,
-        ...['x', 'y', 'z', 'w'].map((part, i) => `var x${4 * four + i} = y${four}.${part};`),
-      ]),
-    ),
+      `var<workgroup> scores: array<vec4f, ${(subgroups * buffers * words) / 4}>;\nvar<workgroup> bins: array<f32, ${subgroups * 17 * 32}>;`,
+    store: (j, m) =>
+      `subgroupMatrixStore<row_major>(&scores, store_at + ${(second(j) * words + 16 * m * stride) / 4}u, s${m}, ${stride / 4}u);`,
+    read: (j) =>
+      lines(
+        range(4).flatMap((four) => [
+          `let y${four} = scores[read_at + ${(second(j) * words) / 4 + four}u];`,
+          ...['x', 'y', 'z', 'w'].map((part, i) => `var x${4 * four + i} = y${four}.${part};`),
+        ]),
+      ),
     bin: (index) => `bins[bins_at + ${index} * 32u]`,
   };
 }
 
-function halfRows(vectorUnits: boolean): TileLayout {
+function halfRows(buffers: number): TileLayout {
+  const second = (j: number): number => (buffers === 2 ? j : 0);
   const stride = 24;
   const halves = 32 * stride;
-  const unit = vectorUnits ? 8 : 1;
   const pairs = range(8);
   return {
     component: 'f16',
-    storeUnits: halves / unit,
-    readUnits: halves / 8,
+    storeUnits: (buffers * halves) / 8,
+    readUnits: (buffers * halves) / 8,
     binUnits: 17 * 32,
     readStride: stride / 8,
     declare: (subgroups) =>
-      `var<workgroup> scores: array<vec4u, ${(subgroups * halves) / 8}>;\nvar<workgroup> bins: array<u32, ${subgroups * 17 * 32}>;`,
-    store: (m) =>
-      `subgroupMatrixStore<row_major>(&scores, store_at + ${(16 * m * stride) / unit}u, s${m}, ${stride / unit}u);`,
-    read: lines(
-      range(2).flatMap((half) => [
-        `let y${half} = scores[read_at + ${half}u];`,
-        ...['x', 'y', 'z', 'w'].map((part, i) => `var x${4 * half + i} = bitcast<vec2h>(y${half}.${part});`),
-      ]),
-    ),
+      `var<workgroup> scores: array<vec4u, ${(subgroups * buffers * halves) / 8}>;\nvar<workgroup> bins: array<u32, ${subgroups * 17 * 32}>;`,
+    store: (j, m) =>
+      `subgroupMatrixStore<row_major>(&scores, store_at + ${(second(j) * halves + 16 * m * stride) / 8}u, s${m}, ${stride / 8}u);`,
+    read: (j) =>
+      lines(
+        range(2).flatMap((half) => [
+          `let y${half} = scores[read_at + ${(second(j) * halves) / 8 + half}u];`,
+          ...['x', 'y', 'z', 'w'].map(
+            (part, i) => `var x${4 * half + i} = bitcast<vec2h>(y${half}.${part});`,
+          ),
+        ]),
+      ),
     hide: (firstKey) =>
       lines(
         COLUMNS.map(
