@@ -26,7 +26,7 @@ export function fusedFeedForward<T extends View & BackendTensor>(
   allocate: Allocate<T>,
 ): FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>> {
   const chunkOf = (request: FeedForwardRequest, chunk: number): number =>
-    forwardChunk(request, chunk, facts.bindingBytes);
+    forwardChunk(request, chunk, facts.bindingBytes, firstProductKind(request, facts));
   const scratchOf = (request: FeedForwardRequest, chunk: number): Scratch =>
     forwardScratch(request, chunkOf(request, chunk), firstProductKind(request, facts));
   return {

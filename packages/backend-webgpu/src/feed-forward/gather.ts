@@ -59,7 +59,7 @@ export function recordGather(
 ): void {
   const { tokens, k, columns } = shape;
   const { rows, indices, weights, counts, starts, bias, marks, out } = buffers;
-  const { accumulate = false, lanes = 16 } = options;
+  const { accumulate = false, lanes = 8 } = options;
   const isVector = columns % 4 === 0 && rows.base % 4 === 0 && out.base % 4 === 0;
   const hasVectorLists =
     (starts !== undefined || k % 4 === 0) && indices.base % 4 === 0 && weights.base % 4 === 0;
@@ -117,10 +117,8 @@ function gatherText(parameters: GatherParameters): string {
     `@group(0) @binding(${binding++}) var<storage, ${access}> ${name}: array<${type}>;`;
   const column = isVector ? 'vec4f' : 'f32';
   const width = isVector ? 4 : 1;
-  const at = (base: string, row: string): string =>
-    isVector
-      ? `(params.${base} + ${row} * params.columns + column) / 4u`
-      : `params.${base} + ${row} * params.columns + column`;
+  /** Element of this invocation's columns in row `row` of a buffer. */
+  const at = (name: string, row: string): string => `${name}_at + ${row} * stride`;
   const bindings = [
     bind('rows', column),
     bind('indices', hasVectorLists ? 'vec4i' : 'i32'),
@@ -132,22 +130,25 @@ function gatherText(parameters: GatherParameters): string {
     bind('out', column, 'read_write'),
   ];
   const term = (index: string, weight: string): string =>
-    `sum = fma(${isVector ? `vec4f(${weight})` : weight}, rows[${at('rows_base', `u32(${index})`)}], sum);`;
+    `sum = fma(${isVector ? `vec4f(${weight})` : weight}, rows[${at('rows', `u32(${index})`)}], sum);`;
   const quad = (q: number): string =>
     `let i${q} = indices[index_at / 4u + ${q}u]; let w${q} = weights[weight_at / 4u + ${q}u];`;
-  const fetch = (q: number, c: number): string =>
-    `let r${q}_${c} = rows[${at('rows_base', `u32(i${q}[${c}])`)}];`;
+  const fetch = (q: number, c: number): string => `let r${q}_${c} = rows[${at('rows', `u32(i${q}[${c}])`)}];`;
   const blockOf = (
     rowsAtOnce: number,
-  ): string => `for (; slot + ${rowsAtOnce}u <= count; slot += ${rowsAtOnce}u) {
+    end: string,
+  ): string => `for (; slot + ${rowsAtOnce}u <= ${end}; slot += ${rowsAtOnce}u) {
     let index_at = params.indices_base + list + slot;
     let weight_at = params.weights_base + list + slot;
     ${times(rowsAtOnce / 4, quad, '\n    ')}
     ${times(rowsAtOnce / 4, (q) => times(4, (c) => fetch(q, c), ' '), '\n    ')}
     ${times(rowsAtOnce / 4, (q) => times(4, (c) => `sum = fma(${isVector ? `vec4f(w${q}[${c}])` : `w${q}[${c}]`}, r${q}_${c}, sum);`, ' '), '\n    ')}
   }`;
-  // Short lists and ends go by fours.
-  const block = hasVectorLists ? `${blockOf(UNROLL)}\n  ${blockOf(4)}` : '';
+  // A bound that is the same for all invocations makes a faster loop. Short lists and ends go by fours.
+  const whole = isSpread
+    ? blockOf(UNROLL, 'count')
+    : `if (count == params.k) { ${blockOf(UNROLL, 'params.k')} }`;
+  const block = hasVectorLists ? `${whole}\n  ${blockOf(4, 'count')}` : '';
   const entry = (name: string): string =>
     hasVectorLists
       ? `${name}[(params.${name}_base + list + slot) / 4u][(params.${name}_base + list + slot) % 4u]`
@@ -181,12 +182,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   slot = 0u;`
       : ''
   }
+  let stride = params.columns / ${width}u;
+  let rows_at = (params.rows_base + column) / ${width}u;
+  let out_at = (params.out_base + column) / ${width}u;
   var sum = ${column}();
   ${block}
   for (; slot < count; slot++) { ${term(entry('indices'), entry('weights'))} }
   ${bias ? `sum += ${biasValue};` : ''}
   if (is_nan_row) { sum = ${column}(bitcast<f32>(params.nan_bits)); }
-  let place = ${at('out_base', 'token')};
+  let place = ${at('out', 'token')};
   out[place] = ${accumulate ? 'out[place] + ' : ''}sum;
 }`;
 }

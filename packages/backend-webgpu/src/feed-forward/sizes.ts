@@ -1,7 +1,7 @@
 import type { FeedForwardRequest } from '@topk-attention/core';
 import { bufferSize } from '../runtime/pool.js';
 import { type FirstProductKind, splitBytes } from './first-product.js';
-import { unitListsBytes } from './unit-lists.js';
+import { unitListsSizes } from './unit-lists.js';
 
 /** A buffer of hidden units of a chunk of tokens aims at this: large enough to fill a GPU, small beside its memory. */
 const WIDE_BYTES = 128 << 20;
@@ -28,17 +28,25 @@ function chunkWithin(request: FeedForwardRequest, chunk: number, cap: number): n
   return request.dtype === 'f16' ? Math.min(most + (most % 2), request.tokens) : most;
 }
 
-/** Tokens of a forward chunk. */
-export function forwardChunk(request: FeedForwardRequest, chunk: number, bindingBytes: number): number {
-  const wide = Math.min(WIDE_BYTES, bindingBytes);
-  return chunkWithin(request, chunk, Math.floor(wide / (4 * request.hidden)));
+/** Tokens of a forward chunk. Split rows of x count as part of what is worth holding. */
+export function forwardChunk(
+  request: FeedForwardRequest,
+  chunk: number,
+  bindingBytes: number,
+  kind: FirstProductKind = 'plain',
+): number {
+  const { hidden, inputDim } = request;
+  const bound = Math.floor(Math.min(WIDE_BYTES, bindingBytes) / (4 * hidden));
+  const held = Math.floor((1.0625 * WIDE_BYTES) / (4 * (hidden + inputDim)));
+  return chunkWithin(request, chunk, kind === 'split' ? Math.min(bound, held) : bound);
 }
 
-/** Weights, widened once per call. */
-function widenedWeights({ dtype, inputDim, hidden, outputDim, gated }: FeedForwardRequest): number[] {
+/** Weights as f32: copies of halves, or their gradients. */
+function weightSizes(request: FeedForwardRequest): number[] {
+  const { dtype, inputDim, hidden, outputDim, gated, biasIn, biasOut } = request;
   if (dtype === 'f32') return [];
   const wIn = 4 * inputDim * hidden;
-  return [wIn, gated ? wIn : 0, 4 * hidden * outputDim, 4 * hidden, 4 * outputDim];
+  return [wIn, gated ? wIn : 0, 4 * hidden * outputDim, biasIn ? 4 * hidden : 0, biasOut ? 4 * outputDim : 0];
 }
 
 export function forwardScratch(
@@ -51,7 +59,7 @@ export function forwardScratch(
   const isHalf = dtype === 'f16';
   const rows = isHalf ? [4 * tokens * inputDim, 4 * tokens * outputDim] : [];
   const split = kind === 'split' ? splitBytes(request, tokens) : [];
-  const all = [...widenedWeights(request), ...rows, ...split, wide, gated ? wide : 0];
+  const all = [...weightSizes(request), ...rows, ...split, wide, gated ? wide : 0];
   if (k === 'all') return scratchOf(all);
   const list = 4 * tokens * k;
   return scratchOf([
@@ -78,16 +86,9 @@ export function backwardScratch(request: FeedForwardRequest, tokens: number): Sc
   const { dtype, hidden, inputDim, outputDim, k, gated, second } = request;
   const isHalf = dtype === 'f16';
   const wIn = 4 * inputDim * hidden;
-  const gradients = isHalf
-    ? [
-        4 * tokens * (2 * inputDim + outputDim),
-        wIn,
-        gated ? wIn : 0,
-        4 * hidden * (outputDim + 1),
-        4 * outputDim,
-      ]
-    : [];
-  const shared = [...widenedWeights(request), ...gradients];
+  const x = 4 * tokens * inputDim;
+  const rows = isHalf ? [x, x, 4 * tokens * outputDim] : [];
+  const shared = [...weightSizes(request), ...weightSizes(request), ...rows];
   const wide = 4 * tokens * hidden;
   if (k === 'all') return scratchOf([...shared, wide, wide, gated ? wide : 0]);
   const list = 4 * tokens * k;
@@ -95,6 +96,6 @@ export function backwardScratch(request: FeedForwardRequest, tokens: number): Sc
   if (second === 'dense') return scratchOf([...shared, ...lists, wide]);
   const turned = [wIn, wIn, ...(gated ? [wIn, wIn] : [])];
   const values = gated ? 3 : 2;
-  const sorting = unitListsBytes({ tokens, k, hidden }, values);
-  return scratchOf([...shared, ...lists, 4 * tokens, ...turned, sorting]);
+  const sorting = unitListsSizes({ tokens, k, hidden }, values);
+  return scratchOf([...shared, ...lists, 4 * tokens, ...turned, ...sorting]);
 }

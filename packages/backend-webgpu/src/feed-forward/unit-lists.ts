@@ -32,10 +32,11 @@ export function listCapacity({ tokens, k, hidden }: UnitListsShape): number {
   return tokens * k + 4 * hidden;
 }
 
-/** Transient bytes of `recordUnitLists` with so many value lists. */
-export function unitListsBytes(shape: UnitListsShape, values: number): number {
-  const words = Math.ceil(shape.tokens / 32) * shape.hidden;
-  return 8 * words + 8 * shape.hidden + 4 * (1 + values) * listCapacity(shape);
+/** Sizes in bytes of the buffers of `recordUnitLists` with so many value lists. */
+export function unitListsSizes(shape: UnitListsShape, values: number): readonly number[] {
+  const bits = 4 * Math.ceil(shape.tokens / 32) * shape.hidden;
+  const list = 4 * listCapacity(shape);
+  return [bits, bits, 4 * shape.hidden, 4 * shape.hidden, ...Array<number>(1 + values).fill(list)];
 }
 
 const setBits: Kernel = {

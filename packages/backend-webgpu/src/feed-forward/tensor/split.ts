@@ -1,6 +1,7 @@
 import { gridOf, type Kernel, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { Range } from '../range.js';
+import { times } from '../wgsl.js';
 
 /**
  * An f32 matrix as the sum of two f16 matrices, for products on matrix units: value * 2^e = hi + lo + rest with
@@ -47,6 +48,11 @@ struct Params { lines: u32, inner: u32, x_base: u32 }
 @group(0) @binding(2) var<storage, read_write> scales: array<f32>;
 @group(0) @binding(3) var<storage, read_write> marks: array<atomic<u32>>;
 var<workgroup> part: array<u32, 256>;
+/** Bits of |x|, 0 beyond the line. */
+fn size_of(line: u32, i: u32) -> u32 {
+  if (i >= params.inner) { return 0u; }
+  return bitcast<u32>(x[params.x_base + ${isAcross ? 'i * params.lines + line' : 'line * params.inner + i'}]) & 0x7fffffffu;
+}
 @compute @workgroup_size(32, 8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) t: vec3u) {
   let id = group.x + group.y * groups.x;
@@ -59,9 +65,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   var largest = 0u;
   if (line < params.lines) {
-    for (var i = first; i < params.inner; i += step) {
-      let at = ${isAcross ? 'i * params.lines + line' : 'line * params.inner + i'};
-      largest = max(largest, bitcast<u32>(x[params.x_base + at]) & 0x7fffffffu);
+    for (var i = first; i < params.inner; i += 8u * step) {
+      ${times(8, (u) => `let x${u} = size_of(line, i + ${u}u * step);`, '\n      ')}
+      largest = max(largest, max(max(max(x0, x1), max(x2, x3)), max(max(x4, x5), max(x6, x7))));
     }
   }
   part[cell] = largest;
