@@ -18,8 +18,8 @@ const lengths: readonly [queries: number, keys: number, k: number][] = [
 /** Larger tiles than so few keys need, and entries too many to be staged. */
 const tunings: readonly [string, Partial<BackwardTuning>][] = [
   ['tiles of 256 keys', { mostTiles: 2 }],
-  ['tiles of 512 keys', { mostTiles: 1, stagingBytes: 20_000 }],
-  ['nothing staged', { stagingBytes: 1 }],
+  ['tiles of 512 keys', { mostTiles: 1 }],
+  ['nothing staged', { tileEntries: 256 }],
 ];
 
 for (const [name, tuning] of tunings) {

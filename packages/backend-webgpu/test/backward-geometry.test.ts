@@ -79,4 +79,7 @@ test('what is not taken is said', () => {
   expect(operation.refuses(long(16384, { k: 'all' }))).toHaveLength(1);
   expect(operation.refuses(long(2 ** 21)).join()).toMatch(/keys exceed/);
   expect(operation.scratchBytes(long(16384), 16384)).toBeLessThan(200 * MiB);
+  expect(operation.scratchBytes(long(16384), 256)).toBeLessThan(16 * MiB);
+  expect(operation.preferredChunk?.(long(16384))).toBe(16384);
+  expect(operation.describe?.(long(16384))).toMatch(/^plain, [0-9]+ groups/);
 });

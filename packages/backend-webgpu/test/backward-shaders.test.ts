@@ -14,7 +14,7 @@ const kernels = [
   rowsPlainKernel({ ...odd, dropout: true }),
   rowsSubgroupKernel({ ...usual, dropout: false }, 128),
   scatterTilesKernel(7),
-  scatterTilesStagedKernel(7, 128, 2048),
+  scatterTilesStagedKernel(7, 128, 1024, 128),
   scatterKeysKernel(7, 2048),
   piecesPlainKernel(odd),
   keysPlainKernel(usual),

@@ -54,6 +54,12 @@ export function fusedAttentionBackward<T extends View>(
       );
       return Math.max(...largest);
     },
+    // The work is divided by bytes; a smaller chunk only bounds them further.
+    preferredChunk: (request) => request.queryLength,
+    describe(request) {
+      const count = groupsOf(request, request.queryLength).length;
+      return `${hasSubgroups ? 'subgroups of 32' : 'plain'}, ${count} ${count === 1 ? 'group' : 'groups'} of heads or queries`;
+    },
     run(request, inputs, chunk) {
       const { indices, scores } = inputs;
       if (indices === undefined || scores === undefined) {

@@ -2,11 +2,9 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { bufferSize } from '../../runtime/pool.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
+import { MOST_TILES } from './partition/tiles.js';
 import type { BackwardTuning } from './tuning.js';
 
-/** Tiles of keys that a workgroup counts in its own memory. */
-export const MOST_TILES = 1024;
-const LEAST_KEYS_PER_TILE = 128;
 const MOST_KEYS_PER_TILE = 1024;
 const LEAST_BLOCK_ENTRIES = 256;
 const LEAST_TILE_CAPACITY = 128;
@@ -78,13 +76,16 @@ export function sortGeometry(
 ): SortGeometry {
   const slots = request.k as number;
   const keys = request.keyLength;
-  const keysPerTile = Math.max(LEAST_KEYS_PER_TILE, powerOfTwo(keys / tuning.mostTiles));
+  const keysPerTile = Math.max(tuning.keysPerTile, powerOfTwo(keys / tuning.mostTiles));
   const tiles = Math.ceil(keys / keysPerTile);
   const entries = rowsPerUnit * slots;
   const tileCapacity = Math.max(LEAST_TILE_CAPACITY, powerOfTwo(tiles));
-  const stagedMost = fittingPower((count) => stagedTilesBytes(tileCapacity, count), tuning.stagingBytes);
+  const stagedMost = Math.min(
+    tuning.tileEntries,
+    fittingPower((count) => stagedTilesBytes(tileCapacity, count), tuning.stagingBytes),
+  );
   const isStaged = slots <= stagedMost;
-  const rowsPerBlock = isStaged ? Math.floor(stagedMost / slots) : tuning.rowsPerBlock;
+  const rowsPerBlock = Math.min(tuning.rowsPerBlock, isStaged ? Math.floor(stagedMost / slots) : MOST_KEYS);
   const blockEntries = Math.min(
     tuning.blockEntries,
     fittingPower((count) => scatterKeysBytes(keysPerTile, count), tuning.stagingBytes),

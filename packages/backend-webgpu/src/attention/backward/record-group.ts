@@ -15,7 +15,7 @@ import { scanKeysKernel } from './partition/scan-keys.js';
 import { placeTilesKernel, scanBlocksKernel } from './partition/scan-tiles.js';
 import { scatterKeysKernel } from './partition/scatter-keys.js';
 import { scatterTilesKernel } from './partition/scatter-tiles.js';
-import { scatterTilesStagedKernel } from './partition/scatter-tiles-staged.js';
+import { type StagingInvocations, scatterTilesStagedKernel } from './partition/scatter-tiles-staged.js';
 import { type RowInputs, rowBindings } from './rows/row-params.js';
 import { rowsPlainKernel } from './rows/rows-plain.js';
 import { MOST_SUBGROUP_SLOTS, rowsSubgroupKernel } from './rows/rows-subgroups.js';
@@ -119,6 +119,11 @@ function recordRows(
   }
 }
 
+/** One invocation a slot, within reason. */
+function stagingInvocations(slots: number): StagingInvocations {
+  return slots <= 64 ? 64 : slots <= 128 ? 128 : 256;
+}
+
 /** Sorts the group's entries by key, stable in the rows, in two counting passes: by tile of keys, then by key. Frees `weights`. */
 function recordSort(
   stream: Stream,
@@ -162,7 +167,7 @@ function recordSort(
     kernel:
       stagedEntries === 0
         ? scatterTilesKernel(keysPerTileLog2)
-        : scatterTilesStagedKernel(keysPerTileLog2, tileCapacity, stagedEntries),
+        : scatterTilesStagedKernel(keysPerTileLog2, tileCapacity, stagedEntries, stagingInvocations(slots)),
     buffers: [indices.span, weights, tileCounts, tileInfo, tileKeys, tileWeights],
     uniforms: uniformWords([
       ...[rowsPerUnit, slots, tiles, rowBlocks, rowsPerBlock, blocks, indices.base],

@@ -4,8 +4,12 @@ export interface BackwardTuning {
   readonly groupBytes: number;
   /** Tiles of keys that the first pass of the sort tells apart at most; a power of two up to 1,024. */
   readonly mostTiles: number;
-  /** Queries whose entries one workgroup hands out to tiles of keys, where they are too many to be staged. */
+  /** Fewest keys of a tile; a power of two. */
+  readonly keysPerTile: number;
+  /** Most queries whose entries one workgroup hands out to tiles of keys, one after the other. */
   readonly rowsPerBlock: number;
+  /** Entries of a block of queries that a workgroup puts in order; a power of two from 256 on. */
+  readonly tileEntries: number;
   /** Workgroup memory that a workgroup may use to put entries in order. */
   readonly stagingBytes: number;
   /** Most entries of one tile that one workgroup sorts by key; a power of two from 256 on. */
@@ -21,9 +25,11 @@ export interface BackwardTuning {
 export const DEFAULT_TUNING: BackwardTuning = {
   groupBytes: 184 * 2 ** 20,
   mostTiles: 1024,
+  keysPerTile: 128,
   rowsPerBlock: 32,
-  stagingBytes: 28 * 2 ** 10,
-  blockEntries: 2048,
+  tileEntries: 2048,
+  stagingBytes: 2 ** 14,
+  blockEntries: 1024,
   pieceEntries: 1024,
   gatheringSubgroups: 1,
   subgroups: true,

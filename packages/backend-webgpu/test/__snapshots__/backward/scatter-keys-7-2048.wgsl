@@ -16,7 +16,8 @@ var<workgroup> bits: array<atomic<u32>, 1024>;
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the sorted list.
 var<workgroup> shift: array<u32, 128>;
-var<workgroup> staged: array<u32, 2048>;
+// Two numbers a word; zero to begin with.
+var<workgroup> staged: array<atomic<u32>, 1024>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -87,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (word > 5u) { at += countOneBits(atomicLoad(&bits[640u + key])); }
       if (word > 6u) { at += countOneBits(atomicLoad(&bits[768u + key])); }
       if (word > 7u) { at += countOneBits(atomicLoad(&bits[896u + key])); }
-      staged[at] = first + t;
+      atomicOr(&staged[at / 2u], (first + t) << (16u * (at % 2u)));
     }
     workgroupBarrier();
     for (var counted = t; counted < 128u; counted += 256u) {
@@ -97,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     workgroupBarrier();
   }
   for (var i = t; i < entries; i += 256u) {
-    let number = staged[i];
+    let number = (atomicLoad(&staged[i / 2u]) >> (16u * (i % 2u))) & 0xffffu;
     let entry = tile_keys[base + number];
     let key = entry & 127u;
     let at = shift[key] + i;

@@ -34,13 +34,14 @@ function sideOf(name: 'query' | 'gradient', dim: number): Side {
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
-/** Rows of each side that are on their way at a time. */
-const AHEAD = 4;
+/** Rows of each side that are on their way at a time: pieces are long and few, keys are many. */
+const AHEAD_OF_PIECES = 8;
+const AHEAD_OF_KEYS = 4;
 
 /** Adds a chunk of up to 32 entries, which the lanes hold, to the sums of sides that lie alike. `guarded`: some lanes hold none. */
-function addChunk(sides: readonly Side[], guarded: boolean): string {
+function addChunk(sides: readonly Side[], most: number, guarded: boolean): string {
   const { across, parts, columns, blocks } = sides[0] as Side;
-  const ahead = Math.max(1, Math.min(AHEAD, Math.floor(8 / blocks), LANES / parts));
+  const ahead = Math.max(1, Math.min(most, 2 ** Math.floor(Math.log2(8 / blocks)), LANES / parts));
   const step = ahead * parts;
   const isWhole = columns % across === 0;
   const columnOf = (b: number): string => {
@@ -78,12 +79,15 @@ function addChunk(sides: readonly Side[], guarded: boolean): string {
 }
 
 /** Sides with equal columns go together: one look at the list, twice the loads on their way. */
-function addChunks(sides: readonly [Side, Side], guarded: boolean): string {
+function addChunks(sides: readonly [Side, Side], most: number, guarded: boolean): string {
   const parts = sides[0].columns === sides[1].columns ? [sides] : sides.map((side) => [side]);
-  return parts.map((part) => addChunk(part, guarded)).join('\n      ');
+  return parts.map((part) => addChunk(part, most, guarded)).join('\n      ');
 }
 
-function gathering({ headDim, valueDim, layout }: GatherShape): {
+function gathering(
+  { headDim, valueDim, layout }: GatherShape,
+  most: number,
+): {
   readonly text: string;
   readonly sides: readonly [Side, Side];
 } {
@@ -105,9 +109,9 @@ fn gather(start: u32, end: u32, lane: u32) {
     let row = sorted_rows[mine];
     let pair = sorted_weights[mine];
     if (count == ${LANES}u) {
-      ${addChunks(sides, false)}
+      ${addChunks(sides, most, false)}
     } else {
-      ${addChunks(sides, true)}
+      ${addChunks(sides, most, true)}
     }
   }
 }
@@ -169,7 +173,7 @@ export function piecesSubgroupKernel(shape: GatherShape, together: number): Kern
     key: keyOf('pieces', shape, together),
     buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
     source: () => {
-      const { text, sides } = gathering(shape);
+      const { text, sides } = gathering(shape, AHEAD_OF_PIECES);
       const columns = sides[0].columns + sides[1].columns;
       return `${head}
 struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
@@ -197,7 +201,7 @@ export function keysSubgroupKernel(shape: GatherShape, together: number): Kernel
     key: keyOf('keys', shape, together),
     buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
     source: () => {
-      const { text, sides } = gathering(shape);
+      const { text, sides } = gathering(shape, AHEAD_OF_KEYS);
       const columns = sides[0].columns + sides[1].columns;
       const store = (sum: string, column: string, { name, columns: own }: Side): string => {
         const side = name === 'query' ? 'key' : 'value';

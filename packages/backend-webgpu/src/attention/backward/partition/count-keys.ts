@@ -1,6 +1,6 @@
 import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
-import { NO_TILE } from './scan-tiles.js';
+import { NO_TILE } from './tiles.js';
 
 const INVOCATIONS = 256;
 

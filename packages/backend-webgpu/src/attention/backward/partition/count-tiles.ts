@@ -1,6 +1,6 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { MOST_TILES } from '../geometry.js';
 import { groupIndex } from '../wgsl.js';
+import { MOST_TILES } from './tiles.js';
 
 const INVOCATIONS = 256;
 

@@ -1,6 +1,7 @@
 import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
 import { exclusiveScan } from './scan.js';
+import { MOST_TILES, NO_TILE } from './tiles.js';
 
 const INVOCATIONS = 256;
 
@@ -37,12 +38,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 };
 
-/** Marks a block that holds no entries. */
-export const NO_TILE = 0xffffffff;
-
 /**
  * Places of the tiles of one unit (one workgroup each): info[tile] = (first block of entries, entries, first place in the
- * sorted list), and the tile of every block. Workgroup memory: 1 KiB.
+ * sorted list), and the tile of every block. Workgroup memory: 5 KiB.
  */
 export const placeTilesKernel: Kernel = {
   key: 'attention-backward place-tiles',
@@ -53,6 +51,7 @@ struct Params { tiles: u32, block_entries: u32, entry_blocks: u32, entries: u32 
 @group(0) @binding(1) var<storage, read> totals: array<u32>;
 @group(0) @binding(2) var<storage, read_write> info: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> block_tiles: array<u32>;
+var<workgroup> first_blocks: array<u32, ${MOST_TILES}>;
 ${exclusiveScan(INVOCATIONS)}
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
@@ -69,9 +68,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     blocks_before += scan_total();
     let entry = entries_before + scanned(count, t);
     entries_before += scan_total();
-    if (tile < params.tiles) { info[base + tile] = vec4u(block, count, entry, 0u); }
+    if (tile < params.tiles) {
+      info[base + tile] = vec4u(block, count, entry, 0u);
+      first_blocks[tile] = block;
+    }
   }
-  storageBarrier();
+  workgroupBarrier();
   for (var block = t; block < params.entry_blocks; block += ${INVOCATIONS}u) {
     var tile = ${NO_TILE}u;
     if (block < blocks_before) {
@@ -80,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
       var high = params.tiles;
       while (high - low > 1u) {
         let middle = (low + high) / 2u;
-        if (info[base + middle].x <= block) { low = middle; } else { high = middle; }
+        if (first_blocks[middle] <= block) { low = middle; } else { high = middle; }
       }
       tile = low;
     }

@@ -1,20 +1,21 @@
 import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
 import { exclusiveScan } from './scan.js';
-import { NO_TILE } from './scan-tiles.js';
+import { NO_TILE } from './tiles.js';
 
 const WORDS_OF_BITS = 1024;
 
 /** Workgroup memory of the kernel, in bytes. */
 export function scatterKeysBytes(keys: number, entries: number): number {
-  return 4 * Math.max(WORDS_OF_BITS, keys) + 8 * keys + 4 * entries + 4 * 256;
+  return 4 * Math.max(WORDS_OF_BITS, keys) + 8 * keys + 2 * entries + 4 * 256;
 }
 
 /**
- * Puts the entries of a block (at most `entries`) in the order (key, row). One workgroup a block: it orders the numbers of
- * its entries in its own memory, where the place of an entry is that of the block's first of its key and the number of
+ * Puts the entries of a block (at most `entries`) in the order (key, row). One workgroup a block: it orders
+ * the numbers of its entries in its own memory, where the place of an entry is that of the block's first of its key and the number of
  * such entries before it, counted in a bit map of (key, entry); then it writes key after key, so that neighbours go
- * side by side. Reads entries once from memory, writes them once. Workgroup memory: `scatterKeysBytes`.
+ * side by side. Reads keys three times and
+ * weights once, partly from the cache; writes both once. Workgroup memory: `scatterKeysBytes`.
  *
  * Where a piece of the sorted list begins or ends, the key there (counted over units, plus one) is noted, so that pieces
  * of one key alone can be told.
@@ -47,7 +48,8 @@ var<workgroup> bits: array<atomic<u32>, ${words * keys}>;
 var<workgroup> next: array<atomic<u32>, ${keys}>;
 // What to add to a staged place to get that in the sorted list.
 var<workgroup> shift: array<u32, ${keys}>;
-var<workgroup> staged: array<u32, ${entries}>;
+// Two numbers a word; zero to begin with.
+var<workgroup> staged: array<atomic<u32>, ${entries / 2}>;
 ${groupIndex}
 ${exclusiveScan(invocations)}
 @compute @workgroup_size(${invocations})
@@ -95,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (is_entry) {
       var at = atomicLoad(&next[key]) + countOneBits(atomicLoad(&bits[word * ${keys}u + key]) & (bit - 1u));
 ${perWord((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`, '\n')}
-      staged[at] = first + t;
+      atomicOr(&staged[at / 2u], (first + t) << (16u * (at % 2u)));
     }
     workgroupBarrier();
     for (var counted = t; counted < ${keys}u; counted += ${invocations}u) {
@@ -105,7 +107,7 @@ ${perWord((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[
     workgroupBarrier();
   }
   for (var i = t; i < entries; i += ${invocations}u) {
-    let number = staged[i];
+    let number = (atomicLoad(&staged[i / 2u]) >> (16u * (i % 2u))) & 0xffffu;
     let entry = tile_keys[base + number];
     let key = entry & ${keys - 1}u;
     let at = shift[key] + i;

@@ -2,28 +2,32 @@ import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../wgsl.js';
 import { exclusiveScan } from './scan.js';
 
-const INVOCATIONS = 256;
+/** Entries of one row at a time. */
+export type StagingInvocations = 64 | 128 | 256;
 
 /** Workgroup memory of the kernel, in bytes. */
 export function stagedTilesBytes(tileCapacity: number, entries: number): number {
-  return 8 * tileCapacity + 4 * entries + 4 * INVOCATIONS;
+  return 8 * tileCapacity + 2 * entries + 1024;
 }
 
 /**
  * As `scatterTilesKernel`, but the workgroup first puts the numbers of its entries (at most `entries`) in the order of the
- * tiles, row after row, in its own memory, and then writes tile after tile: runs of neighbours instead of words far apart.
- * Indices are read three times, mostly from the cache. Workgroup memory: `stagedTilesBytes`.
+ * tiles, row after row, in its own memory, and then moves tile after tile: runs of neighbours instead of words far apart.
+ * The next row is on its way while one is put in order. Indices are read three times and pairs once, out of order, but
+ * from the cache. Workgroup memory: `stagedTilesBytes`; 16 bits a number, because what a workgroup takes of it decides how
+ * many of them run at a time.
  */
 export function scatterTilesStagedKernel(
   keysPerTileLog2: number,
   tileCapacity: number,
   entries: number,
+  invocations: StagingInvocations,
 ): Kernel {
   return {
-    key: `attention-backward scatter-tiles staged ${keysPerTileLog2} ${tileCapacity} ${entries}`,
+    key: `attention-backward scatter-tiles staged ${keysPerTileLog2} ${tileCapacity} ${entries} ${invocations}`,
     buffers: ['read', 'read', 'read', 'read', 'write', 'write'],
     source: () => {
-      const each = Math.max(1, tileCapacity / INVOCATIONS);
+      const each = Math.max(1, tileCapacity / invocations);
       return `
 struct Params {
   rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32,
@@ -40,10 +44,17 @@ struct Params {
 var<workgroup> next: array<atomic<u32>, ${tileCapacity}>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, ${tileCapacity}>;
-var<workgroup> staged: array<u32, ${entries}>;
+// Two numbers a word; zero to begin with.
+var<workgroup> staged: array<atomic<u32>, ${entries / 2}>;
 ${groupIndex}
-${exclusiveScan(INVOCATIONS)}
-@compute @workgroup_size(${INVOCATIONS})
+${exclusiveScan(invocations)}
+fn stage(key: i32, number: u32) {
+  if (key >= 0) {
+    let at = atomicAdd(&next[u32(key) >> ${keysPerTileLog2}u], 1u);
+    atomicOr(&staged[at / 2u], number << (16u * (at % 2u)));
+  }
+}
+@compute @workgroup_size(${invocations})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -54,9 +65,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let rows = min(params.rows_per_unit - first_row, params.rows_per_block);
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
   let base = params.index_base + first;
-  for (var tile = t; tile < ${tileCapacity}u; tile += ${INVOCATIONS}u) { atomicStore(&next[tile], 0u); }
+  for (var tile = t; tile < ${tileCapacity}u; tile += ${invocations}u) { atomicStore(&next[tile], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < rows * params.slots; entry += ${INVOCATIONS}u) {
+  for (var entry = t; entry < rows * params.slots; entry += ${invocations}u) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&next[u32(key) >> ${keysPerTileLog2}u], 1u); }
   }
@@ -81,22 +92,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       at += count;
     }
   }
+  let has_slot = t < params.slots;
+  var key = -1;
+  if (has_slot) { key = indices[base + t]; }
   workgroupBarrier();
   for (var row = 0u; row < rows; row++) {
-    for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
-      let key = indices[base + row * params.slots + s];
-      if (key >= 0) {
-        staged[atomicAdd(&next[u32(key) >> ${keysPerTileLog2}u], 1u)] = row * params.slots + s;
-      }
+    var next_key = -1;
+    if (has_slot && row + 1u < rows) { next_key = indices[base + (row + 1u) * params.slots + t]; }
+    stage(key, row * params.slots + t);
+    for (var s = t + ${invocations}u; s < params.slots; s += ${invocations}u) {
+      stage(indices[base + row * params.slots + s], row * params.slots + s);
     }
+    key = next_key;
     workgroupBarrier();
   }
-  for (var place = t; place < total; place += ${INVOCATIONS}u) {
-    let entry = staged[place];
-    let key = u32(indices[base + entry]);
+  for (var place = t; place < total; place += ${invocations}u) {
+    let entry = (atomicLoad(&staged[place / 2u]) >> (16u * (place % 2u))) & 0xffffu;
+    let key_of = u32(indices[base + entry]);
     let row = first_row + entry / params.slots;
-    let to = shift[key >> ${keysPerTileLog2}u] + place;
-    tile_keys[to] = (row << ${keysPerTileLog2}u) | (key & ${2 ** keysPerTileLog2 - 1}u);
+    let to = shift[key_of >> ${keysPerTileLog2}u] + place;
+    tile_keys[to] = (row << ${keysPerTileLog2}u) | (key_of & ${2 ** keysPerTileLog2 - 1}u);
     tile_weights[to] = weights[first + entry];
   }
 }`;
