@@ -13,6 +13,7 @@ import {
   TopKError,
   type UnaryOp,
 } from '@topk-attention/core';
+import { SelectionCounter, type SelectionCounts } from './attention/selection-counts.js';
 import { fusedOperations } from './fused.js';
 import { limitsOf } from './limits.js';
 import type { GpuBufferTensor } from './native.js';
@@ -45,6 +46,8 @@ export interface BackendOptions extends StreamOptions {
   /** True to destroy the device with the backend. */
   readonly ownsDevice?: boolean;
   readonly fused?: boolean;
+  /** True to count what `selectionCounts` tells. */
+  readonly countSelection?: boolean;
 }
 
 export interface WebGpuStatistics {
@@ -72,6 +75,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   /** @internal Recorded work. */
   readonly stream: Stream;
   readonly #ownsDevice: boolean;
+  readonly #counter: SelectionCounter | undefined;
   /** By the word that is stored. */
   readonly #constants = new Map<number, Span>();
   #live = 0;
@@ -79,11 +83,13 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   #disposal: Promise<void> | undefined;
 
   /** @internal Use `createWebGpuBackend`. */
-  constructor(device: GPUDevice, { ownsDevice = false, fused = true, ...options }: BackendOptions = {}) {
+  constructor(device: GPUDevice, options: BackendOptions = {}) {
+    const { ownsDevice = false, fused = true, countSelection = false, ...streamOptions } = options;
     this.device = device;
     this.#ownsDevice = ownsDevice;
     this.facts = deviceFacts(device);
-    this.stream = new Stream(device, options);
+    this.stream = new Stream(device, streamOptions);
+    this.#counter = countSelection ? new SelectionCounter(this.stream) : undefined;
     this.capabilities = {
       dtypes: ['f32', 'f16', 'i32', 'bool'],
       floatStorage: 'f32',
@@ -95,7 +101,18 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
       allocate: (shape: Shape, dtype: DType) => this.allocate(shape, dtype),
       release: (x: WebGpuTensor) => this.release(x),
     };
-    this.fused = fused ? fusedOperations(this.stream, this.facts, allocation) : {};
+    this.fused = fused
+      ? fusedOperations(this.stream, this.facts, allocation, this.#counter && { paths: this.#counter.paths })
+      : {};
+  }
+
+  /**
+   * How the candidate lists of top-k attention decided, since the last call; undefined unless the backend was made with
+   * `countSelection`. Waits for all work recorded so far.
+   */
+  async selectionCounts(): Promise<SelectionCounts | undefined> {
+    this.#requireUsable();
+    return this.#counter?.read();
   }
 
   // memory -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ export interface WebGpuOptions extends AcquireOptions {
   readonly fused?: boolean;
   /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
   readonly poolCapBytes?: number;
+  /** Count how the lists of top-k attention decide, for `backend.selectionCounts()`. Default false. */
+  readonly countSelection?: boolean;
   /** Told about what the caller should know, once per backend. Default: `console.warn`, once per process. */
   readonly onWarning?: (warning: WebGpuWarning) => void;
 }
@@ -36,12 +38,13 @@ function warnOnConsole({ message }: WebGpuWarning): void {
  * const backend = await createWebGpuBackend();
  */
 export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
-  const { onWarning = warnOnConsole, fused, poolCapBytes } = options;
+  const { onWarning = warnOnConsole, fused, poolCapBytes, countSelection } = options;
   const device = options.device ?? (await acquireDevice(options)).device;
   const backend = new WebGpuBackend(device, {
     ownsDevice: options.device === undefined,
     ...(fused !== undefined && { fused }),
     ...(poolCapBytes !== undefined && { poolCapBytes }),
+    ...(countSelection !== undefined && { countSelection }),
   });
   if (backend.facts.isSoftware) {
     onWarning({

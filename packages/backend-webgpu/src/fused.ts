@@ -1,6 +1,6 @@
 import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attention/core';
 import { fusedAttentionBackward } from './attention/backward/fused-attention-backward.js';
-import { fusedAttention } from './attention/fused-attention.js';
+import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
@@ -16,6 +16,7 @@ export function fusedOperations(
   stream: Stream,
   facts: DeviceFacts,
   { allocate, release }: Allocation,
+  options: FusedAttentionOptions = {},
 ): FusedOperations<WebGpuTensor> {
   let made: WebGpuTensor[] = [];
   const tracked = (shape: Shape, dtype: DType): WebGpuTensor => {
@@ -40,7 +41,7 @@ export function fusedOperations(
     },
   });
   return {
-    attention: guarded(fusedAttention(stream, facts, tracked)),
+    attention: guarded(fusedAttention(stream, facts, tracked, options)),
     attentionBackward: guarded(fusedAttentionBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),

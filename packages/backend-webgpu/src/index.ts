@@ -1,3 +1,4 @@
+export type { SelectionCounts } from './attention/selection-counts.js';
 /// <reference types="@webgpu/types" preserve="true" />
 export { WebGpuBackend, type WebGpuStatistics } from './backend.js';
 export { createWebGpuBackend, type WebGpuOptions, type WebGpuWarning } from './create.js';
