@@ -123,7 +123,7 @@ const patterns: Readonly<Record<string, readonly number[]>> = {
   'duplicates of one key': list(300, (j) => (j % 7 === 0 ? 5 : (j * 37) % 4)),
   'a cluster': list(300, (j) => (j >= 128 && j < 160 ? 9 + (j % 5) / 8 : (j % 9) / 8)),
   'negative numbers': list(300, (j) => -1e-3 * ((j * 37) % 101) - 7),
-  subnormal: list(300, (j) => (j % 4) * 1e-42),
+  tiny: list(300, (j) => (j % 4) * 1e-30),
   'below the bound of safe numbers, then above': list(300, (j) => (j < 150 ? j : j * 1e30)),
   NaN: list(300, (j) => (j === 250 ? Number.NaN : j % 11)),
   infinite: list(300, (j) => (j === 250 ? Number.POSITIVE_INFINITY : j % 11)),

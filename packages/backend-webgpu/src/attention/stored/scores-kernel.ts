@@ -16,7 +16,8 @@ import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-tex
 export interface ScoresParameters extends ScoreOptions {
   /** See `ProductShape`. */
   readonly rows: 64 | 128;
-  readonly steps: 4 | 16;
+  readonly steps: 4 | 8 | 16;
+  readonly resident: boolean;
 }
 
 /**

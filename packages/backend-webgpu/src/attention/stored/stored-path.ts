@@ -14,7 +14,7 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import { type ProductShape, productTuning } from '../sweeps/product.js';
+import { type ProductTuning, productTuning } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
 import { scoresGroups, scoresKernel } from './scores-kernel.js';
 import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
@@ -26,12 +26,10 @@ const PART_BYTES = 2 ** 26;
 /** Offsets of bindings are multiples of this many bytes. */
 const ALIGNMENT = 256;
 
-type Product = Pick<ProductShape, 'rows' | 'steps'>;
-
 /** Other than what follows from the device; for tests. */
 export interface StoredTuning {
   /** Tiles of the scores' products. Default: by the device, in software one key at a time. */
-  readonly product?: Product;
+  readonly product?: ProductTuning;
 }
 
 /**
@@ -126,7 +124,7 @@ function record(
   request: AttentionRequest,
   views: ForwardViews,
   chunk: number,
-  product: Product | undefined,
+  product: ProductTuning | undefined,
 ): void {
   const { maxStorageBufferBindingSize } = stream.device.limits;
   const { heads, queries } = partSize(request, chunk, maxStorageBufferBindingSize);
@@ -177,7 +175,7 @@ function recordPart(
   views: ForwardViews,
   part: Part,
   relative: Span | undefined,
-  product: Product | undefined,
+  product: ProductTuning | undefined,
 ): void {
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength } = request;
   const rows = part.heads * part.queries;
@@ -202,18 +200,15 @@ function recordPart(
       relativeBias: request.relativeBias !== undefined,
     };
     const keyHeads = part.heads / groupOf(request);
-    const { rows: tileRows, steps } = product ?? { rows: 64, steps: 4 };
+    const tiles = product ?? { rows: 64, steps: 4, resident: false };
     stream.launch({
-      kernel:
-        product === undefined
-          ? scoresPlainKernel(options)
-          : scoresKernel({ ...options, rows: tileRows, steps }),
+      kernel: product === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, ...tiles }),
       buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
       uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
       workgroups: gridOf(
         product === undefined
           ? scoresPlainGroups(rows, seen)
-          : scoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
+          : scoresGroups(keyHeads, rows / keyHeads, seen, tiles.rows),
       ),
     });
   }

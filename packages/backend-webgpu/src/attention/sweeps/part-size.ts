@@ -29,9 +29,12 @@ export interface SweepsTuning {
   readonly rank?: number;
   readonly subgroups?: boolean;
   readonly rows?: 64 | 128;
-  readonly steps?: 4 | 16;
+  readonly steps?: 4 | 8 | 16;
+  readonly resident?: boolean;
   readonly listBytes?: number;
   readonly segment?: number;
+  /** Bytes of scores that the slow path has. */
+  readonly slowBytes?: number;
   readonly shares?: number;
   readonly slowRows?: number;
   /** u32 [8], added to: rows of the slow path, of these too long lists, rows sampled, keys in their lists, longest. */
@@ -80,8 +83,10 @@ export function partSize(
     groups = Math.ceil(groups / 2);
   }
   const most = Math.max(1, Math.floor(rows / (groups * group)));
-  const whole = most >= QUERY_STEP ? QUERY_STEP * Math.floor(most / QUERY_STEP) : most;
-  return { heads: groups * group, queries: Math.min(whole, chunk, queryLength) };
+  const whole = Math.min(most >= QUERY_STEP ? QUERY_STEP * Math.floor(most / QUERY_STEP) : most, chunk);
+  // Parts of about one size: a small one at the end would leave the device idle.
+  const even = QUERY_STEP * Math.ceil(queryLength / Math.ceil(queryLength / whole) / QUERY_STEP);
+  return { heads: groups * group, queries: Math.min(whole, even, queryLength) };
 }
 
 /** Rows of scores that a workgroup of the slow path has, and how many workgroups. */
@@ -91,15 +96,16 @@ export function slowSize(
   tuning: SweepsTuning,
 ): { readonly rows: number; readonly workgroups: number } {
   const bytes = 4 * request.keyLength;
+  const budget = tuning.slowBytes ?? SLOW_BYTES;
   let rows = tuning.slowRows ?? 8;
   while (
     rows > 1 &&
-    (rows * bytes * SLOW_WORKGROUPS > SLOW_BYTES ||
+    (rows * bytes * SLOW_WORKGROUPS > budget ||
       slowBytes({ headDim: request.headDim, rows }) > workgroupBytes)
   ) {
     rows /= 2;
   }
-  const workgroups = Math.max(1, Math.min(SLOW_WORKGROUPS, Math.floor(SLOW_BYTES / (rows * bytes))));
+  const workgroups = Math.max(1, Math.min(SLOW_WORKGROUPS, Math.floor(budget / (rows * bytes))));
   return { rows, workgroups };
 }
 

@@ -24,7 +24,8 @@ export interface SweepParameters {
   readonly relativeBias: boolean;
   /** See `ProductShape`. */
   readonly rows: 64 | 128;
-  readonly steps: 4 | 16;
+  readonly steps: 4 | 8 | 16;
+  readonly resident: boolean;
 }
 
 /**

@@ -66,11 +66,17 @@ function refuses(request: AttentionRequest, facts: DeviceFacts, tuning: SweepsTu
   }
   if (!(Math.abs(scale) <= 2 ** 60)) reasons.push(`scale ${scale} is too large`);
   const element = bytesPerElement(dtype);
-  for (const [name, width] of Object.entries({ headDim, valueDim })) {
-    const group = groupOf(request);
-    const rows = Math.max(keyLength, (group - 1) * request.queryLength + QUERY_STEP);
-    if (rows * width * element > facts.bindingBytes - ALIGNMENT) {
-      reasons.push(`one key head's rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
+  // What one key head and a tile of queries of its group bind.
+  const queryRows = (groupOf(request) - 1) * request.queryLength + QUERY_STEP;
+  const bound = {
+    keys: keyLength * headDim * element,
+    values: keyLength * valueDim * element,
+    queries: queryRows * Math.max(headDim, valueDim) * element,
+    'saved lists': request.saves ? queryRows * 4 * k : 0,
+  };
+  for (const [name, bytes] of Object.entries(bound)) {
+    if (bytes > facts.bindingBytes - ALIGNMENT) {
+      reasons.push(`the ${name} of one key head exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
   if (keepBytes(k) > facts.workgroupBytes) reasons.push(`k ${k} needs more workgroup memory than there is`);
