@@ -6,8 +6,11 @@ import type { Availability } from './optional.ts';
 
 const need = 'browser';
 
-/** WebGPU without a GPU needs the second flag; a container as root needs the first. */
-const flags = ['--no-sandbox', '--enable-unsafe-webgpu'];
+/**
+ * A container as root needs the first flag, WebGPU without a GPU the second; without the third SwiftShader takes four
+ * times as long to compile a kernel with workgroup memory.
+ */
+const flags = ['--no-sandbox', '--enable-unsafe-webgpu', '--enable-dawn-features=disable_workgroup_init'];
 
 type Start = { readonly path: string; readonly env: Record<string, string> };
 

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { unpack } from './archive.ts';
 import type { Availability } from './optional.ts';
 
@@ -37,4 +38,11 @@ export function softwareGpuEnvironment(): Record<string, string> {
     VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json'),
     XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR ?? runtime,
   };
+}
+
+/** Settings for `packageTests` under which `navigator.gpu` is the software GPU; none where it does not run. */
+export function softwareGpuTests(): { env?: Record<string, string>; setupFiles?: string[] } {
+  if (!softwareGpuAvailability().available) return {};
+  const setup = fileURLToPath(new URL('./software-gpu-setup.ts', import.meta.url));
+  return { env: softwareGpuEnvironment(), setupFiles: [setup] };
 }
