@@ -3,18 +3,27 @@ import { AttentionCase } from './attention-case.js';
 import { readElements } from './data.js';
 import { DAWN_OPTIONS } from './dawn-options.js';
 import { exactRow, isRightSet } from './oracle.js';
-import type { Comparison } from './table-mode.js';
 import type { TableSizes } from './table-rows.js';
+
+/** How the kept sets of all rows of one length compare with those of stored scores. */
+export interface Comparison {
+  readonly length: number;
+  readonly rows: number;
+  /** Rows whose sets differ. */
+  readonly different: number;
+  /** Rows that differ by more than rounding allows. */
+  readonly wrong: number;
+}
 
 /** Rows that differ are checked in f64 up to this number; the others count as wrong. */
 const MOST_CHECKED = 400;
 
-/** Every index list of one length against those of the stored-score path, which core composes from primitives. */
+/** Every index list of one length against that of the stored-score path, which core composes from primitives. */
 export async function compareWithStored(
   sizes: TableSizes,
   length: number,
-  candidates: Readonly<Record<string, Int32Array>>,
-): Promise<Readonly<Record<string, Comparison>>> {
+  own: Int32Array,
+): Promise<Comparison> {
   const backend = await createWebGpuBackend({
     dawnOptions: DAWN_OPTIONS.plain,
     fused: false,
@@ -30,27 +39,23 @@ export async function compareWithStored(
     const stored = (await readElements(backend, lists, 0, lists.size)) as Int32Array;
     lists.dispose();
     const slots = Math.min(k, length);
-    const result: Record<string, Comparison> = {};
-    for (const [name, own] of Object.entries(candidates)) {
-      const rows = differentRows(stored, own, slots);
-      let wrong = Math.max(0, rows.length - MOST_CHECKED);
-      let head = -1;
-      let arrays: Awaited<ReturnType<AttentionCase['head']>> | undefined;
-      for (const row of rows.slice(0, MOST_CHECKED)) {
-        const ofHead = Math.floor(row / length);
-        if (arrays === undefined || ofHead !== head) arrays = await one.head(ofHead);
-        head = ofHead;
-        const query = row % length;
-        const vector = Array.from({ length: dim }, (_, d) => arrays?.q[query * dim + d] as number);
-        const exact = exactRow(arrays, vector, query + 1, slots);
-        const kept = Array.from(own.subarray(row * slots, (row + 1) * slots)).filter((key) => key >= 0);
-        // Both are sums of 64 products of size one; 8 is the usual |q| |k| / sqrt(D).
-        if (!isRightSet(exact, kept, 8)) wrong++;
-      }
-      result[name] = { length, rows: heads * length, different: rows.length, wrong };
+    const rows = differentRows(stored, own, slots);
+    let wrong = Math.max(0, rows.length - MOST_CHECKED);
+    let head = -1;
+    let arrays: Awaited<ReturnType<AttentionCase['head']>> | undefined;
+    for (const row of rows.slice(0, MOST_CHECKED)) {
+      const ofHead = Math.floor(row / length);
+      if (arrays === undefined || ofHead !== head) arrays = await one.head(ofHead);
+      head = ofHead;
+      const query = row % length;
+      const vector = Array.from({ length: dim }, (_, d) => arrays?.q[query * dim + d] as number);
+      const exact = exactRow(arrays, vector, query + 1, slots);
+      const kept = Array.from(own.subarray(row * slots, (row + 1) * slots)).filter((key) => key >= 0);
+      // Both are sums of 64 products of size one; 8 is the usual |q| |k| / sqrt(D).
+      if (!isRightSet(exact, kept, 8)) wrong++;
     }
     one.dispose();
-    return result;
+    return { length, rows: heads * length, different: rows.length, wrong };
   } finally {
     await backend.dispose();
   }

@@ -1,13 +1,13 @@
 // The table of docs/benchmarks.md, on the machine that this runs on. Bundled into what `pnpm bench gpu-machine` packs.
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { compareWithStored } from './compare-lists.js';
 import type { Mode } from './dawn-options.js';
 import { markdownTable } from './print-table.js';
-import { type Comparison, type ModeResult, measureMode } from './table-mode.js';
+import { type ModeResult, measureMode, type Phase } from './table-mode.js';
 import { type Row, type TableSizes, tableRows, tableSizes } from './table-rows.js';
 
 const usage = `node gpu-table.mjs [options]
@@ -17,7 +17,7 @@ const usage = `node gpu-table.mjs [options]
   --rounds n        timed rounds of each row                         (default 20)
   --heat ms         work before the first round                      (default 300)
   --scale n         divide all lengths, for a trial                  (default 1)
-  --longest-ms n    most time for the longest length                 (default 75000)
+  --seconds n       most time for each part, of which there are five (default 110)
   --no-torch        leave torch out
   --out file        also write JSON there                            (default gpu-table.json)`;
 
@@ -40,7 +40,9 @@ function parse(argv: readonly string[]) {
       rounds: { type: 'string', default: '20' },
       heat: { type: 'string', default: '300' },
       scale: { type: 'string', default: '1' },
-      'longest-ms': { type: 'string', default: '75000' },
+      seconds: { type: 'string', default: '110' },
+      // For the parts, each a process of its own.
+      part: { type: 'string' },
       'no-torch': { type: 'boolean', default: false },
       out: { type: 'string', default: 'gpu-table.json' },
       help: { type: 'boolean', default: false },
@@ -50,12 +52,12 @@ function parse(argv: readonly string[]) {
 }
 
 /** Torch on the same machine and in the same run, where it is installed. */
-function torchColumns(only: string | undefined): readonly TorchLine[] {
+function torchColumns(only: string | undefined, seconds: number): readonly TorchLine[] {
   const script = join(dirname(fileURLToPath(import.meta.url)), 'torch_baselines.py');
   if (!existsSync(script)) return [];
   const run = spawnSync('python3', [script, ...(only === undefined ? [] : [only])], {
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: 1000 * seconds,
   });
   log(run.stderr?.trim() ?? '');
   return (run.stdout ?? '')
@@ -119,14 +121,13 @@ function reportOf(
   options: ReturnType<typeof parse>,
   sizes: TableSizes,
   results: readonly ModeResult[],
-  comparisons: readonly Readonly<Record<string, Comparison>>[],
   torch: readonly TorchLine[],
   spentMs: number,
 ): string {
   const [first] = results;
-  const compared = comparisons.flatMap((one) =>
-    Object.entries(one).map(
-      ([mode, { length, rows, different, wrong }]) =>
+  const compared = results.flatMap(({ mode, comparisons }) =>
+    comparisons.map(
+      ({ length, rows, different, wrong }) =>
         `- index sets of all ${count(rows)} rows at L = ${count(length)}, ${mode} against stored scores: ${different} differ by rounding, ${wrong} wrong`,
     ),
   );
@@ -156,54 +157,110 @@ function reportOf(
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
+/** One part in this process; what is known goes to the file after every row. */
+async function runPart(options: ReturnType<typeof parse>): Promise<number> {
+  const [mode, phase] = (options.part ?? '').split(':') as [Mode, Phase];
+  const only = options.only?.split(',');
+  const result = await measureMode(mode, {
+    phase,
+    sizes: tableSizes(Number(options.scale)),
+    rounds: Number(options.rounds),
+    heatMs: Number(options.heat),
+    ...(only !== undefined && { only: new Set(only) }),
+    log,
+    onProgress: (soFar) => writeFileSync(options.out, JSON.stringify(soFar)),
+  });
+  writeFileSync(options.out, JSON.stringify(result));
+  return 0;
+}
+
+/** The same in a process of its own, so that neither a crash nor a hang takes the other parts along. */
+function spawnPart(mode: Mode, phase: Phase, folder: string, options: ReturnType<typeof parse>): ModeResult {
+  const file = join(folder, `${mode}-${phase}.json`);
+  const { rounds, heat, scale, only, seconds } = options;
+  const run = spawnSync(
+    process.execPath,
+    [
+      ...[fileURLToPath(import.meta.url), '--part', `${mode}:${phase}`, '--out', file],
+      ...[
+        '--rounds',
+        rounds,
+        '--heat',
+        heat,
+        '--scale',
+        scale,
+        ...(only === undefined ? [] : ['--only', only]),
+      ],
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit'], timeout: 1000 * Number(seconds), killSignal: 'SIGKILL' },
+  );
+  const empty = { mode, adapter: '', isSoftware: false, cells: {}, failures: {}, comparisons: [] };
+  const known: ModeResult = existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : empty;
+  if (run.status === 0) return known;
+  const end = run.error?.message ?? run.signal ?? `status ${run.status}`;
+  return { ...known, failures: { ...known.failures, [`part "${phase}"`]: `ended early: ${end}` } };
+}
+
+/** Parts of one mode as one. */
+function merge(results: readonly ModeResult[]): readonly ModeResult[] {
+  const merged = new Map<Mode, ModeResult>();
+  for (const one of results) {
+    const before = merged.get(one.mode);
+    if (before === undefined) {
+      merged.set(one.mode, one);
+      continue;
+    }
+    const cells = { ...before.cells, ...one.cells };
+    const extra = [before.cells.extra, one.cells.extra].flatMap((cell) =>
+      cell === undefined ? [] : [cell.value],
+    );
+    if (extra.length > 0) cells.extra = { value: Math.max(...extra) };
+    merged.set(one.mode, {
+      ...before,
+      adapter: before.adapter || one.adapter,
+      cells,
+      failures: { ...before.failures, ...one.failures },
+      comparisons: [...before.comparisons, ...one.comparisons],
+    });
+  }
+  return Array.from(merged.values());
+}
+
 async function main(): Promise<number> {
   const options = parse(process.argv.slice(2));
   if (options.help) {
     console.log(usage);
     return 0;
   }
+  if (options.part !== undefined) return runPart(options);
   const start = performance.now();
   const sizes = tableSizes(Number(options.scale));
+  const modes = options.modes.split(',') as Mode[];
+  const folder = mkdtempSync(join(tmpdir(), 'gpu-table-'));
   const results: ModeResult[] = [];
-  for (const mode of options.modes.split(',') as Mode[]) {
-    results.push(
-      await measureMode(mode, {
-        sizes,
-        rounds: Number(options.rounds),
-        heatMs: Number(options.heat),
-        longestBudgetMs: Number(options['longest-ms']),
-        ...(options.only !== undefined && { only: new Set(options.only.split(',')) }),
-        log,
-      }),
-    );
+  let torch: readonly TorchLine[] = [];
+  // What is known so far is on disk after every part.
+  const save = (): string => {
+    const merged = merge(results);
+    const text = reportOf(options, sizes, merged, torch, performance.now() - start);
+    writeFileSync(options.out, JSON.stringify({ sizes, results: merged, torch }, null, 2));
+    writeFileSync(`${options.out.replace(/\.json$/, '')}.md`, text);
+    return text;
+  };
+  const part = (mode: Mode, phase: Phase): void => {
+    results.push(spawnPart(mode, phase, folder, options));
+    save();
+  };
+  for (const mode of modes) part(mode, 'rows');
+  if (!options['no-torch']) torch = torchColumns(options.only, Number(options.seconds));
+  save();
+  // The fastest mode first: the longest length is the likeliest to run out of time.
+  if (options.only === undefined || options.only.includes('forward-longest')) {
+    for (const mode of [...modes].reverse()) part(mode, 'longest');
   }
-  const comparisons: Record<string, Comparison>[] = [];
-  for (const length of sizes.compared) {
-    const candidates = results.flatMap(({ mode, lists }) => {
-      const own = lists.get(length);
-      return own === undefined ? [] : [[mode, own] as const];
-    });
-    if (candidates.length === 0) continue;
-    const compared = await compareWithStored(sizes, length, Object.fromEntries(candidates)).catch(
-      (error: unknown) => {
-        log(`comparing ${length}: FAILED ${String(error)}`);
-        return {};
-      },
-    );
-    comparisons.push(compared);
-    for (const [mode, { rows, different, wrong }] of Object.entries(compared)) {
-      log(
-        `index sets of ${mode} at ${length}: ${different} of ${rows} rows differ from stored scores, ${wrong} wrongly`,
-      );
-    }
-  }
-  const torch = options['no-torch'] ? [] : torchColumns(options.only);
-  const text = reportOf(options, sizes, results, comparisons, torch, performance.now() - start);
-  console.log(text);
-  const kept = results.map(({ lists: _, ...rest }) => rest);
-  writeFileSync(options.out, JSON.stringify({ sizes, results: kept, comparisons, torch }, null, 2));
-  writeFileSync(`${options.out.replace(/\.json$/, '')}.md`, text);
-  return results.some(({ failures }) => Object.keys(failures).length > 0) ? 1 : 0;
+  rmSync(folder, { recursive: true });
+  console.log(save());
+  return merge(results).some(({ failures }) => Object.keys(failures).length > 0) ? 1 : 0;
 }
 
 process.exit(await main());

@@ -2,6 +2,7 @@ import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu'
 import { describePath } from './attention-bench.js';
 import { AttentionCase, type AttentionShape, type Checked } from './attention-case.js';
 import { extraBytes, type Timing, time } from './clock.js';
+import { type Comparison, compareWithStored } from './compare-lists.js';
 import { readElements } from './data.js';
 import { DAWN_OPTIONS, type Mode } from './dawn-options.js';
 import { FeedForwardCase } from './feed-forward-case.js';
@@ -15,33 +16,28 @@ export interface Cell {
   readonly path?: string;
 }
 
-export interface Comparison {
-  readonly length: number;
-  readonly rows: number;
-  /** Rows whose sets differ. */
-  readonly different: number;
-  /** Rows that differ by more than rounding allows. */
-  readonly wrong: number;
-}
-
 export interface ModeResult {
   readonly mode: Mode;
   readonly adapter: string;
   readonly isSoftware: boolean;
   readonly cells: Readonly<Record<string, Cell>>;
   readonly failures: Readonly<Record<string, string>>;
-  /** Index lists by length, for comparison with other modes. */
-  readonly lists: ReadonlyMap<number, Int32Array>;
+  /** Index sets against stored scores. */
+  readonly comparisons: readonly Comparison[];
 }
 
+/** 'rows': all but the longest length, which is a phase of its own, so that nothing else waits for it or dies with it. */
+export type Phase = 'rows' | 'longest';
+
 export interface ModeOptions {
+  readonly phase: Phase;
   readonly sizes: TableSizes;
   readonly rounds: number;
   readonly heatMs: number;
-  /** Most milliseconds for the longest length, estimated from the one before. */
-  readonly longestBudgetMs: number;
   readonly only?: ReadonlySet<string>;
   readonly log: (text: string) => void;
+  /** Told what is known so far after every row. */
+  readonly onProgress: (result: ModeResult) => void;
 }
 
 /** Highest relative error against f64 that a result may have to be timed. */
@@ -58,7 +54,7 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
   const { facts } = backend;
   const cells: Record<string, Cell> = {};
   const failures: Record<string, string> = {};
-  const lists = new Map<number, Int32Array>();
+  const comparisons: Comparison[] = [];
   const extras: Record<'extra' | 'extra-training', number[]> = { extra: [], 'extra-training': [] };
   const shape = (change: Partial<AttentionShape>): AttentionShape => ({
     heads: sizes.heads,
@@ -70,11 +66,20 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
     isClustered: false,
     ...change,
   });
-  const row = async (id: string, body: () => Promise<Cell>): Promise<void> => {
+  const soFar = (): ModeResult => {
+    const known = { ...cells };
+    for (const id of ['extra', 'extra-training'] as const) {
+      if (extras[id].length > 0) known[id] = { value: Math.max(...extras[id]) };
+    }
+    const adapter = `${facts.vendor} ${facts.description}`;
+    return { mode, adapter, isSoftware: facts.isSoftware, cells: known, failures, comparisons };
+  };
+  const row = async (id: string, body: () => Promise<Cell | undefined>): Promise<void> => {
     if (options.only !== undefined && !options.only.has(id)) return;
     const from = performance.now();
     try {
       const cell = await body();
+      if (cell === undefined) return;
       cells[id] = cell;
       const kernels = Object.entries(cell.timing?.kernels ?? {})
         .sort(([, a], [, b]) => b - a)
@@ -93,6 +98,8 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
         await backend.dispose();
         backend = await make();
       }
+    } finally {
+      options.onProgress(soFar());
     }
   };
   const attention = (
@@ -128,22 +135,15 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
       }
     });
 
+  if (options.phase === 'longest') {
+    await row('forward-longest', () => longest(backend, shape({ length: sizes.longest }), extras.extra));
+    await backend.dispose();
+    return soFar();
+  }
   await attention('forward-short', {});
   await attention('training-short', {}, { training: true });
   await attention('clustered-short', { isClustered: true });
   await attention('f16-short', { dtype: 'f16' });
-  await attention('exact-short', { k: undefined });
-  for (const length of sizes.compared) {
-    await row(`lists-${length}`, async () => {
-      const one = await AttentionCase.make(backend, shape({ length }));
-      const made = one.lists();
-      lists.set(length, (await readElements(backend, made, 0, made.size)) as Int32Array);
-      made.dispose();
-      one.dispose();
-      return { value: 0 };
-    });
-  }
-  delete cells[`lists-${sizes.compared[0]}`];
   await row('feed-forward', async () => {
     const one = await FeedForwardCase.make(backend, sizes.feedForward);
     try {
@@ -159,32 +159,31 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
   });
   await attention('forward-long', { length: sizes.long });
   await attention('training-long', { length: sizes.long }, { training: true });
-  await attention('exact-long', { length: sizes.long, k: undefined }, { repeats: Math.min(rounds, 20) });
+  for (const length of sizes.compared) {
+    await row('index-sets', async () => {
+      const one = await AttentionCase.make(backend, shape({ length }));
+      const made = one.lists();
+      const lists = (await readElements(backend, made, 0, made.size)) as Int32Array;
+      made.dispose();
+      one.dispose();
+      const compared = await compareWithStored(sizes, length, lists);
+      comparisons.push(compared);
+      const { rows, different, wrong } = compared;
+      log(
+        `${mode} index sets at ${length}: ${different} of ${rows} rows differ from stored scores, ${wrong} wrongly`,
+      );
+      return undefined;
+    });
+  }
   if (mode === 'plain') {
+    await attention('exact-short', { k: undefined });
+    await attention('exact-long', { length: sizes.long, k: undefined });
     const composed = await make({ fused: false });
     await attention('composed-short', {}, { on: composed, repeats: Math.min(rounds, 5) });
     await composed.dispose();
   }
-  const expected = (cells['forward-long']?.value ?? 0) * (sizes.longest / sizes.long) ** 2;
-  if (expected <= options.longestBudgetMs) {
-    // What is kept for reuse would stand beside tensors of gigabytes.
-    backend.stream.pool.trim();
-    await row('forward-longest', () => longest(backend, shape({ length: sizes.longest }), extras.extra));
-  } else {
-    failures['forward-longest'] = `left out: about ${(expected / 1000).toFixed(0)} s expected`;
-  }
-  for (const id of ['extra', 'extra-training'] as const) {
-    if (extras[id].length > 0) cells[id] = { value: Math.max(...extras[id]) };
-  }
   await backend.dispose();
-  return {
-    mode,
-    adapter: `${facts.vendor} ${facts.description}`,
-    isSoftware: facts.isSoftware,
-    cells,
-    failures,
-    lists,
-  };
+  return soFar();
 }
 
 /** One call, timed whole, then a few of its rows checked. */
