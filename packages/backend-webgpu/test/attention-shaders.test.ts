@@ -19,7 +19,6 @@ const sweep = {
   relativeBias: false,
   rows: 128,
   steps: 16,
-  resident: false,
 } as const;
 const options = { ...sweep, dtype: 'f16', keyLengths: true, relativeBias: true, rows: 64, steps: 4 } as const;
 const threshold = { ...sweep, groups: 512 };

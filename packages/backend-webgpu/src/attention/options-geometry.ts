@@ -108,18 +108,13 @@ export function geometryWords({ request, part, bases = {}, lists, own = [] }: Ge
     ...broadcastStrides(request.mask),
     ...broadcastStrides(request.bias),
     ...[seedLow, seedHigh, Math.floor(rate * 2 ** 32), f32Bits(1 / (1 - rate))],
-    ...[
-      lists?.indicesBase ?? 0,
-      lists?.scoresBase ?? 0,
-      visibleKeys(request, part),
-      Math.ceil(request.headDim / 16),
-    ],
+    ...[lists?.indicesBase ?? 0, lists?.scoresBase ?? 0, visibleKeys(request, part), 0],
     ...own,
     ...Array.from({ length: 8 - own.length }, () => 0),
   ]);
 }
 
-/** `Geometry` (`slices`: sixteens of dims) and `row_at`: which query a row of the part is. */
+/** `Geometry` and `row_at`: which query a row of the part is. */
 export const geometryStruct = `
 struct Geometry {
   query_length: u32, key_length: u32, query_heads: u32, group: u32,
@@ -129,7 +124,7 @@ struct Geometry {
   mask_stride: vec4u,
   bias_stride: vec4u,
   seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, slices: u32,
+  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
   own: vec4u,
   more: vec4u,
 }

@@ -17,7 +17,6 @@ export interface ScoresParameters extends ScoreOptions {
   /** See `ProductShape`. */
   readonly rows: 64 | 128;
   readonly steps: 4 | 8 | 16;
-  readonly resident: boolean;
 }
 
 /**

@@ -200,7 +200,7 @@ function recordPart(
       relativeBias: request.relativeBias !== undefined,
     };
     const keyHeads = part.heads / groupOf(request);
-    const tiles = product ?? { rows: 64, steps: 4, resident: false };
+    const tiles = product ?? { rows: 64, steps: 4 };
     stream.launch({
       kernel: product === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, ...tiles }),
       buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],

@@ -30,7 +30,6 @@ export interface SweepsTuning {
   readonly subgroups?: boolean;
   readonly rows?: 64 | 128;
   readonly steps?: 4 | 8 | 16;
-  readonly resident?: boolean;
   readonly listBytes?: number;
   readonly segment?: number;
   /** Bytes of scores that the slow path has. */

@@ -14,27 +14,20 @@ export interface ProductShape {
   readonly dtype: 'f32' | 'f16';
   /** Rows of a tile. 128 want 17 KiB of workgroup memory and 256 invocations; 64 want 13 KiB and 128. */
   readonly rows: 64 | 128;
-  /** Steps written out one after the other, of the 16 of a slice. */
+  /** Steps written out one after the other, of the 16 of a slice. Four stay in the instruction cache. */
   readonly steps: 4 | 8 | 16;
-  /** All dims of the tile's queries stay in workgroup memory, 4 bytes a row and dim, instead of being brought again. */
-  readonly resident: boolean;
 }
 
-/** Workgroup memory of the products alone. */
-export function productBytes({ rows, resident, headDim }: Omit<ProductShape, 'dtype' | 'steps'>): number {
-  return 4 * SLICE * ((resident ? Math.ceil(headDim / SLICE) : 1) * rows + TILE_KEYS);
-}
-
-export type ProductTuning = Pick<ProductShape, 'rows' | 'steps' | 'resident'>;
+export type ProductTuning = Pick<ProductShape, 'rows' | 'steps'>;
 
 /** How products run on a device. */
 export function productTuning(facts: {
   readonly isSoftware: boolean;
   readonly workgroupBytes: number;
 }): ProductTuning {
-  // In software the compiler takes longer than the work.
-  if (facts.isSoftware) return { rows: 64, steps: 4, resident: false };
-  return { rows: facts.workgroupBytes < 32_768 ? 64 : 128, steps: SLICE, resident: false };
+  // In software the compiler takes longer than the work, and larger tiles take it longer.
+  if (facts.isSoftware) return { rows: 64, steps: 4 };
+  return { rows: facts.workgroupBytes < 32_768 ? 64 : 128, steps: 4 };
 }
 
 export function invocationsOf({ rows }: Pick<ProductShape, 'rows'>): number {
@@ -98,9 +91,9 @@ export function productDeclarations(shape: ProductShape): string {
 ${loadQuad('load_query', 'q', 'geometry.q_base', shape)}
 ${loadQuad('load_key', 'k', 'geometry.k_base', shape)}
 
-// [slice][dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
+// [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.
-var<workgroup> query_tile: array<array<array<vec4f, ${shape.rows / 4}>, ${SLICE}>, ${shape.resident ? slicesOf(shape) : 1}>;
+var<workgroup> query_tile: array<array<vec4f, ${shape.rows / 4}>, ${SLICE}>;
 var<workgroup> key_tile: array<array<vec4f, ${TILE_KEYS / 4}>, ${SLICE}>;
 
 /** The row of q that row \`row\` of a key head's rows is: all queries of one head of its group, then of the next. */
@@ -132,9 +125,7 @@ export const productPlaces: string = `
     .join(' ')}
   var fetched: mat4x4f;`;
 
-const slicesOf = ({ headDim }: Operand): number => Math.ceil(headDim / SLICE);
-
-/** Whether all of the workgroup's invocations bring keys; else the first half does, and the second queries or nothing. */
+/** Whether all of the workgroup's invocations bring keys; else the first half does, and the second queries. */
 const isNarrow = ({ rows }: ProductShape): boolean => rows === 64;
 
 /** Statements that load what the invocation brings next: dims 16 slice .. of the rows at hand. */
@@ -144,28 +135,12 @@ function fetch(shape: ProductShape, slice: string): string {
       .map((j) => `load_${name}(${name}_row_${j}, 4u * (${slice}) + stage_c)`)
       .join(', ');
   const keys = `fetched = mat4x4f(${rows('key')});`;
-  if (isNarrow(shape)) return keys;
-  return `if (t < 128u) { ${keys} }${shape.resident ? '' : ` else { fetched = mat4x4f(${rows('query')}); }`}`;
+  return isNarrow(shape) ? keys : `if (t < 128u) { ${keys} } else { fetched = mat4x4f(${rows('query')}); }`;
 }
 
 /** Statements before the first tile. `keyRows` sets key_row_0 .. key_row_3 to the keys 4 stage_r .. of that tile. */
 export function productStart(shape: ProductShape, keyRows: string): string {
-  const queries = range(4)
-    .map((j) => `load_query(query_row(key_head, first_row + 4u * row_quad + ${j}u), 4u * slice + stage_c)`)
-    .join(', ');
-  // Two slices at a time: there are twice as many invocations as rows.
-  const stage = `for (var first_slice = 0u; first_slice < ${slicesOf(shape)}u; first_slice += 2u) {
-    let slice = first_slice + t / ${shape.rows}u;
-    let row_quad = t % ${shape.rows}u / 4u;
-    if (slice < ${slicesOf(shape)}u) {
-      let turned = transpose(mat4x4f(${queries}));
-      ${range(4)
-        .map((j) => `query_tile[slice][4u * stage_c + ${j}u][row_quad ^ (2u * stage_c)] = turned[${j}];`)
-        .join(' ')}
-    }
-  }`;
-  return `${shape.resident ? stage : ''}
-  ${keyRows}
+  return `${keyRows}
   ${fetch(shape, '0u')}`;
 }
 
@@ -175,7 +150,7 @@ export function productStart(shape: ProductShape, keyRows: string): string {
  */
 export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
   const isLoop = shape.steps < SLICE;
-  const slice = shape.resident ? 'slice' : '0u';
+  const slices = Math.ceil(shape.headDim / SLICE);
   const step = (dim: number): string => {
     const c = Math.floor(dim / 4);
     const within = isLoop ? `${shape.steps}u * turn + ${dim}u` : `${dim}u`;
@@ -183,8 +158,8 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
     const row = isLoop ? `(ty ^ ${swap})` : `row_place_${c}`;
     const key = isLoop ? `(tx ^ ${swap})` : `key_place_${c}`;
     return `{
-      let a0 = query_tile[${slice}][${within}][${row}];
-      let a1 = query_tile[${slice}][${within}][${shape.rows / 8}u + ${row}];
+      let a0 = query_tile[${within}][${row}];
+      let a1 = query_tile[${within}][${shape.rows / 8}u + ${row}];
       let b0 = key_tile[${within}][${key}];
       let b1 = key_tile[${within}][16u + ${key}];
       ${scoreRows
@@ -195,15 +170,10 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
         .join('\n      ')}
     }`;
   };
-  const steps = range(shape.steps)
-    .map(step)
-    .join('\n      ');
+  const steps = range(shape.steps).map(step).join('\n      ');
   const put = (name: string): string =>
     range(4)
-      .map(
-        (j) =>
-          `${name}_tile${name === 'query' ? '[0u]' : ''}[4u * stage_c + ${j}u][stage_place] = turned[${j}];`,
-      )
+      .map((j) => `${name}_tile[4u * stage_c + ${j}u][stage_place] = turned[${j}];`)
       .join(' ');
   const queriesToo = `if (t < 64u) {
         let turned = transpose(mat4x4f(${range(4)
@@ -212,17 +182,16 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
         ${put('query')}
       }`;
   const putAll = isNarrow(shape)
-    ? `${put('key')}\n      ${shape.resident ? '' : queriesToo}`
-    : `if (t < 128u) { ${put('key')} }${shape.resident ? '' : ` else { ${put('query')} }`}`;
+    ? `${put('key')}\n      ${queriesToo}`
+    : `if (t < 128u) { ${put('key')} } else { ${put('query')} }`;
   return `
     ${scoreRows.map((i) => `var dots_${i}_0 = vec4f(); var dots_${i}_1 = vec4f();`).join('\n    ')}
-    // A bound that the compiler does not know: unrolled, the loop would leave the instruction cache.
-    for (var slice = 0u; slice < geometry.slices; slice++) {
+    for (var slice = 0u; slice < ${slices}u; slice++) {
       let turned = transpose(fetched);
       workgroupBarrier();
       ${putAll}
       workgroupBarrier();
-      if (slice + 1u < geometry.slices) {
+      if (slice + 1u < ${slices}u) {
         ${fetch(shape, 'slice + 1u')}
       } else {
         ${nextKeyRows}

@@ -41,7 +41,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
 
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);
-  const { rows: tileRows, steps, resident } = { ...productTuning(facts), ...tuning };
+  const { rows: tileRows, steps } = { ...productTuning(facts), ...tuning };
   const subgroups = tuning.subgroups ?? (facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32);
   const rowTiles = keyHeads * Math.ceil(rows / keyHeads / tileRows);
   const sweep: SweepParameters = {
@@ -52,7 +52,6 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     relativeBias: request.relativeBias !== undefined,
     rows: tileRows,
     steps,
-    resident,
   };
   const lists = stream.scratch(rows * rowBytes(request, tuning));
   const thresholds = stream.scratch(4 * rows);

@@ -25,7 +25,6 @@ export interface SweepParameters {
   /** See `ProductShape`. */
   readonly rows: 64 | 128;
   readonly steps: 4 | 8 | 16;
-  readonly resident: boolean;
 }
 
 /**

@@ -8,7 +8,7 @@ struct Geometry {
   mask_stride: vec4u,
   bias_stride: vec4u,
   seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, slices: u32,
+  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
   own: vec4u,
   more: vec4u,
 }
@@ -65,9 +65,9 @@ fn load_key(row: u32, quad: u32) -> vec4f {
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
-// [slice][dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
+// [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.
-var<workgroup> query_tile: array<array<array<vec4f, 16>, 16>, 1>;
+var<workgroup> query_tile: array<array<vec4f, 16>, 16>;
 var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
@@ -182,7 +182,6 @@ fn main(
   let threshold_7 = select(
     3.4028234e38f, thresholds[index_start + (4u * ty + 35u)], first_row + (4u * ty + 35u) < rows,
   );
-  
   key_row_0 = key_head * geometry.key_length
     + min(segment + 4u * stage_r + 0u, geometry.key_length - 1u);
     key_row_1 = key_head * geometry.key_length
@@ -202,17 +201,16 @@ fn main(
     var dots_5_0 = vec4f(); var dots_5_1 = vec4f();
     var dots_6_0 = vec4f(); var dots_6_1 = vec4f();
     var dots_7_0 = vec4f(); var dots_7_1 = vec4f();
-    // A bound that the compiler does not know: unrolled, the loop would leave the instruction cache.
-    for (var slice = 0u; slice < geometry.slices; slice++) {
+    for (var slice = 0u; slice < 4u; slice++) {
       let turned = transpose(fetched);
       workgroupBarrier();
       key_tile[4u * stage_c + 0u][stage_place] = turned[0]; key_tile[4u * stage_c + 1u][stage_place] = turned[1]; key_tile[4u * stage_c + 2u][stage_place] = turned[2]; key_tile[4u * stage_c + 3u][stage_place] = turned[3];
       if (t < 64u) {
         let turned = transpose(mat4x4f(load_query(query_row_0, 4u * slice + stage_c), load_query(query_row_1, 4u * slice + stage_c), load_query(query_row_2, 4u * slice + stage_c), load_query(query_row_3, 4u * slice + stage_c)));
-        query_tile[0u][4u * stage_c + 0u][stage_place] = turned[0]; query_tile[0u][4u * stage_c + 1u][stage_place] = turned[1]; query_tile[0u][4u * stage_c + 2u][stage_place] = turned[2]; query_tile[0u][4u * stage_c + 3u][stage_place] = turned[3];
+        query_tile[4u * stage_c + 0u][stage_place] = turned[0]; query_tile[4u * stage_c + 1u][stage_place] = turned[1]; query_tile[4u * stage_c + 2u][stage_place] = turned[2]; query_tile[4u * stage_c + 3u][stage_place] = turned[3];
       }
       workgroupBarrier();
-      if (slice + 1u < geometry.slices) {
+      if (slice + 1u < 4u) {
         fetched = mat4x4f(load_key(key_row_0, 4u * (slice + 1u) + stage_c), load_key(key_row_1, 4u * (slice + 1u) + stage_c), load_key(key_row_2, 4u * (slice + 1u) + stage_c), load_key(key_row_3, 4u * (slice + 1u) + stage_c));
       } else {
         key_row_0 = key_head * geometry.key_length
@@ -227,8 +225,8 @@ fn main(
       }
       for (var turn = 0u; turn < 4u; turn++) {
       {
-      let a0 = query_tile[0u][4u * turn + 0u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[0u][4u * turn + 0u][8u + (ty ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 0u][(ty ^ (2u * (1u * turn + 0u)))];
+      let a1 = query_tile[4u * turn + 0u][8u + (ty ^ (2u * (1u * turn + 0u)))];
       let b0 = key_tile[4u * turn + 0u][(tx ^ (2u * (1u * turn + 0u)))];
       let b1 = key_tile[4u * turn + 0u][16u + (tx ^ (2u * (1u * turn + 0u)))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -241,8 +239,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][4u * turn + 1u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[0u][4u * turn + 1u][8u + (ty ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 1u][(ty ^ (2u * (1u * turn + 0u)))];
+      let a1 = query_tile[4u * turn + 1u][8u + (ty ^ (2u * (1u * turn + 0u)))];
       let b0 = key_tile[4u * turn + 1u][(tx ^ (2u * (1u * turn + 0u)))];
       let b1 = key_tile[4u * turn + 1u][16u + (tx ^ (2u * (1u * turn + 0u)))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -255,8 +253,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][4u * turn + 2u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[0u][4u * turn + 2u][8u + (ty ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 2u][(ty ^ (2u * (1u * turn + 0u)))];
+      let a1 = query_tile[4u * turn + 2u][8u + (ty ^ (2u * (1u * turn + 0u)))];
       let b0 = key_tile[4u * turn + 2u][(tx ^ (2u * (1u * turn + 0u)))];
       let b1 = key_tile[4u * turn + 2u][16u + (tx ^ (2u * (1u * turn + 0u)))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -269,8 +267,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][4u * turn + 3u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[0u][4u * turn + 3u][8u + (ty ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 3u][(ty ^ (2u * (1u * turn + 0u)))];
+      let a1 = query_tile[4u * turn + 3u][8u + (ty ^ (2u * (1u * turn + 0u)))];
       let b0 = key_tile[4u * turn + 3u][(tx ^ (2u * (1u * turn + 0u)))];
       let b1 = key_tile[4u * turn + 3u][16u + (tx ^ (2u * (1u * turn + 0u)))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);

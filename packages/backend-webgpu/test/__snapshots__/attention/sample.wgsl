@@ -8,7 +8,7 @@ struct Geometry {
   mask_stride: vec4u,
   bias_stride: vec4u,
   seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, slices: u32,
+  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
   own: vec4u,
   more: vec4u,
 }
@@ -61,9 +61,9 @@ fn load_key(row: u32, quad: u32) -> vec4f {
   return k[geometry.k_base / 4u + row * 16u + quad];
 }
 
-// [slice][dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
+// [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.
-var<workgroup> query_tile: array<array<array<vec4f, 32>, 16>, 1>;
+var<workgroup> query_tile: array<array<vec4f, 32>, 16>;
 var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
@@ -178,7 +178,6 @@ fn main(
   let query_row_3 = query_row(key_head, first_row + 4u * stage_r + 3u);
   var key_row_0 = 0u; var key_row_1 = 0u; var key_row_2 = 0u; var key_row_3 = 0u;
   var fetched: mat4x4f;
-  
   {
       let brought = quad_keys(tile, stage_r, tiles, shift);
       key_row_0 = key_head * geometry.key_length + min(brought[0], geometry.key_length - 1u);
@@ -198,13 +197,12 @@ fn main(
     var dots_5_0 = vec4f(); var dots_5_1 = vec4f();
     var dots_6_0 = vec4f(); var dots_6_1 = vec4f();
     var dots_7_0 = vec4f(); var dots_7_1 = vec4f();
-    // A bound that the compiler does not know: unrolled, the loop would leave the instruction cache.
-    for (var slice = 0u; slice < geometry.slices; slice++) {
+    for (var slice = 0u; slice < 4u; slice++) {
       let turned = transpose(fetched);
       workgroupBarrier();
-      if (t < 128u) { key_tile[4u * stage_c + 0u][stage_place] = turned[0]; key_tile[4u * stage_c + 1u][stage_place] = turned[1]; key_tile[4u * stage_c + 2u][stage_place] = turned[2]; key_tile[4u * stage_c + 3u][stage_place] = turned[3]; } else { query_tile[0u][4u * stage_c + 0u][stage_place] = turned[0]; query_tile[0u][4u * stage_c + 1u][stage_place] = turned[1]; query_tile[0u][4u * stage_c + 2u][stage_place] = turned[2]; query_tile[0u][4u * stage_c + 3u][stage_place] = turned[3]; }
+      if (t < 128u) { key_tile[4u * stage_c + 0u][stage_place] = turned[0]; key_tile[4u * stage_c + 1u][stage_place] = turned[1]; key_tile[4u * stage_c + 2u][stage_place] = turned[2]; key_tile[4u * stage_c + 3u][stage_place] = turned[3]; } else { query_tile[4u * stage_c + 0u][stage_place] = turned[0]; query_tile[4u * stage_c + 1u][stage_place] = turned[1]; query_tile[4u * stage_c + 2u][stage_place] = turned[2]; query_tile[4u * stage_c + 3u][stage_place] = turned[3]; }
       workgroupBarrier();
-      if (slice + 1u < geometry.slices) {
+      if (slice + 1u < 4u) {
         if (t < 128u) { fetched = mat4x4f(load_key(key_row_0, 4u * (slice + 1u) + stage_c), load_key(key_row_1, 4u * (slice + 1u) + stage_c), load_key(key_row_2, 4u * (slice + 1u) + stage_c), load_key(key_row_3, 4u * (slice + 1u) + stage_c)); } else { fetched = mat4x4f(load_query(query_row_0, 4u * (slice + 1u) + stage_c), load_query(query_row_1, 4u * (slice + 1u) + stage_c), load_query(query_row_2, 4u * (slice + 1u) + stage_c), load_query(query_row_3, 4u * (slice + 1u) + stage_c)); }
       } else {
         {
@@ -217,8 +215,8 @@ fn main(
         if (t < 128u) { fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c)); } else { fetched = mat4x4f(load_query(query_row_0, 4u * (0u) + stage_c), load_query(query_row_1, 4u * (0u) + stage_c), load_query(query_row_2, 4u * (0u) + stage_c), load_query(query_row_3, 4u * (0u) + stage_c)); }
       }
       {
-      let a0 = query_tile[0u][0u][row_place_0];
-      let a1 = query_tile[0u][0u][16u + row_place_0];
+      let a0 = query_tile[0u][row_place_0];
+      let a1 = query_tile[0u][16u + row_place_0];
       let b0 = key_tile[0u][key_place_0];
       let b1 = key_tile[0u][16u + key_place_0];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -231,8 +229,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][1u][row_place_0];
-      let a1 = query_tile[0u][1u][16u + row_place_0];
+      let a0 = query_tile[1u][row_place_0];
+      let a1 = query_tile[1u][16u + row_place_0];
       let b0 = key_tile[1u][key_place_0];
       let b1 = key_tile[1u][16u + key_place_0];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -245,8 +243,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][2u][row_place_0];
-      let a1 = query_tile[0u][2u][16u + row_place_0];
+      let a0 = query_tile[2u][row_place_0];
+      let a1 = query_tile[2u][16u + row_place_0];
       let b0 = key_tile[2u][key_place_0];
       let b1 = key_tile[2u][16u + key_place_0];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -259,8 +257,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][3u][row_place_0];
-      let a1 = query_tile[0u][3u][16u + row_place_0];
+      let a0 = query_tile[3u][row_place_0];
+      let a1 = query_tile[3u][16u + row_place_0];
       let b0 = key_tile[3u][key_place_0];
       let b1 = key_tile[3u][16u + key_place_0];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -273,8 +271,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][4u][row_place_1];
-      let a1 = query_tile[0u][4u][16u + row_place_1];
+      let a0 = query_tile[4u][row_place_1];
+      let a1 = query_tile[4u][16u + row_place_1];
       let b0 = key_tile[4u][key_place_1];
       let b1 = key_tile[4u][16u + key_place_1];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -287,8 +285,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][5u][row_place_1];
-      let a1 = query_tile[0u][5u][16u + row_place_1];
+      let a0 = query_tile[5u][row_place_1];
+      let a1 = query_tile[5u][16u + row_place_1];
       let b0 = key_tile[5u][key_place_1];
       let b1 = key_tile[5u][16u + key_place_1];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -301,8 +299,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][6u][row_place_1];
-      let a1 = query_tile[0u][6u][16u + row_place_1];
+      let a0 = query_tile[6u][row_place_1];
+      let a1 = query_tile[6u][16u + row_place_1];
       let b0 = key_tile[6u][key_place_1];
       let b1 = key_tile[6u][16u + key_place_1];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -315,8 +313,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][7u][row_place_1];
-      let a1 = query_tile[0u][7u][16u + row_place_1];
+      let a0 = query_tile[7u][row_place_1];
+      let a1 = query_tile[7u][16u + row_place_1];
       let b0 = key_tile[7u][key_place_1];
       let b1 = key_tile[7u][16u + key_place_1];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -329,8 +327,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][8u][row_place_2];
-      let a1 = query_tile[0u][8u][16u + row_place_2];
+      let a0 = query_tile[8u][row_place_2];
+      let a1 = query_tile[8u][16u + row_place_2];
       let b0 = key_tile[8u][key_place_2];
       let b1 = key_tile[8u][16u + key_place_2];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -343,8 +341,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][9u][row_place_2];
-      let a1 = query_tile[0u][9u][16u + row_place_2];
+      let a0 = query_tile[9u][row_place_2];
+      let a1 = query_tile[9u][16u + row_place_2];
       let b0 = key_tile[9u][key_place_2];
       let b1 = key_tile[9u][16u + key_place_2];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -357,8 +355,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][10u][row_place_2];
-      let a1 = query_tile[0u][10u][16u + row_place_2];
+      let a0 = query_tile[10u][row_place_2];
+      let a1 = query_tile[10u][16u + row_place_2];
       let b0 = key_tile[10u][key_place_2];
       let b1 = key_tile[10u][16u + key_place_2];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -371,8 +369,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][11u][row_place_2];
-      let a1 = query_tile[0u][11u][16u + row_place_2];
+      let a0 = query_tile[11u][row_place_2];
+      let a1 = query_tile[11u][16u + row_place_2];
       let b0 = key_tile[11u][key_place_2];
       let b1 = key_tile[11u][16u + key_place_2];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -385,8 +383,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][12u][row_place_3];
-      let a1 = query_tile[0u][12u][16u + row_place_3];
+      let a0 = query_tile[12u][row_place_3];
+      let a1 = query_tile[12u][16u + row_place_3];
       let b0 = key_tile[12u][key_place_3];
       let b1 = key_tile[12u][16u + key_place_3];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -399,8 +397,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][13u][row_place_3];
-      let a1 = query_tile[0u][13u][16u + row_place_3];
+      let a0 = query_tile[13u][row_place_3];
+      let a1 = query_tile[13u][16u + row_place_3];
       let b0 = key_tile[13u][key_place_3];
       let b1 = key_tile[13u][16u + key_place_3];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -413,8 +411,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][14u][row_place_3];
-      let a1 = query_tile[0u][14u][16u + row_place_3];
+      let a0 = query_tile[14u][row_place_3];
+      let a1 = query_tile[14u][16u + row_place_3];
       let b0 = key_tile[14u][key_place_3];
       let b1 = key_tile[14u][16u + key_place_3];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
@@ -427,8 +425,8 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[0u][15u][row_place_3];
-      let a1 = query_tile[0u][15u][16u + row_place_3];
+      let a0 = query_tile[15u][row_place_3];
+      let a1 = query_tile[15u][16u + row_place_3];
       let b0 = key_tile[15u][key_place_3];
       let b1 = key_tile[15u][16u + key_place_3];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);

@@ -8,7 +8,7 @@ struct Geometry {
   mask_stride: vec4u,
   bias_stride: vec4u,
   seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, slices: u32,
+  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
   own: vec4u,
   more: vec4u,
 }
