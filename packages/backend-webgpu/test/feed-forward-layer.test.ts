@@ -1,10 +1,12 @@
 import type { FeedForwardRequest } from '@topk-attention/core';
+import { referenceFeedForward } from '@topk-attention/core/reference';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { afterAll, expect } from 'vitest';
 import {
   checkLayer,
   drawArrays,
+  expectClose,
   type Harness,
   openHarness,
   requestOf,
@@ -70,6 +72,41 @@ for (const second of ['gather', 'dense'] as const) {
     const request = requestOf({ tokens: 150, hidden: 24, k: 5, second, biasIn: true, gated: true });
     for (const chunk of [1, 7, 128, 1000]) await checkLayer(harness, request, 5, chunk);
     await checkLayer(harness, { ...request, dtype: 'f16', outputDim: 5, inputDim: 3 }, 5, 7);
+  });
+}
+
+for (const second of ['gather', 'dense'] as const) {
+  test(`NaN and what is not finite, second product ${second}`, async () => {
+    const harness = await open();
+    for (const select of ['preactivation', 'contribution'] as const) {
+      const request = requestOf({ tokens: 6, hidden: 20, k: 4, biasIn: true, biasOut: true, second, select });
+      const clean = drawArrays(request, 3);
+      const dOutput = Array.from({ length: 6 * 8 }, (_, i) => (i % 5) - 2);
+      const { output } = await runLayer(harness, request, clean, dOutput, 6);
+
+      const x = Array.from(clean.x, (value, i) => (i === 8 * 2 + 5 ? Number.NaN : value));
+      const withNaN = await runLayer(harness, request, { ...clean, x }, dOutput, 6);
+      expectClose(
+        'output of a NaN token',
+        withNaN.output,
+        output.map((value, i) => (Math.floor(i / 8) === 2 ? Number.NaN : value)),
+        0,
+      );
+      expect(withNaN.gradients.x?.slice(16, 24).every(Number.isNaN)).toBe(true);
+
+      if (select === 'contribution') continue; // a row of wOut that is not finite ranks by an infinite length
+      const bIn = Array.from({ length: 20 }, (_, unit) => (unit === 7 ? -1000 : 0));
+      const unkept = await runLayer(harness, request, { ...clean, bIn }, dOutput, 6);
+      const wOut = Array.from(clean.wOut, (value, i) => (Math.floor(i / 8) === 7 ? Number.NaN : value));
+      expect(await runLayer(harness, request, { ...clean, bIn, wOut }, dOutput, 6)).toEqual(unkept);
+
+      const kept = Array.from(clean.wOut, (value, i) =>
+        i === 8 * (unkept.indices[0] as number) ? Number.POSITIVE_INFINITY : value,
+      );
+      const infinite = await runLayer(harness, request, { ...clean, bIn, wOut: kept }, dOutput, 6);
+      const wanted = referenceFeedForward(request, { ...clean, bIn, wOut: kept });
+      expectClose('output with a kept row that is not finite', infinite.output, wanted, 3e-6);
+    }
   });
 }
 

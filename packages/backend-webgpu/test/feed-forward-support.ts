@@ -178,7 +178,10 @@ export function expectClose(
 ): void {
   expect(got.length, what).toBe(wanted.length);
   let scale = 1;
-  for (let i = 0; i < wanted.length; i++) scale = Math.max(scale, Math.abs(wanted[i] as number) || 0);
+  for (let i = 0; i < wanted.length; i++) {
+    const size = Math.abs(wanted[i] as number);
+    if (Number.isFinite(size)) scale = Math.max(scale, size);
+  }
   for (let i = 0; i < wanted.length; i++) {
     const [mine, theirs] = [got[i] as number, wanted[i] as number];
     const isSame = Object.is(mine, theirs) || Math.abs(mine - theirs) <= tolerance * scale;

@@ -1,7 +1,7 @@
 import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
-import { recordPick, recordPullActivation, recordPut } from './elementwise.js';
+import { recordNaNRows, recordPick, recordPullActivation, recordPut } from './elementwise.js';
 import { recordGather } from './gather.js';
 import {
   Borrowed,
@@ -208,6 +208,8 @@ function recordDense(call: Call, borrowed: Borrowed, chunk: Chunk, { k, indices,
   }
   spread(upstream);
   recordOutward(call, chunk, wide);
+  // A token all of whose units are NaN keeps none, and its row of the products is zero.
+  recordNaNRows(stream, { tokens, k, columns: inputDim }, kept, chunk.dX);
 }
 
 /** The backward pass over kept rows alone, with wIn and wGate turned to [F, D] so that a unit is a row. */

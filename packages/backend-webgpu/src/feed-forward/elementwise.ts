@@ -160,6 +160,27 @@ export function recordPut(
   launchElements(stream, kernel, shape.tokens * shape.k, [indices, values, wide], [shape.k, shape.hidden]);
 }
 
+/** out[token] = NaN throughout where the kept pre-activations of the token are NaN. */
+export function recordNaNRows(
+  stream: Stream,
+  shape: { readonly tokens: number; readonly k: number; readonly columns: number },
+  kept: Range,
+  out: Range,
+): void {
+  const kernel = elementKernel({
+    key: 'NaN rows',
+    buffers: [
+      ['kept', 'f32', 'read'],
+      ['out', 'f32', 'write'],
+    ],
+    uniforms: ['k', 'columns', 'nan_bits'],
+    body: `let first = bitcast<u32>(kept[params.kept_base + (at / params.columns) * params.k]);
+  if ((first & 0x7fffffffu) > 0x7f800000u) { out[params.out_base + at] = bitcast<f32>(params.nan_bits); }`,
+  });
+  const { tokens, k, columns } = shape;
+  launchElements(stream, kernel, tokens * columns, [kept, out], [k, columns, NAN_BITS]);
+}
+
 /** f32 from f16 pairs, from element `first` of the packed tensor on. */
 export function recordWiden(stream: Stream, count: number, first: number, halves: Range, out: Range): void {
   const kernel = elementKernel({

@@ -24,7 +24,7 @@ export interface GatherParameters {
   readonly hasVectorLists: boolean;
   readonly bias: boolean;
   readonly accumulate: boolean;
-  /** Only tokens that keep a unit marked in `marks` are computed, and only if any unit is marked. */
+  /** Only tokens with a NaN or with a kept unit that is marked in `marks` are written. */
   readonly isRepair: boolean;
   /** Lists of their own lengths, from `starts` on, instead of k slots a token. */
   readonly isSpread: boolean;
@@ -173,8 +173,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var slot = 0u;
   ${
     isRepair
-      ? `if (marks[params.marks_base] == 0u) { return; }
-  var is_marked = false;
+      ? `if (marks[params.marks_base] == 0u && !is_nan_row) { return; }
+  var is_marked = is_nan_row;
   for (; slot < count; slot++) {
     if (marks[params.marks_base + 1u + u32(${entry('indices')})] != 0u) { is_marked = true; break; }
   }
