@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe, expect, test } from 'vitest';
 import type { Answer, EngineInfo } from '../src/engine/types.js';
 import {
@@ -198,6 +199,24 @@ describe('failures: exit code 1, a code and what to do', () => {
     expect(tight.plans[0]?.chunk).toBeLessThan(free.plans[0]?.chunk ?? 0);
   });
 });
+
+optional(
+  'on WebGPU, asked for by name, the answer is the same, and a GPU in software is warned of',
+  softwareGpuAvailability(),
+  async () => {
+    const args = ['ask', '--model', model, ...question, '--context', first, '--json', ...shortAnswers];
+    const outcome = await runCli([...args, '--backend', 'webgpu', '--attention-k', '4']);
+    const json = jsonOf<AskJson>(outcome);
+    expect(json.engine).toMatchObject({
+      backend: 'webgpu',
+      description: expect.stringMatching(/^WebGPU, .+/),
+    });
+    expect(json.text).toBe((await ask(['--context', first, '--attention-k', '4'])).text);
+    expect(outcome.code).toBe(0);
+    expect(outcome.stderr).toMatch(/computes on the CPU/);
+  },
+  240_000,
+);
 
 describe('without WebGPU and ONNX Runtime', () => {
   const env = without(folder, 'webgpu', 'onnxruntime');

@@ -30,7 +30,10 @@ function webGpu(): Promise<WebGpuBackend> {
 
 afterAll(async () => (await shared)?.dispose());
 
-for (const { model: folder, goldens: file, cases, topK = {} } of models) {
+// Weights in f16 and bf16 are widened on load, whatever the backend.
+for (const { model: folder, goldens: file, cases, topK = {} } of models.filter(
+  ({ model }) => !/f16$/.test(model),
+)) {
   for (const name of cases.filter((one) => one !== 'generate')) {
     optional(
       `${folder} on WebGPU, encoder outputs and logits within 1e-4 of transformers: ${name}`,
@@ -56,15 +59,15 @@ for (const { model: folder, goldens: file, cases, topK = {} } of models) {
       const backend = await webGpu();
       const model = await loadT5({ backend, source: `${goldensFolder}/${folder}`, tokenizer: false });
       const goldens = await Goldens.read(file);
-      const prompts = goldens.ragged('generate.promptIds', 'generate.promptLengths').slice(0, 10);
-      const expected = goldens.ragged('generate.ids', 'generate.lengths').slice(0, 10);
+      const prompts = goldens.ragged('generate.promptIds', 'generate.promptLengths').slice(0, 4);
+      const expected = goldens.ragged('generate.ids', 'generate.lengths').slice(0, 4);
       const readElements = countReads(backend);
-      for (const [index, prompt] of prompts.slice(0, 4).entries()) {
+      for (const [index, prompt] of prompts.slice(0, 2).entries()) {
         const { ids } = await model.generate(prompt, { maxNewTokens });
         expect(ids, `prompt ${index}`).toEqual(expected[index]);
       }
       // An id and its logit for every step of a row.
-      expect(readElements()).toBeLessThanOrEqual(4 * 2 * maxNewTokens);
+      expect(readElements()).toBeLessThanOrEqual(2 * 2 * maxNewTokens);
       const batch = await model.generateBatch(prompts, { maxNewTokens });
       expect(batch.map(({ ids }) => ids)).toEqual(expected);
       model.dispose();
@@ -104,6 +107,7 @@ function countReads(backend: WebGpuBackend): () => number {
   let elements = 0;
   const read = backend.read.bind(backend);
   Object.defineProperty(backend, 'read', {
+    configurable: true,
     value: (x: Parameters<typeof read>[0]) => {
       elements += sizeOf(x.shape);
       return read(x);
