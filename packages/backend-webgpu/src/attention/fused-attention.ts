@@ -18,7 +18,7 @@ import { sweepsPath } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';
 
 /** Every way to compute attention, the fastest first. */
-export const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
+const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
 
 /** Attention as the backend's operation; `explain()` shows what `describe` says: the path, and why none before it. */
 export interface FusedAttention<T extends BackendTensor>
@@ -29,7 +29,7 @@ export interface FusedAttention<T extends BackendTensor>
   choose(request: AttentionRequest): PathChoice;
 }
 
-export interface PathChoice {
+interface PathChoice {
   /** Undefined: core composes the operation from primitives. */
   readonly path: ForwardPath | undefined;
   readonly refusals: readonly { readonly path: string; readonly reasons: readonly string[] }[];

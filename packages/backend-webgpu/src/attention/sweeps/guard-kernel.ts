@@ -3,7 +3,7 @@ import type { Stream } from '../../runtime/stream.js';
 
 const INVOCATIONS = 128;
 
-export interface GuardParameters {
+interface GuardParameters {
   readonly half: boolean;
 }
 

@@ -33,7 +33,7 @@ export function thresholdKernel(p: ThresholdParameters): Kernel {
 }
 
 /** Of the count of a row that only the slow path may judge. */
-export const UNSAFE = 0x80000000;
+const UNSAFE = 0x80000000;
 
 const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
