@@ -42,7 +42,7 @@ export function recordRowDots(stream: Stream, shape: RowDotsShape, buffers: RowD
   });
 }
 
-export function rowDotsKernel(isVector: boolean): Kernel {
+function rowDotsKernel(isVector: boolean): Kernel {
   return {
     key: `feed-forward row dots${isVector ? '' : ' of single columns'}`,
     buffers: ['read', 'read', 'read', 'write'],

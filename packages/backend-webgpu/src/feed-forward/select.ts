@@ -121,7 +121,7 @@ function sampleSize(hidden: number): number {
  * Rank in the sample whose key bounds the k-th of the row from below, four standard deviations away, if the units above
  * it then fit in the list. A row where it does not, by its own order or by bad luck, is searched in full.
  */
-export function rankInSample({ hidden, k }: SelectShape): number | undefined {
+function rankInSample({ hidden, k }: SelectShape): number | undefined {
   if (hidden < 2048 || hidden > SAMPLED_UNITS) return undefined;
   const share = sampleSize(hidden) / hidden;
   const expected = k * share;

@@ -28,7 +28,7 @@ export interface UnitListsShape {
 }
 
 /** Entries of the lists at most, with the padding of each. */
-export function listCapacity({ tokens, k, hidden }: UnitListsShape): number {
+function listCapacity({ tokens, k, hidden }: UnitListsShape): number {
   return tokens * k + 4 * hidden;
 }
 
