@@ -69,6 +69,7 @@ var<workgroup> coarse: array<u32, 16>;
 var<workgroup> valid_count: atomic<u32>;
 var<workgroup> nan_count: atomic<u32>;
 var<workgroup> kept_count: atomic<u32>;
+var<workgroup> lowest_kept: atomic<u32>;
 var<workgroup> picked: vec3u;
 var<workgroup> totals: vec2u;
 ${loadFour('q', half)}
@@ -151,6 +152,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     atomicStore(&valid_count, 0u);
     atomicStore(&nan_count, 0u);
     atomicStore(&kept_count, 0u);
+    atomicStore(&lowest_kept, 0xffffffffu);
   }
   workgroupBarrier();
   let keys_at = problem.k_base + row.key_head * problem.key_length * ${fours}u;
@@ -193,6 +195,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
         let key = candidate(list_at, min(4u * four + ${i}u, n - 1u));
         if (order != bar || key <= last_tie) {
           let slot = atomicAdd(&kept_count, 1u);
+          atomicMin(&lowest_kept, order);
           if (slot < ${placesOf(capacity)}u) {
             sort_keys[slot] = key;
             sort_orders[slot] = order;
@@ -202,9 +205,11 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     )}
   }
   workgroupBarrier();
+  if (t == 0u) { totals = vec2u(atomicLoad(&lowest_kept), 0u); }
+  let lowest = workgroupUniformLoad(&totals).x;
   let kept = min(counted.x, k);
   sort_by_key(kept, t);
-  return vec3u(kept, bar, 0u);
+  return vec3u(kept, lowest, 0u);
 }
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */

@@ -23,14 +23,6 @@
  */
 export const RELATIVE_BOUND: number = 1.125 * 2 ** -10;
 
-/**
- * The same where products are summed in f16: the sum is rounded to nearest after every 16 elements (Fasi, Higham, Mikaitis,
- * Pranesh, 2021), by at most 2^-11 |q||k| each.
- */
-export function relativeBoundOfHalfSums(headDim: number): number {
-  return RELATIVE_BOUND + (headDim / 16) * 2 ** -11;
-}
-
 export const QUERY_NORM = 16;
 
 export function absoluteBound(headDim: number): number {

@@ -3,7 +3,19 @@ import { COUNTERS } from '../finish/candidates.js';
 import { bindings } from '../finish/score-text.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
 import { QUERY_KIND } from './prepare.js';
-import { EMPTY, keyOfColumn, type TileLayout, type TileResults, tileLayout } from './tile-layout.js';
+import {
+  compareScores,
+  declareMaxima,
+  EMPTY,
+  emitMaxima,
+  hideScores,
+  keyOfColumn,
+  readScores,
+  storeOne,
+  storeProducts,
+  TILE_WORDS,
+  takeMaxima,
+} from './score-tile.js';
 
 export interface FilterVariant {
   readonly headDim: number;
@@ -15,12 +27,8 @@ export interface FilterVariant {
   readonly capacity: number;
   /** Subgroups of a workgroup: neighbours read the same keys at about the same time, which the cache likes. */
   readonly subgroups: number;
-  /** What the products are and how they go through workgroup memory; see `tileLayout`. */
-  readonly results: TileResults;
-  /** Key tiles go through workgroup memory, loaded once per workgroup and a tile ahead. */
-  readonly staged: boolean;
-  /** Places for score tiles per subgroup: with two, a barrier per tile instead of two. */
-  readonly buffers: 1 | 2;
+  /** For tests: plain f32 products of the same f16 numbers, so that all the rest runs on any device. */
+  readonly emulated?: boolean;
 }
 
 /** Queries of a subgroup: one per lane. */
@@ -57,19 +65,22 @@ export function phasesOf(capacity: number): number {
  * the packed keys per workgroup, longest rows first.
  */
 export function filter(variant: FilterVariant): Kernel {
-  const { headDim, causal, keyLengths, relativeReach, capacity, subgroups } = variant;
+  const { headDim, causal, keyLengths, relativeReach, capacity, subgroups, emulated = false } = variant;
+  const halves = emulated ? 'array<u32>' : 'array<f16>';
   const relative = relativeReach !== undefined;
   const tables = keyLengths || relative;
-  const chunks = range(headDim / 16);
   const phases = phasesOf(capacity);
   const groupWords = 8 * phases;
-  const layout = tileLayout(variant.results, variant.buffers);
-  const staging = stagingOf(variant);
-  const flags = [causal && 'causal', keyLengths && 'keyLengths', relative && `relative ${relativeReach}`]
+  const flags = [
+    emulated && 'emulated',
+    causal && 'causal',
+    keyLengths && 'keyLengths',
+    relative && `relative ${relativeReach}`,
+  ]
     .filter(Boolean)
     .join(' ');
   return {
-    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${variant.results}${variant.staged ? ' staged' : ''}${variant.buffers === 2 ? ' doubled' : ''} ${flags}`,
+    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${flags}`,
     buffers: [
       'read',
       'read',
@@ -81,13 +92,7 @@ export function filter(variant: FilterVariant): Kernel {
       ...(tables ? (['read'] as const) : []),
     ],
     source: () => `
-enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, subgroup_uniformity);
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
+${emulated ? '' : matrixHeader}
 struct Params {
   heads: u32, head_start: u32, query_start: u32, query_count: u32,
   query_length: u32, key_length: u32, query_heads: u32, heads_per_key_head: u32,
@@ -96,26 +101,17 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${bindings([
-  ['queries', 'read', 'array<f16>'],
+  ['queries', 'read', halves],
   ['units', 'read', 'array<vec4f>'],
-  ['keys', 'read', variant.staged ? 'array<vec4u>' : 'array<f16>'],
+  ['keys', 'read', halves],
   ['bounds', 'read', 'array<f32>'],
   ['lists', 'read_write', 'array<u32>'],
   ['heads', 'read_write', 'array<vec2u>'],
   ['counters', 'read', 'array<u32>'],
   ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
-${layout.declare(subgroups)}
-${staging.declare}
+var<workgroup> scores: array<f32, ${subgroups * TILE_WORDS}>;
 ${relative ? relativeDeclarations(relativeReach) : ''}
-
-/** Keys of a tile are bits 31 to 24 and 15 to 8 of a mask, in this order. */
-fn key_of_bit(bit: u32) -> u32 { return select(23u, 31u, bit >= 16u) - bit; }
-fn leading_keys(count: i32) -> u32 {
-  let high = 0xff000000u & ~select(0xffffffffu >> u32(clamp(count, 0, 8)), 0xffffffffu, count <= 0);
-  let low = 0xff00u & ~select(0xffffu >> u32(clamp(count - 8, 0, 8)), 0xffffu, count <= 8);
-  return high | low;
-}
 
 fn visible_keys(query: u32, batch: u32) -> u32 {
   var visible = i32(params.key_length);
@@ -141,9 +137,8 @@ fn main(
   let batch = flat / params.query_heads;
   let key_head = flat / params.heads_per_key_head - params.key_head_start;
   let subgroup = t / 32u;
-  let store_at = subgroup * ${layout.storeUnits}u;
-  let read_at = subgroup * ${layout.readUnits}u + lane * ${layout.readStride}u;
-  let bins_at = subgroup * ${layout.binUnits}u + lane;
+  let store_at = subgroup * ${TILE_WORDS}u;
+  let read_at = store_at + lane;
   let first_query = params.query_start + query_tile * ${ROWS * subgroups}u;
   let first_row = head * params.query_count + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
   let row = first_row + lane;
@@ -155,16 +150,9 @@ fn main(
   ${relative ? relativePrepare(relativeReach, subgroups) : ''}
   let list_at = row * ${capacity}u;
   let groups_at = first_row * ${capacity}u + lane;
-  let keys_at = key_head * params.tiles * ${staging.tileUnits}u;
+  let keys_at = key_head * params.tiles * ${16 * headDim}u;
   let bounds_at = key_head * params.tiles;
-  ${chunks
-    .flatMap((i) =>
-      [0, 1].map(
-        (m) =>
-          `let a${m}_${i} = subgroupMatrixLoad<Left, row_major>(&queries, first_row * ${headDim}u + ${16 * m * headDim + 16 * i}u, ${headDim}u);`,
-      ),
-    )
-    .join('\n  ')}
+  ${loadQueries(variant)}
   let steps = (most + 31u) / 32u;
   var bar = ${-UNBOUNDED};
   if (most > ${capacity}u) {
@@ -175,26 +163,23 @@ fn main(
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;
-    ${staging.prime('0u')}
     for (var phase = 0u; phase < ${phases}u; phase++) {
-      ${layout.declareMaxima}
+      ${declareMaxima}
       for (var step = phase; step < sweep_steps; step += ${phases}u) {
         let tile0 = step * stride;
         let tile1 = (step + sweep_steps) * stride;
-        ${staging.isUsed ? `let next_tile = select(phase + 1u, step + ${phases}u, step + ${phases}u < sweep_steps) * stride;` : ''}
         let bound0 = bounds[bounds_at + tile0];
         let bound1 = bounds[bounds_at + tile1];
         bound_sum += select(bound0, 0.0, bound0 >= ${UNBOUNDED}) + select(bound1, 0.0, bound1 >= ${UNBOUNDED});
         ${twoTiles(
           variant,
-          layout,
           (j) => `{
-            ${layout.read(j)}
+            ${readScores}
             ${relative ? addRelative(j) : ''}
             if (16u * tile${j} + 16u > fewest) {
-              ${layout.hide(`16u * tile${j}`)}
+              ${hideScores(`16u * tile${j}`)}
             }
-            ${layout.takeMaxima}
+            ${takeMaxima}
           }`,
         )}
       }
@@ -206,9 +191,9 @@ fn main(
               .join(' ')
           : ''
       }
-      ${layout.emitMaxima}
+      ${emitMaxima}
     }
-    ${thresholdText(groupWords, layout)}
+    ${thresholdText(groupWords)}
     bar = guess - bound_sum / f32(2u * max(sweep_steps, 1u));
     if (!enough) { bar = ${-UNBOUNDED}; }
   }
@@ -219,39 +204,32 @@ fn main(
   let is_zero = ${relative ? 'false' : `unit.w == ${QUERY_KIND.zero}.0`};
   let room = select(${capacity}u, params.k, is_zero);
   var count = 0u;
-  ${staging.prime('0u')}
   for (var step = 0u; step < steps; step++) {
     let tile0 = 2u * step;
     let tile1 = tile0 + 1u;
-    ${staging.isUsed ? 'let next_tile = tile0 + 2u;' : ''}
     var listed = vec2u();
     ${twoTiles(
       variant,
-      layout,
       (j) => `{
       let limit = bar - bounds[bounds_at + tile${j}];
-      ${layout.read(j)}
+      ${readScores}
       ${relative ? addRelative(j) : ''}
-      ${layout.compare}
+      ${compareScores}
       listed.${j === 0 ? 'x' : 'y'} = mask;
     }`,
     )}
+    // In one word, key i of the 32 as bit 31 - i: see \`packColumn\`.
+    let high = (listed.x & 0xff000000u) | ((listed.x & 0xff00u) << 8u);
+    var found = high | ((listed.y & 0xff000000u) >> 16u) | ((listed.y & 0xff00u) >> 8u);
     if (32u * step + 32u > fewest) {
-      listed.x &= leading_keys(i32(visible) - i32(32u * step));
-      listed.y &= leading_keys(i32(visible) - i32(32u * step + 16u));
+      let inside = i32(visible) - i32(32u * step);
+      found &= ~select(0xffffffffu >> u32(clamp(inside, 0, 31)), 0u, inside >= 32);
     }
-    if (count > room) { listed = vec2u(); }
-    // Highest bit first: see \`pack_column\` for the order of keys in a tile.
-    while (listed.x != 0u) {
-      let bit = firstLeadingBit(listed.x);
-      listed.x &= ~(1u << bit);
-      if (count < room) { lists[list_at + count] = 32u * step + key_of_bit(bit); }
-      count++;
-    }
-    while (listed.y != 0u) {
-      let bit = firstLeadingBit(listed.y);
-      listed.y &= ~(1u << bit);
-      if (count < room) { lists[list_at + count] = 32u * step + 16u + key_of_bit(bit); }
+    if (count > room) { found = 0u; }
+    while (found != 0u) {
+      let bit = firstLeadingBit(found);
+      found &= ~(1u << bit);
+      if (count < room) { lists[list_at + count] = 32u * step + 31u - bit; }
       count++;
     }
   }
@@ -317,102 +295,82 @@ function addRelative(j: number): string {
       }`;
 }
 
-interface Staging {
-  readonly isUsed: boolean;
-  /** Units of the packed keys of a tile, as the kernel's array counts them. */
-  readonly tileUnits: number;
-  readonly declare: string;
-  /** Brings the first tile of a sweep into place. */
-  prime(tile: string): string;
-  /** Starts to load the tile after tile j; `put` brings it into place when tile j is multiplied. */
-  fetch(j: number): string;
-  put(j: number): string;
-  /** 16 elements of the keys of tile j as a matrix. */
-  load(j: number, chunk: number): string;
-}
+const matrixHeader = `enable f16;
+enable subgroups;
+enable chromium_experimental_subgroup_matrix;
+diagnostic(off, subgroup_uniformity);
+diagnostic(off, chromium.subgroup_matrix_uniformity);
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;`;
 
-function stagingOf({ headDim, staged, subgroups }: FilterVariant): Staging {
-  if (!staged) {
-    return {
-      isUsed: false,
-      tileUnits: 16 * headDim,
-      declare: '',
-      prime: () => '',
-      fetch: (j) => `let tile_at = keys_at + tile${j} * ${16 * headDim}u;`,
-      put: () => '',
-      load: (_, chunk) => `subgroupMatrixLoad<Right, col_major>(&keys, tile_at + ${256 * chunk}u, 16u)`,
-    };
-  }
-  // Fours of words; a key's row is padded by one, so that the rows of a matrix lie in different banks.
-  const row = headDim / 8;
-  const padded = row + 1;
-  const size = 16 * padded;
-  const copies = range(Math.ceil((16 * row) / (32 * subgroups)));
-  const whole = (16 * row) % (32 * subgroups) === 0;
-  const from = (copy: number): string => `t + ${32 * subgroups * copy}u`;
-  const guard = (copy: number, text: string): string =>
-    whole ? text : `if (${from(copy)} < ${16 * row}u) { ${text} }`;
-  const place = (copy: number): string =>
-    `(${from(copy)}) / ${row}u * ${padded}u + (${from(copy)}) % ${row}u`;
-  return {
-    isUsed: true,
-    tileUnits: 16 * row,
-    declare: `var<workgroup> staged: array<vec4u, ${2 * size}>;`,
-    prime: (tile) =>
-      `workgroupBarrier();
-    ${copies.map((c) => guard(c, `staged[${place(c)}] = keys[keys_at + ${tile} + ${from(c)}];`)).join('\n    ')}
-    workgroupBarrier();`,
-    fetch: (j) => `let incoming_at = keys_at + ${j === 0 ? 'tile1' : 'next_tile'} * ${16 * row}u;
-          ${copies.map((c) => `let incoming${c} = keys[incoming_at + ${from(c)}];`).join('\n          ')}`,
-    put: (j) =>
-      copies
-        .map((c) => guard(c, `staged[${(1 - j) * size}u + ${place(c)}] = incoming${c};`))
-        .join('\n          '),
-    load: (j, chunk) => `subgroupMatrixLoad<Right, col_major>(&staged, ${j * size + 2 * chunk}u, ${padded}u)`,
-  };
+/** The queries of the subgroup, loaded once. */
+function loadQueries({ headDim, emulated = false }: FilterVariant): string {
+  if (emulated) return '';
+  return range(headDim / 16)
+    .flatMap((i) =>
+      [0, 1].map((m) => {
+        const at = `first_row * ${headDim}u + ${16 * m * headDim + 16 * i}u`;
+        return `let a${m}_${i} = subgroupMatrixLoad<Left, row_major>(&queries, ${at}, ${headDim}u);`;
+      }),
+    )
+    .join('\n  ');
 }
 
 /** Computes the scores of `tile0`, then of `tile1`, and lets `consume` look at them in workgroup memory. */
-function twoTiles(variant: FilterVariant, layout: TileLayout, consume: (j: number) => string): string {
-  const chunks = range(variant.headDim / 16);
-  const staging = stagingOf(variant);
-  const products = (j: number): string => `{
-          ${staging.fetch(j)}
-          ${chunks.map((i) => `let b${i} = ${staging.load(j, i)};`).join('\n          ')}
+function twoTiles(variant: FilterVariant, consume: (j: number) => string): string {
+  const products = variant.emulated ? emulatedProducts : matrixProducts;
+  return [0, 1]
+    .map(
+      (j) => `{
+          let tile_at = keys_at + tile${j} * ${16 * variant.headDim}u;
+          ${products(variant.headDim)}
+        }
+        workgroupBarrier();
+        ${consume(j)}
+        workgroupBarrier();`,
+    )
+    .join('\n        ');
+}
+
+function matrixProducts(headDim: number): string {
+  const chunks = range(headDim / 16);
+  return `${chunks.map((i) => `let b${i} = subgroupMatrixLoad<Right, col_major>(&keys, tile_at + ${256 * i}u, 16u);`).join('\n          ')}
           ${chunks
             .flatMap((i) =>
               [0, 1].map((m) =>
                 i === 0
-                  ? `var s${m} = subgroupMatrixMultiply<${layout.component}>(a${m}_0, b0);`
+                  ? `var s${m} = subgroupMatrixMultiply<f32>(a${m}_0, b0);`
                   : `s${m} = subgroupMatrixMultiplyAccumulate(a${m}_${i}, b${i}, s${m});`,
               ),
             )
             .join('\n          ')}
-          ${[0, 1].map((m) => layout.store(j, m)).join('\n          ')}
-          ${staging.put(j)}
-        }`;
-  return [0, 1]
-    .map(
-      (j) => `${products(j)}
-        workgroupBarrier();
-        ${consume(j)}
-        ${variant.buffers === 1 ? 'workgroupBarrier();' : ''}`,
-    )
-    .join('\n        ');
+          ${[0, 1].map(storeProducts).join('\n          ')}`;
+}
+
+function emulatedProducts(headDim: number): string {
+  return `for (var c = 0u; c < 16u; c++) {
+            var sum = 0.0;
+            for (var d = 0u; d < ${headDim}u; d += 2u) {
+              let of_query = unpack2x16float(queries[(row * ${headDim}u + d) / 2u]);
+              let of_key = unpack2x16float(keys[(tile_at + (d / 16u) * 256u + c * 16u + d % 16u) / 2u]);
+              sum += dot(of_query, of_key);
+            }
+            ${storeOne('c', 'sum')}
+          }`;
 }
 
 /**
  * `guess`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; `enough`: whether it
  * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
  */
-function thresholdText(groupWords: number, layout: TileLayout): string {
+function thresholdText(groupWords: number): string {
   return `var base = low;
     var per_unit = ${BINS - 0.001} / max(high - low, 1e-20);
     var above = 0.0;
     var enough = true;
     workgroupBarrier();
     for (var digit = 0u; digit < ${PASSES}u; digit++) {
-      for (var bin = 0u; bin <= ${BINS}u; bin++) { ${layout.bin('bin')} = ${layout.binZero}; }
+      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[read_at + bin * 32u] = 0.0; }
       for (var word = 0u; word < ${groupWords}u; word += ${WORDS_AT_ONCE}u) {
         let at = groups_at + word * 32u;
         ${range(WORDS_AT_ONCE)
@@ -424,7 +382,7 @@ function thresholdText(groupWords: number, layout: TileLayout): string {
               (half) => `{
           let place = (pair${w}.${half} - base) * per_unit;
           let bin = select(u32(clamp(place + 1.0, 0.0, ${BINS}.0)), 0u, digit > 0u && place >= ${BINS}.0);
-          ${layout.bin('bin')} += ${layout.binOne};
+          scores[read_at + bin * 32u] += 1.0;
         }`,
             ),
           )
@@ -432,7 +390,7 @@ function thresholdText(groupWords: number, layout: TileLayout): string {
       }
       var bin = ${BINS}u;
       while (bin > 0u) {
-        let reached = above + f32(${layout.bin('bin')});
+        let reached = above + scores[read_at + bin * 32u];
         if (reached >= rank) { break; }
         above = reached;
         bin--;

@@ -144,17 +144,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
 }
 
 /**
- * Keys about their centre as f16 in tiles of 16 keys, each tile as blocks of 16 keys x 16 elements that lie together
- * (or, `inRows`, key by key), and the error bound
+ * Keys about their centre as f16 in tiles of 16 keys, each tile as blocks of 16 keys x 16 elements that lie together, and the error bound
  * of every tile. Missing keys of the last tiles are zeros. A workgroup packs one tile. One pass
  * over K, one over the copy.
  */
-export function packKeys(variant: PrepareVariant, bound: number, inRows: boolean): Kernel {
+export function packKeys(variant: PrepareVariant): Kernel {
   const { headDim, half } = variant;
   const fours = headDim / 4;
   const invocations = Math.min(256, 16 * fours);
   return {
-    key: `${keyOf('pack keys', variant)} ${bound}${inRows ? ' rows' : ''}`,
+    key: keyOf('pack keys', variant),
     buffers: ['read', 'read', 'read', 'write', 'write'],
     source: () => `
 struct Params { key_length: u32, base: u32, tiles: u32, count: u32 }
@@ -196,9 +195,7 @@ fn main(
     magnitudes[i] = magnitude;
     x = select(x * factor, vec4f(), magnitude >= INF_BITS);
     squares[i] = dot(x, x);
-    let at = (head * params.tiles + tile) * ${16 * fours}u + ${
-      inRows ? `column * ${fours}u + four` : '(four / 4u) * 64u + column * 4u + four % 4u'
-    };
+    let at = (head * params.tiles + tile) * ${16 * fours}u + (four / 4u) * 64u + column * 4u + four % 4u;
     packed[at] = vec2u(half_of(x.x) | (half_of(x.y) << 16u), half_of(x.z) | (half_of(x.w) << 16u));
   }
   workgroupBarrier();
@@ -209,7 +206,7 @@ fn main(
       sum += squares[t * ${fours}u + four];
       most = max(most, magnitudes[t * ${fours}u + four]);
     }
-    norms[t] = select(sqrt(sum) * ${QUERY_NORM * bound} + ${absoluteBound(headDim)}, ${UNBOUNDED}, most >= INF_BITS);
+    norms[t] = select(sqrt(sum) * ${QUERY_NORM * RELATIVE_BOUND} + ${absoluteBound(headDim)}, ${UNBOUNDED}, most >= INF_BITS);
   }
   workgroupBarrier();
   if (t == 0u) {

@@ -7,17 +7,14 @@ import { COUNTER_WORDS, type RowBlock, rowsOf } from '../finish/candidates.js';
 import { finishScratchBytes, recordFinish, refusesFinish } from '../finish/finish.js';
 import { keyHeadsOf, recordTables } from '../finish/problem.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import { RELATIVE_BOUND, relativeBoundOfHalfSums } from './error-bound.js';
 import { type FilterVariant, filter, rowsPerWorkgroup } from './filter.js';
 import { centreKeys, LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prepare.js';
-import type { TileResults } from './tile-layout.js';
 
 /** What was measured best on an H200; see docs/kernels/forward-tensor.md. */
 export interface TensorTuning {
   readonly subgroups: number;
-  readonly results: TileResults;
-  readonly staged: boolean;
-  readonly buffers: 1 | 2;
+  /** For tests, see `FilterVariant`. */
+  readonly emulated?: boolean;
   /** Bytes of candidate lists of a block, at most. */
   readonly listBytes: number;
   /** Bytes of packed keys of a head group, at most (one head may take more). */
@@ -33,14 +30,11 @@ export interface TensorTuning {
 
 export const H200_TUNING: TensorTuning = {
   subgroups: 4,
-  results: 'columns',
-  staged: false,
-  buffers: 1,
-  listBytes: 192 * 2 ** 20,
+  listBytes: 240 * 2 ** 20,
   packedBytes: 96 * 2 ** 20,
   stride: (keyLength) => (keyLength >= 65_536 ? 4 : 2),
   strideFrom: 4096,
-  rankSlack: 3,
+  rankSlack: 3.6,
   capacity: (k, stride) => Math.max(128, Math.min(1024, 64 * Math.ceil(((stride > 2 ? 3 : 2.5) * k) / 64))),
   byHead: () => false,
 };
@@ -198,7 +192,7 @@ function record(
   for (const block of blocksOf(request, chunk, facts, tuning)) {
     if (keys?.headStart !== block.headStart) {
       keys?.release();
-      keys = recordPacking(stream, request, views, block, tuning);
+      keys = recordPacking(stream, request, views, block);
     }
     recordBlock(stream, facts, request, views, block, keys, tuning, counters);
     stream.flush();
@@ -220,7 +214,6 @@ function recordPacking(
   request: AttentionRequest,
   views: ForwardViews,
   block: RowBlock,
-  { results, staged }: TensorTuning,
 ): PackedKeys {
   const { keyLength, headDim } = request;
   const heads = keyHeadsOf(request, block);
@@ -250,7 +243,7 @@ function recordPacking(
   });
   const grid = gridOf(tiles * heads.count);
   stream.launch({
-    kernel: packKeys(variant, results === 'half' ? relativeBoundOfHalfSums(headDim) : RELATIVE_BOUND, staged),
+    kernel: packKeys(variant),
     buffers: [span, centres, largest, packed, bounds],
     uniforms: uniformWords([keyLength, base / 4, tiles, tiles * heads.count]),
     workgroups: grid,
@@ -317,9 +310,7 @@ function recordBlock(
     ...(tables && request.relativeBias && { relativeReach: tables.reach }),
     capacity,
     subgroups: tuning.subgroups,
-    results: tuning.results,
-    staged: tuning.staged,
-    buffers: tuning.buffers,
+    emulated: tuning.emulated ?? false,
   };
   const stride = tuning.stride(keyLength);
   stream.launch({
