@@ -72,8 +72,6 @@ export function tensorPath(tuning: TensorTuning = H200_TUNING, counters?: Span):
       `lists of ${capacityOf(request, tuning)}, threshold from every ${ordinal(tuning.stride(request.keyLength))} tile`,
     // It divides a call itself, and larger parts are faster.
     preferredChunk: ({ queryLength }) => queryLength,
-    // It cuts the call into blocks by itself, and few large ones keep the device busy.
-    preferredChunk: ({ queryLength }) => queryLength,
     scratchBytes: (request, chunk, facts) => {
       const [largest] = blocksOf(request, chunk, facts, tuning);
       return largest === undefined ? 0 : bytesOf(request, largest, tuning).reduce((a, b) => a + b, 0);
