@@ -29,7 +29,7 @@ export const DEFAULT_TUNING: BackwardTuning = {
   rowsPerBlock: 32,
   tileEntries: 2048,
   stagingBytes: 2 ** 14,
-  blockEntries: 1024,
+  blockEntries: 2048,
   pieceEntries: 1024,
   gatheringSubgroups: 1,
   subgroups: true,

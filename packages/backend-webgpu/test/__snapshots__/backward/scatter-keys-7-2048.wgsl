@@ -16,7 +16,7 @@ var<workgroup> bits: array<atomic<u32>, 1024>;
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the sorted list.
 var<workgroup> shift: array<u32, 128>;
-// Two numbers a word; zero to begin with.
+// Two numbers a word.
 var<workgroup> staged: array<atomic<u32>, 1024>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
@@ -48,6 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
   let base = block * params.block_entries;
   for (var key = t; key < 128u; key += 256u) { atomicStore(&next[key], 0u); }
+  for (var number = t; number < 1024u; number += 256u) { atomicStore(&staged[number], 0u); }
   workgroupBarrier();
   for (var i = t; i < entries; i += 256u) { atomicAdd(&next[tile_keys[base + i] & 127u], 1u); }
   workgroupBarrier();
@@ -68,13 +69,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let word = t / 32u;
   let bit = 1u << (t % 32u);
+  // The keys of the next round are on their way while one is put in order.
+  var coming = 0u;
+  if (t < entries) { coming = tile_keys[base + t] & 127u; }
   for (var first = 0u; first < entries; first += 256u) {
     for (var at = t; at < 1024u; at += 256u) { atomicStore(&bits[at], 0u); }
-    workgroupBarrier();
     let is_entry = first + t < entries;
-    var key = 0u;
+    let key = coming;
+    let after = first + 256u + t;
+    if (after < entries) { coming = tile_keys[base + after] & 127u; }
+    workgroupBarrier();
     if (is_entry) {
-      key = tile_keys[base + first + t] & 127u;
       atomicOr(&bits[word * 128u + key], bit);
     }
     workgroupBarrier();

@@ -14,7 +14,7 @@ struct Params {
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, 128>;
-// Two numbers a word; zero to begin with.
+// Two numbers a word.
 var<workgroup> staged: array<atomic<u32>, 512>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
@@ -52,6 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
   let base = params.index_base + first;
   for (var tile = t; tile < 128u; tile += 128u) { atomicStore(&next[tile], 0u); }
+  for (var word = t; word < 512u; word += 128u) { atomicStore(&staged[word], 0u); }
   workgroupBarrier();
   for (var entry = t; entry < rows * params.slots; entry += 128u) {
     let key = indices[base + entry];

@@ -48,7 +48,7 @@ var<workgroup> bits: array<atomic<u32>, ${words * keys}>;
 var<workgroup> next: array<atomic<u32>, ${keys}>;
 // What to add to a staged place to get that in the sorted list.
 var<workgroup> shift: array<u32, ${keys}>;
-// Two numbers a word; zero to begin with.
+// Two numbers a word.
 var<workgroup> staged: array<atomic<u32>, ${entries / 2}>;
 ${groupIndex}
 ${exclusiveScan(invocations)}
@@ -64,6 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
   let base = block * params.block_entries;
   for (var key = t; key < ${keys}u; key += ${invocations}u) { atomicStore(&next[key], 0u); }
+  for (var number = t; number < ${entries / 2}u; number += ${invocations}u) { atomicStore(&staged[number], 0u); }
   workgroupBarrier();
   for (var i = t; i < entries; i += ${invocations}u) { atomicAdd(&next[tile_keys[base + i] & ${keys - 1}u], 1u); }
   workgroupBarrier();
@@ -84,13 +85,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let word = t / 32u;
   let bit = 1u << (t % 32u);
+  // The keys of the next round are on their way while one is put in order.
+  var coming = 0u;
+  if (t < entries) { coming = tile_keys[base + t] & ${keys - 1}u; }
   for (var first = 0u; first < entries; first += ${invocations}u) {
     for (var at = t; at < ${words * keys}u; at += ${invocations}u) { atomicStore(&bits[at], 0u); }
-    workgroupBarrier();
     let is_entry = first + t < entries;
-    var key = 0u;
+    let key = coming;
+    let after = first + ${invocations}u + t;
+    if (after < entries) { coming = tile_keys[base + after] & ${keys - 1}u; }
+    workgroupBarrier();
     if (is_entry) {
-      key = tile_keys[base + first + t] & ${keys - 1}u;
       atomicOr(&bits[word * ${keys}u + key], bit);
     }
     workgroupBarrier();

@@ -44,7 +44,7 @@ struct Params {
 var<workgroup> next: array<atomic<u32>, ${tileCapacity}>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, ${tileCapacity}>;
-// Two numbers a word; zero to begin with.
+// Two numbers a word.
 var<workgroup> staged: array<atomic<u32>, ${entries / 2}>;
 ${groupIndex}
 ${exclusiveScan(invocations)}
@@ -66,6 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
   let base = params.index_base + first;
   for (var tile = t; tile < ${tileCapacity}u; tile += ${invocations}u) { atomicStore(&next[tile], 0u); }
+  for (var word = t; word < ${entries / 2}u; word += ${invocations}u) { atomicStore(&staged[word], 0u); }
   workgroupBarrier();
   for (var entry = t; entry < rows * params.slots; entry += ${invocations}u) {
     let key = indices[base + entry];
