@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { loadT5 } from '@topk-attention/models';
 import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability, launchBrowser } from '@topk-attention/vitest-preset/browser';
 import { SOURCE_CONDITION } from '@topk-attention/vitest-preset/preset';
@@ -52,7 +54,16 @@ optional(
       const args = [model, manifest.prompts[at], manifest.maxNewTokens].map((value) => JSON.stringify(value));
       const answers = (await page.evaluate(`answerOnWebGpu(${args})`)) as PageAnswers;
       expect(answers.exact).toBe(manifest.answers[at]);
-      expect(answers.topK).toBe(manifest.answers[at]);
+      const reference = await loadT5({
+        backend: createReferenceBackend(),
+        source: fileURLToPath(new URL('../model', import.meta.url)),
+      });
+      const { text } = await reference.generate(manifest.prompts[at] as string, {
+        maxNewTokens: manifest.maxNewTokens,
+        attention: { k: answers.attentionK },
+        feedForward: { k: answers.feedForwardK },
+      });
+      expect(answers.topK).toBe(text);
       expect(answers.plan).toMatch(/on webgpu: fused/);
       expect(answers.live).toBe(0);
     } finally {

@@ -213,7 +213,7 @@ optional(
     });
     expect(json.text).toBe((await ask(['--context', first, '--attention-k', '4'])).text);
     expect(outcome.code).toBe(0);
-    expect(outcome.stderr).toMatch(/computes on the CPU/);
+    expect(json.warnings).toEqual([expect.stringMatching(/^Warning: webgpu: .* computes on the CPU/)]);
   },
   240_000,
 );

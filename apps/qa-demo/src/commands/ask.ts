@@ -11,7 +11,7 @@ import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { EngineChild } from '../processes/engine-child.js';
 import { compare } from './compare.js';
-import { fallbackWarning, lengthWarning } from './notices.js';
+import { engineWarning, lengthWarning } from './notices.js';
 
 export const DEFAULT_ATTENTION_K = 64;
 export const DEFAULT_MAX_NEW_TOKENS = 20;
@@ -107,7 +107,7 @@ async function answerOnce(
   try {
     const engine = await EngineChild.start(settings, io.signal, stream.events);
     try {
-      warn(fallbackWarning(engine.info));
+      warn(engineWarning(engine.info));
       const onStart = (tokens: number): void => warn(lengthWarning(engine.info, tokens));
       const answer = await engine.answer(request, { ...stream.events, onStart }, io.signal);
       stream.end();

@@ -12,7 +12,7 @@ import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
 import { EngineChild } from '../processes/engine-child.js';
-import { fallbackWarning, lengthWarning } from './notices.js';
+import { engineWarning, lengthWarning } from './notices.js';
 
 /** Exact and top-k one after the other, each in a process of its own, so that neither peak holds the other's memory. */
 export async function compare(
@@ -36,7 +36,7 @@ export async function compare(
     try {
       child = await EngineChild.start(settings, io.signal, stream.events);
       const { info } = child;
-      warn(fallbackWarning(info));
+      warn(engineWarning(info));
       const onStart = (tokens: number): void => warn(lengthWarning(info, tokens));
       const answer = await child.answer(own, { ...stream.events, onStart }, io.signal);
       stream.end();

@@ -17,7 +17,7 @@ import { ProgressBar } from '../output/progress.js';
 import { writeFileAtomically } from '../output/write-file.js';
 import { EngineChild } from '../processes/engine-child.js';
 import { DEFAULT_ATTENTION_K, DEFAULT_MAX_NEW_TOKENS } from './ask.js';
-import { fallbackWarning } from './notices.js';
+import { engineWarning } from './notices.js';
 
 type Text = Option & { readonly type: 'string' };
 
@@ -96,7 +96,7 @@ export const evaluate: Command<typeof options> = {
       const engine = await EngineChild.start(settings, io.signal, { onProgress });
       try {
         progress.clear();
-        const warning = fallbackWarning(engine.info);
+        const warning = engineWarning(engine.info);
         if (warning !== undefined) note(io, warning);
         return await evaluateWith(engine, dataset, wanted, io);
       } finally {

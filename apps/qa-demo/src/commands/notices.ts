@@ -1,7 +1,8 @@
 import type { EngineInfo } from '../engine/types.js';
 
-/** The one warning that another backend runs than the preferred one. */
-export function fallbackWarning(info: EngineInfo): string | undefined {
+/** The one warning about the engine: that another backend runs than the preferred one, or what the backend itself warns of. */
+export function engineWarning(info: EngineInfo): string | undefined {
+  if (info.warning !== undefined) return `Warning: ${info.warning}`;
   if (info.fallback === undefined) return undefined;
   return `Warning: running on the slow ${info.backend} backend, because ONNX Runtime is not there (${info.fallback})`;
 }

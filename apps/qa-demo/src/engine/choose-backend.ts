@@ -2,10 +2,10 @@ import { availableParallelism, cpus } from 'node:os';
 import { type Backend, TopKError } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
-import { createWebGpuBackend, type WebGpuOptions } from '@topk-attention/webgpu';
+import { createWebGpuBackend } from '@topk-attention/webgpu';
 import type { EngineInfo, EngineSettings } from './types.js';
 
-export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallback'> {
+export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallback' | 'warning'> {
   readonly backend: Backend;
   readonly name: EngineInfo['backend'];
 }
@@ -30,19 +30,28 @@ export async function chooseBackend({ backend, threads }: EngineSettings): Promi
   }
 }
 
-async function webGpu(
-  options: WebGpuOptions = {},
-): Promise<ChosenBackend & { readonly isSoftware: boolean }> {
-  const backend = await createWebGpuBackend(options);
+async function webGpu(): Promise<ChosenBackend & { readonly isSoftware: boolean }> {
+  let warning: string | undefined;
+  const backend = await createWebGpuBackend({
+    onWarning: ({ message }) => {
+      warning = message;
+    },
+  });
   const { vendor, architecture, description, isSoftware } = backend.facts;
   const device = description || [vendor, architecture].filter((part) => part !== '').join(' ');
-  return { backend, name: 'webgpu', description: `WebGPU, ${device || 'unnamed adapter'}`, isSoftware };
+  return {
+    backend,
+    name: 'webgpu',
+    description: `WebGPU, ${device || 'unnamed adapter'}`,
+    ...(warning !== undefined && { warning }),
+    isSoftware,
+  };
 }
 
 /** WebGPU in software is far slower than ONNX Runtime, so it runs only where it is asked for by name. */
 async function hardwareGpu(): Promise<ChosenBackend | undefined> {
   try {
-    const { isSoftware, ...chosen } = await webGpu({ onWarning: () => {} });
+    const { isSoftware, ...chosen } = await webGpu();
     if (!isSoftware) return chosen;
     await chosen.backend.dispose();
     return undefined;

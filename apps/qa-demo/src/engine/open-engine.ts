@@ -55,6 +55,7 @@ export async function openEngine(
     backend: chosen.name,
     description: chosen.description,
     ...(chosen.fallback !== undefined && { fallback: chosen.fallback }),
+    ...(chosen.warning !== undefined && { warning: chosen.warning }),
     model: folder,
     feedForwardUnits: model.config.dFf,
     ...(trained !== undefined && { trainedTokens: trained }),

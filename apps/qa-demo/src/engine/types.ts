@@ -18,6 +18,8 @@ export interface EngineInfo {
   readonly description: string;
   /** Set when another backend than the preferred one runs: why. */
   readonly fallback?: string;
+  /** What the backend warns of, such as a GPU in software. */
+  readonly warning?: string;
   /** The model's folder. */
   readonly model: string;
   /** Hidden units of a feed-forward layer. */

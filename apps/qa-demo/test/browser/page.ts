@@ -6,15 +6,19 @@ export interface PageAnswers {
   readonly adapter: string;
   readonly exact: string;
   readonly topK: string;
+  readonly attentionK: number;
+  readonly feedForwardK: number;
   readonly plan: string;
   readonly live: number;
 }
+
+/** Fewer keys and units than there are, so that they are chosen. */
+const topK = { attention: { k: 16 }, feedForward: { k: 64 } };
 
 async function answerOnWebGpu(model: string, prompt: string, maxNewTokens: number): Promise<PageAnswers> {
   const backend = await createWebGpuBackend({ onWarning: () => {} });
   const { vendor, architecture, description } = backend.facts;
   const t5 = await loadT5({ backend, source: model });
-  const topK = { attention: { k: 16 }, feedForward: { k: 64 } };
   const exactAnswer = await t5.generate(prompt, { maxNewTokens });
   const topKAnswer = await t5.generate(prompt, { maxNewTokens, ...topK });
   const [first] = t5.explain({ ...topK, sourceLength: 64 });
@@ -25,6 +29,8 @@ async function answerOnWebGpu(model: string, prompt: string, maxNewTokens: numbe
     adapter: `${vendor} ${architecture} ${description}`,
     exact: exactAnswer.text,
     topK: topKAnswer.text,
+    attentionK: topK.attention.k,
+    feedForwardK: topK.feedForward.k,
     plan: String(first?.explanation),
     live,
   };
