@@ -82,7 +82,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     uniforms: words([shift, rank, capacity, f32Bits(largestSafe(headDim, scale))]),
     workgroups: gridOf(rows),
   });
-  const segment = tuning.segment ?? segmentOf(rowTiles, visible);
+  const segment = tuning.segment ?? segmentOf(rowTiles, Math.min(visible, stepOf(rows, 1)));
   const keyStep = segment * Math.max(1, Math.floor(stepOf(rows, segment)));
   for (let key = 0; key < visible; key += keyStep) {
     const end = Math.min(visible, key + keyStep);
