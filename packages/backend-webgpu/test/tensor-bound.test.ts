@@ -15,12 +15,7 @@ function half(x: number): number {
 }
 
 /** |s16 - s| / E of one query and key, in f64 but for the rounding to f16. `largest` is the head's largest element. */
-function shareOfBound(
-  q: readonly number[],
-  k: readonly number[],
-  largest: number,
-  keysAreHalf: boolean,
-): number {
+function shareOfBound(q: readonly number[], k: readonly number[], largest: number): number {
   const factor = 2 ** (KEY_EXPONENT - Math.floor(Math.log2(largest)));
   const turn = QUERY_NORM / Math.hypot(...q);
   let error = 0;

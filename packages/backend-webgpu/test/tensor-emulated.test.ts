@@ -75,14 +75,14 @@ const cases: Record<
   'keys with a common mean': [
     long,
     everySecond,
-    ({ k }) => k.forEach((x, i) => (k[i] = Math.fround(x + 30 * Math.sin(i % 16)))),
+    ({ k }) => k.set(k.map((x, i) => Math.fround(x + 30 * Math.sin(i % 16)))),
   ],
   'keys past 65,504': [
     long,
     everySecond,
     ({ q, k }) => {
-      k.forEach((x, i) => (k[i] = Math.fround(x * 3e5)));
-      q.forEach((x, i) => (q[i] = Math.fround(x * 1e-5)));
+      k.set(k.map((x) => Math.fround(x * 3e5)));
+      q.set(q.map((x) => Math.fround(x * 1e-5)));
     },
   ],
 };
