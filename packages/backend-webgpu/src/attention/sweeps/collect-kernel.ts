@@ -115,7 +115,7 @@ fn main(
   let index_start = key_head * rows + first_row;
   ${productPlaces}
   if (t < ${p.rows}u) { atomicStore(&tile_counts[t], 0u); }
-  // Rows beyond the last list nothing.
+  // Rows beyond the last list nothing but infinities, which are dropped where a tile is not whole.
   ${scoreRows
     .map(
       (i) => `let threshold_${i} = select(
@@ -127,7 +127,7 @@ fn main(
   for (var first = segment; first < end; first += ${TILE_KEYS}u) {
     ${tileProducts(shape, keyRows(`first + ${TILE_KEYS}u`))}
     let first_key = first + 4u * tx;
-    let is_whole = first + ${TILE_KEYS}u <= sees.x;
+    let is_whole = first + ${TILE_KEYS}u <= sees.x && first_row + ${p.rows}u <= rows;
     // Eight bits a row: which of its scores are hits, and the place of the first of them among the tile's.
     var near_hits = 0u;
     var far_hits = 0u;
@@ -147,7 +147,9 @@ fn main(
       }
       var hits = above(dots_${i}_0, threshold_${i}) | (above(dots_${i}_1, threshold_${i}) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + ${tileRow(i, shape)}, first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + ${tileRow(i, shape)}, first_key), first_row + ${tileRow(i, shape)} < rows);
+        }
         ${masks(i)} |= hits << ${8 * (i % 4)}u;
         ${places(i)} |= atomicAdd(&tile_counts[${tileRow(i, shape)}], countOneBits(hits)) << ${8 * (i % 4)}u;
       }
