@@ -169,7 +169,7 @@ optional('NaN, infinities and equal scores', softwareGpuAvailability(), async ()
   for (const poison of poisons) {
     for (const how of ['complete', 'overflow'] as const) {
       const { stream, facts, stop } = await start();
-      const arrays = arraysFor(request, 11) as { q: Float64Array; k: Float64Array; v: Float64Array };
+      const arrays = arraysFor(request, 11);
       poison(arrays);
       const call = new Call(stream, request, arrays);
       const block = all(request)[0] as RowBlock;

@@ -38,8 +38,19 @@ export function randomNumbers(seed: number): () => number {
   };
 }
 
+/** Arrays that a test may change. */
+export interface Filled {
+  readonly q: Float64Array;
+  readonly k: Float64Array;
+  readonly v: Float64Array;
+}
+
 /** Small integers for q and k (exact scores, many ties), any numbers for the rest; masks and biases as the request says. */
-export function arraysFor(request: AttentionRequest, seed: number, integers = true): AttentionArrays {
+export function arraysFor(
+  request: AttentionRequest,
+  seed: number,
+  integers = true,
+): AttentionArrays & Filled {
   const random = randomNumbers(seed);
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = request;
   const width = request.dtype === 'f16' ? halved : Math.fround;
@@ -82,11 +93,12 @@ export class Call {
   readonly views: ForwardViews;
   readonly expected: ReferenceAttentionResult;
 
-  constructor(
-    readonly stream: Stream,
-    readonly request: AttentionRequest,
-    readonly arrays: AttentionArrays,
-  ) {
+  readonly stream: Stream;
+  readonly request: AttentionRequest;
+
+  constructor(stream: Stream, request: AttentionRequest, arrays: AttentionArrays) {
+    this.stream = stream;
+    this.request = request;
     const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
     const upload = (data: ArrayLike<number>, shape: readonly number[], type: View['dtype']): View => {
       const span = stream.scratch(storageBytes(shape, type));

@@ -6,7 +6,7 @@ import { COUNTER_WORDS, COUNTERS } from '../src/attention/finish/candidates.js';
 import { H200_TUNING, type TensorTuning, tensorPath } from '../src/attention/tensor/tensor-path.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { Stream } from '../src/runtime/stream.js';
-import { arraysFor, Call, plainRequest, uploadWords } from './finish-support.js';
+import { arraysFor, Call, type Filled, plainRequest, uploadWords } from './finish-support.js';
 
 /** Everything of the tensor path but the matrices, whose products plain f32 stands in for. */
 const tuning: TensorTuning = {
@@ -26,16 +26,11 @@ const long: AttentionRequest = {
   causal: true,
 };
 
-interface Data {
-  readonly q: Float64Array;
-  readonly k: Float64Array;
-}
-
-async function run(request: AttentionRequest, used = tuning, change: (data: Data) => void = () => {}) {
+async function run(request: AttentionRequest, used = tuning, change: (data: Filled) => void = () => {}) {
   const { device } = await acquireDevice();
   const stream = new Stream(device);
   const arrays = arraysFor(request, 17, false);
-  change(arrays as Data);
+  change(arrays);
   const call = new Call(stream, request, arrays);
   const counters = uploadWords(stream, new Uint32Array(COUNTER_WORDS));
   tensorPath(used, counters).record(stream, request, call.views, request.queryLength);
@@ -49,7 +44,7 @@ const everySecond = { ...tuning, stride: () => 2 };
 
 const cases: Record<
   string,
-  [request: AttentionRequest, tuning: TensorTuning, change?: (data: Data) => void]
+  [request: AttentionRequest, tuning: TensorTuning, change?: (data: Filled) => void]
 > = {
   'every tile': [long, { ...tuning, stride: () => 1 }],
   'every second tile': [long, everySecond],
@@ -95,7 +90,7 @@ for (const [name, [request, used, change]] of Object.entries(cases)) {
 
 optional('what lists cannot settle goes to the slow path', softwareGpuAvailability(), async () => {
   const rows = long.queryLength;
-  const odd: [change: (data: Data) => void, least: number, most: number][] = [
+  const odd: [change: (data: Filled) => void, least: number, most: number][] = [
     [({ q }) => q.fill(0, 0, 16 * 8), 0, 3], // zeros: their first k keys, no slow path
     [({ k }) => k.fill(1), rows, rows],
     [({ k }) => k.fill(Number.NaN, 16 * 20, 16 * 20 + 1), 0, rows],
