@@ -156,6 +156,21 @@ for (const [name, keys] of Object.entries(patterns)) {
   );
 }
 
+optional(
+  'sweeps: an infinite key of one head leaves the other heads alone',
+  available,
+  async () => {
+    const shared = await sharedStream();
+    const request = requestWith({ queryLength: 7, keyLength: 9, k: 2 });
+    const arrays = arraysFor(request);
+    const k = Float32Array.from(arrays.k);
+    k[3 * 16 + 1] = Number.POSITIVE_INFINITY;
+    const problem = { ...arrays, k };
+    expectAnswer(request, problem, await runPath(shared, sweepsPathWith(small), request, problem));
+  },
+  SLOW_COMPILER_MS,
+);
+
 const mixed = requestWith({ queryLength: 40, keyLength: 200, k: 8 });
 
 /** Rows that went to the slow path, and of these too long lists. */

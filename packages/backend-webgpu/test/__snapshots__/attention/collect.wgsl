@@ -143,7 +143,7 @@ fn main(
   var key_row_0 = 0u; var key_row_1 = 0u; var key_row_2 = 0u; var key_row_3 = 0u;
   var fetched: mat4x4f;
   if (t < 128u) { atomicStore(&tile_counts[t], 0u); }
-  // Rows beyond the last list nothing.
+  // Rows beyond the last list nothing but infinities, which are dropped where a tile is not whole.
   let threshold_0 = select(
     3.4028234e38f, thresholds[index_start + (4u * ty + 0u)], first_row + (4u * ty + 0u) < rows,
   );
@@ -431,7 +431,7 @@ fn main(
     }
     }
     let first_key = first + 4u * tx;
-    let is_whole = first + 128u <= sees.x;
+    let is_whole = first + 128u <= sees.x && first_row + 128u <= rows;
     // Eight bits a row: which of its scores are hits, and the place of the first of them among the tile's.
     var near_hits = 0u;
     var far_hits = 0u;
@@ -442,7 +442,9 @@ fn main(
       dots_0_1 = geometry.scale * dots_0_1;
       var hits = above(dots_0_0, threshold_0) | (above(dots_0_1, threshold_0) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 0u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 0u), first_key), first_row + (4u * ty + 0u) < rows);
+        }
         near_hits |= hits << 0u;
         near_places |= atomicAdd(&tile_counts[(4u * ty + 0u)], countOneBits(hits)) << 0u;
       }
@@ -452,7 +454,9 @@ fn main(
       dots_1_1 = geometry.scale * dots_1_1;
       var hits = above(dots_1_0, threshold_1) | (above(dots_1_1, threshold_1) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 1u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 1u), first_key), first_row + (4u * ty + 1u) < rows);
+        }
         near_hits |= hits << 8u;
         near_places |= atomicAdd(&tile_counts[(4u * ty + 1u)], countOneBits(hits)) << 8u;
       }
@@ -462,7 +466,9 @@ fn main(
       dots_2_1 = geometry.scale * dots_2_1;
       var hits = above(dots_2_0, threshold_2) | (above(dots_2_1, threshold_2) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 2u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 2u), first_key), first_row + (4u * ty + 2u) < rows);
+        }
         near_hits |= hits << 16u;
         near_places |= atomicAdd(&tile_counts[(4u * ty + 2u)], countOneBits(hits)) << 16u;
       }
@@ -472,7 +478,9 @@ fn main(
       dots_3_1 = geometry.scale * dots_3_1;
       var hits = above(dots_3_0, threshold_3) | (above(dots_3_1, threshold_3) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 3u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 3u), first_key), first_row + (4u * ty + 3u) < rows);
+        }
         near_hits |= hits << 24u;
         near_places |= atomicAdd(&tile_counts[(4u * ty + 3u)], countOneBits(hits)) << 24u;
       }
@@ -482,7 +490,9 @@ fn main(
       dots_4_1 = geometry.scale * dots_4_1;
       var hits = above(dots_4_0, threshold_4) | (above(dots_4_1, threshold_4) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 64u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 64u), first_key), first_row + (4u * ty + 64u) < rows);
+        }
         far_hits |= hits << 0u;
         far_places |= atomicAdd(&tile_counts[(4u * ty + 64u)], countOneBits(hits)) << 0u;
       }
@@ -492,7 +502,9 @@ fn main(
       dots_5_1 = geometry.scale * dots_5_1;
       var hits = above(dots_5_0, threshold_5) | (above(dots_5_1, threshold_5) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 65u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 65u), first_key), first_row + (4u * ty + 65u) < rows);
+        }
         far_hits |= hits << 8u;
         far_places |= atomicAdd(&tile_counts[(4u * ty + 65u)], countOneBits(hits)) << 8u;
       }
@@ -502,7 +514,9 @@ fn main(
       dots_6_1 = geometry.scale * dots_6_1;
       var hits = above(dots_6_0, threshold_6) | (above(dots_6_1, threshold_6) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 66u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 66u), first_key), first_row + (4u * ty + 66u) < rows);
+        }
         far_hits |= hits << 16u;
         far_places |= atomicAdd(&tile_counts[(4u * ty + 66u)], countOneBits(hits)) << 16u;
       }
@@ -512,7 +526,9 @@ fn main(
       dots_7_1 = geometry.scale * dots_7_1;
       var hits = above(dots_7_0, threshold_7) | (above(dots_7_1, threshold_7) << 4u);
       if (hits != 0u) {
-        if (!is_whole) { hits &= seen(index_start + (4u * ty + 67u), first_key); }
+        if (!is_whole) {
+          hits &= select(0u, seen(index_start + (4u * ty + 67u), first_key), first_row + (4u * ty + 67u) < rows);
+        }
         far_hits |= hits << 24u;
         far_places |= atomicAdd(&tile_counts[(4u * ty + 67u)], countOneBits(hits)) << 24u;
       }
