@@ -2,7 +2,7 @@ import { add, matmul, mul, sum, type Tensor, TopKError, tensor, topKAttention } 
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { afterEach, describe, expect } from 'vitest';
+import { afterEach, describe, expect, vi } from 'vitest';
 import {
   createWebGpuBackend,
   doctor,
@@ -120,6 +120,7 @@ describe('making a backend', () => {
   });
 
   optional('a doctor that tells what is there', software, async () => {
+    vi.stubGlobal('navigator', undefined); // as in Node without the tests' own navigator.gpu
     const { ok, adapter, device, problems, provider } = await doctor();
     expect({ ok, provider }).toEqual({ ok: true, provider: 'webgpu package' });
     expect(adapter?.isSoftware).toBe(true);
