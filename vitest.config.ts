@@ -1,7 +1,10 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   test: {
+    // The default leaves a core to the main process, which next to nothing is left for on two.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     projects: ['packages/*', 'apps/*', 'tooling/*/vitest.config.ts'],
     reporters: [
       'default',

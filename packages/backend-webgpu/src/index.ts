@@ -1,5 +1,5 @@
-export type { SelectionCounts } from './attention/selection-counts.js';
 /// <reference types="@webgpu/types" preserve="true" />
+export type { SelectionCounts } from './attention/selection-counts.js';
 export { WebGpuBackend, type WebGpuStatistics } from './backend.js';
 export { createWebGpuBackend, type WebGpuOptions, type WebGpuWarning } from './create.js';
 export { type AdapterReport, type DoctorReport, doctor } from './doctor.js';

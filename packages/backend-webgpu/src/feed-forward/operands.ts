@@ -46,7 +46,7 @@ export function rowsAsF32(
 }
 
 /** The whole tensor as f32. */
-export function asF32(stream: Stream, borrowed: Borrowed, view: View): Range {
+function asF32(stream: Stream, borrowed: Borrowed, view: View): Range {
   return rowsAsF32(stream, borrowed, view, 0, 1, sizeOf(view.shape));
 }
 

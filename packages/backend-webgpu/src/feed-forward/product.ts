@@ -45,7 +45,7 @@ interface Tile {
   readonly slice: number;
 }
 
-export type TileName = 'small' | 'large' | 'wide';
+type TileName = 'small' | 'large' | 'wide';
 
 const tiles: Readonly<Record<TileName, Tile>> = {
   small: { across: 8, down: 8, rows: 4, columns: 4, slice: 8 },

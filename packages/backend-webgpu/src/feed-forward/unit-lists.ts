@@ -245,7 +245,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 };
 
-/** counts [tokens]: slots in use of each token, NAN_ROW where its pre-activations are NaN. */
+/** counts [tokens]: slots in use of each token, 0xffffffff where its pre-activations are NaN. */
 export function recordSlotCounts(
   stream: Stream,
   tokens: number,

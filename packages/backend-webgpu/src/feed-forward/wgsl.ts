@@ -6,9 +6,6 @@ export function times(count: number, line: (index: number) => string, separator 
 /** Bits of a quiet NaN, for uniform blocks: WGSL rejects NaN in constant expressions. */
 export const NAN_BITS = 0x7fc00000;
 
-/** Value of `counts` for a token that has a NaN among its ranks. */
-export const NAN_ROW = 0xffffffff;
-
 /** Inclusive scan over 256 invocations: `scanned(value, t)`; the total is in `scan_cells[...]` of invocation 255. */
 export const SCAN_TEXT = `
 var<workgroup> scan_cells: array<u32, 512>;

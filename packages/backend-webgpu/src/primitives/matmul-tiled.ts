@@ -29,7 +29,7 @@ interface TiledParameters {
   readonly vecOut: boolean;
 }
 
-export function invocationsOf(tile: MatmulTile): number {
+function invocationsOf(tile: MatmulTile): number {
   return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
 }
 

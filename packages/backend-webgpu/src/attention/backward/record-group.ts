@@ -47,7 +47,7 @@ interface Sorted {
 }
 
 /** Vectors of four where every row is a multiple of them. */
-export function rowLayoutOf({ headDim, valueDim, dtype }: AttentionRequest): RowLayout {
+function rowLayoutOf({ headDim, valueDim, dtype }: AttentionRequest): RowLayout {
   const width = headDim % 4 === 0 && valueDim % 4 === 0 ? 4 : 1;
   return { width, half: dtype === 'f16' };
 }

@@ -43,7 +43,7 @@ export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
 }
 
 /** Interleaved phases of the first sweep: 16 groups each, two to a word; odd, so that periodic keys spread. */
-export function phasesOf(capacity: number): number {
+function phasesOf(capacity: number): number {
   return capacity / 8 - 1;
 }
 
@@ -218,7 +218,7 @@ fn main(
       listed.${j === 0 ? 'x' : 'y'} = mask;
     }`,
     )}
-    // In one word, key i of the 32 as bit 31 - i: see \`packColumn\`.
+    // In one word, key i of the 32 as bit 31 - i: see \`keyOfColumn\`.
     let high = (listed.x & 0xff000000u) | ((listed.x & 0xff00u) << 8u);
     var found = high | ((listed.y & 0xff000000u) >> 16u) | ((listed.y & 0xff00u) >> 8u);
     if (32u * step + 32u > fewest) {

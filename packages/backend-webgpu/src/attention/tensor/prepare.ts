@@ -190,7 +190,7 @@ fn main(
       x = load_k(params.base + (head * params.key_length + key) * ${fours}u + four) - centres[head * ${fours}u + four];
     }
     let within = i / ${fours}u;
-    let column = select(2u * within - 16u, 2u * within + 1u, within < 8u); // as in packColumn
+    let column = select(2u * within - 16u, 2u * within + 1u, within < 8u); // the inverse of keyOfColumn
     let magnitude = largest_of(x);
     magnitudes[i] = magnitude;
     x = select(x * factor, vec4f(), magnitude >= INF_BITS);

@@ -16,14 +16,9 @@ const COLUMNS: readonly number[] = range(16);
 const lines = (texts: readonly string[]): string => texts.join('\n            ');
 
 /**
- * The column of a tile in which its key i lies. Comparisons leave the columns as bits, the even ones in the lower half
- * of a word and the odd ones in the upper; in this order the keys are found in ascending order from the highest bit on.
+ * The key of a tile that lies in a column. Comparisons leave the columns as bits, the even ones in the lower half of a
+ * word and the odd ones in the upper; in this order the keys are found in ascending order from the highest bit on.
  */
-export function packColumn(key: number): number {
-  return key < 8 ? 2 * key + 1 : 2 * (key - 8);
-}
-
-/** The inverse of `packColumn`. */
 export function keyOfColumn(column: number): number {
   return column % 2 === 1 ? (column - 1) / 2 : column / 2 + 8;
 }
@@ -57,7 +52,7 @@ export const emitMaxima: string = lines([
   ...range(8).map((w) => `lists[at + ${32 * w}u] = pack2x16float(vec2f(g${2 * w}, g${2 * w + 1}));`),
 ]);
 
-/** `mask`: which keys score at least `limit`, from the sign bit of the difference; bits as in `packColumn`. */
+/** `mask`: which keys score at least `limit`, from the sign bit of the difference; bits as in `keyOfColumn`. */
 export const compareScores: string = lines([
   'var even = 0u;',
   'var odd = 0u;',
