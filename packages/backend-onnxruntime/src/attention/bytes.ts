@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from './variant.js';
 
 /** The engine's allocator splits what it reuses. */
-const ALLOCATOR_SLACK = 1.1;
+const ALLOCATOR_SLACK = 1.15;
 /**
  * Places that a chunk's session keeps for its scores, from the second run on: a softmax reuses the scores' own, a choice
  * of blocks leaves the next run to take a second one, and a mask or bias is added into a second one beside a part of its
