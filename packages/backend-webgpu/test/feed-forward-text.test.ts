@@ -24,7 +24,6 @@ const texts = {
     isDense: true,
     saves: true,
     isVector: true,
-    isSampled: true,
   }),
   'selection by pre-activation': selectKernel({
     activation: 'relu',
@@ -33,7 +32,6 @@ const texts = {
     isDense: false,
     saves: false,
     isVector: false,
-    isSampled: false,
   }),
   'gather with a bias': gatherKernel({
     isVector: true,

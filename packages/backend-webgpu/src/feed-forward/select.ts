@@ -32,8 +32,6 @@ export interface SelectParameters {
   readonly saves: boolean;
   /** Rows of hidden units are whole vectors. */
   readonly isVector: boolean;
-  /** A sample of the row bounds the k-th key, and what lies above it is listed in one pass. */
-  readonly isSampled: boolean;
 }
 
 export interface SelectBuffers {
@@ -56,7 +54,7 @@ export interface SelectBuffers {
 export function recordSelect(
   stream: Stream,
   shape: SelectShape,
-  parameters: Omit<SelectParameters, 'isVector' | 'isSampled'>,
+  parameters: Omit<SelectParameters, 'isVector'>,
   buffers: SelectBuffers,
 ): void {
   const { hidden } = shape;
@@ -66,9 +64,8 @@ export function recordSelect(
   );
   const wide = [preactivations, gate, norms].filter((one) => one !== undefined);
   const isVector = hidden % 4 === 0 && wide.every(({ base }) => base % 4 === 0);
-  const sampleRank = isVector ? rankInSample(shape) : undefined;
   stream.launch({
-    kernel: selectKernel({ ...parameters, isVector, isSampled: sampleRank !== undefined }),
+    kernel: selectKernel({ ...parameters, isVector }),
     buffers: list.map(({ span }) => span),
     uniforms: uniformWords([
       shape.tokens,
@@ -82,7 +79,6 @@ export function recordSelect(
       weights.base,
       kept?.base ?? 0,
       counts.base,
-      sampleRank ?? 0,
     ]),
     workgroups: gridOf(shape.tokens),
   });
@@ -106,35 +102,11 @@ export function selectKernel(parameters: SelectParameters): Kernel {
   };
 }
 
-/** Rows whose marks fit in workgroup memory. */
-const SAMPLED_UNITS = 16_384;
-
-/** Entries of the list of units above the bound. */
-const LISTED = 1024;
-
-/** Units in the sample: the first 1,024, and 1,024 from the middle of long rows. */
-function sampleSize(hidden: number): number {
-  return Math.min(1024, hidden) + Math.min(1024, Math.max(0, hidden - 8192));
-}
-
-/**
- * Rank in the sample whose key bounds the k-th of the row from below, four standard deviations away, if the units above
- * it then fit in the list. A row where it does not, by its own order or by bad luck, is searched in full.
- */
-function rankInSample({ hidden, k }: SelectShape): number | undefined {
-  if (hidden < 2048 || hidden > SAMPLED_UNITS) return undefined;
-  const share = sampleSize(hidden) / hidden;
-  const expected = k * share;
-  const rank = Math.ceil(expected + 4 * Math.sqrt(expected)) + 1;
-  const listed = (rank + 4 * Math.sqrt(rank)) / share;
-  return listed <= 1.1 * LISTED && rank <= sampleSize(hidden) / 2 ? rank : undefined;
-}
-
 /** Loads that an invocation has under way at a time. */
 const UNROLL = 4;
 
 function selectText(parameters: SelectParameters): string {
-  const { activation, gated, isContribution, isDense, saves, isVector, isSampled } = parameters;
+  const { activation, gated, isContribution, isDense, saves, isVector } = parameters;
   const width = isVector ? 4 : 1;
   const [float, word] = isVector ? ['vec4f', 'vec4u'] : ['f32', 'u32'];
   let binding = 1;
@@ -160,19 +132,14 @@ function selectText(parameters: SelectParameters): string {
   const rank = isContribution
     ? `abs(${activations}${gated ? ` * ${some('gate', gateAt)}` : ''}) * ${some('norms', 'params.norms_base + unit')}`
     : 's';
-  /** A loop over the row starts beyond its end where a list stands for the row. */
-  const inRow = (start: string): string => (isSampled ? `select(${start}, params.hidden, is_listed)` : start);
-  /** Marks of a sampled row stay for all of it, others for a segment. */
-  const word0 = isSampled ? '(start >> 5u) + ' : '';
   const units = (u: number): string => `first + ${256 * width * u}u + ${width}u * t`;
   return `
-struct Params { tokens: u32, hidden: u32, k: u32, nan_bits: u32, s_base: u32, gate_base: u32, norms_base: u32, indices_base: u32, weights_base: u32, kept_base: u32, counts_base: u32, sample_rank: u32 }
+struct Params { tokens: u32, hidden: u32, k: u32, nan_bits: u32, s_base: u32, gate_base: u32, norms_base: u32, indices_base: u32, weights_base: u32, kept_base: u32, counts_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${lines.join('\n')}
 var<workgroup> bins: array<atomic<u32>, 2048>;
-var<workgroup> above_bits: array<atomic<u32>, ${isSampled ? SAMPLED_UNITS / 32 : 256}>;
-var<workgroup> equal_bits: array<atomic<u32>, ${isSampled ? SAMPLED_UNITS / 32 : 256}>;
-${isSampled ? 'var<workgroup> listed: atomic<u32>;\nvar<workgroup> listed_in_all: u32;' : ''}
+var<workgroup> above_bits: array<atomic<u32>, 256>;
+var<workgroup> equal_bits: array<atomic<u32>, 256>;
 var<workgroup> has_nan: atomic<u32>;
 /** Digit found, entries still wanted from its bin, entries in its bin. */
 var<workgroup> found: vec3u;
@@ -203,12 +170,9 @@ fn count_first(bits: u32) {
   else if (bits != 0xff800000u) { atomicOr(&has_nan, 1u); }
 }
 
-fn count_key(key: u32, is_first: bool, prefix_shift: u32, prefix: u32, shift: u32, digits: u32) {
-  if ((is_first || (key >> prefix_shift) == prefix) && key != 0u) { atomicAdd(&bins[(key >> shift) & digits], 1u); }
-}
-
 fn count_next(bits: u32, prefix_shift: u32, prefix: u32, shift: u32, digits: u32) {
-  count_key(key_of(bits), false, prefix_shift, prefix, shift, digits);
+  let key = key_of(bits);
+  if ((key >> prefix_shift) == prefix && key != 0u) { atomicAdd(&bins[(key >> shift) & digits], 1u); }
 }
 
 /** Finds the bin of the k-th largest entry: the digit, how many of the bin are kept, how many it holds. */
@@ -234,14 +198,12 @@ fn clear_bins(t: u32) {
   for (var i = t; i < 2048u; i += 256u) { atomicStore(&bins[i], 0u); }
 }
 
-${isSampled ? LIST_FUNCTIONS : ''}
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let row = group.x + group.y * groups.x;
   if (row >= params.tokens) { return; }
   if (t == 0u) { atomicStore(&has_nan, 0u); }
 
-  ${isSampled ? sampleText() : ''}
   // The k-th key: \`least\` is the smallest key kept in any case, \`tied\` keys of \`equal\` are kept, lower units first.
   var prefix = 0u;
   var wanted = params.k;
@@ -254,8 +216,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let digits = select(0x7ffu, 0x3ffu, pass_index == 2u);
     clear_bins(t);
     workgroupBarrier();
-    ${isSampled ? `if (is_listed) { ${times(4, (c) => `count_key(entry${c}, pass_index == 0u, prefix_shift, prefix, shift, digits);`, ' ')} }` : ''}
-    for (var first = ${inRow('0u')}; first < params.hidden; first += ${256 * width * UNROLL}u) {
+    for (var first = 0u; first < params.hidden; first += ${256 * width * UNROLL}u) {
       ${times(UNROLL, (u) => `let bits${u} = rank_bits(row, ${units(u)}, params.hidden);`, '\n      ')}
       if (pass_index == 0u) {
         ${times(UNROLL, (u) => times(width, (c) => `count_first(${part(`bits${u}`, c)});`, ' '), '\n        ')}
@@ -283,20 +244,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let nan = bitcast<f32>(params.nan_bits);
 
   // Kept units in ascending order.
-  ${isSampled ? times(4, (c) => `mark_unit(entry${c}, unit${c}, least, equal);`, '\n  ') : ''}
   var written = 0u;
   var ties_before = 0u;
   for (var start = 0u; start < params.hidden; start += 8192u) {
-    ${isSampled ? '' : 'atomicStore(&above_bits[t], 0u); atomicStore(&equal_bits[t], 0u);'}
+    atomicStore(&above_bits[t], 0u);
+    atomicStore(&equal_bits[t], 0u);
     workgroupBarrier();
     let end = min(start + 8192u, params.hidden);
-    for (var first = ${inRow('start')}; first < end; first += ${256 * width * UNROLL}u) {
+    for (var first = start; first < end; first += ${256 * width * UNROLL}u) {
       ${times(UNROLL, (u) => `let bits${u} = rank_bits(row, ${units(u)}, end);`, '\n      ')}
-      ${times(UNROLL, (u) => markText(u, width, units(u), part, word0), '\n      ')}
+      ${times(UNROLL, (u) => markText(u, width, units(u), part), '\n      ')}
     }
     workgroupBarrier();
-    var chosen = atomicLoad(&above_bits[${word0}t]);
-    var equals = atomicLoad(&equal_bits[${word0}t]);
+    var chosen = atomicLoad(&above_bits[t]);
+    var equals = atomicLoad(&equal_bits[t]);
     let own = (countOneBits(chosen) << 16u) | countOneBits(equals);
     let through = scanned(own, t);
     let before = through - own;
@@ -308,7 +269,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       equals ^= bit;
       rank++;
     }
-    ${isDense ? `atomicStore(&above_bits[${word0}t], chosen);` : ''}
+    ${isDense ? 'atomicStore(&above_bits[t], chosen);' : ''}
     while (chosen != 0u) {
       let bit = firstTrailingBit(chosen);
       chosen &= chosen - 1u;
@@ -322,7 +283,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let all = scan_cells[255];
     written += (all >> 16u) + min(tied, ties_before + (all & 0xffffu)) - min(tied, ties_before);
     ties_before += all & 0xffffu;
-    ${isDense ? maskText(isVector, word0) : ''}
+    ${isDense ? maskText(isVector) : ''}
     workgroupBarrier();
   }
   for (var slot = written + t; slot < params.k; slot += 256u) {
@@ -335,28 +296,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 
 /** Sets the bits of the units of one load; those of an invocation lie in one word. */
-function markText(
-  u: number,
-  width: number,
-  unit: string,
-  part: (name: string, c: number) => string,
-  word0: string,
-): string {
+function markText(u: number, width: number, unit: string, part: (name: string, c: number) => string): string {
   const flag = (name: string, test: string): string =>
     `let ${name} = ${times(width, (c) => `select(0u, ${1 << c}u, ${test.replaceAll('KEY', `key${u}_${c}`)})`, ' | ')};`;
   return `{
         ${times(width, (c) => `let key${u}_${c} = key_of(${part(`bits${u}`, c)});`, ' ')}
         let at = ${unit} - start;
         ${flag('above', 'KEY >= least')}
-        if (above != 0u) { atomicOr(&above_bits[${word0}(at >> 5u)], above << (at & 31u)); }
+        if (above != 0u) { atomicOr(&above_bits[at >> 5u], above << (at & 31u)); }
         if (equal != 0u) {
           ${flag('equals', 'KEY == equal')}
-          if (equals != 0u) { atomicOr(&equal_bits[${word0}(at >> 5u)], equals << (at & 31u)); }
+          if (equals != 0u) { atomicOr(&equal_bits[at >> 5u], equals << (at & 31u)); }
         }
       }`;
 }
 
-function maskText(isVector: boolean, word0: string): string {
+function maskText(isVector: boolean): string {
   const width = isVector ? 4 : 1;
   const kept = (c: number): string =>
     `select(0.0, value_of(row, start + at + ${c}u, s${isVector ? `[${c}]` : ''}), (bits & ${1 << c}u) != 0u)`;
@@ -365,7 +320,7 @@ function maskText(isVector: boolean, word0: string): string {
     workgroupBarrier();
     for (var at = ${width}u * t; at < end - start; at += ${256 * width}u) {
       let place = (params.s_base + row * params.hidden + start + at)${isVector ? ' / 4u' : ''};
-      let bits = atomicLoad(&above_bits[${word0}(at >> 5u)]) >> (at & 31u);
+      let bits = atomicLoad(&above_bits[at >> 5u]) >> (at & 31u);
       if ((bits & ${width === 4 ? 15 : 1}u) != 0u) {
         let s = preactivations[place];
         preactivations[place] = ${isVector ? `vec4f(${values})` : values};
@@ -373,66 +328,4 @@ function maskText(isVector: boolean, word0: string): string {
         preactivations[place] = ${isVector ? 'vec4f()' : '0.0'};
       }
     }`;
-}
-
-const LIST_FUNCTIONS = `
-fn list_unit(bits: u32, unit: u32, bound: u32, place: u32) -> u32 {
-  let key = key_of(bits);
-  if (key == 0u && bits != 0xff800000u) { atomicOr(&has_nan, 1u); }
-  if (key < bound) { return place; }
-  if (place < ${LISTED}u) {
-    atomicStore(&bins[place], key);
-    atomicStore(&bins[${LISTED}u + place], unit);
-  }
-  return place + 1u;
-}
-
-fn mark_unit(key: u32, unit: u32, least: u32, equal: u32) {
-  if (key == 0u) { return; }
-  if (key >= least) { atomicOr(&above_bits[unit >> 5u], 1u << (unit & 31u)); }
-  else if (key == equal) { atomicOr(&equal_bits[unit >> 5u], 1u << (unit & 31u)); }
-}`;
-
-/**
- * Bounds the k-th key by one of a sample, lists the keys from there on with their units, and hands each invocation four
- * of the list. The list is taken only if it holds k entries or more, all of them: then it holds the k largest.
- */
-function sampleText(): string {
-  const samples = [0, 1].flatMap((part) => [0, 1, 2, 3].map((c) => `key_of(sample${part}[${c}])`));
-  return `clear_bins(t);
-  for (var i = t; i < ${SAMPLED_UNITS / 32}u; i += 256u) { atomicStore(&above_bits[i], 0u); atomicStore(&equal_bits[i], 0u); }
-  if (t == 0u) { atomicStore(&listed, 0u); }
-  workgroupBarrier();
-  let sample0 = rank_bits(row, 4u * t, params.hidden);
-  let sample1 = rank_bits(row, 8192u + 4u * t, params.hidden);
-  ${samples.map((key) => `count_key(${key}, true, 0u, 0u, 21u, 0x7ffu);`).join('\n  ')}
-  workgroupBarrier();
-  let coarse = search(t, params.sample_rank);
-  var bound = 1u;
-  if (coarse.x != 0xffffffffu) {
-    clear_bins(t);
-    workgroupBarrier();
-    ${samples.map((key) => `count_key(${key}, false, 21u, coarse.x, 10u, 0x7ffu);`).join('\n    ')}
-    workgroupBarrier();
-    let fine = search(t, coarse.y);
-    bound = max(((coarse.x << 11u) | fine.x) << 10u, 1u);
-  }
-  for (var first = 0u; first < params.hidden; first += ${1024 * UNROLL}u) {
-    ${times(UNROLL, (u) => `let bits${u} = rank_bits(row, first + ${1024 * u}u + 4u * t, params.hidden);`, '\n    ')}
-    let size = ${times(UNROLL, (u) => times(4, (c) => `select(0u, 1u, key_of(bits${u}[${c}]) >= bound)`, ' + '), ' + ')};
-    var place = 0u;
-    if (size != 0u) { place = atomicAdd(&listed, size); }
-    ${times(UNROLL, (u) => times(4, (c) => `place = list_unit(bits${u}[${c}], first + ${1024 * u + c}u + 4u * t, bound, place);`, '\n    '), '\n    ')}
-  }
-  workgroupBarrier();
-  if (t == 0u) { listed_in_all = atomicLoad(&listed); }
-  let entries = workgroupUniformLoad(&listed_in_all);
-  let is_listed = entries >= params.k && entries <= ${LISTED}u;
-  ${times(
-    4,
-    (c) => `var entry${c} = 0u; var unit${c} = 0u;
-  if (is_listed && ${256 * c}u + t < entries) { entry${c} = atomicLoad(&bins[${256 * c}u + t]); unit${c} = atomicLoad(&bins[${LISTED + 256 * c}u + t]); }`,
-    '\n  ',
-  )}
-  workgroupBarrier();`;
 }
