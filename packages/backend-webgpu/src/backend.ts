@@ -30,7 +30,7 @@ import { recordSoftmax } from './primitives/softmax.js';
 import { recordTakeAlong } from './primitives/take-along.js';
 import { recordTopK } from './primitives/top-k.js';
 import { recordWriteBox } from './primitives/write-box.js';
-import { type DeviceFacts, deviceFacts } from './runtime/facts.js';
+import type { DeviceFacts } from './runtime/facts.js';
 import type { Span } from './runtime/kernel.js';
 import { Stream, type StreamOptions } from './runtime/stream.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
@@ -87,8 +87,8 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     const { ownsDevice = false, fused = true, countSelection = false, ...streamOptions } = options;
     this.device = device;
     this.#ownsDevice = ownsDevice;
-    this.facts = deviceFacts(device);
     this.stream = new Stream(device, streamOptions);
+    this.facts = this.stream.facts;
     this.#counter = countSelection ? new SelectionCounter(this.stream) : undefined;
     this.capabilities = {
       dtypes: ['f32', 'f16', 'i32', 'bool'],

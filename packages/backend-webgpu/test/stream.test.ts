@@ -23,7 +23,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
 optional('steps run in the order they were recorded', softwareGpuAvailability(), async () => {
   const { device } = await acquireDevice();
   const stream = new Stream(device);
-  stream.profile = device.features.has('timestamp-query') ? new Profile(device) : undefined;
+  const profile = new Profile(device);
+  stream.profile = profile;
   const x = stream.scratch(400);
   const y = stream.scratch(400);
   stream.write(x, new Uint8Array(Float32Array.from({ length: 100 }, (_, i) => i).buffer));
@@ -34,7 +35,7 @@ optional('steps run in the order they were recorded', softwareGpuAvailability(),
   }
   const bytes = await stream.read(x);
   expect(Array.from(new Float32Array(bytes.buffer)).slice(0, 3)).toEqual([0, 24, 48]);
-  expect((await stream.profile?.read())?.launches.length ?? 3).toBe(3);
+  expect((await profile.read()).launches.length).toBe(3);
   stream.release(x);
   expect(stream.scratch(390).buffer).toBe(x.buffer);
   device.destroy();

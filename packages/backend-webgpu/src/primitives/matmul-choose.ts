@@ -1,5 +1,4 @@
 import type { Stream } from '../runtime/stream.js';
-import { isSoftware } from './is-software.js';
 import { launchNarrow, NARROW_ROWS } from './matmul-narrow.js';
 import { launchPlain } from './matmul-plain.js';
 import type { Operand, Product } from './matmul-product.js';
@@ -30,7 +29,7 @@ const ENOUGH_TILES = 200;
 
 /** By measurement (docs/kernels/primitives.md). */
 function chooseVariant(stream: Stream, { batch, rows, columns }: Product): MatmulVariant {
-  if (isSoftware(stream.device)) return 'plain';
+  if (stream.facts.isSoftware) return 'plain';
   if (rows <= NARROW_ROWS) return 'narrow';
   const tiles = batch * Math.ceil(rows / LARGE_TILE.rows) * Math.ceil(columns / LARGE_TILE.columns);
   return rows > SMALL_TILE.rows && columns > SMALL_TILE.columns && tiles >= ENOUGH_TILES

@@ -1,5 +1,6 @@
 import { philoxKey, type Shape, sizeOf } from '@topk-attention/core';
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { philoxWgsl } from '../runtime/philox-wgsl.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { splitRows, windowOf } from './windows.js';
@@ -15,31 +16,7 @@ struct Params { key: vec2u, first: u32, base: u32, offset: vec4u, shape: vec4u, 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> out: array<u32>;
 
-const MULTIPLIER_0 = 0xd2511f53u;
-const MULTIPLIER_1 = 0xcd9e8d57u;
-const WEYL = vec2u(0x9e3779b9u, 0xbb67ae85u);
-
-fn multiply_high(a: u32, b: u32) -> u32 {
-  let low = (a & 0xffffu) * (b & 0xffffu);
-  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
-  let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
-  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u);
-}
-
-fn philox(counter: vec4u, seed: vec2u) -> u32 {
-  var c = counter;
-  var key = seed;
-  for (var round = 0u; round < 10u; round++) {
-    c = vec4u(
-      multiply_high(MULTIPLIER_1, c.z) ^ c.y ^ key.x,
-      MULTIPLIER_1 * c.z,
-      multiply_high(MULTIPLIER_0, c.x) ^ c.w ^ key.y,
-      MULTIPLIER_0 * c.x,
-    );
-    key += WEYL;
-  }
-  return c.x;
-}
+${philoxWgsl}
 
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {

@@ -1,7 +1,6 @@
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
-import { isSoftware } from './is-software.js';
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
 import { PLAIN_INVOCATIONS, plainKernel } from './top-k-plain.js';
 import { LONGEST_LISTED, type SelectParameters, selectByScans, topKCommon } from './top-k-wgsl.js';
@@ -70,7 +69,7 @@ export function recordTopK(
   const half = x.dtype === 'f16';
   if (half) stream.clear(windowOf(values, 0, rows * k).span);
   const widest = Math.max(width * storedBytes(x.dtype), 4 * k);
-  const chosen = variant ?? (isSoftware(stream.device) ? 'plain' : chooseVariant(width, k));
+  const chosen = variant ?? (stream.facts.isSoftware ? 'plain' : chooseVariant(width, k));
   for (const { first, count } of splitRows(stream, 'topK', rows, widest)) {
     const from = windowOf(x, first * width, count * width);
     const to = windowOf(values, first * k, count * k);

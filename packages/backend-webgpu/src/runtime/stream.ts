@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
+import { type DeviceFacts, deviceFacts } from './facts.js';
 import { Failure, scopeError } from './failure.js';
 import type { Launch, Span } from './kernel.js';
 import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
@@ -41,6 +42,8 @@ export interface StreamOptions {
  */
 export class Stream {
   readonly device: GPUDevice;
+  /** What the device offers. */
+  readonly facts: DeviceFacts;
   readonly pipelines: Pipelines;
   readonly pool: BufferPool;
   /** Set to measure: every launch then runs in a pass of its own between two timestamps. */
@@ -60,6 +63,7 @@ export class Stream {
 
   constructor(device: GPUDevice, { poolCapBytes = DEFAULT_POOL_CAP_BYTES }: StreamOptions = {}) {
     this.device = device;
+    this.facts = deviceFacts(device);
     this.pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device, this.pipelines);
     const create = (descriptor: GPUBufferDescriptor): GPUBuffer =>

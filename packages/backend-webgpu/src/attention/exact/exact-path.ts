@@ -1,5 +1,5 @@
 import { type AttentionRequest, bytesPerElement, relativePositionBucket, sizeOf } from '@topk-attention/core';
-import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { storageBytes, type View } from '../../view.js';
@@ -25,7 +25,7 @@ export const exactPath: ForwardPath = {
   refuses: (request, facts) => exactRefusals(request, facts),
   scratchBytes: (request) => auxBytes(request),
   largestBytes: (request) => auxBytes(request),
-  record: (stream, request, views) => recordExact(stream, request, views, deviceFacts(stream.device)),
+  record: (stream, request, views) => recordExact(stream, request, views, stream.facts),
 };
 
 function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly string[] {

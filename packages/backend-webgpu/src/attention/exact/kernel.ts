@@ -1,4 +1,5 @@
 import type { Kernel } from '../../runtime/kernel.js';
+import { philoxWgsl } from '../../runtime/philox-wgsl.js';
 import { scores, validity } from './kernel-scores.js';
 import { finish, product, softmax } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
@@ -51,7 +52,7 @@ function source(p: ExactParameters): string {
     loadVector('loadValue', 'v', p.valueDim, p.dtype),
     storeVector('storeOutput', 'out', p.valueDim, p.dtype),
     numbers,
-    p.dropout ? philox : '',
+    p.dropout ? isKept : '',
     mainFunction(p),
   ]);
 }
@@ -94,22 +95,9 @@ const HIDDEN = 0xff800000u;
 fn notFinite(x: vec4f) -> vec4<bool> { return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u); }
 fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN); }`;
 
-/** Philox4x32-10, word 0, as in core. */
-const philox = `fn mulHigh(a: u32, b: u32) -> u32 {
-  let al = a & 0xffffu; let ah = a >> 16u; let bl = b & 0xffffu; let bh = b >> 16u;
-  let middle = ah * bl + ((al * bl) >> 16u);
-  let carry = (middle & 0xffffu) + al * bh;
-  return ah * bh + (middle >> 16u) + (carry >> 16u);
-}
+const isKept = `${philoxWgsl}
 fn isKept(batch: u32, head: u32, query: u32, key: u32) -> bool {
-  var c = vec4u(batch, head, query, key);
-  var seed = vec2u(params.seedLow, params.seedHigh);
-  for (var round = 0u; round < 10u; round++) {
-    let high = vec2u(mulHigh(0xd2511f53u, c.x), mulHigh(0xcd9e8d57u, c.z));
-    c = vec4u(high.y ^ c.y ^ seed.x, 0xcd9e8d57u * c.z, high.x ^ c.w ^ seed.y, 0xd2511f53u * c.x);
-    seed += vec2u(0x9e3779b9u, 0xbb67ae85u);
-  }
-  return c.x >= params.threshold;
+  return philox(vec4u(batch, head, query, key), vec2u(params.seedLow, params.seedHigh)) >= params.threshold;
 }`;
 
 function mainFunction(p: ExactParameters): string {

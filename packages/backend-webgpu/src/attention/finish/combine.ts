@@ -1,6 +1,6 @@
 import { halfOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { philoxText } from './philox-text.js';
+import { philoxWgsl } from '../../runtime/philox-wgsl.js';
 import { problemStruct } from './problem.js';
 import { bindings, fourArray, loadFour, orderText, rowText } from './score-text.js';
 
@@ -59,7 +59,7 @@ ${loadFour('v', half)}
 ${half ? halfOf : ''}
 ${orderText}
 ${rowText({ causal: false, keyLengths: false })}
-${dropout ? philoxText : ''}
+${dropout ? philoxWgsl : ''}
 ${butterflies(subgroup)}
 
 @compute @workgroup_size(32)

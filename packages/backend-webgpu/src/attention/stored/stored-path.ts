@@ -1,5 +1,5 @@
 import { type AttentionRequest, bytesPerElement, sizeOf } from '@topk-attention/core';
-import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
@@ -50,7 +50,7 @@ export function storedPathWith(tuning: StoredTuning): ForwardPath {
       return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
     },
     record: (stream, request, views, chunk) => {
-      const facts = deviceFacts(stream.device);
+      const { facts } = stream;
       const { product = facts.isSoftware ? undefined : productTuning(facts) } = tuning;
       record(stream, request, views, chunk, product);
     },

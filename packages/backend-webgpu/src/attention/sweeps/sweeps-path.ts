@@ -1,5 +1,5 @@
 import { type AttentionRequest, bytesPerElement } from '@topk-attention/core';
-import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
@@ -91,7 +91,7 @@ function record(
   chunk: number,
   tuning: SweepsTuning,
 ): void {
-  const facts = deviceFacts(stream.device);
+  const { facts } = stream;
   const { heads, queries } = partSize(request, chunk, facts, tuning);
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
   const unsafe = recordUnsafe(stream, request, views, heads, relative);

@@ -1,6 +1,6 @@
 import type { AttentionRequest } from '@topk-attention/core';
 import { windowOf } from '../../primitives/windows.js';
-import { type DeviceFacts, deviceFacts } from '../../runtime/facts.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS, type RowBlock, rowsOf } from '../finish/candidates.js';
@@ -187,7 +187,7 @@ function record(
   tuning: TensorTuning,
   counters: Span = countersOf(stream, request),
 ): void {
-  const facts = deviceFacts(stream.device);
+  const { facts } = stream;
   let keys: PackedKeys | undefined;
   for (const block of blocksOf(request, chunk, facts, tuning)) {
     if (keys?.headStart !== block.headStart) {

@@ -54,7 +54,6 @@ fn multiply_high(a: u32, b: u32) -> u32 {
   let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);
   return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u);
 }
-
 fn philox(counter: vec4u, seed: vec2u) -> u32 {
   var c = counter;
   var key = seed;

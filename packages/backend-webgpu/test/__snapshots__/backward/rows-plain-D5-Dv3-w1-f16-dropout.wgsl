@@ -18,8 +18,12 @@ fn philox(counter: vec4u, seed: vec2u) -> u32 {
   var c = counter;
   var key = seed;
   for (var round = 0u; round < 10u; round++) {
-    c = vec4u(multiply_high(0xcd9e8d57u, c.z) ^ c.y ^ key.x, 0xcd9e8d57u * c.z,
-      multiply_high(0xd2511f53u, c.x) ^ c.w ^ key.y, 0xd2511f53u * c.x);
+    c = vec4u(
+      multiply_high(0xcd9e8d57u, c.z) ^ c.y ^ key.x,
+      0xcd9e8d57u * c.z,
+      multiply_high(0xd2511f53u, c.x) ^ c.w ^ key.y,
+      0xd2511f53u * c.x,
+    );
     key += vec2u(0x9e3779b9u, 0xbb67ae85u);
   }
   return c.x;

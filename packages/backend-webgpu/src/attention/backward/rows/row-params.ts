@@ -1,9 +1,10 @@
 import { type AttentionRequest, philoxKey } from '@topk-attention/core';
 import { type Window, windowOf } from '../../../primitives/windows.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
+import { philoxWgsl } from '../../../runtime/philox-wgsl.js';
 import type { View } from '../../../view.js';
 import type { Group } from '../geometry.js';
-import { philox, type RowLayout } from '../wgsl.js';
+import type { RowLayout } from '../wgsl.js';
 
 /** What the text of a row kernel depends on. */
 export interface RowShape {
@@ -32,7 +33,7 @@ struct Params {
   seed: vec2u,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-${dropout ? philox : ''}
+${dropout ? philoxWgsl : ''}
 // 1 / (1 - rate) or 0, keyed by (seed, batch, head, query, slot); 1 without dropout.
 fn dropout_factor(row: u32, slot: u32) -> f32 {
 ${

@@ -1,5 +1,5 @@
-/** `philox(counter, seed) -> u32`: word 0 of Philox4x32-10, products of 32 bits by halves. */
-export const philoxText = `
+/** WGSL `philox(counter: vec4u, seed: vec2u) -> u32`: word 0 of Philox4x32-10, as core's `philox4x32`; products of 32 bits by halves. */
+export const philoxWgsl = `
 fn multiply_high(a: u32, b: u32) -> u32 {
   let low = (a & 0xffffu) * (b & 0xffffu);
   let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
