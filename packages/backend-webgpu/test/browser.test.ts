@@ -16,7 +16,7 @@ optional(
       const goldens = page.urlOf(fileURLToPath(new URL('../../conformance/goldens/', import.meta.url)));
       const { reports, doctor } = (await page.evaluate(`runAll(${JSON.stringify(goldens)})`)) as PageResult;
       expect(reports.filter(({ outcome }) => outcome === 'failed')).toEqual([]);
-      expect(reports.filter(({ outcome }) => outcome === 'passed').length).toBeGreaterThan(400);
+      expect(reports.filter(({ outcome }) => outcome === 'passed').length).toBeGreaterThan(700);
       expect(doctor).toMatchObject({ ok: true, provider: 'navigator.gpu' });
       expect(page.errors).toEqual([]);
     });
