@@ -1,4 +1,11 @@
-export { exactAttention, type TopKAttentionResult, topKAttention } from './attention/attention.js';
+export {
+  type AttentionHalfOptions,
+  attentionBackward,
+  attentionForward,
+  exactAttention,
+  type TopKAttentionResult,
+  topKAttention,
+} from './attention/attention.js';
 export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
@@ -10,7 +17,13 @@ export { layerNorm, rmsNorm } from './composed/norms.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './dtype.js';
 export { type ErrorCode, type ErrorDetails, isEngineError, TopKError, toEngineError } from './errors.js';
 export { type Explanation, explain, explainFeedForward, printFeedForwardPlan, printPlan } from './explain.js';
-export { topKFeedForward } from './feed-forward/feed-forward.js';
+export type { FeedForwardTensors, KeptUnits } from './feed-forward/composed.js';
+export {
+  type FeedForwardForward,
+  feedForwardBackward,
+  feedForwardForward,
+  topKFeedForward,
+} from './feed-forward/feed-forward.js';
 export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';
 export type { PathReport } from './fused.js';
 export * from './ops/index.js';

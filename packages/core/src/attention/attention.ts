@@ -1,7 +1,10 @@
 import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
+import { withoutTapes } from '../autograd/tape.js';
 import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
+import { TopKError } from '../errors.js';
 import { choosePath } from '../fused.js';
+import { requireOutputShape } from '../output-shape.js';
 import { composedBackwardScratch } from '../plan/attention-bytes.js';
 import { planAttention } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
@@ -23,6 +26,12 @@ export interface TopKAttentionResult {
   readonly output: Tensor;
   /** i32 [B, Hq, Lq, min(k, Lk)]: kept keys in ascending order, then -1 in unused slots. */
   readonly indices: Tensor;
+}
+
+/** Options of the two halves of attention. */
+export interface AttentionHalfOptions extends AttentionOptions {
+  /** Keys kept per query, or all of them. */
+  readonly k: number | 'all';
 }
 
 /**
@@ -81,6 +90,79 @@ export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options: Attenti
     options,
     false,
   ).output;
+}
+
+/**
+ * The forward half of `topKAttention` (`k` a number) or `exactAttention` (`k: 'all'`), for automatic differentiation
+ * other than this package's: with a numeric k it returns the lists that `attentionBackward` needs. Nothing is recorded
+ * on open tapes.
+ *
+ * @throws TopKError as `topKAttention`.
+ * @example
+ * const { output, indices, scores } = attentionForward(q, k, v, { k: 64 });
+ */
+export function attentionForward(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionHalfOptions,
+): AttentionOutputs<Tensor> {
+  const name = nameOf(options);
+  const { request, tensors } = checkCall(name, q, k, v, options, keptOf(options));
+  return withoutTapes(() => forward(name, { ...request, saves: request.k !== 'all' }, tensors, options));
+}
+
+/**
+ * The backward half: gradients of q, k, v and, where they were given, of the bias and the relative table, from the lists
+ * that `attentionForward` returned for the same inputs and options (none for `k: 'all'`) and the gradient of its
+ * output, [B, Hq, Lq, Dv]. Nothing of size Lq x Lk exists with a numeric k.
+ *
+ * @throws TopKError as `topKAttention`; SHAPE_MISMATCH when `dOutput` does not have the output's shape; INVALID_OPTION
+ * without lists for a numeric k.
+ */
+export function attentionBackward(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionHalfOptions,
+  lists: Pick<AttentionOutputs<Tensor>, 'indices' | 'scores'>,
+  dOutput: Tensor,
+): AttentionGradients<Tensor> {
+  const name = nameOf(options);
+  const { request, tensors } = checkCall(name, q, k, v, options, keptOf(options));
+  requireOutputShape(`${name}.backward`, dOutput, [
+    request.batch,
+    request.queryHeads,
+    request.queryLength,
+    request.valueDim,
+  ]);
+  const { indices, scores } = lists;
+  const saved = indices && scores && { indices, scores };
+  if (request.k !== 'all' && saved === undefined) {
+    throw new TopKError('INVALID_OPTION', `${name}.backward: no lists`, {
+      expected: 'indices and scores of attentionForward',
+      got: 'neither or one of them',
+    });
+  }
+  return withoutTapes(() =>
+    backward(
+      name,
+      { ...request, saves: true },
+      tensors,
+      request.k === 'all' ? undefined : saved,
+      dOutput,
+      options,
+    ),
+  );
+}
+
+/** Errors speak of what users call. */
+function nameOf({ k }: AttentionHalfOptions): string {
+  return k === 'all' ? 'exactAttention' : 'topKAttention';
+}
+
+function keptOf({ k }: AttentionHalfOptions): number | undefined {
+  return k === 'all' ? undefined : k;
 }
 
 function runAttention(

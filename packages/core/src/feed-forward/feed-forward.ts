@@ -1,9 +1,11 @@
 import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
+import { withoutTapes } from '../autograd/tape.js';
 import type { BackendTensor, FeedForwardInputs } from '../backend.js';
 import type { DType } from '../dtype.js';
 import { choosePath } from '../fused.js';
 import { reshape } from '../ops/layout.js';
+import { requireOutputShape } from '../output-shape.js';
 import { planFeedForward } from '../plan/plan-feed-forward.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
@@ -47,6 +49,49 @@ export function topKFeedForward(x: Tensor, weights: FeedForwardWeights, options:
     const output = runFeedForward(call, { x: flat, ...weights }, options);
     return reshape(output, [...x.shape.slice(0, -1), outputDim]);
   });
+}
+
+/** The output and what the backward half needs. */
+export interface FeedForwardForward {
+  /** [tokens, Dout] */
+  readonly output: Tensor;
+  /** The kept hidden units and their pre-activations; absent where all are kept, which is computed again. */
+  readonly kept?: KeptUnits;
+}
+
+/**
+ * The forward half of `topKFeedForward`, for automatic differentiation other than this package's: x is [tokens, D].
+ * Nothing is recorded on open tapes.
+ *
+ * @throws TopKError as `topKFeedForward`.
+ */
+export function feedForwardForward(
+  x: Tensor,
+  weights: FeedForwardWeights,
+  options: FeedForwardOptions,
+): FeedForwardForward {
+  const call = checkFeedForward(x, weights, options);
+  const { output, kept } = withoutTapes(() => forward(call, { x, ...weights }, options, true));
+  return { output, ...(kept && { kept }) };
+}
+
+/**
+ * The backward half: gradients of x and of each weight that was given, from what `feedForwardForward` kept for the same
+ * inputs and options and the gradient of its output, [tokens, Dout].
+ *
+ * @throws TopKError as `topKFeedForward`; SHAPE_MISMATCH when `dOutput` does not have the output's shape.
+ */
+export function feedForwardBackward(
+  x: Tensor,
+  weights: FeedForwardWeights,
+  options: FeedForwardOptions,
+  kept: KeptUnits | undefined,
+  dOutput: Tensor,
+): FeedForwardTensors {
+  const call = checkFeedForward(x, weights, options);
+  const { tokens, outputDim } = call.request;
+  requireOutputShape('topKFeedForward.backward', dOutput, [tokens, outputDim]);
+  return withoutTapes(() => backward(call, { x, ...weights }, kept, dOutput, options));
 }
 
 function runFeedForward(
