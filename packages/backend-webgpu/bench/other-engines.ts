@@ -205,8 +205,9 @@ const tensorflow: Engine = {
   name: 'tfjs, WebGPU backend',
   note: 'not causal; queries copied',
   async open({ heads, chunk, length, dim, k }, arrays) {
-    const tf = (await importByName('@tensorflow/tfjs-core')) as Tf;
-    await importByName('@tensorflow/tfjs-backend-webgpu');
+    await provideNavigator();
+    const tf = (await importByName('@tensorflow/tfjs-core', 'backend-tfjs')) as Tf;
+    await importByName('@tensorflow/tfjs-backend-webgpu', 'backend-tfjs');
     if (!(await tf.setBackend('webgpu'))) throw new Error('its backend "webgpu" does not start here');
     const keys = tf.tensor(arrays.keys, [heads, dim, length]);
     const v = tf.tensor(arrays.v, [heads, length, dim]);
@@ -226,6 +227,14 @@ const tensorflow: Engine = {
     };
   },
 };
+
+/** tfjs looks for `navigator.gpu` and WebGPU's constants among the globals, which Node 20 has none of. */
+async function provideNavigator(): Promise<void> {
+  if ((globalThis as { navigator?: { gpu?: unknown } }).navigator?.gpu !== undefined) return;
+  const { create, globals } = await import('webgpu');
+  Object.assign(globalThis, globals);
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
+}
 
 /** A package that this one does not depend on: as this package sees it, or as one of its neighbours does. */
 async function importByName(name: string, neighbour?: string): Promise<unknown> {
