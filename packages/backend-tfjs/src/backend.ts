@@ -1,0 +1,323 @@
+import {
+  type Backend,
+  type BinaryOp,
+  type Capabilities,
+  type CompareOp,
+  type DType,
+  type FusedOperations,
+  type MemoryReport,
+  type Shape,
+  sizeOf,
+  type TensorData,
+  TopKError,
+  type UnaryOp,
+} from '@topk-attention/core';
+import type { Engine } from './engine.js';
+import { fusedOperations } from './fused.js';
+import {
+  along,
+  elementwise,
+  layout,
+  matmul,
+  randomBits,
+  reduce,
+  rows,
+  softmaxRows,
+  topK,
+} from './ops/index.js';
+import { dtypeOfTf, type TensorExchange, type TfjsTensor, tfTypeOf } from './tensor.js';
+import type { TfTensor } from './tf.js';
+
+/** Data that one or several tensors name. */
+interface Storage {
+  readonly bytes: number;
+  views: number;
+}
+
+/** Engines that compute where they are called: what an op returned is there. */
+const synchronousEngines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
+
+/**
+ * The primitives on tfjs ops, which run at once. Made by `createTfjsBackend`.
+ *
+ * Results are kept (`tf.keep`): a caller's `tf.tidy` does not free them, core does.
+ */
+export class TfjsBackend implements Backend<TfjsTensor> {
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  readonly fused?: FusedOperations<TfjsTensor>;
+  readonly engine: Engine;
+  readonly #storages = new Map<object, Storage>();
+  /** Tensors not released yet, and whether they are the caller's own. */
+  readonly #alive = new Map<TfjsTensor, { readonly isBorrowed: boolean }>();
+  #live = 0;
+  #peak = 0;
+  #isDisposed = false;
+
+  /** @internal Use `createTfjsBackend`. */
+  constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
+    this.engine = engine;
+    this.name = `tfjs-${engine.name}`;
+    this.capabilities = {
+      dtypes: ['f32', 'i32', 'bool'],
+      floatStorage: 'f32',
+      deterministicScatter: true,
+      execution: synchronousEngines.has(engine.name) ? 'eager' : 'recorded',
+      limits: engine.limits,
+    };
+    if (fused) this.fused = fusedOperations(engine, this.exchange);
+  }
+
+  // tensors ------------------------------------------------------------------------------------------------------
+
+  /** @internal How fused operations take and hand over tensors. */
+  readonly exchange: TensorExchange = {
+    raw: (x) => this.#raw(x),
+    own: (tensor) => this.#own(tensor),
+  };
+
+  /** @internal A handle on a tensor of the caller's, which is never disposed of here. */
+  borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
+    this.#requireEngine();
+    const { tf } = this.engine;
+    // A variable is another tensor after an assignment.
+    if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
+    const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
+    const storage = this.#storages.get(tensor.dataId) ?? { bytes: 0, views: 0 };
+    this.#count(handle, storage, true);
+    return handle;
+  }
+
+  /** @internal A tensor of the caller's on the same data. */
+  export(x: TfjsTensor): TfTensor {
+    return this.engine.tf.clone(this.#raw(x));
+  }
+
+  #raw(x: TfjsTensor): TfTensor {
+    this.#requireEngine();
+    if (x.tensor.isDisposed) {
+      throw new TopKError('DISPOSED', `${this.name}: a tf.Tensor was disposed of while it was in use`, {
+        expected: 'tensors borrowed with fromTf that live as long as what is computed from them',
+        got: `a disposed tensor of shape [${x.shape}]`,
+        fix: 'Keep it (tf.keep, or dispose of it later), or copy it in with tensor(backend, await x.data(), x.shape)',
+      });
+    }
+    return x.tensor;
+  }
+
+  #requireEngine(): void {
+    const now = this.engine.tf.getBackend();
+    if (now !== this.engine.name || this.#isDisposed) throw this.#refusal(now);
+  }
+
+  #refusal(now: string): TopKError {
+    if (this.#isDisposed) {
+      return new TopKError('DISPOSED', `${this.name}: used after dispose()`, {
+        fix: 'Create another backend',
+      });
+    }
+    return new TopKError(
+      'MIXED_BACKENDS',
+      `${this.name}: tf runs another engine than when the backend was made`,
+      {
+        expected: this.engine.name,
+        got: now,
+        fix: `tf.setBackend('${this.engine.name}'), or create a backend for ${now} and upload again`,
+      },
+    );
+  }
+
+  #own(tensor: TfTensor): TfjsTensor {
+    const { tf } = this.engine;
+    const dtype = dtypeOfTf(tensor.dtype);
+    if (dtype === undefined) throw new TypeError(`tf made a tensor of type ${tensor.dtype}`);
+    const handle: TfjsTensor = { shape: tensor.shape, dtype, tensor: tf.keep(tensor) };
+    const storage = this.#storages.get(tensor.dataId) ?? {
+      bytes: tensor.size * (dtype === 'bool' ? 1 : 4),
+      views: 0,
+    };
+    this.#count(handle, storage, false);
+    return handle;
+  }
+
+  #count(handle: TfjsTensor, storage: Storage, isBorrowed: boolean): void {
+    if (storage.views++ === 0) {
+      this.#storages.set(handle.tensor.dataId, storage);
+      this.#live += storage.bytes;
+      this.#peak = Math.max(this.#peak, this.#live);
+    }
+    this.#alive.set(handle, { isBorrowed });
+  }
+
+  // memory -------------------------------------------------------------------------------------------------------
+
+  upload(data: TensorData, shape: Shape, dtype: DType): TfjsTensor {
+    this.#requireEngine();
+    // tf may keep the array it is given, and the caller may change it: a copy.
+    const own =
+      dtype === 'f32' ? Float32Array.from(data) : dtype === 'i32' ? Int32Array.from(data) : undefined;
+    return this.#own(this.engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype)));
+  }
+
+  fill(value: number, shape: Shape, dtype: DType): TfjsTensor {
+    this.#requireEngine();
+    return this.#own(this.engine.tf.fill([...shape], value, tfTypeOf(dtype)));
+  }
+
+  async read(x: TfjsTensor): Promise<TensorData> {
+    // A copy: tf may hand out the array it goes on working with.
+    return (await this.#raw(x).data()).slice();
+  }
+
+  async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
+    for (const x of xs) this.#raw(x);
+    if (synchronousEngines.has(this.engine.name)) return;
+    const last = xs.filter((x) => sizeOf(x.shape) > 0).at(-1);
+    if (last === undefined) return;
+    // The engine works in order: when one element of the last tensor can be read, everything before is done.
+    const { tf } = this.engine;
+    const one = tf.tidy(() => tf.slice(tf.reshape(last.tensor, [-1]), [0], [1]));
+    try {
+      await one.data();
+    } finally {
+      one.dispose();
+    }
+  }
+
+  flush(): void {
+    // tf starts work by itself.
+  }
+
+  release(x: TfjsTensor): void {
+    const entry = this.#alive.get(x);
+    if (entry === undefined) return;
+    this.#alive.delete(x);
+    const storage = this.#storages.get(x.tensor.dataId);
+    if (storage !== undefined && --storage.views === 0) {
+      this.#storages.delete(x.tensor.dataId);
+      this.#live -= storage.bytes;
+    }
+    if (!entry.isBorrowed) x.tensor.dispose();
+  }
+
+  memory(): MemoryReport {
+    return {
+      live: this.#live,
+      peak: this.#peak,
+      covers:
+        'tensors of this backend; not what an operation needs while it runs, what the engine keeps for reuse, nor tensors borrowed from the caller',
+    };
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#live;
+  }
+
+  dispose(): void {
+    if (this.#isDisposed) return;
+    for (const x of [...this.#alive.keys()]) this.release(x);
+    this.#isDisposed = true;
+  }
+
+  // layout -------------------------------------------------------------------------------------------------------
+
+  reshape(x: TfjsTensor, shape: Shape): TfjsTensor {
+    return this.#own(layout.reshape(this.engine, this.#raw(x), shape));
+  }
+
+  transpose(x: TfjsTensor, permutation: readonly number[]): TfjsTensor {
+    return this.#own(layout.transpose(this.engine, this.#raw(x), permutation));
+  }
+
+  slice(x: TfjsTensor, starts: readonly number[], sizes: Shape): TfjsTensor {
+    return this.#own(layout.slice(this.engine, this.#raw(x), starts, sizes));
+  }
+
+  concat(xs: readonly TfjsTensor[], axis: number): TfjsTensor {
+    const raw = xs.map((x) => this.#raw(x));
+    return this.#own(layout.concat(this.engine, raw, axis));
+  }
+
+  writeInto(dst: TfjsTensor, x: TfjsTensor, starts: readonly number[], _exclusive: boolean): TfjsTensor {
+    return this.#own(layout.writeInto(this.engine, this.#raw(dst), this.#raw(x), starts));
+  }
+
+  // elementwise --------------------------------------------------------------------------------------------------
+
+  unary(op: UnaryOp, x: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.unary(this.engine, op, this.#raw(x)));
+  }
+
+  binary(op: BinaryOp, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.binary(this.engine, op, this.#raw(a), this.#raw(b)));
+  }
+
+  compare(op: CompareOp, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.compare(this.engine, op, this.#raw(a), this.#raw(b)));
+  }
+
+  isNaN(x: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.isNaN(this.engine, this.#raw(x)));
+  }
+
+  logicalAnd(a: TfjsTensor, b: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.logicalAnd(this.engine, this.#raw(a), this.#raw(b)));
+  }
+
+  logicalNot(x: TfjsTensor): TfjsTensor {
+    return this.#own(elementwise.logicalNot(this.engine, this.#raw(x)));
+  }
+
+  where(condition: TfjsTensor, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
+    const c = this.#raw(condition);
+    return this.#own(elementwise.where(this.engine, c, this.#raw(a), this.#raw(b)));
+  }
+
+  cast(x: TfjsTensor, dtype: DType): TfjsTensor {
+    return this.#own(elementwise.cast(this.engine, this.#raw(x), dtype));
+  }
+
+  // reductions, products and selection ---------------------------------------------------------------------------
+
+  sum(x: TfjsTensor, axes: readonly number[]): TfjsTensor {
+    return this.#own(reduce.sum(this.engine, this.#raw(x), axes));
+  }
+
+  max(x: TfjsTensor, axes: readonly number[]): TfjsTensor {
+    return this.#own(reduce.max(this.engine, this.#raw(x), axes));
+  }
+
+  matmul(a: TfjsTensor, b: TfjsTensor, transposeA: boolean, transposeB: boolean): TfjsTensor {
+    return this.#own(matmul(this.engine, this.#raw(a), this.#raw(b), transposeA, transposeB));
+  }
+
+  softmax(x: TfjsTensor): TfjsTensor {
+    return this.#own(softmaxRows(this.engine, this.#raw(x)));
+  }
+
+  topK(x: TfjsTensor, k: number): { readonly values: TfjsTensor; readonly indices: TfjsTensor } {
+    const { values, indices } = topK(this.engine, this.#raw(x), k);
+    return { values: this.#own(values), indices: this.#own(indices) };
+  }
+
+  takeAlong(x: TfjsTensor, indices: TfjsTensor): TfjsTensor {
+    return this.#own(along.takeAlong(this.engine, this.#raw(x), this.#raw(indices)));
+  }
+
+  putAlong(indices: TfjsTensor, values: TfjsTensor, n: number): TfjsTensor {
+    return this.#own(along.putAlong(this.engine, this.#raw(indices), this.#raw(values), n));
+  }
+
+  gatherRows(x: TfjsTensor, indices: TfjsTensor): TfjsTensor {
+    return this.#own(rows.gatherRows(this.engine, this.#raw(x), this.#raw(indices)));
+  }
+
+  scatterAddRows(n: number, indices: TfjsTensor, updates: TfjsTensor): TfjsTensor {
+    return this.#own(rows.scatterAddRows(this.engine, n, this.#raw(indices), this.#raw(updates)));
+  }
+
+  randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): TfjsTensor {
+    this.#requireEngine();
+    return this.#own(randomBits(this.engine, seed, offset, shape));
+  }
+}

@@ -1,0 +1,49 @@
+import { TfjsBackend } from './backend.js';
+import { engineOf, noEngine, registeredEngines, requireTf } from './engine.js';
+import type { Tf } from './tf.js';
+
+export interface TfjsOptions {
+  /** The caller's TensorFlow.js, with the package of at least one engine imported. */
+  readonly tf: Tf;
+  /**
+   * The engine to run, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. tf runs one engine at a time, for
+   * everybody: it is chosen with `tf.setBackend`. Default: the one tf runs, or would choose.
+   */
+  readonly engine?: string;
+  /** False: everything is composed from primitives. Default true. */
+  readonly fused?: boolean;
+}
+
+/**
+ * A backend on the caller's TensorFlow.js.
+ *
+ * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for something else than tf; NO_DEVICE when the engine is
+ * not registered or does not start.
+ * @example
+ * import * as tf from '@tensorflow/tfjs-core';
+ * import '@tensorflow/tfjs-backend-wasm';
+ * const backend = await createTfjsBackend({ tf, engine: 'wasm' });
+ */
+export async function createTfjsBackend(options: TfjsOptions): Promise<TfjsBackend> {
+  const given: Partial<TfjsOptions> | undefined = options;
+  const tf = requireTf(given?.tf as Tf);
+  const { engine, fused = true } = options;
+  if (registeredEngines(tf).length === 0) throw noEngine(tf, 'tf has no engine');
+  await startEngine(tf, engine);
+  return new TfjsBackend(engineOf(tf), { fused });
+}
+
+async function startEngine(tf: Tf, engine: string | undefined): Promise<void> {
+  const what = engine === undefined ? "tf's engine does not start" : `tf's engine '${engine}' does not start`;
+  if (engine !== undefined && !registeredEngines(tf).includes(engine)) {
+    throw noEngine(tf, `tf has no engine '${engine}'`);
+  }
+  let isReady = true;
+  try {
+    if (engine !== undefined && tf.getBackend() !== engine) isReady = await tf.setBackend(engine);
+    await tf.ready();
+  } catch (error) {
+    throw noEngine(tf, what, error);
+  }
+  if (!isReady) throw noEngine(tf, what);
+}

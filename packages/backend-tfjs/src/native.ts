@@ -1,0 +1,64 @@
+import { fromBackendTensor, type Tensor, TopKError } from '@topk-attention/core';
+import { TfjsBackend } from './backend.js';
+import { dtypeOfTf, type TfjsTensor } from './tensor.js';
+import type { TfTensor } from './tf.js';
+
+/**
+ * A tensor around a `tf.Tensor` of the caller's, without a copy. It is borrowed: never written to, never disposed of. It
+ * has to live as long as the tensor and what is still to be computed from it; afterwards using it is DISPOSED. Of a
+ * `tf.Variable` the value it has now is taken, which later assignments do not change.
+ *
+ * @throws TopKError INVALID_OPTION for something else than a tf.Tensor; DISPOSED; DTYPE_MISMATCH for element types other
+ * than float32, int32 and bool; MIXED_BACKENDS when tf runs another engine by now.
+ */
+export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
+  const given: unknown = tensor;
+  if (!isTfTensor(given)) {
+    throw new TopKError('INVALID_OPTION', 'fromTf: not a tf.Tensor', {
+      expected: 'a tf.Tensor of float32, int32 or bool',
+      got: given === null ? 'null' : typeof given,
+      fix: 'Numbers come in with tensor(backend, data, shape)',
+    });
+  }
+  if (given.isDisposed) {
+    throw new TopKError('DISPOSED', 'fromTf: the tf.Tensor was disposed of', {
+      got: `a disposed tensor of shape [${given.shape}]`,
+      fix: 'Keep it (tf.keep, or return it from tf.tidy), or dispose of it later',
+    });
+  }
+  const dtype = dtypeOfTf(given.dtype);
+  if (dtype === undefined) {
+    throw new TopKError('DTYPE_MISMATCH', 'fromTf: element type not supported', {
+      expected: 'float32, int32 or bool',
+      got: given.dtype,
+      fix: 'Cast it first (tf.cast)',
+    });
+  }
+  return fromBackendTensor(backend, backend.borrow(given, dtype));
+}
+
+/**
+ * The value of a tensor of this backend as a `tf.Tensor`, without a copy. It is the caller's, and follows tf's own
+ * rules: inside `tf.tidy` it goes with the scope unless it is returned or kept, outside it is to be disposed of. It
+ * stays valid when the tensor is disposed of.
+ *
+ * @throws TopKError MIXED_BACKENDS for a tensor of another backend, or when tf runs another engine by now; DISPOSED; the
+ * engine's error when computing it failed.
+ */
+export function toTf(tensor: Tensor): TfTensor {
+  const { backend, handle } = tensor;
+  if (!(backend instanceof TfjsBackend)) {
+    throw new TopKError('MIXED_BACKENDS', 'toTf: not a tensor of this backend', {
+      expected: 'tfjs',
+      got: backend.name,
+      fix: 'Read the values with data() and make a tf.tensor of them',
+    });
+  }
+  return backend.export(handle as TfjsTensor);
+}
+
+function isTfTensor(value: unknown): value is TfTensor {
+  return (
+    typeof value === 'object' && value !== null && 'dataId' in value && 'dtype' in value && 'shape' in value
+  );
+}

@@ -1,0 +1,36 @@
+import type { Engine } from '../engine.js';
+import type { TfTensor } from '../tf.js';
+import { scatterAddRows } from './rows.js';
+
+/** result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0. */
+export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+  const { tf } = engine;
+  if (indices.size === 0 || x.size === 0) return tf.zeros(indices.shape, x.dtype);
+  return tf.tidy(() => {
+    const width = x.shape.at(-1) ?? 1;
+    const count = indices.shape.at(-1) ?? 1;
+    const rows = tf.reshape(x, [x.size / width, width]);
+    const at = tf.reshape(indices, [indices.size / count, count]);
+    const taken = tf.gather(rows, tf.maximum(at, tf.scalar(0, 'int32')), 1, 1);
+    const isUnused = tf.less(at, tf.scalar(0, 'int32'));
+    return tf.reshape(tf.where(isUnused, tf.zerosLike(taken), taken), indices.shape);
+  });
+}
+
+/** Zeros of last extent n with values[..., j] put at indices[..., j], unique but for -1, which is dropped. */
+export function putAlong(engine: Engine, indices: TfTensor, values: TfTensor, n: number): TfTensor {
+  const { tf } = engine;
+  const count = values.shape.at(-1) ?? 1;
+  const shape = [...values.shape.slice(0, -1), n];
+  if (values.size === 0) return tf.zeros(shape, values.dtype);
+  return tf.tidy(() => {
+    const rows = values.size / count;
+    const put = scatterAddRows(
+      engine,
+      n,
+      tf.reshape(indices, [rows, count]),
+      tf.reshape(values, [rows, count, 1]),
+    );
+    return tf.reshape(put, shape);
+  });
+}

@@ -1,0 +1,134 @@
+import {
+  type BinaryOp,
+  broadcastShapes,
+  type CompareOp,
+  type DType,
+  type UnaryOp,
+} from '@topk-attention/core';
+import type { Engine } from '../engine.js';
+import { tfTypeOf } from '../tensor.js';
+import type { TfTensor } from '../tf.js';
+import { broadcastTo, joinForBroadcast } from './layout.js';
+
+/** Ranks up to this one every engine takes in elementwise operations. */
+const EVERYWHERE_RANK = 4;
+
+export function unary({ tf }: Engine, op: UnaryOp, x: TfTensor): TfTensor {
+  switch (op) {
+    case 'neg':
+      return tf.neg(x);
+    case 'abs':
+      return tf.abs(x);
+    case 'exp':
+      return tf.exp(x);
+    case 'log':
+      return tf.log(x);
+    case 'sqrt':
+      return tf.sqrt(x);
+    case 'rsqrt':
+      return tf.rsqrt(x);
+    case 'tanh':
+      return tf.tanh(x);
+    case 'erf':
+      return tf.erf(x);
+    case 'sigmoid':
+      return tf.sigmoid(x);
+    default:
+      return op satisfies never;
+  }
+}
+
+/** min and max of NaN are undefined: some engines drop it. */
+export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
+  return broadcasting(engine, a, b, (x, y) => {
+    switch (op) {
+      case 'add':
+        return tf.add(x, y);
+      case 'sub':
+        return tf.sub(x, y);
+      case 'mul':
+        return tf.mul(x, y);
+      case 'div':
+        return x.dtype === 'int32' ? truncatingDivision(engine, x, y) : tf.div(x, y);
+      case 'min':
+        return tf.minimum(x, y);
+      case 'max':
+        return tf.maximum(x, y);
+      default:
+        return op satisfies never;
+    }
+  });
+}
+
+/** tf rounds quotients of integers down: of magnitudes that is towards zero. */
+function truncatingDivision({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  return tf.tidy(() => {
+    const magnitude = tf.floorDiv(tf.abs(a), tf.abs(b));
+    const zero = tf.scalar(0, 'int32');
+    const isNegative = tf.notEqual(tf.less(a, zero), tf.less(b, zero));
+    return tf.where(isNegative, tf.neg(magnitude), magnitude);
+  });
+}
+
+export function compare(engine: Engine, op: CompareOp, a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
+  return broadcasting(engine, a, b, (x, y) => {
+    switch (op) {
+      case 'eq':
+        return tf.equal(x, y);
+      case 'lt':
+        return tf.less(x, y);
+      case 'le':
+        return tf.lessEqual(x, y);
+      default:
+        return op satisfies never;
+    }
+  });
+}
+
+export function isNaN({ tf }: Engine, x: TfTensor): TfTensor {
+  return x.dtype === 'float32' ? tf.isNaN(x) : tf.zeros(x.shape, 'bool');
+}
+
+export function logicalAnd(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  return broadcasting(engine, a, b, (x, y) => engine.tf.logicalAnd(x, y));
+}
+
+export function logicalNot({ tf }: Engine, x: TfTensor): TfTensor {
+  return tf.logicalNot(x);
+}
+
+export function where(engine: Engine, condition: TfTensor, a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
+  const shape = broadcastShapes('where', condition.shape, broadcastShapes('where', a.shape, b.shape));
+  return tf.tidy(() => {
+    const whole = [condition, a, b].map((x) => broadcastTo(engine, x, shape));
+    const [c, x, y] = (
+      shape.length > EVERYWHERE_RANK ? whole.map((one) => tf.reshape(one, [-1])) : whole
+    ) as [TfTensor, TfTensor, TfTensor];
+    return tf.reshape(tf.where(c, x, y), [...shape]);
+  });
+}
+
+/** Float to i32 truncates towards zero; anything to bool is `!= 0`. */
+export function cast({ tf }: Engine, x: TfTensor, dtype: DType): TfTensor {
+  const type = tfTypeOf(dtype);
+  if (type !== 'bool' || x.dtype === 'bool') return tf.cast(x, type);
+  // tf's own cast to bool keeps the low bits on some engines: 0.25 and 256 would be false.
+  return tf.tidy(() => tf.notEqual(x, tf.scalar(0, x.dtype)));
+}
+
+/** Runs an operation that broadcasts, on fewer axes where the rank is beyond what every engine takes. */
+function broadcasting(
+  engine: Engine,
+  a: TfTensor,
+  b: TfTensor,
+  run: (a: TfTensor, b: TfTensor) => TfTensor,
+): TfTensor {
+  const { tf } = engine;
+  if (a.rank <= EVERYWHERE_RANK && b.rank <= EVERYWHERE_RANK) return run(a, b);
+  const shape = broadcastShapes('elementwise', a.shape, b.shape);
+  const [aShape = [], bShape = []] = joinForBroadcast([a.shape, b.shape], shape);
+  return tf.tidy(() => tf.reshape(run(tf.reshape(a, aShape), tf.reshape(b, bShape)), [...shape]));
+}

@@ -1,0 +1,9 @@
+export * as along from './along.js';
+export * as elementwise from './elementwise.js';
+export * as layout from './layout.js';
+export { matmul } from './matmul.js';
+export { randomBits } from './random-bits.js';
+export * as reduce from './reduce.js';
+export * as rows from './rows.js';
+export { softmaxRows } from './softmax.js';
+export { topK } from './top-k.js';

@@ -1,0 +1,78 @@
+import type { Engine } from '../engine.js';
+import type { TfTensor } from '../tf.js';
+import { hostTopK } from './host-top-k.js';
+
+const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
+
+export interface TopK {
+  readonly values: TfTensor;
+  readonly indices: TfTensor;
+}
+
+/**
+ * The k largest entries above -inf of each row of the last axis, ascending by index, the lower index first among equals;
+ * unused slots at the end with value -inf and index -1. No NaN.
+ */
+export function topK(engine: Engine, x: TfTensor, k: number): TopK {
+  const { tf } = engine;
+  const width = x.shape.at(-1) ?? 1;
+  const shape = [...x.shape.slice(0, -1), k];
+  if (x.size === 0) return { values: tf.zeros(shape), indices: tf.zeros(shape, 'int32') };
+  // tf's own selection on the cpu engine compares by differences, of which those of infinities are NaN, and makes an
+  // object of every element.
+  if (engine.name === 'cpu') {
+    const { values, indices } = hostTopK(x.dataSync(), width, k);
+    return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
+  }
+  return tf.tidy(() => {
+    const rows = tf.reshape(x, [x.size / width, width]);
+    const { values, indices } = ascending(
+      engine,
+      comparesInfinities(engine) ? rows : finite(engine, rows),
+      k,
+      width,
+    );
+    const unused = tf.less(indices, tf.scalar(0, 'int32'));
+    const taken = comparesInfinities(engine)
+      ? values
+      : tf.gather(rows, tf.maximum(indices, tf.scalar(0, 'int32')), 1, 1);
+    const own = tf.where(unused, tf.fill(indices.shape, Number.NEGATIVE_INFINITY), taken);
+    return { values: tf.reshape(own, shape), indices: tf.reshape(indices, shape) };
+  });
+}
+
+function comparesInfinities({ name }: Engine): boolean {
+  return name === 'wasm' || name === 'tensorflow';
+}
+
+/**
+ * The same order in finite numbers: halved, which loses nothing but the last bit of subnormal numbers, so that the
+ * largest number of either sign is free to stand for the infinity.
+ */
+function finite({ tf }: Engine, rows: TfTensor): TfTensor {
+  return tf.clipByValue(tf.mul(rows, tf.scalar(0.5)), -LARGEST_FLOAT, LARGEST_FLOAT);
+}
+
+/** tf.topk, then by index; unused slots last with index -1. */
+function ascending(engine: Engine, rows: TfTensor, k: number, width: number): TopK {
+  const { tf } = engine;
+  const lowest = comparesInfinities(engine) ? Number.NEGATIVE_INFINITY : -LARGEST_FLOAT;
+  const largest = tf.topk(rows, k, true);
+  const isUsed = tf.greater(largest.values, tf.scalar(lowest));
+  // Negated indices as floats, exact up to 2^24 of them: unused slots have the largest index.
+  const position = tf.where(
+    isUsed,
+    tf.neg(tf.cast(largest.indices, 'float32')),
+    tf.fill(largest.indices.shape, -width),
+  );
+  const order = tf.topk(position, k, true);
+  const indices = tf.cast(tf.neg(order.values), 'int32');
+  return {
+    values: tf.gather(largest.values, order.indices, 1, 1),
+    indices: tf.where(
+      tf.equal(indices, tf.scalar(width, 'int32')),
+      tf.fill(indices.shape, -1, 'int32'),
+      indices,
+    ),
+  };
+}

@@ -1,0 +1,7 @@
+import { describeConformance } from '@topk-attention/conformance';
+import { createTfjsBackend } from '../src/index.js';
+import { cpuTf } from './engines.js';
+
+const tf = await cpuTf();
+
+await describeConformance({ name: 'tfjs, cpu', createBackend: () => createTfjsBackend({ tf, engine: 'cpu' }) });
