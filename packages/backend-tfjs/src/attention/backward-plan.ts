@@ -1,0 +1,69 @@
+import type { AttentionRequest } from '@topk-attention/core';
+import type { Engine } from '../engine.js';
+import { tileSizes } from './backward-tiles.js';
+
+/**
+ * Gathered elements a tile is given: 1,024 rows with k 64 and D 64. On tfjs-node larger ones are no faster, half of it
+ * costs 10 %, a quarter 40 % (microseconds per query at 8,192 keys: 383 with 256 rows, 306, 276, 276 with 2,048).
+ */
+const TILE_ELEMENTS = 2 ** 22;
+
+/** Engines whose gathers and scatters the tiles were measured to be fast with. */
+const engines = ['tensorflow', 'cpu', 'wasm'];
+
+export function refusesBackward(engine: Engine, request: AttentionRequest): readonly string[] {
+  const { batch, keyHeads, keyLength, dtype, k } = request;
+  return [
+    ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
+    ...(k === 'all' ? ['all keys: there are no lists to gather by'] : []),
+    ...(engines.includes(engine.name) ? [] : [`engine ${engine.name}: not measured to gain by it`]),
+    ...(batch * keyHeads * (keyLength + 1) < 2 ** 31 ? [] : ['more than 2^31 key rows: row numbers are i32']),
+  ];
+}
+
+/** Queries of all heads whose gathered rows fill one tile. */
+export function backwardChunk(request: AttentionRequest): number {
+  const { batch, queryHeads, headDim, valueDim, k } = request;
+  const rows = TILE_ELEMENTS / (Math.max(headDim, valueDim) * (k === 'all' ? 1 : k));
+  return Math.max(1, Math.round(rows / (batch * queryHeads)));
+}
+
+/** Largest arrays of one tile: the rows gathered for it, or the sums for the keys of its heads. */
+export function backwardLargestBytes(request: AttentionRequest, chunk: number): number {
+  const { rows, keyRows, width, k } = tile(request, chunk);
+  return 4 * Math.max(rows * k * width, keyRows * width, biasBytes(request, rows) / 4);
+}
+
+/** Transient bytes at the worst moment of a tile, and of joining what the tiles gave; gradients themselves left out. */
+export function backwardScratchBytes(request: AttentionRequest, chunk: number): number {
+  const { batch, queryHeads, queryLength, headDim, valueDim, dropout } = request;
+  const { rows, keyRows, width, k } = tile(request, chunk);
+  const lists = 4 * rows * k * (dropout === undefined ? 8 : 12) + 12 * rows * (headDim + valueDim);
+  const gathered = 4 * rows * k * width;
+  // Keys and values with their row of zeros; their sums so far, a tile's own, and one being added or cut.
+  const keys = 4 * keyRows * (4 * (headDim + valueDim) + width);
+  const bias = request.bias === undefined ? 0 : 3 * biasBytes(request, rows);
+  // dQ is joined of its parts, first by head and then as a whole.
+  const joining = 4 * batch * queryHeads * queryLength * headDim;
+  return lists + gathered + keys + bias + joining;
+}
+
+function tile(
+  request: AttentionRequest,
+  chunk: number,
+): { rows: number; keyRows: number; width: number; k: number } {
+  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
+  const { batches, heads, queries } = tileSizes(request, batch * queryHeads * chunk);
+  return {
+    rows: batches * heads * (queryHeads / keyHeads) * queries,
+    keyRows: batches * heads * (keyLength + 1),
+    width: Math.max(headDim, valueDim),
+    k: k === 'all' ? 1 : k,
+  };
+}
+
+/** The part of the bias that a tile's scores are summed into. */
+function biasBytes({ bias, keyLength }: AttentionRequest, rows: number): number {
+  if (bias === undefined || bias[3] === 1) return 0;
+  return 4 * rows * (keyLength + 1);
+}

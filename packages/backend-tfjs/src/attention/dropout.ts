@@ -1,0 +1,35 @@
+import type { Shape } from '@topk-attention/core';
+import type { Engine } from '../engine.js';
+import { randomBits } from '../ops/random-bits.js';
+import type { TfTensor } from '../tf.js';
+
+/**
+ * f32 factors of dropout, 0 or 1 / (1 - rate), for the slots of a part of the queries that begins at `offset`: keyed by
+ * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them.
+ */
+export function dropoutFactors(
+  engine: Engine,
+  dropout: { readonly rate: number; readonly seed: number },
+  offset: readonly [batch: number, head: number, query: number, slot: number],
+  shape: Shape,
+): TfTensor {
+  const { tf } = engine;
+  return tf.tidy(() => {
+    const bits = randomBits(engine, dropout.seed, offset, shape);
+    const threshold = Math.floor(dropout.rate * 2 ** 32);
+    // bits >= threshold as unsigned numbers, though int32 tensors compare as signed ones.
+    const isKept =
+      threshold < 2 ** 31
+        ? tf.logicalNot(
+            tf.logicalAnd(
+              tf.lessEqual(tf.scalar(0, 'int32'), bits),
+              tf.less(bits, tf.scalar(threshold, 'int32')),
+            ),
+          )
+        : tf.logicalAnd(
+            tf.less(bits, tf.scalar(0, 'int32')),
+            tf.lessEqual(tf.scalar(threshold - 2 ** 32, 'int32'), bits),
+          );
+    return tf.mul(tf.cast(isKept, 'float32'), 1 / (1 - dropout.rate));
+  });
+}
