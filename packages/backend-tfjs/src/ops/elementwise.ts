@@ -13,12 +13,13 @@ import { broadcastTo, joinForBroadcast } from './layout.js';
 /** Ranks up to this one every engine takes in elementwise operations. */
 const EVERYWHERE_RANK = 4;
 
-export function unary({ tf }: Engine, op: UnaryOp, x: TfTensor): TfTensor {
+export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
+  const { tf } = engine;
   switch (op) {
     case 'neg':
       return tf.neg(x);
     case 'abs':
-      return tf.abs(x);
+      return abs(engine, x);
     case 'exp':
       return tf.exp(x);
     case 'log':
@@ -36,6 +37,11 @@ export function unary({ tf }: Engine, op: UnaryOp, x: TfTensor): TfTensor {
     default:
       return op satisfies never;
   }
+}
+
+/** tf's own passes integers through floats on the cpu engine. */
+function abs({ tf }: Engine, x: TfTensor): TfTensor {
+  return x.dtype === 'int32' ? tf.tidy(() => tf.maximum(x, tf.neg(x))) : tf.abs(x);
 }
 
 /** min and max of NaN are undefined: some engines drop it. */
@@ -62,9 +68,10 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
 }
 
 /** tf rounds quotients of integers down: of magnitudes that is towards zero. */
-function truncatingDivision({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
+function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
   return tf.tidy(() => {
-    const magnitude = tf.floorDiv(tf.abs(a), tf.abs(b));
+    const magnitude = tf.floorDiv(abs(engine, a), abs(engine, b));
     const zero = tf.scalar(0, 'int32');
     const isNegative = tf.notEqual(tf.less(a, zero), tf.less(b, zero));
     return tf.where(isNegative, tf.neg(magnitude), magnitude);
