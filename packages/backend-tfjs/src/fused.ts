@@ -1,8 +1,9 @@
 import type { FusedOperations } from '@topk-attention/core';
+import { fusedAttentionBackward } from './attention/fused-backward.js';
 import type { Engine } from './engine.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';
 
 /** What runs as a whole instead of composed from primitives. */
-export function fusedOperations(_engine: Engine, _exchange: TensorExchange): FusedOperations<TfjsTensor> {
-  return {};
+export function fusedOperations(engine: Engine, exchange: TensorExchange): FusedOperations<TfjsTensor> {
+  return { attentionBackward: fusedAttentionBackward(engine, exchange) };
 }
