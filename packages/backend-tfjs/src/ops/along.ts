@@ -1,6 +1,6 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
-import { scatterAddRows } from './rows.js';
+import { gatherPerBatch, scatterAddRows } from './rows.js';
 
 /** result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0. */
 export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
@@ -11,7 +11,8 @@ export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTen
     const count = indices.shape.at(-1) ?? 1;
     const rows = tf.reshape(x, [x.size / width, width]);
     const at = tf.reshape(indices, [indices.size / count, count]);
-    const taken = tf.gather(rows, tf.maximum(at, tf.scalar(0, 'int32')), 1, 1);
+    const used = tf.maximum(at, tf.scalar(0, 'int32'));
+    const taken = tf.reshape(gatherPerBatch(engine, tf.expandDims(rows, 2), used), at.shape);
     const isUnused = tf.less(at, tf.scalar(0, 'int32'));
     return tf.reshape(tf.where(isUnused, tf.zerosLike(taken), taken), indices.shape);
   });

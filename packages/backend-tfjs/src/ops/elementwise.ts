@@ -71,11 +71,27 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
 function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const { tf } = engine;
   return tf.tidy(() => {
-    const magnitude = tf.floorDiv(abs(engine, a), abs(engine, b));
+    const magnitude = quotient(engine, abs(engine, a), abs(engine, b));
     const zero = tf.scalar(0, 'int32');
     const isNegative = tf.notEqual(tf.less(a, zero), tf.less(b, zero));
     return tf.where(isNegative, tf.neg(magnitude), magnitude);
   });
+}
+
+/**
+ * Of integers >= 0. Some engines divide as floats, of 24 bits: off by 128 at most, which dividing what is left of the
+ * dividend mends, but for one where the floats round to a whole number.
+ */
+function quotient(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
+  if (engine.name === 'cpu' || engine.name === 'tensorflow') return tf.floorDiv(a, b);
+  const rough = tf.floorDiv(a, b);
+  const left = tf.sub(a, tf.mul(rough, b));
+  const closer = tf.floorDiv(left, b);
+  const rest = tf.sub(left, tf.mul(closer, b));
+  const isAbove = tf.cast(tf.greaterEqual(rest, b), 'int32');
+  const isBelow = tf.cast(tf.less(rest, tf.scalar(0, 'int32')), 'int32');
+  return tf.add(tf.add(rough, closer), tf.sub(isAbove, isBelow));
 }
 
 export function compare(engine: Engine, op: CompareOp, a: TfTensor, b: TfTensor): TfTensor {
@@ -114,8 +130,13 @@ export function where(engine: Engine, condition: TfTensor, a: TfTensor, b: TfTen
     const [c, x, y] = (
       shape.length > EVERYWHERE_RANK ? whole.map((one) => tf.reshape(one, [-1])) : whole
     ) as [TfTensor, TfTensor, TfTensor];
-    return tf.reshape(tf.where(c, x, y), [...shape]);
+    return tf.reshape(x.dtype === 'bool' ? whereBool(engine, c, x, y) : tf.where(c, x, y), [...shape]);
   });
+}
+
+/** tf.where of bool takes the wrong branch on the wasm engine. */
+function whereBool({ tf }: Engine, condition: TfTensor, a: TfTensor, b: TfTensor): TfTensor {
+  return tf.logicalOr(tf.logicalAnd(condition, a), tf.logicalAnd(tf.logicalNot(condition), b));
 }
 
 /** Float to i32 truncates towards zero; anything to bool is `!= 0`. */

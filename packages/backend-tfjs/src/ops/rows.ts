@@ -25,13 +25,30 @@ export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTe
   });
 }
 
-/** x [B, N, D] at indices [B, M], all of them rows of x. */
-function gatherPerBatch({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+/**
+ * x [B, N, D] at indices [B, M], all of them rows of x. On the wasm engine a gather of batches reads its indices in the
+ * wrong places, so there the rows of all batches are numbered through; on others that could leave the 24 bits of a float.
+ */
+export function gatherPerBatch(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+  const { tf } = engine;
   const [batch = 0, n = 0, width = 0] = x.shape;
   const count = indices.shape[1] ?? 0;
-  if (batch > 1) return tf.gather(x, indices, 1, 1);
-  const rows = tf.gather(tf.reshape(x, [n, width]), tf.reshape(indices, [count]), 0);
-  return tf.reshape(rows, [1, count, width]);
+  if (batch > 1 && engine.name !== 'wasm') return tf.gather(x, indices, 1, 1);
+  const rows = tf.reshape(x, [batch * n, width]);
+  const at = tf.reshape(numberedThrough(engine, indices, n), [batch * count]);
+  return tf.reshape(tf.gather(rows, at), [batch, count, width]);
+}
+
+/** Row i of batch b of [batch, count] is row b n + i of all. */
+function numberedThrough({ tf }: Engine, indices: TfTensor, n: number): TfTensor {
+  const batch = indices.shape[0] ?? 1;
+  if (batch === 1) return indices;
+  const starts = tf.tensor2d(
+    Int32Array.from({ length: batch }, (_, b) => b * n),
+    [batch, 1],
+    'int32',
+  );
+  return tf.add(indices, starts);
 }
 
 /**
@@ -45,10 +62,7 @@ export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, upd
   return tf.tidy(() => {
     const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
     const row = tf.where(isUnused, tf.fill(indices.shape, n, 'int32'), indices);
-    const at =
-      batch === 1
-        ? row
-        : tf.add(row, tf.mul(tf.expandDims(tf.range(0, batch, 1, 'int32'), 1), tf.scalar(n + 1, 'int32')));
+    const at = numberedThrough(engine, row, n + 1);
     const flat = tf.reshape(updates, [batch * count, width]);
     const sums = tf.scatterND(tf.reshape(at, [batch * count, 1]), flat, [batch * (n + 1), width]);
     return tf.slice(tf.reshape(sums, [batch, n + 1, width]), [0, 0, 0], [batch, n, width]);

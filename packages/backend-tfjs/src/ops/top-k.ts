@@ -1,6 +1,7 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { hostTopK } from './host-top-k.js';
+import { gatherPerBatch } from './rows.js';
 
 const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
 
@@ -35,10 +36,16 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
     const unused = tf.less(indices, tf.scalar(0, 'int32'));
     const taken = comparesInfinities(engine)
       ? values
-      : tf.gather(rows, tf.maximum(indices, tf.scalar(0, 'int32')), 1, 1);
+      : takeRows(engine, rows, tf.maximum(indices, tf.scalar(0, 'int32')));
     const own = tf.where(unused, tf.fill(indices.shape, Number.NEGATIVE_INFINITY), taken);
     return { values: tf.reshape(own, shape), indices: tf.reshape(indices, shape) };
   });
+}
+
+/** x [R, n] at indices [R, m], all of them columns of x. */
+function takeRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+  const { tf } = engine;
+  return tf.reshape(gatherPerBatch(engine, tf.expandDims(x, 2), indices), indices.shape);
 }
 
 function comparesInfinities({ name }: Engine): boolean {
@@ -68,7 +75,7 @@ function ascending(engine: Engine, rows: TfTensor, k: number, width: number): To
   const order = tf.topk(position, k, true);
   const indices = tf.cast(tf.neg(order.values), 'int32');
   return {
-    values: tf.gather(largest.values, order.indices, 1, 1),
+    values: takeRows(engine, largest.values, order.indices),
     indices: tf.where(
       tf.equal(indices, tf.scalar(width, 'int32')),
       tf.fill(indices.shape, -1, 'int32'),
