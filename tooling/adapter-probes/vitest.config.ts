@@ -1,7 +1,0 @@
-import { packageTests } from '../vitest/src/preset.ts';
-import { softwareGpuAvailability, softwareGpuEnvironment } from '../vitest/src/software-gpu.ts';
-
-// The dynamic linker reads the paths of the software GPU when a worker starts, so they cannot be set in a test.
-export default packageTests('adapter-probes', {
-  env: softwareGpuAvailability().available ? softwareGpuEnvironment() : {},
-});
