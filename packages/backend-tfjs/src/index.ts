@@ -1,6 +1,14 @@
 export { TfjsBackend } from './backend.js';
 export { createTfjsBackend, type TfjsOptions } from './create.js';
 export { type Engine, engineOf } from './engine.js';
+export {
+  exactAttention,
+  type TfAttentionOptions,
+  type TfTopKAttentionOptions,
+  type TfTopKAttentionResult,
+  topKAttention,
+} from './functional/attention.js';
+export { type TfFeedForwardWeights, topKFeedForward } from './functional/feed-forward.js';
 export { fromTf, toTf } from './native.js';
 export type { TfjsTensor } from './tensor.js';
 export type { Tf, TfTensor } from './tf.js';
