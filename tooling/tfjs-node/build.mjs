@@ -196,18 +196,28 @@ function tryOut() {
   );
 }
 
-/** @param {string | undefined} givenWheel */
-async function build(givenWheel) {
+/** What is there no longer counts, before it goes: removing a gigabyte may be interrupted. */
+function removeBuild() {
+  rmSync(join(buildFolder, 'build.json'), { force: true });
+  rmSync(buildFolder, { recursive: true, force: true });
+}
+
+/** @param {{ force?: boolean | undefined, wheel?: string | undefined }} options */
+async function build({ force = false, wheel: given }) {
   mkdirSync(dirname(buildFolder), { recursive: true });
   const compiler = checkMachine();
   await takeLock();
   process.on('exit', () => rmSync(lock, { force: true }));
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
-  if (isBuilt()) return;
+  if (force) {
+    log('removing the last build');
+    removeBuild();
+    rmSync(partial, { recursive: true, force: true });
+  } else if (isBuilt()) return;
   mkdirSync(partial, { recursive: true });
   const tfjsNode = join(partial, 'node_modules', '@tensorflow', 'tfjs-node');
   await once('packages', installPackages);
-  await once('tensorflow', () => unpackTensorFlow(join(tfjsNode, 'deps'), givenWheel));
+  await once('tensorflow', () => unpackTensorFlow(join(tfjsNode, 'deps'), given && resolve(given)));
   log(`compiling with ${compiler.version}`);
   compileBinding(tfjsNode, join(partial, 'node_modules', 'node-api-headers', 'include'), compiler.command);
   const { tensorflow, gpu } = tryOut();
@@ -219,6 +229,7 @@ async function build(givenWheel) {
     node: process.version,
   };
   writeFileSync(join(partial, 'build.json'), `${JSON.stringify(facts, null, 2)}\n`);
+  removeBuild();
   renameSync(partial, buildFolder);
   log(`built: it computes on ${gpu ? 'a GPU' : 'the CPU'}, TensorFlow ${tensorflow}`);
 }
@@ -238,10 +249,8 @@ async function main() {
     process.exitCode = isBuilt() ? 0 : 1;
     return;
   }
-  if (values.force)
-    for (const folder of [buildFolder, partial]) rmSync(folder, { recursive: true, force: true });
-  if (isBuilt()) return log(`is there: ${buildFolder}`);
-  await build(values.wheel === undefined ? undefined : resolve(values.wheel));
+  if (isBuilt() && !values.force) return log(`is there: ${buildFolder}`);
+  await build(values);
 }
 
 try {
