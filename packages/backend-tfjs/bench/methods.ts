@@ -1,0 +1,129 @@
+import { composedBackward, composedForward } from './composed.js';
+import { denseBackward, denseForward, denseGrads } from './dense.js';
+import type { Loaded, Tf, TfTensor } from './engines.js';
+import type { Pass } from './options.js';
+import { ownBackward, ownForward } from './own.js';
+import type { Inputs, Setup, Tile } from './setup.js';
+
+export interface Outputs {
+  /** [1, H, queries, D] */
+  readonly output?: TfTensor;
+  readonly q?: TfTensor;
+  readonly k?: TfTensor;
+  readonly v?: TfTensor;
+}
+
+/** One way of computing a pass for all queries of `inputs`. */
+export interface Method {
+  readonly pass: Pass;
+  readonly name: string;
+  readonly describe: string;
+  /** Whether its time depends on k. */
+  readonly usesK: boolean;
+  /** Whether tiles of one head after the other are tried too. */
+  readonly byHead: boolean;
+  /** Largest array of one tile. */
+  largestBytes(setup: Setup, tile: Tile): number;
+  /** Why this engine does not run it. */
+  refuses?(engine: string): string | undefined;
+  open(loaded: Loaded): Promise<Runner>;
+}
+
+export interface Runner {
+  /** What it returns is the caller's to dispose of. */
+  run(inputs: Inputs, tile: Tile): Outputs;
+  close(): void | Promise<void>;
+}
+
+const scoreBytes = ({ length }: Setup, { heads, queries }: Tile): number => 4 * heads * queries * length;
+const gatheredBytes = ({ k, dim }: Setup, { heads, queries }: Tile): number => 4 * heads * queries * k * dim;
+
+const onTf = (run: (tf: Tf, inputs: Inputs, tile: Tile) => Outputs): Method['open'] => {
+  return async ({ tf }) => ({ run: (inputs, tile) => run(tf, inputs, tile), close: () => {} });
+};
+
+/** tf's gradient of gather is a sum over segments. */
+const needsSegmentSum = (engine: string): string | undefined =>
+  engine === 'wasm' ? 'the engine has no UnsortedSegmentSum' : undefined;
+
+export const methods: readonly Method[] = [
+  {
+    pass: 'forward',
+    name: 'dense',
+    describe: 'softmax(q k^T) v in tiles of queries',
+    usesK: false,
+    byHead: true,
+    largestBytes: scoreBytes,
+    open: onTf(denseForward),
+  },
+  {
+    pass: 'forward',
+    name: 'composed',
+    describe: 'matMul, topk, softmax, gather, matMul in tiles of queries',
+    usesK: true,
+    byHead: true,
+    largestBytes: (setup, tile) => Math.max(scoreBytes(setup, tile), gatheredBytes(setup, tile)),
+    open: onTf(composedForward),
+  },
+  {
+    pass: 'forward',
+    name: 'exact',
+    describe: 'exactAttention of this package',
+    usesK: false,
+    byHead: false,
+    largestBytes: scoreBytes,
+    open: ownForward('all'),
+  },
+  {
+    pass: 'forward',
+    name: 'top-k',
+    describe: 'topKAttention of this package',
+    usesK: true,
+    byHead: false,
+    largestBytes: scoreBytes,
+    open: ownForward('kept'),
+  },
+  {
+    pass: 'backward',
+    name: 'dense',
+    describe: 'written by hand: scores and softmax again, then four products, in tiles of queries',
+    usesK: false,
+    byHead: true,
+    largestBytes: scoreBytes,
+    open: onTf(denseBackward),
+  },
+  {
+    pass: 'backward',
+    name: 'dense, tf.grads',
+    describe: 'tf.grads of softmax(q k^T) v in tiles of queries',
+    usesK: false,
+    byHead: true,
+    largestBytes: scoreBytes,
+    open: onTf(denseGrads),
+  },
+  {
+    pass: 'backward',
+    name: 'composed',
+    describe: 'tf.grads of gather, product, softmax, gather, product for the kept keys, in tiles of queries',
+    usesK: true,
+    byHead: true,
+    largestBytes: gatheredBytes,
+    refuses: needsSegmentSum,
+    open: onTf(composedBackward),
+  },
+  {
+    pass: 'backward',
+    name: 'top-k',
+    describe: 'attentionBackward of this package, from the lists of its forward pass',
+    usesK: true,
+    byHead: false,
+    largestBytes: gatheredBytes,
+    open: ownBackward,
+  },
+];
+
+export function methodNamed(pass: string, name: string): Method {
+  const found = methods.find((method) => method.pass === pass && method.name === name);
+  if (found === undefined) throw new Error(`no method of the ${pass} pass is called ${name}`);
+  return found;
+}
