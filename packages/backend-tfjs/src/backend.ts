@@ -32,6 +32,8 @@ import type { TfTensor } from './tf.js';
 interface Storage {
   readonly bytes: number;
   views: number;
+  /** tf's names of it: more than one where an engine gives a view a name of its own. */
+  readonly dataIds: Set<object>;
 }
 
 /** Engines that compute where they are called: what an op returned is there. */
@@ -46,17 +48,17 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   readonly name: string;
   readonly capabilities: Capabilities;
   readonly fused?: FusedOperations<TfjsTensor>;
-  readonly engine: Engine;
+  readonly #engine: Engine;
   readonly #storages = new Map<object, Storage>();
   /** Tensors not released yet, and whether they are the caller's own. */
-  readonly #alive = new Map<TfjsTensor, { readonly isBorrowed: boolean }>();
+  readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
   #live = 0;
   #peak = 0;
   #isDisposed = false;
 
   /** @internal Use `createTfjsBackend`. */
   constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
-    this.engine = engine;
+    this.#engine = engine;
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],
@@ -65,13 +67,19 @@ export class TfjsBackend implements Backend<TfjsTensor> {
       execution: synchronousEngines.has(engine.name) ? 'eager' : 'recorded',
       limits: engine.limits,
     };
-    if (fused) this.fused = fusedOperations(engine, this.exchange);
+    if (fused) this.fused = fusedOperations(engine, this.#exchange);
   }
 
   // tensors ------------------------------------------------------------------------------------------------------
 
-  /** @internal How fused operations take and hand over tensors. */
-  readonly exchange: TensorExchange = {
+  // No enumerable property leads to tf: `tf.tidy` walks through whatever it is given to return.
+
+  /** The caller's tf and which of its engines runs. */
+  get engine(): Engine {
+    return this.#engine;
+  }
+
+  readonly #exchange: TensorExchange = {
     raw: (x) => this.#raw(x),
     own: (tensor) => this.#own(tensor),
   };
@@ -79,22 +87,30 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   /** @internal A handle on a tensor of the caller's, which is never disposed of here. */
   borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
     this.#requireEngine();
-    const { tf } = this.engine;
+    const { tf } = this.#engine;
     // A variable is another tensor after an assignment.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
-    const storage = this.#storages.get(tensor.dataId) ?? { bytes: 0, views: 0 };
+    const storage = this.#storages.get(tensor.dataId) ?? {
+      bytes: 0,
+      views: 0,
+      dataIds: new Set(),
+    };
     this.#count(handle, storage, true);
     return handle;
   }
 
   /** @internal A tensor of the caller's on the same data. */
   export(x: TfjsTensor): TfTensor {
-    return this.engine.tf.clone(this.#raw(x));
+    return this.#engine.tf.clone(this.#raw(x));
   }
 
   #raw(x: TfjsTensor): TfTensor {
     this.#requireEngine();
+    return this.#living(x);
+  }
+
+  #living(x: TfjsTensor): TfTensor {
     if (x.tensor.isDisposed) {
       throw new TopKError('DISPOSED', `${this.name}: a tf.Tensor was disposed of while it was in use`, {
         expected: 'tensors borrowed with fromTf that live as long as what is computed from them',
@@ -106,8 +122,8 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   }
 
   #requireEngine(): void {
-    const now = this.engine.tf.getBackend();
-    if (now !== this.engine.name || this.#isDisposed) throw this.#refusal(now);
+    const now = this.#engine.tf.getBackend();
+    if (now !== this.#engine.name || this.#isDisposed) throw this.#refusal(now);
   }
 
   #refusal(now: string): TopKError {
@@ -120,33 +136,39 @@ export class TfjsBackend implements Backend<TfjsTensor> {
       'MIXED_BACKENDS',
       `${this.name}: tf runs another engine than when the backend was made`,
       {
-        expected: this.engine.name,
+        expected: this.#engine.name,
         got: now,
-        fix: `tf.setBackend('${this.engine.name}'), or create a backend for ${now} and upload again`,
+        fix: `tf.setBackend('${this.#engine.name}'), or create a backend for ${now} and upload again`,
       },
     );
   }
 
-  #own(tensor: TfTensor): TfjsTensor {
-    const { tf } = this.engine;
+  /** A handle on what an op made; `viewOf` is what it shares its data with, where tf does not tell. */
+  #own(tensor: TfTensor, viewOf?: TfjsTensor): TfjsTensor {
+    const { tf } = this.#engine;
     const dtype = dtypeOfTf(tensor.dtype);
     if (dtype === undefined) throw new TypeError(`tf made a tensor of type ${tensor.dtype}`);
     const handle: TfjsTensor = { shape: tensor.shape, dtype, tensor: tf.keep(tensor) };
-    const storage = this.#storages.get(tensor.dataId) ?? {
-      bytes: tensor.size * (dtype === 'bool' ? 1 : 4),
-      views: 0,
-    };
+    const shared = viewOf && this.#alive.get(viewOf)?.storage;
+    const storage = shared ??
+      this.#storages.get(tensor.dataId) ?? {
+        bytes: tensor.size * (dtype === 'bool' ? 1 : 4),
+        views: 0,
+        dataIds: new Set(),
+      };
     this.#count(handle, storage, false);
     return handle;
   }
 
   #count(handle: TfjsTensor, storage: Storage, isBorrowed: boolean): void {
+    const { dataId } = handle.tensor;
+    this.#storages.set(dataId, storage);
+    storage.dataIds.add(dataId);
     if (storage.views++ === 0) {
-      this.#storages.set(handle.tensor.dataId, storage);
       this.#live += storage.bytes;
       this.#peak = Math.max(this.#peak, this.#live);
     }
-    this.#alive.set(handle, { isBorrowed });
+    this.#alive.set(handle, { storage, isBorrowed });
   }
 
   // memory -------------------------------------------------------------------------------------------------------
@@ -156,26 +178,27 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     // tf may keep the array it is given, and the caller may change it: a copy.
     const own =
       dtype === 'f32' ? Float32Array.from(data) : dtype === 'i32' ? Int32Array.from(data) : undefined;
-    return this.#own(this.engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype)));
+    return this.#own(this.#engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype)));
   }
 
   fill(value: number, shape: Shape, dtype: DType): TfjsTensor {
     this.#requireEngine();
-    return this.#own(this.engine.tf.fill([...shape], value, tfTypeOf(dtype)));
+    return this.#own(this.#engine.tf.fill([...shape], value, tfTypeOf(dtype)));
   }
 
   async read(x: TfjsTensor): Promise<TensorData> {
     // A copy: tf may hand out the array it goes on working with.
-    return (await this.#raw(x).data()).slice();
+    return (await this.#living(x).data()).slice();
   }
 
   async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
-    for (const x of xs) this.#raw(x);
-    if (synchronousEngines.has(this.engine.name)) return;
+    for (const x of xs) this.#living(x);
+    if (synchronousEngines.has(this.#engine.name)) return;
+    this.#requireEngine();
     const last = xs.filter((x) => sizeOf(x.shape) > 0).at(-1);
     if (last === undefined) return;
     // The engine works in order: when one element of the last tensor can be read, everything before is done.
-    const { tf } = this.engine;
+    const { tf } = this.#engine;
     const one = tf.tidy(() => tf.slice(tf.reshape(last.tensor, [-1]), [0], [1]));
     try {
       await one.data();
@@ -192,9 +215,9 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     const entry = this.#alive.get(x);
     if (entry === undefined) return;
     this.#alive.delete(x);
-    const storage = this.#storages.get(x.tensor.dataId);
-    if (storage !== undefined && --storage.views === 0) {
-      this.#storages.delete(x.tensor.dataId);
+    const { storage } = entry;
+    if (--storage.views === 0) {
+      for (const dataId of storage.dataIds) this.#storages.delete(dataId);
       this.#live -= storage.bytes;
     }
     if (!entry.isBorrowed) x.tensor.dispose();
@@ -222,102 +245,103 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   // layout -------------------------------------------------------------------------------------------------------
 
   reshape(x: TfjsTensor, shape: Shape): TfjsTensor {
-    return this.#own(layout.reshape(this.engine, this.#raw(x), shape));
+    // TensorFlow in Node shares the data under another name.
+    return this.#own(layout.reshape(this.#engine, this.#raw(x), shape), x);
   }
 
   transpose(x: TfjsTensor, permutation: readonly number[]): TfjsTensor {
-    return this.#own(layout.transpose(this.engine, this.#raw(x), permutation));
+    return this.#own(layout.transpose(this.#engine, this.#raw(x), permutation));
   }
 
   slice(x: TfjsTensor, starts: readonly number[], sizes: Shape): TfjsTensor {
-    return this.#own(layout.slice(this.engine, this.#raw(x), starts, sizes));
+    return this.#own(layout.slice(this.#engine, this.#raw(x), starts, sizes));
   }
 
   concat(xs: readonly TfjsTensor[], axis: number): TfjsTensor {
     const raw = xs.map((x) => this.#raw(x));
-    return this.#own(layout.concat(this.engine, raw, axis));
+    return this.#own(layout.concat(this.#engine, raw, axis));
   }
 
   writeInto(dst: TfjsTensor, x: TfjsTensor, starts: readonly number[], _exclusive: boolean): TfjsTensor {
-    return this.#own(layout.writeInto(this.engine, this.#raw(dst), this.#raw(x), starts));
+    return this.#own(layout.writeInto(this.#engine, this.#raw(dst), this.#raw(x), starts));
   }
 
   // elementwise --------------------------------------------------------------------------------------------------
 
   unary(op: UnaryOp, x: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.unary(this.engine, op, this.#raw(x)));
+    return this.#own(elementwise.unary(this.#engine, op, this.#raw(x)));
   }
 
   binary(op: BinaryOp, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.binary(this.engine, op, this.#raw(a), this.#raw(b)));
+    return this.#own(elementwise.binary(this.#engine, op, this.#raw(a), this.#raw(b)));
   }
 
   compare(op: CompareOp, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.compare(this.engine, op, this.#raw(a), this.#raw(b)));
+    return this.#own(elementwise.compare(this.#engine, op, this.#raw(a), this.#raw(b)));
   }
 
   isNaN(x: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.isNaN(this.engine, this.#raw(x)));
+    return this.#own(elementwise.isNaN(this.#engine, this.#raw(x)));
   }
 
   logicalAnd(a: TfjsTensor, b: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.logicalAnd(this.engine, this.#raw(a), this.#raw(b)));
+    return this.#own(elementwise.logicalAnd(this.#engine, this.#raw(a), this.#raw(b)));
   }
 
   logicalNot(x: TfjsTensor): TfjsTensor {
-    return this.#own(elementwise.logicalNot(this.engine, this.#raw(x)));
+    return this.#own(elementwise.logicalNot(this.#engine, this.#raw(x)));
   }
 
   where(condition: TfjsTensor, a: TfjsTensor, b: TfjsTensor): TfjsTensor {
     const c = this.#raw(condition);
-    return this.#own(elementwise.where(this.engine, c, this.#raw(a), this.#raw(b)));
+    return this.#own(elementwise.where(this.#engine, c, this.#raw(a), this.#raw(b)));
   }
 
   cast(x: TfjsTensor, dtype: DType): TfjsTensor {
-    return this.#own(elementwise.cast(this.engine, this.#raw(x), dtype));
+    return this.#own(elementwise.cast(this.#engine, this.#raw(x), dtype));
   }
 
   // reductions, products and selection ---------------------------------------------------------------------------
 
   sum(x: TfjsTensor, axes: readonly number[]): TfjsTensor {
-    return this.#own(reduce.sum(this.engine, this.#raw(x), axes));
+    return this.#own(reduce.sum(this.#engine, this.#raw(x), axes));
   }
 
   max(x: TfjsTensor, axes: readonly number[]): TfjsTensor {
-    return this.#own(reduce.max(this.engine, this.#raw(x), axes));
+    return this.#own(reduce.max(this.#engine, this.#raw(x), axes));
   }
 
   matmul(a: TfjsTensor, b: TfjsTensor, transposeA: boolean, transposeB: boolean): TfjsTensor {
-    return this.#own(matmul(this.engine, this.#raw(a), this.#raw(b), transposeA, transposeB));
+    return this.#own(matmul(this.#engine, this.#raw(a), this.#raw(b), transposeA, transposeB));
   }
 
   softmax(x: TfjsTensor): TfjsTensor {
-    return this.#own(softmaxRows(this.engine, this.#raw(x)));
+    return this.#own(softmaxRows(this.#engine, this.#raw(x)));
   }
 
   topK(x: TfjsTensor, k: number): { readonly values: TfjsTensor; readonly indices: TfjsTensor } {
-    const { values, indices } = topK(this.engine, this.#raw(x), k);
+    const { values, indices } = topK(this.#engine, this.#raw(x), k);
     return { values: this.#own(values), indices: this.#own(indices) };
   }
 
   takeAlong(x: TfjsTensor, indices: TfjsTensor): TfjsTensor {
-    return this.#own(along.takeAlong(this.engine, this.#raw(x), this.#raw(indices)));
+    return this.#own(along.takeAlong(this.#engine, this.#raw(x), this.#raw(indices)));
   }
 
   putAlong(indices: TfjsTensor, values: TfjsTensor, n: number): TfjsTensor {
-    return this.#own(along.putAlong(this.engine, this.#raw(indices), this.#raw(values), n));
+    return this.#own(along.putAlong(this.#engine, this.#raw(indices), this.#raw(values), n));
   }
 
   gatherRows(x: TfjsTensor, indices: TfjsTensor): TfjsTensor {
-    return this.#own(rows.gatherRows(this.engine, this.#raw(x), this.#raw(indices)));
+    return this.#own(rows.gatherRows(this.#engine, this.#raw(x), this.#raw(indices)));
   }
 
   scatterAddRows(n: number, indices: TfjsTensor, updates: TfjsTensor): TfjsTensor {
-    return this.#own(rows.scatterAddRows(this.engine, n, this.#raw(indices), this.#raw(updates)));
+    return this.#own(rows.scatterAddRows(this.#engine, n, this.#raw(indices), this.#raw(updates)));
   }
 
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): TfjsTensor {
     this.#requireEngine();
-    return this.#own(randomBits(this.engine, seed, offset, shape));
+    return this.#own(randomBits(this.#engine, seed, offset, shape));
   }
 }

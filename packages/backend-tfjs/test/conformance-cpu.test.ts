@@ -4,4 +4,7 @@ import { cpuTf } from './engines.js';
 
 const tf = await cpuTf();
 
-await describeConformance({ name: 'tfjs, cpu', createBackend: () => createTfjsBackend({ tf, engine: 'cpu' }) });
+await describeConformance({
+  name: 'tfjs, cpu',
+  createBackend: () => createTfjsBackend({ tf, engine: 'cpu' }),
+});

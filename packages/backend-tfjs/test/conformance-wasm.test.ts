@@ -4,4 +4,7 @@ import { wasmTf } from './engines.js';
 
 const tf = await wasmTf();
 
-await describeConformance({ name: 'tfjs, wasm', createBackend: () => createTfjsBackend({ tf, engine: 'wasm' }) });
+await describeConformance({
+  name: 'tfjs, wasm',
+  createBackend: () => createTfjsBackend({ tf, engine: 'wasm' }),
+});
