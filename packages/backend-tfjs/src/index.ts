@@ -9,6 +9,11 @@ export {
   topKAttention,
 } from './functional/attention.js';
 export { type TfFeedForwardWeights, topKFeedForward } from './functional/feed-forward.js';
+export type { TopKTransformerBlockArgs } from './layers/block-settings.js';
+export type { TopKFeedForwardArgs } from './layers/feed-forward.js';
+export type { KerasObject, LayersTf, TopKLayerClass } from './layers/layers-tf.js';
+export type { TopKMultiHeadAttentionArgs } from './layers/multi-head-attention.js';
+export { type TopKLayers, topKLayers } from './layers/top-k-layers.js';
 export { fromTf, toTf } from './native.js';
 export type { TfjsTensor } from './tensor.js';
 export type { Tf, TfTensor } from './tf.js';

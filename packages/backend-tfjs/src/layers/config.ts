@@ -1,0 +1,63 @@
+import { TopKError } from '@topk-attention/core';
+
+/** A config as it comes from plain JavaScript or from a saved model, which holds null where nothing was given. */
+export type Unchecked<T> = { readonly [P in keyof T]?: T[P] | null | undefined };
+
+/** Undefined for null too: a saved model holds null where nothing was given. */
+export function given<T>(value: T | null | undefined): T | undefined {
+  return value ?? undefined;
+}
+
+/** A required positive whole number of a layer's config. */
+export function count(where: string, name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value > 0) return value;
+  const missing = value === undefined || value === null;
+  throw new TopKError('INVALID_OPTION', `${where}: ${missing ? 'no' : 'bad'} ${name}`, {
+    expected: 'a positive whole number',
+    got: missing ? 'nothing' : String(value),
+    fix: `Give the layer's config a ${name}`,
+  });
+}
+
+/** Keys or hidden units kept: as core's k, larger than there are keeps them all. */
+export function kept(where: string, name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value > 0) return value;
+  throw new TopKError('INVALID_K', `${where}: bad ${name}`, {
+    expected: 'a positive whole number',
+    got: value === undefined || value === null ? 'nothing' : String(value),
+    fix: 'Say how many to keep; a number larger than there are keeps them all',
+  });
+}
+
+/** A dropout rate; nothing is 0. */
+export function dropoutRate(where: string, value: unknown): number {
+  const rate = value ?? 0;
+  if (typeof rate === 'number' && rate >= 0 && rate < 1) return rate;
+  throw new TopKError('INVALID_OPTION', `${where}: bad dropout`, {
+    expected: 'a rate from 0 to below 1',
+    got: String(rate),
+    fix: 'Use 0 for none',
+  });
+}
+
+/** One of a list of words. */
+export function oneOf<T extends string>(where: string, name: string, words: readonly T[], value: unknown): T {
+  const found = words.find((word) => word === value);
+  if (found !== undefined) return found;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: words.map((word) => `'${word}'`).join(', '),
+    got: String(value),
+    fix: 'Use one of these words',
+  });
+}
+
+/** A switch; nothing is the default. */
+export function flag(where: string, name: string, value: unknown, ifNone: boolean): boolean {
+  const on = value ?? ifNone;
+  if (typeof on === 'boolean') return on;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: 'true or false',
+    got: String(value),
+    fix: `Leave it out for ${ifNone}`,
+  });
+}

@@ -1,0 +1,15 @@
+/** One seed per use: fixed by the layer's own seed where it has one, so that a run of training can be repeated. */
+export class DropoutSeeds {
+  readonly #first: number;
+  #used = 0;
+
+  constructor(seed: number | undefined) {
+    this.#first = seed ?? Math.floor(Math.random() * 2 ** 31);
+  }
+
+  next(): number {
+    const seed = this.#first + this.#used;
+    this.#used++;
+    return seed;
+  }
+}

@@ -1,0 +1,86 @@
+import type { serialization } from '@tensorflow/tfjs-core';
+import type * as tfl from '@tensorflow/tfjs-layers';
+import type { Tf } from '../tf.js';
+
+/**
+ * What `topKLayers` needs of the caller's tf: tfjs-core's functions and `layers` of tfjs-layers. `@tensorflow/tfjs`
+ * and `@tensorflow/tfjs-node` are such objects; with single packages: `{ ...tfCore, ...tfLayers }`,
+ * whose `default` is either's.
+ */
+export type LayersTf = Omit<Tf, 'default'> & {
+  readonly layers: {
+    readonly Layer: abstract new (...args: never[]) => object;
+    readonly dense: (args: never) => object;
+  };
+};
+
+/** A class of layers on the caller's tf: an instance has everything that tf's own `Layer` has. */
+export interface TopKLayerClass<T extends LayersTf, Args> {
+  new (args: Args): InstanceType<T['layers']['Layer']>;
+  /** The name under which the class is registered and saved. */
+  readonly className: string;
+}
+
+/**
+ * An initialiser, regulariser or constraint: its Keras name (`'glorotUniform'`), its saved form
+ * (`{ className, config }`) or an object of the caller's tf (`tf.regularizers.l2({ l2: 0.01 })`).
+ */
+export type KerasObject =
+  | string
+  | { readonly className: string; readonly config: serialization.ConfigDict }
+  | serialization.Serializable;
+
+/** What every layer of tfjs takes. */
+export interface KerasLayerArgs {
+  readonly name?: string;
+  readonly trainable?: boolean;
+  /** Shape of one example, for the first layer of a `tf.sequential()`. null: any length. */
+  readonly inputShape?: (number | null)[];
+  readonly batchInputShape?: (number | null)[];
+}
+
+/** How the weights of a layer begin and what holds them. */
+export interface KerasWeightArgs {
+  /** Default true. */
+  readonly useBias?: boolean;
+  /** Default 'glorotUniform'. */
+  readonly kernelInitializer?: KerasObject;
+  /** Default 'zeros'. */
+  readonly biasInitializer?: KerasObject;
+  readonly kernelRegularizer?: KerasObject;
+  readonly biasRegularizer?: KerasObject;
+  readonly kernelConstraint?: KerasObject;
+  readonly biasConstraint?: KerasObject;
+}
+
+// What follows is for the implementation: tfjs-layers' own types, which stay out of the package's public types so
+// that they resolve where tfjs-layers is not installed.
+
+export type Layer = tfl.layers.Layer;
+export type LayerVariable = tfl.LayerVariable;
+export type Shape = tfl.Shape;
+export type Initializer = ReturnType<typeof tfl.initializers.ones>;
+export type Regularizer = ReturnType<typeof tfl.regularizers.l2>;
+export type Constraint = ReturnType<typeof tfl.constraints.nonNeg>;
+
+export interface RecipeArgs extends Omit<KerasWeightArgs, 'useBias'> {
+  readonly units: number;
+}
+
+export type FullTf = Tf & {
+  readonly layers: {
+    readonly Layer: typeof tfl.layers.Layer;
+    dense(args: RecipeArgs): Layer;
+  };
+};
+
+/** A class made here, on tfjs-layers' own types. */
+export interface LayerClass<Args> {
+  new (args: Args): Layer;
+  readonly className: string;
+}
+
+/** Arguments of a call beside the inputs; tfjs hands the same object to all layers of a model, so it is only read. */
+export interface CallArgs {
+  readonly [name: string]: unknown;
+}
