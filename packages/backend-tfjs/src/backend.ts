@@ -13,7 +13,9 @@ import {
   type UnaryOp,
 } from '@topk-attention/core';
 import type { Engine } from './engine.js';
+import { watchEngine } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
+import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
 import {
   along,
   elementwise,
@@ -25,6 +27,7 @@ import {
   softmaxRows,
   topK,
 } from './ops/index.js';
+import { ORDERED_SCATTER_PAIRS } from './ops/rows.js';
 import { dtypeOfTf, type TensorExchange, type TfjsTensor, tfTypeOf } from './tensor.js';
 import type { TfTensor } from './tf.js';
 
@@ -55,15 +58,20 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   #live = 0;
   #peak = 0;
   #isDisposed = false;
+  /** The first failure of the engine since the backend was made, of those that tf does not throw. */
+  readonly #failure: () => TopKError | undefined;
 
   /** @internal Use `createTfjsBackend`. */
   constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
     this.#engine = engine;
+    this.#failure = watchEngine(engine);
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],
       floatStorage: 'f32',
-      deterministicScatter: true,
+      deterministicScatter: engine.name !== 'webgpu' || {
+        no: `tfjs adds with float atomics on WebGPU; only up to ${ORDERED_SCATTER_PAIRS} pairs of row and update in order`,
+      },
       execution: synchronousEngines.has(engine.name) ? 'eager' : 'recorded',
       limits: engine.limits,
     };
@@ -178,17 +186,39 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     // tf may keep the array it is given, and the caller may change it: a copy.
     const own =
       dtype === 'f32' ? Float32Array.from(data) : dtype === 'i32' ? Int32Array.from(data) : undefined;
-    return this.#own(this.#engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype)));
+    const tensor = this.#engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype));
+    if (own instanceof Int32Array) rememberIntegers(this.#engine, tensor, own);
+    return this.#own(tensor);
   }
 
   fill(value: number, shape: Shape, dtype: DType): TfjsTensor {
     this.#requireEngine();
-    return this.#own(this.#engine.tf.fill([...shape], value, tfTypeOf(dtype)));
+    const tensor = this.#engine.tf.fill([...shape], value, tfTypeOf(dtype));
+    if (dtype === 'i32') rememberFill(this.#engine, tensor, value);
+    return this.#own(tensor);
   }
 
   async read(x: TfjsTensor): Promise<TensorData> {
+    const tensor = this.#living(x);
     // A copy: tf may hand out the array it goes on working with.
-    return (await this.#living(x).data()).slice();
+    return (integersOf(tensor) ?? (await this.#computed(tensor))).slice();
+  }
+
+  /** The values, unless the engine failed since the backend was made: they may then be zeros that were never computed. */
+  async #computed(tensor: TfTensor): Promise<TensorData> {
+    let values: TensorData | undefined;
+    let error: unknown;
+    try {
+      values = await tensor.data();
+    } catch (cause) {
+      error = cause;
+      // A lost device rejects what waits for it; the reason comes by another promise, which may be a little later.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    const failure = this.#failure();
+    if (failure !== undefined) throw failure;
+    if (values === undefined) throw error;
+    return values;
   }
 
   async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
@@ -201,7 +231,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     const { tf } = this.#engine;
     const one = tf.tidy(() => tf.slice(tf.reshape(last.tensor, [-1]), [0], [1]));
     try {
-      await one.data();
+      await this.#computed(one);
     } finally {
       one.dispose();
     }
@@ -245,8 +275,9 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   // layout -------------------------------------------------------------------------------------------------------
 
   reshape(x: TfjsTensor, shape: Shape): TfjsTensor {
-    // TensorFlow in Node shares the data under another name.
-    return this.#own(layout.reshape(this.#engine, this.#raw(x), shape), x);
+    const view = layout.reshape(this.#engine, this.#raw(x), shape);
+    // tfjs-node shares the data too, under another name.
+    return this.#own(view, this.#engine.name === 'tensorflow' ? x : undefined);
   }
 
   transpose(x: TfjsTensor, permutation: readonly number[]): TfjsTensor {

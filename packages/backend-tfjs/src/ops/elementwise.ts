@@ -8,12 +8,15 @@ import {
 import type { Engine } from '../engine.js';
 import { tfTypeOf } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
+import { onHost } from './host-integers.js';
 import { broadcastTo, joinForBroadcast } from './layout.js';
 
 /** Ranks up to this one every engine takes in elementwise operations. */
 const EVERYWHERE_RANK = 4;
 
 export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
+  const exact = onHost(engine, [x], (host, y) => host.unary(op, y));
+  if (exact) return exact;
   const { tf } = engine;
   switch (op) {
     case 'neg':
@@ -21,9 +24,9 @@ export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
     case 'abs':
       return abs(engine, x);
     case 'exp':
-      return tf.exp(x);
+      return guarded(engine, x, tf.exp);
     case 'log':
-      return tf.log(x);
+      return log(engine, x);
     case 'sqrt':
       return tf.sqrt(x);
     case 'rsqrt':
@@ -33,10 +36,26 @@ export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
     case 'erf':
       return tf.erf(x);
     case 'sigmoid':
-      return tf.sigmoid(x);
+      return guarded(engine, x, tf.sigmoid);
     default:
       return op satisfies never;
   }
+}
+
+/** WGSL leaves functions of NaN to the device: of exp, log and sigmoid numbers were seen to come out. */
+function guarded(engine: Engine, x: TfTensor, f: (x: TfTensor) => TfTensor): TfTensor {
+  const { tf, name } = engine;
+  return name === 'webgpu' ? tf.tidy(() => tf.where(tf.isNaN(x), x, f(x))) : f(x);
+}
+
+/** WGSL leaves the logarithm of 0 to the device too: -88 was seen. */
+function log(engine: Engine, x: TfTensor): TfTensor {
+  const { tf, name } = engine;
+  if (name !== 'webgpu') return tf.log(x);
+  return tf.tidy(() => {
+    const y = guarded(engine, x, tf.log);
+    return tf.where(tf.equal(x, tf.scalar(0)), tf.fill(x.shape, Number.NEGATIVE_INFINITY), y);
+  });
 }
 
 /** tf's own passes integers through floats on the cpu engine. */
@@ -46,6 +65,8 @@ function abs({ tf }: Engine, x: TfTensor): TfTensor {
 
 /** min and max of NaN are undefined: some engines drop it. */
 export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): TfTensor {
+  const exact = onHost(engine, [a, b], (host, x, y) => host.binary(op, x, y));
+  if (exact) return exact;
   const { tf } = engine;
   return broadcasting(engine, a, b, (x, y) => {
     switch (op) {
@@ -56,7 +77,7 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
       case 'mul':
         return tf.mul(x, y);
       case 'div':
-        return x.dtype === 'int32' ? truncatingDivision(engine, x, y) : tf.div(x, y);
+        return x.dtype === 'int32' ? truncatingDivision(engine, x, y) : division(engine, x, y);
       case 'min':
         return tf.minimum(x, y);
       case 'max':
@@ -64,6 +85,21 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
       default:
         return op satisfies never;
     }
+  });
+}
+
+/** The webgl engine takes the quotient of equals for 1, also that of zeros and that of infinities, which are NaN. */
+function division({ tf, name }: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  if (name !== 'webgl') return tf.div(a, b);
+  return tf.tidy(() => {
+    const quotients = tf.div(a, b);
+    const size = tf.abs(b);
+    const isExtreme = tf.logicalOr(
+      tf.equal(size, tf.scalar(0)),
+      tf.equal(size, tf.scalar(Number.POSITIVE_INFINITY)),
+    );
+    const isNaN = tf.logicalAnd(tf.equal(a, b), isExtreme);
+    return tf.where(isNaN, tf.fill(quotients.shape, Number.NaN), quotients);
   });
 }
 
@@ -95,6 +131,8 @@ function quotient(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
 }
 
 export function compare(engine: Engine, op: CompareOp, a: TfTensor, b: TfTensor): TfTensor {
+  const exact = onHost(engine, [a, b], (host, x, y) => host.compare(op, x, y));
+  if (exact) return exact;
   const { tf } = engine;
   return broadcasting(engine, a, b, (x, y) => {
     switch (op) {
@@ -123,6 +161,8 @@ export function logicalNot({ tf }: Engine, x: TfTensor): TfTensor {
 }
 
 export function where(engine: Engine, condition: TfTensor, a: TfTensor, b: TfTensor): TfTensor {
+  const exact = onHost(engine, [condition, a, b], (host, c, x, y) => host.where(c, x, y));
+  if (exact) return exact;
   const { tf } = engine;
   const shape = broadcastShapes('where', condition.shape, broadcastShapes('where', a.shape, b.shape));
   return tf.tidy(() => {
@@ -140,7 +180,10 @@ function whereBool({ tf }: Engine, condition: TfTensor, a: TfTensor, b: TfTensor
 }
 
 /** Float to i32 truncates towards zero; anything to bool is `!= 0`. */
-export function cast({ tf }: Engine, x: TfTensor, dtype: DType): TfTensor {
+export function cast(engine: Engine, x: TfTensor, dtype: DType): TfTensor {
+  const exact = onHost(engine, [x], (host, y) => host.cast(y, dtype));
+  if (exact) return exact;
+  const { tf } = engine;
   const type = tfTypeOf(dtype);
   if (type !== 'bool' || x.dtype === 'bool') return tf.cast(x, type);
   // tf's own cast to bool keeps the low bits on some engines: 0.25 and 256 would be false.

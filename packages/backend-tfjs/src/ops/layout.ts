@@ -1,10 +1,15 @@
 import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { integersOf, onHost, rememberIntegers } from './host-integers.js';
 
 /** A view: tf counts the data behind both. */
-export function reshape({ tf }: Engine, x: TfTensor, shape: Shape): TfTensor {
-  return tf.reshape(x, [...shape]);
+export function reshape(engine: Engine, x: TfTensor, shape: Shape): TfTensor {
+  const view = engine.tf.reshape(x, [...shape]);
+  const integers = integersOf(x);
+  // The webgl engine copies where its textures are packed.
+  if (integers && view.dataId !== x.dataId) rememberIntegers(engine, view, integers);
+  return view;
 }
 
 /**
@@ -12,6 +17,8 @@ export function reshape({ tf }: Engine, x: TfTensor, shape: Shape): TfTensor {
  * one to the engine: engines have rank limits, and a transposition that moves nothing is a view.
  */
 export function transpose(engine: Engine, x: TfTensor, permutation: readonly number[]): TfTensor {
+  const exact = onHost(engine, [x], (host, y) => host.transpose(y, permutation));
+  if (exact) return exact;
   const { tf } = engine;
   const shape = permutation.map((axis) => x.shape[axis] ?? 1);
   const runs: number[][] = [];
@@ -25,13 +32,21 @@ export function transpose(engine: Engine, x: TfTensor, permutation: readonly num
   const inOrder = [...runs].sort((a, b) => (a[0] ?? 0) - (b[0] ?? 0));
   const extents = inOrder.map((run) => run.reduce((size, axis) => size * (x.shape[axis] ?? 1), 1));
   return tf.tidy(() => {
-    const joined = tf.reshape(x, extents);
+    const joined = asFloats(engine, tf.reshape(x, extents));
     const moved = tf.transpose(
       joined,
       runs.map((run) => inOrder.indexOf(run)),
     );
-    return tf.reshape(moved, shape);
+    return tf.cast(tf.reshape(moved, shape), x.dtype);
   });
+}
+
+/**
+ * Integers and bools as floats on the webgpu engine, whose transposition of three axes or more, also inside reductions,
+ * is no valid program for them: it was seen to give zeros. There they are no more than floats anyway.
+ */
+export function asFloats({ tf, name }: Engine, x: TfTensor): TfTensor {
+  return name === 'webgpu' && x.dtype !== 'float32' ? tf.cast(x, 'float32') : x;
 }
 
 /** True when `axis` follows `last` with nothing but axes of extent 1 between them. */
@@ -42,6 +57,8 @@ function isNext(shape: readonly number[], last: number, axis: number): boolean {
 }
 
 export function slice(engine: Engine, x: TfTensor, starts: readonly number[], sizes: Shape): TfTensor {
+  const exact = onHost(engine, [x], (host, y) => host.slice(y, starts, sizes));
+  if (exact) return exact;
   const { tf } = engine;
   if (sizeOf(sizes) === 0) return tf.zeros([...sizes], x.dtype);
   if (sameShape(x.shape, sizes)) return tf.clone(x);
@@ -77,7 +94,10 @@ function joinForSlice(
 }
 
 /** Along one axis; every tensor is seen as [before, its own extent times what follows]. */
-export function concat({ tf }: Engine, xs: readonly TfTensor[], axis: number): TfTensor {
+export function concat(engine: Engine, xs: readonly TfTensor[], axis: number): TfTensor {
+  const exact = onHost(engine, xs, (host, ...ys) => host.concat(ys, axis));
+  if (exact) return exact;
+  const { tf } = engine;
   const [first] = xs;
   if (first === undefined) throw new RangeError('concat of nothing');
   if (xs.length === 1) return tf.clone(first);
@@ -149,12 +169,19 @@ export function broadcastTo(engine: Engine, x: TfTensor, shape: Shape): TfTensor
   const [own = []] = joinForBroadcast([x.shape], shape);
   const [whole = []] = joinForBroadcast([shape], shape).map(() => joinedExtents(x.shape, shape));
   return tf.tidy(() => {
-    const tiled = tf.tile(
-      tf.reshape(x, own),
-      whole.map((extent, axis) => extent / (own[axis] ?? 1)),
-    );
-    return tf.reshape(tiled, [...shape]);
+    const repeats = whole.map((extent, axis) => extent / (own[axis] ?? 1));
+    return tf.reshape(tile(engine, x, own, repeats), [...shape]);
   });
+}
+
+/** Axis by axis: the webgpu engine tiles more than four axes on the host, which it has to wait for. */
+function tile({ tf }: Engine, x: TfTensor, shape: readonly number[], repeats: readonly number[]): TfTensor {
+  if (shape.length <= 4) return tf.tile(tf.reshape(x, [...shape]), [...repeats]);
+  return repeats.reduce<TfTensor>((tiled, repeat, axis) => {
+    if (repeat === 1) return tiled;
+    const before = sizeOf(shape.slice(0, axis)) * sizeOf(repeats.slice(0, axis));
+    return tf.tile(tf.reshape(tiled, [before, 1, tiled.size / before]), [1, repeat, 1]);
+  }, x);
 }
 
 /** Extents of `result`, joined as `joinForBroadcast` joins the axes of `shape`. */

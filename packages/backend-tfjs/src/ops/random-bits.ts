@@ -1,18 +1,22 @@
 import { philox4x32, philoxKey, type Shape, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { rememberIntegers } from './host-integers.js';
 
 /**
  * Word 0 of Philox4x32-10 at every coordinate, as int32. Computed here and uploaded: tf has no 32 x 32 -> 64 bit product,
  * its integer products do not wrap on every engine, and WebGL's integers are floats.
  */
 export function randomBits(
-  { tf }: Engine,
+  engine: Engine,
   seed: number,
   offset: readonly [number, number, number, number],
   shape: Shape,
 ): TfTensor {
-  return tf.tensor(philoxBits(seed, offset, shape), [...shape], 'int32');
+  const bits = philoxBits(seed, offset, shape);
+  const tensor = engine.tf.tensor(bits, [...shape], 'int32');
+  rememberIntegers(engine, tensor, bits);
+  return tensor;
 }
 
 export function philoxBits(

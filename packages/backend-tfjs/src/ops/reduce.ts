@@ -1,28 +1,53 @@
 import { sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { onHost } from './host-integers.js';
+import { asFloats } from './layout.js';
 
 const SMALLEST_INTEGER = -(2 ** 31);
 
 /** Sum over `axes`, kept as extent 1. */
 export function sum(engine: Engine, x: TfTensor, axes: readonly number[]): TfTensor {
-  return reduce(engine, x, axes, 0, (y, own) => engine.tf.sum(y, own));
+  const exact = onHost(engine, [x], (host, y) => host.sum(y, axes));
+  return exact ?? reduce(engine, x, axes, 0, (y, own) => engine.tf.sum(y, own));
 }
 
 /** Largest over `axes`, kept as extent 1; -inf of nothing. With NaN undefined: some engines drop it. */
 export function max(engine: Engine, x: TfTensor, axes: readonly number[]): TfTensor {
+  const exact = onHost(engine, [x], (host, y) => host.max(y, axes));
+  if (exact) return exact;
   const ofNothing = x.dtype === 'int32' ? SMALLEST_INTEGER : Number.NEGATIVE_INFINITY;
-  return reduce(engine, x, axes, ofNothing, (y, own) => engine.tf.max(y, own));
+  return reduce(engine, x, axes, ofNothing, (y, own) => largest(engine, y, own));
+}
+
+/** Near the start of the webgl engine's maxima, and a power of two that brings every float above it. */
+const WEBGL_FLOOR = -5e19;
+const WEBGL_SCALE = 2 ** -64;
+
+/**
+ * tf.max, which on the webgl engine is never below -1e20. Where it comes near that, the maximum is taken of numbers
+ * scaled to above it, and scaled back: exact, as the scale is a power of two, and of nothing but -inf the -1e20 of the
+ * engine itself becomes -inf by overflow.
+ */
+export function largest({ tf, name }: Engine, x: TfTensor, axes: number[], keepDims = false): TfTensor {
+  if (name !== 'webgl' || x.dtype !== 'float32') return tf.max(x, axes, keepDims);
+  return tf.tidy(() => {
+    const plain = tf.max(x, axes, keepDims);
+    const scaled = tf.max(tf.mul(x, tf.scalar(WEBGL_SCALE)), axes, keepDims);
+    const low = tf.mul(scaled, tf.scalar(1 / WEBGL_SCALE));
+    return tf.where(tf.greater(plain, tf.scalar(WEBGL_FLOOR)), plain, low);
+  });
 }
 
 /** On as few axes as there are: neighbours that are both kept or both reduced are one. */
 function reduce(
-  { tf }: Engine,
+  engine: Engine,
   x: TfTensor,
   axes: readonly number[],
   ofNothing: number,
   run: (x: TfTensor, axes: number[]) => TfTensor,
 ): TfTensor {
+  const { tf } = engine;
   const shape = x.shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
   if (x.size === 0)
     return tf.fill(shape, sizeOf(shape) === 0 ? 0 : ofNothing, x.dtype as 'float32' | 'int32');
@@ -37,5 +62,8 @@ function reduce(
     before = isReduced;
   });
   if (reduced.length === 0) return tf.reshape(x, shape);
-  return tf.tidy(() => tf.reshape(run(tf.reshape(x, extents), reduced), shape));
+  return tf.tidy(() => {
+    const result = run(asFloats(engine, tf.reshape(x, extents)), reduced);
+    return tf.reshape(tf.cast(result, x.dtype), shape);
+  });
 }

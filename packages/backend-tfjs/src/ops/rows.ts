@@ -1,6 +1,8 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { hasFloatIntegers, onHost } from './host-integers.js';
 import { broadcastTo } from './layout.js';
+import { matmul } from './matmul.js';
 
 /**
  * x [B, N, D] at indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds. tf.gather throws at
@@ -8,6 +10,8 @@ import { broadcastTo } from './layout.js';
  * whichever is less to copy.
  */
 export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+  const exact = onHost(engine, [x, indices], (host, y, at) => host.gatherRows(y, at));
+  if (exact) return exact;
   const { tf } = engine;
   const [batch = 0, n = 0, width = 0] = x.shape;
   const count = indices.shape[1] ?? 0;
@@ -52,19 +56,63 @@ function numberedThrough({ tf }: Engine, indices: TfTensor, n: number): TfTensor
 }
 
 /**
- * indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row. Updates of index -1 go to a row
- * behind the n that count, which is cut off.
+ * Most (row, update) pairs of a scatter that the webgpu engine does as a product of matrices: its own scatter adds with
+ * float atomics, in whatever order they come.
  */
+export const ORDERED_SCATTER_PAIRS: number = 2 ** 22;
+
+/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; index -1 is dropped. */
 export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
+  const exact = onHost(engine, [indices, updates], (host, at, own) => host.scatterAddRows(n, at, own));
+  if (exact) return exact;
+  const isOrdered = engine.name !== 'webgpu' || updates.dtype !== 'float32' || updates.size === 0;
+  return isOrdered || n * indices.size > ORDERED_SCATTER_PAIRS
+    ? scatter(engine, n, indices, updates)
+    : scatterByProduct(engine, n, indices, updates);
+}
+
+/**
+ * The same by tf.scatterND: equal bits for equal inputs on every engine but webgpu, and there too where no index comes
+ * twice. Updates of index -1 go to a row behind the n that count, which is cut off.
+ */
+export function scatter(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf } = engine;
   const [batch = 0, count = 0, width = 0] = updates.shape;
   if (batch * count * width * n === 0) return tf.zeros([batch, n, width], updates.dtype);
   return tf.tidy(() => {
     const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
     const row = tf.where(isUnused, tf.fill(indices.shape, n, 'int32'), indices);
-    const at = numberedThrough(engine, row, n + 1);
     const flat = tf.reshape(updates, [batch * count, width]);
-    const sums = tf.scatterND(tf.reshape(at, [batch * count, 1]), flat, [batch * (n + 1), width]);
+    const sums =
+      hasFloatIntegers(engine) && batch > 1
+        ? tf.scatterND(withBatch(engine, row), flat, [batch, n + 1, width])
+        : tf.scatterND(tf.reshape(numberedThrough(engine, row, n + 1), [batch * count, 1]), flat, [
+            batch * (n + 1),
+            width,
+          ]);
     return tf.slice(tf.reshape(sums, [batch, n + 1, width]), [0, 0, 0], [batch, n, width]);
+  });
+}
+
+/** Rows [B, M] as pairs (batch, row) [B M, 2]: numbered through, they could leave the 24 bits of a float. */
+function withBatch({ tf }: Engine, row: TfTensor): TfTensor {
+  const [batch = 1, count = 1] = row.shape;
+  const batches = tf.tile(tf.reshape(tf.range(0, batch, 1, 'int32'), [batch, 1]), [1, count]);
+  return tf.stack([tf.reshape(batches, [batch * count]), tf.reshape(row, [batch * count])], 1);
+}
+
+/**
+ * The product of a matrix of ones, where an update belongs to a row, with the updates. Those that are no numbers would
+ * spoil every row, as 0 times infinity is NaN: they are scattered, and of them the order does not matter.
+ */
+function scatterByProduct(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
+  const { tf } = engine;
+  return tf.tidy(() => {
+    const own = tf.reshape(tf.range(0, n, 1, 'int32'), [1, n, 1]);
+    const belongs = tf.cast(tf.equal(tf.expandDims(indices, 1), own), 'float32');
+    const isNumber = tf.isFinite(updates);
+    const zeros = tf.zerosLike(updates);
+    const sums = matmul(engine, belongs, tf.where(isNumber, updates, zeros), false, false);
+    return tf.add(sums, scatter(engine, n, indices, tf.where(isNumber, zeros, updates)));
   });
 }

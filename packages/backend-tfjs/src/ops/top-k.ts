@@ -1,5 +1,6 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { withFlag } from './flags.js';
 import { hostTopK } from './host-top-k.js';
 import { gatherPerBatch } from './rows.js';
 
@@ -20,8 +21,8 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
   const shape = [...x.shape.slice(0, -1), k];
   if (x.size === 0) return { values: tf.zeros(shape), indices: tf.zeros(shape, 'int32') };
   // tf's own selection on the cpu engine compares by differences, of which those of infinities are NaN, and makes an
-  // object of every element.
-  if (engine.name === 'cpu') {
+  // object of every element. The webgl engine reads the rows and does the same, unless they are very long.
+  if (engine.name === 'cpu' || engine.name === 'webgl') {
     const { values, indices } = hostTopK(x.dataSync(), width, k);
     return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
   }
@@ -49,7 +50,7 @@ function takeRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
 }
 
 function comparesInfinities({ name }: Engine): boolean {
-  return name === 'wasm' || name === 'tensorflow';
+  return name === 'wasm' || name === 'tensorflow' || name === 'webgpu';
 }
 
 /**
@@ -60,11 +61,17 @@ function finite({ tf }: Engine, rows: TfTensor): TfTensor {
   return tf.clipByValue(tf.mul(rows, tf.scalar(0.5)), -LARGEST_FLOAT, LARGEST_FLOAT);
 }
 
+/** The webgpu engine selects from what is small and not on the GPU yet as the cpu engine does: not here. */
+function topk(engine: Engine, rows: TfTensor, k: number): { values: TfTensor; indices: TfTensor } {
+  const run = (): { values: TfTensor; indices: TfTensor } => engine.tf.topk(rows, k, true);
+  return engine.name === 'webgpu' ? withFlag(engine, 'WEBGPU_CPU_FORWARD', false, run) : run();
+}
+
 /** tf.topk, then by index; unused slots last with index -1. */
 function ascending(engine: Engine, rows: TfTensor, k: number, width: number): TopK {
   const { tf } = engine;
   const lowest = comparesInfinities(engine) ? Number.NEGATIVE_INFINITY : -LARGEST_FLOAT;
-  const largest = tf.topk(rows, k, true);
+  const largest = topk(engine, rows, k);
   const isUsed = tf.greater(largest.values, tf.scalar(lowest));
   // Negated indices as floats, exact up to 2^24 of them: unused slots have the largest index.
   const position = tf.where(
@@ -72,7 +79,7 @@ function ascending(engine: Engine, rows: TfTensor, k: number, width: number): To
     tf.neg(tf.cast(largest.indices, 'float32')),
     tf.fill(largest.indices.shape, -width),
   );
-  const order = tf.topk(position, k, true);
+  const order = topk(engine, position, k);
   const indices = tf.cast(tf.neg(order.values), 'int32');
   return {
     values: takeRows(engine, largest.values, order.indices),
