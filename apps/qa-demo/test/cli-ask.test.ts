@@ -218,6 +218,50 @@ optional(
   240_000,
 );
 
+describe('on TensorFlow.js', () => {
+  const onTfjs = ['ask', '--model', model, '--backend', 'tfjs', ...question, '--context', first, '--json'];
+
+  test.each([
+    [[], 'wasm', /^TensorFlow\.js \d+\.\d+\.\d+, wasm \(SIMD\), 1 thread, /],
+    [['--engine', 'cpu'], 'cpu', /^TensorFlow\.js \d+\.\d+\.\d+, cpu \(plain JavaScript\), 1 thread, /],
+  ])('%j answers as the reference backend does', async (engine, name, description) => {
+    const args = [...onTfjs, ...shortAnswers, '--attention-k', '4', ...engine];
+    const outcome = await runCli(args);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    const json = jsonOf<AskJson>(outcome);
+    expect(json.engine).toMatchObject({
+      backend: 'tfjs',
+      engine: name,
+      description: expect.stringMatching(description),
+    });
+    expect(json.text).toBe((await ask(['--context', first, '--attention-k', '4'])).text);
+    expect(json.plans.map(({ text }) => text)).toEqual([
+      expect.stringMatching(/on tfjs/),
+      expect.stringMatching(/on tfjs/),
+    ]);
+  });
+
+  test.each([
+    [
+      'wasm',
+      without(folder, '@tensorflow/tfjs-backend'),
+      /npm install @tensorflow\/tfjs-core @tensorflow\/tfjs-backend-wasm/,
+    ],
+    [
+      'node',
+      { TOPK_TFJS_NODE: join(folder, 'nowhere') },
+      /npm install @tensorflow\/tfjs-node.*TOPK_TFJS_NODE/,
+    ],
+  ])('without the package of engine %s: an error with what to install', async (engine, env, fix) => {
+    const outcome = await runCli([...onTfjs, '--engine', engine], { env });
+    expect(outcome.code).toBe(1);
+    expect(jsonOf<JsonError>(outcome).error).toMatchObject({
+      code: 'MISSING_PEER',
+      fix: expect.stringMatching(fix),
+    });
+  });
+});
+
 describe('without WebGPU and ONNX Runtime', () => {
   const env = without(folder, 'webgpu', 'onnxruntime');
 

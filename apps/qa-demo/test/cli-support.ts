@@ -144,15 +144,15 @@ function characterTokenizer(): object {
 /** Environment in which the packages of some engines cannot be imported, in a process and its children. */
 export function without(
   folder: string,
-  ...packages: readonly ('webgpu' | 'onnxruntime')[]
+  ...packages: readonly ('webgpu' | 'onnxruntime' | '@tensorflow/tfjs-backend')[]
 ): { readonly NODE_OPTIONS: string } {
   const hooks = `export async function resolve(specifier, context, next) {
-  if (/^(${packages.join('|')})(-|$)/.test(specifier)) throw new Error('Cannot find package ' + specifier);
+  if (/^(${packages.join('|').replace('/', '\\/')})(-|$)/.test(specifier)) throw new Error('Cannot find package ' + specifier);
   return next(specifier, context);
 }`;
   const path = writeIn(
     folder,
-    `hide-${packages.join('-')}.mjs`,
+    `hide-${packages.join('-').replace('/', '-')}.mjs`,
     `import { register } from 'node:module';\nregister('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));\n`,
   );
   return { NODE_OPTIONS: `--import=${pathToFileURL(path).href}` };

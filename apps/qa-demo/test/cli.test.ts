@@ -15,9 +15,12 @@ describe('help and version', () => {
   });
 
   test.each([
-    ['ask', ['--question', '--context', '--attention-k', '--compare', '--budget-bytes', '--json']],
+    [
+      'ask',
+      ['--question', '--context', '--attention-k', '--compare', '--engine', '--budget-bytes', '--json'],
+    ],
     ['eval', ['--dataset', '--format', '--k', '--resume', '--random-k', '--limit', '--json']],
-    ['start', ['--backend', '--report', '--json']],
+    ['start', ['--backend', '--engine', '--report', '--json']],
   ])('%s --help lists its options and how to call it', async (name, options) => {
     const { code, stdout } = await runCli([name, '--help']);
     expect(code).toBe(0);
@@ -47,7 +50,22 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     [
       'unknown backend',
       ['ask', '-q', 'x', '--backend', 'cuda'],
-      /expected auto, webgpu, onnxruntime, reference, got 'cuda'/,
+      /expected auto, webgpu, onnxruntime, tfjs, reference, got 'cuda'/,
+    ],
+    [
+      'unknown engine',
+      ['ask', '-q', 'x', '--backend', 'tfjs', '--engine', 'cuda'],
+      /--engine: expected wasm, cpu, node, webgpu, got 'cuda'/,
+    ],
+    [
+      'engine of another backend',
+      ['ask', '-q', 'x', '--backend', 'onnxruntime', '--engine', 'wasm'],
+      /--engine goes with --backend tfjs, got --backend onnxruntime/,
+    ],
+    [
+      'engine without a backend',
+      ['start', '--engine', 'wasm'],
+      /--engine goes with --backend tfjs, got --backend auto/,
     ],
     ['bad bytes', ['ask', '-q', 'x', '--budget-bytes', '3 apples'], /--budget-bytes: expected bytes/],
     ['bad threads', ['ask', '-q', 'x', '--threads', '0'], /--threads: expected a whole number of at least 1/],

@@ -48,6 +48,7 @@ export const commonOptions: {
 export const modelOptions: {
   readonly model: Option & { readonly type: 'string' };
   readonly backend: Option & { readonly type: 'string' };
+  readonly engine: Option & { readonly type: 'string' };
   readonly threads: Option & { readonly type: 'string' };
   readonly 'budget-bytes': Option & { readonly type: 'string' };
 } = {
@@ -59,9 +60,18 @@ export const modelOptions: {
   backend: {
     type: 'string',
     placeholder: 'NAME',
-    help: 'auto (default), webgpu, onnxruntime or reference; auto is webgpu on a GPU, else onnxruntime',
+    help: 'auto (default), webgpu, onnxruntime, tfjs or reference; auto is webgpu on a GPU, else onnxruntime',
   },
-  threads: { type: 'string', placeholder: 'N', help: 'threads of ONNX Runtime (default: one per core)' },
+  engine: {
+    type: 'string',
+    placeholder: 'NAME',
+    help: 'with --backend tfjs: wasm (default), cpu, node (TensorFlow, through tfjs-node) or webgpu',
+  },
+  threads: {
+    type: 'string',
+    placeholder: 'N',
+    help: 'threads of ONNX Runtime and of tfjs on node (default: one per core)',
+  },
   'budget-bytes': {
     type: 'string',
     placeholder: 'BYTES',

@@ -1,13 +1,20 @@
 import type { EngineSettings } from '../engine/types.js';
 import type { modelOptions, Values } from './command.js';
-import { backendChoice, byteCount, wholeNumber } from './values.js';
+import { seeHelp } from './parse.js';
+import { UsageError } from './usage-error.js';
+import { backendChoice, byteCount, oneOf, tfjsEngines, wholeNumber } from './values.js';
 
 /** The engine that the options ask for. @throws UsageError. */
 export function engineSettings(values: Values<typeof modelOptions>): EngineSettings {
-  const { model = 'embedded', backend = 'auto', threads } = values;
+  const { model = 'embedded', backend = 'auto', engine, threads } = values;
+  const chosen = backendChoice('backend', backend);
+  if (engine !== undefined && chosen !== 'tfjs') {
+    throw new UsageError(`--engine goes with --backend tfjs, got --backend ${chosen}`, seeHelp());
+  }
   return {
     model,
-    backend: backendChoice('backend', backend),
+    backend: chosen,
+    ...(engine !== undefined && { engine: oneOf('engine', tfjsEngines, engine) }),
     ...(threads !== undefined && { threads: wholeNumber('threads', threads) }),
   };
 }

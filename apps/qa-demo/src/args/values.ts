@@ -4,8 +4,12 @@ import { UsageError } from './usage-error.js';
 /** Kept keys or hidden units per query; 'exact' keeps them all. */
 export type Kept = number | 'exact';
 
-const backends = ['auto', 'webgpu', 'onnxruntime', 'reference'] as const;
+const backends = ['auto', 'webgpu', 'onnxruntime', 'tfjs', 'reference'] as const;
 export type BackendChoice = (typeof backends)[number];
+
+/** Engines of TensorFlow.js that run in Node; `node` is TensorFlow itself, through tfjs-node. The first is the default. */
+export const tfjsEngines = ['wasm', 'cpu', 'node', 'webgpu'] as const;
+export type TfjsEngine = (typeof tfjsEngines)[number];
 
 /** A whole number of at least `least`. */
 export function wholeNumber(option: string, text: string, least = 1): number {

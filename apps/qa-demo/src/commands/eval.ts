@@ -163,7 +163,7 @@ async function evaluateWith(engine: Engine, dataset: Dataset, wanted: Wanted, io
             version: 1,
             dataset: dataset.hash,
             model,
-            backend: info.backend,
+            backend: info.engine === undefined ? info.backend : `${info.backend} ${info.engine}`,
             maxNewTokens,
           },
           isResumed,

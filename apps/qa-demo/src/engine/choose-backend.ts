@@ -2,10 +2,12 @@ import { availableParallelism, cpus } from 'node:os';
 import { type Backend, TopKError } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
+import { createTfjsBackend } from '@topk-attention/tfjs';
 import { createWebGpuBackend } from '@topk-attention/webgpu';
+import { loadTf } from './load-tf.js';
 import type { EngineInfo, EngineSettings } from './types.js';
 
-export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallback' | 'warning'> {
+export interface ChosenBackend extends Pick<EngineInfo, 'engine' | 'description' | 'fallback' | 'warning'> {
   readonly backend: Backend;
   readonly name: EngineInfo['backend'];
 }
@@ -16,8 +18,10 @@ export interface ChosenBackend extends Pick<EngineInfo, 'description' | 'fallbac
  *
  * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not there.
  */
-export async function chooseBackend({ backend, threads }: EngineSettings): Promise<ChosenBackend> {
+export async function chooseBackend(settings: EngineSettings): Promise<ChosenBackend> {
+  const { backend, threads } = settings;
   if (backend === 'reference') return reference();
+  if (backend === 'tfjs') return tensorFlow(settings);
   if (backend === 'webgpu') return webGpu();
   const gpu = backend === 'auto' ? await hardwareGpu() : undefined;
   if (gpu !== undefined) return gpu;
@@ -72,6 +76,17 @@ async function onnxRuntime(threads: number): Promise<ChosenBackend> {
     backend,
     name: 'onnxruntime',
     description: `ONNX Runtime (${module} ${version}), ${device}, ${plural(threads, 'thread')}, ${processor()}`,
+  };
+}
+
+async function tensorFlow({ engine = 'wasm', threads }: EngineSettings): Promise<ChosenBackend> {
+  const { tf, name, facts } = await loadTf(engine, threads ?? availableParallelism());
+  const backend = await createTfjsBackend({ tf, engine: name });
+  return {
+    backend,
+    name: 'tfjs',
+    engine,
+    description: `TensorFlow.js ${tf.version_core}, ${facts}, ${processor()}`,
   };
 }
 

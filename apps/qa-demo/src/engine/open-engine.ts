@@ -53,6 +53,7 @@ export async function openEngine(
   const trained = await trainedTokens(folder);
   const info: EngineInfo = {
     backend: chosen.name,
+    ...(chosen.engine !== undefined && { engine: chosen.engine }),
     description: chosen.description,
     ...(chosen.fallback !== undefined && { fallback: chosen.fallback }),
     ...(chosen.warning !== undefined && { warning: chosen.warning }),

@@ -1,19 +1,23 @@
 import type { PlannedBytes } from '@topk-attention/core';
-import type { BackendChoice, Kept } from '../args/values.js';
+import type { BackendChoice, Kept, TfjsEngine } from '../args/values.js';
 
 /** What to open. Plain data: it travels to child processes. */
 export interface EngineSettings {
   /** `embedded` or a folder. */
   readonly model: string;
   readonly backend: BackendChoice;
-  /** Threads of ONNX Runtime. Default: one per core. */
+  /** Engine of TensorFlow.js, where that is the backend. Default: wasm. */
+  readonly engine?: TfjsEngine;
+  /** Threads of ONNX Runtime and of TensorFlow. Default: one per core. */
   readonly threads?: number;
 }
 
 /** What was opened. */
 export interface EngineInfo {
   /** The backend that runs. */
-  readonly backend: 'webgpu' | 'onnxruntime' | 'reference';
+  readonly backend: 'webgpu' | 'onnxruntime' | 'tfjs' | 'reference';
+  /** Set for TensorFlow.js: which of its engines. */
+  readonly engine?: TfjsEngine;
   /** Engine, version, device and threads, for people. */
   readonly description: string;
   /** Set when another backend than the preferred one runs: why. */

@@ -1,0 +1,6 @@
+import * as tf from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import { always, testT5 } from './tfjs-parity.js';
+
+// Plain JavaScript loops: the shortest prompts.
+testT5('cpu', always, async () => tf, 45);
