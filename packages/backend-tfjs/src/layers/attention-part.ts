@@ -4,8 +4,9 @@ import { topKAttention } from '../functional/attention.js';
 import type { TfTensor } from '../tf.js';
 import { count, dropoutRate, flag, given, kept, type Unchecked } from './config.js';
 import type { DropoutSeeds } from './dropout-seeds.js';
+import type { CallArgs, FullTf, LayerVariable, Shape } from './full-tf.js';
 import { attentionInputs, lastDim, printShape, requireDim } from './inputs.js';
-import type { CallArgs, FullTf, KerasWeightArgs, LayerVariable, Shape } from './layers-tf.js';
+import type { KerasWeightArgs } from './layers-tf.js';
 import { type AttentionTensors, keysToSee, tensorOrNone } from './masks.js';
 import { type AddWeight, addLinear, type Linear, type WeightRecipe } from './weight-recipe.js';
 

@@ -3,8 +3,9 @@ import type { Activation, FeedForwardSelect } from '@topk-attention/core';
 import { topKFeedForward } from '../functional/feed-forward.js';
 import type { TfTensor } from '../tf.js';
 import { count, flag, given, kept, oneOf, type Unchecked } from './config.js';
+import type { FullTf } from './full-tf.js';
 import { requireDim } from './inputs.js';
-import type { FullTf, KerasWeightArgs } from './layers-tf.js';
+import type { KerasWeightArgs } from './layers-tf.js';
 import { type AddWeight, addLinear, type Linear, type WeightRecipe } from './weight-recipe.js';
 
 /** What makes a feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut with k hidden units per token. */

@@ -9,8 +9,9 @@ import {
   feedForwardConfig,
   feedForwardSettings,
 } from './feed-forward-part.js';
+import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { built, lastDim, shapeList, single, tensorList } from './inputs.js';
-import type { CallArgs, FullTf, KerasLayerArgs, LayerClass, Shape } from './layers-tf.js';
+import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 

@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import type { TfTensor } from '../tf.js';
-import type { Shape } from './layers-tf.js';
+import type { Shape } from './full-tf.js';
 
 /** tfjs hands over one shape, or a list of them. */
 export function shapeList(shapes: Shape | Shape[]): Shape[] {

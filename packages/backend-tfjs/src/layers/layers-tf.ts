@@ -1,5 +1,4 @@
 import type { serialization } from '@tensorflow/tfjs-core';
-import type * as tfl from '@tensorflow/tfjs-layers';
 import type { Tf } from '../tf.js';
 
 /**
@@ -51,36 +50,4 @@ export interface KerasWeightArgs {
   readonly biasRegularizer?: KerasObject;
   readonly kernelConstraint?: KerasObject;
   readonly biasConstraint?: KerasObject;
-}
-
-// What follows is for the implementation: tfjs-layers' own types, which stay out of the package's public types so
-// that they resolve where tfjs-layers is not installed.
-
-export type Layer = tfl.layers.Layer;
-export type LayerVariable = tfl.LayerVariable;
-export type Shape = tfl.Shape;
-export type Initializer = ReturnType<typeof tfl.initializers.ones>;
-export type Regularizer = ReturnType<typeof tfl.regularizers.l2>;
-export type Constraint = ReturnType<typeof tfl.constraints.nonNeg>;
-
-export interface RecipeArgs extends Omit<KerasWeightArgs, 'useBias'> {
-  readonly units: number;
-}
-
-export type FullTf = Tf & {
-  readonly layers: {
-    readonly Layer: typeof tfl.layers.Layer;
-    dense(args: RecipeArgs): Layer;
-  };
-};
-
-/** A class made here, on tfjs-layers' own types. */
-export interface LayerClass<Args> {
-  new (args: Args): Layer;
-  readonly className: string;
-}
-
-/** Arguments of a call beside the inputs; tfjs hands the same object to all layers of a model, so it is only read. */
-export interface CallArgs {
-  readonly [name: string]: unknown;
 }

@@ -1,6 +1,6 @@
 import { formatShape, TopKError } from '@topk-attention/core';
 import type { TfTensor } from '../tf.js';
-import type { CallArgs, FullTf } from './layers-tf.js';
+import type { CallArgs, FullTf } from './full-tf.js';
 
 /** What an attention layer attends with: Keras' three inputs, and a mask as a fourth. */
 export interface AttentionTensors {

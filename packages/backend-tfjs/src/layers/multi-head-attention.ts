@@ -11,8 +11,9 @@ import {
   attentionSettings,
 } from './attention-part.js';
 import { DropoutSeeds } from './dropout-seeds.js';
+import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { attentionInputs, built, shapeList, tensorList } from './inputs.js';
-import type { CallArgs, FullTf, KerasLayerArgs, LayerClass, Shape } from './layers-tf.js';
+import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 

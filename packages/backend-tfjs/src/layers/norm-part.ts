@@ -1,5 +1,5 @@
 import type { TfTensor } from '../tf.js';
-import type { FullTf, LayerVariable } from './layers-tf.js';
+import type { FullTf, LayerVariable } from './full-tf.js';
 import type { AddWeight, WeightRecipe } from './weight-recipe.js';
 
 export interface NormParts {

@@ -1,7 +1,8 @@
 import { TopKError } from '@topk-attention/core';
 import type { TopKTransformerBlockArgs } from './block-settings.js';
 import { feedForwardClass, type TopKFeedForwardArgs } from './feed-forward.js';
-import type { FullTf, LayerClass, LayersTf, TopKLayerClass } from './layers-tf.js';
+import type { FullTf, LayerClass } from './full-tf.js';
+import type { LayersTf, TopKLayerClass } from './layers-tf.js';
 import { multiHeadAttentionClass, type TopKMultiHeadAttentionArgs } from './multi-head-attention.js';
 import { transformerBlockClass } from './transformer-block.js';
 

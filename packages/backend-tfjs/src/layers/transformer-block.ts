@@ -15,8 +15,8 @@ import {
 } from './block-settings.js';
 import { DropoutSeeds } from './dropout-seeds.js';
 import { addFeedForwardWeights, type FeedForwardParts, feedForward } from './feed-forward-part.js';
+import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { blockInputs, built, lastDim, shapeList, tensorList } from './inputs.js';
-import type { CallArgs, FullTf, LayerClass, Shape } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { addNormWeights, type NormParts, normalize, normWords } from './norm-part.js';
 import { type AddWeight, type WeightRecipe, weightRecipe } from './weight-recipe.js';

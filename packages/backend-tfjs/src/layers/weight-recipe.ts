@@ -1,16 +1,8 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import { TopKError } from '@topk-attention/core';
 import { flag, given, type Unchecked } from './config.js';
-import type {
-  Constraint,
-  FullTf,
-  Initializer,
-  KerasObject,
-  KerasWeightArgs,
-  LayerVariable,
-  RecipeArgs,
-  Regularizer,
-} from './layers-tf.js';
+import type { Constraint, FullTf, Initializer, LayerVariable, RecipeArgs, Regularizer } from './full-tf.js';
+import type { KerasObject, KerasWeightArgs } from './layers-tf.js';
 
 export interface WeightParts {
   readonly initializer: Initializer;

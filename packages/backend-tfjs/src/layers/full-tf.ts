@@ -1,0 +1,35 @@
+import type * as tfl from '@tensorflow/tfjs-layers';
+import type { Tf } from '../tf.js';
+import type { KerasWeightArgs } from './layers-tf.js';
+
+// tfjs-layers' own types, for the implementation. They stay out of the package's public types, so that those resolve
+// where tfjs-layers is not installed.
+
+export type Layer = tfl.layers.Layer;
+export type LayerVariable = tfl.LayerVariable;
+export type Shape = tfl.Shape;
+export type Initializer = ReturnType<typeof tfl.initializers.ones>;
+export type Regularizer = ReturnType<typeof tfl.regularizers.l2>;
+export type Constraint = ReturnType<typeof tfl.constraints.nonNeg>;
+
+export interface RecipeArgs extends Omit<KerasWeightArgs, 'useBias'> {
+  readonly units: number;
+}
+
+export type FullTf = Tf & {
+  readonly layers: {
+    readonly Layer: typeof tfl.layers.Layer;
+    dense(args: RecipeArgs): Layer;
+  };
+};
+
+/** A class made here, on tfjs-layers' own types. */
+export interface LayerClass<Args> {
+  new (args: Args): Layer;
+  readonly className: string;
+}
+
+/** Arguments of a call beside the inputs; tfjs hands the same object to all layers of a model, so it is only read. */
+export interface CallArgs {
+  readonly [name: string]: unknown;
+}
