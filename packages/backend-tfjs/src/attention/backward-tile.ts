@@ -5,6 +5,7 @@ import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
 import type { QueryTile } from './backward-tiles.js';
 import { dropoutFactors } from './dropout.js';
+import { outerProducts, rowsAt } from './kept-products.js';
 
 /** What the tiles of one group of heads share. */
 export interface KeyRows {
@@ -74,7 +75,7 @@ export function tileGradients(
   const weights = softmaxRows(engine, tf.reshape(listed, [rows, k]));
   const at = rowNumbers(tf, indices, pairs, keyLength);
   const gathered = (from: TfTensor, width: number): TfTensor =>
-    tf.reshape(tf.gatherND(from, at), [rows, k, width]);
+    tf.reshape(rowsAt(engine, from, at), [rows, k, width]);
   const queryRows = tf.reshape(ofTile(inputs.q), [rows, 1, headDim]);
   const gradientRows = tf.reshape(ofTile(inputs.dOutput), [rows, 1, valueDim]);
 
@@ -97,8 +98,8 @@ export function tileGradients(
   /** Sums over the queries that keep a key of weight * row; what unused slots add is cut off. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>
     tf.tidy(() => {
-      const updates = tf.mul(tf.reshape(weight, [rows, k, 1]), row);
-      const sums = tf.scatterND(at, tf.reshape(updates, [rows * k, width]), [pairs * (keyLength + 1), width]);
+      const updates = outerProducts(engine, weight, row);
+      const sums = tf.scatterND(at, updates, [pairs * (keyLength + 1), width]);
       const kept = tf.slice(
         tf.reshape(sums, [pairs, keyLength + 1, width]),
         [0, 0, 0],
