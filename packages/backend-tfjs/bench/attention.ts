@@ -1,7 +1,7 @@
 // `pnpm bench attention --backend tfjs`: see `--help`. Results are checked against float64 before they are timed.
 import { cpus } from 'node:os';
 import { markdownTable } from '../../../tooling/scripts/bench-helpers.mjs';
-import { loadEngine } from './engines.js';
+import { type Loaded, loadEngine } from './engines.js';
 import { measurePass, type Timing } from './measure.js';
 import { measurePeak, type NoPeak, type Peak } from './memory.js';
 import { methods } from './methods.js';
@@ -40,7 +40,7 @@ async function main(): Promise<void> {
       timings.push(...(await measurePass(loaded, pass, setup, options, log)));
     }
   }
-  const memory = options.memory ? await measureMemory(options, timings) : [];
+  const memory = options.memory ? await measureMemory(loaded, options, timings) : [];
   if (options.json) {
     console.log(JSON.stringify({ ...environment, timings, memory }, null, 2));
     return;
@@ -61,6 +61,7 @@ function setupsOf({ lengths, ks, heads, dim, queries }: BenchOptions): readonly 
 
 /** Whole self-attention: each method in its best tile (a middling one where none was timed), and dense in one piece. */
 async function measureMemory(
+  { tf }: Loaded,
   options: BenchOptions,
   timings: readonly Timing[],
 ): Promise<readonly MemoryRow[]> {
@@ -69,7 +70,7 @@ async function measureMemory(
   for (const own of setupsOf(options)) {
     const setup = { ...own, queries: own.length };
     for (const method of methods) {
-      if (!options.passes.includes(method.pass) || method.refuses?.(engine) !== undefined) continue;
+      if (!options.passes.includes(method.pass) || method.refuses?.(tf) !== undefined) continue;
       if (options.methods?.includes(method.name) === false) continue;
       const best = timings.find(
         (one) =>

@@ -68,7 +68,7 @@ export async function measurePass(
   const entries: Entry[] = [];
   for (const method of methods) {
     if (method.pass !== pass || options.methods?.includes(method.name) === false) continue;
-    const reason = method.refuses?.(tf.getBackend());
+    const reason = method.refuses?.(tf);
     if (reason !== undefined) {
       log(`  ${pass} ${method.name}: ${reason}`);
       continue;

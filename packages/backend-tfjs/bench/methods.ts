@@ -25,7 +25,7 @@ export interface Method {
   /** Largest array of one tile. */
   largestBytes(setup: Setup, tile: Tile): number;
   /** Why this engine does not run it. */
-  refuses?(engine: string): string | undefined;
+  refuses?(tf: Tf): string | undefined;
   open(loaded: Loaded): Promise<Runner>;
 }
 
@@ -42,9 +42,15 @@ const onTf = (run: (tf: Tf, inputs: Inputs, tile: Tile) => Outputs): Method['ope
   return async ({ tf }) => ({ run: (inputs, tile) => run(tf, inputs, tile), close: () => {} });
 };
 
-/** tf's gradient of gather is a sum over segments. */
-const needsSegmentSum = (engine: string): string | undefined =>
-  engine === 'wasm' ? 'the engine has no UnsortedSegmentSum' : undefined;
+/** The build of tfjs-core that Node takes registers no gradients, and wasm has no gradient of gather. */
+const needsGradients = (tf: Tf): string | undefined => {
+  const kernels = ['BatchMatMul', 'Softmax', 'GatherV2'];
+  const missing = kernels.filter((kernel) => tf.getGradient(kernel) === undefined);
+  return missing.length === 0 ? undefined : `tf registers no gradient of ${missing.join(', ')}`;
+};
+
+const needsSegmentSum = (tf: Tf): string | undefined =>
+  tf.getBackend() === 'wasm' ? 'the engine has no UnsortedSegmentSum' : needsGradients(tf);
 
 export const methods: readonly Method[] = [
   {
@@ -99,6 +105,7 @@ export const methods: readonly Method[] = [
     usesK: false,
     byHead: true,
     largestBytes: scoreBytes,
+    refuses: needsGradients,
     open: onTf(denseGrads),
   },
   {
