@@ -1,4 +1,8 @@
 export { TfjsBackend } from './backend.js';
+export { convertModelArtifacts } from './convert/convert-artifacts.js';
+export { type ConvertTf, convertLayersModel } from './convert/convert-layers-model.js';
+export type { ConvertOptions } from './convert/options.js';
+export type { ConversionReport, ConvertedLayer, LeftLayer } from './convert/report.js';
 export { createTfjsBackend, type TfjsOptions } from './create.js';
 export { type Engine, engineOf } from './engine.js';
 export {

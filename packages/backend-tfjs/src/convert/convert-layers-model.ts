@@ -1,0 +1,122 @@
+import type * as tfl from '@tensorflow/tfjs-layers';
+import { TopKError } from '@topk-attention/core';
+import type { FullTf } from '../layers/full-tf.js';
+import type { LayersTf } from '../layers/layers-tf.js';
+import { topKLayers } from '../layers/top-k-layers.js';
+import { type ConvertOptions, requireOptions } from './options.js';
+import type { ConversionReport } from './report.js';
+import { type JoinedLayer, rewriteTopology } from './rewrite.js';
+import { isObject, type Json } from './saved-model.js';
+
+/** What `convertLayersModel` needs of the caller's tf: what `topKLayers` does, `LayersModel` and `models`. */
+export type ConvertTf = LayersTf & {
+  readonly LayersModel: abstract new (...args: never[]) => object;
+  readonly models: { modelFromJSON(topology: never): Promise<object> };
+};
+
+type Model = tfl.LayersModel;
+type FullConvertTf = FullTf & {
+  readonly LayersModel: typeof tfl.LayersModel;
+  readonly models: typeof tfl.models;
+};
+
+const where = 'convertLayersModel';
+
+/**
+ * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or swish,
+ * and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
+ * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names what
+ * was converted, and what looks like it and was left, with the reason. With k as large as there are keys and hidden units,
+ * the outputs are those of `model`.
+ *
+ * `model` stays as it is. Each model has variables of its own, which share their data until one of the two is trained.
+ * The new model is not compiled; it trains, saves and loads as any other. Loading needs the classes: call
+ * `topKLayers(tf)` first.
+ *
+ * tfjs-layers 4.22 has a `MultiHeadAttention` of its own, but does not export it, and a model cannot run it: its executor
+ * drops the layer's keyword arguments, and the layer's weights are not the model's. A saved Keras model that has such
+ * layers is converted by `convertModelArtifacts` before it is loaded. Layers of that class name are converted here where
+ * they hold their weights as Keras' do.
+ *
+ * @throws TopKError INVALID_K, INVALID_OPTION; MISSING_PEER when tf has no tfjs-layers; UNSUPPORTED for a model with
+ * tfjs-layers' own MultiHeadAttention; INVALID_CONFIG when tfjs cannot save and load the model's topology.
+ *
+ * @example
+ * const { model, report } = await convertLayersModel(tf, original, { feedForward: { k: 256 } });
+ */
+export async function convertLayersModel<T extends ConvertTf>(
+  tf: T,
+  model: InstanceType<T['LayersModel']>,
+  options: ConvertOptions,
+): Promise<{ readonly model: InstanceType<T['LayersModel']>; readonly report: ConversionReport }>;
+export async function convertLayersModel(
+  tf: FullConvertTf,
+  model: Model,
+  options: ConvertOptions,
+): Promise<{ readonly model: Model; readonly report: ConversionReport }> {
+  requireOptions(where, options);
+  topKLayers(tf);
+  const given: Json = JSON.parse(requireModel(model).toJSON(null, true) as string);
+  if (!isObject(given)) throw unreadable(new TypeError('toJSON() gave no object'));
+  const { topology, joined, report } = rewriteTopology(given, options);
+  let made: Model;
+  try {
+    made = await tf.models.modelFromJSON(topology as Parameters<typeof tf.models.modelFromJSON>[0]);
+  } catch (cause) {
+    throw unreadable(cause);
+  }
+  copyWeights(model, made, [], joined);
+  return { model: made, report };
+}
+
+/** Layer by layer: names are unique within a model, not across the models nested in it. */
+function copyWeights(from: Model, to: Model, path: readonly string[], joined: readonly JoinedLayer[]): void {
+  for (const layer of to.layers) {
+    const pair = joined.find((one) => one.name === layer.name && one.path.join('/') === path.join('/'));
+    const sources = (pair?.from ?? [layer.name]).map((name) => from.getLayer(name));
+    const [source] = sources;
+    if (isModel(layer) && source !== undefined && isModel(source)) {
+      copyWeights(source, layer, [...path, layer.name], joined);
+      continue;
+    }
+    layer.setWeights(sources.flatMap((one) => one.getWeights()));
+  }
+}
+
+function isModel(layer: object): layer is Model {
+  return 'layers' in layer && Array.isArray(layer.layers) && 'getLayer' in layer;
+}
+
+function requireModel(model: Model): Model {
+  const given: unknown = model;
+  if (typeof given === 'object' && given !== null && 'toJSON' in given && isModel(given)) {
+    requireOwnWeights(model);
+    return model;
+  }
+  throw new TopKError('INVALID_OPTION', `${where}: not a layers model`, {
+    expected: 'a tf.LayersModel, as tf.model(), tf.sequential() and tf.loadLayersModel() give',
+    got: given === null ? 'null' : typeof given,
+    fix: 'Graph models (tf.loadGraphModel) have no layers to convert',
+  });
+}
+
+function requireOwnWeights(model: Model): void {
+  for (const layer of model.layers) {
+    if (isModel(layer)) requireOwnWeights(layer);
+    if (layer.getClassName() !== 'MultiHeadAttention' || layer.weights.length > 0) continue;
+    throw new TopKError('UNSUPPORTED', `${where}: ${layer.name} holds no weights`, {
+      expected: "layers whose weights are the model's",
+      got: "tfjs-layers' own MultiHeadAttention, which no model can run or save",
+      fix: 'Convert the saved Keras model with convertModelArtifacts, or build it with TopKMultiHeadAttention',
+    });
+  }
+}
+
+function unreadable(cause: unknown): TopKError {
+  return new TopKError('INVALID_CONFIG', `${where}: tfjs cannot build the model from its own topology`, {
+    expected: 'a model that model.toJSON() saves and tf.models.modelFromJSON() loads',
+    got: cause instanceof Error ? cause.message : String(cause),
+    fix: 'Register the classes of its custom layers (tf.serialization.registerClass)',
+    cause,
+  });
+}

@@ -1,0 +1,28 @@
+import { type FeedForwardSelect, TopKError } from '@topk-attention/core';
+
+/** What to convert, and how much it keeps. A part that is left out is not converted. */
+export interface ConvertOptions {
+  /** Multi-head attention: keys kept per query. */
+  readonly attention?: { readonly k: number };
+  /** Pairs of dense layers: hidden units kept per token, and what ranks them (default 'preactivation'). */
+  readonly feedForward?: { readonly k: number; readonly select?: FeedForwardSelect };
+}
+
+export function requireOptions(where: string, options: ConvertOptions): void {
+  const given: ConvertOptions | undefined = options;
+  if (given?.attention === undefined && given?.feedForward === undefined) {
+    throw new TopKError('INVALID_OPTION', `${where}: nothing to convert`, {
+      expected: 'attention: { k }, feedForward: { k } or both',
+      got: 'neither',
+    });
+  }
+  for (const part of ['attention', 'feedForward'] as const) {
+    const k = given[part]?.k;
+    if (given[part] === undefined || (Number.isInteger(k) && (k as number) > 0)) continue;
+    throw new TopKError('INVALID_K', `${where}: bad ${part}.k`, {
+      expected: 'a positive whole number',
+      got: String(k),
+      fix: 'Say how many to keep; a number larger than there are keeps them all',
+    });
+  }
+}

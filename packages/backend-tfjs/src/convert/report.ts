@@ -1,0 +1,21 @@
+/** A layer that a conversion made, and what of. */
+export interface ConvertedLayer {
+  readonly into: 'TopKMultiHeadAttention' | 'TopKFeedForward';
+  /** Name of the new layer. */
+  readonly name: string;
+  /** Names of the layers it stands for, with those of the nested models they are in: 'encoder/dense_1'. */
+  readonly from: readonly string[];
+  /** Keys or hidden units kept. */
+  readonly k: number;
+}
+
+/** Layers that looked like attention or a feed-forward layer and stayed as they are. */
+export interface LeftLayer {
+  readonly layers: readonly string[];
+  readonly why: string;
+}
+
+export interface ConversionReport {
+  readonly converted: readonly ConvertedLayer[];
+  readonly left: readonly LeftLayer[];
+}
