@@ -4,6 +4,15 @@ export { type ConvertTf, convertLayersModel } from './convert/convert-layers-mod
 export type { ConvertOptions } from './convert/options.js';
 export type { ConversionReport, ConvertedLayer, LeftLayer } from './convert/report.js';
 export { createTfjsBackend, type TfjsOptions } from './create.js';
+export type { DeviceReport } from './doctor/device.js';
+export type { DoctorProblem, DoctorProblemCode } from './doctor/problems.js';
+export {
+  type DoctorOptions,
+  type DoctorReport,
+  doctor,
+  type EngineReport,
+  type PeerReport,
+} from './doctor.js';
 export { type Engine, engineOf } from './engine.js';
 export {
   exactAttention,
