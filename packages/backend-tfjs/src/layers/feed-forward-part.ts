@@ -99,16 +99,25 @@ export function feedForward(
   const { intermediate, gate, output } = parts;
   requireDim(where, 'the input', x, intermediate.kernel.shape[0] as number, 'any');
   const { k, activation, select } = settings;
+  const read = ({ kernel }: Linear): TfTensor => here(tf, kernel.read());
   return topKFeedForward(
     tf,
-    x,
+    here(tf, x),
     {
-      wIn: intermediate.kernel.read(),
-      ...(intermediate.bias && { bIn: intermediate.bias.read() }),
-      ...(gate && { wGate: gate.kernel.read() }),
-      wOut: output.kernel.read(),
-      ...(output.bias && { bOut: output.bias.read() }),
+      wIn: read(intermediate),
+      ...(intermediate.bias && { bIn: here(tf, intermediate.bias.read()) }),
+      ...(gate && { wGate: read(gate) }),
+      wOut: read(output),
+      ...(output.bias && { bOut: here(tf, output.bias.read()) }),
     },
     { k, activation, select },
   );
+}
+
+/**
+ * The same tensor on the engine that runs now. tfjs moves a model's weights along when its engine changes, op by op; ours
+ * refuse to move data without being asked. Reshaping asks, and copies nothing where there is nothing to move.
+ */
+function here(tf: FullTf, one: TfTensor): TfTensor {
+  return tf.reshape(one, one.shape);
 }

@@ -18,8 +18,8 @@ export interface AttentionTensors {
  * The keys that may be seen, as bool with four dims, each 1 or that of [B, H, Lq, Lk]; undefined when all may.
  *
  * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. tfjs hands the latter over in
- * three ways: `mask` of the call as one tensor (a model's executor: that of the *first* input only), `mask` as a list
- * (nested models, and people), `kerasMask` of a tensor (layers called by hand).
+ * three ways: `mask` of the call as one tensor (by a model: that of the layer's *first* input only), `mask` as a list
+ * (by people), `kerasMask` of a tensor (where layers are called by hand).
  *
  * The query's own mask hides no keys: rows of padding are computed, and whoever reads the output drops them.
  */
@@ -54,7 +54,7 @@ export function tensorOrNone(tf: FullTf, where: string, name: string, value: unk
     throw new TopKError('DISPOSED', `${where}: ${name} is disposed`, {
       expected: 'a living tensor',
       got: `a disposed one of shape ${formatShape(value.shape)}`,
-      fix: 'tfjs keeps the mask of the first call of a model inside a model: where that is so, use its layers directly',
+      fix: 'Keep it: tf.keep, or return it from tf.tidy',
     });
   }
   return value;
@@ -104,7 +104,7 @@ function attentionMask(
     return tf.reshape(asBool(tf, mask), [mask.shape[0] ?? 1, 1, mask.shape[1] ?? 1, keyLength]);
   }
   // Heads are checked further on, where their number is known.
-  if (last && mask.rank === 4) return asBool(tf, mask);
+  if (last && mask.rank === 4) return tf.reshape(asBool(tf, mask), mask.shape);
   throw new TopKError('SHAPE_MISMATCH', `${where}: attentionMask does not fit`, {
     expected: `[${batch}, ${keyLength}], [${batch}, ${queryLength}, ${keyLength}] or [${batch}, heads, ${queryLength}, ${keyLength}]`,
     got: formatShape(mask.shape),
