@@ -2,6 +2,9 @@ import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { integersOf, onHost, rememberIntegers } from './host-integers.js';
+import { repeatOnHost } from './host-repeat.js';
+import { asFloats } from './to-floats.js';
+import { wasmSlice } from './wasm-slice.js';
 
 /** A view: tf counts the data behind both. */
 export function reshape(engine: Engine, x: TfTensor, shape: Shape): TfTensor {
@@ -32,6 +35,7 @@ export function transpose(engine: Engine, x: TfTensor, permutation: readonly num
   const inOrder = [...runs].sort((a, b) => (a[0] ?? 0) - (b[0] ?? 0));
   const extents = inOrder.map((run) => run.reduce((size, axis) => size * (x.shape[axis] ?? 1), 1));
   return tf.tidy(() => {
+    // The webgpu engine's transposition of three axes or more is no valid program for integers: it gave zeros.
     const joined = asFloats(engine, tf.reshape(x, extents));
     const moved = tf.transpose(
       joined,
@@ -39,14 +43,6 @@ export function transpose(engine: Engine, x: TfTensor, permutation: readonly num
     );
     return tf.cast(tf.reshape(moved, shape), x.dtype);
   });
-}
-
-/**
- * Integers and bools as floats on the webgpu engine, whose transposition of three axes or more, also inside reductions,
- * is no valid program for them: it was seen to give zeros. There they are no more than floats anyway.
- */
-export function asFloats({ tf, name }: Engine, x: TfTensor): TfTensor {
-  return name === 'webgpu' && x.dtype !== 'float32' ? tf.cast(x, 'float32') : x;
 }
 
 /** True when `axis` follows `last` with nothing but axes of extent 1 between them. */
@@ -64,8 +60,9 @@ export function slice(engine: Engine, x: TfTensor, starts: readonly number[], si
   if (sameShape(x.shape, sizes)) return tf.clone(x);
   const joined = joinForSlice(x.shape, starts, sizes);
   return tf.tidy(() => {
-    const part = tf.slice(tf.reshape(x, joined.shape), joined.starts, joined.sizes);
-    return tf.reshape(part, [...sizes]);
+    const { shape, starts: from, sizes: extents } = joined;
+    const taken = engine.name === 'wasm' ? wasmSlice(tf, x, shape, from, extents) : undefined;
+    return tf.reshape(taken ?? tf.slice(tf.reshape(x, shape), from, extents), [...sizes]);
   });
 }
 
@@ -170,8 +167,14 @@ export function broadcastTo(engine: Engine, x: TfTensor, shape: Shape): TfTensor
   const [whole = []] = joinForBroadcast([shape], shape).map(() => joinedExtents(x.shape, shape));
   return tf.tidy(() => {
     const repeats = whole.map((extent, axis) => extent / (own[axis] ?? 1));
+    if (isOnHost(engine)) return tf.reshape(repeatOnHost(engine, x, own, repeats), [...shape]);
     return tf.reshape(tile(engine, x, own, repeats), [...shape]);
   });
+}
+
+/** True on engines whose values the host can read and write as quickly as they can. */
+export function isOnHost({ name }: Engine): boolean {
+  return name === 'cpu' || name === 'wasm';
 }
 
 /** Axis by axis: the webgpu engine tiles more than four axes on the host, which it has to wait for. */

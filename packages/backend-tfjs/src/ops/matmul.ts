@@ -3,6 +3,7 @@ import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
 import { broadcastTo } from './layout.js';
+import { wasmProduct } from './wasm-product.js';
 
 /**
  * [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Batches are folded into one axis, and where
@@ -50,6 +51,7 @@ function product(
   transposeB: boolean,
 ): TfTensor {
   const { tf, name } = engine;
+  if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
   const run = (): TfTensor => tf.matMul(a, b, transposeA, transposeB);
   const [rows, inner] = ends(a, transposeA);
   const [, columns] = ends(b, transposeB);

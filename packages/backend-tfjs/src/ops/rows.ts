@@ -1,8 +1,11 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { binary } from './elementwise.js';
+import { hostGatherRows } from './host-gather.js';
 import { hasFloatIntegers, onHost } from './host-integers.js';
-import { broadcastTo } from './layout.js';
+import { broadcastTo, slice } from './layout.js';
 import { matmul } from './matmul.js';
+import { toFloats } from './to-floats.js';
 
 /**
  * x [B, N, D] at indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds. tf.gather throws at
@@ -16,6 +19,11 @@ export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTe
   const [batch = 0, n = 0, width = 0] = x.shape;
   const count = indices.shape[1] ?? 0;
   if (batch * n * width * count === 0) return tf.zeros([batch, count, width], x.dtype);
+  if (engine.name === 'cpu') {
+    // tf's own takes 50 nanoseconds per element.
+    const rows = hostGatherRows(x.dataSync(), indices.dataSync(), batch, n, width);
+    return tf.tensor(rows, [batch, count, width], x.dtype);
+  }
   return tf.tidy(() => {
     const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
     if (n < count) {
@@ -40,11 +48,15 @@ export function gatherPerBatch(engine: Engine, x: TfTensor, indices: TfTensor): 
   if (batch > 1 && engine.name !== 'wasm') return tf.gather(x, indices, 1, 1);
   const rows = tf.reshape(x, [batch * n, width]);
   const at = tf.reshape(numberedThrough(engine, indices, n), [batch * count]);
-  return tf.reshape(tf.gather(rows, at), [batch, count, width]);
+  // There tf.gather copies element by element (25 ns each), and this row by row.
+  const taken =
+    engine.name === 'wasm' ? tf.gatherND(rows, tf.reshape(at, [batch * count, 1])) : tf.gather(rows, at);
+  return tf.reshape(taken, [batch, count, width]);
 }
 
 /** Row i of batch b of [batch, count] is row b n + i of all. */
-function numberedThrough({ tf }: Engine, indices: TfTensor, n: number): TfTensor {
+function numberedThrough(engine: Engine, indices: TfTensor, n: number): TfTensor {
+  const { tf } = engine;
   const batch = indices.shape[0] ?? 1;
   if (batch === 1) return indices;
   const starts = tf.tensor2d(
@@ -52,7 +64,7 @@ function numberedThrough({ tf }: Engine, indices: TfTensor, n: number): TfTensor
     [batch, 1],
     'int32',
   );
-  return tf.add(indices, starts);
+  return binary(engine, 'add', indices, starts);
 }
 
 /**
@@ -90,7 +102,7 @@ export function scatter(engine: Engine, n: number, indices: TfTensor, updates: T
             batch * (n + 1),
             width,
           ]);
-    return tf.slice(tf.reshape(sums, [batch, n + 1, width]), [0, 0, 0], [batch, n, width]);
+    return slice(engine, tf.reshape(sums, [batch, n + 1, width]), [0, 0, 0], [batch, n, width]);
   });
 }
 
@@ -109,7 +121,7 @@ function scatterByProduct(engine: Engine, n: number, indices: TfTensor, updates:
   const { tf } = engine;
   return tf.tidy(() => {
     const own = tf.reshape(tf.range(0, n, 1, 'int32'), [1, n, 1]);
-    const belongs = tf.cast(tf.equal(tf.expandDims(indices, 1), own), 'float32');
+    const belongs = toFloats(engine, tf.equal(tf.expandDims(indices, 1), own));
     const isNumber = tf.isFinite(updates);
     const zeros = tf.zerosLike(updates);
     const sums = matmul(engine, belongs, tf.where(isNumber, updates, zeros), false, false);
