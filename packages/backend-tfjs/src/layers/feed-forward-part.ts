@@ -62,7 +62,7 @@ export function feedForwardSettings(
 }
 
 /** The activation by its name. Loading a model turns its strings into camel case: 'gelu_tanh' comes back as 'geluTanh'. */
-export function activationOf(where: string, name: string | null | undefined): Activation {
+function activationOf(where: string, name: string | null | undefined): Activation {
   return oneOf(where, 'activation', activations, name === 'geluTanh' ? 'gelu_tanh' : (name ?? 'relu'));
 }
 

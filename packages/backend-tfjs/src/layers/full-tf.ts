@@ -5,7 +5,7 @@ import type { KerasWeightArgs } from './layers-tf.js';
 // tfjs-layers' own types, for the implementation. They stay out of the package's public types, so that those resolve
 // where tfjs-layers is not installed.
 
-export type Layer = tfl.layers.Layer;
+type Layer = tfl.layers.Layer;
 export type LayerVariable = tfl.LayerVariable;
 export type Shape = tfl.Shape;
 export type Initializer = ReturnType<typeof tfl.initializers.ones>;

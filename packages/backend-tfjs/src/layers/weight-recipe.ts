@@ -4,7 +4,7 @@ import { flag, given, type Unchecked } from './config.js';
 import type { Constraint, FullTf, Initializer, LayerVariable, RecipeArgs, Regularizer } from './full-tf.js';
 import type { KerasObject, KerasWeightArgs } from './layers-tf.js';
 
-export interface WeightParts {
+interface WeightParts {
   readonly initializer: Initializer;
   readonly regularizer?: Regularizer;
   readonly constraint?: Constraint;
