@@ -15,6 +15,7 @@ import {
 import type { Engine } from './engine.js';
 import { watchEngine } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
+import { isOnCuda } from './on-cuda.js';
 import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
 import {
   along,
@@ -42,6 +43,16 @@ interface Storage {
 /** Engines that compute where they are called: what an op returned is there. */
 const synchronousEngines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
 
+/** Whether equal inputs give equal bits when rows are added up by index. */
+function scatterOrder(engine: Engine): Capabilities['deterministicScatter'] {
+  if (engine.name === 'webgpu') {
+    return {
+      no: `tfjs adds with float atomics on WebGPU; only up to ${ORDERED_SCATTER_PAIRS} pairs of row and update in order`,
+    };
+  }
+  return !isOnCuda(engine) || { no: 'TensorFlow adds with float atomics on CUDA' };
+}
+
 /**
  * The primitives on tfjs ops, which run at once. Made by `createTfjsBackend`.
  *
@@ -52,6 +63,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   readonly capabilities: Capabilities;
   readonly fused?: FusedOperations<TfjsTensor>;
   readonly #engine: Engine;
+  readonly #isSynchronous: boolean;
   readonly #storages = new Map<object, Storage>();
   /** Tensors not released yet, and whether they are the caller's own. */
   readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
@@ -64,15 +76,14 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   /** @internal Use `createTfjsBackend`. */
   constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
     this.#engine = engine;
+    this.#isSynchronous = synchronousEngines.has(engine.name) && !isOnCuda(engine);
     this.#failure = watchEngine(engine);
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],
       floatStorage: 'f32',
-      deterministicScatter: engine.name !== 'webgpu' || {
-        no: `tfjs adds with float atomics on WebGPU; only up to ${ORDERED_SCATTER_PAIRS} pairs of row and update in order`,
-      },
-      execution: synchronousEngines.has(engine.name) ? 'eager' : 'recorded',
+      deterministicScatter: scatterOrder(engine),
+      execution: this.#isSynchronous ? 'eager' : 'recorded',
       limits: engine.limits,
     };
     if (fused) this.fused = fusedOperations(engine, this.#exchange);
@@ -223,7 +234,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
     for (const x of xs) this.#living(x);
-    if (synchronousEngines.has(this.#engine.name)) return;
+    if (this.#isSynchronous) return;
     this.#requireEngine();
     const last = xs.filter((x) => sizeOf(x.shape) > 0).at(-1);
     if (last === undefined) return;
