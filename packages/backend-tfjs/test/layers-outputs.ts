@@ -1,4 +1,4 @@
-import type { Tensor as TfTensor } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor as TfTensor, Variable } from '@tensorflow/tfjs-core';
 import { type Tensor, tensor, topKAttention } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
@@ -114,6 +114,24 @@ export function describeOutputs(tf: WholeTf): void {
       expect(largestDifference(dense(layer.getWeights(), [query, query, query]), expected)).toBeGreaterThan(
         1e-2,
       );
+    });
+
+    test('has the gradients of dense attention where k covers all keys', () => {
+      const layer = new TopKMultiHeadAttention(config);
+      layer.apply([query, value, key]);
+      const weights = setWeights(layer);
+      const loss = (output: TfTensor): Scalar => tf.sum(tf.mul(output, values([2, 6, 8], 40)));
+      const ofInputs = tf.grads((...inputs: TfTensor[]) => loss(one(layer.apply(inputs))));
+      const expected = tf.grads((...all: TfTensor[]) =>
+        loss(dense(all.slice(3), all.slice(0, 3) as [TfTensor, TfTensor, TfTensor])),
+      )([query, value, key, ...weights]);
+      const variables = layer.weights.map((each) => each.read() as Variable);
+      const { grads } = tf.variableGrads(() => loss(one(layer.apply([query, value, key]))), variables);
+      const got = [...ofInputs([query, value, key]), ...variables.map(({ name }) => grads[name] as TfTensor)];
+      expect(got.length).toBe(11);
+      got.forEach((each, i) => {
+        expect(largestDifference(each, expected[i] as TfTensor)).toBeLessThan(1e-4);
+      });
     });
 
     test('masks: padding, attention masks of each rank, a fourth input, lengths, causality', () => {
@@ -246,6 +264,21 @@ export function describeOutputs(tf: WholeTf): void {
       const expected = tf.matMul(tf.mul(kept, tf.matMul(x, wGate)), wOut);
       expect(largestDifference(one(gated.apply(x)), expected)).toBeLessThan(1e-5);
     });
+  });
+
+  test('dropout of TopKTransformerBlock works in training only, and a seed repeats it', () => {
+    const x = values([2, 5, 8], 3);
+    const make = () => {
+      const layer = new TopKTransformerBlock({ numHeads: 2, k: 5, hiddenUnits: 12, dropout: 0.5, seed: 7 });
+      layer.apply(x);
+      setWeights(layer);
+      return layer;
+    };
+    const [first, second] = [make(), make()];
+    const trained = one(first.apply(x, { training: true }));
+    expect(largestDifference(trained, one(second.apply(x, { training: true })))).toBe(0);
+    expect(largestDifference(trained, one(first.apply(x)))).toBeGreaterThan(1e-3);
+    expect(largestDifference(one(first.apply(x)), one(second.apply(x)))).toBe(0);
   });
 
   test.each([true, false])('TopKTransformerBlock is its parts, normalizeFirst %s', (normalizeFirst) => {
