@@ -1,5 +1,6 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { hostGatherRows } from './host-gather.js';
 import { onHost } from './host-integers.js';
 import { gatherPerBatch, scatter } from './rows.js';
 
@@ -14,6 +15,10 @@ export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTen
     const count = indices.shape.at(-1) ?? 1;
     const rows = tf.reshape(x, [x.size / width, width]);
     const at = tf.reshape(indices, [indices.size / count, count]);
+    if (engine.name === 'cpu') {
+      const taken = hostGatherRows(x.dataSync(), indices.dataSync(), rows.size / width, width, 1);
+      return tf.tensor(taken, indices.shape, x.dtype);
+    }
     const used = tf.maximum(at, tf.scalar(0, 'int32'));
     const taken = tf.reshape(gatherPerBatch(engine, tf.expandDims(rows, 2), used), at.shape);
     const isUnused = tf.less(at, tf.scalar(0, 'int32'));

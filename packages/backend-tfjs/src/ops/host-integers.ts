@@ -13,6 +13,9 @@ const EXACT = 2 ** 24;
  */
 const wide = new WeakMap<object, Int32Array>();
 
+/** The one value of int32 tensors that were filled with it, for operations with such numbers. */
+const filled = new WeakMap<object, number>();
+
 /** True on engines whose int32 is exact only up to 2^24. */
 export function hasFloatIntegers({ name }: Engine): boolean {
   return name === 'webgl' || name === 'webgpu';
@@ -26,9 +29,9 @@ export function rememberIntegers(engine: Engine, tensor: TfTensor, values: Int32
 
 /** As {@link rememberIntegers} for a tensor that has one value throughout. */
 export function rememberFill(engine: Engine, tensor: TfTensor, value: number): void {
-  if (hasFloatIntegers(engine) && Math.abs(value) >= EXACT) {
-    wide.set(tensor.dataId, new Int32Array(tensor.size).fill(value));
-  }
+  if (!hasFloatIntegers(engine)) return;
+  filled.set(tensor.dataId, value);
+  if (Math.abs(value) >= EXACT) wide.set(tensor.dataId, new Int32Array(tensor.size).fill(value));
 }
 
 /** The exact values of a tensor that the engine may have rounded, for reading it. */
@@ -41,6 +44,8 @@ const dtypes: Readonly<Partial<Record<string, DType>>> = { float32: 'f32', int32
 function hostValues(engine: Engine, tensor: TfTensor): Int32Array | Float32Array | Uint8Array {
   const known = wide.get(tensor.dataId);
   if (known) return known;
+  const value = filled.get(tensor.dataId);
+  if (value !== undefined) return new Int32Array(tensor.size).fill(value);
   try {
     return tensor.dataSync();
   } catch (error) {

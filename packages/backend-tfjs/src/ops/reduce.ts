@@ -2,7 +2,7 @@ import { sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { onHost } from './host-integers.js';
-import { asFloats } from './layout.js';
+import { asFloats } from './to-floats.js';
 
 const SMALLEST_INTEGER = -(2 ** 31);
 

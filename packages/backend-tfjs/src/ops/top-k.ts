@@ -1,8 +1,10 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
+import { hostOrder } from './host-order.js';
 import { hostTopK } from './host-top-k.js';
 import { gatherPerBatch } from './rows.js';
+import { toFloats } from './to-floats.js';
 
 const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
 
@@ -24,6 +26,18 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
   // object of every element. The webgl engine reads the rows and does the same, unless they are very long.
   if (engine.name === 'cpu' || engine.name === 'webgl') {
     const { values, indices } = hostTopK(x.dataSync(), width, k);
+    return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
+  }
+  if (engine.name === 'wasm') {
+    // A few are ordered sooner on the host than by a second selection.
+    const largest = tf.topk(x, k, false);
+    const { values, indices } = hostOrder(
+      largest.values.dataSync<'float32'>(),
+      largest.indices.dataSync<'int32'>(),
+      k,
+      width,
+    );
+    tf.dispose([largest.values, largest.indices]);
     return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
   }
   return tf.tidy(() => {
@@ -76,7 +90,7 @@ function ascending(engine: Engine, rows: TfTensor, k: number, width: number): To
   // Negated indices as floats, exact up to 2^24 of them: unused slots have the largest index.
   const position = tf.where(
     isUsed,
-    tf.neg(tf.cast(largest.indices, 'float32')),
+    tf.neg(toFloats(engine, largest.indices)),
     tf.fill(largest.indices.shape, -width),
   );
   const order = topk(engine, position, k);
