@@ -1,9 +1,13 @@
 import type { FusedOperations } from '@topk-attention/core';
+import { fusedAttention } from './attention/fused-attention.js';
 import { fusedAttentionBackward } from './attention/fused-backward.js';
 import type { Engine } from './engine.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';
 
 /** What runs as a whole instead of composed from primitives. */
 export function fusedOperations(engine: Engine, exchange: TensorExchange): FusedOperations<TfjsTensor> {
-  return { attentionBackward: fusedAttentionBackward(engine, exchange) };
+  return {
+    attention: fusedAttention(engine, exchange),
+    attentionBackward: fusedAttentionBackward(engine, exchange),
+  };
 }

@@ -1,0 +1,41 @@
+import { softmaxRows } from '../ops/softmax.js';
+import type { TfTensor } from '../tf.js';
+import type { QueryTile } from './backward-tiles.js';
+import type { ForwardPass } from './forward-tile.js';
+
+/** Rows [rows, Dv] of exact attention over the values [pairs, Lk, Dv] of some heads, from scores [rows, visible keys]. */
+export function exactRows(
+  pass: ForwardPass,
+  values: TfTensor,
+): (scores: TfTensor, tile: QueryTile) => Float32Array {
+  const { engine, request } = pass;
+  const { tf } = engine;
+  const canMask =
+    request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
+  const [pairs = 1, length = 1, width = 1] = values.shape;
+  const firstKeys = (x: TfTensor, visible: number): TfTensor =>
+    visible === length ? x : tf.slice(x, [0, 0, 0], [pairs, visible, x.shape[2] as number]);
+  if (pass.isOrdinary) {
+    return (scores) => {
+      const visible = scores.shape[1] as number;
+      const weights = tf.softmax(scores);
+      scores.dispose();
+      const rows = tf.matMul(tf.reshape(weights, [pairs, -1, visible]), firstKeys(values, visible));
+      const found = rows.dataSync<'float32'>();
+      // All that went in are numbers, so NaN can only mean a softmax over nothing.
+      return canMask ? found.map((x) => (Number.isNaN(x) ? 0 : x)) : found;
+    };
+  }
+  // A masked key takes part with weight 0, and 0 * NaN is NaN: such rows are zeroed, and queries that see one are marked.
+  const isFinite = tf.less(tf.abs(values), Number.POSITIVE_INFINITY);
+  const safe = canMask ? tf.where(isFinite, values, tf.zerosLike(values)) : values;
+  const isBad = canMask ? tf.max(tf.cast(tf.logicalNot(isFinite), 'float32'), 2, true) : undefined;
+  return (scores) => {
+    const visible = scores.shape[1] as number;
+    const weights = tf.reshape(softmaxRows(engine, scores), [pairs, -1, visible]);
+    const product = tf.matMul(weights, firstKeys(safe, visible)).dataSync<'float32'>();
+    if (isBad === undefined) return product;
+    const sees = tf.matMul(weights, firstKeys(isBad, visible)).dataSync<'float32'>();
+    return product.map((x, at) => ((sees[Math.floor(at / width)] as number) > 0 ? Number.NaN : x));
+  };
+}

@@ -1,0 +1,183 @@
+import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core';
+import type { Engine } from '../engine.js';
+import type { TfTensor } from '../tf.js';
+import { partsOf, type QueryTile, tileSizes } from './backward-tiles.js';
+import { dropoutFactors } from './dropout.js';
+import { exactRows } from './exact-rows.js';
+import { blockSizeOf } from './forward-plan.js';
+import { eachRun, type ForwardPass, inScope, queryHeadsOf, rowsOf, visibleKeys } from './forward-tile.js';
+import { productOfKept, scaleKept, weightsOf } from './kept-product.js';
+import type { KeptRows } from './kept-rows.js';
+import { areOrdinary } from './ordinary.js';
+import { type HeadGroup, headGroup, rowsOfHeads, scaleOfKept, tileScores } from './scores.js';
+import { selectByScript } from './select-script.js';
+import { selectByTensorFlow } from './select-tensorflow.js';
+import { type TensorFlowOps, tensorFlowOps } from './tensorflow-ops.js';
+
+/** The rows that a tile gives: [rows, Dv], and for top-k its lists. */
+interface TileRows {
+  readonly output: Float32Array;
+  readonly kept?: KeptRows;
+}
+
+/**
+ * Attention over the k largest scores of each query, or over all keys, in tiles of queries: only the scores of one tile
+ * exist at a time (paper section 1.2). For engines that compute where they are called (cpu, wasm, tfjs-node): the choice
+ * of keys ends in a loop over typed arrays, and results are put together in one.
+ *
+ * A tile is queries of one head before it is a chunk of all heads: the engine then packs the keys of one head for more
+ * queries at a time.
+ */
+export function attentionForward(
+  engine: Engine,
+  request: AttentionRequest,
+  inputs: AttentionInputs<TfTensor>,
+  chunk: number,
+): AttentionOutputs<TfTensor> {
+  const { tf } = engine;
+  const { batch, queryHeads, keyHeads, queryLength, valueDim, k } = request;
+  const sizes = tileSizes(request, batch * queryHeads * chunk);
+  const pass: ForwardPass = { engine, request, inputs, isOrdinary: areOrdinary(tf, request, inputs) };
+  const rows = batch * queryHeads * queryLength;
+  const output = new Float32Array(rows * valueDim);
+  const hasLists = k !== 'all' && request.saves;
+  const keys = new Int32Array(hasLists ? rows * k : 0);
+  const scores = new Float32Array(hasLists ? rows * k : 0);
+  const tileRows = k === 'all' ? exactTiles(pass) : topKTiles(pass, k);
+  for (const { start: first, size: batches } of partsOf(batch, sizes.batches)) {
+    for (const { start: head, size: heads } of partsOf(keyHeads, sizes.heads)) {
+      inScope(tf, () => {
+        const ofHeads = { batch: first, batches, head, heads };
+        const group = headGroup(pass, ofHeads, sizes.queries);
+        const run = tileRows(group, rowsOfHeads(pass, inputs.v, ofHeads));
+        for (const { start: query, size: queries } of partsOf(queryLength, sizes.queries)) {
+          const tile: QueryTile = { ...ofHeads, query, queries };
+          const made = inScope(tf, () => run(tile));
+          eachRun(request, tile, (from, to, count) => {
+            output.set(made.output.subarray(from * valueDim, (from + count) * valueDim), to * valueDim);
+            if (!hasLists || made.kept === undefined) return;
+            keys.set(made.kept.keys.subarray(from * k, (from + count) * k), to * k);
+            scores.set(made.kept.scores.subarray(from * k, (from + count) * k), to * k);
+          });
+        }
+      });
+    }
+  }
+  const shape: [number, number, number] = [batch, queryHeads, queryLength];
+  return {
+    output: tf.tensor(output, [...shape, valueDim], 'float32'),
+    ...(hasLists && {
+      indices: tf.tensor(keys, [...shape, k], 'int32'),
+      scores: tf.tensor(scores, [...shape, k], 'float32'),
+    }),
+  };
+}
+
+/** For the keys and values [pairs, Lk, Dv] of some heads: how each of their tiles is worked on. */
+type TilesOfHeads = (group: HeadGroup, values: TfTensor) => (tile: QueryTile) => TileRows;
+
+function exactTiles(pass: ForwardPass): TilesOfHeads {
+  return (group, values) => {
+    const rows = exactRows(pass, values);
+    return (tile) => ({ output: rows(tileScores(pass, group, tile, 'in scores'), tile) });
+  };
+}
+
+function topKTiles(pass: ForwardPass, k: number): TilesOfHeads {
+  const { tf } = pass.engine;
+  const ops = pass.isOrdinary ? tensorFlowOps(tf) : undefined;
+  return ops === undefined ? tilesByScript(pass, k) : tilesByTensorFlow(pass, ops, k);
+}
+
+function tilesByScript(pass: ForwardPass, k: number): TilesOfHeads {
+  const { engine, request, inputs } = pass;
+  const lengths = inputs.keyLengths?.dataSync<'int32'>();
+  return (group, values) => {
+    const valueRows = values.dataSync<'float32'>();
+    return (tile) => {
+      const kept = inScope(engine.tf, () =>
+        selectByScript(
+          tileScores(pass, group, tile, 'by caller').dataSync<'float32'>(),
+          rowsOf(request, tile),
+          visibleKeys(request, tile),
+          k,
+          visibleOfRow(request, tile, lengths),
+        ),
+      );
+      scaleKept(kept, scaleOfKept(pass));
+      const weights = droppedOut(pass, tile, k, weightsOf(kept));
+      const rowsPerPair = (request.queryHeads / request.keyHeads) * tile.queries;
+      return { output: productOfKept(kept, weights, valueRows, request, rowsPerPair), kept };
+    };
+  };
+}
+
+/** Keys that row `row` of a tile may look at, by causality and lengths. */
+function visibleOfRow(
+  request: AttentionRequest,
+  tile: QueryTile,
+  lengths: Int32Array | undefined,
+): (row: number) => number {
+  const { causal, keyLength, queryLength } = request;
+  const rowsPerEntry = queryHeadsOf(request, tile) * tile.queries;
+  const first = tile.query + keyLength - queryLength + 1;
+  return (row) => {
+    const length =
+      lengths === undefined ? keyLength : (lengths[tile.batch + Math.floor(row / rowsPerEntry)] ?? 0);
+    return Math.max(0, Math.min(length, causal ? first + (row % tile.queries) : keyLength));
+  };
+}
+
+/** Weights [rows * k] times the factors of dropout, if any. */
+function droppedOut(
+  { engine, request }: ForwardPass,
+  tile: QueryTile,
+  k: number,
+  weights: Float32Array,
+): Float32Array {
+  const { dropout, queryHeads, keyHeads } = request;
+  if (dropout === undefined) return weights;
+  const heads = queryHeadsOf(request, tile);
+  const firstHead = tile.head * (queryHeads / keyHeads);
+  const factors = inScope(engine.tf, () =>
+    dropoutFactors(
+      engine,
+      dropout,
+      [tile.batch, firstHead, tile.query, 0],
+      [tile.batches, heads, tile.queries, k],
+    ).dataSync<'float32'>(),
+  );
+  return weights.map((weight, slot) => weight * (factors[slot] as number));
+}
+
+function tilesByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): TilesOfHeads {
+  const { engine, request } = pass;
+  const { tf } = engine;
+  const { keyLength, valueDim, queryHeads, keyHeads } = request;
+  return (group, values) => {
+    const valueRows = tf.reshape(values, [-1, valueDim]);
+    return (tile) => {
+      const rows = rowsOf(request, tile);
+      const kept = inScope(tf, () => {
+        const scores = tileScores(pass, group, tile, 'in scores');
+        return selectByTensorFlow(tf, ops, scores, k, blockSizeOf(k, visibleKeys(request, tile)));
+      });
+      scaleKept(kept, scaleOfKept(pass));
+      const rowsPerPair = (queryHeads / keyHeads) * tile.queries;
+      const weights = tf.tidy(() => {
+        if (kept.hasUnused || request.dropout !== undefined) {
+          return tf.tensor(droppedOut(pass, tile, k, weightsOf(kept)), [rows, 1, k]);
+        }
+        return tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
+      });
+      // Unused slots read a row like any other, with weight 0: values are numbers here.
+      const places = Int32Array.from(
+        kept.keys,
+        (key, slot) => Math.floor(slot / (rowsPerPair * k)) * keyLength + Math.max(key, 0),
+      );
+      const gathered = tf.gatherND(valueRows, tf.tensor(places, [rows * k, 1], 'int32'));
+      const output = tf.matMul(weights, tf.reshape(gathered, [rows, k, valueDim]));
+      return { output: output.dataSync<'float32'>(), kept };
+    };
+  };
+}

@@ -1,0 +1,117 @@
+import type { Tf, TfTensor } from '../tf.js';
+
+/** A result of TensorFlow that tfjs-node has not made a tensor of yet. */
+interface OpResult {
+  readonly id: number;
+  readonly shape: number[];
+  readonly dtype: number;
+}
+
+interface OpAttribute {
+  readonly name: string;
+  readonly type: number;
+  readonly value: boolean | number;
+}
+
+/** The part of tfjs-node's backend that runs operations of TensorFlow by name. */
+interface NodeBackend {
+  readonly isUsingGpuDevice: boolean;
+  readonly binding: {
+    readonly TF_ATTR_BOOL: number;
+    readonly TF_ATTR_TYPE: number;
+    readonly TF_BOOL: number;
+    readonly TF_FLOAT: number;
+    readonly TF_INT32: number;
+    readonly TF_INT64: number;
+    executeOp(
+      name: string,
+      attributes: readonly OpAttribute[],
+      inputs: readonly number[],
+      outputs: number,
+    ): OpResult[];
+    deleteTensor(id: number): void;
+  };
+  getInputTensorIds(tensors: readonly TfTensor[]): number[];
+  createOutputTensor(result: OpResult): TfTensor;
+}
+
+/** Operations that TensorFlow has and tf has not. CPU only: selection by `nth_element` has no kernel for a GPU. */
+export interface TensorFlowOps {
+  /** f32 [rows]: the n-th largest of each row of x [rows, width], n from 0; by partitioning, without sorting. No NaN. */
+  nthLargest(x: TfTensor, n: number): TfTensor;
+  /** i32 [count, 1]: the places in x, a bool vector, that are true, ascending. Shorter than 2^31. */
+  placesOf(x: TfTensor): TfTensor;
+}
+
+const known = new WeakMap<object, TensorFlowOps | null>();
+
+/**
+ * The operations of the TensorFlow behind `tf`, or undefined: another engine, a GPU, or a version of tfjs-node or
+ * TensorFlow that lacks one of them, which is tried once.
+ */
+export function tensorFlowOps(tf: Tf): TensorFlowOps | undefined {
+  if (tf.getBackend() !== 'tensorflow') return undefined;
+  const backend: object = tf.backend();
+  let ops = known.get(backend);
+  if (ops === undefined) {
+    ops = isNodeBackend(backend) && !backend.isUsingGpuDevice ? makeOps(tf, backend) : null;
+    if (ops !== null && !works(tf, ops)) ops = null;
+    known.set(backend, ops);
+  }
+  return ops ?? undefined;
+}
+
+function isNodeBackend(backend: object): backend is NodeBackend {
+  const binding: unknown = Reflect.get(backend, 'binding');
+  return (
+    typeof binding === 'object' &&
+    binding !== null &&
+    ['executeOp', 'deleteTensor'].every((name) => typeof Reflect.get(binding, name) === 'function') &&
+    ['getInputTensorIds', 'createOutputTensor'].every(
+      (name) => typeof Reflect.get(backend, name) === 'function',
+    )
+  );
+}
+
+function makeOps(tf: Tf, backend: NodeBackend): TensorFlowOps {
+  const { binding } = backend;
+  const flag = (name: string, value: boolean): OpAttribute => ({ name, type: binding.TF_ATTR_BOOL, value });
+  const type = (name: string, value: number): OpAttribute => ({ name, type: binding.TF_ATTR_TYPE, value });
+  const run = (name: string, attributes: readonly OpAttribute[], inputs: readonly number[]): OpResult =>
+    binding.executeOp(name, attributes, inputs, 1)[0] as OpResult;
+  return {
+    nthLargest: (x, n) =>
+      tf.tidy(() => {
+        const ids = backend.getInputTensorIds([x, tf.scalar(n, 'int32')]);
+        const attributes = [flag('reverse', true), type('T', binding.TF_FLOAT)];
+        return backend.createOutputTensor(run('NthElement', attributes, ids));
+      }),
+    placesOf: (x) => {
+      // 64-bit places, which tf has no type for (and warns of): made 32 bits wide before a tensor is made of them.
+      const wide = run('Where', [type('T', binding.TF_BOOL)], backend.getInputTensorIds([x]));
+      const attributes = [
+        type('SrcT', binding.TF_INT64),
+        type('DstT', binding.TF_INT32),
+        flag('Truncate', false),
+      ];
+      try {
+        return backend.createOutputTensor(run('Cast', attributes, [wide.id]));
+      } finally {
+        binding.deleteTensor(wide.id);
+      }
+    },
+  };
+}
+
+function works(tf: Tf, ops: TensorFlowOps): boolean {
+  try {
+    return tf.tidy(() => {
+      const row = tf.tensor2d([[1, 3, 2, 4]]);
+      const second = ops.nthLargest(row, 1);
+      const places = ops.placesOf(tf.greaterEqual(tf.reshape(row, [4]), second));
+      return second.dataSync()[0] === 3 && places.dataSync().join() === '1,3';
+    });
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,4 @@
+import { attentionCases } from './attention-cases.js';
+import { cpuTf } from './engines.js';
+
+attentionCases(cpuTf);
