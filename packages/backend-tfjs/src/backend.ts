@@ -267,7 +267,8 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   memory(): MemoryReport {
     return {
       live: this.#live,
-      peak: this.#peak,
+      // Fused operations work on tensors of tf that are not counted here: no peak is better than one without them.
+      ...(this.fused === undefined && { peak: this.#peak }),
       covers:
         'tensors of this backend; not what an operation needs while it runs, what the engine keeps for reuse, nor tensors borrowed from the caller',
     };
