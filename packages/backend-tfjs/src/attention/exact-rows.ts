@@ -18,7 +18,8 @@ export function exactRows(
   if (pass.isOrdinary) {
     return (scores) => {
       const visible = scores.shape[1] as number;
-      const weights = tf.softmax(scores);
+      // The same bits as below: on the cpu engine softmaxRows is not tf's.
+      const weights = engine.name === 'cpu' ? softmaxRows(engine, scores) : tf.softmax(scores);
       scores.dispose();
       const rows = tf.matMul(tf.reshape(weights, [pairs, -1, visible]), firstKeys(values, visible));
       const found = rows.dataSync<'float32'>();
