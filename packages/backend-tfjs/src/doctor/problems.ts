@@ -14,6 +14,7 @@ export type DoctorProblemCode =
   | 'SLOW_ENGINE'
   | 'SOFTWARE_GPU'
   | 'HALF_FLOAT_TEXTURES'
+  | 'LOW_PRECISION'
   | 'NO_SIMD'
   | 'ONE_THREAD';
 

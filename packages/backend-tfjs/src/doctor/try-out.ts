@@ -1,5 +1,5 @@
-import type { Tf } from '../tf.js';
-import { type DoctorProblem, error } from './problems.js';
+import type { Tf, TfTensor } from '../tf.js';
+import { type DoctorProblem, error, warning } from './problems.js';
 
 /** Above 1,000 elements: tfjs's GPU engines compute what is smaller on the CPU. */
 const ROWS = 32;
@@ -8,54 +8,81 @@ const KEPT = 5;
 
 /** A product and a selection on the running engine, compared with plain JavaScript; what is wrong with them. */
 export async function tryOut(tf: Tf, engine: string): Promise<DoctorProblem | undefined> {
+  // Whole numbers, which every order of summation gives exactly, also with 11 bits for each factor.
   const x = Float32Array.from({ length: ROWS * COLUMNS }, (_, index) => ((index * 37) % 101) - 50);
-  const at = (row: number, column: number): number => x[row * COLUMNS + column] ?? 0;
-  // Whole numbers, which every order of summation gives exactly.
-  const product = Float32Array.from({ length: ROWS * ROWS }, (_, index) => {
-    let sum = 0;
-    for (let column = 0; column < COLUMNS; column++)
-      sum += at(Math.floor(index / ROWS), column) * at(index % ROWS, column);
-    return sum;
-  });
+  const product = productOfRows(x);
   const largest: number[] = [];
   for (let row = 0; row < ROWS; row++) {
     const scores = product.slice(row * ROWS, (row + 1) * ROWS);
     largest.push(...scores.sort((a, b) => b - a).slice(0, KEPT));
   }
+  // Each needs 13 bits: hardware for 16 or 19 bit factors rounds them.
+  const fine = Float32Array.from({ length: ROWS * ROWS }, (_, index) => 4097 + 2 * (index % 2000));
   try {
-    const results = tf.tidy(() => {
+    const [scores, values, copied] = await read(tf, () => {
       const input = tf.tensor2d(x, [ROWS, COLUMNS]);
-      const scores = tf.matMul(input, input, false, true);
-      return [scores, tf.topk(scores, KEPT).values];
+      const all = tf.matMul(input, input, false, true);
+      return [all, tf.topk(all, KEPT).values, tf.matMul(tf.tensor2d(fine, [ROWS, ROWS]), tf.eye(ROWS))];
     });
-    try {
-      const [scores, values] = await Promise.all(results.map((result) => result.data()));
-      if (same(scores, product) && same(values, largest)) return undefined;
-      return error(
-        'WRONG_RESULT',
-        `the engine '${engine}' computed a wrong ${same(scores, product) ? 'selection' : 'product'}`,
-        'Update the driver or the browser, or use another engine; please report it with this report',
-      );
-    } finally {
-      tf.dispose(results);
-    }
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    if (message.includes('isNullOrUndefined')) {
-      return error(
-        'NODE_UTIL',
-        'tfjs-node 4.22 calls util.isNullOrUndefined, which Node 23 and later do not have',
-        "Define it before tfjs-node is loaded: require('node:util').isNullOrUndefined ??= (value) => value == null; or use Node 20 or 22",
-      );
-    }
-    return error(
-      'ENGINE_FAILURE',
-      `the engine '${engine}' does not compute: ${message}`,
-      'Use another engine',
+    const report =
+      'Update the driver or the browser, or use another engine; please report it with this report';
+    if (farthest(scores, product) > 0)
+      return error('WRONG_RESULT', `the engine '${engine}' computed a wrong product`, report);
+    if (farthest(values, largest) > 0)
+      return error('WRONG_RESULT', `the engine '${engine}' computed a wrong selection`, report);
+    const rounding = farthest(copied, fine);
+    if (rounding > 0.01)
+      return error('WRONG_RESULT', `the engine '${engine}' computed a wrong product`, report);
+    if (rounding === 0) return undefined;
+    return warning(
+      'LOW_PRECISION',
+      `products round their factors to fewer than 24 bits (${rounding.toExponential(1)} off): other keys may be kept`,
+      'On CUDA set the environment variable NVIDIA_TF32_OVERRIDE=0; elsewhere use another engine',
     );
+  } catch (cause) {
+    return failure(engine, cause);
   }
 }
 
-function same(got: ArrayLike<number> | undefined, wanted: ArrayLike<number>): boolean {
-  return got?.length === wanted.length && Array.from(got).every((value, index) => value === wanted[index]);
+function failure(engine: string, cause: unknown): DoctorProblem {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (message.includes('isNullOrUndefined')) {
+    return error(
+      'NODE_UTIL',
+      'tfjs-node 4.22 calls util.isNullOrUndefined, which Node 23 and later do not have',
+      "Define it before tfjs-node is loaded: require('node:util').isNullOrUndefined ??= (value) => value == null; or use Node 20 or 22",
+    );
+  }
+  return error('ENGINE_FAILURE', `the engine '${engine}' does not compute: ${message}`, 'Use another engine');
+}
+
+async function read(tf: Tf, make: () => TfTensor[]): Promise<ArrayLike<number>[]> {
+  const results = tf.tidy(make);
+  try {
+    return await Promise.all(results.map((result) => result.data()));
+  } finally {
+    tf.dispose(results);
+  }
+}
+
+/** Of each row of x [ROWS, COLUMNS] with each. */
+function productOfRows(x: Float32Array): Float32Array {
+  return Float32Array.from({ length: ROWS * ROWS }, (_, index) => {
+    const [a, b] = [Math.floor(index / ROWS) * COLUMNS, (index % ROWS) * COLUMNS];
+    let sum = 0;
+    for (let column = 0; column < COLUMNS; column++) sum += (x[a + column] ?? 0) * (x[b + column] ?? 0);
+    return sum;
+  });
+}
+
+/** The largest relative error; infinite where a number is missing or none. */
+function farthest(got: ArrayLike<number> | undefined, wanted: ArrayLike<number>): number {
+  if (got?.length !== wanted.length) return Number.POSITIVE_INFINITY;
+  let most = 0;
+  for (let index = 0; index < wanted.length; index++) {
+    const right = wanted[index] ?? 0;
+    const off = Math.abs((got[index] ?? Number.NaN) - right) / Math.max(1, Math.abs(right));
+    if (!(off <= most)) most = Number.isNaN(off) ? Number.POSITIVE_INFINITY : off;
+  }
+  return most;
 }
