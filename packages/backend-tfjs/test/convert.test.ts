@@ -1,3 +1,4 @@
+import type { io, serialization } from '@tensorflow/tfjs-core';
 import * as tfl from '@tensorflow/tfjs-layers';
 import { TopKError } from '@topk-attention/core';
 import { describe, expect, test } from 'vitest';
@@ -38,7 +39,7 @@ const outputOf = (model: tfl.LayersModel, ...inputs: TfTensor[]): TfTensor =>
 
 /** Saves and loads a model whole, through memory. */
 async function savedAndLoaded(model: tfl.LayersModel): Promise<tfl.LayersModel> {
-  let artifacts: core.io.ModelArtifacts | undefined;
+  let artifacts: io.ModelArtifacts | undefined;
   await model.save(
     tf.io.withSaveHandler(async (given) => {
       artifacts = given;
@@ -215,7 +216,7 @@ class MultiHeadAttention extends tfl.layers.Layer {
     return denseAttention(this.getWeights(), query, value, key);
   }
 
-  override getConfig(): core.serialization.ConfigDict {
+  override getConfig(): serialization.ConfigDict {
     return { ...super.getConfig(), ...this.config };
   }
 }
@@ -376,7 +377,7 @@ describe('models saved by Keras', () => {
       },
     },
   });
-  const artifactsOf = (modelTopology: Json, weights: [string, TfTensor][]): core.io.ModelArtifacts => ({
+  const artifactsOf = (modelTopology: Json, weights: [string, TfTensor][]): io.ModelArtifacts => ({
     modelTopology,
     format: 'layers-model',
     generatedBy: 'keras v2.15.0',

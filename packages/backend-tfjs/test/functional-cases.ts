@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import type * as tfCore from '@tensorflow/tfjs-core';
 import {
   type AttentionOptions,
@@ -50,6 +51,26 @@ function codeOf(run: () => unknown): string {
     throw error;
   }
   throw new Error('nothing was thrown');
+}
+
+/** A second TensorFlow.js of the same process with an engine and tensors of its own, as a second copy in a bundle. */
+function anotherTf(tf: Tf, engine: string): Tf {
+  const require = createRequire(import.meta.url);
+  const file = require.resolve('@tensorflow/tfjs-core');
+  const namespace = globalThis as { _tfengine?: unknown };
+  const { _tfengine: own } = namespace;
+  const loaded = require.cache[file];
+  try {
+    delete namespace._tfengine;
+    delete require.cache[file];
+    const other = require(file) as Tf;
+    // Under its own name the engine's kernels, which all copies of tf share, would be set up for this one alone.
+    other.registerBackend('another', tf.findBackendFactory(engine) as () => tfCore.KernelBackend);
+    return other;
+  } finally {
+    namespace._tfengine = own;
+    if (loaded) require.cache[file] = loaded;
+  }
 }
 
 /** The functional API on whatever engine `tf` runs. */
@@ -434,6 +455,23 @@ export function describeFunctional(tf: Tf): void {
       ['no weight', 'INVALID_OPTION', () => topKFeedForward(tf, q, { wIn: nothing, wOut: table }, { k: 2 })],
     ])('%s: %s', (_, code, run) => {
       expect(codeOf(run)).toBe(code);
+    });
+
+    test('a tensor on another engine of this tf, or of another TensorFlow.js: MIXED_BACKENDS', async () => {
+      const here = tf.getBackend();
+      tf.registerBackend('elsewhere', tf.findBackendFactory(here));
+      await tf.setBackend('elsewhere');
+      const away = values([B, Hkv, Lk, D], 2);
+      await tf.setBackend(here);
+      expect(codeOf(() => topKAttention(tf, q, away, v, { k: 2 }))).toBe('MIXED_BACKENDS');
+      expect(codeOf(() => topKAttention(tf, q, k, v, { k: 2, bias: away }))).toBe('MIXED_BACKENDS');
+      tf.removeBackend('elsewhere');
+
+      const other = anotherTf(tf, here);
+      await other.ready();
+      const foreign = other.tensor(numbers(k.shape, 2), k.shape as [number]);
+      expect(foreign).toBeInstanceOf(tf.Tensor); // as tf sees it
+      expect(codeOf(() => exactAttention(tf, q, foreign, v))).toBe('MIXED_BACKENDS');
     });
 
     test('they leave no tensors behind', () => {

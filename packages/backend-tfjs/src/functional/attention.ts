@@ -58,7 +58,8 @@ export interface TfTopKAttentionResult {
  *
  * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_K, INVALID_OPTION, EMPTY_SEQUENCE,
  * DOES_NOT_FIT; DISPOSED; MIXED_BACKENDS for tensors of another TensorFlow.js or of another of its engines;
- * NOT_DIFFERENTIABLE for gradients of gradients; OUT_OF_MEMORY or ENGINE_FAILURE as the engine fails.
+ * NOT_DIFFERENTIABLE for gradients of gradients; OUT_OF_MEMORY or ENGINE_FAILURE where the engine throws. What tf's WebGPU
+ * and WebGL engines find too late to throw, tensors of tf do not tell: those of a `TfjsBackend` do.
  *
  * @example
  * const output = topKAttention(tf, q, k, v, { k: 64, causal: true });
