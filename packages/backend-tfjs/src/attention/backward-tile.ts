@@ -5,7 +5,7 @@ import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
 import type { QueryTile } from './backward-tiles.js';
 import { dropoutFactors } from './dropout.js';
-import { outerProducts, rowsAt } from './kept-products.js';
+import { rowsAt, sumsByKey } from './kept-products.js';
 
 /** What the tiles of one group of heads share. */
 export interface KeyRows {
@@ -52,7 +52,21 @@ export function keyRows(
   return { keys: rowsOf(inputs.k), values: rowsOf(inputs.v) };
 }
 
-/** dS = P * (dP - sum P dP), dQ = scale dS K, dK = scale dS^T Q, dV = P^T dO over the kept keys of one tile. */
+/** dK and dV of some heads without their last row, which unused slots added to. */
+export function withoutUnused(tf: Tf, made: AttentionGradients<TfTensor>): AttentionGradients<TfTensor> {
+  const cut = (x: TfTensor): TfTensor => {
+    const [batches = 0, heads = 0, rows = 0, width = 0] = x.shape;
+    const kept = tf.slice(x, [0, 0, 0, 0], [batches, heads, rows - 1, width]);
+    x.dispose();
+    return kept;
+  };
+  return { ...made, k: cut(made.k), v: cut(made.v) };
+}
+
+/**
+ * Gradients of one tile; those of k and v with a row for unused slots at the end, [batches, heads, Lk + 1, D].
+ * dS = P * (dP - sum P dP), dQ = scale dS K, dK = scale dS^T Q, dV = P^T dO over the kept keys.
+ */
 export function tileGradients(
   engine: Engine,
   request: AttentionRequest,
@@ -95,18 +109,10 @@ export function tileGradients(
   );
   const dProducts = tf.mul(dScores, scale);
   const dQ = tf.tidy(() => tf.matMul(tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim)));
-  /** Sums over the queries that keep a key of weight * row; what unused slots add is cut off. */
+  const byKey = sumsByKey(engine, at, k, pairs * (keyLength + 1));
+  /** Sums over the queries that keep a key of weight * row. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>
-    tf.tidy(() => {
-      const updates = outerProducts(engine, weight, row);
-      const sums = tf.scatterND(at, updates, [pairs * (keyLength + 1), width]);
-      const kept = tf.slice(
-        tf.reshape(sums, [pairs, keyLength + 1, width]),
-        [0, 0, 0],
-        [pairs, keyLength, width],
-      );
-      return tf.reshape(kept, [batches, heads, keyLength, width]);
-    });
+    tf.reshape(byKey.sumByKey(weight, row), [batches, heads, keyLength + 1, width]);
   const kept: TileGradient = { tile, indices, scores: tf.reshape(dScores, indices.shape) };
   return {
     q: tf.reshape(dQ, [batches, heads * group, queries, headDim]),

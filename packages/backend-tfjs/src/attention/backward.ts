@@ -2,7 +2,7 @@ import type { AttentionBackwardInputs, AttentionGradients, AttentionRequest } fr
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { bucketsByDistance } from './backward-bias.js';
-import { keyRows, tileGradients } from './backward-tile.js';
+import { keyRows, tileGradients, withoutUnused } from './backward-tile.js';
 import { partsOf, tileSizes } from './backward-tiles.js';
 import { GradientSums, type Joins } from './gradient-sums.js';
 
@@ -38,7 +38,7 @@ export function attentionBackward(
           ofQueries.add(tf.tidy(() => ({ ...tileGradients(engine, request, inputs, shared, tile) })));
         }
         tf.dispose([rows.keys, rows.values]);
-        ofHeads.add(ofQueries.finish());
+        ofHeads.add(withoutUnused(tf, ofQueries.finish()));
       }
       ofBatches.add(ofHeads.finish());
     }

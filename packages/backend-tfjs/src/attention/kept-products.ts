@@ -1,5 +1,6 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { tensorFlowOps } from './tensorflow-ops.js';
 
 /**
  * Rows of x [N, D] at numbers i32 [M, 1], all of them in range: [M, D]. tf.gather checks each number in JavaScript (14 ms
@@ -19,11 +20,44 @@ export function rowsAt({ tf, name }: Engine, x: TfTensor, numbers: TfTensor): Tf
   return tf.tensor(rows, [at.length, width]);
 }
 
+/** Adds up rows for the keys that kept them. */
+export interface KeySums {
+  /** weights [R, k] times rows [R, 1, D], summed by row number: [count, D]. */
+  sumByKey(weights: TfTensor, rows: TfTensor): TfTensor;
+}
+
+/**
+ * Sums over the slots of a tile by their row numbers i32 [R * k, 1]. TensorFlow has a product with a sparse matrix, which
+ * writes no array of all weighted rows (6 ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
+ */
+export function sumsByKey(engine: Engine, numbers: TfTensor, k: number, count: number): KeySums {
+  const { tf } = engine;
+  const ops = tensorFlowOps(tf);
+  const slots = numbers.shape[0] as number;
+  if (ops === undefined) {
+    return {
+      sumByKey: (weights, rows) =>
+        tf.tidy(() => {
+          const width = rows.shape[2] as number;
+          return tf.scatterND(numbers, outerProducts(engine, weights, rows), [count, width]);
+        }),
+    };
+  }
+  const row = Int32Array.from({ length: slots }, (_, slot) => Math.floor(slot / k));
+  const places = tf.concat([numbers, tf.tensor(row, [slots, 1], 'int32')], 1);
+  return {
+    sumByKey: (weights, rows) => {
+      const flat = tf.reshape(rows, [rows.shape[0] as number, rows.shape[2] as number]);
+      return ops.sumOfRows(places, tf.reshape(weights, [slots]), count, flat);
+    },
+  };
+}
+
 /**
  * weights [R, k] times rows [R, 1, D]: [R * k, D]. As a product of matrices on the cpu engine, whose broadcasting is
  * slower (92 us against 14 per query of 16 keys); elsewhere it is the faster or not the slower of the two.
  */
-export function outerProducts({ tf, name }: Engine, weights: TfTensor, rows: TfTensor): TfTensor {
+function outerProducts({ tf, name }: Engine, weights: TfTensor, rows: TfTensor): TfTensor {
   const [count = 0, k = 0] = weights.shape;
   const column = tf.reshape(weights, [count, k, 1]);
   const width = rows.shape[2] as number;

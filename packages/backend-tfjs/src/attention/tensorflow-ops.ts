@@ -35,12 +35,19 @@ interface NodeBackend {
   createOutputTensor(result: OpResult): TfTensor;
 }
 
+type Ids = [number, number, number];
+
 /** Operations that TensorFlow has and tf has not. CPU only: selection by `nth_element` has no kernel for a GPU. */
 export interface TensorFlowOps {
   /** f32 [rows]: the n-th largest of each row of x [rows, width], n from 0; by partitioning, without sorting. No NaN. */
   nthLargest(x: TfTensor, n: number): TfTensor;
   /** i32 [count, 1]: the places in x, a bool vector, that are true, ascending. Shorter than 2^31. */
   placesOf(x: TfTensor): TfTensor;
+  /**
+   * f32 [count, D]: in each row the sum of weights [M] times the rows of x [N, D], for `places` i32 [M, 2] of (row of the
+   * result, row of x); in the order of the places.
+   */
+  sumOfRows(places: TfTensor, weights: TfTensor, count: number, x: TfTensor): TfTensor;
 }
 
 const known = new WeakMap<object, TensorFlowOps | null>();
@@ -100,6 +107,30 @@ function makeOps(tf: Tf, backend: NodeBackend): TensorFlowOps {
         binding.deleteTensor(wide.id);
       }
     },
+    sumOfRows: (places, weights, count, x) =>
+      tf.tidy(() => {
+        const shape = tf.tensor1d([count, x.shape[0] as number], 'int32');
+        const widening = [
+          type('SrcT', binding.TF_INT32),
+          type('DstT', binding.TF_INT64),
+          flag('Truncate', false),
+        ];
+        const [ofShape] = backend.getInputTensorIds([shape]) as [number];
+        const wide = run('Cast', widening, [ofShape]);
+        const [ofPlaces, ofWeights, ofRows] = backend.getInputTensorIds([places, weights, x]) as Ids;
+        const attributes = [
+          type('T', binding.TF_FLOAT),
+          type('Tindices', binding.TF_INT32),
+          flag('adjoint_a', false),
+          flag('adjoint_b', false),
+        ];
+        try {
+          const inputs = [ofPlaces, ofWeights, wide.id, ofRows];
+          return backend.createOutputTensor(run('SparseTensorDenseMatMul', attributes, inputs));
+        } finally {
+          binding.deleteTensor(wide.id);
+        }
+      }),
   };
 }
 
@@ -109,7 +140,20 @@ function works(tf: Tf, ops: TensorFlowOps): boolean {
       const row = tf.tensor2d([[1, 3, 2, 4]]);
       const second = ops.nthLargest(row, 1);
       const places = ops.placesOf(tf.greaterEqual(tf.reshape(row, [4]), second));
-      return second.dataSync()[0] === 3 && places.dataSync().join() === '1,3';
+      const twice = tf.tensor2d(
+        [
+          [1, 0],
+          [1, 0],
+        ],
+        [2, 2],
+        'int32',
+      );
+      const sums = ops.sumOfRows(twice, tf.tensor1d([1, 2]), 2, tf.tensor2d([[5, 7]]));
+      return (
+        second.dataSync()[0] === 3 &&
+        places.dataSync().join() === '1,3' &&
+        sums.dataSync().join() === '0,0,15,21'
+      );
     });
   } catch {
     return false;
