@@ -194,10 +194,15 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   upload(data: TensorData, shape: Shape, dtype: DType): TfjsTensor {
     this.#requireEngine();
+    const type = tfTypeOf(dtype);
     // tf may keep the array it is given, and the caller may change it: a copy.
     const own =
-      dtype === 'f32' ? Float32Array.from(data) : dtype === 'i32' ? Int32Array.from(data) : undefined;
-    const tensor = this.#engine.tf.tensor(own ?? Uint8Array.from(data), [...shape], tfTypeOf(dtype));
+      dtype === 'f32'
+        ? new Float32Array(data)
+        : dtype === 'i32'
+          ? new Int32Array(data)
+          : new Uint8Array(data);
+    const tensor = this.#engine.tf.tensor(own, [...shape], type);
     if (own instanceof Int32Array) rememberIntegers(this.#engine, tensor, own);
     return this.#own(tensor);
   }

@@ -1,6 +1,7 @@
 import { type DeviceLimits, TopKError } from '@topk-attention/core';
 import { limitsOf } from './limits.js';
 import type { Tf } from './tf.js';
+import { guardWasmMemory } from './wasm-memory.js';
 
 /** What the ops of this package need: the caller's tf, which of its engines runs, and what was measured of it. */
 export interface Engine {
@@ -20,6 +21,7 @@ const known = new WeakMap<Tf, Map<string, Engine>>();
  */
 export function engineOf(tf: Tf): Engine {
   const name = requireTf(tf).getBackend() || startEngine(tf);
+  if (name === 'wasm') guardWasmMemory(tf);
   const engines = known.get(tf) ?? new Map<string, Engine>();
   const engine = engines.get(name) ?? { tf, name, limits: limitsOf(name) };
   known.set(tf, engines.set(name, engine));
