@@ -69,7 +69,7 @@ function watchDevice(device: Device, failures: Failures): void {
       ),
     );
   });
-  device.lost.then(({ reason, message }) => {
+  void device.lost.then(({ reason, message }) => {
     failures.lost = new TopKError('DEVICE_LOST', `tfjs-webgpu: the device was lost (${reason})`, {
       got: message,
       fix: "Remove tf's engine (tf.removeBackend), register it again and create the backend again",

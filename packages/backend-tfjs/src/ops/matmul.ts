@@ -37,12 +37,7 @@ export function matmul(
   });
 }
 
-/** Of tfjs's programs for WebGPU, the one for outputs too small to occupy a GPU that adds in a fixed order. */
-const SMALL_OUTPUT_PROGRAM = 2;
-/** From this inner extent on tfjs takes another, which adds parts of the sum in whatever order they come. */
-const SPLIT_FROM = 2000;
-
-/** tf.matMul, with equal bits for equal inputs. */
+/** tf.matMul of two matrices, or of batches of them, with equal bits for equal inputs. */
 function product(
   engine: Engine,
   a: TfTensor,
@@ -52,14 +47,49 @@ function product(
 ): TfTensor {
   const { tf, name } = engine;
   if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
-  const run = (): TfTensor => tf.matMul(a, b, transposeA, transposeB);
+  if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
+  if (name !== 'webgpu') return tf.matMul(a, b, transposeA, transposeB);
   const [rows, inner] = ends(a, transposeA);
   const [, columns] = ends(b, transposeB);
-  const isSplit = name === 'webgpu' && inner >= SPLIT_FROM && a.size === rows * inner && rows * columns > 128;
-  const hasFewTiles = Math.ceil(rows / 32) * Math.ceil(columns / 32) <= 32;
-  return isSplit && hasFewTiles
-    ? withFlag(engine, 'WEBGPU_MATMUL_PROGRAM_TYPE', SMALL_OUTPUT_PROGRAM, run)
-    : run();
+  const batch = a.size / (rows * inner);
+  const tiles = batch * Math.ceil(rows / 32) * Math.ceil(columns / 32);
+  if (tiles <= FEW_TILES && batch * rows * columns <= TINY_OUTPUT) {
+    return tf.matMul(a, b, transposeA, transposeB);
+  }
+  return tf.tidy(() => {
+    const run = (): TfTensor =>
+      tf.matMul(
+        padded(engine, a, a.rank - (transposeA ? 2 : 1)),
+        padded(engine, b, b.rank - (transposeB ? 1 : 2)),
+        transposeA,
+        transposeB,
+      );
+    return batch === 1 && inner >= SPLIT_FROM && tiles <= 4 * FEW_TILES
+      ? withFlag(engine, 'WEBGPU_MATMUL_PROGRAM_TYPE', SMALL_OUTPUT_PROGRAM, run)
+      : run();
+  });
+}
+
+// What tfjs-webgpu 4.22 chooses its programs by. An output of no more than so many elements and tiles has a program of
+// its own, without tiles.
+const TINY_OUTPUT = 128;
+const FEW_TILES = 8;
+/** From this inner extent on, few tiles are added up by atomics, in whatever order they come. */
+const SPLIT_FROM = 2000;
+/** The program for few tiles that adds in a fixed order. */
+const SMALL_OUTPUT_PROGRAM = 2;
+/** The inner extent of the tiles of every program, or twice that. */
+const INNER_TILE = 32;
+
+/**
+ * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, which
+ * is the next of the batch, and rely on zeros of the first: a NaN or an infinity there spoils columns it is not in.
+ */
+function padded({ tf }: Engine, x: TfTensor, axis: number): TfTensor {
+  const rest = (x.shape[axis] ?? 0) % INNER_TILE;
+  if (rest === 0) return x;
+  const shape = x.shape.map((extent, a) => (a === axis ? INNER_TILE - rest : extent));
+  return tf.concat([x, tf.zeros(shape)], axis);
 }
 
 /** Rows and columns of the matrices as the product sees them. */
