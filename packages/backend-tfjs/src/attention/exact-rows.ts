@@ -1,3 +1,5 @@
+import { slice } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { TfTensor } from '../tf.js';
 import type { QueryTile } from './backward-tiles.js';
@@ -14,14 +16,20 @@ export function exactRows(
     request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
   const [pairs = 1, length = 1, width = 1] = values.shape;
   const firstKeys = (x: TfTensor, visible: number): TfTensor =>
-    visible === length ? x : tf.slice(x, [0, 0, 0], [pairs, visible, x.shape[2] as number]);
+    visible === length ? x : slice(engine, x, [0, 0, 0], [pairs, visible, x.shape[2] as number]);
   if (pass.isOrdinary) {
     return (scores) => {
       const visible = scores.shape[1] as number;
       // The same bits as below: on the cpu engine softmaxRows is not tf's.
       const weights = engine.name === 'cpu' ? softmaxRows(engine, scores) : tf.softmax(scores);
       scores.dispose();
-      const rows = tf.matMul(tf.reshape(weights, [pairs, -1, visible]), firstKeys(values, visible));
+      const rows = matmul(
+        engine,
+        tf.reshape(weights, [pairs, -1, visible]),
+        firstKeys(values, visible),
+        false,
+        false,
+      );
       const found = rows.dataSync<'float32'>();
       // All that went in are numbers, so NaN can only mean a softmax over nothing.
       return canMask ? found.map((x) => (Number.isNaN(x) ? 0 : x)) : found;
@@ -34,9 +42,9 @@ export function exactRows(
   return (scores) => {
     const visible = scores.shape[1] as number;
     const weights = tf.reshape(softmaxRows(engine, scores), [pairs, -1, visible]);
-    const product = tf.matMul(weights, firstKeys(safe, visible)).dataSync<'float32'>();
+    const product = matmul(engine, weights, firstKeys(safe, visible), false, false).dataSync<'float32'>();
     if (isBad === undefined) return product;
-    const sees = tf.matMul(weights, firstKeys(isBad, visible)).dataSync<'float32'>();
+    const sees = matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();
     return product.map((x, at) => ((sees[Math.floor(at / width)] as number) > 0 ? Number.NaN : x));
   };
 }

@@ -1,46 +1,83 @@
 import { type AttentionRequest, relativePositionBucket } from '@topk-attention/core';
+import type { Engine } from '../engine.js';
+import { isOnHost } from '../ops/layout.js';
 import type { Tf, TfTensor } from '../tf.js';
+import type { QueryTile } from './backward-tiles.js';
 
-/** Biases by relative position for every tile of some heads. */
-export interface RelativeWindow {
-  /** f32 [heads, queries, columns]: row i, column x is key - query = x - i - `lastQuery` (queries aligned to the end). */
-  readonly biases: TfTensor;
-  /** First query of the last tile. */
-  readonly lastQuery: number;
+/** Biases [heads, queries of the tile, visible] by relative position, of the first `visible` keys. A new tensor. */
+export type RelativeWindow = (tile: QueryTile, visible: number) => TfTensor;
+
+/** What biases of some heads are made of. */
+interface Distances {
+  /** f32 [heads, distances]: biases by key - query, from the smallest on. */
+  readonly byDistance: TfTensor;
+  readonly heads: number;
+  readonly count: number;
+  /** Place of the distance between the first key and query 0. */
+  readonly ofFirst: number;
 }
 
-/**
- * The window that all tiles of at most `queries` queries read: the one that begins at query s reads columns lastQuery - s
- * and on. Made out of the vector of biases by distance without an index per element: the vector, repeated with a period one
- * longer than the rows that it is then cut into, moves on by one from row to row.
- */
+/** For all tiles of at most `queries` queries, aligned to the end of the keys, of some heads. */
 export function relativeWindow(
-  tf: Tf,
+  engine: Engine,
   request: AttentionRequest,
   table: TfTensor,
   { firstHead, heads, queries }: { firstHead: number; heads: number; queries: number },
 ): RelativeWindow | undefined {
+  const { tf } = engine;
   const { relativeBias, queryLength, keyLength } = request;
   if (relativeBias === undefined) return undefined;
   const lastQuery = (Math.ceil(queryLength / queries) - 1) * queries;
-  const columns = keyLength + lastQuery;
-  const distances = columns + queries - 1;
-  const smallest = -(queries - 1) - lastQuery - (keyLength - queryLength);
-  const biases = tf.tidy(() => {
-    const buckets = Int32Array.from({ length: distances }, (_, at) =>
+  const count = keyLength + lastQuery + queries - 1;
+  const ofFirst = queries - 1 + lastQuery;
+  const smallest = -ofFirst - (keyLength - queryLength);
+  const byDistance = tf.tidy(() => {
+    const buckets = Int32Array.from({ length: count }, (_, at) =>
       relativePositionBucket(at + smallest, relativeBias),
     );
     const ofHeads = tf.slice(table, [0, firstHead], [relativeBias.buckets, heads]);
-    const byDistance = tf.transpose(tf.gather(ofHeads, tf.tensor1d(buckets, 'int32')));
+    return tf.transpose(tf.gather(ofHeads, tf.tensor1d(buckets, 'int32')));
+  });
+  const distances = { byDistance, heads, count, ofFirst };
+  return isOnHost(engine)
+    ? rowsOnHost(tf, distances)
+    : partsOfWindow(tf, distances, queries, keyLength + lastQuery);
+}
+
+/** On the host every row is one copy out of the vector. */
+function rowsOnHost(tf: Tf, { byDistance, heads, count, ofFirst }: Distances): RelativeWindow {
+  const biases = byDistance.dataSync<'float32'>();
+  return ({ query, queries }, visible) => {
+    const rows = new Float32Array(heads * queries * visible);
+    for (let head = 0; head < heads; head++) {
+      for (let at = 0; at < queries; at++) {
+        const from = head * count + ofFirst - query - at;
+        rows.set(biases.subarray(from, from + visible), (head * queries + at) * visible);
+      }
+    }
+    return tf.tensor(rows, [heads, queries, visible], 'float32');
+  };
+}
+
+/**
+ * A window that all tiles read: row i, column x is key - query = x - i - the last tile's first query. Made out of the
+ * vector without an index per element: the vector, repeated with a period one longer than the rows that it is then cut
+ * into, moves on by one from row to row.
+ */
+function partsOfWindow(
+  tf: Tf,
+  { byDistance, heads, count, ofFirst }: Distances,
+  queries: number,
+  columns: number,
+): RelativeWindow {
+  const window = tf.tidy(() => {
     if (queries === 1) return tf.reshape(byDistance, [heads, 1, columns]);
     const repeated = tf.tile(byDistance, [1, queries]);
-    const shifted = tf.slice(repeated, [0, queries - 1], [heads, queries * (distances - 1)]);
+    const shifted = tf.slice(repeated, [0, queries - 1], [heads, queries * (count - 1)]);
     repeated.dispose();
-    return tf.slice(
-      tf.reshape(shifted, [heads, queries, distances - 1]),
-      [0, 0, 0],
-      [heads, queries, columns],
-    );
+    return tf.slice(tf.reshape(shifted, [heads, queries, count - 1]), [0, 0, 0], [heads, queries, columns]);
   });
-  return { biases, lastQuery };
+  byDistance.dispose();
+  const lastQuery = ofFirst - (queries - 1);
+  return (tile, visible) => tf.slice(window, [0, 0, lastQuery - tile.query], [heads, tile.queries, visible]);
 }

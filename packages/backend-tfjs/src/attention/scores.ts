@@ -1,5 +1,7 @@
 import type { Shape } from '@topk-attention/core';
 import { where } from '../ops/elementwise.js';
+import { slice } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
 import type { TfTensor } from '../tf.js';
 import type { QueryTile } from './backward-tiles.js';
 import { type ForwardPass, queryHeadsOf, rowsOf, visibleKeys } from './forward-tile.js';
@@ -20,11 +22,10 @@ export type Hiding = 'in scores' | 'by caller';
 /** Keys of some heads as one tensor, and their window of relative biases. `queries` is the size of the tiles. */
 export function headGroup(pass: ForwardPass, tile: HeadTile, queries: number): HeadGroup {
   const { engine, request, inputs } = pass;
-  const { tf } = engine;
   const group = request.queryHeads / request.keyHeads;
   const window =
     inputs.relativeTable &&
-    relativeWindow(tf, request, inputs.relativeTable, {
+    relativeWindow(engine, request, inputs.relativeTable, {
       firstHead: tile.head * group,
       heads: tile.heads * group,
       queries,
@@ -33,13 +34,14 @@ export function headGroup(pass: ForwardPass, tile: HeadTile, queries: number): H
 }
 
 /** x [B, Hkv, Lk, width] -> [pairs, Lk, width] of the heads of a tile. */
-export function rowsOfHeads({ engine: { tf } }: ForwardPass, x: TfTensor, tile: HeadTile): TfTensor {
+export function rowsOfHeads({ engine }: ForwardPass, x: TfTensor, tile: HeadTile): TfTensor {
+  const { tf } = engine;
   const [, heads = 0, length = 0, width = 0] = x.shape;
   const { batch, batches, head } = tile;
   const pairs = batches * tile.heads;
   return tf.tidy(() => {
     const isWhole = tile.heads === heads && batches === x.shape[0];
-    const own = isWhole ? x : tf.slice(x, [batch, head, 0, 0], [batches, tile.heads, length, width]);
+    const own = isWhole ? x : slice(engine, x, [batch, head, 0, 0], [batches, tile.heads, length, width]);
     return tf.reshape(own, [pairs, length, width]);
   });
 }
@@ -75,7 +77,8 @@ export function tileScores(
   const firstHead = tile.head * (queryHeads / keyHeads);
   return tf.tidy(() => {
     let scores: TfTensor = tf.tidy(() => {
-      const own = tf.slice(
+      const own = slice(
+        engine,
         inputs.q,
         [tile.batch, firstHead, tile.query, 0],
         [tile.batches, heads, tile.queries, headDim],
@@ -83,8 +86,8 @@ export function tileScores(
       const scaled = scale !== 1 && isPowerOfTwo(scale) ? tf.mul(own, scale) : own;
       const queries: TfTensor = tf.reshape(scaled, [pairs, -1, headDim]);
       const seen =
-        visible === request.keyLength ? keys : tf.slice(keys, [0, 0, 0], [pairs, visible, headDim]);
-      return tf.reshape(tf.matMul(queries, seen, false, true), shape);
+        visible === request.keyLength ? keys : slice(engine, keys, [0, 0, 0], [pairs, visible, headDim]);
+      return tf.reshape(matmul(engine, queries, seen, false, true), shape);
     });
     const step = (next: (scores: TfTensor) => TfTensor): void => {
       const before = scores;
@@ -99,8 +102,7 @@ export function tileScores(
     }
     if (window !== undefined) {
       step((own) => {
-        const columns = window.lastQuery - tile.query;
-        const biases = tf.slice(window.biases, [0, 0, columns], [heads, tile.queries, visible]);
+        const biases = window(tile, visible);
         return tf.add(own, tf.reshape(biases, [1, heads, tile.queries, visible]));
       });
     }
@@ -151,7 +153,7 @@ function validKeys(
 
 /** The part of a mask or bias, each dim 1 or full, that belongs to a tile. A new tensor. */
 function partOf(
-  { engine: { tf }, request }: Pick<ForwardPass, 'engine' | 'request'>,
+  { engine, request }: Pick<ForwardPass, 'engine' | 'request'>,
   x: TfTensor,
   tile: QueryTile,
   visible: number,
@@ -159,7 +161,8 @@ function partOf(
   const { queryHeads, keyHeads } = request;
   const starts = [tile.batch, tile.head * (queryHeads / keyHeads), tile.query, 0];
   const sizes: Shape = [tile.batches, queryHeadsOf(request, tile), tile.queries, visible];
-  return tf.slice(
+  return slice(
+    engine,
     x,
     starts.map((start, axis) => (x.shape[axis] === 1 ? 0 : start)),
     sizes.map((size, axis) => (x.shape[axis] === 1 ? 1 : size)),

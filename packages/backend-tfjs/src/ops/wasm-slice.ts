@@ -12,8 +12,8 @@ export function takePieces(tf: Tf, x: TfTensor, count: number, pieces: readonly 
 }
 
 /**
- * Part of x [m, n] or [n]. The wasm engine's own slice first copies the whole of x out of its memory; this copies what is
- * wanted alone, where that is much less. Undefined where it is not.
+ * Part of x, whose `shape` has no axis that could join the one before it. The wasm engine's own slice first copies the
+ * whole of x out of its memory; this copies what is wanted alone, where that is much less. Undefined where it is not.
  */
 export function wasmSlice(
   tf: Tf,
@@ -22,18 +22,24 @@ export function wasmSlice(
   starts: readonly number[],
   sizes: readonly number[],
 ): TfTensor | undefined {
-  const [rows, extent] = shape.length === 1 ? [1, shape[0] as number] : (shape as [number, number]);
-  const [firstRow, start] = shape.length === 1 ? [0, starts[0] as number] : (starts as [number, number]);
-  const [rowCount, size] = shape.length === 1 ? [1, sizes[0] as number] : (sizes as [number, number]);
-  if (shape.length > 2 || x.size < SMALL || 2 * rowCount * size > x.size) return undefined;
+  const wanted = sizes.reduce((product, size) => product * size, 1);
+  if (x.size < SMALL || 2 * wanted > x.size) return undefined;
+  const last = shape.length - 1;
+  const [extent = 1, start = 0, size = 1] = [shape[last], starts[last], sizes[last]];
   const unit = greatestDivisor(greatestDivisor(extent, size), start);
-  const perRow = size / unit;
-  if (rowCount * perRow > MOST_PIECES) return undefined;
-  const pieces = Array.from({ length: rowCount * perRow }, (_, index) => {
-    const row = firstRow + Math.floor(index / perRow);
-    return row * (extent / unit) + start / unit + (index % perRow);
-  });
-  return takePieces(tf, x, (rows * extent) / unit, pieces);
+  if (wanted / unit > MOST_PIECES) return undefined;
+  // Numbers of rows of the last axis, and of pieces within the row.
+  const rows = shape.slice(0, last).reduce<readonly number[]>(
+    (found, all, axis) => {
+      const [from = 0, count = 1] = [starts[axis], sizes[axis]];
+      return found.flatMap((row) => Array.from({ length: count }, (_, at) => row * all + from + at));
+    },
+    [0],
+  );
+  const pieces = rows.flatMap((row) =>
+    Array.from({ length: size / unit }, (_, at) => (row * extent + start) / unit + at),
+  );
+  return takePieces(tf, x, x.size / unit, pieces);
 }
 
 function greatestDivisor(a: number, b: number): number {
