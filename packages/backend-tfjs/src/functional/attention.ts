@@ -44,8 +44,8 @@ export interface TfTopKAttentionResult {
 }
 
 /**
- * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere (paper, section
- * "top-k attention"). Queries go in chunks, so memory is linear in the length.
+ * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere (paper section 1).
+ * Queries go in chunks, so memory is linear in the length.
  *
  * q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv] -> [B, Hq, Lq, Dv], all float32; Hq is a multiple of Hkv. k
  * counts valid keys (mask, length, causality and -inf biases hide keys), the lower index wins ties, a row without a valid

@@ -27,8 +27,8 @@ export interface TfFeedForwardWeights {
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with tokens
- * as queries and hidden units as keys and values (paper, section "top-k attention in feed-forward layers"). With at most k
- * positive pre-activations under ReLU the result is exact.
+ * as queries and hidden units as keys and values (paper section 1.9). With at most k positive pre-activations under ReLU
+ * the result is exact.
  *
  * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout], all float32. Ties go to the lower unit; a NaN pre-activation makes
  * the token's output NaN. Options as core's: `k`, `activation` (default 'relu'), `select` (default 'preactivation'),
