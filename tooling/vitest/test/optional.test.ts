@@ -24,7 +24,13 @@ test('a test whose need is missing is skipped and listed by name with the reason
   const { status, output } = runFixture({});
   expect(status, output).toBe(0);
   expect(output).toContain('skipped here: fixture: needs what nobody has: mined out');
-  expect(output).toContain('1 passed | 1 skipped');
+  expect(output).toContain('1 passed | 12 skipped');
+});
+
+test('a whole suite whose need is missing is listed by file and count', () => {
+  const { output } = runFixture({});
+  expect(output).toContain('skipped here: fixture: 11 tests of suite.fixture.ts: not even here');
+  expect(output).not.toContain('skipped here: fixture: number 1');
 });
 
 test('the same test fails where its need is required', () => {
