@@ -66,7 +66,9 @@ export function topKAttention(
   v: Tensor,
   options: TopKAttentionOptions,
 ): Tensor | TopKAttentionResult {
-  const call = checkCall('topKAttention', q, k, v, options, options.k);
+  // Plain JavaScript may leave k out, which must not mean all keys.
+  const given: { readonly k?: number } = options;
+  const call = checkCall('topKAttention', q, k, v, options, given.k ?? Number.NaN);
   const { output, indices, scores } = runAttention(
     'topKAttention',
     call,
