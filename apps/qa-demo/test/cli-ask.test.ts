@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { tfjsNodeAvailability } from '@topk-attention/vitest-preset/tfjs-node';
 import { describe, expect, test } from 'vitest';
 import type { Answer, EngineInfo } from '../src/engine/types.js';
 import {
@@ -261,6 +262,31 @@ describe('on TensorFlow.js', () => {
     });
   });
 });
+
+optional('on TensorFlow, through tfjs-node, the answer is the same', tfjsNodeAvailability(), async () => {
+  const args = ['ask', '--model', model, '--backend', 'tfjs', '--engine', 'node', ...question, '--json'];
+  const json = jsonOf<AskJson>(
+    await runCli([...args, '--context', first, ...shortAnswers, '--threads', '1']),
+  );
+  expect(json.engine).toMatchObject({
+    backend: 'tfjs',
+    engine: 'node',
+    description: expect.stringMatching(/^TensorFlow\.js \S+, node \(TensorFlow\), 1 thread, /),
+  });
+  expect(json.text).toBe((await ask(['--context', first])).text);
+});
+
+optional(
+  'on tfjs webgpu the answer is the same',
+  softwareGpuAvailability(),
+  async () => {
+    const args = ['ask', '--model', model, '--backend', 'tfjs', '--engine', 'webgpu', ...question, '--json'];
+    const json = jsonOf<AskJson>(await runCli([...args, '--context', first, ...shortAnswers]));
+    expect(json.engine).toMatchObject({ backend: 'tfjs', engine: 'webgpu' });
+    expect(json.text).toBe((await ask(['--context', first])).text);
+  },
+  240_000,
+);
 
 describe('without WebGPU and ONNX Runtime', () => {
   const env = without(folder, 'webgpu', 'onnxruntime');

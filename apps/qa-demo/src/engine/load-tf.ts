@@ -65,7 +65,8 @@ const loaders: { readonly [E in TfjsEngine]: (threads: number) => Promise<Loaded
 /** tfjs-node is a CommonJS package that need not be one of ours. */
 const require: NodeJS.Require = createRequire(import.meta.url);
 const nodeFix =
-  'Run npm install @tensorflow/tfjs-node, or name the folder of an installed one in TOPK_TFJS_NODE; see docs/cuda.md';
+  'Run npm install @tensorflow/tfjs-node, or node tooling/tfjs-node/build.mjs in this repository, or name the folder of ' +
+  'an installed one in TOPK_TFJS_NODE; docs/cuda.md tells more';
 
 /** tfjs-core with an engine registered. */
 async function tfWith(name: string, register: () => Promise<unknown>): Promise<Tf> {
@@ -110,7 +111,7 @@ function tfjsNode(): string {
   const cache = fileURLToPath(new URL('../../../../node_modules/.cache/topk-attention/', import.meta.url));
   const built = (existsSync(cache) ? readdirSync(cache) : [])
     .filter((name) => name.startsWith('tfjs-node-'))
-    .map((name) => join(cache, name, 'node_modules/@tensorflow/tfjs-node'))
-    .find((folder) => existsSync(folder));
-  return built ?? '@tensorflow/tfjs-node';
+    .find((name) => existsSync(join(cache, name, 'build.json')));
+  if (built === undefined) return '@tensorflow/tfjs-node';
+  return join(cache, built, 'node_modules/@tensorflow/tfjs-node');
 }
