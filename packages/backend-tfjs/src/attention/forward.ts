@@ -170,14 +170,23 @@ function tilesByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): Ti
         }
         return tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
       });
-      // Unused slots read a row like any other, with weight 0: values are numbers here.
-      const places = Int32Array.from(
-        kept.keys,
-        (key, slot) => Math.floor(slot / (rowsPerPair * k)) * keyLength + Math.max(key, 0),
-      );
+      const places = valuePlaces(kept, rowsPerPair, keyLength);
       const gathered = tf.gatherND(valueRows, tf.tensor(places, [rows * k, 1], 'int32'));
       const output = tf.matMul(weights, tf.reshape(gathered, [rows, k, valueDim]));
       return { output: output.dataSync<'float32'>(), kept };
     };
   };
+}
+
+/** Row of the values [pairs * Lk, Dv] of each slot; unused ones read any, with weight 0: values are numbers here. */
+function valuePlaces({ keys, k }: KeptRows, rowsPerPair: number, keyLength: number): Int32Array {
+  const places = new Int32Array(keys.length);
+  const slots = rowsPerPair * k;
+  for (let first = 0, base = 0; first < keys.length; first += slots, base += keyLength) {
+    for (let slot = first; slot < first + slots; slot++) {
+      const key = keys[slot] as number;
+      places[slot] = key < 0 ? base : base + key;
+    }
+  }
+  return places;
 }

@@ -17,99 +17,93 @@ export interface KeptRows {
   readonly hasUnused: boolean;
 }
 
-/** Collects kept entries row by row; `add` in ascending key order, then `finish` once per row. */
+/** Up to so many, the smallest values are found by holding them in order. */
+const FEW = 24;
+
+/** Collects kept entries, one row after the other. */
 export class RowKeeper implements KeptRows {
   readonly k: number;
   readonly keys: Int32Array;
   readonly scores: Float32Array;
   hasUnused = false;
-  /** Candidates of the current row, in ascending key order. */
-  #candidates: Float32Array;
-  #candidateKeys: Int32Array;
+  readonly #smallest = new Float32Array(FEW);
   #ranked: Float32Array;
-  #count = 0;
   #row = 0;
-  #hadNaN = false;
 
   constructor(rows: number, k: number) {
     this.k = k;
     this.keys = new Int32Array(rows * k);
     this.scores = new Float32Array(rows * k);
-    this.#candidates = new Float32Array(4 * k);
-    this.#candidateKeys = new Int32Array(4 * k);
     this.#ranked = new Float32Array(4 * k);
   }
 
-  add(score: number, key: number): void {
-    if (score === Number.NEGATIVE_INFINITY) return;
-    if (Number.isNaN(score)) {
-      this.#hadNaN = true;
-      return;
-    }
-    if (this.#count === this.#candidates.length) this.#grow();
-    this.#candidates[this.#count] = score;
-    this.#candidateKeys[this.#count] = key;
-    this.#count++;
-  }
-
-  /** Ends the current row. */
-  finish(): void {
+  /**
+   * The next row: the k largest of values[from .. to), which hold neither NaN nor -inf and belong to ascending `keys`.
+   */
+  keep(values: Float32Array, keys: Int32Array, from: number, to: number): void {
     const { k } = this;
-    if (this.#count > k) this.#dropSmallest();
     const first = this.#row * k;
-    const count = this.#count;
-    for (let slot = 0; slot < count; slot++) {
-      this.keys[first + slot] = this.#candidateKeys[slot] as number;
-      this.scores[first + slot] = this.#candidates[slot] as number;
-    }
-    if (count < k) {
+    this.#row++;
+    const count = to - from;
+    if (count <= k) {
+      for (let at = 0; at < count; at++) {
+        this.keys[first + at] = keys[from + at] as number;
+        this.scores[first + at] = values[from + at] as number;
+      }
+      if (count === k) return;
       this.hasUnused = true;
       this.keys.fill(-1, first + count, first + k);
       this.scores.fill(Number.NEGATIVE_INFINITY, first + count, first + k);
+      return;
     }
-    if (this.#hadNaN) this.scores.fill(Number.NaN, first, first + k);
-    this.#row++;
-    this.#count = 0;
-    this.#hadNaN = false;
-  }
-
-  /** Rows after the last that had a candidate. */
-  finishUntil(row: number): void {
-    while (this.#row < row) this.finish();
-  }
-
-  #dropSmallest(): void {
-    const { k } = this;
-    const count = this.#count;
-    const candidates = this.#candidates;
-    const keys = this.#candidateKeys;
-    const ranked = this.#ranked;
-    for (let at = 0; at < count; at++) ranked[at] = candidates[at] as number;
-    const threshold = kthLargest(ranked, count, k);
+    const excess = count - k;
+    const { keys: keptKeys, scores: keptScores } = this;
+    // The largest of those to drop; of entries equal to it the later ones go.
+    const threshold =
+      excess > FEW
+        ? this.#kthLargestOf(values, from, to, k + 1)
+        : this.#kthSmallestOf(values, from, to, excess);
     let above = 0;
-    for (let at = 0; at < count; at++) if ((candidates[at] as number) > threshold) above++;
-    let equalsLeft = k - above;
-    let kept = 0;
-    for (let at = 0; at < count; at++) {
-      const score = candidates[at] as number;
-      if (score > threshold || (score === threshold && equalsLeft-- > 0)) {
-        candidates[kept] = score;
-        keys[kept] = keys[at] as number;
-        kept++;
+    for (let at = from; at < to; at++) if ((values[at] as number) > threshold) above++;
+    let equals = k - above;
+    let slot = first;
+    for (let at = from; at < to; at++) {
+      const score = values[at] as number;
+      if (score > threshold || (score === threshold && equals-- > 0)) {
+        keptKeys[slot] = keys[at] as number;
+        keptScores[slot] = score;
+        slot++;
       }
     }
-    this.#count = k;
   }
 
-  #grow(): void {
-    const size = 2 * this.#candidates.length;
-    const candidates = new Float32Array(size);
-    const keys = new Int32Array(size);
-    candidates.set(this.#candidates);
-    keys.set(this.#candidateKeys);
-    this.#candidates = candidates;
-    this.#candidateKeys = keys;
-    this.#ranked = new Float32Array(size);
+  /** The row kept last had a NaN among its scores. */
+  spoil(): void {
+    this.scores.fill(Number.NaN, (this.#row - 1) * this.k, this.#row * this.k);
+  }
+
+  #kthSmallestOf(values: Float32Array, from: number, to: number, k: number): number {
+    const smallest = this.#smallest;
+    let count = 0;
+    for (let at = from; at < to; at++) {
+      const value = values[at] as number;
+      if (count === k) {
+        if (value >= (smallest[k - 1] as number)) continue;
+      } else count++;
+      let place = count - 1;
+      for (; place > 0 && (smallest[place - 1] as number) > value; place--) {
+        smallest[place] = smallest[place - 1] as number;
+      }
+      smallest[place] = value;
+    }
+    return smallest[k - 1] as number;
+  }
+
+  #kthLargestOf(values: Float32Array, from: number, to: number, k: number): number {
+    const count = to - from;
+    if (this.#ranked.length < count) this.#ranked = new Float32Array(2 * count);
+    this.#ranked.set(values.subarray(from, to));
+    return kthLargest(this.#ranked, count, k);
   }
 }
 

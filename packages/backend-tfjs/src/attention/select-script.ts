@@ -19,16 +19,30 @@ export function selectByScript(
 ): KeptRows {
   const kept = new RowKeeper(rows, k);
   const maxima = new Float32Array(2 * GROUPS_PER_KEPT * k);
+  const candidates = new Float32Array(keys);
+  const candidateKeys = new Int32Array(keys);
   for (let row = 0; row < rows; row++) {
     const first = row * keys;
     const end = first + Math.min(visible(row), keys);
     const bound = boundOf(scores, first, end, k, maxima);
+    let count = 0;
+    let hasNaN = false;
     for (let at = first; at < end; at++) {
       const score = scores[at] as number;
       // Not `>=`: a NaN must be seen.
-      if (!(score < bound)) kept.add(score, at - first);
+      if (!(score < bound)) {
+        if (score === Number.NEGATIVE_INFINITY) continue;
+        if (Number.isNaN(score)) {
+          hasNaN = true;
+          continue;
+        }
+        candidates[count] = score;
+        candidateKeys[count] = at - first;
+        count++;
+      }
     }
-    kept.finish();
+    kept.keep(candidates, candidateKeys, 0, count);
+    if (hasNaN) kept.spoil();
   }
   return kept;
 }

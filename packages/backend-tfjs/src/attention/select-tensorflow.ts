@@ -66,27 +66,33 @@ function keepInBlocks(
   const listed = ops.placesOf(tf.reshape(isListed, [count * blockSize]));
   const values = gathered(tf, candidates, listed);
   const places = integers(listed);
+  // What follows reads places in order, row by row.
+  const shift = Math.log2(blockSize);
+  const keys = new Int32Array(places.length);
   const kept = new RowKeeper(rows, k);
-  let row = 0;
+  let from = 0;
   let firstBlock = 0;
   for (let at = 0; at < places.length; at++) {
     const place = places[at] as number;
-    const slot = Math.floor(place / blockSize);
-    const block = chosenBlocks[slot] as number;
-    while (block >= firstBlock + blocks) {
-      kept.finish();
-      row++;
-      firstBlock = row * blocks;
+    const block = chosenBlocks[place >> shift] as number;
+    for (; block >= firstBlock + blocks; firstBlock += blocks) {
+      kept.keep(values, keys, from, at);
+      from = at;
     }
-    kept.add(values[at] as number, (block - firstBlock) * blockSize + place - slot * blockSize);
+    keys[at] = ((block - firstBlock) << shift) + (place & (blockSize - 1));
   }
-  kept.finishUntil(rows);
+  keepRest(kept, values, keys, from, rows - firstBlock / blocks);
   return kept;
+}
+
+/** The last row that has anything, and those behind it, which have nothing. */
+function keepRest(kept: RowKeeper, values: Float32Array, keys: Int32Array, from: number, rows: number): void {
+  for (let row = 0; row < rows; row++) kept.keep(values, keys, row === 0 ? from : keys.length, keys.length);
 }
 
 function noneKept(rows: number, k: number): KeptRows {
   const kept = new RowKeeper(rows, k);
-  kept.finishUntil(rows);
+  keepRest(kept, new Float32Array(0), new Int32Array(0), 0, rows);
   return kept;
 }
 
@@ -94,8 +100,12 @@ function noneKept(rows: number, k: number): KeptRows {
 function boundOfBlocks(chosen: Int32Array, blocks: number, bounds: Float32Array): Float32Array {
   const own = new Float32Array(chosen.length);
   let row = 0;
+  let end = blocks;
   for (let at = 0; at < chosen.length; at++) {
-    while ((chosen[at] as number) >= (row + 1) * blocks) row++;
+    while ((chosen[at] as number) >= end) {
+      row++;
+      end += blocks;
+    }
     own[at] = bounds[row] as number;
   }
   return own;
@@ -110,18 +120,17 @@ function keepListed(
   k: number,
 ): KeptRows {
   const kept = new RowKeeper(rows, k);
-  let row = 0;
+  const own = new Int32Array(places.length);
+  let from = 0;
   let first = 0;
   for (let at = 0; at < places.length; at++) {
-    const place = places[at] as number;
-    while (place >= first + keys) {
-      kept.finish();
-      row++;
-      first = row * keys;
+    for (; (places[at] as number) >= first + keys; first += keys) {
+      kept.keep(values, own, from, at);
+      from = at;
     }
-    kept.add(values[at] as number, place - first);
+    own[at] = (places[at] as number) - first;
   }
-  kept.finishUntil(rows);
+  keepRest(kept, values, own, from, rows - first / keys);
   return kept;
 }
 
