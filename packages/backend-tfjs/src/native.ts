@@ -9,7 +9,7 @@ import type { TfTensor } from './tf.js';
  * `tf.Variable` the value it has now is taken, which later assignments do not change.
  *
  * @throws TopKError INVALID_OPTION for something else than a tf.Tensor; DISPOSED; DTYPE_MISMATCH for element types other
- * than float32, int32 and bool; MIXED_BACKENDS when tf runs another engine by now.
+ * than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf runs another one by now.
  */
 export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
   const given: unknown = tensor;
@@ -34,6 +34,7 @@ export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
       fix: 'Cast it first (tf.cast)',
     });
   }
+  requireHome(backend, given);
   return fromBackendTensor(backend, backend.borrow(given, dtype));
 }
 
@@ -55,6 +56,19 @@ export function toTf(tensor: Tensor): TfTensor {
     });
   }
   return backend.export(handle as TfjsTensor);
+}
+
+/** tf would move the data of another of its engines without a word, or fail where that has to be waited for. */
+function requireHome(backend: TfjsBackend, tensor: TfTensor): void {
+  const { tf, name } = backend.engine;
+  const home = tf.engine().state.tensorInfo.get(tensor.dataId)?.backend;
+  // That tf runs another engine by now is the backend's own complaint.
+  if (home === tf.findBackend(name) || tf.getBackend() !== name) return;
+  throw new TopKError('MIXED_BACKENDS', 'fromTf: the tf.Tensor does not live on the engine of the backend', {
+    expected: `a tensor on '${name}'`,
+    got: home === undefined ? 'a tensor of another TensorFlow.js' : 'a tensor on another engine of this tf',
+    fix: 'Copy it in with tensor(backend, await x.data(), x.shape), or make it after tf.setBackend',
+  });
 }
 
 function isTfTensor(value: unknown): value is TfTensor {

@@ -108,6 +108,19 @@ describe('another engine than the one the backend was made for', () => {
     backend.dispose();
   });
 
+  test('a tensor that lives on another engine: MIXED_BACKENDS', async () => {
+    await tf.setBackend('cpu');
+    const own = tf.tensor1d([1]);
+    const backend = await createTfjsBackend({ tf, engine: 'wasm' });
+    const error = await errorOf(() => fromTf(backend, own));
+    expect(error).toMatchObject({ code: 'MIXED_BACKENDS', expected: "a tensor on 'wasm'" });
+    expect(error.got).toContain('another engine');
+    expect(error.fix).toContain('await x.data()');
+    own.dispose();
+    backend.dispose();
+    await tf.setBackend('cpu');
+  });
+
   test('createTfjsBackend with an engine starts it', async () => {
     const backend = await createTfjsBackend({ tf, engine: 'wasm' });
     expect(tf.getBackend()).toBe('wasm');
