@@ -19,7 +19,7 @@ export function randomBits(
   return tensor;
 }
 
-export function philoxBits(
+function philoxBits(
   seed: number,
   offset: readonly [number, number, number, number],
   shape: Shape,
