@@ -15,6 +15,7 @@ import {
 import type { Engine } from './engine.js';
 import { watchEngine } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
+import { LiveTensors } from './live-tensors.js';
 import { isOnCuda } from './on-cuda.js';
 import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
 import {
@@ -31,14 +32,6 @@ import {
 import { ORDERED_SCATTER_PAIRS } from './ops/rows.js';
 import { dtypeOfTf, type TensorExchange, type TfjsTensor, tfTypeOf } from './tensor.js';
 import type { TfTensor } from './tf.js';
-
-/** Data that one or several tensors name. */
-interface Storage {
-  readonly bytes: number;
-  views: number;
-  /** tf's names of it: more than one where an engine gives a view a name of its own. */
-  readonly dataIds: Set<object>;
-}
 
 /** Engines that compute where they are called: what an op returned is there. */
 const synchronousEngines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
@@ -64,11 +57,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   readonly fused?: FusedOperations<TfjsTensor>;
   readonly #engine: Engine;
   readonly #isSynchronous: boolean;
-  readonly #storages = new Map<object, Storage>();
-  /** Tensors not released yet, and whether they are the caller's own. */
-  readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
-  #live = 0;
-  #peak = 0;
+  readonly #tensors = new LiveTensors();
   #isDisposed = false;
   /** The first failure of the engine since the backend was made, of those that tf does not throw. */
   readonly #failure: () => TopKError | undefined;
@@ -110,12 +99,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     // A variable is another tensor after an assignment.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
-    const storage = this.#storages.get(tensor.dataId) ?? {
-      bytes: 0,
-      views: 0,
-      dataIds: new Set(),
-    };
-    this.#count(handle, storage, true);
+    this.#tensors.borrow(handle);
     return handle;
   }
 
@@ -168,26 +152,8 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     const dtype = dtypeOfTf(tensor.dtype);
     if (dtype === undefined) throw new TypeError(`tf made a tensor of type ${tensor.dtype}`);
     const handle: TfjsTensor = { shape: tensor.shape, dtype, tensor: tf.keep(tensor) };
-    const shared = viewOf && this.#alive.get(viewOf)?.storage;
-    const storage = shared ??
-      this.#storages.get(tensor.dataId) ?? {
-        bytes: tensor.size * (dtype === 'bool' ? 1 : 4),
-        views: 0,
-        dataIds: new Set(),
-      };
-    this.#count(handle, storage, false);
+    this.#tensors.own(handle, viewOf);
     return handle;
-  }
-
-  #count(handle: TfjsTensor, storage: Storage, isBorrowed: boolean): void {
-    const { dataId } = handle.tensor;
-    this.#storages.set(dataId, storage);
-    storage.dataIds.add(dataId);
-    if (storage.views++ === 0) {
-      this.#live += storage.bytes;
-      this.#peak = Math.max(this.#peak, this.#live);
-    }
-    this.#alive.set(handle, { storage, isBorrowed });
   }
 
   // memory -------------------------------------------------------------------------------------------------------
@@ -258,34 +224,26 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   }
 
   release(x: TfjsTensor): void {
-    const entry = this.#alive.get(x);
-    if (entry === undefined) return;
-    this.#alive.delete(x);
-    const { storage } = entry;
-    if (--storage.views === 0) {
-      for (const dataId of storage.dataIds) this.#storages.delete(dataId);
-      this.#live -= storage.bytes;
-    }
-    if (!entry.isBorrowed) x.tensor.dispose();
+    this.#tensors.release(x);
   }
 
   memory(): MemoryReport {
     return {
-      live: this.#live,
+      live: this.#tensors.bytes,
       // Fused operations work on tensors of tf that are not counted here: no peak is better than one without them.
-      ...(this.fused === undefined && { peak: this.#peak }),
+      ...(this.fused === undefined && { peak: this.#tensors.peak }),
       covers:
         'tensors of this backend; not what an operation needs while it runs, what the engine keeps for reuse, nor tensors borrowed from the caller',
     };
   }
 
   resetPeak(): void {
-    this.#peak = this.#live;
+    this.#tensors.resetPeak();
   }
 
   dispose(): void {
     if (this.#isDisposed) return;
-    for (const x of [...this.#alive.keys()]) this.release(x);
+    this.#tensors.releaseAll();
     this.#isDisposed = true;
   }
 

@@ -1,0 +1,74 @@
+import type { TfjsTensor } from './tensor.js';
+
+/** Data that one or several tensors name. */
+interface Storage {
+  readonly bytes: number;
+  views: number;
+  /** tf's names of it: tfjs-node gives a view another one. */
+  readonly dataIds: Set<object>;
+}
+
+/** The tensors of a backend that are not released yet, and the bytes of their data: views of the same count once. */
+export class LiveTensors {
+  readonly #storages = new Map<object, Storage>();
+  readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
+  #bytes = 0;
+  #peak = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The most bytes since the beginning or `resetPeak`. */
+  get peak(): number {
+    return this.#peak;
+  }
+
+  resetPeak(): void {
+    this.#peak = this.#bytes;
+  }
+
+  /** Adds a tensor of the backend's own; `viewOf` is what it shares its data with, where tf does not tell. */
+  own(handle: TfjsTensor, viewOf?: TfjsTensor): void {
+    const bytes = handle.tensor.size * (handle.dtype === 'bool' ? 1 : 4);
+    const shared = viewOf && this.#alive.get(viewOf)?.storage;
+    this.#add(handle, shared ?? this.#storageOf(handle, bytes), false);
+  }
+
+  /** Adds a tensor of the caller's: its data is nobody's bytes here, and it is never disposed of. */
+  borrow(handle: TfjsTensor): void {
+    this.#add(handle, this.#storageOf(handle, 0), true);
+  }
+
+  /** Drops a tensor, once; afterwards and for tensors of others it does nothing. */
+  release(handle: TfjsTensor): void {
+    const entry = this.#alive.get(handle);
+    if (entry === undefined) return;
+    this.#alive.delete(handle);
+    const { storage, isBorrowed } = entry;
+    if (--storage.views === 0) {
+      for (const dataId of storage.dataIds) this.#storages.delete(dataId);
+      this.#bytes -= storage.bytes;
+    }
+    if (!isBorrowed) handle.tensor.dispose();
+  }
+
+  releaseAll(): void {
+    for (const handle of [...this.#alive.keys()]) this.release(handle);
+  }
+
+  #storageOf({ tensor }: TfjsTensor, bytes: number): Storage {
+    return this.#storages.get(tensor.dataId) ?? { bytes, views: 0, dataIds: new Set() };
+  }
+
+  #add(handle: TfjsTensor, storage: Storage, isBorrowed: boolean): void {
+    const { dataId } = handle.tensor;
+    this.#storages.set(dataId, storage);
+    storage.dataIds.add(dataId);
+    if (storage.views++ === 0) {
+      this.#bytes += storage.bytes;
+      this.#peak = Math.max(this.#peak, this.#bytes);
+    }
+    this.#alive.set(handle, { storage, isBorrowed });
+  }
+}
