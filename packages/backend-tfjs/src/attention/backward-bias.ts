@@ -7,73 +7,67 @@ export function biasGradient(
   tf: Tf,
   bias: Shape,
   keyLength: number,
-  { indices, scores }: TileGradient,
+  { keys, scores }: TileGradient,
 ): TfTensor {
-  const [batches = 0, heads = 0, queries = 0, k = 0] = indices.shape;
+  const [batches = 0, heads = 0, queries = 0, k = 0] = scores.shape;
   const summed = [0, 1, 2].filter((axis) => bias[axis] === 1);
   if (bias[3] === 1) return tf.sum(scores, [...summed, 3], true);
-  const extents = indices.shape.map((extent, axis) => (bias[axis] === 1 ? 1 : extent));
+  const extents = scores.shape.map((extent, axis) => (bias[axis] === 1 ? 1 : extent));
   const [ofBatch = 0, ofHead = 0, ofQuery = 0] = extents;
-  return tf.tidy(() => {
-    // Slots of rows that share a row of the bias add up; unused ones go to a key behind the last.
-    const first = new Int32Array(batches * heads * queries);
-    let row = 0;
-    for (let b = 0; b < batches; b++) {
-      for (let h = 0; h < heads; h++) {
-        for (let q = 0; q < queries; q++) {
-          first[row++] =
-            (((b % ofBatch) * ofHead + (h % ofHead)) * ofQuery + (q % ofQuery)) * (keyLength + 1);
+  // Slots of rows that share a row of the bias add up; unused ones go to a key behind the last.
+  const at = new Int32Array(keys.length);
+  let slot = 0;
+  for (let b = 0; b < batches; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let q = 0; q < queries; q++) {
+        const row = ((b % ofBatch) * ofHead + (h % ofHead)) * ofQuery + (q % ofQuery);
+        for (const end = slot + k; slot < end; slot++) {
+          const key = keys[slot] as number;
+          at[slot] = row * (keyLength + 1) + (key < 0 ? keyLength : key);
         }
       }
     }
-    const key = tf.where(tf.less(indices, tf.scalar(0, 'int32')), tf.scalar(keyLength, 'int32'), indices);
-    const at = tf.add(tf.reshape(key, [row, k]), tf.tensor(first, [row, 1], 'int32'));
-    const rows = ofBatch * ofHead * ofQuery;
-    const sums = tf.scatterND(tf.reshape(at, [row * k, 1]), tf.reshape(scores, [row * k]), [
-      rows * (keyLength + 1),
-    ]);
+  }
+  const rows = ofBatch * ofHead * ofQuery;
+  return tf.tidy(() => {
+    const sums = sumOfSlots(tf, at, scores, rows * (keyLength + 1));
     const kept = tf.slice(tf.reshape(sums, [rows, keyLength + 1]), [0, 0], [rows, keyLength]);
     return tf.reshape(kept, [ofBatch, ofHead, ofQuery, keyLength]);
   });
 }
 
-/** i32 [Lq + Lk - 1]: the bucket of key - query + Lq - 1; positions are aligned to the end. */
-export function bucketsByDistance(tf: Tf, request: AttentionRequest): TfTensor | undefined {
+function sumOfSlots(tf: Tf, at: Int32Array, scores: TfTensor, count: number): TfTensor {
+  return tf.scatterND(tf.tensor(at, [at.length, 1], 'int32'), tf.reshape(scores, [at.length]), [count]);
+}
+
+/** Buckets of key - query + Lq - 1 from 0 to Lq + Lk - 2; positions are aligned to the end. */
+export function bucketsByDistance(request: AttentionRequest): Int32Array | undefined {
   const { relativeBias, queryLength, keyLength } = request;
   if (relativeBias === undefined) return undefined;
-  const buckets = Int32Array.from({ length: queryLength + keyLength - 1 }, (_, at) =>
+  return Int32Array.from({ length: queryLength + keyLength - 1 }, (_, at) =>
     relativePositionBucket(at - (keyLength - 1), relativeBias),
   );
-  return tf.tensor(buckets, [buckets.length], 'int32');
 }
 
 /** [buckets, query heads of the tile]: sums of the score gradients by bucket of relative position. */
 export function tableGradient(
   tf: Tf,
   request: AttentionRequest,
-  buckets: TfTensor,
-  { tile, indices, scores }: TileGradient,
+  buckets: Int32Array,
+  { tile, keys, scores }: TileGradient,
 ): TfTensor {
-  const [, heads = 0, queries = 0] = indices.shape;
+  const [, heads = 0, queries = 0, k = 0] = scores.shape;
   const count = request.relativeBias?.buckets ?? 0;
-  return tf.tidy(() => {
-    const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
-    const shift = Int32Array.from(
-      { length: queries },
-      (_, index) => request.queryLength - 1 - (tile.query + index),
-    );
-    const distance = tf.add(
-      tf.maximum(indices, tf.scalar(0, 'int32')),
-      tf.tensor(shift, [1, 1, queries, 1], 'int32'),
-    );
-    const bucket = tf.reshape(tf.gatherND(buckets, tf.reshape(distance, [indices.size, 1])), indices.shape);
+  const last = request.queryLength - 1 - tile.query;
+  const at = Int32Array.from(keys, (key, slot) => {
+    const row = Math.floor(slot / k);
+    const head = Math.floor(row / queries) % heads;
     // Unused slots go to a bucket behind the last.
-    const own = tf.where(isUnused, tf.scalar(count, 'int32'), bucket);
-    const first = tf.mul(tf.range(0, heads, 1, 'int32'), tf.scalar(count + 1, 'int32'));
-    const at = tf.add(own, tf.reshape(first, [1, heads, 1, 1]));
-    const sums = tf.scatterND(tf.reshape(at, [indices.size, 1]), tf.reshape(scores, [indices.size]), [
-      heads * (count + 1),
-    ]);
+    const bucket = key < 0 ? count : (buckets[key + last - (row % queries)] as number);
+    return head * (count + 1) + bucket;
+  });
+  return tf.tidy(() => {
+    const sums = sumOfSlots(tf, at, scores, heads * (count + 1));
     return tf.transpose(tf.slice(tf.reshape(sums, [heads, count + 1]), [0, 0], [heads, count]));
   });
 }

@@ -1,5 +1,7 @@
 import type { AttentionBackwardInputs, AttentionGradients, AttentionRequest } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
+import { binary } from '../ops/elementwise.js';
+import { slice } from '../ops/layout.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
@@ -13,16 +15,16 @@ export interface KeyRows {
   readonly keys: TfTensor;
   /** [pairs * (Lk + 1), Dv] */
   readonly values: TfTensor;
-  /** i32 [Lq + Lk - 1]: buckets by key - query + Lq - 1, with a relative bias. */
-  readonly buckets?: TfTensor;
+  /** Buckets by key - query + Lq - 1, with a relative bias. */
+  readonly buckets?: Int32Array;
 }
 
 /** What one tile kept, as the gradients of the biases need it. */
 export interface TileGradient {
   readonly tile: QueryTile;
-  /** i32 [batches, query heads, queries, k] */
-  readonly indices: TfTensor;
-  /** Of the scores, in the shape of `indices`. */
+  /** Keys of [batches, query heads, queries, k], -1 in unused slots. */
+  readonly keys: Int32Array;
+  /** Of the scores, [batches, query heads, queries, k]. */
   readonly scores: TfTensor;
 }
 
@@ -31,16 +33,17 @@ export interface TileGradient {
  * keys hold, without a second array as large as what is gathered.
  */
 export function keyRows(
-  tf: Tf,
+  engine: Engine,
   request: AttentionRequest,
   inputs: AttentionBackwardInputs<TfTensor>,
   { batch, batches, head, heads }: Pick<QueryTile, 'batch' | 'batches' | 'head' | 'heads'>,
 ): { keys: TfTensor; values: TfTensor } {
+  const { tf } = engine;
   const { keyLength } = request;
   const rowsOf = (x: TfTensor): TfTensor => {
     const width = x.shape[3] as number;
     return tf.tidy(() => {
-      const own = tf.slice(x, [batch, head, 0, 0], [batches, heads, keyLength, width]);
+      const own = slice(engine, x, [batch, head, 0, 0], [batches, heads, keyLength, width]);
       const padded = tf.pad(tf.reshape(own, [batches * heads, keyLength, width]), [
         [0, 0],
         [0, 1],
@@ -80,14 +83,18 @@ export function tileGradients(
   const group = queryHeads / keyHeads;
   const pairs = batches * heads;
   const rows = pairs * group * queries;
-  const ofTile = (x: TfTensor): TfTensor =>
-    tf.slice(x, [batch, head * group, query, 0], [batches, heads * group, queries, x.shape[3] as number]);
-
+  const ofTile = (x: TfTensor): TfTensor => {
+    const width = x.shape[3] as number;
+    return slice(engine, x, [batch, head * group, query, 0], [batches, heads * group, queries, width]);
+  };
   const indices = ofTile(inputs.indices as TfTensor);
   const k = indices.shape[3] as number;
+  // Read: all of these engines compute where they are called, and integers are slow in the ops of most.
+  const keys = indices.dataSync<'int32'>();
+  const numbers = rowNumbers(keys, pairs, keyLength);
+  const at = tf.tensor(numbers, [rows * k, 1], 'int32');
   const listed = ofTile(inputs.scores as TfTensor);
   const weights = softmaxRows(engine, tf.reshape(listed, [rows, k]));
-  const at = rowNumbers(tf, indices, pairs, keyLength);
   const gathered = (from: TfTensor, width: number): TfTensor =>
     tf.reshape(rowsAt(engine, from, at), [rows, k, width]);
   const queryRows = tf.reshape(ofTile(inputs.q), [rows, 1, headDim]);
@@ -105,15 +112,15 @@ export function tileGradients(
   const dWeights = factors === undefined ? dDropped : tf.mul(dDropped, factors);
   const dropped = factors === undefined ? weights : tf.mul(weights, factors);
   const dScores = tf.tidy(() =>
-    tf.mul(weights, tf.sub(dWeights, tf.sum(tf.mul(weights, dWeights), -1, true))),
+    tf.mul(weights, binary(engine, 'sub', dWeights, tf.sum(tf.mul(weights, dWeights), -1, true))),
   );
   const dProducts = tf.mul(dScores, scale);
   const dQ = tf.tidy(() => tf.matMul(tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim)));
-  const byKey = sumsByKey(engine, at, k, pairs * (keyLength + 1));
+  const byKey = sumsByKey(engine, at, numbers, k, pairs * (keyLength + 1));
   /** Sums over the queries that keep a key of weight * row. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>
     tf.reshape(byKey.sumByKey(weight, row), [batches, heads, keyLength + 1, width]);
-  const kept: TileGradient = { tile, indices, scores: tf.reshape(dScores, indices.shape) };
+  const kept: TileGradient = { tile, keys, scores: tf.reshape(dScores, indices.shape) };
   return {
     q: tf.reshape(dQ, [batches, heads * group, queries, headDim]),
     k: toKeys(dProducts, queryRows, headDim),
@@ -123,13 +130,16 @@ export function tileGradients(
   };
 }
 
-/** i32 [rows * k, 1]: the row of `KeyRows` that each slot stands for, the row of zeros for unused ones. */
-function rowNumbers(tf: Tf, indices: TfTensor, pairs: number, keyLength: number): TfTensor {
-  return tf.tidy(() => {
-    const used = tf.where(tf.less(indices, tf.scalar(0, 'int32')), tf.scalar(keyLength, 'int32'), indices);
-    if (pairs === 1) return tf.reshape(used, [-1, 1]);
-    const first = tf.mul(tf.range(0, pairs, 1, 'int32'), tf.scalar(keyLength + 1, 'int32'));
-    const numbers = tf.add(tf.reshape(used, [pairs, -1]), tf.reshape(first, [pairs, 1]));
-    return tf.reshape(numbers, [-1, 1]);
-  });
+/** The row of `KeyRows` that each slot stands for, the row of zeros for unused ones. */
+function rowNumbers(keys: Int32Array, pairs: number, keyLength: number): Int32Array {
+  const perPair = keys.length / pairs;
+  const numbers = new Int32Array(keys.length);
+  for (let pair = 0, slot = 0; pair < pairs; pair++) {
+    const first = pair * (keyLength + 1);
+    for (const end = slot + perPair; slot < end; slot++) {
+      const key = keys[slot] as number;
+      numbers[slot] = first + (key < 0 ? keyLength : key);
+    }
+  }
+  return numbers;
 }

@@ -25,13 +25,13 @@ export function attentionBackward(
   const sizes = tileSizes(request, batch * queryHeads * chunk);
   const [byBatch, byHead, byQuery] = [0, 1, 2].map((axis) => joinsAlong(axis, bias)) as [Joins, Joins, Joins];
   return tf.tidy(() => {
-    const buckets = bucketsByDistance(tf, request);
+    const buckets = bucketsByDistance(request);
     const ofBatches = new GradientSums(tf, byBatch);
     for (const { start: first, size: batches } of partsOf(batch, sizes.batches)) {
       const ofHeads = new GradientSums(tf, byHead);
       for (const { start: head, size: heads } of partsOf(keyHeads, sizes.heads)) {
         const ofQueries = new GradientSums(tf, byQuery);
-        const rows = keyRows(tf, request, inputs, { batch: first, batches, head, heads });
+        const rows = keyRows(engine, request, inputs, { batch: first, batches, head, heads });
         for (const { start: query, size: queries } of partsOf(queryLength, sizes.queries)) {
           const tile = { batch: first, batches, head, heads, query, queries };
           const shared = { ...rows, ...(buckets && { buckets }) };

@@ -27,24 +27,35 @@ export interface KeySums {
 }
 
 /**
- * Sums over the slots of a tile by their row numbers i32 [R * k, 1]. TensorFlow has a product with a sparse matrix, which
- * writes no array of all weighted rows (6 ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
+ * Sums over the slots of a tile by their row numbers, given as i32 [R * k, 1] and as an array. TensorFlow has a product
+ * with a sparse matrix, which writes no array of all weighted rows (6 ms against 10 for 1,024 rows of 64 slots); elsewhere
+ * that array is scattered.
  */
-export function sumsByKey(engine: Engine, numbers: TfTensor, k: number, count: number): KeySums {
+export function sumsByKey(
+  engine: Engine,
+  at: TfTensor,
+  numbers: Int32Array,
+  k: number,
+  count: number,
+): KeySums {
   const { tf } = engine;
   const ops = tensorFlowOps(tf);
-  const slots = numbers.shape[0] as number;
+  const slots = numbers.length;
   if (ops === undefined) {
     return {
       sumByKey: (weights, rows) =>
         tf.tidy(() => {
           const width = rows.shape[2] as number;
-          return tf.scatterND(numbers, outerProducts(engine, weights, rows), [count, width]);
+          return tf.scatterND(at, outerProducts(engine, weights, rows), [count, width]);
         }),
     };
   }
-  const row = Int32Array.from({ length: slots }, (_, slot) => Math.floor(slot / k));
-  const places = tf.concat([numbers, tf.tensor(row, [slots, 1], 'int32')], 1);
+  const pairs = new Int32Array(2 * slots);
+  for (let slot = 0; slot < slots; slot++) {
+    pairs[2 * slot] = numbers[slot] as number;
+    pairs[2 * slot + 1] = Math.floor(slot / k);
+  }
+  const places = tf.tensor(pairs, [slots, 2], 'int32');
   return {
     sumByKey: (weights, rows) => {
       const flat = tf.reshape(rows, [rows.shape[0] as number, rows.shape[2] as number]);
