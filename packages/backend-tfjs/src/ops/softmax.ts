@@ -1,5 +1,7 @@
 import type { Engine } from '../engine.js';
+import { isOnCuda } from '../on-cuda.js';
 import type { TfTensor } from '../tf.js';
+import { where } from './elementwise.js';
 import { hostSoftmax } from './host-softmax.js';
 import { largest as largestOf } from './reduce.js';
 
@@ -12,10 +14,7 @@ export function softmaxRows(engine: Engine, x: TfTensor): TfTensor {
   const width = x.shape.at(-1) ?? 1;
   if (x.size === 0) return tf.clone(x);
   if (name === 'cpu') return tf.tensor(hostSoftmax(x.dataSync<'float32'>(), width), x.shape);
-  if (name === 'wasm' || name === 'tensorflow') {
-    const quick = ofOrdinaryRows(engine, x, width);
-    if (quick) return quick;
-  }
+  if (name === 'wasm' || name === 'tensorflow') return nativeSoftmax(engine, x, width);
   return tf.tidy(() => {
     const rows = tf.reshape(x, [x.size / width, width]);
     const largest = largestOf(engine, rows, [1], true);
@@ -33,17 +32,27 @@ export function softmaxRows(engine: Engine, x: TfTensor): TfTensor {
 }
 
 /**
- * The engine's own, a fraction of the time of one composed of ops, unless it made a NaN: it does so of all that are to be
- * NaN, and of rows of all -inf.
+ * The engine's own, a fraction of the time of one composed of ops: NaN throughout in all rows that are to be, but also in
+ * rows of all -inf, which are mended where there may be some. The other rows have the same bits either way.
  */
-function ofOrdinaryRows({ tf }: Engine, x: TfTensor, width: number): TfTensor | undefined {
+function nativeSoftmax(engine: Engine, x: TfTensor, width: number): TfTensor {
+  const { tf } = engine;
   const weights = tf.softmax(x);
-  // Not the totals out of tf.tidy: it walks through the elements of an array it is given.
-  const isOrdinary = tf.tidy(() => {
-    const totals = tf.sum(tf.reshape(weights, [x.size / width, width]), 1);
-    return !totals.dataSync().some(Number.isNaN);
+  if (!isOnCuda(engine)) {
+    // Not the totals out of tf.tidy: it walks through the elements of an array it is given.
+    const isOrdinary = tf.tidy(() => {
+      const totals = tf.sum(tf.reshape(weights, [x.size / width, width]), 1);
+      return !totals.dataSync().some(Number.isNaN);
+    });
+    if (isOrdinary) return weights;
+  }
+  const mended = tf.tidy(() => {
+    const rows = tf.reshape(x, [x.size / width, width]);
+    const isLow = tf.equal(tf.max(rows, 1, true), tf.scalar(Number.NEGATIVE_INFINITY));
+    // A maximum may lose a NaN, a sum does not.
+    const isEmpty = tf.logicalAnd(isLow, tf.logicalNot(tf.isNaN(tf.sum(rows, 1, true))));
+    return tf.reshape(where(engine, isEmpty, tf.scalar(0), tf.reshape(weights, rows.shape)), x.shape);
   });
-  if (isOrdinary) return weights;
   weights.dispose();
-  return undefined;
+  return mended;
 }

@@ -1,4 +1,5 @@
 import type { Engine } from '../engine.js';
+import { isOnCuda } from '../on-cuda.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
 import { hostOrder } from './host-order.js';
@@ -28,7 +29,7 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
     const { values, indices } = hostTopK(x.dataSync(), width, k);
     return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
   }
-  if (engine.name === 'wasm') {
+  if (engine.name === 'wasm' || (engine.name === 'tensorflow' && !isOnCuda(engine))) {
     // A few are ordered sooner on the host than by a second selection.
     const largest = tf.topk(x, k, false);
     const { values, indices } = hostOrder(
