@@ -1,5 +1,6 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import { type AttentionRequest, type Shape, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
+import { type TileSizes, tileSizes } from './backward-tiles.js';
 
 /** Engines that compute where they are called, so that a loop in JavaScript can end the choice of keys. */
 const engines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
@@ -42,11 +43,121 @@ export function describeForward(engine: Engine, { k }: AttentionRequest): string
     : 'selection by a loop over the scores of a tile';
 }
 
-/** The scores of a tile. */
+/** The scores of a tile, the candidates in its chosen blocks, or the value rows gathered for it. */
 export function forwardLargestBytes(request: AttentionRequest, chunk: number): number {
-  return 4 * request.batch * request.queryHeads * chunk * request.keyLength;
+  const { rows } = tileOf(request, chunk);
+  const { k, valueDim, keyLength } = request;
+  return 4 * rows * Math.max(keyLength, k === 'all' ? 0 : k * valueDim);
 }
 
-export function forwardScratchBytes(_engine: Engine, request: AttentionRequest, chunk: number): number {
-  return 2 * forwardLargestBytes(request, chunk);
+/**
+ * Transient bytes at the worst moment of a tile: tensors, and what lies in JavaScript arrays beside them. Inputs that are
+ * not ordinary (NaN, infinities) take up to half as much again where keys are masked.
+ */
+export function forwardScratchBytes(engine: Engine, request: AttentionRequest, chunk: number): number {
+  const { keyLength, headDim, valueDim, k, causal, scale, bias, relativeBias, dropout } = request;
+  const tile = tileOf(request, chunk);
+  const { rows, keyRows } = tile;
+  const isCopied = engine.name !== 'cpu';
+  const scores = 4 * rows * keyLength;
+  const heads = tile.isWhole ? 0 : 4 * keyRows * (headDim + valueDim);
+  const window = windowBytes(request, tile);
+  const hidden = hiddenElements(engine, request, tile);
+  const biases = bias === undefined ? 0 : 4 * broadcastElements(bias, request, tile);
+  const isScaledInPlace = k !== 'all' && scale > 0 && bias === undefined && relativeBias === undefined;
+  const isScaled = !isScaledInPlace && !Number.isInteger(Math.log2(Math.abs(scale)));
+  const making = Math.max(
+    scores + 8 * rows * headDim + (causal ? 4 * keyRows * headDim : 0),
+    isScaled ? 2 * scores : 0,
+    bias === undefined ? 0 : 2 * scores + biases,
+    relativeBias === undefined ? 0 : 2 * scores + scores / tile.batches,
+    hidden === 0 ? 0 : Math.max(scores + 15 * hidden, 2 * scores + 6 * hidden),
+  );
+  const checking = 5 * largestInput(request);
+  const result = 8 * rows * valueDim;
+  if (k === 'all') {
+    const multiplying = 2 * scores + result + (causal ? 4 * keyRows * valueDim : 0);
+    return Math.max(checking, heads + window + Math.max(making, multiplying));
+  }
+  const lists = rows * k * (dropout === undefined ? 12 : 20);
+  const selecting =
+    engine.name === 'tensorflow'
+      ? selectingBytes(rows, keyLength, k)
+      : (isCopied ? 2 : 1) * scores + lists + 8 * keyLength;
+  const gathering =
+    engine.name === 'tensorflow'
+      ? rows * k * (4 * valueDim + 8) + lists + result
+      : lists + result + (isCopied ? 4 * keyRows * valueDim : 0);
+  return Math.max(checking, heads + window + Math.max(making, selecting, gathering));
+}
+
+/** In TensorFlow: the scores (padded to whole blocks), maxima, candidates, and what is listed of them. */
+function selectingBytes(rows: number, keyLength: number, k: number): number {
+  const blockSize = blockSizeOf(k, keyLength);
+  const scores = 4 * rows * keyLength * (keyLength % blockSize === 0 ? 1 : 2);
+  const maxima = blockSize === 1 ? rows * keyLength : (5 * rows * keyLength) / blockSize;
+  const candidates = blockSize === 1 ? 0 : 5 * rows * k * blockSize;
+  return scores + maxima + candidates + 40 * rows * k;
+}
+
+interface TilePlan extends TileSizes {
+  readonly rows: number;
+  readonly keyRows: number;
+  /** Whether a tile has all heads of all entries: then keys and values are not copied. */
+  readonly isWhole: boolean;
+}
+
+function tileOf(request: AttentionRequest, chunk: number): TilePlan {
+  const { batch, queryHeads, keyHeads, keyLength } = request;
+  const sizes = tileSizes(request, batch * queryHeads * chunk);
+  const { batches, heads, queries } = sizes;
+  return {
+    ...sizes,
+    rows: batches * heads * (queryHeads / keyHeads) * queries,
+    keyRows: batches * heads * keyLength,
+    isWhole: batches === batch && heads === keyHeads,
+  };
+}
+
+function windowBytes(
+  { relativeBias, queryHeads, keyHeads, queryLength, keyLength }: AttentionRequest,
+  { heads, queries }: TileSizes,
+): number {
+  if (relativeBias === undefined) return 0;
+  const lastQuery = (Math.ceil(queryLength / queries) - 1) * queries;
+  return 4 * heads * (queryHeads / keyHeads) * queries * (keyLength + lastQuery);
+}
+
+/** Elements of the tensor that hides keys of a tile by adding -inf. */
+function hiddenElements(engine: Engine, request: AttentionRequest, tile: TileSizes): number {
+  const { causal, keyLengths, mask, k, queryHeads, keyHeads } = request;
+  const isInScores = k === 'all' || engine.name === 'tensorflow';
+  const shapes: Shape[] = [
+    ...(mask === undefined ? [] : [mask]),
+    ...(isInScores && causal ? [[1, 1, 2, 2]] : []),
+    ...(isInScores && keyLengths ? [[2, 1, 1, 2]] : []),
+  ];
+  if (shapes.length === 0) return 0;
+  const extents = [tile.batches, tile.heads * (queryHeads / keyHeads), tile.queries, request.keyLength];
+  return extents.reduce(
+    (size, extent, axis) => size * (shapes.every((shape) => shape[axis] === 1) ? 1 : extent),
+    1,
+  );
+}
+
+/** Elements of a mask or bias that belong to a tile. */
+function broadcastElements(shape: Shape, request: AttentionRequest, tile: TileSizes): number {
+  const { queryHeads, keyHeads, keyLength } = request;
+  const extents = [tile.batches, tile.heads * (queryHeads / keyHeads), tile.queries, keyLength];
+  return extents.reduce((size, extent, axis) => size * (shape[axis] === 1 ? 1 : extent), 1);
+}
+
+/** Elements of the largest input that is looked through before the first tile. */
+function largestInput(request: AttentionRequest): number {
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, bias } = request;
+  return Math.max(
+    batch * queryHeads * queryLength * headDim,
+    batch * keyHeads * keyLength * Math.max(headDim, valueDim),
+    bias === undefined ? 0 : sizeOf(bias) / 5,
+  );
 }

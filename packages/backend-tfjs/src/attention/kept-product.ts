@@ -11,7 +11,7 @@ export function scaleKept({ scores }: KeptRows, scale: number): void {
  * Softmax of the kept scores of each row, [rows * k]: zeros where nothing is kept, NaN throughout where a score is NaN or
  * +inf.
  */
-export function weightsOf({ k, scores }: KeptRows): Float32Array {
+export function weightsOf({ k, scores }: Pick<KeptRows, 'k' | 'scores'>): Float32Array {
   const weights = new Float32Array(scores.length);
   for (let first = 0; first < scores.length; first += k) {
     let largest = Number.NEGATIVE_INFINITY;

@@ -107,13 +107,13 @@ export function tileScores(
       });
     }
     const valid = validKeys(pass, tile, visible, hiding);
-    if (valid !== undefined) {
-      step((own) => {
-        const hidden = tf.where(valid, tf.zeros(valid.shape), tf.fill(valid.shape, Number.NEGATIVE_INFINITY));
-        return pass.isOrdinary
-          ? tf.add(own, hidden)
-          : where(engine, valid, own, tf.scalar(Number.NEGATIVE_INFINITY));
-      });
+    if (valid !== undefined && pass.isOrdinary) {
+      const hidden = tf.tidy(() =>
+        tf.where(valid, tf.zeros(valid.shape), tf.fill(valid.shape, Number.NEGATIVE_INFINITY)),
+      );
+      step((own) => tf.add(own, hidden));
+    } else if (valid !== undefined) {
+      step((own) => where(engine, valid, own, tf.scalar(Number.NEGATIVE_INFINITY)));
     }
     return tf.reshape(scores, [rowsOf(request, tile), visible]);
   });
