@@ -9,7 +9,7 @@ import {
 import type { Engine } from '../engine.js';
 import { tfTypeOf } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
-import { onHost } from './host-integers.js';
+import { hasFloatIntegers, onHost } from './host-integers.js';
 import { broadcastTo, isOnHost, joinForBroadcast } from './layout.js';
 import { toFloats } from './to-floats.js';
 
@@ -50,10 +50,10 @@ function guarded(engine: Engine, x: TfTensor, f: (x: TfTensor) => TfTensor): TfT
   return name === 'webgpu' ? tf.tidy(() => tf.where(tf.isNaN(x), x, f(x))) : f(x);
 }
 
-/** WGSL leaves the logarithm of 0 to the device too: -88 was seen. */
+/** Shaders leave the logarithm of 0 to the device: -88 was seen. */
 function log(engine: Engine, x: TfTensor): TfTensor {
-  const { tf, name } = engine;
-  if (name !== 'webgpu') return tf.log(x);
+  const { tf } = engine;
+  if (!hasFloatIntegers(engine)) return tf.log(x);
   return tf.tidy(() => {
     const y = guarded(engine, x, tf.log);
     return tf.where(tf.equal(x, tf.scalar(0)), tf.fill(x.shape, Number.NEGATIVE_INFINITY), y);
