@@ -13,7 +13,7 @@ import {
   type UnaryOp,
 } from '@topk-attention/core';
 import type { Engine } from './engine.js';
-import { watchEngine } from './engine-watch.js';
+import { EngineWatch } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
 import { LiveTensors } from './live-tensors.js';
 import { isOnCuda } from './on-cuda.js';
@@ -59,14 +59,13 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   readonly #isSynchronous: boolean;
   readonly #tensors = new LiveTensors();
   #isDisposed = false;
-  /** The first failure of the engine since the backend was made, of those that tf does not throw. */
-  readonly #failure: () => TopKError | undefined;
+  readonly #watch: EngineWatch;
 
   /** @internal Use `createTfjsBackend`. */
   constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
     this.#engine = engine;
     this.#isSynchronous = synchronousEngines.has(engine.name) && !isOnCuda(engine);
-    this.#failure = watchEngine(engine);
+    this.#watch = new EngineWatch(engine);
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],
@@ -127,6 +126,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   #requireEngine(): void {
     const now = this.#engine.tf.getBackend();
     if (now !== this.#engine.name || this.#isDisposed) throw this.#refusal(now);
+    this.#watch.throwIfLost();
   }
 
   #refusal(now: string): TopKError {
@@ -183,24 +183,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   async read(x: TfjsTensor): Promise<TensorData> {
     const tensor = this.#living(x);
     // A copy: tf may hand out the array it goes on working with.
-    return (integersOf(tensor) ?? (await this.#computed(tensor))).slice();
-  }
-
-  /** The values, unless the engine failed since the backend was made: they may then be zeros that were never computed. */
-  async #computed(tensor: TfTensor): Promise<TensorData> {
-    let values: TensorData | undefined;
-    let error: unknown;
-    try {
-      values = await tensor.data();
-    } catch (cause) {
-      error = cause;
-      // A lost device rejects what waits for it; the reason comes by another promise, which may be a little later.
-      await new Promise((resolve) => setTimeout(resolve, 0));
-    }
-    const failure = this.#failure();
-    if (failure !== undefined) throw failure;
-    if (values === undefined) throw error;
-    return values;
+    return (integersOf(tensor) ?? (await this.#watch.read(tensor))).slice();
   }
 
   async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
@@ -213,7 +196,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     const { tf } = this.#engine;
     const one = tf.tidy(() => tf.slice(tf.reshape(last.tensor, [-1]), [0], [1]));
     try {
-      await this.#computed(one);
+      await this.#watch.read(one);
     } finally {
       one.dispose();
     }

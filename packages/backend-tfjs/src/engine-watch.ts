@@ -1,5 +1,6 @@
-import { TopKError } from '@topk-attention/core';
+import { type TensorData, TopKError } from '@topk-attention/core';
 import type { Engine } from './engine.js';
+import type { TfTensor } from './tf.js';
 
 /** What is used of the device of tfjs's WebGPU engine. */
 interface Device {
@@ -9,94 +10,134 @@ interface Device {
 
 /** What is used of the context of tfjs's WebGL engine. */
 interface Context {
+  readonly canvas: { addEventListener(type: 'webglcontextlost', listener: () => void): void };
   getError(): number;
   isContextLost(): boolean;
 }
 
-interface Failures {
-  /** In order; a new backend on the same engine starts behind those before it. */
-  readonly found: TopKError[];
-  /** The engine is gone for good. */
-  lost: TopKError | undefined;
-  /** Asks an engine that does not report by itself. */
-  readonly poll: () => void;
+/** What is known of one engine of tf, by all backends on it. */
+class Failures {
+  /** In order; a new backend starts behind those before it. */
+  readonly found: TopKError[] = [];
+  /** Who waits for the engine, and would wait for ever once it is gone. */
+  readonly waiting: Set<(lost: TopKError) => void> = new Set();
+  #lost: TopKError | undefined;
+  readonly #context: Context | undefined;
+
+  constructor({ tf, name }: Engine) {
+    const engine: object = tf.backend();
+    if (name === 'webgpu' && 'device' in engine && isDevice(engine.device)) this.#watch(engine.device);
+    if (name === 'webgl' && 'gpgpu' in engine && hasContext(engine.gpgpu)) {
+      this.#context = engine.gpgpu.gl;
+      this.#context.canvas.addEventListener('webglcontextlost', () => this.isLost());
+    }
+  }
+
+  /** Why the engine is gone for good. */
+  isLost(): TopKError | undefined {
+    if (this.#lost === undefined && this.#context?.isContextLost()) {
+      this.#lose(
+        new TopKError('DEVICE_LOST', 'tfjs-webgl: the WebGL context was lost', { fix: START_AGAIN }),
+      );
+    }
+    return this.#lost;
+  }
+
+  /** Asks WebGL, which does not report errors by itself. */
+  poll(): void {
+    const code = this.#context?.getError() ?? 0;
+    if (code !== 0 && this.isLost() === undefined) {
+      this.#find(
+        code === OUT_OF_MEMORY,
+        'tfjs-webgl: WebGL reported an error',
+        `error 0x${code.toString(16)}`,
+      );
+    }
+  }
+
+  #watch(device: Device): void {
+    device.addEventListener('uncapturederror', ({ error }) => {
+      const message = 'message' in error ? String(error.message) : '';
+      const isMemory = error.constructor.name === 'GPUOutOfMemoryError';
+      this.#find(isMemory, "tfjs-webgpu: the device reported an error of tf's", message);
+    });
+    void device.lost.then(({ reason, message }) => {
+      const what = `tfjs-webgpu: the device was lost (${reason})`;
+      this.#lose(new TopKError('DEVICE_LOST', what, { got: message, fix: START_AGAIN }));
+    });
+  }
+
+  #find(isMemory: boolean, what: string, got: string): void {
+    const fix = 'Create the backend again, and its tensors; smaller tensors or a smaller queryChunk may fit';
+    this.found.push(new TopKError(isMemory ? 'OUT_OF_MEMORY' : 'ENGINE_FAILURE', what, { got, fix }));
+  }
+
+  #lose(error: TopKError): void {
+    this.#lost = error;
+    for (const reject of this.waiting) reject(error);
+  }
 }
+
+const START_AGAIN =
+  "Remove tf's engine (tf.removeBackend), register it again and create the backend and its tensors again";
+const OUT_OF_MEMORY = 0x0505;
 
 const watched = new WeakMap<object, Failures>();
 
 /**
- * Finds what tfjs's GPU engines do not throw. WebGPU drops the work after an error and reads zeros, WebGL sets a flag:
- * tfjs looks at neither. Returns the first failure of the engine since the call, which spoils the backend's tensors.
+ * Finds the failures of tfjs's GPU engines that tfjs does not throw: WebGPU drops the work after an error and reads
+ * zeros, WebGL sets a flag, and what waits for a lost context waits for ever. The first failure after the watch began
+ * spoils everything: which tensors it left alone is not known.
  */
-export function watchEngine(engine: Engine): () => TopKError | undefined {
-  const failures = failuresOf(engine);
-  const from = failures.found.length;
-  return () => {
-    failures.poll();
-    return failures.lost ?? failures.found[from];
-  };
-}
+export class EngineWatch {
+  readonly #failures: Failures;
+  readonly #from: number;
 
-function failuresOf({ tf, name }: Engine): Failures {
-  const own: object = tf.backend();
-  const known = watched.get(own);
-  if (known) return known;
-  const found: TopKError[] = [];
-  const failures: Failures = { found, lost: undefined, poll: () => {} };
-  watched.set(own, failures);
-  if (name === 'webgpu' && 'device' in own && isDevice(own.device)) watchDevice(own.device, failures);
-  if (name === 'webgl' && 'gpgpu' in own && hasContext(own.gpgpu)) {
-    const { gl } = own.gpgpu;
-    const polling: Failures = { ...failures, poll: () => pollContext(gl, polling) };
-    watched.set(own, polling);
-    return polling;
+  constructor(engine: Engine) {
+    const own: object = engine.tf.backend();
+    this.#failures = watched.get(own) ?? new Failures(engine);
+    watched.set(own, this.#failures);
+    this.#from = this.#failures.found.length;
   }
-  return failures;
-}
 
-function watchDevice(device: Device, failures: Failures): void {
-  device.addEventListener('uncapturederror', ({ error }) => {
-    const message = 'message' in error ? String(error.message) : '';
-    const isMemory = error.constructor.name === 'GPUOutOfMemoryError';
-    failures.found.push(
-      new TopKError(
-        isMemory ? 'OUT_OF_MEMORY' : 'ENGINE_FAILURE',
-        "tfjs-webgpu: the device reported an error of tf's",
-        {
-          got: message,
-          fix: 'Create the backend again, and its tensors; smaller tensors or a smaller queryChunk may fit',
-        },
-      ),
-    );
-  });
-  void device.lost.then(({ reason, message }) => {
-    failures.lost = new TopKError('DEVICE_LOST', `tfjs-webgpu: the device was lost (${reason})`, {
-      got: message,
-      fix: "Remove tf's engine (tf.removeBackend), register it again and create the backend again",
+  /** @throws TopKError DEVICE_LOST once the engine is gone, whose ops would throw whatever they stumble over. */
+  throwIfLost(): void {
+    const lost = this.#failures.isLost();
+    if (lost !== undefined) throw lost;
+  }
+
+  /**
+   * The values of a tensor, which may be the engine's own array.
+   *
+   * @throws TopKError DEVICE_LOST, OUT_OF_MEMORY or ENGINE_FAILURE when the engine failed since the watch began.
+   */
+  async read(tensor: TfTensor): Promise<TensorData> {
+    this.throwIfLost();
+    const { waiting } = this.#failures;
+    let stop: (lost: TopKError) => void = () => {};
+    const lost = new Promise<never>((_, reject) => {
+      stop = reject;
     });
-  });
-}
+    waiting.add(stop);
+    try {
+      const values = await Promise.race([tensor.data(), lost]);
+      this.#failures.poll();
+      this.#throwIfFailed();
+      return values;
+    } catch (error) {
+      // A lost device rejects what waits for it; the reason comes by another promise, which may be a little later.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.#throwIfFailed();
+      throw error;
+    } finally {
+      waiting.delete(stop);
+    }
+  }
 
-const OUT_OF_MEMORY = 0x0505;
-const CONTEXT_LOST = 0x9242;
-
-function pollContext(gl: Context, failures: Failures): void {
-  const code = gl.getError();
-  if (code === CONTEXT_LOST || gl.isContextLost()) {
-    failures.lost ??= new TopKError('DEVICE_LOST', 'tfjs-webgl: the WebGL context was lost', {
-      fix: "Remove tf's engine (tf.removeBackend), register it again and create the backend again",
-    });
-  } else if (code !== 0) {
-    failures.found.push(
-      new TopKError(
-        code === OUT_OF_MEMORY ? 'OUT_OF_MEMORY' : 'ENGINE_FAILURE',
-        'tfjs-webgl: WebGL reported an error',
-        {
-          got: `error 0x${code.toString(16)}`,
-          fix: 'Create the backend again, and its tensors; smaller tensors or a smaller queryChunk may fit',
-        },
-      ),
-    );
+  #throwIfFailed(): void {
+    this.throwIfLost();
+    const failure = this.#failures.found[this.#from];
+    if (failure !== undefined) throw failure;
   }
 }
 
@@ -111,6 +152,7 @@ function hasContext(value: unknown): value is { readonly gl: Context } {
     'gl' in value &&
     typeof value.gl === 'object' &&
     value.gl !== null &&
-    'getError' in value.gl
+    'getError' in value.gl &&
+    'canvas' in value.gl
   );
 }
