@@ -8,7 +8,8 @@ import type { TfTensor } from './tf.js';
  * has to live as long as the tensor and what is still to be computed from it; afterwards using it is DISPOSED. Of a
  * `tf.Variable` the value it has now is taken, which later assignments do not change.
  *
- * @throws TopKError INVALID_OPTION for something else than a tf.Tensor; DISPOSED; DTYPE_MISMATCH for element types other
+ * @throws TopKError INVALID_OPTION for something else than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf records
+ * for gradients, which end here (inside `tf.customGrad` it does not); DISPOSED; DTYPE_MISMATCH for element types other
  * than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf runs another one by now.
  */
 export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
@@ -35,6 +36,7 @@ export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
     });
   }
   requireHome(backend, given);
+  if (dtype === 'f32') requireNoTape(backend);
   return fromBackendTensor(backend, backend.borrow(given, dtype));
 }
 
@@ -56,6 +58,21 @@ export function toTf(tensor: Tensor): TfTensor {
     });
   }
   return backend.export(handle as TfjsTensor);
+}
+
+/** Ops of a backend are not those that tf's tape knows gradients of: of some it would find one, of others none. */
+function requireNoTape({ engine: { tf } }: TfjsBackend): void {
+  const { gradientDepth, kernelDepth } = tf.engine().state;
+  if (gradientDepth === 0 || kernelDepth > 0) return;
+  throw new TopKError(
+    'NOT_DIFFERENTIABLE',
+    "fromTf: inside tf.grads: tf's gradients end at tensors of a backend",
+    {
+      expected: 'a call outside of tf.grad, tf.grads and tf.variableGrads, or inside tf.customGrad',
+      got: 'a float32 tensor while tf records for gradients',
+      fix: "Use this package's topKAttention(tf, ...), exactAttention or topKFeedForward there, or core's grad() on the whole",
+    },
+  );
 }
 
 /** tf would move the data of another of its engines without a word, or fail where that has to be waited for. */

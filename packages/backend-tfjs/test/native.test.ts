@@ -5,6 +5,7 @@ import { createTfjsBackend, fromTf, type TfTensor, toTf } from '../src/index.js'
 import { cpuTf } from './engines.js';
 
 const tf = await cpuTf();
+await import('@tensorflow/tfjs-layers'); // registers the gradients of tf's own ops
 const backend = await createTfjsBackend({ tf });
 afterAll(() => backend.dispose());
 
@@ -106,6 +107,28 @@ describe('a tf.Tensor in', () => {
     await expect(x.data()).rejects.toMatchObject({ code: 'DISPOSED' });
     x.dispose();
     expectNothingLeft();
+  });
+
+  test('while tf records for gradients: NOT_DIFFERENTIABLE, unless it is no float or inside tf.customGrad', () => {
+    const own = tf.tensor1d([1, 2]);
+    const squared = (x: TfTensor): TfTensor =>
+      scope(() => {
+        const y = fromTf(backend, x);
+        return { out: toTf(mul(y, y)) };
+      }).out;
+    const error = errorOf(() => tf.grad(squared)(own));
+    expect(error.code).toBe('NOT_DIFFERENTIABLE');
+    expect(error.expected).toContain('tf.customGrad');
+    expect(error.fix).toContain('topKAttention(tf');
+    const withGradient = tf.customGrad((x) => ({
+      value: squared(x as TfTensor),
+      gradFunc: (dy: TfTensor) => tf.mul(dy, tf.mul(x as TfTensor, 2)),
+    }));
+    const gradient = tf.grad((x) => withGradient(x))(own);
+    expect([...gradient.dataSync()]).toEqual([2, 4]);
+    const whole = tf.tensor1d([3], 'int32');
+    const product = tf.grad((x) => tf.mul(x, scope(() => ({ out: toTf(fromTf(backend, whole)) })).out))(own);
+    tf.dispose([own, gradient, whole, product]);
   });
 
   test('of strings or complex numbers: DTYPE_MISMATCH', () => {
