@@ -1,6 +1,6 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import { type AttentionRequest, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
-import { tileSizes } from './backward-tiles.js';
+import { type TileSizes, tileSizes } from './backward-tiles.js';
 
 /**
  * Gathered elements a tile is given: 1,024 rows with k 64 and D 64. On tfjs-node larger ones are no faster, half of it
@@ -34,31 +34,48 @@ export function backwardLargestBytes(request: AttentionRequest, chunk: number): 
   return 4 * Math.max(rows * k * width, keyRows * width, biasBytes(request, rows) / 4);
 }
 
-/** Transient bytes at the worst moment of a tile, and of joining what the tiles gave; gradients themselves left out. */
+/**
+ * Transient bytes at the worst moment, the gradients themselves left out: of multiplying or scattering the rows of a tile,
+ * of adding its sums to those so far, or of joining what the tiles gave.
+ */
 export function backwardScratchBytes(request: AttentionRequest, chunk: number): number {
-  const { batch, queryHeads, queryLength, headDim, valueDim, dropout } = request;
-  const { rows, keyRows, width, k } = tile(request, chunk);
-  const lists = 4 * rows * k * (dropout === undefined ? 8 : 12) + 12 * rows * (headDim + valueDim);
-  const gathered = 4 * rows * k * width;
-  // Keys and values with their row of zeros; their sums so far, a tile's own, and one being added or cut.
-  const keys = 4 * keyRows * (4 * (headDim + valueDim) + width);
-  const bias = request.bias === undefined ? 0 : 3 * biasBytes(request, rows);
-  // dQ is joined of its parts, first by head and then as a whole.
-  const joining = 4 * batch * queryHeads * queryLength * headDim;
-  return lists + gathered + keys + bias + joining;
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dropout } = request;
+  const { rows, keyRows, width, k, parts } = tile(request, chunk);
+  const lists = 4 * rows * k * (dropout === undefined ? 7 : 11);
+  const own = 4 * rows * (2 * headDim + valueDim);
+  // Keys and values with their row of zeros; sums so far; those of the tile.
+  const keys = 4 * keyRows * (headDim + valueDim);
+  const sums = parts.queries > 1 ? keys : 0;
+  const bias = biasBytes(request, rows);
+  const buckets = request.relativeBias === undefined ? 0 : 4 * (queryLength + keyLength);
+  const working = keys + sums + lists + own + Math.max(4 * rows * k * width + keys, keys + 2 * bias);
+  const adding = keys + 2 * sums + own + 4 * keyRows * width + bias;
+  const isJoined = parts.queries * parts.heads * parts.batches > 1;
+  const joining = Math.max(
+    batch * queryHeads * queryLength * headDim,
+    batch * keyHeads * keyLength * Math.max(headDim, valueDim),
+    request.bias === undefined ? 0 : sizeOf(request.bias),
+  );
+  // A single tile's sums become the gradients.
+  return buckets + Math.max(isJoined ? working : working - keys, adding, isJoined ? 4 * joining : 0);
 }
 
 function tile(
   request: AttentionRequest,
   chunk: number,
-): { rows: number; keyRows: number; width: number; k: number } {
-  const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k } = request;
+): { rows: number; keyRows: number; width: number; k: number; parts: TileSizes } {
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k } = request;
   const { batches, heads, queries } = tileSizes(request, batch * queryHeads * chunk);
   return {
     rows: batches * heads * (queryHeads / keyHeads) * queries,
     keyRows: batches * heads * (keyLength + 1),
     width: Math.max(headDim, valueDim),
     k: k === 'all' ? 1 : k,
+    parts: {
+      batches: Math.ceil(batch / batches),
+      heads: Math.ceil(keyHeads / heads),
+      queries: Math.ceil(queryLength / queries),
+    },
   };
 }
 
