@@ -2,6 +2,7 @@ import type { FusedOperations } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedAttentionBackward } from './attention/fused-backward.js';
 import type { Engine } from './engine.js';
+import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';
 
 /** What runs as a whole instead of composed from primitives. */
@@ -9,5 +10,6 @@ export function fusedOperations(engine: Engine, exchange: TensorExchange): Fused
   return {
     attention: fusedAttention(engine, exchange),
     attentionBackward: fusedAttentionBackward(engine, exchange),
+    feedForward: fusedFeedForward(engine, exchange),
   };
 }
