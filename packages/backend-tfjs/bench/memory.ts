@@ -33,7 +33,7 @@ export interface NoPeak {
 /** Peak resident memory, from a process that does nothing else; it is stopped above `boundBytes`. */
 export function measurePeak(task: MemoryTask, boundBytes: number): Promise<Peak | NoPeak> {
   return new Promise((resolve) => {
-    const running = spawn(process.execPath, [child, JSON.stringify(task)], {
+    const running = spawn(process.execPath, ['--expose-gc', child, JSON.stringify(task)], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';
