@@ -6,6 +6,6 @@ const groups = new Set(['primitives', 'engine traps', 'gradients']);
 
 await describeOnSoftwareGpu(
   'tfjs, webgpu with small tensors on the CPU',
-  (await gpuCases()).filter(({ group }) => groups.has(group)),
+  (await gpuCases('webgpu')).filter(({ group }) => groups.has(group)),
   { forward: true },
 );
