@@ -1,10 +1,9 @@
-import type { Engine } from '../engine.js';
 import { slice } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
+import { softmaxRows } from '../ops/softmax.js';
 import type { TfTensor } from '../tf.js';
 import type { QueryTile } from './backward-tiles.js';
 import type { ForwardPass } from './forward-tile.js';
-import { weightsOf } from './kept-product.js';
 
 /** Rows [rows, Dv] of exact attention over the values [pairs, Lk, Dv] of some heads, from scores [rows, visible keys]. */
 export function exactRows(
@@ -21,8 +20,8 @@ export function exactRows(
   if (pass.isOrdinary) {
     return (scores) => {
       const visible = scores.shape[1] as number;
-      // The same bits as below: on the cpu engine softmaxRows is not tf's.
-      const weights = engine.name === 'cpu' ? hostSoftmax(engine, scores) : tf.softmax(scores);
+      // The same bits as below: softmaxRows is not tf's on the cpu engine, whose own makes two more arrays of this size.
+      const weights = engine.name === 'cpu' ? softmaxRows(engine, scores) : tf.softmax(scores);
       scores.dispose();
       const rows = matmul(
         engine,
@@ -42,21 +41,10 @@ export function exactRows(
   const isBad = canMask ? tf.max(tf.cast(tf.logicalNot(isFinite), 'float32'), 2, true) : undefined;
   return (scores) => {
     const visible = scores.shape[1] as number;
-    const weights = tf.reshape(hostSoftmax(engine, scores), [pairs, -1, visible]);
+    const weights = tf.reshape(softmaxRows(engine, scores), [pairs, -1, visible]);
     const product = matmul(engine, weights, firstKeys(safe, visible), false, false).dataSync<'float32'>();
     if (isBad === undefined) return product;
     const sees = matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();
     return product.map((x, at) => ((sees[Math.floor(at / width)] as number) > 0 ? Number.NaN : x));
   };
-}
-
-/** The softmax of the cpu engine makes two more arrays of this size on its way. */
-function softmaxOf(engine: Engine, scores: TfTensor): TfTensor {
-  return engine.name === 'cpu' ? hostSoftmax(engine, scores) : engine.tf.softmax(scores);
-}
-
-/** Zeros for a row of -inf, NaN for one with NaN or +inf. */
-function hostSoftmax({ tf }: Engine, scores: TfTensor): TfTensor {
-  const k = scores.shape[1] as number;
-  return tf.tensor(weightsOf({ k, scores: scores.dataSync<'float32'>() }), scores.shape);
 }

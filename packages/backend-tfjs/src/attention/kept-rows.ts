@@ -63,17 +63,33 @@ export class RowKeeper implements KeptRows {
       excess > FEW
         ? this.#kthLargestOf(values, from, to, k + 1)
         : this.#kthSmallestOf(values, from, to, excess);
-    let above = 0;
-    for (let at = from; at < to; at++) if ((values[at] as number) > threshold) above++;
-    let equals = k - above;
     let slot = first;
     for (let at = from; at < to; at++) {
       const score = values[at] as number;
-      if (score > threshold || (score === threshold && equals-- > 0)) {
+      if (score > threshold) {
         keptKeys[slot] = keys[at] as number;
-        keptScores[slot] = score;
-        slot++;
+        keptScores[slot++] = score;
       }
+    }
+    if (slot < first + k) this.#keepTies(values, keys, from, to, threshold, first + k - slot);
+  }
+
+  /** The row again, with `equals` entries as large as the threshold: the first ones. */
+  #keepTies(
+    values: Float32Array,
+    keys: Int32Array,
+    from: number,
+    to: number,
+    threshold: number,
+    equals: number,
+  ): void {
+    let left = equals;
+    let slot = (this.#row - 1) * this.k;
+    for (let at = from; at < to; at++) {
+      const score = values[at] as number;
+      if (score < threshold || (score === threshold && left-- <= 0)) continue;
+      this.keys[slot] = keys[at] as number;
+      this.scores[slot++] = score;
     }
   }
 
