@@ -1,6 +1,7 @@
 // `pnpm bench attention --backend onnxruntime`: see `--help`. Results are checked against float64 before they are timed.
 import { cpus } from 'node:os';
 import * as ort from 'onnxruntime-node';
+import { markdownTable } from '../../../tooling/scripts/bench-helpers.mjs';
 import { type Check, checkLongSequence, checkMemory, checkTargets, relativeTo } from './checks.js';
 import { bestChunk, type Timing, timeMethods } from './measure.js';
 import { measurePeak, type Peak } from './memory.js';
@@ -42,14 +43,7 @@ function print(rows: readonly Row[]): void {
     row.memory === undefined ? '' : String(Math.round(row.memory.peak / 2 ** 20)),
     row.error.toExponential(1),
   ]);
-  const widths = columns.map((title, column) =>
-    Math.max(title.length, ...lines.map((line) => (line[column] as string).length)),
-  );
-  const show = (line: readonly string[]): string =>
-    `| ${line.map((cell, column) => cell.padEnd(widths[column] as number)).join(' | ')} |`;
-  console.log(show(columns));
-  console.log(show(widths.map((width) => '-'.repeat(width))));
-  for (const line of lines) console.log(show(line));
+  console.log(markdownTable([columns, ...lines]));
 }
 
 async function main(): Promise<number> {

@@ -1,21 +1,11 @@
 // One method in a process of its own: prints its peak resident memory. Called by `memory.ts` with a JSON argument.
 
-import { readFileSync } from 'node:fs';
 import { evaluate, exactAttention, type Tensor, topKAttention } from '@topk-attention/core';
 import { createOnnxRuntimeBackend, fromOrt } from '@topk-attention/onnxruntime';
 import * as ort from 'onnxruntime-node';
+import { peakBytes } from '../../../tooling/scripts/bench-helpers.mjs';
 import { methodNamed } from './methods.js';
 import { dataOf, HEAD_DIM, HEADS, spread } from './setup.js';
-
-/**
- * Largest resident memory of this process. On Linux from its own memory map: the figure of `resourceUsage` also counts
- * the parent's at the moment of the fork.
- */
-function peakBytes(): number {
-  if (process.platform !== 'linux') return process.resourceUsage().maxRSS * 1024;
-  const kibibytes = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-  return Number(kibibytes) * 1024;
-}
 
 const [task, argument = '{}'] = process.argv.slice(2);
 const options: { method: string; length: number; k: number; chunk: number; threads: number; chunks: number } =

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { numbers } from '../../../tooling/scripts/bench-helpers.mjs';
 
 /** The shape that every figure here is for. */
 export const HEADS = 12;
@@ -13,18 +14,6 @@ export interface Setup {
 }
 
 export const DEFAULT_THREADS: number = Math.min(2, availableParallelism());
-
-/** Roughly normal numbers, the same on every run. */
-export function numbers(count: number, seed: number): Float32Array {
-  let state = seed >>> 0;
-  const uniform = (): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32 - 0.5;
-  };
-  const values = new Float32Array(count);
-  for (let at = 0; at < count; at++) values[at] = (uniform() + uniform() + uniform()) * 2;
-  return values;
-}
 
 export interface Data {
   readonly length: number;
