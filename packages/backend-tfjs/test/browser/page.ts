@@ -27,6 +27,11 @@ async function runAll(engine: 'webgl' | 'webgpu', goldens: string): Promise<Page
   return { engine: tf.getBackend(), reports };
 }
 
+/** What is used of a WebGLRenderingContext. */
+interface Context {
+  getExtension(name: 'WEBGL_lose_context'): { loseContext(): void } | null;
+}
+
 /** What reading after the loss of the WebGL context rejects with. */
 async function loseContext(): Promise<{
   readonly before: number[];
@@ -39,7 +44,7 @@ async function loseContext(): Promise<{
   const before = [...(await add(x, 1).data())];
   const y = add(x, 2);
   const engine: object = tf.backend();
-  const { gl } = (engine as { gpgpu: { gl: WebGLRenderingContext } }).gpgpu;
+  const { gl } = (engine as { gpgpu: { gl: Context } }).gpgpu;
   gl.getExtension('WEBGL_lose_context')?.loseContext();
   const codeOf = (error: { code?: unknown }): unknown => error.code ?? String(error);
   const code = await y.data().then(() => 'no error', codeOf);
