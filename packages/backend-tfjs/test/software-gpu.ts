@@ -42,7 +42,7 @@ export async function describeOnSoftwareGpu(
     await describeConformance({
       name,
       cases,
-      runs: Number(process.env.TOPK_FUZZ_RUNS || SOFTWARE_GPU_RUNS),
+      runs: Number(process.env.TOPK_FUZZ_RUNS || SOFTWARE_GPU_RUNS.webgpu),
       createBackend: () => createWebGpuTestBackend(options),
     });
   } else {

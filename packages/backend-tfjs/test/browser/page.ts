@@ -21,7 +21,7 @@ async function runAll(engine: 'webgl' | 'webgpu', goldens: string): Promise<Page
   const cases = await gpuCases(engine, { goldens: new URL(goldens) });
   const createBackend = () => createTfjsBackend({ tf, engine });
   const reports = await runConformance(
-    { name: `tfjs-${engine}`, runs: SOFTWARE_GPU_RUNS, createBackend },
+    { name: `tfjs-${engine}`, runs: SOFTWARE_GPU_RUNS[engine], createBackend },
     cases,
   );
   return { engine: tf.getBackend(), reports };
