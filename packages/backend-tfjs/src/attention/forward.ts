@@ -84,30 +84,50 @@ function exactTiles(pass: ForwardPass): TilesOfHeads {
 }
 
 function topKTiles(pass: ForwardPass, k: number): TilesOfHeads {
-  const { tf } = pass.engine;
-  const ops = pass.isOrdinary ? tensorFlowOps(tf) : undefined;
-  return ops === undefined ? tilesByScript(pass, k) : tilesByTensorFlow(pass, ops, k);
+  const ops = tensorFlowOps(pass.engine.tf);
+  const choose =
+    ops !== undefined && pass.isOrdinary ? chosenByTensorFlow(pass, ops, k) : chosenByScript(pass, k);
+  // One way for both: values of keys that are not kept decide how the choice is made, but may not change a bit.
+  const rowsOfKept = ops === undefined ? rowsByScript(pass, k) : rowsByTensorFlow(pass, k);
+  return (group, values) => {
+    const rows = rowsOfKept(values);
+    return (tile) => {
+      const kept = choose(group, tile);
+      scaleKept(kept, scaleOfKept(pass));
+      return { output: rows(kept, tile), kept };
+    };
+  };
 }
 
-function tilesByScript(pass: ForwardPass, k: number): TilesOfHeads {
+/** The kept keys of a tile. */
+type Choice = (group: HeadGroup, tile: QueryTile) => KeptRows;
+
+/** For the values [pairs, Lk, Dv] of some heads: the rows [rows, Dv] of a tile. */
+type RowsOfKept = (values: TfTensor) => (kept: KeptRows, tile: QueryTile) => Float32Array;
+
+function chosenByScript(pass: ForwardPass, k: number): Choice {
   const { engine, request, inputs } = pass;
   const lengths = inputs.keyLengths?.dataSync<'int32'>();
-  return (group, values) => {
+  return (group, tile) =>
+    inScope(engine.tf, () =>
+      selectByScript(
+        tileScores(pass, group, tile, 'by caller').dataSync<'float32'>(),
+        rowsOf(request, tile),
+        visibleKeys(request, tile),
+        k,
+        visibleOfRow(request, tile, lengths),
+      ),
+    );
+}
+
+function rowsByScript(pass: ForwardPass, k: number): RowsOfKept {
+  const { request } = pass;
+  return (values) => {
     const valueRows = values.dataSync<'float32'>();
-    return (tile) => {
-      const kept = inScope(engine.tf, () =>
-        selectByScript(
-          tileScores(pass, group, tile, 'by caller').dataSync<'float32'>(),
-          rowsOf(request, tile),
-          visibleKeys(request, tile),
-          k,
-          visibleOfRow(request, tile, lengths),
-        ),
-      );
-      scaleKept(kept, scaleOfKept(pass));
+    return (kept, tile) => {
       const weights = droppedOut(pass, tile, k, weightsOf(kept));
       const rowsPerPair = (request.queryHeads / request.keyHeads) * tile.queries;
-      return { output: productOfKept(kept, weights, valueRows, request, rowsPerPair), kept };
+      return productOfKept(kept, weights, valueRows, request, rowsPerPair);
     };
   };
 }
@@ -150,42 +170,59 @@ function droppedOut(
   return weights.map((weight, slot) => weight * (factors[slot] as number));
 }
 
-function tilesByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): TilesOfHeads {
+function chosenByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): Choice {
+  const { engine, request } = pass;
+  return (group, tile) =>
+    inScope(engine.tf, () => {
+      const scores = tileScores(pass, group, tile, 'in scores');
+      return selectByTensorFlow(engine.tf, ops, scores, k, blockSizeOf(k, visibleKeys(request, tile)));
+    });
+}
+
+function rowsByTensorFlow(pass: ForwardPass, k: number): RowsOfKept {
   const { engine, request } = pass;
   const { tf } = engine;
   const { keyLength, valueDim, queryHeads, keyHeads } = request;
-  return (group, values) => {
+  return (values) => {
     const valueRows = tf.reshape(values, [-1, valueDim]);
-    return (tile) => {
+    const count = valueRows.shape[0] as number;
+    // With a row of zeros behind, which unused slots read: 0 times a value that is no number would be NaN.
+    const readable = canLeaveUnused(pass, k) ? tf.concat([valueRows, tf.zeros([1, valueDim])]) : valueRows;
+    return (kept, tile) => {
       const rows = rowsOf(request, tile);
-      const kept = inScope(tf, () => {
-        const scores = tileScores(pass, group, tile, 'in scores');
-        return selectByTensorFlow(tf, ops, scores, k, blockSizeOf(k, visibleKeys(request, tile)));
-      });
-      scaleKept(kept, scaleOfKept(pass));
       const rowsPerPair = (queryHeads / keyHeads) * tile.queries;
-      const weights = tf.tidy(() => {
-        if (kept.hasUnused || request.dropout !== undefined) {
-          return tf.tensor(droppedOut(pass, tile, k, weightsOf(kept)), [rows, 1, k]);
-        }
-        return tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
+      const places = valuePlaces(kept, rowsPerPair, keyLength, count);
+      return inScope(tf, () => {
+        const weights =
+          kept.hasUnused || request.dropout !== undefined
+            ? tf.tensor(droppedOut(pass, tile, k, weightsOf(kept)), [rows, 1, k])
+            : tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
+        const gathered = tf.gatherND(readable, tf.tensor(places, [rows * k, 1], 'int32'));
+        return tf.matMul(weights, tf.reshape(gathered, [rows, k, valueDim])).dataSync<'float32'>();
       });
-      const places = valuePlaces(kept, rowsPerPair, keyLength);
-      const gathered = tf.gatherND(valueRows, tf.tensor(places, [rows * k, 1], 'int32'));
-      const output = tf.matMul(weights, tf.reshape(gathered, [rows, k, valueDim]));
-      return { output: output.dataSync<'float32'>(), kept };
     };
   };
 }
 
-/** Row of the values [pairs * Lk, Dv] of each slot; unused ones read any, with weight 0: values are numbers here. */
-function valuePlaces({ keys, k }: KeptRows, rowsPerPair: number, keyLength: number): Int32Array {
+/** Whether a row may keep fewer than k keys: where keys are hidden, or scores are no numbers. */
+function canLeaveUnused({ request, isOrdinary }: ForwardPass, k: number): boolean {
+  const { causal, keyLengths, mask, bias, keyLength } = request;
+  return causal || keyLengths || mask !== undefined || bias !== undefined || k > keyLength || !isOrdinary;
+}
+
+/** Row of the values [pairs * Lk, Dv] of each slot, `unused` for those that hold no key. */
+function valuePlaces(
+  { keys, k }: KeptRows,
+  rowsPerPair: number,
+  keyLength: number,
+  unused: number,
+): Int32Array {
   const places = new Int32Array(keys.length);
   const slots = rowsPerPair * k;
   for (let first = 0, base = 0; first < keys.length; first += slots, base += keyLength) {
     for (let slot = first; slot < first + slots; slot++) {
       const key = keys[slot] as number;
-      places[slot] = key < 0 ? base : base + key;
+      places[slot] = key < 0 ? unused : base + key;
     }
   }
   return places;
