@@ -2,6 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { describe, expect, test } from 'vitest';
 import { forwardScratchBytes } from '../src/attention/forward-plan.js';
 import { createTfjsBackend, engineOf } from '../src/index.js';
+import { bufferMeter } from './buffer-meter.js';
 import { cpuTf } from './engines.js';
 
 const tf = await cpuTf();
@@ -9,47 +10,6 @@ const backend = await createTfjsBackend({ tf });
 const { fused } = backend;
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((size, extent) => size * extent, 1);
-
-/**
- * Largest bytes of tf's buffers since `restart`, those that an op makes for itself included: tf.memory() counts a reshaped
- * tensor twice, and knows no buffers of ops.
- */
-function bufferMeter(): { restart(): void; peak(): number } {
-  interface CpuBackend {
-    write(values: ArrayLike<number>, shape: number[], dtype: string): object;
-    disposeData(dataId: object, force?: boolean): boolean;
-  }
-  const cpu: object & Partial<CpuBackend> = tf.backend();
-  const write = cpu.write?.bind(cpu);
-  const disposeData = cpu.disposeData?.bind(cpu);
-  if (write === undefined || disposeData === undefined) throw new Error('no cpu engine');
-  const sizes = new WeakMap<object, number>();
-  let live = 0;
-  let largest = 0;
-  cpu.write = (values, shape, dtype) => {
-    const id = write(values, shape, dtype);
-    const bytes = sizeOf(shape) * (dtype === 'bool' ? 1 : 4);
-    sizes.set(id, bytes);
-    live += bytes;
-    largest = Math.max(largest, live);
-    return id;
-  };
-  cpu.disposeData = (id, force) => {
-    const isGone = disposeData(id, force);
-    if (isGone) {
-      live -= sizes.get(id) ?? 0;
-      sizes.delete(id);
-    }
-    return isGone;
-  };
-  return {
-    restart: () => {
-      live = 0;
-      largest = 0;
-    },
-    peak: () => largest,
-  };
-}
 
 const base: AttentionRequest = {
   batch: 1,
@@ -84,7 +44,7 @@ const requests: { readonly [name: string]: Partial<AttentionRequest> } = {
   'exact, relative bias': { k: 'all', relativeBias },
 };
 
-const meter = bufferMeter();
+const meter = bufferMeter(tf);
 
 describe('planned bytes lie within 1.0 and 1.5 times the peak of what tf holds', () => {
   for (const [name, options] of Object.entries(requests)) {

@@ -41,10 +41,26 @@ export function exactRows(
   const isBad = canMask ? tf.max(tf.cast(tf.logicalNot(isFinite), 'float32'), 2, true) : undefined;
   return (scores) => {
     const visible = scores.shape[1] as number;
-    const weights = tf.reshape(softmaxRows(engine, scores), [pairs, -1, visible]);
+    // The softmax of numbers above, so that what a query does not see changes no bit of its result.
+    const isOwn = engine.name === 'cpu' || engine.name === 'wasm';
+    const shares = isOwn ? softmaxRows(engine, scores) : tf.softmax(scores);
+    const weights = tf.reshape(shares, [pairs, -1, visible]);
     const product = matmul(engine, weights, firstKeys(safe, visible), false, false).dataSync<'float32'>();
     if (isBad === undefined) return product;
     const sees = matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();
-    return product.map((x, at) => ((sees[Math.floor(at / width)] as number) > 0 ? Number.NaN : x));
+    const isEmpty = emptyRows(scores.dataSync<'float32'>(), visible);
+    return product.map((x, at) => {
+      const row = Math.floor(at / width);
+      if (isEmpty[row] === 1) return 0;
+      return (sees[row] as number) > 0 ? Number.NaN : x;
+    });
   };
+}
+
+/** 1 for rows of `width` that hold nothing but -inf. */
+function emptyRows(scores: Float32Array, width: number): Uint8Array {
+  const isHidden = (score: number): boolean => score === Number.NEGATIVE_INFINITY;
+  return Uint8Array.from({ length: scores.length / width }, (_, row) =>
+    scores.subarray(row * width, (row + 1) * width).every(isHidden) ? 1 : 0,
+  );
 }

@@ -125,7 +125,9 @@ function rowsByScript(pass: ForwardPass, k: number): RowsOfKept {
   return (values) => {
     const valueRows = values.dataSync<'float32'>();
     return (kept, tile) => {
-      const weights = droppedOut(pass, tile, k, weightsOf(kept));
+      const weights = weightsOf(kept);
+      const factors = inScope(pass.engine.tf, () => factorsOf(pass, tile, k)?.dataSync<'float32'>());
+      if (factors !== undefined) multiply(weights, factors);
       const rowsPerPair = (request.queryHeads / request.keyHeads) * tile.queries;
       return productOfKept(kept, weights, valueRows, request, rowsPerPair);
     };
@@ -148,26 +150,23 @@ function visibleOfRow(
   };
 }
 
-/** Weights [rows * k] times the factors of dropout, if any. */
-function droppedOut(
-  { engine, request }: ForwardPass,
-  tile: QueryTile,
-  k: number,
-  weights: Float32Array,
-): Float32Array {
+function multiply(weights: Float32Array, factors: Float32Array): void {
+  for (let at = 0; at < weights.length; at++) {
+    weights[at] = (weights[at] as number) * (factors[at] as number);
+  }
+}
+
+/** Factors of dropout [batches, heads, queries, k], if any. */
+function factorsOf({ engine, request }: ForwardPass, tile: QueryTile, k: number): TfTensor | undefined {
   const { dropout, queryHeads, keyHeads } = request;
-  if (dropout === undefined) return weights;
-  const heads = queryHeadsOf(request, tile);
+  if (dropout === undefined) return undefined;
   const firstHead = tile.head * (queryHeads / keyHeads);
-  const factors = inScope(engine.tf, () =>
-    dropoutFactors(
-      engine,
-      dropout,
-      [tile.batch, firstHead, tile.query, 0],
-      [tile.batches, heads, tile.queries, k],
-    ).dataSync<'float32'>(),
+  return dropoutFactors(
+    engine,
+    dropout,
+    [tile.batch, firstHead, tile.query, 0],
+    [tile.batches, queryHeadsOf(request, tile), tile.queries, k],
   );
-  return weights.map((weight, slot) => weight * (factors[slot] as number));
 }
 
 function chosenByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): Choice {
@@ -192,16 +191,24 @@ function rowsByTensorFlow(pass: ForwardPass, k: number): RowsOfKept {
       const rows = rowsOf(request, tile);
       const rowsPerPair = (queryHeads / keyHeads) * tile.queries;
       const places = valuePlaces(kept, rowsPerPair, keyLength, count);
-      return inScope(tf, () => {
-        const weights =
-          kept.hasUnused || request.dropout !== undefined
-            ? tf.tensor(droppedOut(pass, tile, k, weightsOf(kept)), [rows, 1, k])
-            : tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
+      const output = inScope(tf, () => {
+        const shares = tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
+        const factors = factorsOf(pass, tile, k);
+        const weights = factors === undefined ? shares : tf.mul(shares, tf.reshape(factors, [rows, 1, k]));
         const gathered = tf.gatherND(readable, tf.tensor(places, [rows * k, 1], 'int32'));
         return tf.matMul(weights, tf.reshape(gathered, [rows, k, valueDim])).dataSync<'float32'>();
       });
+      if (kept.hasUnused) clearEmptyRows(kept, output, valueDim);
+      return output;
     };
   };
+}
+
+/** The softmax of a row that keeps nothing is NaN in TensorFlow. */
+function clearEmptyRows({ scores, k }: KeptRows, output: Float32Array, width: number): void {
+  for (let row = 0; row * k < scores.length; row++) {
+    if (scores[row * k] === Number.NEGATIVE_INFINITY) output.fill(0, row * width, (row + 1) * width);
+  }
 }
 
 /** Whether a row may keep fewer than k keys: where keys are hidden, or scores are no numbers. */
