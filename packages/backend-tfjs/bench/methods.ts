@@ -2,7 +2,7 @@ import { composedBackward, composedForward } from './composed.js';
 import { denseBackward, denseForward, denseGrads } from './dense.js';
 import type { Loaded, Tf, TfTensor } from './engines.js';
 import type { Pass } from './options.js';
-import { ownBackward, ownForward } from './own.js';
+import { exactBackward, ownBackward, ownForward } from './own.js';
 import type { Inputs, Setup, Tile } from './setup.js';
 
 export interface Outputs {
@@ -117,6 +117,15 @@ export const methods: readonly Method[] = [
     largestBytes: gatheredBytes,
     refuses: needsSegmentSum,
     open: onTf(composedBackward),
+  },
+  {
+    pass: 'backward',
+    name: 'exact',
+    describe: 'attentionBackward of this package over all keys',
+    usesK: false,
+    byHead: false,
+    largestBytes: (setup, tile) => 4 * scoreBytes(setup, tile),
+    open: exactBackward,
   },
   {
     pass: 'backward',

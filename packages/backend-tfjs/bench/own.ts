@@ -62,6 +62,17 @@ export async function keptLists(
   return lists;
 }
 
+export function exactBackward(loaded: Loaded): Promise<Runner> {
+  return withBackend(loaded, (backend, inputs, tile) => {
+    const { q, k, v, dOutput } = inputs;
+    const own = [q, k, v, dOutput].map((one) => fromTf(backend, one));
+    const [ownQ, ownK, ownV, gradient] = own as [...Tensors, Tensor];
+    const made = attentionBackward(ownQ, ownK, ownV, { k: 'all', ...chunkOf(tile) }, {}, gradient);
+    for (const one of own) one.dispose();
+    return { q: takeOver(loaded, made.q), k: takeOver(loaded, made.k), v: takeOver(loaded, made.v) };
+  });
+}
+
 export function ownBackward(loaded: Loaded): Promise<Runner> {
   return withBackend(loaded, (backend, inputs, tile) => {
     const { q, k, v, indices, scores, dOutput } = inputs;
