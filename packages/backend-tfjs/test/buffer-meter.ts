@@ -1,9 +1,6 @@
 import type { Tf } from '../src/index.js';
 
-interface CpuBackend {
-  write(values: ArrayLike<number>, shape: number[], dtype: string): object;
-  disposeData(dataId: object, force?: boolean): boolean;
-}
+type CpuBackend = Pick<ReturnType<Tf['backend']>, 'write' | 'disposeData'>;
 
 const sizeOf = (shape: readonly number[]): number => shape.reduce((size, extent) => size * extent, 1);
 
@@ -12,10 +9,9 @@ const sizeOf = (shape: readonly number[]): number => shape.reduce((size, extent)
  * tf.memory() counts a reshaped tensor twice, and knows no buffers of ops.
  */
 export function bufferMeter(tf: Tf): { restart(): void; peak(): number } {
-  const cpu: object & Partial<CpuBackend> = tf.backend();
-  const write = cpu.write?.bind(cpu);
-  const disposeData = cpu.disposeData?.bind(cpu);
-  if (write === undefined || disposeData === undefined) throw new Error('no cpu engine');
+  const cpu: CpuBackend = tf.backend();
+  const write = cpu.write.bind(cpu);
+  const disposeData = cpu.disposeData.bind(cpu);
   const sizes = new WeakMap<object, number>();
   let live = 0;
   let largest = 0;
