@@ -127,6 +127,7 @@ function consumer(name, extra = {}) {
     // Engines are the user's own; none of ours may need a build script.
     'allowBuilds:',
     '  onnxruntime-node: false',
+    '  core-js: false',
     '',
   ];
   writeFileSync(join(folder, 'pnpm-workspace.yaml'), lines.join('\n'));
@@ -143,6 +144,8 @@ function peersAndTypes() {
     '@types/node': version('@types/node'),
     'onnxruntime-node': version('onnxruntime-node'),
     'onnxruntime-common': version('onnxruntime-common'),
+    '@tensorflow/tfjs-core': version('@tensorflow/tfjs-core'),
+    '@tensorflow/tfjs-layers': version('@tensorflow/tfjs-layers'),
   };
 }
 
