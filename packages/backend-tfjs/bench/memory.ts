@@ -57,7 +57,7 @@ export function measurePeak(task: MemoryTask, boundBytes: number): Promise<Peak 
       if (status === 0) resolve(JSON.parse(output.slice(output.lastIndexOf('\n{') + 1)) as Peak);
       else {
         const said =
-          errors.split('\n').find((line) => /error|alloc|OOM|exhausted/i.test(line)) ?? `exit ${status}`;
+          errors.split('\n').find((line) => /^\w*Error:|OOM|exhausted/.test(line)) ?? `exit ${status}`;
         resolve({ stoppedAt: largest, reason: isStopped ? 'stopped at the bound' : said.trim() });
       }
     });
