@@ -46,13 +46,14 @@ export function exactRows(
     const shares = isOwn ? softmaxRows(engine, scores) : tf.softmax(scores);
     const weights = tf.reshape(shares, [pairs, -1, visible]);
     const product = matmul(engine, weights, firstKeys(safe, visible), false, false).dataSync<'float32'>();
-    if (isBad === undefined) return product;
-    const sees = matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();
+    const sees =
+      isBad && matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();
+    // Also without a mask: infinite keys can make every score -inf.
     const isEmpty = emptyRows(scores.dataSync<'float32'>(), visible);
     return product.map((x, at) => {
       const row = Math.floor(at / width);
       if (isEmpty[row] === 1) return 0;
-      return (sees[row] as number) > 0 ? Number.NaN : x;
+      return sees !== undefined && (sees[row] as number) > 0 ? Number.NaN : x;
     });
   };
 }
