@@ -57,7 +57,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   readonly fused?: FusedOperations<TfjsTensor>;
   readonly #engine: Engine;
   readonly #isSynchronous: boolean;
-  readonly #tensors = new LiveTensors();
+  readonly #tensors: LiveTensors;
   #isDisposed = false;
   readonly #watch: EngineWatch;
 
@@ -66,6 +66,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     this.#engine = engine;
     this.#isSynchronous = synchronousEngines.has(engine.name) && !isOnCuda(engine);
     this.#watch = new EngineWatch(engine);
+    this.#tensors = new LiveTensors(engine.limits.boolBytes);
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],

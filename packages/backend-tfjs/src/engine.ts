@@ -1,4 +1,5 @@
 import { type DeviceLimits, TopKError } from '@topk-attention/core';
+import { withDevice } from './gpu-limits.js';
 import { limitsOf } from './limits.js';
 import type { Tf } from './tf.js';
 import { guardWasmMemory } from './wasm-memory.js';
@@ -23,7 +24,7 @@ export function engineOf(tf: Tf): Engine {
   const name = requireTf(tf).getBackend() || startEngine(tf);
   if (name === 'wasm') guardWasmMemory(tf);
   const engines = known.get(tf) ?? new Map<string, Engine>();
-  const engine = engines.get(name) ?? { tf, name, limits: limitsOf(name) };
+  const engine = engines.get(name) ?? { tf, name, limits: withDevice(tf, name, limitsOf(name)) };
   known.set(tf, engines.set(name, engine));
   return engine;
 }

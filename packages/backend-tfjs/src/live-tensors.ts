@@ -12,8 +12,14 @@ interface Storage {
 export class LiveTensors {
   readonly #storages = new Map<object, Storage>();
   readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
+  readonly #boolBytes: number;
   #bytes = 0;
   #peak = 0;
+
+  /** @param boolBytes what the engine stores a bool in */
+  constructor(boolBytes = 1) {
+    this.#boolBytes = boolBytes;
+  }
 
   get bytes(): number {
     return this.#bytes;
@@ -30,7 +36,7 @@ export class LiveTensors {
 
   /** Adds a tensor of the backend's own; `viewOf` is what it shares its data with, where tf does not tell. */
   own(handle: TfjsTensor, viewOf?: TfjsTensor): void {
-    const bytes = handle.tensor.size * (handle.dtype === 'bool' ? 1 : 4);
+    const bytes = handle.tensor.size * (handle.dtype === 'bool' ? this.#boolBytes : 4);
     const shared = viewOf && this.#alive.get(viewOf)?.storage;
     this.#add(handle, shared ?? this.#storageOf(handle, bytes), false);
   }

@@ -68,3 +68,15 @@ optional('numbers of 25 bits stay exact with others that were made on the host',
     expect.objectContaining({ code: 'UNSUPPORTED', message: expect.stringMatching(/25 bits.*webgpu/s) }),
   );
 });
+
+optional('limits are those of the device', software, async () => {
+  const { capabilities } = await createWebGpuTestBackend();
+  const tf = await webGpuTf();
+  const engine: object = tf.backend();
+  if (!('device' in engine)) throw new Error('tfjs keeps its device elsewhere');
+  const { maxBufferSize, maxStorageBufferBindingSize } = (engine.device as GPUDevice).limits;
+  expect(capabilities.limits.maxBufferBytes).toBe(
+    Math.min(2 ** 31, maxBufferSize, maxStorageBufferBindingSize),
+  );
+  expect(capabilities.limits.boolBytes).toBe(4);
+});
