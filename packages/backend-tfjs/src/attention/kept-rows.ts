@@ -13,7 +13,7 @@ export interface KeptRows {
   readonly keys: Int32Array;
   /** [rows * k]: -inf in unused slots, NaN throughout where the row held one. */
   readonly scores: Float32Array;
-  /** Whether any slot is unused, any row empty, or any score not finite: all false lets quick ops follow. */
+  /** Whether any row has fewer than k. */
   readonly hasUnused: boolean;
 }
 
