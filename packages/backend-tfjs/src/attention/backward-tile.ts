@@ -7,7 +7,7 @@ import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
 import type { QueryTile } from './backward-tiles.js';
 import { dropoutFactors } from './dropout.js';
-import { rowsAt, sumsByKey } from './kept-products.js';
+import { rowsAt, sumsByKey } from './rows-by-key.js';
 
 /** What the tiles of one group of heads share. */
 export interface KeyRows {
