@@ -8,6 +8,7 @@ const root = new URL('../../../', import.meta.url);
 /** Pages whose examples need a setting of their own: tests beside the code run them. Links and fences are checked here. */
 const runElsewhere: readonly string[] = [
   'packages/backend-onnxruntime/README.md',
+  'packages/backend-tfjs/README.md',
   'packages/backend-webgpu/README.md',
   'packages/models/README.md',
 ];
