@@ -3,16 +3,9 @@ import { browserAvailability } from '@topk-attention/vitest-preset/browser';
 import { expect } from 'vitest';
 import { conformanceInBrowser, withTfPage } from './browser-page.js';
 
-const browser = browserAvailability();
+conformanceInBrowser('webgl');
 
-optional(
-  'conformance of tfjs on WebGL in headless Chromium',
-  browser,
-  () => conformanceInBrowser('webgl'),
-  480_000,
-);
-
-optional('a lost WebGL context rejects, also what is asked for later', browser, async () => {
+optional('a lost WebGL context rejects, also what is asked for later', browserAvailability(), async () => {
   await withTfPage(async (page) => {
     expect(await page.evaluate('loseContext()')).toEqual({
       before: [2, 3, 4],

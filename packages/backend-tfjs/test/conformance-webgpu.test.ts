@@ -1,4 +1,14 @@
-import { gpuCases } from './gpu-cases.js';
+import { thoroughAvailability } from '@topk-attention/vitest-preset';
+import { gpuCases, quickGroups } from './gpu-cases.js';
 import { describeOnSoftwareGpu } from './software-gpu.js';
 
-await describeOnSoftwareGpu('tfjs, webgpu', await gpuCases('webgpu'));
+const cases = await gpuCases('webgpu');
+await describeOnSoftwareGpu(
+  'tfjs, webgpu',
+  cases.filter(({ group }) => quickGroups.has(group)),
+);
+await describeOnSoftwareGpu(
+  'tfjs, webgpu: the rest',
+  cases.filter(({ group }) => !quickGroups.has(group)),
+  { needs: thoroughAvailability() },
+);

@@ -25,6 +25,9 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
   },
 ];
 
+/** What says most of an engine and takes seconds; the rest takes minutes. */
+export const quickGroups: ReadonlySet<string> = new Set(['primitives', 'engine traps']);
+
 /** Random trials of a property, of 200 elsewhere. `pnpm fuzz` asks for more. */
 export const SOFTWARE_GPU_RUNS: Readonly<Record<'webgl' | 'webgpu', number>> = { webgl: 3, webgpu: 10 };
 

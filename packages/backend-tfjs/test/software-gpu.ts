@@ -1,5 +1,5 @@
 import { type ConformanceCase, describeConformance } from '@topk-attention/conformance';
-import { optional } from '@topk-attention/vitest-preset';
+import { type Availability, optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend, type TfjsOptions } from '../src/index.js';
@@ -35,10 +35,11 @@ export async function createWebGpuTestBackend({
 export async function describeOnSoftwareGpu(
   name: string,
   cases: readonly ConformanceCase[],
-  options: WebGpuOptions = {},
+  { needs, ...options }: WebGpuOptions & { readonly needs?: Availability } = {},
 ): Promise<void> {
   const software = softwareGpuAvailability();
-  if (software.available) {
+  const missing = [software, needs].find((one) => one?.available === false);
+  if (missing === undefined) {
     await describeConformance({
       name,
       cases,
@@ -47,7 +48,7 @@ export async function describeOnSoftwareGpu(
     });
   } else {
     describe(`conformance of ${name}`, () => {
-      for (const one of cases) optional(one.name, software, () => {});
+      for (const one of cases) optional(one.name, missing, () => {});
     });
   }
 }

@@ -5,7 +5,7 @@ import '@tensorflow/tfjs-backend-webgpu';
 import { type CaseReport, runConformance } from '@topk-attention/conformance';
 import { add, tensor } from '@topk-attention/core';
 import { createTfjsBackend } from '../../src/index.js';
-import { gpuCases, SOFTWARE_GPU_RUNS } from '../gpu-cases.js';
+import { gpuCases, quickGroups, SOFTWARE_GPU_RUNS } from '../gpu-cases.js';
 
 export interface PageResult {
   /** The engine that tf ran. */
@@ -13,12 +13,17 @@ export interface PageResult {
   readonly reports: readonly CaseReport[];
 }
 
-/** The suite, but for what takes too long. */
-async function runAll(engine: 'webgl' | 'webgpu', goldens: string): Promise<PageResult> {
+/** A part of the suite. */
+async function runPart(
+  engine: 'webgl' | 'webgpu',
+  goldens: string,
+  part: 'quick' | 'rest',
+): Promise<PageResult> {
   // By itself tfjs computes small tensors on the CPU, which is most of what the cases have.
   tf.env().set('WEBGPU_CPU_FORWARD', false);
   tf.env().set('WEBGL_CPU_FORWARD', false);
-  const cases = await gpuCases(engine, { goldens: new URL(goldens) });
+  const all = await gpuCases(engine, { goldens: new URL(goldens) });
+  const cases = all.filter(({ group }) => quickGroups.has(group) === (part === 'quick'));
   const createBackend = () => createTfjsBackend({ tf, engine });
   const reports = await runConformance(
     { name: `tfjs-${engine}`, runs: SOFTWARE_GPU_RUNS[engine], createBackend },
@@ -54,4 +59,4 @@ async function loseContext(): Promise<{
   return { before, code, later };
 }
 
-Object.assign(globalThis, { runAll, loseContext });
+Object.assign(globalThis, { runPart, loseContext });

@@ -7,12 +7,16 @@ export interface PageResult {
   readonly doctor: Pick<DoctorReport, 'ok' | 'provider' | 'problems'>;
 }
 
-async function runAll(goldens: string): Promise<PageResult> {
-  const cases = await conformanceCases({ goldens: new URL(goldens) });
+/** What says most of an engine, and comes first. */
+const quick: ReadonlySet<string> = new Set(['primitives', 'engine traps', 'attention']);
+
+async function runPart(goldens: string, part: 'quick' | 'rest'): Promise<PageResult> {
+  const all = await conformanceCases({ goldens: new URL(goldens) });
+  const cases = all.filter(({ group }) => quick.has(group) === (part === 'quick'));
   const createBackend = () => createWebGpuBackend({ onWarning: () => {} });
   const reports = await runConformance({ name: 'webgpu', runs: 20, createBackend }, cases);
   const { ok, provider, problems } = await doctor();
   return { reports, doctor: { ok, problems, ...(provider !== undefined && { provider }) } };
 }
 
-Object.assign(globalThis, { runAll });
+Object.assign(globalThis, { runPart });
