@@ -10,7 +10,7 @@ import type {
   TensorData,
   UnaryOp,
 } from '@topk-attention/core';
-import { sizeOf } from '@topk-attention/core';
+import { philoxBits, sizeOf } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import { copyForEngine, copyFromEngine } from './graph/dtypes.js';
@@ -21,7 +21,6 @@ import { limits } from './limits.js';
 import * as elementwise from './primitives/elementwise.js';
 import * as layout from './primitives/layout.js';
 import { matmul } from './primitives/matmul.js';
-import { philoxBits } from './primitives/random.js';
 import * as reduce from './primitives/reduce.js';
 import * as select from './primitives/select.js';
 import type { OrtModule, OrtTensor } from './runtime/ort.js';

@@ -27,7 +27,7 @@ export {
 export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';
 export type { PathReport } from './fused.js';
 export * from './ops/index.js';
-export { philox4x32, philoxKey } from './philox.js';
+export { philox4x32, philoxBits, philoxKey } from './philox.js';
 export { formatBytes } from './plan/format.js';
 export {
   type AttentionPlan,

@@ -1,3 +1,5 @@
+import { type Shape, sizeOf } from './shape.js';
+
 /**
  * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011): a keyed
  * bijection of 128-bit counters. Every word can be computed on its own, in any order, which is what lets chunks,
@@ -45,4 +47,31 @@ export function philox4x32(counter: PhiloxCounter, key: PhiloxKey): [number, num
     k1 = (k1 + WEYL_1) >>> 0;
   }
   return [c0, c1, c2, c3];
+}
+
+/**
+ * What `Backend.randomBits` is to give, computed here: for engines without a 32 x 32 -> 64 bit product, where emulating
+ * one costs more than uploading the bits.
+ */
+export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape): Int32Array {
+  const key = philoxKey(seed);
+  const bits = new Int32Array(sizeOf(shape));
+  const [d0, d1, d2, d3] = [...shape, 1, 1, 1, 1] as [number, number, number, number];
+  let position = 0;
+  for (let a = 0; a < d0; a++) {
+    for (let b = 0; b < d1; b++) {
+      for (let c = 0; c < d2; c++) {
+        for (let d = 0; d < d3; d++) {
+          const counter = [
+            (offset[0] + a) >>> 0,
+            (offset[1] + b) >>> 0,
+            (offset[2] + c) >>> 0,
+            (offset[3] + d) >>> 0,
+          ] as const;
+          bits[position++] = philox4x32(counter, key)[0];
+        }
+      }
+    }
+  }
+  return bits;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { philox4x32, philoxKey } from '../src/philox.js';
+import { philox4x32, philoxBits, philoxKey } from '../src/philox.js';
 
 // Random123 1.14, tests/kat_vectors: "philox4x32 10".
 test.each([
@@ -22,4 +22,14 @@ test('a seed above 32 bits reaches both key words', () => {
   expect(philoxKey(0)).toEqual([0, 0]);
   expect(philoxKey(2 ** 32 + 5)).toEqual([5, 1]);
   expect(philoxKey(Number.MAX_SAFE_INTEGER)).toEqual([0xffffffff, 0x1fffff]);
+});
+
+test('the bits of a shape are those of its coordinates, counted from the offset and wrapping', () => {
+  const bits = philoxBits(7, [1, 2, 3, 2 ** 32 - 1], [2, 1, 3, 2]);
+  expect(bits.length).toBe(12);
+  const at = (a: number, c: number, d: number): number => philox4x32([a, 2, c, d], philoxKey(7))[0] | 0;
+  expect(bits[0]).toBe(at(1, 3, 2 ** 32 - 1));
+  expect(bits[1]).toBe(at(1, 3, 0));
+  expect(bits[11]).toBe(at(2, 5, 0));
+  expect(philoxBits(7, [1, 2, 3, 4], [2])).toEqual(philoxBits(7, [1, 2, 3, 4], [2, 1, 1, 1]));
 });

@@ -1,5 +1,4 @@
-import { type AttentionRequest, relativePositionBucket } from '@topk-attention/core';
-import { philoxBits } from '../primitives/random.js';
+import { type AttentionRequest, philoxBits, relativePositionBucket } from '@topk-attention/core';
 import { floatsOf, type RangeChecks, transposeRows } from '../runtime/inspect.js';
 import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';

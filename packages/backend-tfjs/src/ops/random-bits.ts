@@ -1,4 +1,4 @@
-import { philox4x32, philoxKey, type Shape, sizeOf } from '@topk-attention/core';
+import { philoxBits, type Shape } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { rememberIntegers } from './host-integers.js';
@@ -17,31 +17,4 @@ export function randomBits(
   const tensor = engine.tf.tensor(bits, [...shape], 'int32');
   rememberIntegers(engine, tensor, bits);
   return tensor;
-}
-
-function philoxBits(
-  seed: number,
-  offset: readonly [number, number, number, number],
-  shape: Shape,
-): Int32Array {
-  const key = philoxKey(seed);
-  const bits = new Int32Array(sizeOf(shape));
-  const [d0, d1, d2, d3] = [...shape, 1, 1, 1, 1] as [number, number, number, number];
-  let position = 0;
-  for (let a = 0; a < d0; a++) {
-    for (let b = 0; b < d1; b++) {
-      for (let c = 0; c < d2; c++) {
-        for (let d = 0; d < d3; d++) {
-          const counter = [
-            (offset[0] + a) >>> 0,
-            (offset[1] + b) >>> 0,
-            (offset[2] + c) >>> 0,
-            (offset[3] + d) >>> 0,
-          ] as const;
-          bits[position++] = philox4x32(counter, key)[0];
-        }
-      }
-    }
-  }
-  return bits;
 }
