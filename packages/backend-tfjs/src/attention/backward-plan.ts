@@ -1,6 +1,6 @@
 import { type AttentionRequest, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
-import { type TileSizes, tileSizes } from './backward-tiles.js';
+import { type TileSizes, tileSizes } from './tiles.js';
 
 /**
  * Gathered elements a tile is given: 1,024 rows with k 64 and D 64. On tfjs-node larger ones are no faster (microseconds per

@@ -5,9 +5,9 @@ import { slice } from '../ops/layout.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
-import type { QueryTile } from './backward-tiles.js';
 import { dropoutFactors } from './dropout.js';
 import { rowsAt, sumsByKey } from './rows-by-key.js';
+import type { QueryTile } from './tiles.js';
 
 /** What the tiles of one group of heads share. */
 export interface KeyRows {

@@ -3,8 +3,8 @@ import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { bucketsByDistance } from './backward-bias.js';
 import { keyRows, tileGradients, withoutUnused } from './backward-tile.js';
-import { partsOf, tileSizes } from './backward-tiles.js';
 import { GradientSums, type Joins } from './gradient-sums.js';
+import { partsOf, tileSizes } from './tiles.js';
 
 /**
  * Gradients of top-k attention from the kept (index, score) lists (paper section 1.6, with sparse rows instead of the

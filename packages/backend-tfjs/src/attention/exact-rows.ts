@@ -2,8 +2,8 @@ import { slice } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { TfTensor } from '../tf.js';
-import type { QueryTile } from './backward-tiles.js';
 import type { ForwardPass } from './forward-tile.js';
+import type { QueryTile } from './tiles.js';
 
 /** Rows [rows, Dv] of exact attention over the values [pairs, Lk, Dv] of some heads, from scores [rows, visible keys]. */
 export function exactRows(
@@ -17,11 +17,14 @@ export function exactRows(
   const [pairs = 1, length = 1, width = 1] = values.shape;
   const firstKeys = (x: TfTensor, visible: number): TfTensor =>
     visible === length ? x : slice(engine, x, [0, 0, 0], [pairs, visible, x.shape[2] as number]);
+  // One for both ways, so that what a query does not see changes no bit of its result. The cpu engine's own makes two
+  // more arrays of this size. Rows of all -inf, NaN here, are mended in the product, which is smaller.
+  const softmax = (scores: TfTensor): TfTensor =>
+    engine.name === 'cpu' ? softmaxRows(engine, scores) : tf.softmax(scores);
   if (pass.isOrdinary) {
     return (scores) => {
       const visible = scores.shape[1] as number;
-      // The same bits as below: softmaxRows is not tf's on the cpu engine, whose own makes two more arrays of this size.
-      const weights = engine.name === 'cpu' ? softmaxRows(engine, scores) : tf.softmax(scores);
+      const weights = softmax(scores);
       scores.dispose();
       const rows = matmul(
         engine,
@@ -41,10 +44,7 @@ export function exactRows(
   const isBad = canMask ? tf.max(tf.cast(tf.logicalNot(isFinite), 'float32'), 2, true) : undefined;
   return (scores) => {
     const visible = scores.shape[1] as number;
-    // The softmax of numbers above, so that what a query does not see changes no bit of its result.
-    const isOwn = engine.name === 'cpu' || engine.name === 'wasm';
-    const shares = isOwn ? softmaxRows(engine, scores) : tf.softmax(scores);
-    const weights = tf.reshape(shares, [pairs, -1, visible]);
+    const weights = tf.reshape(softmax(scores), [pairs, -1, visible]);
     const product = matmul(engine, weights, firstKeys(safe, visible), false, false).dataSync<'float32'>();
     const sees =
       isBad && matmul(engine, weights, firstKeys(isBad, visible), false, false).dataSync<'float32'>();

@@ -1,6 +1,6 @@
 import { type AttentionRequest, type Shape, sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
-import { type TileSizes, tileSizes } from './backward-tiles.js';
+import { type TileSizes, tileSizes } from './tiles.js';
 
 /** Engines that compute where they are called, so that a loop in JavaScript can end the choice of keys. */
 const engines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);

@@ -1,7 +1,7 @@
 import type { AttentionInputs, AttentionRequest } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { Tf, TfTensor } from '../tf.js';
-import type { QueryTile } from './backward-tiles.js';
+import type { QueryTile } from './tiles.js';
 
 /** Everything the tiles of a forward pass share. */
 export interface ForwardPass {

@@ -1,7 +1,6 @@
 import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
-import { partsOf, type QueryTile, tileSizes } from './backward-tiles.js';
 import { dropoutFactors } from './dropout.js';
 import { exactRows } from './exact-rows.js';
 import { blockSizeOf } from './forward-plan.js';
@@ -13,6 +12,7 @@ import { type HeadGroup, headGroup, rowsOfHeads, scaleOfKept, tileScores } from 
 import { selectByScript } from './select-script.js';
 import { selectByTensorFlow } from './select-tensorflow.js';
 import { type TensorFlowOps, tensorFlowOps } from './tensorflow-ops.js';
+import { partsOf, type QueryTile, tileSizes } from './tiles.js';
 
 /** The rows that a tile gives: [rows, Dv], and for top-k its lists. */
 interface TileRows {

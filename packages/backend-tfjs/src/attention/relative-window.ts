@@ -2,7 +2,7 @@ import { type AttentionRequest, relativePositionBucket } from '@topk-attention/c
 import type { Engine } from '../engine.js';
 import { isOnHost } from '../ops/layout.js';
 import type { Tf, TfTensor } from '../tf.js';
-import type { QueryTile } from './backward-tiles.js';
+import type { QueryTile } from './tiles.js';
 
 /** Biases [heads, queries of the tile, visible] by relative position, of the first `visible` keys. A new tensor. */
 export type RelativeWindow = (tile: QueryTile, visible: number) => TfTensor;

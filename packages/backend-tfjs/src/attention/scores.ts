@@ -3,9 +3,9 @@ import { where } from '../ops/elementwise.js';
 import { slice } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import type { TfTensor } from '../tf.js';
-import type { QueryTile } from './backward-tiles.js';
 import { type ForwardPass, queryHeadsOf, rowsOf, visibleKeys } from './forward-tile.js';
 import { type RelativeWindow, relativeWindow } from './relative-window.js';
+import type { QueryTile } from './tiles.js';
 
 /** What the tiles of one group of heads share. */
 export interface HeadGroup {

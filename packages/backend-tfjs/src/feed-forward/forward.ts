@@ -1,10 +1,10 @@
 import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
-import { partsOf } from '../attention/backward-tiles.js';
 import { inScope } from '../attention/forward-tile.js';
 import { productOfKept } from '../attention/kept-product.js';
 import type { KeptRows } from '../attention/kept-rows.js';
 import { selectByScript } from '../attention/select-script.js';
 import { tensorFlowOps } from '../attention/tensorflow-ops.js';
+import { partsOf } from '../attention/tiles.js';
 import type { Engine } from '../engine.js';
 import { slice } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';

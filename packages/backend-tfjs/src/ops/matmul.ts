@@ -47,7 +47,6 @@ function product(
 ): TfTensor {
   const { tf, name } = engine;
   if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
-  if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
   if (name !== 'webgpu') return tf.matMul(a, b, transposeA, transposeB);
   const [rows, inner] = ends(a, transposeA);
   const [, columns] = ends(b, transposeB);

@@ -7,8 +7,6 @@ import { hostTopK } from './host-top-k.js';
 import { gatherPerBatch } from './rows.js';
 import { toFloats } from './to-floats.js';
 
-const LARGEST_FLOAT = (2 - 2 ** -23) * 2 ** 127;
-
 export interface TopK {
   readonly values: TfTensor;
   readonly indices: TfTensor;
@@ -43,17 +41,9 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
   }
   return tf.tidy(() => {
     const rows = tf.reshape(x, [x.size / width, width]);
-    const { values, indices } = ascending(
-      engine,
-      comparesInfinities(engine) ? rows : finite(engine, rows),
-      k,
-      width,
-    );
+    const { values, indices } = ascending(engine, rows, k, width);
     const unused = tf.less(indices, tf.scalar(0, 'int32'));
-    const taken = comparesInfinities(engine)
-      ? values
-      : takeRows(engine, rows, tf.maximum(indices, tf.scalar(0, 'int32')));
-    const own = tf.where(unused, tf.fill(indices.shape, Number.NEGATIVE_INFINITY), taken);
+    const own = tf.where(unused, tf.fill(indices.shape, Number.NEGATIVE_INFINITY), values);
     return { values: tf.reshape(own, shape), indices: tf.reshape(indices, shape) };
   });
 }
@@ -62,18 +52,6 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
 function takeRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const { tf } = engine;
   return tf.reshape(gatherPerBatch(engine, tf.expandDims(x, 2), indices), indices.shape);
-}
-
-function comparesInfinities({ name }: Engine): boolean {
-  return name === 'wasm' || name === 'tensorflow' || name === 'webgpu';
-}
-
-/**
- * The same order in finite numbers: halved, which loses nothing but the last bit of subnormal numbers, so that the
- * largest number of either sign is free to stand for the infinity.
- */
-function finite({ tf }: Engine, rows: TfTensor): TfTensor {
-  return tf.clipByValue(tf.mul(rows, tf.scalar(0.5)), -LARGEST_FLOAT, LARGEST_FLOAT);
 }
 
 /** The webgpu engine selects from what is small and not on the GPU yet as the cpu engine does: not here. */
@@ -85,9 +63,8 @@ function topk(engine: Engine, rows: TfTensor, k: number): { values: TfTensor; in
 /** tf.topk, then by index; unused slots last with index -1. */
 function ascending(engine: Engine, rows: TfTensor, k: number, width: number): TopK {
   const { tf } = engine;
-  const lowest = comparesInfinities(engine) ? Number.NEGATIVE_INFINITY : -LARGEST_FLOAT;
   const largest = topk(engine, rows, k);
-  const isUsed = tf.greater(largest.values, tf.scalar(lowest));
+  const isUsed = tf.greater(largest.values, tf.scalar(Number.NEGATIVE_INFINITY));
   // Negated indices as floats, exact up to 2^24 of them: unused slots have the largest index.
   const position = tf.where(
     isUsed,
