@@ -36,14 +36,14 @@ export async function createTfjsBackend(options: TfjsOptions): Promise<TfjsBacke
 async function startEngine(tf: Tf, engine: string | undefined): Promise<void> {
   const what = engine === undefined ? "tf's engine does not start" : `tf's engine '${engine}' does not start`;
   if (engine !== undefined && !registeredEngines(tf).includes(engine)) {
-    throw noEngine(tf, `tf has no engine '${engine}'`);
+    throw noEngine(tf, `tf has no engine '${engine}'`, { wanted: engine });
   }
   let isReady = true;
   try {
     if (engine !== undefined && tf.getBackend() !== engine) isReady = await tf.setBackend(engine);
     await tf.ready();
   } catch (error) {
-    throw noEngine(tf, what, error);
+    throw noEngine(tf, what, { cause: error });
   }
   if (!isReady) throw noEngine(tf, what);
 }

@@ -57,16 +57,32 @@ export function registeredEngines(tf: Tf): readonly string[] {
   return Object.keys(tf.engine().registryFactory);
 }
 
-export function noEngine(tf: Tf, what: string, cause?: unknown): TopKError {
+/** The packages whose import registers an engine. */
+const packages: Readonly<Partial<Record<string, string>>> = {
+  cpu: '@tensorflow/tfjs-backend-cpu',
+  wasm: '@tensorflow/tfjs-backend-wasm',
+  webgl: '@tensorflow/tfjs-backend-webgl',
+  webgpu: '@tensorflow/tfjs-backend-webgpu',
+  tensorflow: '@tensorflow/tfjs-node',
+};
+
+/** `wanted` is the engine that was asked for by name and is not registered. */
+export function noEngine(
+  tf: Tf,
+  what: string,
+  { cause, wanted }: { readonly cause?: unknown; readonly wanted?: string } = {},
+): TopKError {
   const registered = registeredEngines(tf);
   const [first] = registered;
+  const source = wanted === undefined ? undefined : packages[wanted];
+  const howToStart =
+    first === undefined
+      ? `Import one, for example '${packages.wasm}', and await tf.ready()`
+      : `await tf.setBackend('${first}') and await tf.ready() first`;
   return new TopKError('NO_DEVICE', what, {
     expected: 'an engine of tf that is registered and ready',
     got: registered.length === 0 ? 'none registered' : `registered: ${registered.join(', ')}`,
-    fix:
-      first === undefined
-        ? "Import one, for example '@tensorflow/tfjs-backend-wasm', and await tf.ready()"
-        : `await tf.setBackend('${first}') and await tf.ready() first`,
+    fix: source === undefined ? howToStart : `Import '${source}' first, or ask for one that is registered`,
     cause,
   });
 }
@@ -77,7 +93,7 @@ function startEngine(tf: Tf): string {
   try {
     tf.backend();
   } catch (error) {
-    throw noEngine(tf, "tf's engine is not ready", error);
+    throw noEngine(tf, "tf's engine is not ready", { cause: error });
   }
   return tf.getBackend();
 }

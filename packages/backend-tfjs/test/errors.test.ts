@@ -68,7 +68,10 @@ describe('an engine that is not there', () => {
     expect(error.code).toBe('NO_DEVICE');
     expect(error.message).toContain("no engine 'webgl'");
     expect(error.got).toMatch(/^registered: .*cpu/);
-    expect(error.fix).toContain('tf.setBackend(');
+    expect(error.fix).toContain("Import '@tensorflow/tfjs-backend-webgl'");
+    const unknown = await errorOf(() => createTfjsBackend({ tf, engine: 'nonsense' }));
+    expect(unknown).toMatchObject({ code: 'NO_DEVICE', got: error.got });
+    expect(unknown.fix).toContain('tf.setBackend(');
   });
 
   test('an engine that does not start: NO_DEVICE with the cause', async () => {
