@@ -18,9 +18,8 @@ const sweep = {
   keyLengths: false,
   relativeBias: false,
   rows: 128,
-  steps: 16,
 } as const;
-const options = { ...sweep, dtype: 'f16', keyLengths: true, relativeBias: true, rows: 64, steps: 4 } as const;
+const options = { ...sweep, dtype: 'f16', keyLengths: true, relativeBias: true, rows: 64 } as const;
 const threshold = { ...sweep, groups: 512 };
 const keep = { capacity: 64, k: 16, valueDim: 64, dtype: 'f32', dropout: false, saves: true } as const;
 

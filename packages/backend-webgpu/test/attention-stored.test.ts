@@ -97,8 +97,8 @@ checks('dropout', { batch: 2, queryLength: 12, k: 6, dropout: { rate: 0.3, seed:
 checks('everything', everything);
 
 // What a device in hardware runs: products in tiles.
-const tiled = storedPathWith({ product: { rows: 64, steps: 4 } });
-const large = storedPathWith({ product: { rows: 128, steps: 16 } });
+const tiled = storedPathWith({ tileRows: 64 });
+const large = storedPathWith({ tileRows: 128 });
 for (const queryLength of [1, 63, 64, 65]) {
   checks(`tiled, ${queryLength} queries`, { queryLength, keyLength: 20 }, undefined, tiled);
 }

@@ -18,7 +18,7 @@ const kernels = [
   scatterKeysKernel(7, 2048),
   piecesPlainKernel(odd),
   keysPlainKernel(usual),
-  keysSubgroupKernel(usual, 1),
+  keysSubgroupKernel(usual),
 ];
 
 for (const kernel of kernels) {

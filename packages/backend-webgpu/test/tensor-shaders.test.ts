@@ -12,23 +12,17 @@ import { Pipelines } from '../src/runtime/pipelines.js';
 const usual: SelectVariant = {
   headDim: 64,
   half: false,
-  mask: false,
-  bias: false,
   relative: false,
   keyLengths: false,
   causal: true,
   capacity: 256,
-  ascending: true,
 };
 const everything: SelectVariant = {
   ...usual,
   headDim: 20,
   half: true,
-  mask: true,
-  bias: true,
   relative: true,
   keyLengths: true,
-  ascending: false,
 };
 
 const kernels: readonly Kernel[] = [

@@ -77,7 +77,7 @@ export function recordGroup(
   if (dBias !== undefined && isBiasOfKeys(dBias.shape)) {
     recordBiasOfKeys(stream, request, group, sorted, dBias);
   }
-  recordKeys(stream, request, group, views, results, geometry, sorted, bytes, tuning, hasSubgroups);
+  recordKeys(stream, request, group, views, results, geometry, sorted, bytes, hasSubgroups);
 }
 
 function windowOfLists(request: AttentionRequest, group: Group, lists: View): Window {
@@ -218,7 +218,6 @@ function recordKeys(
   geometry: SortGeometry,
   sorted: Sorted,
   bytes: GroupBytes,
-  tuning: BackwardTuning,
   hasSubgroups: boolean,
 ): void {
   const { headDim, valueDim, keyLength, scale } = request;
@@ -226,7 +225,6 @@ function recordKeys(
   const { width } = layout;
   const shape = { headDim, valueDim, layout };
   const isSubgroup = hasSubgroups && takesSubgroups(headDim, valueDim, layout);
-  const together = tuning.gatheringSubgroups;
   const rows = group.units * group.rowsPerUnit;
   const pieces = Math.ceil((rows * geometry.slots) / geometry.pieceEntries);
   const q = windowOf(views.q, group.firstRow * headDim, rows * headDim);
@@ -235,22 +233,22 @@ function recordKeys(
 
   const pieceSums = stream.scratch(bytes.pieceSums);
   stream.launch({
-    kernel: isSubgroup ? piecesSubgroupKernel(shape, together) : piecesPlainKernel(shape),
+    kernel: isSubgroup ? piecesSubgroupKernel(shape) : piecesPlainKernel(shape),
     buffers: [q.span, dO.span, sorted.rows, sorted.weights, sorted.pieceKeys, pieceSums],
     uniforms: uniformWords([...bases, pieces, geometry.pieceEntries]),
-    workgroups: gridOf(isSubgroup ? Math.ceil(pieces / together) : pieces),
+    workgroups: gridOf(pieces),
   });
   stream.release(sorted.pieceKeys);
 
   const keys = group.units * keyLength;
   stream.launch({
-    kernel: isSubgroup ? keysSubgroupKernel(shape, together) : keysPlainKernel(shape),
+    kernel: isSubgroup ? keysSubgroupKernel(shape) : keysPlainKernel(shape),
     buffers: [q.span, dO.span, sorted.rows, sorted.weights, sorted.ranges, pieceSums, dK.span, dV.span],
     uniforms: uniformWords([
       ...[...bases, keys, geometry.pieceEntries],
       ...[dK.base / width, dV.base / width, f32Bits(scale), Number(group.adds)],
     ]),
-    workgroups: gridOf(isSubgroup ? Math.ceil(keys / together) : keys),
+    workgroups: gridOf(keys),
   });
   for (const span of [pieceSums, sorted.rows, sorted.weights, sorted.ranges]) stream.release(span);
 }

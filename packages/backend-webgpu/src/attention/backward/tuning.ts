@@ -16,8 +16,6 @@ export interface BackwardTuning {
   readonly blockEntries: number;
   /** Entries of one key summed by one workgroup where the key has many; a power of two. */
   readonly pieceEntries: number;
-  /** Subgroups of a workgroup that gathers: 1, 2 or 4. */
-  readonly gatheringSubgroups: number;
   /** False: no subgroup variants. */
   readonly subgroups: boolean;
 }
@@ -31,6 +29,5 @@ export const DEFAULT_TUNING: BackwardTuning = {
   stagingBytes: 2 ** 14,
   blockEntries: 2048,
   pieceEntries: 1024,
-  gatheringSubgroups: 1,
   subgroups: true,
 };

@@ -26,18 +26,16 @@ export function rowsOf({ headCount, queryCount }: RowBlock): number {
  * are not valid may be listed: validity is looked up again.
  */
 export interface Candidates {
-  /** u32 [rows, capacity]: key indices. `recordFinish` overwrites it. */
+  /** u32 [rows, capacity]: key indices, ascending. `recordFinish` overwrites it. */
   readonly lists: Span;
   /** u32 [rows, 2]: the count of listed keys, then the bits of T (f32). */
   readonly heads: Span;
   /** Keys that a list holds: a multiple of 32, at least 2 k (see `capacityFor`). */
   readonly capacity: number;
-  /** True when every list is in ascending order of keys; false costs a sort of the k kept ones. */
-  readonly ascending: boolean;
 }
 
 /** Largest k of `recordFinish`. */
-export const LARGEST_K = 1024;
+export const LARGEST_K = 512;
 
 /** The usual capacity of a list: twice k, rounded up to a power of two, at least 64. */
 export function capacityFor(k: number): number {

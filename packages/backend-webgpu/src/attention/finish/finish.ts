@@ -28,7 +28,7 @@ const MOST_SLICES = 16;
 
 /** Reasons why `recordFinish` does not take a request; pure and cheap. */
 export function refusesFinish(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
-  const { k, headDim, valueDim, keyLength, mask, bias } = request;
+  const { k, headDim, valueDim, keyLength } = request;
   const reasons: string[] = [];
   if (k === 'all') reasons.push('all keys are kept: nothing to select');
   else if (k > LARGEST_K) reasons.push(`k = ${k} is above ${LARGEST_K}`);
@@ -41,10 +41,8 @@ export function refusesFinish(request: AttentionRequest, facts: DeviceFacts): re
       reasons.push(`k = ${k} takes ${bytes} bytes of workgroup memory, above ${facts.workgroupBytes}`);
     }
   }
-  for (const [name, shape] of Object.entries({ mask, bias })) {
-    const bytes = 4 * (shape ?? []).reduce((a, b) => a * b, 1);
-    if (bytes > facts.bindingBytes) reasons.push(`the ${name} takes ${bytes} bytes, above one binding`);
-  }
+  if (request.mask !== undefined) reasons.push('a mask is not looked up when listed keys are scored again');
+  if (request.bias !== undefined) reasons.push('a bias is not added when listed keys are scored again');
   const width = request.dtype === 'f16' ? 2 : 4;
   const perHead = width * Math.max(keyLength, request.queryLength) * Math.max(headDim, valueDim) + 256;
   if (perHead > facts.bindingBytes) reasons.push(`one head takes ${perHead} bytes, above one binding`);
@@ -71,7 +69,7 @@ export function finishScratchBytes(request: AttentionRequest, rows: number): num
  * all keys, then softmax, dropout and the weighted sum of values. Writes the block's rows of `views.output` and, when
  * the request saves, of `views.indices` and `views.scores`. The bits of the results do not depend on the lists.
  *
- * `counters`, when given: u32 [COUNTER_WORDS], added to. The block's heads must fit in a binding (see `headsPerBlock`).
+ * `counters`, when given: u32 [COUNTER_WORDS], added to.
  */
 export function recordFinish(
   stream: Stream,
@@ -83,11 +81,11 @@ export function recordFinish(
   counters?: Span,
 ): void {
   const rows = rowsOf(block);
-  const { capacity, ascending, lists, heads } = candidates;
+  const { capacity, lists, heads } = candidates;
   const windows = blockWindows(request, views, block);
   const tables = recordTables(stream, request, views);
-  const extras = [views.mask?.span, views.bias?.span, tables?.span].filter((span) => span !== undefined);
-  const variant = { ...scoreVariantOf(request), capacity, ascending };
+  const extras = tables === undefined ? [] : [tables.span];
+  const variant = { ...scoreVariantOf(request), capacity };
   const subgroup = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
   const words = uniformWords(problemWords(request, block, windows, tables));
   const launch = (

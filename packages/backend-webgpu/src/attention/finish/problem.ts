@@ -1,4 +1,4 @@
-import { type AttentionRequest, philoxKey, relativePositionBucket, type Shape } from '@topk-attention/core';
+import { type AttentionRequest, philoxKey, relativePositionBucket } from '@topk-attention/core';
 import { type Window, windowOf } from '../../primitives/windows.js';
 import { f32Bits, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
@@ -10,8 +10,6 @@ export interface ScoreVariant {
   readonly headDim: number;
   /** q and k (and v and the output) stored as f16. */
   readonly half: boolean;
-  readonly mask: boolean;
-  readonly bias: boolean;
   readonly relative: boolean;
   readonly keyLengths: boolean;
   readonly causal: boolean;
@@ -21,8 +19,6 @@ export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
   return {
     headDim: request.headDim,
     half: request.dtype === 'f16',
-    mask: request.mask !== undefined,
-    bias: request.bias !== undefined,
     relative: request.relativeBias !== undefined,
     keyLengths: request.keyLengths,
     causal: request.causal,
@@ -30,9 +26,7 @@ export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
 }
 
 export function variantKey(variant: ScoreVariant): string {
-  const flags = (['half', 'mask', 'bias', 'relative', 'keyLengths', 'causal'] as const).filter(
-    (name) => variant[name],
-  );
+  const flags = (['half', 'relative', 'keyLengths', 'causal'] as const).filter((name) => variant[name]);
   return [`d${variant.headDim}`, ...flags].join(' ');
 }
 
@@ -127,8 +121,6 @@ struct Problem {
   q_base: u32, k_base: u32, v_base: u32, output_base: u32,
   indices_base: u32, scores_base: u32, key_head_start: u32, k: u32,
   scale: f32, buckets_at: u32, reach: i32, table_at: u32,
-  mask_strides: vec4u,
-  bias_strides: vec4u,
   drop_seed: vec2u, drop_threshold: u32, drop_factor: f32,
   slice_first: u32, slice_last: u32,
 }
@@ -163,24 +155,9 @@ export function problemWords(
     tables?.bucketsAt ?? 0,
     tables?.reach ?? 0,
     tables?.tableAt ?? 0,
-    ...broadcastStrides(request.mask),
-    ...broadcastStrides(request.bias),
     ...philoxKey(dropout?.seed ?? 0),
     dropout === undefined ? 0 : Math.floor(dropout.rate * 2 ** 32),
     f32Bits(dropout === undefined ? 1 : 1 / (1 - dropout.rate)),
     ...slice,
   ];
-}
-
-/** Strides in elements of a shape [B, Hq, Lq, Lk] whose extents may be 1; zeros without a shape. */
-function broadcastStrides(shape: Shape | undefined): number[] {
-  if (shape === undefined) return [0, 0, 0, 0];
-  let stride = 1;
-  const strides = [0, 0, 0, 0];
-  for (let axis = 3; axis >= 0; axis--) {
-    const extent = shape[axis] as number;
-    strides[axis] = extent === 1 ? 0 : stride;
-    stride *= extent;
-  }
-  return strides;
 }

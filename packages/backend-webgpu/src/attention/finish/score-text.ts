@@ -84,18 +84,14 @@ ${sums.join('\n')}
 }
 
 /**
- * `order_of_score(row, key, dot)`: the ordered key of scale * dot + biases; 0 where the key is not valid for the row.
+ * `order_of_score(row, key, dot)`: the ordered key of scale * dot + relative bias; 0 where the key is not valid for the row.
  * A NaN gives the ordered key of NaN bits: test with `is_nan_order`.
  */
-export function scoreText({ mask, bias, relative }: ScoreVariant): string {
-  const place = (strides: string): string =>
-    `dot_u(${strides}, vec4u(row.batch, row.query_head, row.query, key))`;
+export function scoreText({ relative }: Pick<ScoreVariant, 'relative'>): string {
   return `
-fn dot_u(a: vec4u, b: vec4u) -> u32 { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
 fn is_nan_order(order: u32) -> bool { return order == 0xffffffffu; }
 fn order_of_score(row: Row, key: u32, product: f32) -> u32 {
   if (key >= row.visible) { return 0u; }
-  ${mask ? `if (mask[${place('problem.mask_strides')}] == 0u) { return 0u; }` : ''}
   ${
     relative
       ? `let apart = i32(key + problem.query_length) - i32(row.query + problem.key_length);
@@ -103,9 +99,8 @@ fn order_of_score(row: Row, key: u32, product: f32) -> u32 {
   let relative = bitcast<f32>(tables[problem.table_at + bucket * problem.query_heads + row.query_head]);`
       : ''
   }
-  ${bias ? `let added = bias[${place('problem.bias_strides')}]${relative ? ' + relative' : ''};` : ''}
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
-  let score = ${bias ? 'fma(problem.scale, product, added)' : relative ? 'fma(problem.scale, product, relative)' : 'problem.scale * product'};
+  let score = ${relative ? 'fma(problem.scale, product, relative)' : 'problem.scale * product'};
   var bits = bitcast<u32>(score);
   if (is_nan(bits)) { return 0xffffffffu; }
   if (bits == MINUS_INF_BITS) { return 0u; }

@@ -1,12 +1,10 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTER_WORDS, placesOf } from './candidates.js';
+import { COUNTER_WORDS } from './candidates.js';
 import { problemStruct, type ScoreVariant, variantKey } from './problem.js';
 import { bindings, chainText, fourArray, loadFour, orderText, rowText, scoreText } from './score-text.js';
-import { sortText } from './sort-text.js';
 
 export interface SelectVariant extends ScoreVariant {
   readonly capacity: number;
-  readonly ascending: boolean;
 }
 
 /** Keys that eight lanes load at a time. */
@@ -18,11 +16,10 @@ const AT_ONCE = 4;
  * Eight lanes share a key (16 bytes each per load); every lane keeps the ordered keys of capacity / 32 candidates in
  * registers. The k-th largest is found bit by bit, of equals at the boundary the lower indices win. The k kept keys
  * overwrite the row of the list: k indices ascending, then the k bits of their scores. Rows that are not proved go to
- * the list of flagged rows in `work`. One pass over the candidates' rows of K. Workgroup memory: none for ascending
- * lists, else 4 bytes per unit of capacity.
+ * the list of flagged rows in `work`. One pass over the candidates' rows of K; no workgroup memory.
  */
 export function selectSubgroup(variant: SelectVariant): Kernel {
-  const { headDim, half, mask, bias, relative, keyLengths, capacity, ascending } = variant;
+  const { headDim, half, relative, keyLengths, capacity } = variant;
   const tables = relative || keyLengths;
   const registers = Array.from({ length: capacity / 32 }, (_, i) => i);
   const fours = headDim / 4;
@@ -64,17 +61,8 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
     `(order${i} > bar || (order${i} == bar && key${i} <= last_tie && order${i} != 0u))`;
 
   return {
-    key: `finish select subgroup ${variantKey(variant)} c${capacity}${ascending ? ' ascending' : ''}`,
-    buffers: [
-      'read',
-      'read',
-      'write',
-      'read',
-      'write',
-      ...(mask ? (['read'] as const) : []),
-      ...(bias ? (['read'] as const) : []),
-      ...(tables ? (['read'] as const) : []),
-    ],
+    key: `finish select subgroup ${variantKey(variant)} c${capacity}`,
+    buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
     source: () => `
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
@@ -85,8 +73,6 @@ ${bindings([
   ['lists', 'read_write', 'array<u32>'],
   ['heads', 'read', 'array<vec2u>'],
   ['work', 'read_write', 'array<atomic<u32>>'],
-  ...(mask ? ([['mask', 'read', 'array<u32>']] as const) : []),
-  ...(bias ? ([['bias', 'read', 'array<f32>']] as const) : []),
   ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
 ${loadFour('q', half)}
@@ -95,7 +81,6 @@ ${orderText}
 ${rowText(variant)}
 ${chainText}
 ${scoreText(variant)}
-${ascending ? '' : sortText(placesOf(capacity), 32)}
 
 @compute @workgroup_size(32)
 fn main(
@@ -168,21 +153,12 @@ fn main(
     let votes = subgroupBallot(keep).x;
     if (keep) {
       let slot = place + countOneBits(votes & before);
-      ${ascending ? `lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_order(order${i});` : `sort_keys[slot] = key${i}; sort_orders[slot] = order${i};`}
+      lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_order(order${i});
     }
     place += countOneBits(votes);
   }`,
     )
     .join('\n  ')}
-  ${
-    ascending
-      ? ''
-      : `sort_by_key(place, lane);
-  for (var slot = lane; slot < place; slot += 32u) {
-    lists[list_at + slot] = sort_keys[slot];
-    lists[list_at + k + slot] = bits_of_order(sort_orders[slot]);
-  }`
-  }
   for (var slot = place + lane; slot < k; slot += 32u) {
     lists[list_at + slot] = 0xffffffffu;
     lists[list_at + k + slot] = select(MINUS_INF_BITS, NAN_BITS, has_nan);

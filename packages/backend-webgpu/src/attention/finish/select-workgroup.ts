@@ -26,23 +26,14 @@ import { sortText } from './sort-text.js';
  * and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the histogram, the query.
  */
 export function selectWorkgroup(variant: SelectVariant, from: 'list' | 'all', invocations: number): Kernel {
-  const { headDim, half, mask, bias, relative, keyLengths, capacity } = variant;
+  const { headDim, half, relative, keyLengths, capacity } = variant;
   const tables = relative || keyLengths;
   const isList = from === 'list';
   const fours = headDim / 4;
   const w = `${invocations}u`;
   return {
     key: `finish select ${from} ${variantKey(variant)} c${capacity} w${invocations}`,
-    buffers: [
-      'read',
-      'read',
-      'write',
-      'read',
-      'write',
-      ...(mask ? (['read'] as const) : []),
-      ...(bias ? (['read'] as const) : []),
-      ...(tables ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
     source: () => `
 ${problemStruct}
 ${bindings([
@@ -58,8 +49,6 @@ ${bindings([
         ['flagged', 'read', 'array<u32>'],
         ['orders', 'read_write', 'array<vec4u>'],
       ] as const)),
-  ...(mask ? ([['mask', 'read', 'array<u32>']] as const) : []),
-  ...(bias ? ([['bias', 'read', 'array<f32>']] as const) : []),
   ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
 ])}
 var<workgroup> query: array<vec4f, ${fours}>;

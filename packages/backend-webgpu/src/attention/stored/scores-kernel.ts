@@ -7,6 +7,7 @@ import {
   productStart,
   scoreRows,
   TILE_KEYS,
+  type TileRows,
   tileProducts,
   tileRow,
 } from '../sweeps/product.js';
@@ -15,8 +16,7 @@ import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-tex
 /** What the text of the kernel depends on. */
 export interface ScoresParameters extends ScoreOptions {
   /** See `ProductShape`. */
-  readonly rows: 64 | 128;
-  readonly steps: 4 | 8 | 16;
+  readonly rows: TileRows;
 }
 
 /**

@@ -14,7 +14,7 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import { type ProductTuning, productTuning } from '../sweeps/product.js';
+import { type TileRows, tileRowsOn } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
 import { scoresGroups, scoresKernel } from './scores-kernel.js';
 import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
@@ -28,8 +28,8 @@ const ALIGNMENT = 256;
 
 /** Other than what follows from the device; for tests. */
 export interface StoredTuning {
-  /** Tiles of the scores' products. Default: by the device, in software one key at a time. */
-  readonly product?: ProductTuning;
+  /** Rows of the tiles of the scores' products. Default: by the device, in software one key at a time. */
+  readonly tileRows?: TileRows;
 }
 
 /**
@@ -51,8 +51,8 @@ export function storedPathWith(tuning: StoredTuning): ForwardPath {
     },
     record: (stream, request, views, chunk) => {
       const { facts } = stream;
-      const { product = facts.isSoftware ? undefined : productTuning(facts) } = tuning;
-      record(stream, request, views, chunk, product);
+      const { tileRows = facts.isSoftware ? undefined : tileRowsOn(facts) } = tuning;
+      record(stream, request, views, chunk, tileRows);
     },
   };
 }
@@ -124,13 +124,13 @@ function record(
   request: AttentionRequest,
   views: ForwardViews,
   chunk: number,
-  product: ProductTuning | undefined,
+  tileRows: TileRows | undefined,
 ): void {
   const { maxStorageBufferBindingSize } = stream.device.limits;
   const { heads, queries } = partSize(request, chunk, maxStorageBufferBindingSize);
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
   for (const part of partsOf(request, heads, queries)) {
-    recordPart(stream, request, views, part, relative, product);
+    recordPart(stream, request, views, part, relative, tileRows);
     stream.flush();
   }
   if (relative !== undefined) stream.release(relative);
@@ -175,7 +175,7 @@ function recordPart(
   views: ForwardViews,
   part: Part,
   relative: Span | undefined,
-  product: ProductTuning | undefined,
+  tileRows: TileRows | undefined,
 ): void {
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength } = request;
   const rows = part.heads * part.queries;
@@ -200,15 +200,15 @@ function recordPart(
       relativeBias: request.relativeBias !== undefined,
     };
     const keyHeads = part.heads / groupOf(request);
-    const tiles = product ?? { rows: 64, steps: 4 };
     stream.launch({
-      kernel: product === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, ...tiles }),
+      kernel:
+        tileRows === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, rows: tileRows }),
       buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
       uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
       workgroups: gridOf(
-        product === undefined
+        tileRows === undefined
           ? scoresPlainGroups(rows, seen)
-          : scoresGroups(keyHeads, rows / keyHeads, seen, tiles.rows),
+          : scoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
       ),
     });
   }

@@ -3,7 +3,7 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import { groupOf } from '../options-geometry.js';
 import { relativeBytes } from '../options-relative.js';
-import { TILE_KEYS } from './product.js';
+import { TILE_KEYS, type TileRows } from './product.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
@@ -28,8 +28,7 @@ export interface SweepsTuning {
   readonly shift?: number;
   readonly rank?: number;
   readonly subgroups?: boolean;
-  readonly rows?: 64 | 128;
-  readonly steps?: 4 | 8 | 16;
+  readonly rows?: TileRows;
   readonly listBytes?: number;
   readonly segment?: number;
   /** Bytes of scores that the slow path has. */

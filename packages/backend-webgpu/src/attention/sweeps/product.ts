@@ -8,26 +8,25 @@
  */
 export const TILE_KEYS = 128;
 const SLICE = 16;
+/** Dims of a slice whose products are written out one after the other: so many stay in the instruction cache. */
+const STEPS = 4;
 
 export interface ProductShape {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
   /** Rows of a tile. 128 want 17 KiB of workgroup memory and 256 invocations; 64 want 13 KiB and 128. */
-  readonly rows: 64 | 128;
-  /** Steps written out one after the other, of the 16 of a slice. Four stay in the instruction cache. */
-  readonly steps: 4 | 8 | 16;
+  readonly rows: TileRows;
 }
 
-export type ProductTuning = Pick<ProductShape, 'rows' | 'steps'>;
+export type TileRows = 64 | 128;
 
-/** How products run on a device. */
-export function productTuning(facts: {
+/** Rows of the tiles on a device. */
+export function tileRowsOn(facts: {
   readonly isSoftware: boolean;
   readonly workgroupBytes: number;
-}): ProductTuning {
+}): TileRows {
   // In software the compiler takes longer than the work, and larger tiles take it longer.
-  if (facts.isSoftware) return { rows: 64, steps: 4 };
-  return { rows: facts.workgroupBytes < 32_768 ? 64 : 128, steps: 4 };
+  return facts.isSoftware || facts.workgroupBytes < 32_768 ? 64 : 128;
 }
 
 export function invocationsOf({ rows }: Pick<ProductShape, 'rows'>): number {
@@ -111,9 +110,6 @@ export const productPlaces: string = `
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
   let tx = t % 8u + t / 32u % 2u * 8u;
   let ty = t / 8u % 4u + t / 64u * 4u;
-  ${range(4)
-    .map((c) => `let row_place_${c} = ty ^ ${2 * c}u;\n  let key_place_${c} = tx ^ ${2 * c}u;`)
-    .join('\n  ')}
   let stage_c = t % 4u;
   let stage_r = t / 4u % 32u;
   let stage_place = stage_r ^ (2u * stage_c);
@@ -149,14 +145,11 @@ export function productStart(shape: ProductShape, keyRows: string): string {
  * that follows, whose first dims are loaded while the last of this one are worked on.
  */
 export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
-  const isLoop = shape.steps < SLICE;
   const slices = Math.ceil(shape.headDim / SLICE);
   const step = (dim: number): string => {
-    const c = Math.floor(dim / 4);
-    const within = isLoop ? `${shape.steps}u * turn + ${dim}u` : `${dim}u`;
-    const swap = `(2u * (${shape.steps / 4}u * turn + ${c}u))`;
-    const row = isLoop ? `(ty ^ ${swap})` : `row_place_${c}`;
-    const key = isLoop ? `(tx ^ ${swap})` : `key_place_${c}`;
+    const within = `${STEPS}u * turn + ${dim}u`;
+    const row = '(ty ^ (2u * turn))';
+    const key = '(tx ^ (2u * turn))';
     return `{
       let a0 = query_tile[${within}][${row}];
       let a1 = query_tile[${within}][${shape.rows / 8}u + ${row}];
@@ -170,7 +163,7 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
         .join('\n      ')}
     }`;
   };
-  const steps = range(shape.steps).map(step).join('\n      ');
+  const steps = range(STEPS).map(step).join('\n      ');
   const put = (name: string): string =>
     range(4)
       .map((j) => `${name}_tile[4u * stage_c + ${j}u][stage_place] = turned[${j}];`)
@@ -197,6 +190,8 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
         ${nextKeyRows}
         ${fetch(shape, '0u')}
       }
-      ${isLoop ? `for (var turn = 0u; turn < ${SLICE / shape.steps}u; turn++) {\n      ${steps}\n      }` : steps}
+      for (var turn = 0u; turn < ${SLICE / STEPS}u; turn++) {
+      ${steps}
+      }
     }`;
 }

@@ -16,7 +16,7 @@ import { FLAG_INVOCATIONS, flagKernel } from './flag-kernel.js';
 import { largestSafe } from './guard-kernel.js';
 import { keepKernel } from './keep-kernel.js';
 import { rowBytes, type SweepsTuning, segmentOf, sharesOf, sizesOf, slowSize, stepOf } from './part-size.js';
-import { productTuning, TILE_KEYS } from './product.js';
+import { TILE_KEYS, tileRowsOn } from './product.js';
 import { type SweepParameters, sampleKernel } from './sample-kernel.js';
 import { rankOf, shiftOf } from './sizes.js';
 import { slowKernel } from './slow-kernel.js';
@@ -41,7 +41,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
 
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);
-  const { rows: tileRows, steps } = { ...productTuning(facts), ...tuning };
+  const tileRows = tuning.rows ?? tileRowsOn(facts);
   const subgroups = tuning.subgroups ?? (facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32);
   const rowTiles = keyHeads * Math.ceil(rows / keyHeads / tileRows);
   const sweep: SweepParameters = {
@@ -51,7 +51,6 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     keyLengths,
     relativeBias: request.relativeBias !== undefined,
     rows: tileRows,
-    steps,
   };
   const lists = stream.scratch(rows * rowBytes(request, tuning));
   const thresholds = stream.scratch(4 * rows);

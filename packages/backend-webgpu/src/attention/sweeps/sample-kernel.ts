@@ -9,6 +9,7 @@ import {
   productStart,
   scoreRows,
   TILE_KEYS,
+  type TileRows,
   tileProducts,
   tileRow,
 } from './product.js';
@@ -23,8 +24,7 @@ export interface SweepParameters {
   readonly keyLengths: boolean;
   readonly relativeBias: boolean;
   /** See `ProductShape`. */
-  readonly rows: 64 | 128;
-  readonly steps: 4 | 8 | 16;
+  readonly rows: TileRows;
 }
 
 /**

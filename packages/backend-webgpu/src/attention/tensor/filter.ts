@@ -97,7 +97,7 @@ struct Params {
   heads: u32, head_start: u32, query_start: u32, query_count: u32,
   query_length: u32, key_length: u32, query_heads: u32, heads_per_key_head: u32,
   key_head_start: u32, tiles: u32, k: u32, rank: u32,
-  stride: u32, stride_from: u32, by_head: u32, buckets_at: u32, table_at: u32,
+  stride: u32, stride_from: u32, buckets_at: u32, table_at: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${bindings([
@@ -131,8 +131,8 @@ fn main(
   let query_tiles = params.query_count / ${ROWS * subgroups}u;
   let job = group.x + group.y * groups.x;
   if (job >= params.heads * query_tiles) { return; }
-  let head = select(job % params.heads, job / query_tiles, params.by_head != 0u);
-  let query_tile = query_tiles - 1u - select(job / params.heads, job % query_tiles, params.by_head != 0u);
+  let head = job % params.heads;
+  let query_tile = query_tiles - 1u - job / params.heads;
   let flat = params.head_start + head;
   let batch = flat / params.query_heads;
   let key_head = flat / params.heads_per_key_head - params.key_head_start;

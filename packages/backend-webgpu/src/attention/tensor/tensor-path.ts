@@ -25,7 +25,6 @@ export interface TensorTuning {
   /** Deviations of the estimated rank above its mean. */
   readonly rankSlack: number;
   readonly capacity: (k: number, stride: number) => number;
-  readonly byHead: (keyLength: number) => boolean;
 }
 
 export const H200_TUNING: TensorTuning = {
@@ -36,10 +35,8 @@ export const H200_TUNING: TensorTuning = {
   strideFrom: 4096,
   rankSlack: 3.6,
   capacity: (k, stride) => Math.max(128, Math.min(1024, 64 * Math.ceil(((stride > 2 ? 3 : 2.5) * k) / 64))),
-  byHead: () => false,
 };
 
-const LARGEST_TENSOR_K = 512;
 const LARGEST_REACH = 512;
 const FEWEST_QUERIES = 64;
 const FEWEST_KEYS = 1024;
@@ -94,12 +91,9 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   // Other vendors' matrices have other sizes, and the bound on their sums was not derived.
   if (facts.vendor !== 'nvidia')
     reasons.push('subgroup matrices of 16 x 16 x 16 are known of NVIDIA devices only');
-  const { k, headDim, scale, queryLength, keyLength } = request;
-  if (typeof k === 'number' && k > LARGEST_TENSOR_K) reasons.push(`k = ${k} is above ${LARGEST_TENSOR_K}`);
+  const { headDim, scale, queryLength, keyLength } = request;
   if (headDim % 16 !== 0 || headDim > 128)
     reasons.push(`headDim ${headDim} is not a multiple of 16 up to 128`);
-  if (request.mask !== undefined) reasons.push('a mask: the filter would list keys that it hides');
-  if (request.bias !== undefined) reasons.push('a bias is not part of the filter');
   if ((request.relativeBias?.maxDistance ?? 0) > LARGEST_REACH) {
     reasons.push(`maxDistance is above ${LARGEST_REACH}`);
   }
@@ -340,7 +334,6 @@ function recordBlock(
       rankOf(k, stride, tuning),
       stride,
       stride === 1 ? 0xffffffff : Math.max(tuning.strideFrom, 2 * stride * capacity),
-      tuning.byHead(keyLength) ? 1 : 0,
       tables?.bucketsAt ?? 0,
       tables?.tableAt ?? 0,
     ]),
@@ -349,7 +342,7 @@ function recordBlock(
   stream.release(queries);
   stream.release(units);
   if (tables !== undefined) stream.release(tables.span);
-  recordFinish(stream, facts, request, views, block, { lists, heads, capacity, ascending: true }, counters);
+  recordFinish(stream, facts, request, views, block, { lists, heads, capacity }, counters);
   stream.release(lists);
   stream.release(heads);
 }

@@ -139,14 +139,6 @@ fn main(
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
   let tx = t % 8u + t / 32u % 2u * 8u;
   let ty = t / 8u % 4u + t / 64u * 4u;
-  let row_place_0 = ty ^ 0u;
-  let key_place_0 = tx ^ 0u;
-  let row_place_1 = ty ^ 2u;
-  let key_place_1 = tx ^ 2u;
-  let row_place_2 = ty ^ 4u;
-  let key_place_2 = tx ^ 4u;
-  let row_place_3 = ty ^ 6u;
-  let key_place_3 = tx ^ 6u;
   let stage_c = t % 4u;
   let stage_r = t / 4u % 32u;
   let stage_place = stage_r ^ (2u * stage_c);
@@ -227,10 +219,10 @@ fn main(
       }
       for (var turn = 0u; turn < 4u; turn++) {
       {
-      let a0 = query_tile[4u * turn + 0u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[4u * turn + 0u][8u + (ty ^ (2u * (1u * turn + 0u)))];
-      let b0 = key_tile[4u * turn + 0u][(tx ^ (2u * (1u * turn + 0u)))];
-      let b1 = key_tile[4u * turn + 0u][16u + (tx ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 0u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 0u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 0u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 0u][16u + (tx ^ (2u * turn))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
       dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
       dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
@@ -241,10 +233,10 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[4u * turn + 1u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[4u * turn + 1u][8u + (ty ^ (2u * (1u * turn + 0u)))];
-      let b0 = key_tile[4u * turn + 1u][(tx ^ (2u * (1u * turn + 0u)))];
-      let b1 = key_tile[4u * turn + 1u][16u + (tx ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 1u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 1u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 1u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 1u][16u + (tx ^ (2u * turn))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
       dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
       dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
@@ -255,10 +247,10 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[4u * turn + 2u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[4u * turn + 2u][8u + (ty ^ (2u * (1u * turn + 0u)))];
-      let b0 = key_tile[4u * turn + 2u][(tx ^ (2u * (1u * turn + 0u)))];
-      let b1 = key_tile[4u * turn + 2u][16u + (tx ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 2u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 2u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 2u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 2u][16u + (tx ^ (2u * turn))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
       dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
       dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
@@ -269,10 +261,10 @@ fn main(
       dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
     }
       {
-      let a0 = query_tile[4u * turn + 3u][(ty ^ (2u * (1u * turn + 0u)))];
-      let a1 = query_tile[4u * turn + 3u][8u + (ty ^ (2u * (1u * turn + 0u)))];
-      let b0 = key_tile[4u * turn + 3u][(tx ^ (2u * (1u * turn + 0u)))];
-      let b1 = key_tile[4u * turn + 3u][16u + (tx ^ (2u * (1u * turn + 0u)))];
+      let a0 = query_tile[4u * turn + 3u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 3u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 3u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 3u][16u + (tx ^ (2u * turn))];
       dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
       dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
       dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);

@@ -148,19 +148,17 @@ function eachColumn(
     .join('\n  ');
 }
 
-function keyOf(name: string, { headDim, valueDim, layout }: GatherShape, together: number): string {
-  return `attention-backward ${name} subgroups x${together} D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
+function keyOf(name: string, { headDim, valueDim, layout }: GatherShape): string {
+  return `attention-backward ${name} subgroups D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
 }
 
 const head = `enable subgroups;
 diagnostic(off, subgroup_uniformity);`;
 
-function mainOf(together: number): string {
-  return `
-@compute @workgroup_size(${LANES * together})
+const main = `
+@compute @workgroup_size(${LANES})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) t: u32, @builtin(subgroup_invocation_id) lane: u32)`;
-}
+  @builtin(subgroup_invocation_id) lane: u32)`;
 
 /** Whether the subgroup variants take these dimensions: whole vectors, and sums that fit the registers. */
 export function takesSubgroups(headDim: number, valueDim: number, { width }: RowLayout): boolean {
@@ -168,9 +166,9 @@ export function takesSubgroups(headDim: number, valueDim: number, { width }: Row
 }
 
 /** As `piecesPlainKernel`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
-export function piecesSubgroupKernel(shape: GatherShape, together: number): Kernel {
+export function piecesSubgroupKernel(shape: GatherShape): Kernel {
   return {
-    key: keyOf('pieces', shape, together),
+    key: keyOf('pieces', shape),
     buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
     source: () => {
       const { text, sides } = gathering(shape, AHEAD_OF_PIECES);
@@ -180,8 +178,8 @@ struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries:
 ${text}
 @group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
 @group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
-${mainOf(together)} {
-  let piece = group_index(group, groups) * ${together}u + t / ${LANES}u;
+${main} {
+  let piece = group_index(group, groups);
   if (piece >= params.pieces) { return; }
   let ends = piece_keys[piece];
   if (ends.x == 0u || ends.x != ends.y) { return; }
@@ -196,9 +194,9 @@ ${mainOf(together)} {
 }
 
 /** As `keysPlainKernel`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
-export function keysSubgroupKernel(shape: GatherShape, together: number): Kernel {
+export function keysSubgroupKernel(shape: GatherShape): Kernel {
   return {
-    key: keyOf('keys', shape, together),
+    key: keyOf('keys', shape),
     buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
     source: () => {
       const { text, sides } = gathering(shape, AHEAD_OF_KEYS);
@@ -221,8 +219,8 @@ ${text}
 @group(0) @binding(6) var<storage, read> sums: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
-${mainOf(together)} {
-  let key = group_index(group, groups) * ${together}u + t / ${LANES}u;
+${main} {
+  let key = group_index(group, groups);
   if (key >= params.keys) { return; }
   let start = ranges[key].x;
   let end = start + ranges[key].y;
