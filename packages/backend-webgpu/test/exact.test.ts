@@ -7,7 +7,7 @@ import { chooseTile, tileBytes } from '../src/attention/exact/tile.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
-import { arraysFor, errorOf, plainRequest, runExact } from './exact-support.js';
+import { arraysFor, errorOf, floatsOf, plainRequest, runExact } from './exact-support.js';
 
 const gpu = softwareGpuAvailability();
 
@@ -101,6 +101,19 @@ describe('exact attention', () => {
       bias[4] = value;
       expect(await errorOf(stream, request, { ...arrays, bias })).toBeLessThan(3e-6);
     }
+  });
+
+  optional('f16 outputs: the nearest, halfway cases to even', gpu, async () => {
+    const request: AttentionRequest = {
+      ...plainRequest,
+      ...{ queryHeads: 1, keyHeads: 1, queryLength: 1, keyLength: 2, headDim: 4, valueDim: 4, dtype: 'f16' },
+    };
+    // Two keys of equal scores: the mean of their values, each halfway between two halves.
+    const step = 2 ** -10;
+    const v = Float32Array.of(1, 1 + step, 65472, 2 ** -24, 1 + step, 1 + 2 * step, 65504, 2 ** -23);
+    const arrays = { ...arraysFor(request), q: new Float32Array(4), v };
+    const means = [1, 1 + 2 * step, 65472, 2 ** -23];
+    expect([...floatsOf(await runExact(stream, request, arrays), 'f16')]).toEqual(means);
   });
 
   optional('equal bits twice, and no bytes kept', gpu, async () => {

@@ -1,4 +1,5 @@
 import type { Activation } from '@topk-attention/core';
+import { halfOf } from '../primitives/wgsl-numbers.js';
 import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { activationText } from './activation.js';
@@ -196,7 +197,7 @@ export function recordWiden(stream: Stream, count: number, first: number, halves
   launchElements(stream, kernel, count, [halves, out], [first]);
 }
 
-/** f16 pairs from f32; overflow becomes an infinity, decided on bits. One invocation a word. */
+/** f16 pairs from f32. One invocation a word. */
 export function recordNarrow(stream: Stream, count: number, x: Range, halves: Range): void {
   const kernel = elementKernel({
     key: 'narrow',
@@ -205,19 +206,10 @@ export function recordNarrow(stream: Stream, count: number, x: Range, halves: Ra
       ['halves', 'u32', 'write'],
     ],
     uniforms: ['size'],
-    functions: `
-/** Bits of the nearest half: pack2x16float leaves values beyond its range undefined. */
-fn half_bits(x: f32) -> u32 {
-  let bits = bitcast<u32>(x);
-  let size = bits & 0x7fffffffu;
-  let sign = (bits >> 16u) & 0x8000u;
-  if (size > 0x7f800000u) { return sign | 0x7e00u; }
-  if (size >= 0x477ff000u) { return sign | 0x7c00u; }
-  return pack2x16float(vec2f(x, 0.0)) & 0xffffu;
-}`,
-    body: `let low = half_bits(x[params.x_base + 2u * at]);
+    functions: halfOf,
+    body: `let low = half_of(x[params.x_base + 2u * at]);
   var high = 0u;
-  if (2u * at + 1u < params.size) { high = half_bits(x[params.x_base + 2u * at + 1u]); }
+  if (2u * at + 1u < params.size) { high = half_of(x[params.x_base + 2u * at + 1u]); }
   halves[params.halves_base + at] = low | (high << 16u);`,
   });
   launchElements(stream, kernel, Math.ceil(count / 2), [x, halves], [count]);

@@ -42,6 +42,10 @@ fn half_of(x: f32) -> u32 {
   return sign | ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u);
 }`;
 
+/** `halves_of(low, high) -> u32`: a word of two f16; includes `half_of`. */
+export const halvesOf: string = `${halfOf}
+fn halves_of(low: f32, high: f32) -> u32 { return half_of(low) | (half_of(high) << 16u); }`;
+
 /** `load_<name>(element)`: the bits of an element of the u32 array `name`: of 32 bits, or of 16. */
 export function loadBits(name: string, half: boolean): string {
   const bits = half ? `(${name}[at / 2u] >> (16u * (at % 2u))) & 0xffffu` : `${name}[at]`;

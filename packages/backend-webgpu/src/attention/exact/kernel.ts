@@ -1,3 +1,4 @@
+import { halvesOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
 import { philoxWgsl } from '../../runtime/philox-wgsl.js';
 import { scores, validity } from './kernel-scores.js';
@@ -50,6 +51,7 @@ function source(p: ExactParameters): string {
     loadVector('loadQuery', 'q', p.headDim, p.dtype),
     loadVector('loadKey', 'k', p.headDim, p.dtype),
     loadVector('loadValue', 'v', p.valueDim, p.dtype),
+    p.dtype === 'f16' ? halvesOf : '',
     storeVector('storeOutput', 'out', p.valueDim, p.dtype),
     numbers,
     p.dropout ? isKept : '',

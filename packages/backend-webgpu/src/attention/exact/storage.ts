@@ -33,13 +33,14 @@ ${head} {
 
 /**
  * `name(start, row, column, value)`: writes up to 4 elements of a row. An f16 row must be of whole words (an even width),
- * each of which one invocation writes.
+ * each of which one invocation writes. Needs `halvesOf` for f16.
  */
 export function storeVector(name: string, buffer: string, width: number, dtype: 'f32' | 'f16'): string {
   const head = `fn ${name}(start: u32, row: u32, column: u32, value: vec4f)`;
   const at = `start + row * ${width}u + column`;
   if (width % 4 === 0) {
-    const stored = dtype === 'f32' ? 'value' : 'vec2u(pack2x16float(value.xy), pack2x16float(value.zw))';
+    const stored =
+      dtype === 'f32' ? 'value' : 'vec2u(halves_of(value.x, value.y), halves_of(value.z, value.w))';
     return `${head} { if (column < ${width}u) { ${buffer}[(${at}) / 4u] = ${stored}; } }`;
   }
   const writes =
@@ -47,7 +48,7 @@ export function storeVector(name: string, buffer: string, width: number, dtype: 
       ? [0, 1, 2, 3].map((i) => `if (column + ${i}u < ${width}u) { ${buffer}[at + ${i}u] = value[${i}]; }`)
       : [0, 2].map(
           (i) =>
-            `if (column + ${i}u < ${width}u) { ${buffer}[(at + ${i}u) / 2u] = pack2x16float(vec2f(value[${i}], value[${i + 1}])); }`,
+            `if (column + ${i}u < ${width}u) { ${buffer}[(at + ${i}u) / 2u] = halves_of(value[${i}], value[${i + 1}]); }`,
         );
   return `${head} { let at = ${at}; ${writes.join(' ')} }`;
 }
