@@ -3,10 +3,18 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { afterAll, expect } from 'vitest';
 import { recordMatmul } from '../src/primitives/matmul.js';
-import { LARGE_TILE, type MatmulVariant, SMALL_TILE } from '../src/primitives/matmul-choose.js';
+import {
+  LARGE_TILE,
+  launchProduct,
+  type MatmulVariant,
+  SMALL_TILE,
+  TALL_TILE,
+} from '../src/primitives/matmul-choose.js';
+import type { Operand } from '../src/primitives/matmul-product.js';
 import type { MatmulTile } from '../src/primitives/matmul-tiled.js';
 import { recordScatterAddRows, type ScatterVariant } from '../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../src/primitives/softmax.js';
+import type { View } from '../src/view.js';
 import { distance, generator, Harness, integers } from './primitives-harness.js';
 
 const INF = Number.POSITIVE_INFINITY;
@@ -95,6 +103,7 @@ for (const mkn of [
 
 for (const [name, variant, [m, k, n]] of [
   ['large', LARGE_TILE, [132, 36, 140]],
+  ['tall', TALL_TILE, [132, 36, 30]],
   ['small, in parts', SMALL_TILE, [68, 600, 72]],
 ] as const) {
   onGpu(`matmul, the ${name} tile`, async (harness) => {
@@ -106,6 +115,32 @@ for (const [name, variant, [m, k, n]] of [
     expect(distance(await harness.read(out), await harness.expected(expected))).toBe(0);
   });
 }
+
+onGpu('products that are added to what is there', async (harness) => {
+  for (const [variant, [m, k, n]] of [
+    ['plain', [5, 7, 6]],
+    ['narrow', [3, 600, 20]],
+    [TINY_TILE, [36, 12, 68]],
+    [TINY_TILE, [33, 700, 31]],
+  ] as const) {
+    const a = harness.upload(integers(m * k, -4, 4, 1), [m, k]);
+    const b = harness.upload(integers(k * n, -4, 4, 2), [k, n]);
+    const out = harness.upload(integers(m * n, -9, 9, 3), [m, n]);
+    const before = await harness.read(out.view);
+    const operand = (of: View, stride: number): Operand => ({ span: of.span, base: 0, batchStep: 0, stride });
+    launchProduct(
+      harness.stream,
+      {
+        ...{ dtype: 'f32', transposeA: false, transposeB: false, batch: 1, rows: m, inner: k, columns: n },
+        ...{ a: operand(a.view, k), b: operand(b.view, n), out: operand(out.view, n), adds: true },
+      },
+      variant,
+    );
+    const product = await harness.expected(harness.reference.matmul(a.reference, b.reference, false, false));
+    const got = await harness.read(out.view);
+    expect(got, `${m} x ${k} x ${n}`).toEqual(got.map((_, at) => Number(before[at]) + Number(product[at])));
+  }
+});
 
 onGpu('matmul of few rows, or of one column', async (harness) => {
   for (const mkn of [

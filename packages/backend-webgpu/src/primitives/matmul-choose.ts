@@ -15,6 +15,14 @@ export const LARGE_TILE: MatmulTile = {
   microRows: 8,
   microColumns: 8,
 };
+/** For large results of at most 32 columns: heads of that width. */
+export const TALL_TILE: MatmulTile = {
+  rows: 128,
+  columns: 32,
+  depth: 16,
+  microRows: 8,
+  microColumns: 4,
+};
 /** For results of few large tiles. */
 export const SMALL_TILE: MatmulTile = {
   rows: 64,
@@ -24,13 +32,16 @@ export const SMALL_TILE: MatmulTile = {
   microColumns: 4,
 };
 
-/** Large tiles that keep a large device busy. */
+/** Large or tall tiles that keep a large device busy. */
 const ENOUGH_TILES = 200;
 
 /** By measurement (docs/kernels/primitives.md). */
 function chooseVariant(stream: Stream, { batch, rows, columns }: Product): MatmulVariant {
   if (stream.facts.isSoftware) return 'plain';
   if (rows <= NARROW_ROWS) return 'narrow';
+  if (columns <= TALL_TILE.columns && batch * Math.ceil(rows / TALL_TILE.rows) >= ENOUGH_TILES) {
+    return TALL_TILE;
+  }
   const tiles = batch * Math.ceil(rows / LARGE_TILE.rows) * Math.ceil(columns / LARGE_TILE.columns);
   return rows > SMALL_TILE.rows && columns > SMALL_TILE.columns && tiles >= ENOUGH_TILES
     ? LARGE_TILE

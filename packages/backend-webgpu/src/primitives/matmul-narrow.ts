@@ -25,6 +25,7 @@ interface NarrowParameters {
   readonly vecA: boolean;
   readonly vecB: boolean;
   readonly vecOut: boolean;
+  readonly adds: boolean;
 }
 
 /**
@@ -33,8 +34,8 @@ interface NarrowParameters {
  * (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters): Kernel {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
   return {
     key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     buffers: ['read', 'read', 'write'],
@@ -43,7 +44,7 @@ function kernelOf(parameters: NarrowParameters): Kernel {
 }
 
 function sourceOf(parameters: NarrowParameters): string {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const all = Array.from({ length: rows }, (_, row) => row);
   const depthLanes = INVOCATIONS / lanes;
   return `${productParams}
@@ -54,7 +55,7 @@ var<workgroup> parts: array<array<vec4f, ${INVOCATIONS}>, ${Math.min(rows, 4)}>;
 ${halfOut ? halfOf : ''}
 ${transposeA ? columnOfA(half) : loader({ name: 'a', half, along: false, vec: vecA })}
 ${loader({ name: 'b', half, along: !transposeB, vec: vecB })}
-${putSums(transposeB, lanes, halfOut, vecOut)}
+${putSums(transposeB, lanes, halfOut, vecOut, adds)}
 
 @compute @workgroup_size(${INVOCATIONS})
 fn main(
@@ -121,12 +122,13 @@ fn fetch_a(start: u32, line: u32, place: u32) -> vec4f {
 }
 
 /** `put_sums(start, row, origin, lane, sums)`: to four neighbours, or to four columns that lie `lanes` apart. */
-function putSums(transposeB: boolean, lanes: number, half: boolean, vec: boolean): string {
+function putSums(transposeB: boolean, lanes: number, half: boolean, vec: boolean, adds: boolean): string {
   const head = 'fn put_sums(start: u32, row: u32, origin: u32, lane: u32, sums: vec4f)';
-  if (!transposeB) return `${writer(half, vec)}\n${head} { put(start, row, origin + 4u * lane, sums); }`;
+  if (!transposeB)
+    return `${writer(half, vec, adds)}\n${head} { put(start, row, origin + 4u * lane, sums); }`;
   const value = half
     ? 'atomicOr(&out[at / 2u], half_of(sums[i]) << (16u * (at % 2u)));'
-    : 'out[at] = sums[i];';
+    : `out[at] ${adds ? '+=' : '='} sums[i];`;
   return `${head} {
   if (row >= params.rows) { return; }
   for (var i = 0u; i < 4u; i++) {
@@ -182,6 +184,7 @@ export function launchNarrow(stream: Stream, product: Product): void {
         vecA: !transposeA && inFours(a, inner),
         vecB: inFours(b, transposeB ? inner : columns),
         vecOut: !transposeB && inFours(out, columns),
+        adds: parts === 1 && (product.adds ?? false),
       }),
       buffers: [a.span, b.span, out.span],
       uniforms: uniformWords(productWords({ ...product, out }, terms)),

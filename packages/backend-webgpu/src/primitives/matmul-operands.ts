@@ -51,8 +51,12 @@ ${head} {
 }`;
 }
 
-/** `put(start, row, column, sums)`: four neighbours of the result, less what lies beyond its edges. */
-export function writer(half: boolean, vec: boolean): string {
+/**
+ * `put(start, row, column, sums)`: four neighbours of the result, less what lies beyond its edges; with `adds` on top of
+ * what is there (f32 only).
+ */
+export function writer(half: boolean, vec: boolean, adds = false): string {
+  const set = adds ? '+=' : '=';
   const head = `fn put(start: u32, row: u32, column: u32, sums: vec4f) {
   if (row >= params.rows || column >= params.columns) { return; }
   let at = start + row * params.out_stride + column;`;
@@ -60,13 +64,13 @@ export function writer(half: boolean, vec: boolean): string {
     const pack =
       'vec2u(half_of(sums.x) | (half_of(sums.y) << 16u), half_of(sums.z) | (half_of(sums.w) << 16u))';
     return `${head}
-  out[at / 4u] = ${half ? pack : 'sums'};
+  out[at / 4u] ${set} ${half ? pack : 'sums'};
 }`;
   }
   const one = (index: number): string =>
     half
       ? `atomicOr(&out[(at + ${index}u) / 2u], half_of(sums[${index}]) << (16u * ((at + ${index}u) % 2u)));`
-      : `out[at + ${index}u] = sums[${index}];`;
+      : `out[at + ${index}u] ${set} sums[${index}];`;
   return `${head}
   ${one(0)}
   ${[1, 2, 3].map((index) => `if (column + ${index}u < params.columns) { ${one(index)} }`).join('\n  ')}

@@ -5,15 +5,15 @@ import { type Operand, type Product, productParams, productWords } from './matmu
 import { halfOf } from './wgsl-numbers.js';
 
 /** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
-function reduceKernel(half: boolean, vec: boolean): Kernel {
+function reduceKernel(half: boolean, vec: boolean, adds: boolean): Kernel {
   return {
-    key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}`,
+    key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}`,
     buffers: ['read', 'write'],
     source: () => `${productParams}
 @group(0) @binding(1) var<storage, read> parts: array<${vec ? 'vec4f' : 'f32'}>;
 @group(0) @binding(2) var<storage, read_write> out: array<${outputType(half, vec)}>;
 ${half ? halfOf : ''}
-${writer(half, vec)}
+${writer(half, vec, adds)}
 
 fn part_at(at: u32, column: u32) -> vec4f {
   ${
@@ -69,7 +69,7 @@ export function recordInParts(
   const span = stream.scratch(4 * parts * batch * rows * columns);
   launch({ out: { span, base: 0, batchStep: rows * columns, stride: columns }, parts, terms });
   stream.launch({
-    kernel: reduceKernel(product.dtype === 'f16', inFours(out, columns)),
+    kernel: reduceKernel(product.dtype === 'f16', inFours(out, columns), product.adds ?? false),
     buffers: [span, out.span],
     uniforms: uniformWords(productWords(product, parts)),
     workgroups: gridOf(Math.ceil((batch * rows * Math.ceil(columns / 4)) / 64)),

@@ -9,10 +9,10 @@ const INVOCATIONS = 64;
  * An invocation per element (word of f16) of the result, sums in ascending order. Reads each operand once per row or
  * column of the result; no workgroup memory.
  */
-function kernelOf({ dtype, transposeA, transposeB }: Product): Kernel {
+function kernelOf({ dtype, transposeA, transposeB, adds = false }: Product): Kernel {
   const half = dtype === 'f16';
   return {
-    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}`,
+    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${adds ? ' adds' : ''}`,
     buffers: ['read', 'read', 'write'],
     source: () => `${productParams}
 @group(0) @binding(1) var<storage, read> a: array<u32>;
@@ -35,19 +35,19 @@ fn product(matrix: u32, row: u32, column: u32) -> f32 {
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  ${half ? storeHalves : storeFloat}
+  ${half ? storeHalves : storeFloat(adds)}
 }`,
   };
 }
 
-const storeFloat = `
+const storeFloat = (adds: boolean): string => `
   let size = params.rows * params.columns;
   if (at >= params.batch * size) { return; }
   let matrix = at / size;
   let row = at % size / params.columns;
   let column = at % params.columns;
-  out[params.out_base + matrix * params.out_batch + row * params.out_stride + column] =
-    bitcast<u32>(product(matrix, row, column));`;
+  let to = params.out_base + matrix * params.out_batch + row * params.out_stride + column;
+  out[to] = bitcast<u32>(${adds ? 'bitcast<f32>(out[to]) + ' : ''}product(matrix, row, column));`;
 
 /** Both halves of a word; what is not of this product keeps its bits. */
 const storeHalves = `

@@ -10,7 +10,7 @@ export interface Operand {
 }
 
 /**
- * A batch of products out[n] = a[n] b[n] whose operands can be bound. a is stored as [rows, inner], transposed as
+ * A batch of products out[n] = a[n] b[n] (or out[n] += a[n] b[n]) whose operands can be bound. a is stored as [rows, inner], transposed as
  * [inner, rows]; b as [inner, columns], transposed as [columns, inner].
  */
 export interface Product {
@@ -24,6 +24,8 @@ export interface Product {
   readonly a: Operand;
   readonly b: Operand;
   readonly out: Operand;
+  /** True: added to what out holds. For f32. Default false. */
+  readonly adds?: boolean;
 }
 
 /** WGSL of a uniform block that holds what `productWords` gives. */

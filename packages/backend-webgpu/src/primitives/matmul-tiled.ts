@@ -27,6 +27,7 @@ interface TiledParameters {
   readonly vecA: boolean;
   readonly vecB: boolean;
   readonly vecOut: boolean;
+  readonly adds: boolean;
 }
 
 function invocationsOf(tile: MatmulTile): number {
@@ -39,9 +40,9 @@ function invocationsOf(tile: MatmulTile): number {
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters): Kernel {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}`;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
   return {
     key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     buffers: ['read', 'read', 'write'],
@@ -50,7 +51,7 @@ function kernelOf(parameters: TiledParameters): Kernel {
 }
 
 function sourceOf(parameters: TiledParameters): string {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut } = parameters;
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
   const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
   return `${productParams}
@@ -62,7 +63,7 @@ var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
 ${halfOut ? halfOf : ''}
 ${loader(a)}
 ${loader(b)}
-${writer(halfOut, vecOut)}
+${writer(halfOut, vecOut, adds)}
 
 @compute @workgroup_size(${invocationsOf(tile)})
 fn main(
@@ -246,6 +247,15 @@ function range(count: number): number[] {
 const WANTED_WORKGROUPS = 264;
 const LEAST_TERMS = 256;
 
+/** A bound on the bytes of parts of sums that a product keeps until they are added, whatever tile it takes. */
+export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
+  const parts = Math.floor(inner / LEAST_TERMS);
+  if (parts < 2) return 0;
+  // At most twice the wanted workgroups, each with the sums of a tile.
+  const tile = columns > 64 ? 128 * 128 : 64 * 64;
+  return Math.min(4 * parts * batch * rows * columns, 2 * WANTED_WORKGROUPS * 4 * tile);
+}
+
 /**
  * Records the product. Where tiles are few and sums long, parts of the sums are computed apart and added in order. `out` of
  * f16 must have been cleared.
@@ -266,6 +276,7 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
         vecA: inFours(a, transposeA ? rows : inner),
         vecB: inFours(b, transposeB ? inner : columns),
         vecOut: inFours(out, columns),
+        adds: parts === 1 && (product.adds ?? false),
       }),
       buffers: [a.span, b.span, out.span],
       uniforms: uniformWords(productWords({ ...product, out }, terms)),
