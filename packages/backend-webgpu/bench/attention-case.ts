@@ -162,16 +162,22 @@ export class AttentionCase {
     return indices;
   }
 
-  /** Gradients of sampled rows of one head against f64 over the sets that the forward pass keeps. */
+  /** Gradients of sampled rows of one head against f64 over the sets that the forward pass keeps, or over all visible keys. */
   async checkGradients({ head = 7, rows = 8, keys = 8 } = {}): Promise<Checked> {
-    const { length, dim, k = 1 } = this.shape;
-    const kept = Math.min(k, length);
+    const { length, dim, k, causal } = this.shape;
+    const kept = Math.min(k ?? length, length);
     const own = Math.min(head, this.shape.heads - 1);
     const { output, gradients } = this.#train();
-    const lists = this.lists();
+    const lists = k === undefined ? undefined : this.lists();
     const base = own * length;
     const arrays = await this.head(own);
-    const indices = await readElements(this.backend, lists, base * kept, length * kept);
+    const indices: ArrayLike<number> =
+      lists === undefined
+        ? Int32Array.from({ length: length * length }, (_, at) => {
+            const key = at % length;
+            return causal && key > Math.floor(at / length) ? -1 : key;
+          })
+        : await readElements(this.backend, lists, base * kept, length * kept);
     const dO = await readElements(this.backend, this.#inputs.dOutput, base * dim, length * dim);
     const keysOf = (row: number): readonly number[] =>
       Array.from(sliceOf(indices, row * kept, kept)).filter((key) => key >= 0);
@@ -200,7 +206,7 @@ export class AttentionCase {
       error.add(await read(gradients.k, key), dK);
       error.add(await read(gradients.v, key), dV);
     }
-    for (const one of [output, lists, ...Object.values(gradients)]) one.dispose();
+    for (const one of [output, lists, ...Object.values(gradients)]) one?.dispose();
     return { rows: rows + 2 * keys, error: error.value };
   }
 

@@ -90,6 +90,7 @@ export function tableRows({ isFull, short, long, longest, feedForward }: TableSi
     },
     ms('forward-longest', `forward, L = ${count(longest)}, once`),
     ms('exact-short', `dense exact attention, same backend, L = ${count(short)}`),
+    ms('exact-training-short', `dense exact attention, forward + backward, L = ${count(short)}`),
     ms('exact-long', `dense exact attention, same backend, L = ${count(long)}`),
     ms('composed-short', `composed of primitives, same backend, L = ${count(short)}`),
   ];

@@ -1,6 +1,6 @@
 import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attention/core';
-import { fusedAttentionBackward } from './attention/backward/fused-attention-backward.js';
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
+import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
@@ -42,7 +42,7 @@ export function fusedOperations(
   });
   return {
     attention: guarded(fusedAttention(stream, facts, tracked, options)),
-    attentionBackward: guarded(fusedAttentionBackward(stream, facts, tracked)),
+    attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };

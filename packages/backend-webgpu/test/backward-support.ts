@@ -1,4 +1,11 @@
-import type { AttentionBackwardInputs, AttentionRequest, DType, Shape } from '@topk-attention/core';
+import type {
+  AttentionBackwardInputs,
+  AttentionGradients,
+  AttentionRequest,
+  DType,
+  FusedOperation,
+  Shape,
+} from '@topk-attention/core';
 import {
   type AttentionArrays,
   halfToNumber,
@@ -9,6 +16,8 @@ import {
 } from '@topk-attention/core/reference';
 import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
 import { type BackwardTuning, DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
+import { type ExactBackwardOptions, exactBackward } from '../src/attention/exact-backward/exact-backward.js';
+import { EXACT_BACKWARD_TUNING } from '../src/attention/exact-backward/parts.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
@@ -172,31 +181,58 @@ export class Machine {
 
   /** Gradients from the lists of the reference's forward pass (as f32), or from those of the problem. */
   async gradients(
-    { request, arrays, dOutput, lists }: Problem,
+    problem: Problem,
     tuning: Partial<BackwardTuning> = {},
-    chunk: number = request.queryLength,
+    chunk: number = problem.request.queryLength,
   ): Promise<Gradients> {
-    const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
+    const { request, arrays, lists } = problem;
+    const { batch, queryHeads, queryLength } = request;
     const { indices, scores } = lists ?? referenceAttention(request, arrays);
     const listShape = [batch, queryHeads, queryLength, request.k as number];
+    const operation = fusedAttentionBackward(this.stream, deviceFacts(this.#device), this.allocate, {
+      ...DEFAULT_TUNING,
+      ...tuning,
+    });
+    return this.#run(operation, problem, chunk, {
+      indices: this.upload(indices, listShape, 'i32'),
+      scores: this.upload(scores, listShape, 'f32'),
+    });
+  }
+
+  /** Gradients of exact attention. */
+  exactGradients(
+    problem: Problem,
+    tuning: Partial<ExactBackwardOptions> = {},
+    chunk: number = problem.request.queryLength,
+  ): Promise<Gradients> {
+    const operation = exactBackward(this.stream, deviceFacts(this.#device), this.allocate, {
+      ...EXACT_BACKWARD_TUNING,
+      ...tuning,
+    });
+    return this.#run(operation, problem, chunk, {});
+  }
+
+  async #run(
+    operation: FusedOperation<AttentionRequest, AttentionBackwardInputs<View>, AttentionGradients<View>>,
+    { request, arrays, dOutput }: Problem,
+    chunk: number,
+    lists: Pick<AttentionBackwardInputs<View>, 'indices' | 'scores'>,
+  ): Promise<Gradients> {
+    const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
     const { bias, relativeTable } = arrays;
     const inputs: AttentionBackwardInputs<View> = {
       q: this.upload(arrays.q, [batch, queryHeads, queryLength, headDim], dtype),
       k: this.upload(arrays.k, [batch, keyHeads, keyLength, headDim], dtype),
       v: this.upload(arrays.v, [batch, keyHeads, keyLength, valueDim], dtype),
-      indices: this.upload(indices, listShape, 'i32'),
-      scores: this.upload(scores, listShape, 'f32'),
+      ...(arrays.mask && request.mask && { mask: this.upload(arrays.mask, request.mask, 'bool') }),
+      ...(arrays.keyLengths && { keyLengths: this.upload(arrays.keyLengths, [batch], 'i32') }),
+      ...lists,
       dOutput: this.upload(dOutput, [batch, queryHeads, queryLength, valueDim], dtype),
       ...(bias && request.bias && { bias: this.upload(bias, request.bias, 'f32') }),
       ...(relativeTable && {
         relativeTable: this.upload(relativeTable, [request.relativeBias?.buckets ?? 0, queryHeads], 'f32'),
       }),
     };
-    const facts = deviceFacts(this.#device);
-    const operation = fusedAttentionBackward(this.stream, facts, this.allocate, {
-      ...DEFAULT_TUNING,
-      ...tuning,
-    });
     const reasons = operation.refuses(request);
     if (reasons.length > 0) throw new Error(reasons.join('; '));
     const made = operation.run(request, inputs, chunk);

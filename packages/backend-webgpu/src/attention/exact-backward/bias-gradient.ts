@@ -1,0 +1,84 @@
+import type { Shape } from '@topk-attention/core';
+import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { View } from '../../view.js';
+import { groupIndex, groupReductions } from '../backward/wgsl.js';
+import { bindings, type Geometry, geometryStruct, geometryWords, visibleKeys } from '../options-geometry.js';
+
+const INVOCATIONS = 64;
+
+/** Which of the four extents of the bias are those of the scores, not 1. */
+interface Extents {
+  readonly batches: boolean;
+  readonly heads: boolean;
+  readonly queries: boolean;
+  readonly keys: boolean;
+}
+
+/**
+ * Adds the dS of a part to the gradient of a bias: for each element of it that the part reaches the sum over its heads and
+ * queries, and over its keys where the bias has one for all: an invocation per element, or a workgroup where keys are
+ * summed. `own`: fours of a row of dS, and how many of the bias's heads there are.
+ */
+function biasKernel(extents: Extents): Kernel {
+  const { batches, heads, queries, keys } = extents;
+  const head =
+    batches && heads ? 'local_head' : batches ? 'row.batch - first.batch' : heads ? 'row.head' : '0u';
+  const lanes = keys ? 1 : INVOCATIONS;
+  return {
+    key: `attention exact-backward bias ${JSON.stringify(extents)}`,
+    buffers: ['read', 'write'],
+    source: () => `${geometryStruct}
+${bindings(['read> slopes: array<f32>', 'read_write> bias: array<f32>'])}
+${groupIndex}
+${keys ? '' : groupReductions(INVOCATIONS)}
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let index = group_index(group, groups)${keys ? ` * ${INVOCATIONS}u + t` : ''};
+  let width = ${keys ? 'geometry.visible_keys' : '1u'};
+  let height = ${queries ? 'geometry.queries' : '1u'};
+  let bias_head = index / (width * height);
+  if (bias_head >= geometry.own.y) { return; }
+  let query = index / width % height;
+  let key = index % width;
+  let first = row_at(0u);
+  var sum = 0.0;
+  var place = 0u;
+  var reached = false;
+  for (var local_head = 0u; local_head < geometry.heads; local_head++) {
+    let row = row_at(local_head * geometry.queries);
+    if (${head} != bias_head) { continue; }
+    reached = true;
+    place = dot(geometry.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
+    for (var q = ${queries ? 'query; q <= query' : '0u; q < geometry.queries'}; q++) {
+      let at = 4u * (local_head * geometry.queries + q) * geometry.own.x;
+      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < geometry.visible_keys; k += ${lanes}u) { sum += slopes[at + k]; }`}
+    }
+  }
+  ${keys ? 'if (reached) { bias[place] += sum; }' : 'sum = sum_of_group(sum, t);\n  if (t == 0u && reached) { bias[place] += sum; }'}
+}`,
+  };
+}
+
+/** `geometry`: of the part, with the fours of a row of dS as its first own word. */
+export function recordBiasGradient(stream: Stream, geometry: Geometry, slopes: Span, bias: View): void {
+  const { request, part, own = [] } = geometry;
+  const [batches, heads, queries, keys] = (bias.shape as Shape).map((extent) => extent !== 1) as [
+    boolean,
+    boolean,
+    boolean,
+    boolean,
+  ];
+  const batchOf = (head: number): number => Math.floor(head / request.queryHeads);
+  const spanned = batchOf(part.firstHead + part.heads - 1) - batchOf(part.firstHead) + 1;
+  const biasHeads = batches && heads ? part.heads : batches ? spanned : heads ? request.queryHeads : 1;
+  const elements = biasHeads * (queries ? part.queries : 1) * (keys ? visibleKeys(request, part) : 1);
+  stream.launch({
+    kernel: biasKernel({ batches, heads, queries, keys }),
+    buffers: [slopes, bias.span],
+    uniforms: geometryWords({ ...geometry, own: [own[0] ?? 0, biasHeads] }),
+    workgroups: gridOf(keys ? Math.ceil(elements / INVOCATIONS) : elements),
+  });
+}

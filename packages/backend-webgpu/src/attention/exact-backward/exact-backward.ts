@@ -1,0 +1,311 @@
+import type {
+  AttentionBackwardInputs,
+  AttentionGradients,
+  AttentionRequest,
+  DType,
+  FusedOperation,
+  Shape,
+} from '@topk-attention/core';
+import { launchProduct } from '../../primitives/matmul-choose.js';
+import type { Operand, Product } from '../../primitives/matmul-product.js';
+import { type Window, windowOf } from '../../primitives/windows.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import { gridOf, type Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { View } from '../../view.js';
+import { recordBucketsOfPositions } from '../backward/extras/relative-table.js';
+import { recordNarrow } from '../backward/narrow.js';
+import {
+  type Geometry,
+  geometryWords,
+  groupOf,
+  keyWindow,
+  optionSpans,
+  type Part,
+  queryWindow,
+  visibleKeys,
+} from '../options-geometry.js';
+import { recordRelativeVectors } from '../options-relative.js';
+import { scoresGroups, scoresKernel } from '../stored/scores-kernel.js';
+import { scoresPlainGroups, scoresPlainKernel } from '../stored/scores-plain-kernel.js';
+import { type ScoreOptions, scoreStride } from '../stored/scores-text.js';
+import { type TileRows, tileRowsOn } from '../sweeps/product.js';
+import { recordBiasGradient } from './bias-gradient.js';
+import {
+  bytesOf,
+  EXACT_BACKWARD_TUNING,
+  type ExactBackwardTuning,
+  partSize,
+  partsOf,
+  refusals,
+} from './parts.js';
+import { rowGradientsKernel } from './row-gradients.js';
+import { recordSafeRows } from './safe-rows.js';
+import { recordTableGradient } from './table-gradient.js';
+import { UNUSUAL_INVOCATIONS, unusualGradientsKernel } from './unusual-gradients.js';
+
+/** Tiles of the scores' products other than those that follow from the device; for tests. */
+export interface ExactBackwardOptions extends ExactBackwardTuning {
+  readonly tileRows?: TileRows;
+}
+
+/**
+ * Gradients of exact attention, nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of a part by
+ * tiled products, weights and dS row by row in place, then dQ = scale dS K, dK = scale dS^T Q and dV = P^T dO by tiled
+ * products. All orders of summation are fixed: equal inputs give equal bits on one device.
+ */
+export function exactBackward<T extends View>(
+  stream: Stream,
+  facts: DeviceFacts,
+  allocate: (shape: Shape, dtype: DType) => T,
+  tuning: ExactBackwardOptions = EXACT_BACKWARD_TUNING,
+): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
+  return {
+    refuses: (request) => refusals(request, facts),
+    scratchBytes: (request, chunk) =>
+      bytesOf(request, partSize(request, chunk, facts, tuning)).reduce((sum, bytes) => sum + bytes, 0),
+    largestBytes: (request, chunk) => Math.max(...bytesOf(request, partSize(request, chunk, facts, tuning))),
+    // The work is divided by bytes; a smaller chunk only bounds them further.
+    preferredChunk: (request) => request.queryLength,
+    describe(request) {
+      const { heads, queries } = partSize(request, request.queryLength, facts, tuning);
+      return `exact, ${heads} heads x ${queries} queries at a time`;
+    },
+    run(request, inputs, chunk) {
+      const dQ = allocate(inputs.q.shape, inputs.q.dtype);
+      const dK = allocate(inputs.k.shape, inputs.k.dtype);
+      const dV = allocate(inputs.v.shape, inputs.v.dtype);
+      const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
+      const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
+      for (const sums of [dBias, dTable]) if (sums !== undefined) clear(stream, sums);
+      const relative = recordRelativeVectors(stream, request, inputs.relativeTable);
+      const positions = dTable && recordBucketsOfPositions(stream, request);
+      const call: Call = {
+        ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
+        ...(dBias && { dBias }),
+        ...(dTable && { dTable }),
+        tileRows: tuning.tileRows ?? (facts.isSoftware ? undefined : tileRowsOn(facts)),
+      };
+      for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+      if (relative !== undefined) stream.release(relative);
+      if (positions !== undefined) stream.release(positions.buckets);
+      return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
+    },
+  };
+}
+
+interface Call {
+  readonly stream: Stream;
+  readonly request: AttentionRequest;
+  readonly inputs: AttentionBackwardInputs<View>;
+  readonly dQ: View;
+  readonly dK: View;
+  readonly dV: View;
+  readonly dBias?: View;
+  readonly dTable?: View;
+  /** The relative bias as vectors; see `recordRelativeVectors`. */
+  readonly relative: Span | undefined;
+  readonly positions: { readonly buckets: Span; readonly farthest: number } | undefined;
+  /** Undefined: one key at a time, for devices in software. */
+  readonly tileRows: TileRows | undefined;
+}
+
+function clear(stream: Stream, { span }: Pick<View, 'span'>): void {
+  stream.clear({ ...span, size: Math.ceil(span.size / 4) * 4 });
+}
+
+/** Sums in f32 for a run of elements of a gradient: in place, or beside it until `finish` narrows them. */
+function sumsOf(stream: Stream, out: View, first: number, count: number): Window & { finish(): void } {
+  if (out.dtype !== 'f16') return { ...windowOf(out, first, count), finish: () => {} };
+  const span = stream.scratch(4 * count);
+  return {
+    span,
+    base: 0,
+    finish: () => {
+      recordNarrow(stream, span, out, first, count);
+      stream.release(span);
+    },
+  };
+}
+
+/** All queries of a run of heads. */
+function recordRun(call: Call, parts: readonly Part[]): void {
+  const { stream, request, inputs } = call;
+  const { queryLength, keyLength, headDim, valueDim, causal, dtype, scale } = request;
+  const { firstHead, heads } = parts[0] as Part;
+  const units = heads / groupOf(request);
+  const firstUnit = firstHead / groupOf(request);
+  const dQ = sumsOf(stream, call.dQ, firstHead * queryLength * headDim, heads * queryLength * headDim);
+  const dK = sumsOf(stream, call.dK, firstUnit * keyLength * headDim, units * keyLength * headDim);
+  const dV = sumsOf(stream, call.dV, firstUnit * keyLength * valueDim, units * keyLength * valueDim);
+  // Leading queries that see no key belong to no part's products.
+  if (causal && queryLength > keyLength) clear(stream, dQ);
+  const k = keyWindow(inputs.k, request, parts[0] as Part);
+  const keys = recordSafeRows(
+    stream,
+    {
+      ...k,
+      ...{ half: dtype === 'f16', unitStep: keyLength * headDim, units, rows: keyLength, width: headDim },
+    },
+    scoreStride(keyLength),
+    scale,
+  );
+  for (const [index, part] of parts.entries()) {
+    if (visibleKeys(request, part) > 0) recordPart(call, part, keys, { dQ, dK, dV }, index > 0);
+    stream.flush();
+  }
+  stream.release(keys);
+  for (const sums of [dQ, dK, dV]) sums.finish();
+}
+
+interface RunSums {
+  readonly dQ: Window;
+  readonly dK: Window;
+  readonly dV: Window;
+}
+
+/** `keys`: safe rows of the run's keys, scaled. `adds`: the sums of the keys' gradients hold those of other parts. */
+function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boolean): void {
+  const { stream, request, inputs } = call;
+  const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
+  const { heads, queries } = part;
+  const group = groupOf(request);
+  const stride = scoreStride(keyLength);
+  const visible = visibleKeys(request, part);
+  const half = dtype === 'f16';
+  const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
+  const gradient = queryWindow(inputs.dOutput, request, part);
+
+  const weights = recordScores(call, part);
+  const slopes = recordProducts(call, part);
+  const unusual = stream.scratch(4 * (1 + heads * queries));
+  stream.clear({ ...unusual, size: 4 });
+  stream.launch({
+    kernel: rowGradientsKernel({ dtype, valueDim, causal, keyLengths, dropout: dropout !== undefined }),
+    buffers: [weights, slopes, gradient.span, unusual, ...lengths],
+    uniforms: geometryWords({ request, part, bases: { output: gradient.base }, own: [stride / 4] }),
+    workgroups: gridOf(heads * queries),
+  });
+
+  const geometry: Geometry = { request, part, own: [stride / 4] };
+  if (call.dBias !== undefined) recordBiasGradient(stream, geometry, slopes, call.dBias);
+  if (call.dTable !== undefined && call.positions !== undefined) {
+    recordTableGradient(stream, geometry, slopes, call.positions, call.dTable);
+  }
+
+  // Keys of the products: whole fours, those beyond the last with weights of 0.
+  const inner = Math.min(stride, 4 * Math.ceil(visible / 4));
+  const units = heads / group;
+  const unitRows = group * queries;
+  const common = { dtype: 'f32', transposeB: false, batch: units } as const;
+  for (let member = 0; member < group; member++) {
+    const product: Product = {
+      ...common,
+      transposeA: false,
+      rows: queries,
+      inner,
+      columns: headDim,
+      a: matrices(slopes, unitRows * stride, stride, member * queries * stride),
+      b: matrices(keys, stride * headDim, headDim),
+      out: {
+        span: sums.dQ.span,
+        base: sums.dQ.base + (member * queryLength + part.firstQuery) * headDim,
+        batchStep: group * queryLength * headDim,
+        stride: headDim,
+      },
+    };
+    launchProduct(stream, product);
+  }
+  const toKeys = (of: Span, view: View, width: number, factor: number, out: Window): void => {
+    const { span, base } = queryWindow(view, request, part);
+    const run = { span, base, half, unitStep: queryLength * width, units: heads, rows: queries, width };
+    const rows = recordSafeRows(stream, run, queries, factor);
+    const product: Product = {
+      ...common,
+      transposeA: true,
+      rows: visible,
+      inner: unitRows,
+      columns: width,
+      a: matrices(of, unitRows * stride, stride),
+      b: matrices(rows, unitRows * width, width),
+      out: { span: out.span, base: out.base, batchStep: keyLength * width, stride: width },
+      adds,
+    };
+    launchProduct(stream, product);
+    stream.release(rows);
+  };
+  toKeys(slopes, inputs.q, headDim, scale, sums.dK);
+  stream.release(slopes);
+  toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
+  stream.launch({
+    kernel: unusualGradientsKernel(dtype, valueDim),
+    buffers: [weights, gradient.span, unusual, sums.dV.span],
+    uniforms: geometryWords({
+      ...{ request, part },
+      bases: { output: gradient.base, v: sums.dV.base },
+      own: [stride / 4, visible],
+    }),
+    workgroups: gridOf(Math.ceil((units * visible) / UNUSUAL_INVOCATIONS)),
+  });
+  stream.release(weights);
+  stream.release(unusual);
+}
+
+function matrices(span: Span, batchStep: number, stride: number, base = 0): Operand {
+  return { span, base, batchStep, stride };
+}
+
+/** Scores of the part's queries with all keys that one of them sees. */
+function recordScores(call: Call, part: Part): Span {
+  const { request, inputs, relative } = call;
+  const { headDim, dtype, causal, keyLengths } = request;
+  const options: ScoreOptions = {
+    ...{ headDim, dtype, causal, keyLengths },
+    mask: request.mask !== undefined,
+    bias: request.bias !== undefined,
+    relativeBias: request.relativeBias !== undefined,
+  };
+  const extras = optionSpans({ ...inputs, output: inputs.dOutput }, relative && { span: relative });
+  return launchScores(call, { request, part }, options, inputs.q, inputs.k, extras);
+}
+
+/** dP: the rows of dO with the values of the keys that each query may see. */
+function recordProducts(call: Call, part: Part): Span {
+  const { inputs } = call;
+  const { valueDim, dtype, causal, keyLengths } = call.request;
+  const options: ScoreOptions = {
+    ...{ headDim: valueDim, dtype, causal, keyLengths },
+    ...{ mask: false, bias: false, relativeBias: false },
+  };
+  const request: AttentionRequest = { ...call.request, scale: 1 };
+  const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
+  return launchScores(call, { request, part }, options, inputs.dOutput, inputs.v, lengths);
+}
+
+function launchScores(
+  { stream, tileRows }: Call,
+  { request, part }: Geometry,
+  options: ScoreOptions,
+  queries: View,
+  keys: View,
+  extras: readonly Span[],
+): Span {
+  const rows = part.heads * part.queries;
+  const scores = stream.scratch(4 * rows * scoreStride(request.keyLength));
+  const q = queryWindow(queries, request, part);
+  const k = keyWindow(keys, request, part);
+  const units = part.heads / groupOf(request);
+  const seen = visibleKeys(request, part);
+  stream.launch({
+    kernel:
+      tileRows === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, rows: tileRows }),
+    buffers: [q.span, k.span, scores, ...extras],
+    uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base } }),
+    workgroups: gridOf(
+      tileRows === undefined
+        ? scoresPlainGroups(rows, seen)
+        : scoresGroups(units, rows / units, seen, tileRows),
+    ),
+  });
+  return scores;
+}

@@ -1,0 +1,143 @@
+import { type AttentionRequest, bytesPerElement, sizeOf } from '@topk-attention/core';
+import { splitBytes } from '../../primitives/matmul-tiled.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import { bufferSize } from '../../runtime/pool.js';
+import { groupOf, type Part } from '../options-geometry.js';
+import { relativeBytes } from '../options-relative.js';
+import { scoreStride } from '../stored/scores-text.js';
+import { tableGradientBytes } from './table-gradient.js';
+
+/** Sizes of the parts that the work is done in. The defaults are measured; tests shrink them. */
+export interface ExactBackwardTuning {
+  /** Scores and products of one part stay below this, where one group of heads and a query do. */
+  readonly partBytes: number;
+  /** Heads are taken together while at least so many queries of each fit. */
+  readonly leastQueries: number;
+}
+
+export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = { partBytes: 2 ** 28, leastQueries: 512 };
+
+/** Offsets of bindings are multiples of this many bytes. */
+const ALIGNMENT = 256;
+/** Rows of a product are taken in tiles: queries of a part are a multiple of this where there are enough. */
+const QUERY_STEP = 64;
+
+export function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
+  const { k, headDim, valueDim, dtype, mask, bias, keyLength } = request;
+  if (k !== 'all') return [`it needs all keys, not the lists of ${k}`];
+  const reasons: string[] = [];
+  const limit = facts.bindingBytes - ALIGNMENT;
+  const group = groupOf(request);
+  const longest = Math.max((group - 1) * request.queryLength + 1, scoreStride(keyLength));
+  for (const [name, width] of Object.entries({ headDim, valueDim })) {
+    if (longest * width * Math.max(4, bytesPerElement(dtype)) > limit) {
+      reasons.push(
+        `rows of ${name} ${width} of one key head exceed a binding of ${facts.bindingBytes} bytes`,
+      );
+    }
+  }
+  if (group * 4 * scoreStride(keyLength) > limit) {
+    reasons.push(`scores of one query exceed a binding of ${facts.bindingBytes} bytes`);
+  }
+  for (const [name, shape] of Object.entries({ mask, bias })) {
+    if (shape !== undefined && 4 * sizeOf(shape) > facts.bindingBytes) {
+      reasons.push(`the ${name} exceeds a binding of ${facts.bindingBytes} bytes`);
+    }
+  }
+  return reasons;
+}
+
+/** Heads and queries at a time. */
+export interface PartSize {
+  readonly heads: number;
+  readonly queries: number;
+}
+
+/** A smaller chunk means fewer rows in all, of whichever heads. */
+export function partSize(
+  request: AttentionRequest,
+  chunk: number,
+  { bindingBytes }: Pick<DeviceFacts, 'bindingBytes'>,
+  { partBytes, leastQueries }: ExactBackwardTuning,
+): PartSize {
+  const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
+  const group = groupOf(request);
+  const limit = bindingBytes - ALIGNMENT;
+  const rowBytes = 4 * scoreStride(keyLength);
+  const width = 4 * Math.max(headDim, valueDim);
+  const mostRows = Math.max(
+    1,
+    Math.min(
+      Math.floor(limit / rowBytes),
+      Math.floor(partBytes / (2 * rowBytes)),
+      Math.max(1, chunk) * batch * queryHeads,
+    ),
+  );
+  const fits = (groups: number, queries: number): boolean =>
+    groups * group * queries <= mostRows &&
+    groups * scoreStride(keyLength) * width <= limit &&
+    groups * group * queryLength * width <= limit;
+  const total = (batch * queryHeads) / group;
+  const wanted = Math.min(queryLength, leastQueries);
+  let groups = total;
+  while (groups > 1 && !fits(groups, wanted)) groups--;
+  // Groups of about one size.
+  groups = Math.ceil(total / Math.ceil(total / groups));
+  const most = Math.max(1, Math.min(queryLength, Math.floor(mostRows / (groups * group))));
+  if (most < QUERY_STEP || most === queryLength) return { heads: groups * group, queries: most };
+  const steps = Math.floor(most / QUERY_STEP);
+  const parts = Math.ceil(queryLength / (steps * QUERY_STEP));
+  const even = Math.ceil(queryLength / parts / QUERY_STEP) * QUERY_STEP;
+  return { heads: groups * group, queries: even };
+}
+
+/**
+ * Runs of heads, each with its parts from the last queries to the first: the last see all keys that any query sees, so
+ * the first part writes every gradient of the keys and the others add to them.
+ */
+export function partsOf(
+  request: AttentionRequest,
+  { heads, queries }: PartSize,
+): readonly (readonly Part[])[] {
+  const { batch, queryHeads, queryLength } = request;
+  const all = batch * queryHeads;
+  const runs: Part[][] = [];
+  for (let firstHead = 0; firstHead < all; firstHead += heads) {
+    const parts: Part[] = [];
+    for (let firstQuery = 0; firstQuery < queryLength; firstQuery += queries) {
+      parts.unshift({
+        firstHead,
+        heads: Math.min(heads, all - firstHead),
+        firstQuery,
+        queries: Math.min(queries, queryLength - firstQuery),
+      });
+    }
+    runs.push(parts);
+  }
+  return runs;
+}
+
+/** Bytes of the buffers that live while a part runs, the largest first. */
+export function bytesOf(request: AttentionRequest, { heads, queries }: PartSize): readonly number[] {
+  const { keyLength, queryLength, headDim, valueDim, dtype, relativeBias } = request;
+  const units = heads / groupOf(request);
+  const scores = 4 * heads * queries * scoreStride(keyLength);
+  const wide = dtype === 'f16';
+  return [
+    ...[scores, scores],
+    4 * units * scoreStride(keyLength) * headDim,
+    4 * heads * queries * headDim,
+    4 * heads * queries * valueDim,
+    4 * (1 + heads * queries),
+    // f16: sums in f32 until the last part.
+    wide ? 4 * heads * queryLength * headDim : 0,
+    wide ? 4 * units * keyLength * headDim : 0,
+    wide ? 4 * units * keyLength * valueDim : 0,
+    relativeBytes(request),
+    relativeBias === undefined ? 0 : tableGradientBytes(heads, queries, keyLength),
+    Math.max(
+      splitBytes(units, queries, keyLength, headDim),
+      splitBytes(units, keyLength, (heads / units) * queries, Math.max(headDim, valueDim)),
+    ),
+  ].flatMap((bytes) => (bytes === 0 ? [] : [bufferSize(bytes)]));
+}
