@@ -145,6 +145,47 @@ describe('tiles of hardware', () => {
   }
 });
 
+// Few queries share their keys among workgroups where the device is no CPU.
+describe('segments of the keys', () => {
+  const base = { ...plainRequest, queryLength: 3, keyLength: 1100, headDim: 8, valueDim: 12 };
+  const cases: Record<string, Partial<AttentionRequest>> = {
+    decoding: { queryLength: 1, causal: true },
+    'causal, lengths that end in the first segment': { causal: true, batch: 2, keyLengths: true },
+    'mask, bias, grouped heads': {
+      ...{ queryHeads: 4, keyHeads: 2, mask: [1, 1, 1, 1100], bias: [1, 4, 1, 1100] },
+    },
+    'relative bias and dropout': {
+      relativeBias: { bidirectional: true, maxDistance: 20, buckets: 8 },
+      dropout: { rate: 0.3, seed: 5 },
+    },
+    f16: { dtype: 'f16' },
+  };
+  for (const [name, change] of Object.entries(cases)) {
+    optional(name, gpu, async () => {
+      const request: AttentionRequest = { ...base, ...change };
+      const facts = { ...deviceFacts(stream.device), isSoftware: false };
+      expect(exactPath.scratchBytes(request, 1, facts)).toBeGreaterThan(4 * request.valueDim);
+      const arrays = {
+        ...arraysFor(request),
+        ...(request.keyLengths && { keyLengths: Int32Array.of(1100, 40) }),
+      };
+      expect(await errorOf(stream, request, arrays, { facts })).toBeLessThan(toleranceOf(request));
+    });
+  }
+
+  optional('a NaN, a row without keys', gpu, async () => {
+    const request: AttentionRequest = { ...base, mask: [1, 1, 3, 1100] };
+    const facts = { ...deviceFacts(stream.device), isSoftware: false };
+    const arrays = arraysFor(request);
+    const k = Float32Array.from(arrays.k);
+    k[8 * 900] = Number.NaN;
+    const mask = Float32Array.from(arrays.mask ?? []).fill(0, 1100, 2200);
+    mask[900] = 1;
+    mask[2200 + 900] = 0;
+    expect(await errorOf(stream, request, { ...arrays, k, mask }, { facts })).toBeLessThan(3e-6);
+  });
+});
+
 optional('heads and queries are split where a binding is small', gpu, async () => {
   const request = {
     ...plainRequest,

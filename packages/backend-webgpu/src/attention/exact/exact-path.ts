@@ -4,27 +4,32 @@ import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.j
 import type { Stream } from '../../runtime/stream.js';
 import { storageBytes, type View } from '../../view.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
+import { joinSegmentsKernel, segmentRowFloats } from './join-segments.js';
 import { exactKernel, hasAux } from './kernel.js';
 import type { ExactParameters } from './parameters.js';
-import { chooseTile, type ExactTile, tileQueries } from './tile.js';
+import { chooseTile, type ExactTile, tileKeys, tileQueries } from './tile.js';
 
 const LARGEST_DIM = 256;
 /** Work of one dispatch: 0.2 s on a device of 0.5 TFLOP/s, so that no watchdog ends it. */
 const FLOPS_PER_DISPATCH = 1e11;
 /** Fewer workgroups than this leave a large device idle. */
 const LEAST_WORKGROUPS = 512;
+/** Invocations that keep a large device busy, and the fewest tiles of keys that are worth a workgroup. */
+const WANTED_INVOCATIONS = 135_168;
+const LEAST_TILES = 4;
 /** Offsets of bindings are multiples of this many bytes. */
 const ALIGNMENT = 256;
 
 /**
  * Dense tiled attention, for `exactAttention`: scores live in registers, nothing but the output is written. It takes the
- * queries in dispatches of bounded work instead of the planned chunk, as it needs no scratch that a chunk could bound.
+ * queries in dispatches of bounded work instead of the planned chunk, as it needs no scratch that a chunk could bound. Few
+ * queries (decoding) share their keys among many workgroups, whose sums are joined.
  */
 export const exactPath: ForwardPath = {
   name: 'exact',
   refuses: (request, facts) => exactRefusals(request, facts),
-  scratchBytes: (request) => auxBytes(request),
-  largestBytes: (request) => auxBytes(request),
+  scratchBytes: (request, _chunk, facts) => auxBytes(request) + segmentBytes(request, facts),
+  largestBytes: (request, _chunk, facts) => Math.max(auxBytes(request), segmentBytes(request, facts)),
   record: (stream, request, views) => recordExact(stream, request, views, stream.facts),
 };
 
@@ -79,8 +84,8 @@ export function recordExact(
     bias: bias !== undefined,
     relativeBias: relativeBias !== undefined,
     dropout: dropout !== undefined,
+    segmented: false,
   };
-  const kernel = exactKernel(parameters);
   const aux = makeAux(stream, request, views);
   const shared = [
     ...(aux === undefined ? [] : [aux.span]),
@@ -90,15 +95,54 @@ export function recordExact(
   ];
   for (const part of partsOf(request, tile, facts)) {
     const rows = rowsOf(request, views, part);
+    const groups = part.heads * Math.ceil(part.queries / tileQueries(tile));
+    const segments = segmentsOf(request, tile, groups, facts);
+    const sums = segments > 1 ? stream.scratch(partialBytes(request, part, segments)) : undefined;
     stream.launch({
-      kernel,
-      buffers: [rows.q.span, rows.k.span, rows.v.span, rows.out.span, ...shared],
-      uniforms: uniformsOf(request, part, rows),
-      workgroups: gridOf(part.heads * Math.ceil(part.queries / tileQueries(tile))),
+      kernel: exactKernel({ ...parameters, segmented: sums !== undefined }),
+      buffers: [rows.q.span, rows.k.span, rows.v.span, sums ?? rows.out.span, ...shared],
+      uniforms: uniformsOf(request, part, rows, segments),
+      workgroups: gridOf(groups * segments),
     });
+    if (sums !== undefined) {
+      stream.launch({
+        kernel: joinSegmentsKernel(valueDim, dtype),
+        buffers: [sums, rows.out.span],
+        uniforms: uniformWords([segments, part.heads, part.queries, request.queryLength, rows.out.base]),
+        workgroups: gridOf(part.heads * part.queries),
+      });
+      stream.release(sums);
+    }
     stream.flush();
   }
   if (aux?.isScratch) stream.release(aux.span);
+}
+
+/** Among how many workgroups a tile of queries shares its keys: one where the tiles, `groups` of them, keep the device busy. */
+function segmentsOf(
+  { keyLength }: AttentionRequest,
+  tile: ExactTile,
+  groups: number,
+  { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
+): number {
+  const wanted = isSoftware ? 1 : Math.floor(WANTED_INVOCATIONS / (groups * tile.threads));
+  return Math.max(1, Math.min(wanted, Math.floor(keyLength / tileKeys(tile) / LEAST_TILES)));
+}
+
+function partialBytes({ valueDim }: AttentionRequest, { heads, queries }: Part, segments: number): number {
+  return 4 * segments * heads * queries * segmentRowFloats(valueDim);
+}
+
+/** Sums of the segments of the largest part. */
+function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
+  const tile = chooseTile(request, facts);
+  if (tile === undefined) return 0;
+  const bytes = partsOf(request, tile, facts).map((part) => {
+    const groups = part.heads * Math.ceil(part.queries / tileQueries(tile));
+    const segments = segmentsOf(request, tile, groups, facts);
+    return segments > 1 ? partialBytes(request, part, segments) : 0;
+  });
+  return Math.max(...bytes);
 }
 
 /** Parts whose rows fit a binding and whose work is bounded. */
@@ -172,6 +216,7 @@ function uniformsOf(
   request: AttentionRequest,
   part: Part,
   { q, k, v, out }: ReturnType<typeof rowsOf>,
+  segments: number,
 ): Uint32Array {
   const { batch, queryLength, keyLength, queryHeads, keyHeads, scale, keyLengths, relativeBias } = request;
   const { rate, seed } = request.dropout ?? { rate: 0, seed: 0 };
@@ -183,6 +228,7 @@ function uniformsOf(
     ...broadcastStrides(request.mask),
     ...broadcastStrides(request.bias),
     ...[seed % 2 ** 32, Math.floor(seed / 2 ** 32), Math.floor(rate * 2 ** 32), f32Bits(1 / (1 - rate))],
+    segments,
   ]);
 }
 

@@ -92,9 +92,8 @@ ${lines(rows.map((r) => `      if (w${r} > 0.0) { ${columns.map((c) => `sum${r}_
     }`;
 }
 
-/** Sums of the rows over their threads, division, output. */
-export function finish(p: ExactParameters): string {
-  const { tile } = p;
+/** `all<g>` and `wrong<g>`: totals of the rows over their threads, and how many of these met a score that is no number. */
+function rowTotals({ tile }: ExactParameters): string {
   const quads = tileQueries(tile) / 4;
   const down = tile.threads / tile.columns;
   const groups = range(tile.rows / 4);
@@ -112,9 +111,14 @@ export function finish(p: ExactParameters): string {
         return `  let ${name}${g} = ${all.join(' + ')};`;
       }),
     ]);
+  return lines([reduce('all', (r) => `total${r}`), reduce('wrong', (r) => `select(0.0, 1.0, bad${r})`)]);
+}
+
+/** Sums of the rows over their threads, division, output. */
+export function finish(p: ExactParameters): string {
+  const { tile } = p;
   return lines([
-    reduce('all', (r) => `total${r}`),
-    reduce('wrong', (r) => `select(0.0, 1.0, bad${r})`),
+    rowTotals(p),
     '  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));',
     ...range(tile.rows).flatMap((r) => {
       const [g, at] = [r >> 2, r & 3];
@@ -125,6 +129,28 @@ export function finish(p: ExactParameters): string {
           const value = `select(sum${r}_${c} * share, vec4f(nan), vec4<bool>(wrong${g}[${at}] > 0.0))`;
           return `    storeOutput(outStart, query${r}, 4u * (tx + ${c * tile.columns}u), ${value});`;
         }),
+        '  }',
+      ];
+    }),
+  ]);
+}
+
+/** What `joinSegmentsKernel` reads: per segment and row the sums, then (maximum, total, whether a score is no number). */
+export function storeSegment(p: ExactParameters): string {
+  const { tile } = p;
+  const fours = Math.ceil(p.valueDim / 4);
+  return lines([
+    rowTotals(p),
+    ...range(tile.rows).flatMap((r) => {
+      const [g, at] = [r >> 2, r & 3];
+      return [
+        `  if (query${r} < queryEnd) {`,
+        `    let row = (segment * params.heads + head) * params.queries + query${r} - params.firstQuery;`,
+        ...range(valueVectors(tile, p.valueDim)).map(
+          (c) =>
+            `    if (tx + ${c * tile.columns}u < ${fours}u) { out[row * ${fours + 1}u + tx + ${c * tile.columns}u] = sum${r}_${c}; }`,
+        ),
+        `    if (tx == 0u) { out[row * ${fours + 1}u + ${fours}u] = vec4f(top${r}, all${g}[${at}], wrong${g}[${at}], 0.0); }`,
         '  }',
       ];
     }),

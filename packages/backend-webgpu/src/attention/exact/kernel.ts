@@ -2,7 +2,7 @@ import { halvesOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
 import { philoxWgsl } from '../../runtime/philox-wgsl.js';
 import { scores, validity } from './kernel-scores.js';
-import { finish, product, softmax } from './kernel-softmax.js';
+import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
 import { loadVector, storageType, storeVector } from './storage.js';
 import { lines, range, rowText } from './text.js';
@@ -51,8 +51,8 @@ function source(p: ExactParameters): string {
     loadVector('loadQuery', 'q', p.headDim, p.dtype),
     loadVector('loadKey', 'k', p.headDim, p.dtype),
     loadVector('loadValue', 'v', p.valueDim, p.dtype),
-    p.dtype === 'f16' ? halvesOf : '',
-    storeVector('storeOutput', 'out', p.valueDim, p.dtype),
+    p.dtype === 'f16' && !p.segmented ? halvesOf : '',
+    p.segmented ? '' : storeVector('storeOutput', 'out', p.valueDim, p.dtype),
     numbers,
     p.dropout ? isKept : '',
     mainFunction(p),
@@ -64,7 +64,7 @@ function declarations(p: ExactParameters): string {
     `var<storage, read> q: array<${storageType(p.headDim, p.dtype)}>;`,
     `var<storage, read> k: array<${storageType(p.headDim, p.dtype)}>;`,
     `var<storage, read> v: array<${storageType(p.valueDim, p.dtype)}>;`,
-    `var<storage, read_write> out: array<${storageType(p.valueDim, p.dtype)}>;`,
+    `var<storage, read_write> out: array<${p.segmented ? 'vec4f' : storageType(p.valueDim, p.dtype)}>;`,
     ...(hasAux(p) ? ['var<storage, read> lengths: array<i32>;'] : []),
     ...(p.mask ? ['var<storage, read> mask: array<u32>;'] : []),
     ...(p.bias ? ['var<storage, read> bias: array<f32>;'] : []),
@@ -78,6 +78,7 @@ function declarations(p: ExactParameters): string {
   maskStride: vec4u,
   biasStride: vec4u,
   seedLow: u32, seedHigh: u32, threshold: u32, keptScale: f32,
+  segments: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${lines(buffers.map((text, index) => `@group(0) @binding(${index + 1}) ${text}`))}`;
@@ -113,8 +114,14 @@ function mainFunction(p: ExactParameters): string {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
   let tilesOfHead = (params.queries + ${queries - 1}u) / ${queries}u;
-  let job = group.x + group.y * groups.x;
-  if (job >= tilesOfHead * params.heads) { return; }
+  let ${p.segmented ? 'index' : 'job'} = group.x + group.y * groups.x;
+  ${
+    p.segmented
+      ? `let segment = index / (tilesOfHead * params.heads);
+  let job = index % (tilesOfHead * params.heads);
+  if (segment >= params.segments) { return; }`
+      : 'if (job >= tilesOfHead * params.heads) { return; }'
+  }
   // Queries that see the most keys come first, so that no long tile is left for the end.
   let head = job / tilesOfHead;
   let tileQuery = params.firstQuery + (tilesOfHead - 1u - job % tilesOfHead) * ${queries}u;
@@ -139,13 +146,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 ${lines(rows.map((r) => `  let query${r} = tileQuery + ${rowText(tile, r)};`))}
 ${lines(rows.map((r) => `  var top${r} = LOWEST; var total${r} = 0.0; var bad${r} = false;`))}
 ${lines(rows.map((r) => columns.map((c) => `  var sum${r}_${c} = vec4f(0);`).join('')))}
-  for (var keyTile = 0u; keyTile < keyTiles; keyTile++) {
+  // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
+  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'params.segments' : '1u'}) {
     let key0 = keyTile * ${keys}u;
 ${scores(p)}
 ${validity(p)}
 ${softmax(p)}
 ${product(p)}
   }
-${finish(p)}
+${p.segmented ? storeSegment(p) : finish(p)}
 }`;
 }

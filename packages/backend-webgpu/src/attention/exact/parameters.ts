@@ -12,4 +12,6 @@ export interface ExactParameters {
   readonly bias: boolean;
   readonly relativeBias: boolean;
   readonly dropout: boolean;
+  /** Whether each workgroup takes a segment of the keys, and another kernel joins them; see `join-segments`. */
+  readonly segmented: boolean;
 }

@@ -1,0 +1,70 @@
+import { halvesOf } from '../../primitives/wgsl-numbers.js';
+import type { Kernel } from '../../runtime/kernel.js';
+import { storageType, storeVector } from './storage.js';
+
+const INVOCATIONS = 256;
+
+/** f32 that one segment of the keys keeps for each row: its sums in fours, and a four of what belongs to the row. */
+export function segmentRowFloats(valueDim: number): number {
+  return 4 * (Math.ceil(valueDim / 4) + 1);
+}
+
+/**
+ * Outputs from segments of the keys: sums and totals scaled to the largest maximum and added, segments apart by `lanes`
+ * first, then the lanes, each in order. One workgroup a row. Workgroup memory: 24 bytes per invocation.
+ */
+export function joinSegmentsKernel(valueDim: number, dtype: 'f32' | 'f16'): Kernel {
+  const fours = Math.ceil(valueDim / 4);
+  const lanes = Math.floor(INVOCATIONS / fours);
+  return {
+    key: `exact join segments Dv${valueDim} ${dtype}`,
+    buffers: ['read', 'write'],
+    source: () => `
+struct Params { segments: u32, heads: u32, queries: u32, query_length: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> parts: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> out: array<${storageType(valueDim, dtype)}>;
+var<workgroup> sums: array<vec4f, ${INVOCATIONS}>;
+var<workgroup> totals: array<vec2f, ${INVOCATIONS}>;
+${dtype === 'f16' ? halvesOf : ''}
+${storeVector('storeOutput', 'out', valueDim, dtype)}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let row = group.x + group.y * groups.x;
+  let rows = params.heads * params.queries;
+  if (row >= rows) { return; }
+  let four = t % ${fours}u;
+  let lane = t / ${fours}u;
+  var top = -3.40282346e38;
+  for (var segment = 0u; segment < params.segments; segment++) {
+    top = max(top, parts[(segment * rows + row) * ${fours + 1}u + ${fours}u].x);
+  }
+  var sum = vec4f();
+  var total = vec2f();
+  if (lane < ${lanes}u) {
+    for (var segment = lane; segment < params.segments; segment += ${lanes}u) {
+      let at = (segment * rows + row) * ${fours + 1}u;
+      let of_row = parts[at + ${fours}u];
+      let fade = exp(max(of_row.x - top, -1000.0));
+      sum += fade * parts[at + four];
+      total += vec2f(fade * of_row.y, of_row.z);
+    }
+  }
+  sums[t] = sum;
+  totals[t] = total;
+  workgroupBarrier();
+  if (lane > 0u) { return; }
+  for (var other = 1u; other < ${lanes}u; other++) {
+    sum += sums[other * ${fours}u + four];
+    total += totals[other * ${fours}u + four];
+  }
+  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));
+  let share = select(0.0, 1.0 / total.x, total.x > 0.0);
+  let start = params.out_base + row / params.queries * params.query_length * ${valueDim}u;
+  storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
+}`,
+  };
+}
