@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { main } from './main.js';
-import { EXIT_INTERRUPTED } from './output/errors.js';
+import { describeError, EXIT_INTERRUPTED, exitCodeOf } from './output/errors.js';
+import { cannotWrite } from './output/write-file.js';
 
 const controller = new AbortController();
 let interruptions = 0;
@@ -14,7 +15,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 // `pnpm qa ask ... | head -1` closes the pipe early; that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+  process.stderr.write(`${describeError(cannotWrite('standard output', error))}\n`);
+  process.exit(exitCodeOf(error));
 });
 
 const { stdin, stdout, stderr } = process;

@@ -13,13 +13,22 @@ import { version } from './version.js';
 /** A command whose options are known only to itself. */
 interface Runnable {
   readonly command: Command;
+  /** @throws UsageError that points to this command's help. */
   execute(args: readonly string[], io: Io): Promise<number>;
 }
 
 function runnable<O extends Options>(command: Command<O>): Runnable {
   return {
     command: { ...command, run: async () => 0 },
-    execute: (args, io) => command.run(parseOptions(command, args), io),
+    async execute(args, io) {
+      try {
+        return await command.run(parseOptions(command, args), io);
+      } catch (error) {
+        // Checks that commands share do not know for which of them they speak.
+        if (!(error instanceof UsageError) || command.isInternal) throw error;
+        throw new UsageError(error.message, seeHelp(command.name));
+      }
+    },
   };
 }
 
@@ -65,5 +74,6 @@ async function dispatch(args: readonly string[], io: Io): Promise<number> {
     print(io, commandHelp(found.command));
     return 0;
   }
+  if (rest.includes('--version')) return dispatch(['--version'], io);
   return found.execute(rest, io);
 }

@@ -129,10 +129,46 @@ describe('contexts', () => {
     expect(code).toBe(0);
     expect(stdout.trim()).not.toBe('');
     expect(stderr).toBe(
-      'Warning: 42 tokens, but this model was trained on at most 16; answers may be worse.\n',
+      'Warning: 42 tokens, but this model was trained on at most 16; answers may be worse, and time grows with the square of the length.\n',
     );
     expect(jsonOf<AskJson>(await runCli([...args, '--json'])).warnings).toEqual([stderr.trim()]);
   });
+});
+
+describe('an answer that cannot be trusted comes with a warning', () => {
+  test.each([
+    ['no context', [], ''],
+    ['an empty file', ['--context', writeIn(folder, 'nothing.txt', '')], ''],
+    ['line breaks', ['--context', writeIn(folder, 'breaks.txt', '\n\n\r\n')], ''],
+    ['NUL bytes', ['--context', writeIn(folder, 'nul.txt', new Uint8Array(8))], ''],
+    ['a pipe without a word', [], ' \n'],
+  ])('%s', async (_name, args, stdin) => {
+    const piped = stdin === '' ? {} : { stdin };
+    const outcome = await runCli([...onReference, ...question, ...args], piped);
+    expect(outcome.code).toBe(0);
+    expect(outcome.stderr).toMatch(
+      /^Warning: no text to answer from, so the answer is a guess\. .*--context/,
+    );
+  });
+
+  test('a text that the tokenizer does not know', async () => {
+    const russian = writeIn(folder, 'russian.txt', 'Мария пошла на кухню. Джон пошёл в сад. Даниил в доме.');
+    const { warnings } = await ask(['--context', russian]);
+    expect(warnings).toEqual([
+      expect.stringMatching(/^Warning: the model's tokenizer does not know [678]\d % of this text/),
+    ]);
+  });
+
+  test('the model that comes along and a question of another world, not one of its own', async () => {
+    const story = writeIn(folder, 'mary.txt', 'Mary went to the kitchen.');
+    const embedded = ['ask', '--context', story, '--backend', 'onnxruntime', '--json', ...shortAnswers];
+    const foreign = await runCli([...embedded, '-q', 'How tall is the Eiffel Tower?']);
+    expect(jsonOf<AskJson>(foreign).warnings).toEqual([
+      expect.stringMatching(/^Warning: the model that comes along understands .* "tall", "eiffel", "tower"/),
+    ]);
+    const own = jsonOf<AskJson>(await runCli([...embedded, '-q', 'Where is Mary?']));
+    expect(own).toMatchObject({ text: 'kitchen', warnings: [] });
+  }, 120_000);
 });
 
 describe('failures: exit code 1, a code and what to do', () => {
@@ -148,7 +184,7 @@ describe('failures: exit code 1, a code and what to do', () => {
       'FILE_NOT_FOUND',
       /context nowhere\.txt.*ENOENT/,
     ],
-    ['a folder as context', ['--context', empty], 'FILE_NOT_FOUND', /EISDIR/],
+    ['a folder as context', ['--context', empty], 'FILE_NOT_FOUND', /got a folder/],
     [
       'a context that is not text',
       ['--context', binary],
@@ -263,6 +299,19 @@ describe('on TensorFlow.js', () => {
   });
 });
 
+test('tfjs webgpu without a GPU says so', async () => {
+  const noDriver = join(folder, 'no-driver.json');
+  const env = { VK_DRIVER_FILES: noDriver, VK_ICD_FILENAMES: noDriver };
+  const args = ['ask', '--model', model, '--backend', 'tfjs', '--engine', 'webgpu', ...question, '--json'];
+  const outcome = await runCli([...args, '--context', first], { env });
+  expect(outcome.code).toBe(1);
+  expect(jsonOf<JsonError>(outcome).error).toMatchObject({
+    code: 'NO_DEVICE',
+    message: /found no adapter/,
+    fix: /--engine wasm/,
+  });
+});
+
 optional('on TensorFlow, through tfjs-node, the answer is the same', tfjsNodeAvailability(), async () => {
   const args = ['ask', '--model', model, '--backend', 'tfjs', '--engine', 'node', ...question, '--json'];
   const json = jsonOf<AskJson>(
@@ -334,9 +383,14 @@ describe('--compare', () => {
     expect(stdout).toMatch(/^exact: .+\ntop-k: .+\n/);
     expect(stdout).toMatch(/process peak/);
     expect(stdout).toMatch(/^The answers (agree|differ)\. 42 tokens\.$/m);
-    expect(stdout).toMatch(/^encoder\.0 attention: exactAttention on reference: fused$/m);
-    expect(stdout).toMatch(/^encoder\.0 attention: topKAttention on reference: fused$/m);
+    expect(stdout).toMatch(/^Plan of exact\n\nencoder\.0 attention: exactAttention on reference: fused$/m);
+    expect(stdout).toMatch(/^Plan of top-k\n\nencoder\.0 attention: topKAttention on reference: fused$/m);
     expect(stdout).toMatch(/^total +\S+ KiB beyond the inputs$/m);
+  });
+
+  test('says where k covers the whole text', async () => {
+    const { stdout } = await runCli([...onReference, ...question, '--context', first, '--compare']);
+    expect(stdout).toMatch(/^Plan of top-k \(k 64 covers all 42 keys: its attention is exact\)$/m);
   });
 
   test('gives the answers of two runs of their own', async () => {

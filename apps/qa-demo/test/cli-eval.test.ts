@@ -1,8 +1,11 @@
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import type { VariantSummary } from '../src/evaluation/summary.js';
 import {
+  cliPath,
   type JsonError,
   jsonOf,
   outcomeOf,
@@ -108,6 +111,23 @@ describe('formats', () => {
   });
 });
 
+test('one question is one question', async () => {
+  const one = writeIn(folder, 'one.jsonl', `${babiLines[0]}\n`);
+  const { stdout } = await evaluate(['--dataset', one, '--format', 'babi', '--k', '4']);
+  expect(stdout).toMatch(/^1 question of .*one\.jsonl; reference backend/m);
+});
+
+const isLinux = { need: 'proc', available: existsSync('/dev/full'), reason: 'no /dev/full' };
+
+optional('a full disk is an error with a code, on standard output too', isLinux, async () => {
+  const command = `exec "$0" "$1" ask -q x -c "$2" --model "$3" --backend reference > /dev/full`;
+  const args = [process.execPath, cliPath, babi, model];
+  const child = spawn('sh', ['-c', command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const outcome = await outcomeOf(child);
+  expect(outcome.code).toBe(1);
+  expect(outcome.stderr).toMatch(/Error FILE_NOT_FOUND: standard output cannot be written, got ENOSPC/);
+});
+
 describe('variants', () => {
   test('top-k that keeps everything differs from exact by nothing; random keys do not', async () => {
     const args = ['--dataset', babi, '--format', 'babi', '--limit', '2', '--feed-forward-k', '96'];
@@ -178,6 +198,18 @@ describe('resuming', () => {
     expect(stderr).toMatch(/Interrupted\.\n$/);
     const more = await report([...args, '--out', out, '--resume', '--limit', '1']);
     expect(more.dataset.questions).toBe(3);
+  });
+
+  test('a folder as --out is told at once, and nothing is left behind', async () => {
+    const out = join(folder, 'taken');
+    mkdirSync(out);
+    const outcome = await evaluate([...args, '--out', out, '--json']);
+    expect(outcome.code).toBe(1);
+    expect(jsonOf<JsonError>(outcome).error).toMatchObject({
+      code: 'FILE_NOT_FOUND',
+      message: /taken cannot be written, got a folder/,
+    });
+    expect(readdirSync(folder).filter((name) => name.startsWith('taken'))).toEqual(['taken']);
   });
 
   test('without --resume, results that are there are not touched', async () => {

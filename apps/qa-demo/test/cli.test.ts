@@ -32,6 +32,7 @@ describe('help and version', () => {
     const { code, stdout } = await runCli(['--version']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^topk-qa \d+\.\d+\.\d+, Node \d+/);
+    expect(await runCli(['ask', '--version'])).toMatchObject({ code: 0, stdout });
   });
 });
 
@@ -47,6 +48,8 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     ['k of 0', ['ask', '-q', 'x', '--attention-k', '0'], /--attention-k: expected .*, got '0'/],
     ['k of 1.5', ['ask', '-q', 'x', '--feed-forward-k', '1.5'], /--feed-forward-k: expected .*, got '1.5'/],
     ['negative k', ['ask', '-q', 'x', '--attention-k=-4'], /--attention-k: expected .*, got '-4'/],
+    ['negative k, apart', ['ask', '-q', 'x', '--attention-k', '-3'], /--attention-k: expected .*, got '-3'/],
+    ['two questions', ['ask', '-q', 'x', '--question', 'y'], /option '--question' is given twice/],
     [
       'unknown backend',
       ['ask', '-q', 'x', '--backend', 'cuda'],
@@ -93,6 +96,14 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     expect(stdout).toBe('');
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^Error USAGE: .+\nFix: See pnpm qa .*--help\n$/);
+  });
+
+  test.each([
+    ['ask', ['-q', 'x', '--attention-k', '0']],
+    ['start', ['--engine', 'wasm']],
+    ['eval', ['--dataset', squadFile, '--format', 'csv']],
+  ])('the fix of %s names the help that lists the option', async (name, args) => {
+    expect((await runCli([name, ...args])).stderr).toMatch(`\nFix: See pnpm qa ${name} --help\n`);
   });
 
   test('with --json the error is the JSON', async () => {

@@ -11,7 +11,7 @@ import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { EngineChild } from '../processes/engine-child.js';
 import { compare } from './compare.js';
-import { engineWarning, lengthWarning } from './notices.js';
+import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
 
 export const DEFAULT_ATTENTION_K = 64;
 export const DEFAULT_MAX_NEW_TOKENS = 20;
@@ -63,8 +63,11 @@ export const ask: Command<typeof options> = {
   usage: '--question TEXT [--context FILE]... [options]',
   options,
   notes: [
+    'The model that comes along knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";',
+    'for anything else name a T5 or UnifiedQA checkpoint with --model.',
+    '',
     'Examples:',
-    '  pnpm qa ask --question "Where is Mary?" --context story.txt',
+    '  pnpm qa ask --question "Where is Mary?" --context apps/qa-demo/data/story.txt',
     '  cat chapter*.txt | pnpm qa ask --question "Where is Mary?" --compare',
   ],
 
@@ -108,7 +111,11 @@ async function answerOnce(
     const engine = await EngineChild.start(settings, io.signal, stream.events);
     try {
       warn(engineWarning(engine.info));
-      const onStart = (tokens: number): void => warn(lengthWarning(engine.info, tokens));
+      for (const warning of requestWarnings(settings, request)) warn(warning);
+      const onStart = (tokens: number, known: number): void => {
+        warn(unknownTextWarning(known));
+        warn(lengthWarning(engine.info, tokens));
+      };
       const answer = await engine.answer(request, { ...stream.events, onStart }, io.signal);
       stream.end();
       if (isJson) {

@@ -12,7 +12,7 @@ import { AnswerStream } from '../output/answer-stream.js';
 import { formatDuration } from '../output/progress.js';
 import { renderTable } from '../output/table.js';
 import { EngineChild } from '../processes/engine-child.js';
-import { engineWarning, lengthWarning } from './notices.js';
+import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
 
 /** Exact and top-k one after the other, each in a process of its own, so that neither peak holds the other's memory. */
 export async function compare(
@@ -37,7 +37,11 @@ export async function compare(
       child = await EngineChild.start(settings, io.signal, stream.events);
       const { info } = child;
       warn(engineWarning(info));
-      const onStart = (tokens: number): void => warn(lengthWarning(info, tokens));
+      for (const warning of requestWarnings(settings, own)) warn(warning);
+      const onStart = (tokens: number, known: number): void => {
+        warn(unknownTextWarning(known));
+        warn(lengthWarning(info, tokens));
+      };
       const answer = await child.answer(own, { ...stream.events, onStart }, io.signal);
       stream.end();
       return { answer, info };
@@ -77,7 +81,7 @@ export async function compare(
         { title: 'attention k', align: 'right' },
         { title: 'feed-forward k', align: 'right' },
         { title: 'time', align: 'right' },
-        { title: 'process peak', align: 'right' },
+        { title: topK.info.memory === 'gpu' ? 'GPU peak' : 'process peak', align: 'right' },
         { title: 'planned', align: 'right' },
         { title: 'answer', maxWidth: 50 },
       ],
@@ -86,8 +90,15 @@ export async function compare(
   );
   print(io, `\nThe answers ${isAgreed ? 'agree' : 'differ'}. ${topK.answer.promptTokens} tokens.`);
   print(io, `${topK.info.description}\n`);
-  for (const { plans } of [exact.answer, topK.answer]) {
-    for (const { layer, text } of plans) print(io, `${layer}: ${text}\n`);
+  for (const answer of [exact.answer, topK.answer]) {
+    print(io, `Plan of ${answer === exact.answer ? 'exact' : 'top-k'}${keepsAll(answer)}\n`);
+    for (const { layer, text } of answer.plans) print(io, `${layer}: ${text}\n`);
   }
   return 0;
+}
+
+/** With a text this short attention leaves nothing out, and is exact whatever k says. */
+function keepsAll({ attentionK, promptTokens }: Answer): string {
+  if (attentionK === 'exact' || attentionK < promptTokens) return '';
+  return ` (k ${attentionK} covers all ${promptTokens} keys: its attention is exact)`;
 }

@@ -29,7 +29,7 @@ export const engineHost: Command<Options> = {
           send({ type: 'opened', info: engine.info });
         } else if (engine !== undefined) {
           const events: AnswerEvents = {
-            onStart: (promptTokens) => send({ type: 'started', promptTokens }),
+            onStart: (promptTokens, known) => send({ type: 'started', promptTokens, known }),
             onProgress,
             onText: (piece) => send({ type: 'text', piece }),
           };

@@ -14,7 +14,7 @@ import { variantsOf } from '../evaluation/variant.js';
 import { type Io, note, print } from '../io.js';
 import { groupTable, scoreTable } from '../output/eval-tables.js';
 import { ProgressBar } from '../output/progress.js';
-import { writeFileAtomically } from '../output/write-file.js';
+import { requireWritable, writeFileAtomically } from '../output/write-file.js';
 import { EngineChild } from '../processes/engine-child.js';
 import { DEFAULT_ATTENTION_K, DEFAULT_MAX_NEW_TOKENS } from './ask.js';
 import { engineWarning } from './notices.js';
@@ -88,8 +88,9 @@ export const evaluate: Command<typeof options> = {
   async run(values, io) {
     const wanted = wantedOf(values);
     const settings = engineSettings(values);
+    if (wanted.out !== undefined) requireWritable(wanted.out);
     const dataset = await readDataset(wanted.dataset, wanted.format);
-    const progress = new ProgressBar(io.stderr);
+    const progress = new ProgressBar(io.stderr, wanted.isJson);
     try {
       const onProgress = (stage: string, done: number, total: number): void =>
         progress.update(done, total, stage);
@@ -168,7 +169,7 @@ async function evaluateWith(engine: Engine, dataset: Dataset, wanted: Wanted, io
           },
           isResumed,
         );
-  const bar = new ProgressBar(io.stderr);
+  const bar = new ProgressBar(io.stderr, isJson);
   try {
     const results = await runEvaluation(engine, variants, examples, {
       maxNewTokens,
@@ -195,7 +196,8 @@ async function evaluateWith(engine: Engine, dataset: Dataset, wanted: Wanted, io
     print(io, scoreTable(summaries));
     const groups = groupTable(summaries);
     if (groups !== undefined) print(io, `\nExact match by task\n\n${groups}`);
-    print(io, `\n${examples.length} questions of ${path}; ${info.description}`);
+    const count = `${examples.length} ${examples.length === 1 ? 'question' : 'questions'}`;
+    print(io, `\n${count} of ${path}; ${info.description}`);
     return 0;
   } catch (error) {
     bar.clear();

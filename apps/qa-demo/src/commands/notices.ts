@@ -1,4 +1,8 @@
-import type { EngineInfo } from '../engine/types.js';
+import { unfamiliarWords } from '../engine/embedded-model.js';
+import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
+
+/** Below this share of known characters an answer has little to do with the text. */
+const MOSTLY_KNOWN = 0.5;
 
 /** The one warning about the engine: that another backend runs than the preferred one, or what the backend itself warns of. */
 export function engineWarning(info: EngineInfo): string | undefined {
@@ -12,5 +16,34 @@ export function lengthWarning(info: EngineInfo, promptTokens: number): string | 
   const { trainedTokens } = info;
   if (trainedTokens === undefined || promptTokens <= trainedTokens) return undefined;
   const [got, most] = [promptTokens, trainedTokens].map((count) => count.toLocaleString('en-US'));
-  return `Warning: ${got} tokens, but this model was trained on at most ${most}; answers may be worse.`;
+  return `Warning: ${got} tokens, but this model was trained on at most ${most}; answers may be worse, and time grows with the square of the length.`;
+}
+
+/** What can be said of a question before anything runs: it has nothing to be answered from, or the model cannot know its words. */
+export function requestWarnings(
+  { model }: EngineSettings,
+  { question, context }: Pick<AnswerRequest, 'question' | 'context'>,
+): readonly string[] {
+  const unfamiliar = model === 'embedded' ? unfamiliarWords(question) : [];
+  const listed = unfamiliar.slice(0, 3).map((word) => `"${word}"`);
+  return [
+    // Control characters are no text either.
+    ...(/[^\s\p{Cc}]/u.test(context)
+      ? []
+      : [
+          'Warning: no text to answer from, so the answer is a guess. Name one with --context, or pipe one in.',
+        ]),
+    ...(unfamiliar.length === 0
+      ? []
+      : [
+          `Warning: the model that comes along understands questions worded as in bAbI alone, such as "Where is Mary?" of texts such as "Mary went to the kitchen."; it does not know ${listed.join(', ')} in a question. Use --model for others.`,
+        ]),
+  ];
+}
+
+/** Said of a text that the tokenizer has no pieces for: another script, or no text at all. */
+export function unknownTextWarning(known: number): string | undefined {
+  if (known >= MOSTLY_KNOWN) return undefined;
+  const percent = Math.round(100 * (1 - known));
+  return `Warning: the model's tokenizer does not know ${percent} % of this text; the answer has little to do with it.`;
 }

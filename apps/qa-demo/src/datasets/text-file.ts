@@ -7,9 +7,11 @@ export async function readTextFile(path: string, what: string): Promise<string> 
   try {
     bytes = await readFile(path);
   } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    const isFolder = code === 'EISDIR';
     throw new TopKError('FILE_NOT_FOUND', `${what} ${path} cannot be read`, {
-      got: error instanceof Error && 'code' in error ? String(error.code) : String(error),
-      fix: 'Check the path; it is taken relative to the current folder',
+      got: isFolder ? 'a folder' : code,
+      fix: isFolder ? 'Name a file in it' : 'Check the path; it is taken relative to the current folder',
       cause: error,
     });
   }

@@ -10,6 +10,8 @@ import type { EngineInfo, EngineSettings } from './types.js';
 export interface ChosenBackend extends Pick<EngineInfo, 'engine' | 'description' | 'fallback' | 'warning'> {
   readonly backend: Backend;
   readonly name: EngineInfo['backend'];
+  /** Peak of the bytes on the GPU, for engines whose memory is there. */
+  readonly gpuBytes?: () => number;
 }
 
 /**
@@ -19,14 +21,14 @@ export interface ChosenBackend extends Pick<EngineInfo, 'engine' | 'description'
  * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not there.
  */
 export async function chooseBackend(settings: EngineSettings): Promise<ChosenBackend> {
-  const { backend, threads } = settings;
+  const { backend, threads, isPlain = false } = settings;
   if (backend === 'reference') return reference();
   if (backend === 'tfjs') return tensorFlow(settings);
   if (backend === 'webgpu') return webGpu();
   const gpu = backend === 'auto' ? await hardwareGpu() : undefined;
   if (gpu !== undefined) return gpu;
   try {
-    return await onnxRuntime(threads ?? availableParallelism());
+    return await onnxRuntime(threads ?? availableParallelism(), isPlain);
   } catch (error) {
     if (backend === 'onnxruntime' || !(error instanceof TopKError) || error.code !== 'MISSING_PEER')
       throw error;
@@ -48,6 +50,7 @@ async function webGpu(): Promise<ChosenBackend & { readonly isSoftware: boolean 
     name: 'webgpu',
     description: `WebGPU, ${device || 'unnamed adapter'}`,
     ...(warning !== undefined && { warning }),
+    gpuBytes: () => backend.statistics().peakUsedBytes,
     isSoftware,
   };
 }
@@ -66,8 +69,10 @@ async function hardwareGpu(): Promise<ChosenBackend | undefined> {
   }
 }
 
-async function onnxRuntime(threads: number): Promise<ChosenBackend> {
-  const backend = await createOnnxRuntimeBackend({ threads });
+async function onnxRuntime(threads: number, isPlain: boolean): Promise<ChosenBackend> {
+  // A session with all scores is larger than what all sessions may keep by default: it would be made anew in every layer.
+  const limits = isPlain ? { sessionBytes: Number.MAX_SAFE_INTEGER } : {};
+  const backend = await createOnnxRuntimeBackend({ threads, ...limits });
   const versions = backend.ort.env?.versions ?? {};
   const module = versions.node === undefined ? 'onnxruntime-web' : 'onnxruntime-node';
   const version = versions.node ?? versions.web ?? 'of unknown version';
@@ -84,6 +89,7 @@ async function tensorFlow({ engine = 'wasm', threads }: EngineSettings): Promise
   const backend = await createTfjsBackend({ tf, engine: name });
   return {
     backend,
+    ...(engine === 'webgpu' && { gpuBytes: () => backend.memory().peak ?? backend.memory().live }),
     name: 'tfjs',
     engine,
     description: `TensorFlow.js ${tf.version_core}, ${facts}, ${processor()}`,

@@ -82,7 +82,14 @@ async function provideGpu(): Promise<void> {
   const { create, globals } = await imported('webgpu', fix, () => import('webgpu'));
   Object.assign(globalThis, globals);
   // Dawn crashes when this object is collected before its devices: so it stays a global.
-  Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
+  const gpu = create([]);
+  Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
+  if ((await gpu.requestAdapter()) !== null) return;
+  throw new TopKError('NO_DEVICE', 'tfjs: engine webgpu found no adapter', {
+    expected: 'a GPU that Vulkan, Metal or D3D12 offers',
+    got: 'none',
+    fix: 'Install the driver of a GPU, or use --engine wasm',
+  });
 }
 
 async function imported<T>(name: string, fix: string, load: () => Promise<T>): Promise<T> {

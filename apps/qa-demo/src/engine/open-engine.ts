@@ -1,10 +1,11 @@
-import { formatBytes, TopKError } from '@topk-attention/core';
+import { type Backend, formatBytes, TopKError } from '@topk-attention/core';
 import { formatUnifiedQA, type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
 import type { Kept } from '../args/values.js';
 import { seededRandom } from '../evaluation/random.js';
 import { peakBytes } from '../processes/peak-memory.js';
-import { chooseBackend } from './choose-backend.js';
+import { type ChosenBackend, chooseBackend } from './choose-backend.js';
 import { modelFolder, trainedTokens } from './model-folder.js';
+import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
 import { type Steering, steeredBackend } from './steered-backend.js';
 import type {
   Answer,
@@ -18,6 +19,9 @@ import type {
 
 /** The paper keeps 256 of 3,072 hidden units. */
 const FEED_FORWARD_SHARE = 12;
+
+/** The rest is for the engine, the model and what else runs on the machine. */
+const SHARE_OF_FREE_MEMORY = 0.9;
 
 /** A twelfth of the hidden units. */
 export function defaultFeedForwardK(units: number): number {
@@ -38,7 +42,7 @@ export async function openEngine(
   const folder = modelFolder(settings.model);
   const chosen = await chooseBackend(settings);
   const { backend, steering } = steeredBackend(chosen.backend);
-  let model: T5;
+  let model: T5 | undefined;
   try {
     model = await loadT5({
       backend,
@@ -46,10 +50,13 @@ export async function openEngine(
       signal,
       onProgress: ({ done, total }) => events.onProgress?.('loading', done, total),
     });
+    if (settings.isPlain) steering.plain = await plainAttention(model, chosen.backend, steering);
   } catch (error) {
+    model?.dispose();
     await chosen.backend.dispose();
     throw error;
   }
+  const opened = { model, chosen, steering };
   const trained = await trainedTokens(folder);
   const info: EngineInfo = {
     backend: chosen.name,
@@ -61,20 +68,41 @@ export async function openEngine(
     feedForwardUnits: model.config.dFf,
     ...(trained !== undefined && { trainedTokens: trained }),
     loadMilliseconds: performance.now() - started,
+    memory: chosen.gpuBytes === undefined ? 'process' : 'gpu',
+    loadedBytes: memoryPeak(chosen),
   };
   return {
     info,
-    answer: (request, answerEvents, abort) => answer(model, steering, request, answerEvents, abort),
+    answer: (request, answerEvents, abort) => answer(opened, request, answerEvents, abort),
     async dispose() {
-      model.dispose();
+      steering.plain?.dispose();
+      opened.model.dispose();
       await chosen.backend.dispose();
     },
   };
 }
 
+/** Plain attention for a model: a call of one token, which nobody waits for, shows it the table of relative biases. */
+async function plainAttention(model: T5, backend: Backend, steering: Steering): Promise<PlainAttention> {
+  const plain = new PlainAttention(backend);
+  steering.plain = plain;
+  model.encode([[model.config.padId]]).dispose();
+  await plain.readTable();
+  return plain;
+}
+
+function memoryPeak({ gpuBytes }: ChosenBackend): number {
+  return gpuBytes?.() ?? peakBytes();
+}
+
+interface Opened {
+  readonly model: T5;
+  readonly chosen: ChosenBackend;
+  readonly steering: Steering;
+}
+
 async function answer(
-  model: T5,
-  steering: Steering,
+  { model, chosen, steering }: Opened,
   request: AnswerRequest,
   events: AnswerEvents,
   signal: AbortSignal,
@@ -84,10 +112,12 @@ async function answer(
   const choices: LayerChoices = { attention: choiceOf(attentionK), feedForward: choiceOf(feedForwardK) };
   const source = formatUnifiedQA({ question: request.question, context: request.context });
   const ids = tokensOf(model, source);
-  events.onStart?.(ids.length);
+  events.onStart?.(ids.length, knownShare(model, source, ids));
 
   steering.random = randomSeed === undefined ? undefined : seededRandom(randomSeed);
   const plans = plansWithin(model, steering, choices, ids.length, request.budgetBytes);
+  if (steering.plain !== undefined) requireRoom(plans, chosen);
+  events.onProgress?.('reading', 0, model.config.encoderLayers);
   const started = performance.now();
   let isFirst = true;
   const generation = await model.generate(ids, {
@@ -111,9 +141,32 @@ async function answer(
     promptTokens: ids.length,
     newTokens: generation.ids.length,
     milliseconds: performance.now() - started,
-    peakBytes: peakBytes(),
+    peakBytes: memoryPeak(chosen),
     plans,
   };
+}
+
+/** Share of a text's characters, blanks apart, that come back from its tokens: unknown ones do not. */
+function knownShare(model: T5, source: string, ids: readonly number[]): number {
+  const count = (text: string): number => text.replace(/\s+/g, '').length;
+  return Math.min(1, count(model.tokenizer?.decode(ids) ?? source) / Math.max(1, count(source)));
+}
+
+/** Plain attention asks for memory that may not be there; what would be killed is not started. */
+function requireRoom(plans: readonly PlanReport[], { backend, gpuBytes }: ChosenBackend): void {
+  const plan = plans.find(({ layer }) => layer.endsWith(' attention'));
+  if (plan === undefined) return;
+  const { total, scratch } = plan.bytes;
+  const needs = `does not fit: needs about ${formatBytes(total)}`;
+  const fix = 'Attention in chunks, exact or top-k, holds a few rows of scores at a time';
+  const free = gpuBytes === undefined ? process.availableMemory() : Number.POSITIVE_INFINITY;
+  if (total > SHARE_OF_FREE_MEMORY * free)
+    throw new TopKError('DOES_NOT_FIT', `${needs}, ${formatBytes(free)} are free`, { fix });
+  const most = backend.capabilities.limits.maxBufferBytes;
+  if (scratch / TENSORS_OF_ALL_PAIRS > most)
+    throw new TopKError('DOES_NOT_FIT', `${needs}, and a tensor here has at most ${formatBytes(most)}`, {
+      fix,
+    });
 }
 
 function choiceOf(kept: Kept): 'exact' | { readonly k: number } {

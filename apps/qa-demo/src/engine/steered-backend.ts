@@ -1,5 +1,6 @@
 import type { Backend, BackendTensor, DeviceLimits } from '@topk-attention/core';
 import { sizeOf } from '@topk-attention/core';
+import type { PlainAttention } from './plain-attention.js';
 
 /** What may change from one answer to the next. */
 export interface Steering {
@@ -7,6 +8,8 @@ export interface Steering {
   scratchBytes: number | undefined;
   /** Attention selects keys at random, from this source of numbers in [0, 1); undefined: the largest. */
   random: (() => number) | undefined;
+  /** What runs attention instead of the inner backend; undefined: the inner backend. */
+  plain: PlainAttention | undefined;
 }
 
 /**
@@ -14,7 +17,7 @@ export interface Steering {
  * else is the inner backend's. A Backend is plain data and functions, so this needs nothing of the model or of core.
  */
 export function steeredBackend(inner: Backend): { readonly backend: Backend; readonly steering: Steering } {
-  const steering: Steering = { scratchBytes: undefined, random: undefined };
+  const steering: Steering = { scratchBytes: undefined, random: undefined, plain: undefined };
   const limits = (): DeviceLimits => {
     const own = inner.capabilities.limits;
     const { scratchBytes: bytes, random } = steering;
@@ -32,7 +35,10 @@ export function steeredBackend(inner: Backend): { readonly backend: Backend; rea
   const replaced: { readonly [name: PropertyKey]: () => unknown } = {
     capabilities: () => ({ ...inner.capabilities, limits: limits() }),
     // Without a fused attention core composes it, and selects with topK.
-    fused: () => (steering.random === undefined ? inner.fused : withoutAttention),
+    fused: () => {
+      if (steering.plain !== undefined) return { ...inner.fused, attention: steering.plain };
+      return steering.random === undefined ? inner.fused : withoutAttention;
+    },
     topK: () => (x: BackendTensor, k: number) =>
       // Scores of attention are [B, H, Lq, Lk], those of a feed-forward layer [tokens, units].
       steering.random !== undefined && x.shape.length === 4

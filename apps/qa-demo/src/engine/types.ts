@@ -10,6 +10,8 @@ export interface EngineSettings {
   readonly engine?: TfjsEngine;
   /** Threads of ONNX Runtime and of TensorFlow. Default: one per core. */
   readonly threads?: number;
+  /** Attention over all keys with all of its scores at once, as other libraries run it, instead of in chunks. */
+  readonly isPlain?: boolean;
 }
 
 /** What was opened. */
@@ -31,6 +33,10 @@ export interface EngineInfo {
   /** Tokens of the longest input that the model was trained on, if its configuration says so. */
   readonly trainedTokens?: number;
   readonly loadMilliseconds: number;
+  /** Whose memory is counted: that of the process, or tensors and scratch on the GPU. */
+  readonly memory: 'process' | 'gpu';
+  /** Peak of that memory when the model is loaded and nothing was asked yet. */
+  readonly loadedBytes: number;
 }
 
 /** How to answer one question. Plain data, as above. */
@@ -54,7 +60,7 @@ export interface Answer {
   readonly promptTokens: number;
   readonly newTokens: number;
   readonly milliseconds: number;
-  /** Process peak up to the end of this answer. */
+  /** Peak memory up to the end of this answer, as `EngineInfo.memory` has it. */
   readonly peakBytes: number;
   /** Of the encoder's first layer; the others have the same. */
   readonly plans: readonly PlanReport[];
@@ -79,8 +85,8 @@ export function largestPlan(answer: Answer): number {
 
 /** What a caller may watch while an answer is made. */
 export interface AnswerEvents {
-  /** Once, before anything runs. */
-  readonly onStart?: (promptTokens: number) => void;
+  /** Once, before anything runs. `known` is the share of the text's characters that the tokenizer knows, 0 to 1. */
+  readonly onStart?: (promptTokens: number, known: number) => void;
   /** Each further piece of the answer. */
   readonly onText?: (piece: string) => void;
   readonly onProgress?: (stage: string, done: number, total: number) => void;

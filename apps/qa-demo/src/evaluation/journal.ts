@@ -11,6 +11,7 @@ import {
 import { dirname } from 'node:path';
 import { TopKError } from '@topk-attention/core';
 import { isObject } from '../datasets/json-value.js';
+import { cannotWrite } from '../output/write-file.js';
 
 /** What the results in a journal are results of. All of it must be the same for a run to be continued. */
 export interface JournalHeader {
@@ -41,11 +42,13 @@ export interface JournalEntry {
  * middle of a line loses that line alone: it is cut off when the journal is opened again.
  */
 export class Journal {
+  readonly #path: string;
   readonly #file: number;
   #length = 0;
   readonly #entries = new Map<string, JournalEntry>();
 
-  private constructor(file: number) {
+  private constructor(path: string, file: number) {
+    this.#path = path;
     this.#file = file;
   }
 
@@ -63,7 +66,7 @@ export class Journal {
       });
     }
     const { entries, length } = exists ? readJournal(path, header) : { entries: [], length: 0 };
-    const journal = new Journal(openJournal(path, exists));
+    const journal = new Journal(path, openJournal(path, exists));
     ftruncateSync(journal.#file, length);
     for (const entry of entries) journal.#entries.set(keyOf(entry), entry);
     if (length === 0) journal.#append(header, 0);
@@ -88,8 +91,13 @@ export class Journal {
 
   #append(value: JournalHeader | JournalEntry, at: number): void {
     const line = Buffer.from(`${JSON.stringify(value)}\n`);
-    writeSync(this.#file, line, 0, line.length, at);
-    fsyncSync(this.#file);
+    try {
+      for (let done = 0; done < line.length; )
+        done += writeSync(this.#file, line, done, line.length - done, at + done);
+      fsyncSync(this.#file);
+    } catch (error) {
+      throw cannotWrite(this.#path, error);
+    }
     this.#length = at + line.length;
   }
 }
@@ -99,11 +107,7 @@ function openJournal(path: string, exists: boolean): number {
     mkdirSync(dirname(path), { recursive: true });
     return openSync(path, exists ? 'r+' : 'wx');
   } catch (error) {
-    throw new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, {
-      got: error instanceof Error ? error.message : String(error),
-      fix: 'Choose an --out in a folder that you may write to',
-      cause: error,
-    });
+    throw cannotWrite(path, error);
   }
 }
 

@@ -17,12 +17,12 @@ export class AnswerStream {
   constructor(io: Io, isSilent: boolean, label: string) {
     this.#io = io;
     this.#isSilent = isSilent;
-    this.#bar = new ProgressBar(io.stderr);
+    this.#bar = new ProgressBar(io.stderr, isSilent);
     this.#label = label;
     this.events = {
       onText: (piece) => this.#write(piece),
       onProgress: (stage, done, total) => {
-        if (stage !== 'generate') this.#bar.update(done, total, stage);
+        if (stage !== 'generate') this.#bar.update(done, total, stage, stage === 'reading');
       },
     };
   }

@@ -1,6 +1,8 @@
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { TopKError } from '@topk-attention/core';
+
+const FIX = 'Choose a file in a folder that you may write to, on a disk with room';
 
 /** Writes a file whole or not at all, with its folder. @throws TopKError FILE_NOT_FOUND. */
 export function writeFileAtomically(path: string, content: string): void {
@@ -10,10 +12,22 @@ export function writeFileAtomically(path: string, content: string): void {
     writeFileSync(partial, content, { flush: true });
     renameSync(partial, path);
   } catch (error) {
-    throw new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, {
-      got: error instanceof Error ? error.message : String(error),
-      fix: 'Choose a folder that is there and that you may write to',
-      cause: error,
-    });
+    rmSync(partial, { force: true });
+    throw cannotWrite(path, error);
   }
+}
+
+/** Before work whose result goes to `path`: a folder of that name is told at once. @throws TopKError FILE_NOT_FOUND. */
+export function requireWritable(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  throw new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, { got: 'a folder', fix: FIX });
+}
+
+/** The error of a file that cannot be written: no folder, no permission, no room. */
+export function cannotWrite(path: string, error: unknown): TopKError {
+  return new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, {
+    got: error instanceof Error ? error.message : String(error),
+    fix: FIX,
+    cause: error,
+  });
 }

@@ -88,7 +88,7 @@ function request<T extends FromChild['type']>(
     const onMessage = (reply: FromChild): void => {
       if (reply.type === 'text') events.onText?.(reply.piece);
       else if (reply.type === 'progress') events.onProgress?.(reply.stage, reply.done, reply.total);
-      else if (reply.type === 'started') events.onStart?.(reply.promptTokens);
+      else if (reply.type === 'started') events.onStart?.(reply.promptTokens, reply.known);
       else if (reply.type === 'failed') settle(() => reject(new ReportedError(reply.error)));
       else if (isOfType(reply, wanted)) settle(() => resolve(reply));
     };

@@ -9,7 +9,7 @@ export type ToChild =
 /** From a child process to its command. */
 export type FromChild =
   | { readonly type: 'opened'; readonly info: EngineInfo }
-  | { readonly type: 'started'; readonly promptTokens: number }
+  | { readonly type: 'started'; readonly promptTokens: number; readonly known: number }
   | {
       readonly type: 'progress';
       readonly stage: string;

@@ -1,0 +1,34 @@
+/**
+ * A part of a text of at most about `characters`, whole paragraphs in their order, around the paragraph that has most in
+ * common with the question: likely the one that answers it.
+ */
+export function passageAbout(text: string, question: string, characters: number): string {
+  const paragraphs = text.split(/\n\s*\n/).filter((paragraph) => paragraph.trim() !== '');
+  const words = paragraphs.map(wordsOf);
+  const likeness = words.map((own) => {
+    const shared = [...wordsOf(question)].filter((word) => own.has(word));
+    // The fewer paragraphs have a word, the more it says.
+    return shared.reduce((sum, word) => sum + 1 / words.filter((each) => each.has(word)).length, 0);
+  });
+  let first = likeness.indexOf(Math.max(...likeness));
+  let end = first + 1;
+  let left = characters - (paragraphs[first]?.length ?? 0);
+  /** Takes a paragraph in if there is one and it has room. */
+  const take = (paragraph: string | undefined): boolean => {
+    if (paragraph === undefined || paragraph.length > left) return false;
+    left -= paragraph.length;
+    return true;
+  };
+  for (let isGrowing = true; isGrowing; ) {
+    const hasBefore = take(paragraphs[first - 1]);
+    if (hasBefore) first--;
+    const hasAfter = take(paragraphs[end]);
+    if (hasAfter) end++;
+    isGrowing = hasBefore || hasAfter;
+  }
+  return paragraphs.slice(first, end).join('\n\n');
+}
+
+function wordsOf(text: string): Set<string> {
+  return new Set(text.toLowerCase().match(/\p{L}+/gu));
+}
