@@ -9,7 +9,7 @@ export {
 export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
-export { grad, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
+export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
 export type * from './backend.js';
 export { activate, gelu, geluTanh, relu, silu } from './composed/activations.js';
 export { crossEntropy } from './composed/cross-entropy.js';
@@ -17,7 +17,15 @@ export { layerNorm, rmsNorm } from './composed/norms.js';
 export { describeValue } from './describe-value.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './dtype.js';
 export { type ErrorCode, type ErrorDetails, isEngineError, TopKError, toEngineError } from './errors.js';
-export { type Explanation, explain, explainFeedForward, printFeedForwardPlan, printPlan } from './explain.js';
+export {
+  type ExplainFeedForwardOptions,
+  type ExplainOptions,
+  type Explanation,
+  explain,
+  explainFeedForward,
+  printFeedForwardPlan,
+  printPlan,
+} from './explain.js';
 export type { FeedForwardTensors, KeptUnits } from './feed-forward/composed.js';
 export {
   type FeedForwardForward,

@@ -172,7 +172,8 @@ export function nearest(name: string, candidates: readonly string[]): string | u
   let best: string | undefined;
   let least = Math.ceil(wanted.length / 3) + 1;
   for (const candidate of candidates) {
-    const changes = lettersToChange(wanted, plain(candidate));
+    const isPart = wanted.length > 2 && plain(candidate).includes(wanted);
+    const changes = isPart ? 0.5 : lettersToChange(wanted, plain(candidate));
     if (changes < least) {
       least = changes;
       best = candidate;

@@ -1,4 +1,5 @@
 import { apply } from '../apply.js';
+import { describeValue } from '../describe-value.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
 import { scope } from '../scope.js';
@@ -34,7 +35,7 @@ export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } 
   if (!Number.isInteger(k) || k < 1 || k > n) {
     throw new TopKError('INVALID_K', 'topK: k out of range', {
       expected: `a whole number from 1 to ${n}`,
-      got: String(k),
+      got: describeValue(k),
     });
   }
   const shape = [...x.shape.slice(0, -1), k];
