@@ -59,8 +59,11 @@ export function createReferenceBackend(options?: ReferenceBackendOptions): Backe
 
     upload: (data, shape, dtype) => memory.makeRaw(shape, dtype, (out) => out.set(data)),
     fill: (value, shape, dtype) => memory.make(shape, dtype, (out) => fillNumbers(out, value)),
-    read: async (x) => copyOf(x.block.data),
-    evaluate: async () => {},
+    read: async (x) => {
+      memory.requireUsable();
+      return copyOf(x.block.data);
+    },
+    evaluate: async () => memory.requireUsable(),
     flush: () => {},
     release: (x) => memory.release(x),
     memory: () => memory.report(),
