@@ -1,3 +1,4 @@
+import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { finiteDifferenceCases } from './attention/finite-differences.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
@@ -29,8 +30,11 @@ export interface CaseOptions {
   readonly goldens?: URL;
 }
 
+const kinds: OptionKinds<CaseOptions> = { goldens: aValue('a URL', (value) => value instanceof URL) };
+
 /** Every case, in the order in which a new backend meets them. Reads the golden values once. */
-export async function conformanceCases(options: CaseOptions = {}): Promise<readonly ConformanceCase[]> {
+export async function conformanceCases(options?: CaseOptions): Promise<readonly ConformanceCase[]> {
+  const { goldens } = readOptions('conformanceCases', options, kinds);
   return [
     ...memoryCases,
     ...layoutCases,
@@ -43,7 +47,7 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...randomBitsCases,
     ...composedCases,
     ...trapCases,
-    ...goldenCases(await loadGoldens(options.goldens)),
+    ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,
     ...attentionRules,
     ...feedForwardOracleCases,
