@@ -7,8 +7,9 @@ import {
   topKAttention,
   topKFeedForward,
 } from '@topk-attention/core';
+import { solve } from './attention/brute-force.js';
 import { exactScores } from './attention/draw.js';
-import { type AttentionProblem, solve } from './attention/problem.js';
+import type { AttentionProblem } from './attention/problem.js';
 import type { ConformanceCase } from './case.js';
 import { drawFeedForward } from './feed-forward/oracle-cases.js';
 import { solve as solveFeedForward } from './feed-forward/problem.js';

@@ -7,9 +7,10 @@ import {
 import { checkClose } from '../support/assert.js';
 import { list, type Nd, nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
+import { solve } from './brute-force.js';
 import { cotangentOf } from './check.js';
 import { roundedScores } from './draw.js';
-import { type AttentionProblem, gradientRoles, run, solve } from './problem.js';
+import { type AttentionProblem, gradientRoles, run } from './problem.js';
 
 const STEP = 1e-5;
 

@@ -4,9 +4,10 @@ import { check, checkClose, checkEqual, checkSameBits, type Tolerance } from '..
 import { list, type Nd, nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
 import { encode } from '../support/workbench.js';
+import { solve } from './brute-force.js';
 import { checkAgainstOracle, cotangentOf, gradientTolerance } from './check.js';
 import { exactScores, roundedScores } from './draw.js';
-import { type AttentionAnswer, type AttentionProblem, gradientRoles, run, solve } from './problem.js';
+import { type AttentionAnswer, type AttentionProblem, gradientRoles, run } from './problem.js';
 import { checkSetRule } from './set-rule.js';
 
 const NAN = Number.NaN;

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
+import { solve } from '../attention/brute-force.js';
 import { checkAgainstOracle } from '../attention/check.js';
-import { run as runAttention, solve } from '../attention/problem.js';
+import { run as runAttention } from '../attention/problem.js';
 import { checkSetRule } from '../attention/set-rule.js';
 import type { ConformanceCase, ConformanceContext } from '../case.js';
 import { checkFeedForwardAgainstOracle, drawFeedForward } from '../feed-forward/oracle-cases.js';
