@@ -1,4 +1,5 @@
 import { finiteDifferenceCases } from './attention/finite-differences.js';
+import { hiddenKeyCases } from './attention/hidden-keys.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input.js';
@@ -42,6 +43,7 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...goldenCases(await loadGoldens(options.goldens)),
     ...attentionOracleCases,
     ...attentionRules,
+    ...hiddenKeyCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
