@@ -10,12 +10,8 @@ import { planFeedForward } from '../plan/plan-feed-forward.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import {
-  composedFeedForward,
-  composedFeedForwardBackward,
-  type FeedForwardTensors,
-  type KeptUnits,
-} from './composed.js';
+import { composedFeedForward, type FeedForwardTensors, type KeptUnits } from './composed.js';
+import { composedFeedForwardBackward } from './composed-backward.js';
 import { fusedForward } from './fused-forward.js';
 import {
   checkFeedForward,
