@@ -35,7 +35,7 @@ export function explain(
 ): Explanation<AttentionPlan> {
   const name = options.k === undefined ? 'exactAttention' : 'topKAttention';
   const request = {
-    ...attentionRequest(name, { dtype: 'f32' }, options, shapes, options.k, backend),
+    ...attentionRequest(name, { dtype: shapes.dtype ?? 'f32' }, options, shapes, options.k, backend),
     saves: options.training === true,
   };
   const { fused, reports } = choosePath(backend, backend.fused?.attention, request);

@@ -74,14 +74,18 @@ function optionsOf(problem: AttentionProblem, uploaded: Uploaded): AttentionOpti
   };
 }
 
-/** Core's layer on a backend: output and kept keys, or with a cotangent output and gradients. Leaves nothing behind. */
+/**
+ * Core's layer on a backend: output and kept keys, or with a cotangent output and gradients. Leaves nothing behind.
+ * `storage` is that of q, k, v and the output.
+ */
 export async function run(
   backend: Backend,
   problem: AttentionProblem,
   cotangent?: Nd,
+  storage: 'f32' | 'f16' = 'f32',
 ): Promise<AttentionAnswer> {
   const tensors: Tensor[] = [];
-  const up = (x: Nd, dtype: 'f32' | 'bool' | 'i32' = 'f32'): Tensor => {
+  const up = (x: Nd, dtype: 'f32' | 'f16' | 'bool' | 'i32' = 'f32'): Tensor => {
     const made = tensor(backend, encode(x.data, dtype), x.shape, dtype);
     tensors.push(made);
     return made;
@@ -92,9 +96,9 @@ export async function run(
   };
   try {
     const parameters = {
-      q: up(problem.q),
-      k: up(problem.k),
-      v: up(problem.v),
+      q: up(problem.q, storage),
+      k: up(problem.k, storage),
+      v: up(problem.v, storage),
       ...(problem.bias && { bias: up(problem.bias) }),
       ...(problem.table && { table: up(problem.table) }),
     };
@@ -116,7 +120,7 @@ export async function run(
     };
     if (cotangent === undefined) return { output: await read(forward(parameters)), gradients: {} };
     const pulled = pullback((p: typeof parameters) => forward(p), parameters);
-    const upstream = up(cotangent);
+    const upstream = up(cotangent, storage);
     const made = pulled.backward(upstream);
     const output = await read(pulled.output);
     const gradients: AttentionAnswer['gradients'] = {};

@@ -15,7 +15,7 @@ import {
 } from '@topk-attention/core/reference';
 import { check } from '../support/assert.js';
 import { type Nd, sizeOf } from '../support/nd.js';
-import { encode } from '../support/workbench.js';
+import { decode, encode } from '../support/workbench.js';
 
 /** A feed-forward call with its numbers. */
 export interface FeedForwardProblem {
@@ -79,21 +79,22 @@ export function solve(problem: FeedForwardProblem, cotangent?: Nd): FeedForwardA
   return { output, gradients: Object.fromEntries(present.map(([role]) => [role, [...all[role]]])) };
 }
 
-/** Core's layer on a backend. Leaves nothing behind. */
+/** Core's layer on a backend, all in one storage type. Leaves nothing behind. */
 export async function run(
   backend: Backend,
   problem: FeedForwardProblem,
   cotangent?: Nd,
+  storage: 'f32' | 'f16' = 'f32',
 ): Promise<FeedForwardAnswer> {
   const tensors: Tensor[] = [];
   const up = (x: Nd): Tensor => {
-    const made = tensor(backend, encode(x.data, 'f32'), x.shape);
+    const made = tensor(backend, encode(x.data, storage), x.shape, storage);
     tensors.push(made);
     return made;
   };
   const read = async (x: Tensor): Promise<number[]> => {
     tensors.push(x);
-    return [...(await x.data())];
+    return decode(await x.data(), x.dtype);
   };
   const { x, wIn, wOut, bIn, wGate, bOut, kept, activation, select, tokenChunk } = problem;
   try {

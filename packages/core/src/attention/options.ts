@@ -47,6 +47,8 @@ export interface AttentionShapes {
   readonly k: Shape;
   /** [B, Hkv, Lk, Dv] */
   readonly v: Shape;
+  /** Storage type of q, k and v. Default 'f32'. */
+  readonly dtype?: 'f32' | 'f16';
 }
 
 /** The tensors of a call by role. */

@@ -49,6 +49,8 @@ export interface FeedForwardSizes {
   readonly outputDim: number;
   /** With a wGate. Default false. */
   readonly gated?: boolean;
+  /** Storage type of x and the weights. Default 'f32'. */
+  readonly dtype?: 'f32' | 'f16';
 }
 
 export interface FeedForwardCall {
@@ -107,7 +109,7 @@ export function checkFeedForward(
   };
 }
 
-/** The request of a layer of these sizes, f32 and without biases. */
+/** The request of a layer of these sizes, without biases. */
 export function feedForwardRequest(
   backend: Backend,
   sizes: FeedForwardSizes,
@@ -126,7 +128,7 @@ export function feedForwardRequest(
   return {
     ...sizes,
     gated: sizes.gated === true,
-    dtype: 'f32',
+    dtype: sizes.dtype ?? 'f32',
     k,
     activation,
     biasIn: false,
