@@ -1,6 +1,7 @@
 import { finiteDifferenceCases } from './attention/finite-differences.js';
 import { hiddenKeyCases } from './attention/hidden-keys.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
+import { overflowCases } from './attention/overflow.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input.js';
 import type { ConformanceCase } from './case.js';
@@ -44,6 +45,7 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...attentionOracleCases,
     ...attentionRules,
     ...hiddenKeyCases,
+    ...overflowCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
