@@ -4,12 +4,12 @@ import { checkGradients, cotangentOf } from './attention/check.js';
 import { eighths, exactScores } from './attention/draw.js';
 import { type AttentionAnswer, type AttentionProblem, run } from './attention/problem.js';
 import type { ConformanceCase } from './case.js';
+import { solve as solveFeedForward } from './feed-forward/brute-force.js';
 import { drawFeedForward } from './feed-forward/oracle-cases.js';
 import {
   type FeedForwardProblem,
   outputShape,
   run as runFeedForward,
-  solve as solveFeedForward,
   weightRoles,
 } from './feed-forward/problem.js';
 import { checkClose, checkEqual } from './support/assert.js';

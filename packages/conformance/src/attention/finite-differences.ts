@@ -1,9 +1,6 @@
 import type { ConformanceCase } from '../case.js';
-import {
-  type FeedForwardProblem,
-  run as runFeedForward,
-  solve as solveFeedForward,
-} from '../feed-forward/problem.js';
+import { solve as solveFeedForward } from '../feed-forward/brute-force.js';
+import { type FeedForwardProblem, run as runFeedForward } from '../feed-forward/problem.js';
 import { checkClose } from '../support/assert.js';
 import { list, type Nd, nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
