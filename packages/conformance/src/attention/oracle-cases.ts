@@ -76,6 +76,20 @@ const recipes: readonly Recipe[] = [
     kept: 3,
     extras: (r) => ({ bias: eighths(r, [2, 1, 1, 9]) }),
   },
+  ...[
+    [1, 1, 1, 9],
+    [1, 2, 1, 9],
+    [2, 1, 7, 9],
+    [2, 2, 7, 9],
+  ].map(
+    // Gradients that sum over what is repeated. (Those of biases that end in 1 are 0 by mathematics.)
+    (shape): Recipe => ({
+      name: `bias [${shape}]`,
+      geometry: square,
+      kept: 4,
+      extras: (r) => ({ bias: eighths(r, shape), queryChunk: 3 }),
+    }),
+  ),
   {
     name: 'bias [B, H, Lq, 1]',
     geometry: square,
