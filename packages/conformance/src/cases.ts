@@ -1,6 +1,8 @@
 import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { finiteDifferenceCases } from './attention/finite-differences.js';
+import { hiddenKeyCases } from './attention/hidden-keys.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
+import { overflowCases } from './attention/overflow.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input.js';
 import type { ConformanceCase } from './case.js';
@@ -50,6 +52,8 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,
     ...attentionRules,
+    ...hiddenKeyCases,
+    ...overflowCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,

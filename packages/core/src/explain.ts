@@ -64,9 +64,9 @@ export function explain(
 ): Explanation<AttentionPlan> {
   const given = readOptions('explain', options, explainKinds);
   const name = given.k === undefined ? 'exactAttention' : 'topKAttention';
-  const { q, k, v } = readOptions('explain: shapes', shapes, shapeKinds);
+  const { q, k, v, dtype } = readOptions('explain: shapes', shapes, shapeKinds);
   const request = {
-    ...attentionRequest(name, { dtype: 'f32' }, given, { q, k, v }, given.k ?? 'all', backend),
+    ...attentionRequest(name, { dtype: dtype ?? 'f32' }, given, { q, k, v }, given.k ?? 'all', backend),
     saves: given.training === true,
   };
   const { fused, reports } = choosePath(backend, backend.fused?.attention, request);

@@ -30,6 +30,23 @@ describe('explain', () => {
     expect(String(explanation)).toContain('\nvariant       sweeps, 32 lanes\nquery chunk');
   });
 
+  test('takes the storage type, by which a backend chooses', () => {
+    const reference = createReferenceBackend();
+    const [attention, feedForward] = [reference.fused?.attention, reference.fused?.feedForward];
+    if (attention === undefined || feedForward === undefined) throw new Error('the reference has both');
+    const refuses = ({ dtype }: { readonly dtype: string }): string[] => (dtype === 'f16' ? ['no f16'] : []);
+    const picky = Object.create(reference, {
+      fused: { value: { attention: { ...attention, refuses }, feedForward: { ...feedForward, refuses } } },
+    });
+    const half = explain(picky, { ...shapes, dtype: 'f16' }, { k: 64 });
+    const single = explain(picky, shapes, { k: 64 });
+    expect([half.path, single.path]).toEqual(['composed', 'fused']);
+    expect(half.plan.bytes.inputs).toBe(single.plan.bytes.inputs / 2);
+    const sizes = { tokens: 4, inputDim: 8, hidden: 16, outputDim: 8 };
+    expect(explainFeedForward(picky, { ...sizes, dtype: 'f16' }, { k: 2 }).path).toBe('composed');
+    expect(explainFeedForward(picky, sizes, { k: 2 }).path).toBe('fused');
+  });
+
   test('throws what the call itself would', () => {
     const backend = createReferenceBackend();
     expect(() => explain(backend, shapes, { k: 0 })).toThrow(expect.objectContaining({ code: 'INVALID_K' }));

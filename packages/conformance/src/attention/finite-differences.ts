@@ -1,15 +1,13 @@
 import type { ConformanceCase } from '../case.js';
-import {
-  type FeedForwardProblem,
-  run as runFeedForward,
-  solve as solveFeedForward,
-} from '../feed-forward/problem.js';
+import { solve as solveFeedForward } from '../feed-forward/brute-force.js';
+import { type FeedForwardProblem, run as runFeedForward } from '../feed-forward/problem.js';
 import { checkClose } from '../support/assert.js';
 import { list, type Nd, nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
+import { solve } from './brute-force.js';
 import { cotangentOf } from './check.js';
 import { roundedScores } from './draw.js';
-import { type AttentionProblem, gradientRoles, run, solve } from './problem.js';
+import { type AttentionProblem, gradientRoles, run } from './problem.js';
 
 const STEP = 1e-5;
 

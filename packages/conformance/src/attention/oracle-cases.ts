@@ -76,6 +76,20 @@ const recipes: readonly Recipe[] = [
     kept: 3,
     extras: (r) => ({ bias: eighths(r, [2, 1, 1, 9]) }),
   },
+  ...[
+    [1, 1, 1, 9],
+    [1, 2, 1, 9],
+    [2, 1, 7, 9],
+    [2, 2, 7, 9],
+  ].map(
+    // Gradients that sum over what is repeated. (Those of biases that end in 1 are 0 by mathematics.)
+    (shape): Recipe => ({
+      name: `bias [${shape}]`,
+      geometry: square,
+      kept: 4,
+      extras: (r) => ({ bias: eighths(r, shape), queryChunk: 3 }),
+    }),
+  ),
   {
     name: 'bias [B, H, Lq, 1]',
     geometry: square,
@@ -106,6 +120,16 @@ const recipes: readonly Recipe[] = [
     kept: 5,
     extras: (r) => ({ ...relative(r, 2, false), causal: true }),
   },
+  {
+    // 8, 16 and 64 keys back f32 rounds across the edge of a bucket.
+    name: 'relative bias, 9 buckets one way',
+    geometry: { queryHeads: 2, queryLength: 2, keyLength: 80 },
+    kept: 60,
+    extras: (r) => ({
+      table: eighths(r, [9, 2]),
+      relative: { bidirectional: false, maxDistance: 128 },
+    }),
+  },
   { name: 'dropout', geometry: square, kept: 4, extras: () => ({ dropout: { rate: 0.25, seed: 99 } }) },
   {
     name: 'dropout 0.5, grouped heads, a seed above 32 bits',
@@ -129,6 +153,19 @@ const recipes: readonly Recipe[] = [
   },
   { name: 'scale 0: all scores equal', geometry: square, kept: 4, extras: () => ({ scale: 0 }) },
   { name: 'negative scale', geometry: square, kept: 4, extras: () => ({ scale: -2 }) },
+  // Equal scores stay equal only where the exact products are scaled, not what they are made of.
+  ...[0.7, 1 / 3, -0.3, 1e-3].map(
+    (scale): Recipe => ({
+      name: `scale ${scale.toFixed(3)}, which rounds, with ties`,
+      geometry: { ...square, keyLength: 40 },
+      kept: 5,
+      extras: (r) => ({
+        q: r.integers([2, 2, 7, 4], -3, 3),
+        k: r.integers([2, 2, 40, 4], -3, 3),
+        scale,
+      }),
+    }),
+  ),
   { name: '300 keys, k = 16', geometry: { queryLength: 4, keyLength: 300, headDim: 8 }, kept: 16 },
   {
     name: '1100 keys, k = 8, causal',

@@ -1,6 +1,5 @@
 import {
   type AttentionOptions,
-  type AttentionRequest,
   type Backend,
   exactAttention,
   pullback,
@@ -9,11 +8,6 @@ import {
   tensor,
   topKAttention,
 } from '@topk-attention/core';
-import {
-  type AttentionArrays,
-  referenceAttention,
-  referenceAttentionBackward,
-} from '@topk-attention/core/reference';
 import { check } from '../support/assert.js';
 import type { Nd } from '../support/nd.js';
 import { decode, encode } from '../support/workbench.js';
@@ -40,7 +34,7 @@ export interface AttentionProblem {
 
 /** Inputs that have gradients, in the order of the problem's names. */
 export const gradientRoles = ['q', 'k', 'v', 'bias', 'table'] as const;
-type GradientRole = (typeof gradientRoles)[number];
+export type GradientRole = (typeof gradientRoles)[number];
 
 export interface AttentionAnswer {
   readonly output: readonly number[];
@@ -49,73 +43,15 @@ export interface AttentionAnswer {
   readonly gradients: Partial<Record<GradientRole, readonly number[]>>;
 }
 
-/** The problem as core's own data type, written apart from core's. */
-export function requestOf(problem: AttentionProblem): AttentionRequest {
-  const { q, k, v, mask, bias, table, relative, kept } = problem;
-  const [batch = 0, queryHeads = 0, queryLength = 0, headDim = 0] = q.shape;
-  const [, keyHeads = 0, keyLength = 0] = k.shape;
-  return {
-    batch,
-    queryHeads,
-    keyHeads,
-    queryLength,
-    keyLength,
-    headDim,
-    valueDim: v.shape[3] ?? 0,
-    dtype: 'f32',
-    k: kept === 'all' ? 'all' : Math.min(kept, keyLength),
-    scale: problem.scale ?? 1 / Math.sqrt(headDim),
-    causal: problem.causal ?? false,
-    ...(mask && { mask: mask.shape }),
-    keyLengths: problem.keyLengths !== undefined,
-    ...(bias && { bias: bias.shape }),
-    ...(table && relative && { relativeBias: { ...relative, buckets: table.shape[0] ?? 0 } }),
-    ...(problem.dropout && { dropout: problem.dropout }),
-    selection: { levels: 1 },
-    saves: true,
-  };
+/** Slots of the lists of kept keys: min(kept, Lk). */
+export function slotsOf({ k, kept }: AttentionProblem): number {
+  const keys = k.shape[2] as number;
+  return kept === 'all' ? keys : Math.min(kept, keys);
 }
 
 /** [B, Hq, Lq, Dv] */
 export function outputShape({ q, v }: AttentionProblem): Shape {
   return [...q.shape.slice(0, 3), v.shape[3] ?? 0];
-}
-
-function arraysOf(problem: AttentionProblem): AttentionArrays {
-  const { q, k, v, mask, keyLengths, bias, table } = problem;
-  const numbers = (x: Nd): Float64Array => Float64Array.from(x.data);
-  return {
-    q: numbers(q),
-    k: numbers(k),
-    v: numbers(v),
-    ...(mask && { mask: numbers(mask) }),
-    ...(keyLengths && { keyLengths: numbers(keyLengths) }),
-    ...(bias && { bias: numbers(bias) }),
-    ...(table && { relativeTable: numbers(table) }),
-  };
-}
-
-/** What the oracle says: brute force in f64, one query at a time. Gradients only with a cotangent. */
-export function solve(
-  problem: AttentionProblem,
-  cotangent?: Nd,
-): AttentionAnswer & { readonly scores: Float64Array } {
-  const request = requestOf(problem);
-  const arrays = arraysOf(problem);
-  const { output, indices, scores } = referenceAttention(request, arrays);
-  const gradients: AttentionAnswer['gradients'] = {};
-  if (cotangent !== undefined) {
-    const all = referenceAttentionBackward(request, arrays, Float64Array.from(cotangent.data));
-    Object.assign(gradients, { q: [...all.q], k: [...all.k], v: [...all.v] });
-    if (problem.bias) Object.assign(gradients, { bias: [...all.bias] });
-    if (problem.table) Object.assign(gradients, { table: [...all.relativeTable] });
-  }
-  return {
-    output: [...output],
-    ...(problem.kept !== 'all' && { indices: [...indices] }),
-    gradients,
-    scores,
-  };
 }
 
 type Uploaded = { readonly [Role in GradientRole]?: Tensor } & {
@@ -138,14 +74,18 @@ function optionsOf(problem: AttentionProblem, uploaded: Uploaded): AttentionOpti
   };
 }
 
-/** Core's layer on a backend: output and kept keys, or with a cotangent output and gradients. Leaves nothing behind. */
+/**
+ * Core's layer on a backend: output and kept keys, or with a cotangent output and gradients. Leaves nothing behind.
+ * `storage` is that of q, k, v and the output.
+ */
 export async function run(
   backend: Backend,
   problem: AttentionProblem,
   cotangent?: Nd,
+  storage: 'f32' | 'f16' = 'f32',
 ): Promise<AttentionAnswer> {
   const tensors: Tensor[] = [];
-  const up = (x: Nd, dtype: 'f32' | 'bool' | 'i32' = 'f32'): Tensor => {
+  const up = (x: Nd, dtype: 'f32' | 'f16' | 'bool' | 'i32' = 'f32'): Tensor => {
     const made = tensor(backend, encode(x.data, dtype), x.shape, dtype);
     tensors.push(made);
     return made;
@@ -156,9 +96,9 @@ export async function run(
   };
   try {
     const parameters = {
-      q: up(problem.q),
-      k: up(problem.k),
-      v: up(problem.v),
+      q: up(problem.q, storage),
+      k: up(problem.k, storage),
+      v: up(problem.v, storage),
       ...(problem.bias && { bias: up(problem.bias) }),
       ...(problem.table && { table: up(problem.table) }),
     };
@@ -180,7 +120,7 @@ export async function run(
     };
     if (cotangent === undefined) return { output: await read(forward(parameters)), gradients: {} };
     const pulled = pullback((p: typeof parameters) => forward(p), parameters);
-    const upstream = up(cotangent);
+    const upstream = up(cotangent, storage);
     const made = pulled.backward(upstream);
     const output = await read(pulled.output);
     const gradients: AttentionAnswer['gradients'] = {};

@@ -1,7 +1,8 @@
 import type { Backend } from '@topk-attention/core';
 import { check, checkClose, type Tolerance } from '../support/assert.js';
 import { nd } from '../support/nd.js';
-import { type AttentionProblem, run, solve } from './problem.js';
+import { solve } from './brute-force.js';
+import { type AttentionProblem, run } from './problem.js';
 
 /** Indices ascending and of the right number; differences from the oracle lie at the boundary; output follows them. */
 export async function checkSetRule(

@@ -2,8 +2,9 @@ import type { ConformanceCase } from '../case.js';
 import { check, checkClose, checkSameBits } from '../support/assert.js';
 import { nd } from '../support/nd.js';
 import { Random } from '../support/random.js';
+import { solve } from './brute-force.js';
 import { drawFeedForward } from './oracle-cases.js';
-import { type FeedForwardProblem, run } from './problem.js';
+import { type FeedForwardProblem, run, weightRoles } from './problem.js';
 
 function rule(name: string, body: ConformanceCase['run'], anchors?: readonly number[]): ConformanceCase {
   return { name: `topKFeedForward: ${name}`, group: 'feed-forward', run: body, ...(anchors && { anchors }) };
@@ -11,6 +12,74 @@ function rule(name: string, body: ConformanceCase['run'], anchors?: readonly num
 
 const base = (seed: string, kept = 4): FeedForwardProblem =>
   drawFeedForward(new Random(seed), { name: seed, kept, biased: true });
+
+/** Layers small enough to be worked out by hand: one token, three units, of which two are kept. */
+interface Stated extends FeedForwardProblem {
+  readonly name: string;
+  readonly output: readonly number[];
+  readonly dO?: readonly number[];
+  readonly gradients?: Partial<Record<(typeof weightRoles)[number], readonly number[]>>;
+}
+
+function stated(
+  name: string,
+  parts: Partial<FeedForwardProblem> & { readonly in: readonly number[]; readonly out: readonly number[] },
+  answer: Pick<Stated, 'output' | 'dO' | 'gradients'>,
+): Stated {
+  const { in: into, out, ...rest } = parts;
+  return {
+    name,
+    x: { shape: [1, 1], data: [1] },
+    wIn: { shape: [1, 3], data: into },
+    wOut: { shape: [3, 2], data: out },
+    kept: 2,
+    activation: 'relu',
+    select: 'preactivation',
+    ...rest,
+    ...answer,
+  };
+}
+
+const INF = Number.POSITIVE_INFINITY;
+const infiniteWeights: readonly Stated[] = [
+  stated(
+    'inf stays in its column',
+    { in: [4, 2, 1], out: [INF, 2, 1, 4, Number.NaN, -INF] },
+    { output: [INF, 16], dO: [0, 1], gradients: { wOut: [0, 4, 0, 2, 0, 0] } },
+  ),
+  stated(
+    'inf and -inf add up as in plain arithmetic',
+    { in: [4, 2, 1], out: [INF, -INF, -INF, 4, INF, Number.NaN] },
+    { output: [Number.NaN, -INF] },
+  ),
+  stated(
+    'a negative activation turns the sign',
+    { in: [-0.5, 2, -9], out: [INF, 1, 3, 0, Number.NaN, INF], activation: 'gelu' },
+    // 2 * Phi(2) times its row, and -0.5 * Phi(-0.5).
+    { output: [-INF, -0.15426876936299347] },
+  ),
+  stated(
+    'an activation of 0 times inf is NaN',
+    { in: [-1, 2, -9], out: [INF, 1, 3, 1, 0, 0] },
+    { output: [Number.NaN, 2] },
+  ),
+  stated(
+    'of a unit that is not kept do not reach the gradient of x',
+    { in: [4, 2, -INF], out: [1, 2, 1, 4, 1, 1] },
+    { output: [6, 16], dO: [1, 1], gradients: { x: [22], wIn: [3, 5, 0], wOut: [4, 4, 2, 2, 0, 0] } },
+  ),
+  stated(
+    'of the gate of a unit that is not kept do not reach the gradient of x',
+    { in: [4, 2, 1], out: [1, 2, 1, 4, 1, 1], wGate: { shape: [1, 3], data: [1, 0.5, INF] } },
+    // Values 4 * 1 and 2 * 0.5; through the pre-activations 3 * 4 + 2.5 * 2, through the gates 12 * 1 + 10 * 0.5.
+    { output: [5, 12], dO: [1, 1], gradients: { x: [34], wGate: [12, 10, 0] } },
+  ),
+  stated(
+    'of a kept unit are loud in the output and in the gradient of x',
+    { in: [INF, 2, 1], out: [1, 2, 1, 4, 1, 1] },
+    { output: [INF, INF], dO: [1, 1], gradients: { x: [INF], wIn: [3, 5, 0] } },
+  ),
+];
 
 export const feedForwardRules: readonly ConformanceCase[] = [
   rule('a NaN pre-activation makes the whole token NaN, and no other', async ({ backend, tolerance }) => {
@@ -51,6 +120,23 @@ export const feedForwardRules: readonly ConformanceCase[] = [
         }
       }
     },
+  ),
+  ...infiniteWeights.map(({ name, output, dO, gradients, ...problem }) =>
+    rule(`infinite weights: ${name}`, async ({ backend, tolerance }) => {
+      const cotangent = dO && { shape: [1, dO.length], data: dO };
+      const solved = solve(problem, cotangent);
+      checkClose('output of the brute force', solved.output, output, tolerance);
+      checkClose('output', (await run(backend, problem)).output, output, tolerance);
+      if (cotangent === undefined) return;
+      const trained = await run(backend, problem, cotangent);
+      checkClose('output while training', trained.output, output, tolerance);
+      for (const role of weightRoles) {
+        const wanted = gradients?.[role];
+        if (wanted === undefined) continue;
+        checkClose(`gradient of ${role} of the brute force`, solved.gradients[role] ?? [], wanted, tolerance);
+        checkClose(`gradient of ${role}`, trained.gradients[role] ?? [], wanted, tolerance);
+      }
+    }),
   ),
   rule(
     'with at most k positive pre-activations relu top-k is the dense layer',

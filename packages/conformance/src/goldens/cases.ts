@@ -1,6 +1,6 @@
 import { relativePositionBucket } from '@topk-attention/core';
 import { checkGradients, checkIndices, gradientTolerance } from '../attention/check.js';
-import { type AttentionProblem, requestOf, run as runAttention } from '../attention/problem.js';
+import { type AttentionProblem, run as runAttention, slotsOf } from '../attention/problem.js';
 import type { ConformanceCase, ConformanceContext } from '../case.js';
 import { type FeedForwardProblem, run as runFeedForward, weightRoles } from '../feed-forward/problem.js';
 import { check, checkClose, checkEqual } from '../support/assert.js';
@@ -50,7 +50,7 @@ async function checkAttention(
     const indices = named(tensors, entry.outputs.indices);
     const slots = indices.shape.at(-1) as number;
     const rows = new Array<boolean>(indices.data.length / slots).fill(true);
-    checkIndices(got.indices ?? [], indices.data, slots, requestOf(problem).k as number, rows);
+    checkIndices(got.indices ?? [], indices.data, slots, slotsOf(problem), rows);
   }
   checkClose('output', got.output, expected.data, context.tolerance);
   if (entry.cotangent === undefined) return;

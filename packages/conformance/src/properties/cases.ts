@@ -1,6 +1,7 @@
 import fc from 'fast-check';
-import { checkAgainstOracle } from '../attention/check.js';
-import { run as runAttention, solve } from '../attention/problem.js';
+import { solve } from '../attention/brute-force.js';
+import { checkAgainstOracle, cotangentOf } from '../attention/check.js';
+import { run as runAttention } from '../attention/problem.js';
 import { checkSetRule } from '../attention/set-rule.js';
 import type { ConformanceCase, ConformanceContext } from '../case.js';
 import { checkFeedForwardAgainstOracle, drawFeedForward } from '../feed-forward/oracle-cases.js';
@@ -120,7 +121,34 @@ export const propertyCases: readonly ConformanceCase[] = [
   property(
     'infinite and NaN keys: NaN rows where brute force has them, ordinary ones elsewhere',
     trials(infiniteKinds),
-    (context, trial) => checkAgainstOracle(context, problemOf(trial), { gradients: false }),
+    (context, trial) => checkAgainstOracle(context, problemOf(trial)),
+  ),
+  property(
+    'NaN and infinities anywhere: numbers where brute force has them, and none elsewhere',
+    fc.record({
+      trial: trials(['few values', 'duplicates', 'infinities', 'NaN']),
+      places: fc.subarray(['q', 'v', 'dO'] as const, { minLength: 1 }),
+      isExact: fc.boolean(),
+    }),
+    (context, { trial, places, isExact }) => {
+      const drawn = problemOf(trial);
+      const random = new Random(`places ${trial.seed}`);
+      const put = (x: Nd, place: (typeof places)[number]): Nd =>
+        places.includes(place)
+          ? nd(x.shape, (_, i) =>
+              random.next() < 0.1
+                ? random.pick([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+                : (x.data[i] as number),
+            )
+          : x;
+      const problem = {
+        ...drawn,
+        q: put(drawn.q, 'q'),
+        v: put(drawn.v, 'v'),
+        ...(isExact && { kept: 'all' as const }),
+      };
+      return checkAgainstOracle(context, problem, { cotangent: put(cotangentOf(problem), 'dO') });
+    },
   ),
   property(
     'exact attention equals brute force',
@@ -140,7 +168,7 @@ export const propertyCases: readonly ConformanceCase[] = [
   ),
   property(
     'gradients of exact attention equal brute force',
-    trials(exactKinds.filter((kind) => kind !== 'one huge')),
+    trials([...exactKinds.filter((kind) => kind !== 'one huge'), ...infiniteKinds]),
     (context, trial) => checkAgainstOracle(context, { ...problemOf(trial), kept: 'all' }),
   ),
   property('dropout does not depend on the query chunk', trials(['few values']), async (context, trial) => {

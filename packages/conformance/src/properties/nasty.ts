@@ -49,6 +49,7 @@ export interface Trial {
   readonly causal: boolean;
   readonly k: 'one' | 'two' | 'half' | 'all' | 'more';
   readonly chunk: 'planned' | 'one' | 'two' | 'many';
+  readonly scale: number;
   readonly seed: number;
 }
 
@@ -60,6 +61,7 @@ export function trials(kinds: readonly Kind[]): fc.Arbitrary<Trial> {
     causal: fc.boolean(),
     k: fc.constantFrom('one', 'two', 'half', 'all', 'more'),
     chunk: fc.constantFrom('planned', 'one', 'two', 'many'),
+    scale: fc.constantFrom(0.5, 0.5, 0.7, -0.3, 1),
     seed: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
   });
 }
@@ -143,7 +145,8 @@ export function problemOf(trial: Trial): AttentionProblem {
     q: isRounded ? random.uniform(queries) : random.integers(queries, -2, 2),
     k: keyValues(trial.kind, random, [batch, keyHeads, lk, d]),
     v: random.uniform([batch, keyHeads, lk, dv]),
-    scale: 0.5,
+    // With a bias only a power of two keeps sums exact.
+    scale: isRounded || trial.mask === 'bias -inf' ? 0.5 : trial.scale,
     kept: k,
     causal: trial.causal,
     ...hiding(trial.mask, random, batch, heads, lq, lk),

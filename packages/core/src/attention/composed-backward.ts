@@ -1,6 +1,6 @@
 import type { AttentionGradients } from '../backend.js';
 import { tensor } from '../ops/create.js';
-import { add, mul } from '../ops/elementwise.js';
+import { add, cast, eq, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape, transpose } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { broadcastTo, sum, sumTo } from '../ops/reduce.js';
@@ -8,27 +8,18 @@ import { putAlong, scatterAddRows, softmax, softmaxGradient } from '../ops/selec
 import type { AttentionRequest } from '../plan/request.js';
 import { scope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
-import { gatherKeyRows, maskableValues } from './composed-forward.js';
+import { type ChunkGradients, type ExactKeys, exactGradients, exactKeys } from './composed-exact.js';
+import { gatherKeyRows } from './composed-forward.js';
 import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './options.js';
 import { bucketsOfChunk, bucketsOfKept } from './relative-bias.js';
-import { chunkOf, chunkScores, foldQueries, type ScoreInputs, withKeyPositions } from './scores.js';
+import { chunkOf, queryRows, replace, type ScoreInputs, scoreInputs } from './scores.js';
 
 /** What the forward pass kept: lists for top-k, nothing for exact attention, which recomputes its scores. */
 export interface SavedLists {
   readonly indices: Tensor;
   readonly scores: Tensor;
-}
-
-/** Gradients of one chunk of queries, before they are summed over chunks. */
-interface ChunkGradients {
-  readonly q: Tensor;
-  /** Of the scores before `scale`: [B, Hq, size, k] for kept keys or [B, Hq, size, Lk]. */
-  readonly scores: Tensor;
-  /** [B, Hkv, Lk, D] */
-  readonly k: Tensor;
-  readonly v: Tensor;
 }
 
 /**
@@ -43,48 +34,46 @@ export function composedAttentionBackward(
   queryChunk: number,
 ): AttentionGradients<Tensor> {
   const { backend } = inputs.q;
-  const tensors: ScoreInputs = saved === undefined ? withKeyPositions(request, inputs) : inputs;
+  const { queryLength, dtype } = request;
   const sums = new Sums();
-  const hasLongBias = tensors.bias !== undefined && tensors.bias.shape[2] !== 1;
-  const safeK = saved === undefined ? maskableValues(request, tensors.k).finite : undefined;
-  const safeV = saved === undefined ? maskableValues(request, tensors.v).finite : undefined;
-  const [q, longBias] = mapQueryChunks(backend, request.queryLength, queryChunk, (start, size) => {
-    const dO = narrow(dOutput, 2, start, size);
-    const chunk =
-      saved === undefined
-        ? exactChunk(
-            request,
-            { ...tensors, k: safeK as Tensor, v: safeV as Tensor },
-            tensors,
-            dO,
-            start,
-            size,
-          )
-        : topKChunk(request, tensors, saved, dO, start, size);
-    sums.add('k', chunk.k);
-    sums.add('v', chunk.v);
-    const kept = saved && narrow(saved.indices, 2, start, size);
-    if (tensors.relativeTable !== undefined) {
-      sums.add('relativeTable', tableGradient(request, chunk.scores, kept, start, size));
-    }
-    if (tensors.bias === undefined) return [chunk.q];
-    const dBias = biasGradient(request, chunkOf(tensors.bias, start, size), chunk.scores, kept);
-    if (hasLongBias) return [chunk.q, dBias];
-    sums.add('bias', dBias);
-    return [chunk.q];
+  const hasLongBias = inputs.bias !== undefined && inputs.bias.shape[2] !== 1;
+  const [q, longBias] = scope(() => {
+    const tensors = scoreInputs(request, inputs);
+    const keys = saved === undefined ? exactKeys(request, tensors.k) : undefined;
+    return mapQueryChunks(backend, queryLength, queryChunk, (start, size) => {
+      const dO = queryRows(dOutput, start, size);
+      const chunk =
+        saved === undefined
+          ? exactGradients(request, tensors, keys as ExactKeys, dO, start, size)
+          : topKChunk(request, tensors, saved, dO, start, size);
+      sums.add('k', chunk.k);
+      sums.add('v', chunk.v);
+      const kept = saved && narrow(saved.indices, 2, start, size);
+      if (tensors.relativeTable !== undefined) {
+        sums.add('relativeTable', tableGradient(request, chunk.scores, kept, start, size));
+      }
+      const dQ = cast(chunk.q, dtype);
+      if (tensors.bias === undefined) return [dQ];
+      const dBias = biasGradient(request, chunkOf(tensors.bias, start, size), chunk.scores, kept);
+      if (hasLongBias) return [dQ, dBias];
+      sums.add('bias', dBias);
+      return [dQ];
+    });
   });
-  tensors.keyPositions?.dispose();
-  safeK?.dispose();
-  safeV?.dispose();
   const bias = hasLongBias ? longBias : sums.get('bias');
   const relativeTable = sums.get('relativeTable');
   return {
     q: q as Tensor,
-    k: sums.get('k') as Tensor,
-    v: sums.get('v') as Tensor,
+    k: inStorageType(request, sums.get('k') as Tensor),
+    v: inStorageType(request, sums.get('v') as Tensor),
     ...(bias && { bias }),
     ...(relativeTable && { relativeTable }),
   };
+}
+
+/** The sum of gradients over chunks in the type of the inputs. */
+function inStorageType(request: AttentionRequest, total: Tensor): Tensor {
+  return request.dtype === 'f32' ? total : replace(total, cast(total, request.dtype));
 }
 
 /** Running sums over chunks, in chunk order: the order is part of "same plan, same bits". */
@@ -106,7 +95,7 @@ class Sums {
 
 function topKChunk(
   request: AttentionRequest,
-  tensors: AttentionTensors,
+  tensors: ScoreInputs,
   saved: SavedLists,
   dO: Tensor,
   start: number,
@@ -117,7 +106,8 @@ function topKChunk(
   const rows = batch * queryHeads * size;
   return scope(() => {
     const indices = narrow(saved.indices, 2, start, size);
-    const weights = softmax(reshape(narrow(saved.scores, 2, start, size), [rows, k]));
+    const scores = reshape(narrow(saved.scores, 2, start, size), [rows, k]);
+    const weights = softmax(scores);
     const gradientRows = reshape(dO, [rows, valueDim, 1]);
     const dDropped = scope(() =>
       reshape(matmul(gatherKeyRows(request, tensors.v, indices), gradientRows), [rows, k]),
@@ -128,7 +118,9 @@ function topKChunk(
         : reshape(dropoutFactors(weights.backend, request.dropout, indices.shape, start), [rows, k]);
     const dWeights = factors === undefined ? dDropped : mul(dDropped, factors);
     const dropped = factors === undefined ? weights : mul(weights, factors);
-    const dScores = softmaxGradient(dWeights, weights);
+    // An unused slot has weight 0, which does not make 0 of a NaN.
+    const isUnused = eq(scores, Number.NEGATIVE_INFINITY);
+    const dScores = scope(() => where(isUnused, 0, softmaxGradient(dWeights, weights)));
     const dProducts = mul(dScores, scale);
     const dQ = scope(() =>
       matmul(reshape(dProducts, [rows, 1, k]), gatherKeyRows(request, tensors.k, indices)),
@@ -144,39 +136,8 @@ function topKChunk(
     return {
       q: reshape(dQ, [batch, queryHeads, size, headDim]),
       scores: reshape(dScores, indices.shape),
-      k: toKeys(dProducts, narrow(tensors.q, 2, start, size), headDim),
+      k: toKeys(dProducts, queryRows(tensors.q, start, size), headDim),
       v: toKeys(dropped, dO, valueDim),
-    };
-  });
-}
-
-function exactChunk(
-  request: AttentionRequest,
-  safe: AttentionTensors,
-  tensors: ScoreInputs,
-  dO: Tensor,
-  start: number,
-  size: number,
-): ChunkGradients {
-  const { batch, queryHeads, headDim, scale } = request;
-  return scope(() => {
-    const weights = softmax(chunkScores(request, tensors, start, size));
-    const gradientRows = foldQueries(request, dO);
-    const dDropped = reshape(matmul(gradientRows, safe.v, { transposeB: true }), weights.shape);
-    const factors =
-      request.dropout === undefined
-        ? undefined
-        : dropoutFactors(weights.backend, request.dropout, weights.shape, start);
-    const dWeights = factors === undefined ? dDropped : mul(dDropped, factors);
-    const dropped = factors === undefined ? weights : mul(weights, factors);
-    const dScores = softmaxGradient(dWeights, weights);
-    const dProducts = foldQueries(request, mul(dScores, scale));
-    const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
-    return {
-      q: reshape(matmul(dProducts, safe.k), [batch, queryHeads, size, headDim]),
-      scores: dScores,
-      k: matmul(dProducts, queries, { transposeA: true }),
-      v: matmul(foldQueries(request, dropped), gradientRows, { transposeA: true }),
     };
   });
 }

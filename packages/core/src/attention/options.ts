@@ -13,6 +13,7 @@ import {
   aTensor,
   checkedLater,
   type OptionKinds,
+  oneOf,
   optionsWithin,
   required,
 } from '../read-options.js';
@@ -61,6 +62,8 @@ export interface AttentionShapes {
   readonly k: Shape;
   /** [B, Hkv, Lk, Dv] */
   readonly v: Shape;
+  /** Storage type of q, k and v. Default 'f32'. */
+  readonly dtype?: 'f32' | 'f16';
 }
 
 export const attentionKinds: OptionKinds<AttentionOptions> = {
@@ -89,6 +92,7 @@ export const shapeKinds: OptionKinds<AttentionShapes> = {
   q: required(anArray()),
   k: required(anArray()),
   v: required(anArray()),
+  dtype: oneOf('f32', 'f16'),
 };
 
 /** The tensors of a call by role. */

@@ -122,7 +122,7 @@ function positionIndices(keyPositions: Tensor, size: number): Tensor {
   });
 }
 
-/** i32 of the shape of `indices` [B, Hq, size, m]: the bucket of each kept key, 0 where the index is -1. */
+/** i32 of the shape of `indices` [B, Hq, size, m]: the bucket of each kept key, -1 where the index is -1. */
 export function bucketsOfKept(
   indices: Tensor,
   request: AttentionRequest,
@@ -133,8 +133,9 @@ export function bucketsOfKept(
   return scope(() => {
     const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, request.keyLength + size - 1]);
     const queries = reshape(arange(backend, size), [1, 1, size, 1]);
-    const at = where(lt(indices, 0), -1, add(sub(indices, queries), size - 1));
-    return reshape(takeAlong(buckets, reshape(at, [1, indices.size])), indices.shape);
+    const isUnused = lt(indices, 0);
+    const at = where(isUnused, -1, add(sub(indices, queries), size - 1));
+    return where(isUnused, -1, reshape(takeAlong(buckets, reshape(at, [1, indices.size])), indices.shape));
   });
 }
 

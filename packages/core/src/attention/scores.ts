@@ -15,12 +15,21 @@ export interface ScoreInputs extends AttentionTensors {
   readonly keyPositions?: Tensor;
 }
 
-/** Uploads the key positions once per call. The caller disposes of `keyPositions`. */
-export function withKeyPositions(request: AttentionRequest, tensors: AttentionTensors): ScoreInputs {
+/**
+ * Keys and values widened to f32, in which scores and sums are whatever the storage type, and the key positions: made
+ * once per call. The caller's scope disposes of them.
+ */
+export function scoreInputs(request: AttentionRequest, inputs: AttentionTensors): ScoreInputs {
   const { causal, keyLengths, relativeBias, keyLength } = request;
+  const tensors = { ...inputs, k: cast(inputs.k, 'f32'), v: cast(inputs.v, 'f32') };
   if (!causal && !keyLengths && relativeBias === undefined) return tensors;
   const { backend } = tensors.q;
   return { ...tensors, keyPositions: scope(() => reshape(arange(backend, keyLength), [1, 1, 1, keyLength])) };
+}
+
+/** Rows start .. start + size - 1 of a tensor [B, Hq, Lq, ...] by query, in f32. */
+export function queryRows(x: Tensor, start: number, size: number): Tensor {
+  return scope(() => cast(narrow(x, 2, start, size), 'f32'));
 }
 
 /**
@@ -35,17 +44,17 @@ export function chunkScores(
 ): Tensor {
   const { queryHeads, keyLength, batch, scale } = request;
   return scope(() => {
-    // A power of two may scale the short side without rounding; anything else would break exact ties.
-    const isExact = Number.isInteger(Math.log2(Math.abs(scale)));
+    // A power of two may scale the short side without rounding; anything else would break exact ties. Above 1 it could
+    // overflow where the scores do not.
+    const isExact = Math.abs(scale) <= 1 && Number.isInteger(Math.log2(Math.abs(scale)));
     let scores = scope(() => {
-      const queries = foldQueries(request, narrow(tensors.q, 2, start, size));
+      const queries = foldQueries(request, queryRows(tensors.q, start, size));
       const product = matmul(isExact && scale !== 1 ? mul(queries, scale) : queries, tensors.k, {
         transposeB: true,
       });
       return reshape(product, [batch, queryHeads, size, keyLength]);
     });
     if (!isExact) scores = replace(scores, mul(scores, scale));
-    if (scores.dtype === 'f16') scores = replace(scores, cast(scores, 'f32'));
     const { bias } = tensors;
     if (bias !== undefined) {
       const before = scores;
@@ -68,8 +77,8 @@ export function chunkScores(
   });
 }
 
-/** A scope frees only at its end; score-sized intermediates go at once. */
-function replace(before: Tensor, after: Tensor): Tensor {
+/** `after`, with `before` gone: a scope frees only at its end, and score-sized intermediates go at once. */
+export function replace(before: Tensor, after: Tensor): Tensor {
   before.dispose();
   return after;
 }

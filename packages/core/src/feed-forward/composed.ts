@@ -1,9 +1,8 @@
-import { finiteElements } from '../attention/composed-forward.js';
 import { setNaNAside } from '../attention/scores.js';
 import { selectTopK } from '../attention/selection.js';
-import { pullback } from '../autograd/grad.js';
 import type { FeedForwardInputs } from '../backend.js';
 import { activate } from '../composed/activations.js';
+import { type PartialOperand, partialOperand, partialProduct } from '../composed/partial-product.js';
 import { arange } from '../ops/create.js';
 import {
   abs,
@@ -22,11 +21,11 @@ import {
 import { concat, narrow, reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { maxOver, sum } from '../ops/reduce.js';
-import { gatherRows, putAlong, takeAlong } from '../ops/select.js';
+import { gatherRows, takeAlong } from '../ops/select.js';
 import type { FeedForwardRequest } from '../plan/request.js';
 import { scope } from '../scope.js';
-import { scopeKeeping } from '../scope-stack.js';
 import type { Tensor } from '../tensor.js';
+import { mapTree } from '../tree.js';
 
 /** Inputs with x flattened to [tokens, D]. */
 export type FeedForwardTensors = FeedForwardInputs<Tensor>;
@@ -34,7 +33,7 @@ export type FeedForwardTensors = FeedForwardInputs<Tensor>;
 export interface KeptUnits {
   /** i32 [tokens, k], ascending */
   readonly indices: Tensor;
-  /** [tokens, k]: pre-activations of the kept units; NaN in NaN rows */
+  /** f32 [tokens, k]: pre-activations of the kept units; NaN in NaN rows */
   readonly preactivations: Tensor;
 }
 
@@ -48,13 +47,15 @@ export function composedFeedForward(
   tokenChunk: number,
   saves: boolean,
 ): { output: Tensor; kept: KeptUnits | undefined } {
+  const { x, ...given } = inputs;
   return scope(() => {
-    const shared = sharedOfCall(request, inputs);
+    const weights = inSinglePrecision(given);
+    const shared = sharedOfCall(request, weights);
     const chunks = tokenChunks(request, tokenChunk).map(([start, size]) => {
       const made = scope(() =>
-        feedForwardChunk(request, inputs, shared, narrow(inputs.x, 0, start, size), saves),
+        feedForwardChunk(request, weights, shared, cast(narrow(x, 0, start, size), 'f32'), saves),
       );
-      inputs.x.backend.flush();
+      x.backend.flush();
       return made;
     });
     const output = joined(chunks.map((chunk) => chunk.output));
@@ -65,6 +66,13 @@ export function composedFeedForward(
     };
     return { output, kept };
   });
+}
+
+export type FeedForwardParameters = Omit<FeedForwardTensors, 'x'>;
+
+/** Pre-activations, gates and sums are f32 whatever the storage type. */
+export function inSinglePrecision(weights: FeedForwardParameters): FeedForwardParameters {
+  return mapTree(weights, (one) => cast(one, 'f32'));
 }
 
 /** The chunks of one result as a whole; the parts go. */
@@ -86,38 +94,32 @@ interface ChunkResult {
 interface Shared {
   /** [F]: norms of the rows of wOut */
   readonly norms?: Tensor;
-  /** wOut with non-finite values zeroed, and which rows had one: a unit that is not kept never influences. */
-  readonly finiteOut?: Tensor;
-  readonly badRows?: Tensor;
+  /** wOut for the dense product, in which a unit that is not kept takes no part. */
+  readonly out?: PartialOperand;
 }
 
-function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardTensors): Shared {
+function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardParameters): Shared {
   if (request.k === 'all') return {};
   const norms =
     request.select === 'contribution' ? scope(() => sqrt(sum(mul(wOut, wOut), { axes: [1] }))) : undefined;
-  if (request.second === 'gather') return { ...(norms && { norms }) };
-  const { finiteOut, badRows } = scope(() => {
-    const finite = finiteElements(wOut);
-    const bad = scope(() => maxOver(cast(logicalNot(finite), wOut.dtype), { axes: [1], keepDims: true }));
-    return { finiteOut: where(finite, wOut, 0), badRows: bad };
-  });
-  return { ...(norms && { norms }), finiteOut, badRows };
+  return { ...(norms && { norms }), ...(request.second === 'dense' && { out: partialOperand(wOut) }) };
 }
 
 function feedForwardChunk(
   request: FeedForwardRequest,
-  inputs: FeedForwardTensors,
+  weights: FeedForwardParameters,
   shared: Shared,
   x: Tensor,
   saves: boolean,
 ): ChunkResult {
-  const { wOut, bOut } = inputs;
-  const preactivations = preactivationsOf(inputs, x);
-  const activations = activationsOf(request, inputs, x, preactivations);
+  const { wOut, bOut } = weights;
+  const preactivations = preactivationsOf(weights, x);
+  const activations = activationsOf(request, weights, x, preactivations);
   const withBias = (product: Tensor): Tensor => (bOut === undefined ? product : add(product, bOut));
+  const stored = (output: Tensor): Tensor => cast(output, request.dtype);
   if (request.k === 'all') {
     preactivations.dispose();
-    return { output: withBias(matmul(activations, wOut)) };
+    return { output: stored(withBias(matmul(activations, wOut))) };
   }
   const { norms } = shared;
   const ranking = norms === undefined ? preactivations.alias() : scope(() => mul(abs(activations), norms));
@@ -131,22 +133,22 @@ function feedForwardChunk(
     finite.dispose();
     product = gatheredProduct(activations, kept.indices, wOut);
   } else {
-    product = denseProduct(activations, finite, kept, shared);
+    product = denseProduct(request, activations, finite, kept, shared.out as PartialOperand);
   }
   const NaNRow = (values: Tensor): Tensor => where(hadNaN, Number.NaN, values);
-  const output = NaNRow(withBias(product));
+  const output = stored(NaNRow(withBias(product)));
   if (keptPreactivations === undefined) return { output };
   return { output, indices: kept.indices, preactivations: NaNRow(keptPreactivations) };
 }
 
-function preactivationsOf({ wIn, bIn }: FeedForwardTensors, x: Tensor): Tensor {
+export function preactivationsOf({ wIn, bIn }: FeedForwardParameters, x: Tensor): Tensor {
   return bIn === undefined ? matmul(x, wIn) : scope(() => add(matmul(x, wIn), bIn));
 }
 
 /** act(s), times the gate where there is one. */
 function activationsOf(
   request: FeedForwardRequest,
-  { wGate }: FeedForwardTensors,
+  { wGate }: FeedForwardParameters,
   x: Tensor,
   preactivations: Tensor,
 ): Tensor {
@@ -168,13 +170,15 @@ function gatheredProduct(activations: Tensor, indices: Tensor, wOut: Tensor): Te
 
 /**
  * All rows of wOut with the activations of units that are not kept at zero. No scatter: with t the k-th score and m
- * the largest kept index that has score t, the kept set is s > t or (s = t and j <= m) (design: Decision 2).
+ * the largest kept index that has score t, the kept set is s > t or (s = t and j <= m) (design: Decision 2). Takes
+ * activations and ranking over.
  */
 function denseProduct(
+  request: FeedForwardRequest,
   activations: Tensor,
   ranking: Tensor,
   kept: { readonly values: Tensor; readonly indices: Tensor },
-  shared: Shared,
+  out: PartialOperand,
 ): Tensor {
   const { backend } = activations;
   const last = { axes: [-1], keepDims: true };
@@ -189,97 +193,14 @@ function denseProduct(
       return scope(() => logicalNot(logicalAnd(isBelow, logicalNot(isTied))));
     });
     ranking.dispose();
-    const product = scope(() => matmul(where(isKept, activations, 0), shared.finiteOut as Tensor));
-    const seen = scope(() => lt(0, matmul(cast(isKept, activations.dtype), shared.badRows as Tensor)));
-    return where(seen, Number.NaN, product);
+    const weights = where(isKept, activations, 0);
+    activations.dispose();
+    const isNonNegative = request.activation === 'relu' && !request.gated;
+    return partialProduct(weights, isKept, out, { isNonNegative });
   });
 }
 
-/** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */
-export function composedFeedForwardBackward(
-  request: FeedForwardRequest,
-  inputs: FeedForwardTensors,
-  kept: KeptUnits | undefined,
-  dOutput: Tensor,
-  tokenChunk: number,
-): FeedForwardTensors {
-  return scope(() => {
-    let sums: Omit<FeedForwardTensors, 'x'> | undefined;
-    const dX: Tensor[] = [];
-    for (const [start, size] of tokenChunks(request, tokenChunk)) {
-      const part = (whole: Tensor): Tensor => narrow(whole, 0, start, size);
-      const { x, ...weights } = scope(() =>
-        chunkGradients(
-          request,
-          { ...inputs, x: part(inputs.x) },
-          kept && { indices: part(kept.indices), preactivations: part(kept.preactivations) },
-          part(dOutput),
-        ),
-      );
-      dX.push(x);
-      sums = sums === undefined ? weights : addWeights(sums, weights);
-      inputs.x.backend.flush();
-    }
-    return { x: concat(dX, 0), ...(sums as Omit<FeedForwardTensors, 'x'>) };
-  });
-}
-
-function addWeights(
-  a: Omit<FeedForwardTensors, 'x'>,
-  b: Omit<FeedForwardTensors, 'x'>,
-): Omit<FeedForwardTensors, 'x'> {
-  const both = (one: Tensor, other: Tensor | undefined): Tensor => {
-    const total = add(one, other as Tensor);
-    one.dispose();
-    other?.dispose();
-    return total;
-  };
-  return {
-    wIn: both(a.wIn, b.wIn),
-    wOut: both(a.wOut, b.wOut),
-    ...(a.bIn && { bIn: both(a.bIn, b.bIn) }),
-    ...(a.wGate && { wGate: both(a.wGate, b.wGate) }),
-    ...(a.bOut && { bOut: both(a.bOut, b.bOut) }),
-  };
-}
-
-function chunkGradients(
-  request: FeedForwardRequest,
-  inputs: FeedForwardTensors,
-  kept: KeptUnits | undefined,
-  dO: Tensor,
-): FeedForwardTensors {
-  const { x, wIn, bIn, wGate, wOut, bOut } = inputs;
-  const take = (wide: Tensor): Tensor => (kept === undefined ? wide : takeAlong(wide, kept.indices));
-  const spread = (narrowed: Tensor): Tensor =>
-    kept === undefined ? narrowed : putAlong(kept.indices, narrowed, request.hidden);
-  const s = kept?.preactivations ?? preactivationsOf(inputs, x);
-  const gate = wGate === undefined ? undefined : take(matmul(x, wGate));
-  const dActivation = take(matmul(dO, wOut, { transposeB: true }));
-  const parts = { s, ...(gate && { gate }) };
-  const pulled = pullback((p: { s: Tensor; gate?: Tensor }) => {
-    const plain = activate(p.s, request.activation);
-    return p.gate === undefined ? plain : mul(plain, p.gate);
-  }, parts);
-  const dParts = scopeKeeping(
-    () => pulled.backward(dActivation),
-    (made) => [made.s, ...(made.gate ? [made.gate] : [])],
-  );
-  pulled.dispose();
-  const dS = spread(dParts.s);
-  const dGate = dParts.gate && spread(dParts.gate);
-  const dXIn = matmul(dS, wIn, { transposeB: true });
-  return {
-    x: dGate && wGate ? add(dXIn, matmul(dGate, wGate, { transposeB: true })) : dXIn,
-    wIn: matmul(x, dS, { transposeA: true }),
-    ...(bIn && { bIn: sum(dS, { axes: [0] }) }),
-    ...(dGate && { wGate: matmul(x, dGate, { transposeA: true }) }),
-    wOut: matmul(spread(pulled.output), dO, { transposeA: true }),
-    ...(bOut && { bOut: sum(dO, { axes: [0] }) }),
-  };
-}
-
-function tokenChunks(request: FeedForwardRequest, tokenChunk: number): [number, number][] {
+export function tokenChunks(request: FeedForwardRequest, tokenChunk: number): [number, number][] {
   const chunks: [number, number][] = [];
   for (let start = 0; start < request.tokens; start += tokenChunk) {
     chunks.push([start, Math.min(tokenChunk, request.tokens - start)]);

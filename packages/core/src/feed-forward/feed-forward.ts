@@ -13,12 +13,8 @@ import { readOptions } from '../read-options.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import {
-  composedFeedForward,
-  composedFeedForwardBackward,
-  type FeedForwardTensors,
-  type KeptUnits,
-} from './composed.js';
+import { composedFeedForward, type FeedForwardTensors, type KeptUnits } from './composed.js';
+import { composedFeedForwardBackward } from './composed-backward.js';
 import { fusedForward } from './fused-forward.js';
 import {
   checkFeedForward,

@@ -61,6 +61,8 @@ export interface FeedForwardSizes {
   readonly outputDim: number;
   /** With a wGate. Default false. */
   readonly gated?: boolean;
+  /** Storage type of x and the weights. Default 'f32'. */
+  readonly dtype?: 'f32' | 'f16';
 }
 
 export const feedForwardKinds: OptionKinds<FeedForwardOptions> = {
@@ -85,6 +87,7 @@ export const sizeKinds: OptionKinds<FeedForwardSizes> = {
   hidden: required(aNumber),
   outputDim: required(aNumber),
   gated: aBoolean,
+  dtype: oneOf('f32', 'f16'),
 };
 
 export interface FeedForwardCall {
@@ -144,7 +147,7 @@ export function checkFeedForward(
   };
 }
 
-/** The request of a layer of these sizes, f32 and without biases. */
+/** The request of a layer of these sizes, without biases. */
 export function feedForwardRequest(
   backend: Backend,
   sizes: FeedForwardSizes,
@@ -167,7 +170,7 @@ export function feedForwardRequest(
   return {
     ...sizes,
     gated: sizes.gated === true,
-    dtype: 'f32',
+    dtype: sizes.dtype ?? 'f32',
     k,
     activation,
     biasIn: false,

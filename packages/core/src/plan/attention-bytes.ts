@@ -30,27 +30,41 @@ export function composedAttentionScratch(request: AttentionRequest, chunk: numbe
   // Positions of the keys for the whole call and of the chunk's queries, where validity or a bias asks for them.
   const positions = 4 * (keyLength + 2 * chunk);
   const making = Math.max(scores + query, makingBytes(request, chunk, boolBytes));
+  const shared = sharedBytes(request);
   if (k === 'all') {
-    const dropping = dropout === undefined ? 0 : scores + Math.max(scores + 4 * flags, 2 * scores + flags);
-    const multiplying = scores + 2 * result + 8 * rows;
-    const values = 4 * batch * keyHeads * keyLength * valueDim;
-    const shared = sharedBytes(request);
-    const sharing = shared === 0 ? 0 : shared + (values * boolBytes) / 2;
-    return positions + Math.max(sharing, shared + Math.max(making, 2 * scores, dropping, multiplying));
+    // Weights with the flags of valid keys; scores beside them, factors of dropout, or what the product needs.
+    const own = scores + flags;
+    const dropping = dropout === undefined ? 0 : Math.max(scores + 4 * flags, 2 * scores + flags);
+    const multiplying = mayHideKeys(request)
+      ? Math.max(scores + flags + 2 * result, 5 * result)
+      : Math.max(1.5 * query, 2 * result + 12 * rows);
+    const keyRows = batch * keyHeads * keyLength;
+    const sharing = mayHideKeys(request)
+      ? shared + 3 * boolBytes * keyRows * valueDim
+      : shared + (4 + 2 * boolBytes) * keyRows * headDim;
+    return (
+      positions + Math.max(sharing, shared + Math.max(making, own + Math.max(scores, dropping, multiplying)))
+    );
   }
   const lists = rows * k * (dropout === undefined ? 16 : 32);
   const settingAside = 2 * scores + flags + 8 * rows;
   const selecting = scores + 8 * rows * k + 4 * rows;
   const byBlocks = blockBytes(request.selection, keyLength, rows, k) + 8 * rows * k + 8 * rows;
   const multiplying = lists + 4 * rows * k * valueDim + result + 4 * rows;
-  return positions + Math.max(making, settingAside, selecting, byBlocks, multiplying);
+  return positions + shared + Math.max(making, settingAside, selecting, byBlocks, multiplying);
 }
 
-/** What all chunks share: exact attention works on values that are safe to multiply by zero. */
+/** Whether the options may hide a key from a query: by position, or by a bias of -inf. */
+export function mayHideKeys({ causal, keyLengths, mask, bias, relativeBias }: AttentionRequest): boolean {
+  return causal || keyLengths || mask !== undefined || bias !== undefined || relativeBias !== undefined;
+}
+
+/** What all chunks share: f16 widened, and for exact attention values that are safe to multiply by zero. */
 export function sharedBytes(request: AttentionRequest): number {
-  const { batch, keyHeads, keyLength, valueDim, causal, keyLengths, mask, bias, k } = request;
-  const isMasked = causal || keyLengths || mask !== undefined || bias !== undefined;
-  return k === 'all' && isMasked ? 4 * batch * keyHeads * keyLength * (valueDim + 1) : 0;
+  const { batch, keyHeads, keyLength, headDim, valueDim, dtype, k } = request;
+  const widened = dtype === 'f16' ? headDim + valueDim : 0;
+  const safe = k !== 'all' ? 0 : mayHideKeys(request) ? 3 * valueDim : valueDim;
+  return 4 * batch * keyHeads * keyLength * (widened + safe);
 }
 
 /** The largest single tensor of one chunk: its scores, or the value rows gathered for it. */
@@ -107,21 +121,28 @@ export function composedBackwardScratch(request: AttentionRequest, chunk: number
   const adding = running === 0 ? parts : 2 * parts + Math.max(keys, values);
   const results = 4 * rows * headDim;
   const widened = request.bias !== undefined && request.bias[3] !== 1 ? scores : 0;
+  const inSingle = request.dtype === 'f16' ? parts : 0;
   if (k === 'all') {
-    const isMasked =
-      request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
-    const safe = isMasked ? parts + 8 * batch * keyHeads * keyLength : 0;
-    // Weights, their gradient, and four steps from there to the gradient of the products; factors and products of dropout.
-    const steps = (dropout === undefined ? 6 : 9) * scores;
+    const flags = (boolBytes * scores) / 4;
+    const outputs = 4 * rows * valueDim;
+    const safe = keys + 8 * batch * keyHeads * keyLength;
+    const isPartial = mayHideKeys(request);
+    // Weights, their gradient, and three steps to the gradient of the scores; factors of dropout.
+    const steps = (dropout === undefined ? 5 : 7) * scores + flags;
     const making = makingBytes(request, chunk, boolBytes);
-    const multiplying = steps - scores + parts;
+    const ofValues = isPartial
+      ? 3 * outputs + Math.max(scores + flags + 2 * values, 4 * values + values / 2)
+      : outputs + 2 * values;
+    const multiplying = 2 * scores + flags + Math.max(2 * keys, keys + ofValues);
     const looking = request.relativeBias === undefined ? 0 : 5 * scores + parts;
-    const moving = 2 * results + 4 * rows * valueDim + 12 * (keyLength + chunk);
+    const moving = 2 * results + outputs + 12 * (keyLength + chunk);
     const summing = adding - running + scores;
-    return safe + running + moving + Math.max(steps, making, multiplying, looking, summing);
+    return inSingle + safe + running + moving + Math.max(steps, making, multiplying, looking, summing);
   }
   const lists = rows * k * (dropout === undefined ? 32 : 48);
   const gathering = 4 * rows * k * Math.max(headDim, valueDim);
   const own = lists + 2 * results + 4 * rows * valueDim;
-  return running + Math.max(own + gathering + parts, own + widened + parts, own + adding - running);
+  return (
+    inSingle + running + Math.max(own + gathering + parts, own + widened + parts, own + adding - running)
+  );
 }

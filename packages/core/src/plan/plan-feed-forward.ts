@@ -128,19 +128,21 @@ function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number, 
   const x = 4 * chunk * inputDim;
   const result = 4 * chunk * outputDim;
   const making = wide * Math.max(biasIn ? 2 : 1, 1 + activationTensors[activation], gated ? 4 : 2);
-  if (k === 'all') return x + Math.max(making, wide + result * (biasOut ? 2 : 1));
+  // Halves are widened, x chunk by chunk.
+  const widened = request.dtype === 'f16' ? 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim) : 0;
+  if (k === 'all') return widened + x + Math.max(making, wide + result * (biasOut ? 2 : 1));
   const lists = 8 * chunk * k;
   const isRanked = select === 'contribution';
   const ranking = 2 * wide + (isRanked ? 2 * wide : 0);
   const setAside = 2 * wide + (isRanked ? wide : 0) + flags + wide;
   const selecting = 3 * wide + blockBytes(request.selection, hidden, chunk, k) + 2 * lists;
   const weights = hidden * outputDim;
-  const shared = (isRanked ? 4 * hidden : 0) + (second === 'dense' ? 4 * weights + 4 * hidden : 0);
+  const shared = (isRanked ? 4 * hidden : 0) + (second === 'dense' ? 12 * weights : 0);
   const multiplying =
     second === 'gather'
       ? wide + 4 * chunk * k * outputDim + 2 * lists
-      : wide + Math.max(wide + 4 * flags, flags + wide) + 2 * lists;
+      : wide + Math.max(wide + 4 * flags, flags + wide, 2 * wide + 3 * flags + result) + 2 * lists;
   const ofChunk = x + Math.max(making, ranking, setAside, selecting, multiplying) + lists + 3 * result;
-  const sharing = second === 'dense' ? weights * (8 + 2 * boolBytes) : isRanked ? 4 * weights : 0;
-  return Math.max(shared + ofChunk, sharing);
+  const sharing = second === 'dense' ? weights * (12 + 3 * boolBytes) : isRanked ? 4 * weights : 0;
+  return widened + Math.max(shared + ofChunk, sharing);
 }

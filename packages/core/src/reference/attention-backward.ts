@@ -6,6 +6,7 @@ import {
   dropoutFactors,
   keyHeadOf,
   relativeBucket,
+  type ScorePrecision,
   selectKeys,
   softmaxOf,
 } from './attention-scores.js';
@@ -39,6 +40,7 @@ export function referenceAttentionBackward(
   request: AttentionRequest,
   arrays: AttentionArrays,
   dOutput: Numbers,
+  precision: ScorePrecision = 'f64',
 ): ReferenceAttentionGradients {
   const { headDim, keyHeads, keyLength, queryHeads, scale, valueDim } = request;
   const dq = new Float64Array(arrays.q.length);
@@ -51,7 +53,7 @@ export function referenceAttentionBackward(
   };
 
   for (const at of queryPositions(request)) {
-    const { keys, scores, hasNaN } = selectKeys(request, arrays, at);
+    const { keys, scores, hasNaN } = selectKeys(request, arrays, at, precision);
     const weights = hasNaN ? scores.map(() => Number.NaN) : softmaxOf(scores);
     const factors = dropoutFactors(request, at, keys);
     const keyHead = at.batch * keyHeads + keyHeadOf(request, at.head);

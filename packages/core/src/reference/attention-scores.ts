@@ -53,7 +53,8 @@ export function broadcastOffset(shape: Shape, b: number, h: number, i: number, j
 
 /**
  * T5's bucket of a key: near positions have one each, farther ones share logarithmically wider ones. Positions are
- * aligned at the end, as causal masks are: the last query and the last key stand at the same place.
+ * aligned at the end, as causal masks are: the last query and the last key stand at the same place. Each step rounds
+ * to f32 as in the published code, which decides on which side of an edge a position falls.
  */
 export function relativeBucket(request: AttentionRequest, query: number, key: number): number {
   if (request.relativeBias === undefined) throw new RangeError('the request has no relative bias');
@@ -64,8 +65,10 @@ export function relativeBucket(request: AttentionRequest, query: number, key: nu
   const distance = bidirectional ? Math.abs(position) : Math.max(-position, 0);
   const near = Math.floor(count / 2);
   if (distance < near) return first + distance;
-  const share = Math.log(distance / near) / Math.log(maxDistance / near);
-  return first + Math.min(near + Math.floor(share * (count - near)), count - 1);
+  const { fround } = Math;
+  const octaves = fround(Math.log(fround(distance / near)));
+  const share = fround(octaves / fround(Math.log(maxDistance / near)));
+  return first + Math.min(near + Math.trunc(fround(share * (count - near))), count - 1);
 }
 
 /** Whether masks, lengths and causality let this query see this key. */
@@ -82,8 +85,22 @@ function isVisible(
   return arrays.mask[broadcastOffset(request.mask, batch, head, query, key)] !== 0;
 }
 
-/** scale * q . k + biases */
-function scoreOf(request: AttentionRequest, arrays: AttentionArrays, at: QueryPosition, key: number): number {
+/** What scores are rounded to: f32, as on every engine, or not at all. */
+export type ScorePrecision = 'f32' | 'f64';
+
+/** Rounding to that precision. */
+export function roundingTo(precision: ScorePrecision): (x: number) => number {
+  return precision === 'f32' ? Math.fround : (x) => x;
+}
+
+/** scale * q . k + biases, rounded after each step; beyond the largest number of the precision it is infinite. */
+function scoreOf(
+  request: AttentionRequest,
+  arrays: AttentionArrays,
+  at: QueryPosition,
+  key: number,
+  round: (x: number) => number,
+): number {
   const { batch, head, query } = at;
   const { headDim, keyHeads, keyLength, queryHeads, queryLength } = request;
   const qStart = ((batch * queryHeads + head) * queryLength + query) * headDim;
@@ -91,12 +108,13 @@ function scoreOf(request: AttentionRequest, arrays: AttentionArrays, at: QueryPo
   let dot = 0;
   for (let d = 0; d < headDim; d++)
     dot += (arrays.q[qStart + d] as number) * (arrays.k[kStart + d] as number);
-  let score = request.scale * dot;
+  let score = round(round(request.scale) * round(dot));
   if (request.bias !== undefined && arrays.bias !== undefined) {
-    score += arrays.bias[broadcastOffset(request.bias, batch, head, query, key)] as number;
+    score = round(score + (arrays.bias[broadcastOffset(request.bias, batch, head, query, key)] as number));
   }
   if (arrays.relativeTable !== undefined) {
-    score += arrays.relativeTable[relativeBucket(request, query, key) * queryHeads + head] as number;
+    const bucket = relativeBucket(request, query, key);
+    score = round(score + (arrays.relativeTable[bucket * queryHeads + head] as number));
   }
   return score;
 }
@@ -106,12 +124,18 @@ function scoreOf(request: AttentionRequest, arrays: AttentionArrays, at: QueryPo
  * (all of them for exact attention, or when there are fewer). The sort is stable and keys enter it in ascending
  * order, so of equal scores the lower index comes first.
  */
-export function selectKeys(request: AttentionRequest, arrays: AttentionArrays, at: QueryPosition): KeptKeys {
+export function selectKeys(
+  request: AttentionRequest,
+  arrays: AttentionArrays,
+  at: QueryPosition,
+  precision: ScorePrecision,
+): KeptKeys {
+  const round = roundingTo(precision);
   const valid: { key: number; score: number }[] = [];
   let hasNaN = false;
   for (let key = 0; key < request.keyLength; key++) {
     if (!isVisible(request, arrays, at, key)) continue;
-    const score = scoreOf(request, arrays, at, key);
+    const score = scoreOf(request, arrays, at, key, round);
     if (score === Number.NEGATIVE_INFINITY) continue; // an infinite negative bias is a mask
     if (Number.isNaN(score)) hasNaN = true;
     valid.push({ key, score });

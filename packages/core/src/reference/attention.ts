@@ -4,6 +4,7 @@ import {
   dropoutFactors,
   keyHeadOf,
   type QueryPosition,
+  type ScorePrecision,
   selectKeys,
   softmaxOf,
 } from './attention-scores.js';
@@ -32,13 +33,14 @@ export function* queryPositions(
 /**
  * Top-k attention as the paper's section 1.2 defines it, one query at a time, in f64. Written independently of
  * core's composed version (no chunks, no tensors, a sort instead of a threshold) and therefore its oracle. Exact
- * attention is the same with all valid keys kept.
+ * attention is the same with all valid keys kept. With `precision` 'f32' scores are rounded as engines round them.
  *
  * Memory: the outputs, and one row of scores.
  */
 export function referenceAttention(
   request: AttentionRequest,
   arrays: AttentionArrays,
+  precision: ScorePrecision = 'f64',
 ): ReferenceAttentionResult {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, valueDim } = request;
   const slots = request.k === 'all' ? 0 : request.k;
@@ -48,7 +50,7 @@ export function referenceAttention(
   const savedScores = new Float64Array(rows * slots).fill(Number.NEGATIVE_INFINITY);
 
   for (const at of queryPositions(request)) {
-    const { keys, scores, hasNaN } = selectKeys(request, arrays, at);
+    const { keys, scores, hasNaN } = selectKeys(request, arrays, at, precision);
     if (hasNaN) {
       output.fill(Number.NaN, at.row * valueDim, (at.row + 1) * valueDim);
       savedScores.fill(Number.NaN, at.row * slots, (at.row + 1) * slots);

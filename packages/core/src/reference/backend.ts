@@ -27,8 +27,8 @@ export interface ReferenceBackendOptions {
 const kinds: OptionKinds<ReferenceBackendOptions> = { floatStorage: oneOf('f32', 'f64'), fused: aBoolean };
 
 /**
- * The oracle: every primitive as loops over typed arrays, sums in f64, one rounding per stored value, in every
- * JavaScript runtime. It is eager, deterministic, counts its bytes exactly, and is slow.
+ * The oracle: every primitive as loops over typed arrays, sums in f64, one rounding per stored value (and per score, as
+ * engines have them), in every JavaScript runtime. It is eager, deterministic, counts its bytes exactly, and is slow.
  *
  * @example
  * const backend = createReferenceBackend();

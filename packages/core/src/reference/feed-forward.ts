@@ -1,5 +1,6 @@
 import type { FeedForwardRequest } from '../plan/request.js';
 import { activationFunctions } from './activations.js';
+import { roundingTo, type ScorePrecision } from './attention-scores.js';
 import type { Numbers } from './storage.js';
 
 /** The tensors of a feed-forward call as plain row-major arrays; shapes follow from the request. */
@@ -67,17 +68,22 @@ function hiddenUnits(
   arrays: FeedForwardArrays,
   norms: readonly number[],
   token: number,
+  precision: ScorePrecision,
 ): HiddenUnits {
+  const round = roundingTo(precision);
   const units = Array.from({ length: request.hidden }, (_, unit) => unit);
   const { x, wIn, bIn, wGate } = arrays;
   const { value: activation } = activationFunctions[request.activation];
   const products = project(request, x, token, wIn);
-  const preActivations = units.map((unit) => (products[unit] as number) + (bIn?.[unit] ?? 0));
-  const gates = wGate === undefined ? units.map(() => 1) : Array.from(project(request, x, token, wGate));
-  const values = units.map((unit) => activation(preActivations[unit] as number) * (gates[unit] as number));
+  const preActivations = units.map((unit) => round(round(products[unit] as number) + (bIn?.[unit] ?? 0)));
+  const gates =
+    wGate === undefined ? units.map(() => 1) : Array.from(project(request, x, token, wGate), round);
+  const values = units.map((unit) =>
+    round(activation(preActivations[unit] as number) * (gates[unit] as number)),
+  );
   const ranks =
     request.select === 'contribution'
-      ? units.map((unit) => Math.abs(values[unit] as number) * (norms[unit] as number))
+      ? units.map((unit) => round(Math.abs(values[unit] as number) * (norms[unit] as number)))
       : preActivations;
   const hasNaN = preActivations.some(Number.isNaN) || ranks.some(Number.isNaN);
   const { k } = request;
@@ -94,15 +100,20 @@ function hiddenUnits(
  * The top-k feed-forward layer, one token at a time, in f64: out = sum over kept units of act(s) * gate * wOut row,
  * plus bOut. `select: 'preactivation'` keeps the k largest s, `'contribution'` the k largest |act(s) gate| times the
  * length of the unit's row of wOut; ties go to the lower unit. A token with a NaN pre-activation is NaN throughout.
+ * With `precision` 'f32' hidden units are rounded as engines round them.
  *
  * @returns [tokens, Dout]
  */
-export function referenceFeedForward(request: FeedForwardRequest, arrays: FeedForwardArrays): Float64Array {
+export function referenceFeedForward(
+  request: FeedForwardRequest,
+  arrays: FeedForwardArrays,
+  precision: ScorePrecision = 'f64',
+): Float64Array {
   const { outputDim, tokens } = request;
   const output = new Float64Array(tokens * outputDim);
   const norms = request.select === 'contribution' ? outputNorms(request, arrays.wOut) : [];
   for (let token = 0; token < tokens; token++) {
-    const { kept, values, hasNaN } = hiddenUnits(request, arrays, norms, token);
+    const { kept, values, hasNaN } = hiddenUnits(request, arrays, norms, token, precision);
     for (let d = 0; d < outputDim; d++) {
       let sum = 0;
       for (const unit of kept) {
@@ -119,13 +130,14 @@ export function referenceKeptUnits(
   request: FeedForwardRequest,
   arrays: FeedForwardArrays,
   k: number,
+  precision: ScorePrecision = 'f64',
 ): { readonly indices: Int32Array; readonly preactivations: Float64Array } {
   const { tokens } = request;
   const norms = request.select === 'contribution' ? outputNorms(request, arrays.wOut) : [];
   const indices = new Int32Array(tokens * k).fill(-1);
   const preactivations = new Float64Array(tokens * k);
   for (let token = 0; token < tokens; token++) {
-    const { kept, preActivations, hasNaN } = hiddenUnits(request, arrays, norms, token);
+    const { kept, preActivations, hasNaN } = hiddenUnits(request, arrays, norms, token, precision);
     for (let slot = 0; slot < k; slot++) {
       const unit = kept[slot];
       if (unit !== undefined) indices[token * k + slot] = unit;
@@ -147,6 +159,7 @@ export function referenceFeedForwardBackward(
   request: FeedForwardRequest,
   arrays: FeedForwardArrays,
   dOutput: Numbers,
+  precision: ScorePrecision = 'f64',
 ): ReferenceFeedForwardGradients {
   const { hidden, inputDim, outputDim, tokens } = request;
   const { derivative, value: activation } = activationFunctions[request.activation];
@@ -163,7 +176,13 @@ export function referenceFeedForwardBackward(
     if (position < array.length) array[position] = (array[position] as number) + amount;
   };
   for (let token = 0; token < tokens; token++) {
-    const { kept, preActivations, gates, values, hasNaN } = hiddenUnits(request, arrays, norms, token);
+    const { kept, preActivations, gates, values, hasNaN } = hiddenUnits(
+      request,
+      arrays,
+      norms,
+      token,
+      precision,
+    );
     for (let d = 0; d < outputDim; d++) add(gradients.bOut, d, dOutput[token * outputDim + d] as number);
     for (const unit of kept) {
       let dValue = hasNaN ? Number.NaN : 0;

@@ -69,7 +69,7 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
         return memory.withScratch(attentionScratchBytes(request), () => {
           const { batch, dtype, k, queryHeads, queryLength, saves, valueDim } = request;
           const arrays: AttentionArrays = arraysOf(inputs);
-          const { output, indices, scores } = referenceAttention(request, arrays);
+          const { output, indices, scores } = referenceAttention(request, arrays, memory.floatStorage);
           const result = { output: store(output, [batch, queryHeads, queryLength, valueDim], dtype) };
           if (!saves || k === 'all') return result;
           const listShape = [batch, queryHeads, queryLength, k];
@@ -89,7 +89,12 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
           // The saved lists are not needed: selecting again gives the same keys.
           const { dOutput, indices: _indices, scores: _scores, ...tensors } = inputs;
           const arrays: AttentionArrays = arraysOf(tensors);
-          const gradients = referenceAttentionBackward(request, arrays, numbersOf(dOutput));
+          const gradients = referenceAttentionBackward(
+            request,
+            arrays,
+            numbersOf(dOutput),
+            memory.floatStorage,
+          );
           const { bias, relativeTable } = inputs;
           return {
             q: store(gradients.q, inputs.q.shape, inputs.q.dtype),
@@ -111,9 +116,14 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
         return memory.withScratch(bytes, () => {
           const arrays: FeedForwardArrays = arraysOf(inputs);
           const { dtype, k, outputDim, saves, tokens } = request;
-          const output = store(referenceFeedForward(request, arrays), [tokens, outputDim], dtype);
+          const { floatStorage } = memory;
+          const output = store(
+            referenceFeedForward(request, arrays, floatStorage),
+            [tokens, outputDim],
+            dtype,
+          );
           if (saves !== true || k === 'all') return { output };
-          const { indices, preactivations } = referenceKeptUnits(request, arrays, k);
+          const { indices, preactivations } = referenceKeptUnits(request, arrays, k, floatStorage);
           return {
             output,
             indices: store(indices, [tokens, k], 'i32'),
@@ -129,7 +139,12 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
         return memory.withScratch(feedForwardBackwardBytes(request), () => {
           const { dOutput, indices: _indices, preactivations: _preactivations, ...tensors } = inputs;
           const arrays: FeedForwardArrays = arraysOf(tensors);
-          const gradients = referenceFeedForwardBackward(request, arrays, numbersOf(dOutput));
+          const gradients = referenceFeedForwardBackward(
+            request,
+            arrays,
+            numbersOf(dOutput),
+            memory.floatStorage,
+          );
           const like = (one: ReferenceTensor, values: Numbers): ReferenceTensor =>
             store(values, one.shape, one.dtype);
           const { x, wIn, bIn, wGate, wOut, bOut } = tensors;

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { type AttentionRequest, relativePositionBucket } from '../../src/index.js';
 import { activationFunctions } from '../../src/reference/activations.js';
 import { relativeBucket } from '../../src/reference/attention-scores.js';
 import { erf } from '../../src/reference/erf.js';
@@ -32,6 +33,58 @@ test.each(Object.entries(activationFunctions))('the derivative of %s is a differ
   }
 });
 
+// Values of the published function, whose logarithms are f32, as numpy and torch give them; f64 gives the last number.
+test.each([
+  [3, 9, 3, 2, 1],
+  [9, 128, 8, 5, 4],
+  [9, 128, 16, 6, 5],
+  [9, 128, 64, 8, 7],
+  [17, 27, 12, 10, 11],
+  [19, 16, 12, 14, 13],
+  [36, 32, 24, 27, 26],
+  [48, 81, 36, 31, 32],
+  [51, 81, 45, 37, 38],
+  [54, 125, 75, 45, 44],
+  [32, 128, 91, 29, 29],
+  [32, 128, 112, 30, 30],
+])('%i buckets, maxDistance %i: distance %i is in bucket %i', (buckets, maxDistance, distance, expected) => {
+  const oneSided = { buckets, bidirectional: false, maxDistance };
+  const twoSided = { buckets: 2 * buckets, bidirectional: true, maxDistance };
+  for (const [relativeBias, offset] of [
+    [oneSided, 0],
+    [twoSided, 0],
+    [twoSided, buckets],
+  ] as const) {
+    const position = offset === 0 ? -distance : distance;
+    const found = relativeBucket(
+      { ...requestFor(128), relativeBias },
+      Math.max(-position, 0),
+      Math.max(position, 0),
+    );
+    expect(found).toBe(expected + offset);
+    expect(relativePositionBucket(position, relativeBias)).toBe(expected + offset);
+  }
+});
+
+function requestFor(length: number): AttentionRequest {
+  return {
+    batch: 1,
+    queryHeads: 1,
+    keyHeads: 1,
+    queryLength: length,
+    keyLength: length,
+    headDim: 1,
+    valueDim: 1,
+    dtype: 'f32',
+    k: 'all',
+    scale: 1,
+    causal: false,
+    keyLengths: false,
+    selection: { levels: 1 },
+    saves: false,
+  };
+}
+
 /** T5's function as transformers computes it: logarithms in f32. */
 function bucketInSinglePrecision(distance: number, count: number, maxDistance: number): number {
   const near = Math.floor(count / 2);
@@ -47,23 +100,7 @@ test.each([
   { buckets: 8, bidirectional: true, maxDistance: 20 },
 ])('relative buckets equal those of transformers: %o', (relativeBias) => {
   const queryLength = 600;
-  const request = {
-    batch: 1,
-    queryHeads: 1,
-    keyHeads: 1,
-    queryLength,
-    keyLength: queryLength,
-    headDim: 1,
-    valueDim: 1,
-    dtype: 'f32',
-    k: 'all',
-    scale: 1,
-    causal: false,
-    keyLengths: false,
-    relativeBias,
-    selection: { levels: 1 },
-    saves: false,
-  } as const;
+  const request = { ...requestFor(queryLength), relativeBias };
   const { buckets, bidirectional, maxDistance } = relativeBias;
   const count = bidirectional ? buckets / 2 : buckets;
   for (let distance = 0; distance < queryLength; distance++) {

@@ -1,0 +1,160 @@
+import {
+  finitePart,
+  finiteRows,
+  type PartialOperand,
+  partialOperand,
+  partialProduct,
+} from '../composed/partial-product.js';
+import { eq, logicalNot, mul, where } from '../ops/elementwise.js';
+import { narrow, reshape } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
+import { softmax, softmaxGradient } from '../ops/select.js';
+import { mayHideKeys } from '../plan/attention-bytes.js';
+import type { AttentionRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import type { Tensor } from '../tensor.js';
+import { dropoutFactors } from './dropout.js';
+import { chunkScores, foldQueries, queryRows, replace, type ScoreInputs } from './scores.js';
+
+/*
+ * Exact attention multiplies all keys with all queries, also the pairs that are not valid, and there a NaN or an
+ * infinity of a row that does not take part must not reach the result: 0 * NaN is NaN.
+ *
+ * Where the options may hide any pair, `partialProduct` looks at each. Where they hide nothing, only a score that is
+ * -inf by itself does, and that takes a query or key that is not finite: then all scores of that query, or of that key,
+ * are NaN or infinite, so every row that sees such a pair is NaN throughout. Hence it is enough to look at rows. (What
+ * is left is a product of finite numbers that overflows to -inf: its key is hidden, but NaN in its value is loud.)
+ */
+
+/** Values as the products of every chunk need them. */
+export type ExactValues = { readonly partial: PartialOperand } | { readonly rows: Tensor };
+
+export function exactValues(request: AttentionRequest, { k, v }: ScoreInputs): ExactValues {
+  if (mayHideKeys(request)) return { partial: partialOperand(v) };
+  return { rows: scope(() => where(finiteRows(k), v, 0)) };
+}
+
+/** Output of queries start .. start + size - 1, [B, Hq, size, Dv]. */
+export function exactChunk(
+  request: AttentionRequest,
+  tensors: ScoreInputs,
+  values: ExactValues,
+  start: number,
+  size: number,
+): Tensor {
+  const { batch, queryHeads, valueDim, dropout } = request;
+  const shape = [batch, queryHeads, size, valueDim];
+  return scope(() => {
+    const { weights: whole, seen } = exactWeights(request, tensors, start, size);
+    let weights = whole;
+    if (dropout !== undefined) {
+      weights = replace(
+        whole,
+        scope(() => mul(whole, dropoutFactors(whole.backend, dropout, whole.shape, start))),
+      );
+    }
+    const folded = foldQueries(request, weights);
+    if ('partial' in values) {
+      const taken = foldQueries(request, seen);
+      return reshape(partialProduct(folded, taken, values.partial, { isNonNegative: true }), shape);
+    }
+    // A query that is not finite is NaN, or sees nothing: each of its weights says which.
+    const isFinite = scope(() => finiteRows(queryRows(tensors.q, start, size)));
+    return where(isFinite, reshape(matmul(folded, values.rows), shape), narrow(weights, 3, 0, 1));
+  });
+}
+
+/** Softmax over the valid keys, and bool of the same shape [B, Hq, size, Lk]: which they are. */
+function exactWeights(
+  request: AttentionRequest,
+  tensors: ScoreInputs,
+  start: number,
+  size: number,
+): { weights: Tensor; seen: Tensor } {
+  return scope(() => {
+    const scores = chunkScores(request, tensors, start, size);
+    const seen = scope(() => logicalNot(eq(scores, Number.NEGATIVE_INFINITY)));
+    return { weights: softmax(scores), seen };
+  });
+}
+
+/** Gradients of one chunk of queries in f32, before they are summed over chunks. */
+export interface ChunkGradients {
+  readonly q: Tensor;
+  /** Of the scores before `scale`: [B, Hq, size, k] for kept keys or [B, Hq, size, Lk]. */
+  readonly scores: Tensor;
+  /** [B, Hkv, Lk, D] */
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
+/** Keys as the backward products of every chunk need them. */
+export interface ExactKeys {
+  /** NaN and infinities as 0: a query that sees such a key is NaN by its scores, and its gradient too. */
+  readonly finite: Tensor;
+  /** bool [B, Hkv, Lk, 1]: the key row is finite; absent where options hide pairs. */
+  readonly isFinite?: Tensor;
+}
+
+export function exactKeys(request: AttentionRequest, k: Tensor): ExactKeys {
+  return { finite: finitePart(k), ...(!mayHideKeys(request) && { isFinite: finiteRows(k) }) };
+}
+
+/** Gradients of queries start .. start + size - 1; dO [B, Hq, size, Dv]. */
+export function exactGradients(
+  request: AttentionRequest,
+  tensors: ScoreInputs,
+  keys: ExactKeys,
+  dO: Tensor,
+  start: number,
+  size: number,
+): ChunkGradients {
+  const { batch, queryHeads, headDim, scale, dropout } = request;
+  return scope(() => {
+    const { weights, seen } = exactWeights(request, tensors, start, size);
+    const factors = dropout && dropoutFactors(weights.backend, dropout, weights.shape, start);
+    const dropped = (x: Tensor): Tensor => (factors === undefined ? x : replace(x, mul(x, factors)));
+    const valid = (x: Tensor): Tensor => replace(x, where(seen, x, 0));
+    const outputRows = foldQueries(request, dO);
+    const dWeights = valid(
+      dropped(scope(() => reshape(matmul(outputRows, tensors.v, { transposeB: true }), weights.shape))),
+    );
+    // Of a NaN row all weights are NaN, also those of keys that are not valid.
+    const dScores = valid(softmaxGradient(dWeights, weights));
+    dWeights.dispose();
+    const taken = valid(dropped(weights));
+    factors?.dispose();
+
+    const queries = scope(() => foldQueries(request, queryRows(tensors.q, start, size)));
+    const folded = foldQueries(request, dScores);
+    const dQ = scope(() =>
+      mul(reshape(matmul(folded, keys.finite), [batch, queryHeads, size, headDim]), scale),
+    );
+    const dK = scope(() => mul(matmul(folded, finitePart(queries), { transposeA: true }), scale));
+    return {
+      q: dQ,
+      scores: dScores,
+      k: dK,
+      v: valueGradient(request, { taken, seen, queries, outputRows, dK }, keys),
+    };
+  });
+}
+
+/** dV = P^T dO over the valid pairs. */
+function valueGradient(
+  request: AttentionRequest,
+  parts: Readonly<Record<'taken' | 'seen' | 'queries' | 'outputRows' | 'dK', Tensor>>,
+  { isFinite }: ExactKeys,
+): Tensor {
+  const { outputRows, dK } = parts;
+  return scope(() => {
+    const [taken, seen] = [foldQueries(request, parts.taken), foldQueries(request, parts.seen)];
+    if (isFinite === undefined) {
+      const options = { transposeA: true, isNonNegative: true };
+      return partialProduct(taken, seen, partialOperand(outputRows), options);
+    }
+    const rows = where(finiteRows(parts.queries), outputRows, 0);
+    // A key that is not finite has NaN gradients where a query sees it, and else none: dK says which.
+    return where(isFinite, matmul(taken, rows, { transposeA: true }), narrow(dK, 3, 0, 1));
+  });
+}

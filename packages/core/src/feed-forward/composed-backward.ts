@@ -1,0 +1,124 @@
+import { pullback } from '../autograd/grad.js';
+import { activate } from '../composed/activations.js';
+import { type PartialOperand, partialOperand, partialProduct } from '../composed/partial-product.js';
+import { fill } from '../ops/create.js';
+import { add, cast, mul } from '../ops/elementwise.js';
+import { concat, narrow } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
+import { sum } from '../ops/reduce.js';
+import { putAlong, takeAlong } from '../ops/select.js';
+import type { FeedForwardRequest } from '../plan/request.js';
+import { scope } from '../scope.js';
+import { scopeKeeping } from '../scope-stack.js';
+import type { Tensor } from '../tensor.js';
+import { mapTree } from '../tree.js';
+import {
+  type FeedForwardParameters,
+  type FeedForwardTensors,
+  inSinglePrecision,
+  type KeptUnits,
+  preactivationsOf,
+  tokenChunks,
+} from './composed.js';
+
+/** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */
+export function composedFeedForwardBackward(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  kept: KeptUnits | undefined,
+  dOutput: Tensor,
+  tokenChunk: number,
+): FeedForwardTensors {
+  const { x: tokens, ...given } = inputs;
+  return scope(() => {
+    const weights = inSinglePrecision(given);
+    const transposed = kept && {
+      wIn: partialOperand(weights.wIn),
+      ...(weights.wGate && { wGate: partialOperand(weights.wGate) }),
+    };
+    let sums: FeedForwardParameters | undefined;
+    const dX: Tensor[] = [];
+    for (const [start, size] of tokenChunks(request, tokenChunk)) {
+      const part = (whole: Tensor): Tensor => narrow(whole, 0, start, size);
+      const { x, ...own } = scope(() =>
+        chunkGradients(
+          request,
+          { ...weights, x: cast(part(tokens), 'f32') },
+          kept &&
+            transposed && {
+              indices: part(kept.indices),
+              preactivations: part(kept.preactivations),
+              ...transposed,
+            },
+          cast(part(dOutput), 'f32'),
+        ),
+      );
+      dX.push(cast(x, request.dtype));
+      sums = sums === undefined ? own : addWeights(sums, own);
+      tokens.backend.flush();
+    }
+    const stored = mapTree(sums as FeedForwardParameters, (one) => cast(one, request.dtype));
+    return { x: concat(dX, 0), ...stored };
+  });
+}
+
+function addWeights(a: FeedForwardParameters, b: FeedForwardParameters): FeedForwardParameters {
+  const both = (one: Tensor, other: Tensor | undefined): Tensor => {
+    const total = add(one, other as Tensor);
+    one.dispose();
+    other?.dispose();
+    return total;
+  };
+  return {
+    wIn: both(a.wIn, b.wIn),
+    wOut: both(a.wOut, b.wOut),
+    ...(a.bIn && { bIn: both(a.bIn, b.bIn) }),
+    ...(a.wGate && { wGate: both(a.wGate, b.wGate) }),
+    ...(a.bOut && { bOut: both(a.bOut, b.bOut) }),
+  };
+}
+
+/** Kept units of a chunk, and the weights that map their gradients back to x. */
+type KeptOfChunk = KeptUnits & { readonly wIn: PartialOperand; readonly wGate?: PartialOperand };
+
+function chunkGradients(
+  request: FeedForwardRequest,
+  inputs: FeedForwardTensors,
+  kept: KeptOfChunk | undefined,
+  dO: Tensor,
+): FeedForwardTensors {
+  const { x, wIn, bIn, wGate, wOut, bOut } = inputs;
+  const take = (wide: Tensor): Tensor => (kept === undefined ? wide : takeAlong(wide, kept.indices));
+  const spread = (narrowed: Tensor): Tensor =>
+    kept === undefined ? narrowed : putAlong(kept.indices, narrowed, request.hidden);
+  const s = kept?.preactivations ?? preactivationsOf(inputs, x);
+  const gate = wGate === undefined ? undefined : take(matmul(x, wGate));
+  const dActivation = take(matmul(dO, wOut, { transposeB: true }));
+  const parts = { s, ...(gate && { gate }) };
+  const pulled = pullback((p: { s: Tensor; gate?: Tensor }) => {
+    const plain = activate(p.s, request.activation);
+    return p.gate === undefined ? plain : mul(plain, p.gate);
+  }, parts);
+  const dParts = scopeKeeping(
+    () => pulled.backward(dActivation),
+    (made) => [made.s, ...(made.gate ? [made.gate] : [])],
+  );
+  pulled.dispose();
+  const dS = spread(dParts.s);
+  const dGate = dParts.gate && spread(dParts.gate);
+  const taken = kept && spread(fill(x.backend, 1, kept.indices.shape));
+  // A unit that is not kept has gradient 0, which its weights must not turn into NaN.
+  const toInput = (gradient: Tensor, weights: Tensor, partial: PartialOperand | undefined): Tensor =>
+    taken && partial
+      ? partialProduct(gradient, taken, partial, { transposeB: true })
+      : matmul(gradient, weights, { transposeB: true });
+  const dXIn = toInput(dS, wIn, kept?.wIn);
+  return {
+    x: dGate && wGate ? add(dXIn, toInput(dGate, wGate, kept?.wGate)) : dXIn,
+    wIn: matmul(x, dS, { transposeA: true }),
+    ...(bIn && { bIn: sum(dS, { axes: [0] }) }),
+    ...(dGate && { wGate: matmul(x, dGate, { transposeA: true }) }),
+    wOut: matmul(spread(pulled.output), dO, { transposeA: true }),
+    ...(bOut && { bOut: sum(dO, { axes: [0] }) }),
+  };
+}
