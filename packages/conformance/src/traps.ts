@@ -1,6 +1,9 @@
 import type { ConformanceCase } from './case.js';
 import { product } from './primitives/matmul.js';
 import { primitiveCase } from './primitives/primitive-case.js';
+import { reuseOfAttention } from './reuse/attention.js';
+import { reuseOfLayersAndOps } from './reuse/layers-and-ops.js';
+import { reuseOfProducts } from './reuse/products.js';
 import { check, checkEqual, checkSameBits } from './support/assert.js';
 import { at, type Nd, nd } from './support/nd.js';
 import { Random } from './support/random.js';
@@ -256,4 +259,8 @@ export const trapCases: readonly ConformanceCase[] = [
     check(Math.abs(mean - 0.5) < 0.02, `mean ${mean}`);
     check(new Set(bits).size > 4090, `only ${new Set(bits).size} of 4096 words differ`);
   }),
+  // Backends keep what they packed, compiled and found out: each key has to hold all that the answer depends on.
+  ...reuseOfProducts,
+  ...reuseOfAttention,
+  ...reuseOfLayersAndOps,
 ];

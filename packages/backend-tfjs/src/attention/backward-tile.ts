@@ -2,6 +2,7 @@ import type { AttentionBackwardInputs, AttentionGradients, AttentionRequest } fr
 import type { Engine } from '../engine.js';
 import { binary } from '../ops/elementwise.js';
 import { slice } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
@@ -101,7 +102,7 @@ export function tileGradients(
   const gradientRows = tf.reshape(ofTile(inputs.dOutput), [rows, 1, valueDim]);
 
   const dDropped = tf.tidy(() =>
-    tf.reshape(tf.matMul(gathered(shared.values, valueDim), gradientRows, false, true), [rows, k]),
+    tf.reshape(matmul(engine, gathered(shared.values, valueDim), gradientRows, false, true), [rows, k]),
   );
   const factors =
     request.dropout &&
@@ -115,7 +116,9 @@ export function tileGradients(
     tf.mul(weights, binary(engine, 'sub', dWeights, tf.sum(tf.mul(weights, dWeights), -1, true))),
   );
   const dProducts = tf.mul(dScores, scale);
-  const dQ = tf.tidy(() => tf.matMul(tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim)));
+  const dQ = tf.tidy(() =>
+    matmul(engine, tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim), false, false),
+  );
   const byKey = sumsByKey(engine, at, numbers, k, pairs * (keyLength + 1));
   /** Sums over the queries that keep a key of weight * row. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>

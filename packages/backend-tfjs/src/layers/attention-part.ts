@@ -1,6 +1,7 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import { TopKError } from '@topk-attention/core';
 import { topKAttention } from '../functional/attention.js';
+import { wasmMatrices } from '../ops/wasm-matrices.js';
 import type { TfTensor } from '../tf.js';
 import { count, dropoutRate, flag, given, kept, type Unchecked } from './config.js';
 import type { DropoutSeeds } from './dropout-seeds.js';
@@ -179,7 +180,8 @@ function times(
   bias: LayerVariable | undefined,
   inner: number,
 ): TfTensor {
-  const product = tf.matMul(rows, tf.reshape(kernel.read(), [inner, -1]));
+  const matrix = tf.reshape(kernel.read(), [inner, -1]);
+  const product = tf.getBackend() === 'wasm' ? wasmMatrices(tf, rows, matrix) : tf.matMul(rows, matrix);
   return bias === undefined ? product : tf.add(product, tf.reshape(bias.read(), [-1]));
 }
 
