@@ -128,8 +128,8 @@ export function tileGradients(
     q: tf.reshape(dQ, [batches, heads * group, queries, headDim]),
     k: toKeys(dProducts, queryRows, headDim),
     v: toKeys(dropped, gradientRows, valueDim),
-    ...(request.bias && { bias: biasGradient(tf, request.bias, keyLength, kept) }),
-    ...(shared.buckets && { relativeTable: tableGradient(tf, request, shared.buckets, kept) }),
+    ...(request.bias && { bias: biasGradient(engine, request.bias, keyLength, kept) }),
+    ...(shared.buckets && { relativeTable: tableGradient(engine, request, shared.buckets, kept) }),
   };
 }
 
