@@ -17,6 +17,7 @@ import { EngineWatch } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
 import { LiveTensors } from './live-tensors.js';
 import { isOnCuda } from './on-cuda.js';
+import { normalizedBooleans } from './ops/booleans.js';
 import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
 import {
   along,
@@ -96,6 +97,8 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const { tf } = this.#engine;
+    const bools = dtype === 'bool' ? normalizedBooleans(this.#engine, tensor) : undefined;
+    if (bools !== undefined) return this.#own(bools);
     // A variable is another tensor after an assignment.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
