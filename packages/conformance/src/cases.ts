@@ -16,11 +16,13 @@ import { elementwiseCases } from './primitives/elementwise.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
+import { outsideCases } from './primitives/outside.js';
 import { randomBitsCases } from './primitives/random-bits.js';
 import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
 import { propertyCases } from './properties/cases.js';
 import { trapCases } from './traps.js';
+import { zeroExtentCases } from './zero-extents.js';
 
 export interface CaseOptions {
   /** Folder of the golden files, with a slash at the end. Default: this package's own. */
@@ -36,6 +38,8 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...reductionCases,
     ...matmulCases,
     ...selectionCases,
+    ...outsideCases,
+    ...zeroExtentCases,
     ...randomBitsCases,
     ...composedCases,
     ...trapCases,
