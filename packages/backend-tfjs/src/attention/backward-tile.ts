@@ -101,9 +101,10 @@ export function tileGradients(
   const queryRows = tf.reshape(ofTile(inputs.q), [rows, 1, headDim]);
   const gradientRows = tf.reshape(ofTile(inputs.dOutput), [rows, 1, valueDim]);
 
-  const dDropped = tf.tidy(() =>
-    tf.reshape(matmul(engine, gathered(shared.values, valueDim), gradientRows, false, true), [rows, k]),
-  );
+  const dDropped = tf.tidy(() => {
+    const products = matmul(engine, gathered(shared.values, valueDim), gradientRows, false, true);
+    return withoutUnusedSlots(tf, tf.reshape(products, [rows, k]), keys);
+  });
   const factors =
     request.dropout &&
     tf.reshape(dropoutFactors(engine, request.dropout, [batch, head * group, query, 0], indices.shape), [
@@ -131,6 +132,17 @@ export function tileGradients(
     ...(request.bias && { bias: biasGradient(engine, request.bias, keyLength, kept) }),
     ...(shared.buckets && { relativeTable: tableGradient(engine, request, shared.buckets, kept) }),
   };
+}
+
+/** x [rows, k] with 0 in unused slots: the product of their row of zeros with a gradient that is no number is NaN. */
+function withoutUnusedSlots(tf: Tf, x: TfTensor, keys: Int32Array): TfTensor {
+  if (keys.every((key) => key >= 0)) return x;
+  const isUsed = tf.tensor(
+    Uint8Array.from(keys, (key) => (key < 0 ? 0 : 1)),
+    x.shape,
+    'bool',
+  );
+  return tf.where(isUsed, x, tf.zerosLike(x));
 }
 
 /** The row of `KeyRows` that each slot stands for, the row of zeros for unused ones. */
