@@ -14,9 +14,10 @@ import {
   type TopKTransformerBlockArgs,
 } from './block-settings.js';
 import { DropoutSeeds } from './dropout-seeds.js';
+import { emptyOutput } from './empty-output.js';
 import { addFeedForwardWeights, type FeedForwardParts, feedForward } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
-import { blockInputs, built, lastDim, shapeList, tensorList } from './inputs.js';
+import { blockInputs, built, lastDim, requireDim, shapeList, tensorList } from './inputs.js';
 import { requireKnown } from './known-args.js';
 import { paddingOfOutput } from './masks.js';
 import { addNormWeights, type NormParts, normalize, normWords } from './norm-part.js';
@@ -105,6 +106,8 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
       return tf.tidy(() => {
         this.invokeCallHook(inputs, call);
         const [x, attentionMask] = blockInputs(where, tensorList(inputs));
+        requireDim(where, 'x', x, attention.query.kernel.shape[0] as number, 'sequence');
+        if (x.shape[0] === 0) return emptyOutput(tf, x.shape, [x], this.weights);
         // Of the input itself: what is attended to may be the normalised input, which carries no mask.
         const mask: unknown = Array.isArray(call.mask) ? call.mask[0] : (call.mask ?? x.kerasMask);
         const attended = this.#residual(x, attentionNorm, call, (one) => {
