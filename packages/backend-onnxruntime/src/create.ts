@@ -2,6 +2,7 @@ import { OnnxRuntimeBackend } from './backend.js';
 import { loadOrt } from './runtime/load.js';
 import type { OrtModule } from './runtime/ort.js';
 import { requireProviders } from './runtime/probe.js';
+import { disableTelemetry } from './runtime/telemetry.js';
 
 export interface OnnxRuntimeOptions {
   /**
@@ -9,6 +10,12 @@ export interface OnnxRuntimeOptions {
    * Node runs, else `onnxruntime-web`, imported when first needed.
    */
   readonly ort?: OrtModule;
+  /**
+   * False sets `ORT_DISABLE_TELEMETRY=1` in `process.env`, so that `onnxruntime-node` sends no usage data and writes no device
+   * id; true leaves the environment as it is. The engine looks once per process, at its first session: a session made
+   * before, by whomever, has started the sending already. Default: false.
+   */
+  readonly telemetry?: boolean;
   /** Execution providers in order of preference. Default: `['cpu']` in Node, `['wasm']` with onnxruntime-web. */
   readonly executionProviders?: readonly string[];
   /** Threads of one operator. Default: the engine's choice (one per core in Node). */
@@ -40,7 +47,9 @@ export async function createOnnxRuntimeBackend(
     sessionLimit = DEFAULT_SESSION_LIMIT,
     sessionBytes = DEFAULT_SESSION_BYTES,
     sessionOptions = {},
+    telemetry = false,
   } = options;
+  if (!telemetry) disableTelemetry();
   const ort = options.ort ?? (await loadOrt());
   if (options.executionProviders !== undefined) await requireProviders(ort, options.executionProviders);
   const executionProviders = options.executionProviders ?? [

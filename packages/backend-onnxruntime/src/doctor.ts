@@ -1,6 +1,8 @@
+import { lacksLibrary } from './runtime/libraries.js';
 import { importPeer, PEER_RANGE, type PeerName, peers } from './runtime/load.js';
 import type { OrtModule } from './runtime/ort.js';
 import { probeProvider } from './runtime/probe.js';
+import { disableTelemetry } from './runtime/telemetry.js';
 
 export interface ProviderReport {
   readonly name: string;
@@ -29,6 +31,8 @@ export interface DoctorReport {
 export interface DoctorOptions {
   /** Examine this module in place of the peers that can be imported. */
   readonly ort?: OrtModule;
+  /** As for `createOnnxRuntimeBackend`: false keeps the engine from sending usage data. Default: false. */
+  readonly telemetry?: boolean;
 }
 
 /**
@@ -38,6 +42,7 @@ export interface DoctorOptions {
  * for (const peer of (await doctor()).peers) console.log(peer.name, peer.version, peer.providers);
  */
 export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
+  if (options.telemetry !== true) disableTelemetry();
   const reports =
     options.ort === undefined
       ? await Promise.all(peers.map(examinePeer))
@@ -65,16 +70,8 @@ async function examineModule(name: string, ort: OrtModule): Promise<PeerReport> 
   ];
   const providers: ProviderReport[] = [];
   for (const { name: provider, bundled } of offered) {
-    const reason = bundled
-      ? await probeProvider(ort, [provider])
-      : 'not in the package: its libraries are fetched by the install script of onnxruntime-node';
-    // An install script may have fetched them after all.
-    const failure = bundled ? reason : (await probeProvider(ort, [provider])) && reason;
-    providers.push({
-      name: provider,
-      usable: failure === undefined || failure === '',
-      ...(failure && { reason: failure }),
-    });
+    const reason = bundled ? await probeProvider(ort, [provider]) : await examineFetched(ort, provider);
+    providers.push({ name: provider, usable: reason === undefined, ...(reason !== undefined && { reason }) });
   }
   return {
     name,
@@ -83,4 +80,12 @@ async function examineModule(name: string, ort: OrtModule): Promise<PeerReport> 
     ...(version !== undefined && { version }),
     providers,
   };
+}
+
+/** Why a provider does not run whose libraries an install script may have fetched. */
+async function examineFetched(ort: OrtModule, provider: string): Promise<string | undefined> {
+  const isThere = !lacksLibrary(provider) && (await probeProvider(ort, [provider])) === undefined;
+  return isThere
+    ? undefined
+    : 'not in the package: its libraries are fetched by the install script of onnxruntime-node';
 }
