@@ -87,20 +87,23 @@ export class Graph {
 
   // operations -----------------------------------------------------------------------------------------------------
 
-  /** Adds an operation with one output. Results without elements are there at once. */
+  /** Adds an operation with one output. */
   add(spec: OperationSpec, output: OutputSpec): OnnxNode {
     return this.addAll(spec, [output])[0] as OnnxNode;
   }
 
   addAll(spec: OperationSpec, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
-    if (outputs.every(({ shape }) => sizeOf(shape) === 0)) {
-      return outputs.map(({ shape, dtype }) => this.leaf(arrayFor(dtype, 0), shape, dtype));
-    }
     return this.attach({ ...spec, parameters: spec.parameters ?? [], outputs: [] }, outputs);
   }
 
-  /** Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. */
+  /**
+   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Results without elements
+   * are there at once: the engine divides by extents.
+   */
   attach(operation: AnyOperation, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
+    if (outputs.every(({ shape }) => sizeOf(shape) === 0)) {
+      return outputs.map(({ shape, dtype }) => this.leaf(arrayFor(dtype, 0), shape, dtype));
+    }
     const nodes = outputs.map(({ shape, dtype }) => new OnnxNode(shape, dtype));
     const failure = operation.inputs.find((input) => input.failure !== undefined)?.failure;
     for (const node of nodes) {
