@@ -1,4 +1,4 @@
-import { engineError } from './errors.js';
+import { engineError, usedAfterDispose } from './errors.js';
 import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
 
 /** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
@@ -51,6 +51,7 @@ export class Sessions {
   #runs = 0;
   #bytesOut = 0;
   #runMilliseconds = 0;
+  #isClosed = false;
 
   constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limits: SessionLimits) {
     this.#ort = ort;
@@ -68,6 +69,7 @@ export class Sessions {
   }
 
   async run(spec: SessionSpec, inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]> {
+    if (this.#isClosed) throw usedAfterDispose();
     const { session, graph } = await this.#session(spec);
     const feeds: { [name: string]: OrtTensor } = {};
     for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
@@ -121,6 +123,12 @@ export class Sessions {
     }
   }
 
+  /** No run begins any more: work of several runs ends after the one that is under way. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Once nothing runs. */
   async dispose(): Promise<void> {
     const entries = [...this.#entries.values()];
     this.#entries.clear();
