@@ -1,5 +1,6 @@
 import { engineError, usedAfterDispose } from './errors.js';
 import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
+import { runSession } from './run-session.js';
 
 /** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
 export interface CompiledGraph {
@@ -77,7 +78,7 @@ export class Sessions {
     let results: { readonly [name: string]: OrtTensor };
     const started = performance.now();
     try {
-      results = await session.run(feeds, graph.outputNames);
+      results = await runSession(this.#ort, session, feeds, graph.outputNames);
     } catch (error) {
       throw engineError(error, 'session.run');
     } finally {
