@@ -5,7 +5,12 @@ import { fileURLToPath } from 'node:url';
 /** The repository's root folder. */
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-const quietTools = { DO_NOT_TRACK: '1', TURBO_TELEMETRY_DISABLED: '1', TURBO_NO_UPDATE_NOTIFIER: '1' };
+const quietTools = {
+  DO_NOT_TRACK: '1',
+  TURBO_TELEMETRY_DISABLED: '1',
+  TURBO_NO_UPDATE_NOTIFIER: '1',
+  ORT_DISABLE_TELEMETRY: '1',
+};
 
 /**
  * Runs a command of the workspace (node_modules/.bin first) and returns its exit status. Needs no pnpm on the path.

@@ -50,7 +50,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   readonly #graph: Graph;
   readonly #sessions: Sessions;
   readonly #executor: Executor;
-  #isDisposed = false;
+  #disposal: Promise<void> | undefined;
 
   /** @internal Use `createOnnxRuntimeBackend`. */
   constructor(
@@ -119,7 +119,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   release(x: OnnxNode): void {
-    if (!this.#isDisposed) this.#graph.release(x);
+    if (this.#disposal === undefined) this.#graph.release(x);
   }
 
   memory(): MemoryReport {
@@ -135,10 +135,20 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
     this.#graph.resetPeak();
   }
 
-  dispose(): void {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    void this.#executor.idle().then(() => this.#sessions.dispose());
+  /**
+   * Work that is under way finishes with its present run or rejects with DISPOSED; everything else is DISPOSED from now on.
+   * Resolves when the engine's sessions are released.
+   */
+  dispose(): Promise<void> {
+    this.#disposal ??= this.#close();
+    return this.#disposal;
+  }
+
+  async #close(): Promise<void> {
+    this.#graph.close();
+    this.#sessions.close();
+    await this.#executor.close();
+    await this.#sessions.dispose();
   }
 
   // layout -----------------------------------------------------------------------------------------------------

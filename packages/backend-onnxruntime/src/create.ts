@@ -1,8 +1,9 @@
-import { aNumber, anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
+import { aBoolean, aNumber, anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { OnnxRuntimeBackend } from './backend.js';
 import { loadOrt } from './runtime/load.js';
 import { anOrt, type OrtModule } from './runtime/ort.js';
 import { requireProviders } from './runtime/probe.js';
+import { disableTelemetry } from './runtime/telemetry.js';
 
 export interface OnnxRuntimeOptions {
   /**
@@ -10,6 +11,12 @@ export interface OnnxRuntimeOptions {
    * Node runs, else `onnxruntime-web`, imported when first needed.
    */
   readonly ort?: OrtModule;
+  /**
+   * False sets `ORT_DISABLE_TELEMETRY=1` in `process.env`, so that `onnxruntime-node` sends no usage data and writes no device
+   * id; true leaves the environment as it is. The engine looks once per process, at its first session: a session made
+   * before, by whomever, has started the sending already. Default: false.
+   */
+  readonly telemetry?: boolean;
   /** Execution providers in order of preference. Default: `['cpu']` in Node, `['wasm']` with onnxruntime-web. */
   readonly executionProviders?: readonly string[];
   /** Threads of one operator. Default: the engine's choice (one per core in Node). */
@@ -29,6 +36,7 @@ const kinds: OptionKinds<OnnxRuntimeOptions> = {
   sessionLimit: aNumber,
   sessionBytes: aNumber,
   sessionOptions: aValue('an object', (value) => typeof value === 'object' && value !== null),
+  telemetry: aBoolean,
 };
 
 const DEFAULT_SESSION_LIMIT = 64;
@@ -49,7 +57,9 @@ export async function createOnnxRuntimeBackend(options?: OnnxRuntimeOptions): Pr
     sessionLimit = DEFAULT_SESSION_LIMIT,
     sessionBytes = DEFAULT_SESSION_BYTES,
     sessionOptions = {},
+    telemetry = false,
   } = given;
+  if (!telemetry) disableTelemetry();
   const ort = given.ort ?? (await loadOrt());
   if (given.executionProviders !== undefined) await requireProviders(ort, given.executionProviders);
   const executionProviders = given.executionProviders ?? [

@@ -1,7 +1,9 @@
-import { type OptionKinds, readOptions } from '@topk-attention/core';
+import { aBoolean, type OptionKinds, readOptions } from '@topk-attention/core';
+import { lacksLibrary } from './runtime/libraries.js';
 import { importPeer, PEER_RANGE, type PeerName, peers } from './runtime/load.js';
 import { anOrt, type OrtModule } from './runtime/ort.js';
 import { probeProvider } from './runtime/probe.js';
+import { disableTelemetry } from './runtime/telemetry.js';
 
 export interface ProviderReport {
   readonly name: string;
@@ -30,9 +32,11 @@ export interface DoctorReport {
 export interface DoctorOptions {
   /** Examine this module in place of the peers that can be imported. */
   readonly ort?: OrtModule;
+  /** As for `createOnnxRuntimeBackend`: false keeps the engine from sending usage data. Default: false. */
+  readonly telemetry?: boolean;
 }
 
-const kinds: OptionKinds<DoctorOptions> = { ort: anOrt };
+const kinds: OptionKinds<DoctorOptions> = { ort: anOrt, telemetry: aBoolean };
 
 /**
  * What of ONNX Runtime is there, which execution providers run (each is tried with one addition), and why others do not.
@@ -42,6 +46,7 @@ const kinds: OptionKinds<DoctorOptions> = { ort: anOrt };
  */
 export async function doctor(options?: DoctorOptions): Promise<DoctorReport> {
   const given = readOptions('doctor', options, kinds);
+  if (given.telemetry !== true) disableTelemetry();
   const reports =
     given.ort === undefined
       ? await Promise.all(peers.map(examinePeer))
@@ -69,16 +74,8 @@ async function examineModule(name: string, ort: OrtModule): Promise<PeerReport> 
   ];
   const providers: ProviderReport[] = [];
   for (const { name: provider, bundled } of offered) {
-    const reason = bundled
-      ? await probeProvider(ort, [provider])
-      : 'not in the package: its libraries are fetched by the install script of onnxruntime-node';
-    // An install script may have fetched them after all.
-    const failure = bundled ? reason : (await probeProvider(ort, [provider])) && reason;
-    providers.push({
-      name: provider,
-      usable: failure === undefined || failure === '',
-      ...(failure && { reason: failure }),
-    });
+    const reason = bundled ? await probeProvider(ort, [provider]) : await examineFetched(ort, provider);
+    providers.push({ name: provider, usable: reason === undefined, ...(reason !== undefined && { reason }) });
   }
   return {
     name,
@@ -87,4 +84,12 @@ async function examineModule(name: string, ort: OrtModule): Promise<PeerReport> 
     ...(version !== undefined && { version }),
     providers,
   };
+}
+
+/** Why a provider does not run whose libraries an install script may have fetched. */
+async function examineFetched(ort: OrtModule, provider: string): Promise<string | undefined> {
+  const isThere = !lacksLibrary(provider) && (await probeProvider(ort, [provider])) === undefined;
+  return isThere
+    ? undefined
+    : 'not in the package: its libraries are fetched by the install script of onnxruntime-node';
 }

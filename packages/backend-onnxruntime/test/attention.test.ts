@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { RelativeWindows } from '../src/attention/relative-window.js';
 import { runAttention } from '../src/attention/run-chunks.js';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../src/index.js';
-import { RangeChecks } from '../src/runtime/inspect.js';
+import { Magnitudes } from '../src/runtime/inspect.js';
 import { Sessions } from '../src/runtime/sessions.js';
 
 let backend: OnnxRuntimeBackend;
@@ -202,7 +202,7 @@ describe('relative biases made in the graph, as for windows that would be too la
       const runtime = {
         ort,
         sessions: new Sessions(ort, { intraOpNumThreads: 1 }, limits),
-        checks: new RangeChecks(),
+        magnitudes: new Magnitudes(),
         windows: new RelativeWindows(ort),
         largestWindowBytes: 0,
         isBorrowed: () => true,

@@ -22,6 +22,8 @@ export function packageTests(name: string, overrides: UserWorkspaceConfig['test'
       testTimeout: process.env.TOPK_FUZZ_RUNS ? 3_600_000 : 60_000,
       hookTimeout: 60_000,
       ...overrides,
+      // ONNX Runtime would send usage data.
+      env: { ORT_DISABLE_TELEMETRY: '1', ...overrides.env },
     },
   });
 }

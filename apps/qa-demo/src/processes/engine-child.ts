@@ -45,6 +45,8 @@ export class EngineChild implements Engine {
     const child = fork(cli, [ENGINE_HOST], {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
+      // ONNX Runtime would send usage data.
+      env: { ...process.env, ORT_DISABLE_TELEMETRY: '1' },
     });
     const stderr: string[] = [];
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -1,13 +1,12 @@
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import { encodeModel } from '../onnx/proto.js';
+import { emitLoudProduct } from '../primitives/loud-product.js';
 import { emitSoftmax } from '../primitives/reduce.js';
 import { ascending } from '../primitives/select.js';
 import type { CompiledGraph } from '../runtime/sessions.js';
 import { emitScores, type ScoreRange } from './score-graph.js';
 import { emitOneLevel, emitTwoLevel, type Kept } from './select-graph.js';
 import { type AttentionVariant, blockSizeOf, canMask, graphInputs, scalePlace } from './variant.js';
-
-const LARGEST_F32 = 3.4028234663852886e38;
 
 /** The graph of one query chunk: outputs are the chunk's rows of the result and, if asked for, the kept lists. */
 export function compileChunk(variant: AttentionVariant): { model: Uint8Array; graph: CompiledGraph } {
@@ -94,9 +93,13 @@ function emitWeights(onnx: GraphBuilder, variant: AttentionVariant, scores: stri
   if (variant.isCareful) return emitSoftmax(onnx, scores);
   const weights = onnx.op('Softmax', [scores], { axis: -1 });
   if (!canMask(variant)) return weights;
+  return onnx.op('Where', [emitIsEmpty(onnx, scores), onnx.f32(0), weights]);
+}
+
+/** bool [rows, 1]: true for rows of scores [rows, n] without a valid key. */
+function emitIsEmpty(onnx: GraphBuilder, scores: string): string {
   const largest = onnx.op('ReduceMax', [scores, onnx.i64([1])], { keepdims: 1 });
-  const isEmpty = onnx.op('Equal', [largest, onnx.f32(Number.NEGATIVE_INFINITY)]);
-  return onnx.op('Where', [isEmpty, onnx.f32(0), weights]);
+  return onnx.op('Equal', [largest, onnx.f32(Number.NEGATIVE_INFINITY)]);
 }
 
 /** [rows, 1, k] x [rows, k, Dv] over the value rows of the kept keys: no other value row is ever read. */
@@ -126,43 +129,25 @@ function emitGatheredProduct(
 }
 
 function emitExact(onnx: GraphBuilder, variant: AttentionVariant, ranges: readonly ScoreRange[]): string {
-  const { request, chunk, isCareful } = variant;
+  const { request, chunk, isCareful, areValuesFinite } = variant;
   const { batch, queryHeads, keyHeads, keyLength, valueDim } = request;
   const [{ scores }] = ranges as readonly [ScoreRange];
-  const folded = [batch * keyHeads, (queryHeads / keyHeads) * chunk, keyLength];
-  const shape = [batch, queryHeads, chunk, valueDim];
+  const rows = batch * queryHeads * chunk;
+  const folded = [batch * keyHeads, rows / (batch * keyHeads), keyLength];
+  const whole = isCareful ? emitSoftmax(onnx, scores) : onnx.op('Softmax', [scores], { axis: -1 });
+  const weights = onnx.reshape(whole, folded);
   const values = onnx.reshape('v', [batch * keyHeads, keyLength, valueDim]);
-  let output: string;
-  if (isCareful) {
-    output = onnx.reshape(
-      emitCarefulProduct(onnx, variant, emitSoftmax(onnx, scores), values, folded),
-      shape,
-    );
+  let product: string;
+  if (areValuesFinite) {
+    product = onnx.op('MatMul', [weights, values]);
   } else {
-    const weights = onnx.reshape(onnx.op('Softmax', [scores], { axis: -1 }), folded);
-    output = onnx.reshape(onnx.op('MatMul', [weights, values]), shape);
-    // Everything is finite, so NaN can only mean a softmax over nothing.
-    if (canMask(variant)) output = onnx.op('Where', [onnx.op('IsNaN', [output]), onnx.f32(0), output]);
+    const isHidden = onnx.op('Equal', [scores, onnx.f32(Number.NEGATIVE_INFINITY)]);
+    product = emitLoudProduct(onnx, weights, onnx.reshape(onnx.op('Not', [isHidden]), folded), values);
   }
-  return onnx.output(output, 'f32', shape);
-}
-
-/** A masked key takes part with weight 0, and 0 * NaN is NaN: such rows are zeroed, and queries that do see one are marked. */
-function emitCarefulProduct(
-  onnx: GraphBuilder,
-  { request }: AttentionVariant,
-  weights: string,
-  values: string,
-  folded: readonly number[],
-): string {
-  const rows = onnx.reshape(weights, folded);
-  const isMasked =
-    request.causal || request.keyLengths || request.mask !== undefined || request.bias !== undefined;
-  if (!isMasked) return onnx.op('MatMul', [rows, values]);
-  const isFinite = onnx.op('LessOrEqual', [onnx.op('Abs', [values]), onnx.f32(LARGEST_F32)]);
-  const isBad = onnx.cast(onnx.op('Not', [isFinite]), 'f32');
-  const badRows = onnx.op('ReduceMax', [isBad, onnx.i64([2])], { keepdims: 1 });
-  const product = onnx.op('MatMul', [rows, onnx.op('Where', [isFinite, values, onnx.f32(0)])]);
-  const sees = onnx.op('Greater', [onnx.op('MatMul', [rows, badRows]), onnx.f32(0)]);
-  return onnx.op('Where', [sees, onnx.f32(Number.NaN), product]);
+  if (!isCareful && canMask(variant)) {
+    const ofRows = onnx.reshape(product, [rows, valueDim]);
+    product = onnx.op('Where', [emitIsEmpty(onnx, scores), onnx.f32(0), ofRows]);
+  }
+  const shape = [batch, queryHeads, chunk, valueDim];
+  return onnx.output(onnx.reshape(product, shape), 'f32', shape);
 }

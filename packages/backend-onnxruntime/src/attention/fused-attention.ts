@@ -6,7 +6,7 @@ import type {
 } from '@topk-attention/core';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
-import { RangeChecks } from '../runtime/inspect.js';
+import { Magnitudes } from '../runtime/inspect.js';
 import type { OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
 import { largestBytes, scratchBytes } from './bytes.js';
@@ -24,7 +24,7 @@ export function fusedAttention(
   const runtime: AttentionRuntime = {
     ort: graph.ort,
     sessions,
-    checks: new RangeChecks(),
+    magnitudes: new Magnitudes(),
     windows: new RelativeWindows(graph.ort),
     largestWindowBytes: LARGEST_WINDOW_BYTES,
     isBorrowed: (tensor) => graph.isBorrowed(tensor),

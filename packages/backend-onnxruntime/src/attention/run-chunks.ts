@@ -1,11 +1,18 @@
 import { type AttentionRequest, philoxBits, relativePositionBucket } from '@topk-attention/core';
-import { floatsOf, type RangeChecks, transposeRows } from '../runtime/inspect.js';
+import {
+  areAllFinite,
+  floatsOf,
+  type Magnitude,
+  type Magnitudes,
+  transposeRows,
+} from '../runtime/inspect.js';
 import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
 import { arenaBytes } from './bytes.js';
 import { compileChunk } from './chunk-graph.js';
 import type { RelativeWindows } from './relative-window.js';
+import { areScoresTame } from './tame-scores.js';
 import {
   type AttentionVariant,
   CHUNKS_WORTH_A_TRANSPOSE,
@@ -19,16 +26,11 @@ import {
 /** Engine tensors of a call by role: q, k, v, mask, keyLengths, bias, table. */
 export type AttentionFeeds = ReadonlyMap<string, OrtTensor>;
 
-/** Elements up to this size cannot overflow a sum of products of them; an f32 reaches 3.4e38. */
-const LARGEST_FACTOR = 1e15;
-const LARGEST_BIAS = 1e30;
-const LARGEST_VALUE = 3.4028234663852886e38;
-
 /** What calls share. */
 export interface AttentionRuntime {
   readonly ort: OrtModule;
   readonly sessions: Sessions;
-  readonly checks: RangeChecks;
+  readonly magnitudes: Magnitudes;
   readonly windows: RelativeWindows;
   /** Windows of relative biases above this size are not made: the graph then makes each chunk's part. */
   readonly largestWindowBytes: number;
@@ -75,7 +77,7 @@ export async function runAttention(
 }
 
 function variantOf(
-  { checks, isBorrowed, largestWindowBytes }: AttentionRuntime,
+  runtime: AttentionRuntime,
   request: AttentionRequest,
   feeds: AttentionFeeds,
   chunk: number,
@@ -88,10 +90,10 @@ function variantOf(
     chunk,
     keys: hasKeys && chunks >= CHUNKS_WORTH_A_TRANSPOSE ? 'columns' : 'rows',
     positions: table !== undefined && floatsOf(table) !== undefined ? 'window' : 'buckets',
-    isCareful: !isTame(checks, feeds, isBorrowed),
+    ...rangesOf(runtime, request, feeds),
   };
   const windowBytes = 4 * request.queryHeads * chunk * windowLength(variant);
-  return windowBytes <= largestWindowBytes ? variant : { ...variant, positions: 'buckets' };
+  return windowBytes <= runtime.largestWindowBytes ? variant : { ...variant, positions: 'buckets' };
 }
 
 /** Key lengths that hide nothing, as those of a single text, would cost a pass over the scores. */
@@ -102,24 +104,19 @@ function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): Att
   return hides ? request : { ...request, keyLengths: false };
 }
 
-/** True when no score can be NaN or overflow, so that the quick graph is exact. */
-function isTame(
-  checks: RangeChecks,
+/** What the values of a call allow its graph to leave out. */
+function rangesOf(
+  { magnitudes, isBorrowed }: AttentionRuntime,
+  request: AttentionRequest,
   feeds: AttentionFeeds,
-  isBorrowed: (tensor: OrtTensor) => boolean,
-): boolean {
-  const within = (role: string, largest: number, orMinusInfinity = false): boolean => {
+): Pick<AttentionVariant, 'isCareful' | 'areValuesFinite'> {
+  const of = (role: string): Magnitude | undefined => {
     const tensor = feeds.get(role);
-    if (tensor === undefined) return true;
-    return checks.isWithin(tensor, largest, { orMinusInfinity, isBorrowed: isBorrowed(tensor) });
+    return tensor && magnitudes.of(tensor, isBorrowed(tensor));
   };
-  return (
-    within('q', LARGEST_FACTOR) &&
-    within('k', LARGEST_FACTOR) &&
-    within('v', LARGEST_VALUE) &&
-    within('bias', LARGEST_BIAS, true) &&
-    within('table', LARGEST_BIAS)
-  );
+  const areValuesFinite = areAllFinite(of('v') as Magnitude);
+  const isTame = areScoresTame(request, of('q') as Magnitude, of('k') as Magnitude, of('bias'), of('table'));
+  return { isCareful: !(isTame && areValuesFinite), areValuesFinite };
 }
 
 /** Inputs made once per call: transposed keys, the window of relative biases. */

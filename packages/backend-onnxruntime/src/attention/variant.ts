@@ -21,6 +21,8 @@ export interface AttentionVariant {
    * or biases, or products that could overflow. The careful graph looks at every score.
    */
   readonly isCareful: boolean;
+  /** False when v holds NaN or infinities, or may: a key that a query does not see must not bring them in. */
+  readonly areValuesFinite: boolean;
 }
 
 export interface GraphInput {

@@ -1,33 +1,43 @@
 import type { FeedForwardInputs, FeedForwardRequest, FusedOperation } from '@topk-attention/core';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
-import { RangeChecks } from '../runtime/inspect.js';
+import { areAllFinite, type Magnitude, Magnitudes } from '../runtime/inspect.js';
 import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
+import { areUnitsTame } from './tame-units.js';
 import { compileTokens, type FeedForwardVariant, graphInputs, keyOf } from './token-graph.js';
-
-/** No hidden unit can overflow from numbers of this size: (1e5 * 1e5 * width)^2 * 1e5 * width stays below 3.4e38. */
-const LARGEST_FACTOR = 1e5;
 
 /** A feed-forward layer as one node of the lazy graph, run as a loop over chunks of tokens. */
 export function fusedFeedForward(
   graph: Graph,
   sessions: Sessions,
 ): FusedOperation<FeedForwardRequest, FeedForwardInputs<OnnxNode>, { readonly output: OnnxNode }> {
-  const checks = new RangeChecks();
-  const isTame = (tensor: OrtTensor): boolean =>
-    checks.isWithin(tensor, LARGEST_FACTOR, { isBorrowed: graph.isBorrowed(tensor) });
+  const magnitudes = new Magnitudes();
+
+  /** What the values of a call allow its graph to leave out. */
+  const rangesOf = (
+    request: FeedForwardRequest,
+    feeds: ReadonlyMap<string, OrtTensor>,
+  ): Pick<FeedForwardVariant, 'isCareful' | 'areOutputsFinite'> => {
+    // Without a selection nothing is hidden: one graph does for all values.
+    if (request.k === 'all') return { isCareful: false, areOutputsFinite: true };
+    const found = new Map<string, Magnitude>();
+    for (const [role, tensor] of feeds) found.set(role, magnitudes.of(tensor, graph.isBorrowed(tensor)));
+    return {
+      isCareful: !areUnitsTame(request, found),
+      areOutputsFinite: areAllFinite(found.get('wOut') as Magnitude),
+    };
+  };
 
   const runTokens = async (
     request: FeedForwardRequest,
     feeds: ReadonlyMap<string, OrtTensor>,
     tokenChunk: number,
   ): Promise<readonly OrtTensor[]> => {
-    const { tokens, outputDim, k } = request;
+    const { tokens, outputDim } = request;
     const chunk = Math.min(tokenChunk, tokens);
-    const isCareful = k !== 'all' && ![...feeds.values()].every(isTame);
-    const variant: FeedForwardVariant = { request, chunk, isCareful };
+    const variant: FeedForwardVariant = { request, chunk, ...rangesOf(request, feeds) };
     const names = graphInputs(variant).map(({ name }) => name);
     const session = {
       key: keyOf(variant),

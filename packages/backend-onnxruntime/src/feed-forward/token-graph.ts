@@ -3,6 +3,7 @@ import { emitOneLevel, emitTwoLevel, type Kept } from '../attention/select-graph
 import type { GraphInput } from '../attention/variant.js';
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import { encodeModel } from '../onnx/proto.js';
+import { emitLoudProduct } from '../primitives/loud-product.js';
 import type { CompiledGraph } from '../runtime/sessions.js';
 
 const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
@@ -13,6 +14,8 @@ export interface FeedForwardVariant {
   readonly chunk: number;
   /** True when NaN or overflow could not be excluded: the graph then looks at every hidden unit. */
   readonly isCareful: boolean;
+  /** False when wOut holds NaN or infinities, or may: a unit that is not kept must not bring them in. */
+  readonly areOutputsFinite: boolean;
 }
 
 export function graphInputs({ request }: FeedForwardVariant): readonly GraphInput[] {
@@ -153,7 +156,7 @@ function emitGathered(
  */
 function emitDense(
   onnx: GraphBuilder,
-  { request, isCareful }: FeedForwardVariant,
+  { request, isCareful, areOutputsFinite }: FeedForwardVariant,
   activations: string,
   ranking: string,
   kept: Kept,
@@ -174,11 +177,8 @@ function emitDense(
     return onnx.op('MatMul', [onnx.op('Mul', [activations, onnx.cast(isKept, 'f32')]), 'wOut']);
   }
   const isReal = onnx.op('And', [isKept, onnx.op('Greater', [ranking, onnx.f32(MINUS_INFINITY)])]);
-  const isFinite = onnx.op('Less', [onnx.op('Abs', ['wOut']), onnx.f32(Number.POSITIVE_INFINITY)]);
-  const isBad = onnx.cast(onnx.op('Not', [isFinite]), 'f32');
-  const badRows = onnx.op('ReduceMax', [isBad, onnx.i64([1])], overUnits);
-  const finiteOut = onnx.op('Where', [isFinite, 'wOut', onnx.f32(0)]);
-  const product = onnx.op('MatMul', [onnx.op('Where', [isReal, activations, onnx.f32(0)]), finiteOut]);
-  const sees = onnx.op('Greater', [onnx.op('MatMul', [onnx.cast(isReal, 'f32'), badRows]), onnx.f32(0)]);
-  return onnx.op('Where', [sees, onnx.f32(Number.NaN), product]);
+  const weights = onnx.op('Where', [isReal, activations, onnx.f32(0)]);
+  return areOutputsFinite
+    ? onnx.op('MatMul', [weights, 'wOut'])
+    : emitLoudProduct(onnx, weights, isReal, 'wOut');
 }

@@ -1,4 +1,5 @@
 import { TopKError, toEngineError } from '@topk-attention/core';
+import { usedAfterDispose } from '../runtime/errors.js';
 import type { Sessions } from '../runtime/sessions.js';
 import type { Graph } from './graph.js';
 import type { AnyOperation, ChunkedOperation, OnnxNode, Operation } from './node.js';
@@ -18,6 +19,7 @@ export class Executor {
   readonly #sessions: Sessions;
   readonly #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(graph: Graph, sessions: Sessions) {
     this.#graph = graph;
@@ -30,6 +32,7 @@ export class Executor {
    * results.
    */
   evaluate<R>(nodes: readonly OnnxNode[], use: () => R | Promise<R>): Promise<R> {
+    if (this.#isClosed) return Promise.reject(usedAfterDispose());
     const letGo = this.#graph.hold(nodes);
     return new Promise<R>((resolve, reject) => {
       this.#waiting.push({ nodes, deliver: async () => resolve(await use()), reject });
@@ -37,8 +40,10 @@ export class Executor {
     }).finally(letGo);
   }
 
-  /** Resolves when nothing is running. */
-  async idle(): Promise<void> {
+  /** Refuses what is not begun and whatever comes; resolves when nothing is running. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const { reject } of this.#waiting.splice(0)) reject(usedAfterDispose());
     await this.#running;
   }
 

@@ -1,4 +1,5 @@
 import { bytesPerElement, type DType, type Shape, sameShape, sizeOf, TopKError } from '@topk-attention/core';
+import { usedAfterDispose } from '../runtime/errors.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import { arrayFor, ortType } from './dtypes.js';
 import { type AnyOperation, OnnxNode, type Operation, type Storage } from './node.js';
@@ -22,13 +23,14 @@ export class Graph {
   readonly #borrowed = new WeakSet<OrtTensor>();
   #live = 0;
   #peak = 0;
+  #isClosed = false;
 
   constructor(ort: OrtModule) {
     this.ort = ort;
   }
 
   get live(): number {
-    return this.#live;
+    return this.#isClosed ? 0 : this.#live;
   }
 
   get peak(): number {
@@ -39,10 +41,20 @@ export class Graph {
     this.#peak = this.#live;
   }
 
+  /** From here on nothing is made any more, and what was made is nobody's. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  #requireOpen(): void {
+    if (this.#isClosed) throw usedAfterDispose();
+  }
+
   // leaves -------------------------------------------------------------------------------------------------------
 
   /** A computed node around values that this graph owns. */
   leaf(data: OrtArray, shape: Shape, dtype: DType): OnnxNode {
+    this.#requireOpen();
     const node = new OnnxNode(shape, dtype);
     this.settle(node, new this.ort.Tensor(ortType(dtype), data, shape));
     return node;
@@ -50,6 +62,7 @@ export class Graph {
 
   /** A computed node around a tensor of the caller's. */
   borrow(tensor: OrtTensor, shape: Shape, dtype: DType): OnnxNode {
+    this.#requireOpen();
     const node = new OnnxNode(shape, dtype);
     node.storage = { references: 1, bytes: 0, tensor, isShared: true };
     this.#borrowed.add(tensor);
@@ -73,6 +86,7 @@ export class Graph {
 
   /** A node with the same values in another shape: a view where the values are there, a node of the graph elsewhere. */
   view(x: OnnxNode, shape: Shape): OnnxNode {
+    this.#requireOpen();
     if (x.storage?.tensor.location === 'cpu') {
       const node = new OnnxNode(shape, x.dtype);
       x.storage.references++;
@@ -87,20 +101,24 @@ export class Graph {
 
   // operations -----------------------------------------------------------------------------------------------------
 
-  /** Adds an operation with one output. Results without elements are there at once. */
+  /** Adds an operation with one output. */
   add(spec: OperationSpec, output: OutputSpec): OnnxNode {
     return this.addAll(spec, [output])[0] as OnnxNode;
   }
 
   addAll(spec: OperationSpec, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
-    if (outputs.every(({ shape }) => sizeOf(shape) === 0)) {
-      return outputs.map(({ shape, dtype }) => this.leaf(arrayFor(dtype, 0), shape, dtype));
-    }
     return this.attach({ ...spec, parameters: spec.parameters ?? [], outputs: [] }, outputs);
   }
 
-  /** Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. */
+  /**
+   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Results without elements
+   * are there at once: the engine divides by extents.
+   */
   attach(operation: AnyOperation, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
+    this.#requireOpen();
+    if (outputs.every(({ shape }) => sizeOf(shape) === 0)) {
+      return outputs.map(({ shape, dtype }) => this.leaf(arrayFor(dtype, 0), shape, dtype));
+    }
     const nodes = outputs.map(({ shape, dtype }) => new OnnxNode(shape, dtype));
     const failure = operation.inputs.find((input) => input.failure !== undefined)?.failure;
     for (const node of nodes) {

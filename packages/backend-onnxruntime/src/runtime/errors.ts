@@ -9,3 +9,8 @@ export function engineError(error: unknown, where: string): TopKError {
     fix: 'Create a new backend and upload again',
   });
 }
+
+/** For whatever is asked of a backend after its end. */
+export function usedAfterDispose(): TopKError {
+  return new TopKError('DISPOSED', 'onnxruntime: used after dispose()', { fix: 'Create another backend' });
+}

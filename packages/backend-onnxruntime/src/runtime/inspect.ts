@@ -6,37 +6,57 @@ export function floatsOf(tensor: OrtTensor): Float32Array | undefined {
   return tensor.data;
 }
 
-/**
- * Answers "are all values at most `largest` in size?" and remembers the answer: keys and values of an encoder are asked
- * about once per layer and not once per generated token. NaN and infinities are never within; with `orMinusInfinity`,
- * -inf is. What the caller can still write to is looked at anew each time.
- */
-export class RangeChecks {
-  readonly #known = new WeakMap<OrtTensor, boolean>();
+/** How large the values of a tensor are. */
+export interface Magnitude {
+  /** The largest size of a finite value. */
+  readonly largest: number;
+  readonly hasNaN: boolean;
+  readonly hasPlusInfinity: boolean;
+  readonly hasMinusInfinity: boolean;
+}
 
-  isWithin(
-    tensor: OrtTensor,
-    largest: number,
-    { orMinusInfinity = false, isBorrowed = false }: { orMinusInfinity?: boolean; isBorrowed?: boolean } = {},
-  ): boolean {
+const unknown: Magnitude = {
+  largest: Number.POSITIVE_INFINITY,
+  hasNaN: true,
+  hasPlusInfinity: true,
+  hasMinusInfinity: true,
+};
+
+export function areAllFinite({ hasNaN, hasPlusInfinity, hasMinusInfinity }: Magnitude): boolean {
+  return !(hasNaN || hasPlusInfinity || hasMinusInfinity);
+}
+
+/**
+ * Looks at every value of a tensor once and remembers what was found: keys and values of an encoder are asked about once per
+ * layer and not once per generated token. What is remembered depends on the values alone, so that it answers whatever
+ * bound somebody holds it against. What the caller can still write to is looked at anew each time.
+ */
+export class Magnitudes {
+  readonly #known = new WeakMap<OrtTensor, Magnitude>();
+
+  /** Values that JavaScript cannot see may be anything. */
+  of(tensor: OrtTensor, isBorrowed: boolean): Magnitude {
     const known = isBorrowed ? undefined : this.#known.get(tensor);
     if (known !== undefined) return known;
     const values = floatsOf(tensor);
-    const answer = values !== undefined && scan(values, largest, orMinusInfinity);
-    this.#known.set(tensor, answer);
-    return answer;
+    const magnitude = values === undefined ? unknown : measure(values);
+    if (!isBorrowed) this.#known.set(tensor, magnitude);
+    return magnitude;
   }
 }
 
-function scan(values: Float32Array, largest: number, orMinusInfinity: boolean): boolean {
-  const smallest = -largest;
+function measure(values: Float32Array): Magnitude {
+  let largest = 0;
+  let [hasNaN, hasPlusInfinity, hasMinusInfinity] = [false, false, false];
   for (let at = 0; at < values.length; at++) {
     const value = values[at] as number;
-    if (value <= largest && value >= smallest) continue;
-    if (orMinusInfinity && value === Number.NEGATIVE_INFINITY) continue;
-    return false;
+    if (value <= largest && value >= -largest) continue;
+    if (value === Number.POSITIVE_INFINITY) hasPlusInfinity = true;
+    else if (value === Number.NEGATIVE_INFINITY) hasMinusInfinity = true;
+    else if (Number.isNaN(value)) hasNaN = true;
+    else largest = Math.abs(value);
   }
-  return true;
+  return { largest, hasNaN, hasPlusInfinity, hasMinusInfinity };
 }
 
 /** Columns `from` to `to` of the transpose of each [rows, width] matrix: [batch, rows, width] -> [batch, width, to - from]. */

@@ -2,6 +2,7 @@ import { TopKError } from '@topk-attention/core';
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import { encodeModel } from '../onnx/proto.js';
 import type { OrtModule } from './ort.js';
+import { runSession } from './run-session.js';
 
 /** Runs one addition on one execution provider. Resolves to the reason why that failed, or to undefined. */
 export async function probeProvider(
@@ -17,9 +18,8 @@ export async function probeProvider(
       logSeverityLevel: 4,
     });
     try {
-      const results = await session.run({ x: new ort.Tensor('float32', Float32Array.of(1, 2), [2]) }, [
-        output,
-      ]);
+      const x = new ort.Tensor('float32', Float32Array.of(1, 2), [2]);
+      const results = await runSession(ort, session, { x }, [output]);
       const sums = await results[output]?.getData();
       return String(sums) === '2,4' ? undefined : `1 + 1 and 2 + 2 gave ${String(sums)}`;
     } finally {

@@ -1,5 +1,6 @@
-import { engineError } from './errors.js';
+import { engineError, usedAfterDispose } from './errors.js';
 import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
+import { runSession } from './run-session.js';
 
 /** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
 export interface CompiledGraph {
@@ -51,6 +52,7 @@ export class Sessions {
   #runs = 0;
   #bytesOut = 0;
   #runMilliseconds = 0;
+  #isClosed = false;
 
   constructor(ort: OrtModule, options: { readonly [option: string]: unknown }, limits: SessionLimits) {
     this.#ort = ort;
@@ -68,6 +70,7 @@ export class Sessions {
   }
 
   async run(spec: SessionSpec, inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]> {
+    if (this.#isClosed) throw usedAfterDispose();
     const { session, graph } = await this.#session(spec);
     const feeds: { [name: string]: OrtTensor } = {};
     for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
@@ -75,7 +78,7 @@ export class Sessions {
     let results: { readonly [name: string]: OrtTensor };
     const started = performance.now();
     try {
-      results = await session.run(feeds, graph.outputNames);
+      results = await runSession(this.#ort, session, feeds, graph.outputNames);
     } catch (error) {
       throw engineError(error, 'session.run');
     } finally {
@@ -121,6 +124,12 @@ export class Sessions {
     }
   }
 
+  /** No run begins any more: work of several runs ends after the one that is under way. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  /** Once nothing runs. */
   async dispose(): Promise<void> {
     const entries = [...this.#entries.values()];
     this.#entries.clear();

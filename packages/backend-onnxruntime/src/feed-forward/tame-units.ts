@@ -1,0 +1,22 @@
+import type { FeedForwardRequest } from '@topk-attention/core';
+import { areAllFinite, type Magnitude } from '../runtime/inspect.js';
+
+/** An f32 reaches 3.4e38; the rest is room for roundings. */
+const LARGEST_SUM = 1e38;
+
+/** True when nothing on the way to the output can be NaN or overflow, whatever is multiplied first. Magnitudes by role. */
+export function areUnitsTame(
+  { inputDim, hidden, outputDim, select }: FeedForwardRequest,
+  magnitudes: ReadonlyMap<string, Magnitude>,
+): boolean {
+  if (![...magnitudes.values()].every(areAllFinite)) return false;
+  const of = (role: string): number => magnitudes.get(role)?.largest ?? 0;
+  const preactivation = inputDim * of('x') * of('wIn') + of('bIn');
+  const gate = magnitudes.has('wGate') ? inputDim * of('x') * of('wGate') : 1;
+  // No activation is larger than what goes into it.
+  const activation = preactivation * gate;
+  const output = hidden * activation * of('wOut') + of('bOut');
+  const squares = select === 'contribution' ? outputDim * of('wOut') ** 2 : 0;
+  const rank = activation * Math.sqrt(squares);
+  return Math.max(preactivation, gate, activation, output, squares, rank) <= LARGEST_SUM;
+}

@@ -1,0 +1,49 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { optional } from '@topk-attention/vitest-preset';
+import { describe, expect } from 'vitest';
+
+const child = fileURLToPath(new URL('./engine-child.mjs', import.meta.url));
+const posix = {
+  need: 'linux',
+  available: process.platform === 'linux',
+  reason: 'where the engine keeps its files is known for Linux',
+};
+
+/** Files that a process leaves in its home, cache and temporary folders. */
+async function filesLeftBy(task: string, options: object): Promise<readonly string[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'topk-telemetry-'));
+  const { ORT_DISABLE_TELEMETRY: _, ...inherited } = process.env;
+  try {
+    await promisify(execFile)(process.execPath, [child, JSON.stringify([task, options])], {
+      env: { ...inherited, HOME: folder, XDG_CACHE_HOME: folder, TMPDIR: folder },
+    });
+    return await readdir(folder, { recursive: true });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+describe('usage data of the engine', () => {
+  const nothing = [
+    ['a module imported here', 'imported', {}],
+    ['a module of the caller', 'given', { telemetry: false }],
+    ['a provider that is tried first', 'imported', { executionProviders: ['cpu'] }],
+    ['doctor', 'doctor', {}],
+  ] as const;
+  for (const [name, task, options] of nothing) {
+    optional(`nothing is written: ${name}`, posix, async () => {
+      expect(await filesLeftBy(task, options)).toEqual([]);
+    });
+  }
+
+  optional('it is on where the caller asks for it: this is what the others would show', posix, async () => {
+    const files = await filesLeftBy('imported', { telemetry: true });
+    expect(files.some((file) => file.endsWith('onnxruntime.db'))).toBe(true);
+    expect(files.some((file) => /^mat-debug-\d+\.log$/.test(file))).toBe(true);
+  });
+});
