@@ -1,11 +1,11 @@
 import { evaluate, scope, type Tensor, TopKError, topK } from '@topk-attention/core';
+import { Interruption } from '../interruption.js';
 import type { LayerChoices } from '../layer-choice.js';
+import type { Progress } from '../progress.js';
 import type { T5Config } from './config.js';
 import { DecoderState } from './decoder.js';
 import { encoderSteps } from './encoder.js';
-import { Interruption } from './interruption.js';
 import { disposeSource, type SourceBatch, sharedLength, sourceBatch } from './source-batch.js';
-import type { Progress } from './t5.js';
 import type { T5Weights } from './weights.js';
 
 /** The next token of one row. */

@@ -130,9 +130,10 @@ export class T5Model implements T5 {
         got: String(maxNewTokens),
       });
     }
-    const rows = sources.map((source) =>
-      typeof source === 'string' ? this.#encodeText(where, source) : source,
-    );
+    const rows: (readonly number[])[] = [];
+    for (const source of sources) {
+      rows.push(typeof source === 'string' ? await this.#encodeText(where, source, options) : source);
+    }
     checkIds(where, this.config, rows);
     const { eosIds, padId } = this.config;
     const results = rows.map((row) => ({
@@ -165,8 +166,17 @@ export class T5Model implements T5 {
     }));
   }
 
-  #encodeText(where: string, text: string): readonly number[] {
-    if (this.tokenizer !== undefined) return this.tokenizer.encode(text);
+  async #encodeText(
+    where: string,
+    text: string,
+    { signal, onProgress }: GenerateOptions,
+  ): Promise<readonly number[]> {
+    if (this.tokenizer !== undefined) {
+      return this.tokenizer.encodeAsync(text, {
+        ...(signal && { signal }),
+        ...(onProgress && { onProgress }),
+      });
+    }
     throw new TopKError('INVALID_OPTION', `${where}: the model has no tokenizer`, {
       expected: 'token ids',
       got: 'text',

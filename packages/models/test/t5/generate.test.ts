@@ -153,6 +153,18 @@ describe('stopping', () => {
     }
   });
 
+  test('between pieces of a long text', async () => {
+    const controller = new AbortController();
+    const generating = model.generate('w5 w6 '.repeat(10_000), {
+      signal: controller.signal,
+      onProgress: ({ stage }) => {
+        expect(stage).toBe('tokenize');
+        controller.abort();
+      },
+    });
+    expect((await keepsNothing(() => errorOf(generating))).code).toBe('ABORTED');
+  });
+
   test('a timer can fire while an eager backend is busy', async () => {
     const long = Array.from({ length: 400 }, (_, index) => 3 + (index % 120));
     const error = await keepsNothing(() =>
