@@ -27,7 +27,7 @@ describe('createTokenizer', () => {
     },
   );
 
-  test.each([5, null, undefined, ['w5']])('encode refuses %o', async (text) => {
+  test.each<unknown>([5, null, undefined, ['w5']])('encode refuses %o', async (text) => {
     const wrong = text as string;
     expect(() => tokenizer.encode(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
     expect((await errorOf(tokenizer.encodeAsync(wrong))).code).toBe('INVALID_OPTION');
