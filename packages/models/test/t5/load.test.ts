@@ -30,7 +30,8 @@ const codes: { readonly [folder: string]: ErrorCode | null } = {
   'shape-huge': 'FILE_CORRUPT',
   'shape-overflow': 'FILE_CORRUPT',
   'shape-negative': 'FILE_CORRUPT',
-  'dtype-unknown': 'FILE_CORRUPT',
+  // Of the future, perhaps: the file is fine, the weight is none that can be used.
+  'dtype-unknown': 'DTYPE_MISMATCH',
   // Two equal entries: the last is taken.
   'duplicate-name': null,
   'missing-weight': 'MISSING_WEIGHT',
