@@ -6,6 +6,7 @@ export type {
   LayerChoices,
   LayerName,
 } from './layer-choice.js';
+export type { Progress } from './progress.js';
 export {
   exactMatch,
   f1Score,
@@ -24,8 +25,7 @@ export type {
   LayerExplanation,
   LoadT5Options,
   LogitsOptions,
-  Progress,
   SourceInput,
   T5,
 } from './t5/t5.js';
-export { createTokenizer, type TextTokenizer } from './text/tokenizer.js';
+export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

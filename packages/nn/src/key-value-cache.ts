@@ -2,6 +2,7 @@ import {
   aNumber,
   type Backend,
   concat,
+  formatShape,
   type OptionKinds,
   readOptions,
   required,
@@ -10,13 +11,14 @@ import {
   writeInto,
   zeros,
 } from '@topk-attention/core';
+import { requireTensor, requireWhole } from './require.js';
 
 export interface KeyValueCacheOptions {
   readonly batch: number;
   readonly heads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Keys it has room for at first; each growth doubles it. Default 32. */
+  /** Keys it has room for at first, 1 or more; each growth doubles it. Default 32. */
   readonly capacity?: number;
 }
 
@@ -38,10 +40,17 @@ export class KeyValueCache {
   #values: Tensor;
   #length = 0;
 
-  /** @param backend where the cache lives */
+  /**
+   * @param backend where the cache lives
+   * @throws TopKError INVALID_OPTION for an extent that is no whole number from 1; a batch may be 0.
+   */
   constructor(backend: Backend, options: KeyValueCacheOptions) {
     const given = readOptions('KeyValueCache', options, kinds);
     const { batch, heads, keyDim, valueDim, capacity = 32 } = given;
+    requireWhole('KeyValueCache', 'batch', batch, 0);
+    for (const [name, extent] of Object.entries({ heads, keyDim, valueDim, capacity })) {
+      requireWhole('KeyValueCache', name, extent, 1);
+    }
     this.#keys = zeros(backend, [batch, heads, capacity, keyDim]);
     this.#values = zeros(backend, [batch, heads, capacity, valueDim]);
   }
@@ -67,19 +76,41 @@ export class KeyValueCache {
 
   /** Makes room for `tokens` more by doubling. True when the shapes changed. Call it outside of `scope`. */
   reserve(tokens: number): boolean {
+    requireWhole('KeyValueCache.reserve', 'tokens', tokens, 0);
     let capacity = this.capacity;
     while (capacity < this.#length + tokens) capacity *= 2;
     if (capacity === this.capacity) return false;
-    this.#keys = grown(this.#keys, capacity);
-    this.#values = grown(this.#values, capacity);
+    const keys = grown(this.#keys, capacity);
+    let values: Tensor;
+    try {
+      values = grown(this.#values, capacity);
+    } catch (error) {
+      keys.dispose();
+      throw error;
+    }
+    // Both or none: a cache whose keys and values differ in length is of no use.
+    this.#keys.dispose();
+    this.#values.dispose();
+    this.#keys = keys;
+    this.#values = values;
     return true;
   }
 
   /**
    * Writes keys [B, H, n, D] and values [B, H, n, Dv] after those it holds. The arguments stay the caller's. Call it outside of
    * `scope`, which would dispose of the new tensors at its end.
+   *
+   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH, also without room. Nothing is written then.
    */
   append(keys: Tensor, values: Tensor): void {
+    requireFit('keys', keys, this.#keys);
+    requireFit('values', values, this.#values);
+    if (keys.shape[2] !== values.shape[2]) {
+      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: keys and values of different lengths', {
+        expected: `${keys.shape[2]} values`,
+        got: String(values.shape[2]),
+      });
+    }
     const tokens = keys.shape[2] as number;
     if (this.#length + tokens > this.capacity) {
       throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: no room', {
@@ -103,8 +134,20 @@ export class KeyValueCache {
 function grown(old: Tensor, capacity: number): Tensor {
   const shape = old.shape.map((extent, axis) => (axis === 2 ? capacity - extent : extent));
   const room = zeros(old.backend, shape);
-  const made = concat([old, room], 2);
-  old.dispose();
-  room.dispose();
-  return made;
+  try {
+    return concat([old, room], 2);
+  } finally {
+    room.dispose();
+  }
+}
+
+/** All but the length has to be that of the cache: a write of other extents would leave a part of a row as it was. */
+function requireFit(name: string, fresh: Tensor, cache: Tensor): void {
+  requireTensor('KeyValueCache', name, fresh, { rank: 4, dtype: cache.dtype });
+  if (fresh.shape.every((extent, axis) => axis === 2 || extent === cache.shape[axis])) return;
+  const [batch, heads, , width] = cache.shape;
+  throw new TopKError('SHAPE_MISMATCH', `KeyValueCache: ${name} do not fit`, {
+    expected: `[${batch}, ${heads}, n, ${width}]`,
+    got: formatShape(fresh.shape),
+  });
 }

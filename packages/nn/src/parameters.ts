@@ -49,7 +49,7 @@ const kinds: OptionKinds<LoadParametersOptions> = {
  * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded, and
  * if one cannot be read everything uploaded is disposed of: what comes back is whole.
  *
- * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, ABORTED, and what reading throws.
+ * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, RANK_MISMATCH, ABORTED, and what reading throws.
  */
 export async function loadParameters(
   backend: Backend,
@@ -87,7 +87,13 @@ export function disposeParameters(parameters: ParameterTree): void {
 }
 
 /** Name under which the checkpoint holds a weight of the right dtype and shape. */
-function checkSpec(reader: TensorReader, { name, aliases = [], shape }: ParameterSpec): string {
+function checkSpec(reader: TensorReader, { name, aliases = [], shape, transposed }: ParameterSpec): string {
+  if (transposed === true && shape.length !== 2) {
+    throw new TopKError('RANK_MISMATCH', `loadParameters: ${name} cannot be transposed`, {
+      expected: 'rank 2',
+      got: formatShape(shape),
+    });
+  }
   const found = [name, ...aliases].find((candidate) => reader.tensors.has(candidate));
   const stored = found === undefined ? undefined : reader.tensors.get(found);
   if (found === undefined || stored === undefined) {

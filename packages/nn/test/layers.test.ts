@@ -41,6 +41,44 @@ test('heads are split and merged', async () => {
   expect(await mergeHeads(heads).data()).toEqual(await x.data());
 });
 
+describe('bad input', () => {
+  const f32 = (...shape: readonly number[]) => counting(...shape);
+  const i32 = (...shape: readonly number[]) =>
+    arange(
+      backend,
+      shape.reduce((a, b) => a * b, 1),
+    );
+  const nothing = undefined as unknown as Tensor;
+  const list = [[1, 2]] as unknown as Tensor;
+
+  test.each<[string, string, () => unknown]>([
+    ['linear: x and w', 'SHAPE_MISMATCH', () => linear(f32(2, 3), f32(2, 3))],
+    ['linear: w of rank 3', 'RANK_MISMATCH', () => linear(f32(2, 3), f32(1, 3, 2))],
+    ['linear: a bias for another width', 'SHAPE_MISMATCH', () => linear(f32(2, 3), f32(3, 2), f32(3))],
+    ['linear: a bias of one element', 'SHAPE_MISMATCH', () => linear(f32(2, 3), f32(3, 2), f32(1))],
+    ['linear: a bias of rank 2', 'RANK_MISMATCH', () => linear(f32(2, 3), f32(3, 2), f32(2, 2))],
+    ['linear: no w', 'INVALID_OPTION', () => linear(f32(2, 3), nothing)],
+    ['linear: an array', 'INVALID_OPTION', () => linear(list, f32(2, 2))],
+    ['embedding: a table of rank 1', 'RANK_MISMATCH', () => embedding(f32(4), i32(2))],
+    ['embedding: ids that are floats', 'DTYPE_MISMATCH', () => embedding(f32(4, 2), f32(2))],
+    ['embedding: no ids', 'INVALID_OPTION', () => embedding(f32(4, 2), nothing)],
+    ['splitHeads: 3 heads of 8', 'SHAPE_MISMATCH', () => splitHeads(f32(1, 2, 8), 3)],
+    ['splitHeads: no heads', 'INVALID_OPTION', () => splitHeads(f32(1, 2, 8), 0)],
+    ['splitHeads: half a head', 'INVALID_OPTION', () => splitHeads(f32(1, 2, 8), 0.5)],
+    ['splitHeads: rank 2', 'RANK_MISMATCH', () => splitHeads(f32(2, 8), 2)],
+    ['mergeHeads: rank 3', 'RANK_MISMATCH', () => mergeHeads(f32(2, 4, 2))],
+  ])('%s: %s', (_, code, call) => {
+    expect(call).toThrow(expect.objectContaining({ code }));
+  });
+
+  test('an empty batch is none', () => {
+    const empty = tensor(backend, new Float32Array(0), [0, 3, 8]);
+    expect(linear(empty, f32(8, 2)).shape).toEqual([0, 3, 2]);
+    expect(mergeHeads(splitHeads(empty, 2)).shape).toEqual([0, 3, 8]);
+    expect(embedding(f32(4, 2), tensor(backend, new Int32Array(0), [0, 3], 'i32')).shape).toEqual([0, 3, 2]);
+  });
+});
+
 describe('KeyValueCache', () => {
   const token = (value: number): Tensor => tensor(backend, [value, value], [1, 2, 1, 1]);
 
@@ -82,5 +120,56 @@ describe('KeyValueCache', () => {
     expect(() => cache.append(token(1), token(1))).toThrow(
       expect.objectContaining({ code: 'SHAPE_MISMATCH' }),
     );
+  });
+
+  const options = { batch: 1, heads: 2, keyDim: 1, valueDim: 3 };
+
+  test.each([
+    ['a capacity of 0', { capacity: 0 }],
+    ['half a key', { capacity: 1.5 }],
+    ['no heads', { heads: 0 }],
+    ['keys of no width', { keyDim: 0 }],
+    ['a batch that is none', { batch: Number.NaN }],
+  ])('%s is INVALID_OPTION', (_, changes) => {
+    expect(() => new KeyValueCache(backend, { ...options, ...changes })).toThrow(
+      expect.objectContaining({ code: 'INVALID_OPTION' }),
+    );
+  });
+
+  test.each<[string, Tensor, Tensor]>([
+    ['lengths that differ', counting(1, 2, 2, 1), counting(1, 2, 1, 3)],
+    ['fewer heads', counting(1, 1, 1, 1), counting(1, 1, 1, 3)],
+    ['fewer heads of the values', counting(1, 2, 1, 1), counting(1, 1, 1, 3)],
+    ['a width that differs', counting(1, 2, 1, 1), counting(1, 2, 1, 2)],
+    ['another batch', counting(2, 2, 1, 1), counting(2, 2, 1, 3)],
+    ['another rank', counting(2, 1, 1), counting(2, 1, 3)],
+    ['another dtype', counting(1, 2, 1, 1), cast(counting(1, 2, 1, 3), 'i32')],
+  ])('%s: nothing is appended', async (_, keys, values) => {
+    const cache = new KeyValueCache(backend, { ...options, capacity: 2 });
+    expect(() => cache.append(keys, values)).toThrow(
+      expect.objectContaining({ code: expect.stringMatching(/_MISMATCH$/) }),
+    );
+    expect(cache.length).toBe(0);
+    expect(new Set(await cache.keys.data())).toEqual(new Set([0]));
+    cache.append(counting(1, 2, 1, 1), counting(1, 2, 1, 3));
+    expect(cache.length).toBe(1);
+    cache.dispose();
+  });
+
+  test('room for what is no number of tokens is INVALID_OPTION', () => {
+    const cache = new KeyValueCache(backend, options);
+    for (const tokens of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+      expect(() => cache.reserve(tokens)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    }
+    expect(cache.reserve(0)).toBe(false);
+    cache.dispose();
+  });
+
+  test('is of no use after dispose()', () => {
+    const cache = new KeyValueCache(backend, options);
+    cache.dispose();
+    const disposed = expect.objectContaining({ code: 'DISPOSED' });
+    expect(() => cache.append(counting(1, 2, 1, 1), counting(1, 2, 1, 3))).toThrow(disposed);
+    expect(() => cache.reserve(100)).toThrow(disposed);
   });
 });

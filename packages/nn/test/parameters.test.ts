@@ -46,6 +46,12 @@ describe('loadParameters', () => {
     expect(await parameters.norm?.data()).toEqual(Float32Array.of(1, 2, -2));
   });
 
+  test('only matrices are transposed', async () => {
+    const vector: ParameterSpec = { name: 'norm', shape: [3], transposed: true };
+    const loading = loadParameters(createReferenceBackend(), await read({ norm }), [vector]);
+    expect((await errorOf(loading)).code).toBe('RANK_MISMATCH');
+  });
+
   const wrong: readonly [string, { readonly [name: string]: TensorToWrite }, string][] = [
     ['a missing weight', { linear }, 'MISSING_WEIGHT'],
     ['an extra weight', { linear, norm, more: norm }, 'EXTRA_WEIGHT'],

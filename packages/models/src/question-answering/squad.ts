@@ -1,10 +1,14 @@
+/** Where Python's split() splits: Unicode's white space and the separators U+001C to U+001F; not U+FEFF, which is space to JavaScript. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: four of them are meant
+const SPACE = /[\p{White_Space}\u001c-\u001f]+/u;
+
 /** SQuAD 1.1's comparable form: lower case, no ASCII punctuation, no articles, single spaces. */
 export function normalizeAnswer(text: string): string {
   return text
     .toLowerCase()
     .replace(/[!-/:-@[-`{-~]/g, '')
     .replace(/(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu, ' ')
-    .split(/\s+/)
+    .split(SPACE)
     .filter((word) => word !== '')
     .join(' ');
 }

@@ -47,24 +47,20 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
       fix: 'Load a T5 checkpoint (v1.0 or v1.1)',
     });
   }
-  const number = (key: string, minimum: number, fallback?: number): number => {
-    const value = json[key] ?? fallback;
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= minimum) return value;
-    throw invalid(file, key, `a whole number of at least ${minimum}`, value);
-  };
+  const number = (key: string, minimum: number, fallback?: number): number =>
+    wholeNumber(json, file, key, minimum, fallback);
   const encoderLayers = number('num_layers', 1);
-  const vocabSize = number('vocab_size', 1);
   const padId = number('pad_token_id', 0, 0);
   const tiedEmbeddings = booleanOf(json.tie_word_embeddings ?? true, file, 'tie_word_embeddings');
   const config: T5Config = {
-    vocabSize,
+    vocabSize: number('vocab_size', 1),
     dModel: number('d_model', 1),
     dKv: number('d_kv', 1),
     dFf: number('d_ff', 1),
     encoderLayers,
     decoderLayers: number('num_decoder_layers', 1, encoderLayers),
     heads: number('num_heads', 1),
-    buckets: number('relative_attention_num_buckets', 4),
+    buckets: number('relative_attention_num_buckets', 4, 32),
     maxDistance: number('relative_attention_max_distance', 2, 128),
     epsilon: epsilonOf(json.layer_norm_epsilon ?? 1e-6, file),
     ...feedForwardOf(json.feed_forward_proj ?? 'relu', file),
@@ -75,13 +71,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     eosIds: idsOf(json.eos_token_id ?? 1, file),
     decoderStartId: number('decoder_start_token_id', 0, padId),
   };
-  for (const [key, id] of [
-    ['pad_token_id', config.padId],
-    ['decoder_start_token_id', config.decoderStartId],
-    ...config.eosIds.map((id) => ['eos_token_id', id] as const),
-  ] as const) {
-    if (id >= vocabSize) throw invalid(file, key, `an id below vocab_size ${vocabSize}`, id);
-  }
+  checkIds(config, file);
   if (config.maxDistance * 2 <= config.buckets) {
     throw invalid(
       file,
@@ -91,6 +81,52 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     );
   }
   return config;
+}
+
+/**
+ * A configuration with the special ids of a generation_config.json, which newer checkpoints keep there: what it says wins over config.json,
+ * as in transformers. Its other settings (lengths, beams, sampling) are not used.
+ *
+ * @throws TopKError FILE_CORRUPT when it is not a JSON object, INVALID_CONFIG for an impossible id.
+ */
+export function withGenerationConfig(
+  config: T5Config,
+  text: string,
+  file = 'generation_config.json',
+): T5Config {
+  const json = parseObject(text, file);
+  const merged: T5Config = {
+    ...config,
+    padId: wholeNumber(json, file, 'pad_token_id', 0, config.padId),
+    eosIds: idsOf(json.eos_token_id ?? config.eosIds, file),
+    decoderStartId: wholeNumber(json, file, 'decoder_start_token_id', 0, config.decoderStartId),
+  };
+  checkIds(merged, file);
+  return merged;
+}
+
+/** Special ids have to be ids of the vocabulary. */
+function checkIds({ padId, eosIds, decoderStartId, vocabSize }: T5Config, file: string): void {
+  for (const [key, ids] of [
+    ['pad_token_id', [padId]],
+    ['decoder_start_token_id', [decoderStartId]],
+    ['eos_token_id', eosIds],
+  ] as const) {
+    const bad = ids.find((id) => id >= vocabSize);
+    if (bad !== undefined) throw invalid(file, key, `an id below vocab_size ${vocabSize}`, bad);
+  }
+}
+
+function wholeNumber(
+  json: { readonly [key: string]: unknown },
+  file: string,
+  key: string,
+  minimum: number,
+  fallback?: number,
+): number {
+  const value = json[key] ?? fallback;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= minimum) return value;
+  throw invalid(file, key, `a whole number of at least ${minimum}`, value);
 }
 
 function parseObject(text: string, file: string): { readonly [key: string]: unknown } {
@@ -139,6 +175,6 @@ function invalid(file: string, key: string, expected: string, got: unknown): Top
   return new TopKError('INVALID_CONFIG', `${file}: bad ${key}`, {
     expected,
     got: got === undefined ? 'nothing' : JSON.stringify(got),
-    fix: 'Use the config.json that belongs to the weights',
+    fix: 'Use the file that belongs to the weights',
   });
 }

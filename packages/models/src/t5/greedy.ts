@@ -1,11 +1,22 @@
-import { evaluate, scope, type Tensor, TopKError, topK } from '@topk-attention/core';
+import {
+  cast,
+  elementIsNaN,
+  eq,
+  evaluate,
+  scope,
+  sum,
+  type Tensor,
+  TopKError,
+  topK,
+  where,
+} from '@topk-attention/core';
+import { Interruption } from '../interruption.js';
 import type { LayerChoices } from '../layer-choice.js';
+import type { Progress } from '../progress.js';
 import type { T5Config } from './config.js';
 import { DecoderState } from './decoder.js';
 import { encoderSteps } from './encoder.js';
-import { Interruption } from './interruption.js';
 import { disposeSource, type SourceBatch, sharedLength, sourceBatch } from './source-batch.js';
-import type { Progress } from './t5.js';
 import type { T5Weights } from './weights.js';
 
 /** The next token of one row. */
@@ -21,6 +32,8 @@ export interface GreedyOptions {
   readonly maxNewTokens: number;
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: Progress) => void) | undefined;
+  /** Whether the weights are gone. */
+  readonly isDisposed: () => boolean;
 }
 
 /** Room for tokens in a fresh cache. A short answer never makes it grow. */
@@ -41,9 +54,9 @@ export async function* greedy(
   options: GreedyOptions,
 ): AsyncGenerator<readonly NextToken[]> {
   const { maxNewTokens, onProgress } = options;
-  const interruption = new Interruption('generate', options.signal);
+  const interruption = new Interruption('generate', options.signal, options.isDisposed);
   const { backend } = weights.embedding;
-  const longest = Math.max(...rows.map((row) => row.length));
+  const longest = rows.reduce((most, row) => Math.max(most, row.length), 0);
   const length = backend.capabilities.execution === 'lazy' ? sharedLength(longest) : longest;
   const source = sourceBatch(backend, config, rows, length);
   let state: DecoderState | undefined;
@@ -109,6 +122,8 @@ async function encodeInterruptibly(
   const steps = encoderSteps(config, weights, source, levels);
   try {
     for (let done = 1; ; done++) {
+      // Also after the callback, which may have aborted or disposed.
+      interruption.check();
       const step = steps.next();
       if (step.done === true) return step.value;
       if (isLong) await evaluate(step.value);
@@ -121,19 +136,28 @@ async function encodeInterruptibly(
   }
 }
 
-/** The largest logit of each row of [B, vocabSize] and its id: all that leaves the backend. Disposes of the logits. */
+/**
+ * The largest logit of each row of [B, vocabSize] and its id: all that leaves the backend. Disposes of the logits.
+ *
+ * @throws TopKError NAN_FOUND when a row holds a NaN, or nothing above -inf: no token is the best of those.
+ */
 async function readBest(logits: Tensor): Promise<{ id: number; logit: number }[]> {
-  const { values, indices } = scope(() => topK(logits, 1));
+  const { values, indices } = scope(() => {
+    const best = topK(logits, 1);
+    // What selection makes of a NaN is undefined, so a row with one is told by counting.
+    const invalid = sum(cast(elementIsNaN(logits), 'f32'), { axes: [1], keepDims: true });
+    return { values: where(eq(invalid, 0), best.values, Number.NEGATIVE_INFINITY), indices: best.indices };
+  });
   logits.dispose();
   try {
     await evaluate(values, indices);
     const [ids, best] = [await indices.data(), await values.data()];
     return Array.from(ids, (id, row) => {
       const logit = Number(best[row]);
-      if (id >= 0 && !Number.isNaN(logit)) return { id: Number(id), logit };
-      throw new TopKError('NAN_FOUND', 'generate: the logits hold no number', {
-        expected: 'finite logits',
-        got: `token ${id}, logit ${logit}`,
+      if (id >= 0 && logit > Number.NEGATIVE_INFINITY) return { id: Number(id), logit };
+      throw new TopKError('NAN_FOUND', `generate: no token is the best of the logits of row ${row}`, {
+        expected: 'numbers above -Infinity',
+        got: `a NaN, or -Infinity for each of ${logits.shape[1]} tokens`,
         fix: 'Check the weights for NaN and infinities',
       });
     });

@@ -1,14 +1,29 @@
 import { readOptions, TopKError } from '@topk-attention/core';
-import { loadParameters, openSafetensors, openShards, type TensorReader } from '@topk-attention/nn';
-import { type FileSource, readOptionalText, readText, toFileSource } from '../files/file-source.js';
+import {
+  type ByteSource,
+  loadParameters,
+  openSafetensors,
+  openShards,
+  type TensorReader,
+} from '@topk-attention/nn';
+import {
+  type FileSource,
+  notFound,
+  openOptional,
+  readOptionalText,
+  readText,
+  toFileSource,
+} from '../files/file-source.js';
 import { checkChoices, type LayerChoices } from '../layer-choice.js';
 import { createTokenizer, type TextTokenizer } from '../text/tokenizer.js';
-import { parseT5Config } from './config.js';
+import { parseT5Config, type T5Config, withGenerationConfig } from './config.js';
 import { T5Model } from './model.js';
 import { loadKinds } from './option-kinds.js';
 import type { LoadT5Options, T5 } from './t5.js';
 import { isIgnorableWeight, t5ParameterSpecs, t5Weights } from './weights.js';
 
+const CONFIG = 'config.json';
+const GENERATION = 'generation_config.json';
 const WEIGHTS = 'model.safetensors';
 const INDEX = 'model.safetensors.index.json';
 
@@ -26,10 +41,7 @@ const INDEX = 'model.safetensors.index.json';
 export async function loadT5(options: LoadT5Options): Promise<T5> {
   const { backend, signal, onProgress } = readOptions('loadT5', options, loadKinds);
   const source = toFileSource(options.source, signal);
-  const config = parseT5Config(
-    await readText(source, 'config.json', 'Name the folder of a Hugging Face checkpoint'),
-    `${source.name}: config.json`,
-  );
+  const config = await readConfig(source);
   const choices: LayerChoices = options;
   checkChoices('loadT5', choices, { encoder: config.encoderLayers, decoder: config.decoderLayers });
   const tokenizer = options.tokenizer === false ? undefined : await readTokenizer(source);
@@ -46,6 +58,15 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
   }
 }
 
+async function readConfig(source: FileSource): Promise<T5Config> {
+  const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
+  const config = parseT5Config(text, `${source.name}: ${CONFIG}`);
+  const generation = await readOptionalText(source, GENERATION);
+  return generation === undefined
+    ? config
+    : withGenerationConfig(config, generation, `${source.name}: ${GENERATION}`);
+}
+
 async function readTokenizer(source: FileSource): Promise<TextTokenizer> {
   const definition = await readText(
     source,
@@ -55,28 +76,31 @@ async function readTokenizer(source: FileSource): Promise<TextTokenizer> {
   return createTokenizer(definition, await readOptionalText(source, 'tokenizer_config.json'));
 }
 
+/** The shards of the index where there is one, else the one file. */
 async function openWeights(source: FileSource): Promise<TensorReader> {
-  const whole = await source.open(WEIGHTS);
-  if (whole !== undefined) return openSafetensors(whole);
   const index = await readOptionalText(source, INDEX);
   if (index !== undefined) {
-    return openShards(`${source.name}: ${INDEX}`, index, async (file) => {
-      const shard = await source.open(file);
-      if (shard !== undefined) return shard;
-      throw notFound(source, file, 'Download every shard of the checkpoint');
-    });
+    try {
+      return await openShards(`${source.name}: ${INDEX}`, index, (file) =>
+        openNeeded(source, file, 'Download every shard of the checkpoint'),
+      );
+    } catch (error) {
+      // An index may be left over from before the checkpoint was saved in one file.
+      const whole = isNotFound(error) ? await openOptional(source, WEIGHTS) : undefined;
+      if (whole === undefined) throw error;
+      return openSafetensors(whole);
+    }
   }
-  throw notFound(
-    source,
-    WEIGHTS,
-    'Save the checkpoint with safe_serialization=True; .bin files are not read',
-  );
+  const fix = 'Save the checkpoint with safe_serialization=True; .bin files are not read';
+  return openSafetensors(await openNeeded(source, WEIGHTS, fix));
 }
 
-function notFound(source: FileSource, file: string, fix: string): TopKError {
-  return new TopKError('FILE_NOT_FOUND', `${source.name}: no ${file}`, {
-    expected: file,
-    got: 'nothing',
-    fix,
-  });
+async function openNeeded(source: FileSource, file: string, fix: string): Promise<ByteSource> {
+  const opened = await source.open(file);
+  if (opened === undefined) throw notFound(source, file, fix);
+  return opened;
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof TopKError && error.code === 'FILE_NOT_FOUND';
 }

@@ -1,6 +1,7 @@
 import { type Backend, readOptions, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
 import { disposeParameters } from '@topk-attention/nn';
 import { checkChoices, type LayerChoices } from '../layer-choice.js';
+import { quote } from '../quote.js';
 import { TextStream } from '../text/text-stream.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import type { T5Config } from './config.js';
@@ -105,6 +106,8 @@ export class T5Model implements T5 {
     const options = readOptions('explain', given, explainKinds);
     const levels = this.#levels('explain', options);
     const { sourceLength, batch = 1 } = options;
+    requirePositive('explain', 'sourceLength', sourceLength);
+    requirePositive('explain', 'batch', batch);
     return explainLayers(this.backend, this.config, this.#weights, levels, batch, sourceLength);
   }
 
@@ -126,15 +129,17 @@ export class T5Model implements T5 {
     const options = readOptions(where, given, generateKinds);
     const levels = this.#levels(where, options);
     const { maxNewTokens = DEFAULT_NEW_TOKENS } = options;
-    if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {
-      throw new TopKError('INVALID_OPTION', `${where}: bad maxNewTokens`, {
-        expected: 'a positive whole number',
-        got: String(maxNewTokens),
+    requirePositive(where, 'maxNewTokens', maxNewTokens);
+    if (!Array.isArray(sources)) {
+      throw new TopKError('INVALID_OPTION', `${where}: not a batch`, {
+        expected: 'a list of texts or of lists of token ids',
+        got: quote(sources),
       });
     }
-    const rows = sources.map((source) =>
-      typeof source === 'string' ? this.#encodeText(where, source) : source,
-    );
+    const rows: (readonly number[])[] = [];
+    for (const source of sources) {
+      rows.push(typeof source === 'string' ? await this.#encodeText(where, source, options) : source);
+    }
     checkIds(where, this.config, rows);
     const { eosIds, padId } = this.config;
     const results = rows.map((row) => ({
@@ -147,6 +152,7 @@ export class T5Model implements T5 {
       maxNewTokens,
       signal: options.signal,
       onProgress: options.onProgress,
+      isDisposed: () => this.#isDisposed,
     });
     for await (const step of steps) {
       for (const { row, id, logit, last } of step) {
@@ -167,8 +173,17 @@ export class T5Model implements T5 {
     }));
   }
 
-  #encodeText(where: string, text: string): readonly number[] {
-    if (this.tokenizer !== undefined) return this.tokenizer.encode(text);
+  async #encodeText(
+    where: string,
+    text: string,
+    { signal, onProgress }: GenerateOptions,
+  ): Promise<readonly number[]> {
+    if (this.tokenizer !== undefined) {
+      return this.tokenizer.encodeAsync(text, {
+        ...(signal && { signal }),
+        ...(onProgress && { onProgress }),
+      });
+    }
     throw new TopKError('INVALID_OPTION', `${where}: the model has no tokenizer`, {
       expected: 'token ids',
       got: 'text',
@@ -181,6 +196,14 @@ export class T5Model implements T5 {
     checkChoices(where, options, { encoder: this.config.encoderLayers, decoder: this.config.decoderLayers });
     return [options, this.#choices];
   }
+}
+
+function requirePositive(where: string, name: string, value: number): void {
+  if (Number.isSafeInteger(value) && value > 0) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: 'a positive whole number',
+    got: quote(value),
+  });
 }
 
 async function drain<Result>(run: AsyncGenerator<unknown, Result>): Promise<Result> {

@@ -1,4 +1,5 @@
 import { type Backend, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import { quote } from '../quote.js';
 import type { T5Config } from './config.js';
 
 /** Source token ids on a backend, right-padded to one length. */
@@ -36,26 +37,41 @@ export function disposeSource({ ids, keyLengths }: SourceBatch): void {
   keyLengths?.dispose();
 }
 
-/** @throws TopKError EMPTY_SEQUENCE, INVALID_OPTION for an id that is not of the vocabulary. */
+/** @throws TopKError EMPTY_SEQUENCE, INVALID_OPTION for what is no list of ids of the vocabulary. */
 export function checkIds(where: string, config: T5Config, rows: readonly (readonly number[])[]): void {
+  if (!isList(rows)) throw notLists(where, rows);
   if (rows.length === 0) {
     throw new TopKError('EMPTY_SEQUENCE', `${where}: no source`, { expected: 'at least one', got: '0' });
   }
   for (const row of rows) {
+    if (!isList(row)) throw notLists(where, row);
     if (row.length === 0) {
       throw new TopKError('EMPTY_SEQUENCE', `${where}: empty source`, {
         expected: 'at least one token',
         got: '0',
       });
     }
-    const bad = row.find((id) => !Number.isInteger(id) || id < 0 || id >= config.vocabSize);
-    if (bad === undefined) continue;
-    throw new TopKError('INVALID_OPTION', `${where}: token id out of range`, {
+    // By index: the wrong one may be undefined.
+    const at = row.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= config.vocabSize);
+    if (at === -1) continue;
+    throw new TopKError('INVALID_OPTION', `${where}: not a token id`, {
       expected: `whole numbers from 0 to ${config.vocabSize - 1}`,
-      got: String(bad),
+      got: `${quote(row[at])} at ${at}`,
       fix: 'Use the tokenizer that belongs to the model',
     });
   }
+}
+
+/** Typed arrays of ids are lists too. */
+function isList(value: unknown): boolean {
+  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
+}
+
+function notLists(where: string, got: unknown): TopKError {
+  return new TopKError('INVALID_OPTION', `${where}: not a source`, {
+    expected: 'text, or a list of token ids; lists of them for a batch',
+    got: quote(got),
+  });
 }
 
 /** Rows of one length, with the valid tokens of each. @throws TopKError SHAPE_MISMATCH, and what `checkIds` throws. */
@@ -77,12 +93,13 @@ export function checkRectangle(
   }
   const fits =
     lengths === undefined ||
-    (lengths.length === rows.length &&
+    (isList(lengths) &&
+      lengths.length === rows.length &&
       lengths.every((own) => Number.isInteger(own) && own > 0 && own <= length));
   if (fits) return length;
   throw new TopKError('SHAPE_MISMATCH', `${where}: bad sourceLengths`, {
     expected: `${rows.length} numbers from 1 to ${length}`,
-    got: `[${lengths.join(', ')}]`,
+    got: isList(lengths) ? `[${Array.from(lengths, quote).join(', ')}]` : quote(lengths),
   });
 }
 

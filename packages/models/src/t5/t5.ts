@@ -1,6 +1,7 @@
 import type { AttentionPlan, Backend, Explanation, FeedForwardPlan, Tensor } from '@topk-attention/core';
 import type { FileSource } from '../files/file-source.js';
 import type { LayerChoices } from '../layer-choice.js';
+import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import type { T5Config } from './config.js';
 
@@ -16,14 +17,6 @@ export interface LoadT5Options extends LayerChoices {
   readonly tokenizer?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-}
-
-/** How far a long call is. `total` is what `done` reaches when all of it is needed. */
-export interface Progress {
-  /** 'load' counts weights, 'encode' layers of the encoder, 'generate' tokens. */
-  readonly stage: 'load' | 'encode' | 'generate';
-  readonly done: number;
-  readonly total: number;
 }
 
 /** A source text, or its token ids with the end-of-sequence id. */

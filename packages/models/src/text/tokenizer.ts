@@ -1,36 +1,101 @@
-import { Tokenizer } from '@huggingface/tokenizers';
 import { TopKError } from '@topk-attention/core';
+import { Interruption } from '../interruption.js';
+import type { Progress } from '../progress.js';
+import { quote } from '../quote.js';
+import { type Encoding, unigramEncoding, wholeTextEncoding } from './encoding.js';
+import { readUnigram } from './unigram-definition.js';
+
+export interface EncodeOptions {
+  /** Stops at a break: the call rejects with TopKError ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Called at each break in a long text, with stage 'tokenize' and the characters done. */
+  readonly onProgress?: (progress: Progress) => void;
+}
 
 /** Text to token ids and back. */
 export interface TextTokenizer {
-  /** Ids with the special tokens that the tokenizer adds: T5's end of sequence. */
+  /**
+   * Ids with the special tokens that the tokenizer adds: T5's end of sequence. Blocks until it is done; `encodeAsync` does not.
+   *
+   * @throws TopKError INVALID_OPTION for what is no text.
+   */
   encode(text: string): number[];
-  /** Text without special tokens; spaces are left as the tokenizer's decoder makes them. */
+  /** The same ids, with breaks in which timers and events run. */
+  encodeAsync(text: string, options?: EncodeOptions): Promise<number[]>;
+  /**
+   * Text without special tokens; spaces are left as the tokenizer's decoder makes them. Ids beyond the vocabulary add nothing: models
+   * often have some more than their tokenizer.
+   *
+   * @throws TopKError INVALID_OPTION for ids that are not whole numbers from 0.
+   */
   decode(ids: readonly number[]): string;
 }
 
 /**
- * A tokenizer from the contents of tokenizer.json and, where there is one, tokenizer_config.json.
+ * A tokenizer from the contents of tokenizer.json and, where there is one, tokenizer_config.json. Unigram models (T5's kind) take texts of
+ * any length, in time linear in it; BPE and WordPiece are for texts of ordinary length.
  *
  * @throws TopKError FILE_CORRUPT when a file is not what it should be.
  */
 export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): TextTokenizer {
   const definition = parse(tokenizerJson, 'tokenizer.json');
-  const config = parse(tokenizerConfig, 'tokenizer_config.json');
-  let tokenizer: Tokenizer;
+  const { library, encode } = createEncoding(definition, parse(tokenizerConfig, 'tokenizer_config.json'));
+  return {
+    encode(text) {
+      checkText('encode', text);
+      const steps = encode(text);
+      for (;;) {
+        const step = steps.next();
+        if (step.done === true) return step.value;
+      }
+    },
+    async encodeAsync(text, { signal, onProgress } = {}) {
+      checkText('encodeAsync', text);
+      const interruption = new Interruption('encodeAsync', signal);
+      const steps = encode(text);
+      for (;;) {
+        const step = steps.next();
+        if (step.done === true) return step.value;
+        await interruption.breathe();
+        onProgress?.({ stage: 'tokenize', ...step.value });
+      }
+    },
+    decode(ids) {
+      checkIds(ids);
+      const known = Array.from(ids).filter((id) => library.id_to_token(id) !== undefined);
+      // The library throws on an empty list.
+      return known.length === 0
+        ? ''
+        : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    },
+  };
+}
+
+function createEncoding(definition: object, config: object): Encoding {
+  const vocabulary = readUnigram('model' in definition ? definition.model : undefined);
   try {
-    tokenizer = new Tokenizer(definition, config);
+    return vocabulary === undefined
+      ? wholeTextEncoding(definition, config)
+      : unigramEncoding(definition, config, vocabulary);
   } catch (cause) {
     throw corrupt('tokenizer.json', 'not a tokenizer definition', cause);
   }
-  return {
-    encode: (text) => tokenizer.encode(text).ids,
-    // The library throws on an empty list.
-    decode: (ids) =>
-      ids.length === 0
-        ? ''
-        : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
-  };
+}
+
+function checkText(where: string, text: unknown): void {
+  if (typeof text === 'string') return;
+  throw new TopKError('INVALID_OPTION', `${where}: not a text`, { expected: 'a string', got: typeof text });
+}
+
+function checkIds(ids: unknown): void {
+  const isList = Array.isArray(ids) || (ArrayBuffer.isView(ids) && !(ids instanceof DataView));
+  const list: readonly unknown[] = isList ? Array.from(ids as ArrayLike<unknown>) : [ids];
+  const bad = list.findIndex((id) => !(Number.isSafeInteger(id) && (id as number) >= 0));
+  if (isList && bad === -1) return;
+  throw new TopKError('INVALID_OPTION', 'decode: not token ids', {
+    expected: 'a list of whole numbers from 0',
+    got: isList ? `${quote(list[bad])} at ${bad}` : typeof ids,
+  });
 }
 
 function parse(text: string, file: string): object {

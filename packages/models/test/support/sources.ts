@@ -1,5 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { type ByteSource, bytesSource } from '@topk-attention/nn';
+import {
+  type ByteSource,
+  bytesSource,
+  encodeSafetensors,
+  openSafetensors,
+  type TensorToWrite,
+} from '@topk-attention/nn';
 import type { FileSource } from '../../src/index.js';
 import { goldensFolder } from './goldens.js';
 
@@ -36,6 +42,26 @@ export async function smallCheckpoint(folder = 't5-v1_0'): Promise<MemorySource>
     'config.json': await read('config.json'),
     'model.safetensors': new Uint8Array(await read('model.safetensors')),
     'tokenizer.json': tokenizerJson(128),
+  });
+}
+
+/** The same in two shards of these names, with their index. */
+export async function shardedCheckpoint(
+  names = ['model-0.safetensors', 'model-1.safetensors'],
+): Promise<MemorySource> {
+  const { 'model.safetensors': whole, ...rest } = (await smallCheckpoint()).files;
+  const reader = await openSafetensors(whole as Uint8Array);
+  const shards: { [name: string]: TensorToWrite }[] = names.map(() => ({}));
+  const weightMap: { [name: string]: string } = {};
+  for (const [index, [name, { dtype, shape }]] of [...reader.tensors].entries()) {
+    const shard = index % names.length;
+    (shards[shard] as (typeof shards)[number])[name] = { dtype, shape, data: await reader.read(name) };
+    weightMap[name] = names[shard] as string;
+  }
+  return new MemorySource({
+    ...rest,
+    'model.safetensors.index.json': JSON.stringify({ metadata: {}, weight_map: weightMap }),
+    ...Object.fromEntries(names.map((name, index) => [name, encodeSafetensors(shards[index] ?? {})])),
   });
 }
 

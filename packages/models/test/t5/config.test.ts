@@ -9,7 +9,6 @@ const required = {
   d_ff: 2048,
   num_layers: 6,
   num_heads: 8,
-  relative_attention_num_buckets: 32,
 };
 const parse = (changes: object = {}) => parseT5Config(JSON.stringify({ ...required, ...changes }));
 

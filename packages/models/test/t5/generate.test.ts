@@ -1,4 +1,5 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import { encodeSafetensors, openSafetensors, type TensorToWrite } from '@topk-attention/nn';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type GeneratedToken, loadT5, type T5 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
@@ -56,7 +57,7 @@ describe('generate', () => {
   test('the cache grows past its first capacity, with the logits of a decoder without one', async () => {
     // No golden has 40 steps: the reference is the teacher-forced decoder, itself checked against Python.
     const source = [7, 50, 31, 99, 1];
-    const endless = await loadT5({ backend, source: await withoutEnd() });
+    const endless = await loadT5({ backend, source: await endingWith(127) });
     const { ids, logits, finishReason } = await keepsNothing(() =>
       endless.generate(source, { maxNewTokens: 40 }),
     );
@@ -153,6 +154,72 @@ describe('stopping', () => {
     }
   });
 
+  test('between pieces of a long text', async () => {
+    const controller = new AbortController();
+    const generating = model.generate('w5 w6 '.repeat(10_000), {
+      signal: controller.signal,
+      onProgress: ({ stage }) => {
+        expect(stage).toBe('tokenize');
+        controller.abort();
+      },
+    });
+    expect((await keepsNothing(() => errorOf(generating))).code).toBe('ABORTED');
+  });
+
+  test('disposing of the model in the middle is DISPOSED, and frees everything', async () => {
+    for (const stage of ['encode', 'generate']) {
+      const own = createReferenceBackend();
+      const doomed = await loadT5({ backend: own, source: await smallCheckpoint() });
+      const error = await errorOf(
+        doomed.generateBatch([[5, 6, 7, 1], [9]], {
+          onProgress: (progress) => {
+            if (progress.stage === stage) doomed.dispose();
+          },
+        }),
+      );
+      expect(error.code).toBe('DISPOSED');
+      expect(error.message).toContain('model');
+      expect(own.memory().live).toBe(0);
+    }
+    const own = createReferenceBackend();
+    const doomed = await loadT5({ backend: own, source: await smallCheckpoint() });
+    const stream = doomed.stream([9, 8, 1]);
+    await stream.next();
+    doomed.dispose();
+    expect((await errorOf(stream.next())).code).toBe('DISPOSED');
+    expect(own.memory().live).toBe(0);
+  });
+
+  test('disposing of the backend in the middle is DISPOSED', async () => {
+    for (const stage of ['encode', 'generate']) {
+      const own = createReferenceBackend();
+      const doomed = await loadT5({ backend: own, source: await smallCheckpoint() });
+      const generating = doomed.generate([5, 6, 7, 1], {
+        onProgress: (progress) => {
+          if (progress.stage === stage) void own.dispose?.();
+        },
+      });
+      expect((await errorOf(generating)).code).toBe('DISPOSED');
+      doomed.dispose();
+    }
+  });
+
+  test('each of several ends of a sequence ends it', async () => {
+    const source = [7, 50, 31, 99, 1];
+    const endless = await loadT5({ backend, source: await endingWith([127]) });
+    const { ids } = await endless.generate(source, { maxNewTokens: 12 });
+    endless.dispose();
+    expect(ids).toHaveLength(12);
+    const third = ids[2] as number;
+    for (const ends of [third, [third], [127, third], [third, 127], [126, 127, third]]) {
+      const short = await loadT5({ backend, source: await endingWith(ends) });
+      const result = await short.generate(source, { maxNewTokens: 12 });
+      expect(result.ids).toEqual(ids.slice(0, ids.indexOf(third) + 1));
+      expect(result.finishReason).toBe('eos');
+      short.dispose();
+    }
+  });
+
   test('a timer can fire while an eager backend is busy', async () => {
     const long = Array.from({ length: 400 }, (_, index) => 3 + (index % 120));
     const error = await keepsNothing(() =>
@@ -181,9 +248,40 @@ describe('bad input', () => {
     ['an id above the vocabulary', [5, 128], 'INVALID_OPTION'],
     ['a negative id', [-1], 'INVALID_OPTION'],
     ['half an id', [1.5], 'INVALID_OPTION'],
-  ] as const)('%s: %s', async (_, ids, code) => {
+    ['an id beyond 32 bits', [2 ** 32 + 5, 1], 'INVALID_OPTION'],
+    ['a bigint', [5n, 1n], 'INVALID_OPTION'],
+    ['text for an id', ['5', 1], 'INVALID_OPTION'],
+    ['NaN', [Number.NaN, 1], 'INVALID_OPTION'],
+    ['no id', [5, undefined, 1], 'INVALID_OPTION'],
+    // biome-ignore lint/suspicious/noSparseArray: the hole is the point
+    ['a hole', [5, , 1], 'INVALID_OPTION'],
+    ['bigints of an array of them', BigInt64Array.of(5n), 'INVALID_OPTION'],
+    ['a number', 5, 'INVALID_OPTION'],
+    ['nothing', undefined, 'INVALID_OPTION'],
+    ['an object', {}, 'INVALID_OPTION'],
+  ] as [string, unknown, string][])('%s: %s', async (_, wrong, code) => {
+    const ids = wrong as number[];
     expect((await errorOf(model.generate(ids))).code).toBe(code);
+    expect((await errorOf(model.generateBatch([[5, 1], ids]))).code).toBe(code);
     expect(() => model.encode([ids])).toThrow(expect.objectContaining({ code }));
+    expect(() => model.logits([[5, 1]], [ids])).toThrow(expect.objectContaining({ code }));
+  });
+
+  test('what is no batch', async () => {
+    const invalid = expect.objectContaining({ code: 'INVALID_OPTION' });
+    for (const wrong of ['w5', undefined, 5, {}] as unknown[] as string[][]) {
+      expect((await errorOf(model.generateBatch(wrong))).code).toBe('INVALID_OPTION');
+      expect(() => model.encode(wrong as unknown as number[][])).toThrow(invalid);
+    }
+    for (const sourceLength of [0, 1.5, Number.NaN, undefined] as number[]) {
+      expect(() => model.explain({ sourceLength })).toThrow(invalid);
+    }
+    expect(() => model.explain({ sourceLength: 4, batch: 0 })).toThrow(invalid);
+  });
+
+  test('ids may come in a typed array', async () => {
+    const ids = Int32Array.of(5, 6, 1) as unknown as number[];
+    expect(await model.generate(ids)).toEqual(await model.generate([5, 6, 1]));
   });
 
   test('options that make no sense', async () => {
@@ -215,6 +313,26 @@ describe('bad input', () => {
     expect((await errorOf(broken.generate([127, 5, 1]))).code).toBe('NAN_FOUND');
     broken.dispose();
   });
+
+  test('one logit that is NaN is an error, wherever it stands', async () => {
+    for (const id of [3, 64, 127]) {
+      const source = await smallCheckpoint('t5-v1_1');
+      const reader = await openSafetensors(source.files['model.safetensors'] as Uint8Array);
+      const tensors: { [name: string]: TensorToWrite } = {};
+      for (const [name, { dtype, shape }] of reader.tensors) {
+        const data = await reader.read(name);
+        // A row of the head makes the logit of one token, and touches no other.
+        if (name === 'lm_head.weight') data[(id * data.length) / (shape[0] as number)] = Number.NaN;
+        tensors[name] = { dtype, shape, data };
+      }
+      source.files['model.safetensors'] = encodeSafetensors(tensors);
+      const broken = await loadT5({ backend, source });
+      const error = await keepsNothing(() => errorOf(broken.generate([5, 6, 1])));
+      expect(error.code).toBe('NAN_FOUND');
+      expect(error.message).toContain('row 0');
+      broken.dispose();
+    }
+  });
 });
 
 describe('exact and top-k', () => {
@@ -229,6 +347,15 @@ describe('exact and top-k', () => {
 
   test('k of all keys and units is exact', async () => {
     expect(await difference({ attention: { k: 999 }, feedForward: { k: 96 } }, {})).toBeLessThan(1e-5);
+  });
+
+  test('k one below the number of keys leaves one out', async () => {
+    const keys = (source[0] as number[]).length;
+    expect(await difference({ encoder: { attention: { k: keys - 1 } } }, {})).toBeGreaterThan(1e-7);
+    expect(await difference({ crossAttention: { k: keys - 1 } }, {})).toBeGreaterThan(1e-7);
+    expect(await difference({ crossAttention: { k: keys } }, {})).toBe(0);
+    const plan = (k: number) => model.explain({ sourceLength: keys, attention: { k } })[0]?.explanation.plan;
+    expect(plan(keys - 1)).not.toEqual(plan(keys));
   });
 
   test('each choice changes the result, and only its own layers', async () => {
@@ -295,10 +422,10 @@ describe('exact and top-k', () => {
   });
 });
 
-/** The small checkpoint with an end of sequence that never wins: another id is declared the end. */
-async function withoutEnd(): ReturnType<typeof smallCheckpoint> {
+/** The small checkpoint with other ends of a sequence; 127 never wins. */
+async function endingWith(ids: number | readonly number[]): ReturnType<typeof smallCheckpoint> {
   const source = await smallCheckpoint();
   const config = JSON.parse(new TextDecoder().decode(source.files['config.json'] as Uint8Array));
-  source.files['config.json'] = JSON.stringify({ ...config, eos_token_id: 127 });
+  source.files['config.json'] = JSON.stringify({ ...config, eos_token_id: ids });
   return source;
 }

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { loadT5 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
 import { goldensFolder, readManifest } from '../support/goldens.js';
-import { MemorySource, smallCheckpoint } from '../support/sources.js';
+import { shardedCheckpoint, smallCheckpoint } from '../support/sources.js';
 
 /** Code of each broken folder of the goldens; null: it loads. */
 const codes: { readonly [folder: string]: ErrorCode | null } = {
@@ -30,7 +30,8 @@ const codes: { readonly [folder: string]: ErrorCode | null } = {
   'shape-huge': 'FILE_CORRUPT',
   'shape-overflow': 'FILE_CORRUPT',
   'shape-negative': 'FILE_CORRUPT',
-  'dtype-unknown': 'FILE_CORRUPT',
+  // Of the future, perhaps: the file is fine, the weight is none that can be used.
+  'dtype-unknown': 'DTYPE_MISMATCH',
   // Two equal entries: the last is taken.
   'duplicate-name': null,
   'missing-weight': 'MISSING_WEIGHT',
@@ -121,26 +122,44 @@ describe('loading', () => {
 
   test('shards are read by their index', async () => {
     const whole = await smallCheckpoint();
-    const reader = await openSafetensors(whole.files['model.safetensors'] as Uint8Array);
-    const shards: { [name: string]: TensorToWrite }[] = [{}, {}];
-    const weightMap: { [name: string]: string } = {};
-    for (const [index, [name, { dtype, shape }]] of [...reader.tensors].entries()) {
-      (shards[index % 2] as (typeof shards)[number])[name] = { dtype, shape, data: await reader.read(name) };
-      weightMap[name] = `model-${index % 2}.safetensors`;
-    }
-    const { 'model.safetensors': _, ...rest } = whole.files;
-    const source = new MemorySource({
-      ...rest,
-      'model.safetensors.index.json': JSON.stringify({ metadata: {}, weight_map: weightMap }),
-      'model-0.safetensors': encodeSafetensors(shards[0] ?? {}),
-      'model-1.safetensors': encodeSafetensors(shards[1] ?? {}),
-    });
+    const source = await shardedCheckpoint();
     const backend = createReferenceBackend();
     const [a, b] = [await loadT5({ backend, source }), await loadT5({ backend, source: whole })];
     expect((await a.generate([5, 6, 1])).ids).toEqual((await b.generate([5, 6, 1])).ids);
     expect(source.openFiles).toBe(0);
     delete source.files['model-1.safetensors'];
     expect((await errorOf(loadT5({ backend, source }))).code).toBe('FILE_NOT_FOUND');
+    // Saved again in one file, the checkpoint may still have the index of before.
+    source.files['model.safetensors'] = whole.files['model.safetensors'] as Uint8Array;
+    const c = await loadT5({ backend, source });
+    expect((await c.generate([5, 6, 1])).ids).toEqual((await b.generate([5, 6, 1])).ids);
+    expect(source.openFiles).toBe(0);
+  });
+
+  test('generation_config.json has the last word on special ids', async () => {
+    const source = await smallCheckpoint();
+    const backend = createReferenceBackend();
+    const plain = await loadT5({ backend, source });
+    source.files['generation_config.json'] = JSON.stringify({
+      decoder_start_token_id: 5,
+      eos_token_id: [77, 1],
+      max_new_tokens: 3,
+    });
+    const model = await loadT5({ backend, source });
+    expect(model.config).toEqual({ ...plain.config, decoderStartId: 5, eosIds: [77, 1] });
+    // Another first token, other logits.
+    const forced = model.logits([[9, 4, 1]], [[5]]);
+    const [values, { logits, ids }] = [
+      await forced.data(),
+      await model.generate([9, 4, 1], { maxNewTokens: 1 }),
+    ];
+    expect(values[ids[0] as number]).toBeCloseTo(logits[0] as number, 4);
+    expect(logits).not.toEqual((await plain.generate([9, 4, 1], { maxNewTokens: 1 })).logits);
+
+    source.files['generation_config.json'] = '{"eos_token_id": 128}';
+    expect((await errorOf(loadT5({ backend, source }))).code).toBe('INVALID_CONFIG');
+    source.files['generation_config.json'] = '[';
+    expect((await errorOf(loadT5({ backend, source }))).code).toBe('FILE_CORRUPT');
   });
 
   test('a v1.1 saved by transformers 5, as tied but not scaled, keeps its head', async () => {

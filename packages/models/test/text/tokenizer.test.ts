@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { createTokenizer, type TextTokenizer } from '../../src/index.js';
 import { TextStream } from '../../src/text/text-stream.js';
+import { errorOf } from '../support/errors.js';
 import { tokenizerJson } from '../support/sources.js';
 
 describe('createTokenizer', () => {
@@ -12,12 +13,32 @@ describe('createTokenizer', () => {
     expect(tokenizer.encode('')).toEqual([1]);
     expect(tokenizer.decode([])).toBe('');
   });
+
+  test('ids beyond the vocabulary add nothing', () => {
+    expect(tokenizer.decode([5, 20, 127, 3])).toBe('w5 w3');
+  });
+
+  test.each([[['5']], [[1.5]], [[-1]], [[5n]], [[Number.NaN]], [[undefined]], [7], ['w5'], [null]])(
+    'decode refuses %o',
+    (ids) => {
+      expect(() => tokenizer.decode(ids as number[])).toThrow(
+        expect.objectContaining({ code: 'INVALID_OPTION' }),
+      );
+    },
+  );
+
+  test.each<unknown>([5, null, undefined, ['w5']])('encode refuses %o', async (text) => {
+    const wrong = text as string;
+    expect(() => tokenizer.encode(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect((await errorOf(tokenizer.encodeAsync(wrong))).code).toBe('INVALID_OPTION');
+  });
 });
 
 describe('TextStream', () => {
   /** Bytes of UTF-8 as tokens: characters come in pieces. */
   const bytes: TextTokenizer = {
     encode: (text) => [...new TextEncoder().encode(text)],
+    encodeAsync: async (text) => bytes.encode(text),
     decode: (ids) => new TextDecoder().decode(Uint8Array.from(ids)),
   };
   const push = (stream: TextStream, ids: readonly number[]): string[] =>
@@ -42,6 +63,7 @@ describe('TextStream', () => {
   test('text that the decoder takes back is not emitted twice', () => {
     const fickle: TextTokenizer = {
       encode: () => [],
+      encodeAsync: async () => [],
       decode: (ids) => (ids.length === 2 ? 'x' : 'ab'.repeat(ids.length)),
     };
     const stream = new TextStream(fickle, () => false);

@@ -24,7 +24,7 @@ export interface SafetensorsFile extends TensorReader {
 /**
  * Opens a safetensors file: reads and checks its header, nothing else. On failure the source is closed.
  *
- * @throws TopKError FILE_TRUNCATED, FILE_CORRUPT.
+ * @throws TopKError FILE_TRUNCATED, FILE_CORRUPT, INVALID_OPTION.
  *
  * @example
  * const file = await openSafetensors(await openFile('model.safetensors'));
@@ -32,6 +32,13 @@ export interface SafetensorsFile extends TensorReader {
  */
 export async function openSafetensors(data: ByteSource | ArrayBuffer | Uint8Array): Promise<SafetensorsFile> {
   const source = data instanceof ArrayBuffer || data instanceof Uint8Array ? bytesSource(data) : data;
+  if (typeof source?.read !== 'function') {
+    throw new TopKError('INVALID_OPTION', 'openSafetensors: nothing to read from', {
+      expected: 'the bytes of a file, or a ByteSource',
+      got: typeof data === 'string' ? `${JSON.stringify(data)}` : typeof data,
+      fix: 'Open a path with openFile(path)',
+    });
+  }
   try {
     const prefix = await source.read(0, PREFIX_BYTES);
     const length = headerLength(source.name, prefix, source.size);

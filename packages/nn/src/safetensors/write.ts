@@ -1,7 +1,7 @@
 import { formatShape, type Shape, sizeOf, TopKError } from '@topk-attention/core';
 import { writeFileAtomically } from '../files/node-files.js';
 import { PREFIX_BYTES } from './header.js';
-import { type StoredData, type StoredDType, storedBytes } from './stored-dtype.js';
+import { type StoredData, type StoredDType, storedBits } from './stored-dtype.js';
 
 /** One tensor to be written. The array must be that of the dtype: F16 and BF16 bits in a Uint16Array, I64 in a BigInt64Array. */
 export interface TensorToWrite {
@@ -21,7 +21,8 @@ function safetensorsParts(
   metadata: { readonly [key: string]: string },
 ): Uint8Array[] {
   const ordered = Object.entries(tensors).sort(
-    ([nameA, a], [nameB, b]) => storedBytes(b.dtype) - storedBytes(a.dtype) || compare(nameA, nameB),
+    ([nameA, a], [nameB, b]) =>
+      (storedBits(b.dtype) ?? 0) - (storedBits(a.dtype) ?? 0) || compare(nameA, nameB),
   );
   const header: [string, unknown][] = [];
   const sortedMetadata = Object.entries(metadata).sort(([a], [b]) => compare(a, b));
@@ -72,6 +73,12 @@ export async function saveSafetensors(
 
 function checkTensor(name: string, dtype: StoredDType, shape: Shape, data: StoredData): void {
   const expected = arrayNames[dtype];
+  if (!ArrayBuffer.isView(data)) {
+    throw new TopKError('INVALID_OPTION', `saveSafetensors: ${name} has no data`, {
+      expected: 'a typed array',
+      got: Array.isArray(data) ? 'a list' : typeof data,
+    });
+  }
   if (expected === undefined || data.constructor.name !== expected) {
     throw new TopKError('DTYPE_MISMATCH', `saveSafetensors: ${name} has the wrong array`, {
       expected: expected === undefined ? 'a dtype that can be written' : `${expected} for ${dtype}`,

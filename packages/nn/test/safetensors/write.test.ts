@@ -35,6 +35,9 @@ test('data and shape that do not fit are refused', () => {
   expect(thrown({ ...a, shape: [3] })).toThrow(expect.objectContaining({ code: 'SHAPE_MISMATCH' }));
   expect(thrown({ ...a, dtype: 'F16' })).toThrow(expect.objectContaining({ code: 'DTYPE_MISMATCH' }));
   expect(thrown({ ...a, dtype: 'U64' })).toThrow(expect.objectContaining({ code: 'DTYPE_MISMATCH' }));
+  expect(thrown({ ...a, dtype: 'F7' })).toThrow(expect.objectContaining({ code: 'DTYPE_MISMATCH' }));
+  const list = [1, -2] as unknown as Float32Array;
+  expect(thrown({ ...a, data: list })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
 });
 
 test('a saved file is read back from disk', async () => {

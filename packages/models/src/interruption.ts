@@ -10,21 +10,26 @@ const BREATH_MILLISECONDS = 20;
 export class Interruption {
   readonly #what: string;
   readonly #signal: AbortSignal | undefined;
+  readonly #isDisposed: () => boolean;
   #lastBreath = Date.now();
 
-  constructor(what: string, signal: AbortSignal | undefined) {
+  /** @param isDisposed whether what the call works on was disposed of meanwhile */
+  constructor(what: string, signal: AbortSignal | undefined, isDisposed = (): boolean => false) {
     this.#what = what;
     this.#signal = signal;
+    this.#isDisposed = isDisposed;
     this.check();
   }
 
-  /** @throws TopKError ABORTED */
+  /** @throws TopKError ABORTED, DISPOSED */
   check(): void {
+    if (this.#isDisposed())
+      throw new TopKError('DISPOSED', `${this.#what}: the model was disposed of meanwhile`);
     if (this.#signal?.aborted !== true) return;
     throw new TopKError('ABORTED', `${this.#what} was aborted`, { cause: this.#signal.reason });
   }
 
-  /** @throws TopKError ABORTED */
+  /** @throws TopKError ABORTED, DISPOSED */
   async breathe(): Promise<void> {
     if (Date.now() - this.#lastBreath >= BREATH_MILLISECONDS) {
       await new Promise((resolve) => setTimeout(resolve, 0));

@@ -1,0 +1,53 @@
+import type { Tokenizer } from '@huggingface/tokenizers';
+import type { UnigramVocabulary } from './unigram.js';
+
+/** Stands for a text that was held back. No token is empty. */
+export const PLACEHOLDER = '';
+
+/** What the library asks of a model. */
+interface LibraryModel {
+  vocab: (string | undefined)[];
+  tokens_to_ids: Map<string, number>;
+  unk_token_id?: number;
+  unk_token?: string;
+  encode(texts: readonly string[]): string[];
+}
+
+/** A definition without its vocabulary, of which the library would build a trie that nobody needs. */
+export function withoutVocabulary(definition: object): object {
+  return { ...definition, model: { type: 'Legacy', vocab: {} } };
+}
+
+/**
+ * Gives a library tokenizer that was made without a vocabulary its pieces, and has its model cut nothing: each text that it is to cut is kept
+ * instead, with a placeholder in its place. The result gives the texts since its last call.
+ */
+export function holdBack(
+  library: Tokenizer,
+  { pieces, unknownId }: UnigramVocabulary,
+): () => readonly string[] {
+  const model: LibraryModel = library.model;
+  const added = model.vocab;
+  model.vocab = [...pieces];
+  model.tokens_to_ids = new Map(pieces.map((piece, id) => [piece, id]));
+  // Added tokens are there already, at their ids.
+  for (const [id, content] of added.entries()) {
+    if (content === undefined) continue;
+    model.vocab[id] = content;
+    model.tokens_to_ids.set(content, id);
+  }
+  if (unknownId !== undefined) {
+    model.unk_token_id = unknownId;
+    model.unk_token = pieces[unknownId] as string;
+  }
+  let held: string[] = [];
+  model.encode = (texts) => {
+    for (const text of texts) held.push(text);
+    return texts.map(() => PLACEHOLDER);
+  };
+  return () => {
+    const texts = held;
+    held = [];
+    return texts;
+  };
+}

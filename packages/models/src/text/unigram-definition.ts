@@ -1,0 +1,67 @@
+import { TopKError } from '@topk-attention/core';
+import type { UnigramVocabulary } from './unigram.js';
+
+/** The model of a tokenizer.json when it is a unigram model, else undefined. @throws TopKError FILE_CORRUPT */
+export function readUnigram(model: unknown): UnigramVocabulary | undefined {
+  if (!isObject(model)) return undefined;
+  const { type, vocab } = model;
+  // Old files have no type; of all kinds only this one lists its vocabulary.
+  if (type !== 'Unigram' && !(type === undefined && Array.isArray(vocab))) return undefined;
+  if (!Array.isArray(vocab) || vocab.length === 0) throw bad('vocab', 'a list of pieces and scores', vocab);
+  const wrong = vocab.find((entry) => !isEntry(entry));
+  if (wrong !== undefined) throw bad('vocab', 'pairs of a piece and its score', wrong);
+  const entries: readonly (readonly [string, number])[] = vocab;
+  const unknownId = model.unk_id ?? undefined;
+  if (unknownId !== undefined && !(typeof unknownId === 'number' && entries[unknownId] !== undefined)) {
+    throw bad('unk_id', `an id below ${entries.length}`, unknownId);
+  }
+  return {
+    pieces: entries.map(([piece]) => piece),
+    scores: entries.map(([, score]) => score),
+    unknownId,
+    byteFallback: model.byte_fallback === true,
+  };
+}
+
+/**
+ * The character that each word begins with, where the pre-tokenizer cuts texts into words: pieces then never reach across it. The
+ * library does not do that by itself.
+ */
+export function wordStart(preTokenizer: unknown): string | undefined {
+  if (!isObject(preTokenizer)) return undefined;
+  const { type, pretokenizers, replacement, split } = preTokenizer;
+  if (type === 'Metaspace')
+    return split === false ? undefined : typeof replacement === 'string' ? replacement : '▁';
+  if (!Array.isArray(pretokenizers)) return undefined;
+  return pretokenizers.map(wordStart).find((one) => one !== undefined);
+}
+
+/** A text cut before each `start`; whole without one. */
+export function* words(text: string, start: string | undefined): Generator<string, void> {
+  let begin = 0;
+  while (start !== undefined) {
+    const end = text.indexOf(start, begin + 1);
+    if (end === -1) break;
+    yield text.slice(begin, end);
+    begin = end;
+  }
+  if (begin < text.length) yield text.slice(begin);
+}
+
+function isEntry(entry: unknown): entry is readonly [string, number] {
+  return (
+    Array.isArray(entry) && entry.length === 2 && typeof entry[0] === 'string' && typeof entry[1] === 'number'
+  );
+}
+
+function isObject(value: unknown): value is { readonly [key: string]: unknown } {
+  return typeof value === 'object' && value !== null;
+}
+
+function bad(key: string, expected: string, got: unknown): TopKError {
+  return new TopKError('FILE_CORRUPT', `tokenizer.json: bad ${key} of the model`, {
+    expected,
+    got: JSON.stringify(got)?.slice(0, 80) ?? 'nothing',
+    fix: 'Use the tokenizer.json that belongs to the model',
+  });
+}

@@ -1,0 +1,38 @@
+import { type DType, formatShape, type Tensor, TopKError } from '@topk-attention/core';
+
+/** @throws TopKError INVALID_OPTION for what is no tensor, RANK_MISMATCH, DTYPE_MISMATCH. */
+export function requireTensor(
+  where: string,
+  name: string,
+  x: Tensor,
+  { rank, dtype }: { readonly rank?: number; readonly dtype?: DType } = {},
+): void {
+  if (typeof x !== 'object' || x === null || !Array.isArray(x.shape)) {
+    throw new TopKError('INVALID_OPTION', `${where}: ${name} is no tensor`, {
+      expected: 'a tensor',
+      got: Array.isArray(x) ? 'a list' : x === null ? 'null' : typeof x,
+      fix: 'Make one with tensor(backend, data, shape)',
+    });
+  }
+  if (rank !== undefined && x.shape.length !== rank) {
+    throw new TopKError('RANK_MISMATCH', `${where}: ${name} has the wrong rank`, {
+      expected: String(rank),
+      got: `${x.shape.length}, shape ${formatShape(x.shape)}`,
+    });
+  }
+  if (dtype !== undefined && x.dtype !== dtype) {
+    throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
+      expected: dtype,
+      got: x.dtype,
+    });
+  }
+}
+
+/** @throws TopKError INVALID_OPTION */
+export function requireWhole(where: string, name: string, value: number, minimum: number): void {
+  if (Number.isSafeInteger(value) && value >= minimum) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: `a whole number of at least ${minimum}`,
+    got: String(value),
+  });
+}
