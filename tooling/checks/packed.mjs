@@ -16,7 +16,7 @@ import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { build as viteBuild } from 'vite';
-import { build, root } from '../scripts/run.mjs';
+import { build, npmCommand, root, toolCommand } from '../scripts/run.mjs';
 import { workspacePackages } from './dependency-rule.mjs';
 
 /** Bytes after minification and gzip. */
@@ -60,8 +60,8 @@ function work() {
  */
 function pnpm(args, cwd) {
   const onPath = spawnSync('pnpm', ['--version'], { cwd, encoding: 'utf8' }).stdout?.startsWith('12.');
-  const [command, before] = onPath ? ['pnpm', []] : ['npx', ['-y', 'pnpm@12']];
-  const result = spawnSync(command, [...before, ...args], { cwd, encoding: 'utf8' });
+  const [command, words] = onPath ? ['pnpm', args] : npmCommand('npx', ['-y', 'pnpm@12', ...args]);
+  const result = spawnSync(command, words, { cwd, encoding: 'utf8' });
   if (result.status !== 0) throw new Error(`pnpm ${args.join(' ')} failed\n${result.stdout}${result.stderr}`);
   return result.stdout;
 }
@@ -226,11 +226,8 @@ function typesResolve(name, compilerOptions) {
     files: [`${name}.ts`],
   };
   writeFileSync(join(folder, `tsconfig.${name}.json`), JSON.stringify(config));
-  const tsc = join(root, 'node_modules', '.bin', 'tsc');
-  const result = spawnSync(tsc, ['-p', `tsconfig.${name}.json`, '--pretty', 'false'], {
-    cwd: folder,
-    encoding: 'utf8',
-  });
+  const [node, tsc] = toolCommand('tsc', ['-p', `tsconfig.${name}.json`, '--pretty', 'false']);
+  const result = spawnSync(node, tsc, { cwd: folder, encoding: 'utf8' });
   // Errors inside other people's declarations are not ours to mend.
   const lead = /^(?!\s)(\S.*?)\(\d+,\d+\): error/;
   const ours = result.stdout.split('\n').filter((line) => {
