@@ -1,5 +1,5 @@
 // Checks of the packages as they would be published: from tarballs, outside the workspace.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -11,13 +11,14 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, posix, relative, sep } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { build as viteBuild } from 'vite';
-import { build, npmCommand, root, toolCommand } from '../scripts/run.mjs';
-import { workspacePackages } from './dependency-rule.mjs';
+import { relativeLinks } from '../scripts/address.mjs';
+import { packAll, pnpm } from '../scripts/pack.mjs';
+import { build, root, toolCommand } from '../scripts/run.mjs';
 
 /** Bytes after minification and gzip. */
 const CORE_LIMIT_BYTES = 20_000;
@@ -29,13 +30,9 @@ const ONE_EXPORT_LIMIT_BYTES = 3_000;
 const shippedData = { '@topk-attention/conformance': 'goldens/' };
 
 /**
- * @typedef {object} Packed
- * @property {string} name
- * @property {string} folder in the workspace
- * @property {string} tarball
- * @property {string[]} files inside the tarball, without the leading `package/`
- * @property {any} manifest as packed
- * @property {string[]} entries import specifiers of its public entry points
+ * `files` inside the tarball, `manifest` as packed, `entries`: import specifiers of its public entry points.
+ *
+ * @typedef {import('../scripts/pack.mjs').Packed & { files: string[], manifest: any, entries: string[] }} Packed
  */
 
 /** @type {string | undefined} */
@@ -51,56 +48,30 @@ function work() {
   return workFolder;
 }
 
-/**
- * pnpm, from the path when a pnpm script runs this, otherwise through npx.
- *
- * @param {readonly string[]} args
- * @param {string} cwd
- * @returns {string}
- */
-function pnpm(args, cwd) {
-  const onPath = spawnSync('pnpm', ['--version'], { cwd, encoding: 'utf8' }).stdout?.startsWith('12.');
-  const [command, words] = onPath ? ['pnpm', args] : npmCommand('npx', ['-y', 'pnpm@12', ...args]);
-  const result = spawnSync(command, words, { cwd, encoding: 'utf8' });
-  if (result.status !== 0) throw new Error(`pnpm ${args.join(' ')} failed\n${result.stdout}${result.stderr}`);
-  return result.stdout;
-}
-
 /** @type {Packed[] | undefined} */
 let packedOnce;
 let packingFailed = false;
 
 /** Builds and packs every public package, once. */
-function packAll() {
+function packages() {
   if (packedOnce) return packedOnce;
   if (packingFailed) throw new Error('nothing to check: packing failed above');
   packingFailed = true;
   if (!build()) throw new Error('the build failed');
-  const folder = join(work(), 'tarballs');
-  mkdirSync(folder, { recursive: true });
-  const packed = workspacePackages(root)
-    .filter((each) => !each.manifest.private)
-    .map(({ name, folder: source }) => {
-      const before = new Set(readdirSync(folder));
-      pnpm(['pack', '--pack-destination', folder], source);
-      const created = readdirSync(folder).find((file) => !before.has(file));
-      if (!created) throw new Error(`pnpm pack made no tarball of ${name}`);
-      const tarball = join(folder, created);
-      const files = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' })
-        .split('\n')
-        .filter((file) => file !== '' && !file.endsWith('/'))
-        .map((file) => file.replace(/^package\//, ''));
-      const manifest = JSON.parse(
-        execFileSync('tar', ['-xzOf', tarball, 'package/package.json'], { encoding: 'utf8' }),
-      );
-      const entries = Object.keys(manifest.exports ?? {})
-        .filter((key) => !key.endsWith('.json'))
-        .map((key) => name + key.slice(1));
-      return { name, folder: source, tarball, files, manifest, entries };
-    });
+  const contents = join(work(), 'contents');
+  mkdirSync(contents);
+  packedOnce = packAll(join(work(), 'tarballs'), contents).map((each) => {
+    const files = readdirSync(each.content, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(each.content, join(entry.parentPath, entry.name)).split(sep).join('/'));
+    const manifest = JSON.parse(readFileSync(join(each.content, 'package.json'), 'utf8'));
+    const entries = Object.keys(manifest.exports ?? {})
+      .filter((key) => !key.endsWith('.json'))
+      .map((key) => each.name + key.slice(1));
+    return { ...each, files, manifest, entries };
+  });
   packingFailed = false;
-  packedOnce = packed;
-  return packed;
+  return packedOnce;
 }
 
 /**
@@ -111,11 +82,10 @@ function packAll() {
  * @returns {string}
  */
 function consumer(name, extra = {}) {
-  const packages = packAll();
   const folder = join(work(), name);
   if (existsSync(folder)) return folder;
   mkdirSync(folder, { recursive: true });
-  const tarballs = Object.fromEntries(packages.map((each) => [each.name, `file:${each.tarball}`]));
+  const tarballs = Object.fromEntries(packages().map((each) => [each.name, `file:${each.tarball}`]));
   const manifest = { name, private: true, type: 'module', dependencies: { ...tarballs, ...extra } };
   writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest, null, 2));
   const lines = [
@@ -152,7 +122,7 @@ function peersAndTypes() {
 /** Tarballs hold dist, README, LICENSE, package.json and data named above, nothing stale and no script that runs on install. */
 export function contents() {
   const problems = [];
-  for (const { name, folder, files, manifest } of packAll()) {
+  for (const { name, source, content, files, manifest } of packages()) {
     for (const needed of ['LICENSE', 'README.md', 'package.json']) {
       if (!files.includes(needed)) problems.push(`${name}: ${needed} is missing`);
     }
@@ -162,16 +132,20 @@ export function contents() {
       const data = shippedData[name];
       if (data !== undefined && file.startsWith(data)) continue;
       if (!file.startsWith('dist/')) problems.push(`${name}: ${file} does not belong in the package`);
-      const source = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts');
-      if (/\.(js|ts|map)$/.test(file) && !existsSync(join(folder, source))) {
-        stale.push(file);
-      }
+      const origin = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js|\.js\.map)$/, '.ts');
+      if (/\.(js|ts|map)$/.test(file) && !existsSync(join(source, origin))) stale.push(file);
     }
     if (stale.length > 0) {
       problems.push(
         `${name}: ${stale.length} built files have no source any more (${stale[0]}, ...); run \`pnpm clean\``,
       );
     }
+    problems.push(...mapProblems(name, content, files));
+    for (const needed of ['description', 'license', 'author', 'keywords', 'engines', 'sideEffects']) {
+      if (manifest[needed] === undefined) problems.push(`${name}: package.json has no ${needed}`);
+    }
+    for (const link of relativeLinks(readFileSync(join(content, 'README.md'), 'utf8')))
+      problems.push(`${name}: the packed README links to ${link}, which is not in the package`);
     for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) {
       if (manifest.scripts?.[script]) problems.push(`${name}: has a ${script} script`);
     }
@@ -183,10 +157,36 @@ export function contents() {
   return problems;
 }
 
+/**
+ * A map is of use only with the sources inside: none are packed beside it.
+ *
+ * @param {string} name
+ * @param {string} content
+ * @param {string[]} files
+ */
+function mapProblems(name, content, files) {
+  const without = files.filter((file) => {
+    if (!file.endsWith('.map')) return false;
+    const { sources, sourcesContent } = JSON.parse(readFileSync(join(content, file), 'utf8'));
+    return sources.some((/** @type {string} */ _, /** @type {number} */ i) => !sourcesContent?.[i]);
+  });
+  const dangling = files.filter((file) => {
+    if (!/\.(js|ts)$/.test(file)) return false;
+    const [, map] = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(join(content, file), 'utf8')) ?? [];
+    return map !== undefined && !files.includes(posix.join(posix.dirname(file), map));
+  });
+  return [
+    ...without.slice(0, 1).map((file) => `${name}: ${without.length} maps lack their sources (${file}, ...)`),
+    ...dangling
+      .slice(0, 1)
+      .map((file) => `${name}: ${dangling.length} files name a missing map (${file}, ...)`),
+  ];
+}
+
 /** publint on each tarball, warnings included. */
 export async function publintEach() {
   const problems = [];
-  for (const { name, tarball, manifest } of packAll()) {
+  for (const { name, tarball, manifest } of packages()) {
     const bytes = readFileSync(tarball);
     const { messages } = await publint({
       pack: { tarball: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) },
@@ -207,7 +207,7 @@ export async function publintEach() {
  */
 function typesResolve(name, compilerOptions) {
   const folder = consumer('with-peers', peersAndTypes());
-  const entries = packAll().flatMap((each) => each.entries);
+  const entries = packages().flatMap((each) => each.entries);
   const lines = entries.flatMap((entry, i) => [
     `import * as entry${i} from '${entry}';`,
     // An entry that resolved to \`any\` would type-check silently.
@@ -255,7 +255,7 @@ export function typesWithBundler() {
 export function importsRun() {
   const folder = consumer('without-peers');
   const problems = [];
-  for (const { entries } of packAll()) {
+  for (const { entries } of packages()) {
     for (const entry of entries) {
       const code = `import * as entry from '${entry}'; if (Object.keys(entry).length === 0) process.exitCode = 3;`;
       const result = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
@@ -320,7 +320,7 @@ async function bundle(folder, name, code) {
 export async function bundlerBuilds() {
   const folder = consumer('without-peers');
   const problems = [];
-  for (const { entries } of packAll()) {
+  for (const { entries } of packages()) {
     for (const entry of entries) {
       const file = entry.replaceAll(/[@/]/g, '-');
       try {
