@@ -261,7 +261,7 @@ export function importsRun() {
       const result = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
         cwd: folder,
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 120_000,
       });
       if (result.error) problems.push(`${entry}: does not let the process end (${result.error.message})`);
       else if (result.status === 3) problems.push(`${entry}: exports nothing`);
