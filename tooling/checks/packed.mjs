@@ -1,109 +1,25 @@
 // Checks of the packages as they would be published: from tarballs, outside the workspace.
 import { spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, posix, relative, sep } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { build as viteBuild } from 'vite';
 import { relativeLinks } from '../scripts/address.mjs';
-import { packAll, pnpm } from '../scripts/pack.mjs';
-import { build, root, toolCommand } from '../scripts/run.mjs';
+import { root, toolCommand } from '../scripts/run.mjs';
+import { bundle, consumer, packages } from './consumer.mjs';
 
 /** Bytes after minification and gzip. */
 const CORE_LIMIT_BYTES = 20_000;
 
-/** One small export of core must not bring the rest along. Minified, not compressed. */
-const ONE_EXPORT_LIMIT_BYTES = 3_000;
+/** One small export must not bring the rest along. Minified, not compressed. @type {Record<string, [name: string, limitBytes: number][]>} */
+const smallExports = {
+  '@topk-attention/core': [['TopKError', 3_000]],
+  '@topk-attention/webgpu': [['doctor', 10_000]],
+};
 
 /** Data that a package ships beside its code, on purpose. @type {Record<string, string>} */
 const shippedData = { '@topk-attention/conformance': 'goldens/' };
-
-/**
- * `files` inside the tarball, `manifest` as packed, `entries`: import specifiers of its public entry points.
- *
- * @typedef {import('../scripts/pack.mjs').Packed & { files: string[], manifest: any, entries: string[] }} Packed
- */
-
-/** @type {string | undefined} */
-let workFolder;
-
-/** A folder outside the workspace, removed at the end of the process. */
-function work() {
-  if (workFolder === undefined) {
-    const created = realpathSync(mkdtempSync(join(tmpdir(), 'topk-packed-')));
-    workFolder = created;
-    process.on('exit', () => rmSync(created, { recursive: true, force: true }));
-  }
-  return workFolder;
-}
-
-/** @type {Packed[] | undefined} */
-let packedOnce;
-let packingFailed = false;
-
-/** Builds and packs every public package, once. */
-function packages() {
-  if (packedOnce) return packedOnce;
-  if (packingFailed) throw new Error('nothing to check: packing failed above');
-  packingFailed = true;
-  if (!build()) throw new Error('the build failed');
-  const contents = join(work(), 'contents');
-  mkdirSync(contents);
-  packedOnce = packAll(join(work(), 'tarballs'), contents).map((each) => {
-    const files = readdirSync(each.content, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => relative(each.content, join(entry.parentPath, entry.name)).split(sep).join('/'));
-    const manifest = JSON.parse(readFileSync(join(each.content, 'package.json'), 'utf8'));
-    const entries = Object.keys(manifest.exports ?? {})
-      .filter((key) => !key.endsWith('.json'))
-      .map((key) => each.name + key.slice(1));
-    return { ...each, files, manifest, entries };
-  });
-  packingFailed = false;
-  return packedOnce;
-}
-
-/**
- * A project outside the workspace that installs the tarballs as a user would.
- *
- * @param {string} name
- * @param {Record<string, string>} [extra]
- * @returns {string}
- */
-function consumer(name, extra = {}) {
-  const folder = join(work(), name);
-  if (existsSync(folder)) return folder;
-  mkdirSync(folder, { recursive: true });
-  const tarballs = Object.fromEntries(packages().map((each) => [each.name, `file:${each.tarball}`]));
-  const manifest = { name, private: true, type: 'module', dependencies: { ...tarballs, ...extra } };
-  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest, null, 2));
-  const lines = [
-    'packages: []',
-    'pmOnFail: ignore',
-    'autoInstallPeers: false',
-    'overrides:',
-    ...Object.entries(tarballs).map(([key, value]) => `  '${key}': '${value}'`),
-    // Engines are the user's own; none of ours may need a build script.
-    'allowBuilds:',
-    '  onnxruntime-node: false',
-    '  core-js: false',
-    '',
-  ];
-  writeFileSync(join(folder, 'pnpm-workspace.yaml'), lines.join('\n'));
-  pnpm(['install', '--prefer-offline', '--no-frozen-lockfile'], folder);
-  return folder;
-}
 
 /** @returns {Record<string, string>} the versions this workspace tests with */
 function peersAndTypes() {
@@ -273,49 +189,6 @@ export function importsRun() {
   return problems;
 }
 
-/**
- * Bundles a module for the browser and gives the minified code, with its modules, the largest first.
- *
- * @param {string} folder
- * @param {string} name
- * @param {string} code
- * @returns {Promise<{ code: string, modules: string[] }>}
- */
-async function bundle(folder, name, code) {
-  const entry = join(folder, `${name}.js`);
-  writeFileSync(entry, code);
-  const result = await viteBuild({
-    root: folder,
-    configFile: false,
-    logLevel: 'error',
-    build: {
-      write: false,
-      minify: true,
-      target: 'es2022',
-      modulePreload: false,
-      // Not library mode, which keeps the white space of ES modules.
-      rolldownOptions: {
-        input: entry,
-        preserveEntrySignatures: 'strict',
-        // Engines and Node's own modules are reached through import() only; what is left of them is the caller's.
-        external: [/^node:/, /^onnxruntime-/, /^webgpu$/, /^@tensorflow\//],
-      },
-    },
-  });
-  const outputs = Array.isArray(result) ? result : [result];
-  const chunks = outputs
-    .flatMap((each) => ('output' in each ? each.output : []))
-    .filter((each) => each.type === 'chunk');
-  const modules = chunks
-    .flatMap((chunk) => Object.entries(chunk.modules))
-    .sort(([, a], [, b]) => b.renderedLength - a.renderedLength)
-    .map(
-      ([id, { renderedLength }]) =>
-        `${id.split('/node_modules/').at(-1)} (${renderedLength} before minification)`,
-    );
-  return { code: chunks.map((chunk) => chunk.code).join('\n'), modules };
-}
-
 /** Every entry goes through a bundler for the browser. */
 export async function bundlerBuilds() {
   const folder = consumer('without-peers');
@@ -334,20 +207,27 @@ export async function bundlerBuilds() {
   return problems;
 }
 
-/** Importing one named export of core brings that export, not core. */
+/** Importing one small named export brings that export, not its package; an import for nothing brings nothing. */
 export async function treeShaking() {
   const folder = consumer('without-peers');
   const length = async (/** @type {string} */ name, /** @type {string} */ source) =>
     (await bundle(folder, name, source)).code.trim().length;
-  const all = await length('all-of-core', `export * from '@topk-attention/core';\n`);
-  const one = await length('one-of-core', `export { TopKError } from '@topk-attention/core';\n`);
-  const none = await length('none-of-core', `import '@topk-attention/core';\n`);
   const problems = [];
-  if (one === 0) problems.push('core exports no TopKError');
-  if (one > ONE_EXPORT_LIMIT_BYTES)
-    problems.push(`TopKError alone is ${one} bytes minified; all of core is ${all}`);
-  if (none > 0) problems.push(`an import of core for nothing still brings ${none} bytes`);
-  return problems.length > 0 ? problems : note(`TopKError ${one} of ${all} bytes`);
+  const figures = [];
+  for (const [entry, exports] of Object.entries(smallExports)) {
+    const short = entry.split('/').at(-1);
+    const all = await length(`all-of-${short}`, `export * from '${entry}';\n`);
+    const none = await length(`none-of-${short}`, `import '${entry}';\n`);
+    if (none > 0) problems.push(`an import of ${short} for nothing still brings ${none} bytes`);
+    for (const [name, limit] of exports) {
+      const one = await length(`${name}-of-${short}`, `export { ${name} } from '${entry}';\n`);
+      const figure = `${name} ${one} of ${all} bytes of ${short}`;
+      if (one === 0) problems.push(`${short} exports no ${name}`);
+      else if (one > limit) problems.push(`${figure}, more than ${limit}`);
+      figures.push(figure);
+    }
+  }
+  return problems.length > 0 ? problems : note(figures.join(', '));
 }
 
 /** Core's main entry, bundled, minified and compressed. */
