@@ -49,7 +49,11 @@ export function packages() {
   packedOnce = packAll(join(work(), 'tarballs'), contents).map((each) => {
     const files = readdirSync(each.content, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())
-      .map((entry) => relative(each.content, join(entry.parentPath, entry.name)).split(sep).join('/'));
+      .map((entry) =>
+        relative(each.content, join(entry.parentPath ?? entry.path, entry.name))
+          .split(sep)
+          .join('/'),
+      );
     const manifest = JSON.parse(readFileSync(join(each.content, 'package.json'), 'utf8'));
     const entries = Object.keys(manifest.exports ?? {})
       .filter((key) => !key.endsWith('.json'))
