@@ -1,139 +1,25 @@
 // Checks of the packages as they would be published: from tarballs, outside the workspace.
-import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { build as viteBuild } from 'vite';
-import { build, root } from '../scripts/run.mjs';
-import { workspacePackages } from './dependency-rule.mjs';
+import { relativeLinks } from '../scripts/address.mjs';
+import { root, toolCommand } from '../scripts/run.mjs';
+import { bundle, consumer, packages } from './consumer.mjs';
 
 /** Bytes after minification and gzip. */
 const CORE_LIMIT_BYTES = 20_000;
 
-/** One small export of core must not bring the rest along. Minified, not compressed. */
-const ONE_EXPORT_LIMIT_BYTES = 3_000;
+/** One small export must not bring the rest along. Minified, not compressed. @type {Record<string, [name: string, limitBytes: number][]>} */
+const smallExports = {
+  '@topk-attention/core': [['TopKError', 3_000]],
+  '@topk-attention/webgpu': [['doctor', 10_000]],
+};
 
 /** Data that a package ships beside its code, on purpose. @type {Record<string, string>} */
 const shippedData = { '@topk-attention/conformance': 'goldens/' };
-
-/**
- * @typedef {object} Packed
- * @property {string} name
- * @property {string} folder in the workspace
- * @property {string} tarball
- * @property {string[]} files inside the tarball, without the leading `package/`
- * @property {any} manifest as packed
- * @property {string[]} entries import specifiers of its public entry points
- */
-
-/** @type {string | undefined} */
-let workFolder;
-
-/** A folder outside the workspace, removed at the end of the process. */
-function work() {
-  if (workFolder === undefined) {
-    const created = realpathSync(mkdtempSync(join(tmpdir(), 'topk-packed-')));
-    workFolder = created;
-    process.on('exit', () => rmSync(created, { recursive: true, force: true }));
-  }
-  return workFolder;
-}
-
-/**
- * pnpm, from the path when a pnpm script runs this, otherwise through npx.
- *
- * @param {readonly string[]} args
- * @param {string} cwd
- * @returns {string}
- */
-function pnpm(args, cwd) {
-  const onPath = spawnSync('pnpm', ['--version'], { cwd, encoding: 'utf8' }).stdout?.startsWith('12.');
-  const [command, before] = onPath ? ['pnpm', []] : ['npx', ['-y', 'pnpm@12']];
-  const result = spawnSync(command, [...before, ...args], { cwd, encoding: 'utf8' });
-  if (result.status !== 0) throw new Error(`pnpm ${args.join(' ')} failed\n${result.stdout}${result.stderr}`);
-  return result.stdout;
-}
-
-/** @type {Packed[] | undefined} */
-let packedOnce;
-let packingFailed = false;
-
-/** Builds and packs every public package, once. */
-function packAll() {
-  if (packedOnce) return packedOnce;
-  if (packingFailed) throw new Error('nothing to check: packing failed above');
-  packingFailed = true;
-  if (!build()) throw new Error('the build failed');
-  const folder = join(work(), 'tarballs');
-  mkdirSync(folder, { recursive: true });
-  const packed = workspacePackages(root)
-    .filter((each) => !each.manifest.private)
-    .map(({ name, folder: source }) => {
-      const before = new Set(readdirSync(folder));
-      pnpm(['pack', '--pack-destination', folder], source);
-      const created = readdirSync(folder).find((file) => !before.has(file));
-      if (!created) throw new Error(`pnpm pack made no tarball of ${name}`);
-      const tarball = join(folder, created);
-      const files = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' })
-        .split('\n')
-        .filter((file) => file !== '' && !file.endsWith('/'))
-        .map((file) => file.replace(/^package\//, ''));
-      const manifest = JSON.parse(
-        execFileSync('tar', ['-xzOf', tarball, 'package/package.json'], { encoding: 'utf8' }),
-      );
-      const entries = Object.keys(manifest.exports ?? {})
-        .filter((key) => !key.endsWith('.json'))
-        .map((key) => name + key.slice(1));
-      return { name, folder: source, tarball, files, manifest, entries };
-    });
-  packingFailed = false;
-  packedOnce = packed;
-  return packed;
-}
-
-/**
- * A project outside the workspace that installs the tarballs as a user would.
- *
- * @param {string} name
- * @param {Record<string, string>} [extra]
- * @returns {string}
- */
-function consumer(name, extra = {}) {
-  const packages = packAll();
-  const folder = join(work(), name);
-  if (existsSync(folder)) return folder;
-  mkdirSync(folder, { recursive: true });
-  const tarballs = Object.fromEntries(packages.map((each) => [each.name, `file:${each.tarball}`]));
-  const manifest = { name, private: true, type: 'module', dependencies: { ...tarballs, ...extra } };
-  writeFileSync(join(folder, 'package.json'), JSON.stringify(manifest, null, 2));
-  const lines = [
-    'packages: []',
-    'pmOnFail: ignore',
-    'autoInstallPeers: false',
-    'overrides:',
-    ...Object.entries(tarballs).map(([key, value]) => `  '${key}': '${value}'`),
-    // Engines are the user's own; none of ours may need a build script.
-    'allowBuilds:',
-    '  onnxruntime-node: false',
-    '  core-js: false',
-    '',
-  ];
-  writeFileSync(join(folder, 'pnpm-workspace.yaml'), lines.join('\n'));
-  pnpm(['install', '--prefer-offline', '--no-frozen-lockfile'], folder);
-  return folder;
-}
 
 /** @returns {Record<string, string>} the versions this workspace tests with */
 function peersAndTypes() {
@@ -152,7 +38,7 @@ function peersAndTypes() {
 /** Tarballs hold dist, README, LICENSE, package.json and data named above, nothing stale and no script that runs on install. */
 export function contents() {
   const problems = [];
-  for (const { name, folder, files, manifest } of packAll()) {
+  for (const { name, source, content, files, manifest } of packages()) {
     for (const needed of ['LICENSE', 'README.md', 'package.json']) {
       if (!files.includes(needed)) problems.push(`${name}: ${needed} is missing`);
     }
@@ -162,16 +48,20 @@ export function contents() {
       const data = shippedData[name];
       if (data !== undefined && file.startsWith(data)) continue;
       if (!file.startsWith('dist/')) problems.push(`${name}: ${file} does not belong in the package`);
-      const source = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js)(\.map)?$/, '.ts');
-      if (/\.(js|ts|map)$/.test(file) && !existsSync(join(folder, source))) {
-        stale.push(file);
-      }
+      const origin = file.replace(/^dist/, 'src').replace(/(\.d\.ts|\.js|\.js\.map)$/, '.ts');
+      if (/\.(js|ts|map)$/.test(file) && !existsSync(join(source, origin))) stale.push(file);
     }
     if (stale.length > 0) {
       problems.push(
         `${name}: ${stale.length} built files have no source any more (${stale[0]}, ...); run \`pnpm clean\``,
       );
     }
+    problems.push(...mapProblems(name, content, files));
+    for (const needed of ['description', 'license', 'author', 'keywords', 'engines', 'sideEffects']) {
+      if (manifest[needed] === undefined) problems.push(`${name}: package.json has no ${needed}`);
+    }
+    for (const link of relativeLinks(readFileSync(join(content, 'README.md'), 'utf8')))
+      problems.push(`${name}: the packed README links to ${link}, which is not in the package`);
     for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) {
       if (manifest.scripts?.[script]) problems.push(`${name}: has a ${script} script`);
     }
@@ -183,10 +73,36 @@ export function contents() {
   return problems;
 }
 
+/**
+ * A map is of use only with the sources inside: none are packed beside it.
+ *
+ * @param {string} name
+ * @param {string} content
+ * @param {string[]} files
+ */
+function mapProblems(name, content, files) {
+  const without = files.filter((file) => {
+    if (!file.endsWith('.map')) return false;
+    const { sources, sourcesContent } = JSON.parse(readFileSync(join(content, file), 'utf8'));
+    return sources.some((/** @type {string} */ _, /** @type {number} */ i) => !sourcesContent?.[i]);
+  });
+  const dangling = files.filter((file) => {
+    if (!/\.(js|ts)$/.test(file)) return false;
+    const [, map] = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(join(content, file), 'utf8')) ?? [];
+    return map !== undefined && !files.includes(posix.join(posix.dirname(file), map));
+  });
+  return [
+    ...without.slice(0, 1).map((file) => `${name}: ${without.length} maps lack their sources (${file}, ...)`),
+    ...dangling
+      .slice(0, 1)
+      .map((file) => `${name}: ${dangling.length} files name a missing map (${file}, ...)`),
+  ];
+}
+
 /** publint on each tarball, warnings included. */
 export async function publintEach() {
   const problems = [];
-  for (const { name, tarball, manifest } of packAll()) {
+  for (const { name, tarball, manifest } of packages()) {
     const bytes = readFileSync(tarball);
     const { messages } = await publint({
       pack: { tarball: bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) },
@@ -207,7 +123,7 @@ export async function publintEach() {
  */
 function typesResolve(name, compilerOptions) {
   const folder = consumer('with-peers', peersAndTypes());
-  const entries = packAll().flatMap((each) => each.entries);
+  const entries = packages().flatMap((each) => each.entries);
   const lines = entries.flatMap((entry, i) => [
     `import * as entry${i} from '${entry}';`,
     // An entry that resolved to \`any\` would type-check silently.
@@ -226,11 +142,8 @@ function typesResolve(name, compilerOptions) {
     files: [`${name}.ts`],
   };
   writeFileSync(join(folder, `tsconfig.${name}.json`), JSON.stringify(config));
-  const tsc = join(root, 'node_modules', '.bin', 'tsc');
-  const result = spawnSync(tsc, ['-p', `tsconfig.${name}.json`, '--pretty', 'false'], {
-    cwd: folder,
-    encoding: 'utf8',
-  });
+  const [node, tsc] = toolCommand('tsc', ['-p', `tsconfig.${name}.json`, '--pretty', 'false']);
+  const result = spawnSync(node, tsc, { cwd: folder, encoding: 'utf8' });
   // Errors inside other people's declarations are not ours to mend.
   const lead = /^(?!\s)(\S.*?)\(\d+,\d+\): error/;
   const ours = result.stdout.split('\n').filter((line) => {
@@ -258,13 +171,13 @@ export function typesWithBundler() {
 export function importsRun() {
   const folder = consumer('without-peers');
   const problems = [];
-  for (const { entries } of packAll()) {
+  for (const { entries } of packages()) {
     for (const entry of entries) {
       const code = `import * as entry from '${entry}'; if (Object.keys(entry).length === 0) process.exitCode = 3;`;
       const result = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
         cwd: folder,
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 120_000,
       });
       if (result.error) problems.push(`${entry}: does not let the process end (${result.error.message})`);
       else if (result.status === 3) problems.push(`${entry}: exports nothing`);
@@ -276,54 +189,11 @@ export function importsRun() {
   return problems;
 }
 
-/**
- * Bundles a module for the browser and gives the minified code, with its modules, the largest first.
- *
- * @param {string} folder
- * @param {string} name
- * @param {string} code
- * @returns {Promise<{ code: string, modules: string[] }>}
- */
-async function bundle(folder, name, code) {
-  const entry = join(folder, `${name}.js`);
-  writeFileSync(entry, code);
-  const result = await viteBuild({
-    root: folder,
-    configFile: false,
-    logLevel: 'error',
-    build: {
-      write: false,
-      minify: true,
-      target: 'es2022',
-      modulePreload: false,
-      // Not library mode, which keeps the white space of ES modules.
-      rolldownOptions: {
-        input: entry,
-        preserveEntrySignatures: 'strict',
-        // Engines and Node's own modules are reached through import() only; what is left of them is the caller's.
-        external: [/^node:/, /^onnxruntime-/, /^webgpu$/, /^@tensorflow\//],
-      },
-    },
-  });
-  const outputs = Array.isArray(result) ? result : [result];
-  const chunks = outputs
-    .flatMap((each) => ('output' in each ? each.output : []))
-    .filter((each) => each.type === 'chunk');
-  const modules = chunks
-    .flatMap((chunk) => Object.entries(chunk.modules))
-    .sort(([, a], [, b]) => b.renderedLength - a.renderedLength)
-    .map(
-      ([id, { renderedLength }]) =>
-        `${id.split('/node_modules/').at(-1)} (${renderedLength} before minification)`,
-    );
-  return { code: chunks.map((chunk) => chunk.code).join('\n'), modules };
-}
-
 /** Every entry goes through a bundler for the browser. */
 export async function bundlerBuilds() {
   const folder = consumer('without-peers');
   const problems = [];
-  for (const { entries } of packAll()) {
+  for (const { entries } of packages()) {
     for (const entry of entries) {
       const file = entry.replaceAll(/[@/]/g, '-');
       try {
@@ -337,20 +207,27 @@ export async function bundlerBuilds() {
   return problems;
 }
 
-/** Importing one named export of core brings that export, not core. */
+/** Importing one small named export brings that export, not its package; an import for nothing brings nothing. */
 export async function treeShaking() {
   const folder = consumer('without-peers');
   const length = async (/** @type {string} */ name, /** @type {string} */ source) =>
     (await bundle(folder, name, source)).code.trim().length;
-  const all = await length('all-of-core', `export * from '@topk-attention/core';\n`);
-  const one = await length('one-of-core', `export { TopKError } from '@topk-attention/core';\n`);
-  const none = await length('none-of-core', `import '@topk-attention/core';\n`);
   const problems = [];
-  if (one === 0) problems.push('core exports no TopKError');
-  if (one > ONE_EXPORT_LIMIT_BYTES)
-    problems.push(`TopKError alone is ${one} bytes minified; all of core is ${all}`);
-  if (none > 0) problems.push(`an import of core for nothing still brings ${none} bytes`);
-  return problems.length > 0 ? problems : note(`TopKError ${one} of ${all} bytes`);
+  const figures = [];
+  for (const [entry, exports] of Object.entries(smallExports)) {
+    const short = entry.split('/').at(-1);
+    const all = await length(`all-of-${short}`, `export * from '${entry}';\n`);
+    const none = await length(`none-of-${short}`, `import '${entry}';\n`);
+    if (none > 0) problems.push(`an import of ${short} for nothing still brings ${none} bytes`);
+    for (const [name, limit] of exports) {
+      const one = await length(`${name}-of-${short}`, `export { ${name} } from '${entry}';\n`);
+      const figure = `${name} ${one} of ${all} bytes of ${short}`;
+      if (one === 0) problems.push(`${short} exports no ${name}`);
+      else if (one > limit) problems.push(`${figure}, more than ${limit}`);
+      figures.push(figure);
+    }
+  }
+  return problems.length > 0 ? problems : note(figures.join(', '));
 }
 
 /** Core's main entry, bundled, minified and compressed. */

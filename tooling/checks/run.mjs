@@ -44,7 +44,7 @@ const steps = [
   ['types-bundler', 'packed types resolve with a bundler', packed('typesWithBundler')],
   ['imports', 'packed packages load silently in Node', packed('importsRun')],
   ['bundle', 'packed packages bundle for the browser', packed('bundlerBuilds')],
-  ['tree-shaking', 'one export of core comes alone', packed('treeShaking')],
+  ['tree-shaking', 'one small export comes alone', packed('treeShaking')],
   ['size', 'size of core', packed('size')],
 ];
 

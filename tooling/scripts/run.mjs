@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { delimiter, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** The repository's root folder. */
@@ -12,8 +13,38 @@ const quietTools = {
   ORT_DISABLE_TELEMETRY: '1',
 };
 
+/** Tools of the workspace and the packages they come in. @type {Record<string, string>} */
+const tools = { biome: '@biomejs/biome', knip: 'knip', tsc: 'typescript', vitest: 'vitest' };
+
 /**
- * Runs a command of the workspace (node_modules/.bin first) and returns its exit status. Needs no pnpm on the path.
+ * Command line of a tool: its JavaScript under this Node. The files in node_modules/.bin are batch files on Windows, which
+ * start through a shell only, and a shell takes arguments with blanks and quotes apart.
+ *
+ * @param {string} name
+ * @param {readonly string[]} args
+ * @returns {[command: string, args: string[]]}
+ */
+export function toolCommand(name, args) {
+  const folder = join(root, 'node_modules', tools[name] ?? name);
+  const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  return [process.execPath, [join(folder, bin[name]), ...args]];
+}
+
+/**
+ * Command line of `npm` or `npx`, which Windows has as JavaScript beside node.exe.
+ *
+ * @param {'npm' | 'npx'} name
+ * @param {readonly string[]} args
+ * @returns {[command: string, args: string[]]}
+ */
+export function npmCommand(name, args) {
+  if (process.platform !== 'win32') return [name, [...args]];
+  const script = join(dirname(process.execPath), 'node_modules', 'npm', 'bin', `${name}-cli.js`);
+  return [process.execPath, [script, ...args]];
+}
+
+/**
+ * Runs a tool of the workspace, or a program, and returns its exit status. Needs no pnpm on the path.
  *
  * @param {string} command
  * @param {readonly string[]} args
@@ -21,18 +52,8 @@ const quietTools = {
  * @returns {number}
  */
 export function run(command, args, { cwd = root, env = {}, stdio = 'inherit' } = {}) {
-  const bin = join(root, 'node_modules', '.bin');
-  const result = spawnSync(command, args, {
-    cwd,
-    stdio,
-    env: {
-      ...process.env,
-      ...quietTools,
-      ...env,
-      PATH: [bin, process.env.PATH].join(delimiter),
-    },
-    shell: process.platform === 'win32',
-  });
+  const [program, words] = Object.hasOwn(tools, command) ? toolCommand(command, args) : [command, args];
+  const result = spawnSync(program, words, { cwd, stdio, env: { ...process.env, ...quietTools, ...env } });
   if (result.error) throw result.error;
   // A child ended by a signal has no status; 1 keeps that a failure.
   return result.status ?? 1;

@@ -11,7 +11,7 @@ import { expect } from 'vitest';
 import { Goldens, goldensFolder } from '../../../packages/models/test/support/goldens.js';
 import type { PageAnswers } from './browser-tfjs/page.js';
 
-const TIMEOUT_MILLISECONDS = 120_000;
+const TIMEOUT_MILLISECONDS = 900_000;
 const model = fileURLToPath(new URL('../model/', import.meta.url));
 
 optional(

@@ -9,7 +9,7 @@ import { expect } from 'vitest';
 import { Goldens, goldensFolder } from '../../../packages/models/test/support/goldens.js';
 import type { PageAnswers } from './browser/page.js';
 
-const TIMEOUT_MILLISECONDS = 240_000;
+const TIMEOUT_MILLISECONDS = 900_000;
 const model = fileURLToPath(new URL('../model/', import.meta.url));
 
 optional(

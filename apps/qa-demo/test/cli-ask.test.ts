@@ -252,7 +252,7 @@ optional(
     expect(outcome.code).toBe(0);
     expect(json.warnings).toEqual([expect.stringMatching(/^Warning: webgpu: .* computes on the CPU/)]);
   },
-  240_000,
+  900_000,
 );
 
 describe('on TensorFlow.js', () => {
@@ -334,7 +334,7 @@ optional(
     expect(json.engine).toMatchObject({ backend: 'tfjs', engine: 'webgpu' });
     expect(json.text).toBe((await ask(['--context', first])).text);
   },
-  240_000,
+  900_000,
 );
 
 describe('without WebGPU and ONNX Runtime', () => {

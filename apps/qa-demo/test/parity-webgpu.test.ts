@@ -13,7 +13,7 @@ import {
 
 const available = softwareGpuAvailability();
 /** The software GPU takes its time. */
-const TIMEOUT_MILLISECONDS = 300_000;
+const TIMEOUT_MILLISECONDS = 900_000;
 /** Of the embedded model's prompts, in tokens. */
 const LONGEST_PROMPT = 45;
 

@@ -7,7 +7,7 @@ import { withTestPage } from '@topk-attention/vitest-preset/browser-page';
 import { expect } from 'vitest';
 import type { PageResult } from './browser/page.js';
 
-const TIMEOUT_MILLISECONDS = 240_000;
+const TIMEOUT_MILLISECONDS = 900_000;
 
 optional(
   'conformance on onnxruntime-web in headless Chromium',

@@ -50,7 +50,7 @@ describe('planned bytes lie within 1.0 and 1.5 times what a process grows by', (
         expect(planned / grown).toBeGreaterThanOrEqual(1);
         expect(planned / grown).toBeLessThanOrEqual(1.5);
       },
-      60_000,
+      600_000,
     );
   }
 });

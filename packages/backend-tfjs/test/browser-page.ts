@@ -15,12 +15,12 @@ export function withTfPage<T>(use: (page: TestPage) => Promise<T>): Promise<T> {
 export function conformanceInBrowser(engine: 'webgl' | 'webgpu'): void {
   const browser = browserAvailability();
   const name = `conformance of tfjs on ${engine} in headless Chromium`;
-  optional(`${name}: primitives, traps`, browser, () => runPart(engine, 'quick', 200), 480_000);
+  optional(`${name}: primitives, traps`, browser, () => runPart(engine, 'quick', 200), 900_000);
   optional(
     `${name}: the rest`,
     browser.available ? thoroughAvailability() : browser,
     () => runPart(engine, 'rest', engine === 'webgl' ? 280 : 430),
-    480_000,
+    900_000,
   );
 }
 

@@ -5,7 +5,7 @@ import { withTestPage } from '@topk-attention/vitest-preset/browser-page';
 import { expect } from 'vitest';
 import type { PageResult } from './browser/page.js';
 
-const TIMEOUT_MILLISECONDS = 480_000;
+const TIMEOUT_MILLISECONDS = 900_000;
 
 async function conformance(part: 'quick' | 'rest', least: number): Promise<void> {
   const folder = new URL('./browser/', import.meta.url);

@@ -11,7 +11,7 @@ function run(script: string, environment: Record<string, string> = {}): { stdout
   const path = fileURLToPath(new URL(`./children/${script}`, import.meta.url));
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, [path], {
     encoding: 'utf8',
-    timeout: 50_000,
+    timeout: 300_000,
     env: { ...process.env, ...environment },
   });
   expect({ status, signal, stderr: status === 0 ? '' : stderr }).toEqual({

@@ -55,7 +55,7 @@ export async function withTestPage<T>(
     const address = server.resolvedUrls?.local[0] ?? '';
     await page.goto(address);
     try {
-      await page.waitForFunction(`globalThis.${ready} !== undefined`, undefined, { timeout: 60_000 });
+      await page.waitForFunction(`globalThis.${ready} !== undefined`, undefined, { timeout: 300_000 });
     } catch (error) {
       throw new Error(`the page did not load: ${errors.join('; ')}`, { cause: error });
     }

@@ -1,0 +1,143 @@
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Example, examplesOf, optional, thoroughAvailability } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability, softwareGpuEnvironment } from '@topk-attention/vitest-preset/software-gpu';
+import { transformWithOxc } from 'vite';
+import { afterAll, describe, expect } from 'vitest';
+import { type Packed, packAll } from '../../scripts/pack.mjs';
+import { build, npmCommand } from '../../scripts/run.mjs';
+
+// Every example of a README runs in an empty npm project after the README's own install lines, with the tarballs of this
+// repository in place of the published packages.
+
+const root = new URL('../../../', import.meta.url);
+const work = mkdtempSync(join(tmpdir(), 'topk-readmes-'));
+afterAll(() => rmSync(work, { recursive: true, force: true }));
+
+const pages = [
+  'README.md',
+  ...readdirSync(new URL('packages/', root))
+    .sort()
+    .map((name) => `packages/${name}/README.md`),
+];
+
+let packed: readonly Packed[] | undefined;
+
+function tarballs(): readonly Packed[] {
+  if (packed === undefined) {
+    expect(build(), 'the build').toBe(true);
+    const contents = join(work, 'contents');
+    mkdirSync(contents);
+    packed = packAll(join(work, 'tarballs'), contents);
+  }
+  return packed;
+}
+
+/** The words after `npm install` on every such line. */
+function installWords(markdown: string): string[] {
+  const lines = markdown.matchAll(/^npm install ([^#\n]+)/gm);
+  return [...lines]
+    .flatMap(([, words = '']) => words.trim().split(/\s+/))
+    .filter((word) => !word.startsWith('-'))
+    .map((word) => word.replace(/^\S*\/tarballs\/([\w-]+)\.tgz$/, '@topk-attention/$1'));
+}
+
+/** Words for npm, ours as tarballs, together with those of ours that they depend on. */
+function withTarballs(words: readonly string[]): string[] {
+  const own = new Map(tarballs().map((each) => [each.name, each]));
+  const result = new Set<string>();
+  const add = (word: string): void => {
+    const found = own.get(word);
+    if (found === undefined) result.add(word);
+    else if (!result.has(found.tarball)) {
+      result.add(found.tarball);
+      const manifest = JSON.parse(readFileSync(join(found.content, 'package.json'), 'utf8'));
+      for (const name of Object.keys(manifest.dependencies ?? {})) if (own.has(name)) add(name);
+    }
+  };
+  for (const word of words) add(word);
+  return [...result];
+}
+
+interface Project {
+  readonly folder: string;
+  /** What npm said, where it failed. */
+  readonly problem?: string;
+}
+
+const projects = new Map<string, Project>();
+
+/** An npm project with these packages. READMEs with the same install lines share one. */
+function project(words: readonly string[]): string {
+  const key = [...new Set(words)].sort().join(' ');
+  const known = projects.get(key) ?? installed(words);
+  projects.set(key, known);
+  expect(known.problem).toBeUndefined();
+  return known.folder;
+}
+
+function installed(words: readonly string[]): Project {
+  const folder = join(work, `project-${projects.size}`);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
+  const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
+  const [command, args] = npmCommand('npm', ['install', ...flags, ...withTarballs(words)]);
+  const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' });
+  return status === 0
+    ? { folder }
+    : { folder, problem: `npm install ${words.join(' ')}\n${stdout}${stderr}` };
+}
+
+/** Runs an example with Node alone; what it wrote to standard output. */
+async function run(folder: string, example: Example, env: Readonly<Record<string, string>>): Promise<string> {
+  const { code } = await transformWithOxc(example.code, 'example.ts', { lang: 'ts' });
+  const file = join(folder, 'example.js');
+  writeFileSync(file, code);
+  const model = fileURLToPath(new URL('apps/qa-demo/model', root));
+  const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, T5_FOLDER: model, NODE_OPTIONS: '', NODE_ENV: '', ...env },
+  });
+  expect(status, `line ${example.line}\n${stdout}${stderr}`).toBe(0);
+  return stdout;
+}
+
+const gpu = softwareGpuAvailability();
+
+for (const page of pages.filter((each) => existsSync(new URL(each, root)))) {
+  const markdown = readFileSync(new URL(page, root), 'utf8');
+  const examples = examplesOf(markdown);
+  if (examples.length === 0) continue;
+  const words = installWords(markdown);
+  const availability = words.includes('webgpu') && !gpu.available ? gpu : thoroughAvailability();
+  describe(`${page}, packed`, () => {
+    for (const example of examples) {
+      optional(`line ${example.line}: ${example.heading}`, availability, async () => {
+        const printed = await run(project(words), example, softwareGpuEnvironment());
+        if (example.prints.length > 0) expect(printed).toBe(`${example.prints.join('\n')}\n`);
+      });
+    }
+    const aboutGpus = examples.filter(({ code }) => /doctor\b.*@topk-attention\/webgpu/.test(code));
+    for (const example of aboutGpus) {
+      optional(`line ${example.line}: tells what is missing without an adapter`, availability, async () => {
+        const nowhere = {
+          VK_ICD_FILENAMES: join(work, 'none.json'),
+          VK_DRIVER_FILES: join(work, 'none.json'),
+        };
+        expect(await run(project(words), example, nowhere)).not.toBe('');
+      });
+    }
+  });
+}
