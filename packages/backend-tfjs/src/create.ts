@@ -1,5 +1,7 @@
+import { aBoolean, aString, checkedLater, type OptionKinds, readOptions } from '@topk-attention/core';
 import { TfjsBackend } from './backend.js';
 import { engineOf, noEngine, registeredEngines, requireTf } from './engine.js';
+import { needsOf } from './engine-needs.js';
 import type { Tf } from './tf.js';
 
 export interface TfjsOptions {
@@ -14,6 +16,8 @@ export interface TfjsOptions {
   readonly fused?: boolean;
 }
 
+const kinds: OptionKinds<TfjsOptions> = { tf: checkedLater(), engine: aString, fused: aBoolean };
+
 /**
  * A backend on the caller's TensorFlow.js.
  *
@@ -25,9 +29,8 @@ export interface TfjsOptions {
  * const backend = await createTfjsBackend({ tf, engine: 'wasm' });
  */
 export async function createTfjsBackend(options: TfjsOptions): Promise<TfjsBackend> {
-  const given: Partial<TfjsOptions> | undefined = options;
-  const tf = requireTf(given?.tf as Tf);
-  const { engine, fused = true } = options;
+  const { tf: given, engine, fused = true } = readOptions('createTfjsBackend', options, kinds);
+  const tf = requireTf(given);
   if (registeredEngines(tf).length === 0) throw noEngine(tf, 'tf has no engine');
   await startEngine(tf, engine);
   return new TfjsBackend(engineOf(tf), { fused });
@@ -42,8 +45,8 @@ async function startEngine(tf: Tf, engine: string | undefined): Promise<void> {
   try {
     if (engine !== undefined && tf.getBackend() !== engine) isReady = await tf.setBackend(engine);
     await tf.ready();
-  } catch (error) {
-    throw noEngine(tf, what, { cause: error });
+  } catch (cause) {
+    throw noEngine(tf, what, { cause, needs: await needsOf(engine ?? '') });
   }
-  if (!isReady) throw noEngine(tf, what);
+  if (!isReady) throw noEngine(tf, what, { needs: await needsOf(engine ?? '') });
 }

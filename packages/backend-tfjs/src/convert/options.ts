@@ -1,4 +1,13 @@
-import { type FeedForwardSelect, TopKError } from '@topk-attention/core';
+import {
+  checkedLater,
+  describeValue,
+  type FeedForwardSelect,
+  type OptionKinds,
+  oneOf,
+  optionsWithin,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 
 /** What to convert, and how much it keeps. A part that is left out is not converted. */
 export interface ConvertOptions {
@@ -8,9 +17,14 @@ export interface ConvertOptions {
   readonly feedForward?: { readonly k: number; readonly select?: FeedForwardSelect };
 }
 
+const kinds: OptionKinds<ConvertOptions> = {
+  attention: optionsWithin({ k: checkedLater() }),
+  feedForward: optionsWithin({ k: checkedLater(), select: oneOf('preactivation', 'contribution') }),
+};
+
 export function requireOptions(where: string, options: ConvertOptions): void {
-  const given: ConvertOptions | undefined = options;
-  if (given?.attention === undefined && given?.feedForward === undefined) {
+  const given = readOptions(where, options, kinds);
+  if (given.attention === undefined && given.feedForward === undefined) {
     throw new TopKError('INVALID_OPTION', `${where}: nothing to convert`, {
       expected: 'attention: { k }, feedForward: { k } or both',
       got: 'neither',
@@ -21,7 +35,7 @@ export function requireOptions(where: string, options: ConvertOptions): void {
     if (given[part] === undefined || (Number.isInteger(k) && (k as number) > 0)) continue;
     throw new TopKError('INVALID_K', `${where}: bad ${part}.k`, {
       expected: 'a positive whole number',
-      got: String(k),
+      got: describeValue(k),
       fix: 'Say how many to keep; a number larger than there are keeps them all',
     });
   }

@@ -1,14 +1,23 @@
 import {
   type AttentionOptions,
+  aBoolean,
+  aNumber,
   attentionBackward,
   attentionForward,
+  aValue,
+  checkedLater,
   exactAttention as coreExactAttention,
   topKAttention as coreTopKAttention,
+  type OptionKinds,
+  optionsWithin,
+  readOptions,
+  required,
   type Tensor,
 } from '@topk-attention/core';
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { type DifferentiableResult, differentiable } from './differentiable.js';
+import { requireK } from './require-k.js';
 import { requireTensors } from './require-tensors.js';
 
 /** Core's options with `tf.Tensor`s in the place of its tensors. */
@@ -34,6 +43,29 @@ export interface TfTopKAttentionOptions extends TfAttentionOptions {
   /** Also return the kept key indices. Default false. */
   readonly returnIndices?: boolean;
 }
+
+// What a tensor is to be is said by `requireTensors`, of options as of the other arguments.
+const attentionKinds: OptionKinds<TfAttentionOptions> = {
+  scale: aNumber,
+  causal: aBoolean,
+  mask: checkedLater(),
+  keyLengths: checkedLater(),
+  bias: checkedLater(),
+  relativeBias: optionsWithin({
+    table: required(aValue<TfTensor>('a tf.Tensor', (value) => typeof value === 'object')),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+  dropout: optionsWithin({ rate: required(aNumber), seed: required(aNumber) }),
+  queryChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
+const topKKinds: OptionKinds<TfTopKAttentionOptions> = {
+  k: checkedLater(),
+  returnIndices: aBoolean,
+  ...attentionKinds,
+};
 
 /** The result of top-k attention with `returnIndices`. */
 export interface TfTopKAttentionResult {
@@ -86,10 +118,9 @@ export function topKAttention(
   v: TfTensor,
   options: TfTopKAttentionOptions,
 ): TfTensor | TfTopKAttentionResult {
-  const wantsIndices = options.returnIndices === true;
-  // A k that JavaScript left out is no k; core would take it for all keys.
-  const kept = options.k ?? Number.NaN;
-  const { output, lists } = run(tf, 'topKAttention', { q, k, v }, options, kept, wantsIndices);
+  const name = 'topKAttention';
+  const { k: kept, returnIndices: wantsIndices = false, ...shared } = readOptions(name, options, topKKinds);
+  const { output, lists } = run(tf, name, { q, k, v }, shared, requireK(name, kept), wantsIndices);
   if (!wantsIndices) return output;
   const [indices, scores] = lists as [TfTensor, TfTensor];
   scores.dispose();
@@ -108,9 +139,10 @@ export function exactAttention(
   q: TfTensor,
   k: TfTensor,
   v: TfTensor,
-  options: TfAttentionOptions = {},
+  options?: TfAttentionOptions,
 ): TfTensor {
-  return run(tf, 'exactAttention', { q, k, v }, options, 'all', false).output;
+  const name = 'exactAttention';
+  return run(tf, name, { q, k, v }, readOptions(name, options, attentionKinds), 'all', false).output;
 }
 
 function run(

@@ -1,14 +1,20 @@
 import {
+  aNumber,
+  checkedLater,
   topKFeedForward as coreTopKFeedForward,
   type FeedForwardOptions,
   type FeedForwardWeights,
   feedForwardBackward,
   feedForwardForward,
+  type OptionKinds,
+  oneOf,
+  readOptions,
   type Tensor,
 } from '@topk-attention/core';
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { differentiable } from './differentiable.js';
+import { requireK } from './require-k.js';
 import { requireTensors } from './require-tensors.js';
 
 /** Weights of a feed-forward layer, all float32: act(x wIn + bIn) [* (x wGate)] wOut + bOut. */
@@ -24,6 +30,23 @@ export interface TfFeedForwardWeights {
   /** [Dout] */
   readonly bOut?: TfTensor;
 }
+
+const feedForwardKinds: OptionKinds<FeedForwardOptions> = {
+  k: checkedLater(),
+  activation: oneOf('relu', 'gelu', 'gelu_tanh', 'silu'),
+  select: oneOf('preactivation', 'contribution'),
+  tokenChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
+// What a tensor is to be is said by `requireTensors`.
+const weightKinds: OptionKinds<TfFeedForwardWeights> = {
+  wIn: checkedLater(),
+  bIn: checkedLater(),
+  wGate: checkedLater(),
+  wOut: checkedLater(),
+  bOut: checkedLater(),
+};
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with tokens
@@ -46,10 +69,12 @@ export function topKFeedForward(
   tf: Tf,
   x: TfTensor,
   weights: TfFeedForwardWeights,
-  options: FeedForwardOptions,
+  given: FeedForwardOptions,
 ): TfTensor {
   const name = 'topKFeedForward';
-  const { wIn, bIn, wGate, wOut, bOut } = weights;
+  const { k, ...rest } = readOptions(name, given, feedForwardKinds);
+  const options: FeedForwardOptions = { ...rest, k: requireK(name, k) };
+  const { wIn, bIn, wGate, wOut, bOut } = readOptions(`${name}: weights`, weights, weightKinds);
   const backend = backendOf(tf);
   requireTensors(tf, name, { x, wIn, wOut }, { bIn, wGate, bOut });
 

@@ -1,5 +1,6 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import type { TfTensor } from '../tf.js';
+import { type Names, requireNames } from './config.js';
 import {
   addFeedForwardWeights,
   type FeedForwardArgs,
@@ -11,7 +12,7 @@ import {
 } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { built, lastDim, shapeList, single, tensorList } from './inputs.js';
-import type { KerasLayerArgs } from './layers-tf.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -20,6 +21,15 @@ export interface TopKFeedForwardArgs extends KerasLayerArgs, FeedForwardArgs {}
 
 const where = 'TopKFeedForward';
 const names = { intermediate: 'intermediate', gate: 'gate', output: 'output' };
+
+const argNames: Omit<Names<TopKFeedForwardArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
+  hiddenUnits: true,
+  units: true,
+  k: true,
+  activation: true,
+  select: true,
+  gated: true,
+};
 
 /**
  * Two dense layers with an activation between them, in which every token keeps its k best hidden units.
@@ -37,6 +47,7 @@ export function feedForwardClass(tf: FullTf): LayerClass<TopKFeedForwardArgs> {
 
     constructor(args: TopKFeedForwardArgs) {
       super(args);
+      requireNames<TopKFeedForwardArgs>(where, args, argNames);
       this.#settings = feedForwardSettings(where, args, 'k');
       this.#recipe = weightRecipe(tf, where, args);
       this.supportsMasking = true;

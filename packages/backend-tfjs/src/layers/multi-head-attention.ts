@@ -10,10 +10,11 @@ import {
   attentionOutputShape,
   attentionSettings,
 } from './attention-part.js';
+import { type Names, requireNames } from './config.js';
 import { DropoutSeeds } from './dropout-seeds.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { attentionInputs, built, shapeList, tensorList } from './inputs.js';
-import type { KerasLayerArgs } from './layers-tf.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -21,6 +22,17 @@ import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 export interface TopKMultiHeadAttentionArgs extends KerasLayerArgs, AttentionArgs {}
 
 const where = 'TopKMultiHeadAttention';
+
+const argNames: Omit<Names<TopKMultiHeadAttentionArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
+  numHeads: true,
+  keyDim: true,
+  valueDim: true,
+  k: true,
+  causal: true,
+  dropout: true,
+  seed: true,
+  outputShape: true,
+};
 
 /**
  * Keras' multi-head attention in which every query keeps its k best keys.
@@ -40,6 +52,7 @@ export function multiHeadAttentionClass(tf: FullTf): LayerClass<TopKMultiHeadAtt
 
     constructor(args: TopKMultiHeadAttentionArgs) {
       super(args);
+      requireNames<TopKMultiHeadAttentionArgs>(where, args, argNames);
       this.#settings = attentionSettings(where, args);
       this.#recipe = weightRecipe(tf, where, args);
       this.#seeds = new DropoutSeeds(this.#settings.seed);
