@@ -3,7 +3,7 @@ import { TopKError } from '@topk-attention/core';
 import { topKAttention } from '../functional/attention.js';
 import { wasmMatrices } from '../ops/wasm-matrices.js';
 import type { TfTensor } from '../tf.js';
-import { count, dropoutRate, flag, given, kept, type Unchecked } from './config.js';
+import { count, dropoutRate, flag, given, kept, requireCallNames, type Unchecked } from './config.js';
 import type { DropoutSeeds } from './dropout-seeds.js';
 import { emptyOutput } from './empty-output.js';
 import type { CallArgs, FullTf, LayerVariable, Shape } from './full-tf.js';
@@ -134,6 +134,7 @@ export function attend(
   call: CallArgs,
   seeds: DropoutSeeds,
 ): TfTensor {
+  requireCallNames(where, call);
   const { query, value, key } = inputs;
   const shape = attentionOutputShape(where, settings, [query.shape, value.shape, key.shape]);
   for (const name of ['query', 'value', 'key'] as const) {
