@@ -1,4 +1,4 @@
-import { sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import type { GraphBuilder } from '../onnx/graph-builder.js';
@@ -50,26 +50,54 @@ export function ascending(
 
 export function takeAlong(graph: Graph, x: OnnxNode, indices: OnnxNode): OnnxNode {
   const { dtype } = x;
-  if (sizeOf(x.shape) === 0) return graph.constant(0, indices.shape, dtype);
+  const extent = x.shape.at(-1) as number;
   return graph.add(
     {
       key: `takeAlong.${dtype}`,
       inputs: [x, indices],
       emit: (onnx, [a, at]) => {
-        // The engine would wrap -1 to the last entry.
-        const safe = onnx.op('Max', [at as string, onnx.i32(0)]);
+        if (extent === 0) return [emitOutsides(onnx, at as string, dtype, indices.shape)];
+        const safe = emitWithin(onnx, at as string, extent);
         const taken = onnx.op('GatherElements', [a as string, safe], { axis: -1 });
-        return [zeroWhere(onnx, onnx.op('Less', [at as string, onnx.i32(0)]), taken, dtype)];
+        return [emitUnlessOutside(onnx, at as string, safe, taken, dtype)];
       },
     },
     { shape: indices.shape, dtype },
   );
 }
 
-/** By selection, not by a weight of 0: 0 * inf is NaN. */
-function zeroWhere(onnx: GraphBuilder, condition: string, value: string, dtype: OnnxNode['dtype']): string {
-  if (dtype === 'bool') return onnx.op('And', [onnx.op('Not', [condition]), value]);
-  return onnx.op('Where', [condition, zero(onnx, dtype), value]);
+/** Indices that the engine may read at: it would wrap negative ones and fail on those past the end. */
+function emitWithin(onnx: GraphBuilder, indices: string, extent: number): string {
+  return onnx.op('Min', [onnx.op('Max', [indices, onnx.i32(0)]), onnx.i32(extent - 1)]);
+}
+
+/**
+ * What was read, or what stands for it where the index had to be moved. By selection, not by a weight of 0: 0 * inf is NaN.
+ * The indices are as large as `values`, or [.., 1] of it.
+ */
+function emitUnlessOutside(
+  onnx: GraphBuilder,
+  indices: string,
+  within: string,
+  values: string,
+  dtype: OnnxNode['dtype'],
+): string {
+  const isInside = onnx.op('Equal', [indices, within]);
+  if (dtype === 'bool') return onnx.op('And', [isInside, values]);
+  return onnx.op('Where', [isInside, values, emitOutside(onnx, indices, dtype)]);
+}
+
+/** For each index outside of a table: zero for -1 and for what has no NaN, else NaN. */
+function emitOutside(onnx: GraphBuilder, indices: string, dtype: OnnxNode['dtype']): string {
+  if (dtype !== 'f32' && dtype !== 'f16') return zero(onnx, dtype);
+  const isUnused = onnx.op('Equal', [indices, onnx.i32(-1)]);
+  const loud = onnx.op('Where', [isUnused, onnx.f32(0), onnx.f32(Number.NaN)]);
+  return dtype === 'f32' ? loud : onnx.cast(loud, dtype);
+}
+
+/** What a table without entries gives. */
+function emitOutsides(onnx: GraphBuilder, indices: string, dtype: OnnxNode['dtype'], shape: Shape): string {
+  return onnx.filled(emitOutside(onnx, indices, dtype), shape);
 }
 
 /** A scalar 0. */
@@ -98,9 +126,8 @@ export function putAlong(graph: Graph, indices: OnnxNode, values: OnnxNode, n: n
       key: `putAlong[${n}].${dtype}`,
       inputs: [indices, values],
       emit: (onnx, [at, v]) => {
-        // -1 goes to one entry more, which is cut off again.
         const base = onnx.filled(zero(onnx, dtype), [...lead, n + 1]);
-        const safe = negativeTo(onnx, at as string, n);
+        const safe = emitDropped(onnx, at as string, n);
         const filled = onnx.op('ScatterElements', [base, safe, v as string], { axis: -1 });
         return [onnx.op('Slice', [filled, onnx.i64([0]), onnx.i64([n]), onnx.i64([lead.length])])];
       },
@@ -109,27 +136,32 @@ export function putAlong(graph: Graph, indices: OnnxNode, values: OnnxNode, n: n
   );
 }
 
-function negativeTo(onnx: GraphBuilder, indices: string, spare: number): string {
-  return onnx.op('Where', [onnx.op('Less', [indices, onnx.i32(0)]), onnx.i32(spare), indices]);
+/** Indices outside of [0, n) become n: one entry more, which is cut off again. */
+function emitDropped(onnx: GraphBuilder, indices: string, n: number): string {
+  const isInside = onnx.op('And', [
+    onnx.op('GreaterOrEqual', [indices, onnx.i32(0)]),
+    onnx.op('Less', [indices, onnx.i32(n)]),
+  ]);
+  return onnx.op('Where', [isInside, indices, onnx.i32(n)]);
 }
 
 export function gatherRows(graph: Graph, x: OnnxNode, indices: OnnxNode): OnnxNode {
   const [batch, rows, width] = x.shape as readonly [number, number, number];
   const count = indices.shape[1] as number;
   const shape = [batch, count, width];
-  if (sizeOf(x.shape) === 0) return graph.constant(0, shape, x.dtype);
   return graph.add(
     {
       key: `gatherRows.${x.dtype}`,
       inputs: [x, indices],
       emit: (onnx, [a, at]) => {
-        const safe = onnx.op('Max', [at as string, onnx.i32(0)]);
+        const ofRows = (one: string): string => onnx.reshape(one, [batch, count, 1]);
+        if (rows === 0) return [emitOutsides(onnx, ofRows(at as string), x.dtype, shape)];
+        const safe = emitWithin(onnx, at as string, rows);
         const gathered = onnx.op('Gather', [
           onnx.reshape(a as string, [batch * rows, width]),
           flat(onnx, safe, batch, rows),
         ]);
-        const isUnused = onnx.op('Less', [onnx.reshape(at as string, [batch, count, 1]), onnx.i32(0)]);
-        return [zeroWhere(onnx, isUnused, gathered, x.dtype)];
+        return [emitUnlessOutside(onnx, ofRows(at as string), ofRows(safe), gathered, x.dtype)];
       },
     },
     { shape, dtype: x.dtype },
@@ -155,7 +187,7 @@ export function scatterAddRows(graph: Graph, n: number, indices: OnnxNode, updat
       inputs: [indices, updates],
       emit: (onnx, [at, u]) => {
         const base = onnx.filled(zero(onnx, dtype), [batch, n + 1, width]);
-        const column = onnx.reshape(negativeTo(onnx, at as string, n), [batch, count, 1]);
+        const column = onnx.reshape(emitDropped(onnx, at as string, n), [batch, count, 1]);
         const everywhere = onnx.filled(column, [batch, count, width]);
         const sums = onnx.op('ScatterElements', [base, everywhere, u as string], {
           axis: 1,
