@@ -48,7 +48,7 @@ function badSource(got: unknown): TopKError {
 /** The bytes of a file, or undefined when it is not there, or kept back in a way that is taken for that. */
 export async function openOptional(source: FileSource, file: string): Promise<ByteSource | undefined> {
   try {
-    return await source.open(file);
+    return (await source.open(file)) ?? undefined;
   } catch (error) {
     if (isWithheld(error)) return undefined;
     throw error;
@@ -57,9 +57,7 @@ export async function openOptional(source: FileSource, file: string): Promise<By
 
 /** A text file that must be there. @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT when it is not UTF-8. */
 export async function readText(source: FileSource, file: string, fix: string): Promise<string> {
-  const opened = await source.open(file);
-  if (opened === undefined) throw notFound(source, file, fix);
-  return textOf(source, file, opened);
+  return textOf(source, file, await openNeeded(source, file, fix));
 }
 
 /** A text file, or undefined when it is not there. */
@@ -68,8 +66,11 @@ export async function readOptionalText(source: FileSource, file: string): Promis
   return opened === undefined ? undefined : textOf(source, file, opened);
 }
 
-export function notFound(source: FileSource, file: string, fix: string): TopKError {
-  return new TopKError('FILE_NOT_FOUND', `${source.name}: no ${file}`, {
+/** The bytes of a file that must be there. @throws TopKError FILE_NOT_FOUND */
+export async function openNeeded(source: FileSource, file: string, fix: string): Promise<ByteSource> {
+  const opened = await source.open(file);
+  if (opened) return opened;
+  throw new TopKError('FILE_NOT_FOUND', `${source.name}: no ${file}`, {
     expected: file,
     got: 'nothing',
     fix,

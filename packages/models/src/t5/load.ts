@@ -1,14 +1,8 @@
 import { readOptions, TopKError } from '@topk-attention/core';
-import {
-  type ByteSource,
-  loadParameters,
-  openSafetensors,
-  openShards,
-  type TensorReader,
-} from '@topk-attention/nn';
+import { loadParameters, openSafetensors, openShards, type TensorReader } from '@topk-attention/nn';
 import {
   type FileSource,
-  notFound,
+  openNeeded,
   openOptional,
   readOptionalText,
   readText,
@@ -93,12 +87,6 @@ async function openWeights(source: FileSource): Promise<TensorReader> {
   }
   const fix = 'Save the checkpoint with safe_serialization=True; .bin files are not read';
   return openSafetensors(await openNeeded(source, WEIGHTS, fix));
-}
-
-async function openNeeded(source: FileSource, file: string, fix: string): Promise<ByteSource> {
-  const opened = await source.open(file);
-  if (opened === undefined) throw notFound(source, file, fix);
-  return opened;
 }
 
 function isNotFound(error: unknown): boolean {

@@ -9,8 +9,9 @@ export interface LoadT5Options extends LayerChoices {
   /** Where tensors live and work runs. The model does not dispose of it. */
   readonly backend: Backend;
   /**
-   * A Hugging Face folder: a directory path (Node), the base URL of its files (http or https), or anything that reads
-   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and tokenizer.json.
+   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
+   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and tokenizer.json; of
+   * generation_config.json, where there is one, the special ids are taken.
    */
   readonly source: string | URL | FileSource;
   /** False loads without tokenizer.json: the model then takes and gives token ids only. Default true. */
@@ -25,7 +26,7 @@ export type SourceInput = string | readonly number[];
 export interface GenerateOptions extends LayerChoices {
   /** Default 20, as in transformers. */
   readonly maxNewTokens?: number;
-  /** Stops between tokens and between layers of the encoder: the call rejects with TopKError ABORTED. */
+  /** Stops between tokens, between layers of the encoder and in long texts: the call rejects with TopKError ABORTED. */
   readonly signal?: AbortSignal;
   /** Called with each token as soon as it is known. */
   readonly onToken?: (token: GeneratedToken) => void;
