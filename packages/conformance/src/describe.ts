@@ -16,7 +16,8 @@ export interface DescribeOptions extends ConformanceOptions {
   readonly cases?: readonly ConformanceCase[];
 }
 
-const CASE_TIMEOUT_MILLISECONDS = 120_000;
+/** For what hangs. A busy machine or a GPU in software may be fifty times slower than a case needs, and is not wrong. */
+const CASE_TIMEOUT_MILLISECONDS = 900_000;
 
 /**
  * Declares the whole suite for one backend.

@@ -39,6 +39,8 @@ export class ConformanceRun {
   readonly backend: Backend;
   readonly #options: ConformanceOptions;
   readonly #made: Backend[] = [];
+  /** The case that has not ended: a runner gives up on one that takes too long, but cannot stop it. */
+  #unfinished: string | undefined;
 
   private constructor(backend: Backend, options: ConformanceOptions) {
     this.backend = backend;
@@ -51,10 +53,16 @@ export class ConformanceRun {
 
   /** Runs one case; afterwards the shared backend holds what it held before. */
   async run(one: ConformanceCase): Promise<void> {
+    check(
+      this.#unfinished === undefined,
+      `not tried: "${this.#unfinished}" ran past its limit and goes on using the backend`,
+    );
+    this.#unfinished = one.name;
     const live = this.backend.memory().live;
     try {
       await one.run(this.#context());
     } finally {
+      this.#unfinished = undefined;
       for (const backend of this.#made.splice(0)) await backend.dispose();
     }
     const left = this.backend.memory().live - live;

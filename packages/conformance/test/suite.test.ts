@@ -2,6 +2,7 @@ import type { Backend, BackendTensor } from '@topk-attention/core';
 import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
 import { type CaseReport, conformanceCases, runConformance } from '../src/index.js';
+import { ConformanceRun } from '../src/run.js';
 
 const cases = await conformanceCases();
 
@@ -218,4 +219,23 @@ test('case names are unique, and anchors 1 to 4 are there', () => {
       0,
     );
   }
+});
+
+test('after a case that ran past its limit the next says so, instead of finding its tensors', async () => {
+  const run = await ConformanceRun.start({ name: 'slow', createBackend: reference });
+  let finish = (): void => {};
+  const slow = run.run({
+    name: 'slow one',
+    group: 'attention',
+    run: () =>
+      new Promise<void>((resolve) => {
+        finish = resolve;
+      }),
+  });
+  const next = { name: 'next one', group: 'attention', run: () => {} } as const;
+  await expect(run.run(next)).rejects.toThrow('not tried: "slow one" ran past its limit');
+  finish();
+  await slow;
+  await run.run(next);
+  await run.dispose();
 });
