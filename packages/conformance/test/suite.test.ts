@@ -1,7 +1,8 @@
-import type { Backend, BackendTensor } from '@topk-attention/core';
+import { type Backend, type BackendTensor, zeros } from '@topk-attention/core';
 import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
 import { type CaseReport, conformanceCases, runConformance } from '../src/index.js';
+import { ConformanceRun } from '../src/run.js';
 
 const cases = await conformanceCases();
 
@@ -218,4 +219,33 @@ test('case names are unique, and anchors 1 to 4 are there', () => {
       0,
     );
   }
+});
+
+test('the case after one that ran past its limit has a backend of its own', async () => {
+  const made: Backend[] = [];
+  const createBackend = (): Backend => {
+    const backend = reference();
+    made.push(backend);
+    return backend;
+  };
+  const run = await ConformanceRun.start({ name: 'slow', createBackend });
+  let finish = (): void => {};
+  const slow = run.run({
+    name: 'slow one',
+    group: 'attention',
+    run: ({ backend }) =>
+      new Promise<void>((resolve) => {
+        const left = zeros(backend, [8]);
+        finish = () => {
+          left.dispose();
+          resolve();
+        };
+      }),
+  });
+  const used: Backend[] = [];
+  await run.run({ name: 'next one', group: 'attention', run: ({ backend }) => void used.push(backend) });
+  expect(used).toEqual([made[1]]);
+  finish();
+  await slow;
+  await run.dispose();
 });

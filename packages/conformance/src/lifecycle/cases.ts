@@ -48,7 +48,7 @@ function disposeAll(...lists: readonly object[]): void {
 /** The same backend with one primitive failing as an engine does. Methods keep their own `this`. */
 function failing(
   backend: Backend,
-  primitive: 'unary' | 'read' | 'evaluate' | 'upload',
+  primitive: 'unary' | 'read' | 'evaluate' | 'upload' | 'matmul' | 'softmax' | 'scatterAddRows',
   error: unknown,
 ): Backend {
   const broken = (): never => {
@@ -145,10 +145,43 @@ export const lifecycleCases: readonly ConformanceCase[] = [
     await checkRejects('data', x.data(), 'OUT_OF_MEMORY');
     await checkRejects('dependent', add(x, 1).data(), 'OUT_OF_MEMORY');
   }),
-  lifecycle('a failing attention call leaks nothing', async (context) => {
+  lifecycle('a failing attention call leaks nothing, forward and backward', async (context) => {
+    const own = await context.createBackend();
+    // The composed path meets them at its beginning, in the middle and, in a gradient, at the end.
+    for (const primitive of ['matmul', 'softmax', 'scatterAddRows'] as const) {
+      for (const kept of [2, 'all'] as const) {
+        const before = own.memory().live;
+        const backend = failing(own, primitive, new Error('test: the engine failed'));
+        const inputs = inputsOf(backend, 2, 6, 7, 4);
+        const table = zeros(backend, [8, 2]);
+        const options = { queryChunk: 4, relativeBias: { table, bidirectional: true, maxDistance: 16 } };
+        const pulled = pullback(
+          (p: Inputs & { readonly table: Tensor }) => {
+            const own = { ...options, relativeBias: { ...options.relativeBias, table: p.table } };
+            return kept === 'all'
+              ? exactAttention(p.q, p.k, p.v, own)
+              : topKAttention(p.q, p.k, p.v, { ...own, k: kept });
+          },
+          { ...inputs, table },
+        );
+        const upstream = zeros(backend, pulled.output.shape);
+        const gradients = pulled.backward(upstream);
+        const what = `${primitive}, k ${kept}`;
+        // Forward nothing is scattered.
+        if (primitive !== 'scatterAddRows') {
+          await checkRejects(`output, ${what}`, pulled.output.data(), 'ENGINE_FAILURE');
+        }
+        await checkRejects(`gradient, ${what}`, gradients.table.data(), 'ENGINE_FAILURE');
+        disposeAll(inputs, gradients, [table, upstream, pulled.output, pulled]);
+        const left = own.memory().live - before;
+        check(left === 0, `${what}: ${left} bytes are left`);
+      }
+    }
+  }),
+  lifecycle('a failing feed-forward call leaks nothing', async (context) => {
     const own = await context.createBackend();
     const before = own.memory().live;
-    // The composed path meets `unary` in the middle of the gelu of a feed-forward layer.
+    // The composed path meets `unary` in the middle of the gelu.
     const backend = failing(own, 'unary', new Error('test: the engine failed'));
     const x = zeros(backend, [3, 4]);
     const [wIn, wOut] = [zeros(backend, [4, 6]), zeros(backend, [6, 2])];

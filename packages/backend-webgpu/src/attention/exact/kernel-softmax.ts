@@ -33,9 +33,9 @@ export function softmax(p: ExactParameters): string {
     ...rows.map((r) => {
       const kept = range(4).map((i) => `isKept(batch, headOfBatch, query${r}, key0 + 4u * tx + ${i}u)`);
       const weight = p.dropout
-        ? `select(vec4f(0), w * params.keptScale, vec4<bool>(${kept.join(', ')}))`
+        ? `select(select(vec4f(0), w * params.keptScale, vec4<bool>(${kept.join(', ')})), unseen(), hidden)`
         : 'w';
-      return `    { let w = select(exp(s${r} - top${r}), vec4f(0), isHidden(s${r}));
+      return `    { let hidden = isHidden(s${r}); let w = select(exp(s${r} - top${r}), unseen(), hidden);
       total${r} += w.x + w.y + w.z + w.w;
       weights[(${rowText(tile, r)}) * ${keyQuads}u + tx] = ${weight}; }`;
     }),
@@ -82,11 +82,11 @@ ${loads}
 ${products}
     }
     } else {
-    // 0 * NaN is NaN: keys without weight are left out. Rare, so the text is short.
+    // 0 * NaN is NaN: hidden keys are left out. Rare, so the text is short.
     for (var at = 0u; at < ${tile.values}u; at++) {
 ${lines(columns.map((c) => `      let v${c} = stage[at * ${width}u + tx + ${c * tile.columns}u];`))}
 ${lines(rows.map((r) => `      let w${r} = weights[(${rowText(tile, r)}) * ${keyQuads}u + quad0 + at / 4u][at & 3u];`))}
-${lines(rows.map((r) => `      if (w${r} > 0.0) { ${columns.map((c) => `sum${r}_${c} += w${r} * v${c};`).join(' ')} }`))}
+${lines(rows.map((r) => `      if (bitcast<u32>(w${r}) != UNSEEN) { ${columns.map((c) => `sum${r}_${c} += w${r} * v${c};`).join(' ')} }`))}
     }
     }
     }`;

@@ -13,8 +13,8 @@ import { tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
  * maximum (Milakov and Gimelshein 2018), product with the values; scores are never stored.
  *
  * One pass over q and out, one pass over k and v per tile of queries. Workgroup memory: `tileBytes`. Assumes nothing
- * beyond core WebGPU. A hidden key has the bits of -inf for a score and weight 0; its value row, whatever it holds,
- * adds nothing. A NaN or +inf in a valid score makes its row NaN.
+ * beyond core WebGPU. A hidden key has the bits of -inf for a score and those of -0 for a weight; its value row,
+ * whatever it holds, adds nothing. A weight of 0 that rounding or dropout gives is +0: times NaN or inf that is NaN. A NaN or +inf in a valid score makes its row NaN.
  */
 export function exactKernel(parameters: ExactParameters): Kernel {
   const { mask, bias, relativeBias } = parameters;
@@ -95,6 +95,8 @@ function workgroupMemory(memory: ReturnType<typeof tileMemory>): string {
 
 const numbers = `const LOWEST = -3.40282346e38;
 const HIDDEN = 0xff800000u;
+const UNSEEN = 0x80000000u;
+fn unseen() -> vec4f { return bitcast<vec4f>(vec4u(UNSEEN)); }
 fn notFinite(x: vec4f) -> vec4<bool> { return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u); }
 fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN); }`;
 
