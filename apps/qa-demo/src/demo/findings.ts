@@ -115,7 +115,7 @@ function pairsOf(runs: readonly Run[], one: Way, other: Way): (readonly [Run, Ru
 }
 
 /** Answers are compared as SQuAD does. */
-export function isSame(a: string, b: string): boolean {
+function isSame(a: string, b: string): boolean {
   return normalizeAnswer(a) === normalizeAnswer(b);
 }
 
