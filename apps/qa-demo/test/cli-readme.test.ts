@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { cliPath, outcomeOf, temporaryFolder, writeIn } from './cli-support.js';
 
@@ -24,6 +25,11 @@ function shellExamples(markdown: string): ShellExample[] {
 }
 
 const examples = shellExamples(readFileSync(new URL('../README.md', import.meta.url), 'utf8'));
+const rootFolder = fileURLToPath(new URL('../../..', import.meta.url));
+/** The root README's own commands of this app that ask; the others install, build or take minutes. */
+const rootExamples = shellExamples(readFileSync(join(rootFolder, 'README.md'), 'utf8')).filter(({ code }) =>
+  code.includes(' qa ask '),
+);
 
 // `pnpm qa` builds and then does this; here everything is built.
 const folder = temporaryFolder();
@@ -36,6 +42,18 @@ chmodSync(
   ),
   0o755,
 );
+chmodSync(
+  writeIn(
+    join(folder, 'bin'),
+    'npx',
+    `#!/bin/sh\n[ "$1 $2" = '-y pnpm@12' ] || exit 98\nshift 2\nexec pnpm "$@"\n`,
+  ),
+  0o755,
+);
+const environment = {
+  ...process.env,
+  PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
+};
 
 test('the README has examples', () => expect(examples.length).toBeGreaterThanOrEqual(5));
 
@@ -44,10 +62,7 @@ test.each(examples)('README.md:$line', async ({ code, prints }) => {
   const child = spawn('sh', ['-e', '-c', code], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...process.env,
-      PATH: [join(folder, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
-    },
+    env: environment,
   });
   const outcome = await outcomeOf(child);
   expect(outcome, outcome.stderr).toMatchObject({ code: 0 });
@@ -57,3 +72,18 @@ test.each(examples)('README.md:$line', async ({ code, prints }) => {
     rest = rest.slice(rest.indexOf(text) + text.length);
   }
 });
+
+test('what the root README asks is answered as printed, right and without a warning', async () => {
+  expect(rootExamples).toHaveLength(1);
+  for (const { code } of rootExamples) {
+    const child = spawn('sh', ['-e', '-c', code], {
+      cwd: rootFolder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: environment,
+    });
+    const outcome = await outcomeOf(child);
+    expect(outcome).toMatchObject({ code: 0, stderr: '' });
+    expect(outcome.stdout).toMatch(/^exact: kitchen\ntop-k: kitchen\n/);
+    expect(outcome.stdout).toContain('The answers agree.');
+  }
+}, 120_000);

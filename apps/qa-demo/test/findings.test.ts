@@ -77,6 +77,8 @@ describe('the sentences follow from the numbers', () => {
     expect(chunks).toMatch(/chunks save nothing/);
     expect(k).toMatch(/^Over 200 tokens on this GPU top-k takes 0\.50 of the time of exact/);
     expect(answers).toMatch(/over 200 tokens 1 of 2 \(2 right\)\.$/);
+    expect(findingsOf(reportOf(equal)).at(-1)?.title).toBe('What is shown: how many answers stay the same');
+    expect(findingsOf(reportOf(short)).at(-1)?.title).toBe('What is shown: the same answers');
   });
 
   test('what did not fit is said with its numbers', () => {

@@ -73,7 +73,8 @@ export async function runWay(way: Way, tasks: readonly Task[], options: RunOptio
       loadedBytes: info.loadedBytes,
     };
   } catch (error) {
-    const { code, message } = reportOf(error);
+    const { code, ...report } = reportOf(error);
+    const message = report.message.replace(/\.$/, '');
     const summary = memoryFailures[code];
     if (way !== 'plain' || summary === undefined || io.signal.aborted) throw error;
     if (!isSilent) io.stdout.write(`   ${way}  ${message}\n`);
