@@ -1,6 +1,7 @@
+import { aNumber, anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { OnnxRuntimeBackend } from './backend.js';
 import { loadOrt } from './runtime/load.js';
-import type { OrtModule } from './runtime/ort.js';
+import { anOrt, type OrtModule } from './runtime/ort.js';
 import { requireProviders } from './runtime/probe.js';
 
 export interface OnnxRuntimeOptions {
@@ -21,29 +22,37 @@ export interface OnnxRuntimeOptions {
   readonly sessionOptions?: { readonly [option: string]: unknown };
 }
 
+const kinds: OptionKinds<OnnxRuntimeOptions> = {
+  ort: anOrt,
+  executionProviders: anArray(),
+  threads: aNumber,
+  sessionLimit: aNumber,
+  sessionBytes: aNumber,
+  sessionOptions: aValue('an object', (value) => typeof value === 'object' && value !== null),
+};
+
 const DEFAULT_SESSION_LIMIT = 64;
 const DEFAULT_SESSION_BYTES = 512 * 2 ** 20;
 
 /**
  * A backend on ONNX Runtime.
  *
- * @throws TopKError MISSING_PEER when no module is given and none can be imported; NO_DEVICE when the execution providers
+ * @throws TopKError INVALID_OPTION; MISSING_PEER when no module is given and none can be imported; NO_DEVICE when the execution providers
  * asked for do not run.
  * @example
  * const backend = await createOnnxRuntimeBackend({ threads: 2 });
  */
-export async function createOnnxRuntimeBackend(
-  options: OnnxRuntimeOptions = {},
-): Promise<OnnxRuntimeBackend> {
+export async function createOnnxRuntimeBackend(options?: OnnxRuntimeOptions): Promise<OnnxRuntimeBackend> {
+  const given = readOptions('createOnnxRuntimeBackend', options, kinds);
   const {
     threads,
     sessionLimit = DEFAULT_SESSION_LIMIT,
     sessionBytes = DEFAULT_SESSION_BYTES,
     sessionOptions = {},
-  } = options;
-  const ort = options.ort ?? (await loadOrt());
-  if (options.executionProviders !== undefined) await requireProviders(ort, options.executionProviders);
-  const executionProviders = options.executionProviders ?? [
+  } = given;
+  const ort = given.ort ?? (await loadOrt());
+  if (given.executionProviders !== undefined) await requireProviders(ort, given.executionProviders);
+  const executionProviders = given.executionProviders ?? [
     ort.listSupportedBackends === undefined ? 'wasm' : 'cpu',
   ];
   return new OnnxRuntimeBackend(

@@ -1,5 +1,6 @@
+import { type OptionKinds, readOptions } from '@topk-attention/core';
 import { importPeer, PEER_RANGE, type PeerName, peers } from './runtime/load.js';
-import type { OrtModule } from './runtime/ort.js';
+import { anOrt, type OrtModule } from './runtime/ort.js';
 import { probeProvider } from './runtime/probe.js';
 
 export interface ProviderReport {
@@ -31,17 +32,20 @@ export interface DoctorOptions {
   readonly ort?: OrtModule;
 }
 
+const kinds: OptionKinds<DoctorOptions> = { ort: anOrt };
+
 /**
  * What of ONNX Runtime is there, which execution providers run (each is tried with one addition), and why others do not.
  *
  * @example
  * for (const peer of (await doctor()).peers) console.log(peer.name, peer.version, peer.providers);
  */
-export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
+export async function doctor(options?: DoctorOptions): Promise<DoctorReport> {
+  const given = readOptions('doctor', options, kinds);
   const reports =
-    options.ort === undefined
+    given.ort === undefined
       ? await Promise.all(peers.map(examinePeer))
-      : [await examineModule('given module', options.ort)];
+      : [await examineModule('given module', given.ort)];
   const ok = reports.some(({ providers }) => providers.some(({ usable }) => usable));
   return { ok, peers: reports };
 }

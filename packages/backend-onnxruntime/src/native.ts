@@ -2,7 +2,7 @@ import { fromBackendTensor, type Tensor, TopKError } from '@topk-attention/core'
 import { OnnxRuntimeBackend } from './backend.js';
 import { dtypeOfOrt } from './graph/dtypes.js';
 import { OnnxNode } from './graph/node.js';
-import type { OrtTensor } from './runtime/ort.js';
+import type { OrtArray, OrtTensor } from './runtime/ort.js';
 
 /**
  * A tensor around an `ort.Tensor` of the caller's, without a copy. It is borrowed: never written to, never disposed of.
@@ -27,7 +27,7 @@ export function fromOrt(backend: OnnxRuntimeBackend, tensor: OrtTensor): Tensor 
  *
  * @throws TopKError MIXED_BACKENDS for a tensor of another backend; DISPOSED; the engine's error when computing it failed.
  */
-export async function toOrt(tensor: Tensor): Promise<OrtTensor> {
+export async function toOrt(tensor: Tensor): Promise<OrtTensor & { readonly data: OrtArray }> {
   const { backend, handle } = tensor;
   if (!(backend instanceof OnnxRuntimeBackend) || !(handle instanceof OnnxNode)) {
     throw new TopKError('MIXED_BACKENDS', 'toOrt: not a tensor of this backend', {
@@ -36,5 +36,5 @@ export async function toOrt(tensor: Tensor): Promise<OrtTensor> {
       fix: 'Read the values with data() and make an ort.Tensor of them',
     });
   }
-  return backend.export(handle);
+  return (await backend.export(handle)) as OrtTensor & { readonly data: OrtArray };
 }

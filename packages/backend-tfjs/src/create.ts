@@ -1,3 +1,4 @@
+import { aBoolean, aString, checkedLater, type OptionKinds, readOptions } from '@topk-attention/core';
 import { TfjsBackend } from './backend.js';
 import { engineOf, noEngine, registeredEngines, requireTf } from './engine.js';
 import type { Tf } from './tf.js';
@@ -14,6 +15,8 @@ export interface TfjsOptions {
   readonly fused?: boolean;
 }
 
+const kinds: OptionKinds<TfjsOptions> = { tf: checkedLater(), engine: aString, fused: aBoolean };
+
 /**
  * A backend on the caller's TensorFlow.js.
  *
@@ -25,9 +28,8 @@ export interface TfjsOptions {
  * const backend = await createTfjsBackend({ tf, engine: 'wasm' });
  */
 export async function createTfjsBackend(options: TfjsOptions): Promise<TfjsBackend> {
-  const given: Partial<TfjsOptions> | undefined = options;
-  const tf = requireTf(given?.tf as Tf);
-  const { engine, fused = true } = options;
+  const { engine, fused = true, ...given } = readOptions('createTfjsBackend', options, kinds);
+  const tf = requireTf(given.tf);
   if (registeredEngines(tf).length === 0) throw noEngine(tf, 'tf has no engine');
   await startEngine(tf, engine);
   return new TfjsBackend(engineOf(tf), { fused });

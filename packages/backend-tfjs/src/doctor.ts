@@ -1,4 +1,4 @@
-import { TopKError } from '@topk-attention/core';
+import { aValue, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { type DeviceReport, examineDevice } from './doctor/device.js';
 import { type DoctorProblem, error, warning } from './doctor/problems.js';
 import { tryOut } from './doctor/try-out.js';
@@ -44,6 +44,9 @@ export interface DoctorOptions {
 
 const PEER_RANGE = '^4.22.0';
 
+/** What is no TensorFlow.js is a problem that the report names. */
+const kinds: OptionKinds<DoctorOptions> = { tf: aValue('TensorFlow.js', () => true) };
+
 /**
  * Which engine tf runs, on what, whether it computes, and what is known to go wrong there. Never throws. Where tf runs no
  * engine yet, it is made to start the one it would choose.
@@ -52,9 +55,10 @@ const PEER_RANGE = '^4.22.0';
  * import * as tf from '@tensorflow/tfjs-node';
  * const { ok, engine, device, problems } = await doctor({ tf });
  */
-export async function doctor(options: DoctorOptions = {}): Promise<DoctorReport> {
+export async function doctor(options?: DoctorOptions): Promise<DoctorReport> {
+  const given = readOptions('doctor', options, kinds);
   const problems: DoctorProblem[] = [];
-  const tf = await findTf(options.tf, problems);
+  const tf = await findTf(given.tf, problems);
   if (tf === undefined) return reportOf(undefined, problems);
   const version = versionsOf(tf)['tfjs-core'];
   if (version !== undefined && !/^4\.(2[2-9]|[3-9]\d)\./.test(version)) {

@@ -1,5 +1,6 @@
+import { aBoolean, aFunction, aNumber, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { WebGpuBackend } from './backend.js';
-import { type AcquireOptions, acquireDevice } from './runtime/acquire.js';
+import { type AcquireOptions, acquireKinds, grantedDevice, hasMethod } from './runtime/acquire.js';
 
 export interface WebGpuOptions extends AcquireOptions {
   /** The device to use. It is borrowed: never destroyed. Default: one made with every useful feature and limit. */
@@ -22,6 +23,15 @@ export interface WebGpuWarning {
   readonly message: string;
 }
 
+const kinds: OptionKinds<WebGpuOptions> = {
+  ...acquireKinds,
+  device: aValue('a GPUDevice', (device) => hasMethod(device, 'createBuffer')),
+  fused: aBoolean,
+  poolCapBytes: aNumber,
+  countSelection: aBoolean,
+  onWarning: aFunction(),
+};
+
 let hasWarned = false;
 
 function warnOnConsole({ message }: WebGpuWarning): void {
@@ -33,15 +43,16 @@ function warnOnConsole({ message }: WebGpuWarning): void {
 /**
  * A backend on WebGPU: `navigator.gpu` in browsers, Dawn (the package `webgpu`) in Node.
  *
- * @throws TopKError NO_DEVICE when no adapter is found or it grants no device; MISSING_PEER in Node without `webgpu`.
+ * @throws TopKError INVALID_OPTION; NO_DEVICE when no adapter is found or it grants no device; MISSING_PEER in Node without `webgpu`.
  * @example
  * const backend = await createWebGpuBackend();
  */
-export async function createWebGpuBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
-  const { onWarning = warnOnConsole, fused, poolCapBytes, countSelection } = options;
-  const device = options.device ?? (await acquireDevice(options)).device;
+export async function createWebGpuBackend(options?: WebGpuOptions): Promise<WebGpuBackend> {
+  const given = readOptions('createWebGpuBackend', options, kinds);
+  const { onWarning = warnOnConsole, fused, poolCapBytes, countSelection } = given;
+  const device = given.device ?? (await grantedDevice(given)).device;
   const backend = new WebGpuBackend(device, {
-    ownsDevice: options.device === undefined,
+    ownsDevice: given.device === undefined,
     ...(fused !== undefined && { fused }),
     ...(poolCapBytes !== undefined && { poolCapBytes }),
     ...(countSelection !== undefined && { countSelection }),

@@ -1,4 +1,5 @@
-import { type AcquireOptions, acquireDevice, adapterOf } from './runtime/acquire.js';
+import { readOptions } from '@topk-attention/core';
+import { type AcquireOptions, acquireKinds, adapterOf, grantedDevice } from './runtime/acquire.js';
 import { type DeviceFacts, deviceFacts } from './runtime/facts.js';
 import { BUFFER_USAGE, MAP_MODE_READ } from './runtime/usage.js';
 
@@ -33,17 +34,18 @@ const REPORTED_LIMITS = [
 ] as const;
 
 /**
- * What of WebGPU is there, what its device offers, whether it computes, and why not. Never throws.
+ * What of WebGPU is there, what its device offers, whether it computes, and why not. Never throws, but for options that do not exist.
  *
  * @example
  * const { ok, problems, adapter } = await doctor();
  */
-export async function doctor(options: AcquireOptions = {}): Promise<DoctorReport> {
+export async function doctor(options?: AcquireOptions): Promise<DoctorReport> {
+  const given = readOptions('doctor', options, acquireKinds);
   const problems: string[] = [];
   let report: Omit<DoctorReport, 'ok' | 'problems'> = {};
   let device: GPUDevice | undefined;
   try {
-    const { adapter, provider } = await adapterOf(options);
+    const { adapter, provider } = await adapterOf(given);
     const { info } = adapter;
     report = {
       provider,
@@ -56,7 +58,7 @@ export async function doctor(options: AcquireOptions = {}): Promise<DoctorReport
         limits: Object.fromEntries(REPORTED_LIMITS.map((name) => [name, adapter.limits[name]])),
       },
     };
-    ({ device } = await acquireDevice(options));
+    ({ device } = await grantedDevice(given));
     const facts = deviceFacts(device);
     if (report.adapter) report = { ...report, adapter: { ...report.adapter, isSoftware: facts.isSoftware } };
     report = { ...report, device: facts };

@@ -1,6 +1,12 @@
 import {
+  aNumber,
+  anArray,
   type DType,
   fromBackendTensor,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  required,
   type Shape,
   sizeOf,
   type Tensor,
@@ -33,6 +39,13 @@ export interface GpuBufferTensor {
   readonly dtype: DType;
 }
 
+const rangeKinds: OptionKinds<GpuBufferRange> = {
+  shape: required(anArray()),
+  dtype: oneOf('f32', 'f16', 'i32', 'bool'),
+  offset: aNumber,
+  size: aNumber,
+};
+
 const ALIGNMENT = 256;
 
 /**
@@ -45,9 +58,9 @@ const ALIGNMENT = 256;
  * for the shape, or a missing usage.
  */
 export function fromGpuBuffer(backend: WebGpuBackend, buffer: GPUBuffer, range: GpuBufferRange): Tensor {
-  const { shape, dtype = 'f32', offset = 0 } = range;
+  const { shape, dtype = 'f32', offset = 0, size: given } = readOptions('fromGpuBuffer', range, rangeKinds);
   const bytes = Math.max(4, storageBytes(shape, dtype));
-  const { size = bytes } = range;
+  const size = given ?? bytes;
   const invalid = (what: string, expected: string, got: string, fix: string): TopKError =>
     new TopKError('INVALID_OPTION', `fromGpuBuffer: ${what}`, { expected, got, fix });
   if (offset % ALIGNMENT !== 0 || offset < 0) {

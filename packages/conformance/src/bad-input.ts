@@ -85,6 +85,10 @@ const shapeErrors: readonly (readonly [name: string, shapes: Shapes, code: strin
   ['query heads not a multiple of key heads', [[2, 3, 3, 5], fitting[1], fitting[2]], 'SHAPE_MISMATCH'],
   ['no queries', [[2, 4, 0, 5], fitting[1], fitting[2]], 'EMPTY_SEQUENCE'],
   ['no keys', [fitting[0], [2, 2, 0, 5], [2, 2, 0, 7]], 'EMPTY_SEQUENCE'],
+  ['no query heads', [[2, 0, 3, 5], fitting[1], fitting[2]], 'SHAPE_MISMATCH'],
+  ['no key heads', [fitting[0], [2, 0, 6, 5], [2, 0, 6, 7]], 'SHAPE_MISMATCH'],
+  ['no head dimension', [[2, 4, 3, 0], [2, 2, 6, 0], fitting[2]], 'SHAPE_MISMATCH'],
+  ['no value dimension', [fitting[0], fitting[1], [2, 2, 6, 0]], 'SHAPE_MISMATCH'],
 ];
 
 const badNumbers: readonly (readonly [name: string, options: Parameters<typeof attend>[2], code: string])[] =
@@ -145,6 +149,20 @@ export const badInputCases: readonly ConformanceCase[] = [
   bad('topKAttention, a relative table for other heads', 'SHAPE_MISMATCH', (t) =>
     attend(t, fitting, { relativeBias: { table: t.zeros(8, 2), bidirectional: true, maxDistance: 16 } }),
   ),
+  ...(
+    [
+      [3, true, 16],
+      [8, true, 2],
+      [1, false, 16],
+      [8, false, 4],
+    ] as const
+  ).map(([buckets, bidirectional, maxDistance]) =>
+    bad(
+      `topKAttention, ${buckets} ${bidirectional ? 'bidirectional' : 'one-sided'} buckets up to ${maxDistance}`,
+      'INVALID_OPTION',
+      (t) => attend(t, fitting, { relativeBias: { table: t.zeros(buckets, 4), bidirectional, maxDistance } }),
+    ),
+  ),
   bad('topKAttention, maxDistance 0', 'INVALID_OPTION', (t) =>
     attend(t, fitting, { relativeBias: { table: t.zeros(8, 4), bidirectional: true, maxDistance: 0 } }),
   ),
@@ -153,7 +171,9 @@ export const badInputCases: readonly ConformanceCase[] = [
       ['x of rank 1', [5], [5, 8], [8, 3], 'RANK_MISMATCH'],
       ['wIn of another width', [2, 5], [4, 8], [8, 3], 'SHAPE_MISMATCH'],
       ['wOut of another width', [2, 5], [5, 8], [7, 3], 'SHAPE_MISMATCH'],
-      ['no tokens', [0, 5], [5, 8], [8, 3], 'EMPTY_SEQUENCE'],
+      ['no input dimension', [2, 0], [0, 8], [8, 3], 'SHAPE_MISMATCH'],
+      ['no hidden units', [2, 5], [5, 0], [0, 3], 'SHAPE_MISMATCH'],
+      ['no output dimension', [2, 5], [5, 8], [8, 0], 'SHAPE_MISMATCH'],
     ] as const
   ).map(([name, x, wIn, wOut, code]) =>
     bad(`topKFeedForward, ${name}`, code, (t) =>
@@ -181,6 +201,8 @@ export const badInputCases: readonly ConformanceCase[] = [
   bad('add, f32 and i32', 'DTYPE_MISMATCH', (t) => add(t.zeros(2), t.ints(2))),
   bad('where, a float condition', 'DTYPE_MISMATCH', (t) => where(t.zeros(2), t.zeros(2), t.zeros(2))),
   bad('reshape, another number of elements', 'SHAPE_MISMATCH', (t) => reshape(t.zeros(2, 3), [4])),
+  bad('reshape, -1 beside an extent of 0', 'SHAPE_MISMATCH', (t) => reshape(t.zeros(2, 0), [-1, 0])),
+  bad('reshape, two extents of -1', 'SHAPE_MISMATCH', (t) => reshape(t.zeros(2, 3), [-1, -1])),
   bad('transpose, not a permutation', 'INVALID_OPTION', (t) => transpose(t.zeros(2, 3), [0, 0])),
   bad('slice, past the end', 'SHAPE_MISMATCH', (t) => slice(t.zeros(4), [3], [2])),
   bad('concat, of nothing', 'INVALID_OPTION', () => concat([], 0)),

@@ -1,3 +1,4 @@
+import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { finiteDifferenceCases } from './attention/finite-differences.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { attentionRules } from './attention/rules.js';
@@ -16,19 +17,24 @@ import { elementwiseCases } from './primitives/elementwise.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
+import { outsideCases } from './primitives/outside.js';
 import { randomBitsCases } from './primitives/random-bits.js';
 import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
 import { propertyCases } from './properties/cases.js';
 import { trapCases } from './traps.js';
+import { zeroExtentCases } from './zero-extents.js';
 
 export interface CaseOptions {
   /** Folder of the golden files, with a slash at the end. Default: this package's own. */
   readonly goldens?: URL;
 }
 
+const kinds: OptionKinds<CaseOptions> = { goldens: aValue('a URL', (value) => value instanceof URL) };
+
 /** Every case, in the order in which a new backend meets them. Reads the golden values once. */
-export async function conformanceCases(options: CaseOptions = {}): Promise<readonly ConformanceCase[]> {
+export async function conformanceCases(options?: CaseOptions): Promise<readonly ConformanceCase[]> {
+  const { goldens } = readOptions('conformanceCases', options, kinds);
   return [
     ...memoryCases,
     ...layoutCases,
@@ -36,10 +42,12 @@ export async function conformanceCases(options: CaseOptions = {}): Promise<reado
     ...reductionCases,
     ...matmulCases,
     ...selectionCases,
+    ...outsideCases,
+    ...zeroExtentCases,
     ...randomBitsCases,
     ...composedCases,
     ...trapCases,
-    ...goldenCases(await loadGoldens(options.goldens)),
+    ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,
     ...attentionRules,
     ...feedForwardOracleCases,

@@ -1,6 +1,14 @@
+import { anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import type { ConformanceCase, Group } from './case.js';
 import { conformanceCases } from './cases.js';
-import { type ConformanceOptions, ConformanceRun, defaultRuns, defaultSeed, sortCases } from './run.js';
+import {
+  type ConformanceOptions,
+  ConformanceRun,
+  conformanceKinds,
+  defaultRuns,
+  defaultSeed,
+  sortCases,
+} from './run.js';
 
 /** What is needed of a test runner; vitest's module and Jest's globals have it. */
 export interface TestRunner {
@@ -16,6 +24,13 @@ export interface DescribeOptions extends ConformanceOptions {
   readonly cases?: readonly ConformanceCase[];
 }
 
+const kinds: OptionKinds<DescribeOptions> = {
+  ...conformanceKinds,
+  // Modules and objects of globals, with functions.
+  runner: aValue('an object with describe, test and afterAll', (value) => Object(value) === value),
+  cases: anArray(),
+};
+
 /** Ends a case that hangs; the slowest takes seconds on a quiet machine, and minutes on a loaded one or a GPU in software. */
 const CASE_TIMEOUT_MILLISECONDS = 900_000;
 
@@ -27,7 +42,8 @@ const CASE_TIMEOUT_MILLISECONDS = 900_000;
  * import { describeConformance } from '@topk-attention/conformance';
  * await describeConformance({ name: 'mine', createBackend: () => createMyBackend() });
  */
-export async function describeConformance(options: DescribeOptions): Promise<void> {
+export async function describeConformance(given: DescribeOptions): Promise<void> {
+  const options = readOptions('describeConformance', given, kinds);
   const { describe, test, afterAll } = options.runner ?? (await import('vitest'));
   const cases = options.cases ?? (await conformanceCases());
   const run = await ConformanceRun.start(options);

@@ -1,4 +1,14 @@
-import type { Backend } from '@topk-attention/core';
+import {
+  aFunction,
+  aNumber,
+  anArray,
+  aString,
+  aValue,
+  type Backend,
+  type OptionKinds,
+  readOptions,
+  required,
+} from '@topk-attention/core';
 import type { ConformanceCase, ConformanceContext, Tolerances } from './case.js';
 import type { Exclusion } from './exclusions.js';
 import { check } from './support/assert.js';
@@ -23,6 +33,15 @@ export interface ConformanceOptions {
   /** Seed of the properties; printed in their titles. Default: the environment's TOPK_FUZZ_SEED, or 20210613. */
   readonly seed?: number;
 }
+
+export const conformanceKinds: OptionKinds<ConformanceOptions> = {
+  name: required(aString),
+  createBackend: required(aFunction()),
+  tolerance: aValue('an object of tolerances', (value) => typeof value === 'object' && value !== null),
+  exclusions: anArray(),
+  runs: aNumber,
+  seed: aNumber,
+};
 
 /** A whole number from the environment, where there is one: browsers have none. */
 function fromEnvironment(name: string, otherwise: number): number {
@@ -146,9 +165,10 @@ export interface CaseReport {
 
 /** Runs cases without a test runner, for example on a web page. Never rejects because of a case. */
 export async function runConformance(
-  options: ConformanceOptions,
+  given: ConformanceOptions,
   cases: readonly ConformanceCase[],
 ): Promise<readonly CaseReport[]> {
+  const options = readOptions('runConformance', given, conformanceKinds);
   const run = await ConformanceRun.start(options);
   try {
     const sorted = sortCases(cases, run.backend, options.exclusions ?? []);

@@ -2,6 +2,7 @@ import { type BackwardRule, tapesTracking } from './autograd/tape.js';
 import type { Backend, BackendTensor } from './backend.js';
 import type { DType } from './dtype.js';
 import { isEngineError, TopKError, toEngineError } from './errors.js';
+import { requireTensor } from './require-tensor.js';
 import type { Shape } from './shape.js';
 import { Tensor, Value } from './tensor.js';
 
@@ -18,12 +19,18 @@ export interface Differentiation {
 
 /** The one backend of all inputs; throws where they differ. */
 export function commonBackend(name: string, inputs: readonly Tensor[]): Backend {
-  const backend = (inputs[0] as Tensor).backend;
+  const [first] = inputs;
+  requireTensor(name, 'operand', first);
+  const { backend } = first;
   for (const input of inputs) {
+    requireTensor(name, 'operand', input);
     if (input.backend === backend) continue;
+    const isTwice = input.backend.name === backend.name;
     throw new TopKError('MIXED_BACKENDS', `${name}: tensors of different backends`, {
-      expected: `all on ${backend.name}`,
-      got: `${backend.name} and ${input.backend.name}`,
+      expected: `all on one ${backend.name} backend`,
+      got: isTwice
+        ? `two instances of the ${backend.name} backend`
+        : `${backend.name} and ${input.backend.name}`,
       fix: 'Read the values with data() and upload them to one backend',
     });
   }

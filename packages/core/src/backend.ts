@@ -170,7 +170,8 @@ export interface FusedOperations<T> {
  * What a backend implements. Primitives are defined by the semantics written here, not by what an engine's op of
  * the same name does; the conformance suite has a case for each. Core has checked shapes and dtypes before a
  * primitive is called: an implementation need not. A backend must NOT assume that tensors are contiguous views of
- * their own buffer, that inputs differ from each other, or that results are read at once.
+ * their own buffer, that inputs differ from each other, that no extent is 0, or that results are read at once. It may
+ * assume that bools are 0 or 1, as long as its own primitives make them so.
  *
  * Structural problems never reach a backend. Engine problems (out of memory, device lost) that a primitive throws
  * poison its outputs and whatever core makes from them. An engine whose errors come later must itself reject `read`
@@ -184,8 +185,8 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
 
   // memory -----------------------------------------------------------------------------------------------------
   /**
-   * Copies `data` (row-major; see DType for the array type; 'f32' data may be a Float32Array or a Float64Array, to be
-   * rounded). The array may be changed by the caller afterwards.
+   * Copies `data` (row-major; see DType for the array type, bools are 0 or 1; 'f32' data may be a Float32Array or a
+   * Float64Array, to be rounded). The array may be changed by the caller afterwards.
    */
   upload(data: TensorData, shape: Shape, dtype: DType): T;
   fill(value: number, shape: Shape, dtype: DType): T;
@@ -201,8 +202,9 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   /** Restarts the peak of `memory()` at the live bytes. */
   resetPeak(): void;
   /**
-   * Frees everything; idempotent. Tensors of the backend are unusable afterwards. Begins at once; a promise resolves
-   * when the process may exit (an engine may have to finish submitted work first).
+   * Frees everything; idempotent. Afterwards whatever would make, compute or read a tensor throws or rejects DISPOSED, also
+   * for tensors that were computed before. Begins at once; a promise resolves when the process may exit (an engine may
+   * have to finish submitted work first).
    */
   dispose(): void | Promise<void>;
 
@@ -239,7 +241,7 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   max(x: T, axes: readonly number[]): T;
 
   // products and selection ---------------------------------------------------------------------------------------
-  /** [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Sums in f32 whatever the dtype. */
+  /** [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2; zeros where K is 0. Sums in f32 whatever the dtype. */
   matmul(a: T, b: T, transposeA: boolean, transposeB: boolean): T;
   /** Over the last axis. A row of all -inf gives zeros; a row with NaN or +inf gives NaN throughout. */
   softmax(x: T): T;
@@ -249,13 +251,19 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
    * x holds no NaN; +inf is an ordinary value.
    */
   topK(x: T, k: number): { readonly values: T; readonly indices: T };
-  /** result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0. */
+  /**
+   * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0, any other index
+   * outside [0, extent) gives NaN in floats and 0 in the other types.
+   */
   takeAlong(x: T, indices: T): T;
-  /** Zeros of last extent n with values[..., j] put at indices[..., j], unique but for -1, which is dropped. */
+  /** Zeros of last extent n with values[..., j] put at indices[..., j], unique but for those outside [0, n), which are dropped. */
   putAlong(indices: T, values: T, n: number): T;
-  /** x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds. */
+  /**
+   * x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds, any other index outside
+   * [0, N) a row of NaN in floats and of 0 in the other types: never what lies beside the table.
+   */
   gatherRows(x: T, indices: T): T;
-  /** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; index -1 is dropped. */
+  /** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are dropped. */
   scatterAddRows(n: number, indices: T, updates: T): T;
   /**
    * i32 bit patterns: word 0 of Philox4x32-10 with key (seed mod 2^32, floor(seed / 2^32)) and, for the element at

@@ -1,6 +1,6 @@
 /**
  * Element types. `f16` is an optional capability; its public data is the raw bits in a Uint16Array.
- * `bool` data is a Uint8Array of 0 and 1.
+ * `bool` data is a Uint8Array of 0 and 1; on the way in every other number counts as 1.
  */
 export type DType = 'f32' | 'f16' | 'i32' | 'bool';
 

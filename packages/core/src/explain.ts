@@ -1,15 +1,24 @@
-import { type AttentionOptions, type AttentionShapes, attentionRequest } from './attention/options.js';
+import {
+  type AttentionOptions,
+  type AttentionShapes,
+  attentionKinds,
+  attentionRequest,
+  shapeKinds,
+} from './attention/options.js';
 import type { Backend } from './backend.js';
 import { fusedForward } from './feed-forward/fused-forward.js';
 import {
   type FeedForwardOptions,
   type FeedForwardSizes,
+  feedForwardKinds,
   feedForwardRequest,
+  sizeKinds,
 } from './feed-forward/options.js';
 import { choosePath, type PathReport } from './fused.js';
 import { formatBytes } from './plan/format.js';
 import { type AttentionPlan, type PlannedBytes, planAttention } from './plan/plan-attention.js';
 import { type FeedForwardPlan, planFeedForward } from './plan/plan-feed-forward.js';
+import { aBoolean, aNumber, type OptionKinds, readOptions } from './read-options.js';
 
 export interface Explanation<Plan> {
   readonly backend: string;
@@ -22,6 +31,26 @@ export interface Explanation<Plan> {
   toString(): string;
 }
 
+/** Options of `explain`: those of the call. */
+export interface ExplainOptions extends AttentionOptions {
+  /** Keys kept per query. Default: all of them, exact attention. */
+  readonly k?: number;
+  /** Whether the lists that the backward pass needs are kept. Default false. */
+  readonly training?: boolean;
+}
+
+/** Options of `explainFeedForward`: those of the call. */
+export interface ExplainFeedForwardOptions extends FeedForwardOptions {
+  /** Whether gradients are wanted. Default false. */
+  readonly training?: boolean;
+}
+
+const explainKinds: OptionKinds<ExplainOptions> = { k: aNumber, training: aBoolean, ...attentionKinds };
+const explainFeedForwardKinds: OptionKinds<ExplainFeedForwardOptions> = {
+  training: aBoolean,
+  ...feedForwardKinds,
+};
+
 /**
  * Which path an attention call of these shapes takes on a backend, why others do not run, and the plan with its bytes.
  * Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward pass keeps.
@@ -31,17 +60,20 @@ export interface Explanation<Plan> {
 export function explain(
   backend: Backend,
   shapes: AttentionShapes,
-  options: AttentionOptions & { readonly k?: number; readonly training?: boolean },
+  options?: ExplainOptions,
 ): Explanation<AttentionPlan> {
-  const name = options.k === undefined ? 'exactAttention' : 'topKAttention';
+  const given = readOptions('explain', options, explainKinds);
+  const name = given.k === undefined ? 'exactAttention' : 'topKAttention';
+  const { q, k, v } = readOptions('explain: shapes', shapes, shapeKinds);
   const request = {
-    ...attentionRequest(name, { dtype: 'f32' }, options, shapes, options.k, backend),
-    saves: options.training === true,
+    ...attentionRequest(name, { dtype: 'f32' }, given, { q, k, v }, given.k ?? 'all', backend),
+    saves: given.training === true,
   };
   const { fused, reports } = choosePath(backend, backend.fused?.attention, request);
   const plan = planAttention(request, backend.capabilities.limits, {
-    ...options,
-    ...(fused && { path: fused }),
+    queryChunk: given.queryChunk,
+    budgetBytes: given.budgetBytes,
+    path: fused,
   });
   return explanation(name, backend, reports, plan, printPlan(plan));
 }
@@ -50,14 +82,18 @@ export function explain(
 export function explainFeedForward(
   backend: Backend,
   sizes: FeedForwardSizes,
-  options: FeedForwardOptions & { readonly training?: boolean },
+  options: ExplainFeedForwardOptions,
 ): Explanation<FeedForwardPlan> {
-  const request = { ...feedForwardRequest(backend, sizes, options), saves: options.training === true };
+  const given = readOptions('explainFeedForward', options, explainFeedForwardKinds);
+  readOptions('explainFeedForward: sizes', sizes, sizeKinds);
+  const saves = given.training === true;
+  const request = { ...feedForwardRequest(backend, sizes, given), saves };
   const { fused, reports } = choosePath(backend, fusedForward(backend, request), request);
   const plan = planFeedForward(request, backend.capabilities.limits, {
-    ...options,
-    saves: options.training === true,
-    ...(fused && { path: fused }),
+    tokenChunk: given.tokenChunk,
+    budgetBytes: given.budgetBytes,
+    saves,
+    path: fused,
   });
   return explanation('topKFeedForward', backend, reports, plan, printFeedForwardPlan(plan));
 }

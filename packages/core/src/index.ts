@@ -9,14 +9,23 @@ export {
 export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
-export { grad, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
+export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
 export type * from './backend.js';
 export { activate, gelu, geluTanh, relu, silu } from './composed/activations.js';
 export { crossEntropy } from './composed/cross-entropy.js';
 export { layerNorm, rmsNorm } from './composed/norms.js';
+export { describeValue } from './describe-value.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './dtype.js';
 export { type ErrorCode, type ErrorDetails, isEngineError, TopKError, toEngineError } from './errors.js';
-export { type Explanation, explain, explainFeedForward, printFeedForwardPlan, printPlan } from './explain.js';
+export {
+  type ExplainFeedForwardOptions,
+  type ExplainOptions,
+  type Explanation,
+  explain,
+  explainFeedForward,
+  printFeedForwardPlan,
+  printPlan,
+} from './explain.js';
 export type { FeedForwardTensors, KeptUnits } from './feed-forward/composed.js';
 export {
   type FeedForwardForward,
@@ -41,6 +50,24 @@ export {
   planFeedForward,
 } from './plan/plan-feed-forward.js';
 export type * from './plan/request.js';
+export {
+  aBoolean,
+  aFunction,
+  aNumber,
+  anArray,
+  aString,
+  aTensor,
+  aValue,
+  checkedLater,
+  either,
+  nearest,
+  type OptionKind,
+  type OptionKinds,
+  oneOf,
+  optionsWithin,
+  readOptions,
+  required,
+} from './read-options.js';
 export { requireNoNaN } from './require-no-nan.js';
 export { scope } from './scope.js';
 export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './shape.js';

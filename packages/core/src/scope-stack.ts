@@ -19,7 +19,9 @@ export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Dis
   let survivors: readonly Disposable[] = [];
   try {
     const result = body();
-    if (result instanceof Promise) {
+    if (isPromise(result)) {
+      // The error below speaks for it: a later rejection that nobody observes would end the process.
+      result.then(undefined, () => {});
       throw new TopKError('INVALID_OPTION', 'scope: the function returned a promise', {
         expected: 'a synchronous function',
         fix: 'Await outside of scope(), or dispose by hand in asynchronous code',
@@ -35,4 +37,8 @@ export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Dis
     }
     for (const made of own) made.dispose();
   }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 }

@@ -19,10 +19,10 @@ export function formatShape(shape: Shape): string {
 
 /** Throws unless every extent is a non-negative safe integer. */
 export function checkShape(where: string, shape: Shape): void {
-  if (shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) return;
+  if (Array.isArray(shape) && shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0)) return;
   throw new TopKError('SHAPE_MISMATCH', `${where}: bad shape`, {
-    expected: 'non-negative whole numbers',
-    got: formatShape(shape),
+    expected: 'an array of non-negative whole numbers',
+    got: Array.isArray(shape) ? formatShape(shape) : String(shape),
   });
 }
 

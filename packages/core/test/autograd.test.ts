@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, expectTypeOf, test } from 'vitest';
 import * as ops from '../src/index.js';
 import { createReferenceBackend } from '../src/reference/index.js';
 
@@ -176,5 +176,144 @@ describe('tapes', () => {
   test('a loss that is no scalar is an error', () => {
     const x = ops.tensor(backend, [1, 2]);
     expect(() => ops.grad((a: ops.Tensor) => ops.mul(a, 2))(x)).toThrow(/does not return a scalar/);
+  });
+
+  test('a loss that is no scalar leaves nothing behind, nor does what is no tensor', () => {
+    const own = createReferenceBackend();
+    const x = ops.tensor(own, [1, 2, 3]);
+    const before = own.memory().live;
+    expect(() => ops.valueAndGrad((a: ops.Tensor) => ops.mul(a, a))(x)).toThrow(/got a Tensor, f32 \[3\]/);
+    const pair = (a: ops.Tensor): ops.Tensor => [ops.sum(a), ops.exp(a)] as unknown as ops.Tensor;
+    expect(() => ops.grad(pair)(x)).toThrow(/got an array of 2/);
+    expect(() => ops.grad((() => {}) as unknown as (a: ops.Tensor) => ops.Tensor)(x)).toThrow(
+      /got undefined/,
+    );
+    expect(own.memory().live).toBe(before);
+  });
+
+  test('a function that returns its parameter leaves the parameter to the caller', async () => {
+    const own = createReferenceBackend();
+    const x = ops.tensor(own, [3], []);
+    const { value, gradients } = ops.valueAndGrad((a: ops.Tensor) => a)(x);
+    value.dispose();
+    expect([...(await gradients.data())]).toEqual([1]);
+    ops
+      .grad((a: ops.Tensor) => a)(x)
+      .dispose();
+    expect(() =>
+      ops
+        .grad((a: ops.Tensor) => a)(gradients)
+        .dispose(),
+    ).not.toThrow();
+    expect([...(await x.data())]).toEqual([3]);
+    const vector = ops.tensor(own, [1, 2]);
+    expect(() => ops.grad((a: ops.Tensor) => a)(vector)).toThrow(/does not return a scalar/);
+    expect(vector.isDisposed).toBe(false);
+  });
+
+  test('backward() after dispose() is an error', () => {
+    const x = ops.tensor(backend, [1, 2]);
+    const pulled = ops.pullback((a: ops.Tensor) => ops.mul(a, a), x);
+    pulled.dispose();
+    pulled.dispose();
+    expect(() => pulled.backward(x)).toThrow(expect.objectContaining({ code: 'DISPOSED' }));
+  });
+
+  test('a cotangent of more tensors than the output is an error', () => {
+    const x = ops.tensor(backend, [1, 2]);
+    const pulled = ops.pullback((a: readonly ops.Tensor[]) => a.map((one) => ops.mul(one, 2)), [x]);
+    expect(() => pulled.backward([x, x])).toThrow(expect.objectContaining({ code: 'SHAPE_MISMATCH' }));
+    pulled.dispose();
+  });
+
+  test('parameters need no type where they are an object of tensors', async () => {
+    const step = ops.valueAndGrad(({ w, b }) => ops.sum(ops.mul(w as ops.Tensor, b as ops.Tensor)));
+    const parameters = { w: ops.tensor(backend, [2, 3]), b: ops.tensor(backend, [5, 7]) };
+    const { value, gradients } = step(parameters);
+    expectTypeOf(gradients).toEqualTypeOf<ops.NamedTensors>();
+    expect((await value.data())[0]).toBe(31);
+    expect([...(await (gradients.w as ops.Tensor).data())]).toEqual([5, 7]);
+    const typed = ops.grad(({ w, b }: { w: ops.Tensor; b: ops.Tensor }) => ops.sum(ops.mul(w, b)))(
+      parameters,
+    );
+    expectTypeOf(typed).toEqualTypeOf<{ w: ops.Tensor; b: ops.Tensor }>();
+  });
+});
+
+describe('gradients of gradients', () => {
+  const layers: Record<string, (b: ops.Backend, x: ops.Tensor) => ops.Tensor> = {
+    'topKAttention, k 2': (_, x) => attend(x, { k: 2 }),
+    'topKAttention, k 1': (_, x) => attend(x, { k: 1 }),
+    'topKAttention, all keys': (_, x) => attend(x, { k: 9 }),
+    'topKAttention in chunks': (_, x) => attend(x, { k: 2, queryChunk: 1 }),
+    exactAttention: (_, x) => attend(x, undefined),
+    'exactAttention, causal': (_, x) => attend(x, undefined, { causal: true }),
+    'a bias of attention': (b, x) => {
+      const q = ops.tensor(b, numbers(6, 5), [1, 1, 3, 2]);
+      return ops.topKAttention(q, q, q, {
+        k: 2,
+        bias: ops.reshape(ops.matmul(x, x, { transposeB: true }), [1, 1, 3, 3]),
+      });
+    },
+    'topKFeedForward, k 2': (_, x) => layer(x, 2),
+    'topKFeedForward, all units': (_, x) => layer(x, 9),
+  };
+  const attend = (
+    x: ops.Tensor,
+    topK: { k: number; queryChunk?: number } | undefined,
+    more = {},
+  ): ops.Tensor => {
+    const y = ops.reshape(x, [1, 1, 3, 2]);
+    return topK === undefined
+      ? ops.exactAttention(y, y, y, more)
+      : ops.topKAttention(y, y, y, { ...topK, ...more });
+  };
+  const layer = (x: ops.Tensor, k: number): ops.Tensor =>
+    ops.topKFeedForward(x, { wIn: ops.transpose(x), wOut: x }, { k, activation: 'gelu' });
+
+  for (const fused of [true, false]) {
+    const own = createReferenceBackend({ fused, floatStorage: 'f64' });
+    const x = ops.tensor(own, numbers(6, 1), [3, 2]);
+    for (const [name, f] of Object.entries(layers)) {
+      test(`${name}, fused ${fused}: an error, not a number`, async () => {
+        const loss = (y: ops.Tensor): ops.Tensor => ops.sum(ops.mul(f(own, y), f(own, y)));
+        const first = ops.grad(loss);
+        const squared = (y: ops.Tensor): ops.Tensor => {
+          const g = first(y);
+          return ops.sum(ops.mul(g, g));
+        };
+        expect(() => ops.grad(squared)(x)).toThrow(
+          expect.objectContaining({
+            code: 'NOT_DIFFERENTIABLE',
+            message: expect.stringMatching(/^(topKAttention|exactAttention|topKFeedForward): the gradient/),
+          }),
+        );
+        // With a direction from outside, which makes the second loss linear in the gradient, too.
+        const direction = ops.tensor(own, numbers(6, 3), [3, 2]);
+        expect(() => ops.grad((y: ops.Tensor) => ops.sum(ops.mul(first(y), direction)))(x)).toThrow(
+          expect.objectContaining({ code: 'NOT_DIFFERENTIABLE' }),
+        );
+        // First-order gradients inside of an open tape that does not need them are fine.
+        const outer = ops.grad((y: ops.Tensor) => {
+          first(y);
+          return ops.sum(ops.mul(y, y));
+        })(x);
+        expect(await outer.data()).toEqual(await ops.mul(x, 2).data());
+      });
+    }
+    test(`returned indices have no gradient, fused ${fused}`, async () => {
+      const g = ops.grad((y: ops.Tensor) => {
+        const { indices } = ops.topKAttention(y, y, y, { k: 2, returnIndices: true });
+        return ops.sum(ops.cast(indices, 'f32'));
+      })(ops.reshape(x, [1, 1, 3, 2]));
+      expect(new Set(await g.data())).toEqual(new Set([0]));
+    });
+  }
+
+  test('softmax, matmul and the other ops have second derivatives', async () => {
+    const attention = (y: ops.Tensor): ops.Tensor =>
+      ops.sum(ops.mul(ops.matmul(ops.softmax(ops.matmul(y, y, { transposeB: true })), y), y));
+    const direction = ops.tensor(backend, numbers(6, 3), [3, 2]);
+    await checkGradient((y) => ops.sum(ops.mul(ops.grad(attention)(y), direction)), [[3, 2]]);
   });
 });

@@ -50,6 +50,20 @@ describe('handles', () => {
     expect(backend.memory().live).toBe(0);
   });
 
+  test('a promise that scope refuses may reject later without ending the process', async () => {
+    const unobserved: unknown[] = [];
+    const listen = (reason: unknown): void => void unobserved.push(reason);
+    process.on('unhandledRejection', listen);
+    const late = async (): Promise<void> => {
+      await Promise.resolve();
+      throw new Error('late');
+    };
+    expect(() => scope(late)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    process.off('unhandledRejection', listen);
+    expect(unobserved).toEqual([]);
+  });
+
   test('tensors of two backends do not mix', () => {
     const a = tensor(createReferenceBackend(), [1]);
     const b = tensor(createReferenceBackend(), [1]);

@@ -1,5 +1,13 @@
-import type { FeedForwardSelect } from '@topk-attention/core';
-import { TopKError } from '@topk-attention/core';
+import {
+  aValue,
+  checkedLater,
+  type FeedForwardSelect,
+  type OptionKinds,
+  oneOf,
+  optionsWithin,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 
 /** All keys, or the k best of each query and head. */
 export type AttentionChoice = 'exact' | { readonly k: number };
@@ -32,6 +40,28 @@ export interface LayerChoices extends LayerChoice {
   readonly layers?: { readonly [name in LayerName]?: LayerChoice };
 }
 
+const attentionKinds: OptionKinds<Exclude<AttentionChoice, 'exact'>> = { k: checkedLater() };
+const feedForwardKinds: OptionKinds<Exclude<FeedForwardChoice, 'exact'>> = {
+  k: checkedLater(),
+  select: oneOf('preactivation', 'contribution'),
+};
+
+/** What they hold is looked at by `checkChoice`. */
+const choice = { what: "'exact' or { k }", is: () => true };
+const layerKinds: OptionKinds<LayerChoice> = {
+  attention: choice,
+  crossAttention: choice,
+  feedForward: choice,
+};
+
+/** The options that choose, for functions that take others too. */
+export const choiceKinds: OptionKinds<LayerChoices> = {
+  ...layerKinds,
+  encoder: optionsWithin(layerKinds),
+  decoder: optionsWithin(layerKinds),
+  layers: aValue('an object of layers', (value) => typeof value === 'object' && value !== null),
+};
+
 /** The choices of one layer with nothing left open. */
 export interface ResolvedLayer {
   readonly attention: AttentionChoice;
@@ -56,7 +86,7 @@ export function checkChoices(where: string, choices: LayerChoices, depths: Stack
         got: name,
       });
     }
-    if (layer !== undefined) checkChoice(where, layer);
+    if (layer !== undefined) checkChoice(where, readOptions(`${where}: ${name}`, layer, layerKinds));
   }
   for (const level of [choices, choices.encoder, choices.decoder]) {
     if (level !== undefined) checkChoice(where, level);
@@ -66,7 +96,10 @@ export function checkChoices(where: string, choices: LayerChoices, depths: Stack
 function checkChoice(where: string, { attention, crossAttention, feedForward }: LayerChoice): void {
   for (const [name, choice] of Object.entries({ attention, crossAttention, feedForward })) {
     if (choice === undefined || choice === 'exact') continue;
-    if (typeof choice === 'object' && choice !== null && Number.isInteger(choice.k) && choice.k > 0) continue;
+    if (typeof choice === 'object' && choice !== null && Number.isInteger(choice.k) && choice.k > 0) {
+      readOptions(`${where}: ${name}`, choice, name === 'feedForward' ? feedForwardKinds : attentionKinds);
+      continue;
+    }
     throw new TopKError('INVALID_K', `${where}: bad choice for ${name}`, {
       expected: "'exact' or { k } with a positive whole number k",
       got: JSON.stringify(choice),

@@ -1,4 +1,15 @@
-import { type Backend, concat, type Tensor, TopKError, writeInto, zeros } from '@topk-attention/core';
+import {
+  aNumber,
+  type Backend,
+  concat,
+  type OptionKinds,
+  readOptions,
+  required,
+  type Tensor,
+  TopKError,
+  writeInto,
+  zeros,
+} from '@topk-attention/core';
 
 export interface KeyValueCacheOptions {
   readonly batch: number;
@@ -8,6 +19,14 @@ export interface KeyValueCacheOptions {
   /** Keys it has room for at first; each growth doubles it. Default 32. */
   readonly capacity?: number;
 }
+
+const kinds: OptionKinds<KeyValueCacheOptions> = {
+  batch: required(aNumber),
+  heads: required(aNumber),
+  keyDim: required(aNumber),
+  valueDim: required(aNumber),
+  capacity: aNumber,
+};
 
 /**
  * Keys and values of the tokens decoded so far, in tensors with room to spare: [B, H, capacity, D], filled from the
@@ -20,7 +39,9 @@ export class KeyValueCache {
   #length = 0;
 
   /** @param backend where the cache lives */
-  constructor(backend: Backend, { batch, heads, keyDim, valueDim, capacity = 32 }: KeyValueCacheOptions) {
+  constructor(backend: Backend, options: KeyValueCacheOptions) {
+    const given = readOptions('KeyValueCache', options, kinds);
+    const { batch, heads, keyDim, valueDim, capacity = 32 } = given;
     this.#keys = zeros(backend, [batch, heads, capacity, keyDim]);
     this.#values = zeros(backend, [batch, heads, capacity, valueDim]);
   }

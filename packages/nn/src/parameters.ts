@@ -1,6 +1,10 @@
 import {
+  aFunction,
+  aValue,
   type Backend,
   formatShape,
+  type OptionKinds,
+  readOptions,
   type Shape,
   sameShape,
   type Tensor,
@@ -32,6 +36,15 @@ export interface LoadParametersOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+const kinds: OptionKinds<LoadParametersOptions> = {
+  ignores: aFunction(),
+  signal: aValue(
+    'an AbortSignal',
+    (value) => typeof value === 'object' && value !== null && 'aborted' in value,
+  ),
+  onProgress: aFunction(),
+};
+
 /**
  * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded, and
  * if one cannot be read everything uploaded is disposed of: what comes back is whole.
@@ -42,15 +55,16 @@ export async function loadParameters(
   backend: Backend,
   reader: TensorReader,
   specs: readonly ParameterSpec[],
-  options: LoadParametersOptions = {},
+  options?: LoadParametersOptions,
 ): Promise<ParameterTree> {
+  const { ignores = () => false, signal, onProgress } = readOptions('loadParameters', options, kinds);
   const stored = specs.map((spec) => checkSpec(reader, spec));
-  checkExtras(reader, specs, options.ignores ?? (() => false));
+  checkExtras(reader, specs, ignores);
   const loaded: { [name: string]: Tensor } = {};
   try {
     for (const [index, { name, shape, transposed = false }] of specs.entries()) {
-      if (options.signal?.aborted === true) {
-        throw new TopKError('ABORTED', 'loading was aborted', { cause: options.signal.reason });
+      if (signal?.aborted === true) {
+        throw new TopKError('ABORTED', 'loading was aborted', { cause: signal.reason });
       }
       const values = await reader.readFloat32(stored[index] as string);
       loaded[name] = transposed
@@ -58,7 +72,7 @@ export async function loadParameters(
         : tensor(backend, values, shape);
       // An upload that failed poisons its tensor: that has to show here, not in the first result.
       void loaded[name].handle;
-      options.onProgress?.(index + 1, specs.length);
+      onProgress?.(index + 1, specs.length);
     }
     return loaded;
   } catch (error) {

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { format } from 'node:util';
 import { afterAll, expect, test, vi } from 'vitest';
 
 /** One fenced block of code in a Markdown file. */
@@ -35,7 +36,7 @@ export function examplesOf(markdown: string): Example[] {
 
 /**
  * Registers one test per example of a Markdown file: the block runs as a module of the calling package, must not
- * throw, and must print what its `// prints: ...` comments say.
+ * throw, and must print what its `// prints: ...` comments say, as Node prints it.
  *
  * @param markdown where the file is: `new URL('../README.md', import.meta.url)`
  * @param testFile `import.meta.url` of the test, for a file outside the package (docs, the root README): bare
@@ -55,7 +56,7 @@ export function testExamples(markdown: URL, testFile: string = markdown.href): v
       const log = vi.spyOn(console, 'log').mockImplementation(() => {});
       try {
         await import(/* @vite-ignore */ module);
-        const printed = log.mock.calls.map((values) => values.map(String).join(' '));
+        const printed = log.mock.calls.map((values) => format(...values));
         if (prints.length > 0) expect(printed).toEqual(prints);
       } finally {
         log.mockRestore();

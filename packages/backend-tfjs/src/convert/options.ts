@@ -1,4 +1,12 @@
-import { type FeedForwardSelect, TopKError } from '@topk-attention/core';
+import {
+  checkedLater,
+  type FeedForwardSelect,
+  type OptionKinds,
+  oneOf,
+  optionsWithin,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 
 /** What to convert, and how much it keeps. A part that is left out is not converted. */
 export interface ConvertOptions {
@@ -8,9 +16,14 @@ export interface ConvertOptions {
   readonly feedForward?: { readonly k: number; readonly select?: FeedForwardSelect };
 }
 
+const kinds: OptionKinds<ConvertOptions> = {
+  attention: optionsWithin({ k: checkedLater() }),
+  feedForward: optionsWithin({ k: checkedLater(), select: oneOf('preactivation', 'contribution') }),
+};
+
 export function requireOptions(where: string, options: ConvertOptions): void {
-  const given: ConvertOptions | undefined = options;
-  if (given?.attention === undefined && given?.feedForward === undefined) {
+  const given = readOptions(where, options, kinds);
+  if (given.attention === undefined && given.feedForward === undefined) {
     throw new TopKError('INVALID_OPTION', `${where}: nothing to convert`, {
       expected: 'attention: { k }, feedForward: { k } or both',
       got: 'neither',

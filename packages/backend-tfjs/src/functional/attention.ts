@@ -1,9 +1,17 @@
 import {
   type AttentionOptions,
+  aBoolean,
+  aNumber,
   attentionBackward,
   attentionForward,
+  aValue,
+  checkedLater,
   exactAttention as coreExactAttention,
   topKAttention as coreTopKAttention,
+  type OptionKinds,
+  optionsWithin,
+  readOptions,
+  required,
   type Tensor,
 } from '@topk-attention/core';
 import type { Tf, TfTensor } from '../tf.js';
@@ -34,6 +42,31 @@ export interface TfTopKAttentionOptions extends TfAttentionOptions {
   /** Also return the kept key indices. Default false. */
   readonly returnIndices?: boolean;
 }
+
+/** `requireTensors` says what is no tensor of the caller's tf. */
+const aTfTensor = aValue<TfTensor>('a tf.Tensor', () => true);
+
+const kinds: OptionKinds<TfAttentionOptions> = {
+  scale: aNumber,
+  causal: aBoolean,
+  mask: aTfTensor,
+  keyLengths: aTfTensor,
+  bias: aTfTensor,
+  relativeBias: optionsWithin({
+    table: required(aTfTensor),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+  dropout: optionsWithin({ rate: required(aNumber), seed: required(aNumber) }),
+  queryChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
+const topKKinds: OptionKinds<TfTopKAttentionOptions> = {
+  k: checkedLater(),
+  returnIndices: aBoolean,
+  ...kinds,
+};
 
 /** The result of top-k attention with `returnIndices`. */
 export interface TfTopKAttentionResult {
@@ -86,10 +119,12 @@ export function topKAttention(
   v: TfTensor,
   options: TfTopKAttentionOptions,
 ): TfTensor | TfTopKAttentionResult {
-  const wantsIndices = options.returnIndices === true;
-  // A k that JavaScript left out is no k; core would take it for all keys.
-  const kept = options.k ?? Number.NaN;
-  const { output, lists } = run(tf, 'topKAttention', { q, k, v }, options, kept, wantsIndices);
+  const {
+    k: kept,
+    returnIndices: wantsIndices = false,
+    ...given
+  } = readOptions('topKAttention', options, topKKinds);
+  const { output, lists } = run(tf, 'topKAttention', { q, k, v }, given, kept, wantsIndices);
   if (!wantsIndices) return output;
   const [indices, scores] = lists as [TfTensor, TfTensor];
   scores.dispose();
@@ -108,9 +143,10 @@ export function exactAttention(
   q: TfTensor,
   k: TfTensor,
   v: TfTensor,
-  options: TfAttentionOptions = {},
+  options?: TfAttentionOptions,
 ): TfTensor {
-  return run(tf, 'exactAttention', { q, k, v }, options, 'all', false).output;
+  const given = readOptions('exactAttention', options, kinds);
+  return run(tf, 'exactAttention', { q, k, v }, given, 'all', false).output;
 }
 
 function run(

@@ -1,9 +1,15 @@
 import {
+  aNumber,
+  aValue,
+  checkedLater,
   topKFeedForward as coreTopKFeedForward,
   type FeedForwardOptions,
   type FeedForwardWeights,
   feedForwardBackward,
   feedForwardForward,
+  type OptionKinds,
+  oneOf,
+  readOptions,
   type Tensor,
 } from '@topk-attention/core';
 import type { Tf, TfTensor } from '../tf.js';
@@ -24,6 +30,25 @@ export interface TfFeedForwardWeights {
   /** [Dout] */
   readonly bOut?: TfTensor;
 }
+
+/** `requireTensors` says what is no tensor of the caller's tf. */
+const aTfTensor = aValue<TfTensor>('a tf.Tensor', () => true);
+
+const weightKinds: OptionKinds<TfFeedForwardWeights> = {
+  wIn: checkedLater(),
+  bIn: aTfTensor,
+  wGate: aTfTensor,
+  wOut: checkedLater(),
+  bOut: aTfTensor,
+};
+
+const kinds: OptionKinds<FeedForwardOptions> = {
+  k: checkedLater(),
+  activation: oneOf('relu', 'gelu', 'gelu_tanh', 'silu'),
+  select: oneOf('preactivation', 'contribution'),
+  tokenChunk: aNumber,
+  budgetBytes: aNumber,
+};
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with tokens
@@ -49,7 +74,8 @@ export function topKFeedForward(
   options: FeedForwardOptions,
 ): TfTensor {
   const name = 'topKFeedForward';
-  const { wIn, bIn, wGate, wOut, bOut } = weights;
+  readOptions(name, options, kinds);
+  const { wIn, bIn, wGate, wOut, bOut } = readOptions(`${name}: weights`, weights, weightKinds);
   const backend = backendOf(tf);
   requireTensors(tf, name, { x, wIn, wOut }, { bIn, wGate, bOut });
 

@@ -11,6 +11,7 @@ import {
 } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { built, lastDim, shapeList, single, tensorList } from './inputs.js';
+import { requireKnown } from './known-args.js';
 import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
@@ -19,6 +20,16 @@ import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 export interface TopKFeedForwardArgs extends KerasLayerArgs, FeedForwardArgs {}
 
 const where = 'TopKFeedForward';
+
+/** What the layer's config holds beside what every layer's does. */
+const ownNames = {
+  hiddenUnits: true,
+  units: true,
+  k: true,
+  activation: true,
+  select: true,
+  gated: true,
+} as const;
 const names = { intermediate: 'intermediate', gate: 'gate', output: 'output' };
 
 /**
@@ -37,6 +48,7 @@ export function feedForwardClass(tf: FullTf): LayerClass<TopKFeedForwardArgs> {
 
     constructor(args: TopKFeedForwardArgs) {
       super(args);
+      requireKnown(where, args, ownNames);
       this.#settings = feedForwardSettings(where, args, 'k');
       this.#recipe = weightRecipe(tf, where, args);
       this.supportsMasking = true;

@@ -13,6 +13,7 @@ import {
 import { DropoutSeeds } from './dropout-seeds.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { attentionInputs, built, shapeList, tensorList } from './inputs.js';
+import { requireKnown } from './known-args.js';
 import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
@@ -21,6 +22,18 @@ import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 export interface TopKMultiHeadAttentionArgs extends KerasLayerArgs, AttentionArgs {}
 
 const where = 'TopKMultiHeadAttention';
+
+/** What the layer's config holds beside what every layer's does. */
+const ownNames = {
+  numHeads: true,
+  keyDim: true,
+  valueDim: true,
+  k: true,
+  causal: true,
+  dropout: true,
+  seed: true,
+  outputShape: true,
+} as const;
 
 /**
  * Keras' multi-head attention in which every query keeps its k best keys.
@@ -40,6 +53,7 @@ export function multiHeadAttentionClass(tf: FullTf): LayerClass<TopKMultiHeadAtt
 
     constructor(args: TopKMultiHeadAttentionArgs) {
       super(args);
+      requireKnown(where, args, ownNames);
       this.#settings = attentionSettings(where, args);
       this.#recipe = weightRecipe(tf, where, args);
       this.#seeds = new DropoutSeeds(this.#settings.seed);

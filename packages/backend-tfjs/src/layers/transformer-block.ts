@@ -17,6 +17,7 @@ import { DropoutSeeds } from './dropout-seeds.js';
 import { addFeedForwardWeights, type FeedForwardParts, feedForward } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { blockInputs, built, lastDim, shapeList, tensorList } from './inputs.js';
+import { requireKnown } from './known-args.js';
 import { paddingOfOutput } from './masks.js';
 import { addNormWeights, type NormParts, normalize, normWords } from './norm-part.js';
 import { type AddWeight, type WeightRecipe, weightRecipe } from './weight-recipe.js';
@@ -30,6 +31,24 @@ interface BlockParts {
 }
 
 const where = 'TopKTransformerBlock';
+
+/** What the layer's config holds beside what every layer's does. */
+const ownNames = {
+  numHeads: true,
+  keyDim: true,
+  valueDim: true,
+  k: true,
+  causal: true,
+  hiddenUnits: true,
+  feedForwardK: true,
+  activation: true,
+  select: true,
+  gated: true,
+  dropout: true,
+  seed: true,
+  normalizeFirst: true,
+  layerNormEpsilon: true,
+} as const;
 // The names of KerasNLP's encoder and decoder.
 const names = {
   intermediate: 'feedforward_intermediate_dense',
@@ -56,6 +75,7 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
 
     constructor(args: TopKTransformerBlockArgs) {
       super(args);
+      requireKnown(where, args, ownNames);
       this.#settings = blockSettings(where, args);
       this.#recipe = weightRecipe(tf, where, args);
       this.#norms = weightRecipe(tf, where, normWords);

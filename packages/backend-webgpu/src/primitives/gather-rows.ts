@@ -10,16 +10,22 @@ const INVOCATIONS = 64;
 type Unit = 'vec4' | 'word' | 'halves';
 
 const params = `
-struct Params { rows: u32, taken: u32, width: u32, count: u32, x_base: u32, indices_base: u32, out_base: u32 }
+struct Params {
+  rows: u32, taken: u32, width: u32, count: u32, x_base: u32, indices_base: u32, out_base: u32,
+  /** What an index outside of the table gives. */
+  outside: u32,
+}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> indices: array<i32>;
 
-/** Where in x element \`at\` of the result comes from, in units; none for index -1. */
+/** Where in x element \`at\` of the result comes from, in units; nowhere for index -1 and those outside of the table. */
 const NONE = 0xffffffffu;
+const OUTSIDE = 0xfffffffeu;
 fn source_of(at: u32) -> u32 {
   let slot = at / params.width;
   let row = indices[params.indices_base + slot];
-  if (row < 0) { return NONE; }
+  if (row == -1) { return NONE; }
+  if (row < 0 || u32(row) >= params.rows) { return OUTSIDE; }
   return params.x_base + (slot / params.taken * params.rows + u32(row)) * params.width + at % params.width;
 }`;
 
@@ -43,6 +49,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let source = source_of(at);
   if (source == NONE) {
     out[params.out_base + at] = ${word}(0u);
+  } else if (source == OUTSIDE) {
+    out[params.out_base + at] = ${word}(params.outside);
   } else {
     out[params.out_base + at] = x[source];
   }
@@ -55,6 +63,7 @@ const halvesSource = `${params}
 fn half_at(at: u32) -> u32 {
   let source = source_of(at);
   if (source == NONE) { return 0u; }
+  if (source == OUTSIDE) { return params.outside & 0xffffu; }
   return (x[source / 2u] >> (16u * (source % 2u))) & 0xffffu;
 }
 
@@ -70,7 +79,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   out[word] = bits;
 }`;
 
-/** x [B, N, D], indices i32 [B, M] -> out [B, M, D]; index -1 gives zeros. */
+/** The word of what an index outside of the table gives: NaN in floats (twice in a word of halves), else 0. */
+function outsideWord(dtype: DType): number {
+  if (dtype === 'f32') return 0x7fc00000;
+  return dtype === 'f16' ? 0x7e007e00 : 0;
+}
+
+/** x [B, N, D], indices i32 [B, M] -> out [B, M, D]; index -1 gives zeros, another one outside of the table NaN. */
 export function recordGatherRows(stream: Stream, x: View, indices: View, out: View): void {
   const [batch, rows, width] = x.shape as readonly [number, number, number];
   recordGather(stream, x, indices, out, { batch, rows, taken: indices.shape[1] as number, width });
@@ -134,6 +149,7 @@ function launch(
       from.base / elements,
       at.base,
       to.base / elements,
+      outsideWord(x.dtype),
     ]),
     workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
   });

@@ -25,13 +25,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
   if (at >= params.count) { return; }
   let j = indices[params.indices_base + at];
-  if (j < 0) { return; }
+  if (j < 0 || u32(j) >= params.width) { return; }
   store_out(params.out_base + at / params.taken * params.width + u32(j), load_values(params.values_base + at));
 }`,
   };
 }
 
-/** Zeros with values[..., j] put at indices[..., j] of the last axis of `out`; index -1 is dropped. */
+/** Zeros with values[..., j] put at indices[..., j] of the last axis of `out`; an index outside is dropped. */
 export function recordPutAlong(stream: Stream, indices: View, values: View, out: View): void {
   const { rows, width: taken } = rowsOf(indices.shape);
   const width = out.shape.at(-1) as number;

@@ -57,8 +57,8 @@ const FEW_COMPARISONS = 2 ** 24;
 export type ScatterVariant = 'direct' | 'sorted';
 
 /**
- * indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row, in a fixed order; index -1 is
- * dropped. `variant` overrides the choice by shape.
+ * indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row, in a fixed order; an index
+ * outside of the rows is dropped. `variant` overrides the choice by shape.
  */
 export function recordScatterAddRows(
   stream: Stream,

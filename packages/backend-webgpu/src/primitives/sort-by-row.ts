@@ -22,7 +22,7 @@ function source(first: boolean): string {
 /** Rows count over the batch; dropped entries come last. */
 fn key_at(at: u32) -> u32 {
   let row = indices[params.base + at];
-  return select(at / params.taken * params.rows + u32(row), params.batch * params.rows, row < 0);
+  return select(at / params.taken * params.rows + u32(row), params.batch * params.rows, row < 0 || u32(row) >= params.rows);
 }
 fn position_at(at: u32) -> u32 { return at; }`
     : `@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
@@ -191,7 +191,7 @@ export interface SortSizes {
 
 /**
  * Scratch of (row, position) pairs, as two u32, in ascending order of rows and then of positions; rows count over the
- * batch, and index -1 becomes row batch * rows. A radix sort by digits of 4 bits, stable because an entry's place is a sum
+ * batch, and an index outside of them becomes row batch * rows. A radix sort by digits of 4 bits, stable because an entry's place is a sum
  * of counts; atomics only count. The caller releases it.
  */
 export function recordSortByRow(stream: Stream, indices: Window, sizes: SortSizes): Span {

@@ -3,7 +3,7 @@ import type { View } from '../view.js';
 import { recordGather } from './gather-rows.js';
 import { rowsOf } from './windows.js';
 
-/** out[..., j] = x[..., indices[..., j]]; index -1 gives 0. A gather of rows of one element. */
+/** out[..., j] = x[..., indices[..., j]]; index -1 gives 0, another one outside NaN. A gather of rows of one element. */
 export function recordTakeAlong(stream: Stream, x: View, indices: View, out: View): void {
   const { rows: batch, width: rows } = rowsOf(x.shape);
   recordGather(stream, x, indices, out, { batch, rows, taken: rowsOf(indices.shape).width, width: 1 });

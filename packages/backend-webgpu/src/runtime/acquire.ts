@@ -1,5 +1,13 @@
 /// <reference types="@webgpu/types" />
-import { TopKError } from '@topk-attention/core';
+import {
+  aBoolean,
+  anArray,
+  aValue,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 
 /** Features that some kernel can use; what the adapter offers of them is requested. */
 const USEFUL_FEATURES = [
@@ -31,6 +39,18 @@ export interface AcquireOptions {
   readonly defaultLimits?: boolean;
 }
 
+export const acquireKinds: OptionKinds<AcquireOptions> = {
+  gpu: aValue('a GPU, such as navigator.gpu', (gpu) => hasMethod(gpu, 'requestAdapter')),
+  powerPreference: oneOf('low-power', 'high-performance'),
+  dawnOptions: anArray(),
+  defaultLimits: aBoolean,
+};
+
+/** Whether a value is an object, of whatever class, with a method of that name. */
+export function hasMethod(value: unknown, name: string): boolean {
+  return typeof value === 'object' && value !== null && typeof Reflect.get(value, name) === 'function';
+}
+
 export interface Acquired {
   readonly adapter: GPUAdapter;
   readonly device: GPUDevice;
@@ -53,7 +73,12 @@ const brought = new Set<GPU>();
  *
  * @throws TopKError NO_DEVICE when there is no adapter, or it grants no device; MISSING_PEER in Node without `webgpu`.
  */
-export async function acquireDevice(options: AcquireOptions = {}): Promise<Acquired> {
+export async function acquireDevice(options?: AcquireOptions): Promise<Acquired> {
+  return grantedDevice(readOptions('acquireDevice', options, acquireKinds));
+}
+
+/** The same for options that are read. @throws TopKError as `acquireDevice`. */
+export async function grantedDevice(options: AcquireOptions): Promise<Acquired> {
   const { adapter } = await adapterOf(options);
   const requiredFeatures = USEFUL_FEATURES.filter((name) =>
     (adapter.features as ReadonlySet<string>).has(name),

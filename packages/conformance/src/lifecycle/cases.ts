@@ -237,6 +237,28 @@ export const lifecycleCases: readonly ConformanceCase[] = [
     await Promise.all([first, backend.dispose()]);
     await backend.dispose();
   }),
+  lifecycle('after dispose() of a backend everything is DISPOSED', async (context: ConformanceContext) => {
+    const backend = await context.createBackend();
+    const x = tensor(backend, [1, 2, 3, 4], [1, 1, 2, 2]);
+    const computed = mul(x, 2);
+    await evaluate(computed);
+    const pending = add(computed, 1);
+    await backend.dispose();
+    // Thrown by the op, or by reading what it gave.
+    const refused = (what: string, make: () => Tensor): Promise<void> =>
+      checkRejects(what, (async () => make().data())(), 'DISPOSED');
+    await refused('data() of an uploaded tensor', () => x);
+    await refused('data() of a computed tensor', () => computed);
+    await refused('data() of one that was not computed yet', () => pending);
+    await checkRejects('evaluate()', (async () => evaluate(computed))(), 'DISPOSED');
+    await refused('a new tensor', () => tensor(backend, [1]));
+    await refused('a filled tensor', () => zeros(backend, [2]));
+    await refused('an op', () => add(x, x));
+    await refused('a view', () => reshape(x, [4]));
+    await refused('attention', () => topKAttention(x, x, x, { k: 1 }));
+    disposeAll([x, computed, pending]);
+    await backend.dispose();
+  }),
   lifecycle('capabilities and limits are plain, sensible data', ({ backend }) => {
     const { capabilities, name } = backend;
     const { limits } = capabilities;

@@ -1,7 +1,7 @@
 import type { Backend, BackendTensor, DType, Shape, TensorData } from '@topk-attention/core';
-import { broadcastShapes, philox4x32, sizeOf } from '@topk-attention/core';
+import { broadcastShapes, philox4x32, sizeOf, TopKError } from '@topk-attention/core';
 
-interface ArrayTensor extends BackendTensor {
+export interface ArrayTensor extends BackendTensor {
   /** Row-major values. Two tensors may share one array: that is how `reshape` makes a view. */
   readonly data: TensorData;
 }
@@ -17,8 +17,10 @@ class Memory {
   readonly #tensors = new Map<TensorData, number>();
   live = 0;
   peak = 0;
+  #disposed = false;
 
   own(data: TensorData, shape: Shape, dtype: DType): ArrayTensor {
+    this.requireUsable();
     const before = this.#tensors.get(data) ?? 0;
     this.#tensors.set(data, before + 1);
     if (before === 0) this.live += data.byteLength;
@@ -32,6 +34,15 @@ class Memory {
     if (left > 0) return;
     this.#tensors.delete(data);
     this.live -= data.byteLength;
+  }
+
+  /** Throws once the backend is disposed. */
+  requireUsable(): void {
+    if (this.#disposed) throw new TopKError('DISPOSED', 'array backend: used after dispose()');
+  }
+
+  dispose(): void {
+    this.#disposed = true;
   }
 }
 
@@ -61,6 +72,10 @@ function offset(shape: Shape, at: Coordinates): number {
 
 function element(x: ArrayTensor, at: Coordinates): number {
   return x.data[offset(x.shape, at)] as number;
+}
+
+function isInside(index: number, extent = 0): boolean {
+  return index >= 0 && index < extent;
 }
 
 /** Abramowitz and Stegun 7.1.26: right to 1.5e-7. */
@@ -170,15 +185,18 @@ export function createArrayBackend(): Backend<ArrayTensor> {
       return memory.own(own, shape, dtype);
     },
     fill: (value, shape, dtype) => generate(shape, dtype, () => value),
-    read: async (x) => x.data.slice(),
-    evaluate: async () => {},
+    read: async (x) => {
+      memory.requireUsable();
+      return x.data.slice();
+    },
+    evaluate: async () => memory.requireUsable(),
     flush: () => {},
     release: (x) => memory.release(x),
     memory: () => ({ live: memory.live, peak: memory.peak, covers: 'typed arrays of live tensors' }),
     resetPeak: () => {
       memory.peak = memory.live;
     },
-    dispose: () => {},
+    dispose: () => memory.dispose(),
 
     reshape: (x, shape) => memory.own(x.data, shape, x.dtype),
     transpose(x, permutation) {
@@ -215,8 +233,8 @@ export function createArrayBackend(): Backend<ArrayTensor> {
     writeInto: (dst, x, starts) =>
       generate(dst.shape, dst.dtype, (at) => {
         const inside = at.map((i, axis) => i - (starts[axis] as number));
-        const isInside = inside.every((i, axis) => i >= 0 && i < (x.shape[axis] as number));
-        return isInside ? element(x, inside) : element(dst, at);
+        const isWritten = inside.every((i, axis) => isInside(i, x.shape[axis]));
+        return isWritten ? element(x, inside) : element(dst, at);
       }),
 
     unary(op, x) {
@@ -287,21 +305,23 @@ export function createArrayBackend(): Backend<ArrayTensor> {
     takeAlong: (x, indices) =>
       generate(indices.shape, x.dtype, (at) => {
         const j = element(indices, at);
-        return j < 0 ? 0 : element(x, [...at.slice(0, -1), j]);
+        if (j === -1) return 0;
+        return isInside(j, x.shape.at(-1)) ? element(x, [...at.slice(0, -1), j]) : Number.NaN;
       }),
     putAlong(indices, values, n) {
       const shape = [...indices.shape.slice(0, -1), n];
       const data = storage(values.dtype, sizeOf(shape));
       walk(indices.shape, (at, position) => {
         const j = indices.data[position] as number;
-        if (j >= 0) data[offset(shape, [...at.slice(0, -1), j])] = values.data[position] as number;
+        if (isInside(j, n)) data[offset(shape, [...at.slice(0, -1), j])] = values.data[position] as number;
       });
       return memory.own(data, shape, values.dtype);
     },
     gatherRows: (x, indices) =>
       generate([...indices.shape, x.shape[2] as number], x.dtype, ([b, m, d]) => {
         const row = element(indices, [b as number, m as number]);
-        return row < 0 ? 0 : element(x, [b as number, row, d as number]);
+        if (row === -1) return 0;
+        return isInside(row, x.shape[1]) ? element(x, [b as number, row, d as number]) : Number.NaN;
       }),
     scatterAddRows(n, indices, updates) {
       const [batch, , width] = updates.shape as readonly [number, number, number];
@@ -309,7 +329,7 @@ export function createArrayBackend(): Backend<ArrayTensor> {
       const sums = new Float64Array(sizeOf(shape));
       walk(updates.shape, ([b, m, d], position) => {
         const row = element(indices, [b as number, m as number]);
-        if (row < 0) return;
+        if (!isInside(row, n)) return;
         const target = offset(shape, [b as number, row, d as number]);
         sums[target] = (sums[target] as number) + (updates.data[position] as number);
       });

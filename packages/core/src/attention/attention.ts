@@ -1,5 +1,6 @@
 import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
+import { firstOrder } from '../autograd/first-order.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
 import { TopKError } from '../errors.js';
@@ -8,16 +9,21 @@ import { requireOutputShape } from '../output-shape.js';
 import { composedBackwardScratch } from '../plan/attention-bytes.js';
 import { planAttention } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
+import { checkedLater, type OptionKinds, readOptions } from '../read-options.js';
 import type { Tensor } from '../tensor.js';
 import { composedAttentionBackward, type SavedLists } from './composed-backward.js';
 import { composedAttention } from './composed-forward.js';
+import { emptyOutputs, zeroGradients } from './empty-batch.js';
 import {
   type AttentionCall,
   type AttentionOptions,
   type AttentionTensors,
+  attentionKinds,
   checkCall,
+  clampK,
   mapInputs,
   type TopKAttentionOptions,
+  topKKinds,
 } from './options.js';
 
 /** The result of top-k attention with `returnIndices`. */
@@ -33,6 +39,8 @@ export interface AttentionHalfOptions extends AttentionOptions {
   /** Keys kept per query, or all of them. */
   readonly k: number | 'all';
 }
+
+const halfKinds: OptionKinds<AttentionHalfOptions> = { k: checkedLater(), ...attentionKinds };
 
 /**
  * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere. Queries go in
@@ -66,17 +74,20 @@ export function topKAttention(
   v: Tensor,
   options: TopKAttentionOptions,
 ): Tensor | TopKAttentionResult {
-  // Plain JavaScript may leave k out, which must not mean all keys.
-  const given: { readonly k?: number } = options;
-  const call = checkCall('topKAttention', q, k, v, options, given.k ?? Number.NaN);
-  const { output, indices, scores } = runAttention(
+  const given = readOptions('topKAttention', options, topKKinds);
+  const { k: kept, returnIndices = false } = given;
+  // 'all' is a word of the halves: here k is a number, and none at all must not mean all keys either.
+  const call = checkCall(
     'topKAttention',
-    call,
-    options,
-    options.returnIndices === true,
+    q,
+    k,
+    v,
+    given,
+    clampK('topKAttention', kept, Number.MAX_SAFE_INTEGER),
   );
+  const { output, indices, scores } = runAttention('topKAttention', call, given, returnIndices);
   scores?.dispose();
-  if (options.returnIndices === true && indices !== undefined) return { output, indices };
+  if (returnIndices && indices !== undefined) return { output, indices };
   indices?.dispose();
   return output;
 }
@@ -85,13 +96,10 @@ export function topKAttention(
  * The same attention over all keys, still in chunks of queries and linear in memory: the paper's "query chunking" and
  * the honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices.
  */
-export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
-  return runAttention(
-    'exactAttention',
-    checkCall('exactAttention', q, k, v, options, undefined),
-    options,
-    false,
-  ).output;
+export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): Tensor {
+  const given = readOptions('exactAttention', options, attentionKinds);
+  const call = checkCall('exactAttention', q, k, v, given, 'all');
+  return runAttention('exactAttention', call, given, false).output;
 }
 
 /**
@@ -109,9 +117,10 @@ export function attentionForward(
   v: Tensor,
   options: AttentionHalfOptions,
 ): AttentionOutputs<Tensor> {
-  const name = nameOf(options);
-  const { request, tensors } = checkCall(name, q, k, v, options, keptOf(options));
-  return withoutTapes(() => forward(name, { ...request, saves: request.k !== 'all' }, tensors, options));
+  const given = readOptions('attentionForward', options, halfKinds);
+  const name = nameOf(given);
+  const { request, tensors } = checkCall(name, q, k, v, given, given.k);
+  return withoutTapes(() => forward(name, { ...request, saves: request.k !== 'all' }, tensors, given));
 }
 
 /**
@@ -130,8 +139,9 @@ export function attentionBackward(
   lists: Pick<AttentionOutputs<Tensor>, 'indices' | 'scores'>,
   dOutput: Tensor,
 ): AttentionGradients<Tensor> {
-  const name = nameOf(options);
-  const { request, tensors } = checkCall(name, q, k, v, options, keptOf(options));
+  const given = readOptions('attentionBackward', options, halfKinds);
+  const name = nameOf(given);
+  const { request, tensors } = checkCall(name, q, k, v, given, given.k);
   requireOutputShape(`${name}.backward`, dOutput, [
     request.batch,
     request.queryHeads,
@@ -153,7 +163,7 @@ export function attentionBackward(
       tensors,
       request.k === 'all' ? undefined : saved,
       dOutput,
-      options,
+      given,
     ),
   );
 }
@@ -161,10 +171,6 @@ export function attentionBackward(
 /** Errors speak of what users call. */
 function nameOf({ k }: AttentionHalfOptions): string {
   return k === 'all' ? 'exactAttention' : 'topKAttention';
-}
-
-function keptOf({ k }: AttentionHalfOptions): number | undefined {
-  return k === 'all' ? undefined : k;
 }
 
 function runAttention(
@@ -185,19 +191,16 @@ function runAttention(
       return { outputs: [made.output, ...lists], saved: isTracked ? [...present(tensors), ...lists] : [] };
     },
     (_ops, [dOutput], saved) => {
+      // A cotangent of the indices alone: they have no gradient.
+      if (dOutput === undefined) return [];
       const rest = [...saved];
       const inputs = mapInputs(tensors, () => rest.shift() as Tensor);
       const [savedIndices, savedScores] = rest;
       const lists = savedIndices && savedScores && { indices: savedIndices, scores: savedScores };
-      const made = backward(
-        name,
-        { ...call.request, saves: true },
-        inputs,
-        lists,
-        dOutput as Tensor,
-        options,
-      );
-      return [made.q, made.k, made.v, made.bias, made.relativeTable].filter((one) => one !== undefined);
+      return firstOrder(name, [...present(inputs), dOutput], () => {
+        const made = backward(name, { ...call.request, saves: true }, inputs, lists, dOutput, options);
+        return [made.q, made.k, made.v, made.bias, made.relativeTable].filter((one) => one !== undefined);
+      });
     },
   );
   return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
@@ -209,11 +212,13 @@ function forward(
   tensors: AttentionTensors,
   options: AttentionOptions,
 ): AttentionOutputs<Tensor> {
+  if (request.batch === 0) return emptyOutputs(request, tensors);
   const { backend } = tensors.q;
   const { fused } = choosePath(backend, backend.fused?.attention, request);
   const plan = planAttention(request, backend.capabilities.limits, {
-    ...options,
-    ...(fused && { path: fused }),
+    queryChunk: options.queryChunk,
+    budgetBytes: options.budgetBytes,
+    path: fused,
   });
   if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
   const { batch, queryHeads, queryLength, valueDim, k } = request;
@@ -247,10 +252,12 @@ function backward(
   dOutput: Tensor,
   options: AttentionOptions,
 ): AttentionGradients<Tensor> {
+  if (request.batch === 0) return zeroGradients(tensors);
   const { backend } = tensors.q;
   const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
   const plan = planAttention(request, backend.capabilities.limits, {
-    ...options,
+    queryChunk: options.queryChunk,
+    budgetBytes: options.budgetBytes,
     path: fused ?? {
       scratchBytes: (one, chunk) =>
         composedBackwardScratch(one, chunk, backend.capabilities.limits.boolBytes),

@@ -1,11 +1,25 @@
 import { commonBackend } from '../apply.js';
 import type { AttentionInputs, Backend } from '../backend.js';
+import { describeValue } from '../describe-value.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { checkLimits } from '../plan/check-limits.js';
 import { chooseSelection } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
+import {
+  aBoolean,
+  aNumber,
+  anArray,
+  aTensor,
+  checkedLater,
+  type OptionKinds,
+  optionsWithin,
+  required,
+} from '../read-options.js';
+import { requireTensor } from '../require-tensor.js';
 import { formatShape, type Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
+import { checkBuckets } from './relative-bias.js';
 
 export interface AttentionOptions {
   /** Multiplies the dot products. Default: headDim ** -0.5. T5 uses 1. */
@@ -49,6 +63,34 @@ export interface AttentionShapes {
   readonly v: Shape;
 }
 
+export const attentionKinds: OptionKinds<AttentionOptions> = {
+  scale: aNumber,
+  causal: aBoolean,
+  mask: aTensor,
+  keyLengths: aTensor,
+  bias: aTensor,
+  relativeBias: optionsWithin({
+    table: required(aTensor),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+  dropout: optionsWithin({ rate: required(aNumber), seed: required(aNumber) }),
+  queryChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
+export const topKKinds: OptionKinds<TopKAttentionOptions> = {
+  k: checkedLater(),
+  returnIndices: aBoolean,
+  ...attentionKinds,
+};
+
+export const shapeKinds: OptionKinds<AttentionShapes> = {
+  q: required(anArray()),
+  k: required(anArray()),
+  v: required(anArray()),
+};
+
 /** The tensors of a call by role. */
 export type AttentionTensors = AttentionInputs<Tensor>;
 
@@ -73,16 +115,17 @@ export interface AttentionCall {
   readonly request: AttentionRequest;
 }
 
-/** Checks everything about a call and gathers it as data. `k` undefined means exact attention. */
+/** Checks everything about a call and gathers it as data. */
 export function checkCall(
   where: string,
   q: Tensor,
   k: Tensor,
   v: Tensor,
   options: AttentionOptions,
-  kept: number | undefined,
+  kept: number | 'all',
 ): AttentionCall {
   const { mask, keyLengths, bias, relativeBias } = options;
+  for (const [name, one] of Object.entries({ q, k, v })) requireTensor(where, name, one);
   const present = [q, k, v, mask, keyLengths, bias, relativeBias?.table].filter((one) => one !== undefined);
   const backend = commonBackend(where, present);
   for (const [name, one] of Object.entries({ q, k, v })) {
@@ -93,7 +136,6 @@ export function checkCall(
     });
   }
   const request = attentionRequest(where, q, options, { q: q.shape, k: k.shape, v: v.shape }, kept, backend);
-  checkExtras(where, request, options);
   return {
     backend,
     request,
@@ -109,13 +151,13 @@ export function checkCall(
   };
 }
 
-/** The request of a call, from shapes and options. */
+/** The request of a call, from shapes and options, checked. */
 export function attentionRequest(
   where: string,
   q: { readonly dtype: Tensor['dtype'] },
   options: AttentionOptions,
   shapes: AttentionShapes,
-  kept: number | undefined,
+  kept: number | 'all',
   backend: Backend,
 ): AttentionRequest {
   const [batch, queryHeads, queryLength, headDim] = rank4(where, 'q', shapes.q);
@@ -127,25 +169,32 @@ export function attentionRequest(
       got: `${queryLength} queries, ${keyLength} keys`,
     });
   }
+  for (const [what, extent] of [
+    ['query heads', queryHeads],
+    ['key heads', keyHeads],
+    ['head dimension', headDim],
+    ['value dimension', valueDim],
+  ] as const) {
+    if (extent > 0) continue;
+    throw new TopKError('SHAPE_MISMATCH', `${where}: no ${what}`, {
+      expected: 'heads and dimensions of at least 1; only the batch may be 0',
+      got: describeShapes(shapes),
+    });
+  }
   const isFit =
     batchK === batch &&
     batchV === batch &&
     headsV === keyHeads &&
     lengthV === keyLength &&
     headDimK === headDim;
-  if (!isFit || keyHeads === 0 || queryHeads % keyHeads !== 0) {
+  if (!isFit || queryHeads % keyHeads !== 0) {
     throw new TopKError('SHAPE_MISMATCH', `${where}: q, k and v do not fit`, {
       expected: 'q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv], Hq a multiple of Hkv',
-      got: `q ${formatShape(shapes.q)}, k ${formatShape(shapes.k)}, v ${formatShape(shapes.v)}`,
+      got: describeShapes(shapes),
     });
   }
-  const { queryChunk, dropout, scale = headDim ** -0.5, mask, bias, relativeBias } = options;
-  if (queryChunk !== undefined && !(Number.isInteger(queryChunk) && queryChunk > 0)) {
-    throw new TopKError('INVALID_OPTION', `${where}: bad queryChunk`, {
-      expected: 'a positive whole number',
-      got: String(queryChunk),
-    });
-  }
+  const { dropout, scale = headDim ** -0.5, mask, bias, relativeBias } = options;
+  checkLimits(where, 'queryChunk', options.queryChunk, options.budgetBytes);
   if (!Number.isFinite(scale)) {
     throw new TopKError('INVALID_OPTION', `${where}: bad scale`, {
       expected: 'a finite number',
@@ -153,8 +202,8 @@ export function attentionRequest(
     });
   }
   if (dropout !== undefined) checkDropout(where, dropout);
-  const k = kept === undefined ? 'all' : clampK(where, kept, keyLength);
-  return {
+  const k = kept === 'all' ? 'all' : clampK(where, kept, keyLength);
+  const request: AttentionRequest = {
     batch,
     queryHeads,
     keyHeads,
@@ -180,6 +229,12 @@ export function attentionRequest(
     selection: chooseSelection(k, keyLength, backend.capabilities.limits),
     saves: false,
   };
+  checkExtras(where, request, options);
+  return request;
+}
+
+function describeShapes({ q, k, v }: AttentionShapes): string {
+  return `q ${formatShape(q)}, k ${formatShape(k)}, v ${formatShape(v)}`;
 }
 
 /** k as a positive whole number of at most `available`; more keeps them all. */
@@ -187,7 +242,7 @@ export function clampK(where: string, k: number, available: number): number {
   if (Number.isInteger(k) && k > 0) return Math.min(k, available);
   throw new TopKError('INVALID_K', `${where}: bad k`, {
     expected: 'a positive whole number',
-    got: String(k),
+    got: describeValue(k),
     fix:
       where === 'topKAttention' ? 'Use exactAttention for all keys' : 'Use k = hidden units for all of them',
   });
@@ -225,24 +280,14 @@ function checkExtras(where: string, request: AttentionRequest, options: Attentio
     });
   }
   if (relativeBias === undefined) return;
-  const { table, maxDistance } = relativeBias;
-  if (
-    table.dtype !== 'f32' ||
-    table.rank !== 2 ||
-    table.shape[1] !== queryHeads ||
-    (table.shape[0] ?? 0) < 2
-  ) {
+  const { table } = relativeBias;
+  if (table.dtype !== 'f32' || table.rank !== 2 || table.shape[1] !== queryHeads) {
     throw new TopKError('SHAPE_MISMATCH', `${where}: relativeBias.table does not fit`, {
       expected: `f32 [buckets, ${queryHeads}]`,
       got: `${table.dtype} ${formatShape(table.shape)}`,
     });
   }
-  if (!Number.isInteger(maxDistance) || maxDistance < 2) {
-    throw new TopKError('INVALID_OPTION', `${where}: bad relativeBias.maxDistance`, {
-      expected: 'a whole number of at least 2',
-      got: String(maxDistance),
-    });
-  }
+  checkBuckets(where, { ...relativeBias, buckets: table.shape[0] ?? 0 });
 }
 
 function checkDropout(where: string, dropout: { readonly rate: number; readonly seed: number }): void {

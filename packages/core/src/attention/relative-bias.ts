@@ -1,20 +1,67 @@
+import { TopKError } from '../errors.js';
 import { arange, tensor } from '../ops/create.js';
 import { add, lt, sub, where } from '../ops/elementwise.js';
 import { reshape, transpose } from '../ops/layout.js';
 import { gatherRows, takeAlong } from '../ops/select.js';
 import type { AttentionRequest } from '../plan/request.js';
+import { aBoolean, aNumber, type OptionKinds, readOptions, required } from '../read-options.js';
 import { scope } from '../scope.js';
 import type { Tensor } from '../tensor.js';
+
+/** What the rule of buckets needs beside the position. */
+interface BucketOptions {
+  /** Whether keys after the query have buckets of their own. */
+  readonly bidirectional: boolean;
+  /** Rows of the table. */
+  readonly buckets: number;
+  /** Distance from which on all keys share the last bucket. */
+  readonly maxDistance: number;
+}
+
+const bucketKinds: OptionKinds<BucketOptions> = {
+  bidirectional: required(aBoolean),
+  buckets: required(aNumber),
+  maxDistance: required(aNumber),
+};
 
 /**
  * T5's bucket of a relative position (key minus query). Half of the buckets hold single distances, the rest grow
  * logarithmically up to `maxDistance`; bidirectional tables use their upper half for keys after the query.
  * Source: Raffel et al. 2020, section 2.1, as in the published checkpoints.
+ *
+ * @throws TopKError INVALID_OPTION where the rule has no meaning: fewer than 4 buckets (one-sided: 2), or a maxDistance
+ * that the single distances reach already (a quarter of the buckets, one-sided half of them).
  */
-export function relativePositionBucket(
-  relativePosition: number,
-  options: { readonly bidirectional: boolean; readonly buckets: number; readonly maxDistance: number },
-): number {
+export function relativePositionBucket(relativePosition: number, options: BucketOptions): number {
+  const { bidirectional, buckets, maxDistance } = readOptions('relativePositionBucket', options, bucketKinds);
+  checkBuckets('relativePositionBucket', { bidirectional, buckets, maxDistance });
+  return bucketOf(relativePosition, options);
+}
+
+/** Throws INVALID_OPTION for a table that the rule of buckets cannot index. */
+export function checkBuckets(where: string, { bidirectional, buckets, maxDistance }: BucketOptions): void {
+  const least = bidirectional ? 4 : 2;
+  if (!Number.isInteger(buckets) || buckets < least) {
+    throw new TopKError('INVALID_OPTION', `${where}: too few buckets of relative positions`, {
+      expected: `a whole number of at least ${least}, ${bidirectional ? 'bidirectional' : 'one-sided'}`,
+      got: String(buckets),
+    });
+  }
+  const single = singleDistances(bidirectional ? Math.floor(buckets / 2) : buckets);
+  if (Number.isInteger(maxDistance) && maxDistance > single) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad relativeBias.maxDistance`, {
+    expected: `a whole number above ${single}, the distances that have a bucket of their own`,
+    got: String(maxDistance),
+  });
+}
+
+/** How many distances, from 0 on, have one of `buckets` for themselves. */
+function singleDistances(buckets: number): number {
+  return Math.floor(buckets / 2);
+}
+
+/** `relativePositionBucket` for options that are checked. */
+function bucketOf(relativePosition: number, options: BucketOptions): number {
   let buckets = options.buckets;
   let first = 0;
   let distance: number;
@@ -25,7 +72,7 @@ export function relativePositionBucket(
   } else {
     distance = Math.max(-relativePosition, 0);
   }
-  const exact = Math.floor(buckets / 2);
+  const exact = singleDistances(buckets);
   if (distance < exact) return first + distance;
   // f32 rounding as in the published code: a bucket edge must not move by one.
   const ratio = Math.fround(
@@ -43,9 +90,7 @@ export function bucketsOfChunk(request: AttentionRequest, start: number, size: n
   const { relativeBias, keyLength } = request;
   if (relativeBias === undefined) return new Int32Array(0);
   const offset = relativeOffset(request, start, size);
-  return Int32Array.from({ length: keyLength + size - 1 }, (_, r) =>
-    relativePositionBucket(r - offset, relativeBias),
-  );
+  return Int32Array.from({ length: keyLength + size - 1 }, (_, r) => bucketOf(r - offset, relativeBias));
 }
 
 /** [1, Hq, size, Lk]: the bias of one chunk; only a vector of size + Lk - 1 rows is looked up in the table. */

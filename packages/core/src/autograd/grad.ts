@@ -1,3 +1,4 @@
+import { describeValue } from '../describe-value.js';
 import { TopKError } from '../errors.js';
 import * as ops from '../ops/index.js';
 import { scope } from '../scope.js';
@@ -12,7 +13,7 @@ export interface Pullback<P, R> {
   readonly output: R;
   /**
    * Gradients of sum(output * cotangent) for every tensor of the parameters, in their form; zeros where the output
-   * does not depend on one. May be called more than once until `dispose()`.
+   * does not depend on one. May be called more than once until `dispose()`; DISPOSED afterwards.
    */
   backward(cotangent: R): P;
   /** Frees what the tape holds. */
@@ -24,11 +25,13 @@ export function pullback<P extends Tree, R extends Tree>(
   f: (parameters: P) => R,
   parameters: P,
 ): Pullback<P, R> {
+  requireFunction('pullback', f);
   const tape = new Tape();
   for (const leaf of leavesOf(parameters)) tape.track(leaf.value);
   let output: R;
   try {
-    output = withTape(tape, () => scope(() => f(parameters)));
+    // Aliases: a tensor that `f` did not make itself, such as a parameter, stays the caller's.
+    output = withTape(tape, () => scope(() => mapTree(f(parameters), (leaf) => leaf.alias())));
   } catch (error) {
     tape.dispose();
     throw error;
@@ -41,21 +44,31 @@ export function pullback<P extends Tree, R extends Tree>(
   };
 }
 
+/** What the parameters of a function are where it does not say so: an object of tensors. */
+export interface NamedTensors {
+  readonly [name: string]: Tensor;
+}
+
 /**
  * (parameters, ...rest) -> the loss and its gradients in the form of `parameters` (a tensor, or arrays and objects of
- * tensors). `f` returns one scalar tensor.
+ * tensors). `f` returns one scalar tensor. Gradients are of first order through attention and feed-forward layers: a
+ * gradient of their gradient is NOT_DIFFERENTIABLE; through other ops calls may be nested.
+ *
+ * @throws TopKError NOT_DIFFERENTIABLE where `f` does not return one number.
  */
-export function valueAndGrad<P extends Tree, Rest extends readonly unknown[]>(
+export function valueAndGrad<P extends Tree = NamedTensors, Rest extends readonly unknown[] = readonly []>(
   f: (parameters: P, ...rest: Rest) => Tensor,
 ): (parameters: P, ...rest: Rest) => { value: Tensor; gradients: P } {
+  requireFunction('grad', f);
   return (parameters, ...rest) => {
     const pulled = pullback((p: P) => f(p, ...rest), parameters);
     try {
-      const value = pulled.output;
-      if (value.size !== 1) {
+      const value: unknown = pulled.output;
+      if (!(value instanceof Tensor) || value.size !== 1) {
+        for (const leaf of leavesOf(value)) leaf.dispose();
         throw new TopKError('NOT_DIFFERENTIABLE', 'grad: the function does not return a scalar', {
           expected: 'a tensor of one element',
-          got: formatShape(value.shape),
+          got: describeValue(value),
           fix: 'Sum or average the result, or use pullback() with a cotangent',
         });
       }
@@ -68,7 +81,7 @@ export function valueAndGrad<P extends Tree, Rest extends readonly unknown[]>(
 }
 
 /** Like valueAndGrad without the value. */
-export function grad<P extends Tree, Rest extends readonly unknown[]>(
+export function grad<P extends Tree = NamedTensors, Rest extends readonly unknown[] = readonly []>(
   f: (parameters: P, ...rest: Rest) => Tensor,
 ): (parameters: P, ...rest: Rest) => P {
   const both = valueAndGrad(f);
@@ -85,6 +98,11 @@ function reverse<P extends Tree>(
   outputs: readonly Value[],
   cotangents: readonly Tensor[],
 ): P {
+  if (tape.isDisposed) {
+    throw new TopKError('DISPOSED', 'pullback: backward() after dispose()', {
+      fix: 'Call dispose() after the last backward()',
+    });
+  }
   return scope(() => {
     const sums = new Map<Value, Tensor>();
     const accumulate = (value: Value, g: Tensor): void => {
@@ -92,6 +110,12 @@ function reverse<P extends Tree>(
       sums.set(value, before === undefined ? g.alias() : ops.add(before, g));
       before?.dispose();
     };
+    if (cotangents.length > outputs.length) {
+      throw new TopKError('SHAPE_MISMATCH', 'pullback: the cotangent does not fit the output', {
+        expected: `${outputs.length} tensors`,
+        got: String(cotangents.length),
+      });
+    }
     outputs.forEach((value, index) => {
       const cotangent = cotangents[index];
       if (cotangent === undefined || !sameShape(cotangent.shape, value.shape)) {
@@ -117,6 +141,14 @@ function reverse<P extends Tree>(
       const g = sums.get(leaf.value);
       return g === undefined ? ops.zeros(leaf.backend, leaf.shape, leaf.dtype) : g.alias();
     });
+  });
+}
+
+function requireFunction(where: string, f: unknown): void {
+  if (typeof f === 'function') return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad function`, {
+    expected: 'a function of the parameters',
+    got: describeValue(f),
   });
 }
 

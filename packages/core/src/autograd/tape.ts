@@ -23,6 +23,11 @@ export interface TapeEntry {
 export class Tape {
   readonly entries: TapeEntry[] = [];
   readonly #tracked = new Set<Value>();
+  #disposed = false;
+
+  get isDisposed(): boolean {
+    return this.#disposed;
+  }
 
   track(value: Value): void {
     this.#tracked.add(value);
@@ -38,6 +43,7 @@ export class Tape {
   }
 
   dispose(): void {
+    this.#disposed = true;
     for (const entry of this.entries) for (const one of entry.saved) one.dispose();
     this.entries.length = 0;
     this.#tracked.clear();

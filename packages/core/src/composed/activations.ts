@@ -1,3 +1,5 @@
+import { describeValue } from '../describe-value.js';
+import { TopKError } from '../errors.js';
 import { add, erf, le, mul, sigmoid, tanh, where } from '../ops/elementwise.js';
 import type { Activation } from '../plan/request.js';
 import { scope } from '../scope.js';
@@ -49,7 +51,7 @@ export function silu(x: Tensor): Tensor {
   return scope(() => mul(x, sigmoid(x)));
 }
 
-/** The activation of a name. */
+/** The activation of a name. @throws TopKError INVALID_OPTION for a name that is none. */
 export function activate(x: Tensor, activation: Activation): Tensor {
   switch (activation) {
     case 'relu':
@@ -61,6 +63,9 @@ export function activate(x: Tensor, activation: Activation): Tensor {
     case 'silu':
       return silu(x);
     default:
-      return activation satisfies never;
+      throw new TopKError('INVALID_OPTION', 'activate: bad activation', {
+        expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
+        got: describeValue(activation satisfies never),
+      });
   }
 }

@@ -1,13 +1,15 @@
+import { describeValue } from '../describe-value.js';
 import { TopKError } from '../errors.js';
 import { add, mul, rsqrt, sub } from '../ops/elementwise.js';
 import { mean } from '../ops/reduce.js';
+import { requireTensor } from '../require-tensor.js';
 import { scope } from '../scope.js';
 import { formatShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 /** x / rms(x) * weight over the last axis; weight [D]. Default epsilon 1e-6 (T5's layer norm). */
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon = 1e-6): Tensor {
-  checkWidth('rmsNorm', x, weight);
+  checkNorm('rmsNorm', x, epsilon, { weight });
   return scope(() => {
     const meanSquare = mean(mul(x, x), { axes: [-1], keepDims: true });
     return mul(mul(x, rsqrt(add(meanSquare, epsilon))), weight);
@@ -16,7 +18,7 @@ export function rmsNorm(x: Tensor, weight: Tensor, epsilon = 1e-6): Tensor {
 
 /** (x - mean) / std * weight + bias over the last axis; weight and bias [D]. Default epsilon 1e-5. */
 export function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, epsilon = 1e-5): Tensor {
-  checkWidth('layerNorm', x, weight);
+  checkNorm('layerNorm', x, epsilon, { weight, ...(bias !== undefined && { bias }) });
   return scope(() => {
     const centred = sub(x, mean(x, { axes: [-1], keepDims: true }));
     const variance = mean(mul(centred, centred), { axes: [-1], keepDims: true });
@@ -25,10 +27,24 @@ export function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, epsilon = 1e
   });
 }
 
-function checkWidth(where: string, x: Tensor, weight: Tensor): void {
-  if (x.rank > 0 && weight.rank === 1 && weight.shape[0] === x.shape.at(-1)) return;
-  throw new TopKError('SHAPE_MISMATCH', `${where}: weight does not fit`, {
-    expected: `[${x.shape.at(-1)}]`,
-    got: formatShape(weight.shape),
+function checkNorm(
+  where: string,
+  x: Tensor,
+  epsilon: number,
+  vectors: { readonly weight: Tensor; readonly bias?: Tensor },
+): void {
+  requireTensor(where, 'x', x);
+  for (const [name, one] of Object.entries(vectors)) {
+    requireTensor(where, name, one);
+    if (x.rank > 0 && one.rank === 1 && one.shape[0] === x.shape.at(-1)) continue;
+    throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
+      expected: `[${x.shape.at(-1)}]`,
+      got: formatShape(one.shape),
+    });
+  }
+  if (typeof epsilon === 'number' && epsilon >= 0) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad epsilon`, {
+    expected: 'a number of at least 0',
+    got: describeValue(epsilon),
   });
 }

@@ -1,12 +1,15 @@
 import { apply } from '../apply.js';
 import { custom } from '../autograd/custom.js';
+import { firstOrder } from '../autograd/first-order.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { BackendTensor, FeedForwardInputs } from '../backend.js';
 import type { DType } from '../dtype.js';
 import { choosePath } from '../fused.js';
+import { zeros } from '../ops/create.js';
 import { reshape } from '../ops/layout.js';
 import { requireOutputShape } from '../output-shape.js';
 import { planFeedForward } from '../plan/plan-feed-forward.js';
+import { readOptions } from '../read-options.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
@@ -22,6 +25,7 @@ import {
   type FeedForwardCall,
   type FeedForwardOptions,
   type FeedForwardWeights,
+  feedForwardKinds,
   mapWeights,
 } from './options.js';
 
@@ -35,18 +39,19 @@ const name = 'topKFeedForward';
  * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout]. Ties go to the lower unit; a NaN pre-activation makes the
  * token's output NaN.
  *
- * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_K, INVALID_OPTION, EMPTY_SEQUENCE,
- * MIXED_BACKENDS, DOES_NOT_FIT.
+ * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_K, INVALID_OPTION, MIXED_BACKENDS,
+ * DOES_NOT_FIT. Gradients of its gradients are NOT_DIFFERENTIABLE.
  *
  * @example
  * const y = topKFeedForward(x, { wIn, wOut }, { k: 64, activation: 'relu' });
  */
 export function topKFeedForward(x: Tensor, weights: FeedForwardWeights, options: FeedForwardOptions): Tensor {
-  const call = checkFeedForward(x, weights, options);
-  const { inputDim, outputDim } = call.request;
+  const given = readOptions(name, options, feedForwardKinds);
+  const call = checkFeedForward(x, weights, given);
+  const { tokens, inputDim, outputDim } = call.request;
   return scope(() => {
-    const flat = reshape(x, [-1, inputDim]);
-    const output = runFeedForward(call, { x: flat, ...weights }, options);
+    const flat = reshape(x, [tokens, inputDim]);
+    const output = runFeedForward(call, { x: flat, ...weights }, given);
     return reshape(output, [...x.shape.slice(0, -1), outputDim]);
   });
 }
@@ -70,8 +75,9 @@ export function feedForwardForward(
   weights: FeedForwardWeights,
   options: FeedForwardOptions,
 ): FeedForwardForward {
-  const call = checkFeedForward(x, weights, options);
-  const { output, kept } = withoutTapes(() => forward(call, { x, ...weights }, options, true));
+  const given = readOptions('feedForwardForward', options, feedForwardKinds);
+  const call = checkFeedForward(x, weights, given);
+  const { output, kept } = withoutTapes(() => forward(call, { x, ...weights }, given, true));
   return { output, ...(kept && { kept }) };
 }
 
@@ -88,10 +94,11 @@ export function feedForwardBackward(
   kept: KeptUnits | undefined,
   dOutput: Tensor,
 ): FeedForwardTensors {
-  const call = checkFeedForward(x, weights, options);
+  const given = readOptions('feedForwardBackward', options, feedForwardKinds);
+  const call = checkFeedForward(x, weights, given);
   const { tokens, outputDim } = call.request;
   requireOutputShape('topKFeedForward.backward', dOutput, [tokens, outputDim]);
-  return withoutTapes(() => backward(call, { x, ...weights }, kept, dOutput, options));
+  return withoutTapes(() => backward(call, { x, ...weights }, kept, dOutput, given));
 }
 
 function runFeedForward(
@@ -112,7 +119,9 @@ function runFeedForward(
       const again = mapWeights(inputs, () => rest.shift() as Tensor);
       const [indices, preactivations] = rest;
       const kept: KeptUnits | undefined = indices && preactivations && { indices, preactivations };
-      return present(backward(call, again, kept, dOutput as Tensor, options));
+      return firstOrder(name, [...present(again), dOutput as Tensor], () =>
+        present(backward(call, again, kept, dOutput as Tensor, options)),
+      );
     },
   );
   return output as Tensor;
@@ -125,11 +134,13 @@ function forward(
   saves: boolean,
 ): { output: Tensor; kept: KeptUnits | undefined } {
   const request = { ...wanted, saves };
+  if (request.tokens === 0) return emptyForward(request, inputs.x);
   const { fused } = choosePath(backend, fusedForward(backend, request), request);
   const plan = planFeedForward(request, backend.capabilities.limits, {
-    ...options,
+    tokenChunk: options.tokenChunk,
+    budgetBytes: options.budgetBytes,
     saves,
-    ...(fused && { path: fused }),
+    path: fused,
   });
   if (fused === undefined) return composedFeedForward(request, inputs, plan.tokenChunk, saves);
   const { tokens, outputDim, dtype, k } = request;
@@ -157,11 +168,13 @@ function backward(
   options: FeedForwardOptions,
 ): FeedForwardTensors {
   const request = { ...wanted, saves: true };
+  if (request.tokens === 0) return mapWeights(inputs, ({ shape, dtype }) => zeros(backend, shape, dtype));
   const isFused = choosePath(backend, fusedForward(backend, request), request).fused !== undefined;
   const fused = isFused ? backend.fused?.feedForwardBackward : undefined;
   const { tokenChunk } = planFeedForward(request, backend.capabilities.limits, {
-    ...options,
-    ...(fused && { path: fused }),
+    tokenChunk: options.tokenChunk,
+    budgetBytes: options.budgetBytes,
+    path: fused,
   });
   if (fused === undefined) return composedFeedForwardBackward(request, inputs, kept, dOutput, tokenChunk);
   const made = apply(
@@ -178,6 +191,16 @@ function backward(
     },
   );
   return mapWeights(inputs, () => made.shift() as Tensor);
+}
+
+/** No tokens: empty tensors, made without asking an engine. */
+function emptyForward(
+  { outputDim, dtype, k, saves }: FeedForwardCall['request'],
+  { backend }: Tensor,
+): { output: Tensor; kept: KeptUnits | undefined } {
+  const output = zeros(backend, [0, outputDim], dtype);
+  if (k === 'all' || saves !== true) return { output, kept: undefined };
+  return { output, kept: { indices: zeros(backend, [0, k], 'i32'), preactivations: zeros(backend, [0, k]) } };
 }
 
 function spec(shape: Shape, dtype: DType): { shape: Shape; dtype: DType } {

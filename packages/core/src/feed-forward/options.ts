@@ -2,10 +2,22 @@ import { commonBackend } from '../apply.js';
 import { clampK } from '../attention/options.js';
 import type { Backend, FeedForwardInputs } from '../backend.js';
 import { TopKError } from '../errors.js';
+import { checkLimits } from '../plan/check-limits.js';
 import { chooseSelection } from '../plan/plan-attention.js';
 import { chooseSecondProduct } from '../plan/plan-feed-forward.js';
 import type { Activation, FeedForwardRequest, FeedForwardSelect } from '../plan/request.js';
-import { formatShape, sameShape } from '../shape.js';
+import {
+  aBoolean,
+  aNumber,
+  aTensor,
+  checkedLater,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  required,
+} from '../read-options.js';
+import { requireTensor } from '../require-tensor.js';
+import { formatShape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 
 /** Weights of a feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut. */
@@ -51,6 +63,30 @@ export interface FeedForwardSizes {
   readonly gated?: boolean;
 }
 
+export const feedForwardKinds: OptionKinds<FeedForwardOptions> = {
+  k: checkedLater(),
+  activation: oneOf('relu', 'gelu', 'gelu_tanh', 'silu'),
+  select: oneOf('preactivation', 'contribution'),
+  tokenChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
+const weightKinds: OptionKinds<FeedForwardWeights> = {
+  wIn: required(aTensor),
+  bIn: aTensor,
+  wGate: aTensor,
+  wOut: required(aTensor),
+  bOut: aTensor,
+};
+
+export const sizeKinds: OptionKinds<FeedForwardSizes> = {
+  tokens: required(aNumber),
+  inputDim: required(aNumber),
+  hidden: required(aNumber),
+  outputDim: required(aNumber),
+  gated: aBoolean,
+};
+
 export interface FeedForwardCall {
   readonly backend: Backend;
   readonly request: FeedForwardRequest;
@@ -64,7 +100,8 @@ export function checkFeedForward(
   weights: FeedForwardWeights,
   options: FeedForwardOptions,
 ): FeedForwardCall {
-  const { wIn, bIn, wGate, wOut, bOut } = weights;
+  requireTensor(where, 'x', x);
+  const { wIn, bIn, wGate, wOut, bOut } = readOptions(`${where}: weights`, weights, weightKinds);
   const list = [x, wIn, bIn, wGate, wOut, bOut].filter((one) => one !== undefined);
   const backend = commonBackend(where, list);
   for (const one of list) {
@@ -88,13 +125,13 @@ export function checkFeedForward(
   requireShape('wGate', wGate, [inputDim, hidden]);
   requireShape('wOut', wOut, [hidden, outputDim]);
   requireShape('bOut', bOut, [outputDim]);
-  if (x.size === 0) {
-    throw new TopKError('EMPTY_SEQUENCE', `${where}: no tokens`, {
-      expected: 'at least one token',
-      got: formatShape(x.shape),
-    });
-  }
-  const sizes = { tokens: x.size / inputDim, inputDim, hidden, outputDim, gated: wGate !== undefined };
+  const sizes = {
+    tokens: sizeOf(x.shape.slice(0, -1)),
+    inputDim,
+    hidden,
+    outputDim,
+    gated: wGate !== undefined,
+  };
   const request = feedForwardRequest(backend, sizes, options);
   return {
     backend,
@@ -113,11 +150,15 @@ export function feedForwardRequest(
   sizes: FeedForwardSizes,
   options: FeedForwardOptions,
 ): FeedForwardRequest {
-  const { tokenChunk, activation = 'relu', select = 'preactivation' } = options;
-  if (tokenChunk !== undefined && !(Number.isInteger(tokenChunk) && tokenChunk > 0)) {
-    throw new TopKError('INVALID_OPTION', `${where}: bad tokenChunk`, {
-      expected: 'a positive whole number',
-      got: String(tokenChunk),
+  const { activation = 'relu', select = 'preactivation' } = options;
+  checkLimits(where, 'tokenChunk', options.tokenChunk, options.budgetBytes);
+  const { tokens, inputDim, hidden, outputDim } = sizes;
+  const isWhole = [tokens, inputDim, hidden, outputDim].every((one) => Number.isSafeInteger(one) && one >= 0);
+  if (!isWhole || inputDim === 0 || hidden === 0 || outputDim === 0) {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: bad sizes`, {
+      expected:
+        'at least one input dimension, one hidden unit and one output dimension; only tokens may be 0',
+      got: `${tokens} tokens, ${inputDim} -> ${hidden} -> ${outputDim}`,
     });
   }
   const { limits } = backend.capabilities;

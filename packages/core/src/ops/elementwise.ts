@@ -4,6 +4,7 @@ import type { BinaryOp, CompareOp, UnaryOp } from '../backend.js';
 import type { DType } from '../dtype.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { requireTensor } from '../require-tensor.js';
 import { scope } from '../scope.js';
 import { broadcastShapes } from '../shape.js';
 import { Tensor } from '../tensor.js';
@@ -30,6 +31,7 @@ const unaryGradients: {
 };
 
 function unary(op: UnaryOp, x: Tensor): Tensor {
+  requireTensor(op, 'x', x);
   if (!isFloat(x.dtype) && !(x.dtype === 'i32' && (op === 'neg' || op === 'abs'))) {
     throw new TopKError('DTYPE_MISMATCH', `${op}: wrong dtype`, { expected: 'a float tensor', got: x.dtype });
   }
@@ -165,6 +167,7 @@ export function where(condition: Tensor, left: Operand, right: Operand): Tensor 
 
 /** Float to i32 truncates towards zero; anything to bool is `!= 0`. Gradients flow between float types only. */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  requireTensor('cast', 'x', x);
   checkDType('cast', x.backend, dtype);
   if (x.dtype === dtype) return x.alias();
   const differentiable = isFloat(x.dtype) && isFloat(dtype);
@@ -196,6 +199,9 @@ function withOperands(
 }
 
 function operands(where: string, left: Operand, right: Operand, other?: Tensor): [Tensor, Tensor] {
+  for (const operand of [left, right]) {
+    if (typeof operand !== 'number') requireTensor(where, 'operand', operand);
+  }
   const model = left instanceof Tensor ? left : right instanceof Tensor ? right : undefined;
   const backend = commonBackend(
     where,
@@ -214,6 +220,7 @@ function operands(where: string, left: Operand, right: Operand, other?: Tensor):
 
 function requireBool(where: string, ...xs: readonly Tensor[]): void {
   for (const x of xs) {
+    requireTensor(where, 'operand', x);
     if (x.dtype === 'bool') continue;
     throw new TopKError('DTYPE_MISMATCH', `${where}: wrong dtype`, { expected: 'bool', got: x.dtype });
   }

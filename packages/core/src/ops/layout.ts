@@ -159,9 +159,7 @@ function checkBlock(where: string, whole: Shape, starts: readonly number[], size
 }
 
 function resolveShape(x: Tensor, shape: Shape): Shape {
-  const free = shape.indexOf(-1);
-  const resolved =
-    free < 0 ? shape : shape.map((extent, axis) => (axis === free ? x.size / -sizeOf(shape) : extent));
+  const resolved = Array.isArray(shape) && shape.includes(-1) ? withFreeExtent(x, shape) : shape;
   checkShape('reshape', resolved);
   if (sizeOf(resolved) !== x.size) {
     throw new TopKError('SHAPE_MISMATCH', 'reshape: different number of elements', {
@@ -170,4 +168,23 @@ function resolveShape(x: Tensor, shape: Shape): Shape {
     });
   }
   return resolved;
+}
+
+/** The shape with its -1 replaced by what the number of elements leaves for it. */
+function withFreeExtent(x: Tensor, shape: Shape): Shape {
+  const free = shape.indexOf(-1);
+  const others = sizeOf(shape.filter((_, axis) => axis !== free));
+  const extent = x.size / others;
+  if (others > 0 && Number.isInteger(extent)) return shape.map((own, axis) => (axis === free ? extent : own));
+  const isAmbiguous = others === 0 && x.size === 0;
+  throw new TopKError(
+    'SHAPE_MISMATCH',
+    `reshape: -1 ${isAmbiguous ? 'is ambiguous' : 'cannot be filled in'}`,
+    {
+      expected: isAmbiguous
+        ? 'the extent itself: beside an extent of 0 every number fits'
+        : `one -1 at most, and the other extents to divide the ${x.size} elements of ${formatShape(x.shape)}`,
+      got: formatShape(shape),
+    },
+  );
 }

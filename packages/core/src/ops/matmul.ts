@@ -2,8 +2,10 @@ import { apply } from '../apply.js';
 import type { Operations } from '../autograd/tape.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { aBoolean, type OptionKinds, readOptions } from '../read-options.js';
+import { requireTensor } from '../require-tensor.js';
 import { scope } from '../scope.js';
-import { formatShape, type Shape, sameShape } from '../shape.js';
+import { formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { reshape } from './layout.js';
 
@@ -13,16 +15,21 @@ export interface MatmulOptions {
   readonly transposeB?: boolean;
 }
 
+const matmulKinds: OptionKinds<MatmulOptions> = { transposeA: aBoolean, transposeB: aBoolean };
+
 /**
  * [..., M, K] x [..., K, N] -> [..., M, N]. Batch dims are equal, or one operand has rank 2; they never broadcast.
  * Sums in f32 whatever the dtype.
  */
-export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const { transposeA = false, transposeB = false } = options;
+export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
+  const { transposeA = false, transposeB = false } = readOptions('matmul', options, matmulKinds);
+  requireTensor('matmul', 'a', a);
+  requireTensor('matmul', 'b', b);
   const shape = productShape(a, b, transposeA, transposeB);
   if (a.rank > 2 && b.rank === 2 && !transposeA) {
     // A matrix shared by the batch: one long product, and a gradient without a batch of partial sums.
-    return scope(() => reshape(matmul(reshape(a, [-1, a.shape.at(-1) as number]), b, options), shape));
+    const rows = sizeOf(a.shape.slice(0, -1));
+    return scope(() => reshape(matmul(reshape(a, [rows, a.shape.at(-1) as number]), b, options), shape));
   }
   const [y] = apply(
     'matmul',

@@ -1,8 +1,10 @@
 import { apply } from '../apply.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { aBoolean, anArray, type OptionKinds, readOptions } from '../read-options.js';
+import { requireTensor } from '../require-tensor.js';
 import { scope } from '../scope.js';
-import { normalizeAxis, type Shape, sameShape } from '../shape.js';
+import { normalizeAxis, type Shape, sameShape, sizeOf } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { zeros } from './create.js';
 import { add, cast, div, where } from './elementwise.js';
@@ -15,8 +17,10 @@ export interface ReduceOptions {
   readonly keepDims?: boolean;
 }
 
+const reduceKinds: OptionKinds<ReduceOptions> = { axes: anArray(), keepDims: aBoolean };
+
 /** Sum over axes, in a fixed order. */
-export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function sum(x: Tensor, options?: ReduceOptions): Tensor {
   const { axes, kept, result } = reducedShapes('sum', x, options);
   if (axes.length === 0) return x.alias();
   const [y] = apply('sum', [x], [{ shape: kept, dtype: x.dtype }], (backend, a) => [backend.sum(a, axes)], {
@@ -27,8 +31,8 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 }
 
 /** Largest over axes; undefined with NaN, -inf over nothing. Equal maxima share the gradient. */
-export function maxOver(x: Tensor, options: ReduceOptions = {}): Tensor {
-  const { axes, kept, result } = reducedShapes('max', x, options);
+export function maxOver(x: Tensor, options?: ReduceOptions): Tensor {
+  const { axes, kept, result } = reducedShapes('maxOver', x, options);
   if (axes.length === 0) return x.alias();
   const [y] = apply('max', [x], [{ shape: kept, dtype: x.dtype }], (backend, a) => [backend.max(a, axes)], {
     save: ([out]) => [x, out as Tensor],
@@ -43,13 +47,13 @@ export function maxOver(x: Tensor, options: ReduceOptions = {}): Tensor {
 }
 
 /** Mean over axes. */
-export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+export function mean(x: Tensor, options?: ReduceOptions): Tensor {
+  requireTensor('mean', 'x', x);
   if (!isFloat(x.dtype))
     throw new TopKError('DTYPE_MISMATCH', 'mean: wrong dtype', { expected: 'float', got: x.dtype });
-  return scope(() => {
-    const total = sum(x, options);
-    return div(total, x.size / total.size);
-  });
+  const { axes } = reducedShapes('mean', x, options);
+  const count = sizeOf(axes.map((axis) => x.shape[axis] as number));
+  return scope(() => div(sum(x, options), count));
 }
 
 /** x as a tensor of a larger shape that it broadcasts to. */
@@ -85,8 +89,10 @@ function finish(kept: Tensor, result: Shape): Tensor {
 function reducedShapes(
   name: string,
   x: Tensor,
-  options: ReduceOptions,
+  options: ReduceOptions | undefined,
 ): { axes: number[]; kept: Shape; result: Shape } {
+  const given = readOptions(name, options, reduceKinds);
+  requireTensor(name, 'x', x);
   if (x.dtype === 'bool') {
     throw new TopKError('DTYPE_MISMATCH', `${name}: wrong dtype`, {
       expected: 'numbers',
@@ -94,9 +100,9 @@ function reducedShapes(
       fix: 'cast first',
     });
   }
-  const all = options.axes ?? x.shape.map((_, axis) => axis);
+  const all = given.axes ?? x.shape.map((_, axis) => axis);
   const axes = [...new Set(all.map((axis) => normalizeAxis(name, axis, x.rank)))].sort((a, b) => a - b);
   const kept = x.shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
-  const result = options.keepDims === true ? kept : x.shape.filter((_, axis) => !axes.includes(axis));
+  const result = given.keepDims === true ? kept : x.shape.filter((_, axis) => !axes.includes(axis));
   return { axes, kept, result };
 }

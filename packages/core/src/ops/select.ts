@@ -1,6 +1,9 @@
 import { apply } from '../apply.js';
+import type { Operations } from '../autograd/tape.js';
+import { describeValue } from '../describe-value.js';
 import { isFloat } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { requireTensor } from '../require-tensor.js';
 import { scope } from '../scope.js';
 import { formatShape, sameShape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
@@ -34,7 +37,7 @@ export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } 
   if (!Number.isInteger(k) || k < 1 || k > n) {
     throw new TopKError('INVALID_K', 'topK: k out of range', {
       expected: `a whole number from 1 to ${n}`,
-      got: String(k),
+      got: describeValue(k),
     });
   }
   const shape = [...x.shape.slice(0, -1), k];
@@ -58,10 +61,12 @@ export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } 
 }
 
 /**
- * result[..., j] = x[..., indices[..., j]] over the last axis; leading dims are equal; index -1 gives 0.
+ * result[..., j] = x[..., indices[..., j]] over the last axis; leading dims are equal; index -1 gives 0, any other index
+ * outside of x NaN (0 in i32 and bool).
  * The gradient holds where the indices of a row differ from each other.
  */
 export function takeAlong(x: Tensor, indices: Tensor): Tensor {
+  requireTensor('takeAlong', 'x', x);
   requireIndices('takeAlong', indices);
   if (!sameShape(x.shape.slice(0, -1), indices.shape.slice(0, -1)) || x.rank === 0) {
     throw new TopKError('SHAPE_MISMATCH', 'takeAlong: leading dims differ', {
@@ -85,8 +90,9 @@ export function takeAlong(x: Tensor, indices: Tensor): Tensor {
   return y as Tensor;
 }
 
-/** Zeros of last extent n with values[..., j] put at indices[..., j]; indices of a row differ, -1 is dropped. */
+/** Zeros of last extent n with values[..., j] put at indices[..., j]; indices of a row differ, those outside are dropped. */
 export function putAlong(indices: Tensor, values: Tensor, n: number): Tensor {
+  requireTensor('putAlong', 'values', values);
   requireIndices('putAlong', indices);
   if (!sameShape(indices.shape, values.shape) || indices.rank === 0) {
     throw new TopKError('SHAPE_MISMATCH', 'putAlong: indices and values differ in shape', {
@@ -101,14 +107,18 @@ export function putAlong(indices: Tensor, values: Tensor, n: number): Tensor {
     (backend, at, v) => [backend.putAlong(at, v, n)],
     {
       save: () => [indices],
-      backward: (ops, [g], [at]) => [undefined, ops.takeAlong(g as Tensor, at as Tensor)],
+      backward: (ops, [g], [at]) => [
+        undefined,
+        scope(() => ops.takeAlong(g as Tensor, dropOutside(ops, at as Tensor, n))),
+      ],
     },
   );
   return y as Tensor;
 }
 
-/** x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives zeros. */
+/** x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives zeros, any other index outside of x NaN (0 in i32 and bool). */
 export function gatherRows(x: Tensor, indices: Tensor): Tensor {
+  requireTensor('gatherRows', 'x', x);
   requireIndices('gatherRows', indices);
   const [batch, rows, width] = x.shape;
   if (x.rank !== 3 || indices.rank !== 2 || indices.shape[0] !== batch) {
@@ -133,8 +143,9 @@ export function gatherRows(x: Tensor, indices: Tensor): Tensor {
   return y as Tensor;
 }
 
-/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: the sum of the updates of each row; -1 is dropped. */
+/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: the sum of the updates of each row; indices outside are dropped. */
 export function scatterAddRows(n: number, indices: Tensor, updates: Tensor): Tensor {
+  requireTensor('scatterAddRows', 'updates', updates);
   requireIndices('scatterAddRows', indices);
   if (updates.rank !== 3 || !sameShape(indices.shape, updates.shape.slice(0, 2))) {
     throw new TopKError('SHAPE_MISMATCH', 'scatterAddRows: shapes do not fit', {
@@ -149,13 +160,22 @@ export function scatterAddRows(n: number, indices: Tensor, updates: Tensor): Ten
     (backend, at, u) => [backend.scatterAddRows(n, at, u)],
     {
       save: () => [indices],
-      backward: (ops, [g], [at]) => [undefined, ops.gatherRows(g as Tensor, at as Tensor)],
+      backward: (ops, [g], [at]) => [
+        undefined,
+        scope(() => ops.gatherRows(g as Tensor, dropOutside(ops, at as Tensor, n))),
+      ],
     },
   );
   return y as Tensor;
 }
 
+/** The indices with -1 for those outside [0, n): what was dropped has no gradient. */
+function dropOutside(ops: Operations, indices: Tensor, n: number): Tensor {
+  return ops.where(ops.logicalAnd(ops.lt(-1, indices), ops.lt(indices, n)), indices, -1);
+}
+
 function requireIndices(where: string, indices: Tensor): void {
+  requireTensor(where, 'indices', indices);
   if (indices.dtype === 'i32') return;
   throw new TopKError('DTYPE_MISMATCH', `${where}: indices have the wrong dtype`, {
     expected: 'i32',
@@ -164,6 +184,7 @@ function requireIndices(where: string, indices: Tensor): void {
 }
 
 function requireFloatRows(where: string, x: Tensor): void {
+  requireTensor(where, 'x', x);
   if (isFloat(x.dtype) && x.rank > 0) return;
   throw new TopKError('DTYPE_MISMATCH', `${where}: wrong input`, {
     expected: 'a float tensor of rank 1 or more',

@@ -1,12 +1,14 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
 import { TopKError } from '../errors.js';
+import { aNumber, aValue, type OptionKinds, readOptions } from '../read-options.js';
 import {
   attentionInputBytes,
   composedAttentionLargest,
   composedAttentionScratch,
   sharedBytes,
 } from './attention-bytes.js';
+import { checkLimits } from './check-limits.js';
 import { formatBytes } from './format.js';
 import type { AttentionRequest, Selection } from './request.js';
 
@@ -33,12 +35,18 @@ export interface AttentionPlan {
 
 export interface PlanOptions {
   /** The caller's own chunk, in queries; the plan then only counts its bytes. */
-  readonly queryChunk?: number;
+  readonly queryChunk?: number | undefined;
   /** Upper bound for everything but the inputs. Default: none. */
-  readonly budgetBytes?: number;
+  readonly budgetBytes?: number | undefined;
   /** The path that runs; default: the composed one. */
-  readonly path?: PathBytes<AttentionRequest>;
+  readonly path?: PathBytes<AttentionRequest> | undefined;
 }
+
+const planKinds: OptionKinds<PlanOptions> = {
+  queryChunk: aNumber,
+  budgetBytes: aNumber,
+  path: aValue('an object with scratchBytes', hasScratchBytes),
+};
 
 /** What a path needs for one chunk. */
 export interface PathBytes<Request> {
@@ -50,6 +58,11 @@ export interface PathBytes<Request> {
   preferredChunk?(request: Request): number | undefined;
 }
 
+/** Whether a value can say what a path needs. */
+export function hasScratchBytes(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && 'scratchBytes' in value;
+}
+
 /**
  * Chunk, selection and bytes of an attention call, from shapes and limits alone: no device is asked.
  *
@@ -59,10 +72,12 @@ export interface PathBytes<Request> {
 export function planAttention(
   request: AttentionRequest,
   limits: DeviceLimits,
-  options: PlanOptions = {},
+  options?: PlanOptions,
 ): AttentionPlan {
-  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
-  const path = options.path ?? composedPath(limits);
+  const given = readOptions('planAttention', options, planKinds);
+  checkLimits('planAttention', 'queryChunk', given.queryChunk, given.budgetBytes);
+  const { budgetBytes = Number.POSITIVE_INFINITY } = given;
+  const path = given.path ?? composedPath(limits);
   const { batch, queryHeads, queryLength, valueDim } = request;
   const rows = batch * queryHeads * queryLength;
   const element = bytesPerElement(request.dtype);
@@ -70,7 +85,7 @@ export function planAttention(
   const saved = request.saves && request.k !== 'all' ? rows * request.k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
   // Without writing in place the composed path joins its chunks at the end: one result exists twice.
-  const isJoined = options.path === undefined && !limits.inPlace;
+  const isJoined = given.path === undefined && !limits.inPlace;
   const transient = (chunk: number): number => {
     const whole = Math.max(output, saved / 2) + sharedBytes(request) + 4 * request.keyLength;
     const joining = isJoined && chunk < queryLength ? whole : 0;
@@ -82,7 +97,7 @@ export function planAttention(
   const fits = (chunk: number): boolean =>
     transient(chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
 
-  const chunk = Math.min(options.queryChunk ?? largestChunk(request, limits, path, fits), queryLength);
+  const chunk = Math.min(given.queryChunk ?? largestChunk(request, limits, path, fits), queryLength);
   const scratch = transient(chunk);
   if (!fits(chunk)) {
     throw doesNotFit('attention', output + saved + scratch, budgetBytes, largest(chunk), limits, [

@@ -1,7 +1,9 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
+import { aBoolean, aNumber, aValue, type OptionKinds, readOptions } from '../read-options.js';
 import { blockBytes } from './attention-bytes.js';
-import { doesNotFit, type PathBytes, type PlannedBytes } from './plan-attention.js';
+import { checkLimits } from './check-limits.js';
+import { doesNotFit, hasScratchBytes, type PathBytes, type PlannedBytes } from './plan-attention.js';
 import type { FeedForwardRequest, Selection } from './request.js';
 
 export interface FeedForwardPlan {
@@ -15,37 +17,46 @@ export interface FeedForwardPlan {
 
 export interface FeedForwardPlanOptions {
   /** The caller's own chunk, in tokens. */
-  readonly tokenChunk?: number;
+  readonly tokenChunk?: number | undefined;
   /** Upper bound for everything but the inputs. Default: none. */
-  readonly budgetBytes?: number;
+  readonly budgetBytes?: number | undefined;
   /** True when the (index, score) lists are kept for the backward pass. */
   readonly saves?: boolean;
   /** The path that runs; default: the composed one. */
-  readonly path?: PathBytes<FeedForwardRequest>;
+  readonly path?: PathBytes<FeedForwardRequest> | undefined;
 }
+
+const planKinds: OptionKinds<FeedForwardPlanOptions> = {
+  tokenChunk: aNumber,
+  budgetBytes: aNumber,
+  saves: aBoolean,
+  path: aValue('an object with scratchBytes', hasScratchBytes),
+};
 
 /** Chunk, second product and bytes of a feed-forward call, without a device. @throws TopKError DOES_NOT_FIT. */
 export function planFeedForward(
   request: FeedForwardRequest,
   limits: DeviceLimits,
-  options: FeedForwardPlanOptions = {},
+  options?: FeedForwardPlanOptions,
 ): FeedForwardPlan {
-  const { budgetBytes = Number.POSITIVE_INFINITY } = options;
-  const path = options.path ?? composedPath(limits);
+  const given = readOptions('planFeedForward', options, planKinds);
+  checkLimits('planFeedForward', 'tokenChunk', given.tokenChunk, given.budgetBytes);
+  const { budgetBytes = Number.POSITIVE_INFINITY } = given;
+  const path = given.path ?? composedPath(limits);
   const { tokens, inputDim, hidden, outputDim, k } = request;
   const element = bytesPerElement(request.dtype);
   const output = tokens * outputDim * element;
-  const saved = options.saves === true && k !== 'all' ? tokens * k * 8 : 0;
+  const saved = given.saves === true && k !== 'all' ? tokens * k * 8 : 0;
   const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
   const largest = (chunk: number): number => Math.max(output, path.largestBytes?.(request, chunk) ?? 0);
   // The composed path joins its chunks at the end: one result exists twice.
-  const joining = options.path === undefined ? Math.max(output, saved / 2) : 0;
+  const joining = given.path === undefined ? Math.max(output, saved / 2) : 0;
   const transient = (chunk: number): number =>
     Math.max(path.scratchBytes(request, chunk), chunk < tokens ? joining : 0);
   const fits = (chunk: number): boolean =>
     transient(chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
-  let tokenChunk = Math.min(options.tokenChunk ?? tokens, Math.max(tokens, 1));
-  if (options.tokenChunk === undefined) {
+  let tokenChunk = Math.min(given.tokenChunk ?? tokens, Math.max(tokens, 1));
+  if (given.tokenChunk === undefined) {
     while (
       tokenChunk > 1 &&
       (path.scratchBytes(request, tokenChunk) > limits.targetScratchBytes * 4 || !fits(tokenChunk))

@@ -2,6 +2,7 @@ import type { Backend } from '../backend.js';
 import type { TensorData } from '../dtype.js';
 import { TopKError } from '../errors.js';
 import { philox4x32, philoxKey } from '../philox.js';
+import { aBoolean, type OptionKinds, oneOf, readOptions } from '../read-options.js';
 import * as elementwise from './elementwise.js';
 import { createFusedOperations } from './fused.js';
 import * as layout from './layout.js';
@@ -23,16 +24,18 @@ export interface ReferenceBackendOptions {
   readonly fused?: boolean;
 }
 
+const kinds: OptionKinds<ReferenceBackendOptions> = { floatStorage: oneOf('f32', 'f64'), fused: aBoolean };
+
 /**
  * The oracle: every primitive as loops over typed arrays, sums in f64, one rounding per stored value, in every
  * JavaScript runtime. It is eager, deterministic, counts its bytes exactly, and is slow.
  *
  * @example
  * const backend = createReferenceBackend();
- * const x = tensor([[1, 2], [3, 4]], { backend });
+ * const x = tensor(backend, [1, 2, 3, 4], [2, 2]);
  */
-export function createReferenceBackend(options: ReferenceBackendOptions = {}): Backend<ReferenceTensor> {
-  const { floatStorage = 'f32', fused = true } = options;
+export function createReferenceBackend(options?: ReferenceBackendOptions): Backend<ReferenceTensor> {
+  const { floatStorage = 'f32', fused = true } = readOptions('createReferenceBackend', options, kinds);
   const memory = new ReferenceMemory(floatStorage);
   return {
     name: 'reference',
@@ -56,8 +59,11 @@ export function createReferenceBackend(options: ReferenceBackendOptions = {}): B
 
     upload: (data, shape, dtype) => memory.makeRaw(shape, dtype, (out) => out.set(data)),
     fill: (value, shape, dtype) => memory.make(shape, dtype, (out) => fillNumbers(out, value)),
-    read: async (x) => copyOf(x.block.data),
-    evaluate: async () => {},
+    read: async (x) => {
+      memory.requireUsable();
+      return copyOf(x.block.data);
+    },
+    evaluate: async () => memory.requireUsable(),
     flush: () => {},
     release: (x) => memory.release(x),
     memory: () => memory.report(),

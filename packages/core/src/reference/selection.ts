@@ -1,3 +1,5 @@
+import { type DType, isFloat } from '../dtype.js';
+import { numberToHalf } from './float16.js';
 import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 
 /** The k-th largest of the entries above -inf, or -inf when there are at most k of them. */
@@ -44,6 +46,12 @@ export function topK(
   return { values, indices };
 }
 
+/** What an index outside of the table gives, as it is stored: NaN (f16: its bits), or 0 where there is none. */
+function storedNaN(dtype: DType): number {
+  if (dtype === 'f16') return numberToHalf(Number.NaN);
+  return isFloat(dtype) ? Number.NaN : 0;
+}
+
 export function takeAlong(
   memory: ReferenceMemory,
   x: ReferenceTensor,
@@ -51,10 +59,12 @@ export function takeAlong(
 ): ReferenceTensor {
   const width = x.shape[x.shape.length - 1] as number;
   const count = indices.shape[indices.shape.length - 1] as number;
+  const outside = storedNaN(x.dtype);
   return memory.makeRaw(indices.shape, x.dtype, (out) => {
     for (let i = 0; i < out.length; i++) {
       const j = indices.block.data[i] as number;
-      if (j >= 0) out[i] = x.block.data[Math.floor(i / count) * width + j] as number;
+      if (j >= 0 && j < width) out[i] = x.block.data[Math.floor(i / count) * width + j] as number;
+      else if (j !== -1) out[i] = outside;
     }
   });
 }
@@ -71,7 +81,7 @@ export function putAlong(
     const from = values.block.data;
     for (let i = 0; i < from.length; i++) {
       const j = indices.block.data[i] as number;
-      if (j >= 0) out[Math.floor(i / count) * n + j] = from[i] as number;
+      if (j >= 0 && j < n) out[Math.floor(i / count) * n + j] = from[i] as number;
     }
   });
 }
@@ -83,12 +93,15 @@ export function gatherRows(
 ): ReferenceTensor {
   const [, rows, width] = x.shape as readonly [number, number, number];
   const [batch, count] = indices.shape as readonly [number, number];
+  const outside = storedNaN(x.dtype);
   return memory.makeRaw([batch, count, width], x.dtype, (out) => {
     for (let i = 0; i < batch * count; i++) {
       const row = indices.block.data[i] as number;
-      if (row < 0) continue;
+      if (row === -1) continue;
+      const isInside = row >= 0 && row < rows;
       const start = (Math.floor(i / count) * rows + row) * width;
-      for (let d = 0; d < width; d++) out[i * width + d] = x.block.data[start + d] as number;
+      for (let d = 0; d < width; d++)
+        out[i * width + d] = !isInside ? outside : (x.block.data[start + d] as number);
     }
   });
 }
@@ -106,7 +119,7 @@ export function scatterAddRows(
     const sums = new Float64Array(out.length);
     for (let i = 0; i < batch * count; i++) {
       const row = indices.block.data[i] as number;
-      if (row < 0) continue;
+      if (row < 0 || row >= n) continue;
       const start = (Math.floor(i / count) * n + row) * width;
       for (let d = 0; d < width; d++) {
         sums[start + d] = (sums[start + d] as number) + (numbers[i * width + d] as number);

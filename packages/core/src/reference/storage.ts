@@ -59,8 +59,13 @@ export class ReferenceMemory {
     }
   }
 
+  /** Throws once the backend is disposed. */
+  requireUsable(): void {
+    if (this.#disposed) throw new TopKError('DISPOSED', 'reference: the backend was used after dispose()');
+  }
+
   #own(shape: Shape, dtype: DType, data: TensorData): ReferenceTensor {
-    if (this.#disposed) throw new TopKError('DISPOSED', 'reference backend: used after dispose()');
+    this.requireUsable();
     this.#live += data.byteLength;
     this.#peak = Math.max(this.#peak, this.#live);
     return { shape: [...shape], dtype, block: new Block(data) };
@@ -88,6 +93,7 @@ export class ReferenceMemory {
 
   /** A second view of the same block. */
   view(x: ReferenceTensor, shape: Shape): ReferenceTensor {
+    this.requireUsable();
     x.block.views += 1;
     return { shape: [...shape], dtype: x.dtype, block: x.block };
   }

@@ -1,3 +1,5 @@
+import { anArray, aString, type OptionKinds, readOptions, required } from '@topk-attention/core';
+
 /** A question in any of UnifiedQA's formats. */
 export interface UnifiedQAQuestion {
   readonly question: string;
@@ -5,6 +7,12 @@ export interface UnifiedQAQuestion {
   readonly choices?: readonly string[];
   readonly context?: string;
 }
+
+const kinds: OptionKinds<UnifiedQAQuestion> = {
+  question: required(aString),
+  choices: anArray(),
+  context: aString,
+};
 
 /** Parts are separated by these two characters, not by a newline. */
 const SEPARATOR = ' \\n ';
@@ -15,7 +23,8 @@ const SEPARATOR = ' \\n ';
  * @example
  * formatUnifiedQA({ question: 'Where is Ann?', context: 'Ann is in the garden.' }); // 'where is ann? \\n ann is in the garden.'
  */
-export function formatUnifiedQA({ question, choices, context }: UnifiedQAQuestion): string {
+export function formatUnifiedQA(given: UnifiedQAQuestion): string {
+  const { question, choices, context } = readOptions('formatUnifiedQA', given, kinds);
   const options = choices
     ?.map((choice, index) => `(${String.fromCharCode(65 + index)}) ${choice.trim()}`)
     .join(' ');

@@ -1,10 +1,11 @@
-import { TopKError } from '@topk-attention/core';
+import { readOptions, TopKError } from '@topk-attention/core';
 import { loadParameters, openSafetensors, openShards, type TensorReader } from '@topk-attention/nn';
 import { type FileSource, readOptionalText, readText, toFileSource } from '../files/file-source.js';
 import { checkChoices, type LayerChoices } from '../layer-choice.js';
 import { createTokenizer, type TextTokenizer } from '../text/tokenizer.js';
 import { parseT5Config } from './config.js';
 import { T5Model } from './model.js';
+import { loadKinds } from './option-kinds.js';
 import type { LoadT5Options, T5 } from './t5.js';
 import { isIgnorableWeight, t5ParameterSpecs, t5Weights } from './weights.js';
 
@@ -23,7 +24,7 @@ const INDEX = 'model.safetensors.index.json';
  * const { text } = await model.generate('where is ann? \\n ann went to the garden.');
  */
 export async function loadT5(options: LoadT5Options): Promise<T5> {
-  const { backend, signal, onProgress } = options;
+  const { backend, signal, onProgress } = readOptions('loadT5', options, loadKinds);
   const source = toFileSource(options.source, signal);
   const config = parseT5Config(
     await readText(source, 'config.json', 'Name the folder of a Hugging Face checkpoint'),

@@ -1,4 +1,4 @@
-import { type Backend, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import { type Backend, readOptions, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
 import { disposeParameters } from '@topk-attention/nn';
 import { checkChoices, type LayerChoices } from '../layer-choice.js';
 import { TextStream } from '../text/text-stream.js';
@@ -8,6 +8,7 @@ import { decodeAll } from './decoder.js';
 import { encode } from './encoder.js';
 import { explainLayers } from './explain.js';
 import { greedy } from './greedy.js';
+import { explainKinds, generateKinds, logitsKinds } from './option-kinds.js';
 import { checkIds, checkRectangle, sourceBatch } from './source-batch.js';
 import type {
   ExplainOptions,
@@ -46,22 +47,20 @@ export class T5Model implements T5 {
     this.#choices = choices;
   }
 
-  async generate(source: SourceInput, options: GenerateOptions = {}): Promise<Generation> {
+  async generate(source: SourceInput, options?: GenerateOptions): Promise<Generation> {
     return (await drain(this.#run('generate', [source], options)))[0] as Generation;
   }
 
-  async generateBatch(sources: readonly SourceInput[], options: GenerateOptions = {}): Promise<Generation[]> {
+  async generateBatch(sources: readonly SourceInput[], options?: GenerateOptions): Promise<Generation[]> {
     return drain(this.#run('generateBatch', sources, options));
   }
 
-  async *stream(
-    source: SourceInput,
-    options: GenerateOptions = {},
-  ): AsyncGenerator<GeneratedToken, Generation> {
+  async *stream(source: SourceInput, options?: GenerateOptions): AsyncGenerator<GeneratedToken, Generation> {
     return (yield* this.#run('stream', [source], options))[0] as Generation;
   }
 
-  encode(sources: readonly (readonly number[])[], options: LogitsOptions = {}): Tensor {
+  encode(sources: readonly (readonly number[])[], given?: LogitsOptions): Tensor {
+    const options = readOptions('encode', given, logitsKinds);
     const levels = this.#levels('encode', options);
     const length = checkRectangle('encode', this.config, sources, options.sourceLengths);
     return scope(() =>
@@ -77,8 +76,9 @@ export class T5Model implements T5 {
   logits(
     sources: readonly (readonly number[])[],
     targets: readonly (readonly number[])[],
-    options: LogitsOptions = {},
+    given?: LogitsOptions,
   ): Tensor {
+    const options = readOptions('logits', given, logitsKinds);
     const levels = this.#levels('logits', options);
     const length = checkRectangle('logits', this.config, sources, options.sourceLengths);
     const targetLength = checkRectangle('logits', this.config, targets);
@@ -101,7 +101,8 @@ export class T5Model implements T5 {
     });
   }
 
-  explain(options: ExplainOptions): readonly LayerExplanation[] {
+  explain(given: ExplainOptions): readonly LayerExplanation[] {
+    const options = readOptions('explain', given, explainKinds);
     const levels = this.#levels('explain', options);
     const { sourceLength, batch = 1 } = options;
     return explainLayers(this.backend, this.config, this.#weights, levels, batch, sourceLength);
@@ -120,8 +121,9 @@ export class T5Model implements T5 {
   async *#run(
     where: string,
     sources: readonly SourceInput[],
-    options: GenerateOptions,
+    given: GenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
+    const options = readOptions(where, given, generateKinds);
     const levels = this.#levels(where, options);
     const { maxNewTokens = DEFAULT_NEW_TOKENS } = options;
     if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1) {

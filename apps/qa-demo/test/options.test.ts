@@ -1,0 +1,271 @@
+import * as tfCore from '@tensorflow/tfjs-core';
+import '@tensorflow/tfjs-backend-cpu';
+import * as tfLayers from '@tensorflow/tfjs-layers';
+import * as conformance from '@topk-attention/conformance';
+import * as core from '@topk-attention/core';
+import * as reference from '@topk-attention/core/reference';
+import * as models from '@topk-attention/models';
+import * as nn from '@topk-attention/nn';
+import * as onnxruntime from '@topk-attention/onnxruntime';
+import * as tfjs from '@topk-attention/tfjs';
+import * as webgpu from '@topk-attention/webgpu';
+import { afterAll, describe, expect, test } from 'vitest';
+
+// Every function that users can call is listed here, with a call of it that has a misspelt option, or as one that takes none.
+// A new export that is on neither list fails.
+
+/** A call with these options more than it should have. */
+type Call = (wrong: object) => unknown;
+
+interface Exports {
+  readonly of: object;
+  readonly withOptions: Readonly<Record<string, Call>>;
+  /** Functions and classes without options, by blanks. */
+  readonly without: string;
+}
+
+/** Plain JavaScript: no call below has the right types. */
+// biome-ignore lint/suspicious/noExplicitAny: calls with options that do not exist
+type Untyped = Readonly<Record<string, any>>;
+const untyped = (module: object): Untyped => module;
+
+const backend = reference.createReferenceBackend();
+const q = core.zeros(backend, [1, 1, 2, 2]);
+const x = core.zeros(backend, [2, 2]);
+const shapes = { q: q.shape, k: q.shape, v: q.shape };
+const sizes = { tokens: 2, inputDim: 2, hidden: 2, outputDim: 2 };
+const weights = { wIn: x, wOut: x };
+const lists = core.attentionForward(q, q, q, { k: 1 });
+const { kept } = core.feedForwardForward(x, weights, { k: 1 });
+const limits = backend.capabilities.limits;
+const attentionRequest = {
+  ...{ batch: 1, queryHeads: 1, keyHeads: 1, queryLength: 2, keyLength: 2, headDim: 2, valueDim: 2 },
+  ...{
+    dtype: 'f32',
+    k: 1,
+    scale: 1,
+    causal: false,
+    keyLengths: false,
+    selection: { levels: 1 },
+    saves: false,
+  },
+};
+const feedForwardRequest = {
+  ...{ ...sizes, dtype: 'f32', k: 1, activation: 'relu', gated: false, biasIn: false, biasOut: false },
+  ...{ select: 'preactivation', second: 'dense', selection: { levels: 1 } },
+};
+
+const ofCore = untyped(core);
+const ofTfjs = untyped(tfjs);
+const tf = { ...tfCore, ...tfLayers };
+await tfCore.setBackend('cpu');
+const tfQ = tfCore.zeros([1, 1, 2, 2]);
+const tfX = tfCore.zeros([2, 2]);
+const layers = tfjs.topKLayers(tf as unknown as Parameters<typeof tfjs.topKLayers>[0]);
+const ofLayers = untyped(layers);
+const model = await models.loadT5({ backend, source: new URL('../model/', import.meta.url) });
+const ofModel = untyped(model);
+afterAll(async () => {
+  model.dispose();
+  await backend.dispose();
+});
+
+const modules: Readonly<Record<string, Exports>> = {
+  core: {
+    of: core,
+    withOptions: {
+      topKAttention: (wrong) => ofCore.topKAttention(q, q, q, { k: 1, ...wrong }),
+      exactAttention: (wrong) => ofCore.exactAttention(q, q, q, wrong),
+      attentionForward: (wrong) => ofCore.attentionForward(q, q, q, { k: 1, ...wrong }),
+      attentionBackward: (wrong) => ofCore.attentionBackward(q, q, q, { k: 1, ...wrong }, lists, q),
+      topKFeedForward: (wrong) => ofCore.topKFeedForward(x, weights, { k: 1, ...wrong }),
+      feedForwardForward: (wrong) => ofCore.feedForwardForward(x, weights, { k: 1, ...wrong }),
+      feedForwardBackward: (wrong) => ofCore.feedForwardBackward(x, weights, { k: 1, ...wrong }, kept, x),
+      explain: (wrong) => ofCore.explain(backend, shapes, { k: 1, ...wrong }),
+      explainFeedForward: (wrong) => ofCore.explainFeedForward(backend, sizes, { k: 1, ...wrong }),
+      planAttention: (wrong) => ofCore.planAttention(attentionRequest, limits, wrong),
+      planFeedForward: (wrong) => ofCore.planFeedForward(feedForwardRequest, limits, wrong),
+      matmul: (wrong) => ofCore.matmul(x, x, wrong),
+      sum: (wrong) => ofCore.sum(x, wrong),
+      mean: (wrong) => ofCore.mean(x, wrong),
+      maxOver: (wrong) => ofCore.maxOver(x, wrong),
+      relativePositionBucket: (wrong) =>
+        ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
+    },
+    without: `Tensor TopKError abs activate add arange broadcastShapes broadcastTo bytesPerElement cast checkDType concat
+      crossEntropy custom div elementIsNaN eq erf evaluate exp fill formatBytes formatShape fromBackendTensor gatherRows gelu
+      geluTanh grad isEngineError isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg philox4x32 philoxBits
+      philoxKey printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt sameShape
+      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt stridesOf sub sumTo takeAlong tanh tensor
+      toEngineError topK transpose valueAndGrad where writeInto zeros
+      aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
+  },
+  'core/reference': {
+    of: reference,
+    withOptions: {
+      createReferenceBackend: (wrong) => untyped(reference).createReferenceBackend(wrong),
+    },
+    without: `halfToNumber numberToHalf referenceAttention referenceAttentionBackward referenceFeedForward
+      referenceFeedForwardBackward`,
+  },
+  conformance: {
+    of: conformance,
+    withOptions: {
+      conformanceCases: (wrong) => untyped(conformance).conformanceCases(wrong),
+      describeConformance: (wrong) =>
+        untyped(conformance).describeConformance({ name: 'x', createBackend: () => backend, ...wrong }),
+      runConformance: (wrong) =>
+        untyped(conformance).runConformance({ name: 'x', createBackend: () => backend, ...wrong }, []),
+    },
+    without: 'ConformanceFailure',
+  },
+  nn: {
+    of: nn,
+    withOptions: {
+      KeyValueCache: (wrong) =>
+        new (untyped(nn).KeyValueCache)(backend, { batch: 1, heads: 1, keyDim: 1, valueDim: 1, ...wrong }),
+      loadParameters: (wrong) => untyped(nn).loadParameters(backend, { tensors: new Map() }, [], wrong),
+    },
+    without: `bytesSource disposeParameters embedding encodeSafetensors linear mergeHeads openFile openSafetensors openShards
+      saveSafetensors splitHeads toFloat32`,
+  },
+  models: {
+    of: models,
+    withOptions: {
+      loadT5: (wrong) => untyped(models).loadT5({ backend, source: 'nowhere', ...wrong }),
+      formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
+    },
+    without: 'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer',
+  },
+  'a model': {
+    of: methodsOf(model),
+    withOptions: {
+      generate: (wrong) => ofModel.generate('where?', wrong),
+      generateBatch: (wrong) => ofModel.generateBatch(['where?'], wrong),
+      stream: (wrong) => ofModel.stream('where?', wrong).next(),
+      encode: (wrong) => ofModel.encode([[5, 1]], wrong),
+      logits: (wrong) => ofModel.logits([[5, 1]], [[0]], wrong),
+      explain: (wrong) => ofModel.explain({ sourceLength: 3, ...wrong }),
+    },
+    without: 'dispose',
+  },
+  onnxruntime: {
+    of: onnxruntime,
+    withOptions: {
+      createOnnxRuntimeBackend: (wrong) => untyped(onnxruntime).createOnnxRuntimeBackend(wrong),
+      doctor: (wrong) => untyped(onnxruntime).doctor(wrong),
+    },
+    without: 'OnnxRuntimeBackend fromOrt toOrt',
+  },
+  webgpu: {
+    of: webgpu,
+    withOptions: {
+      createWebGpuBackend: (wrong) => untyped(webgpu).createWebGpuBackend(wrong),
+      acquireDevice: (wrong) => untyped(webgpu).acquireDevice(wrong),
+      doctor: (wrong) => untyped(webgpu).doctor(wrong),
+      fromGpuBuffer: (wrong) => untyped(webgpu).fromGpuBuffer({}, {}, { shape: [1], ...wrong }),
+    },
+    without: 'WebGpuBackend toGpuBuffer',
+  },
+  tfjs: {
+    of: tfjs,
+    withOptions: {
+      createTfjsBackend: (wrong) => ofTfjs.createTfjsBackend({ tf: tfCore, ...wrong }),
+      doctor: (wrong) => ofTfjs.doctor({ tf: tfCore, ...wrong }),
+      topKAttention: (wrong) => ofTfjs.topKAttention(tfCore, tfQ, tfQ, tfQ, { k: 1, ...wrong }),
+      exactAttention: (wrong) => ofTfjs.exactAttention(tfCore, tfQ, tfQ, tfQ, wrong),
+      topKFeedForward: (wrong) =>
+        ofTfjs.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX }, { k: 1, ...wrong }),
+      convertLayersModel: (wrong) =>
+        ofTfjs.convertLayersModel(tf, tfLayers.sequential(), { feedForward: { k: 1 }, ...wrong }),
+      convertModelArtifacts: (wrong) =>
+        ofTfjs.convertModelArtifacts({ modelTopology: {} }, { attention: { k: 1 }, ...wrong }),
+    },
+    without: 'TfjsBackend engineOf fromTf toTf topKLayers',
+  },
+  'layers of tfjs': {
+    of: layers,
+    withOptions: {
+      TopKMultiHeadAttention: (wrong) =>
+        new ofLayers.TopKMultiHeadAttention({ numHeads: 1, keyDim: 2, k: 1, ...wrong }),
+      TopKFeedForward: (wrong) => new ofLayers.TopKFeedForward({ hiddenUnits: 2, k: 1, ...wrong }),
+      TopKTransformerBlock: (wrong) =>
+        new ofLayers.TopKTransformerBlock({ numHeads: 1, hiddenUnits: 2, k: 1, ...wrong }),
+    },
+    without: '',
+  },
+};
+
+/** What an object's class can do. */
+function methodsOf(made: object): object {
+  const { constructor: _, ...methods } = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(made));
+  return Object.fromEntries(Object.entries(methods).map(([name, { value }]) => [name, value]));
+}
+
+/** Options within options, with a right one beside the misspelt one. */
+const within: Readonly<Record<string, Call>> = {
+  'topKAttention dropout': (wrong) =>
+    ofCore.topKAttention(q, q, q, { k: 1, dropout: { rate: 0.1, seed: 1, ...wrong } }),
+  'topKAttention relativeBias': (wrong) => {
+    const table = core.zeros(backend, [8, 1]);
+    const relativeBias = { table, bidirectional: true, maxDistance: 16, ...wrong };
+    return ofCore.topKAttention(q, q, q, { k: 1, relativeBias });
+  },
+  'topKFeedForward weights': (wrong) => ofCore.topKFeedForward(x, { ...weights, ...wrong }, { k: 1 }),
+  'explain shapes': (wrong) => ofCore.explain(backend, { ...shapes, ...wrong }, { k: 1 }),
+  'explainFeedForward sizes': (wrong) => ofCore.explainFeedForward(backend, { ...sizes, ...wrong }, { k: 1 }),
+  'generate attention': (wrong) => ofModel.generate('where?', { attention: { k: 1, ...wrong } }),
+  'generate decoder': (wrong) => ofModel.generate('where?', { decoder: wrong }),
+  'generate encoder.0': (wrong) => ofModel.generate('where?', { layers: { 'encoder.0': wrong } }),
+  'convertModelArtifacts feedForward': (wrong) =>
+    ofTfjs.convertModelArtifacts({ modelTopology: {} }, { feedForward: { k: 1, ...wrong } }),
+  'topKFeedForward weights, of tf': (wrong) =>
+    ofTfjs.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX, ...wrong }, { k: 1 }),
+};
+
+async function failureOf(call: Call, wrong: object): Promise<core.TopKError> {
+  try {
+    await call(wrong);
+  } catch (error) {
+    expect(error).toBeInstanceOf(core.TopKError);
+    return error as core.TopKError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+for (const [name, { of, withOptions, without }] of Object.entries(modules)) {
+  describe(name, () => {
+    test('every function is known to take options or not to', () => {
+      const functions = Object.entries(of).filter(([, value]) => typeof value === 'function');
+      const listed = [...Object.keys(withOptions), ...without.split(/\s+/).filter((word) => word !== '')];
+      expect(listed.sort()).toEqual(functions.map(([own]) => own).sort());
+    });
+    test.each(Object.entries(withOptions))('%s refuses a misspelt option', async (own, call) => {
+      const error = await failureOf(call, { mispelt: 1 });
+      expect(error).toMatchObject({ code: 'INVALID_OPTION' });
+      expect(error.message).toContain('mispelt');
+      expect(error.message).toContain(own);
+    });
+  });
+}
+
+test.each(Object.entries(within))('%s: a misspelt option within', async (name, call) => {
+  const error = await failureOf(call, { mispelt: 1 });
+  expect(error).toMatchObject({ code: 'INVALID_OPTION' });
+  expect(error.message).toContain('mispelt');
+  expect(error.message).toContain(name.split(' ')[0]);
+});
+
+test('what is no object of options is refused by each', async () => {
+  for (const call of [
+    () => ofCore.exactAttention(q, q, q, null),
+    () => untyped(reference).createReferenceBackend('f64'),
+    () => untyped(onnxruntime).createOnnxRuntimeBackend(2),
+    () => untyped(webgpu).createWebGpuBackend([]),
+    () => ofTfjs.createTfjsBackend(tfCore),
+    () => untyped(models).loadT5('./model'),
+    () => ofModel.generate('where?', 20),
+  ]) {
+    expect(await failureOf(call, {})).toMatchObject({ code: 'INVALID_OPTION' });
+  }
+});

@@ -1,0 +1,28 @@
+import { TopKError } from '../errors.js';
+import type { Tensor } from '../tensor.js';
+import { custom } from './custom.js';
+
+/**
+ * Runs a backward half that has no gradient of its own. A tape that is open around it records an op which throws
+ * NOT_DIFFERENTIABLE as soon as a gradient arrives there, so that a gradient of a gradient is never silently wrong.
+ *
+ * @param inputs what the gradients depend on: the inputs of the op, and the cotangent of its output
+ */
+export function firstOrder(
+  name: string,
+  inputs: readonly Tensor[],
+  backward: () => readonly Tensor[],
+): readonly Tensor[] {
+  return custom(
+    `${name}.backward`,
+    inputs,
+    () => ({ outputs: backward(), saved: [] }),
+    () => {
+      throw new TopKError('NOT_DIFFERENTIABLE', `${name}: the gradient of its gradient is asked for`, {
+        expected: 'first-order gradients only',
+        got: 'grad, valueAndGrad or pullback of a function that uses a gradient of it',
+        fix: 'Build the layer from matmul and softmax where second-order gradients are needed',
+      });
+    },
+  );
+}
