@@ -20,7 +20,7 @@ import { build, root } from '../scripts/run.mjs';
 import { workspacePackages } from './dependency-rule.mjs';
 
 /** Bytes after minification and gzip. */
-const CORE_LIMIT_BYTES = 20_000;
+const CORE_LIMIT_BYTES = 25_000;
 
 /** One small export of core must not bring the rest along. Minified, not compressed. */
 const ONE_EXPORT_LIMIT_BYTES = 3_000;
