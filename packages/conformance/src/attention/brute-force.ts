@@ -31,7 +31,7 @@ function limited(range: ScoreRange, x: number): number {
  * The bucket of a key at `position` relative to the query, as the published code of T5 computes it, in f32 from the
  * distance on: the first half of the buckets of a direction hold one distance each, the others grow by a factor.
  */
-export function publishedBucket(
+function publishedBucket(
   position: number,
   buckets: number,
   bidirectional: boolean,

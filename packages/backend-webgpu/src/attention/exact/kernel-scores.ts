@@ -87,6 +87,8 @@ export function validity(p: ExactParameters): string {
     p.relativeBias ? relative : '',
     // A bound that the compiler does not know keeps it from evaluating the infinity, which it would reject.
     `    let hidden = bitcast<f32>(HIDDEN + (params.heads & 0u));`,
+    // Nor may it take -0 for 0.
+    `    let unseen = bitcast<f32>(UNSEEN + (params.heads & 0u));`,
     `    if (${p.mask ? 'true' : `i32(key0) + ${tileKeys(tile)} > allSee`}) {`,
     hiding,
     '    }',

@@ -33,9 +33,9 @@ export function softmax(p: ExactParameters): string {
     ...rows.map((r) => {
       const kept = range(4).map((i) => `isKept(batch, headOfBatch, query${r}, key0 + 4u * tx + ${i}u)`);
       const weight = p.dropout
-        ? `select(select(vec4f(0), w * params.keptScale, vec4<bool>(${kept.join(', ')})), unseen(), hidden)`
+        ? `select(select(vec4f(0), w * params.keptScale, vec4<bool>(${kept.join(', ')})), vec4f(unseen), isOut)`
         : 'w';
-      return `    { let hidden = isHidden(s${r}); let w = select(exp(s${r} - top${r}), unseen(), hidden);
+      return `    { let isOut = isHidden(s${r}); let w = select(exp(s${r} - top${r}), vec4f(unseen), isOut);
       total${r} += w.x + w.y + w.z + w.w;
       weights[(${rowText(tile, r)}) * ${keyQuads}u + tx] = ${weight}; }`;
     }),

@@ -96,7 +96,6 @@ function workgroupMemory(memory: ReturnType<typeof tileMemory>): string {
 const numbers = `const LOWEST = -3.40282346e38;
 const HIDDEN = 0xff800000u;
 const UNSEEN = 0x80000000u;
-fn unseen() -> vec4f { return bitcast<vec4f>(vec4u(UNSEEN)); }
 fn notFinite(x: vec4f) -> vec4<bool> { return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u); }
 fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN); }`;
 

@@ -44,10 +44,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
       let slot = row * params.slots + s;
       let key = indices[params.index_base + slot];
-      // Position of the key relative to the query, where all farther ones are alike. A slot without a key holds 0, or NaN
-      // in a row of NaN, which must show somewhere.
+      // A slot without a key holds NaN in a row of NaN, and belongs to no bucket.
+      if (key < 0) { continue; }
+      // Position of the key relative to the query, where all farther ones are alike.
       let relative = clamp(key - (params.first_position + i32(row)), -params.farthest, params.farthest);
-      let bucket = select(0u, bucket_of[u32(relative + params.farthest)], key >= 0) - first_bucket;
+      let bucket = bucket_of[u32(relative + params.farthest)] - first_bucket;
       if (bucket < ${BUCKETS}u) { own[bucket * ${INVOCATIONS}u + t] += weights[params.first_slot + slot].y; }
     }
   }
