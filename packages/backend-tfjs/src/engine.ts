@@ -13,7 +13,8 @@ export interface Engine {
   readonly limits: DeviceLimits;
 }
 
-const known = new WeakMap<Tf, Map<string, Engine>>();
+/** By tf module and by its engine: one that was removed and registered again may have another device. */
+const known = new WeakMap<Tf, WeakMap<object, Engine>>();
 
 /**
  * The engine that `tf` runs now. Makes nothing and waits for nothing.
@@ -24,9 +25,9 @@ const known = new WeakMap<Tf, Map<string, Engine>>();
 export function engineOf(tf: Tf): Engine {
   const name = requireTf(tf).getBackend() || startEngine(tf);
   if (name === 'wasm') guardWasmMemory(tf);
-  const engines = known.get(tf) ?? new Map<string, Engine>();
-  const engine = engines.get(name) ?? { tf, name, limits: withDevice(tf, name, limitsOf(name)) };
-  known.set(tf, engines.set(name, engine));
+  const engines = known.get(tf) ?? new WeakMap<object, Engine>();
+  const engine = engines.get(tf.backend()) ?? { tf, name, limits: withDevice(tf, name, limitsOf(name)) };
+  known.set(tf, engines.set(tf.backend(), engine));
   return engine;
 }
 

@@ -34,9 +34,9 @@ export function rememberFill(engine: Engine, tensor: TfTensor, value: number): v
   if (Math.abs(value) >= EXACT) wide.set(tensor.dataId, new Int32Array(tensor.size).fill(value));
 }
 
-/** The exact values of a tensor that the engine may have rounded, for reading it. */
+/** The exact values of a tensor that the engine may have rounded, for reading it. tf may cast without a copy. */
 export function integersOf(tensor: TfTensor): Int32Array | undefined {
-  return wide.get(tensor.dataId);
+  return tensor.dtype === 'int32' ? wide.get(tensor.dataId) : undefined;
 }
 
 const dtypes: Readonly<Partial<Record<string, DType>>> = { float32: 'f32', int32: 'i32', bool: 'bool' };
