@@ -76,6 +76,22 @@ describe('generation on ONNX Runtime', () => {
   });
 });
 
+test('disposing of the backend in the middle ends a generation', async () => {
+  for (const stage of ['encode', 'generate']) {
+    const backend = await createOnnxRuntimeBackend({ threads: 1 });
+    const model = await loadT5({ backend, source: `${goldensFolder}/t5-v1_0`, tokenizer: false });
+    const disposals: unknown[] = [];
+    const generating = model.generate([5, 6, 7, 1], {
+      onProgress: (progress) => {
+        if (progress.stage === stage) disposals.push(backend.dispose());
+      },
+    });
+    expect(await codeOf(generating)).toBe('DISPOSED');
+    await Promise.all(disposals);
+    model.dispose();
+  }
+});
+
 test('texts keep their answers whatever they are padded to', async () => {
   const backend = await createOnnxRuntimeBackend({ threads: 1 });
   const model = await loadT5({ backend, source: fileURLToPath(new URL('../model', import.meta.url)) });
