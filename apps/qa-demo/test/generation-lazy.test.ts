@@ -38,12 +38,12 @@ describe('generation on ONNX Runtime', () => {
     return { id: values.indexOf(logit), logit };
   }
 
-  for (const [name, choices] of [
-    ['exact', {}],
-    ['top-k', { attention: { k: 4 }, feedForward: { k: 12 } }],
+  for (const [name, choices, lengths] of [
+    ['exact', {}, [1, 7, 8, 33, 130]],
+    ['top-k', { attention: { k: 4 }, feedForward: { k: 12 } }, [7, 33]],
   ] as const) {
     test(`${name}: padding to shared lengths changes nothing`, async () => {
-      for (const length of [1, 2, 7, 8, 9, 16, 17, 33, 65, 129, 131]) {
+      for (const length of lengths) {
         const ids = source(length);
         const expected = await unpadded(ids, choices);
         const own = await model.generate(ids, { ...choices, maxNewTokens: 1 });
@@ -76,10 +76,26 @@ describe('generation on ONNX Runtime', () => {
   });
 });
 
+test('disposing of the backend in the middle ends a generation', async () => {
+  for (const stage of ['encode', 'generate']) {
+    const backend = await createOnnxRuntimeBackend({ threads: 1 });
+    const model = await loadT5({ backend, source: `${goldensFolder}/t5-v1_0`, tokenizer: false });
+    const disposals: unknown[] = [];
+    const generating = model.generate([5, 6, 7, 1], {
+      onProgress: (progress) => {
+        if (progress.stage === stage) disposals.push(backend.dispose());
+      },
+    });
+    expect(await codeOf(generating)).toBe('DISPOSED');
+    await Promise.all(disposals);
+    model.dispose();
+  }
+});
+
 test('texts keep their answers whatever they are padded to', async () => {
   const backend = await createOnnxRuntimeBackend({ threads: 1 });
   const model = await loadT5({ backend, source: fileURLToPath(new URL('../model', import.meta.url)) });
-  for (const filler of [0, 1, 2, 3]) {
+  for (const filler of [0, 1]) {
     const context = `${'the weather is fine. '.repeat(filler)}mary went to the kitchen.`;
     const { text } = await model.generate(`where is mary? \\n ${context}`, { maxNewTokens: 5 });
     expect(text).toBe('kitchen');

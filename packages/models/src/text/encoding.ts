@@ -1,5 +1,4 @@
 import { Tokenizer } from '@huggingface/tokenizers';
-import { TopKError } from '@topk-attention/core';
 import type { Progress } from '../progress.js';
 import { holdBack, PLACEHOLDER, withoutVocabulary } from './hold-back.js';
 import { Unigram, type UnigramVocabulary } from './unigram.js';
@@ -24,16 +23,7 @@ export function wholeTextEncoding(definition: object, config: object): Encoding 
     library,
     // biome-ignore lint/correctness/useYield: there is only one step
     *encode(text) {
-      try {
-        return library.encode(text).ids;
-      } catch (cause) {
-        if (!(cause instanceof RangeError)) throw cause;
-        throw new TopKError('DOES_NOT_FIT', 'encode: the text is too long for this kind of tokenizer', {
-          got: `${text.length} characters`,
-          fix: 'Encode it in parts',
-          cause,
-        });
-      }
+      return library.encode(text).ids;
     },
   };
 }

@@ -33,7 +33,7 @@ export interface TextTokenizer {
 
 /**
  * A tokenizer from the contents of tokenizer.json and, where there is one, tokenizer_config.json. Unigram models (T5's kind) take texts of
- * any length, in time linear in it; BPE and WordPiece are for texts of ordinary length.
+ * any length, in time linear in it; BPE and WordPiece encode in one go, without breaks.
  *
  * @throws TopKError FILE_CORRUPT when a file is not what it should be.
  */

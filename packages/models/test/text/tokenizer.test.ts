@@ -14,6 +14,22 @@ describe('createTokenizer', () => {
     expect(tokenizer.decode([])).toBe('');
   });
 
+  test("other kinds of models are the library's", async () => {
+    const bpe = createTokenizer(
+      JSON.stringify({
+        added_tokens: [],
+        normalizer: null,
+        pre_tokenizer: null,
+        post_processor: null,
+        decoder: null,
+        model: { type: 'BPE', vocab: { a: 0, b: 1, ab: 2 }, merges: [['a', 'b']], unk_token: null },
+      }),
+    );
+    expect(bpe.encode('abba')).toEqual([2, 1, 0]);
+    expect(await bpe.encodeAsync('abba')).toEqual([2, 1, 0]);
+    expect(bpe.decode([2, 1, 9])).toBe('ab b');
+  });
+
   test('ids beyond the vocabulary add nothing', () => {
     expect(tokenizer.decode([5, 20, 127, 3])).toBe('w5 w3');
   });
