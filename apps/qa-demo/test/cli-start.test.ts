@@ -135,7 +135,7 @@ test.each([
     'has no room',
     'process.availableMemory = () => 2 ** 10;',
     'does not fit',
-    /^does not fit: needs about \S+ MiB, 1 KiB are free$/,
+    /^does not fit: needs about \S+ [KM]iB, 1 KiB are free$/,
   ],
   [
     'is killed for its memory',
