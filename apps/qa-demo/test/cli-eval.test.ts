@@ -120,9 +120,10 @@ test('one question is one question', async () => {
 const isLinux = { need: 'proc', available: existsSync('/dev/full'), reason: 'no /dev/full' };
 
 optional('a full disk is an error with a code, on standard output too', isLinux, async () => {
-  const command = `exec "$0" "$1" ask -q x -c "$2" --model "$3" --backend reference > /dev/full`;
-  const args = [process.execPath, cliPath, babi, model];
-  const child = spawn('sh', ['-c', command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const command = 'exec "$0" "$1" eval --help > /dev/full';
+  const child = spawn('sh', ['-c', command, process.execPath, cliPath], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const outcome = await outcomeOf(child);
   expect(outcome.code).toBe(1);
   expect(outcome.stderr).toMatch(/Error FILE_NOT_FOUND: standard output cannot be written, got ENOSPC/);

@@ -82,16 +82,22 @@ export const start: Command<typeof options> = {
     };
     const runs: Run[] = [];
     for (const { name, tasks } of lengthsOf(sample, values.long === true)) {
+      const group: Run[] = [];
+      let isAnnounced = false;
       for (const way of ways) {
         const onStart = (info: EngineInfo, tokens: number): void => {
-          if (way !== ways[0]) return;
+          if (isAnnounced) return;
+          isAnnounced = true;
           say(`\n${name}, ${tokens.toLocaleString('en-US')} tokens with the first question`);
           const warning = lengthWarning(info, tokens);
           if (warning !== undefined) say(warning);
         };
         const request = way === 'top-k' ? topK : exact;
-        runs.push(await runWay(way, tasks, { settings, request, io, isSilent: isJson, onOpened, onStart }));
+        group.push(await runWay(way, tasks, { settings, request, io, isSilent: isJson, onOpened, onStart }));
       }
+      // A process that was killed early may not have told its length; it is that of the others.
+      const tokens = Math.max(...group.map((run) => run.tokens));
+      runs.push(...group.map((run) => ({ ...run, tokens })));
     }
     const [engine] = opened;
     const kept = runs.find(({ way }) => way === 'top-k')?.answers[0];

@@ -73,10 +73,10 @@ export async function runWay(way: Way, tasks: readonly Task[], options: RunOptio
       loadedBytes: info.loadedBytes,
     };
   } catch (error) {
-    const { code, ...report } = reportOf(error);
-    const message = report.message.replace(/\.$/, '');
-    const summary = memoryFailures[code];
+    const report = reportOf(error);
+    const summary = memoryFailures[report.code];
     if (way !== 'plain' || summary === undefined || io.signal.aborted) throw error;
+    const message = report.code === 'DOES_NOT_FIT' ? report.message.replace(/\.$/, '') : 'ran out of memory';
     if (!isSilent) io.stdout.write(`   ${way}  ${message}\n`);
     const failure = { summary, message };
     return { way, tokens, answers: [], right: 0, milliseconds: 0, peakBytes: 0, loadedBytes: 0, failure };
