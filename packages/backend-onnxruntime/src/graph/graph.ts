@@ -22,6 +22,7 @@ export class Graph {
   readonly #borrowed = new WeakSet<OrtTensor>();
   #live = 0;
   #peak = 0;
+  #epoch = 0;
 
   constructor(ort: OrtModule) {
     this.ort = ort;
@@ -46,6 +47,23 @@ export class Graph {
     const node = new OnnxNode(shape, dtype);
     this.settle(node, new this.ort.Tensor(ortType(dtype), data, shape));
     return node;
+  }
+
+  /** A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. */
+  deferred(make: () => OrtArray, shape: Shape, dtype: DType): OnnxNode {
+    const node = new OnnxNode(shape, dtype);
+    node.make = make;
+    return node;
+  }
+
+  /** Makes the values of deferred leaves. */
+  supply(nodes: Iterable<OnnxNode>): void {
+    for (const node of nodes) {
+      if (node.make === undefined) continue;
+      const data = node.make();
+      node.make = undefined;
+      this.settle(node, new this.ort.Tensor(ortType(node.dtype), data, node.shape));
+    }
   }
 
   /** A computed node around a tensor of the caller's. */
@@ -108,8 +126,14 @@ export class Graph {
       else node.operation = operation;
     }
     operation.outputs = nodes;
+    operation.epoch = this.#epoch;
     if (failure === undefined) for (const input of operation.inputs) input.uses++;
     return nodes;
+  }
+
+  /** What is added from now on runs after what was added before, in sessions of its own. */
+  cut(): void {
+    this.#epoch++;
   }
 
   // lifetime -------------------------------------------------------------------------------------------------------
@@ -139,6 +163,7 @@ export class Graph {
   #dropStorage(node: OnnxNode): void {
     const { storage } = node;
     node.storage = undefined;
+    node.make = undefined;
     if (storage !== undefined) this.#drop(storage);
   }
 

@@ -98,7 +98,10 @@ export class Sessions {
     const { model, graph } = compile();
     let session: OrtSession;
     try {
-      session = await this.#ort.InferenceSession.create(model, this.#options);
+      session = await this.#ort.InferenceSession.create(model, {
+        ...this.#options,
+        ...(process.env.TMP_NOARENA && { enableCpuMemArena: false }),
+      });
     } catch (error) {
       throw engineError(error, 'InferenceSession.create');
     }

@@ -77,6 +77,21 @@ function positionIndices(keyPositions: Tensor, size: number): Tensor {
   });
 }
 
+/** i32 [1, size * Lk]: the bucket of each (query, key) of a chunk. */
+export function bucketsOfKeys(
+  keyPositions: Tensor,
+  request: AttentionRequest,
+  start: number,
+  size: number,
+): Tensor {
+  const { keyLength } = request;
+  return scope(() => {
+    const { backend } = keyPositions;
+    const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
+    return takeAlong(buckets, reshape(positionIndices(keyPositions, size), [1, size * keyLength]));
+  });
+}
+
 /** i32 of the shape of `indices` [B, Hq, size, m]: the bucket of each kept key, 0 where the index is -1. */
 export function bucketsOfKept(
   indices: Tensor,

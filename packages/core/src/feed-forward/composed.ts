@@ -4,7 +4,7 @@ import { selectTopK } from '../attention/selection.js';
 import { pullback } from '../autograd/grad.js';
 import type { FeedForwardInputs } from '../backend.js';
 import { activate } from '../composed/activations.js';
-import { arange } from '../ops/create.js';
+import { arange, zeros } from '../ops/create.js';
 import {
   abs,
   add,
@@ -50,11 +50,13 @@ export function composedFeedForward(
 ): { output: Tensor; kept: KeptUnits | undefined } {
   return scope(() => {
     const shared = sharedOfCall(request, inputs);
-    const chunks = tokenChunks(request, tokenChunk).map(([start, size]) => {
+    const bounds = tokenChunks(request, tokenChunk);
+    flushBetween(inputs, bounds);
+    const chunks = bounds.map(([start, size]) => {
       const made = scope(() =>
         feedForwardChunk(request, inputs, shared, narrow(inputs.x, 0, start, size), saves),
       );
-      inputs.x.backend.flush();
+      flushBetween(inputs, bounds);
       return made;
     });
     const output = joined(chunks.map((chunk) => chunk.output));
@@ -204,9 +206,12 @@ export function composedFeedForwardBackward(
   tokenChunk: number,
 ): FeedForwardTensors {
   return scope(() => {
-    let sums: Omit<FeedForwardTensors, 'x'> | undefined;
+    const chunks = tokenChunks(request, tokenChunk);
+    // From zero on, so that the first chunk is like the others: an engine that compiles graphs compiles one.
+    let sums = chunks.length === 1 ? undefined : zeroWeights(inputs);
     const dX: Tensor[] = [];
-    for (const [start, size] of tokenChunks(request, tokenChunk)) {
+    flushBetween(inputs, chunks);
+    for (const [start, size] of chunks) {
       const part = (whole: Tensor): Tensor => narrow(whole, 0, start, size);
       const { x, ...weights } = scope(() =>
         chunkGradients(
@@ -218,10 +223,22 @@ export function composedFeedForwardBackward(
       );
       dX.push(x);
       sums = sums === undefined ? weights : addWeights(sums, weights);
-      inputs.x.backend.flush();
+      flushBetween(inputs, chunks);
     }
-    return { x: concat(dX, 0), ...(sums as Omit<FeedForwardTensors, 'x'>) };
+    return { x: joined(dX), ...(sums as Omit<FeedForwardTensors, 'x'>) };
   });
+}
+
+function zeroWeights(inputs: FeedForwardTensors): Omit<FeedForwardTensors, 'x'> {
+  const { wIn, bIn, wGate, wOut, bOut } = inputs;
+  const zero = ({ backend, shape, dtype }: Tensor): Tensor => zeros(backend, shape, dtype);
+  return {
+    wIn: zero(wIn),
+    wOut: zero(wOut),
+    ...(bIn && { bIn: zero(bIn) }),
+    ...(wGate && { wGate: zero(wGate) }),
+    ...(bOut && { bOut: zero(bOut) }),
+  };
 }
 
 function addWeights(
@@ -277,6 +294,11 @@ function chunkGradients(
     wOut: matmul(spread(pulled.output), dO, { transposeA: true }),
     ...(bOut && { bOut: sum(dO, { axes: [0] }) }),
   };
+}
+
+/** Several chunks are work of their own each, apart from what lies before and after them. */
+function flushBetween({ x }: FeedForwardTensors, chunks: readonly unknown[]): void {
+  if (chunks.length > 1) x.backend.flush();
 }
 
 function tokenChunks(request: FeedForwardRequest, tokenChunk: number): [number, number][] {
