@@ -3,10 +3,7 @@ import { custom } from '../autograd/custom.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
 import { TopKError } from '../errors.js';
-import { choosePath } from '../fused.js';
 import { requireOutputShape } from '../output-shape.js';
-import { composedBackwardScratch } from '../plan/attention-bytes.js';
-import { planAttention } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
 import type { Tensor } from '../tensor.js';
 import { composedAttentionBackward, type SavedLists } from './composed-backward.js';
@@ -19,6 +16,7 @@ import {
   mapInputs,
   type TopKAttentionOptions,
 } from './options.js';
+import { planBackward, planForward } from './plans.js';
 
 /** The result of top-k attention with `returnIndices`. */
 export interface TopKAttentionResult {
@@ -179,6 +177,8 @@ function runAttention(
     name,
     [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
     (isTracked) => {
+      // A backward pass that will not fit is refused here, before anything is allocated.
+      if (isTracked) planBackward(call.backend, call.request, options);
       const made = forward(name, { ...call.request, saves: wantsIndices || isTracked }, tensors, options);
       const lists =
         made.indices === undefined || made.scores === undefined ? [] : [made.indices, made.scores];
@@ -210,11 +210,7 @@ function forward(
   options: AttentionOptions,
 ): AttentionOutputs<Tensor> {
   const { backend } = tensors.q;
-  const { fused } = choosePath(backend, backend.fused?.attention, request);
-  const plan = planAttention(request, backend.capabilities.limits, {
-    ...options,
-    ...(fused && { path: fused }),
-  });
+  const { fused, plan } = planForward(backend, request, options);
   if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
   const { batch, queryHeads, queryLength, valueDim, k } = request;
   const hasLists = k !== 'all' && request.saves;
@@ -248,14 +244,7 @@ function backward(
   options: AttentionOptions,
 ): AttentionGradients<Tensor> {
   const { backend } = tensors.q;
-  const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
-  const plan = planAttention(request, backend.capabilities.limits, {
-    ...options,
-    path: fused ?? {
-      scratchBytes: (one, chunk) =>
-        composedBackwardScratch(one, chunk, backend.capabilities.limits.boolBytes),
-    },
-  });
+  const { fused, plan } = planBackward(backend, request, options);
   if (fused === undefined)
     return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);
   const { q, k, v, bias, relativeTable } = tensors;

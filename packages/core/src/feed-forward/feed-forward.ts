@@ -3,10 +3,8 @@ import { custom } from '../autograd/custom.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { BackendTensor, FeedForwardInputs } from '../backend.js';
 import type { DType } from '../dtype.js';
-import { choosePath } from '../fused.js';
 import { reshape } from '../ops/layout.js';
 import { requireOutputShape } from '../output-shape.js';
-import { planFeedForward } from '../plan/plan-feed-forward.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
@@ -16,7 +14,6 @@ import {
   type FeedForwardTensors,
   type KeptUnits,
 } from './composed.js';
-import { fusedForward } from './fused-forward.js';
 import {
   checkFeedForward,
   type FeedForwardCall,
@@ -24,6 +21,7 @@ import {
   type FeedForwardWeights,
   mapWeights,
 } from './options.js';
+import { planBackward, planForward } from './plans.js';
 
 const name = 'topKFeedForward';
 
@@ -103,6 +101,8 @@ function runFeedForward(
     name,
     present(inputs),
     (isTracked) => {
+      // A backward pass that will not fit is refused here, before anything is allocated.
+      if (isTracked) planBackward(call.backend, call.request, options);
       const { output, kept } = forward(call, inputs, options, isTracked);
       const lists = kept === undefined ? [] : [kept.indices, kept.preactivations];
       return { outputs: [output], saved: isTracked ? [...present(inputs), ...lists] : [] };
@@ -125,12 +125,7 @@ function forward(
   saves: boolean,
 ): { output: Tensor; kept: KeptUnits | undefined } {
   const request = { ...wanted, saves };
-  const { fused } = choosePath(backend, fusedForward(backend, request), request);
-  const plan = planFeedForward(request, backend.capabilities.limits, {
-    ...options,
-    saves,
-    ...(fused && { path: fused }),
-  });
+  const { fused, plan } = planForward(backend, request, options);
   if (fused === undefined) return composedFeedForward(request, inputs, plan.tokenChunk, saves);
   const { tokens, outputDim, dtype, k } = request;
   const list: Shape | undefined = saves && k !== 'all' ? [tokens, k] : undefined;
@@ -157,13 +152,9 @@ function backward(
   options: FeedForwardOptions,
 ): FeedForwardTensors {
   const request = { ...wanted, saves: true };
-  const isFused = choosePath(backend, fusedForward(backend, request), request).fused !== undefined;
-  const fused = isFused ? backend.fused?.feedForwardBackward : undefined;
-  const { tokenChunk } = planFeedForward(request, backend.capabilities.limits, {
-    ...options,
-    ...(fused && { path: fused }),
-  });
-  if (fused === undefined) return composedFeedForwardBackward(request, inputs, kept, dOutput, tokenChunk);
+  const { fused, plan } = planBackward(backend, request, options);
+  if (fused === undefined)
+    return composedFeedForwardBackward(request, inputs, kept, dOutput, plan.tokenChunk);
   const made = apply(
     `${name}.backward`,
     [...present(inputs), ...(kept ? [kept.indices, kept.preactivations] : []), dOutput],
@@ -174,7 +165,7 @@ function backward(
         ...(kept && { indices: handleOf(kept.indices), preactivations: handleOf(kept.preactivations) }),
         dOutput: handleOf(dOutput),
       };
-      return present(fused.run(request, handles, tokenChunk));
+      return present(fused.run(request, handles, plan.tokenChunk));
     },
   );
   return mapWeights(inputs, () => made.shift() as Tensor);
