@@ -3,6 +3,7 @@ import type {
   BinaryOp,
   Capabilities,
   CompareOp,
+  ComposedBytes,
   DType,
   FusedOperations,
   MemoryReport,
@@ -13,6 +14,7 @@ import type {
 import { philoxBits, sizeOf } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
+import { composedBytes } from './graph/composed-bytes.js';
 import { arrayFor, copyForEngine, copyFromEngine } from './graph/dtypes.js';
 import { Executor } from './graph/executor.js';
 import { Graph } from './graph/graph.js';
@@ -43,6 +45,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
     limits,
   };
   readonly fused: FusedOperations<OnnxNode>;
+  readonly composedBytes: ComposedBytes = composedBytes;
   /** Where the work runs, in order of preference. */
   readonly executionProviders: readonly string[];
   /** The module in use: the caller's, or the one imported. */
@@ -239,6 +242,10 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): OnnxNode {
-    return this.#graph.deferred(() => philoxBits(seed, offset, shape), shape, 'i32');
+    return this.#graph.deferred(
+      (spare) => philoxBits(seed, offset, shape, spare instanceof Int32Array ? spare : undefined),
+      shape,
+      'i32',
+    );
   }
 }

@@ -1,5 +1,6 @@
 import {
   add,
+  type Backend,
   evaluate,
   exactAttention,
   mul,
@@ -76,8 +77,7 @@ describe('composed operations', () => {
   const numbers = (seed: number): Float32Array =>
     Float32Array.from({ length: heads * length * dim }, (_, at) => Math.sin(seed * 1000 + at * 1.7));
 
-  type On = Pick<OnnxRuntimeBackend, 'name'> & Parameters<typeof tensor>[0];
-  function gradients(on: On, k: number | undefined, queryChunk: number): readonly Tensor[] {
+  function gradients(on: Backend, k: number | undefined, queryChunk: number): readonly Tensor[] {
     const inputs = { q: numbers(1), k: numbers(2), v: numbers(3) };
     const tensors = {
       q: tensor(on, inputs.q, shape),

@@ -4,7 +4,7 @@ import type { Graph } from './graph.js';
 import { describeLoop, loopOf } from './loop.js';
 import type { AnyOperation, ChunkedOperation, OnnxNode } from './node.js';
 import { pendingAncestors, type Step, schedule } from './schedule.js';
-import { describeSegment, type Segment } from './segment.js';
+import { describeSegment, type Segment, type SessionWork } from './segment.js';
 
 interface Waiting {
   readonly nodes: readonly OnnxNode[];
@@ -67,6 +67,14 @@ export class Executor {
     for (const node of nodes) this.#check(node);
     this.#graph.supply(nodes);
     const steps = schedule(order);
+    try {
+      await this.#runSteps(steps);
+    } finally {
+      this.#graph.forgetSpare();
+    }
+  }
+
+  async #runSteps(steps: readonly Step[]): Promise<void> {
     for (let at = 0; at < steps.length; ) {
       const step = steps[at] as Step;
       if (step.kind === 'chunked') {
@@ -90,20 +98,24 @@ export class Executor {
     if (failed?.failure !== undefined) this.#graph.fail([operation], failed.failure);
   }
 
-  /** Runs the first of the segments, or as many of them as one loop takes, and returns how many. */
+  /** Runs the first of the segments, or as many of them as are turns of one loop, and returns how many. */
   async #runSegments(segments: readonly Segment[]): Promise<number> {
     const looped = loopOf(segments);
+    if (looped?.isSmall) {
+      await this.#runWork(describeLoop(this.#graph.ort, looped), looped.turns);
+      return looped.turns.length;
+    }
     const turns = looped?.turns ?? segments.slice(0, 1);
-    const work = looped === undefined ? (segments[0] as Segment) : describeLoop(this.#graph.ort, looped);
-    const operations = turns.flatMap((turn) => turn.operations);
-    await this.#guarded(operations, work.leaves, async () => {
-      const values = await this.#sessions.run(
-        work,
-        work.feeds((node) => this.#graph.valueOf(node)),
-      );
-      return work.settle(values);
-    });
+    for (const turn of turns) await this.#runWork(turn, [turn]);
     return turns.length;
+  }
+
+  async #runWork(work: SessionWork, segments: readonly Segment[]): Promise<void> {
+    const operations = segments.flatMap((segment) => segment.operations);
+    await this.#guarded(operations, work.leaves, async () => {
+      const inputs = work.feeds((node) => this.#graph.valueOf(node));
+      return work.settle(await this.#sessions.run(work, inputs));
+    });
   }
 
   async #runChunked(operation: ChunkedOperation): Promise<void> {

@@ -23,6 +23,7 @@ export class Graph {
   #live = 0;
   #peak = 0;
   #epoch = 0;
+  #spare: OrtArray | undefined;
 
   constructor(ort: OrtModule) {
     this.ort = ort;
@@ -49,8 +50,11 @@ export class Graph {
     return node;
   }
 
-  /** A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. */
-  deferred(make: () => OrtArray, shape: Shape, dtype: DType): OnnxNode {
+  /**
+   * A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. `make` may
+   * use the array of a leaf before that nobody needs any more.
+   */
+  deferred(make: (spare: OrtArray | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
     const node = new OnnxNode(shape, dtype);
     node.make = make;
     return node;
@@ -60,10 +64,17 @@ export class Graph {
   supply(nodes: Iterable<OnnxNode>): void {
     for (const node of nodes) {
       if (node.make === undefined) continue;
-      const data = node.make();
+      const spare = this.#spare?.length === sizeOf(node.shape) ? this.#spare : undefined;
+      const data = node.make(spare);
+      if (data === spare) this.#spare = undefined;
       node.make = undefined;
-      this.settle(node, new this.ort.Tensor(ortType(node.dtype), data, node.shape));
+      this.settle(node, new this.ort.Tensor(ortType(node.dtype), data, node.shape), data);
     }
+  }
+
+  /** Lets go of the array kept for the next deferred leaf. */
+  forgetSpare(): void {
+    this.#spare = undefined;
   }
 
   /** A computed node around a tensor of the caller's. */
@@ -170,7 +181,9 @@ export class Graph {
   #drop(storage: Storage): void {
     if (--storage.references > 0) return;
     this.#live -= storage.bytes;
-    if (!storage.isShared) storage.tensor.dispose();
+    if (storage.isShared) return;
+    this.#spare = storage.spare ?? this.#spare;
+    storage.tensor.dispose();
   }
 
   /** Counts as a user of the nodes until the returned function is called. */
@@ -194,13 +207,13 @@ export class Graph {
   }
 
   /** Gives a node its values, unless everybody lost interest while they were computed. */
-  settle(node: OnnxNode, tensor: OrtTensor): void {
+  settle(node: OnnxNode, tensor: OrtTensor, spare?: OrtArray): void {
     if (!node.held && node.uses === 0) {
       tensor.dispose();
       return;
     }
     const bytes = sizeOf(node.shape) * bytesPerElement(node.dtype);
-    const storage: Storage = { references: 1, bytes, tensor, isShared: false };
+    const storage: Storage = { references: 1, bytes, tensor, isShared: false, ...(spare && { spare }) };
     node.storage = storage;
     this.#live += bytes;
     this.#peak = Math.max(this.#peak, this.#live);

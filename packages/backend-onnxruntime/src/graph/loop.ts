@@ -6,8 +6,11 @@ import { dtypeOfParameter } from './dtypes.js';
 import type { OnnxNode } from './node.js';
 import type { Segment, SessionWork } from './segment.js';
 
-/** What differs between turns is stacked beforehand; above this many bytes the turns run one by one. */
-const LARGEST_STACK_BYTES = 2 ** 22;
+/**
+ * What differs between turns is stacked beforehand; above this many bytes in all, the turns run one by one (and not in
+ * shorter loops, as sessions of several lengths would each keep memory of their own).
+ */
+const LARGEST_STACK_BYTES = 2 ** 23;
 
 /**
  * Equal segments, one behind the other, as one loop in one session: the chunks of a composed operation. Running sums
@@ -21,6 +24,8 @@ export interface LoopedSegments {
   readonly carried: readonly Carried[];
   /** Positions in `leaves`. */
   readonly stacked: readonly number[];
+  /** False where stacking would cost more than it saves. */
+  readonly isSmall: boolean;
 }
 
 /** Leaf number `leaf` of a turn is result number `result` of the turn before. */
@@ -47,7 +52,6 @@ export function loopOf(segments: readonly Segment[]): LoopedSegments | undefined
     const before = turns.at(-1) as Segment;
     const isTurn =
       isEqual(first, next) &&
-      (turns.length + 1) * bytesOfTurn <= LARGEST_STACK_BYTES &&
       next.leaves.every((node, leaf) => {
         const link = carried.find((one) => one.leaf === leaf);
         if (link !== undefined) return isHandedOn(before, next, link);
@@ -56,7 +60,8 @@ export function loopOf(segments: readonly Segment[]): LoopedSegments | undefined
     if (!isTurn) break;
     turns.push(next);
   }
-  return turns.length > 1 ? { turns, carried, stacked } : undefined;
+  if (turns.length === 1) return undefined;
+  return { turns, carried, stacked, isSmall: turns.length * bytesOfTurn <= LARGEST_STACK_BYTES };
 }
 
 /** Views of one tensor are nodes of their own. */

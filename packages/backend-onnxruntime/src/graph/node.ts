@@ -9,6 +9,8 @@ export interface Storage {
   /** 0 for what the caller brought. */
   readonly bytes: number;
   readonly tensor: OrtTensor;
+  /** An array that the next deferred leaf may use when this is dropped. */
+  readonly spare?: OrtArray;
   /** True when the caller has the tensor too, brought or handed out: it is not ours to dispose of. */
   isShared: boolean;
 }
@@ -52,8 +54,8 @@ export class OnnxNode implements BackendTensor {
   held = true;
   uses = 0;
   storage: Storage | undefined;
-  /** Makes the values of a leaf when they are first needed. */
-  make: (() => OrtArray) | undefined;
+  /** Makes the values of a leaf when they are first needed, in an array of that size if one is left over. */
+  make: ((spare: OrtArray | undefined) => OrtArray) | undefined;
   operation: AnyOperation | undefined;
   failure: TopKError | undefined;
 

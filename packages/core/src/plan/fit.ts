@@ -27,7 +27,10 @@ export function largestChunk(
     path.scratchBytes(request, chunk) > limits.targetScratchBytes
   )
     chunk = halve(chunk, least);
-  while (chunk > 1 && !fits(chunk)) chunk = halve(chunk, 1);
+  // Where many chunks cost something themselves, the smallest is not the one that needs least.
+  const gains = (smaller: number): boolean =>
+    path.scratchBytes(request, smaller) < path.scratchBytes(request, chunk);
+  while (chunk > 1 && !fits(chunk) && gains(halve(chunk, 1))) chunk = halve(chunk, 1);
   return chunk;
 }
 

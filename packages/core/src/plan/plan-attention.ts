@@ -58,8 +58,8 @@ export function planAttention(
   const element = bytesPerElement(request.dtype);
   const output = rows * valueDim * element;
   const saved = request.saves && request.k !== 'all' ? rows * request.k * 8 : 0;
-  const passes = passesOf(request.saves, limits);
-  const available = Math.min((budgetBytes - output - saved) / passes, Number.MAX_SAFE_INTEGER);
+  const share = shareOf(request.saves, limits);
+  const available = Math.min((budgetBytes - output - saved) / share, Number.MAX_SAFE_INTEGER);
   // Without writing in place the composed path joins its chunks at the end: one result exists twice.
   const isJoined = options.path === undefined && !limits.inPlace;
   const transient = (chunk: number): number => {
@@ -76,7 +76,7 @@ export function planAttention(
   const chunk = Math.min(options.queryChunk ?? largestChunk(request, limits, path, fits), queryLength);
   const scratch = transient(chunk);
   if (!fits(chunk)) {
-    throw doesNotFit('attention', output + saved + passes * scratch, budgetBytes, largest(chunk), limits, [
+    throw doesNotFit('attention', output + saved + share * scratch, budgetBytes, largest(chunk), limits, [
       chunk > 1 ? 'a smaller queryChunk' : 'a smaller batch or fewer heads at a time',
       ...(saved > 0 ? ['a smaller k'] : []),
     ]);
@@ -99,9 +99,12 @@ export function chooseSelection(k: number | 'all', keys: number, limits: DeviceL
   return { levels: 2, blockSize: two.blockSize };
 }
 
-/** Passes that share a budget: where the forward pass's scratch is kept, a training call leaves half to the backward pass. */
-export function passesOf(saves: boolean, limits: DeviceLimits): 1 | 2 {
-  return saves && limits.keepsScratch === true ? 2 : 1;
+/**
+ * The part of a budget that the forward pass may take, as its inverse: where its scratch is kept, a training call leaves
+ * most of it to the backward pass, which needs several times as much for a chunk.
+ */
+export function shareOf(saves: boolean, limits: DeviceLimits): 1 | 4 {
+  return saves && limits.keepsScratch === true ? 4 : 1;
 }
 
 function composedPath(limits: DeviceLimits): PathBytes<AttentionRequest> {

@@ -3,7 +3,7 @@ import { bytesPerElement } from '../dtype.js';
 import { composedFeedForwardScratch } from './feed-forward-bytes.js';
 import { doesNotFit } from './fit.js';
 import type { PathBytes } from './path-bytes.js';
-import { type PlannedBytes, passesOf } from './plan-attention.js';
+import { type PlannedBytes, shareOf } from './plan-attention.js';
 import type { FeedForwardRequest, Selection } from './request.js';
 
 export interface FeedForwardPlan {
@@ -38,8 +38,8 @@ export function planFeedForward(
   const element = bytesPerElement(request.dtype);
   const output = tokens * outputDim * element;
   const saved = options.saves === true && k !== 'all' ? tokens * k * 8 : 0;
-  const passes = passesOf(options.saves === true, limits);
-  const available = Math.min((budgetBytes - output - saved) / passes, Number.MAX_SAFE_INTEGER);
+  const share = shareOf(options.saves === true, limits);
+  const available = Math.min((budgetBytes - output - saved) / share, Number.MAX_SAFE_INTEGER);
   const largest = (chunk: number): number => Math.max(output, path.largestBytes?.(request, chunk) ?? 0);
   // The composed path joins its chunks at the end: one result exists twice.
   const joining = options.path === undefined ? Math.max(output, saved / 2) : 0;
@@ -52,7 +52,7 @@ export function planFeedForward(
   if (!fits(tokenChunk)) {
     throw doesNotFit(
       'feed-forward',
-      output + saved + passes * scratch,
+      output + saved + share * scratch,
       budgetBytes,
       largest(tokenChunk),
       limits,
