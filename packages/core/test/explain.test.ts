@@ -48,7 +48,7 @@ describe('explain', () => {
     const gradients = 3 * 12 * 4096 * 64 * 4;
     expect(backward?.plan.bytes).toMatchObject({ output: gradients, saved: plan.bytes.saved });
     expect(String(rest)).toMatch(
-      /\nbackward pass: composed\n(.*\n)*query chunk {3}128 .*\ngradients {5}36 MiB\n/,
+      /\nbackward pass: composed\nnot fused .*\nquery chunk {3}128 .*\ninputs .*\ngradients {5}36 MiB\n/,
     );
     expect(explain(backend, shapes, { k: 64 }).backward).toBeUndefined();
     const layer = { tokens: 1000, inputDim: 64, hidden: 768, outputDim: 64 };
