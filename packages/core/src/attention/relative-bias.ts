@@ -39,7 +39,7 @@ export function relativePositionBucket(
  * Buckets of every relative position that queries start .. start + size - 1 meet, aligned to the end: entry r belongs
  * to relative position r - offset, offset = start + size - 1 + Lk - Lq.
  */
-export function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
+function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
   const { relativeBias, keyLength } = request;
   if (relativeBias === undefined) return new Int32Array(0);
   const offset = relativeOffset(request, start, size);

@@ -97,7 +97,7 @@ function makingBytes(request: AttentionRequest, chunk: number, boolBytes: number
  * Transient bytes of the composed backward pass for one chunk, dQ and the gradients it returns left out: the worst of
  * working on the chunk and of adding its dK and dV to the sums so far.
  */
-export function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
+function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k, dropout } = request;
   const rows = batch * queryHeads * chunk;
   const scores = 4 * rows * keyLength;
