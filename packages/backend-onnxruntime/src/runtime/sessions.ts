@@ -98,10 +98,7 @@ export class Sessions {
     const { model, graph } = compile();
     let session: OrtSession;
     try {
-      session = await this.#ort.InferenceSession.create(model, {
-        ...this.#options,
-        ...(process.env.TMP_NOARENA && { enableCpuMemArena: false }),
-      });
+      session = await this.#ort.InferenceSession.create(model, this.#options);
     } catch (error) {
       throw engineError(error, 'InferenceSession.create');
     }
