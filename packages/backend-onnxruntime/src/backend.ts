@@ -3,6 +3,7 @@ import type {
   BinaryOp,
   Capabilities,
   CompareOp,
+  ComposedBytes,
   DType,
   FusedOperations,
   MemoryReport,
@@ -13,7 +14,8 @@ import type {
 import { philoxBits, sizeOf } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
-import { copyForEngine, copyFromEngine } from './graph/dtypes.js';
+import { composedBytes } from './graph/composed-bytes.js';
+import { arrayFor, copyForEngine, copyFromEngine } from './graph/dtypes.js';
 import { Executor } from './graph/executor.js';
 import { Graph } from './graph/graph.js';
 import type { OnnxNode } from './graph/node.js';
@@ -43,6 +45,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
     limits,
   };
   readonly fused: FusedOperations<OnnxNode>;
+  readonly composedBytes: ComposedBytes = composedBytes;
   /** Where the work runs, in order of preference. */
   readonly executionProviders: readonly string[];
   /** The module in use: the caller's, or the one imported. */
@@ -88,6 +91,8 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
 
   fill(value: number, shape: Shape, dtype: DType): OnnxNode {
     if (sizeOf(shape) <= LARGEST_UPLOADED_FILL) return this.#graph.constant(value, shape, dtype);
+    // Pages of zeros that nobody writes to take no memory.
+    if (value === 0) return this.#graph.deferred(() => arrayFor(dtype, sizeOf(shape)), shape, dtype);
     const one = this.#graph.constant(value, [], dtype);
     const filled = this.#graph.add(
       { key: `fill[${shape}]`, inputs: [one], emit: (onnx, [a]) => [onnx.filled(a as string, shape)] },
@@ -116,6 +121,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
 
   flush(): void {
     // Sessions run when somebody waits: the engine has no queue to start early.
+    this.#graph.cut();
   }
 
   release(x: OnnxNode): void {
@@ -246,6 +252,10 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): OnnxNode {
-    return this.#graph.leaf(philoxBits(seed, offset, shape), shape, 'i32');
+    return this.#graph.deferred(
+      (spare) => philoxBits(seed, offset, shape, spare instanceof Int32Array ? spare : undefined),
+      shape,
+      'i32',
+    );
   }
 }

@@ -21,4 +21,6 @@ export const limits: DeviceLimits = {
   /** Feed-forward of 512 tokens, 768 to 3,072 to 768: gathered and dense second product take the same time at k 64. */
   gatherCost: 48,
   inPlace: false,
+  /** Each session has an arena of its own. */
+  keepsScratch: true,
 };

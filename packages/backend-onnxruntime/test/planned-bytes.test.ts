@@ -1,23 +1,10 @@
-import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect } from 'vitest';
-
-/** One call, large enough that a process's own noise of some megabytes is a few per cent of it. */
-interface Case {
-  readonly heads: number;
-  readonly headDim: number;
-  readonly queries: number;
-  readonly keys: number;
-  /** Left out for exact attention. */
-  readonly k?: number;
-  readonly queryChunk: number;
-  readonly causal?: boolean;
-}
+import { type Call, measure, memoryMap } from './process-growth.js';
 
 const shape = { heads: 12, headDim: 64 };
-const cases: { readonly [name: string]: Case } = {
+/** Calls large enough that a process's own noise of some megabytes is a few per cent of them. */
+const cases: { readonly [name: string]: Call & { readonly queryChunk: number; readonly queries: number } } = {
   'choice of blocks': { ...shape, queries: 640, keys: 8192, k: 64, queryChunk: 128 },
   'choice of blocks, one chunk': { ...shape, queries: 128, keys: 8192, k: 64, queryChunk: 128 },
   'choice of blocks, causal': { ...shape, queries: 640, keys: 8192, k: 64, queryChunk: 128, causal: true },
@@ -26,18 +13,6 @@ const cases: { readonly [name: string]: Case } = {
   exact: { ...shape, queries: 640, keys: 8192, queryChunk: 128 },
   'exact, causal': { ...shape, queries: 640, keys: 8192, queryChunk: 128, causal: true },
 };
-
-const child = fileURLToPath(new URL('./planned-bytes-child.mjs', import.meta.url));
-const memoryMap = {
-  need: 'linux',
-  available: process.platform === 'linux',
-  reason: "a process's peak can be forgotten and read again on Linux alone",
-};
-
-async function measure(one: Case): Promise<{ planned: number; grown: number; chunks: number }> {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--expose-gc', child, JSON.stringify(one)]);
-  return JSON.parse(stdout);
-}
 
 describe('planned bytes lie within 1.0 and 1.5 times what a process grows by', () => {
   for (const [name, one] of Object.entries(cases)) {
@@ -54,3 +29,116 @@ describe('planned bytes lie within 1.0 and 1.5 times what a process grows by', (
     );
   }
 });
+
+/** Eight heads of 64, in chunks of 64 queries. */
+const eight = { heads: 8, headDim: 64, queryChunk: 64 };
+const dropout = { rate: 0.1, seed: 1 };
+
+describe('the same with dropout, a bias of every score, and grouped heads', () => {
+  const others: { readonly [name: string]: Call } = {
+    'dropout, kept keys': { heads: 8, headDim: 64, queries: 2048, k: 64, dropout },
+    'a bias of each head': { heads: 8, headDim: 64, queries: 1024, keys: 4096, k: 32, bias: true },
+    'grouped heads with wide values': {
+      batch: 2,
+      heads: 8,
+      keyHeads: 2,
+      headDim: 32,
+      valueDim: 96,
+      queries: 1500,
+      keys: 3000,
+      k: 100,
+      causal: true,
+      keyLengths: true,
+    },
+  };
+  for (const [name, one] of Object.entries(others)) planned(name, one);
+});
+
+describe('composed operations: planned bytes, and growth in proportion to the length', () => {
+  const growing: { readonly [name: string]: (length: number) => Call } = {
+    'gradient of exact attention': (queries) => ({ ...eight, queries, gradient: true }),
+    'gradient of top-k attention': (queries) => ({ ...eight, queries, gradient: true, k: 64, causal: true }),
+    'exact attention with dropout': (queries) => ({ ...eight, queries, dropout }),
+    'gradient of a feed-forward layer': (tokens) => ({
+      tokens,
+      dim: 256,
+      hidden: 1024,
+      k: 64,
+      tokenChunk: 256,
+      gradient: true,
+    }),
+  };
+  for (const [name, at] of Object.entries(growing)) {
+    optional(
+      name,
+      memoryMap,
+      async () => {
+        const grown: number[] = [];
+        for (const length of [512, 1024, 2048]) {
+          const found = await measure(at(length));
+          expect(found.planned / found.grown, `length ${length}`).toBeGreaterThanOrEqual(1);
+          expect(found.planned / found.grown, `length ${length}`).toBeLessThanOrEqual(1.5);
+          grown.push(found.grown);
+        }
+        // A matrix of all scores would make it four times as much.
+        for (const step of [1, 2]) {
+          expect((grown[step] as number) / (grown[step - 1] as number)).toBeLessThan(3);
+        }
+      },
+      300_000,
+    );
+  }
+
+  planned('gradient of exact attention over 4,096 keys', { ...eight, queries: 4096, gradient: true });
+  planned('gradient of exact attention, causal, with a rest', {
+    ...eight,
+    queries: 1000,
+    gradient: true,
+    causal: true,
+  });
+  planned('gradient of exact attention with dropout', { ...eight, queries: 1024, gradient: true, dropout });
+});
+
+describe('a budget holds for both passes together', () => {
+  const training = { heads: 8, headDim: 64, queries: 1024, gradient: true };
+  const budgets: { readonly [name: string]: Call & { readonly budgetBytes: number } } = {
+    exact: { ...training, budgetBytes: 60e6 },
+    'top-k': { ...training, k: 64, causal: true, budgetBytes: 100e6 },
+  };
+  for (const [name, one] of Object.entries(budgets)) {
+    optional(
+      name,
+      memoryMap,
+      async () => {
+        const found = await measure(one);
+        expect(found.planned).toBeLessThanOrEqual(one.budgetBytes);
+        expect(found.grown).toBeLessThanOrEqual(one.budgetBytes);
+      },
+      120_000,
+    );
+  }
+
+  optional(
+    'or it is refused',
+    memoryMap,
+    async () => {
+      await expect(measure({ ...training, k: 64, causal: true, budgetBytes: 30e6 })).rejects.toThrow(
+        'DOES_NOT_FIT',
+      );
+    },
+    120_000,
+  );
+});
+
+function planned(name: string, one: Call): void {
+  optional(
+    name,
+    memoryMap,
+    async () => {
+      const found = await measure(one);
+      expect(found.planned / found.grown).toBeGreaterThanOrEqual(1);
+      expect(found.planned / found.grown).toBeLessThanOrEqual(1.5);
+    },
+    300_000,
+  );
+}

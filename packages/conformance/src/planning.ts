@@ -3,7 +3,9 @@ import {
   evaluate,
   exactAttention,
   explain,
+  grad,
   planAttention,
+  sum,
   type Tensor,
   tensor,
   topKAttention,
@@ -113,6 +115,32 @@ export const planningCases: readonly ConformanceCase[] = [
     const ratio = at(65536) / at(32768);
     check(ratio > 1.9 && ratio < 2.1, `twice the length needs ${ratio.toFixed(3)} times the bytes`);
   }),
+  planning('a budget holds for the backward pass too, or is refused at the call', ({ backend }) => {
+    const shape = [1, 2, 128, 16];
+    const shapes = { q: shape, k: shape, v: shape };
+    for (const k of [undefined, 8]) {
+      const options = { ...(k !== undefined && { k }), training: true };
+      const { plan, backward } = explain(backend, shapes, options);
+      const needed = Math.max(plan.bytes.total, backward?.plan.bytes.total ?? 0);
+      const roomy = explain(backend, shapes, { ...options, budgetBytes: needed * 4 });
+      check((roomy.backward?.plan.bytes.total ?? Infinity) <= needed * 4, 'the plan keeps to a budget');
+      // The gradients alone are three times the output.
+      const budgetBytes = 4 * 2 * 128 * 16 * 2;
+      const x = zeros(backend, shape);
+      const live = backend.memory().live;
+      const call = () =>
+        grad((one: Tensor) =>
+          sum(
+            k === undefined
+              ? exactAttention(one, one, one, { budgetBytes })
+              : topKAttention(one, one, one, { k, budgetBytes }),
+          ),
+        )(x);
+      checkThrows('budget of the backward pass', call, 'DOES_NOT_FIT');
+      check(backend.memory().live === live, 'nothing was allocated');
+      x.dispose();
+    }
+  }),
   planning('explain() names one path and says why the others do not run', ({ backend }) => {
     const shape = [1, 2, 16, 4];
     const { path, paths, plan, ...rest } = explain(backend, { q: shape, k: shape, v: shape }, { k: 3 });
@@ -131,6 +159,7 @@ export const planningCases: readonly ConformanceCase[] = [
         check(ratio >= 1 && ratio <= 1.5, `planned ${planned}, measured ${bytes}: ${ratio.toFixed(3)} times`);
       },
       ({ execution, floatStorage }) =>
+        // What counts no scratch of its own is measured as the growth of a process, in the backend's tests.
         execution !== 'eager' || floatStorage !== 'f32' ? 'does not count eager f32 bytes' : undefined,
     ),
   ),

@@ -1,4 +1,5 @@
 import type { DType, TensorData } from './dtype.js';
+import type { PathBytes } from './plan/path-bytes.js';
 import type { AttentionRequest, FeedForwardRequest } from './plan/request.js';
 import type { Shape } from './shape.js';
 
@@ -31,6 +32,8 @@ export interface DeviceLimits {
   readonly gatherCost: number;
   /** True when `writeInto` reuses the storage of an unshared destination. */
   readonly inPlace: boolean;
+  /** True when the engine keeps the scratch of a pass for later calls: training then holds that of both passes. Default false. */
+  readonly keepsScratch?: boolean;
   /** Bytes the engine stores a bool in. Default 1; WGSL has no storage type below 4. */
   readonly boolBytes?: 1 | 4;
 }
@@ -167,6 +170,17 @@ export interface FusedOperations<T> {
 }
 
 /**
+ * What core's composed versions need on an engine, for one chunk and beside what they return. Core's own count is that of
+ * an engine that frees a tensor at once; one that copies results or divides operations in other ways says so here.
+ */
+export interface ComposedBytes {
+  readonly attention?: PathBytes<AttentionRequest>;
+  readonly attentionBackward?: PathBytes<AttentionRequest>;
+  readonly feedForward?: PathBytes<FeedForwardRequest>;
+  readonly feedForwardBackward?: PathBytes<FeedForwardRequest>;
+}
+
+/**
  * What a backend implements. Primitives are defined by the semantics written here, not by what an engine's op of
  * the same name does; the conformance suite has a case for each. Core has checked shapes and dtypes before a
  * primitive is called: an implementation need not. A backend must NOT assume that tensors are contiguous views of
@@ -182,6 +196,8 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   readonly name: string;
   readonly capabilities: Capabilities;
   readonly fused?: FusedOperations<T>;
+  /** Default: core's own counts. */
+  readonly composedBytes?: ComposedBytes;
 
   // memory -----------------------------------------------------------------------------------------------------
   /**

@@ -5,8 +5,8 @@ import {
   attentionRequest,
   shapeKinds,
 } from './attention/options.js';
+import * as attention from './attention/plans.js';
 import type { Backend } from './backend.js';
-import { fusedForward } from './feed-forward/fused-forward.js';
 import {
   type FeedForwardOptions,
   type FeedForwardSizes,
@@ -14,19 +14,23 @@ import {
   feedForwardRequest,
   sizeKinds,
 } from './feed-forward/options.js';
-import { choosePath, type PathReport } from './fused.js';
+import * as feedForward from './feed-forward/plans.js';
+import type { PathReport } from './fused.js';
 import { formatBytes } from './plan/format.js';
-import { type AttentionPlan, type PlannedBytes, planAttention } from './plan/plan-attention.js';
-import { type FeedForwardPlan, planFeedForward } from './plan/plan-feed-forward.js';
+import type { AttentionPlan, PlannedBytes } from './plan/plan-attention.js';
+import type { AttentionBackwardPlan, FeedForwardBackwardPlan } from './plan/plan-backward.js';
+import type { FeedForwardPlan } from './plan/plan-feed-forward.js';
 import { aBoolean, aNumber, type OptionKinds, readOptions } from './read-options.js';
 
-export interface Explanation<Plan> {
+export interface Explanation<Plan, Backward = never> {
   readonly backend: string;
   /** The path that runs. */
   readonly path: PathReport['path'];
   /** Every path with the reasons why it does not run. */
   readonly paths: readonly PathReport[];
   readonly plan: Plan;
+  /** The same of the backward pass; present with `training`. */
+  readonly backward?: Pick<Explanation<Backward>, 'path' | 'paths' | 'plan'>;
   /** The same as text, one fact a line. */
   toString(): string;
 }
@@ -53,7 +57,8 @@ const explainFeedForwardKinds: OptionKinds<ExplainFeedForwardOptions> = {
 
 /**
  * Which path an attention call of these shapes takes on a backend, why others do not run, and the plan with its bytes.
- * Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward pass keeps.
+ * Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward pass keeps, and
+ * explains that pass too.
  *
  * @throws TopKError as the call itself would.
  */
@@ -61,21 +66,21 @@ export function explain(
   backend: Backend,
   shapes: AttentionShapes,
   options?: ExplainOptions,
-): Explanation<AttentionPlan> {
+): Explanation<AttentionPlan, AttentionBackwardPlan> {
   const given = readOptions('explain', options, explainKinds);
   const name = given.k === undefined ? 'exactAttention' : 'topKAttention';
   const { q, k, v, dtype } = readOptions('explain: shapes', shapes, shapeKinds);
+  const { training = false } = given;
   const request = {
     ...attentionRequest(name, { dtype: dtype ?? 'f32' }, given, { q, k, v }, given.k ?? 'all', backend),
-    saves: given.training === true,
+    saves: training,
   };
-  const { fused, reports } = choosePath(backend, backend.fused?.attention, request);
-  const plan = planAttention(request, backend.capabilities.limits, {
-    queryChunk: given.queryChunk,
-    budgetBytes: given.budgetBytes,
-    path: fused,
-  });
-  return explanation(name, backend, reports, plan, printPlan(plan));
+  return explanation(
+    name,
+    backend,
+    { ...attention.planForward(backend, request, given), print: printPlan },
+    training ? { ...attention.planBackward(backend, request, given), print: printBackwardPlan } : undefined,
+  );
 }
 
 /** The same for a feed-forward call. Training runs a fused version only where the backward pass has one too. */
@@ -83,19 +88,19 @@ export function explainFeedForward(
   backend: Backend,
   sizes: FeedForwardSizes,
   options: ExplainFeedForwardOptions,
-): Explanation<FeedForwardPlan> {
+): Explanation<FeedForwardPlan, FeedForwardBackwardPlan> {
   const given = readOptions('explainFeedForward', options, explainFeedForwardKinds);
   readOptions('explainFeedForward: sizes', sizes, sizeKinds);
-  const saves = given.training === true;
-  const request = { ...feedForwardRequest(backend, sizes, given), saves };
-  const { fused, reports } = choosePath(backend, fusedForward(backend, request), request);
-  const plan = planFeedForward(request, backend.capabilities.limits, {
-    tokenChunk: given.tokenChunk,
-    budgetBytes: given.budgetBytes,
-    saves,
-    path: fused,
-  });
-  return explanation('topKFeedForward', backend, reports, plan, printFeedForwardPlan(plan));
+  const { training = false } = given;
+  const request = { ...feedForwardRequest(backend, sizes, given), saves: training };
+  return explanation(
+    'topKFeedForward',
+    backend,
+    { ...feedForward.planForward(backend, request, given), print: printFeedForwardPlan },
+    training
+      ? { ...feedForward.planBackward(backend, request, given), print: printFeedForwardBackwardPlan }
+      : undefined,
+  );
 }
 
 /** An attention plan as text, one fact a line. */
@@ -117,36 +122,67 @@ export function printFeedForwardPlan(plan: FeedForwardPlan): string {
   ].join('\n');
 }
 
-function explanation<Plan>(
+function printBackwardPlan({ queryChunk, chunks, bytes }: AttentionBackwardPlan): string {
+  return [
+    `query chunk   ${queryChunk} (${countOf(chunks, 'chunk')})`,
+    ...describeBytes({ ...bytes, what: 'gradients' }),
+  ].join('\n');
+}
+
+function printFeedForwardBackwardPlan({ tokenChunk, chunks, bytes }: FeedForwardBackwardPlan): string {
+  return [
+    `token chunk   ${tokenChunk} (${countOf(chunks, 'chunk')})`,
+    ...describeBytes({ ...bytes, what: 'gradients' }),
+  ].join('\n');
+}
+
+interface Pass<Plan> {
+  readonly reports: readonly PathReport[];
+  readonly plan: Plan;
+  print(plan: Plan): string;
+}
+
+function explanation<Plan, Backward>(
   name: string,
   backend: Backend,
-  paths: readonly PathReport[],
-  plan: Plan,
-  printed: string,
-): Explanation<Plan> {
-  const chosen = paths.find(({ refusals }) => refusals.length === 0);
-  const path = chosen?.path ?? 'composed';
-  const variant = chosen?.variant === undefined ? '' : `variant       ${chosen.variant}\n`;
+  forward: Pass<Plan>,
+  backward: Pass<Backward> | undefined,
+): Explanation<Plan, Backward> {
+  const lines = [
+    describePass(`${name} on ${backend.name}`, forward),
+    ...(backward === undefined ? [] : [describePass('backward pass', backward)]),
+  ];
+  return {
+    backend: backend.name,
+    ...chosenOf(forward),
+    ...(backward && { backward: chosenOf(backward) }),
+    toString: () => lines.join('\n'),
+  };
+}
+
+function chosenOf<Plan>({ reports, plan }: Pass<Plan>): Pick<Explanation<Plan>, 'path' | 'paths' | 'plan'> {
+  const chosen = reports.find(({ refusals }) => refusals.length === 0);
+  return { path: chosen?.path ?? 'composed', paths: reports, plan };
+}
+
+function describePass<Plan>(title: string, pass: Pass<Plan>): string {
+  const { path, paths } = chosenOf(pass);
+  const named = paths.find((one) => one.path === path)?.variant;
+  const variant = named === undefined ? '' : `variant       ${named}\n`;
   const refusals = paths.flatMap((one) =>
     one.refusals.map((reason) => `not ${one.path.padEnd(10)}${reason}\n`),
   );
-  return {
-    backend: backend.name,
-    path,
-    paths,
-    plan,
-    toString: () => `${name} on ${backend.name}: ${path}\n${refusals.join('')}${variant}${printed}`,
-  };
+  return `${title}: ${path}\n${refusals.join('')}${variant}${pass.print(pass.plan)}`;
 }
 
 function describeSelection({ selection }: Pick<AttentionPlan, 'selection'>): string {
   return selection.levels === 1 ? 'one level' : `two levels, blocks of ${selection.blockSize}`;
 }
 
-function describeBytes(bytes: PlannedBytes): string[] {
+function describeBytes({ what = 'output', ...bytes }: PlannedBytes & { readonly what?: string }): string[] {
   return [
     `inputs        ${formatBytes(bytes.inputs)}`,
-    `output        ${formatBytes(bytes.output)}`,
+    `${what.padEnd(14)}${formatBytes(bytes.output)}`,
     `saved lists   ${formatBytes(bytes.saved)}`,
     `scratch       ${formatBytes(bytes.scratch)}`,
     `total         ${formatBytes(bytes.total)} beyond the inputs`,

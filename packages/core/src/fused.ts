@@ -9,6 +9,13 @@ export interface PathReport {
   readonly variant?: string;
 }
 
+/** What `choosePath` says, and the plan of the path that runs. */
+export interface PlannedPath<Request, Inputs, Outputs, Plan> {
+  readonly fused: FusedOperation<Request, Inputs, Outputs> | undefined;
+  readonly reports: readonly PathReport[];
+  readonly plan: Plan;
+}
+
 /** The fused operation if it takes the request, and the report of both paths. */
 export function choosePath<Request, Inputs, Outputs>(
   backend: Backend,

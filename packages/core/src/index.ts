@@ -38,12 +38,21 @@ export type { PathReport } from './fused.js';
 export * from './ops/index.js';
 export { philox4x32, philoxBits, philoxKey } from './philox.js';
 export { formatBytes } from './plan/format.js';
+export type { PathBytes } from './plan/path-bytes.js';
 export {
   type AttentionPlan,
   type PlannedBytes,
   type PlanOptions,
   planAttention,
 } from './plan/plan-attention.js';
+export {
+  type AttentionBackwardPlan,
+  type AttentionBackwardPlanOptions,
+  type FeedForwardBackwardPlan,
+  type FeedForwardBackwardPlanOptions,
+  planAttentionBackward,
+  planFeedForwardBackward,
+} from './plan/plan-backward.js';
 export {
   type FeedForwardPlan,
   type FeedForwardPlanOptions,

@@ -51,27 +51,39 @@ export function philox4x32(counter: PhiloxCounter, key: PhiloxKey): [number, num
 
 /**
  * What `Backend.randomBits` is to give, computed here: for engines without a 32 x 32 -> 64 bit product, where emulating
- * one costs more than uploading the bits.
+ * one costs more than uploading the bits. Fills `into`, of the size of the shape, where it is given.
  */
-export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape): Int32Array {
-  const key = philoxKey(seed);
-  const bits = new Int32Array(sizeOf(shape));
+export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape, into?: Int32Array): Int32Array {
+  const [k0, k1] = philoxKey(seed);
+  const bits = into ?? new Int32Array(sizeOf(shape));
   const [d0, d1, d2, d3] = [...shape, 1, 1, 1, 1] as [number, number, number, number];
   let position = 0;
   for (let a = 0; a < d0; a++) {
     for (let b = 0; b < d1; b++) {
       for (let c = 0; c < d2; c++) {
         for (let d = 0; d < d3; d++) {
-          const counter = [
-            (offset[0] + a) >>> 0,
-            (offset[1] + b) >>> 0,
-            (offset[2] + c) >>> 0,
-            (offset[3] + d) >>> 0,
-          ] as const;
-          bits[position++] = philox4x32(counter, key)[0];
+          bits[position++] = firstWord(offset[0] + a, offset[1] + b, offset[2] + c, offset[3] + d, k0, k1);
         }
       }
     }
   }
   return bits;
+}
+
+/** Word 0 of `philox4x32` as an i32. No arrays: a chunk of dropout factors asks for millions of words. */
+function firstWord(a: number, b: number, c: number, d: number, key0: number, key1: number): number {
+  let [c0, c1, c2, c3, k0, k1] = [a | 0, b | 0, c | 0, d | 0, key0 | 0, key1 | 0];
+  for (let round = 0; round < ROUNDS; round++) {
+    const high0 = multiplyHigh(MULTIPLIER_0, c0) | 0;
+    const low0 = Math.imul(MULTIPLIER_0, c0);
+    const high1 = multiplyHigh(MULTIPLIER_1, c2) | 0;
+    const low1 = Math.imul(MULTIPLIER_1, c2);
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 = (k0 + WEYL_0) | 0;
+    k1 = (k1 + WEYL_1) | 0;
+  }
+  return c0;
 }

@@ -58,6 +58,21 @@ describe('explain', () => {
     );
   });
 
+  test('with training, the backward pass too: path, chunk and bytes', () => {
+    const backend = createReferenceBackend({ fused: false });
+    const { plan, backward, ...rest } = explain(backend, shapes, { k: 64, training: true, queryChunk: 128 });
+    expect(backward).toMatchObject({ path: 'composed', plan: { queryChunk: 128, chunks: 32 } });
+    const gradients = 3 * 12 * 4096 * 64 * 4;
+    expect(backward?.plan.bytes).toMatchObject({ output: gradients, saved: plan.bytes.saved });
+    expect(String(rest)).toMatch(
+      /\nbackward pass: composed\nnot fused .*\nquery chunk {3}128 .*\ninputs .*\ngradients {5}36 MiB\n/,
+    );
+    expect(explain(backend, shapes, { k: 64 }).backward).toBeUndefined();
+    const layer = { tokens: 1000, inputDim: 64, hidden: 768, outputDim: 64 };
+    const explained = explainFeedForward(backend, layer, { k: 64, training: true, tokenChunk: 100 });
+    expect(explained.backward?.plan).toMatchObject({ tokenChunk: 100, chunks: 10 });
+  });
+
   test('feed-forward: chunk, second product and bytes', () => {
     const layer = { tokens: 1000, inputDim: 64, hidden: 768, outputDim: 64 };
     const explained = explainFeedForward(createReferenceBackend({ fused: false }), layer, { k: 64 });

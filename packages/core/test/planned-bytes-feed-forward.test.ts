@@ -45,6 +45,26 @@ function ratio(backend: Backend, options: FeedForwardOptions, gated: boolean, tr
   return plan.bytes.total / ((backend.memory().peak ?? 0) - before);
 }
 
+/** The same for the backward pass, lists left out: they were there before. */
+function backwardRatio(backend: Backend, options: FeedForwardOptions, gated: boolean): number {
+  const { tokens, inputDim, hidden, outputDim } = sizes;
+  const make = (...shape: number[]): Tensor => fill(backend, 0.5, shape);
+  const inputs = {
+    x: make(tokens, inputDim),
+    wIn: make(inputDim, hidden),
+    ...(gated && { wGate: make(inputDim, hidden) }),
+    wOut: make(hidden, outputDim),
+  };
+  const { backward } = explainFeedForward(backend, { ...sizes, gated }, { ...options, training: true });
+  const pulled = pullback(({ x, ...weights }: typeof inputs) => topKFeedForward(x, weights, options), inputs);
+  const cotangent = make(tokens, outputDim);
+  const before = backend.memory().live;
+  backend.resetPeak();
+  pulled.backward(cotangent);
+  const { total = 0, saved = 0 } = backward?.plan.bytes ?? {};
+  return (total - saved) / ((backend.memory().peak ?? 0) - before);
+}
+
 describe.each(Object.entries(engines))('planned bytes of the feed-forward, %s', (_, limits) => {
   for (const gated of [false, true]) {
     for (const select of ['preactivation', 'contribution'] as const) {
@@ -63,6 +83,23 @@ describe.each(Object.entries(engines))('planned bytes of the feed-forward, %s', 
           }
         });
       }
+    }
+  }
+});
+
+describe('planned bytes of the backward pass of the feed-forward', () => {
+  for (const gated of [false, true]) {
+    for (const activation of ['relu', 'gelu', 'gelu_tanh', 'silu'] as const) {
+      test(`${gated ? 'gated ' : ''}${activation}: 1.0 to 1.5 times the measured`, () => {
+        for (const k of [8, 64, 384]) {
+          for (const tokenChunk of [16, 40, 96]) {
+            const options = { k, activation, tokenChunk };
+            const found = backwardRatio(createReferenceBackend({ fused: false }), options, gated);
+            expect(found, `k ${k}, chunk ${tokenChunk}`).toBeGreaterThanOrEqual(1);
+            expect(found, `k ${k}, chunk ${tokenChunk}`).toBeLessThanOrEqual(1.5);
+          }
+        }
+      });
     }
   }
 });

@@ -2,9 +2,10 @@ import { TopKError, toEngineError } from '@topk-attention/core';
 import { usedAfterDispose } from '../runtime/errors.js';
 import type { Sessions } from '../runtime/sessions.js';
 import type { Graph } from './graph.js';
-import type { AnyOperation, ChunkedOperation, OnnxNode, Operation } from './node.js';
-import { pendingAncestors, schedule } from './schedule.js';
-import { describeSegment } from './segment.js';
+import { describeLoop, loopOf } from './loop.js';
+import type { AnyOperation, ChunkedOperation, OnnxNode } from './node.js';
+import { pendingAncestors, type Step, schedule } from './schedule.js';
+import { describeSegment, type Segment, type SessionWork } from './segment.js';
 
 interface Waiting {
   readonly nodes: readonly OnnxNode[];
@@ -69,15 +70,30 @@ export class Executor {
     const order = pendingAncestors(nodes);
     for (const operation of order) this.#inheritFailure(operation);
     for (const node of nodes) this.#check(node);
-    for (const step of schedule(order)) {
-      if (step.kind === 'segment') await this.#runSegment(step.operations);
-      else await this.#runChunked(step.operation);
+    this.#graph.supply(nodes);
+    const steps = schedule(order);
+    try {
+      await this.#runSteps(steps);
+    } finally {
+      this.#graph.forgetSpare();
+    }
+  }
+
+  async #runSteps(steps: readonly Step[]): Promise<void> {
+    for (let at = 0; at < steps.length; ) {
+      const step = steps[at] as Step;
+      if (step.kind === 'chunked') {
+        await this.#runChunked(step.operation);
+        at++;
+      } else {
+        at += await this.#runSegments(segmentsFrom(steps, at));
+      }
     }
   }
 
   #check(node: OnnxNode): void {
     if (node.failure !== undefined) throw node.failure;
-    if (node.storage === undefined && node.operation === undefined) {
+    if (node.storage === undefined && node.operation === undefined && node.make === undefined) {
       throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
     }
   }
@@ -87,12 +103,23 @@ export class Executor {
     if (failed?.failure !== undefined) this.#graph.fail([operation], failed.failure);
   }
 
-  async #runSegment(operations: readonly Operation[]): Promise<void> {
-    const { leaves, parameters, results, ...session } = describeSegment(operations);
-    await this.#guarded(operations, leaves, async () => {
-      const inputs = [...leaves.map((leaf) => this.#graph.valueOf(leaf)), ...parameters];
-      const values = await this.#sessions.run(session, inputs);
-      return results.map((node, index) => ({ node, value: values[index] }));
+  /** Runs the first of the segments, or as many of them as are turns of one loop, and returns how many. */
+  async #runSegments(segments: readonly Segment[]): Promise<number> {
+    const looped = loopOf(segments);
+    if (looped?.isSmall) {
+      await this.#runWork(describeLoop(this.#graph.ort, looped), looped.turns);
+      return looped.turns.length;
+    }
+    const turns = looped?.turns ?? segments.slice(0, 1);
+    for (const turn of turns) await this.#runWork(turn, [turn]);
+    return turns.length;
+  }
+
+  async #runWork(work: SessionWork, segments: readonly Segment[]): Promise<void> {
+    const operations = segments.flatMap((segment) => segment.operations);
+    await this.#guarded(operations, work.leaves, async () => {
+      const inputs = work.feeds((node) => this.#graph.valueOf(node));
+      return work.settle(await this.#sessions.run(work, inputs));
     });
   }
 
@@ -109,8 +136,10 @@ export class Executor {
     inputs: readonly OnnxNode[],
     work: () => Promise<readonly { readonly node: OnnxNode; readonly value: OrtTensorOrNothing }[]>,
   ): Promise<void> {
-    const unpin = this.#graph.pin(inputs);
+    let unpin = (): void => undefined;
     try {
+      this.#graph.supply(inputs);
+      unpin = this.#graph.pin(inputs);
       for (const { node, value } of await work()) if (value !== undefined) this.#graph.settle(node, value);
       this.#graph.finish(operations);
     } catch (error) {
@@ -121,6 +150,19 @@ export class Executor {
       unpin();
     }
   }
+}
+
+/** The segments from a step on, up to the first that has another structure. */
+function segmentsFrom(steps: readonly Step[], start: number): readonly Segment[] {
+  const segments: Segment[] = [];
+  for (let at = start; at < steps.length; at++) {
+    const step = steps[at] as Step;
+    if (step.kind === 'chunked') break;
+    const segment = describeSegment(step.operations);
+    if (segment.key !== (segments[0] ?? segment).key) break;
+    segments.push(segment);
+  }
+  return segments;
 }
 
 type OrtTensorOrNothing = ReturnType<Graph['valueOf']> | undefined;

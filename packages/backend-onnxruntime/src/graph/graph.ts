@@ -24,6 +24,8 @@ export class Graph {
   #live = 0;
   #peak = 0;
   #isClosed = false;
+  #epoch = 0;
+  #spare: OrtArray | undefined;
 
   constructor(ort: OrtModule) {
     this.ort = ort;
@@ -58,6 +60,33 @@ export class Graph {
     const node = new OnnxNode(shape, dtype);
     this.settle(node, new this.ort.Tensor(ortType(dtype), data, shape));
     return node;
+  }
+
+  /**
+   * A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. `make` may
+   * use the array of a leaf before that nobody needs any more.
+   */
+  deferred(make: (spare: OrtArray | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
+    const node = new OnnxNode(shape, dtype);
+    node.make = make;
+    return node;
+  }
+
+  /** Makes the values of deferred leaves. */
+  supply(nodes: Iterable<OnnxNode>): void {
+    for (const node of nodes) {
+      if (node.make === undefined) continue;
+      const spare = this.#spare?.length === sizeOf(node.shape) ? this.#spare : undefined;
+      const data = node.make(spare);
+      if (data === spare) this.#spare = undefined;
+      node.make = undefined;
+      this.settle(node, new this.ort.Tensor(ortType(node.dtype), data, node.shape), data);
+    }
+  }
+
+  /** Lets go of the array kept for the next deferred leaf. */
+  forgetSpare(): void {
+    this.#spare = undefined;
   }
 
   /** A computed node around a tensor of the caller's. */
@@ -126,8 +155,14 @@ export class Graph {
       else node.operation = operation;
     }
     operation.outputs = nodes;
+    operation.epoch = this.#epoch;
     if (failure === undefined) for (const input of operation.inputs) input.uses++;
     return nodes;
+  }
+
+  /** What is added from now on runs after what was added before, in sessions of its own. */
+  cut(): void {
+    this.#epoch++;
   }
 
   // lifetime -------------------------------------------------------------------------------------------------------
@@ -157,13 +192,16 @@ export class Graph {
   #dropStorage(node: OnnxNode): void {
     const { storage } = node;
     node.storage = undefined;
+    node.make = undefined;
     if (storage !== undefined) this.#drop(storage);
   }
 
   #drop(storage: Storage): void {
     if (--storage.references > 0) return;
     this.#live -= storage.bytes;
-    if (!storage.isShared) storage.tensor.dispose();
+    if (storage.isShared) return;
+    this.#spare = storage.spare ?? this.#spare;
+    storage.tensor.dispose();
   }
 
   /** Counts as a user of the nodes until the returned function is called. */
@@ -187,13 +225,13 @@ export class Graph {
   }
 
   /** Gives a node its values, unless everybody lost interest while they were computed. */
-  settle(node: OnnxNode, tensor: OrtTensor): void {
+  settle(node: OnnxNode, tensor: OrtTensor, spare?: OrtArray): void {
     if (!node.held && node.uses === 0) {
       tensor.dispose();
       return;
     }
     const bytes = sizeOf(node.shape) * bytesPerElement(node.dtype);
-    const storage: Storage = { references: 1, bytes, tensor, isShared: false };
+    const storage: Storage = { references: 1, bytes, tensor, isShared: false, ...(spare && { spare }) };
     node.storage = storage;
     this.#live += bytes;
     this.#peak = Math.max(this.#peak, this.#live);

@@ -1,6 +1,6 @@
 import type { BackendTensor, DType, Shape, TopKError } from '@topk-attention/core';
 import type { GraphBuilder } from '../onnx/graph-builder.js';
-import type { OrtTensor } from '../runtime/ort.js';
+import type { OrtArray, OrtTensor } from '../runtime/ort.js';
 
 /** Bytes of one engine tensor, shared by the nodes that view them. */
 export interface Storage {
@@ -9,6 +9,8 @@ export interface Storage {
   /** 0 for what the caller brought. */
   readonly bytes: number;
   readonly tensor: OrtTensor;
+  /** An array that the next deferred leaf may use when this is dropped. */
+  readonly spare?: OrtArray;
   /** True when the caller has the tensor too, brought or handed out: it is not ours to dispose of. */
   isShared: boolean;
 }
@@ -21,6 +23,8 @@ export interface Operation {
   /** Values that may change without changing the graph: starts of slices, bounds. */
   readonly parameters: readonly OrtTensor[];
   outputs: readonly OnnxNode[];
+  /** How often the graph had been cut when it was added. */
+  epoch?: number;
   /** Adds the nodes and returns the names of the outputs. */
   emit(graph: GraphBuilder, inputs: readonly string[], parameters: readonly string[]): readonly string[];
 }
@@ -29,6 +33,7 @@ export interface Operation {
 export interface ChunkedOperation {
   readonly inputs: readonly OnnxNode[];
   outputs: readonly OnnxNode[];
+  epoch?: number;
   execute(inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]>;
 }
 
@@ -39,7 +44,7 @@ export function isChunked(operation: AnyOperation): operation is ChunkedOperatio
 }
 
 /**
- * A value of the lazy graph: computed (`storage`), failed (`failure`), or still to be computed by `operation`.
+ * A value of the lazy graph: computed (`storage`), failed (`failure`), or still to be computed by `operation` or `make`.
  * `held` says that core has it; `uses` counts pending operations that read it. A pending operation none of whose
  * outputs is held or used is forgotten.
  */
@@ -49,6 +54,8 @@ export class OnnxNode implements BackendTensor {
   held = true;
   uses = 0;
   storage: Storage | undefined;
+  /** Makes the values of a leaf when they are first needed, in an array of that size if one is left over. */
+  make: ((spare: OrtArray | undefined) => OrtArray) | undefined;
   operation: AnyOperation | undefined;
   failure: TopKError | undefined;
 

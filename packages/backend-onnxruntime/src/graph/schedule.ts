@@ -38,18 +38,34 @@ export function pendingAncestors(nodes: readonly OnnxNode[]): readonly AnyOperat
 }
 
 /**
- * Splits operations (inputs first) into steps. Chunked operations cut the graph; what lies between two cuts is one
- * segment, so that the layers of a model, being alike, share one compiled session.
+ * Splits operations (inputs first) into steps. Operations that were added after a cut run after those before it, so that
+ * the scratch memory of one chunk is gone before the next begins, and equal chunks share one compiled session.
  */
 export function schedule(order: readonly AnyOperation[]): readonly Step[] {
+  const epochs = new Map<number, AnyOperation[]>();
+  for (const operation of order) {
+    const epoch = operation.epoch ?? 0;
+    const known = epochs.get(epoch);
+    if (known === undefined) epochs.set(epoch, [operation]);
+    else known.push(operation);
+  }
+  return [...epochs.entries()].sort(([a], [b]) => a - b).flatMap(([, operations]) => stepsOf(operations));
+}
+
+/**
+ * Chunked operations cut the graph too; what lies between two of them is one segment, so that the layers of a model,
+ * being alike, share one compiled session.
+ */
+function stepsOf(order: readonly AnyOperation[]): readonly Step[] {
   const levels = new Map<AnyOperation, number>();
   const steps: { segment: Operation[]; chunked: ChunkedOperation[] }[] = [];
   for (const operation of order) {
     let level = 0;
     for (const { operation: source } of operation.inputs) {
-      if (source === undefined) continue;
+      const before = source && levels.get(source);
+      if (source === undefined || before === undefined) continue;
       const isCut = isChunked(source) || isChunked(operation);
-      level = Math.max(level, (levels.get(source) ?? 0) + (isCut ? 1 : 0));
+      level = Math.max(level, before + (isCut ? 1 : 0));
     }
     levels.set(operation, level);
     while (steps.length <= level) steps.push({ segment: [], chunked: [] });

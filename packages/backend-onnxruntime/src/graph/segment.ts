@@ -2,23 +2,32 @@ import { sizeOf } from '@topk-attention/core';
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import { encodeModel } from '../onnx/proto.js';
 import type { OrtTensor } from '../runtime/ort.js';
-import type { CompiledGraph } from '../runtime/sessions.js';
+import type { SessionSpec } from '../runtime/sessions.js';
 import { dtypeOfParameter } from './dtypes.js';
 import type { OnnxNode, Operation } from './node.js';
+
+/** Work for one session: what it reads, a key that is equal for equal structures, and where its outputs go. */
+export interface SessionWork extends SessionSpec {
+  readonly leaves: readonly OnnxNode[];
+  /** The session's inputs. */
+  feeds(valueOf: (node: OnnxNode) => OrtTensor): readonly OrtTensor[];
+  /** The nodes that the session's outputs belong to. */
+  settle(outputs: readonly OrtTensor[]): readonly { readonly node: OnnxNode; readonly value: OrtTensor }[];
+}
 
 /**
  * A segment of the graph seen from outside: what it reads, what others will read of it, and a key that is equal for
  * equal structures. Values (weights, uploads, starts of slices) are no part of the key, so another layer, token or
  * chunk finds the session compiled.
  */
-export interface Segment {
-  readonly key: string;
-  readonly leaves: readonly OnnxNode[];
+export interface Segment extends SessionWork {
+  readonly operations: readonly Operation[];
   readonly parameters: readonly OrtTensor[];
   readonly results: readonly OnnxNode[];
-  compile(): { readonly model: Uint8Array; readonly graph: CompiledGraph };
-  /** Guess of what the engine keeps for it: its largest value, twice, and as much again for the others. */
-  readonly arenaBytes: number;
+  /** How often its own operations read each node. */
+  readonly innerUses: ReadonlyMap<OnnxNode, number>;
+  /** Adds its nodes to a graph and returns the names of the results. */
+  emit(graph: GraphBuilder, leaves: readonly string[], parameters: readonly string[]): readonly string[];
 }
 
 export function describeSegment(operations: readonly Operation[]): Segment {
@@ -51,17 +60,8 @@ export function describeSegment(operations: readonly Operation[]): Segment {
   const results = produced.filter((node) => node.held || node.uses > (innerUses.get(node) ?? 0));
   key.push(`->${results.map((node) => ids.get(node))}`);
 
-  const compile = () => {
-    const graph = new GraphBuilder();
-    const names = new Map<OnnxNode, string>();
-    const inputNames = leaves.map((leaf, index) => {
-      const name = graph.input(`x${index}`, leaf.dtype, leaf.shape);
-      names.set(leaf, name);
-      return name;
-    });
-    const parameterNames = parameters.map((parameter, index) =>
-      graph.input(`p${index}`, dtypeOfParameter(parameter), parameter.dims),
-    );
+  const emit: Segment['emit'] = (graph, leafNames, parameterNames) => {
+    const names = new Map(leaves.map((leaf, index) => [leaf, leafNames[index] as string]));
     let parameter = 0;
     for (const operation of operations) {
       const own = parameterNames.slice(parameter, parameter + operation.parameters.length);
@@ -73,14 +73,36 @@ export function describeSegment(operations: readonly Operation[]): Segment {
       );
       for (const [index, output] of operation.outputs.entries()) names.set(output, outputs[index] as string);
     }
-    const outputNames = results.map((node) =>
-      graph.output(names.get(node) as string, node.dtype, node.shape),
+    return results.map((node) => names.get(node) as string);
+  };
+  const compile = () => {
+    const graph = new GraphBuilder();
+    const leafNames = leaves.map((leaf, index) => graph.input(`x${index}`, leaf.dtype, leaf.shape));
+    const parameterNames = parameters.map((parameter, index) =>
+      graph.input(`p${index}`, dtypeOfParameter(parameter), parameter.dims),
     );
+    const outputNames = emit(graph, leafNames, parameterNames).map((name, index) => {
+      const { dtype, shape } = results[index] as OnnxNode;
+      return graph.output(name, dtype, shape);
+    });
     return {
       model: encodeModel(graph.finish()),
-      graph: { inputNames: [...inputNames, ...parameterNames], outputNames },
+      graph: { inputNames: [...leafNames, ...parameterNames], outputNames },
     };
   };
+  // A guess of what the engine keeps: its largest value, twice, and as much again for the others.
   const largest = produced.reduce((most, { shape }) => Math.max(most, 4 * sizeOf(shape)), 0);
-  return { key: key.join(';'), leaves, parameters, results, compile, arenaBytes: 4 * largest };
+  return {
+    key: key.join(';'),
+    operations,
+    leaves,
+    parameters,
+    results,
+    innerUses,
+    emit,
+    compile,
+    arenaBytes: 4 * largest,
+    feeds: (valueOf) => [...leaves.map(valueOf), ...parameters],
+    settle: (outputs) => results.map((node, index) => ({ node, value: outputs[index] as OrtTensor })),
+  };
 }

@@ -75,6 +75,30 @@ export class GraphBuilder {
     return this.ops('If', [condition], outputs.length, branches);
   }
 
+  /**
+   * `turns` runs of a subgraph, which may use every value made before. The body returns the carried values of the next run
+   * and then what is collected; out come the last carried values and, with a leading axis of turns, the collected ones.
+   */
+  loop(
+    turns: number,
+    carried: readonly { readonly value: string; readonly type: ElementType; readonly shape: Shape }[],
+    collected: readonly { readonly type: ElementType; readonly shape: Shape }[],
+    body: (inner: GraphBuilder, turn: string, carried: readonly string[]) => readonly string[],
+  ): readonly string[] {
+    const prefix = `${this.#prefix}${this.#count}l`;
+    const inner = new GraphBuilder(prefix);
+    const turn = inner.input(`${prefix}turn`, 'i64', []);
+    const goesOn = inner.input(`${prefix}on`, 'bool', []);
+    const names = carried.map(({ type, shape }, at) => inner.input(`${prefix}x${at}`, type, shape));
+    const made = body(inner, turn, names);
+    inner.output(goesOn, 'bool', []);
+    for (const [at, { type, shape }] of [...carried, ...collected].entries()) {
+      inner.output(made[at] as string, type, shape);
+    }
+    const inputs = [this.i64(turns), this.bool(true), ...carried.map(({ value }) => value)];
+    return this.ops('Loop', inputs, made.length, { body: { graph: inner.finish() } });
+  }
+
   /** States the shape of an inner value that shape inference cannot know. */
   declare(name: string, type: ElementType, shape: Shape): string {
     this.#values.push({ name, type: elementTypes[type], shape });

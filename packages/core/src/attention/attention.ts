@@ -4,10 +4,7 @@ import { firstOrder } from '../autograd/first-order.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
 import { TopKError } from '../errors.js';
-import { choosePath } from '../fused.js';
 import { requireOutputShape } from '../output-shape.js';
-import { composedBackwardScratch } from '../plan/attention-bytes.js';
-import { planAttention } from '../plan/plan-attention.js';
 import type { AttentionRequest } from '../plan/request.js';
 import { checkedLater, type OptionKinds, readOptions } from '../read-options.js';
 import type { Tensor } from '../tensor.js';
@@ -25,6 +22,7 @@ import {
   type TopKAttentionOptions,
   topKKinds,
 } from './options.js';
+import { planBackward, planForward } from './plans.js';
 
 /** The result of top-k attention with `returnIndices`. */
 export interface TopKAttentionResult {
@@ -185,6 +183,8 @@ function runAttention(
     name,
     [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
     (isTracked) => {
+      // A backward pass that will not fit is refused here, before anything is allocated.
+      if (isTracked && call.request.batch > 0) planBackward(call.backend, call.request, options);
       const made = forward(name, { ...call.request, saves: wantsIndices || isTracked }, tensors, options);
       const lists =
         made.indices === undefined || made.scores === undefined ? [] : [made.indices, made.scores];
@@ -214,12 +214,7 @@ function forward(
 ): AttentionOutputs<Tensor> {
   if (request.batch === 0) return emptyOutputs(request, tensors);
   const { backend } = tensors.q;
-  const { fused } = choosePath(backend, backend.fused?.attention, request);
-  const plan = planAttention(request, backend.capabilities.limits, {
-    queryChunk: options.queryChunk,
-    budgetBytes: options.budgetBytes,
-    path: fused,
-  });
+  const { fused, plan } = planForward(backend, request, options);
   if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
   const { batch, queryHeads, queryLength, valueDim, k } = request;
   const hasLists = k !== 'all' && request.saves;
@@ -254,15 +249,7 @@ function backward(
 ): AttentionGradients<Tensor> {
   if (request.batch === 0) return zeroGradients(tensors);
   const { backend } = tensors.q;
-  const { fused } = choosePath(backend, backend.fused?.attentionBackward, request);
-  const plan = planAttention(request, backend.capabilities.limits, {
-    queryChunk: options.queryChunk,
-    budgetBytes: options.budgetBytes,
-    path: fused ?? {
-      scratchBytes: (one, chunk) =>
-        composedBackwardScratch(one, chunk, backend.capabilities.limits.boolBytes),
-    },
-  });
+  const { fused, plan } = planBackward(backend, request, options);
   if (fused === undefined)
     return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);
   const { q, k, v, bias, relativeTable } = tensors;

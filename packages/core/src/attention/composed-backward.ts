@@ -1,5 +1,5 @@
 import type { AttentionGradients } from '../backend.js';
-import { tensor } from '../ops/create.js';
+import { zeros } from '../ops/create.js';
 import { add, cast, eq, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape, transpose } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
@@ -13,7 +13,7 @@ import { gatherKeyRows } from './composed-forward.js';
 import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './options.js';
-import { bucketsOfChunk, bucketsOfKept } from './relative-bias.js';
+import { bucketsOfKept, bucketsOfKeys } from './relative-bias.js';
 import { chunkOf, queryRows, replace, type ScoreInputs, scoreInputs } from './scores.js';
 
 /** What the forward pass kept: lists for top-k, nothing for exact attention, which recomputes its scores. */
@@ -35,7 +35,7 @@ export function composedAttentionBackward(
 ): AttentionGradients<Tensor> {
   const { backend } = inputs.q;
   const { queryLength, dtype } = request;
-  const sums = new Sums();
+  const sums = new Sums(queryChunk < queryLength);
   const hasLongBias = inputs.bias !== undefined && inputs.bias.shape[2] !== 1;
   const [q, longBias] = scope(() => {
     const tensors = scoreInputs(request, inputs);
@@ -50,7 +50,8 @@ export function composedAttentionBackward(
       sums.add('v', chunk.v);
       const kept = saved && narrow(saved.indices, 2, start, size);
       if (tensors.relativeTable !== undefined) {
-        sums.add('relativeTable', tableGradient(request, chunk.scores, kept, start, size));
+        const { keyPositions } = tensors;
+        sums.add('relativeTable', tableGradient(request, chunk.scores, kept, keyPositions, start, size));
       }
       const dQ = cast(chunk.q, dtype);
       if (tensors.bias === undefined) return [dQ];
@@ -79,13 +80,23 @@ function inStorageType(request: AttentionRequest, total: Tensor): Tensor {
 /** Running sums over chunks, in chunk order: the order is part of "same plan, same bits". */
 class Sums {
   readonly #totals = new Map<string, Tensor>();
+  readonly #isChunked: boolean;
+
+  constructor(isChunked: boolean) {
+    this.#isChunked = isChunked;
+  }
 
   add(name: string, part: Tensor): void {
-    const before = this.#totals.get(name);
+    const before = this.#totals.get(name) ?? this.#start(part);
     const scoped = before === undefined ? part : add(before, part);
     // Outlives the chunk's scope: hand it to nobody but this map.
     this.#totals.set(name, scoped.unscopedAlias());
     before?.dispose();
+  }
+
+  /** Zero, so that the first of several chunks is like the others: an engine that compiles graphs compiles one. */
+  #start(part: Tensor): Tensor | undefined {
+    return this.#isChunked ? zeros(part.backend, part.shape, part.dtype) : undefined;
   }
 
   get(name: string): Tensor | undefined {
@@ -161,6 +172,7 @@ function tableGradient(
   request: AttentionRequest,
   dScores: Tensor,
   kept: Tensor | undefined,
+  keyPositions: Tensor | undefined,
   start: number,
   size: number,
 ): Tensor {
@@ -177,18 +189,13 @@ function tableGradient(
       );
       return transpose(reshape(summed, [queryHeads, buckets]), [1, 0]);
     }
-    // All keys: first sum over the batch, then look the bucket of each (query, key) up in the chunk's vector.
+    // All keys: first sum over the batch, then by the bucket of each (query, key).
     const summedBatch = reshape(batch === 1 ? byHead : sum(byHead, { axes: [1] }), [
       queryHeads,
       size * keyLength,
       1,
     ]);
-    const ofPosition = bucketsOfChunk(request, start, size);
-    const at = Int32Array.from({ length: size * keyLength }, (_, index) => {
-      const query = Math.floor(index / keyLength);
-      return ofPosition[(index % keyLength) - query + size - 1] as number;
-    });
-    const indices = broadcastTo(tensor(dScores.backend, at, [1, size * keyLength]), [
+    const indices = broadcastTo(bucketsOfKeys(keyPositions as Tensor, request, start, size), [
       queryHeads,
       size * keyLength,
     ]);

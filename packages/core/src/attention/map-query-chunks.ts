@@ -15,6 +15,8 @@ export function mapQueryChunks(
   body: (start: number, size: number) => readonly Tensor[],
 ): readonly Tensor[] {
   const isInPlace = backend.capabilities.limits.inPlace;
+  // The loop's chunks are alike: what was recorded before is none of the first one's.
+  if (chunk < length) backend.flush();
   const parts: Tensor[][] = [];
   let joined: Tensor[] = [];
   for (let start = 0; start < length; start += chunk) {

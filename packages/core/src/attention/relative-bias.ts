@@ -105,7 +105,7 @@ function bucketOf(relativePosition: number, options: BucketOptions): number {
  * Buckets of every relative position that queries start .. start + size - 1 meet, aligned to the end: entry r belongs
  * to relative position r - offset, offset = start + size - 1 + Lk - Lq.
  */
-export function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
+function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
   const { relativeBias, keyLength } = request;
   if (relativeBias === undefined) return new Int32Array(0);
   const offset = relativeOffset(request, start, size);
@@ -138,6 +138,21 @@ function positionIndices(keyPositions: Tensor, size: number): Tensor {
   return scope(() => {
     const queries = reshape(arange(keyPositions.backend, size), [1, 1, size, 1]);
     return add(sub(keyPositions, queries), size - 1);
+  });
+}
+
+/** i32 [1, size * Lk]: the bucket of each (query, key) of a chunk. */
+export function bucketsOfKeys(
+  keyPositions: Tensor,
+  request: AttentionRequest,
+  start: number,
+  size: number,
+): Tensor {
+  const { keyLength } = request;
+  return scope(() => {
+    const { backend } = keyPositions;
+    const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
+    return takeAlong(buckets, reshape(positionIndices(keyPositions, size), [1, size * keyLength]));
   });
 }
 

@@ -1,9 +1,9 @@
 import { pullback } from '../autograd/grad.js';
 import { activate } from '../composed/activations.js';
 import { type PartialOperand, partialOperand, partialProduct } from '../composed/partial-product.js';
-import { fill } from '../ops/create.js';
+import { fill, zeros } from '../ops/create.js';
 import { add, cast, mul } from '../ops/elementwise.js';
-import { concat, narrow } from '../ops/layout.js';
+import { narrow } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { sum } from '../ops/reduce.js';
 import { putAlong, takeAlong } from '../ops/select.js';
@@ -15,7 +15,9 @@ import { mapTree } from '../tree.js';
 import {
   type FeedForwardParameters,
   type FeedForwardTensors,
+  flushBetween,
   inSinglePrecision,
+  joined,
   type KeptUnits,
   preactivationsOf,
   tokenChunks,
@@ -36,9 +38,12 @@ export function composedFeedForwardBackward(
       wIn: partialOperand(weights.wIn),
       ...(weights.wGate && { wGate: partialOperand(weights.wGate) }),
     };
-    let sums: FeedForwardParameters | undefined;
+    const chunks = tokenChunks(request, tokenChunk);
+    // From zero on, so that the first chunk is like the others: an engine that compiles graphs compiles one.
+    let sums = chunks.length === 1 ? undefined : mapTree(weights, zerosLike);
     const dX: Tensor[] = [];
-    for (const [start, size] of tokenChunks(request, tokenChunk)) {
+    flushBetween(tokens, chunks);
+    for (const [start, size] of chunks) {
       const part = (whole: Tensor): Tensor => narrow(whole, 0, start, size);
       const { x, ...own } = scope(() =>
         chunkGradients(
@@ -55,11 +60,15 @@ export function composedFeedForwardBackward(
       );
       dX.push(cast(x, request.dtype));
       sums = sums === undefined ? own : addWeights(sums, own);
-      tokens.backend.flush();
+      flushBetween(tokens, chunks);
     }
     const stored = mapTree(sums as FeedForwardParameters, (one) => cast(one, request.dtype));
-    return { x: concat(dX, 0), ...stored };
+    return { x: joined(dX), ...stored };
   });
+}
+
+function zerosLike({ backend, shape, dtype }: Tensor): Tensor {
+  return zeros(backend, shape, dtype);
 }
 
 function addWeights(a: FeedForwardParameters, b: FeedForwardParameters): FeedForwardParameters {

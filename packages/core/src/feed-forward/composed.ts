@@ -51,11 +51,13 @@ export function composedFeedForward(
   return scope(() => {
     const weights = inSinglePrecision(given);
     const shared = sharedOfCall(request, weights);
-    const chunks = tokenChunks(request, tokenChunk).map(([start, size]) => {
+    const bounds = tokenChunks(request, tokenChunk);
+    flushBetween(x, bounds);
+    const chunks = bounds.map(([start, size]) => {
       const made = scope(() =>
         feedForwardChunk(request, weights, shared, cast(narrow(x, 0, start, size), 'f32'), saves),
       );
-      x.backend.flush();
+      flushBetween(x, bounds);
       return made;
     });
     const output = joined(chunks.map((chunk) => chunk.output));
@@ -76,7 +78,7 @@ export function inSinglePrecision(weights: FeedForwardParameters): FeedForwardPa
 }
 
 /** The chunks of one result as a whole; the parts go. */
-function joined(parts: readonly Tensor[]): Tensor {
+export function joined(parts: readonly Tensor[]): Tensor {
   const [first] = parts;
   if (first !== undefined && parts.length === 1) return first;
   const whole = concat(parts, 0);
@@ -198,6 +200,11 @@ function denseProduct(
     const isNonNegative = request.activation === 'relu' && !request.gated;
     return partialProduct(weights, isKept, out, { isNonNegative });
   });
+}
+
+/** Several chunks are work of their own each, apart from what lies before and after them. */
+export function flushBetween({ backend }: Tensor, chunks: readonly unknown[]): void {
+  if (chunks.length > 1) backend.flush();
 }
 
 export function tokenChunks(request: FeedForwardRequest, tokenChunk: number): [number, number][] {

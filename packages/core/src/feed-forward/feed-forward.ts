@@ -4,18 +4,15 @@ import { firstOrder } from '../autograd/first-order.js';
 import { withoutTapes } from '../autograd/tape.js';
 import type { BackendTensor, FeedForwardInputs } from '../backend.js';
 import type { DType } from '../dtype.js';
-import { choosePath } from '../fused.js';
 import { zeros } from '../ops/create.js';
 import { reshape } from '../ops/layout.js';
 import { requireOutputShape } from '../output-shape.js';
-import { planFeedForward } from '../plan/plan-feed-forward.js';
 import { readOptions } from '../read-options.js';
 import { scope } from '../scope.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import { composedFeedForward, type FeedForwardTensors, type KeptUnits } from './composed.js';
 import { composedFeedForwardBackward } from './composed-backward.js';
-import { fusedForward } from './fused-forward.js';
 import {
   checkFeedForward,
   type FeedForwardCall,
@@ -24,6 +21,7 @@ import {
   feedForwardKinds,
   mapWeights,
 } from './options.js';
+import { planBackward, planForward } from './plans.js';
 
 const name = 'topKFeedForward';
 
@@ -106,6 +104,8 @@ function runFeedForward(
     name,
     present(inputs),
     (isTracked) => {
+      // A backward pass that will not fit is refused here, before anything is allocated.
+      if (isTracked && call.request.tokens > 0) planBackward(call.backend, call.request, options);
       const { output, kept } = forward(call, inputs, options, isTracked);
       const lists = kept === undefined ? [] : [kept.indices, kept.preactivations];
       return { outputs: [output], saved: isTracked ? [...present(inputs), ...lists] : [] };
@@ -131,13 +131,7 @@ function forward(
 ): { output: Tensor; kept: KeptUnits | undefined } {
   const request = { ...wanted, saves };
   if (request.tokens === 0) return emptyForward(request, inputs.x);
-  const { fused } = choosePath(backend, fusedForward(backend, request), request);
-  const plan = planFeedForward(request, backend.capabilities.limits, {
-    tokenChunk: options.tokenChunk,
-    budgetBytes: options.budgetBytes,
-    saves,
-    path: fused,
-  });
+  const { fused, plan } = planForward(backend, request, options);
   if (fused === undefined) return composedFeedForward(request, inputs, plan.tokenChunk, saves);
   const { tokens, outputDim, dtype, k } = request;
   const list: Shape | undefined = saves && k !== 'all' ? [tokens, k] : undefined;
@@ -165,14 +159,9 @@ function backward(
 ): FeedForwardTensors {
   const request = { ...wanted, saves: true };
   if (request.tokens === 0) return mapWeights(inputs, ({ shape, dtype }) => zeros(backend, shape, dtype));
-  const isFused = choosePath(backend, fusedForward(backend, request), request).fused !== undefined;
-  const fused = isFused ? backend.fused?.feedForwardBackward : undefined;
-  const { tokenChunk } = planFeedForward(request, backend.capabilities.limits, {
-    tokenChunk: options.tokenChunk,
-    budgetBytes: options.budgetBytes,
-    path: fused,
-  });
-  if (fused === undefined) return composedFeedForwardBackward(request, inputs, kept, dOutput, tokenChunk);
+  const { fused, plan } = planBackward(backend, request, options);
+  if (fused === undefined)
+    return composedFeedForwardBackward(request, inputs, kept, dOutput, plan.tokenChunk);
   const made = apply(
     `${name}.backward`,
     [...present(inputs), ...(kept ? [kept.indices, kept.preactivations] : []), dOutput],
@@ -183,7 +172,7 @@ function backward(
         ...(kept && { indices: handleOf(kept.indices), preactivations: handleOf(kept.preactivations) }),
         dOutput: handleOf(dOutput),
       };
-      return present(fused.run(request, handles, tokenChunk));
+      return present(fused.run(request, handles, plan.tokenChunk));
     },
   );
   return mapWeights(inputs, () => made.shift() as Tensor);

@@ -1,3 +1,4 @@
+import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
 import { sizeOf } from '../shape.js';
 import type { AttentionRequest, Selection } from './request.js';
@@ -110,7 +111,7 @@ function makingBytes(request: AttentionRequest, chunk: number, boolBytes: number
  * Transient bytes of the composed backward pass for one chunk, dQ and the gradients it returns left out: the worst of
  * working on the chunk and of adding its dK and dV to the sums so far.
  */
-export function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
+function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k, dropout } = request;
   const rows = batch * queryHeads * chunk;
   const scores = 4 * rows * keyLength;
@@ -145,4 +146,27 @@ export function composedBackwardScratch(request: AttentionRequest, chunk: number
   return (
     inSingle + running + Math.max(own + gathering + parts, own + widened + parts, own + adding - running)
   );
+}
+
+/** The same beside the gradients that are returned: of keys and values, the sums so far are those. */
+export function composedBackwardTransient(
+  request: AttentionRequest,
+  chunk: number,
+  { boolBytes, inPlace }: Pick<DeviceLimits, 'boolBytes' | 'inPlace'>,
+): number {
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = request;
+  const ofKeys = 4 * batch * keyHeads * keyLength * (headDim + valueDim);
+  const ofQueries = 4 * batch * queryHeads * queryLength * headDim;
+  const isChunked = chunk < queryLength;
+  const returned = ofKeys + (isChunked ? 0 : ofQueries);
+  const scratch = Math.max(composedBackwardScratch(request, chunk, boolBytes) - returned, 0);
+  // Without writing in place the chunks of dQ, and of the gradient of a long bias, are joined at the end.
+  const ofBias = request.bias !== undefined && request.bias[2] !== 1 ? 4 * sizeOf(request.bias) : 0;
+  return Math.max(scratch, isChunked && !inPlace ? Math.max(ofQueries, ofBias) : 0);
+}
+
+/** The largest single tensor of one chunk of the backward pass: scores, or rows gathered or to be added up. */
+export function composedBackwardLargest(request: AttentionRequest, chunk: number): number {
+  const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
+  return 4 * batch * queryHeads * chunk * (k === 'all' ? keyLength : k * Math.max(headDim, valueDim));
 }

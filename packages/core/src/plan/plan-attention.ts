@@ -1,7 +1,6 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { aNumber, aValue, type OptionKinds, readOptions } from '../read-options.js';
+import { aNumber, type OptionKinds, readOptions } from '../read-options.js';
 import {
   attentionInputBytes,
   composedAttentionLargest,
@@ -9,7 +8,8 @@ import {
   sharedBytes,
 } from './attention-bytes.js';
 import { checkLimits } from './check-limits.js';
-import { formatBytes } from './format.js';
+import { doesNotFit, largestChunk } from './fit.js';
+import { aPath, type PathBytes } from './path-bytes.js';
 import type { AttentionRequest, Selection } from './request.js';
 
 /** Bytes of each part of an attention call. */
@@ -42,26 +42,7 @@ export interface PlanOptions {
   readonly path?: PathBytes<AttentionRequest> | undefined;
 }
 
-const planKinds: OptionKinds<PlanOptions> = {
-  queryChunk: aNumber,
-  budgetBytes: aNumber,
-  path: aValue('an object with scratchBytes', hasScratchBytes),
-};
-
-/** What a path needs for one chunk. */
-export interface PathBytes<Request> {
-  /** All transient bytes at the worst moment. */
-  scratchBytes(request: Request, chunk: number): number;
-  /** The largest single transient buffer. Default: not checked. */
-  largestBytes?(request: Request, chunk: number): number;
-  /** The chunk it runs best with. Default: by the scratch that the limits aim at. */
-  preferredChunk?(request: Request): number | undefined;
-}
-
-/** Whether a value can say what a path needs. */
-export function hasScratchBytes(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'scratchBytes' in value;
-}
+const planKinds: OptionKinds<PlanOptions> = { queryChunk: aNumber, budgetBytes: aNumber, path: aPath };
 
 /**
  * Chunk, selection and bytes of an attention call, from shapes and limits alone: no device is asked.
@@ -83,7 +64,8 @@ export function planAttention(
   const element = bytesPerElement(request.dtype);
   const output = rows * valueDim * element;
   const saved = request.saves && request.k !== 'all' ? rows * request.k * 8 : 0;
-  const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
+  const share = shareOf(request.saves, limits);
+  const available = Math.min((budgetBytes - output - saved) / share, Number.MAX_SAFE_INTEGER);
   // Without writing in place the composed path joins its chunks at the end: one result exists twice.
   const isJoined = given.path === undefined && !limits.inPlace;
   const transient = (chunk: number): number => {
@@ -100,7 +82,7 @@ export function planAttention(
   const chunk = Math.min(given.queryChunk ?? largestChunk(request, limits, path, fits), queryLength);
   const scratch = transient(chunk);
   if (!fits(chunk)) {
-    throw doesNotFit('attention', output + saved + scratch, budgetBytes, largest(chunk), limits, [
+    throw doesNotFit('attention', output + saved + share * scratch, budgetBytes, largest(chunk), limits, [
       chunk > 1 ? 'a smaller queryChunk' : 'a smaller batch or fewer heads at a time',
       ...(saved > 0 ? ['a smaller k'] : []),
     ]);
@@ -123,53 +105,17 @@ export function chooseSelection(k: number | 'all', keys: number, limits: DeviceL
   return { levels: 2, blockSize: two.blockSize };
 }
 
+/**
+ * The part of a budget that the forward pass may take, as its inverse: where its scratch is kept, a training call leaves
+ * most of it to the backward pass, which needs several times as much for a chunk.
+ */
+export function shareOf(saves: boolean, limits: DeviceLimits): 1 | 4 {
+  return saves && limits.keepsScratch === true ? 4 : 1;
+}
+
 function composedPath(limits: DeviceLimits): PathBytes<AttentionRequest> {
   return {
     scratchBytes: (request, chunk) => composedAttentionScratch(request, chunk, limits.boolBytes),
     largestBytes: composedAttentionLargest,
   };
-}
-
-function largestChunk(
-  request: AttentionRequest,
-  limits: DeviceLimits,
-  path: PathBytes<AttentionRequest>,
-  fits: (chunk: number) => boolean,
-): number {
-  const most = Math.max(1, Math.min(limits.maxQueryChunk, request.queryLength));
-  const least = Math.min(limits.minQueryChunk, most);
-  const preferred = path.preferredChunk?.(request);
-  let chunk = preferred ?? most;
-  // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (
-    preferred === undefined &&
-    chunk > least &&
-    path.scratchBytes(request, chunk) > limits.targetScratchBytes
-  )
-    chunk = halve(chunk, least);
-  while (chunk > 1 && !fits(chunk)) chunk = halve(chunk, 1);
-  return chunk;
-}
-
-function halve(chunk: number, least: number): number {
-  return Math.max(least, 2 ** Math.ceil(Math.log2(chunk) - 1));
-}
-
-/** @internal */
-export function doesNotFit(
-  what: string,
-  needed: number,
-  budget: number,
-  largest: number,
-  limits: DeviceLimits,
-  remedies: readonly string[],
-): TopKError {
-  const overBuffer = largest > limits.maxBufferBytes;
-  return new TopKError('DOES_NOT_FIT', `${what}: the request does not fit`, {
-    expected: overBuffer
-      ? `no tensor above ${formatBytes(limits.maxBufferBytes)}`
-      : `at most ${formatBytes(budget)} beyond the inputs`,
-    got: overBuffer ? `one of ${formatBytes(largest)}` : formatBytes(needed),
-    fix: `Use ${[...remedies, ...(overBuffer ? [] : ['a larger budgetBytes'])].join(', or ')}`,
-  });
 }

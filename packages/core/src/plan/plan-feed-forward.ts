@@ -1,9 +1,11 @@
 import type { DeviceLimits } from '../backend.js';
 import { bytesPerElement } from '../dtype.js';
-import { aBoolean, aNumber, aValue, type OptionKinds, readOptions } from '../read-options.js';
-import { blockBytes } from './attention-bytes.js';
+import { aBoolean, aNumber, type OptionKinds, readOptions } from '../read-options.js';
 import { checkLimits } from './check-limits.js';
-import { doesNotFit, hasScratchBytes, type PathBytes, type PlannedBytes } from './plan-attention.js';
+import { composedFeedForwardScratch } from './feed-forward-bytes.js';
+import { doesNotFit } from './fit.js';
+import { aPath, type PathBytes } from './path-bytes.js';
+import { type PlannedBytes, shareOf } from './plan-attention.js';
 import type { FeedForwardRequest, Selection } from './request.js';
 
 export interface FeedForwardPlan {
@@ -30,7 +32,7 @@ const planKinds: OptionKinds<FeedForwardPlanOptions> = {
   tokenChunk: aNumber,
   budgetBytes: aNumber,
   saves: aBoolean,
-  path: aValue('an object with scratchBytes', hasScratchBytes),
+  path: aPath,
 };
 
 /** Chunk, second product and bytes of a feed-forward call, without a device. @throws TopKError DOES_NOT_FIT. */
@@ -47,7 +49,8 @@ export function planFeedForward(
   const element = bytesPerElement(request.dtype);
   const output = tokens * outputDim * element;
   const saved = given.saves === true && k !== 'all' ? tokens * k * 8 : 0;
-  const available = Math.min(budgetBytes - output - saved, Number.MAX_SAFE_INTEGER);
+  const share = shareOf(given.saves === true, limits);
+  const available = Math.min((budgetBytes - output - saved) / share, Number.MAX_SAFE_INTEGER);
   const largest = (chunk: number): number => Math.max(output, path.largestBytes?.(request, chunk) ?? 0);
   // The composed path joins its chunks at the end: one result exists twice.
   const joining = given.path === undefined ? Math.max(output, saved / 2) : 0;
@@ -55,20 +58,17 @@ export function planFeedForward(
     Math.max(path.scratchBytes(request, chunk), chunk < tokens ? joining : 0);
   const fits = (chunk: number): boolean =>
     transient(chunk) <= available && largest(chunk) <= limits.maxBufferBytes;
-  let tokenChunk = Math.min(given.tokenChunk ?? tokens, Math.max(tokens, 1));
-  if (given.tokenChunk === undefined) {
-    while (
-      tokenChunk > 1 &&
-      (path.scratchBytes(request, tokenChunk) > limits.targetScratchBytes * 4 || !fits(tokenChunk))
-    ) {
-      tokenChunk = 2 ** Math.ceil(Math.log2(tokenChunk) - 1);
-    }
-  }
+  const tokenChunk = chooseTokenChunk(request, limits, path, fits, given.tokenChunk);
   const scratch = transient(tokenChunk);
   if (!fits(tokenChunk)) {
-    throw doesNotFit('feed-forward', output + saved + scratch, budgetBytes, largest(tokenChunk), limits, [
-      'fewer tokens at a time',
-    ]);
+    throw doesNotFit(
+      'feed-forward',
+      output + saved + share * scratch,
+      budgetBytes,
+      largest(tokenChunk),
+      limits,
+      ['fewer tokens at a time'],
+    );
   }
   const weights = hidden * (inputDim * (request.gated ? 2 : 1) + outputDim);
   return {
@@ -84,6 +84,22 @@ export function planFeedForward(
       total: output + saved + scratch,
     },
   };
+}
+
+/** The caller's chunk of tokens, or the largest that fits and keeps its scratch near what the limits aim at. */
+export function chooseTokenChunk(
+  request: FeedForwardRequest,
+  limits: DeviceLimits,
+  path: PathBytes<FeedForwardRequest>,
+  fits: (chunk: number) => boolean,
+  wanted: number | undefined,
+): number {
+  const { tokens } = request;
+  let chunk = Math.min(wanted ?? tokens, Math.max(tokens, 1));
+  if (wanted !== undefined) return chunk;
+  const isLarge = (): boolean => path.scratchBytes(request, chunk) > limits.targetScratchBytes * 4;
+  while (chunk > 1 && (isLarge() || !fits(chunk))) chunk = 2 ** Math.ceil(Math.log2(chunk) - 1);
+  return chunk;
 }
 
 /**
@@ -107,42 +123,4 @@ function composedPath(limits: DeviceLimits): PathBytes<FeedForwardRequest> {
     largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
       4 * chunk * Math.max(hidden, k === 'all' || second === 'dense' ? 0 : k * outputDim),
   };
-}
-
-/** Wide tensors that an activation holds beside its input, at its worst moment. */
-const activationTensors: Readonly<Record<FeedForwardRequest['activation'], number>> = {
-  relu: 1.25,
-  gelu: 3,
-  gelu_tanh: 3,
-  silu: 2,
-};
-
-/**
- * Transient bytes of the composed feed-forward for one chunk of tokens: the worst of making the activations (tokens by
- * hidden units), ranking and selecting units, and the second product; beside what all chunks share.
- */
-function composedFeedForwardScratch(request: FeedForwardRequest, chunk: number, boolBytes = 1): number {
-  const { hidden, inputDim, outputDim, k, gated, second, activation, select, biasIn, biasOut } = request;
-  const wide = 4 * chunk * hidden;
-  const flags = boolBytes * chunk * hidden;
-  const x = 4 * chunk * inputDim;
-  const result = 4 * chunk * outputDim;
-  const making = wide * Math.max(biasIn ? 2 : 1, 1 + activationTensors[activation], gated ? 4 : 2);
-  // Halves are widened, x chunk by chunk.
-  const widened = request.dtype === 'f16' ? 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim) : 0;
-  if (k === 'all') return widened + x + Math.max(making, wide + result * (biasOut ? 2 : 1));
-  const lists = 8 * chunk * k;
-  const isRanked = select === 'contribution';
-  const ranking = 2 * wide + (isRanked ? 2 * wide : 0);
-  const setAside = 2 * wide + (isRanked ? wide : 0) + flags + wide;
-  const selecting = 3 * wide + blockBytes(request.selection, hidden, chunk, k) + 2 * lists;
-  const weights = hidden * outputDim;
-  const shared = (isRanked ? 4 * hidden : 0) + (second === 'dense' ? 12 * weights : 0);
-  const multiplying =
-    second === 'gather'
-      ? wide + 4 * chunk * k * outputDim + 2 * lists
-      : wide + Math.max(wide + 4 * flags, flags + wide, 2 * wide + 3 * flags + result) + 2 * lists;
-  const ofChunk = x + Math.max(making, ranking, setAside, selecting, multiplying) + lists + 3 * result;
-  const sharing = second === 'dense' ? weights * (12 + 3 * boolBytes) : isRanked ? 4 * weights : 0;
-  return widened + Math.max(shared + ofChunk, sharing);
 }

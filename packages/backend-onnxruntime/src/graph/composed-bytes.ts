@@ -1,0 +1,131 @@
+import type { AttentionRequest, ComposedBytes, FeedForwardRequest } from '@topk-attention/core';
+
+/*
+ * What core's composed operations take here, measured as what a process grows by (test/planned-bytes.test.ts). A chunk is one
+ * turn of a loop in one session: its own tensors, which the session's arena keeps; running sums, which exist as those so
+ * far, the chunk's part and the new ones, and are copied out of the loop at the end; and its results, which exist as a list
+ * of the loop's, joined by it, copied out, and joined by core.
+ */
+
+/** The engine's allocator splits what it reuses. */
+const ALLOCATOR_SLACK = 1.15;
+/** Copies of a sum and of a joined result beside the one that is returned. */
+const COPIES = 4;
+/** Both passes of a layer are composed, and each has results of its own. */
+const FEED_FORWARD_COPIES = 5;
+/** What JavaScript has not collected yet beside the random numbers of a turn, whose array is used again. */
+const GARBAGE = 2 ** 21;
+/** Tensors of the size of the scores that one turn of the exact backward pass has at its worst moment. */
+const EXACT_BACKWARD = 5.5;
+/** Tensors of the size of the gathered rows: the rows twice, the updates, their row numbers in i32 and again in i64. */
+const TOP_K_BACKWARD = 8;
+/** What JavaScript holds for a turn: nodes, starts of slices, views. */
+const TURN = 2 ** 16;
+
+/** A shorter last chunk is a session of its own. */
+function withRest(length: number, chunk: number): number {
+  return chunk < length ? 1 + (length % chunk) / chunk : 1;
+}
+
+function isMasked({ causal, keyLengths, mask, bias }: AttentionRequest): boolean {
+  return causal || keyLengths || mask !== undefined || bias !== undefined;
+}
+
+/** Bytes of what a chunk and a call consist of. */
+function sizesOf(request: AttentionRequest, chunk: number) {
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k } = request;
+  const rows = batch * queryHeads * chunk;
+  return {
+    scores: 4 * rows * keyLength,
+    gathered: k === 'all' ? 0 : 4 * rows * k * Math.max(headDim, valueDim),
+    lists: k === 'all' ? 0 : 8 * batch * queryHeads * queryLength * k,
+    keysAndValues: 4 * batch * keyHeads * keyLength * (headDim + valueDim),
+    queries: 4 * batch * queryHeads * queryLength * headDim,
+    output: 4 * batch * queryHeads * queryLength * valueDim,
+  };
+}
+
+/** Scores with biases added: what that takes beside the scores, in tensors of their size. */
+function biasTensors({ bias, relativeBias, batch }: AttentionRequest): number {
+  return (bias === undefined ? 0 : 1) + (relativeBias === undefined ? 0 : 2 / batch);
+}
+
+function attentionScratch(request: AttentionRequest, chunk: number): number {
+  const { scores, gathered, lists, keysAndValues, output } = sizesOf(request, chunk);
+  const isChunked = chunk < request.queryLength;
+  const hasDropout = request.dropout !== undefined;
+  const ofScores = 3.5 + (isMasked(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 2 : 0);
+  const ofTurn = ALLOCATOR_SLACK * (ofScores * scores + 3 * gathered);
+  const random = hasDropout ? (request.k === 'all' ? scores : lists) + GARBAGE : 0;
+  const results = (isChunked ? COPIES : 1) * (output + (request.saves ? lists : 0));
+  const safe = isMasked(request) && request.k === 'all' ? 2 * keysAndValues : 0;
+  const turns = TURN * Math.ceil(request.queryLength / chunk);
+  return withRest(request.queryLength, chunk) * ofTurn + turns + random + results + safe;
+}
+
+function attentionBackwardScratch(request: AttentionRequest, chunk: number): number {
+  const { scores, gathered, lists, keysAndValues, queries, output } = sizesOf(request, chunk);
+  const { k, dropout } = request;
+  const isChunked = chunk < request.queryLength;
+  const exact = EXACT_BACKWARD + (dropout === undefined ? 0 : 3) + biasTensors(request);
+  // Of kept keys alone, a bias that depends on the key is put back into rows of all keys.
+  const widened = request.bias === undefined ? 0 : 2;
+  const turn = k === 'all' ? exact * scores : TOP_K_BACKWARD * gathered + widened * scores;
+  const ofTurn = ALLOCATOR_SLACK * withRest(request.queryLength, chunk) * turn;
+  const random = dropout === undefined ? 0 : k === 'all' ? scores + GARBAGE : lists + GARBAGE;
+  const turns = TURN * Math.ceil(request.queryLength / chunk);
+  // Sums by row begin as zeros with a row more, for what is in no list.
+  const padded = k === 'all' ? 0 : keysAndValues;
+  const copies = padded + (isChunked ? COPIES : 1) * (keysAndValues + queries);
+  const safe = isMasked(request) && k === 'all' ? 4 * keysAndValues : 0;
+  const ofRest = isChunked && request.queryLength % chunk > 0 ? 2 * keysAndValues : 0;
+  // The output of the forward pass, which is there meanwhile.
+  return ofTurn + turns + random + copies + safe + ofRest + output;
+}
+
+function feedForwardScratch(request: FeedForwardRequest, chunk: number): number {
+  const { tokens, hidden, outputDim, k, gated, second, select, saves } = request;
+  const wide = 4 * chunk * hidden;
+  const gathered = second === 'gather' && k !== 'all' ? 4 * chunk * k * outputDim : 0;
+  const ofTurn = (5 + (gated ? 1 : 0) + (select === 'contribution' ? 2 : 0)) * wide + 3 * gathered;
+  const shared = k === 'all' ? 0 : 3 * 4 * hidden * outputDim;
+  const lists = saves === true && k !== 'all' ? 8 * tokens * k : 0;
+  const results = (chunk < tokens ? FEED_FORWARD_COPIES : 1) * (4 * tokens * outputDim + lists);
+  return (
+    ALLOCATOR_SLACK * withRest(tokens, chunk) * ofTurn + TURN * Math.ceil(tokens / chunk) + shared + results
+  );
+}
+
+function feedForwardBackwardScratch(request: FeedForwardRequest, chunk: number): number {
+  const { tokens, inputDim, hidden, outputDim, k, gated, activation } = request;
+  const wide = 4 * chunk * hidden;
+  const deriving = activation === 'relu' ? 2 : 6;
+  const ofTurn = (3.5 + (gated ? 3 : 0) + (k === 'all' ? deriving : 1)) * wide;
+  const weights = 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim);
+  const copies = (chunk < tokens ? FEED_FORWARD_COPIES : 1) * (weights + 4 * tokens * inputDim);
+  return (
+    ALLOCATOR_SLACK * withRest(tokens, chunk) * ofTurn +
+    TURN * Math.ceil(tokens / chunk) +
+    copies +
+    4 * tokens * outputDim
+  );
+}
+
+function largestOf(
+  { batch, queryHeads, keyLength, headDim, valueDim, k }: AttentionRequest,
+  chunk: number,
+): number {
+  return (
+    4 * batch * queryHeads * chunk * Math.max(keyLength, k === 'all' ? 0 : k * Math.max(headDim, valueDim))
+  );
+}
+
+const largestHidden = ({ hidden }: FeedForwardRequest, chunk: number): number => 4 * chunk * hidden;
+
+/** The composed operations' needs on this engine. */
+export const composedBytes: ComposedBytes = {
+  attention: { scratchBytes: attentionScratch, largestBytes: largestOf },
+  attentionBackward: { scratchBytes: attentionBackwardScratch, largestBytes: largestOf },
+  feedForward: { scratchBytes: feedForwardScratch, largestBytes: largestHidden },
+  feedForwardBackward: { scratchBytes: feedForwardBackwardScratch, largestBytes: largestHidden },
+};
