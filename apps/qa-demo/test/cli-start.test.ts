@@ -31,7 +31,7 @@ const list = writeIn(folder, 'questions.json', JSON.stringify(questions));
 const report = join(folder, 'made', 'start.html');
 const command = ['start', '--model', model, '--document', document, '--questions', list, '--report', report];
 /** Seven or more processes, each loading a model. */
-const MINUTES = 300_000;
+const MINUTES = 600_000;
 
 /** Environment in which every process runs some JavaScript first. */
 function preload(name: string, code: string): { readonly NODE_OPTIONS: string } {
