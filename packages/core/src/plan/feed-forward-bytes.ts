@@ -55,7 +55,11 @@ const derivativeTensors: Readonly<Record<FeedForwardRequest['activation'], numbe
  * Transient bytes of the composed backward pass for one chunk of tokens, beside the gradients it returns: the worst of
  * differentiating the activation and of making and adding up the gradients of the weights.
  */
-export function composedFeedForwardBackwardScratch(request: FeedForwardRequest, chunk: number): number {
+export function composedFeedForwardBackwardScratch(
+  request: FeedForwardRequest,
+  chunk: number,
+  boolBytes = 1,
+): number {
   const { tokens, hidden, inputDim, outputDim, k, gated, activation } = request;
   const isChunked = chunk < tokens;
   const wide = 4 * chunk * hidden;
@@ -70,6 +74,10 @@ export function composedFeedForwardBackwardScratch(request: FeedForwardRequest, 
   const parts = isChunked ? weights : 0;
   const adding = isChunked ? weights + 4 * hidden * Math.max(inputDim, outputDim) : 0;
   const joining = isChunked ? 4 * tokens * inputDim : 0;
-  const multiplying = rows + made + taken + kept + spread + parts + (gated ? 4 * chunk * inputDim : 0);
-  return Math.max(rows + parts + deriving, multiplying, adding, joining);
+  // Of kept units alone: which they are, and the signs of their gradients; the weights in three parts for the whole call.
+  const partial = k === 'all' ? 0 : 3 * wide + 2 * boolBytes * chunk * hidden + kept + 8 * chunk * inputDim;
+  const shared = k === 'all' ? 0 : 12 * hidden * inputDim * (gated ? 2 : 1);
+  const multiplying =
+    rows + made + taken + kept + spread + partial + parts + (gated ? 4 * chunk * inputDim : 0);
+  return shared + Math.max(rows + parts + deriving, multiplying, adding, joining);
 }

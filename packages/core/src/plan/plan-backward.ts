@@ -100,7 +100,8 @@ export function planFeedForwardBackward(
   const { tokens, inputDim, hidden, outputDim, gated, biasIn, biasOut, k } = request;
   const element = bytesPerElement(request.dtype);
   const path = given.path ?? {
-    scratchBytes: composedFeedForwardBackwardScratch,
+    scratchBytes: (one: FeedForwardRequest, chunk: number) =>
+      composedFeedForwardBackwardScratch(one, chunk, limits.boolBytes),
     largestBytes: (_: FeedForwardRequest, chunk: number) => 4 * chunk * hidden,
   };
   const weights = hidden * (inputDim * (gated ? 2 : 1) + outputDim);
