@@ -27,6 +27,7 @@ const cases: readonly [string, Partial<AttentionRequest>][] = [
   ['dropout', { dropout: { rate: 0.4, seed: 2 ** 40 + 12345 }, batch: 2, causal: true }],
   ['odd dimensions and lengths', { headDim: 5, valueDim: 3, queryLength: 19, keyLength: 23 }],
   ['dimensions of 1', { headDim: 1, valueDim: 1 }],
+  ['a scale above 1', { scale: 3, causal: true, queryLength: 9, keyLength: 21 }],
   ['head dim 64, value dim 128', { headDim: 64, valueDim: 128, causal: true }],
   ['f16', { dtype: 'f16', headDim: 16, valueDim: 8, queryHeads: 4, keyHeads: 2 }],
   [

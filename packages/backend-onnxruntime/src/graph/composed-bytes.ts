@@ -16,11 +16,16 @@ const FEED_FORWARD_COPIES = 5;
 /** What JavaScript has not collected yet beside the random numbers of a turn, whose array is used again. */
 const GARBAGE = 2 ** 21;
 /** Tensors of the size of the scores that one turn of the exact backward pass has at its worst moment. */
-const EXACT_BACKWARD = 5.5;
+const EXACT_BACKWARD = 9;
 /** Tensors of the size of the gathered rows: the rows twice, the updates, their row numbers in i32 and again in i64. */
 const TOP_K_BACKWARD = 8;
 /** What JavaScript holds for a turn: nodes, starts of slices, views. */
-const TURN = 2 ** 16;
+const TURN = 2 ** 18;
+
+/** Turns of a loop over that many queries or tokens; none is one turn over nothing. */
+function turnsOf(length: number, chunk: number): number {
+  return Math.ceil(length / Math.max(1, chunk));
+}
 
 /** A shorter last chunk is a session of its own. */
 function withRest(length: number, chunk: number): number {
@@ -54,12 +59,12 @@ function attentionScratch(request: AttentionRequest, chunk: number): number {
   const { scores, gathered, lists, keysAndValues, output } = sizesOf(request, chunk);
   const isChunked = chunk < request.queryLength;
   const hasDropout = request.dropout !== undefined;
-  const ofScores = 3.5 + (isMasked(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 2 : 0);
+  const ofScores = 3.5 + (isMasked(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4 : 0);
   const ofTurn = ALLOCATOR_SLACK * (ofScores * scores + 3 * gathered);
   const random = hasDropout ? (request.k === 'all' ? scores : lists) + GARBAGE : 0;
   const results = (isChunked ? COPIES : 1) * (output + (request.saves ? lists : 0));
   const safe = isMasked(request) && request.k === 'all' ? 2 * keysAndValues : 0;
-  const turns = TURN * Math.ceil(request.queryLength / chunk);
+  const turns = TURN * turnsOf(request.queryLength, chunk);
   return withRest(request.queryLength, chunk) * ofTurn + turns + random + results + safe;
 }
 
@@ -67,13 +72,13 @@ function attentionBackwardScratch(request: AttentionRequest, chunk: number): num
   const { scores, gathered, lists, keysAndValues, queries, output } = sizesOf(request, chunk);
   const { k, dropout } = request;
   const isChunked = chunk < request.queryLength;
-  const exact = EXACT_BACKWARD + (dropout === undefined ? 0 : 3) + biasTensors(request);
+  const exact = EXACT_BACKWARD + (dropout === undefined ? 0 : 8.5) + biasTensors(request);
   // Of kept keys alone, a bias that depends on the key is put back into rows of all keys.
   const widened = request.bias === undefined ? 0 : 2;
   const turn = k === 'all' ? exact * scores : TOP_K_BACKWARD * gathered + widened * scores;
   const ofTurn = ALLOCATOR_SLACK * withRest(request.queryLength, chunk) * turn;
   const random = dropout === undefined ? 0 : k === 'all' ? scores + GARBAGE : lists + GARBAGE;
-  const turns = TURN * Math.ceil(request.queryLength / chunk);
+  const turns = TURN * turnsOf(request.queryLength, chunk);
   // Sums by row begin as zeros with a row more, for what is in no list.
   const padded = k === 'all' ? 0 : keysAndValues;
   const copies = padded + (isChunked ? COPIES : 1) * (keysAndValues + queries);
@@ -92,7 +97,7 @@ function feedForwardScratch(request: FeedForwardRequest, chunk: number): number 
   const lists = saves === true && k !== 'all' ? 8 * tokens * k : 0;
   const results = (chunk < tokens ? FEED_FORWARD_COPIES : 1) * (4 * tokens * outputDim + lists);
   return (
-    ALLOCATOR_SLACK * withRest(tokens, chunk) * ofTurn + TURN * Math.ceil(tokens / chunk) + shared + results
+    ALLOCATOR_SLACK * withRest(tokens, chunk) * ofTurn + TURN * turnsOf(tokens, chunk) + shared + results
   );
 }
 
@@ -100,13 +105,17 @@ function feedForwardBackwardScratch(request: FeedForwardRequest, chunk: number):
   const { tokens, inputDim, hidden, outputDim, k, gated, activation } = request;
   const wide = 4 * chunk * hidden;
   const deriving = activation === 'relu' ? 2 : 6;
-  const ofTurn = (3.5 + (gated ? 3 : 0) + (k === 'all' ? deriving : 1)) * wide;
+  // Of kept units alone: which they are, and the signs of their gradients; the weights in three parts for the whole call.
+  const partial = k === 'all' ? 0 : 12;
+  const parts = k === 'all' ? 0 : 12 * hidden * inputDim * (gated ? 2 : 1);
+  const ofTurn = (3.5 + (gated ? 3 : 0) + (k === 'all' ? deriving : 1) + partial) * wide;
   const weights = 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim);
   const copies = (chunk < tokens ? FEED_FORWARD_COPIES : 1) * (weights + 4 * tokens * inputDim);
   return (
     ALLOCATOR_SLACK * withRest(tokens, chunk) * ofTurn +
-    TURN * Math.ceil(tokens / chunk) +
+    TURN * turnsOf(tokens, chunk) +
     copies +
+    parts +
     4 * tokens * outputDim
   );
 }

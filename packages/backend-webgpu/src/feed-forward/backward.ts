@@ -2,6 +2,7 @@ import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { recordNaNRows, recordPick, recordPullActivation, recordPut } from './elementwise.js';
+import { type FiniteWeights, recordFinite, recordRest } from './finite-weights.js';
 import { recordGather } from './gather.js';
 import {
   Borrowed,
@@ -43,6 +44,8 @@ interface Call {
   readonly request: FeedForwardRequest;
   readonly weights: Weights;
   readonly sums: FeedForwardInputs<Target>;
+  /** Where dense products stand for the kept units alone. */
+  readonly finite?: { readonly wIn: FiniteWeights; readonly wGate?: FiniteWeights };
 }
 
 /**
@@ -73,8 +76,19 @@ export function recordBackward(
     wOut: zeroed(gradients.wOut),
     ...(gradients.bOut && { bOut: zeroed(gradients.bOut) }),
   };
-  const call: Call = { stream, request, weights, sums };
-  const { k, second } = request;
+  const { k, second, inputDim, hidden } = request;
+  const isDense = k !== 'all' && second === 'dense';
+  const finiteOf = (weight: Range): FiniteWeights =>
+    recordFinite(stream, borrowed, inputDim * hidden, weight);
+  const call: Call = {
+    ...{ stream, request, weights, sums },
+    ...(isDense && {
+      finite: {
+        wIn: finiteOf(weights.wIn),
+        ...(weights.wGate && { wGate: finiteOf(weights.wGate) }),
+      },
+    }),
+  };
   const isSparse = k !== 'all' && second === 'gather';
   const sparse = isSparse ? new TurnedWeights(call, borrowed) : undefined;
   for (let start = 0; start < request.tokens; start += tokens) {
@@ -162,7 +176,7 @@ function recordInward(call: Call, chunk: Chunk, dWide: Range, role: 'wIn' | 'wGa
   const { stream, request, weights, sums } = call;
   const { hidden, inputDim } = request;
   const { tokens, x, dX } = chunk;
-  const weight = weights[role];
+  const weight = call.finite?.[role]?.finite ?? weights[role];
   const sum = sums[role];
   if (weight === undefined || sum === undefined) return;
   const toX = { rows: tokens, columns: inputDim, inner: hidden };
@@ -206,6 +220,10 @@ function recordDense(call: Call, borrowed: Borrowed, chunk: Chunk, { k, indices,
     spread(gate);
     recordInward(call, chunk, wide, 'wGate');
   }
+  const { wIn, wGate } = call.finite ?? {};
+  const ofTokens = { tokens, k, inputDim, hidden };
+  if (wIn) recordRest(stream, ofTokens, indices, s, wIn, chunk.dX);
+  if (wGate && gate) recordRest(stream, ofTokens, indices, gate, wGate, chunk.dX);
   spread(upstream);
   recordOutward(call, chunk, wide);
   // A token all of whose units are NaN keeps none, and its row of the products is zero.

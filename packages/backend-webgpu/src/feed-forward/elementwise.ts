@@ -10,7 +10,7 @@ import { NAN_BITS } from './wgsl.js';
  * Small passes over rows of hidden units or over lists: one invocation an element, read once, written once, no
  * workgroup memory.
  */
-function launchElements(
+export function launchElements(
   stream: Stream,
   kernel: Kernel,
   count: number,
@@ -25,7 +25,7 @@ function launchElements(
   });
 }
 
-interface ElementKernel {
+export interface ElementKernel {
   readonly key: string;
   /** Name, element type and access of each buffer; `NAME_base` is its offset in words. */
   readonly buffers: readonly (readonly [name: string, type: string, access: 'read' | 'write'])[];
@@ -35,7 +35,7 @@ interface ElementKernel {
   readonly body: string;
 }
 
-function elementKernel({ key, buffers, uniforms = [], functions = '', body }: ElementKernel): Kernel {
+export function elementKernel({ key, buffers, uniforms = [], functions = '', body }: ElementKernel): Kernel {
   const names = [...uniforms, ...buffers.map(([name]) => `${name}_base`)];
   const bindings = buffers.map(
     ([name, type, access], index) =>

@@ -93,7 +93,10 @@ export function backwardScratch(request: FeedForwardRequest, tokens: number): Sc
   if (k === 'all') return scratchOf([...shared, wide, wide, gated ? wide : 0]);
   const list = 4 * tokens * k;
   const lists = [list, list, gated ? list : 0];
-  if (second === 'dense') return scratchOf([...shared, ...lists, wide]);
+  if (second === 'dense') {
+    const finite = gated ? [wIn, 4, wIn, 4] : [wIn, 4];
+    return scratchOf([...shared, ...lists, wide, ...finite]);
+  }
   const turned = [wIn, wIn, ...(gated ? [wIn, wIn] : [])];
   const values = gated ? 3 : 2;
   const sorting = unitListsSizes({ tokens, k, hidden }, values);

@@ -41,6 +41,7 @@ import {
 } from './parts.js';
 import { rowGradientsKernel } from './row-gradients.js';
 import { recordSafeRows } from './safe-rows.js';
+import { recordScale } from './scale.js';
 import { recordTableGradient } from './table-gradient.js';
 import { UNUSUAL_INVOCATIONS, unusualGradientsKernel } from './unusual-gradients.js';
 
@@ -148,7 +149,7 @@ function recordRun(call: Call, parts: readonly Part[]): void {
       ...{ half: dtype === 'f16', unitStep: keyLength * headDim, units, rows: keyLength, width: headDim },
     },
     scoreStride(keyLength),
-    scale,
+    rowScale(scale),
   );
   for (const [index, part] of parts.entries()) {
     if (visibleKeys(request, part) > 0) recordPart(call, part, keys, { dQ, dK, dV }, index > 0);
@@ -158,13 +159,18 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   for (const sums of [dQ, dK, dV]) sums.finish();
 }
 
+/** The part of the scale that the copies of q and k take: one above 1 could take a hidden key beyond all numbers. */
+function rowScale(scale: number): number {
+  return Math.abs(scale) <= 1 ? scale : 1;
+}
+
 interface RunSums {
   readonly dQ: Window;
   readonly dK: Window;
   readonly dV: Window;
 }
 
-/** `keys`: safe rows of the run's keys, scaled. `adds`: the sums of the keys' gradients hold those of other parts. */
+/** `keys`: safe rows of the run's keys, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
 function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boolean): void {
   const { stream, request, inputs } = call;
   const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
@@ -192,6 +198,8 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   if (call.dTable !== undefined && call.positions !== undefined) {
     recordTableGradient(stream, geometry, slopes, call.positions, call.dTable);
   }
+
+  if (rowScale(scale) !== scale) recordScale(stream, slopes, heads * queries * stride, scale);
 
   // Keys of the products: whole fours, those beyond the last with weights of 0.
   const inner = Math.min(stride, 4 * Math.ceil(visible / 4));
@@ -234,7 +242,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
     launchProduct(stream, product);
     stream.release(rows);
   };
-  toKeys(slopes, inputs.q, headDim, scale, sums.dK);
+  toKeys(slopes, inputs.q, headDim, rowScale(scale), sums.dK);
   stream.release(slopes);
   toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
   stream.launch({
