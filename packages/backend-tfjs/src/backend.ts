@@ -17,6 +17,7 @@ import { EngineWatch } from './engine-watch.js';
 import { fusedOperations } from './fused.js';
 import { LiveTensors } from './live-tensors.js';
 import { isOnCuda } from './on-cuda.js';
+import { normalizedBooleans } from './ops/booleans.js';
 import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
 import {
   along,
@@ -96,6 +97,8 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const { tf } = this.#engine;
+    const bools = dtype === 'bool' ? normalizedBooleans(this.#engine, tensor) : undefined;
+    if (bools !== undefined) return this.#own(bools);
     // A variable is another tensor after an assignment.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
@@ -114,6 +117,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   }
 
   #living(x: TfjsTensor): TfTensor {
+    this.#throwIfDisposed();
     if (x.tensor.isDisposed) {
       throw new TopKError('DISPOSED', `${this.name}: a tf.Tensor was disposed of while it was in use`, {
         expected: 'tensors borrowed with fromTf that live as long as what is computed from them',
@@ -125,17 +129,18 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   }
 
   #requireEngine(): void {
+    this.#throwIfDisposed();
     const now = this.#engine.tf.getBackend();
-    if (now !== this.#engine.name || this.#isDisposed) throw this.#refusal(now);
+    if (now !== this.#engine.name) throw this.#refusal(now);
     this.#watch.throwIfLost();
   }
 
+  #throwIfDisposed(): void {
+    if (!this.#isDisposed) return;
+    throw new TopKError('DISPOSED', `${this.name}: used after dispose()`, { fix: 'Create another backend' });
+  }
+
   #refusal(now: string): TopKError {
-    if (this.#isDisposed) {
-      return new TopKError('DISPOSED', `${this.name}: used after dispose()`, {
-        fix: 'Create another backend',
-      });
-    }
     return new TopKError(
       'MIXED_BACKENDS',
       `${this.name}: tf runs another engine than when the backend was made`,

@@ -1,6 +1,7 @@
 import { aBoolean, aString, checkedLater, type OptionKinds, readOptions } from '@topk-attention/core';
 import { TfjsBackend } from './backend.js';
 import { engineOf, noEngine, registeredEngines, requireTf } from './engine.js';
+import { needsOf } from './engine-needs.js';
 import type { Tf } from './tf.js';
 
 export interface TfjsOptions {
@@ -28,8 +29,8 @@ const kinds: OptionKinds<TfjsOptions> = { tf: checkedLater(), engine: aString, f
  * const backend = await createTfjsBackend({ tf, engine: 'wasm' });
  */
 export async function createTfjsBackend(options: TfjsOptions): Promise<TfjsBackend> {
-  const { engine, fused = true, ...given } = readOptions('createTfjsBackend', options, kinds);
-  const tf = requireTf(given.tf);
+  const { tf: given, engine, fused = true } = readOptions('createTfjsBackend', options, kinds);
+  const tf = requireTf(given);
   if (registeredEngines(tf).length === 0) throw noEngine(tf, 'tf has no engine');
   await startEngine(tf, engine);
   return new TfjsBackend(engineOf(tf), { fused });
@@ -44,8 +45,8 @@ async function startEngine(tf: Tf, engine: string | undefined): Promise<void> {
   try {
     if (engine !== undefined && tf.getBackend() !== engine) isReady = await tf.setBackend(engine);
     await tf.ready();
-  } catch (error) {
-    throw noEngine(tf, what, { cause: error });
+  } catch (cause) {
+    throw noEngine(tf, what, { cause, needs: await needsOf(engine ?? '') });
   }
-  if (!isReady) throw noEngine(tf, what);
+  if (!isReady) throw noEngine(tf, what, { needs: await needsOf(engine ?? '') });
 }

@@ -1,4 +1,4 @@
-import { aValue, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
+import { checkedLater, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { type DeviceReport, examineDevice } from './doctor/device.js';
 import { type DoctorProblem, error, warning } from './doctor/problems.js';
 import { tryOut } from './doctor/try-out.js';
@@ -42,14 +42,13 @@ export interface DoctorOptions {
   readonly tf?: Tf;
 }
 
+const kinds: OptionKinds<DoctorOptions> = { tf: checkedLater() };
+
 const PEER_RANGE = '^4.22.0';
 
-/** What is no TensorFlow.js is a problem that the report names. */
-const kinds: OptionKinds<DoctorOptions> = { tf: aValue('TensorFlow.js', () => true) };
-
 /**
- * Which engine tf runs, on what, whether it computes, and what is known to go wrong there. Never throws. Where tf runs no
- * engine yet, it is made to start the one it would choose.
+ * Which engine tf runs, on what, whether it computes, and what is known to go wrong there. Where tf runs no engine yet, it
+ * is made to start the one it would choose. Rejects for options that do not exist (INVALID_OPTION), and for nothing else.
  *
  * @example
  * import * as tf from '@tensorflow/tfjs-node';

@@ -1,4 +1,5 @@
 import { type DeviceLimits, TopKError } from '@topk-attention/core';
+import type { EngineNeeds } from './engine-needs.js';
 import { withDevice } from './gpu-limits.js';
 import { limitsOf } from './limits.js';
 import type { Tf } from './tf.js';
@@ -66,12 +67,16 @@ const packages: Readonly<Partial<Record<string, string>>> = {
   tensorflow: '@tensorflow/tfjs-node',
 };
 
-/** `wanted` is the engine that was asked for by name and is not registered. */
-export function noEngine(
-  tf: Tf,
-  what: string,
-  { cause, wanted }: { readonly cause?: unknown; readonly wanted?: string } = {},
-): TopKError {
+interface NoEngine {
+  readonly cause?: unknown;
+  /** The engine that was asked for by name and is not registered. */
+  readonly wanted?: string;
+  /** What is known to be missing. */
+  readonly needs?: EngineNeeds | undefined;
+}
+
+export function noEngine(tf: Tf, what: string, { cause, wanted, needs }: NoEngine = {}): TopKError {
+  if (needs !== undefined) return new TopKError('NO_DEVICE', what, { ...needs, cause });
   const registered = registeredEngines(tf);
   const [first] = registered;
   const source = wanted === undefined ? undefined : packages[wanted];

@@ -1,4 +1,17 @@
-import type { AttentionInputs, AttentionRequest, Backend, BackendTensor } from '@topk-attention/core';
+import {
+  type AttentionInputs,
+  type AttentionOptions,
+  type AttentionRequest,
+  type Backend,
+  type BackendTensor,
+  exactAttention,
+  pullback,
+  type Shape,
+  scope,
+  type Tensor,
+  tensor,
+  topKAttention,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend } from '../src/index.js';
@@ -269,6 +282,88 @@ export function attentionCases(load: () => Promise<Tf>): void {
     });
   });
 
+  describe('what a query does not see, and what is no number', () => {
+    const NAN = Number.NaN;
+    const INF = Number.POSITIVE_INFINITY;
+    const of = (shape: Shape, ...data: number[]): Tensor => tensor(backend, data, shape);
+    const rows = (width: number, ...data: number[]): Tensor =>
+      of([1, 1, data.length / width, width], ...data);
+    const flags = (...data: number[]): Tensor =>
+      tensor(backend, Uint8Array.from(data), [1, 1, 1, data.length]);
+    const one = (): Tensor => rows(1, 1);
+    const table = (...data: number[]): NonNullable<AttentionOptions['relativeBias']> => ({
+      table: of([data.length, 1], ...data),
+      bidirectional: true,
+      maxDistance: 8,
+    });
+
+    test.each<[string, () => Tensor, number[]]>([
+      [
+        'a key of score -inf hides its NaN',
+        () => exactAttention(one(), rows(1, 0, -INF), rows(1, 1, NAN)),
+        [1],
+      ],
+      [
+        'a table of -inf hides the NaN of its keys',
+        () =>
+          exactAttention(rows(1, 0, 0), rows(1, 0, 0), rows(1, 1, NAN), {
+            relativeBias: table(0, 0, -INF, -INF),
+          }),
+        [1, NAN],
+      ],
+      [
+        'infinity stays in its column under a mask',
+        () => exactAttention(rows(1, 0), rows(1, 0), rows(2, INF, 2), { mask: flags(1) }),
+        [INF, 2],
+      ],
+      [
+        'infinity stays in its column in a causal call',
+        () => exactAttention(rows(1, 0, 0), rows(1, 0, 0), rows(2, 3, 1, INF, 3), { causal: true }),
+        [3, 1, INF, 2],
+      ],
+      [
+        'infinities of both signs are NaN together',
+        () => exactAttention(rows(1, 0), rows(1, 0, 0, 0), rows(1, INF, -INF, 7), { mask: flags(1, 1, 0) }),
+        [NAN],
+      ],
+      [
+        'a hidden infinity is nothing',
+        () => exactAttention(rows(1, 0), rows(1, 0, 0), rows(2, 4, 5, INF, NAN), { mask: flags(1, 0) }),
+        [4, 5],
+      ],
+      [
+        'scores that a scale makes infinite are NaN, also where keys are hidden',
+        () => exactAttention(rows(1, 10, 10), rows(1, 10, 10), rows(1, 1, 2), { causal: true, scale: 1e38 }),
+        [NAN, NAN],
+      ],
+      [
+        'scores that overflow are NaN, also where keys are hidden',
+        () =>
+          exactAttention(rows(1, 1e20, 1e20), rows(1, 1e20, 1e20), rows(1, 1, 2), { causal: true, scale: 1 }),
+        [NAN, NAN],
+      ],
+    ])('%s', async (_name, make, expected) => {
+      const made = scope(make);
+      expect([...(await made.data())]).toEqual(expected);
+      made.dispose();
+    });
+
+    test('a row that sees nothing has gradients of zeros, whatever its own gradient', async () => {
+      const made = scope(() => {
+        const inputs = { q: rows(1, 2, NAN), k: rows(1, 1, 3), v: rows(1, 1, 2) };
+        const mask = tensor(backend, Uint8Array.of(1, 1, 0, 0), [1, 1, 2, 2]);
+        const pulled = pullback(
+          ({ q, k, v }: typeof inputs) => topKAttention(q, k, v, { k: 2, scale: 1, mask }),
+          inputs,
+        );
+        return pulled.backward(rows(1, 1, INF));
+      });
+      const [q, k, v] = await Promise.all([made.q, made.k, made.v].map(async (x) => [...(await x.data())]));
+      expect(q?.[1]).toBe(0);
+      for (const values of [q, k, v]) expect(values?.every(Number.isFinite)).toBe(true);
+    });
+  });
+
   describe('ties go to the lower key', () => {
     const kinds: { readonly [name: string]: (array: Float32Array) => void } = {
       'a few values': (array) => {
@@ -288,8 +383,10 @@ export function attentionCases(load: () => Promise<Tf>): void {
             {},
             { causal: true, queryLength: Math.min(keyLength, 203) },
             { keyLengths: true },
+            // No power of two: scaling the queries first would round equal products apart.
+            { scale: 0.7 },
           ]) {
-            const request: AttentionRequest = { ...base, ...options, keyLength, saves: true, scale: 1 };
+            const request: AttentionRequest = { ...base, scale: 1, ...options, keyLength, saves: true };
             const arrays = arraysOf(request);
             if (name !== 'keys that come twice') spoil(arrays.q);
             spoil(arrays.k);

@@ -1,7 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { add, mul, TopKError, tensor } from '@topk-attention/core';
 import { describe, expect, test } from 'vitest';
-import { createTfjsBackend, engineOf, fromTf, type Tf, toTf } from '../src/index.js';
+import {
+  convertModelArtifacts,
+  createTfjsBackend,
+  doctor,
+  engineOf,
+  fromTf,
+  type Tf,
+  toTf,
+} from '../src/index.js';
 import { cpuTf, wasmTf } from './engines.js';
 
 async function errorOf(work: () => unknown): Promise<TopKError> {
@@ -44,6 +52,26 @@ describe('an engine that is not there', () => {
       expect(error.expected).toContain('@tensorflow/tfjs');
       expect(error.got).toContain('setBackend');
       expect(error.fix).toContain('import * as tf');
+    }
+  });
+
+  test('options that there are not: INVALID_OPTION', async () => {
+    for (const [where, work] of [
+      ['createTfjsBackend', () => createTfjsBackend({ tf, backend: 'cpu' } as never)],
+      ['createTfjsBackend', () => createTfjsBackend({ tf, fused: 'no' as never })],
+      ['doctor', () => doctor({ engine: 'cpu' } as never)],
+      [
+        'convertModelArtifacts',
+        () => convertModelArtifacts({}, { attention: { k: 2 }, feedforward: { k: 2 } } as never),
+      ],
+      [
+        'convertModelArtifacts',
+        () => convertModelArtifacts({}, { feedForward: { k: 2, selects: 1 } } as never),
+      ],
+    ] as const) {
+      const error = await errorOf(work);
+      expect(error.code).toBe('INVALID_OPTION');
+      expect(error.message).toContain(where);
     }
   });
 

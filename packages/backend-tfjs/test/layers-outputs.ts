@@ -177,6 +177,39 @@ export function describeOutputs(tf: WholeTf): void {
       );
     });
 
+    test('masks of any type and any numbers: only 0 and false hide', () => {
+      const layer = new TopKMultiHeadAttention(config);
+      layer.apply([query, value]);
+      setWeights(layer);
+      const all = new Array<number>(18).fill(1);
+      const masked = (at7: number, type: 'float32' | 'int32' | 'bool'): TfTensor =>
+        tf.clone(
+          one(
+            layer.apply([query, value], {
+              attentionMask: tf.tensor(
+                all.map((own, at) => (at === 7 ? at7 : own)),
+                [2, 9],
+                type,
+              ),
+              mask: [null, tf.tensor(new Uint8Array(18).fill(255), [2, 9], 'bool')],
+            }),
+          ),
+        );
+      const shown = masked(1, 'bool');
+      const hidden = masked(0, 'bool');
+      expect(largestDifference(shown, hidden)).toBeGreaterThan(1e-3);
+      for (const number of [0.5, 1e-30, 256, 2 ** 16, -1, Number.NaN, Number.POSITIVE_INFINITY]) {
+        expect(largestDifference(masked(number, 'float32'), shown)).toBe(0);
+      }
+      for (const number of [2, 256, 2 ** 16, -(2 ** 31)]) {
+        expect(largestDifference(masked(number, 'int32'), shown)).toBe(0);
+      }
+      for (const number of [2, 4, 255]) expect(largestDifference(masked(number, 'bool'), shown)).toBe(0);
+      for (const type of ['float32', 'int32'] as const) {
+        expect(largestDifference(masked(0, type), hidden)).toBe(0);
+      }
+    });
+
     test('a padding mask goes through a model: what is behind the padding changes nothing', () => {
       const ids = tf.input({ shape: [null], dtype: 'int32' });
       const embedded = tf.layers.embedding({ inputDim: 10, outputDim: 8, maskZero: true }).apply(ids);
@@ -264,6 +297,27 @@ export function describeOutputs(tf: WholeTf): void {
       const expected = tf.matMul(tf.mul(kept, tf.matMul(x, wGate)), wOut);
       expect(largestDifference(one(gated.apply(x)), expected)).toBeLessThan(1e-5);
     });
+  });
+
+  test('a batch of 0 has an output of nothing, and gradients of zeros', () => {
+    const nothing = tf.zeros([0, 3, 4]);
+    const layers = [
+      new TopKMultiHeadAttention({ numHeads: 2, keyDim: 3, k: 2, outputShape: 5 }),
+      new TopKFeedForward({ hiddenUnits: 8, k: 2, units: 5, gated: true }),
+      new TopKTransformerBlock({ numHeads: 2, k: 2, hiddenUnits: 8, causal: true }),
+    ];
+    for (const [at, layer] of layers.entries()) {
+      const output = one(layer.apply(nothing));
+      expect(output.shape).toEqual([0, 3, at === 2 ? 4 : 5]);
+      const { grads } = tf.variableGrads(() => tf.sum(one(layer.apply(nothing))));
+      const made = Object.values(grads);
+      expect(made.map((gradient) => gradient.shape)).toEqual(layer.getWeights().map(({ shape }) => shape));
+      expect(made.every((gradient) => gradient.dataSync().every((value) => value === 0))).toBe(true);
+      expect(tf.grad((x) => tf.sum(one(layer.apply(x))))(nothing).shape).toEqual([0, 3, 4]);
+    }
+    const masked = new TopKMultiHeadAttention({ numHeads: 2, keyDim: 3, k: 2 });
+    expect(one(masked.apply(nothing, { attentionMask: tf.zeros([0, 3]) })).shape).toEqual([0, 3, 4]);
+    expect(one(layers[1]?.apply(tf.zeros([2, 0, 4]))).shape).toEqual([2, 0, 5]);
   });
 
   test('dropout of TopKTransformerBlock works in training only, and a seed repeats it', () => {

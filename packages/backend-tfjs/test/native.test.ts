@@ -1,4 +1,14 @@
-import { grad, mul, scope, sum, type Tensor, TopKError, tensor, topKAttention } from '@topk-attention/core';
+import {
+  grad,
+  mul,
+  scope,
+  sum,
+  type Tensor,
+  TopKError,
+  tensor,
+  topKAttention,
+  where,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { createTfjsBackend, fromTf, type TfTensor, toTf } from '../src/index.js';
@@ -34,6 +44,17 @@ function errorOf(work: () => unknown): TopKError {
 }
 
 describe('a tf.Tensor in', () => {
+  test('bools of other bytes than 0 and 1 are true, without a change to the tensor', async () => {
+    const own = tf.tensor(Uint8Array.of(2, 0, 255, 1), [4], 'bool');
+    const x = fromTf(backend, own);
+    expect([...(await x.data())]).toEqual([1, 0, 1, 1]);
+    const chosen = scope(() => where(x, tensor(backend, [1, 1, 1, 1]), tensor(backend, [9, 9, 9, 9])));
+    expect([...(await chosen.data())]).toEqual([1, 9, 1, 1]);
+    expect([...own.dataSync()]).toEqual([2, 0, 255, 1]);
+    for (const one of [x, chosen, own]) one.dispose();
+    expectNothingLeft();
+  });
+
   test('is borrowed: no copy, no tensor and no bytes of ours', async () => {
     const own = tf.tensor2d([1, 2, 3, 4], [2, 2]);
     const with_ = counts();

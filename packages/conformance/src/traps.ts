@@ -1,8 +1,11 @@
 import type { ConformanceCase } from './case.js';
 import { product } from './primitives/matmul.js';
 import { primitiveCase } from './primitives/primitive-case.js';
+import { reuseOfAttention } from './reuse/attention.js';
+import { reuseOfLayersAndOps } from './reuse/layers-and-ops.js';
+import { reuseOfProducts } from './reuse/products.js';
 import { check, checkEqual, checkSameBits } from './support/assert.js';
-import { at, type Nd, nd } from './support/nd.js';
+import { at, list, type Nd, nd } from './support/nd.js';
 import { Random } from './support/random.js';
 import type { Workbench } from './support/workbench.js';
 
@@ -245,6 +248,38 @@ export const trapCases: readonly ConformanceCase[] = [
       { dtype: 'i32' },
     );
   }),
+  trap(
+    'integers of 31 bits lose digits in arithmetic (tfjs neg, mul and div pass through floats)',
+    async (bench) => {
+      const { backend } = bench;
+      const [most, least] = [2 ** 31 - 1, -(2 ** 31)];
+      const a = [most, least, 16_777_217, -16_777_217, 33_554_433, -33_554_435, most - 1, 123_456_789];
+      const b = [3, 3, 16_777_219, -16_777_219, -16_777_217, 16_777_216, most, 123_456_788];
+      const [x, y] = [bench.upload(list(...a), 'i32'), bench.upload(list(...b), 'i32')];
+      const scalar = bench.upload({ shape: [1], data: [-16_777_217] }, 'i32');
+      const functions = {
+        add: (p: number, q: number) => (p + q) | 0,
+        sub: (p: number, q: number) => (p - q) | 0,
+        mul: Math.imul,
+        div: (p: number, q: number) => Math.trunc(p / q),
+        min: Math.min,
+        max: Math.max,
+      };
+      for (const op of ['add', 'sub', 'mul', 'div', 'min', 'max'] as const) {
+        const f = functions[op];
+        const expected = list(...a.map((value, at) => f(value, b[at] as number)));
+        await bench.expect(backend.binary(op, x, y), expected, { dtype: 'i32', what: op });
+        const withOne = list(...a.map((value) => f(value, -16_777_217)));
+        await bench.expect(backend.binary(op, x, scalar), withOne, { dtype: 'i32', what: `${op} of one` });
+      }
+      const inRange = bench.upload(list(...a.slice(2)), 'i32');
+      for (const op of ['neg', 'abs'] as const) {
+        const expected = a.slice(2).map((value) => (op === 'neg' ? -value : Math.abs(value)));
+        await bench.expect(backend.unary(op, inRange), list(...expected), { dtype: 'i32', what: op });
+      }
+      await bench.expect(backend.cast(x, 'f32'), list(...a.map(Math.fround)), { exact: true });
+    },
+  ),
   trap('randomBits from products that do not wrap (tfjs-cpu i32)', async (bench) => {
     // Random123 1.14, philox4x32-10 of counter 0 and key 0, first word.
     const bits = bench.own(bench.backend.randomBits(0, [0, 0, 0, 0], [1]));
@@ -256,4 +291,8 @@ export const trapCases: readonly ConformanceCase[] = [
     check(Math.abs(mean - 0.5) < 0.02, `mean ${mean}`);
     check(new Set(bits).size > 4090, `only ${new Set(bits).size} of 4096 words differ`);
   }),
+  // Backends keep what they packed, compiled and found out: each key has to hold all that the answer depends on.
+  ...reuseOfProducts,
+  ...reuseOfAttention,
+  ...reuseOfLayersAndOps,
 ];

@@ -1,17 +1,22 @@
 import { type AttentionRequest, relativePositionBucket, type Shape } from '@topk-attention/core';
-import type { Tf, TfTensor } from '../tf.js';
+import type { Engine } from '../engine.js';
+import { isOnHost } from '../ops/layout.js';
+import { sum } from '../ops/reduce.js';
+import { scatterRows } from '../ops/scatter-rows.js';
+import type { TfTensor } from '../tf.js';
 import type { TileGradient } from './backward-tile.js';
 
 /** The tile's part of dBias: the extents of the bias that are 1 are summed over, the others are those of the tile. */
 export function biasGradient(
-  tf: Tf,
+  engine: Engine,
   bias: Shape,
   keyLength: number,
   { keys, scores }: TileGradient,
 ): TfTensor {
+  const { tf } = engine;
   const [batches = 0, heads = 0, queries = 0, k = 0] = scores.shape;
   const summed = [0, 1, 2].filter((axis) => bias[axis] === 1);
-  if (bias[3] === 1) return tf.sum(scores, [...summed, 3], true);
+  if (bias[3] === 1) return sum(engine, scores, [...summed, 3]);
   const extents = scores.shape.map((extent, axis) => (bias[axis] === 1 ? 1 : extent));
   const [ofBatch = 0, ofHead = 0, ofQuery = 0] = extents;
   // Slots of rows that share a row of the bias add up; unused ones go to a key behind the last.
@@ -30,13 +35,16 @@ export function biasGradient(
   }
   const rows = ofBatch * ofHead * ofQuery;
   return tf.tidy(() => {
-    const sums = sumOfSlots(tf, at, scores, rows * (keyLength + 1));
+    const sums = sumOfSlots(engine, at, scores, rows * (keyLength + 1));
     const kept = tf.slice(tf.reshape(sums, [rows, keyLength + 1]), [0, 0], [rows, keyLength]);
     return tf.reshape(kept, [ofBatch, ofHead, ofQuery, keyLength]);
   });
 }
 
-function sumOfSlots(tf: Tf, at: Int32Array, scores: TfTensor, count: number): TfTensor {
+/** [count]: sums of the scores' gradients by place. */
+function sumOfSlots(engine: Engine, at: Int32Array, scores: TfTensor, count: number): TfTensor {
+  const { tf } = engine;
+  if (isOnHost(engine)) return scatterRows(engine, at, tf.reshape(scores, [at.length, 1]), count);
   return tf.scatterND(tf.tensor(at, [at.length, 1], 'int32'), tf.reshape(scores, [at.length]), [count]);
 }
 
@@ -51,11 +59,12 @@ export function bucketsByDistance(request: AttentionRequest): Int32Array | undef
 
 /** [buckets, query heads of the tile]: sums of the score gradients by bucket of relative position. */
 export function tableGradient(
-  tf: Tf,
+  engine: Engine,
   request: AttentionRequest,
   buckets: Int32Array,
   { tile, keys, scores }: TileGradient,
 ): TfTensor {
+  const { tf } = engine;
   const [, heads = 0, queries = 0, k = 0] = scores.shape;
   const count = request.relativeBias?.buckets ?? 0;
   const last = request.queryLength - 1 - tile.query;
@@ -67,7 +76,7 @@ export function tableGradient(
     return head * (count + 1) + bucket;
   });
   return tf.tidy(() => {
-    const sums = sumOfSlots(tf, at, scores, heads * (count + 1));
+    const sums = sumOfSlots(engine, at, scores, heads * (count + 1));
     return tf.transpose(tf.slice(tf.reshape(sums, [heads, count + 1]), [0, 0], [heads, count]));
   });
 }

@@ -2,6 +2,7 @@ import type { AttentionBackwardInputs, AttentionGradients, AttentionRequest } fr
 import type { Engine } from '../engine.js';
 import { binary } from '../ops/elementwise.js';
 import { slice } from '../ops/layout.js';
+import { matmul } from '../ops/matmul.js';
 import { softmaxRows } from '../ops/softmax.js';
 import type { Tf, TfTensor } from '../tf.js';
 import { biasGradient, tableGradient } from './backward-bias.js';
@@ -100,9 +101,10 @@ export function tileGradients(
   const queryRows = tf.reshape(ofTile(inputs.q), [rows, 1, headDim]);
   const gradientRows = tf.reshape(ofTile(inputs.dOutput), [rows, 1, valueDim]);
 
-  const dDropped = tf.tidy(() =>
-    tf.reshape(tf.matMul(gathered(shared.values, valueDim), gradientRows, false, true), [rows, k]),
-  );
+  const dDropped = tf.tidy(() => {
+    const products = matmul(engine, gathered(shared.values, valueDim), gradientRows, false, true);
+    return withoutUnusedSlots(tf, tf.reshape(products, [rows, k]), keys);
+  });
   const factors =
     request.dropout &&
     tf.reshape(dropoutFactors(engine, request.dropout, [batch, head * group, query, 0], indices.shape), [
@@ -115,7 +117,9 @@ export function tileGradients(
     tf.mul(weights, binary(engine, 'sub', dWeights, tf.sum(tf.mul(weights, dWeights), -1, true))),
   );
   const dProducts = tf.mul(dScores, scale);
-  const dQ = tf.tidy(() => tf.matMul(tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim)));
+  const dQ = tf.tidy(() =>
+    matmul(engine, tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim), false, false),
+  );
   const byKey = sumsByKey(engine, at, numbers, k, pairs * (keyLength + 1));
   /** Sums over the queries that keep a key of weight * row. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>
@@ -125,9 +129,20 @@ export function tileGradients(
     q: tf.reshape(dQ, [batches, heads * group, queries, headDim]),
     k: toKeys(dProducts, queryRows, headDim),
     v: toKeys(dropped, gradientRows, valueDim),
-    ...(request.bias && { bias: biasGradient(tf, request.bias, keyLength, kept) }),
-    ...(shared.buckets && { relativeTable: tableGradient(tf, request, shared.buckets, kept) }),
+    ...(request.bias && { bias: biasGradient(engine, request.bias, keyLength, kept) }),
+    ...(shared.buckets && { relativeTable: tableGradient(engine, request, shared.buckets, kept) }),
   };
+}
+
+/** x [rows, k] with 0 in unused slots: the product of their row of zeros with a gradient that is no number is NaN. */
+function withoutUnusedSlots(tf: Tf, x: TfTensor, keys: Int32Array): TfTensor {
+  if (keys.every((key) => key >= 0)) return x;
+  const isUsed = tf.tensor(
+    Uint8Array.from(keys, (key) => (key < 0 ? 0 : 1)),
+    x.shape,
+    'bool',
+  );
+  return tf.where(isUsed, x, tf.zerosLike(x));
 }
 
 /** The row of `KeyRows` that each slot stands for, the row of zeros for unused ones. */

@@ -1,4 +1,6 @@
 import type { Engine } from '../engine.js';
+import { isOnHost } from '../ops/layout.js';
+import { scatterRows } from '../ops/scatter-rows.js';
 import type { TfTensor } from '../tf.js';
 import { tensorFlowOps } from './tensorflow-ops.js';
 
@@ -45,8 +47,9 @@ export function sumsByKey(
     return {
       sumByKey: (weights, rows) =>
         tf.tidy(() => {
-          const width = rows.shape[2] as number;
-          return tf.scatterND(at, outerProducts(engine, weights, rows), [count, width]);
+          const products = outerProducts(engine, weights, rows);
+          if (isOnHost(engine)) return scatterRows(engine, numbers, products, count);
+          return tf.scatterND(at, products, [count, rows.shape[2] as number]);
         }),
     };
   }

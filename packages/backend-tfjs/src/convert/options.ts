@@ -1,5 +1,6 @@
 import {
   checkedLater,
+  describeValue,
   type FeedForwardSelect,
   type OptionKinds,
   oneOf,
@@ -34,7 +35,7 @@ export function requireOptions(where: string, options: ConvertOptions): void {
     if (given[part] === undefined || (Number.isInteger(k) && (k as number) > 0)) continue;
     throw new TopKError('INVALID_K', `${where}: bad ${part}.k`, {
       expected: 'a positive whole number',
-      got: String(k),
+      got: describeValue(k),
       fix: 'Say how many to keep; a number larger than there are keeps them all',
     });
   }

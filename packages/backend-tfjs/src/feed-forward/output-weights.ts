@@ -1,5 +1,5 @@
 import type { Engine } from '../engine.js';
-import type { TfTensor } from '../tf.js';
+import type { Tf, TfTensor } from '../tf.js';
 
 /** What the choice of hidden units needs to know of wOut [F, Dout]. */
 export interface OutputWeights {
@@ -9,27 +9,39 @@ export interface OutputWeights {
   norms(): Float32Array;
 }
 
+interface Known {
+  readonly isFinite: boolean;
+  /** By the number of rows: the same data may be weights of several shapes. */
+  readonly norms: Map<number, Float32Array>;
+}
+
 /** By the tensor's data, which tf never writes to: a layer's weights are looked at once. */
-const known = new WeakMap<object, OutputWeights>();
+const known = new WeakMap<object, Known>();
 
 export function outputWeights({ tf }: Engine, wOut: TfTensor): OutputWeights {
-  const found = known.get(wOut.dataId);
-  if (found !== undefined) return found;
-  // A sum of finite numbers may overflow, which only means the longer way.
-  const isFinite = tf.tidy(() => Number.isFinite(tf.sum(tf.abs(wOut)).dataSync()[0]));
-  let norms: Float32Array | undefined;
-  const made: OutputWeights = {
-    isFinite,
+  const found = known.get(wOut.dataId) ?? { isFinite: areFinite(tf, wOut), norms: new Map() };
+  known.set(wOut.dataId, found);
+  const rows = wOut.shape[0] as number;
+  return {
+    isFinite: found.isFinite,
     norms: () => {
-      norms ??= tf.tidy(() =>
-        tf
-          .sqrt(tf.sum(tf.mul(wOut, wOut), 1))
-          .dataSync<'float32'>()
-          .slice(),
-      );
+      const norms = found.norms.get(rows) ?? normsOf(tf, wOut);
+      found.norms.set(rows, norms);
       return norms;
     },
   };
-  known.set(wOut.dataId, made);
-  return made;
+}
+
+/** A sum of finite numbers may overflow, which only means the longer way. */
+function areFinite(tf: Tf, x: TfTensor): boolean {
+  return tf.tidy(() => Number.isFinite(tf.sum(tf.abs(x)).dataSync()[0]));
+}
+
+function normsOf(tf: Tf, x: TfTensor): Float32Array {
+  return tf.tidy(() =>
+    tf
+      .sqrt(tf.sum(tf.mul(x, x), 1))
+      .dataSync<'float32'>()
+      .slice(),
+  );
 }

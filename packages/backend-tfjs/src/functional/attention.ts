@@ -17,6 +17,7 @@ import {
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { type DifferentiableResult, differentiable } from './differentiable.js';
+import { requireK } from './require-k.js';
 import { requireTensors } from './require-tensors.js';
 
 /** Core's options with `tf.Tensor`s in the place of its tensors. */
@@ -43,17 +44,15 @@ export interface TfTopKAttentionOptions extends TfAttentionOptions {
   readonly returnIndices?: boolean;
 }
 
-/** `requireTensors` says what is no tensor of the caller's tf. */
-const aTfTensor = aValue<TfTensor>('a tf.Tensor', () => true);
-
-const kinds: OptionKinds<TfAttentionOptions> = {
+// What a tensor is to be is said by `requireTensors`, of options as of the other arguments.
+const attentionKinds: OptionKinds<TfAttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,
-  mask: aTfTensor,
-  keyLengths: aTfTensor,
-  bias: aTfTensor,
+  mask: checkedLater(),
+  keyLengths: checkedLater(),
+  bias: checkedLater(),
   relativeBias: optionsWithin({
-    table: required(aTfTensor),
+    table: required(aValue<TfTensor>('a tf.Tensor', (value) => typeof value === 'object')),
     bidirectional: required(aBoolean),
     maxDistance: required(aNumber),
   }),
@@ -65,7 +64,7 @@ const kinds: OptionKinds<TfAttentionOptions> = {
 const topKKinds: OptionKinds<TfTopKAttentionOptions> = {
   k: checkedLater(),
   returnIndices: aBoolean,
-  ...kinds,
+  ...attentionKinds,
 };
 
 /** The result of top-k attention with `returnIndices`. */
@@ -119,12 +118,9 @@ export function topKAttention(
   v: TfTensor,
   options: TfTopKAttentionOptions,
 ): TfTensor | TfTopKAttentionResult {
-  const {
-    k: kept,
-    returnIndices: wantsIndices = false,
-    ...given
-  } = readOptions('topKAttention', options, topKKinds);
-  const { output, lists } = run(tf, 'topKAttention', { q, k, v }, given, kept, wantsIndices);
+  const name = 'topKAttention';
+  const { k: kept, returnIndices: wantsIndices = false, ...shared } = readOptions(name, options, topKKinds);
+  const { output, lists } = run(tf, name, { q, k, v }, shared, requireK(name, kept), wantsIndices);
   if (!wantsIndices) return output;
   const [indices, scores] = lists as [TfTensor, TfTensor];
   scores.dispose();
@@ -145,8 +141,8 @@ export function exactAttention(
   v: TfTensor,
   options?: TfAttentionOptions,
 ): TfTensor {
-  const given = readOptions('exactAttention', options, kinds);
-  return run(tf, 'exactAttention', { q, k, v }, given, 'all', false).output;
+  const name = 'exactAttention';
+  return run(tf, name, { q, k, v }, readOptions(name, options, attentionKinds), 'all', false).output;
 }
 
 function run(

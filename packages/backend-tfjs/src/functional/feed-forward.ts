@@ -1,6 +1,5 @@
 import {
   aNumber,
-  aValue,
   checkedLater,
   topKFeedForward as coreTopKFeedForward,
   type FeedForwardOptions,
@@ -15,6 +14,7 @@ import {
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { differentiable } from './differentiable.js';
+import { requireK } from './require-k.js';
 import { requireTensors } from './require-tensors.js';
 
 /** Weights of a feed-forward layer, all float32: act(x wIn + bIn) [* (x wGate)] wOut + bOut. */
@@ -31,23 +31,21 @@ export interface TfFeedForwardWeights {
   readonly bOut?: TfTensor;
 }
 
-/** `requireTensors` says what is no tensor of the caller's tf. */
-const aTfTensor = aValue<TfTensor>('a tf.Tensor', () => true);
-
-const weightKinds: OptionKinds<TfFeedForwardWeights> = {
-  wIn: checkedLater(),
-  bIn: aTfTensor,
-  wGate: aTfTensor,
-  wOut: checkedLater(),
-  bOut: aTfTensor,
-};
-
-const kinds: OptionKinds<FeedForwardOptions> = {
+const feedForwardKinds: OptionKinds<FeedForwardOptions> = {
   k: checkedLater(),
   activation: oneOf('relu', 'gelu', 'gelu_tanh', 'silu'),
   select: oneOf('preactivation', 'contribution'),
   tokenChunk: aNumber,
   budgetBytes: aNumber,
+};
+
+// What a tensor is to be is said by `requireTensors`.
+const weightKinds: OptionKinds<TfFeedForwardWeights> = {
+  wIn: checkedLater(),
+  bIn: checkedLater(),
+  wGate: checkedLater(),
+  wOut: checkedLater(),
+  bOut: checkedLater(),
 };
 
 /**
@@ -71,10 +69,11 @@ export function topKFeedForward(
   tf: Tf,
   x: TfTensor,
   weights: TfFeedForwardWeights,
-  options: FeedForwardOptions,
+  given: FeedForwardOptions,
 ): TfTensor {
   const name = 'topKFeedForward';
-  readOptions(name, options, kinds);
+  const { k, ...rest } = readOptions(name, given, feedForwardKinds);
+  const options: FeedForwardOptions = { ...rest, k: requireK(name, k) };
   const { wIn, bIn, wGate, wOut, bOut } = readOptions(`${name}: weights`, weights, weightKinds);
   const backend = backendOf(tf);
   requireTensors(tf, name, { x, wIn, wOut }, { bIn, wGate, bOut });

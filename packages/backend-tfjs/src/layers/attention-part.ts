@@ -1,14 +1,16 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import { TopKError } from '@topk-attention/core';
 import { topKAttention } from '../functional/attention.js';
+import { wasmMatrices } from '../ops/wasm-matrices.js';
 import type { TfTensor } from '../tf.js';
-import { count, dropoutRate, flag, given, kept, type Unchecked } from './config.js';
+import { count, dropoutRate, flag, given, kept, requireCallNames, type Unchecked } from './config.js';
 import type { DropoutSeeds } from './dropout-seeds.js';
+import { emptyOutput } from './empty-output.js';
 import type { CallArgs, FullTf, LayerVariable, Shape } from './full-tf.js';
 import { attentionInputs, lastDim, printShape, requireDim } from './inputs.js';
 import type { KerasWeightArgs } from './layers-tf.js';
 import { type AttentionTensors, keysToSee, tensorOrNone } from './masks.js';
-import { type AddWeight, addLinear, type Linear, type WeightRecipe } from './weight-recipe.js';
+import { type AddWeight, addLinear, type Linear, partsOfLinear, type WeightRecipe } from './weight-recipe.js';
 
 /** What makes a multi-head attention, in Keras' words and with its defaults. */
 export interface AttentionArgs extends KerasWeightArgs {
@@ -132,17 +134,23 @@ export function attend(
   call: CallArgs,
   seeds: DropoutSeeds,
 ): TfTensor {
-  attentionOutputShape(where, settings, [inputs.query.shape, inputs.value.shape, inputs.key.shape]);
+  requireCallNames(where, call);
+  const { query, value, key } = inputs;
+  const shape = attentionOutputShape(where, settings, [query.shape, value.shape, key.shape]);
   for (const name of ['query', 'value', 'key'] as const) {
     requireDim(where, name, inputs[name], weights[name].kernel.shape[0] as number, 'sequence');
   }
   const mask = keysToSee(tf, where, inputs, call);
+  if (query.shape[0] === 0) {
+    const all = [weights.query, weights.key, weights.value, weights.output].flatMap(partsOfLinear);
+    return emptyOutput(tf, shape as number[], [...new Set([query, value, key])], all);
+  }
   const keyLengths = tensorOrNone(tf, where, 'keyLengths', call.keyLengths);
   const attended = topKAttention(
     tf,
-    intoHeads(tf, inputs.query, weights.query),
-    intoHeads(tf, inputs.key, weights.key),
-    intoHeads(tf, inputs.value, weights.value),
+    intoHeads(tf, query, weights.query),
+    intoHeads(tf, key, weights.key),
+    intoHeads(tf, value, weights.value),
     {
       k: settings.k,
       causal: settings.causal || call.useCausalMask === true,
@@ -179,7 +187,8 @@ function times(
   bias: LayerVariable | undefined,
   inner: number,
 ): TfTensor {
-  const product = tf.matMul(rows, tf.reshape(kernel.read(), [inner, -1]));
+  const matrix = tf.reshape(kernel.read(), [inner, -1]);
+  const product = tf.getBackend() === 'wasm' ? wasmMatrices(tf, rows, matrix) : tf.matMul(rows, matrix);
   return bias === undefined ? product : tf.add(product, tf.reshape(bias.read(), [-1]));
 }
 

@@ -1,4 +1,6 @@
-import { TopKError } from '@topk-attention/core';
+import { checkedLater, nearest, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
+import type { CallArgs } from './full-tf.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 
 /** A config as it comes from plain JavaScript or from a saved model, which holds null where nothing was given. */
 export type Unchecked<T> = { readonly [P in keyof T]?: T[P] | null | undefined };
@@ -6,6 +8,68 @@ export type Unchecked<T> = { readonly [P in keyof T]?: T[P] | null | undefined }
 /** Undefined for null too: a saved model holds null where nothing was given. */
 export function given<T>(value: T | null | undefined): T | undefined {
   return value ?? undefined;
+}
+
+/** The names of a config, each once: the compiler knows when one is missing. */
+export type Names<T> = { readonly [P in keyof T]-?: true };
+
+/** What tf's own `Layer` reads, and what tf adds when it loads one. */
+type LayerArgs = KerasLayerArgs &
+  Readonly<Record<'batchSize' | 'customObjects' | 'dtype' | 'inputDType' | 'weights', unknown>>;
+
+const layerNames: Names<LayerArgs & KerasWeightArgs> = {
+  name: true,
+  trainable: true,
+  inputShape: true,
+  batchInputShape: true,
+  batchSize: true,
+  customObjects: true,
+  dtype: true,
+  inputDType: true,
+  weights: true,
+  useBias: true,
+  kernelInitializer: true,
+  biasInitializer: true,
+  kernelRegularizer: true,
+  biasRegularizer: true,
+  kernelConstraint: true,
+  biasConstraint: true,
+};
+
+/**
+ * Holds the names of a layer's config against those there are: a misspelt one would mean a default.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function requireNames<T extends object>(
+  where: string,
+  args: T,
+  names: Omit<Names<T>, keyof typeof layerNames>,
+): void {
+  const known = Object.keys({ ...names, ...layerNames });
+  const kinds = Object.fromEntries(known.map((name) => [name, checkedLater()]));
+  readOptions<object>(where, args, kinds as OptionKinds<object>);
+}
+
+const callNames = ['training', 'mask', 'attentionMask', 'useCausalMask', 'keyLengths'];
+
+/**
+ * Holds the arguments of a call against those there are. tfjs hands on what is meant for other layers too: only what looks
+ * like one of ours, misspelt, is refused.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function requireCallNames(where: string, call: CallArgs): void {
+  for (const name of Object.keys(call)) {
+    const meant = callNames.includes(name) ? undefined : nearest(name, callNames);
+    if (meant === undefined) continue;
+    throw new TopKError('INVALID_OPTION', `${where}: unknown argument '${name}' of the call`, {
+      expected: callNames.join(', '),
+      got: name,
+      fix: `Did you mean ${meant}?`,
+    });
+  }
+  for (const name of ['training', 'useCausalMask']) flag(where, name, call[name], false);
 }
 
 /** A required positive whole number of a layer's config. */

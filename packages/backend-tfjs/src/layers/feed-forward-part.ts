@@ -3,10 +3,11 @@ import type { Activation, FeedForwardSelect } from '@topk-attention/core';
 import { topKFeedForward } from '../functional/feed-forward.js';
 import type { TfTensor } from '../tf.js';
 import { count, flag, given, kept, oneOf, type Unchecked } from './config.js';
+import { emptyOutput, isEmpty } from './empty-output.js';
 import type { FullTf } from './full-tf.js';
 import { requireDim } from './inputs.js';
 import type { KerasWeightArgs } from './layers-tf.js';
-import { type AddWeight, addLinear, type Linear, type WeightRecipe } from './weight-recipe.js';
+import { type AddWeight, addLinear, type Linear, partsOfLinear, type WeightRecipe } from './weight-recipe.js';
 
 /** What makes a feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut with k hidden units per token. */
 export interface FeedForwardArgs extends KerasWeightArgs {
@@ -98,7 +99,11 @@ export function feedForward(
 ): TfTensor {
   const { intermediate, gate, output } = parts;
   requireDim(where, 'the input', x, intermediate.kernel.shape[0] as number, 'any');
-  const { k, activation, select } = settings;
+  const { k, activation, select, units } = settings;
+  if (isEmpty(x.shape)) {
+    const all = [intermediate, ...(gate ? [gate] : []), output].flatMap(partsOfLinear);
+    return emptyOutput(tf, [...x.shape.slice(0, -1), units ?? (x.shape.at(-1) as number)], [x], all);
+  }
   const read = ({ kernel }: Linear): TfTensor => here(tf, kernel.read());
   return topKFeedForward(
     tf,

@@ -1,5 +1,6 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import type { TfTensor } from '../tf.js';
+import { type Names, requireNames } from './config.js';
 import {
   addFeedForwardWeights,
   type FeedForwardArgs,
@@ -11,8 +12,7 @@ import {
 } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { built, lastDim, shapeList, single, tensorList } from './inputs.js';
-import { requireKnown } from './known-args.js';
-import type { KerasLayerArgs } from './layers-tf.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -20,17 +20,16 @@ import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 export interface TopKFeedForwardArgs extends KerasLayerArgs, FeedForwardArgs {}
 
 const where = 'TopKFeedForward';
+const names = { intermediate: 'intermediate', gate: 'gate', output: 'output' };
 
-/** What the layer's config holds beside what every layer's does. */
-const ownNames = {
+const argNames: Omit<Names<TopKFeedForwardArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
   hiddenUnits: true,
   units: true,
   k: true,
   activation: true,
   select: true,
   gated: true,
-} as const;
-const names = { intermediate: 'intermediate', gate: 'gate', output: 'output' };
+};
 
 /**
  * Two dense layers with an activation between them, in which every token keeps its k best hidden units.
@@ -48,7 +47,7 @@ export function feedForwardClass(tf: FullTf): LayerClass<TopKFeedForwardArgs> {
 
     constructor(args: TopKFeedForwardArgs) {
       super(args);
-      requireKnown(where, args, ownNames);
+      requireNames<TopKFeedForwardArgs>(where, args, argNames);
       this.#settings = feedForwardSettings(where, args, 'k');
       this.#recipe = weightRecipe(tf, where, args);
       this.supportsMasking = true;

@@ -1,4 +1,6 @@
 import { formatShape, TopKError } from '@topk-attention/core';
+import { engineOf } from '../engine.js';
+import { normalizedBooleans } from '../ops/booleans.js';
 import type { TfTensor } from '../tf.js';
 import type { CallArgs, FullTf } from './full-tf.js';
 
@@ -112,8 +114,10 @@ function attentionMask(
   });
 }
 
+/** tf's own cast keeps the low bits on some engines: 0.25 and 256 would hide a key. */
 function asBool(tf: FullTf, mask: TfTensor): TfTensor {
-  return mask.dtype === 'bool' ? mask : tf.cast(mask, 'bool');
+  if (mask.dtype === 'bool') return normalizedBooleans(engineOf(tf), mask) ?? mask;
+  return tf.notEqual(mask, tf.scalar(0, mask.dtype));
 }
 
 /** The padding mask of the first input where a layer is called by hand: its output has the same padding. */

@@ -10,11 +10,11 @@ import {
   attentionOutputShape,
   attentionSettings,
 } from './attention-part.js';
+import { type Names, requireNames } from './config.js';
 import { DropoutSeeds } from './dropout-seeds.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { attentionInputs, built, shapeList, tensorList } from './inputs.js';
-import { requireKnown } from './known-args.js';
-import type { KerasLayerArgs } from './layers-tf.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -23,8 +23,7 @@ export interface TopKMultiHeadAttentionArgs extends KerasLayerArgs, AttentionArg
 
 const where = 'TopKMultiHeadAttention';
 
-/** What the layer's config holds beside what every layer's does. */
-const ownNames = {
+const argNames: Omit<Names<TopKMultiHeadAttentionArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
   numHeads: true,
   keyDim: true,
   valueDim: true,
@@ -33,7 +32,7 @@ const ownNames = {
   dropout: true,
   seed: true,
   outputShape: true,
-} as const;
+};
 
 /**
  * Keras' multi-head attention in which every query keeps its k best keys.
@@ -53,7 +52,7 @@ export function multiHeadAttentionClass(tf: FullTf): LayerClass<TopKMultiHeadAtt
 
     constructor(args: TopKMultiHeadAttentionArgs) {
       super(args);
-      requireKnown(where, args, ownNames);
+      requireNames<TopKMultiHeadAttentionArgs>(where, args, argNames);
       this.#settings = attentionSettings(where, args);
       this.#recipe = weightRecipe(tf, where, args);
       this.#seeds = new DropoutSeeds(this.#settings.seed);

@@ -13,11 +13,13 @@ import {
   blockSettings,
   type TopKTransformerBlockArgs,
 } from './block-settings.js';
+import { type Names, requireCallNames, requireNames } from './config.js';
 import { DropoutSeeds } from './dropout-seeds.js';
+import { emptyOutput } from './empty-output.js';
 import { addFeedForwardWeights, type FeedForwardParts, feedForward } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
-import { blockInputs, built, lastDim, shapeList, tensorList } from './inputs.js';
-import { requireKnown } from './known-args.js';
+import { blockInputs, built, lastDim, requireDim, shapeList, tensorList } from './inputs.js';
+import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { addNormWeights, type NormParts, normalize, normWords } from './norm-part.js';
 import { type AddWeight, type WeightRecipe, weightRecipe } from './weight-recipe.js';
@@ -31,9 +33,14 @@ interface BlockParts {
 }
 
 const where = 'TopKTransformerBlock';
+// The names of KerasNLP's encoder and decoder.
+const names = {
+  intermediate: 'feedforward_intermediate_dense',
+  gate: 'feedforward_gate_dense',
+  output: 'feedforward_output_dense',
+};
 
-/** What the layer's config holds beside what every layer's does. */
-const ownNames = {
+const argNames: Omit<Names<TopKTransformerBlockArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
   numHeads: true,
   keyDim: true,
   valueDim: true,
@@ -48,12 +55,6 @@ const ownNames = {
   seed: true,
   normalizeFirst: true,
   layerNormEpsilon: true,
-} as const;
-// The names of KerasNLP's encoder and decoder.
-const names = {
-  intermediate: 'feedforward_intermediate_dense',
-  gate: 'feedforward_gate_dense',
-  output: 'feedforward_output_dense',
 };
 
 /**
@@ -75,7 +76,7 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
 
     constructor(args: TopKTransformerBlockArgs) {
       super(args);
-      requireKnown(where, args, ownNames);
+      requireNames<TopKTransformerBlockArgs>(where, args, argNames);
       this.#settings = blockSettings(where, args);
       this.#recipe = weightRecipe(tf, where, args);
       this.#norms = weightRecipe(tf, where, normWords);
@@ -105,6 +106,9 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
       return tf.tidy(() => {
         this.invokeCallHook(inputs, call);
         const [x, attentionMask] = blockInputs(where, tensorList(inputs));
+        requireDim(where, 'x', x, attention.query.kernel.shape[0] as number, 'sequence');
+        requireCallNames(where, call);
+        if (x.shape[0] === 0) return emptyOutput(tf, x.shape, [x], this.weights);
         // Of the input itself: what is attended to may be the normalised input, which carries no mask.
         const mask: unknown = Array.isArray(call.mask) ? call.mask[0] : (call.mask ?? x.kerasMask);
         const attended = this.#residual(x, attentionNorm, call, (one) => {

@@ -60,6 +60,11 @@ export function weightRecipe(tf: FullTf, where: string, args: Unchecked<KerasWei
   };
 }
 
+/** Its variables. */
+export function partsOfLinear({ kernel, bias }: Linear): readonly LayerVariable[] {
+  return bias === undefined ? [kernel] : [kernel, bias];
+}
+
 /** A kernel and, unless the recipe has none, a bias, named as Keras names those of a sub-layer. */
 export function addLinear(
   add: AddWeight,

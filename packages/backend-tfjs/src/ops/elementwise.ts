@@ -22,7 +22,7 @@ export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
   const { tf } = engine;
   switch (op) {
     case 'neg':
-      return tf.neg(x);
+      return neg(engine, x);
     case 'abs':
       return abs(engine, x);
     case 'exp':
@@ -60,9 +60,16 @@ function log(engine: Engine, x: TfTensor): TfTensor {
   });
 }
 
+/** tf's own passes integers through floats on the wasm engine. */
+function neg({ tf, name }: Engine, x: TfTensor): TfTensor {
+  if (x.dtype !== 'int32' || name !== 'wasm') return tf.neg(x);
+  return tf.tidy(() => tf.sub(tf.scalar(0, 'int32'), x));
+}
+
 /** tf's own passes integers through floats on the cpu engine. */
-function abs({ tf }: Engine, x: TfTensor): TfTensor {
-  return x.dtype === 'int32' ? tf.tidy(() => tf.maximum(x, tf.neg(x))) : tf.abs(x);
+function abs(engine: Engine, x: TfTensor): TfTensor {
+  const { tf } = engine;
+  return x.dtype === 'int32' ? tf.tidy(() => tf.maximum(x, neg(engine, x))) : tf.abs(x);
 }
 
 /** min and max of NaN are undefined: some engines drop it. */
@@ -70,6 +77,9 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
   const exact = onHost(engine, [a, b], (host, x, y) => host.binary(op, x, y));
   if (exact) return exact;
   const { tf } = engine;
+  if (a.dtype === 'int32' && (op === 'mul' || op === 'div') && isOnHost(engine)) {
+    return integersByScript(engine, op, a, b);
+  }
   const run = (x: TfTensor, y: TfTensor): TfTensor => {
     switch (op) {
       case 'add':
@@ -106,31 +116,52 @@ function division({ tf, name }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   });
 }
 
-/** tf rounds quotients of integers down: of magnitudes that is towards zero. */
+/**
+ * Products and quotients of int32 for the engines on the host: the cpu engine's products are f64, which lose the low bits
+ * that wrap, and the wasm engine divides as floats, of 24 bits.
+ */
+function integersByScript(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTensor): TfTensor {
+  const { tf } = engine;
+  const shape = broadcastShapes('elementwise', a.shape, b.shape);
+  return tf.tidy(() => {
+    const [x, y] = [a, b].map((one) => broadcastTo(engine, one, shape).dataSync<'int32'>()) as [
+      Int32Array,
+      Int32Array,
+    ];
+    const values =
+      op === 'mul'
+        ? x.map((value, at) => Math.imul(value, y[at] as number))
+        : x.map((value, at) => value / (y[at] as number));
+    return tf.tensor(values, [...shape], 'int32');
+  });
+}
+
+/** tf rounds quotients of integers down: negative ones that are not whole are one too small. */
 function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const { tf } = engine;
   return tf.tidy(() => {
-    const magnitude = quotient(engine, abs(engine, a), abs(engine, b));
     const zero = tf.scalar(0, 'int32');
     const isNegative = tf.notEqual(tf.less(a, zero), tf.less(b, zero));
-    return tf.where(isNegative, tf.neg(magnitude), magnitude);
+    if (hasFloatIntegers(engine)) {
+      const magnitude = quotient(engine, abs(engine, a), abs(engine, b));
+      return tf.where(isNegative, tf.neg(magnitude), magnitude);
+    }
+    const down = tf.floorDiv(a, b);
+    const isPart = tf.notEqual(tf.sub(a, tf.mul(down, b)), zero);
+    return tf.add(down, tf.cast(tf.logicalAnd(isNegative, isPart), 'int32'));
   });
 }
 
 /**
- * Of integers >= 0. Some engines divide as floats, of 24 bits: off by 128 at most, which dividing what is left of the
- * dividend mends, but for one where the floats round to a whole number.
+ * Of integers from 0 to 2^24 on engines that divide as floats, of 24 bits: off by 1 at most, where the floats round to a
+ * whole number.
  */
-function quotient(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
-  const { tf } = engine;
-  if (engine.name === 'cpu' || engine.name === 'tensorflow') return tf.floorDiv(a, b);
+function quotient({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const rough = tf.floorDiv(a, b);
-  const left = tf.sub(a, tf.mul(rough, b));
-  const closer = tf.floorDiv(left, b);
-  const rest = tf.sub(left, tf.mul(closer, b));
+  const rest = tf.sub(a, tf.mul(rough, b));
   const isAbove = tf.cast(tf.greaterEqual(rest, b), 'int32');
   const isBelow = tf.cast(tf.less(rest, tf.scalar(0, 'int32')), 'int32');
-  return tf.add(tf.add(rough, closer), tf.sub(isAbove, isBelow));
+  return tf.add(rough, tf.sub(isAbove, isBelow));
 }
 
 export function compare(engine: Engine, op: CompareOp, a: TfTensor, b: TfTensor): TfTensor {

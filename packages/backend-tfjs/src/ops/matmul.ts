@@ -3,6 +3,7 @@ import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
 import { broadcastTo } from './layout.js';
+import { isLong, longProduct } from './long-product.js';
 import { wasmProduct } from './wasm-product.js';
 
 /**
@@ -37,8 +38,28 @@ export function matmul(
   });
 }
 
+/** Engines that add up the terms of an element of a product in one f32, or in one for every few of them. */
+const addInARow: ReadonlySet<string> = new Set(['cpu', 'wasm', 'webgl', 'webgpu']);
+
 /** tf.matMul of two matrices, or of batches of them, with equal bits for equal inputs. */
 function product(
+  engine: Engine,
+  a: TfTensor,
+  b: TfTensor,
+  transposeA: boolean,
+  transposeB: boolean,
+): TfTensor {
+  const [rows, inner] = ends(a, transposeA);
+  const [, columns] = ends(b, transposeB);
+  if (!isLong(rows, inner, columns) || !addInARow.has(engine.name)) {
+    return shortProduct(engine, a, b, transposeA, transposeB);
+  }
+  return longProduct(engine, a, b, transposeA, transposeB, (x, y, tx, ty) =>
+    shortProduct(engine, x, y, tx, ty),
+  );
+}
+
+function shortProduct(
   engine: Engine,
   a: TfTensor,
   b: TfTensor,

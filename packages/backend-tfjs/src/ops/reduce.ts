@@ -2,6 +2,7 @@ import { sizeOf } from '@topk-attention/core';
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
 import { onHost } from './host-integers.js';
+import { slice } from './layout.js';
 import { asFloats } from './to-floats.js';
 
 const SMALLEST_INTEGER = -(2 ** 31);
@@ -9,7 +10,47 @@ const SMALLEST_INTEGER = -(2 ** 31);
 /** Sum over `axes`, kept as extent 1. */
 export function sum(engine: Engine, x: TfTensor, axes: readonly number[]): TfTensor {
   const exact = onHost(engine, [x], (host, y) => host.sum(y, axes));
-  return exact ?? reduce(engine, x, axes, 0, (y, own) => engine.tf.sum(y, own));
+  return exact ?? reduce(engine, x, axes, 0, (y, own) => sumOf(engine, y, own));
+}
+
+/**
+ * Engines that add everything to one f32, which stops growing where the terms are below half of its last digit. The cpu
+ * engine adds in f64, TensorFlow and the WebGL engine in the manner of a tree.
+ */
+const addInARow: ReadonlySet<string> = new Set(['wasm', 'webgpu']);
+
+/** As many terms are added in a row; the sums of so many are then added in the same way. Equal terms: off by 4e-6. */
+export const TERMS_IN_A_ROW = 512;
+
+/** tf.sum over `axes`; of many terms in blocks. */
+function sumOf(engine: Engine, x: TfTensor, axes: number[]): TfTensor {
+  const { tf, name } = engine;
+  const terms = axes.reduce((product, axis) => product * (x.shape[axis] ?? 1), 1);
+  if (terms <= TERMS_IN_A_ROW || !addInARow.has(name) || x.dtype !== 'float32') return tf.sum(x, axes);
+  return axes.reduceRight((sum, axis) => {
+    const before = sizeOf(sum.shape.slice(0, axis));
+    const extent = sum.shape[axis] ?? 1;
+    const blocks = tf.reshape(sum, [before, extent, sum.size / before / extent]);
+    return tf.reshape(
+      sumOfBlocks(engine, blocks),
+      sum.shape.filter((_, at) => at !== axis),
+    );
+  }, x);
+}
+
+/** x [A, N, C] -> [A, C] */
+function sumOfBlocks(engine: Engine, x: TfTensor): TfTensor {
+  const { tf } = engine;
+  const [before = 0, extent = 0, after = 0] = x.shape;
+  if (extent <= TERMS_IN_A_ROW) return tf.sum(x, 1);
+  const size = Math.ceil(extent / Math.ceil(extent / TERMS_IN_A_ROW));
+  const blocks = Math.floor(extent / size);
+  const part = (from: number, count: number): TfTensor =>
+    slice(engine, x, [0, from, 0], [before, count, after]);
+  const whole = tf.reshape(part(0, blocks * size), [before * blocks, size, after]);
+  const sums = sumOfBlocks(engine, tf.reshape(tf.sum(whole, 1), [before, blocks, after]));
+  const rest = extent - blocks * size;
+  return rest === 0 ? sums : tf.add(sums, tf.sum(part(blocks * size, rest), 1));
 }
 
 /** Largest over `axes`, kept as extent 1; -inf of nothing. With NaN undefined: some engines drop it. */

@@ -1,16 +1,17 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
-import { binary } from './elementwise.js';
-import { hostGatherRows } from './host-gather.js';
+import { binary, where } from './elementwise.js';
+import { clearRows, hostGatherRows } from './host-gather.js';
 import { hasFloatIntegers, onHost } from './host-integers.js';
-import { broadcastTo, slice } from './layout.js';
+import { hostRowNumbers } from './host-scatter.js';
+import { isOnHost, slice } from './layout.js';
 import { matmul } from './matmul.js';
+import { scatterRows } from './scatter-rows.js';
 import { toFloats } from './to-floats.js';
 
 /**
- * x [B, N, D] at indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds. tf.gather throws at
- * -1, and a product with 0 keeps NaN: so either x gets a row of zeros at its end, or what was gathered is overwritten,
- * whichever is less to copy.
+ * x [B, N, D] at indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds, and any other outside of
+ * [0, N) a row of NaN, or of zeros where x holds no floats. tf.gather throws at these or reads what lies beside x.
  */
 export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const exact = onHost(engine, [x, indices], (host, y, at) => host.gatherRows(y, at));
@@ -18,22 +19,60 @@ export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTe
   const { tf } = engine;
   const [batch = 0, n = 0, width = 0] = x.shape;
   const count = indices.shape[1] ?? 0;
-  if (batch * n * width * count === 0) return tf.zeros([batch, count, width], x.dtype);
-  if (engine.name === 'cpu') {
+  if (batch * width * count === 0) return tf.zeros([batch, count, width], x.dtype);
+  if (engine.name === 'cpu' || (engine.name === 'wasm' && n === 0)) {
     // tf's own takes 50 nanoseconds per element.
     const rows = hostGatherRows(x.dataSync(), indices.dataSync(), batch, n, width);
     return tf.tensor(rows, [batch, count, width], x.dtype);
   }
+  if (engine.name === 'wasm') return gatherOnWasm(engine, x, indices);
   return tf.tidy(() => {
-    const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
+    const isInside = insideOf(engine, indices, n);
+    const isUnused = tf.equal(indices, tf.scalar(-1, 'int32'));
+    // Whatever there is at the place of an index that is none is overwritten, or there are rows behind those of x for it:
+    // whichever is less to copy.
     if (n < count) {
-      const padded = tf.concat([x, tf.zeros([batch, 1, width], x.dtype)], 1);
-      const row = tf.where(isUnused, tf.fill(indices.shape, n, 'int32'), indices);
-      return gatherPerBatch(engine, padded, row);
+      const zeros = tf.zeros([batch, 1, width], x.dtype);
+      const strangers = x.dtype === 'float32' ? tf.fill([batch, 1, width], Number.NaN) : zeros;
+      const filled = (value: number): TfTensor => tf.fill(indices.shape, value, 'int32');
+      const row = tf.where(isInside, indices, tf.where(isUnused, filled(n), filled(n + 1)));
+      return gatherPerBatch(engine, tf.concat([x, zeros, strangers], 1), row);
     }
-    const rows = gatherPerBatch(engine, x, tf.maximum(indices, tf.scalar(0, 'int32')));
-    const condition = broadcastTo(engine, tf.expandDims(isUnused, 2), rows.shape);
-    return tf.where(condition, tf.zerosLike(rows), rows);
+    const rows = gatherPerBatch(engine, x, tf.where(isInside, indices, tf.zerosLike(indices)));
+    const others =
+      x.dtype === 'float32'
+        ? tf.where(isUnused, tf.zeros(indices.shape), tf.fill(indices.shape, Number.NaN))
+        : tf.zeros(indices.shape, x.dtype);
+    return where(engine, tf.expandDims(isInside, 2), rows, tf.expandDims(others, 2));
+  });
+}
+
+/** Which indices are rows of n. */
+function insideOf({ tf }: Engine, indices: TfTensor, n: number): TfTensor {
+  return tf.logicalAnd(
+    tf.greaterEqual(indices, tf.scalar(0, 'int32')),
+    tf.less(indices, tf.scalar(n, 'int32')),
+  );
+}
+
+/** Row by row of all batches, which are numbered through; rows that are none are overwritten. */
+function gatherOnWasm({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+  const [batch = 0, n = 0, width = 0] = x.shape;
+  const shape: [number, number, number] = [batch, indices.shape[1] ?? 0, width];
+  const own = indices.dataSync<'int32'>();
+  const numbers = hostRowNumbers(own, batch, n);
+  const isWhole = numbers.every((number) => number >= 0);
+  return tf.tidy(() => {
+    const at = tf.tensor(
+      isWhole ? numbers : numbers.map((number) => Math.max(number, 0)),
+      [own.length, 1],
+      'int32',
+    );
+    const taken = tf.gatherND(tf.reshape(x, [batch * n, width]), at);
+    if (isWhole) return tf.reshape(taken, shape);
+    const rows = taken.dataSync();
+    clearRows(rows, own, n, width);
+    return tf.tensor(rows, shape, x.dtype);
   });
 }
 
@@ -73,7 +112,7 @@ function numberedThrough(engine: Engine, indices: TfTensor, n: number): TfTensor
  */
 export const ORDERED_SCATTER_PAIRS: number = 2 ** 22;
 
-/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; index -1 is dropped. */
+/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; others than [0, n) are dropped. */
 export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const exact = onHost(engine, [indices, updates], (host, at, own) => host.scatterAddRows(n, at, own));
   if (exact) return exact;
@@ -85,15 +124,21 @@ export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, upd
 
 /**
  * The same by tf.scatterND: equal bits for equal inputs on every engine but webgpu, and there too where no index comes
- * twice. Updates of index -1 go to a row behind the n that count, which is cut off.
+ * twice. Updates of other indices go to a row behind the n that count, which is cut off.
  */
 export function scatter(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf } = engine;
   const [batch = 0, count = 0, width = 0] = updates.shape;
   if (batch * count * width * n === 0) return tf.zeros([batch, n, width], updates.dtype);
+  if (isOnHost(engine)) {
+    const numbers = hostRowNumbers(indices.dataSync<'int32'>(), batch, n);
+    return tf.tidy(() => {
+      const flat = tf.reshape(updates, [batch * count, width]);
+      return tf.reshape(scatterRows(engine, numbers, flat, batch * n), [batch, n, width]);
+    });
+  }
   return tf.tidy(() => {
-    const isUnused = tf.less(indices, tf.scalar(0, 'int32'));
-    const row = tf.where(isUnused, tf.fill(indices.shape, n, 'int32'), indices);
+    const row = tf.where(insideOf(engine, indices, n), indices, tf.fill(indices.shape, n, 'int32'));
     const flat = tf.reshape(updates, [batch * count, width]);
     const sums =
       hasFloatIntegers(engine) && batch > 1

@@ -1,5 +1,6 @@
 import type { Engine } from '../engine.js';
 import type { TfTensor } from '../tf.js';
+import { wasmMatrices } from './wasm-matrices.js';
 import { takePieces } from './wasm-slice.js';
 
 // Nanoseconds, measured on one thread: an element of a transposition, packing one of the second operand, a
@@ -29,12 +30,17 @@ export function wasmProduct(
   const plain = PLAIN * rows * inner * columns;
   const moved = TRANSPOSED * ((transposeA ? rows : 0) + (transposeB ? columns : 0)) * inner;
   const fast = FAST * rows * inner * columns + moved + PACKED * inner * columns + (batch > 1 ? CALL : 0);
-  const isPlain = batch > 1 || transposeA || transposeB;
-  if (!isPlain || fast > plain) return tf.matMul(a, b, transposeA, transposeB);
+  if (batch === 1 && !transposeA && !transposeB) return wasmMatrices(tf, a, b);
+  if (fast > plain) return tf.matMul(a, b, transposeA, transposeB);
   return tf.tidy(() => {
     const aRowOrder = transposeA ? tf.transpose(a, a.rank === 2 ? [1, 0] : [0, 2, 1]) : a;
     const bRowOrder = transposeB ? tf.transpose(b, b.rank === 2 ? [1, 0] : [0, 2, 1]) : b;
-    if (batch === 1) return tf.matMul(aRowOrder, bRowOrder);
+    if (batch === 1) {
+      // The transposition of a single row or column is a view. Of a copy nobody else has the data.
+      return bRowOrder.dataId === b.dataId
+        ? wasmMatrices(tf, aRowOrder, bRowOrder)
+        : tf.matMul(aRowOrder, bRowOrder);
+    }
     const products: TfTensor[] = [];
     for (let index = 0; index < batch; index++) {
       products.push(

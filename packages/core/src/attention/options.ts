@@ -32,7 +32,10 @@ export interface AttentionOptions {
   readonly keyLengths?: Tensor;
   /** float, each dim 1 or that of [B, Hq, Lq, Lk], added to the scaled scores; -inf hides a key. Differentiable. */
   readonly bias?: Tensor;
-  /** T5's learned bias by relative position, computed per chunk from its [buckets, Hq] table. Differentiable. */
+  /**
+   * T5's learned bias by relative position, computed per chunk from its [buckets, Hq] table: at least 4 buckets and a
+   * maxDistance above a quarter of them, one-sided 2 and a half. Differentiable.
+   */
   readonly relativeBias?: {
     readonly table: Tensor;
     readonly bidirectional: boolean;

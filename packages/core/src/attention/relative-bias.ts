@@ -33,9 +33,28 @@ const bucketKinds: OptionKinds<BucketOptions> = {
  * that the single distances reach already (a quarter of the buckets, one-sided half of them).
  */
 export function relativePositionBucket(relativePosition: number, options: BucketOptions): number {
-  const { bidirectional, buckets, maxDistance } = readOptions('relativePositionBucket', options, bucketKinds);
-  checkBuckets('relativePositionBucket', { bidirectional, buckets, maxDistance });
+  if (!isChecked(options)) {
+    const { bidirectional, buckets, maxDistance } = readOptions(
+      'relativePositionBucket',
+      options,
+      bucketKinds,
+    );
+    checkBuckets('relativePositionBucket', { bidirectional, buckets, maxDistance });
+    checked = { given: options, bidirectional, buckets, maxDistance };
+  }
   return bucketOf(relativePosition, options);
+}
+
+/** The options of the last call: a loop over positions passes the same ones each time. */
+let checked: (BucketOptions & { readonly given: BucketOptions }) | undefined;
+
+function isChecked(options: BucketOptions): boolean {
+  return (
+    checked?.given === options &&
+    checked.bidirectional === options.bidirectional &&
+    checked.buckets === options.buckets &&
+    checked.maxDistance === options.maxDistance
+  );
 }
 
 /** Throws INVALID_OPTION for a table that the rule of buckets cannot index. */
