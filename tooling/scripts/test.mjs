@@ -1,5 +1,5 @@
 // `pnpm test`: builds every package, then runs every test of the workspace in one vitest run with one summary.
-// `pnpm test:fast` (`--fast`): what takes two minutes on two cores, needs neither browser nor GPU and runs on every system.
+// `pnpm test:fast` (`--fast`): what takes two and a half minutes of CPU, needs neither browser nor GPU and runs on every system.
 import { build, run } from './run.mjs';
 
 const fastProjects = ['core', 'nn', 'models', 'conformance', 'onnxruntime', 'docs', 'checks'];
