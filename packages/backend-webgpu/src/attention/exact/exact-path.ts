@@ -14,8 +14,8 @@ const LARGEST_DIM = 256;
 const FLOPS_PER_DISPATCH = 1e11;
 /** Fewer workgroups than this leave a large device idle. */
 const LEAST_WORKGROUPS = 512;
-/** Invocations that keep a large device busy, and the fewest tiles of keys that are worth a workgroup. */
-const WANTED_INVOCATIONS = 135_168;
+/** Workgroups that keep a large device busy, and the fewest tiles of keys that are worth one. */
+const WANTED_WORKGROUPS = 1056;
 const LEAST_TILES = 4;
 /** Offsets of bindings are multiples of this many bytes. */
 const ALIGNMENT = 256;
@@ -125,7 +125,7 @@ function segmentsOf(
   groups: number,
   { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
 ): number {
-  const wanted = isSoftware ? 1 : Math.floor(WANTED_INVOCATIONS / (groups * tile.threads));
+  const wanted = isSoftware ? 1 : Math.floor(WANTED_WORKGROUPS / groups);
   return Math.max(1, Math.min(wanted, Math.floor(keyLength / tileKeys(tile) / LEAST_TILES)));
 }
 
