@@ -31,9 +31,13 @@ const question = ['--question', 'Where is Ann?'];
 const first = writeIn(folder, 'first.txt', 'Ann went to the garden.\n');
 const second = writeIn(folder, 'second.txt', '\ufeffBob is in the kitchen.\r\nHe sleeps.');
 
+/** A command's options without those that others stand for: each may be given once. */
+const instead = (command: readonly string[], others: readonly string[]): string[] =>
+  command.filter((one, at) => !others.includes(one) && !(at > 1 && others.includes(command[at - 1] ?? '')));
+
 const ask = async (args: readonly string[], stdin?: string): Promise<AskJson> => {
   const outcome = await runCli(
-    [...onReference, ...question, '--json', ...args],
+    [...instead(onReference, args), ...question, '--json', ...args],
     stdin === undefined ? {} : { stdin },
   );
   expect(outcome).toMatchObject({ code: 0, stderr: '' });
@@ -201,7 +205,8 @@ describe('failures: exit code 1, a code and what to do', () => {
     ['an unknown model type', ['--model', config], 'UNKNOWN_MODEL_TYPE', /bert/],
     ['a budget that is too small', ['--budget-bytes', '1KiB'], 'DOES_NOT_FIT', /at most 1 KiB/],
   ])('%s', async (_name, args, code, message) => {
-    const command = [...onReference, ...question, ...args];
+    const context = args.includes('--context') ? [] : ['--context', first];
+    const command = [...instead(onReference, args), ...question, ...context, ...args];
     const plain = await runCli(command);
     expect(plain).toMatchObject({ code: 1, stdout: '' });
     expect(plain.stderr).toMatch(message);
@@ -432,7 +437,7 @@ describe('SIGINT', () => {
   test('ends the wait for standard input', async () => {
     const child = startCli([...onReference, ...question, '--json'], { keepsStdinOpen: true });
     const ended = outcomeOf(child);
-    await new Promise((resolve) => setTimeout(resolve, 800));
+    await new Promise((resolve) => setTimeout(resolve, 3000));
     child.kill('SIGINT');
     const outcome = await ended;
     expect(outcome.code).toBe(130);

@@ -101,7 +101,7 @@ const unaryFunctions = {
 const binaryFunctions = {
   add: (a: number, b: number) => a + b,
   sub: (a: number, b: number) => a - b,
-  mul: (a: number, b: number) => a * b,
+  mul: (a: number, b: number) => a * b, // of integers: Math.imul, the product of doubles loses digits
   div: (a: number, b: number) => a / b, // stored as i32 it is truncated
   min: Math.min,
   max: Math.max,
@@ -241,7 +241,8 @@ export function createArrayBackend(): Backend<ArrayTensor> {
       const f = unaryFunctions[op];
       return generate(x.shape, x.dtype, (at) => f(element(x, at)));
     },
-    binary: (op, a, b) => combine(a, b, a.dtype, binaryFunctions[op]),
+    binary: (op, a, b) =>
+      combine(a, b, a.dtype, op === 'mul' && a.dtype === 'i32' ? Math.imul : binaryFunctions[op]),
     compare(op, a, b) {
       const holds = compareFunctions[op];
       return combine(a, b, 'bool', (x, y) => Number(holds(x, y)));
