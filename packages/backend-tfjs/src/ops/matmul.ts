@@ -76,11 +76,12 @@ function shortProduct(
   if (tiles <= FEW_TILES && batch * rows * columns <= TINY_OUTPUT) {
     return tf.matMul(a, b, transposeA, transposeB);
   }
+  const tile = rows === 1 && !transposeA && columns % 4 !== 0 ? VECTOR_INNER_TILE : INNER_TILE;
   return tf.tidy(() => {
     const run = (): TfTensor =>
       tf.matMul(
-        padded(engine, a, a.rank - (transposeA ? 2 : 1)),
-        padded(engine, b, b.rank - (transposeB ? 1 : 2)),
+        padded(engine, a, a.rank - (transposeA ? 2 : 1), tile),
+        padded(engine, b, b.rank - (transposeB ? 1 : 2), tile),
         transposeA,
         transposeB,
       );
@@ -98,17 +99,19 @@ const FEW_TILES = 8;
 const SPLIT_FROM = 2000;
 /** The program for few tiles that adds in a fixed order. */
 const SMALL_OUTPUT_PROGRAM = 2;
-/** The inner extent of the tiles of every program, or twice that. */
+/** The inner extent of the tiles of every other program, or twice that. */
 const INNER_TILE = 32;
+/** That of the program for vectors times matrices whose rows are not whole groups of four. */
+const VECTOR_INNER_TILE = 128;
 
 /**
  * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, which
  * is the next of the batch, and rely on zeros of the first: a NaN or an infinity there spoils columns it is not in.
  */
-function padded({ tf }: Engine, x: TfTensor, axis: number): TfTensor {
-  const rest = (x.shape[axis] ?? 0) % INNER_TILE;
+function padded({ tf }: Engine, x: TfTensor, axis: number, tile: number): TfTensor {
+  const rest = (x.shape[axis] ?? 0) % tile;
   if (rest === 0) return x;
-  const shape = x.shape.map((extent, a) => (a === axis ? INNER_TILE - rest : extent));
+  const shape = x.shape.map((extent, a) => (a === axis ? tile - rest : extent));
   return tf.concat([x, tf.zeros(shape)], axis);
 }
 

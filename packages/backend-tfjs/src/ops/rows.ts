@@ -142,13 +142,25 @@ export function scatter(engine: Engine, n: number, indices: TfTensor, updates: T
     const flat = tf.reshape(updates, [batch * count, width]);
     const sums =
       hasFloatIntegers(engine) && batch > 1
-        ? tf.scatterND(withBatch(engine, row), flat, [batch, n + 1, width])
-        : tf.scatterND(tf.reshape(numberedThrough(engine, row, n + 1), [batch * count, 1]), flat, [
+        ? sumsOfRows(engine, withBatch(engine, row), flat, [batch, n + 1, width])
+        : sumsOfRows(engine, tf.reshape(numberedThrough(engine, row, n + 1), [batch * count, 1]), flat, [
             batch * (n + 1),
             width,
           ]);
     return slice(engine, tf.reshape(sums, [batch, n + 1, width]), [0, 0, 0], [batch, n, width]);
   });
+}
+
+/** tf.scatterND; webgl adds an odd last update to row 0 as well, so there it is followed by one of zeros. */
+function sumsOfRows({ tf, name }: Engine, rows: TfTensor, updates: TfTensor, shape: number[]): TfTensor {
+  const [count = 0, rank = 1] = rows.shape;
+  if (name !== 'webgl' || count % 2 === 0) return tf.scatterND(rows, updates, shape);
+  const width = updates.shape[1] as number;
+  return tf.scatterND(
+    tf.concat([rows, tf.zeros([1, rank], 'int32')]),
+    tf.concat([updates, tf.zeros([1, width], updates.dtype)]),
+    shape,
+  );
 }
 
 /** Rows [B, M] as pairs (batch, row) [B M, 2]: numbered through, they could leave the 24 bits of a float. */
