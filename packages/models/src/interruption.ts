@@ -1,4 +1,10 @@
-import { TopKError } from '@topk-attention/core';
+import { aValue, type OptionKind, TopKError } from '@topk-attention/core';
+
+/** What the option `signal` of a call takes. */
+export const aSignal: OptionKind<AbortSignal> = aValue(
+  'an AbortSignal',
+  (value) => typeof value === 'object' && value !== null && 'aborted' in value,
+);
 
 /** Time after which a loop lets timers and events through. */
 const BREATH_MILLISECONDS = 20;

@@ -10,14 +10,13 @@ import {
   required,
 } from '@topk-attention/core';
 import type { FileSource } from '../files/file-source.js';
+import { aSignal } from '../interruption.js';
 import { choiceKinds } from '../layer-choice.js';
 import type { ExplainOptions, GenerateOptions, LoadT5Options, LogitsOptions } from './t5.js';
 
 function anObjectWith<T>(what: string, name: string): OptionKind<T> {
   return aValue(what, (value) => typeof value === 'object' && value !== null && name in value);
 }
-
-const aSignal = anObjectWith<AbortSignal>('an AbortSignal', 'aborted');
 
 export const loadKinds: OptionKinds<LoadT5Options> = {
   backend: required(anObjectWith<Backend>('a backend', 'capabilities')),

@@ -1,5 +1,5 @@
-import { TopKError } from '@topk-attention/core';
-import { Interruption } from '../interruption.js';
+import { aFunction, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
+import { aSignal, Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import { quote } from '../quote.js';
 import { type Encoding, unigramEncoding, wholeTextEncoding } from './encoding.js';
@@ -12,6 +12,8 @@ export interface EncodeOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+const encodeKinds: OptionKinds<EncodeOptions> = { signal: aSignal, onProgress: aFunction() };
+
 /** Text to token ids and back. */
 export interface TextTokenizer {
   /**
@@ -20,7 +22,11 @@ export interface TextTokenizer {
    * @throws TopKError INVALID_OPTION for what is no text.
    */
   encode(text: string): number[];
-  /** The same ids, with breaks in which timers and events run. */
+  /**
+   * The same ids, with breaks in which timers and events run.
+   *
+   * @throws TopKError INVALID_OPTION for what is no text and for options that it does not have; ABORTED.
+   */
   encodeAsync(text: string, options?: EncodeOptions): Promise<number[]>;
   /**
    * Text without special tokens; spaces are left as the tokenizer's decoder makes them. Ids beyond the vocabulary add nothing: models
@@ -49,8 +55,9 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
         if (step.done === true) return step.value;
       }
     },
-    async encodeAsync(text, { signal, onProgress } = {}) {
+    async encodeAsync(text, options = {}) {
       checkText('encodeAsync', text);
+      const { signal, onProgress } = readOptions('encodeAsync', options, encodeKinds);
       const interruption = new Interruption('encodeAsync', signal);
       const steps = encode(text);
       for (;;) {

@@ -48,6 +48,13 @@ describe('createTokenizer', () => {
     expect(() => tokenizer.encode(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
     expect((await errorOf(tokenizer.encodeAsync(wrong))).code).toBe('INVALID_OPTION');
   });
+
+  test.each<object>([{ onprogress: () => {} }, { signal: 5 }, { onProgress: true }])(
+    'encodeAsync refuses the options %o',
+    async (options) => {
+      expect((await errorOf(tokenizer.encodeAsync('w5', options))).code).toBe('INVALID_OPTION');
+    },
+  );
 });
 
 describe('TextStream', () => {
