@@ -15,8 +15,8 @@ const COPIES = 4;
 const FEED_FORWARD_COPIES = 5;
 /** What JavaScript has not collected yet beside the random numbers of a turn, whose array is used again. */
 const GARBAGE = 2 ** 21;
-/** Tensors of the size of the scores that one turn of the exact backward pass has at its worst moment. */
-const EXACT_BACKWARD = 9;
+/** Tensors of the size of the scores that one turn of the exact backward pass has at its worst moment: 9, and what the allocator holds. */
+const EXACT_BACKWARD = 10.5;
 /** Tensors of the size of the gathered rows: the rows twice, the updates, their row numbers in i32 and again in i64. */
 const TOP_K_BACKWARD = 8;
 /** What JavaScript holds for a turn: nodes, starts of slices, views. */
