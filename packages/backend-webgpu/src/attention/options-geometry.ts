@@ -173,3 +173,15 @@ export function optionSpans(
     one === undefined ? [] : [one.span],
   );
 }
+
+/** Options that a kernel cannot bind whole. */
+export function optionRefusals(
+  { mask, bias }: AttentionRequest,
+  { bindingBytes }: { readonly bindingBytes: number },
+): string[] {
+  return Object.entries({ mask, bias }).flatMap(([name, shape]) =>
+    shape !== undefined && 4 * sizeOf(shape) > bindingBytes
+      ? [`the ${name} exceeds a binding of ${bindingBytes} bytes`]
+      : [],
+  );
+}

@@ -35,7 +35,7 @@ export const SMALL_TILE: MatmulTile = {
 /** Large or tall tiles that keep a large device busy. */
 const ENOUGH_TILES = 200;
 
-/** By measurement (docs/kernels/primitives.md). */
+/** By measurement (docs/kernels/primitives.md; tall tiles: docs/kernels/exact.md). */
 function chooseVariant(stream: Stream, { batch, rows, columns }: Product): MatmulVariant {
   if (stream.facts.isSoftware) return 'plain';
   if (rows <= NARROW_ROWS) return 'narrow';

@@ -247,7 +247,7 @@ function range(count: number): number[] {
 const WANTED_WORKGROUPS = 264;
 const LEAST_TERMS = 256;
 
-/** A bound on the bytes of parts of sums that a product keeps until they are added, whatever tile it takes. */
+/** A bound on the bytes of parts of sums that a tiled product keeps until they are added, whatever tile it takes. */
 export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
   const parts = Math.floor(inner / LEAST_TERMS);
   if (parts < 2) return 0;

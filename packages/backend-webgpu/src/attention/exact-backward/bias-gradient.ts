@@ -1,4 +1,3 @@
-import type { Shape } from '@topk-attention/core';
 import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
@@ -22,9 +21,22 @@ interface Extents {
  */
 function biasKernel(extents: Extents): Kernel {
   const { batches, heads, queries, keys } = extents;
-  const head =
-    batches && heads ? 'local_head' : batches ? 'row.batch - first.batch' : heads ? 'row.head' : '0u';
-  const lanes = keys ? 1 : INVOCATIONS;
+  // The heads of the part that an element of the bias is for.
+  const [from, to, step] = batches
+    ? heads
+      ? ['bias_head', 'bias_head + 1u', '1u']
+      : [
+          'max(bias_head * geometry.query_heads, first.head) - first.head',
+          'min(geometry.heads, (bias_head + 1u) * geometry.query_heads - first.head)',
+          '1u',
+        ]
+    : heads
+      ? [
+          '(bias_head + geometry.query_heads - first.head) % geometry.query_heads',
+          'geometry.heads',
+          'geometry.query_heads',
+        ]
+      : ['0u', 'geometry.heads', '1u'];
   return {
     key: `attention exact-backward bias ${JSON.stringify(extents)}`,
     buffers: ['read', 'write'],
@@ -47,14 +59,13 @@ fn main(
   var sum = 0.0;
   var place = 0u;
   var reached = false;
-  for (var local_head = 0u; local_head < geometry.heads; local_head++) {
+  for (var local_head = ${from}; local_head < ${to}; local_head += ${step}) {
     let row = row_at(local_head * geometry.queries);
-    if (${head} != bias_head) { continue; }
     reached = true;
     place = dot(geometry.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
     for (var q = ${queries ? 'query; q <= query' : '0u; q < geometry.queries'}; q++) {
       let at = 4u * (local_head * geometry.queries + q) * geometry.own.x;
-      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < geometry.visible_keys; k += ${lanes}u) { sum += slopes[at + k]; }`}
+      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < geometry.visible_keys; k += ${INVOCATIONS}u) { sum += slopes[at + k]; }`}
     }
   }
   ${keys ? 'if (reached) { bias[place] += sum; }' : 'sum = sum_of_group(sum, t);\n  if (t == 0u && reached) { bias[place] += sum; }'}
@@ -65,7 +76,7 @@ fn main(
 /** `geometry`: of the part, with the fours of a row of dS as its first own word. */
 export function recordBiasGradient(stream: Stream, geometry: Geometry, slopes: Span, bias: View): void {
   const { request, part, own = [] } = geometry;
-  const [batches, heads, queries, keys] = (bias.shape as Shape).map((extent) => extent !== 1) as [
+  const [batches, heads, queries, keys] = bias.shape.map((extent) => extent !== 1) as [
     boolean,
     boolean,
     boolean,

@@ -26,10 +26,9 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors } from '../options-relative.js';
-import { scoresGroups, scoresKernel } from '../stored/scores-kernel.js';
-import { scoresPlainGroups, scoresPlainKernel } from '../stored/scores-plain-kernel.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from '../stored/record-scores.js';
 import { type ScoreOptions, scoreStride } from '../stored/scores-text.js';
-import { type TileRows, tileRowsOn } from '../sweeps/product.js';
+import type { TileRows } from '../sweeps/product.js';
 import { recordBiasGradient } from './bias-gradient.js';
 import {
   bytesOf,
@@ -78,14 +77,14 @@ export function exactBackward<T extends View>(
       const dV = allocate(inputs.v.shape, inputs.v.dtype);
       const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
       const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
-      for (const sums of [dBias, dTable]) if (sums !== undefined) clear(stream, sums);
+      for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
       const relative = recordRelativeVectors(stream, request, inputs.relativeTable);
       const positions = dTable && recordBucketsOfPositions(stream, request);
       const call: Call = {
         ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
         ...(dBias && { dBias }),
         ...(dTable && { dTable }),
-        tileRows: tuning.tileRows ?? (facts.isSoftware ? undefined : tileRowsOn(facts)),
+        tileRows: tuning.tileRows ?? scoreTileRows(facts),
       };
       for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
       if (relative !== undefined) stream.release(relative);
@@ -109,10 +108,6 @@ interface Call {
   readonly positions: { readonly buckets: Span; readonly farthest: number } | undefined;
   /** Undefined: one key at a time, for devices in software. */
   readonly tileRows: TileRows | undefined;
-}
-
-function clear(stream: Stream, { span }: Pick<View, 'span'>): void {
-  stream.clear({ ...span, size: Math.ceil(span.size / 4) * 4 });
 }
 
 /** Sums in f32 for a run of elements of a gradient: in place, or beside it until `finish` narrows them. */
@@ -140,7 +135,14 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   const dK = sumsOf(stream, call.dK, firstUnit * keyLength * headDim, units * keyLength * headDim);
   const dV = sumsOf(stream, call.dV, firstUnit * keyLength * valueDim, units * keyLength * valueDim);
   // Leading queries that see no key belong to no part's products.
-  if (causal && queryLength > keyLength) clear(stream, dQ);
+  if (causal && queryLength > keyLength) {
+    const ofOtherHeads = 4 * dQ.base;
+    stream.clear({
+      ...dQ.span,
+      offset: dQ.span.offset + ofOtherHeads,
+      size: dQ.span.size - ofOtherHeads,
+    });
+  }
   const k = keyWindow(inputs.k, request, parts[0] as Part);
   const keys = recordSafeRows(
     stream,
@@ -182,14 +184,14 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
   const gradient = queryWindow(inputs.dOutput, request, part);
 
-  const weights = recordScores(call, part);
-  const slopes = recordProducts(call, part);
+  const weights = scoresOf(call, part);
+  const slopes = slopesOf(call, part);
   const unusual = stream.scratch(4 * (1 + heads * queries));
   stream.clear({ ...unusual, size: 4 });
   stream.launch({
-    kernel: rowGradientsKernel({ dtype, valueDim, causal, keyLengths, dropout: dropout !== undefined }),
+    kernel: rowGradientsKernel({ dtype, causal, keyLengths, dropout: dropout !== undefined }),
     buffers: [weights, slopes, gradient.span, unusual, ...lengths],
-    uniforms: geometryWords({ request, part, bases: { output: gradient.base }, own: [stride / 4] }),
+    uniforms: geometryWords({ request, part, bases: { output: gradient.base }, own: [stride / 4, valueDim] }),
     workgroups: gridOf(heads * queries),
   });
 
@@ -202,7 +204,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   if (rowScale(scale) !== scale) recordScale(stream, slopes, heads * queries * stride, scale);
 
   // Keys of the products: whole fours, those beyond the last with weights of 0.
-  const inner = Math.min(stride, 4 * Math.ceil(visible / 4));
+  const inner = scoreStride(visible);
   const units = heads / group;
   const unitRows = group * queries;
   const common = { dtype: 'f32', transposeB: false, batch: units } as const;
@@ -246,12 +248,12 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   stream.release(slopes);
   toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
   stream.launch({
-    kernel: unusualGradientsKernel(dtype, valueDim),
+    kernel: unusualGradientsKernel(dtype),
     buffers: [weights, gradient.span, unusual, sums.dV.span],
     uniforms: geometryWords({
       ...{ request, part },
       bases: { output: gradient.base, v: sums.dV.base },
-      own: [stride / 4, visible],
+      own: [stride / 4, valueDim],
     }),
     workgroups: gridOf(Math.ceil((units * visible) / UNUSUAL_INVOCATIONS)),
   });
@@ -264,21 +266,14 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
 }
 
 /** Scores of the part's queries with all keys that one of them sees. */
-function recordScores(call: Call, part: Part): Span {
+function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
-  const { headDim, dtype, causal, keyLengths } = request;
-  const options: ScoreOptions = {
-    ...{ headDim, dtype, causal, keyLengths },
-    mask: request.mask !== undefined,
-    bias: request.bias !== undefined,
-    relativeBias: request.relativeBias !== undefined,
-  };
   const extras = optionSpans({ ...inputs, output: inputs.dOutput }, relative && { span: relative });
-  return launchScores(call, { request, part }, options, inputs.q, inputs.k, extras);
+  return products(call, { request, part }, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 
 /** dP: the rows of dO with the values of the keys that each query may see. */
-function recordProducts(call: Call, part: Part): Span {
+function slopesOf(call: Call, part: Part): Span {
   const { inputs } = call;
   const { valueDim, dtype, causal, keyLengths } = call.request;
   const options: ScoreOptions = {
@@ -287,33 +282,20 @@ function recordProducts(call: Call, part: Part): Span {
   };
   const request: AttentionRequest = { ...call.request, scale: 1 };
   const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
-  return launchScores(call, { request, part }, options, inputs.dOutput, inputs.v, lengths);
+  return products(call, { request, part }, options, inputs.dOutput, inputs.v, lengths);
 }
 
-function launchScores(
+function products(
   { stream, tileRows }: Call,
-  { request, part }: Geometry,
+  geometry: Geometry,
   options: ScoreOptions,
   queries: View,
   keys: View,
   extras: readonly Span[],
 ): Span {
-  const rows = part.heads * part.queries;
-  const scores = stream.scratch(4 * rows * scoreStride(request.keyLength));
-  const q = queryWindow(queries, request, part);
-  const k = keyWindow(keys, request, part);
-  const units = part.heads / groupOf(request);
-  const seen = visibleKeys(request, part);
-  stream.launch({
-    kernel:
-      tileRows === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, rows: tileRows }),
-    buffers: [q.span, k.span, scores, ...extras],
-    uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base } }),
-    workgroups: gridOf(
-      tileRows === undefined
-        ? scoresPlainGroups(rows, seen)
-        : scoresGroups(units, rows / units, seen, tileRows),
-    ),
-  });
+  const { request, part } = geometry;
+  const scores = stream.scratch(4 * part.heads * part.queries * scoreStride(request.keyLength));
+  const views = { q: queryWindow(queries, request, part), k: keyWindow(keys, request, part) };
+  recordScores(stream, geometry, options, tileRows, views, scores, extras);
   return scores;
 }

@@ -1,8 +1,8 @@
-import { type AttentionRequest, bytesPerElement, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { groupOf, type Part } from '../options-geometry.js';
+import { groupOf, optionRefusals, type Part } from '../options-geometry.js';
 import { relativeBytes } from '../options-relative.js';
 import { scoreStride } from '../stored/scores-text.js';
 import { tableGradientBytes } from './table-gradient.js';
@@ -23,14 +23,14 @@ const ALIGNMENT = 256;
 const QUERY_STEP = 64;
 
 export function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
-  const { k, headDim, valueDim, dtype, mask, bias, keyLength } = request;
+  const { k, headDim, valueDim, keyLength } = request;
   if (k !== 'all') return [`it needs all keys, not the lists of ${k}`];
   const reasons: string[] = [];
   const limit = facts.bindingBytes - ALIGNMENT;
   const group = groupOf(request);
-  const longest = Math.max((group - 1) * request.queryLength + 1, scoreStride(keyLength));
+  const longest = Math.max(group * request.queryLength, scoreStride(keyLength));
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
-    if (longest * width * Math.max(4, bytesPerElement(dtype)) > limit) {
+    if (4 * longest * width > limit) {
       reasons.push(
         `rows of ${name} ${width} of one key head exceed a binding of ${facts.bindingBytes} bytes`,
       );
@@ -39,11 +39,7 @@ export function refusals(request: AttentionRequest, facts: DeviceFacts): string[
   if (group * 4 * scoreStride(keyLength) > limit) {
     reasons.push(`scores of one query exceed a binding of ${facts.bindingBytes} bytes`);
   }
-  for (const [name, shape] of Object.entries({ mask, bias })) {
-    if (shape !== undefined && 4 * sizeOf(shape) > facts.bindingBytes) {
-      reasons.push(`the ${name} exceeds a binding of ${facts.bindingBytes} bytes`);
-    }
-  }
+  reasons.push(...optionRefusals(request, facts));
   return reasons;
 }
 

@@ -8,7 +8,6 @@ const INVOCATIONS = 128;
 /** What the text of the kernel depends on. */
 export interface RowGradientParameters {
   readonly dtype: 'f32' | 'f16';
-  readonly valueDim: number;
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly dropout: boolean;
@@ -23,7 +22,7 @@ export const HIDDEN_WEIGHT = '0x80000000u';
  * both. Every key that some query of the part sees is written: weight -0 and dS 0 where it is hidden, NaN for every valid
  * key of a row that holds a NaN or +inf.
  *
- * Queries whose dO holds a NaN or an infinity are listed in `unusual`: their number, then their rows in any order. Workgroup
+ * `own`: fours of a row, width of dO. Queries whose dO holds a NaN or an infinity are listed in `unusual`: their number, then their rows in any order. Workgroup
  * memory: 12 bytes per invocation.
  */
 export function rowGradientsKernel(p: RowGradientParameters): Kernel {
@@ -34,7 +33,7 @@ export function rowGradientsKernel(p: RowGradientParameters): Kernel {
   };
 }
 
-function source({ dtype, valueDim, causal, keyLengths, dropout }: RowGradientParameters): string {
+function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): string {
   const factors = [0, 1, 2, 3].map((i) => `dropout_factor(row, keys.${'xyzw'[i]})`);
   const steps: string[] = [];
   for (let step = INVOCATIONS / 2; step >= 1; step /= 2) {
@@ -83,8 +82,8 @@ fn main(
   let start = r * geometry.own.x;
   if (t == 0u) { atomicStore(&is_bad, 0u); atomicStore(&is_unusual, 0u); }
   workgroupBarrier();
-  let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * ${valueDim}u;
-  for (var c = t; c < ${valueDim}u; c += ${INVOCATIONS}u) {
+  let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
+  for (var c = t; c < geometry.own.y; c += ${INVOCATIONS}u) {
     if ((bitcast<u32>(load_gradient(gradient_at + c)) & NOT_FINITE) == NOT_FINITE) { atomicStore(&is_unusual, 1u); }
   }
   var top = LOWEST;

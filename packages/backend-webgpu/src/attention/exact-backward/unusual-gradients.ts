@@ -8,11 +8,11 @@ export const UNUSUAL_INVOCATIONS = 64;
 /**
  * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key that
  * its query sees. One invocation a key, over the listed queries; there are none as a rule. `own`: words of a row of
- * weights in fours, keys.
+ * weights in fours, width of dO.
  */
-export function unusualGradientsKernel(dtype: 'f32' | 'f16', valueDim: number): Kernel {
+export function unusualGradientsKernel(dtype: 'f32' | 'f16'): Kernel {
   return {
-    key: `attention exact-backward unusual ${dtype} Dv${valueDim}`,
+    key: `attention exact-backward unusual ${dtype}`,
     buffers: ['read', 'read', 'read', 'write'],
     source: () => `${geometryStruct}
 ${bindings([
@@ -27,18 +27,18 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let count = unusual[0];
   if (count == 0u) { return; }
   let at = id.x + id.y * groups.x * ${UNUSUAL_INVOCATIONS}u;
-  let keys = geometry.own.y;
+  let keys = geometry.visible_keys;
   let unit = at / keys;
   let key = at % keys;
   if (unit >= geometry.heads / geometry.group) { return; }
-  let sums_at = geometry.v_base + (unit * geometry.key_length + key) * ${valueDim}u;
+  let sums_at = geometry.v_base + (unit * geometry.key_length + key) * geometry.own.y;
   for (var i = 0u; i < count; i++) {
     let r = unusual[1u + i];
     let row = row_at(r);
     let bits = weights[4u * r * geometry.own.x + key];
     if (row.local_head / geometry.group != unit || bits == ${HIDDEN_WEIGHT}) { continue; }
-    let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * ${valueDim}u;
-    for (var c = 0u; c < ${valueDim}u; c++) {
+    let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
+    for (var c = 0u; c < geometry.own.y; c++) {
       let value = load_gradient(gradient_at + c);
       if ((bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u) { sums[sums_at + c] += bitcast<f32>(bits) * value; }
     }

@@ -4,6 +4,7 @@ import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.j
 import type { Stream } from '../../runtime/stream.js';
 import { storageBytes, type View } from '../../view.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
+import { optionRefusals } from '../options-geometry.js';
 import { joinSegmentsKernel, segmentRowFloats } from './join-segments.js';
 import { exactKernel, hasAux } from './kernel.js';
 import type { ExactParameters } from './parameters.js';
@@ -34,7 +35,7 @@ export const exactPath: ForwardPath = {
 };
 
 function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
-  const { k, headDim, valueDim, dtype, keyLength, mask, bias } = request;
+  const { k, headDim, valueDim, dtype, keyLength } = request;
   const reasons: string[] = [];
   if (k !== 'all') reasons.push(`it keeps all keys, not ${k}`);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
@@ -45,11 +46,7 @@ function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly 
     }
   }
   if (dtype === 'f16' && valueDim % 2 === 1) reasons.push(`f16 rows of odd length ${valueDim} share words`);
-  for (const [name, shape] of Object.entries({ mask, bias })) {
-    if (shape !== undefined && 4 * sizeOf(shape) > facts.bindingBytes) {
-      reasons.push(`the ${name} exceeds a binding of ${facts.bindingBytes} bytes`);
-    }
-  }
+  reasons.push(...optionRefusals(request, facts));
   if (headDim <= LARGEST_DIM && valueDim <= LARGEST_DIM && chooseTile(request, facts) === undefined) {
     reasons.push(`no tile fits ${facts.workgroupBytes} bytes of workgroup memory`);
   }

@@ -1,4 +1,4 @@
-import { type AttentionRequest, bytesPerElement, sizeOf } from '@topk-attention/core';
+import { type AttentionRequest, bytesPerElement } from '@topk-attention/core';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
@@ -7,6 +7,7 @@ import {
   geometryWords,
   groupOf,
   keyWindow,
+  optionRefusals,
   optionSpans,
   type Part,
   partsOf,
@@ -14,10 +15,9 @@ import {
   visibleKeys,
 } from '../options-geometry.js';
 import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import { type TileRows, tileRowsOn } from '../sweeps/product.js';
+import type { TileRows } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
-import { scoresGroups, scoresKernel } from './scores-kernel.js';
-import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from './record-scores.js';
 import { scoreStride } from './scores-text.js';
 import { selectKernel } from './select-kernel.js';
 
@@ -51,7 +51,7 @@ export function storedPathWith(tuning: StoredTuning): ForwardPath {
     },
     record: (stream, request, views, chunk) => {
       const { facts } = stream;
-      const { tileRows = facts.isSoftware ? undefined : tileRowsOn(facts) } = tuning;
+      const { tileRows = scoreTileRows(facts) } = tuning;
       record(stream, request, views, chunk, tileRows);
     },
   };
@@ -64,7 +64,7 @@ function slots({ k }: AttentionRequest): number {
 }
 
 function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
-  const { k, dtype, headDim, valueDim, keyLength, mask, bias } = request;
+  const { k, dtype, headDim, valueDim, keyLength } = request;
   const reasons: string[] = [];
   if (k === 'all') reasons.push('it keeps k keys, not all of them');
   if (dtype === 'f16' && valueDim % 2 === 1)
@@ -75,11 +75,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
       reasons.push(`${keyLength} rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
-  for (const [name, shape] of Object.entries({ mask, bias })) {
-    if (shape !== undefined && 4 * sizeOf(shape) > facts.bindingBytes) {
-      reasons.push(`the ${name} exceeds a binding of ${facts.bindingBytes} bytes`);
-    }
-  }
+  reasons.push(...optionRefusals(request, facts));
   return reasons;
 }
 
@@ -177,7 +173,7 @@ function recordPart(
   relative: Span | undefined,
   tileRows: TileRows | undefined,
 ): void {
-  const { headDim, valueDim, dtype, causal, keyLengths, keyLength } = request;
+  const { valueDim, dtype, causal, keyLengths, keyLength } = request;
   const rows = part.heads * part.queries;
   const stride = scoreStride(keyLength);
   const scores = stream.scratch(4 * rows * stride);
@@ -188,29 +184,9 @@ function recordPart(
   const k = keyWindow(views.k, request, part);
   const v = keyWindow(views.v, request, part);
   const output = queryWindow(views.output, request, part);
-  const seen = visibleKeys(request, part);
-  if (seen > 0) {
-    const options = {
-      headDim,
-      dtype,
-      causal,
-      keyLengths,
-      mask: request.mask !== undefined,
-      bias: request.bias !== undefined,
-      relativeBias: request.relativeBias !== undefined,
-    };
-    const keyHeads = part.heads / groupOf(request);
-    stream.launch({
-      kernel:
-        tileRows === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, rows: tileRows }),
-      buffers: [q.span, k.span, scores, ...optionSpans(views, relative && { span: relative })],
-      uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base }, own }),
-      workgroups: gridOf(
-        tileRows === undefined
-          ? scoresPlainGroups(rows, seen)
-          : scoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
-      ),
-    });
+  if (visibleKeys(request, part) > 0) {
+    const extras = optionSpans(views, relative && { span: relative });
+    recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, { q, k }, scores, extras);
   }
   stream.launch({
     kernel: selectKernel({ causal, keyLengths }),
