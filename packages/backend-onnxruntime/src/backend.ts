@@ -252,10 +252,6 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): OnnxNode {
-    return this.#graph.deferred(
-      (spare) => philoxBits(seed, offset, shape, spare instanceof Int32Array ? spare : undefined),
-      shape,
-      'i32',
-    );
+    return this.#graph.deferred((spare) => philoxBits(seed, offset, shape, spare), shape, 'i32');
   }
 }

@@ -1,7 +1,7 @@
 import { aBoolean, aNumber, anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import { OnnxRuntimeBackend } from './backend.js';
-import { loadOrt } from './runtime/load.js';
-import { anOrt, type OrtModule } from './runtime/ort.js';
+import { anOrt, loadOrt } from './runtime/load.js';
+import type { OrtModule } from './runtime/ort.js';
 import { requireProviders } from './runtime/probe.js';
 import { disableTelemetry } from './runtime/telemetry.js';
 

@@ -1,7 +1,7 @@
 import { aBoolean, type OptionKinds, readOptions } from '@topk-attention/core';
 import { lacksLibrary } from './runtime/libraries.js';
-import { importPeer, PEER_RANGE, type PeerName, peers } from './runtime/load.js';
-import { anOrt, type OrtModule } from './runtime/ort.js';
+import { anOrt, importPeer, PEER_RANGE, type PeerName, peers } from './runtime/load.js';
+import type { OrtModule } from './runtime/ort.js';
 import { probeProvider } from './runtime/probe.js';
 import { disableTelemetry } from './runtime/telemetry.js';
 

@@ -30,7 +30,7 @@ function random(shape) {
 
 /** Inputs, the function, and its explanation. */
 function attention({ batch = 1, heads, headDim, queries, k, gradient, ...given }) {
-  const { keyHeads = heads, valueDim = headDim, keys = queries, bias, keyLengths, ...rest } = given;
+  const { keyHeads = heads, valueDim = headDim, keys = queries, bias, relative, keyLengths, ...rest } = given;
   const inputs = {
     q: random([batch, heads, queries, headDim]),
     k: random([batch, keyHeads, keys, headDim]),
@@ -39,6 +39,9 @@ function attention({ batch = 1, heads, headDim, queries, k, gradient, ...given }
   const options = {
     ...rest,
     ...(bias && { bias: random([1, heads, queries, keys]) }),
+    ...(relative && {
+      relativeBias: { table: random([32, heads]), bidirectional: true, maxDistance: 128 },
+    }),
     ...(keyLengths && { keyLengths: tensor(backend, new Int32Array(batch).fill(keys - 3)) }),
   };
   const shapes = { q: inputs.q.shape, k: inputs.k.shape, v: inputs.v.shape };

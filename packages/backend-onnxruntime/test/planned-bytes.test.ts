@@ -16,17 +16,12 @@ const cases: { readonly [name: string]: Call & { readonly queryChunk: number; re
 
 describe('planned bytes lie within 1.0 and 1.5 times what a process grows by', () => {
   for (const [name, one] of Object.entries(cases)) {
-    optional(
-      name,
-      memoryMap,
-      async () => {
-        const { planned, grown, chunks } = await measure(one);
-        expect(chunks).toBe(one.queries / one.queryChunk);
-        expect(planned / grown).toBeGreaterThanOrEqual(1);
-        expect(planned / grown).toBeLessThanOrEqual(1.5);
-      },
-      600_000,
-    );
+    optional(name, memoryMap, async () => {
+      const { planned, grown, chunks } = await measure(one);
+      expect(chunks).toBe(one.queries / one.queryChunk);
+      expect(planned / grown).toBeGreaterThanOrEqual(1);
+      expect(planned / grown).toBeLessThanOrEqual(1.5);
+    });
   }
 });
 
@@ -69,24 +64,19 @@ describe('composed operations: planned bytes, and growth in proportion to the le
     }),
   };
   for (const [name, at] of Object.entries(growing)) {
-    optional(
-      name,
-      memoryMap,
-      async () => {
-        const grown: number[] = [];
-        for (const length of [512, 1024, 2048]) {
-          const found = await measure(at(length));
-          expect(found.planned / found.grown, `length ${length}`).toBeGreaterThanOrEqual(1);
-          expect(found.planned / found.grown, `length ${length}`).toBeLessThanOrEqual(1.5);
-          grown.push(found.grown);
-        }
-        // A matrix of all scores would make it four times as much.
-        for (const step of [1, 2]) {
-          expect((grown[step] as number) / (grown[step - 1] as number)).toBeLessThan(3);
-        }
-      },
-      300_000,
-    );
+    optional(name, memoryMap, async () => {
+      const grown: number[] = [];
+      for (const length of [512, 1024, 2048]) {
+        const found = await measure(at(length));
+        expect(found.planned / found.grown, `length ${length}`).toBeGreaterThanOrEqual(1);
+        expect(found.planned / found.grown, `length ${length}`).toBeLessThanOrEqual(1.5);
+        grown.push(found.grown);
+      }
+      // A matrix of all scores would make it four times as much.
+      for (const step of [1, 2]) {
+        expect((grown[step] as number) / (grown[step - 1] as number)).toBeLessThan(3);
+      }
+    });
   }
 
   planned('gradient of exact attention over 4,096 keys', { ...eight, queries: 4096, gradient: true });
@@ -95,6 +85,12 @@ describe('composed operations: planned bytes, and growth in proportion to the le
     queries: 1000,
     gradient: true,
     causal: true,
+  });
+  planned('gradient of exact attention with a relative bias', {
+    ...eight,
+    queries: 1024,
+    gradient: true,
+    relative: true,
   });
   planned('gradient of exact attention with dropout', { ...eight, queries: 1024, gradient: true, dropout });
 });
@@ -106,39 +102,24 @@ describe('a budget holds for both passes together', () => {
     'top-k': { ...training, k: 64, causal: true, budgetBytes: 100e6 },
   };
   for (const [name, one] of Object.entries(budgets)) {
-    optional(
-      name,
-      memoryMap,
-      async () => {
-        const found = await measure(one);
-        expect(found.planned).toBeLessThanOrEqual(one.budgetBytes);
-        expect(found.grown).toBeLessThanOrEqual(one.budgetBytes);
-      },
-      120_000,
-    );
+    optional(name, memoryMap, async () => {
+      const found = await measure(one);
+      expect(found.planned).toBeLessThanOrEqual(one.budgetBytes);
+      expect(found.grown).toBeLessThanOrEqual(one.budgetBytes);
+    });
   }
 
-  optional(
-    'or it is refused',
-    memoryMap,
-    async () => {
-      await expect(measure({ ...training, k: 64, causal: true, budgetBytes: 30e6 })).rejects.toThrow(
-        'DOES_NOT_FIT',
-      );
-    },
-    120_000,
-  );
+  optional('or it is refused', memoryMap, async () => {
+    await expect(measure({ ...training, k: 64, causal: true, budgetBytes: 30e6 })).rejects.toThrow(
+      'DOES_NOT_FIT',
+    );
+  });
 });
 
 function planned(name: string, one: Call): void {
-  optional(
-    name,
-    memoryMap,
-    async () => {
-      const found = await measure(one);
-      expect(found.planned / found.grown).toBeGreaterThanOrEqual(1);
-      expect(found.planned / found.grown).toBeLessThanOrEqual(1.5);
-    },
-    300_000,
-  );
+  optional(name, memoryMap, async () => {
+    const found = await measure(one);
+    expect(found.planned / found.grown).toBeGreaterThanOrEqual(1);
+    expect(found.planned / found.grown).toBeLessThanOrEqual(1.5);
+  });
 }

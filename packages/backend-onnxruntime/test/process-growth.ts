@@ -24,6 +24,8 @@ export interface Call {
   readonly keyLengths?: boolean;
   /** A number for every score. */
   readonly bias?: boolean;
+  /** A relative bias of 32 buckets. */
+  readonly relative?: boolean;
   readonly dropout?: { readonly rate: number; readonly seed: number };
   /** With the backward pass. Default false. */
   readonly gradient?: boolean;

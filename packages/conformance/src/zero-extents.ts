@@ -19,7 +19,7 @@ import {
   rmsNorm,
   scope,
   sum,
-  type Tensor,
+  Tensor,
   tensor,
   topKAttention,
   topKFeedForward,
@@ -48,11 +48,8 @@ function zeroCase(name: string, expected: Expected, make: (backend: Backend) => 
     group: 'primitives',
     async run({ backend }) {
       const before = backend.memory().live;
-      const made = scope(() => make(backend) as Tensor);
-      const named: Readonly<Record<string, Tensor | undefined>> =
-        'dtype' in made
-          ? { output: made }
-          : (made as unknown as Readonly<Record<string, Tensor | undefined>>);
+      const made = scope(() => make(backend));
+      const named = made instanceof Tensor ? { output: made } : made;
       for (const [what, { shape, value = 0 }] of Object.entries(expected)) {
         const one = named[what];
         check(one !== undefined, `${what} is missing`);

@@ -122,18 +122,20 @@ export function printFeedForwardPlan(plan: FeedForwardPlan): string {
   ].join('\n');
 }
 
-function printBackwardPlan({ queryChunk, chunks, bytes }: AttentionBackwardPlan): string {
-  return [
-    `query chunk   ${queryChunk} (${countOf(chunks, 'chunk')})`,
-    ...describeBytes({ ...bytes, what: 'gradients' }),
-  ].join('\n');
+function printBackward(
+  chunk: string,
+  { chunks, bytes }: Pick<AttentionBackwardPlan, 'chunks' | 'bytes'>,
+): string {
+  const lines = [`${chunk} (${countOf(chunks, 'chunk')})`, ...describeBytes({ ...bytes, what: 'gradients' })];
+  return lines.join('\n');
 }
 
-function printFeedForwardBackwardPlan({ tokenChunk, chunks, bytes }: FeedForwardBackwardPlan): string {
-  return [
-    `token chunk   ${tokenChunk} (${countOf(chunks, 'chunk')})`,
-    ...describeBytes({ ...bytes, what: 'gradients' }),
-  ].join('\n');
+function printBackwardPlan(plan: AttentionBackwardPlan): string {
+  return printBackward(`query chunk   ${plan.queryChunk}`, plan);
+}
+
+function printFeedForwardBackwardPlan(plan: FeedForwardBackwardPlan): string {
+  return printBackward(`token chunk   ${plan.tokenChunk}`, plan);
 }
 
 interface Pass<Plan> {

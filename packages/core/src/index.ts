@@ -37,6 +37,7 @@ export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from '.
 export type { PathReport } from './fused.js';
 export * from './ops/index.js';
 export { philox4x32, philoxBits, philoxKey } from './philox.js';
+export { mayHideKeys } from './plan/attention-bytes.js';
 export { formatBytes } from './plan/format.js';
 export type { PathBytes } from './plan/path-bytes.js';
 export {

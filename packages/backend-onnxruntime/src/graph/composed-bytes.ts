@@ -1,4 +1,9 @@
-import type { AttentionRequest, ComposedBytes, FeedForwardRequest } from '@topk-attention/core';
+import {
+  type AttentionRequest,
+  type ComposedBytes,
+  type FeedForwardRequest,
+  mayHideKeys,
+} from '@topk-attention/core';
 
 /*
  * What core's composed operations take here, measured as what a process grows by (test/planned-bytes.test.ts). A chunk is one
@@ -32,10 +37,6 @@ function withRest(length: number, chunk: number): number {
   return chunk < length ? 1 + (length % chunk) / chunk : 1;
 }
 
-function isMasked({ causal, keyLengths, mask, bias }: AttentionRequest): boolean {
-  return causal || keyLengths || mask !== undefined || bias !== undefined;
-}
-
 /** Bytes of what a chunk and a call consist of. */
 function sizesOf(request: AttentionRequest, chunk: number) {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k } = request;
@@ -59,11 +60,11 @@ function attentionScratch(request: AttentionRequest, chunk: number): number {
   const { scores, gathered, lists, keysAndValues, output } = sizesOf(request, chunk);
   const isChunked = chunk < request.queryLength;
   const hasDropout = request.dropout !== undefined;
-  const ofScores = 3.5 + (isMasked(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4 : 0);
+  const ofScores = 3.5 + (mayHideKeys(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4 : 0);
   const ofTurn = ALLOCATOR_SLACK * (ofScores * scores + 3 * gathered);
   const random = hasDropout ? (request.k === 'all' ? scores : lists) + GARBAGE : 0;
   const results = (isChunked ? COPIES : 1) * (output + (request.saves ? lists : 0));
-  const safe = isMasked(request) && request.k === 'all' ? 2 * keysAndValues : 0;
+  const safe = mayHideKeys(request) && request.k === 'all' ? 2 * keysAndValues : 0;
   const turns = TURN * turnsOf(request.queryLength, chunk);
   return withRest(request.queryLength, chunk) * ofTurn + turns + random + results + safe;
 }
@@ -82,7 +83,7 @@ function attentionBackwardScratch(request: AttentionRequest, chunk: number): num
   // Sums by row begin as zeros with a row more, for what is in no list.
   const padded = k === 'all' ? 0 : keysAndValues;
   const copies = padded + (isChunked ? COPIES : 1) * (keysAndValues + queries);
-  const safe = isMasked(request) && k === 'all' ? 4 * keysAndValues : 0;
+  const safe = mayHideKeys(request) && k === 'all' ? 4 * keysAndValues : 0;
   const ofRest = isChunked && request.queryLength % chunk > 0 ? 2 * keysAndValues : 0;
   // The output of the forward pass, which is there meanwhile.
   return ofTurn + turns + random + copies + safe + ofRest + output;

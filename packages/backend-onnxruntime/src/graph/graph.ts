@@ -25,7 +25,7 @@ export class Graph {
   #peak = 0;
   #isClosed = false;
   #epoch = 0;
-  #spare: OrtArray | undefined;
+  #spare: Int32Array | undefined;
 
   constructor(ort: OrtModule) {
     this.ort = ort;
@@ -64,9 +64,10 @@ export class Graph {
 
   /**
    * A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. `make` may
-   * use the array of a leaf before that nobody needs any more.
+   * use the i32 array of a leaf before that nobody needs any more: random numbers, chunk after chunk.
    */
-  deferred(make: (spare: OrtArray | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
+  deferred(make: (spare: Int32Array | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
+    this.#requireOpen();
     const node = new OnnxNode(shape, dtype);
     node.make = make;
     return node;
@@ -80,7 +81,8 @@ export class Graph {
       const data = node.make(spare);
       if (data === spare) this.#spare = undefined;
       node.make = undefined;
-      this.settle(node, new this.ort.Tensor(ortType(node.dtype), data, node.shape), data);
+      const tensor = new this.ort.Tensor(ortType(node.dtype), data, node.shape);
+      this.settle(node, tensor, data instanceof Int32Array ? data : undefined);
     }
   }
 
@@ -225,7 +227,7 @@ export class Graph {
   }
 
   /** Gives a node its values, unless everybody lost interest while they were computed. */
-  settle(node: OnnxNode, tensor: OrtTensor, spare?: OrtArray): void {
+  settle(node: OnnxNode, tensor: OrtTensor, spare?: Int32Array): void {
     if (!node.held && node.uses === 0) {
       tensor.dispose();
       return;

@@ -10,7 +10,7 @@ export interface Storage {
   readonly bytes: number;
   readonly tensor: OrtTensor;
   /** An array that the next deferred leaf may use when this is dropped. */
-  readonly spare?: OrtArray;
+  readonly spare?: Int32Array;
   /** True when the caller has the tensor too, brought or handed out: it is not ours to dispose of. */
   isShared: boolean;
 }
@@ -55,7 +55,7 @@ export class OnnxNode implements BackendTensor {
   uses = 0;
   storage: Storage | undefined;
   /** Makes the values of a leaf when they are first needed, in an array of that size if one is left over. */
-  make: ((spare: OrtArray | undefined) => OrtArray) | undefined;
+  make: ((spare: Int32Array | undefined) => OrtArray) | undefined;
   operation: AnyOperation | undefined;
   failure: TopKError | undefined;
 

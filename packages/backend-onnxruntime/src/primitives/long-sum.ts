@@ -28,7 +28,7 @@ export function emitSum(onnx: GraphBuilder, x: string, shape: Shape, axes: reado
     [sums, runs] = emitStage(onnx, sums, runs, at);
   }
   const left = runs.flatMap(({ isSummed }, at) => (isSummed ? [at] : []));
-  if (left.length > 0) sums = onnx.op('ReduceSum', [sums, onnx.i64(left)], { keepdims: 1 });
+  sums = onnx.op('ReduceSum', [sums, onnx.i64(left)], { keepdims: 1 });
   const result = shape.map((extent, axis) => (axes.includes(axis) ? 1 : extent));
   return onnx.reshape(sums, result);
 }

@@ -106,8 +106,8 @@ function emitBlocks(
   const batch = shape.slice(0, -2);
   const outer = shape.at(isInnerLast ? -2 : -1) as number;
   if (!isInnerLast) return onnx.reshape(name, [...batch, blocks, block, outer]);
+  if (outer === 1) return onnx.reshape(name, [...batch, blocks, 1, block]);
   const cut = onnx.reshape(name, [...batch, outer, blocks, block]);
-  if (outer === 1) return onnx.reshape(cut, [...batch, blocks, 1, block]);
   const axes = batch.map((_, axis) => axis);
   const perm = [...axes, batch.length + 1, batch.length, batch.length + 2];
   return onnx.op('Transpose', [cut], { perm });

@@ -1,4 +1,4 @@
-import { TopKError } from '@topk-attention/core';
+import { aValue, type OptionKind, TopKError } from '@topk-attention/core';
 import type { OrtModule } from './ort.js';
 
 /** The peers this package works with, in order of preference, and the versions it was written for. */
@@ -45,3 +45,6 @@ function isObject(value: unknown): value is { readonly [key: string]: unknown } 
 function isOrtModule(value: unknown): value is OrtModule {
   return isObject(value) && typeof value.Tensor === 'function' && isObject(value.InferenceSession);
 }
+
+/** An option that is the module of an engine. */
+export const anOrt: OptionKind<OrtModule> = aValue('the module of ONNX Runtime', isOrtModule);

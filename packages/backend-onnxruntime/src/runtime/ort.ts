@@ -1,5 +1,3 @@
-import { aValue, type OptionKind } from '@topk-attention/core';
-
 /**
  * The part of the ONNX Runtime JavaScript API that is used here, spelled out so that `onnxruntime-node`,
  * `onnxruntime-web` and later versions of either fit without a type dependency on one of them.
@@ -36,9 +34,3 @@ export interface OrtModule {
   /** Only in onnxruntime-node. */
   listSupportedBackends?(): readonly { readonly name: string; readonly bundled: boolean }[];
 }
-
-/** An option that is such a module. */
-export const anOrt: OptionKind<OrtModule> = aValue(
-  'the module of ONNX Runtime',
-  (ort) => Object(ort).InferenceSession !== undefined,
-);

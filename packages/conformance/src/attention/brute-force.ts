@@ -23,7 +23,8 @@ interface Row {
 /** 'f32': scores beyond the largest f32 number are infinite, as on every engine. Nothing else is rounded. */
 export type ScoreRange = 'f32' | 'f64';
 
-function limited(range: ScoreRange, x: number): number {
+/** x as that range has it. */
+export function limited(range: ScoreRange, x: number): number {
   return range === 'f32' && !Number.isFinite(Math.fround(x)) ? Math.fround(x) : x;
 }
 

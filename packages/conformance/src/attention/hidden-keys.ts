@@ -16,7 +16,7 @@ interface Stated {
   readonly q: readonly number[];
   readonly k: readonly number[];
   readonly v: readonly number[];
-  /** Width of q and k. Default 1. */
+  /** Width of v. Default 1. */
   readonly valueDim?: number;
   readonly options?: Partial<AttentionProblem>;
   readonly output: readonly number[];
@@ -363,11 +363,8 @@ async function checkPoisoned(
         ...(queryChunk !== undefined && { queryChunk }),
       };
       const hidden = { ...plain, ...hide(plain, random) };
-      const { dO, ...problem } = {
-        ...hidden,
-        dO: cotangentOf(hidden),
-        ...poison({ ...hidden, dO: cotangentOf(hidden) }, random),
-      };
+      const whole = { ...hidden, dO: cotangentOf(hidden) };
+      const { dO, ...problem } = { ...whole, ...poison(whole, random) };
       const what = `k ${kept}, chunk ${queryChunk ?? 'planned'}`;
       await naming(what, checkAgainstOracle({ backend, tolerance }, problem, { cotangent: dO }));
     }

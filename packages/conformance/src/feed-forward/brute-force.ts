@@ -1,5 +1,5 @@
 import type { Activation } from '@topk-attention/core';
-import type { ScoreRange } from '../attention/brute-force.js';
+import { limited as limitedTo, type ScoreRange } from '../attention/brute-force.js';
 import { at, type Nd, sizeOf } from '../support/nd.js';
 import type { FeedForwardAnswer, FeedForwardProblem, WeightRole } from './problem.js';
 
@@ -75,8 +75,7 @@ export function solve(
   const tokens = sizeOf(problem.x.shape) / width;
   const x: Nd = { shape: [tokens, width], data: problem.x.data };
   const dOutput: Nd | undefined = cotangent && { shape: [tokens, columns], data: cotangent.data };
-  const limited = (value: number): number =>
-    range === 'f32' && !Number.isFinite(Math.fround(value)) ? Math.fround(value) : value;
+  const limited = (value: number): number => limitedTo(range, value);
   const dot = (length: number, term: (i: number) => number): number =>
     Array.from({ length }, (_, i) => term(i)).reduce((sum, one) => sum + one, 0);
   const units = [...Array(hidden).keys()];

@@ -45,7 +45,9 @@ export function exactChunk(
   const { batch, queryHeads, valueDim, dropout } = request;
   const shape = [batch, queryHeads, size, valueDim];
   return scope(() => {
-    const { weights: whole, seen } = exactWeights(request, tensors, start, size);
+    const scores = chunkScores(request, tensors, start, size);
+    const taken = 'partial' in values ? foldQueries(request, validKeys(scores)) : undefined;
+    const whole = replace(scores, softmax(scores));
     let weights = whole;
     if (dropout !== undefined) {
       weights = replace(
@@ -55,8 +57,7 @@ export function exactChunk(
     }
     const folded = foldQueries(request, weights);
     if ('partial' in values) {
-      const taken = foldQueries(request, seen);
-      return reshape(partialProduct(folded, taken, values.partial, { isNonNegative: true }), shape);
+      return reshape(partialProduct(folded, taken as Tensor, values.partial, { isNonNegative: true }), shape);
     }
     // A query that is not finite is NaN, or sees nothing: each of its weights says which.
     const isFinite = scope(() => finiteRows(queryRows(tensors.q, start, size)));
@@ -64,18 +65,9 @@ export function exactChunk(
   });
 }
 
-/** Softmax over the valid keys, and bool of the same shape [B, Hq, size, Lk]: which they are. */
-function exactWeights(
-  request: AttentionRequest,
-  tensors: ScoreInputs,
-  start: number,
-  size: number,
-): { weights: Tensor; seen: Tensor } {
-  return scope(() => {
-    const scores = chunkScores(request, tensors, start, size);
-    const seen = scope(() => logicalNot(eq(scores, Number.NEGATIVE_INFINITY)));
-    return { weights: softmax(scores), seen };
-  });
+/** bool of the shape of the scores [B, Hq, size, Lk]: which keys are valid. */
+function validKeys(scores: Tensor): Tensor {
+  return scope(() => logicalNot(eq(scores, Number.NEGATIVE_INFINITY)));
 }
 
 /** Gradients of one chunk of queries in f32, before they are summed over chunks. */
@@ -111,7 +103,9 @@ export function exactGradients(
 ): ChunkGradients {
   const { batch, queryHeads, headDim, scale, dropout } = request;
   return scope(() => {
-    const { weights, seen } = exactWeights(request, tensors, start, size);
+    const scores = chunkScores(request, tensors, start, size);
+    const seen = validKeys(scores);
+    const weights = replace(scores, softmax(scores));
     const factors = dropout && dropoutFactors(weights.backend, dropout, weights.shape, start);
     const dropped = (x: Tensor): Tensor => (factors === undefined ? x : replace(x, mul(x, factors)));
     const valid = (x: Tensor): Tensor => replace(x, where(seen, x, 0));

@@ -1,4 +1,4 @@
-import { abs, add, cast, eq, logicalNot, lt, neg, where } from '../ops/elementwise.js';
+import { abs, add, cast, eq, lt, neg, where } from '../ops/elementwise.js';
 import { matmul } from '../ops/matmul.js';
 import { maxOver } from '../ops/reduce.js';
 import { scope } from '../scope.js';
@@ -18,7 +18,7 @@ export function partialOperand(x: Tensor): PartialOperand {
   return scope(() => {
     const isFinite = finiteElements(x);
     const signs = scope(() => signsOf(eq(x, Number.POSITIVE_INFINITY), eq(x, Number.NEGATIVE_INFINITY)));
-    const bad = scope(() => cast(logicalNot(isFinite), 'f32'));
+    const bad = where(isFinite, 0, 1);
     return { finite: where(isFinite, x, signs), bad, signs };
   });
 }
@@ -69,7 +69,7 @@ export function finitePart(x: Tensor): Tensor {
 /** bool [..., 1]: whether the row is free of NaN and infinities. */
 export function finiteRows(x: Tensor): Tensor {
   return scope(() => {
-    const bad = cast(logicalNot(finiteElements(x)), 'f32');
+    const bad = where(finiteElements(x), 0, 1);
     return eq(maxOver(bad, { axes: [-1], keepDims: true }), 0);
   });
 }

@@ -33,8 +33,9 @@ export function composedAttentionScratch(request: AttentionRequest, chunk: numbe
   const making = Math.max(scores + query, makingBytes(request, chunk, boolBytes));
   const shared = sharedBytes(request);
   if (k === 'all') {
-    // Weights with the flags of valid keys; scores beside them, factors of dropout, or what the product needs.
-    const own = scores + flags;
+    // Weights, and the flags of valid keys where options hide some; scores beside them, factors of dropout, or what the
+    // product needs.
+    const own = scores + (mayHideKeys(request) ? flags : 0);
     const dropping = dropout === undefined ? 0 : Math.max(scores + 4 * flags, 2 * scores + flags);
     const multiplying = mayHideKeys(request)
       ? Math.max(scores + flags + 2 * result, 5 * result)
