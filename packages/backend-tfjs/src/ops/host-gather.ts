@@ -13,14 +13,17 @@ export function hostGatherRows(
 ): Values {
   const count = indices.length / batch;
   const rows = emptyLike(data, indices.length * width);
+  const stranger = rows instanceof Float32Array ? Number.NaN : 0;
   for (let slot = 0; slot < indices.length; slot++) {
     const index = indices[slot] as number;
-    if (!(index >= 0 && index < n)) continue;
+    if (!(index >= 0 && index < n)) {
+      if (index !== -1) rows.fill(stranger, slot * width, (slot + 1) * width);
+      continue;
+    }
     const from = (Math.floor(slot / count) * n + index) * width;
     if (width === 1) rows[slot] = data[from] as number;
     else rows.set(data.subarray(from, from + width), slot * width);
   }
-  clearRows(rows, indices, n, width);
   return rows;
 }
 

@@ -55,7 +55,10 @@ function insideOf({ tf }: Engine, indices: TfTensor, n: number): TfTensor {
   );
 }
 
-/** Row by row of all batches, which are numbered through; rows that are none are overwritten. */
+/**
+ * Row by row of all batches, which are numbered through: a gather of batches reads its indices in the wrong places there, and
+ * tf.gather copies element by element (25 ns each). Rows that are none are overwritten.
+ */
 function gatherOnWasm({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const [batch = 0, n = 0, width = 0] = x.shape;
   const shape: [number, number, number] = [batch, indices.shape[1] ?? 0, width];
@@ -76,21 +79,13 @@ function gatherOnWasm({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor 
   });
 }
 
-/**
- * x [B, N, D] at indices [B, M], all of them rows of x. On the wasm engine a gather of batches reads its indices in the
- * wrong places, so there the rows of all batches are numbered through; on others that could leave the 24 bits of a float.
- */
-export function gatherPerBatch(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
-  const { tf } = engine;
+/** x [B, N, D] at indices [B, M], all of them rows of x; not for the wasm engine. */
+export function gatherPerBatch({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const [batch = 0, n = 0, width = 0] = x.shape;
+  if (batch > 1) return tf.gather(x, indices, 1, 1);
   const count = indices.shape[1] ?? 0;
-  if (batch > 1 && engine.name !== 'wasm') return tf.gather(x, indices, 1, 1);
-  const rows = tf.reshape(x, [batch * n, width]);
-  const at = tf.reshape(numberedThrough(engine, indices, n), [batch * count]);
-  // There tf.gather copies element by element (25 ns each), and this row by row.
-  const taken =
-    engine.name === 'wasm' ? tf.gatherND(rows, tf.reshape(at, [batch * count, 1])) : tf.gather(rows, at);
-  return tf.reshape(taken, [batch, count, width]);
+  const taken = tf.gather(tf.reshape(x, [n, width]), tf.reshape(indices, [count]));
+  return tf.reshape(taken, [1, count, width]);
 }
 
 /** Row i of batch b of [batch, count] is row b n + i of all. */

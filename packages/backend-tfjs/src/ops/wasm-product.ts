@@ -24,13 +24,13 @@ export function wasmProduct(
   transposeB: boolean,
 ): TfTensor {
   const batch = a.rank === 2 ? 1 : (a.shape[0] ?? 1);
+  if (batch === 1 && !transposeA && !transposeB) return wasmMatrices(tf, a, b);
   const [aRows = 1, aColumns = 1] = a.shape.slice(-2);
   const [rows, inner] = transposeA ? [aColumns, aRows] : [aRows, aColumns];
   const columns = b.size / batch / inner;
   const plain = PLAIN * rows * inner * columns;
   const moved = TRANSPOSED * ((transposeA ? rows : 0) + (transposeB ? columns : 0)) * inner;
   const fast = FAST * rows * inner * columns + moved + PACKED * inner * columns + (batch > 1 ? CALL : 0);
-  if (batch === 1 && !transposeA && !transposeB) return wasmMatrices(tf, a, b);
   if (fast > plain) return tf.matMul(a, b, transposeA, transposeB);
   return tf.tidy(() => {
     const aRowOrder = transposeA ? tf.transpose(a, a.rank === 2 ? [1, 0] : [0, 2, 1]) : a;
