@@ -1,4 +1,4 @@
-import { gatherRows, reshape, scope, type Tensor } from '@topk-attention/core';
+import { gatherRows, reshape, scope, sizeOf, type Tensor } from '@topk-attention/core';
 import { requireTensor } from './require.js';
 
 /**
@@ -9,7 +9,7 @@ import { requireTensor } from './require.js';
 export function embedding(table: Tensor, ids: Tensor): Tensor {
   requireTensor('embedding', 'table', table, { rank: 2 });
   requireTensor('embedding', 'ids', ids, { dtype: 'i32' });
-  const count = ids.shape.reduce((product, extent) => product * extent, 1);
+  const count = sizeOf(ids.shape);
   return scope(() => {
     const rows = gatherRows(reshape(table, [1, ...table.shape]), reshape(ids, [1, count]));
     return reshape(rows, [...ids.shape, table.shape[1] as number]);

@@ -1,4 +1,4 @@
-import { type DType, formatShape, type Tensor, TopKError } from '@topk-attention/core';
+import { type DType, describeValue, formatShape, Tensor, TopKError } from '@topk-attention/core';
 
 /** @throws TopKError INVALID_OPTION for what is no tensor, RANK_MISMATCH, DTYPE_MISMATCH. */
 export function requireTensor(
@@ -7,10 +7,10 @@ export function requireTensor(
   x: Tensor,
   { rank, dtype }: { readonly rank?: number; readonly dtype?: DType } = {},
 ): void {
-  if (typeof x !== 'object' || x === null || !Array.isArray(x.shape)) {
-    throw new TopKError('INVALID_OPTION', `${where}: ${name} is no tensor`, {
-      expected: 'a tensor',
-      got: Array.isArray(x) ? 'a list' : x === null ? 'null' : typeof x,
+  if (!(x instanceof Tensor)) {
+    throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+      expected: 'a Tensor of @topk-attention/core',
+      got: describeValue(x),
       fix: 'Make one with tensor(backend, data, shape)',
     });
   }

@@ -1,6 +1,5 @@
-import { TopKError } from '@topk-attention/core';
+import { describeValue, TopKError } from '@topk-attention/core';
 import type { ByteSource } from '@topk-attention/nn';
-import { quote } from '../quote.js';
 import { directorySource, pathOfFileUrl } from './directory-source.js';
 import { isWithheld } from './not-there.js';
 import { urlSource } from './url-source.js';
@@ -41,7 +40,7 @@ function sourceOfUrl(url: URL, signal?: AbortSignal): FileSource {
 function badSource(got: unknown): TopKError {
   return new TopKError('INVALID_OPTION', 'loadT5: bad source', {
     expected: 'a directory path, an http(s) or file URL, or a FileSource',
-    got: quote(got),
+    got: describeValue(got),
   });
 }
 

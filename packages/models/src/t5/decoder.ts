@@ -186,8 +186,9 @@ export class DecoderState {
     const { buckets, maxDistance, heads } = this.#config;
     const capacity = this.#caches[0]?.capacity ?? 1;
     const table = this.#weights.decoder.relativeTable;
+    const rule = { bidirectional: false, buckets, maxDistance };
     const at = Int32Array.from({ length: capacity }, (_, key) =>
-      relativePositionBucket(key - position, { bidirectional: false, buckets, maxDistance }),
+      relativePositionBucket(key - position, rule),
     );
     return scope(() => {
       const rows = gatherRows(

@@ -1,7 +1,14 @@
-import { type Backend, readOptions, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import {
+  type Backend,
+  describeValue,
+  readOptions,
+  scope,
+  type Tensor,
+  TopKError,
+  tensor,
+} from '@topk-attention/core';
 import { disposeParameters } from '@topk-attention/nn';
 import { checkChoices, type LayerChoices } from '../layer-choice.js';
-import { quote } from '../quote.js';
 import { TextStream } from '../text/text-stream.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import type { T5Config } from './config.js';
@@ -133,7 +140,7 @@ export class T5Model implements T5 {
     if (!Array.isArray(sources)) {
       throw new TopKError('INVALID_OPTION', `${where}: not a batch`, {
         expected: 'a list of texts or of lists of token ids',
-        got: quote(sources),
+        got: describeValue(sources),
       });
     }
     const rows: (readonly number[])[] = [];
@@ -202,7 +209,7 @@ function requirePositive(where: string, name: string, value: number): void {
   if (Number.isSafeInteger(value) && value > 0) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
     expected: 'a positive whole number',
-    got: quote(value),
+    got: describeValue(value),
   });
 }
 

@@ -1,5 +1,4 @@
-import { type Backend, type Tensor, TopKError, tensor } from '@topk-attention/core';
-import { quote } from '../quote.js';
+import { anArray, type Backend, describeValue, type Tensor, TopKError, tensor } from '@topk-attention/core';
 import type { T5Config } from './config.js';
 
 /** Source token ids on a backend, right-padded to one length. */
@@ -56,21 +55,19 @@ export function checkIds(where: string, config: T5Config, rows: readonly (readon
     if (at === -1) continue;
     throw new TopKError('INVALID_OPTION', `${where}: not a token id`, {
       expected: `whole numbers from 0 to ${config.vocabSize - 1}`,
-      got: `${quote(row[at])} at ${at}`,
+      got: `${describeValue(row[at])} at ${at}`,
       fix: 'Use the tokenizer that belongs to the model',
     });
   }
 }
 
 /** Typed arrays of ids are lists too. */
-function isList(value: unknown): boolean {
-  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
-}
+const isList = anArray().is;
 
 function notLists(where: string, got: unknown): TopKError {
   return new TopKError('INVALID_OPTION', `${where}: not a source`, {
     expected: 'text, or a list of token ids; lists of them for a batch',
-    got: quote(got),
+    got: describeValue(got),
   });
 }
 
@@ -93,13 +90,12 @@ export function checkRectangle(
   }
   const fits =
     lengths === undefined ||
-    (isList(lengths) &&
-      lengths.length === rows.length &&
+    (lengths.length === rows.length &&
       lengths.every((own) => Number.isInteger(own) && own > 0 && own <= length));
   if (fits) return length;
   throw new TopKError('SHAPE_MISMATCH', `${where}: bad sourceLengths`, {
     expected: `${rows.length} numbers from 1 to ${length}`,
-    got: isList(lengths) ? `[${Array.from(lengths, quote).join(', ')}]` : quote(lengths),
+    got: `[${Array.from(lengths, describeValue).join(', ')}]`,
   });
 }
 

@@ -1,7 +1,13 @@
-import { aFunction, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
+import {
+  aFunction,
+  anArray,
+  describeValue,
+  type OptionKinds,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 import { aSignal, Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
-import { quote } from '../quote.js';
 import { type Encoding, unigramEncoding, wholeTextEncoding } from './encoding.js';
 import { readUnigram } from './unigram-definition.js';
 
@@ -91,17 +97,20 @@ function createEncoding(definition: object, config: object): Encoding {
 
 function checkText(where: string, text: unknown): void {
   if (typeof text === 'string') return;
-  throw new TopKError('INVALID_OPTION', `${where}: not a text`, { expected: 'a string', got: typeof text });
+  throw new TopKError('INVALID_OPTION', `${where}: not a text`, {
+    expected: 'a string',
+    got: describeValue(text),
+  });
 }
 
 function checkIds(ids: unknown): void {
-  const isList = Array.isArray(ids) || (ArrayBuffer.isView(ids) && !(ids instanceof DataView));
+  const isList = anArray().is(ids);
   const list: readonly unknown[] = isList ? Array.from(ids as ArrayLike<unknown>) : [ids];
   const bad = list.findIndex((id) => !(Number.isSafeInteger(id) && (id as number) >= 0));
   if (isList && bad === -1) return;
   throw new TopKError('INVALID_OPTION', 'decode: not token ids', {
     expected: 'a list of whole numbers from 0',
-    got: isList ? `${quote(list[bad])} at ${bad}` : typeof ids,
+    got: isList ? `${describeValue(list[bad])} at ${bad}` : describeValue(ids),
   });
 }
 

@@ -1,4 +1,4 @@
-import { TopKError } from '@topk-attention/core';
+import { describeValue, TopKError } from '@topk-attention/core';
 import { type ByteSource, bytesSource } from '../files/byte-source.js';
 import { corrupt, headerLength, PREFIX_BYTES, parseHeader, type StoredTensor, truncated } from './header.js';
 import { decodeStored, type StoredData } from './stored-dtype.js';
@@ -35,7 +35,7 @@ export async function openSafetensors(data: ByteSource | ArrayBuffer | Uint8Arra
   if (typeof source?.read !== 'function') {
     throw new TopKError('INVALID_OPTION', 'openSafetensors: nothing to read from', {
       expected: 'the bytes of a file, or a ByteSource',
-      got: typeof data === 'string' ? `${JSON.stringify(data)}` : typeof data,
+      got: describeValue(data),
       fix: 'Open a path with openFile(path)',
     });
   }

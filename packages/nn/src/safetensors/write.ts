@@ -1,4 +1,4 @@
-import { formatShape, type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import { describeValue, formatShape, type Shape, sizeOf, TopKError } from '@topk-attention/core';
 import { writeFileAtomically } from '../files/node-files.js';
 import { PREFIX_BYTES } from './header.js';
 import { type StoredData, type StoredDType, storedBits } from './stored-dtype.js';
@@ -76,7 +76,7 @@ function checkTensor(name: string, dtype: StoredDType, shape: Shape, data: Store
   if (!ArrayBuffer.isView(data)) {
     throw new TopKError('INVALID_OPTION', `saveSafetensors: ${name} has no data`, {
       expected: 'a typed array',
-      got: Array.isArray(data) ? 'a list' : typeof data,
+      got: describeValue(data),
     });
   }
   if (expected === undefined || data.constructor.name !== expected) {
