@@ -172,7 +172,7 @@ describe('an answer that cannot be trusted comes with a warning', () => {
     ]);
     const own = jsonOf<AskJson>(await runCli([...embedded, '-q', 'Where is Mary?']));
     expect(own).toMatchObject({ text: 'kitchen', warnings: [] });
-  }, 120_000);
+  });
 });
 
 describe('failures: exit code 1, a code and what to do', () => {

@@ -86,4 +86,4 @@ test('what the root README asks is answered as printed, right and without a warn
     expect(outcome.stdout).toMatch(/^exact: kitchen\ntop-k: kitchen\n/);
     expect(outcome.stdout).toContain('The answers agree.');
   }
-}, 120_000);
+});

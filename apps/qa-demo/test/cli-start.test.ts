@@ -4,7 +4,7 @@ import { pathToFileURL } from 'node:url';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect, test } from 'vitest';
-import { ownBytes, type Run, type StartReport } from '../src/demo/report.ts';
+import { ownBytes, type Run, type StartReport } from '../src/demo/report.js';
 import {
   type JsonError,
   jsonOf,
@@ -170,8 +170,15 @@ optional(
   'on WebGPU memory is that of the GPU, and plain attention gives the same answers',
   softwareGpuAvailability(),
   async () => {
+    // Short, with one question: it is computed in software.
+    const text = writeIn(
+      folder,
+      'short.txt',
+      `Ann went to the garden.\n\n${filling.slice(0, 2).join('\n\n')}`,
+    );
+    const one = writeIn(folder, 'question.json', JSON.stringify(questions.slice(0, 1)));
     const args = ['--backend', 'webgpu', '--json', '--report', join(folder, 'webgpu.html')];
-    const outcome = await runCli([...command.slice(0, 7), ...args]);
+    const outcome = await runCli([...command.slice(0, 3), '--document', text, '--questions', one, ...args]);
     const { engine, runs } = jsonOf<StartReport>(outcome);
     expect(engine).toMatchObject({ backend: 'webgpu', memory: 'gpu' });
     const [plain, exact] = runs.slice(-3) as [Run, Run];

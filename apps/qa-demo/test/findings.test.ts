@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { findingsOf } from '../src/demo/findings.ts';
-import { passageAbout } from '../src/demo/passage.ts';
-import type { Run, StartReport, Way } from '../src/demo/report.ts';
-import { unfamiliarWords } from '../src/engine/embedded-model.ts';
-import type { Answer, EngineInfo } from '../src/engine/types.ts';
+import { findingsOf } from '../src/demo/findings.js';
+import { passageAbout } from '../src/demo/passage.js';
+import type { Run, StartReport, Way } from '../src/demo/report.js';
+import { unfamiliarWords } from '../src/engine/embedded-model.js';
+import type { Answer, EngineInfo } from '../src/engine/types.js';
 
 const MIB = 2 ** 20;
 

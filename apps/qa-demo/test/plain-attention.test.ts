@@ -3,9 +3,9 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
 import { createTfjsBackend } from '@topk-attention/tfjs';
 import { expect, test } from 'vitest';
-import { loadTf } from '../src/engine/load-tf.ts';
-import { PlainAttention } from '../src/engine/plain-attention.ts';
-import { steeredBackend } from '../src/engine/steered-backend.ts';
+import { loadTf } from '../src/engine/load-tf.js';
+import { PlainAttention } from '../src/engine/plain-attention.js';
+import { steeredBackend } from '../src/engine/steered-backend.js';
 
 const HEADS = 3;
 const WIDTH = 4;

@@ -11,15 +11,23 @@ export function withTfPage<T>(use: (page: TestPage) => Promise<T>): Promise<T> {
   return withTestPage({ folder, ready: 'runPart', exclude: ['vitest'] }, use);
 }
 
-/** Tests of the suite on an engine in headless Chromium. */
-export function conformanceInBrowser(engine: 'webgl' | 'webgpu'): void {
-  const browser = browserAvailability();
-  const name = `conformance of tfjs on ${engine} in headless Chromium`;
-  optional(`${name}: primitives, traps`, browser, () => runPart(engine, 'quick', 200), 900_000);
+/** What says most of an engine, in headless Chromium. */
+export function quickConformanceInBrowser(engine: 'webgl' | 'webgpu', least: number): void {
   optional(
-    `${name}: the rest`,
+    `conformance of tfjs on ${engine} in headless Chromium: primitives, traps`,
+    browserAvailability(),
+    () => runPart(engine, 'quick', least),
+    900_000,
+  );
+}
+
+/** The rest of the suite, which takes minutes. */
+export function restOfConformanceInBrowser(engine: 'webgl' | 'webgpu', least: number): void {
+  const browser = browserAvailability();
+  optional(
+    `conformance of tfjs on ${engine} in headless Chromium: the rest`,
     browser.available ? thoroughAvailability() : browser,
-    () => runPart(engine, 'rest', engine === 'webgl' ? 280 : 430),
+    () => runPart(engine, 'rest', least),
     900_000,
   );
 }

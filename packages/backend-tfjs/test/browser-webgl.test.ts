@@ -1,9 +1,10 @@
 import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability } from '@topk-attention/vitest-preset/browser';
 import { expect } from 'vitest';
-import { conformanceInBrowser, withTfPage } from './browser-page.js';
+import { quickConformanceInBrowser, restOfConformanceInBrowser, withTfPage } from './browser-page.js';
 
-conformanceInBrowser('webgl');
+quickConformanceInBrowser('webgl', 200);
+restOfConformanceInBrowser('webgl', 240);
 
 optional('a lost WebGL context rejects, also what is asked for later', browserAvailability(), async () => {
   await withTfPage(async (page) => {

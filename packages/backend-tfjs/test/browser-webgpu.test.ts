@@ -1,3 +1,4 @@
-import { conformanceInBrowser } from './browser-page.js';
+import { quickConformanceInBrowser } from './browser-page.js';
 
-conformanceInBrowser('webgpu');
+// The rest of the suite runs in Node, over the same Dawn: conformance-webgpu.test.ts.
+quickConformanceInBrowser('webgpu', 200);

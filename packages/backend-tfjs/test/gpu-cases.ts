@@ -21,12 +21,21 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
     name: /^golden (?!.*(nan|infinit|negative-zero|random-bits|relative-position))/,
     engine: 'webgl',
     reason:
-      'two minutes: tfjs compiles a program for every shape; the groups attention and feed-forward have the same options, and the other engines run these',
+      'two minutes: tfjs compiles a program for every shape; the other engines run these, and above the primitives all engines run the same code',
   },
   {
     name: /^hidden keys, by (?!nothing|a mask of pairs)/,
+    reason: 'minutes: every way to hide a key ends in the same mask of pairs',
+  },
+  {
+    name: /^(hidden keys, by nothing|attention: (causal calls of any|anchor 1: ))/,
     engine: 'webgl',
-    reason: 'minutes: as the goldens; every way to hide a key ends in the same mask of pairs',
+    reason: 'four minutes of many lengths: as the goldens',
+  },
+  {
+    name: /^(topK|exact)Attention, (?!.*(plain|everything at once)$)/,
+    engine: 'webgl',
+    reason: 'three minutes of one option each: as the goldens; one case has all options at once',
   },
 ];
 
