@@ -38,7 +38,13 @@ export function publishedReadme(markdown, directory, address) {
   );
 }
 
-/** Relative links of a README, which lead nowhere once the package is installed. @param {string} markdown */
+/**
+ * Whatever leads to a place in the repository, in any notation, and so nowhere once the package is installed.
+ *
+ * @param {string} markdown
+ */
 export function relativeLinks(markdown) {
-  return Array.from(markdown.matchAll(link), ([whole]) => whole);
+  const any =
+    /\]\((?!https?:|#)[^)]*\)|^\[[^\]]+\]:\s+(?!https?:|#)\S+|\b(?:href|src)="(?!https?:|#)[^"]*"/gm;
+  return Array.from(markdown.matchAll(any), ([whole]) => whole);
 }

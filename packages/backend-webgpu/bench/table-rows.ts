@@ -92,6 +92,6 @@ export function tableRows({ isFull, short, long, longest, feedForward }: TableSi
     ms('exact-short', `dense exact attention, same backend, L = ${count(short)}`),
     ms('exact-training-short', `dense exact attention, forward + backward, L = ${count(short)}`),
     ms('exact-long', `dense exact attention, same backend, L = ${count(long)}`),
-    ms('composed-short', `composed of primitives, same backend, L = ${count(short)}`),
+    ms('composed-short', `composed of primitives, whole calls, L = ${count(short)}`),
   ];
 }

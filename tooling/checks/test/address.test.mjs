@@ -18,7 +18,9 @@ test('without an address a relative link is its text alone', () => {
 });
 
 test('relative links are found', () => {
-  expect(relativeLinks(readme)).toEqual(['[guide](../../docs/guide.md#top)', '[core](../core)']);
+  expect(relativeLinks(readme)).toEqual(['](../../docs/guide.md#top)', '](../core)']);
+  const others = '[a [b]](../c), <img src="../d.png">\n[e]: ../f\n[g]: https://example.org';
+  expect(relativeLinks(others)).toEqual(['](../c)', 'src="../d.png"', '[e]: ../f']);
 });
 
 test('a manifest names the repository, or nothing', () => {

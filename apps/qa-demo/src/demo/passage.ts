@@ -5,11 +5,14 @@
 export function passageAbout(text: string, question: string, characters: number): string {
   const paragraphs = text.split(/\n\s*\n/).filter((paragraph) => paragraph.trim() !== '');
   const words = paragraphs.map(wordsOf);
-  const likeness = words.map((own) => {
-    const shared = [...wordsOf(question)].filter((word) => own.has(word));
-    // The fewer paragraphs have a word, the more it says.
-    return shared.reduce((sum, word) => sum + 1 / words.filter((each) => each.has(word)).length, 0);
-  });
+  // The fewer paragraphs have a word, the more it says.
+  const asked = [...wordsOf(question)].map((word) => ({
+    word,
+    weight: 1 / words.filter((own) => own.has(word)).length,
+  }));
+  const likeness = words.map((own) =>
+    asked.reduce((sum, { word, weight }) => (own.has(word) ? sum + weight : sum), 0),
+  );
   let first = likeness.indexOf(Math.max(...likeness));
   let end = first + 1;
   let left = characters - (paragraphs[first]?.length ?? 0);
