@@ -1,9 +1,9 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { encodeSafetensors, openSafetensors, type TensorToWrite } from '@topk-attention/nn';
+import { Goldens, largestDifference } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type GeneratedToken, loadT5, type T5 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
-import { Goldens, largestDifference } from '../support/goldens.js';
 import { smallCheckpoint } from '../support/sources.js';
 
 const backend = createReferenceBackend();

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import { goldensFolder } from '@topk-attention/t5-goldens';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { loadT5 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
-import { goldensFolder } from '../support/goldens.js';
 import { shardedCheckpoint, smallCheckpoint } from '../support/sources.js';
 
 type Files = { readonly [file: string]: string | Uint8Array };

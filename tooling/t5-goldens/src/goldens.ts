@@ -1,16 +1,34 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Tensor } from '@topk-attention/core';
 import { openFile, openSafetensors } from '@topk-attention/nn';
 import { expect } from 'vitest';
-import type { LayerChoices, T5 } from '../../src/index.js';
+import { goldensFolder } from './folders.ts';
+
+/** Choices of a model, as far as goldens exist for them. */
+export interface TopKChoices {
+  readonly attention?: { readonly k: number };
+  readonly feedForward?: { readonly k: number; readonly select?: 'preactivation' | 'contribution' };
+}
+
+/** What is compared of a model. Not the class itself: this package serves the tests of its package. */
+interface Model {
+  readonly config: { readonly dModel: number };
+  encode(sources: readonly (readonly number[])[], options: ForwardOptions): Tensor;
+  logits(
+    sources: readonly (readonly number[])[],
+    targets: readonly (readonly number[])[],
+    options: ForwardOptions,
+  ): Tensor;
+}
+
+type ForwardOptions = TopKChoices & { readonly sourceLengths: readonly number[] };
 
 /** What `tooling/goldens/t5.py` wrote. */
 export interface Manifest {
   readonly models: readonly {
     readonly model: string;
     readonly goldens: string;
-    readonly topK?: LayerChoices;
+    readonly topK?: TopKChoices;
     readonly cases: readonly ('one' | 'batch' | 'topK' | 'long' | 'generate')[];
   }[];
   readonly maxNewTokens: number;
@@ -20,8 +38,6 @@ export interface Manifest {
     readonly invalidFormat: boolean;
   }[];
 }
-
-export const goldensFolder: string = fileURLToPath(new URL('../goldens', import.meta.url));
 
 export function readManifest(): Manifest {
   return JSON.parse(readFileSync(`${goldensFolder}/manifest.json`, 'utf8'));
@@ -102,10 +118,10 @@ export async function largestDifference(
 
 /** Largest difference of encoder outputs and logits for one forward case of the goldens. */
 export async function forwardDifference(
-  model: T5,
+  model: Model,
   goldens: Goldens,
   name: string,
-  choices: LayerChoices = {},
+  choices: TopKChoices = {},
 ): Promise<{ encoder: number; logits: number }> {
   const inputs = name === 'topK' ? 'batch' : name;
   const sources = goldens.rows(`${inputs}.inputIds`);
