@@ -69,7 +69,7 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
       for (;;) {
         const step = steps.next();
         if (step.done === true) return step.value;
-        await interruption.breathe();
+        await interruption.yieldToEvents();
         onProgress?.({ stage: 'tokenize', ...step.value });
       }
     },

@@ -1,5 +1,5 @@
 import { add, formatShape, matmul, scope, type Tensor, TopKError } from '@topk-attention/core';
-import { requireTensor } from './require.js';
+import { requireTensor } from '../require.js';
 
 /**
  * x w + bias: x [..., in], w [in, out], bias [out] -> [..., out].

@@ -1,5 +1,5 @@
 import { gatherRows, reshape, scope, sizeOf, type Tensor } from '@topk-attention/core';
-import { requireTensor } from './require.js';
+import { requireTensor } from '../require.js';
 
 /**
  * Rows of a table by id: table [N, D], ids i32 [...] -> [..., D]. Id -1 gives zeros, every other id outside of the table NaN.

@@ -1,21 +1,15 @@
 import {
   aValue,
   checkedLater,
-  type FeedForwardSelect,
   type OptionKinds,
   oneOf,
   optionsWithin,
   readOptions,
   TopKError,
 } from '@topk-attention/core';
+import type { AttentionChoice, FeedForwardChoice } from '@topk-attention/nn';
 
-/** All keys, or the k best of each query and head. */
-export type AttentionChoice = 'exact' | { readonly k: number };
-
-/** All hidden units, or the k best of each token; `select` says what ranks them (default 'preactivation', as in the paper). */
-export type FeedForwardChoice = 'exact' | { readonly k: number; readonly select?: FeedForwardSelect };
-
-/** What one layer, or all of them, runs. Whatever is left out is decided elsewhere. */
+/** What one layer, or every layer of a level, runs. Whatever is left out is decided by the next level. */
 export interface LayerChoice {
   /** Self-attention, and cross-attention unless that has its own choice. */
   readonly attention?: AttentionChoice;
@@ -24,20 +18,22 @@ export interface LayerChoice {
   readonly feedForward?: FeedForwardChoice;
 }
 
-/** Name of a layer: stack and number from 0. */
-export type LayerName = `encoder.${number}` | `decoder.${number}`;
+/** Paths of layers: stack and number from 0. `*` stands for every stack, or every layer of a stack. */
+export type LayerPattern = `${'encoder' | 'decoder' | '*'}.${number | '*'}`;
 
 /**
  * Exact or top-k, layer by layer. The nearest choice wins: `layers`, then the layer's stack, then the top level; and a
- * choice of the call wins over every choice of the load. Default: exact everywhere.
+ * choice of the call wins over every choice of the load. Where several patterns of `layers` match a layer, the one with
+ * the fewest `*` wins, then the later one. Default: exact everywhere.
  *
  * @example
- * { attention: { k: 64 }, feedForward: { k: 256 }, decoder: { attention: 'exact' }, layers: { 'encoder.0': { feedForward: 'exact' } } }
+ * { attention: { k: 64 }, feedForward: { k: 256 }, decoder: { attention: 'exact' }, layers: { '*.0': { feedForward: 'exact' } } }
  */
 export interface LayerChoices extends LayerChoice {
   readonly encoder?: LayerChoice;
   readonly decoder?: LayerChoice;
-  readonly layers?: { readonly [name in LayerName]?: LayerChoice };
+  /** By path, or by a pattern of paths: 'encoder.0', 'encoder.*', '*.0'. */
+  readonly layers?: { readonly [pattern in LayerPattern]?: LayerChoice };
 }
 
 const attentionKinds: OptionKinds<Exclude<AttentionChoice, 'exact'>> = { k: checkedLater() };
@@ -46,7 +42,7 @@ const feedForwardKinds: OptionKinds<Exclude<FeedForwardChoice, 'exact'>> = {
   select: oneOf('preactivation', 'contribution'),
 };
 
-/** What they hold is looked at by `checkChoice`. */
+/** `checkChoice` looks inside. */
 const choice = { what: "'exact' or { k }", is: () => true };
 const layerKinds: OptionKinds<LayerChoice> = {
   attention: choice,
@@ -63,30 +59,18 @@ export const choiceKinds: OptionKinds<LayerChoices> = {
 };
 
 /** The choices of one layer with nothing left open. */
-export interface ResolvedLayer {
-  readonly attention: AttentionChoice;
-  readonly crossAttention: AttentionChoice;
-  readonly feedForward: FeedForwardChoice;
-}
+export type ResolvedChoice = Required<LayerChoice>;
 
-/** How many layers a model has, so that a choice for one that is not there is an error. */
-export interface StackDepths {
-  readonly encoder: number;
-  readonly decoder: number;
-}
-
-/** Throws on a bad k or the name of a layer that the model does not have. */
-export function checkChoices(where: string, choices: LayerChoices, depths: StackDepths): void {
-  for (const [name, layer] of Object.entries(choices.layers ?? {})) {
-    const [, stack, index] = /^(encoder|decoder)\.(\d+)$/.exec(name) ?? [];
-    const depth = stack === 'encoder' ? depths.encoder : depths.decoder;
-    if (stack === undefined || Number(index) >= depth) {
+/** @throws TopKError INVALID_K; INVALID_OPTION for a pattern that matches none of the model's layers. */
+export function checkChoices(where: string, choices: LayerChoices, paths: readonly string[]): void {
+  for (const [pattern, layer] of Object.entries(choices.layers ?? {})) {
+    if (!paths.some((path) => matches(pattern, path))) {
       throw new TopKError('INVALID_OPTION', `${where}: no layer of that name`, {
-        expected: `encoder.0 to encoder.${depths.encoder - 1} or decoder.0 to decoder.${depths.decoder - 1}`,
-        got: name,
+        expected: `${paths.join(', ')}, or a pattern such as encoder.*`,
+        got: pattern,
       });
     }
-    if (layer !== undefined) checkChoice(where, readOptions(`${where}: ${name}`, layer, layerKinds));
+    if (layer !== undefined) checkChoice(where, readOptions(`${where}: ${pattern}`, layer, layerKinds));
   }
   for (const level of [choices, choices.encoder, choices.decoder]) {
     if (level !== undefined) checkChoice(where, level);
@@ -107,15 +91,9 @@ function checkChoice(where: string, { attention, crossAttention, feedForward }: 
   }
 }
 
-/** The choices of one layer; earlier entries of `levels` win. */
-export function resolveLayer(
-  stack: keyof StackDepths,
-  index: number,
-  levels: readonly LayerChoices[],
-): ResolvedLayer {
-  const ordered = levels.flatMap((level) =>
-    [level.layers?.[`${stack}.${index}`], level[stack], level].filter((one) => one !== undefined),
-  );
+/** The choices of the layer at a path; earlier entries of `levels` win. */
+export function resolveChoice(path: string, levels: readonly LayerChoices[]): ResolvedChoice {
+  const ordered = levels.flatMap((level) => choicesFor(path, level));
   const first = <R>(pick: (level: LayerChoice) => R | undefined): R | undefined =>
     ordered.map(pick).find((choice) => choice !== undefined);
   return {
@@ -123,4 +101,26 @@ export function resolveLayer(
     crossAttention: first((level) => level.crossAttention ?? level.attention) ?? 'exact',
     feedForward: first((level) => level.feedForward) ?? 'exact',
   };
+}
+
+/** Everything that one set of choices says about a layer, the nearest first. */
+function choicesFor(path: string, choices: LayerChoices): LayerChoice[] {
+  const { encoder, decoder, layers = {} } = choices;
+  const patterns = Object.entries(layers)
+    .filter(([pattern]) => matches(pattern, path))
+    .reverse()
+    .sort(([a], [b]) => wildcards(a) - wildcards(b))
+    .map(([, choice]) => choice);
+  const stack = matches('encoder.*', path) ? encoder : matches('decoder.*', path) ? decoder : undefined;
+  return [...patterns, stack, choices].filter((one) => one !== undefined);
+}
+
+/** Whether a path is one of a pattern, segment by segment. */
+function matches(pattern: string, path: string): boolean {
+  const [wanted, own] = [pattern.split('.'), path.split('.')];
+  return wanted.length === own.length && wanted.every((part, at) => part === '*' || part === own[at]);
+}
+
+function wildcards(pattern: string): number {
+  return pattern.split('.').filter((part) => part === '*').length;
 }

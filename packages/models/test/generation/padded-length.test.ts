@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { sharedLength } from '../../src/t5/source-batch.js';
+import { sharedLength } from '../../src/generation/padded-length.js';
 
 test('a shared length is little longer, and there are few of them', () => {
   const lengths = new Set<number>();

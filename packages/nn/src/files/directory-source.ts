@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
-import { openFile } from '@topk-attention/nn';
 import type { FileSource } from './file-source.js';
+import { openFile } from './node-files.js';
 
 /** Files of a directory (Node, Deno, Bun). */
 export function directorySource(path: string): FileSource {
@@ -17,14 +17,14 @@ export function directorySource(path: string): FileSource {
   };
 }
 
-/** The directory that a file URL names. @throws TopKError INVALID_OPTION when it names none. */
-export function pathOfFileUrl(url: URL): string {
+/** The directory that a file URL names. @throws TopKError INVALID_OPTION when its escapes are invalid. */
+export function pathOfFileUrl(where: string, url: URL): string {
   try {
     const path = decodeURIComponent(url.pathname);
-    // A drive of Windows: file:///C:/models is C:/models there.
+    // On Windows file:///C:/models is C:/models.
     return /^\/[a-z]:/i.test(path) ? path.slice(1) : path;
   } catch (cause) {
-    throw new TopKError('INVALID_OPTION', 'loadT5: bad source', {
+    throw new TopKError('INVALID_OPTION', `${where}: bad source`, {
       expected: 'a file URL with valid escapes',
       got: url.href,
       cause,

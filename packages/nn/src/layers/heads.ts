@@ -1,5 +1,5 @@
 import { reshape, scope, type Tensor, TopKError, transpose } from '@topk-attention/core';
-import { requireTensor, requireWhole } from './require.js';
+import { requireTensor, requireWhole } from '../require.js';
 
 /** [B, L, heads * D] -> [B, heads, L, D]. @throws TopKError RANK_MISMATCH, SHAPE_MISMATCH, INVALID_OPTION. */
 export function splitHeads(x: Tensor, heads: number): Tensor {

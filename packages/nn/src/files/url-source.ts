@@ -1,12 +1,12 @@
 import { TopKError } from '@topk-attention/core';
-import { bytesSource } from '@topk-attention/nn';
+import { bytesSource } from './byte-source.js';
 import type { FileSource } from './file-source.js';
-import { withheld } from './not-there.js';
+import { withheld } from './withheld.js';
 
 /**
- * Files below a base URL, each fetched whole. A query of the base (a token, a version) goes with every file; messages do not
- * show it. A server need not answer 404 for a file that it does not have: 410 says so too, and 401, 403 and a web page in the
- * file's place are an error that optional files are forgiven.
+ * Files below a base URL, each fetched whole. The query of the base (a token, a version) is sent with every file and never
+ * shown in messages. 404 and 410 mean that there is no such file. 401, 403 and a web page in the file's place may mean the
+ * same: they are an error that readers of optional files ignore.
  */
 export function urlSource(base: URL, signal?: AbortSignal): FileSource {
   return {
@@ -19,7 +19,7 @@ export function urlSource(base: URL, signal?: AbortSignal): FileSource {
       try {
         response = await fetch(url, signal === undefined ? {} : { signal });
         if (!response.ok) {
-          // Its page is of no use, and unread it would keep the connection.
+          // An unread body would keep the connection open.
           await response.body?.cancel();
           return checkStatus(name, response.status);
         }
@@ -56,15 +56,16 @@ function shown({ origin, pathname }: URL): string {
 function checkStatus(name: string, status: number): undefined {
   if (status === 404 || status === 410) return undefined;
   const got = `HTTP ${status}`;
-  // Object stores answer so for a missing file too, to those who may not list what is there.
-  if (status === 401 || status === 403) throw withheld(name, got, 'Check the URL and the right to read it');
+  // Object stores give this answer for a missing file to clients that may not list files.
+  if (status === 401 || status === 403)
+    throw withheld(name, got, 'Check the URL and your permission to read it');
   throw unreachable(name, got);
 }
 
 /** A connection that broke must not look like a short file. */
 function checkComplete(name: string, response: Response, got: number): void {
   const announced = response.headers.get('content-length');
-  // With a content encoding the header counts other bytes; of another origin's headers a browser hides whether there is one.
+  // With a content encoding the header counts encoded bytes, and browsers hide that header of other origins.
   const isComparable = response.type !== 'cors' && !response.headers.has('content-encoding');
   if (announced === null || !isComparable || got >= Number(announced)) return;
   throw new TopKError('FILE_TRUNCATED', `${name}: the download ended early`, {
@@ -76,7 +77,7 @@ function checkComplete(name: string, response: Response, got: number): void {
 
 const SPACE = /^[\s\uFEFF]*/;
 
-/** Whether a web page came in place of the file: JSON begins with a bracket, safetensors have one after their first 8 bytes. */
+/** Whether a web page came in place of the file: JSON begins with a bracket, safetensors files have one after 8 bytes. */
 function isPage(file: string, contentType: string, bytes: Uint8Array): boolean {
   const bracket = '{'.charCodeAt(0);
   if (file.endsWith('.safetensors') && bytes[8] === bracket) return false;

@@ -1,9 +1,9 @@
 import { TopKError } from '@topk-attention/core';
 
-/** Why a server's answer is taken for "there is no such file", though it does not say so: the cause of a FILE_NOT_FOUND. */
+/** The cause of a FILE_NOT_FOUND where a server's answer may mean that there is no such file. */
 class Withheld extends Error {}
 
-/** The error for a file that may well not be there: an optional one is then done without. */
+/** The error for a file that may not exist: `openOptional` treats it as absent. */
 export function withheld(name: string, got: string, fix: string): TopKError {
   return new TopKError('FILE_NOT_FOUND', `cannot fetch ${name}`, {
     expected: 'the file',
