@@ -1,6 +1,6 @@
 export type { AttentionChoice, FeedForwardChoice, FileSource } from '@topk-attention/nn';
 export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
-export type { GeneratedToken, Generation, GenerationOptions } from './generation/generate.js';
+export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
 export type { Progress } from './progress.js';
 export {
@@ -19,7 +19,6 @@ export { createT5, type T5 } from './t5/model.js';
 export type {
   CreateT5Options,
   ExplainOptions,
-  GenerateOptions,
   LoadT5Options,
   LoadT5ParametersOptions,
   LogitsOptions,

@@ -1,11 +1,12 @@
 import type { Trace } from '@topk-attention/nn';
+import type { LayerChoices } from '../choices.js';
 import type { Progress } from '../progress.js';
 import { TextStream } from '../text/text-stream.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import type { Decoder, DecoderEvents, DecoderState } from './decoder.js';
 import { greedy, type StopRules } from './greedy.js';
 
-export interface GenerationOptions {
+export interface GenerateOptions extends LayerChoices {
   /** Default 20, as in transformers. */
   readonly maxNewTokens?: number;
   /** Stops between tokens, between layers of the encoder and in long texts: the call rejects with TopKError ABORTED. */
@@ -46,7 +47,7 @@ export async function* generate<State extends DecoderState>(
   tokenizer: TextTokenizer | undefined,
   stop: StopRules,
   events: DecoderEvents,
-  onToken: GenerationOptions['onToken'],
+  onToken: GenerateOptions['onToken'],
 ): AsyncGenerator<GeneratedToken, Generation[]> {
   const { eosIds, padId } = stop;
   const results = prompts.map((prompt) => ({

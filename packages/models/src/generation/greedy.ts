@@ -84,7 +84,7 @@ async function readBest(logits: Tensor): Promise<{ id: number; logit: number }[]
     return Array.from(ids, (id, row) => {
       const logit = Number(best[row]);
       if (id >= 0 && logit > Number.NEGATIVE_INFINITY) return { id: Number(id), logit };
-      throw new TopKError('NAN_FOUND', `generate: the logits of row ${row} have no largest number`, {
+      throw new TopKError('NAN_FOUND', `generate: the logits of row ${row} are NaN or all -Infinity`, {
         expected: 'numbers above -Infinity',
         got: `a NaN, or -Infinity for each of ${logits.shape[1]} tokens`,
         fix: 'Check the weights for NaN and infinities',

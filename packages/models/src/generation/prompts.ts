@@ -1,6 +1,6 @@
 import { describeValue, TopKError } from '@topk-attention/core';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import type { GenerationOptions } from './generate.js';
+import type { GenerateOptions } from './generate.js';
 
 /** A source text, or its token ids with the end-of-sequence id. */
 export type SourceInput = string | readonly number[];
@@ -14,7 +14,7 @@ export async function promptIds(
   where: string,
   tokenizer: TextTokenizer | undefined,
   sources: readonly SourceInput[],
-  { signal, onProgress }: Pick<GenerationOptions, 'signal' | 'onProgress'>,
+  { signal, onProgress }: Pick<GenerateOptions, 'signal' | 'onProgress'>,
 ): Promise<readonly (readonly number[])[]> {
   if (!Array.isArray(sources)) {
     throw new TopKError('INVALID_OPTION', `${where}: not a batch`, {

@@ -1,7 +1,12 @@
 import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree, type Run, type Trace } from '@topk-attention/nn';
 import { checkChoices, type LayerChoices } from '../choices.js';
-import { type GeneratedToken, type Generation, generate } from '../generation/generate.js';
+import {
+  type GeneratedToken,
+  type GenerateOptions,
+  type Generation,
+  generate,
+} from '../generation/generate.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
@@ -16,7 +21,6 @@ import {
   createKinds,
   type ExplainOptions,
   explainKinds,
-  type GenerateOptions,
   generateKinds,
   type LogitsOptions,
   logitsKinds,

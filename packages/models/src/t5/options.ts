@@ -12,7 +12,7 @@ import {
 } from '@topk-attention/core';
 import { type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
 import { choiceKinds, type LayerChoices } from '../choices.js';
-import type { GenerationOptions } from '../generation/generate.js';
+import type { GenerateOptions } from '../generation/generate.js';
 import { aSignal } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
@@ -39,8 +39,6 @@ export interface CreateT5Options extends LayerChoices {
   /** Default: none, and the model takes and gives token ids only. */
   readonly tokenizer?: TextTokenizer;
 }
-
-export interface GenerateOptions extends LayerChoices, GenerationOptions {}
 
 export interface LogitsOptions extends LayerChoices {
   /** Valid tokens of each row of right-padded sources. Default: all. */

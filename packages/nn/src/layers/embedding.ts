@@ -2,7 +2,7 @@ import { gatherRows, reshape, scope, sizeOf, type Tensor } from '@topk-attention
 import { requireTensor } from '../require.js';
 
 /**
- * Rows of a table by id: table [N, D], ids i32 [...] -> [..., D]. Id -1 gives zeros, every other id outside of the table NaN.
+ * Rows of a table by id: table [N, D], ids i32 [...] -> [..., D]. Id -1 gives zeros, any other id outside the table NaN.
  *
  * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, INVALID_OPTION.
  */

@@ -18,7 +18,7 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
   }
   if (bias !== undefined) {
     requireTensor('linear', 'bias', bias, { rank: 1 });
-    // Otherwise a bias of one element would be added everywhere.
+    // A bias of one element would broadcast silently.
     if (bias.shape[0] !== w.shape[1]) {
       throw new TopKError('SHAPE_MISMATCH', 'linear: bias and w do not fit', {
         expected: `bias [${w.shape[1]}] for w ${formatShape(w.shape)}`,
