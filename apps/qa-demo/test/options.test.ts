@@ -149,7 +149,8 @@ const modules: Readonly<Record<string, Exports>> = {
         untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
     },
-    without: 'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer t5ParameterSpecs',
+    without:
+      'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
   },
   'a model': {
     of: methodsOf(model),

@@ -1,4 +1,15 @@
-export type { AttentionChoice, FeedForwardChoice, FileSource } from '@topk-attention/nn';
+export {
+  type ActivationOverride,
+  type AttentionChoice,
+  type FeedForwardChoice,
+  type FileSource,
+  type KeptKeys,
+  type KeptUnits,
+  type ParameterTree,
+  type Seeds,
+  seedsFrom,
+  type Trace,
+} from '@topk-attention/nn';
 export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
