@@ -3,6 +3,7 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { KeptKeys, KeptUnits, ParameterTree, Trace } from '@topk-attention/nn';
 import { afterAll, describe, expect, test } from 'vitest';
 import { createT5, type LayerChoices, t5Encode, t5Forward } from '../../src/index.js';
+import { countedBackend } from '../support/counted-backend.js';
 import { tinyConfig, tinyInputs, tinyParameters } from '../support/tiny.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
@@ -123,16 +124,22 @@ describe('hooks', () => {
     }
   });
 
-  test('without a hook nothing is computed or read for it', async () => {
-    const run = async (trace?: Trace): Promise<number> => {
-      backend.resetPeak();
-      await logits(trace);
-      return backend.memory().peak ?? 0;
+  test('without a hook nothing is computed or read for it', () => {
+    const { backend: counted, calls } = countedBackend(createReferenceBackend());
+    const own = tinyParameters(counted, config);
+    const callsOf = (trace: Trace): string[] => {
+      calls.length = 0;
+      t5Forward(config, own, tinyInputs, { choices, trace }).dispose();
+      return [...calls];
     };
-    expect(await run({})).toBe(await run());
-    expect(await run({ overrideActivations: () => undefined, overrideResidual: () => undefined })).toBe(
-      await run(),
-    );
+    const plain = callsOf({});
+    const idle = { overrideActivations: () => undefined, overrideResidual: () => undefined };
+    expect(callsOf(idle)).toEqual(plain);
+    for (const hook of ['onAttention', 'onFeedForward'] as const) {
+      expect(callsOf({ [hook]: () => {} }).length).toBeGreaterThan(plain.length);
+    }
+    // Hooks are handed tensors; reading them is theirs.
+    expect(callsOf(recorder().trace)).not.toContain('read');
   });
 
   test('decoding from a cache reports what the whole sequence does', async () => {

@@ -19,6 +19,7 @@ import {
   type KeptUnits,
   type Trace,
 } from '../../src/index.js';
+import { countedBackend } from '../support/counted-backend.js';
 import { randomTensor } from '../support/random.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
@@ -98,15 +99,20 @@ describe('the hook', () => {
     }
   });
 
-  test('nothing is computed for hooks of other layers', () => {
-    const own = layer({ k: 4 });
-    backend.resetPeak();
-    feedForward(inference, own, x).dispose();
-    const { peak } = backend.memory();
-    backend.resetPeak();
-    const trace: Trace = { onAttention: () => {}, overrideActivations: () => undefined };
-    feedForward({ training: false, trace }, own, x).dispose();
-    expect(backend.memory().peak).toBe(peak);
+  test('nothing is computed or read for hooks of other layers', () => {
+    const { backend: counted, calls } = countedBackend(createReferenceBackend());
+    const of = (seed: number, ...shape: readonly number[]) => randomTensor(counted, seed, ...shape);
+    const own = { ...layer({ k: 4 }), weights: { wIn: of(2, D, F), wOut: of(4, F, D), wGate: of(3, D, F) } };
+    const input = of(1, 2, 3, D);
+    const callsOf = (trace?: Trace): string[] => {
+      calls.length = 0;
+      feedForward({ training: false, ...(trace && { trace }) }, own, input).dispose();
+      return [...calls];
+    };
+    const plain = callsOf();
+    expect(callsOf({ onAttention: () => {}, overrideActivations: () => undefined })).toEqual(plain);
+    expect(callsOf({ onFeedForward: () => {} }).length).toBeGreaterThan(plain.length);
+    expect(calls).not.toContain('read');
   });
 });
 
