@@ -1,6 +1,6 @@
 """Golden values for T5 from Python transformers: small random models, broken files, and any local checkpoint.
 
-    python tooling/goldens/t5.py                  write packages/models/test/goldens (but not its embedded folder)
+    python tooling/goldens/t5.py                  write tooling/t5-goldens/goldens (but not its embedded folder)
     python tooling/goldens/t5.py --check          make them in memory and compare
     python tooling/goldens/t5.py --embedded DIR   goldens for a checkpoint with a tokenizer, into goldens/embedded
 
@@ -35,7 +35,7 @@ from store import compare_tensors, pretty
 from t5_broken import broken_files
 from t5_formulas import T5
 
-OUT = Path(__file__).resolve().parents[2] / "packages" / "models" / "test" / "goldens"
+OUT = Path(__file__).resolve().parents[1] / "t5-goldens" / "goldens"
 PROMPTS, NEW_TOKENS, LEAD, GAP = 50, 20, 2e-3, 1e-5
 PAD, EOS = 0, 1
 

@@ -4,11 +4,11 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { loadT5 } from '@topk-attention/models';
+import { Goldens, goldensFolder } from '@topk-attention/t5-goldens';
 import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability } from '@topk-attention/vitest-preset/browser';
 import { withTestPage } from '@topk-attention/vitest-preset/browser-page';
 import { expect } from 'vitest';
-import { Goldens, goldensFolder } from '../../../packages/models/test/support/goldens.js';
 import type { PageAnswers } from './browser-tfjs/page.js';
 
 const TIMEOUT_MILLISECONDS = 900_000;

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { goldensFolder } from '@topk-attention/t5-goldens';
 import { afterAll } from 'vitest';
 
 /** The command line as built: what users run. */
@@ -86,7 +87,7 @@ export function writeIn(folder: string, name: string, content: string | Uint8Arr
   return path;
 }
 
-const goldenModel = fileURLToPath(new URL('../../../packages/models/test/goldens/t5-v1_0', import.meta.url));
+const goldenModel = join(goldensFolder, 't5-v1_0');
 const VOCABULARY = 128;
 
 /** A small T5 with random weights, with a tokenizer of single characters: answers nonsense, always the same. */

@@ -3,8 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { TopKError } from '@topk-attention/core';
 import { loadT5, type T5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
+import { goldensFolder } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { goldensFolder } from '../../../packages/models/test/support/goldens.js';
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(

@@ -128,16 +128,29 @@ const modules: Readonly<Record<string, Exports>> = {
         new (untyped(nn).KeyValueCache)(backend, { batch: 1, heads: 1, keyDim: 1, valueDim: 1, ...wrong }),
       loadParameters: (wrong) => untyped(nn).loadParameters(backend, { tensors: new Map() }, [], wrong),
     },
-    without: `bytesSource disposeParameters embedding encodeSafetensors linear mergeHeads openFile openSafetensors openShards
-      saveSafetensors splitHeads toFloat32`,
+    without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
+      feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
+      readOptionalText readText residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32`,
   },
   models: {
     of: models,
     withOptions: {
       loadT5: (wrong) => untyped(models).loadT5({ backend, source: 'nowhere', ...wrong }),
+      loadT5Parameters: (wrong) => untyped(models).loadT5Parameters({ backend, source: 'nowhere', ...wrong }),
+      createT5: (wrong) => untyped(models).createT5(model.config, model.parameters, wrong),
+      t5Forward: (wrong) =>
+        untyped(models).t5Forward(
+          model.config,
+          model.parameters,
+          { sources: [[5, 1]], targets: [[0]] },
+          wrong,
+        ),
+      t5Encode: (wrong) =>
+        untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
     },
-    without: 'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer',
+    without:
+      'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
   },
   'a model': {
     of: methodsOf(model),
@@ -218,6 +231,13 @@ const within: Readonly<Record<string, Call>> = {
   'explainFeedForward sizes': (wrong) => ofCore.explainFeedForward(backend, { ...sizes, ...wrong }, { k: 1 }),
   'generate attention': (wrong) => ofModel.generate('where?', { attention: { k: 1, ...wrong } }),
   'generate decoder': (wrong) => ofModel.generate('where?', { decoder: wrong }),
+  'generate trace': (wrong) => ofModel.generate('where?', { trace: wrong }),
+  't5Forward: inputs': (wrong) =>
+    untyped(models).t5Forward(model.config, model.parameters, {
+      sources: [[5, 1]],
+      targets: [[0]],
+      ...wrong,
+    }),
   'generate encoder.0': (wrong) => ofModel.generate('where?', { layers: { 'encoder.0': wrong } }),
   'convertModelArtifacts feedForward': (wrong) =>
     ofTfjs.convertModelArtifacts({ modelTopology: {} }, { feedForward: { k: 1, ...wrong } }),

@@ -5,8 +5,8 @@ import type { Backend } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createTokenizer, loadT5, type T5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
+import { Goldens, goldensFolder, largestDifference } from '@topk-attention/t5-goldens';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { Goldens, goldensFolder, largestDifference } from '../../../packages/models/test/support/goldens.js';
 
 /** What `tooling/goldens/t5.py --embedded` wrote. */
 interface EmbeddedManifest {

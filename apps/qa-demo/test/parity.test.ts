@@ -1,12 +1,7 @@
 import { loadT5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
+import { forwardDifference, Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  forwardDifference,
-  Goldens,
-  goldensFolder,
-  readManifest,
-} from '../../../packages/models/test/support/goldens.js';
 
 const { models, maxNewTokens } = readManifest();
 

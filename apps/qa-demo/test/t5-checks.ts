@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Backend, sizeOf } from '@topk-attention/core';
 import { loadT5, type T5 } from '@topk-attention/models';
-import { expect } from 'vitest';
 import {
   forwardDifference,
   Goldens,
   goldensFolder,
   largestDifference,
   readManifest,
-} from '../../../packages/models/test/support/goldens.js';
+} from '@topk-attention/t5-goldens';
+import { expect } from 'vitest';
 
 const { models, maxNewTokens } = readManifest();
 const embedded = fileURLToPath(new URL('../model', import.meta.url));

@@ -1,11 +1,18 @@
-export type { FileSource } from './files/file-source.js';
-export type {
-  AttentionChoice,
-  FeedForwardChoice,
-  LayerChoice,
-  LayerChoices,
-  LayerName,
-} from './layer-choice.js';
+export {
+  type ActivationOverride,
+  type AttentionChoice,
+  type FeedForwardChoice,
+  type FileSource,
+  type KeptKeys,
+  type KeptUnits,
+  type ParameterTree,
+  type Seeds,
+  seedsFrom,
+  type Trace,
+} from '@topk-attention/nn';
+export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
+export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
+export type { SourceInput } from './generation/prompts.js';
 export type { Progress } from './progress.js';
 export {
   exactMatch,
@@ -16,16 +23,16 @@ export {
 } from './question-answering/squad.js';
 export { formatUnifiedQA, type UnifiedQAQuestion } from './question-answering/unified-qa.js';
 export { parseT5Config, type T5Config } from './t5/config.js';
-export { loadT5 } from './t5/load.js';
+export type { LayerExplanation } from './t5/explain.js';
+export { type T5ForwardOptions, type T5Inputs, type T5Sources, t5Encode, t5Forward } from './t5/forward.js';
+export { loadT5, loadT5Parameters, type T5Checkpoint } from './t5/load.js';
+export { createT5, type T5 } from './t5/model.js';
 export type {
+  CreateT5Options,
   ExplainOptions,
-  GeneratedToken,
-  GenerateOptions,
-  Generation,
-  LayerExplanation,
   LoadT5Options,
+  LoadT5ParametersOptions,
   LogitsOptions,
-  SourceInput,
-  T5,
-} from './t5/t5.js';
+} from './t5/options.js';
+export { t5ParameterSpecs } from './t5/weights.js';
 export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

@@ -1,25 +1,25 @@
 import { aValue, type OptionKind, TopKError } from '@topk-attention/core';
 
-/** What the option `signal` of a call takes. */
+/** What the option `signal` of a call accepts. */
 export const aSignal: OptionKind<AbortSignal> = aValue(
   'an AbortSignal',
   (value) => typeof value === 'object' && value !== null && 'aborted' in value,
 );
 
-/** Time after which a loop lets timers and events through. */
-const BREATH_MILLISECONDS = 20;
+/** How long a loop may run before it yields to the event loop. */
+const YIELD_MILLISECONDS = 20;
 
 /**
- * The places where a long call can be stopped. An eager backend never waits by itself, so without a breath now and then
- * no timer could ever fire and no signal ever be aborted.
+ * The points at which a long call can be stopped. An eager backend never waits by itself: without yielding to the event
+ * loop no timer could fire, and so no signal could be aborted.
  */
 export class Interruption {
   readonly #what: string;
   readonly #signal: AbortSignal | undefined;
   readonly #isDisposed: () => boolean;
-  #lastBreath = Date.now();
+  #lastYield = Date.now();
 
-  /** @param isDisposed whether what the call works on was disposed of meanwhile */
+  /** @param isDisposed whether the model that the call uses has been disposed of */
   constructor(what: string, signal: AbortSignal | undefined, isDisposed = (): boolean => false) {
     this.#what = what;
     this.#signal = signal;
@@ -29,17 +29,18 @@ export class Interruption {
 
   /** @throws TopKError ABORTED, DISPOSED */
   check(): void {
-    if (this.#isDisposed())
-      throw new TopKError('DISPOSED', `${this.#what}: the model was disposed of meanwhile`);
+    if (this.#isDisposed()) {
+      throw new TopKError('DISPOSED', `${this.#what}: the model was disposed of during the call`);
+    }
     if (this.#signal?.aborted !== true) return;
     throw new TopKError('ABORTED', `${this.#what} was aborted`, { cause: this.#signal.reason });
   }
 
-  /** @throws TopKError ABORTED, DISPOSED */
-  async breathe(): Promise<void> {
-    if (Date.now() - this.#lastBreath >= BREATH_MILLISECONDS) {
+  /** Lets timers and events run, if it is time to, and checks. @throws TopKError ABORTED, DISPOSED */
+  async yieldToEvents(): Promise<void> {
+    if (Date.now() - this.#lastYield >= YIELD_MILLISECONDS) {
       await new Promise((resolve) => setTimeout(resolve, 0));
-      this.#lastBreath = Date.now();
+      this.#lastYield = Date.now();
     }
     this.check();
   }

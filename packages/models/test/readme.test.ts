@@ -1,7 +1,6 @@
-import { fileURLToPath } from 'node:url';
+import { embeddedModel } from '@topk-attention/t5-goldens';
 import { testExamples } from '@topk-attention/vitest-preset';
 
-// The model that the repository ships.
-process.env.T5_FOLDER = fileURLToPath(new URL('../../../apps/qa-demo/model', import.meta.url));
+process.env.T5_FOLDER = embeddedModel;
 
 testExamples(new URL('../README.md', import.meta.url));

@@ -1,9 +1,32 @@
-export { embedding } from './embedding.js';
 export { type ByteSource, bytesSource } from './files/byte-source.js';
+export type { FileSource } from './files/file-source.js';
 export { openFile } from './files/node-files.js';
-export { mergeHeads, splitHeads } from './heads.js';
+export { toFileSource } from './files/open-source.js';
+export { openNeeded, openOptional, readOptionalText, readText } from './files/read-files.js';
 export { KeyValueCache, type KeyValueCacheOptions } from './key-value-cache.js';
-export { linear } from './linear.js';
+export {
+  type AttendOptions,
+  type AttentionChoice,
+  type AttentionLayer,
+  type AttentionWeights,
+  attend,
+  explainAttention,
+  type KeysAndValues,
+  keptKeys,
+  keysAndValuesOf,
+  queriesOf,
+} from './layers/attention.js';
+export { dropout } from './layers/dropout.js';
+export { embedding } from './layers/embedding.js';
+export {
+  explainFeedForwardLayer,
+  type FeedForwardChoice,
+  type FeedForwardLayer,
+  feedForward,
+} from './layers/feed-forward.js';
+export { mergeHeads, splitHeads } from './layers/heads.js';
+export { linear } from './layers/linear.js';
+export { residual } from './layers/residual.js';
 export {
   disposeParameters,
   type LoadParametersOptions,
@@ -11,6 +34,7 @@ export {
   type ParameterSpec,
   type ParameterTree,
 } from './parameters.js';
+export { inference, type Run, type Seeds } from './run.js';
 export type { StoredTensor } from './safetensors/header.js';
 export {
   openSafetensors,
@@ -21,3 +45,5 @@ export {
 export type { StoredData, StoredDType } from './safetensors/stored-dtype.js';
 export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
+export { seedsFrom } from './seeds.js';
+export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';

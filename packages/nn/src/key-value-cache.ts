@@ -18,7 +18,7 @@ export interface KeyValueCacheOptions {
   readonly heads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Keys it has room for at first, 1 or more; each growth doubles it. Default 32. */
+  /** Initial room in keys, at least 1; growing doubles it. Default 32. */
   readonly capacity?: number;
 }
 
@@ -31,9 +31,9 @@ const kinds: OptionKinds<KeyValueCacheOptions> = {
 };
 
 /**
- * Keys and values of the tokens decoded so far, in tensors with room to spare: [B, H, capacity, D], filled from the
+ * Keys and values of the tokens decoded so far, in tensors with spare room: [B, H, capacity, D], filled from the
  * left. Shapes change only when it grows, so an engine that compiles by shape compiles once per capacity, and one that
- * writes in place copies nothing. Attention hides the empty part by `keyLengths`.
+ * writes in place copies nothing. Pass `keyLengths` to attention to hide the empty part.
  */
 export class KeyValueCache {
   #keys: Tensor;
@@ -42,7 +42,7 @@ export class KeyValueCache {
 
   /**
    * @param backend where the cache lives
-   * @throws TopKError INVALID_OPTION for an extent that is no whole number from 1; a batch may be 0.
+   * @throws TopKError INVALID_OPTION for an extent that is not a whole number of at least 1; a batch may be 0.
    */
   constructor(backend: Backend, options: KeyValueCacheOptions) {
     const given = readOptions('KeyValueCache', options, kinds);
@@ -55,17 +55,17 @@ export class KeyValueCache {
     this.#values = zeros(backend, [batch, heads, capacity, valueDim]);
   }
 
-  /** [B, H, capacity, D]; a handle of the cache's own. */
+  /** [B, H, capacity, D]; the handle belongs to the cache. */
   get keys(): Tensor {
     return this.#keys;
   }
 
-  /** [B, H, capacity, Dv]; a handle of the cache's own. */
+  /** [B, H, capacity, Dv]; the handle belongs to the cache. */
   get values(): Tensor {
     return this.#values;
   }
 
-  /** Tokens in it. */
+  /** Tokens that it holds. */
   get length(): number {
     return this.#length;
   }
@@ -74,7 +74,7 @@ export class KeyValueCache {
     return this.#keys.shape[2] as number;
   }
 
-  /** Makes room for `tokens` more by doubling. True when the shapes changed. Call it outside of `scope`. */
+  /** Makes room for `tokens` more by doubling. True when the shapes changed. Call it outside `scope`. */
   reserve(tokens: number): boolean {
     requireWhole('KeyValueCache.reserve', 'tokens', tokens, 0);
     let capacity = this.capacity;
@@ -88,7 +88,7 @@ export class KeyValueCache {
       keys.dispose();
       throw error;
     }
-    // Both or none: a cache whose keys and values differ in length is of no use.
+    // Both or neither: keys and values must not differ in length.
     this.#keys.dispose();
     this.#values.dispose();
     this.#keys = keys;
@@ -97,10 +97,10 @@ export class KeyValueCache {
   }
 
   /**
-   * Writes keys [B, H, n, D] and values [B, H, n, Dv] after those it holds. The arguments stay the caller's. Call it outside of
-   * `scope`, which would dispose of the new tensors at its end.
+   * Writes keys [B, H, n, D] and values [B, H, n, Dv] after those it holds. The arguments stay the caller's. Call it outside
+   * `scope`, which would dispose of the new tensors when it closes.
    *
-   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH, also without room. Nothing is written then.
+   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH (also when there is no room). Nothing is written then.
    */
   append(keys: Tensor, values: Tensor): void {
     requireFit('keys', keys, this.#keys);
@@ -141,7 +141,7 @@ function grown(old: Tensor, capacity: number): Tensor {
   }
 }
 
-/** All but the length has to be that of the cache: a write of other extents would leave a part of a row as it was. */
+/** All extents but the length must equal the cache's: a narrower write would leave part of a row unchanged. */
 function requireFit(name: string, fresh: Tensor, cache: Tensor): void {
   requireTensor('KeyValueCache', name, fresh, { rank: 4, dtype: cache.dtype });
   if (fresh.shape.every((extent, axis) => axis === 2 || extent === cache.shape[axis])) return;

@@ -18,11 +18,11 @@ import { isStoredFloat } from './safetensors/stored-dtype.js';
 export interface ParameterSpec {
   /** Name in the checkpoint, and in the parameters. */
   readonly name: string;
-  /** Names under which a checkpoint may hold it instead, or a copy of it as well. */
+  /** Other names under which a checkpoint may hold it, or a copy of it. */
   readonly aliases?: readonly string[];
   /** Shape in the checkpoint. */
   readonly shape: Shape;
-  /** Uploaded with rows and columns exchanged: a linear layer's [out, in] becomes [in, out]. Rank 2 only. Default false. */
+  /** Transposed on upload: a linear layer's [out, in] becomes [in, out]. Rank 2 only. Default false. */
   readonly transposed?: boolean;
 }
 
@@ -30,7 +30,7 @@ export interface ParameterSpec {
 export type ParameterTree = { readonly [name: string]: Tensor };
 
 export interface LoadParametersOptions {
-  /** True for a name that a checkpoint may hold although the model has no use for it. Default: none. */
+  /** True for a name that a checkpoint may hold although the model does not use it. Default: none. */
   readonly ignores?: (name: string) => boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number, total: number) => void;
@@ -46,8 +46,8 @@ const kinds: OptionKinds<LoadParametersOptions> = {
 };
 
 /**
- * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded, and
- * if one cannot be read everything uploaded is disposed of: what comes back is whole.
+ * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded. If one
+ * cannot be read, everything uploaded is disposed of.
  *
  * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, RANK_MISMATCH, ABORTED, and what reading throws.
  */
@@ -70,7 +70,7 @@ export async function loadParameters(
       loaded[name] = transposed
         ? tensor(backend, transposeMatrix(values, shape), [...shape].reverse())
         : tensor(backend, values, shape);
-      // An upload that failed poisons its tensor: that has to show here, not in the first result.
+      // A failed upload poisons its tensor; report it here, not in the first result.
       void loaded[name].handle;
       onProgress?.(index + 1, specs.length);
     }

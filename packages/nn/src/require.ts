@@ -1,6 +1,6 @@
 import { type DType, describeValue, formatShape, Tensor, TopKError } from '@topk-attention/core';
 
-/** @throws TopKError INVALID_OPTION for what is no tensor, RANK_MISMATCH, DTYPE_MISMATCH. */
+/** @throws TopKError INVALID_OPTION for anything but a tensor, RANK_MISMATCH, DTYPE_MISMATCH. */
 export function requireTensor(
   where: string,
   name: string,

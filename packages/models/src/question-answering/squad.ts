@@ -1,8 +1,8 @@
-/** Where Python's split() splits: Unicode's white space and the separators U+001C to U+001F; not U+FEFF, which is space to JavaScript. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: four of them are meant
+/** Where Python's split() splits: Unicode white space and U+001C to U+001F, but not U+FEFF, which JavaScript counts as space. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the four separators are intended
 const SPACE = /[\p{White_Space}\u001c-\u001f]+/u;
 
-/** SQuAD 1.1's comparable form: lower case, no ASCII punctuation, no articles, single spaces. */
+/** The normal form in which SQuAD 1.1 compares answers: lower case, no ASCII punctuation, no articles, single spaces. */
 export function normalizeAnswer(text: string): string {
   return text
     .toLowerCase()
@@ -21,7 +21,7 @@ export function exactMatch(prediction: string, answers: readonly string[]): numb
 
 /**
  * Overlap of the normalised words with multiplicity, 2pr / (p + r); the best over all gold answers. No common word
- * gives 0, also between two empty strings (as in SQuAD's own script).
+ * gives 0, even between two empty strings (as in SQuAD's script).
  */
 export function f1Score(prediction: string, answers: readonly string[]): number {
   const words = wordsOf(prediction);

@@ -1,77 +1,135 @@
+import type { Tensor } from '@topk-attention/core';
+import type { AttentionChoice, AttentionLayer, FeedForwardLayer, ParameterTree } from '@topk-attention/nn';
+import { type LayerChoices, resolveChoice } from '../choices.js';
+import { depthOf, type Stack, type T5Config } from './config.js';
 import {
-  type AttentionOptions,
-  add,
-  exactAttention,
-  rmsNorm,
-  scope,
-  type Tensor,
-  topKAttention,
-  topKFeedForward,
-} from '@topk-attention/core';
-import { linear, mergeHeads, splitHeads } from '@topk-attention/nn';
-import type { AttentionChoice, FeedForwardChoice } from '../layer-choice.js';
-import type { T5Config } from './config.js';
-import type { AttentionWeights, FeedForwardLayerWeights } from './weights.js';
+  checkParameters,
+  EMBEDDING,
+  finalNormName,
+  outputName,
+  relativeTableName,
+  SUBLAYERS,
+  sublayerName,
+} from './weights.js';
 
-/** Queries, keys and values of one attention, [B, H, L, dKv]. */
-export interface Projected {
-  readonly query: Tensor;
-  readonly key: Tensor;
-  readonly value: Tensor;
+/** A layer behind its norm: x + layer(norm(x)). */
+export interface Sublayer<Layer> {
+  /** [dModel] */
+  readonly norm: Tensor;
+  readonly layer: Layer;
 }
 
-/** Exact or top-k, as chosen; with no more than k keys the two are one, and exact is quicker. T5 does not scale its scores. */
-export function attend(
-  { query, key, value }: Projected,
-  choice: AttentionChoice,
-  options: Omit<AttentionOptions, 'scale'>,
-): Tensor {
-  return choice === 'exact' || choice.k >= (key.shape[2] as number)
-    ? exactAttention(query, key, value, { ...options, scale: 1 })
-    : topKAttention(query, key, value, { ...options, scale: 1, k: choice.k });
+export interface EncoderBlock {
+  /** 'encoder.0' */
+  readonly path: string;
+  readonly attention: Sublayer<AttentionLayer>;
+  readonly feedForward: Sublayer<FeedForwardLayer>;
 }
 
-/** Keys and values that a sequence [B, L, dModel] offers to an attention. */
-export function keysAndValues(
+export interface DecoderBlock extends EncoderBlock {
+  readonly crossAttention: Sublayer<AttentionLayer>;
+}
+
+/** A T5 as layers: built from configuration, parameters and choices, then applied. Owns no tensor. */
+export interface T5Layers {
+  readonly config: T5Config;
+  /** [vocabSize, dModel] */
+  readonly embedding: Tensor;
+  readonly encoder: { readonly blocks: readonly EncoderBlock[]; readonly norm: Tensor };
+  readonly decoder: {
+    readonly blocks: readonly DecoderBlock[];
+    readonly norm: Tensor;
+    /** [buckets, heads]; decoding from a cache looks its biases up itself. */
+    readonly relativeTable: Tensor;
+  };
+  /** [vocabSize, dModel] */
+  readonly output: Tensor;
+}
+
+/**
+ * @param levels choices, the nearest first
+ * @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH for parameters that are not those of the configuration.
+ */
+export function t5Layers(
   config: T5Config,
-  weights: AttentionWeights,
-  x: Tensor,
-): { key: Tensor; value: Tensor } {
-  return scope(() => ({
-    key: splitHeads(linear(x, weights.k), config.heads),
-    value: splitHeads(linear(x, weights.v), config.heads),
-  }));
-}
+  parameters: ParameterTree,
+  levels: readonly LayerChoices[],
+): T5Layers {
+  checkParameters(config, parameters);
+  const { heads, dropoutRate, maxDistance } = config;
+  const get = (name: string): Tensor => parameters[name] as Tensor;
 
-/** Queries of a sequence [B, L, dModel], normalised first. */
-export function queries(config: T5Config, weights: AttentionWeights, x: Tensor): Tensor {
-  return scope(() => splitHeads(linear(rmsNorm(x, weights.norm, config.epsilon), weights.q), config.heads));
-}
-
-/** Queries, keys and values of the same sequence. */
-export function project(config: T5Config, weights: AttentionWeights, x: Tensor): Projected {
-  return scope(() => {
-    const normal = rmsNorm(x, weights.norm, config.epsilon);
+  const attention = (
+    path: string,
+    sublayer: string,
+    kind: 'SelfAttention' | 'EncDecAttention',
+    choice: AttentionChoice,
+    sequence: AttentionLayer['sequence'],
+  ): Sublayer<AttentionLayer> => {
+    const weight = (role: string): Tensor => get(`${sublayer}.${kind}.${role}.weight`);
+    const weights = { q: weight('q'), k: weight('k'), v: weight('v'), o: weight('o') };
     return {
-      query: splitHeads(linear(normal, weights.q), config.heads),
-      ...keysAndValues(config, weights, normal),
+      norm: get(`${sublayer}.layer_norm.weight`),
+      // T5 does not scale its scores.
+      layer: { path, weights, heads, scale: 1, choice, sequence, dropout: dropoutRate },
     };
-  });
-}
+  };
 
-/** x plus the projected heads. The residual stays f32. */
-export function addAttention(weights: AttentionWeights, x: Tensor, attended: Tensor): Tensor {
-  return scope(() => add(x, linear(mergeHeads(attended), weights.o)));
-}
+  const feedForward = (
+    path: string,
+    sublayer: string,
+    choice: FeedForwardLayer['choice'],
+  ): Sublayer<FeedForwardLayer> => {
+    const weight = (name: string): Tensor => get(`${sublayer}.DenseReluDense.${name}.weight`);
+    const weights = config.gated
+      ? { wIn: weight('wi_0'), wGate: weight('wi_1'), wOut: weight('wo') }
+      : { wIn: weight('wi'), wOut: weight('wo') };
+    return {
+      norm: get(`${sublayer}.layer_norm.weight`),
+      layer: { path, weights, activation: config.activation, choice },
+    };
+  };
 
-/** x plus its feed-forward layer, exact or top-k. */
-export function addFeedForward(
-  config: T5Config,
-  { norm, weights }: FeedForwardLayerWeights,
-  x: Tensor,
-  choice: FeedForwardChoice,
-): Tensor {
-  const { activation, dFf, epsilon } = config;
-  const kept = choice === 'exact' ? { k: dFf } : choice;
-  return scope(() => add(x, topKFeedForward(rmsNorm(x, norm, epsilon), weights, { ...kept, activation })));
+  /** What a block of either stack has. */
+  const block = (stack: Stack, index: number): EncoderBlock => {
+    const path = `${stack}.${index}`;
+    const choice = resolveChoice(path, levels);
+    const name = (sublayer: number): string => sublayerName(stack, index, sublayer);
+    const isEncoder = stack === 'encoder';
+    const relativeBias = { table: get(relativeTableName(stack)), bidirectional: isEncoder, maxDistance };
+    return {
+      path,
+      attention: attention(`${path}.attention`, name(0), 'SelfAttention', choice.attention, {
+        relativeBias,
+        ...(!isEncoder && { causal: true }),
+      }),
+      feedForward: feedForward(`${path}.feedForward`, name(SUBLAYERS[stack].feedForward), choice.feedForward),
+    };
+  };
+
+  const decoderBlock = (index: number): DecoderBlock => {
+    const path = `decoder.${index}`;
+    const { crossAttention } = resolveChoice(path, levels);
+    const sublayer = sublayerName('decoder', index, SUBLAYERS.decoder.crossAttention);
+    return {
+      ...block('decoder', index),
+      crossAttention: attention(`${path}.crossAttention`, sublayer, 'EncDecAttention', crossAttention, {}),
+    };
+  };
+
+  const indices = (stack: Stack): readonly number[] => [...Array(depthOf(config, stack)).keys()];
+  return {
+    config,
+    embedding: get(EMBEDDING),
+    encoder: {
+      blocks: indices('encoder').map((index) => block('encoder', index)),
+      norm: get(finalNormName('encoder')),
+    },
+    decoder: {
+      blocks: indices('decoder').map(decoderBlock),
+      norm: get(finalNormName('decoder')),
+      relativeTable: get(relativeTableName('decoder')),
+    },
+    output: get(outputName(config)),
+  };
 }

@@ -1,25 +1,32 @@
-import { readOptions, TopKError } from '@topk-attention/core';
-import { loadParameters, openSafetensors, openShards, type TensorReader } from '@topk-attention/nn';
+import { readOptions } from '@topk-attention/core';
 import {
   type FileSource,
-  openNeeded,
-  openOptional,
+  loadParameters,
+  type ParameterTree,
   readOptionalText,
   readText,
   toFileSource,
-} from '../files/file-source.js';
-import { checkChoices, type LayerChoices } from '../layer-choice.js';
-import { createTokenizer, type TextTokenizer } from '../text/tokenizer.js';
-import { parseT5Config, type T5Config, withGenerationConfig } from './config.js';
-import { T5Model } from './model.js';
-import { loadKinds } from './option-kinds.js';
-import type { LoadT5Options, T5 } from './t5.js';
-import { isIgnorableWeight, t5ParameterSpecs, t5Weights } from './weights.js';
+} from '@topk-attention/nn';
+import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
+import { openWeights } from '../checkpoint/open-weights.js';
+import { readTokenizer } from '../checkpoint/read-tokenizer.js';
+import { checkChoices } from '../choices.js';
+import { blockPaths, parseT5Config, type T5Config, withGenerationConfig } from './config.js';
+import { T5 } from './model.js';
+import {
+  type LoadT5Options,
+  type LoadT5ParametersOptions,
+  loadKinds,
+  loadParametersKinds,
+} from './options.js';
+import { isIgnorableWeight, t5ParameterSpecs } from './weights.js';
 
-const CONFIG = 'config.json';
-const GENERATION = 'generation_config.json';
-const WEIGHTS = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
+/** A T5 as data: what `t5Forward` applies. */
+export interface T5Checkpoint {
+  readonly config: T5Config;
+  /** f32 tensors by their Hugging Face names; linear layers are [in, out]. The caller disposes of them. */
+  readonly parameters: ParameterTree;
+}
 
 /**
  * A T5 (v1.0 or v1.1) from a Hugging Face folder. Configuration, tokenizer and the names, dtypes and shapes of all
@@ -33,62 +40,59 @@ const INDEX = 'model.safetensors.index.json';
  * const { text } = await model.generate('where is ann? \\n ann went to the garden.');
  */
 export async function loadT5(options: LoadT5Options): Promise<T5> {
-  const { backend, signal, onProgress } = readOptions('loadT5', options, loadKinds);
-  const source = toFileSource(options.source, signal);
-  const config = await readConfig(source);
-  const choices: LayerChoices = options;
-  checkChoices('loadT5', choices, { encoder: config.encoderLayers, decoder: config.decoderLayers });
-  const tokenizer = options.tokenizer === false ? undefined : await readTokenizer(source);
+  const given = readOptions('loadT5', options, loadKinds);
+  const {
+    backend: _backend,
+    source: place,
+    tokenizer: isWanted = true,
+    signal,
+    onProgress: _,
+    ...choices
+  } = given;
+  const source = toFileSource('loadT5', place, signal);
+  const config = await readConfigFiles(source);
+  checkChoices('loadT5', choices, blockPaths(config));
+  const tokenizer = isWanted ? await readTokenizer(source) : undefined;
+  return new T5(config, await readParameters(source, config, given), tokenizer, choices);
+}
+
+/**
+ * Configuration and parameters of a T5 alone, for training and other uses of `t5Forward`; `createT5` makes a model of them.
+ *
+ * @throws TopKError as `loadT5`
+ *
+ * @example
+ * const { config, parameters } = await loadT5Parameters({ backend, source: './model' });
+ */
+export async function loadT5Parameters(options: LoadT5ParametersOptions): Promise<T5Checkpoint> {
+  const given = readOptions('loadT5Parameters', options, loadParametersKinds);
+  const source = toFileSource('loadT5Parameters', given.source, given.signal);
+  const config = await readConfigFiles(source);
+  return { config, parameters: await readParameters(source, config, given) };
+}
+
+async function readConfigFiles(source: FileSource): Promise<T5Config> {
+  const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
+  const config = parseT5Config(text, `${source.name}: ${CONFIG}`);
+  const generation = await readOptionalText(source, GENERATION_CONFIG);
+  return generation === undefined
+    ? config
+    : withGenerationConfig(config, generation, `${source.name}: ${GENERATION_CONFIG}`);
+}
+
+async function readParameters(
+  source: FileSource,
+  config: T5Config,
+  { backend, signal, onProgress }: LoadT5ParametersOptions,
+): Promise<ParameterTree> {
   const reader = await openWeights(source);
   try {
-    const parameters = await loadParameters(backend, reader, t5ParameterSpecs(config), {
+    return await loadParameters(backend, reader, t5ParameterSpecs(config), {
       ignores: isIgnorableWeight,
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (done, total) => onProgress({ stage: 'load', done, total }) }),
     });
-    return new T5Model(backend, config, t5Weights(config, parameters), tokenizer, choices);
   } finally {
     await reader.close();
   }
-}
-
-async function readConfig(source: FileSource): Promise<T5Config> {
-  const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
-  const config = parseT5Config(text, `${source.name}: ${CONFIG}`);
-  const generation = await readOptionalText(source, GENERATION);
-  return generation === undefined
-    ? config
-    : withGenerationConfig(config, generation, `${source.name}: ${GENERATION}`);
-}
-
-async function readTokenizer(source: FileSource): Promise<TextTokenizer> {
-  const definition = await readText(
-    source,
-    'tokenizer.json',
-    'Save it with AutoTokenizer.from_pretrained(...).save_pretrained(...), or pass tokenizer: false to work with token ids',
-  );
-  return createTokenizer(definition, await readOptionalText(source, 'tokenizer_config.json'));
-}
-
-/** The shards of the index where there is one, else the one file. */
-async function openWeights(source: FileSource): Promise<TensorReader> {
-  const index = await readOptionalText(source, INDEX);
-  if (index !== undefined) {
-    try {
-      return await openShards(`${source.name}: ${INDEX}`, index, (file) =>
-        openNeeded(source, file, 'Download every shard of the checkpoint'),
-      );
-    } catch (error) {
-      // An index may be left over from before the checkpoint was saved in one file.
-      const whole = isNotFound(error) ? await openOptional(source, WEIGHTS) : undefined;
-      if (whole === undefined) throw error;
-      return openSafetensors(whole);
-    }
-  }
-  const fix = 'Save the checkpoint with safe_serialization=True; .bin files are not read';
-  return openSafetensors(await openNeeded(source, WEIGHTS, fix));
-}
-
-function isNotFound(error: unknown): boolean {
-  return error instanceof TopKError && error.code === 'FILE_NOT_FOUND';
 }

@@ -1,208 +1,167 @@
+import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
+import { disposeParameters, type ParameterTree, type Run, type Trace } from '@topk-attention/nn';
+import { checkChoices, type LayerChoices } from '../choices.js';
 import {
-  type Backend,
-  describeValue,
-  readOptions,
-  scope,
-  type Tensor,
-  TopKError,
-  tensor,
-} from '@topk-attention/core';
-import { disposeParameters } from '@topk-attention/nn';
-import { checkChoices, type LayerChoices } from '../layer-choice.js';
-import { TextStream } from '../text/text-stream.js';
+  type GeneratedToken,
+  type GenerateOptions,
+  type Generation,
+  generate,
+} from '../generation/generate.js';
+import { promptIds, type SourceInput } from '../generation/prompts.js';
+import { checkIds } from '../generation/token-batch.js';
+import { Interruption } from '../interruption.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import type { T5Config } from './config.js';
-import { decodeAll } from './decoder.js';
-import { encode } from './encoder.js';
-import { explainLayers } from './explain.js';
-import { greedy } from './greedy.js';
-import { explainKinds, generateKinds, logitsKinds } from './option-kinds.js';
-import { checkIds, checkRectangle, sourceBatch } from './source-batch.js';
-import type {
-  ExplainOptions,
-  GeneratedToken,
-  GenerateOptions,
-  Generation,
-  LayerExplanation,
-  LogitsOptions,
-  SourceInput,
-  T5,
-} from './t5.js';
-import type { T5Weights } from './weights.js';
+import { blockPaths, type T5Config } from './config.js';
+import { t5Decoder } from './decoder.js';
+import { explainLayers, type LayerExplanation } from './explain.js';
+import { encodeSources, forward } from './forward.js';
+import { type T5Layers, t5Layers } from './layers.js';
+import {
+  type CreateT5Options,
+  createKinds,
+  type ExplainOptions,
+  explainKinds,
+  generateKinds,
+  type LogitsOptions,
+  logitsKinds,
+} from './options.js';
+import { checkParameters, EMBEDDING } from './weights.js';
 
 const DEFAULT_NEW_TOKENS = 20;
 
-/** The one implementation of `T5`. Owns its weights. */
-export class T5Model implements T5 {
+/**
+ * A model of a configuration and its parameters, such as trained ones. It owns the parameters from now on: `dispose()`
+ * frees them.
+ *
+ * @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
+ */
+export function createT5(config: T5Config, parameters: ParameterTree, options?: CreateT5Options): T5 {
+  const { tokenizer, ...choices } = readOptions('createT5', options, createKinds);
+  checkParameters(config, parameters);
+  checkChoices('createT5', choices, blockPaths(config));
+  return new T5(config, parameters, tokenizer, choices);
+}
+
+/** A T5 whose weights are on a backend. Made by `loadT5` or `createT5`. */
+export class T5 {
   readonly config: T5Config;
   readonly backend: Backend;
+  /** Undefined when loaded with `tokenizer: false`. */
   readonly tokenizer: TextTokenizer | undefined;
-  readonly #weights: T5Weights;
+  /** By their Hugging Face names, linear layers as [in, out]. They belong to the model. */
+  readonly parameters: ParameterTree;
   readonly #choices: LayerChoices;
   #isDisposed = false;
 
+  /** @internal Use `loadT5` or `createT5`. */
   constructor(
-    backend: Backend,
     config: T5Config,
-    weights: T5Weights,
+    parameters: ParameterTree,
     tokenizer: TextTokenizer | undefined,
     choices: LayerChoices,
   ) {
-    this.backend = backend;
     this.config = config;
+    this.backend = (parameters[EMBEDDING] as Tensor).backend;
     this.tokenizer = tokenizer;
-    this.#weights = weights;
+    this.parameters = parameters;
     this.#choices = choices;
   }
 
+  /** Greedy decoding of one source. Only token ids and their logits leave the backend. */
   async generate(source: SourceInput, options?: GenerateOptions): Promise<Generation> {
-    return (await drain(this.#run('generate', [source], options)))[0] as Generation;
+    return (await drain(this.#generate('generate', [source], options)))[0] as Generation;
   }
 
+  /** Greedy decoding of several sources at once, right-padded; the same answers as one at a time. */
   async generateBatch(sources: readonly SourceInput[], options?: GenerateOptions): Promise<Generation[]> {
-    return drain(this.#run('generateBatch', sources, options));
+    return drain(this.#generate('generateBatch', sources, options));
   }
 
+  /** Greedy decoding as it happens; leaving the loop frees everything. */
   async *stream(source: SourceInput, options?: GenerateOptions): AsyncGenerator<GeneratedToken, Generation> {
-    return (yield* this.#run('stream', [source], options))[0] as Generation;
+    return (yield* this.#generate('stream', [source], options))[0] as Generation;
   }
 
-  encode(sources: readonly (readonly number[])[], given?: LogitsOptions): Tensor {
-    const options = readOptions('encode', given, logitsKinds);
-    const levels = this.#levels('encode', options);
-    const length = checkRectangle('encode', this.config, sources, options.sourceLengths);
-    return scope(() =>
-      encode(
-        this.config,
-        this.#weights,
-        sourceBatch(this.backend, this.config, sources, length, options.sourceLengths),
-        levels,
-      ),
-    );
-  }
-
-  logits(
-    sources: readonly (readonly number[])[],
-    targets: readonly (readonly number[])[],
-    given?: LogitsOptions,
-  ): Tensor {
-    const options = readOptions('logits', given, logitsKinds);
-    const levels = this.#levels('logits', options);
-    const length = checkRectangle('logits', this.config, sources, options.sourceLengths);
-    const targetLength = checkRectangle('logits', this.config, targets);
-    if (targets.length !== sources.length) {
-      throw new TopKError('SHAPE_MISMATCH', 'logits: sources and targets differ in number', {
-        expected: String(sources.length),
-        got: String(targets.length),
-      });
-    }
-    return scope(() => {
-      const source = sourceBatch(this.backend, this.config, sources, length, options.sourceLengths);
-      const encoded = encode(this.config, this.#weights, source, levels);
-      const ids = tensor(
-        this.backend,
-        Int32Array.from(targets.flat()),
-        [targets.length, targetLength],
-        'i32',
-      );
-      return decodeAll(this.config, this.#weights, encoded, source.keyLengths, ids, levels);
+  /**
+   * Outputs of the encoder, f32 [B, L, dModel], for rows of equal length (right-padded, with `sourceLengths`). The caller
+   * disposes of it.
+   */
+  encode(sources: readonly (readonly number[])[], options?: LogitsOptions): Tensor {
+    const { sourceLengths, trace, ...choices } = readOptions('encode', options, logitsKinds);
+    const layers = this.#layers('encode', choices);
+    return encodeSources('encode', runOf(trace), layers, {
+      sources,
+      ...(sourceLengths && { sourceLengths }),
     });
   }
 
-  explain(given: ExplainOptions): readonly LayerExplanation[] {
-    const options = readOptions('explain', given, explainKinds);
-    const levels = this.#levels('explain', options);
-    const { sourceLength, batch = 1 } = options;
-    requirePositive('explain', 'sourceLength', sourceLength);
-    requirePositive('explain', 'batch', batch);
-    return explainLayers(this.backend, this.config, this.#weights, levels, batch, sourceLength);
+  /** Logits f32 [B, Lt, vocabSize] with the decoder fed the given ids (decoder start first). The caller disposes of it. */
+  logits(
+    sources: readonly (readonly number[])[],
+    targets: readonly (readonly number[])[],
+    options?: LogitsOptions,
+  ): Tensor {
+    const { sourceLengths, trace, ...choices } = readOptions('logits', options, logitsKinds);
+    const layers = this.#layers('logits', choices);
+    const inputs = { sources, targets, ...(sourceLengths && { sourceLengths }) };
+    return forward('logits', runOf(trace), layers, inputs);
   }
 
+  /**
+   * Which path each attention over the source and each feed-forward layer of the encoder takes, and its plan with bytes.
+   * Runs nothing.
+   */
+  explain(options: ExplainOptions): readonly LayerExplanation[] {
+    const { sourceLength, batch = 1, ...choices } = readOptions('explain', options, explainKinds);
+    const layers = this.#layers('explain', choices);
+    requirePositive('explain', 'sourceLength', sourceLength);
+    requirePositive('explain', 'batch', batch);
+    return explainLayers(layers, batch, sourceLength);
+  }
+
+  /** Frees the weights; idempotent. */
   dispose(): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    disposeParameters(this.#weights.parameters);
+    disposeParameters(this.parameters);
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  async *#run(
+  async *#generate(
     where: string,
     sources: readonly SourceInput[],
     given: GenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
     const options = readOptions(where, given, generateKinds);
-    const levels = this.#levels(where, options);
-    const { maxNewTokens = DEFAULT_NEW_TOKENS } = options;
+    const { maxNewTokens = DEFAULT_NEW_TOKENS, signal, onToken, onProgress, trace, ...choices } = options;
+    const layers = this.#layers(where, choices);
     requirePositive(where, 'maxNewTokens', maxNewTokens);
-    if (!Array.isArray(sources)) {
-      throw new TopKError('INVALID_OPTION', `${where}: not a batch`, {
-        expected: 'a list of texts or of lists of token ids',
-        got: describeValue(sources),
-      });
-    }
-    const rows: (readonly number[])[] = [];
-    for (const source of sources) {
-      rows.push(typeof source === 'string' ? await this.#encodeText(where, source, options) : source);
-    }
-    checkIds(where, this.config, rows);
+    const prompts = await promptIds(where, this.tokenizer, sources, options);
+    checkIds(where, this.config, prompts);
     const { eosIds, padId } = this.config;
-    const results = rows.map((row) => ({
-      ids: [] as number[],
-      logits: [] as number[],
-      stream: new TextStream(this.tokenizer, (id) => id === padId || eosIds.includes(id)),
-      sourceLength: row.length,
-    }));
-    const steps = greedy(this.config, this.#weights, rows, levels, {
-      maxNewTokens,
-      signal: options.signal,
-      onProgress: options.onProgress,
-      isDisposed: () => this.#isDisposed,
-    });
-    for await (const step of steps) {
-      for (const { row, id, logit, last } of step) {
-        const result = results[row] as (typeof results)[number];
-        result.ids.push(id);
-        result.logits.push(logit);
-        const token = { row, id, logit, text: result.stream.push(id, last) };
-        options.onToken?.(token);
-        yield token;
-      }
-    }
-    return results.map(({ ids, logits, stream, sourceLength }) => ({
-      ids,
-      logits,
-      text: stream.text,
-      finishReason: eosIds.includes(ids.at(-1) as number) ? 'eos' : 'length',
-      sourceLength,
-    }));
+    return yield* generate(
+      t5Decoder(runOf(trace), layers),
+      prompts,
+      this.tokenizer,
+      { maxNewTokens, eosIds, padId },
+      { interruption: new Interruption('generate', signal, () => this.#isDisposed), onProgress },
+      onToken,
+    );
   }
 
-  async #encodeText(
-    where: string,
-    text: string,
-    { signal, onProgress }: GenerateOptions,
-  ): Promise<readonly number[]> {
-    if (this.tokenizer !== undefined) {
-      return this.tokenizer.encodeAsync(text, {
-        ...(signal && { signal }),
-        ...(onProgress && { onProgress }),
-      });
-    }
-    throw new TopKError('INVALID_OPTION', `${where}: the model has no tokenizer`, {
-      expected: 'token ids',
-      got: 'text',
-      fix: 'Load without tokenizer: false',
-    });
-  }
-
-  #levels(where: string, options: LayerChoices): readonly LayerChoices[] {
+  /** The layers of one call: its choices win over those of the load. */
+  #layers(where: string, choices: LayerChoices): T5Layers {
     if (this.#isDisposed) throw new TopKError('DISPOSED', `${where}: the model was used after dispose()`);
-    checkChoices(where, options, { encoder: this.config.encoderLayers, decoder: this.config.decoderLayers });
-    return [options, this.#choices];
+    checkChoices(where, choices, blockPaths(this.config));
+    return t5Layers(this.config, this.parameters, [choices, this.#choices]);
   }
+}
+
+function runOf(trace: Trace | undefined): Run {
+  return { training: false, ...(trace && { trace }) };
 }
 
 function requirePositive(where: string, name: string, value: number): void {

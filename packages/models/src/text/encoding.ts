@@ -4,19 +4,19 @@ import { holdBack, PLACEHOLDER, withoutVocabulary } from './hold-back.js';
 import { Unigram, type UnigramVocabulary } from './unigram.js';
 import { wordStart, words } from './unigram-definition.js';
 
-/** Characters of a text done so far, at each break; the ids at the end. */
+/** Yields the number of characters done so far, returns the ids. */
 type EncodingSteps = Generator<Pick<Progress, 'done' | 'total'>, number[]>;
 
-/** How texts become ids, and the library's tokenizer, which turns them back. */
+/** Turns texts into ids; the library's tokenizer decodes them. */
 export interface Encoding {
   readonly library: Tokenizer;
   encode(text: string): EncodingSteps;
 }
 
-/** Characters between two breaks, where words are short. */
+/** Characters between two yields, where words are short. */
 const BREAK_CHARACTERS = 16_384;
 
-/** The library does it all, in one go. */
+/** The library does everything in one step. */
 export function wholeTextEncoding(definition: object, config: object): Encoding {
   const library = new Tokenizer(definition, config);
   return {
@@ -29,9 +29,9 @@ export function wholeTextEncoding(definition: object, config: object): Encoding 
 }
 
 /**
- * The library finds added tokens, normalises, adds special tokens and decodes. The texts between added tokens are held back from it and cut
- * into pieces here: its own lattice is an object for each candidate, takes a tenth of a millisecond a token, and overflows the stack
- * on long texts; nor does it know words or bytes.
+ * The library finds added tokens, normalises, adds special tokens and decodes. The texts between added tokens are held back
+ * and split into pieces here: the library's lattice allocates an object per candidate, takes a tenth of a millisecond per
+ * token, overflows the stack on long texts, and supports neither word boundaries nor byte fallback.
  */
 export function unigramEncoding(definition: object, config: object, vocabulary: UnigramVocabulary): Encoding {
   const library = new Tokenizer(withoutVocabulary(definition), config);
@@ -58,7 +58,7 @@ export function unigramEncoding(definition: object, config: object, vocabulary: 
           done += word.length;
           if (done - shown < BREAK_CHARACTERS) continue;
           shown = done;
-          // Normalising changes the number of characters.
+          // Normalisation changes the number of characters.
           yield { done: Math.min(done, total), total };
         }
       }

@@ -1,10 +1,10 @@
 import type { Tokenizer } from '@huggingface/tokenizers';
 import type { UnigramVocabulary } from './unigram.js';
 
-/** Stands for a text that was held back. No token is empty. */
+/** Placeholder of a text that was held back. No real token is empty. */
 export const PLACEHOLDER = '';
 
-/** What the library asks of a model. */
+/** What the library uses of a model. */
 interface LibraryModel {
   vocab: (string | undefined)[];
   tokens_to_ids: Map<string, number>;
@@ -13,14 +13,14 @@ interface LibraryModel {
   encode(texts: readonly string[]): string[];
 }
 
-/** A definition without its vocabulary, of which the library would build a trie that nobody needs. */
+/** A definition without its vocabulary, so that the library does not build a trie that nothing uses. */
 export function withoutVocabulary(definition: object): object {
   return { ...definition, model: { type: 'Legacy', vocab: {} } };
 }
 
 /**
- * Gives a library tokenizer that was made without a vocabulary its pieces, and has its model cut nothing: each text that it is to cut is kept
- * instead, with a placeholder in its place. The result gives the texts since its last call.
+ * Gives a library tokenizer that was made without a vocabulary its pieces, and replaces its model by one that splits
+ * nothing: each text is kept, with a placeholder in its place. The returned function gives the texts since its last call.
  */
 export function holdBack(
   library: Tokenizer,

@@ -1,12 +1,12 @@
-/** Slots per node of the table of edges: open addressing stays quick while at least half of it is free. */
+/** Slots of the edge table per node: open addressing is fast while at least half the table is free. */
 const SLOTS_PER_NODE = 2;
 
 /** The root of the trie. */
 export const ROOT = 0;
 
 /**
- * The pieces of a vocabulary by their beginnings. Edges lie in one flat table, by node and UTF-16 code unit: a vocabulary has hundreds of
- * thousands of them, and a text takes several steps for each of its characters.
+ * A trie of the pieces of a vocabulary. Its edges are in one flat table, by node and UTF-16 code unit: a vocabulary has
+ * hundreds of thousands of them, and a text takes several steps per character.
  */
 export class PieceTrie {
   readonly #mask: number;
@@ -17,7 +17,7 @@ export class PieceTrie {
   /** Number of the piece that ends at a node, or -1. */
   readonly #piece: Int32Array;
 
-  /** @param pieces of equal ones the last counts */
+  /** @param pieces of equal pieces the last one wins */
   constructor(pieces: readonly string[]) {
     const nodes = countNodes(pieces);
     const slots = 2 ** Math.ceil(Math.log2(Math.max(2, nodes * SLOTS_PER_NODE)));
@@ -43,7 +43,7 @@ export class PieceTrie {
     }
   }
 
-  /** The node one code unit further, or -1. */
+  /** The node after one more code unit, or -1. */
   step(node: number, unit: number): number {
     const slot = this.#slot(node, unit);
     return this.#from[slot] === 0 ? -1 : (this.#to[slot] as number);
@@ -54,7 +54,7 @@ export class PieceTrie {
     return this.#piece[node] as number;
   }
 
-  /** The slot of an edge, or the free one where it would go. */
+  /** The slot of an edge, or the free slot where it would be stored. */
   #slot(node: number, unit: number): number {
     const hash = Math.imul(node ^ Math.imul(unit, 0x9e3779b1), 0x85ebca6b);
     let slot = (hash ^ (hash >>> 15)) & this.#mask;
@@ -65,7 +65,7 @@ export class PieceTrie {
   }
 }
 
-/** Nodes of the trie: in sorted order each piece adds those behind what it shares with the one before. */
+/** Number of nodes: in sorted order each piece adds one per code unit after the prefix that it shares with its predecessor. */
 function countNodes(pieces: readonly string[]): number {
   let nodes = 1;
   let before = '';

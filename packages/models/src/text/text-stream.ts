@@ -12,18 +12,18 @@ export class TextStream {
     this.#isSpecial = isSpecial;
   }
 
-  /** What was emitted so far. After the last token, the whole text. */
+  /** The text emitted so far; after the last token, the whole text. */
   get text(): string {
     return this.#emitted;
   }
 
-  /** The text that the token adds. A character of which only some bytes are there waits for the rest, unless it is the `last` token. */
+  /** The text that the token adds. An incomplete character is held until its last byte arrives, or until the `last` token. */
   push(id: number, last: boolean): string {
     if (this.#tokenizer === undefined) return '';
     if (!this.#isSpecial(id)) this.#ids.push(id);
     const text = this.#tokenizer.decode(this.#ids);
     if (!last && text.endsWith('\uFFFD')) return '';
-    // A decoder may rewrite its last word; only what extends the emitted text can be emitted.
+    // A decoder may rewrite its last word; only text that extends what was emitted can follow.
     if (!text.startsWith(this.#emitted)) return '';
     const added = text.slice(this.#emitted.length);
     this.#emitted = text;

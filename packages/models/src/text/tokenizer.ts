@@ -14,7 +14,7 @@ import { readUnigram } from './unigram-definition.js';
 export interface EncodeOptions {
   /** Stops at a break: the call rejects with TopKError ABORTED. */
   readonly signal?: AbortSignal;
-  /** Called at each break in a long text, with stage 'tokenize' and the characters done. */
+  /** Called at each break in a long text, with stage 'tokenize' and the number of characters done. */
   readonly onProgress?: (progress: Progress) => void;
 }
 
@@ -23,20 +23,20 @@ const encodeKinds: OptionKinds<EncodeOptions> = { signal: aSignal, onProgress: a
 /** Text to token ids and back. */
 export interface TextTokenizer {
   /**
-   * Ids with the special tokens that the tokenizer adds: T5's end of sequence. Blocks until it is done; `encodeAsync` does not.
+   * Ids with the special tokens that the tokenizer adds, such as T5's end of sequence. Blocks until it is done; `encodeAsync` does not.
    *
-   * @throws TopKError INVALID_OPTION for what is no text.
+   * @throws TopKError INVALID_OPTION for anything but a string.
    */
   encode(text: string): number[];
   /**
-   * The same ids, with breaks in which timers and events run.
+   * The same ids, yielding to timers and events on the way.
    *
-   * @throws TopKError INVALID_OPTION for what is no text and for options that it does not have; ABORTED.
+   * @throws TopKError INVALID_OPTION for anything but a string and for unknown options; ABORTED.
    */
   encodeAsync(text: string, options?: EncodeOptions): Promise<number[]>;
   /**
-   * Text without special tokens; spaces are left as the tokenizer's decoder makes them. Ids beyond the vocabulary add nothing: models
-   * often have some more than their tokenizer.
+   * Text without special tokens; spaces are those of the tokenizer's decoder. Ids beyond the vocabulary add nothing: models
+   * often have more ids than their tokenizer.
    *
    * @throws TopKError INVALID_OPTION for ids that are not whole numbers from 0.
    */
@@ -44,10 +44,10 @@ export interface TextTokenizer {
 }
 
 /**
- * A tokenizer from the contents of tokenizer.json and, where there is one, tokenizer_config.json. Unigram models (T5's kind) take texts of
- * any length, in time linear in it; BPE and WordPiece encode in one go, without breaks.
+ * A tokenizer from the contents of tokenizer.json and, where it exists, tokenizer_config.json. Unigram models (T5's kind)
+ * accept texts of any length in linear time; BPE and WordPiece encode in one step and cannot be interrupted.
  *
- * @throws TopKError FILE_CORRUPT when a file is not what it should be.
+ * @throws TopKError FILE_CORRUPT when a file is not a tokenizer's.
  */
 export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): TextTokenizer {
   const definition = parse(tokenizerJson, 'tokenizer.json');
@@ -69,7 +69,7 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
       for (;;) {
         const step = steps.next();
         if (step.done === true) return step.value;
-        await interruption.breathe();
+        await interruption.yieldToEvents();
         onProgress?.({ stage: 'tokenize', ...step.value });
       }
     },

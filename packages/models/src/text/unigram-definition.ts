@@ -5,7 +5,7 @@ import type { UnigramVocabulary } from './unigram.js';
 export function readUnigram(model: unknown): UnigramVocabulary | undefined {
   if (!isObject(model)) return undefined;
   const { type, vocab } = model;
-  // Old files have no type; of all kinds only this one lists its vocabulary.
+  // Old files have no type; only unigram models store the vocabulary as a list.
   if (type !== 'Unigram' && !(type === undefined && Array.isArray(vocab))) return undefined;
   if (!Array.isArray(vocab) || vocab.length === 0) throw bad('vocab', 'a list of pieces and scores', vocab);
   const wrong = vocab.find((entry) => !isEntry(entry));
@@ -24,8 +24,8 @@ export function readUnigram(model: unknown): UnigramVocabulary | undefined {
 }
 
 /**
- * The character that each word begins with, where the pre-tokenizer cuts texts into words: pieces then never reach across it. The
- * library does not do that by itself.
+ * The character that each word begins with, where the pre-tokenizer splits texts into words: no piece then spans two words.
+ * The library does not split by itself.
  */
 export function wordStart(preTokenizer: unknown): string | undefined {
   if (!isObject(preTokenizer)) return undefined;
@@ -36,7 +36,7 @@ export function wordStart(preTokenizer: unknown): string | undefined {
   return pretokenizers.map(wordStart).find((one) => one !== undefined);
 }
 
-/** A text cut before each `start`; whole without one. */
+/** A text split before each `start`; whole without one. */
 export function* words(text: string, start: string | undefined): Generator<string, void> {
   let begin = 0;
   while (start !== undefined) {

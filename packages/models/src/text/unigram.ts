@@ -5,19 +5,19 @@ import { PieceTrie, ROOT } from './piece-trie.js';
 export interface UnigramVocabulary {
   readonly pieces: readonly string[];
   readonly scores: readonly number[];
-  /** Id for what no piece covers; without one such text is an error. */
+  /** Id of text that no piece covers; without it such text is an error. */
   readonly unknownId: number | undefined;
   /** Text that no piece covers becomes its UTF-8 bytes, as the pieces <0x00> to <0xFF>. */
   readonly byteFallback: boolean;
 }
 
-/** How much worse than the worst piece an unknown character is. */
+/** How far the score of an unknown character is below that of the worst piece. */
 const UNKNOWN_PENALTY = 10;
 
-/** Code units between two breaks: some milliseconds of work. */
+/** Code units between two yields: a few milliseconds of work. */
 const STRIDE = 16_384;
 
-/** Where no path has come to yet. */
+/** Score of a position that no path has reached yet. */
 const NONE = -1;
 
 /** Best paths to each position of a text: score, where the last piece begins, and its id. */
@@ -32,13 +32,13 @@ class Paths {
     this.id = new Int32Array(length + 1);
   }
 
-  /** Forgets what it holds, for a text of `length`. */
+  /** Clears the paths, for a text of `length`. */
   reset(length: number): void {
     this.id.fill(NONE, 0, length + 1);
     this.score[0] = 0;
   }
 
-  /** A path to `end` by a last piece from `begin`. Only a better one takes the place of what is there. */
+  /** Records a path to `end` whose last piece starts at `begin`, if it is better than the present one. */
   offer(end: number, begin: number, score: number, id: number): void {
     if (this.id[end] !== NONE && score <= (this.score[end] as number)) return;
     this.score[end] = score;
@@ -48,9 +48,9 @@ class Paths {
 }
 
 /**
- * The unigram model of SentencePiece: of all ways to cut a text into pieces, the one with the largest sum of scores; among equals, at
- * each position, the one whose last piece is the longest. Time and memory are linear in the text. Scores are added in f64 from the left, as
- * the Rust library does, so ids are the same.
+ * The unigram model of SentencePiece: of all ways to split a text into pieces, the one with the largest sum of scores; ties go,
+ * at each position, to the longest last piece. Time and memory are linear in the text. Scores are summed in f64 from the
+ * left, as in the Rust library, so ids are the same.
  */
 export class Unigram {
   readonly #scores: readonly number[];
@@ -59,9 +59,9 @@ export class Unigram {
   readonly #unknownId: number | undefined;
   readonly #unknownScore: number;
   readonly #longestPiece: number;
-  /** Id of each byte; undefined where bytes do not stand in for unknown text. */
+  /** Id of each byte; undefined without byte fallback. */
   readonly #byteIds: readonly (number | undefined)[] | undefined;
-  /** For texts of up to a stride, which no break interrupts. */
+  /** Reused for texts of up to one stride, which are never interrupted. */
   readonly #shortPaths = new Paths(STRIDE);
 
   constructor({ pieces, scores, unknownId, byteFallback }: UnigramVocabulary) {
@@ -80,10 +80,10 @@ export class Unigram {
   }
 
   /**
-   * Appends the ids of a text to `ids`. In a long text it yields the code units done so far, every few milliseconds: meanwhile other
-   * texts may be encoded.
+   * Appends the ids of a text to `ids`. In a long text it yields the number of code units done, every few milliseconds; other
+   * texts may be encoded in between.
    *
-   * @throws TopKError INVALID_OPTION for a character without a piece where there is no id for unknown ones.
+   * @throws TopKError INVALID_OPTION for a character without a piece in a vocabulary without an unknown id.
    */
   *encode(text: string, ids: number[]): Generator<number, void> {
     const paths = text.length <= STRIDE ? this.#shortPaths : new Paths(text.length);
@@ -96,7 +96,7 @@ export class Unigram {
     this.#collect(text, paths, ids);
   }
 
-  /** Lets every piece that begins from `from` on and before `end` extend the best path to there. Returns where it stopped. */
+  /** Extends the best paths by every piece that starts at or after `from` and before `end`. Returns where it stopped. */
   #extend(text: string, paths: Paths, from: number, end: number): number {
     const trie = this.#trie;
     const { length } = text;
@@ -123,7 +123,7 @@ export class Unigram {
     return at;
   }
 
-  /** The ids along the best path. Unknown characters beside each other are one unknown text. */
+  /** The ids along the best path. Adjacent unknown characters become one unknown id. */
   #collect(text: string, { begin, id }: Paths, ids: number[]): void {
     const backwards: number[] = [];
     let end = text.length;

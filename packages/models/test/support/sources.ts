@@ -6,8 +6,8 @@ import {
   openSafetensors,
   type TensorToWrite,
 } from '@topk-attention/nn';
+import { goldensFolder } from '@topk-attention/t5-goldens';
 import type { FileSource } from '../../src/index.js';
-import { goldensFolder } from './goldens.js';
 
 /** Files in memory; counts those that are open. */
 export class MemorySource implements FileSource {

@@ -1,10 +1,10 @@
 import type { ErrorCode } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { encodeSafetensors, openSafetensors, type TensorToWrite } from '@topk-attention/nn';
+import { goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import { describe, expect, test } from 'vitest';
 import { loadT5 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
-import { goldensFolder, readManifest } from '../support/goldens.js';
 import { shardedCheckpoint, smallCheckpoint } from '../support/sources.js';
 
 /** Code of each broken folder of the goldens; null: it loads. */

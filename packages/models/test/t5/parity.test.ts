@@ -1,7 +1,7 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import { forwardDifference, Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import { describe, expect, test } from 'vitest';
 import { loadT5 } from '../../src/index.js';
-import { forwardDifference, Goldens, goldensFolder, readManifest } from '../support/goldens.js';
 
 const { models, maxNewTokens } = readManifest();
 

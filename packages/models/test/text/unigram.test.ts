@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
+import { embeddedModel } from '@topk-attention/t5-goldens';
 import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import { createTokenizer } from '../../src/index.js';
@@ -8,10 +9,7 @@ import { errorOf } from '../support/errors.js';
 import { randomNumbers, randomText } from '../support/random.js';
 
 /** The tokenizer of the model that the repository ships: NFKC, lower case, single spaces, 2,048 pieces. */
-const shipped = await readFile(
-  new URL('../../../../apps/qa-demo/model/tokenizer.json', import.meta.url),
-  'utf8',
-);
+const shipped = await readFile(`${embeddedModel}/tokenizer.json`, 'utf8');
 
 const all = (unigram: Unigram, text: string): number[] => {
   const ids: number[] = [];

@@ -1,9 +1,9 @@
-/** Random access to the bytes of one file, wherever it lives. */
+/** Random access to the bytes of one file, wherever it is stored. */
 export interface ByteSource {
   /** For messages. */
   readonly name: string;
   readonly size: number;
-  /** Bytes offset .. offset + length - 1, fewer only past the end. The array is the caller's to keep. */
+  /** Bytes offset .. offset + length - 1, fewer only past the end. The array belongs to the caller. */
   read(offset: number, length: number): Promise<Uint8Array>;
   /** Frees the file; idempotent. */
   close(): Promise<void>;

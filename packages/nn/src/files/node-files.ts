@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import type { ByteSource } from './byte-source.js';
 
-/** Imported only when a path is opened, by a name that bundlers for the browser leave alone. */
+/** Imported only when a path is opened, through a variable so that bundlers for the browser ignore it. */
 async function nodeFiles(): Promise<typeof import('node:fs/promises')> {
   const nodeModule = 'node:fs/promises';
   try {
@@ -9,7 +9,7 @@ async function nodeFiles(): Promise<typeof import('node:fs/promises')> {
   } catch (cause) {
     throw new TopKError('UNSUPPORTED', 'files cannot be opened by path in this JavaScript runtime', {
       expected: 'node:fs/promises',
-      fix: 'Hand in the bytes, a ByteSource or a URL',
+      fix: 'Pass the bytes, a ByteSource or a URL',
       cause,
     });
   }
@@ -59,7 +59,7 @@ export async function openFile(path: string): Promise<ByteSource> {
   };
 }
 
-/** Writes beside the file and renames: a reader finds the old file or the whole new one, never a part. */
+/** Writes a temporary file in the same folder and renames it: readers see the old file or the whole new one. */
 export async function writeFileAtomically(path: string, parts: readonly Uint8Array[]): Promise<void> {
   const { open, rename, rm } = await nodeFiles();
   const temporary = `${path}.${Math.random().toString(36).slice(2)}.tmp`;
@@ -67,7 +67,7 @@ export async function writeFileAtomically(path: string, parts: readonly Uint8Arr
     const handle = await open(temporary, 'wx');
     try {
       for (const part of parts) await handle.writeFile(part);
-      // Without this a crash may leave the new name on an empty file.
+      // Without it a crash may leave an empty file under the new name.
       await handle.sync();
     } finally {
       await handle.close();

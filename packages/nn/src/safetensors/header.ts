@@ -1,7 +1,7 @@
 import { formatBytes, TopKError } from '@topk-attention/core';
 import { type StoredDType, storedBits } from './stored-dtype.js';
 
-/** Where a tensor lies. Offsets count from the end of the header. */
+/** Type, shape and place of a tensor. Offsets count from the end of the header. */
 export interface StoredTensor {
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
@@ -17,7 +17,7 @@ export interface SafetensorsHeader {
 /** Bytes before the header: its length as u64. */
 export const PREFIX_BYTES = 8;
 
-/** The format's own limit: a longer header is no header. */
+/** The limit that the format sets. */
 const MAX_HEADER_BYTES = 100_000_000;
 
 /** Length of the header from the first 8 bytes of a file of `size` bytes. @throws TopKError FILE_TRUNCATED, FILE_CORRUPT. */
@@ -119,7 +119,7 @@ function checkTensor(file: string, name: string, value: unknown): StoredTensor {
   return { dtype, shape, begin, end };
 }
 
-/** That data and shape agree. How large the elements of a new type are is not known: such a tensor may be there, not be read. */
+/** Checks that data and shape agree. Tensors of types of unknown size are accepted here; reading one is an error. */
 function checkSize(file: string, name: string, { dtype, shape, begin, end }: StoredTensor): void {
   const bits = storedBits(dtype);
   if (bits === undefined) return;

@@ -4,7 +4,7 @@ import { corrupt, headerLength, PREFIX_BYTES, parseHeader, type StoredTensor, tr
 import { decodeStored, type StoredData } from './stored-dtype.js';
 import { toFloat32 } from './widen.js';
 
-/** Tensors by name, described before any is read: one file, or the shards of a checkpoint. */
+/** Tensors by name, of one file or of the shards of a checkpoint. Their descriptions are known before any is read. */
 export interface TensorReader {
   /** For messages. */
   readonly name: string;
@@ -93,7 +93,7 @@ async function readTensor(
       `${bytes.byteLength}`,
     );
   }
-  // A source may hand out a view at an odd offset, which typed arrays do not take.
+  // A source may return a view at an odd offset, which typed arrays do not accept.
   const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
   return decodeStored(`${source.name}: ${name}`, stored.dtype, aligned);
 }
@@ -158,7 +158,7 @@ function parseIndex(file: string, text: string): ReadonlyMap<string, string> {
   const map =
     typeof value === 'object' && value !== null && 'weight_map' in value ? value.weight_map : undefined;
   const entries = Object.entries(typeof map === 'object' && map !== null ? map : {});
-  // A shard lies beside its index: a path would reach files that are none of the checkpoint's.
+  // A shard is in the folder of its index: a path could reach files outside the checkpoint.
   const isFine = (entry: [string, unknown]): entry is [string, string] =>
     typeof entry[1] === 'string' && /^[^/\\]+$/.test(entry[1]) && entry[1] !== '..';
   if (entries.length > 0 && entries.every(isFine)) return new Map(entries);

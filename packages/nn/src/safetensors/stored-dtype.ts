@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 
-/** Element types of the format, and their bits. */
+/** Bits per element of the format's types. */
 const bitsOfDType = {
   F4: 4,
   F6_E2M3: 6,
@@ -28,13 +28,13 @@ const bitsOfDType = {
 
 type KnownDType = keyof typeof bitsOfDType;
 
-/** An element type that a safetensors file may hold; the format gains new ones now and then. */
+/** An element type that a safetensors file may hold; the format may gain new ones. */
 export type StoredDType = KnownDType | (string & {});
 
 /** Row-major values. F16 and BF16 are raw bits; BOOL is 0 and 1. */
 export type StoredData = Float32Array | Float64Array | Uint16Array | Int32Array | BigInt64Array | Uint8Array;
 
-/** Bits of an element; undefined for a type that is not known here. */
+/** Bits of an element; undefined for an unknown type. */
 export function storedBits(dtype: StoredDType): number | undefined {
   return isKnown(dtype) ? bitsOfDType[dtype] : undefined;
 }
@@ -43,12 +43,12 @@ function isKnown(dtype: StoredDType): dtype is KnownDType {
   return Object.hasOwn(bitsOfDType, dtype);
 }
 
-/** Whether `toFloat32` takes it. */
+/** Whether `toFloat32` accepts it. */
 export function isStoredFloat(dtype: StoredDType): boolean {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F64';
 }
 
-/** The values of a tensor's bytes, which begin their own buffer. @throws TopKError UNSUPPORTED for types that no array holds. */
+/** The values of a tensor's bytes, which begin their own buffer. @throws TopKError UNSUPPORTED for types without a typed array. */
 export function decodeStored(where: string, dtype: StoredDType, bytes: Uint8Array): StoredData {
   const { buffer, byteOffset, byteLength } = bytes;
   switch (dtype) {

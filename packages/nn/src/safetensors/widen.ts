@@ -13,7 +13,7 @@ function halfToFloatBits(half: number): number {
   return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
 }
 
-/** Stored floats as f32: F16 and BF16 exactly, F64 rounded. F32 is handed through. */
+/** Stored floats as f32: F16 and BF16 exactly, F64 rounded. F32 is returned as it is. */
 export function toFloat32(dtype: StoredDType, data: StoredData): Float32Array {
   if (dtype === 'F32' && data instanceof Float32Array) return data;
   if (dtype === 'F64' && data instanceof Float64Array) return Float32Array.from(data);

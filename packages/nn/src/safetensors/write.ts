@@ -11,8 +11,8 @@ export interface TensorToWrite {
 }
 
 /**
- * A safetensors file as the parts to be written one after the other: header, then the data of each tensor. Equal
- * tensors and metadata give equal bytes whatever order they come in: larger elements first, then by name.
+ * A safetensors file as the parts to write in sequence: header, then the data of each tensor. Equal tensors and metadata
+ * give equal bytes in whatever order they are passed: larger elements first, then by name.
  *
  * @throws TopKError SHAPE_MISMATCH or DTYPE_MISMATCH when data, shape and dtype do not fit.
  */
@@ -62,7 +62,7 @@ export function encodeSafetensors(
   return whole;
 }
 
-/** Writes a safetensors file (Node, Deno, Bun): the old file or the whole new one is there at any time. */
+/** Writes a safetensors file (Node, Deno, Bun). At any time the path holds the old file or the whole new one. */
 export async function saveSafetensors(
   path: string,
   tensors: { readonly [name: string]: TensorToWrite },

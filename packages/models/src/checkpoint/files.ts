@@ -1,0 +1,7 @@
+/** Names of the files of a Hugging Face folder. */
+export const CONFIG = 'config.json';
+export const GENERATION_CONFIG = 'generation_config.json';
+export const WEIGHTS = 'model.safetensors';
+export const WEIGHTS_INDEX = 'model.safetensors.index.json';
+export const TOKENIZER = 'tokenizer.json';
+export const TOKENIZER_CONFIG = 'tokenizer_config.json';

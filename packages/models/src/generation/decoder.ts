@@ -1,0 +1,36 @@
+import type { Tensor } from '@topk-attention/core';
+import type { Interruption } from '../interruption.js';
+import type { Progress } from '../progress.js';
+
+/** A model that continues sequences of tokens, several at once. */
+export interface Decoder<State extends DecoderState> {
+  /**
+   * Reads the prompts, one row of token ids each, and computes what every step needs.
+   *
+   * @throws TopKError ABORTED, DISPOSED; nothing is left on the backend then.
+   */
+  start(prompts: readonly (readonly number[])[], events: DecoderEvents): Promise<State>;
+  /** Feeds one token to each row and gives the logits of the next, [B, vocabSize]. Advances the state. */
+  step(state: State, tokens: readonly number[]): Tensor;
+}
+
+/** Where a decoder stops and reports. */
+export interface DecoderEvents {
+  readonly interruption: Interruption;
+  readonly onProgress: ((progress: Progress) => void) | undefined;
+}
+
+/** Decoding in progress: caches and what else a step needs. Owns its tensors. */
+export interface DecoderState {
+  /** The token of each row that the first step is fed. */
+  readonly firstTokens: readonly number[];
+  /**
+   * Tensors that the next step reads. Evaluated before it, they keep the graph of a step the same from token to token,
+   * where an engine compiles graphs.
+   */
+  readonly tensors: readonly Tensor[];
+  /** Makes room for one more token. True when that changed shapes, so that `tensors` are worth evaluating. */
+  reserve(): boolean;
+  /** Idempotent. */
+  dispose(): void;
+}

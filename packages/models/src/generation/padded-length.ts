@@ -1,0 +1,15 @@
+import type { Backend } from '@topk-attention/core';
+
+/** The length that sources are padded to on a backend: their own, unless the engine compiles graphs by shape. */
+export function paddedLength({ capabilities }: Backend, length: number): number {
+  return capabilities.execution === 'lazy' ? sharedLength(length) : length;
+}
+
+/**
+ * A length that many texts share: at most an eighth longer and by less than 64 tokens, so that sources of any length need
+ * only a few compiled graphs and a long text gains little.
+ */
+export function sharedLength(length: number): number {
+  const step = Math.min(64, Math.max(8, 2 ** (Math.ceil(Math.log2(length)) - 4)));
+  return Math.ceil(length / step) * step;
+}

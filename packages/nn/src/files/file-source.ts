@@ -1,0 +1,9 @@
+import type { ByteSource } from './byte-source.js';
+
+/** Reads files by name: a folder, a web server, an archive, a browser's storage. */
+export interface FileSource {
+  /** For messages. */
+  readonly name: string;
+  /** The bytes of a file, or undefined when there is no such file. The caller closes it. */
+  open(file: string): Promise<ByteSource | undefined>;
+}

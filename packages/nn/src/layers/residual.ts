@@ -1,0 +1,19 @@
+import { formatShape, sameShape, type Tensor, TopKError } from '@topk-attention/core';
+import type { Run } from '../run.js';
+import { handOver } from '../trace.js';
+
+/**
+ * The residual stream x [B, L, D] after a block, as hooks see it and may replace it.
+ *
+ * @throws TopKError SHAPE_MISMATCH for a replacement of another shape.
+ */
+export function residual({ trace }: Run, path: string, x: Tensor): Tensor {
+  trace?.onResidual?.(path, handOver(x));
+  const replaced = trace?.overrideResidual?.(path, x);
+  if (replaced === undefined) return x;
+  if (sameShape(replaced.shape, x.shape)) return replaced.alias();
+  throw new TopKError('SHAPE_MISMATCH', `${path}: the residual stream was replaced by another shape`, {
+    expected: formatShape(x.shape),
+    got: formatShape(replaced.shape),
+  });
+}

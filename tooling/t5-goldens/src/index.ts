@@ -1,0 +1,9 @@
+export { embeddedModel, goldensFolder } from './folders.ts';
+export {
+  forwardDifference,
+  Goldens,
+  largestDifference,
+  type Manifest,
+  readManifest,
+  type TopKChoices,
+} from './goldens.ts';
