@@ -21,3 +21,4 @@ export {
 export type { StoredData, StoredDType } from './safetensors/stored-dtype.js';
 export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
+export * from './train/index.js';
