@@ -1,3 +1,11 @@
+export {
+  type DataLoader,
+  type DataLoaderOptions,
+  type Dataset,
+  dataLoader,
+  type LoadedBatch,
+  type LoaderState,
+} from './data/data-loader.js';
 export { embedding } from './embedding.js';
 export { type ByteSource, bytesSource } from './files/byte-source.js';
 export { openFile } from './files/node-files.js';
