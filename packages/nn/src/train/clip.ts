@@ -63,11 +63,15 @@ export function clipGradNorm(
         ? sqrt(all.map((g) => sum(mul(g, g))).reduce((total, one) => add(total, one)))
         : all.map((g) => maxOver(abs(reshape(g, [g.size])))).reduce((most, one) => max(most, one)),
     );
+    return { gradients: clipped(gradients, norm, maxNorm), norm };
+  });
+}
+
+/** Gradients of that norm, scaled to `maxNorm` where theirs is larger. */
+export function clipped(gradients: ParameterTree, norm: Tensor, maxNorm: number): ParameterTree {
+  return scope(() => {
     const factor = min(div(maxNorm, add(norm, 1e-6)), 1);
-    return {
-      gradients: Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)])),
-      norm,
-    };
+    return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)]));
   });
 }
 

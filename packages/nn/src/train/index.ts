@@ -1,5 +1,14 @@
 export { type AverageOptions, averageParameters } from './average.js';
+export {
+  type Checkpoint,
+  type CheckpointStore,
+  loadCheckpoint,
+  saveCheckpoint,
+  type TrainerState,
+} from './checkpoint.js';
 export { type ClipGradNormOptions, type ClippedGradients, clipGradNorm, clipGradValue } from './clip.js';
+export { folderStore } from './folder-store.js';
+export type { Loss, LossContext } from './gradients.js';
 export { type AdafactorOptions, type AdafactorSettings, adafactor } from './optimizers/adafactor.js';
 export { type AdamOptions, type AdamSettings, adam, adamW } from './optimizers/adam.js';
 export { noDecay } from './optimizers/no-decay.js';
@@ -12,6 +21,7 @@ export type {
 } from './optimizers/optimizer.js';
 export type { OptimizerOptions } from './optimizers/settings.js';
 export { type SgdOptions, type SgdSettings, sgd } from './optimizers/sgd.js';
+export type { EarlyStopping, LogEntry, TrainOptions } from './options.js';
 export { type OneCycleOptions, oneCycleSchedule } from './schedules/one-cycle.js';
 export {
   type Plateau,
@@ -52,3 +62,4 @@ export {
   type WarmupStableDecayOptions,
   warmupStableDecaySchedule,
 } from './schedules/warmup.js';
+export { type TrainResult, train } from './train.js';

@@ -39,7 +39,9 @@ test('every epoch has each example once, in another order that the seed decides'
 
 // Written down once: a run that is resumed by another version must see its data in the same order.
 test('the order of a seed is what it was', () => {
-  expect(dataLoader(letters, { batchSize: 10, collate, shuffle: true, seed: 42 }).order(3)).toEqual([[6, 7, 1, 4, 3, 9, 2, 5, 8, 0]]);
+  expect(dataLoader(letters, { batchSize: 10, collate, shuffle: true, seed: 42 }).order(3)).toEqual([
+    [6, 7, 1, 4, 3, 9, 2, 5, 8, 0],
+  ]);
 });
 
 test('permutations are fair: each example comes first about as often', () => {
