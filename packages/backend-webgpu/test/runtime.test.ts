@@ -1,4 +1,17 @@
-import { add, matmul, mul, sum, type Tensor, TopKError, tensor, topKAttention } from '@topk-attention/core';
+import {
+  add,
+  evaluate,
+  matmul,
+  mul,
+  scope,
+  sub,
+  sum,
+  type Tensor,
+  TopKError,
+  tensor,
+  topKAttention,
+  valueAndGrad,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
@@ -167,6 +180,39 @@ describe('memory', () => {
     }
     expect(held[1]).toBe(held[0]);
     expect(backend.memory().live).toBe(1024);
+  });
+
+  optional('steps of a training that repeat make no new bind groups', software, async () => {
+    const { device } = await acquireDevice();
+    const groups = vi.spyOn(device, 'createBindGroup');
+    const backend = await create({ device });
+    const x = tensor(
+      backend,
+      Float32Array.from({ length: 1024 }, (_, i) => Math.sin(i)),
+      [1, 2, 16, 32],
+    );
+    const both = valueAndGrad(({ q, w }: { q: Tensor; w: Tensor }) =>
+      scope(() => sum(topKAttention(mul(q, w), mul(x, w), x, { k: 3 }))),
+    );
+    let parameters = { q: mul(x, 0.5), w: mul(x, 2) };
+    let before = 0;
+    const fresh: number[] = [];
+    for (let step = 0; step < 12; step++) {
+      const { value, gradients } = both(parameters);
+      const next = scope(() => ({
+        q: sub(parameters.q, mul(gradients.q, 1e-3)),
+        w: sub(parameters.w, mul(gradients.w, 1e-3)),
+      }));
+      // Every third loss is looked at.
+      if (step % 3 === 0) await value.data();
+      for (const old of [value, gradients.q, gradients.w, parameters.q, parameters.w]) old.dispose();
+      parameters = next;
+      await evaluate(parameters.q, parameters.w);
+      fresh.push(groups.mock.calls.length - before);
+      before = groups.mock.calls.length;
+    }
+    expect(fresh[0]).toBeGreaterThan(10);
+    expect(fresh.slice(8)).toEqual([0, 0, 0, 0]);
   });
 
   optional('free buffers beyond the cap go back to the device', software, async () => {

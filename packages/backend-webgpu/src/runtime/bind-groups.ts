@@ -2,7 +2,7 @@ import type { Kernel, Span } from './kernel.js';
 import { type Pipelines, UNIFORM_BYTES } from './pipelines.js';
 
 /** Entries kept; all go when there are more, as most of them name buffers that are gone by then. */
-const MOST_GROUPS = 4096;
+const MOST_GROUPS = 16_384;
 
 /** Bind groups by layout and buffers: steady work binds the same buffers of the pool again and again. */
 export class BindGroups {

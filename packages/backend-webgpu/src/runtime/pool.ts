@@ -15,13 +15,18 @@ export interface PoolOptions {
 
 /**
  * Buffers for reuse. Work runs in the order it was recorded, so a buffer may be handed out again as soon as its last user
- * was recorded.
+ * was recorded. Of the free buffers of a size the oldest is handed out, so that work that repeats, such as the steps of a
+ * training, soon gets the same buffers in the same places and finds its bind groups again; the last one released would be
+ * another in every step.
  */
 export class BufferPool {
   readonly #options: PoolOptions;
   readonly #largest: number;
+  /** By size, the oldest last. */
   readonly #free = new Map<number, GPUBuffer[]>();
-  readonly #all = new Set<GPUBuffer>();
+  /** Every buffer with its age: a number that grows with each one made. */
+  readonly #all = new Map<GPUBuffer, number>();
+  #made = 0;
   #pooled = 0;
   #allocated = 0;
   #peakUsed = 0;
@@ -78,7 +83,7 @@ export class BufferPool {
   #create(size: number): GPUBuffer {
     const { STORAGE, COPY_SRC, COPY_DST, INDIRECT } = BUFFER_USAGE;
     const buffer = this.#options.create({ size, usage: STORAGE | COPY_SRC | COPY_DST | INDIRECT });
-    this.#all.add(buffer);
+    this.#all.set(buffer, this.#made++);
     this.#allocated += size;
     this.#pooled += size;
     return buffer;
@@ -87,12 +92,24 @@ export class BufferPool {
   release(buffer: GPUBuffer): void {
     const list = this.#free.get(buffer.size);
     if (list === undefined) this.#free.set(buffer.size, [buffer]);
-    else list.push(buffer);
+    else list.splice(this.#placeOf(buffer, list), 0, buffer);
     this.#pooled += buffer.size;
     if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
   }
 
-  /** Gives buffers back to the device, the largest first, until at most `bytes` lie ready. */
+  /** Where a buffer belongs in a list of free ones. */
+  #placeOf(buffer: GPUBuffer, list: readonly GPUBuffer[]): number {
+    const age = this.#all.get(buffer) ?? 0;
+    let [low, high] = [0, list.length];
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#all.get(list[middle] as GPUBuffer) ?? 0) > age) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Gives buffers back to the device, the largest first and of a size the newest, until at most `bytes` lie ready. */
   trim(bytes = 0): void {
     const sizes = Array.from(this.#free.keys()).sort((a, b) => b - a);
     for (const size of sizes) {
@@ -115,7 +132,7 @@ export class BufferPool {
 
   /** Destroys all buffers at once, those in use too. */
   destroy(): void {
-    for (const buffer of this.#all) buffer.destroy();
+    for (const buffer of this.#all.keys()) buffer.destroy();
     this.#all.clear();
     this.#free.clear();
     this.#pooled = 0;
