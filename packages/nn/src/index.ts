@@ -1,3 +1,11 @@
+export {
+  type DataLoader,
+  type DataLoaderOptions,
+  type Dataset,
+  dataLoader,
+  type LoadedBatch,
+  type LoaderState,
+} from './data/data-loader.js';
 export { type ByteSource, bytesSource } from './files/byte-source.js';
 export type { FileSource } from './files/file-source.js';
 export { openFile } from './files/node-files.js';
@@ -47,3 +55,4 @@ export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
 export { seedsFrom } from './seeds.js';
 export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';
+export * from './train/index.js';

@@ -1,0 +1,164 @@
+// `pnpm bench training --backend webgpu`: whole training steps, beside torch where python3 has it.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { valueAndGrad } from '@topk-attention/core';
+import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
+import { DAWN_OPTIONS } from './dawn-options.js';
+import { type EncoderSizes, encoderBatch, encoderLoss, encoderParameters } from './encoder.js';
+
+const usage = `pnpm bench training --backend webgpu [options]
+
+  --tokens a,b    lengths                              (default 1024,2048,4096)
+  --k n           keys kept by top-k                   (default 128)
+  --steps n       timed steps                          (default 20)
+  --losses n      steps whose losses are compared      (default 20)
+  --model name    small (2 x 64), base (12 x 768)      (default small)
+  --batch n       (default 32 for small, 1 for base)
+  --no-torch      leave torch out`;
+
+const MODELS = {
+  small: { layers: 2, width: 64, heads: 2, hidden: 128, batch: 32 },
+  base: { layers: 12, width: 768, heads: 12, hidden: 3072, batch: 1 },
+} as const;
+
+interface Measured {
+  readonly ms: number;
+  /** Time in JavaScript until the step is recorded. */
+  readonly hostMs: number;
+  readonly peakMiB: number;
+  readonly losses: readonly number[];
+}
+
+interface TorchLine {
+  readonly column: string;
+  readonly tokens: number;
+  readonly ms: number;
+  readonly losses: readonly number[];
+}
+
+async function measure(
+  backend: WebGpuBackend,
+  sizes: EncoderSizes,
+  k: number | undefined,
+  { steps, losses: compared }: { readonly steps: number; readonly losses: number },
+): Promise<Measured> {
+  const batches = Array.from({ length: 4 }, (_, i) => encoderBatch(backend, sizes, i));
+  const both = valueAndGrad((p: ParameterTree, index: number) =>
+    encoderLoss(p, batches[index % 4] as (typeof batches)[number], sizes, k),
+  );
+  const optimizer = adamW({ learningRate: 1e-3 });
+  let parameters = encoderParameters(backend, sizes);
+  let state = optimizer.init(parameters);
+  backend.stream.pool.resetPeak();
+  const step = (index: number) => {
+    const { value, gradients } = both(parameters, index);
+    const next = optimizer.step(parameters, gradients, state);
+    for (const old of [gradients, parameters, state.tensors]) disposeParameters(old);
+    ({ parameters, state } = next);
+    return value;
+  };
+  const losses: number[] = [];
+  for (let index = 0; index < compared; index++) {
+    const value = step(index);
+    losses.push((await value.data())[0] as number);
+    value.dispose();
+  }
+  await backend.stream.finish();
+  let hostMs = 0;
+  const from = performance.now();
+  for (let index = 0; index < steps; index++) {
+    const began = performance.now();
+    step(compared + index).dispose();
+    hostMs += performance.now() - began;
+    // As a training loop that reads its losses late: at most a few steps are under way.
+    if (index % 4 === 3) await backend.stream.finish();
+  }
+  await backend.stream.finish();
+  const ms = (performance.now() - from) / steps;
+  const peakMiB = backend.stream.pool.peakUsedBytes / 2 ** 20;
+  disposeParameters(parameters);
+  disposeParameters(state.tensors);
+  for (const batch of batches) disposeParameters({ ...batch });
+  backend.stream.pool.trim();
+  return { ms, hostMs: hostMs / steps, peakMiB, losses };
+}
+
+/** Torch on the same machine and in the same run. */
+function torchLines(
+  model: string,
+  batch: number,
+  tokens: string,
+  steps: number,
+  losses: number,
+): readonly TorchLine[] {
+  const script = join(dirname(fileURLToPath(import.meta.url)), 'torch_training.py');
+  if (!existsSync(script)) return [];
+  const args = [script, model, String(batch), tokens, String(steps), String(losses)];
+  const run = spawnSync('python3', args, { encoding: 'utf8', timeout: 240_000 });
+  if (run.status !== 0) {
+    console.error(`torch is left out: ${run.stderr.trim().split('\n').at(-1)}`);
+    return [];
+  }
+  return run.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+/** Largest relative difference of losses. */
+function apart(a: readonly number[], b: readonly number[]): number {
+  return Math.max(...a.map((one, i) => Math.abs(one - (b[i] as number)) / Math.abs(b[i] as number)));
+}
+
+const { values } = parseArgs({
+  options: {
+    backend: { type: 'string' },
+    tokens: { type: 'string', default: '1024,2048,4096' },
+    k: { type: 'string', default: '128' },
+    steps: { type: 'string', default: '20' },
+    losses: { type: 'string', default: '20' },
+    model: { type: 'string', default: 'small' },
+    batch: { type: 'string' },
+    'no-torch': { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help || !(values.model in MODELS)) {
+  console.log(usage);
+  process.exit(values.help ? 0 : 2);
+}
+const shape = MODELS[values.model as keyof typeof MODELS];
+const batch = Number(values.batch ?? shape.batch);
+const [steps, losses] = [Number(values.steps), Number(values.losses)];
+const torch = values['no-torch'] ? [] : torchLines(values.model, batch, values.tokens, steps, losses);
+const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
+const { description } = backend.facts;
+console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
+console.log('| tokens | attention | ms a step | in JavaScript | peak MiB | losses apart from torch |');
+console.log('|---|---|---|---|---|---|');
+for (const tokens of values.tokens.split(',').map(Number)) {
+  const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
+  for (const line of torch.filter((one) => one.tokens === tokens)) {
+    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | |`);
+  }
+  const exactTorch = torch.find((one) => one.tokens === tokens && one.column === 'f32');
+  for (const k of [Number(values.k), undefined]) {
+    const name = k === undefined ? 'exact' : `top-k ${k}`;
+    try {
+      const got = await measure(backend, sizes, k, { steps, losses });
+      const difference =
+        k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
+      console.log(
+        `| ${tokens} | ${name} | ${got.ms.toFixed(1)} | ${got.hostMs.toFixed(1)} | ${got.peakMiB.toFixed(0)} | ${difference} |`,
+      );
+      console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
+    } catch (error) {
+      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | |`);
+    }
+  }
+}
+await backend.dispose();

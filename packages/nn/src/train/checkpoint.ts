@@ -1,0 +1,146 @@
+import { type Backend, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import type { LoaderState } from '../data/data-loader.js';
+import { bytesSource } from '../files/byte-source.js';
+import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { openSafetensors } from '../safetensors/read.js';
+import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
+import type { OptimizerState } from './optimizers/optimizer.js';
+
+/** Everything of a run that is no tensor. Written as `trainer_state.json`, with Hugging Face's words. */
+export interface TrainerState {
+  /** Optimiser steps made. */
+  readonly global_step: number;
+  readonly seed: number;
+  readonly loader: LoaderState;
+  readonly best_metric?: number;
+  readonly best_step?: number;
+  /** Evaluations since the best one. */
+  readonly evaluations_since_best: number;
+  /** Steps of the optimiser, by parameter. */
+  readonly optimizer_steps: { readonly [parameter: string]: number };
+}
+
+/** A run at the end of a step. */
+export interface Checkpoint {
+  readonly parameters: ParameterTree;
+  readonly optimizer: OptimizerState;
+  readonly trainer: TrainerState;
+}
+
+/** Where checkpoints are kept. A checkpoint is there whole or not at all, whenever the process dies. */
+export interface CheckpointStore {
+  /** Steps of which there is a checkpoint, ascending. */
+  list(): Promise<readonly number[]>;
+  /** Replaces a checkpoint of the same step. */
+  write(step: number, files: { readonly [name: string]: Uint8Array }): Promise<void>;
+  /** @throws TopKError FILE_NOT_FOUND */
+  read(step: number, name: string): Promise<Uint8Array>;
+  remove(step: number): Promise<void>;
+}
+
+const PARAMETERS = 'model.safetensors';
+const OPTIMIZER = 'optimizer.safetensors';
+const TRAINER = 'trainer_state.json';
+const FORMAT = 'topk-attention checkpoint 1';
+
+/**
+ * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...) and `trainer_state.json`. Tensors are
+ * f32 and lie as they do in memory. Waits for the device.
+ *
+ * @throws what the store throws, and what poisoned tensors throw.
+ */
+export async function saveCheckpoint(
+  store: CheckpointStore,
+  { parameters, optimizer, trainer }: Checkpoint,
+): Promise<void> {
+  const metadata = { format: FORMAT };
+  await store.write(trainer.global_step, {
+    [PARAMETERS]: encodeSafetensors(await tensorsToWrite(parameters), metadata),
+    [OPTIMIZER]: encodeSafetensors(await tensorsToWrite(optimizer.tensors), metadata),
+    [TRAINER]: new TextEncoder().encode(
+      `${JSON.stringify({ ...trainer, optimizer_steps: optimizer.steps }, undefined, 2)}\n`,
+    ),
+  });
+}
+
+/**
+ * Reads a checkpoint onto a backend.
+ *
+ * @throws TopKError FILE_NOT_FOUND, FILE_TRUNCATED, FILE_CORRUPT. Nothing stays on the backend then.
+ */
+export async function loadCheckpoint(
+  store: CheckpointStore,
+  step: number,
+  backend: Backend,
+): Promise<Checkpoint> {
+  const trainer = readTrainer(await store.read(step, TRAINER), step);
+  const parameters = await uploaded(
+    backend,
+    await store.read(step, PARAMETERS),
+    `${PARAMETERS} of step ${step}`,
+  );
+  try {
+    const tensors = await uploaded(
+      backend,
+      await store.read(step, OPTIMIZER),
+      `${OPTIMIZER} of step ${step}`,
+    );
+    return { parameters, optimizer: { steps: trainer.optimizer_steps, tensors }, trainer };
+  } catch (error) {
+    disposeParameters(parameters);
+    throw error;
+  }
+}
+
+async function tensorsToWrite(tree: ParameterTree): Promise<{ [name: string]: TensorToWrite }> {
+  const written: { [name: string]: TensorToWrite } = {};
+  // All are asked for before the first is waited for.
+  const reads = Object.entries(tree).map(([name, one]) => [name, one, one.data()] as const);
+  for (const [name, one, data] of reads) {
+    written[name] = { dtype: 'F32', shape: one.shape, data: Float32Array.from((await data) as Float32Array) };
+  }
+  return written;
+}
+
+async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Promise<ParameterTree> {
+  const file = await openSafetensors(bytesSource(bytes, name));
+  const made: { [name: string]: Tensor } = {};
+  try {
+    for (const [one, { shape }] of file.tensors) {
+      made[one] = tensor(backend, await file.readFloat32(one), shape);
+      void made[one].handle;
+    }
+    return made;
+  } catch (error) {
+    disposeParameters(made);
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function readTrainer(bytes: Uint8Array, step: number): TrainerState {
+  const corrupt = (got: string, cause?: unknown): TopKError =>
+    new TopKError('FILE_CORRUPT', `${TRAINER} of step ${step} cannot be used`, {
+      expected: 'the JSON of a training run',
+      got,
+      fix: 'Resume from an earlier checkpoint',
+      cause,
+    });
+  let read: unknown;
+  try {
+    read = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw corrupt('no JSON', cause);
+  }
+  const state = read as TrainerState;
+  const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (state?.global_step !== step) throw corrupt(`global_step ${state?.global_step}`);
+  const counts = [state.seed, state.loader?.epoch, state.loader?.batch, state.evaluations_since_best];
+  if (!counts.every(isCount)) throw corrupt('counts that are none');
+  const steps = state.optimizer_steps;
+  if (typeof steps !== 'object' || steps === null || !Object.values(steps).every(isCount)) {
+    throw corrupt('optimizer_steps that are no counts');
+  }
+  return state;
+}

@@ -1,0 +1,176 @@
+import {
+  aBoolean,
+  add,
+  aNumber,
+  aValue,
+  div,
+  max,
+  mean,
+  mul,
+  reshape,
+  rsqrt,
+  type Shape,
+  sqrt,
+  sub,
+  type Tensor,
+  TopKError,
+} from '@topk-attention/core';
+import { type Optimizer, optimizerOf, type Slots, type UpdateRule } from './optimizer.js';
+import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+
+export interface AdafactorSettings {
+  /** Needs `relativeStep: false`. Default: the step counts alone give the rate. */
+  readonly learningRate?: number;
+  /** Added to the square of the gradient, and the least root mean square of a parameter. Default [1e-30, 1e-3]. */
+  readonly epsilons: readonly [number, number];
+  /** Largest root mean square of an update before the rate. Default 1. */
+  readonly clipThreshold: number;
+  /** The average of squares decays by 1 - step ** decayRate. Default -0.8. */
+  readonly decayRate: number;
+  /** First beta. Default: none, and no average of the gradient is kept. */
+  readonly beta1?: number;
+  /** Default 0. */
+  readonly weightDecay: number;
+  /** Multiplies the rate by the root mean square of the parameter. Default true. */
+  readonly scaleParameter: boolean;
+  /** The rate is min(1e-2, 1 / sqrt(step)). Default: true without a learning rate. */
+  readonly relativeStep: boolean;
+  /** With relativeStep: min(1e-6 * step, 1 / sqrt(step)). Default false. */
+  readonly warmupInit: boolean;
+}
+
+export type AdafactorOptions = OptimizerOptions<AdafactorSettings>;
+
+const kinds = {
+  learningRate: aNumber,
+  epsilons: aValue<readonly [number, number]>(
+    'two numbers',
+    (value) => Array.isArray(value) && value.length === 2,
+  ),
+  clipThreshold: aNumber,
+  decayRate: aNumber,
+  beta1: aNumber,
+  weightDecay: aNumber,
+  scaleParameter: aBoolean,
+  relativeStep: aBoolean,
+  warmupInit: aBoolean,
+};
+
+/**
+ * Adafactor (Shazeer and Stern, 2018) as Hugging Face's transformers has it: second averages of a matrix are kept by row
+ * and by column, so that the state of [n, m] is n + m numbers. For fine-tuning a T5 use
+ * `{ learningRate: 1e-3, relativeStep: false, scaleParameter: false }`, and no clipping of norms besides.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function adafactor(options?: AdafactorOptions): Optimizer {
+  const { settings, groups } = readSettings<AdafactorSettings>(
+    'adafactor',
+    options,
+    kinds,
+    (given) => ({
+      epsilons: [1e-30, 1e-3],
+      clipThreshold: 1,
+      decayRate: -0.8,
+      weightDecay: 0,
+      scaleParameter: true,
+      relativeStep: given.learningRate === undefined,
+      warmupInit: false,
+      ...given,
+    }),
+    checkSettings,
+  );
+  return optimizerOf(adafactorRule, settings, groups);
+}
+
+function checkSettings({
+  learningRate,
+  beta1,
+  weightDecay,
+  relativeStep,
+  warmupInit,
+}: AdafactorSettings): void {
+  if (relativeStep === (learningRate !== undefined)) {
+    throw new TopKError('INVALID_OPTION', 'adafactor: either a learning rate or relative steps', {
+      expected: 'learningRate with relativeStep: false, or neither',
+      got: `learningRate ${learningRate}, relativeStep ${relativeStep}`,
+    });
+  }
+  if (warmupInit && !relativeStep) {
+    throw new TopKError('INVALID_OPTION', 'adafactor: warmupInit needs relativeStep', {
+      expected: 'relativeStep: true',
+      got: 'false',
+    });
+  }
+  requireWithin('adafactor', 'learningRate', learningRate ?? 0, 0);
+  requireWithin('adafactor', 'weightDecay', weightDecay, 0);
+  requireWithin('adafactor', 'beta1', beta1 ?? 0, 0, 1);
+}
+
+const rowsOf = (shape: Shape): Shape => shape.slice(0, -1);
+const columnsOf = (shape: Shape): Shape => [...shape.slice(0, -2), ...shape.slice(-1)];
+
+const adafactorRule: UpdateRule<AdafactorSettings> = {
+  name: 'adafactor',
+  slots: (shape, { beta1 }) => ({
+    ...(shape.length >= 2
+      ? { exp_avg_sq_row: rowsOf(shape), exp_avg_sq_col: columnsOf(shape) }
+      : { exp_avg_sq: shape }),
+    ...(beta1 !== undefined && { exp_avg: shape }),
+  }),
+  // The paper has no momentum that a schedule could move.
+  scheduled: (settings, { rateFactor = 1 }) => ({
+    ...settings,
+    ...(settings.learningRate !== undefined && { learningRate: settings.learningRate * rateFactor }),
+  }),
+  update: (parameter, gradient, slots, settings, step) => {
+    const { epsilons, clipThreshold, decayRate, beta1, weightDecay } = settings;
+    const decay = 1 - step ** decayRate;
+    const square = add(mul(gradient, gradient), epsilons[0]);
+    const averages = averageSquares(square, slots, decay);
+    const raw = mul(gradient, inverseRoot(averages, parameter.shape));
+    const clipped = div(raw, max(mul(rootMeanSquare(raw), 1 / clipThreshold), 1));
+    const rate = rateOf(parameter, settings, step);
+    const scaled = mul(clipped, rate);
+    const update =
+      beta1 === undefined ? scaled : add(mul(slots.exp_avg as Tensor, beta1), mul(scaled, 1 - beta1));
+    const kept = weightDecay === 0 ? parameter : sub(parameter, mul(mul(parameter, rate), weightDecay));
+    return {
+      parameter: sub(kept, update),
+      slots: { ...averages, ...(beta1 !== undefined && { exp_avg: update }) },
+    };
+  },
+};
+
+/** sqrt(mean(x²)) of all elements, shape []. */
+function rootMeanSquare(x: Tensor): Tensor {
+  return sqrt(mean(mul(x, x)));
+}
+
+/** The rate of a step: a number, or where it depends on the parameter a tensor of shape []. */
+function rateOf(parameter: Tensor, settings: AdafactorSettings, step: number): Tensor | number {
+  const { learningRate, epsilons, relativeStep, warmupInit, scaleParameter } = settings;
+  const largest = warmupInit ? 1e-6 * step : 1e-2;
+  const base = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : (learningRate as number);
+  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), base) : base;
+}
+
+function averageSquares(square: Tensor, slots: Slots, decay: number): Slots {
+  const average = (before: Tensor, now: Tensor): Tensor => add(mul(before, decay), mul(now, 1 - decay));
+  if (slots.exp_avg_sq !== undefined) return { exp_avg_sq: average(slots.exp_avg_sq, square) };
+  return {
+    exp_avg_sq_row: average(slots.exp_avg_sq_row as Tensor, mean(square, { axes: [-1] })),
+    exp_avg_sq_col: average(slots.exp_avg_sq_col as Tensor, mean(square, { axes: [-2] })),
+  };
+}
+
+/** 1 / sqrt of the second average: of a matrix, row average times column average over the mean of the rows'. */
+function inverseRoot(averages: Slots, shape: Shape): Tensor {
+  if (averages.exp_avg_sq !== undefined) return rsqrt(averages.exp_avg_sq);
+  const rows = averages.exp_avg_sq_row as Tensor;
+  const share = div(rows, mean(rows, { axes: [-1], keepDims: true }));
+  return mul(
+    reshape(rsqrt(share), [...rowsOf(shape), 1]),
+    reshape(rsqrt(averages.exp_avg_sq_col as Tensor), [...shape.slice(0, -2), 1, ...shape.slice(-1)]),
+  );
+}

@@ -1,0 +1,117 @@
+import { aBoolean, add, aNumber, aValue, div, max, mul, sqrt, sub, type Tensor } from '@topk-attention/core';
+import { type Optimizer, optimizerOf, type UpdateRule } from './optimizer.js';
+import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+
+export interface AdamSettings {
+  /** Default 1e-3. */
+  readonly learningRate: number;
+  /** Decay of the averages of the gradient and of its square. Default [0.9, 0.999]. */
+  readonly betas: readonly [number, number];
+  /** Added to the root of the second average, after its bias is corrected. Default 1e-8. */
+  readonly epsilon: number;
+  /** Default 0.01 for AdamW, 0 for Adam. */
+  readonly weightDecay: number;
+  /** Divides by the largest second average so far. Default false. */
+  readonly amsgrad: boolean;
+}
+
+export type AdamOptions = OptimizerOptions<AdamSettings>;
+
+const kinds = {
+  learningRate: aNumber,
+  betas: aValue<readonly [number, number]>(
+    'two numbers',
+    (value) => Array.isArray(value) && value.length === 2,
+  ),
+  epsilon: aNumber,
+  weightDecay: aNumber,
+  amsgrad: aBoolean,
+};
+
+/**
+ * AdamW (Loshchilov and Hutter, 2019) with PyTorch's meaning and defaults: weights decay by learningRate * weightDecay
+ * of themselves, apart from the gradient.
+ *
+ * @throws TopKError INVALID_OPTION
+ *
+ * @example
+ * const optimizer = adamW({ learningRate: 3e-4, groups: [noDecay()] });
+ * let state = optimizer.init(parameters);
+ * const next = optimizer.step(parameters, gradients, state, schedule(0));
+ */
+export function adamW(options?: AdamOptions): Optimizer {
+  return adamFamily('adamW', 0.01, true, options);
+}
+
+/**
+ * Adam (Kingma and Ba, 2015) with PyTorch's meaning and defaults: weightDecay * parameter is added to the gradient.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function adam(options?: AdamOptions): Optimizer {
+  return adamFamily('adam', 0, false, options);
+}
+
+function adamFamily(
+  name: string,
+  defaultDecay: number,
+  isDecoupled: boolean,
+  options: AdamOptions | undefined,
+): Optimizer {
+  const { settings, groups } = readSettings<AdamSettings>(
+    name,
+    options,
+    kinds,
+    (given) => ({
+      learningRate: 1e-3,
+      betas: [0.9, 0.999],
+      epsilon: 1e-8,
+      weightDecay: defaultDecay,
+      amsgrad: false,
+      ...given,
+    }),
+    ({ learningRate, betas, epsilon, weightDecay }) => {
+      requireWithin(name, 'learningRate', learningRate, 0);
+      for (const beta of betas) requireWithin(name, 'betas', beta, 0, 1);
+      requireWithin(name, 'epsilon', epsilon, 0);
+      requireWithin(name, 'weightDecay', weightDecay, 0);
+    },
+  );
+  return optimizerOf(adamRule(name, isDecoupled), settings, groups);
+}
+
+function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> {
+  return {
+    name,
+    slots: (shape, { amsgrad }) => ({
+      exp_avg: shape,
+      exp_avg_sq: shape,
+      ...(amsgrad && { max_exp_avg_sq: shape }),
+    }),
+    scheduled: (settings, { rateFactor = 1, momentum }) => ({
+      ...settings,
+      learningRate: settings.learningRate * rateFactor,
+      ...(momentum !== undefined && { betas: [momentum, settings.betas[1]] as const }),
+    }),
+    update: (parameter, gradient, slots, { learningRate, betas, epsilon, weightDecay, amsgrad }, step) => {
+      const [beta1, beta2] = betas;
+      const decay = learningRate * weightDecay;
+      const decayed = isDecoupled && decay !== 0 ? mul(parameter, 1 - decay) : parameter;
+      const g = !isDecoupled && weightDecay !== 0 ? add(gradient, mul(parameter, weightDecay)) : gradient;
+      const mean = add(mul(slots.exp_avg as Tensor, beta1), mul(g, 1 - beta1));
+      const square = add(mul(slots.exp_avg_sq as Tensor, beta2), mul(mul(g, g), 1 - beta2));
+      const largest = amsgrad ? max(slots.max_exp_avg_sq as Tensor, square) : square;
+      // The bias of averages that began at 0, with the beta of this step whatever earlier steps had, as in PyTorch.
+      const rate = learningRate / (1 - beta1 ** step);
+      const root = mul(sqrt(largest), 1 / Math.sqrt(1 - beta2 ** step));
+      return {
+        parameter: sub(decayed, mul(div(mean, add(root, epsilon)), rate)),
+        slots: {
+          exp_avg: mean,
+          exp_avg_sq: square,
+          ...(amsgrad && { max_exp_avg_sq: largest }),
+        },
+      };
+    },
+  };
+}

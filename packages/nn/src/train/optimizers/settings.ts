@@ -1,0 +1,61 @@
+import {
+  aFunction,
+  anArray,
+  type OptionKind,
+  type OptionKinds,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
+import type { ParameterGroup } from './optimizer.js';
+
+/** Options of an optimiser: its settings, and groups of parameters with settings of their own. */
+export type OptimizerOptions<Settings> = Partial<Settings> & {
+  /** Parameters with settings of their own; one belongs to the first group that takes its name. Default: none. */
+  readonly groups?: readonly ParameterGroup<Settings>[];
+};
+
+type SettingKinds<Settings> = {
+  readonly [Name in keyof Settings]-?: OptionKind<Exclude<Settings[Name], undefined>>;
+};
+
+/**
+ * The settings of an optimiser and of its groups, checked.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function readSettings<Settings extends object>(
+  where: string,
+  options: OptimizerOptions<Settings> | undefined,
+  kinds: SettingKinds<Settings>,
+  defaults: (given: Partial<Settings>) => Settings,
+  check: (settings: Settings) => void,
+): { readonly settings: Settings; readonly groups: readonly ParameterGroup<Settings>[] } {
+  const all = { ...kinds, groups: anArray('an array of groups') };
+  const { groups = [], ...given } = readOptions<OptimizerOptions<Settings>>(
+    where,
+    options,
+    all as unknown as OptionKinds<OptimizerOptions<Settings>>,
+  );
+  const settings = defaults(given as unknown as Partial<Settings>);
+  check(settings);
+  for (const group of groups) {
+    readOptions<object>(`${where}: groups`, group, { ...kinds, match: { ...aFunction(), required: true } });
+    check({ ...settings, ...group });
+  }
+  return { settings, groups };
+}
+
+/** @throws TopKError INVALID_OPTION unless low <= value < high. */
+export function requireWithin(
+  where: string,
+  name: string,
+  value: number,
+  low: number,
+  high: number = Number.POSITIVE_INFINITY,
+): void {
+  if (value >= low && value < high) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: high === Number.POSITIVE_INFINITY ? `at least ${low}` : `at least ${low} and below ${high}`,
+    got: String(value),
+  });
+}

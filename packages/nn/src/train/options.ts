@@ -1,0 +1,177 @@
+import {
+  aBoolean,
+  aFunction,
+  aNumber,
+  aString,
+  aValue,
+  type OptionKinds,
+  readOptions,
+  required,
+  TopKError,
+} from '@topk-attention/core';
+import type { DataLoader } from '../data/data-loader.js';
+import type { ParameterTree } from '../parameters.js';
+import { requireWhole } from '../require.js';
+import type { CheckpointStore } from './checkpoint.js';
+import type { Loss } from './gradients.js';
+import type { Optimizer } from './optimizers/optimizer.js';
+import type { Schedule } from './schedules/schedule.js';
+
+/** One line of the log of a run; the words are Hugging Face's. */
+export interface LogEntry {
+  readonly step: number;
+  /** Epochs of the data, with the part of the current one. */
+  readonly epoch: number;
+  /** Mean over the steps since the last entry. Absent in entries of evaluations. */
+  readonly loss?: number;
+  /** Factor of the optimiser's rates in this step. */
+  readonly rate_factor?: number;
+  /** Before clipping, of this step. */
+  readonly grad_norm?: number;
+  /** Mean time of a step since the last entry. */
+  readonly step_ms?: number;
+  /** Bytes of living tensors, where the backend counts them. */
+  readonly live_bytes?: number;
+  /** `eval_...`: what `evaluate` gave. */
+  readonly [metric: `eval_${string}`]: number;
+}
+
+export interface EarlyStopping {
+  /** Evaluations without a better metric after which training stops. */
+  readonly patience: number;
+  /** How much better counts as better. Default 0. */
+  readonly threshold?: number;
+}
+
+export interface TrainOptions<Batch> {
+  /** The beginning, on a backend. They stay the caller's. */
+  readonly parameters: ParameterTree;
+  readonly loss: Loss<Batch>;
+  readonly data: DataLoader<Batch>;
+  readonly optimizer: Optimizer;
+  /** Optimiser steps of the whole run, those before a resumed checkpoint among them. */
+  readonly maxSteps: number;
+  /** Default: the optimiser's own rate throughout. */
+  readonly schedule?: Schedule;
+  /** Gradients are scaled to this norm where theirs is larger. Default: no clipping. */
+  readonly maxGradNorm?: number;
+  /** Batches of one step. Default 1. */
+  readonly gradientAccumulationSteps?: number;
+  /** Part of a batch in the mean over a step: where targets are left out, the number of those that are not. Default: examples. */
+  readonly weightOf?: (batch: Batch) => number;
+  /** False for names of frozen parameters, which take no gradient memory. Default: all are trained. */
+  readonly trainable?: (name: string) => boolean;
+  /** Of the dropout; the data loader has its own. Default 42. */
+  readonly seed?: number;
+  /** Metrics of parameters, such as `{ loss, accuracy }`. They are logged as `eval_<metric>`. */
+  readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
+  /** Steps between evaluations; there is one at the end too. Default 500. */
+  readonly evalSteps?: number;
+  /** Metric of `evaluate` that decides which checkpoint is best. Default 'loss'. */
+  readonly metricForBest?: string;
+  /** Default false. */
+  readonly greaterIsBetter?: boolean;
+  readonly earlyStopping?: EarlyStopping;
+  /** Default: nothing is saved. */
+  readonly checkpoints?: CheckpointStore;
+  /** Steps between checkpoints; there is one at the end, and at an abort, too. Default 500. */
+  readonly saveSteps?: number;
+  /** Checkpoints that are kept: the newest, and the best besides. Default: all. */
+  readonly saveTotalLimit?: number;
+  /** Goes on from the newest checkpoint, where there is one. Without it, checkpoints that are there are an error. Default false. */
+  readonly resume?: boolean;
+  /** Steps between entries of the log. Default 10. */
+  readonly loggingSteps?: number;
+  readonly onLog?: (entry: LogEntry) => void;
+  /** Called after each step was recorded, with the steps made. */
+  readonly onProgress?: (done: number, total: number) => void;
+  /** Stops after the step at hand, and saves. */
+  readonly signal?: AbortSignal;
+}
+
+const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+const anObject = <T>(what: string) => aValue<T>(what, isObject);
+
+const kinds: OptionKinds<TrainOptions<unknown>> = {
+  parameters: required(anObject('an object of tensors')),
+  loss: required(aFunction()),
+  data: required(anObject('a data loader')),
+  optimizer: required(anObject('an optimiser')),
+  maxSteps: required(aNumber),
+  schedule: aFunction(),
+  maxGradNorm: aNumber,
+  gradientAccumulationSteps: aNumber,
+  weightOf: aFunction(),
+  trainable: aFunction(),
+  seed: aNumber,
+  evaluate: aFunction(),
+  evalSteps: aNumber,
+  metricForBest: aString,
+  greaterIsBetter: aBoolean,
+  earlyStopping: anObject('an object of patience and threshold'),
+  checkpoints: anObject('a store of checkpoints'),
+  saveSteps: aNumber,
+  saveTotalLimit: aNumber,
+  resume: aBoolean,
+  loggingSteps: aNumber,
+  onLog: aFunction(),
+  onProgress: aFunction(),
+  signal: anObject('an AbortSignal'),
+};
+
+const earlyKinds: OptionKinds<EarlyStopping> = { patience: required(aNumber), threshold: aNumber };
+
+type Defaulted =
+  | 'gradientAccumulationSteps'
+  | 'trainable'
+  | 'schedule'
+  | 'seed'
+  | 'evalSteps'
+  | 'metricForBest'
+  | 'greaterIsBetter'
+  | 'saveSteps'
+  | 'loggingSteps';
+
+/** Options with their defaults. */
+export type ReadTrainOptions<Batch> = TrainOptions<Batch> & Required<Pick<TrainOptions<Batch>, Defaulted>>;
+
+/** @throws TopKError INVALID_OPTION */
+export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrainOptions<Batch> {
+  readOptions('train', options as TrainOptions<unknown>, kinds as OptionKinds<TrainOptions<unknown>>);
+  const { earlyStopping } = options;
+  if (earlyStopping !== undefined) {
+    readOptions('train: earlyStopping', earlyStopping, earlyKinds);
+    requireWhole('train: earlyStopping', 'patience', earlyStopping.patience, 1);
+  }
+  const read: ReadTrainOptions<Batch> = {
+    ...options,
+    gradientAccumulationSteps: options.gradientAccumulationSteps ?? 1,
+    trainable: options.trainable ?? (() => true),
+    schedule: options.schedule ?? (() => ({})),
+    seed: options.seed ?? 42,
+    evalSteps: options.evalSteps ?? 500,
+    metricForBest: options.metricForBest ?? 'loss',
+    greaterIsBetter: options.greaterIsBetter ?? false,
+    saveSteps: options.saveSteps ?? 500,
+    loggingSteps: options.loggingSteps ?? 10,
+  };
+  requireWhole('train', 'maxSteps', read.maxSteps, 0);
+  requireWhole('train', 'seed', read.seed, 0);
+  for (const name of ['gradientAccumulationSteps', 'evalSteps', 'saveSteps', 'loggingSteps'] as const) {
+    requireWhole('train', name, read[name], 1);
+  }
+  if (read.maxGradNorm !== undefined && !(read.maxGradNorm > 0)) {
+    throw new TopKError('INVALID_OPTION', 'train: bad maxGradNorm', {
+      expected: 'a number above 0',
+      got: String(read.maxGradNorm),
+    });
+  }
+  if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
+  if (earlyStopping !== undefined && read.evaluate === undefined) {
+    throw new TopKError('INVALID_OPTION', 'train: earlyStopping needs evaluate', {
+      expected: 'evaluate',
+      got: 'nothing',
+    });
+  }
+  return read;
+}

@@ -1,0 +1,62 @@
+import { aBoolean, aNumber, type OptionKinds, oneOf, readOptions, required } from '@topk-attention/core';
+import { requireSteps, type Schedule } from './schedule.js';
+
+export interface OneCycleOptions {
+  readonly totalSteps: number;
+  /** Share of the run in which the rate rises. Default 0.3. */
+  readonly pctStart?: number;
+  /** Default 'cos'. */
+  readonly annealStrategy?: 'cos' | 'linear';
+  /** Moves the momentum (of AdamW the first beta) against the rate. Default true. */
+  readonly cycleMomentum?: boolean;
+  /** Default 0.85. */
+  readonly baseMomentum?: number;
+  /** Default 0.95. */
+  readonly maxMomentum?: number;
+  /** The run begins at the rate divided by this. Default 25. */
+  readonly divFactor?: number;
+  /** The run ends at its first rate divided by this. Default 1e4. */
+  readonly finalDivFactor?: number;
+}
+
+const kinds: OptionKinds<OneCycleOptions> = {
+  totalSteps: required(aNumber),
+  pctStart: aNumber,
+  annealStrategy: oneOf('cos', 'linear'),
+  cycleMomentum: aBoolean,
+  baseMomentum: aNumber,
+  maxMomentum: aNumber,
+  divFactor: aNumber,
+  finalDivFactor: aNumber,
+};
+
+/**
+ * PyTorch's OneCycleLR in two phases (Smith and Topin, 2017). The optimiser's own rate is the largest of the cycle. Rates
+ * turn at pctStart * totalSteps - 1.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function oneCycleSchedule(options: OneCycleOptions): Schedule {
+  const given = readOptions('oneCycleSchedule', options, kinds);
+  const { totalSteps, pctStart = 0.3, annealStrategy = 'cos', cycleMomentum = true } = given;
+  const { baseMomentum = 0.85, maxMomentum = 0.95, divFactor = 25, finalDivFactor = 1e4 } = given;
+  requireSteps('oneCycleSchedule', 'totalSteps', totalSteps, 2);
+  const turn = pctStart * totalSteps - 1;
+  const end = totalSteps - 1;
+  const first = 1 / divFactor;
+  const last = first / finalDivFactor;
+  const anneal = (from: number, to: number, done: number): number =>
+    annealStrategy === 'cos'
+      ? to + ((from - to) / 2) * (1 + Math.cos(Math.PI * done))
+      : from + (to - from) * done;
+  return (step) => {
+    const rises = step <= turn;
+    const done = rises ? step / turn : Math.min(1, (step - turn) / (end - turn));
+    return {
+      rateFactor: rises ? anneal(first, 1, done) : anneal(1, last, done),
+      ...(cycleMomentum && {
+        momentum: rises ? anneal(maxMomentum, baseMomentum, done) : anneal(baseMomentum, maxMomentum, done),
+      }),
+    };
+  };
+}

@@ -1,0 +1,59 @@
+import type { Tensor } from '@topk-attention/core';
+import type { LoaderState } from '../data/data-loader.js';
+import type { ParameterTree } from '../parameters.js';
+import type { TrainOptions } from './options.js';
+import type { FinishedStep } from './pending.js';
+
+interface Standing {
+  readonly parameters: ParameterTree;
+  readonly step: number;
+  readonly loader: LoaderState;
+}
+
+type LogOptions = Pick<TrainOptions<never>, 'maxSteps' | 'schedule' | 'onLog' | 'loggingSteps'> & {
+  readonly data: { readonly batchesPerEpoch: number };
+};
+
+/** Makes entries of the log from finished steps. */
+export class TrainLog {
+  readonly #options: LogOptions;
+  #since = performance.now();
+  #losses: number[] = [];
+  #last: number;
+
+  constructor(options: LogOptions, step: number) {
+    this.#options = options;
+    this.#last = step;
+  }
+
+  add(finished: readonly FinishedStep[], now: Standing): void {
+    const { loggingSteps = 1, maxSteps, schedule } = this.#options;
+    for (const { step, loader, loss, norm } of finished) {
+      this.#losses.push(loss);
+      const done = step + 1;
+      if (done % loggingSteps !== 0 && done !== maxSteps) continue;
+      const { live } = (Object.values(now.parameters)[0] as Tensor).backend.memory();
+      this.#options.onLog?.({
+        step: done,
+        epoch: this.#epoch(loader),
+        loss: this.#losses.reduce((sum, one) => sum + one, 0) / this.#losses.length,
+        rate_factor: schedule?.(step).rateFactor ?? 1,
+        grad_norm: norm,
+        step_ms: (performance.now() - this.#since) / (done - this.#last),
+        live_bytes: live,
+      });
+      this.#losses = [];
+      this.#since = performance.now();
+      this.#last = done;
+    }
+  }
+
+  evaluated(metrics: { readonly [metric: string]: number }, now: Standing): void {
+    const named = Object.entries(metrics).map(([name, value]) => [`eval_${name}`, value]);
+    this.#options.onLog?.({ step: now.step, epoch: this.#epoch(now.loader), ...Object.fromEntries(named) });
+  }
+
+  #epoch(loader: LoaderState): number {
+    return loader.epoch + loader.batch / this.#options.data.batchesPerEpoch;
+  }
+}

@@ -1,0 +1,264 @@
+import { evaluate as evaluateTensors, scope, type Tensor, TopKError } from '@topk-attention/core';
+import type { LoadedBatch, LoaderState } from '../data/data-loader.js';
+import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint.js';
+import { clipped } from './clip.js';
+import { stepGradients, type WeighedBatch } from './gradients.js';
+import type { OptimizerState } from './optimizers/optimizer.js';
+import { type ReadTrainOptions, readTrainOptions, type TrainOptions } from './options.js';
+import { PendingSteps } from './pending.js';
+import { TrainLog } from './train-log.js';
+
+export interface TrainResult {
+  /** The caller disposes of them, and of `state.tensors`. */
+  readonly parameters: ParameterTree;
+  readonly state: OptimizerState;
+  /** Steps made, over all resumed parts. Less than `maxSteps` after an early stop. */
+  readonly steps: number;
+  readonly bestMetric?: number;
+  readonly bestStep?: number;
+}
+
+/** Where a run stands. */
+interface Standing {
+  parameters: ParameterTree;
+  optimizer: OptimizerState;
+  step: number;
+  loader: LoaderState;
+  best?: { readonly metric: number; readonly step: number };
+  evaluationsSinceBest: number;
+  /** Step of the last checkpoint. */
+  saved: number;
+}
+
+/** Distance between the seeds of two steps: more micro-batches than a step has. */
+const SEEDS_PER_STEP = 1024;
+
+/**
+ * Trains parameters: gradients of the loss, clipping, the optimiser's step, evaluations, checkpoints. Losses are read a
+ * few steps late, so that the loop never waits for the device. A run that was killed and resumes from its last checkpoint
+ * ends with the same bits as one that was not, on a device that gives equal bits for equal inputs.
+ *
+ * @throws TopKError INVALID_OPTION; NAN_FOUND for a loss or gradient that is not finite, with the step, its place in the
+ * data and the parameter; ABORTED after the signal, once a checkpoint is saved; what data, loss, evaluation and the store
+ * throw. The last checkpoint stays as it is.
+ *
+ * @example
+ * const { parameters } = await train({ parameters: initial, loss, data, optimizer: adamW(), maxSteps: 1000 });
+ */
+export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainResult> {
+  const read = readTrainOptions(options);
+  const now = await begin(read);
+  const pending = new PendingSteps();
+  const log = new TrainLog(read, now.step);
+  const batches = read.data.batches(now.loader);
+  try {
+    while (now.step < read.maxSteps) {
+      if (read.signal?.aborted === true) await abort(read, now, pending, log);
+      await makeStep(read, now, batches, pending);
+      log.add(await pending.due(), now);
+      read.onProgress?.(now.step, read.maxSteps);
+      const isLast = now.step === read.maxSteps;
+      if (read.evaluate !== undefined && (isLast || now.step % read.evalSteps === 0)) {
+        log.add(await pending.due({ all: true }), now);
+        await evaluateRun(read, now, log);
+      }
+      const stops =
+        read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
+      if (isLast || stops || now.step % read.saveSteps === 0 || now.best?.step === now.step) {
+        log.add(await pending.due({ all: true }), now);
+        await save(read, now);
+      }
+      if (stops) break;
+    }
+    return {
+      parameters: now.parameters,
+      state: now.optimizer,
+      steps: now.step,
+      ...(now.best && { bestMetric: now.best.metric, bestStep: now.best.step }),
+    };
+  } catch (error) {
+    disposeParameters(now.parameters);
+    disposeParameters(now.optimizer.tensors);
+    throw error;
+  } finally {
+    await pending.dispose();
+  }
+}
+
+/** The newest checkpoint, or the caller's parameters. */
+async function begin<Batch>(read: ReadTrainOptions<Batch>): Promise<Standing> {
+  const steps = (await read.checkpoints?.list()) ?? [];
+  const newest = steps.at(-1);
+  if (newest === undefined || read.checkpoints === undefined) {
+    const parameters = scope(() =>
+      Object.fromEntries(Object.entries(read.parameters).map(([name, one]) => [name, one.alias()])),
+    );
+    const optimizer = read.optimizer.init(parameters);
+    return {
+      parameters,
+      optimizer,
+      step: 0,
+      loader: { epoch: 0, batch: 0 },
+      evaluationsSinceBest: 0,
+      saved: -1,
+    };
+  }
+  if (read.resume !== true) {
+    throw new TopKError('INVALID_OPTION', 'train: there are checkpoints of an earlier run', {
+      expected: 'none',
+      got: `steps ${steps.join(', ')}`,
+      fix: 'Pass resume: true to go on, or another place for checkpoints',
+    });
+  }
+  const backend = backendOf(read.parameters);
+  const { parameters, optimizer, trainer } = await loadCheckpoint(read.checkpoints, newest, backend);
+  try {
+    checkResumed(read, parameters, trainer);
+  } catch (error) {
+    disposeParameters(parameters);
+    disposeParameters(optimizer.tensors);
+    throw error;
+  }
+  return {
+    // In the caller's order, which the optimiser's sums go by.
+    parameters: Object.fromEntries(
+      Object.keys(read.parameters).map((name) => [name, parameters[name] as Tensor]),
+    ),
+    optimizer,
+    step: trainer.global_step,
+    loader: trainer.loader,
+    evaluationsSinceBest: trainer.evaluations_since_best,
+    saved: trainer.global_step,
+    ...(trainer.best_step !== undefined && {
+      best: { metric: trainer.best_metric as number, step: trainer.best_step },
+    }),
+  };
+}
+
+function checkResumed<Batch>(
+  read: ReadTrainOptions<Batch>,
+  parameters: ParameterTree,
+  { seed }: TrainerState,
+): void {
+  const [mine, theirs] = [Object.keys(read.parameters), Object.keys(parameters)];
+  const missing = mine.find((name) => parameters[name]?.shape.join() !== read.parameters[name]?.shape.join());
+  const extra = theirs.find((name) => read.parameters[name] === undefined);
+  if (missing === undefined && extra === undefined && seed === read.seed) return;
+  throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
+    expected: 'the same parameters, shapes and seed',
+    got: missing ?? extra ?? `seed ${seed}`,
+    fix: 'Resume with the options of that run, or use another place for checkpoints',
+  });
+}
+
+async function makeStep<Batch>(
+  read: ReadTrainOptions<Batch>,
+  now: Standing,
+  batches: AsyncGenerator<LoadedBatch<Batch>, never>,
+  pending: PendingSteps,
+): Promise<void> {
+  const weighed: WeighedBatch<Batch>[] = [];
+  const from = now.loader;
+  for (let i = 0; i < read.gradientAccumulationSteps; i++) {
+    const { batch, size, state } = (await batches.next()).value;
+    weighed.push({ batch, weight: read.weightOf?.(batch) ?? size });
+    now.loader = state;
+  }
+  const total = weighed.reduce((sum, { weight }) => sum + weight, 0);
+  if (!(total > 0)) {
+    throw new TopKError('INVALID_OPTION', `train: step ${now.step} has no targets`, {
+      expected: 'a weight above 0',
+      got: String(total),
+      fix: 'Leave out batches without targets, or look at weightOf',
+    });
+  }
+  const made = stepGradients(read.loss, now.parameters, read.trainable, weighed, (index) => ({
+    step: now.step,
+    seed: read.seed + (now.step * SEEDS_PER_STEP + index) * 0x1_0000,
+  }));
+  const gradients =
+    read.maxGradNorm === undefined ? made.gradients : clipped(made.gradients, made.norm, read.maxGradNorm);
+  const next = read.optimizer.step(now.parameters, gradients, now.optimizer, read.schedule(now.step));
+  for (const old of [made.gradients, gradients, now.parameters, now.optimizer.tensors])
+    disposeParameters(old);
+  now.parameters = next.parameters;
+  now.optimizer = next.state;
+  const backend = backendOf(next.parameters);
+  if (backend.capabilities.execution === 'lazy') {
+    // The graph of a step ends here; otherwise the next one would be added to it.
+    await evaluateTensors(
+      ...Object.values(next.parameters),
+      ...Object.values(next.state.tensors),
+      made.loss,
+      made.norm,
+      ...Object.values(made.squares),
+    );
+  }
+  pending.add(now.step, made, from, now.loader);
+  now.step++;
+}
+
+async function evaluateRun<Batch>(
+  read: ReadTrainOptions<Batch>,
+  now: Standing,
+  log: TrainLog,
+): Promise<void> {
+  const metrics = (await read.evaluate?.(now.parameters)) ?? {};
+  const metric = metrics[read.metricForBest];
+  if (typeof metric !== 'number' || Number.isNaN(metric)) {
+    throw new TopKError(
+      metric === undefined ? 'INVALID_OPTION' : 'NAN_FOUND',
+      `train: bad ${read.metricForBest}`,
+      {
+        expected: `a number named ${read.metricForBest} from evaluate`,
+        got: metric === undefined ? Object.keys(metrics).join(', ') || 'nothing' : String(metric),
+        fix: 'Name one of its metrics in metricForBest',
+      },
+    );
+  }
+  log.evaluated(metrics, now);
+  const least = read.earlyStopping?.threshold ?? 0;
+  const sign = read.greaterIsBetter ? 1 : -1;
+  const isBetter = now.best === undefined || sign * (metric - now.best.metric) > least;
+  now.evaluationsSinceBest = isBetter ? 0 : now.evaluationsSinceBest + 1;
+  if (isBetter) now.best = { metric, step: now.step };
+}
+
+async function save<Batch>(read: ReadTrainOptions<Batch>, now: Standing): Promise<void> {
+  const store = read.checkpoints;
+  if (store === undefined || now.saved === now.step) return;
+  await saveCheckpoint(store, {
+    parameters: now.parameters,
+    optimizer: now.optimizer,
+    trainer: {
+      global_step: now.step,
+      seed: read.seed,
+      loader: now.loader,
+      evaluations_since_best: now.evaluationsSinceBest,
+      optimizer_steps: now.optimizer.steps,
+      ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
+    },
+  });
+  now.saved = now.step;
+  if (read.saveTotalLimit === undefined) return;
+  const others = (await store.list()).filter((step) => step !== now.best?.step);
+  for (const step of others.slice(0, -read.saveTotalLimit)) await store.remove(step);
+}
+
+async function abort<Batch>(
+  read: ReadTrainOptions<Batch>,
+  now: Standing,
+  pending: PendingSteps,
+  log: TrainLog,
+): Promise<never> {
+  log.add(await pending.due({ all: true }), now);
+  await save(read, now);
+  throw new TopKError('ABORTED', `train: aborted after step ${now.step} of ${read.maxSteps}`, {
+    ...(read.checkpoints && { fix: 'Pass resume: true to go on' }),
+    cause: read.signal?.reason,
+  });
+}
+
+const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
+  (Object.values(parameters)[0] as Tensor).backend;

@@ -1,0 +1,76 @@
+import { tensor } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { expect, test } from 'vitest';
+import {
+  averageParameters,
+  clipGradNorm,
+  clipGradValue,
+  noDecay,
+  type ParameterTree,
+} from '../../src/index.js';
+
+const backend = createReferenceBackend();
+const gradients = (): ParameterTree => ({
+  a: tensor(backend, [3, 0], [2]),
+  b: tensor(backend, [[-4]].flat(), [1, 1]),
+});
+const read = async (tree: ParameterTree) => ({
+  a: [...((await tree.a?.data()) ?? [])],
+  b: [...((await tree.b?.data()) ?? [])],
+});
+
+test('gradients beyond the norm are scaled to it; the norm returned is that before', async () => {
+  const { gradients: clipped, norm } = clipGradNorm(gradients(), 1);
+  expect([...(await norm.data())]).toEqual([5]);
+  const { a, b } = await read(clipped);
+  expect(a[0]).toBeCloseTo(3 / (5 + 1e-6), 6);
+  expect(b[0]).toBeCloseTo(-4 / (5 + 1e-6), 6);
+});
+
+test('gradients within the norm stay as they are', async () => {
+  expect(await read(clipGradNorm(gradients(), 5.1).gradients)).toEqual({ a: [3, 0], b: [-4] });
+});
+
+test('the norm of Infinity is the largest element', async () => {
+  const { gradients: clipped, norm } = clipGradNorm(gradients(), 2, { normType: Number.POSITIVE_INFINITY });
+  expect([...(await norm.data())]).toEqual([4]);
+  expect((await read(clipped)).b[0]).toBeCloseTo(-2, 5);
+});
+
+test('a gradient that is NaN shows in the norm', async () => {
+  const { norm } = clipGradNorm({ a: tensor(backend, [Number.NaN, 1]) }, 1);
+  expect((await norm.data())[0]).toBeNaN();
+});
+
+test('elements are clipped one by one', async () => {
+  expect(await read(clipGradValue(gradients(), 2))).toEqual({ a: [2, 0], b: [-2] });
+});
+
+test('an average begins as a copy and moves by its decay', async () => {
+  const first = averageParameters(undefined, gradients());
+  expect(await read(first)).toEqual({ a: [3, 0], b: [-4] });
+  const moved = averageParameters(
+    first,
+    { a: tensor(backend, [7, 4], [2]), b: tensor(backend, [0], [1, 1]) },
+    { decay: 0.75 },
+  );
+  expect(await read(moved)).toEqual({ a: [4, 1], b: [-3] });
+});
+
+test('biases and norms do not decay', () => {
+  const { match } = noDecay();
+  const names = ['bias', 'proj.bias', 'norm1.weight', 'encoder.final_layer_norm.weight', 'LayerNorm.weight'];
+  expect(names.filter((name) => !match(name))).toEqual([]);
+  const others = ['proj.weight', 'relative_attention_bias.weight', 'biased.weight', 'embed_tokens.weight'];
+  expect(others.filter((name) => match(name))).toEqual([]);
+});
+
+test.each([
+  ['no gradients', () => clipGradNorm({}, 1)],
+  ['a norm of 0', () => clipGradNorm(gradients(), 0)],
+  ['a norm that is none', () => clipGradNorm(gradients(), 1, { normType: 1 })],
+  ['a negative limit', () => clipGradValue(gradients(), -1)],
+  ['a decay above 1', () => averageParameters(undefined, gradients(), { decay: 2 })],
+])('%s is refused', (_, run) => {
+  expect(run).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+});

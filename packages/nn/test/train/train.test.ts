@@ -1,0 +1,304 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { mul, type Tensor, tensor } from '@topk-attention/core';
+import { afterAll, describe, expect, test } from 'vitest';
+import {
+  adamW,
+  type CheckpointStore,
+  dataLoader,
+  disposeParameters,
+  folderStore,
+  type LogEntry,
+  type ParameterTree,
+  sgd,
+  type TrainOptions,
+  train,
+} from '../../src/index.js';
+// @ts-expect-error plain JavaScript, as a child process runs it too
+import { points, toyRun } from '../support/toy-run.mjs';
+
+type Batch = { readonly x: readonly number[]; readonly targets: readonly number[] };
+
+const { backend, parameters, collate, loss, plainLoss, logitsOf } = toyRun();
+const made: string[] = [];
+const folder = (): string => {
+  const path = mkdtempSync(join(tmpdir(), 'train-'));
+  made.push(path);
+  return path;
+};
+afterAll(() => {
+  for (const path of made) rmSync(path, { recursive: true, force: true });
+});
+
+const loader = (batchSize = 8) =>
+  dataLoader<unknown, Batch>(points, { batchSize, collate, shuffle: true, seed: 1 });
+const run = (options: Partial<TrainOptions<Batch>> = {}) =>
+  train<Batch>({
+    parameters,
+    loss,
+    data: loader(),
+    optimizer: adamW({ learningRate: 0.05 }),
+    maxSteps: 30,
+    ...options,
+  });
+const valuesOf = async (tree: ParameterTree): Promise<{ readonly [name: string]: readonly number[] }> =>
+  Object.fromEntries(
+    await Promise.all(
+      Object.entries(tree).map(async ([name, one]) => [name, [...(await one.data())]] as const),
+    ),
+  );
+const failure = async (running: Promise<unknown>): Promise<{ code?: string; message?: string }> =>
+  running.then(
+    () => ({ message: 'nothing' }),
+    (error) => error,
+  );
+
+async function accuracy(p: ParameterTree): Promise<number> {
+  const { x, targets } = collate(points) as Batch;
+  const logits = [...(await (logitsOf(p, x, targets.length) as Tensor).data())];
+  const right = targets.filter(
+    (target, i) => (logits[2 * i + 1] as number) > (logits[2 * i] as number) === (target === 1),
+  );
+  return right.length / targets.length;
+}
+
+test('learns, and logs what it does', async () => {
+  const entries: LogEntry[] = [];
+  const progress: number[] = [];
+  const result = await run({
+    maxSteps: 120,
+    evaluate: async (p) => ({ loss: 1 - (await accuracy(p)), accuracy: await accuracy(p) }),
+    evalSteps: 60,
+    onLog: (entry) => entries.push(entry),
+    onProgress: (done) => progress.push(done),
+  });
+  expect(await accuracy(parameters)).toBeLessThan(0.75);
+  expect(await accuracy(result.parameters)).toBeGreaterThan(0.9);
+  expect(progress).toEqual(Array.from({ length: 120 }, (_, i) => i + 1));
+  const losses = entries.flatMap(({ loss: one }) => one ?? []);
+  expect(losses).toHaveLength(12);
+  expect(losses.at(-1)).toBeLessThan(0.6 * (losses[0] as number));
+  expect(entries.filter((entry) => 'eval_accuracy' in entry).map(({ step }) => step)).toEqual([60, 120]);
+  expect(entries.find(({ step }) => step === 10)).toMatchObject({
+    epoch: 10 / 12,
+    rate_factor: 1,
+    grad_norm: expect.any(Number),
+    live_bytes: expect.any(Number),
+  });
+  expect(result).toMatchObject({ steps: 120, bestStep: expect.any(Number) });
+});
+
+test('nothing is left over on the backend', async () => {
+  const before = backend.memory().live;
+  const { parameters: after, state } = await run({ maxGradNorm: 1, gradientAccumulationSteps: 2 });
+  disposeParameters(after);
+  disposeParameters(state.tensors);
+  expect(backend.memory().live).toBe(before);
+});
+
+test('four batches of 8 make the step of one of 32', async () => {
+  const plain = { loss: plainLoss, maxSteps: 3, optimizer: sgd({ learningRate: 0.1 }) };
+  const small = await run({ ...plain, gradientAccumulationSteps: 4 });
+  const large = await run({ ...plain, data: loader(32) });
+  const [a, b] = [await valuesOf(small.parameters), await valuesOf(large.parameters)];
+  for (const [name, values] of Object.entries(a)) {
+    for (const [i, value] of values.entries()) expect(value).toBeCloseTo(b[name]?.[i] as number, 6);
+  }
+});
+
+test('micro-batches count by their weight', async () => {
+  // All weight on the first two examples of a batch, as where the other targets are left out.
+  const weightOf = ({ targets }: Batch): number => targets.length;
+  const uneven = dataLoader<unknown, Batch>(points.slice(0, 12), { batchSize: 8, collate });
+  const whole = dataLoader<unknown, Batch>(points.slice(0, 12), { batchSize: 12, collate });
+  const plain = { loss: plainLoss, maxSteps: 1, optimizer: sgd({ learningRate: 0.1 }) };
+  const parts = await run({ ...plain, data: uneven, gradientAccumulationSteps: 2, weightOf });
+  const once = await run({ ...plain, data: whole });
+  const [a, b] = [await valuesOf(parts.parameters), await valuesOf(once.parameters)];
+  for (const [name, values] of Object.entries(a)) {
+    for (const [i, value] of values.entries()) expect(value).toBeCloseTo(b[name]?.[i] as number, 6);
+  }
+});
+
+test('frozen parameters stay as they are', async () => {
+  const { parameters: after } = await run({ trainable: (name) => name.startsWith('out.') });
+  const [was, is] = [await valuesOf(parameters), await valuesOf(after)];
+  expect(is['hidden.weight']).toEqual(was['hidden.weight']);
+  expect(is['out.weight']).not.toEqual(was['out.weight']);
+});
+
+describe('a run that stops and resumes', () => {
+  const options = { maxSteps: 23, maxGradNorm: 1, saveSteps: 5 };
+
+  test('ends with the bits of one that did not', async () => {
+    const whole = await run(options);
+    const checkpoints = folderStore(folder());
+    const controller = new AbortController();
+    const onProgress = (done: number): void => {
+      if (done === 13) controller.abort();
+    };
+    const error = await failure(run({ ...options, checkpoints, signal: controller.signal, onProgress }));
+    expect(error).toMatchObject({ code: 'ABORTED', message: expect.stringContaining('resume: true') });
+    expect(await checkpoints.list()).toEqual([5, 10, 13]);
+    const resumed = await run({ ...options, checkpoints, resume: true });
+    expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(whole.parameters));
+    expect(await valuesOf(resumed.state.tensors)).toEqual(await valuesOf(whole.state.tensors));
+    expect(resumed.state.steps).toEqual(whole.state.steps);
+  });
+
+  test('is not begun again by accident', async () => {
+    const checkpoints = folderStore(folder());
+    await run({ ...options, checkpoints });
+    expect(await failure(run({ ...options, checkpoints }))).toMatchObject({ code: 'INVALID_OPTION' });
+    expect(await failure(run({ ...options, checkpoints, resume: true, seed: 7 }))).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('seed 42'),
+    });
+    const other = { ...parameters, extra: tensor(backend, [1]) };
+    expect(await failure(run({ ...options, checkpoints, resume: true, parameters: other }))).toMatchObject({
+      code: 'INVALID_OPTION',
+    });
+  });
+
+  test('keeps the newest checkpoints and the best', async () => {
+    const checkpoints = folderStore(folder());
+    const scores = [3, 1, 2, 2, 2];
+    const evaluate = async () => ({ loss: scores.shift() as number });
+    const result = await run({ ...options, checkpoints, saveTotalLimit: 1, evaluate, evalSteps: 5 });
+    expect(result).toMatchObject({ bestStep: 10, bestMetric: 1 });
+    expect(await checkpoints.list()).toEqual([10, 23]);
+  });
+
+  test.each([
+    ['trainer_state.json', 'FILE_CORRUPT'],
+    ['model.safetensors', 'FILE_TRUNCATED'],
+    ['optimizer.safetensors', 'FILE_TRUNCATED'],
+  ])('says which file is cut off: %s', async (name, code) => {
+    const path = folder();
+    const checkpoints = folderStore(path);
+    await run({ ...options, maxSteps: 5, checkpoints });
+    const file = join(path, 'checkpoint-5', name);
+    truncateSync(file, Math.floor(readFileSync(file).length * 0.7));
+    const before = backend.memory().live;
+    const error = await failure(run({ ...options, checkpoints, resume: true }));
+    expect(error).toMatchObject({ code, message: expect.stringContaining(name) });
+    expect(backend.memory().live).toBe(before);
+  });
+
+  test('leaves alone what a process left that died while it wrote', async () => {
+    const path = folder();
+    const checkpoints = folderStore(path);
+    await run({ ...options, maxSteps: 5, checkpoints });
+    writeFileSync(join(path, 'notes.txt'), 'mine');
+    // A checkpoint that never was: it has no name of one.
+    const half = join(path, 'checkpoint-9.abc.tmp');
+    writeFileSync(half, 'half');
+    expect(await checkpoints.list()).toEqual([5]);
+    await run({ ...options, maxSteps: 7, checkpoints, resume: true });
+    expect(readdirSync(path).sort()).toEqual(['checkpoint-5', 'checkpoint-7', 'notes.txt']);
+  });
+
+  test('a checkpoint that cannot be written is an error, and the one before stays', async () => {
+    const real = folderStore(folder());
+    const full: CheckpointStore = {
+      ...real,
+      write: async (step, files) => {
+        if (step > 5) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+        await real.write(step, files);
+      },
+    };
+    expect(await failure(run({ ...options, checkpoints: full }))).toMatchObject({ code: 'ENOSPC' });
+    expect(await real.list()).toEqual([5]);
+  });
+});
+
+test('a run that is killed twenty times ends with the bits of one that was not', async () => {
+  const child = fileURLToPath(new URL('../support/toy-child.mjs', import.meta.url));
+  const startIn = (path: string) =>
+    spawn(process.execPath, [child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = (one: ReturnType<typeof startIn>): Promise<number | null> =>
+    new Promise((resolve) => one.on('close', (code) => resolve(code)));
+  const undisturbed = folder();
+  expect(await ended(startIn(undisturbed))).toBe(0);
+  const path = folder();
+  for (let kill = 0; kill < 20; kill++) {
+    const one = startIn(path);
+    // After a number of steps of its own that walks through all places between two checkpoints.
+    let left = 1 + ((kill * 7) % 11);
+    one.stdout.on('data', (text: Buffer) => {
+      left -= text.toString().split('\n').length - 1;
+      if (left <= 0) one.kill('SIGKILL');
+    });
+    await ended(one);
+  }
+  expect(await ended(startIn(path))).toBe(0);
+  for (const name of ['model.safetensors', 'optimizer.safetensors', 'trainer_state.json']) {
+    const [a, b] = [undisturbed, path].map((one) => readFileSync(join(one, 'checkpoint-60', name)));
+    expect(a?.equals(b as Buffer), name).toBe(true);
+  }
+});
+
+describe('stops', () => {
+  test('at a loss that is not finite, with step, place and parameter, before it is saved', async () => {
+    const checkpoints = folderStore(folder());
+    const bad: TrainOptions<Batch>['loss'] = (p, batch, context) =>
+      context.step === 7 ? mul(loss(p, batch, context), Number.NaN) : loss(p, batch, context);
+    const before = backend.memory().live;
+    const error = await failure(run({ loss: bad, checkpoints, saveSteps: 5 }));
+    expect(error).toMatchObject({
+      code: 'NAN_FOUND',
+      message: expect.stringMatching(/step 7 .*hidden\.weight.*epoch 0, batch 7/),
+    });
+    expect(await checkpoints.list()).toEqual([5]);
+    expect(backend.memory().live).toBe(before);
+  });
+
+  test('early, when nothing gets better', async () => {
+    const scores = [1, 2, 3, 0, 5, 5, 5, 5];
+    const evaluate = async () => ({ accuracy: scores.shift() as number });
+    const result = await run({
+      maxSteps: 100,
+      evaluate,
+      evalSteps: 3,
+      metricForBest: 'accuracy',
+      greaterIsBetter: true,
+      earlyStopping: { patience: 2 },
+    });
+    // 5 at step 15 is the best; 18 and 21 are not better.
+    expect(result).toMatchObject({ steps: 21, bestStep: 15, bestMetric: 5 });
+  });
+
+  test('at a metric that is no number', async () => {
+    const nan = { evaluate: async () => ({ loss: Number.NaN }), evalSteps: 2 };
+    expect(await failure(run(nan))).toMatchObject({ code: 'NAN_FOUND' });
+    const other = { evaluate: async () => ({ accuracy: 1 }), evalSteps: 2 };
+    expect(await failure(run(other))).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('accuracy'),
+    });
+  });
+
+  test('at a batch without targets', async () => {
+    expect(await failure(run({ weightOf: () => 0 }))).toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
+  test('at data that cannot be read, with its error', async () => {
+    const dataset = { length: 9, get: () => Promise.reject(new Error('unreadable')) };
+    const data = dataLoader<unknown, Batch>(dataset, { batchSize: 3, collate });
+    expect(await failure(run({ data }))).toMatchObject({ message: 'unreadable' });
+  });
+
+  test.each<[string, Partial<TrainOptions<Batch>>]>([
+    ['half a step', { maxSteps: 1.5 }],
+    ['no steps between entries', { loggingSteps: 0 }],
+    ['early stopping without evaluation', { earlyStopping: { patience: 1 } }],
+    ['nothing to train', { trainable: () => false }],
+    ['a norm of 0', { maxGradNorm: 0 }],
+    ['a misspelt option', { max_steps: 1 } as never],
+  ])('%s: refused', async (_, options) => {
+    expect(await failure(run(options))).toMatchObject({ code: 'INVALID_OPTION' });
+  });
+});

@@ -1,0 +1,129 @@
+"""Training steps of the encoder of packages/backend-webgpu/bench/encoder.ts in torch: equal weights, equal batches.
+
+python3 torch_training.py MODEL BATCH TOKENS[,TOKENS] STEPS LOSSES     prints one JSON object a line
+"""
+import json
+import math
+import sys
+import time
+
+import numpy
+import torch
+import torch.nn.functional as F
+
+MODELS = {"small": (2, 64, 2, 128), "base": (12, 768, 12, 3072)}
+VOCABULARY, CLASSES = 256, 10
+WORD = 0xFFFFFFFF
+
+
+def parameters_of(model, tokens):
+    layers, width, _, hidden = MODELS[model]
+    made, salt = {}, 0
+
+    def weight(name, shape, scale):
+        nonlocal salt
+        salt += 1
+        index = numpy.arange(math.prod(shape), dtype=numpy.float64)
+        made[name] = numpy.sin(index * 12.9898 + salt * 78.233).reshape(shape) * scale
+
+    def projection(name, start, end):
+        weight(f"{name}.weight", [start, end], 1 / math.sqrt(start))
+        made[f"{name}.bias"] = numpy.zeros(end)
+
+    def norm(name):
+        made[f"{name}.weight"] = numpy.ones(width)
+        made[f"{name}.bias"] = numpy.zeros(width)
+
+    weight("tokens.weight", [VOCABULARY, width], 0.5)
+    weight("positions.weight", [tokens, width], 0.5)
+    for layer in range(layers):
+        norm(f"layers.{layer}.norm1")
+        for name in ["q_proj", "k_proj", "v_proj", "out_proj"]:
+            projection(f"layers.{layer}.{name}", width, width)
+        norm(f"layers.{layer}.norm2")
+        projection(f"layers.{layer}.linear1", width, hidden)
+        projection(f"layers.{layer}.linear2", hidden, width)
+    norm("norm")
+    projection("classifier", width, CLASSES)
+    return {
+        name: torch.tensor(value, dtype=torch.float32, device="cuda").requires_grad_() for name, value in made.items()
+    }
+
+
+def multiply(a, b):
+    return (a * b) & WORD
+
+
+def random(index, step):
+    mixed = multiply(index ^ multiply(step, 0x9E3779B1), 0x85EBCA6B)
+    # The product's sign matters to nothing: shifts are unsigned.
+    return multiply(mixed ^ (mixed >> 13), 0xC2B2AE35) ^ (mixed >> 16)
+
+
+def batch_of(batch, tokens, step):
+    index = numpy.arange(batch * tokens, dtype=numpy.uint64)
+    ids = (random(index, step) % VOCABULARY).astype(numpy.int64).reshape(batch, tokens)
+    rows = numpy.arange(batch, dtype=numpy.uint64) + numpy.uint64(1_000_003)
+    lengths = tokens // 2 + (random(rows, step) % (tokens // 2)).astype(numpy.int64) + 1
+    valid = numpy.arange(tokens)[None, :] < lengths[:, None]
+    pooling = valid / lengths[:, None]
+    targets = ids[:, 0] % CLASSES
+    as_cuda = lambda x, dtype: torch.tensor(x, dtype=dtype, device="cuda")
+    return (
+        as_cuda(ids, torch.long),
+        as_cuda(valid, torch.bool)[:, None, None, :],
+        as_cuda(pooling, torch.float32)[..., None],
+        as_cuda(targets, torch.long),
+    )
+
+
+def loss_of(p, model, ids, mask, pooling, targets):
+    layers, width, heads, _ = MODELS[model]
+    project = lambda x, name: x @ p[f"{name}.weight"] + p[f"{name}.bias"]
+    norm = lambda x, name: F.layer_norm(x, [width], p[f"{name}.weight"], p[f"{name}.bias"])
+    split = lambda x: x.unflatten(-1, [heads, width // heads]).transpose(1, 2)
+    x = F.embedding(ids, p["tokens.weight"]) + p["positions.weight"]
+    for layer in range(layers):
+        name = f"layers.{layer}."
+        before = norm(x, name + "norm1")
+        q, k, v = (split(project(before, name + part)) for part in ["q_proj", "k_proj", "v_proj"])
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        x = x + project(attended.transpose(1, 2).flatten(2), name + "out_proj")
+        x = x + project(F.gelu(project(norm(x, name + "norm2"), name + "linear1")), name + "linear2")
+    pooled = (norm(x, "norm") * pooling).sum(1)
+    return F.cross_entropy(project(pooled, "classifier").float(), targets)
+
+
+def run(model, batch, tokens, steps, compared, bf16):
+    p = parameters_of(model, tokens)
+    batches = [batch_of(batch, tokens, i) for i in range(4)]
+    optimizer = torch.optim.AdamW(p.values(), lr=1e-3, fused=True)
+
+    def step(index):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
+            loss = loss_of(p, model, *batches[index % 4])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    losses = [step(index).item() for index in range(compared)]
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for index in range(steps):
+        step(compared + index)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) * 1000 / steps, losses
+
+
+def main():
+    model, batch, tokens, steps, compared = sys.argv[1:6]
+    torch.backends.cuda.matmul.allow_tf32 = False
+    for length in map(int, tokens.split(",")):
+        for column, bf16 in [("f32", False), ("bf16", True)]:
+            ms, losses = run(model, int(batch), length, int(steps), int(compared), bf16)
+            print(json.dumps({"column": column, "tokens": length, "ms": ms, "losses": losses}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
