@@ -32,7 +32,12 @@ export type LayerName = `encoder.${number}` | `decoder.${number}`;
  * choice of the call wins over every choice of the load. Default: exact everywhere.
  *
  * @example
- * { attention: { k: 64 }, feedForward: { k: 256 }, decoder: { attention: 'exact' }, layers: { 'encoder.0': { feedForward: 'exact' } } }
+ * const choices: LayerChoices = {
+ *   attention: { k: 64 },
+ *   feedForward: { k: 256 },
+ *   decoder: { attention: 'exact' },
+ *   layers: { 'encoder.0': { feedForward: 'exact' } },
+ * };
  */
 export interface LayerChoices extends LayerChoice {
   readonly encoder?: LayerChoice;
