@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { generatedFiles } from '../results/pages.mjs';
 import { run } from '../scripts/run.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
-import { looseActions, staleFiles } from './workspace.mjs';
+import { looseActions, staleFiles, withoutVersion } from './workspace.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -38,7 +38,10 @@ const steps = [
   [
     'workspace',
     'manifests and project references',
-    () => staleFiles(root).map(({ problem }) => `${problem}; run \`pnpm sync\``),
+    () => [
+      ...staleFiles(root).map(({ problem }) => `${problem}; run \`pnpm sync\``),
+      ...withoutVersion(root),
+    ],
   ],
   ['results', 'tables and charts of docs/', staleResults],
   ['actions', 'actions of the workflows are pinned', () => looseActions(root)],

@@ -147,6 +147,21 @@ const toRoot = (root, path) => toPath(relative(root, path));
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
 
 /**
+ * Packages without a version: changesets reads that of every package, private ones included.
+ *
+ * @param {string} root
+ * @returns {string[]}
+ */
+export function withoutVersion(root) {
+  return ['packages', 'apps', 'tooling'].flatMap((group) =>
+    readdirSync(join(root, group))
+      .map((name) => join(root, group, name, 'package.json'))
+      .filter((file) => existsSync(file) && readJson(file).version === undefined)
+      .map((file) => `${toRoot(root, file)} has no version; give it "0.0.0"`),
+  );
+}
+
+/**
  * Actions of the workflows that are named by a tag, which can be moved, and not by a commit.
  *
  * @param {string} root
