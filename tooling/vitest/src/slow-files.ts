@@ -53,17 +53,14 @@ export function listedName(path: string): string {
 }
 
 /**
- * Files that this run leaves out. One that the caller names (`vitest run finish-select`) is run.
+ * Files that this run leaves out. One that the caller names in full (`vitest run finish-select`) is run.
  *
  * @param args words of the command line
  */
 export function leftFiles(args: readonly string[] = process.argv.slice(2)): string[] {
   if (isThorough()) return [];
-  // The word after an option is that option's value; of a path the last part counts.
-  const filters = args
-    .filter((word, i) => !word.startsWith('-') && !args[i - 1]?.startsWith('-'))
-    .map((word) => word.split(/[\\/]/).at(-1) ?? word)
-    .filter((word) => word !== '' && word !== 'run');
-  const isNamed = (name: string): boolean => filters.some((filter) => `${name}.test.ts`.includes(filter));
-  return Object.keys(slowFiles).filter((name) => !isNamed(name));
+  // The word after an option is that option's value.
+  const words = args.filter((word, i) => !word.startsWith('-') && !args[i - 1]?.startsWith('-'));
+  const named = new Set(words.map(listedName));
+  return Object.keys(slowFiles).filter((name) => !named.has(name));
 }

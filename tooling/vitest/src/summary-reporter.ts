@@ -27,7 +27,7 @@ export default class SummaryReporter implements Reporter {
         for (const name of names) console.log(`skipped here: ${module.project.name}: ${name}: ${reason}`);
       }
     }
-    if (left > 0) console.log(`${LEFT_TO_ALL}: ${left} tests of ${filesLeft.size} files`);
+    if (left > 0) console.log(`${LEFT_TO_ALL}: ${left} tests (files: ${filesLeft.size})`);
   }
 }
 

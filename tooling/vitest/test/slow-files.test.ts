@@ -53,7 +53,7 @@ test('a slow file is read but not run, and its tests are counted', () => {
   writeFileSync(`${cache}${name}.test.ts`, body);
   const quick = runFixture({ TOPK_REQUIRE_THOROUGH: '' }, ['.cache/']);
   expect(quick.status, quick.output).toBe(0);
-  expect(quick.output).toContain('left to `pnpm test --all`: 2 tests of 1 files');
+  expect(quick.output).toContain('left to `pnpm test --all`: 2 tests (files: 1)');
   const whole = runFixture({ TOPK_REQUIRE_THOROUGH: '1' }, ['.cache/']);
   expect(whole.status).toBe(1);
   expect(whole.output).toContain('a hook ran');
