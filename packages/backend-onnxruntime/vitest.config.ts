@@ -1,3 +1,3 @@
-import { packageTests } from '../../tooling/vitest/src/preset.ts';
+import { packageTests, testsOfBuiltCode } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('onnxruntime');
+export default packageTests('onnxruntime', testsOfBuiltCode);

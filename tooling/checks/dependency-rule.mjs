@@ -7,7 +7,12 @@ import { parseSync } from 'vite';
 
 const SCOPE = '@topk-attention/';
 
-/** Workspace packages that `src/` of a package may import. Apps may import every package; nothing imports an app. */
+/**
+ * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages
+ * and apps may import every package; nothing imports an app, and no published package a private one.
+ *
+ * @type {Record<string, readonly string[]>}
+ */
 const allowed = {
   core: [],
   conformance: ['core'],
@@ -157,11 +162,11 @@ export function dependencyRuleBreaches(root) {
  * @returns {Set<string> | undefined}
  */
 function permitted(own, packages) {
-  if (own.app) return new Set(packages.filter((each) => !each.app).map((each) => each.name));
+  if (own.app || own.manifest.private) {
+    return new Set(packages.filter((each) => !each.app && each !== own).map((each) => each.name));
+  }
   if (basename(own.folder).startsWith('backend-')) return new Set([`${SCOPE}core`]);
-  const names = Object.hasOwn(allowed, own.short)
-    ? allowed[/** @type {keyof typeof allowed} */ (own.short)]
-    : undefined;
+  const names = Object.hasOwn(allowed, own.short) ? allowed[own.short] : undefined;
   return names && new Set(names.map((name) => SCOPE + name));
 }
 
@@ -185,12 +190,13 @@ function judge(own, file, { specifier, kind }, mayImport, appNames) {
     if (name === own.name) return `${name} imports itself by name; use a relative import`;
     return mayImport.has(name) ? undefined : `${own.name} must not import ${name}`;
   }
+  const forNode = own.app || own.manifest.private === true;
   if (own.short === 'core') return `core imports nothing from outside, found '${specifier}'`;
   if (isBuiltin(specifier)) {
-    if (own.app || kind !== 'value') return undefined;
+    if (forNode || kind !== 'value') return undefined;
     return `'${specifier}' exists only in Node; load it with import() so that browsers can load this package`;
   }
-  if (!own.app && kind === 'value' && engines.some((engine) => engine.test(specifier))) {
+  if (!forNode && kind === 'value' && engines.some((engine) => engine.test(specifier))) {
     return `the engine '${specifier}' must be an optional peer, loaded with import() or handed in by the user`;
   }
   return undefined;

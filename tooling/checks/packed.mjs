@@ -18,6 +18,9 @@ const smallExports = {
   '@topk-attention/webgpu': [['doctor', 10_000]],
 };
 
+/** What every manifest must say for itself; the rest is the same in all of them, and `pnpm sync` writes it. */
+const described = ['description', 'keywords', 'sideEffects'];
+
 /** Data that a package ships beside its code, on purpose. @type {Record<string, string>} */
 const shippedData = { '@topk-attention/conformance': 'goldens/' };
 
@@ -57,7 +60,7 @@ export function contents() {
       );
     }
     problems.push(...mapProblems(name, content, files));
-    for (const needed of ['description', 'license', 'author', 'keywords', 'engines', 'sideEffects']) {
+    for (const needed of [...described, 'license', 'author', 'homepage', 'repository', 'bugs', 'engines']) {
       if (manifest[needed] === undefined) problems.push(`${name}: package.json has no ${needed}`);
     }
     for (const link of relativeLinks(readFileSync(join(content, 'README.md'), 'utf8')))

@@ -1,7 +1,11 @@
 // `pnpm check [name...]`: every check of the repository, the fast ones first. All run; any failure fails the whole.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { generatedFiles } from '../results/pages.mjs';
 import { run } from '../scripts/run.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
+import { looseActions, staleFiles, withoutVersion } from './workspace.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -11,6 +15,14 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
  * @param {string} advice
  */
 const tool = (command, args, advice) => () => (run(command, args) === 0 ? [] : [advice]);
+
+function staleResults() {
+  return generatedFiles(root)
+    .filter(
+      ({ file, text }) => !existsSync(join(root, file)) || readFileSync(join(root, file), 'utf8') !== text,
+    )
+    .map(({ file }) => `${file} is not what docs/results says; run \`pnpm results\``);
+}
 
 /** @type {(name: keyof typeof import('./packed.mjs')) => () => Promise<string[] | { note: string }>} */
 const packed = (name) => async () => (await import('./packed.mjs'))[name]();
@@ -23,6 +35,16 @@ const steps = [
     tool('biome', ['check', '--error-on-warnings', '.'], 'run `pnpm format`, then mend what is left'),
   ],
   ['dependencies', 'who may import whom', () => dependencyRuleBreaches(root)],
+  [
+    'workspace',
+    'manifests and project references',
+    () => [
+      ...staleFiles(root).map(({ problem }) => `${problem}; run \`pnpm sync\``),
+      ...withoutVersion(root),
+    ],
+  ],
+  ['results', 'tables and charts of docs/', staleResults],
+  ['actions', 'actions of the workflows are pinned', () => looseActions(root)],
   [
     'cycles',
     'circular imports',

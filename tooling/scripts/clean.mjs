@@ -5,7 +5,7 @@ import { workspacePackages } from '../checks/dependency-rule.mjs';
 import { root } from './run.mjs';
 
 for (const { folder } of workspacePackages(root)) {
-  for (const made of ['dist', '.tsbuild', '.bench', '.turbo'])
+  for (const made of ['dist', '.tsbuild', '.bench'])
     rmSync(join(folder, made), { recursive: true, force: true });
 }
 rmSync(join(root, 'reports'), { recursive: true, force: true });

@@ -17,6 +17,6 @@ const project = values.backend === 'reference' ? 'conformance' : values.backend;
 console.log(`fuzz: ${values.runs} trials a property, seed ${values.seed}`);
 process.exit(
   run('vitest', ['run', ...(project ? ['--project', project] : []), ...filters], {
-    env: { TOPK_FUZZ_RUNS: values.runs, TOPK_FUZZ_SEED: values.seed },
+    env: { TOPK_FUZZ_RUNS: values.runs, TOPK_FUZZ_SEED: values.seed, TOPK_REQUIRE_THOROUGH: '1' },
   }),
 );

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { workspacePackages } from '../checks/dependency-rule.mjs';
-import { publishedReadme, withAddress } from './address.mjs';
+import { publishedReadme } from './address.mjs';
 import { buildOrExit, npmCommand, root } from './run.mjs';
 
 /**
@@ -38,7 +38,7 @@ export function pnpm(args, cwd) {
  */
 
 /**
- * Packs what is built. pnpm replaces the ranges of the workspace; what only a published package says is put in after that.
+ * Packs what is built. pnpm replaces the ranges of the workspace; links of the READMEs are made absolute after that.
  *
  * @param {string} folder for the tarballs, made where it is missing
  * @param {string} work an empty folder for their contents
@@ -55,13 +55,8 @@ export function packAll(folder, work) {
     runOrThrow(['tar', ['-xzf', join('..', file)]], place);
     const content = join(place, 'package');
     const directory = relative(root, source).split(sep).join('/');
-    /** @type {(file: string, change: (text: string) => string) => void} */
-    const edit = (file, change) =>
-      writeFileSync(join(content, file), change(readFileSync(join(content, file), 'utf8')));
-    edit('README.md', (text) => publishedReadme(text, directory, address));
-    edit('package.json', (text) =>
-      JSON.stringify(withAddress(JSON.parse(text), directory, address), null, 2),
-    );
+    const readme = join(content, 'README.md');
+    writeFileSync(readme, publishedReadme(readFileSync(readme, 'utf8'), directory, address));
     return { name, source, content, file, tarball: join(folder, `${short}.tgz`) };
   });
   runOrThrow(npmCommand('npm', ['pack', '--ignore-scripts', ...packed.map(({ content }) => content)]), work);

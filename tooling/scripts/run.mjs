@@ -8,13 +8,17 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 
 const quietTools = {
   DO_NOT_TRACK: '1',
-  TURBO_TELEMETRY_DISABLED: '1',
-  TURBO_NO_UPDATE_NOTIFIER: '1',
   ORT_DISABLE_TELEMETRY: '1',
 };
 
 /** Tools of the workspace and the packages they come in. @type {Record<string, string>} */
-const tools = { biome: '@biomejs/biome', knip: 'knip', tsc: 'typescript', vitest: 'vitest' };
+const tools = {
+  biome: '@biomejs/biome',
+  changeset: '@changesets/cli',
+  knip: 'knip',
+  tsc: 'typescript',
+  vitest: 'vitest',
+};
 
 /**
  * Command line of a tool: its JavaScript under this Node. The files in node_modules/.bin are batch files on Windows, which

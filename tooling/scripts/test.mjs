@@ -1,19 +1,14 @@
-// `pnpm test`: builds every package, then runs every test of the workspace in one vitest run with one summary.
-// `pnpm test:fast` (`--fast`): what takes two and a half minutes of CPU, needs neither browser nor GPU and runs on every system.
+// `pnpm test [--all] [words for vitest]`: builds every package, then runs the tests of the workspace in one vitest run
+// with one summary. Without `--all` the slow ones, listed in tooling/vitest/src/slow-files.ts, are left out and counted.
 import { build, run } from './run.mjs';
 
-const fastProjects = ['core', 'nn', 'models', 'conformance', 'onnxruntime', 'docs', 'checks'];
-const slowFiles = ['browser*.test.ts', 'planned-bytes.test.ts'];
-const fastOnly = [
-  ...fastProjects.flatMap((name) => ['--project', name]),
-  ...slowFiles.flatMap((name) => ['--exclude', `**/${name}`]),
-];
-
-const [first, ...rest] = process.argv.slice(2);
-const args = first === '--fast' ? [...fastOnly, ...rest] : process.argv.slice(2);
+const words = process.argv.slice(2).filter((word) => word !== '--');
+const isAll = words.includes('--all');
+const args = words.filter((word) => word !== '--all');
 
 // Tests run from source, so they can tell something even where the types are wrong; only a few need what is built.
 const built = build();
-const passed = run('vitest', ['run', ...args]) === 0;
+const env = { TOPK_BUILT: '1', ...(isAll && { TOPK_REQUIRE_THOROUGH: '1' }) };
+const passed = run('vitest', ['run', ...args], { env }) === 0;
 if (!built) console.error('The tests ran, but the build failed; see the first errors above.');
 process.exit(built && passed ? 0 : 1);

@@ -1,4 +1,5 @@
-// The table of docs/benchmarks.md, on the machine that this runs on. Bundled into what `pnpm bench gpu-machine` packs.
+// The table of docs/benchmarks.md (docs/results/webgpu-attention.json), on the machine that this runs on.
+// Bundled into what `pnpm bench gpu-machine` packs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -80,37 +81,17 @@ function tableOf(
     if (cell !== undefined) return digits(cell.value);
     return byMode.get(mode)?.failures[row.id] === undefined ? '' : 'failed';
   };
-  const verdict = (row: Row, mode: Mode): string => {
-    const value = byMode.get(mode)?.cells[row.id]?.value;
-    if (value === undefined || row.target === undefined) return '';
-    if (value <= row.target.aim) return 'aim';
-    return value <= row.target[mode] ? 'must' : `${(value / row.target[mode]).toFixed(2)} of must`;
-  };
   const other = (row: Row, column: TorchLine['column']): string => {
     const line = torch.find((one) => one.id === row.id && one.column === column);
     const value = row.unit === 'MiB' ? line?.mib : line?.ms;
     return value === undefined ? '' : digits(value) + (line?.note === undefined ? '' : ` (${line.note})`);
   };
-  const limits = ({ target }: Row): string =>
-    target === undefined ? '' : `${target.plain} / ${target.tensor} / ${target.aim}`;
   return [
-    [
-      '',
-      'plain',
-      'tensor',
-      'plain reached',
-      'tensor reached',
-      'must plain / tensor / aim',
-      "paper's method, torch",
-      'SDPA, torch',
-    ],
+    ['ms of GPU time, or MiB', 'plain', 'tensor', "paper's method, torch", 'SDPA, torch'],
     ...rows.map((row) => [
       row.label,
       own(row, 'plain'),
       own(row, 'tensor'),
-      verdict(row, 'plain'),
-      verdict(row, 'tensor'),
-      limits(row),
       other(row, 'paper'),
       other(row, 'sdpa'),
     ]),

@@ -1,6 +1,5 @@
 /** The rows of the table, at full size or divided by a scale for a trial on a slow adapter. */
 export interface TableSizes {
-  /** Targets hold at full size only. */
   readonly isFull: boolean;
   readonly heads: number;
   readonly dim: number;
@@ -40,54 +39,27 @@ export function tableSizes(scale: number): TableSizes {
   };
 }
 
-/** Lower bounds set before measuring, in ms (MiB for memory): what has to be reached, and what is aimed at. */
-export interface Target {
-  readonly plain: number;
-  readonly tensor: number;
-  readonly aim: number;
-}
-
 export interface Row {
   readonly id: string;
   readonly label: string;
   readonly unit: 'ms' | 'MiB';
-  readonly target?: Target;
 }
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
-export function tableRows({ isFull, short, long, longest, feedForward }: TableSizes): readonly Row[] {
+export function tableRows({ short, long, longest, feedForward }: TableSizes): readonly Row[] {
   const { tokens, dim, hidden, k } = feedForward;
-  const ms = (id: string, label: string, target?: readonly [number, number, number]): Row => ({
-    id,
-    label,
-    unit: 'ms',
-    ...(target && isFull && { target: { plain: target[0], tensor: target[1], aim: target[2] } }),
-  });
+  const ms = (id: string, label: string): Row => ({ id, label, unit: 'ms' });
   return [
-    ms('forward-short', `forward, L = ${count(short)}`, [20, 8, 4]),
-    ms('forward-long', `forward, L = ${count(long)}`, [240, 75, 38]),
-    ms('training-short', `forward + backward, L = ${count(short)}`, [28, 12, 7.5]),
-    ms('training-long', `forward + backward, L = ${count(long)}`, [300, 100, 60]),
-    ms('clustered-short', `forward, L = ${count(short)}, clustered keys`, [30, 15, 8]),
-    ms('f16-short', `forward, f16 storage, L = ${count(short)}`, [18, 8, 4]),
-    ms(
-      'feed-forward',
-      `feed-forward, ${count(tokens)} tokens, d ${dim}, ff ${count(hidden)}, k ${k}`,
-      [90, 66, 35],
-    ),
-    {
-      id: 'extra',
-      label: 'extra MiB, forward, the most of all lengths',
-      unit: 'MiB',
-      ...(isFull && { target: { plain: 256, tensor: 512, aim: 200 } }),
-    },
-    {
-      id: 'extra-training',
-      label: 'extra MiB, forward + backward, the most of all lengths',
-      unit: 'MiB',
-      ...(isFull && { target: { plain: 256, tensor: 512, aim: 200 } }),
-    },
+    ms('forward-short', `forward, L = ${count(short)}`),
+    ms('forward-long', `forward, L = ${count(long)}`),
+    ms('training-short', `forward + backward, L = ${count(short)}`),
+    ms('training-long', `forward + backward, L = ${count(long)}`),
+    ms('clustered-short', `forward, L = ${count(short)}, clustered keys`),
+    ms('f16-short', `forward, f16 storage, L = ${count(short)}`),
+    ms('feed-forward', `feed-forward, ${count(tokens)} tokens, d ${dim}, ff ${count(hidden)}, k ${k}`),
+    { id: 'extra', label: 'extra MiB, forward, the most of all lengths', unit: 'MiB' },
+    { id: 'extra-training', label: 'extra MiB, forward + backward, the most of all lengths', unit: 'MiB' },
     ms('forward-longest', `forward, L = ${count(longest)}, once`),
     ms('exact-short', `dense exact attention, same backend, L = ${count(short)}`),
     ms('exact-training-short', `dense exact attention, forward + backward, L = ${count(short)}`),

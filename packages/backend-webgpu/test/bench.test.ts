@@ -38,10 +38,10 @@ describe('the oracle of the benchmarks', () => {
   });
 });
 
-test('the table has the rows and targets that were set', () => {
+test('the table has its rows, each once', () => {
   const rows = tableRows(tableSizes(1));
   expect(rows.map(({ label }) => label)).toContain('forward + backward, L = 65,536');
-  expect(rows.find(({ id }) => id === 'forward-short')?.target).toEqual({ plain: 20, tensor: 8, aim: 4 });
+  expect(new Set(rows.map(({ id }) => id)).size).toBe(rows.length);
 });
 
 optional('a benchmark on the software GPU, which says so', softwareGpuAvailability(), async () => {

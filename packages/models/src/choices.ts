@@ -27,7 +27,12 @@ export type LayerPattern = `${'encoder' | 'decoder' | '*'}.${number | '*'}`;
  * the fewest `*` wins, then the later one. Default: exact everywhere.
  *
  * @example
- * { attention: { k: 64 }, feedForward: { k: 256 }, decoder: { attention: 'exact' }, layers: { '*.0': { feedForward: 'exact' } } }
+ * const choices: LayerChoices = {
+ *   attention: { k: 64 },
+ *   feedForward: { k: 256 },
+ *   decoder: { attention: 'exact' },
+ *   layers: { '*.0': { feedForward: 'exact' } },
+ * };
  */
 export interface LayerChoices extends LayerChoice {
   readonly encoder?: LayerChoice;

@@ -20,9 +20,11 @@ function entries(folder: string): string[] {
 
 const pages = [
   'README.md',
-  ...entries('docs/')
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => `docs/${name}`),
+  ...['docs/', 'docs/kernels/'].flatMap((folder) =>
+    entries(folder)
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => folder + name),
+  ),
   ...['packages/', 'apps/'].flatMap((parent) => entries(parent).map((name) => `${parent}${name}/README.md`)),
 ].filter((page) => existsSync(new URL(page, root)));
 

@@ -29,8 +29,13 @@ const pages = [
   'README.md',
   ...readdirSync(new URL('packages/', root))
     .sort()
+    .filter((name) => existsSync(new URL(`packages/${name}/package.json`, root)) && !isPrivate(name))
     .map((name) => `packages/${name}/README.md`),
 ];
+
+function isPrivate(name: string): boolean {
+  return JSON.parse(readFileSync(new URL(`packages/${name}/package.json`, root), 'utf8')).private === true;
+}
 
 let packed: readonly Packed[] | undefined;
 

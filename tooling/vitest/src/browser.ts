@@ -38,7 +38,7 @@ function findBrowser(): Start | string {
       const probe = spawnSync(path, ['--version'], {
         env: environment(env),
         encoding: 'utf8',
-        timeout: 120_000,
+        timeout: 300_000,
       });
       if (probe.status === 0) return { path, env };
       reason = probe.stderr?.trim().split('\n')[0] || String(probe.error ?? probe.signal ?? probe.status);

@@ -1,4 +1,5 @@
 import { type TestContext, test } from 'vitest';
+import { isRequired, requireVariable } from './required.ts';
 
 /** Whether something a test needs is on this machine. `need` names the variable that turns a skip into a failure. */
 export interface Availability {
@@ -7,16 +8,6 @@ export interface Availability {
   readonly available: boolean;
   /** Why it is missing. Printed beside the test's name at the end of the run. */
   readonly reason: string;
-}
-
-function requireVariable(need: string): string {
-  return `TOPK_REQUIRE_${need.toUpperCase().replaceAll('-', '_')}`;
-}
-
-/** True when the caller of the test run insists that tests with this need are run. */
-export function isRequired(need: string): boolean {
-  const value = process.env[requireVariable(need)];
-  return value !== undefined && value !== '' && value !== '0';
 }
 
 /**

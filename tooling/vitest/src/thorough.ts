@@ -1,10 +1,20 @@
-import { type Availability, isRequired } from './optional.ts';
+import type { Availability } from './optional.ts';
+import { isRequired } from './required.ts';
+
+const need = 'thorough';
+
+/** Why a test of the thorough run was skipped; the summary counts these instead of listing them. */
+export const LEFT_TO_ALL = 'left to `pnpm test --all`';
+
+/** Whether this run is `pnpm test --all`, which sets `TOPK_REQUIRE_THOROUGH=1`. */
+export function isThorough(): boolean {
+  return isRequired(need);
+}
 
 /**
- * For tests that take a minute and more and say little beyond quicker ones: `TOPK_REQUIRE_THOROUGH=1` runs them, as
- * `.ci/run` does, so that `pnpm test` stays under ten minutes on two cores.
+ * For a slow test in a file whose other tests are quick: only `pnpm test --all` runs it. A file that is slow as a whole is
+ * listed in slow-files.ts instead.
  */
 export function thoroughAvailability(): Availability {
-  const need = 'thorough';
-  return { need, available: isRequired(need), reason: 'takes minutes; TOPK_REQUIRE_THOROUGH=1 runs it' };
+  return { need, available: isThorough(), reason: LEFT_TO_ALL };
 }

@@ -21,7 +21,7 @@ const where = 'convertModelArtifacts';
  * @example
  * topKLayers(tf); // registers the classes
  * const handler = tf.io.http('model.json');
- * const { artifacts } = convertModelArtifacts(await handler.load(), { attention: { k: 64 }, feedForward: { k: 256 } });
+ * const { artifacts } = convertModelArtifacts(await handler.load!(), { attention: { k: 64 }, feedForward: { k: 256 } });
  * const model = await tf.loadLayersModel(tf.io.fromMemory(artifacts));
  */
 export function convertModelArtifacts(
