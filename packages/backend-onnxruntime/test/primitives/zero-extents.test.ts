@@ -10,7 +10,7 @@ import {
 } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createOnnxRuntimeBackend, type OnnxNode, type OnnxRuntimeBackend } from '../src/index.js';
+import { createOnnxRuntimeBackend, type OnnxNode, type OnnxRuntimeBackend } from '../../src/index.js';
 
 let backend: OnnxRuntimeBackend;
 const oracle = createReferenceBackend();

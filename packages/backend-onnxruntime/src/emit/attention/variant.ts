@@ -1,5 +1,6 @@
-import type { AttentionRequest, Shape } from '@topk-attention/core';
-import type { ElementType } from '../onnx/graph-builder.js';
+import { type AttentionRequest, mayHideKeys } from '@topk-attention/core';
+import type { GraphInput } from '../../onnx/graph-builder.js';
+import type { KeyRange } from '../selection.js';
 
 /** Everything the graph of one query chunk depends on. */
 export interface AttentionVariant {
@@ -25,18 +26,6 @@ export interface AttentionVariant {
   readonly areValuesFinite: boolean;
 }
 
-export interface GraphInput {
-  readonly name: string;
-  readonly type: ElementType;
-  readonly shape: Shape;
-}
-
-/** Keys as ranges: blocks of equal size, and a last range of what does not fill a block. One range without blocks. */
-export interface KeyRange {
-  readonly from: number;
-  readonly to: number;
-}
-
 /** Transposing the keys costs about one chunk's product, and every chunk then saves a third of one. */
 export const CHUNKS_WORTH_A_TRANSPOSE = 4;
 
@@ -58,6 +47,7 @@ export function blockSizeOf({ request }: Pick<AttentionVariant, 'request'>): num
   return keyLength >= SMALL_BLOCK_KEYS && 2 * k * SMALL_BLOCK <= keyLength ? SMALL_BLOCK : undefined;
 }
 
+/** Keys as ranges: blocks of equal size, and a last range of what does not fill a block. One range without blocks. */
 export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
   const { keyLength } = variant.request;
   const blockSize = blockSizeOf(variant);
@@ -86,15 +76,14 @@ export function windowLength({ request, chunk }: AttentionVariant): number {
   return request.keyLength + request.queryLength - chunk;
 }
 
+/** Whether anything but a table of relative biases may hide a key. Where the graph is not careful, such a table is finite. */
+export function hidesBesideTable({ relativeBias: _, ...request }: AttentionRequest): boolean {
+  return mayHideKeys(request);
+}
+
 /** True when some query may have fewer than k valid keys. */
 export function canMask({ request, isCareful }: AttentionVariant): boolean {
-  return (
-    isCareful ||
-    request.causal ||
-    request.keyLengths ||
-    request.mask !== undefined ||
-    request.bias !== undefined
-  );
+  return isCareful || hidesBesideTable(request);
 }
 
 /** Inputs of the chunk's graph, in the order of its feeds. */

@@ -14,7 +14,7 @@ import {
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createOnnxRuntimeBackend, type OnnxRuntimeBackend, type OrtModule } from '../src/index.js';
+import { createOnnxRuntimeBackend, type OnnxRuntimeBackend, type OrtModule } from '../../src/index.js';
 
 let backend: OnnxRuntimeBackend;
 beforeAll(async () => {

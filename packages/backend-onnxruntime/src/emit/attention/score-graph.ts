@@ -1,23 +1,28 @@
-import type { GraphBuilder } from '../onnx/graph-builder.js';
-import { type AttentionVariant, foldsCausality, type KeyRange, keyRangesOf, scalePlace } from './variant.js';
+import { CONTRIB_DOMAIN, type GraphBuilder } from '../../onnx/graph-builder.js';
+import type { KeyRange, ScoreRange } from '../selection.js';
+import { type AttentionVariant, foldsCausality, keyRangesOf, scalePlace } from './variant.js';
 
 const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 
-/** Scores of the chunk for one range of keys. */
-export interface ScoreRange extends KeyRange {
-  /** f32 [B * Hq * chunk, to - from], -inf where the key is not valid. */
-  readonly scores: string;
-}
+/** Operators that a graph may use: those of the standard alone, or those of ONNX Runtime too. */
+export type OperatorDomain = 'standard' | 'onnxruntime';
 
-/** Scores of a chunk, range by range: q k + biases, -inf for keys that are not valid (design: Decision 3). */
-export function emitScores(onnx: GraphBuilder, variant: AttentionVariant): readonly ScoreRange[] {
+/**
+ * Scores [B * Hq * chunk, n] of a chunk, range by range: q k + biases, -inf for keys that are not valid. The standard has no
+ * product with a transposed operand: there, keys that come in as rows are transposed first, which copies them.
+ */
+export function emitScores(
+  onnx: GraphBuilder,
+  variant: AttentionVariant,
+  domain: OperatorDomain = 'onnxruntime',
+): readonly ScoreRange[] {
   const queries = emitQueries(onnx, variant);
   const toeplitz = emitToeplitz(onnx, variant);
   const { batch, queryHeads } = variant.request;
   const { chunk } = variant;
   return keyRangesOf(variant).map((range, index) => {
     const size = range.to - range.from;
-    let scores = emitProduct(onnx, variant, queries, range, index);
+    let scores = emitProduct(onnx, variant, domain, queries, range, index);
     const terms = emitBiases(onnx, variant, range, toeplitz);
     const valid = emitValid(onnx, variant, range);
     if (terms.length > 0 || valid !== undefined) {
@@ -44,6 +49,7 @@ function emitQueries(onnx: GraphBuilder, variant: AttentionVariant): string {
 function emitProduct(
   onnx: GraphBuilder,
   variant: AttentionVariant,
+  domain: OperatorDomain,
   queries: string,
   { from, to }: KeyRange,
   index: number,
@@ -58,12 +64,15 @@ function emitProduct(
       to - from === keyLength
         ? rows
         : onnx.op('Slice', [rows, onnx.i64([from]), onnx.i64([to]), onnx.i64([1])]);
-    product = onnx.op('FusedMatMul', [queries, part], { transB: 1 }, 'com.microsoft');
+    product =
+      domain === 'standard'
+        ? onnx.op('MatMul', [queries, onnx.op('Transpose', [part], { perm: [0, 2, 1] })])
+        : onnx.op('FusedMatMul', [queries, part], { transB: 1 }, CONTRIB_DOMAIN);
   }
   return scalePlace(variant) === 'scores' ? onnx.op('Mul', [product, onnx.f32(scale)]) : product;
 }
 
-/** What is added to the scores [B, Hq, chunk, n] of a range. */
+/** Terms to add to the scores [B, Hq, chunk, n] of a range. */
 function emitBiases(
   onnx: GraphBuilder,
   variant: AttentionVariant,
@@ -92,7 +101,7 @@ function emitBiases(
   return terms;
 }
 
-/** The part of a mask or bias that belongs to the chunk's queries and the range's keys. */
+/** The part of a mask or bias for the chunk's queries and the range's keys. */
 function emitPart(
   onnx: GraphBuilder,
   variant: AttentionVariant,
@@ -167,7 +176,7 @@ function emitValid(onnx: GraphBuilder, variant: AttentionVariant, range: KeyRang
   return { condition: rest.reduce((all, one) => onnx.op('And', [all, one]), first), isFull };
 }
 
-/** Finite scores take 0 or -inf added, which the engine does three times as fast as a selection. */
+/** Adding 0 or -inf to finite scores is three times as fast in this engine as a `Where`. */
 function emitMasked(
   onnx: GraphBuilder,
   variant: AttentionVariant,

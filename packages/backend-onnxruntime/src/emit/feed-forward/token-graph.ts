@@ -1,10 +1,8 @@
 import type { Activation, FeedForwardRequest } from '@topk-attention/core';
-import { emitOneLevel, emitTwoLevel, type Kept } from '../attention/select-graph.js';
-import type { GraphInput } from '../attention/variant.js';
-import { GraphBuilder } from '../onnx/graph-builder.js';
-import { encodeModel } from '../onnx/proto.js';
-import { emitLoudProduct } from '../primitives/loud-product.js';
-import type { CompiledGraph } from '../runtime/sessions.js';
+import { type CompiledModel, compileModel } from '../../onnx/compile.js';
+import { GraphBuilder, type GraphInput } from '../../onnx/graph-builder.js';
+import { emitLoudProduct } from '../loud-product.js';
+import { emitOneLevel, emitTwoLevel, type Kept } from '../selection.js';
 
 const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 
@@ -38,7 +36,7 @@ export function keyOf(variant: FeedForwardVariant): string {
 }
 
 /** The graph of one chunk: tokens as queries, hidden units as keys and values (paper section 1.9). */
-export function compileTokens(variant: FeedForwardVariant): { model: Uint8Array; graph: CompiledGraph } {
+export function compileTokens(variant: FeedForwardVariant): CompiledModel {
   const { request, chunk } = variant;
   const onnx = new GraphBuilder();
   const inputNames = graphInputs(variant).map(({ name, type, shape }) => onnx.input(name, type, shape));
@@ -59,7 +57,7 @@ export function compileTokens(variant: FeedForwardVariant): { model: Uint8Array;
       ? withBias(onnx.op('MatMul', [activations, 'wOut']))
       : emitTopK(onnx, variant, request.k, preactivations, activations, withBias);
   const outputNames = [onnx.output(output, 'f32', [chunk, request.outputDim])];
-  return { model: encodeModel(onnx.finish()), graph: { inputNames, outputNames } };
+  return compileModel(onnx, inputNames, outputNames);
 }
 
 function emitActivation(onnx: GraphBuilder, x: string, activation: Activation): string {
@@ -152,7 +150,7 @@ function emitGathered(
 
 /**
  * All rows of wOut with the other units at zero. No scatter: with t the k-th score and m the largest kept unit that has
- * it, the kept set is s > t or (s = t and j <= m) (design: Decision 2).
+ * it, the kept set is s > t or (s = t and j <= m).
  */
 function emitDense(
   onnx: GraphBuilder,

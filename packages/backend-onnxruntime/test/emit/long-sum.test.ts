@@ -1,7 +1,7 @@
 import { fill, matmul, mean, reshape, type Shape, sum, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../src/index.js';
+import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../../src/index.js';
 
 let backend: OnnxRuntimeBackend;
 const oracle = createReferenceBackend();

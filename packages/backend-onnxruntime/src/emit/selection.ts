@@ -1,9 +1,21 @@
 import type { GraphBuilder } from '../onnx/graph-builder.js';
-import type { ScoreRange } from './score-graph.js';
+
+const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 
 /** Groups of blocks for each kept key, and blocks of a group, from which their bound pays. */
 const GROUPS_PER_KEPT = 2;
 const SMALLEST_GROUP = 4;
+
+/** Keys `from` to `to`. */
+export interface KeyRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Scores of a range of keys: f32 [rows, to - from], -inf where a key is not valid. */
+export interface ScoreRange extends KeyRange {
+  readonly scores: string;
+}
 
 /** Kept scores f32 [rows, k] and their keys i32 [rows, k], in no particular order. */
 export interface Kept {
@@ -33,7 +45,7 @@ interface Blocks {
 }
 
 /**
- * Exact selection by blocks (design: Decision 5): the k largest lie in the k blocks with the largest maxima. With
+ * Exact selection by blocks: the k largest lie in the k blocks with the largest maxima. With
  * `inOrder`, equal scores at the boundary go to the lower key by the order of the candidates. Without, the order is
  * left out, as sorting the blocks takes 6 % of a chunk: ties are looked for instead, and the rare chunk that has one
  * is selected again in order. The result then has one slot more, with score -inf.
@@ -93,7 +105,7 @@ function emitOrdered(onnx: GraphBuilder, blocks: Blocks): Kept {
 
 function emitUnordered(onnx: GraphBuilder, blocks: Blocks): Kept {
   const { rows, k } = blocks;
-  const minusInfinity = onnx.f32(Number.NEGATIVE_INFINITY);
+  const minusInfinity = onnx.f32(MINUS_INFINITY);
   const kept = emitFromBlocks(onnx, blocks, blocks.chosen, k + 1);
   const smallest = onnx.op('ReduceMin', [kept.scores, onnx.i64([1])], { keepdims: 1 });
   const isSmallest = onnx.op('Equal', [kept.scores, smallest]);
@@ -111,7 +123,7 @@ function emitUnordered(onnx: GraphBuilder, blocks: Blocks): Kept {
     ],
     (inner) => {
       const ordered = emitOrdered(inner, blocks);
-      const none = inner.filled(inner.f32(Number.NEGATIVE_INFINITY), [rows, 1]);
+      const none = inner.filled(inner.f32(MINUS_INFINITY), [rows, 1]);
       return [
         inner.op('Concat', [ordered.scores, none], { axis: 1 }),
         inner.op('Concat', [ordered.keys, inner.filled(inner.i32(0), [rows, 1])], { axis: 1 }),
@@ -153,4 +165,23 @@ function emitJustBelow(onnx: GraphBuilder, best: string): string {
   // Ten times the spacing of f32 numbers of this size, and enough for those around 0.
   const step = onnx.op('Add', [onnx.op('Mul', [onnx.op('Abs', [bound]), onnx.f32(1e-6)]), onnx.f32(1e-37)]);
   return onnx.op('Sub', [bound, step]);
+}
+
+/** Orders kept entries by index; entries of -inf go last with index -1. */
+export function emitAscending(
+  onnx: GraphBuilder,
+  values: string,
+  positions: string,
+  k: number,
+  extent: number,
+): readonly [values: string, indices: string] {
+  const isUnused = onnx.op('Equal', [values, onnx.f32(MINUS_INFINITY)]);
+  const keys = onnx.op('Where', [isUnused, onnx.i32(extent), positions]);
+  if (k === 1) return [values, onnx.op('Where', [isUnused, onnx.i32(-1), positions])];
+  const [sorted, order] = onnx.ops('TopK', [keys, onnx.i64([k])], 2, { largest: 0, sorted: 1 });
+  const stillUnused = onnx.op('Equal', [sorted as string, onnx.i32(extent)]);
+  return [
+    onnx.op('GatherElements', [values, order as string], { axis: -1 }),
+    onnx.op('Where', [stillUnused, onnx.i32(-1), sorted as string]),
+  ];
 }

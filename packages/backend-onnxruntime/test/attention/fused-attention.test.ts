@@ -2,11 +2,11 @@ import type { AttentionInputs, AttentionRequest, Backend, BackendTensor } from '
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { RelativeWindows } from '../src/attention/relative-window.js';
-import { runAttention } from '../src/attention/run-chunks.js';
-import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../src/index.js';
-import { Magnitudes } from '../src/runtime/inspect.js';
-import { Sessions } from '../src/runtime/sessions.js';
+import { RelativeWindows } from '../../src/attention/relative-window.js';
+import { runAttention } from '../../src/attention/run-chunks.js';
+import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../../src/index.js';
+import { Magnitudes } from '../../src/runtime/inspect.js';
+import { Sessions } from '../../src/runtime/sessions.js';
 
 let backend: OnnxRuntimeBackend;
 const oracle = createReferenceBackend();

@@ -1,15 +1,13 @@
-import { GraphBuilder } from '../onnx/graph-builder.js';
-import { encodeModel } from '../onnx/proto.js';
-import { emitLoudProduct } from '../primitives/loud-product.js';
-import { emitSoftmax } from '../primitives/reduce.js';
-import { ascending } from '../primitives/select.js';
-import type { CompiledGraph } from '../runtime/sessions.js';
-import { emitScores, type ScoreRange } from './score-graph.js';
-import { emitOneLevel, emitTwoLevel, type Kept } from './select-graph.js';
+import { type CompiledModel, compileModel } from '../../onnx/compile.js';
+import { GraphBuilder } from '../../onnx/graph-builder.js';
+import { emitLoudProduct } from '../loud-product.js';
+import { emitAscending, emitOneLevel, emitTwoLevel, type Kept, type ScoreRange } from '../selection.js';
+import { emitSoftmax } from '../softmax.js';
+import { emitScores } from './score-graph.js';
 import { type AttentionVariant, blockSizeOf, canMask, graphInputs, scalePlace } from './variant.js';
 
 /** The graph of one query chunk: outputs are the chunk's rows of the result and, if asked for, the kept lists. */
-export function compileChunk(variant: AttentionVariant): { model: Uint8Array; graph: CompiledGraph } {
+export function compileChunk(variant: AttentionVariant): CompiledModel {
   const onnx = new GraphBuilder();
   const inputNames = graphInputs(variant).map(({ name, type, shape }) => onnx.input(name, type, shape));
   const ranges = emitScores(onnx, variant);
@@ -17,7 +15,7 @@ export function compileChunk(variant: AttentionVariant): { model: Uint8Array; gr
     variant.request.k === 'all'
       ? [emitExact(onnx, variant, ranges)]
       : emitTopK(onnx, variant, ranges, variant.request.k);
-  return { model: encodeModel(onnx.finish()), graph: { inputNames, outputNames } };
+  return compileModel(onnx, inputNames, outputNames);
 }
 
 function emitTopK(
@@ -37,7 +35,7 @@ function emitTopK(
   const slots = inBlocks && !needsOrder ? k + 1 : k;
   let indices: string | undefined;
   if (needsOrder) {
-    const [scores, ordered] = ascending(onnx, kept.scores, kept.keys, k, keyLength);
+    const [scores, ordered] = emitAscending(onnx, kept.scores, kept.keys, k, keyLength);
     indices = ordered;
     // An unused slot reads the first row, with weight 0.
     kept = { scores, keys: onnx.op('Max', [ordered, onnx.i32(0)]) };
@@ -132,8 +130,7 @@ function emitExact(onnx: GraphBuilder, variant: AttentionVariant, ranges: readon
   const { request, chunk, isCareful, areValuesFinite } = variant;
   const { batch, queryHeads, keyHeads, keyLength, valueDim } = request;
   const [{ scores }] = ranges as readonly [ScoreRange];
-  const rows = batch * queryHeads * chunk;
-  const folded = [batch * keyHeads, rows / (batch * keyHeads), keyLength];
+  const folded = [batch * keyHeads, (queryHeads / keyHeads) * chunk, keyLength];
   const whole = isCareful ? emitSoftmax(onnx, scores) : onnx.op('Softmax', [scores], { axis: -1 });
   const weights = onnx.reshape(whole, folded);
   const values = onnx.reshape('v', [batch * keyHeads, keyLength, valueDim]);
@@ -145,8 +142,8 @@ function emitExact(onnx: GraphBuilder, variant: AttentionVariant, ranges: readon
     product = emitLoudProduct(onnx, weights, onnx.reshape(onnx.op('Not', [isHidden]), folded), values);
   }
   if (!isCareful && canMask(variant)) {
-    const ofRows = onnx.reshape(product, [rows, valueDim]);
-    product = onnx.op('Where', [emitIsEmpty(onnx, scores), onnx.f32(0), ofRows]);
+    // Nothing else is NaN here: softmax gives it for a row of all -inf, so the scores need not be looked at again.
+    product = onnx.op('Where', [onnx.op('IsNaN', [product]), onnx.f32(0), product]);
   }
   const shape = [batch, queryHeads, chunk, valueDim];
   return onnx.output(onnx.reshape(product, shape), 'f32', shape);
