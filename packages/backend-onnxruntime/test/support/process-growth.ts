@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { bundle } from './bundle.js';
 
 /** A call to measure: attention, or with `tokens` a feed-forward layer. */
 export interface Call {
@@ -45,7 +45,7 @@ export const memoryMap: { readonly need: 'linux'; readonly available: boolean; r
   reason: "a process's peak can be forgotten and read again on Linux alone",
 };
 
-const child = fileURLToPath(new URL('./planned-bytes-child.mjs', import.meta.url));
+const child = await bundle('planned-bytes-child.mjs');
 
 /** Makes the call in a process of its own. Rejects with what that writes to stderr. */
 export async function measure(one: Call): Promise<Growth> {

@@ -2,12 +2,12 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect } from 'vitest';
+import { bundle } from '../support/bundle.js';
 
-const child = fileURLToPath(new URL('./engine-child.mjs', import.meta.url));
+const child = await bundle('engine-child.mjs');
 const posix = {
   need: 'linux',
   available: process.platform === 'linux',

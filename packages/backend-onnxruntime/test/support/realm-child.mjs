@@ -1,12 +1,10 @@
-// Loads the built packages and the engine into a realm of its own, with a module loader of its own, as Jest does, and computes
-// something there. Started by realm.test.ts with `--experimental-vm-modules`.
+// Loads a bundle of realm-program.mjs, and with it the engine, into another realm than Node's with another module loader, as
+// Jest does. Started by tests with `--experimental-vm-modules` and the bundle's path.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 
-const main = fileURLToPath(import.meta.url);
 // What jest-environment-node shares with the realm: bytes, but no other typed array.
 const context = vm.createContext({
   ArrayBuffer,
@@ -75,22 +73,7 @@ function source(file) {
   });
 }
 
-const program = new vm.SourceTextModule(
-  `import { exactAttention, tensor, topKAttention } from '@topk-attention/core';
-  import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
-  const backend = await createOnnxRuntimeBackend({ executionProviders: ['cpu'], threads: 1 });
-  const x = tensor(backend, [1, 2, 3, 4], [1, 1, 4, 1]);
-  const { output, indices } = topKAttention(x, x, x, { k: 1, queryChunk: 2, returnIndices: true });
-  const causal = exactAttention(x, x, x, { causal: true, scale: 100 });
-  export const read = [];
-  for (const one of [output, indices, causal]) {
-    const data = await one.data();
-    read.push([data instanceof Float32Array, [...data].join()]);
-  }
-  export const isNarrow = !Object.hasOwn(Float32Array, Symbol.hasInstance);
-  await backend.dispose();`,
-  { context, identifier: main },
-);
+const program = source(process.argv[2]);
 await program.link((name, { identifier }) => moduleOf(name, identifier));
 await program.evaluate();
 const { read, isNarrow } = program.namespace;
