@@ -2,7 +2,7 @@ import protobuf from 'protobufjs/minimal.js';
 import type { AttributeProto, GraphProto, NodeProto } from './messages.js';
 
 /** AttributeProto.AttributeType. */
-export const attributeTypes = {
+const attributeTypes = {
   float: 1,
   int: 2,
   string: 3,

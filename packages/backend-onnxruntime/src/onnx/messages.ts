@@ -62,7 +62,7 @@ export interface NodeProto extends Message {
   readonly metadataProps?: readonly StringStringEntryProto[];
 }
 
-/** `type` says which of the values counts (`attributeTypes`); files of IR version 1 have the value alone. */
+/** `type` (AttributeProto.AttributeType) says which of the values counts; files of IR version 1 have the value alone. */
 export interface AttributeProto extends Message {
   readonly name?: string;
   /** In the body of a function: the function's attribute that this one repeats. */
