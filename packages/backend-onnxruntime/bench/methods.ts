@@ -2,7 +2,7 @@ import { exactAttention, type Tensor, topKAttention } from '@topk-attention/core
 import { createOnnxRuntimeBackend, fromOrt } from '@topk-attention/onnxruntime';
 import * as ort from 'onnxruntime-node';
 import { GraphBuilder } from '../dist/onnx/graph-builder.js';
-import { encodeModel } from '../dist/onnx/proto.js';
+import { encodeModel } from '../dist/onnx/write-model.js';
 import { type Data, HEAD_DIM, HEADS, queriesOf, type Setup } from './setup.js';
 
 export interface ChunkResult {
@@ -47,7 +47,7 @@ async function rawRunner(
   const k = onnx.input('k', 'f32', layout.k);
   const v = onnx.input('v', 'f32', layout.v);
   const name = onnx.output(build(onnx, q, k, v), 'f32', layout.out);
-  const session = await ort.InferenceSession.create(encodeModel(onnx.finish()), {
+  const session = await ort.InferenceSession.create(encodeModel(onnx.model()), {
     intraOpNumThreads: setup.threads,
   });
   const keys = transposeKeys ? transposed(data) : data.k;

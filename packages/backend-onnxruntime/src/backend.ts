@@ -32,8 +32,8 @@ import { type SessionLimits, type SessionStatistics, Sessions } from './runtime/
 const LARGEST_UPLOADED_FILL = 1024;
 
 /**
- * The lazy graph on ONNX Runtime. Primitives only add nodes; `read` and `evaluate` compile what is missing into
- * sessions, found again by structure, and run them. Made by `createOnnxRuntimeBackend`.
+ * A lazy graph on ONNX Runtime. Primitives only add nodes; `read` and `evaluate` compile the nodes that are not yet computed
+ * into sessions, which are found again by structure, and run them. Made by `createOnnxRuntimeBackend`.
  */
 export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   readonly name = 'onnxruntime';
@@ -91,7 +91,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
 
   fill(value: number, shape: Shape, dtype: DType): OnnxNode {
     if (sizeOf(shape) <= LARGEST_UPLOADED_FILL) return this.#graph.constant(value, shape, dtype);
-    // Pages of zeros that nobody writes to take no memory.
+    // Pages of zeros that are never written to take no memory.
     if (value === 0) return this.#graph.deferred(() => arrayFor(dtype, sizeOf(shape)), shape, dtype);
     const one = this.#graph.constant(value, [], dtype);
     const filled = this.#graph.add(
@@ -120,7 +120,7 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   flush(): void {
-    // Sessions run when somebody waits: the engine has no queue to start early.
+    // Sessions run only when a result is awaited: the engine has no queue that could start early.
     this.#graph.cut();
   }
 
@@ -142,8 +142,8 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   /**
-   * Work that is under way finishes with its present run or rejects with DISPOSED; everything else is DISPOSED from now on.
-   * Resolves when the engine's sessions are released.
+   * Ends the backend. Current work finishes its session run, or rejects with DISPOSED if it needs more; all later use is
+   * DISPOSED. Resolves when the engine's sessions are released.
    */
   dispose(): Promise<void> {
     this.#disposal ??= this.#close();

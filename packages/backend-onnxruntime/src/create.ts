@@ -13,8 +13,8 @@ export interface OnnxRuntimeOptions {
   readonly ort?: OrtModule;
   /**
    * False sets `ORT_DISABLE_TELEMETRY=1` in `process.env`, so that `onnxruntime-node` sends no usage data and writes no device
-   * id; true leaves the environment as it is. The engine looks once per process, at its first session: a session made
-   * before, by whomever, has started the sending already. Default: false.
+   * id; true leaves the environment as it is. The engine reads it once per process, at its first session: if any session
+   * was made before, it is sending already. Default: false.
    */
   readonly telemetry?: boolean;
   /** Execution providers in order of preference. Default: `['cpu']` in Node, `['wasm']` with onnxruntime-web. */
@@ -23,7 +23,7 @@ export interface OnnxRuntimeOptions {
   readonly threads?: number;
   /** Compiled sessions kept for reuse, least recently used first out. Default 64. */
   readonly sessionLimit?: number;
-  /** Bytes that compiled sessions may keep for reuse, as planned; the newest is kept whatever its size. Default 512 MiB. */
+  /** Bytes that compiled sessions may keep for reuse, as planned; the newest is always kept. Default 512 MiB. */
   readonly sessionBytes?: number;
   /** Further session options, handed to `InferenceSession.create` as they are. */
   readonly sessionOptions?: { readonly [option: string]: unknown };

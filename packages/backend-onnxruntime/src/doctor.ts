@@ -39,7 +39,8 @@ export interface DoctorOptions {
 const kinds: OptionKinds<DoctorOptions> = { ort: anOrt, telemetry: aBoolean };
 
 /**
- * What of ONNX Runtime is there, which execution providers run (each is tried with one addition), and why others do not.
+ * Reports which ONNX Runtime packages are installed, which execution providers run (each is tried with one addition), and why
+ * the others do not.
  *
  * @example
  * for (const peer of (await doctor()).peers) console.log(peer.name, peer.version, peer.providers);

@@ -5,11 +5,11 @@ import type { DeviceLimits } from '@topk-attention/core';
  * (AVX-512), 12 heads of 64, k 64, in CPU time of one thread.
  */
 export const limits: DeviceLimits = {
-  /** Typed arrays and the engine's int32 row numbers end here. */
+  /** The limit of typed arrays and of the engine's int32 row numbers. */
   maxBufferBytes: 2 ** 32,
   /**
-   * Two things pull at the chunk. Larger ones amortise the packing of the keys: 0.48 ms per query at 64, 0.45 at 256 for
-   * 8,192 keys. Smaller ones keep biases and masks in the caches: exact T5 attention over 1,856 tokens takes 1.1 s with 8 MiB,
+   * A trade-off. Larger chunks amortise the packing of the keys: 0.48 ms per query at 64, 0.45 at 256 for
+   * 8,192 keys. Smaller ones keep biases and masks in cache: exact T5 attention over 1,856 tokens takes 1.1 s with 8 MiB,
    * 1.2 with 128 and 1.5 with 400.
    */
   targetScratchBytes: 144 * 2 ** 20,
@@ -21,6 +21,6 @@ export const limits: DeviceLimits = {
   /** Feed-forward of 512 tokens, 768 to 3,072 to 768: gathered and dense second product take the same time at k 64. */
   gatherCost: 48,
   inPlace: false,
-  /** Each session has an arena of its own. */
+  /** Each session keeps its own arena. */
   keepsScratch: true,
 };

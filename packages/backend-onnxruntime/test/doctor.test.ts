@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import * as ort from 'onnxruntime-node';
 import { expect, test } from 'vitest';
 import { doctor } from '../src/index.js';
+import { bundle } from './support/bundle.js';
+
+const child = await bundle('engine-child.mjs');
 
 test('doctor names the module, its version, and what runs', async () => {
   const { ok, peers } = await doctor({ ort });
@@ -15,7 +17,6 @@ test('doctor names the module, its version, and what runs', async () => {
 });
 
 test('providers whose libraries are not there are not tried: the engine would print errors', async () => {
-  const child = fileURLToPath(new URL('./engine-child.mjs', import.meta.url));
   const { stderr } = await promisify(execFile)(process.execPath, [child, JSON.stringify(['doctor', {}])]);
   expect(stderr).not.toContain('onnxruntime_providers');
 });

@@ -1,6 +1,6 @@
 import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect } from 'vitest';
-import { type Call, measure, memoryMap } from './process-growth.js';
+import { type Call, measure, memoryMap } from './support/process-growth.js';
 
 const shape = { heads: 12, headDim: 64 };
 /** Calls large enough that a process's own noise of some megabytes is a few per cent of them. */

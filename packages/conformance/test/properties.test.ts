@@ -1,5 +1,5 @@
 import { conformanceCases, describeConformance } from '../src/index.js';
-import { referenceSettings } from './reference-settings.js';
+import { referenceSettings } from './support/reference-settings.js';
 
 const cases = (await conformanceCases()).filter((one) => one.group === 'properties');
 for (const [name, createBackend] of Object.entries(referenceSettings)) {

@@ -1,5 +1,5 @@
 import { conformanceCases, describeConformance } from '../src/index.js';
-import { referenceSettings } from './reference-settings.js';
+import { referenceSettings } from './support/reference-settings.js';
 
 // The properties are in a file of their own, which `pnpm fuzz` runs with more trials.
 const cases = (await conformanceCases()).filter((one) => one.group !== 'properties');

@@ -1,21 +1,21 @@
 import type { AttentionRequest } from '@topk-attention/core';
-import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from './variant.js';
+import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE, hidesBesideTable } from '../emit/attention/variant.js';
 
-/** The engine's allocator splits what it reuses. */
+/** The engine's allocator splits the blocks that it reuses. */
 const ALLOCATOR_SLACK = 1.15;
 /**
- * Places that a chunk's session keeps for its scores, from the second run on: a softmax reuses the scores' own, a choice
- * of blocks leaves the next run to take a second one, and a mask or bias is added into a second one beside a part of its
- * own. Measured as what a process grows by: 1.0, 2.0 and 2.4.
+ * Score-sized buffers that a chunk's session keeps, from its second run on. A softmax works in place; choosing blocks makes
+ * the next run take a second buffer; adding a mask or bias needs a second buffer and the part that is added. Measured as the
+ * growth of a process: 1.0, 2.0 and 2.4.
  */
 const PLACES = { softmax: 1.1, selection: 2, masked: 2.4 };
 
-/** Random numbers are made in JavaScript, whose garbage is collected now and then. */
+/** Random numbers are made in JavaScript, which collects its garbage now and then. */
 const GARBAGE_OF_RANDOM_NUMBERS = 12 * 2 ** 20;
-/** Results of chunks that were joined are garbage too: V8 collects the young of its arrays when they come to this. */
+/** Chunk results are garbage once joined: V8 collects young arrays when they reach this size. */
 const MOST_GARBAGE = 32 * 2 ** 20;
 
-/** Bytes that a chunk's session keeps in its arena: scores, the candidates of the chosen blocks, the gathered value rows. */
+/** Bytes that a chunk's session keeps in its arena: scores, candidates of the chosen blocks, gathered value rows. */
 export function arenaBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
@@ -26,16 +26,16 @@ export function arenaBytes(request: AttentionRequest, chunk: number): number {
   if (k === 'all') return Math.ceil(fixed * ALLOCATOR_SLACK);
   const candidates = rows * k * (blockSizeOf({ request }) ?? 0) * 4;
   const kept = rows * k * (valueDim * 4 + 16);
-  // The candidates are gone by the time value rows are gathered, but their places are too small for those.
+  // Candidates are freed before value rows are gathered, but their blocks are too small for the rows.
   return Math.ceil((fixed + Math.max(candidates, kept + candidates / 2)) * ALLOCATOR_SLACK);
 }
 
-function placesOf({ k, causal, keyLengths, mask, bias, relativeBias }: AttentionRequest): number {
-  if (causal || keyLengths || mask !== undefined || bias !== undefined) return PLACES.masked;
-  return k === 'all' && relativeBias === undefined ? PLACES.softmax : PLACES.selection;
+function placesOf(request: AttentionRequest): number {
+  if (hidesBesideTable(request)) return PLACES.masked;
+  return request.k === 'all' && request.relativeBias === undefined ? PLACES.softmax : PLACES.selection;
 }
 
-/** Transient bytes of a call: the arena, and what is made once for all chunks (keys transposed, the window of relative biases). */
+/** Transient bytes of a call: the arena, and tensors made once for all chunks (transposed keys, the window of relative biases). */
 export function scratchBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim } = request;
   const isTransposed = Math.ceil(queryLength / chunk) >= CHUNKS_WORTH_A_TRANSPOSE;
@@ -44,7 +44,7 @@ export function scratchBytes(request: AttentionRequest, chunk: number): number {
   return columns + window + garbageBytes(request, chunk) + arenaBytes(request, chunk);
 }
 
-/** What JavaScript has not collected yet: parts of results that were joined, and random numbers of chunks before. */
+/** Garbage not yet collected: chunk results that were joined, and random numbers of earlier chunks. */
 function garbageBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, queryLength, valueDim, k, dropout, saves } = request;
   const rows = batch * queryHeads * queryLength;
@@ -55,7 +55,7 @@ function garbageBytes(request: AttentionRequest, chunk: number): number {
   return Math.min(parts, MOST_GARBAGE) + random;
 }
 
-/** The scores, or the gathered value rows. */
+/** Bytes of the largest tensor: the scores, or the gathered value rows. */
 export function largestBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyLength, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;

@@ -1,7 +1,7 @@
 import { relativePositionBucket } from '@topk-attention/core';
+import { type AttentionVariant, foldsCausality, windowLength } from '../emit/attention/variant.js';
 import { floatsOf } from '../runtime/inspect.js';
 import type { OrtModule, OrtTensor } from '../runtime/ort.js';
-import { type AttentionVariant, foldsCausality, windowLength } from './variant.js';
 
 /**
  * Biases by relative position for every chunk of a call: row c of head h holds, at column x, the bias of key minus query

@@ -1,4 +1,14 @@
 import { type AttentionRequest, philoxBits, relativePositionBucket } from '@topk-attention/core';
+import { compileChunk } from '../emit/attention/chunk-graph.js';
+import {
+  type AttentionVariant,
+  CHUNKS_WORTH_A_TRANSPOSE,
+  foldsCausality,
+  graphInputs,
+  keyOf,
+  keyRangesOf,
+  windowLength,
+} from '../emit/attention/variant.js';
 import {
   areAllFinite,
   floatsOf,
@@ -10,35 +20,25 @@ import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
 import { arenaBytes } from './bytes.js';
-import { compileChunk } from './chunk-graph.js';
 import type { RelativeWindows } from './relative-window.js';
 import { areScoresTame } from './tame-scores.js';
-import {
-  type AttentionVariant,
-  CHUNKS_WORTH_A_TRANSPOSE,
-  foldsCausality,
-  graphInputs,
-  keyOf,
-  keyRangesOf,
-  windowLength,
-} from './variant.js';
 
 /** Engine tensors of a call by role: q, k, v, mask, keyLengths, bias, table. */
 export type AttentionFeeds = ReadonlyMap<string, OrtTensor>;
 
-/** What calls share. */
+/** Shared by all calls. */
 export interface AttentionRuntime {
   readonly ort: OrtModule;
   readonly sessions: Sessions;
   readonly magnitudes: Magnitudes;
   readonly windows: RelativeWindows;
-  /** Windows of relative biases above this size are not made: the graph then makes each chunk's part. */
+  /** Larger windows of relative biases are not made; the graph then makes each chunk's part itself. */
   readonly largestWindowBytes: number;
-  /** True for tensors of the caller's, whose values may change between calls. */
+  /** True for tensors that belong to the caller, whose values may change between calls. */
   isBorrowed(tensor: OrtTensor): boolean;
 }
 
-/** Runs a call chunk by chunk, with one session for all of them, and joins the chunks' rows. */
+/** Runs a call chunk by chunk through one session and joins the rows. */
 export async function runAttention(
   runtime: AttentionRuntime,
   asked: AttentionRequest,
@@ -96,7 +96,7 @@ function variantOf(
   return windowBytes <= runtime.largestWindowBytes ? variant : { ...variant, positions: 'buckets' };
 }
 
-/** Key lengths that hide nothing, as those of a single text, would cost a pass over the scores. */
+/** Drops key lengths that hide nothing (those of a single text): they would cost a pass over the scores. */
 function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): AttentionRequest {
   const lengths = feeds.get('keyLengths');
   if (lengths?.location !== 'cpu' || !(lengths.data instanceof Int32Array)) return request;
@@ -104,7 +104,7 @@ function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): Att
   return hides ? request : { ...request, keyLengths: false };
 }
 
-/** What the values of a call allow its graph to leave out. */
+/** Which checks the values of a call allow its graph to leave out. */
 function rangesOf(
   { magnitudes, isBorrowed }: AttentionRuntime,
   request: AttentionRequest,

@@ -1,12 +1,9 @@
 import type { AttentionRequest } from '@topk-attention/core';
-import { areAllFinite, type Magnitude } from '../runtime/inspect.js';
-
-/** An f32 reaches 3.4e38; the rest is room for roundings. */
-const LARGEST_SUM = 1e38;
+import { areAllFinite, LARGEST_SUM, type Magnitude } from '../runtime/inspect.js';
 
 /**
- * True when no score can be NaN or overflow, whatever is multiplied first, so that the quick graph is exact: then only
- * a row without any valid key is not finite. A bias of -inf is a mask, and no reason to look at every score.
+ * True when no score can be NaN or overflow in any order of multiplication. Then the quick graph is exact: only rows
+ * without a valid key are not finite. A bias of -inf is a mask, and no reason to look at every score.
  */
 export function areScoresTame(
   { headDim, scale }: Pick<AttentionRequest, 'headDim' | 'scale'>,

@@ -1,4 +1,10 @@
 import type { FeedForwardInputs, FeedForwardRequest, FusedOperation } from '@topk-attention/core';
+import {
+  compileTokens,
+  type FeedForwardVariant,
+  graphInputs,
+  keyOf,
+} from '../emit/feed-forward/token-graph.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import { areAllFinite, type Magnitude, Magnitudes } from '../runtime/inspect.js';
@@ -6,7 +12,6 @@ import { JoinedRows } from '../runtime/joined-rows.js';
 import type { OrtTensor } from '../runtime/ort.js';
 import type { Sessions } from '../runtime/sessions.js';
 import { areUnitsTame } from './tame-units.js';
-import { compileTokens, type FeedForwardVariant, graphInputs, keyOf } from './token-graph.js';
 
 /** A feed-forward layer as one node of the lazy graph, run as a loop over chunks of tokens. */
 export function fusedFeedForward(

@@ -1,10 +1,7 @@
 import type { FeedForwardRequest } from '@topk-attention/core';
-import { areAllFinite, type Magnitude } from '../runtime/inspect.js';
+import { areAllFinite, LARGEST_SUM, type Magnitude } from '../runtime/inspect.js';
 
-/** An f32 reaches 3.4e38; the rest is room for roundings. */
-const LARGEST_SUM = 1e38;
-
-/** True when nothing on the way to the output can be NaN or overflow, whatever is multiplied first. Magnitudes by role. */
+/** True when no intermediate value can be NaN or overflow in any order of multiplication. Magnitudes by role. */
 export function areUnitsTame(
   { inputDim, hidden, outputDim, select }: FeedForwardRequest,
   magnitudes: ReadonlyMap<string, Magnitude>,

@@ -6,38 +6,38 @@ import {
 } from '@topk-attention/core';
 
 /*
- * What core's composed operations take here, measured as what a process grows by (test/planned-bytes.test.ts). A chunk is one
- * turn of a loop in one session: its own tensors, which the session's arena keeps; running sums, which exist as those so
- * far, the chunk's part and the new ones, and are copied out of the loop at the end; and its results, which exist as a list
- * of the loop's, joined by it, copied out, and joined by core.
+ * Memory that core's composed operations take on this engine, measured as the growth of a process
+ * (test/planned-bytes.test.ts). A chunk is one turn of a loop in one session. It consists of its own tensors, which the
+ * session's arena keeps; of running sums, which exist three times (so far, the chunk's part, new) and are copied out of the
+ * loop at the end; and of its results, which exist as the loop's list, joined by the loop, copied out, and joined by core.
  */
 
 /** The engine's allocator splits what it reuses. */
 const ALLOCATOR_SLACK = 1.15;
-/** Copies of a sum and of a joined result beside the one that is returned. */
+/** Copies of a sum or a joined result, besides the one that is returned. */
 const COPIES = 4;
-/** Both passes of a layer are composed, and each has results of its own. */
+/** The same for a layer, both of whose passes are composed and have results. */
 const FEED_FORWARD_COPIES = 5;
-/** What JavaScript has not collected yet beside the random numbers of a turn, whose array is used again. */
+/** Garbage not yet collected by JavaScript, besides the random numbers of a turn, whose array is reused. */
 const GARBAGE = 2 ** 21;
-/** Tensors of the size of the scores that one turn of the exact backward pass has at its worst moment: 9, and what the allocator holds. */
+/** Score-sized tensors that one turn of the exact backward pass holds at its peak: 9, plus what the allocator keeps. */
 const EXACT_BACKWARD = 10.5;
-/** Tensors of the size of the gathered rows: the rows twice, the updates, their row numbers in i32 and again in i64. */
+/** Tensors of the size of the gathered rows: the rows twice, the updates, and their row numbers in i32 and in i64. */
 const TOP_K_BACKWARD = 8;
-/** What JavaScript holds for a turn: nodes, starts of slices, views. */
+/** Bytes that JavaScript holds per turn: nodes, starts of slices, views. */
 const TURN = 2 ** 18;
 
-/** Turns of a loop over that many queries or tokens; none is one turn over nothing. */
+/** Turns of a loop over this many queries or tokens. */
 function turnsOf(length: number, chunk: number): number {
   return Math.ceil(length / Math.max(1, chunk));
 }
 
-/** A shorter last chunk is a session of its own. */
+/** A shorter last chunk needs a second session. */
 function withRest(length: number, chunk: number): number {
   return chunk < length ? 1 + (length % chunk) / chunk : 1;
 }
 
-/** Bytes of what a chunk and a call consist of. */
+/** Bytes of the parts of a chunk and of a call. */
 function sizesOf(request: AttentionRequest, chunk: number) {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
@@ -51,7 +51,7 @@ function sizesOf(request: AttentionRequest, chunk: number) {
   };
 }
 
-/** Scores with biases added: what that takes beside the scores, in tensors of their size. */
+/** Score-sized tensors that adding biases takes, besides the scores. */
 function biasTensors({ bias, relativeBias, batch }: AttentionRequest): number {
   return (bias === undefined ? 0 : 1) + (relativeBias === undefined ? 0 : 2 / batch);
 }
@@ -74,18 +74,18 @@ function attentionBackwardScratch(request: AttentionRequest, chunk: number): num
   const { k, dropout } = request;
   const isChunked = chunk < request.queryLength;
   const exact = EXACT_BACKWARD + (dropout === undefined ? 0 : 8.5) + biasTensors(request);
-  // Of kept keys alone, a bias that depends on the key is put back into rows of all keys.
+  // With kept keys only, a bias that depends on the key is put back into rows of all keys.
   const widened = request.bias === undefined ? 0 : 2;
   const turn = k === 'all' ? exact * scores : TOP_K_BACKWARD * gathered + widened * scores;
   const ofTurn = ALLOCATOR_SLACK * withRest(request.queryLength, chunk) * turn;
   const random = dropout === undefined ? 0 : k === 'all' ? scores + GARBAGE : lists + GARBAGE;
   const turns = TURN * turnsOf(request.queryLength, chunk);
-  // Sums by row begin as zeros with a row more, for what is in no list.
+  // Sums by row begin as zeros with one more row, for keys that are in no list.
   const padded = k === 'all' ? 0 : keysAndValues;
   const copies = padded + (isChunked ? COPIES : 1) * (keysAndValues + queries);
   const safe = mayHideKeys(request) && k === 'all' ? 4 * keysAndValues : 0;
   const ofRest = isChunked && request.queryLength % chunk > 0 ? 2 * keysAndValues : 0;
-  // The output of the forward pass, which is there meanwhile.
+  // The output of the forward pass exists at the same time.
   return ofTurn + turns + random + copies + safe + ofRest + output;
 }
 
@@ -106,7 +106,7 @@ function feedForwardBackwardScratch(request: FeedForwardRequest, chunk: number):
   const { tokens, inputDim, hidden, outputDim, k, gated, activation } = request;
   const wide = 4 * chunk * hidden;
   const deriving = activation === 'relu' ? 2 : 6;
-  // Of kept units alone: which they are, and the signs of their gradients; the weights in three parts for the whole call.
+  // With kept units only: which units they are, and the signs of their gradients; the weights in three parts for the whole call.
   const partial = k === 'all' ? 0 : 12;
   const parts = k === 'all' ? 0 : 12 * hidden * inputDim * (gated ? 2 : 1);
   const ofTurn = (3.5 + (gated ? 3 : 0) + (k === 'all' ? deriving : 1) + partial) * wide;

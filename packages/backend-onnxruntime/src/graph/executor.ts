@@ -9,12 +9,12 @@ import { describeSegment, type Segment, type SessionWork } from './segment.js';
 
 interface Waiting {
   readonly nodes: readonly OnnxNode[];
-  /** Hands the computed nodes to whoever asked. */
+  /** Hands the computed nodes to the caller. */
   readonly deliver: () => Promise<void>;
   readonly reject: (error: unknown) => void;
 }
 
-/** Computes nodes: collects what they need, cuts it into steps, runs one after the other. */
+/** Computes nodes: collects the operations that they need, cuts them into steps, and runs the steps in order. */
 export class Executor {
   readonly #graph: Graph;
   readonly #sessions: Sessions;
@@ -28,9 +28,8 @@ export class Executor {
   }
 
   /**
-   * Computes the nodes and hands them to `use`; they stay alive until then even if they are released meanwhile. What is
-   * asked for at the same time is computed together; what is asked for during a run waits for its end, and finds its
-   * results.
+   * Computes the nodes and hands them to `use`; until then they stay alive even if they are released. Calls of the same
+   * turn of the event loop are computed together; calls during a run wait for its end and use its results.
    */
   evaluate<R>(nodes: readonly OnnxNode[], use: () => R | Promise<R>): Promise<R> {
     if (this.#isClosed) return Promise.reject(usedAfterDispose());
@@ -41,7 +40,7 @@ export class Executor {
     }).finally(letGo);
   }
 
-  /** Refuses what is not begun and whatever comes; resolves when nothing is running. */
+  /** Rejects waiting and later calls; resolves when nothing is running. */
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const { reject } of this.#waiting.splice(0)) reject(usedAfterDispose());
@@ -49,7 +48,7 @@ export class Executor {
   }
 
   async #drain(): Promise<void> {
-    // One turn later: callers of the same turn belong together.
+    // Waits until all calls of the same turn have been made.
     await Promise.resolve();
     while (this.#waiting.length > 0) await this.#serve(this.#waiting.splice(0));
     this.#running = undefined;
@@ -60,7 +59,7 @@ export class Executor {
       await this.#evaluate(batch.flatMap(({ nodes }) => nodes));
       for (const one of batch) await one.deliver().catch(one.reject);
     } catch (error) {
-      // Each gets an error of its own, or its result where the failure was another's.
+      // Run separately, each call gets its own error, or its result if another call failed.
       if (batch.length === 1) batch[0]?.reject(error);
       else for (const one of batch) await this.#serve([one]);
     }
@@ -103,7 +102,7 @@ export class Executor {
     if (failed?.failure !== undefined) this.#graph.fail([operation], failed.failure);
   }
 
-  /** Runs the first of the segments, or as many of them as are turns of one loop, and returns how many. */
+  /** Runs the first segment, or as many segments as are turns of one loop; returns how many it ran. */
   async #runSegments(segments: readonly Segment[]): Promise<number> {
     const looped = loopOf(segments);
     if (looped?.isSmall) {
@@ -152,7 +151,7 @@ export class Executor {
   }
 }
 
-/** The segments from a step on, up to the first that has another structure. */
+/** The segments from a step on that have the same structure as the first. */
 function segmentsFrom(steps: readonly Step[], start: number): readonly Segment[] {
   const segments: Segment[] = [];
   for (let at = start; at < steps.length; at++) {

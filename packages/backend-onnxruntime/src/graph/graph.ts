@@ -43,7 +43,7 @@ export class Graph {
     this.#peak = this.#live;
   }
 
-  /** From here on nothing is made any more, and what was made is nobody's. */
+  /** Refuses all further use, and stops counting what is left. */
   close(): void {
     this.#isClosed = true;
   }
@@ -63,8 +63,8 @@ export class Graph {
   }
 
   /**
-   * A leaf whose values are made when a run first needs them: what many chunks record must not exist at once. `make` may
-   * use the i32 array of a leaf before that nobody needs any more: random numbers, chunk after chunk.
+   * A leaf whose values are made when a run first needs them, so that the leaves of many chunks do not exist at once. `make`
+   * may reuse the i32 array of an earlier leaf that has been released, as random numbers do chunk after chunk.
    */
   deferred(make: (spare: Int32Array | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
     this.#requireOpen();
@@ -91,7 +91,7 @@ export class Graph {
     this.#spare = undefined;
   }
 
-  /** A computed node around a tensor of the caller's. */
+  /** A computed node around a tensor that belongs to the caller. */
   borrow(tensor: OrtTensor, shape: Shape, dtype: DType): OnnxNode {
     this.#requireOpen();
     const node = new OnnxNode(shape, dtype);
@@ -105,12 +105,12 @@ export class Graph {
     return this.leaf(arrayFor(dtype, sizeOf(shape)).fill(value), shape, dtype);
   }
 
-  /** True for tensors of the caller's, whose values may change behind our back. */
+  /** True for tensors that belong to the caller, whose values may change at any time. */
   isBorrowed(tensor: OrtTensor): boolean {
     return this.#borrowed.has(tensor);
   }
 
-  /** int64 numbers that enter a run without being part of the graph's structure. */
+  /** int64 numbers that are inputs of a run and no part of the graph's structure. */
   parameter(values: readonly number[]): OrtTensor {
     return new this.ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
   }
@@ -142,8 +142,8 @@ export class Graph {
   }
 
   /**
-   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Results without elements
-   * are there at once: the engine divides by extents.
+   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Results without
+   * elements are made at once, because the engine divides by extents.
    */
   attach(operation: AnyOperation, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
     this.#requireOpen();
@@ -162,7 +162,7 @@ export class Graph {
     return nodes;
   }
 
-  /** What is added from now on runs after what was added before, in sessions of its own. */
+  /** Operations added from now on run after those added before, in separate sessions. */
   cut(): void {
     this.#epoch++;
   }
@@ -174,7 +174,7 @@ export class Graph {
     this.#collect(node);
   }
 
-  /** Drops what nobody can ask for any more. */
+  /** Drops values and operations that can no longer be asked for. */
   #collect(node: OnnxNode): void {
     const pending: OnnxNode[] = [node];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
@@ -217,7 +217,7 @@ export class Graph {
     };
   }
 
-  /** Keeps the values of computed nodes while a run reads them, whatever is released meanwhile. */
+  /** Keeps the values of computed nodes while a run reads them, even if the nodes are released meanwhile. */
   pin(nodes: Iterable<OnnxNode>): () => void {
     const pinned = [...nodes].flatMap(({ storage }) => (storage === undefined ? [] : [storage]));
     for (const storage of pinned) storage.references++;
@@ -226,7 +226,7 @@ export class Graph {
     };
   }
 
-  /** Gives a node its values, unless everybody lost interest while they were computed. */
+  /** Stores a computed value, or disposes of it if nothing needs the node any more. */
   settle(node: OnnxNode, tensor: OrtTensor, spare?: Int32Array): void {
     if (!node.held && node.uses === 0) {
       tensor.dispose();
@@ -242,7 +242,7 @@ export class Graph {
   /** Ends operations that ran: unlinks them from their inputs and outputs. */
   finish(operations: readonly AnyOperation[]): void {
     for (const operation of operations) {
-      // Released while it ran: collected already.
+      // Released while it ran, so already collected.
       if (operation.outputs.every((output) => output.operation !== operation)) continue;
       for (const output of operation.outputs) output.operation = undefined;
       for (const input of operation.inputs) {
@@ -261,7 +261,7 @@ export class Graph {
     this.finish(operations);
   }
 
-  /** The engine tensor of a computed node, to be kept by the caller: it is not disposed of with the node. */
+  /** The engine tensor of a computed node, for the caller to keep: it is not disposed of with the node. */
   export(node: OnnxNode): OrtTensor {
     const tensor = this.valueOf(node);
     if (node.storage !== undefined) node.storage.isShared = true;
@@ -275,7 +275,7 @@ export class Graph {
       throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
     }
     const { tensor } = node.storage;
-    // A view: the same array under the dims of its own.
+    // A view: the same array with other dims.
     if (sameShape(tensor.dims, node.shape)) return tensor;
     const view = tensor.reshape(node.shape);
     if (this.#borrowed.has(tensor)) this.#borrowed.add(view);

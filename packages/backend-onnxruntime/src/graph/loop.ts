@@ -1,40 +1,40 @@
 import { bytesPerElement, type DType, type Shape, sizeOf } from '@topk-attention/core';
+import { compileModel } from '../onnx/compile.js';
 import { GraphBuilder } from '../onnx/graph-builder.js';
-import { encodeModel } from '../onnx/proto.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import { dtypeOfParameter } from './dtypes.js';
 import type { OnnxNode } from './node.js';
 import type { Segment, SessionWork } from './segment.js';
 
 /**
- * What differs between turns is stacked beforehand; above this many bytes in all, the turns run one by one (and not in
- * shorter loops, as sessions of several lengths would each keep memory of their own).
+ * Values that differ between turns are stacked beforehand. Above this many bytes in all, the turns run one by one, not in
+ * shorter loops: sessions of several lengths would each keep their own memory.
  */
 const LARGEST_STACK_BYTES = 2 ** 23;
 
 /**
- * Equal segments, one behind the other, as one loop in one session: the chunks of a composed operation. Running sums
- * stay inside the engine, which would copy them into JavaScript and back for every chunk.
+ * Consecutive equal segments, as the chunks of a composed operation are, run as one loop in one session. Running sums then
+ * stay inside the engine; otherwise they would be copied into JavaScript and back for every chunk.
  *
- * A leaf is the same value in every turn, a result of the turn before (`carried`), or a small value of each turn's own
- * (`stacked`), as positions and starts of slices are.
+ * A leaf is the same value in every turn, a result of the previous turn (`carried`), or a small value that differs from
+ * turn to turn (`stacked`), such as positions and starts of slices.
  */
 export interface LoopedSegments {
   readonly turns: readonly Segment[];
   readonly carried: readonly Carried[];
   /** Positions in `leaves`. */
   readonly stacked: readonly number[];
-  /** False where stacking would cost more than it saves. */
+  /** False if stacking would cost more than it saves. */
   readonly isSmall: boolean;
 }
 
-/** Leaf number `leaf` of a turn is result number `result` of the turn before. */
+/** Leaf number `leaf` of a turn is result number `result` of the previous turn. */
 interface Carried {
   readonly leaf: number;
   readonly result: number;
 }
 
-/** The longest loop that the segments begin with, or undefined where already the second is no turn of one. */
+/** The longest loop that the segments begin with, or undefined if not even the first two form one. */
 export function loopOf(segments: readonly Segment[]): LoopedSegments | undefined {
   const [first, second] = segments;
   if (first === undefined || second === undefined || !isEqual(first, second)) return undefined;
@@ -64,12 +64,12 @@ export function loopOf(segments: readonly Segment[]): LoopedSegments | undefined
   return { turns, carried, stacked, isSmall: turns.length * bytesOfTurn <= LARGEST_STACK_BYTES };
 }
 
-/** Views of one tensor are nodes of their own. */
+/** Two nodes may be views of one tensor. */
 function isSameValue(a: OnnxNode, b: OnnxNode): boolean {
   return a === b || (a.storage !== undefined && a.storage === b.storage);
 }
 
-/** True for uploads and deferred leaves. */
+/** True for uploads and deferred leaves, whose values JavaScript has. */
 function isAtHand({ storage, make }: OnnxNode): boolean {
   return make !== undefined || storage?.tensor.location === 'cpu';
 }
@@ -78,7 +78,7 @@ function isEqual(a: Segment, b: Segment): boolean {
   return a.key === b.key;
 }
 
-/** True when the next turn alone reads the result: nobody can ask for it after the loop. */
+/** True when only the next turn reads the result, so that it is not needed after the loop. */
 function isHandedOn(before: Segment, next: Segment, { leaf, result }: Carried): boolean {
   const node = before.results[result] as OnnxNode;
   const uses = (before.innerUses.get(node) ?? 0) + (next.innerUses.get(node) ?? 0);
@@ -130,10 +130,7 @@ export function describeLoop(ort: OrtModule, { turns, carried, stacked }: Looped
       );
       return graph.output(name, type, isEnd ? shape : withTurns(shape));
     });
-    return {
-      model: encodeModel(graph.finish()),
-      graph: { inputNames: [...leafNames, ...parameterNames], outputNames },
-    };
+    return compileModel(graph, [...leafNames, ...parameterNames], outputNames);
   };
 
   const structure = carried.map(({ leaf, result }) => `${leaf}<${result}`);

@@ -6,21 +6,21 @@ import type { OrtArray, OrtTensor } from '../runtime/ort.js';
 export interface Storage {
   /** Nodes that hold it. */
   references: number;
-  /** 0 for what the caller brought. */
+  /** 0 for a tensor that belongs to the caller. */
   readonly bytes: number;
   readonly tensor: OrtTensor;
-  /** An array that the next deferred leaf may use when this is dropped. */
+  /** An array that the next deferred leaf may reuse once this is dropped. */
   readonly spare?: Int32Array;
-  /** True when the caller has the tensor too, brought or handed out: it is not ours to dispose of. */
+  /** True when the caller has the tensor too (borrowed or handed out): it must not be disposed of here. */
   isShared: boolean;
 }
 
 /** Part of a graph that becomes ONNX nodes. */
 export interface Operation {
-  /** Kind and attributes: everything `emit` depends on but the inputs' shapes. Two operations with equal keys and inputs emit the same nodes. */
+  /** Kind and attributes: everything that `emit` depends on except the shapes of the inputs. Two operations with equal keys and inputs emit the same nodes. */
   readonly key: string;
   readonly inputs: readonly OnnxNode[];
-  /** Values that may change without changing the graph: starts of slices, bounds. */
+  /** Values that may differ between equal graphs: starts of slices, bounds. */
   readonly parameters: readonly OrtTensor[];
   outputs: readonly OnnxNode[];
   /** How often the graph had been cut when it was added. */
@@ -29,7 +29,7 @@ export interface Operation {
   emit(graph: GraphBuilder, inputs: readonly string[], parameters: readonly string[]): readonly string[];
 }
 
-/** Part of a graph that runs sessions of its own, once per chunk. */
+/** Part of a graph that runs in its own sessions, once per chunk. */
 export interface ChunkedOperation {
   readonly inputs: readonly OnnxNode[];
   outputs: readonly OnnxNode[];
@@ -54,7 +54,7 @@ export class OnnxNode implements BackendTensor {
   held = true;
   uses = 0;
   storage: Storage | undefined;
-  /** Makes the values of a leaf when they are first needed, in an array of that size if one is left over. */
+  /** Makes the values of a leaf when they are first needed, in a spare array of the right size if there is one. */
   make: ((spare: Int32Array | undefined) => OrtArray) | undefined;
   operation: AnyOperation | undefined;
   failure: TopKError | undefined;

@@ -38,8 +38,8 @@ export function pendingAncestors(nodes: readonly OnnxNode[]): readonly AnyOperat
 }
 
 /**
- * Splits operations (inputs first) into steps. Operations that were added after a cut run after those before it, so that
- * the scratch memory of one chunk is gone before the next begins, and equal chunks share one compiled session.
+ * Splits operations (inputs first) into steps. Operations added after a cut run after those added before it, so that the
+ * scratch memory of one chunk is freed before the next begins and equal chunks share one compiled session.
  */
 export function schedule(order: readonly AnyOperation[]): readonly Step[] {
   const epochs = new Map<number, AnyOperation[]>();
@@ -53,8 +53,8 @@ export function schedule(order: readonly AnyOperation[]): readonly Step[] {
 }
 
 /**
- * Chunked operations cut the graph too; what lies between two of them is one segment, so that the layers of a model,
- * being alike, share one compiled session.
+ * Chunked operations cut the graph too. The operations between two of them form one segment, so that the layers of a model,
+ * which are alike, share one compiled session.
  */
 function stepsOf(order: readonly AnyOperation[]): readonly Step[] {
   const levels = new Map<AnyOperation, number>();

@@ -1,6 +1,6 @@
 import { sizeOf } from '@topk-attention/core';
+import { compileModel } from '../onnx/compile.js';
 import { GraphBuilder } from '../onnx/graph-builder.js';
-import { encodeModel } from '../onnx/proto.js';
 import type { OrtTensor } from '../runtime/ort.js';
 import type { SessionSpec } from '../runtime/sessions.js';
 import { dtypeOfParameter } from './dtypes.js';
@@ -26,7 +26,7 @@ export interface Segment extends SessionWork {
   readonly results: readonly OnnxNode[];
   /** How often its own operations read each node. */
   readonly innerUses: ReadonlyMap<OnnxNode, number>;
-  /** Adds its nodes to a graph and returns the names of the results. */
+  /** Adds the segment's nodes to a graph and returns the names of the results. */
   emit(graph: GraphBuilder, leaves: readonly string[], parameters: readonly string[]): readonly string[];
 }
 
@@ -56,7 +56,7 @@ export function describeSegment(operations: readonly Operation[]): Segment {
     }
     key.push(`${operation.key}(${inputs})`);
   }
-  // Whatever a handle or an operation of a later step can still ask for becomes an output, so nothing runs twice.
+  // Every value that a handle or a later step may still need becomes an output, so nothing runs twice.
   const results = produced.filter((node) => node.held || node.uses > (innerUses.get(node) ?? 0));
   key.push(`->${results.map((node) => ids.get(node))}`);
 
@@ -85,12 +85,9 @@ export function describeSegment(operations: readonly Operation[]): Segment {
       const { dtype, shape } = results[index] as OnnxNode;
       return graph.output(name, dtype, shape);
     });
-    return {
-      model: encodeModel(graph.finish()),
-      graph: { inputNames: [...leafNames, ...parameterNames], outputNames },
-    };
+    return compileModel(graph, [...leafNames, ...parameterNames], outputNames);
   };
-  // A guess of what the engine keeps: its largest value, twice, and as much again for the others.
+  // An estimate of the arena: the largest value twice, and as much again for all others.
   const largest = produced.reduce((most, { shape }) => Math.max(most, 4 * sizeOf(shape)), 0);
   return {
     key: key.join(';'),

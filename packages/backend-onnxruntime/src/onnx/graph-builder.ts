@@ -1,41 +1,67 @@
-import type { DType, Shape } from '@topk-attention/core';
-import {
-  type Attribute,
-  elementTypes,
-  type GraphProto,
-  type InitializerProto,
-  type NodeProto,
-  type ValueProto,
-} from './proto.js';
+import { TopKError } from '@topk-attention/core';
+import { type Attribute, attributeOf } from './attributes.js';
+import { type ElementType, elementTypes } from './data-types.js';
+import { type Dim, type Dims, shapeOf } from './dims.js';
+import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './messages.js';
 
-export type ElementType = DType | 'i64';
 type Attributes = { readonly [name: string]: Attribute };
 
-/** Collects nodes and constants of one ONNX graph. Values are named by strings, as in ONNX. */
+/** A value with its type, as inputs and outputs of graphs have it. */
+export interface TypedValue {
+  readonly type: ElementType;
+  readonly shape: Dims;
+}
+
+/** An input of a graph. */
+export interface GraphInput extends TypedValue {
+  readonly name: string;
+}
+
+/** Operator set 21 and IR 10: the oldest pair with every operator used here, read by ONNX Runtime 1.20 and later. */
+const OPSET = 21;
+const IR_VERSION = 10;
+/** Operators of ONNX Runtime's own (FusedMatMul). */
+export const CONTRIB_DOMAIN = 'com.microsoft';
+
+/**
+ * Collects nodes and constants of one ONNX graph. Values are named by strings, as in ONNX. Extents may be names: those of
+ * inputs can then be used in shapes further on.
+ */
 export class GraphBuilder {
   readonly #nodes: NodeProto[] = [];
-  readonly #initializers = new Map<string, InitializerProto>();
-  readonly #inputs: ValueProto[] = [];
-  readonly #outputs: ValueProto[] = [];
-  readonly #values: ValueProto[] = [];
+  readonly #initializers = new Map<string, TensorProto>();
+  readonly #inputs: ValueInfoProto[] = [];
+  readonly #outputs: ValueInfoProto[] = [];
+  readonly #values: ValueInfoProto[] = [];
   readonly #prefix: string;
+  /** Values i64 [1] that hold the named extents. */
+  readonly #extents: Map<string, string>;
   #count = 0;
 
-  /** Subgraphs see the outer names, so each graph takes its own prefix. */
-  constructor(prefix = 'v') {
+  /**
+   * Subgraphs see the outer names, so each graph takes its own prefix.
+   *
+   * @param extents Named extents of an outer graph: values i64 [1] by name.
+   */
+  constructor(prefix = 'v', extents: ReadonlyMap<string, string> = new Map()) {
     this.#prefix = prefix;
+    this.#extents = new Map(extents);
   }
 
-  input(name: string, type: ElementType, shape: Shape): string {
-    this.#inputs.push({ name, type: elementTypes[type], shape });
+  input(name: string, type: ElementType, shape: Dims): string {
+    this.#inputs.push(valueInfo(name, type, shape));
+    for (const [axis, dim] of shape.entries()) {
+      if (typeof dim === 'number' || dim === '' || this.#extents.has(dim)) continue;
+      this.#extents.set(dim, this.op('Shape', [name], { start: axis, end: axis + 1 }));
+    }
     return name;
   }
 
   /** Makes a value an output and returns the output's name; inputs and repeated values need a node of their own. */
-  output(value: string, type: ElementType, shape: Shape): string {
+  output(value: string, type: ElementType, shape: Dims): string {
     const isTaken = [...this.#inputs, ...this.#outputs].some((one) => one.name === value);
     const name = isTaken ? this.op('Identity', [value]) : value;
-    this.#outputs.push({ name, type: elementTypes[type], shape });
+    this.#outputs.push(valueInfo(name, type, shape));
     return name;
   }
 
@@ -52,19 +78,25 @@ export class GraphBuilder {
     domain = '',
   ): readonly string[] {
     const outputs = Array.from({ length: outputCount }, () => `${this.#prefix}${this.#count++}`);
-    this.#nodes.push({ op, domain, inputs, outputs, attributes });
+    this.#nodes.push({
+      opType: op,
+      ...(domain !== '' && { domain }),
+      input: inputs,
+      output: outputs,
+      attribute: Object.entries(attributes).map(([name, value]) => attributeOf(name, value)),
+    });
     return outputs;
   }
 
   /** One of two subgraphs, decided when the graph runs. Both may use every value made before. */
   branch(
     condition: string,
-    outputs: readonly { readonly type: ElementType; readonly shape: Shape }[],
+    outputs: readonly TypedValue[],
     whenTrue: (inner: GraphBuilder) => readonly string[],
     whenFalse: (inner: GraphBuilder) => readonly string[],
   ): readonly string[] {
     const subgraph = (name: string, body: (inner: GraphBuilder) => readonly string[]): Attribute => {
-      const inner = new GraphBuilder(`${this.#prefix}${this.#count}${name}`);
+      const inner = new GraphBuilder(`${this.#prefix}${this.#count}${name}`, this.#extents);
       for (const [index, value] of body(inner).entries()) {
         const { type, shape } = outputs[index] as (typeof outputs)[number];
         inner.output(value, type, shape);
@@ -76,17 +108,17 @@ export class GraphBuilder {
   }
 
   /**
-   * `turns` runs of a subgraph, which may use every value made before. The body returns the carried values of the next run
-   * and then what is collected; out come the last carried values and, with a leading axis of turns, the collected ones.
+   * Runs a subgraph `turns` times; it may use every value made before. The body returns the carried values of the next turn,
+   * then the collected values. The loop returns the last carried values, then the collected ones with a leading axis of turns.
    */
   loop(
     turns: number,
-    carried: readonly { readonly value: string; readonly type: ElementType; readonly shape: Shape }[],
-    collected: readonly { readonly type: ElementType; readonly shape: Shape }[],
+    carried: readonly (TypedValue & { readonly value: string })[],
+    collected: readonly TypedValue[],
     body: (inner: GraphBuilder, turn: string, carried: readonly string[]) => readonly string[],
   ): readonly string[] {
     const prefix = `${this.#prefix}${this.#count}l`;
-    const inner = new GraphBuilder(prefix);
+    const inner = new GraphBuilder(prefix, this.#extents);
     const turn = inner.input(`${prefix}turn`, 'i64', []);
     const goesOn = inner.input(`${prefix}on`, 'bool', []);
     const names = carried.map(({ type, shape }, at) => inner.input(`${prefix}x${at}`, type, shape));
@@ -99,9 +131,9 @@ export class GraphBuilder {
     return this.ops('Loop', inputs, made.length, { body: { graph: inner.finish() } });
   }
 
-  /** States the shape of an inner value that shape inference cannot know. */
-  declare(name: string, type: ElementType, shape: Shape): string {
-    this.#values.push({ name, type: elementTypes[type], shape });
+  /** Declares the shape of an inner value that shape inference cannot find. */
+  declare(name: string, type: ElementType, shape: Dims): string {
+    this.#values.push(valueInfo(name, type, shape));
     return name;
   }
 
@@ -132,32 +164,71 @@ export class GraphBuilder {
     return this.op('Cast', [value], { to: elementTypes[type] });
   }
 
-  reshape(value: string, shape: Shape): string {
-    return this.op('Reshape', [value, this.i64(shape)]);
+  reshape(value: string, shape: Dims): string {
+    return this.op('Reshape', [value, this.shape(shape)]);
   }
 
-  /** Zeros (or another value) of a fixed shape. */
-  filled(value: string, shape: Shape): string {
-    return this.op('Expand', [value, this.i64(shape)]);
+  /** Zeros (or another value) of a shape. */
+  filled(value: string, shape: Dims): string {
+    return this.op('Expand', [value, this.shape(shape)]);
+  }
+
+  /** A shape as a value i64 [rank]: a constant, or put together where extents are names. */
+  shape(dims: Dims): string {
+    const numbers = dims.filter((dim) => typeof dim === 'number');
+    if (numbers.length === dims.length) return this.i64(numbers);
+    return this.op(
+      'Concat',
+      dims.map((dim) => this.#extent(dim)),
+      { axis: 0 },
+    );
+  }
+
+  #extent(dim: Dim): string {
+    if (typeof dim === 'number') return this.i64([dim]);
+    const value = this.#extents.get(dim);
+    if (value !== undefined) return value;
+    throw new TopKError('SHAPE_MISMATCH', 'graph: an extent that no input has', {
+      expected: [...this.#extents.keys()].join(', ') || 'no named extent',
+      got: dim,
+    });
   }
 
   #constant(type: ElementType, data: ArrayBufferView, dims: readonly number[]): string {
     const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     const key = `${type}:${dims.join('x')}:${raw.join(',')}`;
     const known = this.#initializers.get(key);
-    if (known !== undefined) return known.name;
+    if (known?.name !== undefined) return known.name;
     const name = `${this.#prefix}c${this.#initializers.size}`;
-    this.#initializers.set(key, { name, type: elementTypes[type], dims, raw });
+    this.#initializers.set(key, { name, dataType: elementTypes[type], dims, rawData: raw });
     return name;
   }
 
   finish(): GraphProto {
     return {
-      nodes: this.#nodes,
-      initializers: [...this.#initializers.values()],
-      inputs: this.#inputs,
-      outputs: this.#outputs,
-      values: this.#values,
+      node: this.#nodes,
+      name: 'graph',
+      initializer: [...this.#initializers.values()],
+      input: this.#inputs,
+      output: this.#outputs,
+      valueInfo: this.#values,
     };
   }
+
+  /** The graph as a model that ONNX Runtime can load. */
+  model(): ModelProto {
+    return {
+      irVersion: IR_VERSION,
+      producerName: 'topk-attention',
+      graph: this.finish(),
+      opsetImport: [
+        { domain: '', version: OPSET },
+        { domain: CONTRIB_DOMAIN, version: 1 },
+      ],
+    };
+  }
+}
+
+function valueInfo(name: string, type: ElementType, shape: Dims): ValueInfoProto {
+  return { name, type: { tensorType: { elemType: elementTypes[type], shape: shapeOf(shape) } } };
 }

@@ -1,12 +1,12 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
+import { blockOf, emitSum } from '../emit/long-sum.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
-import type { GraphBuilder } from '../onnx/graph-builder.js';
-import { blockOf, emitSum } from './long-sum.js';
+import { CONTRIB_DOMAIN, type GraphBuilder } from '../onnx/graph-builder.js';
 
 /**
- * Inner extents up to which the engine's sums of equal terms come out within about 1e-5. Its general product adds up panels;
- * that of a single row or column has one accumulator.
+ * Inner extents up to which the engine sums equal terms to within about 1e-5. Its general product sums panels; its product
+ * with a single row or column has one accumulator.
  */
 const LONGEST_INNER = 65536;
 const LONGEST_INNER_OF_VECTORS = 2048;
@@ -58,7 +58,7 @@ function emitProduct(
 ): string {
   if (!transposeA && !transposeB) return onnx.op('MatMul', [a, b]);
   const attributes = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
-  return onnx.op('FusedMatMul', [a, b], attributes, 'com.microsoft');
+  return onnx.op('FusedMatMul', [a, b], attributes, CONTRIB_DOMAIN);
 }
 
 interface Operand {
@@ -67,7 +67,7 @@ interface Operand {
   readonly isInnerLast: boolean;
 }
 
-/** A sum of products of blocks of the inner extent, and of what is left of it. */
+/** The sum of the products of blocks of the inner extent, and of the rest. */
 function emitLong(onnx: GraphBuilder, a: Operand, b: Operand, inner: number, shape: Shape): string {
   const block = blockOf(inner, BLOCK);
   const whole = inner - (inner % block);

@@ -1,12 +1,13 @@
 import { sizeOf } from '@topk-attention/core';
+import { emitSum } from '../emit/long-sum.js';
+import { emitSoftmax } from '../emit/softmax.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import type { GraphBuilder } from '../onnx/graph-builder.js';
-import { emitSum } from './long-sum.js';
 
 const smallestInteger = -(2 ** 31);
 
-/** Integers wrap in whatever order they are added; floats are added in stages where there are many. */
+/** Integers wrap, so their order does not matter; many floats are summed in stages. */
 export function sum(graph: Graph, x: OnnxNode, axes: readonly number[]): OnnxNode {
   return reduce(graph, 'ReduceSum', x, axes, 0, (onnx, name) =>
     x.dtype === 'i32' ? emitReduce(onnx, 'ReduceSum', name, axes) : emitSum(onnx, name, x.shape, axes),
@@ -45,17 +46,4 @@ export function softmax(graph: Graph, x: OnnxNode): OnnxNode {
     { key: 'softmax', inputs: [x], emit: (onnx, [rows]) => [emitSoftmax(onnx, rows as string)] },
     x,
   );
-}
-
-/** Softmax of the last axis. The engine gives NaN for a row of all -inf, and may lose a NaN in the row's maximum. */
-export function emitSoftmax(onnx: GraphBuilder, rows: string): string {
-  const minusInfinity = onnx.f32(Number.NEGATIVE_INFINITY);
-  const largest = onnx.op('ReduceMax', [rows, onnx.i64([-1])], { keepdims: 1 });
-  const isEmpty = onnx.op('Equal', [largest, minusInfinity]);
-  // x * 0 is NaN for NaN and infinities and 0 otherwise; -inf is an ordinary "no".
-  const present = onnx.op('Where', [onnx.op('Equal', [rows, minusInfinity]), onnx.f32(0), rows]);
-  const products = onnx.op('Mul', [present, onnx.f32(0)]);
-  const poison = onnx.op('ReduceSum', [products, onnx.i64([-1])], { keepdims: 1 });
-  const weights = onnx.op('Softmax', [rows], { axis: -1 });
-  return onnx.op('Add', [onnx.op('Where', [isEmpty, onnx.f32(0), weights]), poison]);
 }

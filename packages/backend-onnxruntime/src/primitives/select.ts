@@ -1,13 +1,12 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
+import { emitAscending } from '../emit/selection.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import type { GraphBuilder } from '../onnx/graph-builder.js';
 
-const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
-
 /**
- * The engine keeps the lower index among equal values, sorted or not (probed; a conformance case guards it). What is
- * left to do is the order: ascending by index, -inf entries last as unused slots.
+ * Among equal values the engine keeps the lower index, sorted or not (probed; a conformance case guards it). The result is
+ * then ordered by index, with -inf entries last as unused slots.
  */
 export function topK(graph: Graph, x: OnnxNode, k: number): { values: OnnxNode; indices: OnnxNode } {
   const shape = [...x.shape.slice(0, -1), k];
@@ -18,7 +17,7 @@ export function topK(graph: Graph, x: OnnxNode, k: number): { values: OnnxNode; 
       inputs: [x],
       emit: (onnx, [a]) => {
         const [largest, positions] = onnx.ops('TopK', [a as string, onnx.i64([k])], 2, { sorted: 0 });
-        return ascending(onnx, largest as string, onnx.cast(positions as string, 'i32'), k, extent);
+        return emitAscending(onnx, largest as string, onnx.cast(positions as string, 'i32'), k, extent);
       },
     },
     [
@@ -27,25 +26,6 @@ export function topK(graph: Graph, x: OnnxNode, k: number): { values: OnnxNode; 
     ],
   );
   return { values: values as OnnxNode, indices: indices as OnnxNode };
-}
-
-/** Orders kept entries by index; entries of -inf go last with index -1. */
-export function ascending(
-  onnx: GraphBuilder,
-  values: string,
-  positions: string,
-  k: number,
-  extent: number,
-): readonly [values: string, indices: string] {
-  const isUnused = onnx.op('Equal', [values, onnx.f32(MINUS_INFINITY)]);
-  const keys = onnx.op('Where', [isUnused, onnx.i32(extent), positions]);
-  if (k === 1) return [values, onnx.op('Where', [isUnused, onnx.i32(-1), positions])];
-  const [sorted, order] = onnx.ops('TopK', [keys, onnx.i64([k])], 2, { largest: 0, sorted: 1 });
-  const stillUnused = onnx.op('Equal', [sorted as string, onnx.i32(extent)]);
-  return [
-    onnx.op('GatherElements', [values, order as string], { axis: -1 }),
-    onnx.op('Where', [stillUnused, onnx.i32(-1), sorted as string]),
-  ];
 }
 
 export function takeAlong(graph: Graph, x: OnnxNode, indices: OnnxNode): OnnxNode {
@@ -72,8 +52,8 @@ function emitWithin(onnx: GraphBuilder, indices: string, extent: number): string
 }
 
 /**
- * What was read, or what stands for it where the index had to be moved. By selection, not by a weight of 0: 0 * inf is NaN.
- * The indices are as large as `values`, or [.., 1] of it.
+ * The values read, or their replacement if the index was outside. By `Where`, not by a weight of 0, because 0 * inf is NaN.
+ * The indices have the shape of `values`, or that shape with a last extent of 1.
  */
 function emitUnlessOutside(
   onnx: GraphBuilder,
@@ -87,7 +67,7 @@ function emitUnlessOutside(
   return onnx.op('Where', [isInside, values, emitOutside(onnx, indices, dtype)]);
 }
 
-/** For each index outside of a table: zero for -1 and for what has no NaN, else NaN. */
+/** The replacement for each index outside of a table: 0 for -1 and for dtypes without NaN, else NaN. */
 function emitOutside(onnx: GraphBuilder, indices: string, dtype: OnnxNode['dtype']): string {
   if (dtype !== 'f32' && dtype !== 'f16') return zero(onnx, dtype);
   const isUnused = onnx.op('Equal', [indices, onnx.i32(-1)]);
@@ -95,7 +75,7 @@ function emitOutside(onnx: GraphBuilder, indices: string, dtype: OnnxNode['dtype
   return dtype === 'f32' ? loud : onnx.cast(loud, dtype);
 }
 
-/** What a table without entries gives. */
+/** The result for a table without entries. */
 function emitOutsides(onnx: GraphBuilder, indices: string, dtype: OnnxNode['dtype'], shape: Shape): string {
   return onnx.filled(emitOutside(onnx, indices, dtype), shape);
 }

@@ -10,7 +10,7 @@ export function engineError(error: unknown, where: string): TopKError {
   });
 }
 
-/** For whatever is asked of a backend after its end. */
+/** The error for any use of a backend after `dispose()`. */
 export function usedAfterDispose(): TopKError {
   return new TopKError('DISPOSED', 'onnxruntime: used after dispose()', { fix: 'Create another backend' });
 }

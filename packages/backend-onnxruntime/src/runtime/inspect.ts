@@ -6,6 +6,9 @@ export function floatsOf(tensor: OrtTensor): Float32Array | undefined {
   return tensor.data;
 }
 
+/** Sums up to this cannot overflow: an f32 reaches 3.4e38, and the rest is room for roundings. */
+export const LARGEST_SUM = 1e38;
+
 /** How large the values of a tensor are. */
 export interface Magnitude {
   /** The largest size of a finite value. */
@@ -27,9 +30,9 @@ export function areAllFinite({ hasNaN, hasPlusInfinity, hasMinusInfinity }: Magn
 }
 
 /**
- * Looks at every value of a tensor once and remembers what was found: keys and values of an encoder are asked about once per
- * layer and not once per generated token. What is remembered depends on the values alone, so that it answers whatever
- * bound somebody holds it against. What the caller can still write to is looked at anew each time.
+ * Scans each tensor once and remembers the result, so the keys and values of an encoder are scanned once per layer and not
+ * once per generated token. The result depends on the values alone, so any bound can be checked against it. Tensors that
+ * the caller can still write to are scanned again each time.
  */
 export class Magnitudes {
   readonly #known = new WeakMap<OrtTensor, Magnitude>();

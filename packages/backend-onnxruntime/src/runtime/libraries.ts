@@ -7,8 +7,8 @@ interface NodeFiles {
 }
 
 /**
- * True when the library of an execution provider that `onnxruntime-node` does not bundle is known to be missing: none lies
- * beside the engine in use. Trying it would print the loader's error to the terminal.
+ * True when the library of an execution provider that `onnxruntime-node` does not bundle is known to be missing from the
+ * folder of the engine in use. Trying such a provider would print the loader's error to the terminal.
  */
 export function lacksLibrary(provider: string): boolean {
   const binding = loadedBinding();

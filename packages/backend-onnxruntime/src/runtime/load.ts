@@ -8,8 +8,8 @@ export const PEER_RANGE = '^1.30.0';
 export type PeerName = (typeof peers)[number];
 
 /**
- * Imports one peer; throws what the import throws. By a variable, so that bundlers neither look for a peer that is not
- * installed nor bundle the one for Node: a bundled page passes its module as `{ ort }`.
+ * Imports one peer; throws what the import throws. The specifier is a variable, so that bundlers neither look for a
+ * peer that is not installed nor bundle the one for Node: a bundled page passes its module as `{ ort }`.
  */
 export async function importPeer(name: PeerName): Promise<OrtModule> {
   const specifier: string = name;

@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { GraphBuilder } from '../onnx/graph-builder.js';
-import { encodeModel } from '../onnx/proto.js';
+import { encodeModel } from '../onnx/write-model.js';
 import type { OrtModule } from './ort.js';
 import { runSession } from './run-session.js';
 
@@ -13,7 +13,7 @@ export async function probeProvider(
   const x = onnx.input('x', 'f32', [2]);
   const output = onnx.output(onnx.op('Add', [x, x]), 'f32', [2]);
   try {
-    const session = await ort.InferenceSession.create(encodeModel(onnx.finish()), {
+    const session = await ort.InferenceSession.create(encodeModel(onnx.model()), {
       executionProviders,
       logSeverityLevel: 4,
     });

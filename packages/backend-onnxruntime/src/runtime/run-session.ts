@@ -5,15 +5,15 @@ type Results = { readonly [name: string]: OrtTensor };
 
 const arrayTypes = [Float32Array, Int32Array, BigInt64Array, Uint8Array] as const;
 
-/** Runs that are under way with `instanceof` widened. */
+/** Number of current runs that need `instanceof` widened. */
 let widened = 0;
 let isForeignRealm = false;
 
 /**
- * `session.run`, which works also where the module lives in another realm than Node itself, as under Jest. There
- * `onnxruntime-node` makes its results from arrays of Node's realm, and its own Tensor then refuses them: they are not
- * `instanceof` the realm's Float32Array. For the length of a run they are, and the results get arrays of this realm over the same
- * memory. The first run finds out; runs have no effects, so it is simply run again.
+ * `session.run` that also works when this module lives in another realm than Node itself, as under Jest. There
+ * `onnxruntime-node` makes its results from arrays of Node's realm, and its own Tensor refuses them because they are not
+ * `instanceof` this realm's Float32Array. So `instanceof` is widened while a session runs, and results get arrays of this realm
+ * over the same memory. The first run detects the problem; runs have no side effects, so it is repeated.
  */
 export async function runSession(
   ort: OrtModule,

@@ -1,12 +1,7 @@
+import type { CompiledModel } from '../onnx/compile.js';
 import { engineError, usedAfterDispose } from './errors.js';
 import type { OrtModule, OrtSession, OrtTensor } from './ort.js';
 import { runSession } from './run-session.js';
-
-/** Names of a compiled model's inputs and outputs, in the order of its feeds and results. */
-export interface CompiledGraph {
-  readonly inputNames: readonly string[];
-  readonly outputNames: readonly string[];
-}
 
 export interface SessionStatistics {
   /** Sessions created so far. */
@@ -22,14 +17,15 @@ export interface SessionStatistics {
 /** A session to run, by structure. */
 export interface SessionSpec {
   readonly key: string;
-  compile(): { readonly model: Uint8Array; readonly graph: CompiledGraph };
-  /** Roughly what the engine keeps for it between runs. */
+  compile(): CompiledModel;
+  /** Estimate of the memory that the engine keeps for the session between runs. */
   readonly arenaBytes: number;
 }
 
 interface Entry {
   readonly session: OrtSession;
-  readonly graph: CompiledGraph;
+  readonly inputNames: readonly string[];
+  readonly outputNames: readonly string[];
   readonly arenaBytes: number;
 }
 
@@ -39,8 +35,8 @@ export interface SessionLimits {
 }
 
 /**
- * Sessions by structure. The least recently used are released when there are too many of them, or when the memory that
- * the engine keeps for them is too much: each has an arena of its own. Calls must not overlap.
+ * Compiled sessions, found by structure. The least recently used are released when there are too many, or when their
+ * arenas (one per session) hold too much memory. Calls must not overlap.
  */
 export class Sessions {
   readonly #ort: OrtModule;
@@ -71,20 +67,20 @@ export class Sessions {
 
   async run(spec: SessionSpec, inputs: readonly OrtTensor[]): Promise<readonly OrtTensor[]> {
     if (this.#isClosed) throw usedAfterDispose();
-    const { session, graph } = await this.#session(spec);
+    const { session, inputNames, outputNames } = await this.#session(spec);
     const feeds: { [name: string]: OrtTensor } = {};
-    for (const [index, name] of graph.inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
+    for (const [index, name] of inputNames.entries()) feeds[name] = inputs[index] as OrtTensor;
     this.#runs++;
     let results: { readonly [name: string]: OrtTensor };
     const started = performance.now();
     try {
-      results = await runSession(this.#ort, session, feeds, graph.outputNames);
+      results = await runSession(this.#ort, session, feeds, outputNames);
     } catch (error) {
       throw engineError(error, 'session.run');
     } finally {
       this.#runMilliseconds += performance.now() - started;
     }
-    return graph.outputNames.map((name) => {
+    return outputNames.map((name) => {
       const result = results[name] as OrtTensor;
       if (result.location === 'cpu') this.#bytesOut += (result.data as ArrayBufferView).byteLength;
       return result;
@@ -98,7 +94,7 @@ export class Sessions {
       this.#entries.set(key, known);
       return known;
     }
-    const { model, graph } = compile();
+    const { model, inputNames, outputNames } = compile();
     let session: OrtSession;
     try {
       session = await this.#ort.InferenceSession.create(model, this.#options);
@@ -106,14 +102,14 @@ export class Sessions {
       throw engineError(error, 'InferenceSession.create');
     }
     this.#sessionsCompiled++;
-    const entry = { session, graph, arenaBytes };
+    const entry = { session, inputNames, outputNames, arenaBytes };
     this.#entries.set(key, entry);
     this.#arenaBytes += arenaBytes;
     await this.#evict();
     return entry;
   }
 
-  /** The newest stays whatever its size. */
+  /** Never evicts the newest session, however large it is. */
   async #evict(): Promise<void> {
     for (const [key, { session, arenaBytes }] of this.#entries) {
       const fits = this.#entries.size <= this.#limits.count && this.#arenaBytes <= this.#limits.arenaBytes;
@@ -124,12 +120,12 @@ export class Sessions {
     }
   }
 
-  /** No run begins any more: work of several runs ends after the one that is under way. */
+  /** Lets no further run begin; work that takes several runs ends after the current one. */
   close(): void {
     this.#isClosed = true;
   }
 
-  /** Once nothing runs. */
+  /** Releases all sessions. Call it only when nothing is running. */
   async dispose(): Promise<void> {
     const entries = [...this.#entries.values()];
     this.#entries.clear();

@@ -1,0 +1,51 @@
+import protobuf from 'protobufjs/minimal.js';
+import type { AttributeProto, GraphProto, NodeProto } from './messages.js';
+
+/** AttributeProto.AttributeType. */
+const attributeTypes = {
+  float: 1,
+  int: 2,
+  string: 3,
+  tensor: 4,
+  graph: 5,
+  floats: 6,
+  ints: 7,
+  strings: 8,
+  tensors: 9,
+  graphs: 10,
+  sparseTensor: 11,
+  sparseTensors: 12,
+  typeProto: 13,
+  typeProtos: 14,
+} as const;
+
+/** What attributes of graphs made here are: whole numbers, lists of them, texts, floats, graphs. */
+export type Attribute =
+  | number
+  | readonly number[]
+  | string
+  | { readonly float: number }
+  | { readonly graph: GraphProto };
+
+export function attributeOf(name: string, value: Attribute): AttributeProto {
+  if (typeof value === 'number') return { name, i: BigInt(value), type: attributeTypes.int };
+  if (typeof value === 'string') {
+    return { name, s: utf8Of(value), type: attributeTypes.string };
+  }
+  if ('float' in value) return { name, f: value.float, type: attributeTypes.float };
+  if ('graph' in value) return { name, g: value.graph, type: attributeTypes.graph };
+  return { name, ints: BigInt64Array.from(value, BigInt), type: attributeTypes.ints };
+}
+
+/** Without TextEncoder, which some test environments of pages lack. */
+function utf8Of(text: string): Uint8Array {
+  const { utf8 } = protobuf.util;
+  const bytes = new Uint8Array(utf8.length(text));
+  utf8.write(text, bytes, 0);
+  return bytes;
+}
+
+/** Graphs inside of a node: branches, bodies of loops. */
+export function subgraphsOf({ attribute }: NodeProto): readonly GraphProto[] {
+  return attribute.flatMap(({ g, graphs = [] }) => (g === undefined ? graphs : [g, ...graphs]));
+}

@@ -1,0 +1,71 @@
+import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
+import type { ConformanceCase } from '../harness/case.js';
+import { attentionHalfCases } from './attention/half-precision.js';
+import { hiddenKeyCases } from './attention/hidden-keys.js';
+import { attentionOracleCases } from './attention/oracle-cases.js';
+import { overflowCases } from './attention/overflow.js';
+import { attentionRules } from './attention/rules.js';
+import { badInputCases } from './bad-input/cases.js';
+import { trapCases } from './engine-traps/traps.js';
+import { feedForwardHalfCases } from './feed-forward/half-precision.js';
+import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
+import { feedForwardRules } from './feed-forward/rules.js';
+import { goldenCases } from './goldens/cases.js';
+import { loadGoldens } from './goldens/load.js';
+import { finiteDifferenceCases } from './gradients/finite-differences.js';
+import { opGradientCases } from './gradients/ops.js';
+import { lifecycleCases } from './lifecycle/cases.js';
+import { planningCases } from './planning/cases.js';
+import { zeroExtentPlanCase } from './planning/zero-extents.js';
+import { composedCases } from './primitives/composed.js';
+import { elementwiseCases } from './primitives/elementwise.js';
+import { layoutCases } from './primitives/layout.js';
+import { matmulCases } from './primitives/matmul.js';
+import { memoryCases } from './primitives/memory.js';
+import { outsideCases } from './primitives/outside.js';
+import { randomBitsCases } from './primitives/random-bits.js';
+import { reductionCases } from './primitives/reductions.js';
+import { selectionCases } from './primitives/selection.js';
+import { zeroExtentCases } from './primitives/zero-extents.js';
+import { propertyCases } from './properties/cases.js';
+
+export interface CaseOptions {
+  /** Folder of the golden files, with a slash at the end. Default: this package's own. */
+  readonly goldens?: URL;
+}
+
+const kinds: OptionKinds<CaseOptions> = { goldens: aValue('a URL', (value) => value instanceof URL) };
+
+/** Every case, in the order in which a new backend meets them. Reads the golden values once. */
+export async function conformanceCases(options?: CaseOptions): Promise<readonly ConformanceCase[]> {
+  const { goldens } = readOptions('conformanceCases', options, kinds);
+  return [
+    ...memoryCases,
+    ...layoutCases,
+    ...elementwiseCases,
+    ...reductionCases,
+    ...matmulCases,
+    ...selectionCases,
+    ...outsideCases,
+    ...zeroExtentCases,
+    ...randomBitsCases,
+    ...composedCases,
+    ...trapCases,
+    ...goldenCases(await loadGoldens(goldens)),
+    ...attentionOracleCases,
+    ...attentionRules,
+    ...hiddenKeyCases,
+    ...overflowCases,
+    ...feedForwardOracleCases,
+    ...feedForwardRules,
+    ...propertyCases,
+    ...attentionHalfCases,
+    ...feedForwardHalfCases,
+    ...opGradientCases,
+    ...finiteDifferenceCases,
+    ...badInputCases,
+    ...lifecycleCases,
+    ...planningCases,
+    zeroExtentPlanCase,
+  ];
+}
