@@ -1,6 +1,7 @@
 // `pnpm check [name...]`: every check of the repository, the fast ones first. All run; any failure fails the whole.
 import { fileURLToPath } from 'node:url';
 import { run } from '../scripts/run.mjs';
+import { staleShaders } from '../wgsl/inline.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -23,6 +24,7 @@ const steps = [
     tool('biome', ['check', '--error-on-warnings', '.'], 'run `pnpm format`, then mend what is left'),
   ],
   ['dependencies', 'who may import whom', () => dependencyRuleBreaches(root)],
+  ['shaders', 'inlined shader text is what the .wgsl files say', () => staleShaders()],
   [
     'cycles',
     'circular imports',
