@@ -1,9 +1,10 @@
 import { sizeOf } from '@topk-attention/core';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { launchProduct, type MatmulVariant } from './matmul-choose.js';
 import type { Product } from './matmul-product.js';
-import { doesNotFit, storedBytes, windowOf } from './windows.js';
+import { doesNotFit } from './windows.js';
 
 /**
  * a [..., M, K] x b [..., K, N] -> out [..., M, N], each operand with its last two axes swapped if asked. Batch dims are

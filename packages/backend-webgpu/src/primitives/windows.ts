@@ -1,30 +1,10 @@
-import { type DType, type Shape, sizeOf, TopKError } from '@topk-attention/core';
-import type { Span } from '../runtime/kernel.js';
+import { type Shape, sizeOf, TopKError } from '@topk-attention/core';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
 
-/** Offsets of bindings are multiples of this. */
+export { type Binding as Window, windowOf } from '../runtime/binding.js';
+
+/** What alignment may add to a binding. */
 const ALIGNMENT = 256;
-
-/** A binding that holds a run of elements, and how many elements of it lie before the first of them. */
-export interface Window {
-  readonly span: Span;
-  readonly base: number;
-}
-
-/** Bytes of an element in storage; bool takes a whole word. */
-export function storedBytes(dtype: DType): 2 | 4 {
-  return dtype === 'f16' ? 2 : 4;
-}
-
-/** A binding for elements `first` to `first + count - 1` of a view. */
-export function windowOf(view: View, first: number, count: number): Window {
-  const bytes = storedBytes(view.dtype);
-  const start = Math.floor((first * bytes) / ALIGNMENT) * ALIGNMENT;
-  const base = first - start / bytes;
-  const size = Math.max(4, Math.ceil(((base + count) * bytes) / 4) * 4);
-  return { span: { buffer: view.span.buffer, offset: view.span.offset + start, size }, base };
-}
 
 /** The last axis as width, all others as rows. */
 export function rowsOf(shape: Shape): { readonly rows: number; readonly width: number } {
