@@ -1,7 +1,7 @@
-import { gridOf, type Kernel, uniformWords } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { Range } from '../range.js';
-import { times } from '../wgsl.js';
+import { defineKernel, read, readFrom, write } from '../../wgsl/define-kernel.js';
+import { times } from '../../wgsl/text.js';
 
 /**
  * An f32 matrix as the sum of two f16 matrices, for products on matrix units: value * 2^e = hi + lo + rest with
@@ -34,26 +34,29 @@ export function innerBlocks(inner: number): number {
 
 /** Scale of every line as 2^-e, then 1 + lines marks: whether any is marked, then a flag each. */
 export interface SplitMatrix {
-  readonly packed: Range;
+  readonly packed: Binding;
   /** f32 [lines] */
-  readonly scales: Range;
+  readonly scales: Binding;
   /** u32 [1 + lines], zero before */
-  readonly marks: Range;
+  readonly marks: Binding;
 }
 
-const scaleText = (isAcross: boolean): string => `
-struct Params { lines: u32, inner: u32, x_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> scales: array<f32>;
-@group(0) @binding(3) var<storage, read_write> marks: array<atomic<u32>>;
-var<workgroup> part: array<u32, 256>;
+const scaleKernel = (isAcross: boolean) =>
+  defineKernel({
+    key: `feed-forward split scales${isAcross ? ' of columns' : ''}`,
+    uniforms: { lines: 'u32', inner: 'u32' },
+    buffers: { x: readFrom('f32'), scales: write('f32'), marks: write('atomic<u32>') },
+    workgroup: [32, 8],
+    source: () => scaleText(isAcross),
+  });
+
+const scaleText = (isAcross: boolean): string => `var<workgroup> part: array<u32, 256>;
 /** Bits of |x|, 0 beyond the line. */
 fn size_of(line: u32, i: u32) -> u32 {
   if (i >= params.inner) { return 0u; }
   return bitcast<u32>(x[params.x_base + ${isAcross ? 'i * params.lines + line' : 'line * params.inner + i'}]) & 0x7fffffffu;
 }
-@compute @workgroup_size(32, 8)
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) t: vec3u) {
   let id = group.x + group.y * groups.x;
   ${
@@ -85,16 +88,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   scales[line] = bitcast<f32>(u32(exponent) << 23u);
 }`;
 
-const packText = (isAcross: boolean): string => `
-enable f16;
-struct Params { lines: u32, inner: u32, blocks: u32, words: u32, x_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> scales: array<f32>;
-@group(0) @binding(3) var<storage, read> marks: array<u32>;
-@group(0) @binding(4) var<storage, read_write> packed: array<f16>;
-var<workgroup> block: array<f32, 272>;
-@compute @workgroup_size(256)
+const packKernel = (isAcross: boolean) =>
+  defineKernel({
+    key: `feed-forward split${isAcross ? ' of columns' : ''}`,
+    uniforms: { lines: 'u32', inner: 'u32', blocks: 'u32', words: 'u32' },
+    buffers: { x: readFrom('f32'), scales: read('f32'), marks: read('u32'), packed: write('f16') },
+    workgroup: 256,
+    directives: ['enable f16'],
+    source: () => packText(isAcross),
+  });
+
+const packText = (isAcross: boolean): string => `var<workgroup> block: array<f32, 272>;
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let id = group.x + group.y * groups.x;
   if (id >= params.words / 256u) { return; }
@@ -121,39 +126,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   packed[id * 512u + 256u + t] = f16(value - hi);
 }`;
 
-const scaleKernel = (isAcross: boolean): Kernel => ({
-  key: `feed-forward split scales${isAcross ? ' of columns' : ''}`,
-  buffers: ['read', 'write', 'write'],
-  source: () => scaleText(isAcross),
-});
-
-export const packKernel = (isAcross: boolean): Kernel => ({
-  key: `feed-forward split${isAcross ? ' of columns' : ''}`,
-  buffers: ['read', 'read', 'read', 'write'],
-  source: () => packText(isAcross),
-});
-
 /** Splits x: [lines, inner], or [inner, lines] if `isAcross`. Ranges of `into` start at their bindings. */
 export function recordSplit(
   stream: Stream,
   shape: SplitShape,
-  x: Range,
+  x: Binding,
   isAcross: boolean,
   into: SplitMatrix,
 ): void {
   const { lines, inner } = shape;
   const words = splitWords(shape);
   stream.clear(into.marks.span);
-  stream.launch({
-    kernel: scaleKernel(isAcross),
-    buffers: [x.span, into.scales.span, into.marks.span],
-    uniforms: uniformWords([lines, inner, x.base]),
-    workgroups: gridOf(Math.ceil(lines / (isAcross ? 32 : 8))),
+  scaleKernel(isAcross).launch(stream, {
+    uniforms: { lines, inner },
+    buffers: { x, scales: into.scales.span, marks: into.marks.span },
+    workgroups: Math.ceil(lines / (isAcross ? 32 : 8)),
   });
-  stream.launch({
-    kernel: packKernel(isAcross),
-    buffers: [x.span, into.scales.span, into.marks.span, into.packed.span],
-    uniforms: uniformWords([lines, inner, innerBlocks(inner), words, x.base]),
-    workgroups: gridOf(words / 256),
+  packKernel(isAcross).launch(stream, {
+    uniforms: { lines, inner, blocks: innerBlocks(inner), words },
+    buffers: { x, scales: into.scales.span, marks: into.marks.span, packed: into.packed.span },
+    workgroups: words / 256,
   });
 }
