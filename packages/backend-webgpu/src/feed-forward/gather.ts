@@ -1,7 +1,9 @@
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { fill } from '../wgsl/fill.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
+import { text } from './gather.wgsl.js';
 
 /**
  * out[token] = sum over its slots of weight * rows[index] (+ bias), a row of NaN where the token had one. Slots are added
@@ -101,64 +103,39 @@ function gatherKernel(parameters: GatherParameters) {
   });
 }
 
+/** What `gather.wgsl` leaves to the variant. */
 function gatherText(parameters: GatherParameters): string {
   const { isVector, hasVectorLists, bias, accumulate, isRepair, isSpread } = parameters;
-  const column = isVector ? 'vec4f' : 'f32';
-  const width = isVector ? 4 : 1;
-  /** Element of this invocation's columns in row `row` of a buffer. */
-  const at = (name: string, row: string): string => `${name}_at + ${row} * stride`;
-  const term = (index: string, weight: string): string =>
-    `sum = fma(${isVector ? `vec4f(${weight})` : weight}, rows[${at('rows', `u32(${index})`)}], sum);`;
+  const columns = isVector ? 'vec4f' : 'f32';
   const quad = (q: number): string =>
     `let i${q} = indices[index_at / 4u + ${q}u]; let w${q} = weights[weight_at / 4u + ${q}u];`;
-  const fetch = (q: number, c: number): string => `let r${q}_${c} = rows[${at('rows', `u32(i${q}[${c}])`)}];`;
-  const block = hasVectorLists
-    ? `for (; slot + ${UNROLL}u <= count; slot += ${UNROLL}u) {
-    let index_at = params.indices_base + list + slot;
-    let weight_at = params.weights_base + list + slot;
-    ${times(UNROLL / 4, quad, '\n    ')}
-    ${times(UNROLL / 4, (q) => times(4, (c) => fetch(q, c), ' '), '\n    ')}
-    ${times(UNROLL / 4, (q) => times(4, (c) => `sum = fma(${isVector ? `vec4f(w${q}[${c}])` : `w${q}[${c}]`}, r${q}_${c}, sum);`, ' '), '\n    ')}
-  }`
-    : '';
+  const fetch = (q: number, c: number): string =>
+    `let r${q}_${c} = rows[rows_at + u32(i${q}[${c}]) * stride];`;
+  const add = (q: number, c: number): string => `sum = fma(${columns}(w${q}[${c}]), r${q}_${c}, sum);`;
+  const quads = (line: (q: number) => string): string => times(UNROLL / 4, line);
   const entry = (name: string): string =>
     hasVectorLists
       ? `${name}[(params.${name}_base + list + slot) / 4u][(params.${name}_base + list + slot) % 4u]`
       : `${name}[params.${name}_base + list + slot]`;
-  const biasValue = isVector
-    ? `vec4f(${times(4, (c) => `bias[params.bias_base + column + ${c}u]`, ', ')})`
-    : 'bias[params.bias_base + column]';
-  return `@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
-  let id = group.x + group.y * groups.x;
-  let token = (id % params.blocks) * ${256 / LANES}u + t / ${LANES}u;
-  let column = ((id / params.blocks) * ${LANES}u + t % ${LANES}u) * ${width}u;
-  if (id >= params.blocks * params.slabs || token >= params.tokens || column >= params.columns) { return; }
-  let counted = counts[params.counts_base + token];
-  let is_nan_row = counted == 0xffffffffu;
-  let count = select(counted, 0u, is_nan_row);
-  let list = ${isSpread ? 'starts[params.starts_base + token]' : 'token * params.k'};
-  var slot = 0u;
-  ${
-    isRepair
-      ? `if (marks[params.marks_base] == 0u && !is_nan_row) { return; }
-  var is_marked = is_nan_row;
-  for (; slot < count; slot++) {
-    if (marks[params.marks_base + 1u + u32(${entry('indices')})] != 0u) { is_marked = true; break; }
-  }
-  if (!is_marked) { return; }
-  slot = 0u;`
-      : ''
-  }
-  let stride = params.columns / ${width}u;
-  let rows_at = (params.rows_base + column) / ${width}u;
-  let out_at = (params.out_base + column) / ${width}u;
-  var sum = ${column}();
-  ${block}
-  for (; slot < count; slot++) { ${term(entry('indices'), entry('weights'))} }
-  ${bias ? `sum += ${biasValue};` : ''}
-  if (is_nan_row) { sum = ${column}(bitcast<f32>(params.nan_bits)); }
-  let place = ${at('out', 'token')};
-  out[place] = ${accumulate ? 'out[place] + ' : ''}sum;
-}`;
+  return fill(text, {
+    columns,
+    width: isVector ? 4 : 1,
+    lanes: LANES,
+    unroll: UNROLL,
+    is_spread: isSpread,
+    is_repair: isRepair,
+    has_vector_lists: hasVectorLists,
+    has_bias: bias,
+    accumulates: accumulate,
+    index: entry('indices'),
+    weight: entry('weights'),
+    add_unrolled: [
+      quads(quad),
+      quads((q) => times(4, (c) => fetch(q, c), ' ')),
+      quads((q) => times(4, (c) => add(q, c), ' ')),
+    ].join('\n'),
+    bias: isVector
+      ? `vec4f(${times(4, (c) => `bias[params.bias_base + column + ${c}u]`, ', ')})`
+      : 'bias[params.bias_base + column]',
+  });
 }

@@ -6,7 +6,7 @@ import type { View } from '../view.js';
 import { defineKernel, writeTo } from '../wgsl/define-kernel.js';
 import { forEachElement } from '../wgsl/text.js';
 import { halfBits } from './half.js';
-import { splitRows } from './windows.js';
+import { splitRows } from './split-rows.js';
 
 /** Writes one word throughout. */
 const kernel = defineKernel({

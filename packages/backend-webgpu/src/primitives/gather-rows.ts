@@ -4,7 +4,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { forEachElement } from '../wgsl/text.js';
-import { doesNotFit, type RowRange, splitRows } from './windows.js';
+import { doesNotFit, largestBytes, type RowRange, splitRows } from './split-rows.js';
 
 /** What an invocation copies: four words, one word, or the two halves of a word that may come from different rows. */
 type Unit = 'vec4' | 'word' | 'halves';
@@ -94,7 +94,7 @@ export function recordGather(stream: Stream, x: View, indices: View, out: View, 
     }
     return;
   }
-  if (rows * width * bytes > stream.device.limits.maxStorageBufferBindingSize - 256) {
+  if (rows * width * bytes > largestBytes(stream)) {
     throw doesNotFit(stream, 'gatherRows', rows * width * bytes);
   }
   const parts: RowRange[] = splitRows(stream, 'gatherRows', taken, Math.max(4, width * bytes));

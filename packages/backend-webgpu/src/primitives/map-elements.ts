@@ -6,8 +6,8 @@ import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel
 import { loadBits } from '../wgsl/numbers.js';
 import { range } from '../wgsl/text.js';
 import { type Helper, helperText } from './elementwise-wgsl.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
-import { doesNotFit } from './windows.js';
 
 const names = ['a', 'b', 'c'] as const;
 /** Words of a uniform block, 256 bytes. */
@@ -101,7 +101,7 @@ function rangesOf(
   operands: readonly Operand[],
   out: View,
 ): readonly Steps[] {
-  const limit = stream.device.limits.maxStorageBufferBindingSize;
+  const limit = largestBytes(stream);
   const extent = walk.extents[0] ?? 1;
   const bytesOf = (steps: number): number =>
     Math.max(
@@ -111,10 +111,10 @@ function rangesOf(
           reach(walk, walk.strides[index] as readonly number[], steps) * storedBytes(view.dtype),
       ),
     );
-  if (bytesOf(extent) <= limit - 256) return [{ first: 0, end: extent }];
+  if (bytesOf(extent) <= limit) return [{ first: 0, end: extent }];
   const perStep = bytesOf(2) - bytesOf(1);
   const rest = Math.max(0, bytesOf(1) - perStep);
-  const fitting = Math.floor((limit - 256 - rest) / perStep);
+  const fitting = Math.floor((limit - rest) / perStep);
   // 128 elements of f16 are 256 bytes; an even number of steps keeps halves of a word together.
   const step = fitting >= 128 ? fitting - (fitting % 128) : fitting - (fitting % 2);
   if (step < 2) throw doesNotFit(stream, name, bytesOf(2));

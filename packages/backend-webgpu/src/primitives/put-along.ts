@@ -4,7 +4,7 @@ import type { View } from '../view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { loadBits, storeBits, storedElement } from '../wgsl/numbers.js';
 import { forEachElement } from '../wgsl/text.js';
-import { rowsOf, splitRows } from './windows.js';
+import { rowsOf, splitRows } from './split-rows.js';
 
 /** An invocation per value, into zeros. Copies bits. */
 const kernelOf = (half: boolean) =>

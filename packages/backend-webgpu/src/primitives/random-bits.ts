@@ -1,11 +1,11 @@
 import { philoxKey, type Shape, sizeOf } from '@topk-attention/core';
 import { windowOf } from '../runtime/binding.js';
-import { philoxWgsl } from '../runtime/philox-wgsl.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { defineKernel, writeTo } from '../wgsl/define-kernel.js';
+import { text as philoxText } from '../wgsl/philox.wgsl.js';
 import { forEachElement } from '../wgsl/text.js';
-import { splitRows } from './windows.js';
+import { splitRows } from './split-rows.js';
 
 /** An invocation per word: Philox4x32-10, products of 32 bits by halves. Writes memory once, reads none. */
 const kernel = defineKernel({
@@ -13,7 +13,7 @@ const kernel = defineKernel({
   uniforms: { count: 'u32', first: 'u32', key: ['u32', 2], offset: ['u32', 4], shape: ['u32', 4] },
   buffers: { out: writeTo('u32') },
   workgroup: 64,
-  source: () => `${philoxWgsl}
+  source: () => `${philoxText}
 ${forEachElement(`let offset = vec4u(params.offset_0, params.offset_1, params.offset_2, params.offset_3);
   var rest = params.first + at;
   var place: vec4u;

@@ -7,8 +7,8 @@ import { range } from '../wgsl/text.js';
 import { recordCast } from './elementwise.js';
 import { helperText } from './elementwise-wgsl.js';
 import { recordFill } from './fill.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse } from './strides.js';
-import { doesNotFit } from './windows.js';
 
 export type Reduction = 'sum' | 'max';
 
@@ -62,7 +62,7 @@ export function recordReduce(
 /** Reduces a box of any size into elements of `out` from `firstOut` on: what no binding holds is cut along the first axis. */
 function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, first, shape, reduced } = box;
-  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const limit = largestBytes(stream);
   if (4 * sizeOf(shape) <= limit) {
     reduceBox(stream, reduction, box, out, firstOut);
     return;

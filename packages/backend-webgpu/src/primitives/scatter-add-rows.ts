@@ -5,7 +5,7 @@ import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import { recordSegmentSums, type SummedElement } from './segment-sums.js';
 import { recordSortByRow } from './sort-by-row.js';
-import { splitRows } from './windows.js';
+import { splitRows } from './split-rows.js';
 
 /** An invocation per element (word of f16) of the result looks at every index. */
 function directKernel(element: SummedElement) {

@@ -6,7 +6,7 @@ import { fill } from '../wgsl/fill.js';
 import { floatClasses, halfOf, orderedKey32 } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
 import { text } from './softmax.wgsl.js';
-import { rowsOf, splitRows } from './windows.js';
+import { rowsOf, splitRows } from './split-rows.js';
 
 const INVOCATIONS = 256;
 /** Groups of four entries that an invocation holds in registers. */

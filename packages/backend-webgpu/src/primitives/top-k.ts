@@ -1,10 +1,10 @@
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { rowsOf, splitRows } from './split-rows.js';
 import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel } from './top-k-kernel.js';
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
 import { text as plainText } from './top-k-plain.wgsl.js';
-import { rowsOf, splitRows } from './windows.js';
 
 /** Kept entries up to which groups' maxima bound them well: 8 groups for each of 256 invocations, two per entry. */
 const MOST_LISTED = 1024;

@@ -4,8 +4,8 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { range } from '../wgsl/text.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
-import { doesNotFit } from './windows.js';
 
 /**
  * dst at `starts` becomes x. One invocation per word of dst that the box touches: after joining axes, runs of the box
@@ -31,7 +31,7 @@ export function recordWriteBox(stream: Stream, x: View, dst: View, starts: reado
   const first = outer.length === 0 ? run : (outer[0] as number);
   const [fromStrides, toStrides] = walk.strides as readonly [readonly number[], readonly number[]];
   // Pieces along the first axis, whose windows the device allows.
-  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const limit = largestBytes(stream);
   const widest = Math.max((fromStrides[0] as number) * bytes, (toStrides[0] as number) * bytes);
   const reachOf = (strides: readonly number[], steps: number): number =>
     walk.extents.reduce(

@@ -3,7 +3,7 @@ import type { View } from '../view.js';
 import type { Span } from './kernel.js';
 
 /** Bindings begin at multiples of this many bytes. */
-const ALIGNMENT = 256;
+export const ALIGNMENT = 256;
 
 /** Part of a buffer as a kernel sees it: a binding begins at a multiple of 256 bytes, so the data may begin later. */
 export interface Binding {

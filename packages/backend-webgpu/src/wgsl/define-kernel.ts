@@ -1,6 +1,14 @@
 import { TopKError } from '@topk-attention/core';
 import type { Binding } from '../runtime/binding.js';
-import { type Access, f32Bits, gridOf, type Kernel, type Launch, type Span } from '../runtime/kernel.js';
+import {
+  type Access,
+  f32Bits,
+  gridOf,
+  type Kernel,
+  type Launch,
+  type Span,
+  uniformWords,
+} from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { range } from './text.js';
 
@@ -110,7 +118,7 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
     launch(stream, call) {
       const given: Readonly<Record<string, Span | Binding | undefined>> = call.buffers;
       const spans: Span[] = [];
-      const words = uniformsOf(key, uniforms, call.uniforms);
+      const words = wordsOf(key, uniforms, call.uniforms);
       for (const [name, { isBound, isOptional, hasBase }] of Object.entries<Buffer>(declaration.buffers)) {
         const one = given[name];
         if (isOptional && isBound !== (one !== undefined)) throw mismatch(key, name, isBound);
@@ -118,12 +126,10 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
         spans.push('span' in one ? one.span : one);
         if (hasBase && 'span' in one) words.push(one.base);
       }
-      const block = new Uint32Array(Math.ceil(Math.max(words.length, 1) / 4) * 4);
-      block.set(words);
       stream.launch({
         kernel: this,
         buffers: spans,
-        uniforms: block,
+        uniforms: uniformWords(words),
         workgroups: gridFor(call.workgroups, workgroup),
       });
     },
@@ -160,7 +166,7 @@ function sourceOf(
 }
 
 /** Words of the uniforms in the declared order. */
-function uniformsOf(
+function wordsOf(
   key: string,
   uniforms: Uniforms,
   values: Readonly<Record<string, number | readonly number[]>>,

@@ -7,6 +7,7 @@ struct Params { lines: u32, inner: u32, blocks: u32, words: u32, x_base: u32 }
 @group(0) @binding(4) var<storage, read_write> packed: array<f16>;
 const INVOCATIONS = 256u;
 var<workgroup> block: array<f32, 272>;
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let id = group.x + group.y * groups.x;
