@@ -1,4 +1,3 @@
-/** `philox(counter, seed)`: word 0 of Philox4x32-10, as core's `philox4x32`; products of 32 bits by halves. */
 fn multiply_high(a: u32, b: u32) -> u32 {
   let low = (a & 0xffffu) * (b & 0xffffu);
   let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);
