@@ -1,5 +1,9 @@
 import { packageTests, testsOfBuiltCode } from '../../tooling/vitest/src/preset.ts';
 import { softwareGpuTests } from '../../tooling/vitest/src/software-gpu.ts';
+import { inlineShaders } from '../../tooling/wgsl/inline.mjs';
+
+// Tests see what a .wgsl file says now.
+inlineShaders();
 
 // The dynamic linker reads the paths of the software GPU when a worker starts, so they cannot be set in a test.
 export default packageTests('webgpu', { ...softwareGpuTests(), ...testsOfBuiltCode });

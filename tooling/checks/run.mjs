@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { generatedFiles } from '../results/pages.mjs';
 import { run } from '../scripts/run.mjs';
+import { staleShaders } from '../wgsl/inline.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
 import { looseActions, staleFiles, withoutVersion } from './workspace.mjs';
 
@@ -35,6 +36,7 @@ const steps = [
     tool('biome', ['check', '--error-on-warnings', '.'], 'run `pnpm format`, then mend what is left'),
   ],
   ['dependencies', 'who may import whom', () => dependencyRuleBreaches(root)],
+  ['shaders', 'inlined shader text is what the .wgsl files say', () => staleShaders()],
   [
     'workspace',
     'manifests and project references',

@@ -1,8 +1,8 @@
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { afterAll, expect } from 'vitest';
-import { wholeOf } from '../src/feed-forward/range.js';
 import { recordSelect } from '../src/feed-forward/select.js';
+import { wholeOf } from '../src/runtime/binding.js';
 import { type Harness, openHarness, randomOf } from './feed-forward-support.js';
 
 const gpu = softwareGpuAvailability();

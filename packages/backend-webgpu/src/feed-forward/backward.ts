@@ -1,4 +1,5 @@
 import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import { type Binding, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { recordNaNRows, recordPick, recordPullActivation, recordPut } from './elementwise.js';
@@ -14,7 +15,6 @@ import {
   zeroedTarget,
 } from './operands.js';
 import { recordProduct } from './product.js';
-import { type Range, rangeOf, wholeOf } from './range.js';
 import { recordRowDots } from './row-dots.js';
 import { recordColumnSums, recordTranspose } from './rows.js';
 import { recordListSums, recordSlotCounts, recordUnitLists, releaseUnitLists } from './unit-lists.js';
@@ -34,9 +34,9 @@ export interface FeedForwardBackwardViews extends FeedForwardInputs<View> {
 interface Chunk {
   readonly start: number;
   readonly tokens: number;
-  readonly x: Range;
-  readonly dOutput: Range;
-  readonly dX: Range;
+  readonly x: Binding;
+  readonly dOutput: Binding;
+  readonly dX: Binding;
 }
 
 interface Call {
@@ -78,7 +78,7 @@ export function recordBackward(
   };
   const { k, second, inputDim, hidden } = request;
   const isDense = k !== 'all' && second === 'dense';
-  const finiteOf = (weight: Range): FiniteWeights =>
+  const finiteOf = (weight: Binding): FiniteWeights =>
     recordFinite(stream, borrowed, inputDim * hidden, weight);
   const call: Call = {
     ...{ stream, request, weights, sums },
@@ -129,8 +129,8 @@ function recordChunk(
   } else {
     const lists = {
       k,
-      indices: rangeOf(indices.span, start * k, tokens * k),
-      kept: rangeOf(preactivations.span, start * k, tokens * k),
+      indices: windowOf(indices, start * k, tokens * k),
+      kept: windowOf(preactivations, start * k, tokens * k),
     };
     if (sparse === undefined) recordDense(call, borrowed, chunk, lists);
     else sparse.record(borrowed, chunk, lists);
@@ -140,12 +140,12 @@ function recordChunk(
 
 interface Lists {
   readonly k: number;
-  readonly indices: Range;
-  readonly kept: Range;
+  readonly indices: Binding;
+  readonly kept: Binding;
 }
 
 /** A copy of a list that may be overwritten. */
-function copyOf(stream: Stream, borrowed: Borrowed, list: Range, words: number): Range {
+function copyOf(stream: Stream, borrowed: Borrowed, list: Binding, words: number): Binding {
   const copy = borrowed.take(words);
   const { buffer, offset } = list.span;
   stream.copy({ buffer, offset: offset + 4 * list.base, size: 4 * words }, copy.span);
@@ -172,7 +172,7 @@ function recordAllUnits(call: Call, borrowed: Borrowed, chunk: Chunk): void {
 }
 
 /** Gradients that flow through x wIn (or x wGate), from those of its result [tokens, F]. */
-function recordInward(call: Call, chunk: Chunk, dWide: Range, role: 'wIn' | 'wGate'): void {
+function recordInward(call: Call, chunk: Chunk, dWide: Binding, role: 'wIn' | 'wGate'): void {
   const { stream, request, weights, sums } = call;
   const { hidden, inputDim } = request;
   const { tokens, x, dX } = chunk;
@@ -187,7 +187,7 @@ function recordInward(call: Call, chunk: Chunk, dWide: Range, role: 'wIn' | 'wGa
 }
 
 /** The gradient of wOut from activations [tokens, F]. */
-function recordOutward({ stream, request, sums }: Call, { tokens, dOutput }: Chunk, wide: Range): void {
+function recordOutward({ stream, request, sums }: Call, { tokens, dOutput }: Chunk, wide: Binding): void {
   const shape = { rows: request.hidden, columns: request.outputDim, inner: tokens };
   recordProduct(stream, wide, dOutput, sums.wOut.range, shape, { transposeA: true, accumulate: true });
 }
@@ -202,17 +202,17 @@ function recordDense(call: Call, borrowed: Borrowed, chunk: Chunk, { k, indices,
   const upstream = borrowed.take(tokens * k);
   const back = { rows: tokens, columns: hidden, inner: outputDim };
   recordProduct(stream, dOutput, weights.wOut, wide, back, { transposeB: true });
-  recordPick(stream, shape, indices, wide, upstream);
+  recordPick(stream, shape, { indices, wide, values: upstream });
   const gate = weights.wGate && borrowed.take(tokens * k);
   if (weights.wGate && gate) {
     recordProduct(stream, x, weights.wGate, wide, { rows: tokens, columns: hidden, inner: inputDim });
-    recordPick(stream, shape, indices, wide, gate);
+    recordPick(stream, shape, { indices, wide, values: gate });
   }
   const s = copyOf(stream, borrowed, kept, tokens * k);
   recordPullActivation(stream, tokens * k, activation, s, upstream, gate);
-  const spread = (values: Range): void => {
+  const spread = (values: Binding): void => {
     stream.clear(wide.span);
-    recordPut(stream, shape, indices, values, wide);
+    recordPut(stream, shape, { indices, values, wide });
   };
   spread(s);
   recordInward(call, chunk, wide, 'wIn');
@@ -233,21 +233,21 @@ function recordDense(call: Call, borrowed: Borrowed, chunk: Chunk, { k, indices,
 /** The backward pass over kept rows alone, with wIn and wGate turned to [F, D] so that a unit is a row. */
 class TurnedWeights {
   readonly #call: Call;
-  readonly #wIn: Range;
-  readonly #dWIn: Range;
-  readonly #wGate: Range | undefined;
-  readonly #dWGate: Range | undefined;
+  readonly #wIn: Binding;
+  readonly #dWIn: Binding;
+  readonly #wGate: Binding | undefined;
+  readonly #dWGate: Binding | undefined;
 
   constructor(call: Call, borrowed: Borrowed) {
     this.#call = call;
     const { stream, request, weights } = call;
     const { inputDim, hidden } = request;
-    const turn = (weight: Range): Range => {
+    const turn = (weight: Binding): Binding => {
       const turned = borrowed.take(inputDim * hidden);
       recordTranspose(stream, inputDim, hidden, weight, turned);
       return turned;
     };
-    const zeros = (): Range => {
+    const zeros = (): Binding => {
       const made = borrowed.take(inputDim * hidden);
       stream.clear(made.span);
       return made;
@@ -286,7 +286,7 @@ class TurnedWeights {
     const values = [s.span, upstream.span, ...(gate ? [gate.span] : [])];
     const lists = recordUnitLists(stream, { tokens, k, hidden }, indices, values);
     const [dS, activations, dGate] = lists.values.map(wholeOf);
-    const gatherInto = (out: Range, from: Range, ofSlots: Range | undefined, columns: number): void => {
+    const gatherInto = (out: Binding, from: Binding, ofSlots: Binding | undefined, columns: number): void => {
       if (ofSlots === undefined) return;
       recordGather(
         stream,

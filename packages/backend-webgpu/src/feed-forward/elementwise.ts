@@ -1,78 +1,35 @@
 import type { Activation } from '@topk-attention/core';
-import { halfOf } from '../primitives/wgsl-numbers.js';
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
+import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf } from '../wgsl/numbers.js';
+import { forEachElement, NAN_BITS } from '../wgsl/text.js';
 import { activationText } from './activation.js';
-import type { Range } from './range.js';
-import { NAN_BITS } from './wgsl.js';
 
 /**
- * Small passes over rows of hidden units or over lists: one invocation an element, read once, written once, no
- * workgroup memory.
+ * Small passes over rows of hidden units or over lists: an invocation an element, read once, written once, no workgroup
+ * memory.
  */
-export function launchElements(
-  stream: Stream,
-  kernel: Kernel,
-  count: number,
-  ranges: readonly Range[],
-  uniforms: readonly number[] = [],
-): void {
-  stream.launch({
-    kernel,
-    buffers: ranges.map(({ span }) => span),
-    uniforms: uniformWords([count, ...uniforms, ...ranges.map(({ base }) => base)]),
-    workgroups: gridOf(Math.ceil(count / 256)),
-  });
-}
-
-export interface ElementKernel {
-  readonly key: string;
-  /** Name, element type and access of each buffer; `NAME_base` is its offset in words. */
-  readonly buffers: readonly (readonly [name: string, type: string, access: 'read' | 'write'])[];
-  readonly uniforms?: readonly string[];
-  readonly functions?: string;
-  /** WGSL of element `at`. */
-  readonly body: string;
-}
-
-export function elementKernel({ key, buffers, uniforms = [], functions = '', body }: ElementKernel): Kernel {
-  const names = [...uniforms, ...buffers.map(([name]) => `${name}_base`)];
-  const bindings = buffers.map(
-    ([name, type, access], index) =>
-      `@group(0) @binding(${index + 1}) var<storage, ${access === 'read' ? 'read' : 'read_write'}> ${name}: array<${type}>;`,
-  );
-  return {
-    key: `feed-forward ${key}`,
-    buffers: buffers.map(([, , access]) => access),
-    source: () => `
-struct Params { count: u32, ${names.map((name) => `${name}: u32`).join(', ')} }
-@group(0) @binding(0) var<uniform> params: Params;
-${bindings.join('\n')}
-${functions}
-@compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
-  let at = (group.x + group.y * groups.x) * 256u + t;
-  if (at >= params.count) { return; }
-  ${body}
-}`,
-  };
-}
+const workgroup = 256;
 
 /** s <- act(s) [* gate], element by element. */
 export function recordActivate(
   stream: Stream,
   count: number,
   activation: Activation,
-  preactivations: Range,
-  gate?: Range,
+  s: Binding,
+  gate?: Binding,
 ): void {
-  const kernel = elementKernel({
-    key: `activate ${activation}${gate ? ' gated' : ''}`,
-    buffers: [['s', 'f32', 'write'], ...(gate ? ([['gate', 'f32', 'read']] as const) : [])],
-    functions: activationText(activation),
-    body: `s[params.s_base + at] = activated(s[params.s_base + at])${gate ? ' * gate[params.gate_base + at]' : ''};`,
+  const gated = gate !== undefined;
+  const kernel = defineKernel({
+    key: `feed-forward activate ${activation}${gated ? ' gated' : ''}`,
+    uniforms: { count: 'u32' },
+    buffers: { s: writeTo('f32'), gate: optional(gated, readFrom('f32')) },
+    workgroup,
+    source: () => `${activationText(activation)}
+${forEachElement(`s[params.s_base + at] = activated(s[params.s_base + at])${gated ? ' * gate[params.gate_base + at]' : ''};`)}`,
   });
-  launchElements(stream, kernel, count, [preactivations, ...(gate ? [gate] : [])]);
+  kernel.launch(stream, { uniforms: { count }, buffers: { s, gate }, workgroups: { invocations: count } });
 }
 
 /**
@@ -83,134 +40,155 @@ export function recordPullActivation(
   stream: Stream,
   count: number,
   activation: Activation,
-  preactivations: Range,
-  upstream: Range,
-  gate?: Range,
+  s: Binding,
+  upstream: Binding,
+  gate?: Binding,
 ): void {
+  const gated = gate !== undefined;
+  const kernel = defineKernel({
+    key: `feed-forward pull ${activation}${gated ? ' gated' : ''}`,
+    uniforms: { count: 'u32', nan_bits: 'u32' },
+    buffers: { s: writeTo('f32'), upstream: writeTo('f32'), gate: optional(gated, writeTo('f32')) },
+    workgroup,
+    source: () => `${activationText(activation)}
+${forEachElement(pullText(gated))}`,
+  });
+  kernel.launch(stream, {
+    uniforms: { count, nan_bits: NAN_BITS },
+    buffers: { s, upstream, gate },
+    workgroups: { invocations: count },
+  });
+}
+
+function pullText(gated: boolean): string {
   const place = (name: string): string => `${name}[params.${name}_base + at]`;
-  const kernel = elementKernel({
-    key: `pull ${activation}${gate ? ' gated' : ''}`,
-    buffers: [
-      ['s', 'f32', 'write'],
-      ['upstream', 'f32', 'write'],
-      ...(gate ? ([['gate', 'f32', 'write']] as const) : []),
-    ],
-    uniforms: ['nan_bits'],
-    functions: activationText(activation),
-    body: `let x = ${place('s')};
+  return `let x = ${place('s')};
   let d = ${place('upstream')};
   let is_nan = (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
   let nan = bitcast<f32>(params.nan_bits);
   let plain = activated(x);
   ${
-    gate
+    gated
       ? `let g = ${place('gate')};
   ${place('s')} = select(d * g * slope(x), nan, is_nan);
   ${place('upstream')} = select(plain * g, nan, is_nan);
   ${place('gate')} = select(d * plain, nan, is_nan);`
       : `${place('s')} = select(d * slope(x), nan, is_nan);
   ${place('upstream')} = select(plain, nan, is_nan);`
-  }`,
-  });
-  launchElements(stream, kernel, count, [preactivations, upstream, ...(gate ? [gate] : [])], [NAN_BITS]);
+  }`;
 }
+
+/** Lists of k units of each token, out of `hidden`. */
+interface ListShape {
+  readonly tokens: number;
+  readonly k: number;
+  readonly hidden: number;
+}
+
+const pick = defineKernel({
+  key: 'feed-forward pick',
+  uniforms: { count: 'u32', k: 'u32', hidden: 'u32' },
+  buffers: { indices: readFrom('i32'), wide: readFrom('f32'), values: writeTo('f32') },
+  workgroup,
+  source: () =>
+    forEachElement(`let unit = indices[params.indices_base + at];
+  var value = 0.0;
+  if (unit >= 0) { value = wide[params.wide_base + (at / params.k) * params.hidden + u32(unit)]; }
+  values[params.values_base + at] = value;`),
+});
 
 /** values[token, slot] = wide[token, indices[token, slot]], 0 for index -1. */
 export function recordPick(
   stream: Stream,
-  shape: { readonly tokens: number; readonly k: number; readonly hidden: number },
-  indices: Range,
-  wide: Range,
-  values: Range,
+  { tokens, k, hidden }: ListShape,
+  buffers: { readonly indices: Binding; readonly wide: Binding; readonly values: Binding },
 ): void {
-  const kernel = elementKernel({
-    key: 'pick',
-    buffers: [
-      ['indices', 'i32', 'read'],
-      ['wide', 'f32', 'read'],
-      ['values', 'f32', 'write'],
-    ],
-    uniforms: ['k', 'hidden'],
-    body: `let unit = indices[params.indices_base + at];
-  var value = 0.0;
-  if (unit >= 0) { value = wide[params.wide_base + (at / params.k) * params.hidden + u32(unit)]; }
-  values[params.values_base + at] = value;`,
-  });
-  launchElements(stream, kernel, shape.tokens * shape.k, [indices, wide, values], [shape.k, shape.hidden]);
+  const count = tokens * k;
+  pick.launch(stream, { uniforms: { count, k, hidden }, buffers, workgroups: { invocations: count } });
 }
+
+const put = defineKernel({
+  key: 'feed-forward put',
+  uniforms: { count: 'u32', k: 'u32', hidden: 'u32' },
+  buffers: { indices: readFrom('i32'), values: readFrom('f32'), wide: writeTo('f32') },
+  workgroup,
+  source: () =>
+    forEachElement(`let unit = indices[params.indices_base + at];
+  if (unit >= 0) { wide[params.wide_base + (at / params.k) * params.hidden + u32(unit)] = values[params.values_base + at]; }`),
+});
 
 /** wide[token, indices[token, slot]] = values[token, slot]; the rest of `wide` stays as it is. */
 export function recordPut(
   stream: Stream,
-  shape: { readonly tokens: number; readonly k: number; readonly hidden: number },
-  indices: Range,
-  values: Range,
-  wide: Range,
+  { tokens, k, hidden }: ListShape,
+  buffers: { readonly indices: Binding; readonly values: Binding; readonly wide: Binding },
 ): void {
-  const kernel = elementKernel({
-    key: 'put',
-    buffers: [
-      ['indices', 'i32', 'read'],
-      ['values', 'f32', 'read'],
-      ['wide', 'f32', 'write'],
-    ],
-    uniforms: ['k', 'hidden'],
-    body: `let unit = indices[params.indices_base + at];
-  if (unit >= 0) { wide[params.wide_base + (at / params.k) * params.hidden + u32(unit)] = values[params.values_base + at]; }`,
-  });
-  launchElements(stream, kernel, shape.tokens * shape.k, [indices, values, wide], [shape.k, shape.hidden]);
+  const count = tokens * k;
+  put.launch(stream, { uniforms: { count, k, hidden }, buffers, workgroups: { invocations: count } });
 }
+
+const nanRows = defineKernel({
+  key: 'feed-forward NaN rows',
+  uniforms: { count: 'u32', k: 'u32', columns: 'u32', nan_bits: 'u32' },
+  buffers: { kept: readFrom('f32'), out: writeTo('f32') },
+  workgroup,
+  source: () =>
+    forEachElement(`let first = bitcast<u32>(kept[params.kept_base + (at / params.columns) * params.k]);
+  if ((first & 0x7fffffffu) > 0x7f800000u) { out[params.out_base + at] = bitcast<f32>(params.nan_bits); }`),
+});
 
 /** out[token] = NaN throughout where the kept pre-activations of the token are NaN. */
 export function recordNaNRows(
   stream: Stream,
-  shape: { readonly tokens: number; readonly k: number; readonly columns: number },
-  kept: Range,
-  out: Range,
+  { tokens, k, columns }: { readonly tokens: number; readonly k: number; readonly columns: number },
+  kept: Binding,
+  out: Binding,
 ): void {
-  const kernel = elementKernel({
-    key: 'NaN rows',
-    buffers: [
-      ['kept', 'f32', 'read'],
-      ['out', 'f32', 'write'],
-    ],
-    uniforms: ['k', 'columns', 'nan_bits'],
-    body: `let first = bitcast<u32>(kept[params.kept_base + (at / params.columns) * params.k]);
-  if ((first & 0x7fffffffu) > 0x7f800000u) { out[params.out_base + at] = bitcast<f32>(params.nan_bits); }`,
+  const count = tokens * columns;
+  nanRows.launch(stream, {
+    uniforms: { count, k, columns, nan_bits: NAN_BITS },
+    buffers: { kept, out },
+    workgroups: { invocations: count },
   });
-  const { tokens, k, columns } = shape;
-  launchElements(stream, kernel, tokens * columns, [kept, out], [k, columns, NAN_BITS]);
 }
 
-/** f32 from f16 pairs, from element `first` of the packed tensor on. */
-export function recordWiden(stream: Stream, count: number, first: number, halves: Range, out: Range): void {
-  const kernel = elementKernel({
-    key: 'widen',
-    buffers: [
-      ['halves', 'u32', 'read'],
-      ['out', 'f32', 'write'],
-    ],
-    uniforms: ['first'],
-    body: `let place = params.first + at;
-  out[params.out_base + at] = unpack2x16float(halves[params.halves_base + place / 2u])[place % 2u];`,
+const widen = defineKernel({
+  key: 'feed-forward widen',
+  uniforms: { count: 'u32' },
+  buffers: { halves: readFrom('u32'), out: writeTo('f32') },
+  workgroup,
+  source: () =>
+    forEachElement(`let place = params.halves_base + at;
+  out[params.out_base + at] = unpack2x16float(halves[place / 2u])[place % 2u];`),
+});
+
+/** f32 from f16. */
+export function recordWiden(stream: Stream, count: number, halves: Binding, out: Binding): void {
+  widen.launch(stream, {
+    uniforms: { count },
+    buffers: { halves, out },
+    workgroups: { invocations: count },
   });
-  launchElements(stream, kernel, count, [halves, out], [first]);
 }
 
-/** f16 pairs from f32. One invocation a word. */
-export function recordNarrow(stream: Stream, count: number, x: Range, halves: Range): void {
-  const kernel = elementKernel({
-    key: 'narrow',
-    buffers: [
-      ['x', 'f32', 'read'],
-      ['halves', 'u32', 'write'],
-    ],
-    uniforms: ['size'],
-    functions: halfOf,
-    body: `let low = half_of(x[params.x_base + 2u * at]);
+const narrow = defineKernel({
+  key: 'feed-forward narrow',
+  uniforms: { count: 'u32', size: 'u32' },
+  buffers: { x: readFrom('f32'), halves: writeTo('u32') },
+  workgroup,
+  source: () => `${halfOf}
+${forEachElement(`let low = half_of(x[params.x_base + 2u * at]);
   var high = 0u;
   if (2u * at + 1u < params.size) { high = half_of(x[params.x_base + 2u * at + 1u]); }
-  halves[params.halves_base + at] = low | (high << 16u);`,
+  halves[params.halves_base + at] = low | (high << 16u);`)}`,
+});
+
+/** f16 from f32, an invocation a word: `halves` begins at a whole word, its base counts words. */
+export function recordNarrow(stream: Stream, size: number, x: Binding, halves: Binding): void {
+  const count = Math.ceil(size / 2);
+  narrow.launch(stream, {
+    uniforms: { count, size },
+    buffers: { x, halves },
+    workgroups: { invocations: count },
   });
-  launchElements(stream, kernel, Math.ceil(count / 2), [x, halves], [count]);
 }

@@ -1,17 +1,11 @@
 import type { FeedForwardRequest } from '@topk-attention/core';
+import type { Binding } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { Borrowed, Weights } from './operands.js';
 import { recordProduct } from './product.js';
-import type { Range } from './range.js';
 import { recordSplit, type SplitMatrix, type SplitShape, splitWords } from './tensor/split.js';
-import {
-  recordRepair,
-  recordSplitProduct,
-  SPLIT_TILE,
-  tileColumns,
-  tileRows,
-} from './tensor/split-product.js';
+import { recordRepair, recordSplitProduct, TILE_COLUMNS, TILE_ROWS } from './tensor/split-product.js';
 
 /** How x wIn and x wGate are made. */
 export type FirstProductKind = 'plain' | 'split';
@@ -40,13 +34,13 @@ export function firstProductKind(request: FeedForwardRequest, facts: DeviceFacts
 const rowsShape = (request: FeedForwardRequest, tokens: number): SplitShape => ({
   lines: tokens,
   inner: request.inputDim,
-  tile: tileRows(SPLIT_TILE),
+  tile: TILE_ROWS,
 });
 
 const columnsShape = ({ hidden, inputDim }: FeedForwardRequest): SplitShape => ({
   lines: hidden,
   inner: inputDim,
-  tile: tileColumns(SPLIT_TILE),
+  tile: TILE_COLUMNS,
 });
 
 /** Transient bytes of a split product for a chunk of tokens. */
@@ -64,9 +58,9 @@ export function splitBytes(request: FeedForwardRequest, tokens: number): readonl
 export interface FirstProduct {
   record(
     borrowed: Borrowed,
-    x: Range,
+    x: Binding,
     tokens: number,
-    out: { readonly preactivations: Range; readonly gate?: Range | undefined },
+    out: { readonly preactivations: Binding; readonly gate?: Binding | undefined },
   ): void;
 }
 
@@ -92,7 +86,7 @@ export function firstProduct(
       },
     };
   }
-  const split = (borrowed: Borrowed, shape: SplitShape, x: Range, isAcross: boolean): SplitMatrix => {
+  const split = (borrowed: Borrowed, shape: SplitShape, x: Binding, isAcross: boolean): SplitMatrix => {
     const into = {
       packed: borrowed.take(splitWords(shape)),
       scales: borrowed.take(shape.lines),
@@ -106,11 +100,11 @@ export function firstProduct(
   return {
     record(borrowed, x, tokens, { preactivations, gate }) {
       const rows = split(borrowed, rowsShape(request, tokens), x, false);
-      const make = (weight: Range, parts: SplitMatrix, out: Range, bias?: Range): void => {
+      const make = (weight: Binding, parts: SplitMatrix, out: Binding, bias?: Binding): void => {
         const shape = shapeOf(tokens);
-        const tile = { ...SPLIT_TILE, hiOnly: request.dtype === 'f16' };
-        recordSplitProduct(stream, rows, parts, out, shape, { bias, tile });
-        recordRepair(stream, x, weight, { a: rows.marks, b: parts.marks }, out, shape, bias);
+        recordSplitProduct(stream, rows, parts, out, shape, { bias, hiOnly: request.dtype === 'f16' });
+        const marks = { a: rows.marks, b: parts.marks };
+        recordRepair(stream, { a: x, b: weight, bias, out }, marks, shape);
       };
       make(wIn, splitIn, preactivations, bIn);
       if (wGate && splitGate && gate) make(wGate, splitGate, gate);

@@ -1,4 +1,5 @@
 import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import { type Binding, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { recordActivate } from './elementwise.js';
@@ -6,7 +7,6 @@ import { type FirstProduct, type FirstProductKind, firstProduct } from './first-
 import { recordGather } from './gather.js';
 import { Borrowed, rowsAsF32, rowsToWrite, type Weights, weightsAsF32 } from './operands.js';
 import { recordProduct } from './product.js';
-import { type Range, rangeOf } from './range.js';
 import { recordMarkRows, recordRowNorms } from './rows.js';
 import { recordSelect } from './select.js';
 
@@ -25,9 +25,9 @@ interface Shared {
   readonly weights: Weights;
   readonly first: FirstProduct;
   /** [F]: lengths of the rows of wOut */
-  readonly norms?: Range;
+  readonly norms?: Binding;
   /** Units whose row of wOut is not finite. */
-  readonly marks?: Range;
+  readonly marks?: Binding;
 }
 
 /**
@@ -95,8 +95,8 @@ function recordChunk(
     target.store();
     return;
   }
-  const list = (view: View | undefined): Range =>
-    view === undefined ? borrowed.take(tokens * k) : rangeOf(view.span, start * k, tokens * k);
+  const list = (view: View | undefined): Binding =>
+    view === undefined ? borrowed.take(tokens * k) : windowOf(view, start * k, tokens * k);
   const indices = list(saves ? views.indices : undefined);
   const kept = saves && views.preactivations ? list(views.preactivations) : undefined;
   const values = list(undefined);

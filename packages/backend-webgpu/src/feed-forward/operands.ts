@@ -1,10 +1,9 @@
 import { type FeedForwardInputs, sizeOf } from '@topk-attention/core';
+import { type Binding, bindingOf, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-
 import type { View } from '../view.js';
 import { recordNarrow, recordWiden } from './elementwise.js';
-import { type Range, rangeOf, wholeOf } from './range.js';
 
 /** Scratch of one call, all of it given back by `release`. */
 export class Borrowed {
@@ -15,7 +14,7 @@ export class Borrowed {
     this.#stream = stream;
   }
 
-  take(words: number): Range {
+  take(words: number): Binding {
     const span = this.#stream.scratch(4 * words);
     this.#spans.push(span);
     return wholeOf(span);
@@ -35,30 +34,29 @@ export function rowsAsF32(
   start: number,
   rows: number,
   columns: number,
-): Range {
+): Binding {
   const [first, count] = [start * columns, rows * columns];
-  if (view.dtype !== 'f16') return rangeOf(view.span, first, count);
+  const window = windowOf(view, first, count);
+  if (view.dtype !== 'f16') return window;
   const out = borrowed.take(count);
-  const word = Math.floor(first / 2);
-  const halves = rangeOf(view.span, word, Math.ceil((first + count) / 2) - word);
-  recordWiden(stream, count, first - 2 * word, halves, out);
+  recordWiden(stream, count, window, out);
   return out;
 }
 
 /** The whole tensor as f32. */
-function asF32(stream: Stream, borrowed: Borrowed, view: View): Range {
+function asF32(stream: Stream, borrowed: Borrowed, view: View): Binding {
   return rowsAsF32(stream, borrowed, view, 0, 1, sizeOf(view.shape));
 }
 
 /** Weights as f32, in their roles. */
-export type Weights = Omit<FeedForwardInputs<Range>, 'x'>;
+export type Weights = Omit<FeedForwardInputs<Binding>, 'x'>;
 
 export function weightsAsF32(
   stream: Stream,
   borrowed: Borrowed,
   { wIn, bIn, wGate, wOut, bOut }: Omit<FeedForwardInputs<View>, 'x'>,
 ): Weights {
-  const f32 = (view: View): Range => asF32(stream, borrowed, view);
+  const f32 = (view: View): Binding => asF32(stream, borrowed, view);
   return {
     wIn: f32(wIn),
     ...(bIn && { bIn: f32(bIn) }),
@@ -70,7 +68,7 @@ export function weightsAsF32(
 
 /** Where rows of a result are computed in f32; `store` then writes them to a tensor of halves. */
 export interface Target {
-  readonly range: Range;
+  readonly range: Binding;
   store(): void;
 }
 
@@ -84,11 +82,11 @@ export function rowsToWrite(
   columns: number,
 ): Target {
   const [first, count] = [start * columns, rows * columns];
-  if (view.dtype !== 'f16') return { range: rangeOf(view.span, first, count), store: () => {} };
+  if (view.dtype !== 'f16') return { range: windowOf(view, first, count), store: () => {} };
   const range = borrowed.take(count);
   return {
     range,
-    store: () => recordNarrow(stream, count, range, rangeOf(view.span, first / 2, Math.ceil(count / 2))),
+    store: () => recordNarrow(stream, count, range, bindingOf(view.span, first / 2, Math.ceil(count / 2))),
   };
 }
 

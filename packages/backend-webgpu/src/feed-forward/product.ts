@@ -1,7 +1,7 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { Range } from './range.js';
-import { times } from './wgsl.js';
+import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { times } from '../wgsl/text.js';
 
 /**
  * out [M, N] = a [M, K] x b [K, N], optionally plus a bias [N] or added to what out holds; f32.
@@ -18,19 +18,17 @@ export interface ProductShape {
   readonly inner: number;
 }
 
-export interface ProductOptions {
+interface ProductOptions {
   /** a is stored [K, M]. */
   readonly transposeA?: boolean;
   /** b is stored [N, K]. */
   readonly transposeB?: boolean;
   /** [N] */
-  readonly bias?: Range | undefined;
+  readonly bias?: Binding | undefined;
   /** True to add to what out holds. */
   readonly accumulate?: boolean;
   /** True to read NaN and infinities in b as zero. */
   readonly finiteB?: boolean;
-  /** Default: by the extents of out. */
-  readonly tile?: TileName;
 }
 
 /** How a tile is shared out. Rows and columns of an invocation are multiples of 4, as is the slice. */
@@ -45,18 +43,17 @@ interface Tile {
   readonly slice: number;
 }
 
-type TileName = 'small' | 'large' | 'wide';
+type TileName = 'small' | 'large';
 
 const tiles: Readonly<Record<TileName, Tile>> = {
   small: { across: 8, down: 8, rows: 4, columns: 4, slice: 8 },
   large: { across: 16, down: 16, rows: 8, columns: 8, slice: 16 },
-  wide: { across: 16, down: 16, rows: 8, columns: 16, slice: 8 },
 };
 
 /** Few rows or columns leave most of a large tile empty. */
 const SMALL_EXTENT = 64;
 
-export interface ProductParameters {
+interface ProductParameters {
   readonly transposeA: boolean;
   readonly transposeB: boolean;
   /** Rows of the stored operand are whole vectors. */
@@ -71,17 +68,16 @@ export interface ProductParameters {
 
 export function recordProduct(
   stream: Stream,
-  a: Range,
-  b: Range,
-  out: Range,
+  a: Binding,
+  b: Binding,
+  out: Binding,
   shape: ProductShape,
   options: ProductOptions = {},
 ): void {
   const { rows, columns, inner } = shape;
   const { transposeA = false, transposeB = false, bias, accumulate = false, finiteB = false } = options;
-  const isSmall = rows < SMALL_EXTENT || columns < SMALL_EXTENT;
-  const { tile = isSmall ? 'small' : 'large' } = options;
-  const isWhole = (extent: number, { base }: Range): boolean => extent % 4 === 0 && base % 4 === 0;
+  const tile = rows < SMALL_EXTENT || columns < SMALL_EXTENT ? 'small' : 'large';
+  const isWhole = (extent: number, { base }: Binding): boolean => extent % 4 === 0 && base % 4 === 0;
   const kernel = productKernel({
     transposeA,
     transposeB,
@@ -95,32 +91,29 @@ export function recordProduct(
   });
   const { down, across, ...own } = tiles[tile];
   const rowTiles = Math.ceil(rows / (down * own.rows));
-  const columnTiles = Math.ceil(columns / (across * own.columns));
-  stream.launch({
-    kernel,
-    buffers: [a.span, b.span, ...(bias ? [bias.span] : []), out.span],
-    uniforms: uniformWords([
-      rows,
-      columns,
-      inner,
-      rowTiles,
-      rowTiles * columnTiles,
-      a.base,
-      b.base,
-      bias?.base ?? 0,
-      out.base,
-    ]),
-    workgroups: gridOf(rowTiles * columnTiles),
+  const count = rowTiles * Math.ceil(columns / (across * own.columns));
+  kernel.launch(stream, {
+    uniforms: { rows, columns, inner, row_tiles: rowTiles, tiles: count },
+    buffers: { a, b, bias, out },
+    workgroups: count,
   });
 }
 
-export function productKernel(parameters: ProductParameters): Kernel {
-  const { bias, ...rest } = parameters;
-  return {
+function productKernel(parameters: ProductParameters) {
+  const { across, down } = tiles[parameters.tile];
+  const element = (isVector: boolean): string => (isVector ? 'vec4f' : 'f32');
+  return defineKernel({
     key: `feed-forward product ${JSON.stringify(parameters)}`,
-    buffers: ['read', 'read', ...(bias ? (['read'] as const) : []), 'write'],
-    source: () => productText({ bias, ...rest }),
-  };
+    uniforms: { rows: 'u32', columns: 'u32', inner: 'u32', row_tiles: 'u32', tiles: 'u32' },
+    buffers: {
+      a: readFrom(element(parameters.vectorA)),
+      b: readFrom(element(parameters.vectorB)),
+      bias: optional(parameters.bias, readFrom('f32')),
+      out: writeTo(element(parameters.vectorOut)),
+    },
+    workgroup: across * down,
+    source: () => productText(parameters),
+  });
 }
 
 /** A tile with what follows from it. */
@@ -143,24 +136,14 @@ function layoutOf(name: TileName): Layout {
 }
 
 function productText(parameters: ProductParameters): string {
-  const { bias, transposeA, transposeB } = parameters;
+  const { transposeA, transposeB } = parameters;
   const layout = layoutOf(parameters.tile);
   const { across, down, rows, columns, slice, aVectors, bVectors, aBlocks, bBlocks } = layout;
-  const quads = columns / 4;
-  const outBinding = bias ? 4 : 3;
-  const element = (isVector: boolean): string => (isVector ? 'vec4f' : 'f32');
-  return `
-struct Params { rows: u32, columns: u32, inner: u32, row_tiles: u32, tiles: u32, a_base: u32, b_base: u32, bias_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<${element(parameters.vectorA)}>;
-@group(0) @binding(2) var<storage, read> b: array<${element(parameters.vectorB)}>;
-${bias ? '@group(0) @binding(3) var<storage, read> bias: array<f32>;' : ''}
-@group(0) @binding(${outBinding}) var<storage, read_write> out: array<${element(parameters.vectorOut)}>;
-var<workgroup> a_slice: array<vec4f, ${slice * aVectors}>;
+  return `var<workgroup> a_slice: array<vec4f, ${slice * aVectors}>;
 var<workgroup> b_slice: array<vec4f, ${slice * bVectors}>;
 ${loadText('a', parameters.vectorA, false)}
 ${loadText('b', parameters.vectorB, parameters.finiteB)}
-@compute @workgroup_size(${across * down})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let tile = group.x + group.y * groups.x;
   if (tile >= params.tiles) { return; }
@@ -168,7 +151,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let column0 = (tile / params.row_tiles) * ${across * columns}u;
   let rows = t / ${across}u;
   let columns = t % ${across}u;
-  ${times(rows, (i) => times(quads, (j) => `var sum${i}_${j} = vec4f();`, ' '), '\n  ')}
+  ${times(rows, (i) => times(columns / 4, (j) => `var sum${i}_${j} = vec4f();`, ' '), '\n  ')}
   var p0 = vec4f(); var p1 = vec4f(); var p2 = vec4f(); var p3 = vec4f();
   ${fetchText('0u', parameters, layout)}
   for (var k0 = 0u; k0 < params.inner; k0 += ${slice}u) {

@@ -1,7 +1,7 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { Range } from './range.js';
-import { times } from './wgsl.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { times } from '../wgsl/text.js';
 
 /**
  * values[token, slot] = left[token] . rows[indices[token, slot]], 0 for index -1.
@@ -18,40 +18,44 @@ export interface RowDotsShape {
 
 export interface RowDotsBuffers {
   /** [tokens, columns] */
-  readonly left: Range;
+  readonly left: Binding;
   /** [any, columns] */
-  readonly rows: Range;
+  readonly rows: Binding;
   /** i32 [tokens, k] */
-  readonly indices: Range;
+  readonly indices: Binding;
   /** [tokens, k] */
-  readonly values: Range;
+  readonly values: Binding;
 }
 
 const SLOTS = 8;
 
 export function recordRowDots(stream: Stream, shape: RowDotsShape, buffers: RowDotsBuffers): void {
   const { tokens, k, columns } = shape;
-  const { left, rows, indices, values } = buffers;
+  const { left, rows } = buffers;
   const isVector = columns % 4 === 0 && left.base % 4 === 0 && rows.base % 4 === 0;
   const blocks = Math.ceil(k / (16 * SLOTS));
-  stream.launch({
-    kernel: rowDotsKernel(isVector),
-    buffers: [left.span, rows.span, indices.span, values.span],
-    uniforms: uniformWords([tokens, k, columns, blocks, left.base, rows.base, indices.base, values.base]),
-    workgroups: gridOf(tokens * blocks),
+  rowDotsKernel(isVector).launch(stream, {
+    uniforms: { tokens, k, columns, blocks },
+    buffers,
+    workgroups: tokens * blocks,
   });
 }
 
-function rowDotsKernel(isVector: boolean): Kernel {
-  return {
+const rowDotsKernel = (isVector: boolean) =>
+  defineKernel({
     key: `feed-forward row dots${isVector ? '' : ' of single columns'}`,
-    buffers: ['read', 'read', 'read', 'write'],
+    uniforms: { tokens: 'u32', k: 'u32', columns: 'u32', blocks: 'u32' },
+    buffers: {
+      left: readFrom(isVector ? 'vec4f' : 'f32'),
+      rows: readFrom(isVector ? 'vec4f' : 'f32'),
+      indices: readFrom('i32'),
+      values: writeTo('f32'),
+    },
+    workgroup: 256,
     source: () => rowDotsText(isVector),
-  };
-}
+  });
 
 function rowDotsText(isVector: boolean): string {
-  const type = isVector ? 'vec4f' : 'f32';
   const width = isVector ? 4 : 1;
   const at = (name: string, row: string): string =>
     isVector
@@ -61,19 +65,12 @@ function rowDotsText(isVector: boolean): string {
     isVector
       ? `sum${u} += dot(x, ${at('rows', `row${u}`)});`
       : `sum${u} = fma(x, ${at('rows', `row${u}`)}, sum${u});`;
-  return `
-struct Params { tokens: u32, k: u32, columns: u32, blocks: u32, left_base: u32, rows_base: u32, indices_base: u32, values_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> left: array<${type}>;
-@group(0) @binding(2) var<storage, read> rows: array<${type}>;
-@group(0) @binding(3) var<storage, read> indices: array<i32>;
-@group(0) @binding(4) var<storage, read_write> values: array<f32>;
-var<workgroup> parts: array<f32, ${256 * SLOTS}>;
+  return `var<workgroup> parts: array<f32, ${256 * SLOTS}>;
 fn unit_of(token: u32, slot: u32) -> u32 {
   if (slot >= params.k) { return 0u; }
   return u32(max(indices[params.indices_base + token * params.k + slot], 0));
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let id = group.x + group.y * groups.x;
   let token = id / params.blocks;

@@ -1,19 +1,16 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { Range } from './range.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 
 /** Small passes over matrices: lengths of rows, sums of columns, a transpose. Sums in a fixed order. */
 
-const rowNorms: Kernel = {
+const rowNorms = defineKernel({
   key: 'feed-forward row norms',
-  buffers: ['read', 'write'],
-  source: () => `
-struct Params { rows: u32, columns: u32, x_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-var<workgroup> part: array<f32, 64>;
-@compute @workgroup_size(64)
+  uniforms: { rows: 'u32', columns: 'u32' },
+  buffers: { x: readFrom('f32'), out: writeTo('f32') },
+  workgroup: 64,
+  source: () => `var<workgroup> part: array<f32, 64>;
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let row = group.x + group.y * groups.x;
   if (row >= params.rows) { return; }
@@ -29,27 +26,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   if (t == 0u) { out[params.out_base + row] = sqrt(part[0]); }
 }`,
-};
+});
 
 /** out[r] = Euclidean length of row r. */
-export function recordRowNorms(stream: Stream, rows: number, columns: number, x: Range, out: Range): void {
-  stream.launch({
-    kernel: rowNorms,
-    buffers: [x.span, out.span],
-    uniforms: uniformWords([rows, columns, x.base, out.base]),
-    workgroups: gridOf(rows),
-  });
+export function recordRowNorms(
+  stream: Stream,
+  rows: number,
+  columns: number,
+  x: Binding,
+  out: Binding,
+): void {
+  rowNorms.launch(stream, { uniforms: { rows, columns }, buffers: { x, out }, workgroups: rows });
 }
 
-const markRows: Kernel = {
+const markRows = defineKernel({
   key: 'feed-forward mark rows',
-  buffers: ['read', 'write'],
-  source: () => `
-struct Params { rows: u32, columns: u32, x_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> marks: array<atomic<u32>>;
-@compute @workgroup_size(64)
+  uniforms: { rows: 'u32', columns: 'u32' },
+  buffers: { x: readFrom('f32'), marks: writeTo('atomic<u32>') },
+  workgroup: 64,
+  source: () => `@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32) {
   let row = group.x + group.y * groups.x;
   if (row >= params.rows) { return; }
@@ -59,32 +54,30 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     is_marked = is_marked || (bits & 0x7f800000u) == 0x7f800000u;
   }
   if (is_marked) {
-    atomicOr(&marks[params.out_base + 1u + row], 1u);
-    atomicOr(&marks[params.out_base], 1u);
+    atomicOr(&marks[params.marks_base + 1u + row], 1u);
+    atomicOr(&marks[params.marks_base], 1u);
   }
 }`,
-};
+});
 
 /** marks [1 + rows], zero before: 1 for every row with NaN or an infinity, first of all whether there is one. */
-export function recordMarkRows(stream: Stream, rows: number, columns: number, x: Range, marks: Range): void {
-  stream.launch({
-    kernel: markRows,
-    buffers: [x.span, marks.span],
-    uniforms: uniformWords([rows, columns, x.base, marks.base]),
-    workgroups: gridOf(rows),
-  });
+export function recordMarkRows(
+  stream: Stream,
+  rows: number,
+  columns: number,
+  x: Binding,
+  marks: Binding,
+): void {
+  markRows.launch(stream, { uniforms: { rows, columns }, buffers: { x, marks }, workgroups: rows });
 }
 
-const columnSums: Kernel = {
+const columnSums = defineKernel({
   key: 'feed-forward column sums',
-  buffers: ['read', 'write'],
-  source: () => `
-struct Params { rows: u32, columns: u32, x_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-var<workgroup> part: array<f32, 256>;
-@compute @workgroup_size(16, 16)
+  uniforms: { rows: 'u32', columns: 'u32' },
+  buffers: { x: readFrom('f32'), out: writeTo('f32') },
+  workgroup: [16, 16],
+  source: () => `var<workgroup> part: array<f32, 256>;
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) t: vec3u) {
   let column = group.x * 16u + t.x;
   var sum = 0.0;
@@ -98,28 +91,30 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) t: ve
   }
   if (t.y == 0u && column < params.columns) { out[params.out_base + column] += part[t.x]; }
 }`,
-};
+});
 
 /** out[c] += sum of column c. */
-export function recordColumnSums(stream: Stream, rows: number, columns: number, x: Range, out: Range): void {
-  stream.launch({
-    kernel: columnSums,
-    buffers: [x.span, out.span],
-    uniforms: uniformWords([rows, columns, x.base, out.base]),
-    workgroups: gridOf(Math.ceil(columns / 16)),
+export function recordColumnSums(
+  stream: Stream,
+  rows: number,
+  columns: number,
+  x: Binding,
+  out: Binding,
+): void {
+  columnSums.launch(stream, {
+    uniforms: { rows, columns },
+    buffers: { x, out },
+    workgroups: Math.ceil(columns / 16),
   });
 }
 
-const transpose: Kernel = {
+const transpose = defineKernel({
   key: 'feed-forward transpose',
-  buffers: ['read', 'write'],
-  source: () => `
-struct Params { rows: u32, columns: u32, tiles_x: u32, tiles: u32, x_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
-var<workgroup> tile: array<f32, 1056>;
-@compute @workgroup_size(32, 8)
+  uniforms: { rows: 'u32', columns: 'u32', tiles_x: 'u32', tiles: 'u32' },
+  buffers: { x: readFrom('f32'), out: writeTo('f32') },
+  workgroup: [32, 8],
+  source: () => `var<workgroup> tile: array<f32, 1056>;
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) t: vec3u) {
   let id = group.x + group.y * groups.x;
   if (id >= params.tiles) { return; }
@@ -137,15 +132,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
   }
 }`,
-};
+});
 
 /** out [columns, rows] from x [rows, columns]. */
-export function recordTranspose(stream: Stream, rows: number, columns: number, x: Range, out: Range): void {
+export function recordTranspose(
+  stream: Stream,
+  rows: number,
+  columns: number,
+  x: Binding,
+  out: Binding,
+): void {
   const [across, down] = [Math.ceil(columns / 32), Math.ceil(rows / 32)];
-  stream.launch({
-    kernel: transpose,
-    buffers: [x.span, out.span],
-    uniforms: uniformWords([rows, columns, across, across * down, x.base, out.base]),
-    workgroups: gridOf(across * down),
+  transpose.launch(stream, {
+    uniforms: { rows, columns, tiles_x: across, tiles: across * down },
+    buffers: { x, out },
+    workgroups: across * down,
   });
 }

@@ -1,4 +1,4 @@
-import { halfOf, orderedKey32 } from './wgsl-numbers.js';
+import { halfOf, orderedKey32 } from '../wgsl/numbers.js';
 
 /** f16 bits to f32 bits, exact, subnormals too (which `unpack2x16float` may flush). */
 const halfToBits = `

@@ -1,23 +1,28 @@
 import type { DType } from '@topk-attention/core';
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { type Binding, storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
-import { doesNotFit, type RowRange, splitRows, storedBytes, windowOf } from './windows.js';
-
-const INVOCATIONS = 64;
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { forEachElement } from '../wgsl/text.js';
+import { doesNotFit, largestBytes, type RowRange, splitRows } from './split-rows.js';
 
 /** What an invocation copies: four words, one word, or the two halves of a word that may come from different rows. */
 type Unit = 'vec4' | 'word' | 'halves';
 
-const params = `
-struct Params {
-  rows: u32, taken: u32, width: u32, count: u32, x_base: u32, indices_base: u32, out_base: u32,
-  /** What an index outside of the table gives. */
-  outside: u32,
+/** Copies bits. Reads each index once per unit and each taken row once, writes the result once. */
+function kernelOf(unit: Unit) {
+  const word = unit === 'vec4' ? 'vec4u' : 'u32';
+  return defineKernel({
+    key: `gather-rows ${unit}`,
+    uniforms: { rows: 'u32', taken: 'u32', width: 'u32', count: 'u32', outside: 'u32' },
+    buffers: { x: readFrom(word), indices: readFrom('i32'), out: writeTo(word) },
+    workgroup: 64,
+    source: () => `${sourceOf}
+${unit === 'halves' ? copyHalves : copyWords(word)}`,
+  });
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> indices: array<i32>;
 
+const sourceOf = `
 /** Where in x element \`at\` of the result comes from, in units; nowhere for index -1 and those outside of the table. */
 const NONE = 0xffffffffu;
 const OUTSIDE = 0xfffffffeu;
@@ -29,47 +34,26 @@ fn source_of(at: u32) -> u32 {
   return params.x_base + (slot / params.taken * params.rows + u32(row)) * params.width + at % params.width;
 }`;
 
-/** Copies bits. Reads each index once per unit and each taken row once, writes the result once. */
-function kernelOf(unit: Unit): Kernel {
-  return {
-    key: `gather-rows ${unit}`,
-    buffers: ['read', 'read', 'write'],
-    source: () => (unit === 'halves' ? halvesSource : wordsSource(unit === 'vec4' ? 'vec4u' : 'u32')),
-  };
-}
-
-const wordsSource = (word: 'vec4u' | 'u32'): string => `${params}
-@group(0) @binding(1) var<storage, read> x: array<${word}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${word}>;
-
-@compute @workgroup_size(${INVOCATIONS})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  if (at >= params.count) { return; }
-  let source = source_of(at);
+const copyWords = (word: string): string =>
+  forEachElement(`let source = source_of(at);
   if (source == NONE) {
     out[params.out_base + at] = ${word}(0u);
   } else if (source == OUTSIDE) {
     out[params.out_base + at] = ${word}(params.outside);
   } else {
     out[params.out_base + at] = x[source];
-  }
-}`;
+  }`);
 
-const halvesSource = `${params}
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<u32>;
-
-fn half_at(at: u32) -> u32 {
+const copyHalves = `fn half_at(at: u32) -> u32 {
   let source = source_of(at);
   if (source == NONE) { return 0u; }
   if (source == OUTSIDE) { return params.outside & 0xffffu; }
   return (x[source / 2u] >> (16u * (source % 2u))) & 0xffffu;
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let word = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let word = id.x + id.y * groups.x * INVOCATIONS;
   let end = params.out_base + params.count;
   if (2u * word >= end) { return; }
   // A half outside the range belongs to another launch.
@@ -110,7 +94,7 @@ export function recordGather(stream: Stream, x: View, indices: View, out: View, 
     }
     return;
   }
-  if (rows * width * bytes > stream.device.limits.maxStorageBufferBindingSize - 256) {
+  if (rows * width * bytes > largestBytes(stream)) {
     throw doesNotFit(stream, 'gatherRows', rows * width * bytes);
   }
   const parts: RowRange[] = splitRows(stream, 'gatherRows', taken, Math.max(4, width * bytes));
@@ -137,21 +121,11 @@ function launch(
   const to = windowOf(out, start * width, batch * taken * width);
   const { unit, elements } = unitOf(x.dtype, width, from.base, to.base);
   const count = (batch * taken * width) / elements;
-  const invocations = unit === 'halves' ? Math.ceil((to.base + count) / 2) : count;
-  stream.launch({
-    kernel: kernelOf(unit),
-    buffers: [from.span, at.span, to.span],
-    uniforms: uniformWords([
-      rows,
-      taken,
-      width / elements,
-      count,
-      from.base / elements,
-      at.base,
-      to.base / elements,
-      outsideWord(x.dtype),
-    ]),
-    workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+  const inUnits = ({ span, base }: Binding): Binding => ({ span, base: base / elements });
+  kernelOf(unit).launch(stream, {
+    uniforms: { rows, taken, width: width / elements, count, outside: outsideWord(x.dtype) },
+    buffers: { x: inUnits(from), indices: at, out: inUnits(to) },
+    workgroups: { invocations: unit === 'halves' ? Math.ceil((to.base + count) / 2) : count },
   });
 }
 

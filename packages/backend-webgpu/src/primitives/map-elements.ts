@@ -1,12 +1,14 @@
 import { type DType, sizeOf, TopKError } from '@topk-attention/core';
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { loadBits } from '../wgsl/numbers.js';
+import { range } from '../wgsl/text.js';
 import { type Helper, helperText } from './elementwise-wgsl.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
-import { doesNotFit, storedBytes, windowOf } from './windows.js';
 
-const INVOCATIONS = 64;
 const names = ['a', 'b', 'c'] as const;
 /** Words of a uniform block, 256 bytes. */
 const MOST_WORDS = 64;
@@ -55,25 +57,20 @@ export function recordMap(stream: Stream, mapping: Mapping, operands: readonly O
       const strides = walk.strides[index] as readonly number[];
       return windowOf(view, start + first * (strides[0] ?? 0), reach(walk, strides, end - first));
     });
-    const words = [
-      count,
-      target.base / perWord,
-      ...windows.map(({ base }) => base),
-      ...walk.extents,
-      ...walk.strides.flat(),
-    ];
-    if (words.length > MOST_WORDS) {
+    const words = 2 + windows.length + walk.extents.length * (1 + windows.length);
+    if (words > MOST_WORDS) {
       throw new TopKError('UNSUPPORTED', `webgpu: ${mapping.name} over too many axes`, {
         expected: 'shapes that collapse to a dozen axes',
         got: `${walk.extents.length} axes`,
         fix: 'Reshape to fewer axes',
       });
     }
-    stream.launch({
-      kernel,
-      buffers: [...windows.map(({ span }) => span), target.span],
-      uniforms: uniformWords(words),
-      workgroups: gridOf(Math.ceil(count / perWord / INVOCATIONS)),
+    const [a, b, c] = windows;
+    const [aSteps, bSteps = [], cSteps = []] = walk.strides;
+    kernel.launch(stream, {
+      uniforms: { count, extents: walk.extents, a_steps: aSteps ?? [], b_steps: bSteps, c_steps: cSteps },
+      buffers: { a, b, c, out: { span: target.span, base: target.base / perWord } },
+      workgroups: { invocations: Math.ceil(count / perWord) },
     });
   }
 }
@@ -91,7 +88,7 @@ function reach({ extents }: Walk, strides: readonly number[], steps: number): nu
   );
 }
 
-interface Range {
+interface Steps {
   readonly first: number;
   readonly end: number;
 }
@@ -103,8 +100,8 @@ function rangesOf(
   walk: Walk,
   operands: readonly Operand[],
   out: View,
-): readonly Range[] {
-  const limit = stream.device.limits.maxStorageBufferBindingSize;
+): readonly Steps[] {
+  const limit = largestBytes(stream);
   const extent = walk.extents[0] ?? 1;
   const bytesOf = (steps: number): number =>
     Math.max(
@@ -114,10 +111,10 @@ function rangesOf(
           reach(walk, walk.strides[index] as readonly number[], steps) * storedBytes(view.dtype),
       ),
     );
-  if (bytesOf(extent) <= limit - 256) return [{ first: 0, end: extent }];
+  if (bytesOf(extent) <= limit) return [{ first: 0, end: extent }];
   const perStep = bytesOf(2) - bytesOf(1);
   const rest = Math.max(0, bytesOf(1) - perStep);
-  const fitting = Math.floor((limit - 256 - rest) / perStep);
+  const fitting = Math.floor((limit - rest) / perStep);
   // 128 elements of f16 are 256 bytes; an even number of steps keeps halves of a word together.
   const step = fitting >= 128 ? fitting - (fitting % 128) : fitting - (fitting % 2);
   if (step < 2) throw doesNotFit(stream, name, bytesOf(2));
@@ -127,76 +124,73 @@ function rangesOf(
   }));
 }
 
-function mapKernel(
-  { name, body, helpers = [], raw = false }: Mapping,
-  inputs: readonly DType[],
-  output: DType,
-  rank: number,
-): Kernel {
+function mapKernel(mapping: Mapping, inputs: readonly DType[], output: DType, rank: number) {
   // Raw functions care for the width of an element only.
-  const typeOf = (dtype: DType): string => (raw ? String(8 * storedBytes(dtype)) : dtype);
-  return {
-    key: `map ${name} ${inputs.map(typeOf)} to ${typeOf(output)} rank ${rank}`,
-    buffers: [...inputs.map(() => 'read' as const), 'write'],
-    source: () => mapSource(body, helpers, raw, inputs, output, rank),
-  };
+  const typeOf = (dtype: DType): string => (mapping.raw ? String(8 * storedBytes(dtype)) : dtype);
+  const stepsOf = (operand: number): readonly ['u32', number] => ['u32', operand < inputs.length ? rank : 0];
+  return defineKernel({
+    key: `map ${mapping.name} ${inputs.map(typeOf)} to ${typeOf(output)} rank ${rank}`,
+    uniforms: {
+      count: 'u32',
+      extents: ['u32', rank],
+      a_steps: stepsOf(0),
+      b_steps: stepsOf(1),
+      c_steps: stepsOf(2),
+    },
+    buffers: {
+      a: optional(inputs.length > 0, readFrom('u32')),
+      b: optional(inputs.length > 1, readFrom('u32')),
+      c: optional(inputs.length > 2, readFrom('u32')),
+      out: writeTo('u32'),
+    },
+    workgroup: 64,
+    source: () => mapSource(mapping, inputs, output, rank),
+  });
 }
 
 function mapSource(
-  body: string,
-  helpers: readonly Helper[],
-  raw: boolean,
+  { body, helpers = [], raw = false }: Mapping,
   inputs: readonly DType[],
   output: DType,
   rank: number,
 ): string {
   const own = names.slice(0, inputs.length);
-  const extentAt = 2 + inputs.length;
-  const words = extentAt + rank * (1 + inputs.length);
-  const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
   const usesHalves = !raw && inputs.includes('f16');
   const storesHalves = !raw && output === 'f16';
-  const load = (name: string, dtype: DType): string => {
-    if (dtype !== 'f16') return `fn load_${name}(at: u32) -> u32 { return ${name}_words[at]; }`;
-    const half = `(${name}_words[at / 2u] >> (16u * (at % 2u))) & 0xffffu`;
-    return `fn load_${name}(at: u32) -> u32 { return ${raw ? half : `half_to_bits(${half})`}; }`;
+  const load = (name: string, index: number): string => {
+    const half = inputs[index] === 'f16';
+    if (raw || !half) return loadBits(name, half);
+    return `fn load_${name}(at: u32) -> u32 { return half_to_bits((${name}[at / 2u] >> (16u * (at % 2u))) & 0xffffu); }`;
   };
-  const steps = Array.from({ length: rank }, (_, index) => {
+  const steps = range(rank).map((index) => {
     const axis = rank - 1 - index;
-    const coordinate = axis === 0 ? 'rest' : `rest % ${word(extentAt + axis)}`;
-    const moves = own.map(
-      (name, tensor) => `at_${name} += step * ${word(extentAt + rank * (1 + tensor) + axis)};`,
-    );
-    return `step = ${coordinate}; ${moves.join(' ')}${axis === 0 ? '' : ` rest /= ${word(extentAt + axis)};`}`;
+    const coordinate = axis === 0 ? 'rest' : `rest % params.extents_${axis}`;
+    const moves = own.map((name) => `at_${name} += step * params.${name}_steps_${axis};`);
+    return `step = ${coordinate}; ${moves.join(' ')}${axis === 0 ? '' : ` rest /= params.extents_${axis};`}`;
   });
   const value = storesHalves ? 'half_of(bitcast<f32>(value))' : 'value';
-  return `
-struct Params { words: array<vec4u, ${Math.ceil(words / 4)}> }
-@group(0) @binding(0) var<uniform> params: Params;
-${own.map((name, index) => `@group(0) @binding(${index + 1}) var<storage, read> ${name}_words: array<u32>;`).join('\n')}
-@group(0) @binding(${own.length + 1}) var<storage, read_write> out: array<u32>;
-${helperText([...helpers, ...(usesHalves ? ['halfToBits' as const] : []), ...(storesHalves ? ['halfOf' as const] : [])])}
-${own.map((name, index) => load(name, inputs[index] as DType)).join('\n')}
+  return `${helperText([...helpers, ...(usesHalves ? ['halfToBits' as const] : []), ...(storesHalves ? ['halfOf' as const] : [])])}
+${own.map(load).join('\n')}
 
 fn apply(${own.map((name) => `${name}: u32`).join(', ')}) -> u32 { ${body} }
 
 fn element(index: u32) -> u32 {
   var rest = index;
   var step = 0u;
-  ${own.map((name, index) => `var at_${name} = ${word(2 + index)};`).join('\n  ')}
+  ${own.map((name) => `var at_${name} = params.${name}_base;`).join('\n  ')}
   ${steps.join('\n  ')}
   let value = apply(${own.map((name) => `load_${name}(at_${name})`).join(', ')});
   return ${value};
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let count = ${word(0)};
-  let at = (workgroup.x + workgroup.y * groups.x) * ${INVOCATIONS}u + local;
+  let count = params.count;
+  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
   ${
     output === 'f16'
       ? `if (2u * at >= count) { return; }
@@ -205,6 +199,6 @@ fn main(
       : `if (at >= count) { return; }
   let bits = element(at);`
   }
-  out[${word(1)} + at] = bits;
+  out[params.out_base + at] = bits;
 }`;
 }

@@ -1,9 +1,10 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf, loadFloat } from '../wgsl/numbers.js';
+import { range, times } from '../wgsl/text.js';
 import { inFours, inputType, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
-import { type Product, productParams, productWords } from './matmul-product.js';
-import { halfOf, loadFloat } from './wgsl-numbers.js';
+import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 const INVOCATIONS = 256;
 /** Rows whose sums an invocation can hold. */
@@ -33,31 +34,33 @@ interface NarrowParameters {
  * A workgroup takes 4 * lanes columns and a range of terms; its invocations' sums, and then those of the ranges
  * (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
-function kernelOf(parameters: NarrowParameters): Kernel {
+function kernelOf(parameters: NarrowParameters) {
   const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
-  return {
+  return defineKernel({
     key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
-    buffers: ['read', 'read', 'write'],
+    uniforms: productUniforms,
+    buffers: {
+      a: readFrom(inputType(half, vecA)),
+      b: readFrom(inputType(half, vecB)),
+      out: writeTo(outputType(halfOut, vecOut)),
+    },
+    workgroup: INVOCATIONS,
     source: () => sourceOf(parameters),
-  };
+  });
 }
 
 function sourceOf(parameters: NarrowParameters): string {
   const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
-  const all = Array.from({ length: rows }, (_, row) => row);
+  const all = range(rows);
   const depthLanes = INVOCATIONS / lanes;
-  return `${productParams}
-@group(0) @binding(1) var<storage, read> a: array<${inputType(half, vecA)}>;
-@group(0) @binding(2) var<storage, read> b: array<${inputType(half, vecB)}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${outputType(halfOut, vecOut)}>;
-var<workgroup> parts: array<array<vec4f, ${INVOCATIONS}>, ${Math.min(rows, 4)}>;
+  return `var<workgroup> parts: array<array<vec4f, INVOCATIONS>, ${Math.min(rows, 4)}>;
 ${halfOut ? halfOf : ''}
 ${transposeA ? columnOfA(half) : loader({ name: 'a', half, along: false, vec: vecA })}
 ${loader({ name: 'b', half, along: !transposeB, vec: vecB })}
 ${putSums(transposeB, lanes, halfOut, vecOut, adds)}
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -66,13 +69,13 @@ fn main(
   let blocks = (params.columns + ${4 * lanes - 1}u) / ${4 * lanes}u;
   let index = workgroup.x + workgroup.y * groups.x;
   let part = index / (blocks * params.batch);
-  let first = part * params.extra;
+  let first = part * params.terms;
   if (first >= params.inner) { return; }
   let matrix = index / blocks % params.batch;
   let origin = index % blocks * ${4 * lanes}u;
   let a_start = params.a_base + matrix * params.a_batch;
   let b_start = params.b_base + matrix * params.b_batch;
-  let end = min(first + params.extra, params.inner);
+  let end = min(first + params.terms, params.inner);
   ${transposeB ? `let lane = local / ${depthLanes}u; let depth = local % ${depthLanes}u;` : `let lane = local % ${lanes}u; let depth = local / ${lanes}u;`}
   ${all.map((row) => `var sum_${row}: vec4f;`).join(' ')}
   for (var term = first + 4u * depth; term < end; term += ${4 * depthLanes}u) {
@@ -86,15 +89,11 @@ fn main(
 }
 
 /** Four terms of four neighbouring columns. */
-const termsOfB = [0, 1, 2, 3]
-  .map((i) => `let b${i} = fetch_b(b_start, term + ${i}u, origin + 4u * lane);`)
-  .join(' ');
+const termsOfB = times(4, (i) => `let b${i} = fetch_b(b_start, term + ${i}u, origin + 4u * lane);`, ' ');
 
 /** Four terms of four columns that lie `lanes` apart. */
 function linesOfB(lanes: number): string {
-  return [0, 1, 2, 3]
-    .map((i) => `let b${i} = fetch_b(b_start, origin + lane + ${i * lanes}u, term);`)
-    .join(' ');
+  return times(4, (i) => `let b${i} = fetch_b(b_start, origin + lane + ${i * lanes}u, term);`, ' ');
 }
 
 function addRow(row: number, transposeB: boolean): string {
@@ -146,11 +145,11 @@ function reduceRows(rows: number, lanes: number, transposeB: boolean): string {
   const steps: string[] = [];
   for (let first = 0; first < rows; first += 4) {
     const count = Math.min(4, rows - first);
-    const stores = Array.from({ length: count }, (_, i) => `parts[${i}u][local] = sum_${first + i};`);
+    const stores = times(count, (i) => `parts[${i}u][local] = sum_${first + i};`, ' ');
     steps.push(`${first > 0 ? 'workgroupBarrier();' : ''}
-  ${stores.join(' ')}
+  ${stores}
   workgroupBarrier();
-  for (var slot = local; slot < ${count * lanes}u; slot += ${INVOCATIONS}u) {
+  for (var slot = local; slot < ${count * lanes}u; slot += INVOCATIONS) {
     let row = slot / ${lanes}u;
     let lane_out = slot % ${lanes}u;
     var sums = vec4f();
@@ -173,22 +172,22 @@ export function launchNarrow(stream: Stream, product: Product): void {
   const wanted = blocks >= ENOUGH_WORKGROUPS ? 1 : Math.ceil(WANTED_WORKGROUPS / blocks);
   const most = Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS)));
   recordInParts(stream, product, most, 4, ({ out, parts, terms }) => {
-    stream.launch({
-      kernel: kernelOf({
-        rows: 2 ** Math.ceil(Math.log2(rows)),
-        lanes,
-        half,
-        halfOut: half && parts === 1,
-        transposeA,
-        transposeB,
-        vecA: !transposeA && inFours(a, inner),
-        vecB: inFours(b, transposeB ? inner : columns),
-        vecOut: !transposeB && inFours(out, columns),
-        adds: parts === 1 && (product.adds ?? false),
-      }),
-      buffers: [a.span, b.span, out.span],
-      uniforms: uniformWords(productWords({ ...product, out }, terms)),
-      workgroups: gridOf(blocks * parts),
+    const kernel = kernelOf({
+      rows: 2 ** Math.ceil(Math.log2(rows)),
+      lanes,
+      half,
+      halfOut: half && parts === 1,
+      transposeA,
+      transposeB,
+      vecA: !transposeA && inFours(a, inner),
+      vecB: inFours(b, transposeB ? inner : columns),
+      vecOut: !transposeB && inFours(out, columns),
+      adds: parts === 1 && (product.adds ?? false),
+    });
+    kernel.launch(stream, {
+      uniforms: uniformsOf({ ...product, out }, terms),
+      buffers: { a, b, out },
+      workgroups: blocks * parts,
     });
   });
 }

@@ -1,5 +1,6 @@
+import { loadFloat } from '../wgsl/numbers.js';
+import { times } from '../wgsl/text.js';
 import type { Operand } from './matmul-product.js';
-import { loadFloat } from './wgsl-numbers.js';
 
 /** How a shader reads an operand: `along` says that neighbours in memory lie along the result, not along the sums. */
 export interface Loader {
@@ -46,7 +47,7 @@ ${head} {
   var values = vec4f();
   if (line >= ${lines}) { return values; }
   let at = ${at};
-  ${[0, 1, 2, 3].map(one).join('\n  ')}
+  ${times(4, one, '\n  ')}
   return values;
 }`;
 }

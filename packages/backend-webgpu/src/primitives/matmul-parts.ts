@@ -1,18 +1,24 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
+import { defineKernel, read, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf } from '../wgsl/numbers.js';
 import { inFours, outputType, writer } from './matmul-operands.js';
-import { type Operand, type Product, productParams, productWords } from './matmul-product.js';
-import { halfOf } from './wgsl-numbers.js';
+import type { Operand, Product } from './matmul-product.js';
 
 /** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
-function reduceKernel(half: boolean, vec: boolean, adds: boolean): Kernel {
-  return {
+const reduceKernel = (half: boolean, vec: boolean, adds: boolean) =>
+  defineKernel({
     key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}`,
-    buffers: ['read', 'write'],
-    source: () => `${productParams}
-@group(0) @binding(1) var<storage, read> parts: array<${vec ? 'vec4f' : 'f32'}>;
-@group(0) @binding(2) var<storage, read_write> out: array<${outputType(half, vec)}>;
-${half ? halfOf : ''}
+    uniforms: {
+      batch: 'u32',
+      rows: 'u32',
+      columns: 'u32',
+      out_batch: 'u32',
+      out_stride: 'u32',
+      parts: 'u32',
+    },
+    buffers: { parts: read(vec ? 'vec4f' : 'f32'), out: writeTo(outputType(half, vec)) },
+    workgroup: 64,
+    source: () => `${half ? halfOf : ''}
 ${writer(half, vec, adds)}
 
 fn part_at(at: u32, column: u32) -> vec4f {
@@ -27,22 +33,21 @@ fn part_at(at: u32, column: u32) -> vec4f {
   }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * 64u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let quads = (params.columns + 3u) / 4u;
   let row = at / quads % params.rows;
   let matrix = at / quads / params.rows;
   if (matrix >= params.batch) { return; }
   let column = at % quads * 4u;
   var sums = vec4f();
-  for (var part = 0u; part < params.extra; part++) {
+  for (var part = 0u; part < params.parts; part++) {
     sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
   }
   put(params.out_base + matrix * params.out_batch, row, column, sums);
 }`,
-  };
-}
+  });
 
 /** Where the launch writes: `parts` results of f32 one after another, each of `terms` terms of the sums, or the result. */
 export interface Parts {
@@ -68,11 +73,10 @@ export function recordInParts(
   }
   const span = stream.scratch(4 * parts * batch * rows * columns);
   launch({ out: { span, base: 0, batchStep: rows * columns, stride: columns }, parts, terms });
-  stream.launch({
-    kernel: reduceKernel(product.dtype === 'f16', inFours(out, columns), product.adds ?? false),
-    buffers: [span, out.span],
-    uniforms: uniformWords(productWords(product, parts)),
-    workgroups: gridOf(Math.ceil((batch * rows * Math.ceil(columns / 4)) / 64)),
+  reduceKernel(product.dtype === 'f16', inFours(out, columns), product.adds ?? false).launch(stream, {
+    uniforms: { batch, rows, columns, out_batch: out.batchStep, out_stride: out.stride, parts },
+    buffers: { parts: span, out },
+    workgroups: { invocations: batch * rows * Math.ceil(columns / 4) },
   });
   stream.release(span);
 }

@@ -1,24 +1,20 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { type Product, productParams, productWords } from './matmul-product.js';
-import { halfOf, loadFloat } from './wgsl-numbers.js';
-
-const INVOCATIONS = 64;
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf, loadFloat } from '../wgsl/numbers.js';
+import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
  * An invocation per element (word of f16) of the result, sums in ascending order. Reads each operand once per row or
  * column of the result; no workgroup memory.
  */
-function kernelOf({ dtype, transposeA, transposeB, adds = false }: Product): Kernel {
+function kernelOf({ dtype, transposeA, transposeB, adds = false }: Product) {
   const half = dtype === 'f16';
-  return {
+  return defineKernel({
     key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${adds ? ' adds' : ''}`,
-    buffers: ['read', 'read', 'write'],
-    source: () => `${productParams}
-@group(0) @binding(1) var<storage, read> a: array<u32>;
-@group(0) @binding(2) var<storage, read> b: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<u32>;
-${halfOf}
+    uniforms: productUniforms,
+    buffers: { a: readFrom('u32'), b: readFrom('u32'), out: writeTo('u32') },
+    workgroup: 64,
+    source: () => `${half ? halfOf : ''}
 ${loadFloat('a', half)}
 ${loadFloat('b', half)}
 
@@ -32,12 +28,12 @@ fn product(matrix: u32, row: u32, column: u32) -> f32 {
   return sum;
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   ${half ? storeHalves : storeFloat(adds)}
 }`,
-  };
+  });
 }
 
 const storeFloat = (adds: boolean): string => `
@@ -68,13 +64,11 @@ const storeHalves = `
   out[at] = bits;`;
 
 export function launchPlain(stream: Stream, product: Product): void {
-  const { batch, rows, columns, out } = product;
-  const elements = batch * rows * columns;
-  const invocations = product.dtype === 'f16' ? out.span.size / 4 : elements;
-  stream.launch({
-    kernel: kernelOf(product),
-    buffers: [product.a.span, product.b.span, out.span],
-    uniforms: uniformWords(productWords(product)),
-    workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+  const { batch, rows, columns, a, b, out } = product;
+  const invocations = product.dtype === 'f16' ? out.span.size / 4 : batch * rows * columns;
+  kernelOf(product).launch(stream, {
+    uniforms: uniformsOf(product, product.inner),
+    buffers: { a, b, out },
+    workgroups: { invocations },
   });
 }

@@ -1,9 +1,7 @@
-import type { Span } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
 
 /** Matrices in a binding: element [i, j] as stored of matrix n lies at `base + n * batchStep + i * stride + j`. */
-export interface Operand {
-  readonly span: Span;
-  readonly base: number;
+export interface Operand extends Binding {
   /** 0: one matrix for all. */
   readonly batchStep: number;
   readonly stride: number;
@@ -28,20 +26,35 @@ export interface Product {
   readonly adds?: boolean;
 }
 
-/** WGSL of a uniform block that holds what `productWords` gives. */
-export const productParams = `
-struct Operand { base: u32, batch_step: u32, stride: u32 }
-struct Params {
-  batch: u32, rows: u32, inner: u32, columns: u32,
-  a_base: u32, a_batch: u32, a_stride: u32,
-  b_base: u32, b_batch: u32, b_stride: u32,
-  out_base: u32, out_batch: u32, out_stride: u32,
-  extra: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;`;
+/** Uniforms of a kernel with operands `a`, `b` and `out`. */
+export const productUniforms = {
+  batch: 'u32',
+  rows: 'u32',
+  inner: 'u32',
+  columns: 'u32',
+  a_batch: 'u32',
+  a_stride: 'u32',
+  b_batch: 'u32',
+  b_stride: 'u32',
+  out_batch: 'u32',
+  out_stride: 'u32',
+  /** Terms of the sums that a workgroup takes. */
+  terms: 'u32',
+} as const;
 
-export function productWords(product: Product, extra = 0): number[] {
+export function uniformsOf(product: Product, terms: number): Record<keyof typeof productUniforms, number> {
   const { batch, rows, inner, columns, a, b, out } = product;
-  const places = [a, b, out].flatMap(({ base, batchStep, stride }) => [base, batchStep, stride]);
-  return [batch, rows, inner, columns, ...places, extra];
+  return {
+    batch,
+    rows,
+    inner,
+    columns,
+    a_batch: a.batchStep,
+    a_stride: a.stride,
+    b_batch: b.batchStep,
+    b_stride: b.stride,
+    out_batch: out.batchStep,
+    out_stride: out.stride,
+    terms,
+  };
 }

@@ -1,9 +1,10 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf } from '../wgsl/numbers.js';
+import { range } from '../wgsl/text.js';
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
-import { type Product, productParams, productWords } from './matmul-product.js';
-import { halfOf } from './wgsl-numbers.js';
+import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
  * A workgroup's part of the result: `rows` x `columns`, of which an invocation holds `microRows` x `microColumns` in
@@ -39,33 +40,35 @@ function invocationsOf(tile: MatmulTile): number {
  * edges counts as 0 and is not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
  * memory 4 * depth * (rows + columns) bytes.
  */
-function kernelOf(parameters: TiledParameters): Kernel {
+function kernelOf(parameters: TiledParameters) {
   const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}`;
   const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
-  return {
+  return defineKernel({
     key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
-    buffers: ['read', 'read', 'write'],
+    uniforms: productUniforms,
+    buffers: {
+      a: readFrom(inputType(half, vecA)),
+      b: readFrom(inputType(half, vecB)),
+      out: writeTo(outputType(halfOut, vecOut)),
+    },
+    workgroup: invocationsOf(tile),
     source: () => sourceOf(parameters),
-  };
+  });
 }
 
 function sourceOf(parameters: TiledParameters): string {
   const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
   const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
   const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
-  return `${productParams}
-@group(0) @binding(1) var<storage, read> a: array<${inputType(half, vecA)}>;
-@group(0) @binding(2) var<storage, read> b: array<${inputType(half, vecB)}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${outputType(halfOut, vecOut)}>;
-var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
+  return `var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
 var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
 ${halfOut ? halfOf : ''}
 ${loader(a)}
 ${loader(b)}
 ${writer(halfOut, vecOut, adds)}
 
-@compute @workgroup_size(${invocationsOf(tile)})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -75,9 +78,9 @@ fn main(
   let tiles_across = (params.columns + ${tile.columns - 1}u) / ${tile.columns}u;
   let index = workgroup.x + workgroup.y * groups.x;
   let part = index / (tiles_down * tiles_across * params.batch);
-  let first = part * params.extra;
+  let first = part * params.terms;
   if (first >= params.inner) { return; }
-  let end = min(first + params.extra, params.inner);
+  let end = min(first + params.terms, params.inner);
   let matrix = index / (tiles_down * tiles_across) % params.batch;
   let tile_row = index / tiles_across % tiles_down * ${tile.rows}u;
   let tile_column = index % tiles_across * ${tile.columns}u;
@@ -239,10 +242,6 @@ function storeSums(tile: MatmulTile): string {
     .join('\n  ');
 }
 
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, index) => index);
-}
-
 /** Workgroups that keep a large device busy, and the least terms that are worth one. */
 const WANTED_WORKGROUPS = 264;
 const LEAST_TERMS = 256;
@@ -266,21 +265,21 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
   const wanted = Math.min(Math.ceil(WANTED_WORKGROUPS / tiles), Math.floor(inner / LEAST_TERMS));
   const half = product.dtype === 'f16';
   recordInParts(stream, product, Math.max(1, wanted), tile.depth, ({ out, parts, terms }) => {
-    stream.launch({
-      kernel: kernelOf({
-        tile,
-        half,
-        halfOut: half && parts === 1,
-        transposeA,
-        transposeB,
-        vecA: inFours(a, transposeA ? rows : inner),
-        vecB: inFours(b, transposeB ? inner : columns),
-        vecOut: inFours(out, columns),
-        adds: parts === 1 && (product.adds ?? false),
-      }),
-      buffers: [a.span, b.span, out.span],
-      uniforms: uniformWords(productWords({ ...product, out }, terms)),
-      workgroups: gridOf(tiles * parts),
+    const kernel = kernelOf({
+      tile,
+      half,
+      halfOut: half && parts === 1,
+      transposeA,
+      transposeB,
+      vecA: inFours(a, transposeA ? rows : inner),
+      vecB: inFours(b, transposeB ? inner : columns),
+      vecOut: inFours(out, columns),
+      adds: parts === 1 && (product.adds ?? false),
+    });
+    kernel.launch(stream, {
+      uniforms: uniformsOf({ ...product, out }, terms),
+      buffers: { a, b, out },
+      workgroups: tiles * parts,
     });
   });
 }

@@ -1,9 +1,10 @@
 import { sizeOf } from '@topk-attention/core';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { launchProduct, type MatmulVariant } from './matmul-choose.js';
 import type { Product } from './matmul-product.js';
-import { doesNotFit, storedBytes, windowOf } from './windows.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 
 /**
  * a [..., M, K] x b [..., K, N] -> out [..., M, N], each operand with its last two axes swapped if asked. Batch dims are
@@ -50,7 +51,7 @@ function* partsOf(
   sizes: MatrixSizes,
 ): Generator<Product> {
   const { rows, inner, columns, transposeA, transposeB } = sizes;
-  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const limit = largestBytes(stream);
   const bytes = storedBytes(out.dtype);
   const aStep = a.shape.length === 2 ? 0 : rows * inner;
   const bStep = b.shape.length === 2 ? 0 : inner * columns;

@@ -1,12 +1,14 @@
 import { type DType, isFloat, type Shape, sizeOf, stridesOf } from '@topk-attention/core';
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import { storageBytes, type View } from '../view.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { range } from '../wgsl/text.js';
 import { recordCast } from './elementwise.js';
 import { helperText } from './elementwise-wgsl.js';
 import { recordFill } from './fill.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse } from './strides.js';
-import { doesNotFit, windowOf } from './windows.js';
 
 export type Reduction = 'sum' | 'max';
 
@@ -60,7 +62,7 @@ export function recordReduce(
 /** Reduces a box of any size into elements of `out` from `firstOut` on: what no binding holds is cut along the first axis. */
 function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, first, shape, reduced } = box;
-  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const limit = largestBytes(stream);
   if (4 * sizeOf(shape) <= limit) {
     reduceBox(stream, reduction, box, out, firstOut);
     return;
@@ -116,25 +118,23 @@ function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, fi
   const wanted = Math.ceil(WANTED_INVOCATIONS / (outputs * (shared ? INVOCATIONS : 1)));
   const parts = Math.max(1, Math.min(wanted, Math.ceil(length / LEAST_PART)));
   const partials = parts === 1 ? undefined : temporary(stream, [parts, outputs], out.dtype);
-  const input = windowOf(x, box.first, sizeOf(shape));
-  const output = partials === undefined ? windowOf(out, firstOut, outputs) : { span: partials.span, base: 0 };
   const units = outputs * parts;
-  stream.launch({
-    kernel: reduceKernel(reduction, x.dtype, shared, kept.extents.length, reduced.extents.length),
-    buffers: [input.span, output.span],
-    uniforms: uniformWords([
+  reduceKernel(reduction, x.dtype, shared, kept.extents.length, reduced.extents.length).launch(stream, {
+    uniforms: {
       outputs,
       parts,
       length,
-      Math.ceil(length / parts),
-      input.base,
-      output.base,
-      ...kept.extents,
-      ...kept.steps,
-      ...reduced.extents,
-      ...reduced.steps,
-    ]),
-    workgroups: gridOf(shared ? units : Math.ceil(units / INVOCATIONS)),
+      part_length: Math.ceil(length / parts),
+      kept_extents: kept.extents,
+      kept_steps: kept.steps,
+      reduced_extents: reduced.extents,
+      reduced_steps: reduced.steps,
+    },
+    buffers: {
+      x: windowOf(x, box.first, sizeOf(shape)),
+      out: partials === undefined ? windowOf(out, firstOut, outputs) : wholeOf(partials.span),
+    },
+    workgroups: shared ? units : { invocations: units },
   });
   if (partials === undefined) return;
   const sums: Box = { x: partials, first: 0, shape: [parts, outputs], reduced: [true, false] };
@@ -166,12 +166,23 @@ function reduceKernel(
   shared: boolean,
   keptRank: number,
   reducedRank: number,
-): Kernel {
-  return {
+) {
+  return defineKernel({
     key: `reduce ${reduction} ${dtype}${shared ? ' shared' : ''} ranks ${keptRank} ${reducedRank}`,
-    buffers: ['read', 'write'],
+    uniforms: {
+      outputs: 'u32',
+      parts: 'u32',
+      length: 'u32',
+      part_length: 'u32',
+      kept_extents: ['u32', keptRank],
+      kept_steps: ['u32', keptRank],
+      reduced_extents: ['u32', reducedRank],
+      reduced_steps: ['u32', reducedRank],
+    },
+    buffers: { x: readFrom('u32'), out: writeTo('u32') },
+    workgroup: INVOCATIONS,
     source: () => reduceSource(reduction, dtype, shared, keptRank, reducedRank),
-  };
+  });
 }
 
 /** How a reduction holds what it has seen: sums as numbers, maxima as ordered keys, so that no infinity is computed with. */
@@ -209,61 +220,50 @@ function reduceSource(
   reducedRank: number,
 ): string {
   const { type, start, load, join, store } = accumulator(reduction, dtype);
-  const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
-  const keptAt = 6;
-  const reducedAt = keptAt + 2 * keptRank;
-  const offset = (name: string, rank: number, first: number): string => {
-    const steps = Array.from({ length: rank }, (_, index) => {
+  const offset = (name: 'kept' | 'reduced', rank: number): string => {
+    const steps = range(rank).map((index) => {
       const axis = rank - 1 - index;
-      const extent = word(first + axis);
-      const stride = word(first + rank + axis);
-      return axis === 0
-        ? `at += rest * ${stride};`
-        : `at += rest % ${extent} * ${stride}; rest /= ${extent};`;
+      const [extent, step] = [`params.${name}_extents_${axis}`, `params.${name}_steps_${axis}`];
+      return axis === 0 ? `at += rest * ${step};` : `at += rest % ${extent} * ${step}; rest /= ${extent};`;
     });
-    return `fn ${name}(index: u32) -> u32 { var rest = index; var at = 0u; ${steps.join(' ')} return at; }`;
+    return `fn ${name}_offset(index: u32) -> u32 { var rest = index; var at = 0u; ${steps.join(' ')} return at; }`;
   };
   const bits = dtype === 'f16' ? 'half_to_bits((x[at / 2u] >> (16u * (at % 2u))) & 0xffffu)' : 'x[at]';
   const unit = shared
     ? `workgroup.x + workgroup.y * groups.x`
-    : `(workgroup.x + workgroup.y * groups.x) * ${INVOCATIONS}u + local`;
-  return `
-struct Params { words: array<vec4u, ${Math.ceil((reducedAt + 2 * reducedRank) / 4)}> }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> out: array<u32>;
-${helperText([...(dtype === 'f16' ? ['halfToBits' as const] : []), ...(reduction === 'max' && isFloat(dtype) ? ['key' as const] : [])])}
-${offset('kept_offset', keptRank, keptAt)}
-${offset('reduced_offset', reducedRank, reducedAt)}
+    : `(workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local`;
+  return `${helperText([...(dtype === 'f16' ? ['halfToBits' as const] : []), ...(reduction === 'max' && isFloat(dtype) ? ['key' as const] : [])])}
+${offset('kept', keptRank)}
+${offset('reduced', reducedRank)}
 fn load(at: u32) -> ${type} { let bits = ${bits}; return ${load}; }
 fn join(a: ${type}, b: ${type}) -> ${type} { return ${join}; }
-${shared ? `var<workgroup> totals: array<${type}, ${INVOCATIONS}>;` : ''}
+${shared ? `var<workgroup> totals: array<${type}, INVOCATIONS>;` : ''}
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let outputs = ${word(0)};
+  let outputs = params.outputs;
   let unit = ${unit};
-  if (unit >= outputs * ${word(1)}) { return; }
-  let start = ${word(4)} + kept_offset(unit % outputs);
+  if (unit >= outputs * params.parts) { return; }
+  let start = params.x_base + kept_offset(unit % outputs);
   let part = unit / outputs;
-  let first = part * ${word(3)};
-  let end = min(${word(2)}, first + ${word(3)});
+  let first = part * params.part_length;
+  let end = min(params.length, first + params.part_length);
   var total = ${type}(${start});
-  for (var j = first${shared ? ' + local' : ''}; j < end; j += ${shared ? INVOCATIONS : 1}u) {
+  for (var j = first${shared ? ' + local' : ''}; j < end; j += ${shared ? 'INVOCATIONS' : '1u'}) {
     total = join(total, load(start + reduced_offset(j)));
   }
-  ${shared ? treeReduction : `out[${word(5)} + unit] = ${store};`}
-  ${shared ? `if (local == 0u) { total = totals[0]; out[${word(5)} + unit] = ${store}; }` : ''}
+  ${shared ? treeReduction : `out[params.out_base + unit] = ${store};`}
+  ${shared ? `if (local == 0u) { total = totals[0]; out[params.out_base + unit] = ${store}; }` : ''}
 }`;
 }
 
 const treeReduction = `totals[local] = total;
   workgroupBarrier();
-  for (var step = ${INVOCATIONS / 2}u; step > 0u; step >>= 1u) {
+  for (var step = INVOCATIONS / 2u; step > 0u; step >>= 1u) {
     if (local < step) { totals[local] = join(totals[local], totals[local + step]); }
     workgroupBarrier();
   }`;

@@ -1,27 +1,22 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import { recordSegmentSums, type SummedElement } from './segment-sums.js';
 import { recordSortByRow } from './sort-by-row.js';
-import { halfOf, loadFloat } from './wgsl-numbers.js';
-import { splitRows, storedBytes, windowOf } from './windows.js';
-
-const INVOCATIONS = 64;
+import { splitRows } from './split-rows.js';
 
 /** An invocation per element (word of f16) of the result looks at every index. */
-function directKernel(element: SummedElement): Kernel {
+function directKernel(element: SummedElement) {
   const half = element === 'f16';
   const sum = half ? 'f32' : element;
-  return {
+  return defineKernel({
     key: `scatter-add-rows direct ${element}`,
-    buffers: ['read', 'read', 'write'],
-    source: () => `
-struct Params { rows: u32, updates: u32, width: u32, count: u32, indices_base: u32, updates_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<i32>;
-@group(0) @binding(2) var<storage, read> updates: array<u32>;
-@group(0) @binding(3) var<storage, read_write> out: array<${half ? 'u32' : sum}>;
-${halfOf}
+    uniforms: { rows: 'u32', updates: 'u32', width: 'u32', count: 'u32' },
+    buffers: { indices: readFrom('i32'), updates: readFrom('u32'), out: writeTo(half ? 'u32' : sum) },
+    workgroup: 64,
+    source: () => `${half ? halfOf : ''}
 ${half ? loadFloat('updates', true) : `fn load_updates(at: u32) -> ${sum} { return bitcast<${sum}>(updates[at]); }`}
 
 fn sum_at(at: u32) -> ${sum} {
@@ -35,9 +30,9 @@ fn sum_at(at: u32) -> ${sum} {
   return sum;
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   ${
     half
       ? `if (2u * at >= params.count) { return; }
@@ -48,7 +43,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   out[params.out_base + at] = sum_at(at);`
   }
 }`,
-  };
+  });
 }
 
 /** Index comparisons up to which looking at every index costs less than sorting them. */
@@ -92,12 +87,10 @@ export function recordScatterAddRows(
       continue;
     }
     const elements = range.count * rows * width;
-    const invocations = element === 'f16' ? Math.ceil(elements / 2) : elements;
-    stream.launch({
-      kernel: directKernel(element),
-      buffers: [at.span, from.span, to.span],
-      uniforms: uniformWords([rows, count, width, elements, at.base, from.base, to.base]),
-      workgroups: gridOf(Math.ceil(invocations / INVOCATIONS)),
+    directKernel(element).launch(stream, {
+      uniforms: { rows, updates: count, width, count: elements },
+      buffers: { indices: at, updates: from, out: to },
+      workgroups: { invocations: element === 'f16' ? Math.ceil(elements / 2) : elements },
     });
   }
 }

@@ -1,9 +1,10 @@
-import { gridOf, type Kernel, type Span, uniformWords } from '../runtime/kernel.js';
+import type { Binding } from '../runtime/binding.js';
+import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { halfOf } from './wgsl-numbers.js';
-import type { Window } from './windows.js';
-
-const INVOCATIONS = 64;
+import { defineKernel, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf } from '../wgsl/numbers.js';
+import { text as blocksText } from './segment-sums-blocks.wgsl.js';
+import { text as rowsText } from './segment-sums-rows.wgsl.js';
 
 export type SummedElement = 'f32' | 'f16' | 'i32';
 
@@ -12,10 +13,6 @@ interface SegmentParameters {
   /** Four neighbours at once; else one. */
   readonly vec: boolean;
 }
-
-const params = `
-struct Params { rows: u32, entries: u32, width: u32, block: u32, updates_base: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;`;
 
 /** Type of a sum. */
 function sumType({ element, vec }: SegmentParameters): string {
@@ -48,77 +45,43 @@ function storeSum({ element, vec }: SegmentParameters): string {
     : 'atomicOr(&out[at / 2u], half_of(sum) << (16u * (at % 2u)));';
 }
 
+/** `Sum`, and `put(at, sum)`. */
+function sumText(parameters: SegmentParameters): string {
+  return `alias Sum = ${sumType(parameters)};
+${parameters.element === 'f16' ? halfOf : ''}
+fn put(at: u32, sum: Sum) { ${storeSum(parameters)} }`;
+}
+
 /**
  * Sums of the segments of sorted entries, block by block: an invocation takes a unit of the width of a block of entries, in
  * order. A segment inside the block is a result; what the block has of one that begins before or ends after it is the
  * block's head or tail.
  */
-function blocksKernel(parameters: SegmentParameters): Kernel {
-  const { element, vec } = parameters;
-  const sum = sumType(parameters);
-  return {
-    key: `segment-sums blocks ${element}${vec ? ' vec' : ''}`,
-    buffers: ['read', 'read', 'write', 'write'],
-    source: () => `${params}
-@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
-@group(0) @binding(2) var<storage, read> updates: array<${updatesType(parameters)}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${outType(parameters)}>;
-@group(0) @binding(4) var<storage, read_write> parts: array<${sum}>;
-${element === 'f16' ? halfOf : ''}
-
-fn put(at: u32, sum: ${sum}) { ${storeSum(parameters)} }
-fn update_at(at: u32) -> ${sum} { return ${loadUpdate(parameters)}; }
-
-@compute @workgroup_size(${INVOCATIONS})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  let block = at / params.width;
-  let unit = at % params.width;
-  let first = block * params.block;
-  if (first >= params.entries) { return; }
-  let end = min(first + params.block, params.entries);
-  var row = entries[first].x;
-  var begun_before = first > 0u && entries[max(first, 1u) - 1u].x == row;
-  var sum = ${sum}();
-  for (var i = first; i < end; i++) {
-    let entry = entries[i];
-    if (entry.x != row) {
-      if (begun_before) {
-        parts[2u * block * params.width + unit] = sum;
-      } else {
-        put(params.out_base + row * params.width + unit, sum);
-      }
-      begun_before = false;
-      row = entry.x;
-      sum = ${sum}();
-    }
-    // Dropped entries are the last ones.
-    if (row >= params.rows) { return; }
-    sum += update_at(params.updates_base + entry.y * params.width + unit);
-  }
-  let goes_on = end < params.entries && entries[min(end, params.entries - 1u)].x == row;
-  if (begun_before) {
-    parts[2u * block * params.width + unit] = sum;
-  } else if (goes_on) {
-    parts[(2u * block + 1u) * params.width + unit] = sum;
-  } else {
-    put(params.out_base + row * params.width + unit, sum);
-  }
-}`,
-  };
-}
+const blocksKernel = (parameters: SegmentParameters) =>
+  defineKernel({
+    key: `segment-sums blocks ${nameOf(parameters)}`,
+    uniforms: { rows: 'u32', entries: 'u32', width: 'u32', block: 'u32' },
+    buffers: {
+      entries: read('vec2u'),
+      updates: readFrom(updatesType(parameters)),
+      out: writeTo(outType(parameters)),
+      parts: write(sumType(parameters)),
+    },
+    workgroup: 64,
+    source: () => `${sumText(parameters)}
+fn update_at(at: u32) -> Sum { return ${loadUpdate(parameters)}; }
+${blocksText}`,
+  });
 
 /** Where the entries of each row begin, by bisection; one more than there are rows. */
-const beginsKernel: Kernel = {
+const beginsKernel = defineKernel({
   key: 'segment-sums begins',
-  buffers: ['read', 'write'],
-  source: () => `${params}
-@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
-@group(0) @binding(2) var<storage, read_write> begins: array<u32>;
-
-@compute @workgroup_size(${INVOCATIONS})
+  uniforms: { rows: 'u32', entries: 'u32' },
+  buffers: { entries: read('vec2u'), begins: write('u32') },
+  workgroup: 64,
+  source: () => `@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let row = id.x + id.y * groups.x * INVOCATIONS;
   if (row > params.rows) { return; }
   var low = 0u;
   var high = params.entries;
@@ -128,43 +91,19 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   }
   begins[row] = low;
 }`,
-};
+});
 
 /** Rows without entries, and rows whose entries lie in several blocks: tail, then heads, in order. */
-function rowsKernel(parameters: SegmentParameters): Kernel {
-  const { element, vec } = parameters;
-  const sum = sumType(parameters);
-  return {
-    key: `segment-sums rows ${element}${vec ? ' vec' : ''}`,
-    buffers: ['read', 'read', 'write'],
-    source: () => `${params}
-@group(0) @binding(1) var<storage, read> begins: array<u32>;
-@group(0) @binding(2) var<storage, read> parts: array<${sum}>;
-@group(0) @binding(3) var<storage, read_write> out: array<${outType(parameters)}>;
-${element === 'f16' ? halfOf : ''}
+const rowsKernel = (parameters: SegmentParameters) =>
+  defineKernel({
+    key: `segment-sums rows ${nameOf(parameters)}`,
+    uniforms: { rows: 'u32', width: 'u32', block: 'u32' },
+    buffers: { begins: read('u32'), parts: read(sumType(parameters)), out: writeTo(outType(parameters)) },
+    workgroup: 64,
+    source: () => `${sumText(parameters)}\n${rowsText}`,
+  });
 
-fn put(at: u32, sum: ${sum}) { ${storeSum(parameters)} }
-
-@compute @workgroup_size(${INVOCATIONS})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  let row = at / params.width;
-  let unit = at % params.width;
-  if (row >= params.rows) { return; }
-  let begin = begins[row];
-  let end = begins[row + 1u];
-  let first = begin / params.block;
-  var sum = ${sum}();
-  if (begin < end) {
-    let last = (end - 1u) / params.block;
-    if (first == last) { return; }
-    sum = parts[(2u * first + 1u) * params.width + unit];
-    for (var block = first + 1u; block <= last; block++) { sum += parts[2u * block * params.width + unit]; }
-  }
-  put(params.out_base + row * params.width + unit, sum);
-}`,
-  };
-}
+const nameOf = ({ element, vec }: SegmentParameters): string => `${element}${vec ? ' vec' : ''}`;
 
 export interface SegmentSizes {
   readonly rows: number;
@@ -179,8 +118,8 @@ export interface SegmentSizes {
 export function recordSegmentSums(
   stream: Stream,
   entries: Span,
-  updates: Window,
-  out: Window,
+  updates: Binding,
+  out: Binding,
   sizes: SegmentSizes,
   element: SummedElement,
 ): void {
@@ -192,25 +131,24 @@ export function recordSegmentSums(
   const blocks = Math.ceil(sizes.entries / block);
   const units = width / step;
   const parts = stream.scratch(8 * blocks * width);
-  const uniforms = uniformWords([rows, sizes.entries, units, block, updates.base / step, out.base / step]);
-  stream.launch({
-    kernel: blocksKernel({ element, vec }),
-    buffers: [entries, updates.span, out.span, parts],
-    uniforms,
-    workgroups: gridOf(Math.ceil((blocks * units) / INVOCATIONS)),
+  const inUnits = ({ span, base }: Binding): Binding => ({ span, base: base / step });
+  const to = inUnits(out);
+  const { entries: count } = sizes;
+  blocksKernel({ element, vec }).launch(stream, {
+    uniforms: { rows, entries: count, width: units, block },
+    buffers: { entries, updates: inUnits(updates), out: to, parts },
+    workgroups: { invocations: blocks * units },
   });
   const begins = stream.scratch(4 * (rows + 1));
-  stream.launch({
-    kernel: beginsKernel,
-    buffers: [entries, begins],
-    uniforms,
-    workgroups: gridOf(Math.ceil((rows + 1) / INVOCATIONS)),
+  beginsKernel.launch(stream, {
+    uniforms: { rows, entries: count },
+    buffers: { entries, begins },
+    workgroups: { invocations: rows + 1 },
   });
-  stream.launch({
-    kernel: rowsKernel({ element, vec }),
-    buffers: [begins, parts, out.span],
-    uniforms,
-    workgroups: gridOf(Math.ceil((rows * units) / INVOCATIONS)),
+  rowsKernel({ element, vec }).launch(stream, {
+    uniforms: { rows, width: units, block },
+    buffers: { begins, parts, out: to },
+    workgroups: { invocations: rows * units },
   });
   stream.release(begins);
   stream.release(parts);

@@ -1,7 +1,7 @@
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { recordGather } from './gather-rows.js';
-import { rowsOf } from './windows.js';
+import { rowsOf } from './split-rows.js';
 
 /** out[..., j] = x[..., indices[..., j]]; index -1 gives 0, another one outside NaN. A gather of rows of one element. */
 export function recordTakeAlong(stream: Stream, x: View, indices: View, out: View): void {

@@ -1,5 +1,15 @@
-import type { Kernel } from '../runtime/kernel.js';
-import { digitShifts, POOL_WORDS, type SelectParameters, selectByScans, topKCommon } from './top-k-wgsl.js';
+import { fill } from '../wgsl/fill.js';
+import { range, times } from '../wgsl/text.js';
+import {
+  digitShifts,
+  POOL_WORDS,
+  type SelectParameters,
+  searchText,
+  selectByScans,
+  type TopKKernel,
+  topKKernel,
+} from './top-k-kernel.js';
+import { text } from './top-k-listed.wgsl.js';
 
 /** Entries of a list that an invocation holds in registers. */
 export const EACH = 8;
@@ -19,94 +29,35 @@ export interface ListedParameters extends SelectParameters {
  * would overflow sends the row through the general selection. Reads the row twice (once if short); 10.3 KiB of workgroup
  * memory.
  */
-export function listedKernel(parameters: ListedParameters): Kernel {
+export function listedKernel(parameters: ListedParameters): TopKKernel {
   const { half, invocations, groups, vec } = parameters;
-  return {
-    key: `top-k listed ${invocations} ${groups}${half ? ' f16' : ''}${vec ? ' vec' : ''}`,
-    buffers: ['read', 'write', 'write'],
-    source: () => sourceOf(parameters),
-  };
-}
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
-
-function sourceOf({ half, invocations, groups, vec }: ListedParameters): string {
-  const isShort = groups === 0;
-  return `${topKCommon({ half, invocations, vec })}
+  return topKKernel(`listed ${invocations} ${groups}`, parameters, () => {
+    const isShort = groups === 0;
+    return `${searchText}
 ${isShort ? '' : selectByScans(half)}
-const CAPACITY = ${EACH * invocations}u;
-var<workgroup> pool: array<atomic<u32>, ${isShort ? (EACH * invocations) / 32 : POOL_WORDS}>;
-var<workgroup> listed: atomic<u32>;
-var<workgroup> listed_count: u32;
 ${fourKeys(half, vec)}
-
-/** Sums of the bits set in the pool before those of each invocation, which has \`each\` words of it. */
-fn scan_bits(local: u32, words: u32, each: u32) {
-  var count = 0u;
-  for (var i = 0u; i < each; i++) {
-    let word = local * each + i;
-    if (word < words) { count += countOneBits(atomicLoad(&pool[word])); }
-  }
-  scanned[local] = count;
-  scan(local);
-}
-
-/** Bits set before bit j of the pool, after \`scan_bits\`. */
-fn bits_before(j: u32, each: u32) -> u32 {
-  let word = j / 32u;
-  let owner = word / each;
-  var count = select(0u, scanned[max(owner, 1u) - 1u], owner > 0u);
-  for (var i = owner * each; i < word; i++) { count += countOneBits(atomicLoad(&pool[i])); }
-  return count + countOneBits(atomicLoad(&pool[word]) & ((1u << (j % 32u)) - 1u));
-}
-
-@compute @workgroup_size(${invocations})
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let row = workgroup.x + workgroup.y * groups.x;
-  if (row >= params.rows) { return; }
-  let start = params.x_base + row * params.width;
-  ${range(EACH)
-    .map((i) => `var key_${i} = 0u; var at_${i} = 0u;`)
-    .join(' ')}
-  ${isShort ? wholeRow : listing(half, groups)}
-  begin_search(local, params.k);
-  workgroupBarrier();
-  ${digitShifts(half)
+${fill(text, {
+  each: EACH,
+  pool_words: isShort ? (EACH * invocations) / 32 : POOL_WORDS,
+  declare: times(EACH, (i) => `var key_${i} = 0u; var at_${i} = 0u;`, ' '),
+  list: isShort ? wholeRow : listing(half, groups),
+  search: digitShifts(half)
     .map((shift) => searchDigit(shift, EACH))
-    .join('\n  ')}
-  workgroupBarrier();
-  end_search(local);
-  let least = threshold;
-  let allowed = quota;
-  let words = (params.width + 31u) / 32u;
-  let each = (words + INVOCATIONS - 1u) / INVOCATIONS;
-  ${range(EACH)
-    .map((i) => `var kept_${i} = key_${i} > max(least, MINUS_INF_KEY);`)
-    .join(' ')}
-  if (workgroupUniformLoad(&quota) > 0u && workgroupUniformLoad(&threshold) > 0u) {
-    // More entries equal the threshold than are wanted: the first of them.
-    ${clearPool}
-    ${setBits((i) => `key_${i} == least`)}
-    workgroupBarrier();
-    scan_bits(local, words, each);
-    ${range(EACH)
-      .map((i) => `if (key_${i} == least && bits_before(at_${i}, each) < allowed) { kept_${i} = true; }`)
-      .join('\n    ')}
-    workgroupBarrier();
-  }
-  ${clearPool}
-  ${setBits((i) => `kept_${i}`)}
-  workgroupBarrier();
-  scan_bits(local, words, each);
-  ${range(EACH)
-    .map((i) => `if (kept_${i}) { keep(row, bits_before(at_${i}, each), load_x(start + at_${i}), at_${i}); }`)
-    .join('\n  ')}
-  fill_unused(row, scanned[INVOCATIONS - 1u], local);
-}`;
+    .join('\n  '),
+  above: times(EACH, (i) => `var kept_${i} = key_${i} > max(least, MINUS_INF_KEY);`, ' '),
+  clear_pool: clearPool,
+  mark_ties: setBits((i) => `key_${i} == least`),
+  keep_first_ties: times(
+    EACH,
+    (i) => `if (key_${i} == least && bits_before(at_${i}, each) < allowed) { kept_${i} = true; }`,
+  ),
+  mark_kept: setBits((i) => `kept_${i}`),
+  write_kept: times(
+    EACH,
+    (i) => `if (kept_${i}) { keep(row, bits_before(at_${i}, each), load_x(start + at_${i}), at_${i}); }`,
+  ),
+})}`;
+  });
 }
 
 /** Keys of entries j to j + 3 of the row, 0 beyond its end. */
@@ -130,12 +81,11 @@ function fourKeys(half: boolean, vec: boolean): string {
 }
 
 /** The row is the list. */
-const wholeRow = range(EACH)
-  .map(
-    (i) => `at_${i} = local + ${i}u * INVOCATIONS;
+const wholeRow = times(
+  EACH,
+  (i) => `at_${i} = local + ${i}u * INVOCATIONS;
   if (at_${i} < params.width) { key_${i} = key_of(load_x(start + at_${i})); }`,
-  )
-  .join('\n  ');
+);
 
 /** Lists what reaches the k-th largest of the groups' maxima. */
 function listing(half: boolean, groups: number): string {

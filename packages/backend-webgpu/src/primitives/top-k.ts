@@ -1,10 +1,10 @@
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { rowsOf, splitRows } from './split-rows.js';
+import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel } from './top-k-kernel.js';
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
-import { PLAIN_INVOCATIONS, plainKernel } from './top-k-plain.js';
-import { LONGEST_LISTED, type SelectParameters, selectByScans, topKCommon } from './top-k-wgsl.js';
-import { rowsOf, splitRows, storedBytes, windowOf } from './windows.js';
+import { text as plainText } from './top-k-plain.wgsl.js';
 
 /** Kept entries up to which groups' maxima bound them well: 8 groups for each of 256 invocations, two per entry. */
 const MOST_LISTED = 1024;
@@ -24,15 +24,14 @@ function chooseVariant(width: number, k: number): TopKVariant {
  * A workgroup a row, 256 invocations: the k-th largest key digit by digit, then one ascending pass. Reads the row 5 times
  * (f16: 3; k = extent: once); 2.1 KiB of workgroup memory.
  */
-function scansKernel(parameters: SelectParameters): Kernel {
-  const { half, invocations, vec } = parameters;
-  return {
-    key: `top-k scans${half ? ' f16' : ''}${vec ? ' vec' : ''}`,
-    buffers: ['read', 'write', 'write'],
-    source: () => `${topKCommon(parameters)}
+const scansKernel = (half: boolean, vec: boolean): TopKKernel =>
+  topKKernel(
+    'scans',
+    { half, invocations: 256, vec },
+    () => `${searchText}
 ${selectByScans(half)}
 
-@compute @workgroup_size(${invocations})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -42,12 +41,18 @@ fn main(
   if (row >= params.rows) { return; }
   select_by_scans(row, params.x_base + row * params.width, local);
 }`,
-  };
-}
+  );
 
-function kernelOf(variant: TopKVariant, half: boolean, vec: boolean): Kernel {
+/**
+ * An invocation a row. The k-th largest key is found bit by bit, then one ascending pass keeps what is wanted. Reads the row
+ * 34 times; no workgroup memory.
+ */
+const plainKernel = (half: boolean): TopKKernel =>
+  topKKernel('plain', { half, invocations: 64, vec: false }, () => plainText);
+
+function kernelOf(variant: TopKVariant, half: boolean, vec: boolean): TopKKernel {
   if (variant === 'plain') return plainKernel(half);
-  if (variant === 'scans') return scansKernel({ half, invocations: 256, vec });
+  if (variant === 'scans') return scansKernel(half, vec);
   return listedKernel({ ...variant, half, vec });
 }
 
@@ -72,14 +77,15 @@ export function recordTopK(
   const chosen = variant ?? (stream.facts.isSoftware ? 'plain' : chooseVariant(width, k));
   for (const { first, count } of splitRows(stream, 'topK', rows, widest)) {
     const from = windowOf(x, first * width, count * width);
-    const to = windowOf(values, first * k, count * k);
-    const at = windowOf(indices, first * k, count * k);
     const vec = width % 4 === 0 && from.base % 4 === 0;
-    stream.launch({
-      kernel: kernelOf(chosen, half, vec),
-      buffers: [from.span, to.span, at.span],
-      uniforms: uniformWords([count, width, k, from.base, to.base, at.base]),
-      workgroups: gridOf(chosen === 'plain' ? Math.ceil(count / PLAIN_INVOCATIONS) : count),
+    kernelOf(chosen, half, vec).launch(stream, {
+      uniforms: { rows: count, width, k },
+      buffers: {
+        x: from,
+        values: windowOf(values, first * k, count * k),
+        indices: windowOf(indices, first * k, count * k),
+      },
+      workgroups: chosen === 'plain' ? { invocations: count } : count,
     });
   }
 }

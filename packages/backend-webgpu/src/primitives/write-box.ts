@@ -1,11 +1,11 @@
 import { sizeOf, stridesOf } from '@topk-attention/core';
-import { gridOf, type Kernel, uniformWords } from '../runtime/kernel.js';
+import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
+import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { range } from '../wgsl/text.js';
+import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
-import { doesNotFit, storedBytes, windowOf } from './windows.js';
-
-const INVOCATIONS = 64;
 
 /**
  * dst at `starts` becomes x. One invocation per word of dst that the box touches: after joining axes, runs of the box
@@ -31,7 +31,7 @@ export function recordWriteBox(stream: Stream, x: View, dst: View, starts: reado
   const first = outer.length === 0 ? run : (outer[0] as number);
   const [fromStrides, toStrides] = walk.strides as readonly [readonly number[], readonly number[]];
   // Pieces along the first axis, whose windows the device allows.
-  const limit = stream.device.limits.maxStorageBufferBindingSize - 256;
+  const limit = largestBytes(stream);
   const widest = Math.max((fromStrides[0] as number) * bytes, (toStrides[0] as number) * bytes);
   const reachOf = (strides: readonly number[], steps: number): number =>
     walk.extents.reduce(
@@ -44,67 +44,66 @@ export function recordWriteBox(stream: Stream, x: View, dst: View, starts: reado
     throw doesNotFit(stream, 'a write into part of a tensor', Math.max(widest, fromAll.span.size));
   for (let at = 0; at < first; at += step) {
     const steps = Math.min(step, first - at);
-    const from = windowOf(x, at * (fromStrides[0] as number), reachOf(fromStrides, steps));
-    const to = windowOf(dst, start + at * (toStrides[0] as number), reachOf(toStrides, steps));
     const rowCount = outer.length === 0 ? 1 : (rows / first) * steps;
     const runLength = outer.length === 0 ? steps : run;
     const words = half ? Math.floor(runLength / 2) + 1 : runLength;
-    stream.launch({
-      kernel: boxKernel(half, outer.length),
-      buffers: [from.span, to.span],
-      uniforms: uniformWords([
-        rowCount,
+    boxKernel(half, outer.length).launch(stream, {
+      uniforms: {
+        rows: rowCount,
         words,
-        runLength,
-        from.base,
-        to.base,
-        ...outer,
-        ...fromStrides.slice(0, -1),
-        ...toStrides.slice(0, -1),
-      ]),
-      workgroups: gridOf(Math.ceil((rowCount * words) / INVOCATIONS)),
+        run: runLength,
+        extents: outer,
+        x_steps: fromStrides.slice(0, -1),
+        dst_steps: toStrides.slice(0, -1),
+      },
+      buffers: {
+        x: windowOf(x, at * (fromStrides[0] as number), reachOf(fromStrides, steps)),
+        dst: windowOf(dst, start + at * (toStrides[0] as number), reachOf(toStrides, steps)),
+      },
+      workgroups: { invocations: rowCount * words },
     });
   }
 }
 
-function boxKernel(half: boolean, rank: number): Kernel {
-  return {
+const boxKernel = (half: boolean, rank: number) =>
+  defineKernel({
     key: `write box ${half ? 16 : 32} rank ${rank}`,
-    buffers: ['read', 'write'],
+    uniforms: {
+      rows: 'u32',
+      words: 'u32',
+      run: 'u32',
+      extents: ['u32', rank],
+      x_steps: ['u32', rank],
+      dst_steps: ['u32', rank],
+    },
+    buffers: { x: readFrom('u32'), dst: writeTo('u32') },
+    workgroup: 64,
     source: () => boxSource(half, rank),
-  };
-}
+  });
 
 function boxSource(half: boolean, rank: number): string {
-  const word = (index: number): string => `params.words[${index >> 2}].${'xyzw'[index & 3]}`;
-  const steps = Array.from({ length: rank }, (_, index) => {
+  const steps = range(rank).map((index) => {
     const axis = rank - 1 - index;
-    const extent = word(5 + axis);
+    const extent = `params.extents_${axis}`;
     return `step = ${axis === 0 ? 'rest' : `rest % ${extent}; rest /= ${extent}`};
-  source += step * ${word(5 + rank + axis)}; place += step * ${word(5 + 2 * rank + axis)};`;
+  source += step * params.x_steps_${axis}; place += step * params.dst_steps_${axis};`;
   });
-  return `
-struct Params { words: array<vec4u, ${Math.ceil((5 + 3 * rank) / 4)}> }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> dst: array<u32>;
+  return `fn half_at(at: u32) -> u32 { return (x[at / 2u] >> (16u * (at % 2u))) & 0xffffu; }
 
-fn half_at(at: u32) -> u32 { return (x[at / 2u] >> (16u * (at % 2u))) & 0xffffu; }
-
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let at = (workgroup.x + workgroup.y * groups.x) * ${INVOCATIONS}u + local;
-  let per_row = ${word(1)};
-  if (at >= ${word(0)} * per_row) { return; }
+  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let per_row = params.words;
+  if (at >= params.rows * per_row) { return; }
   var rest = at / per_row;
   let column = at % per_row;
-  let run = ${word(2)};
-  var source = ${word(3)};
-  var place = ${word(4)};
+  let run = params.run;
+  var source = params.x_base;
+  var place = params.dst_base;
   var step = 0u;
   ${steps.join('\n  ')}
   ${half ? mergeHalves : 'dst[place + column] = x[source + column];'}

@@ -1,21 +1,6 @@
-import type { Kernel } from '../runtime/kernel.js';
-import { topKBindings } from './top-k-wgsl.js';
-
-export const PLAIN_INVOCATIONS = 64;
-
-/**
- * An invocation a row. The k-th largest key is found bit by bit, then one ascending pass keeps what is wanted. Reads the row
- * 34 times; no workgroup memory.
- */
-export function plainKernel(half: boolean): Kernel {
-  return {
-    key: `top-k plain${half ? ' f16' : ''}`,
-    buffers: ['read', 'write', 'write'],
-    source: () => `${topKBindings(half, false)}
-
-@compute @workgroup_size(${PLAIN_INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = id.x + id.y * groups.x * ${PLAIN_INVOCATIONS}u;
+  let row = id.x + id.y * groups.x * INVOCATIONS;
   if (row >= params.rows) { return; }
   let start = params.x_base + row * params.width;
   // Stays 0, below every key, where fewer than k lie above -inf.
@@ -47,6 +32,4 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     slot++;
   }
   for (; slot < params.k; slot++) { keep(row, slot, MINUS_INF, 0xffffffffu); }
-}`,
-  };
 }

@@ -1,0 +1,42 @@
+import { type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import { ALIGNMENT } from '../runtime/binding.js';
+import type { Stream } from '../runtime/stream.js';
+
+/** The last axis as width, all others as rows. */
+export function rowsOf(shape: Shape): { readonly rows: number; readonly width: number } {
+  return { rows: sizeOf(shape.slice(0, -1)), width: shape.at(-1) as number };
+}
+
+/** Bytes of data that a binding holds wherever they begin. */
+export function largestBytes(stream: Stream): number {
+  return stream.device.limits.maxStorageBufferBindingSize - ALIGNMENT;
+}
+
+/** A run of rows that one launch takes. */
+export interface RowRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+/**
+ * Cuts `rows` rows into runs whose bindings stay under the device's limit, given the largest number of bytes that a row
+ * takes in any of them. Every run but the last has an even number of rows, so that no two launches write one word of f16.
+ */
+export function splitRows(stream: Stream, what: string, rows: number, bytesPerRow: number): RowRange[] {
+  const fitting = Math.floor(largestBytes(stream) / Math.max(1, bytesPerRow));
+  if (fitting >= rows) return rows === 0 ? [] : [{ first: 0, count: rows }];
+  const step = fitting - (fitting % 2);
+  if (step === 0) throw doesNotFit(stream, what, bytesPerRow);
+  return Array.from({ length: Math.ceil(rows / step) }, (_, index) => ({
+    first: index * step,
+    count: Math.min(step, rows - index * step),
+  }));
+}
+
+export function doesNotFit(stream: Stream, what: string, bytes: number): TopKError {
+  return new TopKError('DOES_NOT_FIT', `webgpu: ${what} needs a binding that the device does not allow`, {
+    expected: `at most ${stream.device.limits.maxStorageBufferBindingSize} bytes`,
+    got: `${bytes} bytes`,
+    fix: 'Split the tensor, or use a device with a larger maxStorageBufferBindingSize',
+  });
+}

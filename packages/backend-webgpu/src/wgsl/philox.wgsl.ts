@@ -1,0 +1,3 @@
+// Made from philox.wgsl by tooling/wgsl/inline.mjs.
+export const text: string =
+  "fn multiply_high(a: u32, b: u32) -> u32 {\n  let low = (a & 0xffffu) * (b & 0xffffu);\n  let middle = (a >> 16u) * (b & 0xffffu) + (low >> 16u);\n  let carry = (a & 0xffffu) * (b >> 16u) + (middle & 0xffffu);\n  return (a >> 16u) * (b >> 16u) + (middle >> 16u) + (carry >> 16u);\n}\nfn philox(counter: vec4u, seed: vec2u) -> u32 {\n  var c = counter;\n  var key = seed;\n  for (var round = 0u; round < 10u; round++) {\n    c = vec4u(\n      multiply_high(0xcd9e8d57u, c.z) ^ c.y ^ key.x,\n      0xcd9e8d57u * c.z,\n      multiply_high(0xd2511f53u, c.x) ^ c.w ^ key.y,\n      0xd2511f53u * c.x,\n    );\n    key += vec2u(0x9e3779b9u, 0xbb67ae85u);\n  }\n  return c.x;\n}";
