@@ -25,7 +25,7 @@ interface MadeLayers {
   readonly TopKTransformerBlock: LayerClass<TopKTransformerBlockArgs>;
 }
 
-/** By the tf's own Layer, which stays the same where its functions are gathered in another object. */
+/** By tf's Layer class, which is the same in every object that gathers tf's functions. */
 const known = new WeakMap<FullTf['layers']['Layer'], MadeLayers>();
 
 /**
