@@ -8,8 +8,8 @@ export interface TfjsOptions {
   /** The caller's TensorFlow.js, with the package of at least one engine imported. */
   readonly tf: Tf;
   /**
-   * The engine to run, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. Chosen with `tf.setBackend`, so for all
-   * users of this tf, which runs one engine at a time. Default: the one tf runs, or would choose.
+   * The engine to run, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. Chosen with `tf.setBackend`, so
+   * for all users of this tf, which runs one engine at a time. Default: the one tf runs, or would choose.
    */
   readonly engine?: string;
   /** False composes all operations from primitives. Default true. */

@@ -4,9 +4,9 @@ import { dtypeOfTf, type TfjsTensor } from './tensor.js';
 import type { TfTensor } from './tf.js';
 
 /**
- * A tensor around the caller's `tf.Tensor`, without a copy. It is borrowed: never written to, never disposed of. It has to
- * live as long as the tensor and everything still to be computed from it; using it later is DISPOSED. A `tf.Variable` gives
- * the value it has now, which later assignments do not change.
+ * A tensor around the caller's `tf.Tensor`, without a copy. It is borrowed: never written to, never disposed of. It has
+ * to live as long as the tensor and everything still to be computed from it; using it later is DISPOSED. A
+ * `tf.Variable` gives the value it has now, which later assignments do not change.
  *
  * @throws TopKError INVALID_OPTION for anything else than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf records
  * for gradients, which end here (inside `tf.customGrad` it does not); DISPOSED; DTYPE_MISMATCH for element types other
@@ -42,8 +42,8 @@ export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
 
 /**
  * The value of a tensor of this backend as a `tf.Tensor`, without a copy. It belongs to the caller and follows tf's own
- * rules: inside `tf.tidy` it is freed with the scope unless it is returned or kept; outside, dispose of it. It stays valid
- * when the tensor is disposed of.
+ * rules: inside `tf.tidy` it is freed with the scope unless it is returned or kept; outside, dispose of it. It stays
+ * valid when the tensor is disposed of.
  *
  * @throws TopKError MIXED_BACKENDS for a tensor of another backend, or when tf now runs another engine; DISPOSED; the
  * engine's error when computing it failed.

@@ -19,8 +19,8 @@ export interface TileSizes {
 }
 
 /**
- * The largest tile of at most `rows` (query, head) pairs. It takes queries of one head before it takes other heads: their
- * keys, and the sums for them, stay in a cache. Tiles along an axis are about equally large.
+ * The largest tile of at most `rows` (query, head) pairs. It takes queries of one head before it takes other heads:
+ * their keys, and the sums for them, stay in a cache. Tiles along an axis are about equally large.
  */
 export function tileSizes(request: AttentionRequest, rows: number): TileSizes {
   const { batch, queryHeads, keyHeads, queryLength } = request;

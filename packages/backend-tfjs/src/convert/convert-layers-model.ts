@@ -23,19 +23,20 @@ type FullConvertTf = FullTf & {
 const where = 'convertLayersModel';
 
 /**
- * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or swish,
- * and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
- * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names what
- * was converted, and similar layers that were left, with the reason. With k no smaller than the numbers of keys and hidden
- * units, the outputs are those of `model`.
+ * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or
+ * swish, and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
+ * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names
+ * what was converted, and similar layers that were left, with the reason. With k no smaller than the numbers of keys
+ * and hidden units, the outputs are those of `model`.
  *
- * `model` is not changed. The two models have separate variables, which share their data until one of them is trained. The
- * new model is not compiled; it trains, saves and loads as any other. Loading needs the classes: call `topKLayers(tf)` first.
+ * `model` is not changed. The two models have separate variables, which share their data until one of them is trained.
+ * The new model is not compiled; it trains, saves and loads as any other. Loading needs the classes: call
+ * `topKLayers(tf)` first.
  *
- * tfjs-layers 4.22 contains a `MultiHeadAttention`, but does not export it, and models cannot run it: their executor drops the
- * layer's keyword arguments, and the layer's weights are not the model's. Convert a saved Keras model that has such layers
- * with `convertModelArtifacts` before it is loaded. Layers of that class name are converted here if they hold their weights
- * as Keras' do.
+ * tfjs-layers 4.22 contains a `MultiHeadAttention`, but does not export it, and models cannot run it: their executor
+ * drops the layer's keyword arguments, and the layer's weights are not the model's. Convert a saved Keras model that
+ * has such layers with `convertModelArtifacts` before it is loaded. Layers of that class name are converted here if
+ * they hold their weights as Keras' do.
  *
  * @throws TopKError INVALID_K, INVALID_OPTION; MISSING_PEER when tf has no tfjs-layers; UNSUPPORTED for a model with
  * tfjs-layers' own MultiHeadAttention; INVALID_CONFIG when tfjs cannot save and load the model's topology.

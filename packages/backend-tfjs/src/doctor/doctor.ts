@@ -47,8 +47,8 @@ const kinds: OptionKinds<DoctorOptions> = { tf: checkedLater() };
 const PEER_RANGE = '^4.22.0';
 
 /**
- * Which engine tf runs, on which device, whether it computes correctly, and which problems are known there. If tf runs no
- * engine yet, the one it would choose is started. Rejects only for unknown options (INVALID_OPTION).
+ * Which engine tf runs, on which device, whether it computes correctly, and which problems are known there. If tf runs
+ * no engine yet, the one it would choose is started. Rejects only for unknown options (INVALID_OPTION).
  *
  * @example
  * import * as tf from '@tensorflow/tfjs-node';

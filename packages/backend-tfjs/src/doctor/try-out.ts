@@ -6,7 +6,9 @@ const ROWS = 32;
 const COLUMNS = 40;
 const KEPT = 5;
 
-/** Compares a product and a selection on the running engine with plain JavaScript, and returns what is wrong with them. */
+/**
+ * Compares a product and a selection on the running engine with plain JavaScript, and returns what is wrong with them.
+ */
 export async function tryOut(tf: Tf, engine: string): Promise<DoctorProblem | undefined> {
   // Whole numbers, whose products and sums are exact in any order, even with 11 bits per factor.
   const x = Float32Array.from({ length: ROWS * COLUMNS }, (_, index) => ((index * 37) % 101) - 50);

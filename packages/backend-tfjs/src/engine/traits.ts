@@ -1,8 +1,8 @@
 import type { Capabilities, DeviceLimits } from '@topk-attention/core';
 
 /**
- * What an engine of tf lacks or does differently, as data. Code asks for a trait and never for an engine's name, so that a
- * new engine is a new entry of the table below, and an unknown one runs as tf itself describes its ops.
+ * What an engine of tf lacks or does differently, as data. Code asks for a trait and never for an engine's name, so
+ * that a new engine is a new entry of the table below, and an unknown one runs as tf itself describes its ops.
  */
 export interface EngineTraits {
   /** The npm package whose import registers the engine. */
@@ -235,15 +235,15 @@ const tensorflow: EngineTraits = {
   renamesViews: true,
   runsTensorFlowOps: true,
   limits: {
-    // The second product of a feed-forward layer (512 tokens x 768, 3,072 hidden units, 2 threads) costs as much gathered
-    // as dense at 34 kept units.
+    // The second product of a feed-forward layer (512 tokens x 768, 3,072 hidden units, 2 threads) costs as much
+    // gathered as dense at 34 kept units.
     gatherCost: 90,
     // Microseconds per row in two levels and in one: 25 and 20 up to 8,192 keys, 47 and 54 at 32,768.
     twoLevel: { minKeys: 32_768, blockSize: 32 },
   },
   // TensorFlow takes arrays above 32 MiB from the system each time, which costs as much as filling them; below some 384
-  // rows, packing the keys costs more than that. Microseconds per query in tiles of 768 and 1,536 rows at 8,192 keys: 237
-  // and 295; of 192, 384 and 768 rows at 32,768 keys: 792, 698 and 754.
+  // rows, packing the keys costs more than that. Microseconds per query in tiles of 768 and 1,536 rows at 8,192 keys:
+  // 237 and 295; of 192, 384 and 768 rows at 32,768 keys: 792, 698 and 754.
   attentionTile: { scoreBytes: 3e7, rows: 384 },
   softmax: 'tf.softmax',
   topK: 'tf.topk, ordered by a loop',

@@ -85,9 +85,9 @@ const OUT_OF_MEMORY = 0x0505;
 const watched = new WeakMap<object, Failures>();
 
 /**
- * Finds failures of tf's GPU engines that tf does not throw: after an error WebGPU drops the work and reads zeros, WebGL sets a
- * flag, and reads from a lost context never end. The first failure after the watch began fails all later reads, since it is
- * not known which tensors are affected.
+ * Finds failures of tf's GPU engines that tf does not throw: after an error WebGPU drops the work and reads zeros,
+ * WebGL sets a flag, and reads from a lost context never end. The first failure after the watch began fails all later
+ * reads, since it is not known which tensors are affected.
  */
 export class EngineWatch {
   readonly #failures: Failures;

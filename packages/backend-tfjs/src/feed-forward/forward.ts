@@ -28,9 +28,9 @@ interface Hidden {
 }
 
 /**
- * Feed-forward over the k best hidden units of each token (paper section 1.9), in chunks of tokens: [tokens, Dout]. For engines
- * whose results can be read at once: TensorFlow finds the k-th value of each row by partitioning, without sorting; for others
- * a loop over typed arrays selects.
+ * Feed-forward over the k best hidden units of each token (paper section 1.9), in chunks of tokens: [tokens, Dout]. For
+ * engines whose results can be read at once: TensorFlow finds the k-th value of each row by partitioning, without
+ * sorting; for others a loop over typed arrays selects.
  */
 export function feedForwardForward(
   engine: Engine,
@@ -76,8 +76,9 @@ function rankingOf(pass: ForwardPass, { preactivations }: Hidden, activations: (
 }
 
 /**
- * By a product with all rows of wOut, in which activations below the k-th value of the ranking are zero. Undefined where that
- * is not available or not exact: ties at the k-th value, unless it is a contribution of 0, and values that are not finite.
+ * By a product with all rows of wOut, in which activations below the k-th value of the ranking are zero. Undefined
+ * where that is not available or not exact: ties at the k-th value, unless it is a contribution of 0, and values that
+ * are not finite.
  */
 function byThreshold(pass: ForwardPass, hidden: Hidden): TfTensor | undefined {
   const { engine, request, inputs, k, weights } = pass;

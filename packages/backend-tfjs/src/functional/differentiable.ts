@@ -3,7 +3,9 @@ import type { TfjsBackend } from '../backend.js';
 import { fromTf, toTf } from '../native.js';
 import type { Tf, TfTensor } from '../tf.js';
 
-/** A function as two halves, forward and backward, on core's tensors, as core has them for attention and feed-forward. */
+/**
+ * A function as two halves, forward and backward, on core's tensors, as core has them for attention and feed-forward.
+ */
 export interface Halves {
   /** The function that users call, for errors. */
   readonly name: string;
@@ -36,8 +38,8 @@ export interface DifferentiableResult {
 }
 
 /**
- * Runs the forward half and, while tf records a tape, gives it the backward half through `tf.customGrad`. The tape keeps the
- * inputs (counted references to their data, no copies) and the lists; ops inside the halves are not recorded.
+ * Runs the forward half and, while tf records a tape, gives it the backward half through `tf.customGrad`. The tape
+ * keeps the inputs (counted references to their data, no copies) and the lists; ops inside the halves are not recorded.
  */
 export function differentiable(
   tf: Tf,
@@ -105,8 +107,8 @@ function gradients(
     });
   };
   try {
-    // In customGrad again: otherwise an outer tape would record the backward half with the lists as constants, and silently
-    // give wrong second-order gradients.
+    // In customGrad again: otherwise an outer tape would record the backward half with the lists as constants, and
+    // silently give wrong second-order gradients.
     return inputs.map((_, index) =>
       tf.customGrad(() => {
         made ??= compute();

@@ -50,15 +50,15 @@ const weightKinds: OptionKinds<TfFeedForwardWeights> = {
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with tokens
- * as queries and hidden units as keys and values (paper section 1.9). With at most k positive pre-activations under ReLU
- * the result is exact.
+ * as queries and hidden units as keys and values (paper section 1.9). With at most k positive pre-activations under
+ * ReLU the result is exact.
  *
- * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout], all float32. Ties go to the lower unit; a NaN pre-activation makes
- * the token's output NaN. Options as core's: `k`, `activation` (default 'relu'), `select` (default 'preactivation'),
- * `tokenChunk`, `budgetBytes`.
+ * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout], all float32. Ties go to the lower unit; a NaN pre-activation
+ * makes the token's output NaN. Options as core's: `k`, `activation` (default 'relu'), `select` (default
+ * 'preactivation'), `tokenChunk`, `budgetBytes`.
  *
- * Returns an ordinary tensor, as `topKAttention` does. Differentiable with respect to x and all weights:
- * the tape keeps 8 k bytes per token. Second-order gradients are refused.
+ * Returns an ordinary tensor, as `topKAttention` does. Differentiable with respect to x and all weights: the tape keeps
+ * 8 k bytes per token. Second-order gradients are refused.
  *
  * @throws TopKError as `topKAttention`.
  *

@@ -13,7 +13,9 @@ export function given<T>(value: T | null | undefined): T | undefined {
 /** Each name of a config once, so that the compiler finds a missing one. */
 type Names<T> = { readonly [P in keyof T]-?: true };
 
-/** What every layer here takes: what tf's own `Layer` reads, what tf adds when it loads one, and words about weights. */
+/**
+ * What every layer here takes: what tf's own `Layer` reads, what tf adds when it loads one, and words about weights.
+ */
 type CommonArgs = KerasLayerArgs &
   KerasWeightArgs &
   Readonly<Record<'batchSize' | 'customObjects' | 'dtype' | 'inputDType' | 'weights', unknown>>;
@@ -54,8 +56,8 @@ export function requireNames<T extends object>(where: string, args: T, names: Ow
 const callNames = ['training', 'mask', 'attentionMask', 'useCausalMask', 'keyLengths'];
 
 /**
- * Refuses misspelt arguments of a call. tfjs also passes arguments meant for other layers, so only those that resemble one of
- * ours are refused.
+ * Refuses misspelt arguments of a call. tfjs also passes arguments meant for other layers, so only those that resemble
+ * one of ours are refused.
  *
  * @throws TopKError INVALID_OPTION
  */

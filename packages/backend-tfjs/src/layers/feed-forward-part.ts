@@ -62,7 +62,9 @@ export function feedForwardSettings(
   };
 }
 
-/** The activation by its name. tfjs reads a saved model's strings in camel case: 'gelu_tanh' comes back as 'geluTanh'. */
+/**
+ * The activation by its name. tfjs reads a saved model's strings in camel case: 'gelu_tanh' comes back as 'geluTanh'.
+ */
 function activationOf(where: string, name: string | null | undefined): Activation {
   return oneOf(where, 'activation', activations, name === 'geluTanh' ? 'gelu_tanh' : (name ?? 'relu'));
 }
@@ -120,8 +122,8 @@ export function feedForward(
 }
 
 /**
- * The same tensor on the current engine. When its engine changes, tf moves a model's weights along, op by op; the functions of
- * this package refuse to move data. Reshaping moves it, and copies nothing where there is nothing to move.
+ * The same tensor on the current engine. When its engine changes, tf moves a model's weights along, op by op; the
+ * functions of this package refuse to move data. Reshaping moves it, and copies nothing where there is nothing to move.
  */
 function here(tf: FullTf, one: TfTensor): TfTensor {
   return tf.reshape(one, one.shape);

@@ -2,7 +2,8 @@ import type * as tfl from '@tensorflow/tfjs-layers';
 import type { Tf } from '../tf.js';
 import type { KerasWeightArgs } from './layers-tf.js';
 
-// tfjs-layers' types, for the implementation only: the package's public types must resolve where tfjs-layers is not installed.
+// tfjs-layers' types, for the implementation only: the package's public types must resolve where tfjs-layers is not
+// installed.
 
 type Layer = tfl.layers.Layer;
 export type LayerVariable = tfl.LayerVariable;

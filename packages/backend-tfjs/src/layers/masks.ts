@@ -19,9 +19,9 @@ export interface AttentionTensors {
 /**
  * The keys that may be seen, as bool with four dims, each 1 or that of [B, H, Lq, Lk]; undefined when all may.
  *
- * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. Those come in three ways: `mask` of the
- * call as one tensor (in a model: that of the layer's *first* input only), `mask` as a list (from the caller), and `kerasMask`
- * of a tensor (where layers are called by hand).
+ * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. Those come in three ways: `mask`
+ * of the call as one tensor (in a model: that of the layer's *first* input only), `mask` as a list (from the caller),
+ * and `kerasMask` of a tensor (where layers are called by hand).
  *
  * The query's own mask hides no keys: rows of padding are computed, and dropped by the reader of the output.
  */

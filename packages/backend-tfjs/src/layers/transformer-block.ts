@@ -60,8 +60,8 @@ const argNames: OwnNames<TopKTransformerBlockArgs> = {
  * A Transformer's encoder layer, or with `causal` its decoder layer without cross-attention: attention and
  * feed-forward, each with dropout, residual sum and layer normalisation.
  *
- * Input: x [B, L, D], or [x, attentionMask]. Output: [B, L, D]. All weights belong to the layer itself and not to sub-layers,
- * so that it is saved, frozen and disposed of as any other layer.
+ * Input: x [B, L, D], or [x, attentionMask]. Output: [B, L, D]. All weights belong to the layer itself and not to
+ * sub-layers, so that it is saved, frozen and disposed of as any other layer.
  */
 export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlockArgs> {
   return class TopKTransformerBlock extends tf.layers.Layer {

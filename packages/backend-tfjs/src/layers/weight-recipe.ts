@@ -37,8 +37,8 @@ const roles = [
 ] as const;
 
 /**
- * Turns names and saved forms into objects of the caller's tf. tfjs-layers does not export its look-up, so a dense layer that
- * is never built looks them up: it takes the same names, and serialises them.
+ * Turns names and saved forms into objects of the caller's tf. tfjs-layers does not export its look-up, so a dense
+ * layer that is never built looks them up: it takes the same names, and serialises them.
  */
 export function weightRecipe(tf: FullTf, where: string, args: Unchecked<KerasWeightArgs>): WeightRecipe {
   const dense = lookedUp(tf, where, {

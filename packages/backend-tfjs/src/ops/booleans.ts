@@ -5,8 +5,8 @@ import type { TfTensor } from '../tf.js';
 const known = new WeakSet<object>();
 
 /**
- * The caller's bools as 0 and 1. tf keeps the bytes it was given, and engines take 2 or 255 for true in some operations and
- * for false in others. A new tensor, or undefined where x can be used as it is.
+ * The caller's bools as 0 and 1. tf keeps the bytes it was given, and engines take 2 or 255 for true in some operations
+ * and for false in others. A new tensor, or undefined where x can be used as it is.
  */
 export function normalizedBooleans(engine: Engine, x: TfTensor): TfTensor | undefined {
   const { tf, traits } = engine;

@@ -131,7 +131,10 @@ function integersByLoop(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTen
   });
 }
 
-/** Quotients of integers, rounded towards zero. tf.floorDiv rounds down: negative ones that are not whole are one too small. */
+/**
+ * Quotients of integers, rounded towards zero. tf.floorDiv rounds down: negative ones that are not whole are one too
+ * small.
+ */
 function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const { tf, traits } = engine;
   return tf.tidy(() => {
@@ -148,8 +151,8 @@ function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor 
 }
 
 /**
- * Quotients of integers from 0 to 2^24 on engines that divide as f32. Those are at most 1 off, where the f32 rounds to a
- * whole number.
+ * Quotients of integers from 0 to 2^24 on engines that divide as f32. Those are at most 1 off, where the f32 rounds to
+ * a whole number.
  */
 function quotient({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const rough = tf.floorDiv(a, b);
@@ -224,8 +227,9 @@ export function cast(engine: Engine, x: TfTensor, dtype: DType): TfTensor {
 const FEW = 256;
 
 /**
- * Whether operands are repeated before the operation. Engines on the host take 50 to 80 ns per element to broadcast, and 1
- * to 15 on equal shapes. `isArithmetic`: one of the operations that some engines broadcast as fast as they compute.
+ * Whether operands are repeated before the operation. Engines on the host take 50 to 80 ns per element to broadcast,
+ * and 1 to 15 on equal shapes. `isArithmetic`: one of the operations that some engines broadcast as fast as they
+ * compute.
  */
 function repeatsFirst(
   { traits }: Engine,

@@ -8,8 +8,8 @@ import { wasmMatrices } from './wasm/matrices.js';
 import { wasmProduct } from './wasm/product.js';
 
 /**
- * [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Batches are folded into one axis or, where the
- * second operand has none, into rows: tf.matMul gives wrong sums when it broadcasts several batch axes.
+ * [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Batches are folded into one axis or, where
+ * the second operand has none, into rows: tf.matMul gives wrong sums when it broadcasts several batch axes.
  */
 export function matmul(
   engine: Engine,
@@ -40,8 +40,8 @@ export function matmul(
 }
 
 /**
- * Product of two matrices by a single op of tf, so that tf's tape has its gradient. Use it instead of tf.matMul: on the wasm
- * engine that may multiply by what was packed of the same data in another shape.
+ * Product of two matrices by a single op of tf, so that tf's tape has its gradient. Use it instead of tf.matMul: on the
+ * wasm engine that may multiply by what was packed of the same data in another shape.
  */
 export function matrixProduct({ tf, traits }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   return traits.product === 'xnnpack' ? wasmMatrices(tf, a, b) : tf.matMul(a, b);
@@ -109,7 +109,8 @@ function paddedProduct(
   });
 }
 
-// How tfjs-webgpu 4.22 chooses its programs. An output of at most this many elements and tiles has a program without tiles.
+// How tfjs-webgpu 4.22 chooses its programs. An output of at most this many elements and tiles has a program without
+// tiles.
 const TINY_OUTPUT = 128;
 const FEW_TILES = 8;
 /** From this inner extent on, few tiles are added up by atomics, in any order. */
@@ -122,8 +123,8 @@ const INNER_TILE = 32;
 const VECTOR_INNER_TILE = 128;
 
 /**
- * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, into the
- * next of the batch, and rely on zeros in the first: a NaN or an infinity there would spoil columns it is not in.
+ * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, into
+ * the next of the batch, and rely on zeros in the first: a NaN or an infinity there would spoil columns it is not in.
  */
 function padded({ tf }: Engine, x: TfTensor, axis: number, tile: number): TfTensor {
   const rest = (x.shape[axis] ?? 0) % tile;

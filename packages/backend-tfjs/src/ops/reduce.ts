@@ -13,7 +13,9 @@ export function sum(engine: Engine, x: TfTensor, axes: readonly number[]): TfTen
   return exact ?? reduce(engine, x, axes, 0, (y, own) => sumOf(engine, y, own));
 }
 
-/** Most terms that are added to one f32; sums of that many are then added in the same way. Equal terms are off by 4e-6. */
+/**
+ * Most terms that are added to one f32; sums of that many are then added in the same way. Equal terms are off by 4e-6.
+ */
 export const TERMS_IN_A_ROW = 512;
 
 /** tf.sum over `axes`, in blocks where there are many terms. */
@@ -60,8 +62,8 @@ const FLOOR = -5e19;
 const SCALE = 2 ** -64;
 
 /**
- * tf.max without the floor at -1e20 that some engines have. Near it, the maximum is taken of numbers scaled to above it,
- * and scaled back: exact, as the scale is a power of two. Of nothing but -inf the engine's -1e20 overflows to -inf.
+ * tf.max without the floor at -1e20 that some engines have. Near it, the maximum is taken of numbers scaled to above
+ * it, and scaled back: exact, as the scale is a power of two. Of nothing but -inf the engine's -1e20 overflows to -inf.
  */
 export function largest({ tf, traits }: Engine, x: TfTensor, axes: number[], keepDims = false): TfTensor {
   if (!traits.floorsMaxima || x.dtype !== 'float32') return tf.max(x, axes, keepDims);

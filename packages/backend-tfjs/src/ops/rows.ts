@@ -10,8 +10,8 @@ import { scatterRows } from './scatter-rows.js';
 import { toFloats } from './to-floats.js';
 
 /**
- * x [B, N, D] at indices i32 [B, M] -> [B, M, D]. Index -1 gives a row of zeros, whatever x holds; any other outside [0, N) a
- * row of NaN, or of zeros where x holds no floats. tf.gather throws at those or reads memory outside x.
+ * x [B, N, D] at indices i32 [B, M] -> [B, M, D]. Index -1 gives a row of zeros, whatever x holds; any other outside
+ * [0, N) a row of NaN, or of zeros where x holds no floats. tf.gather throws at those or reads memory outside x.
  */
 export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const exact = onHost(engine, [x, indices], (host, y, at) => host.gatherRows(y, at));
@@ -96,7 +96,10 @@ function flatRows(engine: Engine, indices: TfTensor, n: number): TfTensor {
   return binary(engine, 'add', indices, starts);
 }
 
-/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are dropped. */
+/**
+ * indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are
+ * dropped.
+ */
 export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const exact = onHost(engine, [indices, updates], (host, at, own) => host.scatterAddRows(n, at, own));
   if (exact) return exact;
@@ -109,8 +112,8 @@ export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, upd
 }
 
 /**
- * The same without products of matrices: equal bits for equal inputs where the engine scatters in a fixed order, or no index
- * comes twice. Updates of indices outside [0, n) go to an additional row, which is cut off.
+ * The same without products of matrices: equal bits for equal inputs where the engine scatters in a fixed order, or no
+ * index comes twice. Updates of indices outside [0, n) go to an additional row, which is cut off.
  */
 export function scatter(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf, traits } = engine;
@@ -157,8 +160,8 @@ function withBatch({ tf }: Engine, row: TfTensor): TfTensor {
 }
 
 /**
- * As a product with a matrix that has a one where an update belongs to a row. NaN and infinities would spoil every row, as 0
- * times infinity is NaN: they are scattered instead, since the order in which they are added does not matter.
+ * As a product with a matrix that has a one where an update belongs to a row. NaN and infinities would spoil every row,
+ * as 0 times infinity is NaN: they are scattered instead, since the order in which they are added does not matter.
  */
 function scatterByProduct(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf } = engine;

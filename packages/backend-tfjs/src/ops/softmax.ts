@@ -31,8 +31,9 @@ export function softmaxRows(engine: Engine, x: TfTensor): TfTensor {
 }
 
 /**
- * tf.softmax, which takes a fraction of the time of one composed of ops. It is NaN throughout in all rows that should be,
- * and in rows of all -inf too, which are corrected where there may be any. The other rows have the same bits either way.
+ * tf.softmax, which takes a fraction of the time of one composed of ops. It is NaN throughout in all rows that should
+ * be, and in rows of all -inf too, which are corrected where there may be any. The other rows have the same bits either
+ * way.
  */
 function nativeSoftmax(engine: Engine, x: TfTensor, width: number): TfTensor {
   const { tf, traits } = engine;

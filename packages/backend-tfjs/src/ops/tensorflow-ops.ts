@@ -39,13 +39,15 @@ type Ids = [number, number, number];
 
 /** Operations of TensorFlow that tf does not offer. */
 export interface TensorFlowOps {
-  /** f32 [rows]: the n-th largest, n from 0, of each row of x [rows, width], by partitioning, without sorting. No NaN. */
+  /**
+   * f32 [rows]: the n-th largest, n from 0, of each row of x [rows, width], by partitioning, without sorting. No NaN.
+   */
   nthLargest(x: TfTensor, n: number): TfTensor;
   /** i32 [count, 1]: the places where x, a bool vector shorter than 2^31, is true, ascending. */
   placesOf(x: TfTensor): TfTensor;
   /**
-   * f32 [count, D]: in each row the sum of weights [M] times the rows of x [N, D], for `places` i32 [M, 2] of (row of the
-   * result, row of x); in the order of the places.
+   * f32 [count, D]: in each row the sum of weights [M] times the rows of x [N, D], for `places` i32 [M, 2] of (row of
+   * the result, row of x); in the order of the places.
    */
   sumOfRows(places: TfTensor, weights: TfTensor, count: number, x: TfTensor): TfTensor;
 }
@@ -53,8 +55,8 @@ export interface TensorFlowOps {
 const known = new WeakMap<object, TensorFlowOps | null>();
 
 /**
- * The operations of the TensorFlow behind tf. Undefined on other engines and devices, and with a version of tfjs-node or
- * TensorFlow that lacks one of them, which is tried once.
+ * The operations of the TensorFlow behind tf. Undefined on other engines and devices, and with a version of tfjs-node
+ * or TensorFlow that lacks one of them, which is tried once.
  */
 export function tensorFlowOps({ tf, traits }: Engine): TensorFlowOps | undefined {
   if (!traits.runsTensorFlowOps) return undefined;

@@ -12,8 +12,8 @@ export interface TopK {
 }
 
 /**
- * The k largest entries above -inf of each row of the last axis, ascending by index, the lower index first among equals;
- * unused slots at the end with value -inf and index -1. No NaN.
+ * The k largest entries above -inf of each row of the last axis, ascending by index, the lower index first among
+ * equals; unused slots at the end with value -inf and index -1. No NaN.
  */
 export function topK(engine: Engine, x: TfTensor, k: number): TopK {
   const { tf, traits } = engine;

@@ -11,8 +11,8 @@ import { keyRows, tileGradients, withoutUnused } from './tile.js';
  * published code's dense buffers). Keys and values are gathered, multiplied and scattered for one tile of queries at a
  * time: no array has more than `chunk` queries of all heads times k rows, and none is of size Lq x Lk.
  *
- * A tile takes queries of one head before it takes other heads: the sums for the keys are then as small as one head's keys,
- * and cost next to nothing to add up.
+ * A tile takes queries of one head before it takes other heads: the sums for the keys are then as small as one head's
+ * keys, and cost next to nothing to add up.
  */
 export function attentionBackward(
   engine: Engine,

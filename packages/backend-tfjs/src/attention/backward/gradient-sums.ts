@@ -9,8 +9,8 @@ export type Joins = Readonly<Record<Role, number | 'add'>>;
 const roles: readonly Role[] = ['q', 'k', 'v', 'bias', 'relativeTable'];
 
 /**
- * Gradients of successive parts along one axis. Parts are added in order as they come (same plan, same bits), so that at most
- * one is waiting. Owns the tensors it is given.
+ * Gradients of successive parts along one axis. Parts are added in order as they come (same plan, same bits), so that
+ * at most one is waiting. Owns the tensors it is given.
  */
 export class GradientSums {
   readonly #tf: Tf;

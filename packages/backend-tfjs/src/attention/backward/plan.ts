@@ -3,8 +3,8 @@ import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 
 /**
- * Gathered elements per tile: 1,024 rows with k 64 and D 64. On tfjs-node larger ones are no faster (microseconds per query of
- * 12 heads at 8,192 keys: 466 with 128 rows, 321, 258, 241 with 1,024, 267, 238 with 4,096).
+ * Gathered elements per tile: 1,024 rows with k 64 and D 64. On tfjs-node larger ones are no faster (microseconds per
+ * query of 12 heads at 8,192 keys: 466 with 128 rows, 321, 258, 241 with 1,024, 267, 238 with 4,096).
  */
 const TILE_ELEMENTS = 2 ** 22;
 
@@ -33,8 +33,8 @@ export function backwardLargestBytes(request: AttentionRequest, chunk: number): 
 }
 
 /**
- * Transient bytes at the worst moment, without the gradients themselves: when the rows of a tile are multiplied or scattered,
- * its sums are added to those so far, or the results of the tiles are joined.
+ * Transient bytes at the worst moment, without the gradients themselves: when the rows of a tile are multiplied or
+ * scattered, its sums are added to those so far, or the results of the tiles are joined.
  */
 export function backwardScratchBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dropout } = request;

@@ -41,8 +41,8 @@ export interface KeySums {
 }
 
 /**
- * Sums over the slots of a tile. TensorFlow has a product with a sparse matrix, which needs no array of all weighted rows (6
- * ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
+ * Sums over the slots of a tile. TensorFlow has a product with a sparse matrix, which needs no array of all weighted
+ * rows (6 ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
  */
 export function sumsByKey(engine: Engine, { at, numbers, keys, k, count }: Slots): KeySums {
   const { tf, traits } = engine;

@@ -21,8 +21,8 @@ export interface KeyRows {
 }
 
 /**
- * Keys and values of one group of heads. Unused slots gather the row of zeros at the end, whatever the keys hold, so that no
- * second array of the size of the gathered rows is needed.
+ * Keys and values of one group of heads. Unused slots gather the row of zeros at the end, whatever the keys hold, so
+ * that no second array of the size of the gathered rows is needed.
  */
 export function keyRows(
   engine: Engine,

@@ -23,10 +23,11 @@ interface TileRows {
 
 /**
  * Attention over the k largest scores of each query, or over all keys, in tiles of queries: only the scores of one tile
- * exist at a time (paper section 1.2). For engines whose results can be read at once: loops over typed arrays make the last
- * choice among keys and assemble the result.
+ * exist at a time (paper section 1.2). For engines whose results can be read at once: loops over typed arrays make the
+ * last choice among keys and assemble the result.
  *
- * A tile takes queries of one head before it takes other heads: the engine then packs the keys of a head for more queries.
+ * A tile takes queries of one head before it takes other heads: the engine then packs the keys of a head for more
+ * queries.
  */
 export function attentionForward(
   engine: Engine,

@@ -6,12 +6,12 @@ import type { TfTensor } from '../../tf.js';
 type TermsOf = (scores: Float32Array, weights: Float32Array, visible: number) => Float32Array;
 
 /**
- * What values [pairs, Lk, Dv] that are NaN or infinite add to the rows of the queries that see their keys: weight * value as
- * in plain arithmetic, so 0, NaN or an infinity. Undefined where all values are finite.
+ * What values [pairs, Lk, Dv] that are NaN or infinite add to the rows of the queries that see their keys: weight *
+ * value as in plain arithmetic, so 0, NaN or an infinity. Undefined where all values are finite.
  *
- * By two products over the keys that have such values. One counts those that a query sees, the other adds up the signs of
- * the infinities among them that have a weight above 0. Where they agree but for the sign, the sum is that infinity; else,
- * with NaN, both infinities or a weight of 0 among the terms, it is NaN.
+ * By two products over the keys that have such values. One counts those that a query sees, the other adds up the signs
+ * of the infinities among them that have a weight above 0. Where they agree but for the sign, the sum is that infinity;
+ * else, with NaN, both infinities or a weight of 0 among the terms, it is NaN.
  */
 export function nonFiniteTerms(engine: Engine, values: TfTensor): TermsOf | undefined {
   const { tf } = engine;

@@ -9,8 +9,8 @@ export interface ForwardPass {
   readonly request: AttentionRequest;
   readonly inputs: AttentionInputs<TfTensor>;
   /**
-   * True when no product of q and k can be NaN or infinite, the biases hold nothing but numbers and -inf, and the values
-   * are numbers: then invalid keys can be hidden by adding -inf, and weights of 0 hide any value.
+   * True when no product of q and k can be NaN or infinite, the biases hold nothing but numbers and -inf, and the
+   * values are numbers: then invalid keys can be hidden by adding -inf, and weights of 0 hide any value.
    */
   readonly isOrdinary: boolean;
 }
@@ -33,7 +33,10 @@ export function visibleKeys(
   return causal ? Math.max(1, Math.min(keyLength, query + queries + keyLength - queryLength)) : keyLength;
 }
 
-/** Calls `take` for each run of rows of a tile that are neighbours in a result [B, Hq, Lq, ...], with their places in both. */
+/**
+ * Calls `take` for each run of rows of a tile that are neighbours in a result [B, Hq, Lq, ...], with their places in
+ * both.
+ */
 export function eachRun(
   request: AttentionRequest,
   tile: QueryTile,

@@ -17,10 +17,10 @@ export function refusesForward({ name, traits }: Engine, request: AttentionReque
 }
 
 /**
- * Keys per block of two-level selection: eight blocks per kept key where rows are long enough, and 1 where a choice among
- * blocks would leave out next to nothing. Microseconds per row for the choice of 64 keys with blocks of 1, 16, 32, 64 (2 threads): 12.1
- * and 11.3 at 2,048 keys; 18.2, 10.2 and 11.9 at 4,096; 32.5, 10.9, 11.3 and 13.8 at 8,192; 141, 35.5, 27.2 and 22.6 at
- * 32,768.
+ * Keys per block of two-level selection: eight blocks per kept key where rows are long enough, and 1 where a choice
+ * among blocks would leave out next to nothing. Microseconds per row for the choice of 64 keys with blocks of 1, 16,
+ * 32, 64 (2 threads): 12.1 and 11.3 at 2,048 keys; 18.2, 10.2 and 11.9 at 4,096; 32.5, 10.9, 11.3 and 13.8 at 8,192;
+ * 141, 35.5, 27.2 and 22.6 at 32,768.
  */
 export function blockSizeOf(k: number, keys: number): number {
   for (const size of [128, 64, 32]) if (keys >= 8 * k * size) return size;

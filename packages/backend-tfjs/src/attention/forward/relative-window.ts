@@ -59,9 +59,9 @@ function rowsOnHost(tf: Tf, { byDistance, heads, count, ofFirst }: Distances): R
 }
 
 /**
- * A window of which each tile takes a part: row i, column x has key - query = x - i - the last tile's first query. It needs
- * no index per element: the vector, repeated with a period one longer than the rows it is then cut into, shifts by one from
- * row to row.
+ * A window of which each tile takes a part: row i, column x has key - query = x - i - the last tile's first query. It
+ * needs no index per element: the vector, repeated with a period one longer than the rows it is then cut into, shifts
+ * by one from row to row.
  */
 function partsOfWindow(
   tf: Tf,

@@ -58,8 +58,8 @@ export function scaleOfKept({ request }: ForwardPass): number {
 const isPowerOfTwo = (scale: number): boolean => Number.isInteger(Math.log2(Math.abs(scale)));
 
 /**
- * Scores of a tile, [rows, visible keys]: scale q.k + biases, without `scaleOfKept`; -inf where the key is not valid (but see
- * `Hiding`).
+ * Scores of a tile, [rows, visible keys]: scale q.k + biases, without `scaleOfKept`; -inf where the key is not valid
+ * (but see `Hiding`).
  */
 export function tileScores(
   pass: ForwardPass,

@@ -8,8 +8,8 @@ export function scaleKept({ scores }: KeptRows, scale: number): void {
 }
 
 /**
- * Softmax of the kept scores of each row, [rows * k]: zeros where nothing is kept, NaN throughout where a score is NaN or
- * +inf.
+ * Softmax of the kept scores of each row, [rows * k]: zeros where nothing is kept, NaN throughout where a score is NaN
+ * or +inf.
  */
 export function weightsOf({ k, scores }: Pick<KeptRows, 'k' | 'scores'>): Float32Array {
   const weights = new Float32Array(scores.length);
@@ -30,8 +30,8 @@ export function weightsOf({ k, scores }: Pick<KeptRows, 'k' | 'scores'>): Float3
 }
 
 /**
- * Weighted sums [rows, Dv] of the value rows of the kept keys; no other value row is read. `values` is [pairs, Lk, Dv], and
- * `rowsPerPair` rows share a pair of batch entry and key head.
+ * Weighted sums [rows, Dv] of the value rows of the kept keys; no other value row is read. `values` is [pairs, Lk, Dv],
+ * and `rowsPerPair` rows share a pair of batch entry and key head.
  */
 export function productOfKept(
   { k, keys }: KeptRows,

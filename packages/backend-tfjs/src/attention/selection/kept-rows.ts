@@ -1,9 +1,9 @@
 /**
- * Selection over values in JavaScript memory: the whole of it where a loop over typed arrays beats the ops of the engine (cpu,
- * wasm), and its last step in TensorFlow, where the candidates are a ragged list.
+ * Selection over values in JavaScript memory: the whole of it where a loop over typed arrays beats the ops of the
+ * engine (cpu, wasm), and its last step in TensorFlow, where the candidates are a ragged list.
  *
- * The contract is that of core's `topK`: the k largest above -inf, the lower key at the boundary, ascending, -1 in unused
- * slots at the end. In addition, a NaN in the row makes all of its scores NaN.
+ * The contract is that of core's `topK`: the k largest above -inf, the lower key at the boundary, ascending, -1 in
+ * unused slots at the end. In addition, a NaN in the row makes all of its scores NaN.
  */
 
 /** The kept entries of a tile, row by row. */

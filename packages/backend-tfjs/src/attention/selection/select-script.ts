@@ -6,9 +6,9 @@ const GROUPS_PER_KEPT = 4;
 const KEYS_PER_KEPT = 8;
 
 /**
- * The k largest of each row of `scores` [rows, keys], by a loop in JavaScript that reads each score twice: the k-th largest of
- * the maxima of groups of keys is a lower bound of the k-th largest score, and hardly more than k scores reach it. Only the
- * first `visible(row)` keys are valid.
+ * The k largest of each row of `scores` [rows, keys], by a loop in JavaScript that reads each score twice: the k-th
+ * largest of the maxima of groups of keys is a lower bound of the k-th largest score, and hardly more than k scores
+ * reach it. Only the first `visible(row)` keys are valid.
  */
 export function selectByScript(
   scores: Float32Array,

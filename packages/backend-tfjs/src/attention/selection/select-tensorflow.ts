@@ -9,9 +9,10 @@ const LARGEST_F32 = 3.4028234663852886e38;
 const MOST_BLOCKS_PER_KEPT = 2;
 
 /**
- * The k largest of each row of `scores` [rows, keys], which hold no NaN, by two-level selection. TensorFlow finds a lower bound
- * of the k-th score, the k-th largest of the maxima of blocks of keys; takes the blocks that reach it; and lists the scores in
- * them that do, in ascending order of keys: some 1.15 k per row. A loop here makes the last choice, ties included.
+ * The k largest of each row of `scores` [rows, keys], which hold no NaN, by two-level selection. TensorFlow finds a
+ * lower bound of the k-th score, the k-th largest of the maxima of blocks of keys; takes the blocks that reach it; and
+ * lists the scores in them that do, in ascending order of keys: some 1.15 k per row. A loop here makes the last choice,
+ * ties included.
  */
 export function selectByTensorFlow(
   tf: Tf,

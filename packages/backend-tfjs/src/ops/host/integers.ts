@@ -7,9 +7,9 @@ import type { TfTensor } from '../../tf.js';
 const EXACT = 2 ** 24;
 
 /**
- * Values of int32 tensors that hold a number of 25 bits or more, by the tensor's data, which reshapes share. The shaders of
- * tf's GPU engines read and write every value as f32, so even a slice would change such a number. They all come from the
- * host: from an upload, a fill or random bits.
+ * Values of int32 tensors that hold a number of 25 bits or more, by the tensor's data, which reshapes share. The
+ * shaders of tf's GPU engines read and write every value as f32, so even a slice would change such a number. They all
+ * come from the host: from an upload, a fill or random bits.
  */
 const wide = new WeakMap<object, Int32Array>();
 

@@ -1,6 +1,6 @@
 /**
- * Puts lists of k kept entries in order: ascending by index, entries of -inf last with index -1. `width` is the length of the
- * rows that the indices point into.
+ * Puts lists of k kept entries in order: ascending by index, entries of -inf last with index -1. `width` is the length
+ * of the rows that the indices point into.
  */
 export function hostOrder(
   values: Float32Array,

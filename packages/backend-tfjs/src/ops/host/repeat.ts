@@ -2,8 +2,8 @@ import type { Engine } from '../../engine/engine.js';
 import type { TfTensor } from '../../tf.js';
 
 /**
- * x repeated: `repeats[a]` copies along axis `a` of `shape`, whose extent is 1 unless there is one copy. For engines on the
- * host: tf.tile takes 20 to 34 ns per element there, this loop 1, and a product that broadcasts in XNNPACK 0.5.
+ * x repeated: `repeats[a]` copies along axis `a` of `shape`, whose extent is 1 unless there is one copy. For engines on
+ * the host: tf.tile takes 20 to 34 ns per element there, this loop 1, and a product that broadcasts in XNNPACK 0.5.
  */
 export function repeatOnHost(
   { tf, traits }: Engine,

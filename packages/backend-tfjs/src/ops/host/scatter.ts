@@ -1,8 +1,8 @@
 type Values = Float32Array | Int32Array | Uint8Array;
 
 /**
- * Sums [rows, width] of the rows of `updates` by row number, in order; numbers outside [0, rows) are dropped. Floats are added
- * in f64: one f32 loses a per cent of a million equal terms.
+ * Sums [rows, width] of the rows of `updates` by row number, in order; numbers outside [0, rows) are dropped. Floats
+ * are added in f64: one f32 loses a per cent of a million equal terms.
  */
 export function hostScatterRows(updates: Values, numbers: Int32Array, rows: number, width: number): Values {
   if (updates instanceof Float32Array) return sumsOfFloats(updates, numbers, rows, width);

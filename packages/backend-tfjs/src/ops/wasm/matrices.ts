@@ -17,10 +17,10 @@ const known = new WeakMap<object, Map<number, Zeros>>();
 /**
  * a [M, K] times b [K, N], or both as a batch of one, on the wasm engine; no transpositions.
  *
- * XNNPACK packs the second operand. The engine caches the packed form by the operand's data and the bias, but not by shape:
- * data used as [K, N] and later as [K', N'] would be multiplied as [K, N] again, beyond its end. So every product gets a bias
- * of zeros that belongs to its N. Together with the size of the data, N determines K, and products of the caller's, which do
- * not use these biases, are kept apart.
+ * XNNPACK packs the second operand. The engine caches the packed form by the operand's data and the bias, but not by
+ * shape: data used as [K, N] and later as [K', N'] would be multiplied as [K, N] again, beyond its end. So every
+ * product gets a bias of zeros that belongs to its N. Together with the size of the data, N determines K, and products
+ * of the caller's, which do not use these biases, are kept apart.
  */
 export function wasmMatrices(tf: Tf, a: TfTensor, b: TfTensor): TfTensor {
   return tf.fused.matMul({ a, b, bias: zerosOf(tf, b.shape.at(-1) as number) });

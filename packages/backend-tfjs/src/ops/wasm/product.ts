@@ -3,8 +3,8 @@ import type { TfTensor } from '../../tf.js';
 import { wasmMatrices } from './matrices.js';
 import { takePieces } from './slice.js';
 
-// Nanoseconds on one thread: to transpose an element, to pack one of the second operand, per multiply-add of XNNPACK and of
-// the plain loops, and per further call.
+// Nanoseconds on one thread: to transpose an element, to pack one of the second operand, per multiply-add of XNNPACK
+// and of the plain loops, and per further call.
 const TRANSPOSED = 4;
 const PACKED = 1;
 const FAST = 0.06;

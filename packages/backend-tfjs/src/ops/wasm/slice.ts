@@ -12,8 +12,8 @@ export function takePieces(tf: Tf, x: TfTensor, count: number, pieces: readonly 
 }
 
 /**
- * A part of x, read as `shape`, none of whose axes could join the one before it. The wasm engine's tf.slice first copies all
- * of x out of its memory; this copies the part alone. Undefined where that is not much less.
+ * A part of x, read as `shape`, none of whose axes could join the one before it. The wasm engine's tf.slice first
+ * copies all of x out of its memory; this copies the part alone. Undefined where that is not much less.
  */
 export function sliceByPieces(
   tf: Tf,
