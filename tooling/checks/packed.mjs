@@ -16,6 +16,8 @@ const CORE_LIMIT_BYTES = 25_000;
 const smallExports = {
   '@topk-attention/core': [['TopKError', 3_000]],
   '@topk-attention/webgpu': [['doctor', 10_000]],
+  '@topk-attention/tfjs': [['doctor', 16_000]],
+  '@topk-attention/tfjs/layers': [['convertModelArtifacts', 16_000]],
 };
 
 /** What every manifest must say for itself; the rest is the same in all of them, and `pnpm sync` writes it. */

@@ -36,7 +36,7 @@ const pages = [
   ],
   [
     '`topKAttention` on `tf.Tensor`s, without the engine',
-    `export { topKAttention } from '@topk-attention/tfjs';`,
+    `export { topKAttention } from '@topk-attention/tfjs/layers';`,
   ],
   ['`doctor` of WebGPU alone', `export { doctor } from '@topk-attention/webgpu';`],
   ['T5 without a backend', `export { loadT5 } from '@topk-attention/models';`],

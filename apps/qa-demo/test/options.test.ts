@@ -8,6 +8,7 @@ import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
 import * as tfjs from '@topk-attention/tfjs';
+import * as tfjsLayers from '@topk-attention/tfjs/layers';
 import * as webgpu from '@topk-attention/webgpu';
 import { afterAll, describe, expect, test } from 'vitest';
 
@@ -57,11 +58,12 @@ const feedForwardRequest = {
 
 const ofCore = untyped(core);
 const ofTfjs = untyped(tfjs);
+const ofTfjsLayers = untyped(tfjsLayers);
 const tf = { ...tfCore, ...tfLayers };
 await tfCore.setBackend('cpu');
 const tfQ = tfCore.zeros([1, 1, 2, 2]);
 const tfX = tfCore.zeros([2, 2]);
-const layers = tfjs.topKLayers(tf as unknown as Parameters<typeof tfjs.topKLayers>[0]);
+const layers = tfjsLayers.topKLayers(tf as unknown as Parameters<typeof tfjsLayers.topKLayers>[0]);
 const ofLayers = untyped(layers);
 const model = await models.loadT5({ backend, source: new URL('../model/', import.meta.url) });
 const ofModel = untyped(model);
@@ -187,16 +189,22 @@ const modules: Readonly<Record<string, Exports>> = {
     withOptions: {
       createTfjsBackend: (wrong) => ofTfjs.createTfjsBackend({ tf: tfCore, ...wrong }),
       doctor: (wrong) => ofTfjs.doctor({ tf: tfCore, ...wrong }),
-      topKAttention: (wrong) => ofTfjs.topKAttention(tfCore, tfQ, tfQ, tfQ, { k: 1, ...wrong }),
-      exactAttention: (wrong) => ofTfjs.exactAttention(tfCore, tfQ, tfQ, tfQ, wrong),
-      topKFeedForward: (wrong) =>
-        ofTfjs.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX }, { k: 1, ...wrong }),
-      convertLayersModel: (wrong) =>
-        ofTfjs.convertLayersModel(tf, tfLayers.sequential(), { feedForward: { k: 1 }, ...wrong }),
-      convertModelArtifacts: (wrong) =>
-        ofTfjs.convertModelArtifacts({ modelTopology: {} }, { attention: { k: 1 }, ...wrong }),
     },
-    without: 'TfjsBackend engineOf fromTf toTf topKLayers',
+    without: 'TfjsBackend engineOf fromTf toTf',
+  },
+  'tfjs/layers': {
+    of: tfjsLayers,
+    withOptions: {
+      topKAttention: (wrong) => ofTfjsLayers.topKAttention(tfCore, tfQ, tfQ, tfQ, { k: 1, ...wrong }),
+      exactAttention: (wrong) => ofTfjsLayers.exactAttention(tfCore, tfQ, tfQ, tfQ, wrong),
+      topKFeedForward: (wrong) =>
+        ofTfjsLayers.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX }, { k: 1, ...wrong }),
+      convertLayersModel: (wrong) =>
+        ofTfjsLayers.convertLayersModel(tf, tfLayers.sequential(), { feedForward: { k: 1 }, ...wrong }),
+      convertModelArtifacts: (wrong) =>
+        ofTfjsLayers.convertModelArtifacts({ modelTopology: {} }, { attention: { k: 1 }, ...wrong }),
+    },
+    without: 'topKLayers',
   },
   'layers of tfjs': {
     of: layers,
@@ -240,9 +248,9 @@ const within: Readonly<Record<string, Call>> = {
     }),
   'generate encoder.0': (wrong) => ofModel.generate('where?', { layers: { 'encoder.0': wrong } }),
   'convertModelArtifacts feedForward': (wrong) =>
-    ofTfjs.convertModelArtifacts({ modelTopology: {} }, { feedForward: { k: 1, ...wrong } }),
+    ofTfjsLayers.convertModelArtifacts({ modelTopology: {} }, { feedForward: { k: 1, ...wrong } }),
   'topKFeedForward weights, of tf': (wrong) =>
-    ofTfjs.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX, ...wrong }, { k: 1 }),
+    ofTfjsLayers.topKFeedForward(tfCore, tfX, { wIn: tfX, wOut: tfX, ...wrong }, { k: 1 }),
 };
 
 async function failureOf(call: Call, wrong: object): Promise<core.TopKError> {

@@ -1,5 +1,6 @@
 import type { Loaded } from './engines.js';
-import { type Method, methods, type Outputs, type Runner } from './methods.js';
+import type { Method, Outputs, Runner } from './method.js';
+import { methods } from './methods.js';
 import type { BenchOptions, Pass } from './options.js';
 import { checkResults } from './oracle.js';
 import { keptLists } from './own.js';

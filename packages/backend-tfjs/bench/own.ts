@@ -7,7 +7,7 @@ import {
 } from '@topk-attention/core';
 import { createTfjsBackend, fromTf, type TfjsBackend, toTf } from '@topk-attention/tfjs';
 import type { Loaded, TfTensor } from './engines.js';
-import type { Outputs, Runner } from './methods.js';
+import type { Outputs, Runner } from './method.js';
 import type { Inputs, Tile } from './setup.js';
 
 /** This package, through its public interface; a tile of no queries leaves the chunk to the plan. */

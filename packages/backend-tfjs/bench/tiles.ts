@@ -1,5 +1,5 @@
 import type { Tf, TfTensor } from './engines.js';
-import type { Outputs } from './methods.js';
+import type { Outputs } from './method.js';
 import type { Inputs, Tile } from './setup.js';
 
 /** One tile: [heads, queries, D] of q and dO, [heads, L, D] of k and v. */

@@ -12,13 +12,12 @@ import {
   TopKError,
   type UnaryOp,
 } from '@topk-attention/core';
-import type { Engine } from './engine.js';
-import { EngineWatch } from './engine-watch.js';
+import type { Engine } from './engine/engine.js';
+import { EngineWatch } from './engine/watch.js';
 import { fusedOperations } from './fused.js';
 import { LiveTensors } from './live-tensors.js';
-import { isOnCuda } from './on-cuda.js';
 import { normalizedBooleans } from './ops/booleans.js';
-import { integersOf, rememberFill, rememberIntegers } from './ops/host-integers.js';
+import { integersOf, rememberFill, rememberIntegers } from './ops/host/integers.js';
 import {
   along,
   elementwise,
@@ -30,34 +29,19 @@ import {
   softmaxRows,
   topK,
 } from './ops/index.js';
-import { ORDERED_SCATTER_PAIRS } from './ops/rows.js';
 import { dtypeOfTf, type TensorExchange, type TfjsTensor, tfTypeOf } from './tensor.js';
 import type { TfTensor } from './tf.js';
 
-/** Engines that compute where they are called: what an op returned is there. */
-const synchronousEngines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
-
-/** Whether equal inputs give equal bits when rows are added up by index. */
-function scatterOrder(engine: Engine): Capabilities['deterministicScatter'] {
-  if (engine.name === 'webgpu') {
-    return {
-      no: `tfjs adds with float atomics on WebGPU; only up to ${ORDERED_SCATTER_PAIRS} pairs of row and update in order`,
-    };
-  }
-  return !isOnCuda(engine) || { no: 'TensorFlow adds with float atomics on CUDA' };
-}
-
 /**
- * The primitives on tfjs ops, which run at once. Made by `createTfjsBackend`.
+ * Core's primitives on the ops of tf. Created by `createTfjsBackend`.
  *
- * Results are kept (`tf.keep`): a caller's `tf.tidy` does not free them, core does.
+ * Results are kept (`tf.keep`), so that a caller's `tf.tidy` does not free what core still counts.
  */
 export class TfjsBackend implements Backend<TfjsTensor> {
   readonly name: string;
   readonly capabilities: Capabilities;
   readonly fused?: FusedOperations<TfjsTensor>;
   readonly #engine: Engine;
-  readonly #isSynchronous: boolean;
   readonly #tensors: LiveTensors;
   #isDisposed = false;
   readonly #watch: EngineWatch;
@@ -65,15 +49,14 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   /** @internal Use `createTfjsBackend`. */
   constructor(engine: Engine, { fused = true }: { readonly fused?: boolean } = {}) {
     this.#engine = engine;
-    this.#isSynchronous = synchronousEngines.has(engine.name) && !isOnCuda(engine);
     this.#watch = new EngineWatch(engine);
     this.#tensors = new LiveTensors(engine.limits.boolBytes);
     this.name = `tfjs-${engine.name}`;
     this.capabilities = {
       dtypes: ['f32', 'i32', 'bool'],
       floatStorage: 'f32',
-      deterministicScatter: scatterOrder(engine),
-      execution: this.#isSynchronous ? 'eager' : 'recorded',
+      deterministicScatter: engine.traits.deterministicScatter,
+      execution: engine.traits.isEager ? 'eager' : 'recorded',
       limits: engine.limits,
     };
     if (fused) this.fused = fusedOperations(engine, this.#exchange);
@@ -81,7 +64,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   // tensors ------------------------------------------------------------------------------------------------------
 
-  // No enumerable property leads to tf: `tf.tidy` walks through whatever it is given to return.
+  // No enumerable property leads to tf: `tf.tidy` walks through everything that its function returns.
 
   /** The caller's tf and which of its engines runs. */
   get engine(): Engine {
@@ -93,20 +76,20 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     own: (tensor) => this.#own(tensor),
   };
 
-  /** @internal A handle on a tensor of the caller's, which is never disposed of here. */
+  /** @internal A handle on a tensor of the caller's. It is never disposed of here. */
   borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const { tf } = this.#engine;
     const bools = dtype === 'bool' ? normalizedBooleans(this.#engine, tensor) : undefined;
     if (bools !== undefined) return this.#own(bools);
-    // A variable is another tensor after an assignment.
+    // An assignment gives a variable other data.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
     this.#tensors.borrow(handle);
     return handle;
   }
 
-  /** @internal A tensor of the caller's on the same data. */
+  /** @internal A tensor on the same data, which belongs to the caller. */
   export(x: TfjsTensor): TfTensor {
     return this.#engine.tf.clone(this.#raw(x));
   }
@@ -141,18 +124,14 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   }
 
   #refusal(now: string): TopKError {
-    return new TopKError(
-      'MIXED_BACKENDS',
-      `${this.name}: tf runs another engine than when the backend was made`,
-      {
-        expected: this.#engine.name,
-        got: now,
-        fix: `tf.setBackend('${this.#engine.name}'), or create a backend for ${now} and upload again`,
-      },
-    );
+    return new TopKError('MIXED_BACKENDS', `${this.name}: tf no longer runs the engine of this backend`, {
+      expected: this.#engine.name,
+      got: now,
+      fix: `tf.setBackend('${this.#engine.name}'), or create a backend for ${now} and upload again`,
+    });
   }
 
-  /** A handle on what an op made; `viewOf` is what it shares its data with, where tf does not tell. */
+  /** A handle on the result of an op. `viewOf`: the tensor it shares its data with, where tf does not tell. */
   #own(tensor: TfTensor, viewOf?: TfjsTensor): TfjsTensor {
     const { tf } = this.#engine;
     const dtype = dtypeOfTf(tensor.dtype);
@@ -167,7 +146,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   upload(data: TensorData, shape: Shape, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const type = tfTypeOf(dtype);
-    // tf may keep the array it is given, and the caller may change it: a copy.
+    // A copy: tf may keep the array it is given, and the caller may change his.
     const own =
       dtype === 'f32'
         ? new Float32Array(data)
@@ -188,17 +167,17 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   async read(x: TfjsTensor): Promise<TensorData> {
     const tensor = this.#living(x);
-    // A copy: tf may hand out the array it goes on working with.
+    // A copy: tf may return the array it goes on working with.
     return (integersOf(tensor) ?? (await this.#watch.read(tensor))).slice();
   }
 
   async evaluate(xs: readonly TfjsTensor[]): Promise<void> {
     for (const x of xs) this.#living(x);
-    if (this.#isSynchronous) return;
+    if (this.#engine.traits.isEager) return;
     this.#requireEngine();
     const last = xs.filter((x) => sizeOf(x.shape) > 0).at(-1);
     if (last === undefined) return;
-    // The engine works in order: when one element of the last tensor can be read, everything before is done.
+    // The engine works in order: once one element of the last tensor can be read, everything before it is done.
     const { tf } = this.#engine;
     const one = tf.tidy(() => tf.slice(tf.reshape(last.tensor, [-1]), [0], [1]));
     try {
@@ -219,7 +198,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   memory(): MemoryReport {
     return {
       live: this.#tensors.bytes,
-      // Fused operations work on tensors of tf that are not counted here: no peak is better than one without them.
+      // Fused operations use tensors of tf that are not counted here; a peak without them would mislead.
       ...(this.fused === undefined && { peak: this.#tensors.peak }),
       covers:
         'tensors of this backend; not what an operation needs while it runs, what the engine keeps for reuse, nor tensors borrowed from the caller',
@@ -240,8 +219,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   reshape(x: TfjsTensor, shape: Shape): TfjsTensor {
     const view = layout.reshape(this.#engine, this.#raw(x), shape);
-    // tfjs-node shares the data too, under another name.
-    return this.#own(view, this.#engine.name === 'tensorflow' ? x : undefined);
+    return this.#own(view, this.#engine.traits.renamesViews ? x : undefined);
   }
 
   transpose(x: TfjsTensor, permutation: readonly number[]): TfjsTensor {

@@ -1,18 +1,18 @@
 import { aBoolean, aString, checkedLater, type OptionKinds, readOptions } from '@topk-attention/core';
 import { TfjsBackend } from './backend.js';
-import { engineOf, noEngine, registeredEngines, requireTf } from './engine.js';
-import { needsOf } from './engine-needs.js';
+import { engineOf, noEngine, registeredEngines, requireTf } from './engine/engine.js';
+import { needsOf } from './engine/needs.js';
 import type { Tf } from './tf.js';
 
 export interface TfjsOptions {
   /** The caller's TensorFlow.js, with the package of at least one engine imported. */
   readonly tf: Tf;
   /**
-   * The engine to run, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. tf runs one engine at a time, for
-   * everybody: it is chosen with `tf.setBackend`. Default: the one tf runs, or would choose.
+   * The engine to run, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. Chosen with `tf.setBackend`, so
+   * for all users of this tf, which runs one engine at a time. Default: the one tf runs, or would choose.
    */
   readonly engine?: string;
-  /** False: everything is composed from primitives. Default true. */
+  /** False composes all operations from primitives. Default true. */
   readonly fused?: boolean;
 }
 
@@ -21,7 +21,7 @@ const kinds: OptionKinds<TfjsOptions> = { tf: checkedLater(), engine: aString, f
 /**
  * A backend on the caller's TensorFlow.js.
  *
- * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for something else than tf; NO_DEVICE when the engine is
+ * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for anything else than tf; NO_DEVICE when the engine is
  * not registered or does not start.
  * @example
  * import * as tf from '@tensorflow/tfjs-core';

@@ -1,7 +1,7 @@
 import type { FusedOperations } from '@topk-attention/core';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedAttentionBackward } from './attention/fused-backward.js';
-import type { Engine } from './engine.js';
+import type { Engine } from './engine/engine.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';
 

@@ -1,32 +1,15 @@
 export { TfjsBackend } from './backend.js';
-export { convertModelArtifacts } from './convert/convert-artifacts.js';
-export { type ConvertTf, convertLayersModel } from './convert/convert-layers-model.js';
-export type { ConvertOptions } from './convert/options.js';
-export type { ConversionReport, ConvertedLayer, LeftLayer } from './convert/report.js';
 export { createTfjsBackend, type TfjsOptions } from './create.js';
 export type { DeviceReport } from './doctor/device.js';
-export type { DoctorProblem, DoctorProblemCode } from './doctor/problems.js';
 export {
   type DoctorOptions,
   type DoctorReport,
   doctor,
   type EngineReport,
   type PeerReport,
-} from './doctor.js';
-export { type Engine, engineOf } from './engine.js';
-export {
-  exactAttention,
-  type TfAttentionOptions,
-  type TfTopKAttentionOptions,
-  type TfTopKAttentionResult,
-  topKAttention,
-} from './functional/attention.js';
-export { type TfFeedForwardWeights, topKFeedForward } from './functional/feed-forward.js';
-export type { TopKTransformerBlockArgs } from './layers/block-settings.js';
-export type { TopKFeedForwardArgs } from './layers/feed-forward.js';
-export type { KerasObject, LayersTf, TopKLayerClass } from './layers/layers-tf.js';
-export type { TopKMultiHeadAttentionArgs } from './layers/multi-head-attention.js';
-export { type TopKLayers, topKLayers } from './layers/top-k-layers.js';
+} from './doctor/doctor.js';
+export type { DoctorProblem, DoctorProblemCode } from './doctor/problems.js';
+export { type Engine, engineOf } from './engine/engine.js';
 export { fromTf, toTf } from './native.js';
 export type { TfjsTensor } from './tensor.js';
 export type { Tf, TfTensor } from './tf.js';

@@ -1,14 +1,14 @@
 import type { TfjsTensor } from './tensor.js';
 
-/** Data that one or several tensors name. */
+/** Data behind one or several tensors. */
 interface Storage {
   readonly bytes: number;
   views: number;
-  /** tf's names of it: tfjs-node gives a view another one. */
+  /** tf's names of it: tfjs-node gives each view its own. */
   readonly dataIds: Set<object>;
 }
 
-/** The tensors of a backend that are not released yet, and the bytes of their data: views of the same count once. */
+/** The unreleased tensors of a backend and the bytes of their data, which count once for all views of it. */
 export class LiveTensors {
   readonly #storages = new Map<object, Storage>();
   readonly #alive = new Map<TfjsTensor, { readonly storage: Storage; readonly isBorrowed: boolean }>();
@@ -41,12 +41,12 @@ export class LiveTensors {
     this.#add(handle, shared ?? this.#storageOf(handle, bytes), false);
   }
 
-  /** Adds a tensor of the caller's: its data is nobody's bytes here, and it is never disposed of. */
+  /** Adds a tensor of the caller's: its bytes are not counted, and it is never disposed of. */
   borrow(handle: TfjsTensor): void {
     this.#add(handle, this.#storageOf(handle, 0), true);
   }
 
-  /** Drops a tensor, once; afterwards and for tensors of others it does nothing. */
+  /** Drops a tensor. Does nothing the second time, and for tensors of other backends. */
   release(handle: TfjsTensor): void {
     const entry = this.#alive.get(handle);
     if (entry === undefined) return;

@@ -4,13 +4,13 @@ import { dtypeOfTf, type TfjsTensor } from './tensor.js';
 import type { TfTensor } from './tf.js';
 
 /**
- * A tensor around a `tf.Tensor` of the caller's, without a copy. It is borrowed: never written to, never disposed of. It
- * has to live as long as the tensor and what is still to be computed from it; afterwards using it is DISPOSED. Of a
- * `tf.Variable` the value it has now is taken, which later assignments do not change.
+ * A tensor around the caller's `tf.Tensor`, without a copy. It is borrowed: never written to, never disposed of. It has
+ * to live as long as the tensor and everything still to be computed from it; using it later is DISPOSED. A
+ * `tf.Variable` gives the value it has now, which later assignments do not change.
  *
- * @throws TopKError INVALID_OPTION for something else than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf records
+ * @throws TopKError INVALID_OPTION for anything else than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf records
  * for gradients, which end here (inside `tf.customGrad` it does not); DISPOSED; DTYPE_MISMATCH for element types other
- * than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf runs another one by now.
+ * than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf now runs another one.
  */
 export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
   const given: unknown = tensor;
@@ -41,11 +41,11 @@ export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
 }
 
 /**
- * The value of a tensor of this backend as a `tf.Tensor`, without a copy. It is the caller's, and follows tf's own
- * rules: inside `tf.tidy` it goes with the scope unless it is returned or kept, outside it is to be disposed of. It
- * stays valid when the tensor is disposed of.
+ * The value of a tensor of this backend as a `tf.Tensor`, without a copy. It belongs to the caller and follows tf's own
+ * rules: inside `tf.tidy` it is freed with the scope unless it is returned or kept; outside, dispose of it. It stays
+ * valid when the tensor is disposed of.
  *
- * @throws TopKError MIXED_BACKENDS for a tensor of another backend, or when tf runs another engine by now; DISPOSED; the
+ * @throws TopKError MIXED_BACKENDS for a tensor of another backend, or when tf now runs another engine; DISPOSED; the
  * engine's error when computing it failed.
  */
 export function toTf(tensor: Tensor): TfTensor {
@@ -60,7 +60,7 @@ export function toTf(tensor: Tensor): TfTensor {
   return backend.export(handle as TfjsTensor);
 }
 
-/** Ops of a backend are not those that tf's tape knows gradients of: of some it would find one, of others none. */
+/** Ops of the backend are not made for tf's tape, which would find gradients of some and not of others. */
 function requireNoTape({ engine: { tf } }: TfjsBackend): void {
   const { gradientDepth, kernelDepth } = tf.engine().state;
   if (gradientDepth === 0 || kernelDepth > 0) return;
@@ -70,16 +70,16 @@ function requireNoTape({ engine: { tf } }: TfjsBackend): void {
     {
       expected: 'a call outside of tf.grad, tf.grads and tf.variableGrads, or inside tf.customGrad',
       got: 'a float32 tensor while tf records for gradients',
-      fix: "Use this package's topKAttention(tf, ...), exactAttention or topKFeedForward there, or core's grad() on the whole",
+      fix: "Call topKAttention(tf, ...), exactAttention or topKFeedForward of '@topk-attention/tfjs/layers' there, or differentiate the whole with core's grad()",
     },
   );
 }
 
-/** tf would move the data of another of its engines without a word, or fail where that has to be waited for. */
+/** tf would silently move data from another of its engines, or fail where that takes waiting. */
 function requireHome(backend: TfjsBackend, tensor: TfTensor): void {
   const { tf, name } = backend.engine;
   const home = tf.engine().state.tensorInfo.get(tensor.dataId)?.backend;
-  // That tf runs another engine by now is the backend's own complaint.
+  // The backend itself reports that tf now runs another engine.
   if (home === tf.findBackend(name) || tf.getBackend() !== name) return;
   throw new TopKError('MIXED_BACKENDS', 'fromTf: the tf.Tensor does not live on the engine of the backend', {
     expected: `a tensor on '${name}'`,

@@ -7,7 +7,7 @@ export interface TfjsTensor extends BackendTensor {
   readonly tensor: TfTensor;
 }
 
-/** The tf type of each dtype there is; half precision there is not. */
+/** The types of tf for core's dtypes; tf has no half precision. */
 export type TfDType = 'float32' | 'int32' | 'bool';
 
 export function tfTypeOf(dtype: DType): TfDType {
@@ -36,14 +36,14 @@ export function dtypeOfTf(type: string): DType | undefined {
   return type === 'bool' ? 'bool' : undefined;
 }
 
-/** How an operation made of raw tensors takes its inputs from the backend and hands its results to it. */
+/** How an operation on tensors of tf takes its inputs from the backend and hands its results over. */
 export interface TensorExchange {
   /**
    * The tf.Tensor behind a handle: not to be disposed of, written to, or returned.
    *
-   * @throws TopKError DISPOSED; MIXED_BACKENDS when tf runs another engine by now.
+   * @throws TopKError DISPOSED; MIXED_BACKENDS when tf now runs another engine.
    */
   raw(x: TfjsTensor): TfTensor;
-  /** Takes over a tensor that an op returned: kept from now on, counted, and disposed of when core releases it. */
+  /** Takes over the result of an op: from now on it is kept and counted, and disposed of when core releases it. */
   own(tensor: TfTensor): TfjsTensor;
 }

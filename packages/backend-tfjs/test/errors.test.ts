@@ -1,16 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { add, mul, TopKError, tensor } from '@topk-attention/core';
 import { describe, expect, test } from 'vitest';
-import {
-  convertModelArtifacts,
-  createTfjsBackend,
-  doctor,
-  engineOf,
-  fromTf,
-  type Tf,
-  toTf,
-} from '../src/index.js';
-import { cpuTf, wasmTf } from './engines.js';
+import { createTfjsBackend, doctor, engineOf, fromTf, type Tf, toTf } from '../src/index.js';
+import { convertModelArtifacts } from '../src/layers-entry.js';
+import { cpuTf, wasmTf } from './support/engines.js';
 
 async function errorOf(work: () => unknown): Promise<TopKError> {
   try {

@@ -1,7 +1,7 @@
 import { grad, scope, sum, type Tensor, tensor, topKAttention, topKFeedForward } from '@topk-attention/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend } from '../src/index.js';
-import { cpuTf, wasmTf } from './engines.js';
+import { cpuTf, wasmTf } from './support/engines.js';
 
 describe.each([
   ['cpu', cpuTf],

@@ -12,7 +12,7 @@ import {
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
 import { createTfjsBackend, fromTf, type TfTensor, toTf } from '../src/index.js';
-import { cpuTf } from './engines.js';
+import { cpuTf } from './support/engines.js';
 
 const tf = await cpuTf();
 await import('@tensorflow/tfjs-layers'); // registers the gradients of tf's own ops

@@ -1,10 +1,10 @@
 import type { Shape } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import { randomBits } from '../ops/random-bits.js';
 import type { TfTensor } from '../tf.js';
 
 /**
- * f32 factors of dropout, 0 or 1 / (1 - rate), for the slots of a part of the queries that begins at `offset`: keyed by
+ * Dropout factors, f32, 0 or 1 / (1 - rate), for the slots of a part of the queries that begins at `offset`. Keyed by
  * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them.
  */
 export function dropoutFactors(
@@ -17,7 +17,7 @@ export function dropoutFactors(
   return tf.tidy(() => {
     const bits = randomBits(engine, dropout.seed, offset, shape);
     const threshold = Math.floor(dropout.rate * 2 ** 32);
-    // bits >= threshold as unsigned numbers, though int32 tensors compare as signed ones.
+    // bits >= threshold as unsigned numbers, although int32 tensors compare as signed ones.
     const isKept =
       threshold < 2 ** 31
         ? tf.logicalNot(

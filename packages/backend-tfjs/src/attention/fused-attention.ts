@@ -4,17 +4,17 @@ import type {
   AttentionRequest,
   FusedOperation,
 } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
-import { attentionForward } from './forward.js';
+import { attentionForward } from './forward/forward.js';
 import {
   describeForward,
   forwardChunk,
   forwardLargestBytes,
   forwardScratchBytes,
   refusesForward,
-} from './forward-plan.js';
+} from './forward/plan.js';
 
 /** The forward pass of top-k and exact attention on the backend's tensors. */
 export function fusedAttention(

@@ -4,16 +4,16 @@ import type {
   AttentionRequest,
   FusedOperation,
 } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
-import { attentionBackward } from './backward.js';
+import { attentionBackward } from './backward/backward.js';
 import {
   backwardChunk,
   backwardLargestBytes,
   backwardScratchBytes,
   refusesBackward,
-} from './backward-plan.js';
+} from './backward/plan.js';
 
 /** The backward pass of top-k attention on the backend's tensors. */
 export function fusedAttentionBackward(

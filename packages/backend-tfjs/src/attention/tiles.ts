@@ -1,6 +1,6 @@
 import type { AttentionRequest } from '@topk-attention/core';
 
-/** A part of the queries that is worked on at once: some batches, the query heads of some key heads, some queries. */
+/** A part of the queries computed at once: some batches, the query heads of some key heads, some queries. */
 export interface QueryTile {
   readonly batch: number;
   readonly batches: number;
@@ -19,8 +19,8 @@ export interface TileSizes {
 }
 
 /**
- * The largest tile of at most `rows` (query, head) pairs. Queries of one head come first: their keys, and the sums for
- * them, stay in a cache, and a sum per tile is as small as one head's keys. Tiles of one axis are about equally large.
+ * The largest tile of at most `rows` (query, head) pairs. It takes queries of one head before it takes other heads:
+ * their keys, and the sums for them, stay in a cache. Tiles along an axis are about equally large.
  */
 export function tileSizes(request: AttentionRequest, rows: number): TileSizes {
   const { batch, queryHeads, keyHeads, queryLength } = request;

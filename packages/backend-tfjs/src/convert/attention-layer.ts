@@ -12,7 +12,7 @@ export function isAttention(layer: SavedLayer): boolean {
   return layer.className === 'MultiHeadAttention';
 }
 
-/** What the new layer has in common with Keras' own: words and meaning. */
+/** Config that the new layer shares with Keras' own, by name and meaning. */
 const handedOn = [
   'name',
   'trainable',
@@ -79,7 +79,7 @@ interface Call {
   readonly causal: boolean;
 }
 
-/** Keras hands value, key and mask over as keyword arguments of the query; tfjs as further inputs. */
+/** Keras passes value, key and mask as keyword arguments of the query, tfjs as further inputs. */
 function readCall(node: readonly Reference[]): Call | string {
   const [query, ...positional] = node;
   if (query === undefined) return 'it has no query';

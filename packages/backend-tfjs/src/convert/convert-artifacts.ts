@@ -9,12 +9,12 @@ const where = 'convertModelArtifacts';
 
 /**
  * Converts a saved layers model before it is loaded: its `MultiHeadAttention` layers into `TopKMultiHeadAttention`, its
- * pairs of dense layers into `TopKFeedForward`. This is the way for models of Keras with multi-head attention, which
- * tfjs-layers 4.22 does not load: the class is not part of its package, and cannot run inside a model.
+ * pairs of dense layers into `TopKFeedForward`. For Keras models with multi-head attention, which tfjs-layers 4.22 does
+ * not load: it does not export that class, and its models cannot run it.
  *
- * Takes what an IO handler loads and returns the same with another topology and other names of weights; the weights'
- * data is shared. The training configuration is dropped: compile the loaded model. Keys that are masked for a query get
- * weight 0; where all are, ours gives zeros and Keras the mean of all values.
+ * Takes what an IO handler loads, and returns it with a new topology and new names of weights; the weights' data is
+ * shared. The training configuration is dropped: compile the loaded model. Keys that are masked for a query get weight
+ * 0; if all are, the new layer gives zeros, where Keras gives the mean of all values.
  *
  * @throws TopKError INVALID_CONFIG for artifacts without a layers model's topology; INVALID_K, INVALID_OPTION.
  *
@@ -54,7 +54,7 @@ function topologyOf({ modelTopology }: io.ModelArtifacts): JsonObject {
 }
 
 /**
- * Weights of a pair under the new layer's names: 'dense/kernel', or 'dense/anything/kernel', which tfjs reads as the same,
+ * Weights of a pair under the new layer's names: 'dense/kernel', or 'dense/anything/kernel', which tfjs reads alike,
  * becomes 'dense_1/intermediate/kernel'.
  */
 function renamed(spec: io.WeightsManifestEntry, joined: readonly JoinedLayer[]): io.WeightsManifestEntry {

@@ -8,7 +8,7 @@ import type { ConversionReport } from './report.js';
 import { type JoinedLayer, rewriteTopology } from './rewrite.js';
 import { isObject, type Json } from './saved-model.js';
 
-/** What `convertLayersModel` needs of the caller's tf: what `topKLayers` does, `LayersModel` and `models`. */
+/** What `convertLayersModel` needs of the caller's tf: in addition to `topKLayers`, `LayersModel` and `models`. */
 export type ConvertTf = LayersTf & {
   readonly LayersModel: abstract new (...args: never[]) => object;
   readonly models: { modelFromJSON(topology: never): Promise<object> };
@@ -23,19 +23,19 @@ type FullConvertTf = FullTf & {
 const where = 'convertLayersModel';
 
 /**
- * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or swish,
- * and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
- * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names what
- * was converted, and what looks like it and was left, with the reason. With k as large as there are keys and hidden units,
- * the outputs are those of `model`.
+ * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or
+ * swish, and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
+ * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names
+ * what was converted, and similar layers that were left, with the reason. With k no smaller than the numbers of keys
+ * and hidden units, the outputs are those of `model`.
  *
- * `model` stays as it is. Each model has variables of its own, which share their data until one of the two is trained.
+ * `model` is not changed. The two models have separate variables, which share their data until one of them is trained.
  * The new model is not compiled; it trains, saves and loads as any other. Loading needs the classes: call
  * `topKLayers(tf)` first.
  *
- * tfjs-layers 4.22 has a `MultiHeadAttention` of its own, but does not export it, and a model cannot run it: its executor
- * drops the layer's keyword arguments, and the layer's weights are not the model's. A saved Keras model that has such
- * layers is converted by `convertModelArtifacts` before it is loaded. Layers of that class name are converted here where
+ * tfjs-layers 4.22 contains a `MultiHeadAttention`, but does not export it, and models cannot run it: their executor
+ * drops the layer's keyword arguments, and the layer's weights are not the model's. Convert a saved Keras model that
+ * has such layers with `convertModelArtifacts` before it is loaded. Layers of that class name are converted here if
  * they hold their weights as Keras' do.
  *
  * @throws TopKError INVALID_K, INVALID_OPTION; MISSING_PEER when tf has no tfjs-layers; UNSUPPORTED for a model with

@@ -11,7 +11,7 @@ const activations: { readonly [name: string]: Activation } = {
   silu: 'silu',
 };
 
-/** Held against each other and handed on: one recipe makes both kernels of the new layer. */
+/** Must be equal in both layers, since both kernels of the new layer share one recipe. */
 const recipe = ['kernel_regularizer', 'bias_regularizer', 'kernel_constraint', 'bias_constraint'] as const;
 
 export function isDense(layer: SavedLayer): boolean {
@@ -40,7 +40,7 @@ export function whyNoPair(first: SavedLayer, second: SavedLayer): string | undef
   return differing && `they differ in ${differing}`;
 }
 
-/** The feed-forward layer of the two, under the name of the second: what follows it need not change. */
+/** The feed-forward layer of the two, under the name of the second, so that the layers after it need not change. */
 export function joinPair(
   first: SavedLayer,
   second: SavedLayer,
@@ -61,7 +61,7 @@ export function joinPair(
       select,
       gated: false,
       use_bias: usesBias(second),
-      // Weights are copied: how they once began is of no account, and the first layer's way will do for both.
+      // Weights are copied, so initialisers do not matter: those of the first layer serve both.
       kernel_initializer: first.config.kernel_initializer ?? null,
       bias_initializer: first.config.bias_initializer ?? null,
       ...Object.fromEntries(recipe.map((key) => [key, first.config[key] ?? null])),

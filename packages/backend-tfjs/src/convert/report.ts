@@ -1,4 +1,4 @@
-/** A layer that a conversion made, and what of. */
+/** A layer made by a conversion, and the layers it was made of. */
 export interface ConvertedLayer {
   readonly into: 'TopKMultiHeadAttention' | 'TopKFeedForward';
   /** Name of the new layer. */
@@ -9,7 +9,7 @@ export interface ConvertedLayer {
   readonly k: number;
 }
 
-/** Layers that looked like attention or a feed-forward layer and stayed as they are. */
+/** Layers that look like attention or a feed-forward layer and were left as they are, with the reason. */
 export interface LeftLayer {
   readonly layers: readonly string[];
   readonly why: string;

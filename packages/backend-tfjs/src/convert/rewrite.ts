@@ -13,7 +13,7 @@ import {
   type SavedLayer,
 } from './saved-model.js';
 
-/** A feed-forward layer and the dense layers whose weights are its weights, in this order. */
+/** A feed-forward layer and the two dense layers that give it its weights, in this order. */
 export interface JoinedLayer {
   /** Names of the nested models around it. */
   readonly path: readonly string[];
@@ -27,7 +27,7 @@ export interface Rewritten {
   readonly report: ConversionReport;
 }
 
-/** Rewrites the saved topology of a model. Everything else of a conversion follows from it. */
+/** Rewrites the saved topology of a model; the rest of a conversion follows from it. */
 export function rewriteTopology(topology: JsonObject, options: ConvertOptions): Rewritten {
   const rewriter = new Rewriter(options);
   // A model saved as a whole has the topology inside.
@@ -104,7 +104,7 @@ class Rewriter {
       .map((layer) => pairs.get(layer.name) ?? this.#alone(layer, path));
   }
 
-  /** The feed-forward layer that `layer` and `next` make; undefined where they make none. */
+  /** The feed-forward layer made of `layer` and `next`, or undefined where they are no such pair. */
   #pair(
     layer: SavedLayer,
     next: SavedLayer,

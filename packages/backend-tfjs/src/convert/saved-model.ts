@@ -37,7 +37,7 @@ export function listOf(value: Json | undefined): readonly Json[] {
 /** A layer of a model's list. */
 export function readLayer(value: Json): SavedLayer {
   if (!isObject(value) || typeof value.class_name !== 'string' || !isObject(value.config)) {
-    // A sequential model of old saves its layers as the config itself.
+    // Old sequential models have their list of layers as the config itself.
     if (isObject(value) && value.class_name === 'Sequential' && Array.isArray(value.config)) {
       return readLayer({ ...value, config: { layers: value.config } });
     }
@@ -54,7 +54,7 @@ export function readLayer(value: Json): SavedLayer {
 }
 
 function readNode(value: Json): readonly Reference[] {
-  if (!Array.isArray(value)) throw malformed('inbound nodes that are no lists, as Keras 3 saves them');
+  if (!Array.isArray(value)) throw malformed('inbound nodes that are not lists, as Keras 3 saves them');
   return value.map((one) => {
     const reference = readReference(one);
     if (reference === undefined) throw malformed('an inbound node that names no layer');
@@ -62,7 +62,7 @@ function readNode(value: Json): readonly Reference[] {
   });
 }
 
-/** A reference, or undefined where the value is none. */
+/** A reference, or undefined where the value is not one. */
 export function readReference(value: Json | undefined): Reference | undefined {
   const [layer, node, tensor, kwargs] = listOf(value);
   if (typeof layer !== 'string' || typeof node !== 'number' || typeof tensor !== 'number') return undefined;

@@ -1,14 +1,15 @@
+import { registeredEngines } from '../engine/engine.js';
 import type { Tf } from '../tf.js';
 import { type DoctorProblem, warning } from './problems.js';
 
-/** What the running engine computes on. tfjs has no common way to ask: each engine's own fields are read. */
+/** What the running engine computes on. tf has no common way to ask, so each engine's own fields are read. */
 export interface DeviceReport {
   readonly kind: 'cpu' | 'gpu';
   /** In words: `CPU, TensorFlow 2.9.1`, `nvidia hopper`, a WebGL renderer, ... */
   readonly description: string;
-  /** A GPU that is computed by the CPU. Absent where that cannot be told. */
+  /** A GPU emulated by the CPU. Absent where that cannot be told. */
   readonly isSoftware?: boolean;
-  /** What else the engine tells: SIMD and threads, limits, texture types, versions. */
+  /** What else the engine reports: SIMD and threads, limits, texture types, versions. */
   readonly facts: Readonly<Record<string, string | number | boolean>>;
 }
 
@@ -17,30 +18,41 @@ interface Finding {
   readonly problems: readonly DoctorProblem[];
 }
 
-/** The device of the engine that runs, and what to know about it. */
+/** By tf's name of the engine; `own` is tf's object of it. */
+const examinations: Readonly<Partial<Record<string, (tf: Tf, own: unknown) => Finding | Promise<Finding>>>> =
+  {
+    cpu: cpuDevice,
+    wasm: wasmDevice,
+    webgl: webGlDevice,
+    webgpu: webGpuDevice,
+    tensorflow: tensorflowDevice,
+  };
+
+/** The device of the running engine, and what is worth knowing about it. */
 export async function examineDevice(tf: Tf, engine: string): Promise<Finding> {
-  const own: unknown = tf.backend();
-  if (engine === 'tensorflow') return tensorflowDevice(own);
-  if (engine === 'wasm') return wasmDevice(tf, own);
-  if (engine === 'webgpu') return webGpuDevice(own);
-  if (engine === 'webgl') return webGlDevice(tf, own);
-  const description = engine === 'cpu' ? 'CPU, plain JavaScript' : `engine '${engine}', unknown here`;
-  const others = Object.keys(tf.engine().registryFactory).filter((name) => name !== engine);
-  const rest = others.length > 0 ? `; registered, too: ${others.join(', ')}` : '';
-  const problems =
-    engine === 'cpu'
-      ? [
-          warning(
-            'SLOW_ENGINE',
-            `the engine 'cpu' computes in plain JavaScript, the slowest of all${rest}`,
-            "Import '@tensorflow/tfjs-backend-wasm' or '@tensorflow/tfjs-backend-webgpu' and await tf.setBackend(...), or use tfjs-node",
-          ),
-        ]
-      : [];
-  return { device: { kind: 'cpu', description, facts: {} }, problems };
+  const examine = examinations[engine];
+  if (examine !== undefined) return examine(tf, tf.backend());
+  return {
+    device: { kind: 'cpu', description: `engine '${engine}', unknown here`, facts: {} },
+    problems: [],
+  };
 }
 
-function tensorflowDevice(own: unknown): Finding {
+function cpuDevice(tf: Tf): Finding {
+  const others = registeredEngines(tf).filter((name) => name !== tf.getBackend());
+  const rest = others.length > 0 ? `; also registered: ${others.join(', ')}` : '';
+  const slow = warning(
+    'SLOW_ENGINE',
+    `the engine 'cpu' computes in plain JavaScript, the slowest of all${rest}`,
+    "Import '@tensorflow/tfjs-backend-wasm' or '@tensorflow/tfjs-backend-webgpu' and await tf.setBackend(...), or use tfjs-node",
+  );
+  return {
+    device: { kind: 'cpu', description: 'CPU, plain JavaScript', facts: {} },
+    problems: [slow],
+  };
+}
+
+function tensorflowDevice(_tf: Tf, own: unknown): Finding {
   const onGpu = property(own, 'isUsingGpuDevice') === true;
   const isGpuPackage = property(own, 'isGPUPackage') === true;
   const version = property(property(own, 'binding'), 'TF_Version');
@@ -58,7 +70,7 @@ function tensorflowDevice(own: unknown): Finding {
       ? [
           warning(
             'NO_CUDA',
-            'tfjs-node-gpu found no GPU that it can use, and computes on the CPU',
+            'tfjs-node-gpu found no GPU that it can use, so it computes on the CPU',
             'tfjs-node-gpu 4.22 wants CUDA 11.x (built for 11.2) and cuDNN 8.x (8.1) on the library path: docs/cuda.md says how, and what to use instead',
           ),
         ]
@@ -76,7 +88,7 @@ async function wasmDevice(tf: Tf, own: unknown): Promise<Finding> {
       warning('NO_SIMD', 'this JavaScript engine has no WebAssembly SIMD', 'Use a newer browser or Node'),
     );
   }
-  // In Node tfjs never starts threads: nothing to be done about it.
+  // Not in Node, where tf never starts threads and nothing can be done about it.
   if (threads === 1 && property(globalThis, 'crossOriginIsolated') === false) {
     problems.push(
       warning(
@@ -99,7 +111,7 @@ function threadsOf(own: unknown): number {
 
 const softwareNames = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|software/i;
 
-function webGpuDevice(own: unknown): Finding {
+function webGpuDevice(_tf: Tf, own: unknown): Finding {
   const device = property(own, 'device');
   const infos = [property(device, 'adapterInfo'), property(own, 'adapterInfo')];
   const words = ['vendor', 'architecture', 'device', 'description'].map((name) =>
@@ -126,7 +138,7 @@ function webGlDevice(tf: Tf, own: unknown): Finding {
   if (facts.float32Textures) return { device, problems };
   const half = warning(
     'HALF_FLOAT_TEXTURES',
-    'textures hold 16-bit floats here: scores are rounded to 11 bits and overflow at 65,504, so other keys may be kept',
+    'textures hold 16-bit floats here: scores are rounded to 11 bits and overflow at 65,504, so different keys may be kept',
     "Use the engine 'webgpu' or 'wasm' on this device",
   );
   return { device, problems: [...problems, half] };
@@ -150,7 +162,7 @@ function gpu(description: string, facts: DeviceReport['facts']): Finding {
     ? [
         warning(
           'SOFTWARE_GPU',
-          `${description}: this GPU is computed by the CPU; results are right, but slow`,
+          `${description}: this GPU is emulated by the CPU; results are correct, but slow`,
           "Install a GPU driver, or use the engine 'wasm'",
         ),
       ]

@@ -1,4 +1,4 @@
-/** Stable codes of what `doctor()` finds. */
+/** Stable codes for what `doctor()` finds. */
 export type DoctorProblemCode =
   // nothing runs
   | 'MISSING_PEER'
@@ -8,7 +8,7 @@ export type DoctorProblemCode =
   | 'ENGINE_FAILURE'
   | 'NODE_UTIL'
   | 'WRONG_RESULT'
-  // it runs, but differently than it could
+  // it runs, but slower or less exactly than it could
   | 'UNSUPPORTED_VERSION'
   | 'NO_CUDA'
   | 'SLOW_ENGINE'

@@ -1,17 +1,19 @@
 import type { Tf, TfTensor } from '../tf.js';
 import { type DoctorProblem, error, warning } from './problems.js';
 
-/** Above 1,000 elements: tfjs's GPU engines compute what is smaller on the CPU. */
+/** More than 1,000 elements: tf's GPU engines compute smaller tensors on the CPU. */
 const ROWS = 32;
 const COLUMNS = 40;
 const KEPT = 5;
 
-/** A product and a selection on the running engine, compared with plain JavaScript; what is wrong with them. */
+/**
+ * Compares a product and a selection on the running engine with plain JavaScript, and returns what is wrong with them.
+ */
 export async function tryOut(tf: Tf, engine: string): Promise<DoctorProblem | undefined> {
-  // Whole numbers, which every order of summation gives exactly, also with 11 bits for each factor.
+  // Whole numbers, whose products and sums are exact in any order, even with 11 bits per factor.
   const x = Float32Array.from({ length: ROWS * COLUMNS }, (_, index) => ((index * 37) % 101) - 50);
   const product = productOfRows(x);
-  // Each needs 13 bits: hardware for 16 or 19 bit factors rounds them.
+  // These need 13 bits: hardware that takes factors of 16 or 19 bits rounds them.
   const fine = Float32Array.from({ length: ROWS * ROWS }, (_, index) => 4097 + 2 * (index % 2000));
   try {
     const [scores, values, copied] = await read(tf, () => {
@@ -58,7 +60,7 @@ async function read(tf: Tf, make: () => TfTensor[]): Promise<ArrayLike<number>[]
   }
 }
 
-/** Of each row of x [ROWS, COLUMNS] with each. */
+/** Products of each row of x [ROWS, COLUMNS] with each row. */
 function productOfRows(x: Float32Array): Float32Array {
   return Float32Array.from({ length: ROWS * ROWS }, (_, index) => {
     const [a, b] = [Math.floor(index / ROWS) * COLUMNS, (index % ROWS) * COLUMNS];
@@ -79,7 +81,7 @@ function largestOf(scores: ArrayLike<number> | undefined): number[] {
   return largest;
 }
 
-/** The largest error, relative to the largest number; infinite where a number is missing or none. */
+/** The largest error relative to the largest number; infinite where a number is missing or NaN. */
 function farthest(got: ArrayLike<number> | undefined, wanted: ArrayLike<number>): number {
   if (got?.length !== wanted.length) return Number.POSITIVE_INFINITY;
   let most = 0;

@@ -1,5 +1,5 @@
 import type { Activation } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import { where } from '../ops/elementwise.js';
 import type { TfTensor } from '../tf.js';
 

@@ -1,18 +1,18 @@
 import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
-import { inScope } from '../attention/forward-tile.js';
-import { productOfKept } from '../attention/kept-product.js';
-import type { KeptRows } from '../attention/kept-rows.js';
-import { selectByScript } from '../attention/select-script.js';
-import { tensorFlowOps } from '../attention/tensorflow-ops.js';
+import { productOfKept } from '../attention/selection/kept-product.js';
+import type { KeptRows } from '../attention/selection/kept-rows.js';
+import { selectByScript } from '../attention/selection/select-script.js';
 import { partsOf } from '../attention/tiles.js';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
+import { inScope } from '../ops/in-scope.js';
 import { slice } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
+import { tensorFlowOps } from '../ops/tensorflow-ops.js';
 import type { TfTensor } from '../tf.js';
 import { activate } from './activations.js';
 import { type OutputWeights, outputWeights } from './output-weights.js';
 
-/** A call: what its chunks share. */
+/** What the chunks of a call share. */
 interface ForwardPass {
   readonly engine: Engine;
   readonly request: FeedForwardRequest;
@@ -28,9 +28,9 @@ interface Hidden {
 }
 
 /**
- * Feed-forward over the k hidden units of each token that count most (paper section "feed-forward as attention"), in
- * chunks of tokens; [tokens, Dout]. For engines that compute where they are called: TensorFlow finds the k-th value of
- * each row by partitioning, without sorting, and the others choose in a loop over typed arrays.
+ * Feed-forward over the k best hidden units of each token (paper section 1.9), in chunks of tokens: [tokens, Dout]. For
+ * engines whose results can be read at once: TensorFlow finds the k-th value of each row by partitioning, without
+ * sorting; for others a loop over typed arrays selects.
  */
 export function feedForwardForward(
   engine: Engine,
@@ -67,7 +67,7 @@ function activationsOf({ engine, request }: ForwardPass, x: TfTensor, gate: TfTe
   return gate === undefined ? plain : engine.tf.mul(plain, gate);
 }
 
-/** What units are ranked by; `activations` are made where they are needed. */
+/** The values that rank the units; `activations` is called where they are needed. */
 function rankingOf(pass: ForwardPass, { preactivations }: Hidden, activations: () => TfTensor): TfTensor {
   const { engine, request, weights } = pass;
   const { tf } = engine;
@@ -76,13 +76,14 @@ function rankingOf(pass: ForwardPass, { preactivations }: Hidden, activations: (
 }
 
 /**
- * All rows of wOut, with the activations below the k-th value of the ranking at zero. Undefined where that is not to be
- * had, or would not be right: ties at the k-th value, unless it is a contribution of 0, and anything that is not finite.
+ * By a product with all rows of wOut, in which activations below the k-th value of the ranking are zero. Undefined
+ * where that is not available or not exact: ties at the k-th value, unless it is a contribution of 0, and values that
+ * are not finite.
  */
 function byThreshold(pass: ForwardPass, hidden: Hidden): TfTensor | undefined {
   const { engine, request, inputs, k, weights } = pass;
   const { tf } = engine;
-  const ops = weights.isFinite && request.second === 'dense' ? tensorFlowOps(tf) : undefined;
+  const ops = weights.isFinite && request.second === 'dense' ? tensorFlowOps(engine) : undefined;
   if (ops === undefined) return undefined;
   return inScopeOrNothing(tf, () => {
     const { preactivations, gate } = hidden;
@@ -93,7 +94,7 @@ function byThreshold(pass: ForwardPass, hidden: Hidden): TfTensor | undefined {
         : gate === undefined
           ? plain
           : tf.mul(plain, gate);
-    // Before nth_element, which has no place for NaN.
+    // Checked before nth_element, which does not handle NaN.
     if (![preactivations, activations].every((x) => isFinite(tf, x))) return undefined;
     const ranking = rankingOf(pass, hidden, () => activations);
     const thresholds = ops.nthLargest(ranking, k - 1);
@@ -107,18 +108,18 @@ function byThreshold(pass: ForwardPass, hidden: Hidden): TfTensor | undefined {
   });
 }
 
-/** False also for finite numbers whose sum is not. */
+/** False even for finite numbers if their sum overflows. */
 function isFinite(tf: Engine['tf'], x: TfTensor): boolean {
   return tf.tidy(() => Number.isFinite(tf.sum(tf.sum(x, 1)).dataSync()[0]));
 }
 
-/** As tf.tidy, for what may be nothing. */
+/** tf.tidy for a result that may be undefined. */
 function inScopeOrNothing(tf: Engine['tf'], run: () => TfTensor | undefined): TfTensor | undefined {
   const made = tf.tidy(() => run() ?? []);
   return Array.isArray(made) ? undefined : made;
 }
 
-/** Exact for whatever numbers there are. */
+/** By a loop over typed arrays: exact for all values. */
 function byScript(pass: ForwardPass, hidden: Hidden): TfTensor {
   const { engine, request, inputs, k, weights } = pass;
   const { tf } = engine;
@@ -183,7 +184,7 @@ function keptActivations(
   return values;
 }
 
-/** [rows, hidden]: zero but for the kept units. A row with a NaN has one: a product with it is NaN throughout. */
+/** [rows, hidden]: zero except for kept units. A row with a NaN gets one, so that its product is NaN throughout. */
 function spread({ tf }: Engine, hidden: number, { k, keys }: KeptRows, values: Float32Array): TfTensor {
   const rows = keys.length / k;
   const wide = new Float32Array(rows * hidden);

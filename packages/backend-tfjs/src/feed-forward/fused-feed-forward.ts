@@ -4,7 +4,7 @@ import type {
   FeedForwardRequest,
   FusedOperation,
 } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
 import { feedForwardForward } from './forward.js';

@@ -1,9 +1,9 @@
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { Tf, TfTensor } from '../tf.js';
 
-/** What the choice of hidden units needs to know of wOut [F, Dout]. */
+/** What the selection of hidden units needs to know of wOut [F, Dout]. */
 export interface OutputWeights {
-  /** No NaN and no infinity: then a weight of 0 hides any row. */
+  /** No NaN and no infinity, so that an activation of 0 hides any row. */
   readonly isFinite: boolean;
   /** [F]: norms of the rows. */
   norms(): Float32Array;
@@ -15,7 +15,7 @@ interface Known {
   readonly norms: Map<number, Float32Array>;
 }
 
-/** By the tensor's data, which tf never writes to: a layer's weights are looked at once. */
+/** By the tensor's data, which tf never overwrites: a layer's weights are examined once. */
 const known = new WeakMap<object, Known>();
 
 export function outputWeights({ tf }: Engine, wOut: TfTensor): OutputWeights {
@@ -32,7 +32,7 @@ export function outputWeights({ tf }: Engine, wOut: TfTensor): OutputWeights {
   };
 }
 
-/** A sum of finite numbers may overflow, which only means the longer way. */
+/** The sum of finite numbers may overflow, which only means the slower way. */
 function areFinite(tf: Tf, x: TfTensor): boolean {
   return tf.tidy(() => Number.isFinite(tf.sum(tf.abs(x)).dataSync()[0]));
 }

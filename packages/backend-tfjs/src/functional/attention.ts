@@ -29,7 +29,9 @@ export interface TfAttentionOptions
   readonly keyLengths?: TfTensor;
   /** float32, each dim 1 or that of [B, Hq, Lq, Lk], added to the scaled scores; -inf hides a key. Differentiable. */
   readonly bias?: TfTensor;
-  /** T5's learned bias by relative position, computed per chunk from its float32 [buckets, Hq] table. Differentiable. */
+  /**
+   * T5's learned bias by relative position, computed per chunk from its float32 [buckets, Hq] table. Differentiable.
+   */
   readonly relativeBias?: {
     readonly table: TfTensor;
     readonly bidirectional: boolean;
@@ -44,7 +46,7 @@ export interface TfTopKAttentionOptions extends TfAttentionOptions {
   readonly returnIndices?: boolean;
 }
 
-// What a tensor is to be is said by `requireTensors`, of options as of the other arguments.
+// `requireTensors` checks all tensors, those in options too.
 const attentionKinds: OptionKinds<TfAttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,
@@ -80,18 +82,19 @@ export interface TfTopKAttentionResult {
  * Queries go in chunks, so memory is linear in the length.
  *
  * q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv] -> [B, Hq, Lq, Dv], all float32; Hq is a multiple of Hkv. k
- * counts valid keys (mask, length, causality and -inf biases hide keys), the lower index wins ties, a row without a valid
- * key gives zeros, NaN in a valid score makes its row NaN.
+ * counts valid keys (mask, length, causality and -inf biases hide keys), the lower index wins ties, a row without a
+ * valid key gives zeros, NaN in a valid score makes its row NaN.
  *
- * Runs at once on the engine that tf runs on, and returns ordinary tensors: an open `tf.tidy` tracks them, else the
- * caller disposes of them. Differentiable with respect to q, k, v, bias and the relative table under `tf.grad`,
- * `tf.grads`, `tf.variableGrads` and `optimizer.minimize`: the tape keeps 8 k bytes per query and head, and shares the
- * inputs (tf's wasm engine copies them, as it does for tf's own ops). Second-order gradients are refused.
+ * Runs on tf's current engine and returns ordinary tensors: an open `tf.tidy` tracks them, otherwise the caller
+ * disposes of them. Differentiable with respect to q, k, v, bias and the relative table under `tf.grad`, `tf.grads`,
+ * `tf.variableGrads` and `optimizer.minimize`: the tape keeps 8 k bytes per query and head, and shares the inputs (tf's
+ * wasm engine copies them, as it does for tf's own ops). Second-order gradients are refused.
  *
  * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_K, INVALID_OPTION, EMPTY_SEQUENCE,
  * DOES_NOT_FIT; DISPOSED; MIXED_BACKENDS for tensors of another TensorFlow.js or of another of its engines;
- * NOT_DIFFERENTIABLE for gradients of gradients; OUT_OF_MEMORY or ENGINE_FAILURE where the engine throws. What tf's WebGPU
- * and WebGL engines find too late to throw, tensors of tf do not tell: those of a `TfjsBackend` do.
+ * NOT_DIFFERENTIABLE for gradients of gradients; OUT_OF_MEMORY or ENGINE_FAILURE where the engine throws. Failures that
+ * tf's WebGPU and WebGL engines notice too late to throw do not show in tensors of tf; tensors of a `TfjsBackend`
+ * reject.
  *
  * @example
  * const output = topKAttention(tf, q, k, v, { k: 64, causal: true });

@@ -1,13 +1,13 @@
 import { TfjsBackend } from '../backend.js';
-import { engineOf } from '../engine.js';
+import { engineOf } from '../engine/engine.js';
 import type { Tf } from '../tf.js';
 
-/** By tf module and by its engine: a backend counts memory for one of each. */
+/** By tf module and by its engine: a backend counts the memory of one engine of one tf. */
 const backends = new WeakMap<object, WeakMap<object, TfjsBackend>>();
 
-/** The one backend that functions without a backend argument run on: that of the engine tf runs on now. */
+/** The backend for functions that take tf in its place: one per tf and engine that it runs. */
 export function backendOf(tf: Tf): TfjsBackend {
-  const engine = engineOf(tf); // throws where tf is none, or has no engine ready
+  const engine = engineOf(tf);
   const ofTf = backends.get(tf) ?? new WeakMap<object, TfjsBackend>();
   backends.set(tf, ofTf);
   const known = ofTf.get(tf.backend());

@@ -3,17 +3,19 @@ import type { TfjsBackend } from '../backend.js';
 import { fromTf, toTf } from '../native.js';
 import type { Tf, TfTensor } from '../tf.js';
 
-/** A function of tensors given as two halves on core's tensors, as core offers them for attention and feed-forward. */
+/**
+ * A function as two halves, forward and backward, on core's tensors, as core has them for attention and feed-forward.
+ */
 export interface Halves {
-  /** What users call; errors speak of it. */
+  /** The function that users call, for errors. */
   readonly name: string;
   /** Float inputs, in the order in which `backward` returns gradients. */
   readonly inputs: readonly TfTensor[];
   /** Inputs without a gradient that both halves need. */
   readonly constants: readonly TfTensor[];
-  /** Without `saves` nobody will ask for gradients or lists. */
+  /** Without `saves` neither gradients nor lists will be asked for. */
   forward(inputs: readonly Tensor[], constants: readonly Tensor[], saves: boolean): ForwardHalf;
-  /** One gradient per input; what `forward` listed comes back as `lists`. */
+  /** One gradient per input; `lists` are those of `forward`. */
   backward(
     inputs: readonly Tensor[],
     constants: readonly Tensor[],
@@ -24,20 +26,20 @@ export interface Halves {
 
 interface ForwardHalf {
   readonly output: Tensor;
-  /** What the backward half needs besides the inputs: all that is saved. */
+  /** Everything that is saved for the backward half in addition to the inputs. */
   readonly lists: readonly Tensor[];
 }
 
 /** Ordinary tensors: tracked by the tidy that is open at the call, disposable. */
 export interface DifferentiableResult {
   readonly output: TfTensor;
-  /** Empty unless they were asked for. */
+  /** Empty unless asked for. */
   readonly lists: readonly TfTensor[];
 }
 
 /**
- * Runs the forward half and, where tf is recording a tape, hands it the backward half through `tf.customGrad`. The tape
- * keeps the inputs (counted references to their data, no copies) and the lists; what the halves do inside is not recorded.
+ * Runs the forward half and, while tf records a tape, gives it the backward half through `tf.customGrad`. The tape
+ * keeps the inputs (counted references to their data, no copies) and the lists; ops inside the halves are not recorded.
  */
 export function differentiable(
   tf: Tf,
@@ -53,7 +55,7 @@ export function differentiable(
       halves.forward(borrowed(backend, inputs), borrowed(backend, constants), isTaped || wantsLists),
     );
   try {
-    // tf.customGrad frees all that its body made but one tensor: the lists stay core's own, which a tidy does not free.
+    // tf.customGrad frees all tensors of its body but one. The lists stay tensors of core, which a tidy does not free.
     const taped = tf.customGrad((...operands) => {
       run.made = forward();
       const save = operands.at(-1);
@@ -105,8 +107,8 @@ function gradients(
     });
   };
   try {
-    // As customGrad again: otherwise an outer tape would record the backward half, and the lists, which are constants to
-    // it, would give wrong second-order gradients without a word.
+    // In customGrad again: otherwise an outer tape would record the backward half with the lists as constants, and
+    // silently give wrong second-order gradients.
     return inputs.map((_, index) =>
       tf.customGrad(() => {
         made ??= compute();

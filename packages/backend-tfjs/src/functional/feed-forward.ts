@@ -39,7 +39,7 @@ const feedForwardKinds: OptionKinds<FeedForwardOptions> = {
   budgetBytes: aNumber,
 };
 
-// What a tensor is to be is said by `requireTensors`.
+// `requireTensors` checks the tensors.
 const weightKinds: OptionKinds<TfFeedForwardWeights> = {
   wIn: checkedLater(),
   bIn: checkedLater(),
@@ -50,15 +50,15 @@ const weightKinds: OptionKinds<TfFeedForwardWeights> = {
 
 /**
  * A feed-forward layer in which every token keeps only its k best hidden units: the layer read as attention with tokens
- * as queries and hidden units as keys and values (paper section 1.9). With at most k positive pre-activations under ReLU
- * the result is exact.
+ * as queries and hidden units as keys and values (paper section 1.9). With at most k positive pre-activations under
+ * ReLU the result is exact.
  *
- * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout], all float32. Ties go to the lower unit; a NaN pre-activation makes
- * the token's output NaN. Options as core's: `k`, `activation` (default 'relu'), `select` (default 'preactivation'),
- * `tokenChunk`, `budgetBytes`.
+ * x [..., D], wIn [D, F], wOut [F, Dout] -> [..., Dout], all float32. Ties go to the lower unit; a NaN pre-activation
+ * makes the token's output NaN. Options as core's: `k`, `activation` (default 'relu'), `select` (default
+ * 'preactivation'), `tokenChunk`, `budgetBytes`.
  *
- * Runs at once and returns an ordinary tensor, as `topKAttention` does. Differentiable with respect to x and all weights:
- * the tape keeps 8 k bytes per token. Second-order gradients are refused.
+ * Returns an ordinary tensor, as `topKAttention` does. Differentiable with respect to x and all weights: the tape keeps
+ * 8 k bytes per token. Second-order gradients are refused.
  *
  * @throws TopKError as `topKAttention`.
  *
@@ -78,7 +78,7 @@ export function topKFeedForward(
   const backend = backendOf(tf);
   requireTensors(tf, name, { x, wIn, wOut }, { bIn, wGate, bOut });
 
-  /** Tensors in the order of the inputs below, by role. */
+  /** Gives tensors in the order of `inputs` below their roles. */
   const bind = (tensors: readonly Tensor[]): { x: Tensor; weights: FeedForwardWeights } => {
     const [tokens, first, ...rest] = tensors as readonly [Tensor, Tensor, ...Tensor[]];
     const boundBias = bIn && rest.shift();
@@ -120,7 +120,7 @@ export function topKFeedForward(
       },
       false,
     ).output;
-  // Tensors of other ranks go to core as they are: it has the words for what is wrong with them.
+  // Tensors of rank 0 and 1 go to core as they are, which refuses them.
   if (x.rank <= 2) return apply(x);
   const lead = x.shape.slice(0, -1);
   const tokens = lead.reduce((product, extent) => product * extent, 1);

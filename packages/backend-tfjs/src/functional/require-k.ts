@@ -1,7 +1,7 @@
 import { describeValue, TopKError } from '@topk-attention/core';
 
 /**
- * A number to keep. The halves that core offers also take 'all', and undefined for it: here both are mistakes.
+ * The number to keep. Core's halves also take 'all', or undefined for it; here both are errors.
  *
  * @throws TopKError INVALID_K
  */

@@ -2,8 +2,8 @@ import { TopKError } from '@topk-attention/core';
 import type { Tf, TfTensor } from '../tf.js';
 
 /**
- * Holds every tensor given against the caller's tf; optional ones may be undefined. Inputs of another of its engines are refused too: tf would move
- * their data through the CPU without a word, or fail where the engine cannot be read at once.
+ * Checks that all tensors belong to the caller's tf and live on the engine it runs; optional ones may be undefined. tf
+ * would silently move the data of another of its engines through the CPU, or fail where that takes waiting.
  */
 export function requireTensors(
   tf: Tf,

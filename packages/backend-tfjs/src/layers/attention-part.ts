@@ -1,7 +1,8 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import { TopKError } from '@topk-attention/core';
+import { engineOf } from '../engine/engine.js';
 import { topKAttention } from '../functional/attention.js';
-import { wasmMatrices } from '../ops/wasm-matrices.js';
+import { matrixProduct } from '../ops/matmul.js';
 import type { TfTensor } from '../tf.js';
 import { count, dropoutRate, flag, given, kept, requireCallNames, type Unchecked } from './config.js';
 import type { DropoutSeeds } from './dropout-seeds.js';
@@ -12,7 +13,7 @@ import type { KerasWeightArgs } from './layers-tf.js';
 import { type AttentionTensors, keysToSee, tensorOrNone } from './masks.js';
 import { type AddWeight, addLinear, type Linear, partsOfLinear, type WeightRecipe } from './weight-recipe.js';
 
-/** What makes a multi-head attention, in Keras' words and with its defaults. */
+/** Config of a multi-head attention, with Keras' names and defaults. */
 export interface AttentionArgs extends KerasWeightArgs {
   readonly numHeads: number;
   /** Size of a head's queries and keys. */
@@ -25,7 +26,7 @@ export interface AttentionArgs extends KerasWeightArgs {
   readonly causal?: boolean;
   /** Share of attention weights dropped in training. Default 0. */
   readonly dropout?: number;
-  /** Makes dropout repeatable. Default: another one each time. */
+  /** Makes dropout repeatable. Default: a random one. */
   readonly seed?: number;
   /** Last dims of the output. Default: that of the query. */
   readonly outputShape?: number | readonly number[];
@@ -60,7 +61,7 @@ export function attentionSettings(where: string, args: Unchecked<AttentionArgs>)
     throw new TopKError('INVALID_OPTION', `${where}: bad seed`, {
       expected: 'a whole number of at least 0',
       got: String(seed),
-      fix: 'Leave it out for another seed each time',
+      fix: 'Leave it out for a random seed',
     });
   }
   return {
@@ -188,7 +189,7 @@ function times(
   inner: number,
 ): TfTensor {
   const matrix = tf.reshape(kernel.read(), [inner, -1]);
-  const product = tf.getBackend() === 'wasm' ? wasmMatrices(tf, rows, matrix) : tf.matMul(rows, matrix);
+  const product = matrixProduct(engineOf(tf), rows, matrix);
   return bias === undefined ? product : tf.add(product, tf.reshape(bias.read(), [-1]));
 }
 

@@ -21,15 +21,15 @@ export interface TopKTransformerBlockArgs extends KerasLayerArgs, KerasWeightArg
   readonly feedForwardK?: number;
   /** Default 'relu'. */
   readonly activation?: Activation;
-  /** What ranks the hidden units. Default 'preactivation'. */
+  /** The value that ranks the hidden units. Default 'preactivation'. */
   readonly select?: FeedForwardSelect;
   /** A gated feed-forward, as T5 v1.1. Default false. */
   readonly gated?: boolean;
-  /** Share dropped in training of attention weights and of what both halves add. Default 0. */
+  /** Share of the attention weights and of both halves' outputs that is dropped in training. Default 0. */
   readonly dropout?: number;
-  /** Makes dropout repeatable. Default: another one each time. */
+  /** Makes dropout repeatable. Default: a random one. */
   readonly seed?: number;
-  /** Normalises the input of each half, not the sum after it. Default false, as in Vaswani et al. 2017. */
+  /** Normalises the input of each half instead of the sum after it. Default false, as in Vaswani et al. 2017. */
   readonly normalizeFirst?: boolean;
   /** Default 1e-5. */
   readonly layerNormEpsilon?: number;
@@ -39,7 +39,7 @@ export interface BlockSettings {
   /** Undefined until the input's last dim is known: see `attentionOfBlock`. */
   readonly keyDim: number | undefined;
   readonly valueDim: number | undefined;
-  /** Of keyDim and valueDim it holds only what the config holds. */
+  /** keyDim and valueDim are final only after `attentionOfBlock`. */
   readonly attention: AttentionSettings;
   readonly feedForward: FeedForwardSettings;
   readonly normalizeFirst: boolean;

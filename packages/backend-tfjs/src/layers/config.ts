@@ -2,7 +2,7 @@ import { checkedLater, nearest, type OptionKinds, readOptions, TopKError } from 
 import type { CallArgs } from './full-tf.js';
 import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 
-/** A config as it comes from plain JavaScript or from a saved model, which holds null where nothing was given. */
+/** A config from plain JavaScript, or from a saved model, which holds null where nothing was given. */
 export type Unchecked<T> = { readonly [P in keyof T]?: T[P] | null | undefined };
 
 /** Undefined for null too: a saved model holds null where nothing was given. */
@@ -10,14 +10,20 @@ export function given<T>(value: T | null | undefined): T | undefined {
   return value ?? undefined;
 }
 
-/** The names of a config, each once: the compiler knows when one is missing. */
-export type Names<T> = { readonly [P in keyof T]-?: true };
+/** Each name of a config once, so that the compiler finds a missing one. */
+type Names<T> = { readonly [P in keyof T]-?: true };
 
-/** What tf's own `Layer` reads, and what tf adds when it loads one. */
-type LayerArgs = KerasLayerArgs &
+/**
+ * What every layer here takes: what tf's own `Layer` reads, what tf adds when it loads one, and words about weights.
+ */
+type CommonArgs = KerasLayerArgs &
+  KerasWeightArgs &
   Readonly<Record<'batchSize' | 'customObjects' | 'dtype' | 'inputDType' | 'weights', unknown>>;
 
-const layerNames: Names<LayerArgs & KerasWeightArgs> = {
+/** The names of a layer's config that not every layer has. */
+export type OwnNames<T> = Omit<Names<T>, keyof CommonArgs>;
+
+const commonNames: Names<CommonArgs> = {
   name: true,
   trainable: true,
   inputShape: true,
@@ -37,16 +43,12 @@ const layerNames: Names<LayerArgs & KerasWeightArgs> = {
 };
 
 /**
- * Holds the names of a layer's config against those there are: a misspelt one would mean a default.
+ * Refuses unknown names in a layer's config: a misspelt one would silently mean the default.
  *
  * @throws TopKError INVALID_OPTION
  */
-export function requireNames<T extends object>(
-  where: string,
-  args: T,
-  names: Omit<Names<T>, keyof typeof layerNames>,
-): void {
-  const known = Object.keys({ ...names, ...layerNames });
+export function requireNames<T extends object>(where: string, args: T, names: OwnNames<T>): void {
+  const known = Object.keys({ ...names, ...commonNames });
   const kinds = Object.fromEntries(known.map((name) => [name, checkedLater()]));
   readOptions<object>(where, args, kinds as OptionKinds<object>);
 }
@@ -54,8 +56,8 @@ export function requireNames<T extends object>(
 const callNames = ['training', 'mask', 'attentionMask', 'useCausalMask', 'keyLengths'];
 
 /**
- * Holds the arguments of a call against those there are. tfjs hands on what is meant for other layers too: only what looks
- * like one of ours, misspelt, is refused.
+ * Refuses misspelt arguments of a call. tfjs also passes arguments meant for other layers, so only those that resemble
+ * one of ours are refused.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -83,7 +85,7 @@ export function count(where: string, name: string, value: unknown): number {
   });
 }
 
-/** Keys or hidden units kept: as core's k, larger than there are keeps them all. */
+/** Number of keys or hidden units kept. As with core's k, a number larger than there are keeps them all. */
 export function kept(where: string, name: string, value: unknown): number {
   if (typeof value === 'number' && Number.isInteger(value) && value > 0) return value;
   throw new TopKError('INVALID_K', `${where}: bad ${name}`, {

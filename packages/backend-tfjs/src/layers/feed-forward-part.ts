@@ -9,7 +9,7 @@ import { requireDim } from './inputs.js';
 import type { KerasWeightArgs } from './layers-tf.js';
 import { type AddWeight, addLinear, type Linear, partsOfLinear, type WeightRecipe } from './weight-recipe.js';
 
-/** What makes a feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut with k hidden units per token. */
+/** A feed-forward layer: act(x wIn + bIn) [* (x wGate)] wOut + bOut with k hidden units per token. */
 export interface FeedForwardArgs extends KerasWeightArgs {
   readonly hiddenUnits: number;
   /** Last dim of the output. Default: that of the input. */
@@ -18,9 +18,9 @@ export interface FeedForwardArgs extends KerasWeightArgs {
   readonly k: number;
   /** Default 'relu'. */
   readonly activation?: Activation;
-  /** What ranks the hidden units, as core's `topKFeedForward`. Default 'preactivation'. */
+  /** The value that ranks the hidden units, as in core's `topKFeedForward`. Default 'preactivation'. */
   readonly select?: FeedForwardSelect;
-  /** Multiplies the activations by a second projection, which has no bias, as T5 v1.1. Default false. */
+  /** Multiplies the activations by a second projection without a bias, as T5 v1.1. Default false. */
   readonly gated?: boolean;
 }
 
@@ -45,7 +45,7 @@ export interface FeedForwardParts {
 const activations: readonly Activation[] = ['relu', 'gelu', 'gelu_tanh', 'silu'];
 const selects: readonly FeedForwardSelect[] = ['preactivation', 'contribution'];
 
-/** Checks a config; errors call k by the name it has there. */
+/** Checks a config. Errors call k `nameOfK`. */
 export function feedForwardSettings(
   where: string,
   args: Unchecked<FeedForwardArgs>,
@@ -62,7 +62,9 @@ export function feedForwardSettings(
   };
 }
 
-/** The activation by its name. Loading a model turns its strings into camel case: 'gelu_tanh' comes back as 'geluTanh'. */
+/**
+ * The activation by its name. tfjs reads a saved model's strings in camel case: 'gelu_tanh' comes back as 'geluTanh'.
+ */
 function activationOf(where: string, name: string | null | undefined): Activation {
   return oneOf(where, 'activation', activations, name === 'geluTanh' ? 'gelu_tanh' : (name ?? 'relu'));
 }
@@ -120,8 +122,8 @@ export function feedForward(
 }
 
 /**
- * The same tensor on the engine that runs now. tfjs moves a model's weights along when its engine changes, op by op; ours
- * refuse to move data without being asked. Reshaping asks, and copies nothing where there is nothing to move.
+ * The same tensor on the current engine. When its engine changes, tf moves a model's weights along, op by op; the
+ * functions of this package refuse to move data. Reshaping moves it, and copies nothing where there is nothing to move.
  */
 function here(tf: FullTf, one: TfTensor): TfTensor {
   return tf.reshape(one, one.shape);

@@ -1,6 +1,6 @@
 import type { serialization } from '@tensorflow/tfjs-core';
 import type { TfTensor } from '../tf.js';
-import { type Names, requireNames } from './config.js';
+import { type OwnNames, requireNames } from './config.js';
 import {
   addFeedForwardWeights,
   type FeedForwardArgs,
@@ -12,7 +12,7 @@ import {
 } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { built, lastDim, shapeList, single, tensorList } from './inputs.js';
-import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
+import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -22,7 +22,7 @@ export interface TopKFeedForwardArgs extends KerasLayerArgs, FeedForwardArgs {}
 const where = 'TopKFeedForward';
 const names = { intermediate: 'intermediate', gate: 'gate', output: 'output' };
 
-const argNames: Omit<Names<TopKFeedForwardArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
+const argNames: OwnNames<TopKFeedForwardArgs> = {
   hiddenUnits: true,
   units: true,
   k: true,

@@ -2,8 +2,8 @@ import type * as tfl from '@tensorflow/tfjs-layers';
 import type { Tf } from '../tf.js';
 import type { KerasWeightArgs } from './layers-tf.js';
 
-// tfjs-layers' own types, for the implementation. They stay out of the package's public types, so that those resolve
-// where tfjs-layers is not installed.
+// tfjs-layers' types, for the implementation only: the package's public types must resolve where tfjs-layers is not
+// installed.
 
 type Layer = tfl.layers.Layer;
 export type LayerVariable = tfl.LayerVariable;
@@ -29,7 +29,7 @@ export interface LayerClass<Args> {
   readonly className: string;
 }
 
-/** Arguments of a call beside the inputs; tfjs hands the same object to all layers of a model, so it is only read. */
+/** Arguments of a call other than the inputs. Only read: tfjs passes the same object to all layers of a model. */
 export interface CallArgs {
   readonly [name: string]: unknown;
 }

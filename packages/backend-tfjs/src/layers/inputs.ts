@@ -2,7 +2,7 @@ import { TopKError } from '@topk-attention/core';
 import type { TfTensor } from '../tf.js';
 import type { Shape } from './full-tf.js';
 
-/** tfjs hands over one shape, or a list of them. */
+/** tfjs passes one shape, or a list of them. */
 export function shapeList(shapes: Shape | Shape[]): Shape[] {
   return shapes.every(Array.isArray) && shapes.length > 0 ? (shapes as Shape[]) : [shapes as Shape];
 }
@@ -22,7 +22,7 @@ export function single<T>(where: string, list: readonly T[]): T {
   });
 }
 
-/** Query, value and key, of which the later default to the earlier, and an attention mask where there is one. */
+/** Query, value (default: query) and key (default: value), and an attention mask where there is one. */
 export function attentionInputs<T>(
   where: string,
   list: readonly T[],
@@ -47,11 +47,11 @@ export function blockInputs<T>(
   throw new TopKError('SHAPE_MISMATCH', `${where}: wrong number of inputs`, {
     expected: '1 or 2: x or [x, attentionMask]',
     got: String(list.length),
-    fix: 'For cross-attention put TopKMultiHeadAttention beside it',
+    fix: 'For cross-attention add a TopKMultiHeadAttention layer',
   });
 }
 
-/** The last dim of an input, which the weights are made for. */
+/** The last dim of an input, which determines the shapes of the weights. */
 export function lastDim(where: string, name: string, shape: Shape, ranks: 'sequence' | 'any'): number {
   const rankFits = ranks === 'sequence' ? shape.length === 3 : shape.length >= 2;
   if (!rankFits) {
@@ -64,13 +64,13 @@ export function lastDim(where: string, name: string, shape: Shape, ranks: 'seque
   const dim = shape.at(-1);
   if (typeof dim === 'number' && dim > 0) return dim;
   throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} has no last dim`, {
-    expected: 'a number, which the weights are made for',
+    expected: 'a number, which determines the shapes of the weights',
     got: printShape(shape),
     fix: 'Only batch and lengths may be null',
   });
 }
 
-/** Checks an input of a call against the dim that the weights were made for. */
+/** Checks an input of a call against the last dim of which the weights were built. */
 export function requireDim(
   where: string,
   name: string,

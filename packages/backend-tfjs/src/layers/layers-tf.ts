@@ -38,7 +38,7 @@ export interface KerasLayerArgs {
   readonly batchInputShape?: (number | null)[];
 }
 
-/** How the weights of a layer begin and what holds them. */
+/** Initialisers, regularisers and constraints of a layer's weights. */
 export interface KerasWeightArgs {
   /** Default true. */
   readonly useBias?: boolean;

@@ -1,5 +1,5 @@
 import { formatShape, TopKError } from '@topk-attention/core';
-import { engineOf } from '../engine.js';
+import { engineOf } from '../engine/engine.js';
 import { normalizedBooleans } from '../ops/booleans.js';
 import type { TfTensor } from '../tf.js';
 import type { CallArgs, FullTf } from './full-tf.js';
@@ -19,11 +19,11 @@ export interface AttentionTensors {
 /**
  * The keys that may be seen, as bool with four dims, each 1 or that of [B, H, Lq, Lk]; undefined when all may.
  *
- * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. tfjs hands the latter over in
- * three ways: `mask` of the call as one tensor (by a model: that of the layer's *first* input only), `mask` as a list
- * (by people), `kerasMask` of a tensor (where layers are called by hand).
+ * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. Those come in three ways: `mask`
+ * of the call as one tensor (in a model: that of the layer's *first* input only), `mask` as a list (from the caller),
+ * and `kerasMask` of a tensor (where layers are called by hand).
  *
- * The query's own mask hides no keys: rows of padding are computed, and whoever reads the output drops them.
+ * The query's own mask hides no keys: rows of padding are computed, and dropped by the reader of the output.
  */
 export function keysToSee(
   tf: FullTf,
@@ -54,7 +54,7 @@ export function tensorOrNone(tf: FullTf, where: string, name: string, value: unk
   }
   if (value.isDisposed) {
     throw new TopKError('DISPOSED', `${where}: ${name} is disposed`, {
-      expected: 'a living tensor',
+      expected: 'a live tensor',
       got: `a disposed one of shape ${formatShape(value.shape)}`,
       fix: 'Keep it: tf.keep, or return it from tf.tidy',
     });
@@ -105,7 +105,7 @@ function attentionMask(
   if (last && mask.rank === 3 && fits(batch, queryLength)) {
     return tf.reshape(asBool(tf, mask), [mask.shape[0] ?? 1, 1, mask.shape[1] ?? 1, keyLength]);
   }
-  // Heads are checked further on, where their number is known.
+  // Heads are checked where their number is known.
   if (last && mask.rank === 4) return tf.reshape(asBool(tf, mask), mask.shape);
   throw new TopKError('SHAPE_MISMATCH', `${where}: attentionMask does not fit`, {
     expected: `[${batch}, ${keyLength}], [${batch}, ${queryLength}, ${keyLength}] or [${batch}, heads, ${queryLength}, ${keyLength}]`,
@@ -114,7 +114,7 @@ function attentionMask(
   });
 }
 
-/** tf's own cast keeps the low bits on some engines: 0.25 and 256 would hide a key. */
+/** By comparison: tf.cast keeps the low bits on some engines, so that 0.25 and 256 would hide a key. */
 function asBool(tf: FullTf, mask: TfTensor): TfTensor {
   if (mask.dtype === 'bool') return normalizedBooleans(engineOf(tf), mask) ?? mask;
   return tf.notEqual(mask, tf.scalar(0, mask.dtype));

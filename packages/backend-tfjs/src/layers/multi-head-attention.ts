@@ -10,11 +10,11 @@ import {
   attentionOutputShape,
   attentionSettings,
 } from './attention-part.js';
-import { type Names, requireNames } from './config.js';
+import { type OwnNames, requireNames } from './config.js';
 import { DropoutSeeds } from './dropout-seeds.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { attentionInputs, built, shapeList, tensorList } from './inputs.js';
-import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
+import type { KerasLayerArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { type WeightRecipe, weightRecipe } from './weight-recipe.js';
 
@@ -23,7 +23,7 @@ export interface TopKMultiHeadAttentionArgs extends KerasLayerArgs, AttentionArg
 
 const where = 'TopKMultiHeadAttention';
 
-const argNames: Omit<Names<TopKMultiHeadAttentionArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
+const argNames: OwnNames<TopKMultiHeadAttentionArgs> = {
   numHeads: true,
   keyDim: true,
   valueDim: true,

@@ -9,7 +9,7 @@ export interface NormParts {
   readonly beta: LayerVariable;
 }
 
-/** What `weightRecipe` makes into scales and shifts: they begin as ones and zeros and are not regularised, as in Keras. */
+/** For `weightRecipe`: scales and shifts begin as ones and zeros and are not regularised, as in Keras. */
 export const normWords = { kernelInitializer: 'ones', biasInitializer: 'zeros' } as const;
 
 export function addNormWeights(add: AddWeight, name: string, recipe: WeightRecipe, dim: number): NormParts {

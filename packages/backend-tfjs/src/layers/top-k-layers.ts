@@ -25,7 +25,7 @@ interface MadeLayers {
   readonly TopKTransformerBlock: LayerClass<TopKTransformerBlockArgs>;
 }
 
-/** By the tf's own Layer, which stays the same where its functions are gathered in another object. */
+/** By tf's Layer class, which is the same in every object that gathers tf's functions. */
 const known = new WeakMap<FullTf['layers']['Layer'], MadeLayers>();
 
 /**
@@ -36,8 +36,8 @@ const known = new WeakMap<FullTf['layers']['Layer'], MadeLayers>();
  * `useCausalMask` and `keyLengths` (int32 [B]), as in `layer.apply(x, { attentionMask })`. In a model, tfjs gives a
  * layer `training` and the padding mask of its first input; other masks go in as an input.
  *
- * @throws TopKError MISSING_PEER when tf has no tfjs-layers; from the classes INVALID_OPTION, INVALID_K for a bad config
- * and SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH for bad inputs.
+ * @throws TopKError MISSING_PEER when tf has no tfjs-layers; from the classes INVALID_OPTION, INVALID_K for a bad
+ * config and SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH for bad inputs.
  *
  * @example
  * const { TopKMultiHeadAttention } = topKLayers(tf);

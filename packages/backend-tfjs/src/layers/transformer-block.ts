@@ -13,13 +13,12 @@ import {
   blockSettings,
   type TopKTransformerBlockArgs,
 } from './block-settings.js';
-import { type Names, requireCallNames, requireNames } from './config.js';
+import { type OwnNames, requireCallNames, requireNames } from './config.js';
 import { DropoutSeeds } from './dropout-seeds.js';
 import { emptyOutput } from './empty-output.js';
 import { addFeedForwardWeights, type FeedForwardParts, feedForward } from './feed-forward-part.js';
 import type { CallArgs, FullTf, LayerClass, Shape } from './full-tf.js';
 import { blockInputs, built, lastDim, requireDim, shapeList, tensorList } from './inputs.js';
-import type { KerasLayerArgs, KerasWeightArgs } from './layers-tf.js';
 import { paddingOfOutput } from './masks.js';
 import { addNormWeights, type NormParts, normalize, normWords } from './norm-part.js';
 import { type AddWeight, type WeightRecipe, weightRecipe } from './weight-recipe.js';
@@ -40,7 +39,7 @@ const names = {
   output: 'feedforward_output_dense',
 };
 
-const argNames: Omit<Names<TopKTransformerBlockArgs>, keyof KerasLayerArgs | keyof KerasWeightArgs> = {
+const argNames: OwnNames<TopKTransformerBlockArgs> = {
   numHeads: true,
   keyDim: true,
   valueDim: true,
@@ -61,8 +60,8 @@ const argNames: Omit<Names<TopKTransformerBlockArgs>, keyof KerasLayerArgs | key
  * A Transformer's encoder layer, or with `causal` its decoder layer without cross-attention: attention and
  * feed-forward, each with dropout, residual sum and layer normalisation.
  *
- * Input: x [B, L, D], or [x, attentionMask]. Output: [B, L, D]. All weights are the layer's own, none of sub-layers, so
- * that saving, freezing and disposing need no more than of any other layer.
+ * Input: x [B, L, D], or [x, attentionMask]. Output: [B, L, D]. All weights belong to the layer itself and not to
+ * sub-layers, so that it is saved, frozen and disposed of as any other layer.
  */
 export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlockArgs> {
   return class TopKTransformerBlock extends tf.layers.Layer {
@@ -109,7 +108,7 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
         requireDim(where, 'x', x, attention.query.kernel.shape[0] as number, 'sequence');
         requireCallNames(where, call);
         if (x.shape[0] === 0) return emptyOutput(tf, x.shape, [x], this.weights);
-        // Of the input itself: what is attended to may be the normalised input, which carries no mask.
+        // Of the input itself: attention may get the normalised input, which carries no mask.
         const mask: unknown = Array.isArray(call.mask) ? call.mask[0] : (call.mask ?? x.kerasMask);
         const attended = this.#residual(x, attentionNorm, call, (one) => {
           const tensors = { query: one, value: one, key: one, ...(attentionMask && { attentionMask }) };

@@ -10,7 +10,7 @@ interface WeightParts {
   readonly constraint?: Constraint;
 }
 
-/** How kernels and biases are made, and the same as it is saved. */
+/** How kernels and biases are created, and the config that says so in a saved model. */
 export interface WeightRecipe {
   readonly useBias: boolean;
   readonly kernel: WeightParts;
@@ -18,7 +18,7 @@ export interface WeightRecipe {
   readonly config: serialization.ConfigDict;
 }
 
-/** A layer's own `addWeight`, which tfjs keeps protected. */
+/** A layer's own `addWeight`, which is protected in tfjs. */
 export type AddWeight = (name: string, shape: number[], parts: WeightParts) => LayerVariable;
 
 /** A kernel with its bias. */
@@ -38,7 +38,7 @@ const roles = [
 
 /**
  * Turns names and saved forms into objects of the caller's tf. tfjs-layers does not export its look-up, so a dense
- * layer that is never built looks them up: it takes the same words and serialises them as well.
+ * layer that is never built looks them up: it takes the same names, and serialises them.
  */
 export function weightRecipe(tf: FullTf, where: string, args: Unchecked<KerasWeightArgs>): WeightRecipe {
   const dense = lookedUp(tf, where, {
@@ -60,7 +60,7 @@ export function weightRecipe(tf: FullTf, where: string, args: Unchecked<KerasWei
   };
 }
 
-/** Its variables. */
+/** The variables of a kernel and its bias. */
 export function partsOfLinear({ kernel, bias }: Linear): readonly LayerVariable[] {
   return bias === undefined ? [kernel] : [kernel, bias];
 }
@@ -79,7 +79,7 @@ export function addLinear(
   };
 }
 
-/** tfjs writes into a saved form while it reads it: it gets a copy. */
+/** A copy of a saved form: tfjs modifies it while it reads it. */
 function saved(given_: KerasObject | null | undefined): KerasObject | undefined {
   const one = given(given_);
   if (one === undefined || typeof one === 'string' || !('className' in one)) return one;

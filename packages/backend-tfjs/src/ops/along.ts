@@ -1,10 +1,10 @@
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
-import { onHost } from './host-integers.js';
+import { onHost } from './host/integers.js';
 import { gatherRows, scatter } from './rows.js';
 
 /**
- * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0, any other outside of
+ * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal. Index -1 gives 0; any other outside
  * the axis NaN, or 0 where x holds no floats.
  */
 export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
@@ -24,7 +24,9 @@ export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTen
   });
 }
 
-/** Zeros of last extent n with values[..., j] put at indices[..., j], unique where it is one of n; others are dropped. */
+/**
+ * Zeros with last extent n and values[..., j] at indices[..., j], which are unique; indices outside [0, n) are dropped.
+ */
 export function putAlong(engine: Engine, indices: TfTensor, values: TfTensor, n: number): TfTensor {
   const exact = onHost(engine, [indices, values], (host, at, own) => host.putAlong(at, own, n));
   if (exact) return exact;

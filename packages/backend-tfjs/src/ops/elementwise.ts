@@ -6,14 +6,14 @@ import {
   sizeOf,
   type UnaryOp,
 } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import { tfTypeOf } from '../tensor.js';
 import type { TfTensor } from '../tf.js';
-import { hasFloatIntegers, onHost } from './host-integers.js';
-import { broadcastTo, isOnHost, joinForBroadcast } from './layout.js';
+import { onHost } from './host/integers.js';
+import { broadcastTo, joinForBroadcast } from './layout.js';
 import { toFloats } from './to-floats.js';
 
-/** Ranks up to this one every engine takes in elementwise operations. */
+/** The highest rank that every engine takes in elementwise operations. */
 const EVERYWHERE_RANK = 4;
 
 export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
@@ -44,29 +44,27 @@ export function unary(engine: Engine, op: UnaryOp, x: TfTensor): TfTensor {
   }
 }
 
-/** WGSL leaves functions of NaN to the device: of exp, log and sigmoid numbers were seen to come out. */
-function guarded(engine: Engine, x: TfTensor, f: (x: TfTensor) => TfTensor): TfTensor {
-  const { tf, name } = engine;
-  return name === 'webgpu' ? tf.tidy(() => tf.where(tf.isNaN(x), x, f(x))) : f(x);
+/** f(x), with NaN where x is NaN. */
+function guarded({ tf, traits }: Engine, x: TfTensor, f: (x: TfTensor) => TfTensor): TfTensor {
+  return traits.losesNaN ? tf.tidy(() => tf.where(tf.isNaN(x), x, f(x))) : f(x);
 }
 
 /** Shaders leave the logarithm of 0 to the device: -88 was seen. */
 function log(engine: Engine, x: TfTensor): TfTensor {
-  const { tf } = engine;
-  if (!hasFloatIntegers(engine)) return tf.log(x);
+  const { tf, traits } = engine;
+  if (traits.gpu === undefined) return tf.log(x);
   return tf.tidy(() => {
     const y = guarded(engine, x, tf.log);
     return tf.where(tf.equal(x, tf.scalar(0)), tf.fill(x.shape, Number.NEGATIVE_INFINITY), y);
   });
 }
 
-/** tf's own passes integers through floats on the wasm engine. */
-function neg({ tf, name }: Engine, x: TfTensor): TfTensor {
-  if (x.dtype !== 'int32' || name !== 'wasm') return tf.neg(x);
+function neg({ tf, traits }: Engine, x: TfTensor): TfTensor {
+  if (x.dtype !== 'int32' || !traits.negatesThroughFloats) return tf.neg(x);
   return tf.tidy(() => tf.sub(tf.scalar(0, 'int32'), x));
 }
 
-/** tf's own passes integers through floats on the cpu engine. */
+/** tf.abs passes integers through floats on the cpu engine. */
 function abs(engine: Engine, x: TfTensor): TfTensor {
   const { tf } = engine;
   return x.dtype === 'int32' ? tf.tidy(() => tf.maximum(x, neg(engine, x))) : tf.abs(x);
@@ -76,9 +74,9 @@ function abs(engine: Engine, x: TfTensor): TfTensor {
 export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): TfTensor {
   const exact = onHost(engine, [a, b], (host, x, y) => host.binary(op, x, y));
   if (exact) return exact;
-  const { tf } = engine;
-  if (a.dtype === 'int32' && (op === 'mul' || op === 'div') && isOnHost(engine)) {
-    return integersByScript(engine, op, a, b);
+  const { tf, traits } = engine;
+  if (a.dtype === 'int32' && (op === 'mul' || op === 'div') && traits.roundsIntegerProducts) {
+    return integersByLoop(engine, op, a, b);
   }
   const run = (x: TfTensor, y: TfTensor): TfTensor => {
     switch (op) {
@@ -101,9 +99,9 @@ export function binary(engine: Engine, op: BinaryOp, a: TfTensor, b: TfTensor): 
   return broadcasting(engine, a, b, run, op !== 'min' && op !== 'max');
 }
 
-/** The webgl engine takes the quotient of equals for 1, also that of zeros and that of infinities, which are NaN. */
-function division({ tf, name }: Engine, a: TfTensor, b: TfTensor): TfTensor {
-  if (name !== 'webgl') return tf.div(a, b);
+/** a / b, with NaN for the quotients of zeros and of infinities. */
+function division({ tf, traits }: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  if (!traits.dividesEqualsToOne) return tf.div(a, b);
   return tf.tidy(() => {
     const quotients = tf.div(a, b);
     const size = tf.abs(b);
@@ -116,11 +114,8 @@ function division({ tf, name }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   });
 }
 
-/**
- * Products and quotients of int32 for the engines on the host: the cpu engine's products are f64, which lose the low bits
- * that wrap, and the wasm engine divides as floats, of 24 bits.
- */
-function integersByScript(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTensor): TfTensor {
+/** Products, which wrap, and truncated quotients of int32, for engines that lose bits in them. */
+function integersByLoop(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTensor): TfTensor {
   const { tf } = engine;
   const shape = broadcastShapes('elementwise', a.shape, b.shape);
   return tf.tidy(() => {
@@ -136,13 +131,16 @@ function integersByScript(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfT
   });
 }
 
-/** tf rounds quotients of integers down: negative ones that are not whole are one too small. */
+/**
+ * Quotients of integers, rounded towards zero. tf.floorDiv rounds down: negative ones that are not whole are one too
+ * small.
+ */
 function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
-  const { tf } = engine;
+  const { tf, traits } = engine;
   return tf.tidy(() => {
     const zero = tf.scalar(0, 'int32');
     const isNegative = tf.notEqual(tf.less(a, zero), tf.less(b, zero));
-    if (hasFloatIntegers(engine)) {
+    if (traits.hasFloatIntegers) {
       const magnitude = quotient(engine, abs(engine, a), abs(engine, b));
       return tf.where(isNegative, tf.neg(magnitude), magnitude);
     }
@@ -153,8 +151,8 @@ function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor 
 }
 
 /**
- * Of integers from 0 to 2^24 on engines that divide as floats, of 24 bits: off by 1 at most, where the floats round to a
- * whole number.
+ * Quotients of integers from 0 to 2^24 on engines that divide as f32. Those are at most 1 off, where the f32 rounds to
+ * a whole number.
  */
 function quotient({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const rough = tf.floorDiv(a, b);
@@ -208,7 +206,7 @@ export function where(engine: Engine, condition: TfTensor, a: TfTensor, b: TfTen
   });
 }
 
-/** tf.where of bool takes the wrong branch on the wasm engine. */
+/** By logic: tf.where of bool takes the wrong branch on the wasm engine. */
 function whereBool({ tf }: Engine, condition: TfTensor, a: TfTensor, b: TfTensor): TfTensor {
   return tf.logicalOr(tf.logicalAnd(condition, a), tf.logicalAnd(tf.logicalNot(condition), b));
 }
@@ -221,34 +219,41 @@ export function cast(engine: Engine, x: TfTensor, dtype: DType): TfTensor {
   const type = tfTypeOf(dtype);
   if (type === 'float32') return toFloats(engine, x);
   if (type !== 'bool' || x.dtype === 'bool') return tf.cast(x, type);
-  // tf's own cast to bool keeps the low bits on some engines: 0.25 and 256 would be false.
+  // tf.cast to bool keeps the low bits on some engines: 0.25 and 256 would be false.
   return tf.tidy(() => tf.notEqual(x, tf.scalar(0, x.dtype)));
 }
 
-/** Most elements for which it does not matter how the engine broadcasts. */
+/** Up to this many elements it does not matter how the engine broadcasts. */
 const FEW = 256;
 
 /**
- * Whether operands are repeated before the operation. The engines on the host broadcast at 50 to 80 ns an element, and
- * compute on equal shapes at 1 to 15; on wasm the operations that XNNPACK has broadcast as quickly as they compute.
+ * Whether operands are repeated before the operation. Engines on the host take 50 to 80 ns per element to broadcast,
+ * and 1 to 15 on equal shapes. `isArithmetic`: one of the operations that some engines broadcast as fast as they
+ * compute.
  */
-function repeatsFirst(engine: Engine, a: TfTensor, b: TfTensor, size: number, isNative: boolean): boolean {
-  if (!isOnHost(engine) || size <= FEW) return false;
-  if (isNative && engine.name === 'wasm' && a.dtype === 'float32') return false;
+function repeatsFirst(
+  { traits }: Engine,
+  a: TfTensor,
+  b: TfTensor,
+  size: number,
+  isArithmetic: boolean,
+): boolean {
+  if (!traits.isOnHost || size <= FEW) return false;
+  if (isArithmetic && traits.broadcastsFloats && a.dtype === 'float32') return false;
   return [a, b].some((one) => one.size > 1 && one.size < size);
 }
 
-/** Runs an operation that broadcasts, on fewer axes where the rank is beyond what every engine takes. */
+/** Runs an operation that broadcasts, on fewer axes where not every engine takes the rank. */
 function broadcasting(
   engine: Engine,
   a: TfTensor,
   b: TfTensor,
   run: (a: TfTensor, b: TfTensor) => TfTensor,
-  isNative = false,
+  isArithmetic = false,
 ): TfTensor {
   const { tf } = engine;
   const shape = broadcastShapes('elementwise', a.shape, b.shape);
-  if (repeatsFirst(engine, a, b, sizeOf(shape), isNative)) {
+  if (repeatsFirst(engine, a, b, sizeOf(shape), isArithmetic)) {
     return tf.tidy(() => {
       const [x, y] = [a, b].map((one) =>
         tf.reshape(one.size === 1 ? one : broadcastTo(engine, one, shape), one.size === 1 ? [] : [-1]),

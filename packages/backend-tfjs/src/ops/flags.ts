@@ -1,6 +1,6 @@
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 
-/** What `run` returns while a flag of tf has another value. Flags are read when an op is called, never later. */
+/** Calls `run` while a flag of tf has another value. Ops read flags when they are called, never later. */
 export function withFlag<T>({ tf }: Engine, flag: string, value: number | boolean, run: () => T): T {
   const before = tf.env().get(flag);
   if (typeof before === 'string') return run();

@@ -1,11 +1,11 @@
 import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
-import { integersOf, onHost, rememberIntegers } from './host-integers.js';
-import { repeatOnHost } from './host-repeat.js';
-import { hostSlice } from './host-slice.js';
+import { integersOf, onHost, rememberIntegers } from './host/integers.js';
+import { repeatOnHost } from './host/repeat.js';
+import { hostSlice } from './host/slice.js';
 import { asFloats } from './to-floats.js';
-import { wasmSlice } from './wasm-slice.js';
+import { sliceByPieces } from './wasm/slice.js';
 
 /** A view: tf counts the data behind both. */
 export function reshape(engine: Engine, x: TfTensor, shape: Shape): TfTensor {
@@ -18,7 +18,7 @@ export function reshape(engine: Engine, x: TfTensor, shape: Shape): TfTensor {
 
 /**
  * Axis `a` of the result is axis `permutation[a]` of x. Axes of extent 1 are left out and axes that stay neighbours are
- * one to the engine: engines have rank limits, and a transposition that moves nothing is a view.
+ * joined: engines have rank limits, and a transposition that moves nothing is a view.
  */
 export function transpose(engine: Engine, x: TfTensor, permutation: readonly number[]): TfTensor {
   const exact = onHost(engine, [x], (host, y) => host.transpose(y, permutation));
@@ -36,7 +36,6 @@ export function transpose(engine: Engine, x: TfTensor, permutation: readonly num
   const inOrder = [...runs].sort((a, b) => (a[0] ?? 0) - (b[0] ?? 0));
   const extents = inOrder.map((run) => run.reduce((size, axis) => size * (x.shape[axis] ?? 1), 1));
   return tf.tidy(() => {
-    // The webgpu engine's transposition of three axes or more is no valid program for integers: it gave zeros.
     const joined = asFloats(engine, tf.reshape(x, extents));
     const moved = tf.transpose(
       joined,
@@ -56,21 +55,20 @@ function isNext(shape: readonly number[], last: number, axis: number): boolean {
 export function slice(engine: Engine, x: TfTensor, starts: readonly number[], sizes: Shape): TfTensor {
   const exact = onHost(engine, [x], (host, y) => host.slice(y, starts, sizes));
   if (exact) return exact;
-  const { tf } = engine;
+  const { tf, traits } = engine;
   if (sizeOf(sizes) === 0) return tf.zeros([...sizes], x.dtype);
   if (sameShape(x.shape, sizes)) return tf.clone(x);
   const joined = joinForSlice(x.shape, starts, sizes);
   return tf.tidy(() => {
     const { shape, starts: from, sizes: extents } = joined;
-    // tf's own takes 400 nanoseconds per element, unless the part is one run.
-    if (engine.name === 'cpu')
+    if (traits.slice === 'loop')
       return tf.tensor(hostSlice(x.dataSync(), shape, from, extents), [...sizes], x.dtype);
-    const taken = engine.name === 'wasm' ? wasmSlice(tf, x, shape, from, extents) : undefined;
+    const taken = traits.slice === 'pieces' ? sliceByPieces(tf, x, shape, from, extents) : undefined;
     return tf.reshape(taken ?? tf.slice(tf.reshape(x, shape), from, extents), [...sizes]);
   });
 }
 
-/** Axes that are taken whole join the axis before them: fewer axes, longer runs. */
+/** Joins axes that are taken whole to the axis before them: fewer axes, longer runs. */
 function joinForSlice(
   shape: readonly number[],
   starts: readonly number[],
@@ -94,7 +92,7 @@ function joinForSlice(
   return joined;
 }
 
-/** Along one axis; every tensor is seen as [before, its own extent times what follows]. */
+/** Along one axis; each tensor is read as [extents before the axis, its extent times those after it]. */
 export function concat(engine: Engine, xs: readonly TfTensor[], axis: number): TfTensor {
   const exact = onHost(engine, xs, (host, ...ys) => host.concat(ys, axis));
   if (exact) return exact;
@@ -129,7 +127,7 @@ export function writeInto(engine: Engine, dst: TfTensor, x: TfTensor, starts: re
         dst.shape.map((own, a) => (a === axis ? extent : own)),
       );
     const isWholeBeyond = dst.shape.every((extent, a) => a === axis || extent === x.shape[a]);
-    // Of the slab that x lies in, the axes after this one are written in the same way.
+    // Within the slab that x lies in, the axes after this one are written in the same way.
     const slab = isWholeBeyond
       ? x
       : writeInto(
@@ -143,7 +141,7 @@ export function writeInto(engine: Engine, dst: TfTensor, x: TfTensor, starts: re
   });
 }
 
-/** Axes of which each operand either has all or none, joined: broadcasting needs no more than these. */
+/** Shapes with those axes joined along which each operand has all elements or one: enough for broadcasting. */
 export function joinForBroadcast(shapes: readonly Shape[], result: Shape): number[][] {
   const joined: number[][] = shapes.map(() => []);
   let before = '';
@@ -171,17 +169,12 @@ export function broadcastTo(engine: Engine, x: TfTensor, shape: Shape): TfTensor
   const [whole = []] = joinForBroadcast([shape], shape).map(() => joinedExtents(x.shape, shape));
   return tf.tidy(() => {
     const repeats = whole.map((extent, axis) => extent / (own[axis] ?? 1));
-    if (isOnHost(engine)) return tf.reshape(repeatOnHost(engine, x, own, repeats), [...shape]);
+    if (engine.traits.isOnHost) return tf.reshape(repeatOnHost(engine, x, own, repeats), [...shape]);
     return tf.reshape(tile(engine, x, own, repeats), [...shape]);
   });
 }
 
-/** True on engines whose values the host can read and write as quickly as they can. */
-export function isOnHost({ name }: Engine): boolean {
-  return name === 'cpu' || name === 'wasm';
-}
-
-/** Axis by axis: the webgpu engine tiles more than four axes on the host, which it has to wait for. */
+/** Axis by axis beyond four: the webgpu engine tiles more axes on the host, which would have to wait for it. */
 function tile({ tf }: Engine, x: TfTensor, shape: readonly number[], repeats: readonly number[]): TfTensor {
   if (shape.length <= 4) return tf.tile(tf.reshape(x, [...shape]), [...repeats]);
   return repeats.reduce<TfTensor>((tiled, repeat, axis) => {
@@ -191,7 +184,7 @@ function tile({ tf }: Engine, x: TfTensor, shape: readonly number[], repeats: re
   }, x);
 }
 
-/** Extents of `result`, joined as `joinForBroadcast` joins the axes of `shape`. */
+/** Extents of `result`, joined in the same way as `joinForBroadcast` joins the axes of `shape`. */
 function joinedExtents(shape: Shape, result: Shape): number[] {
   const extents: number[] = [];
   let before: boolean | undefined;

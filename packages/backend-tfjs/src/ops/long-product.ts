@@ -1,32 +1,32 @@
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { slice } from './layout.js';
 import { sum, TERMS_IN_A_ROW } from './reduce.js';
 
-/** One sum of products per element takes so many terms: equal ones are off by 4e-5 then. */
+/** Most terms of an element of a product that are added to one sum: equal terms are then off by 4e-5. */
 const LONGEST = 4096;
 /**
- * And so many, off by 2e-4, where few rows meet large weights: cutting those copies them, and on wasm packs them anew for
- * each product (8,192 x 768 and 4 rows: 2.5 ms in one, 40 in parts).
+ * The same, off by 2e-4, where few rows meet large weights: cutting those copies them and, on wasm, packs them again
+ * for each product (8,192 x 768 and 4 rows: 2.5 ms in one, 40 in parts).
  */
 const LONGEST_OF_FEW_ROWS = 32_768;
 const FEW_ROWS = 32;
 const LARGE = 2 ** 20;
 
-/** Whether a product [rows, inner] x [inner, columns] is to be cut. */
+/** Whether a product [rows, inner] x [inner, columns] should be cut into parts. */
 export function isLong(rows: number, inner: number, columns: number): boolean {
   const isCostly = rows < FEW_ROWS && inner * columns >= LARGE;
   return inner > (isCostly ? LONGEST_OF_FEW_ROWS : LONGEST);
 }
 
-/** Most elements that the parts of a result have at a time. */
+/** Most elements of the parts of a result that exist at a time. */
 const PARTS = 2 ** 22;
 
 type Product = (a: TfTensor, b: TfTensor, transposeA: boolean, transposeB: boolean) => TfTensor;
 
 /**
- * A product of matrices [M, K] and [K, N], or of batches of them, with a long K, for engines that add up all terms of an
- * element in one f32: K is cut into parts, of which the products are added up as `sum` does.
+ * A product of matrices [M, K] and [K, N], or of batches of them, with a long K, for engines that add all terms of an
+ * element to one f32. K is cut into parts, whose products are added as `sum` does it.
  */
 export function longProduct(
   engine: Engine,
@@ -70,7 +70,7 @@ export function longProduct(
   });
 }
 
-/** `length` of the axis, from `from` on, as `count` parts: [batch * count, ...]. */
+/** `length` elements of the axis, starting at `from`, as `count` parts: [batch * count, ...]. */
 function partsOf(
   engine: Engine,
   x: TfTensor,

@@ -1,14 +1,15 @@
 import { sizeOf } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
 import { broadcastTo } from './layout.js';
 import { isLong, longProduct } from './long-product.js';
-import { wasmProduct } from './wasm-product.js';
+import { wasmMatrices } from './wasm/matrices.js';
+import { wasmProduct } from './wasm/product.js';
 
 /**
- * [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Batches are folded into one axis, and where
- * the second operand has none, into rows: tf's own broadcasting of several batch axes gives wrong sums.
+ * [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2. Batches are folded into one axis or, where
+ * the second operand has none, into rows: tf.matMul gives wrong sums when it broadcasts several batch axes.
  */
 export function matmul(
   engine: Engine,
@@ -38,8 +39,13 @@ export function matmul(
   });
 }
 
-/** Engines that add up the terms of an element of a product in one f32, or in one for every few of them. */
-const addInARow: ReadonlySet<string> = new Set(['cpu', 'wasm', 'webgl', 'webgpu']);
+/**
+ * Product of two matrices by a single op of tf, so that tf's tape has its gradient. Use it instead of tf.matMul: on the
+ * wasm engine that may multiply by what was packed of the same data in another shape.
+ */
+export function matrixProduct({ tf, traits }: Engine, a: TfTensor, b: TfTensor): TfTensor {
+  return traits.product === 'xnnpack' ? wasmMatrices(tf, a, b) : tf.matMul(a, b);
+}
 
 /** tf.matMul of two matrices, or of batches of them, with equal bits for equal inputs. */
 function product(
@@ -51,7 +57,7 @@ function product(
 ): TfTensor {
   const [rows, inner] = ends(a, transposeA);
   const [, columns] = ends(b, transposeB);
-  if (!isLong(rows, inner, columns) || !addInARow.has(engine.name)) {
+  if (!isLong(rows, inner, columns) || !engine.traits.multipliesInARow) {
     return shortProduct(engine, a, b, transposeA, transposeB);
   }
   return longProduct(engine, a, b, transposeA, transposeB, (x, y, tx, ty) =>
@@ -66,9 +72,21 @@ function shortProduct(
   transposeA: boolean,
   transposeB: boolean,
 ): TfTensor {
-  const { tf, name } = engine;
-  if (name === 'wasm') return wasmProduct(engine, a, b, transposeA, transposeB);
-  if (name !== 'webgpu') return tf.matMul(a, b, transposeA, transposeB);
+  const { product } = engine.traits;
+  if (product === 'xnnpack') return wasmProduct(engine, a, b, transposeA, transposeB);
+  if (product === 'padded') return paddedProduct(engine, a, b, transposeA, transposeB);
+  return engine.tf.matMul(a, b, transposeA, transposeB);
+}
+
+/** tf.matMul on the webgpu engine, kept to programs that add in a fixed order and read nothing beyond the matrices. */
+function paddedProduct(
+  engine: Engine,
+  a: TfTensor,
+  b: TfTensor,
+  transposeA: boolean,
+  transposeB: boolean,
+): TfTensor {
+  const { tf } = engine;
   const [rows, inner] = ends(a, transposeA);
   const [, columns] = ends(b, transposeB);
   const batch = a.size / (rows * inner);
@@ -91,22 +109,22 @@ function shortProduct(
   });
 }
 
-// What tfjs-webgpu 4.22 chooses its programs by. An output of no more than so many elements and tiles has a program of
-// its own, without tiles.
+// How tfjs-webgpu 4.22 chooses its programs. An output of at most this many elements and tiles has a program without
+// tiles.
 const TINY_OUTPUT = 128;
 const FEW_TILES = 8;
-/** From this inner extent on, few tiles are added up by atomics, in whatever order they come. */
+/** From this inner extent on, few tiles are added up by atomics, in any order. */
 const SPLIT_FROM = 2000;
 /** The program for few tiles that adds in a fixed order. */
 const SMALL_OUTPUT_PROGRAM = 2;
-/** The inner extent of the tiles of every other program, or twice that. */
+/** The tiles of all other programs have this inner extent or half of it. */
 const INNER_TILE = 32;
-/** That of the program for vectors times matrices whose rows are not whole groups of four. */
+/** Inner extent in the program for a vector times a matrix whose row length is not a multiple of four. */
 const VECTOR_INNER_TILE = 128;
 
 /**
- * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, which
- * is the next of the batch, and rely on zeros of the first: a NaN or an infinity there spoils columns it is not in.
+ * x with zeros along the inner axis up to a whole tile. The tiled programs read the second matrix beyond its end, into
+ * the next of the batch, and rely on zeros in the first: a NaN or an infinity there would spoil columns it is not in.
  */
 function padded({ tf }: Engine, x: TfTensor, axis: number, tile: number): TfTensor {
   const rest = (x.shape[axis] ?? 0) % tile;
@@ -115,7 +133,7 @@ function padded({ tf }: Engine, x: TfTensor, axis: number, tile: number): TfTens
   return tf.concat([x, tf.zeros(shape)], axis);
 }
 
-/** Rows and columns of the matrices as the product sees them. */
+/** Rows and columns of x, after its transposition if there is one. */
 function ends(x: TfTensor, transposed: boolean): readonly [number, number] {
   const [rows = 1, columns = 1] = x.shape.slice(-2);
   return transposed ? [columns, rows] : [rows, columns];

@@ -1,10 +1,10 @@
 import { philoxBits, type Shape } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
-import { rememberIntegers } from './host-integers.js';
+import { rememberIntegers } from './host/integers.js';
 
 /**
- * Word 0 of Philox4x32-10 at every coordinate, as int32. Computed here and uploaded: tf has no 32 x 32 -> 64 bit product,
+ * Word 0 of Philox4x32-10 at every coordinate, as int32. Computed on the host: tf has no 32 x 32 -> 64 bit product,
  * its integer products do not wrap on every engine, and WebGL's integers are floats.
  */
 export function randomBits(

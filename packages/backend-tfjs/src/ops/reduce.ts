@@ -1,7 +1,7 @@
 import { sizeOf } from '@topk-attention/core';
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
-import { onHost } from './host-integers.js';
+import { onHost } from './host/integers.js';
 import { slice } from './layout.js';
 import { asFloats } from './to-floats.js';
 
@@ -14,19 +14,15 @@ export function sum(engine: Engine, x: TfTensor, axes: readonly number[]): TfTen
 }
 
 /**
- * Engines that add everything to one f32, which stops growing where the terms are below half of its last digit. The cpu
- * engine adds in f64, TensorFlow and the WebGL engine in the manner of a tree.
+ * Most terms that are added to one f32; sums of that many are then added in the same way. Equal terms are off by 4e-6.
  */
-const addInARow: ReadonlySet<string> = new Set(['wasm', 'webgpu']);
-
-/** As many terms are added in a row; the sums of so many are then added in the same way. Equal terms: off by 4e-6. */
 export const TERMS_IN_A_ROW = 512;
 
-/** tf.sum over `axes`; of many terms in blocks. */
+/** tf.sum over `axes`, in blocks where there are many terms. */
 function sumOf(engine: Engine, x: TfTensor, axes: number[]): TfTensor {
-  const { tf, name } = engine;
+  const { tf, traits } = engine;
   const terms = axes.reduce((product, axis) => product * (x.shape[axis] ?? 1), 1);
-  if (terms <= TERMS_IN_A_ROW || !addInARow.has(name) || x.dtype !== 'float32') return tf.sum(x, axes);
+  if (terms <= TERMS_IN_A_ROW || !traits.sumsInARow || x.dtype !== 'float32') return tf.sum(x, axes);
   return axes.reduceRight((sum, axis) => {
     const before = sizeOf(sum.shape.slice(0, axis));
     const extent = sum.shape[axis] ?? 1;
@@ -53,7 +49,7 @@ function sumOfBlocks(engine: Engine, x: TfTensor): TfTensor {
   return rest === 0 ? sums : tf.add(sums, tf.sum(part(blocks * size, rest), 1));
 }
 
-/** Largest over `axes`, kept as extent 1; -inf of nothing. With NaN undefined: some engines drop it. */
+/** Largest over `axes`, kept as extent 1; -inf of nothing. Undefined with NaN, which some engines drop. */
 export function max(engine: Engine, x: TfTensor, axes: readonly number[]): TfTensor {
   const exact = onHost(engine, [x], (host, y) => host.max(y, axes));
   if (exact) return exact;
@@ -61,26 +57,25 @@ export function max(engine: Engine, x: TfTensor, axes: readonly number[]): TfTen
   return reduce(engine, x, axes, ofNothing, (y, own) => largest(engine, y, own));
 }
 
-/** Near the start of the webgl engine's maxima, and a power of two that brings every float above it. */
-const WEBGL_FLOOR = -5e19;
-const WEBGL_SCALE = 2 ** -64;
+/** Above -1e20, where maxima of some engines end, and a power of two that brings every float above it. */
+const FLOOR = -5e19;
+const SCALE = 2 ** -64;
 
 /**
- * tf.max, which on the webgl engine is never below -1e20. Where it comes near that, the maximum is taken of numbers
- * scaled to above it, and scaled back: exact, as the scale is a power of two, and of nothing but -inf the -1e20 of the
- * engine itself becomes -inf by overflow.
+ * tf.max without the floor at -1e20 that some engines have. Near it, the maximum is taken of numbers scaled to above
+ * it, and scaled back: exact, as the scale is a power of two. Of nothing but -inf the engine's -1e20 overflows to -inf.
  */
-export function largest({ tf, name }: Engine, x: TfTensor, axes: number[], keepDims = false): TfTensor {
-  if (name !== 'webgl' || x.dtype !== 'float32') return tf.max(x, axes, keepDims);
+export function largest({ tf, traits }: Engine, x: TfTensor, axes: number[], keepDims = false): TfTensor {
+  if (!traits.floorsMaxima || x.dtype !== 'float32') return tf.max(x, axes, keepDims);
   return tf.tidy(() => {
     const plain = tf.max(x, axes, keepDims);
-    const scaled = tf.max(tf.mul(x, tf.scalar(WEBGL_SCALE)), axes, keepDims);
-    const low = tf.mul(scaled, tf.scalar(1 / WEBGL_SCALE));
-    return tf.where(tf.greater(plain, tf.scalar(WEBGL_FLOOR)), plain, low);
+    const scaled = tf.max(tf.mul(x, tf.scalar(SCALE)), axes, keepDims);
+    const low = tf.mul(scaled, tf.scalar(1 / SCALE));
+    return tf.where(tf.greater(plain, tf.scalar(FLOOR)), plain, low);
   });
 }
 
-/** On as few axes as there are: neighbours that are both kept or both reduced are one. */
+/** Runs a reduction on as few axes as possible: neighbours that are both kept or both reduced are joined. */
 function reduce(
   engine: Engine,
   x: TfTensor,

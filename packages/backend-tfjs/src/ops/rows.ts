@@ -1,42 +1,40 @@
-import type { Engine } from '../engine.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { binary, where } from './elementwise.js';
-import { clearRows, hostGatherRows } from './host-gather.js';
-import { hasFloatIntegers, onHost } from './host-integers.js';
-import { hostRowNumbers } from './host-scatter.js';
-import { isOnHost, slice } from './layout.js';
+import { clearRows, hostGatherRows } from './host/gather.js';
+import { onHost } from './host/integers.js';
+import { hostRowNumbers } from './host/scatter.js';
+import { slice } from './layout.js';
 import { matmul } from './matmul.js';
 import { scatterRows } from './scatter-rows.js';
 import { toFloats } from './to-floats.js';
 
 /**
- * x [B, N, D] at indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds, and any other outside of
- * [0, N) a row of NaN, or of zeros where x holds no floats. tf.gather throws at these or reads what lies beside x.
+ * x [B, N, D] at indices i32 [B, M] -> [B, M, D]. Index -1 gives a row of zeros, whatever x holds; any other outside
+ * [0, N) a row of NaN, or of zeros where x holds no floats. tf.gather throws at those or reads memory outside x.
  */
 export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const exact = onHost(engine, [x, indices], (host, y, at) => host.gatherRows(y, at));
   if (exact) return exact;
-  const { tf } = engine;
+  const { tf, traits } = engine;
   const [batch = 0, n = 0, width = 0] = x.shape;
   const count = indices.shape[1] ?? 0;
   if (batch * width * count === 0) return tf.zeros([batch, count, width], x.dtype);
-  if (engine.name === 'cpu' || (engine.name === 'wasm' && n === 0)) {
-    // tf's own takes 50 nanoseconds per element.
+  if (traits.gather === 'loop' || (traits.gather === 'flat' && n === 0)) {
     const rows = hostGatherRows(x.dataSync(), indices.dataSync(), batch, n, width);
     return tf.tensor(rows, [batch, count, width], x.dtype);
   }
-  if (engine.name === 'wasm') return gatherOnWasm(engine, x, indices);
+  if (traits.gather === 'flat') return gatherFlat(engine, x, indices);
   return tf.tidy(() => {
     const isInside = insideOf(engine, indices, n);
     const isUnused = tf.equal(indices, tf.scalar(-1, 'int32'));
-    // Whatever there is at the place of an index that is none is overwritten, or there are rows behind those of x for it:
-    // whichever is less to copy.
+    // Rows for indices outside x are appended to x, or overwrite what was gathered for them: whichever copies less.
     if (n < count) {
       const zeros = tf.zeros([batch, 1, width], x.dtype);
-      const strangers = x.dtype === 'float32' ? tf.fill([batch, 1, width], Number.NaN) : zeros;
+      const outside = x.dtype === 'float32' ? tf.fill([batch, 1, width], Number.NaN) : zeros;
       const filled = (value: number): TfTensor => tf.fill(indices.shape, value, 'int32');
       const row = tf.where(isInside, indices, tf.where(isUnused, filled(n), filled(n + 1)));
-      return gatherPerBatch(engine, tf.concat([x, zeros, strangers], 1), row);
+      return gatherPerBatch(engine, tf.concat([x, zeros, outside], 1), row);
     }
     const rows = gatherPerBatch(engine, x, tf.where(isInside, indices, tf.zerosLike(indices)));
     const others =
@@ -55,11 +53,8 @@ function insideOf({ tf }: Engine, indices: TfTensor, n: number): TfTensor {
   );
 }
 
-/**
- * Row by row of all batches, which are numbered through: a gather of batches reads its indices in the wrong places there, and
- * tf.gather copies element by element (25 ns each). Rows that are none are overwritten.
- */
-function gatherOnWasm({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
+/** By one gatherND over the rows of all batches. Rows for indices outside x are overwritten. */
+function gatherFlat({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const [batch = 0, n = 0, width = 0] = x.shape;
   const shape: [number, number, number] = [batch, indices.shape[1] ?? 0, width];
   const own = indices.dataSync<'int32'>();
@@ -79,7 +74,7 @@ function gatherOnWasm({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor 
   });
 }
 
-/** x [B, N, D] at indices [B, M], all of them rows of x; not for the wasm engine. */
+/** x [B, N, D] at indices [B, M], all of which are rows of x. For engines that gather by tf.gather. */
 export function gatherPerBatch({ tf }: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const [batch = 0, n = 0, width = 0] = x.shape;
   if (batch > 1) return tf.gather(x, indices, 1, 1);
@@ -88,8 +83,8 @@ export function gatherPerBatch({ tf }: Engine, x: TfTensor, indices: TfTensor): 
   return tf.reshape(taken, [1, count, width]);
 }
 
-/** Row i of batch b of [batch, count] is row b n + i of all. */
-function numberedThrough(engine: Engine, indices: TfTensor, n: number): TfTensor {
+/** Row i of batch b of [batch, count] as row b n + i of all batches. */
+function flatRows(engine: Engine, indices: TfTensor, n: number): TfTensor {
   const { tf } = engine;
   const batch = indices.shape[0] ?? 1;
   if (batch === 1) return indices;
@@ -102,30 +97,29 @@ function numberedThrough(engine: Engine, indices: TfTensor, n: number): TfTensor
 }
 
 /**
- * Most (row, update) pairs of a scatter that the webgpu engine does as a product of matrices: its own scatter adds with
- * float atomics, in whatever order they come.
+ * indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are
+ * dropped.
  */
-export const ORDERED_SCATTER_PAIRS: number = 2 ** 22;
-
-/** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; others than [0, n) are dropped. */
 export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const exact = onHost(engine, [indices, updates], (host, at, own) => host.scatterAddRows(n, at, own));
   if (exact) return exact;
-  const isOrdered = engine.name !== 'webgpu' || updates.dtype !== 'float32' || updates.size === 0;
-  return isOrdered || n * indices.size > ORDERED_SCATTER_PAIRS
-    ? scatter(engine, n, indices, updates)
-    : scatterByProduct(engine, n, indices, updates);
+  const { scatterByProductPairs: mostPairs } = engine.traits;
+  const isByProduct = mostPairs !== undefined && n * indices.size <= mostPairs;
+  // Integers add up to the same in any order.
+  return isByProduct && updates.dtype === 'float32' && updates.size > 0
+    ? scatterByProduct(engine, n, indices, updates)
+    : scatter(engine, n, indices, updates);
 }
 
 /**
- * The same by tf.scatterND: equal bits for equal inputs on every engine but webgpu, and there too where no index comes
- * twice. Updates of other indices go to a row behind the n that count, which is cut off.
+ * The same without products of matrices: equal bits for equal inputs where the engine scatters in a fixed order, or no
+ * index comes twice. Updates of indices outside [0, n) go to an additional row, which is cut off.
  */
 export function scatter(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
-  const { tf } = engine;
+  const { tf, traits } = engine;
   const [batch = 0, count = 0, width = 0] = updates.shape;
   if (batch * count * width * n === 0) return tf.zeros([batch, n, width], updates.dtype);
-  if (isOnHost(engine)) {
+  if (traits.isOnHost) {
     const numbers = hostRowNumbers(indices.dataSync<'int32'>(), batch, n);
     return tf.tidy(() => {
       const flat = tf.reshape(updates, [batch * count, width]);
@@ -136,9 +130,9 @@ export function scatter(engine: Engine, n: number, indices: TfTensor, updates: T
     const row = tf.where(insideOf(engine, indices, n), indices, tf.fill(indices.shape, n, 'int32'));
     const flat = tf.reshape(updates, [batch * count, width]);
     const sums =
-      hasFloatIntegers(engine) && batch > 1
+      traits.hasFloatIntegers && batch > 1
         ? sumsOfRows(engine, withBatch(engine, row), flat, [batch, n + 1, width])
-        : sumsOfRows(engine, tf.reshape(numberedThrough(engine, row, n + 1), [batch * count, 1]), flat, [
+        : sumsOfRows(engine, tf.reshape(flatRows(engine, row, n + 1), [batch * count, 1]), flat, [
             batch * (n + 1),
             width,
           ]);
@@ -146,10 +140,10 @@ export function scatter(engine: Engine, n: number, indices: TfTensor, updates: T
   });
 }
 
-/** tf.scatterND; webgl adds an odd last update to row 0 as well, so there it is followed by one of zeros. */
-function sumsOfRows({ tf, name }: Engine, rows: TfTensor, updates: TfTensor, shape: number[]): TfTensor {
+/** tf.scatterND; an odd last update is followed by one of zeros where the engine would add it to row 0 as well. */
+function sumsOfRows({ tf, traits }: Engine, rows: TfTensor, updates: TfTensor, shape: number[]): TfTensor {
   const [count = 0, rank = 1] = rows.shape;
-  if (name !== 'webgl' || count % 2 === 0) return tf.scatterND(rows, updates, shape);
+  if (!traits.scattersInPairs || count % 2 === 0) return tf.scatterND(rows, updates, shape);
   const width = updates.shape[1] as number;
   return tf.scatterND(
     tf.concat([rows, tf.zeros([1, rank], 'int32')]),
@@ -158,7 +152,7 @@ function sumsOfRows({ tf, name }: Engine, rows: TfTensor, updates: TfTensor, sha
   );
 }
 
-/** Rows [B, M] as pairs (batch, row) [B M, 2]: numbered through, they could leave the 24 bits of a float. */
+/** Rows [B, M] as pairs (batch, row) [B M, 2]: flat row numbers could exceed the 24 bits of a float. */
 function withBatch({ tf }: Engine, row: TfTensor): TfTensor {
   const [batch = 1, count = 1] = row.shape;
   const batches = tf.tile(tf.reshape(tf.range(0, batch, 1, 'int32'), [batch, 1]), [1, count]);
@@ -166,8 +160,8 @@ function withBatch({ tf }: Engine, row: TfTensor): TfTensor {
 }
 
 /**
- * The product of a matrix of ones, where an update belongs to a row, with the updates. Those that are no numbers would
- * spoil every row, as 0 times infinity is NaN: they are scattered, and of them the order does not matter.
+ * As a product with a matrix that has a one where an update belongs to a row. NaN and infinities would spoil every row,
+ * as 0 times infinity is NaN: they are scattered instead, since the order in which they are added does not matter.
  */
 function scatterByProduct(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf } = engine;

@@ -1,9 +1,8 @@
-import type { Engine } from '../engine.js';
-import { isOnCuda } from '../on-cuda.js';
+import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { withFlag } from './flags.js';
-import { hostOrder } from './host-order.js';
-import { hostTopK } from './host-top-k.js';
+import { hostOrder } from './host/order.js';
+import { hostTopK } from './host/top-k.js';
 import { gatherPerBatch } from './rows.js';
 import { toFloats } from './to-floats.js';
 
@@ -13,22 +12,20 @@ export interface TopK {
 }
 
 /**
- * The k largest entries above -inf of each row of the last axis, ascending by index, the lower index first among equals;
- * unused slots at the end with value -inf and index -1. No NaN.
+ * The k largest entries above -inf of each row of the last axis, ascending by index, the lower index first among
+ * equals; unused slots at the end with value -inf and index -1. No NaN.
  */
 export function topK(engine: Engine, x: TfTensor, k: number): TopK {
-  const { tf } = engine;
+  const { tf, traits } = engine;
   const width = x.shape.at(-1) ?? 1;
   const shape = [...x.shape.slice(0, -1), k];
   if (x.size === 0) return { values: tf.zeros(shape), indices: tf.zeros(shape, 'int32') };
-  // tf's own selection on the cpu engine compares by differences, of which those of infinities are NaN, and makes an
-  // object of every element. The webgl engine reads the rows and does the same, unless they are very long.
-  if (engine.name === 'cpu' || engine.name === 'webgl') {
+  if (traits.topK === 'loop') {
     const { values, indices } = hostTopK(x.dataSync(), width, k);
     return { values: tf.tensor(values, shape), indices: tf.tensor(indices, shape, 'int32') };
   }
-  if (engine.name === 'wasm' || (engine.name === 'tensorflow' && !isOnCuda(engine))) {
-    // A few are ordered sooner on the host than by a second selection.
+  if (traits.topK === 'tf.topk, ordered by a loop') {
+    // Faster than a second selection: there are only k per row.
     const largest = tf.topk(x, k, false);
     const { values, indices } = hostOrder(
       largest.values.dataSync<'float32'>(),
@@ -48,24 +45,25 @@ export function topK(engine: Engine, x: TfTensor, k: number): TopK {
   });
 }
 
-/** x [R, n] at indices [R, m], all of them columns of x. */
+/** x [R, n] at indices [R, m], all of which are columns of x. */
 function takeRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const { tf } = engine;
   return tf.reshape(gatherPerBatch(engine, tf.expandDims(x, 2), indices), indices.shape);
 }
 
-/** The webgpu engine selects from what is small and not on the GPU yet as the cpu engine does: not here. */
+/** tf.topk, always on the engine's own device. */
 function topk(engine: Engine, rows: TfTensor, k: number): { values: TfTensor; indices: TfTensor } {
-  const run = (): { values: TfTensor; indices: TfTensor } => engine.tf.topk(rows, k, true);
-  return engine.name === 'webgpu' ? withFlag(engine, 'WEBGPU_CPU_FORWARD', false, run) : run();
+  const { tf, traits } = engine;
+  const run = (): { values: TfTensor; indices: TfTensor } => tf.topk(rows, k, true);
+  return traits.cpuForwardFlag === undefined ? run() : withFlag(engine, traits.cpuForwardFlag, false, run);
 }
 
-/** tf.topk, then by index; unused slots last with index -1. */
+/** tf.topk, sorted by index; unused slots last, with index -1. */
 function ascending(engine: Engine, rows: TfTensor, k: number, width: number): TopK {
   const { tf } = engine;
   const largest = topk(engine, rows, k);
   const isUsed = tf.greater(largest.values, tf.scalar(Number.NEGATIVE_INFINITY));
-  // Negated indices as floats, exact up to 2^24 of them: unused slots have the largest index.
+  // Sorted by a second selection of negated indices, as floats, exact up to 2^24. Unused slots have the largest index.
   const position = tf.where(
     isUsed,
     tf.neg(toFloats(engine, largest.indices)),

@@ -1,0 +1,55 @@
+import type { AttentionInputs, AttentionRequest } from '@topk-attention/core';
+import type { Engine } from '../../engine/engine.js';
+import type { TfTensor } from '../../tf.js';
+import type { QueryTile } from '../tiles.js';
+
+/** Everything the tiles of a forward pass share. */
+export interface ForwardPass {
+  readonly engine: Engine;
+  readonly request: AttentionRequest;
+  readonly inputs: AttentionInputs<TfTensor>;
+  /**
+   * True when no product of q and k can be NaN or infinite, the biases hold nothing but numbers and -inf, and the
+   * values are numbers: then invalid keys can be hidden by adding -inf, and weights of 0 hide any value.
+   */
+  readonly isOrdinary: boolean;
+}
+
+/** Number of query heads of a tile. */
+export function queryHeadsOf({ queryHeads, keyHeads }: AttentionRequest, tile: QueryTile): number {
+  return tile.heads * (queryHeads / keyHeads);
+}
+
+/** Number of rows, (query, head) pairs, of a tile. */
+export function rowsOf(request: AttentionRequest, tile: QueryTile): number {
+  return tile.batches * queryHeadsOf(request, tile) * tile.queries;
+}
+
+/** Keys up to the last that the last query of a tile may see, at least one: later keys are not multiplied. */
+export function visibleKeys(
+  { causal, keyLength, queryLength }: AttentionRequest,
+  { query, queries }: QueryTile,
+): number {
+  return causal ? Math.max(1, Math.min(keyLength, query + queries + keyLength - queryLength)) : keyLength;
+}
+
+/**
+ * Calls `take` for each run of rows of a tile that are neighbours in a result [B, Hq, Lq, ...], with their places in
+ * both.
+ */
+export function eachRun(
+  request: AttentionRequest,
+  tile: QueryTile,
+  take: (rowOfTile: number, rowOfAll: number, count: number) => void,
+): void {
+  const { queryHeads, keyHeads, queryLength } = request;
+  const heads = queryHeadsOf(request, tile);
+  const first = tile.head * (queryHeads / keyHeads);
+  for (let entry = 0; entry < tile.batches; entry++) {
+    for (let head = 0; head < heads; head++) {
+      const row = (entry * heads + head) * tile.queries;
+      const all = ((tile.batch + entry) * queryHeads + first + head) * queryLength + tile.query;
+      take(row, all, tile.queries);
+    }
+  }
+}

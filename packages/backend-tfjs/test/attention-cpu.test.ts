@@ -1,4 +1,0 @@
-import { attentionCases } from './attention-cases.js';
-import { cpuTf } from './engines.js';
-
-attentionCases(cpuTf);

@@ -1,0 +1,4 @@
+import { attentionCases } from '../support/attention-cases.js';
+import { cpuTf } from '../support/engines.js';
+
+attentionCases(cpuTf);

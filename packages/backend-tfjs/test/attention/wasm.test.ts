@@ -1,0 +1,4 @@
+import { attentionCases } from '../support/attention-cases.js';
+import { wasmTf } from '../support/engines.js';
+
+attentionCases(wasmTf);

@@ -1,6 +1,0 @@
-// Registers the gradients of tf's own ops, which the losses here are made of.
-import '@tensorflow/tfjs-layers';
-import { cpuTf } from './engines.js';
-import { describeFunctional } from './functional-cases.js';
-
-describeFunctional(await cpuTf());

@@ -1,5 +1,0 @@
-import { cpuTf } from './engines.js';
-import { describeLayers } from './layers-cases.js';
-import { withLayers } from './layers-tf.js';
-
-describeLayers(await withLayers(await cpuTf()));

@@ -1,0 +1,5 @@
+import { wasmTf } from '../support/engines.js';
+import { describeLayers } from '../support/layers-cases.js';
+import { withLayers } from '../support/layers-tf.js';
+
+describeLayers(await withLayers(await wasmTf()));

@@ -1,0 +1,56 @@
+import { type ConformanceCase, conformanceCases } from '@topk-attention/conformance';
+
+interface Cut {
+  readonly name: RegExp;
+  /** Default: all. */
+  readonly engine?: 'webgl';
+  readonly reason: string;
+}
+
+/**
+ * What of the suite is not run on GPUs in software, where every op is a program to start and to compile, so that the
+ * suite takes minutes.
+ */
+export const cutOnSoftwareGpus: readonly Cut[] = [
+  {
+    name: /^lifecycle: live bytes are flat over 1,000 calls: (top-k|exact|gradients of top-k) attention$/,
+    reason:
+      'half a minute each; bytes are counted by the backend itself, and test/ops/webgpu.test.ts has 30 calls',
+  },
+  {
+    name: /^golden (?!.*(nan|infinit|negative-zero|random-bits|relative-position))/,
+    engine: 'webgl',
+    reason:
+      'two minutes: tfjs compiles a program for every shape; the other engines run these, and above the primitives all engines run the same code',
+  },
+  {
+    name: /^hidden keys, by (?!nothing|a mask of pairs)/,
+    reason: 'minutes: every way to hide a key ends in the same mask of pairs',
+  },
+  {
+    name: /^(hidden keys, by nothing|attention: (causal calls of any|anchor 1: ))/,
+    engine: 'webgl',
+    reason: 'four minutes of many lengths: as the goldens',
+  },
+  {
+    name: /^(topK|exact)Attention, (?!.*(plain|everything at once)$)/,
+    engine: 'webgl',
+    reason: 'three minutes of one option each: as the goldens; one case has all options at once',
+  },
+];
+
+/** What says most of an engine and takes seconds; the rest takes minutes. */
+export const quickGroups: ReadonlySet<string> = new Set(['primitives', 'engine traps']);
+
+/** Random trials of a property, of 200 elsewhere. `pnpm fuzz` asks for more. */
+export const SOFTWARE_GPU_RUNS: Readonly<Record<'webgl' | 'webgpu', number>> = { webgl: 3, webgpu: 10 };
+
+/** The suite without what is cut. */
+export async function gpuCases(
+  engine: 'webgl' | 'webgpu',
+  options: { goldens?: URL } = {},
+): Promise<readonly ConformanceCase[]> {
+  const cuts = cutOnSoftwareGpus.filter((cut) => cut.engine === undefined || cut.engine === engine);
+  const cases = await conformanceCases(options);
+  return cases.filter(({ name }) => !cuts.some((cut) => cut.name.test(name)));
+}
