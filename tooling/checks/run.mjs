@@ -1,6 +1,7 @@
 // `pnpm check [name...]`: every check of the repository, the fast ones first. All run; any failure fails the whole.
 import { fileURLToPath } from 'node:url';
 import { run } from '../scripts/run.mjs';
+import { cycleBreaches } from './cycles.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -25,12 +26,16 @@ const steps = [
   ['dependencies', 'who may import whom', () => dependencyRuleBreaches(root)],
   [
     'cycles',
-    'circular imports',
-    tool(
-      'biome',
-      ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],
-      'break the import cycles above',
-    ),
+    'circular imports of files and folders',
+    () => [
+      // Of tests and tools too, and across packages.
+      ...tool(
+        'biome',
+        ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],
+        'break the import cycles above',
+      )(),
+      ...cycleBreaches(root),
+    ],
   ],
   ['types', 'types of sources and tests', tool('tsc', ['-b'], 'mend the type errors above')],
   [

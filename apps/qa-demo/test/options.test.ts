@@ -46,13 +46,12 @@ const attentionRequest = {
     scale: 1,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: false,
   },
 };
 const feedForwardRequest = {
   ...{ ...sizes, dtype: 'f32', k: 1, activation: 'relu', gated: false, biasIn: false, biasOut: false },
-  ...{ select: 'preactivation', second: 'dense', selection: { levels: 1 } },
+  select: 'preactivation',
 };
 
 const ofCore = untyped(core);

@@ -1,4 +1,10 @@
-import type { AttentionInputs, AttentionRequest, Backend, BackendTensor } from '@topk-attention/core';
+import type {
+  AttentionInputs,
+  ChosenAttention as AttentionRequest,
+  Backend,
+  BackendTensor,
+  DeviceLimits,
+} from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -96,8 +102,14 @@ async function run<T extends BackendTensor>(
         relativeTable: on.upload(relativeTable, [request.relativeBias.buckets, queryHeads], 'f32'),
       }),
   };
-  const made = on.fused?.attention?.run(request, inputs, chunk);
-  if (made === undefined) throw new Error('no fused attention');
+  const { selection } = request;
+  const limits: DeviceLimits = {
+    ...on.capabilities.limits,
+    twoLevel: selection.levels === 1 ? null : { minKeys: 1, blockSize: selection.blockSize },
+  };
+  const prepared = on.fused?.attention?.prepare(request, limits);
+  if (prepared === undefined || 'refusals' in prepared) throw new Error('no fused attention');
+  const made = prepared.run(inputs, chunk);
   const output = [...(await on.read(made.output))];
   const indices = made.indices && [...(await on.read(made.indices))];
   const scores = made.scores && [...(await on.read(made.scores))];

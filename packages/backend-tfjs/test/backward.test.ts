@@ -250,7 +250,6 @@ describe('its plan', () => {
     scale: 1,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: true,
   } as const;
 

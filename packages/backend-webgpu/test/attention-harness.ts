@@ -26,7 +26,6 @@ export function requestWith(special: Partial<AttentionRequest>): AttentionReques
     scale: 0.25,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: true,
     ...special,
   };

@@ -20,7 +20,6 @@ export const plainRequest: AttentionRequest = {
   scale: 0.25,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: false,
 };
 

@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import {
   type Backend,
   explainFeedForward,
-  type FusedOperations,
+  type FeedForwardRequest,
+  type FusedOperation,
   pullback,
   type Tensor,
   tensor,
@@ -13,21 +14,35 @@ import { createReferenceBackend } from '../src/reference/index.js';
 const sizes = { tokens: 4, inputDim: 3, hidden: 8, outputDim: 2 };
 const values = (size: number): number[] => Array.from({ length: size }, (_, i) => Math.sin(3 * i + 1));
 
+type Operation = FusedOperation<FeedForwardRequest, never, object>;
+
 /** A reference backend with some of its fused operations, and which of them ran. */
-function backendWith(choose: (fused: FusedOperations<never>) => object): { backend: Backend; ran: string[] } {
-  const whole = createReferenceBackend();
+function backendWith(choose: (fused: Fused) => object): { backend: Backend; ran: string[] } {
+  const { fused, ...whole } = createReferenceBackend();
   const ran: string[] = [];
-  const chosen = Object.entries(choose((whole.fused ?? {}) as FusedOperations<never>)).map(([name, one]) => [
+  const recorded = ([name, one]: [string, Operation]): [string, Operation] => [
     name,
     {
-      ...one,
-      run: (...args: unknown[]) => {
-        ran.push(name);
-        return one.run(...args);
+      prepare(request, limits) {
+        const prepared = one.prepare(request, limits);
+        if ('refusals' in prepared) return prepared;
+        return {
+          ...prepared,
+          run: (inputs, chunk) => {
+            ran.push(name);
+            return prepared.run(inputs, chunk);
+          },
+        };
       },
     },
-  ]);
-  return { backend: { ...whole, fused: Object.fromEntries(chosen) }, ran };
+  ];
+  const chosen = Object.entries(choose((fused ?? {}) as Fused)).map(recorded);
+  return { backend: { ...whole, fused: Object.fromEntries(chosen) } as Backend, ran };
+}
+
+interface Fused {
+  readonly feedForward: Operation;
+  readonly feedForwardBackward: Operation;
 }
 
 async function gradients(backend: Backend): Promise<number[][]> {
@@ -73,10 +88,18 @@ test('training runs the fused layer only where its gradients are fused too', asy
   expect(pathOf(forwardOnly.backend, false)).toBe('fused');
 });
 
+test('explain says why training is composed', () => {
+  const { backend } = backendWith(({ feedForward }) => ({ feedForward }));
+  const { paths, backward } = explainFeedForward(backend, sizes, { k: 3, training: true });
+  const reason = 'reference has no fused backward pass of this operation';
+  expect(paths[0]?.refusals).toEqual([`training: ${reason}`]);
+  expect(backward?.paths[0]?.refusals).toEqual([reason]);
+});
+
 test('gradients that the backend refuses are made of primitives, and so is the layer', async () => {
-  const { backend, ran } = backendWith(({ feedForward, feedForwardBackward }) => ({
+  const { backend, ran } = backendWith(({ feedForward }) => ({
     feedForward,
-    feedForwardBackward: { ...(feedForwardBackward as object), refuses: () => ['not today'] },
+    feedForwardBackward: { prepare: () => ({ refusals: ['not today'] }) },
   }));
   await gradients(backend);
   expect(ran).toEqual([]);

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { ChosenAttention as AttentionRequest } from '@topk-attention/core/backend';
 import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from './variant.js';
 
 /** The engine's allocator splits what it reuses. */

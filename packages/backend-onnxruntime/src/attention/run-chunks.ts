@@ -1,4 +1,8 @@
-import { type AttentionRequest, philoxBits, relativePositionBucket } from '@topk-attention/core';
+import {
+  type ChosenAttention as AttentionRequest,
+  philoxBits,
+  relativePositionBucket,
+} from '@topk-attention/core/backend';
 import {
   areAllFinite,
   floatsOf,

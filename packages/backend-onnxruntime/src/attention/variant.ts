@@ -1,4 +1,4 @@
-import type { AttentionRequest, Shape } from '@topk-attention/core';
+import type { ChosenAttention as AttentionRequest, Shape } from '@topk-attention/core/backend';
 import type { ElementType } from '../onnx/graph-builder.js';
 
 /** Everything the graph of one query chunk depends on. */

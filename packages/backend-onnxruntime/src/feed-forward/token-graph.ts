@@ -1,4 +1,4 @@
-import type { Activation, FeedForwardRequest } from '@topk-attention/core';
+import type { Activation, ChosenFeedForward as FeedForwardRequest } from '@topk-attention/core/backend';
 import { emitOneLevel, emitTwoLevel, type Kept } from '../attention/select-graph.js';
 import type { GraphInput } from '../attention/variant.js';
 import { GraphBuilder } from '../onnx/graph-builder.js';

@@ -1,4 +1,7 @@
-import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import type {
+  FeedForwardInputs,
+  ChosenFeedForward as FeedForwardRequest,
+} from '@topk-attention/core/backend';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { recordActivate } from './elementwise.js';

@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward as FeedForwardRequest } from '@topk-attention/core/backend';
 import { bufferSize } from '../runtime/pool.js';
 import { type FirstProductKind, splitBytes } from './first-product.js';
 import { unitListsSizes } from './unit-lists.js';
