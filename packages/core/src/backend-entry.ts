@@ -35,6 +35,7 @@ export {
   groupSize,
   isPowerOfTwo,
   mayHideKeys,
+  mayMaskKeys,
   relativeBuckets,
   scalesExactly,
 } from './contract/request-facts.js';

@@ -14,20 +14,17 @@ export function groupSize({
   return queryHeads / keyHeads;
 }
 
-/** The options of a request that may hide keys. */
-type Hiding = Pick<AttentionRequest, 'causal' | 'keyLengths' | 'mask' | 'bias' | 'relativeBias'>;
+/** The options of a request that may hide keys, its relative table aside. */
+type Hiding = Pick<AttentionRequest, 'causal' | 'keyLengths' | 'mask' | 'bias'>;
 
-/**
- * Whether the options may hide a key from a query: by position, or by a bias of -inf.
- *
- * @param options.finiteTable true when the table of a relative bias is known to hold no -inf; default false
- */
-export function mayHideKeys(
-  { causal, keyLengths, mask, bias, relativeBias }: Hiding,
-  { finiteTable = false }: { readonly finiteTable?: boolean } = {},
-): boolean {
-  const byTable = relativeBias !== undefined && !finiteTable;
-  return causal || keyLengths || mask !== undefined || bias !== undefined || byTable;
+/** Whether the options may hide a key from a query: by position, or by a bias of -inf. */
+export function mayHideKeys(request: Hiding & Pick<AttentionRequest, 'relativeBias'>): boolean {
+  return mayMaskKeys(request) || request.relativeBias !== undefined;
+}
+
+/** The same where the table of a relative bias is known to hold no -inf. */
+export function mayMaskKeys({ causal, keyLengths, mask, bias }: Hiding): boolean {
+  return causal || keyLengths || mask !== undefined || bias !== undefined;
 }
 
 /** Whether multiplying by the scale only moves the exponent, so that it may go to either side of a product. */
