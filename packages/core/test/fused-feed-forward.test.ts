@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import {
   type Backend,
+  type DeviceLimits,
   explainFeedForward,
   type FeedForwardRequest,
   type FusedOperation,
@@ -86,6 +87,22 @@ test('training runs the fused layer only where its gradients are fused too', asy
   expect(pathOf(both.backend, true)).toBe('fused');
   expect(pathOf(forwardOnly.backend, true)).toBe('composed');
   expect(pathOf(forwardOnly.backend, false)).toBe('fused');
+});
+
+test('each pass is asked once in a call, the backward pass included', async () => {
+  const { fused, ...whole } = createReferenceBackend();
+  const asked: string[] = [];
+  const counted = Object.entries(fused ?? {}).map(([name, one]) => [
+    name,
+    {
+      prepare(request: never, limits: DeviceLimits) {
+        asked.push(name);
+        return one?.prepare(request, limits);
+      },
+    },
+  ]);
+  await gradients({ ...whole, fused: Object.fromEntries(counted) } as Backend);
+  expect(asked.sort()).toEqual(['feedForward', 'feedForwardBackward']);
 });
 
 test('explain says why training is composed', () => {

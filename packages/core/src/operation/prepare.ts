@@ -43,14 +43,9 @@ export function prepareCall<
   const { limits } = backend.capabilities;
   const { name, title, chunks, forward, backward } = operation;
   const saving = (saves: boolean): Request => ({ ...request, saves });
-  const askForward = remembered((saves: boolean) => {
-    const own = ask<Request, Inputs, Outputs>(backend, name, saving(saves), limits);
-    if (!saves || 'refusals' in own) return own;
-    if (backward === undefined) return { refusals: ['training: the operation declares no backward pass'] };
-    if (backward.isPaired !== true) return own;
-    const other = askBackward(true);
-    return 'refusals' in other ? { refusals: other.refusals.map((one) => `training: ${one}`) } : own;
-  });
+  const askForward = remembered((saves: boolean) =>
+    ask<Request, Inputs, Outputs>(backend, name, saving(saves), limits),
+  );
   const askBackward = remembered((saves: true) =>
     ask<Request, BackwardRoles<Inputs, Outputs>, Gradients>(
       backend,
@@ -59,9 +54,15 @@ export function prepareCall<
       limits,
     ),
   );
+  const forwardAnswer = (saves: boolean): Prepared<Inputs, Outputs> | Refused => {
+    const own = askForward(saves);
+    if (!saves || 'refusals' in own) return own;
+    if (backward === undefined) return { refusals: ['training: the operation declares no backward pass'] };
+    return backward.isPaired === true ? orRefusalsOf(askBackward(true), 'training', own) : own;
+  };
   const preparedForward = remembered((saves: boolean): PreparedPass<Inputs, Outputs> => {
     const asked = saving(saves);
-    const path = pathOf(backend, name, forward, asked, limits, askForward(saves));
+    const path = pathOf(backend, name, forward, asked, limits, forwardAnswer(saves));
     const pass = { title, request: asked, chunks, bytes: forward.bytes(asked, limits), path: path.needs };
     const plan = planPass({ ...pass, share: shareOf(saves, limits) }, limits, wishes);
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
@@ -71,11 +72,9 @@ export function prepareCall<
       throw new TopKError('NOT_DIFFERENTIABLE', `${title}: the operation declares no backward pass`);
     }
     const asked = saving(saves);
-    let own = askBackward(saves);
-    if (backward.isPaired === true && !('refusals' in own)) {
-      const other = ask<Request, Inputs, Outputs>(backend, name, asked, limits);
-      if ('refusals' in other) own = { refusals: other.refusals.map((one) => `forward pass: ${one}`) };
-    }
+    const answer = askBackward(saves);
+    const isAlone = backward.isPaired !== true || 'refusals' in answer;
+    const own = isAlone ? answer : orRefusalsOf(askForward(saves), 'forward pass', answer);
     const path = pathOf(backend, `${name}Backward`, backward, asked, limits, own);
     const bytes = backward.bytes(asked, limits);
     const heldBytes = limits.keepsScratch ? preparedForward(true).plan.bytes.scratch : 0;
@@ -84,6 +83,16 @@ export function prepareCall<
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   return { forward: preparedForward, backward: () => preparedBackward(true) };
+}
+
+/** The answer, unless the other pass, which has to run with it, is refused. */
+function orRefusalsOf<Inputs, Outputs>(
+  other: Prepared<never, object> | Refused,
+  what: string,
+  answer: Prepared<Inputs, Outputs> | Refused,
+): Prepared<Inputs, Outputs> | Refused {
+  if (!('refusals' in other)) return answer;
+  return { refusals: other.refusals.map((one) => `${what}: ${one}`) };
 }
 
 /** The answer of a backend's fused operation. */
