@@ -10,7 +10,7 @@ import { importsOf, sourceFiles, workspacePackages } from './dependency-rule.mjs
  *
  * @type {Readonly<Record<string, readonly string[]>>}
  */
-export const known = {
+const known = {
   conformance: ['folders import each other in a circle: attention, feed-forward'],
   models: [
     'files import each other in a circle: files/directory-source.ts, files/file-source.ts, files/url-source.ts',

@@ -18,15 +18,15 @@ export const ALL_KEYS = 'Use exactAttention for all keys';
 export type AttentionTensors = AttentionInputs<Tensor>;
 
 /** What a request is made of: shape and dtype of each role. Tensors have both. */
-export type AttentionSpecs = AttentionInputs<OutputSpec>;
+type AttentionSpecs = AttentionInputs<OutputSpec>;
 
 /** The options that are numbers and words. */
-export interface PlainOptions
+interface PlainOptions
   extends Pick<AttentionOptions, 'scale' | 'causal' | 'dropout' | 'queryChunk' | 'budgetBytes'> {
   readonly relativeBias?: { readonly bidirectional: boolean; readonly maxDistance: number };
 }
 
-export interface AttentionCall {
+interface AttentionCall {
   readonly backend: Backend;
   readonly tensors: AttentionTensors;
   /** Without `saves`: that depends on whether somebody wants the lists. */

@@ -18,7 +18,7 @@ import {
 /** Inputs with x flattened to [tokens, D]. */
 export type FeedForwardTensors = FeedForwardInputs<Tensor>;
 
-export interface FeedForwardCall {
+interface FeedForwardCall {
   readonly backend: Backend;
   readonly request: FeedForwardRequest;
 }

@@ -32,7 +32,7 @@ export interface Explanation<Plan, Backward = Plan> extends ExplainedPass<Plan> 
 }
 
 /** What is explained: a call without its tensors. */
-export interface ExplainedCall<Request, Named> {
+interface ExplainedCall<Request, Named> {
   /** Public name of the op. */
   readonly where: string;
   readonly request: Request;

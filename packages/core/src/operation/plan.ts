@@ -33,7 +33,7 @@ export interface Wishes {
 }
 
 /** What a path needs: `Prepared` and `ComposedPass` say it. */
-export type PathNeeds = PreparedBytes & { joiningBytes?(chunk: number): number };
+type PathNeeds = PreparedBytes & { joiningBytes?(chunk: number): number };
 
 /** An object that says what a path needs. */
 export const aPath: OptionKind<PreparedBytes> = aValue(

@@ -9,7 +9,7 @@ import { type Plan, planPass, shareOf, type Wishes } from './plan.js';
 import { entriesOf, fromRoles, mapRoles, type Roles } from './roles.js';
 
 /** A pass of a call, ready to run: which path, why not the other, and its plan. */
-export interface PreparedPass<Inputs extends object, Outputs extends object> {
+interface PreparedPass<Inputs extends object, Outputs extends object> {
   readonly path: 'fused' | 'composed';
   /** Why no fused version runs; empty where it does. */
   readonly refusals: readonly string[];
