@@ -96,7 +96,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `Tensor TopKError abs activate add arange broadcastShapes broadcastTo bytesPerElement cast checkDType concat
       crossEntropy custom div elementIsNaN eq erf evaluate exp fill formatBytes formatShape fromBackendTensor gatherRows gelu
-      geluTanh grad isEngineError isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg philox4x32 philoxBits
+      geluTanh grad isEngineError isFloat layerNorm le log logicalAnd logicalNot lt max mayHideKeys min mul narrow neg philox4x32 philoxBits
       philoxKey printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt sameShape
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt stridesOf sub sumTo takeAlong tanh tensor
       toEngineError topK transpose valueAndGrad where writeInto zeros
