@@ -3,7 +3,7 @@ import type { PreparedBytes } from '../contract/fused.js';
 import type { DeviceLimits } from '../contract/limits.js';
 import { checkLimits } from '../operation/check-limits.js';
 import { printPassPlan } from '../operation/explain.js';
-import { aPath, type Plan, type PlannedBytes, planPass, shareOf, type Wishes } from '../operation/plan.js';
+import { aPath, type Plan, type PlannedBytes, planPass, type Wishes } from '../operation/plan.js';
 import { aNumber, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { attention } from './definition.js';
 
@@ -44,12 +44,9 @@ export function planAttention(
   limits: DeviceLimits,
   options?: PlanOptions,
 ): AttentionPlan {
-  const given = readOptions('planAttention', options, planKinds);
-  checkLimits('planAttention', 'queryChunk', given.queryChunk, given.budgetBytes);
-  const { title, chunks, forward } = attention;
-  const path = given.path ?? forward.composed(request, limits);
-  const pass = { title, request, chunks, bytes: forward.bytes(request, limits), path };
-  return attentionPlan(planPass({ ...pass, share: shareOf(request.saves, limits) }, limits, wishesOf(given)));
+  const given = read('planAttention', options, planKinds);
+  const path = given.path ?? attention.forward.composed(request, limits);
+  return attentionPlan(planPass(attention, 'forward', request, path, limits, wishesOf(given)));
 }
 
 /** Chunk and bytes of the backward pass of an attention call, without a device. @throws TopKError DOES_NOT_FIT. */
@@ -58,19 +55,18 @@ export function planAttentionBackward(
   limits: DeviceLimits,
   options?: AttentionBackwardPlanOptions,
 ): AttentionBackwardPlan {
-  const given = readOptions('planAttentionBackward', options, backwardKinds);
-  checkLimits('planAttentionBackward', 'queryChunk', given.queryChunk, given.budgetBytes);
+  const given = read('planAttentionBackward', options, backwardKinds);
   const asked = { ...request, saves: true };
-  const { title, chunks, backward } = attention;
-  const path = given.path ?? backward.composed(asked, limits);
-  const pass = {
-    title: `${title}.backward`,
-    request: asked,
-    chunks,
-    bytes: backward.bytes(asked, limits),
-    path,
-  };
-  return attentionPlan(planPass({ ...pass, heldBytes: given.heldBytes ?? 0 }, limits, wishesOf(given)));
+  const path = given.path ?? attention.backward.composed(asked, limits);
+  const plan = planPass(attention, 'backward', asked, path, limits, wishesOf(given), given.heldBytes);
+  return attentionPlan(plan);
+}
+
+/** The options of a planner, checked. */
+function read<O extends PlanOptions>(where: string, options: O | undefined, kinds: OptionKinds<O>): O {
+  const given = readOptions(where, options, kinds);
+  checkLimits(where, 'queryChunk', given.queryChunk, given.budgetBytes);
+  return given;
 }
 
 /** A plan by the names of attention. */

@@ -3,7 +3,7 @@ import type { PreparedBytes } from '../contract/fused.js';
 import type { DeviceLimits } from '../contract/limits.js';
 import { checkLimits } from '../operation/check-limits.js';
 import { printPassPlan } from '../operation/explain.js';
-import { aPath, type Plan, type PlannedBytes, planPass, shareOf, type Wishes } from '../operation/plan.js';
+import { aPath, type Plan, type PlannedBytes, planPass, type Wishes } from '../operation/plan.js';
 import { aBoolean, aNumber, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { feedForward } from './definition.js';
 
@@ -45,14 +45,11 @@ export function planFeedForward(
   limits: DeviceLimits,
   options?: FeedForwardPlanOptions,
 ): FeedForwardPlan {
-  const given = readOptions('planFeedForward', options, forwardKinds);
-  checkLimits('planFeedForward', 'tokenChunk', given.tokenChunk, given.budgetBytes);
+  const given = read('planFeedForward', options, forwardKinds);
   const { saves = request.saves === true } = given;
   const asked = { ...request, saves };
-  const { title, chunks, forward } = feedForward;
-  const path = given.path ?? forward.composed(asked, limits);
-  const pass = { title, request: asked, chunks, bytes: forward.bytes(asked, limits), path };
-  return feedForwardPlan(planPass({ ...pass, share: shareOf(saves, limits) }, limits, wishesOf(given)));
+  const path = given.path ?? feedForward.forward.composed(asked, limits);
+  return feedForwardPlan(planPass(feedForward, 'forward', asked, path, limits, wishesOf(given)));
 }
 
 /** Chunk and bytes of the backward pass of a feed-forward call. @throws TopKError DOES_NOT_FIT. */
@@ -61,19 +58,18 @@ export function planFeedForwardBackward(
   limits: DeviceLimits,
   options?: FeedForwardBackwardPlanOptions,
 ): FeedForwardBackwardPlan {
-  const given = readOptions('planFeedForwardBackward', options, backwardKinds);
-  checkLimits('planFeedForwardBackward', 'tokenChunk', given.tokenChunk, given.budgetBytes);
+  const given = read('planFeedForwardBackward', options, backwardKinds);
   const asked = { ...request, saves: true };
-  const { title, chunks, backward } = feedForward;
-  const path = given.path ?? backward.composed(asked, limits);
-  const pass = {
-    title: `${title}.backward`,
-    request: asked,
-    chunks,
-    bytes: backward.bytes(asked, limits),
-    path,
-  };
-  return feedForwardPlan(planPass({ ...pass, heldBytes: given.heldBytes ?? 0 }, limits, wishesOf(given)));
+  const path = given.path ?? feedForward.backward.composed(asked, limits);
+  const plan = planPass(feedForward, 'backward', asked, path, limits, wishesOf(given), given.heldBytes);
+  return feedForwardPlan(plan);
+}
+
+/** The options of a planner, checked. */
+function read<O extends PlanOptions>(where: string, options: O | undefined, kinds: OptionKinds<O>): O {
+  const given = readOptions(where, options, kinds);
+  checkLimits(where, 'tokenChunk', given.tokenChunk, given.budgetBytes);
+  return given;
 }
 
 /** A plan by the names of feed-forward. */

@@ -57,7 +57,7 @@ export function explainOperation<
 ): Explanation<Named, Named> {
   const passes = prepareCall(operation, backend, request, wishes);
   const forward = passes.forward(training || request.saves === true);
-  const backward = training ? passes.backward() : undefined;
+  const backward = training && operation.backward ? passes.backward() : undefined;
   const unit = operation.chunks?.title;
   const ofForward = explained(forward, named);
   const ofBackward = backward && explained(backward, named);
@@ -79,12 +79,12 @@ interface Described {
   readonly path: 'fused' | 'composed';
   readonly refusals: readonly string[];
   readonly plan: Plan;
-  describe(): Facts;
+  readonly runner: { describe?(): Facts };
 }
 
 function explained<Named>(pass: Described, named: (plan: Plan) => Named): ExplainedPass<Named> {
-  const { path, refusals, plan } = pass;
-  const facts = pass.describe();
+  const { path, refusals, plan, runner } = pass;
+  const facts = runner.describe?.() ?? {};
   const isFused = path === 'fused';
   return {
     path,

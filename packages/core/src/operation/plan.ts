@@ -33,7 +33,7 @@ export interface Wishes {
 }
 
 /** What a path needs: `Prepared` and `ComposedPass` say it. */
-type PathNeeds = PreparedBytes & { joiningBytes?(chunk: number): number };
+export type PathNeeds = PreparedBytes & { joiningBytes?(chunk: number): number };
 
 /** An object that says what a path needs. */
 export const aPath: OptionKind<PreparedBytes> = aValue(
@@ -41,44 +41,48 @@ export const aPath: OptionKind<PreparedBytes> = aValue(
   (value) => typeof value === 'object' && value !== null && 'scratchBytes' in value,
 );
 
-interface Pass<Request> {
-  /** In errors. */
+/** What planning goes by of an operation's declaration. */
+interface Planned<Request> {
   readonly title: string;
-  readonly request: Request;
-  readonly chunks: Chunks<Request> | undefined;
-  readonly bytes: PassBytes;
-  readonly path: PathNeeds;
-  /** What the engine keeps of another pass meanwhile; counted as scratch. */
-  readonly heldBytes?: number;
-  /** What the scratch is counted as against the budget, as a multiple; see `shareOf`. */
-  readonly share?: number;
+  readonly chunks?: Chunks<Request>;
+  readonly forward: { bytes(request: Request, limits: DeviceLimits): PassBytes };
+  readonly backward?: { bytes(request: Request, limits: DeviceLimits): PassBytes };
 }
 
 /**
- * Chunk and bytes of one pass over a path, from shapes and limits alone: no device is asked.
+ * Chunk and bytes of one pass over a path, from shapes and limits alone: no device is asked. `heldBytes` is what the engine
+ * keeps of another pass meanwhile; it counts as scratch.
  *
  * @throws TopKError DOES_NOT_FIT, before anything is allocated, when the smallest chunk exceeds the budget or one tensor
  * exceeds the largest buffer.
  */
-export function planPass<Request>(pass: Pass<Request>, limits: DeviceLimits, wishes: Wishes): Plan {
-  const { request, chunks, bytes, path, heldBytes = 0, share = 1 } = pass;
-  const { budgetBytes = Number.POSITIVE_INFINITY } = wishes;
-  const { output, saved } = bytes;
+export function planPass<Request extends { readonly saves?: boolean }>(
+  { title, chunks, ...passes }: Planned<Request>,
+  pass: 'forward' | 'backward',
+  request: Request,
+  path: PathNeeds,
+  limits: DeviceLimits,
+  { chunk: asked, budgetBytes = Number.POSITIVE_INFINITY }: Wishes,
+  heldBytes = 0,
+): Plan {
+  const bytes = (passes[pass] ?? passes.forward).bytes(request, limits);
+  const share = pass === 'forward' ? shareOf(request.saves === true, limits) : 1;
+  const { inputs, output, saved, largest = 0 } = bytes;
   const scratchOf = (chunk: number): number =>
     heldBytes + Math.max(path.scratchBytes(chunk), path.joiningBytes?.(chunk) ?? 0);
-  const largestOf = (chunk: number): number => Math.max(bytes.largest ?? 0, path.largestBytes?.(chunk) ?? 0);
+  const largestOf = (chunk: number): number => Math.max(largest, path.largestBytes?.(chunk) ?? 0);
   const neededBy = (chunk: number): number => output + saved + share * scratchOf(chunk);
   const fits = (chunk: number): boolean =>
     neededBy(chunk) <= Math.min(budgetBytes, Number.MAX_SAFE_INTEGER) &&
     largestOf(chunk) <= limits.maxBufferBytes;
 
   const length = chunks?.length(request) ?? 1;
-  const wanted =
-    wishes.chunk ?? (chunks === undefined ? 1 : largestChunk(chunks.range(request, limits), path, fits));
+  const wanted = asked ?? (chunks ? largestChunk(chunks.range(request, limits), path, fits) : 1);
   const chunk = Math.min(wanted, Math.max(length, 1));
   if (!fits(chunk)) {
+    const where = pass === 'forward' ? title : `${title}.backward`;
     const remedy = chunk > 1 ? `a smaller ${chunks?.option}` : chunks?.remedy;
-    throw doesNotFit(pass.title, neededBy(chunk), budgetBytes, largestOf(chunk), limits, [
+    throw doesNotFit(where, neededBy(chunk), budgetBytes, largestOf(chunk), limits, [
       ...(remedy === undefined ? [] : [remedy]),
       ...(saved > 0 ? ['a smaller k'] : []),
     ]);
@@ -87,7 +91,7 @@ export function planPass<Request>(pass: Pass<Request>, limits: DeviceLimits, wis
   return {
     chunk,
     chunks: Math.ceil(length / chunk),
-    bytes: { inputs: bytes.inputs, output, saved, scratch, total: output + saved + scratch },
+    bytes: { inputs, output, saved, scratch, total: output + saved + scratch },
   };
 }
 
@@ -95,6 +99,6 @@ export function planPass<Request>(pass: Pass<Request>, limits: DeviceLimits, wis
  * The part of a budget that the forward pass may take, as its inverse: where its scratch is kept, a training call leaves
  * most of it to the backward pass, which needs several times as much for a chunk.
  */
-export function shareOf(saves: boolean, limits: DeviceLimits): 1 | 4 {
+function shareOf(saves: boolean, limits: DeviceLimits): 1 | 4 {
   return saves && limits.keepsScratch === true ? 4 : 1;
 }

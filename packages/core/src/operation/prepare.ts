@@ -4,9 +4,9 @@ import type { Facts, FusedOperation, PathBytes, Prepared, Refused } from '../con
 import type { DeviceLimits } from '../contract/limits.js';
 import { apply, type OutputSpec } from '../tensor/apply.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { BackwardRoles, ComposedPass, Operation, PassDefinition } from './define.js';
-import { type Plan, planPass, shareOf, type Wishes } from './plan.js';
-import { entriesOf, fromRoles, mapRoles, type Roles } from './roles.js';
+import type { BackwardRoles, Operation, PassDefinition } from './define.js';
+import { type PathNeeds, type Plan, planPass, type Wishes } from './plan.js';
+import { fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
 
 /** A pass of a call, ready to run: which path, why not the other, and its plan. */
 interface PreparedPass<Inputs extends object, Outputs extends object> {
@@ -14,8 +14,8 @@ interface PreparedPass<Inputs extends object, Outputs extends object> {
   /** Why no fused version runs; empty where it does. */
   readonly refusals: readonly string[];
   readonly plan: Plan;
-  /** What runs, for `explain()`. */
-  describe(): Facts;
+  /** What runs: it describes itself for `explain()`. */
+  readonly runner: { describe?(): Facts };
   /** `where` names the op in errors; `specs` are shapes and dtypes of what it returns. */
   run(where: string, inputs: Inputs, specs: Roles<Outputs, OutputSpec>): Outputs;
 }
@@ -24,7 +24,7 @@ interface PreparedPass<Inputs extends object, Outputs extends object> {
 export interface PreparedCall<Inputs extends object, Outputs extends object, Gradients extends object> {
   /** @throws TopKError DOES_NOT_FIT. */
   forward(saves: boolean): PreparedPass<Inputs, Outputs>;
-  /** @throws TopKError DOES_NOT_FIT. */
+  /** Of an operation that declares one. @throws TopKError DOES_NOT_FIT. */
   backward(): PreparedPass<BackwardRoles<Inputs, Outputs>, Gradients>;
 }
 
@@ -41,7 +41,7 @@ export function prepareCall<
   wishes: Wishes,
 ): PreparedCall<Inputs, Outputs, Gradients> {
   const { limits } = backend.capabilities;
-  const { name, title, chunks, forward, backward } = operation;
+  const { name, forward, backward } = operation;
   const saving = (saves: boolean): Request => ({ ...request, saves });
   const askForward = remembered((saves: boolean) =>
     ask<Request, Inputs, Outputs>(backend, name, saving(saves), limits),
@@ -57,29 +57,24 @@ export function prepareCall<
   const forwardAnswer = (saves: boolean): Prepared<Inputs, Outputs> | Refused => {
     const own = askForward(saves);
     if (!saves || 'refusals' in own) return own;
-    if (backward === undefined) return { refusals: ['training: the operation declares no backward pass'] };
-    return backward.isPaired === true ? orRefusalsOf(askBackward(true), 'training', own) : own;
+    if (backward === undefined) return { refusals: ['no backward pass'] };
+    return backward.isPaired ? orRefusalsOf(askBackward(true), 'training', own) : own;
   };
   const preparedForward = remembered((saves: boolean): PreparedPass<Inputs, Outputs> => {
     const asked = saving(saves);
     const path = pathOf(backend, name, forward, asked, limits, forwardAnswer(saves));
-    const pass = { title, request: asked, chunks, bytes: forward.bytes(asked, limits), path: path.needs };
-    const plan = planPass({ ...pass, share: shareOf(saves, limits) }, limits, wishes);
+    const plan = planPass(operation, 'forward', asked, path.needs, limits, wishes);
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   const preparedBackward = remembered((saves: true) => {
-    if (backward === undefined) {
-      throw new TopKError('NOT_DIFFERENTIABLE', `${title}: the operation declares no backward pass`);
-    }
     const asked = saving(saves);
     const answer = askBackward(saves);
-    const isAlone = backward.isPaired !== true || 'refusals' in answer;
+    const isAlone = !backward?.isPaired || 'refusals' in answer;
     const own = isAlone ? answer : orRefusalsOf(askForward(saves), 'forward pass', answer);
-    const path = pathOf(backend, `${name}Backward`, backward, asked, limits, own);
-    const bytes = backward.bytes(asked, limits);
+    const declared = backward as NonNullable<typeof backward>;
+    const path = pathOf(backend, `${name}Backward`, declared, asked, limits, own);
     const heldBytes = limits.keepsScratch ? preparedForward(true).plan.bytes.scratch : 0;
-    const pass = { title: `${title}.backward`, request: asked, chunks, bytes, path: path.needs, heldBytes };
-    const plan = planPass(pass, limits, wishes);
+    const plan = planPass(operation, 'backward', asked, path.needs, limits, wishes, heldBytes);
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   return { forward: preparedForward, backward: () => preparedBackward(true) };
@@ -110,7 +105,7 @@ function ask<Request, Inputs, Outputs>(
 }
 
 interface Path<Inputs extends object, Outputs extends object> {
-  readonly needs: ComposedPass<never, object> | Prepared<never, object>;
+  readonly needs: PathNeeds;
   readonly pass: Omit<PreparedPass<Inputs, Outputs>, 'plan' | 'run'>;
   runWith(chunk: number): PreparedPass<Inputs, Outputs>['run'];
 }
@@ -126,30 +121,22 @@ function pathOf<Request, Inputs extends object, Outputs extends object>(
   if (!('refusals' in fused)) {
     return {
       needs: fused,
-      pass: { path: 'fused', refusals: [], describe: () => fused.describe?.() ?? {} },
+      pass: { path: 'fused', refusals: [], runner: fused },
       runWith: (chunk) => (where, inputs, specs) => runFused(where, fused, inputs, specs, chunk),
     };
   }
   const composed = definition.composed(request, limits);
   const own = backend.composedBytes?.[name] as PathBytes<Request> | undefined;
   return {
-    needs: own === undefined ? composed : bytesOf(own, composed, request, limits),
-    pass: { path: 'composed', refusals: fused.refusals, describe: () => composed.describe?.() ?? {} },
+    // Where a backend counts its own bytes for the composed version, those are planned with.
+    needs: own
+      ? {
+          scratchBytes: (chunk) => own.scratchBytes(request, chunk, limits),
+          largestBytes: (chunk) => own.largestBytes?.(request, chunk, limits) ?? 0,
+        }
+      : composed,
+    pass: { path: 'composed', refusals: fused.refusals, runner: composed },
     runWith: (chunk) => (_where, inputs) => composed.run(inputs, chunk),
-  };
-}
-
-/** The composed path with the bytes that a backend counts for it. */
-function bytesOf<Request, Inputs, Outputs>(
-  bytes: PathBytes<Request>,
-  { run }: ComposedPass<Inputs, Outputs>,
-  request: Request,
-  limits: DeviceLimits,
-): ComposedPass<Inputs, Outputs> {
-  return {
-    run,
-    scratchBytes: (chunk) => bytes.scratchBytes(request, chunk, limits),
-    largestBytes: (chunk) => bytes.largestBytes?.(request, chunk, limits) ?? 0,
   };
 }
 
@@ -161,36 +148,25 @@ function runFused<Inputs extends object, Outputs extends object>(
   specs: Roles<Outputs, OutputSpec>,
   chunk: number,
 ): Outputs {
-  const wanted = entriesOf<OutputSpec>(specs);
-  const made = apply(
-    where,
-    entriesOf<Tensor>(inputs).map(([, one]) => one),
-    wanted.map(([, spec]) => spec),
-    () => {
-      const handles = mapRoles(inputs, (one: Tensor): BackendTensor => one.handle);
-      // The engine's values stand for tensors under the same roles.
-      const results = fused.run(handles as Inputs, chunk) as Readonly<Record<string, BackendTensor>>;
-      return wanted.map(([role]) => {
-        const one = results[role];
-        if (one !== undefined) return one;
-        throw new TopKError('UNSUPPORTED', `${where}: the fused version returned no ${role}`, {
-          expected: wanted.map(([each]) => each).join(', '),
-          got: Object.keys(results).join(', '),
-        });
-      });
-    },
-  );
-  return fromRoles<Outputs, Tensor>(wanted.map(([role], at) => [role, made[at] as Tensor])) as Outputs;
+  const roles = Object.keys(specs);
+  const made = apply(where, valuesOf<Tensor>(inputs), valuesOf<OutputSpec>(specs), () => {
+    const handles = mapRoles(inputs, (one: Tensor): BackendTensor => one.handle);
+    // The engine's values stand for tensors under the same roles.
+    const results = fused.run(handles as Inputs, chunk) as Readonly<Record<string, BackendTensor>>;
+    return roles.map((role) => {
+      const one = results[role];
+      if (one !== undefined) return one;
+      throw new TopKError('UNSUPPORTED', `${where}: no ${role} returned`);
+    });
+  });
+  return fromRoles<Outputs, Tensor>(roles.map((role, at) => [role, made[at] as Tensor])) as Outputs;
 }
 
 /** A function whose results are kept: it is asked once for each argument. */
 function remembered<Argument, Result>(make: (argument: Argument) => Result): (argument: Argument) => Result {
   const known = new Map<Argument, Result>();
   return (argument) => {
-    const found = known.get(argument);
-    if (found !== undefined) return found;
-    const made = make(argument);
-    known.set(argument, made);
-    return made;
+    if (!known.has(argument)) known.set(argument, make(argument));
+    return known.get(argument) as Result;
   };
 }

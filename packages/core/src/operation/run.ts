@@ -32,13 +32,13 @@ export function runOperation<
   call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
 ): Outputs {
   const { where, request, inputs } = call;
-  const tensors: Readonly<Record<string, Tensor>> = fromRoles(entriesOf<Tensor>(inputs));
+  const tensors = Object.fromEntries(entriesOf<Tensor>(inputs));
   const prepared = prepare(operation, call);
   const { backward } = operation;
   if (backward === undefined) {
     // Of a fused version nothing is recorded; the composed one records itself.
     const isTracked = tapesTracking(Object.values(tensors).map((one) => one.value)).length > 0;
-    return forwardOf(operation, call, prepared, isTracked || request.saves === true);
+    return forwardOf(operation, call, prepared, isTracked);
   }
   const differentiable = backward.roles.filter((role) => tensors[role] !== undefined);
   let made: string[] = [];
@@ -48,8 +48,8 @@ export function runOperation<
     differentiable.map((role) => tensors[role] as Tensor),
     (isTracked) => {
       // A backward pass that will not fit is refused here, before anything is allocated.
-      if (isTracked && operation.isEmpty?.(request) !== true) prepared.backward();
-      const results = forwardOf(operation, call, prepared, isTracked || request.saves === true);
+      if (isTracked && !operation.isEmpty?.(request)) prepared.backward();
+      const results = forwardOf(operation, call, prepared, isTracked);
       const entries = entriesOf<Tensor>(results);
       const lists = entries.filter(([role]) => role !== 'output');
       const saved = isTracked ? [...entriesOf<Tensor>(inputs), ...lists] : [];
@@ -66,7 +66,7 @@ export function runOperation<
       const dependsOn = Object.keys(tensors).map((role) => again[role] as Tensor);
       return firstOrder(where, [...dependsOn, dOutput], () => {
         const gradients = backwardOf(operation, call, prepared, asked);
-        const byRole: Readonly<Record<string, Tensor>> = fromRoles(entriesOf<Tensor>(gradients));
+        const byRole = Object.fromEntries(entriesOf<Tensor>(gradients));
         return differentiable.map((role) => byRole[role] as Tensor);
       });
     },
@@ -122,11 +122,11 @@ function forwardOf<
   operation: Operation<Request, Inputs, Outputs, Gradients>,
   { where, request, inputs }: OperationCall<Request, Inputs>,
   prepared: PreparedCall<Inputs, Outputs, Gradients>,
-  saves: boolean,
+  isTracked: boolean,
 ): Outputs {
+  const saves = isTracked || request.saves === true;
   const specs = operation.outputs({ ...request, saves });
-  if (operation.isEmpty?.(request) === true)
-    return emptyOf(commonBackend(where, valuesOf(inputs)), specs) as Outputs;
+  if (operation.isEmpty?.(request)) return emptyOf(commonBackend(where, valuesOf(inputs)), specs) as Outputs;
   return prepared.forward(saves).run(where, inputs, specs);
 }
 
@@ -145,7 +145,7 @@ function backwardOf<
   const specs = fromRoles<Gradients, OutputSpec>(
     entriesOf<Tensor>(roles).filter(([role]) => wanted.includes(role)),
   );
-  if (operation.isEmpty?.(request) === true) return emptyOf(roles.dOutput.backend, specs) as Gradients;
+  if (operation.isEmpty?.(request)) return emptyOf(roles.dOutput.backend, specs) as Gradients;
   return prepared.backward().run(`${where}.backward`, roles, specs);
 }
 
