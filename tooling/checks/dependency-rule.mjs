@@ -83,10 +83,12 @@ function walk(node, visit) {
 }
 
 /**
+ * TypeScript files of a folder and the folders in it.
+ *
  * @param {string} folder
  * @returns {string[]}
  */
-function sourceFiles(folder) {
+export function sourceFiles(folder) {
   if (!existsSync(folder)) return [];
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /\.[mc]?tsx?$/.test(entry.name))

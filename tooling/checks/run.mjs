@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { generatedFiles } from '../results/pages.mjs';
 import { run } from '../scripts/run.mjs';
 import { staleShaders } from '../wgsl/inline.mjs';
+import { cycleBreaches } from './cycles.mjs';
 import { dependencyRuleBreaches } from './dependency-rule.mjs';
 import { looseActions, staleFiles, withoutVersion } from './workspace.mjs';
 
@@ -49,12 +50,16 @@ const steps = [
   ['actions', 'actions of the workflows are pinned', () => looseActions(root)],
   [
     'cycles',
-    'circular imports',
-    tool(
-      'biome',
-      ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],
-      'break the import cycles above',
-    ),
+    'circular imports of files and folders',
+    () => [
+      // Of tests and tools too, and across packages.
+      ...tool(
+        'biome',
+        ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],
+        'break the import cycles above',
+      )(),
+      ...cycleBreaches(root),
+    ],
   ],
   ['types', 'types of sources and tests', tool('tsc', ['-b'], 'mend the type errors above')],
   [

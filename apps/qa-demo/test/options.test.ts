@@ -3,6 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import * as tfLayers from '@tensorflow/tfjs-layers';
 import * as conformance from '@topk-attention/conformance';
 import * as core from '@topk-attention/core';
+import * as authors from '@topk-attention/core/backend';
 import * as reference from '@topk-attention/core/reference';
 import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
@@ -47,13 +48,12 @@ const attentionRequest = {
     scale: 1,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: false,
   },
 };
 const feedForwardRequest = {
   ...{ ...sizes, dtype: 'f32', k: 1, activation: 'relu', gated: false, biasIn: false, biasOut: false },
-  ...{ select: 'preactivation', second: 'dense', selection: { levels: 1 } },
+  select: 'preactivation',
 };
 
 const ofCore = untyped(core);
@@ -103,6 +103,25 @@ const modules: Readonly<Record<string, Exports>> = {
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt stridesOf sub sumTo takeAlong tanh tensor
       toEngineError topK transpose valueAndGrad where writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
+  },
+  'core/backend': {
+    of: authors,
+    withOptions: {
+      attentionForward: (wrong) => untyped(authors).attentionForward(q, q, q, { k: 1, ...wrong }),
+      attentionBackward: (wrong) => untyped(authors).attentionBackward(q, q, q, { k: 1, ...wrong }, lists, q),
+      feedForwardForward: (wrong) => untyped(authors).feedForwardForward(x, weights, { k: 1, ...wrong }),
+      feedForwardBackward: (wrong) =>
+        untyped(authors).feedForwardBackward(x, weights, { k: 1, ...wrong }, kept, x),
+      relativePositionBucket: (wrong) =>
+        untyped(authors).relativePositionBucket(-3, {
+          ...{ bidirectional: true, buckets: 32, maxDistance: 128 },
+          ...wrong,
+        }),
+    },
+    without: `TopKError broadcastShapes bytesPerElement chooseAttention chooseFeedForward defineOperation describeSelection
+      describeValue dropoutWords entriesOf explainOperation formatShape fromBackendTensor fromRoles groupSize isEngineError
+      isFloat isPowerOfTwo mapRoles mayHideKeys mayMaskKeys philox4x32 philoxBits philoxKey relativeBuckets runBackward
+      runForward runOperation sameShape scalesExactly sizeOf stridesOf toEngineError valuesOf`,
   },
   'core/reference': {
     of: reference,

@@ -1,17 +1,15 @@
-import type {
-  Backend,
-  BinaryOp,
-  Capabilities,
-  CompareOp,
-  ComposedBytes,
-  DType,
-  FusedOperations,
-  MemoryReport,
-  Shape,
-  TensorData,
-  UnaryOp,
-} from '@topk-attention/core';
-import { philoxBits, sizeOf } from '@topk-attention/core';
+import type { Backend, DType, Shape, TensorData } from '@topk-attention/core';
+import { sizeOf } from '@topk-attention/core';
+import {
+  type BinaryOp,
+  type Capabilities,
+  type CompareOp,
+  type ComposedBytes,
+  type FusedOperations,
+  type MemoryReport,
+  philoxBits,
+  type UnaryOp,
+} from '@topk-attention/core/backend';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import { composedBytes } from './graph/composed-bytes.js';

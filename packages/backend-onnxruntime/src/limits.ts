@@ -1,4 +1,4 @@
-import type { DeviceLimits } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 
 /**
  * What the planner may assume of ONNX Runtime on a CPU. Measured with onnxruntime-node 1.30.0 on 2 cores of an Intel Xeon

@@ -1,4 +1,5 @@
-import { fromBackendTensor, type Tensor, TopKError } from '@topk-attention/core';
+import { type Tensor, TopKError } from '@topk-attention/core';
+import { fromBackendTensor } from '@topk-attention/core/backend';
 import { OnnxRuntimeBackend } from './backend.js';
 import { dtypeOfOrt } from './graph/dtypes.js';
 import { OnnxNode } from './graph/node.js';

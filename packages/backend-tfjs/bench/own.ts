@@ -1,10 +1,5 @@
-import {
-  attentionBackward,
-  attentionForward,
-  exactAttention,
-  type Tensor,
-  topKAttention,
-} from '@topk-attention/core';
+import { exactAttention, type Tensor, topKAttention } from '@topk-attention/core';
+import { attentionBackward, attentionForward } from '@topk-attention/core/backend';
 import { createTfjsBackend, fromTf, type TfjsBackend, toTf } from '@topk-attention/tfjs';
 import type { Loaded, TfTensor } from './engines.js';
 import type { Outputs, Runner } from './method.js';

@@ -1,17 +1,19 @@
 import {
   type Backend,
-  type BinaryOp,
-  type Capabilities,
-  type CompareOp,
   type DType,
-  type FusedOperations,
-  type MemoryReport,
   type Shape,
   sizeOf,
   type TensorData,
   TopKError,
-  type UnaryOp,
 } from '@topk-attention/core';
+import type {
+  BinaryOp,
+  Capabilities,
+  CompareOp,
+  FusedOperations,
+  MemoryReport,
+  UnaryOp,
+} from '@topk-attention/core/backend';
 import type { Engine } from './engine/engine.js';
 import { EngineWatch } from './engine/watch.js';
 import { fusedOperations } from './fused.js';

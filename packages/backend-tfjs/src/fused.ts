@@ -1,4 +1,4 @@
-import type { FusedOperations } from '@topk-attention/core';
+import type { FusedOperations } from '@topk-attention/core/backend';
 import { fusedAttention } from './attention/fused-attention.js';
 import { fusedAttentionBackward } from './attention/fused-backward.js';
 import type { Engine } from './engine/engine.js';

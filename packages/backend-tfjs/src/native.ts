@@ -1,4 +1,5 @@
-import { fromBackendTensor, type Tensor, TopKError } from '@topk-attention/core';
+import { type Tensor, TopKError } from '@topk-attention/core';
+import { fromBackendTensor } from '@topk-attention/core/backend';
 import { TfjsBackend } from './backend.js';
 import { dtypeOfTf, type TfjsTensor } from './tensor.js';
 import type { TfTensor } from './tf.js';

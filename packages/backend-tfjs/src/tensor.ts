@@ -1,5 +1,6 @@
-import type { BackendTensor, DType } from '@topk-attention/core';
+import type { DType } from '@topk-attention/core';
 import { TopKError } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import type { TfTensor } from './tf.js';
 
 /** A value of the backend: a kept `tf.Tensor` of the same shape; bool is tf's 'bool', i32 its 'int32'. */

@@ -1,18 +1,20 @@
 import {
   type Backend,
-  type BinaryOp,
-  broadcastShapes,
-  type Capabilities,
-  type CompareOp,
   type DType,
-  type FusedOperations,
-  type MemoryReport,
   type Shape,
   sizeOf,
   type TensorData,
   TopKError,
-  type UnaryOp,
 } from '@topk-attention/core';
+import {
+  type BinaryOp,
+  broadcastShapes,
+  type Capabilities,
+  type CompareOp,
+  type FusedOperations,
+  type MemoryReport,
+  type UnaryOp,
+} from '@topk-attention/core/backend';
 import { SelectionCounter, type SelectionCounts } from './attention/selection-counts.js';
 import { fusedOperations } from './fused.js';
 import { limitsOf } from './limits.js';

@@ -1,4 +1,4 @@
-import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attention/core';
+import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attention/core/backend';
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
@@ -27,17 +27,23 @@ export function fusedOperations(
   const guarded = <Request, Inputs, Outputs>(
     operation: FusedOperation<Request, Inputs, Outputs>,
   ): FusedOperation<Request, Inputs, Outputs> => ({
-    ...operation,
-    run(request, inputs, chunk) {
-      made = [];
-      try {
-        return operation.run(request, inputs, chunk);
-      } catch (error) {
-        for (const out of made) release(out);
-        throw error;
-      } finally {
-        made = [];
-      }
+    prepare(request, limits) {
+      const prepared = operation.prepare(request, limits);
+      if ('refusals' in prepared) return prepared;
+      return {
+        ...prepared,
+        run(inputs, chunk) {
+          made = [];
+          try {
+            return prepared.run(inputs, chunk);
+          } catch (error) {
+            for (const out of made) release(out);
+            throw error;
+          } finally {
+            made = [];
+          }
+        },
+      };
     },
   });
   return {

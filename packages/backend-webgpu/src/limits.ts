@@ -1,4 +1,4 @@
-import type { DeviceLimits } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 import type { DeviceFacts } from './runtime/facts.js';
 
 /** What core's planner may assume. Chunks of the composed path: large launches on a GPU, short ones on a CPU. */

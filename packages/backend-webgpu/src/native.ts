@@ -2,7 +2,6 @@ import {
   aNumber,
   anArray,
   type DType,
-  fromBackendTensor,
   type OptionKinds,
   oneOf,
   readOptions,
@@ -12,6 +11,7 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
+import { fromBackendTensor } from '@topk-attention/core/backend';
 import { WebGpuBackend } from './backend.js';
 import { BUFFER_USAGE } from './runtime/usage.js';
 import { WebGpuTensor } from './tensor.js';

@@ -1,4 +1,5 @@
-import type { BackendTensor, DType, Shape } from '@topk-attention/core';
+import type { DType, Shape } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import type { Span } from './runtime/kernel.js';
 import type { View } from './view.js';
 

@@ -1,4 +1,5 @@
-import { type AttentionRequest, type DType, type Shape, sizeOf } from '@topk-attention/core';
+import { type DType, type Shape, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import {
   type AttentionArrays,
   halfToNumber,
@@ -26,7 +27,6 @@ export function requestWith(special: Partial<AttentionRequest>): AttentionReques
     scale: 0.25,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: true,
     ...special,
   };

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 
 type Case = readonly [name: string, request: Partial<AttentionRequest>];
 

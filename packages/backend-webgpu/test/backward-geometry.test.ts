@@ -1,8 +1,9 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
 import { groupBytes, heldBytes, planGroups, sortGeometry } from '../src/attention/backward/geometry.js';
 import { DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
+import { limitsOf } from '../src/limits.js';
 import { problem } from './backward-support.js';
 
 const MiB = 2 ** 20;
@@ -75,11 +76,17 @@ test('what is not taken is said', () => {
   };
   const stream = { launch: nothing } as unknown as Parameters<typeof fusedAttentionBackward>[0];
   const operation = fusedAttentionBackward(stream, facts, nothing);
-  expect(operation.refuses(long(16384))).toEqual([]);
-  expect(operation.refuses(long(16384, { k: 'all' }))).toHaveLength(1);
-  expect(operation.refuses(long(2 ** 21)).join()).toMatch(/keys exceed/);
-  expect(operation.scratchBytes(long(16384), 16384)).toBeLessThan(200 * MiB);
-  expect(operation.scratchBytes(long(16384), 256)).toBeLessThan(16 * MiB);
-  expect(operation.preferredChunk?.(long(16384))).toBe(16384);
-  expect(operation.describe?.(long(16384))).toMatch(/^plain, [0-9]+ groups/);
+  const prepare = (request: AttentionRequest) => operation.prepare(request, limitsOf(facts));
+  const refusals = (request: AttentionRequest): readonly string[] => {
+    const prepared = prepare(request);
+    return 'refusals' in prepared ? prepared.refusals : [];
+  };
+  const prepared = prepare(long(16384));
+  if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+  expect(refusals(long(16384, { k: 'all' }))).toHaveLength(1);
+  expect(refusals(long(2 ** 21)).join()).toMatch(/keys exceed/);
+  expect(prepared.scratchBytes(16384)).toBeLessThan(200 * MiB);
+  expect(prepared.scratchBytes(256)).toBeLessThan(16 * MiB);
+  expect(prepared.preferredChunk).toBe(16384);
+  expect(prepared.describe?.().variant).toMatch(/^plain, [0-9]+ groups/);
 });

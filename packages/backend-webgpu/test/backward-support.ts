@@ -5,7 +5,7 @@ import type {
   DType,
   FusedOperation,
   Shape,
-} from '@topk-attention/core';
+} from '@topk-attention/core/backend';
 import {
   type AttentionArrays,
   halfToNumber,
@@ -18,6 +18,7 @@ import { fusedAttentionBackward } from '../src/attention/backward/fused-attentio
 import { type BackwardTuning, DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
 import { type ExactBackwardOptions, exactBackward } from '../src/attention/exact-backward/exact-backward.js';
 import { EXACT_BACKWARD_TUNING } from '../src/attention/exact-backward/parts.js';
+import { limitsOf } from '../src/limits.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
@@ -58,7 +59,6 @@ export function problem(partial: Partial<AttentionRequest>, seed = 1): Problem {
     scale: 0.5,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: true,
     ...partial,
   };
@@ -233,9 +233,9 @@ export class Machine {
         relativeTable: this.upload(relativeTable, [request.relativeBias?.buckets ?? 0, queryHeads], 'f32'),
       }),
     };
-    const reasons = operation.refuses(request);
-    if (reasons.length > 0) throw new Error(reasons.join('; '));
-    const made = operation.run(request, inputs, chunk);
+    const prepared = operation.prepare(request, limitsOf(deviceFacts(this.#device)));
+    if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+    const made = prepared.run(inputs, chunk);
     const results = {
       q: await this.read(made.q),
       k: await this.read(made.k),

@@ -1,4 +1,5 @@
-import { type AttentionRequest, type DType, type Shape, sizeOf } from '@topk-attention/core';
+import { type DType, type Shape, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type AttentionArrays, numberToHalf, referenceAttention } from '@topk-attention/core/reference';
 import { recordExact } from '../src/attention/exact/exact-path.js';
 import type { ExactTile } from '../src/attention/exact/tile.js';
@@ -20,7 +21,6 @@ export const plainRequest: AttentionRequest = {
   scale: 0.25,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: false,
 };
 

@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
@@ -7,7 +7,7 @@ import { recordForward } from '../src/feed-forward/forward.js';
 import { backwardChunk, backwardScratch, forwardChunk, forwardScratch } from '../src/feed-forward/sizes.js';
 import { openHarness, requestOf } from './feed-forward-support.js';
 
-const kinds: readonly Partial<FeedForwardRequest>[] = [
+const kinds: readonly Partial<ChosenFeedForward>[] = [
   {},
   { second: 'dense' },
   { k: 'all' },

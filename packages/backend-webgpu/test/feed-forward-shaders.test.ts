@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { recordBackward } from '../src/feed-forward/backward.js';
 import { firstProductKind } from '../src/feed-forward/first-product.js';
@@ -11,7 +11,7 @@ import { requestOf } from './feed-forward-support.js';
 import { kernelsOf, PLAIN, SUBGROUPS } from './recording.js';
 
 /** The kernels of a layer of width 64, forward and backward. */
-function layerKernels(facts: DeviceFacts, parts: Partial<FeedForwardRequest>): ReadonlyMap<string, Kernel> {
+function layerKernels(facts: DeviceFacts, parts: Partial<ChosenFeedForward>): ReadonlyMap<string, Kernel> {
   const request = requestOf({ inputDim: 64, hidden: 256, outputDim: 64, k: 32, saves: true, ...parts });
   const { tokens, inputDim, hidden, outputDim, dtype, k, biasIn, biasOut, gated } = request;
   return kernelsOf(facts, (stream, view) => {
@@ -66,7 +66,7 @@ test('shaders of every kind of layer are accepted without a word, on a device th
     ],
   });
   const pipelines = new Pipelines(device);
-  const kinds: readonly Partial<FeedForwardRequest>[] = [
+  const kinds: readonly Partial<ChosenFeedForward>[] = [
     { biasIn: true, biasOut: true },
     { gated: true, activation: 'silu', inputDim: 33, hidden: 70, outputDim: 31, k: 3 },
     { dtype: 'f16', gated: true, select: 'contribution', activation: 'gelu', biasIn: true },

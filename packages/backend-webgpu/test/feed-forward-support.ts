@@ -1,4 +1,11 @@
-import { type DType, type FeedForwardRequest, type Shape, sizeOf } from '@topk-attention/core';
+import {
+  type ChosenFeedForward,
+  type DType,
+  type Prepared,
+  type Refused,
+  type Shape,
+  sizeOf,
+} from '@topk-attention/core/backend';
 import {
   type FeedForwardArrays,
   halfToNumber,
@@ -9,6 +16,7 @@ import {
 } from '@topk-attention/core/reference';
 import { expect } from 'vitest';
 import { fusedFeedForward, fusedFeedForwardBackward } from '../src/feed-forward/fused-feed-forward.js';
+import { limitsOf } from '../src/limits.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
@@ -58,7 +66,7 @@ export async function openHarness(facts: Partial<DeviceFacts> = {}): Promise<Har
   };
 }
 
-export function requestOf(parts: Partial<FeedForwardRequest>): FeedForwardRequest {
+export function requestOf(parts: Partial<ChosenFeedForward>): ChosenFeedForward {
   return {
     tokens: 5,
     inputDim: 8,
@@ -87,7 +95,7 @@ export function randomOf(seed: number): () => number {
 }
 
 /** Halves between -2 and 2: products are exact in f32, so that ties are many and every set is the same. */
-export function drawArrays(request: FeedForwardRequest, seed: number): FeedForwardArrays {
+export function drawArrays(request: ChosenFeedForward, seed: number): FeedForwardArrays {
   const random = randomOf(seed);
   const draw = (size: number): number[] =>
     Array.from({ length: size }, () => Math.round(8 * random() - 4) / 2);
@@ -102,7 +110,7 @@ export function drawArrays(request: FeedForwardRequest, seed: number): FeedForwa
   };
 }
 
-function shapesOf({ tokens, inputDim, hidden, outputDim }: FeedForwardRequest): Record<string, Shape> {
+function shapesOf({ tokens, inputDim, hidden, outputDim }: ChosenFeedForward): Record<string, Shape> {
   return {
     x: [tokens, inputDim],
     wIn: [inputDim, hidden],
@@ -123,10 +131,15 @@ export interface Outcome {
   readonly gradients: Partial<Record<Role, number[]>>;
 }
 
+function taken<Inputs, Outputs>(answer: Prepared<Inputs, Outputs> | Refused): Prepared<Inputs, Outputs> {
+  if ('refusals' in answer) throw new Error(answer.refusals.join('; '));
+  return answer;
+}
+
 /** Runs forward and backward on the device. */
 export async function runLayer(
   { stream, facts, allocate, put, read }: Harness,
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   arrays: FeedForwardArrays,
   dOutput: ArrayLike<number>,
   chunk: number,
@@ -142,13 +155,16 @@ export async function runLayer(
     ...(arrays.bOut && { bOut: up('bOut') }),
   };
   const saving = { ...request, saves: true };
-  const forward = fusedFeedForward(stream, facts, allocate);
-  expect(forward.refuses(saving)).toEqual([]);
-  const made = forward.run(saving, inputs, chunk);
-  const { output, indices, preactivations } = made;
-  const backward = fusedFeedForwardBackward(stream, facts, allocate);
+  // Limits under which the second product is the one that the request names.
+  const limits = {
+    ...limitsOf(facts),
+    targetScratchBytes: Number.POSITIVE_INFINITY,
+    gatherCost: request.second === 'gather' ? 0 : Number.POSITIVE_INFINITY,
+  };
+  const forward = taken(fusedFeedForward(stream, facts, allocate).prepare(saving, limits));
+  const { output, indices, preactivations } = forward.run(inputs, chunk);
+  const backward = taken(fusedFeedForwardBackward(stream, facts, allocate).prepare(saving, limits));
   const gradients = backward.run(
-    saving,
     {
       ...inputs,
       ...(indices && { indices }),
@@ -192,7 +208,7 @@ export function expectClose(
 /** Against the oracle: output and gradients. */
 export async function checkLayer(
   harness: Harness,
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   seed: number,
   chunk: number = request.tokens,
 ): Promise<Outcome> {

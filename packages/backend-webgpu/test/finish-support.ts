@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import {
   type AttentionArrays,
   halfToNumber,
@@ -25,7 +25,6 @@ export const plainRequest: AttentionRequest = {
   scale: 0.25,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: true,
 };
 

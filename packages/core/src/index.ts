@@ -6,27 +6,39 @@ export {
   type TopKAttentionResult,
   topKAttention,
 } from './attention/attention.js';
+export { type ExplainOptions, explain, type TensorOrShape } from './attention/explain.js';
 export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
+export {
+  type AttentionBackwardPlan,
+  type AttentionBackwardPlanOptions,
+  type AttentionPlan,
+  type PlanOptions,
+  planAttention,
+  planAttentionBackward,
+  printPlan,
+} from './attention/plan.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
 export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
-export type * from './backend.js';
-export { activate, gelu, geluTanh, relu, silu } from './composed/activations.js';
-export { crossEntropy } from './composed/cross-entropy.js';
-export { layerNorm, rmsNorm } from './composed/norms.js';
-export { describeValue } from './describe-value.js';
-export { bytesPerElement, type DType, isFloat, type TensorData } from './dtype.js';
-export { type ErrorCode, type ErrorDetails, isEngineError, TopKError, toEngineError } from './errors.js';
+export type * from './contract/attention.js';
+export type * from './contract/backend.js';
+export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
 export {
-  type ExplainFeedForwardOptions,
-  type ExplainOptions,
-  type Explanation,
-  explain,
-  explainFeedForward,
-  printFeedForwardPlan,
-  printPlan,
-} from './explain.js';
-export type { FeedForwardTensors, KeptUnits } from './feed-forward/composed.js';
+  type CoreErrorCode,
+  type ErrorCode,
+  type ErrorDetails,
+  isEngineError,
+  TopKError,
+  toEngineError,
+} from './contract/errors.js';
+export type * from './contract/feed-forward.js';
+export type * from './contract/fused.js';
+export type * from './contract/limits.js';
+export { philox4x32, philoxBits, philoxKey } from './contract/philox.js';
+export { mayHideKeys } from './contract/request-facts.js';
+export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './contract/shape.js';
+export type { KeptUnits } from './feed-forward/composed.js';
+export { type ExplainFeedForwardOptions, explainFeedForward } from './feed-forward/explain.js';
 export {
   type FeedForwardForward,
   feedForwardBackward,
@@ -34,32 +46,25 @@ export {
   topKFeedForward,
 } from './feed-forward/feed-forward.js';
 export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';
-export type { PathReport } from './fused.js';
-export * from './ops/index.js';
-export { philox4x32, philoxBits, philoxKey } from './philox.js';
-export { mayHideKeys } from './plan/attention-bytes.js';
-export { formatBytes } from './plan/format.js';
-export type { PathBytes } from './plan/path-bytes.js';
 export {
-  type AttentionPlan,
-  type PlannedBytes,
-  type PlanOptions,
-  planAttention,
-} from './plan/plan-attention.js';
-export {
-  type AttentionBackwardPlan,
-  type AttentionBackwardPlanOptions,
   type FeedForwardBackwardPlan,
   type FeedForwardBackwardPlanOptions,
-  planAttentionBackward,
-  planFeedForwardBackward,
-} from './plan/plan-backward.js';
-export {
   type FeedForwardPlan,
   type FeedForwardPlanOptions,
   planFeedForward,
-} from './plan/plan-feed-forward.js';
-export type * from './plan/request.js';
+  planFeedForwardBackward,
+  printFeedForwardPlan,
+} from './feed-forward/plan.js';
+export type { FeedForwardTensors } from './feed-forward/request.js';
+export { activate, gelu, geluTanh, relu, silu } from './functions/activations.js';
+export { crossEntropy } from './functions/cross-entropy.js';
+export { layerNorm, rmsNorm } from './functions/norms.js';
+export type { ExplainedPass, Explanation, PathReport } from './operation/explain.js';
+export { formatBytes } from './operation/format.js';
+export type { PlannedBytes } from './operation/plan.js';
+export * from './ops/index.js';
+export { describeValue } from './tensor/describe-value.js';
+export type { Operand, Operations } from './tensor/operations.js';
 export {
   aBoolean,
   aFunction,
@@ -77,9 +82,8 @@ export {
   optionsWithin,
   readOptions,
   required,
-} from './read-options.js';
-export { requireNoNaN } from './require-no-nan.js';
-export { scope } from './scope.js';
-export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './shape.js';
-export { evaluate, fromBackendTensor, Tensor } from './tensor.js';
-export type { Tree } from './tree.js';
+} from './tensor/read-options.js';
+export { requireNoNaN } from './tensor/require-no-nan.js';
+export { scope } from './tensor/scope.js';
+export { evaluate, fromBackendTensor, Tensor } from './tensor/tensor.js';
+export type { Tree } from './tensor/tree.js';

@@ -1,9 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { explain, explainFeedForward, requireNoNaN, tensor } from '../src/index.js';
+import {
+  explain,
+  explainFeedForward,
+  type FusedOperation,
+  requireNoNaN,
+  tensor,
+  zeros,
+} from '../src/index.js';
 import { createReferenceBackend } from '../src/reference/index.js';
 
 const shape = [1, 12, 4096, 64];
 const shapes = { q: shape, k: shape, v: shape };
+
+function withoutHalves<Request extends { readonly dtype: string }, Inputs, Outputs>(
+  whole: FusedOperation<Request, Inputs, Outputs>,
+): FusedOperation<Request, Inputs, Outputs> {
+  return {
+    prepare: (request, limits) =>
+      request.dtype === 'f16' ? { refusals: ['no f16'] } : whole.prepare(request, limits),
+  };
+}
 
 describe('explain', () => {
   test('names the path that runs, and why others do not', () => {
@@ -22,21 +38,29 @@ describe('explain', () => {
     if (attention === undefined) throw new Error('the reference backend has a fused attention');
     const described = Object.create(reference, {
       fused: {
-        value: { attention: { ...attention, refuses: () => [], describe: () => 'sweeps, 32 lanes' } },
+        value: {
+          attention: {
+            prepare: (...asked: Parameters<typeof attention.prepare>) => ({
+              ...attention.prepare(...asked),
+              describe: () => ({ variant: 'sweeps, 32 lanes', selection: 'by radix' }),
+            }),
+          },
+        },
       },
     });
     const explanation = explain(described, shapes, { k: 64 });
-    expect(explanation.paths[0]?.variant).toBe('sweeps, 32 lanes');
-    expect(String(explanation)).toContain('\nvariant       sweeps, 32 lanes\nquery chunk');
+    expect(explanation.paths[0]?.facts).toEqual({ variant: 'sweeps, 32 lanes', selection: 'by radix' });
+    expect(String(explanation)).toMatch(
+      /\nvariant {7}sweeps, 32 lanes\nquery chunk .*\nselection {5}by radix\ninputs /,
+    );
   });
 
   test('takes the storage type, by which a backend chooses', () => {
     const reference = createReferenceBackend();
     const [attention, feedForward] = [reference.fused?.attention, reference.fused?.feedForward];
     if (attention === undefined || feedForward === undefined) throw new Error('the reference has both');
-    const refuses = ({ dtype }: { readonly dtype: string }): string[] => (dtype === 'f16' ? ['no f16'] : []);
     const picky = Object.create(reference, {
-      fused: { value: { attention: { ...attention, refuses }, feedForward: { ...feedForward, refuses } } },
+      fused: { value: { attention: withoutHalves(attention), feedForward: withoutHalves(feedForward) } },
     });
     const half = explain(picky, { ...shapes, dtype: 'f16' }, { k: 64 });
     const single = explain(picky, shapes, { k: 64 });
@@ -45,6 +69,42 @@ describe('explain', () => {
     const sizes = { tokens: 4, inputDim: 8, hidden: 16, outputDim: 8 };
     expect(explainFeedForward(picky, { ...sizes, dtype: 'f16' }, { k: 2 }).path).toBe('composed');
     expect(explainFeedForward(picky, sizes, { k: 2 }).path).toBe('fused');
+  });
+
+  test('says of the composed path what that chooses, and nothing of it where a fused one runs', () => {
+    const backend = createReferenceBackend({ fused: false });
+    const { limits } = backend.capabilities;
+    const twoLevel = { minKeys: 1024, blockSize: 16 };
+    const inBlocks = Object.create(backend, {
+      capabilities: { value: { ...backend.capabilities, limits: { ...limits, twoLevel } } },
+    });
+    expect(String(explain(inBlocks, shapes, { k: 64 }))).toContain('selection     two levels, blocks of 16');
+    expect(String(explain(inBlocks, shapes, {}))).toContain('selection     all keys');
+    expect(String(explain(createReferenceBackend(), shapes, { k: 64 }))).not.toContain('selection');
+  });
+
+  test('masks, lengths, biases and tables may be shapes: the same as of tensors', () => {
+    const backend = createReferenceBackend();
+    const small = [2, 3, 8, 4];
+    const of = { q: small, k: small, v: small };
+    const given = {
+      mask: [2, 1, 8, 8],
+      keyLengths: [2],
+      bias: [1, 3, 8, 8],
+      relativeBias: { table: [8, 3], bidirectional: true, maxDistance: 16 },
+    };
+    const real = {
+      mask: zeros(backend, given.mask, 'bool'),
+      keyLengths: zeros(backend, given.keyLengths, 'i32'),
+      bias: zeros(backend, given.bias),
+      relativeBias: { ...given.relativeBias, table: zeros(backend, given.relativeBias.table) },
+    };
+    expect(String(explain(backend, of, { k: 2, training: true, ...given }))).toBe(
+      String(explain(backend, of, { k: 2, training: true, ...real })),
+    );
+    expect(() => explain(backend, of, { mask: [2, 1, 8, 7] })).toThrow(
+      expect.objectContaining({ code: 'SHAPE_MISMATCH' }),
+    );
   });
 
   test('throws what the call itself would', () => {

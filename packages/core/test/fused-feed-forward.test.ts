@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 import {
   type Backend,
+  type DeviceLimits,
   explainFeedForward,
-  type FusedOperations,
+  type FeedForwardRequest,
+  type FusedOperation,
   pullback,
   type Tensor,
   tensor,
@@ -13,21 +15,35 @@ import { createReferenceBackend } from '../src/reference/index.js';
 const sizes = { tokens: 4, inputDim: 3, hidden: 8, outputDim: 2 };
 const values = (size: number): number[] => Array.from({ length: size }, (_, i) => Math.sin(3 * i + 1));
 
+type Operation = FusedOperation<FeedForwardRequest, never, object>;
+
 /** A reference backend with some of its fused operations, and which of them ran. */
-function backendWith(choose: (fused: FusedOperations<never>) => object): { backend: Backend; ran: string[] } {
-  const whole = createReferenceBackend();
+function backendWith(choose: (fused: Fused) => object): { backend: Backend; ran: string[] } {
+  const { fused, ...whole } = createReferenceBackend();
   const ran: string[] = [];
-  const chosen = Object.entries(choose((whole.fused ?? {}) as FusedOperations<never>)).map(([name, one]) => [
+  const recorded = ([name, one]: [string, Operation]): [string, Operation] => [
     name,
     {
-      ...one,
-      run: (...args: unknown[]) => {
-        ran.push(name);
-        return one.run(...args);
+      prepare(request, limits) {
+        const prepared = one.prepare(request, limits);
+        if ('refusals' in prepared) return prepared;
+        return {
+          ...prepared,
+          run: (inputs, chunk) => {
+            ran.push(name);
+            return prepared.run(inputs, chunk);
+          },
+        };
       },
     },
-  ]);
-  return { backend: { ...whole, fused: Object.fromEntries(chosen) }, ran };
+  ];
+  const chosen = Object.entries(choose((fused ?? {}) as Fused)).map(recorded);
+  return { backend: { ...whole, fused: Object.fromEntries(chosen) } as Backend, ran };
+}
+
+interface Fused {
+  readonly feedForward: Operation;
+  readonly feedForwardBackward: Operation;
 }
 
 async function gradients(backend: Backend): Promise<number[][]> {
@@ -73,10 +89,34 @@ test('training runs the fused layer only where its gradients are fused too', asy
   expect(pathOf(forwardOnly.backend, false)).toBe('fused');
 });
 
+test('each pass is asked once in a call, the backward pass included', async () => {
+  const { fused, ...whole } = createReferenceBackend();
+  const asked: string[] = [];
+  const counted = Object.entries(fused ?? {}).map(([name, one]) => [
+    name,
+    {
+      prepare(request: never, limits: DeviceLimits) {
+        asked.push(name);
+        return one?.prepare(request, limits);
+      },
+    },
+  ]);
+  await gradients({ ...whole, fused: Object.fromEntries(counted) } as Backend);
+  expect(asked.sort()).toEqual(['feedForward', 'feedForwardBackward']);
+});
+
+test('explain says why training is composed', () => {
+  const { backend } = backendWith(({ feedForward }) => ({ feedForward }));
+  const { paths, backward } = explainFeedForward(backend, sizes, { k: 3, training: true });
+  const reason = 'reference has no fused backward pass of this operation';
+  expect(paths[0]?.refusals).toEqual([`training: ${reason}`]);
+  expect(backward?.paths[0]?.refusals).toEqual([reason]);
+});
+
 test('gradients that the backend refuses are made of primitives, and so is the layer', async () => {
-  const { backend, ran } = backendWith(({ feedForward, feedForwardBackward }) => ({
+  const { backend, ran } = backendWith(({ feedForward }) => ({
     feedForward,
-    feedForwardBackward: { ...(feedForwardBackward as object), refuses: () => ['not today'] },
+    feedForwardBackward: { prepare: () => ({ refusals: ['not today'] }) },
   }));
   await gradients(backend);
   expect(ran).toEqual([]);

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { chooseSecondProduct, chooseSelection } from '../src/contract/choices.js';
 import {
   type AttentionRequest,
   type DeviceLimits,
@@ -8,8 +9,6 @@ import {
   printPlan,
   TopKError,
 } from '../src/index.js';
-import { chooseSelection } from '../src/plan/plan-attention.js';
-import { chooseSecondProduct } from '../src/plan/plan-feed-forward.js';
 
 const limits: DeviceLimits = {
   maxBufferBytes: 2 ** 31,
@@ -35,7 +34,6 @@ function request(length: number, over: Partial<AttentionRequest> = {}): Attentio
     scale: 0.125,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: false,
     ...over,
   };
@@ -53,10 +51,7 @@ describe('planAttention', () => {
   });
 
   test('an operation may prefer a chunk; a budget still makes it smaller', () => {
-    const path = {
-      scratchBytes: (_: AttentionRequest, chunk: number) => 2 ** 20 * chunk,
-      preferredChunk: ({ queryLength }: AttentionRequest) => queryLength,
-    };
+    const path = { scratchBytes: (chunk: number) => 2 ** 20 * chunk, preferredChunk: 3000 };
     expect(planAttention(request(3000), limits, { path }).queryChunk).toBe(3000);
     const output = 12 * 3000 * 64 * 4;
     const tight = planAttention(request(3000), limits, { path, budgetBytes: output + 512 * 2 ** 20 });
@@ -111,7 +106,6 @@ describe('planAttention', () => {
       printPlan(planAttention(request(1024, { saves: true }), limits, { queryChunk: 128 })),
     ).toMatchInlineSnapshot(`
       "query chunk   128 (8 chunks)
-      selection     one level
       inputs        9 MiB
       output        3 MiB
       saved lists   6 MiB
@@ -134,8 +128,6 @@ describe('planFeedForward', () => {
     biasIn: false,
     biasOut: false,
     select: 'preactivation',
-    second: 'dense',
-    selection: { levels: 1 },
   };
 
   test('tokens go in chunks whose scratch stays bounded', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { attentionRequest } from '../src/attention/options.js';
+import { checkCall } from '../src/attention/request.js';
 import {
   type AttentionOptions,
   exactAttention,
@@ -53,8 +53,7 @@ describe('planned bytes of the backward pass lie within 1.0 and 1.5 times the me
           }),
           ...(extra === 'dropout' && { dropout: { rate: 0.1, seed: 1 } }),
         };
-        const shapes = { q: inputs.q.shape, k: inputs.k.shape, v: inputs.v.shape };
-        const request = attentionRequest('test', inputs.q, options, shapes, k, backend);
+        const { request } = checkCall('test', inputs.q, inputs.k, inputs.v, options, k);
         const pulled = pullback(
           (p: typeof inputs) =>
             k === 'all'

@@ -6,11 +6,11 @@ import {
   type OptionKinds,
   readOptions,
   type Shape,
-  sameShape,
   type Tensor,
   TopKError,
   tensor,
 } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import type { TensorReader } from './safetensors/read.js';
 import { isStoredFloat } from './safetensors/stored-dtype.js';
 

@@ -1,12 +1,12 @@
-import {
-  type AttentionInputs,
-  type AttentionOutputs,
-  type AttentionRequest,
-  type Backend,
-  type BackendTensor,
-  type FusedOperation,
-  relativePositionBucket,
-} from '@topk-attention/core';
+import { type Backend, relativePositionBucket } from '@topk-attention/core';
+import type {
+  AttentionInputs,
+  AttentionOutputs,
+  AttentionRequest,
+  BackendTensor,
+  DeviceLimits,
+  FusedOperation,
+} from '@topk-attention/core/backend';
 
 type Attention = FusedOperation<
   AttentionRequest,
@@ -39,32 +39,29 @@ export class PlainAttention implements Attention {
     this.#table = { tensor, values: Float32Array.from(await this.#backend.read(tensor)) };
   }
 
-  refuses(request: AttentionRequest): readonly string[] {
-    return this.#innerOf(request)?.refuses(request) ?? [];
+  prepare(request: AttentionRequest, limits: DeviceLimits): ReturnType<Attention['prepare']> {
+    const inner = request.queryLength === 1 ? this.#backend.fused?.attention : undefined;
+    const prepared = inner?.prepare(request, limits);
+    if (prepared !== undefined && 'refusals' in prepared) return prepared;
+    const needs = prepared ?? {
+      preferredChunk: request.queryLength,
+      scratchBytes: () => TENSORS_OF_ALL_PAIRS * bytesOfAllPairs(request),
+      describe: () => ({ variant: 'plain: all scores at once' }),
+    };
+    return {
+      ...needs,
+      run: (inputs, chunk) => {
+        this.#seen = inputs.relativeTable ?? this.#seen;
+        return prepared?.run(inputs, chunk) ?? this.#run(request, limits, inputs);
+      },
+    };
   }
 
-  scratchBytes(request: AttentionRequest, chunk: number): number {
-    const inner = this.#innerOf(request);
-    return inner?.scratchBytes(request, chunk) ?? TENSORS_OF_ALL_PAIRS * bytesOfAllPairs(request);
-  }
-
-  preferredChunk(request: AttentionRequest): number | undefined {
-    const inner = this.#innerOf(request);
-    return inner === undefined ? request.queryLength : inner.preferredChunk?.(request);
-  }
-
-  describe(request: AttentionRequest): string {
-    return this.#innerOf(request)?.describe?.(request) ?? 'plain: all scores at once';
-  }
-
-  run(
+  #run(
     request: AttentionRequest,
+    limits: DeviceLimits,
     inputs: AttentionInputs<BackendTensor>,
-    chunk: number,
   ): AttentionOutputs<BackendTensor> {
-    this.#seen = inputs.relativeTable ?? this.#seen;
-    const inner = this.#innerOf(request);
-    if (inner !== undefined) return inner.run(request, inputs, chunk);
     const { q, k, v, keyLengths } = inputs;
     const bias = this.#biasOf(request);
     const { attention } = this.#backend.fused ?? {};
@@ -73,7 +70,8 @@ export class PlainAttention implements Attention {
       // without a key, and would cost memory that others do not spend.
       const { relativeBias: _relativeBias, ...rest } = request;
       const whole = { q, k, v, bias, ...(keyLengths && { keyLengths }) };
-      return attention.run({ ...rest, bias: bias.shape }, whole, request.queryLength);
+      const prepared = attention.prepare({ ...rest, bias: bias.shape }, limits);
+      if (!('refusals' in prepared)) return prepared.run(whole, request.queryLength);
     }
     return { output: this.#compose(request, inputs, bias) };
   }
@@ -82,10 +80,6 @@ export class PlainAttention implements Attention {
   dispose(): void {
     if (this.#bias !== undefined) this.#backend.release(this.#bias);
     this.#bias = undefined;
-  }
-
-  #innerOf({ queryLength }: AttentionRequest): Attention | undefined {
-    return queryLength === 1 ? this.#backend.fused?.attention : undefined;
   }
 
   #compose(

@@ -1,5 +1,6 @@
-import type { Backend, BackendTensor, DeviceLimits } from '@topk-attention/core';
+import type { Backend } from '@topk-attention/core';
 import { sizeOf } from '@topk-attention/core';
+import type { BackendTensor, DeviceLimits } from '@topk-attention/core/backend';
 import type { PlainAttention } from './plain-attention.js';
 
 /** What may change from one answer to the next. */

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { ChosenAttention } from '@topk-attention/core/backend';
 import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE, hidesBesideTable } from '../emit/attention/variant.js';
 
 /** The engine's allocator splits the blocks that it reuses. */
@@ -16,7 +16,7 @@ const GARBAGE_OF_RANDOM_NUMBERS = 12 * 2 ** 20;
 const MOST_GARBAGE = 32 * 2 ** 20;
 
 /** Bytes that a chunk's session keeps in its arena: scores, candidates of the chosen blocks, gathered value rows. */
-export function arenaBytes(request: AttentionRequest, chunk: number): number {
+export function arenaBytes(request: ChosenAttention, chunk: number): number {
   const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
   const bias = request.relativeBias === undefined ? 0 : queryHeads * chunk * keyLength * 4;
@@ -30,13 +30,13 @@ export function arenaBytes(request: AttentionRequest, chunk: number): number {
   return Math.ceil((fixed + Math.max(candidates, kept + candidates / 2)) * ALLOCATOR_SLACK);
 }
 
-function placesOf(request: AttentionRequest): number {
+function placesOf(request: ChosenAttention): number {
   if (hidesBesideTable(request)) return PLACES.masked;
   return request.k === 'all' && request.relativeBias === undefined ? PLACES.softmax : PLACES.selection;
 }
 
 /** Transient bytes of a call: the arena, and tensors made once for all chunks (transposed keys, the window of relative biases). */
-export function scratchBytes(request: AttentionRequest, chunk: number): number {
+export function scratchBytes(request: ChosenAttention, chunk: number): number {
   const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim } = request;
   const isTransposed = Math.ceil(queryLength / chunk) >= CHUNKS_WORTH_A_TRANSPOSE;
   const columns = isTransposed ? batch * keyHeads * keyLength * headDim * 4 : 0;
@@ -45,7 +45,7 @@ export function scratchBytes(request: AttentionRequest, chunk: number): number {
 }
 
 /** Garbage not yet collected: chunk results that were joined, and random numbers of earlier chunks. */
-function garbageBytes(request: AttentionRequest, chunk: number): number {
+function garbageBytes(request: ChosenAttention, chunk: number): number {
   const { batch, queryHeads, queryLength, valueDim, k, dropout, saves } = request;
   const rows = batch * queryHeads * queryLength;
   const kept = k === 'all' ? 0 : k;
@@ -56,7 +56,7 @@ function garbageBytes(request: AttentionRequest, chunk: number): number {
 }
 
 /** Bytes of the largest tensor: the scores, or the gathered value rows. */
-export function largestBytes(request: AttentionRequest, chunk: number): number {
+export function largestBytes(request: ChosenAttention, chunk: number): number {
   const { batch, queryHeads, keyLength, valueDim, k } = request;
   const rows = batch * queryHeads * chunk;
   return 4 * rows * Math.max(keyLength, k === 'all' ? 0 : k * valueDim);

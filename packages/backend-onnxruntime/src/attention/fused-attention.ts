@@ -1,9 +1,14 @@
-import type {
-  AttentionInputs,
-  AttentionOutputs,
-  AttentionRequest,
-  FusedOperation,
-} from '@topk-attention/core';
+import {
+  type AttentionInputs,
+  type AttentionOutputs,
+  type AttentionRequest,
+  type ChosenAttention,
+  chooseAttention,
+  describeSelection,
+  entriesOf,
+  type FusedOperation,
+} from '@topk-attention/core/backend';
+import { blockSizeOf } from '../emit/attention/variant.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import { Magnitudes } from '../runtime/inspect.js';
@@ -30,40 +35,59 @@ export function fusedAttention(
     isBorrowed: (tensor) => graph.isBorrowed(tensor),
   };
   return {
-    refuses,
-    scratchBytes,
-    largestBytes,
-    run: (request, inputs, chunk) => {
-      const { batch, queryHeads, queryLength, valueDim, k } = request;
-      const present = Object.entries({
-        q: inputs.q,
-        k: inputs.k,
-        v: inputs.v,
-        mask: inputs.mask,
-        keyLengths: inputs.keyLengths,
-        bias: inputs.bias,
-        table: inputs.relativeTable,
-      }).flatMap(([role, node]) => (node === undefined ? [] : [{ role, node }]));
-      const lists = [batch, queryHeads, queryLength, k === 'all' ? 0 : k];
-      const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> => {
-        const feeds = new Map(present.map(({ role }, index) => [role, values[index] as OrtTensor]));
-        return runAttention(runtime, request, feeds, chunk);
+    prepare(asked, limits) {
+      const refusals = refuses(asked);
+      if (refusals.length > 0) return { refusals };
+      const request = chooseAttention(asked, limits);
+      return {
+        scratchBytes: (chunk) => scratchBytes(request, chunk),
+        largestBytes: (chunk) => largestBytes(request, chunk),
+        describe: () => ({ variant: 'one graph per query chunk', selection: describeBlocks(request) }),
+        run: (inputs, chunk) => attach(request, inputs, chunk),
       };
-      const [output, indices, scores] = graph.attach(
-        { inputs: present.map(({ node }) => node), outputs: [], execute },
-        [
-          { shape: [batch, queryHeads, queryLength, valueDim], dtype: 'f32' },
-          ...(request.saves && k !== 'all'
-            ? ([
-                { shape: lists, dtype: 'i32' },
-                { shape: lists, dtype: 'f32' },
-              ] as const)
-            : []),
-        ],
-      );
-      return { output: output as OnnxNode, ...(indices && { indices }), ...(scores && { scores }) };
     },
   };
+
+  /** The call as a node of the graph, which runs when a result is asked for. */
+  function attach(
+    request: ChosenAttention,
+    inputs: AttentionInputs<OnnxNode>,
+    chunk: number,
+  ): AttentionOutputs<OnnxNode> {
+    const { batch, queryHeads, queryLength, valueDim, k } = request;
+    const present = entriesOf<OnnxNode>(inputs);
+    const lists = [batch, queryHeads, queryLength, k === 'all' ? 0 : k];
+    const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> => {
+      const feeds = new Map(
+        present.map(([role], index) => [feedName(role), values[index] as OrtTensor] as const),
+      );
+      return runAttention(runtime, request, feeds, chunk);
+    };
+    const [output, indices, scores] = graph.attach(
+      { inputs: present.map(([, node]) => node), outputs: [], execute },
+      [
+        { shape: [batch, queryHeads, queryLength, valueDim], dtype: 'f32' },
+        ...(request.saves && k !== 'all'
+          ? ([
+              { shape: lists, dtype: 'i32' },
+              { shape: lists, dtype: 'f32' },
+            ] as const)
+          : []),
+      ],
+    );
+    return { output: output as OnnxNode, ...(indices && { indices }), ...(scores && { scores }) };
+  }
+}
+
+/** The graphs' own name of a role. */
+function feedName(role: string): string {
+  return role === 'relativeTable' ? 'table' : role;
+}
+
+function describeBlocks(request: ChosenAttention): string {
+  if (request.k === 'all') return 'all keys';
+  const blockSize = blockSizeOf({ request });
+  return describeSelection(blockSize === undefined ? { levels: 1 } : { levels: 2, blockSize });
 }
 
 function refuses(request: AttentionRequest): readonly string[] {

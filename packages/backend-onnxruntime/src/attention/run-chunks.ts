@@ -1,4 +1,4 @@
-import { type AttentionRequest, philoxBits, relativePositionBucket } from '@topk-attention/core';
+import { type ChosenAttention, philoxBits, relativePositionBucket } from '@topk-attention/core/backend';
 import { compileChunk } from '../emit/attention/chunk-graph.js';
 import {
   type AttentionVariant,
@@ -41,7 +41,7 @@ export interface AttentionRuntime {
 /** Runs a call chunk by chunk through one session and joins the rows. */
 export async function runAttention(
   runtime: AttentionRuntime,
-  asked: AttentionRequest,
+  asked: ChosenAttention,
   feeds: AttentionFeeds,
   queryChunk: number,
 ): Promise<readonly OrtTensor[]> {
@@ -78,7 +78,7 @@ export async function runAttention(
 
 function variantOf(
   runtime: AttentionRuntime,
-  request: AttentionRequest,
+  request: ChosenAttention,
   feeds: AttentionFeeds,
   chunk: number,
   chunks: number,
@@ -97,7 +97,7 @@ function variantOf(
 }
 
 /** Drops key lengths that hide nothing (those of a single text): they would cost a pass over the scores. */
-function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): AttentionRequest {
+function withoutIdleMasks(request: ChosenAttention, feeds: AttentionFeeds): ChosenAttention {
   const lengths = feeds.get('keyLengths');
   if (lengths?.location !== 'cpu' || !(lengths.data instanceof Int32Array)) return request;
   const hides = lengths.data.some((length) => length < request.keyLength);
@@ -107,7 +107,7 @@ function withoutIdleMasks(request: AttentionRequest, feeds: AttentionFeeds): Att
 /** Which checks the values of a call allow its graph to leave out. */
 function rangesOf(
   { magnitudes, isBorrowed }: AttentionRuntime,
-  request: AttentionRequest,
+  request: ChosenAttention,
   feeds: AttentionFeeds,
 ): Pick<AttentionVariant, 'isCareful' | 'areValuesFinite'> {
   const of = (role: string): Magnitude | undefined => {

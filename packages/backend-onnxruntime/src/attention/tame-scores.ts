@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { areAllFinite, LARGEST_SUM, type Magnitude } from '../runtime/inspect.js';
 
 /**

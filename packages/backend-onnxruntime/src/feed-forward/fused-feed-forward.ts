@@ -1,4 +1,12 @@
-import type { FeedForwardInputs, FeedForwardRequest, FusedOperation } from '@topk-attention/core';
+import {
+  type ChosenFeedForward,
+  chooseFeedForward,
+  describeSelection,
+  entriesOf,
+  type FeedForwardInputs,
+  type FeedForwardRequest,
+  type FusedOperation,
+} from '@topk-attention/core/backend';
 import {
   compileTokens,
   type FeedForwardVariant,
@@ -22,7 +30,7 @@ export function fusedFeedForward(
 
   /** What the values of a call allow its graph to leave out. */
   const rangesOf = (
-    request: FeedForwardRequest,
+    request: ChosenFeedForward,
     feeds: ReadonlyMap<string, OrtTensor>,
   ): Pick<FeedForwardVariant, 'isCareful' | 'areOutputsFinite'> => {
     // Without a selection nothing is hidden: one graph does for all values.
@@ -36,7 +44,7 @@ export function fusedFeedForward(
   };
 
   const runTokens = async (
-    request: FeedForwardRequest,
+    request: ChosenFeedForward,
     feeds: ReadonlyMap<string, OrtTensor>,
     tokenChunk: number,
   ): Promise<readonly OrtTensor[]> => {
@@ -68,35 +76,41 @@ export function fusedFeedForward(
   };
 
   return {
-    refuses: ({ dtype }) => (dtype === 'f32' ? [] : [`dtype ${dtype}: the graph computes in f32`]),
-    scratchBytes,
-    largestBytes: ({ hidden, outputDim, k, second }, chunk) =>
-      4 * chunk * Math.max(hidden, k !== 'all' && second === 'gather' ? k * outputDim : 0),
-    run: (request, inputs, chunk) => {
-      const present = Object.entries({
-        x: inputs.x,
-        wIn: inputs.wIn,
-        bIn: inputs.bIn,
-        wGate: inputs.wGate,
-        wOut: inputs.wOut,
-        bOut: inputs.bOut,
-      }).flatMap(([role, node]) => (node === undefined ? [] : [{ role, node }]));
-      const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> =>
-        runTokens(
-          request,
-          new Map(present.map(({ role }, index) => [role, values[index] as OrtTensor])),
-          chunk,
-        );
-      const [output] = graph.attach({ inputs: present.map(({ node }) => node), outputs: [], execute }, [
-        { shape: [request.tokens, request.outputDim], dtype: 'f32' },
-      ]);
-      return { output: output as OnnxNode };
+    prepare(asked, limits) {
+      if (asked.dtype !== 'f32') {
+        return { refusals: [`dtype ${asked.dtype}: the graph computes in f32`] };
+      }
+      if (asked.saves === true) return { refusals: ['training: the graph returns no lists of kept units'] };
+      const request = chooseFeedForward(asked, limits);
+      const { hidden, outputDim, k, second, selection } = request;
+      return {
+        scratchBytes: (chunk) => scratchBytes(request, chunk),
+        largestBytes: (chunk) =>
+          4 * chunk * Math.max(hidden, k !== 'all' && second === 'gather' ? k * outputDim : 0),
+        describe: () => ({
+          variant: 'one graph per token chunk',
+          selection: k === 'all' ? 'all units' : describeSelection(selection),
+          second: `${second} product`,
+        }),
+        run: (inputs, chunk) => ({ output: attach(request, inputs, chunk) }),
+      };
     },
   };
+
+  /** The call as a node of the graph, which runs when its result is asked for. */
+  function attach(request: ChosenFeedForward, inputs: FeedForwardInputs<OnnxNode>, chunk: number): OnnxNode {
+    const present = entriesOf<OnnxNode>(inputs);
+    const execute = (values: readonly OrtTensor[]): Promise<readonly OrtTensor[]> =>
+      runTokens(request, new Map(present.map(([role], index) => [role, values[index] as OrtTensor])), chunk);
+    const [output] = graph.attach({ inputs: present.map(([, node]) => node), outputs: [], execute }, [
+      { shape: [request.tokens, request.outputDim], dtype: 'f32' },
+    ]);
+    return output as OnnxNode;
+  }
 }
 
 /** Transient bytes of a chunk of tokens: hidden units (pre-activations, activations, gate), selection, second product. */
-function scratchBytes(request: FeedForwardRequest, chunk: number): number {
+function scratchBytes(request: ChosenFeedForward, chunk: number): number {
   const { inputDim, hidden, outputDim, k, gated, select, second } = request;
   const wide = chunk * hidden * 4;
   const ends = chunk * (inputDim + outputDim) * 4;

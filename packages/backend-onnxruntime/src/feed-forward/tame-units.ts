@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { FeedForwardRequest } from '@topk-attention/core/backend';
 import { areAllFinite, LARGEST_SUM, type Magnitude } from '../runtime/inspect.js';
 
 /** True when no intermediate value can be NaN or overflow in any order of multiplication. Magnitudes by role. */

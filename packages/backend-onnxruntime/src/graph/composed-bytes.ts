@@ -1,9 +1,11 @@
 import {
   type AttentionRequest,
   type ComposedBytes,
+  chooseFeedForward,
+  type DeviceLimits,
   type FeedForwardRequest,
   mayHideKeys,
-} from '@topk-attention/core';
+} from '@topk-attention/core/backend';
 
 /*
  * Memory that core's composed operations take on this engine, measured as the growth of a process
@@ -89,8 +91,9 @@ function attentionBackwardScratch(request: AttentionRequest, chunk: number): num
   return ofTurn + turns + random + copies + safe + ofRest + output;
 }
 
-function feedForwardScratch(request: FeedForwardRequest, chunk: number): number {
-  const { tokens, hidden, outputDim, k, gated, second, select, saves } = request;
+function feedForwardScratch(request: FeedForwardRequest, chunk: number, limits: DeviceLimits): number {
+  const { tokens, hidden, outputDim, k, gated, select, saves } = request;
+  const { second } = chooseFeedForward(request, limits);
   const wide = 4 * chunk * hidden;
   const gathered = second === 'gather' && k !== 'all' ? 4 * chunk * k * outputDim : 0;
   const ofTurn = (5 + (gated ? 1 : 0) + (select === 'contribution' ? 2 : 0)) * wide + 3 * gathered;

@@ -1,4 +1,5 @@
-import { TopKError, toEngineError } from '@topk-attention/core';
+import { TopKError } from '@topk-attention/core';
+import { toEngineError } from '@topk-attention/core/backend';
 import { usedAfterDispose } from '../runtime/errors.js';
 import type { Sessions } from '../runtime/sessions.js';
 import type { Graph } from './graph.js';

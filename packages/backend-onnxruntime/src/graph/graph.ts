@@ -1,4 +1,5 @@
-import { bytesPerElement, type DType, type Shape, sameShape, sizeOf, TopKError } from '@topk-attention/core';
+import { bytesPerElement, type DType, type Shape, sizeOf, TopKError } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import { usedAfterDispose } from '../runtime/errors.js';
 import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
 import { arrayFor, ortType } from './dtypes.js';

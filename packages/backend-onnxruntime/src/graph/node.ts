@@ -1,4 +1,5 @@
-import type { BackendTensor, DType, Shape, TopKError } from '@topk-attention/core';
+import type { DType, Shape, TopKError } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import type { GraphBuilder } from '../onnx/graph-builder.js';
 import type { OrtArray, OrtTensor } from '../runtime/ort.js';
 

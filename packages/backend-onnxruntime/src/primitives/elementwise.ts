@@ -1,10 +1,5 @@
-import {
-  type BinaryOp,
-  broadcastShapes,
-  type CompareOp,
-  type DType,
-  type UnaryOp,
-} from '@topk-attention/core';
+import type { DType } from '@topk-attention/core';
+import { type BinaryOp, broadcastShapes, type CompareOp, type UnaryOp } from '@topk-attention/core/backend';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 import type { GraphBuilder } from '../onnx/graph-builder.js';

@@ -1,4 +1,5 @@
-import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
 

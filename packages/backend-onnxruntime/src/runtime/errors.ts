@@ -1,4 +1,5 @@
-import { TopKError, toEngineError } from '@topk-attention/core';
+import { TopKError } from '@topk-attention/core';
+import { toEngineError } from '@topk-attention/core/backend';
 
 /** What the engine threw, as a typed error. */
 export function engineError(error: unknown, where: string): TopKError {

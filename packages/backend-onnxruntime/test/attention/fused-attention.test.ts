@@ -1,4 +1,10 @@
-import type { AttentionInputs, AttentionRequest, Backend, BackendTensor } from '@topk-attention/core';
+import type {
+  AttentionInputs,
+  Backend,
+  BackendTensor,
+  ChosenAttention,
+  DeviceLimits,
+} from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -25,7 +31,7 @@ function numbers(count: number, seed: number): Float32Array {
   });
 }
 
-const base: AttentionRequest = {
+const base: ChosenAttention = {
   batch: 2,
   queryHeads: 4,
   keyHeads: 2,
@@ -50,7 +56,7 @@ interface Arrays {
   relativeTable?: Float32Array;
 }
 
-function arraysOf(request: AttentionRequest): Arrays {
+function arraysOf(request: ChosenAttention): Arrays {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = request;
   const bias = request.bias?.reduce((size, extent) => size * extent, 1);
   return {
@@ -64,7 +70,7 @@ function arraysOf(request: AttentionRequest): Arrays {
 
 async function run<T extends BackendTensor>(
   on: Backend<T>,
-  request: AttentionRequest,
+  request: ChosenAttention,
   arrays: Arrays,
   chunk: number,
 ): Promise<{ output: number[]; indices?: number[]; scores?: number[] }> {
@@ -96,8 +102,14 @@ async function run<T extends BackendTensor>(
         relativeTable: on.upload(relativeTable, [request.relativeBias.buckets, queryHeads], 'f32'),
       }),
   };
-  const made = on.fused?.attention?.run(request, inputs, chunk);
-  if (made === undefined) throw new Error('no fused attention');
+  const { selection } = request;
+  const limits: DeviceLimits = {
+    ...on.capabilities.limits,
+    twoLevel: selection.levels === 1 ? null : { minKeys: 1, blockSize: selection.blockSize },
+  };
+  const prepared = on.fused?.attention?.prepare(request, limits);
+  if (prepared === undefined || 'refusals' in prepared) throw new Error('no fused attention');
+  const made = prepared.run(inputs, chunk);
   const output = [...(await on.read(made.output))];
   const indices = made.indices && [...(await on.read(made.indices))];
   const scores = made.scores && [...(await on.read(made.scores))];
@@ -118,7 +130,7 @@ const twoLevel = { levels: 2, blockSize: 16 } as const;
 /** So many that their maxima are first compared in groups. */
 const manyBlocks = { levels: 2, blockSize: 4 } as const;
 const relativeBias = { bidirectional: true, maxDistance: 64, buckets: 16 };
-const requests: { readonly [name: string]: Partial<AttentionRequest> } = {
+const requests: { readonly [name: string]: Partial<ChosenAttention> } = {
   'top-k': {},
   'blocks with a rest': { selection: twoLevel },
   'blocks without a rest': { selection: twoLevel, keyLength: 192 },
@@ -187,7 +199,7 @@ describe('relative biases made in the graph, as for windows that would be too la
     if (request.relativeBias === undefined) continue;
     test(name, async () => {
       const { mask: _mask, bias: _bias, ...options } = request;
-      const asked: AttentionRequest = { ...base, ...options, keyLengths: false };
+      const asked: ChosenAttention = { ...base, ...options, keyLengths: false };
       const { q, k, v, relativeTable } = arraysOf(asked);
       const f32 = (values: Float32Array | undefined, dims: number[]) =>
         new ort.Tensor('float32', values ?? new Float32Array(), dims);

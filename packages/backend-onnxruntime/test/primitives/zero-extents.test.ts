@@ -1,6 +1,5 @@
 import {
   type Backend,
-  type BackendTensor,
   type DType,
   exactAttention,
   type Shape,
@@ -8,9 +7,10 @@ import {
   topKAttention,
   zeros,
 } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createOnnxRuntimeBackend, type OnnxNode, type OnnxRuntimeBackend } from '../../src/index.js';
+import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '../../src/index.js';
 
 let backend: OnnxRuntimeBackend;
 const oracle = createReferenceBackend();
@@ -123,13 +123,13 @@ describe('layers on a batch of nothing', () => {
       biasIn: false,
       biasOut: false,
       select: 'preactivation',
-      second: 'dense',
-      selection: { levels: 1 },
       saves: false,
     } as const;
     const make = makeOn(backend);
     const inputs = { x: make([0, 4]), wIn: make([4, 6]), wOut: make([6, 3]) };
-    const output = backend.fused.feedForward?.run(request, inputs, 8).output as OnnxNode;
+    const prepared = backend.fused.feedForward?.prepare(request, backend.capabilities.limits);
+    if (prepared === undefined || 'refusals' in prepared) throw new Error('no fused feed-forward');
+    const { output } = prepared.run(inputs, 8);
     expect([output.shape, (await backend.read(output)).length]).toEqual([[0, 3], 0]);
   });
 });

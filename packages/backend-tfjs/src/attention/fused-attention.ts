@@ -1,12 +1,12 @@
-import type {
-  AttentionInputs,
-  AttentionOutputs,
-  AttentionRequest,
-  FusedOperation,
-} from '@topk-attention/core';
+import {
+  type AttentionInputs,
+  type AttentionOutputs,
+  type AttentionRequest,
+  type FusedOperation,
+  mapRoles,
+} from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
-import type { TfTensor } from '../tf.js';
 import { attentionForward } from './forward/forward.js';
 import {
   describeForward,
@@ -22,27 +22,16 @@ export function fusedAttention(
   { raw, own }: TensorExchange,
 ): FusedOperation<AttentionRequest, AttentionInputs<TfjsTensor>, AttentionOutputs<TfjsTensor>> {
   return {
-    refuses: (request) => refusesForward(engine, request),
-    scratchBytes: (request, chunk) => forwardScratchBytes(engine, request, chunk),
-    largestBytes: forwardLargestBytes,
-    preferredChunk: (request) => forwardChunk(engine, request),
-    describe: (request) => describeForward(engine, request),
-    run: (request, inputs, chunk) => {
-      const { mask, keyLengths, bias, relativeTable } = inputs;
-      const tensors: AttentionInputs<TfTensor> = {
-        q: raw(inputs.q),
-        k: raw(inputs.k),
-        v: raw(inputs.v),
-        ...(mask && { mask: raw(mask) }),
-        ...(keyLengths && { keyLengths: raw(keyLengths) }),
-        ...(bias && { bias: raw(bias) }),
-        ...(relativeTable && { relativeTable: raw(relativeTable) }),
-      };
-      const made = attentionForward(engine, request, tensors, chunk);
+    prepare(request) {
+      const refusals = refusesForward(engine, request);
+      if (refusals.length > 0) return { refusals };
       return {
-        output: own(made.output),
-        ...(made.indices && { indices: own(made.indices) }),
-        ...(made.scores && { scores: own(made.scores) }),
+        preferredChunk: forwardChunk(engine, request),
+        scratchBytes: (chunk) => forwardScratchBytes(engine, request, chunk),
+        largestBytes: (chunk) => forwardLargestBytes(request, chunk),
+        describe: () => ({ variant: describeForward(engine, request) }),
+        run: (inputs, chunk) =>
+          mapRoles(attentionForward(engine, request, mapRoles(inputs, raw), chunk), own),
       };
     },
   };

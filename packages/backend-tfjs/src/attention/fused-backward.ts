@@ -1,12 +1,12 @@
-import type {
-  AttentionBackwardInputs,
-  AttentionGradients,
-  AttentionRequest,
-  FusedOperation,
-} from '@topk-attention/core';
+import {
+  type AttentionBackwardInputs,
+  type AttentionGradients,
+  type AttentionRequest,
+  type FusedOperation,
+  mapRoles,
+} from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
-import type { TfTensor } from '../tf.js';
 import { attentionBackward } from './backward/backward.js';
 import {
   backwardChunk,
@@ -21,30 +21,17 @@ export function fusedAttentionBackward(
   { raw, own }: TensorExchange,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<TfjsTensor>, AttentionGradients<TfjsTensor>> {
   return {
-    refuses: (request) => refusesBackward(engine, request),
-    scratchBytes: backwardScratchBytes,
-    largestBytes: backwardLargestBytes,
-    preferredChunk: backwardChunk,
-    run: (request, inputs, chunk) => {
-      const { bias, relativeTable, indices, scores } = inputs;
-      // Validity is in the lists already: what the mask hides has no slot.
-      const tensors: AttentionBackwardInputs<TfTensor> = {
-        q: raw(inputs.q),
-        k: raw(inputs.k),
-        v: raw(inputs.v),
-        dOutput: raw(inputs.dOutput),
-        ...(bias && { bias: raw(bias) }),
-        ...(relativeTable && { relativeTable: raw(relativeTable) }),
-        ...(indices && { indices: raw(indices) }),
-        ...(scores && { scores: raw(scores) }),
-      };
-      const made = attentionBackward(engine, request, tensors, chunk);
+    prepare(request) {
+      const refusals = refusesBackward(engine, request);
+      if (refusals.length > 0) return { refusals };
       return {
-        q: own(made.q),
-        k: own(made.k),
-        v: own(made.v),
-        ...(made.bias && { bias: own(made.bias) }),
-        ...(made.relativeTable && { relativeTable: own(made.relativeTable) }),
+        preferredChunk: backwardChunk(request),
+        scratchBytes: (chunk) => backwardScratchBytes(request, chunk),
+        largestBytes: (chunk) => backwardLargestBytes(request, chunk),
+        describe: () => ({ variant: 'gathers and scatters of the kept keys, in tiles of queries' }),
+        // Validity is in the lists already: what the mask hides has no slot.
+        run: ({ mask: _mask, keyLengths: _keyLengths, ...inputs }, chunk) =>
+          mapRoles(attentionBackward(engine, request, mapRoles(inputs, raw), chunk), own),
       };
     },
   };

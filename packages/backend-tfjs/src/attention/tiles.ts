@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 
 /** A part of the queries computed at once: some batches, the query heads of some key heads, some queries. */
 export interface QueryTile {

@@ -1,4 +1,5 @@
-import { type DeviceLimits, TopKError } from '@topk-attention/core';
+import { TopKError } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 import type { Tf } from '../tf.js';
 import { limitsOf } from './limits.js';
 import type { EngineNeeds } from './needs.js';

@@ -1,4 +1,4 @@
-import type { DeviceLimits } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 import type { Tf } from '../tf.js';
 import type { EngineTraits } from './traits.js';
 

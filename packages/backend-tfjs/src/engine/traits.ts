@@ -1,4 +1,4 @@
-import type { Capabilities, DeviceLimits } from '@topk-attention/core';
+import type { Capabilities, DeviceLimits } from '@topk-attention/core/backend';
 
 /**
  * What an engine of tf lacks or does differently, as data. Code asks for a trait and never for an engine's name, so

@@ -1,4 +1,4 @@
-import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward, FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core/backend';
 import { productOfKept } from '../attention/selection/kept-product.js';
 import type { KeptRows } from '../attention/selection/kept-rows.js';
 import { selectByScript } from '../attention/selection/select-script.js';
@@ -12,10 +12,13 @@ import type { TfTensor } from '../tf.js';
 import { activate } from './activations.js';
 import { type OutputWeights, outputWeights } from './output-weights.js';
 
+/** A request, and how its second product runs. */
+type Layer = FeedForwardRequest & Pick<ChosenFeedForward, 'second'>;
+
 /** What the chunks of a call share. */
 interface ForwardPass {
   readonly engine: Engine;
-  readonly request: FeedForwardRequest;
+  readonly request: Layer;
   readonly inputs: FeedForwardInputs<TfTensor>;
   readonly k: number;
   readonly weights: OutputWeights;
@@ -34,7 +37,7 @@ interface Hidden {
  */
 export function feedForwardForward(
   engine: Engine,
-  request: FeedForwardRequest & { readonly k: number },
+  request: Layer & { readonly k: number },
   inputs: FeedForwardInputs<TfTensor>,
   chunk: number,
 ): TfTensor {

@@ -2,8 +2,6 @@ import {
   type AttentionOptions,
   aBoolean,
   aNumber,
-  attentionBackward,
-  attentionForward,
   aValue,
   checkedLater,
   exactAttention as coreExactAttention,
@@ -14,6 +12,7 @@ import {
   required,
   type Tensor,
 } from '@topk-attention/core';
+import { attentionBackward, attentionForward } from '@topk-attention/core/backend';
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { type DifferentiableResult, differentiable } from './differentiable.js';

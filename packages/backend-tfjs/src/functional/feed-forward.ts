@@ -4,13 +4,12 @@ import {
   topKFeedForward as coreTopKFeedForward,
   type FeedForwardOptions,
   type FeedForwardWeights,
-  feedForwardBackward,
-  feedForwardForward,
   type OptionKinds,
   oneOf,
   readOptions,
   type Tensor,
 } from '@topk-attention/core';
+import { feedForwardBackward, feedForwardForward } from '@topk-attention/core/backend';
 import type { Tf, TfTensor } from '../tf.js';
 import { backendOf } from './backend-of.js';
 import { differentiable } from './differentiable.js';

@@ -1,11 +1,5 @@
-import {
-  type BinaryOp,
-  broadcastShapes,
-  type CompareOp,
-  type DType,
-  sizeOf,
-  type UnaryOp,
-} from '@topk-attention/core';
+import { type DType, sizeOf } from '@topk-attention/core';
+import { type BinaryOp, broadcastShapes, type CompareOp, type UnaryOp } from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import { tfTypeOf } from '../tensor.js';
 import type { TfTensor } from '../tf.js';

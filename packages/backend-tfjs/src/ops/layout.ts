@@ -1,4 +1,5 @@
-import { type Shape, sameShape, sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { integersOf, onHost, rememberIntegers } from './host/integers.js';

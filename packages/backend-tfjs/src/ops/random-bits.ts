@@ -1,4 +1,5 @@
-import { philoxBits, type Shape } from '@topk-attention/core';
+import type { Shape } from '@topk-attention/core';
+import { philoxBits } from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 import { rememberIntegers } from './host/integers.js';

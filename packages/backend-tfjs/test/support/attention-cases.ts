@@ -1,9 +1,6 @@
 import {
-  type AttentionInputs,
   type AttentionOptions,
-  type AttentionRequest,
   type Backend,
-  type BackendTensor,
   exactAttention,
   pullback,
   type Shape,
@@ -12,6 +9,7 @@ import {
   tensor,
   topKAttention,
 } from '@topk-attention/core';
+import type { AttentionInputs, AttentionRequest, BackendTensor } from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend } from '../../src/index.js';
@@ -40,7 +38,6 @@ const base: AttentionRequest = {
   scale: 8 ** -0.5,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: false,
 };
 
@@ -105,8 +102,9 @@ async function run<T extends BackendTensor>(
   };
   const fused = on.fused?.attention;
   if (fused === undefined) throw new Error('no fused attention');
-  expect(fused.refuses(request)).toEqual([]);
-  const made = fused.run(request, inputs, chunk);
+  const prepared = fused.prepare(request, on.capabilities.limits);
+  if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+  const made = prepared.run(inputs, chunk);
   const output = [...(await on.read(made.output))];
   const indices = made.indices && [...(await on.read(made.indices))];
   const scores = made.scores && [...(await on.read(made.scores))];

@@ -1,12 +1,12 @@
 // The fused feed-forward against core's composed one, on one engine; values that take every way through it.
 import {
-  type DeviceLimits,
   type FeedForwardOptions,
   type FeedForwardWeights,
   type Tensor,
   tensor,
   topKFeedForward,
 } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 import { describe, expect, test } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend } from '../../src/index.js';
 

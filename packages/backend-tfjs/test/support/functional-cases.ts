@@ -1,15 +1,12 @@
 import { createRequire } from 'node:module';
 import type * as tfCore from '@tensorflow/tfjs-core';
+import { type AttentionOptions, type Tensor, TopKError, tensor } from '@topk-attention/core';
 import {
-  type AttentionOptions,
   attentionBackward,
   attentionForward,
   feedForwardBackward,
   feedForwardForward,
-  type Tensor,
-  TopKError,
-  tensor,
-} from '@topk-attention/core';
+} from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
 import {

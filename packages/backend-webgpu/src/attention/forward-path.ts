@@ -1,23 +1,10 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 
-/** Tensors of one attention call; shapes as in core's `AttentionInputs` and `AttentionOutputs`. */
-export interface ForwardViews {
-  readonly q: View;
-  readonly k: View;
-  readonly v: View;
-  readonly mask?: View;
-  readonly keyLengths?: View;
-  readonly bias?: View;
-  readonly relativeTable?: View;
-  readonly output: View;
-  /** i32 [B, Hq, Lq, k], kept keys ascending, then -1. */
-  readonly indices?: View;
-  /** f32 [B, Hq, Lq, k], -inf in unused slots, NaN in rows with a NaN. */
-  readonly scores?: View;
-}
+/** Tensors of one attention call: inputs and outputs by role. */
+export interface ForwardViews extends AttentionInputs<View>, AttentionOutputs<View> {}
 
 /** One way to compute attention. The first path that refuses nothing runs. */
 export interface ForwardPath {

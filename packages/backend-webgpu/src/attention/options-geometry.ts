@@ -1,4 +1,5 @@
-import { type AttentionRequest, philoxKey, type Shape, sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
+import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
 import { type Window, windowOf } from '../primitives/windows.js';
 import { f32Bits, uniformWords } from '../runtime/kernel.js';
 import type { View } from '../view.js';

@@ -1,4 +1,4 @@
-import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward, FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
@@ -41,7 +41,7 @@ interface Chunk {
 
 interface Call {
   readonly stream: Stream;
-  readonly request: FeedForwardRequest;
+  readonly request: ChosenFeedForward;
   readonly weights: Weights;
   readonly sums: FeedForwardInputs<Target>;
   /** Where dense products stand for the kept units alone. */
@@ -60,7 +60,7 @@ interface Call {
  */
 export function recordBackward(
   stream: Stream,
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   views: FeedForwardBackwardViews,
   tokens: number,
 ): void {

@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { FeedForwardRequest } from '@topk-attention/core/backend';
 import type { Binding } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';

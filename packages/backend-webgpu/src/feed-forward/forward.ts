@@ -1,4 +1,4 @@
-import type { FeedForwardInputs, FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward, FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
@@ -37,7 +37,7 @@ interface Shared {
  */
 export function recordForward(
   stream: Stream,
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   views: FeedForwardViews,
   tokens: number,
   kind: FirstProductKind = 'plain',
@@ -58,7 +58,7 @@ export function recordForward(
 function sharedOf(
   stream: Stream,
   call: Borrowed,
-  { hidden, outputDim, k, select, second }: FeedForwardRequest,
+  { hidden, outputDim, k, select, second }: ChosenFeedForward,
   { wOut }: Weights,
 ): Omit<Shared, 'weights' | 'first'> {
   if (k === 'all') return {};
@@ -75,7 +75,7 @@ function sharedOf(
 function recordChunk(
   stream: Stream,
   borrowed: Borrowed,
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   views: FeedForwardViews,
   { weights, first, norms, marks }: Shared,
   start: number,

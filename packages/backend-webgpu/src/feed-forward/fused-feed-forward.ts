@@ -1,13 +1,15 @@
-import type {
-  BackendTensor,
-  DType,
-  FeedForwardBackwardInputs,
-  FeedForwardInputs,
-  FeedForwardOutputs,
-  FeedForwardRequest,
-  FusedOperation,
-  Shape,
-} from '@topk-attention/core';
+import {
+  type BackendTensor,
+  chooseFeedForward,
+  type DType,
+  type FeedForwardBackwardInputs,
+  type FeedForwardInputs,
+  type FeedForwardOutputs,
+  type FeedForwardRequest,
+  type FusedOperation,
+  mapRoles,
+  type Shape,
+} from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
@@ -25,31 +27,29 @@ export function fusedFeedForward<T extends View & BackendTensor>(
   facts: DeviceFacts,
   allocate: Allocate<T>,
 ): FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>> {
-  const chunkOf = (request: FeedForwardRequest, chunk: number): number =>
-    forwardChunk(request, chunk, facts.bindingBytes, firstProductKind(request, facts));
-  const scratchOf = (request: FeedForwardRequest, chunk: number): Scratch =>
-    forwardScratch(request, chunkOf(request, chunk), firstProductKind(request, facts));
   return {
-    refuses: (request) => tooLarge(request, facts),
-    scratchBytes: (request, chunk) => scratchOf(request, chunk).total,
-    largestBytes: (request, chunk) => scratchOf(request, chunk).largest,
-    describe: (request) =>
-      `first product ${firstProductKind(request, facts)}, second ${request.k === 'all' ? 'dense' : request.second}`,
-    run(request, inputs, chunk) {
-      const { tokens, outputDim, dtype, k, saves } = request;
-      const output = allocate([tokens, outputDim], dtype);
-      const lists =
-        saves === true && k !== 'all'
-          ? { indices: allocate([tokens, k], 'i32'), preactivations: allocate([tokens, k], 'f32') }
-          : {};
-      recordForward(
-        stream,
-        request,
-        { ...inputs, output, ...lists },
-        chunkOf(request, chunk),
-        firstProductKind(request, facts),
-      );
-      return { output, ...lists };
+    prepare(asked, limits) {
+      const refusals = tooLarge(asked, facts);
+      if (refusals.length > 0) return { refusals };
+      const request = chooseFeedForward(asked, limits);
+      const kind = firstProductKind(request, facts);
+      const chunkOf = (chunk: number): number => forwardChunk(request, chunk, facts.bindingBytes, kind);
+      const scratchOf = (chunk: number): Scratch => forwardScratch(request, chunkOf(chunk), kind);
+      return {
+        scratchBytes: (chunk) => scratchOf(chunk).total,
+        largestBytes: (chunk) => scratchOf(chunk).largest,
+        describe: () => ({ variant: `first product ${kind}, second ${request.second}` }),
+        run(inputs, chunk) {
+          const { tokens, outputDim, dtype, k, saves } = request;
+          const output = allocate([tokens, outputDim], dtype);
+          const lists =
+            saves === true && k !== 'all'
+              ? { indices: allocate([tokens, k], 'i32'), preactivations: allocate([tokens, k], 'f32') }
+              : {};
+          recordForward(stream, request, { ...inputs, output, ...lists }, chunkOf(chunk), kind);
+          return { output, ...lists };
+        },
+      };
     },
   };
 }
@@ -60,25 +60,26 @@ export function fusedFeedForwardBackward<T extends View & BackendTensor>(
   facts: DeviceFacts,
   allocate: Allocate<T>,
 ): FusedOperation<FeedForwardRequest, FeedForwardBackwardInputs<T>, FeedForwardInputs<T>> {
-  const chunkOf = (request: FeedForwardRequest, chunk: number): number =>
-    backwardChunk(request, chunk, facts.bindingBytes);
   return {
-    refuses: (request) => tooLarge(request, facts),
-    scratchBytes: (request, chunk) => backwardScratch(request, chunkOf(request, chunk)).total,
-    largestBytes: (request, chunk) => backwardScratch(request, chunkOf(request, chunk)).largest,
-    run(request, inputs, chunk) {
-      const like = (one: T): T => allocate(one.shape, one.dtype);
-      const { x, wIn, bIn, wGate, wOut, bOut } = inputs;
-      const gradients = {
-        x: like(x),
-        wIn: like(wIn),
-        ...(bIn && { bIn: like(bIn) }),
-        ...(wGate && { wGate: like(wGate) }),
-        wOut: like(wOut),
-        ...(bOut && { bOut: like(bOut) }),
+    prepare(asked, limits) {
+      const refusals = tooLarge(asked, facts);
+      if (refusals.length > 0) return { refusals };
+      const request = chooseFeedForward(asked, limits);
+      const chunkOf = (chunk: number): number => backwardChunk(request, chunk, facts.bindingBytes);
+      const scratchOf = (chunk: number): Scratch => backwardScratch(request, chunkOf(chunk));
+      return {
+        scratchBytes: (chunk) => scratchOf(chunk).total,
+        largestBytes: (chunk) => scratchOf(chunk).largest,
+        describe: () => ({
+          variant: request.second === 'gather' ? 'products of the kept units' : 'dense products',
+        }),
+        run({ indices, preactivations, dOutput, ...inputs }, chunk) {
+          const gradients = mapRoles(inputs, (one: T) => allocate(one.shape, one.dtype));
+          const lists = { indices, preactivations };
+          recordBackward(stream, request, { ...inputs, ...lists, dOutput, gradients }, chunkOf(chunk));
+          return gradients;
+        },
       };
-      recordBackward(stream, request, { ...inputs, gradients }, chunkOf(request, chunk));
-      return gradients;
     },
   };
 }

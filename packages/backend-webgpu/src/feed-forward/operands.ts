@@ -1,4 +1,5 @@
-import { type FeedForwardInputs, sizeOf } from '@topk-attention/core';
+import { sizeOf } from '@topk-attention/core';
+import type { FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, bindingOf, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';

@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '@topk-attention/core';
+import type { ChosenFeedForward } from '@topk-attention/core/backend';
 import { bufferSize } from '../runtime/pool.js';
 import { type FirstProductKind, splitBytes } from './first-product.js';
 import { unitListsSizes } from './unit-lists.js';
@@ -21,7 +21,7 @@ function scratchOf(sizes: readonly number[]): Scratch {
 }
 
 /** Tokens that run at a time: what the caller allows, what is worth holding and what a binding takes. */
-function chunkWithin(request: FeedForwardRequest, chunk: number, cap: number): number {
+function chunkWithin(request: ChosenFeedForward, chunk: number, cap: number): number {
   const most = Math.max(1, Math.min(chunk, cap, request.tokens));
   // Whole tiles of 128 rows; an even number for f16, whose words hold two elements.
   if (most >= 128) return most === request.tokens ? most : Math.floor(most / 128) * 128;
@@ -30,7 +30,7 @@ function chunkWithin(request: FeedForwardRequest, chunk: number, cap: number): n
 
 /** Tokens of a forward chunk. Split rows of x count as part of what is worth holding. */
 export function forwardChunk(
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   chunk: number,
   bindingBytes: number,
   kind: FirstProductKind = 'plain',
@@ -42,7 +42,7 @@ export function forwardChunk(
 }
 
 /** Weights as f32: copies of halves, or their gradients. */
-function weightSizes(request: FeedForwardRequest): number[] {
+function weightSizes(request: ChosenFeedForward): number[] {
   const { dtype, inputDim, hidden, outputDim, gated, biasIn, biasOut } = request;
   if (dtype === 'f32') return [];
   const wIn = 4 * inputDim * hidden;
@@ -50,7 +50,7 @@ function weightSizes(request: FeedForwardRequest): number[] {
 }
 
 export function forwardScratch(
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   tokens: number,
   kind: FirstProductKind = 'plain',
 ): Scratch {
@@ -73,7 +73,7 @@ export function forwardScratch(
 }
 
 /** Tokens of a backward chunk. */
-export function backwardChunk(request: FeedForwardRequest, chunk: number, bindingBytes: number): number {
+export function backwardChunk(request: ChosenFeedForward, chunk: number, bindingBytes: number): number {
   const { hidden, k, second } = request;
   const wide = Math.min(WIDE_BYTES, bindingBytes);
   if (k === 'all' || second === 'dense') {
@@ -82,7 +82,7 @@ export function backwardChunk(request: FeedForwardRequest, chunk: number, bindin
   return chunkWithin(request, chunk, Math.min(LIST_TOKENS, Math.floor(wide / (4 * (k + 1)))));
 }
 
-export function backwardScratch(request: FeedForwardRequest, tokens: number): Scratch {
+export function backwardScratch(request: ChosenFeedForward, tokens: number): Scratch {
   const { dtype, hidden, inputDim, outputDim, k, gated, second } = request;
   const isHalf = dtype === 'f16';
   const wIn = 4 * inputDim * hidden;

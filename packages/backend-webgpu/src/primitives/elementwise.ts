@@ -1,4 +1,5 @@
-import { type BinaryOp, type CompareOp, type DType, isFloat, type UnaryOp } from '@topk-attention/core';
+import { type DType, isFloat } from '@topk-attention/core';
+import type { BinaryOp, CompareOp, UnaryOp } from '@topk-attention/core/backend';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';
 import { type Mapping, type Operand, recordMap } from './map-elements.js';

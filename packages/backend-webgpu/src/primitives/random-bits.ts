@@ -1,4 +1,5 @@
-import { philoxKey, type Shape, sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
+import { philoxKey } from '@topk-attention/core/backend';
 import { windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';

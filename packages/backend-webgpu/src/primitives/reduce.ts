@@ -1,4 +1,5 @@
-import { type DType, isFloat, type Shape, sizeOf, stridesOf } from '@topk-attention/core';
+import { type DType, isFloat, type Shape, sizeOf } from '@topk-attention/core';
+import { stridesOf } from '@topk-attention/core/backend';
 import { wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import { storageBytes, type View } from '../view.js';

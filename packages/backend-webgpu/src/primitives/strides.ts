@@ -1,4 +1,5 @@
-import { type Shape, stridesOf } from '@topk-attention/core';
+import type { Shape } from '@topk-attention/core';
+import { stridesOf } from '@topk-attention/core/backend';
 
 /** A box of elements, walked in row-major order, and how far each step along an axis moves in each of several tensors. */
 export interface Walk {

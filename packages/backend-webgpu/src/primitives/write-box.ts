@@ -1,4 +1,5 @@
-import { sizeOf, stridesOf } from '@topk-attention/core';
+import { sizeOf } from '@topk-attention/core';
+import { stridesOf } from '@topk-attention/core/backend';
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../view.js';

@@ -1,4 +1,5 @@
-import type { Backend, Capabilities } from '@topk-attention/core';
+import type { Backend } from '@topk-attention/core';
+import type { Capabilities } from '@topk-attention/core/backend';
 import type { Tolerance } from './support/assert.js';
 
 export type Group =

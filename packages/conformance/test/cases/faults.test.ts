@@ -1,4 +1,5 @@
-import type { Backend, BackendTensor } from '@topk-attention/core';
+import { zeros } from '@topk-attention/core';
+import type { Backend, BackendTensor, DeviceLimits, FusedOperation } from '@topk-attention/core/backend';
 import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
 import { type CaseReport, conformanceCases, runConformance } from '../../src/index.js';
@@ -154,37 +155,28 @@ test('a wrong fused operation is found by goldens, attention, feed-forward and g
       const good: Backend = createReferenceBackend();
       const { fused = {} } = good;
       const off = (x: BackendTensor): BackendTensor => good.binary('add', x, good.fill(1e-3, [], 'f32'));
-      const { attention, attentionBackward, feedForward } = fused;
-      return {
-        ...good,
-        fused: {
-          ...fused,
-          ...(wrong === 'attention' &&
-            attention && {
-              attention: {
-                ...attention,
-                run: (r, i, c) => ({ ...attention.run(r, i, c), output: off(attention.run(r, i, c).output) }),
-              },
-            }),
-          ...(wrong === 'attentionBackward' &&
-            attentionBackward && {
-              attentionBackward: {
-                ...attentionBackward,
-                run: (r, i, c) => ({
-                  ...attentionBackward.run(r, i, c),
-                  v: off(attentionBackward.run(r, i, c).v),
-                }),
-              },
-            }),
-          ...(wrong === 'feedForward' &&
-            feedForward && {
-              feedForward: {
-                ...feedForward,
-                run: (r, i, c) => ({ output: off(feedForward.run(r, i, c).output) }),
-              },
-            }),
-        },
+      /** The operation with one of its results off. */
+      const spoilt = <Request, Inputs, Outputs extends object>(
+        operation: FusedOperation<Request, Inputs, Outputs> | undefined,
+        role: keyof Outputs,
+      ) =>
+        operation && {
+          prepare(request: Request, limits: DeviceLimits) {
+            const prepared = operation.prepare(request, limits);
+            if ('refusals' in prepared) return prepared;
+            const run = (inputs: Inputs, chunk: number): Outputs => {
+              const made = prepared.run(inputs, chunk);
+              return { ...made, [role]: off(made[role] as BackendTensor) };
+            };
+            return { ...prepared, run };
+          },
+        };
+      const replaced = {
+        attention: spoilt(fused.attention, 'output'),
+        attentionBackward: spoilt(fused.attentionBackward, 'v'),
+        feedForward: spoilt(fused.feedForward, 'output'),
       };
+      return { ...good, fused: { ...fused, [wrong]: replaced[wrong] } };
     }, ['goldens', wrong === 'feedForward' ? 'feed-forward' : 'attention']);
     expect(found.length, wrong).toBeGreaterThan(20);
   }

@@ -1,5 +1,5 @@
-import type { Backend, BackendTensor, DType, Shape, TensorData } from '@topk-attention/core';
-import { broadcastShapes, philox4x32, sizeOf, TopKError } from '@topk-attention/core';
+import type { Backend, BackendTensor, DType, Shape, TensorData } from '@topk-attention/core/backend';
+import { broadcastShapes, philox4x32, sizeOf, TopKError } from '@topk-attention/core/backend';
 
 export interface ArrayTensor extends BackendTensor {
   /** Row-major values. Two tensors may share one array: that is how `reshape` makes a view. */

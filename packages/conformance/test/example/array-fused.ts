@@ -1,10 +1,11 @@
-import type {
-  AttentionInputs,
-  AttentionOutputs,
-  AttentionRequest,
-  Backend,
-  FusedOperation,
-} from '@topk-attention/core';
+import {
+  type AttentionInputs,
+  type AttentionOutputs,
+  type AttentionRequest,
+  type Backend,
+  type FusedOperation,
+  groupSize,
+} from '@topk-attention/core/backend';
 import type { ArrayTensor } from './array-backend.js';
 
 /** Exact attention as one loop over queries, which keeps one row of scores at a time. */
@@ -14,39 +15,48 @@ export function withFusedAttention(backend: Backend<ArrayTensor>): Backend<Array
     AttentionInputs<ArrayTensor>,
     AttentionOutputs<ArrayTensor>
   > = {
-    refuses({ k, mask, keyLengths, bias, relativeBias, dropout }) {
-      const reasons: string[] = [];
-      if (k !== 'all') reasons.push('it has no selection');
-      if (mask !== undefined || keyLengths) reasons.push('it knows causal masks only');
-      if (bias !== undefined || relativeBias !== undefined) reasons.push('it adds no biases');
-      if (dropout !== undefined) reasons.push('it has no dropout');
-      return reasons;
-    },
+    prepare(request) {
+      const refusals = reasonsAgainst(request);
+      if (refusals.length > 0) return { refusals };
+      const { batch, queryHeads, queryLength, keyLength, valueDim } = request;
+      return {
+        describe: () => ({ variant: 'one row of scores at a time' }),
 
-    scratchBytes: ({ keyLength, valueDim }) => 8 * (keyLength + valueDim),
+        scratchBytes: () => 8 * (keyLength + valueDim),
 
-    run(request, { q, k, v }) {
-      const { batch, queryHeads, queryLength, valueDim } = request;
-      const shape = [batch, queryHeads, queryLength, valueDim];
-      const output = new Float32Array(shape.reduce((size, extent) => size * extent, 1));
-      for (let row = 0; row * valueDim < output.length; row++) {
-        output.set(attendRow(request, row, q.data, k.data, v.data), row * valueDim);
-      }
-      return { output: backend.upload(output, shape, 'f32') };
+        run({ q, k, v }) {
+          const shape = [batch, queryHeads, queryLength, valueDim];
+          const output = new Float32Array(shape.reduce((size, extent) => size * extent, 1));
+          for (let row = 0; row * valueDim < output.length; row++) {
+            output.set(attendRow(request, row, q.data, k.data, v.data), row * valueDim);
+          }
+          return { output: backend.upload(output, shape, 'f32') };
+        },
+      };
     },
   };
   return { ...backend, fused: { attention } };
+}
+
+function reasonsAgainst(request: AttentionRequest): string[] {
+  const { k, mask, keyLengths, bias, relativeBias, dropout } = request;
+  const reasons: string[] = [];
+  if (k !== 'all') reasons.push('it has no selection');
+  if (mask !== undefined || keyLengths) reasons.push('it knows causal masks only');
+  if (bias !== undefined || relativeBias !== undefined) reasons.push('it adds no biases');
+  if (dropout !== undefined) reasons.push('it has no dropout');
+  return reasons;
 }
 
 type Numbers = ArrayTensor['data'];
 
 /** The output of one query; `row` counts over batches, heads and queries. */
 function attendRow(request: AttentionRequest, row: number, q: Numbers, k: Numbers, v: Numbers): Float64Array {
-  const { queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, scale, causal } = request;
+  const { queryLength, keyLength, headDim, valueDim, scale, causal } = request;
   const query = row % queryLength;
   const head = Math.floor(row / queryLength);
   // Consecutive query heads share a key head, also from batch to batch.
-  const firstKey = Math.floor(head / (queryHeads / keyHeads)) * keyLength;
+  const firstKey = Math.floor(head / groupSize(request)) * keyLength;
   const visible = causal ? Math.max(query + 1 + keyLength - queryLength, 0) : keyLength;
   const scores = Float64Array.from({ length: visible }, (_, j) => {
     let dot = 0;

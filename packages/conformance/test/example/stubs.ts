@@ -1,4 +1,4 @@
-import type { Backend } from '@topk-attention/core';
+import type { Backend } from '@topk-attention/core/backend';
 import type { ArrayTensor } from './array-backend.js';
 
 /** A backend of which a part is written: the rest throws when it is called. */

@@ -1,4 +1,5 @@
-import type { Backend, DeviceLimits } from '@topk-attention/core';
+import type { Backend } from '@topk-attention/core';
+import type { DeviceLimits } from '@topk-attention/core/backend';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 
 /** The composed path as it runs on engines with other limits: every branch of core on an engine that is right. */

@@ -1,28 +1,15 @@
-import { apply } from '../apply.js';
-import { custom } from '../autograd/custom.js';
-import { firstOrder } from '../autograd/first-order.js';
-import { withoutTapes } from '../autograd/tape.js';
-import type { AttentionGradients, AttentionOutputs, BackendTensor } from '../backend.js';
-import { TopKError } from '../errors.js';
-import { requireOutputShape } from '../output-shape.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { checkedLater, type OptionKinds, readOptions } from '../read-options.js';
-import type { Tensor } from '../tensor.js';
-import { composedAttentionBackward, type SavedLists } from './composed-backward.js';
-import { composedAttention } from './composed-forward.js';
-import { emptyOutputs, zeroGradients } from './empty-batch.js';
-import {
-  type AttentionCall,
-  type AttentionOptions,
-  type AttentionTensors,
-  attentionKinds,
-  checkCall,
-  clampK,
-  mapInputs,
-  type TopKAttentionOptions,
-  topKKinds,
-} from './options.js';
-import { planBackward, planForward } from './plans.js';
+import type { AttentionGradients, AttentionOutputs, AttentionRequest } from '../contract/attention.js';
+import { TopKError } from '../contract/errors.js';
+import { type OperationCall, runBackward, runForward, runOperation } from '../operation/run.js';
+import { clampK } from '../selection/clamp-k.js';
+import { requireOutputShape } from '../tensor/output-shape.js';
+import { checkedLater, type OptionKinds, readOptions } from '../tensor/read-options.js';
+import { withoutTapes } from '../tensor/tape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { attention } from './definition.js';
+import { type AttentionOptions, attentionKinds, type TopKAttentionOptions, topKKinds } from './options.js';
+import { wishesOf } from './plan.js';
+import { ALL_KEYS, type AttentionTensors, checkCall } from './request.js';
 
 /** The result of top-k attention with `returnIndices`. */
 export interface TopKAttentionResult {
@@ -74,16 +61,13 @@ export function topKAttention(
 ): Tensor | TopKAttentionResult {
   const given = readOptions('topKAttention', options, topKKinds);
   const { k: kept, returnIndices = false } = given;
-  // 'all' is a word of the halves: here k is a number, and none at all must not mean all keys either.
-  const call = checkCall(
-    'topKAttention',
-    q,
-    k,
-    v,
-    given,
-    clampK('topKAttention', kept, Number.MAX_SAFE_INTEGER),
-  );
-  const { output, indices, scores } = runAttention('topKAttention', call, given, returnIndices);
+  // 'all' is a word of the halves: here k is a number, and none at all must not mean all keys.
+  const most = clampK('topKAttention', kept, Number.MAX_SAFE_INTEGER, ALL_KEYS);
+  const call = callOf('topKAttention', q, k, v, given, most);
+  const { output, indices, scores } = runOperation(attention, {
+    ...call,
+    request: { ...call.request, saves: returnIndices },
+  });
   scores?.dispose();
   if (returnIndices && indices !== undefined) return { output, indices };
   indices?.dispose();
@@ -96,8 +80,7 @@ export function topKAttention(
  */
 export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): Tensor {
   const given = readOptions('exactAttention', options, attentionKinds);
-  const call = checkCall('exactAttention', q, k, v, given, 'all');
-  return runAttention('exactAttention', call, given, false).output;
+  return runOperation(attention, callOf('exactAttention', q, k, v, given, 'all')).output;
 }
 
 /**
@@ -116,9 +99,8 @@ export function attentionForward(
   options: AttentionHalfOptions,
 ): AttentionOutputs<Tensor> {
   const given = readOptions('attentionForward', options, halfKinds);
-  const name = nameOf(given);
-  const { request, tensors } = checkCall(name, q, k, v, given, given.k);
-  return withoutTapes(() => forward(name, { ...request, saves: request.k !== 'all' }, tensors, given));
+  const call = callOf(nameOf(given), q, k, v, given, given.k);
+  return withoutTapes(() => runForward(attention, call));
 }
 
 /**
@@ -138,32 +120,18 @@ export function attentionBackward(
   dOutput: Tensor,
 ): AttentionGradients<Tensor> {
   const given = readOptions('attentionBackward', options, halfKinds);
-  const name = nameOf(given);
-  const { request, tensors } = checkCall(name, q, k, v, given, given.k);
-  requireOutputShape(`${name}.backward`, dOutput, [
-    request.batch,
-    request.queryHeads,
-    request.queryLength,
-    request.valueDim,
-  ]);
+  const call = callOf(nameOf(given), q, k, v, given, given.k);
+  const { where, request, inputs } = call;
+  requireOutputShape(`${where}.backward`, dOutput, attention.outputs(request).output.shape);
   const { indices, scores } = lists;
-  const saved = indices && scores && { indices, scores };
-  if (request.k !== 'all' && saved === undefined) {
-    throw new TopKError('INVALID_OPTION', `${name}.backward: no lists`, {
+  const saved = request.k !== 'all' && indices && scores && { indices, scores };
+  if (request.k !== 'all' && !saved) {
+    throw new TopKError('INVALID_OPTION', `${where}.backward: no lists`, {
       expected: 'indices and scores of attentionForward',
       got: 'neither or one of them',
     });
   }
-  return withoutTapes(() =>
-    backward(
-      name,
-      { ...request, saves: true },
-      tensors,
-      request.k === 'all' ? undefined : saved,
-      dOutput,
-      given,
-    ),
-  );
+  return withoutTapes(() => runBackward(attention, call, { ...inputs, ...saved, dOutput }));
 }
 
 /** Errors speak of what users call. */
@@ -171,120 +139,15 @@ function nameOf({ k }: AttentionHalfOptions): string {
   return k === 'all' ? 'exactAttention' : 'topKAttention';
 }
 
-function runAttention(
-  name: string,
-  call: AttentionCall,
+/** A call, checked. */
+function callOf(
+  where: string,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
   options: AttentionOptions,
-  wantsIndices: boolean,
-): AttentionOutputs<Tensor> {
-  const { tensors } = call;
-  const { q, k, v, bias, relativeTable } = tensors;
-  const [output, indices, scores] = custom(
-    name,
-    [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
-    (isTracked) => {
-      // A backward pass that will not fit is refused here, before anything is allocated.
-      if (isTracked && call.request.batch > 0) planBackward(call.backend, call.request, options);
-      const made = forward(name, { ...call.request, saves: wantsIndices || isTracked }, tensors, options);
-      const lists =
-        made.indices === undefined || made.scores === undefined ? [] : [made.indices, made.scores];
-      return { outputs: [made.output, ...lists], saved: isTracked ? [...present(tensors), ...lists] : [] };
-    },
-    (_ops, [dOutput], saved) => {
-      // A cotangent of the indices alone: they have no gradient.
-      if (dOutput === undefined) return [];
-      const rest = [...saved];
-      const inputs = mapInputs(tensors, () => rest.shift() as Tensor);
-      const [savedIndices, savedScores] = rest;
-      const lists = savedIndices && savedScores && { indices: savedIndices, scores: savedScores };
-      return firstOrder(name, [...present(inputs), dOutput], () => {
-        const made = backward(name, { ...call.request, saves: true }, inputs, lists, dOutput, options);
-        return [made.q, made.k, made.v, made.bias, made.relativeTable].filter((one) => one !== undefined);
-      });
-    },
-  );
-  return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
-}
-
-function forward(
-  name: string,
-  request: AttentionRequest,
-  tensors: AttentionTensors,
-  options: AttentionOptions,
-): AttentionOutputs<Tensor> {
-  if (request.batch === 0) return emptyOutputs(request, tensors);
-  const { backend } = tensors.q;
-  const { fused, plan } = planForward(backend, request, options);
-  if (fused === undefined) return composedAttention(request, tensors, plan.queryChunk);
-  const { batch, queryHeads, queryLength, valueDim, k } = request;
-  const hasLists = k !== 'all' && request.saves;
-  const listShape = [batch, queryHeads, queryLength, k === 'all' ? 0 : k];
-  const [output, indices, scores] = apply(
-    name,
-    present(tensors),
-    [
-      { shape: [batch, queryHeads, queryLength, valueDim], dtype: request.dtype },
-      ...(hasLists
-        ? ([
-            { shape: listShape, dtype: 'i32' },
-            { shape: listShape, dtype: 'f32' },
-          ] as const)
-        : []),
-    ],
-    () => {
-      const made = fused.run(request, mapInputs(tensors, handleOf), plan.queryChunk);
-      return [made.output, made.indices, made.scores].filter((one) => one !== undefined);
-    },
-  );
-  return { output: output as Tensor, ...(indices && { indices }), ...(scores && { scores }) };
-}
-
-function backward(
-  name: string,
-  request: AttentionRequest,
-  tensors: AttentionTensors,
-  lists: SavedLists | undefined,
-  dOutput: Tensor,
-  options: AttentionOptions,
-): AttentionGradients<Tensor> {
-  if (request.batch === 0) return zeroGradients(tensors);
-  const { backend } = tensors.q;
-  const { fused, plan } = planBackward(backend, request, options);
-  if (fused === undefined)
-    return composedAttentionBackward(request, tensors, lists, dOutput, plan.queryChunk);
-  const { q, k, v, bias, relativeTable } = tensors;
-  const made = apply(
-    `${name}.backward`,
-    [...present(tensors), ...(lists ? [lists.indices, lists.scores] : []), dOutput],
-    [q, k, v, bias, relativeTable].filter((one) => one !== undefined),
-    () => {
-      const handles = {
-        ...mapInputs(tensors, handleOf),
-        ...(lists && { indices: handleOf(lists.indices), scores: handleOf(lists.scores) }),
-        dOutput: handleOf(dOutput),
-      };
-      const gradients = fused.run(request, handles, plan.queryChunk);
-      return [gradients.q, gradients.k, gradients.v, gradients.bias, gradients.relativeTable].filter(
-        (one) => one !== undefined,
-      );
-    },
-  );
-  const next = (): Tensor => made.shift() as Tensor;
-  return {
-    q: next(),
-    k: next(),
-    v: next(),
-    ...(bias && { bias: next() }),
-    ...(relativeTable && { relativeTable: next() }),
-  };
-}
-
-function present(tensors: AttentionTensors): Tensor[] {
-  const list: Tensor[] = [];
-  mapInputs(tensors, (one) => list.push(one));
-  return list;
-}
-
-function handleOf(one: Tensor): BackendTensor {
-  return one.handle;
+  kept: number | 'all',
+): OperationCall<AttentionRequest, AttentionTensors> {
+  const { request, tensors: inputs } = checkCall(where, q, k, v, options, kept);
+  return { where, request, inputs, wishes: wishesOf(options) };
 }

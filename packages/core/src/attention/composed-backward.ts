@@ -1,19 +1,18 @@
-import type { AttentionGradients } from '../backend.js';
+import type { AttentionGradients, AttentionRequest } from '../contract/attention.js';
 import { zeros } from '../ops/create.js';
 import { add, cast, eq, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape, transpose } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { broadcastTo, sum, sumTo } from '../ops/reduce.js';
 import { putAlong, scatterAddRows, softmax, softmaxGradient } from '../ops/select.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { type ChunkGradients, type ExactKeys, exactGradients, exactKeys } from './composed-exact.js';
 import { gatherKeyRows } from './composed-forward.js';
 import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
-import type { AttentionTensors } from './options.js';
 import { bucketsOfKept, bucketsOfKeys } from './relative-bias.js';
+import type { AttentionTensors } from './request.js';
 import { chunkOf, queryRows, replace, type ScoreInputs, scoreInputs } from './scores.js';
 
 /** What the forward pass kept: lists for top-k, nothing for exact attention, which recomputes its scores. */

@@ -1,18 +1,18 @@
+import type { AttentionRequest } from '../contract/attention.js';
+import { mayHideKeys } from '../contract/request-facts.js';
 import {
   finitePart,
   finiteRows,
   type PartialOperand,
   partialOperand,
   partialProduct,
-} from '../composed/partial-product.js';
+} from '../functions/partial-product.js';
 import { eq, logicalNot, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { softmax, softmaxGradient } from '../ops/select.js';
-import { mayHideKeys } from '../plan/attention-bytes.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { dropoutFactors } from './dropout.js';
 import { chunkScores, foldQueries, queryRows, replace, type ScoreInputs } from './scores.js';
 

@@ -1,21 +1,22 @@
-import type { AttentionOutputs } from '../backend.js';
+import type { AttentionOutputs, AttentionRequest } from '../contract/attention.js';
+import type { ChosenAttention } from '../contract/choices.js';
 import { cast, mul, where } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { gatherRows, softmax } from '../ops/select.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
+import { setNaNAside } from '../selection/nan-rows.js';
+import { selectTopK } from '../selection/select-top-k.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { exactChunk, exactValues } from './composed-exact.js';
 import { dropoutFactors } from './dropout.js';
 import { mapQueryChunks } from './map-query-chunks.js';
-import type { AttentionTensors } from './options.js';
-import { chunkScores, type ScoreInputs, scoreInputs, setNaNAside } from './scores.js';
-import { selectTopK } from './selection.js';
+import type { AttentionTensors } from './request.js';
+import { chunkScores, type ScoreInputs, scoreInputs } from './scores.js';
 
 /** Attention from primitives, chunk by chunk: what runs where a backend has no fused version (paper section 1.2). */
 export function composedAttention(
-  request: AttentionRequest,
+  request: ChosenAttention,
   inputs: AttentionTensors,
   queryChunk: number,
 ): AttentionOutputs<Tensor> {
@@ -41,7 +42,7 @@ export function composedAttention(
 }
 
 function topKChunk(
-  request: AttentionRequest,
+  request: ChosenAttention,
   tensors: ScoreInputs,
   k: number,
   start: number,

@@ -1,9 +1,10 @@
-import type { Backend } from '../backend.js';
+import type { Backend } from '../contract/backend.js';
+import { dropoutWords } from '../contract/request-facts.js';
+import type { Shape } from '../contract/shape.js';
 import { randomBits } from '../ops/create.js';
 import { cast, le, logicalAnd, logicalNot, lt, mul } from '../ops/elementwise.js';
-import { scope } from '../scope.js';
-import type { Shape } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /**
  * f32 factors of dropout, 0 or 1 / (1 - rate), for slots of queries that begin at `start`: keyed by
@@ -17,11 +18,11 @@ export function dropoutFactors(
   start: number,
 ): Tensor {
   return scope(() => {
-    const threshold = Math.floor(dropout.rate * 2 ** 32);
+    const { threshold, keptScale } = dropoutWords(dropout);
     const isKept = scope(() =>
       notBelow(randomBits(backend, dropout.seed, shape, [0, 0, start, 0]), threshold),
     );
-    return mul(cast(isKept, 'f32'), 1 / (1 - dropout.rate));
+    return mul(cast(isKept, 'f32'), keptScale);
   });
 }
 

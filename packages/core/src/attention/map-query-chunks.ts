@@ -1,8 +1,8 @@
-import type { Backend } from '../backend.js';
+import type { Backend } from '../contract/backend.js';
 import { zeros } from '../ops/create.js';
 import { concat, writeInto } from '../ops/layout.js';
-import { scopeKeeping } from '../scope-stack.js';
-import type { Tensor } from '../tensor.js';
+import { scopeKeeping } from '../tensor/scope-stack.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /**
  * Runs `body` for each chunk of queries and joins each of its results along axis 2 (the query axis of [B, H, L, ...]).

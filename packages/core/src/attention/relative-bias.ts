@@ -1,22 +1,13 @@
-import { TopKError } from '../errors.js';
+import type { AttentionRequest } from '../contract/attention.js';
+import { type BucketOptions, bucketOf, checkBuckets } from '../contract/relative-buckets.js';
+import { relativeBuckets } from '../contract/request-facts.js';
 import { arange, tensor } from '../ops/create.js';
 import { add, lt, sub, where } from '../ops/elementwise.js';
 import { reshape, transpose } from '../ops/layout.js';
 import { gatherRows, takeAlong } from '../ops/select.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { aBoolean, aNumber, type OptionKinds, readOptions, required } from '../read-options.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
-
-/** What the rule of buckets needs beside the position. */
-interface BucketOptions {
-  /** Whether keys after the query have buckets of their own. */
-  readonly bidirectional: boolean;
-  /** Rows of the table. */
-  readonly buckets: number;
-  /** Distance from which on all keys share the last bucket. */
-  readonly maxDistance: number;
-}
+import { aBoolean, aNumber, type OptionKinds, readOptions, required } from '../tensor/read-options.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 const bucketKinds: OptionKinds<BucketOptions> = {
   bidirectional: required(aBoolean),
@@ -57,50 +48,6 @@ function isChecked(options: BucketOptions): boolean {
   );
 }
 
-/** Throws INVALID_OPTION for a table that the rule of buckets cannot index. */
-export function checkBuckets(where: string, { bidirectional, buckets, maxDistance }: BucketOptions): void {
-  const least = bidirectional ? 4 : 2;
-  if (!Number.isInteger(buckets) || buckets < least) {
-    throw new TopKError('INVALID_OPTION', `${where}: too few buckets of relative positions`, {
-      expected: `a whole number of at least ${least}, ${bidirectional ? 'bidirectional' : 'one-sided'}`,
-      got: String(buckets),
-    });
-  }
-  const single = singleDistances(bidirectional ? Math.floor(buckets / 2) : buckets);
-  if (Number.isInteger(maxDistance) && maxDistance > single) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad relativeBias.maxDistance`, {
-    expected: `a whole number above ${single}, the distances that have a bucket of their own`,
-    got: String(maxDistance),
-  });
-}
-
-/** How many distances, from 0 on, have one of `buckets` for themselves. */
-function singleDistances(buckets: number): number {
-  return Math.floor(buckets / 2);
-}
-
-/** `relativePositionBucket` for options that are checked. */
-function bucketOf(relativePosition: number, options: BucketOptions): number {
-  let buckets = options.buckets;
-  let first = 0;
-  let distance: number;
-  if (options.bidirectional) {
-    buckets = Math.floor(buckets / 2);
-    if (relativePosition > 0) first = buckets;
-    distance = Math.abs(relativePosition);
-  } else {
-    distance = Math.max(-relativePosition, 0);
-  }
-  const exact = singleDistances(buckets);
-  if (distance < exact) return first + distance;
-  // f32 rounding as in the published code: a bucket edge must not move by one.
-  const ratio = Math.fround(
-    Math.fround(Math.log(Math.fround(distance / exact))) / Math.fround(Math.log(options.maxDistance / exact)),
-  );
-  const large = exact + Math.trunc(Math.fround(ratio * (buckets - exact)));
-  return first + Math.min(large, buckets - 1);
-}
-
 /**
  * Buckets of every relative position that queries start .. start + size - 1 meet, aligned to the end: entry r belongs
  * to relative position r - offset, offset = start + size - 1 + Lk - Lq.
@@ -109,7 +56,7 @@ function bucketsOfChunk(request: AttentionRequest, start: number, size: number):
   const { relativeBias, keyLength } = request;
   if (relativeBias === undefined) return new Int32Array(0);
   const offset = relativeOffset(request, start, size);
-  return Int32Array.from({ length: keyLength + size - 1 }, (_, r) => bucketOf(r - offset, relativeBias));
+  return relativeBuckets(relativeBias, -offset, keyLength + size - 1);
 }
 
 /** [1, Hq, size, Lk]: the bias of one chunk; only a vector of size + Lk - 1 rows is looked up in the table. */

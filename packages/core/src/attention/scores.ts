@@ -1,13 +1,13 @@
+import type { AttentionRequest } from '../contract/attention.js';
+import { scalesExactly } from '../contract/request-facts.js';
 import { arange } from '../ops/create.js';
-import { add, cast, elementIsNaN, le, logicalAnd, lt, mul, where } from '../ops/elementwise.js';
+import { add, cast, le, logicalAnd, lt, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
-import { maxOver } from '../ops/reduce.js';
-import type { AttentionRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
-import type { AttentionTensors } from './options.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { relativeBiasChunk } from './relative-bias.js';
+import type { AttentionTensors } from './request.js';
 
 /** The tensors of a call with what every chunk shares. */
 export interface ScoreInputs extends AttentionTensors {
@@ -44,9 +44,8 @@ export function chunkScores(
 ): Tensor {
   const { queryHeads, keyLength, batch, scale } = request;
   return scope(() => {
-    // A power of two may scale the short side without rounding; anything else would break exact ties. Above 1 it could
-    // overflow where the scores do not.
-    const isExact = Math.abs(scale) <= 1 && Number.isInteger(Math.log2(Math.abs(scale)));
+    // The short side where that changes no bit of the scores.
+    const isExact = scalesExactly(scale);
     let scores = scope(() => {
       const queries = foldQueries(request, queryRows(tensors.q, start, size));
       const product = matmul(isExact && scale !== 1 ? mul(queries, scale) : queries, tensors.k, {
@@ -113,14 +112,4 @@ function validKeys(
   }
   if (tensors.mask !== undefined) conditions.push(chunkOf(tensors.mask, start, size));
   return conditions.length === 0 ? undefined : conditions.reduce(logicalAnd);
-}
-
-/** Scores without NaN for `topK`, and bool [..., 1]: whether the row had one. */
-export function setNaNAside(scores: Tensor): { finite: Tensor; hadNaN: Tensor } {
-  return scope(() => {
-    const nan = elementIsNaN(scores);
-    // Its own scope: the widened flags are as large as the scores and must be gone before `finite` is made.
-    const hadNaN = scope(() => lt(0, maxOver(cast(nan, 'f32'), { axes: [-1], keepDims: true })));
-    return { finite: where(nan, Number.NEGATIVE_INFINITY, scores), hadNaN };
-  });
 }

@@ -1,6 +1,6 @@
-import { scopeKeeping } from '../scope-stack.js';
-import type { Tensor } from '../tensor.js';
-import { type BackwardRule, tapesTracking, withoutTapes } from './tape.js';
+import { scopeKeeping } from '../tensor/scope-stack.js';
+import { type BackwardRule, tapesTracking, withoutTapes } from '../tensor/tape.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 export interface CustomForward {
   readonly outputs: readonly Tensor[];

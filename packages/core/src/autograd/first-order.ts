@@ -1,5 +1,5 @@
-import { TopKError } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { TopKError } from '../contract/errors.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { custom } from './custom.js';
 
 /**

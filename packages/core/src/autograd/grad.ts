@@ -1,12 +1,12 @@
-import { describeValue } from '../describe-value.js';
-import { TopKError } from '../errors.js';
+import { TopKError } from '../contract/errors.js';
+import { formatShape, sameShape } from '../contract/shape.js';
 import * as ops from '../ops/index.js';
-import { scope } from '../scope.js';
-import { scopeKeeping } from '../scope-stack.js';
-import { formatShape, sameShape } from '../shape.js';
-import { Tensor, type Value } from '../tensor.js';
-import { leavesOf, mapTree, type Tree } from '../tree.js';
-import { Tape, withTape } from './tape.js';
+import { describeValue } from '../tensor/describe-value.js';
+import { scope } from '../tensor/scope.js';
+import { scopeKeeping } from '../tensor/scope-stack.js';
+import { Tape, withTape } from '../tensor/tape.js';
+import { Tensor, type Value } from '../tensor/tensor.js';
+import { leavesOf, mapTree, type Tree } from '../tensor/tree.js';
 
 export interface Pullback<P, R> {
   /** What the function returned. The caller disposes of it. */

@@ -1,20 +1,19 @@
 import { pullback } from '../autograd/grad.js';
-import { activate } from '../composed/activations.js';
-import { type PartialOperand, partialOperand, partialProduct } from '../composed/partial-product.js';
+import type { FeedForwardRequest } from '../contract/feed-forward.js';
+import { activate } from '../functions/activations.js';
+import { type PartialOperand, partialOperand, partialProduct } from '../functions/partial-product.js';
 import { fill, zeros } from '../ops/create.js';
 import { add, cast, mul } from '../ops/elementwise.js';
 import { narrow } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { sum } from '../ops/reduce.js';
 import { putAlong, takeAlong } from '../ops/select.js';
-import type { FeedForwardRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import { scopeKeeping } from '../scope-stack.js';
-import type { Tensor } from '../tensor.js';
-import { mapTree } from '../tree.js';
+import { scope } from '../tensor/scope.js';
+import { scopeKeeping } from '../tensor/scope-stack.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { mapTree } from '../tensor/tree.js';
 import {
   type FeedForwardParameters,
-  type FeedForwardTensors,
   flushBetween,
   inSinglePrecision,
   joined,
@@ -22,6 +21,7 @@ import {
   preactivationsOf,
   tokenChunks,
 } from './composed.js';
+import type { FeedForwardTensors } from './request.js';
 
 /** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */
 export function composedFeedForwardBackward(

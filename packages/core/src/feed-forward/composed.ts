@@ -1,8 +1,7 @@
-import { setNaNAside } from '../attention/scores.js';
-import { selectTopK } from '../attention/selection.js';
-import type { FeedForwardInputs } from '../backend.js';
-import { activate } from '../composed/activations.js';
-import { type PartialOperand, partialOperand, partialProduct } from '../composed/partial-product.js';
+import type { ChosenFeedForward } from '../contract/choices.js';
+import type { FeedForwardOutputs, FeedForwardRequest } from '../contract/feed-forward.js';
+import { activate } from '../functions/activations.js';
+import { type PartialOperand, partialOperand, partialProduct } from '../functions/partial-product.js';
 import { arange } from '../ops/create.js';
 import {
   abs,
@@ -22,13 +21,12 @@ import { concat, narrow, reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { maxOver, sum } from '../ops/reduce.js';
 import { gatherRows, takeAlong } from '../ops/select.js';
-import type { FeedForwardRequest } from '../plan/request.js';
-import { scope } from '../scope.js';
-import type { Tensor } from '../tensor.js';
-import { mapTree } from '../tree.js';
-
-/** Inputs with x flattened to [tokens, D]. */
-export type FeedForwardTensors = FeedForwardInputs<Tensor>;
+import { setNaNAside } from '../selection/nan-rows.js';
+import { selectTopK } from '../selection/select-top-k.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { mapTree } from '../tensor/tree.js';
+import type { FeedForwardTensors } from './request.js';
 
 export interface KeptUnits {
   /** i32 [tokens, k], ascending */
@@ -39,15 +37,15 @@ export interface KeptUnits {
 
 /**
  * Hidden units as keys, tokens as queries (paper section "feed-forward as attention"), from primitives, in chunks.
- * With `saves` the kept units are returned too, for the backward pass.
+ * With `request.saves` the kept units are returned too, for the backward pass.
  */
 export function composedFeedForward(
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   inputs: FeedForwardTensors,
   tokenChunk: number,
-  saves: boolean,
-): { output: Tensor; kept: KeptUnits | undefined } {
+): FeedForwardOutputs<Tensor> {
   const { x, ...given } = inputs;
+  const saves = request.saves === true;
   return scope(() => {
     const weights = inSinglePrecision(given);
     const shared = sharedOfCall(request, weights);
@@ -61,12 +59,12 @@ export function composedFeedForward(
       return made;
     });
     const output = joined(chunks.map((chunk) => chunk.output));
-    if (!saves || request.k === 'all') return { output, kept: undefined };
-    const kept = {
+    if (!saves || request.k === 'all') return { output };
+    return {
+      output,
       indices: joined(chunks.map((chunk) => chunk.indices as Tensor)),
       preactivations: joined(chunks.map((chunk) => chunk.preactivations as Tensor)),
     };
-    return { output, kept };
   });
 }
 
@@ -100,7 +98,7 @@ interface Shared {
   readonly out?: PartialOperand;
 }
 
-function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardParameters): Shared {
+function sharedOfCall(request: ChosenFeedForward, { wOut }: FeedForwardParameters): Shared {
   if (request.k === 'all') return {};
   const norms =
     request.select === 'contribution' ? scope(() => sqrt(sum(mul(wOut, wOut), { axes: [1] }))) : undefined;
@@ -108,7 +106,7 @@ function sharedOfCall(request: FeedForwardRequest, { wOut }: FeedForwardParamete
 }
 
 function feedForwardChunk(
-  request: FeedForwardRequest,
+  request: ChosenFeedForward,
   weights: FeedForwardParameters,
   shared: Shared,
   x: Tensor,

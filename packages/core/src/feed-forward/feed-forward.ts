@@ -1,27 +1,16 @@
-import { apply } from '../apply.js';
-import { custom } from '../autograd/custom.js';
-import { firstOrder } from '../autograd/first-order.js';
-import { withoutTapes } from '../autograd/tape.js';
-import type { BackendTensor, FeedForwardInputs } from '../backend.js';
-import type { DType } from '../dtype.js';
-import { zeros } from '../ops/create.js';
+import type { FeedForwardRequest } from '../contract/feed-forward.js';
+import { type OperationCall, runBackward, runForward, runOperation } from '../operation/run.js';
 import { reshape } from '../ops/layout.js';
-import { requireOutputShape } from '../output-shape.js';
-import { readOptions } from '../read-options.js';
-import { scope } from '../scope.js';
-import type { Shape } from '../shape.js';
-import type { Tensor } from '../tensor.js';
-import { composedFeedForward, type FeedForwardTensors, type KeptUnits } from './composed.js';
-import { composedFeedForwardBackward } from './composed-backward.js';
-import {
-  checkFeedForward,
-  type FeedForwardCall,
-  type FeedForwardOptions,
-  type FeedForwardWeights,
-  feedForwardKinds,
-  mapWeights,
-} from './options.js';
-import { planBackward, planForward } from './plans.js';
+import { requireOutputShape } from '../tensor/output-shape.js';
+import { readOptions } from '../tensor/read-options.js';
+import { scope } from '../tensor/scope.js';
+import { withoutTapes } from '../tensor/tape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { KeptUnits } from './composed.js';
+import { feedForward } from './definition.js';
+import { type FeedForwardOptions, type FeedForwardWeights, feedForwardKinds } from './options.js';
+import { wishesOf } from './plan.js';
+import { checkFeedForward, type FeedForwardTensors } from './request.js';
 
 const name = 'topKFeedForward';
 
@@ -41,12 +30,11 @@ const name = 'topKFeedForward';
  */
 export function topKFeedForward(x: Tensor, weights: FeedForwardWeights, options: FeedForwardOptions): Tensor {
   const given = readOptions(name, options, feedForwardKinds);
-  const call = checkFeedForward(x, weights, given);
-  const { tokens, inputDim, outputDim } = call.request;
+  const { request } = checkFeedForward(x, weights, given);
   return scope(() => {
-    const flat = reshape(x, [tokens, inputDim]);
-    const output = runFeedForward(call, { x: flat, ...weights }, given);
-    return reshape(output, [...x.shape.slice(0, -1), outputDim]);
+    const flat = reshape(x, [request.tokens, request.inputDim]);
+    const { output } = runOperation(feedForward, callOf(request, { x: flat, ...weights }, given));
+    return reshape(output, [...x.shape.slice(0, -1), request.outputDim]);
   });
 }
 
@@ -70,9 +58,11 @@ export function feedForwardForward(
   options: FeedForwardOptions,
 ): FeedForwardForward {
   const given = readOptions('feedForwardForward', options, feedForwardKinds);
-  const call = checkFeedForward(x, weights, given);
-  const { output, kept } = withoutTapes(() => forward(call, { x, ...weights }, given, true));
-  return { output, ...(kept && { kept }) };
+  const { request } = checkFeedForward(x, weights, given);
+  const { output, indices, preactivations } = withoutTapes(() =>
+    runForward(feedForward, callOf(request, { x, ...weights }, given)),
+  );
+  return { output, ...(indices && preactivations && { kept: { indices, preactivations } }) };
 }
 
 /**
@@ -89,116 +79,19 @@ export function feedForwardBackward(
   dOutput: Tensor,
 ): FeedForwardTensors {
   const given = readOptions('feedForwardBackward', options, feedForwardKinds);
-  const call = checkFeedForward(x, weights, given);
-  const { tokens, outputDim } = call.request;
-  requireOutputShape('topKFeedForward.backward', dOutput, [tokens, outputDim]);
-  return withoutTapes(() => backward(call, { x, ...weights }, kept, dOutput, given));
+  const { request } = checkFeedForward(x, weights, given);
+  requireOutputShape(`${name}.backward`, dOutput, feedForward.outputs(request).output.shape);
+  const inputs = { x, ...weights };
+  return withoutTapes(() =>
+    runBackward(feedForward, callOf(request, inputs, given), { ...inputs, ...kept, dOutput }),
+  );
 }
 
-function runFeedForward(
-  call: FeedForwardCall,
+/** A call, checked. */
+function callOf(
+  request: FeedForwardRequest,
   inputs: FeedForwardTensors,
   options: FeedForwardOptions,
-): Tensor {
-  const [output] = custom(
-    name,
-    present(inputs),
-    (isTracked) => {
-      // A backward pass that will not fit is refused here, before anything is allocated.
-      if (isTracked && call.request.tokens > 0) planBackward(call.backend, call.request, options);
-      const { output, kept } = forward(call, inputs, options, isTracked);
-      const lists = kept === undefined ? [] : [kept.indices, kept.preactivations];
-      return { outputs: [output], saved: isTracked ? [...present(inputs), ...lists] : [] };
-    },
-    (_ops, [dOutput], saved) => {
-      const rest = [...saved];
-      const again = mapWeights(inputs, () => rest.shift() as Tensor);
-      const [indices, preactivations] = rest;
-      const kept: KeptUnits | undefined = indices && preactivations && { indices, preactivations };
-      return firstOrder(name, [...present(again), dOutput as Tensor], () =>
-        present(backward(call, again, kept, dOutput as Tensor, options)),
-      );
-    },
-  );
-  return output as Tensor;
-}
-
-function forward(
-  { backend, request: wanted }: FeedForwardCall,
-  inputs: FeedForwardTensors,
-  options: FeedForwardOptions,
-  saves: boolean,
-): { output: Tensor; kept: KeptUnits | undefined } {
-  const request = { ...wanted, saves };
-  if (request.tokens === 0) return emptyForward(request, inputs.x);
-  const { fused, plan } = planForward(backend, request, options);
-  if (fused === undefined) return composedFeedForward(request, inputs, plan.tokenChunk, saves);
-  const { tokens, outputDim, dtype, k } = request;
-  const list: Shape | undefined = saves && k !== 'all' ? [tokens, k] : undefined;
-  const [output, indices, preactivations] = apply(
-    name,
-    present(inputs),
-    [
-      { shape: [tokens, outputDim], dtype },
-      ...(list === undefined ? [] : [spec(list, 'i32'), spec(list, 'f32')]),
-    ],
-    () => {
-      const made = fused.run(request, mapWeights(inputs, handleOf), plan.tokenChunk);
-      return [made.output, made.indices, made.preactivations].filter((one) => one !== undefined);
-    },
-  );
-  return { output: output as Tensor, kept: indices && preactivations && { indices, preactivations } };
-}
-
-function backward(
-  { backend, request: wanted }: FeedForwardCall,
-  inputs: FeedForwardTensors,
-  kept: KeptUnits | undefined,
-  dOutput: Tensor,
-  options: FeedForwardOptions,
-): FeedForwardTensors {
-  const request = { ...wanted, saves: true };
-  if (request.tokens === 0) return mapWeights(inputs, ({ shape, dtype }) => zeros(backend, shape, dtype));
-  const { fused, plan } = planBackward(backend, request, options);
-  if (fused === undefined)
-    return composedFeedForwardBackward(request, inputs, kept, dOutput, plan.tokenChunk);
-  const made = apply(
-    `${name}.backward`,
-    [...present(inputs), ...(kept ? [kept.indices, kept.preactivations] : []), dOutput],
-    present(inputs).map(({ shape, dtype }) => spec(shape, dtype)),
-    () => {
-      const handles = {
-        ...mapWeights(inputs, handleOf),
-        ...(kept && { indices: handleOf(kept.indices), preactivations: handleOf(kept.preactivations) }),
-        dOutput: handleOf(dOutput),
-      };
-      return present(fused.run(request, handles, plan.tokenChunk));
-    },
-  );
-  return mapWeights(inputs, () => made.shift() as Tensor);
-}
-
-/** No tokens: empty tensors, made without asking an engine. */
-function emptyForward(
-  { outputDim, dtype, k, saves }: FeedForwardCall['request'],
-  { backend }: Tensor,
-): { output: Tensor; kept: KeptUnits | undefined } {
-  const output = zeros(backend, [0, outputDim], dtype);
-  if (k === 'all' || saves !== true) return { output, kept: undefined };
-  return { output, kept: { indices: zeros(backend, [0, k], 'i32'), preactivations: zeros(backend, [0, k]) } };
-}
-
-function spec(shape: Shape, dtype: DType): { shape: Shape; dtype: DType } {
-  return { shape, dtype };
-}
-
-function handleOf(one: Tensor): BackendTensor {
-  return one.handle;
-}
-
-/** The values that are there, in a fixed order. */
-function present<T>(inputs: FeedForwardInputs<T>): T[] {
-  const list: T[] = [];
-  mapWeights(inputs, (one) => list.push(one));
-  return list;
+): OperationCall<FeedForwardRequest, FeedForwardTensors> {
+  return { where: name, request, inputs, wishes: wishesOf(options) };
 }

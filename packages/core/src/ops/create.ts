@@ -1,10 +1,10 @@
-import { create } from '../apply.js';
-import type { Backend } from '../backend.js';
-import { describeValue } from '../describe-value.js';
-import type { DType, TensorData } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { checkShape, formatShape, type Shape, sizeOf } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import type { Backend } from '../contract/backend.js';
+import type { DType, TensorData } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { checkShape, formatShape, type Shape, sizeOf } from '../contract/shape.js';
+import { create } from '../tensor/apply.js';
+import { describeValue } from '../tensor/describe-value.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /**
  * A tensor from row-major numbers. The dtype follows the array unless given: Float32Array, Float64Array and number[]

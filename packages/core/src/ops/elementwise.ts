@@ -1,17 +1,14 @@
-import { apply, commonBackend } from '../apply.js';
-import type { Operations } from '../autograd/tape.js';
-import type { BinaryOp, CompareOp, UnaryOp } from '../backend.js';
-import type { DType } from '../dtype.js';
-import { isFloat } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { requireTensor } from '../require-tensor.js';
-import { scope } from '../scope.js';
-import { broadcastShapes } from '../shape.js';
-import { Tensor } from '../tensor.js';
+import type { BinaryOp, CompareOp, UnaryOp } from '../contract/backend.js';
+import type { DType } from '../contract/dtype.js';
+import { isFloat } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { broadcastShapes } from '../contract/shape.js';
+import { apply, commonBackend } from '../tensor/apply.js';
+import type { Operand, Operations } from '../tensor/operations.js';
+import { requireTensor } from '../tensor/require-tensor.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
 import { checkDType, fill } from './create.js';
-
-/** A tensor, or a number that takes the other operand's dtype. */
-export type Operand = Tensor | number;
 
 const twoOverSqrtPi = 2 / Math.sqrt(Math.PI);
 

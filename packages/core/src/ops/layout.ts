@@ -1,8 +1,8 @@
-import { apply, commonBackend } from '../apply.js';
-import { TopKError } from '../errors.js';
-import { scope } from '../scope.js';
-import { checkShape, formatShape, normalizeAxis, type Shape, sameShape, sizeOf } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { TopKError } from '../contract/errors.js';
+import { checkShape, formatShape, normalizeAxis, type Shape, sameShape, sizeOf } from '../contract/shape.js';
+import { apply, commonBackend } from '../tensor/apply.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** The same elements in row-major order under another shape; one extent may be -1. */
 export function reshape(x: Tensor, shape: Shape): Tensor {

@@ -1,12 +1,12 @@
-import { apply } from '../apply.js';
-import type { Operations } from '../autograd/tape.js';
-import { isFloat } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { aBoolean, type OptionKinds, readOptions } from '../read-options.js';
-import { requireTensor } from '../require-tensor.js';
-import { scope } from '../scope.js';
-import { formatShape, type Shape, sameShape, sizeOf } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { isFloat } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { formatShape, type Shape, sameShape, sizeOf } from '../contract/shape.js';
+import { apply } from '../tensor/apply.js';
+import type { Operations } from '../tensor/operations.js';
+import { aBoolean, type OptionKinds, readOptions } from '../tensor/read-options.js';
+import { requireTensor } from '../tensor/require-tensor.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { reshape } from './layout.js';
 
 export interface MatmulOptions {

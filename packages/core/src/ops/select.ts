@@ -1,12 +1,12 @@
-import { apply } from '../apply.js';
-import type { Operations } from '../autograd/tape.js';
-import { describeValue } from '../describe-value.js';
-import { isFloat } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { requireTensor } from '../require-tensor.js';
-import { scope } from '../scope.js';
-import { formatShape, sameShape } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { isFloat } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { formatShape, sameShape } from '../contract/shape.js';
+import { apply } from '../tensor/apply.js';
+import { describeValue } from '../tensor/describe-value.js';
+import type { Operations } from '../tensor/operations.js';
+import { requireTensor } from '../tensor/require-tensor.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 import { mul, sub } from './elementwise.js';
 import { sum } from './reduce.js';
 

@@ -1,4 +1,4 @@
-import type { Activation } from '../plan/request.js';
+import type { Activation } from '../contract/feed-forward.js';
 import { erf } from './erf.js';
 
 interface ActivationFunction {

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '../plan/request.js';
+import type { AttentionRequest } from '../contract/attention.js';
 import { queryPositions } from './attention.js';
 import {
   type AttentionArrays,

@@ -1,6 +1,6 @@
-import { philox4x32, philoxKey } from '../philox.js';
-import type { AttentionRequest } from '../plan/request.js';
-import type { Shape } from '../shape.js';
+import type { AttentionRequest } from '../contract/attention.js';
+import { philox4x32, philoxKey } from '../contract/philox.js';
+import type { Shape } from '../contract/shape.js';
 import type { Numbers } from './storage.js';
 
 /** The tensors of an attention call as plain row-major arrays; shapes follow from the request. */

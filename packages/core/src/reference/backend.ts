@@ -1,8 +1,8 @@
-import type { Backend } from '../backend.js';
-import type { TensorData } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { philox4x32, philoxKey } from '../philox.js';
-import { aBoolean, type OptionKinds, oneOf, readOptions } from '../read-options.js';
+import type { Backend } from '../contract/backend.js';
+import type { TensorData } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { philox4x32, philoxKey } from '../contract/philox.js';
+import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import * as elementwise from './elementwise.js';
 import { createFusedOperations } from './fused.js';
 import * as layout from './layout.js';

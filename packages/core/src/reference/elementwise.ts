@@ -1,6 +1,6 @@
-import type { BinaryOp, CompareOp, UnaryOp } from '../backend.js';
-import type { DType } from '../dtype.js';
-import { broadcastShapes, type Shape, sameShape, stridesOf } from '../shape.js';
+import type { BinaryOp, CompareOp, UnaryOp } from '../contract/backend.js';
+import type { DType } from '../contract/dtype.js';
+import { broadcastShapes, type Shape, sameShape, stridesOf } from '../contract/shape.js';
 import { erf } from './erf.js';
 import { forEachOffset } from './layout.js';
 import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';

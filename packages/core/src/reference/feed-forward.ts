@@ -1,4 +1,4 @@
-import type { FeedForwardRequest } from '../plan/request.js';
+import type { FeedForwardRequest } from '../contract/feed-forward.js';
 import { activationFunctions } from './activations.js';
 import { roundingTo, type ScorePrecision } from './attention-scores.js';
 import type { Numbers } from './storage.js';

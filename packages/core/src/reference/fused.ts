@@ -2,11 +2,15 @@ import type {
   AttentionBackwardInputs,
   AttentionGradients,
   AttentionInputs,
+  AttentionRequest,
+} from '../contract/attention.js';
+import type {
   FeedForwardBackwardInputs,
   FeedForwardInputs,
-  FusedOperations,
-} from '../backend.js';
-import type { AttentionRequest, FeedForwardRequest } from '../plan/request.js';
+  FeedForwardRequest,
+} from '../contract/feed-forward.js';
+import type { FusedOperations } from '../contract/fused.js';
+import { mapRoles, type Roles } from '../operation/roles.js';
 import { referenceAttention } from './attention.js';
 import { referenceAttentionBackward } from './attention-backward.js';
 import type { AttentionArrays } from './attention-scores.js';
@@ -18,13 +22,13 @@ import {
 } from './feed-forward.js';
 import { type Numbers, numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 
-type Arrays<Inputs> = { [Name in keyof Inputs]: Numbers };
-
-/** Each tensor as its numbers, under the same name; absent ones stay absent. */
-function arraysOf<Inputs extends object>(inputs: Inputs): Arrays<Inputs> {
-  const present = Object.entries(inputs).filter(([, x]) => x !== undefined);
-  return Object.fromEntries(present.map(([name, x]) => [name, numbersOf(x)])) as Arrays<Inputs>;
+/** Each tensor as its numbers, under the same role. */
+function arraysOf<Inputs extends object>(inputs: Inputs): Roles<Inputs, Numbers> {
+  return mapRoles(inputs, numbersOf);
 }
+
+/** The variant of all of them, for `explain()`. */
+const describe = () => ({ variant: 'plain loops' });
 
 /** f64 working results, and a score row with its sort. */
 function attentionScratchBytes(request: AttentionRequest): number {
@@ -61,102 +65,105 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
       for (let i = 0; i < out.length; i++) out[i] = values[i] as number;
     });
 
+  /** Gradients as tensors like those that they are of, under the same roles. */
+  const gradientsOf = <Inputs extends object>(
+    inputs: Inputs,
+    gradients: { readonly [Role in keyof Inputs]-?: Numbers },
+  ): Roles<Inputs, ReferenceTensor> =>
+    mapRoles(inputs, (one: ReferenceTensor, role) =>
+      store(gradients[role as keyof Inputs], one.shape, one.dtype),
+    );
+
   return {
     attention: {
-      refuses: () => [],
-      scratchBytes: attentionScratchBytes,
-      run(request, inputs: AttentionInputs<ReferenceTensor>) {
-        return memory.withScratch(attentionScratchBytes(request), () => {
-          const { batch, dtype, k, queryHeads, queryLength, saves, valueDim } = request;
-          const arrays: AttentionArrays = arraysOf(inputs);
-          const { output, indices, scores } = referenceAttention(request, arrays, memory.floatStorage);
-          const result = { output: store(output, [batch, queryHeads, queryLength, valueDim], dtype) };
-          if (!saves || k === 'all') return result;
-          const listShape = [batch, queryHeads, queryLength, k];
-          return {
-            ...result,
-            indices: store(indices, listShape, 'i32'),
-            scores: store(scores, listShape, 'f32'),
-          };
-        });
+      prepare(request) {
+        const bytes = attentionScratchBytes(request);
+        return {
+          describe,
+          scratchBytes: () => bytes,
+          run: (inputs: AttentionInputs<ReferenceTensor>) =>
+            memory.withScratch(bytes, () => {
+              const { batch, dtype, k, queryHeads, queryLength, saves, valueDim } = request;
+              const arrays: AttentionArrays = arraysOf(inputs);
+              const { output, indices, scores } = referenceAttention(request, arrays, memory.floatStorage);
+              const result = { output: store(output, [batch, queryHeads, queryLength, valueDim], dtype) };
+              if (!saves || k === 'all') return result;
+              const listShape = [batch, queryHeads, queryLength, k];
+              return {
+                ...result,
+                indices: store(indices, listShape, 'i32'),
+                scores: store(scores, listShape, 'f32'),
+              };
+            }),
+        };
       },
     },
     attentionBackward: {
-      refuses: () => [],
-      scratchBytes: backwardScratchBytes,
-      run(request, inputs: AttentionBackwardInputs<ReferenceTensor>): AttentionGradients<ReferenceTensor> {
-        return memory.withScratch(backwardScratchBytes(request), () => {
-          // The saved lists are not needed: selecting again gives the same keys.
-          const { dOutput, indices: _indices, scores: _scores, ...tensors } = inputs;
-          const arrays: AttentionArrays = arraysOf(tensors);
-          const gradients = referenceAttentionBackward(
-            request,
-            arrays,
-            numbersOf(dOutput),
-            memory.floatStorage,
-          );
-          const { bias, relativeTable } = inputs;
-          return {
-            q: store(gradients.q, inputs.q.shape, inputs.q.dtype),
-            k: store(gradients.k, inputs.k.shape, inputs.k.dtype),
-            v: store(gradients.v, inputs.v.shape, inputs.v.dtype),
-            ...(bias && { bias: store(gradients.bias, bias.shape, bias.dtype) }),
-            ...(relativeTable && {
-              relativeTable: store(gradients.relativeTable, relativeTable.shape, relativeTable.dtype),
+      prepare(request) {
+        const bytes = backwardScratchBytes(request);
+        return {
+          describe,
+          scratchBytes: () => bytes,
+          run: (inputs: AttentionBackwardInputs<ReferenceTensor>): AttentionGradients<ReferenceTensor> =>
+            memory.withScratch(bytes, () => {
+              // The saved lists are not needed: selecting again gives the same keys.
+              const { dOutput, indices: _indices, scores: _scores, ...tensors } = inputs;
+              const arrays: AttentionArrays = arraysOf(tensors);
+              const gradients = referenceAttentionBackward(
+                request,
+                arrays,
+                numbersOf(dOutput),
+                memory.floatStorage,
+              );
+              const { mask: _mask, keyLengths: _keyLengths, ...differentiable } = tensors;
+              return gradientsOf(differentiable, gradients);
             }),
-          };
-        });
+        };
       },
     },
     feedForward: {
-      refuses: () => [],
-      scratchBytes: (request) => 8 * request.tokens * request.outputDim + 64 * request.hidden,
-      run(request, inputs: FeedForwardInputs<ReferenceTensor>) {
+      prepare(request) {
         const bytes = 8 * request.tokens * request.outputDim + 64 * request.hidden;
-        return memory.withScratch(bytes, () => {
-          const arrays: FeedForwardArrays = arraysOf(inputs);
-          const { dtype, k, outputDim, saves, tokens } = request;
-          const { floatStorage } = memory;
-          const output = store(
-            referenceFeedForward(request, arrays, floatStorage),
-            [tokens, outputDim],
-            dtype,
-          );
-          if (saves !== true || k === 'all') return { output };
-          const { indices, preactivations } = referenceKeptUnits(request, arrays, k, floatStorage);
-          return {
-            output,
-            indices: store(indices, [tokens, k], 'i32'),
-            preactivations: store(preactivations, [tokens, k], 'f32'),
-          };
-        });
+        return {
+          describe,
+          scratchBytes: () => bytes,
+          run: (inputs: FeedForwardInputs<ReferenceTensor>) =>
+            memory.withScratch(bytes, () => {
+              const arrays: FeedForwardArrays = arraysOf(inputs);
+              const { dtype, k, outputDim, saves, tokens } = request;
+              const { floatStorage } = memory;
+              const values = referenceFeedForward(request, arrays, floatStorage);
+              const output = store(values, [tokens, outputDim], dtype);
+              if (saves !== true || k === 'all') return { output };
+              const { indices, preactivations } = referenceKeptUnits(request, arrays, k, floatStorage);
+              return {
+                output,
+                indices: store(indices, [tokens, k], 'i32'),
+                preactivations: store(preactivations, [tokens, k], 'f32'),
+              };
+            }),
+        };
       },
     },
     feedForwardBackward: {
-      refuses: () => [],
-      scratchBytes: feedForwardBackwardBytes,
-      run(request, inputs: FeedForwardBackwardInputs<ReferenceTensor>): FeedForwardInputs<ReferenceTensor> {
-        return memory.withScratch(feedForwardBackwardBytes(request), () => {
-          const { dOutput, indices: _indices, preactivations: _preactivations, ...tensors } = inputs;
-          const arrays: FeedForwardArrays = arraysOf(tensors);
-          const gradients = referenceFeedForwardBackward(
-            request,
-            arrays,
-            numbersOf(dOutput),
-            memory.floatStorage,
-          );
-          const like = (one: ReferenceTensor, values: Numbers): ReferenceTensor =>
-            store(values, one.shape, one.dtype);
-          const { x, wIn, bIn, wGate, wOut, bOut } = tensors;
-          return {
-            x: like(x, gradients.x),
-            wIn: like(wIn, gradients.wIn),
-            ...(bIn && { bIn: like(bIn, gradients.bIn) }),
-            ...(wGate && { wGate: like(wGate, gradients.wGate) }),
-            wOut: like(wOut, gradients.wOut),
-            ...(bOut && { bOut: like(bOut, gradients.bOut) }),
-          };
-        });
+      prepare(request) {
+        const bytes = feedForwardBackwardBytes(request);
+        return {
+          describe,
+          scratchBytes: () => bytes,
+          run: (inputs: FeedForwardBackwardInputs<ReferenceTensor>): FeedForwardInputs<ReferenceTensor> =>
+            memory.withScratch(bytes, () => {
+              const { dOutput, indices: _indices, preactivations: _preactivations, ...tensors } = inputs;
+              const arrays: FeedForwardArrays = arraysOf(tensors);
+              const gradients = referenceFeedForwardBackward(
+                request,
+                arrays,
+                numbersOf(dOutput),
+                memory.floatStorage,
+              );
+              return gradientsOf(tensors, gradients);
+            }),
+        };
       },
     },
   };

@@ -1,5 +1,5 @@
-import type { TensorData } from '../dtype.js';
-import { type Shape, sizeOf, stridesOf } from '../shape.js';
+import type { TensorData } from '../contract/dtype.js';
+import { type Shape, sizeOf, stridesOf } from '../contract/shape.js';
 import type { ReferenceMemory, ReferenceTensor } from './storage.js';
 
 /**

@@ -1,4 +1,4 @@
-import { type Shape, stridesOf } from '../shape.js';
+import { type Shape, stridesOf } from '../contract/shape.js';
 import { forEachOffset } from './layout.js';
 import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 

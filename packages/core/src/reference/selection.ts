@@ -1,4 +1,4 @@
-import { type DType, isFloat } from '../dtype.js';
+import { type DType, isFloat } from '../contract/dtype.js';
 import { numberToHalf } from './float16.js';
 import { numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
 

@@ -1,7 +1,7 @@
-import type { BackendTensor, MemoryReport } from '../backend.js';
-import type { DType, TensorData } from '../dtype.js';
-import { TopKError } from '../errors.js';
-import { type Shape, sizeOf } from '../shape.js';
+import type { BackendTensor, MemoryReport } from '../contract/backend.js';
+import type { DType, TensorData } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { type Shape, sizeOf } from '../contract/shape.js';
 import { halfToNumber, numberToHalf } from './float16.js';
 
 /** One block of memory, shared by the tensors that view it and counted by them. */

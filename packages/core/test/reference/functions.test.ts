@@ -80,7 +80,6 @@ function requestFor(length: number): AttentionRequest {
     scale: 1,
     causal: false,
     keyLengths: false,
-    selection: { levels: 1 },
     saves: false,
   };
 }

@@ -1,4 +1,5 @@
-import { formatShape, sameShape, type Tensor, TopKError } from '@topk-attention/core';
+import { formatShape, type Tensor, TopKError } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import type { ParameterSpec, ParameterTree } from '@topk-attention/nn';
 import { depthOf, type Stack, type T5Config } from './config.js';
 

@@ -1,4 +1,4 @@
-import { philox4x32, philoxKey } from '@topk-attention/core';
+import { philox4x32, philoxKey } from '@topk-attention/core/backend';
 
 /** Tells the streams of random numbers of a run from each other. */
 const SHUFFLE_STREAM = 0x5f3759df;

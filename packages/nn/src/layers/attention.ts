@@ -1,7 +1,6 @@
 import {
   type AttentionOptions,
   type AttentionPlan,
-  attentionForward,
   type Backend,
   type Explanation,
   exactAttention,
@@ -12,6 +11,7 @@ import {
   type Tensor,
   topKAttention,
 } from '@topk-attention/core';
+import { attentionForward } from '@topk-attention/core/backend';
 import type { Run } from '../run.js';
 import { seedOf } from '../seeds.js';
 import { handOver, type KeptKeys } from '../trace.js';

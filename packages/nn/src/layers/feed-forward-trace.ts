@@ -5,7 +5,6 @@ import {
   describeValue,
   type FeedForwardOptions,
   type FeedForwardWeights,
-  feedForwardForward,
   fill,
   formatShape,
   gatherRows,
@@ -13,7 +12,6 @@ import {
   mul,
   putAlong,
   reshape,
-  sameShape,
   scope,
   sizeOf,
   sub,
@@ -22,6 +20,7 @@ import {
   takeAlong,
   tensor,
 } from '@topk-attention/core';
+import { feedForwardForward, sameShape } from '@topk-attention/core/backend';
 import type { ActivationOverride, KeptUnits } from '../trace.js';
 import { linear } from './linear.js';
 

@@ -1,10 +1,10 @@
-import { type AttentionRequest, mayHideKeys } from '@topk-attention/core';
+import { type ChosenAttention, mayHideKeys } from '@topk-attention/core/backend';
 import type { GraphInput } from '../../onnx/graph-builder.js';
 import type { KeyRange } from '../selection.js';
 
 /** Everything the graph of one query chunk depends on. */
 export interface AttentionVariant {
-  readonly request: AttentionRequest;
+  readonly request: ChosenAttention;
   /** Queries of a chunk; every chunk has as many. */
   readonly chunk: number;
   /**
@@ -77,7 +77,7 @@ export function windowLength({ request, chunk }: AttentionVariant): number {
 }
 
 /** Whether anything but a table of relative biases may hide a key. Where the graph is not careful, such a table is finite. */
-export function hidesBesideTable({ relativeBias: _, ...request }: AttentionRequest): boolean {
+export function hidesBesideTable({ relativeBias: _, ...request }: ChosenAttention): boolean {
   return mayHideKeys(request);
 }
 

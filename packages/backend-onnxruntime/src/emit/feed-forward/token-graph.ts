@@ -1,4 +1,4 @@
-import type { Activation, FeedForwardRequest } from '@topk-attention/core';
+import type { Activation, ChosenFeedForward } from '@topk-attention/core/backend';
 import { type CompiledModel, compileModel } from '../../onnx/compile.js';
 import { GraphBuilder, type GraphInput } from '../../onnx/graph-builder.js';
 import { emitLoudProduct } from '../loud-product.js';
@@ -8,7 +8,7 @@ const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 
 /** Everything the graph of one chunk of tokens depends on. */
 export interface FeedForwardVariant {
-  readonly request: FeedForwardRequest;
+  readonly request: ChosenFeedForward;
   readonly chunk: number;
   /** True when NaN or overflow could not be excluded: the graph then looks at every hidden unit. */
   readonly isCareful: boolean;

@@ -1,4 +1,5 @@
-import { type AttentionRequest, relativePositionBucket, type Shape } from '@topk-attention/core';
+import { relativePositionBucket, type Shape } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { sum } from '../../ops/reduce.js';
 import { scatterRows } from '../../ops/scatter-rows.js';

@@ -1,4 +1,4 @@
-import type { AttentionGradients } from '@topk-attention/core';
+import type { AttentionGradients } from '@topk-attention/core/backend';
 import type { Tf, TfTensor } from '../../tf.js';
 
 type Role = keyof AttentionGradients<TfTensor>;

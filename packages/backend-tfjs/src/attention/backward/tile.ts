@@ -1,4 +1,8 @@
-import type { AttentionBackwardInputs, AttentionGradients, AttentionRequest } from '@topk-attention/core';
+import type {
+  AttentionBackwardInputs,
+  AttentionGradients,
+  AttentionRequest,
+} from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { binary } from '../../ops/elementwise.js';
 import { slice } from '../../ops/layout.js';

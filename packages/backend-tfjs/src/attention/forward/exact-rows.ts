@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { slice } from '../../ops/layout.js';
 import { matmul } from '../../ops/matmul.js';
 import { softmaxRows } from '../../ops/softmax.js';

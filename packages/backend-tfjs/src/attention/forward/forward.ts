@@ -1,4 +1,4 @@
-import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core';
+import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { inScope } from '../../ops/in-scope.js';
 import { type TensorFlowOps, tensorFlowOps } from '../../ops/tensorflow-ops.js';

@@ -1,4 +1,4 @@
-import type { AttentionInputs, AttentionRequest } from '@topk-attention/core';
+import type { AttentionInputs, AttentionRequest } from '@topk-attention/core/backend';
 import type { Tf, TfTensor } from '../../tf.js';
 
 /** Products of two such numbers, summed over any head, are far from infinite. */

@@ -1,4 +1,4 @@
-import type { AttentionInputs, AttentionRequest } from '@topk-attention/core';
+import type { AttentionInputs, AttentionRequest } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';

@@ -1,4 +1,5 @@
-import { type AttentionRequest, type Shape, sizeOf } from '@topk-attention/core';
+import { type Shape, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 

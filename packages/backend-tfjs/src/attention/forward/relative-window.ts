@@ -1,4 +1,5 @@
-import { type AttentionRequest, relativePositionBucket } from '@topk-attention/core';
+import { relativePositionBucket } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { Tf, TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';

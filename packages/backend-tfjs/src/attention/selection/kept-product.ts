@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { KeptRows } from './kept-rows.js';
 
 /** Multiplies the kept scores where the choice was made without the scale. */

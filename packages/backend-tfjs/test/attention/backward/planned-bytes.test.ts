@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { describe, expect, it } from 'vitest';
 import { backwardScratchBytes } from '../../../src/attention/backward/plan.js';
 import { createTfjsBackend } from '../../../src/index.js';
@@ -21,7 +21,6 @@ const base: AttentionRequest = {
   scale: 0.25,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: true,
 };
 const requests: Readonly<Record<string, Partial<AttentionRequest>>> = {
@@ -65,9 +64,11 @@ describe('planned bytes of the backward pass, with the gradients, are 1.0 to 1.5
           ...(request.relativeBias && { relativeTable: upload([16, queryHeads]) }),
         };
         meter.restart();
-        const made = backend.fused?.attentionBackward?.run(request, inputs, chunk);
+        const prepared = backend.fused?.attentionBackward?.prepare(request, backend.capabilities.limits);
+        if (prepared === undefined || 'refusals' in prepared) throw new Error('no fused backward pass');
+        const made = prepared.run(inputs, chunk);
         const measured = meter.peak();
-        const gradients = Object.values(made ?? {}).filter((one) => one !== undefined);
+        const gradients = Object.values(made).filter((one) => one !== undefined);
         expect(gradients.length).toBeGreaterThanOrEqual(3);
         const planned =
           backwardScratchBytes(request, chunk) +

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { describe, expect, test } from 'vitest';
 import { forwardScratchBytes } from '../../../src/attention/forward/plan.js';
 import { createTfjsBackend, engineOf } from '../../../src/index.js';
@@ -24,7 +24,6 @@ const base: AttentionRequest = {
   scale: 0.25,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: false,
 };
 const relativeBias = { bidirectional: true, maxDistance: 64, buckets: 16 };
@@ -69,9 +68,11 @@ describe('planned bytes lie within 1.0 and 1.5 times the peak of what tf holds',
           ...(request.relativeBias && { relativeTable: upload([16, queryHeads]) }),
         };
         meter.restart();
-        const made = fused?.attention?.run(request, inputs, chunk);
+        const prepared = fused?.attention?.prepare(request, backend.capabilities.limits);
+        if (prepared === undefined || 'refusals' in prepared) throw new Error('no fused attention');
+        const made = prepared.run(inputs, chunk);
         const measured = meter.peak();
-        for (const one of Object.values(made ?? {})) if (one) backend.release(one);
+        for (const one of Object.values(made)) if (one) backend.release(one);
         const planned = forwardScratchBytes(engineOf(tf), request, chunk);
         for (const one of Object.values(inputs)) if (one) backend.release(one);
         expect(planned / measured).toBeGreaterThanOrEqual(1);

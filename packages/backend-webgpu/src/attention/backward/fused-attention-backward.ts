@@ -6,7 +6,7 @@ import {
   type FusedOperation,
   type Shape,
   TopKError,
-} from '@topk-attention/core';
+} from '@topk-attention/core/backend';
 import { windowOf } from '../../primitives/windows.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
@@ -41,56 +41,63 @@ export function fusedAttentionBackward<T extends View>(
     planGroups(request, tuning, facts.bindingBytes, chunk);
   const hasSubgroups = tuning.subgroups && facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
   return {
-    refuses: (request) => refusals(request, facts),
-    scratchBytes(request, chunk) {
-      const bytes = groupsOf(request, chunk).map(({ units, rowsPerUnit }) =>
-        heldBytes(groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit))),
-      );
-      return Math.max(...bytes) + extraBytes(request);
-    },
-    largestBytes(request, chunk) {
-      const largest = groupsOf(request, chunk).map(({ units, rowsPerUnit }) =>
-        Math.max(...Object.values(groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit)))),
-      );
-      return Math.max(...largest);
-    },
-    // The work is divided by bytes; a smaller chunk only bounds them further.
-    preferredChunk: (request) => request.queryLength,
-    describe(request) {
-      const count = groupsOf(request, request.queryLength).length;
-      return `${hasSubgroups ? 'subgroups of 32' : 'plain'}, ${count} ${count === 1 ? 'group' : 'groups'} of heads or queries`;
-    },
-    run(request, inputs, chunk) {
-      const { indices, scores } = inputs;
-      if (indices === undefined || scores === undefined) {
-        throw new TopKError(
-          'UNSUPPORTED',
-          'webgpu: the backward pass of top-k attention needs the saved lists',
-          {
-            fix: 'Pass the indices and scores of the forward pass',
-          },
-        );
-      }
-      const dQ = allocate(inputs.q.shape, inputs.q.dtype);
-      const dK = allocate(inputs.k.shape, inputs.k.dtype);
-      const dV = allocate(inputs.v.shape, inputs.v.dtype);
-      const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
-      const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
-      if (dBias !== undefined) clear(stream, dBias);
-      if (dTable !== undefined) clear(stream, dTable);
-      const positions = dTable && recordBucketsOfPositions(stream, request);
-      const { q, k, v, dOutput } = inputs;
-      const views: BackwardViews = {
-        ...{ q, k, v, dOutput, indices, scores, dQ },
-        ...(dBias && { dBias }),
-        ...(dTable && { dTable }),
-        ...(positions && { positions }),
+    prepare(request) {
+      const reasons = refusals(request, facts);
+      if (reasons.length > 0) return { refusals: reasons };
+      const bytesOf = ({ units, rowsPerUnit }: Group) =>
+        groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit));
+      return {
+        // The work is divided by bytes; a smaller chunk only bounds them further.
+        preferredChunk: request.queryLength,
+        scratchBytes: (chunk) =>
+          Math.max(...groupsOf(request, chunk).map((group) => heldBytes(bytesOf(group)))) +
+          extraBytes(request),
+        largestBytes: (chunk) =>
+          Math.max(...groupsOf(request, chunk).map((group) => Math.max(...Object.values(bytesOf(group))))),
+        describe() {
+          const count = groupsOf(request, request.queryLength).length;
+          const groups = `${count} ${count === 1 ? 'group' : 'groups'} of heads or queries`;
+          return { variant: `${hasSubgroups ? 'subgroups of 32' : 'plain'}, ${groups}` };
+        },
+        run: (inputs, chunk) => gradients(request, inputs, chunk),
       };
-      recordAll(stream, request, groupsOf(request, chunk), views, dK, dV, tuning, hasSubgroups);
-      if (positions !== undefined) stream.release(positions.buckets);
-      return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
     },
   };
+
+  function gradients(
+    request: AttentionRequest,
+    inputs: AttentionBackwardInputs<T>,
+    chunk: number,
+  ): AttentionGradients<T> {
+    const { indices, scores } = inputs;
+    if (indices === undefined || scores === undefined) {
+      throw new TopKError(
+        'UNSUPPORTED',
+        'webgpu: the backward pass of top-k attention needs the saved lists',
+        {
+          fix: 'Pass the indices and scores of the forward pass',
+        },
+      );
+    }
+    const dQ = allocate(inputs.q.shape, inputs.q.dtype);
+    const dK = allocate(inputs.k.shape, inputs.k.dtype);
+    const dV = allocate(inputs.v.shape, inputs.v.dtype);
+    const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
+    const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
+    if (dBias !== undefined) clear(stream, dBias);
+    if (dTable !== undefined) clear(stream, dTable);
+    const positions = dTable && recordBucketsOfPositions(stream, request);
+    const { q, k, v, dOutput } = inputs;
+    const views: BackwardViews = {
+      ...{ q, k, v, dOutput, indices, scores, dQ },
+      ...(dBias && { dBias }),
+      ...(dTable && { dTable }),
+      ...(positions && { positions }),
+    };
+    recordAll(stream, request, groupsOf(request, chunk), views, dK, dV, tuning, hasSubgroups);
+    if (positions !== undefined) stream.release(positions.buckets);
+    return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
+  }
 }
 
 function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {

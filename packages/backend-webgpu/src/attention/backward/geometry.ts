@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { bufferSize } from '../../runtime/pool.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Window, windowOf } from '../../primitives/windows.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';

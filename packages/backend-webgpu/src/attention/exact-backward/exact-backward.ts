@@ -1,11 +1,10 @@
+import type { DType, Shape } from '@topk-attention/core';
 import type {
   AttentionBackwardInputs,
   AttentionGradients,
   AttentionRequest,
-  DType,
   FusedOperation,
-  Shape,
-} from '@topk-attention/core';
+} from '@topk-attention/core/backend';
 import { launchProduct } from '../../primitives/matmul-choose.js';
 import type { Operand, Product } from '../../primitives/matmul-product.js';
 import { type Window, windowOf } from '../../primitives/windows.js';
@@ -61,37 +60,48 @@ export function exactBackward<T extends View>(
   tuning: ExactBackwardOptions = EXACT_BACKWARD_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
   return {
-    refuses: (request) => refusals(request, facts),
-    scratchBytes: (request, chunk) =>
-      bytesOf(request, partSize(request, chunk, facts, tuning)).reduce((sum, bytes) => sum + bytes, 0),
-    largestBytes: (request, chunk) => Math.max(...bytesOf(request, partSize(request, chunk, facts, tuning))),
-    // The work is divided by bytes; a smaller chunk only bounds them further.
-    preferredChunk: (request) => request.queryLength,
-    describe(request) {
-      const { heads, queries } = partSize(request, request.queryLength, facts, tuning);
-      return `exact, ${heads} heads x ${queries} queries at a time`;
-    },
-    run(request, inputs, chunk) {
-      const dQ = allocate(inputs.q.shape, inputs.q.dtype);
-      const dK = allocate(inputs.k.shape, inputs.k.dtype);
-      const dV = allocate(inputs.v.shape, inputs.v.dtype);
-      const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
-      const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
-      for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
-      const relative = recordRelativeVectors(stream, request, inputs.relativeTable);
-      const positions = dTable && recordBucketsOfPositions(stream, request);
-      const call: Call = {
-        ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
-        ...(dBias && { dBias }),
-        ...(dTable && { dTable }),
-        tileRows: tuning.tileRows ?? scoreTileRows(facts),
+    prepare(request) {
+      const reasons = refusals(request, facts);
+      if (reasons.length > 0) return { refusals: reasons };
+      const bytesFor = (chunk: number) => bytesOf(request, partSize(request, chunk, facts, tuning));
+      return {
+        // The work is divided by bytes; a smaller chunk only bounds them further.
+        preferredChunk: request.queryLength,
+        scratchBytes: (chunk) => bytesFor(chunk).reduce((sum, bytes) => sum + bytes, 0),
+        largestBytes: (chunk) => Math.max(...bytesFor(chunk)),
+        describe() {
+          const { heads, queries } = partSize(request, request.queryLength, facts, tuning);
+          return { variant: `exact, ${heads} heads x ${queries} queries at a time` };
+        },
+        run: (inputs, chunk) => gradients(request, inputs, chunk),
       };
-      for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
-      if (relative !== undefined) stream.release(relative);
-      if (positions !== undefined) stream.release(positions.buckets);
-      return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
     },
   };
+
+  function gradients(
+    request: AttentionRequest,
+    inputs: AttentionBackwardInputs<T>,
+    chunk: number,
+  ): AttentionGradients<T> {
+    const dQ = allocate(inputs.q.shape, inputs.q.dtype);
+    const dK = allocate(inputs.k.shape, inputs.k.dtype);
+    const dV = allocate(inputs.v.shape, inputs.v.dtype);
+    const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
+    const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
+    for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
+    const relative = recordRelativeVectors(stream, request, inputs.relativeTable);
+    const positions = dTable && recordBucketsOfPositions(stream, request);
+    const call: Call = {
+      ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
+      ...(dBias && { dBias }),
+      ...(dTable && { dTable }),
+      tileRows: tuning.tileRows ?? scoreTileRows(facts),
+    };
+    for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+    if (relative !== undefined) stream.release(relative);
+    if (positions !== undefined) stream.release(positions.buckets);
+    return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
+  }
 }
 
 interface Call {

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';

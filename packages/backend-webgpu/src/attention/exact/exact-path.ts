@@ -1,4 +1,5 @@
-import { type AttentionRequest, bytesPerElement, relativePositionBucket, sizeOf } from '@topk-attention/core';
+import { bytesPerElement, relativePositionBucket, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';

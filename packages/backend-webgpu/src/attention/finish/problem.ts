@@ -1,4 +1,5 @@
-import { type AttentionRequest, philoxKey, relativePositionBucket } from '@topk-attention/core';
+import { relativePositionBucket } from '@topk-attention/core';
+import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
 import { type Window, windowOf } from '../../primitives/windows.js';
 import { f32Bits, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Window } from '../../primitives/windows.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';

@@ -1,4 +1,5 @@
-import { type AttentionRequest, bytesPerElement } from '@topk-attention/core';
+import { bytesPerElement } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';

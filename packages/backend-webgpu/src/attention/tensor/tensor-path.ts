@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { windowOf } from '../../primitives/windows.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';

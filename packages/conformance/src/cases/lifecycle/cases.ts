@@ -1,7 +1,6 @@
 import {
   add,
   type Backend,
-  type BackendTensor,
   evaluate,
   exactAttention,
   grad,
@@ -18,6 +17,7 @@ import {
   topKFeedForward,
   zeros,
 } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import type { ConformanceCase, ConformanceContext } from '../../harness/case.js';
 import { check, checkEqual, checkRejects, checkSameBits } from '../../harness/support/assert.js';
 import { Random } from '../../harness/support/random.js';

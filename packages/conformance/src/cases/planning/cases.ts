@@ -1,5 +1,4 @@
 import {
-  type AttentionRequest,
   evaluate,
   exactAttention,
   explain,
@@ -12,9 +11,11 @@ import {
   topKAttention,
   zeros,
 } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { ConformanceCase, ConformanceContext } from '../../harness/case.js';
 import { check, checkThrows } from '../../harness/support/assert.js';
 import { Random } from '../../harness/support/random.js';
+import { explainedRunCases } from './explained-runs.js';
 
 function planning(
   name: string,
@@ -93,7 +94,6 @@ const request: AttentionRequest = {
   scale: 1,
   causal: false,
   keyLengths: false,
-  selection: { levels: 1 },
   saves: true,
 };
 
@@ -165,6 +165,7 @@ export const planningCases: readonly ConformanceCase[] = [
       check((one.path === path) === (one.refusals.length === 0), `${one.path}: ${one.refusals.join(', ')}`);
     }
   }),
+  ...explainedRunCases,
   ...measured.map((sizes) =>
     planning(
       `planned bytes are 1.0 to 1.5 times the measured ones: ${JSON.stringify(sizes)}`,

@@ -1,4 +1,5 @@
-import type { BinaryOp, CompareOp, DType, UnaryOp } from '@topk-attention/core';
+import type { DType } from '@topk-attention/core';
+import type { BinaryOp, CompareOp, UnaryOp } from '@topk-attention/core/backend';
 import type { ConformanceCase } from '../../harness/case.js';
 import { at, list, type Nd, nd } from '../../harness/support/nd.js';
 import { Random } from '../../harness/support/random.js';

@@ -1,13 +1,9 @@
 import {
-  attentionBackward,
-  attentionForward,
   type Backend,
   broadcastTo,
   concat,
   crossEntropy,
   exactAttention,
-  feedForwardBackward,
-  feedForwardForward,
   grad,
   layerNorm,
   matmul,
@@ -23,6 +19,12 @@ import {
   topKFeedForward,
   zeros,
 } from '@topk-attention/core';
+import {
+  attentionBackward,
+  attentionForward,
+  feedForwardBackward,
+  feedForwardForward,
+} from '@topk-attention/core/backend';
 import type { ConformanceCase } from '../../harness/case.js';
 import { check, checkEqual, checkShape } from '../../harness/support/assert.js';
 import type { Nd } from '../../harness/support/nd.js';

@@ -1,4 +1,5 @@
-import type { Backend, BackendTensor, DType, TensorData } from '@topk-attention/core';
+import type { Backend, DType, TensorData } from '@topk-attention/core';
+import type { BackendTensor } from '@topk-attention/core/backend';
 import { halfToNumber, numberToHalf } from '@topk-attention/core/reference';
 import { check, checkClose, checkEqual, checkShape, type Tolerance } from './assert.js';
 import type { Nd } from './nd.js';

@@ -1,12 +1,5 @@
-import {
-  formatShape,
-  type Shape,
-  sameShape,
-  scope,
-  type Tensor,
-  TopKError,
-  zeros,
-} from '@topk-attention/core';
+import { formatShape, type Shape, scope, type Tensor, TopKError, zeros } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
 import type { ParameterTree } from '../../parameters.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */

@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Group } from '../geometry.js';
 
 /** Consecutive queries of one query head. */

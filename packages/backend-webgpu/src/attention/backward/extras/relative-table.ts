@@ -1,4 +1,5 @@
-import { type AttentionRequest, relativePositionBucket } from '@topk-attention/core';
+import { relativePositionBucket } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
 import { windowOf } from '../../../primitives/windows.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';

@@ -1,4 +1,4 @@
-import { type AttentionRequest, philoxKey } from '@topk-attention/core';
+import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
 import { type Window, windowOf } from '../../../primitives/windows.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
 import { philoxWgsl } from '../../../runtime/philox-wgsl.js';

@@ -1,0 +1,102 @@
+import type { Backend } from '../contract/backend.js';
+import type { DType } from '../contract/dtype.js';
+import type { Shape } from '../contract/shape.js';
+import { type Explanation, explainOperation } from '../operation/explain.js';
+import type { OutputSpec } from '../tensor/apply.js';
+import {
+  aBoolean,
+  aNumber,
+  anArray,
+  aTensor,
+  either,
+  type OptionKinds,
+  optionsWithin,
+  readOptions,
+  required,
+} from '../tensor/read-options.js';
+import { Tensor } from '../tensor/tensor.js';
+import { attention } from './definition.js';
+import { type AttentionOptions, type AttentionShapes, attentionKinds, shapeKinds } from './options.js';
+import { type AttentionBackwardPlan, type AttentionPlan, attentionPlan, wishesOf } from './plan.js';
+import { attentionRequest } from './request.js';
+
+/** A tensor, or the shape of one that need not exist yet. */
+export type TensorOrShape = Tensor | Shape;
+
+/** Options of `explain`: those of the call, with shapes in the place of tensors where there are none yet. */
+export interface ExplainOptions
+  extends Omit<AttentionOptions, 'mask' | 'keyLengths' | 'bias' | 'relativeBias'> {
+  readonly mask?: TensorOrShape;
+  readonly keyLengths?: TensorOrShape;
+  readonly bias?: TensorOrShape;
+  readonly relativeBias?: {
+    readonly table: TensorOrShape;
+    readonly bidirectional: boolean;
+    readonly maxDistance: number;
+  };
+  /** Keys kept per query. Default: all of them, exact attention. */
+  readonly k?: number;
+  /** Whether gradients are wanted. Default false. */
+  readonly training?: boolean;
+}
+
+const aTensorOrShape = either<Tensor, Shape>(aTensor, anArray('a shape'));
+
+const explainKinds: OptionKinds<ExplainOptions> = {
+  ...attentionKinds,
+  mask: aTensorOrShape,
+  keyLengths: aTensorOrShape,
+  bias: aTensorOrShape,
+  relativeBias: optionsWithin({
+    table: required(aTensorOrShape),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+  k: aNumber,
+  training: aBoolean,
+};
+
+/**
+ * Which path an attention call of these shapes takes on a backend, why others do not run, what the path says of itself, and
+ * the plan with its bytes. Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward
+ * pass keeps, and explains that pass too. Masks, biases and tables may be given as shapes.
+ *
+ * @throws TopKError as the call itself would.
+ *
+ * @example
+ * const { path, plan } = explain(backend, { q: shape, k: shape, v: shape }, { k: 64, mask: [1, 1, 512, 512] });
+ */
+export function explain(
+  backend: Backend,
+  shapes: AttentionShapes,
+  options?: ExplainOptions,
+): Explanation<AttentionPlan, AttentionBackwardPlan> {
+  const given = readOptions('explain', options, explainKinds);
+  const where = given.k === undefined ? 'exactAttention' : 'topKAttention';
+  const { q, k, v, dtype = 'f32' } = readOptions('explain: shapes', shapes, shapeKinds);
+  const { mask, keyLengths, bias, relativeBias, training = false, ...plain } = given;
+  const specs = {
+    q: { shape: q, dtype },
+    k: { shape: k, dtype },
+    v: { shape: v, dtype },
+    ...(mask && { mask: specOf(mask, 'bool') }),
+    ...(keyLengths && { keyLengths: specOf(keyLengths, 'i32') }),
+    ...(bias && { bias: specOf(bias, 'f32') }),
+    ...(relativeBias && { relativeTable: specOf(relativeBias.table, 'f32') }),
+  };
+  const checked = attentionRequest(
+    where,
+    specs,
+    { ...plain, ...(relativeBias && { relativeBias }) },
+    given.k ?? 'all',
+  );
+  const request = { ...checked, saves: training };
+  return explainOperation(attention, backend, {
+    ...{ where, request, training, named: attentionPlan },
+    wishes: wishesOf(given),
+  });
+}
+
+function specOf(given: TensorOrShape, dtype: DType): OutputSpec {
+  return given instanceof Tensor ? given : { shape: given, dtype };
+}

@@ -1,0 +1,212 @@
+import type { AttentionInputs, AttentionRequest } from '../contract/attention.js';
+import type { Backend } from '../contract/backend.js';
+import { isFloat } from '../contract/dtype.js';
+import { TopKError } from '../contract/errors.js';
+import { checkBuckets } from '../contract/relative-buckets.js';
+import { formatShape, type Shape } from '../contract/shape.js';
+import { checkLimits } from '../operation/check-limits.js';
+import { clampK } from '../selection/clamp-k.js';
+import { commonBackend, type OutputSpec } from '../tensor/apply.js';
+import { requireTensor } from '../tensor/require-tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { AttentionOptions } from './options.js';
+
+/** What to do about a k that is no number of keys. */
+export const ALL_KEYS = 'Use exactAttention for all keys';
+
+/** The tensors of a call by role. */
+export type AttentionTensors = AttentionInputs<Tensor>;
+
+/** What a request is made of: shape and dtype of each role. Tensors have both. */
+type AttentionSpecs = AttentionInputs<OutputSpec>;
+
+/** The options that are numbers and words. */
+interface PlainOptions
+  extends Pick<AttentionOptions, 'scale' | 'causal' | 'dropout' | 'queryChunk' | 'budgetBytes'> {
+  readonly relativeBias?: { readonly bidirectional: boolean; readonly maxDistance: number };
+}
+
+interface AttentionCall {
+  readonly backend: Backend;
+  readonly tensors: AttentionTensors;
+  /** Without `saves`: that depends on whether somebody wants the lists. */
+  readonly request: AttentionRequest;
+}
+
+/** Checks everything about a call and gathers it as data. */
+export function checkCall(
+  where: string,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions,
+  kept: number | 'all',
+): AttentionCall {
+  const { mask, keyLengths, bias, relativeBias } = options;
+  for (const [name, one] of Object.entries({ q, k, v })) requireTensor(where, name, one);
+  const tensors: AttentionTensors = {
+    q,
+    k,
+    v,
+    ...(mask && { mask }),
+    ...(keyLengths && { keyLengths }),
+    ...(bias && { bias }),
+    ...(relativeBias && { relativeTable: relativeBias.table }),
+  };
+  const backend = commonBackend(where, Object.values(tensors));
+  return { backend, tensors, request: attentionRequest(where, tensors, options, kept) };
+}
+
+/** The request of a call, from shapes and options, checked. */
+export function attentionRequest(
+  where: string,
+  specs: AttentionSpecs,
+  options: PlainOptions,
+  kept: number | 'all',
+): AttentionRequest {
+  const { q, mask, bias, relativeTable } = specs;
+  for (const name of ['q', 'k', 'v'] as const) {
+    const { dtype } = specs[name];
+    if (isFloat(dtype) && dtype === q.dtype) continue;
+    throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
+      expected: 'f32 or f16, the same for q, k and v',
+      got: dtype,
+    });
+  }
+  const extents = extentsOf(where, specs);
+  const { dropout, scale = extents.headDim ** -0.5, relativeBias } = options;
+  checkLimits(where, 'queryChunk', options.queryChunk, options.budgetBytes);
+  if (!Number.isFinite(scale)) {
+    throw new TopKError('INVALID_OPTION', `${where}: bad scale`, {
+      expected: 'a finite number',
+      got: String(scale),
+    });
+  }
+  if (dropout !== undefined) checkDropout(where, dropout);
+  const buckets = relativeTable?.shape[0] ?? 0;
+  const request: AttentionRequest = {
+    ...extents,
+    dtype: q.dtype === 'f16' ? 'f16' : 'f32',
+    k: kept === 'all' ? 'all' : clampK(where, kept, extents.keyLength, ALL_KEYS),
+    scale,
+    causal: options.causal ?? false,
+    ...(mask && { mask: mask.shape }),
+    keyLengths: specs.keyLengths !== undefined,
+    ...(bias && { bias: bias.shape }),
+    ...(relativeBias && {
+      relativeBias: {
+        bidirectional: relativeBias.bidirectional,
+        maxDistance: relativeBias.maxDistance,
+        buckets,
+      },
+    }),
+    ...(dropout && dropout.rate > 0 && { dropout }),
+    saves: false,
+  };
+  checkExtras(where, request, specs);
+  return request;
+}
+
+type Extents = Pick<
+  AttentionRequest,
+  'batch' | 'queryHeads' | 'keyHeads' | 'queryLength' | 'keyLength' | 'headDim' | 'valueDim'
+>;
+
+function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
+  const [batch, queryHeads, queryLength, headDim] = rank4(where, 'q', q.shape);
+  const [batchK, keyHeads, keyLength, headDimK] = rank4(where, 'k', k.shape);
+  const [batchV, headsV, lengthV, valueDim] = rank4(where, 'v', v.shape);
+  const got = `q ${formatShape(q.shape)}, k ${formatShape(k.shape)}, v ${formatShape(v.shape)}`;
+  if (queryLength === 0 || keyLength === 0) {
+    throw new TopKError('EMPTY_SEQUENCE', `${where}: empty sequence`, {
+      expected: 'at least one query and one key',
+      got: `${queryLength} queries, ${keyLength} keys`,
+    });
+  }
+  for (const [what, extent] of [
+    ['query heads', queryHeads],
+    ['key heads', keyHeads],
+    ['head dimension', headDim],
+    ['value dimension', valueDim],
+  ] as const) {
+    if (extent > 0) continue;
+    throw new TopKError('SHAPE_MISMATCH', `${where}: no ${what}`, {
+      expected: 'heads and dimensions of at least 1; only the batch may be 0',
+      got,
+    });
+  }
+  const isFit =
+    batchK === batch &&
+    batchV === batch &&
+    headsV === keyHeads &&
+    lengthV === keyLength &&
+    headDimK === headDim;
+  if (!isFit || queryHeads % keyHeads !== 0) {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: q, k and v do not fit`, {
+      expected: 'q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv], Hq a multiple of Hkv',
+      got,
+    });
+  }
+  return { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim };
+}
+
+function checkExtras(where: string, request: AttentionRequest, specs: AttentionSpecs): void {
+  const { batch, queryHeads, queryLength, keyLength, relativeBias } = request;
+  const full = [batch, queryHeads, queryLength, keyLength];
+  for (const [name, one, dtype] of [
+    ['mask', specs.mask, 'bool'],
+    ['bias', specs.bias, 'f32'],
+  ] as const) {
+    if (one === undefined) continue;
+    if (one.shape.length !== 4 || one.shape.some((extent, axis) => extent !== 1 && extent !== full[axis])) {
+      throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
+        expected: `each dim 1 or that of ${formatShape(full)}`,
+        got: formatShape(one.shape),
+      });
+    }
+    if (one.dtype !== dtype) {
+      throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
+        expected: dtype,
+        got: one.dtype,
+      });
+    }
+  }
+  const { keyLengths, relativeTable: table } = specs;
+  if (
+    keyLengths !== undefined &&
+    (keyLengths.dtype !== 'i32' || keyLengths.shape.length !== 1 || keyLengths.shape[0] !== batch)
+  ) {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: keyLengths does not fit`, {
+      expected: `i32 [${batch}]`,
+      got: `${keyLengths.dtype} ${formatShape(keyLengths.shape)}`,
+    });
+  }
+  if (table === undefined || relativeBias === undefined) return;
+  if (table.dtype !== 'f32' || table.shape.length !== 2 || table.shape[1] !== queryHeads) {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: relativeBias.table does not fit`, {
+      expected: `f32 [buckets, ${queryHeads}]`,
+      got: `${table.dtype} ${formatShape(table.shape)}`,
+    });
+  }
+  checkBuckets(where, relativeBias);
+}
+
+function checkDropout(where: string, dropout: { readonly rate: number; readonly seed: number }): void {
+  const { rate, seed } = dropout;
+  if (rate >= 0 && rate < 1 && Number.isSafeInteger(seed) && seed >= 0) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad dropout`, {
+    expected: 'a rate from 0 to below 1 and a whole seed from 0 to 2^53 - 1',
+    got: `rate ${rate}, seed ${seed}`,
+  });
+}
+
+function rank4(where: string, name: string, shape: Shape): [number, number, number, number] {
+  const [a, b, c, d] = shape;
+  if (shape.length === 4 && a !== undefined && b !== undefined && c !== undefined && d !== undefined) {
+    return [a, b, c, d];
+  }
+  throw new TopKError('RANK_MISMATCH', `${where}: ${name} has the wrong rank`, {
+    expected: '4: [batch, heads, length, dim]',
+    got: formatShape(shape),
+  });
+}

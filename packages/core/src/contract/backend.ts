@@ -1,0 +1,149 @@
+import type { DType, TensorData } from './dtype.js';
+import type { ComposedBytes, FusedOperations } from './fused.js';
+import type { DeviceLimits } from './limits.js';
+import type { Shape } from './shape.js';
+
+/**
+ * A backend's own value. Core reads only shape and dtype; a backend extends the interface with what it needs
+ * (a typed array, a graph node, a GPU buffer). Every primitive returns a fresh object, also for views: core
+ * releases each one exactly once, and storage shared between views is the backend's own count.
+ */
+export interface BackendTensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+export type UnaryOp = 'neg' | 'abs' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'tanh' | 'erf' | 'sigmoid';
+export type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max';
+export type CompareOp = 'eq' | 'lt' | 'le';
+
+/** Facts about a backend as data, so that tests and docs can be generated from them. */
+export interface Capabilities {
+  readonly dtypes: readonly DType[];
+  /** Type that 'f32' tensors are stored in: 'f64' only in the reference backend's finite-difference mode. */
+  readonly floatStorage: 'f32' | 'f64';
+  /** False with a reason when equal inputs may give different bits in `scatterAddRows`. */
+  readonly deterministicScatter: true | { readonly no: string };
+  /** Whether work is done at once ('eager'), recorded ('recorded'), or built into a graph ('lazy'). */
+  readonly execution: 'eager' | 'recorded' | 'lazy';
+  readonly limits: DeviceLimits;
+}
+
+export interface MemoryReport {
+  /** Bytes held by live tensors; what is released but still in flight counts as pooled, or is named in `covers`. */
+  readonly live: number;
+  /** Bytes kept for reuse. */
+  readonly pooled?: number;
+  /** Largest `live` since creation or `resetPeak`. */
+  readonly peak?: number;
+  /** What the figures cover and what they leave out. */
+  readonly covers: string;
+}
+
+/**
+ * What a backend implements. Primitives are defined by the semantics written here, not by what an engine's op of
+ * the same name does; the conformance suite has a case for each. Core has checked shapes and dtypes before a
+ * primitive is called: an implementation need not. A backend must NOT assume that tensors are contiguous views of
+ * their own buffer, that inputs differ from each other, that no extent is 0, or that results are read at once. It may
+ * assume that bools are 0 or 1, as long as its own primitives make them so.
+ *
+ * Structural problems never reach a backend. Engine problems (out of memory, device lost) that a primitive throws
+ * poison its outputs and whatever core makes from them. An engine whose errors come later must itself reject `read`
+ * and `evaluate` of everything computed from the failed work: it may reject more (all of one submission), never less.
+ * `flush`, `release`, `memory` and `dispose` never throw, also after the device is lost.
+ */
+export interface Backend<T extends BackendTensor = BackendTensor> {
+  readonly name: string;
+  readonly capabilities: Capabilities;
+  readonly fused?: FusedOperations<T>;
+  /** Default: core's own counts. */
+  readonly composedBytes?: ComposedBytes;
+
+  // memory -----------------------------------------------------------------------------------------------------
+  /**
+   * Copies `data` (row-major; see DType for the array type, bools are 0 or 1; 'f32' data may be a Float32Array or a
+   * Float64Array, to be rounded). The array may be changed by the caller afterwards.
+   */
+  upload(data: TensorData, shape: Shape, dtype: DType): T;
+  fill(value: number, shape: Shape, dtype: DType): T;
+  /** Row-major copy of the values. Waits for the work that produces them. */
+  read(x: T): Promise<TensorData>;
+  /** Waits until every listed tensor is computed. Shared work runs once. */
+  evaluate(xs: readonly T[]): Promise<void>;
+  /** Starts queued work without waiting; called after each query chunk. */
+  flush(): void;
+  /** Drops core's reference. Called once per tensor. Must not wait. */
+  release(x: T): void;
+  memory(): MemoryReport;
+  /** Restarts the peak of `memory()` at the live bytes. */
+  resetPeak(): void;
+  /**
+   * Frees everything; idempotent. Afterwards whatever would make, compute or read a tensor throws or rejects DISPOSED, also
+   * for tensors that were computed before. Begins at once; a promise resolves when the process may exit (an engine may
+   * have to finish submitted work first).
+   */
+  dispose(): void | Promise<void>;
+
+  // layout -----------------------------------------------------------------------------------------------------
+  reshape(x: T, shape: Shape): T;
+  /** Axis `a` of the result is axis `permutation[a]` of x. */
+  transpose(x: T, permutation: readonly number[]): T;
+  slice(x: T, starts: readonly number[], sizes: Shape): T;
+  concat(xs: readonly T[], axis: number): T;
+  /**
+   * dst with x written at `starts`. `exclusive` says that no other handle names dst: its storage may be reused if no
+   * other tensor of the backend views it (a reshape does) and x does not. Core still releases dst afterwards.
+   */
+  writeInto(dst: T, x: T, starts: readonly number[], exclusive: boolean): T;
+
+  // elementwise; binary, compare, logic and where broadcast as NumPy does ------------------------------------------
+  unary(op: UnaryOp, x: T): T;
+  /** f32, f16, i32 (i32 division truncates towards zero). min and max of NaN are undefined. */
+  binary(op: BinaryOp, a: T, b: T): T;
+  /** bool. A comparison with NaN is false. */
+  compare(op: CompareOp, a: T, b: T): T;
+  /** bool, decided on the bits. */
+  isNaN(x: T): T;
+  logicalAnd(a: T, b: T): T;
+  logicalNot(x: T): T;
+  /** The value of the branch not taken never matters, also when it is NaN. */
+  where(condition: T, a: T, b: T): T;
+  /** Float to i32 truncates towards zero; anything to bool is `!= 0`. */
+  cast(x: T, dtype: DType): T;
+
+  // reductions: `axes` ascending, unique and non-empty; kept as extent 1; fixed order of summation ----------------------
+  sum(x: T, axes: readonly number[]): T;
+  /** NaN: undefined. Empty extent: -inf. */
+  max(x: T, axes: readonly number[]): T;
+
+  // products and selection ---------------------------------------------------------------------------------------
+  /** [..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2; zeros where K is 0. Sums in f32 whatever the dtype. */
+  matmul(a: T, b: T, transposeA: boolean, transposeB: boolean): T;
+  /** Over the last axis. A row of all -inf gives zeros; a row with NaN or +inf gives NaN throughout. */
+  softmax(x: T): T;
+  /**
+   * The k largest entries above -inf of each row of the last axis, 1 <= k <= extent. At the boundary the lower
+   * index wins. Kept entries in ascending index order; unused slots at the end with value -inf and index -1.
+   * x holds no NaN; +inf is an ordinary value.
+   */
+  topK(x: T, k: number): { readonly values: T; readonly indices: T };
+  /**
+   * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal; index -1 gives 0, any other index
+   * outside [0, extent) gives NaN in floats and 0 in the other types.
+   */
+  takeAlong(x: T, indices: T): T;
+  /** Zeros of last extent n with values[..., j] put at indices[..., j], unique but for those outside [0, n), which are dropped. */
+  putAlong(indices: T, values: T, n: number): T;
+  /**
+   * x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds, any other index outside
+   * [0, N) a row of NaN in floats and of 0 in the other types: never what lies beside the table.
+   */
+  gatherRows(x: T, indices: T): T;
+  /** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are dropped. */
+  scatterAddRows(n: number, indices: T, updates: T): T;
+  /**
+   * i32 bit patterns: word 0 of Philox4x32-10 with key (seed mod 2^32, floor(seed / 2^32)) and, for the element at
+   * coordinates c, counter word a = offset[a] + c[a] (axes beyond the rank: offset[a] alone). Rank at most 4.
+   */
+  randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): T;
+}

@@ -1,0 +1,63 @@
+import type { AttentionRequest } from './attention.js';
+import { philoxKey } from './philox.js';
+import { type BucketOptions, bucketOf } from './relative-buckets.js';
+
+/*
+ * What follows from a request: said once, for core and for backends.
+ */
+
+/** Query heads that share a key head. */
+export function groupSize({
+  queryHeads,
+  keyHeads,
+}: Pick<AttentionRequest, 'queryHeads' | 'keyHeads'>): number {
+  return queryHeads / keyHeads;
+}
+
+/** The options of a request that may hide keys, its relative table aside. */
+type Hiding = Pick<AttentionRequest, 'causal' | 'keyLengths' | 'mask' | 'bias'>;
+
+/** Whether the options may hide a key from a query: by position, or by a bias of -inf. */
+export function mayHideKeys(request: Hiding & Pick<AttentionRequest, 'relativeBias'>): boolean {
+  return mayMaskKeys(request) || request.relativeBias !== undefined;
+}
+
+/** The same where the table of a relative bias is known to hold no -inf. */
+export function mayMaskKeys({ causal, keyLengths, mask, bias }: Hiding): boolean {
+  return causal || keyLengths || mask !== undefined || bias !== undefined;
+}
+
+/** Whether multiplying by the scale only moves the exponent, so that it may go to either side of a product. */
+export function isPowerOfTwo(scale: number): boolean {
+  return Number.isInteger(Math.log2(Math.abs(scale)));
+}
+
+/**
+ * Whether the queries may be scaled instead of the scores: exact, and without overflow where the scores have none. Any other
+ * scale would break exact ties.
+ */
+export function scalesExactly(scale: number): boolean {
+  return Math.abs(scale) <= 1 && isPowerOfTwo(scale);
+}
+
+/** What dropout compares random words with and multiplies by. */
+export interface DropoutWords {
+  /** A slot is dropped when its random word, unsigned, is below this. */
+  readonly threshold: number;
+  /** Factor of a kept weight, 1 / (1 - rate). */
+  readonly keptScale: number;
+  /** Philox key of the seed, low word first. */
+  readonly key: readonly [number, number];
+}
+
+/** The numbers of a dropout rate and seed; without dropout, those of rate 0 and seed 0. */
+export function dropoutWords(
+  { rate, seed }: NonNullable<AttentionRequest['dropout']> = { rate: 0, seed: 0 },
+): DropoutWords {
+  return { threshold: Math.floor(rate * 2 ** 32), keptScale: 1 / (1 - rate), key: philoxKey(seed) };
+}
+
+/** Buckets of the relative positions (key minus query) first, first + 1, ... */
+export function relativeBuckets(options: BucketOptions, first: number, count: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, at) => bucketOf(first + at, options));
+}

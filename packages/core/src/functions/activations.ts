@@ -1,0 +1,71 @@
+import { TopKError } from '../contract/errors.js';
+import type { Activation } from '../contract/feed-forward.js';
+import { add, erf, le, mul, sigmoid, tanh, where } from '../ops/elementwise.js';
+import { describeValue } from '../tensor/describe-value.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** x where positive, else 0; NaN stays NaN. */
+export function relu(x: Tensor): Tensor {
+  return scope(() => where(le(x, 0), 0, x));
+}
+
+/** x Phi(x), with the error function. */
+export function gelu(x: Tensor): Tensor {
+  return scope(() => {
+    // Scopes within: hidden layers are wide, and each intermediate goes before the next but one is made.
+    const twicePhi = scope(() =>
+      add(
+        scope(() => erf(mul(x, Math.SQRT1_2))),
+        1,
+      ),
+    );
+    return mul(mul(x, 0.5), twicePhi);
+  });
+}
+
+/** The tanh approximation of GELU, as T5 v1.1's `gelu_new`. */
+export function geluTanh(x: Tensor): Tensor {
+  return scope(() => {
+    const cubic = scope(() =>
+      mul(
+        scope(() => mul(x, mul(x, x))),
+        0.044715,
+      ),
+    );
+    const inner = scope(() => mul(add(x, cubic), Math.sqrt(2 / Math.PI)));
+    cubic.dispose();
+    const twicePhi = scope(() =>
+      add(
+        scope(() => tanh(inner)),
+        1,
+      ),
+    );
+    inner.dispose();
+    return mul(mul(x, 0.5), twicePhi);
+  });
+}
+
+/** x sigmoid(x) */
+export function silu(x: Tensor): Tensor {
+  return scope(() => mul(x, sigmoid(x)));
+}
+
+/** The activation of a name. @throws TopKError INVALID_OPTION for a name that is none. */
+export function activate(x: Tensor, activation: Activation): Tensor {
+  switch (activation) {
+    case 'relu':
+      return relu(x);
+    case 'gelu':
+      return gelu(x);
+    case 'gelu_tanh':
+      return geluTanh(x);
+    case 'silu':
+      return silu(x);
+    default:
+      throw new TopKError('INVALID_OPTION', 'activate: bad activation', {
+        expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
+        got: describeValue(activation satisfies never),
+      });
+  }
+}

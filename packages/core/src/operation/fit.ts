@@ -1,0 +1,51 @@
+import { TopKError } from '../contract/errors.js';
+import type { PreparedBytes } from '../contract/fused.js';
+import type { DeviceLimits } from '../contract/limits.js';
+import type { ChunkRange } from './define.js';
+import { formatBytes } from './format.js';
+
+/**
+ * The largest chunk that fits and keeps its scratch near what planning aims at, or the one that the path prefers.
+ *
+ * @internal
+ */
+export function largestChunk(
+  { least, most, targetBytes }: ChunkRange,
+  path: PreparedBytes,
+  fits: (chunk: number) => boolean,
+): number {
+  const preferred = path.preferredChunk;
+  let chunk = preferred ?? most;
+  // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
+  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > targetBytes)
+    chunk = halve(chunk, least);
+  // Where many chunks cost something themselves, the smallest is not the one that needs least.
+  const gains = (smaller: number): boolean =>
+    path.scratchBytes(smaller) < path.scratchBytes(chunk) ||
+    (path.largestBytes?.(smaller) ?? 0) < (path.largestBytes?.(chunk) ?? 0);
+  while (chunk > 1 && !fits(chunk) && gains(halve(chunk, 1))) chunk = halve(chunk, 1);
+  return chunk;
+}
+
+function halve(chunk: number, least: number): number {
+  return Math.max(least, 2 ** Math.ceil(Math.log2(chunk) - 1));
+}
+
+/** @internal */
+export function doesNotFit(
+  what: string,
+  needed: number,
+  budget: number,
+  largest: number,
+  limits: DeviceLimits,
+  remedies: readonly string[],
+): TopKError {
+  const overBuffer = largest > limits.maxBufferBytes;
+  return new TopKError('DOES_NOT_FIT', `${what}: the request does not fit`, {
+    expected: overBuffer
+      ? `no tensor above ${formatBytes(limits.maxBufferBytes)}`
+      : `at most ${formatBytes(budget)} beyond the inputs`,
+    got: overBuffer ? `one of ${formatBytes(largest)}` : formatBytes(needed),
+    fix: `Use ${[...remedies, ...(overBuffer ? [] : ['a larger budgetBytes'])].join(', or ')}`,
+  });
+}

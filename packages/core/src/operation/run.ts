@@ -1,0 +1,161 @@
+import { custom } from '../autograd/custom.js';
+import { firstOrder } from '../autograd/first-order.js';
+import type { Backend } from '../contract/backend.js';
+import { zeros } from '../ops/create.js';
+import type { OutputSpec } from '../tensor/apply.js';
+import { commonBackend } from '../tensor/apply.js';
+import { tapesTracking } from '../tensor/tape.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { BackwardRoles, Operation } from './define.js';
+import type { Wishes } from './plan.js';
+import { type PreparedCall, prepareCall } from './prepare.js';
+import { entriesOf, fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
+
+/** A call, checked: what is computed from which tensors. */
+export interface OperationCall<Request, Inputs> {
+  /** Public name of the op, in errors and on the tape. */
+  readonly where: string;
+  /** With `saves` where the caller wants what the forward pass keeps. */
+  readonly request: Request;
+  readonly inputs: Inputs;
+  readonly wishes?: Wishes;
+}
+
+/** Runs an operation, and records it as one entry on the tapes that follow its inputs. */
+export function runOperation<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
+): Outputs {
+  const { where, request, inputs } = call;
+  const tensors = Object.fromEntries(entriesOf<Tensor>(inputs));
+  const prepared = prepare(operation, call);
+  const { backward } = operation;
+  if (backward === undefined) {
+    // Of a fused version nothing is recorded; the composed one records itself.
+    const isTracked = tapesTracking(Object.values(tensors).map((one) => one.value)).length > 0;
+    return forwardOf(operation, call, prepared, isTracked);
+  }
+  const differentiable = backward.roles.filter((role) => tensors[role] !== undefined);
+  let made: string[] = [];
+  let kept: string[] = [];
+  const outputs = custom(
+    where,
+    differentiable.map((role) => tensors[role] as Tensor),
+    (isTracked) => {
+      // A backward pass that will not fit is refused here, before anything is allocated.
+      if (isTracked && !operation.isEmpty?.(request)) prepared.backward();
+      const results = forwardOf(operation, call, prepared, isTracked);
+      const entries = entriesOf<Tensor>(results);
+      const lists = entries.filter(([role]) => role !== 'output');
+      const saved = isTracked ? [...entriesOf<Tensor>(inputs), ...lists] : [];
+      made = entries.map(([role]) => role);
+      kept = saved.map(([role]) => role);
+      return { outputs: entries.map(([, one]) => one), saved: saved.map(([, one]) => one) };
+    },
+    (_ops, cotangents, saved) => {
+      const dOutput = cotangents[made.indexOf('output')];
+      // A cotangent of the lists alone: they have no gradient.
+      if (dOutput === undefined) return [];
+      const again = Object.fromEntries(kept.map((role, at) => [role, saved[at] as Tensor]));
+      const asked = { ...again, dOutput } as BackwardRoles<Inputs, Outputs>;
+      const dependsOn = Object.keys(tensors).map((role) => again[role] as Tensor);
+      return firstOrder(where, [...dependsOn, dOutput], () => {
+        const gradients = backwardOf(operation, call, prepared, asked);
+        const byRole = Object.fromEntries(entriesOf<Tensor>(gradients));
+        return differentiable.map((role) => byRole[role] as Tensor);
+      });
+    },
+  );
+  return fromRoles<Outputs, Tensor>(made.map((role, at) => [role, outputs[at] as Tensor])) as Outputs;
+}
+
+/** The forward half alone, with what the backward half needs. Records nothing by itself. */
+export function runForward<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
+): Outputs {
+  return forwardOf(operation, call, prepare(operation, call), true);
+}
+
+/** The backward half alone: gradients by role of the input, from the inputs, what was saved, and `dOutput`. */
+export function runBackward<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
+  roles: BackwardRoles<Inputs, Outputs>,
+): Gradients {
+  return backwardOf(operation, call, prepare(operation, call), roles);
+}
+
+function prepare<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  { where, request, inputs, wishes = {} }: OperationCall<Request, Inputs>,
+): PreparedCall<Inputs, Outputs, Gradients> {
+  return prepareCall(operation, commonBackend(where, valuesOf(inputs)), request, wishes);
+}
+
+function forwardOf<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  { where, request, inputs }: OperationCall<Request, Inputs>,
+  prepared: PreparedCall<Inputs, Outputs, Gradients>,
+  isTracked: boolean,
+): Outputs {
+  const saves = isTracked || request.saves === true;
+  const specs = operation.outputs({ ...request, saves });
+  if (operation.isEmpty?.(request)) return emptyOf(commonBackend(where, valuesOf(inputs)), specs) as Outputs;
+  return prepared.forward(saves).run(where, inputs, specs);
+}
+
+function backwardOf<
+  Request extends { readonly saves?: boolean },
+  Inputs extends object,
+  Outputs extends object,
+  Gradients extends object,
+>(
+  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  { where, request }: OperationCall<Request, Inputs>,
+  prepared: PreparedCall<Inputs, Outputs, Gradients>,
+  roles: BackwardRoles<Inputs, Outputs>,
+): Gradients {
+  const wanted: readonly string[] = operation.backward?.roles ?? [];
+  const specs = fromRoles<Gradients, OutputSpec>(
+    entriesOf<Tensor>(roles).filter(([role]) => wanted.includes(role)),
+  );
+  if (operation.isEmpty?.(request)) return emptyOf(roles.dOutput.backend, specs) as Gradients;
+  return prepared.backward().run(`${where}.backward`, roles, specs);
+}
+
+/** Nothing to compute: tensors of zeros, made without asking an engine for more. */
+function emptyOf<Shape extends object>(
+  backend: Backend,
+  specs: Roles<Shape, OutputSpec>,
+): Roles<Shape, Tensor> {
+  return mapRoles(specs, ({ shape, dtype }: OutputSpec) => zeros(backend, shape, dtype)) as Roles<
+    Shape,
+    Tensor
+  >;
+}

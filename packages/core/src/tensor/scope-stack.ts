@@ -1,0 +1,44 @@
+import { TopKError } from '../contract/errors.js';
+
+interface Disposable {
+  dispose(): void;
+}
+
+// A stack of the tensors made inside each open scope(). Synchronous code only, so one stack per process is enough.
+const scopes: Set<Disposable>[] = [];
+
+/** @internal Called by each new tensor. */
+export function registerInScope(made: Disposable): void {
+  scopes.at(-1)?.add(made);
+}
+
+/** @internal Runs `body`; disposes every tensor made inside that `kept` does not name. */
+export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Disposable[]): R {
+  const own = new Set<Disposable>();
+  scopes.push(own);
+  let survivors: readonly Disposable[] = [];
+  try {
+    const result = body();
+    if (isPromise(result)) {
+      // The error below speaks for it: a later rejection that nobody observes would end the process.
+      result.then(undefined, () => {});
+      throw new TopKError('INVALID_OPTION', 'scope: the function returned a promise', {
+        expected: 'a synchronous function',
+        fix: 'Await outside of scope(), or dispose by hand in asynchronous code',
+      });
+    }
+    survivors = kept(result);
+    return result;
+  } finally {
+    scopes.pop();
+    const outer = scopes.at(-1);
+    for (const survivor of survivors) {
+      if (own.delete(survivor)) outer?.add(survivor);
+    }
+    for (const made of own) made.dispose();
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+}
