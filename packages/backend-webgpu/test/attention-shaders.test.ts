@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { combineKernel } from '../src/attention/stored/combine-kernel.js';
-import { scoresKernel } from '../src/attention/stored/scores-kernel.js';
-import { scoresPlainKernel } from '../src/attention/stored/scores-plain-kernel.js';
+import { scoresKernel } from '../src/attention/shared/scores/scores-kernel.js';
+import { scoresPlainKernel } from '../src/attention/shared/scores/scores-plain-kernel.js';
 import { selectKernel } from '../src/attention/stored/select-kernel.js';
 import { collectKernel } from '../src/attention/sweeps/collect-kernel.js';
 import { flagKernel } from '../src/attention/sweeps/flag-kernel.js';

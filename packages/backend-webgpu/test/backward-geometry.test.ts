@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core';
 import { expect, test } from 'vitest';
 import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
-import { groupBytes, heldBytes, planGroups, sortGeometry } from '../src/attention/backward/geometry.js';
+import { groupBytes, heldBytes, planGroups, sortGeometry } from '../src/attention/backward/groups.js';
 import { DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
 import { problem } from './backward-support.js';
 

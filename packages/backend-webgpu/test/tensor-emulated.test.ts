@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
-import { COUNTER_WORDS, COUNTERS } from '../src/attention/finish/candidates.js';
+import { COUNTER_WORDS, COUNTERS } from '../src/attention/tensor/candidates.js';
 import { H200_TUNING, type TensorTuning, tensorPath } from '../src/attention/tensor/tensor-path.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { Stream } from '../src/runtime/stream.js';

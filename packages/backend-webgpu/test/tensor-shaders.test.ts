@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { addCounters } from '../src/attention/finish/add-counters.js';
-import { combine } from '../src/attention/finish/combine.js';
-import { type SelectVariant, selectSubgroup } from '../src/attention/finish/select-subgroup.js';
-import { selectWorkgroup } from '../src/attention/finish/select-workgroup.js';
+import { addCounters } from '../src/attention/tensor/add-counters.js';
+import { combine } from '../src/attention/tensor/combine.js';
+import { type SelectVariant, selectSubgroup } from '../src/attention/tensor/select-subgroup.js';
+import { selectWorkgroup } from '../src/attention/tensor/select-workgroup.js';
 import { filter } from '../src/attention/tensor/filter.js';
 import { centreKeys, largestKeys, packKeys, prepareQueries } from '../src/attention/tensor/prepare.js';
 import { acquireDevice } from '../src/runtime/acquire.js';

@@ -1,7 +1,7 @@
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { exactPath } from './exact/exact-path.js';
-import { COUNTER_WORDS, COUNTERS } from './finish/candidates.js';
+import { COUNTER_WORDS, COUNTERS } from './tensor/candidates.js';
 import type { ForwardPath } from './forward-path.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPathWith } from './sweeps/sweeps-path.js';

@@ -12,9 +12,9 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { recordBucketsOfPositions } from './extras/relative-table.js';
-import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './geometry.js';
-import { recordNarrow } from './narrow.js';
+import { recordNarrow } from '../shared/narrow.js';
+import { recordBucketsOfPositions } from '../shared/relative-bias.js';
+import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
 import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
 

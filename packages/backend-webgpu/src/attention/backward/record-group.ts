@@ -7,8 +7,8 @@ import { isBiasOfKeys, recordBiasOfKeys, recordBiasOfRows } from './extras/bias.
 import { recordTableGradient } from './extras/relative-table.js';
 import { keysPlainKernel, piecesPlainKernel } from './gather/gather-plain.js';
 import { keysSubgroupKernel, piecesSubgroupKernel, takesSubgroups } from './gather/gather-subgroups.js';
-import { type Group, type GroupBytes, groupBytes, type SortGeometry, sortGeometry } from './geometry.js';
-import { recordNarrow } from './narrow.js';
+import { type Group, type GroupBytes, groupBytes, type SortGeometry, sortGeometry } from './groups.js';
+import { recordNarrow } from '../shared/narrow.js';
 import { countKeysKernel } from './partition/count-keys.js';
 import { countTilesKernel } from './partition/count-tiles.js';
 import { scanKeysKernel } from './partition/scan-keys.js';
@@ -20,7 +20,7 @@ import { type RowInputs, rowBindings } from './rows/row-params.js';
 import { rowsPlainKernel } from './rows/rows-plain.js';
 import { MOST_SUBGROUP_SLOTS, rowsSubgroupKernel } from './rows/rows-subgroups.js';
 import type { BackwardTuning } from './tuning.js';
-import type { RowLayout } from './wgsl.js';
+import type { RowLayout } from './row-layout.js';
 
 export interface BackwardViews extends RowInputs {
   readonly q: View;

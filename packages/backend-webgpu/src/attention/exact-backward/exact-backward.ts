@@ -13,22 +13,13 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { recordBucketsOfPositions } from '../backward/extras/relative-table.js';
-import { recordNarrow } from '../backward/narrow.js';
-import {
-  type Geometry,
-  geometryWords,
-  groupOf,
-  keyWindow,
-  optionSpans,
-  type Part,
-  queryWindow,
-  visibleKeys,
-} from '../options-geometry.js';
-import { recordRelativeVectors } from '../options-relative.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from '../stored/record-scores.js';
-import { type ScoreOptions, scoreStride } from '../stored/scores-text.js';
-import type { TileRows } from '../sweeps/product.js';
+import { type Geometry, type Part, geometryWords, groupOf, keyWindow, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { recordNarrow } from '../shared/narrow.js';
+import { optionSpans } from '../shared/options.js';
+import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
+import type { TileRows } from '../shared/scores/product.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
+import { type ScoreOptions, scoreStride } from '../shared/scores/scores-text.js';
 import { recordBiasGradient } from './bias-gradient.js';
 import {
   bytesOf,
@@ -268,7 +259,7 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
 /** Scores of the part's queries with all keys that one of them sees. */
 function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
-  const extras = optionSpans({ ...inputs, output: inputs.dOutput }, relative && { span: relative });
+  const extras = optionSpans(inputs, relative);
   return products(call, { request, part }, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 

@@ -1,7 +1,9 @@
 import { loadFloat } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { visibleOf } from '../shared/validity.js';
 
 const INVOCATIONS = 128;
 

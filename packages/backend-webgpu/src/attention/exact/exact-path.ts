@@ -4,11 +4,12 @@ import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.j
 import type { Stream } from '../../runtime/stream.js';
 import { storageBytes, type View } from '../../view.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import { optionRefusals } from '../options-geometry.js';
 import { joinSegmentsKernel, segmentRowFloats } from './join-segments.js';
 import { exactKernel, hasAux } from './kernel.js';
 import type { ExactParameters } from './parameters.js';
 import { chooseTile, type ExactTile, tileKeys, tileQueries } from './tile.js';
+import { BINDING_ALIGNMENT } from '../shared/geometry.js';
+import { optionRefusals } from '../shared/options.js';
 
 const LARGEST_DIM = 256;
 /** Work of one dispatch: 0.2 s on a device of 0.5 TFLOP/s, so that no watchdog ends it. */
@@ -18,9 +19,6 @@ const LEAST_WORKGROUPS = 512;
 /** Workgroups that keep a large device busy, and the fewest tiles of keys that are worth one. */
 const WANTED_WORKGROUPS = 1056;
 const LEAST_TILES = 4;
-/** Offsets of bindings are multiples of this many bytes. */
-const ALIGNMENT = 256;
-
 /**
  * Dense tiled attention, for `exactAttention`: scores live in registers, nothing but the output is written. It takes the
  * queries in dispatches of bounded work instead of the planned chunk, as it needs no scratch that a chunk could bound. Few
@@ -40,7 +38,7 @@ function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly 
   if (k !== 'all') reasons.push(`it keeps all keys, not ${k}`);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
     if (width > LARGEST_DIM) reasons.push(`${name} ${width} exceeds ${LARGEST_DIM}`);
-    const bytes = keyLength * width * bytesPerElement(dtype) + ALIGNMENT;
+    const bytes = keyLength * width * bytesPerElement(dtype) + BINDING_ALIGNMENT;
     if (bytes > facts.bindingBytes) {
       reasons.push(`one head's rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
@@ -146,7 +144,7 @@ function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
 function partsOf(request: AttentionRequest, tile: ExactTile, facts: DeviceFacts): readonly Part[] {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
   const element = bytesPerElement(dtype);
-  const available = facts.bindingBytes - ALIGNMENT;
+  const available = facts.bindingBytes - BINDING_ALIGNMENT;
   const width = element * Math.max(headDim, valueDim);
   const headsByKeys = Math.floor(available / (keyLength * width)) * (queryHeads / keyHeads);
   const headsByQueries = Math.floor(available / (queryLength * width));
@@ -201,7 +199,7 @@ function rowSpan({ span, shape, dtype }: View, first: number, count: number): Ro
   const width = shape.at(-1) as number;
   const element = bytesPerElement(dtype);
   const from = first * width * element;
-  const offset = Math.floor(from / ALIGNMENT) * ALIGNMENT;
+  const offset = Math.floor(from / BINDING_ALIGNMENT) * BINDING_ALIGNMENT;
   const size = Math.ceil((from - offset + count * width * element) / 4) * 4;
   return {
     span: { buffer: span.buffer, offset: span.offset + offset, size: Math.min(size, span.size - offset) },

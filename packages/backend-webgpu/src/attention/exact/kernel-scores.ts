@@ -1,5 +1,5 @@
 import type { ExactParameters } from './parameters.js';
-import { lines, range } from './text.js';
+import { lines, range } from '../shared/text.js';
 import { type ExactTile, paddedDim, tileKeys, tileMemory, tileQueries } from './tile.js';
 
 /** Copies 4 x 4 blocks, transposed: dim by dim, groups of 4 rows. Rows past the end are zero. */

@@ -1,6 +1,6 @@
 import type { ExactParameters } from './parameters.js';
-import { lines, range, rowText } from './text.js';
-import { tileKeys, tileQueries, valueVectors } from './tile.js';
+import { lines, range } from '../shared/text.js';
+import { rowText, tileKeys, tileQueries, valueVectors } from './tile.js';
 
 /** The running maximum of each row, and the weights of the step, which go to workgroup memory. */
 export function softmax(p: ExactParameters): string {

@@ -5,8 +5,8 @@ import { scores, validity } from './kernel-scores.js';
 import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
 import { loadVector, storageType, storeVector } from './storage.js';
-import { lines, range, rowText } from './text.js';
-import { tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
+import { lines, range } from '../shared/text.js';
+import { rowText, tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
 
 /**
  * Exact attention of a tile of queries of one head: scores of a tile of keys in registers, softmax with a running

@@ -1,7 +1,9 @@
 import { halfOf, orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface CombineParameters {
@@ -26,8 +28,6 @@ export function combineKernel(p: CombineParameters): Kernel {
     source: () => source(p),
   };
 }
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 function source({ valueDim, dtype, dropout }: CombineParameters): string {
   const half = dtype === 'f16';

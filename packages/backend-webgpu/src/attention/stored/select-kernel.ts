@@ -1,6 +1,8 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { radixSelect, SELECT_INVOCATIONS } from './radix-select.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { SELECT_INVOCATIONS, radixSelect } from '../shared/radix-select.js';
+import { visibleOf } from '../shared/validity.js';
 
 /** What the text of the kernel depends on. */
 export interface SelectParameters {

@@ -3,29 +3,17 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import {
-  geometryWords,
-  groupOf,
-  keyWindow,
-  optionRefusals,
-  optionSpans,
-  type Part,
-  partsOf,
-  queryWindow,
-  visibleKeys,
-} from '../options-geometry.js';
-import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import type { TileRows } from '../sweeps/product.js';
 import { combineKernel } from './combine-kernel.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from './record-scores.js';
-import { scoreStride } from './scores-text.js';
 import { selectKernel } from './select-kernel.js';
+import { BINDING_ALIGNMENT, type Part, geometryWords, groupOf, keyWindow, partsOf, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { optionRefusals, optionSpans } from '../shared/options.js';
+import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
+import type { TileRows } from '../shared/scores/product.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
+import { scoreStride } from '../shared/scores/scores-text.js';
 
 /** Scores and lists of one part of the work stay below this, when one group of heads does. */
 const PART_BYTES = 2 ** 26;
-/** Offsets of bindings are multiples of this many bytes. */
-const ALIGNMENT = 256;
-
 /** Other than what follows from the device; for tests. */
 export interface StoredTuning {
   /** Rows of the tiles of the scores' products. Default: by the device, in software one key at a time. */
@@ -71,7 +59,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
     reasons.push(`f16 value rows of odd length ${valueDim} share words`);
   const element = bytesPerElement(dtype);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
-    if (groupBytes(request, width * element) > facts.bindingBytes - ALIGNMENT) {
+    if (groupBytes(request, width * element) > facts.bindingBytes - BINDING_ALIGNMENT) {
       reasons.push(`${keyLength} rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
@@ -99,7 +87,7 @@ function partSize(
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupOf(request);
-  const limit = bindingBytes - ALIGNMENT;
+  const limit = bindingBytes - BINDING_ALIGNMENT;
   const scoreBytes = 4 * Math.max(scoreStride(keyLength), slots(request));
   const queries = Math.max(1, Math.min(chunk, queryLength, Math.floor(limit / (group * scoreBytes))));
   const rowBytes = Math.max(headDim, valueDim) * bytesPerElement(request.dtype);
@@ -185,7 +173,7 @@ function recordPart(
   const v = keyWindow(views.v, request, part);
   const output = queryWindow(views.output, request, part);
   if (visibleKeys(request, part) > 0) {
-    const extras = optionSpans(views, relative && { span: relative });
+    const extras = optionSpans(views, relative);
     recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, { q, k }, scores, extras);
   }
   stream.launch({

@@ -1,17 +1,9 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
-import {
-  invocationsOf,
-  operandType,
-  type ProductShape,
-  productDeclarations,
-  productPlaces,
-  productStart,
-  scoreRows,
-  TILE_KEYS,
-  tileProducts,
-  tileRow,
-} from './product.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
+import { type ProductShape, TILE_KEYS, invocationsOf, operandType, productDeclarations, productPlaces, productStart, scoreRows, tileProducts, tileRow } from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import type { SweepParameters } from './sample-kernel.js';
 import { scoreQuad } from './score.js';

@@ -1,5 +1,6 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
 
 export const FLAG_INVOCATIONS = 64;
 

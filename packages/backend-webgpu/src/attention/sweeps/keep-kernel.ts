@@ -1,8 +1,10 @@
 import { halfOf, orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
+import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface KeepParameters {
@@ -35,8 +37,6 @@ export function keepKernel(p: KeepParameters): Kernel {
 export function keepBytes(k: number): number {
   return 16 * k + 4 * TEAM;
 }
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 /** A list of the usual length fits in this share of the registers; the rest is looked at only where it is longer. */
 const USUAL_SHARE = 0.6;

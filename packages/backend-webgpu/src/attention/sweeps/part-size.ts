@@ -1,11 +1,11 @@
 import { type AttentionRequest, bytesPerElement } from '@topk-attention/core';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
-import { groupOf } from '../options-geometry.js';
-import { relativeBytes } from '../options-relative.js';
-import { TILE_KEYS, type TileRows } from './product.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
+import { BINDING_ALIGNMENT, groupOf } from '../shared/geometry.js';
+import { relativeBytes } from '../shared/relative-bias.js';
+import { TILE_KEYS, type TileRows } from '../shared/scores/product.js';
 
 /** Lists of one part of the work stay below this, scratch rows of the slow path below the other. */
 const LIST_BYTES = 2 ** 27;
@@ -16,8 +16,6 @@ const LEAST_SEGMENT = 8 * TILE_KEYS;
 /** Pairs of a query and a key in one dispatch: some milliseconds of a large device, below a second of a small one. */
 const PAIRS_PER_DISPATCH = 2 ** 30;
 const SLOW_WORKGROUPS = 128;
-/** Offsets of bindings are multiples of this many bytes. */
-export const ALIGNMENT = 256;
 /** Queries of a part are a multiple of this where there are enough: whole tiles of rows. */
 export const QUERY_STEP = 128;
 
@@ -65,7 +63,7 @@ export function partSize(
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, saves, k } = request;
   const group = groupOf(request);
-  const limit = facts.bindingBytes - ALIGNMENT;
+  const limit = facts.bindingBytes - BINDING_ALIGNMENT;
   const budget = Math.min(tuning.listBytes ?? LIST_BYTES, limit);
   const rows = Math.max(group, Math.floor(budget / rowBytes(request, tuning)));
   const width = Math.max(

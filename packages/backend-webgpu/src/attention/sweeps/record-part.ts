@@ -3,20 +3,13 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardViews } from '../forward-path.js';
-import {
-  geometryWords,
-  groupOf,
-  keyWindow,
-  type Part,
-  queryWindow,
-  visibleKeys,
-} from '../options-geometry.js';
+import { type Part, geometryWords, groupOf, keyWindow, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { TILE_KEYS, tileRowsOn } from '../shared/scores/product.js';
 import { collectKernel } from './collect-kernel.js';
 import { FLAG_INVOCATIONS, flagKernel } from './flag-kernel.js';
 import { largestSafe } from './guard-kernel.js';
 import { keepKernel } from './keep-kernel.js';
 import { rowBytes, type SweepsTuning, segmentOf, sharesOf, sizesOf, slowSize, stepOf } from './part-size.js';
-import { TILE_KEYS, tileRowsOn } from './product.js';
 import { type SweepParameters, sampleKernel } from './sample-kernel.js';
 import { rankOf, shiftOf } from './sizes.js';
 import { slowKernel } from './slow-kernel.js';

@@ -1,18 +1,9 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
-import {
-  invocationsOf,
-  operandType,
-  type ProductShape,
-  productDeclarations,
-  productPlaces,
-  productStart,
-  scoreRows,
-  TILE_KEYS,
-  type TileRows,
-  tileProducts,
-  tileRow,
-} from './product.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
+import { type ProductShape, TILE_KEYS, type TileRows, invocationsOf, operandType, productDeclarations, productPlaces, productStart, scoreRows, tileProducts, tileRow } from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { sampledKey, tileSees } from './row-tile.js';
 import { scoreQuad } from './score.js';
 

@@ -1,8 +1,12 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
-import { radixSelect, SELECT_INVOCATIONS } from '../stored/radix-select.js';
-import { loadQuad, operandType } from './product.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { SELECT_INVOCATIONS, radixSelect } from '../shared/radix-select.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
+import { loadQuad, operandType } from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { scoreQuad } from './score.js';
+import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface SlowParameters {
@@ -44,8 +48,6 @@ export function slowKernel(p: SlowParameters): Kernel {
     source: () => source(p),
   };
 }
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 function source(p: SlowParameters): string {
   const quads = Math.ceil(p.headDim / 4);

@@ -3,13 +3,10 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import { groupOf, keyWindow, partsOf } from '../options-geometry.js';
-import { recordRelativeVectors } from '../options-relative.js';
 import { COUNTER_WORDS } from './flag-kernel.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
 import { keepBytes } from './keep-kernel.js';
 import {
-  ALIGNMENT,
   partSize,
   QUERY_STEP,
   rowBytes,
@@ -20,6 +17,8 @@ import {
 import { recordPart } from './record-part.js';
 import { LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
+import { BINDING_ALIGNMENT, groupOf, keyWindow, partsOf } from '../shared/geometry.js';
+import { recordRelativeVectors } from '../shared/relative-bias.js';
 
 /** Fewer keys than this are faster stored. */
 const FEWEST_KEYS = 1024;
@@ -75,7 +74,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts, tuning: SweepsTu
     'saved lists': request.saves ? queryRows * 4 * k : 0,
   };
   for (const [name, bytes] of Object.entries(bound)) {
-    if (bytes > facts.bindingBytes - ALIGNMENT) {
+    if (bytes > facts.bindingBytes - BINDING_ALIGNMENT) {
       reasons.push(`the ${name} of one key head exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }

@@ -1,9 +1,12 @@
 import { orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { TILE_KEYS } from './product.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { TILE_KEYS } from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
+import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface ThresholdParameters {
@@ -34,8 +37,6 @@ export function thresholdKernel(p: ThresholdParameters): Kernel {
 
 /** Of the count of a row that only the slow path may judge. */
 const UNSAFE = 0x80000000;
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 function source(p: ThresholdParameters): string {
   const each = range(p.groups / TEAM);

@@ -1,6 +1,6 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTERS } from '../finish/candidates.js';
-import { bindings } from '../finish/score-text.js';
+import { COUNTERS } from './candidates.js';
+import { bindings } from './score-text.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
 import { QUERY_KIND } from './prepare.js';
 import {
@@ -16,6 +16,7 @@ import {
   TILE_WORDS,
   takeMaxima,
 } from './score-tile.js';
+import { range } from '../shared/text.js';
 
 export interface FilterVariant {
   readonly headDim: number;
@@ -246,10 +247,6 @@ fn main(
   heads[row] = vec2u(count, threshold_bits);
 }`,
   };
-}
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { halfOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, fourArray, loadFour } from '../finish/score-text.js';
+import { bindings, fourArray, loadFour } from './score-text.js';
 import {
   absoluteBound,
   KEY_EXPONENT,

@@ -3,8 +3,8 @@ import { type Window, windowOf } from '../../../primitives/windows.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
 import { philoxWgsl } from '../../../runtime/philox-wgsl.js';
 import type { View } from '../../../view.js';
-import type { Group } from '../geometry.js';
-import type { RowLayout } from '../wgsl.js';
+import type { Group } from '../groups.js';
+import type { RowLayout } from '../row-layout.js';
 
 /** What the text of a row kernel depends on. */
 export interface RowShape {

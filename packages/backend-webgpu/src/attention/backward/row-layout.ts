@@ -28,37 +28,9 @@ export function innerProduct(width: 1 | 4): string {
   return `fn inner(a: ${type}, b: ${type}) -> f32 { return ${width === 4 ? 'dot(a, b)' : 'a * b'}; }`;
 }
 
-/** Which workgroup this is in a grid of `gridOf`. */
-export const groupIndex = `
-fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }`;
-
 /** NaN from bits that are no constant expression, and the scores that make a row NaN. */
 export const notNumbers = `
 fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }`;
-
-/** `sum_of_group(x, t)`: the sum over a workgroup in the order of a fixed tree, for every invocation. */
-export function groupReductions(invocations: number): string {
-  const steps = (combine: (a: string, b: string) => string): string => {
-    const lines: string[] = [];
-    for (let step = invocations / 2; step >= 1; step /= 2) {
-      lines.push(
-        `if (t < ${step}u) { reduced[t] = ${combine('reduced[t]', `reduced[t + ${step}u]`)}; } workgroupBarrier();`,
-      );
-    }
-    return lines.join('\n  ');
-  };
-  const reduction = (name: string, combine: (a: string, b: string) => string): string => `
-fn ${name}(x: f32, t: u32) -> f32 {
-  reduced[t] = x; workgroupBarrier();
-  ${steps(combine)}
-  let result = reduced[0]; workgroupBarrier();
-  return result;
-}`;
-  return `
-var<workgroup> reduced: array<f32, ${invocations}>;
-${reduction('sum_of_group', (a, b) => `${a} + ${b}`)}
-${reduction('max_of_group', (a, b) => `max(${a}, ${b})`)}`;
-}

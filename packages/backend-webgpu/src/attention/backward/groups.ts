@@ -1,5 +1,6 @@
 import type { AttentionRequest } from '@topk-attention/core';
 import { bufferSize } from '../../runtime/pool.js';
+import { BINDING_ALIGNMENT } from '../shared/geometry.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
@@ -192,14 +193,11 @@ export function planGroups(
   return groups;
 }
 
-/** Slack for offsets of bindings, which begin at multiples of 256 bytes. */
-const ALIGNMENT = 256;
-
 function largestBinding(request: AttentionRequest, bytes: GroupBytes, units: number, rows: number): number {
   const { headDim, valueDim, keyLength } = request;
   const widest = Math.max(headDim, valueDim);
   return (
-    ALIGNMENT + Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
+    BINDING_ALIGNMENT + Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
   );
 }
 

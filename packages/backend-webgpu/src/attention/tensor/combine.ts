@@ -3,6 +3,7 @@ import type { Kernel } from '../../runtime/kernel.js';
 import { philoxWgsl } from '../../runtime/philox-wgsl.js';
 import { problemStruct } from './problem.js';
 import { bindings, fourArray, loadFour, orderText, rowText } from './score-text.js';
+import { range } from '../shared/text.js';
 
 export interface CombineVariant {
   readonly valueDim: number;
@@ -32,7 +33,6 @@ export function combine(variant: CombineVariant): Kernel {
   const width = Math.min(32, fours);
   const perLane = Math.ceil(fours / 32);
   const kept = capacity / 2;
-  const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
   const flags = [half && 'half', dropout && 'dropout', saves && 'saves', subgroup && 'subgroup'];
   const four = (i: number): string => `min(c + ${32 * i}u, ${fours - 1}u)`;
   return {

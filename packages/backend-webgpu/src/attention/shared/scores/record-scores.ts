@@ -1,10 +1,10 @@
 import type { AttentionRequest } from '@topk-attention/core';
-import type { Window } from '../../primitives/windows.js';
-import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf, type Span } from '../../runtime/kernel.js';
-import type { Stream } from '../../runtime/stream.js';
-import { type Geometry, geometryWords, groupOf, visibleKeys } from '../options-geometry.js';
-import { type TileRows, tileRowsOn } from '../sweeps/product.js';
+import type { Window } from '../../../primitives/windows.js';
+import type { DeviceFacts } from '../../../runtime/facts.js';
+import { gridOf, type Span } from '../../../runtime/kernel.js';
+import type { Stream } from '../../../runtime/stream.js';
+import { type Geometry, geometryWords, groupOf, visibleKeys } from '../geometry.js';
+import { type TileRows, tileRowsOn } from './product.js';
 import { scoresGroups, scoresKernel } from './scores-kernel.js';
 import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
 import type { ScoreOptions } from './scores-text.js';

@@ -1,5 +1,5 @@
-import type { Kernel } from '../../runtime/kernel.js';
-import { loadQuad } from '../sweeps/product.js';
+import type { Kernel } from '../../../runtime/kernel.js';
+import { loadQuad } from './product.js';
 import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-text.js';
 
 const INVOCATIONS = 64;

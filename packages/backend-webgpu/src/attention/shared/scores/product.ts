@@ -1,3 +1,5 @@
+import { range } from '../text.js';
+
 /**
  * Tile products of queries and keys, f32 in registers: the common part of every kernel that makes scores.
  *
@@ -73,8 +75,6 @@ fn ${name}(row: u32, quad: u32) -> vec4f {
   );
 }`;
 }
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 /** Names of an invocation's scores: `dots_<row>_<half>` is a vec4f of 4 keys, rows 0 to 7, halves 0 and 1. */
 export const scoreRows: readonly number[] = range(8);

@@ -1,6 +1,9 @@
-import type { Access } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
-import { operandType } from '../sweeps/product.js';
+import type { Access } from '../../../runtime/kernel.js';
+import { bindings } from '../bindings.js';
+import { geometryStruct } from '../geometry.js';
+import { relativeBiasOf } from '../relative-bias.js';
+import { operandType } from './product.js';
+import { visibleOf } from '../validity.js';
 
 /** What the text of a kernel that stores scores depends on. */
 export interface ScoreOptions {

@@ -3,7 +3,7 @@ import { type Window, windowOf } from '../../primitives/windows.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { groupIndex } from './wgsl.js';
+import { groupIndex } from './reductions.js';
 
 const INVOCATIONS = 256;
 

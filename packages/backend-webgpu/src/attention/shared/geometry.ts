@@ -1,24 +1,39 @@
-import { type AttentionRequest, philoxKey, type Shape, sizeOf } from '@topk-attention/core';
-import { type Window, windowOf } from '../primitives/windows.js';
-import { f32Bits, uniformWords } from '../runtime/kernel.js';
-import type { View } from '../view.js';
-import type { ForwardViews } from './forward-path.js';
+import { type AttentionRequest, type Shape, sizeOf } from '@topk-attention/core';
+import { type Window, windowOf } from '../../primitives/windows.js';
+import { f32Bits, uniformWords } from '../../runtime/kernel.js';
+import type { View } from '../../view.js';
+import { dropoutWords } from './dropout.js';
+import { relativeReach } from './relative-bias.js';
+
+/** Offsets of bindings are multiples of this many bytes. */
+export const BINDING_ALIGNMENT = 256;
 
 /**
  * The rows of one launch: queries `firstQuery ..` of query heads `firstHead ..`, where batch and head count as one,
- * b * Hq + h. Heads are whole groups, so that the key heads they share are a run as well. Row r of the launch is head
- * `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`.
+ * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads are
+ * whole groups, so that the key heads they share are a run as well, unless the kernel finds the key head of each by itself.
  */
 export interface Part {
   readonly firstHead: number;
   readonly heads: number;
   readonly firstQuery: number;
+  /** May go past the last query where rows are padded: nothing is read or written for those. */
   readonly queries: number;
 }
 
 /** Query heads that share a key head. */
 export function groupOf({ queryHeads, keyHeads }: AttentionRequest): number {
   return queryHeads / keyHeads;
+}
+
+/** Key heads of a part, batch and key head as one number, b * Hkv + h. */
+export function keyHeadsOf(
+  request: AttentionRequest,
+  { firstHead, heads }: Part,
+): { readonly first: number; readonly count: number } {
+  const group = groupOf(request);
+  const first = Math.floor(firstHead / group);
+  return { first, count: Math.floor((firstHead + heads - 1) / group) + 1 - first };
 }
 
 /** Keys that some query of the part can see, masks and lengths aside. */
@@ -28,38 +43,51 @@ export function visibleKeys(request: AttentionRequest, { firstQuery, queries }: 
   return Math.max(0, Math.min(keyLength, firstQuery + queries + keyLength - queryLength));
 }
 
-/** Parts of at most `heads` heads and `queries` queries, heads innermost. */
-export function partsOf(request: AttentionRequest, heads: number, queries: number): readonly Part[] {
-  const { batch, queryHeads, queryLength } = request;
-  const parts: Part[] = [];
-  for (let firstQuery = 0; firstQuery < queryLength; firstQuery += queries) {
-    for (let firstHead = 0; firstHead < batch * queryHeads; firstHead += heads) {
-      parts.push({
-        firstHead,
-        heads: Math.min(heads, batch * queryHeads - firstHead),
-        firstQuery,
-        queries: Math.min(queries, queryLength - firstQuery),
-      });
-    }
-  }
-  return parts;
+/** Runs of at most `size` that cover `count`. */
+export function runsOf(
+  count: number,
+  size: number,
+): readonly { readonly first: number; readonly count: number }[] {
+  return Array.from({ length: Math.ceil(count / size) }, (_, at) => ({
+    first: at * size,
+    count: Math.min(size, count - at * size),
+  }));
+}
+
+/** Parts of at most `heads` heads and `queries` queries; `inner` changes from each to the next. */
+export function partsOf(
+  { batch, queryHeads, queryLength }: AttentionRequest,
+  heads: number,
+  queries: number,
+  inner: 'heads' | 'queries' = 'heads',
+): readonly Part[] {
+  const headRuns = runsOf(batch * queryHeads, heads);
+  const queryRuns = runsOf(queryLength, queries);
+  const part = (ofHeads: (typeof headRuns)[number], ofQueries: (typeof queryRuns)[number]): Part => ({
+    firstHead: ofHeads.first,
+    heads: ofHeads.count,
+    firstQuery: ofQueries.first,
+    queries: ofQueries.count,
+  });
+  return inner === 'heads'
+    ? queryRuns.flatMap((ofQueries) => headRuns.map((ofHeads) => part(ofHeads, ofQueries)))
+    : headRuns.flatMap((ofHeads) => queryRuns.map((ofQueries) => part(ofHeads, ofQueries)));
 }
 
 /** Rows of [B, Hq, Lq, width] that a part reads or writes, and the run between them. */
 export function queryWindow(view: View, request: AttentionRequest, part: Part): Window {
   const width = view.shape[3] as number;
-  const first = part.firstHead * request.queryLength + part.firstQuery;
-  const count = (part.heads - 1) * request.queryLength + part.queries;
+  const { queryLength } = request;
+  const first = part.firstHead * queryLength + part.firstQuery;
+  const count = (part.heads - 1) * queryLength + Math.min(part.queries, queryLength - part.firstQuery);
   return windowOf(view, first * width, count * width);
 }
 
 /** Rows of [B, Hkv, Lk, width] that a part reads. */
 export function keyWindow(view: View, request: AttentionRequest, part: Part): Window {
   const width = view.shape[3] as number;
-  const group = groupOf(request);
-  const first = (part.firstHead / group) * request.keyLength;
-  const count = (part.heads / group) * request.keyLength;
-  return windowOf(view, first * width, count * width);
+  const { first, count } = keyHeadsOf(request, part);
+  return windowOf(view, first * request.keyLength * width, count * request.keyLength * width);
 }
 
 /** What the launches of one part share in their uniform block; see `geometryStruct`. */
@@ -83,11 +111,6 @@ export interface Geometry {
   readonly own?: readonly number[];
 }
 
-/** Longest reach of the relative bias: all keys farther away share the outermost bucket. */
-export function relativeReach({ relativeBias, queryLength, keyLength }: AttentionRequest): number {
-  return relativeBias === undefined ? 0 : Math.min(relativeBias.maxDistance, queryLength + keyLength);
-}
-
 /** Elements from one index to the next along each axis, 0 where the only index serves all. */
 function broadcastStrides(shape: Shape | undefined): readonly number[] {
   if (shape === undefined) return [0, 0, 0, 0];
@@ -96,9 +119,7 @@ function broadcastStrides(shape: Shape | undefined): readonly number[] {
 
 /** The uniform block of `geometryStruct`. */
 export function geometryWords({ request, part, bases = {}, lists, own = [] }: Geometry): Uint32Array {
-  const { dropout } = request;
-  const [seedLow, seedHigh] = philoxKey(dropout?.seed ?? 0);
-  const rate = dropout?.rate ?? 0;
+  const { seed, threshold, keptScale } = dropoutWords(request);
   return uniformWords([
     ...[request.queryLength, request.keyLength, request.queryHeads, groupOf(request)],
     ...[part.firstHead, part.heads, part.firstQuery, part.queries],
@@ -107,7 +128,7 @@ export function geometryWords({ request, part, bases = {}, lists, own = [] }: Ge
     ...[lists?.rowsPerHead ?? part.queries, 0],
     ...broadcastStrides(request.mask),
     ...broadcastStrides(request.bias),
-    ...[seedLow, seedHigh, Math.floor(rate * 2 ** 32), f32Bits(1 / (1 - rate))],
+    ...[...seed, threshold, keptScale],
     ...[lists?.indicesBase ?? 0, lists?.scoresBase ?? 0, visibleKeys(request, part), 0],
     ...own,
     ...Array.from({ length: 8 - own.length }, () => 0),
@@ -139,49 +160,3 @@ fn row_at(row: u32) -> Row {
   let batch = head / geometry.query_heads;
   return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
 }`;
-
-/** `visible_of(row)`: keys from this one on are hidden from the query, by causality or by the sequence's length. */
-export function visibleOf(causal: boolean, keyLengths: boolean): string {
-  return `
-fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));' : ''}
-  ${keyLengths ? 'visible = min(visible, u32(max(0, key_lengths[row.batch])));' : ''}
-  return visible;
-}`;
-}
-
-/** `relative_bias(row, key)`, from the vectors of `recordRelativeVectors`. */
-export const relativeBiasOf = `
-fn relative_bias(row: Row, key: u32) -> f32 {
-  let reach = i32(geometry.reach);
-  let distance = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
-  return relative[row.head * (2u * geometry.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
-}`;
-
-/** Declarations of storage buffers at bindings 1, 2, ... */
-export function bindings(declarations: readonly string[]): string {
-  return declarations.map((text, at) => `@group(0) @binding(${at + 1}) var<storage, ${text};`).join('\n');
-}
-
-/** The tensors of the options that a request has, in a fixed order: what `optionBindings` declares. */
-export function optionSpans(
-  views: ForwardViews,
-  relative: { readonly span: View['span'] } | undefined,
-): readonly View['span'][] {
-  return [views.keyLengths, views.mask, views.bias, relative].flatMap((one) =>
-    one === undefined ? [] : [one.span],
-  );
-}
-
-/** Options that a kernel cannot bind whole. */
-export function optionRefusals(
-  { mask, bias }: AttentionRequest,
-  { bindingBytes }: { readonly bindingBytes: number },
-): string[] {
-  return Object.entries({ mask, bias }).flatMap(([name, shape]) =>
-    shape !== undefined && 4 * sizeOf(shape) > bindingBytes
-      ? [`the ${name} exceeds a binding of ${bindingBytes} bytes`]
-      : [],
-  );
-}
