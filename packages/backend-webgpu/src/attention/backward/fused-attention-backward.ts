@@ -34,12 +34,11 @@ export function fusedAttentionBackward<T extends View>(
   stream: Stream,
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
-  chosen: BackwardTuning = DEFAULT_TUNING,
+  tuning: BackwardTuning = DEFAULT_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
-  const tuning = { ...chosen, stagingBytes: Math.min(chosen.stagingBytes, facts.workgroupBytes) };
   const groupsOf = (request: AttentionRequest, chunk: number): Group[] =>
     planGroups(request, tuning, facts.bindingBytes, chunk);
-  const hasSubgroups = tuning.subgroups && facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
+  const hasSubgroups = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
   return {
     refuses: (request) => refusals(request, facts),
     scratchBytes(request, chunk) {

@@ -4,7 +4,7 @@ import { BINDING_ALIGNMENT } from '../shared/geometry.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
-import type { BackwardTuning } from './tuning.js';
+import { type BackwardTuning, GROUP_BYTES, KEYS_PER_TILE, STAGING_BYTES } from './tuning.js';
 
 const MOST_KEYS_PER_TILE = 1024;
 const LEAST_BLOCK_ENTRIES = 256;
@@ -77,19 +77,19 @@ export function sortGeometry(
 ): SortGeometry {
   const slots = request.k as number;
   const keys = request.keyLength;
-  const keysPerTile = Math.max(tuning.keysPerTile, powerOfTwo(keys / tuning.mostTiles));
+  const keysPerTile = Math.max(KEYS_PER_TILE, powerOfTwo(keys / tuning.mostTiles));
   const tiles = Math.ceil(keys / keysPerTile);
   const entries = rowsPerUnit * slots;
   const tileCapacity = Math.max(LEAST_TILE_CAPACITY, powerOfTwo(tiles));
   const stagedMost = Math.min(
     tuning.tileEntries,
-    fittingPower((count) => stagedTilesBytes(tileCapacity, count), tuning.stagingBytes),
+    fittingPower((count) => stagedTilesBytes(tileCapacity, count), STAGING_BYTES),
   );
   const isStaged = slots <= stagedMost;
   const rowsPerBlock = Math.min(tuning.rowsPerBlock, isStaged ? Math.floor(stagedMost / slots) : MOST_KEYS);
   const blockEntries = Math.min(
     tuning.blockEntries,
-    fittingPower((count) => scatterKeysBytes(keysPerTile, count), tuning.stagingBytes),
+    fittingPower((count) => scatterKeysBytes(keysPerTile, count), STAGING_BYTES),
     Math.max(LEAST_BLOCK_ENTRIES, powerOfTwo(entries / tiles / 4)),
   );
   return {
@@ -149,7 +149,7 @@ export function heldBytes(bytes: GroupBytes): number {
   return all - bufferSize(bytes.sortedWeights);
 }
 
-/** Groups in the order they run: as much at a time as `tuning.groupBytes`, the bindings and the chunk allow. */
+/** Groups in the order they run: as much at a time as `GROUP_BYTES`, the bindings and the chunk allow. */
 export function planGroups(
   request: AttentionRequest,
   tuning: BackwardTuning,
@@ -166,7 +166,7 @@ export function planGroups(
     return (
       rows <= 2 ** (32 - geometry.keysPerTileLog2) &&
       unitCount * rows <= mostRows &&
-      heldBytes(bytes) <= tuning.groupBytes &&
+      heldBytes(bytes) <= GROUP_BYTES &&
       largestBinding(request, bytes, unitCount, rows) <= bindingBytes
     );
   };
@@ -197,7 +197,8 @@ function largestBinding(request: AttentionRequest, bytes: GroupBytes, units: num
   const { headDim, valueDim, keyLength } = request;
   const widest = Math.max(headDim, valueDim);
   return (
-    BINDING_ALIGNMENT + Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
+    BINDING_ALIGNMENT +
+    Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
   );
 }
 

@@ -3,12 +3,12 @@ import { type Window, windowOf } from '../../primitives/windows.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
+import { recordNarrow } from '../shared/narrow.js';
 import { isBiasOfKeys, recordBiasOfKeys, recordBiasOfRows } from './extras/bias.js';
 import { recordTableGradient } from './extras/relative-table.js';
 import { keysPlainKernel, piecesPlainKernel } from './gather/gather-plain.js';
 import { keysSubgroupKernel, piecesSubgroupKernel, takesSubgroups } from './gather/gather-subgroups.js';
 import { type Group, type GroupBytes, groupBytes, type SortGeometry, sortGeometry } from './groups.js';
-import { recordNarrow } from '../shared/narrow.js';
 import { countKeysKernel } from './partition/count-keys.js';
 import { countTilesKernel } from './partition/count-tiles.js';
 import { scanKeysKernel } from './partition/scan-keys.js';
@@ -16,11 +16,11 @@ import { placeTilesKernel, scanBlocksKernel } from './partition/scan-tiles.js';
 import { scatterKeysKernel } from './partition/scatter-keys.js';
 import { scatterTilesKernel } from './partition/scatter-tiles.js';
 import { type StagingInvocations, scatterTilesStagedKernel } from './partition/scatter-tiles-staged.js';
+import type { RowLayout } from './row-layout.js';
 import { type RowInputs, rowBindings } from './rows/row-params.js';
 import { rowsPlainKernel } from './rows/rows-plain.js';
 import { MOST_SUBGROUP_SLOTS, rowsSubgroupKernel } from './rows/rows-subgroups.js';
 import type { BackwardTuning } from './tuning.js';
-import type { RowLayout } from './row-layout.js';
 
 export interface BackwardViews extends RowInputs {
   readonly q: View;

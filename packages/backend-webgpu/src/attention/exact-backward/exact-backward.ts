@@ -13,7 +13,15 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { type Geometry, type Part, geometryWords, groupOf, keyWindow, queryWindow, visibleKeys } from '../shared/geometry.js';
+import {
+  type Geometry,
+  geometryWords,
+  groupOf,
+  keyWindow,
+  type Part,
+  queryWindow,
+  visibleKeys,
+} from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { optionSpans } from '../shared/options.js';
 import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
@@ -25,8 +33,8 @@ import {
   bytesOf,
   EXACT_BACKWARD_TUNING,
   type ExactBackwardTuning,
+  headRunsOf,
   partSize,
-  partsOf,
   refusals,
 } from './parts.js';
 import { rowGradientsKernel } from './row-gradients.js';
@@ -34,11 +42,6 @@ import { recordSafeRows } from './safe-rows.js';
 import { recordScale } from './scale.js';
 import { recordTableGradient } from './table-gradient.js';
 import { UNUSUAL_INVOCATIONS, unusualGradientsKernel } from './unusual-gradients.js';
-
-/** Tiles of the scores' products other than those that follow from the device; for tests. */
-export interface ExactBackwardOptions extends ExactBackwardTuning {
-  readonly tileRows?: TileRows;
-}
 
 /**
  * Gradients of exact attention, nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of a part by
@@ -49,7 +52,7 @@ export function exactBackward<T extends View>(
   stream: Stream,
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
-  tuning: ExactBackwardOptions = EXACT_BACKWARD_TUNING,
+  tuning: ExactBackwardTuning = EXACT_BACKWARD_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
   return {
     refuses: (request) => refusals(request, facts),
@@ -75,9 +78,10 @@ export function exactBackward<T extends View>(
         ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
         ...(dBias && { dBias }),
         ...(dTable && { dTable }),
-        tileRows: tuning.tileRows ?? scoreTileRows(facts),
+        tileRows: scoreTileRows(facts),
       };
-      for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+      for (const parts of headRunsOf(request, partSize(request, chunk, facts, tuning)))
+        recordRun(call, parts);
       if (relative !== undefined) stream.release(relative);
       if (positions !== undefined) stream.release(positions.buckets);
       return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };

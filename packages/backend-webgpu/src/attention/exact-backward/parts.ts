@@ -2,11 +2,11 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { tableGradientBytes } from './table-gradient.js';
-import { BINDING_ALIGNMENT, type Part, groupOf } from '../shared/geometry.js';
+import { BINDING_ALIGNMENT, groupOf, type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
+import { tableGradientBytes } from './table-gradient.js';
 
 /** Sizes of the parts that the work is done in. The defaults are measured; tests shrink them. */
 export interface ExactBackwardTuning {
@@ -90,26 +90,20 @@ export function partSize(
  * Runs of heads, each with its parts from the last queries to the first: the last see all keys that any query sees, so
  * the first part writes every gradient of the keys and the others add to them.
  */
-export function partsOf(
-  request: AttentionRequest,
+export function headRunsOf(
+  { batch, queryHeads, queryLength }: AttentionRequest,
   { heads, queries }: PartSize,
 ): readonly (readonly Part[])[] {
-  const { batch, queryHeads, queryLength } = request;
-  const all = batch * queryHeads;
-  const runs: Part[][] = [];
-  for (let firstHead = 0; firstHead < all; firstHead += heads) {
-    const parts: Part[] = [];
-    for (let firstQuery = 0; firstQuery < queryLength; firstQuery += queries) {
-      parts.unshift({
-        firstHead,
-        heads: Math.min(heads, all - firstHead),
-        firstQuery,
-        queries: Math.min(queries, queryLength - firstQuery),
-      });
-    }
-    runs.push(parts);
-  }
-  return runs;
+  return runsOf(batch * queryHeads, heads).map((ofHeads) =>
+    runsOf(queryLength, queries)
+      .map((ofQueries) => ({
+        firstHead: ofHeads.first,
+        heads: ofHeads.count,
+        firstQuery: ofQueries.first,
+        queries: ofQueries.count,
+      }))
+      .reverse(),
+  );
 }
 
 /** Bytes of the buffers that live while a part runs, the largest first. */

@@ -11,7 +11,7 @@ export const BINDING_ALIGNMENT = 256;
 /**
  * The rows of one launch: queries `firstQuery ..` of query heads `firstHead ..`, where batch and head count as one,
  * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads are
- * whole groups, so that the key heads they share are a run as well, unless the kernel finds the key head of each by itself.
+ * whole groups, so that the key heads they share are a run as well, except for kernels that use `keyHeadOf`.
  */
 export interface Part {
   readonly firstHead: number;
@@ -159,4 +159,13 @@ fn row_at(row: u32) -> Row {
   let head = geometry.first_head + local_head;
   let batch = head / geometry.query_heads;
   return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+}`;
+
+/**
+ * `key_head_of(local_head)`: the key head of a head of the part, from the first that the part binds. Where heads are whole
+ * groups that is `local_head / geometry.group`.
+ */
+export const keyHeadOf = `
+fn key_head_of(local_head: u32) -> u32 {
+  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
 }`;

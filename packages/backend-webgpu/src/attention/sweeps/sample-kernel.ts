@@ -1,8 +1,21 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings } from '../shared/bindings.js';
 import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
-import { type ProductShape, TILE_KEYS, type TileRows, invocationsOf, operandType, productDeclarations, productPlaces, productStart, scoreRows, tileProducts, tileRow } from '../shared/scores/product.js';
+import {
+  invocationsOf,
+  operandType,
+  type ProductShape,
+  productDeclarations,
+  productPlaces,
+  productStart,
+  scoreRows,
+  TILE_KEYS,
+  type TileRows,
+  tileProducts,
+  tileRow,
+} from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
 import { sampledKey, tileSees } from './row-tile.js';
 import { scoreQuad } from './score.js';
@@ -30,13 +43,7 @@ export interface SweepParameters {
 export function sampleKernel(p: SweepParameters): Kernel {
   return {
     key: `attention sweeps sample ${JSON.stringify(p)}`,
-    buffers: [
-      'read',
-      'read',
-      'write',
-      ...(p.keyLengths ? (['read'] as const) : []),
-      ...(p.relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
@@ -50,8 +57,7 @@ ${bindings([
   `read> q: array<${type}>`,
   `read> k: array<${type}>`,
   'read_write> maxima: array<f32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}

@@ -1,12 +1,13 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { bindings } from '../shared/bindings.js';
 import { geometryStruct } from '../shared/geometry.js';
-import { SELECT_INVOCATIONS, radixSelect } from '../shared/radix-select.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import { loadQuad, operandType } from '../shared/scores/product.js';
+import { range } from '../shared/text.js';
 import { visibleOf } from '../shared/validity.js';
 import { scoreQuad } from './score.js';
-import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface SlowParameters {
@@ -35,16 +36,7 @@ export function slowBytes({ headDim, rows }: Pick<SlowParameters, 'headDim' | 'r
 export function slowKernel(p: SlowParameters): Kernel {
   return {
     key: `attention sweeps slow ${JSON.stringify(p)}`,
-    buffers: [
-      'read',
-      'read',
-      'read',
-      'write',
-      'write',
-      'write',
-      ...(p.keyLengths ? (['read'] as const) : []),
-      ...(p.relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'read', 'write', 'write', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
@@ -63,8 +55,7 @@ ${bindings([
   'read_write> counts: array<u32>',
   'read_write> lists: array<vec2u>',
   'read_write> scratch: array<u32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${p.relativeBias ? relativeBiasOf : ''}

@@ -1,9 +1,10 @@
-import { halfOf } from '../../primitives/wgsl-numbers.js';
+import { halvesOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { philoxWgsl } from '../../runtime/philox-wgsl.js';
-import { problemStruct } from './problem.js';
-import { bindings, fourArray, loadFour, orderText, rowText } from './score-text.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
 import { range } from '../shared/text.js';
+import { fourArray, loadFour, orderText } from './score-text.js';
 
 export interface CombineVariant {
   readonly valueDim: number;
@@ -36,30 +37,25 @@ export function combine(variant: CombineVariant): Kernel {
   const flags = [half && 'half', dropout && 'dropout', saves && 'saves', subgroup && 'subgroup'];
   const four = (i: number): string => `min(c + ${32 * i}u, ${fours - 1}u)`;
   return {
-    key: ['finish combine', `d${valueDim}`, `c${capacity}`, ...flags.filter(Boolean)].join(' '),
+    key: ['tensor combine', `d${valueDim}`, `c${capacity}`, ...flags.filter(Boolean)].join(' '),
     buffers: ['read', 'read', 'write', ...(saves ? (['write', 'write'] as const) : [])],
     source: () => `
 ${subgroup ? 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);' : ''}
-${problemStruct}
+${geometryStruct}
+${keyHeadOf}
 ${bindings([
-  ['lists', 'read', 'array<u32>'],
-  ['v', 'read', fourArray(half)],
-  ['output', 'read_write', fourArray(half)],
-  ...(saves
-    ? ([
-        ['indices', 'read_write', 'array<u32>'],
-        ['scores', 'read_write', 'array<u32>'],
-      ] as const)
-    : []),
+  'read> lists: array<u32>',
+  `read> v: ${fourArray(half)}`,
+  `read_write> output: ${fourArray(half)}`,
+  ...(saves ? ['read_write> indices: array<u32>', 'read_write> scores: array<u32>'] : []),
 ])}
 var<workgroup> keys: array<u32, ${kept}>;
 var<workgroup> weights: array<f32, ${kept}>;
 var<workgroup> partial: array<vec4f, 32>;
 ${loadFour('v', half)}
-${half ? halfOf : ''}
+${half ? halvesOf : ''}
 ${orderText}
-${rowText({ causal: false, keyLengths: false })}
-${dropout ? philoxWgsl : ''}
+${dropout ? dropoutFactor : ''}
 ${butterflies(subgroup)}
 
 @compute @workgroup_size(32)
@@ -69,12 +65,12 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= problem.rows) { return; }
+  if (r >= geometry.heads * geometry.queries) { return; }
   let row = row_at(r);
-  if (row.query >= problem.query_length) { return; }
-  let k = problem.k;
+  if (row.query >= geometry.query_length) { return; }
+  let k = geometry.own.x;
   let list_at = r * ${capacity}u;
-  let row_place = row.head * problem.query_length + row.query;
+  let row_place = row.local_head * geometry.query_length + row.local_query;
 
   var largest = 0u;
   var count = 0u;
@@ -85,16 +81,16 @@ fn main(
     weights[slot] = bitcast<f32>(bits);
     if (key != 0xffffffffu) {
       count++;
-      largest = max(largest, order_of_bits(bits));
+      largest = max(largest, key_of(bits));
     } else if (is_nan(bits)) {
       largest = 0xffffffffu;
     }
-    ${saves ? 'indices[problem.indices_base + row_place * k + slot] = key;\n    scores[problem.scores_base + row_place * k + slot] = bits;' : ''}
+    ${saves ? 'indices[geometry.indices_base + row_place * k + slot] = key;\n    scores[geometry.scores_base + row_place * k + slot] = bits;' : ''}
   }
   largest = max_of_lanes(largest, lane);
   count = sum_of_lanes_u32(count, lane);
-  let is_bad = largest >= order_of_bits(PLUS_INF_BITS);
-  let base = bitcast<f32>(bits_of_order(select(largest, 0x80000000u, is_bad || count == 0u)));
+  let is_bad = largest >= key_of(PLUS_INF_BITS);
+  let base = bitcast<f32>(bits_of_key(select(largest, 0x80000000u, is_bad || count == 0u)));
   var sum = 0.0;
   for (var slot = lane; slot < count; slot += 32u) {
     let weight = exp(weights[slot] - base);
@@ -104,18 +100,13 @@ fn main(
   sum = sum_of_lanes(sum, lane);
   let share = 1.0 / max(sum, 1e-38);
   for (var slot = lane; slot < count; slot += 32u) {
-    ${
-      dropout
-        ? `let random = philox(vec4u(row.batch, row.query_head, row.query, slot), problem.drop_seed);
-    weights[slot] *= select(0.0, share * problem.drop_factor, random >= problem.drop_threshold);`
-        : 'weights[slot] *= share;'
-    }
+    weights[slot] *= share${dropout ? ' * dropout_factor(row, slot)' : ''};
   }
   workgroupBarrier();
 
   let part = lane / ${width}u;
   let c = lane % ${width}u;
-  let values_at = problem.v_base + row.key_head * problem.key_length * ${fours}u;
+  let values_at = geometry.v_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
   ${range(perLane)
     .map((i) => `var sum${i} = vec4f();`)
     .join(' ')}
@@ -154,12 +145,11 @@ fn main(
       (i) => `if (lane < ${width}u && c + ${32 * i}u < ${fours}u) {
     let whole = bitcast<vec4u>(sum${i});
     let bits = select(whole, vec4u(NAN_BITS), is_bad);
-    let at = problem.output_base + row_place * ${fours}u + c + ${32 * i}u;
+    let at = geometry.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
     output[at] = ${
       half
         ? `vec2u(
-      half_of(bitcast<f32>(bits.x)) | (half_of(bitcast<f32>(bits.y)) << 16u),
-      half_of(bitcast<f32>(bits.z)) | (half_of(bitcast<f32>(bits.w)) << 16u),
+      halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
     )`
         : 'bitcast<vec4f>(bits)'
     };

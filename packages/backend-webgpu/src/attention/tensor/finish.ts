@@ -3,20 +3,16 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardViews } from '../forward-path.js';
+import { COUNTER_WORDS } from '../shared/counters.js';
+import { type Geometry, geometryWords, keyWindow, type Part, queryWindow } from '../shared/geometry.js';
+import { savedLists } from '../shared/lists.js';
 import { addCounters } from './add-counters.js';
-import {
-  type Candidates,
-  COUNTER_WORDS,
-  capacityFor,
-  LARGEST_K,
-  placesOf,
-  type RowBlock,
-  rowsOf,
-} from './candidates.js';
-import { type CombineVariant, combine } from './combine.js';
-import { blockWindows, problemWords, recordTables, scoreVariantOf } from './problem.js';
+import type { Candidates } from './candidates.js';
+import { combine } from './combine.js';
+import { scoreVariantOf } from './score-text.js';
 import { selectSubgroup } from './select-subgroup.js';
 import { selectWorkgroup } from './select-workgroup.js';
+import type { Tables } from './tables.js';
 
 /** Workgroups of the slow path, at most; each has a scratch row of 4 bytes per key. */
 const SLOW_WORKGROUPS = 264;
@@ -26,105 +22,92 @@ const SLOW_BYTES = 48 * 2 ** 20;
 const SLOW_SCORES = 2 ** 31;
 const MOST_SLICES = 16;
 
-/** Reasons why `recordFinish` does not take a request; pure and cheap. */
-export function refusesFinish(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
-  const { k, headDim, valueDim, keyLength } = request;
-  const reasons: string[] = [];
-  if (k === 'all') reasons.push('all keys are kept: nothing to select');
-  else if (k > LARGEST_K) reasons.push(`k = ${k} is above ${LARGEST_K}`);
-  if (headDim % 4 !== 0 || headDim > 512) reasons.push(`headDim ${headDim} is not a multiple of 4 up to 512`);
-  if (valueDim % 4 !== 0 || valueDim > 512)
-    reasons.push(`valueDim ${valueDim} is not a multiple of 4 up to 512`);
-  if (typeof k === 'number' && reasons.length === 0) {
-    const bytes = workgroupBytesOf(capacityFor(k), headDim);
-    if (bytes > facts.workgroupBytes) {
-      reasons.push(`k = ${k} takes ${bytes} bytes of workgroup memory, above ${facts.workgroupBytes}`);
-    }
-  }
-  if (request.mask !== undefined) reasons.push('a mask is not looked up when listed keys are scored again');
-  if (request.bias !== undefined) reasons.push('a bias is not added when listed keys are scored again');
-  const width = request.dtype === 'f16' ? 2 : 4;
-  const perHead = width * Math.max(keyLength, request.queryLength) * Math.max(headDim, valueDim) + 256;
-  if (perHead > facts.bindingBytes) reasons.push(`one head takes ${perHead} bytes, above one binding`);
-  return reasons;
-}
-
-/** Of `selectWorkgroup` from 'list', which takes the most. */
-function workgroupBytesOf(capacity: number, headDim: number): number {
-  return 4 * capacity + 8 * placesOf(capacity) + 4 * headDim + 1024 + 256;
-}
-
 function slowWorkgroups({ keyLength }: AttentionRequest): number {
   return Math.max(8, Math.min(SLOW_WORKGROUPS, Math.floor(SLOW_BYTES / (4 * keyLength))));
 }
 
-/** Transient bytes of `recordFinish` for a block of that many rows, beside the candidates themselves. */
+/** Transient bytes of `recordFinish` for a part of that many rows, besides the candidates themselves. */
 export function finishScratchBytes(request: AttentionRequest, rows: number): number {
   return 4 * (COUNTER_WORDS + rows) + 16 * Math.ceil(request.keyLength / 4) * slowWorkgroups(request);
+}
+
+/** What `recordFinish` works on. */
+export interface FinishWork {
+  readonly request: AttentionRequest;
+  readonly views: ForwardViews;
+  readonly part: Part;
+  readonly candidates: Candidates;
+  readonly tables: Tables | undefined;
+  /** u32 [COUNTER_WORDS], added to. */
+  readonly counters: Span;
 }
 
 /**
  * From candidate lists to the output: rescores every listed key in f32, keeps the k best (ties to the lower index),
  * proves that no key outside the list can be among them and sends the rows where it cannot to an exact slow path over
- * all keys, then softmax, dropout and the weighted sum of values. Writes the block's rows of `views.output` and, when
+ * all keys, then softmax, dropout and the weighted sum of values. Writes the part's rows of `views.output` and, when
  * the request saves, of `views.indices` and `views.scores`. The bits of the results do not depend on the lists.
- *
- * `counters`, when given: u32 [COUNTER_WORDS], added to.
  */
-export function recordFinish(
-  stream: Stream,
-  facts: DeviceFacts,
-  request: AttentionRequest,
-  views: ForwardViews,
-  block: RowBlock,
-  candidates: Candidates,
-  counters?: Span,
-): void {
-  const rows = rowsOf(block);
+export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWork): void {
+  const { request, views, part, candidates, tables, counters } = work;
   const { capacity, lists, heads } = candidates;
-  const windows = blockWindows(request, views, block);
-  const tables = recordTables(stream, request, views);
-  const extras = tables === undefined ? [] : [tables.span];
-  const variant = { ...scoreVariantOf(request), capacity };
-  const subgroup = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
-  const words = uniformWords(problemWords(request, block, windows, tables));
+  const rows = part.heads * part.queries;
+  const q = queryWindow(views.q, request, part);
+  const k = keyWindow(views.k, request, part);
+  const v = keyWindow(views.v, request, part);
+  const output = queryWindow(views.output, request, part);
+  const saved = savedLists(views, request, part);
+  const geometry: Geometry = {
+    request,
+    part,
+    bases: { q: q.base, k: k.base, v: v.base, output: output.base },
+    ...(saved && { lists: saved.place }),
+  };
+  /** `slice`: the range of the flagged rows that a launch of the slow path takes. */
+  const words = (slice: readonly [number, number] = [0, 0]): Uint32Array => {
+    const kept = request.k === 'all' ? 0 : request.k;
+    return geometryWords({
+      ...geometry,
+      own: [kept, ...slice, tables?.bucketsAt ?? 0, tables?.tableAt ?? 0],
+    });
+  };
   const launch = (
     kernel: Kernel,
     buffers: readonly Span[],
     workgroups: readonly [number, number, number],
-    uniforms: Uint32Array = words,
+    uniforms: Uint32Array = words(),
   ): void => stream.launch({ kernel, buffers, workgroups, uniforms });
-  const { q, k, v, output } = windows;
+  const extras = tables === undefined ? [] : [tables.span];
+  const variant = { ...scoreVariantOf(request), capacity };
+  const subgroup = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
 
-  const work = stream.scratch(4 * (COUNTER_WORDS + rows));
-  stream.clear({ ...work, size: 4 * COUNTER_WORDS });
+  const flagged = stream.scratch(4 * (COUNTER_WORDS + rows));
+  stream.clear({ ...flagged, size: 4 * COUNTER_WORDS });
   const select = subgroup ? selectSubgroup(variant) : selectWorkgroup(variant, 'list', 64);
-  launch(select, [q.span, k.span, lists, heads, work, ...extras], gridOf(rows));
+  launch(select, [q.span, k.span, lists, heads, flagged, ...extras], gridOf(rows));
 
   const workgroups = slowWorkgroups(request);
   const orders = stream.scratch(16 * Math.ceil(request.keyLength / 4) * workgroups);
   // Few rows come here as a rule: each is to be done soon.
   const slow = selectWorkgroup(variant, 'all', facts.workgroupInvocations >= 1024 ? 1024 : 256);
   for (const slice of slowSlices(request, rows)) {
-    const uniforms = uniformWords(problemWords(request, block, windows, tables, slice));
     const grid = [Math.min(workgroups, slice[1] - slice[0]), 1, 1] as const;
-    launch(slow, [q.span, k.span, lists, work, orders, ...extras], grid, uniforms);
+    launch(slow, [q.span, k.span, lists, flagged, orders, ...extras], grid, words(slice));
   }
   stream.release(orders);
 
-  const combineVariant: CombineVariant = {
+  const combined = combine({
     valueDim: request.valueDim,
     half: request.dtype === 'f16',
     capacity,
     dropout: request.dropout !== undefined,
-    saves: request.saves,
+    saves: saved !== undefined,
     subgroup,
-  };
-  const saved = [windows.indices?.span, windows.scores?.span].filter((span) => span !== undefined);
-  launch(combine(combineVariant), [lists, v.span, output.span, ...saved], gridOf(rows));
-  if (counters !== undefined) launch(addCounters, [work, counters], [1, 1, 1], uniformWords([rows]));
-  if (tables !== undefined) stream.release(tables.span);
-  stream.release(work);
+  });
+  const listed = saved === undefined ? [] : [saved.indices, saved.scores];
+  launch(combined, [lists, v.span, output.span, ...listed], gridOf(rows));
+  launch(addCounters, [flagged, counters], [1, 1, 1], uniformWords([rows]));
+  stream.release(flagged);
 }
 
 /** Ranges of the list of flagged rows, one launch each. */

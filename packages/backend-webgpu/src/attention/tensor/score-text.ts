@@ -1,14 +1,30 @@
-import type { ScoreVariant } from './problem.js';
+import type { AttentionRequest } from '@topk-attention/core';
+import { orderedKey32 } from '../../primitives/wgsl-numbers.js';
+import { bitsOfKey } from '../shared/ordered-key.js';
 
-/** Declarations of storage buffers at bindings 1, 2, ... */
-export function bindings(
-  buffers: readonly (readonly [name: string, access: 'read' | 'read_write', type: string])[],
-): string {
-  return buffers
-    .map(
-      ([name, access, type], at) => `@group(0) @binding(${at + 1}) var<storage, ${access}> ${name}: ${type};`,
-    )
-    .join('\n');
+/** What the text of a kernel that scores listed keys depends on. */
+export interface ScoreVariant {
+  readonly headDim: number;
+  /** q and k (and v and the output) stored as f16. */
+  readonly half: boolean;
+  readonly relative: boolean;
+  readonly keyLengths: boolean;
+  readonly causal: boolean;
+}
+
+export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
+  return {
+    headDim: request.headDim,
+    half: request.dtype === 'f16',
+    relative: request.relativeBias !== undefined,
+    keyLengths: request.keyLengths,
+    causal: request.causal,
+  };
+}
+
+export function variantKey(variant: ScoreVariant): string {
+  const flags = (['half', 'relative', 'keyLengths', 'causal'] as const).filter((name) => variant[name]);
+  return [`d${variant.headDim}`, ...flags].join(' ');
 }
 
 /** `load_<name>(i)`: four elements from 4 i on of the array `name`. */
@@ -24,41 +40,19 @@ export function fourArray(half: boolean): string {
 }
 
 /** Ordered keys of scores: 0 stands for a key that is not valid, and only for that. */
-export const orderText = `
+export const orderText: string = `
 const NAN_BITS = 0x7fc00000u;
 const PLUS_INF_BITS = 0x7f800000u;
 const MINUS_INF_BITS = 0xff800000u;
-const MINUS_INF_ORDER = 0x007fffffu;
 fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > PLUS_INF_BITS; }
-fn order_of_bits(bits: u32) -> u32 {
-  return bits ^ select(0x80000000u, 0xffffffffu, (bits & 0x80000000u) != 0u);
-}
-fn bits_of_order(order: u32) -> u32 {
-  return order ^ select(0xffffffffu, 0x80000000u, (order & 0x80000000u) != 0u);
-}`;
+${orderedKey32}
+${bitsOfKey}`;
 
-/** `row_at(r)`: which query a row of the block is, and how many leading keys causality and lengths let it see. */
-export function rowText({ causal, keyLengths }: Pick<ScoreVariant, 'causal' | 'keyLengths'>): string {
-  return `
-struct Row { head: u32, key_head: u32, batch: u32, query_head: u32, query: u32, visible: u32 }
-fn row_at(r: u32) -> Row {
-  var row: Row;
-  row.head = r / problem.query_count;
-  row.query = problem.query_start + r % problem.query_count;
-  let flat = problem.head_start + row.head;
-  row.batch = flat / problem.query_heads;
-  row.query_head = flat % problem.query_heads;
-  row.key_head = flat / problem.heads_per_key_head - problem.key_head_start;
-  var visible = i32(problem.key_length);
-  ${causal ? 'visible = min(visible, i32(row.query + 1u + problem.key_length) - i32(problem.query_length));' : ''}
-  ${keyLengths ? 'visible = min(visible, bitcast<i32>(tables[row.batch]));' : ''}
-  row.visible = u32(max(visible, 0));
-  return row;
-}`;
-}
+/** The key length of a row's sequence, for `visibleOf`: it lies in the `tables` of `recordTables`. */
+export const lengthInTables = 'bitcast<i32>(tables[row.batch])';
 
 /**
- * Where the summation order of the whole project is fixed: four elements at a time, eight running sums (sum l takes
+ * The order of summation of this path, whichever kernel scores a key: four elements at a time, eight running sums (sum l takes
  * the fours l, l + 8, ...), each a chain of fused multiply-adds, added up as ((0+1)+(2+3)) + ((4+5)+(6+7)). Eight lanes
  * with butterfly shuffles and one invocation alone come to the same bits.
  */
@@ -84,27 +78,27 @@ ${sums.join('\n')}
 }
 
 /**
- * `order_of_score(row, key, dot)`: the ordered key of scale * dot + relative bias; 0 where the key is not valid for the row.
- * A NaN gives the ordered key of NaN bits: test with `is_nan_order`.
+ * `order_of_score(row, visible, key, dot)`: the ordered key of scale * dot + relative bias; 0 where the key is hidden from the
+ * row. A NaN gives the ordered key of NaN bits: test with `is_nan_order`. `own.w` and `more.x`: where buckets and table lie.
  */
 export function scoreText({ relative }: Pick<ScoreVariant, 'relative'>): string {
   return `
 fn is_nan_order(order: u32) -> bool { return order == 0xffffffffu; }
-fn order_of_score(row: Row, key: u32, product: f32) -> u32 {
-  if (key >= row.visible) { return 0u; }
+fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
+  if (key >= visible) { return 0u; }
   ${
     relative
-      ? `let apart = i32(key + problem.query_length) - i32(row.query + problem.key_length);
-  let bucket = tables[problem.buckets_at + u32(clamp(apart, -problem.reach, problem.reach) + problem.reach)];
-  let relative = bitcast<f32>(tables[problem.table_at + bucket * problem.query_heads + row.query_head]);`
+      ? `let reach = i32(geometry.reach);
+  let apart = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
+  let bucket = tables[geometry.own.w + u32(clamp(apart, -reach, reach) + reach)];
+  let relative = bitcast<f32>(tables[geometry.more.x + bucket * geometry.query_heads + row.head]);`
       : ''
   }
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
-  let score = ${relative ? 'fma(problem.scale, product, relative)' : 'problem.scale * product'};
-  var bits = bitcast<u32>(score);
+  let score = ${relative ? 'fma(geometry.scale, product, relative)' : 'geometry.scale * product'};
+  let bits = bitcast<u32>(score);
   if (is_nan(bits)) { return 0xffffffffu; }
   if (bits == MINUS_INF_BITS) { return 0u; }
-  if (bits == 0x80000000u) { bits = 0u; } // -0 ties with 0
-  return order_of_bits(bits);
+  return key_of(bits);
 }`;
 }

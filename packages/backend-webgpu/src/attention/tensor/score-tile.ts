@@ -7,11 +7,15 @@ import { range } from '../shared/text.js';
  */
 const STRIDE = 36;
 
+/** Queries of a subgroup: one per lane. */
+export const ROWS = 32;
+
 /** Words of workgroup memory of a subgroup; the histogram of the threshold lies in it too. */
 export const TILE_WORDS: number = 16 * STRIDE;
 
 /** A group without keys; below every score of the filter, within f16. */
 export const EMPTY = -60000;
+
 const COLUMNS: readonly number[] = range(16);
 const lines = (texts: readonly string[]): string => texts.join('\n            ');
 

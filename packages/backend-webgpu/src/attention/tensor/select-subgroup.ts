@@ -1,7 +1,18 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTER_WORDS } from './candidates.js';
-import { problemStruct, type ScoreVariant, variantKey } from './problem.js';
-import { bindings, chainText, fourArray, loadFour, orderText, rowText, scoreText } from './score-text.js';
+import { bindings } from '../shared/bindings.js';
+import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { visibleOf } from '../shared/validity.js';
+import {
+  chainText,
+  fourArray,
+  lengthInTables,
+  loadFour,
+  orderText,
+  type ScoreVariant,
+  scoreText,
+  variantKey,
+} from './score-text.js';
 
 export interface SelectVariant extends ScoreVariant {
   readonly capacity: number;
@@ -19,7 +30,7 @@ const AT_ONCE = 4;
  * the list of flagged rows in `work`. One pass over the candidates' rows of K; no workgroup memory.
  */
 export function selectSubgroup(variant: SelectVariant): Kernel {
-  const { headDim, half, relative, keyLengths, capacity } = variant;
+  const { headDim, half, relative, keyLengths, causal, capacity } = variant;
   const tables = relative || keyLengths;
   const registers = Array.from({ length: capacity / 32 }, (_, i) => i);
   const fours = headDim / 4;
@@ -50,35 +61,36 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
   var order${i} = 0u;
   if (listed > ${32 * i}u) {
     let slot = ${32 * i}u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, ${capacity - 1}u)], problem.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, ${capacity - 1}u)], geometry.key_length - 1u), slot < listed);
     var product = 0.0;
     ${Array.from({ length: 8 / AT_ONCE }, (_, round) => scoreRound(round)).join('\n    ')}
     key${i} = key;
-    if (slot < listed) { order${i} = order_of_score(row, key, product); }
+    if (slot < listed) { order${i} = order_of_score(row, visible, key, product); }
   }`;
 
   const isKept = (i: number): string =>
     `(order${i} > bar || (order${i} == bar && key${i} <= last_tie && order${i} != 0u))`;
 
   return {
-    key: `finish select subgroup ${variantKey(variant)} c${capacity}`,
+    key: `tensor select subgroup ${variantKey(variant)} c${capacity}`,
     buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
     source: () => `
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-${problemStruct}
+${geometryStruct}
+${keyHeadOf}
 ${bindings([
-  ['q', 'read', fourArray(half)],
-  ['k', 'read', fourArray(half)],
-  ['lists', 'read_write', 'array<u32>'],
-  ['heads', 'read', 'array<vec2u>'],
-  ['work', 'read_write', 'array<atomic<u32>>'],
-  ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
+  `read> q: ${fourArray(half)}`,
+  `read> k: ${fourArray(half)}`,
+  'read_write> lists: array<u32>',
+  'read> heads: array<vec2u>',
+  'read_write> work: array<atomic<u32>>',
+  ...(tables ? ['read> tables: array<u32>'] : []),
 ])}
 ${loadFour('q', half)}
 ${loadFour('k', half)}
 ${orderText}
-${rowText(variant)}
+${visibleOf(causal, keyLengths, lengthInTables)}
 ${chainText}
 ${scoreText(variant)}
 
@@ -89,22 +101,23 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= problem.rows) { return; }
+  if (r >= geometry.heads * geometry.queries) { return; }
   let row = row_at(r);
-  if (row.query >= problem.query_length) { return; }
+  if (row.query >= geometry.query_length) { return; }
+  let visible = visible_of(row);
   let head = heads[r];
   let listed = min(head.x, ${capacity}u);
   let list_at = r * ${capacity}u;
   let eighth = lane & 7u;
   let eight = lane & 24u;
-  let keys_at = problem.k_base + row.key_head * problem.key_length * ${fours}u;
-  let query_at = problem.q_base + (row.head * problem.query_length + row.query) * ${fours}u;
+  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
+  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
   ${chunks.map((c) => `let q${c} = ${inside(c, `load_q(${at('query_at', c)})`)};`).join('\n  ')}
   ${registers.map(scoreRegister).join('')}
 
   // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
   let valid = subgroupAdd(${sumOf((i) => `order${i} != 0u`)});
-  let k = problem.k;
+  let k = geometry.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (valid > k) {
@@ -132,15 +145,15 @@ fn main(
   let lowest = subgroupMin(${registers.reduce((least, i) => `min(${least}, select(0xffffffffu, order${i}, ${isKept(i)}))`, '0xffffffffu')});
   if (lane == 0u) {
     let overflowed = head.x > ${capacity}u;
-    let is_proved = head.y == MINUS_INF_BITS || (valid >= k && order_of_bits(head.y) <= lowest);
+    let is_proved = head.y == MINUS_INF_BITS || (valid >= k && key_of(head.y) <= lowest);
     if (overflowed || !(is_proved || has_nan)) {
-      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[0], 1u)], r);
-      if (overflowed) { atomicAdd(&work[1], 1u); }
+      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[${COUNTERS.flagged}], 1u)], r);
+      if (overflowed) { atomicAdd(&work[${COUNTERS.overflowed}], 1u); }
     }
     if ((r & 31u) == 0u) {
-      atomicAdd(&work[2], 1u);
-      atomicAdd(&work[3], min(head.x, ${2 * capacity}u));
-      atomicMax(&work[4], head.x);
+      atomicAdd(&work[${COUNTERS.sampledRows}], 1u);
+      atomicAdd(&work[${COUNTERS.sampledCounts}], min(head.x, ${2 * capacity}u));
+      atomicMax(&work[${COUNTERS.longest}], head.x);
     }
   }
 
@@ -153,7 +166,7 @@ fn main(
     let votes = subgroupBallot(keep).x;
     if (keep) {
       let slot = place + countOneBits(votes & before);
-      lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_order(order${i});
+      lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_key(order${i});
     }
     place += countOneBits(votes);
   }`,

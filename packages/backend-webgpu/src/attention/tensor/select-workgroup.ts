@@ -1,15 +1,18 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTER_WORDS, placesOf } from './candidates.js';
-import { problemStruct, variantKey } from './problem.js';
+import { bindings } from '../shared/bindings.js';
+import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { visibleOf } from '../shared/validity.js';
+import { placesOf } from './candidates.js';
 import {
-  bindings,
   chainText,
   dotWhole,
   fourArray,
+  lengthInTables,
   loadFour,
   orderText,
-  rowText,
   scoreText,
+  variantKey,
 } from './score-text.js';
 import type { SelectVariant } from './select-subgroup.js';
 import { sortText } from './sort-text.js';
@@ -17,7 +20,8 @@ import { sortText } from './sort-text.js';
 /**
  * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit what `selectSubgroup` does.
  *
- * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows not proved are flagged.
+ * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows not proved are flagged. For
+ *   devices without subgroups of 32, which the path refuses: so everything around its matrices is tested on any device.
  * - from 'all': the slow path. A few workgroups take the flagged rows in turn and look at every visible key; ordered
  *   keys in a scratch buffer, one row of it per workgroup.
  *
@@ -26,30 +30,25 @@ import { sortText } from './sort-text.js';
  * and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the histogram, the query.
  */
 export function selectWorkgroup(variant: SelectVariant, from: 'list' | 'all', invocations: number): Kernel {
-  const { headDim, half, relative, keyLengths, capacity } = variant;
+  const { headDim, half, relative, keyLengths, causal, capacity } = variant;
   const tables = relative || keyLengths;
   const isList = from === 'list';
   const fours = headDim / 4;
   const w = `${invocations}u`;
   return {
-    key: `finish select ${from} ${variantKey(variant)} c${capacity} w${invocations}`,
+    key: `tensor select ${from} ${variantKey(variant)} c${capacity} w${invocations}`,
     buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
     source: () => `
-${problemStruct}
+${geometryStruct}
+${keyHeadOf}
 ${bindings([
-  ['q', 'read', fourArray(half)],
-  ['k', 'read', fourArray(half)],
-  ['lists', 'read_write', 'array<u32>'],
+  `read> q: ${fourArray(half)}`,
+  `read> k: ${fourArray(half)}`,
+  'read_write> lists: array<u32>',
   ...(isList
-    ? ([
-        ['heads', 'read', 'array<vec2u>'],
-        ['work', 'read_write', 'array<atomic<u32>>'],
-      ] as const)
-    : ([
-        ['flagged', 'read', 'array<u32>'],
-        ['orders', 'read_write', 'array<vec4u>'],
-      ] as const)),
-  ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
+    ? ['read> heads: array<vec2u>', 'read_write> work: array<atomic<u32>>']
+    : ['read> flagged: array<u32>', 'read_write> orders: array<vec4u>']),
+  ...(tables ? ['read> tables: array<u32>'] : []),
 ])}
 var<workgroup> query: array<vec4f, ${fours}>;
 ${isList ? `var<workgroup> orders: array<vec4u, ${capacity / 4}>;` : ''}
@@ -64,14 +63,14 @@ var<workgroup> totals: vec2u;
 ${loadFour('q', half)}
 ${loadFour('k', half)}
 ${orderText}
-${rowText(variant)}
+${visibleOf(causal, keyLengths, lengthInTables)}
 ${chainText}
 ${dotWhole(headDim)}
 ${scoreText(variant)}
 ${sortText(placesOf(capacity), invocations)}
 
 fn candidate(list_at: u32, i: u32) -> u32 {
-  return ${isList ? 'min(lists[list_at + i], problem.key_length - 1u)' : 'i'};
+  return ${isList ? 'min(lists[list_at + i], geometry.key_length - 1u)' : 'i'};
 }
 
 /** The bin of the needed-th largest value, how many lie in higher bins, how many in it. */
@@ -134,8 +133,8 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
 }
 
 /** Leaves the k best of n candidates in \`sort_keys\`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
-fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
-  let query_at = problem.q_base + (row.head * problem.query_length + row.query) * ${fours}u;
+fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
+  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
   for (var i = t; i < ${fours}u; i += ${w}) { query[i] = load_q(query_at + i); }
   if (t == 0u) {
     atomicStore(&valid_count, 0u);
@@ -144,7 +143,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     atomicStore(&lowest_kept, 0xffffffffu);
   }
   workgroupBarrier();
-  let keys_at = problem.k_base + row.key_head * problem.key_length * ${fours}u;
+  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
   var valid = 0u;
   var nans = 0u;
   for (var four = t; 4u * four < n; four += ${w}) {
@@ -154,7 +153,9 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
     ${[0, 1, 2, 3].map((i) => `let product${i} = dot_whole(keys_at + key${i} * ${fours}u);`).join('\n    ')}
     var of_four = vec4u();
     ${inFours(
-      (i) => `let order = select(0u, order_of_score(row, key${i}, product${i}), 4u * four + ${i}u < n);
+      (
+        i,
+      ) => `let order = select(0u, order_of_score(row, visible, key${i}, product${i}), 4u * four + ${i}u < n);
       of_four[${i}] = order;
       valid += select(0u, 1u, order != 0u);
       nans += select(0u, 1u, is_nan_order(order));`,
@@ -168,7 +169,7 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
   if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
   let counted = workgroupUniformLoad(&totals);
   if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
-  let k = problem.k;
+  let k = geometry.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (counted.x > k) {
@@ -203,12 +204,12 @@ fn select_row(row: Row, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
-  for (var slot = t; slot < problem.k; slot += ${w}) {
+  for (var slot = t; slot < geometry.own.x; slot += ${w}) {
     let used = slot < kept;
     let at = min(slot, ${placesOf(capacity) - 1}u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-    lists[list_at + problem.k + slot] = select(unused, bits_of_order(sort_orders[at]), used);
+    lists[list_at + geometry.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
   }
 }
 
@@ -231,23 +232,23 @@ function inFours(body: (i: number) => string): string {
 function listBody(capacity: number): string {
   return `
   let r = group.x + group.y * groups.x;
-  if (r >= problem.rows) { return; }
+  if (r >= geometry.heads * geometry.queries) { return; }
   let row = row_at(r);
-  if (row.query >= problem.query_length) { return; }
+  if (row.query >= geometry.query_length) { return; }
   let head = heads[r];
-  let found = select_row(row, min(head.x, ${capacity}u), r * ${capacity}u, 0u, t);
+  let found = select_row(row, visible_of(row), min(head.x, ${capacity}u), r * ${capacity}u, 0u, t);
   let has_nan = found.z != 0u;
   if (t == 0u) {
     let overflowed = head.x > ${capacity}u;
-    let is_proved = head.y == MINUS_INF_BITS || (found.x == problem.k && order_of_bits(head.y) <= found.y);
+    let is_proved = head.y == MINUS_INF_BITS || (found.x == geometry.own.x && key_of(head.y) <= found.y);
     if (overflowed || !(is_proved || has_nan)) {
-      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[0], 1u)], r);
-      if (overflowed) { atomicAdd(&work[1], 1u); }
+      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[${COUNTERS.flagged}], 1u)], r);
+      if (overflowed) { atomicAdd(&work[${COUNTERS.overflowed}], 1u); }
     }
     if ((r & 31u) == 0u) {
-      atomicAdd(&work[2], 1u);
-      atomicAdd(&work[3], min(head.x, ${2 * capacity}u));
-      atomicMax(&work[4], head.x);
+      atomicAdd(&work[${COUNTERS.sampledRows}], 1u);
+      atomicAdd(&work[${COUNTERS.sampledCounts}], min(head.x, ${2 * capacity}u));
+      atomicMax(&work[${COUNTERS.longest}], head.x);
     }
   }
   write_row(r * ${capacity}u, found.x, has_nan, t);`;
@@ -255,11 +256,12 @@ function listBody(capacity: number): string {
 
 function allBody(capacity: number): string {
   return `
-  let last = min(min(flagged[0], problem.slice_last), problem.rows);
-  for (var at = problem.slice_first + group.x; at < last; at += groups.x) {
+  let last = min(min(flagged[${COUNTERS.flagged}], geometry.own.z), geometry.heads * geometry.queries);
+  for (var at = geometry.own.y + group.x; at < last; at += groups.x) {
     let r = flagged[${COUNTER_WORDS}u + at];
     let row = row_at(r);
-    let found = select_row(row, row.visible, r * ${capacity}u, group.x * ((problem.key_length + 3u) / 4u), t);
+    let visible = visible_of(row);
+    let found = select_row(row, visible, visible, r * ${capacity}u, group.x * ((geometry.key_length + 3u) / 4u), t);
     write_row(r * ${capacity}u, found.x, found.z != 0u, t);
     storageBarrier();
     workgroupBarrier();

@@ -3,8 +3,8 @@ import { windowOf } from '../../../primitives/windows.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../view.js';
-import type { Group } from '../groups.js';
 import { groupIndex, groupReductions } from '../../shared/reductions.js';
+import type { Group } from '../groups.js';
 import { type HeadRun, headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;

@@ -1,6 +1,6 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../groups.js';
 import { groupIndex } from '../../shared/reductions.js';
+import { powerOfTwo } from '../groups.js';
 import { type RowLayout, rowBuffer, vectorType } from '../row-layout.js';
 
 const INVOCATIONS = 64;

@@ -1,9 +1,9 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../groups.js';
 import { groupIndex } from '../../shared/reductions.js';
+import { range } from '../../shared/text.js';
+import { powerOfTwo } from '../groups.js';
 import { notNumbers, rowBuffer } from '../row-layout.js';
 import { type RowShape, rowParams } from './row-params.js';
-import { range } from '../../shared/text.js';
 
 const LANES = 32;
 /** Most slots whose weights stay in registers. */

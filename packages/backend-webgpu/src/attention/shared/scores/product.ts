@@ -1,12 +1,13 @@
 import { range } from '../text.js';
 
 /**
- * Tile products of queries and keys, f32 in registers: the common part of every kernel that makes scores.
+ * Tile products of queries and keys, f32 in registers: the common part of the kernels that sweep over scores or store them.
  *
  * A workgroup takes 64 or 128 rows and 128 keys at a time; an invocation has 8 rows x 8 keys: rows 4 ty .. 4 ty + 3 and
  * those half a tile on, keys 4 tx .. 4 tx + 3 and 64 more. Sixteen dims at a time pass through workgroup memory,
  * transposed, so that both operands of a step are whole vectors. Every product of a query and a key is the same chain of
- * fused multiply-adds over ascending dims, wherever in a tile it stands: equal rows have equal bits in every kernel.
+ * fused multiply-adds over ascending dims, wherever in a tile it stands: equal rows have equal bits in all of these. (The
+ * tensor and the exact path sum in other orders.)
  */
 export const TILE_KEYS = 128;
 const SLICE = 16;

@@ -1,5 +1,16 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { type ProductShape, TILE_KEYS, type TileRows, invocationsOf, productDeclarations, productPlaces, productStart, scoreRows, tileProducts, tileRow } from './product.js';
+import {
+  invocationsOf,
+  type ProductShape,
+  productDeclarations,
+  productPlaces,
+  productStart,
+  scoreRows,
+  TILE_KEYS,
+  type TileRows,
+  tileProducts,
+  tileRow,
+} from './product.js';
 import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-text.js';
 
 /** What the text of the kernel depends on. */

@@ -1,19 +1,16 @@
 import type { Access } from '../../../runtime/kernel.js';
 import { bindings } from '../bindings.js';
 import { geometryStruct } from '../geometry.js';
+import { type OptionBuffers, optionAccess, optionBindings } from '../options.js';
 import { relativeBiasOf } from '../relative-bias.js';
-import { operandType } from './product.js';
 import { visibleOf } from '../validity.js';
+import { operandType } from './product.js';
 
 /** What the text of a kernel that stores scores depends on. */
-export interface ScoreOptions {
+export interface ScoreOptions extends Required<OptionBuffers> {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
-  readonly keyLengths: boolean;
-  readonly mask: boolean;
-  readonly bias: boolean;
-  readonly relativeBias: boolean;
 }
 
 /** Scores of a row lie this many words apart: whole vectors. */
@@ -23,8 +20,7 @@ export function scoreStride(keyLength: number): number {
 
 /** How the kernel uses its buffers: q, k, the scores, then those of `optionSpans`. */
 export function scoreBuffers(p: ScoreOptions): readonly Access[] {
-  const options = [p.keyLengths, p.mask, p.bias, p.relativeBias].filter((on) => on);
-  return ['read', 'read', 'write', ...options.map(() => 'read' as const)];
+  return ['read', 'read', 'write', ...optionAccess(p)];
 }
 
 /** Declarations, and `scores_of(dots, row, first_key, visible)`: the bits of four scores, HIDDEN where a key is hidden. */
@@ -36,10 +32,7 @@ ${bindings([
   `read> q: array<${type}>`,
   `read> k: array<${type}>`,
   'read_write> scores: array<vec4u>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.mask ? ['read> mask: array<u32>'] : []),
-  ...(p.bias ? ['read> bias: array<f32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 

@@ -2,13 +2,16 @@ import type { AttentionRequest } from '@topk-attention/core';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
-import { COUNTER_WORDS, capacityFor, type RowBlock } from '../src/attention/tensor/candidates.js';
-import { recordFinish, refusesFinish } from '../src/attention/tensor/finish.js';
+import { COUNTER_WORDS } from '../src/attention/shared/counters.js';
+import type { Part } from '../src/attention/shared/geometry.js';
+import type { Candidates } from '../src/attention/tensor/candidates.js';
+import { recordFinish } from '../src/attention/tensor/finish.js';
+import { recordTables } from '../src/attention/tensor/tables.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
-import { f32Bits } from '../src/runtime/kernel.js';
+import { f32Bits, type Span } from '../src/runtime/kernel.js';
 import { Stream } from '../src/runtime/stream.js';
-import { arraysFor, Call, plainRequest, randomNumbers, uploadWords } from './finish-support.js';
+import { arraysFor, Call, plainRequest, randomNumbers, uploadWords } from './tensor-support.js';
 
 /** How the candidates of a row are made: any of them must lead to the same result. */
 type Listing = 'complete' | 'proved' | 'unproved' | 'overflow';
@@ -19,16 +22,16 @@ async function start(): Promise<{ stream: Stream; facts: DeviceFacts; stop(): vo
 }
 
 /** Candidates of a block in ascending order, made from the reference's own scores. */
-function listRows(call: Call, block: RowBlock, capacity: number, listing: (row: number) => Listing) {
+function listRows(call: Call, block: Part, capacity: number, listing: (row: number) => Listing) {
   const { request, expected } = call;
   const k = request.k as number;
   const random = randomNumbers(7);
-  const rows = block.headCount * block.queryCount;
+  const rows = block.heads * block.queries;
   const lists = new Uint32Array(rows * capacity);
   const heads = new Uint32Array(2 * rows);
   for (let r = 0; r < rows; r++) {
-    const head = block.headStart + Math.floor(r / block.queryCount);
-    const query = block.queryStart + (r % block.queryCount);
+    const head = block.firstHead + Math.floor(r / block.queries);
+    const query = block.firstQuery + (r % block.queries);
     const at = (head * request.queryLength + query) * k;
     const kept = Array.from(expected.indices.subarray(at, at + k)).filter((index) => index >= 0);
     const lowest = Math.min(...expected.scores.subarray(at, at + kept.length));
@@ -51,14 +54,30 @@ function listRows(call: Call, block: RowBlock, capacity: number, listing: (row: 
   return { lists: uploadWords(call.stream, lists), heads: uploadWords(call.stream, heads) };
 }
 
+/** Twice k, rounded up to a power of two. */
+function capacityFor(k: number): number {
+  return Math.max(64, 2 ** Math.ceil(Math.log2(2 * k)));
+}
+
+function finish(
+  stream: Stream,
+  facts: DeviceFacts,
+  { request, views }: Call,
+  part: Part,
+  candidates: Candidates,
+  counters: Span,
+): void {
+  const tables = recordTables(stream, request, views);
+  recordFinish(stream, facts, { request, views, part, candidates, tables, counters });
+}
+
 async function run(
   request: AttentionRequest,
   seed: number,
-  blocks: readonly RowBlock[],
+  blocks: readonly Part[],
   listing: Listing | 'mixed',
 ) {
   const { stream, facts, stop } = await start();
-  expect(refusesFinish(request, facts)).toEqual([]);
   const call = new Call(stream, request, arraysFor(request, seed));
   const capacity = capacityFor(request.k as number);
   const counters = uploadWords(stream, new Uint32Array(COUNTER_WORDS));
@@ -67,8 +86,7 @@ async function run(
     const { lists, heads } = listRows(call, block, capacity, (row) =>
       listing === 'mixed' ? (cycle[row % 4] as Listing) : listing,
     );
-    const candidates = { lists, heads, capacity };
-    recordFinish(stream, facts, request, call.views, block, candidates, counters);
+    finish(stream, facts, call, block, { lists, heads, capacity }, counters);
   }
   await call.check();
   const counted = new Uint32Array((await stream.read(counters)).buffer);
@@ -76,12 +94,12 @@ async function run(
   return counted;
 }
 
-const all = (request: AttentionRequest): RowBlock[] => [
+const all = (request: AttentionRequest): Part[] => [
   {
-    headStart: 0,
-    headCount: request.batch * request.queryHeads,
-    queryStart: 0,
-    queryCount: request.queryLength,
+    firstHead: 0,
+    heads: request.batch * request.queryHeads,
+    firstQuery: 0,
+    queries: request.queryLength,
   },
 ];
 
@@ -115,9 +133,9 @@ const variants: Record<string, Partial<AttentionRequest>> = {
   'k = 1': { k: 1 },
   'k = 100 of 130': { k: 100, keyLength: 130, queryLength: 6, queryHeads: 1, keyHeads: 1 },
   'k = 500 of 600': { k: 500, keyLength: 600, queryLength: 2, queryHeads: 1, keyHeads: 1 },
-  'head dims 20 and 36': { headDim: 20, valueDim: 36, queryLength: 9 },
+  'head dims 48 and 36': { headDim: 48, valueDim: 36, queryLength: 9 },
   'head dims 64 and 128': { headDim: 64, valueDim: 128, queryLength: 5 },
-  'head dims 256 and 256': { headDim: 256, valueDim: 256, queryLength: 3, keyLength: 40 },
+  'head dims 128 and 256': { headDim: 128, valueDim: 256, queryLength: 3, keyLength: 40 },
 };
 
 for (const [name, change] of Object.entries(variants)) {
@@ -136,12 +154,12 @@ optional('blocks of heads and queries cover a call', softwareGpuAvailability(), 
     queryLength: 11,
     causal: true,
   };
-  const blocks = [0, 3, 6].flatMap((headStart) =>
-    [0, 4, 8].map((queryStart) => ({
-      headStart,
-      headCount: Math.min(3, 8 - headStart),
-      queryStart,
-      queryCount: Math.min(4, 11 - queryStart),
+  const blocks = [0, 3, 6].flatMap((firstHead) =>
+    [0, 4, 8].map((firstQuery) => ({
+      firstHead,
+      heads: Math.min(3, 8 - firstHead),
+      firstQuery,
+      queries: Math.min(4, 11 - firstQuery),
     })),
   );
   await run(request, 5, blocks, 'mixed');
@@ -168,13 +186,10 @@ optional('NaN, infinities and equal scores', softwareGpuAvailability(), async ()
       const arrays = arraysFor(request, 11);
       poison(arrays);
       const call = new Call(stream, request, arrays);
-      const block = all(request)[0] as RowBlock;
+      const block = all(request)[0] as Part;
       const { lists, heads } = listRows(call, block, 64, () => how);
-      recordFinish(stream, facts, request, call.views, block, {
-        lists,
-        heads,
-        capacity: 64,
-      });
+      const counters = uploadWords(stream, new Uint32Array(COUNTER_WORDS));
+      finish(stream, facts, call, block, { lists, heads, capacity: 64 }, counters);
       await call.check();
       stop();
     }
