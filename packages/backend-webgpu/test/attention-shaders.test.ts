@@ -94,7 +94,7 @@ function record(stream: Stream, operation: Operation, request: AttentionRequest)
 async function kernelsOf([operation, facts, special]: Recording): Promise<readonly Kernel[]> {
   const request = requestWith(special);
   const kernels = await recordedKernels(facts, (stream) => record(stream, operation, request));
-  return [...kernels.values()].filter(({ key }) => /^(attention|exact|tensor)\b/.test(key));
+  return kernels.filter(({ key }) => /^(attention|exact|tensor)\b/.test(key));
 }
 
 for (const [name, recording] of Object.entries(shown)) {
