@@ -1,52 +1,123 @@
+import type { AttentionBackwardInputs, AttentionRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
-import { combineKernel } from '../src/attention/stored/combine-kernel.js';
-import { scoresKernel } from '../src/attention/stored/scores-kernel.js';
-import { scoresPlainKernel } from '../src/attention/stored/scores-plain-kernel.js';
-import { selectKernel } from '../src/attention/stored/select-kernel.js';
-import { collectKernel } from '../src/attention/sweeps/collect-kernel.js';
-import { flagKernel } from '../src/attention/sweeps/flag-kernel.js';
-import { keepKernel } from '../src/attention/sweeps/keep-kernel.js';
-import { sampleKernel } from '../src/attention/sweeps/sample-kernel.js';
-import { slowKernel } from '../src/attention/sweeps/slow-kernel.js';
-import { thresholdKernel } from '../src/attention/sweeps/threshold-kernel.js';
+import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
+import { exactPath } from '../src/attention/exact/exact-path.js';
+import { exactBackward } from '../src/attention/exact-backward/exact-backward.js';
+import { storedPath } from '../src/attention/stored/stored-path.js';
+import { sweepsPath } from '../src/attention/sweeps/sweeps-path.js';
+import { tensorPath } from '../src/attention/tensor/tensor-path.js';
+import { limitsOf } from '../src/limits.js';
+import type { DeviceFacts } from '../src/runtime/facts.js';
 import type { Kernel } from '../src/runtime/kernel.js';
+import type { Stream } from '../src/runtime/stream.js';
+import { storageBytes, type View } from '../src/view.js';
+import { arraysFor, requestWith, viewsFor } from './attention-harness.js';
+import { recordedKernels } from './recorded-kernels.js';
 
-const sweep = {
-  headDim: 64,
-  dtype: 'f32',
-  causal: true,
-  keyLengths: false,
-  relativeBias: false,
-  rows: 128,
-} as const;
-const options = { ...sweep, dtype: 'f16', keyLengths: true, relativeBias: true, rows: 64 } as const;
-const threshold = { ...sweep, groups: 512 };
-const keep = { capacity: 64, k: 16, valueDim: 64, dtype: 'f32', dropout: false, saves: true } as const;
-
-/** A handful of parameter sets: what changes in a shader shows in review. */
-const kernels: Readonly<Record<string, Kernel>> = {
-  sample: sampleKernel(sweep),
-  'sample-options': sampleKernel(options),
-  threshold: thresholdKernel({ ...threshold, subgroups: true }),
-  'threshold-no-subgroups': thresholdKernel({ ...threshold, subgroups: false }),
-  collect: collectKernel(sweep),
-  'collect-options': collectKernel(options),
-  flag: flagKernel,
-  slow: slowKernel({ ...sweep, rows: 2 }),
-  keep: keepKernel({ ...keep, subgroups: true }),
-  'keep-f16-dropout-no-subgroups': keepKernel({ ...keep, dtype: 'f16', dropout: true, subgroups: false }),
-  'stored-scores': scoresKernel({ ...options, mask: true, bias: true }),
-  'stored-scores-plain': scoresPlainKernel({ ...sweep, mask: false, bias: false }),
-  'stored-select': selectKernel(sweep),
-  'stored-combine': combineKernel({ valueDim: 7, dtype: 'f32', dropout: false }),
+/** A device with WebGPU's default limits and no feature. */
+const plain: Partial<DeviceFacts> = {
+  ...{
+    features: new Set<string>(),
+    bindingBytes: 2 ** 27,
+    workgroupBytes: 2 ** 14,
+    workgroupInvocations: 256,
+  },
+  ...{ subgroupMinSize: 0, subgroupMaxSize: 0, isSoftware: false, vendor: '' },
+};
+/** A device with subgroups of 32, f16 and larger limits. */
+const large: Partial<DeviceFacts> = {
+  ...{ features: new Set(['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix']) },
+  ...{ bindingBytes: 2 ** 31 - 4, workgroupBytes: 49_152, workgroupInvocations: 1024 },
+  ...{ subgroupMinSize: 32, subgroupMaxSize: 32, isSoftware: false, vendor: 'nvidia' },
 };
 
-for (const [name, kernel] of Object.entries(kernels)) {
+const usual: Partial<AttentionRequest> = {
+  ...{ queryHeads: 2, queryLength: 64, keyLength: 1024, headDim: 64, k: 64, scale: 0.125, causal: true },
+};
+const options: Partial<AttentionRequest> = {
+  keyLengths: true,
+  relativeBias: { bidirectional: false, maxDistance: 128, buckets: 32 },
+  dropout: { rate: 0.1, seed: 1 },
+};
+
+type Operation = 'sweeps' | 'stored' | 'tensor' | 'exact' | 'backward' | 'exact-backward';
+type Recording = readonly [
+  operation: Operation,
+  facts: Partial<DeviceFacts>,
+  request: Partial<AttentionRequest>,
+];
+
+/** What runs on most devices, and what runs on the best: what changes in a shader shows in review. */
+const shown: Readonly<Record<string, Recording>> = {
+  'sweeps-f32': ['sweeps', plain, usual],
+  'sweeps-f16-subgroups': ['sweeps', large, { ...usual, dtype: 'f16', saves: false }],
+  'stored-f32': ['stored', plain, { ...usual, mask: [1, 1, 64, 1024] }],
+  'tensor-f16': ['tensor', large, { ...usual, dtype: 'f16' }],
+  'exact-f32': ['exact', plain, { ...usual, k: 'all', saves: false }],
+  'backward-f32': ['backward', plain, usual],
+  'backward-f16-subgroups': ['backward', large, { ...usual, dtype: 'f16' }],
+  'exact-backward-f32': ['exact-backward', plain, { ...usual, k: 'all', saves: false }],
+};
+
+/** Recorded besides, for the names of kernels. */
+const others: readonly Recording[] = [
+  ['sweeps', plain, { ...usual, ...options, dtype: 'f16' }],
+  ['sweeps', large, { ...usual, ...options }],
+  ['stored', plain, { ...usual, ...options, mask: [1, 1, 1, 1024], bias: [1, 1, 64, 1024] }],
+  ['stored', { ...plain, isSoftware: true }, { ...usual, headDim: 5, valueDim: 7 }],
+  ['tensor', large, { ...usual, ...options }],
+  ['exact', large, { ...usual, ...options, k: 'all', saves: false, mask: [1, 1, 1, 1024] }],
+  ['exact', large, { ...usual, queryLength: 1, k: 'all', saves: false, dtype: 'f16' }],
+  ['backward', plain, { ...usual, ...options, headDim: 5, valueDim: 3, dtype: 'f16' }],
+  ['backward', large, { ...usual, ...options, bias: [1, 2, 1, 1024], k: 300 }],
+  ['exact-backward', large, { ...usual, ...options, k: 'all', saves: false, bias: [1, 1, 1, 1024] }],
+];
+
+function record(stream: Stream, operation: Operation, request: AttentionRequest): void {
+  const views = viewsFor(stream, request, arraysFor(request));
+  const { queryLength } = request;
+  const forward = { sweeps: sweepsPath, stored: storedPath, tensor: tensorPath(), exact: exactPath };
+  if (operation !== 'backward' && operation !== 'exact-backward') {
+    forward[operation].record(stream, request, views, queryLength);
+    return;
+  }
+  const allocate = (shape: View['shape'], dtype: View['dtype']): View => ({
+    span: stream.scratch(storageBytes(shape, dtype)),
+    shape,
+    dtype,
+  });
+  const inputs: AttentionBackwardInputs<View> = { ...views, dOutput: views.output };
+  const gradients = operation === 'backward' ? fusedAttentionBackward : exactBackward;
+  const prepared = gradients(stream, stream.facts, allocate).prepare(request, limitsOf(stream.facts));
+  if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+  prepared.run(inputs, queryLength);
+}
+
+/** Kernels of attention alone: products and selections of other operations are shown with those. */
+async function kernelsOf([operation, facts, special]: Recording): Promise<readonly Kernel[]> {
+  const request = requestWith(special);
+  const kernels = await recordedKernels(facts, (stream) => record(stream, operation, request));
+  return kernels.filter(({ key }) => /^(attention|exact|tensor)\b/.test(key));
+}
+
+for (const [name, recording] of Object.entries(shown)) {
   test(`shader text of ${name}`, async () => {
-    await expect(kernel.source()).toMatchFileSnapshot(`./__snapshots__/attention/${name}.wgsl`);
+    const kernels = await kernelsOf(recording);
+    expect(kernels.length).toBeGreaterThan(0);
+    const text = kernels.map(({ key, source }) => `// ${key}\n${source().trim()}\n`).join('\n');
+    await expect(text).toMatchFileSnapshot(`./__snapshots__/attention/${name}.wgsl`);
   });
 }
 
-test('no key names a sequence length', () => {
-  for (const { key } of Object.values(kernels)) expect(key).not.toMatch(/length"?:\s*\d/i);
+test('equal keys name equal shaders, different keys different ones, and no key a sequence length', async () => {
+  const texts = new Map<string, string>();
+  for (const recording of [...Object.values(shown), ...others]) {
+    for (const { key, source } of await kernelsOf(recording)) {
+      const text = source();
+      expect(texts.get(key) ?? text, key).toBe(text);
+      texts.set(key, text);
+      expect(key).not.toMatch(/length"?:\s*\d/i);
+    }
+  }
+  expect(new Set(texts.values()).size).toBe(texts.size);
 });

@@ -3,7 +3,7 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
 import type { ForwardPath } from '../src/attention/forward-path.js';
-import { storedPath, storedPathWith } from '../src/attention/stored/stored-path.js';
+import { recordStored, storedPath } from '../src/attention/stored/stored-path.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
@@ -97,8 +97,13 @@ checks('dropout', { batch: 2, queryLength: 12, k: 6, dropout: { rate: 0.3, seed:
 checks('everything', everything);
 
 // What a device in hardware runs: products in tiles.
-const tiled = storedPathWith({ tileRows: 64 });
-const large = storedPathWith({ tileRows: 128 });
+const onHardware = (workgroupBytes: number): ForwardPath => ({
+  ...storedPath,
+  record: (on, request, views, chunk) =>
+    recordStored(on, request, views, chunk, { ...on.facts, isSoftware: false, workgroupBytes }),
+});
+const tiled = onHardware(16_384);
+const large = onHardware(32_768);
 for (const queryLength of [1, 63, 64, 65]) {
   checks(`tiled, ${queryLength} queries`, { queryLength, keyLength: 20 }, undefined, tiled);
 }

@@ -1,8 +1,8 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
-import { groupBytes, heldBytes, planGroups, sortGeometry } from '../src/attention/backward/geometry.js';
-import { DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
+import { groupBytes, heldBytes, planGroups, sortGeometry } from '../src/attention/backward/groups.js';
+import { DEFAULT_TUNING, GROUP_BYTES } from '../src/attention/backward/tuning.js';
 import { limitsOf } from '../src/limits.js';
 import { problem } from './backward-support.js';
 
@@ -42,7 +42,7 @@ for (const [name, request] of requests) {
           request,
           sortGeometry(request, DEFAULT_TUNING, group.units, group.rowsPerUnit),
         );
-        expect(heldBytes(bytes)).toBeLessThanOrEqual(DEFAULT_TUNING.groupBytes);
+        expect(heldBytes(bytes)).toBeLessThanOrEqual(GROUP_BYTES);
         expect(Math.max(...Object.values(bytes))).toBeLessThanOrEqual(bindingBytes);
       }
       expect(row).toBe(request.batch * request.queryHeads * request.queryLength);

@@ -16,11 +16,11 @@ import {
 } from '@topk-attention/core/reference';
 import { fusedAttentionBackward } from '../src/attention/backward/fused-attention-backward.js';
 import { type BackwardTuning, DEFAULT_TUNING } from '../src/attention/backward/tuning.js';
-import { type ExactBackwardOptions, exactBackward } from '../src/attention/exact-backward/exact-backward.js';
-import { EXACT_BACKWARD_TUNING } from '../src/attention/exact-backward/parts.js';
+import { exactBackward } from '../src/attention/exact-backward/exact-backward.js';
+import { EXACT_BACKWARD_TUNING, type ExactBackwardTuning } from '../src/attention/exact-backward/parts.js';
 import { limitsOf } from '../src/limits.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
-import { deviceFacts } from '../src/runtime/facts.js';
+import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
 import { storageBytes, type View } from '../src/view.js';
 
@@ -202,10 +202,11 @@ export class Machine {
   /** Gradients of exact attention. */
   exactGradients(
     problem: Problem,
-    tuning: Partial<ExactBackwardOptions> = {},
+    tuning: Partial<ExactBackwardTuning> = {},
     chunk: number = problem.request.queryLength,
+    facts: DeviceFacts = deviceFacts(this.#device),
   ): Promise<Gradients> {
-    const operation = exactBackward(this.stream, deviceFacts(this.#device), this.allocate, {
+    const operation = exactBackward(this.stream, facts, this.allocate, {
       ...EXACT_BACKWARD_TUNING,
       ...tuning,
     });

@@ -39,7 +39,8 @@ for (const [name, partial] of cases) {
 optional('exact gradients by the tiles of hardware', softwareGpuAvailability(), async () => {
   const machine = await sharedMachine();
   const made = exact({ queryLength: 70, keyLength: 131, headDim: 20, causal: true, mask: [1, 1, 1, 131] });
-  const got = await machine.exactGradients(made, { tileRows: 64 });
+  const facts = { ...machine.stream.facts, isSoftware: false };
+  const got = await machine.exactGradients(made, {}, made.request.queryLength, facts);
   const expected = referenceGradients(made);
   for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
 });

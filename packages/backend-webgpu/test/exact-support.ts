@@ -2,7 +2,6 @@ import { type DType, type Shape, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type AttentionArrays, numberToHalf, referenceAttention } from '@topk-attention/core/reference';
 import { recordExact } from '../src/attention/exact/exact-path.js';
-import type { ExactTile } from '../src/attention/exact/tile.js';
 import type { ForwardViews } from '../src/attention/forward-path.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import type { Stream } from '../src/runtime/stream.js';
@@ -84,7 +83,6 @@ function viewsFor(stream: Stream, request: AttentionRequest, arrays: AttentionAr
 /** Other than what the device would get. */
 export interface Choice {
   readonly facts?: DeviceFacts;
-  readonly tile?: ExactTile;
 }
 
 /** Bytes of the output; all scratch is given back. */
@@ -96,8 +94,8 @@ export async function runExact(
 ): Promise<Uint8Array> {
   const views = viewsFor(stream, request, arrays);
   stream.write(views.output.span, new Uint8Array(views.output.span.size).fill(0x55));
-  const { facts = deviceFacts(stream.device), tile } = choice;
-  recordExact(stream, request, views, facts, tile);
+  const { facts = deviceFacts(stream.device) } = choice;
+  recordExact(stream, request, views, facts);
   const bytes = await stream.read(views.output.span);
   for (const view of Object.values(views) as View[]) stream.release(view.span);
   return bytes;

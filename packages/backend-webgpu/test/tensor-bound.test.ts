@@ -6,7 +6,7 @@ import {
   QUERY_NORM,
   RELATIVE_BOUND,
 } from '../src/attention/tensor/error-bound.js';
-import { randomNumbers } from './finish-support.js';
+import { randomNumbers } from './tensor-support.js';
 
 /** As a device may see an f16: what lies below the normal range is zero. */
 function half(x: number): number {

@@ -2,11 +2,12 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
-import { COUNTER_WORDS, COUNTERS } from '../src/attention/finish/candidates.js';
-import { H200_TUNING, type TensorTuning, tensorPath } from '../src/attention/tensor/tensor-path.js';
+import { COUNTER_WORDS, COUNTERS } from '../src/attention/shared/counters.js';
+import { H200_TUNING, type TensorTuning } from '../src/attention/tensor/parts.js';
+import { tensorPath } from '../src/attention/tensor/tensor-path.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { Stream } from '../src/runtime/stream.js';
-import { arraysFor, Call, type Filled, plainRequest, uploadWords } from './finish-support.js';
+import { arraysFor, Call, type Filled, plainRequest, uploadWords } from './tensor-support.js';
 
 /** Everything of the tensor path but the matrices, whose products plain f32 stands in for. */
 const tuning: TensorTuning = {
@@ -46,7 +47,7 @@ const cases: Record<
   string,
   [request: AttentionRequest, tuning: TensorTuning, change?: (data: Filled) => void]
 > = {
-  'every tile': [long, { ...tuning, stride: () => 1 }],
+  'every tile': [long, { ...tuning, stride: () => 2, strideFrom: 2 ** 31 }],
   'every second tile': [long, everySecond],
   'not causal, tails': [{ ...long, causal: false, keyLength: 613, queryLength: 33 }, everySecond],
   'groups of heads, two subgroups, lengths': [

@@ -7,14 +7,14 @@ import {
   type Shape,
   TopKError,
 } from '@topk-attention/core/backend';
-import { windowOf } from '../../primitives/windows.js';
+import { windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { recordBucketsOfPositions } from './extras/relative-table.js';
-import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './geometry.js';
-import { recordNarrow } from './narrow.js';
+import { recordNarrow } from '../shared/narrow.js';
+import { recordBucketsOfPositions } from '../shared/relative-bias.js';
+import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
 import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
 
@@ -34,12 +34,11 @@ export function fusedAttentionBackward<T extends View>(
   stream: Stream,
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
-  chosen: BackwardTuning = DEFAULT_TUNING,
+  tuning: BackwardTuning = DEFAULT_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
-  const tuning = { ...chosen, stagingBytes: Math.min(chosen.stagingBytes, facts.workgroupBytes) };
   const groupsOf = (request: AttentionRequest, chunk: number): Group[] =>
     planGroups(request, tuning, facts.bindingBytes, chunk);
-  const hasSubgroups = tuning.subgroups && facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
+  const hasSubgroups = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
   return {
     prepare(request) {
       const reasons = refusals(request, facts);

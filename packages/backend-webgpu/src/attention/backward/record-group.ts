@@ -1,14 +1,14 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { type Window, windowOf } from '../../primitives/windows.js';
+import { type Binding, windowOf } from '../../runtime/binding.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
+import { recordNarrow } from '../shared/narrow.js';
 import { isBiasOfKeys, recordBiasOfKeys, recordBiasOfRows } from './extras/bias.js';
 import { recordTableGradient } from './extras/relative-table.js';
 import { keysPlainKernel, piecesPlainKernel } from './gather/gather-plain.js';
 import { keysSubgroupKernel, piecesSubgroupKernel, takesSubgroups } from './gather/gather-subgroups.js';
-import { type Group, type GroupBytes, groupBytes, type SortGeometry, sortGeometry } from './geometry.js';
-import { recordNarrow } from './narrow.js';
+import { type Group, type GroupBytes, groupBytes, type SortGeometry, sortGeometry } from './groups.js';
 import { countKeysKernel } from './partition/count-keys.js';
 import { countTilesKernel } from './partition/count-tiles.js';
 import { scanKeysKernel } from './partition/scan-keys.js';
@@ -16,11 +16,11 @@ import { placeTilesKernel, scanBlocksKernel } from './partition/scan-tiles.js';
 import { scatterKeysKernel } from './partition/scatter-keys.js';
 import { scatterTilesKernel } from './partition/scatter-tiles.js';
 import { type StagingInvocations, scatterTilesStagedKernel } from './partition/scatter-tiles-staged.js';
+import type { RowLayout } from './row-layout.js';
 import { type RowInputs, rowBindings } from './rows/row-params.js';
 import { rowsPlainKernel } from './rows/rows-plain.js';
 import { MOST_SUBGROUP_SLOTS, rowsSubgroupKernel } from './rows/rows-subgroups.js';
 import type { BackwardTuning } from './tuning.js';
-import type { RowLayout } from './wgsl.js';
 
 export interface BackwardViews extends RowInputs {
   readonly q: View;
@@ -33,8 +33,8 @@ export interface BackwardViews extends RowInputs {
 
 /** Where the gradients of the group's keys and values go, in f32. */
 export interface KeyResults {
-  readonly dK: Window;
-  readonly dV: Window;
+  readonly dK: Binding;
+  readonly dV: Binding;
 }
 
 /** Entries (row, weights) of a group in the order (key, row). */
@@ -80,7 +80,7 @@ export function recordGroup(
   recordKeys(stream, request, group, views, results, geometry, sorted, bytes, hasSubgroups);
 }
 
-function windowOfLists(request: AttentionRequest, group: Group, lists: View): Window {
+function windowOfLists(request: AttentionRequest, group: Group, lists: View): Binding {
   const slots = request.k as number;
   return windowOf(lists, group.firstRow * slots, group.units * group.rowsPerUnit * slots);
 }
@@ -100,7 +100,7 @@ function recordRows(
   const rows = group.units * group.rowsPerUnit;
   const first = group.firstRow * headDim;
   const wide = layout.half ? stream.scratch(bytes.queryGradients) : undefined;
-  const result: Window =
+  const result: Binding =
     wide === undefined ? windowOf(views.dQ, first, rows * headDim) : { span: wide, base: 0 };
   const { spans, words } = rowBindings(request, group, layout, views, result);
   const shape = { headDim, valueDim, layout, dropout: dropout !== undefined };
@@ -129,7 +129,7 @@ function recordSort(
   stream: Stream,
   geometry: SortGeometry,
   bytes: GroupBytes,
-  indices: Window,
+  indices: Binding,
   weights: Span,
 ): Sorted {
   const { units, rowsPerUnit, slots, keys, tiles, rowsPerBlock, rowBlocks } = geometry;

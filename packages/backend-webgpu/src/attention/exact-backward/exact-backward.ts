@@ -7,34 +7,33 @@ import type {
 } from '@topk-attention/core/backend';
 import { launchProduct } from '../../primitives/matmul-choose.js';
 import type { Operand, Product } from '../../primitives/matmul-product.js';
-import { type Window, windowOf } from '../../primitives/windows.js';
+import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { recordBucketsOfPositions } from '../backward/extras/relative-table.js';
-import { recordNarrow } from '../backward/narrow.js';
 import {
   type Geometry,
   geometryWords,
   groupOf,
   keyWindow,
-  optionSpans,
   type Part,
   queryWindow,
   visibleKeys,
-} from '../options-geometry.js';
-import { recordRelativeVectors } from '../options-relative.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from '../stored/record-scores.js';
-import { type ScoreOptions, scoreStride } from '../stored/scores-text.js';
-import type { TileRows } from '../sweeps/product.js';
+} from '../shared/geometry.js';
+import { recordNarrow } from '../shared/narrow.js';
+import { optionSpans } from '../shared/options.js';
+import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
+import type { TileRows } from '../shared/scores/product.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
+import { type ScoreOptions, scoreStride } from '../shared/scores/scores-text.js';
 import { recordBiasGradient } from './bias-gradient.js';
 import {
   bytesOf,
   EXACT_BACKWARD_TUNING,
   type ExactBackwardTuning,
+  headRunsOf,
   partSize,
-  partsOf,
   refusals,
 } from './parts.js';
 import { rowGradientsKernel } from './row-gradients.js';
@@ -42,11 +41,6 @@ import { recordSafeRows } from './safe-rows.js';
 import { recordScale } from './scale.js';
 import { recordTableGradient } from './table-gradient.js';
 import { UNUSUAL_INVOCATIONS, unusualGradientsKernel } from './unusual-gradients.js';
-
-/** Tiles of the scores' products other than those that follow from the device; for tests. */
-export interface ExactBackwardOptions extends ExactBackwardTuning {
-  readonly tileRows?: TileRows;
-}
 
 /**
  * Gradients of exact attention, nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of a part by
@@ -57,7 +51,7 @@ export function exactBackward<T extends View>(
   stream: Stream,
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
-  tuning: ExactBackwardOptions = EXACT_BACKWARD_TUNING,
+  tuning: ExactBackwardTuning = EXACT_BACKWARD_TUNING,
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
   return {
     prepare(request) {
@@ -95,9 +89,9 @@ export function exactBackward<T extends View>(
       ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
-      tileRows: tuning.tileRows ?? scoreTileRows(facts),
+      tileRows: scoreTileRows(facts),
     };
-    for (const parts of partsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+    for (const parts of headRunsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
     if (relative !== undefined) stream.release(relative);
     if (positions !== undefined) stream.release(positions.buckets);
     return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
@@ -121,7 +115,7 @@ interface Call {
 }
 
 /** Sums in f32 for a run of elements of a gradient: in place, or beside it until `finish` narrows them. */
-function sumsOf(stream: Stream, out: View, first: number, count: number): Window & { finish(): void } {
+function sumsOf(stream: Stream, out: View, first: number, count: number): Binding & { finish(): void } {
   if (out.dtype !== 'f16') return { ...windowOf(out, first, count), finish: () => {} };
   const span = stream.scratch(4 * count);
   return {
@@ -177,9 +171,9 @@ function rowScale(scale: number): number {
 }
 
 interface RunSums {
-  readonly dQ: Window;
-  readonly dK: Window;
-  readonly dV: Window;
+  readonly dQ: Binding;
+  readonly dK: Binding;
+  readonly dV: Binding;
 }
 
 /** `keys`: safe rows of the run's keys, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
@@ -236,7 +230,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
     };
     launchProduct(stream, product);
   }
-  const toKeys = (of: Span, view: View, width: number, factor: number, out: Window): void => {
+  const toKeys = (of: Span, view: View, width: number, factor: number, out: Binding): void => {
     const { span, base } = queryWindow(view, request, part);
     const run = { span, base, half, unitStep: queryLength * width, units: heads, rows: queries, width };
     const rows = recordSafeRows(stream, run, queries, factor);
@@ -278,7 +272,7 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
 /** Scores of the part's queries with all keys that one of them sees. */
 function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
-  const extras = optionSpans({ ...inputs, output: inputs.dOutput }, relative && { span: relative });
+  const extras = optionSpans(inputs, relative);
   return products(call, { request, part }, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 

@@ -2,9 +2,10 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { groupOf, optionRefusals, type Part } from '../options-geometry.js';
-import { relativeBytes } from '../options-relative.js';
-import { scoreStride } from '../stored/scores-text.js';
+import { BINDING_ALIGNMENT, groupOf, type Part, runsOf } from '../shared/geometry.js';
+import { optionRefusals } from '../shared/options.js';
+import { relativeBytes } from '../shared/relative-bias.js';
+import { scoreStride } from '../shared/scores/scores-text.js';
 import { tableGradientBytes } from './table-gradient.js';
 
 /** Sizes of the parts that the work is done in. The defaults are measured; tests shrink them. */
@@ -17,8 +18,6 @@ export interface ExactBackwardTuning {
 
 export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = { partBytes: 2 ** 28, leastQueries: 512 };
 
-/** Offsets of bindings are multiples of this many bytes. */
-const ALIGNMENT = 256;
 /** Rows of a product are taken in tiles: queries of a part are a multiple of this where there are enough. */
 const QUERY_STEP = 64;
 
@@ -26,7 +25,7 @@ export function refusals(request: AttentionRequest, facts: DeviceFacts): string[
   const { k, headDim, valueDim, keyLength } = request;
   if (k !== 'all') return [`it needs all keys, not the lists of ${k}`];
   const reasons: string[] = [];
-  const limit = facts.bindingBytes - ALIGNMENT;
+  const limit = facts.bindingBytes - BINDING_ALIGNMENT;
   const group = groupOf(request);
   const longest = Math.max(group * request.queryLength, scoreStride(keyLength));
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
@@ -58,7 +57,7 @@ export function partSize(
 ): PartSize {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupOf(request);
-  const limit = bindingBytes - ALIGNMENT;
+  const limit = bindingBytes - BINDING_ALIGNMENT;
   const rowBytes = 4 * scoreStride(keyLength);
   const width = 4 * Math.max(headDim, valueDim);
   const mostRows = Math.max(
@@ -91,26 +90,20 @@ export function partSize(
  * Runs of heads, each with its parts from the last queries to the first: the last see all keys that any query sees, so
  * the first part writes every gradient of the keys and the others add to them.
  */
-export function partsOf(
-  request: AttentionRequest,
+export function headRunsOf(
+  { batch, queryHeads, queryLength }: AttentionRequest,
   { heads, queries }: PartSize,
 ): readonly (readonly Part[])[] {
-  const { batch, queryHeads, queryLength } = request;
-  const all = batch * queryHeads;
-  const runs: Part[][] = [];
-  for (let firstHead = 0; firstHead < all; firstHead += heads) {
-    const parts: Part[] = [];
-    for (let firstQuery = 0; firstQuery < queryLength; firstQuery += queries) {
-      parts.unshift({
-        firstHead,
-        heads: Math.min(heads, all - firstHead),
-        firstQuery,
-        queries: Math.min(queries, queryLength - firstQuery),
-      });
-    }
-    runs.push(parts);
-  }
-  return runs;
+  return runsOf(batch * queryHeads, heads).map((ofHeads) =>
+    runsOf(queryLength, queries)
+      .map((ofQueries) => ({
+        firstHead: ofHeads.first,
+        heads: ofHeads.count,
+        firstQuery: ofQueries.first,
+        queries: ofQueries.count,
+      }))
+      .reverse(),
+  );
 }
 
 /** Bytes of the buffers that live while a part runs, the largest first. */

@@ -1,7 +1,10 @@
-import { loadFloat } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { loadFloat } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { visibleOf } from '../shared/validity.js';
 
 const INVOCATIONS = 128;
 
@@ -28,7 +31,7 @@ export const HIDDEN_WEIGHT = '0x80000000u';
 export function rowGradientsKernel(p: RowGradientParameters): Kernel {
   return {
     key: `attention exact-backward rows ${JSON.stringify(p)}`,
-    buffers: ['write', 'write', 'read', 'write', ...(p.keyLengths ? (['read'] as const) : [])],
+    buffers: ['write', 'write', 'read', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
@@ -45,7 +48,7 @@ ${bindings([
   'read_write> products: array<vec4f>',
   'read> gradient: array<u32>',
   'read_write> unusual: array<atomic<u32>>',
-  ...(keyLengths ? ['read> key_lengths: array<i32>'] : []),
+  ...optionBindings({ keyLengths }),
 ])}
 ${visibleOf(causal, keyLengths)}
 ${loadFloat('gradient', dtype === 'f16')}

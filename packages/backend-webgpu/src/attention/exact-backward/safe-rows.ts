@@ -1,6 +1,6 @@
-import { loadFloat } from '../../primitives/wgsl-numbers.js';
 import { f32Bits, gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
+import { loadFloat } from '../../wgsl/numbers.js';
 
 const INVOCATIONS = 256;
 

@@ -1,8 +1,9 @@
 import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../view.js';
-import { groupIndex, groupReductions } from '../backward/wgsl.js';
-import { bindings, type Geometry, geometryStruct, geometryWords, visibleKeys } from '../options-geometry.js';
+import { bindings } from '../shared/bindings.js';
+import { type Geometry, geometryStruct, geometryWords, visibleKeys } from '../shared/geometry.js';
+import { groupIndex, groupReductions } from '../shared/reductions.js';
 
 const INVOCATIONS = 64;
 

@@ -1,6 +1,7 @@
-import { loadFloat } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
+import { loadFloat } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
 import { HIDDEN_WEIGHT } from './row-gradients.js';
 
 export const UNUSUAL_INVOCATIONS = 64;

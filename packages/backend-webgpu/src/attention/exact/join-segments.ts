@@ -1,5 +1,7 @@
-import { halvesOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
+import { halvesOf } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
 import { storageType, storeVector } from './storage.js';
 
 const INVOCATIONS = 256;
@@ -11,7 +13,7 @@ export function segmentRowFloats(valueDim: number): number {
 
 /**
  * Outputs from segments of the keys: sums and totals scaled to the largest maximum and added, segments apart by `lanes`
- * first, then the lanes, each in order. One workgroup a row. Workgroup memory: 24 bytes per invocation.
+ * first, then the lanes, each in order. One workgroup a row. `own.x`: segments. Workgroup memory: 24 bytes per invocation.
  */
 export function joinSegmentsKernel(valueDim: number, dtype: 'f32' | 'f16'): Kernel {
   const fours = Math.ceil(valueDim / 4);
@@ -20,10 +22,8 @@ export function joinSegmentsKernel(valueDim: number, dtype: 'f32' | 'f16'): Kern
     key: `exact join segments Dv${valueDim} ${dtype}`,
     buffers: ['read', 'write'],
     source: () => `
-struct Params { segments: u32, heads: u32, queries: u32, query_length: u32, out_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parts: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<${storageType(valueDim, dtype)}>;
+${geometryStruct}
+${bindings(['read> parts: array<vec4f>', `read_write> out: array<${storageType(valueDim, dtype)}>`])}
 var<workgroup> sums: array<vec4f, ${INVOCATIONS}>;
 var<workgroup> totals: array<vec2f, ${INVOCATIONS}>;
 ${dtype === 'f16' ? halvesOf : ''}
@@ -34,18 +34,18 @@ fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let row = group.x + group.y * groups.x;
-  let rows = params.heads * params.queries;
+  let rows = geometry.heads * geometry.queries;
   if (row >= rows) { return; }
   let four = t % ${fours}u;
   let lane = t / ${fours}u;
   var top = -3.40282346e38;
-  for (var segment = 0u; segment < params.segments; segment++) {
+  for (var segment = 0u; segment < geometry.own.x; segment++) {
     top = max(top, parts[(segment * rows + row) * ${fours + 1}u + ${fours}u].x);
   }
   var sum = vec4f();
   var total = vec2f();
   if (lane < ${lanes}u) {
-    for (var segment = lane; segment < params.segments; segment += ${lanes}u) {
+    for (var segment = lane; segment < geometry.own.x; segment += ${lanes}u) {
       let at = (segment * rows + row) * ${fours + 1}u;
       let of_row = parts[at + ${fours}u];
       let fade = exp(max(of_row.x - top, -1000.0));
@@ -61,10 +61,10 @@ fn main(
     sum += sums[other * ${fours}u + four];
     total += totals[other * ${fours}u + four];
   }
-  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));
+  let nan = bitcast<f32>(0x7fc00000u + (geometry.heads & 0u));
   let share = select(0.0, 1.0 / total.x, total.x > 0.0);
-  let start = params.out_base + row / params.queries * params.query_length * ${valueDim}u;
-  storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
+  let start = geometry.out_base + row / geometry.queries * geometry.query_length * ${valueDim}u;
+  storeOutput(start, row % geometry.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
 }`,
   };
 }

@@ -1,12 +1,15 @@
-import { halvesOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { philoxWgsl } from '../../runtime/philox-wgsl.js';
+import { halvesOf } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutKeeps } from '../shared/dropout.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { lines, range } from '../shared/text.js';
 import { scores, validity } from './kernel-scores.js';
 import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
 import { loadVector, storageType, storeVector } from './storage.js';
-import { lines, range, rowText } from './text.js';
-import { tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
+import { rowText, tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
 
 /**
  * Exact attention of a tile of queries of one head: scores of a tile of keys in registers, softmax with a running
@@ -17,29 +20,11 @@ import { tileKeys, tileMemory, tileQueries, valueVectors } from './tile.js';
  * whatever it holds, adds nothing. A weight of 0 that rounding or dropout gives is +0: times NaN or inf that is NaN. A NaN or +inf in a valid score makes its row NaN.
  */
 export function exactKernel(parameters: ExactParameters): Kernel {
-  const { mask, bias, relativeBias } = parameters;
   return {
     key: `exact ${JSON.stringify(parameters)}`,
-    buffers: [
-      'read',
-      'read',
-      'read',
-      'write',
-      ...(hasAux(parameters) ? (['read'] as const) : []),
-      ...(mask ? (['read'] as const) : []),
-      ...(bias ? (['read'] as const) : []),
-      ...(relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'read', 'write', ...optionAccess(parameters)],
     source: () => source(parameters),
   };
-}
-
-/** Whether there is a buffer of key lengths and, behind them, buckets. */
-export function hasAux({
-  keyLengths,
-  relativeBias,
-}: Pick<ExactParameters, 'keyLengths' | 'relativeBias'>): boolean {
-  return keyLengths || relativeBias;
 }
 
 function source(p: ExactParameters): string {
@@ -54,34 +39,21 @@ function source(p: ExactParameters): string {
     p.dtype === 'f16' && !p.segmented ? halvesOf : '',
     p.segmented ? '' : storeVector('storeOutput', 'out', p.valueDim, p.dtype),
     numbers,
-    p.dropout ? isKept : '',
+    p.dropout ? dropoutKeeps : '',
     mainFunction(p),
   ]);
 }
 
 function declarations(p: ExactParameters): string {
-  const buffers: readonly string[] = [
-    `var<storage, read> q: array<${storageType(p.headDim, p.dtype)}>;`,
-    `var<storage, read> k: array<${storageType(p.headDim, p.dtype)}>;`,
-    `var<storage, read> v: array<${storageType(p.valueDim, p.dtype)}>;`,
-    `var<storage, read_write> out: array<${p.segmented ? 'vec4f' : storageType(p.valueDim, p.dtype)}>;`,
-    ...(hasAux(p) ? ['var<storage, read> lengths: array<i32>;'] : []),
-    ...(p.mask ? ['var<storage, read> mask: array<u32>;'] : []),
-    ...(p.bias ? ['var<storage, read> bias: array<f32>;'] : []),
-    ...(p.relativeBias ? ['var<storage, read> table: array<f32>;'] : []),
-  ];
-  return `struct Params {
-  queryLength: u32, keyLength: u32, queryHeads: u32, keyHeads: u32,
-  firstHead: u32, heads: u32, firstQuery: u32, queries: u32,
-  firstKeyHead: u32, qBase: u32, kBase: u32, vBase: u32,
-  outBase: u32, scale: f32, bucketStart: u32, reach: i32,
-  maskStride: vec4u,
-  biasStride: vec4u,
-  seedLow: u32, seedHigh: u32, threshold: u32, keptScale: f32,
-  segments: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-${lines(buffers.map((text, index) => `@group(0) @binding(${index + 1}) ${text}`))}`;
+  return `${geometryStruct}
+${keyHeadOf}
+${bindings([
+  `read> q: array<${storageType(p.headDim, p.dtype)}>`,
+  `read> k: array<${storageType(p.headDim, p.dtype)}>`,
+  `read> v: array<${storageType(p.valueDim, p.dtype)}>`,
+  `read_write> out: array<${p.segmented ? 'vec4f' : storageType(p.valueDim, p.dtype)}>`,
+  ...optionBindings(p),
+])}`;
 }
 
 function workgroupMemory(memory: ReturnType<typeof tileMemory>): string {
@@ -99,11 +71,6 @@ const UNSEEN = 0x80000000u;
 fn notFinite(x: vec4f) -> vec4<bool> { return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u); }
 fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN); }`;
 
-const isKept = `${philoxWgsl}
-fn isKept(batch: u32, head: u32, query: u32, key: u32) -> bool {
-  return philox(vec4u(batch, head, query, key), vec2u(params.seedLow, params.seedHigh)) >= params.threshold;
-}`;
-
 function mainFunction(p: ExactParameters): string {
   const { tile } = p;
   const queries = tileQueries(tile);
@@ -114,29 +81,35 @@ function mainFunction(p: ExactParameters): string {
 @compute @workgroup_size(${tile.threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
-  let tilesOfHead = (params.queries + ${queries - 1}u) / ${queries}u;
+  let tilesOfHead = (geometry.queries + ${queries - 1}u) / ${queries}u;
   let ${p.segmented ? 'index' : 'job'} = group.x + group.y * groups.x;
   ${
     p.segmented
-      ? `let segment = index / (tilesOfHead * params.heads);
-  let job = index % (tilesOfHead * params.heads);
-  if (segment >= params.segments) { return; }`
-      : 'if (job >= tilesOfHead * params.heads) { return; }'
+      ? `let segment = index / (tilesOfHead * geometry.heads);
+  let job = index % (tilesOfHead * geometry.heads);
+  if (segment >= geometry.own.x) { return; }`
+      : 'if (job >= tilesOfHead * geometry.heads) { return; }'
   }
   // Queries that see the most keys come first, so that no long tile is left for the end.
   let head = job / tilesOfHead;
-  let tileQuery = params.firstQuery + (tilesOfHead - 1u - job % tilesOfHead) * ${queries}u;
-  let queryEnd = params.firstQuery + params.queries;
-  let batch = (params.firstHead + head) / params.queryHeads;
-  let headOfBatch = (params.firstHead + head) % params.queryHeads;
-  let keyHead = batch * params.keyHeads + headOfBatch * params.keyHeads / params.queryHeads - params.firstKeyHead;
-  let qStart = params.qBase + (head * params.queryLength - params.firstQuery) * ${p.headDim}u;
-  let outStart = params.outBase + (head * params.queryLength - params.firstQuery) * ${p.valueDim}u;
-  let kStart = params.kBase + keyHead * params.keyLength * ${p.headDim}u;
-  let vStart = params.vBase + keyHead * params.keyLength * ${p.valueDim}u;
-  let shift = i32(params.keyLength) - i32(params.queryLength);
-  var visible = i32(params.keyLength);
-  ${p.keyLengths ? 'visible = min(visible, lengths[batch]);' : ''}
+  let tileQuery = geometry.first_query + (tilesOfHead - 1u - job % tilesOfHead) * ${queries}u;
+  let queryEnd = geometry.first_query + geometry.queries;
+  let batch = (geometry.first_head + head) / geometry.query_heads;
+  let headOfBatch = (geometry.first_head + head) % geometry.query_heads;
+  let keyHead = key_head_of(head);
+  let qStart = geometry.q_base + (head * geometry.query_length - geometry.first_query) * ${p.headDim}u;
+  let outStart = geometry.out_base + (head * geometry.query_length - geometry.first_query) * ${p.valueDim}u;
+  let kStart = geometry.k_base + keyHead * geometry.key_length * ${p.headDim}u;
+  let vStart = geometry.v_base + keyHead * geometry.key_length * ${p.valueDim}u;
+  ${
+    p.relativeBias
+      ? `let reach = i32(geometry.reach);
+  let relativeStart = headOfBatch * (2u * geometry.reach + 1u);`
+      : ''
+  }
+  let shift = i32(geometry.key_length) - i32(geometry.query_length);
+  var visible = i32(geometry.key_length);
+  ${p.keyLengths ? 'visible = min(visible, key_lengths[batch]);' : ''}
   // Keys below the first bound are valid for every query of the tile, from the second on for none.
   var allSee = visible;
   ${p.causal ? `allSee = min(visible, i32(tileQuery) + shift + 1);\nvisible = min(visible, i32(min(tileQuery + ${queries}u, queryEnd)) + shift);` : ''}
@@ -148,7 +121,7 @@ ${lines(rows.map((r) => `  let query${r} = tileQuery + ${rowText(tile, r)};`))}
 ${lines(rows.map((r) => `  var top${r} = LOWEST; var total${r} = 0.0; var bad${r} = false;`))}
 ${lines(rows.map((r) => columns.map((c) => `  var sum${r}_${c} = vec4f(0);`).join('')))}
   // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
-  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'params.segments' : '1u'}) {
+  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'geometry.own.x' : '1u'}) {
     let key0 = keyTile * ${keys}u;
 ${scores(p)}
 ${validity(p)}

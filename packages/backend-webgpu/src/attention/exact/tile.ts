@@ -33,6 +33,12 @@ export function paddedDim({ dims }: ExactTile, headDim: number): number {
   return Math.ceil(headDim / dims) * dims;
 }
 
+/** The place of row r of a thread in the tile of queries: 4 neighbours, then the next group of 4. */
+export function rowText(tile: ExactTile, row: number): string {
+  const rowsApart = 4 * (tile.threads / tile.columns);
+  return `ty * 4u + ${(row >> 2) * rowsApart + (row & 3)}u`;
+}
+
 /** Where things lie in the workgroup's memory, in groups of 4 floats. */
 export interface TileMemory {
   /** Groups of 4 queries of one dim, and one more against bank conflicts. */

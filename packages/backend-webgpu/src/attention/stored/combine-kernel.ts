@@ -1,7 +1,10 @@
-import { halfOf, orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { halvesOf, orderedKey32 } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { numberOfKey } from '../shared/ordered-key.js';
+import { range } from '../shared/text.js';
 
 /** What the text of the kernel depends on. */
 export interface CombineParameters {
@@ -27,8 +30,6 @@ export function combineKernel(p: CombineParameters): Kernel {
   };
 }
 
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
-
 function source({ valueDim, dtype, dropout }: CombineParameters): string {
   const half = dtype === 'f16';
   const pairs = Math.ceil(valueDim / 2);
@@ -39,7 +40,7 @@ function source({ valueDim, dtype, dropout }: CombineParameters): string {
     : `let at = geometry.v_base + value_row * ${valueDim}u + 2u * pair;
   return vec2f(v[at], ${isOdd ? `select(v[min(at + 1u, arrayLength(&v) - 1u)], 0.0, 2u * pair + 1u >= ${valueDim}u)` : 'v[at + 1u]'});`;
   const store = half
-    ? `out[(geometry.out_base + out_row * ${valueDim}u) / 2u + pair] = half_of(value.x) | (half_of(value.y) << 16u);`
+    ? `out[(geometry.out_base + out_row * ${valueDim}u) / 2u + pair] = halves_of(value.x, value.y);`
     : `let at = geometry.out_base + out_row * ${valueDim}u + 2u * pair;
   out[at] = value.x;
   ${isOdd ? `if (2u * pair + 1u < ${valueDim}u) { out[at + 1u] = value.y; }` : 'out[at + 1u] = value.y;'}`;
@@ -52,7 +53,7 @@ ${bindings([
   `read_write> out: array<${half ? 'u32' : 'f32'}>`,
 ])}
 ${orderedKey32}
-${half ? halfOf : ''}
+${half ? halvesOf : ''}
 ${dropout ? dropoutFactor : ''}
 
 const NONE = 0xffffffffu;
@@ -69,10 +70,7 @@ fn load_value(value_row: u32, pair: u32) -> vec2f {
 fn store_output(out_row: u32, pair: u32, value: vec2f) {
   ${store}
 }
-
-fn number_of(key: u32) -> f32 {
-  return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u));
-}
+${numberOfKey}
 
 @compute @workgroup_size(${INVOCATIONS})
 fn main(

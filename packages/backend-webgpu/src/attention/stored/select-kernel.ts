@@ -1,6 +1,9 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { radixSelect, SELECT_INVOCATIONS } from './radix-select.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
+import { visibleOf } from '../shared/validity.js';
 
 /** What the text of the kernel depends on. */
 export interface SelectParameters {
@@ -15,24 +18,24 @@ export interface SelectParameters {
  *
  * Reads a row of scores six times, writes the lists once. Workgroup memory: 5 KiB. Core WebGPU only.
  */
-export function selectKernel(p: SelectParameters): Kernel {
+export function selectKernel({ causal, keyLengths }: SelectParameters): Kernel {
   return {
-    key: `attention stored select ${JSON.stringify(p)}`,
-    buffers: ['read', 'write', 'write', ...(p.keyLengths ? (['read'] as const) : [])],
-    source: () => source(p),
+    key: `attention stored select ${JSON.stringify({ causal, keyLengths })}`,
+    buffers: ['read', 'write', 'write', ...optionAccess({ keyLengths })],
+    source: () => source({ causal, keyLengths }),
   };
 }
 
-function source(p: SelectParameters): string {
+function source({ causal, keyLengths }: SelectParameters): string {
   return `
 ${geometryStruct}
 ${bindings([
   'read> scores: array<u32>',
   'read_write> list_indices: array<u32>',
   'read_write> list_scores: array<u32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+  ...optionBindings({ keyLengths }),
 ])}
-${visibleOf(p.causal, p.keyLengths)}
+${visibleOf(causal, keyLengths)}
 
 const NONE = 0xffffffffu;
 const NAN_BITS = 0x7fc00000u;

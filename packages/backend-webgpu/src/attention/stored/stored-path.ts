@@ -5,60 +5,44 @@ import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
 import {
+  BINDING_ALIGNMENT,
   geometryWords,
   groupOf,
   keyWindow,
-  optionRefusals,
-  optionSpans,
   type Part,
   partsOf,
   queryWindow,
   visibleKeys,
-} from '../options-geometry.js';
-import { recordRelativeVectors, relativeBytes } from '../options-relative.js';
-import type { TileRows } from '../sweeps/product.js';
+} from '../shared/geometry.js';
+import { type Lists, savedLists } from '../shared/lists.js';
+import { optionRefusals, optionSpans } from '../shared/options.js';
+import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
+import type { TileRows } from '../shared/scores/product.js';
+import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
+import { scoreStride } from '../shared/scores/scores-text.js';
 import { combineKernel } from './combine-kernel.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from './record-scores.js';
-import { scoreStride } from './scores-text.js';
 import { selectKernel } from './select-kernel.js';
 
 /** Scores and lists of one part of the work stay below this, when one group of heads does. */
 const PART_BYTES = 2 ** 26;
-/** Offsets of bindings are multiples of this many bytes. */
-const ALIGNMENT = 256;
-
-/** Other than what follows from the device; for tests. */
-export interface StoredTuning {
-  /** Rows of the tiles of the scores' products. Default: by the device, in software one key at a time. */
-  readonly tileRows?: TileRows;
-}
-
 /**
  * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact selection
  * per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package that is not
  * rescored, so it also is what the others are compared with.
  */
-export function storedPathWith(tuning: StoredTuning): ForwardPath {
-  return {
-    name: 'stored',
-    refuses,
-    scratchBytes: (request, chunk, facts) => {
-      const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
-      return partBytes(request, heads, queries) + relativeBytes(request);
-    },
-    largestBytes: (request, chunk, facts) => {
-      const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
-      return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
-    },
-    record: (stream, request, views, chunk) => {
-      const { facts } = stream;
-      const { tileRows = scoreTileRows(facts) } = tuning;
-      record(stream, request, views, chunk, tileRows);
-    },
-  };
-}
-
-export const storedPath: ForwardPath = storedPathWith({});
+export const storedPath: ForwardPath = {
+  name: 'stored',
+  refuses,
+  scratchBytes: (request, chunk, facts) => {
+    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+    return partBytes(request, heads, queries) + relativeBytes(request);
+  },
+  largestBytes: (request, chunk, facts) => {
+    const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+    return 4 * heads * queries * Math.max(scoreStride(request.keyLength), slots(request));
+  },
+  record: (stream, request, views, chunk) => recordStored(stream, request, views, chunk, stream.facts),
+};
 
 function slots({ k }: AttentionRequest): number {
   return k === 'all' ? 0 : k;
@@ -72,7 +56,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
     reasons.push(`f16 value rows of odd length ${valueDim} share words`);
   const element = bytesPerElement(dtype);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
-    if (groupBytes(request, width * element) > facts.bindingBytes - ALIGNMENT) {
+    if (groupBytes(request, width * element) > facts.bindingBytes - BINDING_ALIGNMENT) {
       reasons.push(`${keyLength} rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
@@ -100,7 +84,7 @@ function partSize(
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupOf(request);
-  const limit = bindingBytes - ALIGNMENT;
+  const limit = bindingBytes - BINDING_ALIGNMENT;
   const scoreBytes = 4 * Math.max(scoreStride(keyLength), slots(request));
   const queries = Math.max(1, Math.min(chunk, queryLength, Math.floor(limit / (group * scoreBytes))));
   const rowBytes = Math.max(headDim, valueDim) * bytesPerElement(request.dtype);
@@ -116,15 +100,16 @@ function partSize(
   return { heads: groups * group, queries };
 }
 
-function record(
+/** Records the whole call for a device of these facts. */
+export function recordStored(
   stream: Stream,
   request: AttentionRequest,
   views: ForwardViews,
   chunk: number,
-  tileRows: TileRows | undefined,
+  facts: DeviceFacts,
 ): void {
-  const { maxStorageBufferBindingSize } = stream.device.limits;
-  const { heads, queries } = partSize(request, chunk, maxStorageBufferBindingSize);
+  const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
+  const tileRows = scoreTileRows(facts);
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
   for (const part of partsOf(request, heads, queries)) {
     recordPart(stream, request, views, part, relative, tileRows);
@@ -133,25 +118,15 @@ function record(
   if (relative !== undefined) stream.release(relative);
 }
 
-interface Lists {
-  readonly indices: Span;
-  readonly scores: Span;
-  readonly place: { readonly rowsPerHead: number; readonly indicesBase: number; readonly scoresBase: number };
-  release(): void;
-}
-
 /** Where the lists of a part go: into the caller's tensors, or into scratch. */
-function listsOf(stream: Stream, request: AttentionRequest, views: ForwardViews, part: Part): Lists {
-  if (views.indices !== undefined && views.scores !== undefined) {
-    const indices = queryWindow(views.indices, request, part);
-    const scores = queryWindow(views.scores, request, part);
-    return {
-      indices: indices.span,
-      scores: scores.span,
-      place: { rowsPerHead: request.queryLength, indicesBase: indices.base, scoresBase: scores.base },
-      release: () => {},
-    };
-  }
+function listsOf(
+  stream: Stream,
+  request: AttentionRequest,
+  views: ForwardViews,
+  part: Part,
+): Lists & { release(): void } {
+  const saved = savedLists(views, request, part);
+  if (saved !== undefined) return { ...saved, release: () => {} };
   const bytes = 4 * part.heads * part.queries * slots(request);
   const indices = stream.scratch(bytes);
   const scores = stream.scratch(bytes);
@@ -186,7 +161,7 @@ function recordPart(
   const v = keyWindow(views.v, request, part);
   const output = queryWindow(views.output, request, part);
   if (visibleKeys(request, part) > 0) {
-    const extras = optionSpans(views, relative && { span: relative });
+    const extras = optionSpans(views, relative);
     recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, { q, k }, scores, extras);
   }
   stream.launch({

@@ -1,5 +1,8 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
 import {
   invocationsOf,
   operandType,
@@ -11,7 +14,8 @@ import {
   TILE_KEYS,
   tileProducts,
   tileRow,
-} from './product.js';
+} from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import type { SweepParameters } from './sample-kernel.js';
 import { scoreQuad } from './score.js';
@@ -28,15 +32,7 @@ import { scoreQuad } from './score.js';
 export function collectKernel(p: SweepParameters): Kernel {
   return {
     key: `attention sweeps collect ${JSON.stringify(p)}`,
-    buffers: [
-      'read',
-      'read',
-      'read',
-      'write',
-      'write',
-      ...(p.keyLengths ? (['read'] as const) : []),
-      ...(p.relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'read', 'write', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
@@ -54,8 +50,7 @@ ${bindings([
   'read> thresholds: array<f32>',
   'read_write> counts: array<atomic<u32>>',
   'read_write> lists: array<vec2u>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}

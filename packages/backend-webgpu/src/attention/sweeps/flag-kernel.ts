@@ -1,16 +1,15 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
+import { bindings } from '../shared/bindings.js';
+import { COUNTERS } from '../shared/counters.js';
+import { geometryStruct } from '../shared/geometry.js';
 
 export const FLAG_INVOCATIONS = 64;
-
-/** Words of the counters: rows sent to the slow path, of these too long lists, keys listed (of every 32nd row), longest. */
-export const COUNTER_WORDS = 8;
 
 /**
  * Rows whose list does not decide: longer than its capacity, or shorter than k below a threshold that hid keys. Their
  * rows, by key head, go to the slow path; the order does not matter, every row there is selected on its own.
  *
- * `own`: capacity, k. `slow`: a count for each key head of the part, cleared beforehand, then their rows.
+ * `own`: capacity, k. `counters`: see `COUNTERS`. `slow`: a count for each key head of the part, cleared beforehand, then their rows.
  */
 export const flagKernel: Kernel = {
   key: 'attention sweeps flag',
@@ -32,16 +31,16 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let count = counts[index];
   let is_long = count > geometry.own.x;
   if (index % 32u == 0u && count < 0x80000000u) {
-    atomicAdd(&counters[2], 1u);
-    atomicAdd(&counters[3], count);
-    atomicMax(&counters[4], count);
+    atomicAdd(&counters[${COUNTERS.sampledRows}], 1u);
+    atomicAdd(&counters[${COUNTERS.sampledCounts}], count);
+    atomicMax(&counters[${COUNTERS.longest}], count);
   }
   if (!is_long && (count >= geometry.own.y || thresholds[index] == LOWEST_BITS)) { return; }
   let rows = geometry.group * geometry.queries;
   let key_head = index / rows;
   let place = atomicAdd(&slow[key_head], 1u);
   atomicStore(&slow[geometry.heads / geometry.group + key_head * rows + place], index % rows);
-  atomicAdd(&counters[0], 1u);
-  if (is_long) { atomicAdd(&counters[1], 1u); }
+  atomicAdd(&counters[${COUNTERS.flagged}], 1u);
+  if (is_long) { atomicAdd(&counters[${COUNTERS.overflowed}], 1u); }
 }`,
 };

@@ -1,7 +1,10 @@
-import { halfOf, orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct } from '../options-geometry.js';
-import { dropoutFactor } from '../options-philox.js';
+import { halvesOf, orderedKey32 } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { dropoutFactor } from '../shared/dropout.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { numberOfKey } from '../shared/ordered-key.js';
+import { range } from '../shared/text.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
 
 /** What the text of the kernel depends on. */
@@ -36,8 +39,6 @@ export function keepBytes(k: number): number {
   return 16 * k + 4 * TEAM;
 }
 
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
-
 /** A list of the usual length fits in this share of the registers; the rest is looked at only where it is longer. */
 const USUAL_SHARE = 0.6;
 
@@ -70,7 +71,7 @@ ${bindings([
   ...(p.saves ? ['read_write> indices: array<u32>', 'read_write> scores: array<u32>'] : []),
 ])}
 ${orderedKey32}
-${half ? halfOf : ''}
+${half ? halvesOf : ''}
 ${p.dropout ? dropoutFactor : ''}
 ${teamFunctions(p)}
 
@@ -86,10 +87,7 @@ var<workgroup> chosen_keys: array<u32, ${8 * Math.ceil(p.k / 8)}>;
 var<workgroup> chosen_bits: array<u32, ${p.k}>;
 var<workgroup> ordered: array<vec2u, ${p.k}>;
 ${p.subgroups ? '' : `var<workgroup> columns: array<vec4f, ${TEAM}>;`}
-
-fn number_of(key: u32) -> f32 {
-  return bitcast<f32>(key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u));
-}
+${numberOfKey}
 ${
   half
     ? `
@@ -99,13 +97,7 @@ fn unpack_quad(words: vec2u) -> vec4f {
     : ''
 }
 fn store_output(at: u32, value: vec4f) {
-  out[at] = ${
-    half
-      ? `vec2u(
-    half_of(value.x) | (half_of(value.y) << 16u), half_of(value.z) | (half_of(value.w) << 16u),
-  )`
-      : 'value'
-  };
+  out[at] = ${half ? 'vec2u(halves_of(value.x, value.y), halves_of(value.z, value.w))' : 'value'};
 }
 
 @compute @workgroup_size(${TEAM})

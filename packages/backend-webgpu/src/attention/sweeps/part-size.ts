@@ -2,9 +2,9 @@ import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
-import { groupOf } from '../options-geometry.js';
-import { relativeBytes } from '../options-relative.js';
-import { TILE_KEYS, type TileRows } from './product.js';
+import { BINDING_ALIGNMENT, groupOf } from '../shared/geometry.js';
+import { relativeBytes } from '../shared/relative-bias.js';
+import { TILE_KEYS, type TileRows } from '../shared/scores/product.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
@@ -17,26 +17,20 @@ const LEAST_SEGMENT = 8 * TILE_KEYS;
 /** Pairs of a query and a key in one dispatch: some milliseconds of a large device, below a second of a small one. */
 const PAIRS_PER_DISPATCH = 2 ** 30;
 const SLOW_WORKGROUPS = 128;
-/** Offsets of bindings are multiples of this many bytes. */
-export const ALIGNMENT = 256;
 /** Queries of a part are a multiple of this where there are enough: whole tiles of rows. */
 export const QUERY_STEP = 128;
 
-/** Other than what follows from the request and the device; for tests and measurements. */
+/** Other than what follows from the request and the device: tests reach with few keys what happens with many. */
 export interface SweepsTuning {
-  readonly fewestKeys?: number;
   readonly capacity?: number;
   readonly shift?: number;
   readonly rank?: number;
-  readonly subgroups?: boolean;
   readonly rows?: TileRows;
   readonly listBytes?: number;
   readonly segment?: number;
-  /** Bytes of scores that the slow path has. */
-  readonly slowBytes?: number;
   readonly shares?: number;
   readonly slowRows?: number;
-  /** u32 [8], added to: rows of the slow path, of these too long lists, rows sampled, keys in their lists, longest. */
+  /** u32 [COUNTER_WORDS], added to; see `COUNTERS`. */
   readonly counters?: Span;
 }
 
@@ -66,7 +60,7 @@ export function partSize(
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, saves, k } = request;
   const group = groupOf(request);
-  const limit = facts.bindingBytes - ALIGNMENT;
+  const limit = facts.bindingBytes - BINDING_ALIGNMENT;
   const budget = Math.min(tuning.listBytes ?? LIST_BYTES, limit);
   const rows = Math.max(group, Math.floor(budget / rowBytes(request, tuning)));
   const width = Math.max(
@@ -95,16 +89,15 @@ export function slowSize(
   tuning: SweepsTuning,
 ): { readonly rows: number; readonly workgroups: number } {
   const bytes = 4 * request.keyLength;
-  const budget = tuning.slowBytes ?? SLOW_BYTES;
   let rows = tuning.slowRows ?? 8;
   while (
     rows > 1 &&
-    (rows * bytes * SLOW_WORKGROUPS > budget ||
+    (rows * bytes * SLOW_WORKGROUPS > SLOW_BYTES ||
       slowBytes({ headDim: request.headDim, rows }) > workgroupBytes)
   ) {
     rows /= 2;
   }
-  const workgroups = Math.max(1, Math.min(SLOW_WORKGROUPS, Math.floor(budget / (rows * bytes))));
+  const workgroups = Math.max(1, Math.min(SLOW_WORKGROUPS, Math.floor(SLOW_BYTES / (rows * bytes))));
   return { rows, workgroups };
 }
 

@@ -10,13 +10,14 @@ import {
   type Part,
   queryWindow,
   visibleKeys,
-} from '../options-geometry.js';
+} from '../shared/geometry.js';
+import { savedLists } from '../shared/lists.js';
+import { TILE_KEYS, tileRowsOn } from '../shared/scores/product.js';
 import { collectKernel } from './collect-kernel.js';
 import { FLAG_INVOCATIONS, flagKernel } from './flag-kernel.js';
 import { largestSafe } from './guard-kernel.js';
 import { keepKernel } from './keep-kernel.js';
 import { rowBytes, type SweepsTuning, segmentOf, sharesOf, sizesOf, slowSize, stepOf } from './part-size.js';
-import { TILE_KEYS, tileRowsOn } from './product.js';
 import { type SweepParameters, sampleKernel } from './sample-kernel.js';
 import { rankOf, shiftOf } from './sizes.js';
 import { slowKernel } from './slow-kernel.js';
@@ -42,7 +43,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);
   const tileRows = tuning.rows ?? tileRowsOn(facts);
-  const subgroups = tuning.subgroups ?? (facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32);
+  const subgroups = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
   const rowTiles = keyHeads * Math.ceil(rows / keyHeads / tileRows);
   const sweep: SweepParameters = {
     headDim,
@@ -121,13 +122,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
 
   const v = keyWindow(views.v, request, part);
   const output = queryWindow(views.output, request, part);
-  const saved =
-    views.indices === undefined || views.scores === undefined
-      ? undefined
-      : {
-          indices: queryWindow(views.indices, request, part),
-          scores: queryWindow(views.scores, request, part),
-        };
+  const saved = savedLists(views, request, part);
   stream.launch({
     kernel: keepKernel({
       capacity,
@@ -138,24 +133,12 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
       saves: saved !== undefined,
       subgroups,
     }),
-    buffers: [
-      counts,
-      lists,
-      v.span,
-      output.span,
-      ...(saved === undefined ? [] : [saved.indices.span, saved.scores.span]),
-    ],
+    buffers: [counts, lists, v.span, output.span, ...(saved ? [saved.indices, saved.scores] : [])],
     uniforms: geometryWords({
       request,
       part,
       bases: { v: v.base, output: output.base },
-      ...(saved && {
-        lists: {
-          rowsPerHead: request.queryLength,
-          indicesBase: saved.indices.base,
-          scoresBase: saved.scores.base,
-        },
-      }),
+      ...(saved && { lists: saved.place }),
       own: [k],
     }),
     workgroups: gridOf(rows),

@@ -1,5 +1,8 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
 import {
   invocationsOf,
   operandType,
@@ -12,7 +15,8 @@ import {
   type TileRows,
   tileProducts,
   tileRow,
-} from './product.js';
+} from '../shared/scores/product.js';
+import { visibleOf } from '../shared/validity.js';
 import { sampledKey, tileSees } from './row-tile.js';
 import { scoreQuad } from './score.js';
 
@@ -39,13 +43,7 @@ export interface SweepParameters {
 export function sampleKernel(p: SweepParameters): Kernel {
   return {
     key: `attention sweeps sample ${JSON.stringify(p)}`,
-    buffers: [
-      'read',
-      'read',
-      'write',
-      ...(p.keyLengths ? (['read'] as const) : []),
-      ...(p.relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
@@ -59,8 +57,7 @@ ${bindings([
   `read> q: array<${type}>`,
   `read> k: array<${type}>`,
   'read_write> maxima: array<f32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}

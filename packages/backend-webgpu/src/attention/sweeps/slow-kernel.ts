@@ -1,7 +1,12 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, relativeBiasOf, visibleOf } from '../options-geometry.js';
-import { radixSelect, SELECT_INVOCATIONS } from '../stored/radix-select.js';
-import { loadQuad, operandType } from './product.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
+import { relativeBiasOf } from '../shared/relative-bias.js';
+import { loadQuad, operandType } from '../shared/scores/product.js';
+import { range } from '../shared/text.js';
+import { visibleOf } from '../shared/validity.js';
 import { scoreQuad } from './score.js';
 
 /** What the text of the kernel depends on. */
@@ -31,21 +36,10 @@ export function slowBytes({ headDim, rows }: Pick<SlowParameters, 'headDim' | 'r
 export function slowKernel(p: SlowParameters): Kernel {
   return {
     key: `attention sweeps slow ${JSON.stringify(p)}`,
-    buffers: [
-      'read',
-      'read',
-      'read',
-      'write',
-      'write',
-      'write',
-      ...(p.keyLengths ? (['read'] as const) : []),
-      ...(p.relativeBias ? (['read'] as const) : []),
-    ],
+    buffers: ['read', 'read', 'read', 'write', 'write', 'write', ...optionAccess(p)],
     source: () => source(p),
   };
 }
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 function source(p: SlowParameters): string {
   const quads = Math.ceil(p.headDim / 4);
@@ -61,8 +55,7 @@ ${bindings([
   'read_write> counts: array<u32>',
   'read_write> lists: array<vec2u>',
   'read_write> scratch: array<u32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
-  ...(p.relativeBias ? ['read> relative: array<f32>'] : []),
+  ...optionBindings(p),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${p.relativeBias ? relativeBiasOf : ''}

@@ -4,20 +4,12 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../forward-path.js';
-import { groupOf, keyWindow, partsOf } from '../options-geometry.js';
-import { recordRelativeVectors } from '../options-relative.js';
-import { COUNTER_WORDS } from './flag-kernel.js';
+import { COUNTER_WORDS } from '../shared/counters.js';
+import { BINDING_ALIGNMENT, groupOf, keyWindow, partsOf } from '../shared/geometry.js';
+import { recordRelativeVectors } from '../shared/relative-bias.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
 import { keepBytes } from './keep-kernel.js';
-import {
-  ALIGNMENT,
-  partSize,
-  QUERY_STEP,
-  rowBytes,
-  type SweepsTuning,
-  scratchBytes,
-  sizesOf,
-} from './part-size.js';
+import { partSize, QUERY_STEP, rowBytes, type SweepsTuning, scratchBytes, sizesOf } from './part-size.js';
 import { recordPart } from './record-part.js';
 import { LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
@@ -30,7 +22,7 @@ const LARGEST_DIM = 256;
 export function sweepsPathWith(tuning: SweepsTuning): ForwardPath {
   return {
     name: 'sweeps',
-    refuses: (request, facts) => refuses(request, facts, tuning),
+    refuses,
     describe: (request) => `k ${request.k}, lists of ${sizesOf(request, tuning).capacity}`,
     // It divides a call itself, and larger parts are faster.
     preferredChunk: ({ queryLength }) => queryLength,
@@ -51,14 +43,13 @@ export function sweepsPathWith(tuning: SweepsTuning): ForwardPath {
  */
 export const sweepsPath: ForwardPath = sweepsPathWith({});
 
-function refuses(request: AttentionRequest, facts: DeviceFacts, tuning: SweepsTuning): readonly string[] {
+function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
   const { k, dtype, headDim, valueDim, keyLength, mask, bias, scale } = request;
-  const { fewestKeys = FEWEST_KEYS } = tuning;
   const reasons: string[] = [];
   if (k === 'all') return ['it keeps k keys, not all of them'];
   if (k > LARGEST_K) reasons.push(`k ${k} exceeds ${LARGEST_K}`);
-  if (keyLength < fewestKeys) reasons.push(`${keyLength} keys are below ${fewestKeys}`);
-  if (8 * k > keyLength && fewestKeys > 0) reasons.push(`k ${k} is more than an eighth of ${keyLength} keys`);
+  if (keyLength < FEWEST_KEYS) reasons.push(`${keyLength} keys are below ${FEWEST_KEYS}`);
+  if (8 * k > keyLength) reasons.push(`k ${k} is more than an eighth of ${keyLength} keys`);
   if (mask !== undefined) reasons.push('there is a mask');
   if (bias !== undefined) reasons.push('there is a bias for each query and key');
   if (headDim > LARGEST_DIM) reasons.push(`headDim ${headDim} exceeds ${LARGEST_DIM}`);
@@ -76,7 +67,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts, tuning: SweepsTu
     'saved lists': request.saves ? queryRows * 4 * k : 0,
   };
   for (const [name, bytes] of Object.entries(bound)) {
-    if (bytes > facts.bindingBytes - ALIGNMENT) {
+    if (bytes > facts.bindingBytes - BINDING_ALIGNMENT) {
       reasons.push(`the ${name} of one key head exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }

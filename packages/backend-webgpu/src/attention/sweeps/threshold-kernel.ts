@@ -1,7 +1,12 @@
-import { orderedKey32 } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, geometryStruct, visibleOf } from '../options-geometry.js';
-import { TILE_KEYS } from './product.js';
+import { orderedKey32 } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct } from '../shared/geometry.js';
+import { optionAccess, optionBindings } from '../shared/options.js';
+import { bitsOfKey } from '../shared/ordered-key.js';
+import { TILE_KEYS } from '../shared/scores/product.js';
+import { range } from '../shared/text.js';
+import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
 
@@ -27,15 +32,13 @@ export interface ThresholdParameters {
 export function thresholdKernel(p: ThresholdParameters): Kernel {
   return {
     key: `attention sweeps threshold ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'read', 'write', 'write', ...(p.keyLengths ? (['read'] as const) : [])],
+    buffers: ['read', 'read', 'read', 'write', 'write', ...optionAccess({ keyLengths: p.keyLengths })],
     source: () => source(p),
   };
 }
 
 /** Of the count of a row that only the slow path may judge. */
 const UNSAFE = 0x80000000;
-
-const range = (count: number): readonly number[] => Array.from({ length: count }, (_, at) => at);
 
 function source(p: ThresholdParameters): string {
   const each = range(p.groups / TEAM);
@@ -48,11 +51,12 @@ ${bindings([
   'read> unsafe_key: array<u32>',
   'read_write> thresholds: array<u32>',
   'read_write> counts: array<u32>',
-  ...(p.keyLengths ? ['read> key_lengths: array<i32>'] : []),
+  ...optionBindings({ keyLengths: p.keyLengths }),
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}
 ${orderedKey32}
+${bitsOfKey}
 ${teamFunctions(p)}
 
 const LOWEST_BITS = 0xff7fffffu;
@@ -108,8 +112,7 @@ fn main(
       ${p.subgroups ? 'if (reached == rank) { break; }' : ''}
     }
     if (prefix > LOWEST_KEY) {
-      let key = prefix - 1u;
-      bits = key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u);
+      bits = bits_of_key(prefix - 1u);
     }
   }
   if (t == 0u) {

@@ -1,18 +1,23 @@
 import type { Kernel } from '../../runtime/kernel.js';
-import { COUNTERS } from '../finish/candidates.js';
-import { bindings } from '../finish/score-text.js';
+import { bindings } from '../shared/bindings.js';
+import { COUNTERS } from '../shared/counters.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { range } from '../shared/text.js';
+import { visibleOf } from '../shared/validity.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
+import { loadQueries, matrixHeader, twoTiles } from './filter-products.js';
+import { addRelative, relativeDeclarations, relativePrepare } from './filter-relative-bias.js';
+import { thresholdText } from './filter-threshold.js';
 import { QUERY_KIND } from './prepare.js';
+import { lengthInTables } from './score-text.js';
 import {
   compareScores,
   declareMaxima,
   EMPTY,
   emitMaxima,
   hideScores,
-  keyOfColumn,
+  ROWS,
   readScores,
-  storeOne,
-  storeProducts,
   TILE_WORDS,
   takeMaxima,
 } from './score-tile.js';
@@ -30,13 +35,6 @@ export interface FilterVariant {
   /** For tests: plain f32 products of the same f16 numbers, so that all the rest runs on any device. */
   readonly emulated?: boolean;
 }
-
-/** Queries of a subgroup: one per lane. */
-const ROWS = 32;
-const BINS = 16;
-const PASSES = 3;
-/** Words of group maxima that a lane loads at a time. */
-const WORDS_AT_ONCE = 8;
 
 export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
   return ROWS * subgroups;
@@ -62,7 +60,8 @@ function phasesOf(capacity: number): number {
  *    score is at least T is listed (see error-bound.ts). A count above the capacity tells that it overflowed.
  *
  * A subgroup takes 32 queries, one a lane; score tiles go through 2.25 KiB of workgroup memory each. Two passes over
- * the packed keys per workgroup, longest rows first.
+ * the packed keys per workgroup, longest rows first. `own`: tiles of a head's keys, k, rank, stride; `more`: visible keys
+ * from which a row takes every stride-th tile only, where buckets and relative table lie in `tables`.
  */
 export function filter(variant: FilterVariant): Kernel {
   const { headDim, causal, keyLengths, relativeReach, capacity, subgroups, emulated = false } = variant;
@@ -93,32 +92,23 @@ export function filter(variant: FilterVariant): Kernel {
     ],
     source: () => `
 ${emulated ? '' : matrixHeader}
-struct Params {
-  heads: u32, head_start: u32, query_start: u32, query_count: u32,
-  query_length: u32, key_length: u32, query_heads: u32, heads_per_key_head: u32,
-  key_head_start: u32, tiles: u32, k: u32, rank: u32,
-  stride: u32, stride_from: u32, buckets_at: u32, table_at: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
+${geometryStruct}
+${keyHeadOf}
 ${bindings([
-  ['queries', 'read', halves],
-  ['units', 'read', 'array<vec4f>'],
-  ['keys', 'read', halves],
-  ['bounds', 'read', 'array<f32>'],
-  ['lists', 'read_write', 'array<u32>'],
-  ['heads', 'read_write', 'array<vec2u>'],
-  ['counters', 'read', 'array<u32>'],
-  ...(tables ? ([['tables', 'read', 'array<u32>']] as const) : []),
+  `read> queries: ${halves}`,
+  'read> units: array<vec4f>',
+  `read> keys: ${halves}`,
+  'read> bounds: array<f32>',
+  'read_write> lists: array<u32>',
+  'read_write> heads: array<vec2u>',
+  'read> counters: array<u32>',
+  ...(tables ? ['read> tables: array<u32>'] : []),
 ])}
 var<workgroup> scores: array<f32, ${subgroups * TILE_WORDS}>;
 ${relative ? relativeDeclarations(relativeReach) : ''}
 
-fn visible_keys(query: u32, batch: u32) -> u32 {
-  var visible = i32(params.key_length);
-  ${causal ? 'visible = min(visible, i32(query + 1u + params.key_length) - i32(params.query_length));' : ''}
-  ${keyLengths ? 'visible = min(visible, bitcast<i32>(tables[batch]));' : ''}
-  return u32(max(visible, 0));
-}
+${visibleOf(causal, keyLengths, lengthInTables)}
+fn visible_keys(query: u32, batch: u32) -> u32 { return visible_of(Row(0u, batch, 0u, query, 0u)); }
 
 @compute @workgroup_size(${32 * subgroups})
 fn main(
@@ -128,21 +118,21 @@ fn main(
 ) {
   // Not the built-in value: of this one the compiler knows the range, and leaves out checks of bounds.
   let lane = t & 31u;
-  let query_tiles = params.query_count / ${ROWS * subgroups}u;
+  let query_tiles = geometry.queries / ${ROWS * subgroups}u;
   let job = group.x + group.y * groups.x;
-  if (job >= params.heads * query_tiles) { return; }
-  let head = job % params.heads;
-  let query_tile = query_tiles - 1u - job / params.heads;
-  let flat = params.head_start + head;
-  let batch = flat / params.query_heads;
-  let key_head = flat / params.heads_per_key_head - params.key_head_start;
+  if (job >= geometry.heads * query_tiles) { return; }
+  let head = job % geometry.heads;
+  let query_tile = query_tiles - 1u - job / geometry.heads;
+  let flat = geometry.first_head + head;
+  let batch = flat / geometry.query_heads;
+  let key_head = key_head_of(head);
   let subgroup = t / 32u;
   let store_at = subgroup * ${TILE_WORDS}u;
   let read_at = store_at + lane;
-  let first_query = params.query_start + query_tile * ${ROWS * subgroups}u;
-  let first_row = head * params.query_count + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
+  let first_query = geometry.first_query + query_tile * ${ROWS * subgroups}u;
+  let first_row = head * geometry.queries + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
   let row = first_row + lane;
-  let last_query = min(first_query + ${ROWS * subgroups - 1}u, params.query_length - 1u);
+  let last_query = min(first_query + ${ROWS * subgroups - 1}u, geometry.query_length - 1u);
   let visible = visible_keys(min(first_query + subgroup * ${ROWS}u + lane, last_query), batch);
   let fewest = visible_keys(first_query, batch);
   let most = visible_keys(last_query, batch);
@@ -150,16 +140,17 @@ fn main(
   ${relative ? relativePrepare(relativeReach, subgroups) : ''}
   let list_at = row * ${capacity}u;
   let groups_at = first_row * ${capacity}u + lane;
-  let keys_at = key_head * params.tiles * ${16 * headDim}u;
-  let bounds_at = key_head * params.tiles;
+  let k = geometry.own.y;
+  let bounds_at = key_head * geometry.own.x;
+  let keys_at = bounds_at * ${16 * headDim}u;
   ${loadQueries(variant)}
   let steps = (most + 31u) / 32u;
   var bar = ${-UNBOUNDED};
   if (most > ${capacity}u) {
-    let sampled = most >= params.stride_from && counters[${COUNTERS.caution}] == 0u;
-    let stride = select(1u, params.stride, sampled);
-    let sweep_steps = select(steps, most / (32u * params.stride), sampled);
-    let rank = f32(select(params.k, params.rank, sampled));
+    let sampled = most >= geometry.more.x && counters[${COUNTERS.caution}] == 0u;
+    let stride = select(1u, geometry.own.w, sampled);
+    let sweep_steps = select(steps, most / (32u * geometry.own.w), sampled);
+    let rank = f32(select(k, geometry.own.z, sampled));
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;
@@ -202,7 +193,7 @@ fn main(
   workgroupBarrier();
 
   let is_zero = ${relative ? 'false' : `unit.w == ${QUERY_KIND.zero}.0`};
-  let room = select(${capacity}u, params.k, is_zero);
+  let room = select(${capacity}u, k, is_zero);
   var count = 0u;
   for (var step = 0u; step < steps; step++) {
     let tile0 = 2u * step;
@@ -239,168 +230,11 @@ fn main(
   var threshold_bits = bitcast<u32>(above_shift + shift + doubt);
   if (bar <= ${-UNBOUNDED}) { threshold_bits = 0xff800000u; }
   if (is_zero) { // scores 0 everywhere: its first k keys are its best
-    count = min(count, params.k);
-    threshold_bits = select(0u, 0xff800000u, count < params.k);
+    count = min(count, k);
+    threshold_bits = select(0u, 0xff800000u, count < k);
   }
   if (unit.w ${relative ? `!= ${QUERY_KIND.usual}.0 || unit.x < 1e-12 || has_odd_bias` : `== ${QUERY_KIND.refused}.0`}) { count = 0xffffffffu; }
   heads[row] = vec2u(count, threshold_bits);
 }`,
   };
-}
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
-
-/**
- * A relative bias, by distance, less that of keys far before the query, where most keys are: they need nothing added, and
- * the threshold moves by `far_bias`. In the filter's units a bias is divided by the row's unit; it is rounded upwards by
- * more than any sum with it errs, so that what it lists is what it should.
- */
-function relativeDeclarations(reach: number): string {
-  return `var<workgroup> biases: array<f32, ${2 * reach + 1}>;
-var<workgroup> odd_biases: atomic<u32>;
-var<workgroup> odd_found: u32;
-const REACH = ${reach};`;
-}
-
-function relativePrepare(reach: number, subgroups: number): string {
-  return `if (t == 0u) { atomicStore(&odd_biases, 0u); }
-  workgroupBarrier();
-  for (var i = t; i < ${2 * reach + 1}u; i += ${32 * subgroups}u) {
-    let bias = tables[params.table_at + tables[params.buckets_at + i] * params.query_heads + flat % params.query_heads];
-    biases[i] = bitcast<f32>(bias);
-    if ((bias & 0x7fffffffu) > 0x49742400u) { atomicStore(&odd_biases, 1u); } // above 1e6, infinite or NaN
-  }
-  workgroupBarrier();
-  if (t == 0u) { odd_found = atomicLoad(&odd_biases); }
-  let has_odd_bias = workgroupUniformLoad(&odd_found) != 0u;
-  let far_bias = biases[0];
-  let per_unit_bias = 1.0 / max(unit.x, 1e-30);
-  let position = i32(min(first_query + subgroup * ${ROWS}u + lane, last_query) + params.key_length) - i32(params.query_length);
-  let near_from = max(0, i32(first_query + params.key_length) - i32(params.query_length) - ${reach + 15});`;
-}
-
-function addRelative(j: number): string {
-  return `if (i32(16u * tile${j}) >= near_from) {
-        ${range(16)
-          .map(
-            (c) => `{
-          let apart = i32(16u * tile${j} + ${keyOfColumn(c)}u) - position;
-          let bias = (biases[u32(clamp(apart + REACH, 0, 2 * REACH))] - far_bias) * per_unit_bias;
-          x${c} += bias + ${2 ** -20} * abs(bias);
-        }`,
-          )
-          .join('\n        ')}
-      }`;
-}
-
-const matrixHeader = `enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, subgroup_uniformity);
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;`;
-
-/** The queries of the subgroup, loaded once. */
-function loadQueries({ headDim, emulated = false }: FilterVariant): string {
-  if (emulated) return '';
-  return range(headDim / 16)
-    .flatMap((i) =>
-      [0, 1].map((m) => {
-        const at = `first_row * ${headDim}u + ${16 * m * headDim + 16 * i}u`;
-        return `let a${m}_${i} = subgroupMatrixLoad<Left, row_major>(&queries, ${at}, ${headDim}u);`;
-      }),
-    )
-    .join('\n  ');
-}
-
-/** Computes the scores of `tile0`, then of `tile1`, and lets `consume` look at them in workgroup memory. */
-function twoTiles(variant: FilterVariant, consume: (j: number) => string): string {
-  const products = variant.emulated ? emulatedProducts : matrixProducts;
-  return [0, 1]
-    .map(
-      (j) => `{
-          let tile_at = keys_at + tile${j} * ${16 * variant.headDim}u;
-          ${products(variant.headDim)}
-        }
-        workgroupBarrier();
-        ${consume(j)}
-        workgroupBarrier();`,
-    )
-    .join('\n        ');
-}
-
-function matrixProducts(headDim: number): string {
-  const chunks = range(headDim / 16);
-  return `${chunks.map((i) => `let b${i} = subgroupMatrixLoad<Right, col_major>(&keys, tile_at + ${256 * i}u, 16u);`).join('\n          ')}
-          ${chunks
-            .flatMap((i) =>
-              [0, 1].map((m) =>
-                i === 0
-                  ? `var s${m} = subgroupMatrixMultiply<f32>(a${m}_0, b0);`
-                  : `s${m} = subgroupMatrixMultiplyAccumulate(a${m}_${i}, b${i}, s${m});`,
-              ),
-            )
-            .join('\n          ')}
-          ${[0, 1].map(storeProducts).join('\n          ')}`;
-}
-
-function emulatedProducts(headDim: number): string {
-  return `for (var c = 0u; c < 16u; c++) {
-            var sum = 0.0;
-            for (var d = 0u; d < ${headDim}u; d += 2u) {
-              let of_query = unpack2x16float(queries[(row * ${headDim}u + d) / 2u]);
-              let of_key = unpack2x16float(keys[(tile_at + (d / 16u) * 256u + c * 16u + d % 16u) / 2u]);
-              sum += dot(of_query, of_key);
-            }
-            ${storeOne('c', 'sum')}
-          }`;
-}
-
-/**
- * `guess`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; `enough`: whether it
- * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
- */
-function thresholdText(groupWords: number): string {
-  return `var base = low;
-    var per_unit = ${BINS - 0.001} / max(high - low, 1e-20);
-    var above = 0.0;
-    var enough = true;
-    workgroupBarrier();
-    for (var digit = 0u; digit < ${PASSES}u; digit++) {
-      for (var bin = 0u; bin <= ${BINS}u; bin++) { scores[read_at + bin * 32u] = 0.0; }
-      for (var word = 0u; word < ${groupWords}u; word += ${WORDS_AT_ONCE}u) {
-        let at = groups_at + word * 32u;
-        ${range(WORDS_AT_ONCE)
-          .map((w) => `let pair${w} = unpack2x16float(lists[at + ${32 * w}u]);`)
-          .join('\n        ')}
-        ${range(WORDS_AT_ONCE)
-          .flatMap((w) =>
-            ['x', 'y'].map(
-              (half) => `{
-          let place = (pair${w}.${half} - base) * per_unit;
-          let bin = select(u32(clamp(place + 1.0, 0.0, ${BINS}.0)), 0u, digit > 0u && place >= ${BINS}.0);
-          scores[read_at + bin * 32u] += 1.0;
-        }`,
-            ),
-          )
-          .join('\n        ')}
-      }
-      var bin = ${BINS}u;
-      while (bin > 0u) {
-        let reached = above + scores[read_at + bin * 32u];
-        if (reached >= rank) { break; }
-        above = reached;
-        bin--;
-      }
-      if (bin == 0u) {
-        if (digit == 0u) { enough = false; }
-        bin = 1u;
-      }
-      base += f32(bin - 1u) / per_unit;
-      per_unit *= ${BINS}.0;
-    }
-    let guess = base - ${2 ** -10} * abs(base) - 2e-6 * (abs(low) + abs(high));`;
 }

@@ -1,6 +1,7 @@
-import { halfOf } from '../../primitives/wgsl-numbers.js';
 import type { Kernel } from '../../runtime/kernel.js';
-import { bindings, fourArray, loadFour } from '../finish/score-text.js';
+import { halvesOf } from '../../wgsl/numbers.js';
+import { bindings } from '../shared/bindings.js';
+import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
 import {
   absoluteBound,
   KEY_EXPONENT,
@@ -9,6 +10,7 @@ import {
   SHIFT_DOUBT,
   UNBOUNDED,
 } from './error-bound.js';
+import { fourArray, loadFour } from './score-text.js';
 
 export interface PrepareVariant {
   readonly headDim: number;
@@ -50,10 +52,7 @@ export function centreKeys(variant: PrepareVariant): Kernel {
     source: () => `
 struct Params { key_length: u32, base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-${bindings([
-  ['k', 'read', fourArray(half)],
-  ['centres', 'read_write', 'array<vec4f>'],
-])}
+${bindings([`read> k: ${fourArray(half)}`, 'read_write> centres: array<vec4f>'])}
 var<workgroup> means: array<vec4f, ${teams * fours}>;
 ${loadFour('k', half)}
 ${classes}
@@ -110,9 +109,9 @@ export function largestKeys(variant: PrepareVariant): Kernel {
 struct Params { key_length: u32, base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${bindings([
-  ['k', 'read', fourArray(half)],
-  ['centres', 'read', 'array<vec4f>'],
-  ['largest', 'read_write', 'array<atomic<u32>>'],
+  `read> k: ${fourArray(half)}`,
+  'read> centres: array<vec4f>',
+  'read_write> largest: array<atomic<u32>>',
 ])}
 var<workgroup> of_group: atomic<u32>;
 var<workgroup> not_finite: atomic<u32>;
@@ -159,18 +158,18 @@ export function packKeys(variant: PrepareVariant): Kernel {
 struct Params { key_length: u32, base: u32, tiles: u32, count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 ${bindings([
-  ['k', 'read', fourArray(half)],
-  ['centres', 'read', 'array<vec4f>'],
-  ['largest', 'read', 'array<u32>'],
-  ['packed', 'read_write', 'array<vec2u>'],
-  ['bounds', 'read_write', 'array<f32>'],
+  `read> k: ${fourArray(half)}`,
+  'read> centres: array<vec4f>',
+  'read> largest: array<u32>',
+  'read_write> packed: array<vec2u>',
+  'read_write> bounds: array<f32>',
 ])}
 var<workgroup> squares: array<f32, ${16 * fours}>;
 var<workgroup> magnitudes: array<u32, ${16 * fours}>;
 var<workgroup> norms: array<f32, 16>;
 ${loadFour('k', half)}
 ${classes}
-${halfOf}
+${halvesOf}
 @compute @workgroup_size(${invocations})
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -196,7 +195,7 @@ fn main(
     x = select(x * factor, vec4f(), magnitude >= INF_BITS);
     squares[i] = dot(x, x);
     let at = (head * params.tiles + tile) * ${16 * fours}u + (four / 4u) * 64u + column * 4u + four % 4u;
-    packed[at] = vec2u(half_of(x.x) | (half_of(x.y) << 16u), half_of(x.z) | (half_of(x.w) << 16u));
+    packed[at] = vec2u(halves_of(x.x, x.y), halves_of(x.z, x.w));
   }
   workgroupBarrier();
   if (t < 16u) {
@@ -234,21 +233,18 @@ export function prepareQueries(variant: PrepareVariant): Kernel {
     key: keyOf('prepare queries', variant),
     buffers: ['read', 'read', 'read', 'write', 'write'],
     source: () => `
-struct Params {
-  rows: u32, query_start: u32, query_count: u32, query_length: u32,
-  base: u32, head_start: u32, heads_per_key_head: u32, key_head_start: u32, scale: f32, heads: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
+${geometryStruct}
+${keyHeadOf}
 ${bindings([
-  ['q', 'read', fourArray(half)],
-  ['centres', 'read', 'array<vec4f>'],
-  ['largest', 'read', 'array<u32>'],
-  ['prepared', 'read_write', 'array<vec2u>'],
-  ['units', 'read_write', 'array<vec4f>'],
+  `read> q: ${fourArray(half)}`,
+  'read> centres: array<vec4f>',
+  'read> largest: array<u32>',
+  'read_write> prepared: array<vec2u>',
+  'read_write> units: array<vec4f>',
 ])}
 ${loadFour('q', half)}
 ${classes}
-${halfOf}
+${halvesOf}
 var<workgroup> sums: array<vec4f, ${32 * 8}>;
 var<workgroup> magnitudes: array<u32, ${32 * 8}>;
 @compute @workgroup_size(256)
@@ -260,10 +256,10 @@ fn main(
   // Eight invocations a row.
   let r = 32u * (group.x + group.y * groups.x) + t / 8u;
   let eighth = t % 8u;
-  let head = r / params.query_count;
-  let query = params.query_start + r % params.query_count;
-  let exists = r < params.rows && query < params.query_length;
-  let at = params.base + (head * params.query_length + query) * ${fours}u;
+  let rows = geometry.heads * geometry.queries;
+  let row = row_at(r);
+  let exists = r < rows && row.query < geometry.query_length;
+  let at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
   var most = 0u;
   for (var four = eighth; four < ${fours}u; four += 8u) {
     if (exists) { most = max(most, largest_of(load_q(at + four))); }
@@ -275,7 +271,7 @@ fn main(
   let is_finite = most < INF_BITS;
   let exponent = clamp(254 - i32(most >> 23u), 1, 254);
   let near_one = bitcast<f32>(u32(exponent) << 23u);
-  let key_head = (params.head_start + min(head, params.heads - 1u)) / params.heads_per_key_head - params.key_head_start;
+  let key_head = key_head_of(min(row.local_head, geometry.heads - 1u));
   // Of the row: its square, its product with the centre; of the centre: its square.
   var sum = vec4f();
   for (var four = eighth; four < ${fours}u; four += 8u) {
@@ -291,19 +287,19 @@ fn main(
   for (var i = 0u; i < 8u; i++) { sum += sums[(t & ~7u) + i]; }
   let norm = sqrt(sum.x);
   let usable = exists && is_finite && norm > 0.0;
-  let turn = select(0.0, select(${QUERY_NORM}.0, -${QUERY_NORM}.0, params.scale < 0.0) / norm, usable);
-  if (r < params.rows) {
+  let turn = select(0.0, select(${QUERY_NORM}.0, -${QUERY_NORM}.0, geometry.scale < 0.0) / norm, usable);
+  if (r < rows) {
     for (var four = eighth; four < ${fours}u; four += 8u) {
       var x = vec4f();
       if (usable) { x = (load_q(at + four) * near_one) * turn; }
-      prepared[r * ${fours}u + four] = vec2u(half_of(x.x) | (half_of(x.y) << 16u), half_of(x.z) | (half_of(x.w) << 16u));
+      prepared[r * ${fours}u + four] = vec2u(halves_of(x.x, x.y), halves_of(x.z, x.w));
     }
     if (eighth == 0u) {
       let factor = factor_of(largest[2u * key_head]);
       let length = norm / near_one;
-      let unit = (length * abs(params.scale)) / (factor * ${QUERY_NORM}.0);
-      let shift = (sum.y / near_one) * params.scale;
-      let doubt = length * sqrt(sum.z) * abs(params.scale) * ${SHIFT_DOUBT};
+      let unit = (length * abs(geometry.scale)) / (factor * ${QUERY_NORM}.0);
+      let shift = (sum.y / near_one) * geometry.scale;
+      let doubt = length * sqrt(sum.z) * abs(geometry.scale) * ${SHIFT_DOUBT};
       let is_usual = is_finite && unit > 1e-30 && unit < 1e30 && abs(shift) < 1e30 && doubt < 1e30;
       // A query of zeros scores 0 with every finite key.
       var kind = select(${QUERY_KIND.refused}.0, ${QUERY_KIND.usual}.0, is_usual);

@@ -1,3 +1,5 @@
+import { range } from '../shared/text.js';
+
 /**
  * How the scores of 32 queries with a tile of 16 keys come to the lanes: through workgroup memory, a key's scores side by
  * side. Padding lets lanes that read and fragments that are written meet different banks. The texts below hold the scores
@@ -5,13 +7,15 @@
  */
 const STRIDE = 36;
 
+/** Queries of a subgroup: one per lane. */
+export const ROWS = 32;
+
 /** Words of workgroup memory of a subgroup; the histogram of the threshold lies in it too. */
 export const TILE_WORDS: number = 16 * STRIDE;
 
 /** A group without keys; below every score of the filter, within f16. */
 export const EMPTY = -60000;
 
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const COLUMNS: readonly number[] = range(16);
 const lines = (texts: readonly string[]): string => texts.join('\n            ');
 

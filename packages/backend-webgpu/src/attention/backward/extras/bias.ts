@@ -1,11 +1,11 @@
 import type { Shape } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { windowOf } from '../../../primitives/windows.js';
+import { windowOf } from '../../../runtime/binding.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../view.js';
-import type { Group } from '../geometry.js';
-import { groupIndex, groupReductions } from '../wgsl.js';
+import { groupIndex, groupReductions } from '../../shared/reductions.js';
+import type { Group } from '../groups.js';
 import { type HeadRun, headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;

@@ -1,11 +1,10 @@
-import { relativePositionBucket } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { windowOf } from '../../../primitives/windows.js';
+import { windowOf } from '../../../runtime/binding.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../view.js';
-import type { Group } from '../geometry.js';
-import { groupIndex } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
+import type { Group } from '../groups.js';
 import { headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;
@@ -79,22 +78,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   table[params.base + id.x * params.heads + params.head] += sum;
 }`,
 };
-
-/** The bucket of every relative position from -farthest to farthest; positions farther away have those of the ends. */
-export function recordBucketsOfPositions(
-  stream: Stream,
-  request: AttentionRequest,
-): { readonly buckets: Span; readonly farthest: number } {
-  const { relativeBias, queryLength, keyLength } = request;
-  if (relativeBias === undefined) throw new RangeError('the request has no relative bias');
-  const farthest = Math.min(Math.max(relativeBias.maxDistance, 1), queryLength + keyLength);
-  const words = Uint32Array.from({ length: 2 * farthest + 1 }, (_, i) =>
-    relativePositionBucket(i - farthest, relativeBias),
-  );
-  const buckets = stream.scratch(words.byteLength);
-  stream.write(buckets, new Uint8Array(words.buffer));
-  return { buckets, farthest };
-}
 
 /** Adds the group's part of the gradient of the relative table [buckets, Hq]; heads and sequences in order. */
 export function recordTableGradient(

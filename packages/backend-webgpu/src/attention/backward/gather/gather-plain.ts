@@ -1,6 +1,7 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../geometry.js';
-import { groupIndex, type RowLayout, rowBuffer, vectorType } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
+import { powerOfTwo } from '../groups.js';
+import { type RowLayout, rowBuffer, vectorType } from '../row-layout.js';
 
 const INVOCATIONS = 64;
 

@@ -1,6 +1,8 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../geometry.js';
-import { groupIndex, type RowLayout, rowBuffer } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
+import { range } from '../../shared/text.js';
+import { powerOfTwo } from '../groups.js';
+import { type RowLayout, rowBuffer } from '../row-layout.js';
 import type { GatherShape } from './gather-plain.js';
 
 const LANES = 32;
@@ -31,8 +33,6 @@ function sideOf(name: 'query' | 'gradient', dim: number): Side {
     blocks: Math.ceil(columns / across),
   };
 }
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /** Rows of each side that are on their way at a time: pieces are long and few, keys are many. */
 const AHEAD_OF_PIECES = 8;

@@ -1,5 +1,5 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { groupIndex } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
 import { NO_TILE } from './tiles.js';
 
 const INVOCATIONS = 256;

@@ -1,5 +1,5 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { groupIndex } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
 import { exclusiveScan } from './scan.js';
 
 /** Entries of one row at a time. */

@@ -1,10 +1,11 @@
-import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
-import { type Window, windowOf } from '../../../primitives/windows.js';
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type Binding, windowOf } from '../../../runtime/binding.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
-import { philoxWgsl } from '../../../runtime/philox-wgsl.js';
 import type { View } from '../../../view.js';
-import type { Group } from '../geometry.js';
-import type { RowLayout } from '../wgsl.js';
+import { text as philoxWgsl } from '../../../wgsl/philox.wgsl.js';
+import { dropoutWords } from '../../shared/dropout.js';
+import type { Group } from '../groups.js';
+import type { RowLayout } from '../row-layout.js';
 
 /** What the text of a row kernel depends on. */
 export interface RowShape {
@@ -53,9 +54,9 @@ export function rowBindings(
   group: Group,
   layout: RowLayout,
   inputs: RowInputs,
-  result: Window,
+  result: Binding,
 ): { readonly spans: readonly Span[]; readonly words: readonly number[] } {
-  const { keyLength, headDim, valueDim, scale, queryLength, queryHeads, dropout } = request;
+  const { keyLength, headDim, valueDim, scale, queryLength, queryHeads } = request;
   const slots = request.k as number;
   const rows = group.units * group.rowsPerUnit;
   const keys = group.units * keyLength;
@@ -66,13 +67,12 @@ export function rowBindings(
   const indices = windowOf(inputs.indices, group.firstRow * slots, rows * slots);
   const scores = windowOf(inputs.scores, group.firstRow * slots, rows * slots);
   const { width } = layout;
-  const rate = dropout?.rate ?? 0;
+  const { seed, threshold, keptScale } = dropoutWords(request);
   const words = [
     ...[rows, group.rowsPerUnit, keyLength, slots],
     ...[k.base / width, v.base / width, dO.base / width, indices.base],
     ...[scores.base, result.base / width, f32Bits(scale), group.firstRow],
-    ...[queryLength, queryHeads, Math.floor(rate * 2 ** 32), f32Bits(1 / (1 - rate))],
-    ...philoxKey(dropout?.seed ?? 0),
+    ...[queryLength, queryHeads, threshold, keptScale, ...seed],
   ];
   return { spans: [k, v, dO, indices, scores].map(({ span }) => span), words };
 }

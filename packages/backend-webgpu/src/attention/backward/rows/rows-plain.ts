@@ -1,6 +1,7 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../geometry.js';
-import { groupIndex, groupReductions, innerProduct, notNumbers, rowBuffer, vectorType } from '../wgsl.js';
+import { groupIndex, groupReductions } from '../../shared/reductions.js';
+import { powerOfTwo } from '../groups.js';
+import { innerProduct, notNumbers, rowBuffer, vectorType } from '../row-layout.js';
 import { type RowShape, rowParams } from './row-params.js';
 
 const INVOCATIONS = 64;

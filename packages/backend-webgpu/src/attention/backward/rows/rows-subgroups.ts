@@ -1,6 +1,8 @@
 import type { Kernel } from '../../../runtime/kernel.js';
-import { powerOfTwo } from '../geometry.js';
-import { groupIndex, notNumbers, rowBuffer } from '../wgsl.js';
+import { groupIndex } from '../../shared/reductions.js';
+import { range } from '../../shared/text.js';
+import { powerOfTwo } from '../groups.js';
+import { notNumbers, rowBuffer } from '../row-layout.js';
 import { type RowShape, rowParams } from './row-params.js';
 
 const LANES = 32;
@@ -8,8 +10,6 @@ const LANES = 32;
 export const MOST_SUBGROUP_SLOTS = 512;
 /** Rows of values or keys that are on their way at a time, a lane. */
 const AHEAD = 16;
-
-const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 /**
  * As `rowsPlainKernel`, one subgroup of 32 a query, whose lanes hold the slots: groups of up to 8 lanes read a row of V

@@ -1,0 +1,172 @@
+import { type Shape, sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type Binding, windowOf } from '../../runtime/binding.js';
+import { f32Bits, uniformWords } from '../../runtime/kernel.js';
+import type { View } from '../../view.js';
+import { dropoutWords } from './dropout.js';
+import { relativeReach } from './relative-bias.js';
+
+/** Offsets of bindings are multiples of this many bytes. */
+export const BINDING_ALIGNMENT = 256;
+
+/**
+ * The rows of one launch: queries `firstQuery ..` of query heads `firstHead ..`, where batch and head count as one,
+ * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads are
+ * whole groups, so that the key heads they share are a run as well, except for kernels that use `keyHeadOf`.
+ */
+export interface Part {
+  readonly firstHead: number;
+  readonly heads: number;
+  readonly firstQuery: number;
+  /** May go past the last query where rows are padded: nothing is read or written for those. */
+  readonly queries: number;
+}
+
+/** Query heads that share a key head. */
+export function groupOf({ queryHeads, keyHeads }: AttentionRequest): number {
+  return queryHeads / keyHeads;
+}
+
+/** Key heads of a part, batch and key head as one number, b * Hkv + h. */
+export function keyHeadsOf(
+  request: AttentionRequest,
+  { firstHead, heads }: Part,
+): { readonly first: number; readonly count: number } {
+  const group = groupOf(request);
+  const first = Math.floor(firstHead / group);
+  return { first, count: Math.floor((firstHead + heads - 1) / group) + 1 - first };
+}
+
+/** Keys that some query of the part can see, masks and lengths aside. */
+export function visibleKeys(request: AttentionRequest, { firstQuery, queries }: Part): number {
+  const { causal, keyLength, queryLength } = request;
+  if (!causal) return keyLength;
+  return Math.max(0, Math.min(keyLength, firstQuery + queries + keyLength - queryLength));
+}
+
+/** Runs of at most `size` that cover `count`. */
+export function runsOf(
+  count: number,
+  size: number,
+): readonly { readonly first: number; readonly count: number }[] {
+  return Array.from({ length: Math.ceil(count / size) }, (_, at) => ({
+    first: at * size,
+    count: Math.min(size, count - at * size),
+  }));
+}
+
+/** Parts of at most `heads` heads and `queries` queries; `inner` changes from each to the next. */
+export function partsOf(
+  { batch, queryHeads, queryLength }: AttentionRequest,
+  heads: number,
+  queries: number,
+  inner: 'heads' | 'queries' = 'heads',
+): readonly Part[] {
+  const headRuns = runsOf(batch * queryHeads, heads);
+  const queryRuns = runsOf(queryLength, queries);
+  const part = (ofHeads: (typeof headRuns)[number], ofQueries: (typeof queryRuns)[number]): Part => ({
+    firstHead: ofHeads.first,
+    heads: ofHeads.count,
+    firstQuery: ofQueries.first,
+    queries: ofQueries.count,
+  });
+  return inner === 'heads'
+    ? queryRuns.flatMap((ofQueries) => headRuns.map((ofHeads) => part(ofHeads, ofQueries)))
+    : headRuns.flatMap((ofHeads) => queryRuns.map((ofQueries) => part(ofHeads, ofQueries)));
+}
+
+/** Rows of [B, Hq, Lq, width] that a part reads or writes, and the run between them. */
+export function queryWindow(view: View, request: AttentionRequest, part: Part): Binding {
+  const width = view.shape[3] as number;
+  const { queryLength } = request;
+  const first = part.firstHead * queryLength + part.firstQuery;
+  const count = (part.heads - 1) * queryLength + Math.min(part.queries, queryLength - part.firstQuery);
+  return windowOf(view, first * width, count * width);
+}
+
+/** Rows of [B, Hkv, Lk, width] that a part reads. */
+export function keyWindow(view: View, request: AttentionRequest, part: Part): Binding {
+  const width = view.shape[3] as number;
+  const { first, count } = keyHeadsOf(request, part);
+  return windowOf(view, first * request.keyLength * width, count * request.keyLength * width);
+}
+
+/** What the launches of one part share in their uniform block; see `geometryStruct`. */
+export interface Geometry {
+  readonly request: AttentionRequest;
+  readonly part: Part;
+  /** Offsets of the first row in elements of each binding. */
+  readonly bases?: {
+    readonly q?: number;
+    readonly k?: number;
+    readonly v?: number;
+    readonly output?: number;
+  };
+  /** Where the lists of the part lie: rows from head to head, and the first row. Default: one after the other. */
+  readonly lists?: {
+    readonly rowsPerHead: number;
+    readonly indicesBase: number;
+    readonly scoresBase: number;
+  };
+  /** Words for the kernel's own use, at most eight. */
+  readonly own?: readonly number[];
+}
+
+/** Elements from one index to the next along each axis, 0 where the only index serves all. */
+function broadcastStrides(shape: Shape | undefined): readonly number[] {
+  if (shape === undefined) return [0, 0, 0, 0];
+  return shape.map((extent, axis) => (extent === 1 ? 0 : sizeOf(shape.slice(axis + 1))));
+}
+
+/** The uniform block of `geometryStruct`. */
+export function geometryWords({ request, part, bases = {}, lists, own = [] }: Geometry): Uint32Array {
+  const { seed, threshold, keptScale } = dropoutWords(request);
+  return uniformWords([
+    ...[request.queryLength, request.keyLength, request.queryHeads, groupOf(request)],
+    ...[part.firstHead, part.heads, part.firstQuery, part.queries],
+    ...[bases.q ?? 0, bases.k ?? 0, bases.v ?? 0, bases.output ?? 0],
+    ...[f32Bits(request.scale), relativeReach(request)],
+    ...[lists?.rowsPerHead ?? part.queries, 0],
+    ...broadcastStrides(request.mask),
+    ...broadcastStrides(request.bias),
+    ...[...seed, threshold, keptScale],
+    ...[lists?.indicesBase ?? 0, lists?.scoresBase ?? 0, visibleKeys(request, part), 0],
+    ...own,
+    ...Array.from({ length: 8 - own.length }, () => 0),
+  ]);
+}
+
+/** `Geometry` and `row_at`: which query a row of the part is. */
+export const geometryStruct = `
+struct Geometry {
+  query_length: u32, key_length: u32, query_heads: u32, group: u32,
+  first_head: u32, heads: u32, first_query: u32, queries: u32,
+  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
+  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
+  mask_stride: vec4u,
+  bias_stride: vec4u,
+  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
+  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
+  own: vec4u,
+  more: vec4u,
+}
+@group(0) @binding(0) var<uniform> geometry: Geometry;
+
+struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
+
+fn row_at(row: u32) -> Row {
+  let local_head = row / geometry.queries;
+  let local_query = row % geometry.queries;
+  let head = geometry.first_head + local_head;
+  let batch = head / geometry.query_heads;
+  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+}`;
+
+/**
+ * `key_head_of(local_head)`: the key head of a head of the part, from the first that the part binds. Where heads are whole
+ * groups that is `local_head / geometry.group`.
+ */
+export const keyHeadOf = `
+fn key_head_of(local_head: u32) -> u32 {
+  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+}`;

@@ -1,0 +1,49 @@
+import { sizeOf } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import type { Access, Span } from '../../runtime/kernel.js';
+import type { ForwardViews } from '../forward-path.js';
+
+/** Which tensors of the options a kernel reads; those left out it does not. */
+export interface OptionBuffers {
+  readonly keyLengths?: boolean;
+  readonly mask?: boolean;
+  readonly bias?: boolean;
+  /** As vectors; see `recordRelativeVectors`. */
+  readonly relativeBias?: boolean;
+}
+
+/** Their declarations, in a fixed order, for `bindings`. */
+export function optionBindings({ keyLengths, mask, bias, relativeBias }: OptionBuffers): readonly string[] {
+  return [
+    ...(keyLengths ? ['read> key_lengths: array<i32>'] : []),
+    ...(mask ? ['read> mask: array<u32>'] : []),
+    ...(bias ? ['read> bias: array<f32>'] : []),
+    ...(relativeBias ? ['read> relative: array<f32>'] : []),
+  ];
+}
+
+/** How the kernel uses them: one access for each declaration of `optionBindings`. */
+export function optionAccess(options: OptionBuffers): readonly Access[] {
+  return optionBindings(options).map(() => 'read');
+}
+
+/** The tensors of the options that a request has, in the order of `optionBindings`. */
+export function optionSpans(
+  views: Pick<ForwardViews, 'keyLengths' | 'mask' | 'bias'>,
+  relative: Span | undefined,
+): readonly Span[] {
+  const { keyLengths, mask, bias } = views;
+  return [keyLengths?.span, mask?.span, bias?.span, relative].filter((span) => span !== undefined);
+}
+
+/** Options that a kernel cannot bind whole. */
+export function optionRefusals(
+  { mask, bias }: AttentionRequest,
+  { bindingBytes }: { readonly bindingBytes: number },
+): string[] {
+  return Object.entries({ mask, bias }).flatMap(([name, shape]) =>
+    shape !== undefined && 4 * sizeOf(shape) > bindingBytes
+      ? [`the ${name} exceeds a binding of ${bindingBytes} bytes`]
+      : [],
+  );
+}

@@ -1,0 +1,88 @@
+import { relativePositionBucket } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { View } from '../../view.js';
+
+/** Longest reach of the relative bias: all keys farther away share the outermost bucket. */
+export function relativeReach({ relativeBias, queryLength, keyLength }: AttentionRequest): number {
+  return relativeBias === undefined ? 0 : Math.min(relativeBias.maxDistance, queryLength + keyLength);
+}
+
+/** The bucket of each key position minus query position, from -reach to reach; empty without a relative bias. */
+export function relativeBuckets(request: AttentionRequest): Uint32Array {
+  const { relativeBias } = request;
+  if (relativeBias === undefined) return new Uint32Array();
+  const reach = relativeReach(request);
+  return Uint32Array.from({ length: 2 * reach + 1 }, (_, at) =>
+    relativePositionBucket(at - reach, relativeBias),
+  );
+}
+
+/** `relativeBuckets` in a buffer, and the reach. The caller releases `buckets`. */
+export function recordBucketsOfPositions(
+  stream: Stream,
+  request: AttentionRequest,
+): { readonly buckets: Span; readonly farthest: number } {
+  const words = relativeBuckets(request);
+  const buckets = stream.scratch(words.byteLength);
+  stream.write(buckets, new Uint8Array(words.buffer));
+  return { buckets, farthest: relativeReach(request) };
+}
+
+const INVOCATIONS = 64;
+
+const vectorsKernel: Kernel = {
+  key: 'attention relative-vector',
+  buffers: ['read', 'read', 'write'],
+  source: () => `
+struct Params { width: u32, heads: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> buckets: array<u32>;
+@group(0) @binding(2) var<storage, read> table: array<u32>;
+@group(0) @binding(3) var<storage, read_write> vectors: array<u32>;
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  if (at >= params.width * params.heads) { return; }
+  vectors[at] = table[buckets[at % params.width] * params.heads + at / params.width];
+}`,
+};
+
+/** Bytes of `recordRelativeVectors`, its transient ones included. */
+export function relativeBytes(request: AttentionRequest): number {
+  if (request.relativeBias === undefined) return 0;
+  return 4 * (2 * relativeReach(request) + 1) * (request.queryHeads + 1);
+}
+
+/**
+ * f32 [Hq, 2 reach + 1]: the bias of each head by key position minus query position, from -reach to reach, beyond which
+ * it stays the same. Undefined for a request without a relative bias. Release it after its last user.
+ */
+export function recordRelativeVectors(
+  stream: Stream,
+  request: AttentionRequest,
+  table: View | undefined,
+): Span | undefined {
+  if (request.relativeBias === undefined || table === undefined) return undefined;
+  const { queryHeads } = request;
+  const { buckets, farthest } = recordBucketsOfPositions(stream, request);
+  const width = 2 * farthest + 1;
+  const vectors = stream.scratch(4 * width * queryHeads);
+  stream.launch({
+    kernel: vectorsKernel,
+    buffers: [buckets, table.span, vectors],
+    uniforms: uniformWords([width, queryHeads]),
+    workgroups: gridOf(Math.ceil((width * queryHeads) / INVOCATIONS)),
+  });
+  stream.release(buckets);
+  return vectors;
+}
+
+/** `relative_bias(row, key)`, from the vectors of `recordRelativeVectors`. Needs `geometryStruct`. */
+export const relativeBiasOf = `
+fn relative_bias(row: Row, key: u32) -> f32 {
+  let reach = i32(geometry.reach);
+  let distance = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
+  return relative[row.head * (2u * geometry.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
+}`;

@@ -1,0 +1,56 @@
+import type { Kernel } from '../../../runtime/kernel.js';
+import { loadQuad } from './product.js';
+import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-text.js';
+
+const INVOCATIONS = 64;
+
+/**
+ * The same scores as `scoresKernel`, bit for bit, by the simplest kernel: an invocation has four keys of one row, and
+ * nothing is shared. For devices in software, which compile a tiled product for seconds.
+ */
+export function scoresPlainKernel(p: ScoreOptions): Kernel {
+  return {
+    key: `attention stored scores-plain ${JSON.stringify(p)}`,
+    buffers: scoreBuffers(p),
+    source: () => source(p),
+  };
+}
+
+/** Workgroups for that many rows. */
+export function scoresPlainGroups(rows: number, keys: number): number {
+  return rows * Math.ceil(keys / (4 * INVOCATIONS));
+}
+
+function source(p: ScoreOptions): string {
+  const quads = Math.ceil(p.headDim / 4);
+  const chain = (key: number): string =>
+    ['x', 'y', 'z', 'w'].map((d) => `dots[${key}] = fma(a.${d}, b_${key}.${d}, dots[${key}]);`).join(' ');
+  return `
+${scoreDeclarations(p)}
+${loadQuad('load_query', 'q', 'geometry.q_base', p)}
+${loadQuad('load_key', 'k', 'geometry.k_base', p)}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(
+  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let each = (geometry.visible_keys + ${4 * INVOCATIONS - 1}u) / ${4 * INVOCATIONS}u;
+  let job = id.x + id.y * groups.x;
+  let index = job / each;
+  if (index >= geometry.heads * geometry.queries) { return; }
+  let row = row_at(index);
+  let visible = visible_of(row);
+  let first_key = 4u * (job % each * ${INVOCATIONS}u + t);
+  if (first_key >= visible) { return; }
+  let query = row.local_head * geometry.query_length + row.local_query;
+  let key_start = row.local_head / geometry.group * geometry.key_length;
+  let last = geometry.key_length - 1u;
+  var dots = vec4f();
+  for (var quad = 0u; quad < ${quads}u; quad++) {
+    let a = load_query(query, quad);
+    ${[0, 1, 2, 3].map((j) => `let b_${j} = load_key(key_start + min(first_key + ${j}u, last), quad);`).join('\n    ')}
+    ${[0, 1, 2, 3].map(chain).join('\n    ')}
+  }
+  scores[index * ((geometry.key_length + 3u) / 4u) + first_key / 4u] = scores_of(dots, row, first_key, visible);
+}`;
+}

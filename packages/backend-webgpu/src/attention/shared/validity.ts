@@ -1,0 +1,17 @@
+/**
+ * `visible_of(row)`: keys from this one on are hidden from the query, by causality or by the sequence's length. Needs
+ * `geometryStruct`; `lengthOfRow` is the text of the i32 length of the row's sequence.
+ */
+export function visibleOf(
+  causal: boolean,
+  keyLengths: boolean,
+  lengthOfRow = 'key_lengths[row.batch]',
+): string {
+  return `
+fn visible_of(row: Row) -> u32 {
+  var visible = geometry.key_length;
+  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));' : ''}
+  ${keyLengths ? `visible = min(visible, u32(max(0, ${lengthOfRow})));` : ''}
+  return visible;
+}`;
+}

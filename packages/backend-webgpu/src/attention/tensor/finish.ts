@@ -1,0 +1,118 @@
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { ForwardViews } from '../forward-path.js';
+import { COUNTER_WORDS } from '../shared/counters.js';
+import { type Geometry, geometryWords, keyWindow, type Part, queryWindow } from '../shared/geometry.js';
+import { savedLists } from '../shared/lists.js';
+import { addCounters } from './add-counters.js';
+import type { Candidates } from './candidates.js';
+import { combine } from './combine.js';
+import { scoreVariantOf } from './score-text.js';
+import { selectSubgroup } from './select-subgroup.js';
+import { selectWorkgroup } from './select-workgroup.js';
+import type { Tables } from './tables.js';
+
+/** Workgroups of the slow path, at most; each has a scratch row of 4 bytes per key. */
+const SLOW_WORKGROUPS = 264;
+/** Bytes that all scratch rows of the slow path may take together, where one row alone does not take more. */
+const SLOW_BYTES = 48 * 2 ** 20;
+/** Scores that one launch of the slow path computes at most, so that none runs long: about 0.1 s on an H200. */
+const SLOW_SCORES = 2 ** 31;
+const MOST_SLICES = 16;
+
+function slowWorkgroups({ keyLength }: AttentionRequest): number {
+  return Math.max(8, Math.min(SLOW_WORKGROUPS, Math.floor(SLOW_BYTES / (4 * keyLength))));
+}
+
+/** Transient bytes of `recordFinish` for a part of that many rows, besides the candidates themselves. */
+export function finishScratchBytes(request: AttentionRequest, rows: number): number {
+  return 4 * (COUNTER_WORDS + rows) + 16 * Math.ceil(request.keyLength / 4) * slowWorkgroups(request);
+}
+
+/** What `recordFinish` works on. */
+export interface FinishWork {
+  readonly request: AttentionRequest;
+  readonly views: ForwardViews;
+  readonly part: Part;
+  readonly candidates: Candidates;
+  readonly tables: Tables | undefined;
+  /** u32 [COUNTER_WORDS], added to. */
+  readonly counters: Span;
+}
+
+/**
+ * From candidate lists to the output: rescores every listed key in f32, keeps the k best (ties to the lower index),
+ * proves that no key outside the list can be among them and sends the rows where it cannot to an exact slow path over
+ * all keys, then softmax, dropout and the weighted sum of values. Writes the part's rows of `views.output` and, when
+ * the request saves, of `views.indices` and `views.scores`. The bits of the results do not depend on the lists.
+ */
+export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWork): void {
+  const { request, views, part, candidates, tables, counters } = work;
+  const { capacity, lists, heads } = candidates;
+  const rows = part.heads * part.queries;
+  const q = queryWindow(views.q, request, part);
+  const k = keyWindow(views.k, request, part);
+  const v = keyWindow(views.v, request, part);
+  const output = queryWindow(views.output, request, part);
+  const saved = savedLists(views, request, part);
+  const geometry: Geometry = {
+    request,
+    part,
+    bases: { q: q.base, k: k.base, v: v.base, output: output.base },
+    ...(saved && { lists: saved.place }),
+  };
+  /** `slice`: the range of the flagged rows that a launch of the slow path takes. */
+  const words = (slice: readonly [number, number] = [0, 0]): Uint32Array => {
+    const kept = request.k === 'all' ? 0 : request.k;
+    return geometryWords({
+      ...geometry,
+      own: [kept, ...slice, tables?.bucketsAt ?? 0, tables?.tableAt ?? 0],
+    });
+  };
+  const launch = (
+    kernel: Kernel,
+    buffers: readonly Span[],
+    workgroups: readonly [number, number, number],
+    uniforms: Uint32Array = words(),
+  ): void => stream.launch({ kernel, buffers, workgroups, uniforms });
+  const extras = tables === undefined ? [] : [tables.span];
+  const variant = { ...scoreVariantOf(request), capacity };
+  const subgroup = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
+
+  const flagged = stream.scratch(4 * (COUNTER_WORDS + rows));
+  stream.clear({ ...flagged, size: 4 * COUNTER_WORDS });
+  const select = subgroup ? selectSubgroup(variant) : selectWorkgroup(variant, 'list', 64);
+  launch(select, [q.span, k.span, lists, heads, flagged, ...extras], gridOf(rows));
+
+  const workgroups = slowWorkgroups(request);
+  const orders = stream.scratch(16 * Math.ceil(request.keyLength / 4) * workgroups);
+  // Few rows come here as a rule: each is to be done soon.
+  const slow = selectWorkgroup(variant, 'all', facts.workgroupInvocations >= 1024 ? 1024 : 256);
+  for (const slice of slowSlices(request, rows)) {
+    const grid = [Math.min(workgroups, slice[1] - slice[0]), 1, 1] as const;
+    launch(slow, [q.span, k.span, lists, flagged, orders, ...extras], grid, words(slice));
+  }
+  stream.release(orders);
+
+  const combined = combine({
+    valueDim: request.valueDim,
+    half: request.dtype === 'f16',
+    capacity,
+    dropout: request.dropout !== undefined,
+    saves: saved !== undefined,
+    subgroup,
+  });
+  const listed = saved === undefined ? [] : [saved.indices, saved.scores];
+  launch(combined, [lists, v.span, output.span, ...listed], gridOf(rows));
+  launch(addCounters, [flagged, counters], [1, 1, 1], uniformWords([rows]));
+  stream.release(flagged);
+}
+
+/** Ranges of the list of flagged rows, one launch each. */
+function slowSlices({ keyLength }: AttentionRequest, rows: number): [number, number][] {
+  const count = Math.min(MOST_SLICES, Math.max(1, Math.ceil((rows * keyLength) / SLOW_SCORES)));
+  const size = Math.ceil(rows / count);
+  return Array.from({ length: Math.ceil(rows / size) }, (_, i) => [i * size, Math.min(rows, (i + 1) * size)]);
+}

@@ -1,0 +1,43 @@
+import { bytesPerElement } from '@topk-attention/core';
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import { BINDING_ALIGNMENT } from '../shared/geometry.js';
+
+const LARGEST_K = 512;
+const LARGEST_REACH = 512;
+const FEWEST_QUERIES = 64;
+const FEWEST_KEYS = 1024;
+
+/** Why the tensor path does not take a request; pure and cheap. */
+export function tensorRefusals(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
+  const reasons: string[] = [];
+  for (const feature of ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix']) {
+    if (!facts.features.has(feature)) reasons.push(`the device lacks ${feature}`);
+  }
+  if (facts.subgroupMinSize !== 32 || facts.subgroupMaxSize !== 32)
+    reasons.push('subgroups are not all of 32');
+  // Other vendors' matrices have other sizes, and the bound on their sums was not derived.
+  if (facts.vendor !== 'nvidia')
+    reasons.push('subgroup matrices of 16 x 16 x 16 are known of NVIDIA devices only');
+  const { k, headDim, valueDim, scale, queryLength, keyLength, dtype } = request;
+  if (headDim % 16 !== 0 || headDim > 128)
+    reasons.push(`headDim ${headDim} is not a multiple of 16 up to 128`);
+  if ((request.relativeBias?.maxDistance ?? 0) > LARGEST_REACH) {
+    reasons.push(`maxDistance is above ${LARGEST_REACH}`);
+  }
+  if (!(Math.abs(scale) > 1e-30 && Math.abs(scale) < 1e30)) reasons.push(`scale ${scale} is zero or extreme`);
+  if (queryLength < FEWEST_QUERIES)
+    reasons.push(`fewer than ${FEWEST_QUERIES} queries do not pay for packed keys`);
+  if (keyLength < FEWEST_KEYS) reasons.push(`fewer than ${FEWEST_KEYS} keys do not pay for two sweeps`);
+  if (k === 'all') reasons.push('all keys are kept: nothing to select');
+  else if (k > LARGEST_K) reasons.push(`k = ${k} is above ${LARGEST_K}`);
+  if (valueDim % 4 !== 0 || valueDim > 512)
+    reasons.push(`valueDim ${valueDim} is not a multiple of 4 up to 512`);
+  if (request.mask !== undefined) reasons.push('a mask is not looked up when listed keys are scored again');
+  if (request.bias !== undefined) reasons.push('a bias is not added when listed keys are scored again');
+  const perHead =
+    bytesPerElement(dtype) * Math.max(keyLength, queryLength) * Math.max(headDim, valueDim) +
+    BINDING_ALIGNMENT;
+  if (perHead > facts.bindingBytes) reasons.push(`one head takes ${perHead} bytes, above one binding`);
+  return reasons;
+}

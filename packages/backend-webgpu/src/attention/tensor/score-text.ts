@@ -1,0 +1,104 @@
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import { orderedKey32 } from '../../wgsl/numbers.js';
+import { bitsOfKey } from '../shared/ordered-key.js';
+
+/** What the text of a kernel that scores listed keys depends on. */
+export interface ScoreVariant {
+  readonly headDim: number;
+  /** q and k (and v and the output) stored as f16. */
+  readonly half: boolean;
+  readonly relative: boolean;
+  readonly keyLengths: boolean;
+  readonly causal: boolean;
+}
+
+export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
+  return {
+    headDim: request.headDim,
+    half: request.dtype === 'f16',
+    relative: request.relativeBias !== undefined,
+    keyLengths: request.keyLengths,
+    causal: request.causal,
+  };
+}
+
+export function variantKey(variant: ScoreVariant): string {
+  const flags = (['half', 'relative', 'keyLengths', 'causal'] as const).filter((name) => variant[name]);
+  return [`d${variant.headDim}`, ...flags].join(' ');
+}
+
+/** `load_<name>(i)`: four elements from 4 i on of the array `name`. */
+export function loadFour(name: string, half: boolean): string {
+  return half
+    ? `fn load_${name}(i: u32) -> vec4f { let w = ${name}[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }`
+    : `fn load_${name}(i: u32) -> vec4f { return ${name}[i]; }`;
+}
+
+/** The type of the array that `loadFour` reads. */
+export function fourArray(half: boolean): string {
+  return half ? 'array<vec2u>' : 'array<vec4f>';
+}
+
+/** Ordered keys of scores: 0 stands for a key that is not valid, and only for that. */
+export const orderText: string = `
+const NAN_BITS = 0x7fc00000u;
+const PLUS_INF_BITS = 0x7f800000u;
+const MINUS_INF_BITS = 0xff800000u;
+fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > PLUS_INF_BITS; }
+${orderedKey32}
+${bitsOfKey}`;
+
+/** The key length of a row's sequence, for `visibleOf`: it lies in the `tables` of `recordTables`. */
+export const lengthInTables = 'bitcast<i32>(tables[row.batch])';
+
+/**
+ * The order of summation of this path, whichever kernel scores a key: four elements at a time, eight running sums (sum l takes
+ * the fours l, l + 8, ...), each a chain of fused multiply-adds, added up as ((0+1)+(2+3)) + ((4+5)+(6+7)). Eight lanes
+ * with butterfly shuffles and one invocation alone come to the same bits.
+ */
+export const chainText = `
+fn chain(sum: f32, a: vec4f, b: vec4f) -> f32 {
+  return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}`;
+
+/** `dot_whole(q, k)` for a query in workgroup memory `query` and the fours of `k` from `at` on, by one invocation. */
+export function dotWhole(headDim: number): string {
+  const fours = headDim / 4;
+  const sums = Array.from({ length: 8 }, (_, lane) => {
+    let sum = '0.0';
+    for (let four = lane; four < fours; four += 8)
+      sum = `chain(${sum}, query[${four}], load_k(at + ${four}u))`;
+    return `  let s${lane} = ${sum};`;
+  });
+  return `
+fn dot_whole(at: u32) -> f32 {
+${sums.join('\n')}
+  return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7));
+}`;
+}
+
+/**
+ * `order_of_score(row, visible, key, dot)`: the ordered key of scale * dot + relative bias; 0 where the key is hidden from the
+ * row. A NaN gives the ordered key of NaN bits: test with `is_nan_order`. `own.w` and `more.x`: where buckets and table lie.
+ */
+export function scoreText({ relative }: Pick<ScoreVariant, 'relative'>): string {
+  return `
+fn is_nan_order(order: u32) -> bool { return order == 0xffffffffu; }
+fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
+  if (key >= visible) { return 0u; }
+  ${
+    relative
+      ? `let reach = i32(geometry.reach);
+  let apart = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
+  let bucket = tables[geometry.own.w + u32(clamp(apart, -reach, reach) + reach)];
+  let relative = bitcast<f32>(tables[geometry.more.x + bucket * geometry.query_heads + row.head]);`
+      : ''
+  }
+  // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
+  let score = ${relative ? 'fma(geometry.scale, product, relative)' : 'geometry.scale * product'};
+  let bits = bitcast<u32>(score);
+  if (is_nan(bits)) { return 0xffffffffu; }
+  if (bits == MINUS_INF_BITS) { return 0u; }
+  return key_of(bits);
+}`;
+}

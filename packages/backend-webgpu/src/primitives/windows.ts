@@ -1,1 +1,0 @@
-export { type Binding as Window, windowOf } from '../runtime/binding.js';
