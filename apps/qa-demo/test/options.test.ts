@@ -37,8 +37,8 @@ const x = core.zeros(backend, [2, 2]);
 const shapes = { q: q.shape, k: q.shape, v: q.shape };
 const sizes = { tokens: 2, inputDim: 2, hidden: 2, outputDim: 2 };
 const weights = { wIn: x, wOut: x };
-const lists = core.attentionForward(q, q, q, { k: 1 });
-const { kept } = core.feedForwardForward(x, weights, { k: 1 });
+const lists = authors.attentionForward(q, q, q, { k: 1 });
+const { kept } = authors.feedForwardForward(x, weights, { k: 1 });
 const limits = backend.capabilities.limits;
 const attentionRequest = {
   ...{ batch: 1, queryHeads: 1, keyHeads: 1, queryLength: 2, keyLength: 2, headDim: 2, valueDim: 2 },
@@ -78,11 +78,7 @@ const modules: Readonly<Record<string, Exports>> = {
     withOptions: {
       topKAttention: (wrong) => ofCore.topKAttention(q, q, q, { k: 1, ...wrong }),
       exactAttention: (wrong) => ofCore.exactAttention(q, q, q, wrong),
-      attentionForward: (wrong) => ofCore.attentionForward(q, q, q, { k: 1, ...wrong }),
-      attentionBackward: (wrong) => ofCore.attentionBackward(q, q, q, { k: 1, ...wrong }, lists, q),
       topKFeedForward: (wrong) => ofCore.topKFeedForward(x, weights, { k: 1, ...wrong }),
-      feedForwardForward: (wrong) => ofCore.feedForwardForward(x, weights, { k: 1, ...wrong }),
-      feedForwardBackward: (wrong) => ofCore.feedForwardBackward(x, weights, { k: 1, ...wrong }, kept, x),
       explain: (wrong) => ofCore.explain(backend, shapes, { k: 1, ...wrong }),
       explainFeedForward: (wrong) => ofCore.explainFeedForward(backend, sizes, { k: 1, ...wrong }),
       planAttention: (wrong) => ofCore.planAttention(attentionRequest, limits, wrong),
@@ -96,12 +92,12 @@ const modules: Readonly<Record<string, Exports>> = {
       relativePositionBucket: (wrong) =>
         ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
     },
-    without: `Tensor TopKError abs activate add arange broadcastShapes broadcastTo bytesPerElement cast checkDType concat
-      crossEntropy custom div elementIsNaN eq erf evaluate exp fill formatBytes formatShape fromBackendTensor gatherRows gelu
-      geluTanh grad isEngineError isFloat layerNorm le log logicalAnd logicalNot lt max mayHideKeys min mul narrow neg philox4x32 philoxBits
-      philoxKey printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt sameShape
-      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt stridesOf sub sumTo takeAlong tanh tensor
-      toEngineError topK transpose valueAndGrad where writeInto zeros
+    without: `Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
+      crossEntropy custom div elementIsNaN eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
+      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg 
+      printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
+      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumTo takeAlong tanh tensor
+      topK transpose valueAndGrad where writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
   },
   'core/backend': {
@@ -148,10 +144,32 @@ const modules: Readonly<Record<string, Exports>> = {
       KeyValueCache: (wrong) =>
         new (untyped(nn).KeyValueCache)(backend, { batch: 1, heads: 1, keyDim: 1, valueDim: 1, ...wrong }),
       loadParameters: (wrong) => untyped(nn).loadParameters(backend, { tensors: new Map() }, [], wrong),
+      adamW: (wrong) => untyped(nn).adamW(wrong),
+      adam: (wrong) => untyped(nn).adam(wrong),
+      sgd: (wrong) => untyped(nn).sgd(wrong),
+      adafactor: (wrong) => untyped(nn).adafactor(wrong),
+      clipGradNorm: (wrong) => untyped(nn).clipGradNorm({ x }, 1, wrong),
+      averageParameters: (wrong) => untyped(nn).averageParameters(undefined, { x }, wrong),
+      ...Object.fromEntries(
+        [
+          ...['constantSchedule', 'linearSchedule', 'cosineSchedule', 'cosineWithRestartsSchedule'],
+          ...['polynomialSchedule', 'inverseSqrtSchedule', 'warmupStableDecaySchedule', 'oneCycleSchedule'],
+          ...['rsqrtSchedule', 'constantLR', 'linearLR', 'cosineAnnealingLR', 'stepLR', 'multiStepLR'],
+          'reduceOnPlateau',
+        ].map((name): [string, Call] => [name, (wrong) => untyped(nn)[name](wrong)]),
+      ),
+      dataLoader: (wrong) =>
+        untyped(nn).dataLoader([1], { batchSize: 1, collate: (one: unknown) => one, ...wrong }),
+      train: (wrong) =>
+        untyped(nn).train({
+          ...{ parameters: { x }, loss: () => x, data: {}, optimizer: {}, maxSteps: 0 },
+          ...wrong,
+        }),
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
-      readOptionalText readText residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32`,
+      readOptionalText readText residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
+      folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR`,
   },
   models: {
     of: models,

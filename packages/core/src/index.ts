@@ -1,11 +1,4 @@
-export {
-  type AttentionHalfOptions,
-  attentionBackward,
-  attentionForward,
-  exactAttention,
-  type TopKAttentionResult,
-  topKAttention,
-} from './attention/attention.js';
+export { exactAttention, type TopKAttentionResult, topKAttention } from './attention/attention.js';
 export { type ExplainOptions, explain, type TensorOrShape } from './attention/explain.js';
 export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
 export {
@@ -20,31 +13,15 @@ export {
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
 export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
-export type * from './contract/attention.js';
-export type * from './contract/backend.js';
+export type { AttentionRequest, RelativeBiasOptions } from './contract/attention.js';
+export type { Backend, Capabilities, MemoryReport } from './contract/backend.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
-export {
-  type CoreErrorCode,
-  type ErrorCode,
-  type ErrorDetails,
-  isEngineError,
-  TopKError,
-  toEngineError,
-} from './contract/errors.js';
-export type * from './contract/feed-forward.js';
-export type * from './contract/fused.js';
-export type * from './contract/limits.js';
-export { philox4x32, philoxBits, philoxKey } from './contract/philox.js';
-export { mayHideKeys } from './contract/request-facts.js';
-export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './contract/shape.js';
-export type { KeptUnits } from './feed-forward/composed.js';
+export { type CoreErrorCode, type ErrorCode, type ErrorDetails, TopKError } from './contract/errors.js';
+export type { Activation, FeedForwardRequest, FeedForwardSelect } from './contract/feed-forward.js';
+export type { DeviceLimits } from './contract/limits.js';
+export { formatShape, type Shape, sizeOf } from './contract/shape.js';
 export { type ExplainFeedForwardOptions, explainFeedForward } from './feed-forward/explain.js';
-export {
-  type FeedForwardForward,
-  feedForwardBackward,
-  feedForwardForward,
-  topKFeedForward,
-} from './feed-forward/feed-forward.js';
+export { topKFeedForward } from './feed-forward/feed-forward.js';
 export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';
 export {
   type FeedForwardBackwardPlan,
@@ -55,7 +32,6 @@ export {
   planFeedForwardBackward,
   printFeedForwardPlan,
 } from './feed-forward/plan.js';
-export type { FeedForwardTensors } from './feed-forward/request.js';
 export { activate, gelu, geluTanh, relu, silu } from './functions/activations.js';
 export { crossEntropy } from './functions/cross-entropy.js';
 export { layerNorm, rmsNorm } from './functions/norms.js';
@@ -85,5 +61,5 @@ export {
 } from './tensor/read-options.js';
 export { requireNoNaN } from './tensor/require-no-nan.js';
 export { scope } from './tensor/scope.js';
-export { evaluate, fromBackendTensor, Tensor } from './tensor/tensor.js';
+export { evaluate, Tensor } from './tensor/tensor.js';
 export type { Tree } from './tensor/tree.js';

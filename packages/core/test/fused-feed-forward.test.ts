@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
+import type { FusedOperation } from '../src/backend-entry.js';
 import {
   type Backend,
   type DeviceLimits,
   explainFeedForward,
   type FeedForwardRequest,
-  type FusedOperation,
   pullback,
   type Tensor,
   tensor,

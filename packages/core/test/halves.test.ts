@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import * as authors from '../src/backend-entry.js';
 import * as core from '../src/index.js';
 import { createReferenceBackend } from '../src/reference/index.js';
 
@@ -44,10 +45,10 @@ test.each([3, 'all'] as const)('the halves of attention give what a tape gives: 
     { q, k, v, bias, table },
   );
   const gradients = whole.backward(dOutput);
-  const { output, ...lists } = core.attentionForward(q, k, v, options);
+  const { output, ...lists } = authors.attentionForward(q, k, v, options);
   await same(output, whole.output);
   expect(lists.indices?.shape).toEqual(kept === 'all' ? undefined : [2, 4, 5, kept]);
-  const made = core.attentionBackward(q, k, v, options, lists, dOutput);
+  const made = authors.attentionBackward(q, k, v, options, lists, dOutput);
   await same(made.q, gradients.q);
   await same(made.k, gradients.k);
   await same(made.v, gradients.v);
@@ -66,9 +67,9 @@ test('the halves of a feed-forward layer give what a tape gives', async () => {
       { x, w: weights },
     );
     const gradients = whole.backward(dY);
-    const forward = core.feedForwardForward(x, weights, options);
+    const forward = authors.feedForwardForward(x, weights, options);
     await same(forward.output, whole.output);
-    const made = core.feedForwardBackward(x, weights, options, forward.kept, dY);
+    const made = authors.feedForwardBackward(x, weights, options, forward.kept, dY);
     await same(made.x, gradients.x);
     await same(made.wIn, gradients.w.wIn);
     await same(made.bIn, gradients.w.bIn);
@@ -77,7 +78,7 @@ test('the halves of a feed-forward layer give what a tape gives', async () => {
 });
 
 test('the halves refuse what does not fit', () => {
-  const lists = core.attentionForward(q, k, v, { k: 2 });
+  const lists = authors.attentionForward(q, k, v, { k: 2 });
   const codeOf = (run: () => unknown): unknown => {
     try {
       return run();
@@ -85,8 +86,8 @@ test('the halves refuse what does not fit', () => {
       return error instanceof core.TopKError ? error.code : error;
     }
   };
-  expect(codeOf(() => core.attentionBackward(q, k, v, { k: 2 }, lists, q))).toBe('SHAPE_MISMATCH');
-  expect(codeOf(() => core.attentionBackward(q, k, v, { k: 2 }, {}, dOutput))).toBe('INVALID_OPTION');
-  expect(codeOf(() => core.attentionForward(q, k, v, { k: 0 }))).toBe('INVALID_K');
+  expect(codeOf(() => authors.attentionBackward(q, k, v, { k: 2 }, lists, q))).toBe('SHAPE_MISMATCH');
+  expect(codeOf(() => authors.attentionBackward(q, k, v, { k: 2 }, {}, dOutput))).toBe('INVALID_OPTION');
+  expect(codeOf(() => authors.attentionForward(q, k, v, { k: 0 }))).toBe('INVALID_K');
   expect(codeOf(() => core.topKAttention(q, k, v, JSON.parse('{}')))).toBe('INVALID_K');
 });

@@ -1,16 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import {
-  type Backend,
-  type BackendTensor,
-  evaluate,
-  fill,
-  matmul,
-  mul,
-  scope,
-  sum,
-  TopKError,
-  tensor,
-} from '../src/index.js';
+import type { BackendTensor } from '../src/backend-entry.js';
+import { type Backend, evaluate, fill, matmul, mul, scope, sum, TopKError, tensor } from '../src/index.js';
 import { createReferenceBackend } from '../src/reference/index.js';
 
 describe('handles', () => {

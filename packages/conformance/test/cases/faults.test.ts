@@ -1,4 +1,3 @@
-import { zeros } from '@topk-attention/core';
 import type { Backend, BackendTensor, DeviceLimits, FusedOperation } from '@topk-attention/core/backend';
 import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
