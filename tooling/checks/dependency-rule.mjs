@@ -7,7 +7,13 @@ import { parseSync } from 'vite';
 
 const SCOPE = '@topk-attention/';
 
-/** Workspace packages that `src/` of a package may import. Apps may import every package; nothing imports an app. */
+/** The private package that apps share. Its `src/node` runs in Node only; the rest runs wherever a page does. */
+const APP_KIT = 'app-kit';
+
+/**
+ * Workspace packages that `src/` of a package may import. Apps may import every package; nothing imports an app. `app-kit` is
+ * for apps: it imports every package, and none but apps import it.
+ */
 const allowed = {
   core: [],
   conformance: ['core'],
@@ -157,7 +163,8 @@ export function dependencyRuleBreaches(root) {
  * @returns {Set<string> | undefined}
  */
 function permitted(own, packages) {
-  if (own.app) return new Set(packages.filter((each) => !each.app).map((each) => each.name));
+  if (own.app || own.short === APP_KIT)
+    return new Set(packages.filter((each) => !each.app && each !== own).map((each) => each.name));
   if (basename(own.folder).startsWith('backend-')) return new Set([`${SCOPE}core`]);
   const names = Object.hasOwn(allowed, own.short)
     ? allowed[/** @type {keyof typeof allowed} */ (own.short)]
@@ -187,7 +194,8 @@ function judge(own, file, { specifier, kind }, mayImport, appNames) {
   }
   if (own.short === 'core') return `core imports nothing from outside, found '${specifier}'`;
   if (isBuiltin(specifier)) {
-    if (own.app || kind !== 'value') return undefined;
+    const isForNode = own.short === APP_KIT && file.startsWith(join(own.folder, 'src', 'node') + sep);
+    if (own.app || isForNode || kind !== 'value') return undefined;
     return `'${specifier}' exists only in Node; load it with import() so that browsers can load this package`;
   }
   if (!own.app && kind === 'value' && engines.some((engine) => engine.test(specifier))) {

@@ -2,7 +2,7 @@
 // `pnpm test:fast` (`--fast`): what takes two and a half minutes of CPU, needs neither browser nor GPU and runs on every system.
 import { build, run } from './run.mjs';
 
-const fastProjects = ['core', 'nn', 'models', 'conformance', 'onnxruntime', 'docs', 'checks'];
+const fastProjects = ['core', 'nn', 'models', 'conformance', 'onnxruntime', 'app-kit', 'docs', 'checks'];
 const slowFiles = ['browser*.test.ts', 'planned-bytes.test.ts'];
 const fastOnly = [
   ...fastProjects.flatMap((name) => ['--project', name]),

@@ -4,12 +4,13 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { tfjsNodeAvailability } from '@topk-attention/vitest-preset/tfjs-node';
 import { describe, expect, test } from 'vitest';
-import type { Answer, EngineInfo } from '../src/engine/types.js';
+import type { Answer, EngineInfo } from '../src/engine/protocol.js';
 import {
   type JsonError,
   jsonOf,
   outcomeOf,
   runCli,
+  signalListeners,
   smallModel,
   startCli,
   temporaryFolder,
@@ -423,9 +424,10 @@ describe('SIGINT', () => {
 
   test.each([[[]], [['--compare']]])('ends a run with exit code 130: %j', async (args) => {
     const command = [...onReference, ...question, '--context', endless, ...args];
-    const child = startCli(command);
+    const { env, listening } = signalListeners(folder);
+    const child = startCli(command, { env });
     const ended = outcomeOf(child);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await listening(2);
     child.kill('SIGINT');
     expect(await ended).toEqual({
       code: 130,
@@ -435,9 +437,12 @@ describe('SIGINT', () => {
   });
 
   test('ends the wait for standard input', async () => {
-    const child = startCli([...onReference, ...question, '--json'], { keepsStdinOpen: true });
+    const { env, listening } = signalListeners(folder);
+    const child = startCli([...onReference, ...question, '--json'], { keepsStdinOpen: true, env });
     const ended = outcomeOf(child);
-    await new Promise((resolve) => setTimeout(resolve, 3000));
+    await listening(1);
+    // Time to begin to read.
+    await new Promise((resolve) => setTimeout(resolve, 500));
     child.kill('SIGINT');
     const outcome = await ended;
     expect(outcome.code).toBe(130);

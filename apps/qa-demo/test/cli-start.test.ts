@@ -141,7 +141,7 @@ test.each([
     'is killed for its memory',
     `const { on } = process;
     process.on = (name, listener) => on.call(process, name, (message, ...rest) => {
-      if (name === 'message' && message.settings?.isPlain) process.kill(process.pid, 'SIGKILL');
+      if (name === 'message' && message.argument?.isPlain) process.kill(process.pid, 'SIGKILL');
       listener(message, ...rest);
     });`,
     'out of memory',

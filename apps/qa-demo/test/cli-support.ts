@@ -157,3 +157,24 @@ export function without(
   );
   return { NODE_OPTIONS: `--import=${pathToFileURL(path).href}` };
 }
+
+/** Tells when a command, and then its child, handle SIGINT: before, it would simply end them. */
+export function signalListeners(folder: string): {
+  readonly env: { readonly NODE_OPTIONS: string };
+  /** Waits until that many processes do. */
+  readonly listening: (processes: number) => Promise<void>;
+} {
+  const log = writeIn(folder, `listeners-${Math.random()}.txt`, '');
+  const code = `import { appendFileSync } from 'node:fs';
+process.on('newListener', (name) => {
+  if (name === 'SIGINT') setImmediate(() => appendFileSync(${JSON.stringify(log)}, '.'));
+});`;
+  const module = writeIn(folder, `listeners-${Math.random()}.mjs`, code);
+  return {
+    env: { NODE_OPTIONS: `--import=${pathToFileURL(module).href}` },
+    async listening(processes) {
+      while (readFileSync(log, 'utf8').length < processes)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+  };
+}
