@@ -1,4 +1,4 @@
-import { loadTf } from '@topk-attention/app-kit/node';
+import { loadTf } from '@topk-attention/app-kit/backends';
 import { type Backend, exactAttention, scope, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';

@@ -1,5 +1,6 @@
 import { seededRandom } from '@topk-attention/app-kit';
-import { type ChosenBackend, chooseBackend, peakBytes } from '@topk-attention/app-kit/node';
+import { type ChosenBackend, chooseBackend } from '@topk-attention/app-kit/backends';
+import { peakBytes } from '@topk-attention/app-kit/node';
 import { formatBytes, TopKError } from '@topk-attention/core';
 import { formatUnifiedQA, type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
 import { modelFolder, trainedTokens } from './model-folder.js';

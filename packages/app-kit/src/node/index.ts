@@ -1,6 +1,4 @@
 export { Command, type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
-export { type ChooseOptions, type ChosenBackend, chooseBackend } from './backends/choose-backend.js';
-export { type LoadedTf, loadTf } from './backends/load-tf.js';
 export { type CallOptions, ChildEngine, type CrashAdvice } from './child-engine.js';
 export { type BackendOptions, backendCommand, backendSettings } from './cli/backend-command.js';
 export { type Io, note, print } from './cli/io.js';
