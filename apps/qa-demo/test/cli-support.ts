@@ -48,14 +48,17 @@ export function startCli(
   return child;
 }
 
-/** Waits for the end of a process and gathers what it wrote. */
+/** The line of a progress bar without a terminal: a run that takes half a minute, as on a busy machine, has one. */
+const PROGRESS = /^\d+\/\d+ .* so far\n/gm;
+
+/** Waits for the end of a process and gathers what it wrote, lines of progress left out. */
 export async function outcomeOf(child: ChildProcess): Promise<Outcome> {
   let stdout = '';
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
+  return { code, stdout, stderr: stderr.replace(PROGRESS, '') };
 }
 
 export async function runCli(args: readonly string[], options?: RunOptions): Promise<Outcome> {

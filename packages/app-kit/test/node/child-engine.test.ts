@@ -1,8 +1,7 @@
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
-import { build } from 'vite';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ChildEngine } from '../../src/node/child-engine.js';
+import { buildModule } from '../support/build-module.js';
 import type { EchoContract } from '../support/echo-engine.js';
 import { temporaryFolder } from '../support/temporary-folder.js';
 
@@ -10,27 +9,16 @@ const folder = temporaryFolder();
 const advice = { outOfMemory: 'Take less', crashed: 'Try again' };
 const engines: ChildEngine<EchoContract>[] = [];
 
-// A child process runs JavaScript; this is that of the sources, built or not.
+let module: URL;
 beforeAll(async () => {
-  await build({
-    configFile: false,
-    logLevel: 'error',
-    ssr: { noExternal: true, resolve: { conditions: ['@topk-attention/source'] } },
-    build: {
-      ssr: fileURLToPath(new URL('../support/echo-engine.ts', import.meta.url)),
-      outDir: folder,
-      emptyOutDir: false,
-      target: 'node20',
-      rolldownOptions: { output: { entryFileNames: 'engine.mjs' } },
-    },
-  });
+  module = pathToFileURL(await buildModule('echo-engine', folder));
 });
 afterAll(async () => {
   for (const engine of engines) await engine.dispose();
 });
 
 function start(): ChildEngine<EchoContract> {
-  const engine = new ChildEngine<EchoContract>(pathToFileURL(join(folder, 'engine.mjs')), advice);
+  const engine = new ChildEngine<EchoContract>(module, advice);
   engines.push(engine);
   return engine;
 }
