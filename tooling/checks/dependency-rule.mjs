@@ -7,6 +7,9 @@ import { parseSync } from 'vite';
 
 const SCOPE = '@topk-attention/';
 
+/** The private package that apps share. Its `src/node` runs in Node only; the rest runs wherever a page does. */
+const APP_KIT = 'app-kit';
+
 /**
  * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages
  * and apps may import every package; nothing imports an app, and no published package a private one.
@@ -192,7 +195,8 @@ function judge(own, file, { specifier, kind }, mayImport, appNames) {
     if (name === own.name) return `${name} imports itself by name; use a relative import`;
     return mayImport.has(name) ? undefined : `${own.name} must not import ${name}`;
   }
-  const forNode = own.app || own.manifest.private === true;
+  const isForPages = own.short === APP_KIT && !file.startsWith(join(own.folder, 'src', 'node') + sep);
+  const forNode = own.app || (own.manifest.private === true && !isForPages);
   if (own.short === 'core') return `core imports nothing from outside, found '${specifier}'`;
   if (isBuiltin(specifier)) {
     if (forNode || kind !== 'value') return undefined;

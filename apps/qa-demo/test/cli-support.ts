@@ -49,14 +49,17 @@ export function startCli(
   return child;
 }
 
-/** Waits for the end of a process and gathers what it wrote. */
+/** The line of a progress bar without a terminal: a run that takes half a minute, as on a busy machine, has one. */
+const PROGRESS = /^\d+\/\d+ .* so far\n/gm;
+
+/** Waits for the end of a process and gathers what it wrote, lines of progress left out. */
 export async function outcomeOf(child: ChildProcess): Promise<Outcome> {
   let stdout = '';
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
   const [code] = (await once(child, 'close')) as [number | null];
-  return { code, stdout, stderr };
+  return { code, stdout, stderr: stderr.replace(PROGRESS, '') };
 }
 
 export async function runCli(args: readonly string[], options?: RunOptions): Promise<Outcome> {
@@ -157,4 +160,25 @@ export function without(
     `import { register } from 'node:module';\nregister('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));\n`,
   );
   return { NODE_OPTIONS: `--import=${pathToFileURL(path).href}` };
+}
+
+/** Tells when a command, and then its child, handle SIGINT: before, it would simply end them. */
+export function signalListeners(folder: string): {
+  readonly env: { readonly NODE_OPTIONS: string };
+  /** Waits until that many processes do. */
+  readonly listening: (processes: number) => Promise<void>;
+} {
+  const log = writeIn(folder, `listeners-${Math.random()}.txt`, '');
+  const code = `import { appendFileSync } from 'node:fs';
+process.on('newListener', (name) => {
+  if (name === 'SIGINT') setImmediate(() => appendFileSync(${JSON.stringify(log)}, '.'));
+});`;
+  const module = writeIn(folder, `listeners-${Math.random()}.mjs`, code);
+  return {
+    env: { NODE_OPTIONS: `--import=${pathToFileURL(module).href}` },
+    async listening(processes) {
+      while (readFileSync(log, 'utf8').length < processes)
+        await new Promise((resolve) => setTimeout(resolve, 20));
+    },
+  };
 }

@@ -4,7 +4,7 @@ import { findingsOf } from '../src/demo/findings.js';
 import { passageAbout } from '../src/demo/passage.js';
 import type { Run, StartReport, Way } from '../src/demo/report.js';
 import { unfamiliarWords } from '../src/engine/embedded-model.js';
-import type { Answer, EngineInfo } from '../src/engine/types.js';
+import type { Answer, EngineInfo } from '../src/engine/protocol.js';
 
 const MIB = 2 ** 20;
 

@@ -1,9 +1,9 @@
+import { loadTf } from '@topk-attention/app-kit/backends';
 import { type Backend, exactAttention, scope, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
 import { createTfjsBackend } from '@topk-attention/tfjs';
 import { expect, test } from 'vitest';
-import { loadTf } from '../src/engine/load-tf.js';
 import { PlainAttention } from '../src/engine/plain-attention.js';
 import { steeredBackend } from '../src/engine/steered-backend.js';
 

@@ -18,8 +18,9 @@ afterEach(() => {
  * @param {string} name
  * @param {string} code
  * @param {object} [manifest]
+ * @param {string} [file]
  */
-function breachesOf(folder, name, code, manifest = {}) {
+function breachesOf(folder, name, code, manifest = {}, file = 'src/deep/file.ts') {
   const root = mkdtempSync(join(tmpdir(), 'topk-rule-'));
   folders.push(root);
   const write = (/** @type {string} */ path, /** @type {string} */ text) => {
@@ -29,8 +30,9 @@ function breachesOf(folder, name, code, manifest = {}) {
   write('apps/qa-demo/package.json', JSON.stringify({ name: '@topk-attention/qa-demo' }));
   write('packages/core/package.json', JSON.stringify({ name: '@topk-attention/core' }));
   write('packages/nn/package.json', JSON.stringify({ name: '@topk-attention/nn' }));
+  write('packages/app-kit/package.json', JSON.stringify({ name: '@topk-attention/app-kit' }));
   write(`${folder}/package.json`, JSON.stringify({ name: `@topk-attention/${name}`, ...manifest }));
-  write(`${folder}/src/deep/file.ts`, code);
+  write(`${folder}/${file}`, code);
   return dependencyRuleBreaches(root);
 }
 
@@ -105,6 +107,20 @@ test.each([
     'optional peer',
   ],
   ['Node, eagerly', 'packages/nn', 'nn', `import { x } from 'node:fs';`, 'only in Node'],
+  [
+    'a package imports app-kit',
+    'packages/models',
+    'models',
+    `import { x } from '@topk-attention/app-kit';`,
+    'must not import',
+  ],
+  [
+    'Node in app-kit, outside src/node',
+    'packages/app-kit',
+    'app-kit',
+    `import { x } from 'node:fs';`,
+    'only in Node',
+  ],
   ['a package without a rule', 'packages/stray', 'stray', '', 'no rule for this package'],
 ])('refuses: %s', (_, folder, name, code, message) => {
   const breaches = breachesOf(folder, name, code);
@@ -131,8 +147,15 @@ test.each([
     'other',
     `import { x } from '@topk-attention/nn'; import { y } from 'node:fs'; import 'onnxruntime-node';`,
   ],
+  ['packages/app-kit', 'app-kit', `import { x } from '@topk-attention/nn';`],
+  ['apps/other', 'other', `import { x } from '@topk-attention/app-kit/node';`],
 ])('accepts %s (%s): %s', (folder, name, code) => {
   expect(breachesOf(folder, name, code)).toEqual([]);
+});
+
+test('accepts Node in src/node of app-kit', () => {
+  const code = `import { x } from 'node:fs';`;
+  expect(breachesOf('packages/app-kit', 'app-kit', code, {}, 'src/node/cli/file.ts')).toEqual([]);
 });
 
 test('says the line', () => {

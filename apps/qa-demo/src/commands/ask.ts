@@ -1,97 +1,82 @@
+import { formatDuration } from '@topk-attention/app-kit';
+import {
+  type CommandUnknownOpts,
+  type Io,
+  nonBlank,
+  note,
+  print,
+  wholeNumber,
+} from '@topk-attention/app-kit/node';
 import { formatBytes } from '@topk-attention/core';
-import { type Command, commonOptions, modelOptions, type Option, type Values } from '../args/command.js';
-import { seeHelp } from '../args/parse.js';
-import { budgetOf, engineSettings } from '../args/settings.js';
-import { UsageError } from '../args/usage-error.js';
-import { kept, wholeNumber } from '../args/values.js';
 import { readContexts } from '../datasets/contexts.js';
-import type { AnswerRequest, EngineSettings } from '../engine/types.js';
-import { type Io, note, print } from '../io.js';
-import { AnswerStream } from '../output/answer-stream.js';
-import { formatDuration } from '../output/progress.js';
-import { EngineChild } from '../processes/engine-child.js';
+import type { AnswerRequest, EngineSettings } from '../engine/protocol.js';
+import { askChild } from './ask-child.js';
 import { compare } from './compare.js';
-import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
+import { kept } from './kept-values.js';
+import {
+  budgetOf,
+  DEFAULT_ATTENTION_K,
+  DEFAULT_MAX_NEW_TOKENS,
+  engineSettings,
+  modelCommand,
+} from './model-command.js';
 
-export const DEFAULT_ATTENTION_K = 64;
-export const DEFAULT_MAX_NEW_TOKENS = 20;
+const notes = `
+The model that comes along knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";
+for anything else name a T5 or UnifiedQA checkpoint with --model.
 
-const options: {
-  readonly question: Option & { readonly type: 'string' };
-  readonly context: Option & { readonly type: 'string'; readonly multiple: true };
-  readonly 'attention-k': Option & { readonly type: 'string' };
-  readonly 'feed-forward-k': Option & { readonly type: 'string' };
-  readonly 'max-new-tokens': Option & { readonly type: 'string' };
-  readonly compare: Option & { readonly type: 'boolean' };
-} & typeof modelOptions &
-  typeof commonOptions = {
-  question: { type: 'string', short: 'q', placeholder: 'TEXT', help: 'the question' },
-  context: {
-    type: 'string',
-    short: 'c',
-    multiple: true,
-    placeholder: 'FILE',
-    help: 'a text to answer from; several are joined; - is standard input (default: what is piped in)',
-  },
-  ...modelOptions,
-  'attention-k': {
-    type: 'string',
-    placeholder: 'N|exact',
-    help: `keys that each query keeps (default ${DEFAULT_ATTENTION_K}); exact keeps all`,
-  },
-  'feed-forward-k': {
-    type: 'string',
-    placeholder: 'N|exact',
-    help: 'hidden units that each token keeps (default: a twelfth of them); exact keeps all',
-  },
-  'max-new-tokens': {
-    type: 'string',
-    placeholder: 'N',
-    help: `longest answer in tokens (default ${DEFAULT_MAX_NEW_TOKENS})`,
-  },
-  compare: {
-    type: 'boolean',
-    help: 'run exact and top-k, each in a process of its own: time, peak memory, plan, agreement',
-  },
-  ...commonOptions,
-};
+Examples:
+  pnpm qa ask --question "Where is Mary?" --context apps/qa-demo/data/story.txt
+  cat chapter*.txt | pnpm qa ask --question "Where is Mary?" --compare`;
 
 /** `ask`: one question, its answer streamed to standard output. */
-export const ask: Command<typeof options> = {
-  name: 'ask',
-  summary: 'answers a question about a text',
-  usage: '--question TEXT [--context FILE]... [options]',
-  options,
-  notes: [
-    'The model that comes along knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";',
-    'for anything else name a T5 or UnifiedQA checkpoint with --model.',
-    '',
-    'Examples:',
-    '  pnpm qa ask --question "Where is Mary?" --context apps/qa-demo/data/story.txt',
-    '  cat chapter*.txt | pnpm qa ask --question "Where is Mary?" --compare',
-  ],
-
-  async run(values, io) {
-    const settings = engineSettings(values);
-    const request = await requestOf(values, io);
-    if (values.compare) return compare(settings, request, values.json === true, io);
-    return answerOnce(settings, request, values.json === true, io);
-  },
-};
-
-async function requestOf(values: Values<typeof options>, io: Io): Promise<AnswerRequest> {
-  const { question, context = [] } = values;
-  if (question === undefined || question.trim() === '') {
-    throw new UsageError('ask: --question is missing', seeHelp('ask'));
-  }
-  const units = values['feed-forward-k'];
-  const numbers = {
-    attentionK: kept('attention-k', values['attention-k'] ?? String(DEFAULT_ATTENTION_K)),
-    ...(units !== undefined && { feedForwardK: kept('feed-forward-k', units) }),
-    maxNewTokens: wholeNumber('max-new-tokens', values['max-new-tokens'] ?? String(DEFAULT_MAX_NEW_TOKENS)),
-    ...budgetOf(values),
-  };
-  return { question: question.trim(), context: await readContexts(context, io), ...numbers };
+export function askCommand(io: Io): CommandUnknownOpts {
+  return modelCommand('ask')
+    .summary('answers a question about a text')
+    .description('Answers a question about a text.')
+    .usage('--question TEXT [--context FILE]... [options]')
+    .requiredOption('-q, --question <TEXT>', 'the question', nonBlank)
+    .option(
+      '-c, --context <FILE...>',
+      'a text to answer from; several are joined; - is standard input (default: what is piped in)',
+    )
+    .option(
+      '--attention-k <N|exact>',
+      'keys that each query keeps; exact keeps all',
+      kept,
+      DEFAULT_ATTENTION_K,
+    )
+    .option(
+      '--feed-forward-k <N|exact>',
+      'hidden units that each token keeps (default: a twelfth of them); exact keeps all',
+      kept,
+    )
+    .option('--max-new-tokens <N>', 'longest answer in tokens', wholeNumber, DEFAULT_MAX_NEW_TOKENS)
+    .option(
+      '--compare',
+      'run exact and top-k, each in a process of its own: time, peak memory, plan, agreement',
+    )
+    .addHelpText('after', notes)
+    .action(async (options) => {
+      const {
+        question,
+        context = [],
+        attentionK,
+        feedForwardK,
+        maxNewTokens,
+        json: isJson = false,
+      } = options;
+      const request: AnswerRequest = {
+        question,
+        context: await readContexts(context, io),
+        attentionK,
+        ...(feedForwardK !== undefined && { feedForwardK }),
+        maxNewTokens,
+        ...budgetOf(options),
+      };
+      const run = options.compare ? compare : answerOnce;
+      await run(engineSettings(options), request, isJson, io);
+    });
 }
 
 async function answerOnce(
@@ -99,38 +84,15 @@ async function answerOnce(
   request: AnswerRequest,
   isJson: boolean,
   io: Io,
-): Promise<number> {
-  const stream = new AnswerStream(io, isJson, '');
-  const warnings: string[] = [];
-  const warn = (text: string | undefined): void => {
-    if (text === undefined) return;
-    warnings.push(text);
-    stream.note(text);
-  };
-  try {
-    const engine = await EngineChild.start(settings, io.signal, stream.events);
-    try {
-      warn(engineWarning(engine.info));
-      for (const warning of requestWarnings(settings, request)) warn(warning);
-      const onStart = (tokens: number, known: number): void => {
-        warn(unknownTextWarning(known));
-        warn(lengthWarning(engine.info, tokens));
-      };
-      const answer = await engine.answer(request, { ...stream.events, onStart }, io.signal);
-      stream.end();
-      if (isJson) {
-        print(io, JSON.stringify({ question: request.question, ...answer, engine: engine.info, warnings }));
-      } else if (io.stderr.isTTY) {
-        const { attentionK, feedForwardK, promptTokens, milliseconds, peakBytes } = answer;
-        note(io, `${promptTokens} tokens in ${formatDuration(milliseconds)}, peak ${formatBytes(peakBytes)}`);
-        note(io, `attention k ${attentionK}, feed-forward k ${feedForwardK}; ${engine.info.description}`);
-      }
-      return 0;
-    } finally {
-      await engine.dispose();
-    }
-  } catch (error) {
-    stream.fail();
-    throw error;
+): Promise<void> {
+  const warnings = new Set<string>();
+  const { answer, info } = await askChild(settings, request, { io, isSilent: isJson, label: '', warnings });
+  const { question } = request;
+  if (isJson) {
+    print(io, JSON.stringify({ question, ...answer, engine: info, warnings: [...warnings] }));
+  } else if (io.stderr.isTTY) {
+    const { attentionK, feedForwardK, promptTokens, milliseconds, peakBytes } = answer;
+    note(io, `${promptTokens} tokens in ${formatDuration(milliseconds)}, peak ${formatBytes(peakBytes)}`);
+    note(io, `attention k ${attentionK}, feed-forward k ${feedForwardK}; ${info.description}`);
   }
 }

@@ -1,18 +1,9 @@
+import { formatDuration, textTable } from '@topk-attention/app-kit';
+import { type Io, print } from '@topk-attention/app-kit/node';
 import { formatBytes } from '@topk-attention/core';
 import { normalizeAnswer } from '@topk-attention/models';
-import {
-  type Answer,
-  type AnswerRequest,
-  type EngineInfo,
-  type EngineSettings,
-  largestPlan,
-} from '../engine/types.js';
-import { type Io, print } from '../io.js';
-import { AnswerStream } from '../output/answer-stream.js';
-import { formatDuration } from '../output/progress.js';
-import { renderTable } from '../output/table.js';
-import { EngineChild } from '../processes/engine-child.js';
-import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
+import { type Answer, type AnswerRequest, type EngineSettings, largestPlan } from '../engine/protocol.js';
+import { askChild } from './ask-child.js';
 
 /** Exact and top-k one after the other, each in a process of its own, so that neither peak holds the other's memory. */
 export async function compare(
@@ -20,40 +11,12 @@ export async function compare(
   request: AnswerRequest,
   isJson: boolean,
   io: Io,
-): Promise<number> {
+): Promise<void> {
   const warnings = new Set<string>();
-  const runInChild = async (
-    name: string,
-    own: AnswerRequest,
-  ): Promise<{ readonly answer: Answer; readonly info: EngineInfo }> => {
-    const stream = new AnswerStream(io, isJson, `${name}: `);
-    const warn = (text: string | undefined): void => {
-      if (text === undefined || warnings.has(text)) return;
-      warnings.add(text);
-      stream.note(text);
-    };
-    let child: EngineChild | undefined;
-    try {
-      child = await EngineChild.start(settings, io.signal, stream.events);
-      const { info } = child;
-      warn(engineWarning(info));
-      for (const warning of requestWarnings(settings, own)) warn(warning);
-      const onStart = (tokens: number, known: number): void => {
-        warn(unknownTextWarning(known));
-        warn(lengthWarning(info, tokens));
-      };
-      const answer = await child.answer(own, { ...stream.events, onStart }, io.signal);
-      stream.end();
-      return { answer, info };
-    } catch (error) {
-      stream.fail();
-      throw error;
-    } finally {
-      await child?.dispose();
-    }
-  };
-  const exact = await runInChild('exact', { ...request, attentionK: 'exact', feedForwardK: 'exact' });
-  const topK = await runInChild('top-k', request);
+  const ask = (label: string, own: AnswerRequest): ReturnType<typeof askChild> =>
+    askChild(settings, own, { io, isSilent: isJson, label, warnings });
+  const exact = await ask('exact: ', { ...request, attentionK: 'exact', feedForwardK: 'exact' });
+  const topK = await ask('top-k: ', request);
   const isAgreed = normalizeAnswer(exact.answer.text) === normalizeAnswer(topK.answer.text);
 
   if (isJson) {
@@ -61,7 +24,7 @@ export async function compare(
     const engine = topK.info;
     const runs = { exact: exact.answer, topK: topK.answer };
     print(io, JSON.stringify({ question, ...runs, agree: isAgreed, engine, warnings: [...warnings] }));
-    return 0;
+    return;
   }
   const rows = [exact.answer, topK.answer].map((answer) => [
     answer === exact.answer ? 'exact' : 'top-k',
@@ -75,8 +38,8 @@ export async function compare(
   print(io, '');
   print(
     io,
-    renderTable(
-      [
+    textTable({
+      columns: [
         { title: '' },
         { title: 'attention k', align: 'right' },
         { title: 'feed-forward k', align: 'right' },
@@ -86,7 +49,7 @@ export async function compare(
         { title: 'answer', maxWidth: 50 },
       ],
       rows,
-    ),
+    }),
   );
   print(io, `\nThe answers ${isAgreed ? 'agree' : 'differ'}. ${topK.answer.promptTokens} tokens.`);
   print(io, `${topK.info.description}\n`);
@@ -94,7 +57,6 @@ export async function compare(
     print(io, `Plan of ${answer === exact.answer ? 'exact' : 'top-k'}${keepsAll(answer)}\n`);
     for (const { layer, text } of answer.plans) print(io, `${layer}: ${text}\n`);
   }
-  return 0;
 }
 
 /** With a text this short attention leaves nothing out, and is exact whatever k says. */

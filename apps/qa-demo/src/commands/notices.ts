@@ -1,5 +1,5 @@
 import { unfamiliarWords } from '../engine/embedded-model.js';
-import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
+import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/protocol.js';
 
 /** Below this share of known characters an answer has little to do with the text. */
 const MOSTLY_KNOWN = 0.5;

@@ -1,5 +1,5 @@
+import { isObject, kindOf } from '@topk-attention/app-kit';
 import type { Example } from './example.js';
-import { isObject, kindOf } from './json-value.js';
 import { badLine, numberedLines } from './text-file.js';
 
 /**

@@ -1,5 +1,5 @@
 import { fstatSync } from 'node:fs';
-import type { Io } from '../io.js';
+import type { Io } from '@topk-attention/app-kit/node';
 import { decodeText, readTextFile } from './text-file.js';
 
 /** The name that stands for standard input. */
@@ -31,6 +31,7 @@ function isPiped(io: Io): boolean {
 }
 
 async function readStdin(io: Io): Promise<string> {
+  io.signal.throwIfAborted();
   const chunks: Buffer[] = [];
   const stop = (): void => void io.stdin.destroy();
   io.signal.addEventListener('abort', stop, { once: true });

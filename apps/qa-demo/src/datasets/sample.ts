@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
+import { isObject } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
-import { isObject } from './json-value.js';
 import { readTextFile } from './text-file.js';
 
 interface SampleQuestion {

@@ -1,6 +1,6 @@
+import { isObject, kindOf } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
 import { type Example, NO_ANSWER } from './example.js';
-import { isObject, kindOf } from './json-value.js';
 
 /**
  * SQuAD 1.1 and 2.0: `{ data: [{ paragraphs: [{ context, qas: [{ id, question, answers: [{ text }] }] }] }] }`. A question

@@ -1,5 +1,5 @@
+import { formatCount, formatDuration, formatMebibytes } from '@topk-attention/app-kit';
 import { normalizeAnswer } from '@topk-attention/models';
-import { formatDuration } from '../output/progress.js';
 import { byLength, ownBytes, type Run, type StartReport, type Way } from './report.js';
 
 /** Ratios closer to 1 than this are noise of the machine. */
@@ -33,8 +33,8 @@ function ofChunks({ runs }: StartReport): string {
     const times = ownBytes(plain) / Math.max(1, ownBytes(exact));
     sentences.push(
       times > NOISE
-        ? `Over ${count(plain.tokens)} tokens plain attention takes ${mebibytes(ownBytes(plain))} MiB beyond engine and model, attention in chunks ${mebibytes(ownBytes(exact))}: ${times.toFixed(1)} times less${timeOfChunks(plain, exact)}.`
-        : `Over ${count(plain.tokens)} tokens chunks save nothing: so short a text is one chunk, or nearly.`,
+        ? `Over ${formatCount(plain.tokens)} tokens plain attention takes ${formatMebibytes(ownBytes(plain))} MiB beyond engine and model, attention in chunks ${formatMebibytes(ownBytes(exact))}: ${times.toFixed(1)} times less${timeOfChunks(plain, exact)}.`
+        : `Over ${formatCount(plain.tokens)} tokens chunks save nothing: so short a text is one chunk, or nearly.`,
     );
     const first = pairs[0];
     if (first !== undefined && first !== last && first[0].tokens < plain.tokens) {
@@ -49,7 +49,7 @@ function ofChunks({ runs }: StartReport): string {
     const exact = group.find(({ way, failure }) => way === 'exact' && failure === undefined);
     if (failed !== undefined && exact !== undefined) {
       sentences.push(
-        `Over ${count(exact.tokens)} tokens plain attention ${failed.failure?.message}; in chunks it takes ${mebibytes(ownBytes(exact))} MiB.`,
+        `Over ${formatCount(exact.tokens)} tokens plain attention ${failed.failure?.message}; in chunks it takes ${formatMebibytes(ownBytes(exact))} MiB.`,
       );
     }
   }
@@ -70,7 +70,7 @@ function ofK({ runs, engine }: StartReport): string {
   const ratio = topK.milliseconds / exact.milliseconds;
   const times = `${formatDuration(topK.milliseconds)} an answer against ${formatDuration(exact.milliseconds)}`;
   const place = engine.memory === 'gpu' ? 'on this GPU' : 'on this CPU';
-  const over = `Over ${count(topK.tokens)} tokens ${place} top-k takes`;
+  const over = `Over ${formatCount(topK.tokens)} tokens ${place} top-k takes`;
   if (ratio > NOISE) {
     return `${over} ${ratio.toFixed(1)} times as long as exact (${times}): no gain at this length. ${WHERE_K_PAYS} Memory is the chunks' gain, not that of k.`;
   }
@@ -89,13 +89,15 @@ function ofAnswers({ runs, questions, kept, engine }: StartReport): Finding {
       others.every(({ answers }) => isSame(answers[at]?.text ?? '', text)),
     );
     isAllSame &&= same.length === exact.answers.length;
-    return [`${count(exact.tokens)} tokens ${same.length} of ${exact.answers.length} (${exact.right} right)`];
+    return [
+      `${formatCount(exact.tokens)} tokens ${same.length} of ${exact.answers.length} (${exact.right} right)`,
+    ];
   });
   const longest = Math.max(0, ...runs.map(({ tokens }) => tokens));
   const keys =
     kept.attention === 'exact'
       ? 'all keys'
-      : `${Math.min(kept.attention, longest)} of up to ${count(longest)} keys`;
+      : `${Math.min(kept.attention, longest)} of up to ${formatCount(longest)} keys`;
   const units = kept.feedForward === 'exact' ? 'all' : String(kept.feedForward);
   const subject = questions.length === 1 ? 'the question' : `${questions.length} questions`;
   return {
@@ -117,12 +119,4 @@ function pairsOf(runs: readonly Run[], one: Way, other: Way): (readonly [Run, Ru
 /** Answers are compared as SQuAD does. */
 function isSame(a: string, b: string): boolean {
   return normalizeAnswer(a) === normalizeAnswer(b);
-}
-
-export function mebibytes(bytes: number): string {
-  return count(Math.round(bytes / 2 ** 20));
-}
-
-export function count(value: number): string {
-  return value.toLocaleString('en-US');
 }

@@ -1,4 +1,4 @@
-import type { Answer, EngineInfo } from '../engine/types.js';
+import type { Answer, EngineInfo } from '../engine/protocol.js';
 
 /** How attention runs, in the order of the tables. */
 export const ways = ['plain', 'exact', 'top-k'] as const;
@@ -64,4 +64,11 @@ export function byLength(runs: readonly Run[]): (readonly Run[])[] {
     else group.push(run);
   }
   return groups;
+}
+
+/** What the memory columns count, in one sentence. */
+export function memoryIs({ engine }: StartReport): string {
+  return engine.memory === 'gpu'
+    ? 'Memory is that of tensors and scratch on the GPU.'
+    : 'Memory is the peak of a process of its own for every row.';
 }

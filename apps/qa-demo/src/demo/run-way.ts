@@ -1,10 +1,9 @@
+import { formatDuration, reportOf } from '@topk-attention/app-kit';
+import type { Io } from '@topk-attention/app-kit/node';
 import { exactMatch } from '@topk-attention/models';
-import type { Answer, AnswerRequest, EngineInfo, EngineSettings } from '../engine/types.js';
-import type { Io } from '../io.js';
+import { EngineChild } from '../engine/engine-child.js';
+import type { Answer, AnswerRequest, EngineInfo, EngineSettings } from '../engine/protocol.js';
 import { AnswerStream } from '../output/answer-stream.js';
-import { reportOf } from '../output/errors.js';
-import { formatDuration } from '../output/progress.js';
-import { EngineChild } from '../processes/engine-child.js';
 import type { Run, Way } from './report.js';
 
 /** A question with the text to answer it from. */
@@ -45,16 +44,12 @@ export async function runWay(way: Way, tasks: readonly Task[], options: RunOptio
     options.onOpened(info);
     for (const [at, { question, context, answer: expected }] of tasks.entries()) {
       const stream = new AnswerStream(io, isSilent, `   ${way.padEnd(5)}  ${at + 1}. `);
-      const onStart = (length: number): void => {
-        tokens = Math.max(tokens, length);
-        if (at === 0) options.onStart(info, length);
-      };
       try {
-        const answer = await child.answer(
-          { ...request, question, context },
-          { ...stream.events, onStart },
-          io.signal,
-        );
+        const answer = await child.answer({ ...request, question, context }, io.signal, (event) => {
+          if (event.type !== 'started') return stream.show(event);
+          tokens = Math.max(tokens, event.promptTokens);
+          if (at === 0) options.onStart(info, event.promptTokens);
+        });
         stream.end(`  (${formatDuration(answer.milliseconds)})`);
         answers.push(answer);
         right += exactMatch(answer.text, [expected]);

@@ -3,8 +3,8 @@ import { createReadStream, existsSync, statSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isObject } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
-import { isObject } from '../datasets/json-value.js';
 
 /** The folder of a model: of the one that comes along, or the user's. @throws TopKError FILE_NOT_FOUND. */
 export function modelFolder(model: string): string {

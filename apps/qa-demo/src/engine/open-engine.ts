@@ -1,69 +1,65 @@
-import { type Backend, formatBytes, TopKError } from '@topk-attention/core';
+import { seededRandom } from '@topk-attention/app-kit';
+import { type ChosenBackend, chooseBackend } from '@topk-attention/app-kit/backends';
+import { peakBytes } from '@topk-attention/app-kit/node';
+import { formatBytes, TopKError } from '@topk-attention/core';
 import { formatUnifiedQA, type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
-import type { Kept } from '../args/values.js';
-import { seededRandom } from '../evaluation/random.js';
-import { peakBytes } from '../processes/peak-memory.js';
-import { type ChosenBackend, chooseBackend } from './choose-backend.js';
 import { modelFolder, trainedTokens } from './model-folder.js';
 import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
+import {
+  type Answer,
+  type AnswerEvent,
+  type AnswerRequest,
+  defaultFeedForwardK,
+  type EngineInfo,
+  type EngineSettings,
+  type Kept,
+  type PlanReport,
+  type Progress,
+} from './protocol.js';
 import { type Steering, steeredBackend } from './steered-backend.js';
-import type {
-  Answer,
-  AnswerEvents,
-  AnswerRequest,
-  Engine,
-  EngineInfo,
-  EngineSettings,
-  PlanReport,
-} from './types.js';
-
-/** The paper keeps 256 of 3,072 hidden units. */
-const FEED_FORWARD_SHARE = 12;
 
 /** The rest is for the engine, the model and what else runs on the machine. */
 const SHARE_OF_FREE_MEMORY = 0.9;
 
-/** A twelfth of the hidden units. */
-export function defaultFeedForwardK(units: number): number {
-  return Math.max(1, Math.round(units / FEED_FORWARD_SHARE));
+/** A model on a backend, in this process, whose end is also theirs. */
+export interface Engine {
+  readonly info: EngineInfo;
+  answer(request: AnswerRequest, onEvent: (event: AnswerEvent) => void): Promise<Answer>;
 }
 
 /**
  * Opens a model on the backend that was asked for.
  *
- * @throws TopKError as `chooseBackend` and `loadT5`; ABORTED.
+ * @throws TopKError as `chooseBackend` and `loadT5`.
  */
 export async function openEngine(
   settings: EngineSettings,
-  events: Pick<AnswerEvents, 'onProgress'>,
-  signal: AbortSignal,
+  onEvent: (event: Progress) => void,
 ): Promise<Engine> {
   const started = performance.now();
   const folder = modelFolder(settings.model);
-  const chosen = await chooseBackend(settings);
+  // A session with all scores is larger than what all sessions may keep by default: it would be made anew in every layer.
+  const chosen = await chooseBackend(
+    settings,
+    settings.isPlain ? { sessionBytes: Number.MAX_SAFE_INTEGER } : {},
+  );
   const { backend, steering } = steeredBackend(chosen.backend);
-  let model: T5 | undefined;
-  try {
-    model = await loadT5({
-      backend,
-      source: folder,
-      signal,
-      onProgress: ({ done, total }) => events.onProgress?.('loading', done, total),
-    });
-    if (settings.isPlain) steering.plain = await plainAttention(model, chosen.backend, steering);
-  } catch (error) {
-    model?.dispose();
-    await chosen.backend.dispose();
-    throw error;
+  const model = await loadT5({
+    backend,
+    source: folder,
+    onProgress: ({ done, total }) => onEvent({ type: 'progress', stage: 'loading', done, total }),
+  });
+  if (settings.isPlain) {
+    const plain = new PlainAttention(chosen.backend);
+    steering.plain = plain;
+    // A call of one token, which nobody waits for, shows it the table of relative biases.
+    model.encode([[model.config.padId]]).dispose();
+    await plain.readTable();
   }
   const opened = { model, chosen, steering };
   const trained = await trainedTokens(folder);
   const info: EngineInfo = {
-    backend: chosen.name,
-    ...(chosen.engine !== undefined && { engine: chosen.engine }),
-    description: chosen.description,
-    ...(chosen.fallback !== undefined && { fallback: chosen.fallback }),
-    ...(chosen.warning !== undefined && { warning: chosen.warning }),
+    ...chosen.info,
     model: folder,
     feedForwardUnits: model.config.dFf,
     ...(trained !== undefined && { trainedTokens: trained }),
@@ -71,24 +67,7 @@ export async function openEngine(
     memory: chosen.gpuBytes === undefined ? 'process' : 'gpu',
     loadedBytes: memoryPeak(chosen),
   };
-  return {
-    info,
-    answer: (request, answerEvents, abort) => answer(opened, request, answerEvents, abort),
-    async dispose() {
-      steering.plain?.dispose();
-      opened.model.dispose();
-      await chosen.backend.dispose();
-    },
-  };
-}
-
-/** Plain attention for a model: a call of one token, which nobody waits for, shows it the table of relative biases. */
-async function plainAttention(model: T5, backend: Backend, steering: Steering): Promise<PlainAttention> {
-  const plain = new PlainAttention(backend);
-  steering.plain = plain;
-  model.encode([[model.config.padId]]).dispose();
-  await plain.readTable();
-  return plain;
+  return { info, answer: (request, onAnswerEvent) => answer(opened, request, onAnswerEvent) };
 }
 
 function memoryPeak({ gpuBytes }: ChosenBackend): number {
@@ -104,35 +83,33 @@ interface Opened {
 async function answer(
   { model, chosen, steering }: Opened,
   request: AnswerRequest,
-  events: AnswerEvents,
-  signal: AbortSignal,
+  onEvent: (event: AnswerEvent) => void,
 ): Promise<Answer> {
   const { attentionK, maxNewTokens, randomSeed } = request;
   const feedForwardK = request.feedForwardK ?? defaultFeedForwardK(model.config.dFf);
   const choices: LayerChoices = { attention: choiceOf(attentionK), feedForward: choiceOf(feedForwardK) };
   const source = formatUnifiedQA({ question: request.question, context: request.context });
   const ids = tokensOf(model, source);
-  events.onStart?.(ids.length, knownShare(model, source, ids));
+  onEvent({ type: 'started', promptTokens: ids.length, known: knownShare(model, source, ids) });
 
   steering.random = randomSeed === undefined ? undefined : seededRandom(randomSeed);
   const plans = plansWithin(model, steering, choices, ids.length, request.budgetBytes);
   if (steering.plain !== undefined) requireRoom(plans, chosen);
-  events.onProgress?.('reading', 0, model.config.encoderLayers);
+  onEvent({ type: 'progress', stage: 'reading', done: 0, total: model.config.encoderLayers });
   const started = performance.now();
   let isFirst = true;
   const generation = await model.generate(ids, {
     ...choices,
     maxNewTokens,
-    signal,
     onToken: ({ text }) => {
       // A tokenizer's first piece begins with the space that separates words.
       const piece = isFirst ? text.trimStart() : text;
       if (piece === '') return;
       isFirst = false;
-      events.onText?.(piece);
+      onEvent({ type: 'text', piece });
     },
     onProgress: ({ stage, done, total }) =>
-      events.onProgress?.(stage === 'encode' ? 'reading' : stage, done, total),
+      onEvent({ type: 'progress', stage: stage === 'encode' ? 'reading' : stage, done, total }),
   });
   return {
     text: generation.text.trim(),

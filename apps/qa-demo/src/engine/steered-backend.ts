@@ -14,8 +14,10 @@ export interface Steering {
 }
 
 /**
- * A backend with two handles: how much scratch memory planning may use, and which keys attention selects. Everything
- * else is the inner backend's. A Backend is plain data and functions, so this needs nothing of the model or of core.
+ * A backend with handles for what a model's own options cannot say: how much scratch memory planning may use, and what
+ * attention runs. Everything else is the inner backend's. It stands in for two options of a model: `budgetBytes` of
+ * `generate` and `explain`, handed on to every attention and feed-forward call, and an attention choice that is a function
+ * of queries, keys, values and options.
  */
 export function steeredBackend(inner: Backend): { readonly backend: Backend; readonly steering: Steering } {
   const steering: Steering = { scratchBytes: undefined, random: undefined, plain: undefined };

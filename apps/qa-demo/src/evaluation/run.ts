@@ -1,14 +1,16 @@
+import type { Journal } from '@topk-attention/app-kit/node';
 import { scoreAnswer } from '@topk-attention/models';
 import type { Example } from '../datasets/example.js';
-import type { AnswerRequest, Engine } from '../engine/types.js';
-import type { Journal, JournalEntry } from './journal.js';
+import type { EngineChild } from '../engine/engine-child.js';
+import type { AnswerRequest } from '../engine/protocol.js';
+import { type Entry, entryKey } from './entry.js';
 import type { Variant } from './variant.js';
 
 export interface RunOptions {
   readonly maxNewTokens: number;
   readonly budgetBytes?: number;
   /** Answers found here are not computed again; new ones are added. */
-  readonly journal?: Journal;
+  readonly journal?: Journal<Entry>;
   readonly signal: AbortSignal;
   /** After each answer, computed or found. */
   readonly onAnswer: (done: number, variant: Variant) => void;
@@ -19,17 +21,17 @@ export interface RunOptions {
  * the same questions. Returns `[variant][example]`.
  */
 export async function runEvaluation(
-  engine: Engine,
+  engine: EngineChild,
   variants: readonly Variant[],
   examples: readonly Example[],
   { journal, signal, onAnswer, ...limits }: RunOptions,
-): Promise<JournalEntry[][]> {
-  const results: JournalEntry[][] = variants.map(() => []);
+): Promise<Entry[][]> {
+  const results: Entry[][] = variants.map(() => []);
   let done = 0;
   for (const [index, example] of examples.entries()) {
     for (const [at, variant] of variants.entries()) {
       signal.throwIfAborted();
-      let entry = journal?.find(example.id, variant.name);
+      let entry = journal?.find(entryKey({ id: example.id, variant: variant.name }));
       if (entry === undefined) {
         entry = await answerOne(engine, variant, example, index, limits, signal);
         journal?.add(entry);
@@ -42,13 +44,13 @@ export async function runEvaluation(
 }
 
 async function answerOne(
-  engine: Engine,
+  engine: EngineChild,
   variant: Variant,
   example: Example,
   index: number,
   limits: Pick<AnswerRequest, 'maxNewTokens' | 'budgetBytes'>,
   signal: AbortSignal,
-): Promise<JournalEntry> {
+): Promise<Entry> {
   const { id, question, context, golds } = example;
   const { attentionK, feedForwardK, isRandom } = variant;
   const { text, milliseconds, promptTokens } = await engine.answer(
@@ -61,7 +63,6 @@ async function answerOne(
       ...(isRandom && { randomSeed: index + 1 }),
       ...limits,
     },
-    {},
     signal,
   );
   return {

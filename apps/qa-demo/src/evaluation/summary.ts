@@ -1,6 +1,6 @@
+import { bootstrapMean, type Interval, meanOfGroups } from '@topk-attention/app-kit';
 import type { Example } from '../datasets/example.js';
-import { bootstrapMean, type Interval, meanOfGroups } from './bootstrap.js';
-import type { JournalEntry } from './journal.js';
+import type { Entry } from './entry.js';
 import type { Variant } from './variant.js';
 
 /** The bootstrap's seed: the same results give the same interval. */
@@ -31,7 +31,7 @@ export interface VariantSummary extends Variant {
 export function summarize(
   variants: readonly Variant[],
   examples: readonly Example[],
-  results: readonly (readonly JournalEntry[])[],
+  results: readonly (readonly Entry[])[],
 ): readonly VariantSummary[] {
   const members = groupMembers(examples);
   const spread = (values: readonly number[]): number[][] =>
@@ -41,8 +41,8 @@ export function summarize(
     const entries = results[at] ?? [];
     const matches = entries.map((entry) => 100 * entry.exactMatch);
     const overlaps = entries.map((entry) => 100 * entry.f1);
-    const minusExact = (values: readonly number[], pick: (entry: JournalEntry) => number): Interval => {
-      const differences = values.map((value, index) => value - 100 * pick(exact[index] as JournalEntry));
+    const minusExact = (values: readonly number[], pick: (entry: Entry) => number): Interval => {
+      const differences = values.map((value, index) => value - 100 * pick(exact[index] as Entry));
       return bootstrapMean(spread(differences), SEED);
     };
     const same = entries.map((entry, index) => (entry.prediction === exact[index]?.prediction ? 100 : 0));

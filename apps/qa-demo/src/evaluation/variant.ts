@@ -1,4 +1,4 @@
-import type { Kept } from '../args/values.js';
+import type { Kept } from '../engine/protocol.js';
 
 /** One way of running the model over a dataset. */
 export interface Variant {

@@ -1,13 +1,11 @@
-import type { AnswerEvents } from '../engine/types.js';
-import type { Io } from '../io.js';
-import { ProgressBar } from './progress.js';
+import { type Io, ProgressBar } from '@topk-attention/app-kit/node';
+import type { AnswerEvent } from '../engine/protocol.js';
 
 /**
  * One answer on its way to standard output, behind a label. Until its first piece a progress bar stands in its place;
  * from then on the answer itself shows the progress.
  */
 export class AnswerStream {
-  readonly events: Pick<AnswerEvents, 'onText' | 'onProgress'>;
   readonly #io: Io;
   readonly #isSilent: boolean;
   readonly #bar: ProgressBar;
@@ -19,12 +17,13 @@ export class AnswerStream {
     this.#isSilent = isSilent;
     this.#bar = new ProgressBar(io.stderr, isSilent);
     this.#label = label;
-    this.events = {
-      onText: (piece) => this.#write(piece),
-      onProgress: (stage, done, total) => {
-        if (stage !== 'generate') this.#bar.update(done, total, stage, stage === 'reading');
-      },
-    };
+  }
+
+  /** Shows a further piece, or the progress until there is one. */
+  show(event: AnswerEvent): void {
+    if (event.type === 'text') this.#write(event.piece);
+    else if (event.type === 'progress' && event.stage !== 'generate')
+      this.#bar.update(event.done, event.total, event.stage, event.stage === 'reading');
   }
 
   /** A line for standard error, which the bar must not run into. */

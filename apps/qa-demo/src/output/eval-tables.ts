@@ -1,12 +1,10 @@
-import type { Interval } from '../evaluation/bootstrap.js';
+import { formatDuration, type Interval, type Table } from '@topk-attention/app-kit';
 import type { VariantSummary } from '../evaluation/summary.js';
-import { formatDuration } from './progress.js';
-import { renderTable } from './table.js';
 
 /** One row a variant: scores, differences to exact, time. */
-export function scoreTable(summaries: readonly VariantSummary[]): string {
-  return renderTable(
-    [
+export function scoreTable(summaries: readonly VariantSummary[]): Table {
+  return {
+    columns: [
       { title: 'variant' },
       { title: 'EM', align: 'right' },
       { title: 'F1', align: 'right' },
@@ -15,7 +13,7 @@ export function scoreTable(summaries: readonly VariantSummary[]): string {
       { title: 'same answer', align: 'right' },
       { title: 'time each', align: 'right' },
     ],
-    summaries.map((each) => [
+    rows: summaries.map((each) => [
       each.name,
       each.exactMatch.toFixed(1),
       each.f1.toFixed(1),
@@ -24,21 +22,21 @@ export function scoreTable(summaries: readonly VariantSummary[]): string {
       `${each.sameAsExact.toFixed(1)} %`,
       formatDuration(each.milliseconds),
     ]),
-  );
+  };
 }
 
 /** One row a group, one column a variant: exact match. Undefined where there are no groups. */
-export function groupTable(summaries: readonly VariantSummary[]): string | undefined {
+export function groupTable(summaries: readonly VariantSummary[]): Table | undefined {
   const groups = summaries[0]?.groups ?? [];
   if (groups.length < 2) return undefined;
   const mean = ['mean', '', ...summaries.map((each) => each.exactMatch.toFixed(1))];
-  return renderTable(
-    [
+  return {
+    columns: [
       { title: 'task' },
       { title: 'questions', align: 'right' },
       ...summaries.map((each) => ({ title: each.name, align: 'right' as const })),
     ],
-    [
+    rows: [
       ...groups.map(({ group, questions }, at) => [
         group,
         String(questions),
@@ -46,7 +44,7 @@ export function groupTable(summaries: readonly VariantSummary[]): string | undef
       ]),
       mean,
     ],
-  );
+  };
 }
 
 function points({ mean, low, high }: Interval): string {

@@ -1,0 +1,41 @@
+import {
+  type BackendOptions,
+  backendCommand,
+  backendSettings,
+  byteCount,
+  type Command,
+} from '@topk-attention/app-kit/node';
+import type { EngineSettings, Kept } from '../engine/protocol.js';
+
+export const DEFAULT_ATTENTION_K: Kept = 64;
+export const DEFAULT_MAX_NEW_TOKENS = 20;
+
+/** What every command that runs a model is asked. */
+export type ModelOptions = BackendOptions & { model: string; budgetBytes?: number };
+
+/** A command with the options of all commands that run a model; further ones are the caller's. */
+export function modelCommand(name: string): Command<[], ModelOptions> {
+  return backendCommand(name)
+    .optionsGroup('Model:')
+    .option(
+      '--model <embedded|DIR>',
+      'the model that comes along, or a Hugging Face folder of a T5',
+      'embedded',
+    )
+    .option(
+      '--budget-bytes <BYTES>',
+      'upper bound of each attention and feed-forward call beyond its inputs, such as 64MiB (default: none)',
+      byteCount,
+    )
+    .optionsGroup('Options:');
+}
+
+/** The engine that the options ask for. */
+export function engineSettings(options: ModelOptions): EngineSettings {
+  return { model: options.model, ...backendSettings(options) };
+}
+
+/** `--budget-bytes`, if given. */
+export function budgetOf({ budgetBytes }: ModelOptions): { readonly budgetBytes?: number } {
+  return budgetBytes === undefined ? {} : { budgetBytes };
+}

@@ -1,0 +1,107 @@
+import type { BackendInfo, BackendSettings } from '@topk-attention/app-kit';
+import type { PlannedBytes } from '@topk-attention/core';
+
+// What the commands and the engine say to each other. All of it is plain data, and nothing here needs Node.
+
+/** Kept keys or hidden units per query; 'exact' keeps them all. */
+export type Kept = number | 'exact';
+
+/** What to open. */
+export interface EngineSettings extends BackendSettings {
+  /** `embedded` or a folder. */
+  readonly model: string;
+  /** Attention over all keys with all of its scores at once, as other libraries run it, instead of in chunks. */
+  readonly isPlain?: boolean;
+}
+
+/** What was opened. */
+export interface EngineInfo extends BackendInfo {
+  /** The model's folder. */
+  readonly model: string;
+  /** Hidden units of a feed-forward layer. */
+  readonly feedForwardUnits: number;
+  /** Tokens of the longest input that the model was trained on, if its configuration says so. */
+  readonly trainedTokens?: number;
+  readonly loadMilliseconds: number;
+  /** Whose memory is counted: that of the process, or tensors and scratch on the GPU. */
+  readonly memory: 'process' | 'gpu';
+  /** Peak of that memory when the model is loaded and nothing was asked yet. */
+  readonly loadedBytes: number;
+}
+
+/** How to answer one question. */
+export interface AnswerRequest {
+  readonly question: string;
+  readonly context: string;
+  readonly attentionK: Kept;
+  /** Default: a twelfth of the hidden units, as in the paper. */
+  readonly feedForwardK?: Kept;
+  /** Attention keeps k random keys instead of the k largest: the control of an evaluation. */
+  readonly randomSeed?: number;
+  readonly maxNewTokens: number;
+  /** Upper bound of each attention and feed-forward call beyond its inputs. */
+  readonly budgetBytes?: number;
+}
+
+export interface Answer {
+  readonly text: string;
+  readonly attentionK: Kept;
+  readonly feedForwardK: Kept;
+  readonly promptTokens: number;
+  readonly newTokens: number;
+  readonly milliseconds: number;
+  /** Peak memory up to the end of this answer, as `EngineInfo.memory` has it. */
+  readonly peakBytes: number;
+  /** Of the encoder's first layer; the others have the same. */
+  readonly plans: readonly PlanReport[];
+}
+
+/** How one part of a layer runs: core's `explain`, as plain data. */
+export interface PlanReport {
+  /** Such as `encoder.0 attention`. */
+  readonly layer: string;
+  readonly path: 'fused' | 'composed';
+  readonly bytes: PlannedBytes;
+  /** Queries, or tokens, at a time. */
+  readonly chunk: number;
+  /** The whole plan for people. */
+  readonly text: string;
+}
+
+/** The paper keeps 256 of 3,072 hidden units. */
+const FEED_FORWARD_SHARE = 12;
+
+/** A twelfth of the hidden units. */
+export function defaultFeedForwardK(units: number): number {
+  return Math.max(1, Math.round(units / FEED_FORWARD_SHARE));
+}
+
+/** Planned bytes of the largest call beyond its inputs. */
+export function largestPlan(answer: Answer): number {
+  return Math.max(0, ...answer.plans.map((plan) => plan.bytes.total));
+}
+
+export interface Progress {
+  readonly type: 'progress';
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What is told while an answer is made. */
+export type AnswerEvent =
+  | Progress
+  /** Once, before anything runs. `known` is the share of the text's characters that the tokenizer knows, 0 to 1. */
+  | { readonly type: 'started'; readonly promptTokens: number; readonly known: number }
+  /** Each further piece of the answer. */
+  | { readonly type: 'text'; readonly piece: string };
+
+/** What an engine can be asked: to open a model, once, and then to answer questions. */
+export interface EngineContract {
+  readonly open: { readonly argument: EngineSettings; readonly result: EngineInfo; readonly event: Progress };
+  readonly answer: {
+    readonly argument: AnswerRequest;
+    readonly result: Answer;
+    readonly event: AnswerEvent;
+  };
+}

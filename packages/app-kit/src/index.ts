@@ -1,0 +1,27 @@
+export {
+  type BackendChoice,
+  type BackendInfo,
+  type BackendSettings,
+  backendChoices,
+  type TfjsEngine,
+  tfjsEngines,
+} from './backend-settings.js';
+export { describeError, type ErrorReport, ReportedError, reportOf, UsageError } from './errors.js';
+export { formatCount, formatDuration, formatMebibytes } from './format.js';
+export { isObject, kindOf } from './json-value.js';
+export {
+  answerCall,
+  type Call,
+  type Contract,
+  type FromEngine,
+  type Handlers,
+  type ToEngine,
+} from './protocol.js';
+export { type Bar, type BarGroup, barChart } from './report/bar-chart.js';
+export { escapeHtml } from './report/escape-html.js';
+export { type HtmlPage, htmlPage } from './report/html-page.js';
+export { htmlTable } from './report/html-table.js';
+export type { Column, Table } from './report/table.js';
+export { textTable } from './report/text-table.js';
+export { bootstrapMean, type Interval, meanOfGroups } from './statistics/bootstrap.js';
+export { seededRandom } from './statistics/seeded-random.js';

@@ -1,0 +1,53 @@
+import { CommanderError, type CommandUnknownOpts } from '@commander-js/extra-typings';
+import { describeError, reportOf, UsageError } from '../../errors.js';
+import { exitCodeOf } from './exit-code.js';
+import { type Io, note, print } from './io.js';
+
+/**
+ * Runs one command line and returns the exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted. Never throws: an error is
+ * one line with its code and one with what to do on standard error, or with `--json` an object on standard output.
+ *
+ * An action that finds its options to contradict each other calls `command.error(message)`.
+ */
+export async function runCommandLine(
+  program: CommandUnknownOpts,
+  args: readonly string[],
+  io: Io,
+): Promise<number> {
+  for (const command of [program, ...program.commands]) prepare(command, io);
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    // Help or a version was asked for, and is written.
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    // Whatever fails after an abort fails because of it.
+    const shown = io.signal.aborted ? io.signal.reason : error;
+    if (args.includes('--json')) print(io, JSON.stringify({ error: reportOf(shown) }));
+    else note(io, describeError(shown));
+    return exitCodeOf(shown);
+  }
+}
+
+function prepare(command: CommandUnknownOpts, io: Io): void {
+  command
+    .configureOutput({ writeOut: (text) => void io.stdout.write(text), writeErr: () => {} })
+    .exitOverride((error) => {
+      throw error.exitCode === 0 ? error : usageError(command, error);
+    });
+  // The last of two would win, silently.
+  for (const option of command.options.filter(({ variadic }) => !variadic)) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) command.error(`option '--${option.name()}' is given twice`);
+      isGiven = true;
+    });
+  }
+}
+
+function usageError(command: CommandUnknownOpts, { code, message }: CommanderError): UsageError {
+  // The library would print the help of a program without a command.
+  const text = code === 'commander.help' ? 'no command given' : message.replace(/^error: /, '');
+  const name = [command.parent?.name(), command.name()].filter((part) => part !== undefined).join(' ');
+  return new UsageError(text.replace(/\n/g, ' '), `See ${name} --help`);
+}

@@ -1,0 +1,15 @@
+export { Command, type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
+export { type CallOptions, ChildEngine, type CrashAdvice } from './child-engine.js';
+export { type BackendOptions, backendCommand, backendSettings } from './cli/backend-command.js';
+export { type Io, note, print } from './cli/io.js';
+export { byteCount, nonBlank, wholeNumber } from './cli/option-values.js';
+export { runCommandLine } from './cli/run-command-line.js';
+export { runMain } from './cli/run-main.js';
+export { Journal, type JournalFormat, type JournalHeader } from './journal.js';
+export type { OutputStream } from './output-stream.js';
+export { packageVersion } from './package-version.js';
+export { peakBytes } from './peak-memory.js';
+export { ProgressBar } from './progress-bar.js';
+export { serveParent } from './serve-parent.js';
+export { shownPath } from './shown-path.js';
+export { requireWritable, writeFileAtomically } from './write-file.js';

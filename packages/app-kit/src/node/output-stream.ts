@@ -1,0 +1,8 @@
+/** What is needed of a stream such as `process.stderr`. */
+export interface OutputStream {
+  /** True for a terminal. */
+  readonly isTTY?: boolean;
+  /** Width of the terminal in characters. */
+  readonly columns?: number;
+  write(text: string): unknown;
+}

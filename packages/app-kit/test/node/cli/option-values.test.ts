@@ -1,0 +1,22 @@
+import { InvalidArgumentError } from '@commander-js/extra-typings';
+import { expect, test } from 'vitest';
+import { byteCount, nonBlank, wholeNumber } from '../../../src/node/cli/option-values.js';
+
+test.each([
+  [wholeNumber, '12', 12],
+  [nonBlank, ' a b ', 'a b'],
+  [byteCount, '67108864', 2 ** 26],
+  [byteCount, '64MiB', 2 ** 26],
+  [byteCount, '1.5 GB', 1.5e9],
+])('%o takes %s', (parse, text, value) => expect(parse(text)).toBe(value));
+
+test.each([
+  [wholeNumber, '0'],
+  [wholeNumber, '-3'],
+  [wholeNumber, '1.5'],
+  [wholeNumber, '99999999999999999'],
+  [nonBlank, ' \t'],
+  [byteCount, '3 apples'],
+  [byteCount, '0'],
+  [byteCount, 'MiB'],
+])('%o refuses %j', (parse, text) => expect(() => parse(text)).toThrow(InvalidArgumentError));
