@@ -35,9 +35,9 @@ import { recordWriteBox } from './primitives/write-box.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Span } from './runtime/kernel.js';
 import { Stream, type StreamOptions } from './runtime/stream.js';
+import { storageBytes } from './runtime/view.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { Storage, WebGpuTensor } from './tensor.js';
-import { storageBytes } from './view.js';
 
 /** Scalars kept on the device: operands like the 2 of `mul(x, 2)` come back with every call. */
 const MOST_CONSTANTS = 256;

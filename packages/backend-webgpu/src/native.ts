@@ -14,8 +14,8 @@ import {
 import { fromBackendTensor } from '@topk-attention/core/backend';
 import { WebGpuBackend } from './backend.js';
 import { BUFFER_USAGE } from './runtime/usage.js';
+import { storageBytes } from './runtime/view.js';
 import { WebGpuTensor } from './tensor.js';
-import { storageBytes } from './view.js';
 
 /** What of a GPUBuffer is a tensor. */
 export interface GpuBufferRange {

@@ -1,7 +1,7 @@
 import type { DType, Shape } from '@topk-attention/core';
 import type { BackendTensor } from '@topk-attention/core/backend';
 import type { Span } from './runtime/kernel.js';
-import type { View } from './view.js';
+import type { View } from './runtime/view.js';
 
 /**
  * 'own': goes back to the pool; 'constant': the backend keeps it and others may view it; 'borrowed': the caller's;

@@ -7,9 +7,9 @@ import {
   referenceAttention,
 } from '@topk-attention/core/reference';
 import { expect } from 'vitest';
-import type { ForwardPath, ForwardViews } from '../src/attention/forward-path.js';
+import type { ForwardPath, ForwardViews } from '../src/attention/shared/forward-path.js';
 import type { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 /** A request from what is special about it. */
 export function requestWith(special: Partial<AttentionRequest>): AttentionRequest {

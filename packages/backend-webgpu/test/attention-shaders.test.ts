@@ -10,7 +10,7 @@ import { limitsOf } from '../src/limits.js';
 import type { DeviceFacts } from '../src/runtime/facts.js';
 import type { Kernel } from '../src/runtime/kernel.js';
 import type { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 import { arraysFor, requestWith, viewsFor } from './attention-harness.js';
 import { recordedKernels } from './recorded-kernels.js';
 

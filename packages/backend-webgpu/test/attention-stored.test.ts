@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
-import type { ForwardPath } from '../src/attention/forward-path.js';
+import type { ForwardPath } from '../src/attention/shared/forward-path.js';
 import { recordStored, storedPath } from '../src/attention/stored/stored-path.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { deviceFacts } from '../src/runtime/facts.js';

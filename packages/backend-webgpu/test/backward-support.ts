@@ -22,7 +22,7 @@ import { limitsOf } from '../src/limits.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 /** Uniform numbers from -1 to 1, the same for the same seed. */
 export function randomNumbers(count: number, seed: number): Float64Array {

@@ -2,10 +2,10 @@ import { type DType, type Shape, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type AttentionArrays, numberToHalf, referenceAttention } from '@topk-attention/core/reference';
 import { recordExact } from '../src/attention/exact/exact-path.js';
-import type { ForwardViews } from '../src/attention/forward-path.js';
+import type { ForwardViews } from '../src/attention/shared/forward-path.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import type { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 export const plainRequest: AttentionRequest = {
   batch: 1,

@@ -20,7 +20,7 @@ import { limitsOf } from '../src/limits.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { type DeviceFacts, deviceFacts } from '../src/runtime/facts.js';
 import { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 export interface Harness {
   readonly stream: Stream;

@@ -9,7 +9,7 @@ import { recordConcat, recordSlice, recordTranspose } from '../src/primitives/la
 import { recordReduce } from '../src/primitives/reduce.js';
 import type { Launch } from '../src/runtime/kernel.js';
 import type { Stream } from '../src/runtime/stream.js';
-import type { View } from '../src/view.js';
+import type { View } from '../src/runtime/view.js';
 import { Harness } from './primitives-harness.js';
 
 const software = softwareGpuAvailability();

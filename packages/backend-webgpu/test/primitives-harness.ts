@@ -7,7 +7,7 @@ import {
 } from '@topk-attention/core/reference';
 import { acquireDevice } from '../src/runtime/acquire.js';
 import { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 /** A tensor on both sides: in a buffer of the device and in core's reference backend. */
 export interface Both {

@@ -14,7 +14,7 @@ import type { Operand } from '../src/primitives/matmul-product.js';
 import type { MatmulTile } from '../src/primitives/matmul-tiled.js';
 import { recordScatterAddRows, type ScatterVariant } from '../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../src/primitives/softmax.js';
-import type { View } from '../src/view.js';
+import type { View } from '../src/runtime/view.js';
 import { distance, generator, Harness, integers } from './primitives-harness.js';
 
 const INF = Number.POSITIVE_INFINITY;

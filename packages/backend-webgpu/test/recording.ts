@@ -2,7 +2,7 @@ import type { DType, Shape } from '@topk-attention/core';
 import type { DeviceFacts } from '../src/runtime/facts.js';
 import type { Kernel, Span } from '../src/runtime/kernel.js';
 import type { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 /** A device with the default limits of WebGPU and none of its features. */
 export const PLAIN: DeviceFacts = {

@@ -7,10 +7,10 @@ import {
   referenceAttention,
 } from '@topk-attention/core/reference';
 import { expect } from 'vitest';
-import type { ForwardViews } from '../src/attention/forward-path.js';
+import type { ForwardViews } from '../src/attention/shared/forward-path.js';
 import type { Span } from '../src/runtime/kernel.js';
 import type { Stream } from '../src/runtime/stream.js';
-import { storageBytes, type View } from '../src/view.js';
+import { storageBytes, type View } from '../src/runtime/view.js';
 
 export const plainRequest: AttentionRequest = {
   batch: 1,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import * as authors from '../src/backend-entry.js';
 import * as core from '../src/index.js';
 import { createReferenceBackend } from '../src/reference/index.js';
 
@@ -8,7 +9,7 @@ const weights = { wIn: core.zeros(backend, [2, 3]), wOut: core.zeros(backend, [3
 const x = core.zeros(backend, [2, 2]);
 
 /** What callers in plain JavaScript can write. */
-const js = core as unknown as Record<string, (...args: unknown[]) => unknown>;
+const js = { ...core, ...authors } as unknown as Record<string, (...args: unknown[]) => unknown>;
 const call =
   (name: string, ...args: unknown[]) =>
   (): unknown =>

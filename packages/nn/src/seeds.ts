@@ -9,6 +9,7 @@ import type { Run, Seeds } from './run.js';
  * @throws TopKError INVALID_OPTION for another seed
  *
  * @example
+ * const step = 12;
  * const run = { training: true, seeds: seedsFrom(step) };
  */
 export function seedsFrom(seed: number): Seeds {

@@ -30,8 +30,11 @@ function breachesOf(folder, name, code, manifest = {}, file = 'src/deep/file.ts'
   write('apps/qa-demo/package.json', JSON.stringify({ name: '@topk-attention/qa-demo' }));
   write('packages/core/package.json', JSON.stringify({ name: '@topk-attention/core' }));
   write('packages/nn/package.json', JSON.stringify({ name: '@topk-attention/nn' }));
-  write('packages/app-kit/package.json', JSON.stringify({ name: '@topk-attention/app-kit' }));
-  write(`${folder}/package.json`, JSON.stringify({ name: `@topk-attention/${name}`, ...manifest }));
+  write('packages/app-kit/package.json', JSON.stringify({ name: '@topk-attention/app-kit', private: true }));
+  write(
+    `${folder}/package.json`,
+    JSON.stringify({ name: `@topk-attention/${name}`, private: name === 'app-kit', ...manifest }),
+  );
   write(`${folder}/${file}`, code);
   return dependencyRuleBreaches(root);
 }

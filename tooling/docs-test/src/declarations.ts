@@ -17,6 +17,12 @@ const reference = {
   backend: 'const backend = createReferenceBackend();',
 };
 
+const ofCore = Object.fromEntries(
+  ['crossEntropy', 'mul', 'reshape', 'scope', 'sub', 'sum', 'tensor', 'Tensor', 'valueAndGrad'].map(
+    (name) => [name, `import { ${name} } from '@topk-attention/core';`],
+  ),
+);
+
 const onnxruntime = {
   createOnnxRuntimeBackend: `import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';`,
   backend: 'const backend = await createOnnxRuntimeBackend();',
@@ -36,8 +42,12 @@ const tfTensors = {
 /** What examples of a package use without declaring it. Every example runs in a folder with the embedded model as `model`. */
 export const declarations: Readonly<Record<string, Declarations>> = {
   core: { ...reference, ...attention, ...feedForward, options: 'const options: ReduceOptions = {};' },
-  nn: reference,
-  models: onnxruntime,
+  nn: { ...reference, ...ofCore },
+  models: {
+    ...onnxruntime,
+    ...ofCore,
+    ParameterTree: `import type { ParameterTree } from '@topk-attention/nn';`,
+  },
   onnxruntime: {},
   webgpu: {},
   conformance: {

@@ -1,10 +1,11 @@
 import { isThorough } from './thorough.ts';
 
 /**
- * Test files that `pnpm test` leaves to `pnpm test --all`: the file's name without `.test.ts`, and the seconds it takes on
+ * Test files that `pnpm test` leaves to `pnpm test --all`: the file's name without `.test.ts`, with its
+ * folder where others have that name, and the seconds it takes on
  * one of two quiet cores (2026-11-28). Left out is what covers more configurations of something that a quicker file covers
- * in one; every package keeps tests in the fast lane, which stays under four minutes on two cores. Files are matched by name
- * alone, in every package, so they may move between folders.
+ * in one; every package keeps tests in the fast lane, which stays under four minutes on two cores. Files are matched in every
+ * package, so they may move between folders.
  */
 export const slowFiles: Readonly<Record<string, number>> = {
   // core, conformance, onnxruntime: plans against measured bytes; trials of random shapes; the suite once more.
@@ -24,16 +25,16 @@ export const slowFiles: Readonly<Record<string, number>> = {
   exact: 46,
   'feed-forward-layer': 52,
   'feed-forward-select': 34,
-  'finish-select': 120,
   'tensor-emulated': 75,
-  // tfjs: the suite on engines other than cpu.
+  'tensor-finish': 120,
+  // tfjs: the suite on engines other than cpu (test/conformance), and further engines.
   'browser-webgl': 480,
   'browser-webgpu': 50,
-  'conformance-tfjs-node': 54,
-  'conformance-tfjs-node-cuda': 54,
-  'conformance-wasm': 39,
-  'conformance-webgpu': 310,
-  'conformance-webgpu-forward': 44,
+  'conformance/tfjs-node': 54,
+  'tfjs-node-cuda': 54,
+  'conformance/wasm': 39,
+  'conformance/webgpu': 310,
+  'webgpu-forward': 44,
   // qa-demo: the command line with a model, and T5 on every engine.
   'browser-tfjs': 60,
   'cli-ask': 177,
@@ -47,9 +48,11 @@ export const slowFiles: Readonly<Record<string, number>> = {
 /** Tells the test processes, set by the preset, which files to leave: names with commas between. */
 export const LEFT_FILES_VARIABLE = 'TOPK_LEFT_FILES';
 
-/** The name under which a test file would be listed. */
+/** The name under which a test file would be listed: with its folder, where that is listed. */
 export function listedName(path: string): string {
-  return (path.split(/[\\/]/).at(-1) ?? path).replace(/\.test\.m?ts$/, '');
+  const segments = path.replace(/\.test\.m?ts$/, '').split(/[\\/]/);
+  const withFolder = segments.slice(-2).join('/');
+  return Object.hasOwn(slowFiles, withFolder) ? withFolder : (segments.at(-1) ?? path);
 }
 
 /**

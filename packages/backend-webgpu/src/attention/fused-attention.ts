@@ -9,9 +9,9 @@ import type {
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { exactPath } from './exact/exact-path.js';
-import type { ForwardPath } from './forward-path.js';
+import type { ForwardPath } from './shared/forward-path.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPath } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';

@@ -8,7 +8,7 @@ import type {
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { fusedAttentionBackward } from './backward/fused-attention-backward.js';
 import { exactBackward } from './exact-backward/exact-backward.js';
 

@@ -1,8 +1,8 @@
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { exactPath } from './exact/exact-path.js';
-import type { ForwardPath } from './forward-path.js';
 import { COUNTER_WORDS, COUNTERS } from './shared/counters.js';
+import type { ForwardPath } from './shared/forward-path.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPathWith } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';

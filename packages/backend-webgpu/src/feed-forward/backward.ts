@@ -1,7 +1,7 @@
 import type { ChosenFeedForward, FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { recordNaNRows, recordPick, recordPullActivation, recordPut } from './elementwise.js';
 import { type FiniteWeights, recordFinite, recordRest } from './finite-weights.js';
 import { recordGather } from './gather.js';

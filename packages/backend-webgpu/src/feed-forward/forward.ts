@@ -1,7 +1,7 @@
 import type { ChosenFeedForward, FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { recordActivate } from './elementwise.js';
 import { type FirstProduct, type FirstProductKind, firstProduct } from './first-product.js';
 import { recordGather } from './gather.js';

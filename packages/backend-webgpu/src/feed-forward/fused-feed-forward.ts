@@ -12,7 +12,7 @@ import {
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { recordBackward } from './backward.js';
 import { firstProductKind } from './first-product.js';
 import { recordForward } from './forward.js';

@@ -3,7 +3,7 @@ import type { FeedForwardInputs } from '@topk-attention/core/backend';
 import { type Binding, bindingOf, wholeOf, windowOf } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { recordNarrow, recordWiden } from './elementwise.js';
 
 /** Scratch of one call, all of it given back by `release`. */

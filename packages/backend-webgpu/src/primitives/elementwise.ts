@@ -1,7 +1,7 @@
 import { type DType, isFloat } from '@topk-attention/core';
 import type { BinaryOp, CompareOp, UnaryOp } from '@topk-attention/core/backend';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { type Mapping, type Operand, recordMap } from './map-elements.js';
 import { broadcastStrides } from './strides.js';
 

@@ -2,7 +2,7 @@ import { type DType, sizeOf } from '@topk-attention/core';
 import { bindingOf, storedBytes } from '../runtime/binding.js';
 import { f32Bits } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, writeTo } from '../wgsl/define-kernel.js';
 import { forEachElement } from '../wgsl/text.js';
 import { halfBits } from './half.js';

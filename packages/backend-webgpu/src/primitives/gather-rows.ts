@@ -1,7 +1,7 @@
 import type { DType } from '@topk-attention/core';
 import { type Binding, storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { forEachElement } from '../wgsl/text.js';
 import { doesNotFit, largestBytes, type RowRange, splitRows } from './split-rows.js';

@@ -1,7 +1,7 @@
 import { sizeOf } from '@topk-attention/core';
 import { stridesOf } from '@topk-attention/core/backend';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { type Mapping, recordMap } from './map-elements.js';
 import { recordWriteBox } from './write-box.js';
 

@@ -1,7 +1,7 @@
 import { type DType, sizeOf, TopKError } from '@topk-attention/core';
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { loadBits } from '../wgsl/numbers.js';
 import { range } from '../wgsl/text.js';

@@ -1,7 +1,7 @@
 import { sizeOf } from '@topk-attention/core';
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { launchProduct, type MatmulVariant } from './matmul-choose.js';
 import type { Product } from './matmul-product.js';
 import { doesNotFit, largestBytes } from './split-rows.js';

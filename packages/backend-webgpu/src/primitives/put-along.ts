@@ -1,6 +1,6 @@
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { loadBits, storeBits, storedElement } from '../wgsl/numbers.js';
 import { forEachElement } from '../wgsl/text.js';

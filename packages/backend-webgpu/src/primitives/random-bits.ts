@@ -2,7 +2,7 @@ import { type Shape, sizeOf } from '@topk-attention/core';
 import { philoxKey } from '@topk-attention/core/backend';
 import { windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, writeTo } from '../wgsl/define-kernel.js';
 import { text as philoxText } from '../wgsl/philox.wgsl.js';
 import { forEachElement } from '../wgsl/text.js';

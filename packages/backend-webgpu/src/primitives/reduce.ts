@@ -2,7 +2,7 @@ import { type DType, isFloat, type Shape, sizeOf } from '@topk-attention/core';
 import { stridesOf } from '@topk-attention/core/backend';
 import { wholeOf, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import { storageBytes, type View } from '../view.js';
+import { storageBytes, type View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { range } from '../wgsl/text.js';
 import { recordCast } from './elementwise.js';

@@ -1,5 +1,5 @@
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { recordGather } from './gather-rows.js';
 import { rowsOf } from './split-rows.js';
 

@@ -1,6 +1,6 @@
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { rowsOf, splitRows } from './split-rows.js';
 import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel } from './top-k-kernel.js';
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';

@@ -2,7 +2,7 @@ import { sizeOf } from '@topk-attention/core';
 import { stridesOf } from '@topk-attention/core/backend';
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { range } from '../wgsl/text.js';
 import { doesNotFit, largestBytes } from './split-rows.js';

@@ -1,6 +1,6 @@
 import type { DType } from '@topk-attention/core';
-import type { View } from '../view.js';
 import type { Span } from './kernel.js';
+import type { View } from './view.js';
 
 /** Bindings begin at multiples of this many bytes. */
 export const ALIGNMENT = 256;

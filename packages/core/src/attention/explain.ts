@@ -64,6 +64,7 @@ const explainKinds: OptionKinds<ExplainOptions> = {
  * @throws TopKError as the call itself would.
  *
  * @example
+ * const shape = [1, 12, 512, 64];
  * const { path, plan } = explain(backend, { q: shape, k: shape, v: shape }, { k: 64, mask: [1, 1, 512, 512] });
  */
 export function explain(

@@ -16,7 +16,7 @@ export function valuesOf<T>(values: object): T[] {
  * own without spelling the roles.
  *
  * @example
- * const tensors = mapRoles(inputs, (one: TfjsTensor) => one.tensor);
+ * const shapes = mapRoles({ q, k, v }, (one: Tensor) => one.shape);
  */
 export function mapRoles<Shape extends object, A, B>(
   values: Shape,

@@ -59,8 +59,13 @@ const forwardKinds: OptionKinds<T5ForwardOptions> = {
  * @throws TopKError MISSING_WEIGHT, EMPTY_SEQUENCE, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
  *
  * @example
- * const loss = (p) => crossEntropy(reshape(t5Forward(config, p, { sources, targets }), [-1, config.vocabSize]), labels);
- * const { value, gradients } = valueAndGrad(loss)(parameters);
+ * const { config, parameters } = await loadT5({ backend, source: 'model' });
+ * const labels = tensor(backend, Int32Array.of(7, 1), [2], 'i32');
+ * const loss = valueAndGrad((p: ParameterTree) => {
+ *   const logits = t5Forward(config, p, { sources: [[5, 6, 1]], targets: [[0, 7]] });
+ *   return crossEntropy(reshape(logits, [2, config.vocabSize]), labels);
+ * });
+ * const { value, gradients } = loss(parameters);
  */
 export function t5Forward(
   config: T5Config,

@@ -44,7 +44,13 @@ const SEEDS_PER_STEP = 1024;
  * throw. The last checkpoint stays as it is.
  *
  * @example
- * const { parameters } = await train({ parameters: initial, loss, data, optimizer: adamW(), maxSteps: 1000 });
+ * const { parameters } = await train<readonly number[]>({
+ *   parameters: { x: tensor(backend, [0]) },
+ *   loss: ({ x }, [target = 0]) => scope(() => sum(mul(sub(x as Tensor, target), sub(x as Tensor, target)))),
+ *   data: dataLoader([[1], [3]], { batchSize: 1, collate: ([one]) => one as readonly number[] }),
+ *   optimizer: adamW({ learningRate: 0.1 }),
+ *   maxSteps: 10,
+ * });
  */
 export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainResult> {
   const read = readTrainOptions(options);

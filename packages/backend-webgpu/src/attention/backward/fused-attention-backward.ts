@@ -11,7 +11,7 @@ import { windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { recordBucketsOfPositions } from '../shared/relative-bias.js';
 import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';

@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import { f32Bits, gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { isBiasOfKeys, recordBiasOfKeys, recordBiasOfRows } from './extras/bias.js';
 import { recordTableGradient } from './extras/relative-table.js';

@@ -11,7 +11,7 @@ import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import {
   type Geometry,
   geometryWords,

@@ -1,6 +1,6 @@
 import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import { bindings } from '../shared/bindings.js';
 import { type Geometry, geometryStruct, geometryWords, visibleKeys } from '../shared/geometry.js';
 import { groupIndex, groupReductions } from '../shared/reductions.js';

@@ -2,7 +2,7 @@ import { type Shape, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import { f32Bits, uniformWords } from '../../runtime/kernel.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import { dropoutWords } from './dropout.js';
 import { relativeReach } from './relative-bias.js';
 

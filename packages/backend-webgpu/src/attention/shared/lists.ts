@@ -1,6 +1,6 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
-import type { ForwardViews } from '../forward-path.js';
+import type { ForwardViews } from './forward-path.js';
 import { type Geometry, type Part, queryWindow } from './geometry.js';
 
 /** The lists of a part: indices and scores of the kept keys of each row. */

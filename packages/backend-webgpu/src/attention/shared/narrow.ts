@@ -1,7 +1,7 @@
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 import { halfOf } from '../../wgsl/numbers.js';
 import { groupIndex } from './reductions.js';
 

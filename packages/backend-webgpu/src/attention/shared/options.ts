@@ -1,7 +1,7 @@
 import { sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Access, Span } from '../../runtime/kernel.js';
-import type { ForwardViews } from '../forward-path.js';
+import type { ForwardViews } from './forward-path.js';
 
 /** Which tensors of the options a kernel reads; those left out it does not. */
 export interface OptionBuffers {

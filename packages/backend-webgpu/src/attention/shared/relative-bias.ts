@@ -2,7 +2,7 @@ import { relativePositionBucket } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { View } from '../../view.js';
+import type { View } from '../../runtime/view.js';
 
 /** Longest reach of the relative bias: all keys farther away share the outermost bucket. */
 export function relativeReach({ relativeBias, queryLength, keyLength }: AttentionRequest): number {

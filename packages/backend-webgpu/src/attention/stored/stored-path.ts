@@ -3,7 +3,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { ForwardPath, ForwardViews } from '../forward-path.js';
+import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import {
   BINDING_ALIGNMENT,
   geometryWords,

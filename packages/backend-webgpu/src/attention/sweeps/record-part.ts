@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { f32Bits, gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { ForwardViews } from '../forward-path.js';
+import type { ForwardViews } from '../shared/forward-path.js';
 import {
   geometryWords,
   groupOf,

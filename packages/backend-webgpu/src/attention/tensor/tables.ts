@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
-import type { ForwardViews } from '../forward-path.js';
+import type { ForwardViews } from '../shared/forward-path.js';
 import { relativeBuckets } from '../shared/relative-bias.js';
 
 /**

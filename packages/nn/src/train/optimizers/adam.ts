@@ -35,9 +35,11 @@ const kinds = {
  * @throws TopKError INVALID_OPTION
  *
  * @example
+ * const parameters = { 'proj.weight': tensor(backend, [1, 2, 3, 4], [2, 2]), 'proj.bias': tensor(backend, [0, 0]) };
  * const optimizer = adamW({ learningRate: 3e-4, groups: [noDecay()] });
- * let state = optimizer.init(parameters);
- * const next = optimizer.step(parameters, gradients, state, schedule(0));
+ * const state = optimizer.init(parameters);
+ * const gradients = { 'proj.weight': tensor(backend, [1, 1, -1, -1], [2, 2]) };
+ * const next = optimizer.step(parameters, gradients, state, { rateFactor: 0.5 });
  */
 export function adamW(options?: AdamOptions): Optimizer {
   return adamFamily('adamW', 0.01, true, options);

@@ -3,7 +3,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { windowOf } from '../../../runtime/binding.js';
 import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
-import type { View } from '../../../view.js';
+import type { View } from '../../../runtime/view.js';
 import { groupIndex, groupReductions } from '../../shared/reductions.js';
 import type { Group } from '../groups.js';
 import { type HeadRun, headRuns } from './head-runs.js';

@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../../runtime/binding.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
-import type { View } from '../../../view.js';
+import type { View } from '../../../runtime/view.js';
 import { text as philoxWgsl } from '../../../wgsl/philox.wgsl.js';
 import { dropoutWords } from '../../shared/dropout.js';
 import type { Group } from '../groups.js';

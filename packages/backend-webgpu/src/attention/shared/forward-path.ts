@@ -1,7 +1,7 @@
 import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core/backend';
-import type { DeviceFacts } from '../runtime/facts.js';
-import type { Stream } from '../runtime/stream.js';
-import type { View } from '../view.js';
+import type { DeviceFacts } from '../../runtime/facts.js';
+import type { Stream } from '../../runtime/stream.js';
+import type { View } from '../../runtime/view.js';
 
 /** Tensors of one attention call: inputs and outputs by role. */
 export interface ForwardViews extends AttentionInputs<View>, AttentionOutputs<View> {}

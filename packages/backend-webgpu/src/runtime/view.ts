@@ -1,5 +1,5 @@
 import type { DType, Shape } from '@topk-attention/core';
-import type { Span } from './runtime/kernel.js';
+import type { Span } from './kernel.js';
 
 /**
  * A row-major tensor in a buffer. Storage: f32 and i32 as they are, bool as u32 of 0 and 1, f16 as bits, two to a u32
