@@ -62,7 +62,7 @@ function attentionScratch(request: AttentionRequest, chunk: number): number {
   const { scores, gathered, lists, keysAndValues, output } = sizesOf(request, chunk);
   const isChunked = chunk < request.queryLength;
   const hasDropout = request.dropout !== undefined;
-  const ofScores = 3.5 + (mayHideKeys(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4 : 0);
+  const ofScores = 3.5 + (mayHideKeys(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4.5 : 0);
   const ofTurn = ALLOCATOR_SLACK * (ofScores * scores + 3 * gathered);
   const random = hasDropout ? (request.k === 'all' ? scores : lists) + GARBAGE : 0;
   const results = (isChunked ? COPIES : 1) * (output + (request.saves ? lists : 0));

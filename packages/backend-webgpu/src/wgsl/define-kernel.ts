@@ -165,24 +165,33 @@ function sourceOf(
   ].join('\n');
 }
 
-/** Words of the uniforms in the declared order. */
+/** Words of the uniforms in the declared order. Plain loops: every launch comes through here. */
 function wordsOf(
   key: string,
   uniforms: Uniforms,
   values: Readonly<Record<string, number | readonly number[]>>,
 ): number[] {
-  return Object.entries(uniforms).flatMap(([name, type]) => {
+  const words: number[] = [];
+  for (const name in uniforms) {
+    const type = uniforms[name] as Uniforms[string];
     const given = values[name] as number | readonly number[];
-    const [scalar, count] = typeof type === 'string' ? [type, 1] : type;
+    const isRow = typeof type !== 'string';
+    const isFloat = (isRow ? type[0] : type) === 'f32';
+    if (typeof given === 'number' && !isRow) {
+      words.push(isFloat ? f32Bits(given) : given);
+      continue;
+    }
     const row = typeof given === 'number' ? [given] : given;
+    const count = isRow ? type[1] : 1;
     if (row.length !== count) {
       throw new TopKError('ENGINE_FAILURE', `webgpu: uniform ${name} of ${key}`, {
         expected: `${count} values`,
         got: String(row.length),
       });
     }
-    return scalar === 'f32' ? row.map(f32Bits) : row;
-  });
+    for (const one of row) words.push(isFloat ? f32Bits(one) : one);
+  }
+  return words;
 }
 
 function gridFor(

@@ -15,7 +15,7 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type Slots, type UpdateRule } from './optimizer.js';
+import { type Optimizer, optimizerOf, type Scalar, type Slots, type UpdateRule } from './optimizer.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdafactorSettings {
@@ -123,14 +123,14 @@ const adafactorRule: UpdateRule<AdafactorSettings> = {
     ...settings,
     ...(settings.learningRate !== undefined && { learningRate: settings.learningRate * rateFactor }),
   }),
-  update: (parameter, gradient, slots, settings, step) => {
+  update: (parameter, gradient, slots, settings, step, scalar) => {
     const { epsilons, clipThreshold, decayRate, beta1, weightDecay } = settings;
     const decay = 1 - step ** decayRate;
     const square = add(mul(gradient, gradient), epsilons[0]);
-    const averages = averageSquares(square, slots, decay);
+    const averages = averageSquares(square, slots, scalar(decay), scalar(1 - decay));
     const raw = mul(gradient, inverseRoot(averages, parameter.shape));
     const clipped = div(raw, max(mul(rootMeanSquare(raw), 1 / clipThreshold), 1));
-    const rate = rateOf(parameter, settings, step);
+    const rate = rateOf(parameter, settings, step, scalar);
     const scaled = mul(clipped, rate);
     const update =
       beta1 === undefined ? scaled : add(mul(slots.exp_avg as Tensor, beta1), mul(scaled, 1 - beta1));
@@ -147,16 +147,16 @@ function rootMeanSquare(x: Tensor): Tensor {
   return sqrt(mean(mul(x, x)));
 }
 
-/** The rate of a step: a number, or where it depends on the parameter a tensor of shape []. */
-function rateOf(parameter: Tensor, settings: AdafactorSettings, step: number): Tensor | number {
+/** The rate of a step, shape []. */
+function rateOf(parameter: Tensor, settings: AdafactorSettings, step: number, scalar: Scalar): Tensor {
   const { learningRate, epsilons, relativeStep, warmupInit, scaleParameter } = settings;
   const largest = warmupInit ? 1e-6 * step : 1e-2;
   const base = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : (learningRate as number);
-  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), base) : base;
+  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), scalar(base)) : scalar(base);
 }
 
-function averageSquares(square: Tensor, slots: Slots, decay: number): Slots {
-  const average = (before: Tensor, now: Tensor): Tensor => add(mul(before, decay), mul(now, 1 - decay));
+function averageSquares(square: Tensor, slots: Slots, old: Tensor, fresh: Tensor): Slots {
+  const average = (before: Tensor, now: Tensor): Tensor => add(mul(before, old), mul(now, fresh));
   if (slots.exp_avg_sq !== undefined) return { exp_avg_sq: average(slots.exp_avg_sq, square) };
   return {
     exp_avg_sq_row: average(slots.exp_avg_sq_row as Tensor, mean(square, { axes: [-1] })),

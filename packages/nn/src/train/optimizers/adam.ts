@@ -95,19 +95,27 @@ function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> 
       learningRate: settings.learningRate * rateFactor,
       ...(momentum !== undefined && { betas: [momentum, settings.betas[1]] as const }),
     }),
-    update: (parameter, gradient, slots, { learningRate, betas, epsilon, weightDecay, amsgrad }, step) => {
+    update: (
+      parameter,
+      gradient,
+      slots,
+      { learningRate, betas, epsilon, weightDecay, amsgrad },
+      step,
+      scalar,
+    ) => {
       const [beta1, beta2] = betas;
       const decay = learningRate * weightDecay;
-      const decayed = isDecoupled && decay !== 0 ? mul(parameter, 1 - decay) : parameter;
+      const decayed = isDecoupled && decay !== 0 ? mul(parameter, scalar(1 - decay)) : parameter;
       const g = !isDecoupled && weightDecay !== 0 ? add(gradient, mul(parameter, weightDecay)) : gradient;
-      const mean = add(mul(slots.exp_avg as Tensor, beta1), mul(g, 1 - beta1));
+      // A schedule may move the first beta.
+      const mean = add(mul(slots.exp_avg as Tensor, scalar(beta1)), mul(g, scalar(1 - beta1)));
       const square = add(mul(slots.exp_avg_sq as Tensor, beta2), mul(mul(g, g), 1 - beta2));
       const largest = amsgrad ? max(slots.max_exp_avg_sq as Tensor, square) : square;
       // The bias of averages that began at 0, with the beta of this step whatever earlier steps had, as in PyTorch.
       const rate = learningRate / (1 - beta1 ** step);
-      const root = mul(sqrt(largest), 1 / Math.sqrt(1 - beta2 ** step));
+      const root = mul(sqrt(largest), scalar(1 / Math.sqrt(1 - beta2 ** step)));
       return {
-        parameter: sub(decayed, mul(div(mean, add(root, epsilon)), rate)),
+        parameter: sub(decayed, mul(div(mean, add(root, epsilon)), scalar(rate))),
         slots: {
           exp_avg: mean,
           exp_avg_sq: square,

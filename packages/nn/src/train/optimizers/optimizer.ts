@@ -1,4 +1,4 @@
-import { formatShape, type Shape, scope, type Tensor, TopKError, zeros } from '@topk-attention/core';
+import { formatShape, type Shape, scope, type Tensor, TopKError, tensor, zeros } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import type { ParameterTree } from '../../parameters.js';
 
@@ -53,18 +53,25 @@ export interface Optimizer {
 /** Slots of one parameter, by name. */
 export type Slots = { readonly [slot: string]: Tensor };
 
+/**
+ * A number as a tensor of shape [], made once per step. Backends keep the numbers that ops are given, or compile them in:
+ * one that is another in every step would fill their caches and compile every step anew.
+ */
+export type Scalar = (value: number) => Tensor;
+
 /** How one parameter is updated. */
 export interface UpdateRule<Settings> {
   readonly name: string;
   /** Shapes of the slots of a parameter of that shape. */
   slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
-  /** `step` counts from 1. */
+  /** `step` counts from 1. Numbers that change from step to step go through `scalar`. */
   update(
     parameter: Tensor,
     gradient: Tensor,
     slots: Slots,
     settings: Settings,
     step: number,
+    scalar: Scalar,
   ): { readonly parameter: Tensor; readonly slots: Slots };
   /** The settings of a step, with what a schedule changes. */
   scheduled(settings: Settings, options: StepOptions): Settings;
@@ -98,29 +105,52 @@ export function optimizerOf<Settings extends object>(
       }),
     step: (parameters, gradients, state, options = {}) => {
       checkGradients(rule.name, parameters, gradients);
-      return scope(() => {
-        const made: { [name: string]: Tensor } = {};
-        const tensors: { [name: string]: Tensor } = {};
-        const steps: { [name: string]: number } = {};
-        for (const [name, parameter] of Object.entries(parameters)) {
-          const gradient = gradients[name];
-          const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), state);
-          const step = (state.steps[name] ?? 0) + (gradient === undefined ? 0 : 1);
-          const after =
-            gradient === undefined
-              ? { parameter, slots: before }
-              : scope(() =>
-                  rule.update(parameter, gradient, before, rule.scheduled(settingsOf(name), options), step),
-                );
-          // Aliases: what is passed on unchanged is disposed of with the old tree and lives on in the new one.
-          made[name] = after.parameter.alias();
-          for (const [slot, one] of Object.entries(after.slots)) tensors[`${name}.${slot}`] = one.alias();
-          steps[name] = step;
-        }
-        return { parameters: made, state: { steps, tensors } };
-      });
+      const scalars = new Scalars();
+      try {
+        return scope(() => {
+          const made: { [name: string]: Tensor } = {};
+          const tensors: { [name: string]: Tensor } = {};
+          const steps: { [name: string]: number } = {};
+          for (const [name, parameter] of Object.entries(parameters)) {
+            const gradient = gradients[name];
+            const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), state);
+            const step = (state.steps[name] ?? 0) + (gradient === undefined ? 0 : 1);
+            const settings = rule.scheduled(settingsOf(name), options);
+            const scalar: Scalar = (value) => scalars.get(parameter.backend, value);
+            const after =
+              gradient === undefined
+                ? { parameter, slots: before }
+                : scope(() => rule.update(parameter, gradient, before, settings, step, scalar));
+            // Aliases: what is passed on unchanged is disposed of with the old tree and lives on in the new one.
+            made[name] = after.parameter.alias();
+            for (const [slot, one] of Object.entries(after.slots)) tensors[`${name}.${slot}`] = one.alias();
+            steps[name] = step;
+          }
+          return { parameters: made, state: { steps, tensors } };
+        });
+      } finally {
+        scalars.dispose();
+      }
     },
   };
+}
+
+/** The numbers of one step, shared by its parameters. */
+class Scalars {
+  readonly #made = new Map<number, Tensor>();
+
+  get(backend: Tensor['backend'], value: number): Tensor {
+    const found = this.#made.get(value);
+    if (found !== undefined) return found;
+    // Not the scope's of the parameter that asks first.
+    const made = scope(() => tensor(backend, Float32Array.of(value), []).unscopedAlias());
+    this.#made.set(value, made);
+    return made;
+  }
+
+  dispose(): void {
+    for (const one of this.#made.values()) one.dispose();
+  }
 }
 
 function checkGradients(where: string, parameters: ParameterTree, gradients: ParameterTree): void {

@@ -72,15 +72,16 @@ const sgdRule: UpdateRule<SgdSettings> = {
     slots,
     { learningRate, momentum, dampening, weightDecay, nesterov },
     step,
+    scalar,
   ) => {
     const g = weightDecay === 0 ? gradient : add(gradient, mul(parameter, weightDecay));
     const before = slots.momentum_buffer;
-    if (before === undefined) return { parameter: sub(parameter, mul(g, learningRate)), slots: {} };
+    if (before === undefined) return { parameter: sub(parameter, mul(g, scalar(learningRate))), slots: {} };
     // The first step takes the whole gradient, whatever the dampening.
-    const buffer: Tensor = step === 1 ? g : add(mul(before, momentum), mul(g, 1 - dampening));
-    const direction = nesterov ? add(g, mul(buffer, momentum)) : buffer;
+    const buffer: Tensor = step === 1 ? g : add(mul(before, scalar(momentum)), mul(g, 1 - dampening));
+    const direction = nesterov ? add(g, mul(buffer, scalar(momentum))) : buffer;
     return {
-      parameter: sub(parameter, mul(direction, learningRate)),
+      parameter: sub(parameter, mul(direction, scalar(learningRate))),
       slots: { momentum_buffer: buffer },
     };
   },
