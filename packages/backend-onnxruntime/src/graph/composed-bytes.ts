@@ -28,6 +28,8 @@ const EXACT_BACKWARD = 10.5;
 const TOP_K_BACKWARD = 8;
 /** Bytes that JavaScript holds per turn: nodes, starts of slices, views. */
 const TURN = 2 ** 18;
+/** The same of a turn that draws random numbers, whose inputs and views come on top. */
+const TURN_WITH_DROPOUT = 3 * 2 ** 17;
 
 /** Turns of a loop over this many queries or tokens. */
 function turnsOf(length: number, chunk: number): number {
@@ -62,12 +64,12 @@ function attentionScratch(request: AttentionRequest, chunk: number): number {
   const { scores, gathered, lists, keysAndValues, output } = sizesOf(request, chunk);
   const isChunked = chunk < request.queryLength;
   const hasDropout = request.dropout !== undefined;
-  const ofScores = 3.5 + (mayHideKeys(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4.5 : 0);
+  const ofScores = 3.5 + (mayHideKeys(request) ? 1 : 0) + biasTensors(request) + (hasDropout ? 4 : 0);
   const ofTurn = ALLOCATOR_SLACK * (ofScores * scores + 3 * gathered);
   const random = hasDropout ? (request.k === 'all' ? scores : lists) + GARBAGE : 0;
   const results = (isChunked ? COPIES : 1) * (output + (request.saves ? lists : 0));
   const safe = mayHideKeys(request) && request.k === 'all' ? 2 * keysAndValues : 0;
-  const turns = TURN * turnsOf(request.queryLength, chunk);
+  const turns = (hasDropout ? TURN_WITH_DROPOUT : TURN) * turnsOf(request.queryLength, chunk);
   return withRest(request.queryLength, chunk) * ofTurn + turns + random + results + safe;
 }
 
