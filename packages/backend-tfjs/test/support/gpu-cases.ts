@@ -28,14 +28,10 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
     reason: 'minutes: every way to hide a key ends in the same mask of pairs',
   },
   {
-    name: /^(hidden keys, by nothing|attention: (causal calls of any|anchor 1: ))/,
+    name: /^(attention: |(topK|exact)Attention, |exactAttention: |hidden keys|lifecycle: |property: )/,
     engine: 'webgl',
-    reason: 'four minutes of many lengths: as the goldens',
-  },
-  {
-    name: /^(topK|exact)Attention, (?!.*(plain|everything at once)$)/,
-    engine: 'webgl',
-    reason: 'three minutes of one option each: as the goldens; one case has all options at once',
+    reason:
+      'five minutes of many shapes: as the goldens; primitives, traps with whole calls, gradients and goldens run',
   },
 ];
 
