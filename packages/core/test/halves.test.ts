@@ -88,6 +88,19 @@ test('the halves refuse what does not fit', () => {
   };
   expect(codeOf(() => authors.attentionBackward(q, k, v, { k: 2 }, lists, q))).toBe('SHAPE_MISMATCH');
   expect(codeOf(() => authors.attentionBackward(q, k, v, { k: 2 }, {}, dOutput))).toBe('INVALID_OPTION');
+  const one = { indices: lists.indices as core.Tensor };
+  expect(codeOf(() => authors.attentionBackward(q, k, v, { k: 2 }, one, dOutput))).toBe('INVALID_OPTION');
+  const [x, weights] = [
+    core.zeros(backend, [2, 3]),
+    { wIn: core.zeros(backend, [3, 4]), wOut: core.zeros(backend, [4, 3]) },
+  ];
+  // Without the kept units there is no gradient to take for that of the layer over all units.
+  expect(codeOf(() => authors.feedForwardBackward(x, weights, { k: 2 }, undefined, x))).toBe(
+    'INVALID_OPTION',
+  );
+  expect(codeOf(() => authors.feedForwardBackward(x, weights, { k: 4 }, undefined, x))).toHaveProperty(
+    'wOut',
+  );
   expect(codeOf(() => authors.attentionForward(q, k, v, { k: 0 }))).toBe('INVALID_K');
   expect(codeOf(() => core.topKAttention(q, k, v, JSON.parse('{}')))).toBe('INVALID_K');
 });

@@ -1,5 +1,4 @@
 import type { AttentionGradients, AttentionOutputs, AttentionRequest } from '../contract/attention.js';
-import { TopKError } from '../contract/errors.js';
 import { type OperationCall, runBackward, runForward, runOperation } from '../operation/run.js';
 import { clampK } from '../selection/clamp-k.js';
 import { requireOutputShape } from '../tensor/output-shape.js';
@@ -124,13 +123,7 @@ export function attentionBackward(
   const { where, request, inputs } = call;
   requireOutputShape(`${where}.backward`, dOutput, attention.outputs(request).output.shape);
   const { indices, scores } = lists;
-  const saved = request.k !== 'all' && indices && scores && { indices, scores };
-  if (request.k !== 'all' && !saved) {
-    throw new TopKError('INVALID_OPTION', `${where}.backward: no lists`, {
-      expected: 'indices and scores of attentionForward',
-      got: 'neither or one of them',
-    });
-  }
+  const saved = request.k !== 'all' && { ...(indices && { indices }), ...(scores && { scores }) };
   return withoutTapes(() => runBackward(attention, call, { ...inputs, ...saved, dOutput }));
 }
 

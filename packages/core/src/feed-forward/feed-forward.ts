@@ -69,7 +69,8 @@ export function feedForwardForward(
  * The backward half: gradients of x and of each weight that was given, from what `feedForwardForward` kept for the same
  * inputs and options and the gradient of its output, [tokens, Dout].
  *
- * @throws TopKError as `topKFeedForward`; SHAPE_MISMATCH when `dOutput` does not have the output's shape.
+ * @throws TopKError as `topKFeedForward`; SHAPE_MISMATCH when `dOutput` does not have the output's shape; INVALID_OPTION
+ * without the kept units, unless all are kept.
  */
 export function feedForwardBackward(
   x: Tensor,

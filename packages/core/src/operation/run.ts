@@ -1,12 +1,13 @@
 import { custom } from '../autograd/custom.js';
 import { firstOrder } from '../autograd/first-order.js';
 import type { Backend } from '../contract/backend.js';
+import { TopKError } from '../contract/errors.js';
 import { zeros } from '../ops/create.js';
 import type { OutputSpec } from '../tensor/apply.js';
 import { commonBackend } from '../tensor/apply.js';
 import { tapesTracking } from '../tensor/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
-import type { BackwardRoles, Operation } from './define.js';
+import type { BackwardRoles, DifferentiableOperation, Operation } from './define.js';
 import type { Wishes } from './plan.js';
 import { type PreparedCall, prepareCall } from './prepare.js';
 import { entriesOf, fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
@@ -87,17 +88,32 @@ export function runForward<
   return forwardOf(operation, call, prepare(operation, call), true);
 }
 
-/** The backward half alone: gradients by role of the input, from the inputs, what was saved, and `dOutput`. */
+/**
+ * The backward half alone: gradients by role of the input, from the inputs, what was saved, and `dOutput`.
+ *
+ * @throws TopKError INVALID_OPTION where something that the forward half saves is missing.
+ */
 export function runBackward<
   Request extends { readonly saves?: boolean },
   Inputs extends object,
   Outputs extends object,
   Gradients extends object,
 >(
-  operation: Operation<Request, Inputs, Outputs, Gradients>,
+  operation: DifferentiableOperation<Request, Inputs, Outputs, Gradients>,
   call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
   roles: BackwardRoles<Inputs, Outputs>,
 ): Gradients {
+  const given = new Set(entriesOf(roles).map(([role]) => role));
+  const saved = Object.keys(operation.outputs({ ...call.request, saves: true })).filter(
+    (role) => role !== 'output',
+  );
+  const missing = saved.filter((role) => !given.has(role));
+  if (missing.length > 0) {
+    throw new TopKError('INVALID_OPTION', `${call.where}.backward: no ${missing.join(' and no ')}`, {
+      expected: `${saved.join(' and ')} of the forward half`,
+      got: missing.length === saved.length ? 'none of them' : 'a part of them',
+    });
+  }
   return backwardOf(operation, call, prepare(operation, call), roles);
 }
 
