@@ -4,7 +4,6 @@ export {
   attentionBackward,
   attentionForward,
 } from './attention/attention.js';
-export type { ExplainOptions } from './attention/explain.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export type * from './contract/attention.js';
 export type * from './contract/backend.js';

@@ -85,17 +85,14 @@ export function explain(
     ...(bias && { bias: specOf(bias, 'f32') }),
     ...(relativeBias && { relativeTable: specOf(relativeBias.table, 'f32') }),
   };
-  const checked = attentionRequest(
+  const request = attentionRequest(
     where,
     specs,
     { ...plain, ...(relativeBias && { relativeBias }) },
     given.k ?? 'all',
   );
-  const request = { ...checked, saves: training };
-  return explainOperation(attention, backend, {
-    ...{ where, request, training, named: attentionPlan },
-    wishes: wishesOf(given),
-  });
+  const wishes = wishesOf(given);
+  return explainOperation(attention, backend, { where, request, wishes, training, named: attentionPlan });
 }
 
 function specOf(given: TensorOrShape, dtype: DType): OutputSpec {

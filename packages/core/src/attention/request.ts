@@ -1,5 +1,4 @@
 import type { AttentionInputs, AttentionRequest } from '../contract/attention.js';
-import type { Backend } from '../contract/backend.js';
 import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { checkBuckets } from '../contract/relative-buckets.js';
@@ -27,7 +26,6 @@ interface PlainOptions
 }
 
 interface AttentionCall {
-  readonly backend: Backend;
   readonly tensors: AttentionTensors;
   /** Without `saves`: that depends on whether somebody wants the lists. */
   readonly request: AttentionRequest;
@@ -53,8 +51,8 @@ export function checkCall(
     ...(bias && { bias }),
     ...(relativeBias && { relativeTable: relativeBias.table }),
   };
-  const backend = commonBackend(where, Object.values(tensors));
-  return { backend, tensors, request: attentionRequest(where, tensors, options, kept) };
+  commonBackend(where, Object.values(tensors));
+  return { tensors, request: attentionRequest(where, tensors, options, kept) };
 }
 
 /** The request of a call, from shapes and options, checked. */

@@ -23,9 +23,11 @@ export function explainFeedForward(
   const given = readOptions('explainFeedForward', options, explainKinds);
   readOptions('explainFeedForward: sizes', sizes, sizeKinds);
   const { training = false } = given;
-  const request = { ...feedForwardRequest(sizes, given), saves: training };
   return explainOperation(feedForward, backend, {
-    ...{ where: 'topKFeedForward', request, training, named: feedForwardPlan },
+    where: 'topKFeedForward',
+    request: feedForwardRequest(sizes, given),
     wishes: wishesOf(given),
+    training,
+    named: feedForwardPlan,
   });
 }

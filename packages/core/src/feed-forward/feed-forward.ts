@@ -30,7 +30,7 @@ const name = 'topKFeedForward';
  */
 export function topKFeedForward(x: Tensor, weights: FeedForwardWeights, options: FeedForwardOptions): Tensor {
   const given = readOptions(name, options, feedForwardKinds);
-  const { request } = checkFeedForward(x, weights, given);
+  const request = checkFeedForward(x, weights, given);
   return scope(() => {
     const flat = reshape(x, [request.tokens, request.inputDim]);
     const { output } = runOperation(feedForward, callOf(request, { x: flat, ...weights }, given));
@@ -58,7 +58,7 @@ export function feedForwardForward(
   options: FeedForwardOptions,
 ): FeedForwardForward {
   const given = readOptions('feedForwardForward', options, feedForwardKinds);
-  const { request } = checkFeedForward(x, weights, given);
+  const request = checkFeedForward(x, weights, given);
   const { output, indices, preactivations } = withoutTapes(() =>
     runForward(feedForward, callOf(request, { x, ...weights }, given)),
   );
@@ -80,7 +80,7 @@ export function feedForwardBackward(
   dOutput: Tensor,
 ): FeedForwardTensors {
   const given = readOptions('feedForwardBackward', options, feedForwardKinds);
-  const { request } = checkFeedForward(x, weights, given);
+  const request = checkFeedForward(x, weights, given);
   requireOutputShape(`${name}.backward`, dOutput, feedForward.outputs(request).output.shape);
   const inputs = { x, ...weights };
   return withoutTapes(() =>

@@ -1,4 +1,3 @@
-import type { Backend } from '../contract/backend.js';
 import { TopKError } from '../contract/errors.js';
 import type { FeedForwardInputs, FeedForwardRequest } from '../contract/feed-forward.js';
 import { formatShape, sameShape, sizeOf } from '../contract/shape.js';
@@ -18,23 +17,18 @@ import {
 /** Inputs with x flattened to [tokens, D]. */
 export type FeedForwardTensors = FeedForwardInputs<Tensor>;
 
-interface FeedForwardCall {
-  readonly backend: Backend;
-  readonly request: FeedForwardRequest;
-}
-
 const where = 'topKFeedForward';
 
-/** Checks a call and gathers it as data. */
+/** The request of a call, checked. */
 export function checkFeedForward(
   x: Tensor,
   weights: FeedForwardWeights,
   options: FeedForwardOptions,
-): FeedForwardCall {
+): FeedForwardRequest {
   requireTensor(where, 'x', x);
   const { wIn, bIn, wGate, wOut, bOut } = readOptions(`${where}: weights`, weights, weightKinds);
   const list = [x, wIn, bIn, wGate, wOut, bOut].filter((one) => one !== undefined);
-  const backend = commonBackend(where, list);
+  commonBackend(where, list);
   for (const one of list) {
     if (one.dtype === x.dtype && (one.dtype === 'f32' || one.dtype === 'f16')) continue;
     throw new TopKError('DTYPE_MISMATCH', `${where}: wrong dtype`, {
@@ -66,7 +60,7 @@ export function checkFeedForward(
     biasOut: bOut !== undefined,
     dtype: x.dtype === 'f16' ? ('f16' as const) : ('f32' as const),
   };
-  return { backend, request: feedForwardRequest(sizes, options) };
+  return feedForwardRequest(sizes, options);
 }
 
 /** The request of a layer of these sizes, checked. */
