@@ -148,6 +148,32 @@ test('the reference backend fails none of them', async () => {
   expect(await failures(reference, ['primitives', 'engine traps'])).toEqual([]);
 });
 
+test('a backend that answers otherwise when it is asked again is found by explained runs', async () => {
+  const answers: Readonly<Record<string, (nth: number) => object>> = {
+    'refuses every other time': (nth) => (nth % 2 === 0 ? { refusals: ['not this time'] } : {}),
+    'describes itself otherwise': (nth) => ({ describe: () => ({ variant: `number ${nth}` }) }),
+    'prefers another chunk': (nth) => ({ preferredChunk: 1 + (nth % 2) }),
+  };
+  for (const [fault, answer] of Object.entries(answers)) {
+    const found = await failures(() => {
+      const good: Backend = createReferenceBackend();
+      let asked = 0;
+      const fickle = Object.entries(good.fused ?? {}).map(([name, operation]) => [
+        name,
+        {
+          prepare: (request: never, limits: DeviceLimits) => ({
+            ...operation?.prepare(request, limits),
+            ...answer(asked++),
+          }),
+        },
+      ]);
+      return { ...good, fused: Object.fromEntries(fickle) };
+    }, ['planning']);
+    const named = found.filter(({ name }) => name.includes('what explain() says is what runs'));
+    expect(named.length, fault).toBeGreaterThan(0);
+  }
+});
+
 test('a wrong fused operation is found by goldens, attention, feed-forward and gradients', async () => {
   for (const wrong of ['attention', 'attentionBackward', 'feedForward'] as const) {
     const found = await failures(() => {

@@ -25,6 +25,17 @@ interface Ran {
   products: number;
 }
 
+/** An object with some members of its own; all others are the target's, called on it. */
+function withMembers<T extends object>(target: T, members: Partial<T>): T {
+  return new Proxy(target, {
+    get(_, name) {
+      if (name in members) return Reflect.get(members, name);
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
 /** The backend with a record of which of its fused operations run, and whether products are composed. */
 function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran } {
   const ran: Ran = { fused: new Map(), products: 0 };
@@ -36,7 +47,7 @@ function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran
         ran.fused.set(name, { facts: prepared.describe?.() ?? {}, chunk });
         return prepared.run(inputs, chunk);
       };
-      return { ...prepared, run };
+      return withMembers(prepared, { run });
     },
   });
   const table = Object.entries(inner.fused ?? {}).flatMap(([name, operation]) =>
@@ -44,20 +55,12 @@ function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran
       ? []
       : [[name, recorded(name, operation as FusedOperation<object, object, object>)] as const],
   );
-  const fused: object = Object.fromEntries(table);
+  const fused: NonNullable<Backend['fused']> = Object.fromEntries(table);
   const matmul: Backend['matmul'] = (...asked) => {
     ran.products++;
     return inner.matmul(...asked);
   };
-  const backend = new Proxy(inner, {
-    get(target, name) {
-      if (name === 'fused') return target.fused && fused;
-      if (name === 'matmul') return matmul;
-      const value: unknown = Reflect.get(target, name);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-  return { backend, ran };
+  return { backend: withMembers(inner, { matmul, ...(inner.fused && { fused }) }), ran };
 }
 
 /** Holds one pass against the record, which is empty afterwards. */
@@ -113,7 +116,7 @@ async function checkRuns(
   const output = run(x);
   checkPass(name, name, { ...plain, chunk: chunkOf(plain) }, ran);
   const { backward, ...forward } = of(true);
-  if (backward === undefined) throw new Error('explained without a backward pass');
+  check(backward !== undefined, `${name}: explained without a backward pass`);
   const pulled = pullback(run, x);
   checkPass(`${name}, training`, name, { ...forward, chunk: chunkOf(forward) }, ran);
   const gradient = pulled.backward(output);
