@@ -75,6 +75,12 @@ describe('explain', () => {
     expect(String(explain(inBlocks, shapes, { k: 64 }))).toContain('selection     two levels, blocks of 16');
     expect(String(explain(inBlocks, shapes, {}))).toContain('selection     all keys');
     expect(String(explain(createReferenceBackend(), shapes, { k: 64 }))).not.toContain('selection');
+    const sizes = { tokens: 4, inputDim: 3, hidden: 8, outputDim: 2 };
+    const gathering = Object.create(backend, {
+      capabilities: { value: { ...backend.capabilities, limits: { ...limits, gatherCost: 1 } } },
+    });
+    expect(String(explainFeedForward(gathering, sizes, { k: 2 }))).toContain('second        gather product');
+    expect(String(explainFeedForward(gathering, sizes, { k: 8 }))).toContain('second        dense product');
   });
 
   test('masks, lengths, biases and tables may be shapes: the same as of tensors', () => {
