@@ -9,11 +9,18 @@ import {
   tensor,
   transpose,
 } from '@topk-attention/core';
-import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run } from '@topk-attention/nn';
+import {
+  type AttendOptions,
+  type KeysAndValues,
+  KeyValueCache,
+  keysAndValuesOf,
+  type Run,
+} from '@topk-attention/nn';
 import type { Decoder, DecoderEvents, DecoderState } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
 import { runSteps } from '../generation/run-steps.js';
 import { tokenBatch } from '../generation/token-batch.js';
+import type { T5Config } from './config.js';
 import type { DecoderBlock, T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, encoderSteps, logitsOf, selfHeads } from './stacks.js';
 
@@ -58,27 +65,44 @@ async function start(
 
 function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly number[]): Tensor {
   const { backend } = t5.embedding;
-  const { batch, sourceLengths } = state;
+  const { batch } = state;
   const options = selfAttentionOptions(t5, state);
   let x = scope(() => embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')));
   try {
     for (const [index, block] of t5.decoder.blocks.entries()) {
-      const { source, cache } = state.layers[index] as T5DecoderState['layers'][number];
-      const { query, key, value } = selfHeads(t5.config, block.attention, x);
-      // The cache outlives any scope, so it is written between two of them.
-      cache.append(key, value);
-      const next = scope(() => {
-        const heads = { query, key: cache.keys, value: cache.values };
-        const self = addAttention(run, t5.config, block.attention.layer, x, heads, options);
-        return afterSelfAttention(run, t5.config, block, self, source, sourceLengths);
-      });
-      for (const used of [query, key, value, x]) used.dispose();
+      const next = decoderBlock(run, t5.config, block, state, index, x, options);
+      x.dispose();
       x = next;
     }
     return scope(() => reshape(logitsOf(run, t5, x), [batch, -1]));
   } finally {
     x.dispose();
     for (const used of [options.bias, options.keyLengths]) used.dispose();
+  }
+}
+
+/** The residual stream after a block, for one token of each row; its key and value join the cache. */
+function decoderBlock(
+  run: Run,
+  config: T5Config,
+  block: DecoderBlock,
+  { layers, sourceLengths }: T5DecoderState,
+  index: number,
+  x: Tensor,
+  options: AttendOptions,
+): Tensor {
+  const { source, cache } = layers[index] as T5DecoderState['layers'][number];
+  const { query, key, value } = selfHeads(config, block.attention, x);
+  try {
+    // The cache outlives any scope, so it is written between two of them.
+    cache.append(key, value);
+    return scope(() => {
+      const heads = { query, key: cache.keys, value: cache.values };
+      const self = addAttention(run, config, block.attention.layer, x, heads, options);
+      return afterSelfAttention(run, config, block, self, source, sourceLengths);
+    });
+  } finally {
+    for (const used of [query, key, value]) used.dispose();
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { Goldens } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -232,6 +233,19 @@ describe('stopping', () => {
       await expect(failing).rejects.toThrow('mine');
     });
   });
+
+  test.each(['encoder.0', 'decoder.0', 'decoder.1'])(
+    'an error in a hook frees everything: %s',
+    async (at) => {
+      await keepsNothing(backend, async () => {
+        const onResidual = (path: string, x: Tensor): void => {
+          x.dispose();
+          if (path === at) throw new Error('mine');
+        };
+        await expect(model.generate([5, 1], { trace: { onResidual } })).rejects.toThrow('mine');
+      });
+    },
+  );
 });
 
 /** The small checkpoint with other ends of a sequence; 127 never wins. */
