@@ -29,18 +29,24 @@ export async function runCommandLine(
   }
 }
 
+/** `--json`, `-q`; not `-` for standard input, and not `-3`. */
+const LOOKS_LIKE_OPTION = /^(--|-[a-z]$)/i;
+
 function prepare(command: CommandUnknownOpts, io: Io): void {
   command
     .configureOutput({ writeOut: (text) => void io.stdout.write(text), writeErr: () => {} })
     .exitOverride((error) => {
       throw error.exitCode === 0 ? error : usageError(command, error);
     });
-  // The last of two would win, silently.
-  for (const option of command.options.filter(({ variadic }) => !variadic)) {
+  for (const option of command.options) {
     let isGiven = false;
-    command.on(`option:${option.name()}`, () => {
-      if (isGiven) command.error(`option '--${option.name()}' is given twice`);
+    command.on(`option:${option.name()}`, (value: unknown) => {
+      // The last of two would win, silently.
+      if (isGiven && !option.variadic) command.error(`option '--${option.name()}' is given twice`);
       isGiven = true;
+      // The library takes whatever stands behind an option as its value, other options too.
+      if (typeof value === 'string' && LOOKS_LIKE_OPTION.test(value))
+        command.error(`option '${option.flags}' argument missing before '${value}'`);
     });
   }
 }

@@ -45,6 +45,11 @@ test('options reach the action, typed and with defaults', async () => {
   });
 });
 
+test('a value may begin with a dash where no option looks like that', async () => {
+  const { stdout } = await run(['show', '--name', '-3 or less?', '--file', '-', 'a']);
+  expect(JSON.parse(stdout)).toMatchObject({ name: '-3 or less?', file: ['-', 'a'] });
+});
+
 test.each([
   [['--help'], /^Usage: tool [\s\S]*\n {2}show /],
   [['show', '--help'], /^Usage: tool show [\s\S]*--name <TEXT>[\s\S]*--backend <NAME>/],
@@ -61,6 +66,16 @@ describe('wrong use: exit code 2, one message, and the help that lists what is r
     [['show', '-n', 'x', '--nam', 'y'], "unknown option '--nam' (Did you mean --name?)", 'tool show'],
     [['show'], "required option '-n, --name <TEXT>' not specified", 'tool show'],
     [['show', '-n'], "option '-n, --name <TEXT>' argument missing", 'tool show'],
+    [
+      ['show', '--name', '--json'],
+      "option '-n, --name <TEXT>' argument missing before '--json'",
+      'tool show',
+    ],
+    [
+      ['show', '-n', 'x', '--file', '-n'],
+      "option '--file <FILE...>' argument missing before '-n'",
+      'tool show',
+    ],
     [['show', '-n', 'x', '--name', 'y'], "option '--name' is given twice", 'tool show'],
     [['show', '-n', 'x', '--json', '--json'], "option '--json' is given twice", 'tool show'],
     [
