@@ -1,10 +1,4 @@
-import { aValue, type OptionKind, TopKError } from '@topk-attention/core';
-
-/** What the option `signal` of a call accepts. */
-export const aSignal: OptionKind<AbortSignal> = aValue(
-  'an AbortSignal',
-  (value) => typeof value === 'object' && value !== null && 'aborted' in value,
-);
+import { TopKError } from '@topk-attention/core';
 
 /** How long a loop may run before it yields to the event loop. */
 const YIELD_MILLISECONDS = 20;

@@ -54,5 +54,6 @@ export type { StoredData, StoredDType } from './safetensors/stored-dtype.js';
 export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
 export { seedsFrom } from './seeds.js';
+export { aSignal } from './signal.js';
 export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';
 export * from './train/index.js';

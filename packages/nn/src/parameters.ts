@@ -1,6 +1,5 @@
 import {
   aFunction,
-  aValue,
   type Backend,
   formatShape,
   type OptionKinds,
@@ -13,6 +12,7 @@ import {
 import { sameShape } from '@topk-attention/core/backend';
 import type { TensorReader } from './safetensors/read.js';
 import { isStoredFloat } from './safetensors/stored-dtype.js';
+import { aSignal } from './signal.js';
 
 /** One weight that a model needs. */
 export interface ParameterSpec {
@@ -38,10 +38,7 @@ export interface LoadParametersOptions {
 
 const kinds: OptionKinds<LoadParametersOptions> = {
   ignores: aFunction(),
-  signal: aValue(
-    'an AbortSignal',
-    (value) => typeof value === 'object' && value !== null && 'aborted' in value,
-  ),
+  signal: aSignal,
   onProgress: aFunction(),
 };
 

@@ -10,10 +10,9 @@ import {
   optionsWithin,
   required,
 } from '@topk-attention/core';
-import { type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
+import { aSignal, type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
 import { choiceKinds, type LayerChoices } from '../choices.js';
 import type { GenerateOptions } from '../generation/generate.js';
-import { aSignal } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 

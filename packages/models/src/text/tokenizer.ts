@@ -6,7 +6,8 @@ import {
   readOptions,
   TopKError,
 } from '@topk-attention/core';
-import { aSignal, Interruption } from '../interruption.js';
+import { aSignal } from '@topk-attention/nn';
+import { Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import { type Encoding, unigramEncoding, wholeTextEncoding } from './encoding.js';
 import { readUnigram } from './unigram-definition.js';
