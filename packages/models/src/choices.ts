@@ -92,6 +92,7 @@ function checkChoice(where: string, { attention, crossAttention, feedForward }: 
     throw new TopKError('INVALID_K', `${where}: bad choice for ${name}`, {
       expected: "'exact' or { k } with a positive whole number k",
       got: JSON.stringify(choice),
+      fix: "Use 'exact' to keep all",
     });
   }
 }

@@ -74,7 +74,7 @@ describe('checkChoices', () => {
   test('a bad k is found at every level', () => {
     for (const choices of [k(0), { decoder: k(1.5) }, { layers: { '*.0': k(-1) } }]) {
       expect(() => checkChoices('load', choices as LayerChoices, paths)).toThrow(
-        expect.objectContaining({ code: 'INVALID_K' }),
+        expect.objectContaining({ code: 'INVALID_K', fix: expect.stringContaining('exact') }),
       );
     }
   });
