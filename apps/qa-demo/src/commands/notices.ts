@@ -1,3 +1,4 @@
+import { formatCount } from '@topk-attention/app-kit';
 import { unfamiliarWords } from '../engine/embedded-model.js';
 import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/protocol.js';
 
@@ -15,8 +16,7 @@ export function engineWarning(info: EngineInfo): string | undefined {
 export function lengthWarning(info: EngineInfo, promptTokens: number): string | undefined {
   const { trainedTokens } = info;
   if (trainedTokens === undefined || promptTokens <= trainedTokens) return undefined;
-  const [got, most] = [promptTokens, trainedTokens].map((count) => count.toLocaleString('en-US'));
-  return `Warning: ${got} tokens, but this model was trained on at most ${most}; answers may be worse, and time grows with the square of the length.`;
+  return `Warning: ${formatCount(promptTokens)} tokens, but this model was trained on at most ${formatCount(trainedTokens)}; answers may be worse, and time grows with the square of the length.`;
 }
 
 /** What can be said of a question before anything runs: it has nothing to be answered from, or the model cannot know its words. */

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { formatCount } from '@topk-attention/app-kit';
 import {
   type CommandUnknownOpts,
   type Io,
@@ -80,7 +81,7 @@ async function start(options: StartOptions, io: Io): Promise<void> {
       const onStart = (info: EngineInfo, tokens: number): void => {
         if (isAnnounced) return;
         isAnnounced = true;
-        say(`\n${name}, ${tokens.toLocaleString('en-US')} tokens with the first question`);
+        say(`\n${name}, ${formatCount(tokens)} tokens with the first question`);
         const warning = lengthWarning(info, tokens);
         if (warning !== undefined) say(warning);
       };
