@@ -9,7 +9,6 @@ import {
   scope,
   type Tensor,
   TopKError,
-  tensor,
 } from '@topk-attention/core';
 import { type ParameterTree, type Run, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
 import { checkChoices, choiceKinds, type LayerChoices } from '../choices.js';
@@ -142,7 +141,7 @@ export function forward(
   return scope(() => {
     const source = tokenBatch(backend, config, sources, length, sourceLengths);
     const encoded = encode(run, layers, source);
-    const ids = tensor(backend, Int32Array.from(targets.flat()), [targets.length, targetLength], 'i32');
+    const { ids } = tokenBatch(backend, config, targets, targetLength);
     return decode(run, layers, encoded, source.keyLengths, ids);
   });
 }

@@ -56,6 +56,9 @@ test('what is no batch', async () => {
 test('ids may come in a typed array', async () => {
   const ids = Int32Array.of(5, 6, 1) as unknown as number[];
   expect(await model.generate(ids)).toEqual(await model.generate([5, 6, 1]));
+  const [typed, listed] = [model.logits([ids], [ids]), model.logits([[5, 6, 1]], [[5, 6, 1]])];
+  expect(await typed.data()).toEqual(await listed.data());
+  for (const used of [typed, listed]) used.dispose();
 });
 
 test('options that make no sense', async () => {
