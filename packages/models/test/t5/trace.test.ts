@@ -1,4 +1,4 @@
-import { matmul, mul, rmsNorm, type Tensor, tensor } from '@topk-attention/core';
+import { matmul, mul, pullback, rmsNorm, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { KeptKeys, KeptUnits, ParameterTree, Trace } from '@topk-attention/nn';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -10,7 +10,7 @@ const backend = createReferenceBackend({ floatStorage: 'f64' });
 const config = tinyConfig({ feed_forward_proj: 'gated-gelu' });
 const parameters: ParameterTree = tinyParameters(backend, config);
 const choices: LayerChoices = { attention: { k: 2 }, feedForward: { k: 3 } };
-const { sources, sourceLengths, targets } = tinyInputs;
+const { sources, sourceLengths } = tinyInputs;
 const model = createT5(config, parameters, choices);
 afterAll(() => {
   model.dispose();
@@ -170,7 +170,6 @@ describe('hooks', () => {
 
   test('work in the gradient too, where tensors outlive the recording', async () => {
     const { trace, paths, read } = recorder();
-    const { pullback } = await import('@topk-attention/core');
     const pulled = pullback(
       (p: ParameterTree) => t5Encode(config, p, { sources }, { choices, trace }),
       parameters,
@@ -262,6 +261,5 @@ describe('overrides', () => {
     const trace: Trace = { overrideResidual: (path, x) => (path === 'decoder.1' ? mul(x, -1) : undefined) };
     const other = await model.generate(source, { maxNewTokens: 1, trace });
     expect(other.logits).not.toEqual(plain.logits);
-    expect(targets).toHaveLength(2);
   });
 });
