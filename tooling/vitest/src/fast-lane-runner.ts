@@ -14,6 +14,7 @@ export default class FastLaneRunner extends TestRunner {
 
   override onCollectStart(file: RunnerTestFile): void {
     super.onCollectStart(file);
-    this.config.testNamePattern = this.#left.has(listedName(file.filepath)) ? NO_TEST : this.#wanted;
+    const name = listedName(file.filepath);
+    this.config.testNamePattern = name !== undefined && this.#left.has(name) ? NO_TEST : this.#wanted;
   }
 }

@@ -1,5 +1,5 @@
 import type { Reporter, TestCase, TestModule } from 'vitest/node';
-import { listedName, slowFiles } from './slow-files.ts';
+import { leftFiles, listedName } from './slow-files.ts';
 import { LEFT_TO_ALL } from './thorough.ts';
 
 /** More tests than this of one file, skipped for one reason, are counted in one line. */
@@ -32,12 +32,12 @@ export default class SummaryReporter implements Reporter {
 }
 
 function byReason(module: TestModule): Map<string, TestCase[]> {
-  const isSlow = Object.hasOwn(slowFiles, listedName(module.moduleId));
+  const isLeft = leftFiles().includes(listedName(module.moduleId) ?? '');
   const groups = new Map<string, TestCase[]>();
   for (const test of module.children.allTests('skipped')) {
     const result = test.result();
     const note = result.state === 'skipped' ? result.note : undefined;
-    const reason = note || (isSlow ? LEFT_TO_ALL : 'no reason given');
+    const reason = note || (isLeft ? LEFT_TO_ALL : 'no reason given');
     const group = groups.get(reason) ?? [];
     groups.set(reason, group);
     group.push(test);
