@@ -1,8 +1,6 @@
 // `pnpm check [name...]`: every check of the repository, the fast ones first. All run; any failure fails the whole.
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { generatedFiles } from '../results/pages.mjs';
+import { staleResults } from '../results/pages.mjs';
 import { run } from '../scripts/run.mjs';
 import { staleShaders } from '../wgsl/inline.mjs';
 import { cycleBreaches } from './cycles.mjs';
@@ -17,14 +15,6 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
  * @param {string} advice
  */
 const tool = (command, args, advice) => () => (run(command, args) === 0 ? [] : [advice]);
-
-function staleResults() {
-  return generatedFiles(root)
-    .filter(
-      ({ file, text }) => !existsSync(join(root, file)) || readFileSync(join(root, file), 'utf8') !== text,
-    )
-    .map(({ file }) => `${file} is not what docs/results says; run \`pnpm results\``);
-}
 
 /** @type {(name: keyof typeof import('./packed.mjs')) => () => Promise<string[] | { note: string }>} */
 const packed = (name) => async () => (await import('./packed.mjs'))[name]();
@@ -46,7 +36,11 @@ const steps = [
       ...withoutVersion(root),
     ],
   ],
-  ['results', 'tables and charts of docs/', staleResults],
+  [
+    'results',
+    'tables and charts of docs/',
+    () => staleResults(root).map(({ file }) => `${file} is not what docs/results says; run \`pnpm results\``),
+  ],
   ['actions', 'actions of the workflows are pinned', () => looseActions(root)],
   [
     'cycles',

@@ -1,7 +1,7 @@
 // Measured results and the pages that show them. `docs/results/<name>.json` holds what was measured, on what and by which
 // command. A page names a table between `<!-- table: <name>#<table> -->` and `<!-- /table -->`; what stands between is
 // generated, and so are the charts.
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { chartSvg } from './chart.mjs';
 import { tableMarkdown } from './table.mjs';
@@ -26,7 +26,7 @@ const block = /(<!-- table: ([\w-]+)#([\w-]+) -->\n)([\s\S]*?)(<!-- \/table -->)
  * @param {string} root
  * @returns {{ file: string, text: string }[]}
  */
-export function generatedFiles(root) {
+function generatedFiles(root) {
   const results = readResults(root);
   const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     .map((name) => posix.join('docs', name.replaceAll('\\', '/')))
@@ -36,6 +36,18 @@ export function generatedFiles(root) {
     charts.map((chart) => ({ file: `docs/results/${chart.file}`, text: chartSvg(chart, result) })),
   );
   return [...pages, ...charts];
+}
+
+/**
+ * The generated files that are missing or hold something else, as they should be.
+ *
+ * @param {string} root
+ */
+export function staleResults(root) {
+  return generatedFiles(root).filter(({ file, text }) => {
+    const path = join(root, file);
+    return !existsSync(path) || readFileSync(path, 'utf8') !== text;
+  });
 }
 
 /** @param {string} root @returns {Map<string, Result>} */

@@ -4,7 +4,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, run } from '../scripts/run.mjs';
-import { generatedFiles } from './pages.mjs';
+import { staleResults } from './pages.mjs';
 import { tableOf } from './table.mjs';
 
 const [command, target = ''] = process.argv.slice(2);
@@ -17,15 +17,7 @@ if (command === 'import') {
   writeFileSync(file, JSON.stringify(result));
   run('biome', ['format', '--write', file]);
 }
-for (const { file, text } of generatedFiles(root)) {
-  const path = join(root, file);
-  let before = '';
-  try {
-    before = readFileSync(path, 'utf8');
-  } catch {
-    // A new chart.
-  }
-  if (before === text) continue;
-  writeFileSync(path, text);
+for (const { file, text } of staleResults(root)) {
+  writeFileSync(join(root, file), text);
   console.log(`written: ${file}`);
 }
