@@ -8,6 +8,11 @@ export function times(count: number, line: (index: number) => string, separator 
   return range(count).map(line).join(separator);
 }
 
+/** Statements below each other, empty ones left out. */
+export function lines(parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join('\n');
+}
+
 /** Bits of a quiet NaN, for uniforms: WGSL rejects NaN in constant expressions. */
 export const NAN_BITS = 0x7fc00000;
 

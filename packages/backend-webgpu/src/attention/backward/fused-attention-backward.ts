@@ -1,3 +1,4 @@
+import { bytesPerElement } from '@topk-attention/core';
 import {
   type AttentionBackwardInputs,
   type AttentionGradients,
@@ -7,13 +8,13 @@ import {
   type Shape,
   TopKError,
 } from '@topk-attention/core/backend';
-import { windowOf } from '../../runtime/binding.js';
+import { ALIGNMENT, windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
-import { recordBucketsOfPositions } from '../shared/relative-bias.js';
+import { recordBucketsOfPositions, relativeReach } from '../shared/relative-bias.js';
 import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
 import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
@@ -83,8 +84,7 @@ export function fusedAttentionBackward<T extends View>(
     const dV = allocate(inputs.v.shape, inputs.v.dtype);
     const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
     const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
-    if (dBias !== undefined) clear(stream, dBias);
-    if (dTable !== undefined) clear(stream, dTable);
+    for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
     const positions = dTable && recordBucketsOfPositions(stream, request);
     const { q, k, v, dOutput } = inputs;
     const views: BackwardViews = {
@@ -104,8 +104,7 @@ function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
   if (k === 'all') return ["k = 'all': there are no lists of kept keys"];
   const reasons: string[] = [];
   if (keyLength > MOST_KEYS) reasons.push(`${keyLength} keys exceed ${MOST_KEYS}`);
-  const element = dtype === 'f16' ? 2 : 4;
-  const slack = 256;
+  const element = bytesPerElement(dtype);
   const largest = [
     ['one head of the keys or values', keyLength * Math.max(headDim, valueDim) * element],
     ['gradients of one head of the keys or values', keyLength * Math.max(headDim, valueDim) * 4],
@@ -113,7 +112,7 @@ function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
     ['the lists of one query', 8 * k],
   ] as const;
   for (const [what, bytes] of largest) {
-    if (bytes + slack > facts.bindingBytes)
+    if (bytes + ALIGNMENT > facts.bindingBytes)
       reasons.push(`${what}: ${bytes} bytes exceed a binding of ${facts.bindingBytes}`);
   }
   if (queryLength * request.queryHeads * request.batch >= 2 ** 32) reasons.push('2^32 queries or more');
@@ -122,15 +121,11 @@ function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
 
 /** What the bias and the relative table need beside the group. */
 function extraBytes(request: AttentionRequest): number {
-  const { bias, relativeBias, queryLength, keyLength } = request;
+  const { bias, relativeBias, queryLength } = request;
   const ofBias = bias !== undefined && bias[2] === 1 && bias[3] === 1 ? 4 * queryLength : 0;
   if (relativeBias === undefined) return ofBias;
-  const positions = 8 * Math.min(Math.max(relativeBias.maxDistance, 1), queryLength + keyLength);
+  const positions = 4 * (2 * relativeReach(request) + 1);
   return ofBias + positions + 4 * Math.ceil(queryLength / 32) * relativeBias.buckets;
-}
-
-function clear(stream: Stream, { span }: View): void {
-  stream.clear({ ...span, size: Math.ceil(span.size / 4) * 4 });
 }
 
 function recordAll(

@@ -1,6 +1,6 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { BINDING_ALIGNMENT } from '../shared/geometry.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
@@ -197,8 +197,7 @@ function largestBinding(request: AttentionRequest, bytes: GroupBytes, units: num
   const { headDim, valueDim, keyLength } = request;
   const widest = Math.max(headDim, valueDim);
   return (
-    BINDING_ALIGNMENT +
-    Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
+    ALIGNMENT + Math.max(...Object.values(bytes), 4 * units * rows * widest, 4 * units * keyLength * widest)
   );
 }
 

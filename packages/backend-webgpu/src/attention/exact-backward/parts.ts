@@ -1,8 +1,9 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { BINDING_ALIGNMENT, groupOf, type Part, runsOf } from '../shared/geometry.js';
+import { groupOf, type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
@@ -25,7 +26,7 @@ export function refusals(request: AttentionRequest, facts: DeviceFacts): string[
   const { k, headDim, valueDim, keyLength } = request;
   if (k !== 'all') return [`it needs all keys, not the lists of ${k}`];
   const reasons: string[] = [];
-  const limit = facts.bindingBytes - BINDING_ALIGNMENT;
+  const limit = facts.bindingBytes - ALIGNMENT;
   const group = groupOf(request);
   const longest = Math.max(group * request.queryLength, scoreStride(keyLength));
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
@@ -57,7 +58,7 @@ export function partSize(
 ): PartSize {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupOf(request);
-  const limit = bindingBytes - BINDING_ALIGNMENT;
+  const limit = bindingBytes - ALIGNMENT;
   const rowBytes = 4 * scoreStride(keyLength);
   const width = 4 * Math.max(headDim, valueDim);
   const mostRows = Math.max(

@@ -1,18 +1,11 @@
 import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import {
-  BINDING_ALIGNMENT,
-  geometryWords,
-  groupOf,
-  keyWindow,
-  type Part,
-  partsOf,
-  queryWindow,
-} from '../shared/geometry.js';
+import { geometryWords, groupOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
 import { optionRefusals, optionSpans } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
 import { joinSegmentsKernel, segmentRowFloats } from './join-segments.js';
@@ -48,7 +41,7 @@ function exactRefusals(request: AttentionRequest, facts: DeviceFacts): readonly 
   if (k !== 'all') reasons.push(`it keeps all keys, not ${k}`);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
     if (width > LARGEST_DIM) reasons.push(`${name} ${width} exceeds ${LARGEST_DIM}`);
-    const bytes = keyLength * width * bytesPerElement(dtype) + BINDING_ALIGNMENT;
+    const bytes = keyLength * width * bytesPerElement(dtype) + ALIGNMENT;
     if (bytes > facts.bindingBytes) {
       reasons.push(`one head's rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
@@ -149,7 +142,7 @@ function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
 /** Parts whose rows fit a binding and whose work is bounded; heads one by one where a group of them does not fit. */
 function exactParts(request: AttentionRequest, tile: ExactTile, facts: DeviceFacts): readonly Part[] {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
-  const available = facts.bindingBytes - BINDING_ALIGNMENT;
+  const available = facts.bindingBytes - ALIGNMENT;
   const width = bytesPerElement(dtype) * Math.max(headDim, valueDim);
   const headsByKeys = Math.floor(available / (keyLength * width)) * groupOf(request);
   const headsByQueries = Math.floor(available / (queryLength * width));

@@ -1,4 +1,4 @@
-import { lines, range } from '../shared/text.js';
+import { lines, range } from '../../wgsl/text.js';
 import type { ExactParameters } from './parameters.js';
 import { type ExactTile, paddedDim, tileKeys, tileMemory, tileQueries } from './tile.js';
 

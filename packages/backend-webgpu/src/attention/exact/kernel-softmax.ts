@@ -1,4 +1,4 @@
-import { lines, range } from '../shared/text.js';
+import { lines, range } from '../../wgsl/text.js';
 import type { ExactParameters } from './parameters.js';
 import { rowText, tileKeys, tileQueries, valueVectors } from './tile.js';
 

@@ -1,10 +1,10 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
+import { lines, range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
 import { optionAccess, optionBindings } from '../shared/options.js';
-import { lines, range } from '../shared/text.js';
 import { scores, validity } from './kernel-scores.js';
 import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';

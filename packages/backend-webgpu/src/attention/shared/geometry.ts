@@ -6,9 +6,6 @@ import type { View } from '../../runtime/view.js';
 import { dropoutWords } from './dropout.js';
 import { relativeReach } from './relative-bias.js';
 
-/** Offsets of bindings are multiples of this many bytes. */
-export const BINDING_ALIGNMENT = 256;
-
 /**
  * The rows of one launch: queries `firstQuery ..` of query heads `firstHead ..`, where batch and head count as one,
  * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads are

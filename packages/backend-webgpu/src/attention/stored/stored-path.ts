@@ -1,11 +1,11 @@
 import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import {
-  BINDING_ALIGNMENT,
   geometryWords,
   groupOf,
   keyWindow,
@@ -56,7 +56,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
     reasons.push(`f16 value rows of odd length ${valueDim} share words`);
   const element = bytesPerElement(dtype);
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
-    if (groupBytes(request, width * element) > facts.bindingBytes - BINDING_ALIGNMENT) {
+    if (groupBytes(request, width * element) > facts.bindingBytes - ALIGNMENT) {
       reasons.push(`${keyLength} rows of ${name} ${width} exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
@@ -84,7 +84,7 @@ function partSize(
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupOf(request);
-  const limit = bindingBytes - BINDING_ALIGNMENT;
+  const limit = bindingBytes - ALIGNMENT;
   const scoreBytes = 4 * Math.max(scoreStride(keyLength), slots(request));
   const queries = Math.max(1, Math.min(chunk, queryLength, Math.floor(limit / (group * scoreBytes))));
   const rowBytes = Math.max(headDim, valueDim) * bytesPerElement(request.dtype);

@@ -1,10 +1,10 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { halvesOf, orderedKey32 } from '../../wgsl/numbers.js';
+import { range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { dropoutFactor } from '../shared/dropout.js';
 import { geometryStruct } from '../shared/geometry.js';
 import { numberOfKey } from '../shared/ordered-key.js';
-import { range } from '../shared/text.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';
 
 /** What the text of the kernel depends on. */

@@ -1,11 +1,11 @@
 import type { Kernel } from '../../runtime/kernel.js';
+import { range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { geometryStruct } from '../shared/geometry.js';
 import { optionAccess, optionBindings } from '../shared/options.js';
 import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import { loadQuad, operandType } from '../shared/scores/product.js';
-import { range } from '../shared/text.js';
 import { visibleOf } from '../shared/validity.js';
 import { scoreQuad } from './score.js';
 

@@ -1,11 +1,12 @@
 import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { BINDING_ALIGNMENT, groupOf, keyWindow, partsOf } from '../shared/geometry.js';
+import { groupOf, keyWindow, partsOf } from '../shared/geometry.js';
 import { recordRelativeVectors } from '../shared/relative-bias.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
 import { keepBytes } from './keep-kernel.js';
@@ -67,7 +68,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
     'saved lists': request.saves ? queryRows * 4 * k : 0,
   };
   for (const [name, bytes] of Object.entries(bound)) {
-    if (bytes > facts.bindingBytes - BINDING_ALIGNMENT) {
+    if (bytes > facts.bindingBytes - ALIGNMENT) {
       reasons.push(`the ${name} of one key head exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }

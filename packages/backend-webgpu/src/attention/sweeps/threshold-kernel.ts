@@ -1,11 +1,11 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { orderedKey32 } from '../../wgsl/numbers.js';
+import { range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { geometryStruct } from '../shared/geometry.js';
 import { optionAccess, optionBindings } from '../shared/options.js';
 import { bitsOfKey } from '../shared/ordered-key.js';
 import { TILE_KEYS } from '../shared/scores/product.js';
-import { range } from '../shared/text.js';
 import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamEnables, teamFunctions } from './team.js';

@@ -1,9 +1,9 @@
 import type { Kernel } from '../../runtime/kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
+import { range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { dropoutFactor } from '../shared/dropout.js';
 import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
-import { range } from '../shared/text.js';
 import { fourArray, loadFour, orderText } from './score-text.js';
 
 export interface CombineVariant {

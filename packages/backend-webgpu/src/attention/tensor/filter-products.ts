@@ -1,4 +1,4 @@
-import { range } from '../shared/text.js';
+import { range } from '../../wgsl/text.js';
 import { storeOne, storeProducts } from './score-tile.js';
 
 /** Of the filter's variant, what its products depend on. */

@@ -1,4 +1,4 @@
-import { range } from '../shared/text.js';
+import { range } from '../../wgsl/text.js';
 import { keyOfColumn, ROWS } from './score-tile.js';
 
 /**

@@ -1,4 +1,4 @@
-import { range } from '../shared/text.js';
+import { range } from '../../wgsl/text.js';
 
 const BINS = 16;
 const PASSES = 3;

@@ -1,8 +1,8 @@
 import type { Kernel } from '../../runtime/kernel.js';
+import { range } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { COUNTERS } from '../shared/counters.js';
 import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
-import { range } from '../shared/text.js';
 import { visibleOf } from '../shared/validity.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
 import { loadQueries, matrixHeader, twoTiles } from './filter-products.js';

@@ -1,7 +1,7 @@
 import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { BINDING_ALIGNMENT } from '../shared/geometry.js';
 
 const LARGEST_K = 512;
 const LARGEST_REACH = 512;
@@ -36,8 +36,7 @@ export function tensorRefusals(request: AttentionRequest, facts: DeviceFacts): r
   if (request.mask !== undefined) reasons.push('a mask is not looked up when listed keys are scored again');
   if (request.bias !== undefined) reasons.push('a bias is not added when listed keys are scored again');
   const perHead =
-    bytesPerElement(dtype) * Math.max(keyLength, queryLength) * Math.max(headDim, valueDim) +
-    BINDING_ALIGNMENT;
+    bytesPerElement(dtype) * Math.max(keyLength, queryLength) * Math.max(headDim, valueDim) + ALIGNMENT;
   if (perHead > facts.bindingBytes) reasons.push(`one head takes ${perHead} bytes, above one binding`);
   return reasons;
 }

@@ -1,4 +1,4 @@
-import { range } from '../shared/text.js';
+import { range } from '../../wgsl/text.js';
 
 /**
  * How the scores of 32 queries with a tile of 16 keys come to the lanes: through workgroup memory, a key's scores side by

@@ -1,4 +1,5 @@
 import type { Kernel } from '../../runtime/kernel.js';
+import { range, times } from '../../wgsl/text.js';
 import { bindings } from '../shared/bindings.js';
 import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
 import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
@@ -32,9 +33,9 @@ const AT_ONCE = 4;
 export function selectSubgroup(variant: SelectVariant): Kernel {
   const { headDim, half, relative, keyLengths, causal, capacity } = variant;
   const tables = relative || keyLengths;
-  const registers = Array.from({ length: capacity / 32 }, (_, i) => i);
+  const registers = range(capacity / 32);
   const fours = headDim / 4;
-  const chunks = Array.from({ length: Math.ceil(fours / 8) }, (_, i) => i);
+  const chunks = range(Math.ceil(fours / 8));
   /** Lanes beyond the last four add nothing: their sum must not see what lies there. */
   const isWhole = (chunk: number): boolean => 8 * (chunk + 1) <= fours;
   const inside = (chunk: number, value: string): string =>
@@ -44,7 +45,7 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
       ? `${base} + eighth + ${8 * chunk}u`
       : `${base} + min(eighth + ${8 * chunk}u, ${fours - 1}u)`;
   const unroll = (count: number, body: (i: number) => string): string =>
-    Array.from({ length: count }, (_, i) => body(i)).join('\n      ');
+    times(count, body, '\n      ');
   const sumOf = (test: (i: number) => string): string =>
     registers.map((i) => `select(0u, 1u, ${test(i)})`).join(' + ');
 
@@ -63,7 +64,7 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
     let slot = ${32 * i}u + lane;
     let key = select(0u, min(lists[list_at + min(slot, ${capacity - 1}u)], geometry.key_length - 1u), slot < listed);
     var product = 0.0;
-    ${Array.from({ length: 8 / AT_ONCE }, (_, round) => scoreRound(round)).join('\n    ')}
+    ${times(8 / AT_ONCE, scoreRound, '\n    ')}
     key${i} = key;
     if (slot < listed) { order${i} = order_of_score(row, visible, key, product); }
   }`;

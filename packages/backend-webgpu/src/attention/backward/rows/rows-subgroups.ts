@@ -1,6 +1,6 @@
 import type { Kernel } from '../../../runtime/kernel.js';
+import { range } from '../../../wgsl/text.js';
 import { groupIndex } from '../../shared/reductions.js';
-import { range } from '../../shared/text.js';
 import { powerOfTwo } from '../groups.js';
 import { notNumbers, rowBuffer } from '../row-layout.js';
 import { type RowShape, rowParams } from './row-params.js';

@@ -1,4 +1,4 @@
-import { range } from '../text.js';
+import { range } from '../../../wgsl/text.js';
 
 /**
  * Tile products of queries and keys, f32 in registers: the common part of the kernels that sweep over scores or store them.
