@@ -13,22 +13,12 @@ import type { Stream } from '../src/runtime/stream.js';
 import { storageBytes, type View } from '../src/runtime/view.js';
 import { arraysFor, requestWith, viewsFor } from './attention-harness.js';
 import { recordedKernels } from './recorded-kernels.js';
+import { PLAIN, SUBGROUPS } from './recording.js';
 
-/** A device with WebGPU's default limits and no feature. */
-const plain: Partial<DeviceFacts> = {
-  ...{
-    features: new Set<string>(),
-    bindingBytes: 2 ** 27,
-    workgroupBytes: 2 ** 14,
-    workgroupInvocations: 256,
-  },
-  ...{ subgroupMinSize: 0, subgroupMaxSize: 0, isSoftware: false, vendor: '' },
-};
-/** A device with subgroups of 32, f16 and larger limits. */
-const large: Partial<DeviceFacts> = {
-  ...{ features: new Set(['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix']) },
+/** A device with every feature and larger limits. */
+const large: DeviceFacts = {
+  ...SUBGROUPS,
   ...{ bindingBytes: 2 ** 31 - 4, workgroupBytes: 49_152, workgroupInvocations: 1024 },
-  ...{ subgroupMinSize: 32, subgroupMaxSize: 32, isSoftware: false, vendor: 'nvidia' },
 };
 
 const usual: Partial<AttentionRequest> = {
@@ -41,34 +31,30 @@ const options: Partial<AttentionRequest> = {
 };
 
 type Operation = 'sweeps' | 'stored' | 'tensor' | 'exact' | 'backward' | 'exact-backward';
-type Recording = readonly [
-  operation: Operation,
-  facts: Partial<DeviceFacts>,
-  request: Partial<AttentionRequest>,
-];
+type Recording = readonly [operation: Operation, facts: DeviceFacts, request: Partial<AttentionRequest>];
 
 /** What runs on most devices, and what runs on the best: what changes in a shader shows in review. */
 const shown: Readonly<Record<string, Recording>> = {
-  'sweeps-f32': ['sweeps', plain, usual],
+  'sweeps-f32': ['sweeps', PLAIN, usual],
   'sweeps-f16-subgroups': ['sweeps', large, { ...usual, dtype: 'f16', saves: false }],
-  'stored-f32': ['stored', plain, { ...usual, mask: [1, 1, 64, 1024] }],
+  'stored-f32': ['stored', PLAIN, { ...usual, mask: [1, 1, 64, 1024] }],
   'tensor-f16': ['tensor', large, { ...usual, dtype: 'f16' }],
-  'exact-f32': ['exact', plain, { ...usual, k: 'all', saves: false }],
-  'backward-f32': ['backward', plain, usual],
+  'exact-f32': ['exact', PLAIN, { ...usual, k: 'all', saves: false }],
+  'backward-f32': ['backward', PLAIN, usual],
   'backward-f16-subgroups': ['backward', large, { ...usual, dtype: 'f16' }],
-  'exact-backward-f32': ['exact-backward', plain, { ...usual, k: 'all', saves: false }],
+  'exact-backward-f32': ['exact-backward', PLAIN, { ...usual, k: 'all', saves: false }],
 };
 
 /** Recorded besides, for the names of kernels. */
 const others: readonly Recording[] = [
-  ['sweeps', plain, { ...usual, ...options, dtype: 'f16' }],
+  ['sweeps', PLAIN, { ...usual, ...options, dtype: 'f16' }],
   ['sweeps', large, { ...usual, ...options }],
-  ['stored', plain, { ...usual, ...options, mask: [1, 1, 1, 1024], bias: [1, 1, 64, 1024] }],
-  ['stored', { ...plain, isSoftware: true }, { ...usual, headDim: 5, valueDim: 7 }],
+  ['stored', PLAIN, { ...usual, ...options, mask: [1, 1, 1, 1024], bias: [1, 1, 64, 1024] }],
+  ['stored', { ...PLAIN, isSoftware: true }, { ...usual, headDim: 5, valueDim: 7 }],
   ['tensor', large, { ...usual, ...options }],
   ['exact', large, { ...usual, ...options, k: 'all', saves: false, mask: [1, 1, 1, 1024] }],
   ['exact', large, { ...usual, queryLength: 1, k: 'all', saves: false, dtype: 'f16' }],
-  ['backward', plain, { ...usual, ...options, headDim: 5, valueDim: 3, dtype: 'f16' }],
+  ['backward', PLAIN, { ...usual, ...options, headDim: 5, valueDim: 3, dtype: 'f16' }],
   ['backward', large, { ...usual, ...options, bias: [1, 2, 1, 1024], k: 300 }],
   ['exact-backward', large, { ...usual, ...options, k: 'all', saves: false, bias: [1, 1, 1, 1024] }],
 ];

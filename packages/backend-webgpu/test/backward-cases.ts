@@ -61,9 +61,10 @@ export const backwardCases: readonly Case[] = [
 const tolerance = { f32: 2e-6, f16: 1e-3 };
 
 /**
- * How far a gradient may be from the reference's. That of a bias that all keys share is 0 by mathematics, as the
- * gradients of a row's scores sum to 0: nothing but rounding is left of it.
+ * How far a gradient may be from the reference's. That of a bias that all queries and keys share is 0 by mathematics, as
+ * the gradients of a row's scores sum to 0: nothing but the rounding of all rows is left of it.
  */
 export function toleranceOf(request: AttentionRequest, role: string): number {
-  return role === 'bias' && request.bias?.[3] === 1 ? 2e-5 : tolerance[request.dtype];
+  const isShared = request.bias?.[2] === 1 && request.bias[3] === 1;
+  return role === 'bias' && isShared ? 2e-5 : tolerance[request.dtype];
 }

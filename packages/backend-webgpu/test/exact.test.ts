@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { exactPath } from '../src/attention/exact/exact-path.js';
 import { chooseTile, tileBytes } from '../src/attention/exact/tile.js';
 import { acquireDevice } from '../src/runtime/acquire.js';
@@ -203,6 +203,18 @@ optional('heads and queries are split where a binding is small', gpu, async () =
   expect(await errorOf(stream, request, arraysFor(request), { facts })).toBeLessThan(3e-6);
 });
 
+optional('a part binds no more key heads than fit', gpu, async () => {
+  const request = { ...plainRequest, queryHeads: 8, keyHeads: 2, queryLength: 6, keyLength: 20 };
+  // One key head fits, and queries of three heads of its four: parts of three would see two key heads.
+  const facts = { ...deviceFacts(stream.device), bindingBytes: 20 * 16 * 4 + 256 };
+  expect(exactPath.refuses(request, facts)).toEqual([]);
+  const launch = vi.spyOn(stream, 'launch');
+  expect(await errorOf(stream, request, arraysFor(request), { facts })).toBeLessThan(3e-6);
+  const sizes = launch.mock.calls.flatMap(([{ buffers }]) => buffers.map(({ size }) => size));
+  launch.mockRestore();
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(facts.bindingBytes);
+});
+
 optional('what it does not take', gpu, async () => {
   const { device } = await acquireDevice({ defaultLimits: true });
   const facts = deviceFacts(device);
@@ -214,6 +226,11 @@ optional('what it does not take', gpu, async () => {
   expect(reasons({ keyLength: 2 ** 22 })[0]).toContain('exceed a binding of 134217728 bytes');
   expect(reasons({ mask: [1, 2, 2 ** 13, 2 ** 13] })).toEqual([
     'the mask exceeds a binding of 134217728 bytes',
+  ]);
+  const relativeBias = { bidirectional: true, maxDistance: 2 ** 20, buckets: 32 };
+  const many = { queryHeads: 64, keyHeads: 64, queryLength: 2 ** 19, keyLength: 2 ** 19 };
+  expect(reasons({ ...many, relativeBias })).toEqual([
+    'the relative bias exceeds a binding of 134217728 bytes',
   ]);
   device.destroy();
 });

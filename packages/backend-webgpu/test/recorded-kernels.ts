@@ -14,14 +14,18 @@ const dawnOptions = [
  * runs; every shader is compiled.
  */
 export async function recordedKernels(
-  facts: Partial<DeviceFacts>,
+  facts: DeviceFacts,
   record: (stream: Stream) => void,
 ): Promise<readonly Kernel[]> {
   const { device } = await acquireDevice({ dawnOptions });
   const stream = new Stream(device);
-  Object.defineProperty(stream, 'facts', { value: { ...stream.facts, ...facts } });
+  Object.defineProperty(stream, 'facts', { value: facts });
   const kernels = new Map<string, Kernel>();
   stream.launch = ({ kernel }) => {
+    const known = kernels.get(kernel.key);
+    if (known !== undefined && known.source() !== kernel.source()) {
+      throw new Error(`two shaders with the key ${kernel.key}`);
+    }
     kernels.set(kernel.key, kernel);
   };
   record(stream);

@@ -14,7 +14,7 @@ import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
-import { recordBucketsOfPositions, relativeReach } from '../shared/relative-bias.js';
+import { positionBytes, recordBucketsOfPositions } from '../shared/relative-bias.js';
 import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
 import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
@@ -124,8 +124,7 @@ function extraBytes(request: AttentionRequest): number {
   const { bias, relativeBias, queryLength } = request;
   const ofBias = bias !== undefined && bias[2] === 1 && bias[3] === 1 ? 4 * queryLength : 0;
   if (relativeBias === undefined) return ofBias;
-  const positions = 4 * (2 * relativeReach(request) + 1);
-  return ofBias + positions + 4 * Math.ceil(queryLength / 32) * relativeBias.buckets;
+  return ofBias + positionBytes(request) + 4 * Math.ceil(queryLength / 32) * relativeBias.buckets;
 }
 
 function recordAll(

@@ -23,9 +23,9 @@ const WANTED_WORKGROUPS = 1056;
 const LEAST_TILES = 4;
 
 /**
- * Dense tiled attention, for `exactAttention`: scores live in registers, nothing but the output is written. It takes the
- * queries in dispatches of bounded work instead of the planned chunk, as it needs no scratch that a chunk could bound. Few
- * queries (decoding) share their keys among many workgroups, whose sums are joined.
+ * Dense tiled attention, for `exactAttention`: scores live in registers. It takes the queries in dispatches of bounded work
+ * instead of the planned chunk, as it needs no scratch that a chunk could bound: vectors of a relative bias, and sums where
+ * few queries (decoding) share their keys among many workgroups.
  */
 export const exactPath: ForwardPath = {
   name: 'exact',
@@ -144,9 +144,11 @@ function exactParts(request: AttentionRequest, tile: ExactTile, facts: DeviceFac
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
   const available = facts.bindingBytes - ALIGNMENT;
   const width = bytesPerElement(dtype) * Math.max(headDim, valueDim);
-  const headsByKeys = Math.floor(available / (keyLength * width)) * groupOf(request);
+  const group = groupOf(request);
+  const headsByKeys = Math.floor(available / (keyLength * width)) * group;
   const headsByQueries = Math.floor(available / (queryLength * width));
-  const atOnce = Math.max(1, Math.min(batch * queryHeads, headsByKeys, headsByQueries));
+  const fitting = Math.min(batch * queryHeads, headsByKeys, headsByQueries);
+  const atOnce = fitting < group ? 1 : fitting - (fitting % group);
   const high = tileQueries(tile);
   const flops = 2 * keyLength * (headDim + valueDim) * atOnce;
   const least = Math.ceil(LEAST_WORKGROUPS / atOnce) * high;

@@ -2,6 +2,7 @@ import { sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Access, Span } from '../../runtime/kernel.js';
 import type { ForwardViews } from './forward-path.js';
+import { vectorBytes } from './relative-bias.js';
 
 /** Which tensors of the options a kernel reads; those left out it does not. */
 export interface OptionBuffers {
@@ -38,12 +39,16 @@ export function optionSpans(
 
 /** Options that a kernel cannot bind whole. */
 export function optionRefusals(
-  { mask, bias }: AttentionRequest,
+  request: AttentionRequest,
   { bindingBytes }: { readonly bindingBytes: number },
 ): string[] {
-  return Object.entries({ mask, bias }).flatMap(([name, shape]) =>
-    shape !== undefined && 4 * sizeOf(shape) > bindingBytes
-      ? [`the ${name} exceeds a binding of ${bindingBytes} bytes`]
-      : [],
+  const { mask, bias } = request;
+  const bytes = {
+    mask: mask && 4 * sizeOf(mask),
+    bias: bias && 4 * sizeOf(bias),
+    'relative bias': vectorBytes(request),
+  };
+  return Object.entries(bytes).flatMap(([name, each = 0]) =>
+    each > bindingBytes ? [`the ${name} exceeds a binding of ${bindingBytes} bytes`] : [],
   );
 }

@@ -19,6 +19,11 @@ export function relativeBuckets(request: AttentionRequest): Uint32Array {
   );
 }
 
+/** A word for each position of `relativeBuckets`. */
+export function positionBytes(request: AttentionRequest): number {
+  return request.relativeBias === undefined ? 0 : 4 * (2 * relativeReach(request) + 1);
+}
+
 /** `relativeBuckets` in a buffer, and the reach. The caller releases `buckets`. */
 export function recordBucketsOfPositions(
   stream: Stream,
@@ -49,10 +54,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }`,
 };
 
+/** Bytes of the vectors of `recordRelativeVectors`; 0 without a relative bias. */
+export function vectorBytes(request: AttentionRequest): number {
+  return request.queryHeads * positionBytes(request);
+}
+
 /** Bytes of `recordRelativeVectors`, its transient ones included. */
 export function relativeBytes(request: AttentionRequest): number {
-  if (request.relativeBias === undefined) return 0;
-  return 4 * (2 * relativeReach(request) + 1) * (request.queryHeads + 1);
+  return vectorBytes(request) + positionBytes(request);
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import { groupOf, keyWindow, partsOf } from '../shared/geometry.js';
+import { optionRefusals } from '../shared/options.js';
 import { recordRelativeVectors } from '../shared/relative-bias.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
 import { keepBytes } from './keep-kernel.js';
@@ -72,6 +73,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
       reasons.push(`the ${name} of one key head exceed a binding of ${facts.bindingBytes} bytes`);
     }
   }
+  reasons.push(...optionRefusals(request, facts));
   if (keepBytes(k) > facts.workgroupBytes) reasons.push(`k ${k} needs more workgroup memory than there is`);
   if (slowBytes({ headDim, rows: 1 }) > facts.workgroupBytes) reasons.push('too little workgroup memory');
   return reasons;

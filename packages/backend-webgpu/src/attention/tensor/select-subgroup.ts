@@ -44,8 +44,7 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
     isWhole(chunk)
       ? `${base} + eighth + ${8 * chunk}u`
       : `${base} + min(eighth + ${8 * chunk}u, ${fours - 1}u)`;
-  const unroll = (count: number, body: (i: number) => string): string =>
-    times(count, body, '\n      ');
+  const unroll = (count: number, body: (i: number) => string): string => times(count, body, '\n      ');
   const sumOf = (test: (i: number) => string): string =>
     registers.map((i) => `select(0u, 1u, ${test(i)})`).join(' + ');
 

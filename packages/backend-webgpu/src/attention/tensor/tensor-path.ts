@@ -12,7 +12,7 @@ import { bytesOf, capacityOf, H200_TUNING, type TensorTuning, tensorParts, tiles
 import { centreKeys, LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prepare.js';
 import { tensorRefusals } from './refusals.js';
 import { ROWS } from './score-tile.js';
-import { recordTables } from './tables.js';
+import { recordTables, type Tables } from './tables.js';
 
 /** Counters of each device and size of call, by which the filter adapts to the data of the calls before. */
 const adaptation = new WeakMap<Stream, Map<string, Span>>();
@@ -67,16 +67,18 @@ function record(
   counters: Span = countersOf(stream, request),
 ): void {
   const { facts } = stream;
+  const tables = recordTables(stream, request, views);
   let keys: PackedKeys | undefined;
   for (const part of tensorParts(request, chunk, facts, tuning)) {
     if (keys?.firstHead !== part.firstHead) {
       keys?.release();
       keys = recordPacking(stream, request, views, part);
     }
-    recordPart(stream, facts, { request, views, part, keys, counters }, tuning);
+    recordPart(stream, facts, { request, views, part, keys, tables, counters }, tuning);
     stream.flush();
   }
   keys?.release();
+  if (tables !== undefined) stream.release(tables.span);
 }
 
 interface PackedKeys {
@@ -139,17 +141,17 @@ interface PartWork {
   readonly views: ForwardViews;
   readonly part: Part;
   readonly keys: PackedKeys;
+  readonly tables: Tables | undefined;
   readonly counters: Span;
 }
 
 function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: TensorTuning): void {
-  const { request, views, part, keys, counters } = work;
+  const { request, views, part, keys, tables, counters } = work;
   const { keyLength, headDim } = request;
   const rows = part.heads * part.queries;
   const capacity = capacityOf(request, tuning);
   const k = request.k === 'all' ? 0 : request.k;
   const q = queryWindow(views.q, request, part);
-  const tables = recordTables(stream, request, views);
   const queries = stream.scratch(2 * rows * headDim);
   const units = stream.scratch(16 * rows);
   const lists = stream.scratch(4 * rows * capacity);
@@ -203,7 +205,6 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: 
     tables,
     counters,
   });
-  if (tables !== undefined) stream.release(tables.span);
   stream.release(lists);
   stream.release(heads);
 }
