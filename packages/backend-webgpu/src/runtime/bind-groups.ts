@@ -21,8 +21,11 @@ export class BindGroups {
   get(kernel: Kernel, spans: readonly Span[], uniforms: GPUBuffer): GPUBindGroup {
     if (uniforms !== this.#uniforms || this.#groups.size >= MOST_GROUPS) this.#groups.clear();
     this.#uniforms = uniforms;
-    let key = kernel.buffers.join();
-    for (const { buffer, offset, size } of spans) key += ` ${this.#idOf(buffer)},${offset},${size}`;
+    let key = '';
+    for (let index = 0; index < spans.length; index++) {
+      const { buffer, offset, size } = spans[index] as Span;
+      key += `${kernel.buffers[index] === 'read' ? 'r' : 'w'}${this.#idOf(buffer)},${offset},${size} `;
+    }
     let group = this.#groups.get(key);
     if (group === undefined) {
       group = this.#device.createBindGroup({

@@ -44,7 +44,7 @@ export function f32Bits(value: number): number {
 /** A uniform block of 32-bit words, padded to 16 bytes. Signed values keep their bits. */
 export function uniformWords(values: readonly number[]): Uint32Array {
   const block = new Uint32Array(Math.ceil(Math.max(values.length, 1) / 4) * 4);
-  block.set(values.map((value) => value >>> 0));
+  block.set(values);
   return block;
 }
 

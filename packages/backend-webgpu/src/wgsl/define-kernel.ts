@@ -110,16 +110,23 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
   declaration: KernelDeclaration<U, B>,
 ): DefinedKernel<U, B> {
   const { key, uniforms, workgroup } = declaration;
-  const bound = Object.entries<Buffer>(declaration.buffers).filter(([, { isBound }]) => isBound);
+  const buffers: Buffers = declaration.buffers;
+  // Plain loops here and below: most kernels are declared anew for every launch.
+  const accesses: Access[] = [];
+  for (const name in buffers) {
+    const { access, isBound } = buffers[name] as Buffer;
+    if (isBound) accesses.push(access);
+  }
   return {
     key,
-    buffers: bound.map(([, { access }]) => access),
-    source: () => sourceOf(declaration, bound),
+    buffers: accesses,
+    source: () => sourceOf(declaration),
     launch(stream, call) {
       const given: Readonly<Record<string, Span | Binding | undefined>> = call.buffers;
       const spans: Span[] = [];
       const words = wordsOf(key, uniforms, call.uniforms);
-      for (const [name, { isBound, isOptional, hasBase }] of Object.entries<Buffer>(declaration.buffers)) {
+      for (const name in buffers) {
+        const { isBound, isOptional, hasBase } = buffers[name] as Buffer;
         const one = given[name];
         if (isOptional && isBound !== (one !== undefined)) throw mismatch(key, name, isBound);
         if (one === undefined) continue;
@@ -136,10 +143,14 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
   };
 }
 
-function sourceOf(
-  { uniforms, workgroup, directives = [], source }: KernelDeclaration<Uniforms, Buffers>,
-  bound: readonly (readonly [string, Buffer])[],
-): string {
+function sourceOf({
+  uniforms,
+  buffers,
+  workgroup,
+  directives = [],
+  source,
+}: KernelDeclaration<Uniforms, Buffers>): string {
+  const bound = Object.entries(buffers).filter(([, { isBound }]) => isBound);
   const fields = Object.entries(uniforms).flatMap(([name, type]) =>
     typeof type === 'string'
       ? [`${name}: ${type}`]
@@ -165,7 +176,7 @@ function sourceOf(
   ].join('\n');
 }
 
-/** Words of the uniforms in the declared order. Plain loops: every launch comes through here. */
+/** Words of the uniforms in the declared order. */
 function wordsOf(
   key: string,
   uniforms: Uniforms,
