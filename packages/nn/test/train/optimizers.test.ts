@@ -126,6 +126,16 @@ test('a schedule may replace the first beta but not that of an optimiser without
   expect(await valuesOf(moved.parameters)).toEqual(await valuesOf(plain.parameters));
 });
 
+test('a setting that is undefined is one that is not given', async () => {
+  const unset = { scaleParameter: undefined, epsilons: undefined, relativeStep: undefined } as never;
+  const groups = [{ match: () => true, clipThreshold: undefined } as never];
+  const [plain, given] = [await train(adafactor(), 2), await train(adafactor(unset), 2)];
+  const grouped = await train(adafactor({ groups }), 2);
+  for (const one of [given, grouped]) {
+    expect(await valuesOf(one.parameters)).toEqual(await valuesOf(plain.parameters));
+  }
+});
+
 test('nothing is left over after steps', async () => {
   const before = backend.memory().live;
   const { parameters, state } = await train(adafactor({ beta1: 0.9 }), 5);
@@ -174,6 +184,7 @@ describe('what does not fit is refused', () => {
       'INVALID_OPTION',
       () => adafactor({ learningRate: 1, relativeStep: true }),
     ],
+    ['a negative epsilon', 'INVALID_OPTION', () => adafactor({ epsilons: [-1, 1] })],
     ['no rate at all', 'INVALID_OPTION', () => adafactor({ relativeStep: false })],
     [
       'a warm-up without relative steps',

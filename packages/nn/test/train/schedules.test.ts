@@ -48,6 +48,12 @@ test('rsqrt rises to its warm-up and falls with the root', () => {
   expect([0, 1, 3, 15].map((step) => at(step).rateFactor)).toEqual([0.25, 0.5, 1, 0.5]);
 });
 
+test('one cycle that turns at its first step begins at the full rate', () => {
+  const at = nn.oneCycleSchedule({ totalSteps: 10, pctStart: 0.1 });
+  expect(at(0)).toEqual({ rateFactor: 1, momentum: 0.85 });
+  expect(at(9).rateFactor).toBeCloseTo(1 / 25 / 1e4, 12);
+});
+
 test('schedules follow one another, each from its own step 0', () => {
   const at = nn.sequentialLR([nn.linearLR({ startFactor: 0.25, totalIters: 3 }), nn.exponentialLR(0.5)], [3]);
   expect([0, 1, 2, 3, 4, 5].map((step) => at(step).rateFactor)).toEqual([0.25, 0.5, 0.75, 1, 0.5, 0.25]);
@@ -72,6 +78,7 @@ test.each([
   ['half a step', () => nn.stepLR({ stepSize: 0.5 })],
   ['milestones out of order', () => nn.multiStepLR({ milestones: [5, 2] })],
   ['a milestone too few', () => nn.sequentialLR([nn.constantLR(), nn.constantLR()], [])],
+  ['a rise longer than the run', () => nn.oneCycleSchedule({ totalSteps: 5, pctStart: 1.5 })],
   ['a misspelt option', () => nn.oneCycleSchedule({ totalSteps: 5, pct_start: 0.3 } as never)],
 ])('%s is refused', (_, run) => {
   expect(run).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));

@@ -85,6 +85,7 @@ export function adafactor(options?: AdafactorOptions): Optimizer {
 
 function checkSettings({
   learningRate,
+  epsilons,
   beta1,
   weightDecay,
   relativeStep,
@@ -103,6 +104,7 @@ function checkSettings({
     });
   }
   requireWithin('adafactor', 'learningRate', learningRate ?? 0, 0);
+  for (const epsilon of epsilons) requireWithin('adafactor', 'epsilons', epsilon, 0);
   requireWithin('adafactor', 'weightDecay', weightDecay, 0);
   requireWithin('adafactor', 'beta1', beta1 ?? 0, 0, 1);
 }

@@ -1,11 +1,4 @@
-import {
-  aFunction,
-  anArray,
-  type OptionKind,
-  type OptionKinds,
-  readOptions,
-  TopKError,
-} from '@topk-attention/core';
+import { aFunction, anArray, type OptionKind, readOptions, required, TopKError } from '@topk-attention/core';
 import type { ParameterGroup } from './optimizer.js';
 
 /** Options of an optimiser: its settings, and groups of parameters with settings of their own. */
@@ -30,19 +23,26 @@ export function readSettings<Settings extends object>(
   defaults: (given: Partial<Settings>) => Settings,
   check: (settings: Settings) => void,
 ): { readonly settings: Settings; readonly groups: readonly ParameterGroup<Settings>[] } {
-  const all = { ...kinds, groups: anArray('an array of groups') };
-  const { groups = [], ...given } = readOptions<OptimizerOptions<Settings>>(
-    where,
-    options,
-    all as unknown as OptionKinds<OptimizerOptions<Settings>>,
-  );
-  const settings = defaults(given as unknown as Partial<Settings>);
+  readOptions<object>(where, options, { ...kinds, groups: anArray('an array of groups') });
+  const settings = defaults(givenSettings(options ?? {}, kinds));
   check(settings);
-  for (const group of groups) {
-    readOptions<object>(`${where}: groups`, group, { ...kinds, match: { ...aFunction(), required: true } });
-    check({ ...settings, ...group });
-  }
+  const groups = (options?.groups ?? []).map((group) => {
+    readOptions<object>(`${where}: groups`, group, { ...kinds, match: required(aFunction()) });
+    const own = givenSettings(group, kinds);
+    check({ ...settings, ...own });
+    return { ...own, match: group.match };
+  });
   return { settings, groups };
+}
+
+/** The settings among options; one that is undefined is not given. */
+function givenSettings<Settings extends object>(
+  options: Partial<Settings>,
+  kinds: SettingKinds<Settings>,
+): Partial<Settings> {
+  const given: Partial<Settings> = {};
+  for (const name in kinds) if (options[name] !== undefined) given[name] = options[name];
+  return given;
 }
 
 /** @throws TopKError INVALID_OPTION unless low <= value < high. */

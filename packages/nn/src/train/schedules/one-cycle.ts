@@ -1,5 +1,14 @@
-import { aBoolean, aNumber, type OptionKinds, oneOf, readOptions, required } from '@topk-attention/core';
-import { requireSteps, type Schedule } from './schedule.js';
+import {
+  aBoolean,
+  aNumber,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  required,
+  TopKError,
+} from '@topk-attention/core';
+import { requireWhole } from '../../require.js';
+import type { Schedule } from './schedule.js';
 
 export interface OneCycleOptions {
   readonly totalSteps: number;
@@ -40,7 +49,13 @@ export function oneCycleSchedule(options: OneCycleOptions): Schedule {
   const given = readOptions('oneCycleSchedule', options, kinds);
   const { totalSteps, pctStart = 0.3, annealStrategy = 'cos', cycleMomentum = true } = given;
   const { baseMomentum = 0.85, maxMomentum = 0.95, divFactor = 25, finalDivFactor = 1e4 } = given;
-  requireSteps('oneCycleSchedule', 'totalSteps', totalSteps, 2);
+  requireWhole('oneCycleSchedule', 'totalSteps', totalSteps, 2);
+  if (!(pctStart >= 0 && pctStart <= 1)) {
+    throw new TopKError('INVALID_OPTION', 'oneCycleSchedule: bad pctStart', {
+      expected: 'a number from 0 to 1',
+      got: String(pctStart),
+    });
+  }
   const turn = pctStart * totalSteps - 1;
   const end = totalSteps - 1;
   const first = 1 / divFactor;
@@ -50,7 +65,7 @@ export function oneCycleSchedule(options: OneCycleOptions): Schedule {
       ? to + ((from - to) / 2) * (1 + Math.cos(Math.PI * done))
       : from + (to - from) * done;
   return (step) => {
-    const rises = step <= turn;
+    const rises = turn > 0 && step <= turn;
     const done = rises ? step / turn : Math.min(1, (step - turn) / (end - turn));
     return {
       rateFactor: rises ? anneal(first, 1, done) : anneal(1, last, done),

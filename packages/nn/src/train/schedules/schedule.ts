@@ -1,4 +1,3 @@
-import { TopKError } from '@topk-attention/core';
 import type { StepOptions } from '../optimizers/optimizer.js';
 
 /**
@@ -6,12 +5,3 @@ import type { StepOptions } from '../optimizers/optimizer.js';
  * run resumes with nothing but its step count.
  */
 export type Schedule = (step: number) => StepOptions;
-
-/** @throws TopKError INVALID_OPTION unless the value is a whole number of at least `least`. */
-export function requireSteps(where: string, name: string, value: number, least = 0): void {
-  if (Number.isSafeInteger(value) && value >= least) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: `a whole number of at least ${least}`,
-    got: String(value),
-  });
-}

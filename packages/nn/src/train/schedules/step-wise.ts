@@ -1,5 +1,6 @@
 import { aNumber, anArray, type OptionKinds, readOptions, required, TopKError } from '@topk-attention/core';
-import { requireSteps, type Schedule } from './schedule.js';
+import { requireWhole } from '../../require.js';
+import type { Schedule } from './schedule.js';
 
 // PyTorch's family, each as a factor of the optimiser's rate.
 
@@ -53,7 +54,7 @@ const multiKinds: OptionKinds<MultiStepLROptions> = { milestones: required(anArr
 /** `factor` until `totalIters`, then the full rate (ConstantLR). */
 export function constantLR(options?: ConstantLROptions): Schedule {
   const { factor = 1 / 3, totalIters = 5 } = readOptions('constantLR', options, constantKinds);
-  requireSteps('constantLR', 'totalIters', totalIters);
+  requireWhole('constantLR', 'totalIters', totalIters, 0);
   return (step) => ({ rateFactor: step < totalIters ? factor : 1 });
 }
 
@@ -64,7 +65,7 @@ export function linearLR(options?: LinearLROptions): Schedule {
     endFactor = 1,
     totalIters = 5,
   } = readOptions('linearLR', options, linearKinds);
-  requireSteps('linearLR', 'totalIters', totalIters, 1);
+  requireWhole('linearLR', 'totalIters', totalIters, 1);
   return (step) => ({
     rateFactor: startFactor + (endFactor - startFactor) * (Math.min(step, totalIters) / totalIters),
   });
@@ -73,7 +74,7 @@ export function linearLR(options?: LinearLROptions): Schedule {
 /** A cosine of period 2 tMax (CosineAnnealingLR). */
 export function cosineAnnealingLR(options: CosineAnnealingOptions): Schedule {
   const { tMax, minFactor = 0 } = readOptions('cosineAnnealingLR', options, cosineKinds);
-  requireSteps('cosineAnnealingLR', 'tMax', tMax, 1);
+  requireWhole('cosineAnnealingLR', 'tMax', tMax, 1);
   return (step) => ({
     rateFactor: minFactor + ((1 - minFactor) * (1 + Math.cos((Math.PI * step) / tMax))) / 2,
   });
@@ -82,7 +83,7 @@ export function cosineAnnealingLR(options: CosineAnnealingOptions): Schedule {
 /** gamma for every `stepSize` steps (StepLR). */
 export function stepLR(options: StepLROptions): Schedule {
   const { stepSize, gamma = 0.1 } = readOptions('stepLR', options, stepKinds);
-  requireSteps('stepLR', 'stepSize', stepSize, 1);
+  requireWhole('stepLR', 'stepSize', stepSize, 1);
   return (step) => ({ rateFactor: gamma ** Math.floor(step / stepSize) });
 }
 
@@ -119,6 +120,6 @@ export function sequentialLR(schedules: readonly Schedule[], milestones: readonl
 
 function requireAscending(where: string, milestones: readonly number[]): void {
   for (const [index, at] of milestones.entries()) {
-    requireSteps(where, 'milestones', at, index === 0 ? 0 : (milestones[index - 1] as number) + 1);
+    requireWhole(where, 'milestones', at, index === 0 ? 0 : (milestones[index - 1] as number) + 1);
   }
 }

@@ -1,5 +1,6 @@
 import { aNumber, type OptionKinds, readOptions, required } from '@topk-attention/core';
-import { requireSteps, type Schedule } from './schedule.js';
+import { requireWhole } from '../../require.js';
+import type { Schedule } from './schedule.js';
 
 // Hugging Face's family: from 0 at step 0 to the full rate after the warm-up, so that the very first update does nothing.
 
@@ -59,7 +60,7 @@ const stableKinds: OptionKinds<WarmupStableDecayOptions> = {
 /** The full rate after a linear warm-up (`constant_with_warmup`; without warm-up `constant`). */
 export function constantSchedule(options?: WarmupOptions): Schedule {
   const { warmupSteps = 0 } = readOptions('constantSchedule', options, warmupKinds);
-  requireSteps('constantSchedule', 'warmupSteps', warmupSteps);
+  requireWhole('constantSchedule', 'warmupSteps', warmupSteps, 0);
   return (step) => ({ rateFactor: warmup(step, warmupSteps) ?? 1 });
 }
 
@@ -118,8 +119,8 @@ export function inverseSqrtSchedule(options?: InverseSqrtOptions): Schedule {
     options,
     inverseKinds,
   );
-  requireSteps('inverseSqrtSchedule', 'warmupSteps', warmupSteps);
-  requireSteps('inverseSqrtSchedule', 'timescale', timescale, 1);
+  requireWhole('inverseSqrtSchedule', 'warmupSteps', warmupSteps, 0);
+  requireWhole('inverseSqrtSchedule', 'timescale', timescale, 1);
   return (step) => ({
     rateFactor: warmup(step, warmupSteps) ?? Math.sqrt(timescale / (step - warmupSteps + timescale)),
   });
@@ -129,7 +130,7 @@ export function inverseSqrtSchedule(options?: InverseSqrtOptions): Schedule {
 export function warmupStableDecaySchedule(options: WarmupStableDecayOptions): Schedule {
   const given = readDecay('warmupStableDecaySchedule', options, stableKinds);
   const { warmupSteps, totalSteps, decaySteps, minFactor = 0 } = given;
-  requireSteps('warmupStableDecaySchedule', 'decaySteps', decaySteps);
+  requireWhole('warmupStableDecaySchedule', 'decaySteps', decaySteps, 0);
   const from = totalSteps - decaySteps;
   return (step) => {
     const done = Math.min(1, (step - from) / Math.max(1, decaySteps));
@@ -150,7 +151,7 @@ const rsqrtKinds: OptionKinds<RsqrtOptions> = { warmupSteps: required(aNumber), 
 /** scale * min(1, t / W) / sqrt(max(t, W)) with t = step + 1, as T5 and the Long Range Arena have it. */
 export function rsqrtSchedule(options: RsqrtOptions): Schedule {
   const { warmupSteps, scale = 1 } = readOptions('rsqrtSchedule', options, rsqrtKinds);
-  requireSteps('rsqrtSchedule', 'warmupSteps', warmupSteps, 1);
+  requireWhole('rsqrtSchedule', 'warmupSteps', warmupSteps, 1);
   return (step) => {
     const t = step + 1;
     return { rateFactor: (scale * Math.min(1, t / warmupSteps)) / Math.sqrt(Math.max(t, warmupSteps)) };
@@ -164,8 +165,8 @@ function readDecay<O extends WarmupDecayOptions>(
 ): O & { readonly warmupSteps: number } {
   const given = readOptions(where, options, kinds);
   const { warmupSteps = 0, totalSteps } = given;
-  requireSteps(where, 'warmupSteps', warmupSteps);
-  requireSteps(where, 'totalSteps', totalSteps, warmupSteps);
+  requireWhole(where, 'warmupSteps', warmupSteps, 0);
+  requireWhole(where, 'totalSteps', totalSteps, warmupSteps);
   return { ...given, warmupSteps };
 }
 
