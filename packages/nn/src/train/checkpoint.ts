@@ -2,6 +2,7 @@ import { type Backend, type Tensor, TopKError, tensor } from '@topk-attention/co
 import type { LoaderState } from '../data/data-loader.js';
 import { bytesSource } from '../files/byte-source.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { requireTensor } from '../require.js';
 import { openSafetensors } from '../safetensors/read.js';
 import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
@@ -47,7 +48,7 @@ const FORMAT = 'topk-attention checkpoint 1';
  * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...) and `trainer_state.json`. Tensors are
  * f32 and lie as they do in memory. Waits for the device.
  *
- * @throws what the store throws, and what poisoned tensors throw.
+ * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; what the store throws, and what poisoned tensors throw.
  */
 export async function saveCheckpoint(
   store: CheckpointStore,
@@ -93,13 +94,12 @@ export async function loadCheckpoint(
 }
 
 async function tensorsToWrite(tree: ParameterTree): Promise<{ [name: string]: TensorToWrite }> {
-  const written: { [name: string]: TensorToWrite } = {};
-  // All are asked for before the first is waited for.
-  const reads = Object.entries(tree).map(([name, one]) => [name, one, one.data()] as const);
-  for (const [name, one, data] of reads) {
-    written[name] = { dtype: 'F32', shape: one.shape, data: Float32Array.from((await data) as Float32Array) };
-  }
-  return written;
+  // All are read at once, so that the device is waited for but once, and no failure goes unheard.
+  const written = Object.entries(tree).map(async ([name, one]): Promise<[string, TensorToWrite]> => {
+    requireTensor('saveCheckpoint', name, one, { dtype: 'f32' });
+    return [name, { dtype: 'F32', shape: one.shape, data: (await one.data()) as Float32Array }];
+  });
+  return Object.fromEntries(await Promise.all(written));
 }
 
 async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Promise<ParameterTree> {
@@ -141,6 +141,11 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   const steps = state.optimizer_steps;
   if (typeof steps !== 'object' || steps === null || !Object.values(steps).every(isCount)) {
     throw corrupt('optimizer_steps that are no counts');
+  }
+  const { best_metric: metric, best_step: best } = state;
+  const hasBest = Number.isFinite(metric) && isCount(best);
+  if (!hasBest && (metric !== undefined || best !== undefined)) {
+    throw corrupt(`best_metric ${metric}, best_step ${best}`);
   }
   return state;
 }

@@ -89,7 +89,8 @@ export function clipGradValue(gradients: ParameterTree, limit: number): Paramete
   );
 }
 
-function requirePositive(where: string, name: string, value: number): void {
+/** @throws TopKError INVALID_OPTION */
+export function requirePositive(where: string, name: string, value: number): void {
   if (value > 0) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
     expected: 'a number above 0',

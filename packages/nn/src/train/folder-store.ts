@@ -26,7 +26,7 @@ async function nodeModules(): Promise<{
 
 /**
  * Checkpoints as folders `checkpoint-<step>` of a folder (Node, Deno, Bun). A checkpoint is written under another name,
- * synced to the disk and renamed, so that a process that dies leaves old checkpoints and no half one.
+ * synced to the disk and renamed, and renamed again before it is removed, so that a process that dies leaves no half one.
  */
 export function folderStore(folder: string): CheckpointStore {
   const names = async (): Promise<readonly string[]> => {
@@ -51,7 +51,7 @@ export function folderStore(folder: string): CheckpointStore {
         if (TEMPORARY.test(name)) await fs.rm(path.join(folder, name), { recursive: true, force: true });
       }
       const whole = path.join(folder, `checkpoint-${step}`);
-      const temporary = `${whole}.${Math.random().toString(36).slice(2)}.tmp`;
+      const temporary = temporaryOf(whole);
       try {
         await fs.mkdir(temporary);
         for (const [name, bytes] of Object.entries(files)) {
@@ -63,8 +63,9 @@ export function folderStore(folder: string): CheckpointStore {
             await handle.close();
           }
         }
+        await syncFolder(fs, temporary);
         // A folder is not renamed onto one that holds something. A run that was resumed writes the same bytes again.
-        await fs.rm(whole, { recursive: true, force: true });
+        await removeWhole(fs, whole);
         await fs.rename(temporary, whole);
         await syncFolder(fs, folder);
       } catch (error) {
@@ -87,13 +88,30 @@ export function folderStore(folder: string): CheckpointStore {
     },
     async remove(step) {
       const { fs, path } = await nodeModules();
-      await fs.rm(path.join(folder, `checkpoint-${step}`), { recursive: true, force: true });
+      await removeWhole(fs, path.join(folder, `checkpoint-${step}`));
     },
   };
 }
 
-/** Makes a rename outlast a loss of power, on systems that open folders. */
-async function syncFolder(fs: typeof import('node:fs/promises'), folder: string): Promise<void> {
+type FileSystem = typeof import('node:fs/promises');
+
+/** A name that `TEMPORARY` knows. */
+const temporaryOf = (whole: string): string => `${whole}.${Math.random().toString(36).slice(2)}.tmp`;
+
+/** Removes a checkpoint, if it is there, by another name: a process that dies leaves no half of it that is listed. */
+async function removeWhole(fs: FileSystem, whole: string): Promise<void> {
+  const temporary = temporaryOf(whole);
+  try {
+    await fs.rename(whole, temporary);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ENOENT') return;
+    throw error;
+  }
+  await fs.rm(temporary, { recursive: true, force: true });
+}
+
+/** Makes what is in a folder, and renames there, outlast a loss of power, on systems that open folders. */
+async function syncFolder(fs: FileSystem, folder: string): Promise<void> {
   try {
     const handle = await fs.open(folder, 'r');
     await handle.sync().finally(() => handle.close());

@@ -11,10 +11,12 @@ import {
 } from '@topk-attention/core';
 import type { DataLoader } from '../data/data-loader.js';
 import type { ParameterTree } from '../parameters.js';
-import { requireWhole } from '../require.js';
+import { requireTensor, requireWhole } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
+import { requirePositive } from './clip.js';
 import type { Loss } from './gradients.js';
 import type { Optimizer } from './optimizers/optimizer.js';
+import { requireWithin } from './optimizers/settings.js';
 import type { Schedule } from './schedules/schedule.js';
 
 /** One line of the log of a run; the words are Hugging Face's. */
@@ -55,7 +57,7 @@ export interface TrainOptions<Batch> {
   readonly schedule?: Schedule;
   /** Gradients are scaled to this norm where theirs is larger. Default: no clipping. */
   readonly maxGradNorm?: number;
-  /** Batches of one step. Default 1. */
+  /** Batches of one step, at most 1,024. Default 1. */
   readonly gradientAccumulationSteps?: number;
   /** Part of a batch in the mean over a step: where targets are left out, the number of those that are not. Default: examples. */
   readonly weightOf?: (batch: Batch) => number;
@@ -72,13 +74,13 @@ export interface TrainOptions<Batch> {
   /** Default false. */
   readonly greaterIsBetter?: boolean;
   readonly earlyStopping?: EarlyStopping;
-  /** Default: nothing is saved. */
+  /** Needs parameters of f32. Default: nothing is saved. */
   readonly checkpoints?: CheckpointStore;
   /** Steps between checkpoints; there is one at the end, and at an abort, too. Default 500. */
   readonly saveSteps?: number;
   /** Checkpoints that are kept: the newest, and the best besides. Default: all. */
   readonly saveTotalLimit?: number;
-  /** Goes on from the newest checkpoint, where there is one. Without it, checkpoints that are there are an error. Default false. */
+  /** Goes on from the newest of `checkpoints`, where there is one. Without it, checkpoints that are there are an error. Default false. */
   readonly resume?: boolean;
   /** Steps between entries of the log. Default 10. */
   readonly loggingSteps?: number;
@@ -88,6 +90,9 @@ export interface TrainOptions<Batch> {
   /** Stops after the step at hand, and saves. */
   readonly signal?: AbortSignal;
 }
+
+/** Of one step: each has a seed of its own. */
+export const MOST_MICRO_BATCHES = 1024;
 
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
 const anObject = <T>(what: string) => aValue<T>(what, isObject);
@@ -137,11 +142,12 @@ export type ReadTrainOptions<Batch> = TrainOptions<Batch> & Required<Pick<TrainO
 
 /** @throws TopKError INVALID_OPTION */
 export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrainOptions<Batch> {
-  readOptions('train', options as TrainOptions<unknown>, kinds as OptionKinds<TrainOptions<unknown>>);
+  readOptions('train', options as TrainOptions<unknown>, kinds);
   const { earlyStopping } = options;
   if (earlyStopping !== undefined) {
     readOptions('train: earlyStopping', earlyStopping, earlyKinds);
     requireWhole('train: earlyStopping', 'patience', earlyStopping.patience, 1);
+    requireWithin('train: earlyStopping', 'threshold', earlyStopping.threshold ?? 0, 0);
   }
   const read: ReadTrainOptions<Batch> = {
     ...options,
@@ -160,16 +166,26 @@ export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrain
   for (const name of ['gradientAccumulationSteps', 'evalSteps', 'saveSteps', 'loggingSteps'] as const) {
     requireWhole('train', name, read[name], 1);
   }
-  if (read.maxGradNorm !== undefined && !(read.maxGradNorm > 0)) {
-    throw new TopKError('INVALID_OPTION', 'train: bad maxGradNorm', {
-      expected: 'a number above 0',
-      got: String(read.maxGradNorm),
+  if (read.gradientAccumulationSteps > MOST_MICRO_BATCHES) {
+    throw new TopKError('INVALID_OPTION', 'train: bad gradientAccumulationSteps', {
+      expected: `at most ${MOST_MICRO_BATCHES}`,
+      got: String(read.gradientAccumulationSteps),
     });
   }
+  for (const [name, parameter] of Object.entries(read.parameters)) {
+    requireTensor('train', name, parameter, read.checkpoints && { dtype: 'f32' });
+  }
+  if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
   if (earlyStopping !== undefined && read.evaluate === undefined) {
     throw new TopKError('INVALID_OPTION', 'train: earlyStopping needs evaluate', {
       expected: 'evaluate',
+      got: 'nothing',
+    });
+  }
+  if (read.resume === true && read.checkpoints === undefined) {
+    throw new TopKError('INVALID_OPTION', 'train: resume needs checkpoints', {
+      expected: 'checkpoints',
       got: 'nothing',
     });
   }

@@ -3,9 +3,9 @@ import type { LoadedBatch, LoaderState } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint.js';
 import { clipped } from './clip.js';
-import { stepGradients, type WeighedBatch } from './gradients.js';
+import { type StepGradients, stepGradients, type WeighedBatch } from './gradients.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
-import { type ReadTrainOptions, readTrainOptions, type TrainOptions } from './options.js';
+import { MOST_MICRO_BATCHES, type ReadTrainOptions, readTrainOptions, type TrainOptions } from './options.js';
 import { PendingSteps } from './pending.js';
 import { TrainLog } from './train-log.js';
 
@@ -30,9 +30,6 @@ interface Standing {
   /** Step of the last checkpoint. */
   saved: number;
 }
-
-/** Distance between the seeds of two steps: more micro-batches than a step has. */
-const SEEDS_PER_STEP = 1024;
 
 /**
  * Trains parameters: gradients of the loss, clipping, the optimiser's step, evaluations, checkpoints. Losses are read a
@@ -59,7 +56,7 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
   const log = new TrainLog(read, now.step);
   const batches = read.data.batches(now.loader);
   try {
-    while (now.step < read.maxSteps) {
+    while (now.step < read.maxSteps && !stopsEarly(read, now)) {
       if (read.signal?.aborted === true) await abort(read, now, pending, log);
       await makeStep(read, now, batches, pending);
       log.add(await pending.due(), now);
@@ -69,13 +66,10 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
         log.add(await pending.due({ all: true }), now);
         await evaluateRun(read, now, log);
       }
-      const stops =
-        read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
-      if (isLast || stops || now.step % read.saveSteps === 0 || now.best?.step === now.step) {
+      if (isLast || stopsEarly(read, now) || now.step % read.saveSteps === 0 || now.best?.step === now.step) {
         log.add(await pending.due({ all: true }), now);
         await save(read, now);
       }
-      if (stops) break;
     }
     return {
       parameters: now.parameters,
@@ -89,7 +83,12 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
     throw error;
   } finally {
     await pending.dispose();
+    await batches.return(undefined as never);
   }
+}
+
+function stopsEarly<Batch>(read: ReadTrainOptions<Batch>, now: Standing): boolean {
+  return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
 }
 
 /** The newest checkpoint, or the caller's parameters. */
@@ -97,13 +96,13 @@ async function begin<Batch>(read: ReadTrainOptions<Batch>): Promise<Standing> {
   const steps = (await read.checkpoints?.list()) ?? [];
   const newest = steps.at(-1);
   if (newest === undefined || read.checkpoints === undefined) {
-    const parameters = scope(() =>
-      Object.fromEntries(Object.entries(read.parameters).map(([name, one]) => [name, one.alias()])),
-    );
-    const optimizer = read.optimizer.init(parameters);
     return {
-      parameters,
-      optimizer,
+      ...scope(() => {
+        const parameters = Object.fromEntries(
+          Object.entries(read.parameters).map(([name, one]) => [name, one.alias()]),
+        );
+        return { parameters, optimizer: read.optimizer.init(parameters) };
+      }),
       step: 0,
       loader: { epoch: 0, batch: 0 },
       evaluationsSinceBest: 0,
@@ -168,7 +167,14 @@ async function makeStep<Batch>(
   const from = now.loader;
   for (let i = 0; i < read.gradientAccumulationSteps; i++) {
     const { batch, size, state } = (await batches.next()).value;
-    weighed.push({ batch, weight: read.weightOf?.(batch) ?? size });
+    const weight = read.weightOf?.(batch) ?? size;
+    if (!(Number.isFinite(weight) && weight >= 0)) {
+      throw new TopKError('INVALID_OPTION', `train: bad weight of a batch in step ${now.step}`, {
+        expected: 'a number of at least 0 from weightOf',
+        got: String(weight),
+      });
+    }
+    weighed.push({ batch, weight });
     now.loader = state;
   }
   const total = weighed.reduce((sum, { weight }) => sum + weight, 0);
@@ -181,28 +187,43 @@ async function makeStep<Batch>(
   }
   const made = stepGradients(read.loss, now.parameters, read.trainable, weighed, (index) => ({
     step: now.step,
-    seed: read.seed + (now.step * SEEDS_PER_STEP + index) * 0x1_0000,
+    seed: read.seed + (now.step * MOST_MICRO_BATCHES + index) * 0x1_0000,
   }));
-  const gradients =
-    read.maxGradNorm === undefined ? made.gradients : clipped(made.gradients, made.norm, read.maxGradNorm);
-  const next = read.optimizer.step(now.parameters, gradients, now.optimizer, read.schedule(now.step));
-  for (const old of [made.gradients, gradients, now.parameters, now.optimizer.tensors])
-    disposeParameters(old);
-  now.parameters = next.parameters;
-  now.optimizer = next.state;
-  const backend = backendOf(next.parameters);
-  if (backend.capabilities.execution === 'lazy') {
-    // The graph of a step ends here; otherwise the next one would be added to it.
-    await evaluateTensors(
-      ...Object.values(next.parameters),
-      ...Object.values(next.state.tensors),
-      made.loss,
-      made.norm,
-      ...Object.values(made.squares),
-    );
+  const measured = { loss: made.loss, norm: made.norm };
+  try {
+    update(read, now, made);
+    if (backendOf(now.parameters).capabilities.execution === 'lazy') {
+      // The graph of a step ends here; otherwise the next one would be added to it.
+      const trees = [now.parameters, now.optimizer.tensors, measured, made.squares];
+      await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
+    }
+  } catch (error) {
+    disposeParameters(measured);
+    disposeParameters(made.squares);
+    throw error;
   }
   pending.add(now.step, made, from, now.loader);
   now.step++;
+}
+
+/** The optimiser's step. Frees the gradients, and the parameters and the state before it. */
+function update<Batch>(
+  read: ReadTrainOptions<Batch>,
+  now: Standing,
+  { gradients, norm }: Pick<StepGradients, 'gradients' | 'norm'>,
+): void {
+  let scaled = gradients;
+  try {
+    if (read.maxGradNorm !== undefined) scaled = clipped(gradients, norm, read.maxGradNorm);
+    const next = read.optimizer.step(now.parameters, scaled, now.optimizer, read.schedule(now.step));
+    disposeParameters(now.parameters);
+    disposeParameters(now.optimizer.tensors);
+    now.parameters = next.parameters;
+    now.optimizer = next.state;
+  } finally {
+    disposeParameters(gradients);
+    disposeParameters(scaled);
+  }
 }
 
 async function evaluateRun<Batch>(
@@ -212,12 +233,12 @@ async function evaluateRun<Batch>(
 ): Promise<void> {
   const metrics = (await read.evaluate?.(now.parameters)) ?? {};
   const metric = metrics[read.metricForBest];
-  if (typeof metric !== 'number' || Number.isNaN(metric)) {
+  if (metric === undefined || !Number.isFinite(metric)) {
     throw new TopKError(
       metric === undefined ? 'INVALID_OPTION' : 'NAN_FOUND',
       `train: bad ${read.metricForBest}`,
       {
-        expected: `a number named ${read.metricForBest} from evaluate`,
+        expected: `a finite number named ${read.metricForBest} from evaluate`,
         got: metric === undefined ? Object.keys(metrics).join(', ') || 'nothing' : String(metric),
         fix: 'Name one of its metrics in metricForBest',
       },

@@ -13,6 +13,7 @@ import {
   folderStore,
   type LogEntry,
   type ParameterTree,
+  saveCheckpoint,
   sgd,
   type TrainOptions,
   train,
@@ -149,6 +150,23 @@ describe('a run that stops and resumes', () => {
     expect(resumed.state.steps).toEqual(whole.state.steps);
   });
 
+  test('makes no step more where it had stopped early', async () => {
+    const checkpoints = folderStore(folder());
+    const worse = { evaluate: async () => ({ loss: 1 }), evalSteps: 2, earlyStopping: { patience: 1 } };
+    const stopped = await run({ ...options, ...worse, checkpoints });
+    expect(stopped.steps).toBe(4);
+    const resumed = await run({ ...options, ...worse, checkpoints, resume: true });
+    expect(resumed).toMatchObject({ steps: 4, bestStep: 2, bestMetric: 1 });
+    expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(stopped.parameters));
+  });
+
+  test('needs parameters of f32', async () => {
+    const table = tensor(backend, Int32Array.of(1), [1], 'i32');
+    const checkpoints = folderStore(folder());
+    const error = await failure(run({ ...options, checkpoints, parameters: { ...parameters, table } }));
+    expect(error).toMatchObject({ code: 'DTYPE_MISMATCH', message: expect.stringContaining('table') });
+  });
+
   test('is not begun again by accident', async () => {
     const checkpoints = folderStore(folder());
     await run({ ...options, checkpoints });
@@ -215,6 +233,22 @@ describe('a run that stops and resumes', () => {
   });
 });
 
+test('tensors that cannot be read are one error, however many', async () => {
+  const gone = Object.fromEntries(['a', 'b', 'c'].map((name) => [name, tensor(backend, [1])]));
+  disposeParameters(gone);
+  const trainer = {
+    global_step: 1,
+    seed: 0,
+    loader: { epoch: 0, batch: 1 },
+    evaluations_since_best: 0,
+    optimizer_steps: {},
+  };
+  const store = folderStore(folder());
+  const saving = saveCheckpoint(store, { parameters: gone, optimizer: { steps: {}, tensors: {} }, trainer });
+  expect(await failure(saving)).toMatchObject({ code: 'DISPOSED' });
+  expect(await store.list()).toEqual([]);
+});
+
 test('a run that is killed twenty times ends with the bits of one that was not', async () => {
   const child = fileURLToPath(new URL('../support/toy-child.mjs', import.meta.url));
   const startIn = (path: string) =>
@@ -274,6 +308,8 @@ describe('stops', () => {
   test('at a metric that is no number', async () => {
     const nan = { evaluate: async () => ({ loss: Number.NaN }), evalSteps: 2 };
     expect(await failure(run(nan))).toMatchObject({ code: 'NAN_FOUND' });
+    const endless = { evaluate: async () => ({ loss: Number.POSITIVE_INFINITY }), evalSteps: 2 };
+    expect(await failure(run(endless))).toMatchObject({ code: 'NAN_FOUND' });
     const other = { evaluate: async () => ({ accuracy: 1 }), evalSteps: 2 };
     expect(await failure(run(other))).toMatchObject({
       code: 'INVALID_OPTION',
@@ -283,6 +319,44 @@ describe('stops', () => {
 
   test('at a batch without targets', async () => {
     expect(await failure(run({ weightOf: () => 0 }))).toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
+  test('at a weight that is none', async () => {
+    const weights = [4, -1];
+    const weightOf = () => weights.shift() as number;
+    const error = await failure(run({ gradientAccumulationSteps: 2, weightOf }));
+    expect(error).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringContaining('weightOf') });
+  });
+
+  test.each(['init', 'step'] as const)('at an optimiser whose %s fails, and frees all', async (name) => {
+    const optimizer = {
+      ...sgd({ momentum: 0.9 }),
+      [name]: () => {
+        throw new Error('broken');
+      },
+    };
+    const before = backend.memory().live;
+    expect(await failure(run({ optimizer, maxGradNorm: 1 }))).toMatchObject({ message: 'broken' });
+    expect(backend.memory().live).toBe(before);
+  });
+
+  test('with its data closed, at the end and at an error', async () => {
+    let closed = 0;
+    const inner = loader();
+    const data: typeof inner = {
+      ...inner,
+      async *batches(from) {
+        try {
+          return yield* inner.batches(from);
+        } finally {
+          closed++;
+        }
+      },
+    };
+    await run({ data, maxSteps: 2 });
+    expect(closed).toBe(1);
+    await failure(run({ data, evaluate: () => Promise.reject(new Error('broken')), evalSteps: 1 }));
+    expect(closed).toBe(2);
   });
 
   test('at data that cannot be read, with its error', async () => {
@@ -297,6 +371,10 @@ describe('stops', () => {
     ['early stopping without evaluation', { earlyStopping: { patience: 1 } }],
     ['nothing to train', { trainable: () => false }],
     ['a norm of 0', { maxGradNorm: 0 }],
+    ['more micro-batches than seeds', { gradientAccumulationSteps: 1025 }],
+    ['a negative threshold', { earlyStopping: { patience: 1, threshold: -1 }, evaluate: async () => ({}) }],
+    ['to resume from nowhere', { resume: true }],
+    ['a parameter that is none', { parameters: { x: 1 } as never }],
     ['a misspelt option', { max_steps: 1 } as never],
   ])('%s: refused', async (_, options) => {
     expect(await failure(run(options))).toMatchObject({ code: 'INVALID_OPTION' });
