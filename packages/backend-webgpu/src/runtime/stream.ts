@@ -2,7 +2,7 @@ import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
 import { type DeviceFacts, deviceFacts } from './facts.js';
 import { Failure, scopeError } from './failure.js';
-import type { Launch, Span } from './kernel.js';
+import type { Kernel, Launch, Span } from './kernel.js';
 import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
 import { BufferPool } from './pool.js';
 import type { Profile } from './profile.js';
@@ -174,11 +174,11 @@ export class Stream {
     if (this.#steps.length === 0) return;
     const steps = this.#steps;
     this.#steps = [];
-    const missing = steps.flatMap((step) =>
-      step.kind === 'launch' && this.pipelines.ready(step.launch.kernel) === undefined
-        ? [step.launch.kernel]
-        : [],
-    );
+    const missing: Kernel[] = [];
+    for (const step of steps) {
+      if (step.kind !== 'launch' || this.pipelines.ready(step.launch.kernel) !== undefined) continue;
+      missing.push(step.launch.kernel);
+    }
     if (missing.length === 0 && this.#waiting === 0) {
       this.#submit(steps);
       return;
@@ -380,13 +380,12 @@ export class Stream {
     }
     if (bytes > 0) {
       const data = new Uint8Array(bytes);
+      const words = new Uint32Array(data.buffer);
       for (const [index, step] of steps.entries()) {
         const offset = offsets[index] as number;
         if (offset < 0) continue;
-        if (step.kind === 'launch') {
-          const { buffer, byteOffset, byteLength } = step.launch.uniforms;
-          data.set(new Uint8Array(buffer, byteOffset, byteLength), offset);
-        } else if (step.kind === 'write') data.set(step.data, offset);
+        if (step.kind === 'launch') words.set(step.launch.uniforms, offset / 4);
+        else if (step.kind === 'write') data.set(step.data, offset);
       }
       this.device.queue.writeBuffer(this.#blocks, 0, data);
     }

@@ -3,7 +3,7 @@
  * them is decided here on u32.
  */
 
-/** -inf and how to tell numbers apart: `is_nan_or_inf`, `is_minus_inf`. Bits of an f32. */
+/** On the bits of an f32: `MINUS_INF_BITS`, and `is_nan_or_plus_inf(bits)`. */
 export const floatClasses = `
 const MINUS_INF_BITS = 0xff800000u;
 fn is_nan_or_plus_inf(bits: u32) -> bool {
