@@ -10,9 +10,6 @@ import type { Engine } from '../engine/engine.js';
 import type { TensorExchange, TfjsTensor } from '../tensor.js';
 import { feedForwardForward } from './forward.js';
 
-/** Engines that compute where they are called. */
-const engines: ReadonlySet<string> = new Set(['cpu', 'wasm', 'tensorflow']);
-
 /** The forward pass of top-k feed-forward on the backend's tensors. Training is composed. */
 export function fusedFeedForward(
   engine: Engine,
@@ -32,7 +29,7 @@ export function fusedFeedForward(
           return wide + chunk * k * (12 + (second === 'gather' ? 4 * outputDim : 0));
         },
         describe() {
-          const isByThreshold = engine.name === 'tensorflow' && second === 'dense';
+          const isByThreshold = engine.traits.runsTensorFlowOps && second === 'dense';
           return {
             variant: isByThreshold
               ? 'by the k-th value, where TensorFlow has nth_element'
@@ -48,10 +45,10 @@ export function fusedFeedForward(
   };
 }
 
-function refusesOf(engine: Engine, request: FeedForwardRequest): string[] {
+function refusesOf({ name, traits }: Engine, request: FeedForwardRequest): string[] {
   const { k, tokens, inputDim, hidden, outputDim, saves, dtype } = request;
   return [
-    ...(engines.has(engine.name) ? [] : [`engine ${engine.name}: its results cannot be read at once`]),
+    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read at once`]),
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
     ...(k === 'all' ? ['all hidden units: nothing to choose'] : []),
     ...(saves === true ? ['training: the backward pass is composed'] : []),
