@@ -1,5 +1,5 @@
-import type { ChosenAttention } from '@topk-attention/core/backend';
-import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE, hidesBesideTable } from '../emit/attention/variant.js';
+import { type ChosenAttention, mayMaskKeys } from '@topk-attention/core/backend';
+import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from '../emit/attention/variant.js';
 
 /** The engine's allocator splits the blocks that it reuses. */
 const ALLOCATOR_SLACK = 1.15;
@@ -31,7 +31,7 @@ export function arenaBytes(request: ChosenAttention, chunk: number): number {
 }
 
 function placesOf(request: ChosenAttention): number {
-  if (hidesBesideTable(request)) return PLACES.masked;
+  if (mayMaskKeys(request)) return PLACES.masked;
   return request.k === 'all' && request.relativeBias === undefined ? PLACES.softmax : PLACES.selection;
 }
 

@@ -1,4 +1,4 @@
-import { relativePositionBucket } from '@topk-attention/core';
+import { relativeBuckets } from '@topk-attention/core/backend';
 import { type AttentionVariant, foldsCausality, windowLength } from '../emit/attention/variant.js';
 import { floatsOf } from '../runtime/inspect.js';
 import type { OrtModule, OrtTensor } from '../runtime/ort.js';
@@ -41,9 +41,7 @@ function fillWindow(variant: AttentionVariant, table: OrtTensor): Float32Array {
   // Distance of column 0 in row 0: first key, last chunk.
   const first = -(queryLength - chunk) - (keyLength - queryLength);
   const hidesFuture = foldsCausality(variant);
-  const buckets = Int32Array.from({ length: length + chunk - 1 }, (_, at) =>
-    relativePositionBucket(first + at - (chunk - 1), relativeBias),
-  );
+  const buckets = relativeBuckets(relativeBias, first - (chunk - 1), length + chunk - 1);
   const distances = new Float32Array(buckets.length);
   for (let head = 0; head < queryHeads; head++) {
     for (let at = 0; at < distances.length; at++) {

@@ -1,4 +1,9 @@
-import { type ChosenAttention, philoxBits, relativePositionBucket } from '@topk-attention/core/backend';
+import {
+  type ChosenAttention,
+  dropoutWords,
+  philoxBits,
+  relativeBuckets,
+} from '@topk-attention/core/backend';
 import { compileChunk } from '../emit/attention/chunk-graph.js';
 import {
   type AttentionVariant,
@@ -171,26 +176,20 @@ function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): 
  */
 function bucketsOf(variant: AttentionVariant, start: number): Int32Array {
   const { relativeBias, keyLength, queryLength } = variant.request;
-  const buckets = new Int32Array(keyLength + variant.chunk);
-  if (relativeBias === undefined) return buckets;
+  const length = keyLength + variant.chunk;
+  if (relativeBias === undefined) return new Int32Array(length);
   const offset = start + variant.chunk - 1 + keyLength - queryLength;
-  const hidesFuture = foldsCausality(variant);
-  for (let entry = 0; entry < buckets.length; entry++) {
-    const position = entry - offset;
-    buckets[entry] =
-      hidesFuture && position > 0 ? relativeBias.buckets : relativePositionBucket(position, relativeBias);
-  }
-  return buckets;
+  const buckets = relativeBuckets(relativeBias, -offset, length);
+  return foldsCausality(variant) ? buckets.fill(relativeBias.buckets, Math.max(0, offset + 1)) : buckets;
 }
 
 /** 0 or 1 / (1 - rate) for each slot, keyed by (seed, batch, head, query, slot). */
 function dropoutFactors(
-  { rate, seed }: { readonly rate: number; readonly seed: number },
+  dropout: { readonly rate: number; readonly seed: number },
   shape: readonly number[],
   start: number,
 ): OrtArray {
-  const bits = philoxBits(seed, [0, 0, start, 0], shape);
-  const threshold = Math.floor(rate * 2 ** 32);
-  const kept = 1 / (1 - rate);
-  return Float32Array.from(bits, (word) => (word >>> 0 >= threshold ? kept : 0));
+  const bits = philoxBits(dropout.seed, [0, 0, start, 0], shape);
+  const { threshold, keptScale } = dropoutWords(dropout);
+  return Float32Array.from(bits, (word) => (word >>> 0 >= threshold ? keptScale : 0));
 }

@@ -1,4 +1,5 @@
 import type { Shape } from '@topk-attention/core';
+import { dropoutWords } from '@topk-attention/core/backend';
 import type { Engine } from '../engine/engine.js';
 import { randomBits } from '../ops/random-bits.js';
 import type { TfTensor } from '../tf.js';
@@ -16,7 +17,7 @@ export function dropoutFactors(
   const { tf } = engine;
   return tf.tidy(() => {
     const bits = randomBits(engine, dropout.seed, offset, shape);
-    const threshold = Math.floor(dropout.rate * 2 ** 32);
+    const { threshold, keptScale } = dropoutWords(dropout);
     // bits >= threshold as unsigned numbers, although int32 tensors compare as signed ones.
     const isKept =
       threshold < 2 ** 31
@@ -30,6 +31,6 @@ export function dropoutFactors(
             tf.less(bits, tf.scalar(0, 'int32')),
             tf.lessEqual(tf.scalar(threshold - 2 ** 32, 'int32'), bits),
           );
-    return tf.mul(tf.cast(isKept, 'float32'), 1 / (1 - dropout.rate));
+    return tf.mul(tf.cast(isKept, 'float32'), keptScale);
   });
 }

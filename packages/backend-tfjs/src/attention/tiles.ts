@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 
 /** A part of the queries computed at once: some batches, the query heads of some key heads, some queries. */
 export interface QueryTile {
@@ -23,8 +23,8 @@ export interface TileSizes {
  * their keys, and the sums for them, stay in a cache. Tiles along an axis are about equally large.
  */
 export function tileSizes(request: AttentionRequest, rows: number): TileSizes {
-  const { batch, queryHeads, keyHeads, queryLength } = request;
-  const group = queryHeads / keyHeads;
+  const { batch, keyHeads, queryLength } = request;
+  const group = groupSize(request);
   const ofHead = group * queryLength;
   if (rows < ofHead) return { batches: 1, heads: 1, queries: evenly(queryLength, Math.floor(rows / group)) };
   if (rows < ofHead * keyHeads) {

@@ -1,3 +1,4 @@
+import { groupSize } from '@topk-attention/core/backend';
 import { type CompiledModel, compileModel } from '../../onnx/compile.js';
 import { GraphBuilder } from '../../onnx/graph-builder.js';
 import { emitLoudProduct } from '../loud-product.js';
@@ -130,7 +131,7 @@ function emitExact(onnx: GraphBuilder, variant: AttentionVariant, ranges: readon
   const { request, chunk, isCareful, areValuesFinite } = variant;
   const { batch, queryHeads, keyHeads, keyLength, valueDim } = request;
   const [{ scores }] = ranges as readonly [ScoreRange];
-  const folded = [batch * keyHeads, (queryHeads / keyHeads) * chunk, keyLength];
+  const folded = [batch * keyHeads, groupSize(request) * chunk, keyLength];
   const whole = isCareful ? emitSoftmax(onnx, scores) : onnx.op('Softmax', [scores], { axis: -1 });
   const weights = onnx.reshape(whole, folded);
   const values = onnx.reshape('v', [batch * keyHeads, keyLength, valueDim]);

@@ -1,3 +1,4 @@
+import { groupSize } from '@topk-attention/core/backend';
 import { CONTRIB_DOMAIN, type GraphBuilder } from '../../onnx/graph-builder.js';
 import type { KeyRange, ScoreRange } from '../selection.js';
 import { type AttentionVariant, foldsCausality, keyRangesOf, scalePlace } from './variant.js';
@@ -36,14 +37,14 @@ export function emitScores(
 
 /** [B * Hkv, G * chunk, D]: the chunk's queries, heads that share keys folded into rows. */
 function emitQueries(onnx: GraphBuilder, variant: AttentionVariant): string {
-  const { batch, queryHeads, keyHeads, queryLength, headDim, scale } = variant.request;
-  const { chunk } = variant;
+  const { request, chunk } = variant;
+  const { batch, queryHeads, keyHeads, queryLength, headDim, scale } = request;
   const shape = [batch, queryHeads, chunk, headDim];
   const part = chunk === queryLength ? 'q' : onnx.op('Slice', ['q', 'start', 'end', onnx.i64([2])]);
   if (part !== 'q') onnx.declare(part, 'f32', shape);
   const scaled =
     scalePlace(variant) === 'queries' && scale !== 1 ? onnx.op('Mul', [part, onnx.f32(scale)]) : part;
-  return onnx.reshape(scaled, [batch * keyHeads, (queryHeads / keyHeads) * chunk, headDim]);
+  return onnx.reshape(scaled, [batch * keyHeads, groupSize(request) * chunk, headDim]);
 }
 
 function emitProduct(

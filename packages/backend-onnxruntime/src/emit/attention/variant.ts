@@ -1,4 +1,4 @@
-import { type ChosenAttention, mayHideKeys } from '@topk-attention/core/backend';
+import { type ChosenAttention, isPowerOfTwo, mayMaskKeys } from '@topk-attention/core/backend';
 import type { GraphInput } from '../../onnx/graph-builder.js';
 import type { KeyRange } from '../selection.js';
 
@@ -59,9 +59,8 @@ export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
 /** Where the scale goes. To the queries where that rounds nothing (or no order hangs on it), else behind the selection, else to the scores. */
 export function scalePlace({ request }: AttentionVariant): 'queries' | 'kept' | 'scores' {
   const { scale, k } = request;
-  const isPowerOfTwo = Number.isInteger(Math.log2(Math.abs(scale)));
   const hasBias = request.bias !== undefined || request.relativeBias !== undefined;
-  if (isPowerOfTwo || k === 'all') return 'queries';
+  if (isPowerOfTwo(scale) || k === 'all') return 'queries';
   // Scaled scores have the same order, and only k of them are left to scale.
   return scale > 0 && !hasBias ? 'kept' : 'scores';
 }
@@ -76,14 +75,9 @@ export function windowLength({ request, chunk }: AttentionVariant): number {
   return request.keyLength + request.queryLength - chunk;
 }
 
-/** Whether anything but a table of relative biases may hide a key. Where the graph is not careful, such a table is finite. */
-export function hidesBesideTable({ relativeBias: _, ...request }: ChosenAttention): boolean {
-  return mayHideKeys(request);
-}
-
-/** True when some query may have fewer than k valid keys. */
+/** True when some query may have fewer than k valid keys. Where the graph is not careful, a table of relative biases is finite. */
 export function canMask({ request, isCareful }: AttentionVariant): boolean {
-  return isCareful || hidesBesideTable(request);
+  return isCareful || mayMaskKeys(request);
 }
 
 /** Inputs of the chunk's graph, in the order of its feeds. */

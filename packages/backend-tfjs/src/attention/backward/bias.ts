@@ -1,5 +1,5 @@
-import { relativePositionBucket, type Shape } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import type { Shape } from '@topk-attention/core';
+import { type AttentionRequest, relativeBuckets } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { sum } from '../../ops/reduce.js';
 import { scatterRows } from '../../ops/scatter-rows.js';
@@ -61,9 +61,7 @@ function sumOfSlots(engine: Engine, at: Int32Array, scores: TfTensor, count: num
 export function bucketsByDistance(request: AttentionRequest): Int32Array | undefined {
   const { relativeBias, queryLength, keyLength } = request;
   if (relativeBias === undefined) return undefined;
-  return Int32Array.from({ length: queryLength + keyLength - 1 }, (_, at) =>
-    relativePositionBucket(at - (keyLength - 1), relativeBias),
-  );
+  return relativeBuckets(relativeBias, 1 - keyLength, queryLength + keyLength - 1);
 }
 
 /** [buckets, query heads of the tile]: sums of the score gradients by bucket of relative position. */

@@ -1,5 +1,5 @@
 import { sizeOf } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 
@@ -66,7 +66,7 @@ function tile(
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k } = request;
   const { batches, heads, queries } = tileSizes(request, batch * queryHeads * chunk);
   return {
-    rows: batches * heads * (queryHeads / keyHeads) * queries,
+    rows: batches * heads * groupSize(request) * queries,
     keyRows: batches * heads * (keyLength + 1),
     width: Math.max(headDim, valueDim),
     k: k === 'all' ? 1 : k,

@@ -1,7 +1,8 @@
-import type {
-  AttentionBackwardInputs,
-  AttentionGradients,
-  AttentionRequest,
+import {
+  type AttentionBackwardInputs,
+  type AttentionGradients,
+  type AttentionRequest,
+  groupSize,
 } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { binary } from '../../ops/elementwise.js';
@@ -74,9 +75,9 @@ export function tileGradients(
   tile: QueryTile,
 ): AttentionGradients<TfTensor> {
   const { tf } = engine;
-  const { queryHeads, keyHeads, keyLength, headDim, valueDim, scale } = request;
+  const { keyLength, headDim, valueDim, scale } = request;
   const { batch, batches, head, heads, query, queries } = tile;
-  const group = queryHeads / keyHeads;
+  const group = groupSize(request);
   const pairs = batches * heads;
   const rows = pairs * group * queries;
   const ofTile = (x: TfTensor): TfTensor => {

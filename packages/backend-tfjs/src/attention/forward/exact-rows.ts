@@ -1,9 +1,8 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { mayMaskKeys } from '@topk-attention/core/backend';
 import { slice } from '../../ops/layout.js';
 import { matmul } from '../../ops/matmul.js';
 import { softmaxRows } from '../../ops/softmax.js';
 import type { TfTensor } from '../../tf.js';
-import type { QueryTile } from '../tiles.js';
 import { nonFiniteTerms } from './non-finite-terms.js';
 import type { ForwardPass } from './pass.js';
 
@@ -11,10 +10,7 @@ import type { ForwardPass } from './pass.js';
  * Takes the values [pairs, Lk, Dv] of some heads, and returns what computes the rows [rows, Dv] of exact attention from
  * the scores [rows, visible keys] of a tile.
  */
-export function exactRows(
-  pass: ForwardPass,
-  values: TfTensor,
-): (scores: TfTensor, tile: QueryTile) => Float32Array {
+export function exactRows(pass: ForwardPass, values: TfTensor): (scores: TfTensor) => Float32Array {
   const { engine, request } = pass;
   const { tf, traits } = engine;
   const [pairs = 1, length = 1, width = 1] = values.shape;
@@ -38,7 +34,7 @@ export function exactRows(
       );
       const found = rows.dataSync<'float32'>();
       // All inputs are numbers, so NaN can only come from a softmax over nothing.
-      return canHide(request) ? found.map((x) => (Number.isNaN(x) ? 0 : x)) : found;
+      return mayMaskKeys(request) ? found.map((x) => (Number.isNaN(x) ? 0 : x)) : found;
     };
   }
   // A key of score -inf has weight 0, and 0 * NaN is NaN: values that are not finite are left out of the product, and
@@ -56,12 +52,6 @@ export function exactRows(
     const isEmpty = emptyRows(own, visible);
     return rows.map((x, at) => (isEmpty[Math.floor(at / width)] === 1 ? 0 : x + (terms?.[at] ?? 0)));
   };
-}
-
-/** Whether a query may see no key at all, although all inputs are numbers. */
-function canHide(request: AttentionRequest): boolean {
-  const { causal, keyLengths, mask, bias } = request;
-  return causal || keyLengths || mask !== undefined || bias !== undefined;
 }
 
 /** 1 for rows of `width` scores that are all -inf. */

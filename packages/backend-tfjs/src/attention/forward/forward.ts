@@ -1,4 +1,10 @@
-import type { AttentionInputs, AttentionOutputs, AttentionRequest } from '@topk-attention/core/backend';
+import {
+  type AttentionInputs,
+  type AttentionOutputs,
+  type AttentionRequest,
+  groupSize,
+  mayMaskKeys,
+} from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { inScope } from '../../ops/in-scope.js';
 import { type TensorFlowOps, tensorFlowOps } from '../../ops/tensorflow-ops.js';
@@ -80,7 +86,7 @@ type TilesOfHeads = (group: HeadGroup, values: TfTensor) => (tile: QueryTile) =>
 function exactTiles(pass: ForwardPass): TilesOfHeads {
   return (group, values) => {
     const rows = exactRows(pass, values);
-    return (tile) => ({ output: rows(tileScores(pass, group, tile, 'in scores'), tile) });
+    return (tile) => ({ output: rows(tileScores(pass, group, tile, 'in scores')) });
   };
 }
 
@@ -129,7 +135,7 @@ function rowsByScript(pass: ForwardPass, k: number): RowsOfKept {
       const weights = weightsOf(kept);
       const factors = inScope(pass.engine.tf, () => factorsOf(pass, tile, k)?.dataSync<'float32'>());
       if (factors !== undefined) multiply(weights, factors);
-      const rowsPerPair = (request.queryHeads / request.keyHeads) * tile.queries;
+      const rowsPerPair = groupSize(request) * tile.queries;
       return productOfKept(kept, weights, valueRows, request, rowsPerPair);
     };
   };
@@ -159,9 +165,9 @@ function multiply(weights: Float32Array, factors: Float32Array): void {
 
 /** Factors of dropout [batches, heads, queries, k], if any. */
 function factorsOf({ engine, request }: ForwardPass, tile: QueryTile, k: number): TfTensor | undefined {
-  const { dropout, queryHeads, keyHeads } = request;
+  const { dropout } = request;
   if (dropout === undefined) return undefined;
-  const firstHead = tile.head * (queryHeads / keyHeads);
+  const firstHead = tile.head * groupSize(request);
   return dropoutFactors(
     engine,
     dropout,
@@ -182,7 +188,7 @@ function chosenByTensorFlow(pass: ForwardPass, ops: TensorFlowOps, k: number): C
 function rowsByTensorFlow(pass: ForwardPass, k: number): RowsOfKept {
   const { engine, request } = pass;
   const { tf } = engine;
-  const { keyLength, valueDim, queryHeads, keyHeads } = request;
+  const { keyLength, valueDim } = request;
   return (values) => {
     const valueRows = tf.reshape(values, [-1, valueDim]);
     const count = valueRows.shape[0] as number;
@@ -190,7 +196,7 @@ function rowsByTensorFlow(pass: ForwardPass, k: number): RowsOfKept {
     const readable = canLeaveUnused(pass, k) ? tf.concat([valueRows, tf.zeros([1, valueDim])]) : valueRows;
     return (kept, tile) => {
       const rows = rowsOf(request, tile);
-      const rowsPerPair = (queryHeads / keyHeads) * tile.queries;
+      const rowsPerPair = groupSize(request) * tile.queries;
       const places = valuePlaces(kept, rowsPerPair, keyLength, count);
       const output = inScope(tf, () => {
         const shares = tf.softmax(tf.tensor(kept.scores, [rows, 1, k]));
@@ -214,8 +220,7 @@ function clearEmptyRows({ scores, k }: KeptRows, output: Float32Array, width: nu
 
 /** Whether a row may keep fewer than k keys: where keys are hidden, or scores may be NaN or infinite. */
 function canLeaveUnused({ request, isOrdinary }: ForwardPass, k: number): boolean {
-  const { causal, keyLengths, mask, bias, keyLength } = request;
-  return causal || keyLengths || mask !== undefined || bias !== undefined || k > keyLength || !isOrdinary;
+  return mayMaskKeys(request) || k > request.keyLength || !isOrdinary;
 }
 
 /** For each slot its row of the values [pairs * Lk, Dv]; `unused` for slots without a key. */

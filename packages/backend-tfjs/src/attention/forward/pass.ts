@@ -1,4 +1,4 @@
-import type { AttentionInputs, AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionInputs, type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';
@@ -16,8 +16,8 @@ export interface ForwardPass {
 }
 
 /** Number of query heads of a tile. */
-export function queryHeadsOf({ queryHeads, keyHeads }: AttentionRequest, tile: QueryTile): number {
-  return tile.heads * (queryHeads / keyHeads);
+export function queryHeadsOf(request: AttentionRequest, tile: QueryTile): number {
+  return tile.heads * groupSize(request);
 }
 
 /** Number of rows, (query, head) pairs, of a tile. */
@@ -42,9 +42,9 @@ export function eachRun(
   tile: QueryTile,
   take: (rowOfTile: number, rowOfAll: number, count: number) => void,
 ): void {
-  const { queryHeads, keyHeads, queryLength } = request;
+  const { queryHeads, queryLength } = request;
   const heads = queryHeadsOf(request, tile);
-  const first = tile.head * (queryHeads / keyHeads);
+  const first = tile.head * groupSize(request);
   for (let entry = 0; entry < tile.batches; entry++) {
     for (let head = 0; head < heads; head++) {
       const row = (entry * heads + head) * tile.queries;

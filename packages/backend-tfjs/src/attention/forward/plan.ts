@@ -1,5 +1,5 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize, isPowerOfTwo } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 
@@ -66,7 +66,7 @@ export function forwardScratchBytes(engine: Engine, request: AttentionRequest, c
   const hidden = hiddenElements(engine, request, tile);
   const biases = bias === undefined ? 0 : 4 * broadcastElements(bias, request, tile);
   const isScaledInPlace = k !== 'all' && scale > 0 && bias === undefined && relativeBias === undefined;
-  const isScaled = !isScaledInPlace && !Number.isInteger(Math.log2(Math.abs(scale)));
+  const isScaled = !isScaledInPlace && !isPowerOfTwo(scale);
   const making = Math.max(
     scores + 8 * rows * headDim + (causal ? 4 * keyRows * headDim : 0),
     isScaled ? 2 * scores : 0,
@@ -112,24 +112,22 @@ function tileOf(request: AttentionRequest, chunk: number): TilePlan {
   const { batches, heads, queries } = sizes;
   return {
     ...sizes,
-    rows: batches * heads * (queryHeads / keyHeads) * queries,
+    rows: batches * heads * groupSize(request) * queries,
     keyRows: batches * heads * keyLength,
     isWhole: batches === batch && heads === keyHeads,
   };
 }
 
-function windowBytes(
-  { relativeBias, queryHeads, keyHeads, queryLength, keyLength }: AttentionRequest,
-  { heads, queries }: TileSizes,
-): number {
+function windowBytes(request: AttentionRequest, { heads, queries }: TileSizes): number {
+  const { relativeBias, queryLength, keyLength } = request;
   if (relativeBias === undefined) return 0;
   const lastQuery = (Math.ceil(queryLength / queries) - 1) * queries;
-  return 4 * heads * (queryHeads / keyHeads) * queries * (keyLength + lastQuery);
+  return 4 * heads * groupSize(request) * queries * (keyLength + lastQuery);
 }
 
 /** Elements of the tensor that hides keys of a tile by adding -inf. */
 function hiddenElements({ traits }: Engine, request: AttentionRequest, tile: TileSizes): number {
-  const { causal, keyLengths, mask, k, queryHeads, keyHeads } = request;
+  const { causal, keyLengths, mask, k } = request;
   const isInScores = k === 'all' || traits.runsTensorFlowOps;
   const shapes: Shape[] = [
     ...(mask === undefined ? [] : [mask]),
@@ -137,7 +135,7 @@ function hiddenElements({ traits }: Engine, request: AttentionRequest, tile: Til
     ...(isInScores && keyLengths ? [[2, 1, 1, 2]] : []),
   ];
   if (shapes.length === 0) return 0;
-  const extents = [tile.batches, tile.heads * (queryHeads / keyHeads), tile.queries, request.keyLength];
+  const extents = [tile.batches, tile.heads * groupSize(request), tile.queries, request.keyLength];
   return extents.reduce(
     (size, extent, axis) => size * (shapes.every((shape) => shape[axis] === 1) ? 1 : extent),
     1,
@@ -146,8 +144,7 @@ function hiddenElements({ traits }: Engine, request: AttentionRequest, tile: Til
 
 /** Elements of a mask or bias that belong to a tile. */
 function broadcastElements(shape: Shape, request: AttentionRequest, tile: TileSizes): number {
-  const { queryHeads, keyHeads, keyLength } = request;
-  const extents = [tile.batches, tile.heads * (queryHeads / keyHeads), tile.queries, keyLength];
+  const extents = [tile.batches, tile.heads * groupSize(request), tile.queries, request.keyLength];
   return extents.reduce((size, extent, axis) => size * (shape[axis] === 1 ? 1 : extent), 1);
 }
 

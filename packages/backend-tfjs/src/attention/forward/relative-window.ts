@@ -1,5 +1,4 @@
-import { relativePositionBucket } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, relativeBuckets } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { Tf, TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';
@@ -32,9 +31,7 @@ export function relativeWindow(
   const ofFirst = queries - 1 + lastQuery;
   const smallest = -ofFirst - (keyLength - queryLength);
   const byDistance = tf.tidy(() => {
-    const buckets = Int32Array.from({ length: count }, (_, at) =>
-      relativePositionBucket(at + smallest, relativeBias),
-    );
+    const buckets = relativeBuckets(relativeBias, smallest, count);
     const ofHeads = tf.slice(table, [0, firstHead], [relativeBias.buckets, heads]);
     return tf.transpose(tf.gather(ofHeads, tf.tensor1d(buckets, 'int32')));
   });

@@ -1,4 +1,5 @@
 import type { Shape } from '@topk-attention/core';
+import { groupSize, isPowerOfTwo } from '@topk-attention/core/backend';
 import { where } from '../../ops/elementwise.js';
 import { slice } from '../../ops/layout.js';
 import { matmul } from '../../ops/matmul.js';
@@ -22,7 +23,7 @@ export type Hiding = 'in scores' | 'by caller';
 /** Keys of some heads as one tensor, and their window of relative biases. `queries` is the size of the tiles. */
 export function headGroup(pass: ForwardPass, tile: HeadTile, queries: number): HeadGroup {
   const { engine, request, inputs } = pass;
-  const group = request.queryHeads / request.keyHeads;
+  const group = groupSize(request);
   const window =
     inputs.relativeTable &&
     relativeWindow(engine, request, inputs.relativeTable, {
@@ -54,9 +55,6 @@ export function scaleOfKept({ request }: ForwardPass): number {
   return k !== 'all' && scale > 0 && !hasBias && !isPowerOfTwo(scale) ? scale : 1;
 }
 
-/** A power of two may scale the queries without rounding; anything else would break exact ties. */
-const isPowerOfTwo = (scale: number): boolean => Number.isInteger(Math.log2(Math.abs(scale)));
-
 /**
  * Scores of a tile, [rows, visible keys]: scale q.k + biases, without `scaleOfKept`; -inf where the key is not valid
  * (but see `Hiding`).
@@ -69,12 +67,12 @@ export function tileScores(
 ): TfTensor {
   const { engine, request, inputs } = pass;
   const { tf } = engine;
-  const { headDim, keyHeads, queryHeads, scale } = request;
+  const { headDim, scale } = request;
   const visible = visibleKeys(request, tile);
   const heads = queryHeadsOf(request, tile);
   const pairs = tile.batches * tile.heads;
   const shape: [number, number, number, number] = [tile.batches, heads, tile.queries, visible];
-  const firstHead = tile.head * (queryHeads / keyHeads);
+  const firstHead = tile.head * groupSize(request);
   return tf.tidy(() => {
     let scores: TfTensor = tf.tidy(() => {
       const own = slice(
@@ -158,8 +156,7 @@ function partOf(
   tile: QueryTile,
   visible: number,
 ): TfTensor {
-  const { queryHeads, keyHeads } = request;
-  const starts = [tile.batch, tile.head * (queryHeads / keyHeads), tile.query, 0];
+  const starts = [tile.batch, tile.head * groupSize(request), tile.query, 0];
   const sizes: Shape = [tile.batches, queryHeadsOf(request, tile), tile.queries, visible];
   return slice(
     engine,
