@@ -26,6 +26,25 @@ interface Arrays {
   readonly double: Float64Array;
 }
 
+export type Scalar = keyof Scalars;
+
+/** Wire types: a varint, 8 bytes, bytes behind their length, 4 bytes. */
+const wireTypes: { readonly [kind in Scalar]: number } = {
+  string: 2,
+  bytes: 2,
+  int32: 0,
+  integer: 0,
+  int64: 0,
+  uint64: 0,
+  float: 5,
+  double: 1,
+};
+
+/** The wire type of one value: a message is bytes behind their length. */
+export function wireTypeOf(kind: Field['kind']): number {
+  return typeof kind === 'function' ? 2 : wireTypes[kind];
+}
+
 export interface Field<Value = unknown> {
   readonly number: number;
   readonly kind: keyof Scalars | (() => MessageFormat);

@@ -1,11 +1,17 @@
 import { TopKError } from '@topk-attention/core';
 import protobuf from 'protobufjs/minimal.js';
-import { type Field, fieldsOf, type MessageFormat, modelFormat, type NamedField } from './format.js';
+import {
+  fieldsOf,
+  type MessageFormat,
+  modelFormat,
+  type NamedField,
+  type Scalar,
+  wireTypeOf,
+} from './format.js';
 import type { ModelProto } from './messages.js';
 
 type Reader = protobuf.Reader;
 type Values = { [name: string]: unknown };
-type Scalar = Exclude<Field['kind'], () => void>;
 
 /** Messages inside of each other: as many as other readers of protobuf allow. A graph in a graph is four of them. */
 const MOST_LEVELS = 100;
@@ -101,22 +107,6 @@ function inside<R>(read: () => R): R {
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new SyntaxError('a field is longer than the message that it is in', { cause: error });
-  }
-}
-
-function wireTypeOf(kind: Field['kind']): number {
-  switch (kind) {
-    case 'float':
-      return 5;
-    case 'double':
-      return 1;
-    case 'int32':
-    case 'integer':
-    case 'int64':
-    case 'uint64':
-      return 0;
-    default:
-      return 2;
   }
 }
 

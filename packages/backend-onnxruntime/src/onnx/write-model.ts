@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import { type Field, fieldsOf, type MessageFormat, modelFormat } from './format.js';
+import { type Field, fieldsOf, type MessageFormat, modelFormat, type Scalar, wireTypeOf } from './format.js';
 import type { Message, ModelProto } from './messages.js';
 
 type Writer = protobuf.Writer;
@@ -23,36 +23,24 @@ function writeMessage(writer: Writer, message: Message, format: MessageFormat): 
   if (message.unknownFields !== undefined) writer.raw(message.unknownFields);
 }
 
-/** Wire types: a varint, 8 bytes, bytes behind their length, 4 bytes. */
-const wireTypes = {
-  string: 2,
-  bytes: 2,
-  int32: 0,
-  integer: 0,
-  int64: 0,
-  uint64: 0,
-  float: 5,
-  double: 1,
-} as const;
-
 function writeField(writer: Writer, { number, kind }: Field, value: unknown): void {
+  writer.uint32((number << 3) | wireTypeOf(kind));
   if (typeof kind !== 'function') {
-    writer.uint32((number << 3) | wireTypes[kind]);
     writeScalar(writer, kind, value);
     return;
   }
-  writer.uint32((number << 3) | 2).fork();
+  writer.fork();
   writeMessage(writer, value as Message, kind());
   writer.ldelim();
 }
 
 function writePacked(writer: Writer, { number, kind }: Field, values: Iterable<unknown>): void {
   writer.uint32((number << 3) | 2).fork();
-  for (const value of values) writeScalar(writer, kind as Exclude<Field['kind'], () => void>, value);
+  for (const value of values) writeScalar(writer, kind as Scalar, value);
   writer.ldelim();
 }
 
-function writeScalar(writer: Writer, kind: keyof typeof wireTypes, value: unknown): void {
+function writeScalar(writer: Writer, kind: Scalar, value: unknown): void {
   switch (kind) {
     case 'string':
       writer.string(value as string);
