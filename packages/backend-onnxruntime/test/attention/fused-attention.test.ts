@@ -161,6 +161,12 @@ const requests: { readonly [name: string]: Partial<ChosenAttention> } = {
     queryLength: 100,
     selection: twoLevel,
   },
+  'relative bias, causal, more queries than keys': {
+    relativeBias,
+    causal: true,
+    queryLength: 61,
+    keyLength: 40,
+  },
   everything: {
     relativeBias,
     causal: true,
@@ -170,6 +176,7 @@ const requests: { readonly [name: string]: Partial<ChosenAttention> } = {
     selection: twoLevel,
   },
   'scale of its own': { scale: -0.3, selection: twoLevel },
+  'scale of a power of two above 1': { scale: 4, bias: [1, 4, 37, 203] },
   dropout: { dropout: { rate: 0.4, seed: 7 }, selection: twoLevel },
   'k of all keys': { k: 203 },
   'k of one': { k: 1, selection: twoLevel },
@@ -224,6 +231,18 @@ describe('relative biases made in the graph, as for windows that would be too la
       expectClose(Array.from((output?.data ?? []) as ArrayLike<number>), expected.output);
     });
   }
+});
+
+test('queries that overflow when they are scaled, although their scores do not', async () => {
+  const request: ChosenAttention = { ...base, scale: 4, saves: true };
+  const { q, k, v } = arraysOf(request);
+  const arrays = { q: q.map((one) => one * 6e38), k: k.map((one) => one * 1e-38), v };
+  expect(arrays.q.every(Number.isFinite) && !arrays.q.map((one) => 4 * one).every(Number.isFinite)).toBe(
+    true,
+  );
+  const [own, expected] = [await run(backend, request, arrays, 16), await run(oracle, request, arrays, 16)];
+  expect(own.indices).toEqual(expected.indices);
+  expectClose(own.output, expected.output);
 });
 
 describe('fused attention and values that are not numbers', () => {

@@ -183,6 +183,7 @@ const requests: { readonly [name: string]: Partial<AttentionRequest> } = {
   },
   'scale of its own': { scale: -0.3 },
   'scale of a power of two': { scale: 0.25 },
+  'scale of a power of two above 1': { scale: 4, bias: [1, 4, 37, 203] },
   'scale of zero': { scale: 0 },
   dropout: { dropout: { rate: 0.4, seed: 7 } },
   'k of all keys': { k: 203 },
@@ -333,6 +334,11 @@ export function attentionCases(load: () => Promise<Tf>): void {
         'scores that a scale makes infinite are NaN, also where keys are hidden',
         () => exactAttention(rows(1, 10, 10), rows(1, 10, 10), rows(1, 1, 2), { causal: true, scale: 1e38 }),
         [NAN, NAN],
+      ],
+      [
+        'queries that overflow when they are scaled, although their scores do not',
+        () => topKAttention(rows(1, 2e38), rows(1, 1e-37, 0), rows(1, 3, 5), { k: 1, scale: 4 }),
+        [3],
       ],
       [
         'scores that overflow are NaN, also where keys are hidden',

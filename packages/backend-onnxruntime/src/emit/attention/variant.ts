@@ -1,4 +1,4 @@
-import { type ChosenAttention, isPowerOfTwo, mayMaskKeys } from '@topk-attention/core/backend';
+import { type ChosenAttention, mayMaskKeys, scalesExactly } from '@topk-attention/core/backend';
 import type { GraphInput } from '../../onnx/graph-builder.js';
 import type { KeyRange } from '../selection.js';
 
@@ -60,7 +60,7 @@ export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
 export function scalePlace({ request }: AttentionVariant): 'queries' | 'kept' | 'scores' {
   const { scale, k } = request;
   const hasBias = request.bias !== undefined || request.relativeBias !== undefined;
-  if (isPowerOfTwo(scale) || k === 'all') return 'queries';
+  if (scalesExactly(scale) || k === 'all') return 'queries';
   // Scaled scores have the same order, and only k of them are left to scale.
   return scale > 0 && !hasBias ? 'kept' : 'scores';
 }

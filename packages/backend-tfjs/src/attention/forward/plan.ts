@@ -1,5 +1,5 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
-import { type AttentionRequest, groupSize, isPowerOfTwo } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize, scalesExactly } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 
@@ -66,7 +66,7 @@ export function forwardScratchBytes(engine: Engine, request: AttentionRequest, c
   const hidden = hiddenElements(engine, request, tile);
   const biases = bias === undefined ? 0 : 4 * broadcastElements(bias, request, tile);
   const isScaledInPlace = k !== 'all' && scale > 0 && bias === undefined && relativeBias === undefined;
-  const isScaled = !isScaledInPlace && !isPowerOfTwo(scale);
+  const isScaled = !isScaledInPlace && !scalesExactly(scale);
   const making = Math.max(
     scores + 8 * rows * headDim + (causal ? 4 * keyRows * headDim : 0),
     isScaled ? 2 * scores : 0,

@@ -1,5 +1,5 @@
 import type { Shape } from '@topk-attention/core';
-import { groupSize, isPowerOfTwo } from '@topk-attention/core/backend';
+import { groupSize, scalesExactly } from '@topk-attention/core/backend';
 import { where } from '../../ops/elementwise.js';
 import { slice } from '../../ops/layout.js';
 import { matmul } from '../../ops/matmul.js';
@@ -52,7 +52,7 @@ export function scaleOfKept({ request }: ForwardPass): number {
   const { scale, k } = request;
   const hasBias = request.bias !== undefined || request.relativeBias !== undefined;
   // Scaled scores have the same order, and only k of them are left to scale.
-  return k !== 'all' && scale > 0 && !hasBias && !isPowerOfTwo(scale) ? scale : 1;
+  return k !== 'all' && scale > 0 && !hasBias && !scalesExactly(scale) ? scale : 1;
 }
 
 /**
@@ -81,7 +81,7 @@ export function tileScores(
         [tile.batch, firstHead, tile.query, 0],
         [tile.batches, heads, tile.queries, headDim],
       );
-      const scaled = scale !== 1 && isPowerOfTwo(scale) ? tf.mul(own, scale) : own;
+      const scaled = scale !== 1 && scalesExactly(scale) ? tf.mul(own, scale) : own;
       const queries: TfTensor = tf.reshape(scaled, [pairs, -1, headDim]);
       const seen =
         visible === request.keyLength ? keys : slice(engine, keys, [0, 0, 0], [pairs, visible, headDim]);
@@ -92,7 +92,7 @@ export function tileScores(
       scores = tf.tidy(() => next(before));
       before.dispose();
     };
-    if (!isPowerOfTwo(scale) && scaleOfKept(pass) === 1) step((own) => tf.mul(own, scale));
+    if (!scalesExactly(scale) && scaleOfKept(pass) === 1) step((own) => tf.mul(own, scale));
     if (inputs.bias !== undefined) {
       const bias = partOf(pass, inputs.bias, tile, visible);
       step((own) => tf.add(own, bias));
