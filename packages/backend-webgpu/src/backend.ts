@@ -13,6 +13,7 @@ import {
   type CompareOp,
   type FusedOperations,
   type MemoryReport,
+  type RecordedWork,
   type UnaryOp,
 } from '@topk-attention/core/backend';
 import { SelectionCounter, type SelectionCounts } from './attention/selection-counts.js';
@@ -32,6 +33,7 @@ import { recordSoftmax } from './primitives/softmax.js';
 import { recordTakeAlong } from './primitives/take-along.js';
 import { recordTopK } from './primitives/top-k.js';
 import { recordWriteBox } from './primitives/write-box.js';
+import { recordWork } from './recorded-work.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Span } from './runtime/kernel.js';
 import { Stream, type StreamOptions } from './runtime/stream.js';
@@ -148,6 +150,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   async evaluate(_xs: readonly WebGpuTensor[]): Promise<void> {
     this.#requireUsable();
+    this.stream.requireNotRecording('evaluate');
     await this.stream.finish();
   }
 
@@ -345,6 +348,17 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     return this.#made(shape, 'i32', (out) => recordRandomBits(this.stream, seed, offset, out));
   }
 
+  // recorded work ------------------------------------------------------------------------------------------------
+
+  record(
+    inputs: readonly WebGpuTensor[],
+    stateCount: number,
+    body: Parameters<typeof recordWork>[3],
+  ): { readonly work: RecordedWork<WebGpuTensor> | undefined; readonly outputs: readonly WebGpuTensor[] } {
+    this.#requireUsable();
+    return recordWork(this, inputs, stateCount, body);
+  }
+
   // storage ----------------------------------------------------------------------------------------------------
 
   /** @internal A tensor of undefined content. */
@@ -356,6 +370,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   /** @internal The buffer of a tensor, which from now on belongs to the caller too; work on it is submitted. */
   async export(x: WebGpuTensor): Promise<GpuBufferTensor> {
     this.#requireUsable();
+    this.stream.requireNotRecording('an export');
     const { storage, shape, dtype } = x;
     let { span } = storage;
     if (storage.owner === 'constant') {

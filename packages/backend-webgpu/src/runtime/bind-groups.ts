@@ -28,16 +28,21 @@ export class BindGroups {
     }
     let group = this.#groups.get(key);
     if (group === undefined) {
-      group = this.#device.createBindGroup({
-        layout: this.#pipelines.layoutOf(kernel),
-        entries: [
-          { binding: 0, resource: { buffer: uniforms, offset: 0, size: UNIFORM_BYTES } },
-          ...spans.map((span, index) => ({ binding: index + 1, resource: span })),
-        ],
-      });
+      group = this.make(kernel, spans, uniforms);
       this.#groups.set(key, group);
     }
     return group;
+  }
+
+  /** A bind group that the caller keeps. */
+  make(kernel: Kernel, spans: readonly Span[], uniforms: GPUBuffer): GPUBindGroup {
+    return this.#device.createBindGroup({
+      layout: this.#pipelines.layoutOf(kernel),
+      entries: [
+        { binding: 0, resource: { buffer: uniforms, offset: 0, size: UNIFORM_BYTES } },
+        ...spans.map((span, index) => ({ binding: index + 1, resource: span })),
+      ],
+    });
   }
 
   clear(): void {

@@ -26,6 +26,14 @@ export class BufferPool {
   readonly #free = new Map<number, GPUBuffer[]>();
   /** Every buffer with its age: a number that grows with each one made. */
   readonly #all = new Map<GPUBuffer, number>();
+  /** Recordings that use a buffer: it is not handed out while there is one. */
+  readonly #pins = new Map<GPUBuffer, number>();
+  /** Pinned buffers that nobody else uses: free when the last pin goes. */
+  readonly #waiting = new Set<GPUBuffer>();
+  /** While steps are recorded: buffers handed out since then. */
+  #since: Set<GPUBuffer> | undefined;
+  /** While steps are recorded: buffers that were in use before and released since then. */
+  #held: GPUBuffer[] = [];
   #made = 0;
   #pooled = 0;
   #allocated = 0;
@@ -66,6 +74,7 @@ export class BufferPool {
     }
     const size = Math.min(bufferSize(bytes), this.#largest);
     const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
+    this.#since?.add(buffer);
     this.#pooled -= size;
     this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
     return buffer;
@@ -90,11 +99,56 @@ export class BufferPool {
   }
 
   release(buffer: GPUBuffer): void {
+    if (this.#pins.has(buffer)) {
+      this.#waiting.add(buffer);
+      return;
+    }
+    if (this.#since !== undefined && !this.#since.has(buffer)) {
+      this.#held.push(buffer);
+      return;
+    }
     const list = this.#free.get(buffer.size);
     if (list === undefined) this.#free.set(buffer.size, [buffer]);
     else list.splice(this.#placeOf(buffer, list), 0, buffer);
     this.#pooled += buffer.size;
     if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
+  }
+
+  /**
+   * From now on until `endRecording` no buffer is destroyed, and what was in use before is not handed out when it is
+   * released: a replay finds every buffer as the recorded steps found it.
+   */
+  beginRecording(): void {
+    this.#since = new Set();
+  }
+
+  endRecording(): void {
+    this.#since = undefined;
+    const held = this.#held;
+    this.#held = [];
+    for (const buffer of held) this.release(buffer);
+    if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
+  }
+
+  /** Keeps a buffer from everybody else, now if it is free, or once it is released. */
+  pin(buffer: GPUBuffer): void {
+    this.#pins.set(buffer, (this.#pins.get(buffer) ?? 0) + 1);
+    const list = this.#free.get(buffer.size);
+    const place = list?.indexOf(buffer) ?? -1;
+    if (list === undefined || place < 0) return;
+    list.splice(place, 1);
+    this.#pooled -= buffer.size;
+    this.#waiting.add(buffer);
+  }
+
+  unpin(buffer: GPUBuffer): void {
+    const pins = (this.#pins.get(buffer) ?? 0) - 1;
+    if (pins > 0) {
+      this.#pins.set(buffer, pins);
+      return;
+    }
+    this.#pins.delete(buffer);
+    if (this.#waiting.delete(buffer)) this.release(buffer);
   }
 
   /** Where a buffer belongs in a list of free ones. */
@@ -111,6 +165,7 @@ export class BufferPool {
 
   /** Gives buffers back to the device, the largest first and of a size the newest, until at most `bytes` lie ready. */
   trim(bytes = 0): void {
+    if (this.#since !== undefined) return;
     const sizes = Array.from(this.#free.keys()).sort((a, b) => b - a);
     for (const size of sizes) {
       const list = this.#free.get(size) ?? [];
@@ -135,6 +190,8 @@ export class BufferPool {
     for (const buffer of this.#all.keys()) buffer.destroy();
     this.#all.clear();
     this.#free.clear();
+    this.#pins.clear();
+    this.#waiting.clear();
     this.#pooled = 0;
     this.#allocated = 0;
   }

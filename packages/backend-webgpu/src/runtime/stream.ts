@@ -1,5 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
+import { packBlocks } from './blocks.js';
+import { Encoding } from './encoding.js';
 import { type DeviceFacts, deviceFacts } from './facts.js';
 import { Failure, scopeError } from './failure.js';
 import type { Kernel, Launch, Span } from './kernel.js';
@@ -7,14 +9,9 @@ import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
 import { BufferPool } from './pool.js';
 import type { Profile } from './profile.js';
 import { Readback } from './readback.js';
+import { Recording } from './recording.js';
+import type { Step } from './step.js';
 import { BUFFER_USAGE } from './usage.js';
-
-type Step =
-  | { readonly kind: 'launch'; readonly launch: Launch }
-  | { readonly kind: 'write'; readonly to: Span; readonly data: Uint8Array }
-  | { readonly kind: 'copy'; readonly from: Span; readonly to: Span }
-  | { readonly kind: 'clear'; readonly span: Span }
-  | { readonly kind: 'destroy'; readonly buffer: GPUBuffer };
 
 /** Writes up to this size travel with the uniform blocks and are copied on the device, so that they end no submission. */
 const SMALL_WRITE_BYTES = 1 << 14;
@@ -52,6 +49,8 @@ export class Stream {
   readonly #readback: Readback;
   readonly #failure = new Failure();
   #steps: Step[] = [];
+  /** While steps are recorded for replays: those since then. */
+  #recorded: Step[] | undefined;
   #submitted: Promise<void> = Promise.resolve();
   /** Submissions that wait for pipelines. */
   #waiting = 0;
@@ -138,6 +137,12 @@ export class Stream {
    */
   writeFresh(data: Uint8Array): Span {
     this.#failure.throwIfFailed();
+    if (this.#recorded !== undefined) {
+      // A replay writes it again: other steps of the recording may use the buffer after it.
+      const span = this.scratch(data.byteLength);
+      this.write(span, data.slice());
+      return span;
+    }
     const size = Math.max(4, data.byteLength);
     const span: Span = { buffer: this.pool.acquireFresh(size), offset: 0, size };
     this.#scoped(() => this.#writeInPieces(span, data));
@@ -169,6 +174,51 @@ export class Stream {
     else this.#record({ kind: 'destroy', buffer });
   }
 
+  /** True while `record` runs its body. */
+  get isRecording(): boolean {
+    return this.#recorded !== undefined;
+  }
+
+  /** @throws TopKError UNSUPPORTED while steps are recorded for replays. */
+  requireNotRecording(what: string): void {
+    if (!this.isRecording) return;
+    throw new TopKError('UNSUPPORTED', `webgpu: ${what} inside of a recorded step`, {
+      expected: 'a step that computes tensors from tensors',
+      fix: 'Return the tensor from the step and read it afterwards',
+    });
+  }
+
+  /**
+   * Runs `body` once, and keeps its steps for `replay`. Every buffer it used is kept until the recording is disposed of.
+   * `seedsOf` names the seeds that replays replace.
+   */
+  record<R>(
+    body: () => R,
+    seedsOf: (result: R) => readonly number[],
+  ): { readonly result: R; readonly recording: Recording } {
+    this.#failure.throwIfFailed();
+    this.requireNotRecording('recording');
+    const steps: Step[] = [];
+    this.#recorded = steps;
+    this.pool.beginRecording();
+    try {
+      const result = body();
+      this.#failure.throwIfFailed();
+      const { device, pipelines, pool } = this;
+      const destroyLater = (buffer: GPUBuffer): void => this.destroyLater(buffer);
+      const context = { device, pipelines, bindGroups: this.#bindGroups, pool, destroyLater };
+      return { result, recording: new Recording(context, steps, seedsOf(result)) };
+    } finally {
+      this.#recorded = undefined;
+      this.pool.endRecording();
+    }
+  }
+
+  /** Runs the steps of a recording again, with other seeds, after everything asked for so far. */
+  replay(recording: Recording, seeds: readonly number[]): void {
+    this.#record({ kind: 'replay', recording, seeds });
+  }
+
   /** Starts the recorded work without waiting. */
   flush(): void {
     if (this.#steps.length === 0) return;
@@ -176,8 +226,9 @@ export class Stream {
     this.#steps = [];
     const missing: Kernel[] = [];
     for (const step of steps) {
-      if (step.kind !== 'launch' || this.pipelines.ready(step.launch.kernel) !== undefined) continue;
-      missing.push(step.launch.kernel);
+      const kernels =
+        step.kind === 'launch' ? [step.launch.kernel] : step.kind === 'replay' ? step.recording.kernels : [];
+      for (const kernel of kernels) if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
     }
     if (missing.length === 0 && this.#waiting === 0) {
       this.#submit(steps);
@@ -212,6 +263,7 @@ export class Stream {
   /** A copy of the bytes, after everything recorded so far. */
   async read(span: Span): Promise<Uint8Array> {
     this.#failure.throwIfFailed();
+    this.requireNotRecording('a read');
     const reading = this.#readback.start(span, (from, to) => this.copy(from, to));
     try {
       await this.submitted();
@@ -239,6 +291,7 @@ export class Stream {
   #record(step: Step): void {
     if (this.failure !== undefined) return;
     this.#steps.push(step);
+    if (step.kind !== 'destroy') this.#recorded?.push(step);
     if (this.#steps.length >= MOST_PENDING) this.flush();
   }
 
@@ -297,97 +350,49 @@ export class Stream {
   }
 
   #encode(steps: readonly Step[]): void {
-    const { device, profile } = this;
     const { buffer: blocks, offsets } = this.#writeBlocks(steps);
-    let encoder: GPUCommandEncoder | undefined;
-    let pass: GPUComputePassEncoder | undefined;
-    const endPass = (): void => {
-      pass?.end();
-      pass = undefined;
-    };
-    const submit = (): void => {
-      endPass();
-      if (encoder === undefined) return;
-      device.queue.submit([encoder.finish()]);
-      this.#submissions++;
-      encoder = undefined;
-    };
+    const encoding = new Encoding(this.device, this.profile);
     const destroyed: GPUBuffer[] = [];
     for (const [index, step] of steps.entries()) {
       const offset = offsets[index] as number;
-      if (step.kind === 'destroy') {
-        destroyed.push(step.buffer);
-        continue;
-      }
-      if (step.kind === 'write' && offset < 0) {
-        submit();
-        this.#writeInPieces(step.to, step.data);
-        continue;
-      }
-      encoder ??= device.createCommandEncoder();
       if (step.kind === 'launch') {
         const { kernel, buffers, workgroups } = step.launch;
-        if (profile !== undefined) endPass();
-        const stamps = profile?.next(kernel.key);
-        pass ??= encoder.beginComputePass(stamps === undefined ? {} : { timestampWrites: stamps });
-        pass.setPipeline(this.pipelines.ready(kernel) as GPUComputePipeline);
-        pass.setBindGroup(0, this.#bindGroups.get(kernel, buffers, blocks), [offset]);
-        if ('indirect' in workgroups) {
-          pass.dispatchWorkgroupsIndirect(workgroups.indirect.buffer, workgroups.indirect.offset);
-        } else {
-          pass.dispatchWorkgroups(...workgroups);
-        }
-        this.#launches++;
-        continue;
-      }
-      endPass();
-      if (step.kind === 'clear') {
-        encoder.clearBuffer(step.span.buffer, step.span.offset, step.span.size);
-      } else if (step.kind === 'write') {
-        const { to, data } = step;
-        encoder.copyBufferToBuffer(blocks, offset, to.buffer, to.offset, data.byteLength);
-      } else {
+        encoding.dispatch({
+          key: kernel.key,
+          pipeline: this.pipelines.ready(kernel) as GPUComputePipeline,
+          group: this.#bindGroups.get(kernel, buffers, blocks),
+          blockAt: [offset],
+          workgroups,
+        });
+      } else if (step.kind === 'replay') step.recording.encode(encoding, step.seeds);
+      else if (step.kind === 'destroy') destroyed.push(step.buffer);
+      else if (step.kind === 'clear') encoding.clear(step.span);
+      else if (step.kind === 'copy') {
         const { from, to } = step;
-        encoder.copyBufferToBuffer(from.buffer, from.offset, to.buffer, to.offset, from.size);
-      }
+        encoding.copy(from.buffer, from.offset, to.buffer, to.offset, from.size);
+      } else if (offset < 0) {
+        // Too long to travel with the blocks: the queue takes it between two submissions.
+        encoding.submit();
+        this.#writeInPieces(step.to, step.data);
+      } else encoding.copy(blocks, offset, step.to.buffer, step.to.offset, step.data.byteLength);
     }
-    submit();
+    encoding.submit();
+    this.#launches += encoding.counts.launches;
+    this.#submissions += encoding.counts.submissions;
     for (const buffer of destroyed) buffer.destroy();
   }
 
-  /**
-   * Writes uniform blocks and small uploads of a submission in one go, and tells where each step's lie (-1: nowhere). One
-   * buffer for all submissions: writes and submissions happen in order.
-   */
+  /** Writes blocks in one go. One buffer for all submissions: writes and submissions happen in order. */
   #writeBlocks(steps: readonly Step[]): { readonly buffer: GPUBuffer; readonly offsets: readonly number[] } {
-    let bytes = 0;
-    const offsets = steps.map((step) => {
-      const size =
-        step.kind === 'launch'
-          ? UNIFORM_BYTES
-          : step.kind === 'write' && step.data.byteLength <= SMALL_WRITE_BYTES
-            ? Math.ceil(step.data.byteLength / UNIFORM_BYTES) * UNIFORM_BYTES
-            : 0;
-      if (size === 0) return -1;
-      bytes += size;
-      return bytes - size;
-    });
-    if (this.#blocks === undefined || this.#blocks.size < bytes) {
+    const { data, offsets } = packBlocks(steps, SMALL_WRITE_BYTES);
+    if (this.#blocks === undefined || this.#blocks.size < data.byteLength) {
       const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
       this.#blocks?.destroy();
-      const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 1 << 16)));
+      const size = 2 ** Math.ceil(Math.log2(Math.max(data.byteLength, 1 << 16)));
       this.#blocks = this.device.createBuffer({ size, usage: UNIFORM | COPY_SRC | COPY_DST });
     }
-    if (bytes > 0) {
-      const data = new Uint8Array(bytes);
-      const words = new Uint32Array(data.buffer);
-      for (const [index, step] of steps.entries()) {
-        const offset = offsets[index] as number;
-        if (offset < 0) continue;
-        if (step.kind === 'launch') words.set(step.launch.uniforms, offset / 4);
-        else if (step.kind === 'write') data.set(step.data, offset);
-      }
-      this.device.queue.writeBuffer(this.#blocks, 0, data);
+    if (data.byteLength > 0) {
+      this.device.queue.writeBuffer(this.#blocks, 0, data as Uint8Array<ArrayBuffer>);
     }
     return { buffer: this.#blocks, offsets };
   }

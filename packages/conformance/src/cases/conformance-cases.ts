@@ -15,6 +15,7 @@ import { loadGoldens } from './goldens/load.js';
 import { finiteDifferenceCases } from './gradients/finite-differences.js';
 import { opGradientCases } from './gradients/ops.js';
 import { lifecycleCases } from './lifecycle/cases.js';
+import { recordedStepCases } from './lifecycle/recorded-steps.js';
 import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
@@ -65,6 +66,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...finiteDifferenceCases,
     ...badInputCases,
     ...lifecycleCases,
+    ...recordedStepCases,
     ...planningCases,
     zeroExtentPlanCase,
   ];

@@ -4,6 +4,7 @@ import { TopKError } from '../contract/errors.js';
 import { checkBuckets } from '../contract/relative-buckets.js';
 import { formatShape, type Shape } from '../contract/shape.js';
 import { checkLimits } from '../operation/check-limits.js';
+import { noteSeed } from '../recording/used-seeds.js';
 import { clampK } from '../selection/clamp-k.js';
 import { commonBackend, type OutputSpec } from '../tensor/apply.js';
 import { requireTensor } from '../tensor/require-tensor.js';
@@ -81,6 +82,7 @@ export function attentionRequest(
     });
   }
   if (dropout !== undefined) checkDropout(where, dropout);
+  if (dropout !== undefined && dropout.rate > 0) noteSeed(dropout.seed);
   const buckets = relativeTable?.shape[0] ?? 0;
   const request: AttentionRequest = {
     ...extents,

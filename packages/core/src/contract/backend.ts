@@ -146,4 +146,36 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
    * coordinates c, counter word a = offset[a] + c[a] (axes beyond the rank: offset[a] alone). Rank at most 4.
    */
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): T;
+
+  // recorded work ------------------------------------------------------------------------------------------------
+  /**
+   * Runs `body` once and keeps its commands, so that they can run again on other values without `body`. Left out: work
+   * cannot be recorded, and `recordedStep` runs its function anew each time.
+   *
+   * `body` gets tensors of the shapes and dtypes of `inputs`, which it releases, and returns results, which it hands over.
+   * The first `stateCount` results are the successors of the first `stateCount` inputs, of the same shapes and dtypes. What
+   * `body` uses besides is kept as long as the work, and not copied. Nothing in it may be read or waited for. `seeds` are
+   * those that it drew random numbers with: a replay brings others.
+   *
+   * `outputs` are the results of this first run, as `replay` returns them. `work` is undefined where it cannot run again.
+   */
+  record?(
+    inputs: readonly T[],
+    stateCount: number,
+    body: (inputs: readonly T[]) => { readonly results: readonly T[]; readonly seeds: readonly number[] },
+  ): { readonly work: RecordedWork<T> | undefined; readonly outputs: readonly T[] };
+}
+
+/** Commands that were recorded by `Backend.record`. */
+export interface RecordedWork<T extends BackendTensor> {
+  /** Bytes that it keeps from other work. */
+  readonly bytes: number;
+  /**
+   * Runs the commands on the values of `inputs`, with `seeds` in place of those that were recorded, and returns results
+   * with the bits that `body` would have made. Those of the state may take the place of the state they succeed, which must
+   * not be read any more. Undefined, with nothing done, where another tensor still views the old state.
+   */
+  replay(inputs: readonly T[], seeds: readonly number[]): readonly T[] | undefined;
+  /** Frees what it keeps; state that was returned stays valid. */
+  dispose(): void;
 }

@@ -2,6 +2,7 @@ import type { Backend } from '../contract/backend.js';
 import type { DType, TensorData } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { checkShape, formatShape, type Shape, sizeOf } from '../contract/shape.js';
+import { noteSeed } from '../recording/used-seeds.js';
 import { create } from '../tensor/apply.js';
 import { describeValue } from '../tensor/describe-value.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -93,6 +94,7 @@ export function randomBits(
       got: describeValue(offset),
     });
   }
+  noteSeed(seed);
   return create('randomBits', backend, { shape, dtype: 'i32' }, () =>
     backend.randomBits(seed, offset, shape),
   );

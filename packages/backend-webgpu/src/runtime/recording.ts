@@ -1,0 +1,171 @@
+import { philoxKey } from '@topk-attention/core/backend';
+import type { BindGroups } from './bind-groups.js';
+import { type Blocks, packBlocks } from './blocks.js';
+import type { Dispatch, Encoding } from './encoding.js';
+import type { Kernel, Launch } from './kernel.js';
+import type { Pipelines } from './pipelines.js';
+import type { BufferPool } from './pool.js';
+import type { Step } from './step.js';
+import { BUFFER_USAGE } from './usage.js';
+
+/** What a recording takes from its stream. */
+interface Context {
+  readonly device: GPUDevice;
+  readonly pipelines: Pipelines;
+  readonly bindGroups: BindGroups;
+  readonly pool: BufferPool;
+  destroyLater(buffer: GPUBuffer): void;
+}
+
+/**
+ * Steps that were recorded once and can run again: with the same buffers, which it keeps from everybody else, and the same
+ * uniforms, written to the device once. Its commands are made at the first replay, when the pipelines are there.
+ */
+export class Recording {
+  readonly #context: Context;
+  readonly #buffers: ReadonlySet<GPUBuffer>;
+  /** Until the commands are made. */
+  #steps: readonly Step[];
+  readonly #packed: Blocks;
+  /** Of each seed: where its two words stand in the blocks, in bytes. */
+  readonly #seedsAt: readonly (readonly number[])[];
+  #commands: readonly ((encoding: Encoding) => void)[] | undefined;
+  #blocks: GPUBuffer | undefined;
+  #isDisposed = false;
+  /** Kernels that it launches. */
+  readonly kernels: readonly Kernel[];
+
+  /**
+   * @param steps what was recorded, without `destroy` and `replay`
+   * @param seeds those that a replay replaces
+   */
+  constructor(context: Context, steps: readonly Step[], seeds: readonly number[]) {
+    this.#context = context;
+    this.#steps = steps;
+    this.#packed = packBlocks(steps, Number.POSITIVE_INFINITY);
+    this.#seedsAt = placesOf(seeds, steps, this.#packed);
+    const kernels = new Map<string, Kernel>();
+    const buffers = new Set<GPUBuffer>();
+    for (const step of steps) {
+      if (step.kind === 'launch') {
+        const { kernel, workgroups } = step.launch;
+        kernels.set(kernel.key, kernel);
+        for (const { buffer } of step.launch.buffers) buffers.add(buffer);
+        if ('indirect' in workgroups) buffers.add(workgroups.indirect.buffer);
+      } else if (step.kind === 'copy') buffers.add(step.from.buffer).add(step.to.buffer);
+      else if (step.kind === 'write') buffers.add(step.to.buffer);
+      else if (step.kind === 'clear') buffers.add(step.span.buffer);
+    }
+    this.kernels = [...kernels.values()];
+    this.#buffers = buffers;
+    for (const buffer of buffers) context.pool.pin(buffer);
+  }
+
+  /** Bytes of the buffers that it keeps, and of its uniforms. */
+  get bytes(): number {
+    let bytes = this.#blocks?.size ?? 0;
+    for (const { size } of this.#buffers) bytes += size;
+    return bytes;
+  }
+
+  /** Whether every seed was found among the uniforms, so that replays can replace it. */
+  get takesSeeds(): boolean {
+    return this.#seedsAt.every((places) => places.length > 0);
+  }
+
+  /** @param seeds in place of those that were recorded, in their order */
+  encode(encoding: Encoding, seeds: readonly number[]): void {
+    this.#commands ??= this.#makeCommands();
+    if (seeds.length > 0) {
+      // A write comes before what is submitted after it: what is encoded already has to go first.
+      encoding.submit();
+      for (const [at, seed] of seeds.entries()) {
+        const words = new Uint32Array(philoxKey(seed));
+        for (const place of this.#seedsAt[at] as readonly number[]) {
+          this.#context.device.queue.writeBuffer(this.#blocks as GPUBuffer, place, words);
+        }
+      }
+    }
+    for (const command of this.#commands) command(encoding);
+  }
+
+  /** Gives its buffers back. Replays that were asked for before still run; there must be none after. */
+  dispose(): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    for (const buffer of this.#buffers) this.#context.pool.unpin(buffer);
+    if (this.#blocks !== undefined) this.#context.destroyLater(this.#blocks);
+  }
+
+  #makeCommands(): readonly ((encoding: Encoding) => void)[] {
+    const steps = this.#steps;
+    const { device } = this.#context;
+    const { data, offsets } = this.#packed;
+    const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
+    const usage = UNIFORM | COPY_SRC | COPY_DST;
+    const blocks = device.createBuffer({ size: Math.max(256, data.byteLength), usage });
+    this.#blocks = blocks;
+    if (this.#isDisposed) this.#context.destroyLater(blocks);
+    device.queue.writeBuffer(blocks, 0, data as Uint8Array<ArrayBuffer>);
+    this.#steps = [];
+    return steps.map((step, index) => {
+      const offset = offsets[index] as number;
+      if (step.kind === 'launch') {
+        const dispatch = this.#dispatchOf(step.launch, blocks, offset);
+        return (encoding) => encoding.dispatch(dispatch);
+      }
+      if (step.kind === 'write') {
+        const { to, data } = step;
+        return (encoding) => encoding.copy(blocks, offset, to.buffer, to.offset, data.byteLength);
+      }
+      if (step.kind === 'copy') {
+        const { from, to } = step;
+        return (encoding) => encoding.copy(from.buffer, from.offset, to.buffer, to.offset, from.size);
+      }
+      if (step.kind === 'clear') return (encoding) => encoding.clear(step.span);
+      return () => {};
+    });
+  }
+
+  #dispatchOf({ kernel, buffers, workgroups }: Launch, blocks: GPUBuffer, offset: number): Dispatch {
+    return {
+      key: kernel.key,
+      pipeline: this.#context.pipelines.ready(kernel) as GPUComputePipeline,
+      group: this.#context.bindGroups.make(kernel, buffers, blocks),
+      blockAt: [offset],
+      workgroups,
+    };
+  }
+}
+
+/** Words below this are sizes and counts everywhere: a seed of such words could not be told from them. */
+const LEAST_SEED_WORD = 2 ** 16;
+
+/**
+ * Where seeds stand among the uniforms of launches. Every shader gets a seed as two words beside each other (`philoxKey`).
+ * Those of a hash, as seeds by path are, stand somewhere by chance with a probability of 2^-53; others are not looked for.
+ */
+function placesOf(
+  seeds: readonly number[],
+  steps: readonly Step[],
+  { data, offsets }: Blocks,
+): readonly (readonly number[])[] {
+  const places = seeds.map((): number[] => []);
+  if (seeds.length === 0) return places;
+  const words = new Uint32Array(data.buffer);
+  const byLowWord = new Map<number, { readonly high: number; readonly at: number[] }>();
+  for (const [index, seed] of seeds.entries()) {
+    const [low, high] = philoxKey(seed);
+    if (low < LEAST_SEED_WORD || high === 0) continue;
+    byLowWord.set(low, { high, at: places[index] as number[] });
+  }
+  for (const [index, step] of steps.entries()) {
+    if (step.kind !== 'launch') continue;
+    const first = (offsets[index] as number) / 4;
+    for (let at = first; at + 1 < first + step.launch.uniforms.length; at++) {
+      const found = byLowWord.get(words[at] as number);
+      if (found !== undefined && found.high === words[at + 1]) found.at.push(4 * at);
+    }
+  }
+  return places;
+}

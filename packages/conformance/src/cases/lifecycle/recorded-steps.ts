@@ -1,0 +1,271 @@
+import {
+  add,
+  type Backend,
+  exactAttention,
+  gelu,
+  layerNorm,
+  le,
+  matmul,
+  mean,
+  mul,
+  type RecordedStep,
+  randomBits,
+  recordedStep,
+  reshape,
+  type Step,
+  type StepCall,
+  scope,
+  sub,
+  sum,
+  type Tensor,
+  tensor,
+  topKAttention,
+  valueAndGrad,
+  where,
+} from '@topk-attention/core';
+import type { ConformanceCase } from '../../harness/case.js';
+import { check, checkEqual, checkSameBits, checkThrows } from '../../harness/support/assert.js';
+import { Random } from '../../harness/support/random.js';
+
+type State = { readonly [name: string]: Tensor };
+type Inputs = { readonly x: Tensor; readonly rate: Tensor };
+type Outputs = { readonly loss: Tensor };
+
+function lifecycle(name: string, run: ConformanceCase['run']): ConformanceCase {
+  return { name: `lifecycle: ${name}`, group: 'lifecycle', run };
+}
+
+const WIDTH = 8;
+
+function stateOf(backend: Backend): State {
+  const random = new Random('recorded steps');
+  const matrix = (): Tensor => {
+    const { data } = random.uniform([WIDTH, WIDTH]);
+    return tensor(backend, Float32Array.from(data), [WIDTH, WIDTH]);
+  };
+  const ones = tensor(backend, new Float32Array(WIDTH).fill(1), [WIDTH]);
+  return { project: matrix(), hidden: matrix(), norm: ones };
+}
+
+function inputsOf(backend: Backend, step: number, rows = 6): Inputs {
+  const { data } = new Random(`inputs ${step}`).uniform([rows, WIDTH]);
+  return {
+    x: tensor(backend, Float32Array.from(data), [rows, WIDTH]),
+    rate: tensor(backend, [0.01 / (step + 1)], []),
+  };
+}
+
+/** A number of 53 well mixed bits for a step and a path. */
+function seedsOf(step: number): (path: string) => number {
+  return (path) => {
+    const mix = (start: number): number =>
+      [...`${path}/${step}`].reduce((bits, one) => Math.imul(bits ^ one.charCodeAt(0), 0x01000193), start);
+    return (mix(0x811c9dc5) >>> 0) * 2 ** 21 + (mix(0x12345) >>> 11);
+  };
+}
+
+/** Attention, dropout, a norm, products and gradients: what a training step is made of. */
+const train: Step<State, Inputs, Outputs> = (state, { x, rate }, seeds) => {
+  const loss = (p: State): Tensor =>
+    scope(() => {
+      const get = (name: string): Tensor => p[name] as Tensor;
+      const projected = matmul(layerNorm(x, get('norm')), get('project'));
+      const heads = reshape(projected, [1, 1, ...projected.shape]);
+      const topK = topKAttention(heads, heads, heads, { k: 3, dropout: { rate: 0.3, seed: seeds('top') } });
+      const exact = exactAttention(heads, heads, heads, { causal: true });
+      const hidden = gelu(matmul(reshape(add(topK, exact), x.shape), get('hidden')));
+      const kept = where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), hidden, 0);
+      return mean(mul(kept, kept));
+    });
+  return scope(() => {
+    const { value, gradients } = valueAndGrad(loss)(state);
+    const next = Object.entries(state).map(
+      ([name, one]) => [name, sub(one, mul(gradients[name] as Tensor, rate))] as const,
+    );
+    return { state: Object.fromEntries(next), outputs: { loss: value } };
+  });
+};
+
+async function bitsOf(trees: readonly State[]): Promise<ArrayBufferView[]> {
+  return Promise.all(trees.flatMap((tree) => Object.values(tree).map((one) => one.data())));
+}
+
+async function numberOf(x: Tensor): Promise<number> {
+  return (await x.data())[0] as number;
+}
+
+/** Steps by the function alone. */
+function called(backend: Backend): RecordedStep<State, Inputs, Outputs> {
+  return recordedStep(train, { mostRecordings: backend.record === undefined ? 4 : 0 });
+}
+
+async function runBoth(
+  backend: Backend,
+  calls: readonly { readonly inputs: () => Inputs; readonly call: StepCall }[],
+): Promise<RecordedStep<State, Inputs, Outputs>> {
+  const steps = [called(backend), recordedStep(train)] as const;
+  const states = [stateOf(backend), stateOf(backend)];
+  for (const [at, { inputs, call }] of calls.entries()) {
+    const given = inputs();
+    const made = steps.map((step, which) => step(states[which] as State, given, call));
+    const [a, b] = await Promise.all(made.map(({ state, outputs }) => bitsOf([outputs, state])));
+    check(Number.isFinite(await numberOf(made[0].outputs.loss)), 'the loss is finite');
+    for (const [index, one] of (a as ArrayBufferView[]).entries()) {
+      checkSameBits(
+        `call ${at}, ${index === 0 ? 'loss' : `tensor ${index}`}`,
+        one,
+        b?.[index] as ArrayBufferView,
+      );
+    }
+    for (const [which, { state, outputs }] of made.entries()) {
+      states[which] = state;
+      outputs.loss.dispose();
+    }
+    given.x.dispose();
+    given.rate.dispose();
+  }
+  for (const state of states) for (const one of Object.values(state)) one.dispose();
+  return steps[1];
+}
+
+function doubling(): RecordedStep<State, Record<string, Tensor>, { readonly sum: Tensor }> {
+  return recordedStep(({ a, b }: State, _: Record<string, Tensor>) => ({
+    state: { a: mul(a as Tensor, 2), b: add(b as Tensor, a as Tensor) },
+    outputs: { sum: add(a as Tensor, b as Tensor) },
+  }));
+}
+
+/** Steps that are recorded once and replayed: on a backend that cannot, they are called each time. */
+export const recordedStepCases: readonly ConformanceCase[] = [
+  lifecycle(
+    'replayed steps have the bits of called ones, with new values, rates and seeds',
+    async ({ backend }) => {
+      const calls = Array.from({ length: 6 }, (_, step) => ({
+        inputs: () => inputsOf(backend, step),
+        call: { seeds: seedsOf(step) },
+      }));
+      const step = await runBoth(backend, calls);
+      const expected = backend.record === undefined ? { called: 6, recorded: 0 } : { called: 1, recorded: 1 };
+      check(
+        step.counts.called === expected.called && step.counts.recorded === expected.recorded,
+        `counts ${JSON.stringify(step.counts)}, refusal ${step.refusal}`,
+      );
+      step.dispose();
+    },
+  ),
+  lifecycle('a step of other shapes or statics is another step', async ({ backend }) => {
+    const rows = [6, 6, 5, 6, 5, 5, 6, 5];
+    const calls = rows.map((count, step) => ({
+      inputs: () => inputsOf(backend, step, count),
+      call: { seeds: seedsOf(step), statics: [step === 6 ? 'other' : 'usual'] },
+    }));
+    const step = await runBoth(backend, calls);
+    check(
+      backend.record === undefined || step.counts.replayed === 3,
+      `${step.counts.replayed} replays where 3 were expected`,
+    );
+    step.dispose();
+  }),
+  lifecycle('a seed that a step brings itself is never replayed', async ({ backend }) => {
+    let calls = 0;
+    const step = recordedStep(({ x }: { x: Tensor }, _: Record<string, Tensor>) => {
+      calls++;
+      return { state: { x: mul(x, 1) }, outputs: { bits: randomBits(x.backend, 2 ** 50 + calls, [4]) } };
+    });
+    let state = { x: tensor(backend, [1]) };
+    const seen = new Set<string>();
+    for (let at = 0; at < 4; at++) {
+      const made = step(state, {});
+      state = made.state;
+      seen.add(String(await made.outputs.bits.data()));
+      made.outputs.bits.dispose();
+    }
+    check(seen.size === 4, `${seen.size} different draws of 4`);
+    state.x.dispose();
+    step.dispose();
+  }),
+  lifecycle('tensors of an old state that somebody keeps are not overwritten', async ({ backend }) => {
+    const step = doubling();
+    let state: State = { a: tensor(backend, [1, 2]), b: tensor(backend, [0, 0]) };
+    const kept: Tensor[] = [];
+    for (let at = 0; at < 7; at++) {
+      // In turns: a second handle, a view, none.
+      if (at % 3 === 0) kept.push((state.a as Tensor).alias());
+      if (at % 3 === 1) kept.push(reshape(state.a as Tensor, [2, 1]));
+      const made = step(state, {});
+      made.outputs.sum.dispose();
+      state = made.state;
+    }
+    const powers = [0, 1, 3, 4, 6].map((power) => 2 ** power);
+    for (const [at, one] of kept.entries()) {
+      const power = powers[at] as number;
+      checkEqual(`the state kept at ${at}`, (await one.data()) as Float32Array, [power, 2 * power]);
+      one.dispose();
+    }
+    checkEqual('a', (await (state.a as Tensor).data()) as Float32Array, [128, 256]);
+    checkEqual('b', (await (state.b as Tensor).data()) as Float32Array, [127, 254]);
+    for (const one of Object.values(state)) one.dispose();
+    step.dispose();
+  }),
+  lifecycle('a state that changes places, or is passed on, is replayed', async ({ backend }) => {
+    const step = recordedStep(({ a, b, c }: State, _: Record<string, Tensor>) => ({
+      state: { a: (b as Tensor).alias(), b: (a as Tensor).alias(), c: (c as Tensor).alias() },
+      outputs: { old: (a as Tensor).alias() },
+    }));
+    let state: State = { a: tensor(backend, [1]), b: tensor(backend, [2]), c: tensor(backend, [3]) };
+    for (let at = 0; at < 5; at++) {
+      const made = step(state, {});
+      checkEqual(`the old a at ${at}`, (await made.outputs.old.data()) as Float32Array, [
+        at % 2 === 0 ? 1 : 2,
+      ]);
+      made.outputs.old.dispose();
+      state = made.state;
+    }
+    const values = await Promise.all(Object.values(state).map((one) => one.data()));
+    checkEqual(
+      'the state',
+      values.map(([value]) => value as number),
+      [2, 1, 3],
+    );
+    for (const one of Object.values(state)) one.dispose();
+    step.dispose();
+  }),
+  lifecycle('recorded steps give their memory back', async ({ createBackend }) => {
+    const backend = await createBackend();
+    const before = backend.memory().live;
+    const step = doubling();
+    let state: State = { a: tensor(backend, [1, 2]), b: tensor(backend, [0, 0]) };
+    for (let at = 0; at < 4; at++) {
+      const made = step(state, {});
+      made.outputs.sum.dispose();
+      state = made.state;
+    }
+    check(step.bytes > 0 === (backend.record !== undefined), `${step.bytes} bytes kept`);
+    step.dispose();
+    checkEqual('after dispose()', (await (state.a as Tensor).data()) as Float32Array, [16, 32]);
+    for (const one of Object.values(state)) one.dispose();
+    const { live } = backend.memory();
+    check(live === before, `${live - before} bytes are still live`);
+  }),
+  lifecycle('steps that cannot be recorded are refused', async ({ backend }) => {
+    const grows = recordedStep(({ x }: State, _: Record<string, Tensor>) => ({
+      state: { x: reshape(x as Tensor, [2, 1]) },
+      outputs: {},
+    }));
+    const x = tensor(backend, [1, 2]);
+    checkThrows('another shape', () => grows({ x }, {}), 'INVALID_OPTION');
+    const keeps = recordedStep((state: State, _: Record<string, Tensor>) => ({ state, outputs: {} }));
+    const withNumber = Object.fromEntries([
+      ['x', x],
+      ['count', JSON.parse('1')],
+    ]);
+    checkThrows('a number', () => keeps(withNumber, {}), 'INVALID_OPTION');
+    const draws = recordedStep((state: State, _: Record<string, Tensor>, seeds) => {
+      seeds('dropout');
+      return { state, outputs: {} };
+    });
+    checkThrows('no seeds', () => draws({ x }, {}), 'INVALID_OPTION');
+    checkEqual('the state after errors', (await x.data()) as Float32Array, [1, 2]);
+    x.dispose();
+  }),
+];

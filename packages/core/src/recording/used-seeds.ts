@@ -1,0 +1,19 @@
+/** While a step is recorded: the seeds that random numbers were drawn with. */
+let used: Set<number> | undefined;
+
+/** Called wherever a seed reaches a backend. */
+export function noteSeed(seed: number): void {
+  used?.add(seed);
+}
+
+/** Runs `body` and tells which seeds it drew random numbers with. */
+export function withUsedSeeds<R>(body: () => R): { readonly result: R; readonly seeds: readonly number[] } {
+  const outer = used;
+  const own = new Set<number>();
+  used = own;
+  try {
+    return { result: body(), seeds: [...own] };
+  } finally {
+    used = outer;
+  }
+}
