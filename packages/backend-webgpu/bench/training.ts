@@ -4,11 +4,18 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { valueAndGrad } from '@topk-attention/core';
+import { recordedStep, scope, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
 import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
+import { time } from './clock.js';
 import { DAWN_OPTIONS } from './dawn-options.js';
-import { type EncoderSizes, encoderBatch, encoderLoss, encoderParameters } from './encoder.js';
+import {
+  type EncoderBatch,
+  type EncoderSizes,
+  encoderBatch,
+  encoderLoss,
+  encoderParameters,
+} from './encoder.js';
 
 const usage = `pnpm bench training --backend webgpu [options]
 
@@ -18,6 +25,7 @@ const usage = `pnpm bench training --backend webgpu [options]
   --losses n      steps whose losses are compared      (default 20)
   --model name    small (2 x 64), base (12 x 768)      (default small)
   --batch n       (default 32 for small, 1 for base)
+  --called        also steps that are not recorded but called each time
   --no-torch      leave torch out`;
 
 const MODELS = {
@@ -29,6 +37,8 @@ interface Measured {
   readonly ms: number;
   /** Time in JavaScript until the step is recorded. */
   readonly hostMs: number;
+  readonly launches: number;
+  readonly gpuMs: readonly (readonly [kernel: string, ms: number])[];
   readonly peakMiB: number;
   readonly losses: readonly number[];
 }
@@ -44,22 +54,47 @@ async function measure(
   backend: WebGpuBackend,
   sizes: EncoderSizes,
   k: number | undefined,
+  isRecorded: boolean,
   { steps, losses: compared }: { readonly steps: number; readonly losses: number },
 ): Promise<Measured> {
   const batches = Array.from({ length: 4 }, (_, i) => encoderBatch(backend, sizes, i));
-  const both = valueAndGrad((p: ParameterTree, index: number) =>
-    encoderLoss(p, batches[index % 4] as (typeof batches)[number], sizes, k),
-  );
   const optimizer = adamW({ learningRate: 1e-3 });
   let parameters = encoderParameters(backend, sizes);
-  let state = optimizer.init(parameters);
+  const names = Object.keys(parameters);
+  const init = optimizer.init(parameters);
+  let [tensors, counts] = [init.tensors, init.steps];
+  const { numbersAt } = optimizer.plan(counts, names);
+  interface State {
+    readonly [tree: string]: ParameterTree;
+  }
+  const train = recordedStep(
+    (state: State, { batch, numbers }: { readonly batch: ParameterTree; readonly numbers: Tensor }) =>
+      scope(() => {
+        const given = state.parameters as ParameterTree;
+        const loss = (p: ParameterTree): Tensor => encoderLoss(p, batch as unknown as EncoderBatch, sizes, k);
+        const { value, gradients } = valueAndGrad(loss)(given);
+        const next = optimizer.update(
+          given,
+          gradients,
+          state.tensors as ParameterTree,
+          { numbersAt },
+          numbers,
+        );
+        return { state: { ...next }, outputs: { loss: value } };
+      }),
+    { mostRecordings: isRecorded ? 1 : 0 },
+  );
   backend.stream.pool.resetPeak();
-  const step = (index: number) => {
-    const { value, gradients } = both(parameters, index);
-    const next = optimizer.step(parameters, gradients, state);
-    for (const old of [gradients, parameters, state.tensors]) disposeParameters(old);
-    ({ parameters, state } = next);
-    return value;
+  const step = (index: number): Tensor => {
+    const plan = optimizer.plan(counts, names);
+    counts = plan.steps;
+    const numbers = tensor(backend, plan.numbers, [plan.numbers.length]);
+    const batch = { ...(batches[index % 4] as (typeof batches)[number]) };
+    const { state, outputs } = train({ parameters, tensors }, { batch, numbers });
+    numbers.dispose();
+    parameters = state.parameters as ParameterTree;
+    tensors = state.tensors as ParameterTree;
+    return outputs.loss;
   };
   const losses: number[] = [];
   for (let index = 0; index < compared; index++) {
@@ -69,22 +104,35 @@ async function measure(
   }
   await backend.stream.finish();
   let hostMs = 0;
+  const launchesBefore = backend.stream.counts.launches;
   const from = performance.now();
   for (let index = 0; index < steps; index++) {
     const began = performance.now();
     step(compared + index).dispose();
+    backend.flush();
     hostMs += performance.now() - began;
     // As a training loop that reads its losses late: at most a few steps are under way.
     if (index % 4 === 3) await backend.stream.finish();
   }
   await backend.stream.finish();
   const ms = (performance.now() - from) / steps;
+  const launches = (backend.stream.counts.launches - launchesBefore) / steps;
   const peakMiB = backend.stream.pool.peakUsedBytes / 2 ** 20;
+  const { kernels } = await time(
+    backend,
+    () => {
+      step(compared + steps).dispose();
+      return () => {};
+    },
+    { rounds: 2, heatMs: 0 },
+  );
+  const gpuMs = Object.entries(kernels).sort((a, b) => b[1] - a[1]);
+  train.dispose();
   disposeParameters(parameters);
-  disposeParameters(state.tensors);
+  disposeParameters(tensors);
   for (const batch of batches) disposeParameters({ ...batch });
   backend.stream.pool.trim();
-  return { ms, hostMs: hostMs / steps, peakMiB, losses };
+  return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, losses };
 }
 
 /** Torch on the same machine and in the same run. */
@@ -123,6 +171,7 @@ const { values } = parseArgs({
     losses: { type: 'string', default: '20' },
     model: { type: 'string', default: 'small' },
     batch: { type: 'string' },
+    called: { type: 'boolean', default: false },
     'no-torch': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -138,26 +187,36 @@ const torch = values['no-torch'] ? [] : torchLines(values.model, batch, values.t
 const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
 const { description } = backend.facts;
 console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
-console.log('| tokens | attention | ms a step | in JavaScript | peak MiB | losses apart from torch |');
-console.log('|---|---|---|---|---|---|');
+console.log(
+  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | losses apart from torch |',
+);
+console.log('|---|---|---|---|---|---|---|---|');
 for (const tokens of values.tokens.split(',').map(Number)) {
   const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
   for (const line of torch.filter((one) => one.tokens === tokens)) {
-    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | |`);
+    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | |`);
   }
   const exactTorch = torch.find((one) => one.tokens === tokens && one.column === 'f32');
-  for (const k of [Number(values.k), undefined]) {
-    const name = k === undefined ? 'exact' : `top-k ${k}`;
+  const columns = [Number(values.k), undefined].flatMap((k) =>
+    (values.called ? [true, false] : [true]).map((isRecorded) => ({ k, isRecorded })),
+  );
+  for (const { k, isRecorded } of columns) {
+    const name = `${k === undefined ? 'exact' : `top-k ${k}`}${isRecorded ? '' : ', called'}`;
     try {
-      const got = await measure(backend, sizes, k, { steps, losses });
+      const got = await measure(backend, sizes, k, isRecorded, { steps, losses });
       const difference =
         k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
-      console.log(
-        `| ${tokens} | ${name} | ${got.ms.toFixed(1)} | ${got.hostMs.toFixed(1)} | ${got.peakMiB.toFixed(0)} | ${difference} |`,
+      const gpuMs = got.gpuMs.reduce((total, [, ms]) => total + ms, 0);
+      const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB].map((one, at) =>
+        one.toFixed(at === 2 || at === 4 ? 0 : 1),
       );
+      console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
+      if (!isRecorded) continue;
+      const parts = got.gpuMs.slice(0, 16).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
+      console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
-      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | |`);
+      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | |`);
     }
   }
 }

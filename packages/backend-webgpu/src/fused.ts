@@ -2,6 +2,7 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { elementwisePrograms } from './primitives/elementwise-program.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
 import type { WebGpuTensor } from './tensor.js';
@@ -50,6 +51,7 @@ export function fusedOperations(
     attention: guarded(fusedAttention(stream, facts, tracked, options)),
     attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
+    elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

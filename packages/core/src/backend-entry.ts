@@ -16,6 +16,7 @@ export {
   type Selection,
 } from './contract/choices.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
+export type * from './contract/elementwise.js';
 export {
   type CoreErrorCode,
   type ErrorCode,

@@ -16,10 +16,14 @@ export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from '
 export type { AttentionRequest, RelativeBiasOptions } from './contract/attention.js';
 export type { Backend, Capabilities, MemoryReport } from './contract/backend.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
+export type { ElementwiseProgram, Expression } from './contract/elementwise.js';
 export { type CoreErrorCode, type ErrorCode, type ErrorDetails, TopKError } from './contract/errors.js';
 export type { Activation, FeedForwardRequest, FeedForwardSelect } from './contract/feed-forward.js';
 export type { DeviceLimits } from './contract/limits.js';
 export { formatShape, type Shape, sizeOf } from './contract/shape.js';
+export { mapElements } from './elementwise/map-elements.js';
+export { elementwiseProgram, type Term, terms } from './elementwise/program.js';
+export { ProgramNumbers } from './elementwise/program-numbers.js';
 export { type ExplainFeedForwardOptions, explainFeedForward } from './feed-forward/explain.js';
 export { topKFeedForward } from './feed-forward/feed-forward.js';
 export type { FeedForwardOptions, FeedForwardSizes, FeedForwardWeights } from './feed-forward/options.js';

@@ -2,6 +2,7 @@ import { type DType, isFloat } from '@topk-attention/core';
 import type { BinaryOp, CompareOp, UnaryOp } from '@topk-attention/core/backend';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
+import type { Helper } from './elementwise-wgsl.js';
 import { type Mapping, type Operand, recordMap } from './map-elements.js';
 import { broadcastStrides } from './strides.js';
 
@@ -64,6 +65,17 @@ const floatUnary: Readonly<Record<UnaryOp, Formula>> = {
     ['sigmoid'],
   ),
 };
+
+/** WGSL of an op on floats: `fn NAME_bits(a: u32) -> u32` on bits, without its helpers. */
+export function unaryFunction(op: UnaryOp): { readonly text: string; readonly helpers: readonly Helper[] } {
+  const { body, helpers = [] } = floatUnary[op];
+  return { text: `fn ${op}_bits(a: u32) -> u32 { ${body} }`, helpers };
+}
+
+/** WGSL of an op on floats. */
+export function binaryExpression(op: BinaryOp, x: string, y: string): string {
+  return binaryExpressions[op].replace(/\bx\b/, x).replace(/\by\b/, y);
+}
 
 const integerUnary: Partial<Readonly<Record<UnaryOp, Formula>>> = {
   neg: { body: 'return 0u - a;' },

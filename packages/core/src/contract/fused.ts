@@ -5,6 +5,7 @@ import type {
   AttentionOutputs,
   AttentionRequest,
 } from './attention.js';
+import type { ElementwiseInputs, ElementwiseOutputs, ElementwiseRequest } from './elementwise.js';
 import type {
   FeedForwardBackwardInputs,
   FeedForwardInputs,
@@ -73,6 +74,8 @@ export interface FusedOperations<T> {
     FeedForwardBackwardInputs<T>,
     FeedForwardInputs<T>
   >;
+  /** Functions of the elements of f32 tensors, in one pass. */
+  readonly elementwise?: FusedOperation<ElementwiseRequest, ElementwiseInputs<T>, ElementwiseOutputs<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;
 }
 

@@ -16,7 +16,6 @@ import {
   type StepCall,
   scope,
   sub,
-  sum,
   type Tensor,
   tensor,
   topKAttention,
@@ -109,7 +108,10 @@ async function runBoth(
     const given = inputs();
     const made = steps.map((step, which) => step(states[which] as State, given, call));
     const [a, b] = await Promise.all(made.map(({ state, outputs }) => bitsOf([outputs, state])));
-    check(Number.isFinite(await numberOf(made[0].outputs.loss)), 'the loss is finite');
+    check(
+      Number.isFinite(await numberOf((made[0] as (typeof made)[number]).outputs.loss)),
+      'the loss is finite',
+    );
     for (const [index, one] of (a as ArrayBufferView[]).entries()) {
       checkSameBits(
         `call ${at}, ${index === 0 ? 'loss' : `tensor ${index}`}`,

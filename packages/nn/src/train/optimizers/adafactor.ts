@@ -15,7 +15,7 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type Scalar, type Slots, type UpdateRule } from './optimizer.js';
+import { type Optimizer, optimizerOf, type Slots, type UpdateRule } from './optimizer.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdafactorSettings {
@@ -121,18 +121,19 @@ const adafactorRule: UpdateRule<AdafactorSettings> = {
     ...(beta1 !== undefined && { exp_avg: shape }),
   }),
   // The paper has no momentum that a schedule could move.
-  scheduled: (settings, { rateFactor = 1 }) => ({
-    ...settings,
-    ...(settings.learningRate !== undefined && { learningRate: settings.learningRate * rateFactor }),
-  }),
-  update: (parameter, gradient, slots, settings, step, scalar) => {
-    const { epsilons, clipThreshold, decayRate, beta1, weightDecay } = settings;
+  numbers: ({ learningRate = 1, decayRate, relativeStep, warmupInit }, step, { rateFactor = 1 }) => {
     const decay = 1 - step ** decayRate;
+    const largest = warmupInit ? 1e-6 * step : 1e-2;
+    const rate = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : learningRate * rateFactor;
+    return [decay, 1 - decay, rate];
+  },
+  updateOf: (settings) => (parameter, gradient, slots, numbers) => {
+    const { epsilons, clipThreshold, beta1, weightDecay } = settings;
     const square = add(mul(gradient, gradient), epsilons[0]);
-    const averages = averageSquares(square, slots, scalar(decay), scalar(1 - decay));
+    const averages = averageSquares(square, slots, numbers.at(0), numbers.at(1));
     const raw = mul(gradient, inverseRoot(averages, parameter.shape));
     const clipped = div(raw, max(mul(rootMeanSquare(raw), 1 / clipThreshold), 1));
-    const rate = rateOf(parameter, settings, step, scalar);
+    const rate = rateOf(parameter, settings, numbers.at(2));
     const scaled = mul(clipped, rate);
     const update =
       beta1 === undefined ? scaled : add(mul(slots.exp_avg as Tensor, beta1), mul(scaled, 1 - beta1));
@@ -149,12 +150,9 @@ function rootMeanSquare(x: Tensor): Tensor {
   return sqrt(mean(mul(x, x)));
 }
 
-/** The rate of a step, shape []. */
-function rateOf(parameter: Tensor, settings: AdafactorSettings, step: number, scalar: Scalar): Tensor {
-  const { learningRate, epsilons, relativeStep, warmupInit, scaleParameter } = settings;
-  const largest = warmupInit ? 1e-6 * step : 1e-2;
-  const base = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : (learningRate as number);
-  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), scalar(base)) : scalar(base);
+/** The rate of a step, shape [], from the rate that is the same for all parameters. */
+function rateOf(parameter: Tensor, { epsilons, scaleParameter }: AdafactorSettings, base: Tensor): Tensor {
+  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), base) : base;
 }
 
 function averageSquares(square: Tensor, slots: Slots, old: Tensor, fresh: Tensor): Slots {

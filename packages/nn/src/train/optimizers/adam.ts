@@ -1,4 +1,14 @@
-import { aBoolean, add, aNumber, aValue, div, max, mul, sqrt, sub, type Tensor } from '@topk-attention/core';
+import {
+  aBoolean,
+  aNumber,
+  aValue,
+  type ElementwiseProgram,
+  type Expression,
+  elementwiseProgram,
+  mapElements,
+  type Tensor,
+  terms,
+} from '@topk-attention/core';
 import { type Optimizer, optimizerOf, type UpdateRule } from './optimizer.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
@@ -90,38 +100,51 @@ function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> 
       exp_avg_sq: shape,
       ...(amsgrad && { max_exp_avg_sq: shape }),
     }),
-    scheduled: (settings, { rateFactor = 1, momentum }) => ({
-      ...settings,
-      learningRate: settings.learningRate * rateFactor,
-      ...(momentum !== undefined && { betas: [momentum, settings.betas[1]] as const }),
-    }),
-    update: (
-      parameter,
-      gradient,
-      slots,
-      { learningRate, betas, epsilon, weightDecay, amsgrad },
-      step,
-      scalar,
-    ) => {
-      const [beta1, beta2] = betas;
-      const decay = learningRate * weightDecay;
-      const decayed = isDecoupled && decay !== 0 ? mul(parameter, scalar(1 - decay)) : parameter;
-      const g = !isDecoupled && weightDecay !== 0 ? add(gradient, mul(parameter, weightDecay)) : gradient;
-      // A schedule may move the first beta.
-      const mean = add(mul(slots.exp_avg as Tensor, scalar(beta1)), mul(g, scalar(1 - beta1)));
-      const square = add(mul(slots.exp_avg_sq as Tensor, beta2), mul(mul(g, g), 1 - beta2));
-      const largest = amsgrad ? max(slots.max_exp_avg_sq as Tensor, square) : square;
+    numbers: ({ learningRate, betas, weightDecay }, step, { rateFactor = 1, momentum = betas[0] }) => {
+      const rate = learningRate * rateFactor;
       // The bias of averages that began at 0, with the beta of this step whatever earlier steps had, as in PyTorch.
-      const rate = learningRate / (1 - beta1 ** step);
-      const root = mul(sqrt(largest), scalar(1 / Math.sqrt(1 - beta2 ** step)));
-      return {
-        parameter: sub(decayed, mul(div(mean, add(root, epsilon)), scalar(rate))),
-        slots: {
-          exp_avg: mean,
-          exp_avg_sq: square,
-          ...(amsgrad && { max_exp_avg_sq: largest }),
-        },
+      const corrected = rate / (1 - momentum ** step);
+      return [1 - rate * weightDecay, momentum, 1 - momentum, corrected, 1 / Math.sqrt(1 - betas[1] ** step)];
+    },
+    updateOf: (settings) => {
+      const program = adamProgram(isDecoupled, settings);
+      return (parameter, gradient, slots, numbers) => {
+        const { parameter: next, ...averages } = mapElements(
+          program,
+          { parameter, gradient, ...slots },
+          numbers,
+        );
+        return { parameter: next as Tensor, slots: averages };
       };
     },
   };
+}
+
+function adamProgram(
+  isDecoupled: boolean,
+  { betas, epsilon, weightDecay, amsgrad }: AdamSettings,
+): ElementwiseProgram {
+  const { add, div, max, mul, sqrt, sub } = terms;
+  const slots = ['exp_avg', 'exp_avg_sq', ...(amsgrad ? ['max_exp_avg_sq'] : [])];
+  return elementwiseProgram(
+    { inputs: ['parameter', 'gradient', ...slots], numbers: ['kept', 'beta', 'fresh', 'rate', 'root'] },
+    (x) => {
+      const of = (input: string): Expression => x[input] as Expression;
+      const [parameter, gradient] = [of('parameter'), of('gradient')];
+      const hasDecay = weightDecay !== 0;
+      const decayed = isDecoupled && hasDecay ? mul(parameter, of('kept')) : parameter;
+      const g = !isDecoupled && hasDecay ? add(gradient, mul(parameter, weightDecay)) : gradient;
+      const mean = add(mul(of('exp_avg'), of('beta')), mul(g, of('fresh')));
+      const square = add(mul(of('exp_avg_sq'), betas[1]), mul(mul(g, g), 1 - betas[1]));
+      const largest = amsgrad ? max(of('max_exp_avg_sq'), square) : square;
+      const update = mul(div(mean, add(mul(sqrt(largest), of('root')), epsilon)), of('rate'));
+      const outputs: Record<string, Expression> = {
+        parameter: sub(decayed, update),
+        exp_avg: mean,
+        exp_avg_sq: square,
+      };
+      if (amsgrad) outputs.max_exp_avg_sq = largest;
+      return outputs;
+    },
+  );
 }

@@ -1,4 +1,14 @@
-import { formatShape, type Shape, scope, type Tensor, TopKError, tensor, zeros } from '@topk-attention/core';
+import {
+  formatShape,
+  narrow,
+  ProgramNumbers,
+  type Shape,
+  scope,
+  type Tensor,
+  TopKError,
+  tensor,
+  zeros,
+} from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import type { ParameterTree } from '../../parameters.js';
 
@@ -30,7 +40,7 @@ export interface Updated {
   readonly state: OptimizerState;
 }
 
-/** A pair of pure functions. Nothing is remembered but in the state. */
+/** Functions without memory: everything is in the state. */
 export interface Optimizer {
   readonly name: string;
   /** The state before the first step: every slot 0. */
@@ -48,34 +58,59 @@ export interface Optimizer {
     state: OptimizerState,
     options?: StepOptions,
   ): Updated;
+  /**
+   * The half of a step that is arithmetic on numbers: what changes from step to step (rates, corrections of the bias), in
+   * an order that `update` knows, and the counts after the step.
+   *
+   * @param names of the parameters that have a gradient
+   */
+  plan(steps: OptimizerState['steps'], names: readonly string[], options?: StepOptions): StepPlan;
+  /**
+   * The other half, a function of tensors alone, as a recorded step needs it (`recordedStep` of core). `step` is `plan` and
+   * `update`.
+   *
+   * @param numbers `plan(...).numbers` as a tensor, f32 [n]
+   */
+  update(
+    parameters: ParameterTree,
+    gradients: ParameterTree,
+    tensors: OptimizerState['tensors'],
+    plan: Pick<StepPlan, 'numbersAt'>,
+    numbers: Tensor,
+  ): { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
+}
+
+export interface StepPlan {
+  /** Never empty. */
+  readonly numbers: Float32Array;
+  /** Where the numbers of a parameter begin. The same in every step as long as its parameters have gradients together. */
+  readonly numbersAt: { readonly [parameter: string]: number };
+  readonly steps: OptimizerState['steps'];
 }
 
 /** Slots of one parameter, by name. */
 export type Slots = { readonly [slot: string]: Tensor };
-
-/**
- * A number as a tensor of shape [], made once per step. Backends keep the numbers that ops are given, or compile them in:
- * one that is another in every step would fill their caches and compile every step anew.
- */
-export type Scalar = (value: number) => Tensor;
 
 /** How one parameter is updated. */
 export interface UpdateRule<Settings> {
   readonly name: string;
   /** Shapes of the slots of a parameter of that shape. */
   slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
-  /** `step` counts from 1. Numbers that change from step to step go through `scalar`. */
-  update(
-    parameter: Tensor,
-    gradient: Tensor,
-    slots: Slots,
-    settings: Settings,
-    step: number,
-    scalar: Scalar,
-  ): { readonly parameter: Tensor; readonly slots: Slots };
-  /** The settings of a step, with what a schedule changes. */
-  scheduled(settings: Settings, options: StepOptions): Settings;
+  /**
+   * What changes from step to step, always as many numbers. `step` counts from 1. Backends keep the numbers that ops are
+   * given, or compile them in: one that is another in every step has to come as a tensor.
+   */
+  numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
+  /** An update with the settings of the parameter's group. Nothing in it depends on the step but `numbers`. */
+  updateOf(settings: Settings): Update;
 }
+
+export type Update = (
+  parameter: Tensor,
+  gradient: Tensor,
+  slots: Slots,
+  numbers: ProgramNumbers,
+) => { readonly parameter: Tensor; readonly slots: Slots };
 
 /** An optimiser that updates each parameter by a rule with the settings of its group. */
 export function optimizerOf<Settings extends object>(
@@ -83,15 +118,14 @@ export function optimizerOf<Settings extends object>(
   settings: Settings,
   groups: readonly ParameterGroup<Settings>[] = [],
 ): Optimizer {
-  const settingsOf = (name: string): Settings => {
-    const group = groups.find(({ match }) => match(name));
-    if (group === undefined) return settings;
-    const { match: _, ...own } = group;
-    return { ...settings, ...own };
-  };
+  const kinds = [settings, ...groups.map(({ match: _, ...own }) => ({ ...settings, ...own }))];
+  const updates = kinds.map((kind) => rule.updateOf(kind));
+  /** Place among the kinds; 0: of no group. */
+  const kindOf = (name: string): number => groups.findIndex(({ match }) => match(name)) + 1;
+  const settingsOf = (name: string): Settings => kinds[kindOf(name)] as Settings;
   const slotsOf = (name: string, shape: Shape): readonly (readonly [slot: string, shape: Shape])[] =>
     Object.entries(rule.slots(shape, settingsOf(name)));
-  return {
+  const optimizer: Optimizer = {
     name: rule.name,
     init: (parameters) =>
       scope(() => {
@@ -103,53 +137,93 @@ export function optimizerOf<Settings extends object>(
         }
         return { steps: Object.fromEntries(Object.keys(parameters).map((name) => [name, 0])), tensors };
       }),
-    step: (parameters, gradients, state, options = {}) => {
+    plan: (before, names, options = {}) => {
+      const numbers: number[] = [];
+      const numbersAt: { [name: string]: number } = {};
+      const steps: { [name: string]: number } = { ...before };
+      const places = new Map<string, number>();
+      for (const name of names) {
+        const step = (before[name] ?? 0) + 1;
+        steps[name] = step;
+        const kind = kindOf(name);
+        const key = `${kind} ${step}`;
+        let place = places.get(key);
+        if (place === undefined) {
+          place = numbers.length;
+          places.set(key, place);
+          numbers.push(...rule.numbers(kinds[kind] as Settings, step, options));
+        }
+        numbersAt[name] = place;
+      }
+      // A tensor of no numbers would be an extent of 0, which nothing needs.
+      return { numbers: Float32Array.from(numbers.length > 0 ? numbers : [0]), numbersAt, steps };
+    },
+    update: (parameters, gradients, tensors, { numbersAt }, numbers) => {
       checkGradients(rule.name, parameters, gradients);
-      const scalars = new Scalars();
+      const parts = new NumberParts(numbers);
       try {
         return scope(() => {
           const made: { [name: string]: Tensor } = {};
-          const tensors: { [name: string]: Tensor } = {};
-          const steps: { [name: string]: number } = {};
+          const state: { [name: string]: Tensor } = {};
           for (const [name, parameter] of Object.entries(parameters)) {
             const gradient = gradients[name];
-            const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), state);
-            const step = (state.steps[name] ?? 0) + (gradient === undefined ? 0 : 1);
-            const settings = rule.scheduled(settingsOf(name), options);
-            const scalar: Scalar = (value) => scalars.get(parameter.backend, value);
+            const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), tensors);
+            const update = updates[kindOf(name)] as Update;
             const after =
               gradient === undefined
                 ? { parameter, slots: before }
-                : scope(() => rule.update(parameter, gradient, before, settings, step, scalar));
+                : scope(() => update(parameter, gradient, before, parts.from(numbersAt[name] as number)));
             // Aliases: what is passed on unchanged is disposed of with the old tree and lives on in the new one.
             made[name] = after.parameter.alias();
-            for (const [slot, one] of Object.entries(after.slots)) tensors[`${name}.${slot}`] = one.alias();
-            steps[name] = step;
+            for (const [slot, one] of Object.entries(after.slots)) state[`${name}.${slot}`] = one.alias();
           }
-          return { parameters: made, state: { steps, tensors } };
+          return { parameters: made, tensors: state };
         });
       } finally {
-        scalars.dispose();
+        parts.dispose();
       }
     },
+    step: (parameters, gradients, state, options) => {
+      const plan = optimizer.plan(state.steps, Object.keys(gradients), options);
+      return scope(() => {
+        const numbers = tensor(backendOf(parameters), plan.numbers, [plan.numbers.length]);
+        const next = optimizer.update(parameters, gradients, state.tensors, plan, numbers);
+        return { parameters: next.parameters, state: { steps: plan.steps, tensors: next.tensors } };
+      });
+    },
   };
+  return optimizer;
 }
 
-/** The numbers of one step, shared by its parameters. */
-class Scalars {
-  readonly #made = new Map<number, Tensor>();
+const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
+  (Object.values(parameters)[0] as Tensor).backend;
 
-  get(backend: Tensor['backend'], value: number): Tensor {
-    const found = this.#made.get(value);
-    if (found !== undefined) return found;
-    // Not the scope's of the parameter that asks first.
-    const made = scope(() => tensor(backend, Float32Array.of(value), []).unscopedAlias());
-    this.#made.set(value, made);
-    return made;
+/** Parts of the numbers of a step, each shared by the parameters whose numbers begin there. */
+class NumberParts {
+  readonly #whole: Tensor;
+  readonly #parts = new Map<number, ProgramNumbers>();
+
+  constructor(whole: Tensor) {
+    this.#whole = whole;
+  }
+
+  from(start: number): ProgramNumbers {
+    let part = this.#parts.get(start);
+    if (part === undefined) {
+      const vector = scope(() =>
+        (start === 0 ? this.#whole : narrow(this.#whole, 0, start, this.#whole.size - start)).unscopedAlias(),
+      );
+      part = new ProgramNumbers(vector);
+      this.#parts.set(start, part);
+    }
+    return part;
   }
 
   dispose(): void {
-    for (const one of this.#made.values()) one.dispose();
+    for (const part of this.#parts.values()) {
+      part.dispose();
+      part.vector.dispose();
+    }
   }
 }
 
@@ -175,12 +249,12 @@ function readSlots(
   where: string,
   name: string,
   wanted: readonly (readonly [slot: string, shape: Shape])[],
-  state: OptimizerState,
+  tensors: ParameterTree,
 ): Slots {
   const slots: { [slot: string]: Tensor } = {};
   for (const [slot, shape] of wanted) {
     const key = `${name}.${slot}`;
-    const found = state.tensors[key];
+    const found = tensors[key];
     if (found === undefined || !sameShape(found.shape, shape)) {
       throw new TopKError(
         found === undefined ? 'MISSING_WEIGHT' : 'SHAPE_MISMATCH',

@@ -1,4 +1,14 @@
-import { aBoolean, add, aNumber, mul, sub, type Tensor, TopKError } from '@topk-attention/core';
+import {
+  aBoolean,
+  aNumber,
+  type ElementwiseProgram,
+  type Expression,
+  elementwiseProgram,
+  mapElements,
+  type Tensor,
+  TopKError,
+  terms,
+} from '@topk-attention/core';
 import { type Optimizer, optimizerOf, type UpdateRule } from './optimizer.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
@@ -60,29 +70,38 @@ export function sgd(options?: SgdOptions): Optimizer {
 const sgdRule: UpdateRule<SgdSettings> = {
   name: 'sgd',
   slots: (shape, { momentum }) => (momentum === 0 ? {} : { momentum_buffer: shape }),
-  scheduled: (settings, { rateFactor = 1, momentum = settings.momentum }) => ({
-    ...settings,
-    learningRate: settings.learningRate * rateFactor,
-    // Without a momentum of its own it has no buffer.
-    momentum: settings.momentum === 0 ? 0 : momentum,
-  }),
-  update: (
-    parameter,
-    gradient,
-    slots,
-    { learningRate, momentum, dampening, weightDecay, nesterov },
-    step,
-    scalar,
-  ) => {
-    const g = weightDecay === 0 ? gradient : add(gradient, mul(parameter, weightDecay));
-    const before = slots.momentum_buffer;
-    if (before === undefined) return { parameter: sub(parameter, mul(g, scalar(learningRate))), slots: {} };
-    // The first step takes the whole gradient, whatever the dampening.
-    const buffer: Tensor = step === 1 ? g : add(mul(before, scalar(momentum)), mul(g, 1 - dampening));
-    const direction = nesterov ? add(g, mul(buffer, scalar(momentum))) : buffer;
-    return {
-      parameter: sub(parameter, mul(direction, scalar(learningRate))),
-      slots: { momentum_buffer: buffer },
+  numbers: (settings, step, { rateFactor = 1, momentum = settings.momentum }) => [
+    settings.learningRate * rateFactor,
+    momentum,
+    // The first step takes the whole gradient, whatever the dampening, and nothing of the empty buffer.
+    step === 1 ? 0 : momentum,
+    step === 1 ? 1 : 1 - settings.dampening,
+  ],
+  updateOf: (settings) => {
+    const program = sgdProgram(settings);
+    return (parameter, gradient, slots, numbers) => {
+      const { parameter: next, ...others } = mapElements(program, { parameter, gradient, ...slots }, numbers);
+      return { parameter: next as Tensor, slots: others };
     };
   },
 };
+
+function sgdProgram({ momentum, weightDecay, nesterov }: SgdSettings): ElementwiseProgram {
+  const { add, mul, sub } = terms;
+  const slots = momentum === 0 ? [] : ['momentum_buffer'];
+  return elementwiseProgram(
+    { inputs: ['parameter', 'gradient', ...slots], numbers: ['rate', 'momentum', 'kept', 'fresh'] },
+    (x) => {
+      const of = (input: string): Expression => x[input] as Expression;
+      const parameter = of('parameter');
+      const g = weightDecay === 0 ? of('gradient') : add(of('gradient'), mul(parameter, weightDecay));
+      const buffer = add(mul(of('momentum_buffer'), of('kept')), mul(g, of('fresh')));
+      const direction = nesterov ? add(g, mul(buffer, of('momentum'))) : buffer;
+      const outputs: Record<string, Expression> = {
+        parameter: sub(parameter, mul(momentum === 0 ? g : direction, of('rate'))),
+      };
+      if (momentum !== 0) outputs.momentum_buffer = buffer;
+      return outputs;
+    },
+  );
+}

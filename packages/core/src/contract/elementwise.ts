@@ -1,0 +1,35 @@
+import type { BinaryOp, UnaryOp } from './backend.js';
+import type { Shape } from './shape.js';
+
+/** A number for each element, as a graph: an expression used in two places is computed once. */
+export type Expression =
+  /** The element of an input. */
+  | { readonly kind: 'input'; readonly name: string }
+  /** One of the program's numbers, the same for all elements. */
+  | { readonly kind: 'number'; readonly index: number }
+  | { readonly kind: 'constant'; readonly value: number }
+  | { readonly kind: 'unary'; readonly op: UnaryOp; readonly x: Expression }
+  | { readonly kind: 'binary'; readonly op: BinaryOp; readonly a: Expression; readonly b: Expression };
+
+/** Functions of the elements of some tensors, all of one shape. */
+export interface ElementwiseProgram {
+  /** Equal keys, equal programs. */
+  readonly key: string;
+  readonly inputs: readonly string[];
+  /** How many numbers there are besides. */
+  readonly numbers: number;
+  readonly outputs: { readonly [name: string]: Expression };
+}
+
+/** A call: f32 tensors of one shape. */
+export interface ElementwiseRequest {
+  readonly program: ElementwiseProgram;
+  readonly shape: Shape;
+  readonly saves?: boolean;
+}
+
+/** The inputs of the program under their names, and `numbers`, f32 [n], where it has any. */
+export type ElementwiseInputs<T> = { readonly [name: string]: T };
+
+/** The outputs of the program under their names. */
+export type ElementwiseOutputs<T> = { readonly [name: string]: T };

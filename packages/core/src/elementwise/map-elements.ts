@@ -1,0 +1,89 @@
+import type {
+  ElementwiseInputs,
+  ElementwiseOutputs,
+  ElementwiseProgram,
+  ElementwiseRequest,
+  Expression,
+} from '../contract/elementwise.js';
+import { TopKError } from '../contract/errors.js';
+import { formatShape, sameShape, sizeOf } from '../contract/shape.js';
+import { defineOperation } from '../operation/define.js';
+import { mapRoles } from '../operation/roles.js';
+import { runOperation } from '../operation/run.js';
+import { requireTensor } from '../tensor/require-tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
+import type { ProgramNumbers } from './program-numbers.js';
+import { runByOps } from './run-by-ops.js';
+
+interface Request extends ElementwiseRequest {
+  /** The numbers one by one, for the program's ops. */
+  readonly numberAt: (index: number) => Tensor;
+}
+
+/** Elementwise programs as an operation: one pass on backends that have it, the program's ops one by one elsewhere. */
+const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, ElementwiseOutputs<Tensor>>({
+  name: 'elementwise',
+  title: 'elementwise program',
+  outputs: ({ program, shape }) => mapRoles(program.outputs, () => ({ shape, dtype: 'f32' as const })),
+  isEmpty: ({ shape }) => sizeOf(shape) === 0,
+  forward: {
+    bytes: ({ program, shape }) => ({
+      inputs: 4 * sizeOf(shape) * program.inputs.length,
+      output: 4 * sizeOf(shape) * Object.keys(program.outputs).length,
+      saved: 0,
+    }),
+    composed: ({ program, shape, numberAt }) => ({
+      scratchBytes: () => 8 * sizeOf(shape),
+      run: (inputs) => runByOps(program, inputs, numberAt),
+    }),
+  },
+});
+
+/**
+ * Runs a program over the elements of tensors of one shape: `outputs[name][i] = f(inputs.x[i], inputs.y[i], ..., numbers)`.
+ * Differentiable by what the program is made of; one pass over memory only where no gradient is followed.
+ *
+ * @param inputs f32, all of one shape, under the program's names
+ * @param numbers where the program has any: they may change from call to call, also in a recorded step
+ * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH
+ *
+ * @example
+ * const program = elementwiseProgram({ inputs: ['x', 'y'] }, ({ x, y }) => ({ product: terms.mul(x, y) }));
+ * const { product } = mapElements(program, { x: tensor(backend, [1, 2]), y: tensor(backend, [3, 4]) });
+ */
+export function mapElements<Output extends string>(
+  program: ElementwiseProgram & { readonly outputs: { readonly [output in Output]: Expression } },
+  inputs: { readonly [name: string]: Tensor },
+  numbers?: ProgramNumbers,
+): { readonly [output in Output]: Tensor } {
+  const given = program.inputs.map((name) => {
+    const one: unknown = inputs[name];
+    requireTensor('mapElements', name, one);
+    return one;
+  });
+  const [first] = given as [Tensor, ...Tensor[]];
+  const { shape } = first;
+  for (const [at, one] of given.entries()) requireFit(program.inputs[at] as string, one, shape);
+  if ((numbers?.vector.size ?? 0) < program.numbers) {
+    throw new TopKError('SHAPE_MISMATCH', 'mapElements: too few numbers', {
+      expected: String(program.numbers),
+      got: String(numbers?.vector.size ?? 0),
+    });
+  }
+  const named = Object.fromEntries(given.map((one, at) => [program.inputs[at] as string, one]));
+  const isUsed = program.numbers > 0 && numbers !== undefined;
+  return runOperation(elementwise, {
+    where: 'mapElements',
+    request: { program, shape, numberAt: (index) => (numbers as ProgramNumbers).at(index) },
+    inputs: { ...named, ...(isUsed && { numbers: numbers.vector }) },
+  }) as { readonly [output in Output]: Tensor };
+}
+
+function requireFit(name: string, { shape, dtype }: Tensor, expected: Tensor['shape']): void {
+  if (sameShape(shape, expected) && dtype === 'f32') return;
+  throw new TopKError(
+    dtype === 'f32' ? 'SHAPE_MISMATCH' : 'DTYPE_MISMATCH',
+    `mapElements: ${name} does not fit`,
+    { expected: `f32 ${formatShape(expected)}`, got: `${dtype} ${formatShape(shape)}` },
+  );
+}

@@ -1,0 +1,65 @@
+import type {
+  ElementwiseInputs,
+  ElementwiseOutputs,
+  ElementwiseProgram,
+  Expression,
+} from '../contract/elementwise.js';
+import { mapRoles } from '../operation/roles.js';
+import * as ops from '../ops/index.js';
+import type { Operand } from '../tensor/operations.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** The ops of a program one by one; what no later one needs is freed at once. */
+export function runByOps(
+  { outputs }: ElementwiseProgram,
+  inputs: ElementwiseInputs<Tensor>,
+  numberAt: (index: number) => Tensor,
+): ElementwiseOutputs<Tensor> {
+  const uses = countUses(Object.values(outputs));
+  const made = new Map<Expression, Tensor>();
+  const take = (one: Expression): Operand => {
+    switch (one.kind) {
+      case 'input':
+        return inputs[one.name] as Tensor;
+      case 'number':
+        return numberAt(one.index);
+      case 'constant':
+        return one.value;
+      default: {
+        const result = made.get(one) ?? compute(one);
+        made.set(one, result);
+        return result;
+      }
+    }
+  };
+  const compute = (one: Expression & { readonly kind: 'unary' | 'binary' }): Tensor => {
+    const result =
+      one.kind === 'unary' ? ops[one.op](take(one.x) as Tensor) : ops[one.op](take(one.a), take(one.b));
+    for (const operand of operandsOf(one)) {
+      const left = (uses.get(operand) as number) - 1;
+      uses.set(operand, left);
+      if (left === 0) made.get(operand)?.dispose();
+    }
+    return result;
+  };
+  // An alias: an output may be an input, or be two outputs.
+  return scope(() => mapRoles(outputs, (one: Expression) => (take(one) as Tensor).alias()));
+}
+
+/** How often each expression is an operand or an output. */
+function countUses(outputs: readonly Expression[]): Map<Expression, number> {
+  const uses = new Map<Expression, number>();
+  const count = (one: Expression): void => {
+    const before = uses.get(one) ?? 0;
+    uses.set(one, before + 1);
+    if (before === 0) for (const operand of operandsOf(one)) count(operand);
+  };
+  for (const one of outputs) count(one);
+  return uses;
+}
+
+function operandsOf(one: Expression): readonly Expression[] {
+  if (one.kind === 'unary') return [one.x];
+  return one.kind === 'binary' ? [one.a, one.b] : [];
+}
