@@ -13,6 +13,7 @@ import type {
   FeedForwardRequest,
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
+import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
 
 /** What a path says of itself, one fact a line of `explain()`: the variant, how it selects. */
 export type Facts = Readonly<Record<string, string>>;
@@ -76,6 +77,9 @@ export interface FusedOperations<T> {
   >;
   /** Functions of the elements of f32 tensors, in one pass. */
   readonly elementwise?: FusedOperation<ElementwiseRequest, ElementwiseInputs<T>, ElementwiseOutputs<T>>;
+  /** Layer norm and RMS norm. */
+  readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
+  readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;
 }
 

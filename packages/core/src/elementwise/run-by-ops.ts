@@ -5,10 +5,29 @@ import type {
   Expression,
 } from '../contract/elementwise.js';
 import { mapRoles } from '../operation/roles.js';
-import * as ops from '../ops/index.js';
+import {
+  abs,
+  add,
+  div,
+  erf,
+  exp,
+  log,
+  max,
+  min,
+  mul,
+  neg,
+  rsqrt,
+  sigmoid,
+  sqrt,
+  sub,
+  tanh,
+} from '../ops/elementwise.js';
 import type { Operand } from '../tensor/operations.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+
+const unaryOps = { neg, abs, exp, log, sqrt, rsqrt, tanh, erf, sigmoid };
+const binaryOps = { add, sub, mul, div, min, max };
 
 /** The ops of a program one by one; what no later one needs is freed at once. */
 export function runByOps(
@@ -35,7 +54,9 @@ export function runByOps(
   };
   const compute = (one: Expression & { readonly kind: 'unary' | 'binary' }): Tensor => {
     const result =
-      one.kind === 'unary' ? ops[one.op](take(one.x) as Tensor) : ops[one.op](take(one.a), take(one.b));
+      one.kind === 'unary'
+        ? unaryOps[one.op](take(one.x) as Tensor)
+        : binaryOps[one.op](take(one.a), take(one.b));
     for (const operand of operandsOf(one)) {
       const left = (uses.get(operand) as number) - 1;
       uses.set(operand, left);

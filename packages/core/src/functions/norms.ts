@@ -1,30 +1,55 @@
+import { custom } from '../autograd/custom.js';
 import { TopKError } from '../contract/errors.js';
-import { formatShape } from '../contract/shape.js';
-import { add, mul, rsqrt, sub } from '../ops/elementwise.js';
-import { mean } from '../ops/reduce.js';
+import type { NormInputs, NormRequest } from '../contract/norm.js';
+import { formatShape, sizeOf } from '../contract/shape.js';
+import { runOperation } from '../operation/run.js';
+import { reshape } from '../ops/layout.js';
 import { describeValue } from '../tensor/describe-value.js';
 import { requireTensor } from '../tensor/require-tensor.js';
-import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { normGradientOperation, normOperation } from './norm-operations.js';
 
 /** x / rms(x) * weight over the last axis; weight [D]. Default epsilon 1e-6 (T5's layer norm). */
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon = 1e-6): Tensor {
   checkNorm('rmsNorm', x, epsilon, { weight });
-  return scope(() => {
-    const meanSquare = mean(mul(x, x), { axes: [-1], keepDims: true });
-    return mul(mul(x, rsqrt(add(meanSquare, epsilon))), weight);
-  });
+  return norm('rmsNorm', 'rms', { x, weight }, epsilon);
 }
 
 /** (x - mean) / std * weight + bias over the last axis; weight and bias [D]. Default epsilon 1e-5. */
 export function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, epsilon = 1e-5): Tensor {
   checkNorm('layerNorm', x, epsilon, { weight, ...(bias !== undefined && { bias }) });
-  return scope(() => {
-    const centred = sub(x, mean(x, { axes: [-1], keepDims: true }));
-    const variance = mean(mul(centred, centred), { axes: [-1], keepDims: true });
-    const scaled = mul(mul(centred, rsqrt(add(variance, epsilon))), weight);
-    return bias === undefined ? scaled : add(scaled, bias);
-  });
+  return norm('layerNorm', 'layer', { x, weight, ...(bias !== undefined && { bias }) }, epsilon);
+}
+
+function norm(
+  where: string,
+  kind: NormRequest['kind'],
+  { x, weight, bias }: NormInputs<Tensor>,
+  epsilon: number,
+): Tensor {
+  const width = x.shape.at(-1) as number;
+  const rows = sizeOf(x.shape.slice(0, -1));
+  const request: NormRequest = { kind, rows, width, dtype: x.dtype, hasBias: bias !== undefined, epsilon };
+  const [output] = custom(
+    where,
+    [x, weight, ...(bias === undefined ? [] : [bias])],
+    () => {
+      const inputs = { x: reshape(x, [rows, width]), weight, ...(bias !== undefined && { bias }) };
+      const made = runOperation(normOperation, { where, request, inputs }).output;
+      return { outputs: [reshape(made, x.shape)], saved: [x, weight] };
+    },
+    (_ops, [dOutput], [savedX, savedWeight]) => {
+      if (dOutput === undefined) return [];
+      const inputs = {
+        x: reshape(savedX as Tensor, [rows, width]),
+        weight: savedWeight as Tensor,
+        dOutput: reshape(dOutput, [rows, width]),
+      };
+      const made = runOperation(normGradientOperation, { where: `${where}.backward`, request, inputs });
+      return [reshape(made.x, x.shape), made.weight, ...(made.bias === undefined ? [] : [made.bias])];
+    },
+  );
+  return output as Tensor;
 }
 
 function checkNorm(

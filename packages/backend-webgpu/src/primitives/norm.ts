@@ -1,0 +1,329 @@
+import type { DType, Shape } from '@topk-attention/core';
+import type {
+  FusedOperation,
+  NormBackwardInputs,
+  NormGradients,
+  NormInputs,
+  NormOutputs,
+  NormRequest,
+} from '@topk-attention/core/backend';
+import type { DeviceFacts } from '../runtime/facts.js';
+import type { Span } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { WebGpuTensor } from '../tensor.js';
+import { defineKernel, optional, read, write } from '../wgsl/define-kernel.js';
+
+const INVOCATIONS = 256;
+/** Columns that a workgroup sums at a time, and rows it goes through side by side. */
+const COLUMNS = 64;
+const SIDE_BY_SIDE = INVOCATIONS / COLUMNS;
+/** Parts that rows are divided into for sums over rows. */
+const MOST_PARTS = 256;
+
+type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
+type Kind = NormRequest['kind'];
+
+/** Norms of f32 rows in one pass. */
+export function norms(
+  stream: Stream,
+  facts: DeviceFacts,
+  allocate: Allocate,
+): FusedOperation<NormRequest, NormInputs<WebGpuTensor>, NormOutputs<WebGpuTensor>> {
+  return {
+    prepare(request) {
+      const refusals = refusalsOf(request, facts);
+      if (refusals.length > 0) return { refusals };
+      const { kind, rows, width, epsilon, hasBias } = request;
+      const lanes = lanesOf(width);
+      return {
+        scratchBytes: () => 0,
+        describe: () => ({ variant: `one pass, ${lanes} invocations a row` }),
+        run({ x, weight, bias }) {
+          const output = allocate([rows, width], 'f32');
+          forwardKernel(kind, lanes, hasBias).launch(stream, {
+            uniforms: { rows, width, epsilon },
+            buffers: { x: x.span, weight: weight.span, bias: bias?.span, out: output.span },
+            workgroups: { invocations: rows * lanes },
+          });
+          return { output };
+        },
+      };
+    },
+  };
+}
+
+/** Their gradients: rows first, then sums over rows in two steps, always in the same order. */
+export function normGradients(
+  stream: Stream,
+  facts: DeviceFacts,
+  allocate: Allocate,
+): FusedOperation<NormRequest, NormBackwardInputs<WebGpuTensor>, NormGradients<WebGpuTensor>> {
+  return {
+    prepare(request) {
+      const refusals = refusalsOf(request, facts);
+      if (refusals.length > 0) return { refusals };
+      const { rows, width, hasBias } = request;
+      const parts = Math.min(MOST_PARTS, Math.ceil(rows / (8 * SIDE_BY_SIDE)));
+      const scratchBytes = 8 * rows + (hasBias ? 8 : 4) * parts * width;
+      return {
+        scratchBytes: () => scratchBytes,
+        describe: () => ({ variant: `rows, then sums of ${parts} parts` }),
+        run({ x, weight, dOutput }) {
+          const made = {
+            x: allocate([rows, width], 'f32'),
+            weight: allocate([width], 'f32'),
+            ...(hasBias && { bias: allocate([width], 'f32') }),
+          };
+          const statistics = stream.scratch(8 * rows);
+          recordRows(stream, request, { x, weight, dOutput, dX: made.x, statistics });
+          recordSums(stream, request, { ...made, x, dOutput, statistics }, parts);
+          stream.release(statistics);
+          return made;
+        },
+      };
+    },
+  };
+}
+
+interface RowBuffers {
+  readonly x: WebGpuTensor;
+  readonly weight: WebGpuTensor;
+  readonly dOutput: WebGpuTensor;
+  readonly dX: WebGpuTensor;
+  readonly statistics: Span;
+}
+
+function recordRows(stream: Stream, { kind, rows, width, epsilon }: NormRequest, buffers: RowBuffers): void {
+  const { x, weight, dOutput, dX, statistics } = buffers;
+  const lanes = lanesOf(width);
+  rowsKernel(kind, lanes).launch(stream, {
+    uniforms: { rows, width, epsilon },
+    buffers: { x: x.span, weight: weight.span, d_output: dOutput.span, d_x: dX.span, statistics },
+    workgroups: { invocations: rows * lanes },
+  });
+}
+
+interface SumBuffers {
+  readonly x: WebGpuTensor;
+  readonly dOutput: WebGpuTensor;
+  readonly statistics: Span;
+  readonly weight: WebGpuTensor;
+  readonly bias?: WebGpuTensor;
+}
+
+function recordSums(
+  stream: Stream,
+  { rows, width, hasBias }: NormRequest,
+  { x, dOutput, statistics, weight, bias }: SumBuffers,
+  parts: number,
+): void {
+  const ofWeight = stream.scratch(4 * parts * width);
+  const ofBias = hasBias ? stream.scratch(4 * parts * width) : undefined;
+  const uniforms = { rows, width, rows_per_part: Math.ceil(rows / parts) };
+  const columns = Math.ceil(width / COLUMNS);
+  partsKernel(hasBias).launch(stream, {
+    uniforms,
+    buffers: { x: x.span, d_output: dOutput.span, statistics, of_weight: ofWeight, of_bias: ofBias },
+    workgroups: [columns, parts, 1],
+  });
+  for (const [from, to] of [[ofWeight, weight.span] as const, [ofBias, bias?.span] as const]) {
+    if (from === undefined || to === undefined) continue;
+    totalsKernel.launch(stream, {
+      uniforms: { parts, width },
+      buffers: { part_sums: from, totals: to },
+      workgroups: [columns, 1, 1],
+    });
+    stream.release(from);
+  }
+}
+
+function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceFacts): readonly string[] {
+  const refusals: string[] = [];
+  if (dtype !== 'f32') refusals.push(`${dtype}: made for f32`);
+  if (!(epsilon > 0)) refusals.push('an epsilon of 0: a row of equal numbers divides by 0');
+  if (4 * rows * Math.max(2, width) > facts.bindingBytes) {
+    refusals.push(`a tensor exceeds a binding of ${facts.bindingBytes} bytes`);
+  }
+  return refusals;
+}
+
+/** Invocations that share a row: some four of its elements each. */
+function lanesOf(width: number): number {
+  return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / 4))));
+}
+
+/** What both kernels of rows begin with: whose row it is, and mean and scale of it. */
+function rowStart(kind: Kind, lanes: number): string {
+  return `const LANES = ${lanes}u;
+var<workgroup> sums: array<f32, INVOCATIONS>;
+
+/** The sum over the invocations of a row, for each of them. */
+fn row_sum(local: u32, value: f32) -> f32 {
+  sums[local] = value;
+  workgroupBarrier();
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    var pair = 0.0;
+    if (local % LANES < half) { pair = sums[local] + sums[local + half]; }
+    workgroupBarrier();
+    if (local % LANES < half) { sums[local] = pair; }
+    workgroupBarrier();
+  }
+  let total = sums[local - local % LANES];
+  workgroupBarrier();
+  return total;
+}
+
+struct Row { start: u32, end: u32, mean: f32, scale: f32 }
+
+fn row_of(row: u32, local: u32) -> Row {
+  let width = params.width;
+  // Rows beyond the last have no elements.
+  let start = select(0u, row * width, row < params.rows);
+  let end = select(0u, start + width, row < params.rows);
+  let first = start + local % LANES;
+  var mean = 0.0;
+  ${
+    kind === 'layer'
+      ? `var sum = 0.0;
+  for (var at = first; at < end; at += LANES) { sum += x[at]; }
+  mean = row_sum(local, sum) / f32(width);`
+      : ''
+  }
+  var squares = 0.0;
+  for (var at = first; at < end; at += LANES) {
+    let centred = x[at] - mean;
+    squares += centred * centred;
+  }
+  let scale = inverseSqrt(row_sum(local, squares) / f32(width) + params.epsilon);
+  return Row(first, end, mean, scale);
+}`;
+}
+
+const entry = `@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let row_at = (workgroup.x + workgroup.y * groups.x) * (INVOCATIONS / LANES) + local / LANES;
+  let row = row_of(row_at, local);`;
+
+const rowUniforms = { rows: 'u32', width: 'u32', epsilon: 'f32' } as const;
+
+function forwardKernel(kind: Kind, lanes: number, hasBias: boolean) {
+  return defineKernel({
+    key: `norm ${kind} ${lanes}${hasBias ? ' bias' : ''}`,
+    uniforms: rowUniforms,
+    buffers: {
+      x: read('f32'),
+      weight: read('f32'),
+      bias: optional(hasBias, read('f32')),
+      out: write('f32'),
+    },
+    workgroup: INVOCATIONS,
+    source: () => `${rowStart(kind, lanes)}
+${entry}
+  for (var at = row.start; at < row.end; at += LANES) {
+    let column = at % params.width;
+    let unit = (x[at] - row.mean) * row.scale;
+    out[at] = unit * weight[column]${hasBias ? ' + bias[column]' : ''};
+  }
+}`,
+  });
+}
+
+function rowsKernel(kind: Kind, lanes: number) {
+  return defineKernel({
+    key: `norm-gradient rows ${kind} ${lanes}`,
+    uniforms: rowUniforms,
+    buffers: {
+      x: read('f32'),
+      weight: read('f32'),
+      d_output: read('f32'),
+      d_x: write('f32'),
+      statistics: write('vec2f'),
+    },
+    workgroup: INVOCATIONS,
+    source: () => `${rowStart(kind, lanes)}
+${entry}
+  var sum = 0.0;
+  var along = 0.0;
+  for (var at = row.start; at < row.end; at += LANES) {
+    let g = d_output[at] * weight[at % params.width];
+    sum += g;
+    along += g * (x[at] - row.mean) * row.scale;
+  }
+  ${kind === 'layer' ? 'let mean_g = row_sum(local, sum) / f32(params.width);' : 'let mean_g = 0.0;'}
+  let mean_along = row_sum(local, along) / f32(params.width);
+  for (var at = row.start; at < row.end; at += LANES) {
+    let g = d_output[at] * weight[at % params.width];
+    let unit = (x[at] - row.mean) * row.scale;
+    d_x[at] = row.scale * (g - mean_g - unit * mean_along);
+  }
+  if (local % LANES == 0u && row_at < params.rows) { statistics[row_at] = vec2f(row.mean, row.scale); }
+}`,
+  });
+}
+
+/** Sums over some rows, of a column to an invocation; rows go side by side, and their sums are joined in order. */
+function partsKernel(hasBias: boolean) {
+  return defineKernel({
+    key: `norm-gradient parts${hasBias ? ' bias' : ''}`,
+    uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
+    buffers: {
+      x: read('f32'),
+      d_output: read('f32'),
+      statistics: read('vec2f'),
+      of_weight: write('f32'),
+      of_bias: optional(hasBias, write('f32')),
+    },
+    workgroup: INVOCATIONS,
+    source: () => `const COLUMNS = ${COLUMNS}u;
+var<workgroup> sums: array<vec2f, INVOCATIONS>;
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * COLUMNS + local % COLUMNS;
+  let first = workgroup.y * params.rows_per_part;
+  let end = min(params.rows, first + params.rows_per_part);
+  var sum = vec2f(0.0);
+  if (column < params.width) {
+    for (var row = first + local / COLUMNS; row < end; row += ${SIDE_BY_SIDE}u) {
+      let at = row * params.width + column;
+      let g = d_output[at];
+      let of_row = statistics[row];
+      sum += vec2f(g * (x[at] - of_row.x) * of_row.y, g);
+    }
+  }
+  sums[local] = sum;
+  workgroupBarrier();
+  if (local >= COLUMNS || column >= params.width) { return; }
+  for (var other = 1u; other < ${SIDE_BY_SIDE}u; other++) { sum += sums[local + other * COLUMNS]; }
+  of_weight[workgroup.y * params.width + column] = sum.x;
+  ${hasBias ? 'of_bias[workgroup.y * params.width + column] = sum.y;' : ''}
+}`,
+  });
+}
+
+const totalsKernel = defineKernel({
+  key: 'norm-gradient totals',
+  uniforms: { parts: 'u32', width: 'u32' },
+  buffers: { part_sums: read('f32'), totals: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => `const COLUMNS = ${COLUMNS}u;
+var<workgroup> sums: array<f32, INVOCATIONS>;
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * COLUMNS + local % COLUMNS;
+  var sum = 0.0;
+  if (column < params.width) {
+    for (var part = local / COLUMNS; part < params.parts; part += ${SIDE_BY_SIDE}u) {
+      sum += part_sums[part * params.width + column];
+    }
+  }
+  sums[local] = sum;
+  workgroupBarrier();
+  if (local >= COLUMNS || column >= params.width) { return; }
+  for (var other = 1u; other < ${SIDE_BY_SIDE}u; other++) { sum += sums[local + other * COLUMNS]; }
+  totals[column] = sum;
+}`,
+});

@@ -1,0 +1,41 @@
+import type { DType } from './dtype.js';
+
+/** A norm over the last axis of x, [..., width]: layer norm, or RMS norm, which takes no mean off. */
+export interface NormRequest {
+  readonly kind: 'layer' | 'rms';
+  readonly rows: number;
+  readonly width: number;
+  readonly dtype: DType;
+  readonly hasBias: boolean;
+  /** Added to the mean square. */
+  readonly epsilon: number;
+  readonly saves?: boolean;
+}
+
+export interface NormInputs<T> {
+  /** [rows, width] */
+  readonly x: T;
+  /** [width] */
+  readonly weight: T;
+  /** [width] */
+  readonly bias?: T;
+}
+
+export interface NormOutputs<T> {
+  /** [rows, width] */
+  readonly output: T;
+}
+
+/** The gradient of the output besides x and weight. */
+export interface NormBackwardInputs<T> {
+  readonly x: T;
+  readonly weight: T;
+  readonly dOutput: T;
+}
+
+/** Gradients of the inputs; that of the bias where there is one. */
+export interface NormGradients<T> {
+  readonly x: T;
+  readonly weight: T;
+  readonly bias?: T;
+}

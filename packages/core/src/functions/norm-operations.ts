@@ -1,0 +1,99 @@
+import { bytesPerElement } from '../contract/dtype.js';
+import type {
+  NormBackwardInputs,
+  NormGradients,
+  NormInputs,
+  NormOutputs,
+  NormRequest,
+} from '../contract/norm.js';
+import { defineOperation, type Operation, type PassBytes } from '../operation/define.js';
+import { add, mul, rsqrt, sub } from '../ops/elementwise.js';
+import { mean, sum } from '../ops/reduce.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+const bytesOf = ({ rows, width, dtype }: NormRequest, tensors: number): PassBytes => ({
+  inputs: tensors * rows * width * bytesPerElement(dtype),
+  output: rows * width * bytesPerElement(dtype),
+  saved: 0,
+});
+
+const isEmpty = ({ rows, width }: NormRequest): boolean => rows * width === 0;
+
+/*
+ * Two operations instead of one with a backward pass, so that gradients of gradients go through the composed version of the
+ * second. It computes mean and scale anew from x: they are a fraction of its work.
+ */
+
+export const normOperation: Operation<NormRequest, NormInputs<Tensor>, NormOutputs<Tensor>> = defineOperation<
+  NormRequest,
+  NormInputs<Tensor>,
+  NormOutputs<Tensor>
+>({
+  name: 'norm',
+  title: 'norm',
+  outputs: ({ rows, width, dtype }) => ({ output: { shape: [rows, width], dtype } }),
+  isEmpty,
+  forward: {
+    bytes: (request) => bytesOf(request, 1),
+    composed: (request) => ({
+      scratchBytes: () => 2 * bytesOf(request, 1).output,
+      run: ({ x, weight, bias }) =>
+        scope(() => {
+          const scaled = scope(() => {
+            const { centred, scale } = statisticsOf(x, request);
+            return mul(mul(centred, scale), weight);
+          });
+          return { output: bias === undefined ? scaled : add(scaled, bias) };
+        }),
+    }),
+  },
+});
+
+export const normGradientOperation: Operation<
+  NormRequest,
+  NormBackwardInputs<Tensor>,
+  NormGradients<Tensor>
+> = defineOperation<NormRequest, NormBackwardInputs<Tensor>, NormGradients<Tensor>>({
+  name: 'normGradient',
+  title: 'gradient of a norm',
+  outputs: ({ rows, width, dtype, hasBias }) => ({
+    x: { shape: [rows, width], dtype },
+    weight: { shape: [width], dtype },
+    ...(hasBias && { bias: { shape: [width], dtype } }),
+  }),
+  isEmpty,
+  forward: {
+    bytes: (request) => bytesOf(request, 2),
+    composed: (request) => ({
+      scratchBytes: () => 4 * bytesOf(request, 1).output,
+      run: ({ x, weight, dOutput }) =>
+        scope(() => {
+          const { centred, scale } = statisticsOf(x, request);
+          const unit = mul(centred, scale);
+          const g = mul(dOutput, weight);
+          const along = scope(() => mul(unit, meanOf(mul(g, unit))));
+          const across =
+            request.kind === 'layer' ? scope(() => sub(sub(g, meanOf(g)), along)) : sub(g, along);
+          return {
+            x: mul(across, scale),
+            weight: scope(() => sum(mul(dOutput, unit), { axes: [0] })),
+            ...(request.hasBias && { bias: sum(dOutput, { axes: [0] }) }),
+          };
+        }),
+    }),
+  },
+});
+
+/** x, without its mean for a layer norm, and 1 / sqrt of the mean square of that. */
+function statisticsOf(
+  x: Tensor,
+  { kind, epsilon }: NormRequest,
+): { readonly centred: Tensor; readonly scale: Tensor } {
+  return scope(() => {
+    const centred = kind === 'layer' ? sub(x, meanOf(x)) : x.alias();
+    return { centred, scale: rsqrt(add(meanOf(mul(centred, centred)), epsilon)) };
+  });
+}
+
+const meanOf = (x: Tensor): Tensor => mean(x, { axes: [-1], keepDims: true });
