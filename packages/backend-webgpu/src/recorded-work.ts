@@ -1,8 +1,8 @@
 import type { RecordedWork } from '@topk-attention/core/backend';
 import { recordCopy } from './primitives/layout.js';
-import type { Recording } from './runtime/recording.js';
+import type { BufferPair, Recording } from './runtime/recording.js';
 import type { Stream } from './runtime/stream.js';
-import type { WebGpuTensor } from './tensor.js';
+import type { Storage, WebGpuTensor } from './tensor.js';
 
 /** What recorded work takes from the backend that it belongs to. */
 export interface TensorMaker {
@@ -18,8 +18,8 @@ interface BodyResult {
 }
 
 /**
- * Runs `body` once on buffers of its own and keeps what it recorded. The state lies in the first of them: its successors
- * are copied there at the end, so that the next replay begins where this one ended.
+ * Runs `body` once on buffers of its own and keeps what it recorded. A tensor of the state has two places, one that is read
+ * and one that is written, and they change their roles with every run: nothing is copied.
  */
 export function recordWork(
   maker: TensorMaker,
@@ -34,11 +34,16 @@ export function recordWork(
     const { result, recording } = stream.record(
       () => {
         const { results, seeds } = body(own.map((one) => maker.view(one, one.shape)));
-        return { results: keepState(maker, own.slice(0, stateCount), results), seeds };
+        return { ...settle(maker, own.slice(0, stateCount), results), seeds };
       },
-      ({ seeds }) => seeds,
+      ({ state, seeds }) => ({
+        seeds,
+        pairs: state.flatMap(({ read, written }): BufferPair[] =>
+          written === undefined ? [] : [[read.span.buffer, written.span.buffer]],
+        ),
+      }),
     );
-    const work = new Work(maker, recording, own, stateCount, result.results);
+    const work = new Work(maker, recording, result.state, own.slice(stateCount), result.outputs);
     const outputs = work.outputs();
     if (recording.takesSeeds) return { work, outputs };
     work.dispose();
@@ -49,25 +54,45 @@ export function recordWork(
   }
 }
 
-/** Copies the successors of the state into its place; results that lie there are moved away before. */
-function keepState(
+/** The places of a tensor of the state. */
+interface Places {
+  /** Where a run finds it. */
+  readonly read: WebGpuTensor;
+  /** Where a run leaves its successor, in turns with `read`; undefined: it is copied back there at the end. */
+  readonly written: WebGpuTensor | undefined;
+}
+
+/** Decides where the state and the outputs of a run lie. Takes over the results. */
+function settle(
   maker: TensorMaker,
   state: readonly WebGpuTensor[],
   results: readonly WebGpuTensor[],
-): readonly WebGpuTensor[] {
-  const places = new Set(state.map(({ storage }) => storage));
-  const safe = results.map((one, index) => {
-    if (one.storage === state[index]?.storage || !places.has(one.storage)) return one;
-    const moved = copyOf(maker, one);
-    maker.release(one);
-    return moved;
+): { readonly state: readonly Places[]; readonly outputs: readonly WebGpuTensor[] } {
+  const taken = new Set<Storage>(state.map(({ storage }) => storage));
+  /** Whether a result may become a place: nobody else's, and as large as the one that it takes turns with. */
+  const turns = state.map((place, at) => {
+    const { storage } = results[at] as WebGpuTensor;
+    const fits = storage.span.offset === 0 && storage.span.buffer.size === place.span.buffer.size;
+    if (!storage.isWritable || !fits || taken.has(storage)) return false;
+    taken.add(storage);
+    return true;
   });
-  for (const [index, place] of state.entries()) {
-    const next = safe[index] as WebGpuTensor;
-    if (next.storage !== place.storage) recordCopy(maker.stream, next, place);
+  // What lies in a place and is not its successor is moved away: the place is written before it is read.
+  const moved = results.map((one, at) => {
+    const isAtHome = one.storage === state[at]?.storage || turns[at] === true;
+    if (isAtHome || !taken.has(one.storage)) return one;
+    const copy = copyOf(maker, one);
+    maker.release(one);
+    return copy;
+  });
+  const places = state.map((read, at): Places => {
+    const next = moved[at] as WebGpuTensor;
+    if (turns[at] === true) return { read, written: next };
+    if (next.storage !== read.storage) recordCopy(maker.stream, next, read);
     maker.release(next);
-  }
-  return safe.slice(state.length);
+    return { read, written: undefined };
+  });
+  return { state: places, outputs: moved.slice(state.length) };
 }
 
 function copyOf(maker: TensorMaker, x: WebGpuTensor): WebGpuTensor {
@@ -79,23 +104,25 @@ function copyOf(maker: TensorMaker, x: WebGpuTensor): WebGpuTensor {
 class Work implements RecordedWork<WebGpuTensor> {
   readonly #maker: TensorMaker;
   readonly #recording: Recording;
-  /** State and other inputs. */
-  readonly #own: readonly WebGpuTensor[];
-  readonly #stateCount: number;
-  /** Results besides the state, in buffers that each replay writes. */
+  readonly #state: readonly Places[];
+  /** Other inputs. */
+  readonly #inputs: readonly WebGpuTensor[];
+  /** Results besides the state, in buffers that each run writes. */
   readonly #results: readonly WebGpuTensor[];
+  /** Whether the places have changed their roles: after an odd number of runs. */
+  #isSwapped = true;
 
   constructor(
     maker: TensorMaker,
     recording: Recording,
-    own: readonly WebGpuTensor[],
-    stateCount: number,
+    state: readonly Places[],
+    inputs: readonly WebGpuTensor[],
     results: readonly WebGpuTensor[],
   ) {
     this.#maker = maker;
     this.#recording = recording;
-    this.#own = own;
-    this.#stateCount = stateCount;
+    this.#state = state;
+    this.#inputs = inputs;
     this.#results = results;
   }
 
@@ -104,30 +131,43 @@ class Work implements RecordedWork<WebGpuTensor> {
   }
 
   replay(inputs: readonly WebGpuTensor[], seeds: readonly number[]): readonly WebGpuTensor[] | undefined {
-    const state = this.#own.slice(0, this.#stateCount);
-    // A view of the old state, such as a reshaped one, would change under its owner.
-    if (state.some(({ storage }, at) => storage.views > (inputs[at]?.storage === storage ? 2 : 1))) {
-      return undefined;
-    }
-    for (const [at, place] of this.#own.entries()) {
+    const now = this.#readPlaces();
+    const next = this.#state.map(({ read, written = read }) => (this.#isSwapped ? read : written));
+    // A view of an old state, such as a reshaped one, would change under its owner. The place itself is one view.
+    const isViewed = next.some(({ storage }, at) => {
+      const isGiven = storage === now[at]?.storage && inputs[at]?.storage === storage;
+      return storage.views > (isGiven ? 2 : 1);
+    });
+    // A state of another origin is written to the place that is read.
+    const isReplaced = now.some(({ storage }, at) => inputs[at]?.storage !== storage && storage.views > 1);
+    if (isViewed || isReplaced) return undefined;
+    for (const [at, place] of [...now, ...this.#inputs].entries()) {
       const given = inputs[at] as WebGpuTensor;
       if (given.storage !== place.storage) recordCopy(this.#maker.stream, given, place);
     }
-    this.#maker.stream.replay(this.#recording, seeds);
+    this.#maker.stream.replay(this.#recording, seeds, this.#isSwapped);
+    this.#isSwapped = !this.#isSwapped;
     return this.outputs();
   }
 
   /** Fresh tensors: views of the state, which nobody writes before the next replay, and copies of the other results. */
   outputs(): readonly WebGpuTensor[] {
-    const state = this.#own.slice(0, this.#stateCount);
     return [
-      ...state.map((one) => this.#maker.view(one, one.shape)),
+      ...this.#readPlaces().map((one) => this.#maker.view(one, one.shape)),
       ...this.#results.map((one) => copyOf(this.#maker, one)),
     ];
   }
 
   dispose(): void {
-    for (const one of [...this.#own, ...this.#results]) this.#maker.release(one);
+    const places = this.#state.flatMap(({ read, written }) =>
+      written === undefined ? [read] : [read, written],
+    );
+    for (const one of [...places, ...this.#inputs, ...this.#results]) this.#maker.release(one);
     this.#recording.dispose();
+  }
+
+  /** Where the next run finds the state. */
+  #readPlaces(): readonly WebGpuTensor[] {
+    return this.#state.map(({ read, written = read }) => (this.#isSwapped ? written : read));
   }
 }

@@ -7,18 +7,15 @@ import type {
   NormOutputs,
   NormRequest,
 } from '@topk-attention/core/backend';
+import { wholeOf } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { defineKernel, optional, read, write } from '../wgsl/define-kernel.js';
+import { PARTS_INVOCATIONS, partsGrid, partsOf, partsSource, recordTotals } from './column-sums.js';
 
 const INVOCATIONS = 256;
-/** Columns that a workgroup sums at a time, and rows it goes through side by side. */
-const COLUMNS = 64;
-const SIDE_BY_SIDE = INVOCATIONS / COLUMNS;
-/** Parts that rows are divided into for sums over rows. */
-const MOST_PARTS = 256;
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
 type Kind = NormRequest['kind'];
@@ -63,7 +60,7 @@ export function normGradients(
       const refusals = refusalsOf(request, facts);
       if (refusals.length > 0) return { refusals };
       const { rows, width, hasBias } = request;
-      const parts = Math.min(MOST_PARTS, Math.ceil(rows / (8 * SIDE_BY_SIDE)));
+      const parts = partsOf(rows);
       const scratchBytes = 8 * rows + (hasBias ? 8 : 4) * parts * width;
       return {
         scratchBytes: () => scratchBytes,
@@ -120,19 +117,14 @@ function recordSums(
   const ofWeight = stream.scratch(4 * parts * width);
   const ofBias = hasBias ? stream.scratch(4 * parts * width) : undefined;
   const uniforms = { rows, width, rows_per_part: Math.ceil(rows / parts) };
-  const columns = Math.ceil(width / COLUMNS);
   partsKernel(hasBias).launch(stream, {
     uniforms,
     buffers: { x: x.span, d_output: dOutput.span, statistics, of_weight: ofWeight, of_bias: ofBias },
-    workgroups: [columns, parts, 1],
+    workgroups: partsGrid(parts, width),
   });
   for (const [from, to] of [[ofWeight, weight.span] as const, [ofBias, bias?.span] as const]) {
     if (from === undefined || to === undefined) continue;
-    totalsKernel.launch(stream, {
-      uniforms: { parts, width },
-      buffers: { part_sums: from, totals: to },
-      workgroups: [columns, 1, 1],
-    });
+    recordTotals(stream, from, wholeOf(to), parts, width);
     stream.release(from);
   }
 }
@@ -265,7 +257,7 @@ ${entry}
   });
 }
 
-/** Sums over some rows, of a column to an invocation; rows go side by side, and their sums are joined in order. */
+/** Sums over the rows of parts: of the gradient, and of it times the units of x. */
 function partsKernel(hasBias: boolean) {
   return defineKernel({
     key: `norm-gradient parts${hasBias ? ' bias' : ''}`,
@@ -277,53 +269,14 @@ function partsKernel(hasBias: boolean) {
       of_weight: write('f32'),
       of_bias: optional(hasBias, write('f32')),
     },
-    workgroup: INVOCATIONS,
-    source: () => `const COLUMNS = ${COLUMNS}u;
-var<workgroup> sums: array<vec2f, INVOCATIONS>;
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = workgroup.x * COLUMNS + local % COLUMNS;
-  let first = workgroup.y * params.rows_per_part;
-  let end = min(params.rows, first + params.rows_per_part);
-  var sum = vec2f(0.0);
-  if (column < params.width) {
-    for (var row = first + local / COLUMNS; row < end; row += ${SIDE_BY_SIDE}u) {
-      let at = row * params.width + column;
-      let g = d_output[at];
+    workgroup: PARTS_INVOCATIONS,
+    source: () =>
+      partsSource(
+        'vec2f',
+        `let g = d_output[at];
       let of_row = statistics[row];
-      sum += vec2f(g * (x[at] - of_row.x) * of_row.y, g);
-    }
-  }
-  sums[local] = sum;
-  workgroupBarrier();
-  if (local >= COLUMNS || column >= params.width) { return; }
-  for (var other = 1u; other < ${SIDE_BY_SIDE}u; other++) { sum += sums[local + other * COLUMNS]; }
-  of_weight[workgroup.y * params.width + column] = sum.x;
-  ${hasBias ? 'of_bias[workgroup.y * params.width + column] = sum.y;' : ''}
-}`,
+      sum += vec2f(g * (x[at] - of_row.x) * of_row.y, g);`,
+        `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
+      ),
   });
 }
-
-const totalsKernel = defineKernel({
-  key: 'norm-gradient totals',
-  uniforms: { parts: 'u32', width: 'u32' },
-  buffers: { part_sums: read('f32'), totals: write('f32') },
-  workgroup: INVOCATIONS,
-  source: () => `const COLUMNS = ${COLUMNS}u;
-var<workgroup> sums: array<f32, INVOCATIONS>;
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = workgroup.x * COLUMNS + local % COLUMNS;
-  var sum = 0.0;
-  if (column < params.width) {
-    for (var part = local / COLUMNS; part < params.parts; part += ${SIDE_BY_SIDE}u) {
-      sum += part_sums[part * params.width + column];
-    }
-  }
-  sums[local] = sum;
-  workgroupBarrier();
-  if (local >= COLUMNS || column >= params.width) { return; }
-  for (var other = 1u; other < ${SIDE_BY_SIDE}u; other++) { sum += sums[local + other * COLUMNS]; }
-  totals[column] = sum;
-}`,
-});

@@ -5,6 +5,7 @@ import type { Stream } from '../runtime/stream.js';
 import { storageBytes, type View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { range } from '../wgsl/text.js';
+import { recordColumnSums } from './column-sums.js';
 import { recordCast } from './elementwise.js';
 import { helperText } from './elementwise-wgsl.js';
 import { recordFill } from './fill.js';
@@ -18,6 +19,8 @@ const SHARED_FROM = 256;
 const INVOCATIONS = 64;
 /** Work is cut so that about this many invocations run, or the elements run out. */
 const WANTED_INVOCATIONS = 1 << 17;
+/** Rows from which on columns are summed by workgroups that walk several rows side by side. */
+const LEAST_ROWS = 128;
 /** Fewest elements that are worth a part of their own. */
 const LEAST_PART = 1024;
 
@@ -111,6 +114,13 @@ interface Box {
 /** Reduces a box that one binding holds into elements of `out` from `firstOut` on. */
 function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, shape } = box;
+  const [rows = 0, width = 0] = shape;
+  const isByColumns = shape.length === 2 && box.reduced[0] === true && box.reduced[1] === false;
+  if (isByColumns && reduction === 'sum' && x.dtype === 'f32' && out.dtype === 'f32' && rows >= LEAST_ROWS) {
+    const from = windowOf(x, box.first, rows * width);
+    recordColumnSums(stream, { x: from, out: windowOf(out, firstOut, width), rows, width });
+    return;
+  }
   const kept = walkOf(box, false);
   const reduced = walkOf(box, true);
   const outputs = sizeOf(kept.extents);

@@ -2,11 +2,20 @@ import { philoxKey } from '@topk-attention/core/backend';
 import type { BindGroups } from './bind-groups.js';
 import { type Blocks, packBlocks } from './blocks.js';
 import type { Dispatch, Encoding } from './encoding.js';
-import type { Kernel, Launch } from './kernel.js';
+import type { Kernel, Launch, Span } from './kernel.js';
 import type { Pipelines } from './pipelines.js';
 import type { BufferPool } from './pool.js';
 import type { Step } from './step.js';
 import { BUFFER_USAGE } from './usage.js';
+
+/** Two buffers of one size that change their roles from one replay to the next. */
+export type BufferPair = readonly [GPUBuffer, GPUBuffer];
+
+/** What a replay may change. */
+export interface Replaceable {
+  readonly seeds: readonly number[];
+  readonly pairs: readonly BufferPair[];
+}
 
 /** What a recording takes from its stream. */
 interface Context {
@@ -17,6 +26,8 @@ interface Context {
   destroyLater(buffer: GPUBuffer): void;
 }
 
+type Commands = readonly ((encoding: Encoding) => void)[];
+
 /**
  * Steps that were recorded once and can run again: with the same buffers, which it keeps from everybody else, and the same
  * uniforms, written to the device once. Its commands are made at the first replay, when the pipelines are there.
@@ -24,12 +35,13 @@ interface Context {
 export class Recording {
   readonly #context: Context;
   readonly #buffers: ReadonlySet<GPUBuffer>;
-  /** Until the commands are made. */
-  #steps: readonly Step[];
+  readonly #steps: readonly Step[];
   readonly #packed: Blocks;
   /** Of each seed: where its two words stand in the blocks, in bytes. */
   readonly #seedsAt: readonly (readonly number[])[];
-  #commands: readonly ((encoding: Encoding) => void)[] | undefined;
+  /** As recorded, and with the buffers of the pairs exchanged; made when they are first needed. */
+  readonly #commands: [as: Commands | undefined, exchanged: Commands | undefined] = [undefined, undefined];
+  readonly #partners = new Map<GPUBuffer, GPUBuffer>();
   #blocks: GPUBuffer | undefined;
   #isDisposed = false;
   /** Kernels that it launches. */
@@ -37,13 +49,14 @@ export class Recording {
 
   /**
    * @param steps what was recorded, without `destroy` and `replay`
-   * @param seeds those that a replay replaces
+   * @param replaceable seeds and pairs that were used
    */
-  constructor(context: Context, steps: readonly Step[], seeds: readonly number[]) {
+  constructor(context: Context, steps: readonly Step[], { seeds, pairs }: Replaceable) {
     this.#context = context;
     this.#steps = steps;
     this.#packed = packBlocks(steps, Number.POSITIVE_INFINITY);
     this.#seedsAt = placesOf(seeds, steps, this.#packed);
+    for (const [one, other] of pairs) this.#partners.set(one, other).set(other, one);
     const kernels = new Map<string, Kernel>();
     const buffers = new Set<GPUBuffer>();
     for (const step of steps) {
@@ -73,20 +86,25 @@ export class Recording {
     return this.#seedsAt.every((places) => places.length > 0);
   }
 
-  /** @param seeds in place of those that were recorded, in their order */
-  encode(encoding: Encoding, seeds: readonly number[]): void {
-    this.#commands ??= this.#makeCommands();
+  /**
+   * @param seeds in place of those that were recorded, in their order
+   * @param isExchanged whether the buffers of each pair stand for each other
+   */
+  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void {
+    const blocks = this.#writtenBlocks();
+    const commands = this.#commands[isExchanged ? 1 : 0] ?? this.#makeCommands(blocks, isExchanged);
+    this.#commands[isExchanged ? 1 : 0] = commands;
     if (seeds.length > 0) {
       // A write comes before what is submitted after it: what is encoded already has to go first.
       encoding.submit();
       for (const [at, seed] of seeds.entries()) {
         const words = new Uint32Array(philoxKey(seed));
         for (const place of this.#seedsAt[at] as readonly number[]) {
-          this.#context.device.queue.writeBuffer(this.#blocks as GPUBuffer, place, words);
+          this.#context.device.queue.writeBuffer(blocks, place, words);
         }
       }
     }
-    for (const command of this.#commands) command(encoding);
+    for (const command of commands) command(encoding);
   }
 
   /** Gives its buffers back. Replays that were asked for before still run; there must be none after. */
@@ -97,43 +115,58 @@ export class Recording {
     if (this.#blocks !== undefined) this.#context.destroyLater(this.#blocks);
   }
 
-  #makeCommands(): readonly ((encoding: Encoding) => void)[] {
-    const steps = this.#steps;
+  #writtenBlocks(): GPUBuffer {
+    if (this.#blocks !== undefined) return this.#blocks;
     const { device } = this.#context;
-    const { data, offsets } = this.#packed;
+    const { data } = this.#packed;
     const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
     const usage = UNIFORM | COPY_SRC | COPY_DST;
     const blocks = device.createBuffer({ size: Math.max(256, data.byteLength), usage });
     this.#blocks = blocks;
     if (this.#isDisposed) this.#context.destroyLater(blocks);
     device.queue.writeBuffer(blocks, 0, data as Uint8Array<ArrayBuffer>);
-    this.#steps = [];
-    return steps.map((step, index) => {
-      const offset = offsets[index] as number;
+    return blocks;
+  }
+
+  #makeCommands(blocks: GPUBuffer, isExchanged: boolean): Commands {
+    const bufferOf = (buffer: GPUBuffer): GPUBuffer =>
+      (isExchanged ? this.#partners.get(buffer) : undefined) ?? buffer;
+    const spanOf = (span: Span): Span => ({ ...span, buffer: bufferOf(span.buffer) });
+    return this.#steps.map((step, index) => {
+      const offset = this.#packed.offsets[index] as number;
       if (step.kind === 'launch') {
-        const dispatch = this.#dispatchOf(step.launch, blocks, offset);
+        const dispatch = this.#dispatchOf(step.launch, spanOf, blocks, offset);
         return (encoding) => encoding.dispatch(dispatch);
       }
       if (step.kind === 'write') {
-        const { to, data } = step;
-        return (encoding) => encoding.copy(blocks, offset, to.buffer, to.offset, data.byteLength);
+        const to = spanOf(step.to);
+        const { byteLength } = step.data;
+        return (encoding) => encoding.copy(blocks, offset, to.buffer, to.offset, byteLength);
       }
       if (step.kind === 'copy') {
-        const { from, to } = step;
+        const [from, to] = [spanOf(step.from), spanOf(step.to)];
         return (encoding) => encoding.copy(from.buffer, from.offset, to.buffer, to.offset, from.size);
       }
-      if (step.kind === 'clear') return (encoding) => encoding.clear(step.span);
+      if (step.kind === 'clear') {
+        const span = spanOf(step.span);
+        return (encoding) => encoding.clear(span);
+      }
       return () => {};
     });
   }
 
-  #dispatchOf({ kernel, buffers, workgroups }: Launch, blocks: GPUBuffer, offset: number): Dispatch {
+  #dispatchOf(
+    { kernel, buffers, workgroups }: Launch,
+    spanOf: (span: Span) => Span,
+    blocks: GPUBuffer,
+    offset: number,
+  ): Dispatch {
     return {
       key: kernel.key,
       pipeline: this.#context.pipelines.ready(kernel) as GPUComputePipeline,
-      group: this.#context.bindGroups.make(kernel, buffers, blocks),
+      group: this.#context.bindGroups.make(kernel, buffers.map(spanOf), blocks),
       blockAt: [offset],
-      workgroups,
+      workgroups: 'indirect' in workgroups ? { indirect: spanOf(workgroups.indirect) } : workgroups,
     };
   }
 }

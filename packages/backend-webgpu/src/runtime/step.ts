@@ -1,5 +1,11 @@
-import type { Launch, Span } from './kernel.js';
-import type { Recording } from './recording.js';
+import type { Encoding } from './encoding.js';
+import type { Kernel, Launch, Span } from './kernel.js';
+
+/** What `Recording` is to a stream. */
+export interface Replayable {
+  readonly kernels: readonly Kernel[];
+  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void;
+}
 
 /** Work of a stream, in the order it was asked for. */
 export type Step =
@@ -8,4 +14,9 @@ export type Step =
   | { readonly kind: 'copy'; readonly from: Span; readonly to: Span }
   | { readonly kind: 'clear'; readonly span: Span }
   | { readonly kind: 'destroy'; readonly buffer: GPUBuffer }
-  | { readonly kind: 'replay'; readonly recording: Recording; readonly seeds: readonly number[] };
+  | {
+      readonly kind: 'replay';
+      readonly recording: Replayable;
+      readonly seeds: readonly number[];
+      readonly isExchanged: boolean;
+    };

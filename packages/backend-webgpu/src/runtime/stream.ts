@@ -9,7 +9,7 @@ import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
 import { BufferPool } from './pool.js';
 import type { Profile } from './profile.js';
 import { Readback } from './readback.js';
-import { Recording } from './recording.js';
+import { Recording, type Replaceable } from './recording.js';
 import type { Step } from './step.js';
 import { BUFFER_USAGE } from './usage.js';
 
@@ -190,11 +190,11 @@ export class Stream {
 
   /**
    * Runs `body` once, and keeps its steps for `replay`. Every buffer it used is kept until the recording is disposed of.
-   * `seedsOf` names the seeds that replays replace.
+   * `replaceable` names what replays change.
    */
   record<R>(
     body: () => R,
-    seedsOf: (result: R) => readonly number[],
+    replaceable: (result: R) => Replaceable,
   ): { readonly result: R; readonly recording: Recording } {
     this.#failure.throwIfFailed();
     this.requireNotRecording('recording');
@@ -207,16 +207,16 @@ export class Stream {
       const { device, pipelines, pool } = this;
       const destroyLater = (buffer: GPUBuffer): void => this.destroyLater(buffer);
       const context = { device, pipelines, bindGroups: this.#bindGroups, pool, destroyLater };
-      return { result, recording: new Recording(context, steps, seedsOf(result)) };
+      return { result, recording: new Recording(context, steps, replaceable(result)) };
     } finally {
       this.#recorded = undefined;
       this.pool.endRecording();
     }
   }
 
-  /** Runs the steps of a recording again, with other seeds, after everything asked for so far. */
-  replay(recording: Recording, seeds: readonly number[]): void {
-    this.#record({ kind: 'replay', recording, seeds });
+  /** Runs the steps of a recording again, as `Recording.encode` says, after everything asked for so far. */
+  replay(recording: Recording, seeds: readonly number[], isExchanged: boolean): void {
+    this.#record({ kind: 'replay', recording, seeds, isExchanged });
   }
 
   /** Starts the recorded work without waiting. */
@@ -364,7 +364,7 @@ export class Stream {
           blockAt: [offset],
           workgroups,
         });
-      } else if (step.kind === 'replay') step.recording.encode(encoding, step.seeds);
+      } else if (step.kind === 'replay') step.recording.encode(encoding, step.seeds, step.isExchanged);
       else if (step.kind === 'destroy') destroyed.push(step.buffer);
       else if (step.kind === 'clear') encoding.clear(step.span);
       else if (step.kind === 'copy') {

@@ -1,6 +1,7 @@
 import type { DType, TensorData } from './dtype.js';
 import type { ComposedBytes, FusedOperations } from './fused.js';
 import type { DeviceLimits } from './limits.js';
+import type { BinaryOp, CompareOp, UnaryOp } from './op-names.js';
 import type { Shape } from './shape.js';
 
 /**
@@ -12,10 +13,6 @@ export interface BackendTensor {
   readonly shape: Shape;
   readonly dtype: DType;
 }
-
-export type UnaryOp = 'neg' | 'abs' | 'exp' | 'log' | 'sqrt' | 'rsqrt' | 'tanh' | 'erf' | 'sigmoid';
-export type BinaryOp = 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max';
-export type CompareOp = 'eq' | 'lt' | 'le';
 
 /** Facts about a backend as data, so that tests and docs can be generated from them. */
 export interface Capabilities {

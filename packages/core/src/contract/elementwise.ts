@@ -1,4 +1,4 @@
-import type { BinaryOp, UnaryOp } from './backend.js';
+import type { BinaryOp, UnaryOp } from './op-names.js';
 import type { Shape } from './shape.js';
 
 /** A number for each element, as a graph: an expression used in two places is computed once. */

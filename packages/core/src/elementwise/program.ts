@@ -1,5 +1,5 @@
-import type { BinaryOp, UnaryOp } from '../contract/backend.js';
 import type { ElementwiseProgram, Expression } from '../contract/elementwise.js';
+import type { BinaryOp, UnaryOp } from '../contract/op-names.js';
 
 /** An expression, or a number. */
 export type Term = Expression | number;

@@ -1,9 +1,18 @@
+import { custom } from '../autograd/custom.js';
 import { TopKError } from '../contract/errors.js';
 import type { Activation } from '../contract/feed-forward.js';
+import { mapElements } from '../elementwise/map-elements.js';
 import { add, erf, le, mul, sigmoid, tanh, where } from '../ops/elementwise.js';
 import { describeValue } from '../tensor/describe-value.js';
+import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import {
+  geluPrograms,
+  geluTanhPrograms,
+  type PointwisePrograms,
+  siluPrograms,
+} from './activation-programs.js';
 
 /** x where positive, else 0; NaN stays NaN. */
 export function relu(x: Tensor): Tensor {
@@ -12,6 +21,10 @@ export function relu(x: Tensor): Tensor {
 
 /** x Phi(x), with the error function. */
 export function gelu(x: Tensor): Tensor {
+  return pointwise('gelu', x, geluPrograms, composedGelu);
+}
+
+function composedGelu(x: Tensor): Tensor {
   return scope(() => {
     // Scopes within: hidden layers are wide, and each intermediate goes before the next but one is made.
     const twicePhi = scope(() =>
@@ -26,6 +39,10 @@ export function gelu(x: Tensor): Tensor {
 
 /** The tanh approximation of GELU, as T5 v1.1's `gelu_new`. */
 export function geluTanh(x: Tensor): Tensor {
+  return pointwise('geluTanh', x, geluTanhPrograms, composedGeluTanh);
+}
+
+function composedGeluTanh(x: Tensor): Tensor {
   return scope(() => {
     const cubic = scope(() =>
       mul(
@@ -48,7 +65,25 @@ export function geluTanh(x: Tensor): Tensor {
 
 /** x sigmoid(x) */
 export function silu(x: Tensor): Tensor {
-  return scope(() => mul(x, sigmoid(x)));
+  return pointwise('silu', x, siluPrograms, () => scope(() => mul(x, sigmoid(x))));
+}
+
+/** An activation and its gradient as one pass each, on backends that run programs so; elsewhere by ops. */
+function pointwise(
+  where: string,
+  x: Tensor,
+  { value, gradient }: PointwisePrograms,
+  composed: (x: Tensor) => Tensor,
+): Tensor {
+  requireTensor(where, 'x', x);
+  if (x.dtype !== 'f32' || x.backend.fused?.elementwise === undefined) return composed(x);
+  const [y] = custom(
+    where,
+    [x],
+    () => ({ outputs: [mapElements<'y'>(value, { x }).y], saved: [x] }),
+    (_ops, [g], [saved]) => (g === undefined ? [] : [mapElements(gradient, { x: saved as Tensor, g }).dx]),
+  );
+  return y as Tensor;
 }
 
 /** The activation of a name. @throws TopKError INVALID_OPTION for a name that is none. */

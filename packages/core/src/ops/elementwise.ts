@@ -1,7 +1,7 @@
-import type { BinaryOp, CompareOp, UnaryOp } from '../contract/backend.js';
 import type { DType } from '../contract/dtype.js';
 import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
+import type { BinaryOp, CompareOp, UnaryOp } from '../contract/op-names.js';
 import { broadcastShapes } from '../contract/shape.js';
 import { apply, commonBackend } from '../tensor/apply.js';
 import type { Operand, Operations } from '../tensor/operations.js';

@@ -1,5 +1,5 @@
-import type { BinaryOp, CompareOp, UnaryOp } from '../contract/backend.js';
 import type { DType } from '../contract/dtype.js';
+import type { BinaryOp, CompareOp, UnaryOp } from '../contract/op-names.js';
 import { broadcastShapes, type Shape, sameShape, stridesOf } from '../contract/shape.js';
 import { erf } from './erf.js';
 import { forEachOffset } from './layout.js';

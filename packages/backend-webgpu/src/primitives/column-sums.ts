@@ -1,0 +1,122 @@
+import type { Binding } from '../runtime/binding.js';
+import type { Span } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { defineKernel, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
+
+const INVOCATIONS = 256;
+/** Columns that a workgroup sums, and rows it goes through side by side. */
+const COLUMNS = 64;
+const SIDE_BY_SIDE = INVOCATIONS / COLUMNS;
+/** The same where the sums of the parts are joined: fewer columns, so that no invocation walks far. */
+const LAST_COLUMNS = 16;
+const LAST_SIDE_BY_SIDE = INVOCATIONS / LAST_COLUMNS;
+/** Parts that rows are divided into. */
+const MOST_PARTS = 256;
+
+/** Parts that the sums over so many rows are made of. */
+export function partsOf(rows: number): number {
+  return Math.max(1, Math.min(MOST_PARTS, Math.ceil(rows / (8 * SIDE_BY_SIDE))));
+}
+
+/** Sums over the rows of [rows, width] f32: parts of the rows first, then the parts, always in the same order. */
+export function recordColumnSums(
+  stream: Stream,
+  {
+    x,
+    out,
+    rows,
+    width,
+  }: { readonly x: Binding; readonly out: Binding; readonly rows: number; readonly width: number },
+): void {
+  const parts = partsOf(rows);
+  const sums = stream.scratch(4 * parts * width);
+  partsKernel.launch(stream, {
+    uniforms: { rows, width, rows_per_part: Math.ceil(rows / parts) },
+    buffers: { x, sums: { span: sums, base: 0 } },
+    workgroups: partsGrid(parts, width),
+  });
+  recordTotals(stream, sums, out, parts, width);
+  stream.release(sums);
+}
+
+/** Joins the sums of parts, [parts, width]. */
+export function recordTotals(
+  stream: Stream,
+  sums: Span,
+  totals: Binding,
+  parts: number,
+  width: number,
+): void {
+  totalsKernel.launch(stream, {
+    uniforms: { parts, width },
+    buffers: { part_sums: sums, totals },
+    workgroups: [Math.ceil(width / LAST_COLUMNS), 1, 1],
+  });
+}
+
+/**
+ * WGSL of a kernel that sums the rows of a part by columns, for one or two sums at a time (f32 or vec2f): rows go side by
+ * side, and their sums are joined in order. `term` is what a row adds, `store` writes `sum` to its place.
+ */
+export function partsSource(type: 'f32' | 'vec2f', term: string, store: string): string {
+  return `const COLUMNS = ${COLUMNS}u;
+var<workgroup> joined: array<${type}, INVOCATIONS>;
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * COLUMNS + local % COLUMNS;
+  let first = workgroup.y * params.rows_per_part;
+  let end = min(params.rows, first + params.rows_per_part);
+  var sum = ${type}(0.0);
+  if (column < params.width) {
+    for (var row = first + local / COLUMNS; row < end; row += ${SIDE_BY_SIDE}u) {
+      let at = row * params.width + column;
+      ${term}
+    }
+  }
+  joined[local] = sum;
+  workgroupBarrier();
+  if (local >= COLUMNS || column >= params.width) { return; }
+  for (var other = 1u; other < ${SIDE_BY_SIDE}u; other++) { sum += joined[local + other * COLUMNS]; }
+  let place = workgroup.y * params.width + column;
+  ${store}
+}`;
+}
+
+/** Workgroups of such a kernel. */
+export function partsGrid(parts: number, width: number): readonly [number, number, number] {
+  return [Math.ceil(width / COLUMNS), parts, 1];
+}
+
+export const PARTS_INVOCATIONS: number = INVOCATIONS;
+
+const partsKernel = defineKernel({
+  key: 'column-sums parts',
+  uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
+  buffers: { x: readFrom('f32'), sums: writeTo('f32') },
+  workgroup: INVOCATIONS,
+  source: () => partsSource('f32', 'sum += x[params.x_base + at];', 'sums[params.sums_base + place] = sum;'),
+});
+
+const totalsKernel = defineKernel({
+  key: 'column-sums totals',
+  uniforms: { parts: 'u32', width: 'u32' },
+  buffers: { part_sums: read('f32'), totals: writeTo('f32') },
+  workgroup: INVOCATIONS,
+  source: () => `const COLUMNS = ${LAST_COLUMNS}u;
+var<workgroup> joined: array<f32, INVOCATIONS>;
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * COLUMNS + local % COLUMNS;
+  var sum = 0.0;
+  if (column < params.width) {
+    for (var part = local / COLUMNS; part < params.parts; part += ${LAST_SIDE_BY_SIDE}u) {
+      sum += part_sums[part * params.width + column];
+    }
+  }
+  joined[local] = sum;
+  workgroupBarrier();
+  if (local >= COLUMNS || column >= params.width) { return; }
+  for (var other = 1u; other < ${LAST_SIDE_BY_SIDE}u; other++) { sum += joined[local + other * COLUMNS]; }
+  totals[params.totals_base + column] = sum;
+}`,
+});
