@@ -114,8 +114,10 @@ interface Box {
 /** Reduces a box that one binding holds into elements of `out` from `firstOut` on. */
 function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, shape } = box;
-  const [rows = 0, width = 0] = shape;
-  const isByColumns = shape.length === 2 && box.reduced[0] === true && box.reduced[1] === false;
+  const width = sizeOf(shape.filter((_, axis) => box.reduced[axis] === false));
+  const rows = sizeOf(shape) / width;
+  // Leading axes are reduced, and no other.
+  const isByColumns = box.reduced[0] === true && box.reduced.lastIndexOf(true) < box.reduced.indexOf(false);
   if (isByColumns && reduction === 'sum' && x.dtype === 'f32' && out.dtype === 'f32' && rows >= LEAST_ROWS) {
     const from = windowOf(x, box.first, rows * width);
     recordColumnSums(stream, { x: from, out: windowOf(out, firstOut, width), rows, width });

@@ -33,6 +33,10 @@ const reductions: readonly (readonly [shape: number[], axes: number[]])[] = [
   [[3, 1, 2], [1]],
   [[2, 1000], [1]],
   [[300, 70], [0]],
+  [
+    [20, 30, 7],
+    [0, 1],
+  ],
 ];
 
 function reduced(
