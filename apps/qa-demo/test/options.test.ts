@@ -135,6 +135,11 @@ const modules: Readonly<Record<string, Exports>> = {
         untyped(conformance).describeConformance({ name: 'x', createBackend: () => backend, ...wrong }),
       runConformance: (wrong) =>
         untyped(conformance).runConformance({ name: 'x', createBackend: () => backend, ...wrong }, []),
+      trainingCases: (wrong) =>
+        untyped(conformance).trainingCases(
+          { adafactor: nn.adafactor, adam: nn.adam, adamW: nn.adamW, sgd: nn.sgd },
+          wrong,
+        ),
     },
     without: 'ConformanceFailure',
   },

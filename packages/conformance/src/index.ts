@@ -9,3 +9,5 @@ export {
   runConformance,
 } from './harness/run.js';
 export { ConformanceFailure, type Tolerance } from './harness/support/assert.js';
+export { type TrainingCaseOptions, trainingCases } from './training/cases.js';
+export type { TrainingOptimizer, TrainingOptimizers, TrainingState } from './training/optimizers.js';

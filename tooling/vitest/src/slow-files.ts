@@ -44,6 +44,7 @@ export const slowFiles: Readonly<Record<string, number>> = {
   'cli-start': 190,
   'qa-demo/test/parity': 29,
   'parity-webgpu': 70,
+  'training/webgpu': 45,
 };
 
 /** Tells the test processes, set by the preset, which files to leave: names with commas between. */

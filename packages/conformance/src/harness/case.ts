@@ -12,7 +12,8 @@ export type Group =
   | 'properties'
   | 'bad input'
   | 'lifecycle'
-  | 'planning';
+  | 'planning'
+  | 'training';
 
 /** Tolerances by storage type. `f64` counts only in the reference backend's own f64 mode. */
 export interface Tolerances {

@@ -1,6 +1,7 @@
 import type { Activation } from '@topk-attention/core';
+import { goldensFolder, readBytes, readJson } from '../../harness/support/golden-files.js';
 import type { Nd } from '../../harness/support/nd.js';
-import { parseSafetensors } from './safetensors.js';
+import { parseSafetensors } from '../../harness/support/safetensors.js';
 
 /** One line of goldens/manifest.json, written by tooling/goldens. */
 export interface GoldenEntry {
@@ -46,25 +47,8 @@ export interface Goldens {
   tensors(file: string): Promise<ReadonlyMap<string, Nd>>;
 }
 
-/** Where the files lie beside this package's code. A bundled page passes its own address. */
-const packaged = new URL('../../../goldens/', import.meta.url);
-
-async function readBytes(url: URL): Promise<Uint8Array> {
-  if (url.protocol === 'file:') {
-    // By a variable, so that bundlers for browsers do not look for it.
-    const nodeModule = 'node:fs/promises';
-    const { readFile }: typeof import('node:fs/promises') = await import(/* @vite-ignore */ nodeModule);
-    return readFile(url);
-  }
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`golden file ${url}: HTTP ${response.status}`);
-  return new Uint8Array(await response.arrayBuffer());
-}
-
-export async function loadGoldens(base: URL = packaged): Promise<Goldens> {
-  const manifest: { readonly cases: readonly GoldenEntry[] } = JSON.parse(
-    new TextDecoder().decode(await readBytes(new URL('manifest.json', base))),
-  );
+export async function loadGoldens(base: URL = goldensFolder): Promise<Goldens> {
+  const manifest: { readonly cases: readonly GoldenEntry[] } = await readJson(new URL('manifest.json', base));
   const files = new Map<string, Promise<ReadonlyMap<string, Nd>>>();
   return {
     entries: manifest.cases,

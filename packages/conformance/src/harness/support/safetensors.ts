@@ -1,5 +1,5 @@
-import { check } from '../../harness/support/assert.js';
-import type { Nd } from '../../harness/support/nd.js';
+import { check } from './assert.js';
+import type { Nd } from './nd.js';
 
 interface Entry {
   readonly dtype: string;
@@ -7,7 +7,7 @@ interface Entry {
   readonly data_offsets: readonly [number, number];
 }
 
-/** As much of the format as the golden files use: F64, I32 and BOOL, little-endian, as plain numbers. */
+/** As much of the format as the golden files use: F64, F32, I32 and BOOL, little-endian, as plain numbers. */
 export function parseSafetensors(bytes: Uint8Array): ReadonlyMap<string, Nd> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerBytes = Number(view.getBigUint64(0, true));
@@ -30,6 +30,8 @@ function reader(view: DataView, dtype: string): (start: number, index: number) =
   switch (dtype) {
     case 'F64':
       return (start, index) => view.getFloat64(start + 8 * index, true);
+    case 'F32':
+      return (start, index) => view.getFloat32(start + 4 * index, true);
     case 'I32':
       return (start, index) => view.getInt32(start + 4 * index, true);
     case 'BOOL':
