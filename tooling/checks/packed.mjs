@@ -24,7 +24,10 @@ const smallExports = {
 const described = ['description', 'keywords', 'sideEffects'];
 
 /** Data that a package ships beside its code, on purpose. @type {Record<string, string>} */
-const shippedData = { '@topk-attention/conformance': 'goldens/' };
+const shippedData = {
+  '@topk-attention/conformance': 'goldens/',
+  '@topk-attention/nn': 'python/',
+};
 
 /** @returns {Record<string, string>} the versions this workspace tests with */
 function peersAndTypes() {
