@@ -48,20 +48,35 @@ const FORMAT = 'topk-attention checkpoint 1';
  * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...) and `trainer_state.json`. Tensors are
  * f32 and lie as they do in memory. Waits for the device.
  *
- * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; what the store throws, and what poisoned tensors throw.
+ * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; NAN_FOUND, before anything is written; FILE_NOT_WRITTEN, with
+ * what the store threw as its cause; what poisoned tensors throw.
  */
 export async function saveCheckpoint(
   store: CheckpointStore,
   { parameters, optimizer, trainer }: Checkpoint,
 ): Promise<void> {
   const metadata = { format: FORMAT };
-  await store.write(trainer.global_step, {
+  const files = {
     [PARAMETERS]: encodeSafetensors(await tensorsToWrite(parameters), metadata),
     [OPTIMIZER]: encodeSafetensors(await tensorsToWrite(optimizer.tensors), metadata),
     [TRAINER]: new TextEncoder().encode(
       `${JSON.stringify({ ...trainer, optimizer_steps: optimizer.steps }, undefined, 2)}\n`,
     ),
-  });
+  };
+  try {
+    await store.write(trainer.global_step, files);
+  } catch (cause) {
+    if (cause instanceof TopKError) throw cause;
+    throw new TopKError(
+      'FILE_NOT_WRITTEN',
+      `the checkpoint of step ${trainer.global_step} cannot be written`,
+      {
+        got: cause instanceof Error ? cause.message : String(cause),
+        fix: 'Look for space and permission there. What was written before is whole',
+        cause,
+      },
+    );
+  }
 }
 
 /**
@@ -97,7 +112,15 @@ async function tensorsToWrite(tree: ParameterTree): Promise<{ [name: string]: Te
   // All are read at once, so that the device is waited for but once, and no failure goes unheard.
   const written = Object.entries(tree).map(async ([name, one]): Promise<[string, TensorToWrite]> => {
     requireTensor('saveCheckpoint', name, one, { dtype: 'f32' });
-    return [name, { dtype: 'F32', shape: one.shape, data: (await one.data()) as Float32Array }];
+    const data = (await one.data()) as Float32Array;
+    if (data.some(Number.isNaN)) {
+      throw new TopKError('NAN_FOUND', `saveCheckpoint: ${name} holds NaN`, {
+        expected: 'numbers that a run can go on from',
+        got: `NaN at ${data.findIndex(Number.isNaN)} of ${data.length}`,
+        fix: 'Lower the rate, or set maxGradNorm',
+      });
+    }
+    return [name, { dtype: 'F32', shape: one.shape, data }];
   });
   return Object.fromEntries(await Promise.all(written));
 }

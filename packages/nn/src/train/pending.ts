@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { firstNotFinite, nanIn } from './cause.js';
 import type { StepGradients } from './gradients.js';
 
 /** Steps that may be recorded before the loss of the first is looked at: a loop never waits for the step at hand. */
@@ -10,6 +11,8 @@ interface PendingStep {
   readonly step: number;
   readonly from: LoaderState;
   readonly to: LoaderState;
+  /** Looked at when something is not finite. */
+  readonly batches: readonly unknown[];
   readonly loss: Promise<number>;
   readonly norm: Promise<number>;
   readonly squares: ParameterTree;
@@ -26,13 +29,24 @@ export interface FinishedStep {
 /** Losses and norms on their way back from the device. */
 export class PendingSteps {
   #waiting: PendingStep[] = [];
+  /** The parameters before the first step, until it is finished. */
+  #initial: ParameterTree | undefined;
 
-  /** Begins to read a step's loss and norm, which are disposed of. Its data began at `from` and ended at `to`. */
+  /** @param initial stay the caller's; they are looked at where the first step is not finite */
+  constructor(initial: ParameterTree) {
+    this.#initial = initial;
+  }
+
+  /**
+   * Begins to read a step's loss and norm, which are disposed of. It was made from those batches; its data began at `from`
+   * and ended at `to`.
+   */
   add(
     step: number,
     { loss, norm, squares }: Pick<StepGradients, 'loss' | 'norm' | 'squares'>,
     from: LoaderState,
     to: LoaderState,
+    batches: readonly unknown[],
   ): void {
     const numberOf = async (one: typeof loss): Promise<number> => {
       try {
@@ -44,7 +58,7 @@ export class PendingSteps {
     const read = { loss: numberOf(loss), norm: numberOf(norm) };
     // What rejects is thrown when its turn comes.
     for (const one of Object.values(read)) one.catch(() => {});
-    this.#waiting.push({ step, from, to, squares, ...read });
+    this.#waiting.push({ step, from, to, batches, squares, ...read });
   }
 
   /**
@@ -55,25 +69,49 @@ export class PendingSteps {
   async due({ all = false }: { readonly all?: boolean } = {}): Promise<readonly FinishedStep[]> {
     const finished: FinishedStep[] = [];
     while (this.#waiting.length > (all ? 0 : LAG)) {
-      const { step, from, to, squares, ...read } = this.#waiting[0] as PendingStep;
-      const [loss, norm] = await Promise.all([read.loss, read.norm]);
-      if (!Number.isFinite(loss) || !Number.isFinite(norm)) {
-        const name = await firstBad(squares);
-        throw new TopKError(
-          'NAN_FOUND',
-          `train: the ${name === undefined ? 'loss' : 'gradient'} of step ${step} is not finite`,
-          {
-            expected: 'finite numbers',
-            got: `loss ${loss}, norm of the gradients ${norm}${name === undefined ? '' : `, first in the gradient of ${name}`}, epoch ${from.epoch}, batch ${from.batch}`,
-            fix: 'Look at that batch; lower the rate, lengthen the warm-up or set maxGradNorm. The last checkpoint is from before',
-          },
-        );
-      }
+      const pending = this.#waiting[0] as PendingStep;
+      const { step, to, squares } = pending;
+      const [loss, norm] = await Promise.all([pending.loss, pending.norm]);
+      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.#notFinite(pending, loss, norm);
+      this.#initial = undefined;
       this.#waiting.shift();
       disposeParameters(squares);
       finished.push({ step, loader: to, loss, norm });
     }
     return finished;
+  }
+
+  async #notFinite(
+    { step, from, batches, squares }: PendingStep,
+    loss: number,
+    norm: number,
+  ): Promise<TopKError> {
+    const name = await firstNotFinite(squares);
+    const initial = this.#initial && (await firstNotFinite(this.#initial));
+    const inBatch = await nanIn(batches.length === 1 ? batches[0] : batches);
+    const got = [
+      `loss ${loss}`,
+      `norm of the gradients ${norm}`,
+      ...(name === undefined ? [] : [`first in the gradient of ${name}`]),
+      `epoch ${from.epoch}`,
+      `batch ${from.batch}`,
+      ...(initial === undefined ? [] : [`the parameter ${initial} is not finite from the beginning`]),
+      ...(inBatch === undefined ? [] : [`NaN in the batch, at batch${inBatch}`]),
+    ];
+    return new TopKError(
+      'NAN_FOUND',
+      `train: the ${name === undefined ? 'loss' : 'gradient'} of step ${step} is not finite`,
+      {
+        expected: 'finite numbers',
+        got: got.join(', '),
+        fix:
+          inBatch !== undefined
+            ? 'Leave such examples out'
+            : initial !== undefined
+              ? 'Look at where that parameter comes from'
+              : 'Look at that batch: a target outside of the classes makes the loss NaN. Or lower the rate, lengthen the warm-up or set maxGradNorm',
+      },
+    );
   }
 
   /** Frees what is waiting. */
@@ -85,11 +123,4 @@ export class PendingSteps {
       await Promise.allSettled([loss, norm]);
     }
   }
-}
-
-async function firstBad(squares: ParameterTree): Promise<string | undefined> {
-  for (const [name, one] of Object.entries(squares)) {
-    if (!Number.isFinite((await one.data())[0])) return name;
-  }
-  return undefined;
 }

@@ -1,7 +1,8 @@
-import { evaluate as evaluateTensors, scope, type Tensor, TopKError } from '@topk-attention/core';
-import type { LoadedBatch, LoaderState } from '../data/data-loader.js';
+import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
+import type { LoadedBatch } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
-import { loadCheckpoint, saveCheckpoint, type TrainerState } from './checkpoint.js';
+import { backendOf, begin, type Standing } from './begin.js';
+import { saveCheckpoint } from './checkpoint.js';
 import { clipped } from './clip.js';
 import { type StepGradients, stepGradients, type WeighedBatch } from './gradients.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
@@ -19,26 +20,16 @@ export interface TrainResult {
   readonly bestStep?: number;
 }
 
-/** Where a run stands. */
-interface Standing {
-  parameters: ParameterTree;
-  optimizer: OptimizerState;
-  step: number;
-  loader: LoaderState;
-  best?: { readonly metric: number; readonly step: number };
-  evaluationsSinceBest: number;
-  /** Step of the last checkpoint. */
-  saved: number;
-}
-
 /**
  * Trains parameters: gradients of the loss, clipping, the optimiser's step, evaluations, checkpoints. Losses are read a
  * few steps late, so that the loop never waits for the device. A run that was killed and resumes from its last checkpoint
  * ends with the same bits as one that was not, on a device that gives equal bits for equal inputs.
  *
  * @throws TopKError INVALID_OPTION; NAN_FOUND for a loss or gradient that is not finite, with the step, its place in the
- * data and the parameter; ABORTED after the signal, once a checkpoint is saved; what data, loss, evaluation and the store
- * throw. The last checkpoint stays as it is.
+ * data and the parameter; ABORTED after the signal, once a checkpoint is saved; FILE_NOT_WRITTEN for a checkpoint that its store
+ * does not take; MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH for a checkpoint of other parameters or of another optimiser, and
+ * what `loadCheckpoint` throws; what data, loss, evaluation and the device throw. The last checkpoint stays as it is, and errors
+ * of the project say which it is.
  *
  * @example
  * const { parameters } = await train<readonly number[]>({
@@ -52,7 +43,7 @@ interface Standing {
 export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainResult> {
   const read = readTrainOptions(options);
   const now = await begin(read);
-  const pending = new PendingSteps();
+  const pending = new PendingSteps(now.step === 0 ? read.parameters : {});
   const log = new TrainLog(read, now.step);
   const batches = read.data.batches(now.loader);
   try {
@@ -80,7 +71,7 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
   } catch (error) {
     disposeParameters(now.parameters);
     disposeParameters(now.optimizer.tensors);
-    throw error;
+    throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
     await pending.dispose();
     await batches.return(undefined as never);
@@ -89,72 +80,6 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
 
 function stopsEarly<Batch>(read: ReadTrainOptions<Batch>, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
-}
-
-/** The newest checkpoint, or the caller's parameters. */
-async function begin<Batch>(read: ReadTrainOptions<Batch>): Promise<Standing> {
-  const steps = (await read.checkpoints?.list()) ?? [];
-  const newest = steps.at(-1);
-  if (newest === undefined || read.checkpoints === undefined) {
-    return {
-      ...scope(() => {
-        const parameters = Object.fromEntries(
-          Object.entries(read.parameters).map(([name, one]) => [name, one.alias()]),
-        );
-        return { parameters, optimizer: read.optimizer.init(parameters) };
-      }),
-      step: 0,
-      loader: { epoch: 0, batch: 0 },
-      evaluationsSinceBest: 0,
-      saved: -1,
-    };
-  }
-  if (read.resume !== true) {
-    throw new TopKError('INVALID_OPTION', 'train: there are checkpoints of an earlier run', {
-      expected: 'none',
-      got: `steps ${steps.join(', ')}`,
-      fix: 'Pass resume: true to go on, or another place for checkpoints',
-    });
-  }
-  const backend = backendOf(read.parameters);
-  const { parameters, optimizer, trainer } = await loadCheckpoint(read.checkpoints, newest, backend);
-  try {
-    checkResumed(read, parameters, trainer);
-  } catch (error) {
-    disposeParameters(parameters);
-    disposeParameters(optimizer.tensors);
-    throw error;
-  }
-  return {
-    // In the caller's order, which the optimiser's sums go by.
-    parameters: Object.fromEntries(
-      Object.keys(read.parameters).map((name) => [name, parameters[name] as Tensor]),
-    ),
-    optimizer,
-    step: trainer.global_step,
-    loader: trainer.loader,
-    evaluationsSinceBest: trainer.evaluations_since_best,
-    saved: trainer.global_step,
-    ...(trainer.best_step !== undefined && {
-      best: { metric: trainer.best_metric as number, step: trainer.best_step },
-    }),
-  };
-}
-
-function checkResumed<Batch>(
-  read: ReadTrainOptions<Batch>,
-  parameters: ParameterTree,
-  { seed }: TrainerState,
-): void {
-  const [mine, theirs] = [Object.keys(read.parameters), Object.keys(parameters)];
-  const missing = mine.find((name) => parameters[name]?.shape.join() !== read.parameters[name]?.shape.join());
-  const extra = theirs.find((name) => read.parameters[name] === undefined);
-  if (missing === undefined && extra === undefined && seed === read.seed) return;
-  throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
-    expected: 'the same parameters, shapes and seed',
-    got: missing ?? extra ?? `seed ${seed}`,
-    fix: 'Resume with the options of that run, or use another place for checkpoints',
-  });
 }
 
 async function makeStep<Batch>(
@@ -202,7 +127,13 @@ async function makeStep<Batch>(
     disposeParameters(made.squares);
     throw error;
   }
-  pending.add(now.step, made, from, now.loader);
+  pending.add(
+    now.step,
+    made,
+    from,
+    now.loader,
+    weighed.map(({ batch }) => batch),
+  );
   now.step++;
 }
 
@@ -287,5 +218,12 @@ async function abort<Batch>(
   });
 }
 
-const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
-  (Object.values(parameters)[0] as Tensor).backend;
+/** An error of the project with the checkpoint to go on from. The caller's own errors stay as they are. */
+function withLastCheckpoint(error: unknown, saved: number): unknown {
+  if (!(error instanceof TopKError) || error.code === 'ABORTED') return error;
+  const last =
+    saved < 0
+      ? 'No checkpoint was saved before'
+      : `The last checkpoint is of step ${saved}: pass resume: true to go on from there`;
+  return new TopKError(error.code, error.message, { fix: last, cause: error });
+}

@@ -23,8 +23,7 @@ export const points = Array.from({ length: 96 }, (_, i) => {
   return { x, y, inside: x * x + y * y < 1 ? 1 : 0 };
 });
 
-export function toyRun() {
-  const backend = createReferenceBackend();
+export function toyRun(backend = createReferenceBackend()) {
   const weights = (shape, salt) =>
     tensor(
       backend,

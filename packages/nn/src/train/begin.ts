@@ -1,0 +1,130 @@
+import { formatShape, type Shape, scope, type Tensor, TopKError } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
+import type { LoaderState } from '../data/data-loader.js';
+import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpoint.js';
+import type { OptimizerState } from './optimizers/optimizer.js';
+import type { ReadTrainOptions } from './options.js';
+
+/** Where a run stands. */
+export interface Standing {
+  parameters: ParameterTree;
+  optimizer: OptimizerState;
+  step: number;
+  loader: LoaderState;
+  best?: { readonly metric: number; readonly step: number };
+  evaluationsSinceBest: number;
+  /** Step of the last checkpoint; -1 before the first. */
+  saved: number;
+}
+
+type Shapes = { readonly [name: string]: Shape };
+
+/** The newest checkpoint, or the caller's parameters. */
+export async function begin<Batch>(read: ReadTrainOptions<Batch>): Promise<Standing> {
+  const steps = (await read.checkpoints?.list()) ?? [];
+  if (steps.length === 0 || read.checkpoints === undefined) {
+    return {
+      ...scope(() => {
+        const parameters = Object.fromEntries(
+          Object.entries(read.parameters).map(([name, one]) => [name, one.alias()]),
+        );
+        return { parameters, optimizer: read.optimizer.init(parameters) };
+      }),
+      step: 0,
+      loader: { epoch: 0, batch: 0 },
+      evaluationsSinceBest: 0,
+      saved: -1,
+    };
+  }
+  if (read.resume !== true) {
+    throw new TopKError('INVALID_OPTION', 'train: there are checkpoints of an earlier run', {
+      expected: 'none',
+      got: `steps ${steps.join(', ')}`,
+      fix: 'Pass resume: true to go on, or another place for checkpoints',
+    });
+  }
+  // Before the checkpoint is loaded, so that two states are never on the device at once.
+  const fresh = read.optimizer.init(read.parameters).tensors;
+  const slots = shapesOf(fresh);
+  disposeParameters(fresh);
+  const { parameters, optimizer, trainer } = await loadNewest(read.checkpoints, steps, read.parameters);
+  try {
+    requireSame(trainer.global_step, 'run', shapesOf(read.parameters), parameters);
+    requireSame(trainer.global_step, 'optimiser', slots, optimizer.tensors);
+    if (trainer.seed !== read.seed) {
+      throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
+        expected: `seed ${read.seed}`,
+        got: `seed ${trainer.seed}`,
+        fix: ANOTHER_RUN,
+      });
+    }
+  } catch (error) {
+    disposeParameters(parameters);
+    disposeParameters(optimizer.tensors);
+    throw error;
+  }
+  return {
+    // In the caller's order, which the optimiser's sums go by.
+    parameters: Object.fromEntries(
+      Object.keys(read.parameters).map((name) => [name, parameters[name] as Tensor]),
+    ),
+    optimizer,
+    step: trainer.global_step,
+    loader: trainer.loader,
+    evaluationsSinceBest: trainer.evaluations_since_best,
+    saved: trainer.global_step,
+    ...(trainer.best_step !== undefined && {
+      best: { metric: trainer.best_metric as number, step: trainer.best_step },
+    }),
+  };
+}
+
+const ANOTHER_RUN = 'Resume with the options of that run, or use another place for checkpoints';
+
+/** The last of the steps. One that cannot be used is an error that says from where to go on instead. */
+async function loadNewest(
+  store: CheckpointStore,
+  steps: readonly number[],
+  parameters: ParameterTree,
+): Promise<Checkpoint> {
+  const newest = steps.at(-1) as number;
+  try {
+    return await loadCheckpoint(store, newest, backendOf(parameters));
+  } catch (error) {
+    if (!(error instanceof TopKError) || !error.code.startsWith('FILE_')) throw error;
+    const before = steps.at(-2);
+    const then = before === undefined ? 'begin anew' : `go on from step ${before}`;
+    throw new TopKError(error.code, error.message, {
+      fix: `Remove the checkpoint of step ${newest} to ${then}`,
+      cause: error,
+    });
+  }
+}
+
+const shapesOf = (tree: ParameterTree): Shapes =>
+  Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, one.shape]));
+
+function requireSame(step: number, what: 'run' | 'optimiser', wanted: Shapes, found: ParameterTree): void {
+  const refuse = (
+    code: 'MISSING_WEIGHT' | 'EXTRA_WEIGHT' | 'SHAPE_MISMATCH',
+    expected: string,
+    got: string,
+  ) =>
+    new TopKError(code, `train: the checkpoint of step ${step} belongs to another ${what}`, {
+      expected,
+      got,
+      fix: ANOTHER_RUN,
+    });
+  for (const [name, shape] of Object.entries(wanted)) {
+    const one = found[name];
+    if (one === undefined) throw refuse('MISSING_WEIGHT', name, 'nothing of that name');
+    if (sameShape(one.shape, shape)) continue;
+    throw refuse('SHAPE_MISMATCH', `${name} ${formatShape(shape)}`, formatShape(one.shape));
+  }
+  const extra = Object.keys(found).find((name) => !Object.hasOwn(wanted, name));
+  if (extra !== undefined) throw refuse('EXTRA_WEIGHT', `no names besides those of this ${what}`, extra);
+}
+
+export const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
+  (Object.values(parameters)[0] as Tensor).backend;
