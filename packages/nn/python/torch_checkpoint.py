@@ -19,10 +19,10 @@ import math
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import struct
 import sys
-import tempfile
 
 FORMAT = "topk-attention checkpoint 1"
 FILES = ("model.safetensors", "optimizer.safetensors", "trainer_state.json")
@@ -52,21 +52,21 @@ def read_safetensors(path):
         raise Fault(f"{path} ends inside its header: the file is cut off")
     try:
         header = json.loads(data[8 : 8 + length])
-    except ValueError as error:
-        raise Fault(f"{path} is no safetensors file: its header is no JSON") from error
-    written = header.pop("__metadata__", {}).get("format")
+        written = header.pop("__metadata__", {}).get("format")
+        entries = [(name, one["dtype"], one["shape"], *one["data_offsets"]) for name, one in header.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Fault(f"{path} is no safetensors file: its header is broken") from error
     if written != FORMAT:
         raise Fault(f"{path} is of format {written!r} where {FORMAT!r} was expected: is it a checkpoint of train()?")
     body = memoryview(data)[8 + length :]
     tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        if entry["dtype"] != "F32" or end - begin != 4 * math.prod(entry["shape"]):
-            raise Fault(f"{path}: {name} is {entry['dtype']} with {end - begin} bytes, expected F32 {entry['shape']}")
-        if end > len(body):
+    for name, dtype, shape, begin, end in entries:
+        if dtype != "F32" or end - begin != 4 * math.prod(shape):
+            raise Fault(f"{path}: {name} is {dtype} with {end - begin} bytes, expected F32 {shape}")
+        if not 0 <= begin <= end <= len(body):
             raise Fault(f"{path} ends inside {name}: the file is cut off")
         flat = torch.frombuffer(bytearray(body[begin:end]), dtype=torch.float32) if end > begin else torch.zeros(0)
-        tensors[name] = flat.reshape(entry["shape"])
+        tensors[name] = flat.reshape(shape)
     return tensors
 
 
@@ -81,12 +81,15 @@ def write_safetensors(path, tensors):
         position += size
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    # Not through numpy, which torch may lack.
+    whole = [tensors[name].contiguous() for name in names]
+    data = (ctypes.string_at(one.data_ptr(), 4 * one.numel()) for one in whole)
+    write_synced(path, struct.pack("<Q", len(text)) + text, *data)
+
+
+def write_synced(path, *parts):
     with open(path, "xb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in names:
-            one = tensors[name].contiguous()
-            # Not through numpy, which torch may lack.
-            file.write(ctypes.string_at(one.data_ptr(), 4 * one.numel()))
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 
@@ -216,6 +219,11 @@ def read_torch(path):
         raise Fault(f"{path} is no .pt file of tensors and plain data: {str(error).splitlines()[0]}") from error
     if not isinstance(saved, dict) or not {"model", "optimizer"} <= saved.keys():
         raise Fault(f'{path} has no "model" and "optimizer": save {{"model": model.state_dict(), "optimizer": optimizer.state_dict()}}')
+    model, optimizer = saved["model"], saved["optimizer"]
+    if not isinstance(model, dict) or not all(isinstance(one, torch.Tensor) for one in model.values()):
+        raise Fault(f'{path}: "model" is no state_dict of tensors')
+    if not isinstance(optimizer, dict) or not {"state", "param_groups"} <= optimizer.keys():
+        raise Fault(f'{path}: "optimizer" is no state_dict of a torch.optim optimiser')
     return saved
 
 
@@ -297,18 +305,15 @@ def write_checkpoint(folder, model, state, trainer):
     target = folder / f"checkpoint-{trainer['global_step']}"
     if target.exists():
         raise Fault(f"{target} is there already: remove it, or name another folder")
-    temporary = None
+    temporary = folder / f"{target.name}.{secrets.token_hex(6)}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f"{target.name}.", suffix=".tmp", dir=folder))
-        temporary.chmod(0o755)
+        temporary.mkdir(parents=True)
         write_safetensors(temporary / FILES[0], model)
         write_safetensors(temporary / FILES[1], state)
-        (temporary / FILES[2]).write_text(json.dumps(trainer, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_synced(temporary / FILES[2], (json.dumps(trainer, indent=2, ensure_ascii=False) + "\n").encode())
         temporary.rename(target)
     except OSError as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise Fault(f"cannot write {target}: {error.strerror or error}") from error
     at = trainer["loader"]
     print(f"{target}: {len(model)} parameters, seed {trainer['seed']}, data from epoch {at['epoch']}, batch {at['batch']}")

@@ -1,7 +1,7 @@
 """Does jobs with torch_checkpoint.py and torch in one process, as importing torch takes seconds: a list in, a list out.
 
 A job is {"command": [...]}, a command line of torch_checkpoint.py that gives {"code", "stderr"}; {"steps": {...}}, a training
-of the toy model; or {"fixture": FILE}, a small .pt file of stated numbers.
+of the toy model; {"fixture": FILE}, a small .pt file of stated numbers; or {"plain": {"save", "value"}}, one without tensors.
 """
 
 import contextlib
@@ -79,6 +79,11 @@ def fixture(path):
     return "saved"
 
 
+def plain(job):
+    torch.save(job["value"], job["save"])
+    return "saved"
+
+
 torch.set_num_threads(1)
-kinds = {"command": command, "steps": steps, "fixture": fixture}
+kinds = {"command": command, "steps": steps, "fixture": fixture, "plain": plain}
 json.dump([kinds[kind](job) for each in json.load(sys.stdin) for kind, job in each.items()], sys.stdout)

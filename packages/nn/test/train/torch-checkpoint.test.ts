@@ -17,7 +17,7 @@ import {
   sgd,
   train,
 } from '../../src/index.js';
-import { temporaryFolder } from '../support/files.js';
+import { fileOf, temporaryFolder } from '../support/files.js';
 import {
   type CommandResult,
   pythonAvailability,
@@ -96,6 +96,13 @@ const optimizers: readonly {
     ours: sgd({ learningRate: 0.05, momentum: 0.9, nesterov: true }),
     options: ['--lr', '0.05', '--momentum', '0.9', '--nesterov'],
     torch: { lr: 0.05, momentum: 0.9, nesterov: true },
+  },
+  {
+    name: 'sgd-without-state',
+    optimizer: 'sgd',
+    ours: sgd({ learningRate: 0.05 }),
+    options: ['--lr', '0.05'],
+    torch: { lr: 0.05 },
   },
 ];
 const layers = ['--transpose', '\\.weight$'];
@@ -216,16 +223,15 @@ describe('the command line', () => {
     await run(adamW(), 1, path('state'));
     writeFileSync(path('state', 'checkpoint-1', 'trainer_state.json'), '{"global_step": 1}');
     await run(adamW(), 1, path('other'));
-    const header = '{}      ';
-    writeFileSync(
-      path('other', 'checkpoint-1', 'model.safetensors'),
-      Buffer.concat([Buffer.from(BigUint64Array.of(8n).buffer), Buffer.from(header)]),
-    );
+    writeFileSync(path('other', 'checkpoint-1', 'model.safetensors'), fileOf('{}'));
+    await run(adamW(), 1, path('header'));
+    writeFileSync(path('header', 'checkpoint-1', 'model.safetensors'), fileOf('{"x": {"dtype": "F32"}}'));
     writeFileSync(path('text.pt'), 'no archive');
     mkdirSync(path('there', 'checkpoint-3'), { recursive: true });
     const to = (name: string, optimizer: string, ...rest: readonly string[]) => ({
       command: ['to-torch', path(name, 'checkpoint-1'), path('out.pt'), '--optimizer', optimizer, ...rest],
     });
+    const from = (name: string) => ({ command: ['from-torch', path(name), folder] });
     const cases: readonly (readonly [{ readonly command: readonly string[] }, RegExp])[] = [
       [to('adamw', 'sgd'), /exp_avg.*not sgd/],
       [to('sgd', 'adam'), /momentum_buffer: that is not adam/],
@@ -236,11 +242,31 @@ describe('the command line', () => {
       [to('short', 'adamw'), /model\.safetensors.*cut off/],
       [to('state', 'adamw'), /trainer_state\.json/],
       [to('other', 'adamw'), /is it a checkpoint of train/],
-      [{ command: ['from-torch', path('text.pt'), folder] }, /text\.pt is no \.pt file/],
-      [{ command: ['from-torch', path('nowhere.pt'), folder] }, /cannot read .*nowhere\.pt/],
+      [to('header', 'adamw'), /header is broken/],
+      [from('text.pt'), /text\.pt is no \.pt file/],
+      [from('nowhere.pt'), /cannot read .*nowhere\.pt/],
       [{ command: ['from-torch', path('fixture.pt'), path('there')] }, /is there already/],
+      [from('list.pt'), /has no "model" and "optimizer"/],
+      [from('model.pt'), /"model" is no state_dict/],
+      [from('optimizer.pt'), /"optimizer" is no state_dict/],
+      [from('names.pt'), /1 parameters and there are 0 names/],
+      [from('lion.pt'), /only AdamW, Adam and SGD/],
+      [from('sgd.pt'), /pass --step/],
     ];
-    const results = runJobs([{ fixture: path('fixture.pt') }, ...cases.map(([job]) => job)]).slice(1);
+    const sgdGroup = { params: [], momentum: 0, dampening: 0 };
+    const adamGroup = { params: [0], betas: [0.9, 0.999], amsgrad: false };
+    const plain = (name: string, value: unknown) => ({ plain: { save: path(name), value } });
+    const ofGroup = (group: object) => ({ model: {}, optimizer: { state: {}, param_groups: [group] } });
+    const made = [
+      { fixture: path('fixture.pt') },
+      plain('list.pt', [1]),
+      plain('model.pt', { model: { x: 1 }, optimizer: {} }),
+      plain('optimizer.pt', { model: {}, optimizer: {} }),
+      plain('names.pt', ofGroup(adamGroup)),
+      plain('lion.pt', ofGroup({ params: [], betas: [0.9, 0.99] })),
+      plain('sgd.pt', ofGroup(sgdGroup)),
+    ];
+    const results = runJobs([...made, ...cases.map(([job]) => job)]).slice(made.length);
     for (const [i, [{ command }, message]] of cases.entries()) {
       const { code, stderr } = results[i] as CommandResult;
       expect(stderr, command.join(' ')).toMatch(message);
