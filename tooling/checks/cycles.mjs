@@ -11,10 +11,6 @@ import { importsOf, sourceFiles, workspacePackages } from './dependency-rule.mjs
  * @type {Readonly<Record<string, readonly string[]>>}
  */
 const known = {
-  'app-kit': ['folders import each other in a circle: node, node/cli'],
-  conformance: [
-    'folders import each other in a circle: cases, cases/attention, cases/bad-input, cases/engine-traps, cases/engine-traps/reuse, cases/feed-forward, cases/goldens, cases/gradients, cases/lifecycle, cases/planning, cases/primitives, cases/properties, harness',
-  ],
   tfjs: ['folders import each other in a circle: attention, attention/backward, attention/forward'],
   webgpu: [
     'files import each other in a circle: backend.ts, native.ts',

@@ -1,6 +1,6 @@
 export { type CaseOptions, conformanceCases } from './cases/conformance-cases.js';
+export { type DescribeOptions, describeConformance, type TestRunner } from './describe.js';
 export type { ConformanceCase, ConformanceContext, Group, Tolerances } from './harness/case.js';
-export { type DescribeOptions, describeConformance, type TestRunner } from './harness/describe.js';
 export type { Exclusion } from './harness/exclusions.js';
 export {
   type CaseReport,

@@ -1,6 +1,6 @@
 import { anArray, aValue, type OptionKinds, readOptions } from '@topk-attention/core';
-import { conformanceCases } from '../cases/conformance-cases.js';
-import type { ConformanceCase, Group } from './case.js';
+import { conformanceCases } from './cases/conformance-cases.js';
+import type { ConformanceCase, Group } from './harness/case.js';
 import {
   type ConformanceOptions,
   ConformanceRun,
@@ -8,7 +8,7 @@ import {
   defaultRuns,
   defaultSeed,
   sortCases,
-} from './run.js';
+} from './harness/run.js';
 
 /** What is needed of a test runner; vitest's module and Jest's globals have it. */
 export interface TestRunner {

@@ -1,7 +1,7 @@
 import { fill, type Tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
-import { type ConformanceCase, describeConformance } from '../../src/index.js';
+import { type ConformanceCase, describeConformance } from '../src/index.js';
 
 /** The suite's tests as a runner gets them: to be called by hand. */
 async function bodiesOf(cases: readonly ConformanceCase[]) {
