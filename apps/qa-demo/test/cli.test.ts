@@ -48,6 +48,11 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     ],
     ['option without value', ['ask', '--question'], /'-q, --question <TEXT>' argument missing/],
     ['stray word', ['ask', 'where', '--question', 'x'], /too many arguments for 'ask'/],
+    [
+      'misspelt question',
+      ['ask', '--quesion', 'x'],
+      /unknown option '--quesion' \(Did you mean --question\?\)/,
+    ],
     ['no question', ['ask'], /required option '-q, --question <TEXT>' not specified/],
     [
       'empty question',

@@ -33,11 +33,15 @@ export async function runCommandLine(
 const LOOKS_LIKE_OPTION = /^(--|-[a-z]$)/i;
 
 function prepare(command: CommandUnknownOpts, io: Io): void {
+  const checkRequired = ownCheckOfRequired(command);
   command
     .configureOutput({ writeOut: (text) => void io.stdout.write(text), writeErr: () => {} })
     .exitOverride((error) => {
+      // What is left over may have been meant as a value of the option that is missing.
+      if (error.code === 'commander.excessArguments') checkRequired();
       throw error.exitCode === 0 ? error : usageError(command, error);
-    });
+    })
+    .hook('preAction', checkRequired);
   for (const option of command.options) {
     let isGiven = false;
     command.on(`option:${option.name()}`, (value: unknown) => {
@@ -49,6 +53,21 @@ function prepare(command: CommandUnknownOpts, io: Io): void {
         command.error(`option '${option.flags}' argument missing before '${value}'`);
     });
   }
+}
+
+/**
+ * Takes the check for required options from the library, which makes it before it looks at unknown ones: of
+ * `--quesion x` it would say that `--question` is missing, not that it is misspelt.
+ */
+function ownCheckOfRequired(command: CommandUnknownOpts): () => void {
+  const required = command.options.filter(({ mandatory }) => mandatory);
+  for (const option of required) option.makeOptionMandatory(false);
+  return () => {
+    for (const option of required) {
+      if (command.getOptionValue(option.attributeName()) === undefined)
+        command.error(`required option '${option.flags}' not specified`);
+    }
+  };
 }
 
 function usageError(command: CommandUnknownOpts, { code, message }: CommanderError): UsageError {

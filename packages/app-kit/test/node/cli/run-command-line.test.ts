@@ -64,7 +64,11 @@ describe('wrong use: exit code 2, one message, and the help that lists what is r
     [[], 'no command given', 'tool'],
     [['sho'], "unknown command 'sho' (Did you mean show?)", 'tool'],
     [['show', '-n', 'x', '--nam', 'y'], "unknown option '--nam' (Did you mean --name?)", 'tool show'],
+    [['show', '--nmae', 'x'], "unknown option '--nmae' (Did you mean --name?)", 'tool show'],
+    [['show', '--json', '--nmae=x'], "unknown option '--nmae=x' (Did you mean --name?)", 'tool show'],
     [['show'], "required option '-n, --name <TEXT>' not specified", 'tool show'],
+    [['show', 'x'], "required option '-n, --name <TEXT>' not specified", 'tool show'],
+    [['show', '-n', 'x', 'y'], "too many arguments for 'show'. Expected 0 arguments but got 1.", 'tool show'],
     [['show', '-n'], "option '-n, --name <TEXT>' argument missing", 'tool show'],
     [
       ['show', '--name', '--json'],
