@@ -6,6 +6,7 @@ import {
   type OptionKinds,
   readOptions,
   required,
+  scope,
   type Tensor,
   TopKError,
   writeInto,
@@ -51,8 +52,11 @@ export class KeyValueCache {
     for (const [name, extent] of Object.entries({ heads, keyDim, valueDim, capacity })) {
       requireWhole('KeyValueCache', name, extent, 1);
     }
-    this.#keys = zeros(backend, [batch, heads, capacity, keyDim]);
-    this.#values = zeros(backend, [batch, heads, capacity, valueDim]);
+    // In one scope, so that nothing stays when the second cannot be made.
+    [this.#keys, this.#values] = scope(() => [
+      zeros(backend, [batch, heads, capacity, keyDim]),
+      zeros(backend, [batch, heads, capacity, valueDim]),
+    ]);
   }
 
   /** [B, H, capacity, D]; the handle belongs to the cache. */

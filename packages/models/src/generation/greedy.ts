@@ -65,19 +65,27 @@ export async function* greedy<State extends DecoderState>(
   }
 }
 
+/** Disposes of the logits. */
+function bestOf(logits: Tensor): { values: Tensor; indices: Tensor } {
+  try {
+    return scope(() => {
+      const best = topK(logits, 1);
+      // Selection from a row with a NaN is undefined, so NaNs are counted.
+      const invalid = sum(cast(elementIsNaN(logits), 'f32'), { axes: [1], keepDims: true });
+      return { values: where(eq(invalid, 0), best.values, Number.NEGATIVE_INFINITY), indices: best.indices };
+    });
+  } finally {
+    logits.dispose();
+  }
+}
+
 /**
  * The largest logit of each row of [B, vocabSize] and its id: all that leaves the backend. Disposes of the logits.
  *
  * @throws TopKError NAN_FOUND when a row holds a NaN or nothing above -Infinity: it has no best token.
  */
 async function readBest(logits: Tensor): Promise<{ id: number; logit: number }[]> {
-  const { values, indices } = scope(() => {
-    const best = topK(logits, 1);
-    // Selection from a row with a NaN is undefined, so NaNs are counted.
-    const invalid = sum(cast(elementIsNaN(logits), 'f32'), { axes: [1], keepDims: true });
-    return { values: where(eq(invalid, 0), best.values, Number.NEGATIVE_INFINITY), indices: best.indices };
-  });
-  logits.dispose();
+  const { values, indices } = bestOf(logits);
   try {
     await evaluate(values, indices);
     const [ids, best] = [await indices.data(), await values.data()];

@@ -1,4 +1,12 @@
-import { anArray, type Backend, describeValue, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import {
+  anArray,
+  type Backend,
+  describeValue,
+  scope,
+  type Tensor,
+  TopKError,
+  tensor,
+} from '@topk-attention/core';
 
 /** What a batch has to know about a vocabulary. */
 export interface Vocabulary {
@@ -25,10 +33,10 @@ export function tokenBatch(
   const ids = new Int32Array(rows.length * length).fill(padId);
   for (const [row, source] of rows.entries()) ids.set(source, row * length);
   const isPadded = lengths.some((own) => own !== length);
-  return {
+  return scope(() => ({
     ids: tensor(backend, ids, [rows.length, length], 'i32'),
     keyLengths: isPadded ? tensor(backend, Int32Array.from(lengths), [rows.length], 'i32') : undefined,
-  };
+  }));
 }
 
 /** @throws TopKError EMPTY_SEQUENCE, INVALID_OPTION for anything but lists of ids of the vocabulary. */

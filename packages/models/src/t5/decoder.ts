@@ -66,8 +66,11 @@ async function start(
 function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly number[]): Tensor {
   const { backend } = t5.embedding;
   const { batch } = state;
-  const options = selfAttentionOptions(t5, state);
-  let x = scope(() => embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')));
+  const { embedded, options } = scope(() => ({
+    embedded: embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')),
+    options: selfAttentionOptions(t5, state),
+  }));
+  let x = embedded;
   try {
     for (const [index, block] of t5.decoder.blocks.entries()) {
       const next = decoderBlock(run, t5.config, block, state, index, x, options);
@@ -120,10 +123,19 @@ export class T5DecoderState implements DecoderState {
     this.sourceLengths = sourceLengths;
     this.firstTokens = Array.from({ length: this.batch }, () => decoderStartId);
     const size = { batch: this.batch, heads, keyDim: dKv, valueDim: dKv, capacity: FIRST_CAPACITY };
-    this.layers = decoder.blocks.map(({ crossAttention }: DecoderBlock) => ({
-      source: keysAndValuesOf(crossAttention.layer, encoded),
-      cache: new KeyValueCache(encoded.backend, size),
-    }));
+    const made: { dispose(): void }[] = [];
+    try {
+      this.layers = decoder.blocks.map(({ crossAttention }: DecoderBlock) => {
+        const cache = new KeyValueCache(encoded.backend, size);
+        made.push(cache);
+        const source = keysAndValuesOf(crossAttention.layer, encoded);
+        made.push(source.key, source.value);
+        return { source, cache };
+      });
+    } catch (error) {
+      for (const one of made) one.dispose();
+      throw error;
+    }
   }
 
   /** Tokens so far. */

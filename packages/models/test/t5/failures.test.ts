@@ -1,0 +1,29 @@
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { expect, test } from 'vitest';
+import { createT5 } from '../../src/index.js';
+import { errorOf } from '../support/errors.js';
+import { failingBackend } from '../support/failing-backend.js';
+import { tinyConfig, tinyParameters } from '../support/tiny.js';
+
+test('whichever call of the backend fails, nothing stays on it', async () => {
+  const failing = failingBackend(createReferenceBackend({ fused: false }));
+  const { backend } = failing;
+  const config = tinyConfig();
+  const model = createT5(config, tinyParameters(backend, config));
+  const sources = [[5, 3, 9, 1], [7]];
+  const generate = () => model.generateBatch(sources, { maxNewTokens: 2 });
+  failing.calls = 0;
+  await generate();
+  const { calls } = failing;
+  expect(calls).toBeGreaterThan(100);
+  for (let at = 1; at <= calls; at++) {
+    failing.calls = 0;
+    failing.failAt = at;
+    const { live } = backend.memory();
+    const { code, message } = await errorOf(generate());
+    expect
+      .soft({ code, left: backend.memory().live - live }, message)
+      .toEqual({ code: 'UNSUPPORTED', left: 0 });
+  }
+  model.dispose();
+});
