@@ -5,7 +5,7 @@ const paths = ['encoder.0', 'encoder.1', 'decoder.0', 'decoder.1', 'decoder.10']
 const k = (value: number) => ({ attention: { k: value } });
 const kOf = (path: string, ...levels: LayerChoices[]): unknown => {
   const { attention } = resolveChoice(path, levels);
-  return attention === 'exact' ? attention : attention.k;
+  return typeof attention === 'object' ? attention.k : attention;
 };
 
 describe('resolveChoice', () => {

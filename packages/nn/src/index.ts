@@ -15,6 +15,7 @@ export { KeyValueCache, type KeyValueCacheOptions } from './key-value-cache.js';
 export {
   type AttendOptions,
   type AttentionChoice,
+  type AttentionFunction,
   type AttentionLayer,
   type AttentionWeights,
   attend,

@@ -9,6 +9,8 @@ export interface Run {
   readonly training: boolean;
   /** Needed in training where a layer has a dropout rate above 0. */
   readonly seeds?: Seeds;
+  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
+  readonly budgetBytes?: number;
   /** Hooks. Without them nothing is computed for them. */
   readonly trace?: Trace;
 }

@@ -32,7 +32,10 @@ export interface ActivationOverride {
  * unless the hook does so.
  */
 export interface Trace {
-  /** Keys and weights of each attention layer. One that keeps all keys reports them all: as much memory as all scores. */
+  /**
+   * Keys and weights of each attention layer. One that keeps all keys reports them all: as much memory as all scores. One
+   * whose attention is a function reports nothing: what that keeps is not known.
+   */
   readonly onAttention?: (path: string, kept: KeptKeys) => void;
   /** Units and activations of each feed-forward layer, before overrides. One that keeps all units reports them all. */
   readonly onFeedForward?: (path: string, kept: KeptUnits) => void;

@@ -31,7 +31,7 @@ export interface FeedForwardLayer {
 /** The layer on x [..., D] -> [..., Dout]. */
 export function feedForward(run: Run, layer: FeedForwardLayer, x: Tensor): Tensor {
   const { path, weights } = layer;
-  const options = optionsOf(layer);
+  const options = optionsOf(layer, run);
   return scope(() => {
     const output = topKFeedForward(x, weights, options);
     const { onFeedForward, overrideActivations } = run.trace ?? {};
@@ -44,19 +44,23 @@ export function feedForward(run: Run, layer: FeedForwardLayer, x: Tensor): Tenso
   });
 }
 
-/** How the layer would run on so many tokens: its path and its plan. Runs nothing. */
+/** How the layer would run on so many tokens: its path and its plan. Runs nothing. @throws TopKError DOES_NOT_FIT. */
 export function explainFeedForwardLayer(
   backend: Backend,
   layer: FeedForwardLayer,
   tokens: number,
+  run: Pick<Run, 'budgetBytes'> = {},
 ): Explanation<FeedForwardPlan> {
   const { wIn, wGate, wOut } = layer.weights;
   const [inputDim, hidden] = wIn.shape as readonly [number, number];
   const sizes = { tokens, inputDim, hidden, outputDim: wOut.shape[1] as number, gated: wGate !== undefined };
-  return explainFeedForward(backend, sizes, optionsOf(layer));
+  return explainFeedForward(backend, sizes, optionsOf(layer, run));
 }
 
-function optionsOf({ choice, weights, activation }: FeedForwardLayer): FeedForwardOptions {
+function optionsOf(
+  { choice, weights, activation }: FeedForwardLayer,
+  { budgetBytes }: Pick<Run, 'budgetBytes'>,
+): FeedForwardOptions {
   const kept = choice === 'exact' ? { k: weights.wIn.shape[1] as number } : choice;
-  return { ...kept, activation };
+  return { ...kept, activation, ...(budgetBytes !== undefined && { budgetBytes }) };
 }

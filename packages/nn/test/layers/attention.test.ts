@@ -1,8 +1,16 @@
-import { exactAttention, matmul, type Tensor, topKAttention } from '@topk-attention/core';
+import {
+  type AttentionOptions,
+  exactAttention,
+  matmul,
+  mul,
+  type Tensor,
+  topKAttention,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
 import {
   type AttentionChoice,
+  type AttentionFunction,
   type AttentionLayer,
   attend,
   explainAttention,
@@ -12,6 +20,7 @@ import {
   keysAndValuesOf,
   mergeHeads,
   queriesOf,
+  type Run,
   seedsFrom,
   type Trace,
 } from '../../src/index.js';
@@ -73,6 +82,79 @@ test('explainAttention explains the call that attend makes', () => {
   expect(String(explainAttention(backend, own, query.shape, keys.key.shape))).toContain('topKAttention');
   const all = layer({ k: 7 });
   expect(String(explainAttention(backend, all, query.shape, keys.key.shape))).toContain('exactAttention');
+});
+
+test('a budget of the run holds for the call and its plan', () => {
+  const composed = createReferenceBackend({ fused: false });
+  const shape = [1, 2, 64, 4];
+  const planned = (run: Run) => explainAttention(composed, layer('exact'), shape, shape, run).plan;
+  const { bytes, queryChunk } = planned(inference);
+  const tight = planned({ ...inference, budgetBytes: bytes.total - 1 });
+  expect(tight.queryChunk).toBeLessThan(queryChunk);
+  expect(tight.bytes.total).toBeLessThan(bytes.total);
+
+  const none = { ...inference, budgetBytes: 1 };
+  const refused = expect.objectContaining({ code: 'DOES_NOT_FIT' });
+  expect(() => planned(none)).toThrow(refused);
+  for (const choice of ['exact', { k: 3 }] as const) {
+    expect(() => attend(none, layer(choice), query, keys, {})).toThrow(refused);
+  }
+});
+
+describe('attention that is a function', () => {
+  test('is called with heads and options, and its result projected', async () => {
+    let seen: readonly [Tensor, Tensor, Tensor, AttentionOptions] | undefined;
+    const own = layer(
+      (...given) => {
+        seen = given;
+        return mul(exactAttention(...given), 2);
+      },
+      { causal: true },
+    );
+    const run = { training: true, seeds: seedsFrom(1), budgetBytes: 1e6 };
+    const made = attend(run, own, query, keys, own.sequence);
+    expect(seen?.slice(0, 3)).toEqual([query, keys.key, keys.value]);
+    const options = seen?.[3] as AttentionOptions;
+    const dropout = { rate: 0.5, seed: seedsFrom(1)('encoder.0.attention.weights') };
+    expect(options).toEqual({ causal: true, scale: 0.7, budgetBytes: 1e6, dropout });
+    const attended = mul(exactAttention(query, keys.key, keys.value, options), 2);
+    expect(await numbers(made)).toEqual(await numbers(matmul(mergeHeads(attended), weights.o)));
+  });
+
+  test('leaves nothing behind, whether it returns something new or something borrowed', async () => {
+    const functions: AttentionFunction[] = [
+      exactAttention,
+      (_q, _k, v) => v,
+      (_q, _k, v) => mul(mul(v, 2), 3),
+    ];
+    const { live } = backend.memory();
+    for (const choice of functions) attend(inference, layer(choice), query, keys, {}).dispose();
+    expect(backend.memory().live).toBe(live);
+    expect(await numbers(keys.value)).toHaveLength(2 * 2 * 7 * 4);
+  });
+
+  test.each<[string, unknown, string]>([
+    ['no tensor', undefined, 'INVALID_OPTION'],
+    ['a promise', Promise.resolve(query), 'INVALID_OPTION'],
+    ['heads that are merged', mergeHeads(query), 'SHAPE_MISMATCH'],
+    ['too wide a result', randomTensor(backend, 6, 2, 2, 7, 8), 'SHAPE_MISMATCH'],
+  ])('must not return %s', (_, wrong, code) => {
+    const own = layer(() => wrong as Tensor);
+    expect(() => attend(inference, own, query, keys, {})).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining('encoder.0.attention') }),
+    );
+  });
+
+  test('has no plan, and nothing for a hook', () => {
+    const own = layer(exactAttention);
+    expect(() => explainAttention(backend, own, query.shape, keys.key.shape)).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED' }),
+    );
+    const onAttention = (): never => {
+      throw new Error('called');
+    };
+    attend({ training: false, trace: { onAttention } }, own, query, keys, {}).dispose();
+  });
 });
 
 describe('the hook', () => {

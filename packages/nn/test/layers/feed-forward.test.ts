@@ -62,6 +62,15 @@ async function bruteForce(gated: boolean): Promise<{ raw: number; activation: nu
   );
 }
 
+test('a budget of the run holds for the call and its plan', () => {
+  const run = { ...inference, budgetBytes: 1 };
+  const refused = expect.objectContaining({ code: 'DOES_NOT_FIT' });
+  for (const choice of ['exact', { k: 3 }] as const) {
+    expect(() => feedForward(run, layer(choice), x)).toThrow(refused);
+    expect(() => explainFeedForwardLayer(backend, layer(choice), 6, run)).toThrow(refused);
+  }
+});
+
 test('feedForward is the layer of core; exact keeps all units', async () => {
   for (const choice of ['exact', { k: 4 }, { k: 4, select: 'contribution' }] as const) {
     const options = choice === 'exact' ? { k: F } : choice;
