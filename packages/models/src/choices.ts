@@ -1,17 +1,21 @@
 import {
   aValue,
   checkedLater,
+  describeValue,
   type OptionKinds,
   oneOf,
   optionsWithin,
   readOptions,
   TopKError,
 } from '@topk-attention/core';
-import type { AttentionChoice, FeedForwardChoice } from '@topk-attention/nn';
+import type { AttentionChoice, AttentionFunction, FeedForwardChoice } from '@topk-attention/nn';
 
 /** What one layer, or every layer of a level, runs. Whatever is left out is decided by the next level. */
 export interface LayerChoice {
-  /** Self-attention, and cross-attention unless that has its own choice. */
+  /**
+   * Self-attention, and cross-attention unless that has its own choice. A function is called as core's `exactAttention`, with
+   * the queries, keys and values of all heads and the options of the call.
+   */
   readonly attention?: AttentionChoice;
   /** The decoder's attention over the source. Default: `attention` of the same level. */
   readonly crossAttention?: AttentionChoice;
@@ -41,7 +45,9 @@ export interface LayerChoices extends LayerChoice {
   readonly layers?: { readonly [pattern in LayerPattern]?: LayerChoice };
 }
 
-const attentionKinds: OptionKinds<Exclude<AttentionChoice, 'exact'>> = { k: checkedLater() };
+const attentionKinds: OptionKinds<Exclude<AttentionChoice, 'exact' | AttentionFunction>> = {
+  k: checkedLater(),
+};
 const feedForwardKinds: OptionKinds<Exclude<FeedForwardChoice, 'exact'>> = {
   k: checkedLater(),
   select: oneOf('preactivation', 'contribution'),
@@ -85,13 +91,15 @@ export function checkChoices(where: string, choices: LayerChoices, paths: readon
 function checkChoice(where: string, { attention, crossAttention, feedForward }: LayerChoice): void {
   for (const [name, choice] of Object.entries({ attention, crossAttention, feedForward })) {
     if (choice === undefined || choice === 'exact') continue;
+    const mayBeFunction = name !== 'feedForward';
+    if (mayBeFunction && typeof choice === 'function') continue;
     if (typeof choice === 'object' && choice !== null && Number.isInteger(choice.k) && choice.k > 0) {
-      readOptions(`${where}: ${name}`, choice, name === 'feedForward' ? feedForwardKinds : attentionKinds);
+      readOptions(`${where}: ${name}`, choice, mayBeFunction ? attentionKinds : feedForwardKinds);
       continue;
     }
     throw new TopKError('INVALID_K', `${where}: bad choice for ${name}`, {
-      expected: "'exact' or { k } with a positive whole number k",
-      got: JSON.stringify(choice),
+      expected: `'exact', or { k } with a positive whole number k${mayBeFunction ? ', or a function' : ''}`,
+      got: typeof choice === 'object' ? JSON.stringify(choice) : describeValue(choice),
       fix: "Use 'exact' to keep all",
     });
   }

@@ -1,6 +1,7 @@
 export {
   type ActivationOverride,
   type AttentionChoice,
+  type AttentionFunction,
   type FeedForwardChoice,
   type FileSource,
   type KeptKeys,

@@ -9,6 +9,11 @@ import { greedy, type StopRules } from './greedy.js';
 export interface GenerateOptions extends LayerChoices {
   /** Default 20, as in transformers. */
   readonly maxNewTokens?: number;
+  /**
+   * Upper bound in bytes of each attention and each feed-forward call beyond its inputs: chunks get smaller, and what cannot fit
+   * rejects with TopKError DOES_NOT_FIT. Default: none.
+   */
+  readonly budgetBytes?: number;
   /** Stops between tokens, between layers of the encoder and in long texts: the call rejects with TopKError ABORTED. */
   readonly signal?: AbortSignal;
   /** Called with each token as soon as it is known. */

@@ -1,5 +1,5 @@
-import type { AttentionPlan, Explanation, FeedForwardPlan } from '@topk-attention/core';
-import { explainAttention, explainFeedForwardLayer } from '@topk-attention/nn';
+import type { AttentionPlan, Explanation, FeedForwardPlan, Shape } from '@topk-attention/core';
+import { type AttentionLayer, explainAttention, explainFeedForwardLayer, type Run } from '@topk-attention/nn';
 import { paddedLength } from '../generation/padded-length.js';
 import type { T5Layers } from './layers.js';
 
@@ -10,27 +10,35 @@ export interface LayerExplanation {
   readonly explanation: Explanation<AttentionPlan> | Explanation<FeedForwardPlan>;
 }
 
-/** How each layer over sources of that length would run. */
+/**
+ * How each layer over sources of that length would run. Attention that is a function is left out: it has no plan.
+ *
+ * @throws TopKError DOES_NOT_FIT
+ */
 export function explainLayers(
   { config, embedding, encoder, decoder }: T5Layers,
   batch: number,
   sourceLength: number,
+  run: Run,
 ): readonly LayerExplanation[] {
   const { backend } = embedding;
   const length = paddedLength(backend, sourceLength);
   const keys = [batch, config.heads, length, config.dKv];
   const query = [batch, config.heads, 1, config.dKv];
+  const attention = (name: string, layer: AttentionLayer, queries: Shape): LayerExplanation[] =>
+    typeof layer.choice === 'function'
+      ? []
+      : [{ name, explanation: explainAttention(backend, layer, queries, keys, run) }];
   return [
-    ...encoder.blocks.flatMap(({ path, attention, feedForward }) => [
-      { name: `${path} attention`, explanation: explainAttention(backend, attention.layer, keys, keys) },
+    ...encoder.blocks.flatMap((block) => [
+      ...attention(`${block.path} attention`, block.attention.layer, keys),
       {
-        name: `${path} feedForward`,
-        explanation: explainFeedForwardLayer(backend, feedForward.layer, batch * length),
+        name: `${block.path} feedForward`,
+        explanation: explainFeedForwardLayer(backend, block.feedForward.layer, batch * length, run),
       },
     ]),
-    ...decoder.blocks.map(({ path, crossAttention }) => ({
-      name: `${path} crossAttention`,
-      explanation: explainAttention(backend, crossAttention.layer, query, keys),
-    })),
+    ...decoder.blocks.flatMap(({ path, crossAttention }) =>
+      attention(`${path} crossAttention`, crossAttention.layer, query),
+    ),
   ];
 }

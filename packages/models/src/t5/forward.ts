@@ -1,6 +1,7 @@
 import {
   aBoolean,
   aFunction,
+  aNumber,
   anArray,
   type OptionKinds,
   optionsWithin,
@@ -15,6 +16,7 @@ import { checkChoices, choiceKinds, type LayerChoices } from '../choices.js';
 import { checkRectangle, tokenBatch } from '../generation/token-batch.js';
 import { blockPaths, type T5Config } from './config.js';
 import { type T5Layers, t5Layers } from './layers.js';
+import { runOf } from './run-of.js';
 import { decode, encode } from './stacks.js';
 
 /** Token ids of a forward pass. Rows have equal lengths: pad on the right. */
@@ -36,6 +38,8 @@ export interface T5ForwardOptions {
   readonly training?: boolean;
   /** Seeds of the dropout, such as `seedsFrom(step)`; needed in training unless the rate is 0. */
   readonly seeds?: Seeds;
+  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
+  readonly budgetBytes?: number;
   /** Hooks. Default: none. */
   readonly trace?: Trace;
 }
@@ -46,6 +50,7 @@ const forwardKinds: OptionKinds<T5ForwardOptions> = {
   choices: optionsWithin(choiceKinds),
   training: aBoolean,
   seeds: aFunction<Seeds>(),
+  budgetBytes: aNumber,
   trace: optionsWithin(traceKinds),
 };
 
@@ -55,7 +60,7 @@ const forwardKinds: OptionKinds<T5ForwardOptions> = {
  * transformers.
  *
  * @param parameters by their Hugging Face names, linear layers as [in, out]: `loadT5Parameters` or `model.parameters`
- * @throws TopKError MISSING_WEIGHT, EMPTY_SEQUENCE, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
+ * @throws TopKError MISSING_WEIGHT, EMPTY_SEQUENCE, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION, DOES_NOT_FIT
  *
  * @example
  * const { config, parameters } = await loadT5({ backend, source: 'model' });
@@ -99,10 +104,10 @@ function prepare(
   parameters: ParameterTree,
   options: T5ForwardOptions | undefined,
 ): { run: Run; layers: T5Layers } {
-  const { choices = {}, training = false, seeds, trace } = readOptions(where, options, forwardKinds);
+  const { choices = {}, ...given } = readOptions(where, options, forwardKinds);
   checkChoices(where, choices, blockPaths(config));
   return {
-    run: { training, ...(seeds && { seeds }), ...(trace && { trace }) },
+    run: runOf(where, given),
     layers: t5Layers(config, parameters, [choices]),
   };
 }

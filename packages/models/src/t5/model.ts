@@ -1,5 +1,5 @@
 import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
-import { disposeParameters, type ParameterTree, type Run, type Trace } from '@topk-attention/nn';
+import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkChoices, type LayerChoices } from '../choices.js';
 import {
   type GeneratedToken,
@@ -25,6 +25,7 @@ import {
   type LogitsOptions,
   logitsKinds,
 } from './options.js';
+import { runOf } from './run-of.js';
 import { checkParameters, EMBEDDING } from './weights.js';
 
 const DEFAULT_NEW_TOKENS = 20;
@@ -87,9 +88,9 @@ export class T5 {
    * disposes of it.
    */
   encode(sources: readonly (readonly number[])[], options?: LogitsOptions): Tensor {
-    const { sourceLengths, trace, ...choices } = readOptions('encode', options, logitsKinds);
+    const { sourceLengths, trace, budgetBytes, ...choices } = readOptions('encode', options, logitsKinds);
     const layers = this.#layers('encode', choices);
-    return encodeSources('encode', runOf(trace), layers, {
+    return encodeSources('encode', runOf('encode', { trace, budgetBytes }), layers, {
       sources,
       ...(sourceLengths && { sourceLengths }),
     });
@@ -101,22 +102,29 @@ export class T5 {
     targets: readonly (readonly number[])[],
     options?: LogitsOptions,
   ): Tensor {
-    const { sourceLengths, trace, ...choices } = readOptions('logits', options, logitsKinds);
+    const { sourceLengths, trace, budgetBytes, ...choices } = readOptions('logits', options, logitsKinds);
     const layers = this.#layers('logits', choices);
     const inputs = { sources, targets, ...(sourceLengths && { sourceLengths }) };
-    return forward('logits', runOf(trace), layers, inputs);
+    return forward('logits', runOf('logits', { trace, budgetBytes }), layers, inputs);
   }
 
   /**
    * Which path each attention over the source and each feed-forward layer of the encoder takes, and its plan with bytes.
-   * Runs nothing.
+   * Runs nothing. Attention that is a function is left out: it has no plan.
+   *
+   * @throws TopKError DOES_NOT_FIT where a call exceeds `budgetBytes`
    */
   explain(options: ExplainOptions): readonly LayerExplanation[] {
-    const { sourceLength, batch = 1, ...choices } = readOptions('explain', options, explainKinds);
+    const {
+      sourceLength,
+      batch = 1,
+      budgetBytes,
+      ...choices
+    } = readOptions('explain', options, explainKinds);
     const layers = this.#layers('explain', choices);
     requirePositive('explain', 'sourceLength', sourceLength);
     requirePositive('explain', 'batch', batch);
-    return explainLayers(layers, batch, sourceLength);
+    return explainLayers(layers, batch, sourceLength, runOf('explain', { budgetBytes }));
   }
 
   /** Frees the weights; idempotent. */
@@ -136,14 +144,23 @@ export class T5 {
     given: GenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
     const options = readOptions(where, given, generateKinds);
-    const { maxNewTokens = DEFAULT_NEW_TOKENS, signal, onToken, onProgress, trace, ...choices } = options;
+    const {
+      maxNewTokens = DEFAULT_NEW_TOKENS,
+      signal,
+      onToken,
+      onProgress,
+      trace,
+      budgetBytes,
+      ...choices
+    } = options;
+    const run = runOf(where, { trace, budgetBytes });
     const layers = this.#layers(where, choices);
     requirePositive(where, 'maxNewTokens', maxNewTokens);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
     const { eosIds, padId } = this.config;
     return yield* generate(
-      t5Decoder(runOf(trace), layers),
+      t5Decoder(run, layers),
       prompts,
       this.tokenizer,
       { maxNewTokens, eosIds, padId },
@@ -158,10 +175,6 @@ export class T5 {
     checkChoices(where, choices, blockPaths(this.config));
     return t5Layers(this.config, this.parameters, [choices, this.#choices]);
   }
-}
-
-function runOf(trace: Trace | undefined): Run {
-  return { training: false, ...(trace && { trace }) };
 }
 
 function requirePositive(where: string, name: string, value: number): void {

@@ -42,6 +42,8 @@ export interface CreateT5Options extends LayerChoices {
 export interface LogitsOptions extends LayerChoices {
   /** Valid tokens of each row of right-padded sources. Default: all. */
   readonly sourceLengths?: readonly number[];
+  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
+  readonly budgetBytes?: number;
   /** Hooks. Default: none. */
   readonly trace?: Trace;
 }
@@ -50,6 +52,8 @@ export interface ExplainOptions extends LayerChoices {
   readonly sourceLength: number;
   /** Default 1. */
   readonly batch?: number;
+  /** Upper bound in bytes of each call beyond its inputs, as `generate` takes it. Default: none. */
+  readonly budgetBytes?: number;
 }
 
 function anObjectWith<T>(what: string, name: string): OptionKind<T> {
@@ -81,6 +85,7 @@ export const createKinds: OptionKinds<CreateT5Options> = {
 
 export const generateKinds: OptionKinds<GenerateOptions> = {
   maxNewTokens: aNumber,
+  budgetBytes: aNumber,
   signal: aSignal,
   onToken: aFunction(),
   onProgress: aFunction(),
@@ -90,6 +95,7 @@ export const generateKinds: OptionKinds<GenerateOptions> = {
 
 export const logitsKinds: OptionKinds<LogitsOptions> = {
   sourceLengths: anArray(),
+  budgetBytes: aNumber,
   trace: optionsWithin(traceKinds),
   ...choiceKinds,
 };
@@ -97,5 +103,6 @@ export const logitsKinds: OptionKinds<LogitsOptions> = {
 export const explainKinds: OptionKinds<ExplainOptions> = {
   sourceLength: required(aNumber),
   batch: aNumber,
+  budgetBytes: aNumber,
   ...choiceKinds,
 };
