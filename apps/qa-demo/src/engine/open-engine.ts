@@ -2,7 +2,14 @@ import { seededRandom } from '@topk-attention/app-kit';
 import { type ChosenBackend, chooseBackend } from '@topk-attention/app-kit/backends';
 import { peakBytes } from '@topk-attention/app-kit/node';
 import { formatBytes, TopKError } from '@topk-attention/core';
-import { formatUnifiedQA, type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
+import {
+  type AttentionChoice,
+  formatUnifiedQA,
+  type LayerChoices,
+  type LayerExplanation,
+  loadT5,
+  type T5,
+} from '@topk-attention/models';
 import { modelFolder, trainedTokens } from './model-folder.js';
 import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
 import {
@@ -16,7 +23,7 @@ import {
   type PlanReport,
   type Progress,
 } from './protocol.js';
-import { type Steering, steeredBackend } from './steered-backend.js';
+import { randomAttention } from './random-attention.js';
 
 /** The rest is for the engine, the model and what else runs on the machine. */
 const SHARE_OF_FREE_MEMORY = 0.9;
@@ -43,20 +50,12 @@ export async function openEngine(
     settings,
     settings.isPlain ? { sessionBytes: Number.MAX_SAFE_INTEGER } : {},
   );
-  const { backend, steering } = steeredBackend(chosen.backend);
   const model = await loadT5({
-    backend,
+    backend: chosen.backend,
     source: folder,
     onProgress: ({ done, total }) => onEvent({ type: 'progress', stage: 'loading', done, total }),
   });
-  if (settings.isPlain) {
-    const plain = new PlainAttention(chosen.backend);
-    steering.plain = plain;
-    // A call of one token, which nobody waits for, shows it the table of relative biases.
-    model.encode([[model.config.padId]]).dispose();
-    await plain.readTable();
-  }
-  const opened = { model, chosen, steering };
+  const opened = { model, chosen, ...(settings.isPlain && { plain: await PlainAttention.of(model) }) };
   const trained = await trainedTokens(folder);
   const info: EngineInfo = {
     ...chosen.info,
@@ -77,29 +76,34 @@ function memoryPeak({ gpuBytes }: ChosenBackend): number {
 interface Opened {
   readonly model: T5;
   readonly chosen: ChosenBackend;
-  readonly steering: Steering;
+  /** What runs the encoder's attention, if not the model's own. */
+  readonly plain?: PlainAttention;
 }
 
 async function answer(
-  { model, chosen, steering }: Opened,
+  { model, chosen, plain }: Opened,
   request: AnswerRequest,
   onEvent: (event: AnswerEvent) => void,
 ): Promise<Answer> {
-  const { attentionK, maxNewTokens, randomSeed } = request;
+  const { attentionK, maxNewTokens, budgetBytes } = request;
   const feedForwardK = request.feedForwardK ?? defaultFeedForwardK(model.config.dFf);
-  const choices: LayerChoices = { attention: choiceOf(attentionK), feedForward: choiceOf(feedForwardK) };
+  const choices: LayerChoices = {
+    attention: attentionOf(request),
+    feedForward: choiceOf(feedForwardK),
+    ...(plain && { encoder: { attention: plain.attend } }),
+  };
   const source = formatUnifiedQA({ question: request.question, context: request.context });
   const ids = tokensOf(model, source);
   onEvent({ type: 'started', promptTokens: ids.length, known: knownShare(model, source, ids) });
 
-  steering.random = randomSeed === undefined ? undefined : seededRandom(randomSeed);
-  const plans = plansWithin(model, steering, choices, ids.length, request.budgetBytes);
-  if (steering.plain !== undefined) requireRoom(plans, chosen);
+  const plans = plansWithin(model, choices, ids.length, budgetBytes);
+  if (plain !== undefined) requireRoom(model, ids.length, chosen);
   onEvent({ type: 'progress', stage: 'reading', done: 0, total: model.config.encoderLayers });
   const started = performance.now();
   let isFirst = true;
   const generation = await model.generate(ids, {
     ...choices,
+    ...(budgetBytes !== undefined && { budgetBytes }),
     maxNewTokens,
     onToken: ({ text }) => {
       // A tokenizer's first piece begins with the space that separates words.
@@ -130,20 +134,24 @@ function knownShare(model: T5, source: string, ids: readonly number[]): number {
 }
 
 /** Plain attention asks for memory that may not be there; what would be killed is not started. */
-function requireRoom(plans: readonly PlanReport[], { backend, gpuBytes }: ChosenBackend): void {
-  const plan = plans.find(({ layer }) => layer.endsWith(' attention'));
-  if (plan === undefined) return;
-  const { total, scratch } = plan.bytes;
+function requireRoom({ config }: T5, tokens: number, { backend, gpuBytes }: ChosenBackend): void {
+  const allPairs = 4 * config.heads * tokens ** 2;
+  const total = TENSORS_OF_ALL_PAIRS * allPairs;
   const needs = `does not fit: needs about ${formatBytes(total)}`;
   const fix = 'Attention in chunks, exact or top-k, holds a few rows of scores at a time';
   const free = gpuBytes === undefined ? process.availableMemory() : Number.POSITIVE_INFINITY;
   if (total > SHARE_OF_FREE_MEMORY * free)
     throw new TopKError('DOES_NOT_FIT', `${needs}, ${formatBytes(free)} are free`, { fix });
   const most = backend.capabilities.limits.maxBufferBytes;
-  if (scratch / TENSORS_OF_ALL_PAIRS > most)
+  if (allPairs > most)
     throw new TopKError('DOES_NOT_FIT', `${needs}, and a tensor here has at most ${formatBytes(most)}`, {
       fix,
     });
+}
+
+function attentionOf({ attentionK, randomSeed }: AnswerRequest): AttentionChoice {
+  if (attentionK === 'exact' || randomSeed === undefined) return choiceOf(attentionK);
+  return randomAttention(attentionK, seededRandom(randomSeed));
 }
 
 function choiceOf(kept: Kept): 'exact' | { readonly k: number } {
@@ -158,32 +166,16 @@ function tokensOf(model: T5, source: string): number[] {
 }
 
 /**
- * The plans of the encoder's first layer, whose calls are the largest: every layer of the encoder has the same. With a
- * budget the planner aims below it, and nothing runs when even the smallest chunk does not fit.
+ * The plans of the encoder's first layer, whose calls are the largest: every layer of the encoder has the same. Nothing runs
+ * when even the smallest chunk exceeds the budget.
  */
 function plansWithin(
   model: T5,
-  steering: Steering,
   choices: LayerChoices,
   sourceLength: number,
   budgetBytes: number | undefined,
 ): readonly PlanReport[] {
-  const { heads, dKv, dModel } = model.config;
-  const left = (width: number): number => (budgetBytes ?? 0) - sourceLength * width * 4;
-  // The planner lets a feed-forward chunk have four times the scratch of an attention chunk.
-  const scratch = Math.max(0, Math.min(left(heads * dKv), left(dModel) / 4));
-  steering.scratchBytes = budgetBytes === undefined ? undefined : scratch;
-  const layers = model.explain({ ...choices, sourceLength });
-  for (const { name, explanation } of layers) {
-    const { total } = explanation.plan.bytes;
-    if (budgetBytes === undefined || total <= budgetBytes) continue;
-    throw new TopKError('DOES_NOT_FIT', `${name} over ${sourceLength} tokens does not fit`, {
-      expected: `at most ${formatBytes(budgetBytes)} beyond the inputs`,
-      got: formatBytes(total),
-      fix: 'Use a larger --budget-bytes, a smaller k or a shorter text',
-    });
-  }
-  return layers
+  return explainWithin(model, choices, sourceLength, budgetBytes)
     .filter(({ name }) => name.startsWith('encoder.0 '))
     .map(({ name, explanation: { path, plan, toString } }) => ({
       layer: name,
@@ -192,4 +184,25 @@ function plansWithin(
       chunk: 'queryChunk' in plan ? plan.queryChunk : plan.tokenChunk,
       text: toString(),
     }));
+}
+
+function explainWithin(
+  model: T5,
+  choices: LayerChoices,
+  sourceLength: number,
+  budgetBytes: number | undefined,
+): readonly LayerExplanation[] {
+  if (budgetBytes === undefined) return model.explain({ ...choices, sourceLength });
+  try {
+    return model.explain({ ...choices, sourceLength, budgetBytes });
+  } catch (error) {
+    if (!(error instanceof TopKError) || error.code !== 'DOES_NOT_FIT') throw error;
+    // What to do about it, in the words of the command line.
+    throw new TopKError('DOES_NOT_FIT', `a text of ${sourceLength} tokens does not fit`, {
+      ...(error.expected !== undefined && { expected: error.expected }),
+      ...(error.got !== undefined && { got: error.got }),
+      fix: 'Use a larger --budget-bytes, a smaller k or a shorter text',
+      cause: error,
+    });
+  }
 }

@@ -1,141 +1,106 @@
-import { type Backend, relativePositionBucket } from '@topk-attention/core';
-import type {
-  AttentionInputs,
-  AttentionOutputs,
-  AttentionRequest,
-  BackendTensor,
-  DeviceLimits,
-  FusedOperation,
-} from '@topk-attention/core/backend';
+import {
+  add,
+  arange,
+  exactAttention,
+  lt,
+  matmul,
+  mul,
+  relativePositionBucket,
+  reshape,
+  softmax,
+  type Tensor,
+  tensor,
+  where,
+} from '@topk-attention/core';
+import type { AttentionFunction, T5 } from '@topk-attention/models';
 
-type Attention = FusedOperation<
-  AttentionRequest,
-  AttentionInputs<BackendTensor>,
-  AttentionOutputs<BackendTensor>
->;
+type RelativeBias = NonNullable<Parameters<AttentionFunction>[3]['relativeBias']>;
 
 /** As large as all scores at the worst moment: the scores, the result of adding or of the softmax, the biases. */
 export const TENSORS_OF_ALL_PAIRS = 3;
 
+/** The table of relative biases, [buckets, heads], that all layers of an encoder share. */
+const TABLE = 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight';
+
 /**
- * Attention as it is usually run, also by transformers and transformers.js: all scores of a call in one tensor
- * [1, H, L, L], and the biases of all pairs of positions in another, which all layers share. The same numbers as
- * `exactAttention` on the same engine, without chunks. Calls of a single query, as a decoder's, are the inner backend's.
+ * Attention of an encoder as it is usually run, also by transformers and transformers.js: all scores of a call in one tensor
+ * [B, H, L, L], and the biases of all pairs of positions in another, which all layers share. The same numbers as
+ * `exactAttention` on the same engine, without chunks.
  */
-export class PlainAttention implements Attention {
-  readonly #backend: Backend;
-  #table: { readonly tensor: BackendTensor; readonly values: Float32Array } | undefined;
-  #seen: BackendTensor | undefined;
-  #bias: BackendTensor | undefined;
+export class PlainAttention {
+  readonly #table: ArrayLike<number>;
+  #bias: Tensor | undefined;
 
-  constructor(backend: Backend) {
-    this.#backend = backend;
+  /** @param table values of the relative biases, [buckets, heads] */
+  constructor(table: ArrayLike<number>) {
+    this.#table = table;
   }
 
-  /** Reads the relative biases of the last call: after one of a single query, and before longer ones. */
-  async readTable(): Promise<void> {
-    const tensor = this.#seen;
-    if (tensor === undefined) return;
-    this.#table = { tensor, values: Float32Array.from(await this.#backend.read(tensor)) };
+  /** For the encoder of a model. */
+  static async of({ parameters }: T5): Promise<PlainAttention> {
+    return new PlainAttention(await (parameters[TABLE] as Tensor).data());
   }
 
-  prepare(request: AttentionRequest, limits: DeviceLimits): ReturnType<Attention['prepare']> {
-    const inner = request.queryLength === 1 ? this.#backend.fused?.attention : undefined;
-    const prepared = inner?.prepare(request, limits);
-    if (prepared !== undefined && 'refusals' in prepared) return prepared;
-    const needs = prepared ?? {
-      preferredChunk: request.queryLength,
-      scratchBytes: () => TENSORS_OF_ALL_PAIRS * bytesOfAllPairs(request),
-      describe: () => ({ variant: 'plain: all scores at once' }),
-    };
-    return {
-      ...needs,
-      run: (inputs, chunk) => {
-        this.#seen = inputs.relativeTable ?? this.#seen;
-        return prepared?.run(inputs, chunk) ?? this.#run(request, limits, inputs);
-      },
-    };
-  }
-
-  #run(
-    request: AttentionRequest,
-    limits: DeviceLimits,
-    inputs: AttentionInputs<BackendTensor>,
-  ): AttentionOutputs<BackendTensor> {
-    const { q, k, v, keyLengths } = inputs;
-    const bias = this.#biasOf(request);
-    const { attention } = this.#backend.fused ?? {};
-    if (this.#backend.name === 'onnxruntime' && attention !== undefined) {
-      // In one chunk its graph is MatMul, Add, Softmax, MatMul. The primitive softmax there also guards against rows
-      // without a key, and would cost memory that others do not spend.
-      const { relativeBias: _relativeBias, ...rest } = request;
-      const whole = { q, k, v, bias, ...(keyLengths && { keyLengths }) };
-      const prepared = attention.prepare({ ...rest, bias: bias.shape }, limits);
-      if (!('refusals' in prepared)) return prepared.run(whole, request.queryLength);
+  /** The attention choice of a model's encoder. Of the options it heeds those that an encoder has. */
+  readonly attend: AttentionFunction = (q, k, v, { scale = 1, keyLengths, relativeBias }) => {
+    const bias = relativeBias && this.#biasOf(relativeBias, q.shape[2] as number);
+    if (q.backend.name === 'onnxruntime') {
+      // In one chunk its graph is MatMul, Add, Softmax, MatMul. The op softmax there also guards against rows without a
+      // key, and would cost memory that others do not spend.
+      const queryChunk = q.shape[2] as number;
+      return exactAttention(q, k, v, {
+        scale,
+        queryChunk,
+        ...(bias && { bias }),
+        ...(keyLengths && { keyLengths }),
+      });
     }
-    return { output: this.#compose(request, inputs, bias) };
-  }
+    let scores = consume(mul(q, scale), (queries) => matmul(queries, k, { transposeB: true }));
+    if (bias !== undefined) scores = consume(scores, (product) => add(product, bias));
+    if (keyLengths !== undefined) {
+      const positions = arange(k.backend, k.shape[2] as number);
+      const isValid = lt(positions, reshape(keyLengths, [-1, 1, 1, 1]));
+      scores = consume(scores, (all) => where(isValid, all, Number.NEGATIVE_INFINITY));
+    }
+    return consume(consume(scores, softmax), (weights) => matmul(weights, v));
+  };
 
   /** Frees the biases; idempotent. */
   dispose(): void {
-    if (this.#bias !== undefined) this.#backend.release(this.#bias);
+    this.#bias?.dispose();
     this.#bias = undefined;
   }
 
-  #compose(
-    { scale, batch, keyLength }: AttentionRequest,
-    { q, k, v, keyLengths }: AttentionInputs<BackendTensor>,
-    bias: BackendTensor,
-  ): BackendTensor {
-    const backend = this.#backend;
-    /** `make` of some tensors, which are then gone: nothing as large as the scores outlives its use. */
-    const consume = (make: (...from: BackendTensor[]) => BackendTensor, ...from: BackendTensor[]) => {
-      const made = make(...from);
-      for (const one of from) backend.release(one);
-      return made;
-    };
-    const queries = consume((factor) => backend.binary('mul', q, factor), backend.fill(scale, [], 'f32'));
-    let scores = consume((scaled) => backend.matmul(scaled, k, false, true), queries);
-    scores = consume((product) => backend.binary('add', product, bias), scores);
-    if (keyLengths !== undefined) {
-      const positions = backend.upload(
-        Int32Array.from({ length: keyLength }, (_, at) => at),
-        [keyLength],
-        'i32',
-      );
-      const lengths = backend.reshape(keyLengths, [batch, 1, 1, 1]);
-      const isValid = consume((at, length) => backend.compare('lt', at, length), positions, lengths);
-      const hidden = backend.fill(Number.NEGATIVE_INFINITY, [], 'f32');
-      scores = consume((valid, all, none) => backend.where(valid, all, none), isValid, scores, hidden);
-    }
-    const weights = consume((all) => backend.softmax(all), scores);
-    return consume((all) => backend.matmul(all, v, false, false), weights);
-  }
-
-  /** f32 [1, H, L, L]: the table's entry for every head and pair of positions. */
-  #biasOf({ queryHeads, queryLength, keyLength, relativeBias }: AttentionRequest): BackendTensor {
-    const shape = [1, queryHeads, queryLength, keyLength];
-    if (this.#bias !== undefined && String(this.#bias.shape) === String(shape)) return this.#bias;
+  /**
+   * f32 [1, H, L, L]: the table's entry for every head and pair of positions. Made here and not by ops, whose intermediate
+   * results would be as large again.
+   */
+  #biasOf({ table, bidirectional, maxDistance }: RelativeBias, length: number): Tensor {
+    if (this.#bias?.shape[2] === length) return this.#bias;
     this.dispose();
-    const values = new Float32Array(queryHeads * queryLength * keyLength);
-    if (relativeBias !== undefined && this.#table !== undefined) {
-      const byDistance = new Float32Array(queryLength + keyLength - 1);
-      for (let head = 0, row = 0; head < queryHeads; head++) {
-        for (const at of byDistance.keys()) {
-          const bucket = relativePositionBucket(at - (queryLength - 1), relativeBias);
-          byDistance[at] = this.#table.values[bucket * queryHeads + head] as number;
-        }
-        for (let query = 0; query < queryLength; query++, row += keyLength) {
-          const first = queryLength - 1 - query;
-          values.set(byDistance.subarray(first, first + keyLength), row);
-        }
+    const [buckets, heads] = table.shape as readonly [number, number];
+    const rule = { bidirectional, buckets, maxDistance };
+    const values = new Float32Array(heads * length * length);
+    const byDistance = new Float32Array(2 * length - 1);
+    for (let head = 0, row = 0; head < heads; head++) {
+      for (const at of byDistance.keys()) {
+        const bucket = relativePositionBucket(at - (length - 1), rule);
+        byDistance[at] = this.#table[bucket * heads + head] as number;
+      }
+      for (let query = 0; query < length; query++, row += length) {
+        const first = length - 1 - query;
+        values.set(byDistance.subarray(first, first + length), row);
       }
     }
-    this.#bias = this.#backend.upload(values, shape, 'f32');
+    // The layer around a call disposes of what the call made; the biases are for the next layers too.
+    this.#bias = tensor(table.backend, values, [1, heads, length, length]).unscopedAlias();
     return this.#bias;
   }
 }
 
-function bytesOfAllPairs({ batch, queryHeads, queryLength, keyLength }: AttentionRequest): number {
-  return 4 * batch * queryHeads * queryLength * keyLength;
+/** What is made of a tensor, which is then gone: nothing as large as the scores outlives its use. */
+function consume(from: Tensor, make: (from: Tensor) => Tensor): Tensor {
+  const made = make(from);
+  from.dispose();
+  return made;
 }

@@ -52,7 +52,7 @@ export interface Answer {
   readonly milliseconds: number;
   /** Peak memory up to the end of this answer, as `EngineInfo.memory` has it. */
   readonly peakBytes: number;
-  /** Of the encoder's first layer; the others have the same. */
+  /** Of the encoder's first layer; the others have the same. Plain and random attention have none. */
   readonly plans: readonly PlanReport[];
 }
 

@@ -1,0 +1,38 @@
+import {
+  arange,
+  exactAttention,
+  fill,
+  lt,
+  putAlong,
+  reshape,
+  sizeOf,
+  tensor,
+  topK,
+  where,
+} from '@topk-attention/core';
+import type { AttentionFunction } from '@topk-attention/models';
+
+/**
+ * Attention over k keys of each query and head that are chosen at random, not for their scores: the control of an
+ * evaluation. Keys are hidden by `keyLengths` alone, as `generate` does it. Holds a number for every pair of a query and a key.
+ *
+ * @param random source of numbers in [0, 1)
+ */
+export function randomAttention(k: number, random: () => number): AttentionFunction {
+  return (q, key, v, options) => {
+    const { backend } = q;
+    const keys = key.shape[2] as number;
+    if (k >= keys) return exactAttention(q, key, v, options);
+    const shape = [...q.shape.slice(0, 3), keys];
+    const numbers = new Float32Array(sizeOf(shape));
+    for (let at = 0; at < numbers.length; at++) numbers[at] = random();
+    let ranking = tensor(backend, numbers, shape);
+    if (options.keyLengths !== undefined) {
+      const isValid = lt(arange(backend, keys), reshape(options.keyLengths, [-1, 1, 1, 1]));
+      ranking = where(isValid, ranking, Number.NEGATIVE_INFINITY);
+    }
+    const { indices } = topK(ranking, k);
+    const mask = lt(0, putAlong(indices, fill(backend, 1, indices.shape), keys));
+    return exactAttention(q, key, v, { ...options, mask });
+  };
+}
