@@ -14,19 +14,19 @@ export const slowFiles: Readonly<Record<string, number>> = {
   'conformance/test/properties': 15,
   'write-a-backend': 37,
   // webgpu: further sizes, options and paths. SwiftShader compiles each kernel for seconds.
-  'attention-stored': 52,
-  'attention-sweeps': 69,
-  'backward-hot-keys': 14,
-  'backward-oracle': 18,
-  'backend-webgpu/test/properties': 60,
-  'conformance-composed': 180,
-  'conformance-layers': 180,
-  'conformance-lifecycle': 180,
-  exact: 46,
-  'feed-forward-layer': 52,
-  'feed-forward-select': 34,
-  'tensor-emulated': 75,
-  'tensor-finish': 120,
+  'stored/stored-path': 52,
+  'sweeps/sweeps-path': 69,
+  'backward/hot-keys': 14,
+  'backward/oracle': 18,
+  'backend-webgpu/test/conformance/properties': 60,
+  'conformance/composed': 180,
+  'conformance/layers': 180,
+  'conformance/lifecycle': 180,
+  'exact/exact-path': 46,
+  'feed-forward/layer': 52,
+  'feed-forward/select': 34,
+  'tensor/tensor-path': 75,
+  'tensor/finish': 120,
   // tfjs: the suite on engines other than cpu (test/conformance), and further engines.
   'browser-webgl': 480,
   'conformance/browser-webgpu': 50,
@@ -57,7 +57,7 @@ export function listedName(path: string): string | undefined {
 }
 
 /**
- * Files that this run leaves out. One that the caller names in full (`vitest run tensor-finish`) is run.
+ * Files that this run leaves out. One that the caller names in full (`vitest run tensor/finish`) is run.
  *
  * @param args words of the command line
  */

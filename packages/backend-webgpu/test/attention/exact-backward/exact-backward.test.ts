@@ -1,0 +1,98 @@
+import type { AttentionRequest } from '@topk-attention/core/backend';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { expect } from 'vitest';
+import {
+  difference,
+  type Problem,
+  problem,
+  referenceGradients,
+  roles,
+  sharedMachine,
+} from '../../support/backward.js';
+import { backwardCases, relativeBias, toleranceOf } from '../../support/backward-cases.js';
+
+const exact = (partial: Partial<AttentionRequest>, seed = 1): Problem =>
+  problem({ ...partial, k: 'all' }, seed);
+
+const cases: typeof backwardCases = [
+  ...backwardCases,
+  ['a scale above 1', { scale: 3, causal: true, queryLength: 9, keyLength: 21 }],
+];
+
+for (const [name, partial] of cases) {
+  optional(`exact gradients of the reference: ${name}`, softwareGpuAvailability(), async () => {
+    const machine = await sharedMachine();
+    const made = exact(partial);
+    const expected = referenceGradients(made);
+    const most = (role: string): number => toleranceOf(made.request, role);
+    const whole = await machine.exactGradients(made);
+    for (const role of roles) expect(difference(whole[role], expected[role]), role).toBeLessThan(most(role));
+    // In parts: a few heads and queries at a time.
+    const parts = await machine.exactGradients(made, { partBytes: 4000, leastQueries: 4 }, 7);
+    for (const role of roles) {
+      expect(difference(parts[role], expected[role]), `${role} in parts`).toBeLessThan(most(role));
+    }
+  });
+}
+
+optional('exact gradients by the tiles of hardware', softwareGpuAvailability(), async () => {
+  const machine = await sharedMachine();
+  const made = exact({ queryLength: 70, keyLength: 131, headDim: 20, causal: true, mask: [1, 1, 1, 131] });
+  const facts = { ...machine.stream.facts, isSoftware: false };
+  const got = await machine.exactGradients(made, {}, made.request.queryLength, facts);
+  const expected = referenceGradients(made);
+  for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
+});
+
+optional('leading queries without a key, heads one by one', softwareGpuAvailability(), async () => {
+  const machine = await sharedMachine();
+  const made = exact({ queryLength: 25, keyLength: 9, causal: true });
+  const got = await machine.exactGradients(made, { partBytes: 4000, leastQueries: 25 });
+  const expected = referenceGradients(made);
+  for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
+});
+
+optional('equal bits twice', softwareGpuAvailability(), async () => {
+  const machine = await sharedMachine();
+  const made = exact({ causal: true, queryLength: 40, keyLength: 50, relativeBias });
+  expect(await machine.exactGradients(made, { partBytes: 8000 })).toEqual(
+    await machine.exactGradients(made, { partBytes: 8000 }),
+  );
+});
+
+optional('what is hidden or not finite, in exact gradients', softwareGpuAvailability(), async () => {
+  const machine = await sharedMachine();
+  const poisons: Record<string, (one: Problem) => void> = {
+    'a hidden key': ({ arrays }) => {
+      (arrays.k as Float64Array).fill(Number.NaN, 19 * 8, 20 * 8);
+      (arrays.v as Float64Array).fill(Number.POSITIVE_INFINITY, 19 * 8, 20 * 8);
+    },
+    'a query without a key': ({ arrays, dOutput }) => {
+      (arrays.mask as Float64Array).fill(0, 3 * 20, 4 * 20);
+      (arrays.q as Float64Array).fill(Number.NaN, 3 * 8, 4 * 8);
+      dOutput.fill(Number.NaN, 3 * 8, 4 * 8);
+    },
+    'a query of NaN': ({ arrays }) => (arrays.q as Float64Array).fill(Number.NaN, 5 * 8, 5 * 8 + 1),
+    'a visible value of NaN': ({ arrays }) => {
+      (arrays.v as Float64Array)[2 * 8 + 1] = Number.NaN;
+    },
+    'a gradient of NaN in one column': ({ dOutput }) => {
+      dOutput[7 * 8 + 2] = Number.NaN;
+    },
+    'an infinite score': ({ arrays }) => {
+      (arrays.k as Float64Array)[4 * 8] = Number.POSITIVE_INFINITY;
+    },
+  };
+  for (const [name, poison] of Object.entries(poisons)) {
+    const made = exact({ queryHeads: 1, keyHeads: 1, mask: [1, 1, 20, 20] }, 3);
+    const mask = made.arrays.mask as Float64Array;
+    for (let query = 0; query < 20; query++) mask[query * 20 + 19] = 0;
+    poison(made);
+    const got = await machine.exactGradients(made);
+    const expected = referenceGradients(made);
+    for (const role of ['q', 'k', 'v'] as const) {
+      expect(difference(got[role], expected[role]), `${name}: ${role}`).toBeLessThan(2e-6);
+    }
+  }
+});

@@ -1,9 +1,0 @@
-import { conformanceCases } from '@topk-attention/conformance';
-import { describeOnSoftwareGpu } from './software-gpu.js';
-
-const groups = new Set(['goldens', 'attention', 'feed-forward', 'gradients']);
-
-await describeOnSoftwareGpu(
-  'webgpu, layers',
-  (await conformanceCases()).filter(({ group }) => groups.has(group)),
-);

@@ -1,0 +1,150 @@
+import { type DType, type Shape, sizeOf } from '@topk-attention/core';
+import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/core/reference';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { describe, expect } from 'vitest';
+import { recordBinary, recordCast, recordWhere } from '../../src/primitives/elementwise.js';
+import { recordFill } from '../../src/primitives/fill.js';
+import { recordConcat, recordSlice, recordTranspose } from '../../src/primitives/layout.js';
+import { recordReduce } from '../../src/primitives/reduce.js';
+import type { Launch } from '../../src/runtime/kernel.js';
+import type { Stream } from '../../src/runtime/stream.js';
+import type { View } from '../../src/runtime/view.js';
+import { Harness } from '../support/primitives-harness.js';
+
+const software = softwareGpuAvailability();
+const BINDING_BYTES = 2048;
+const reference = createReferenceBackend();
+
+/** The stream of a device that binds 2 KiB at a time: a launch that binds more fails the test. */
+function narrow(stream: Stream): Stream {
+  const limits = { maxStorageBufferBindingSize: BINDING_BYTES };
+  return new Proxy(stream, {
+    get(target, property) {
+      if (property === 'device') return { limits };
+      if (property === 'launch') {
+        return (launch: Launch) => {
+          for (const { offset, size } of launch.buffers) {
+            expect(size).toBeLessThanOrEqual(BINDING_BYTES);
+            expect(offset % 256).toBe(0);
+          }
+          target.launch(launch);
+        };
+      }
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+const values = (shape: Shape): number[] =>
+  Array.from({ length: sizeOf(shape) }, (_, i) => ((7 * i) % 41) - 20);
+
+describe('tensors larger than a binding', () => {
+  const each = (
+    name: string,
+    dtype: DType,
+    shape: Shape,
+    record: (stream: Stream, x: View, y: View, out: View) => void,
+    expected: (x: ReferenceTensor, y: ReferenceTensor) => ReferenceTensor,
+  ): void => {
+    optional(`${name}, ${dtype} [${shape}]`, software, async () => {
+      const harness = await Harness.create();
+      const x = harness.upload(values(shape), shape, dtype);
+      const y = harness.upload(
+        values(shape).map((value) => (value % 3) + 1),
+        shape,
+        dtype,
+      );
+      const wanted = expected(x.reference, y.reference);
+      const out = harness.empty(wanted.shape, wanted.dtype);
+      record(narrow(harness.stream), x.view, y.view, out);
+      expect(await harness.read(out)).toEqual(await harness.expected(wanted));
+      harness.stream.device.destroy();
+    });
+  };
+
+  for (const dtype of ['f32', 'f16'] as const) {
+    for (const shape of [[5000], [37, 131], [3, 700, 2]] as const) {
+      each(
+        'add',
+        dtype,
+        shape,
+        (stream, x, y, out) => recordBinary(stream, 'add', x, y, out),
+        (x, y) => reference.binary('add', x, y),
+      );
+      each(
+        'fill',
+        dtype,
+        shape,
+        (stream, _x, _y, out) => recordFill(stream, 2.5, out),
+        (x) => reference.fill(2.5, x.shape, dtype),
+      );
+      const axes = shape.map((_, axis) => axis);
+      // One step of the last shape's first axis is more than a binding holds.
+      const leading = shape.length === 3 ? [] : [[0]];
+      for (const own of [axes, [axes.length - 1], ...leading]) {
+        for (const reduction of ['sum', 'max'] as const) {
+          each(
+            `${reduction} over ${own}`,
+            dtype,
+            shape,
+            (stream, x, _y, out) => recordReduce(stream, reduction, x, own, out),
+            (x) => reference[reduction](x, own),
+          );
+        }
+      }
+      each(
+        'concat',
+        dtype,
+        shape,
+        (stream, x, y, out) => recordConcat(stream, [x, y], 0, out),
+        (x, y) => reference.concat([x, y], 0),
+      );
+    }
+  }
+  each(
+    'cast to f16',
+    'f32',
+    [4999],
+    (stream, x, _y, out) => recordCast(stream, x, out),
+    (x) => reference.cast(x, 'f16'),
+  );
+  each(
+    'cast from f16',
+    'f16',
+    [4999],
+    (stream, x, _y, out) => recordCast(stream, x, out),
+    (x) => reference.cast(x, 'f32'),
+  );
+  each(
+    'slice',
+    'f32',
+    [40, 50],
+    (stream, x, _y, out) => recordSlice(stream, x, [3, 7], out),
+    (x) => reference.slice(x, [3, 7], [30, 41]),
+  );
+  each(
+    'transpose of leading axes',
+    'f16',
+    [9, 11, 24],
+    (stream, x, _y, out) => recordTranspose(stream, x, [0, 2, 1], out),
+    (x) => reference.transpose(x, [0, 2, 1]),
+  );
+
+  optional('what cannot be split says so with the numbers', software, async () => {
+    const harness = await Harness.create();
+    const { view } = harness.upload(values([4, 2000]), [4, 2000]);
+    const condition = harness.upload(values([4, 1]), [4, 1], 'bool');
+    const out = harness.empty([4, 2000]);
+    const stream = narrow(harness.stream);
+    const total = harness.empty([1, 2000]);
+    expect(() => recordReduce(stream, 'sum', view, [0], total)).toThrow(
+      expect.objectContaining({ code: 'DOES_NOT_FIT', message: expect.stringContaining('32000 bytes') }),
+    );
+    expect(() => recordWhere(stream, condition.view, view, view, out)).toThrow(
+      expect.objectContaining({ code: 'DOES_NOT_FIT', message: expect.stringContaining('2048 bytes') }),
+    );
+    harness.stream.device.destroy();
+  });
+});

@@ -1,8 +1,0 @@
-import { conformanceCases } from '@topk-attention/conformance';
-import { describeOnSoftwareGpu } from './software-gpu.js';
-
-// A file of its own, so that `pnpm fuzz --backend webgpu` finds it.
-await describeOnSoftwareGpu(
-  'webgpu, properties',
-  (await conformanceCases()).filter((one) => one.group === 'properties'),
-);

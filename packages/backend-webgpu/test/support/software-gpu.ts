@@ -1,0 +1,38 @@
+import { type ConformanceCase, describeConformance, type Exclusion } from '@topk-attention/conformance';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { describe } from 'vitest';
+import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from '../../src/index.js';
+
+/** A backend on whatever adapter there is; tests know that it may be a slow one. */
+export function createTestBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
+  return createWebGpuBackend({ onWarning: () => {}, ...options });
+}
+
+const exclusions: readonly Exclusion[] = [];
+
+/** Random trials of a property: SwiftShader takes some 50 ms for each. `pnpm fuzz` asks for more. */
+const SOFTWARE_RUNS = 20;
+
+/** The conformance suite; where SwiftShader cannot run, each case is counted and named as skipped. */
+export async function describeOnSoftwareGpu(
+  name: string,
+  cases: readonly ConformanceCase[],
+  options: WebGpuOptions = {},
+): Promise<void> {
+  const software = softwareGpuAvailability();
+  if (software.available) {
+    const runs = Number(process.env.TOPK_FUZZ_RUNS || SOFTWARE_RUNS);
+    await describeConformance({
+      name,
+      cases,
+      runs,
+      exclusions: exclusions.filter((one) => cases.some((each) => each.name === one.name)),
+      createBackend: () => createTestBackend(options),
+    });
+  } else {
+    describe(`conformance of ${name}`, () => {
+      for (const one of cases) optional(one.name, software, () => {});
+    });
+  }
+}
