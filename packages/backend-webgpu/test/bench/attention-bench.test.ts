@@ -1,4 +1,4 @@
-import { optional } from '@topk-attention/vitest-preset';
+import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe, expect, test } from 'vitest';
 import { type BenchReport, runAttentionBench } from '../../bench/attention-bench.js';
@@ -44,7 +44,10 @@ test('the table has its rows, each once', () => {
   expect(new Set(rows.map(({ id }) => id)).size).toBe(rows.length);
 });
 
-optional('a benchmark on the software GPU, which says so', softwareGpuAvailability(), async () => {
+const software = softwareGpuAvailability();
+const thorough = software.available ? thoroughAvailability() : software;
+
+optional('a benchmark on the software GPU, which says so', thorough, async () => {
   const report: BenchReport = await runAttentionBench({
     lengths: [24],
     ks: [4],

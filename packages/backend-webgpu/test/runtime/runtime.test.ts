@@ -13,7 +13,7 @@ import {
   valueAndGrad,
 } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { optional } from '@topk-attention/vitest-preset';
+import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { afterEach, describe, expect, vi } from 'vitest';
 import {
@@ -31,6 +31,8 @@ import { BUFFER_USAGE } from '../../src/runtime/usage.js';
 import { createTestBackend } from '../support/software-gpu.js';
 
 const software = softwareGpuAvailability();
+/** Some ten seconds each. */
+const thorough = software.available ? thoroughAvailability() : software;
 const made: WebGpuBackend[] = [];
 
 async function create(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
@@ -116,7 +118,7 @@ describe('making a backend', () => {
     device.destroy();
   });
 
-  optional('100 backends in one process', software, async () => {
+  optional('100 backends in one process', thorough, async () => {
     for (let i = 0; i < 100; i++) {
       const backend = await createTestBackend();
       const x = tensor(backend, [i, 1]);
@@ -163,7 +165,7 @@ describe('memory', () => {
     },
   );
 
-  optional('1,000 calls need no buffer beyond those of the first few', software, async () => {
+  optional('1,000 calls need no buffer beyond those of the first few', thorough, async () => {
     const backend = await create();
     const x = tensor(
       backend,
@@ -182,7 +184,7 @@ describe('memory', () => {
     expect(backend.memory().live).toBe(1024);
   });
 
-  optional('steps of a training that repeat make no new bind groups', software, async () => {
+  optional('steps of a training that repeat make no new bind groups', thorough, async () => {
     const { device } = await acquireDevice();
     const groups = vi.spyOn(device, 'createBindGroup');
     const backend = await create({ device });

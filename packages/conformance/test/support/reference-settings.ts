@@ -9,10 +9,14 @@ function withLimits(limits: Partial<DeviceLimits>): Backend {
   return { ...backend, capabilities: { ...capabilities, limits: { ...capabilities.limits, ...limits } } };
 }
 
-/** Every setting in which the reference backend, and core on it, is tested. */
-export const referenceSettings: Readonly<Record<string, () => Backend>> = {
+/** As other engines have it, with the attention of the backend and with what core composes. */
+export const usualSettings: Readonly<Record<string, () => Backend>> = {
   'reference, f32, fused': () => createReferenceBackend(),
   'reference, f32, composed': () => createReferenceBackend({ fused: false }),
+};
+
+/** Settings that few or no engines have. */
+export const otherSettings: Readonly<Record<string, () => Backend>> = {
   'reference, f64, fused': () => createReferenceBackend({ floatStorage: 'f64' }),
   'reference, f64, composed': () => createReferenceBackend({ floatStorage: 'f64', fused: false }),
   'reference, composed, two-level selection in blocks of 3': () =>

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { mul, type Tensor, tensor } from '@topk-attention/core';
+import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
   adamW,
@@ -235,7 +236,10 @@ test('tensors that cannot be read are one error, however many', async () => {
   expect(await store.list()).toEqual([]);
 });
 
-test('a run that is killed twenty times ends with the bits of one that was not', async () => {
+/** In the fast lane it is killed four times, at other places. */
+const kills = thoroughAvailability().available ? 20 : 4;
+
+test(`a run that is killed ${kills} times ends with the bits of one that was not`, async () => {
   const child = fileURLToPath(new URL('../support/toy-child.mjs', import.meta.url));
   const startIn = (path: string) =>
     spawn(process.execPath, [child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -244,7 +248,7 @@ test('a run that is killed twenty times ends with the bits of one that was not',
   const undisturbed = folder();
   expect(await ended(startIn(undisturbed))).toBe(0);
   const path = folder();
-  for (let kill = 0; kill < 20; kill++) {
+  for (let kill = 0; kill < kills; kill++) {
     const one = startIn(path);
     // After a number of steps of its own that walks through all places between two checkpoints.
     let left = 1 + ((kill * 7) % 11);
