@@ -11,6 +11,12 @@ const fileHere = (name: string): string => fileURLToPath(new URL(name, import.me
 export const testsOfBuiltCode: { globalSetup: string[] } = { globalSetup: [fileHere('./build-packages.ts')] };
 
 /**
+ * Settings for packages without a native engine: their test files share a process, and with it what they import, which
+ * takes half their time otherwise. A file has to undo what it changes in globals and in the environment.
+ */
+export const testsOfPureCode: { isolate: false } = { isolate: false };
+
+/**
  * Test settings of one package. Everything runs from source through {@link SOURCE_CONDITION}, so a test that
  * imports `../src/x.js` and one that imports the package by name share one copy of core. Files listed in slow-files.ts
  * are left to `pnpm test --all`, unless the command line names them.
