@@ -39,6 +39,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // The suite on engines other than cpu, and further engines.
   tfjs: {
+    'attention/forward/planned-bytes': 7,
     'attention/wasm': 9,
     'conformance/browser-webgl': 480,
     'conformance/browser-webgpu': 50,
@@ -49,6 +50,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'conformance/webgpu': 310,
     'conformance/webgpu-forward': 44,
     'doctor/browser-doctor': 16,
+    'functional/wasm': 5,
+    'layers/wasm': 4,
   },
   // The command line with a model, and T5 on every engine.
   'qa-demo': {
@@ -57,8 +60,10 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-ask': 177,
     'cli-eval': 65,
     'cli-readme': 49,
-    'cli-start': 190,
+    'cli-start': 100,
     parity: 29,
+    'parity-tfjs-cpu': 8,
+    'parity-tfjs-wasm': 5,
     'parity-webgpu': 70,
     'training/webgpu': 45,
   },

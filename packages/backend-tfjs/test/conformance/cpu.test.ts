@@ -1,10 +1,15 @@
 import { describeConformance } from '@topk-attention/conformance';
+import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import { createTfjsBackend } from '../../src/index.js';
 import { cpuTf } from '../support/engines.js';
 
 const tf = await cpuTf();
 
+// The fast lane has no seven seconds for 200 trials of each property.
+const isFast = !thoroughAvailability().available;
+
 await describeConformance({
   name: 'tfjs, cpu',
+  ...(isFast && { runs: 20 }),
   createBackend: () => createTfjsBackend({ tf, engine: 'cpu' }),
 });

@@ -1,12 +1,13 @@
 import { grad, sum, type Tensor, tensor, topKAttention } from '@topk-attention/core';
-import { optional } from '@topk-attention/vitest-preset';
+import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
 import { createWebGpuTestBackend, webGpuTf } from '../support/software-gpu.js';
 
 const software = softwareGpuAvailability();
+const thorough = software.available ? thoroughAvailability() : software;
 
-optional('neither live bytes nor tensors of tf grow over calls', software, async () => {
+optional('neither live bytes nor tensors of tf grow over calls', thorough, async () => {
   const backend = await createWebGpuTestBackend();
   const tf = await webGpuTf();
   const up = (): Tensor =>

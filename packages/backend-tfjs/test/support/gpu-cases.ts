@@ -24,6 +24,16 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
       'two minutes: tfjs compiles a program for every shape; the other engines run these, and above the primitives all engines run the same code',
   },
   {
+    name: /^golden anchor-1-.*-chunk-[134]\b/,
+    reason:
+      'a third of the time of all goldens: up to a call of the engine for each query, many times over; longer chunks run',
+  },
+  {
+    name: /^attention: causal calls of any difference of lengths, beyond one tile of keys$/,
+    reason:
+      'one call at many lengths, by far the longest case of attention; test/conformance/cpu.test.ts has it',
+  },
+  {
     name: /^hidden keys, by (?!nothing|a mask of pairs)/,
     reason: 'minutes: every way to hide a key ends in the same mask of pairs',
   },

@@ -1,5 +1,6 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { forwardDifference, Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
+import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import { loadT5 } from '../../src/index.js';
 
@@ -21,14 +22,16 @@ for (const { model: folder, goldens: file, cases, topK = {} } of models) {
 
     if (!cases.includes('generate')) return;
 
-    test('greedy ids of 50 prompts are identical', async () => {
+    // The reference backend takes five seconds for all 50.
+    const most = thoroughAvailability().available ? 50 : 10;
+    test(`greedy ids of ${most} prompts are identical`, async () => {
       const goldens = await Goldens.read(file);
       const model = await load();
       const prompts = goldens.ragged('generate.promptIds', 'generate.promptLengths');
       const expected = goldens.ragged('generate.ids', 'generate.lengths');
       const logits = goldens.ragged('generate.logits', 'generate.lengths');
       expect(prompts).toHaveLength(50);
-      for (const [index, prompt] of prompts.entries()) {
+      for (const [index, prompt] of prompts.slice(0, most).entries()) {
         const result = await model.generate(prompt, { maxNewTokens });
         expect(result.ids, `prompt ${index}`).toEqual(expected[index]);
         for (const [step, logit] of result.logits.entries()) {

@@ -1,5 +1,5 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { optional } from '@topk-attention/vitest-preset';
+import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
 import {
@@ -20,8 +20,13 @@ const cases: typeof backwardCases = [
   ['a scale above 1', { scale: 3, causal: true, queryLength: 9, keyLength: 21 }],
 ];
 
+const software = softwareGpuAvailability();
+/** Every case compiles kernels of its own. */
+const thorough = software.available ? thoroughAvailability() : software;
+const quick: ReadonlySet<string> = new Set(['plain', 'all at once']);
+
 for (const [name, partial] of cases) {
-  optional(`exact gradients of the reference: ${name}`, softwareGpuAvailability(), async () => {
+  optional(`exact gradients of the reference: ${name}`, quick.has(name) ? software : thorough, async () => {
     const machine = await sharedMachine();
     const made = exact(partial);
     const expected = referenceGradients(made);
@@ -36,7 +41,7 @@ for (const [name, partial] of cases) {
   });
 }
 
-optional('exact gradients by the tiles of hardware', softwareGpuAvailability(), async () => {
+optional('exact gradients by the tiles of hardware', software, async () => {
   const machine = await sharedMachine();
   const made = exact({ queryLength: 70, keyLength: 131, headDim: 20, causal: true, mask: [1, 1, 1, 131] });
   const facts = { ...machine.stream.facts, isSoftware: false };
@@ -45,7 +50,7 @@ optional('exact gradients by the tiles of hardware', softwareGpuAvailability(), 
   for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
 });
 
-optional('leading queries without a key, heads one by one', softwareGpuAvailability(), async () => {
+optional('leading queries without a key, heads one by one', software, async () => {
   const machine = await sharedMachine();
   const made = exact({ queryLength: 25, keyLength: 9, causal: true });
   const got = await machine.exactGradients(made, { partBytes: 4000, leastQueries: 25 });
@@ -53,7 +58,7 @@ optional('leading queries without a key, heads one by one', softwareGpuAvailabil
   for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
 });
 
-optional('equal bits twice', softwareGpuAvailability(), async () => {
+optional('equal bits twice', software, async () => {
   const machine = await sharedMachine();
   const made = exact({ causal: true, queryLength: 40, keyLength: 50, relativeBias });
   expect(await machine.exactGradients(made, { partBytes: 8000 })).toEqual(
@@ -61,7 +66,7 @@ optional('equal bits twice', softwareGpuAvailability(), async () => {
   );
 });
 
-optional('what is hidden or not finite, in exact gradients', softwareGpuAvailability(), async () => {
+optional('what is hidden or not finite, in exact gradients', software, async () => {
   const machine = await sharedMachine();
   const poisons: Record<string, (one: Problem) => void> = {
     'a hidden key': ({ arrays }) => {
