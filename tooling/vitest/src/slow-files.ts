@@ -60,7 +60,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-ask': 177,
     'cli-eval': 65,
     'cli-readme': 49,
-    'cli-start': 100,
+    'cli-start': 160,
     parity: 29,
     'parity-tfjs-cpu': 8,
     'parity-tfjs-wasm': 5,
