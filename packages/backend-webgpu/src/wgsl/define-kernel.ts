@@ -14,8 +14,13 @@ import { range } from './text.js';
 
 type Scalar = 'u32' | 'i32' | 'f32';
 
-/** Type of a uniform: a scalar, `params.NAME`, or a row of them, `params.NAME_0`, `params.NAME_1`, ... */
-type Uniform = Scalar | readonly [Scalar, number];
+/** Words of a vector, and where it may begin: at a multiple of as many. */
+const vectorWords = { vec2u: 2, vec4u: 4 } as const;
+
+type Vector = keyof typeof vectorWords;
+
+/** Type of a uniform: a scalar or vector, `params.NAME`, or a row of scalars, `params.NAME_0`, `params.NAME_1`, ... */
+type Uniform = Scalar | Vector | readonly [Scalar, number];
 
 /** A storage buffer, as `read`, `readFrom`, `write`, `writeTo` and `optional` declare it. */
 export interface Buffer<HasBase extends boolean = boolean, IsOptional extends boolean = boolean> {
@@ -111,7 +116,7 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
 ): DefinedKernel<U, B> {
   const { key, uniforms, workgroup } = declaration;
   const buffers: Buffers = declaration.buffers;
-  // Plain loops here and below: most kernels are declared anew for every launch.
+  // Plain loops here and below: many kernels are declared anew for every launch.
   const accesses: Access[] = [];
   for (const name in buffers) {
     const { access, isBound } = buffers[name] as Buffer;
@@ -140,6 +145,26 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
         workgroups: gridFor(call.workgroups, workgroup),
       });
     },
+  };
+}
+
+/**
+ * Kernels that differ by a variant, each declared once, at its first use. The key is the family's name with the variant,
+ * whose fields are exactly what the text depends on.
+ */
+export function kernelFamily<Variant extends object, const U extends Uniforms, const B extends Buffers>(
+  name: string,
+  declare: (variant: Variant) => Omit<KernelDeclaration<U, B>, 'key'>,
+): (variant: Variant) => DefinedKernel<U, B> {
+  const declared = new Map<string, DefinedKernel<U, B>>();
+  return (variant) => {
+    const key = `${name} ${JSON.stringify(variant)}`;
+    let kernel = declared.get(key);
+    if (kernel === undefined) {
+      kernel = defineKernel({ key, ...declare(variant) });
+      declared.set(key, kernel);
+    }
+    return kernel;
   };
 }
 
@@ -188,12 +213,14 @@ function wordsOf(
     const given = values[name] as number | readonly number[];
     const isRow = typeof type !== 'string';
     const isFloat = (isRow ? type[0] : type) === 'f32';
-    if (typeof given === 'number' && !isRow) {
+    const isVector = !isRow && type in vectorWords;
+    if (typeof given === 'number' && !isRow && !isVector) {
       words.push(isFloat ? f32Bits(given) : given);
       continue;
     }
     const row = typeof given === 'number' ? [given] : given;
-    const count = isRow ? type[1] : 1;
+    const count = isRow ? type[1] : isVector ? vectorWords[type as Vector] : 1;
+    if (isVector) while (words.length % count !== 0) words.push(0);
     if (row.length !== count) {
       throw new TopKError('ENGINE_FAILURE', `webgpu: uniform ${name} of ${key}`, {
         expected: `${count} values`,

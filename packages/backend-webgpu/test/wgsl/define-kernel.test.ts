@@ -6,7 +6,15 @@ import { acquireDevice } from '../../src/runtime/acquire.js';
 import { bindingOf, wholeOf } from '../../src/runtime/binding.js';
 import { f32Bits, type Launch, type Span } from '../../src/runtime/kernel.js';
 import { Stream } from '../../src/runtime/stream.js';
-import { defineKernel, optional, read, readFrom, write, writeTo } from '../../src/wgsl/define-kernel.js';
+import {
+  defineKernel,
+  kernelFamily,
+  optional,
+  read,
+  readFrom,
+  write,
+  writeTo,
+} from '../../src/wgsl/define-kernel.js';
 
 /** out[i] = scale * x[i] (+ bias) + sum of the offsets. */
 const scaled = (isVector: boolean, hasBias: boolean) =>
@@ -94,6 +102,43 @@ describe('a declared kernel', () => {
     expect(launch?.buffers).toEqual([x, bias, out]);
     expect(Array.from(launch?.uniforms ?? [])).toEqual([3, f32Bits(0.5), 0xffffffff, 2, 5, 9, 0, 0]);
     expect(launch?.workgroups).toEqual([35_000, 2, 1]);
+  });
+
+  test('puts vectors where WGSL does: at multiples of their size', () => {
+    const { stream, launches } = collector();
+    const kernel = defineKernel({
+      key: 'test vectors',
+      uniforms: { count: 'u32', seed: 'vec2u', rate: 'f32', strides: 'vec4u' },
+      buffers: { out: writeTo('u32') },
+      workgroup: 1,
+      source: () => '',
+    });
+    expect(kernel.source()).toContain(
+      'struct Params { count: u32, seed: vec2u, rate: f32, strides: vec4u, out_base: u32 }',
+    );
+    kernel.launch(stream, {
+      uniforms: { count: 1, seed: [2, 3], rate: 0.5, strides: [4, 5, 6, 7] },
+      buffers: { out: { span: span(), base: 8 } },
+      workgroups: 1,
+    });
+    const words = [1, 0, 2, 3, f32Bits(0.5), 0, 0, 0, 4, 5, 6, 7, 8, 0, 0, 0];
+    expect(Array.from(launches[0]?.uniforms ?? [])).toEqual(words);
+  });
+
+  test('of a family is declared once for each variant, which its key names', () => {
+    let declarations = 0;
+    const family = kernelFamily('test family', ({ half }: { readonly half: boolean }) => {
+      declarations++;
+      return {
+        uniforms: { count: 'u32' },
+        buffers: { out: write(half ? 'u32' : 'f32') },
+        workgroup: 1,
+        source: () => '',
+      };
+    });
+    expect(family({ half: true })).toBe(family({ half: true }));
+    expect(family({ half: false }).key).toBe('test family {"half":false}');
+    expect(declarations).toBe(2);
   });
 
   test('keeps grids and indirect launches as they are given', () => {

@@ -27,17 +27,17 @@ function biasKernel(extents: Extents): Kernel {
     ? heads
       ? ['bias_head', 'bias_head + 1u', '1u']
       : [
-          'max(bias_head * geometry.query_heads, first.head) - first.head',
-          'min(geometry.heads, (bias_head + 1u) * geometry.query_heads - first.head)',
+          'max(bias_head * params.query_heads, first.head) - first.head',
+          'min(params.heads, (bias_head + 1u) * params.query_heads - first.head)',
           '1u',
         ]
     : heads
       ? [
-          '(bias_head + geometry.query_heads - first.head) % geometry.query_heads',
-          'geometry.heads',
-          'geometry.query_heads',
+          '(bias_head + params.query_heads - first.head) % params.query_heads',
+          'params.heads',
+          'params.query_heads',
         ]
-      : ['0u', 'geometry.heads', '1u'];
+      : ['0u', 'params.heads', '1u'];
   return {
     key: `attention exact-backward bias ${JSON.stringify(extents)}`,
     buffers: ['read', 'write'],
@@ -50,10 +50,10 @@ fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = group_index(group, groups)${keys ? ` * ${INVOCATIONS}u + t` : ''};
-  let width = ${keys ? 'geometry.visible_keys' : '1u'};
-  let height = ${queries ? 'geometry.queries' : '1u'};
+  let width = ${keys ? 'params.visible_keys' : '1u'};
+  let height = ${queries ? 'params.queries' : '1u'};
   let bias_head = index / (width * height);
-  if (bias_head >= geometry.own.y) { return; }
+  if (bias_head >= params.own.y) { return; }
   let query = index / width % height;
   let key = index % width;
   let first = row_at(0u);
@@ -61,12 +61,12 @@ fn main(
   var place = 0u;
   var reached = false;
   for (var local_head = ${from}; local_head < ${to}; local_head += ${step}) {
-    let row = row_at(local_head * geometry.queries);
+    let row = row_at(local_head * params.queries);
     reached = true;
-    place = dot(geometry.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
-    for (var q = ${queries ? 'query; q <= query' : '0u; q < geometry.queries'}; q++) {
-      let at = 4u * (local_head * geometry.queries + q) * geometry.own.x;
-      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < geometry.visible_keys; k += ${INVOCATIONS}u) { sum += slopes[at + k]; }`}
+    place = dot(params.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
+    for (var q = ${queries ? 'query; q <= query' : '0u; q < params.queries'}; q++) {
+      let at = 4u * (local_head * params.queries + q) * params.own.x;
+      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < params.visible_keys; k += ${INVOCATIONS}u) { sum += slopes[at + k]; }`}
     }
   }
   ${keys ? 'if (reached) { bias[place] += sum; }' : 'sum = sum_of_group(sum, t);\n  if (t == 0u && reached) { bias[place] += sum; }'}

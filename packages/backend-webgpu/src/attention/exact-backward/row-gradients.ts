@@ -79,14 +79,14 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let r = id.x + id.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   let visible = visible_of(row);
-  let start = r * geometry.own.x;
+  let start = r * params.own.x;
   if (t == 0u) { atomicStore(&is_bad, 0u); atomicStore(&is_unusual, 0u); }
   workgroupBarrier();
-  let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
-  for (var c = t; c < geometry.own.y; c += ${INVOCATIONS}u) {
+  let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
+  for (var c = t; c < params.own.y; c += ${INVOCATIONS}u) {
     if ((bitcast<u32>(load_gradient(gradient_at + c)) & NOT_FINITE) == NOT_FINITE) { atomicStore(&is_unusual, 1u); }
   }
   var top = LOWEST;
@@ -122,8 +122,8 @@ fn main(
   let share = select(0.0, 1.0 / totals[0], totals[0] > 0.0);
   mean = share * means[0];
   // From bits that no compiler knows: it may take a constant NaN for a mistake.
-  let nan = bitcast<f32>(0x7fc00000u | (geometry.heads & 0u));
-  for (var quad = t; 4u * quad < geometry.visible_keys; quad += ${INVOCATIONS}u) {
+  let nan = bitcast<f32>(0x7fc00000u | (params.heads & 0u));
+  for (var quad = t; 4u * quad < params.visible_keys; quad += ${INVOCATIONS}u) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));

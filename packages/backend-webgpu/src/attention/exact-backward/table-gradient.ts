@@ -20,17 +20,17 @@ ${bindings(['read> slopes: array<f32>', 'read_write> sums: array<f32>'])}
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  let width = geometry.queries + geometry.visible_keys - 1u;
+  let width = params.queries + params.visible_keys - 1u;
   let head = at / width;
-  if (head >= geometry.heads) { return; }
+  if (head >= params.heads) { return; }
   let diagonal = at % width;
   // key - query = diagonal - (queries - 1), both counted within the part.
-  let first = max(geometry.queries - 1u, diagonal) - diagonal;
-  let end = min(geometry.queries, geometry.visible_keys + geometry.queries - 1u - diagonal);
+  let first = max(params.queries - 1u, diagonal) - diagonal;
+  let end = min(params.queries, params.visible_keys + params.queries - 1u - diagonal);
   var sum = 0.0;
   for (var query = first; query < end; query++) {
-    let key = diagonal + query - (geometry.queries - 1u);
-    sum += slopes[4u * (head * geometry.queries + query) * geometry.own.x + key];
+    let key = diagonal + query - (params.queries - 1u);
+    sum += slopes[4u * (head * params.queries + query) * params.own.x + key];
   }
   sums[at] = sum;
 }`,
@@ -49,23 +49,23 @@ fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = group_index(group, groups);
-  let bucket = index / geometry.query_heads;
-  let head = index % geometry.query_heads;
-  let farthest = i32(geometry.own.z);
-  if (bucket >= geometry.own.y) { return; }
-  let width = geometry.queries + geometry.visible_keys - 1u;
+  let bucket = index / params.query_heads;
+  let head = index % params.query_heads;
+  let farthest = i32(params.own.z);
+  if (bucket >= params.own.y) { return; }
+  let width = params.queries + params.visible_keys - 1u;
   // Position of the first key relative to the part's last query.
-  let lowest = i32(geometry.query_length) - i32(geometry.key_length + geometry.first_query + geometry.queries) + 1;
+  let lowest = i32(params.query_length) - i32(params.key_length + params.first_query + params.queries) + 1;
   var sum = 0.0;
-  for (var local_head = 0u; local_head < geometry.heads; local_head++) {
-    if ((geometry.first_head + local_head) % geometry.query_heads != head) { continue; }
+  for (var local_head = 0u; local_head < params.heads; local_head++) {
+    if ((params.first_head + local_head) % params.query_heads != head) { continue; }
     for (var diagonal = t; diagonal < width; diagonal += ${INVOCATIONS}u) {
       let relative = clamp(lowest + i32(diagonal), -farthest, farthest);
       if (bucket_of[u32(relative + farthest)] == bucket) { sum += sums[local_head * width + diagonal]; }
     }
   }
   sum = sum_of_group(sum, t);
-  if (t == 0u) { table[bucket * geometry.query_heads + head] += sum; }
+  if (t == 0u) { table[bucket * params.query_heads + head] += sum; }
 }`,
 };
 

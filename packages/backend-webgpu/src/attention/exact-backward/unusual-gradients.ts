@@ -28,18 +28,18 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let count = unusual[0];
   if (count == 0u) { return; }
   let at = id.x + id.y * groups.x * ${UNUSUAL_INVOCATIONS}u;
-  let keys = geometry.visible_keys;
+  let keys = params.visible_keys;
   let unit = at / keys;
   let key = at % keys;
-  if (unit >= geometry.heads / geometry.group) { return; }
-  let sums_at = geometry.v_base + (unit * geometry.key_length + key) * geometry.own.y;
+  if (unit >= params.heads / params.group) { return; }
+  let sums_at = params.v_base + (unit * params.key_length + key) * params.own.y;
   for (var i = 0u; i < count; i++) {
     let r = unusual[1u + i];
     let row = row_at(r);
-    let bits = weights[4u * r * geometry.own.x + key];
-    if (row.local_head / geometry.group != unit || bits == ${HIDDEN_WEIGHT}) { continue; }
-    let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
-    for (var c = 0u; c < geometry.own.y; c++) {
+    let bits = weights[4u * r * params.own.x + key];
+    if (row.local_head / params.group != unit || bits == ${HIDDEN_WEIGHT}) { continue; }
+    let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
+    for (var c = 0u; c < params.own.y; c++) {
       let value = load_gradient(gradient_at + c);
       if ((bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u) { sums[sums_at + c] += bitcast<f32>(bits) * value; }
     }

@@ -34,18 +34,18 @@ fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let row = group.x + group.y * groups.x;
-  let rows = geometry.heads * geometry.queries;
+  let rows = params.heads * params.queries;
   if (row >= rows) { return; }
   let four = t % ${fours}u;
   let lane = t / ${fours}u;
   var top = -3.40282346e38;
-  for (var segment = 0u; segment < geometry.own.x; segment++) {
+  for (var segment = 0u; segment < params.own.x; segment++) {
     top = max(top, parts[(segment * rows + row) * ${fours + 1}u + ${fours}u].x);
   }
   var sum = vec4f();
   var total = vec2f();
   if (lane < ${lanes}u) {
-    for (var segment = lane; segment < geometry.own.x; segment += ${lanes}u) {
+    for (var segment = lane; segment < params.own.x; segment += ${lanes}u) {
       let at = (segment * rows + row) * ${fours + 1}u;
       let of_row = parts[at + ${fours}u];
       let fade = exp(max(of_row.x - top, -1000.0));
@@ -61,10 +61,10 @@ fn main(
     sum += sums[other * ${fours}u + four];
     total += totals[other * ${fours}u + four];
   }
-  let nan = bitcast<f32>(0x7fc00000u + (geometry.heads & 0u));
+  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));
   let share = select(0.0, 1.0 / total.x, total.x > 0.0);
-  let start = geometry.out_base + row / geometry.queries * geometry.query_length * ${valueDim}u;
-  storeOutput(start, row % geometry.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
+  let start = params.out_base + row / params.queries * params.query_length * ${valueDim}u;
+  storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
 }`,
   };
 }

@@ -35,7 +35,7 @@ export function scores(p: ExactParameters): string {
   const rows = range(tile.rows);
   const down = tile.threads / tile.columns;
   const queries = { load: 'loadQuery', start: 'qStart', row0: 'tileQuery', rowEnd: 'queryEnd' };
-  const keys = { load: 'loadKey', start: 'kStart', row0: 'key0', rowEnd: 'geometry.key_length' };
+  const keys = { load: 'loadKey', start: 'kStart', row0: 'key0', rowEnd: 'params.key_length' };
   return `
 ${lines(rows.map((r) => `    var s${r} = vec4f(0);`))}
     for (var dim0 = 0u; dim0 < ${paddedDim(tile, p.headDim)}u; dim0 += ${tile.dims}u) {
@@ -57,11 +57,11 @@ export function validity(p: ExactParameters): string {
   const each = (body: (r: number) => string): string => lines(range(tile.rows).map(body));
   const keys = '(vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))';
   // Hidden keys of the padding read elements that exist: their scores are replaced afterwards.
-  const inside = `min(${keys}, vec4u(geometry.key_length - 1u))`;
-  const row = (r: number): string => `min(query${r}, geometry.query_length - 1u)`;
+  const inside = `min(${keys}, vec4u(params.key_length - 1u))`;
+  const row = (r: number): string => `min(query${r}, params.query_length - 1u)`;
   const biased = each((r) => {
     const at = `at${r}`;
-    const stride = 'geometry.bias_stride';
+    const stride = 'params.bias_stride';
     return `    { let ${at} = vec4u(batch * ${stride}.x + headOfBatch * ${stride}.y + ${row(r)} * ${stride}.z) + ${inside} * ${stride}.w;
       s${r} += vec4f(bias[${at}.x], bias[${at}.y], bias[${at}.z], bias[${at}.w]); }`;
   });
@@ -70,7 +70,7 @@ export function validity(p: ExactParameters): string {
       let at = vec4u(clamp(far, vec4i(-reach), vec4i(reach)) + vec4i(reach)) + vec4u(relativeStart);
       s${r} += vec4f(relative[at.x], relative[at.y], relative[at.z], relative[at.w]); }`,
   );
-  const masked = (r: number): string => `{ let stride = geometry.mask_stride;
+  const masked = (r: number): string => `{ let stride = params.mask_stride;
       let at = vec4u(batch * stride.x + headOfBatch * stride.y + ${row(r)} * stride.z) + ${inside} * stride.w;
       seen = seen & (vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]) != vec4u(0)); }`;
   const hiding = each(
@@ -81,13 +81,13 @@ export function validity(p: ExactParameters): string {
       s${r} = select(vec4f(hidden), s${r}, seen); }`,
   );
   return lines([
-    each((r) => `    s${r} *= geometry.scale;`),
+    each((r) => `    s${r} *= params.scale;`),
     p.bias ? biased : '',
     p.relativeBias ? relative : '',
     // A bound that the compiler does not know keeps it from evaluating the infinity, which it would reject.
-    `    let hidden = bitcast<f32>(HIDDEN + (geometry.heads & 0u));`,
+    `    let hidden = bitcast<f32>(HIDDEN + (params.heads & 0u));`,
     // Nor may it take -0 for 0.
-    `    let unseen = bitcast<f32>(UNSEEN + (geometry.heads & 0u));`,
+    `    let unseen = bitcast<f32>(UNSEEN + (params.heads & 0u));`,
     `    if (${p.mask ? 'true' : `i32(key0) + ${tileKeys(tile)} > allSee`}) {`,
     hiding,
     '    }',

@@ -33,7 +33,7 @@ export function softmax(p: ExactParameters): string {
     ...rows.map((r) => {
       const kept = range(4).map((i) => `is_kept(batch, headOfBatch, query${r}, key0 + 4u * tx + ${i}u)`);
       const weight = p.dropout
-        ? `select(select(vec4f(0), w * geometry.kept_scale, vec4<bool>(${kept.join(', ')})), vec4f(unseen), isOut)`
+        ? `select(select(vec4f(0), w * params.kept_scale, vec4<bool>(${kept.join(', ')})), vec4f(unseen), isOut)`
         : 'w';
       return `    { let isOut = isHidden(s${r}); let w = select(exp(s${r} - top${r}), vec4f(unseen), isOut);
       total${r} += w.x + w.y + w.z + w.w;
@@ -71,7 +71,7 @@ export function product(p: ExactParameters): string {
     for (var i = thread; i < ${tile.values * width}u; i += ${tile.threads}u) {
       let key = key0 + quad0 * 4u + i / ${width}u;
       let column = 4u * (i % ${width}u);
-      let value = select(vec4f(0), loadValue(vStart, min(key, geometry.key_length - 1u), column), key < geometry.key_length);
+      let value = select(vec4f(0), loadValue(vStart, min(key, params.key_length - 1u), column), key < params.key_length);
       if (any(notFinite(value))) { atomicStore(&hasBadValue, 1u); }
       stage[i] = value;
     }
@@ -119,7 +119,7 @@ export function finish(p: ExactParameters): string {
   const { tile } = p;
   return lines([
     rowTotals(p),
-    '  let nan = bitcast<f32>(0x7fc00000u + (geometry.heads & 0u));',
+    '  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));',
     ...range(tile.rows).flatMap((r) => {
       const [g, at] = [r >> 2, r & 3];
       return [
@@ -145,7 +145,7 @@ export function storeSegment(p: ExactParameters): string {
       const [g, at] = [r >> 2, r & 3];
       return [
         `  if (query${r} < queryEnd) {`,
-        `    let row = (segment * geometry.heads + head) * geometry.queries + query${r} - geometry.first_query;`,
+        `    let row = (segment * params.heads + head) * params.queries + query${r} - params.first_query;`,
         ...range(valueVectors(tile, p.valueDim)).map(
           (c) =>
             `    if (tx + ${c * tile.columns}u < ${fours}u) { out[row * ${fours + 1}u + tx + ${c * tile.columns}u] = sum${r}_${c}; }`,

@@ -81,34 +81,34 @@ function mainFunction(p: ExactParameters): string {
 @compute @workgroup_size(${tile.threads})
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
-  let tilesOfHead = (geometry.queries + ${queries - 1}u) / ${queries}u;
+  let tilesOfHead = (params.queries + ${queries - 1}u) / ${queries}u;
   let ${p.segmented ? 'index' : 'job'} = group.x + group.y * groups.x;
   ${
     p.segmented
-      ? `let segment = index / (tilesOfHead * geometry.heads);
-  let job = index % (tilesOfHead * geometry.heads);
-  if (segment >= geometry.own.x) { return; }`
-      : 'if (job >= tilesOfHead * geometry.heads) { return; }'
+      ? `let segment = index / (tilesOfHead * params.heads);
+  let job = index % (tilesOfHead * params.heads);
+  if (segment >= params.own.x) { return; }`
+      : 'if (job >= tilesOfHead * params.heads) { return; }'
   }
   // Queries that see the most keys come first, so that no long tile is left for the end.
   let head = job / tilesOfHead;
-  let tileQuery = geometry.first_query + (tilesOfHead - 1u - job % tilesOfHead) * ${queries}u;
-  let queryEnd = geometry.first_query + geometry.queries;
-  let batch = (geometry.first_head + head) / geometry.query_heads;
-  let headOfBatch = (geometry.first_head + head) % geometry.query_heads;
+  let tileQuery = params.first_query + (tilesOfHead - 1u - job % tilesOfHead) * ${queries}u;
+  let queryEnd = params.first_query + params.queries;
+  let batch = (params.first_head + head) / params.query_heads;
+  let headOfBatch = (params.first_head + head) % params.query_heads;
   let keyHead = key_head_of(head);
-  let qStart = geometry.q_base + (head * geometry.query_length - geometry.first_query) * ${p.headDim}u;
-  let outStart = geometry.out_base + (head * geometry.query_length - geometry.first_query) * ${p.valueDim}u;
-  let kStart = geometry.k_base + keyHead * geometry.key_length * ${p.headDim}u;
-  let vStart = geometry.v_base + keyHead * geometry.key_length * ${p.valueDim}u;
+  let qStart = params.q_base + (head * params.query_length - params.first_query) * ${p.headDim}u;
+  let outStart = params.out_base + (head * params.query_length - params.first_query) * ${p.valueDim}u;
+  let kStart = params.k_base + keyHead * params.key_length * ${p.headDim}u;
+  let vStart = params.v_base + keyHead * params.key_length * ${p.valueDim}u;
   ${
     p.relativeBias
-      ? `let reach = i32(geometry.reach);
-  let relativeStart = headOfBatch * (2u * geometry.reach + 1u);`
+      ? `let reach = i32(params.reach);
+  let relativeStart = headOfBatch * (2u * params.reach + 1u);`
       : ''
   }
-  let shift = i32(geometry.key_length) - i32(geometry.query_length);
-  var visible = i32(geometry.key_length);
+  let shift = i32(params.key_length) - i32(params.query_length);
+  var visible = i32(params.key_length);
   ${p.keyLengths ? 'visible = min(visible, key_lengths[batch]);' : ''}
   // Keys below the first bound are valid for every query of the tile, from the second on for none.
   var allSee = visible;
@@ -121,7 +121,7 @@ ${lines(rows.map((r) => `  let query${r} = tileQuery + ${rowText(tile, r)};`))}
 ${lines(rows.map((r) => `  var top${r} = LOWEST; var total${r} = 0.0; var bad${r} = false;`))}
 ${lines(rows.map((r) => columns.map((c) => `  var sum${r}_${c} = vec4f(0);`).join('')))}
   // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
-  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'geometry.own.x' : '1u'}) {
+  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'params.own.x' : '1u'}) {
     let key0 = keyTile * ${keys}u;
 ${scores(p)}
 ${validity(p)}

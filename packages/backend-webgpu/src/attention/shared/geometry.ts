@@ -147,23 +147,23 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }`;
 
 /**
  * `key_head_of(local_head)`: the key head of a head of the part, from the first that the part binds. Where heads are whole
- * groups that is `local_head / geometry.group`.
+ * groups that is `local_head / params.group`.
  */
 export const keyHeadOf = `
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }`;

@@ -91,7 +91,7 @@ export function recordRelativeVectors(
 /** `relative_bias(row, key)`, from the vectors of `recordRelativeVectors`. Needs `geometryStruct`. */
 export const relativeBiasOf = `
 fn relative_bias(row: Row, key: u32) -> f32 {
-  let reach = i32(geometry.reach);
-  let distance = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
-  return relative[row.head * (2u * geometry.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
+  let reach = i32(params.reach);
+  let distance = i32(key + params.query_length) - i32(row.query + params.key_length);
+  return relative[row.head * (2u * params.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
 }`;

@@ -9,8 +9,8 @@ export function visibleOf(
 ): string {
   return `
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));' : ''}
+  var visible = params.key_length;
+  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));' : ''}
   ${keyLengths ? `visible = min(visible, u32(max(0, ${lengthOfRow})));` : ''}
   return visible;
 }`;

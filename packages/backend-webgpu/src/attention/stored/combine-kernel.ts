@@ -36,12 +36,12 @@ function source({ valueDim, dtype, dropout }: CombineParameters): string {
   const blocks = range(Math.ceil(pairs / INVOCATIONS));
   const isOdd = valueDim % 2 === 1;
   const load = half
-    ? `return unpack2x16float(v[(geometry.v_base + value_row * ${valueDim}u) / 2u + pair]);`
-    : `let at = geometry.v_base + value_row * ${valueDim}u + 2u * pair;
+    ? `return unpack2x16float(v[(params.v_base + value_row * ${valueDim}u) / 2u + pair]);`
+    : `let at = params.v_base + value_row * ${valueDim}u + 2u * pair;
   return vec2f(v[at], ${isOdd ? `select(v[min(at + 1u, arrayLength(&v) - 1u)], 0.0, 2u * pair + 1u >= ${valueDim}u)` : 'v[at + 1u]'});`;
   const store = half
-    ? `out[(geometry.out_base + out_row * ${valueDim}u) / 2u + pair] = halves_of(value.x, value.y);`
-    : `let at = geometry.out_base + out_row * ${valueDim}u + 2u * pair;
+    ? `out[(params.out_base + out_row * ${valueDim}u) / 2u + pair] = halves_of(value.x, value.y);`
+    : `let at = params.out_base + out_row * ${valueDim}u + 2u * pair;
   out[at] = value.x;
   ${isOdd ? `if (2u * pair + 1u < ${valueDim}u) { out[at + 1u] = value.y; }` : 'out[at + 1u] = value.y;'}`;
   return `
@@ -77,14 +77,14 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = geometry.own.x;
-  let list = (row.local_head * geometry.list_rows_per_head + row.local_query) * k;
-  let indices = geometry.indices_base + list;
-  let scores = geometry.scores_base + list;
-  let value_start = (row.local_head / geometry.group) * geometry.key_length;
-  let out_row = row.local_head * geometry.query_length + row.local_query;
+  let k = params.own.x;
+  let list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
+  let indices = params.indices_base + list;
+  let scores = params.scores_base + list;
+  let value_start = (row.local_head / params.group) * params.key_length;
+  let out_row = row.local_head * params.query_length + row.local_query;
 
   // The largest score, as an ordered key, and how many there are.
   var most = 0u;

@@ -47,8 +47,8 @@ fn score_bits(at: u32) -> u32 {
 }
 
 fn keep(slot: u32, key: u32, bits: u32) {
-  list_indices[geometry.indices_base + list + slot] = key;
-  list_scores[geometry.scores_base + list + slot] = bits;
+  list_indices[params.indices_base + list + slot] = key;
+  list_scores[params.scores_base + list + slot] = bits;
 }
 ${radixSelect}
 
@@ -57,11 +57,11 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = geometry.own.x;
-  list = (row.local_head * geometry.list_rows_per_head + row.local_query) * k;
-  let kept = select_row(t, index * geometry.own.y, visible_of(row), k);
+  let k = params.own.x;
+  list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
+  let kept = select_row(t, index * params.own.y, visible_of(row), k);
   let empty = select(MINUS_INF_BITS, NAN_BITS, kept == NAN_ROW);
   for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += ${SELECT_INVOCATIONS}u) {
     keep(slot, NONE, empty);

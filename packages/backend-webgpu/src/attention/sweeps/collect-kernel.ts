@@ -82,11 +82,11 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
   while (left != 0u) {
     let bit = firstTrailingBit(left);
     left &= left - 1u;
-    if (place < geometry.own.x) {
+    if (place < params.own.x) {
       let quad = select(near, far, (bit & 4u) != 0u);
       let pair = select(quad.xy, quad.zw, (bit & 2u) != 0u);
       let score = select(pair.x, pair.y, (bit & 1u) != 0u);
-      lists[list * geometry.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
+      lists[list * params.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
     }
     place++;
   }
@@ -96,16 +96,16 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
+  let rows = params.group * params.queries;
   let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
-  let segments = (geometry.own.z - geometry.own.y + geometry.own.w - 1u) / geometry.own.w;
+  let segments = (params.own.z - params.own.y + params.own.w - 1u) / params.own.w;
   let job = id.x + id.y * groups.x;
-  if (job >= segments * row_tiles * (geometry.heads / geometry.group)) { return; }
-  let segment = geometry.own.y + geometry.own.w * (job % segments);
+  if (job >= segments * row_tiles * (params.heads / params.group)) { return; }
+  let segment = params.own.y + params.own.w * (job % segments);
   let first_row = ${p.rows}u * (job / segments % row_tiles);
   let key_head = job / segments / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
-  let end = min(min(segment + geometry.own.w, geometry.own.z), sees.y);
+  let end = min(min(segment + params.own.w, params.own.z), sees.y);
   if (segment >= end) { return; }
   let index_start = key_head * rows + first_row;
   ${productPlaces}
@@ -135,12 +135,12 @@ fn main(
         (i) => `{
       ${
         p.relativeBias
-          ? `let row = row_at(min(index_start + ${tileRow(i, shape)}, geometry.heads * geometry.queries - 1u));
+          ? `let row = row_at(min(index_start + ${tileRow(i, shape)}, params.heads * params.queries - 1u));
       let keys = first_key + vec4u(0u, 1u, 2u, 3u);
       dots_${i}_0 = score_quad(dots_${i}_0, row, keys);
       dots_${i}_1 = score_quad(dots_${i}_1, row, keys + 64u);`
-          : `dots_${i}_0 = geometry.scale * dots_${i}_0;
-      dots_${i}_1 = geometry.scale * dots_${i}_1;`
+          : `dots_${i}_0 = params.scale * dots_${i}_0;
+      dots_${i}_1 = params.scale * dots_${i}_1;`
       }
       var hits = above(dots_${i}_0, threshold_${i}) | (above(dots_${i}_1, threshold_${i}) << 4u);
       if (hits != 0u) {
@@ -179,8 +179,8 @@ fn main(
 function keyRows(first: string): string {
   return [0, 1, 2, 3]
     .map(
-      (j) => `key_row_${j} = key_head * geometry.key_length
-    + min(${first} + 4u * stage_r + ${j}u, geometry.key_length - 1u);`,
+      (j) => `key_row_${j} = key_head * params.key_length
+    + min(${first} + 4u * stage_r + ${j}u, params.key_length - 1u);`,
     )
     .join('\n    ');
 }

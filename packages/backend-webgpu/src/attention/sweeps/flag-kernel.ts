@@ -27,19 +27,19 @@ const LOWEST_BITS = 0xff7fffffu;
 @compute @workgroup_size(${FLAG_INVOCATIONS})
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let index = id.x + id.y * groups.x * ${FLAG_INVOCATIONS}u;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let count = counts[index];
-  let is_long = count > geometry.own.x;
+  let is_long = count > params.own.x;
   if (index % 32u == 0u && count < 0x80000000u) {
     atomicAdd(&counters[${COUNTERS.sampledRows}], 1u);
     atomicAdd(&counters[${COUNTERS.sampledCounts}], count);
     atomicMax(&counters[${COUNTERS.longest}], count);
   }
-  if (!is_long && (count >= geometry.own.y || thresholds[index] == LOWEST_BITS)) { return; }
-  let rows = geometry.group * geometry.queries;
+  if (!is_long && (count >= params.own.y || thresholds[index] == LOWEST_BITS)) { return; }
+  let rows = params.group * params.queries;
   let key_head = index / rows;
   let place = atomicAdd(&slow[key_head], 1u);
-  atomicStore(&slow[geometry.heads / geometry.group + key_head * rows + place], index % rows);
+  atomicStore(&slow[params.heads / params.group + key_head * rows + place], index % rows);
   atomicAdd(&counters[${COUNTERS.flagged}], 1u);
   if (is_long) { atomicAdd(&counters[${COUNTERS.overflowed}], 1u); }
 }`,

@@ -105,7 +105,7 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let listed = counts[index];
   let is_nan_row = listed == NAN_ROW;
@@ -195,13 +195,13 @@ fn main(
       .join('\n    ')}
   }
   let largest = number_of(most);
-  let value_start = (row.local_head / geometry.group) * geometry.key_length;
+  let value_start = (row.local_head / params.group) * params.key_length;
   ${
     p.saves
-      ? `let place_of_list = (row.local_head * geometry.list_rows_per_head + row.local_query) * K;
+      ? `let place_of_list = (row.local_head * params.list_rows_per_head + row.local_query) * K;
   for (var slot = t + m; slot < K; slot += ${TEAM}u) {
-    indices[geometry.indices_base + place_of_list + slot] = NONE;
-    scores[geometry.scores_base + place_of_list + slot] = select(MINUS_INF_BITS, NAN_BITS, is_nan_row);
+    indices[params.indices_base + place_of_list + slot] = NONE;
+    scores[params.scores_base + place_of_list + slot] = select(MINUS_INF_BITS, NAN_BITS, is_nan_row);
   }`
       : ''
   }
@@ -209,13 +209,13 @@ fn main(
     .map(
       (i) => `if (t + ${TEAM * i}u < m) {
     ordered[smaller_${i}] = vec2u(
-      (value_start + own_${i}) * ${quads}u + geometry.v_base / 4u,
+      (value_start + own_${i}) * ${quads}u + params.v_base / 4u,
       bitcast<u32>(exp(bitcast<f32>(own_bits_${i}) - largest)),
     );
     ${
       p.saves
-        ? `indices[geometry.indices_base + place_of_list + smaller_${i}] = own_${i};
-    scores[geometry.scores_base + place_of_list + smaller_${i}] = own_bits_${i};`
+        ? `indices[params.indices_base + place_of_list + smaller_${i}] = own_${i};
+    scores[params.scores_base + place_of_list + smaller_${i}] = own_bits_${i};`
         : ''
     }
   }`,
@@ -253,8 +253,8 @@ fn main(
       })
       .join('\n    ')}
   }
-  let nan = bitcast<f32>(NAN_BITS | (geometry.own.x & 1u));
-  let at = geometry.out_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${quads}u;
+  let nan = bitcast<f32>(NAN_BITS | (params.own.x & 1u));
+  let at = params.out_base / 4u + (row.local_head * params.query_length + row.local_query) * ${quads}u;
   ${blocks
     .map((b) => {
       const column = `lane + ${b * across}u`;

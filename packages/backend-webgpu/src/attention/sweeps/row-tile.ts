@@ -7,11 +7,11 @@ export function tileSees(tileRows: number): string {
 fn tile_sees(key_head: u32, first_row: u32, rows: u32) -> vec2u {
   let last_row = min(first_row + ${tileRows - 1}u, rows - 1u);
   let start = key_head * rows;
-  if (first_row / geometry.queries == last_row / geometry.queries) {
+  if (first_row / params.queries == last_row / params.queries) {
     return vec2u(visible_of(row_at(start + first_row)), visible_of(row_at(start + last_row)));
   }
   // Rows of more than one head: from the first query of the part to the last.
-  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + geometry.queries - 1u)));
+  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + params.queries - 1u)));
 }`;
 }
 

@@ -75,7 +75,7 @@ fn largest(x: vec4f) -> f32 {
 
 /** Number of the group in which a quad of a tile of the sample falls. */
 fn group_at(tile: u32, quad: u32) -> u32 {
-  return (tile % (geometry.own.y / 32u)) * 32u + quad;
+  return (tile % (params.own.y / 32u)) * 32u + quad;
 }
 
 /** The first tile from \`tile\` on that belongs to the share. */
@@ -88,7 +88,7 @@ fn next_tile(tile: u32, cycle: u32, run: u32, share: u32) -> u32 {
 
 fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_single: bool, keys: vec4u, dots: vec4f) {
   let scores = select(vec4f(LOWEST), score_quad(dots, row, keys), keys < vec4u(visible));
-  let start = index * geometry.own.y;
+  let start = index * params.own.y;
   if (is_single) {
     let at = start + tile * ${TILE_KEYS}u + 4u * quad;
     maxima[at] = scores.x;
@@ -99,7 +99,7 @@ fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_singl
   }
   let at = start + group_at(tile, quad);
   var most = largest(scores);
-  if (tile >= geometry.own.y / 32u) { most = max(most, maxima[at]); }
+  if (tile >= params.own.y / 32u) { most = max(most, maxima[at]); }
   maxima[at] = most;
 }
 
@@ -128,24 +128,24 @@ fn quad_keys(tile: u32, quad: u32, tiles: u32, shift: u32) -> vec4u {
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let shares = geometry.more.x;
-  let shift = geometry.own.x;
-  let rows = geometry.group * geometry.queries;
+  let shares = params.more.x;
+  let shift = params.own.x;
+  let rows = params.group * params.queries;
   let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let job = id.x + id.y * groups.x;
-  if (job >= shares * row_tiles * (geometry.heads / geometry.group)) { return; }
+  if (job >= shares * row_tiles * (params.heads / params.group)) { return; }
   let share = job % shares;
   let first_row = ${p.rows}u * (job / shares % row_tiles);
   let key_head = job / shares / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
   let count = (sees.y + (1u << shift) - 1u) >> shift;
   let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
-  let is_single = count <= geometry.own.y;
+  let is_single = count <= params.own.y;
   // Tiles of one share fall into the same groups, so that no two workgroups meet in one.
-  let cycle = geometry.own.y / 32u;
+  let cycle = params.own.y / 32u;
   let run = cycle / shares;
-  let end = min(geometry.own.w, tiles);
-  var tile = next_tile(geometry.own.z, cycle, run, share);
+  let end = min(params.own.w, tiles);
+  var tile = next_tile(params.own.z, cycle, run, share);
   if (tile >= end) { return; }
   ${productPlaces}
   ${productStart(shape, keyRows('tile'))}
@@ -170,7 +170,7 @@ fn main(
 /** The keys that the invocation brings of a tile; any key will do beyond the last. */
 function keyRows(tile: string): string {
   const rows = [0, 1, 2, 3].map(
-    (j) => `key_row_${j} = key_head * geometry.key_length + min(brought[${j}], geometry.key_length - 1u);`,
+    (j) => `key_row_${j} = key_head * params.key_length + min(brought[${j}], params.key_length - 1u);`,
   );
   return `{
       let brought = quad_keys(${tile}, stage_r, tiles, shift);

@@ -6,15 +6,15 @@ export function scoreQuad(relativeBias: boolean): string {
   return relativeBias
     ? `
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
-  let last = vec4u(geometry.key_length - 1u);
+  let last = vec4u(params.key_length - 1u);
   let at = min(keys, last);
   let added = vec4f(
     relative_bias(row, at.x), relative_bias(row, at.y), relative_bias(row, at.z), relative_bias(row, at.w),
   );
-  return fma(vec4f(geometry.scale), dots, added);
+  return fma(vec4f(params.scale), dots, added);
 }`
     : `
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
-  return geometry.scale * dots;
+  return params.scale * dots;
 }`;
 }

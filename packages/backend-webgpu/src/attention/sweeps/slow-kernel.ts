@@ -59,8 +59,8 @@ ${bindings([
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${p.relativeBias ? relativeBiasOf : ''}
-${loadQuad('load_query', 'q', 'geometry.q_base', shape)}
-${loadQuad('load_key', 'k', 'geometry.k_base', shape)}
+${loadQuad('load_query', 'q', 'params.q_base', shape)}
+${loadQuad('load_key', 'k', 'params.k_base', shape)}
 ${scoreQuad(p.relativeBias)}
 
 var<private> list: u32;
@@ -80,10 +80,10 @@ var<workgroup> query_rows: array<array<vec4f, ${p.rows}>, ${quads}>;
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
-  let key_heads = geometry.heads / geometry.group;
-  let scratch_start = id.x * ${p.rows}u * geometry.own.z;
-  let last_key = geometry.key_length - 1u;
+  let rows = params.group * params.queries;
+  let key_heads = params.heads / params.group;
+  let scratch_start = id.x * ${p.rows}u * params.own.z;
+  let last_key = params.key_length - 1u;
   var job = id.x;
   for (var key_head = 0u; key_head < key_heads; key_head++) {
     let count = slow[key_head];
@@ -101,7 +101,7 @@ fn main(
       ${rows
         .map(
           (r) => `for (var quad = t; quad < ${quads}u; quad += ${SELECT_INVOCATIONS}u) {
-        query_rows[quad][${r}] = load_query(row_${r}.local_head * geometry.query_length + row_${r}.local_query, quad);
+        query_rows[quad][${r}] = load_query(row_${r}.local_head * params.query_length + row_${r}.local_query, quad);
       }`,
         )
         .join('\n      ')}
@@ -109,7 +109,7 @@ fn main(
       ${rows.map((r) => `let visible_${r} = visible_of(row_${r});`).join('\n      ')}
       let end = ${rows.map((r) => `visible_${r}`).reduce((a, b) => `max(${a}, ${b})`)};
       for (var key = t; key < end; key += ${SELECT_INVOCATIONS}u) {
-        let key_row = key_head * geometry.key_length + min(key, last_key);
+        let key_row = key_head * params.key_length + min(key, last_key);
         ${rows.map((r) => `var dot_${r} = 0.0;`).join(' ')}
         for (var quad = 0u; quad < ${quads}u; quad++) {
           let key_quad = load_key(key_row, quad);
@@ -128,7 +128,7 @@ fn main(
         ${rows
           .map(
             (r) =>
-              `scratch[scratch_start + ${r}u * geometry.own.z + key] =
+              `scratch[scratch_start + ${r}u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_${r}), row_${r}, vec4u(key)).x);`,
           )
           .join('\n        ')}
@@ -137,9 +137,9 @@ fn main(
       ${rows
         .map(
           (r) => `if (${p.rows}u * job + ${r}u < count) {
-        let index = row_${r}.local_head * geometry.queries + row_${r}.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + ${r}u * geometry.own.z, visible_${r}, geometry.own.y);
+        let index = row_${r}.local_head * params.queries + row_${r}.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + ${r}u * params.own.z, visible_${r}, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }`,
         )

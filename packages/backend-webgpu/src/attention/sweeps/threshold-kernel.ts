@@ -65,22 +65,22 @@ const LOWEST_KEY = 0x00800000u;
 
 /** Groups of the row's tile that the first sweep wrote. */
 fn written_groups(index: u32) -> u32 {
-  let rows = geometry.group * geometry.queries;
+  let rows = params.group * params.queries;
   let first_row = (index % rows) / ${p.rows}u * ${p.rows}u;
-  let shift = geometry.own.x;
+  let shift = params.own.x;
   let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
   let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
   return select(min(32u * tiles, ${p.groups}u), ${TILE_KEYS}u * tiles, count <= ${p.groups}u);
 }
 
 fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
-  let key_head = (geometry.first_head + row.local_head) / geometry.group;
+  let key_head = (params.first_head + row.local_head) / params.group;
   if (unsafe_key[key_head] < visible) { return true; }
   var found = 0u;
-  let start = geometry.q_base + (row.local_head * geometry.query_length + row.local_query) * ${p.headDim}u;
+  let start = params.q_base + (row.local_head * params.query_length + row.local_query) * ${p.headDim}u;
   for (var d = t; d < ${p.headDim}u; d += ${TEAM}u) {
     let at = start + d;
-    if ((${element} & 0x7fffffffu) > geometry.own.w) { found = 1u; }
+    if ((${element} & 0x7fffffffu) > params.own.w) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
@@ -90,13 +90,13 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
-  let rank = geometry.own.y;
+  let rank = params.own.y;
   var bits = LOWEST_BITS;
   let found_unsafe = is_unsafe(row, t, visible);
-  if (visible > geometry.own.z) {
+  if (visible > params.own.z) {
     let written = written_groups(index);
     ${each
       .map(

@@ -65,12 +65,12 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
-  if (row.query >= geometry.query_length) { return; }
-  let k = geometry.own.x;
+  if (row.query >= params.query_length) { return; }
+  let k = params.own.x;
   let list_at = r * ${capacity}u;
-  let row_place = row.local_head * geometry.query_length + row.local_query;
+  let row_place = row.local_head * params.query_length + row.local_query;
 
   var largest = 0u;
   var count = 0u;
@@ -85,7 +85,7 @@ fn main(
     } else if (is_nan(bits)) {
       largest = 0xffffffffu;
     }
-    ${saves ? 'indices[geometry.indices_base + row_place * k + slot] = key;\n    scores[geometry.scores_base + row_place * k + slot] = bits;' : ''}
+    ${saves ? 'indices[params.indices_base + row_place * k + slot] = key;\n    scores[params.scores_base + row_place * k + slot] = bits;' : ''}
   }
   largest = max_of_lanes(largest, lane);
   count = sum_of_lanes_u32(count, lane);
@@ -106,7 +106,7 @@ fn main(
 
   let part = lane / ${width}u;
   let c = lane % ${width}u;
-  let values_at = geometry.v_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
+  let values_at = params.v_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
   ${range(perLane)
     .map((i) => `var sum${i} = vec4f();`)
     .join(' ')}
@@ -145,7 +145,7 @@ fn main(
       (i) => `if (lane < ${width}u && c + ${32 * i}u < ${fours}u) {
     let whole = bitcast<vec4u>(sum${i});
     let bits = select(whole, vec4u(NAN_BITS), is_bad);
-    let at = geometry.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
+    let at = params.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
     output[at] = ${
       half
         ? `vec2u(

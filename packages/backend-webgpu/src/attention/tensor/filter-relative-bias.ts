@@ -18,7 +18,7 @@ export function relativePrepare(reach: number, subgroups: number): string {
   return `if (t == 0u) { atomicStore(&odd_biases, 0u); }
   workgroupBarrier();
   for (var i = t; i < ${2 * reach + 1}u; i += ${32 * subgroups}u) {
-    let bias = tables[geometry.more.z + tables[geometry.more.y + i] * geometry.query_heads + flat % geometry.query_heads];
+    let bias = tables[params.more.z + tables[params.more.y + i] * params.query_heads + flat % params.query_heads];
     biases[i] = bitcast<f32>(bias);
     if ((bias & 0x7fffffffu) > 0x49742400u) { atomicStore(&odd_biases, 1u); } // above 1e6, infinite or NaN
   }
@@ -27,8 +27,8 @@ export function relativePrepare(reach: number, subgroups: number): string {
   let has_odd_bias = workgroupUniformLoad(&odd_found) != 0u;
   let far_bias = biases[0];
   let per_unit_bias = 1.0 / max(unit.x, 1e-30);
-  let position = i32(min(first_query + subgroup * ${ROWS}u + lane, last_query) + geometry.key_length) - i32(geometry.query_length);
-  let near_from = max(0, i32(first_query + geometry.key_length) - i32(geometry.query_length) - ${reach + 15});`;
+  let position = i32(min(first_query + subgroup * ${ROWS}u + lane, last_query) + params.key_length) - i32(params.query_length);
+  let near_from = max(0, i32(first_query + params.key_length) - i32(params.query_length) - ${reach + 15});`;
 }
 
 /** Statements that add the bias to the scores of a tile. */

@@ -118,21 +118,21 @@ fn main(
 ) {
   // Not the built-in value: of this one the compiler knows the range, and leaves out checks of bounds.
   let lane = t & 31u;
-  let query_tiles = geometry.queries / ${ROWS * subgroups}u;
+  let query_tiles = params.queries / ${ROWS * subgroups}u;
   let job = group.x + group.y * groups.x;
-  if (job >= geometry.heads * query_tiles) { return; }
-  let head = job % geometry.heads;
-  let query_tile = query_tiles - 1u - job / geometry.heads;
-  let flat = geometry.first_head + head;
-  let batch = flat / geometry.query_heads;
+  if (job >= params.heads * query_tiles) { return; }
+  let head = job % params.heads;
+  let query_tile = query_tiles - 1u - job / params.heads;
+  let flat = params.first_head + head;
+  let batch = flat / params.query_heads;
   let key_head = key_head_of(head);
   let subgroup = t / 32u;
   let store_at = subgroup * ${TILE_WORDS}u;
   let read_at = store_at + lane;
-  let first_query = geometry.first_query + query_tile * ${ROWS * subgroups}u;
-  let first_row = head * geometry.queries + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
+  let first_query = params.first_query + query_tile * ${ROWS * subgroups}u;
+  let first_row = head * params.queries + query_tile * ${ROWS * subgroups}u + subgroup * ${ROWS}u;
   let row = first_row + lane;
-  let last_query = min(first_query + ${ROWS * subgroups - 1}u, geometry.query_length - 1u);
+  let last_query = min(first_query + ${ROWS * subgroups - 1}u, params.query_length - 1u);
   let visible = visible_keys(min(first_query + subgroup * ${ROWS}u + lane, last_query), batch);
   let fewest = visible_keys(first_query, batch);
   let most = visible_keys(last_query, batch);
@@ -140,17 +140,17 @@ fn main(
   ${relative ? relativePrepare(relativeReach, subgroups) : ''}
   let list_at = row * ${capacity}u;
   let groups_at = first_row * ${capacity}u + lane;
-  let k = geometry.own.y;
-  let bounds_at = key_head * geometry.own.x;
+  let k = params.own.y;
+  let bounds_at = key_head * params.own.x;
   let keys_at = bounds_at * ${16 * headDim}u;
   ${loadQueries(variant)}
   let steps = (most + 31u) / 32u;
   var bar = ${-UNBOUNDED};
   if (most > ${capacity}u) {
-    let sampled = most >= geometry.more.x && counters[${COUNTERS.caution}] == 0u;
-    let stride = select(1u, geometry.own.w, sampled);
-    let sweep_steps = select(steps, most / (32u * geometry.own.w), sampled);
-    let rank = f32(select(k, geometry.own.z, sampled));
+    let sampled = most >= params.more.x && counters[${COUNTERS.caution}] == 0u;
+    let stride = select(1u, params.own.w, sampled);
+    let sweep_steps = select(steps, most / (32u * params.own.w), sampled);
+    let rank = f32(select(k, params.own.z, sampled));
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;

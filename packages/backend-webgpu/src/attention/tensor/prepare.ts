@@ -256,10 +256,10 @@ fn main(
   // Eight invocations a row.
   let r = 32u * (group.x + group.y * groups.x) + t / 8u;
   let eighth = t % 8u;
-  let rows = geometry.heads * geometry.queries;
+  let rows = params.heads * params.queries;
   let row = row_at(r);
-  let exists = r < rows && row.query < geometry.query_length;
-  let at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
+  let exists = r < rows && row.query < params.query_length;
+  let at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * ${fours}u;
   var most = 0u;
   for (var four = eighth; four < ${fours}u; four += 8u) {
     if (exists) { most = max(most, largest_of(load_q(at + four))); }
@@ -271,7 +271,7 @@ fn main(
   let is_finite = most < INF_BITS;
   let exponent = clamp(254 - i32(most >> 23u), 1, 254);
   let near_one = bitcast<f32>(u32(exponent) << 23u);
-  let key_head = key_head_of(min(row.local_head, geometry.heads - 1u));
+  let key_head = key_head_of(min(row.local_head, params.heads - 1u));
   // Of the row: its square, its product with the centre; of the centre: its square.
   var sum = vec4f();
   for (var four = eighth; four < ${fours}u; four += 8u) {
@@ -287,7 +287,7 @@ fn main(
   for (var i = 0u; i < 8u; i++) { sum += sums[(t & ~7u) + i]; }
   let norm = sqrt(sum.x);
   let usable = exists && is_finite && norm > 0.0;
-  let turn = select(0.0, select(${QUERY_NORM}.0, -${QUERY_NORM}.0, geometry.scale < 0.0) / norm, usable);
+  let turn = select(0.0, select(${QUERY_NORM}.0, -${QUERY_NORM}.0, params.scale < 0.0) / norm, usable);
   if (r < rows) {
     for (var four = eighth; four < ${fours}u; four += 8u) {
       var x = vec4f();
@@ -297,9 +297,9 @@ fn main(
     if (eighth == 0u) {
       let factor = factor_of(largest[2u * key_head]);
       let length = norm / near_one;
-      let unit = (length * abs(geometry.scale)) / (factor * ${QUERY_NORM}.0);
-      let shift = (sum.y / near_one) * geometry.scale;
-      let doubt = length * sqrt(sum.z) * abs(geometry.scale) * ${SHIFT_DOUBT};
+      let unit = (length * abs(params.scale)) / (factor * ${QUERY_NORM}.0);
+      let shift = (sum.y / near_one) * params.scale;
+      let doubt = length * sqrt(sum.z) * abs(params.scale) * ${SHIFT_DOUBT};
       let is_usual = is_finite && unit > 1e-30 && unit < 1e30 && abs(shift) < 1e30 && doubt < 1e30;
       // A query of zeros scores 0 with every finite key.
       var kind = select(${QUERY_KIND.refused}.0, ${QUERY_KIND.usual}.0, is_usual);

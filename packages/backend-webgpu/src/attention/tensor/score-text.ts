@@ -88,14 +88,14 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
   if (key >= visible) { return 0u; }
   ${
     relative
-      ? `let reach = i32(geometry.reach);
-  let apart = i32(key + geometry.query_length) - i32(row.query + geometry.key_length);
-  let bucket = tables[geometry.own.w + u32(clamp(apart, -reach, reach) + reach)];
-  let relative = bitcast<f32>(tables[geometry.more.x + bucket * geometry.query_heads + row.head]);`
+      ? `let reach = i32(params.reach);
+  let apart = i32(key + params.query_length) - i32(row.query + params.key_length);
+  let bucket = tables[params.own.w + u32(clamp(apart, -reach, reach) + reach)];
+  let relative = bitcast<f32>(tables[params.more.x + bucket * params.query_heads + row.head]);`
       : ''
   }
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
-  let score = ${relative ? 'fma(geometry.scale, product, relative)' : 'geometry.scale * product'};
+  let score = ${relative ? 'fma(params.scale, product, relative)' : 'params.scale * product'};
   let bits = bitcast<u32>(score);
   if (is_nan(bits)) { return 0xffffffffu; }
   if (bits == MINUS_INF_BITS) { return 0u; }

@@ -61,7 +61,7 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
   var order${i} = 0u;
   if (listed > ${32 * i}u) {
     let slot = ${32 * i}u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, ${capacity - 1}u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, ${capacity - 1}u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     ${times(8 / AT_ONCE, scoreRound, '\n    ')}
     key${i} = key;
@@ -101,23 +101,23 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
-  if (row.query >= geometry.query_length) { return; }
+  if (row.query >= params.query_length) { return; }
   let visible = visible_of(row);
   let head = heads[r];
   let listed = min(head.x, ${capacity}u);
   let list_at = r * ${capacity}u;
   let eighth = lane & 7u;
   let eight = lane & 24u;
-  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
-  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
+  let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
+  let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * ${fours}u;
   ${chunks.map((c) => `let q${c} = ${inside(c, `load_q(${at('query_at', c)})`)};`).join('\n  ')}
   ${registers.map(scoreRegister).join('')}
 
   // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
   let valid = subgroupAdd(${sumOf((i) => `order${i} != 0u`)});
-  let k = geometry.own.x;
+  let k = params.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (valid > k) {

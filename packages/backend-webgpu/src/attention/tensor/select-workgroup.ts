@@ -70,7 +70,7 @@ ${scoreText(variant)}
 ${sortText(placesOf(capacity), invocations)}
 
 fn candidate(list_at: u32, i: u32) -> u32 {
-  return ${isList ? 'min(lists[list_at + i], geometry.key_length - 1u)' : 'i'};
+  return ${isList ? 'min(lists[list_at + i], params.key_length - 1u)' : 'i'};
 }
 
 /** The bin of the needed-th largest value, how many lie in higher bins, how many in it. */
@@ -134,7 +134,7 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
 
 /** Leaves the k best of n candidates in \`sort_keys\`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
 fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
-  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * ${fours}u;
+  let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * ${fours}u;
   for (var i = t; i < ${fours}u; i += ${w}) { query[i] = load_q(query_at + i); }
   if (t == 0u) {
     atomicStore(&valid_count, 0u);
@@ -143,7 +143,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
     atomicStore(&lowest_kept, 0xffffffffu);
   }
   workgroupBarrier();
-  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * ${fours}u;
+  let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
   var valid = 0u;
   var nans = 0u;
   for (var four = t; 4u * four < n; four += ${w}) {
@@ -169,7 +169,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
   let counted = workgroupUniformLoad(&totals);
   if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
-  let k = geometry.own.x;
+  let k = params.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (counted.x > k) {
@@ -204,12 +204,12 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
-  for (var slot = t; slot < geometry.own.x; slot += ${w}) {
+  for (var slot = t; slot < params.own.x; slot += ${w}) {
     let used = slot < kept;
     let at = min(slot, ${placesOf(capacity) - 1}u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-    lists[list_at + geometry.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
+    lists[list_at + params.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
   }
 }
 
@@ -232,15 +232,15 @@ function inFours(body: (i: number) => string): string {
 function listBody(capacity: number): string {
   return `
   let r = group.x + group.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
-  if (row.query >= geometry.query_length) { return; }
+  if (row.query >= params.query_length) { return; }
   let head = heads[r];
   let found = select_row(row, visible_of(row), min(head.x, ${capacity}u), r * ${capacity}u, 0u, t);
   let has_nan = found.z != 0u;
   if (t == 0u) {
     let overflowed = head.x > ${capacity}u;
-    let is_proved = head.y == MINUS_INF_BITS || (found.x == geometry.own.x && key_of(head.y) <= found.y);
+    let is_proved = head.y == MINUS_INF_BITS || (found.x == params.own.x && key_of(head.y) <= found.y);
     if (overflowed || !(is_proved || has_nan)) {
       atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[${COUNTERS.flagged}], 1u)], r);
       if (overflowed) { atomicAdd(&work[${COUNTERS.overflowed}], 1u); }
@@ -256,12 +256,12 @@ function listBody(capacity: number): string {
 
 function allBody(capacity: number): string {
   return `
-  let last = min(min(flagged[${COUNTERS.flagged}], geometry.own.z), geometry.heads * geometry.queries);
-  for (var at = geometry.own.y + group.x; at < last; at += groups.x) {
+  let last = min(min(flagged[${COUNTERS.flagged}], params.own.z), params.heads * params.queries);
+  for (var at = params.own.y + group.x; at < last; at += groups.x) {
     let r = flagged[${COUNTER_WORDS}u + at];
     let row = row_at(r);
     let visible = visible_of(row);
-    let found = select_row(row, visible, visible, r * ${capacity}u, group.x * ((geometry.key_length + 3u) / 4u), t);
+    let found = select_row(row, visible, visible, r * ${capacity}u, group.x * ((params.key_length + 3u) / 4u), t);
     write_row(r * ${capacity}u, found.x, found.z != 0u, t);
     storageBarrier();
     workgroupBarrier();

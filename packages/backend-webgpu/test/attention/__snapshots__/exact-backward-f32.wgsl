@@ -31,24 +31,24 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -59,17 +59,17 @@ const HIDDEN = 0xff800000u;
 
 fn scores_of(dots: vec4f, row: Row, first_key: u32, visible: u32) -> vec4u {
   let keys = first_key + vec4u(0u, 1u, 2u, 3u);
-  let bits = bitcast<vec4u>(geometry.scale * dots);
+  let bits = bitcast<vec4u>(params.scale * dots);
   return select(vec4u(HIDDEN), bits, keys < vec4u(visible));
 }
 
 fn load_query(row: u32, quad: u32) -> vec4f {
   
-  return q[geometry.q_base / 4u + row * 16u + quad];
+  return q[params.q_base / 4u + row * 16u + quad];
 }
 fn load_key(row: u32, quad: u32) -> vec4f {
   
-  return k[geometry.k_base / 4u + row * 16u + quad];
+  return k[params.k_base / 4u + row * 16u + quad];
 }
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
@@ -79,15 +79,15 @@ var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let at = min(row, geometry.group * geometry.queries - 1u);
-  return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
+  let at = min(row, params.group * params.queries - 1u);
+  return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }
 
 fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
   if (row_index >= rows) { return; }
   let row = row_at(key_head * rows + row_index);
   let visible = visible_of(row);
-  let stride = (geometry.key_length + 3u) / 4u;
+  let stride = (params.key_length + 3u) / 4u;
   let at = (key_head * rows + row_index) * stride + first_key / 4u;
   if (first_key < visible) { scores[at] = scores_of(near, row, first_key, visible); }
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
@@ -97,11 +97,11 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
-  let key_tiles = (geometry.visible_keys + 127u) / 128u;
+  let rows = params.group * params.queries;
+  let key_tiles = (params.visible_keys + 127u) / 128u;
   let row_tiles = (rows + 63u) / 64u;
   let job = id.x + id.y * groups.x;
-  if (job >= key_tiles * row_tiles * (geometry.heads / geometry.group)) { return; }
+  if (job >= key_tiles * row_tiles * (params.heads / params.group)) { return; }
   let first_key = 128u * (job % key_tiles);
   let first_row = 64u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
@@ -118,14 +118,14 @@ fn main(
   let query_row_3 = query_row(key_head, first_row + 4u * stage_r + 3u);
   var key_row_0 = 0u; var key_row_1 = 0u; var key_row_2 = 0u; var key_row_3 = 0u;
   var fetched: mat4x4f;
-  key_row_0 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 0u, geometry.key_length - 1u);
-  key_row_1 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 1u, geometry.key_length - 1u);
-  key_row_2 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 2u, geometry.key_length - 1u);
-  key_row_3 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 3u, geometry.key_length - 1u);
+  key_row_0 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 0u, params.key_length - 1u);
+  key_row_1 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 1u, params.key_length - 1u);
+  key_row_2 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 2u, params.key_length - 1u);
+  key_row_3 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 3u, params.key_length - 1u);
   fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
   
     var dots_0_0 = vec4f(); var dots_0_1 = vec4f();
@@ -233,16 +233,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read_write> scores: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> products: array<vec4f>;
@@ -250,8 +250,8 @@ fn row_at(row: u32) -> Row {
 @group(0) @binding(4) var<storage, read_write> unusual: array<atomic<u32>>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -283,14 +283,14 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let r = id.x + id.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   let visible = visible_of(row);
-  let start = r * geometry.own.x;
+  let start = r * params.own.x;
   if (t == 0u) { atomicStore(&is_bad, 0u); atomicStore(&is_unusual, 0u); }
   workgroupBarrier();
-  let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
-  for (var c = t; c < geometry.own.y; c += 128u) {
+  let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
+  for (var c = t; c < params.own.y; c += 128u) {
     if ((bitcast<u32>(load_gradient(gradient_at + c)) & NOT_FINITE) == NOT_FINITE) { atomicStore(&is_unusual, 1u); }
   }
   var top = LOWEST;
@@ -332,8 +332,8 @@ fn main(
   let share = select(0.0, 1.0 / totals[0], totals[0] > 0.0);
   mean = share * means[0];
   // From bits that no compiler knows: it may take a constant NaN for a mistake.
-  let nan = bitcast<f32>(0x7fc00000u | (geometry.heads & 0u));
-  for (var quad = t; 4u * quad < geometry.visible_keys; quad += 128u) {
+  let nan = bitcast<f32>(0x7fc00000u | (params.heads & 0u));
+  for (var quad = t; 4u * quad < params.visible_keys; quad += 128u) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
@@ -360,16 +360,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> weights: array<u32>;
 @group(0) @binding(2) var<storage, read> gradient: array<u32>;
@@ -381,18 +381,18 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   let count = unusual[0];
   if (count == 0u) { return; }
   let at = id.x + id.y * groups.x * 64u;
-  let keys = geometry.visible_keys;
+  let keys = params.visible_keys;
   let unit = at / keys;
   let key = at % keys;
-  if (unit >= geometry.heads / geometry.group) { return; }
-  let sums_at = geometry.v_base + (unit * geometry.key_length + key) * geometry.own.y;
+  if (unit >= params.heads / params.group) { return; }
+  let sums_at = params.v_base + (unit * params.key_length + key) * params.own.y;
   for (var i = 0u; i < count; i++) {
     let r = unusual[1u + i];
     let row = row_at(r);
-    let bits = weights[4u * r * geometry.own.x + key];
-    if (row.local_head / geometry.group != unit || bits == 0x80000000u) { continue; }
-    let gradient_at = geometry.out_base + (row.local_head * geometry.query_length + row.local_query) * geometry.own.y;
-    for (var c = 0u; c < geometry.own.y; c++) {
+    let bits = weights[4u * r * params.own.x + key];
+    if (row.local_head / params.group != unit || bits == 0x80000000u) { continue; }
+    let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
+    for (var c = 0u; c < params.own.y; c++) {
       let value = load_gradient(gradient_at + c);
       if ((bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u) { sums[sums_at + c] += bitcast<f32>(bits) * value; }
     }

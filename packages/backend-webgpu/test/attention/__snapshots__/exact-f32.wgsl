@@ -11,20 +11,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -55,25 +55,25 @@ fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN);
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
-  let tilesOfHead = (geometry.queries + 63u) / 64u;
+  let tilesOfHead = (params.queries + 63u) / 64u;
   let index = group.x + group.y * groups.x;
-  let segment = index / (tilesOfHead * geometry.heads);
-  let job = index % (tilesOfHead * geometry.heads);
-  if (segment >= geometry.own.x) { return; }
+  let segment = index / (tilesOfHead * params.heads);
+  let job = index % (tilesOfHead * params.heads);
+  if (segment >= params.own.x) { return; }
   // Queries that see the most keys come first, so that no long tile is left for the end.
   let head = job / tilesOfHead;
-  let tileQuery = geometry.first_query + (tilesOfHead - 1u - job % tilesOfHead) * 64u;
-  let queryEnd = geometry.first_query + geometry.queries;
-  let batch = (geometry.first_head + head) / geometry.query_heads;
-  let headOfBatch = (geometry.first_head + head) % geometry.query_heads;
+  let tileQuery = params.first_query + (tilesOfHead - 1u - job % tilesOfHead) * 64u;
+  let queryEnd = params.first_query + params.queries;
+  let batch = (params.first_head + head) / params.query_heads;
+  let headOfBatch = (params.first_head + head) % params.query_heads;
   let keyHead = key_head_of(head);
-  let qStart = geometry.q_base + (head * geometry.query_length - geometry.first_query) * 64u;
-  let outStart = geometry.out_base + (head * geometry.query_length - geometry.first_query) * 64u;
-  let kStart = geometry.k_base + keyHead * geometry.key_length * 64u;
-  let vStart = geometry.v_base + keyHead * geometry.key_length * 64u;
+  let qStart = params.q_base + (head * params.query_length - params.first_query) * 64u;
+  let outStart = params.out_base + (head * params.query_length - params.first_query) * 64u;
+  let kStart = params.k_base + keyHead * params.key_length * 64u;
+  let vStart = params.v_base + keyHead * params.key_length * 64u;
   
-  let shift = i32(geometry.key_length) - i32(geometry.query_length);
-  var visible = i32(geometry.key_length);
+  let shift = i32(params.key_length) - i32(params.query_length);
+  var visible = i32(params.key_length);
   
   // Keys below the first bound are valid for every query of the tile, from the second on for none.
   var allSee = visible;
@@ -96,7 +96,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
   var sum2_0 = vec4f(0);  var sum2_1 = vec4f(0);
   var sum3_0 = vec4f(0);  var sum3_1 = vec4f(0);
   // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
-  for (var keyTile = segment; keyTile < keyTiles; keyTile += geometry.own.x) {
+  for (var keyTile = segment; keyTile < keyTiles; keyTile += params.own.x) {
     let key0 = keyTile * 32u;
 
     var s0 = vec4f(0);
@@ -115,7 +115,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
     for (var i = thread; i < 16u; i += 128u) {
       let dim = dim0 + 4u * (i % 2u);
       let row = key0 + 4u * (i / 2u);
-      let block = transpose(mat4x4f(select(vec4f(0), loadKey(kStart, min(row + 0u, geometry.key_length - 1u), dim), row + 0u < geometry.key_length), select(vec4f(0), loadKey(kStart, min(row + 1u, geometry.key_length - 1u), dim), row + 1u < geometry.key_length), select(vec4f(0), loadKey(kStart, min(row + 2u, geometry.key_length - 1u), dim), row + 2u < geometry.key_length), select(vec4f(0), loadKey(kStart, min(row + 3u, geometry.key_length - 1u), dim), row + 3u < geometry.key_length)));
+      let block = transpose(mat4x4f(select(vec4f(0), loadKey(kStart, min(row + 0u, params.key_length - 1u), dim), row + 0u < params.key_length), select(vec4f(0), loadKey(kStart, min(row + 1u, params.key_length - 1u), dim), row + 1u < params.key_length), select(vec4f(0), loadKey(kStart, min(row + 2u, params.key_length - 1u), dim), row + 2u < params.key_length), select(vec4f(0), loadKey(kStart, min(row + 3u, params.key_length - 1u), dim), row + 3u < params.key_length)));
       let at = 136u + 4u * (i % 2u) * 9u + i / 2u;
       stage[at + 0u] = block[0]; stage[at + 9u] = block[1]; stage[at + 18u] = block[2]; stage[at + 27u] = block[3];
     }
@@ -129,12 +129,12 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
       s3 = fma(vec4f(a0[3]), b, s3);
     }
     }
-    s0 *= geometry.scale;
-    s1 *= geometry.scale;
-    s2 *= geometry.scale;
-    s3 *= geometry.scale;
-    let hidden = bitcast<f32>(HIDDEN + (geometry.heads & 0u));
-    let unseen = bitcast<f32>(UNSEEN + (geometry.heads & 0u));
+    s0 *= params.scale;
+    s1 *= params.scale;
+    s2 *= params.scale;
+    s3 *= params.scale;
+    let hidden = bitcast<f32>(HIDDEN + (params.heads & 0u));
+    let unseen = bitcast<f32>(UNSEEN + (params.heads & 0u));
     if (i32(key0) + 32 > allSee) {
       { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query0) + shift + 1));
       
@@ -207,7 +207,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
     for (var i = thread; i < 256u; i += 128u) {
       let key = key0 + quad0 * 4u + i / 16u;
       let column = 4u * (i % 16u);
-      let value = select(vec4f(0), loadValue(vStart, min(key, geometry.key_length - 1u), column), key < geometry.key_length);
+      let value = select(vec4f(0), loadValue(vStart, min(key, params.key_length - 1u), column), key < params.key_length);
       if (any(notFinite(value))) { atomicStore(&hasBadValue, 1u); }
       stage[i] = value;
     }
@@ -285,25 +285,25 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
   workgroupBarrier();
   let wrong0 = maxima[0u + ty + 0u] + maxima[16u + ty + 0u] + maxima[32u + ty + 0u] + maxima[48u + ty + 0u] + maxima[64u + ty + 0u] + maxima[80u + ty + 0u] + maxima[96u + ty + 0u] + maxima[112u + ty + 0u];
   if (query0 < queryEnd) {
-    let row = (segment * geometry.heads + head) * geometry.queries + query0 - geometry.first_query;
+    let row = (segment * params.heads + head) * params.queries + query0 - params.first_query;
     if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum0_0; }
     if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum0_1; }
     if (tx == 0u) { out[row * 17u + 16u] = vec4f(top0, all0[0], wrong0[0], 0.0); }
   }
   if (query1 < queryEnd) {
-    let row = (segment * geometry.heads + head) * geometry.queries + query1 - geometry.first_query;
+    let row = (segment * params.heads + head) * params.queries + query1 - params.first_query;
     if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum1_0; }
     if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum1_1; }
     if (tx == 0u) { out[row * 17u + 16u] = vec4f(top1, all0[1], wrong0[1], 0.0); }
   }
   if (query2 < queryEnd) {
-    let row = (segment * geometry.heads + head) * geometry.queries + query2 - geometry.first_query;
+    let row = (segment * params.heads + head) * params.queries + query2 - params.first_query;
     if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum2_0; }
     if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum2_1; }
     if (tx == 0u) { out[row * 17u + 16u] = vec4f(top2, all0[2], wrong0[2], 0.0); }
   }
   if (query3 < queryEnd) {
-    let row = (segment * geometry.heads + head) * geometry.queries + query3 - geometry.first_query;
+    let row = (segment * params.heads + head) * params.queries + query3 - params.first_query;
     if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum3_0; }
     if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum3_1; }
     if (tx == 0u) { out[row * 17u + 16u] = vec4f(top3, all0[3], wrong0[3], 0.0); }
@@ -323,16 +323,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
@@ -346,18 +346,18 @@ fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let row = group.x + group.y * groups.x;
-  let rows = geometry.heads * geometry.queries;
+  let rows = params.heads * params.queries;
   if (row >= rows) { return; }
   let four = t % 16u;
   let lane = t / 16u;
   var top = -3.40282346e38;
-  for (var segment = 0u; segment < geometry.own.x; segment++) {
+  for (var segment = 0u; segment < params.own.x; segment++) {
     top = max(top, parts[(segment * rows + row) * 17u + 16u].x);
   }
   var sum = vec4f();
   var total = vec2f();
   if (lane < 16u) {
-    for (var segment = lane; segment < geometry.own.x; segment += 16u) {
+    for (var segment = lane; segment < params.own.x; segment += 16u) {
       let at = (segment * rows + row) * 17u;
       let of_row = parts[at + 16u];
       let fade = exp(max(of_row.x - top, -1000.0));
@@ -373,8 +373,8 @@ fn main(
     sum += sums[other * 16u + four];
     total += totals[other * 16u + four];
   }
-  let nan = bitcast<f32>(0x7fc00000u + (geometry.heads & 0u));
+  let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));
   let share = select(0.0, 1.0 / total.x, total.x > 0.0);
-  let start = geometry.out_base + row / geometry.queries * geometry.query_length * 64u;
-  storeOutput(start, row % geometry.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
+  let start = params.out_base + row / params.queries * params.query_length * 64u;
+  storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
 }

@@ -11,16 +11,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -28,8 +28,8 @@ fn row_at(row: u32) -> Row {
 @group(0) @binding(4) var<storage, read> mask: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -40,11 +40,11 @@ const HIDDEN = 0xff800000u;
 
 fn score_of(dot_product: f32, row: Row, key: u32, visible: u32) -> u32 {
   if (key >= visible) { return HIDDEN; }
-  if (mask[dot(geometry.mask_stride, vec4u(row.batch, row.head, row.query, key))] == 0u) { return HIDDEN; }
+  if (mask[dot(params.mask_stride, vec4u(row.batch, row.head, row.query, key))] == 0u) { return HIDDEN; }
   var added = 0.0;
   
   
-  return bitcast<u32>(geometry.scale * dot_product);
+  return bitcast<u32>(params.scale * dot_product);
 }
 fn scores_of(dots: vec4f, row: Row, first_key: u32, visible: u32) -> vec4u {
   let keys = first_key + vec4u(0u, 1u, 2u, 3u);
@@ -57,11 +57,11 @@ fn scores_of(dots: vec4f, row: Row, first_key: u32, visible: u32) -> vec4u {
 
 fn load_query(row: u32, quad: u32) -> vec4f {
   
-  return q[geometry.q_base / 4u + row * 16u + quad];
+  return q[params.q_base / 4u + row * 16u + quad];
 }
 fn load_key(row: u32, quad: u32) -> vec4f {
   
-  return k[geometry.k_base / 4u + row * 16u + quad];
+  return k[params.k_base / 4u + row * 16u + quad];
 }
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
@@ -71,15 +71,15 @@ var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let at = min(row, geometry.group * geometry.queries - 1u);
-  return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
+  let at = min(row, params.group * params.queries - 1u);
+  return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }
 
 fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
   if (row_index >= rows) { return; }
   let row = row_at(key_head * rows + row_index);
   let visible = visible_of(row);
-  let stride = (geometry.key_length + 3u) / 4u;
+  let stride = (params.key_length + 3u) / 4u;
   let at = (key_head * rows + row_index) * stride + first_key / 4u;
   if (first_key < visible) { scores[at] = scores_of(near, row, first_key, visible); }
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
@@ -89,11 +89,11 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
-  let key_tiles = (geometry.visible_keys + 127u) / 128u;
+  let rows = params.group * params.queries;
+  let key_tiles = (params.visible_keys + 127u) / 128u;
   let row_tiles = (rows + 63u) / 64u;
   let job = id.x + id.y * groups.x;
-  if (job >= key_tiles * row_tiles * (geometry.heads / geometry.group)) { return; }
+  if (job >= key_tiles * row_tiles * (params.heads / params.group)) { return; }
   let first_key = 128u * (job % key_tiles);
   let first_row = 64u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
@@ -110,14 +110,14 @@ fn main(
   let query_row_3 = query_row(key_head, first_row + 4u * stage_r + 3u);
   var key_row_0 = 0u; var key_row_1 = 0u; var key_row_2 = 0u; var key_row_3 = 0u;
   var fetched: mat4x4f;
-  key_row_0 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 0u, geometry.key_length - 1u);
-  key_row_1 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 1u, geometry.key_length - 1u);
-  key_row_2 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 2u, geometry.key_length - 1u);
-  key_row_3 = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + 3u, geometry.key_length - 1u);
+  key_row_0 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 0u, params.key_length - 1u);
+  key_row_1 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 1u, params.key_length - 1u);
+  key_row_2 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 2u, params.key_length - 1u);
+  key_row_3 = key_head * params.key_length
+    + min(first_key + 4u * stage_r + 3u, params.key_length - 1u);
   fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
   
     var dots_0_0 = vec4f(); var dots_0_1 = vec4f();
@@ -225,24 +225,24 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> scores: array<u32>;
 @group(0) @binding(2) var<storage, read_write> list_indices: array<u32>;
 @group(0) @binding(3) var<storage, read_write> list_scores: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -257,8 +257,8 @@ fn score_bits(at: u32) -> u32 {
 }
 
 fn keep(slot: u32, key: u32, bits: u32) {
-  list_indices[geometry.indices_base + list + slot] = key;
-  list_scores[geometry.scores_base + list + slot] = bits;
+  list_indices[params.indices_base + list + slot] = key;
+  list_scores[params.scores_base + list + slot] = bits;
 }
 
 
@@ -370,11 +370,11 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = geometry.own.x;
-  list = (row.local_head * geometry.list_rows_per_head + row.local_query) * k;
-  let kept = select_row(t, index * geometry.own.y, visible_of(row), k);
+  let k = params.own.x;
+  list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
+  let kept = select_row(t, index * params.own.y, visible_of(row), k);
   let empty = select(MINUS_INF_BITS, NAN_BITS, kept == NAN_ROW);
   for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += 256u) {
     keep(slot, NONE, empty);
@@ -394,16 +394,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> list_indices: array<u32>;
 @group(0) @binding(2) var<storage, read> list_scores: array<u32>;
@@ -425,12 +425,12 @@ var<workgroup> weights: array<f32, 64>;
 var<workgroup> value_rows: array<u32, 64>;
 
 fn load_value(value_row: u32, pair: u32) -> vec2f {
-  let at = geometry.v_base + value_row * 64u + 2u * pair;
+  let at = params.v_base + value_row * 64u + 2u * pair;
   return vec2f(v[at], v[at + 1u]);
 }
 
 fn store_output(out_row: u32, pair: u32, value: vec2f) {
-  let at = geometry.out_base + out_row * 64u + 2u * pair;
+  let at = params.out_base + out_row * 64u + 2u * pair;
   out[at] = value.x;
   out[at + 1u] = value.y;
 }
@@ -445,14 +445,14 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = geometry.own.x;
-  let list = (row.local_head * geometry.list_rows_per_head + row.local_query) * k;
-  let indices = geometry.indices_base + list;
-  let scores = geometry.scores_base + list;
-  let value_start = (row.local_head / geometry.group) * geometry.key_length;
-  let out_row = row.local_head * geometry.query_length + row.local_query;
+  let k = params.own.x;
+  let list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
+  let indices = params.indices_base + list;
+  let scores = params.scores_base + list;
+  let value_start = (row.local_head / params.group) * params.key_length;
+  let out_row = row.local_head * params.query_length + row.local_query;
 
   // The largest score, as an ordered key, and how many there are.
   var most = 0u;

@@ -34,24 +34,24 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> maxima: array<f32>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -59,11 +59,11 @@ fn visible_of(row: Row) -> u32 {
 fn tile_sees(key_head: u32, first_row: u32, rows: u32) -> vec2u {
   let last_row = min(first_row + 63u, rows - 1u);
   let start = key_head * rows;
-  if (first_row / geometry.queries == last_row / geometry.queries) {
+  if (first_row / params.queries == last_row / params.queries) {
     return vec2u(visible_of(row_at(start + first_row)), visible_of(row_at(start + last_row)));
   }
   // Rows of more than one head: from the first query of the part to the last.
-  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + geometry.queries - 1u)));
+  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + params.queries - 1u)));
 }
 
 
@@ -76,11 +76,11 @@ fn sampled_key(j: u32, shift: u32) -> u32 {
 
 fn load_query(row: u32, quad: u32) -> vec4f {
   
-  return q[geometry.q_base / 4u + row * 16u + quad];
+  return q[params.q_base / 4u + row * 16u + quad];
 }
 fn load_key(row: u32, quad: u32) -> vec4f {
   
-  return k[geometry.k_base / 4u + row * 16u + quad];
+  return k[params.k_base / 4u + row * 16u + quad];
 }
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
@@ -90,12 +90,12 @@ var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let at = min(row, geometry.group * geometry.queries - 1u);
-  return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
+  let at = min(row, params.group * params.queries - 1u);
+  return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }
 
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
-  return geometry.scale * dots;
+  return params.scale * dots;
 }
 
 const LOWEST = -3.4028234e38f;
@@ -107,7 +107,7 @@ fn largest(x: vec4f) -> f32 {
 
 /** Number of the group in which a quad of a tile of the sample falls. */
 fn group_at(tile: u32, quad: u32) -> u32 {
-  return (tile % (geometry.own.y / 32u)) * 32u + quad;
+  return (tile % (params.own.y / 32u)) * 32u + quad;
 }
 
 /** The first tile from `tile` on that belongs to the share. */
@@ -120,7 +120,7 @@ fn next_tile(tile: u32, cycle: u32, run: u32, share: u32) -> u32 {
 
 fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_single: bool, keys: vec4u, dots: vec4f) {
   let scores = select(vec4f(LOWEST), score_quad(dots, row, keys), keys < vec4u(visible));
-  let start = index * geometry.own.y;
+  let start = index * params.own.y;
   if (is_single) {
     let at = start + tile * 128u + 4u * quad;
     maxima[at] = scores.x;
@@ -131,7 +131,7 @@ fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_singl
   }
   let at = start + group_at(tile, quad);
   var most = largest(scores);
-  if (tile >= geometry.own.y / 32u) { most = max(most, maxima[at]); }
+  if (tile >= params.own.y / 32u) { most = max(most, maxima[at]); }
   maxima[at] = most;
 }
 
@@ -160,24 +160,24 @@ fn quad_keys(tile: u32, quad: u32, tiles: u32, shift: u32) -> vec4u {
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let shares = geometry.more.x;
-  let shift = geometry.own.x;
-  let rows = geometry.group * geometry.queries;
+  let shares = params.more.x;
+  let shift = params.own.x;
+  let rows = params.group * params.queries;
   let row_tiles = (rows + 63u) / 64u;
   let job = id.x + id.y * groups.x;
-  if (job >= shares * row_tiles * (geometry.heads / geometry.group)) { return; }
+  if (job >= shares * row_tiles * (params.heads / params.group)) { return; }
   let share = job % shares;
   let first_row = 64u * (job / shares % row_tiles);
   let key_head = job / shares / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
   let count = (sees.y + (1u << shift) - 1u) >> shift;
   let tiles = (count + 127u) / 128u;
-  let is_single = count <= geometry.own.y;
+  let is_single = count <= params.own.y;
   // Tiles of one share fall into the same groups, so that no two workgroups meet in one.
-  let cycle = geometry.own.y / 32u;
+  let cycle = params.own.y / 32u;
   let run = cycle / shares;
-  let end = min(geometry.own.w, tiles);
-  var tile = next_tile(geometry.own.z, cycle, run, share);
+  let end = min(params.own.w, tiles);
+  var tile = next_tile(params.own.z, cycle, run, share);
   if (tile >= end) { return; }
   
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
@@ -194,10 +194,10 @@ fn main(
   var fetched: mat4x4f;
   {
       let brought = quad_keys(tile, stage_r, tiles, shift);
-      key_row_0 = key_head * geometry.key_length + min(brought[0], geometry.key_length - 1u);
-      key_row_1 = key_head * geometry.key_length + min(brought[1], geometry.key_length - 1u);
-      key_row_2 = key_head * geometry.key_length + min(brought[2], geometry.key_length - 1u);
-      key_row_3 = key_head * geometry.key_length + min(brought[3], geometry.key_length - 1u);
+      key_row_0 = key_head * params.key_length + min(brought[0], params.key_length - 1u);
+      key_row_1 = key_head * params.key_length + min(brought[1], params.key_length - 1u);
+      key_row_2 = key_head * params.key_length + min(brought[2], params.key_length - 1u);
+      key_row_3 = key_head * params.key_length + min(brought[3], params.key_length - 1u);
     }
   fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
   while (tile < end) {
@@ -225,10 +225,10 @@ fn main(
       } else {
         {
       let brought = quad_keys(next, stage_r, tiles, shift);
-      key_row_0 = key_head * geometry.key_length + min(brought[0], geometry.key_length - 1u);
-      key_row_1 = key_head * geometry.key_length + min(brought[1], geometry.key_length - 1u);
-      key_row_2 = key_head * geometry.key_length + min(brought[2], geometry.key_length - 1u);
-      key_row_3 = key_head * geometry.key_length + min(brought[3], geometry.key_length - 1u);
+      key_row_0 = key_head * params.key_length + min(brought[0], params.key_length - 1u);
+      key_row_1 = key_head * params.key_length + min(brought[1], params.key_length - 1u);
+      key_row_2 = key_head * params.key_length + min(brought[2], params.key_length - 1u);
+      key_row_3 = key_head * params.key_length + min(brought[3], params.key_length - 1u);
     }
         fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
       }
@@ -342,16 +342,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<u32>;
 @group(0) @binding(2) var<storage, read> maxima: array<u32>;
@@ -360,8 +360,8 @@ fn row_at(row: u32) -> Row {
 @group(0) @binding(5) var<storage, read_write> counts: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -369,11 +369,11 @@ fn visible_of(row: Row) -> u32 {
 fn tile_sees(key_head: u32, first_row: u32, rows: u32) -> vec2u {
   let last_row = min(first_row + 63u, rows - 1u);
   let start = key_head * rows;
-  if (first_row / geometry.queries == last_row / geometry.queries) {
+  if (first_row / params.queries == last_row / params.queries) {
     return vec2u(visible_of(row_at(start + first_row)), visible_of(row_at(start + last_row)));
   }
   // Rows of more than one head: from the first query of the part to the last.
-  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + geometry.queries - 1u)));
+  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + params.queries - 1u)));
 }
 
 fn key_of(bits: u32) -> u32 {
@@ -420,22 +420,22 @@ const LOWEST_KEY = 0x00800000u;
 
 /** Groups of the row's tile that the first sweep wrote. */
 fn written_groups(index: u32) -> u32 {
-  let rows = geometry.group * geometry.queries;
+  let rows = params.group * params.queries;
   let first_row = (index % rows) / 64u * 64u;
-  let shift = geometry.own.x;
+  let shift = params.own.x;
   let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
   let tiles = (count + 127u) / 128u;
   return select(min(32u * tiles, 512u), 128u * tiles, count <= 512u);
 }
 
 fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
-  let key_head = (geometry.first_head + row.local_head) / geometry.group;
+  let key_head = (params.first_head + row.local_head) / params.group;
   if (unsafe_key[key_head] < visible) { return true; }
   var found = 0u;
-  let start = geometry.q_base + (row.local_head * geometry.query_length + row.local_query) * 64u;
+  let start = params.q_base + (row.local_head * params.query_length + row.local_query) * 64u;
   for (var d = t; d < 64u; d += 32u) {
     let at = start + d;
-    if ((q[at] & 0x7fffffffu) > geometry.own.w) { found = 1u; }
+    if ((q[at] & 0x7fffffffu) > params.own.w) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
@@ -445,13 +445,13 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
-  let rank = geometry.own.y;
+  let rank = params.own.y;
   var bits = LOWEST_BITS;
   let found_unsafe = is_unsafe(row, t, visible);
-  if (visible > geometry.own.z) {
+  if (visible > params.own.z) {
     let written = written_groups(index);
     var key_0 = key_of(maxima[index * 512u + 0u + t]);
     if (key_0 <= LOWEST_KEY || 0u + t >= written) { key_0 = 0u; }
@@ -515,16 +515,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -533,8 +533,8 @@ fn row_at(row: u32) -> Row {
 @group(0) @binding(5) var<storage, read_write> lists: array<vec2u>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -542,21 +542,21 @@ fn visible_of(row: Row) -> u32 {
 fn tile_sees(key_head: u32, first_row: u32, rows: u32) -> vec2u {
   let last_row = min(first_row + 63u, rows - 1u);
   let start = key_head * rows;
-  if (first_row / geometry.queries == last_row / geometry.queries) {
+  if (first_row / params.queries == last_row / params.queries) {
     return vec2u(visible_of(row_at(start + first_row)), visible_of(row_at(start + last_row)));
   }
   // Rows of more than one head: from the first query of the part to the last.
-  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + geometry.queries - 1u)));
+  return vec2u(visible_of(row_at(start)), visible_of(row_at(start + params.queries - 1u)));
 }
 
 
 fn load_query(row: u32, quad: u32) -> vec4f {
   
-  return q[geometry.q_base / 4u + row * 16u + quad];
+  return q[params.q_base / 4u + row * 16u + quad];
 }
 fn load_key(row: u32, quad: u32) -> vec4f {
   
-  return k[geometry.k_base / 4u + row * 16u + quad];
+  return k[params.k_base / 4u + row * 16u + quad];
 }
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
@@ -566,12 +566,12 @@ var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 
 /** The row of q that row `row` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let at = min(row, geometry.group * geometry.queries - 1u);
-  return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
+  let at = min(row, params.group * params.queries - 1u);
+  return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }
 
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
-  return geometry.scale * dots;
+  return params.scale * dots;
 }
 
 /** Hits of the tile at hand by row, and where they go in the row's list. */
@@ -598,11 +598,11 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
   while (left != 0u) {
     let bit = firstTrailingBit(left);
     left &= left - 1u;
-    if (place < geometry.own.x) {
+    if (place < params.own.x) {
       let quad = select(near, far, (bit & 4u) != 0u);
       let pair = select(quad.xy, quad.zw, (bit & 2u) != 0u);
       let score = select(pair.x, pair.y, (bit & 1u) != 0u);
-      lists[list * geometry.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
+      lists[list * params.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
     }
     place++;
   }
@@ -612,16 +612,16 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
+  let rows = params.group * params.queries;
   let row_tiles = (rows + 63u) / 64u;
-  let segments = (geometry.own.z - geometry.own.y + geometry.own.w - 1u) / geometry.own.w;
+  let segments = (params.own.z - params.own.y + params.own.w - 1u) / params.own.w;
   let job = id.x + id.y * groups.x;
-  if (job >= segments * row_tiles * (geometry.heads / geometry.group)) { return; }
-  let segment = geometry.own.y + geometry.own.w * (job % segments);
+  if (job >= segments * row_tiles * (params.heads / params.group)) { return; }
+  let segment = params.own.y + params.own.w * (job % segments);
   let first_row = 64u * (job / segments % row_tiles);
   let key_head = job / segments / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
-  let end = min(min(segment + geometry.own.w, geometry.own.z), sees.y);
+  let end = min(min(segment + params.own.w, params.own.z), sees.y);
   if (segment >= end) { return; }
   let index_start = key_head * rows + first_row;
   
@@ -665,14 +665,14 @@ fn main(
   let threshold_7 = select(
     infinity, thresholds[index_start + (4u * ty + 35u)], first_row + (4u * ty + 35u) < rows,
   );
-  key_row_0 = key_head * geometry.key_length
-    + min(segment + 4u * stage_r + 0u, geometry.key_length - 1u);
-    key_row_1 = key_head * geometry.key_length
-    + min(segment + 4u * stage_r + 1u, geometry.key_length - 1u);
-    key_row_2 = key_head * geometry.key_length
-    + min(segment + 4u * stage_r + 2u, geometry.key_length - 1u);
-    key_row_3 = key_head * geometry.key_length
-    + min(segment + 4u * stage_r + 3u, geometry.key_length - 1u);
+  key_row_0 = key_head * params.key_length
+    + min(segment + 4u * stage_r + 0u, params.key_length - 1u);
+    key_row_1 = key_head * params.key_length
+    + min(segment + 4u * stage_r + 1u, params.key_length - 1u);
+    key_row_2 = key_head * params.key_length
+    + min(segment + 4u * stage_r + 2u, params.key_length - 1u);
+    key_row_3 = key_head * params.key_length
+    + min(segment + 4u * stage_r + 3u, params.key_length - 1u);
   fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
   for (var first = segment; first < end; first += 128u) {
     
@@ -696,14 +696,14 @@ fn main(
       if (slice + 1u < 4u) {
         fetched = mat4x4f(load_key(key_row_0, 4u * (slice + 1u) + stage_c), load_key(key_row_1, 4u * (slice + 1u) + stage_c), load_key(key_row_2, 4u * (slice + 1u) + stage_c), load_key(key_row_3, 4u * (slice + 1u) + stage_c));
       } else {
-        key_row_0 = key_head * geometry.key_length
-    + min(first + 128u + 4u * stage_r + 0u, geometry.key_length - 1u);
-    key_row_1 = key_head * geometry.key_length
-    + min(first + 128u + 4u * stage_r + 1u, geometry.key_length - 1u);
-    key_row_2 = key_head * geometry.key_length
-    + min(first + 128u + 4u * stage_r + 2u, geometry.key_length - 1u);
-    key_row_3 = key_head * geometry.key_length
-    + min(first + 128u + 4u * stage_r + 3u, geometry.key_length - 1u);
+        key_row_0 = key_head * params.key_length
+    + min(first + 128u + 4u * stage_r + 0u, params.key_length - 1u);
+    key_row_1 = key_head * params.key_length
+    + min(first + 128u + 4u * stage_r + 1u, params.key_length - 1u);
+    key_row_2 = key_head * params.key_length
+    + min(first + 128u + 4u * stage_r + 2u, params.key_length - 1u);
+    key_row_3 = key_head * params.key_length
+    + min(first + 128u + 4u * stage_r + 3u, params.key_length - 1u);
         fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
       }
       for (var turn = 0u; turn < 4u; turn++) {
@@ -773,8 +773,8 @@ fn main(
     var near_places = 0u;
     var far_places = 0u;
     {
-      dots_0_0 = geometry.scale * dots_0_0;
-      dots_0_1 = geometry.scale * dots_0_1;
+      dots_0_0 = params.scale * dots_0_0;
+      dots_0_1 = params.scale * dots_0_1;
       var hits = above(dots_0_0, threshold_0) | (above(dots_0_1, threshold_0) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 0u), first_key); }
@@ -783,8 +783,8 @@ fn main(
       }
     }
     {
-      dots_1_0 = geometry.scale * dots_1_0;
-      dots_1_1 = geometry.scale * dots_1_1;
+      dots_1_0 = params.scale * dots_1_0;
+      dots_1_1 = params.scale * dots_1_1;
       var hits = above(dots_1_0, threshold_1) | (above(dots_1_1, threshold_1) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 1u), first_key); }
@@ -793,8 +793,8 @@ fn main(
       }
     }
     {
-      dots_2_0 = geometry.scale * dots_2_0;
-      dots_2_1 = geometry.scale * dots_2_1;
+      dots_2_0 = params.scale * dots_2_0;
+      dots_2_1 = params.scale * dots_2_1;
       var hits = above(dots_2_0, threshold_2) | (above(dots_2_1, threshold_2) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 2u), first_key); }
@@ -803,8 +803,8 @@ fn main(
       }
     }
     {
-      dots_3_0 = geometry.scale * dots_3_0;
-      dots_3_1 = geometry.scale * dots_3_1;
+      dots_3_0 = params.scale * dots_3_0;
+      dots_3_1 = params.scale * dots_3_1;
       var hits = above(dots_3_0, threshold_3) | (above(dots_3_1, threshold_3) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 3u), first_key); }
@@ -813,8 +813,8 @@ fn main(
       }
     }
     {
-      dots_4_0 = geometry.scale * dots_4_0;
-      dots_4_1 = geometry.scale * dots_4_1;
+      dots_4_0 = params.scale * dots_4_0;
+      dots_4_1 = params.scale * dots_4_1;
       var hits = above(dots_4_0, threshold_4) | (above(dots_4_1, threshold_4) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 32u), first_key); }
@@ -823,8 +823,8 @@ fn main(
       }
     }
     {
-      dots_5_0 = geometry.scale * dots_5_0;
-      dots_5_1 = geometry.scale * dots_5_1;
+      dots_5_0 = params.scale * dots_5_0;
+      dots_5_1 = params.scale * dots_5_1;
       var hits = above(dots_5_0, threshold_5) | (above(dots_5_1, threshold_5) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 33u), first_key); }
@@ -833,8 +833,8 @@ fn main(
       }
     }
     {
-      dots_6_0 = geometry.scale * dots_6_0;
-      dots_6_1 = geometry.scale * dots_6_1;
+      dots_6_0 = params.scale * dots_6_0;
+      dots_6_1 = params.scale * dots_6_1;
       var hits = above(dots_6_0, threshold_6) | (above(dots_6_1, threshold_6) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 34u), first_key); }
@@ -843,8 +843,8 @@ fn main(
       }
     }
     {
-      dots_7_0 = geometry.scale * dots_7_0;
-      dots_7_1 = geometry.scale * dots_7_1;
+      dots_7_0 = params.scale * dots_7_0;
+      dots_7_1 = params.scale * dots_7_1;
       var hits = above(dots_7_0, threshold_7) | (above(dots_7_1, threshold_7) << 4u);
       if (hits != 0u) {
         if (!is_whole) { hits &= seen(index_start + (4u * ty + 35u), first_key); }
@@ -925,16 +925,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> thresholds: array<u32>;
 @group(0) @binding(2) var<storage, read> counts: array<u32>;
@@ -945,19 +945,19 @@ const LOWEST_BITS = 0xff7fffffu;
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let index = id.x + id.y * groups.x * 64u;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let count = counts[index];
-  let is_long = count > geometry.own.x;
+  let is_long = count > params.own.x;
   if (index % 32u == 0u && count < 0x80000000u) {
     atomicAdd(&counters[2], 1u);
     atomicAdd(&counters[3], count);
     atomicMax(&counters[4], count);
   }
-  if (!is_long && (count >= geometry.own.y || thresholds[index] == LOWEST_BITS)) { return; }
-  let rows = geometry.group * geometry.queries;
+  if (!is_long && (count >= params.own.y || thresholds[index] == LOWEST_BITS)) { return; }
+  let rows = params.group * params.queries;
   let key_head = index / rows;
   let place = atomicAdd(&slow[key_head], 1u);
-  atomicStore(&slow[geometry.heads / geometry.group + key_head * rows + place], index % rows);
+  atomicStore(&slow[params.heads / params.group + key_head * rows + place], index % rows);
   atomicAdd(&counters[0], 1u);
   if (is_long) { atomicAdd(&counters[1], 1u); }
 }
@@ -975,16 +975,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -994,23 +994,23 @@ fn row_at(row: u32) -> Row {
 @group(0) @binding(6) var<storage, read_write> scratch: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
 
 fn load_query(row: u32, quad: u32) -> vec4f {
   
-  return q[geometry.q_base / 4u + row * 16u + quad];
+  return q[params.q_base / 4u + row * 16u + quad];
 }
 fn load_key(row: u32, quad: u32) -> vec4f {
   
-  return k[geometry.k_base / 4u + row * 16u + quad];
+  return k[params.k_base / 4u + row * 16u + quad];
 }
 
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
-  return geometry.scale * dots;
+  return params.scale * dots;
 }
 
 var<private> list: u32;
@@ -1133,10 +1133,10 @@ var<workgroup> query_rows: array<array<vec4f, 8>, 16>;
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
-  let key_heads = geometry.heads / geometry.group;
-  let scratch_start = id.x * 8u * geometry.own.z;
-  let last_key = geometry.key_length - 1u;
+  let rows = params.group * params.queries;
+  let key_heads = params.heads / params.group;
+  let scratch_start = id.x * 8u * params.own.z;
+  let last_key = params.key_length - 1u;
   var job = id.x;
   for (var key_head = 0u; key_head < key_heads; key_head++) {
     let count = slow[key_head];
@@ -1169,28 +1169,28 @@ fn main(
       );
       workgroupBarrier();
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][0] = load_query(row_0.local_head * geometry.query_length + row_0.local_query, quad);
+        query_rows[quad][0] = load_query(row_0.local_head * params.query_length + row_0.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][1] = load_query(row_1.local_head * geometry.query_length + row_1.local_query, quad);
+        query_rows[quad][1] = load_query(row_1.local_head * params.query_length + row_1.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][2] = load_query(row_2.local_head * geometry.query_length + row_2.local_query, quad);
+        query_rows[quad][2] = load_query(row_2.local_head * params.query_length + row_2.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][3] = load_query(row_3.local_head * geometry.query_length + row_3.local_query, quad);
+        query_rows[quad][3] = load_query(row_3.local_head * params.query_length + row_3.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][4] = load_query(row_4.local_head * geometry.query_length + row_4.local_query, quad);
+        query_rows[quad][4] = load_query(row_4.local_head * params.query_length + row_4.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][5] = load_query(row_5.local_head * geometry.query_length + row_5.local_query, quad);
+        query_rows[quad][5] = load_query(row_5.local_head * params.query_length + row_5.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][6] = load_query(row_6.local_head * geometry.query_length + row_6.local_query, quad);
+        query_rows[quad][6] = load_query(row_6.local_head * params.query_length + row_6.local_query, quad);
       }
       for (var quad = t; quad < 16u; quad += 256u) {
-        query_rows[quad][7] = load_query(row_7.local_head * geometry.query_length + row_7.local_query, quad);
+        query_rows[quad][7] = load_query(row_7.local_head * params.query_length + row_7.local_query, quad);
       }
       workgroupBarrier();
       let visible_0 = visible_of(row_0);
@@ -1203,7 +1203,7 @@ fn main(
       let visible_7 = visible_of(row_7);
       let end = max(max(max(max(max(max(max(visible_0, visible_1), visible_2), visible_3), visible_4), visible_5), visible_6), visible_7);
       for (var key = t; key < end; key += 256u) {
-        let key_row = key_head * geometry.key_length + min(key, last_key);
+        let key_row = key_head * params.key_length + min(key, last_key);
         var dot_0 = 0.0; var dot_1 = 0.0; var dot_2 = 0.0; var dot_3 = 0.0; var dot_4 = 0.0; var dot_5 = 0.0; var dot_6 = 0.0; var dot_7 = 0.0;
         for (var quad = 0u; quad < 16u; quad++) {
           let key_quad = load_key(key_row, quad);
@@ -1264,70 +1264,70 @@ fn main(
             dot_7 = fma(query_quad.w, key_quad.w, dot_7);
           }
         }
-        scratch[scratch_start + 0u * geometry.own.z + key] =
+        scratch[scratch_start + 0u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_0), row_0, vec4u(key)).x);
-        scratch[scratch_start + 1u * geometry.own.z + key] =
+        scratch[scratch_start + 1u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_1), row_1, vec4u(key)).x);
-        scratch[scratch_start + 2u * geometry.own.z + key] =
+        scratch[scratch_start + 2u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_2), row_2, vec4u(key)).x);
-        scratch[scratch_start + 3u * geometry.own.z + key] =
+        scratch[scratch_start + 3u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_3), row_3, vec4u(key)).x);
-        scratch[scratch_start + 4u * geometry.own.z + key] =
+        scratch[scratch_start + 4u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_4), row_4, vec4u(key)).x);
-        scratch[scratch_start + 5u * geometry.own.z + key] =
+        scratch[scratch_start + 5u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_5), row_5, vec4u(key)).x);
-        scratch[scratch_start + 6u * geometry.own.z + key] =
+        scratch[scratch_start + 6u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_6), row_6, vec4u(key)).x);
-        scratch[scratch_start + 7u * geometry.own.z + key] =
+        scratch[scratch_start + 7u * params.own.z + key] =
           bitcast<u32>(score_quad(vec4f(dot_7), row_7, vec4u(key)).x);
       }
       storageBarrier();
       if (8u * job + 0u < count) {
-        let index = row_0.local_head * geometry.queries + row_0.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 0u * geometry.own.z, visible_0, geometry.own.y);
+        let index = row_0.local_head * params.queries + row_0.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 0u * params.own.z, visible_0, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 1u < count) {
-        let index = row_1.local_head * geometry.queries + row_1.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 1u * geometry.own.z, visible_1, geometry.own.y);
+        let index = row_1.local_head * params.queries + row_1.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 1u * params.own.z, visible_1, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 2u < count) {
-        let index = row_2.local_head * geometry.queries + row_2.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 2u * geometry.own.z, visible_2, geometry.own.y);
+        let index = row_2.local_head * params.queries + row_2.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 2u * params.own.z, visible_2, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 3u < count) {
-        let index = row_3.local_head * geometry.queries + row_3.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 3u * geometry.own.z, visible_3, geometry.own.y);
+        let index = row_3.local_head * params.queries + row_3.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 3u * params.own.z, visible_3, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 4u < count) {
-        let index = row_4.local_head * geometry.queries + row_4.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 4u * geometry.own.z, visible_4, geometry.own.y);
+        let index = row_4.local_head * params.queries + row_4.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 4u * params.own.z, visible_4, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 5u < count) {
-        let index = row_5.local_head * geometry.queries + row_5.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 5u * geometry.own.z, visible_5, geometry.own.y);
+        let index = row_5.local_head * params.queries + row_5.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 5u * params.own.z, visible_5, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 6u < count) {
-        let index = row_6.local_head * geometry.queries + row_6.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 6u * geometry.own.z, visible_6, geometry.own.y);
+        let index = row_6.local_head * params.queries + row_6.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 6u * params.own.z, visible_6, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 7u < count) {
-        let index = row_7.local_head * geometry.queries + row_7.local_query;
-        list = index * geometry.own.x;
-        let kept = select_row(t, scratch_start + 7u * geometry.own.z, visible_7, geometry.own.y);
+        let index = row_7.local_head * params.queries + row_7.local_query;
+        list = index * params.own.x;
+        let kept = select_row(t, scratch_start + 7u * params.own.z, visible_7, params.own.y);
         if (t == 0u) { counts[index] = kept; }
       }
       storageBarrier();
@@ -1349,16 +1349,16 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 @group(0) @binding(1) var<storage, read> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> lists: array<vec2u>;
@@ -1430,7 +1430,7 @@ fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let listed = counts[index];
   let is_nan_row = listed == NAN_ROW;
@@ -1643,27 +1643,27 @@ fn main(
     }
   }
   let largest = number_of(most);
-  let value_start = (row.local_head / geometry.group) * geometry.key_length;
-  let place_of_list = (row.local_head * geometry.list_rows_per_head + row.local_query) * K;
+  let value_start = (row.local_head / params.group) * params.key_length;
+  let place_of_list = (row.local_head * params.list_rows_per_head + row.local_query) * K;
   for (var slot = t + m; slot < K; slot += 32u) {
-    indices[geometry.indices_base + place_of_list + slot] = NONE;
-    scores[geometry.scores_base + place_of_list + slot] = select(MINUS_INF_BITS, NAN_BITS, is_nan_row);
+    indices[params.indices_base + place_of_list + slot] = NONE;
+    scores[params.scores_base + place_of_list + slot] = select(MINUS_INF_BITS, NAN_BITS, is_nan_row);
   }
   if (t + 0u < m) {
     ordered[smaller_0] = vec2u(
-      (value_start + own_0) * 16u + geometry.v_base / 4u,
+      (value_start + own_0) * 16u + params.v_base / 4u,
       bitcast<u32>(exp(bitcast<f32>(own_bits_0) - largest)),
     );
-    indices[geometry.indices_base + place_of_list + smaller_0] = own_0;
-    scores[geometry.scores_base + place_of_list + smaller_0] = own_bits_0;
+    indices[params.indices_base + place_of_list + smaller_0] = own_0;
+    scores[params.scores_base + place_of_list + smaller_0] = own_bits_0;
   }
   if (t + 32u < m) {
     ordered[smaller_1] = vec2u(
-      (value_start + own_1) * 16u + geometry.v_base / 4u,
+      (value_start + own_1) * 16u + params.v_base / 4u,
       bitcast<u32>(exp(bitcast<f32>(own_bits_1) - largest)),
     );
-    indices[geometry.indices_base + place_of_list + smaller_1] = own_1;
-    scores[geometry.scores_base + place_of_list + smaller_1] = own_bits_1;
+    indices[params.indices_base + place_of_list + smaller_1] = own_1;
+    scores[params.scores_base + place_of_list + smaller_1] = own_bits_1;
   }
   workgroupBarrier();
 
@@ -1727,8 +1727,8 @@ fn main(
       if (slot_7 < m) { sum_0 = fma(vec4f(bitcast<f32>(entry_7.y)), value_7, sum_0); }
     }
   }
-  let nan = bitcast<f32>(NAN_BITS | (geometry.own.x & 1u));
-  let at = geometry.out_base / 4u + (row.local_head * geometry.query_length + row.local_query) * 16u;
+  let nan = bitcast<f32>(NAN_BITS | (params.own.x & 1u));
+  let at = params.out_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
   {
     workgroupBarrier();
     columns[t] = sum_0;

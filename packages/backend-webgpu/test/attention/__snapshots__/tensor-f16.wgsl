@@ -191,20 +191,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> centres: array<vec4f>;
@@ -249,10 +249,10 @@ fn main(
   // Eight invocations a row.
   let r = 32u * (group.x + group.y * groups.x) + t / 8u;
   let eighth = t % 8u;
-  let rows = geometry.heads * geometry.queries;
+  let rows = params.heads * params.queries;
   let row = row_at(r);
-  let exists = r < rows && row.query < geometry.query_length;
-  let at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * 16u;
+  let exists = r < rows && row.query < params.query_length;
+  let at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
   var most = 0u;
   for (var four = eighth; four < 16u; four += 8u) {
     if (exists) { most = max(most, largest_of(load_q(at + four))); }
@@ -264,7 +264,7 @@ fn main(
   let is_finite = most < INF_BITS;
   let exponent = clamp(254 - i32(most >> 23u), 1, 254);
   let near_one = bitcast<f32>(u32(exponent) << 23u);
-  let key_head = key_head_of(min(row.local_head, geometry.heads - 1u));
+  let key_head = key_head_of(min(row.local_head, params.heads - 1u));
   // Of the row: its square, its product with the centre; of the centre: its square.
   var sum = vec4f();
   for (var four = eighth; four < 16u; four += 8u) {
@@ -280,7 +280,7 @@ fn main(
   for (var i = 0u; i < 8u; i++) { sum += sums[(t & ~7u) + i]; }
   let norm = sqrt(sum.x);
   let usable = exists && is_finite && norm > 0.0;
-  let turn = select(0.0, select(16.0, -16.0, geometry.scale < 0.0) / norm, usable);
+  let turn = select(0.0, select(16.0, -16.0, params.scale < 0.0) / norm, usable);
   if (r < rows) {
     for (var four = eighth; four < 16u; four += 8u) {
       var x = vec4f();
@@ -290,9 +290,9 @@ fn main(
     if (eighth == 0u) {
       let factor = factor_of(largest[2u * key_head]);
       let length = norm / near_one;
-      let unit = (length * abs(geometry.scale)) / (factor * 16.0);
-      let shift = (sum.y / near_one) * geometry.scale;
-      let doubt = length * sqrt(sum.z) * abs(geometry.scale) * 0.000003814697265625;
+      let unit = (length * abs(params.scale)) / (factor * 16.0);
+      let shift = (sum.y / near_one) * params.scale;
+      let doubt = length * sqrt(sum.z) * abs(params.scale) * 0.000003814697265625;
       let is_usual = is_finite && unit > 1e-30 && unit < 1e30 && abs(shift) < 1e30 && doubt < 1e30;
       // A query of zeros scores 0 with every finite key.
       var kind = select(1.0, 0.0, is_usual);
@@ -323,20 +323,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> queries: array<f16>;
 @group(0) @binding(2) var<storage, read> units: array<vec4f>;
@@ -350,8 +350,8 @@ var<workgroup> scores: array<f32, 2304>;
 
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -365,21 +365,21 @@ fn main(
 ) {
   // Not the built-in value: of this one the compiler knows the range, and leaves out checks of bounds.
   let lane = t & 31u;
-  let query_tiles = geometry.queries / 128u;
+  let query_tiles = params.queries / 128u;
   let job = group.x + group.y * groups.x;
-  if (job >= geometry.heads * query_tiles) { return; }
-  let head = job % geometry.heads;
-  let query_tile = query_tiles - 1u - job / geometry.heads;
-  let flat = geometry.first_head + head;
-  let batch = flat / geometry.query_heads;
+  if (job >= params.heads * query_tiles) { return; }
+  let head = job % params.heads;
+  let query_tile = query_tiles - 1u - job / params.heads;
+  let flat = params.first_head + head;
+  let batch = flat / params.query_heads;
   let key_head = key_head_of(head);
   let subgroup = t / 32u;
   let store_at = subgroup * 576u;
   let read_at = store_at + lane;
-  let first_query = geometry.first_query + query_tile * 128u;
-  let first_row = head * geometry.queries + query_tile * 128u + subgroup * 32u;
+  let first_query = params.first_query + query_tile * 128u;
+  let first_row = head * params.queries + query_tile * 128u + subgroup * 32u;
   let row = first_row + lane;
-  let last_query = min(first_query + 127u, geometry.query_length - 1u);
+  let last_query = min(first_query + 127u, params.query_length - 1u);
   let visible = visible_keys(min(first_query + subgroup * 32u + lane, last_query), batch);
   let fewest = visible_keys(first_query, batch);
   let most = visible_keys(last_query, batch);
@@ -387,8 +387,8 @@ fn main(
   
   let list_at = row * 192u;
   let groups_at = first_row * 192u + lane;
-  let k = geometry.own.y;
-  let bounds_at = key_head * geometry.own.x;
+  let k = params.own.y;
+  let bounds_at = key_head * params.own.x;
   let keys_at = bounds_at * 1024u;
   let a0_0 = subgroupMatrixLoad<Left, row_major>(&queries, first_row * 64u + 0u, 64u);
   let a1_0 = subgroupMatrixLoad<Left, row_major>(&queries, first_row * 64u + 1024u, 64u);
@@ -401,10 +401,10 @@ fn main(
   let steps = (most + 31u) / 32u;
   var bar = -1e+30;
   if (most > 192u) {
-    let sampled = most >= geometry.more.x && counters[7] == 0u;
-    let stride = select(1u, geometry.own.w, sampled);
-    let sweep_steps = select(steps, most / (32u * geometry.own.w), sampled);
-    let rank = f32(select(k, geometry.own.z, sampled));
+    let sampled = most >= params.more.x && counters[7] == 0u;
+    let stride = select(1u, params.own.w, sampled);
+    let sweep_steps = select(steps, most / (32u * params.own.w), sampled);
+    let rank = f32(select(k, params.own.z, sampled));
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;
@@ -892,20 +892,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> k: array<vec2u>;
@@ -930,8 +930,8 @@ fn bits_of_key(key: u32) -> u32 {
 }
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -945,7 +945,7 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
   if (key >= visible) { return 0u; }
   
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
-  let score = geometry.scale * product;
+  let score = params.scale * product;
   let bits = bitcast<u32>(score);
   if (is_nan(bits)) { return 0xffffffffu; }
   if (bits == MINUS_INF_BITS) { return 0u; }
@@ -959,17 +959,17 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
-  if (row.query >= geometry.query_length) { return; }
+  if (row.query >= params.query_length) { return; }
   let visible = visible_of(row);
   let head = heads[r];
   let listed = min(head.x, 192u);
   let list_at = r * 192u;
   let eighth = lane & 7u;
   let eight = lane & 24u;
-  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * 16u;
-  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * 16u;
+  let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * 16u;
+  let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
   let q0 = load_q(query_at + eighth + 0u);
   let q1 = load_q(query_at + eighth + 8u);
   
@@ -977,7 +977,7 @@ fn main(
   var order0 = 0u;
   if (listed > 0u) {
     let slot = 0u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1046,7 +1046,7 @@ fn main(
   var order1 = 0u;
   if (listed > 32u) {
     let slot = 32u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1115,7 +1115,7 @@ fn main(
   var order2 = 0u;
   if (listed > 64u) {
     let slot = 64u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1184,7 +1184,7 @@ fn main(
   var order3 = 0u;
   if (listed > 96u) {
     let slot = 96u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1253,7 +1253,7 @@ fn main(
   var order4 = 0u;
   if (listed > 128u) {
     let slot = 128u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1322,7 +1322,7 @@ fn main(
   var order5 = 0u;
   if (listed > 160u) {
     let slot = 160u + lane;
-    let key = select(0u, min(lists[list_at + min(slot, 191u)], geometry.key_length - 1u), slot < listed);
+    let key = select(0u, min(lists[list_at + min(slot, 191u)], params.key_length - 1u), slot < listed);
     var product = 0.0;
     {
       let at0 = keys_at + subgroupShuffle(key, eight + 0u) * 16u;
@@ -1390,7 +1390,7 @@ fn main(
 
   // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
   let valid = subgroupAdd(select(0u, 1u, order0 != 0u) + select(0u, 1u, order1 != 0u) + select(0u, 1u, order2 != 0u) + select(0u, 1u, order3 != 0u) + select(0u, 1u, order4 != 0u) + select(0u, 1u, order5 != 0u));
-  let k = geometry.own.x;
+  let k = params.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (valid > k) {
@@ -1505,20 +1505,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> k: array<vec2u>;
@@ -1553,8 +1553,8 @@ fn bits_of_key(key: u32) -> u32 {
 }
 
 fn visible_of(row: Row) -> u32 {
-  var visible = geometry.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + geometry.key_length) - i32(geometry.query_length))));
+  var visible = params.key_length;
+  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
   
   return visible;
 }
@@ -1580,7 +1580,7 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
   if (key >= visible) { return 0u; }
   
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.
-  let score = geometry.scale * product;
+  let score = params.scale * product;
   let bits = bitcast<u32>(score);
   if (is_nan(bits)) { return 0xffffffffu; }
   if (bits == MINUS_INF_BITS) { return 0u; }
@@ -1713,7 +1713,7 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
 
 /** Leaves the k best of n candidates in `sort_keys`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
 fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
-  let query_at = geometry.q_base / 4u + (row.local_head * geometry.query_length + row.local_query) * 16u;
+  let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
   for (var i = t; i < 16u; i += 1024u) { query[i] = load_q(query_at + i); }
   if (t == 0u) {
     atomicStore(&valid_count, 0u);
@@ -1722,7 +1722,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
     atomicStore(&lowest_kept, 0xffffffffu);
   }
   workgroupBarrier();
-  let keys_at = geometry.k_base / 4u + key_head_of(row.local_head) * geometry.key_length * 16u;
+  let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * 16u;
   var valid = 0u;
   var nans = 0u;
   for (var four = t; 4u * four < n; four += 1024u) {
@@ -1768,7 +1768,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
   let counted = workgroupUniformLoad(&totals);
   if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
-  let k = geometry.own.x;
+  let k = params.own.x;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (counted.x > k) {
@@ -1845,12 +1845,12 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
-  for (var slot = t; slot < geometry.own.x; slot += 1024u) {
+  for (var slot = t; slot < params.own.x; slot += 1024u) {
     let used = slot < kept;
     let at = min(slot, 127u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-    lists[list_at + geometry.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
+    lists[list_at + params.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
   }
 }
 
@@ -1861,12 +1861,12 @@ fn main(
   @builtin(local_invocation_index) t: u32,
 ) {
   
-  let last = min(min(flagged[0], geometry.own.z), geometry.heads * geometry.queries);
-  for (var at = geometry.own.y + group.x; at < last; at += groups.x) {
+  let last = min(min(flagged[0], params.own.z), params.heads * params.queries);
+  for (var at = params.own.y + group.x; at < last; at += groups.x) {
     let r = flagged[8u + at];
     let row = row_at(r);
     let visible = visible_of(row);
-    let found = select_row(row, visible, visible, r * 192u, group.x * ((geometry.key_length + 3u) / 4u), t);
+    let found = select_row(row, visible, visible, r * 192u, group.x * ((params.key_length + 3u) / 4u), t);
     write_row(r * 192u, found.x, found.z != 0u, t);
     storageBarrier();
     workgroupBarrier();
@@ -1889,20 +1889,20 @@ struct Geometry {
   own: vec4u,
   more: vec4u,
 }
-@group(0) @binding(0) var<uniform> geometry: Geometry;
+@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
 fn row_at(row: u32) -> Row {
-  let local_head = row / geometry.queries;
-  let local_query = row % geometry.queries;
-  let head = geometry.first_head + local_head;
-  let batch = head / geometry.query_heads;
-  return Row(local_head, batch, head % geometry.query_heads, geometry.first_query + local_query, local_query);
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
 
 fn key_head_of(local_head: u32) -> u32 {
-  return (geometry.first_head + local_head) / geometry.group - geometry.first_head / geometry.group;
+  return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
 @group(0) @binding(1) var<storage, read> lists: array<u32>;
 @group(0) @binding(2) var<storage, read> v: array<vec2u>;
@@ -1980,12 +1980,12 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let r = group.x + group.y * groups.x;
-  if (r >= geometry.heads * geometry.queries) { return; }
+  if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
-  if (row.query >= geometry.query_length) { return; }
-  let k = geometry.own.x;
+  if (row.query >= params.query_length) { return; }
+  let k = params.own.x;
   let list_at = r * 192u;
-  let row_place = row.local_head * geometry.query_length + row.local_query;
+  let row_place = row.local_head * params.query_length + row.local_query;
 
   var largest = 0u;
   var count = 0u;
@@ -2000,8 +2000,8 @@ fn main(
     } else if (is_nan(bits)) {
       largest = 0xffffffffu;
     }
-    indices[geometry.indices_base + row_place * k + slot] = key;
-    scores[geometry.scores_base + row_place * k + slot] = bits;
+    indices[params.indices_base + row_place * k + slot] = key;
+    scores[params.scores_base + row_place * k + slot] = bits;
   }
   largest = max_of_lanes(largest, lane);
   count = sum_of_lanes_u32(count, lane);
@@ -2022,7 +2022,7 @@ fn main(
 
   let part = lane / 16u;
   let c = lane % 16u;
-  let values_at = geometry.v_base / 4u + key_head_of(row.local_head) * geometry.key_length * 16u;
+  let values_at = params.v_base / 4u + key_head_of(row.local_head) * params.key_length * 16u;
   var sum0 = vec4f();
   if (part < 2u) {
     for (var slot = part; slot < count; slot += 16u) {
@@ -2068,7 +2068,7 @@ fn main(
   if (lane < 16u && c + 0u < 16u) {
     let whole = bitcast<vec4u>(sum0);
     let bits = select(whole, vec4u(NAN_BITS), is_bad);
-    let at = geometry.out_base / 4u + row_place * 16u + c + 0u;
+    let at = params.out_base / 4u + row_place * 16u + c + 0u;
     output[at] = vec2u(
       halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
     );

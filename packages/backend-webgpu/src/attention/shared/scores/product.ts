@@ -88,8 +88,8 @@ export function tileRow(i: number, { rows }: Pick<ProductShape, 'rows'>): string
 /** Workgroup memory and functions. `q` and `k` are declared by the kernel with `operandType`. */
 export function productDeclarations(shape: ProductShape): string {
   return `
-${loadQuad('load_query', 'q', 'geometry.q_base', shape)}
-${loadQuad('load_key', 'k', 'geometry.k_base', shape)}
+${loadQuad('load_query', 'q', 'params.q_base', shape)}
+${loadQuad('load_key', 'k', 'params.k_base', shape)}
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.
@@ -98,8 +98,8 @@ var<workgroup> key_tile: array<array<vec4f, ${TILE_KEYS / 4}>, ${SLICE}>;
 
 /** The row of q that row \`row\` of a key head's rows is: all queries of one head of its group, then of the next. */
 fn query_row(key_head: u32, row: u32) -> u32 {
-  let at = min(row, geometry.group * geometry.queries - 1u);
-  return (key_head * geometry.group + at / geometry.queries) * geometry.query_length + at % geometry.queries;
+  let at = min(row, params.group * params.queries - 1u);
+  return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }`;
 }
 

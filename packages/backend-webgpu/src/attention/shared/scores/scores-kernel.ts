@@ -53,7 +53,7 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (row_index >= rows) { return; }
   let row = row_at(key_head * rows + row_index);
   let visible = visible_of(row);
-  let stride = (geometry.key_length + 3u) / 4u;
+  let stride = (params.key_length + 3u) / 4u;
   let at = (key_head * rows + row_index) * stride + first_key / 4u;
   if (first_key < visible) { scores[at] = scores_of(near, row, first_key, visible); }
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
@@ -63,11 +63,11 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let rows = geometry.group * geometry.queries;
-  let key_tiles = (geometry.visible_keys + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
+  let rows = params.group * params.queries;
+  let key_tiles = (params.visible_keys + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
   let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let job = id.x + id.y * groups.x;
-  if (job >= key_tiles * row_tiles * (geometry.heads / geometry.group)) { return; }
+  if (job >= key_tiles * row_tiles * (params.heads / params.group)) { return; }
   let first_key = ${TILE_KEYS}u * (job % key_tiles);
   let first_row = ${p.rows}u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
@@ -76,8 +76,8 @@ fn main(
     shape,
     [0, 1, 2, 3]
       .map(
-        (j) => `key_row_${j} = key_head * geometry.key_length
-    + min(first_key + 4u * stage_r + ${j}u, geometry.key_length - 1u);`,
+        (j) => `key_row_${j} = key_head * params.key_length
+    + min(first_key + 4u * stage_r + ${j}u, params.key_length - 1u);`,
       )
       .join('\n  '),
   )}

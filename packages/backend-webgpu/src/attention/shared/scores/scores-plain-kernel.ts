@@ -27,30 +27,30 @@ function source(p: ScoreOptions): string {
     ['x', 'y', 'z', 'w'].map((d) => `dots[${key}] = fma(a.${d}, b_${key}.${d}, dots[${key}]);`).join(' ');
   return `
 ${scoreDeclarations(p)}
-${loadQuad('load_query', 'q', 'geometry.q_base', p)}
-${loadQuad('load_key', 'k', 'geometry.k_base', p)}
+${loadQuad('load_query', 'q', 'params.q_base', p)}
+${loadQuad('load_key', 'k', 'params.k_base', p)}
 
 @compute @workgroup_size(${INVOCATIONS})
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let each = (geometry.visible_keys + ${4 * INVOCATIONS - 1}u) / ${4 * INVOCATIONS}u;
+  let each = (params.visible_keys + ${4 * INVOCATIONS - 1}u) / ${4 * INVOCATIONS}u;
   let job = id.x + id.y * groups.x;
   let index = job / each;
-  if (index >= geometry.heads * geometry.queries) { return; }
+  if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
   let first_key = 4u * (job % each * ${INVOCATIONS}u + t);
   if (first_key >= visible) { return; }
-  let query = row.local_head * geometry.query_length + row.local_query;
-  let key_start = row.local_head / geometry.group * geometry.key_length;
-  let last = geometry.key_length - 1u;
+  let query = row.local_head * params.query_length + row.local_query;
+  let key_start = row.local_head / params.group * params.key_length;
+  let last = params.key_length - 1u;
   var dots = vec4f();
   for (var quad = 0u; quad < ${quads}u; quad++) {
     let a = load_query(query, quad);
     ${[0, 1, 2, 3].map((j) => `let b_${j} = load_key(key_start + min(first_key + ${j}u, last), quad);`).join('\n    ')}
     ${[0, 1, 2, 3].map(chain).join('\n    ')}
   }
-  scores[index * ((geometry.key_length + 3u) / 4u) + first_key / 4u] = scores_of(dots, row, first_key, visible);
+  scores[index * ((params.key_length + 3u) / 4u) + first_key / 4u] = scores_of(dots, row, first_key, visible);
 }`;
 }

@@ -48,7 +48,7 @@ fn scores_of(dots: vec4f, row: Row, first_key: u32, visible: u32) -> vec4u {
     score_of(dots.x, row, keys.x, visible), score_of(dots.y, row, keys.y, visible),
     score_of(dots.z, row, keys.z, visible), score_of(dots.w, row, keys.w, visible),
   );`
-      : 'let bits = bitcast<vec4u>(geometry.scale * dots);'
+      : 'let bits = bitcast<vec4u>(params.scale * dots);'
   }
   return select(vec4u(HIDDEN), bits, keys < vec4u(visible));
 }`;
@@ -60,10 +60,10 @@ function scoreFunction({ mask, bias, relativeBias }: ScoreOptions): string {
   return `
 fn score_of(dot_product: f32, row: Row, key: u32, visible: u32) -> u32 {
   if (key >= visible) { return HIDDEN; }
-  ${mask ? `if (mask[${at('geometry.mask_stride')}] == 0u) { return HIDDEN; }` : ''}
+  ${mask ? `if (mask[${at('params.mask_stride')}] == 0u) { return HIDDEN; }` : ''}
   var added = 0.0;
   ${relativeBias ? 'added += relative_bias(row, key);' : ''}
-  ${bias ? `added += bias[${at('geometry.bias_stride')}];` : ''}
-  return bitcast<u32>(${bias || relativeBias ? 'fma(geometry.scale, dot_product, added)' : 'geometry.scale * dot_product'});
+  ${bias ? `added += bias[${at('params.bias_stride')}];` : ''}
+  return bitcast<u32>(${bias || relativeBias ? 'fma(params.scale, dot_product, added)' : 'params.scale * dot_product'});
 }`;
 }
