@@ -78,7 +78,8 @@ interface KernelDeclaration<U extends Uniforms, B extends Buffers> {
   readonly source: () => string;
 }
 
-type UniformValues<U extends Uniforms> = {
+/** What a launch gives for its uniforms. */
+export type UniformValues<U extends Uniforms> = {
   readonly [Name in keyof U]: U[Name] extends Scalar ? number : readonly number[];
 };
 

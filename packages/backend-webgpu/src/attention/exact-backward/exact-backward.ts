@@ -22,7 +22,7 @@ import {
   visibleKeys,
 } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
-import { optionSpans } from '../shared/options.js';
+import { type OptionSpans, optionsOf } from '../shared/options.js';
 import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
 import type { TileRows } from '../shared/scores/product.js';
 import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
@@ -272,7 +272,7 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
 /** Scores of the part's queries with all keys that one of them sees. */
 function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
-  const extras = optionSpans(inputs, relative);
+  const extras = optionsOf(inputs, relative);
   return products(call, { request, part }, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 
@@ -285,8 +285,8 @@ function slopesOf(call: Call, part: Part): Span {
     ...{ mask: false, bias: false, relativeBias: false },
   };
   const request: AttentionRequest = { ...call.request, scale: 1 };
-  const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
-  return products(call, { request, part }, options, inputs.dOutput, inputs.v, lengths);
+  const extras = { key_lengths: inputs.keyLengths?.span };
+  return products(call, { request, part }, options, inputs.dOutput, inputs.v, extras);
 }
 
 function products(
@@ -295,11 +295,14 @@ function products(
   options: ScoreOptions,
   queries: View,
   keys: View,
-  extras: readonly Span[],
+  extras: OptionSpans,
 ): Span {
   const { request, part } = geometry;
   const scores = stream.scratch(4 * part.heads * part.queries * scoreStride(request.keyLength));
-  const views = { q: queryWindow(queries, request, part), k: keyWindow(keys, request, part) };
-  recordScores(stream, geometry, options, tileRows, views, scores, extras);
+  recordScores(stream, geometry, options, tileRows, {
+    q: queryWindow(queries, request, part),
+    k: keyWindow(keys, request, part),
+    ...{ scores, extras },
+  });
   return scores;
 }

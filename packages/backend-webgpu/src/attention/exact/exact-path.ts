@@ -2,14 +2,13 @@ import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { geometryWords, groupOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
-import { optionRefusals, optionSpans } from '../shared/options.js';
+import { geometryOf, groupOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
+import { optionRefusals, optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
-import { joinSegmentsKernel, segmentRowFloats } from './join-segments.js';
-import { exactKernel } from './kernel.js';
+import { recordJoin, segmentRowFloats } from './join-segments.js';
+import { recordExactTiles } from './kernel.js';
 import type { ExactParameters } from './parameters.js';
 import { chooseTile, type ExactTile, tileKeys, tileQueries } from './tile.js';
 
@@ -77,34 +76,26 @@ export function recordExact(
     segmented: false,
   };
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
-  const extras = optionSpans(views, relative);
+  const options = optionsOf(views, relative);
   for (const part of exactParts(request, tile, facts)) {
-    const q = queryWindow(views.q, request, part);
-    const k = keyWindow(views.k, request, part);
-    const v = keyWindow(views.v, request, part);
-    const output = queryWindow(views.output, request, part);
     const groups = part.heads * Math.ceil(part.queries / tileQueries(tile));
     const segments = segmentsOf(request, tile, groups, facts);
     const sums = segments > 1 ? stream.scratch(partialBytes(request, part, segments)) : undefined;
-    const uniforms = geometryWords({
-      request,
-      part,
-      bases: { q: q.base, k: k.base, v: v.base, output: output.base },
-      own: [segments],
-    });
-    stream.launch({
-      kernel: exactKernel({ ...parameters, segmented: sums !== undefined }),
-      buffers: [q.span, k.span, v.span, sums ?? output.span, ...extras],
-      uniforms,
-      workgroups: gridOf(groups * segments),
-    });
+    const geometry = geometryOf(request, part);
+    const out = queryWindow(views.output, request, part);
+    recordExactTiles(
+      stream,
+      { ...parameters, segmented: sums !== undefined },
+      {
+        ...{ geometry, segments, options },
+        q: queryWindow(views.q, request, part),
+        k: keyWindow(views.k, request, part),
+        v: keyWindow(views.v, request, part),
+        ...(sums === undefined ? { out } : { sums }),
+      },
+    );
     if (sums !== undefined) {
-      stream.launch({
-        kernel: joinSegmentsKernel(valueDim, dtype),
-        buffers: [sums, output.span],
-        uniforms,
-        workgroups: gridOf(part.heads * part.queries),
-      });
+      recordJoin(stream, { valueDim, dtype }, geometry, segments, { parts: sums, out });
       stream.release(sums);
     }
     stream.flush();

@@ -1,7 +1,9 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, read, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
+import { geometryUniforms, type PartGeometry } from '../shared/geometry.js';
 import { storageType, storeVector } from './storage.js';
 
 const INVOCATIONS = 256;
@@ -11,25 +13,46 @@ export function segmentRowFloats(valueDim: number): number {
   return 4 * (Math.ceil(valueDim / 4) + 1);
 }
 
+interface JoinParameters {
+  readonly valueDim: number;
+  readonly dtype: 'f32' | 'f16';
+}
+
+const joinKernel = kernelFamily('exact join segments', ({ valueDim, dtype }: JoinParameters) => ({
+  uniforms: { ...geometryUniforms, segments: 'u32' },
+  buffers: { parts: read('vec4f'), out: writeTo(storageType(valueDim, dtype)) },
+  workgroup: INVOCATIONS,
+  source: () => source(valueDim, dtype),
+}));
+
 /**
  * Outputs from segments of the keys: sums and totals scaled to the largest maximum and added, segments apart by `lanes`
- * first, then the lanes, each in order. One workgroup a row. `own.x`: segments. Workgroup memory: 24 bytes per invocation.
+ * first, then the lanes, each in order. One workgroup a row. Workgroup memory: 24 bytes per invocation.
  */
-export function joinSegmentsKernel(valueDim: number, dtype: 'f32' | 'f16'): Kernel {
+export function recordJoin(
+  stream: Stream,
+  parameters: JoinParameters,
+  geometry: PartGeometry,
+  segments: number,
+  buffers: { readonly parts: Span; readonly out: Binding },
+): void {
+  joinKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, segments },
+    buffers,
+    workgroups: geometry.heads * geometry.queries,
+  });
+}
+
+function source(valueDim: number, dtype: 'f32' | 'f16'): string {
   const fours = Math.ceil(valueDim / 4);
   const lanes = Math.floor(INVOCATIONS / fours);
-  return {
-    key: `exact join segments Dv${valueDim} ${dtype}`,
-    buffers: ['read', 'write'],
-    source: () => `
-${geometryStruct}
-${bindings(['read> parts: array<vec4f>', `read_write> out: array<${storageType(valueDim, dtype)}>`])}
-var<workgroup> sums: array<vec4f, ${INVOCATIONS}>;
-var<workgroup> totals: array<vec2f, ${INVOCATIONS}>;
+  return `
+var<workgroup> sums: array<vec4f, INVOCATIONS>;
+var<workgroup> totals: array<vec2f, INVOCATIONS>;
 ${dtype === 'f16' ? halvesOf : ''}
 ${storeVector('storeOutput', 'out', valueDim, dtype)}
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -39,13 +62,13 @@ fn main(
   let four = t % ${fours}u;
   let lane = t / ${fours}u;
   var top = -3.40282346e38;
-  for (var segment = 0u; segment < params.own.x; segment++) {
+  for (var segment = 0u; segment < params.segments; segment++) {
     top = max(top, parts[(segment * rows + row) * ${fours + 1}u + ${fours}u].x);
   }
   var sum = vec4f();
   var total = vec2f();
   if (lane < ${lanes}u) {
-    for (var segment = lane; segment < params.own.x; segment += ${lanes}u) {
+    for (var segment = lane; segment < params.segments; segment += ${lanes}u) {
       let at = (segment * rows + row) * ${fours + 1}u;
       let of_row = parts[at + ${fours}u];
       let fade = exp(max(of_row.x - top, -1000.0));
@@ -65,6 +88,5 @@ fn main(
   let share = select(0.0, 1.0 / total.x, total.x > 0.0);
   let start = params.out_base + row / params.queries * params.query_length * ${valueDim}u;
   storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
-}`,
-  };
+}`;
 }

@@ -135,7 +135,7 @@ export function finish(p: ExactParameters): string {
   ]);
 }
 
-/** What `joinSegmentsKernel` reads: per segment and row the sums, then (maximum, total, whether a score is no number). */
+/** What `recordJoin` reads: per segment and row the sums, then (maximum, total, whether a score is no number). */
 export function storeSegment(p: ExactParameters): string {
   const { tile } = p;
   const fours = Math.ceil(p.valueDim / 4);
@@ -148,9 +148,9 @@ export function storeSegment(p: ExactParameters): string {
         `    let row = (segment * params.heads + head) * params.queries + query${r} - params.first_query;`,
         ...range(valueVectors(tile, p.valueDim)).map(
           (c) =>
-            `    if (tx + ${c * tile.columns}u < ${fours}u) { out[row * ${fours + 1}u + tx + ${c * tile.columns}u] = sum${r}_${c}; }`,
+            `    if (tx + ${c * tile.columns}u < ${fours}u) { sums[row * ${fours + 1}u + tx + ${c * tile.columns}u] = sum${r}_${c}; }`,
         ),
-        `    if (tx == 0u) { out[row * ${fours + 1}u + ${fours}u] = vec4f(top${r}, all${g}[${at}], wrong${g}[${at}], 0.0); }`,
+        `    if (tx == 0u) { sums[row * ${fours + 1}u + ${fours}u] = vec4f(top${r}, all${g}[${at}], wrong${g}[${at}], 0.0); }`,
         '  }',
       ];
     }),

@@ -1,10 +1,12 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, readFrom, write, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
 import { lines, range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
 import { dropoutKeeps } from '../shared/dropout.js';
-import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import { geometryUniforms, keyHeadOf, type PartGeometry } from '../shared/geometry.js';
+import { type OptionSpans, optionBuffers } from '../shared/options.js';
 import { scores, validity } from './kernel-scores.js';
 import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
@@ -19,19 +21,52 @@ import { rowText, tileKeys, tileMemory, tileQueries, valueVectors } from './tile
  * beyond core WebGPU. A hidden key has the bits of -inf for a score and those of -0 for a weight; its value row,
  * whatever it holds, adds nothing. A weight of 0 that rounding or dropout gives is +0: times NaN or inf that is NaN. A NaN or +inf in a valid score makes its row NaN.
  */
-export function exactKernel(parameters: ExactParameters): Kernel {
-  return {
-    key: `exact ${JSON.stringify(parameters)}`,
-    buffers: ['read', 'read', 'read', 'write', ...optionAccess(parameters)],
-    source: () => source(parameters),
-  };
+const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
+  uniforms: { ...geometryUniforms, segments: 'u32' },
+  buffers: {
+    q: readFrom(storageType(p.headDim, p.dtype)),
+    k: readFrom(storageType(p.headDim, p.dtype)),
+    v: readFrom(storageType(p.valueDim, p.dtype)),
+    out: optional(!p.segmented, writeTo(storageType(p.valueDim, p.dtype))),
+    sums: optional(p.segmented, write('vec4f')),
+    ...optionBuffers(p),
+  },
+  workgroup: p.tile.threads,
+  source: () => source(p),
+}));
+
+/** Records the part of `geometry`. `sums`: what the segments leave for `recordJoin`; in their place, `out` where there are none. */
+export function recordExactTiles(
+  stream: Stream,
+  parameters: ExactParameters,
+  {
+    geometry,
+    segments,
+    options,
+    ...buffers
+  }: {
+    readonly geometry: PartGeometry;
+    readonly segments: number;
+    readonly q: Binding;
+    readonly k: Binding;
+    readonly v: Binding;
+    readonly out?: Binding;
+    readonly sums?: Span;
+    readonly options: OptionSpans;
+  },
+): void {
+  exactKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, segments },
+    buffers: { ...buffers, ...options },
+    workgroups: segments * geometry.heads * Math.ceil(geometry.queries / tileQueries(parameters.tile)),
+  });
 }
 
 function source(p: ExactParameters): string {
   const { tile } = p;
   const memory = tileMemory(tile, p.valueDim);
   return lines([
-    declarations(p),
+    keyHeadOf,
     workgroupMemory(memory),
     loadVector('loadQuery', 'q', p.headDim, p.dtype),
     loadVector('loadKey', 'k', p.headDim, p.dtype),
@@ -42,18 +77,6 @@ function source(p: ExactParameters): string {
     p.dropout ? dropoutKeeps : '',
     mainFunction(p),
   ]);
-}
-
-function declarations(p: ExactParameters): string {
-  return `${geometryStruct}
-${keyHeadOf}
-${bindings([
-  `read> q: array<${storageType(p.headDim, p.dtype)}>`,
-  `read> k: array<${storageType(p.headDim, p.dtype)}>`,
-  `read> v: array<${storageType(p.valueDim, p.dtype)}>`,
-  `read_write> out: array<${p.segmented ? 'vec4f' : storageType(p.valueDim, p.dtype)}>`,
-  ...optionBindings(p),
-])}`;
 }
 
 function workgroupMemory(memory: ReturnType<typeof tileMemory>): string {
@@ -78,7 +101,7 @@ function mainFunction(p: ExactParameters): string {
   const rows = range(tile.rows);
   const columns = range(valueVectors(tile, p.valueDim));
   return `
-@compute @workgroup_size(${tile.threads})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
   let tilesOfHead = (params.queries + ${queries - 1}u) / ${queries}u;
@@ -87,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     p.segmented
       ? `let segment = index / (tilesOfHead * params.heads);
   let job = index % (tilesOfHead * params.heads);
-  if (segment >= params.own.x) { return; }`
+  if (segment >= params.segments) { return; }`
       : 'if (job >= tilesOfHead * params.heads) { return; }'
   }
   // Queries that see the most keys come first, so that no long tile is left for the end.
@@ -98,7 +121,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let headOfBatch = (params.first_head + head) % params.query_heads;
   let keyHead = key_head_of(head);
   let qStart = params.q_base + (head * params.query_length - params.first_query) * ${p.headDim}u;
-  let outStart = params.out_base + (head * params.query_length - params.first_query) * ${p.valueDim}u;
+  ${p.segmented ? '' : `let outStart = params.out_base + (head * params.query_length - params.first_query) * ${p.valueDim}u;`}
   let kStart = params.k_base + keyHead * params.key_length * ${p.headDim}u;
   let vStart = params.v_base + keyHead * params.key_length * ${p.valueDim}u;
   ${
@@ -121,7 +144,7 @@ ${lines(rows.map((r) => `  let query${r} = tileQuery + ${rowText(tile, r)};`))}
 ${lines(rows.map((r) => `  var top${r} = LOWEST; var total${r} = 0.0; var bad${r} = false;`))}
 ${lines(rows.map((r) => columns.map((c) => `  var sum${r}_${c} = vec4f(0);`).join('')))}
   // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
-  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'params.own.x' : '1u'}) {
+  for (var keyTile = ${p.segmented ? 'segment' : '0u'}; keyTile < keyTiles; keyTile += ${p.segmented ? 'params.segments' : '1u'}) {
     let key0 = keyTile * ${keys}u;
 ${scores(p)}
 ${validity(p)}

@@ -1,23 +1,22 @@
 import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
-import { f32Bits } from '../../runtime/kernel.js';
 import { text as philoxWgsl } from '../../wgsl/philox.wgsl.js';
 
-/** The words that a uniform block has for dropout: a weight is dropped where its random word is below the threshold. */
-export function dropoutWords({ dropout }: AttentionRequest): {
+/** The uniforms of dropout: a weight is dropped where its random word is below the threshold. */
+export function dropoutOf({ dropout }: AttentionRequest): {
   readonly seed: readonly [number, number];
   readonly threshold: number;
-  /** Bits of 1 / (1 - rate). */
+  /** 1 / (1 - rate). */
   readonly keptScale: number;
 } {
   const { rate, seed } = dropout ?? { rate: 0, seed: 0 };
   return {
     seed: philoxKey(seed),
     threshold: Math.floor(rate * 2 ** 32),
-    keptScale: f32Bits(1 / (1 - rate)),
+    keptScale: 1 / (1 - rate),
   };
 }
 
-/** `is_kept(batch, head, query, slot)`: whether dropout keeps a weight; `slot` is a key where all are kept. Needs `geometryStruct`. */
+/** `is_kept(batch, head, query, slot)`: whether dropout keeps a weight; `slot` is a key where all are kept. Needs `geometryUniforms`. */
 export const dropoutKeeps: string = `${philoxWgsl}
 
 fn is_kept(batch: u32, head: u32, query: u32, slot: u32) -> bool {

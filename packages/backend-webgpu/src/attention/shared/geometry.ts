@@ -3,7 +3,8 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import { f32Bits, uniformWords } from '../../runtime/kernel.js';
 import type { View } from '../../runtime/view.js';
-import { dropoutWords } from './dropout.js';
+import type { UniformValues } from '../../wgsl/define-kernel.js';
+import { dropoutOf } from './dropout.js';
 import { relativeReach } from './relative-bias.js';
 
 /**
@@ -117,7 +118,7 @@ function broadcastStrides(shape: Shape | undefined): readonly number[] {
 
 /** The uniform block of `geometryStruct`. */
 export function geometryWords({ request, part, bases = {}, lists, own = [] }: Geometry): Uint32Array {
-  const { seed, threshold, keptScale } = dropoutWords(request);
+  const { seed, threshold, keptScale } = dropoutOf(request);
   return uniformWords([
     ...[request.queryLength, request.keyLength, request.queryHeads, groupOf(request)],
     ...[part.firstHead, part.heads, part.firstQuery, part.queries],
@@ -126,15 +127,72 @@ export function geometryWords({ request, part, bases = {}, lists, own = [] }: Ge
     ...[lists?.rowsPerHead ?? part.queries, 0],
     ...broadcastStrides(request.mask),
     ...broadcastStrides(request.bias),
-    ...[...seed, threshold, keptScale],
+    ...[...seed, threshold, f32Bits(keptScale)],
     ...[lists?.indicesBase ?? 0, lists?.scoresBase ?? 0, visibleKeys(request, part), 0],
     ...own,
     ...Array.from({ length: 8 - own.length }, () => 0),
   ]);
 }
 
+/** What the launches of one part share in their uniforms. */
+export const geometryUniforms = {
+  query_length: 'u32',
+  key_length: 'u32',
+  query_heads: 'u32',
+  group: 'u32',
+  first_head: 'u32',
+  heads: 'u32',
+  first_query: 'u32',
+  queries: 'u32',
+  visible_keys: 'u32',
+  scale: 'f32',
+  reach: 'u32',
+  dropout_threshold: 'u32',
+  kept_scale: 'f32',
+  seed: 'vec2u',
+  mask_stride: 'vec4u',
+  bias_stride: 'vec4u',
+} as const;
+
+export type PartGeometry = UniformValues<typeof geometryUniforms>;
+
+/** The values of `geometryUniforms` for a part. */
+export function geometryOf(request: AttentionRequest, part: Part): PartGeometry {
+  const { seed, threshold, keptScale } = dropoutOf(request);
+  return {
+    query_length: request.queryLength,
+    key_length: request.keyLength,
+    query_heads: request.queryHeads,
+    group: groupOf(request),
+    first_head: part.firstHead,
+    heads: part.heads,
+    first_query: part.firstQuery,
+    queries: part.queries,
+    visible_keys: visibleKeys(request, part),
+    scale: request.scale,
+    reach: relativeReach(request),
+    dropout_threshold: threshold,
+    kept_scale: keptScale,
+    seed,
+    mask_stride: broadcastStrides(request.mask),
+    bias_stride: broadcastStrides(request.bias),
+  };
+}
+
+/** `row_at(row)`: which query a row of the part is. Needs `geometryUniforms`. */
+export const rowAt = `
+struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
+
+fn row_at(row: u32) -> Row {
+  let local_head = row / params.queries;
+  let local_query = row % params.queries;
+  let head = params.first_head + local_head;
+  let batch = head / params.query_heads;
+  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
+}`;
+
 /** `Geometry` and `row_at`: which query a row of the part is. */
-export const geometryStruct = `
+export const geometryStruct: string = `
 struct Geometry {
   query_length: u32, key_length: u32, query_heads: u32, group: u32,
   first_head: u32, heads: u32, first_query: u32, queries: u32,
@@ -148,16 +206,7 @@ struct Geometry {
   more: vec4u,
 }
 @group(0) @binding(0) var<uniform> params: Geometry;
-
-struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
-
-fn row_at(row: u32) -> Row {
-  let local_head = row / params.queries;
-  let local_query = row % params.queries;
-  let head = params.first_head + local_head;
-  let batch = head / params.query_heads;
-  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
-}`;
+${rowAt}`;
 
 /**
  * `key_head_of(local_head)`: the key head of a head of the part, from the first that the part binds. Where heads are whole

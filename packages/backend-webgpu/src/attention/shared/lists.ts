@@ -1,14 +1,14 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import type { Span } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
 import type { ForwardViews } from './forward-path.js';
-import { type Geometry, type Part, queryWindow } from './geometry.js';
+import { type Part, queryWindow } from './geometry.js';
 
 /** The lists of a part: indices and scores of the kept keys of each row. */
 export interface Lists {
-  readonly indices: Span;
-  readonly scores: Span;
-  /** Where their rows lie in these spans. */
-  readonly place: NonNullable<Geometry['lists']>;
+  readonly indices: Binding;
+  readonly scores: Binding;
+  /** Rows of the lists from one head to the next. */
+  readonly rowsPerHead: number;
 }
 
 /** The rows of a part in the caller's lists; undefined where the caller wants none. */
@@ -18,15 +18,9 @@ export function savedLists(
   part: Part,
 ): Lists | undefined {
   if (indices === undefined || scores === undefined) return undefined;
-  const ofIndices = queryWindow(indices, request, part);
-  const ofScores = queryWindow(scores, request, part);
   return {
-    indices: ofIndices.span,
-    scores: ofScores.span,
-    place: {
-      rowsPerHead: request.queryLength,
-      indicesBase: ofIndices.base,
-      scoresBase: ofScores.base,
-    },
+    indices: queryWindow(indices, request, part),
+    scores: queryWindow(scores, request, part),
+    rowsPerHead: request.queryLength,
   };
 }

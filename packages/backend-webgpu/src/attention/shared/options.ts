@@ -1,11 +1,12 @@
 import { sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Access, Span } from '../../runtime/kernel.js';
+import { type Buffer, optional, read } from '../../wgsl/define-kernel.js';
 import type { ForwardViews } from './forward-path.js';
 import { vectorBytes } from './relative-bias.js';
 
 /** Which tensors of the options a kernel reads; those left out it does not. */
-export interface OptionBuffers {
+export interface OptionFlags {
   readonly keyLengths?: boolean;
   readonly mask?: boolean;
   readonly bias?: boolean;
@@ -14,7 +15,7 @@ export interface OptionBuffers {
 }
 
 /** Their declarations, in a fixed order, for `bindings`. */
-export function optionBindings({ keyLengths, mask, bias, relativeBias }: OptionBuffers): readonly string[] {
+export function optionBindings({ keyLengths, mask, bias, relativeBias }: OptionFlags): readonly string[] {
   return [
     ...(keyLengths ? ['read> key_lengths: array<i32>'] : []),
     ...(mask ? ['read> mask: array<u32>'] : []),
@@ -24,7 +25,7 @@ export function optionBindings({ keyLengths, mask, bias, relativeBias }: OptionB
 }
 
 /** How the kernel uses them: one access for each declaration of `optionBindings`. */
-export function optionAccess(options: OptionBuffers): readonly Access[] {
+export function optionAccess(options: OptionFlags): readonly Access[] {
   return optionBindings(options).map(() => 'read');
 }
 
@@ -35,6 +36,34 @@ export function optionSpans(
 ): readonly Span[] {
   const { keyLengths, mask, bias } = views;
   return [keyLengths?.span, mask?.span, bias?.span, relative].filter((span) => span !== undefined);
+}
+
+type OptionName = 'key_lengths' | 'mask' | 'bias' | 'relative';
+
+/** Their buffers, for `defineKernel`. */
+export function optionBuffers({
+  keyLengths = false,
+  mask = false,
+  bias = false,
+  relativeBias = false,
+}: OptionFlags): Readonly<Record<OptionName, Buffer<false, true>>> {
+  return {
+    key_lengths: optional(keyLengths, read('i32')),
+    mask: optional(mask, read('u32')),
+    bias: optional(bias, read('f32')),
+    relative: optional(relativeBias, read('f32')),
+  };
+}
+
+/** What a launch binds to them. */
+export type OptionSpans = { readonly [Name in OptionName]?: Span | undefined };
+
+/** The tensors of the options that a request has. */
+export function optionsOf(
+  { keyLengths, mask, bias }: Pick<ForwardViews, 'keyLengths' | 'mask' | 'bias'>,
+  relative: Span | undefined,
+): OptionSpans {
+  return { key_lengths: keyLengths?.span, mask: mask?.span, bias: bias?.span, relative };
 }
 
 /** Options that a kernel cannot bind whole. */

@@ -1,12 +1,12 @@
 import { bytesPerElement } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { ALIGNMENT } from '../../runtime/binding.js';
+import { ALIGNMENT, wholeOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf, type Span } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import {
-  geometryWords,
+  geometryOf,
   groupOf,
   keyWindow,
   type Part,
@@ -15,13 +15,13 @@ import {
   visibleKeys,
 } from '../shared/geometry.js';
 import { type Lists, savedLists } from '../shared/lists.js';
-import { optionRefusals, optionSpans } from '../shared/options.js';
+import { optionRefusals, optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
 import type { TileRows } from '../shared/scores/product.js';
 import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
-import { combineKernel } from './combine-kernel.js';
-import { selectKernel } from './select-kernel.js';
+import { recordCombine } from './combine-kernel.js';
+import { recordSelect } from './select-kernel.js';
 
 /** Scores and lists of one part of the work stay below this, when one group of heads does. */
 const PART_BYTES = 2 ** 26;
@@ -131,9 +131,9 @@ function listsOf(
   const indices = stream.scratch(bytes);
   const scores = stream.scratch(bytes);
   return {
-    indices,
-    scores,
-    place: { rowsPerHead: part.queries, indicesBase: 0, scoresBase: 0 },
+    indices: wholeOf(indices),
+    scores: wholeOf(scores),
+    rowsPerHead: part.queries,
     release: () => {
       stream.release(indices);
       stream.release(scores);
@@ -150,38 +150,26 @@ function recordPart(
   tileRows: TileRows | undefined,
 ): void {
   const { valueDim, dtype, causal, keyLengths, keyLength } = request;
-  const rows = part.heads * part.queries;
   const stride = scoreStride(keyLength);
-  const scores = stream.scratch(4 * rows * stride);
+  const scores = stream.scratch(4 * part.heads * part.queries * stride);
   const lists = listsOf(stream, request, views, part);
-  const lengths = views.keyLengths === undefined ? [] : [views.keyLengths.span];
-  const own = [slots(request), stride];
-  const q = queryWindow(views.q, request, part);
-  const k = keyWindow(views.k, request, part);
-  const v = keyWindow(views.v, request, part);
-  const output = queryWindow(views.output, request, part);
+  const geometry = geometryOf(request, part);
+  const k = slots(request);
   if (visibleKeys(request, part) > 0) {
-    const extras = optionSpans(views, relative);
-    recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, { q, k }, scores, extras);
+    recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, {
+      q: queryWindow(views.q, request, part),
+      k: keyWindow(views.k, request, part),
+      scores,
+      extras: optionsOf(views, relative),
+    });
   }
-  stream.launch({
-    kernel: selectKernel({ causal, keyLengths }),
-    buffers: [scores, lists.indices, lists.scores, ...lengths],
-    uniforms: geometryWords({ request, part, lists: lists.place, own }),
-    workgroups: gridOf(rows),
-  });
+  const selected = { scores, lists, keyLengths: views.keyLengths?.span };
+  recordSelect(stream, { causal, keyLengths }, geometry, { k, stride }, selected);
   stream.release(scores);
-  stream.launch({
-    kernel: combineKernel({ valueDim, dtype, dropout: request.dropout !== undefined }),
-    buffers: [lists.indices, lists.scores, v.span, output.span],
-    uniforms: geometryWords({
-      request,
-      part,
-      bases: { v: v.base, output: output.base },
-      lists: lists.place,
-      own,
-    }),
-    workgroups: gridOf(rows),
+  recordCombine(stream, { valueDim, dtype, dropout: request.dropout !== undefined }, geometry, k, {
+    lists,
+    v: keyWindow(views.v, request, part),
+    out: queryWindow(views.output, request, part),
   });
   lists.release();
 }

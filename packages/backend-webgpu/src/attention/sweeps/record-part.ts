@@ -133,12 +133,18 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
       saves: saved !== undefined,
       subgroups,
     }),
-    buffers: [counts, lists, v.span, output.span, ...(saved ? [saved.indices, saved.scores] : [])],
+    buffers: [counts, lists, v.span, output.span, ...(saved ? [saved.indices.span, saved.scores.span] : [])],
     uniforms: geometryWords({
       request,
       part,
       bases: { v: v.base, output: output.base },
-      ...(saved && { lists: saved.place }),
+      ...(saved && {
+        lists: {
+          rowsPerHead: saved.rowsPerHead,
+          indicesBase: saved.indices.base,
+          scoresBase: saved.scores.base,
+        },
+      }),
       own: [k],
     }),
     workgroups: gridOf(rows),

@@ -59,8 +59,8 @@ ${bindings([
 ])}
 ${visibleOf(p.causal, p.keyLengths)}
 ${p.relativeBias ? relativeBiasOf : ''}
-${loadQuad('load_query', 'q', 'params.q_base', shape)}
-${loadQuad('load_key', 'k', 'params.k_base', shape)}
+${loadQuad('load_query', 'q', shape)}
+${loadQuad('load_key', 'k', shape)}
 ${scoreQuad(p.relativeBias)}
 
 var<private> list: u32;

@@ -61,7 +61,13 @@ export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWor
     request,
     part,
     bases: { q: q.base, k: k.base, v: v.base, output: output.base },
-    ...(saved && { lists: saved.place }),
+    ...(saved && {
+      lists: {
+        rowsPerHead: saved.rowsPerHead,
+        indicesBase: saved.indices.base,
+        scoresBase: saved.scores.base,
+      },
+    }),
   };
   /** `slice`: the range of the flagged rows that a launch of the slow path takes. */
   const words = (slice: readonly [number, number] = [0, 0]): Uint32Array => {
@@ -104,7 +110,7 @@ export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWor
     saves: saved !== undefined,
     subgroup,
   });
-  const listed = saved === undefined ? [] : [saved.indices, saved.scores];
+  const listed = saved === undefined ? [] : [saved.indices.span, saved.scores.span];
   launch(combined, [lists, v.span, output.span, ...listed], gridOf(rows));
   launch(addCounters, [flagged, counters], [1, 1, 1], uniformWords([rows]));
   stream.release(flagged);

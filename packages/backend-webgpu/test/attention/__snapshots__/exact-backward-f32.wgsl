@@ -18,20 +18,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   safe[at] = value;
 }
 
-// attention stored scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"rows":64}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"rows":64}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
+const INVOCATIONS = 128u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -42,9 +36,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -93,7 +84,7 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {

@@ -1,35 +1,15 @@
 // exact {"tile":{"threads":128,"columns":8,"rows":4,"dims":8,"values":16},"headDim":64,"valueDim":64,"dtype":"f32","causal":true,"mask":false,"keyLengths":false,"bias":false,"relativeBias":false,"dropout":false,"segmented":true}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
-
-struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
-
-fn row_at(row: u32) -> Row {
-  let local_head = row / params.queries;
-  let local_query = row % params.queries;
-  let head = params.first_head + local_head;
-  let batch = head / params.query_heads;
-  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
-}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, q_base: u32, k_base: u32, v_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> sums: array<vec4f>;
+const INVOCATIONS = 128u;
 
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
 var<workgroup> stage: array<vec4f, 256>;
 var<workgroup> weights: array<vec4f, 512>;
 var<workgroup> maxima: array<vec4f, 128>;
@@ -52,14 +32,14 @@ const UNSEEN = 0x80000000u;
 fn notFinite(x: vec4f) -> vec4<bool> { return (bitcast<vec4u>(x) & vec4u(0x7f800000u)) == vec4u(0x7f800000u); }
 fn isHidden(x: vec4f) -> vec4<bool> { return bitcast<vec4u>(x) == vec4u(HIDDEN); }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) thread: u32) {
   let tilesOfHead = (params.queries + 63u) / 64u;
   let index = group.x + group.y * groups.x;
   let segment = index / (tilesOfHead * params.heads);
   let job = index % (tilesOfHead * params.heads);
-  if (segment >= params.own.x) { return; }
+  if (segment >= params.segments) { return; }
   // Queries that see the most keys come first, so that no long tile is left for the end.
   let head = job / tilesOfHead;
   let tileQuery = params.first_query + (tilesOfHead - 1u - job % tilesOfHead) * 64u;
@@ -68,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let headOfBatch = (params.first_head + head) % params.query_heads;
   let keyHead = key_head_of(head);
   let qStart = params.q_base + (head * params.query_length - params.first_query) * 64u;
-  let outStart = params.out_base + (head * params.query_length - params.first_query) * 64u;
+  
   let kStart = params.k_base + keyHead * params.key_length * 64u;
   let vStart = params.v_base + keyHead * params.key_length * 64u;
   
@@ -96,7 +76,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
   var sum2_0 = vec4f(0);  var sum2_1 = vec4f(0);
   var sum3_0 = vec4f(0);  var sum3_1 = vec4f(0);
   // Segments take tiles in turn: what runs together reads neighbouring memory, and causality leaves all of them alike.
-  for (var keyTile = segment; keyTile < keyTiles; keyTile += params.own.x) {
+  for (var keyTile = segment; keyTile < keyTiles; keyTile += params.segments) {
     let key0 = keyTile * 32u;
 
     var s0 = vec4f(0);
@@ -286,62 +266,43 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
   let wrong0 = maxima[0u + ty + 0u] + maxima[16u + ty + 0u] + maxima[32u + ty + 0u] + maxima[48u + ty + 0u] + maxima[64u + ty + 0u] + maxima[80u + ty + 0u] + maxima[96u + ty + 0u] + maxima[112u + ty + 0u];
   if (query0 < queryEnd) {
     let row = (segment * params.heads + head) * params.queries + query0 - params.first_query;
-    if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum0_0; }
-    if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum0_1; }
-    if (tx == 0u) { out[row * 17u + 16u] = vec4f(top0, all0[0], wrong0[0], 0.0); }
+    if (tx + 0u < 16u) { sums[row * 17u + tx + 0u] = sum0_0; }
+    if (tx + 8u < 16u) { sums[row * 17u + tx + 8u] = sum0_1; }
+    if (tx == 0u) { sums[row * 17u + 16u] = vec4f(top0, all0[0], wrong0[0], 0.0); }
   }
   if (query1 < queryEnd) {
     let row = (segment * params.heads + head) * params.queries + query1 - params.first_query;
-    if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum1_0; }
-    if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum1_1; }
-    if (tx == 0u) { out[row * 17u + 16u] = vec4f(top1, all0[1], wrong0[1], 0.0); }
+    if (tx + 0u < 16u) { sums[row * 17u + tx + 0u] = sum1_0; }
+    if (tx + 8u < 16u) { sums[row * 17u + tx + 8u] = sum1_1; }
+    if (tx == 0u) { sums[row * 17u + 16u] = vec4f(top1, all0[1], wrong0[1], 0.0); }
   }
   if (query2 < queryEnd) {
     let row = (segment * params.heads + head) * params.queries + query2 - params.first_query;
-    if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum2_0; }
-    if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum2_1; }
-    if (tx == 0u) { out[row * 17u + 16u] = vec4f(top2, all0[2], wrong0[2], 0.0); }
+    if (tx + 0u < 16u) { sums[row * 17u + tx + 0u] = sum2_0; }
+    if (tx + 8u < 16u) { sums[row * 17u + tx + 8u] = sum2_1; }
+    if (tx == 0u) { sums[row * 17u + 16u] = vec4f(top2, all0[2], wrong0[2], 0.0); }
   }
   if (query3 < queryEnd) {
     let row = (segment * params.heads + head) * params.queries + query3 - params.first_query;
-    if (tx + 0u < 16u) { out[row * 17u + tx + 0u] = sum3_0; }
-    if (tx + 8u < 16u) { out[row * 17u + tx + 8u] = sum3_1; }
-    if (tx == 0u) { out[row * 17u + 16u] = vec4f(top3, all0[3], wrong0[3], 0.0); }
+    if (tx + 0u < 16u) { sums[row * 17u + tx + 0u] = sum3_0; }
+    if (tx + 8u < 16u) { sums[row * 17u + tx + 8u] = sum3_1; }
+    if (tx == 0u) { sums[row * 17u + 16u] = vec4f(top3, all0[3], wrong0[3], 0.0); }
   }
 }
 
-// exact join segments Dv64 f32
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
-
-struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
-
-fn row_at(row: u32) -> Row {
-  let local_head = row / params.queries;
-  let local_query = row % params.queries;
-  let head = params.first_head + local_head;
-  let batch = head / params.query_heads;
-  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
-}
+// exact join segments {"valueDim":64,"dtype":"f32"}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
-var<workgroup> sums: array<vec4f, 256>;
-var<workgroup> totals: array<vec2f, 256>;
+const INVOCATIONS = 256u;
+
+var<workgroup> sums: array<vec4f, INVOCATIONS>;
+var<workgroup> totals: array<vec2f, INVOCATIONS>;
 
 fn storeOutput(start: u32, row: u32, column: u32, value: vec4f) { if (column < 64u) { out[(start + row * 64u + column) / 4u] = value; } }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -351,13 +312,13 @@ fn main(
   let four = t % 16u;
   let lane = t / 16u;
   var top = -3.40282346e38;
-  for (var segment = 0u; segment < params.own.x; segment++) {
+  for (var segment = 0u; segment < params.segments; segment++) {
     top = max(top, parts[(segment * rows + row) * 17u + 16u].x);
   }
   var sum = vec4f();
   var total = vec2f();
   if (lane < 16u) {
-    for (var segment = lane; segment < params.own.x; segment += 16u) {
+    for (var segment = lane; segment < params.segments; segment += 16u) {
       let at = (segment * rows + row) * 17u;
       let of_row = parts[at + 16u];
       let fade = exp(max(of_row.x - top, -1000.0));

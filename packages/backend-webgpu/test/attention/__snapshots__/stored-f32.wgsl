@@ -1,17 +1,12 @@
-// attention stored scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":true,"bias":false,"relativeBias":false,"rows":64}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":true,"bias":false,"relativeBias":false,"rows":64}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
+@group(0) @binding(4) var<storage, read> mask: array<u32>;
+const INVOCATIONS = 128u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -22,10 +17,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
-@group(0) @binding(4) var<storage, read> mask: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -85,7 +76,7 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -213,19 +204,13 @@ fn main(
 }
 
 // attention stored select {"causal":true,"keyLengths":false}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, score_stride: u32, list_rows_per_head: u32, indices_base: u32, list_scores_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> scores: array<u32>;
+@group(0) @binding(2) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(3) var<storage, read_write> list_scores: array<u32>;
+const INVOCATIONS = 256u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -236,9 +221,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> scores: array<u32>;
-@group(0) @binding(2) var<storage, read_write> list_indices: array<u32>;
-@group(0) @binding(3) var<storage, read_write> list_scores: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -257,8 +239,8 @@ fn score_bits(at: u32) -> u32 {
 }
 
 fn keep(slot: u32, key: u32, bits: u32) {
-  list_indices[params.indices_base + list + slot] = key;
-  list_scores[params.scores_base + list + slot] = bits;
+  indices[params.indices_base + list + slot] = key;
+  list_scores[params.list_scores_base + list + slot] = bits;
 }
 
 
@@ -365,36 +347,31 @@ fn select_row(t: u32, start: u32, visible: u32, k: u32) -> u32 {
   return min(first.z, k);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = params.own.x;
+  let k = params.k;
   list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
-  let kept = select_row(t, index * params.own.y, visible_of(row), k);
+  let kept = select_row(t, index * params.score_stride, visible_of(row), k);
   let empty = select(MINUS_INF_BITS, NAN_BITS, kept == NAN_ROW);
-  for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += 256u) {
+  for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += INVOCATIONS) {
     keep(slot, NONE, empty);
   }
 }
 
 // attention stored combine {"valueDim":64,"dtype":"f32","dropout":false}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, indices_base: u32, scores_base: u32, v_base: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> indices: array<u32>;
+@group(0) @binding(2) var<storage, read> scores: array<u32>;
+@group(0) @binding(3) var<storage, read> v: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+const INVOCATIONS = 64u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -405,10 +382,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> list_indices: array<u32>;
-@group(0) @binding(2) var<storage, read> list_scores: array<u32>;
-@group(0) @binding(3) var<storage, read> v: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
 fn key_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
@@ -420,9 +393,9 @@ fn key_of(bits: u32) -> u32 {
 const NONE = 0xffffffffu;
 const PLUS_INF_KEY = 0xff800000u;
 
-var<workgroup> parts: array<vec2u, 64>;
-var<workgroup> weights: array<f32, 64>;
-var<workgroup> value_rows: array<u32, 64>;
+var<workgroup> parts: array<vec2u, INVOCATIONS>;
+var<workgroup> weights: array<f32, INVOCATIONS>;
+var<workgroup> value_rows: array<u32, INVOCATIONS>;
 
 fn load_value(value_row: u32, pair: u32) -> vec2f {
   let at = params.v_base + value_row * 64u + 2u * pair;
@@ -440,26 +413,26 @@ fn bits_of_key(key: u32) -> u32 {
 }
 fn number_of(key: u32) -> f32 { return bitcast<f32>(bits_of_key(key)); }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = id.x + id.y * groups.x;
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let k = params.own.x;
+  let k = params.k;
   let list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
-  let indices = params.indices_base + list;
-  let scores = params.scores_base + list;
+  let indices_at = params.indices_base + list;
+  let scores_at = params.scores_base + list;
   let value_start = (row.local_head / params.group) * params.key_length;
   let out_row = row.local_head * params.query_length + row.local_query;
 
   // The largest score, as an ordered key, and how many there are.
   var most = 0u;
   var count = 0u;
-  for (var slot = t; slot < k; slot += 64u) {
-    let bits = list_scores[scores + slot];
-    if (list_indices[indices + slot] != NONE) {
+  for (var slot = t; slot < k; slot += INVOCATIONS) {
+    let bits = scores[scores_at + slot];
+    if (indices[indices_at + slot] != NONE) {
       count++;
       most = max(most, key_of(bits));
     } else if ((bits & 0x7fffffffu) > 0x7f800000u) {
@@ -468,7 +441,7 @@ fn main(
   }
   parts[t] = vec2u(most, count);
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach /= 2u) {
+  for (var reach = INVOCATIONS / 2u; reach > 0u; reach /= 2u) {
     if (t < reach) {
       let other = parts[t + reach];
       parts[t] = vec2u(max(parts[t].x, other.x), parts[t].y + other.y);
@@ -481,16 +454,16 @@ fn main(
 
   var total = 0.0;
   var sum_0 = vec2f();
-  for (var first = 0u; first < whole.y; first += 64u) {
+  for (var first = 0u; first < whole.y; first += INVOCATIONS) {
     let slot = first + t;
     if (slot < whole.y) {
-      let weight = exp(bitcast<f32>(list_scores[scores + slot]) - largest);
+      let weight = exp(bitcast<f32>(scores[scores_at + slot]) - largest);
       total += weight;
       weights[t] = weight;
-      value_rows[t] = value_start + list_indices[indices + slot];
+      value_rows[t] = value_start + indices[indices_at + slot];
     }
     workgroupBarrier();
-    let end = min(64u, whole.y - first);
+    let end = min(INVOCATIONS, whole.y - first);
     for (var s = 0u; s < end; s++) {
       let weight = weights[s];
       let value_row = value_rows[s];
@@ -500,7 +473,7 @@ fn main(
   }
   parts[t] = vec2u(bitcast<u32>(total), 0u);
   workgroupBarrier();
-  for (var reach = 32u; reach > 0u; reach /= 2u) {
+  for (var reach = INVOCATIONS / 2u; reach > 0u; reach /= 2u) {
     if (t < reach) { parts[t].x = bitcast<u32>(bitcast<f32>(parts[t].x) + bitcast<f32>(parts[t + reach].x)); }
     workgroupBarrier();
   }

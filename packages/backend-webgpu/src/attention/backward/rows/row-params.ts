@@ -3,7 +3,7 @@ import { type Binding, windowOf } from '../../../runtime/binding.js';
 import { f32Bits, type Span } from '../../../runtime/kernel.js';
 import type { View } from '../../../runtime/view.js';
 import { text as philoxWgsl } from '../../../wgsl/philox.wgsl.js';
-import { dropoutWords } from '../../shared/dropout.js';
+import { dropoutOf } from '../../shared/dropout.js';
 import type { Group } from '../groups.js';
 import type { RowLayout } from '../row-layout.js';
 
@@ -67,12 +67,12 @@ export function rowBindings(
   const indices = windowOf(inputs.indices, group.firstRow * slots, rows * slots);
   const scores = windowOf(inputs.scores, group.firstRow * slots, rows * slots);
   const { width } = layout;
-  const { seed, threshold, keptScale } = dropoutWords(request);
+  const { seed, threshold, keptScale } = dropoutOf(request);
   const words = [
     ...[rows, group.rowsPerUnit, keyLength, slots],
     ...[k.base / width, v.base / width, dO.base / width, indices.base],
     ...[scores.base, result.base / width, f32Bits(scale), group.firstRow],
-    ...[queryLength, queryHeads, threshold, keptScale, ...seed],
+    ...[queryLength, queryHeads, threshold, f32Bits(keptScale), ...seed],
   ];
   return { spans: [k, v, dO, indices, scores].map(({ span }) => span), words };
 }

@@ -46,9 +46,10 @@ export function operandType(shape: Operand): string {
   return shape.dtype === 'f32' ? 'vec4f' : 'vec2u';
 }
 
-/** `load_<name>(row, quad)`: dims 4 quad .. 4 quad + 3 of a row, zeros beyond the last. */
-export function loadQuad(name: string, buffer: string, base: string, shape: Operand): string {
+/** `name(row, quad)`: dims 4 quad .. 4 quad + 3 of a row of `buffer`, declared with `readFrom`; zeros beyond the last. */
+export function loadQuad(name: string, buffer: string, shape: Operand): string {
   const { headDim, dtype } = shape;
+  const base = `params.${buffer}_base`;
   const guard = headDim % SLICE === 0 ? '' : `if (4u * quad >= ${headDim}u) { return vec4f(); }`;
   if (isVectorised(shape)) {
     const at = `${buffer}[${base} / 4u + row * ${headDim / 4}u + quad]`;
@@ -85,11 +86,11 @@ export function tileRow(i: number, { rows }: Pick<ProductShape, 'rows'>): string
   return `(4u * ty + ${(i % 4) + (rows / 2) * Math.floor(i / 4)}u)`;
 }
 
-/** Workgroup memory and functions. `q` and `k` are declared by the kernel with `operandType`. */
+/** Workgroup memory and functions. `q` and `k` are declared by the kernel: `readFrom(operandType(shape))`. */
 export function productDeclarations(shape: ProductShape): string {
   return `
-${loadQuad('load_query', 'q', 'params.q_base', shape)}
-${loadQuad('load_key', 'k', 'params.k_base', shape)}
+${loadQuad('load_query', 'q', shape)}
+${loadQuad('load_key', 'k', shape)}
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.

@@ -1,13 +1,31 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Binding } from '../../../runtime/binding.js';
 import type { DeviceFacts } from '../../../runtime/facts.js';
-import { gridOf, type Span } from '../../../runtime/kernel.js';
+import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
-import { type Geometry, geometryWords, groupOf, visibleKeys } from '../geometry.js';
-import { type TileRows, tileRowsOn } from './product.js';
-import { scoresGroups, scoresKernel } from './scores-kernel.js';
-import { scoresPlainGroups, scoresPlainKernel } from './scores-plain-kernel.js';
+import { kernelFamily, readFrom, write } from '../../../wgsl/define-kernel.js';
+import { type Geometry, geometryOf, geometryUniforms, groupOf, visibleKeys } from '../geometry.js';
+import { type OptionSpans, optionBuffers } from '../options.js';
+import { PLAIN_INVOCATIONS, plainScores, plainScoresGroups } from './plain-scores.js';
+import { invocationsOf, operandType, type TileRows, tileRowsOn } from './product.js';
 import type { ScoreOptions } from './scores-text.js';
+import { tiledScores, tiledScoresGroups } from './tiled-scores.js';
+
+/** Scores of the rows of a part: by tiles of so many rows, or plainly without `rows`. */
+const scoresKernel = kernelFamily(
+  'attention scores',
+  ({ rows, ...options }: ScoreOptions & { readonly rows?: TileRows | undefined }) => ({
+    uniforms: geometryUniforms,
+    buffers: {
+      q: readFrom(operandType(options)),
+      k: readFrom(operandType(options)),
+      scores: write('vec4u'),
+      ...optionBuffers(options),
+    },
+    workgroup: rows === undefined ? PLAIN_INVOCATIONS : invocationsOf({ rows }),
+    source: () => (rows === undefined ? plainScores(options) : tiledScores({ ...options, rows })),
+  }),
+);
 
 /** Rows of the tiles that the product for scores takes; undefined: one key at a time, for devices in software. */
 export function scoreTileRows(facts: DeviceFacts): TileRows | undefined {
@@ -24,29 +42,31 @@ export function scoreOptionsOf(request: AttentionRequest): ScoreOptions {
   };
 }
 
-/** Scores of a part's queries with all keys that one of them sees. `extras`: the options' spans, in the order of `optionSpans`. */
+/** Scores of a part's queries with all keys that one of them sees: [rows, stride] bits of f32; see `tiledScores`. */
 export function recordScores(
   stream: Stream,
-  { request, part }: Geometry,
+  { request, part }: Pick<Geometry, 'request' | 'part'>,
   options: ScoreOptions,
   tileRows: TileRows | undefined,
-  views: { readonly q: Binding; readonly k: Binding },
-  scores: Span,
-  extras: readonly Span[],
+  {
+    extras,
+    ...buffers
+  }: {
+    readonly q: Binding;
+    readonly k: Binding;
+    readonly scores: Span;
+    readonly extras: OptionSpans;
+  },
 ): void {
-  const { q, k } = views;
   const rows = part.heads * part.queries;
   const keyHeads = part.heads / groupOf(request);
   const seen = visibleKeys(request, part);
-  stream.launch({
-    kernel:
-      tileRows === undefined ? scoresPlainKernel(options) : scoresKernel({ ...options, rows: tileRows }),
-    buffers: [q.span, k.span, scores, ...extras],
-    uniforms: geometryWords({ request, part, bases: { q: q.base, k: k.base } }),
-    workgroups: gridOf(
+  scoresKernel({ ...options, rows: tileRows }).launch(stream, {
+    uniforms: geometryOf(request, part),
+    buffers: { ...buffers, ...extras },
+    workgroups:
       tileRows === undefined
-        ? scoresPlainGroups(rows, seen)
-        : scoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
-    ),
+        ? plainScoresGroups(rows, seen)
+        : tiledScoresGroups(keyHeads, rows / keyHeads, seen, tileRows),
   });
 }

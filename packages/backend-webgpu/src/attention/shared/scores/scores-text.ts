@@ -1,13 +1,10 @@
-import type { Access } from '../../../runtime/kernel.js';
-import { bindings } from '../bindings.js';
-import { geometryStruct } from '../geometry.js';
-import { type OptionBuffers, optionAccess, optionBindings } from '../options.js';
+import { rowAt } from '../geometry.js';
+import type { OptionFlags } from '../options.js';
 import { relativeBiasOf } from '../relative-bias.js';
 import { visibleOf } from '../validity.js';
-import { operandType } from './product.js';
 
 /** What the text of a kernel that stores scores depends on. */
-export interface ScoreOptions extends Required<OptionBuffers> {
+export interface ScoreOptions extends Required<OptionFlags> {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
@@ -18,22 +15,10 @@ export function scoreStride(keyLength: number): number {
   return 4 * Math.ceil(keyLength / 4);
 }
 
-/** How the kernel uses its buffers: q, k, the scores, then those of `optionSpans`. */
-export function scoreBuffers(p: ScoreOptions): readonly Access[] {
-  return ['read', 'read', 'write', ...optionAccess(p)];
-}
-
-/** Declarations, and `scores_of(dots, row, first_key, visible)`: the bits of four scores, HIDDEN where a key is hidden. */
-export function scoreDeclarations(p: ScoreOptions): string {
-  const type = operandType(p);
+/** `scores_of(dots, row, first_key, visible)`: the bits of four scores, HIDDEN where a key is hidden. */
+export function scoreFunctions(p: ScoreOptions): string {
   const hasOptions = p.mask || p.bias || p.relativeBias;
-  return `${geometryStruct}
-${bindings([
-  `read> q: array<${type}>`,
-  `read> k: array<${type}>`,
-  'read_write> scores: array<vec4u>',
-  ...optionBindings(p),
-])}
+  return `${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
 
 const HIDDEN = 0xff800000u;

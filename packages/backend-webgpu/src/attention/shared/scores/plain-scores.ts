@@ -1,46 +1,32 @@
-import type { Kernel } from '../../../runtime/kernel.js';
 import { loadQuad } from './product.js';
-import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-text.js';
+import { type ScoreOptions, scoreFunctions } from './scores-text.js';
 
-const INVOCATIONS = 64;
+export const PLAIN_INVOCATIONS = 64;
 
 /**
- * The same scores as `scoresKernel`, bit for bit, by the simplest kernel: an invocation has four keys of one row, and
+ * The same scores as `tiledScores`, bit for bit, by the simplest kernel: an invocation has four keys of one row, and
  * nothing is shared. For devices in software, which compile a tiled product for seconds.
  */
-export function scoresPlainKernel(p: ScoreOptions): Kernel {
-  return {
-    key: `attention stored scores-plain ${JSON.stringify(p)}`,
-    buffers: scoreBuffers(p),
-    source: () => source(p),
-  };
-}
-
-/** Workgroups for that many rows. */
-export function scoresPlainGroups(rows: number, keys: number): number {
-  return rows * Math.ceil(keys / (4 * INVOCATIONS));
-}
-
-function source(p: ScoreOptions): string {
+export function plainScores(p: ScoreOptions): string {
   const quads = Math.ceil(p.headDim / 4);
   const chain = (key: number): string =>
     ['x', 'y', 'z', 'w'].map((d) => `dots[${key}] = fma(a.${d}, b_${key}.${d}, dots[${key}]);`).join(' ');
   return `
-${scoreDeclarations(p)}
-${loadQuad('load_query', 'q', 'params.q_base', p)}
-${loadQuad('load_key', 'k', 'params.k_base', p)}
+${scoreFunctions(p)}
+${loadQuad('load_query', 'q', p)}
+${loadQuad('load_key', 'k', p)}
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let each = (params.visible_keys + ${4 * INVOCATIONS - 1}u) / ${4 * INVOCATIONS}u;
+  let each = (params.visible_keys + 4u * INVOCATIONS - 1u) / (4u * INVOCATIONS);
   let job = id.x + id.y * groups.x;
   let index = job / each;
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
-  let first_key = 4u * (job % each * ${INVOCATIONS}u + t);
+  let first_key = 4u * (job % each * INVOCATIONS + t);
   if (first_key >= visible) { return; }
   let query = row.local_head * params.query_length + row.local_query;
   let key_start = row.local_head / params.group * params.key_length;
@@ -53,4 +39,9 @@ fn main(
   }
   scores[index * ((params.key_length + 3u) / 4u) + first_key / 4u] = scores_of(dots, row, first_key, visible);
 }`;
+}
+
+/** Its workgroups for that many rows. */
+export function plainScoresGroups(rows: number, keys: number): number {
+  return rows * Math.ceil(keys / (4 * PLAIN_INVOCATIONS));
 }

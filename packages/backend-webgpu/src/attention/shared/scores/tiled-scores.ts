@@ -1,6 +1,4 @@
-import type { Kernel } from '../../../runtime/kernel.js';
 import {
-  invocationsOf,
   type ProductShape,
   productDeclarations,
   productPlaces,
@@ -11,7 +9,7 @@ import {
   tileProducts,
   tileRow,
 } from './product.js';
-import { type ScoreOptions, scoreBuffers, scoreDeclarations } from './scores-text.js';
+import { type ScoreOptions, scoreFunctions } from './scores-text.js';
 
 /** What the text of the kernel depends on. */
 export interface ScoresParameters extends ScoreOptions {
@@ -25,28 +23,10 @@ export interface ScoresParameters extends ScoreOptions {
  *
  * Reads q once per 128 keys, k once per tile of rows; writes the scores once. Workgroup memory: 12 or 16 KiB. Core WebGPU only.
  */
-export function scoresKernel(p: ScoresParameters): Kernel {
-  return {
-    key: `attention stored scores ${JSON.stringify(p)}`,
-    buffers: scoreBuffers(p),
-    source: () => source(p),
-  };
-}
-
-/** Workgroups for the rows of a part. */
-export function scoresGroups(
-  keyHeads: number,
-  rowsPerKeyHead: number,
-  keys: number,
-  tileRows: number,
-): number {
-  return keyHeads * Math.ceil(rowsPerKeyHead / tileRows) * Math.ceil(keys / TILE_KEYS);
-}
-
-function source(p: ScoresParameters): string {
+export function tiledScores(p: ScoresParameters): string {
   const shape: ProductShape = p;
   return `
-${scoreDeclarations(p)}
+${scoreFunctions(p)}
 ${productDeclarations(shape)}
 
 fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
@@ -59,7 +39,7 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
 }
 
-@compute @workgroup_size(${invocationsOf(p)})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -89,4 +69,14 @@ fn main(
     )
     .join('\n  ')}
 }`;
+}
+
+/** Its workgroups for the rows of a part. */
+export function tiledScoresGroups(
+  keyHeads: number,
+  rowsPerKeyHead: number,
+  keys: number,
+  tileRows: number,
+): number {
+  return keyHeads * Math.ceil(rowsPerKeyHead / tileRows) * Math.ceil(keys / TILE_KEYS);
 }
