@@ -1,9 +1,9 @@
-import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { bindings } from '../shared/bindings.js';
-import { type Geometry, geometryStruct, geometryWords, visibleKeys } from '../shared/geometry.js';
+import { kernelFamily, read, write } from '../../wgsl/define-kernel.js';
+import { geometryOf, geometryUniforms, rowAt, visibleKeys } from '../shared/geometry.js';
 import { groupIndex, groupReductions } from '../shared/reductions.js';
+import type { Slopes } from './parts.js';
 
 const INVOCATIONS = 64;
 
@@ -18,10 +18,16 @@ interface Extents {
 /**
  * Adds the dS of a part to the gradient of a bias: for each element of it that the part reaches the sum over its heads and
  * queries, and over its keys where the bias has one for all: an invocation per element, or a workgroup where keys are
- * summed. `own`: fours of a row of dS, and how many of the bias's heads there are.
+ * summed.
  */
-function biasKernel(extents: Extents): Kernel {
-  const { batches, heads, queries, keys } = extents;
+const biasKernel = kernelFamily('attention exact-backward bias', (extents: Extents) => ({
+  uniforms: { ...geometryUniforms, row_fours: 'u32', bias_heads: 'u32' },
+  buffers: { slopes: read('f32'), bias: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => source(extents),
+}));
+
+function source({ batches, heads, queries, keys }: Extents): string {
   // The heads of the part that an element of the bias is for.
   const [from, to, step] = batches
     ? heads
@@ -38,22 +44,18 @@ function biasKernel(extents: Extents): Kernel {
           'params.query_heads',
         ]
       : ['0u', 'params.heads', '1u'];
-  return {
-    key: `attention exact-backward bias ${JSON.stringify(extents)}`,
-    buffers: ['read', 'write'],
-    source: () => `${geometryStruct}
-${bindings(['read> slopes: array<f32>', 'read_write> bias: array<f32>'])}
+  return `${rowAt}
 ${groupIndex}
 ${keys ? '' : groupReductions(INVOCATIONS)}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let index = group_index(group, groups)${keys ? ` * ${INVOCATIONS}u + t` : ''};
+  let index = group_index(group, groups)${keys ? ' * INVOCATIONS + t' : ''};
   let width = ${keys ? 'params.visible_keys' : '1u'};
   let height = ${queries ? 'params.queries' : '1u'};
   let bias_head = index / (width * height);
-  if (bias_head >= params.own.y) { return; }
+  if (bias_head >= params.bias_heads) { return; }
   let query = index / width % height;
   let key = index % width;
   let first = row_at(0u);
@@ -65,18 +67,15 @@ fn main(
     reached = true;
     place = dot(params.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
     for (var q = ${queries ? 'query; q <= query' : '0u; q < params.queries'}; q++) {
-      let at = 4u * (local_head * params.queries + q) * params.own.x;
-      ${keys ? 'sum += slopes[at + key];' : `for (var k = t; k < params.visible_keys; k += ${INVOCATIONS}u) { sum += slopes[at + k]; }`}
+      let at = 4u * (local_head * params.queries + q) * params.row_fours;
+      ${keys ? 'sum += slopes[at + key];' : 'for (var k = t; k < params.visible_keys; k += INVOCATIONS) { sum += slopes[at + k]; }'}
     }
   }
   ${keys ? 'if (reached) { bias[place] += sum; }' : 'sum = sum_of_group(sum, t);\n  if (t == 0u && reached) { bias[place] += sum; }'}
-}`,
-  };
+}`;
 }
 
-/** `geometry`: of the part, with the fours of a row of dS as its first own word. */
-export function recordBiasGradient(stream: Stream, geometry: Geometry, slopes: Span, bias: View): void {
-  const { request, part, own = [] } = geometry;
+export function recordBiasGradient(stream: Stream, { request, part, span, fours }: Slopes, bias: View): void {
   const [batches, heads, queries, keys] = bias.shape.map((extent) => extent !== 1) as [
     boolean,
     boolean,
@@ -87,10 +86,9 @@ export function recordBiasGradient(stream: Stream, geometry: Geometry, slopes: S
   const spanned = batchOf(part.firstHead + part.heads - 1) - batchOf(part.firstHead) + 1;
   const biasHeads = batches && heads ? part.heads : batches ? spanned : heads ? request.queryHeads : 1;
   const elements = biasHeads * (queries ? part.queries : 1) * (keys ? visibleKeys(request, part) : 1);
-  stream.launch({
-    kernel: biasKernel({ batches, heads, queries, keys }),
-    buffers: [slopes, bias.span],
-    uniforms: geometryWords({ ...geometry, own: [own[0] ?? 0, biasHeads] }),
-    workgroups: gridOf(keys ? Math.ceil(elements / INVOCATIONS) : elements),
+  biasKernel({ batches, heads, queries, keys }).launch(stream, {
+    uniforms: { ...geometryOf(request, part), row_fours: fours, bias_heads: biasHeads },
+    buffers: { slopes: span, bias: bias.span },
+    workgroups: keys ? { invocations: elements } : elements,
   });
 }

@@ -9,18 +9,10 @@ import { launchProduct } from '../../primitives/matmul-choose.js';
 import type { Operand, Product } from '../../primitives/matmul-product.js';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf, type Span } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import {
-  type Geometry,
-  geometryWords,
-  groupOf,
-  keyWindow,
-  type Part,
-  queryWindow,
-  visibleKeys,
-} from '../shared/geometry.js';
+import { geometryOf, groupOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { type OptionSpans, optionsOf } from '../shared/options.js';
 import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
@@ -35,12 +27,13 @@ import {
   headRunsOf,
   partSize,
   refusals,
+  type Slopes,
 } from './parts.js';
-import { rowGradientsKernel } from './row-gradients.js';
+import { recordRowGradients } from './row-gradients.js';
 import { recordSafeRows } from './safe-rows.js';
 import { recordScale } from './scale.js';
 import { recordTableGradient } from './table-gradient.js';
-import { UNUSUAL_INVOCATIONS, unusualGradientsKernel } from './unusual-gradients.js';
+import { recordUnusualGradients } from './unusual-gradients.js';
 
 /**
  * Gradients of exact attention, nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of a part by
@@ -185,24 +178,26 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   const stride = scoreStride(keyLength);
   const visible = visibleKeys(request, part);
   const half = dtype === 'f16';
-  const lengths = inputs.keyLengths === undefined ? [] : [inputs.keyLengths.span];
   const gradient = queryWindow(inputs.dOutput, request, part);
 
   const weights = scoresOf(call, part);
   const slopes = slopesOf(call, part);
   const unusual = stream.scratch(4 * (1 + heads * queries));
   stream.clear({ ...unusual, size: 4 });
-  stream.launch({
-    kernel: rowGradientsKernel({ dtype, causal, keyLengths, dropout: dropout !== undefined }),
-    buffers: [weights, slopes, gradient.span, unusual, ...lengths],
-    uniforms: geometryWords({ request, part, bases: { output: gradient.base }, own: [stride / 4, valueDim] }),
-    workgroups: gridOf(heads * queries),
+  const geometry = geometryOf(request, part);
+  const rows = { fours: stride / 4, width: valueDim };
+  recordRowGradients(stream, { dtype, causal, keyLengths, dropout: dropout !== undefined }, geometry, rows, {
+    scores: weights,
+    products: slopes,
+    gradient,
+    unusual,
+    key_lengths: inputs.keyLengths?.span,
   });
 
-  const geometry: Geometry = { request, part, own: [stride / 4] };
-  if (call.dBias !== undefined) recordBiasGradient(stream, geometry, slopes, call.dBias);
+  const ofPart: Slopes = { request, part, span: slopes, fours: rows.fours };
+  if (call.dBias !== undefined) recordBiasGradient(stream, ofPart, call.dBias);
   if (call.dTable !== undefined && call.positions !== undefined) {
-    recordTableGradient(stream, geometry, slopes, call.positions, call.dTable);
+    recordTableGradient(stream, ofPart, call.positions, call.dTable);
   }
 
   if (rowScale(scale) !== scale) recordScale(stream, slopes, heads * queries * stride, scale);
@@ -251,16 +246,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   toKeys(slopes, inputs.q, headDim, rowScale(scale), sums.dK);
   stream.release(slopes);
   toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
-  stream.launch({
-    kernel: unusualGradientsKernel(dtype),
-    buffers: [weights, gradient.span, unusual, sums.dV.span],
-    uniforms: geometryWords({
-      ...{ request, part },
-      bases: { output: gradient.base, v: sums.dV.base },
-      own: [stride / 4, valueDim],
-    }),
-    workgroups: gridOf(Math.ceil((units * visible) / UNUSUAL_INVOCATIONS)),
-  });
+  recordUnusualGradients(stream, half, geometry, rows, { weights, gradient, unusual, sums: sums.dV });
   stream.release(weights);
   stream.release(unusual);
 }
@@ -273,7 +259,7 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
 function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
   const extras = optionsOf(inputs, relative);
-  return products(call, { request, part }, scoreOptionsOf(request), inputs.q, inputs.k, extras);
+  return products(call, request, part, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 
 /** dP: the rows of dO with the values of the keys that each query may see. */
@@ -286,20 +272,20 @@ function slopesOf(call: Call, part: Part): Span {
   };
   const request: AttentionRequest = { ...call.request, scale: 1 };
   const extras = { key_lengths: inputs.keyLengths?.span };
-  return products(call, { request, part }, options, inputs.dOutput, inputs.v, extras);
+  return products(call, request, part, options, inputs.dOutput, inputs.v, extras);
 }
 
 function products(
   { stream, tileRows }: Call,
-  geometry: Geometry,
+  request: AttentionRequest,
+  part: Part,
   options: ScoreOptions,
   queries: View,
   keys: View,
   extras: OptionSpans,
 ): Span {
-  const { request, part } = geometry;
   const scores = stream.scratch(4 * part.heads * part.queries * scoreStride(request.keyLength));
-  recordScores(stream, geometry, options, tileRows, {
+  recordScores(stream, request, part, options, tileRows, {
     q: queryWindow(queries, request, part),
     k: keyWindow(keys, request, part),
     ...{ scores, extras },

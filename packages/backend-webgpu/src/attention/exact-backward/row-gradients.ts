@@ -1,15 +1,16 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { loadFloat } from '../../wgsl/numbers.js';
-import { bindings } from '../shared/bindings.js';
 import { dropoutFactor } from '../shared/dropout.js';
-import { geometryStruct } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
 
 const INVOCATIONS = 128;
 
 /** What the text of the kernel depends on. */
-export interface RowGradientParameters {
+interface RowGradientParameters {
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
   readonly keyLengths: boolean;
@@ -25,15 +26,41 @@ export const HIDDEN_WEIGHT = '0x80000000u';
  * both. Every key that some query of the part sees is written: weight -0 and dS 0 where it is hidden, NaN for every valid
  * key of a row that holds a NaN or +inf.
  *
- * `own`: fours of a row, width of dO. Queries whose dO holds a NaN or an infinity are listed in `unusual`: their number, then their rows in any order. Workgroup
+ * Queries whose dO holds a NaN or an infinity are listed in `unusual`: their number, then their rows in any order. Workgroup
  * memory: 12 bytes per invocation.
  */
-export function rowGradientsKernel(p: RowGradientParameters): Kernel {
-  return {
-    key: `attention exact-backward rows ${JSON.stringify(p)}`,
-    buffers: ['write', 'write', 'read', 'write', ...optionAccess(p)],
-    source: () => source(p),
-  };
+const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: RowGradientParameters) => ({
+  uniforms: { ...geometryUniforms, row_fours: 'u32', width: 'u32' },
+  buffers: {
+    scores: write('vec4u'),
+    products: write('vec4f'),
+    gradient: readFrom('u32'),
+    unusual: write('atomic<u32>'),
+    key_lengths: optional(p.keyLengths, read('i32')),
+  },
+  workgroup: INVOCATIONS,
+  source: () => source(p),
+}));
+
+/** `fours`: from row to row of `scores` and `products`; `width`: of dO, which is `gradient`. */
+export function recordRowGradients(
+  stream: Stream,
+  parameters: RowGradientParameters,
+  geometry: PartGeometry,
+  { fours, width }: { readonly fours: number; readonly width: number },
+  buffers: {
+    readonly scores: Span;
+    readonly products: Span;
+    readonly gradient: Binding;
+    readonly unusual: Span;
+    readonly key_lengths: Span | undefined;
+  },
+): void {
+  rowGradientsKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, row_fours: fours, width },
+    buffers,
+    workgroups: geometry.heads * geometry.queries,
+  });
 }
 
 function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): string {
@@ -42,22 +69,15 @@ function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): 
   for (let step = INVOCATIONS / 2; step >= 1; step /= 2) {
     steps.push(`if (t < ${step}u) { join(t, t + ${step}u); } workgroupBarrier();`);
   }
-  return `${geometryStruct}
-${bindings([
-  'read_write> scores: array<vec4u>',
-  'read_write> products: array<vec4f>',
-  'read> gradient: array<u32>',
-  'read_write> unusual: array<atomic<u32>>',
-  ...optionBindings({ keyLengths }),
-])}
+  return `${rowAt}
 ${visibleOf(causal, keyLengths)}
 ${loadFloat('gradient', dtype === 'f16')}
 ${dropout ? dropoutFactor : ''}
 const LOWEST = -3.40282346e38;
 const NOT_FINITE = 0x7f800000u;
-var<workgroup> tops: array<f32, ${INVOCATIONS}>;
-var<workgroup> totals: array<f32, ${INVOCATIONS}>;
-var<workgroup> means: array<f32, ${INVOCATIONS}>;
+var<workgroup> tops: array<f32, INVOCATIONS>;
+var<workgroup> totals: array<f32, INVOCATIONS>;
+var<workgroup> means: array<f32, INVOCATIONS>;
 var<workgroup> is_bad: atomic<u32>;
 var<workgroup> is_unusual: atomic<u32>;
 
@@ -74,7 +94,7 @@ fn join(a: u32, b: u32) {
   means[a] = left * means[a] + right * means[b];
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -82,17 +102,17 @@ fn main(
   if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   let visible = visible_of(row);
-  let start = r * params.own.x;
+  let start = r * params.row_fours;
   if (t == 0u) { atomicStore(&is_bad, 0u); atomicStore(&is_unusual, 0u); }
   workgroupBarrier();
-  let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
-  for (var c = t; c < params.own.y; c += ${INVOCATIONS}u) {
+  let gradient_at = params.gradient_base + (row.local_head * params.query_length + row.local_query) * params.width;
+  for (var c = t; c < params.width; c += INVOCATIONS) {
     if ((bitcast<u32>(load_gradient(gradient_at + c)) & NOT_FINITE) == NOT_FINITE) { atomicStore(&is_unusual, 1u); }
   }
   var top = LOWEST;
   var total = 0.0;
   var mean = 0.0;
-  for (var quad = t; 4u * quad < visible; quad += ${INVOCATIONS}u) {
+  for (var quad = t; 4u * quad < visible; quad += INVOCATIONS) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
@@ -123,7 +143,7 @@ fn main(
   mean = share * means[0];
   // From bits that no compiler knows: it may take a constant NaN for a mistake.
   let nan = bitcast<f32>(0x7fc00000u | (params.heads & 0u));
-  for (var quad = t; 4u * quad < params.visible_keys; quad += ${INVOCATIONS}u) {
+  for (var quad = t; 4u * quad < params.visible_keys; quad += INVOCATIONS) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));

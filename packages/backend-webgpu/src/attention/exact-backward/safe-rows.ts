@@ -1,40 +1,36 @@
-import { f32Bits, gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, readFrom, write } from '../../wgsl/define-kernel.js';
 import { loadFloat } from '../../wgsl/numbers.js';
 
-const INVOCATIONS = 256;
-
-function safeRowsKernel(half: boolean): Kernel {
-  return {
-    key: `attention exact-backward safe-rows ${half ? 'f16' : 'f32'}`,
-    buffers: ['read', 'write'],
+const safeRowsKernel = kernelFamily(
+  'attention exact-backward safe-rows',
+  ({ half }: { readonly half: boolean }) => ({
+    uniforms: { unit_step: 'u32', rows: 'u32', rows_out: 'u32', width: 'u32', units: 'u32', factor: 'f32' },
+    buffers: { x: readFrom('u32'), safe: write('f32') },
+    workgroup: 256,
     source: () => `
-struct Params { base: u32, unit_step: u32, rows: u32, rows_out: u32, width: u32, units: u32, factor: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> safe: array<f32>;
 ${loadFloat('x', half)}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let unit_size = params.rows_out * params.width;
   if (at >= params.units * unit_size) { return; }
   let place = at % unit_size;
   var value = 0.0;
   if (place < params.rows * params.width) {
-    let found = load_x(params.base + at / unit_size * params.unit_step + place);
+    let found = load_x(params.x_base + at / unit_size * params.unit_step + place);
     if ((bitcast<u32>(found) & 0x7f800000u) != 0x7f800000u) { value = params.factor * found; }
   }
   safe[at] = value;
 }`,
-  };
-}
+  }),
+);
 
 /** Runs of rows: unit u begins `base + u * unitStep` elements into the span and has `rows` rows of `width` elements. */
-export interface RowRuns {
-  readonly span: Span;
+export interface RowRuns extends Binding {
   readonly half: boolean;
-  readonly base: number;
   readonly unitStep: number;
   readonly units: number;
   readonly rows: number;
@@ -52,11 +48,10 @@ export function recordSafeRows(
   factor: number,
 ): Span {
   const safe = stream.scratch(4 * units * rowsOut * width);
-  stream.launch({
-    kernel: safeRowsKernel(half),
-    buffers: [span, safe],
-    uniforms: uniformWords([base, unitStep, rows, rowsOut, width, units, f32Bits(factor)]),
-    workgroups: gridOf(Math.ceil((units * rowsOut * width) / INVOCATIONS)),
+  safeRowsKernel({ half }).launch(stream, {
+    uniforms: { unit_step: unitStep, rows, rows_out: rowsOut, width, units, factor },
+    buffers: { x: { span, base }, safe },
+    workgroups: { invocations: units * rowsOut * width },
   });
   return safe;
 }

@@ -1,9 +1,10 @@
-import { gridOf, type Kernel, type Span } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { bindings } from '../shared/bindings.js';
-import { type Geometry, geometryStruct, geometryWords, visibleKeys } from '../shared/geometry.js';
+import { defineKernel, read, write } from '../../wgsl/define-kernel.js';
+import { geometryOf, geometryUniforms, visibleKeys } from '../shared/geometry.js';
 import { groupIndex, groupReductions } from '../shared/reductions.js';
+import type { Slopes } from './parts.js';
 
 const INVOCATIONS = 64;
 
@@ -12,14 +13,15 @@ const INVOCATIONS = 64;
  * - 1], from the last query with the first key to the first query with the last key. One invocation a sum, queries in
  * order.
  */
-const diagonalsKernel: Kernel = {
+const diagonalsKernel = defineKernel({
   key: 'attention exact-backward diagonals',
-  buffers: ['read', 'write'],
-  source: () => `${geometryStruct}
-${bindings(['read> slopes: array<f32>', 'read_write> sums: array<f32>'])}
-@compute @workgroup_size(${INVOCATIONS})
+  uniforms: { ...geometryUniforms, row_fours: 'u32' },
+  buffers: { slopes: read('f32'), sums: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => `
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let width = params.queries + params.visible_keys - 1u;
   let head = at / width;
   if (head >= params.heads) { return; }
@@ -30,36 +32,37 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   var sum = 0.0;
   for (var query = first; query < end; query++) {
     let key = diagonal + query - (params.queries - 1u);
-    sum += slopes[4u * (head * params.queries + query) * params.own.x + key];
+    sum += slopes[4u * (head * params.queries + query) * params.row_fours + key];
   }
   sums[at] = sum;
 }`,
-};
+});
 
 /** Adds the sums of the diagonals to the gradient of the table [buckets, Hq]. One workgroup a bucket and head. */
-const tableKernel: Kernel = {
+const tableKernel = defineKernel({
   key: 'attention exact-backward table',
-  buffers: ['read', 'read', 'write'],
-  source: () => `${geometryStruct}
-${bindings(['read> sums: array<f32>', 'read> bucket_of: array<u32>', 'read_write> table: array<f32>'])}
+  uniforms: { ...geometryUniforms, buckets: 'u32', farthest: 'u32' },
+  buffers: { sums: read('f32'), bucket_of: read('u32'), table: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => `
 ${groupIndex}
 ${groupReductions(INVOCATIONS)}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let index = group_index(group, groups);
   let bucket = index / params.query_heads;
   let head = index % params.query_heads;
-  let farthest = i32(params.own.z);
-  if (bucket >= params.own.y) { return; }
+  let farthest = i32(params.farthest);
+  if (bucket >= params.buckets) { return; }
   let width = params.queries + params.visible_keys - 1u;
   // Position of the first key relative to the part's last query.
   let lowest = i32(params.query_length) - i32(params.key_length + params.first_query + params.queries) + 1;
   var sum = 0.0;
   for (var local_head = 0u; local_head < params.heads; local_head++) {
     if ((params.first_head + local_head) % params.query_heads != head) { continue; }
-    for (var diagonal = t; diagonal < width; diagonal += ${INVOCATIONS}u) {
+    for (var diagonal = t; diagonal < width; diagonal += INVOCATIONS) {
       let relative = clamp(lowest + i32(diagonal), -farthest, farthest);
       if (bucket_of[u32(relative + farthest)] == bucket) { sum += sums[local_head * width + diagonal]; }
     }
@@ -67,37 +70,32 @@ fn main(
   sum = sum_of_group(sum, t);
   if (t == 0u) { table[bucket * params.query_heads + head] += sum; }
 }`,
-};
+});
 
 /** Bytes of the sums of a part. */
 export function tableGradientBytes(heads: number, queries: number, keys: number): number {
   return 4 * heads * (queries + keys - 1);
 }
 
-/** `geometry`: of the part, with the fours of a row of dS as its first own word. */
 export function recordTableGradient(
   stream: Stream,
-  geometry: Geometry,
-  slopes: Span,
-  positions: { readonly buckets: Span; readonly farthest: number },
+  { request, part, span, fours }: Slopes,
+  { buckets: bucketOf, farthest }: { readonly buckets: Span; readonly farthest: number },
   table: View,
 ): void {
-  const { request, part, own = [] } = geometry;
   const [buckets, heads] = table.shape as [number, number];
   const keys = visibleKeys(request, part);
   const sums = stream.scratch(tableGradientBytes(part.heads, part.queries, keys));
-  const uniforms = geometryWords({ ...geometry, own: [own[0] ?? 0, buckets, positions.farthest] });
-  stream.launch({
-    kernel: diagonalsKernel,
-    buffers: [slopes, sums],
-    uniforms,
-    workgroups: gridOf(Math.ceil((part.heads * (part.queries + keys - 1)) / INVOCATIONS)),
+  const geometry = geometryOf(request, part);
+  diagonalsKernel.launch(stream, {
+    uniforms: { ...geometry, row_fours: fours },
+    buffers: { slopes: span, sums },
+    workgroups: { invocations: part.heads * (part.queries + keys - 1) },
   });
-  stream.launch({
-    kernel: tableKernel,
-    buffers: [sums, positions.buckets, table.span],
-    uniforms,
-    workgroups: gridOf(buckets * heads),
+  tableKernel.launch(stream, {
+    uniforms: { ...geometry, buckets, farthest },
+    buffers: { sums, bucket_of: bucketOf, table: table.span },
+    workgroups: buckets * heads,
   });
   stream.release(sums);
 }

@@ -1,49 +1,69 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
 import { loadFloat } from '../../wgsl/numbers.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { HIDDEN_WEIGHT } from './row-gradients.js';
 
-export const UNUSUAL_INVOCATIONS = 64;
-
-/**
- * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key that
- * its query sees. One invocation a key, over the listed queries; there are none as a rule. `own`: words of a row of
- * weights in fours, width of dO.
- */
-export function unusualGradientsKernel(dtype: 'f32' | 'f16'): Kernel {
-  return {
-    key: `attention exact-backward unusual ${dtype}`,
-    buffers: ['read', 'read', 'read', 'write'],
-    source: () => `${geometryStruct}
-${bindings([
-  'read> weights: array<u32>',
-  'read> gradient: array<u32>',
-  'read> unusual: array<u32>',
-  'read_write> sums: array<f32>',
-])}
-${loadFloat('gradient', dtype === 'f16')}
-@compute @workgroup_size(${UNUSUAL_INVOCATIONS})
+const unusualKernel = kernelFamily(
+  'attention exact-backward unusual',
+  ({ half }: { readonly half: boolean }) => ({
+    uniforms: { ...geometryUniforms, row_fours: 'u32', width: 'u32' },
+    buffers: {
+      weights: read('u32'),
+      gradient: readFrom('u32'),
+      unusual: read('u32'),
+      sums: writeTo('f32'),
+    },
+    workgroup: 64,
+    source: () => `${rowAt}
+${loadFloat('gradient', half)}
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let count = unusual[0];
   if (count == 0u) { return; }
-  let at = id.x + id.y * groups.x * ${UNUSUAL_INVOCATIONS}u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let keys = params.visible_keys;
   let unit = at / keys;
   let key = at % keys;
   if (unit >= params.heads / params.group) { return; }
-  let sums_at = params.v_base + (unit * params.key_length + key) * params.own.y;
+  let sums_at = params.sums_base + (unit * params.key_length + key) * params.width;
   for (var i = 0u; i < count; i++) {
     let r = unusual[1u + i];
     let row = row_at(r);
-    let bits = weights[4u * r * params.own.x + key];
+    let bits = weights[4u * r * params.row_fours + key];
     if (row.local_head / params.group != unit || bits == ${HIDDEN_WEIGHT}) { continue; }
-    let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
-    for (var c = 0u; c < params.own.y; c++) {
+    let gradient_at = params.gradient_base + (row.local_head * params.query_length + row.local_query) * params.width;
+    for (var c = 0u; c < params.width; c++) {
       let value = load_gradient(gradient_at + c);
       if ((bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u) { sums[sums_at + c] += bitcast<f32>(bits) * value; }
     }
   }
 }`,
-  };
+  }),
+);
+
+/**
+ * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key that
+ * its query sees. One invocation a key, over the listed queries; there are none as a rule. `fours`: from row to row of
+ * the weights; `width`: of dO.
+ */
+export function recordUnusualGradients(
+  stream: Stream,
+  half: boolean,
+  geometry: PartGeometry,
+  { fours, width }: { readonly fours: number; readonly width: number },
+  buffers: {
+    readonly weights: Span;
+    readonly gradient: Binding;
+    readonly unusual: Span;
+    readonly sums: Binding;
+  },
+): void {
+  unusualKernel({ half }).launch(stream, {
+    uniforms: { ...geometry, row_fours: fours, width },
+    buffers,
+    workgroups: { invocations: (geometry.heads / geometry.group) * geometry.visible_keys },
+  });
 }

@@ -156,7 +156,7 @@ function recordPart(
   const geometry = geometryOf(request, part);
   const k = slots(request);
   if (visibleKeys(request, part) > 0) {
-    recordScores(stream, { request, part }, scoreOptionsOf(request), tileRows, {
+    recordScores(stream, request, part, scoreOptionsOf(request), tileRows, {
       q: queryWindow(views.q, request, part),
       k: keyWindow(views.k, request, part),
       scores,

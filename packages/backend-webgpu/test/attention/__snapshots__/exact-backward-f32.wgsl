@@ -1,18 +1,20 @@
-// attention exact-backward safe-rows f32
-struct Params { base: u32, unit_step: u32, rows: u32, rows_out: u32, width: u32, units: u32, factor: f32 }
+// attention exact-backward safe-rows {"half":false}
+struct Params { unit_step: u32, rows: u32, rows_out: u32, width: u32, units: u32, factor: f32, x_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> safe: array<f32>;
+const INVOCATIONS = 256u;
+
 fn load_x(at: u32) -> f32 { return bitcast<f32>(x[at]); }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * 256u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let unit_size = params.rows_out * params.width;
   if (at >= params.units * unit_size) { return; }
   let place = at % unit_size;
   var value = 0.0;
   if (place < params.rows * params.width) {
-    let found = load_x(params.base + at / unit_size * params.unit_step + place);
+    let found = load_x(params.x_base + at / unit_size * params.unit_step + place);
     if ((bitcast<u32>(found) & 0x7f800000u) != 0x7f800000u) { value = params.factor * found; }
   }
   safe[at] = value;
@@ -212,19 +214,13 @@ fn main(
 }
 
 // attention exact-backward rows {"dtype":"f32","causal":true,"keyLengths":false,"dropout":false}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> scores: array<vec4u>;
+@group(0) @binding(2) var<storage, read_write> products: array<vec4f>;
+@group(0) @binding(3) var<storage, read> gradient: array<u32>;
+@group(0) @binding(4) var<storage, read_write> unusual: array<atomic<u32>>;
+const INVOCATIONS = 128u;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -235,10 +231,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read_write> scores: array<vec4u>;
-@group(0) @binding(2) var<storage, read_write> products: array<vec4f>;
-@group(0) @binding(3) var<storage, read> gradient: array<u32>;
-@group(0) @binding(4) var<storage, read_write> unusual: array<atomic<u32>>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -250,9 +242,9 @@ fn load_gradient(at: u32) -> f32 { return bitcast<f32>(gradient[at]); }
 
 const LOWEST = -3.40282346e38;
 const NOT_FINITE = 0x7f800000u;
-var<workgroup> tops: array<f32, 128>;
-var<workgroup> totals: array<f32, 128>;
-var<workgroup> means: array<f32, 128>;
+var<workgroup> tops: array<f32, INVOCATIONS>;
+var<workgroup> totals: array<f32, INVOCATIONS>;
+var<workgroup> means: array<f32, INVOCATIONS>;
 var<workgroup> is_bad: atomic<u32>;
 var<workgroup> is_unusual: atomic<u32>;
 
@@ -269,7 +261,7 @@ fn join(a: u32, b: u32) {
   means[a] = left * means[a] + right * means[b];
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -277,17 +269,17 @@ fn main(
   if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   let visible = visible_of(row);
-  let start = r * params.own.x;
+  let start = r * params.row_fours;
   if (t == 0u) { atomicStore(&is_bad, 0u); atomicStore(&is_unusual, 0u); }
   workgroupBarrier();
-  let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
-  for (var c = t; c < params.own.y; c += 128u) {
+  let gradient_at = params.gradient_base + (row.local_head * params.query_length + row.local_query) * params.width;
+  for (var c = t; c < params.width; c += INVOCATIONS) {
     if ((bitcast<u32>(load_gradient(gradient_at + c)) & NOT_FINITE) == NOT_FINITE) { atomicStore(&is_unusual, 1u); }
   }
   var top = LOWEST;
   var total = 0.0;
   var mean = 0.0;
-  for (var quad = t; 4u * quad < visible; quad += 128u) {
+  for (var quad = t; 4u * quad < visible; quad += INVOCATIONS) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
@@ -324,7 +316,7 @@ fn main(
   mean = share * means[0];
   // From bits that no compiler knows: it may take a constant NaN for a mistake.
   let nan = bitcast<f32>(0x7fc00000u | (params.heads & 0u));
-  for (var quad = t; 4u * quad < params.visible_keys; quad += 128u) {
+  for (var quad = t; 4u * quad < params.visible_keys; quad += INVOCATIONS) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
@@ -338,20 +330,14 @@ fn main(
   }
 }
 
-// attention exact-backward unusual f32
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// attention exact-backward unusual {"half":false}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32, sums_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weights: array<u32>;
+@group(0) @binding(2) var<storage, read> gradient: array<u32>;
+@group(0) @binding(3) var<storage, read> unusual: array<u32>;
+@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
+const INVOCATIONS = 64u;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -362,28 +348,24 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> weights: array<u32>;
-@group(0) @binding(2) var<storage, read> gradient: array<u32>;
-@group(0) @binding(3) var<storage, read> unusual: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 fn load_gradient(at: u32) -> f32 { return bitcast<f32>(gradient[at]); }
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let count = unusual[0];
   if (count == 0u) { return; }
-  let at = id.x + id.y * groups.x * 64u;
+  let at = id.x + id.y * groups.x * INVOCATIONS;
   let keys = params.visible_keys;
   let unit = at / keys;
   let key = at % keys;
   if (unit >= params.heads / params.group) { return; }
-  let sums_at = params.v_base + (unit * params.key_length + key) * params.own.y;
+  let sums_at = params.sums_base + (unit * params.key_length + key) * params.width;
   for (var i = 0u; i < count; i++) {
     let r = unusual[1u + i];
     let row = row_at(r);
-    let bits = weights[4u * r * params.own.x + key];
+    let bits = weights[4u * r * params.row_fours + key];
     if (row.local_head / params.group != unit || bits == 0x80000000u) { continue; }
-    let gradient_at = params.out_base + (row.local_head * params.query_length + row.local_query) * params.own.y;
-    for (var c = 0u; c < params.own.y; c++) {
+    let gradient_at = params.gradient_base + (row.local_head * params.query_length + row.local_query) * params.width;
+    for (var c = 0u; c < params.width; c++) {
       let value = load_gradient(gradient_at + c);
       if ((bitcast<u32>(value) & 0x7f800000u) == 0x7f800000u) { sums[sums_at + c] += bitcast<f32>(bits) * value; }
     }

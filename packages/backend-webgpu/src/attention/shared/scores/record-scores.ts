@@ -4,7 +4,7 @@ import type { DeviceFacts } from '../../../runtime/facts.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import { kernelFamily, readFrom, write } from '../../../wgsl/define-kernel.js';
-import { type Geometry, geometryOf, geometryUniforms, groupOf, visibleKeys } from '../geometry.js';
+import { geometryOf, geometryUniforms, groupOf, type Part, visibleKeys } from '../geometry.js';
 import { type OptionSpans, optionBuffers } from '../options.js';
 import { PLAIN_INVOCATIONS, plainScores, plainScoresGroups } from './plain-scores.js';
 import { invocationsOf, operandType, type TileRows, tileRowsOn } from './product.js';
@@ -45,7 +45,8 @@ export function scoreOptionsOf(request: AttentionRequest): ScoreOptions {
 /** Scores of a part's queries with all keys that one of them sees: [rows, stride] bits of f32; see `tiledScores`. */
 export function recordScores(
   stream: Stream,
-  { request, part }: Pick<Geometry, 'request' | 'part'>,
+  request: AttentionRequest,
+  part: Part,
   options: ScoreOptions,
   tileRows: TileRows | undefined,
   {
