@@ -16,6 +16,12 @@ export function lines(parts: readonly string[]): string {
 /** Bits of a quiet NaN, for uniforms: WGSL rejects NaN in constant expressions. */
 export const NAN_BITS = 0x7fc00000;
 
+/** Directives of a shader that uses subgroups where not all of their invocations need to arrive. */
+export const subgroupDirectives: readonly string[] = [
+  'enable subgroups',
+  'diagnostic(off, subgroup_uniformity)',
+];
+
 /** Entry point of a kernel that has an invocation for each of `params.count` elements: `body` handles element `at`. */
 export function forEachElement(body: string): string {
   return `@compute @workgroup_size(INVOCATIONS)

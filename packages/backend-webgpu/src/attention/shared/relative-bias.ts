@@ -88,7 +88,7 @@ export function recordRelativeVectors(
   return vectors;
 }
 
-/** `relative_bias(row, key)`, from the vectors of `recordRelativeVectors`. Needs `geometryStruct`. */
+/** `relative_bias(row, key)`, from the vectors of `recordRelativeVectors`. Needs `rowAt`. */
 export const relativeBiasOf = `
 fn relative_bias(row: Row, key: u32) -> f32 {
   let reach = i32(params.reach);

@@ -1,7 +1,8 @@
-import type { Kernel } from '../../runtime/kernel.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, read, readFrom, write } from '../../wgsl/define-kernel.js';
+import { geometryUniforms, rowAt } from '../shared/geometry.js';
+import { optionBuffers } from '../shared/options.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import {
   invocationsOf,
@@ -17,7 +18,7 @@ import {
 } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
-import type { SweepParameters } from './sample-kernel.js';
+import type { SweepInputs, SweepParameters } from './sample-kernel.js';
 import { scoreQuad } from './score.js';
 
 /**
@@ -26,32 +27,52 @@ import { scoreQuad } from './score.js';
  *
  * A workgroup takes a tile of rows and a segment of the keys. Hits of a tile get their places first within the row's
  * hits of that tile, then one atomic addition a row moves them behind what is listed already.
- *
- * `own`: capacity of a list, first key, end of the keys, keys of a segment (multiples of 128).
  */
-export function collectKernel(p: SweepParameters): Kernel {
-  return {
-    key: `attention sweeps collect ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'read', 'write', 'write', ...optionAccess(p)],
-    source: () => source(p),
-  };
+const collectKernel = kernelFamily('attention sweeps collect', (p: SweepParameters) => ({
+  uniforms: { ...geometryUniforms, capacity: 'u32', first_key: 'u32', end_key: 'u32', segment: 'u32' },
+  buffers: {
+    q: readFrom(operandType(p)),
+    k: readFrom(operandType(p)),
+    thresholds: read('f32'),
+    counts: write('atomic<u32>'),
+    lists: write('vec2u'),
+    ...optionBuffers(p),
+  },
+  workgroup: invocationsOf(p),
+  source: () => source(p),
+}));
+
+/** Of keys `firstKey` to `endKey`, `segment` of them for a workgroup, both multiples of 128 but for the end. */
+export function recordCollect(
+  stream: Stream,
+  parameters: SweepParameters,
+  { geometry, rowTiles, q, k, options }: SweepInputs,
+  {
+    capacity,
+    firstKey,
+    endKey,
+    segment,
+  }: {
+    readonly capacity: number;
+    readonly firstKey: number;
+    readonly endKey: number;
+    readonly segment: number;
+  },
+  buffers: { readonly thresholds: Span; readonly counts: Span; readonly lists: Span },
+): void {
+  collectKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, capacity, first_key: firstKey, end_key: endKey, segment },
+    buffers: { q, k, ...buffers, ...options },
+    workgroups: rowTiles * Math.ceil((endKey - firstKey) / segment),
+  });
 }
 
 function source(p: SweepParameters): string {
   const shape: ProductShape = p;
-  const type = operandType(shape);
   const places = (i: number): string => (i < 4 ? 'near_places' : 'far_places');
   const masks = (i: number): string => (i < 4 ? 'near_hits' : 'far_hits');
   return `
-${geometryStruct}
-${bindings([
-  `read> q: array<${type}>`,
-  `read> k: array<${type}>`,
-  'read> thresholds: array<f32>',
-  'read_write> counts: array<atomic<u32>>',
-  'read_write> lists: array<vec2u>',
-  ...optionBindings(p),
-])}
+${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}
 ${p.relativeBias ? relativeBiasOf : ''}
@@ -82,30 +103,30 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
   while (left != 0u) {
     let bit = firstTrailingBit(left);
     left &= left - 1u;
-    if (place < params.own.x) {
+    if (place < params.capacity) {
       let quad = select(near, far, (bit & 4u) != 0u);
       let pair = select(quad.xy, quad.zw, (bit & 2u) != 0u);
       let score = select(pair.x, pair.y, (bit & 1u) != 0u);
-      lists[list * params.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
+      lists[list * params.capacity + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
     }
     place++;
   }
 }
 
-@compute @workgroup_size(${invocationsOf(p)})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = params.group * params.queries;
   let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
-  let segments = (params.own.z - params.own.y + params.own.w - 1u) / params.own.w;
+  let segments = (params.end_key - params.first_key + params.segment - 1u) / params.segment;
   let job = id.x + id.y * groups.x;
   if (job >= segments * row_tiles * (params.heads / params.group)) { return; }
-  let segment = params.own.y + params.own.w * (job % segments);
+  let segment = params.first_key + params.segment * (job % segments);
   let first_row = ${p.rows}u * (job / segments % row_tiles);
   let key_head = job / segments / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
-  let end = min(min(segment + params.own.w, params.own.z), sees.y);
+  let end = min(min(segment + params.segment, params.end_key), sees.y);
   if (segment >= end) { return; }
   let index_start = key_head * rows + first_row;
   ${productPlaces}

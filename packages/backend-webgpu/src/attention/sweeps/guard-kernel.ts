@@ -1,11 +1,9 @@
-import { f32Bits, gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import { gridOf, type Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, readFrom, write } from '../../wgsl/define-kernel.js';
 
 const INVOCATIONS = 128;
-
-interface GuardParameters {
-  readonly half: boolean;
-}
 
 /**
  * Numbers below this in magnitude cannot make a score overflow, whatever meets them: with a scale of at most 1 a sum of
@@ -19,27 +17,22 @@ export function largestSafe(headDim: number, scale: number): number {
  * Where something lies that scores could overflow by: for each key head the first key with an unsafe element, by atomic
  * minimum, the same in any order. Reads the keys once.
  */
-function guardKernel({ half }: GuardParameters): Kernel {
-  return {
-    key: `attention sweeps guard ${half ? 'f16' : 'f32'}`,
-    buffers: ['read', 'write'],
-    source: () => `
-struct Params { base: u32, head_elements: u32, heads: u32, head_dim: u32, first_head: u32, largest: f32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> unsafe_key: array<atomic<u32>>;
-
+const guardKernel = kernelFamily('attention sweeps guard', ({ half }: { readonly half: boolean }) => ({
+  uniforms: { head_elements: 'u32', heads: 'u32', head_dim: 'u32', first_head: 'u32', largest: 'f32' },
+  buffers: { x: readFrom('u32'), unsafe_key: write('atomic<u32>') },
+  workgroup: INVOCATIONS,
+  source: () => `
 fn is_unsafe(bits: u32) -> bool {
   return (bits & 0x7fffffffu) > bitcast<u32>(params.largest);
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let stride = ${INVOCATIONS}u * groups.x;
+  let stride = INVOCATIONS * groups.x;
   // A row of workgroups a head.
   for (var head = id.y; head < params.heads; head += groups.y) {
     for (var at = id.x; at < params.head_elements; at += stride) {
-      let element = params.base + head * params.head_elements + at;
+      let element = params.x_base + head * params.head_elements + at;
       ${
         half
           ? 'let bits = bitcast<u32>(unpack2x16float(x[element / 2u])[element % 2u]);'
@@ -49,13 +42,12 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     }
   }
 }`,
-  };
-}
+}));
 
 /** Records the search over some key heads. `unsafe` has one u32 a key head, all bits set beforehand. */
 export function recordGuard(
   stream: Stream,
-  keys: { readonly span: Span; readonly base: number },
+  x: Binding,
   at: {
     readonly half: boolean;
     readonly firstHead: number;
@@ -68,10 +60,15 @@ export function recordGuard(
 ): void {
   const elements = at.keyLength * at.headDim;
   const groups = Math.max(1, Math.min(256, Math.ceil(elements / (INVOCATIONS * 16))));
-  stream.launch({
-    kernel: guardKernel({ half: at.half }),
-    buffers: [keys.span, unsafe],
-    uniforms: uniformWords([keys.base, elements, at.heads, at.headDim, at.firstHead, f32Bits(at.largest)]),
+  guardKernel({ half: at.half }).launch(stream, {
+    uniforms: {
+      head_elements: elements,
+      heads: at.heads,
+      head_dim: at.headDim,
+      first_head: at.firstHead,
+      largest: at.largest,
+    },
+    buffers: { x, unsafe_key: unsafe },
     workgroups: [groups, Math.min(at.heads, gridOf(at.heads)[0]), 1],
   });
 }

@@ -1,14 +1,17 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf, orderedKey32 } from '../../wgsl/numbers.js';
 import { range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
 import { dropoutFactor } from '../shared/dropout.js';
-import { geometryStruct } from '../shared/geometry.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
+import type { Lists } from '../shared/lists.js';
 import { numberOfKey } from '../shared/ordered-key.js';
-import { TEAM, teamEnables, teamFunctions } from './team.js';
+import { TEAM, teamDirectives, teamFunctions } from './team.js';
 
 /** What the text of the kernel depends on. */
-export interface KeepParameters {
+interface KeepParameters {
   /** Keys that a list holds. */
   readonly capacity: number;
   readonly k: number;
@@ -22,16 +25,49 @@ export interface KeepParameters {
 /**
  * From lists to the output: the k best of each row's list by a search for the k-th key, bit by bit, ties to the lower
  * index; these in ascending order of keys; softmax, dropout and the weighted sum of their value rows. One team a row, the
- * list in registers. The order of a list never shows in the result. `own`: k.
+ * list in registers. The order of a list never shows in the result.
  *
  * Workgroup memory: 16 bytes a kept key.
  */
-export function keepKernel(p: KeepParameters): Kernel {
+const keepKernel = kernelFamily('attention sweeps keep', (p: KeepParameters) => {
+  const four = p.dtype === 'f16' ? 'vec2u' : 'vec4f';
   return {
-    key: `attention sweeps keep ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'read', 'write', ...(p.saves ? (['write', 'write'] as const) : [])],
+    uniforms: { ...geometryUniforms, k: 'u32', list_rows_per_head: 'u32' },
+    buffers: {
+      counts: read('u32'),
+      lists: read('vec2u'),
+      v: readFrom(four),
+      out: writeTo(four),
+      indices: optional(p.saves, writeTo('u32')),
+      scores: optional(p.saves, writeTo('u32')),
+    },
+    workgroup: TEAM,
+    directives: teamDirectives(p),
     source: () => source(p),
   };
+});
+
+/** `saved`: where the kept keys go besides. */
+export function recordKeep(
+  stream: Stream,
+  parameters: Omit<KeepParameters, 'saves'>,
+  geometry: PartGeometry,
+  {
+    saved,
+    ...buffers
+  }: {
+    readonly counts: Span;
+    readonly lists: Span;
+    readonly v: Binding;
+    readonly out: Binding;
+    readonly saved: Lists | undefined;
+  },
+): void {
+  keepKernel({ ...parameters, saves: saved !== undefined }).launch(stream, {
+    uniforms: { ...geometry, k: parameters.k, list_rows_per_head: saved?.rowsPerHead ?? 0 },
+    buffers: { ...buffers, indices: saved?.indices, scores: saved?.scores },
+    workgroups: geometry.heads * geometry.queries,
+  });
 }
 
 /** Workgroup memory of the kernel. */
@@ -51,7 +87,6 @@ function source(p: KeepParameters): string {
   const across = Math.min(TEAM, 2 ** Math.ceil(Math.log2(quads)));
   const abreast = TEAM / across;
   const blocks = range(Math.ceil(quads / across));
-  const type = half ? 'vec2u' : 'vec4f';
   const load = (at: string): string => (half ? `unpack_quad(v[${at}])` : `v[${at}]`);
   /** The sum of an expression over the list, over all invocations. */
   const sum = (
@@ -61,15 +96,8 @@ function source(p: KeepParameters): string {
       if (is_long) { ${name} += ${each.slice(usual).map(f).join(' + ') || '0u'}; }
       ${name} = team_sum(t, ${name});`;
   const own = range(Math.ceil(p.k / TEAM));
-  return `${teamEnables(p)}
-${geometryStruct}
-${bindings([
-  'read> counts: array<u32>',
-  'read> lists: array<vec2u>',
-  `read> v: array<${type}>`,
-  `read_write> out: array<${type}>`,
-  ...(p.saves ? ['read_write> indices: array<u32>', 'read_write> scores: array<u32>'] : []),
-])}
+  return `
+${rowAt}
 ${orderedKey32}
 ${half ? halvesOf : ''}
 ${p.dropout ? dropoutFactor : ''}
@@ -100,7 +128,7 @@ fn store_output(at: u32, value: vec4f) {
   out[at] = ${half ? 'vec2u(halves_of(value.x, value.y), halves_of(value.z, value.w))' : 'value'};
 }
 
-@compute @workgroup_size(${TEAM})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -253,7 +281,7 @@ fn main(
       })
       .join('\n    ')}
   }
-  let nan = bitcast<f32>(NAN_BITS | (params.own.x & 1u));
+  let nan = bitcast<f32>(NAN_BITS | (params.k & 1u));
   let at = params.out_base / 4u + (row.local_head * params.query_length + row.local_query) * ${quads}u;
   ${blocks
     .map((b) => {

@@ -1,27 +1,20 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { f32Bits, gridOf, type Span } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardViews } from '../shared/forward-path.js';
-import {
-  geometryWords,
-  groupOf,
-  keyWindow,
-  type Part,
-  queryWindow,
-  visibleKeys,
-} from '../shared/geometry.js';
+import { geometryOf, groupOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { savedLists } from '../shared/lists.js';
 import { TILE_KEYS, tileRowsOn } from '../shared/scores/product.js';
-import { collectKernel } from './collect-kernel.js';
-import { FLAG_INVOCATIONS, flagKernel } from './flag-kernel.js';
+import { recordCollect } from './collect-kernel.js';
+import { recordFlag } from './flag-kernel.js';
 import { largestSafe } from './guard-kernel.js';
-import { keepKernel } from './keep-kernel.js';
+import { recordKeep } from './keep-kernel.js';
 import { rowBytes, type SweepsTuning, segmentOf, sharesOf, sizesOf, slowSize, stepOf } from './part-size.js';
-import { type SweepParameters, sampleKernel } from './sample-kernel.js';
+import { recordSample, type SweepInputs, type SweepParameters } from './sample-kernel.js';
 import { rankOf, shiftOf } from './sizes.js';
-import { slowKernel } from './slow-kernel.js';
-import { thresholdKernel } from './threshold-kernel.js';
+import { recordSlow } from './slow-kernel.js';
+import { recordThreshold } from './threshold-kernel.js';
 
 export interface PartWork {
   readonly request: AttentionRequest;
@@ -58,97 +51,60 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const counts = stream.scratch(4 * rows);
   const q = queryWindow(views.q, request, part);
   const keys = keyWindow(views.k, request, part);
-  const lengths = views.keyLengths === undefined ? [] : [views.keyLengths.span];
-  const extras = [...lengths, ...(relative === undefined ? [] : [relative])];
-  const bases = { q: q.base, k: keys.base };
-  const words = (own: readonly number[]): Uint32Array => geometryWords({ request, part, bases, own });
+  const key_lengths = views.keyLengths?.span;
+  const options = { key_lengths, relative };
+  const geometry = geometryOf(request, part);
+  const inputs: SweepInputs = { geometry, rowTiles, q, k: keys, options };
 
   const tiles = Math.ceil(visible / 2 ** shift / TILE_KEYS);
   const cycle = groups / 32;
   const shares = tuning.shares ?? sharesOf(rowTiles, Math.min(cycle, tiles));
   const tileStep = stepOf(rows, TILE_KEYS);
-  for (let tile = 0; tile < tiles; tile += tileStep) {
-    stream.launch({
-      kernel: sampleKernel(sweep),
-      buffers: [q.span, keys.span, lists, ...extras],
-      uniforms: words([shift, groups, tile, Math.min(tiles, tile + tileStep), shares]),
-      workgroups: gridOf(rowTiles * shares),
-    });
+  for (let firstTile = 0; firstTile < tiles; firstTile += tileStep) {
+    const endTile = Math.min(tiles, firstTile + tileStep);
+    recordSample(stream, sweep, inputs, { shift, groups, firstTile, endTile, shares }, lists);
   }
   const rank = tuning.rank ?? rankOf(k, shift);
-  stream.launch({
-    kernel: thresholdKernel({ headDim, dtype, causal, keyLengths, groups, rows: tileRows, subgroups }),
-    buffers: [q.span, lists, unsafe, thresholds, counts, ...lengths],
-    uniforms: words([shift, rank, capacity, f32Bits(largestSafe(headDim, scale))]),
-    workgroups: gridOf(rows),
-  });
+  recordThreshold(
+    stream,
+    { headDim, dtype, causal, keyLengths, groups, rows: tileRows, subgroups },
+    geometry,
+    { shift, rank, capacity, largestSafe: largestSafe(headDim, scale) },
+    { q, maxima: lists, unsafe_key: unsafe, thresholds, counts, key_lengths },
+  );
   const segment = tuning.segment ?? segmentOf(rowTiles, Math.min(visible, stepOf(rows, 1)));
   const keyStep = segment * Math.max(1, Math.floor(stepOf(rows, segment)));
-  for (let key = 0; key < visible; key += keyStep) {
-    const end = Math.min(visible, key + keyStep);
-    stream.launch({
-      kernel: collectKernel(sweep),
-      buffers: [q.span, keys.span, thresholds, counts, lists, ...extras],
-      uniforms: words([capacity, key, end, segment]),
-      workgroups: gridOf(rowTiles * Math.ceil((end - key) / segment)),
-    });
+  for (let firstKey = 0; firstKey < visible; firstKey += keyStep) {
+    const span = { capacity, firstKey, endKey: Math.min(visible, firstKey + keyStep), segment };
+    recordCollect(stream, sweep, inputs, span, { thresholds, counts, lists });
   }
   const slow = stream.scratch(4 * (keyHeads + rows));
   stream.clear({ ...slow, size: 4 * keyHeads });
-  stream.launch({
-    kernel: flagKernel,
-    buffers: [thresholds, counts, slow, counters],
-    uniforms: words([capacity, k]),
-    workgroups: gridOf(Math.ceil(rows / FLAG_INVOCATIONS)),
-  });
+  recordFlag(stream, geometry, { capacity, k }, { thresholds, counts, slow, counters });
   stream.release(thresholds);
-  const slowly = slowSize(request, facts.workgroupBytes, tuning);
-  const scratch = stream.scratch(4 * slowly.rows * slowly.workgroups * keyLength);
-  stream.launch({
-    kernel: slowKernel({
-      headDim,
-      dtype,
-      causal,
-      keyLengths,
-      relativeBias: sweep.relativeBias,
-      rows: slowly.rows,
-    }),
-    buffers: [q.span, keys.span, slow, counts, lists, scratch, ...extras],
-    uniforms: words([capacity, k, keyLength]),
-    workgroups: [slowly.workgroups, 1, 1],
-  });
+  const { rows: slowRows, workgroups } = slowSize(request, facts.workgroupBytes, tuning);
+  const scratch = stream.scratch(4 * slowRows * workgroups * keyLength);
+  recordSlow(
+    stream,
+    { headDim, dtype, causal, keyLengths, relativeBias: sweep.relativeBias, rows: slowRows },
+    geometry,
+    { capacity, k, rowWords: keyLength, workgroups },
+    { q, k: keys, slow, counts, lists, scratch, options },
+  );
   stream.release(scratch);
   stream.release(slow);
 
-  const v = keyWindow(views.v, request, part);
-  const output = queryWindow(views.output, request, part);
-  const saved = savedLists(views, request, part);
-  stream.launch({
-    kernel: keepKernel({
-      capacity,
-      k,
-      valueDim,
-      dtype,
-      dropout: request.dropout !== undefined,
-      saves: saved !== undefined,
-      subgroups,
-    }),
-    buffers: [counts, lists, v.span, output.span, ...(saved ? [saved.indices.span, saved.scores.span] : [])],
-    uniforms: geometryWords({
-      request,
-      part,
-      bases: { v: v.base, output: output.base },
-      ...(saved && {
-        lists: {
-          rowsPerHead: saved.rowsPerHead,
-          indicesBase: saved.indices.base,
-          scoresBase: saved.scores.base,
-        },
-      }),
-      own: [k],
-    }),
-    workgroups: gridOf(rows),
-  });
+  recordKeep(
+    stream,
+    { capacity, k, valueDim, dtype, dropout: request.dropout !== undefined, subgroups },
+    geometry,
+    {
+      ...{ counts, lists },
+      v: keyWindow(views.v, request, part),
+      out: queryWindow(views.output, request, part),
+      saved: savedLists(views, request, part),
+    },
+  );
   stream.release(counts);
   stream.release(lists);
 }

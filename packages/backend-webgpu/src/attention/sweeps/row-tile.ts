@@ -1,6 +1,6 @@
 /**
  * `tile_sees(key_head, first_row, rows)`: the fewest and the most keys that a row of a tile of rows sees. Needs
- * `geometryStruct` and `visible_of`.
+ * `rowAt` and `visible_of`.
  */
 export function tileSees(tileRows: number): string {
   return `

@@ -1,7 +1,9 @@
-import type { Kernel } from '../../runtime/kernel.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, readFrom, write } from '../../wgsl/define-kernel.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
+import { type OptionSpans, optionBuffers } from '../shared/options.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import {
   invocationsOf,
@@ -31,34 +33,72 @@ export interface SweepParameters {
   readonly rows: TileRows;
 }
 
+/** What both sweeps read. */
+export interface SweepInputs {
+  readonly geometry: PartGeometry;
+  /** Tiles of rows of the part. */
+  readonly rowTiles: number;
+  readonly q: Binding;
+  readonly k: Binding;
+  readonly options: Pick<OptionSpans, 'key_lengths' | 'relative'>;
+}
+
 /**
  * First sweep: scores of a sample of the keys of every row; of each group of the sample the maximum is kept. Groups are
  * single keys while there is room for them, then four neighbours of the sample, then four of every so many tiles: keys
  * that lie together fall into different groups. Hidden keys count as the lowest finite number.
  *
- * `own`: shift of the sample, groups of a row (a multiple of 128), first tile, end of the tiles; `more.x`: workgroups
- * that share the groups of a tile of rows, a power of two. A launch with a first tile above 0 goes on where the one
- * before it stopped.
+ * A launch with a first tile above 0 goes on where the one before it stopped.
  */
-export function sampleKernel(p: SweepParameters): Kernel {
-  return {
-    key: `attention sweeps sample ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'write', ...optionAccess(p)],
-    source: () => source(p),
-  };
+const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters) => ({
+  uniforms: {
+    ...geometryUniforms,
+    shift: 'u32',
+    groups: 'u32',
+    first_tile: 'u32',
+    end_tile: 'u32',
+    shares: 'u32',
+  },
+  buffers: {
+    q: readFrom(operandType(p)),
+    k: readFrom(operandType(p)),
+    maxima: write('f32'),
+    ...optionBuffers(p),
+  },
+  workgroup: invocationsOf(p),
+  source: () => source(p),
+}));
+
+export interface Sample {
+  /** One key in 2^shift. */
+  readonly shift: number;
+  /** Of a row, a multiple of 128. */
+  readonly groups: number;
+  readonly firstTile: number;
+  readonly endTile: number;
+  /** Workgroups that share the groups of a tile of rows: a power of two. */
+  readonly shares: number;
+}
+
+/** `maxima`: f32 [rows, groups]. */
+export function recordSample(
+  stream: Stream,
+  parameters: SweepParameters,
+  { geometry, rowTiles, q, k, options }: SweepInputs,
+  { shift, groups, firstTile, endTile, shares }: Sample,
+  maxima: Span,
+): void {
+  sampleKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, shift, groups, first_tile: firstTile, end_tile: endTile, shares },
+    buffers: { q, k, maxima, ...options },
+    workgroups: rowTiles * shares,
+  });
 }
 
 function source(p: SweepParameters): string {
   const shape: ProductShape = p;
-  const type = operandType(shape);
   return `
-${geometryStruct}
-${bindings([
-  `read> q: array<${type}>`,
-  `read> k: array<${type}>`,
-  'read_write> maxima: array<f32>',
-  ...optionBindings(p),
-])}
+${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}
 ${p.relativeBias ? relativeBiasOf : ''}
@@ -75,7 +115,7 @@ fn largest(x: vec4f) -> f32 {
 
 /** Number of the group in which a quad of a tile of the sample falls. */
 fn group_at(tile: u32, quad: u32) -> u32 {
-  return (tile % (params.own.y / 32u)) * 32u + quad;
+  return (tile % (params.groups / 32u)) * 32u + quad;
 }
 
 /** The first tile from \`tile\` on that belongs to the share. */
@@ -88,7 +128,7 @@ fn next_tile(tile: u32, cycle: u32, run: u32, share: u32) -> u32 {
 
 fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_single: bool, keys: vec4u, dots: vec4f) {
   let scores = select(vec4f(LOWEST), score_quad(dots, row, keys), keys < vec4u(visible));
-  let start = index * params.own.y;
+  let start = index * params.groups;
   if (is_single) {
     let at = start + tile * ${TILE_KEYS}u + 4u * quad;
     maxima[at] = scores.x;
@@ -99,7 +139,7 @@ fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_singl
   }
   let at = start + group_at(tile, quad);
   var most = largest(scores);
-  if (tile >= params.own.y / 32u) { most = max(most, maxima[at]); }
+  if (tile >= params.groups / 32u) { most = max(most, maxima[at]); }
   maxima[at] = most;
 }
 
@@ -124,12 +164,12 @@ fn quad_keys(tile: u32, quad: u32, tiles: u32, shift: u32) -> vec4u {
   );
 }
 
-@compute @workgroup_size(${invocationsOf(p)})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let shares = params.more.x;
-  let shift = params.own.x;
+  let shares = params.shares;
+  let shift = params.shift;
   let rows = params.group * params.queries;
   let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
   let job = id.x + id.y * groups.x;
@@ -140,12 +180,12 @@ fn main(
   let sees = tile_sees(key_head, first_row, rows);
   let count = (sees.y + (1u << shift) - 1u) >> shift;
   let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
-  let is_single = count <= params.own.y;
+  let is_single = count <= params.groups;
   // Tiles of one share fall into the same groups, so that no two workgroups meet in one.
-  let cycle = params.own.y / 32u;
+  let cycle = params.groups / 32u;
   let run = cycle / shares;
-  let end = min(params.own.w, tiles);
-  var tile = next_tile(params.own.z, cycle, run, share);
+  let end = min(params.end_tile, tiles);
+  var tile = next_tile(params.first_tile, cycle, run, share);
   if (tile >= end) { return; }
   ${productPlaces}
   ${productStart(shape, keyRows('tile'))}

@@ -1,5 +1,5 @@
 /**
- * `score_quad(dots, row, keys)`: scores of four keys of a row. Needs `geometryStruct` and, with a relative bias,
+ * `score_quad(dots, row, keys)`: scores of four keys of a row. Needs `rowAt` and, with a relative bias,
  * `relative_bias`. The one definition of a score for all sweeps: equal inputs, equal bits.
  */
 export function scoreQuad(relativeBias: boolean): string {

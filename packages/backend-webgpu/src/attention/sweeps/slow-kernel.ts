@@ -1,8 +1,10 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
+import { type OptionSpans, optionBuffers } from '../shared/options.js';
 import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import { loadQuad, operandType } from '../shared/scores/product.js';
@@ -10,7 +12,7 @@ import { visibleOf } from '../shared/validity.js';
 import { scoreQuad } from './score.js';
 
 /** What the text of the kernel depends on. */
-export interface SlowParameters {
+interface SlowParameters {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
@@ -30,33 +32,65 @@ export function slowBytes({ headDim, rows }: Pick<SlowParameters, 'headDim' | 'r
  * an exact selection from them, written over the row's list. A row with a NaN in a valid score gets NAN_ROW for a count.
  * Scores are the same chain of multiply-adds as in the sweeps, so they have the same bits.
  *
- * Workgroups go through the jobs in strides; without slow rows they end at once. `own`: capacity of a list, k, words
- * from row to row of the scratch.
+ * Workgroups go through the jobs in strides; without slow rows they end at once.
  */
-export function slowKernel(p: SlowParameters): Kernel {
-  return {
-    key: `attention sweeps slow ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'read', 'write', 'write', 'write', ...optionAccess(p)],
-    source: () => source(p),
-  };
+const slowKernel = kernelFamily('attention sweeps slow', (p: SlowParameters) => ({
+  uniforms: { ...geometryUniforms, capacity: 'u32', k: 'u32', row_words: 'u32' },
+  buffers: {
+    q: readFrom(operandType(p)),
+    k: readFrom(operandType(p)),
+    slow: read('u32'),
+    counts: write('u32'),
+    lists: write('vec2u'),
+    scratch: write('u32'),
+    ...optionBuffers(p),
+  },
+  workgroup: SELECT_INVOCATIONS,
+  source: () => source(p),
+}));
+
+/** `rowWords`: from row to row of `scratch`, which has `parameters.rows` of them for each workgroup. */
+export function recordSlow(
+  stream: Stream,
+  parameters: SlowParameters,
+  geometry: PartGeometry,
+  {
+    capacity,
+    k,
+    rowWords,
+    workgroups,
+  }: {
+    readonly capacity: number;
+    readonly k: number;
+    readonly rowWords: number;
+    readonly workgroups: number;
+  },
+  {
+    options,
+    ...buffers
+  }: {
+    readonly q: Binding;
+    readonly k: Binding;
+    readonly slow: Span;
+    readonly counts: Span;
+    readonly lists: Span;
+    readonly scratch: Span;
+    readonly options: Pick<OptionSpans, 'key_lengths' | 'relative'>;
+  },
+): void {
+  slowKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, capacity, k, row_words: rowWords },
+    buffers: { ...buffers, ...options },
+    workgroups: [workgroups, 1, 1],
+  });
 }
 
 function source(p: SlowParameters): string {
   const quads = Math.ceil(p.headDim / 4);
   const shape = { headDim: p.headDim, dtype: p.dtype };
-  const type = operandType(shape);
   const rows = range(p.rows);
   return `
-${geometryStruct}
-${bindings([
-  `read> q: array<${type}>`,
-  `read> k: array<${type}>`,
-  'read> slow: array<u32>',
-  'read_write> counts: array<u32>',
-  'read_write> lists: array<vec2u>',
-  'read_write> scratch: array<u32>',
-  ...optionBindings(p),
-])}
+${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
 ${p.relativeBias ? relativeBiasOf : ''}
 ${loadQuad('load_query', 'q', shape)}
@@ -76,13 +110,13 @@ ${radixSelect}
 
 var<workgroup> query_rows: array<array<vec4f, ${p.rows}>, ${quads}>;
 
-@compute @workgroup_size(${SELECT_INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = params.group * params.queries;
   let key_heads = params.heads / params.group;
-  let scratch_start = id.x * ${p.rows}u * params.own.z;
+  let scratch_start = id.x * ${p.rows}u * params.row_words;
   let last_key = params.key_length - 1u;
   var job = id.x;
   for (var key_head = 0u; key_head < key_heads; key_head++) {
@@ -100,7 +134,7 @@ fn main(
       workgroupBarrier();
       ${rows
         .map(
-          (r) => `for (var quad = t; quad < ${quads}u; quad += ${SELECT_INVOCATIONS}u) {
+          (r) => `for (var quad = t; quad < ${quads}u; quad += INVOCATIONS) {
         query_rows[quad][${r}] = load_query(row_${r}.local_head * params.query_length + row_${r}.local_query, quad);
       }`,
         )
@@ -108,7 +142,7 @@ fn main(
       workgroupBarrier();
       ${rows.map((r) => `let visible_${r} = visible_of(row_${r});`).join('\n      ')}
       let end = ${rows.map((r) => `visible_${r}`).reduce((a, b) => `max(${a}, ${b})`)};
-      for (var key = t; key < end; key += ${SELECT_INVOCATIONS}u) {
+      for (var key = t; key < end; key += INVOCATIONS) {
         let key_row = key_head * params.key_length + min(key, last_key);
         ${rows.map((r) => `var dot_${r} = 0.0;`).join(' ')}
         for (var quad = 0u; quad < ${quads}u; quad++) {
@@ -128,7 +162,7 @@ fn main(
         ${rows
           .map(
             (r) =>
-              `scratch[scratch_start + ${r}u * params.own.z + key] =
+              `scratch[scratch_start + ${r}u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_${r}), row_${r}, vec4u(key)).x);`,
           )
           .join('\n        ')}
@@ -138,8 +172,8 @@ fn main(
         .map(
           (r) => `if (${p.rows}u * job + ${r}u < count) {
         let index = row_${r}.local_head * params.queries + row_${r}.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + ${r}u * params.own.z, visible_${r}, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + ${r}u * params.row_words, visible_${r}, params.k);
         if (t == 0u) { counts[index] = kept; }
       }`,
         )

@@ -1,3 +1,5 @@
+import { subgroupDirectives } from '../../wgsl/text.js';
+
 /** Invocations that work on one row. */
 export const TEAM = 32;
 
@@ -6,9 +8,9 @@ export interface TeamParameters {
   readonly subgroups: boolean;
 }
 
-/** First lines of a shader with a team. */
-export function teamEnables({ subgroups }: TeamParameters): string {
-  return subgroups ? 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);' : '';
+/** Directives of a shader with a team. */
+export function teamDirectives({ subgroups }: TeamParameters): readonly string[] {
+  return subgroups ? subgroupDirectives : [];
 }
 
 /**

@@ -1,17 +1,18 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { orderedKey32 } from '../../wgsl/numbers.js';
 import { range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
-import { geometryStruct } from '../shared/geometry.js';
-import { optionAccess, optionBindings } from '../shared/options.js';
+import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { bitsOfKey } from '../shared/ordered-key.js';
 import { TILE_KEYS } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
-import { TEAM, teamEnables, teamFunctions } from './team.js';
+import { TEAM, teamDirectives, teamFunctions } from './team.js';
 
 /** What the text of the kernel depends on. */
-export interface ThresholdParameters {
+interface ThresholdParameters {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
@@ -27,14 +28,52 @@ export interface ThresholdParameters {
  * where there are fewer, or where the row sees no more keys than a list holds. Starts the row's count at 0. A row whose
  * scores could overflow or be NaN, by its query or a key that it sees, gets UNSAFE for a count.
  *
- * One team a row. `own`: shift of the sample, rank, capacity of a list, bits of the largest safe element.
+ * One team a row.
  */
-export function thresholdKernel(p: ThresholdParameters): Kernel {
-  return {
-    key: `attention sweeps threshold ${JSON.stringify(p)}`,
-    buffers: ['read', 'read', 'read', 'write', 'write', ...optionAccess({ keyLengths: p.keyLengths })],
-    source: () => source(p),
-  };
+const thresholdKernel = kernelFamily('attention sweeps threshold', (p: ThresholdParameters) => ({
+  uniforms: { ...geometryUniforms, shift: 'u32', rank: 'u32', capacity: 'u32', largest_safe: 'f32' },
+  buffers: {
+    q: readFrom('u32'),
+    maxima: read('u32'),
+    unsafe_key: read('u32'),
+    thresholds: write('u32'),
+    counts: write('u32'),
+    key_lengths: optional(p.keyLengths, read('i32')),
+  },
+  workgroup: TEAM,
+  directives: teamDirectives(p),
+  source: () => source(p),
+}));
+
+export function recordThreshold(
+  stream: Stream,
+  parameters: ThresholdParameters,
+  geometry: PartGeometry,
+  {
+    shift,
+    rank,
+    capacity,
+    largestSafe,
+  }: {
+    readonly shift: number;
+    readonly rank: number;
+    readonly capacity: number;
+    readonly largestSafe: number;
+  },
+  buffers: {
+    readonly q: Binding;
+    readonly maxima: Span;
+    readonly unsafe_key: Span;
+    readonly thresholds: Span;
+    readonly counts: Span;
+    readonly key_lengths: Span | undefined;
+  },
+): void {
+  thresholdKernel(parameters).launch(stream, {
+    uniforms: { ...geometry, shift, rank, capacity, largest_safe: largestSafe },
+    buffers,
+    workgroups: geometry.heads * geometry.queries,
+  });
 }
 
 /** Of the count of a row that only the slow path may judge. */
@@ -43,16 +82,8 @@ const UNSAFE = 0x80000000;
 function source(p: ThresholdParameters): string {
   const each = range(p.groups / TEAM);
   const element = p.dtype === 'f32' ? 'q[at]' : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])';
-  return `${teamEnables(p)}
-${geometryStruct}
-${bindings([
-  'read> q: array<u32>',
-  'read> maxima: array<u32>',
-  'read> unsafe_key: array<u32>',
-  'read_write> thresholds: array<u32>',
-  'read_write> counts: array<u32>',
-  ...optionBindings({ keyLengths: p.keyLengths }),
-])}
+  return `
+${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}
 ${orderedKey32}
@@ -67,7 +98,7 @@ const LOWEST_KEY = 0x00800000u;
 fn written_groups(index: u32) -> u32 {
   let rows = params.group * params.queries;
   let first_row = (index % rows) / ${p.rows}u * ${p.rows}u;
-  let shift = params.own.x;
+  let shift = params.shift;
   let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
   let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
   return select(min(32u * tiles, ${p.groups}u), ${TILE_KEYS}u * tiles, count <= ${p.groups}u);
@@ -80,12 +111,12 @@ fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
   let start = params.q_base + (row.local_head * params.query_length + row.local_query) * ${p.headDim}u;
   for (var d = t; d < ${p.headDim}u; d += ${TEAM}u) {
     let at = start + d;
-    if ((${element} & 0x7fffffffu) > params.own.w) { found = 1u; }
+    if ((${element} & 0x7fffffffu) > bitcast<u32>(params.largest_safe)) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
 
-@compute @workgroup_size(${TEAM})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -93,10 +124,10 @@ fn main(
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
-  let rank = params.own.y;
+  let rank = params.rank;
   var bits = LOWEST_BITS;
   let found_unsafe = is_unsafe(row, t, visible);
-  if (visible > params.own.z) {
+  if (visible > params.capacity) {
     let written = written_groups(index);
     ${each
       .map(

@@ -1,20 +1,21 @@
-// attention sweeps guard f32
-struct Params { base: u32, head_elements: u32, heads: u32, head_dim: u32, first_head: u32, largest: f32 }
+// attention sweeps guard {"half":false}
+struct Params { head_elements: u32, heads: u32, head_dim: u32, first_head: u32, largest: f32, x_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> unsafe_key: array<atomic<u32>>;
+const INVOCATIONS = 128u;
 
 fn is_unsafe(bits: u32) -> bool {
   return (bits & 0x7fffffffu) > bitcast<u32>(params.largest);
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let stride = 128u * groups.x;
+  let stride = INVOCATIONS * groups.x;
   // A row of workgroups a head.
   for (var head = id.y; head < params.heads; head += groups.y) {
     for (var at = id.x; at < params.head_elements; at += stride) {
-      let element = params.base + head * params.head_elements + at;
+      let element = params.x_base + head * params.head_elements + at;
       let bits = x[element];
       if (is_unsafe(bits)) { atomicMin(&unsafe_key[params.first_head + head], at / params.head_dim); }
     }
@@ -22,19 +23,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 
 // attention sweeps sample {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":64}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, groups: u32, first_tile: u32, end_tile: u32, shares: u32, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> maxima: array<f32>;
+const INVOCATIONS = 128u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -45,9 +40,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> maxima: array<f32>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -107,7 +99,7 @@ fn largest(x: vec4f) -> f32 {
 
 /** Number of the group in which a quad of a tile of the sample falls. */
 fn group_at(tile: u32, quad: u32) -> u32 {
-  return (tile % (params.own.y / 32u)) * 32u + quad;
+  return (tile % (params.groups / 32u)) * 32u + quad;
 }
 
 /** The first tile from `tile` on that belongs to the share. */
@@ -120,7 +112,7 @@ fn next_tile(tile: u32, cycle: u32, run: u32, share: u32) -> u32 {
 
 fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_single: bool, keys: vec4u, dots: vec4f) {
   let scores = select(vec4f(LOWEST), score_quad(dots, row, keys), keys < vec4u(visible));
-  let start = index * params.own.y;
+  let start = index * params.groups;
   if (is_single) {
     let at = start + tile * 128u + 4u * quad;
     maxima[at] = scores.x;
@@ -131,7 +123,7 @@ fn store_quad(index: u32, row: Row, visible: u32, tile: u32, quad: u32, is_singl
   }
   let at = start + group_at(tile, quad);
   var most = largest(scores);
-  if (tile >= params.own.y / 32u) { most = max(most, maxima[at]); }
+  if (tile >= params.groups / 32u) { most = max(most, maxima[at]); }
   maxima[at] = most;
 }
 
@@ -156,12 +148,12 @@ fn quad_keys(tile: u32, quad: u32, tiles: u32, shift: u32) -> vec4u {
   );
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let shares = params.more.x;
-  let shift = params.own.x;
+  let shares = params.shares;
+  let shift = params.shift;
   let rows = params.group * params.queries;
   let row_tiles = (rows + 63u) / 64u;
   let job = id.x + id.y * groups.x;
@@ -172,12 +164,12 @@ fn main(
   let sees = tile_sees(key_head, first_row, rows);
   let count = (sees.y + (1u << shift) - 1u) >> shift;
   let tiles = (count + 127u) / 128u;
-  let is_single = count <= params.own.y;
+  let is_single = count <= params.groups;
   // Tiles of one share fall into the same groups, so that no two workgroups meet in one.
-  let cycle = params.own.y / 32u;
+  let cycle = params.groups / 32u;
   let run = cycle / shares;
-  let end = min(params.own.w, tiles);
-  var tile = next_tile(params.own.z, cycle, run, share);
+  let end = min(params.end_tile, tiles);
+  var tile = next_tile(params.first_tile, cycle, run, share);
   if (tile >= end) { return; }
   
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
@@ -330,19 +322,15 @@ fn main(
 }
 
 // attention sweeps threshold {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"groups":512,"rows":64,"subgroups":false}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, rank: u32, capacity: u32, largest_safe: f32, q_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<u32>;
+@group(0) @binding(2) var<storage, read> maxima: array<u32>;
+@group(0) @binding(3) var<storage, read> unsafe_key: array<u32>;
+@group(0) @binding(4) var<storage, read_write> thresholds: array<u32>;
+@group(0) @binding(5) var<storage, read_write> counts: array<u32>;
+const INVOCATIONS = 32u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -353,11 +341,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<u32>;
-@group(0) @binding(2) var<storage, read> maxima: array<u32>;
-@group(0) @binding(3) var<storage, read> unsafe_key: array<u32>;
-@group(0) @binding(4) var<storage, read_write> thresholds: array<u32>;
-@group(0) @binding(5) var<storage, read_write> counts: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -422,7 +405,7 @@ const LOWEST_KEY = 0x00800000u;
 fn written_groups(index: u32) -> u32 {
   let rows = params.group * params.queries;
   let first_row = (index % rows) / 64u * 64u;
-  let shift = params.own.x;
+  let shift = params.shift;
   let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
   let tiles = (count + 127u) / 128u;
   return select(min(32u * tiles, 512u), 128u * tiles, count <= 512u);
@@ -435,12 +418,12 @@ fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
   let start = params.q_base + (row.local_head * params.query_length + row.local_query) * 64u;
   for (var d = t; d < 64u; d += 32u) {
     let at = start + d;
-    if ((q[at] & 0x7fffffffu) > params.own.w) { found = 1u; }
+    if ((q[at] & 0x7fffffffu) > bitcast<u32>(params.largest_safe)) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -448,10 +431,10 @@ fn main(
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let visible = visible_of(row);
-  let rank = params.own.y;
+  let rank = params.rank;
   var bits = LOWEST_BITS;
   let found_unsafe = is_unsafe(row, t, visible);
-  if (visible > params.own.z) {
+  if (visible > params.capacity) {
     let written = written_groups(index);
     var key_0 = key_of(maxima[index * 512u + 0u + t]);
     if (key_0 <= LOWEST_KEY || 0u + t >= written) { key_0 = 0u; }
@@ -503,19 +486,15 @@ fn main(
 }
 
 // attention sweeps collect {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":64}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, first_key: u32, end_key: u32, segment: u32, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> thresholds: array<f32>;
+@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
+@group(0) @binding(5) var<storage, read_write> lists: array<vec2u>;
+const INVOCATIONS = 128u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -526,11 +505,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> thresholds: array<f32>;
-@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
-@group(0) @binding(5) var<storage, read_write> lists: array<vec2u>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -598,30 +572,30 @@ fn store_hits(list: u32, first_place: u32, hits: u32, first_key: u32, near: vec4
   while (left != 0u) {
     let bit = firstTrailingBit(left);
     left &= left - 1u;
-    if (place < params.own.x) {
+    if (place < params.capacity) {
       let quad = select(near, far, (bit & 4u) != 0u);
       let pair = select(quad.xy, quad.zw, (bit & 2u) != 0u);
       let score = select(pair.x, pair.y, (bit & 1u) != 0u);
-      lists[list * params.own.x + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
+      lists[list * params.capacity + place] = vec2u(first_key + (bit & 3u) + 16u * (bit & 4u), bitcast<u32>(score));
     }
     place++;
   }
 }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = params.group * params.queries;
   let row_tiles = (rows + 63u) / 64u;
-  let segments = (params.own.z - params.own.y + params.own.w - 1u) / params.own.w;
+  let segments = (params.end_key - params.first_key + params.segment - 1u) / params.segment;
   let job = id.x + id.y * groups.x;
   if (job >= segments * row_tiles * (params.heads / params.group)) { return; }
-  let segment = params.own.y + params.own.w * (job % segments);
+  let segment = params.first_key + params.segment * (job % segments);
   let first_row = 64u * (job / segments % row_tiles);
   let key_head = job / segments / row_tiles;
   let sees = tile_sees(key_head, first_row, rows);
-  let end = min(min(segment + params.own.w, params.own.z), sees.y);
+  let end = min(min(segment + params.segment, params.end_key), sees.y);
   if (segment >= end) { return; }
   let index_start = key_head * rows + first_row;
   
@@ -913,47 +887,28 @@ fn main(
 }
 
 // attention sweeps flag
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
-
-struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
-
-fn row_at(row: u32) -> Row {
-  let local_head = row / params.queries;
-  let local_query = row % params.queries;
-  let head = params.first_head + local_head;
-  let batch = head / params.query_heads;
-  return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
-}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> thresholds: array<u32>;
 @group(0) @binding(2) var<storage, read> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> slow: array<atomic<u32>>;
 @group(0) @binding(4) var<storage, read_write> counters: array<atomic<u32>>;
+const INVOCATIONS = 64u;
+
 const LOWEST_BITS = 0xff7fffffu;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let index = id.x + id.y * groups.x * 64u;
+  let index = id.x + id.y * groups.x * INVOCATIONS;
   if (index >= params.heads * params.queries) { return; }
   let count = counts[index];
-  let is_long = count > params.own.x;
+  let is_long = count > params.capacity;
   if (index % 32u == 0u && count < 0x80000000u) {
     atomicAdd(&counters[2], 1u);
     atomicAdd(&counters[3], count);
     atomicMax(&counters[4], count);
   }
-  if (!is_long && (count >= params.own.y || thresholds[index] == LOWEST_BITS)) { return; }
+  if (!is_long && (count >= params.k || thresholds[index] == LOWEST_BITS)) { return; }
   let rows = params.group * params.queries;
   let key_head = index / rows;
   let place = atomicAdd(&slow[key_head], 1u);
@@ -963,19 +918,16 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 
 // attention sweeps slow {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":8}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32, row_words: u32, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(2) var<storage, read> k: array<vec4f>;
+@group(0) @binding(3) var<storage, read> slow: array<u32>;
+@group(0) @binding(4) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(5) var<storage, read_write> lists: array<vec2u>;
+@group(0) @binding(6) var<storage, read_write> scratch: array<u32>;
+const INVOCATIONS = 256u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -986,12 +938,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read> slow: array<u32>;
-@group(0) @binding(4) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(5) var<storage, read_write> lists: array<vec2u>;
-@group(0) @binding(6) var<storage, read_write> scratch: array<u32>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
@@ -1129,13 +1075,13 @@ fn select_row(t: u32, start: u32, visible: u32, k: u32) -> u32 {
 
 var<workgroup> query_rows: array<array<vec4f, 8>, 16>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = params.group * params.queries;
   let key_heads = params.heads / params.group;
-  let scratch_start = id.x * 8u * params.own.z;
+  let scratch_start = id.x * 8u * params.row_words;
   let last_key = params.key_length - 1u;
   var job = id.x;
   for (var key_head = 0u; key_head < key_heads; key_head++) {
@@ -1168,28 +1114,28 @@ fn main(
         key_head * rows + slow[key_heads + key_head * rows + min(8u * job + 7u, count - 1u)],
       );
       workgroupBarrier();
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][0] = load_query(row_0.local_head * params.query_length + row_0.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][1] = load_query(row_1.local_head * params.query_length + row_1.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][2] = load_query(row_2.local_head * params.query_length + row_2.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][3] = load_query(row_3.local_head * params.query_length + row_3.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][4] = load_query(row_4.local_head * params.query_length + row_4.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][5] = load_query(row_5.local_head * params.query_length + row_5.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][6] = load_query(row_6.local_head * params.query_length + row_6.local_query, quad);
       }
-      for (var quad = t; quad < 16u; quad += 256u) {
+      for (var quad = t; quad < 16u; quad += INVOCATIONS) {
         query_rows[quad][7] = load_query(row_7.local_head * params.query_length + row_7.local_query, quad);
       }
       workgroupBarrier();
@@ -1202,7 +1148,7 @@ fn main(
       let visible_6 = visible_of(row_6);
       let visible_7 = visible_of(row_7);
       let end = max(max(max(max(max(max(max(visible_0, visible_1), visible_2), visible_3), visible_4), visible_5), visible_6), visible_7);
-      for (var key = t; key < end; key += 256u) {
+      for (var key = t; key < end; key += INVOCATIONS) {
         let key_row = key_head * params.key_length + min(key, last_key);
         var dot_0 = 0.0; var dot_1 = 0.0; var dot_2 = 0.0; var dot_3 = 0.0; var dot_4 = 0.0; var dot_5 = 0.0; var dot_6 = 0.0; var dot_7 = 0.0;
         for (var quad = 0u; quad < 16u; quad++) {
@@ -1264,70 +1210,70 @@ fn main(
             dot_7 = fma(query_quad.w, key_quad.w, dot_7);
           }
         }
-        scratch[scratch_start + 0u * params.own.z + key] =
+        scratch[scratch_start + 0u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_0), row_0, vec4u(key)).x);
-        scratch[scratch_start + 1u * params.own.z + key] =
+        scratch[scratch_start + 1u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_1), row_1, vec4u(key)).x);
-        scratch[scratch_start + 2u * params.own.z + key] =
+        scratch[scratch_start + 2u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_2), row_2, vec4u(key)).x);
-        scratch[scratch_start + 3u * params.own.z + key] =
+        scratch[scratch_start + 3u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_3), row_3, vec4u(key)).x);
-        scratch[scratch_start + 4u * params.own.z + key] =
+        scratch[scratch_start + 4u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_4), row_4, vec4u(key)).x);
-        scratch[scratch_start + 5u * params.own.z + key] =
+        scratch[scratch_start + 5u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_5), row_5, vec4u(key)).x);
-        scratch[scratch_start + 6u * params.own.z + key] =
+        scratch[scratch_start + 6u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_6), row_6, vec4u(key)).x);
-        scratch[scratch_start + 7u * params.own.z + key] =
+        scratch[scratch_start + 7u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_7), row_7, vec4u(key)).x);
       }
       storageBarrier();
       if (8u * job + 0u < count) {
         let index = row_0.local_head * params.queries + row_0.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 0u * params.own.z, visible_0, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 0u * params.row_words, visible_0, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 1u < count) {
         let index = row_1.local_head * params.queries + row_1.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 1u * params.own.z, visible_1, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 1u * params.row_words, visible_1, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 2u < count) {
         let index = row_2.local_head * params.queries + row_2.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 2u * params.own.z, visible_2, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 2u * params.row_words, visible_2, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 3u < count) {
         let index = row_3.local_head * params.queries + row_3.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 3u * params.own.z, visible_3, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 3u * params.row_words, visible_3, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 4u < count) {
         let index = row_4.local_head * params.queries + row_4.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 4u * params.own.z, visible_4, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 4u * params.row_words, visible_4, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 5u < count) {
         let index = row_5.local_head * params.queries + row_5.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 5u * params.own.z, visible_5, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 5u * params.row_words, visible_5, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 6u < count) {
         let index = row_6.local_head * params.queries + row_6.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 6u * params.own.z, visible_6, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 6u * params.row_words, visible_6, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       if (8u * job + 7u < count) {
         let index = row_7.local_head * params.queries + row_7.local_query;
-        list = index * params.own.x;
-        let kept = select_row(t, scratch_start + 7u * params.own.z, visible_7, params.own.y);
+        list = index * params.capacity;
+        let kept = select_row(t, scratch_start + 7u * params.row_words, visible_7, params.k);
         if (t == 0u) { counts[index] = kept; }
       }
       storageBarrier();
@@ -1336,20 +1282,17 @@ fn main(
   }
 }
 
-// attention sweeps keep {"capacity":480,"k":64,"valueDim":64,"dtype":"f32","dropout":false,"saves":true,"subgroups":false}
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// attention sweeps keep {"capacity":480,"k":64,"valueDim":64,"dtype":"f32","dropout":false,"subgroups":false,"saves":true}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> counts: array<u32>;
+@group(0) @binding(2) var<storage, read> lists: array<vec2u>;
+@group(0) @binding(3) var<storage, read> v: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(6) var<storage, read_write> scores: array<u32>;
+const INVOCATIONS = 32u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -1360,12 +1303,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }
-@group(0) @binding(1) var<storage, read> counts: array<u32>;
-@group(0) @binding(2) var<storage, read> lists: array<vec2u>;
-@group(0) @binding(3) var<storage, read> v: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec4f>;
-@group(0) @binding(5) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(6) var<storage, read_write> scores: array<u32>;
 
 fn key_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
@@ -1425,7 +1362,7 @@ fn store_output(at: u32, value: vec4f) {
   out[at] = value;
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
@@ -1727,7 +1664,7 @@ fn main(
       if (slot_7 < m) { sum_0 = fma(vec4f(bitcast<f32>(entry_7.y)), value_7, sum_0); }
     }
   }
-  let nan = bitcast<f32>(NAN_BITS | (params.own.x & 1u));
+  let nan = bitcast<f32>(NAN_BITS | (params.k & 1u));
   let at = params.out_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
   {
     workgroupBarrier();
