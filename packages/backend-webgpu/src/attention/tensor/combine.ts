@@ -1,12 +1,15 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
-import { range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
+import { range, subgroupDirectives } from '../../wgsl/text.js';
 import { dropoutFactor } from '../shared/dropout.js';
-import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
-import { fourArray, loadFour, orderText } from './score-text.js';
+import { geometryUniforms, keyHeadOf, type PartGeometry, rowAt } from '../shared/geometry.js';
+import type { Lists } from '../shared/lists.js';
+import { fourType, loadFour, orderText } from './score-text.js';
 
-export interface CombineVariant {
+interface CombineVariant {
   readonly valueDim: number;
   readonly half: boolean;
   readonly capacity: number;
@@ -26,29 +29,54 @@ const AT_ONCE = 8;
  *
  * A row of NaN scores, or one that holds +inf, gives NaN; a row without valid keys gives zeros.
  */
-export function combine(variant: CombineVariant): Kernel {
-  const { valueDim, half, capacity, dropout, saves, subgroup } = variant;
+const combineKernel = kernelFamily('tensor combine', (variant: CombineVariant) => ({
+  uniforms: { ...geometryUniforms, k: 'u32' },
+  buffers: {
+    lists: read('u32'),
+    v: readFrom(fourType(variant.half)),
+    out: writeTo(fourType(variant.half)),
+    indices: optional(variant.saves, writeTo('u32')),
+    scores: optional(variant.saves, writeTo('u32')),
+  },
+  workgroup: 32,
+  directives: variant.subgroup ? subgroupDirectives : [],
+  source: () => source(variant),
+}));
+
+/** `lists`: as the selection leaves them; `saved`: where the kept keys go besides. */
+export function recordCombine(
+  stream: Stream,
+  variant: Omit<CombineVariant, 'saves'>,
+  geometry: PartGeometry,
+  k: number,
+  {
+    saved,
+    ...buffers
+  }: {
+    readonly lists: Span;
+    readonly v: Binding;
+    readonly out: Binding;
+    readonly saved: Lists | undefined;
+  },
+): void {
+  combineKernel({ ...variant, saves: saved !== undefined }).launch(stream, {
+    uniforms: { ...geometry, k },
+    buffers: { ...buffers, indices: saved?.indices, scores: saved?.scores },
+    workgroups: geometry.heads * geometry.queries,
+  });
+}
+
+function source({ valueDim, half, capacity, dropout, saves, subgroup }: CombineVariant): string {
   const fours = valueDim / 4;
   /** Rows of V that the lanes read side by side, and fours of a row that a lane takes. */
   const parts = Math.max(1, Math.floor(32 / fours));
   const width = Math.min(32, fours);
   const perLane = Math.ceil(fours / 32);
   const kept = capacity / 2;
-  const flags = [half && 'half', dropout && 'dropout', saves && 'saves', subgroup && 'subgroup'];
   const four = (i: number): string => `min(c + ${32 * i}u, ${fours - 1}u)`;
-  return {
-    key: ['tensor combine', `d${valueDim}`, `c${capacity}`, ...flags.filter(Boolean)].join(' '),
-    buffers: ['read', 'read', 'write', ...(saves ? (['write', 'write'] as const) : [])],
-    source: () => `
-${subgroup ? 'enable subgroups;\ndiagnostic(off, subgroup_uniformity);' : ''}
-${geometryStruct}
+  return `
+${rowAt}
 ${keyHeadOf}
-${bindings([
-  'read> lists: array<u32>',
-  `read> v: ${fourArray(half)}`,
-  `read_write> output: ${fourArray(half)}`,
-  ...(saves ? ['read_write> indices: array<u32>', 'read_write> scores: array<u32>'] : []),
-])}
 var<workgroup> keys: array<u32, ${kept}>;
 var<workgroup> weights: array<f32, ${kept}>;
 var<workgroup> partial: array<vec4f, 32>;
@@ -58,7 +86,7 @@ ${orderText}
 ${dropout ? dropoutFactor : ''}
 ${butterflies(subgroup)}
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -68,7 +96,7 @@ fn main(
   if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   if (row.query >= params.query_length) { return; }
-  let k = params.own.x;
+  let k = params.k;
   let list_at = r * ${capacity}u;
   let row_place = row.local_head * params.query_length + row.local_query;
 
@@ -146,7 +174,7 @@ fn main(
     let whole = bitcast<vec4u>(sum${i});
     let bits = select(whole, vec4u(NAN_BITS), is_bad);
     let at = params.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
-    output[at] = ${
+    out[at] = ${
       half
         ? `vec2u(
       halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
@@ -156,8 +184,7 @@ fn main(
   }`,
     )
     .join('\n  ')}
-}`,
-  };
+}`;
 }
 
 /** Sums and maxima over the 32 lanes of a workgroup, by butterflies: a fixed order, known to all lanes. */

@@ -1,4 +1,4 @@
-import { range } from '../../wgsl/text.js';
+import { range, subgroupDirectives } from '../../wgsl/text.js';
 import { storeOne, storeProducts } from './score-tile.js';
 
 /** Of the filter's variant, what its products depend on. */
@@ -7,13 +7,16 @@ interface ProductVariant {
   readonly emulated?: boolean;
 }
 
-/** First lines of a shader with subgroup matrices. */
-export const matrixHeader = `enable f16;
-enable subgroups;
-enable chromium_experimental_subgroup_matrix;
-diagnostic(off, subgroup_uniformity);
-diagnostic(off, chromium.subgroup_matrix_uniformity);
-alias Left = subgroup_matrix_left<f16, 16, 16>;
+/** Directives of a shader with subgroup matrices. */
+export const matrixDirectives: readonly string[] = [
+  'enable f16',
+  'enable chromium_experimental_subgroup_matrix',
+  ...subgroupDirectives,
+  'diagnostic(off, chromium.subgroup_matrix_uniformity)',
+];
+
+/** Their types. */
+export const matrixTypes = `alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;`;
 
 /** The queries of the subgroup, loaded once. */

@@ -18,7 +18,7 @@ export function relativePrepare(reach: number, subgroups: number): string {
   return `if (t == 0u) { atomicStore(&odd_biases, 0u); }
   workgroupBarrier();
   for (var i = t; i < ${2 * reach + 1}u; i += ${32 * subgroups}u) {
-    let bias = tables[params.more.z + tables[params.more.y + i] * params.query_heads + flat % params.query_heads];
+    let bias = tables[params.table_at + tables[params.buckets_at + i] * params.query_heads + flat % params.query_heads];
     biases[i] = bitcast<f32>(bias);
     if ((bias & 0x7fffffffu) > 0x49742400u) { atomicStore(&odd_biases, 1u); } // above 1e6, infinite or NaN
   }

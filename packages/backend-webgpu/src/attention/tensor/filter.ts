@@ -1,14 +1,15 @@
-import type { Kernel } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, write } from '../../wgsl/define-kernel.js';
 import { range } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
 import { COUNTERS } from '../shared/counters.js';
-import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { geometryUniforms, keyHeadOf, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
 import { THRESHOLD_SLACK, UNBOUNDED } from './error-bound.js';
-import { loadQueries, matrixHeader, twoTiles } from './filter-products.js';
+import { loadQueries, matrixDirectives, matrixTypes, twoTiles } from './filter-products.js';
 import { addRelative, relativeDeclarations, relativePrepare } from './filter-relative-bias.js';
 import { thresholdText } from './filter-threshold.js';
-import { QUERY_KIND } from './prepare.js';
+import { QUERY_KIND } from './prepare-queries.js';
 import { lengthInTables } from './score-text.js';
 import {
   compareScores,
@@ -21,6 +22,7 @@ import {
   TILE_WORDS,
   takeMaxima,
 } from './score-tile.js';
+import type { Tables } from './tables.js';
 
 export interface FilterVariant {
   readonly headDim: number;
@@ -34,10 +36,6 @@ export interface FilterVariant {
   readonly subgroups: number;
   /** For tests: plain f32 products of the same f16 numbers, so that all the rest runs on any device. */
   readonly emulated?: boolean;
-}
-
-export function rowsPerWorkgroup({ subgroups }: FilterVariant): number {
-  return ROWS * subgroups;
 }
 
 /** Interleaved phases of the first sweep: 16 groups each, two to a word; odd, so that periodic keys spread. */
@@ -60,57 +58,95 @@ function phasesOf(capacity: number): number {
  *    score is at least T is listed (see error-bound.ts). A count above the capacity tells that it overflowed.
  *
  * A subgroup takes 32 queries, one a lane; score tiles go through 2.25 KiB of workgroup memory each. Two passes over
- * the packed keys per workgroup, longest rows first. `own`: tiles of a head's keys, k, rank, stride; `more`: visible keys
- * from which a row takes every stride-th tile only, where buckets and relative table lie in `tables`.
+ * the packed keys per workgroup, longest rows first.
  */
-export function filter(variant: FilterVariant): Kernel {
+const filterKernel = kernelFamily('tensor filter', (variant: FilterVariant) => {
+  const half = variant.emulated ? 'u32' : 'f16';
+  const hasTables = variant.keyLengths || variant.relativeReach !== undefined;
+  return {
+    uniforms: {
+      ...geometryUniforms,
+      tiles: 'u32',
+      k: 'u32',
+      rank: 'u32',
+      stride: 'u32',
+      sampled_from: 'u32',
+      buckets_at: 'u32',
+      table_at: 'u32',
+    },
+    buffers: {
+      queries: read(half),
+      units: read('vec4f'),
+      keys: read(half),
+      bounds: read('f32'),
+      lists: write('u32'),
+      heads: write('vec2u'),
+      counters: read('u32'),
+      tables: optional(hasTables, read('u32')),
+    },
+    workgroup: 32 * variant.subgroups,
+    directives: variant.emulated ? [] : matrixDirectives,
+    source: () => source(variant),
+  };
+});
+
+export interface Sampling {
+  /** Rows of at least so many visible keys take every `stride`-th tile only. */
+  readonly sampledFrom: number;
+  readonly stride: number;
+  /** In such a sample, the rank above which the k best are found. */
+  readonly rank: number;
+}
+
+/** `tiles`: of a head's keys. The rows of `geometry` are whole workgroups. */
+export function recordFilter(
+  stream: Stream,
+  variant: FilterVariant,
+  geometry: PartGeometry,
+  { tiles, k, sampledFrom, stride, rank }: Sampling & { readonly tiles: number; readonly k: number },
+  {
+    tables,
+    ...buffers
+  }: {
+    readonly queries: Span;
+    readonly units: Span;
+    readonly keys: Span;
+    readonly bounds: Span;
+    readonly lists: Span;
+    readonly heads: Span;
+    readonly counters: Span;
+    readonly tables: Tables | undefined;
+  },
+): void {
+  filterKernel(variant).launch(stream, {
+    uniforms: {
+      ...geometry,
+      ...{ tiles, k, rank, stride },
+      sampled_from: sampledFrom,
+      buckets_at: tables?.bucketsAt ?? 0,
+      table_at: tables?.tableAt ?? 0,
+    },
+    buffers: { ...buffers, tables: tables?.span },
+    workgroups: (geometry.heads * geometry.queries) / (ROWS * variant.subgroups),
+  });
+}
+
+function source(variant: FilterVariant): string {
   const { headDim, causal, keyLengths, relativeReach, capacity, subgroups, emulated = false } = variant;
-  const halves = emulated ? 'array<u32>' : 'array<f16>';
   const relative = relativeReach !== undefined;
-  const tables = keyLengths || relative;
   const phases = phasesOf(capacity);
   const groupWords = 8 * phases;
-  const flags = [
-    emulated && 'emulated',
-    causal && 'causal',
-    keyLengths && 'keyLengths',
-    relative && `relative ${relativeReach}`,
-  ]
-    .filter(Boolean)
-    .join(' ');
-  return {
-    key: `tensor filter d${headDim} c${capacity} s${subgroups} ${flags}`,
-    buffers: [
-      'read',
-      'read',
-      'read',
-      'read',
-      'write',
-      'write',
-      'read',
-      ...(tables ? (['read'] as const) : []),
-    ],
-    source: () => `
-${emulated ? '' : matrixHeader}
-${geometryStruct}
+  return `
+${emulated ? '' : matrixTypes}
+${rowAt}
 ${keyHeadOf}
-${bindings([
-  `read> queries: ${halves}`,
-  'read> units: array<vec4f>',
-  `read> keys: ${halves}`,
-  'read> bounds: array<f32>',
-  'read_write> lists: array<u32>',
-  'read_write> heads: array<vec2u>',
-  'read> counters: array<u32>',
-  ...(tables ? ['read> tables: array<u32>'] : []),
-])}
 var<workgroup> scores: array<f32, ${subgroups * TILE_WORDS}>;
 ${relative ? relativeDeclarations(relativeReach) : ''}
 
 ${visibleOf(causal, keyLengths, lengthInTables)}
 fn visible_keys(query: u32, batch: u32) -> u32 { return visible_of(Row(0u, batch, 0u, query, 0u)); }
 
-@compute @workgroup_size(${32 * subgroups})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -140,17 +176,17 @@ fn main(
   ${relative ? relativePrepare(relativeReach, subgroups) : ''}
   let list_at = row * ${capacity}u;
   let groups_at = first_row * ${capacity}u + lane;
-  let k = params.own.y;
-  let bounds_at = key_head * params.own.x;
+  let k = params.k;
+  let bounds_at = key_head * params.tiles;
   let keys_at = bounds_at * ${16 * headDim}u;
   ${loadQueries(variant)}
   let steps = (most + 31u) / 32u;
   var bar = ${-UNBOUNDED};
   if (most > ${capacity}u) {
-    let sampled = most >= params.more.x && counters[${COUNTERS.caution}] == 0u;
-    let stride = select(1u, params.own.w, sampled);
-    let sweep_steps = select(steps, most / (32u * params.own.w), sampled);
-    let rank = f32(select(k, params.own.z, sampled));
+    let sampled = most >= params.sampled_from && counters[${COUNTERS.caution}] == 0u;
+    let stride = select(1u, params.stride, sampled);
+    let sweep_steps = select(steps, most / (32u * params.stride), sampled);
+    let rank = f32(select(k, params.rank, sampled));
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;
@@ -235,6 +271,5 @@ fn main(
   }
   if (unit.w ${relative ? `!= ${QUERY_KIND.usual}.0 || unit.x < 1e-12 || has_odd_bias` : `== ${QUERY_KIND.refused}.0`}) { count = 0xffffffffu; }
   heads[row] = vec2u(count, threshold_bits);
-}`,
-  };
+}`;
 }

@@ -1,17 +1,17 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardViews } from '../shared/forward-path.js';
-import { type Geometry, geometryWords, keyWindow, type Part, queryWindow } from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, queryWindow } from '../shared/geometry.js';
 import { savedLists } from '../shared/lists.js';
-import { addCounters } from './add-counters.js';
+import { recordAddCounters } from './add-counters.js';
 import type { Candidates } from './candidates.js';
-import { combine } from './combine.js';
+import { recordCombine } from './combine.js';
 import { scoreVariantOf } from './score-text.js';
-import { selectSubgroup } from './select-subgroup.js';
-import { selectWorkgroup } from './select-workgroup.js';
+import { recordSelectSubgroup, type SelectInputs } from './select-subgroup.js';
+import { recordSelectFlagged, recordSelectListed } from './select-workgroup.js';
 import type { Tables } from './tables.js';
 
 /** Workgroups of the slow path, at most; each has a scratch row of 4 bytes per key. */
@@ -55,64 +55,37 @@ export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWor
   const q = queryWindow(views.q, request, part);
   const k = keyWindow(views.k, request, part);
   const v = keyWindow(views.v, request, part);
-  const output = queryWindow(views.output, request, part);
-  const saved = savedLists(views, request, part);
-  const geometry: Geometry = {
-    request,
-    part,
-    bases: { q: q.base, k: k.base, v: v.base, output: output.base },
-    ...(saved && {
-      lists: {
-        rowsPerHead: saved.rowsPerHead,
-        indicesBase: saved.indices.base,
-        scoresBase: saved.scores.base,
-      },
-    }),
-  };
-  /** `slice`: the range of the flagged rows that a launch of the slow path takes. */
-  const words = (slice: readonly [number, number] = [0, 0]): Uint32Array => {
-    const kept = request.k === 'all' ? 0 : request.k;
-    return geometryWords({
-      ...geometry,
-      own: [kept, ...slice, tables?.bucketsAt ?? 0, tables?.tableAt ?? 0],
-    });
-  };
-  const launch = (
-    kernel: Kernel,
-    buffers: readonly Span[],
-    workgroups: readonly [number, number, number],
-    uniforms: Uint32Array = words(),
-  ): void => stream.launch({ kernel, buffers, workgroups, uniforms });
-  const extras = tables === undefined ? [] : [tables.span];
+  const out = queryWindow(views.output, request, part);
+  const geometry = geometryOf(request, part);
+  const kept = request.k === 'all' ? 0 : request.k;
+  const inputs: SelectInputs = { geometry, kept, q, k, lists, tables };
   const variant = { ...scoreVariantOf(request), capacity };
   const subgroup = facts.subgroupMinSize === 32 && facts.subgroupMaxSize === 32;
 
   const flagged = stream.scratch(4 * (COUNTER_WORDS + rows));
   stream.clear({ ...flagged, size: 4 * COUNTER_WORDS });
-  const select = subgroup ? selectSubgroup(variant) : selectWorkgroup(variant, 'list', 64);
-  launch(select, [q.span, k.span, lists, heads, flagged, ...extras], gridOf(rows));
+  const recordSelect = subgroup ? recordSelectSubgroup : recordSelectListed;
+  recordSelect(stream, variant, inputs, { heads, work: flagged });
 
   const workgroups = slowWorkgroups(request);
   const orders = stream.scratch(16 * Math.ceil(request.keyLength / 4) * workgroups);
   // Few rows come here as a rule: each is to be done soon.
-  const slow = selectWorkgroup(variant, 'all', facts.workgroupInvocations >= 1024 ? 1024 : 256);
-  for (const slice of slowSlices(request, rows)) {
-    const grid = [Math.min(workgroups, slice[1] - slice[0]), 1, 1] as const;
-    launch(slow, [q.span, k.span, lists, flagged, orders, ...extras], grid, words(slice));
+  const slow = { ...variant, invocations: facts.workgroupInvocations >= 1024 ? 1024 : 256 };
+  for (const [first, end] of slowSlices(request, rows)) {
+    const slice = { first, end, workgroups: Math.min(workgroups, end - first) };
+    recordSelectFlagged(stream, slow, inputs, slice, { flagged, orders });
   }
   stream.release(orders);
 
-  const combined = combine({
-    valueDim: request.valueDim,
-    half: request.dtype === 'f16',
-    capacity,
-    dropout: request.dropout !== undefined,
-    saves: saved !== undefined,
-    subgroup,
-  });
-  const listed = saved === undefined ? [] : [saved.indices.span, saved.scores.span];
-  launch(combined, [lists, v.span, output.span, ...listed], gridOf(rows));
-  launch(addCounters, [flagged, counters], [1, 1, 1], uniformWords([rows]));
+  const { valueDim, dtype, dropout } = request;
+  recordCombine(
+    stream,
+    { valueDim, half: dtype === 'f16', capacity, dropout: dropout !== undefined, subgroup },
+    geometry,
+    kept,
+    { lists, v, out, saved: savedLists(views, request, part) },
+  );
+  recordAddCounters(stream, rows, flagged, counters);
   stream.release(flagged);
 }
 

@@ -22,11 +22,6 @@ export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
   };
 }
 
-export function variantKey(variant: ScoreVariant): string {
-  const flags = (['half', 'relative', 'keyLengths', 'causal'] as const).filter((name) => variant[name]);
-  return [`d${variant.headDim}`, ...flags].join(' ');
-}
-
 /** `load_<name>(i)`: four elements from 4 i on of the array `name`. */
 export function loadFour(name: string, half: boolean): string {
   return half
@@ -34,9 +29,9 @@ export function loadFour(name: string, half: boolean): string {
     : `fn load_${name}(i: u32) -> vec4f { return ${name}[i]; }`;
 }
 
-/** The type of the array that `loadFour` reads. */
-export function fourArray(half: boolean): string {
-  return half ? 'array<vec2u>' : 'array<vec4f>';
+/** Element type of the array that `loadFour` reads. */
+export function fourType(half: boolean): string {
+  return half ? 'vec2u' : 'vec4f';
 }
 
 /** Ordered keys of scores: 0 stands for a key that is not valid, and only for that. */
@@ -79,7 +74,7 @@ ${sums.join('\n')}
 
 /**
  * `order_of_score(row, visible, key, dot)`: the ordered key of scale * dot + relative bias; 0 where the key is hidden from the
- * row. A NaN gives the ordered key of NaN bits: test with `is_nan_order`. `own.w` and `more.x`: where buckets and table lie.
+ * row. A NaN gives the ordered key of NaN bits: test with `is_nan_order`.
  */
 export function scoreText({ relative }: Pick<ScoreVariant, 'relative'>): string {
   return `
@@ -90,8 +85,8 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
     relative
       ? `let reach = i32(params.reach);
   let apart = i32(key + params.query_length) - i32(row.query + params.key_length);
-  let bucket = tables[params.own.w + u32(clamp(apart, -reach, reach) + reach)];
-  let relative = bitcast<f32>(tables[params.more.x + bucket * params.query_heads + row.head]);`
+  let bucket = tables[params.buckets_at + u32(clamp(apart, -reach, reach) + reach)];
+  let relative = bitcast<f32>(tables[params.table_at + bucket * params.query_heads + row.head]);`
       : ''
   }
   // An explicit fused operation: whether a compiler makes one of a product and a sum must not decide a tie.

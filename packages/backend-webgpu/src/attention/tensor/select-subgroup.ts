@@ -1,22 +1,56 @@
-import type { Kernel } from '../../runtime/kernel.js';
-import { range, times } from '../../wgsl/text.js';
-import { bindings } from '../shared/bindings.js';
+import type { Binding } from '../../runtime/binding.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import {
+  kernelFamily,
+  optional,
+  read,
+  readFrom,
+  type UniformValues,
+  write,
+} from '../../wgsl/define-kernel.js';
+import { range, subgroupDirectives, times } from '../../wgsl/text.js';
 import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
-import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { geometryUniforms, keyHeadOf, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
 import {
   chainText,
-  fourArray,
+  fourType,
   lengthInTables,
   loadFour,
   orderText,
   type ScoreVariant,
   scoreText,
-  variantKey,
 } from './score-text.js';
+import type { Tables } from './tables.js';
 
 export interface SelectVariant extends ScoreVariant {
   readonly capacity: number;
+}
+
+/** What selections read, and the lists that they overwrite. */
+export interface SelectInputs {
+  readonly geometry: PartGeometry;
+  /** Keys to keep. */
+  readonly kept: number;
+  readonly q: Binding;
+  readonly k: Binding;
+  readonly lists: Span;
+  readonly tables: Tables | undefined;
+}
+
+export const selectUniforms: typeof geometryUniforms & {
+  readonly k: 'u32';
+  readonly buckets_at: 'u32';
+  readonly table_at: 'u32';
+} = { ...geometryUniforms, k: 'u32', buckets_at: 'u32', table_at: 'u32' };
+
+export function selectUniformsOf({
+  geometry,
+  kept,
+  tables,
+}: SelectInputs): UniformValues<typeof selectUniforms> {
+  return { ...geometry, k: kept, buckets_at: tables?.bucketsAt ?? 0, table_at: tables?.tableAt ?? 0 };
 }
 
 /** Keys that eight lanes load at a time. */
@@ -30,9 +64,38 @@ const AT_ONCE = 4;
  * overwrite the row of the list: k indices ascending, then the k bits of their scores. Rows that are not proved go to
  * the list of flagged rows in `work`. One pass over the candidates' rows of K; no workgroup memory.
  */
-export function selectSubgroup(variant: SelectVariant): Kernel {
-  const { headDim, half, relative, keyLengths, causal, capacity } = variant;
-  const tables = relative || keyLengths;
+const selectKernel = kernelFamily('tensor select subgroup', (variant: SelectVariant) => ({
+  uniforms: selectUniforms,
+  buffers: {
+    q: readFrom(fourType(variant.half)),
+    k: readFrom(fourType(variant.half)),
+    lists: write('u32'),
+    heads: read('vec2u'),
+    work: write('atomic<u32>'),
+    tables: optional(variant.relative || variant.keyLengths, read('u32')),
+  },
+  workgroup: 32,
+  directives: subgroupDirectives,
+  source: () => source(variant),
+}));
+
+/** `work`: the part's counters, then the rows to select again. */
+export function recordSelectSubgroup(
+  stream: Stream,
+  variant: SelectVariant,
+  inputs: SelectInputs,
+  buffers: { readonly heads: Span; readonly work: Span },
+): void {
+  const { q, k, lists, tables, geometry } = inputs;
+  selectKernel(variant).launch(stream, {
+    uniforms: selectUniformsOf(inputs),
+    buffers: { q, k, lists, ...buffers, tables: tables?.span },
+    workgroups: geometry.heads * geometry.queries,
+  });
+}
+
+function source(variant: SelectVariant): string {
+  const { headDim, half, keyLengths, causal, capacity } = variant;
   const registers = range(capacity / 32);
   const fours = headDim / 4;
   const chunks = range(Math.ceil(fours / 8));
@@ -71,22 +134,9 @@ export function selectSubgroup(variant: SelectVariant): Kernel {
   const isKept = (i: number): string =>
     `(order${i} > bar || (order${i} == bar && key${i} <= last_tie && order${i} != 0u))`;
 
-  return {
-    key: `tensor select subgroup ${variantKey(variant)} c${capacity}`,
-    buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
-    source: () => `
-enable subgroups;
-diagnostic(off, subgroup_uniformity);
-${geometryStruct}
+  return `
+${rowAt}
 ${keyHeadOf}
-${bindings([
-  `read> q: ${fourArray(half)}`,
-  `read> k: ${fourArray(half)}`,
-  'read_write> lists: array<u32>',
-  'read> heads: array<vec2u>',
-  'read_write> work: array<atomic<u32>>',
-  ...(tables ? ['read> tables: array<u32>'] : []),
-])}
 ${loadFour('q', half)}
 ${loadFour('k', half)}
 ${orderText}
@@ -94,7 +144,7 @@ ${visibleOf(causal, keyLengths, lengthInTables)}
 ${chainText}
 ${scoreText(variant)}
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -117,7 +167,7 @@ fn main(
 
   // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
   let valid = subgroupAdd(${sumOf((i) => `order${i} != 0u`)});
-  let k = params.own.x;
+  let k = params.k;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (valid > k) {
@@ -176,6 +226,5 @@ fn main(
     lists[list_at + slot] = 0xffffffffu;
     lists[list_at + k + slot] = select(MINUS_INF_BITS, NAN_BITS, has_nan);
   }
-}`,
-  };
+}`;
 }

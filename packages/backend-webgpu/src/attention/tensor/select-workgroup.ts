@@ -1,24 +1,34 @@
-import type { Kernel } from '../../runtime/kernel.js';
-import { bindings } from '../shared/bindings.js';
+import type { Span } from '../../runtime/kernel.js';
+import type { Stream } from '../../runtime/stream.js';
+import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
-import { geometryStruct, keyHeadOf } from '../shared/geometry.js';
+import { keyHeadOf, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
 import { placesOf } from './candidates.js';
 import {
   chainText,
   dotWhole,
-  fourArray,
+  fourType,
   lengthInTables,
   loadFour,
   orderText,
   scoreText,
-  variantKey,
 } from './score-text.js';
-import type { SelectVariant } from './select-subgroup.js';
+import {
+  type SelectInputs,
+  type SelectVariant,
+  selectUniforms,
+  selectUniformsOf,
+} from './select-subgroup.js';
 import { sortText } from './sort-text.js';
 
+interface WorkgroupVariant extends SelectVariant {
+  readonly from: 'list' | 'all';
+  readonly invocations: number;
+}
+
 /**
- * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit what `selectSubgroup` does.
+ * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit what `recordSelectSubgroup` does.
  *
  * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows not proved are flagged. For
  *   devices without subgroups of 32, which the path refuses: so everything around its matrices is tested on any device.
@@ -29,27 +39,64 @@ import { sortText } from './sort-text.js';
  * than places remain, four more passes find the largest index that still has one. Kept keys are appended in any order
  * and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the histogram, the query.
  */
-export function selectWorkgroup(variant: SelectVariant, from: 'list' | 'all', invocations: number): Kernel {
-  const { headDim, half, relative, keyLengths, causal, capacity } = variant;
-  const tables = relative || keyLengths;
+const selectKernel = kernelFamily('tensor select', (variant: WorkgroupVariant) => {
+  const { half, relative, keyLengths, from, invocations } = variant;
+  const isList = from === 'list';
+  return {
+    uniforms: { ...selectUniforms, first_flagged: 'u32', end_flagged: 'u32' },
+    buffers: {
+      q: readFrom(fourType(half)),
+      k: readFrom(fourType(half)),
+      lists: write('u32'),
+      heads: optional(isList, read('vec2u')),
+      work: optional(isList, write('atomic<u32>')),
+      flagged: optional(!isList, read('u32')),
+      orders: optional(!isList, write('vec4u')),
+      tables: optional(relative || keyLengths, read('u32')),
+    },
+    workgroup: invocations,
+    source: () => source(variant),
+  };
+});
+
+/** From 'list'. `work`: the part's counters, then the rows to select again. */
+export function recordSelectListed(
+  stream: Stream,
+  variant: SelectVariant,
+  inputs: SelectInputs,
+  buffers: { readonly heads: Span; readonly work: Span },
+): void {
+  const { q, k, lists, tables, geometry } = inputs;
+  selectKernel({ ...variant, from: 'list', invocations: 64 }).launch(stream, {
+    uniforms: { ...selectUniformsOf(inputs), first_flagged: 0, end_flagged: 0 },
+    buffers: { q, k, lists, ...buffers, tables: tables?.span },
+    workgroups: geometry.heads * geometry.queries,
+  });
+}
+
+/** From 'all'. `flagged`: what the selections before left in `work`, of whose rows a launch takes some. */
+export function recordSelectFlagged(
+  stream: Stream,
+  variant: SelectVariant & { readonly invocations: number },
+  inputs: SelectInputs,
+  { first, end, workgroups }: { readonly first: number; readonly end: number; readonly workgroups: number },
+  buffers: { readonly flagged: Span; readonly orders: Span },
+): void {
+  const { q, k, lists, tables } = inputs;
+  selectKernel({ ...variant, from: 'all' }).launch(stream, {
+    uniforms: { ...selectUniformsOf(inputs), first_flagged: first, end_flagged: end },
+    buffers: { q, k, lists, ...buffers, tables: tables?.span },
+    workgroups: [workgroups, 1, 1],
+  });
+}
+
+function source(variant: WorkgroupVariant): string {
+  const { headDim, half, keyLengths, causal, capacity, from, invocations } = variant;
   const isList = from === 'list';
   const fours = headDim / 4;
-  const w = `${invocations}u`;
-  return {
-    key: `tensor select ${from} ${variantKey(variant)} c${capacity} w${invocations}`,
-    buffers: ['read', 'read', 'write', 'read', 'write', ...(tables ? (['read'] as const) : [])],
-    source: () => `
-${geometryStruct}
+  return `
+${rowAt}
 ${keyHeadOf}
-${bindings([
-  `read> q: ${fourArray(half)}`,
-  `read> k: ${fourArray(half)}`,
-  'read_write> lists: array<u32>',
-  ...(isList
-    ? ['read> heads: array<vec2u>', 'read_write> work: array<atomic<u32>>']
-    : ['read> flagged: array<u32>', 'read_write> orders: array<vec4u>']),
-  ...(tables ? ['read> tables: array<u32>'] : []),
-])}
 var<workgroup> query: array<vec4f, ${fours}>;
 ${isList ? `var<workgroup> orders: array<vec4u, ${capacity / 4}>;` : ''}
 var<workgroup> histogram: array<atomic<u32>, 256>;
@@ -105,9 +152,9 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
   var equals = 0u;
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = t; bin < 256u; bin += ${w}) { atomicStore(&histogram[bin], 0u); }
+    for (var bin = t; bin < 256u; bin += INVOCATIONS) { atomicStore(&histogram[bin], 0u); }
     workgroupBarrier();
-    for (var four = t; 4u * four < n; four += ${w}) {
+    for (var four = t; 4u * four < n; four += INVOCATIONS) {
       let of_four = orders[orders_at + four];
       ${inFours(
         (i) => `let order = of_four[${i}];
@@ -135,7 +182,7 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
 /** Leaves the k best of n candidates in \`sort_keys\`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
 fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
   let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * ${fours}u;
-  for (var i = t; i < ${fours}u; i += ${w}) { query[i] = load_q(query_at + i); }
+  for (var i = t; i < ${fours}u; i += INVOCATIONS) { query[i] = load_q(query_at + i); }
   if (t == 0u) {
     atomicStore(&valid_count, 0u);
     atomicStore(&nan_count, 0u);
@@ -146,7 +193,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
   var valid = 0u;
   var nans = 0u;
-  for (var four = t; 4u * four < n; four += ${w}) {
+  for (var four = t; 4u * four < n; four += INVOCATIONS) {
     ${[0, 1, 2, 3]
       .map((i) => `let key${i} = candidate(list_at, min(4u * four + ${i}u, n - 1u));`)
       .join('\n    ')}
@@ -169,7 +216,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
   let counted = workgroupUniformLoad(&totals);
   if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
-  let k = params.own.x;
+  let k = params.k;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (counted.x > k) {
@@ -177,7 +224,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
     bar = found.x;
     if (found.y < found.z) { last_tie = ~find_largest(n, list_at, orders_at, found.y, true, bar, t).x; }
   }
-  for (var four = t; 4u * four < n; four += ${w}) {
+  for (var four = t; 4u * four < n; four += INVOCATIONS) {
     let of_four = orders[orders_at + four];
     ${inFours(
       (i) => `let order = of_four[${i}];
@@ -204,24 +251,23 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
-  for (var slot = t; slot < params.own.x; slot += ${w}) {
+  for (var slot = t; slot < params.k; slot += INVOCATIONS) {
     let used = slot < kept;
     let at = min(slot, ${placesOf(capacity) - 1}u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-    lists[list_at + params.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
+    lists[list_at + params.k + slot] = select(unused, bits_of_key(sort_orders[at]), used);
   }
 }
 
-@compute @workgroup_size(${invocations})
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32,
 ) {
   ${isList ? listBody(capacity) : allBody(capacity)}
-}`,
-  };
+}`;
 }
 
 /** Four at a time, so that loads do not wait for each other. */
@@ -240,7 +286,7 @@ function listBody(capacity: number): string {
   let has_nan = found.z != 0u;
   if (t == 0u) {
     let overflowed = head.x > ${capacity}u;
-    let is_proved = head.y == MINUS_INF_BITS || (found.x == params.own.x && key_of(head.y) <= found.y);
+    let is_proved = head.y == MINUS_INF_BITS || (found.x == params.k && key_of(head.y) <= found.y);
     if (overflowed || !(is_proved || has_nan)) {
       atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[${COUNTERS.flagged}], 1u)], r);
       if (overflowed) { atomicAdd(&work[${COUNTERS.overflowed}], 1u); }
@@ -256,8 +302,8 @@ function listBody(capacity: number): string {
 
 function allBody(capacity: number): string {
   return `
-  let last = min(min(flagged[${COUNTERS.flagged}], params.own.z), params.heads * params.queries);
-  for (var at = params.own.y + group.x; at < last; at += groups.x) {
+  let last = min(min(flagged[${COUNTERS.flagged}], params.end_flagged), params.heads * params.queries);
+  for (var at = params.first_flagged + group.x; at < last; at += groups.x) {
     let r = flagged[${COUNTER_WORDS}u + at];
     let row = row_at(r);
     let visible = visible_of(row);

@@ -1,17 +1,17 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { gridOf, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { geometryWords, keyHeadsOf, keyWindow, type Part, queryWindow } from '../shared/geometry.js';
+import { geometryOf, type Part, queryWindow } from '../shared/geometry.js';
 import { relativeReach } from '../shared/relative-bias.js';
-import { type FilterVariant, filter, rowsPerWorkgroup } from './filter.js';
+import { type FilterVariant, recordFilter } from './filter.js';
 import { recordFinish } from './finish.js';
+import { type PackedKeys, recordPacking } from './packing.js';
 import { bytesOf, capacityOf, H200_TUNING, type TensorTuning, tensorParts, tilesOf } from './parts.js';
-import { centreKeys, LARGEST_KEYS_ROWS, largestKeys, packKeys, prepareQueries } from './prepare.js';
+import { recordPrepareQueries } from './prepare-queries.js';
 import { tensorRefusals } from './refusals.js';
-import { ROWS } from './score-tile.js';
 import { recordTables, type Tables } from './tables.js';
 
 /** Counters of each device and size of call, by which the filter adapts to the data of the calls before. */
@@ -31,7 +31,7 @@ function countersOf(stream: Stream, { queryHeads, keyLength, headDim, k }: Atten
 }
 
 /**
- * Forward pass through f16 products in subgroup matrices, rescored in f32: exact; see `filter` and `recordFinish`.
+ * Forward pass through f16 products in subgroup matrices, rescored in f32: exact; see `recordFilter` and `recordFinish`.
  * `counters`: u32 [COUNTER_WORDS], read and added to; default: buffers kept with the stream.
  */
 export function tensorPath(tuning: TensorTuning = H200_TUNING, counters?: Span): ForwardPath {
@@ -81,61 +81,6 @@ function record(
   if (tables !== undefined) stream.release(tables.span);
 }
 
-interface PackedKeys {
-  readonly firstHead: number;
-  readonly packed: Span;
-  readonly bounds: Span;
-  readonly largest: Span;
-  readonly centres: Span;
-  release(): void;
-}
-
-function recordPacking(
-  stream: Stream,
-  request: AttentionRequest,
-  views: ForwardViews,
-  part: Part,
-): PackedKeys {
-  const { keyLength, headDim } = request;
-  const heads = keyHeadsOf(request, part).count;
-  const tiles = tilesOf(request);
-  const variant = { headDim, half: request.dtype === 'f16' };
-  const largest = stream.scratch(8 * heads);
-  const centres = stream.scratch(4 * heads * headDim);
-  const packed = stream.scratch(2 * 16 * heads * tiles * headDim);
-  const bounds = stream.scratch(4 * heads * tiles);
-  const { span, base } = keyWindow(views.k, request, part);
-  stream.clear(largest);
-  stream.launch({
-    kernel: centreKeys(variant),
-    buffers: [span, centres],
-    uniforms: uniformWords([keyLength, base / 4]),
-    workgroups: [heads, 1, 1],
-  });
-  stream.launch({
-    kernel: largestKeys(variant),
-    buffers: [span, centres, largest],
-    uniforms: uniformWords([keyLength, base / 4]),
-    workgroups: [Math.ceil(keyLength / LARGEST_KEYS_ROWS), heads, 1],
-  });
-  stream.launch({
-    kernel: packKeys(variant),
-    buffers: [span, centres, largest, packed, bounds],
-    uniforms: uniformWords([keyLength, base / 4, tiles, tiles * heads]),
-    workgroups: gridOf(tiles * heads),
-  });
-  return {
-    firstHead: part.firstHead,
-    packed,
-    bounds,
-    largest,
-    centres,
-    release: () => {
-      for (const scratch of [largest, centres, packed, bounds]) stream.release(scratch);
-    },
-  };
-}
-
 interface PartWork {
   readonly request: AttentionRequest;
   readonly views: ForwardViews;
@@ -156,12 +101,9 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: 
   const units = stream.scratch(16 * rows);
   const lists = stream.scratch(4 * rows * capacity);
   const heads = stream.scratch(8 * rows);
-  stream.launch({
-    kernel: prepareQueries({ headDim, half: request.dtype === 'f16' }),
-    buffers: [q.span, keys.centres, keys.largest, queries, units],
-    uniforms: geometryWords({ request, part, bases: { q: q.base } }),
-    workgroups: gridOf(rows / ROWS),
-  });
+  const geometry = geometryOf(request, part);
+  const shape = { headDim, half: request.dtype === 'f16' };
+  recordPrepareQueries(stream, shape, geometry, keys, { q, prepared: queries, units });
   const variant: FilterVariant = {
     headDim,
     causal: request.causal,
@@ -172,29 +114,17 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: 
     emulated: tuning.emulated ?? false,
   };
   const stride = tuning.stride(keyLength);
-  const sampledFrom = Math.max(tuning.strideFrom, 2 * stride * capacity);
-  stream.launch({
-    kernel: filter(variant),
-    buffers: [
-      queries,
-      units,
-      keys.packed,
-      keys.bounds,
-      lists,
-      heads,
-      counters,
-      ...(tables ? [tables.span] : []),
-    ],
-    uniforms: geometryWords({
-      request,
-      part,
-      own: [
-        ...[tilesOf(request), k, rankOf(k, stride, tuning), stride],
-        ...[sampledFrom, tables?.bucketsAt ?? 0, tables?.tableAt ?? 0],
-      ],
-    }),
-    workgroups: gridOf(rows / rowsPerWorkgroup(variant)),
-  });
+  recordFilter(
+    stream,
+    variant,
+    geometry,
+    {
+      ...{ tiles: tilesOf(request), k, stride },
+      sampledFrom: Math.max(tuning.strideFrom, 2 * stride * capacity),
+      rank: rankOf(k, stride, tuning),
+    },
+    { queries, units, keys: keys.packed, bounds: keys.bounds, lists, heads, counters, tables },
+  );
   stream.release(queries);
   stream.release(units);
   recordFinish(stream, facts, {

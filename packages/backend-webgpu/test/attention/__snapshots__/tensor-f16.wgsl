@@ -1,8 +1,10 @@
-// tensor centre keys d64 half
-struct Params { key_length: u32, base: u32 }
+// tensor centre keys {"headDim":64,"half":true}
+struct Params { key_length: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> k: array<vec2u>;
 @group(0) @binding(2) var<storage, read_write> centres: array<vec4f>;
+const INVOCATIONS = 256u;
+
 var<workgroup> means: array<vec4f, 256>;
 fn load_k(i: u32) -> vec4f { let w = k[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
 
@@ -17,12 +19,12 @@ fn factor_of(largest: u32) -> f32 {
   let exponent = clamp(254 + 7 - i32(largest >> 23u), 1, 254);
   return select(bitcast<f32>(u32(exponent) << 23u), 1.0, largest == 0u);
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let team = t / 16u;
   let four = t % 16u;
   let sample = min(params.key_length, 512u);
-  let head_at = params.base + group.x * params.key_length * 16u;
+  let head_at = params.k_base / 4u + group.x * params.key_length * 16u;
   if (team < 16u) {
     var sum = vec4f();
     var count = 0.0;
@@ -51,12 +53,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
   }
 }
 
-// tensor largest keys d64 half
-struct Params { key_length: u32, base: u32 }
+// tensor largest keys {"headDim":64,"half":true}
+struct Params { key_length: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> k: array<vec2u>;
 @group(0) @binding(2) var<storage, read> centres: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> largest: array<atomic<u32>>;
+const INVOCATIONS = 256u;
+
 var<workgroup> of_group: atomic<u32>;
 var<workgroup> not_finite: atomic<u32>;
 fn load_k(i: u32) -> vec4f { let w = k[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
@@ -72,7 +76,7 @@ fn factor_of(largest: u32) -> f32 {
   let exponent = clamp(254 + 7 - i32(largest >> 23u), 1, 254);
   return select(bitcast<f32>(u32(exponent) << 23u), 1.0, largest == 0u);
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   if (t == 0u) {
     atomicStore(&of_group, 0u);
@@ -81,9 +85,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
   workgroupBarrier();
   let first = group.x * 4096u;
   let last = min(first + 4096u, params.key_length * 16u);
-  let head_at = params.base + group.y * params.key_length * 16u;
+  let head_at = params.k_base / 4u + group.y * params.key_length * 16u;
   var most = 0u;
-  for (var i = first + t; i < last; i += 256u) {
+  for (var i = first + t; i < last; i += INVOCATIONS) {
     let here = largest_of(load_k(head_at + i) - centres[group.y * 16u + i % 16u]);
     if (here >= INF_BITS) { atomicStore(&not_finite, 1u); } else { most = max(most, here); }
   }
@@ -95,14 +99,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
   }
 }
 
-// tensor pack keys d64 half
-struct Params { key_length: u32, base: u32, tiles: u32, count: u32 }
+// tensor pack keys {"headDim":64,"half":true}
+struct Params { key_length: u32, tiles: u32, count: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> k: array<vec2u>;
 @group(0) @binding(2) var<storage, read> centres: array<vec4f>;
 @group(0) @binding(3) var<storage, read> largest: array<u32>;
 @group(0) @binding(4) var<storage, read_write> packed: array<vec2u>;
 @group(0) @binding(5) var<storage, read_write> bounds: array<f32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> squares: array<f32, 256>;
 var<workgroup> magnitudes: array<u32, 256>;
 var<workgroup> norms: array<f32, 16>;
@@ -133,7 +139,7 @@ fn half_of(x: f32) -> u32 {
   return sign | ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u);
 }
 fn halves_of(low: f32, high: f32) -> u32 { return half_of(low) | (half_of(high) << 16u); }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -144,12 +150,12 @@ fn main(
   let head = job / params.tiles;
   let tile = job % params.tiles;
   let factor = factor_of(largest[2u * head]);
-  for (var i = t; i < 256u; i += 256u) {
+  for (var i = t; i < 256u; i += INVOCATIONS) {
     let key = 16u * tile + i / 16u;
     let four = i % 16u;
     var x = vec4f();
     if (key < params.key_length) {
-      x = load_k(params.base + (head * params.key_length + key) * 16u + four) - centres[head * 16u + four];
+      x = load_k(params.k_base / 4u + (head * params.key_length + key) * 16u + four) - centres[head * 16u + four];
     }
     let within = i / 16u;
     let column = select(2u * within - 16u, 2u * within + 1u, within < 8u); // the inverse of keyOfColumn
@@ -178,20 +184,16 @@ fn main(
   }
 }
 
-// tensor prepare queries d64 half
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// tensor prepare queries {"headDim":64,"half":true}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec2u>;
+@group(0) @binding(2) var<storage, read> centres: array<vec4f>;
+@group(0) @binding(3) var<storage, read> largest: array<u32>;
+@group(0) @binding(4) var<storage, read_write> prepared: array<vec2u>;
+@group(0) @binding(5) var<storage, read_write> units: array<vec4f>;
+const INVOCATIONS = 256u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -206,11 +208,6 @@ fn row_at(row: u32) -> Row {
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> q: array<vec2u>;
-@group(0) @binding(2) var<storage, read> centres: array<vec4f>;
-@group(0) @binding(3) var<storage, read> largest: array<u32>;
-@group(0) @binding(4) var<storage, read_write> prepared: array<vec2u>;
-@group(0) @binding(5) var<storage, read_write> units: array<vec4f>;
 fn load_q(i: u32) -> vec4f { let w = q[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
 
 const INF_BITS = 0x7f800000u;
@@ -240,7 +237,7 @@ fn half_of(x: f32) -> u32 {
 fn halves_of(low: f32, high: f32) -> u32 { return half_of(low) | (half_of(high) << 16u); }
 var<workgroup> sums: array<vec4f, 256>;
 var<workgroup> magnitudes: array<u32, 256>;
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -302,28 +299,25 @@ fn main(
   }
 }
 
-// tensor filter d64 c192 s4 causal
+// tensor filter {"headDim":64,"causal":true,"keyLengths":false,"capacity":192,"subgroups":4,"emulated":false}
 enable f16;
-enable subgroups;
 enable chromium_experimental_subgroup_matrix;
+enable subgroups;
 diagnostic(off, subgroup_uniformity);
 diagnostic(off, chromium.subgroup_matrix_uniformity);
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, tiles: u32, k: u32, rank: u32, stride: u32, sampled_from: u32, buckets_at: u32, table_at: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> queries: array<f16>;
+@group(0) @binding(2) var<storage, read> units: array<vec4f>;
+@group(0) @binding(3) var<storage, read> keys: array<f16>;
+@group(0) @binding(4) var<storage, read> bounds: array<f32>;
+@group(0) @binding(5) var<storage, read_write> lists: array<u32>;
+@group(0) @binding(6) var<storage, read_write> heads: array<vec2u>;
+@group(0) @binding(7) var<storage, read> counters: array<u32>;
+const INVOCATIONS = 128u;
+
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
-
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -338,13 +332,6 @@ fn row_at(row: u32) -> Row {
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> queries: array<f16>;
-@group(0) @binding(2) var<storage, read> units: array<vec4f>;
-@group(0) @binding(3) var<storage, read> keys: array<f16>;
-@group(0) @binding(4) var<storage, read> bounds: array<f32>;
-@group(0) @binding(5) var<storage, read_write> lists: array<u32>;
-@group(0) @binding(6) var<storage, read_write> heads: array<vec2u>;
-@group(0) @binding(7) var<storage, read> counters: array<u32>;
 var<workgroup> scores: array<f32, 2304>;
 
 
@@ -357,7 +344,7 @@ fn visible_of(row: Row) -> u32 {
 }
 fn visible_keys(query: u32, batch: u32) -> u32 { return visible_of(Row(0u, batch, 0u, query, 0u)); }
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -387,8 +374,8 @@ fn main(
   
   let list_at = row * 192u;
   let groups_at = first_row * 192u + lane;
-  let k = params.own.y;
-  let bounds_at = key_head * params.own.x;
+  let k = params.k;
+  let bounds_at = key_head * params.tiles;
   let keys_at = bounds_at * 1024u;
   let a0_0 = subgroupMatrixLoad<Left, row_major>(&queries, first_row * 64u + 0u, 64u);
   let a1_0 = subgroupMatrixLoad<Left, row_major>(&queries, first_row * 64u + 1024u, 64u);
@@ -401,10 +388,10 @@ fn main(
   let steps = (most + 31u) / 32u;
   var bar = -1e+30;
   if (most > 192u) {
-    let sampled = most >= params.more.x && counters[7] == 0u;
-    let stride = select(1u, params.own.w, sampled);
-    let sweep_steps = select(steps, most / (32u * params.own.w), sampled);
-    let rank = f32(select(k, params.own.z, sampled));
+    let sampled = most >= params.sampled_from && counters[7] == 0u;
+    let stride = select(1u, params.stride, sampled);
+    let sweep_steps = select(steps, most / (32u * params.stride), sampled);
+    let rank = f32(select(k, params.rank, sampled));
     var low = 1e30;
     var high = -1e30;
     var bound_sum = 0.0;
@@ -876,23 +863,18 @@ fn main(
   heads[row] = vec2u(count, threshold_bits);
 }
 
-// tensor select subgroup d64 half causal c192
+// tensor select subgroup {"headDim":64,"half":true,"relative":false,"keyLengths":false,"causal":true,"capacity":192}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec2u>;
+@group(0) @binding(2) var<storage, read> k: array<vec2u>;
+@group(0) @binding(3) var<storage, read_write> lists: array<u32>;
+@group(0) @binding(4) var<storage, read> heads: array<vec2u>;
+@group(0) @binding(5) var<storage, read_write> work: array<atomic<u32>>;
+const INVOCATIONS = 32u;
 
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -907,11 +889,6 @@ fn row_at(row: u32) -> Row {
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> q: array<vec2u>;
-@group(0) @binding(2) var<storage, read> k: array<vec2u>;
-@group(0) @binding(3) var<storage, read_write> lists: array<u32>;
-@group(0) @binding(4) var<storage, read> heads: array<vec2u>;
-@group(0) @binding(5) var<storage, read_write> work: array<atomic<u32>>;
 fn load_q(i: u32) -> vec4f { let w = q[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
 fn load_k(i: u32) -> vec4f { let w = k[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }
 
@@ -952,7 +929,7 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
   return key_of(bits);
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -1390,7 +1367,7 @@ fn main(
 
   // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
   let valid = subgroupAdd(select(0u, 1u, order0 != 0u) + select(0u, 1u, order1 != 0u) + select(0u, 1u, order2 != 0u) + select(0u, 1u, order3 != 0u) + select(0u, 1u, order4 != 0u) + select(0u, 1u, order5 != 0u));
-  let k = params.own.x;
+  let k = params.k;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (valid > k) {
@@ -1492,20 +1469,16 @@ fn main(
   }
 }
 
-// tensor select all d64 half causal c192 w1024
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
+// tensor select {"headDim":64,"half":true,"relative":false,"keyLengths":false,"causal":true,"capacity":192,"invocations":1024,"from":"all"}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, first_flagged: u32, end_flagged: u32, q_base: u32, k_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec2u>;
+@group(0) @binding(2) var<storage, read> k: array<vec2u>;
+@group(0) @binding(3) var<storage, read_write> lists: array<u32>;
+@group(0) @binding(4) var<storage, read> flagged: array<u32>;
+@group(0) @binding(5) var<storage, read_write> orders: array<vec4u>;
+const INVOCATIONS = 1024u;
+
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -1520,11 +1493,6 @@ fn row_at(row: u32) -> Row {
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> q: array<vec2u>;
-@group(0) @binding(2) var<storage, read> k: array<vec2u>;
-@group(0) @binding(3) var<storage, read_write> lists: array<u32>;
-@group(0) @binding(4) var<storage, read> flagged: array<u32>;
-@group(0) @binding(5) var<storage, read_write> orders: array<vec4u>;
 var<workgroup> query: array<vec4f, 16>;
 
 var<workgroup> histogram: array<atomic<u32>, 256>;
@@ -1648,9 +1616,9 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
   var equals = 0u;
   for (var digit = 0u; digit < 4u; digit++) {
     let shift = 24u - 8u * digit;
-    for (var bin = t; bin < 256u; bin += 1024u) { atomicStore(&histogram[bin], 0u); }
+    for (var bin = t; bin < 256u; bin += INVOCATIONS) { atomicStore(&histogram[bin], 0u); }
     workgroupBarrier();
-    for (var four = t; 4u * four < n; four += 1024u) {
+    for (var four = t; 4u * four < n; four += INVOCATIONS) {
       let of_four = orders[orders_at + four];
       {
         let order = of_four[0];
@@ -1714,7 +1682,7 @@ fn find_largest(n: u32, list_at: u32, orders_at: u32, wanted: u32, ties: bool, b
 /** Leaves the k best of n candidates in `sort_keys`, ascending, and returns how many they are, and the lowest of their ordered keys; 0xffffffff kept ones for a NaN. */
 fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u32) -> vec3u {
   let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * 16u;
-  for (var i = t; i < 16u; i += 1024u) { query[i] = load_q(query_at + i); }
+  for (var i = t; i < 16u; i += INVOCATIONS) { query[i] = load_q(query_at + i); }
   if (t == 0u) {
     atomicStore(&valid_count, 0u);
     atomicStore(&nan_count, 0u);
@@ -1725,7 +1693,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * 16u;
   var valid = 0u;
   var nans = 0u;
-  for (var four = t; 4u * four < n; four += 1024u) {
+  for (var four = t; 4u * four < n; four += INVOCATIONS) {
     let key0 = candidate(list_at, min(4u * four + 0u, n - 1u));
     let key1 = candidate(list_at, min(4u * four + 1u, n - 1u));
     let key2 = candidate(list_at, min(4u * four + 2u, n - 1u));
@@ -1768,7 +1736,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
   if (t == 0u) { totals = vec2u(atomicLoad(&valid_count), atomicLoad(&nan_count)); }
   let counted = workgroupUniformLoad(&totals);
   if (counted.y > 0u) { return vec3u(0u, 0u, 1u); }
-  let k = params.own.x;
+  let k = params.k;
   var bar = 1u;
   var last_tie = 0xffffffffu;
   if (counted.x > k) {
@@ -1776,7 +1744,7 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
     bar = found.x;
     if (found.y < found.z) { last_tie = ~find_largest(n, list_at, orders_at, found.y, true, bar, t).x; }
   }
-  for (var four = t; 4u * four < n; four += 1024u) {
+  for (var four = t; 4u * four < n; four += INVOCATIONS) {
     let of_four = orders[orders_at + four];
     {
         let order = of_four[0];
@@ -1845,24 +1813,24 @@ fn select_row(row: Row, visible: u32, n: u32, list_at: u32, orders_at: u32, t: u
 
 /** Overwrites the row of the list: k indices ascending, then -1; the bits of their scores, then -inf; NaN rows -1, NaN. */
 fn write_row(list_at: u32, kept: u32, has_nan: bool, t: u32) {
-  for (var slot = t; slot < params.own.x; slot += 1024u) {
+  for (var slot = t; slot < params.k; slot += INVOCATIONS) {
     let used = slot < kept;
     let at = min(slot, 127u);
     lists[list_at + slot] = select(0xffffffffu, sort_keys[at], used);
     let unused = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-    lists[list_at + params.own.x + slot] = select(unused, bits_of_key(sort_orders[at]), used);
+    lists[list_at + params.k + slot] = select(unused, bits_of_key(sort_orders[at]), used);
   }
 }
 
-@compute @workgroup_size(1024)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32,
 ) {
   
-  let last = min(min(flagged[0], params.own.z), params.heads * params.queries);
-  for (var at = params.own.y + group.x; at < last; at += groups.x) {
+  let last = min(min(flagged[0], params.end_flagged), params.heads * params.queries);
+  for (var at = params.first_flagged + group.x; at < last; at += groups.x) {
     let r = flagged[8u + at];
     let row = row_at(r);
     let visible = visible_of(row);
@@ -1873,23 +1841,18 @@ fn main(
   }
 }
 
-// tensor combine d64 c192 half saves subgroup
+// tensor combine {"valueDim":64,"half":true,"capacity":192,"dropout":false,"subgroup":true,"saves":true}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> lists: array<u32>;
+@group(0) @binding(2) var<storage, read> v: array<vec2u>;
+@group(0) @binding(3) var<storage, read_write> out: array<vec2u>;
+@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
+@group(0) @binding(5) var<storage, read_write> scores: array<u32>;
+const INVOCATIONS = 32u;
 
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
 
 struct Row { local_head: u32, batch: u32, head: u32, query: u32, local_query: u32 }
 
@@ -1904,11 +1867,6 @@ fn row_at(row: u32) -> Row {
 fn key_head_of(local_head: u32) -> u32 {
   return (params.first_head + local_head) / params.group - params.first_head / params.group;
 }
-@group(0) @binding(1) var<storage, read> lists: array<u32>;
-@group(0) @binding(2) var<storage, read> v: array<vec2u>;
-@group(0) @binding(3) var<storage, read_write> output: array<vec2u>;
-@group(0) @binding(4) var<storage, read_write> indices: array<u32>;
-@group(0) @binding(5) var<storage, read_write> scores: array<u32>;
 var<workgroup> keys: array<u32, 96>;
 var<workgroup> weights: array<f32, 96>;
 var<workgroup> partial: array<vec4f, 32>;
@@ -1973,7 +1931,7 @@ fn sum_of_lanes(value: f32, lane: u32) -> f32 {
   return all;
 }
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -1983,7 +1941,7 @@ fn main(
   if (r >= params.heads * params.queries) { return; }
   let row = row_at(r);
   if (row.query >= params.query_length) { return; }
-  let k = params.own.x;
+  let k = params.k;
   let list_at = r * 192u;
   let row_place = row.local_head * params.query_length + row.local_query;
 
@@ -2069,7 +2027,7 @@ fn main(
     let whole = bitcast<vec4u>(sum0);
     let bits = select(whole, vec4u(NAN_BITS), is_bad);
     let at = params.out_base / 4u + row_place * 16u + c + 0u;
-    output[at] = vec2u(
+    out[at] = vec2u(
       halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
     );
   }
@@ -2080,7 +2038,9 @@ struct Params { rows: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> of_part: array<u32>;
 @group(0) @binding(2) var<storage, read_write> of_call: array<u32>;
-@compute @workgroup_size(1)
+const INVOCATIONS = 1u;
+
+@compute @workgroup_size(INVOCATIONS)
 fn main() {
   for (var i = 0u; i < 4u; i++) { of_call[i] += of_part[i]; }
   of_call[4] = max(of_call[4], of_part[4]);

@@ -1,13 +1,21 @@
 import { expect, test } from 'vitest';
-import { addCounters } from '../../../src/attention/tensor/add-counters.js';
-import { combine } from '../../../src/attention/tensor/combine.js';
-import { filter } from '../../../src/attention/tensor/filter.js';
-import { centreKeys, largestKeys, packKeys, prepareQueries } from '../../../src/attention/tensor/prepare.js';
-import { type SelectVariant, selectSubgroup } from '../../../src/attention/tensor/select-subgroup.js';
-import { selectWorkgroup } from '../../../src/attention/tensor/select-workgroup.js';
-import { acquireDevice } from '../../../src/runtime/acquire.js';
-import type { Kernel } from '../../../src/runtime/kernel.js';
-import { Pipelines } from '../../../src/runtime/pipelines.js';
+import { geometryOf, type Part } from '../../../src/attention/shared/geometry.js';
+import { recordAddCounters } from '../../../src/attention/tensor/add-counters.js';
+import { recordCombine } from '../../../src/attention/tensor/combine.js';
+import { recordFilter } from '../../../src/attention/tensor/filter.js';
+import { recordPacking } from '../../../src/attention/tensor/packing.js';
+import { recordPrepareQueries } from '../../../src/attention/tensor/prepare-queries.js';
+import {
+  recordSelectSubgroup,
+  type SelectInputs,
+  type SelectVariant,
+} from '../../../src/attention/tensor/select-subgroup.js';
+import { recordSelectFlagged, recordSelectListed } from '../../../src/attention/tensor/select-workgroup.js';
+import { wholeOf } from '../../../src/runtime/binding.js';
+import type { Stream } from '../../../src/runtime/stream.js';
+import { arraysFor, requestWith, viewsFor } from '../../support/attention-harness.js';
+import { recordedKernels } from '../../support/recorded-kernels.js';
+import { SUBGROUPS } from '../../support/recording.js';
 
 const usual: SelectVariant = {
   headDim: 64,
@@ -25,68 +33,53 @@ const everything: SelectVariant = {
   keyLengths: true,
 };
 
-const kernels: readonly Kernel[] = [
-  ...[usual, everything, { ...usual, capacity: 1024 }].flatMap((variant) => [
-    selectSubgroup(variant),
-    selectWorkgroup(variant, 'list', 64),
-    selectWorkgroup(variant, 'all', 256),
-  ]),
-  ...[true, false].flatMap((subgroup) =>
-    [64, 20, 256].map((valueDim) =>
-      combine({
-        valueDim,
-        half: valueDim === 20,
-        capacity: 256,
-        dropout: valueDim === 20,
-        saves: true,
-        subgroup,
-      }),
-    ),
-  ),
-  addCounters,
-  ...[32, 64, 128].flatMap((headDim) =>
-    [false, true].flatMap((half) => [
-      centreKeys({ headDim, half }),
-      largestKeys({ headDim, half }),
-      packKeys({ headDim, half }),
-      prepareQueries({ headDim, half }),
-      filter({
-        headDim,
-        causal: !half,
-        keyLengths: half,
-        capacity: half ? 384 : 256,
-        subgroups: 4,
-      }),
-    ]),
-  ),
-];
+const part: Part = { firstHead: 0, heads: 1, firstQuery: 0, queries: 128 };
 
-test('shaders of every feature are accepted without a word, on a device that runs nothing', async () => {
-  // Dawn's null backend offers every feature and validates shaders and pipelines on any machine.
-  const { device } = await acquireDevice({
-    dawnOptions: [
-      'backend=null',
-      'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia,use_vulkan_memory_model',
-    ],
-  });
-  const pipelines = new Pipelines(device);
-  for (const kernel of kernels) {
-    const info = await device.createShaderModule({ code: kernel.source() }).getCompilationInfo();
-    expect(
-      info.messages.map(({ message, lineNum }) => `${lineNum}: ${message}`),
-      kernel.key,
-    ).toEqual([]);
-    await pipelines.get(kernel);
+function record(stream: Stream): void {
+  const span = stream.scratch(256);
+  const whole = wholeOf(span);
+  const geometry = geometryOf(requestWith({}), part);
+  for (const variant of [usual, everything, { ...usual, capacity: 1024 }]) {
+    const tables = variant.relative ? { span, bucketsAt: 0, tableAt: 0 } : undefined;
+    const inputs: SelectInputs = { geometry, kept: 4, q: whole, k: whole, lists: span, tables };
+    const slow = { ...variant, invocations: 256 };
+    recordSelectSubgroup(stream, variant, inputs, { heads: span, work: span });
+    recordSelectListed(stream, variant, inputs, { heads: span, work: span });
+    const slice = { first: 0, end: 1, workgroups: 1 };
+    recordSelectFlagged(stream, slow, inputs, slice, { flagged: span, orders: span });
   }
-  device.destroy();
-});
+  for (const subgroup of [true, false]) {
+    for (const valueDim of [64, 20, 256]) {
+      const isSmall = valueDim === 20;
+      const saved = { indices: whole, scores: whole, rowsPerHead: 1 };
+      const variant = { valueDim, half: isSmall, capacity: 256, dropout: isSmall, subgroup };
+      recordCombine(stream, variant, geometry, 4, { lists: span, v: whole, out: whole, saved });
+    }
+  }
+  recordAddCounters(stream, 1, span, span);
+  for (const headDim of [32, 64, 128]) {
+    for (const half of [false, true]) {
+      const request = requestWith({ headDim, dtype: half ? 'f16' : 'f32', keyLength: 1024 });
+      const keys = recordPacking(stream, request, viewsFor(stream, request, arraysFor(request)), part);
+      const q = { q: whole, prepared: span, units: span };
+      recordPrepareQueries(stream, { headDim, half }, geometry, keys, q);
+      recordFilter(
+        stream,
+        { headDim, causal: !half, keyLengths: half, capacity: half ? 384 : 256, subgroups: 4 },
+        geometry,
+        { tiles: 1, k: 4, sampledFrom: 1, stride: 2, rank: 1 },
+        {
+          ...{ queries: span, units: span, keys: span, bounds: span, lists: span, heads: span },
+          counters: span,
+          tables: half ? { span, bucketsAt: 0, tableAt: 0 } : undefined,
+        },
+      );
+    }
+  }
+}
 
-test('keys of kernels differ where their texts do', () => {
-  const texts = new Map<string, string>();
-  for (const { key, source } of kernels) {
-    const text = source();
-    expect(texts.get(key) ?? text, key).toBe(text);
-    texts.set(key, text);
-  }
-  expect(new Set(texts.values()).size).toBe(texts.size);
+test('shaders of every variant are accepted without a word, and their keys differ where their texts do', async () => {
+  const kernels = await recordedKernels(SUBGROUPS, record);
+  expect(kernels.length).toBe(3 * 3 + 6 + 1 + 6 * 5);
+  expect(new Set(kernels.map(({ source }) => source())).size).toBe(kernels.length);
 });
