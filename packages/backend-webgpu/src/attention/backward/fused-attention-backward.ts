@@ -15,7 +15,8 @@ import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { positionBytes, recordBucketsOfPositions } from '../shared/relative-bias.js';
-import { type Group, groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
+import { groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
+import type { Group } from './layout/groups.js';
 import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
 

@@ -1,6 +1,8 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import { bufferSize } from '../../runtime/pool.js';
+import type { Group, SortGeometry } from './layout/groups.js';
+import { powerOfTwo } from './layout/rows.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
@@ -12,42 +14,6 @@ const LEAST_TILE_CAPACITY = 128;
 
 /** Keys that the two passes of the sort can tell apart. */
 export const MOST_KEYS: number = MOST_TILES * MOST_KEYS_PER_TILE;
-
-/**
- * What is worked on at a time: whole units, or a range of rows of one. A unit is one key head of one sequence; its rows
- * are the queries of all query heads that share it, head after head. Rows of all units are consecutive in q, dO and the
- * lists.
- */
-export interface Group {
-  readonly firstUnit: number;
-  readonly units: number;
-  /** Row of the group's first query, counted over all units. */
-  readonly firstRow: number;
-  readonly rowsPerUnit: number;
-  /** Whether earlier groups have written gradients of the same keys. */
-  readonly adds: boolean;
-  /** Whether no later group adds to them. */
-  readonly isLast: boolean;
-}
-
-/** How the entries (query, kept key) of a group are sorted by key. */
-export interface SortGeometry {
-  readonly units: number;
-  readonly rowsPerUnit: number;
-  readonly slots: number;
-  readonly keys: number;
-  readonly keysPerTileLog2: number;
-  readonly tiles: number;
-  /** Tiles, and entries of a block of rows, that the staging kernel has room for; 0 entries: not staged. */
-  readonly tileCapacity: number;
-  readonly stagedEntries: number;
-  readonly rowsPerBlock: number;
-  readonly rowBlocks: number;
-  readonly blockEntries: number;
-  /** Blocks of entries of one unit; each holds entries of one tile only, so tiles begin with a new block. */
-  readonly entryBlocks: number;
-  readonly pieceEntries: number;
-}
 
 /** Bytes of every scratch buffer of a group. */
 export interface GroupBytes {
@@ -206,8 +172,4 @@ function fittingPower(bytesOf: (count: number) => number, bytes: number): number
   let count = LEAST_BLOCK_ENTRIES;
   while (bytesOf(2 * count) <= bytes) count *= 2;
   return count;
-}
-
-export function powerOfTwo(least: number): number {
-  return 2 ** Math.max(0, Math.ceil(Math.log2(least)));
 }

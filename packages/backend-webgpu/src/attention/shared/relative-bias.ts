@@ -1,8 +1,10 @@
 import { relativePositionBucket } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { gridOf, type Kernel, type Span, uniformWords } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
+import { defineKernel, read, write } from '../../wgsl/define-kernel.js';
+import { forEachElement } from '../../wgsl/text.js';
 
 /** Longest reach of the relative bias: all keys farther away share the outermost bucket. */
 export function relativeReach({ relativeBias, queryLength, keyLength }: AttentionRequest): number {
@@ -35,24 +37,14 @@ export function recordBucketsOfPositions(
   return { buckets, farthest: relativeReach(request) };
 }
 
-const INVOCATIONS = 64;
-
-const vectorsKernel: Kernel = {
+const vectorsKernel = defineKernel({
   key: 'attention relative-vector',
-  buffers: ['read', 'read', 'write'],
-  source: () => `
-struct Params { width: u32, heads: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> buckets: array<u32>;
-@group(0) @binding(2) var<storage, read> table: array<u32>;
-@group(0) @binding(3) var<storage, read_write> vectors: array<u32>;
-@compute @workgroup_size(${INVOCATIONS})
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * ${INVOCATIONS}u;
-  if (at >= params.width * params.heads) { return; }
-  vectors[at] = table[buckets[at % params.width] * params.heads + at / params.width];
-}`,
-};
+  uniforms: { width: 'u32', heads: 'u32', count: 'u32' },
+  buffers: { buckets: read('u32'), table: read('u32'), vectors: write('u32') },
+  workgroup: 64,
+  source: () =>
+    forEachElement('vectors[at] = table[buckets[at % params.width] * params.heads + at / params.width];'),
+});
 
 /** Bytes of the vectors of `recordRelativeVectors`; 0 without a relative bias. */
 export function vectorBytes(request: AttentionRequest): number {
@@ -78,11 +70,11 @@ export function recordRelativeVectors(
   const { buckets, farthest } = recordBucketsOfPositions(stream, request);
   const width = 2 * farthest + 1;
   const vectors = stream.scratch(4 * width * queryHeads);
-  stream.launch({
-    kernel: vectorsKernel,
-    buffers: [buckets, table.span, vectors],
-    uniforms: uniformWords([width, queryHeads]),
-    workgroups: gridOf(Math.ceil((width * queryHeads) / INVOCATIONS)),
+  const count = width * queryHeads;
+  vectorsKernel.launch(stream, {
+    uniforms: { width, heads: queryHeads, count },
+    buffers: { buckets, table: table.span, vectors },
+    workgroups: { invocations: count },
   });
   stream.release(buckets);
   return vectors;

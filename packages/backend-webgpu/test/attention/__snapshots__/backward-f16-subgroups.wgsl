@@ -1,35 +1,20 @@
-// attention-backward rows subgroups D64 Dv64 S2 f16
+// attention-backward rows {"headDim":64,"valueDim":64,"layout":{"width":4,"half":true},"dropout":false,"registers":2}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-
-struct Params {
-  rows: u32, rows_per_unit: u32, keys: u32, slots: u32,
-  key_base: u32, value_base: u32, gradient_base: u32, index_base: u32,
-  score_base: u32, result_base: u32, scale: f32, first_row: u32,
-  query_length: u32, query_heads: u32, threshold: u32, kept_factor: f32,
-  seed: vec2u,
-}
+struct Params { rows: u32, rows_per_unit: u32, keys: u32, slots: u32, scale: f32, first_row: u32, query_length: u32, query_heads: u32, threshold: u32, kept_factor: f32, seed: vec2u, key_base: u32, value_base: u32, gradient_base: u32, indices_base: u32, scores_base: u32, result_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
-// 1 / (1 - rate) or 0, keyed by (seed, batch, head, query, slot); 1 without dropout.
-fn dropout_factor(row: u32, slot: u32) -> f32 {
-  return 1.0;
-}
-
 @group(0) @binding(1) var<storage, read> key: array<vec2u>;
-fn load_key(at: u32) -> vec4f { return vec4f(unpack2x16float(key[at].x), unpack2x16float(key[at].y)); }
-
 @group(0) @binding(2) var<storage, read> value: array<vec2u>;
-fn load_value(at: u32) -> vec4f { return vec4f(unpack2x16float(value[at].x), unpack2x16float(value[at].y)); }
-
 @group(0) @binding(3) var<storage, read> gradient: array<vec2u>;
-fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 @group(0) @binding(4) var<storage, read> indices: array<i32>;
 @group(0) @binding(5) var<storage, read> scores: array<u32>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> weights: array<vec2f>;
-var<workgroup> shared_keys: array<u32, 64>;
-var<workgroup> shared_gradients: array<f32, 64>;
+const INVOCATIONS = 32u;
+
+fn load_key(at: u32) -> vec4f { return vec4f(unpack2x16float(key[at].x), unpack2x16float(key[at].y)); }
+fn load_value(at: u32) -> vec4f { return vec4f(unpack2x16float(value[at].x), unpack2x16float(value[at].y)); }
+fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -37,31 +22,38 @@ fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }
-@compute @workgroup_size(32)
+
+// 1 / (1 - rate) or 0, keyed by (seed, batch, head, query, slot); 1 without dropout.
+fn dropout_factor(row: u32, slot: u32) -> f32 {
+  return 1.0;
+}
+var<workgroup> shared_keys: array<u32, 64>;
+var<workgroup> shared_gradients: array<f32, 64>;
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32) {
   let row = group_index(group, groups);
   if (row >= params.rows) { return; }
   let first_key = (row / params.rows_per_unit) * params.keys;
   let first_slot = row * params.slots;
-  let gradient0 = load_gradient(params.gradient_base + row * 16u + lane % 8u + 0u);
-  let gradient1 = load_gradient(params.gradient_base + row * 16u + lane % 8u + 8u);
+  let gradient0 = load_gradient(params.gradient_base / 4u + row * 16u + lane % 8u + 0u);
+  let gradient1 = load_gradient(params.gradient_base / 4u + row * 16u + lane % 8u + 8u);
   var largest = -3.4e38;
   var is_bad = false;
   // A slot without a key takes the row's first one, whose rows are read in any case, with weight 0.
-  let fallback = u32(max(indices[params.index_base + first_slot], 0));
+  let fallback = u32(max(indices[params.indices_base + first_slot], 0));
   var key0 = fallback; var valid0 = false; var score0 = 0.0;
   if (lane + 0u < params.slots) {
-    let index = indices[params.index_base + first_slot + 0u + lane];
-    let bits = scores[params.score_base + first_slot + 0u + lane];
+    let index = indices[params.indices_base + first_slot + 0u + lane];
+    let bits = scores[params.scores_base + first_slot + 0u + lane];
     is_bad = is_bad || is_nan_or_plus_inf(bits);
     valid0 = index >= 0;
     if (valid0) { key0 = u32(index); score0 = bitcast<f32>(bits); }
   }
   var key1 = fallback; var valid1 = false; var score1 = 0.0;
   if (lane + 32u < params.slots) {
-    let index = indices[params.index_base + first_slot + 32u + lane];
-    let bits = scores[params.score_base + first_slot + 32u + lane];
+    let index = indices[params.indices_base + first_slot + 32u + lane];
+    let bits = scores[params.scores_base + first_slot + 32u + lane];
     is_bad = is_bad || is_nan_or_plus_inf(bits);
     valid1 = index >= 0;
     if (valid1) { key1 = u32(index); score1 = bitcast<f32>(bits); }
@@ -75,31 +67,32 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let weight0 = select(0.0, exp(score0 - largest), valid0); total += weight0;
   let weight1 = select(0.0, exp(score1 - largest), valid1); total += weight1;
   let inverse = 1.0 / subgroupAdd(total);
+  let value_base = params.value_base / 4u;
   var mean = 0.0;
   var product0 = 0.0;
   {
-  let at0 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 0u)) * 16u;
+  let at0 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 0u)) * 16u;
   let x0_0 = load_value(at0 + lane % 8u + 0u);
   let x0_1 = load_value(at0 + lane % 8u + 8u);
-  let at1 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 1u)) * 16u;
+  let at1 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 1u)) * 16u;
   let x1_0 = load_value(at1 + lane % 8u + 0u);
   let x1_1 = load_value(at1 + lane % 8u + 8u);
-  let at2 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 2u)) * 16u;
+  let at2 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 2u)) * 16u;
   let x2_0 = load_value(at2 + lane % 8u + 0u);
   let x2_1 = load_value(at2 + lane % 8u + 8u);
-  let at3 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 3u)) * 16u;
+  let at3 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 3u)) * 16u;
   let x3_0 = load_value(at3 + lane % 8u + 0u);
   let x3_1 = load_value(at3 + lane % 8u + 8u);
-  let at4 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 4u)) * 16u;
+  let at4 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 4u)) * 16u;
   let x4_0 = load_value(at4 + lane % 8u + 0u);
   let x4_1 = load_value(at4 + lane % 8u + 8u);
-  let at5 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 5u)) * 16u;
+  let at5 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 5u)) * 16u;
   let x5_0 = load_value(at5 + lane % 8u + 0u);
   let x5_1 = load_value(at5 + lane % 8u + 8u);
-  let at6 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 6u)) * 16u;
+  let at6 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 6u)) * 16u;
   let x6_0 = load_value(at6 + lane % 8u + 0u);
   let x6_1 = load_value(at6 + lane % 8u + 8u);
-  let at7 = params.value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 7u)) * 16u;
+  let at7 = value_base + (first_key + subgroupShuffle(key0, lane - lane % 8u + 7u)) * 16u;
   let x7_0 = load_value(at7 + lane % 8u + 0u);
   let x7_1 = load_value(at7 + lane % 8u + 8u);
   var sum0 = dot(gradient0, x0_0) + dot(gradient1, x0_1);
@@ -149,28 +142,28 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   mean += p0 * product0;
   var product1 = 0.0;
   {
-  let at0 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 0u)) * 16u;
+  let at0 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 0u)) * 16u;
   let x0_0 = load_value(at0 + lane % 8u + 0u);
   let x0_1 = load_value(at0 + lane % 8u + 8u);
-  let at1 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 1u)) * 16u;
+  let at1 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 1u)) * 16u;
   let x1_0 = load_value(at1 + lane % 8u + 0u);
   let x1_1 = load_value(at1 + lane % 8u + 8u);
-  let at2 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 2u)) * 16u;
+  let at2 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 2u)) * 16u;
   let x2_0 = load_value(at2 + lane % 8u + 0u);
   let x2_1 = load_value(at2 + lane % 8u + 8u);
-  let at3 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 3u)) * 16u;
+  let at3 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 3u)) * 16u;
   let x3_0 = load_value(at3 + lane % 8u + 0u);
   let x3_1 = load_value(at3 + lane % 8u + 8u);
-  let at4 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 4u)) * 16u;
+  let at4 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 4u)) * 16u;
   let x4_0 = load_value(at4 + lane % 8u + 0u);
   let x4_1 = load_value(at4 + lane % 8u + 8u);
-  let at5 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 5u)) * 16u;
+  let at5 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 5u)) * 16u;
   let x5_0 = load_value(at5 + lane % 8u + 0u);
   let x5_1 = load_value(at5 + lane % 8u + 8u);
-  let at6 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 6u)) * 16u;
+  let at6 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 6u)) * 16u;
   let x6_0 = load_value(at6 + lane % 8u + 0u);
   let x6_1 = load_value(at6 + lane % 8u + 8u);
-  let at7 = params.value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 7u)) * 16u;
+  let at7 = value_base + (first_key + subgroupShuffle(key1, lane - lane % 8u + 7u)) * 16u;
   let x7_0 = load_value(at7 + lane % 8u + 0u);
   let x7_1 = load_value(at7 + lane % 8u + 8u);
   var sum0 = dot(gradient0, x0_0) + dot(gradient1, x0_1);
@@ -223,13 +216,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (lane + 0u < params.slots) {
     weights[first_slot + 0u + lane] = select(made0, vec2f(nan()), is_bad);
   }
-  shared_keys[0u + lane] = params.key_base + (first_key + key0) * 16u;
+  shared_keys[0u + lane] = params.key_base / 4u + (first_key + key0) * 16u;
   shared_gradients[0u + lane] = made0.y;
   let made1 = vec2f(p1, p1 * (product1 - mean));
   if (lane + 32u < params.slots) {
     weights[first_slot + 32u + lane] = select(made1, vec2f(nan()), is_bad);
   }
-  shared_keys[32u + lane] = params.key_base + (first_key + key1) * 16u;
+  shared_keys[32u + lane] = params.key_base / 4u + (first_key + key1) * 16u;
   shared_gradients[32u + lane] = made1.y;
   workgroupBarrier();
   var sum0 = vec4f(0.0);
@@ -262,15 +255,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   sum0 += subgroupShuffleXor(sum0, 16u);
   if (lane < 16u && lane + 0u < 16u) {
     let sum = select(vec4f(0.0), sum0 * params.scale, has_keys);
-    result[params.result_base + row * 16u + lane + 0u] = select(sum, vec4f(nan()), is_bad);
+    result[params.result_base / 4u + row * 16u + lane + 0u] = select(sum, vec4f(nan()), is_bad);
   }
 }
 
-// attention-backward narrow
-struct Params { base: u32, count: u32 }
+// attention narrow
+struct Params { count: u32, narrow_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> wide: array<f32>;
 @group(0) @binding(2) var<storage, read_write> narrow: array<u32>;
+const INVOCATIONS = 256u;
+
 
 fn half_of(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
@@ -287,44 +282,46 @@ fn half_of(x: f32) -> u32 {
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 fn kept_or_new(at: u32, old: u32) -> u32 {
-  if (at < params.base || at >= params.base + params.count) { return old; }
-  return half_of(wide[at - params.base]);
+  if (at < params.narrow_base || at >= params.narrow_base + params.count) { return old; }
+  return half_of(wide[at - params.narrow_base]);
 }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
-  let word = params.base / 2u + group_index(group, groups) * 256u + t;
-  if (2u * word >= params.base + params.count) { return; }
+  let word = params.narrow_base / 2u + group_index(group, groups) * INVOCATIONS + t;
+  if (2u * word >= params.narrow_base + params.count) { return; }
   let old = narrow[word];
   narrow[word] = kept_or_new(2u * word, old & 0xffffu) | (kept_or_new(2u * word + 1u, old >> 16u) << 16u);
 }
 
-// attention-backward count-tiles 7
-struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, index_base: u32 }
+// attention-backward count-tiles {"keysPerTileLog2":7}
+struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, indices_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> count: array<atomic<u32>, 1024>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
   if (block >= params.blocks) { return; }
   let unit = block / params.row_blocks;
   let in_unit = block % params.row_blocks;
-  for (var tile = t; tile < params.tiles; tile += 256u) { atomicStore(&count[tile], 0u); }
+  for (var tile = t; tile < params.tiles; tile += INVOCATIONS) { atomicStore(&count[tile], 0u); }
   workgroupBarrier();
   let first = in_unit * params.rows_per_block;
   let end = min(params.rows_per_unit, first + params.rows_per_block);
-  let base = params.index_base + unit * params.rows_per_unit * params.slots;
-  for (var entry = first * params.slots + t; entry < end * params.slots; entry += 256u) {
+  let base = params.indices_base + unit * params.rows_per_unit * params.slots;
+  for (var entry = first * params.slots + t; entry < end * params.slots; entry += INVOCATIONS) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&count[u32(key) >> 7u], 1u); }
   }
   workgroupBarrier();
-  for (var tile = t; tile < params.tiles; tile += 256u) {
+  for (var tile = t; tile < params.tiles; tile += INVOCATIONS) {
     counts[(unit * params.tiles + tile) * params.row_blocks + in_unit] = atomicLoad(&count[tile]);
   }
 }
@@ -334,6 +331,8 @@ struct Params { row_blocks: u32, tiles: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(2) var<storage, read_write> totals: array<u32>;
+const INVOCATIONS = 256u;
+
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -352,13 +351,13 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let tile = group_index(group, groups);
   if (tile >= params.tiles) { return; }
   var before = 0u;
-  for (var first = 0u; first < params.row_blocks; first += 256u) {
+  for (var first = 0u; first < params.row_blocks; first += INVOCATIONS) {
     let block = first + t;
     let at = tile * params.row_blocks + block;
     var count = 0u;
@@ -376,6 +375,8 @@ struct Params { tiles: u32, block_entries: u32, entry_blocks: u32, entries: u32 
 @group(0) @binding(1) var<storage, read> totals: array<u32>;
 @group(0) @binding(2) var<storage, read_write> info: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> block_tiles: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> first_blocks: array<u32, 1024>;
 
 var<workgroup> scan_sums: array<u32, 256>;
@@ -393,13 +394,13 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let unit = group.x;
   let base = unit * params.tiles;
   var blocks_before = 0u;
   var entries_before = unit * params.entries;
-  for (var first = 0u; first < params.tiles; first += 256u) {
+  for (var first = 0u; first < params.tiles; first += INVOCATIONS) {
     let tile = first + t;
     var count = 0u;
     if (tile < params.tiles) { count = totals[base + tile]; }
@@ -414,7 +415,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
   }
   workgroupBarrier();
-  for (var block = t; block < params.entry_blocks; block += 256u) {
+  for (var block = t; block < params.entry_blocks; block += INVOCATIONS) {
     var tile = 4294967295u;
     if (block < blocks_before) {
       // The last tile that begins at or before the block and is not empty.
@@ -430,12 +431,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
   }
 }
 
-// attention-backward scatter-tiles staged 7 128 2048 64
-struct Params {
-  rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32,
-  rows_per_block: u32, blocks: u32, index_base: u32, block_entries: u32,
-  entry_blocks: u32,
-}
+// attention-backward scatter-tiles {"keysPerTileLog2":7,"staging":{"tileCapacity":128,"entries":2048,"invocations":64}}
+struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, block_entries: u32, entry_blocks: u32, indices_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
 @group(0) @binding(2) var<storage, read> weights: array<vec2f>;
@@ -443,6 +440,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> info: array<vec4u>;
 @group(0) @binding(5) var<storage, read_write> tile_keys: array<u32>;
 @group(0) @binding(6) var<storage, read_write> tile_weights: array<vec2f>;
+const INVOCATIONS = 64u;
+
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, 128>;
@@ -472,7 +471,7 @@ fn stage(key: i32, number: u32) {
     atomicOr(&staged[at / 2u], number << (16u * (at % 2u)));
   }
 }
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -482,11 +481,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first_row = in_unit * params.rows_per_block;
   let rows = min(params.rows_per_unit - first_row, params.rows_per_block);
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
-  let base = params.index_base + first;
-  for (var tile = t; tile < 128u; tile += 64u) { atomicStore(&next[tile], 0u); }
-  for (var word = t; word < 1024u; word += 64u) { atomicStore(&staged[word], 0u); }
+  let base = params.indices_base + first;
+  for (var tile = t; tile < 128u; tile += INVOCATIONS) { atomicStore(&next[tile], 0u); }
+  for (var word = t; word < 1024u; word += INVOCATIONS) { atomicStore(&staged[word], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < rows * params.slots; entry += 64u) {
+  for (var entry = t; entry < rows * params.slots; entry += INVOCATIONS) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&next[u32(key) >> 7u], 1u); }
   }
@@ -519,13 +518,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var next_key = -1;
     if (has_slot && row + 1u < rows) { next_key = indices[base + (row + 1u) * params.slots + t]; }
     stage(key, row * params.slots + t);
-    for (var s = t + 64u; s < params.slots; s += 64u) {
+    for (var s = t + INVOCATIONS; s < params.slots; s += INVOCATIONS) {
       stage(indices[base + row * params.slots + s], row * params.slots + s);
     }
     key = next_key;
     workgroupBarrier();
   }
-  for (var place = t; place < total; place += 64u) {
+  for (var place = t; place < total; place += INVOCATIONS) {
     let entry = (atomicLoad(&staged[place / 2u]) >> (16u * (place % 2u))) & 0xffffu;
     let key_of = u32(indices[base + entry]);
     let row = first_row + entry / params.slots;
@@ -535,17 +534,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward count-keys 7
+// attention-backward count-keys {"keysPerTileLog2":7}
 struct Params { blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> block_tiles: array<u32>;
 @group(0) @binding(2) var<storage, read> info: array<vec4u>;
 @group(0) @binding(3) var<storage, read> tile_keys: array<u32>;
 @group(0) @binding(4) var<storage, read_write> counts: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> count: array<atomic<u32>, 128>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -554,23 +555,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (tile == 4294967295u) { return; }
   let place = info[(block / params.entry_blocks) * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
-  for (var key = t; key < 128u; key += 256u) { atomicStore(&count[key], 0u); }
+  for (var key = t; key < 128u; key += INVOCATIONS) { atomicStore(&count[key], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < entries; entry += 256u) {
+  for (var entry = t; entry < entries; entry += INVOCATIONS) {
     atomicAdd(&count[tile_keys[block * params.block_entries + entry] & 127u], 1u);
   }
   workgroupBarrier();
-  for (var key = t; key < 128u; key += 256u) {
+  for (var key = t; key < 128u; key += INVOCATIONS) {
     counts[block * 128u + key] = atomicLoad(&count[key]);
   }
 }
 
-// attention-backward scan-keys 7
+// attention-backward scan-keys {"keysPerTileLog2":7}
 struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> info: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> ranges: array<vec2u>;
+const INVOCATIONS = 128u;
+
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -589,7 +592,7 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[127]; }
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let place = group_index(group, groups);
@@ -626,11 +629,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward scatter-keys 7 256
-struct Params {
-  blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32,
-  keys: u32, rows_per_unit: u32, piece_entries: u32,
-}
+// attention-backward scatter-keys {"keysPerTileLog2":7,"entries":256}
+struct Params { blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32, keys: u32, rows_per_unit: u32, piece_entries: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> block_tiles: array<u32>;
 @group(0) @binding(2) var<storage, read> info: array<vec4u>;
@@ -640,6 +640,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> sorted_rows: array<u32>;
 @group(0) @binding(7) var<storage, read_write> sorted_weights: array<vec2f>;
 @group(0) @binding(8) var<storage, read_write> piece_keys: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> bits: array<atomic<u32>, 1024>;
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the sorted list.
@@ -664,7 +666,7 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -675,10 +677,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let place = info[unit * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
   let base = block * params.block_entries;
-  for (var key = t; key < 128u; key += 256u) { atomicStore(&next[key], 0u); }
-  for (var number = t; number < 128u; number += 256u) { atomicStore(&staged[number], 0u); }
+  for (var key = t; key < 128u; key += INVOCATIONS) { atomicStore(&next[key], 0u); }
+  for (var number = t; number < 128u; number += INVOCATIONS) { atomicStore(&staged[number], 0u); }
   workgroupBarrier();
-  for (var i = t; i < entries; i += 256u) { atomicAdd(&next[tile_keys[base + i] & 127u], 1u); }
+  for (var i = t; i < entries; i += INVOCATIONS) { atomicAdd(&next[tile_keys[base + i] & 127u], 1u); }
   workgroupBarrier();
   var own = 0u;
   for (var i = 0u; i < 1u; i++) {
@@ -700,11 +702,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   // The keys of the next round are on their way while one is put in order.
   var coming = 0u;
   if (t < entries) { coming = tile_keys[base + t] & 127u; }
-  for (var first = 0u; first < entries; first += 256u) {
-    for (var at = t; at < 1024u; at += 256u) { atomicStore(&bits[at], 0u); }
+  for (var first = 0u; first < entries; first += INVOCATIONS) {
+    for (var at = t; at < 1024u; at += INVOCATIONS) { atomicStore(&bits[at], 0u); }
     let is_entry = first + t < entries;
     let key = coming;
-    let after = first + 256u + t;
+    let after = first + INVOCATIONS + t;
     if (after < entries) { coming = tile_keys[base + after] & 127u; }
     workgroupBarrier();
     if (is_entry) {
@@ -724,13 +726,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       atomicOr(&staged[at / 2u], (first + t) << (16u * (at % 2u)));
     }
     workgroupBarrier();
-    for (var counted = t; counted < 128u; counted += 256u) {
+    for (var counted = t; counted < 128u; counted += INVOCATIONS) {
       atomicStore(&next[counted], atomicLoad(&next[counted])
         + countOneBits(atomicLoad(&bits[0u + counted])) + countOneBits(atomicLoad(&bits[128u + counted])) + countOneBits(atomicLoad(&bits[256u + counted])) + countOneBits(atomicLoad(&bits[384u + counted])) + countOneBits(atomicLoad(&bits[512u + counted])) + countOneBits(atomicLoad(&bits[640u + counted])) + countOneBits(atomicLoad(&bits[768u + counted])) + countOneBits(atomicLoad(&bits[896u + counted])));
     }
     workgroupBarrier();
   }
-  for (var i = t; i < entries; i += 256u) {
+  for (var i = t; i < entries; i += INVOCATIONS) {
     let number = (atomicLoad(&staged[i / 2u]) >> (16u * (i % 2u))) & 0xffffu;
     let entry = tile_keys[base + number];
     let key = entry & 127u;
@@ -744,83 +746,86 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward pieces subgroups D64 Dv64 f16
+// attention-backward pieces {"headDim":64,"valueDim":64,"layout":{"width":4,"half":true},"subgroups":true}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
-
+struct Params { pieces: u32, piece_entries: u32, query_base: u32, gradient_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
 @group(0) @binding(1) var<storage, read> query: array<vec2u>;
-fn load_query(at: u32) -> vec4f { return vec4f(unpack2x16float(query[at].x), unpack2x16float(query[at].y)); }
-
 @group(0) @binding(2) var<storage, read> gradient: array<vec2u>;
-fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 @group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
 @group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
+@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
+@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
+const INVOCATIONS = 32u;
+
+fn load_query(at: u32) -> vec4f { return vec4f(unpack2x16float(query[at].x), unpack2x16float(query[at].y)); }
+fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 var<private> query_sum0: vec4f;
 var<private> gradient_sum0: vec4f;
 // Adds list entries start .. end - 1, 32 at a time.
 fn gather(start: u32, end: u32, lane: u32) {
-  for (var at = start; at < end; at += 32u) {
-    let count = min(32u, end - at);
+  let query_base = params.query_base / 4u;
+  let gradient_base = params.gradient_base / 4u;
+  for (var at = start; at < end; at += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - at);
     let mine = at + min(lane, count - 1u);
     let row = sorted_rows[mine];
     let pair = sorted_weights[mine];
-    if (count == 32u) {
+    if (count == INVOCATIONS) {
       { let part = lane / 16u;
     let column = lane % 16u;
     for (var first = 0u; first < 32u; first += 16u) {
     let entry0 = first + 0u + part;
     let row0 = subgroupShuffle(row, entry0) * 16u;
     let query_weight0 = subgroupShuffle(pair.y, entry0);
-    let query0_0 = load_query(params.query_base + row0 + column);
+    let query0_0 = load_query(query_base + row0 + column);
     let gradient_weight0 = subgroupShuffle(pair.x, entry0);
-    let gradient0_0 = load_gradient(params.gradient_base + row0 + column);
+    let gradient0_0 = load_gradient(gradient_base + row0 + column);
     let entry1 = first + 2u + part;
     let row1 = subgroupShuffle(row, entry1) * 16u;
     let query_weight1 = subgroupShuffle(pair.y, entry1);
-    let query1_0 = load_query(params.query_base + row1 + column);
+    let query1_0 = load_query(query_base + row1 + column);
     let gradient_weight1 = subgroupShuffle(pair.x, entry1);
-    let gradient1_0 = load_gradient(params.gradient_base + row1 + column);
+    let gradient1_0 = load_gradient(gradient_base + row1 + column);
     let entry2 = first + 4u + part;
     let row2 = subgroupShuffle(row, entry2) * 16u;
     let query_weight2 = subgroupShuffle(pair.y, entry2);
-    let query2_0 = load_query(params.query_base + row2 + column);
+    let query2_0 = load_query(query_base + row2 + column);
     let gradient_weight2 = subgroupShuffle(pair.x, entry2);
-    let gradient2_0 = load_gradient(params.gradient_base + row2 + column);
+    let gradient2_0 = load_gradient(gradient_base + row2 + column);
     let entry3 = first + 6u + part;
     let row3 = subgroupShuffle(row, entry3) * 16u;
     let query_weight3 = subgroupShuffle(pair.y, entry3);
-    let query3_0 = load_query(params.query_base + row3 + column);
+    let query3_0 = load_query(query_base + row3 + column);
     let gradient_weight3 = subgroupShuffle(pair.x, entry3);
-    let gradient3_0 = load_gradient(params.gradient_base + row3 + column);
+    let gradient3_0 = load_gradient(gradient_base + row3 + column);
     let entry4 = first + 8u + part;
     let row4 = subgroupShuffle(row, entry4) * 16u;
     let query_weight4 = subgroupShuffle(pair.y, entry4);
-    let query4_0 = load_query(params.query_base + row4 + column);
+    let query4_0 = load_query(query_base + row4 + column);
     let gradient_weight4 = subgroupShuffle(pair.x, entry4);
-    let gradient4_0 = load_gradient(params.gradient_base + row4 + column);
+    let gradient4_0 = load_gradient(gradient_base + row4 + column);
     let entry5 = first + 10u + part;
     let row5 = subgroupShuffle(row, entry5) * 16u;
     let query_weight5 = subgroupShuffle(pair.y, entry5);
-    let query5_0 = load_query(params.query_base + row5 + column);
+    let query5_0 = load_query(query_base + row5 + column);
     let gradient_weight5 = subgroupShuffle(pair.x, entry5);
-    let gradient5_0 = load_gradient(params.gradient_base + row5 + column);
+    let gradient5_0 = load_gradient(gradient_base + row5 + column);
     let entry6 = first + 12u + part;
     let row6 = subgroupShuffle(row, entry6) * 16u;
     let query_weight6 = subgroupShuffle(pair.y, entry6);
-    let query6_0 = load_query(params.query_base + row6 + column);
+    let query6_0 = load_query(query_base + row6 + column);
     let gradient_weight6 = subgroupShuffle(pair.x, entry6);
-    let gradient6_0 = load_gradient(params.gradient_base + row6 + column);
+    let gradient6_0 = load_gradient(gradient_base + row6 + column);
     let entry7 = first + 14u + part;
     let row7 = subgroupShuffle(row, entry7) * 16u;
     let query_weight7 = subgroupShuffle(pair.y, entry7);
-    let query7_0 = load_query(params.query_base + row7 + column);
+    let query7_0 = load_query(query_base + row7 + column);
     let gradient_weight7 = subgroupShuffle(pair.x, entry7);
-    let gradient7_0 = load_gradient(params.gradient_base + row7 + column);
+    let gradient7_0 = load_gradient(gradient_base + row7 + column);
     query_sum0 = fma(vec4f(query_weight0), query0_0, query_sum0);
     gradient_sum0 = fma(vec4f(gradient_weight0), gradient0_0, gradient_sum0);
     query_sum0 = fma(vec4f(query_weight1), query1_0, query_sum0);
@@ -845,51 +850,51 @@ fn gather(start: u32, end: u32, lane: u32) {
     let entry0 = first + 0u + part;
     let row0 = subgroupShuffle(row, entry0) * 16u;
     let query_weight0 = subgroupShuffle(pair.y, entry0);
-    let query0_0 = load_query(params.query_base + row0 + column);
+    let query0_0 = load_query(query_base + row0 + column);
     let gradient_weight0 = subgroupShuffle(pair.x, entry0);
-    let gradient0_0 = load_gradient(params.gradient_base + row0 + column);
+    let gradient0_0 = load_gradient(gradient_base + row0 + column);
     let entry1 = first + 2u + part;
     let row1 = subgroupShuffle(row, entry1) * 16u;
     let query_weight1 = subgroupShuffle(pair.y, entry1);
-    let query1_0 = load_query(params.query_base + row1 + column);
+    let query1_0 = load_query(query_base + row1 + column);
     let gradient_weight1 = subgroupShuffle(pair.x, entry1);
-    let gradient1_0 = load_gradient(params.gradient_base + row1 + column);
+    let gradient1_0 = load_gradient(gradient_base + row1 + column);
     let entry2 = first + 4u + part;
     let row2 = subgroupShuffle(row, entry2) * 16u;
     let query_weight2 = subgroupShuffle(pair.y, entry2);
-    let query2_0 = load_query(params.query_base + row2 + column);
+    let query2_0 = load_query(query_base + row2 + column);
     let gradient_weight2 = subgroupShuffle(pair.x, entry2);
-    let gradient2_0 = load_gradient(params.gradient_base + row2 + column);
+    let gradient2_0 = load_gradient(gradient_base + row2 + column);
     let entry3 = first + 6u + part;
     let row3 = subgroupShuffle(row, entry3) * 16u;
     let query_weight3 = subgroupShuffle(pair.y, entry3);
-    let query3_0 = load_query(params.query_base + row3 + column);
+    let query3_0 = load_query(query_base + row3 + column);
     let gradient_weight3 = subgroupShuffle(pair.x, entry3);
-    let gradient3_0 = load_gradient(params.gradient_base + row3 + column);
+    let gradient3_0 = load_gradient(gradient_base + row3 + column);
     let entry4 = first + 8u + part;
     let row4 = subgroupShuffle(row, entry4) * 16u;
     let query_weight4 = subgroupShuffle(pair.y, entry4);
-    let query4_0 = load_query(params.query_base + row4 + column);
+    let query4_0 = load_query(query_base + row4 + column);
     let gradient_weight4 = subgroupShuffle(pair.x, entry4);
-    let gradient4_0 = load_gradient(params.gradient_base + row4 + column);
+    let gradient4_0 = load_gradient(gradient_base + row4 + column);
     let entry5 = first + 10u + part;
     let row5 = subgroupShuffle(row, entry5) * 16u;
     let query_weight5 = subgroupShuffle(pair.y, entry5);
-    let query5_0 = load_query(params.query_base + row5 + column);
+    let query5_0 = load_query(query_base + row5 + column);
     let gradient_weight5 = subgroupShuffle(pair.x, entry5);
-    let gradient5_0 = load_gradient(params.gradient_base + row5 + column);
+    let gradient5_0 = load_gradient(gradient_base + row5 + column);
     let entry6 = first + 12u + part;
     let row6 = subgroupShuffle(row, entry6) * 16u;
     let query_weight6 = subgroupShuffle(pair.y, entry6);
-    let query6_0 = load_query(params.query_base + row6 + column);
+    let query6_0 = load_query(query_base + row6 + column);
     let gradient_weight6 = subgroupShuffle(pair.x, entry6);
-    let gradient6_0 = load_gradient(params.gradient_base + row6 + column);
+    let gradient6_0 = load_gradient(gradient_base + row6 + column);
     let entry7 = first + 14u + part;
     let row7 = subgroupShuffle(row, entry7) * 16u;
     let query_weight7 = subgroupShuffle(pair.y, entry7);
-    let query7_0 = load_query(params.query_base + row7 + column);
+    let query7_0 = load_query(query_base + row7 + column);
     let gradient_weight7 = subgroupShuffle(pair.x, entry7);
-    let gradient7_0 = load_gradient(params.gradient_base + row7 + column);
+    let gradient7_0 = load_gradient(gradient_base + row7 + column);
     query_sum0 = select(query_sum0, fma(vec4f(query_weight0), query0_0, query_sum0), entry0 < count);
     gradient_sum0 = select(gradient_sum0, fma(vec4f(gradient_weight0), gradient0_0, gradient_sum0), entry0 < count);
     query_sum0 = select(query_sum0, fma(vec4f(query_weight1), query1_0, query_sum0), entry1 < count);
@@ -915,10 +920,8 @@ fn add_parts() {
   query_sum0 += subgroupShuffleXor(query_sum0, 16u);
   gradient_sum0 += subgroupShuffleXor(gradient_sum0, 16u);
 }
-@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32) {
   let piece = group_index(group, groups);
@@ -933,62 +936,64 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (lane < 16u && (lane + 0u) < 16u) { sums[at + 16u + (lane + 0u)] = gradient_sum0; }
 }
 
-// attention-backward keys subgroups D64 Dv64 f16
+// attention-backward keys {"headDim":64,"valueDim":64,"layout":{"width":4,"half":true},"subgroups":true}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-struct Params {
-  query_base: u32, gradient_base: u32, keys: u32, piece_entries: u32,
-  key_result_base: u32, value_result_base: u32, scale: f32, adds: u32,
-}
-
+struct Params { keys: u32, piece_entries: u32, scale: f32, adds: u32, query_base: u32, gradient_base: u32, key_result_base: u32, value_result_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
 @group(0) @binding(1) var<storage, read> query: array<vec2u>;
-fn load_query(at: u32) -> vec4f { return vec4f(unpack2x16float(query[at].x), unpack2x16float(query[at].y)); }
-
 @group(0) @binding(2) var<storage, read> gradient: array<vec2u>;
-fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 @group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
 @group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
+@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
+@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
+const INVOCATIONS = 32u;
+
+fn load_query(at: u32) -> vec4f { return vec4f(unpack2x16float(query[at].x), unpack2x16float(query[at].y)); }
+fn load_gradient(at: u32) -> vec4f { return vec4f(unpack2x16float(gradient[at].x), unpack2x16float(gradient[at].y)); }
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 var<private> query_sum0: vec4f;
 var<private> gradient_sum0: vec4f;
 // Adds list entries start .. end - 1, 32 at a time.
 fn gather(start: u32, end: u32, lane: u32) {
-  for (var at = start; at < end; at += 32u) {
-    let count = min(32u, end - at);
+  let query_base = params.query_base / 4u;
+  let gradient_base = params.gradient_base / 4u;
+  for (var at = start; at < end; at += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - at);
     let mine = at + min(lane, count - 1u);
     let row = sorted_rows[mine];
     let pair = sorted_weights[mine];
-    if (count == 32u) {
+    if (count == INVOCATIONS) {
       { let part = lane / 16u;
     let column = lane % 16u;
     for (var first = 0u; first < 32u; first += 8u) {
     let entry0 = first + 0u + part;
     let row0 = subgroupShuffle(row, entry0) * 16u;
     let query_weight0 = subgroupShuffle(pair.y, entry0);
-    let query0_0 = load_query(params.query_base + row0 + column);
+    let query0_0 = load_query(query_base + row0 + column);
     let gradient_weight0 = subgroupShuffle(pair.x, entry0);
-    let gradient0_0 = load_gradient(params.gradient_base + row0 + column);
+    let gradient0_0 = load_gradient(gradient_base + row0 + column);
     let entry1 = first + 2u + part;
     let row1 = subgroupShuffle(row, entry1) * 16u;
     let query_weight1 = subgroupShuffle(pair.y, entry1);
-    let query1_0 = load_query(params.query_base + row1 + column);
+    let query1_0 = load_query(query_base + row1 + column);
     let gradient_weight1 = subgroupShuffle(pair.x, entry1);
-    let gradient1_0 = load_gradient(params.gradient_base + row1 + column);
+    let gradient1_0 = load_gradient(gradient_base + row1 + column);
     let entry2 = first + 4u + part;
     let row2 = subgroupShuffle(row, entry2) * 16u;
     let query_weight2 = subgroupShuffle(pair.y, entry2);
-    let query2_0 = load_query(params.query_base + row2 + column);
+    let query2_0 = load_query(query_base + row2 + column);
     let gradient_weight2 = subgroupShuffle(pair.x, entry2);
-    let gradient2_0 = load_gradient(params.gradient_base + row2 + column);
+    let gradient2_0 = load_gradient(gradient_base + row2 + column);
     let entry3 = first + 6u + part;
     let row3 = subgroupShuffle(row, entry3) * 16u;
     let query_weight3 = subgroupShuffle(pair.y, entry3);
-    let query3_0 = load_query(params.query_base + row3 + column);
+    let query3_0 = load_query(query_base + row3 + column);
     let gradient_weight3 = subgroupShuffle(pair.x, entry3);
-    let gradient3_0 = load_gradient(params.gradient_base + row3 + column);
+    let gradient3_0 = load_gradient(gradient_base + row3 + column);
     query_sum0 = fma(vec4f(query_weight0), query0_0, query_sum0);
     gradient_sum0 = fma(vec4f(gradient_weight0), gradient0_0, gradient_sum0);
     query_sum0 = fma(vec4f(query_weight1), query1_0, query_sum0);
@@ -1005,27 +1010,27 @@ fn gather(start: u32, end: u32, lane: u32) {
     let entry0 = first + 0u + part;
     let row0 = subgroupShuffle(row, entry0) * 16u;
     let query_weight0 = subgroupShuffle(pair.y, entry0);
-    let query0_0 = load_query(params.query_base + row0 + column);
+    let query0_0 = load_query(query_base + row0 + column);
     let gradient_weight0 = subgroupShuffle(pair.x, entry0);
-    let gradient0_0 = load_gradient(params.gradient_base + row0 + column);
+    let gradient0_0 = load_gradient(gradient_base + row0 + column);
     let entry1 = first + 2u + part;
     let row1 = subgroupShuffle(row, entry1) * 16u;
     let query_weight1 = subgroupShuffle(pair.y, entry1);
-    let query1_0 = load_query(params.query_base + row1 + column);
+    let query1_0 = load_query(query_base + row1 + column);
     let gradient_weight1 = subgroupShuffle(pair.x, entry1);
-    let gradient1_0 = load_gradient(params.gradient_base + row1 + column);
+    let gradient1_0 = load_gradient(gradient_base + row1 + column);
     let entry2 = first + 4u + part;
     let row2 = subgroupShuffle(row, entry2) * 16u;
     let query_weight2 = subgroupShuffle(pair.y, entry2);
-    let query2_0 = load_query(params.query_base + row2 + column);
+    let query2_0 = load_query(query_base + row2 + column);
     let gradient_weight2 = subgroupShuffle(pair.x, entry2);
-    let gradient2_0 = load_gradient(params.gradient_base + row2 + column);
+    let gradient2_0 = load_gradient(gradient_base + row2 + column);
     let entry3 = first + 6u + part;
     let row3 = subgroupShuffle(row, entry3) * 16u;
     let query_weight3 = subgroupShuffle(pair.y, entry3);
-    let query3_0 = load_query(params.query_base + row3 + column);
+    let query3_0 = load_query(query_base + row3 + column);
     let gradient_weight3 = subgroupShuffle(pair.x, entry3);
-    let gradient3_0 = load_gradient(params.gradient_base + row3 + column);
+    let gradient3_0 = load_gradient(gradient_base + row3 + column);
     query_sum0 = select(query_sum0, fma(vec4f(query_weight0), query0_0, query_sum0), entry0 < count);
     gradient_sum0 = select(gradient_sum0, fma(vec4f(gradient_weight0), gradient0_0, gradient_sum0), entry0 < count);
     query_sum0 = select(query_sum0, fma(vec4f(query_weight1), query1_0, query_sum0), entry1 < count);
@@ -1043,12 +1048,8 @@ fn add_parts() {
   query_sum0 += subgroupShuffleXor(query_sum0, 16u);
   gradient_sum0 += subgroupShuffleXor(gradient_sum0, 16u);
 }
-@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
-@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
 
-@compute @workgroup_size(32)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32) {
   let key = group_index(group, groups);
@@ -1066,11 +1067,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (lane < 16u && (lane + 0u) < 16u) { query_sum0 += sums[at + (lane + 0u)]; }
   if (lane < 16u && (lane + 0u) < 16u) { gradient_sum0 += sums[at + 16u + (lane + 0u)]; }
   }
-  if (lane < 16u && (lane + 0u) < 16u) { let at = params.key_result_base + key * 16u + (lane + 0u);
+  if (lane < 16u && (lane + 0u) < 16u) { let at = params.key_result_base / 4u + key * 16u + (lane + 0u);
     var result = query_sum0 * params.scale;
     if (params.adds != 0u) { result += key_result[at]; }
     key_result[at] = result; }
-  if (lane < 16u && (lane + 0u) < 16u) { let at = params.value_result_base + key * 16u + (lane + 0u);
+  if (lane < 16u && (lane + 0u) < 16u) { let at = params.value_result_base / 4u + key * 16u + (lane + 0u);
     var result = gradient_sum0;
     if (params.adds != 0u) { result += value_result[at]; }
     value_result[at] = result; }

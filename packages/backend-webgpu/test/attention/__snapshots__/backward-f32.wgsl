@@ -1,31 +1,18 @@
-// attention-backward rows plain D64 Dv64 w4
-struct Params {
-  rows: u32, rows_per_unit: u32, keys: u32, slots: u32,
-  key_base: u32, value_base: u32, gradient_base: u32, index_base: u32,
-  score_base: u32, result_base: u32, scale: f32, first_row: u32,
-  query_length: u32, query_heads: u32, threshold: u32, kept_factor: f32,
-  seed: vec2u,
-}
+// attention-backward rows {"headDim":64,"valueDim":64,"layout":{"width":4,"half":false},"dropout":false}
+struct Params { rows: u32, rows_per_unit: u32, keys: u32, slots: u32, scale: f32, first_row: u32, query_length: u32, query_heads: u32, threshold: u32, kept_factor: f32, seed: vec2u, key_base: u32, value_base: u32, gradient_base: u32, indices_base: u32, scores_base: u32, result_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
-// 1 / (1 - rate) or 0, keyed by (seed, batch, head, query, slot); 1 without dropout.
-fn dropout_factor(row: u32, slot: u32) -> f32 {
-  return 1.0;
-}
-
 @group(0) @binding(1) var<storage, read> key: array<vec4f>;
-fn load_key(at: u32) -> vec4f { return key[at]; }
-
 @group(0) @binding(2) var<storage, read> value: array<vec4f>;
-fn load_value(at: u32) -> vec4f { return value[at]; }
-
 @group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
-fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
 @group(0) @binding(4) var<storage, read> indices: array<i32>;
 @group(0) @binding(5) var<storage, read> scores: array<u32>;
 @group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> weights: array<vec2f>;
-var<workgroup> parts: array<vec4f, 64>;
+const INVOCATIONS = 64u;
+
+fn load_key(at: u32) -> vec4f { return key[at]; }
+fn load_value(at: u32) -> vec4f { return value[at]; }
+fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -33,6 +20,12 @@ fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }
+
+// 1 / (1 - rate) or 0, keyed by (seed, batch, head, query, slot); 1 without dropout.
+fn dropout_factor(row: u32, slot: u32) -> f32 {
+  return 1.0;
+}
+var<workgroup> parts: array<vec4f, INVOCATIONS>;
 fn inner(a: vec4f, b: vec4f) -> f32 { return dot(a, b); }
 
 var<workgroup> reduced: array<f32, 64>;
@@ -63,15 +56,16 @@ fn max_of_group(x: f32, t: u32) -> f32 {
 
 // dO of the row . V of the key
 fn product(row: u32, value_row: u32) -> f32 {
+  let gradient_at = params.gradient_base / 4u + row * 16u;
+  let value_at = params.value_base / 4u + value_row * 16u;
   var sum = 0.0;
   for (var c = 0u; c < 16u; c++) {
-    sum += inner(load_gradient(params.gradient_base + row * 16u + c),
-      load_value(params.value_base + value_row * 16u + c));
+    sum += inner(load_gradient(gradient_at + c), load_value(value_at + c));
   }
   return sum;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let row = group_index(group, groups);
@@ -81,35 +75,35 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   var largest = -3.4e38;
   var bad = 0.0;
-  for (var s = t; s < params.slots; s += 64u) {
-    let bits = scores[params.score_base + first_slot + s];
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    let bits = scores[params.scores_base + first_slot + s];
     if (is_nan_or_plus_inf(bits)) { bad = 1.0; }
-    else if (indices[params.index_base + first_slot + s] >= 0) { largest = max(largest, bitcast<f32>(bits)); }
+    else if (indices[params.indices_base + first_slot + s] >= 0) { largest = max(largest, bitcast<f32>(bits)); }
   }
   largest = max_of_group(largest, t);
   let is_bad = max_of_group(bad, t) > 0.0;
 
   var total = 0.0;
-  for (var s = t; s < params.slots; s += 64u) {
-    if (indices[params.index_base + first_slot + s] >= 0) {
-      total += exp(bitcast<f32>(scores[params.score_base + first_slot + s]) - largest);
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    if (indices[params.indices_base + first_slot + s] >= 0) {
+      total += exp(bitcast<f32>(scores[params.scores_base + first_slot + s]) - largest);
     }
   }
   total = sum_of_group(total, t);
 
   var mean = 0.0;
-  for (var s = t; s < params.slots; s += 64u) {
-    let key = indices[params.index_base + first_slot + s];
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    let key = indices[params.indices_base + first_slot + s];
     var pair = vec2f(0.0);
     if (key >= 0) {
-      let p = exp(bitcast<f32>(scores[params.score_base + first_slot + s]) - largest) / total;
+      let p = exp(bitcast<f32>(scores[params.scores_base + first_slot + s]) - largest) / total;
       pair = vec2f(p, dropout_factor(row, s) * product(row, first_key + u32(key)));
       mean += pair.x * pair.y;
     }
     weights[first_slot + s] = pair;
   }
   mean = sum_of_group(mean, t);
-  for (var s = t; s < params.slots; s += 64u) {
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
     let pair = weights[first_slot + s];
     let made = vec2f(pair.x * dropout_factor(row, s), pair.x * (pair.y - mean));
     weights[first_slot + s] = select(made, vec2f(nan()), is_bad);
@@ -117,15 +111,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   storageBarrier();
 
   let part = t / 16u;
+  let key_base = params.key_base / 4u;
   for (var first = 0u; first < 16u; first += 16u) {
     let column = first + t % 16u;
     var sum = vec4f();
     if (column < 16u) {
       for (var s = part; s < params.slots; s += 4u) {
-        let key = indices[params.index_base + first_slot + s];
+        let key = indices[params.indices_base + first_slot + s];
         if (key >= 0) {
           sum += weights[first_slot + s].y
-            * load_key(params.key_base + (first_key + u32(key)) * 16u + column);
+            * load_key(key_base + (first_key + u32(key)) * 16u + column);
         }
       }
     }
@@ -133,39 +128,41 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     workgroupBarrier();
     if (part == 0u && column < 16u) {
       for (var other = 1u; other < 4u; other++) { sum += parts[other * 16u + t]; }
-      result[params.result_base + row * 16u + column]
+      result[params.result_base / 4u + row * 16u + column]
         = select(sum * params.scale, vec4f(nan()), is_bad);
     }
     workgroupBarrier();
   }
 }
 
-// attention-backward count-tiles 7
-struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, index_base: u32 }
+// attention-backward count-tiles {"keysPerTileLog2":7}
+struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, indices_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> count: array<atomic<u32>, 1024>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
   if (block >= params.blocks) { return; }
   let unit = block / params.row_blocks;
   let in_unit = block % params.row_blocks;
-  for (var tile = t; tile < params.tiles; tile += 256u) { atomicStore(&count[tile], 0u); }
+  for (var tile = t; tile < params.tiles; tile += INVOCATIONS) { atomicStore(&count[tile], 0u); }
   workgroupBarrier();
   let first = in_unit * params.rows_per_block;
   let end = min(params.rows_per_unit, first + params.rows_per_block);
-  let base = params.index_base + unit * params.rows_per_unit * params.slots;
-  for (var entry = first * params.slots + t; entry < end * params.slots; entry += 256u) {
+  let base = params.indices_base + unit * params.rows_per_unit * params.slots;
+  for (var entry = first * params.slots + t; entry < end * params.slots; entry += INVOCATIONS) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&count[u32(key) >> 7u], 1u); }
   }
   workgroupBarrier();
-  for (var tile = t; tile < params.tiles; tile += 256u) {
+  for (var tile = t; tile < params.tiles; tile += INVOCATIONS) {
     counts[(unit * params.tiles + tile) * params.row_blocks + in_unit] = atomicLoad(&count[tile]);
   }
 }
@@ -175,6 +172,8 @@ struct Params { row_blocks: u32, tiles: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(2) var<storage, read_write> totals: array<u32>;
+const INVOCATIONS = 256u;
+
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -193,13 +192,13 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let tile = group_index(group, groups);
   if (tile >= params.tiles) { return; }
   var before = 0u;
-  for (var first = 0u; first < params.row_blocks; first += 256u) {
+  for (var first = 0u; first < params.row_blocks; first += INVOCATIONS) {
     let block = first + t;
     let at = tile * params.row_blocks + block;
     var count = 0u;
@@ -217,6 +216,8 @@ struct Params { tiles: u32, block_entries: u32, entry_blocks: u32, entries: u32 
 @group(0) @binding(1) var<storage, read> totals: array<u32>;
 @group(0) @binding(2) var<storage, read_write> info: array<vec4u>;
 @group(0) @binding(3) var<storage, read_write> block_tiles: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> first_blocks: array<u32, 1024>;
 
 var<workgroup> scan_sums: array<u32, 256>;
@@ -234,13 +235,13 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let unit = group.x;
   let base = unit * params.tiles;
   var blocks_before = 0u;
   var entries_before = unit * params.entries;
-  for (var first = 0u; first < params.tiles; first += 256u) {
+  for (var first = 0u; first < params.tiles; first += INVOCATIONS) {
     let tile = first + t;
     var count = 0u;
     if (tile < params.tiles) { count = totals[base + tile]; }
@@ -255,7 +256,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
   }
   workgroupBarrier();
-  for (var block = t; block < params.entry_blocks; block += 256u) {
+  for (var block = t; block < params.entry_blocks; block += INVOCATIONS) {
     var tile = 4294967295u;
     if (block < blocks_before) {
       // The last tile that begins at or before the block and is not empty.
@@ -271,12 +272,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
   }
 }
 
-// attention-backward scatter-tiles staged 7 128 2048 64
-struct Params {
-  rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32,
-  rows_per_block: u32, blocks: u32, index_base: u32, block_entries: u32,
-  entry_blocks: u32,
-}
+// attention-backward scatter-tiles {"keysPerTileLog2":7,"staging":{"tileCapacity":128,"entries":2048,"invocations":64}}
+struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, rows_per_block: u32, blocks: u32, block_entries: u32, entry_blocks: u32, indices_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<i32>;
 @group(0) @binding(2) var<storage, read> weights: array<vec2f>;
@@ -284,6 +281,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> info: array<vec4u>;
 @group(0) @binding(5) var<storage, read_write> tile_keys: array<u32>;
 @group(0) @binding(6) var<storage, read_write> tile_weights: array<vec2f>;
+const INVOCATIONS = 64u;
+
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, 128>;
@@ -313,7 +312,7 @@ fn stage(key: i32, number: u32) {
     atomicOr(&staged[at / 2u], number << (16u * (at % 2u)));
   }
 }
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -323,11 +322,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first_row = in_unit * params.rows_per_block;
   let rows = min(params.rows_per_unit - first_row, params.rows_per_block);
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
-  let base = params.index_base + first;
-  for (var tile = t; tile < 128u; tile += 64u) { atomicStore(&next[tile], 0u); }
-  for (var word = t; word < 1024u; word += 64u) { atomicStore(&staged[word], 0u); }
+  let base = params.indices_base + first;
+  for (var tile = t; tile < 128u; tile += INVOCATIONS) { atomicStore(&next[tile], 0u); }
+  for (var word = t; word < 1024u; word += INVOCATIONS) { atomicStore(&staged[word], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < rows * params.slots; entry += 64u) {
+  for (var entry = t; entry < rows * params.slots; entry += INVOCATIONS) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&next[u32(key) >> 7u], 1u); }
   }
@@ -360,13 +359,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var next_key = -1;
     if (has_slot && row + 1u < rows) { next_key = indices[base + (row + 1u) * params.slots + t]; }
     stage(key, row * params.slots + t);
-    for (var s = t + 64u; s < params.slots; s += 64u) {
+    for (var s = t + INVOCATIONS; s < params.slots; s += INVOCATIONS) {
       stage(indices[base + row * params.slots + s], row * params.slots + s);
     }
     key = next_key;
     workgroupBarrier();
   }
-  for (var place = t; place < total; place += 64u) {
+  for (var place = t; place < total; place += INVOCATIONS) {
     let entry = (atomicLoad(&staged[place / 2u]) >> (16u * (place % 2u))) & 0xffffu;
     let key_of = u32(indices[base + entry]);
     let row = first_row + entry / params.slots;
@@ -376,17 +375,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward count-keys 7
+// attention-backward count-keys {"keysPerTileLog2":7}
 struct Params { blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> block_tiles: array<u32>;
 @group(0) @binding(2) var<storage, read> info: array<vec4u>;
 @group(0) @binding(3) var<storage, read> tile_keys: array<u32>;
 @group(0) @binding(4) var<storage, read_write> counts: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> count: array<atomic<u32>, 128>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -395,23 +396,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (tile == 4294967295u) { return; }
   let place = info[(block / params.entry_blocks) * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
-  for (var key = t; key < 128u; key += 256u) { atomicStore(&count[key], 0u); }
+  for (var key = t; key < 128u; key += INVOCATIONS) { atomicStore(&count[key], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < entries; entry += 256u) {
+  for (var entry = t; entry < entries; entry += INVOCATIONS) {
     atomicAdd(&count[tile_keys[block * params.block_entries + entry] & 127u], 1u);
   }
   workgroupBarrier();
-  for (var key = t; key < 128u; key += 256u) {
+  for (var key = t; key < 128u; key += INVOCATIONS) {
     counts[block * 128u + key] = atomicLoad(&count[key]);
   }
 }
 
-// attention-backward scan-keys 7
+// attention-backward scan-keys {"keysPerTileLog2":7}
 struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> info: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> ranges: array<vec2u>;
+const INVOCATIONS = 128u;
+
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
@@ -430,7 +433,7 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[127]; }
-@compute @workgroup_size(128)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let place = group_index(group, groups);
@@ -467,11 +470,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward scatter-keys 7 256
-struct Params {
-  blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32,
-  keys: u32, rows_per_unit: u32, piece_entries: u32,
-}
+// attention-backward scatter-keys {"keysPerTileLog2":7,"entries":256}
+struct Params { blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32, keys: u32, rows_per_unit: u32, piece_entries: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> block_tiles: array<u32>;
 @group(0) @binding(2) var<storage, read> info: array<vec4u>;
@@ -481,6 +481,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> sorted_rows: array<u32>;
 @group(0) @binding(7) var<storage, read_write> sorted_weights: array<vec2f>;
 @group(0) @binding(8) var<storage, read_write> piece_keys: array<u32>;
+const INVOCATIONS = 256u;
+
 var<workgroup> bits: array<atomic<u32>, 1024>;
 var<workgroup> next: array<atomic<u32>, 128>;
 // What to add to a staged place to get that in the sorted list.
@@ -505,7 +507,7 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
-@compute @workgroup_size(256)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -516,10 +518,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let place = info[unit * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
   let base = block * params.block_entries;
-  for (var key = t; key < 128u; key += 256u) { atomicStore(&next[key], 0u); }
-  for (var number = t; number < 128u; number += 256u) { atomicStore(&staged[number], 0u); }
+  for (var key = t; key < 128u; key += INVOCATIONS) { atomicStore(&next[key], 0u); }
+  for (var number = t; number < 128u; number += INVOCATIONS) { atomicStore(&staged[number], 0u); }
   workgroupBarrier();
-  for (var i = t; i < entries; i += 256u) { atomicAdd(&next[tile_keys[base + i] & 127u], 1u); }
+  for (var i = t; i < entries; i += INVOCATIONS) { atomicAdd(&next[tile_keys[base + i] & 127u], 1u); }
   workgroupBarrier();
   var own = 0u;
   for (var i = 0u; i < 1u; i++) {
@@ -541,11 +543,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   // The keys of the next round are on their way while one is put in order.
   var coming = 0u;
   if (t < entries) { coming = tile_keys[base + t] & 127u; }
-  for (var first = 0u; first < entries; first += 256u) {
-    for (var at = t; at < 1024u; at += 256u) { atomicStore(&bits[at], 0u); }
+  for (var first = 0u; first < entries; first += INVOCATIONS) {
+    for (var at = t; at < 1024u; at += INVOCATIONS) { atomicStore(&bits[at], 0u); }
     let is_entry = first + t < entries;
     let key = coming;
-    let after = first + 256u + t;
+    let after = first + INVOCATIONS + t;
     if (after < entries) { coming = tile_keys[base + after] & 127u; }
     workgroupBarrier();
     if (is_entry) {
@@ -565,13 +567,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       atomicOr(&staged[at / 2u], (first + t) << (16u * (at % 2u)));
     }
     workgroupBarrier();
-    for (var counted = t; counted < 128u; counted += 256u) {
+    for (var counted = t; counted < 128u; counted += INVOCATIONS) {
       atomicStore(&next[counted], atomicLoad(&next[counted])
         + countOneBits(atomicLoad(&bits[0u + counted])) + countOneBits(atomicLoad(&bits[128u + counted])) + countOneBits(atomicLoad(&bits[256u + counted])) + countOneBits(atomicLoad(&bits[384u + counted])) + countOneBits(atomicLoad(&bits[512u + counted])) + countOneBits(atomicLoad(&bits[640u + counted])) + countOneBits(atomicLoad(&bits[768u + counted])) + countOneBits(atomicLoad(&bits[896u + counted])));
     }
     workgroupBarrier();
   }
-  for (var i = t; i < entries; i += 256u) {
+  for (var i = t; i < entries; i += INVOCATIONS) {
     let number = (atomicLoad(&staged[i / 2u]) >> (16u * (i % 2u))) & 0xffffu;
     let entry = tile_keys[base + number];
     let key = entry & 127u;
@@ -585,28 +587,31 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward pieces plain D64 Dv64 w4
-struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
-
+// attention-backward pieces {"headDim":64,"valueDim":64,"layout":{"width":4,"half":false},"subgroups":false}
+struct Params { pieces: u32, piece_entries: u32, query_base: u32, gradient_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
 @group(0) @binding(1) var<storage, read> query: array<vec4f>;
-fn load_query(at: u32) -> vec4f { return query[at]; }
-
 @group(0) @binding(2) var<storage, read> gradient: array<vec4f>;
-fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
 @group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
 @group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
-var<workgroup> staged_rows: array<u32, 64>;
-var<workgroup> staged_weights: array<vec2f, 64>;
-var<workgroup> parts: array<vec4f, 64>;
+@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
+@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
+const INVOCATIONS = 64u;
+
+fn load_query(at: u32) -> vec4f { return query[at]; }
+fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
+var<workgroup> staged_rows: array<u32, INVOCATIONS>;
+var<workgroup> staged_weights: array<vec2f, INVOCATIONS>;
+var<workgroup> parts: array<vec4f, INVOCATIONS>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
   let part = t / 32u;
+  let query_base = params.query_base / 4u;
+  let gradient_base = params.gradient_base / 4u;
   var sum = vec4f();
-  for (var first = start; first < end; first += 64u) {
-    let count = min(64u, end - first);
+  for (var first = start; first < end; first += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - first);
     workgroupBarrier();
     if (t < count) {
       staged_rows[t] = sorted_rows[first + t];
@@ -615,12 +620,12 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
     workgroupBarrier();
     if (column < 16u) {
       for (var i = part; i < count; i += 2u) {
-        sum += staged_weights[i].y * load_query(params.query_base + staged_rows[i] * 16u + column);
+        sum += staged_weights[i].y * load_query(query_base + staged_rows[i] * 16u + column);
       }
     } else if (column < 32u) {
       for (var i = part; i < count; i += 2u) {
         sum += staged_weights[i].x
-          * load_gradient(params.gradient_base + staged_rows[i] * 16u + column - 16u);
+          * load_gradient(gradient_base + staged_rows[i] * 16u + column - 16u);
       }
     }
   }
@@ -632,9 +637,7 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
   }
   return sum;
 }
-@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let piece = group_index(group, groups);
@@ -649,31 +652,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention-backward keys plain D64 Dv64 w4
-struct Params {
-  query_base: u32, gradient_base: u32, keys: u32, piece_entries: u32,
-  key_result_base: u32, value_result_base: u32, scale: f32, adds: u32,
-}
-
+// attention-backward keys {"headDim":64,"valueDim":64,"layout":{"width":4,"half":false},"subgroups":false}
+struct Params { keys: u32, piece_entries: u32, scale: f32, adds: u32, query_base: u32, gradient_base: u32, key_result_base: u32, value_result_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-
 @group(0) @binding(1) var<storage, read> query: array<vec4f>;
-fn load_query(at: u32) -> vec4f { return query[at]; }
-
 @group(0) @binding(2) var<storage, read> gradient: array<vec4f>;
-fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
 @group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
 @group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
-var<workgroup> staged_rows: array<u32, 64>;
-var<workgroup> staged_weights: array<vec2f, 64>;
-var<workgroup> parts: array<vec4f, 64>;
+@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
+@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
+const INVOCATIONS = 64u;
+
+fn load_query(at: u32) -> vec4f { return query[at]; }
+fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
+var<workgroup> staged_rows: array<u32, INVOCATIONS>;
+var<workgroup> staged_weights: array<vec2f, INVOCATIONS>;
+var<workgroup> parts: array<vec4f, INVOCATIONS>;
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
   let part = t / 32u;
+  let query_base = params.query_base / 4u;
+  let gradient_base = params.gradient_base / 4u;
   var sum = vec4f();
-  for (var first = start; first < end; first += 64u) {
-    let count = min(64u, end - first);
+  for (var first = start; first < end; first += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - first);
     workgroupBarrier();
     if (t < count) {
       staged_rows[t] = sorted_rows[first + t];
@@ -682,12 +687,12 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
     workgroupBarrier();
     if (column < 16u) {
       for (var i = part; i < count; i += 2u) {
-        sum += staged_weights[i].y * load_query(params.query_base + staged_rows[i] * 16u + column);
+        sum += staged_weights[i].y * load_query(query_base + staged_rows[i] * 16u + column);
       }
     } else if (column < 32u) {
       for (var i = part; i < count; i += 2u) {
         sum += staged_weights[i].x
-          * load_gradient(params.gradient_base + staged_rows[i] * 16u + column - 16u);
+          * load_gradient(gradient_base + staged_rows[i] * 16u + column - 16u);
       }
     }
   }
@@ -699,11 +704,7 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> vec4f {
   }
   return sum;
 }
-@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
-@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let key = group_index(group, groups);
@@ -724,12 +725,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     if (t < 32u && column < 32u) {
       if (column < 16u) {
-        let at = params.key_result_base + key * 16u + column;
+        let at = params.key_result_base / 4u + key * 16u + column;
         sum *= params.scale;
         if (params.adds != 0u) { sum += key_result[at]; }
         key_result[at] = sum;
       } else {
-        let at = params.value_result_base + key * 16u + column - 16u;
+        let at = params.value_result_base / 4u + key * 16u + column - 16u;
         if (params.adds != 0u) { sum += value_result[at]; }
         value_result[at] = sum;
       }

@@ -1,95 +1,90 @@
 import type { Shape } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { windowOf } from '../../../runtime/binding.js';
-import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
+import { wholeOf, windowOf } from '../../../runtime/binding.js';
+import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../runtime/view.js';
+import { defineKernel, read, readFrom, write, writeTo } from '../../../wgsl/define-kernel.js';
 import { groupIndex, groupReductions } from '../../shared/reductions.js';
-import type { Group } from '../groups.js';
+import type { Group } from '../layout/groups.js';
 import { type HeadRun, headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;
 
 const main = `
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32)`;
 
 /** A bias of [.., Lq, Lk]: adds every dS to its place. One workgroup a query, whose kept keys differ from each other. */
-const spreadKernel: Kernel = {
+const spreadKernel = defineKernel({
   key: 'attention-backward bias spread',
-  buffers: ['read', 'read', 'write'],
+  uniforms: { rows: 'u32', slots: 'u32', keys: 'u32', first_slot: 'u32' },
+  buffers: { indices: readFrom('i32'), weights: read('vec2f'), bias: writeTo('f32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { rows: u32, slots: u32, keys: u32, index_base: u32, first_slot: u32, bias_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<i32>;
-@group(0) @binding(2) var<storage, read> weights: array<vec2f>;
-@group(0) @binding(3) var<storage, read_write> bias: array<f32>;
 ${groupIndex}
 ${main} {
   let row = group_index(group, groups);
   if (row >= params.rows) { return; }
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
     let slot = row * params.slots + s;
-    let key = indices[params.index_base + slot];
+    let key = indices[params.indices_base + slot];
     if (key >= 0) { bias[params.bias_base + row * params.keys + u32(key)] += weights[params.first_slot + slot].y; }
   }
 }`,
-};
+});
 
 /** A bias of [.., Lq, 1]: adds the sum of dS over the slots of each query. One workgroup a query. */
-const rowSumKernel: Kernel = {
+const rowSumKernel = defineKernel({
   key: 'attention-backward bias row-sum',
-  buffers: ['read', 'write'],
+  uniforms: { rows: 'u32', slots: 'u32', first_slot: 'u32', adds: 'u32' },
+  buffers: { weights: read('vec2f'), bias: writeTo('f32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { rows: u32, slots: u32, first_slot: u32, bias_base: u32, adds: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weights: array<vec2f>;
-@group(0) @binding(2) var<storage, read_write> bias: array<f32>;
 ${groupIndex}
 ${groupReductions(INVOCATIONS)}
 ${main} {
   let row = group_index(group, groups);
   if (row >= params.rows) { return; }
   var sum = 0.0;
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) { sum += weights[params.first_slot + row * params.slots + s].y; }
+  for (var s = t; s < params.slots; s += INVOCATIONS) { sum += weights[params.first_slot + row * params.slots + s].y; }
   sum = sum_of_group(sum, t);
   if (t == 0u) {
     if (params.adds != 0u) { sum += bias[params.bias_base + row]; }
     bias[params.bias_base + row] = sum;
   }
 }`,
-};
+});
 
 /** A bias of [.., 1, 1]: adds the sums of all queries of one head. One workgroup. */
-const totalKernel: Kernel = {
+const totalKernel = defineKernel({
   key: 'attention-backward bias total',
-  buffers: ['read', 'write'],
+  uniforms: { rows: 'u32' },
+  buffers: { sums: read('f32'), bias: writeTo('f32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { rows: u32, bias_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> sums: array<f32>;
-@group(0) @binding(2) var<storage, read_write> bias: array<f32>;
 ${groupReductions(INVOCATIONS)}
 ${main} {
   var sum = 0.0;
-  for (var row = t; row < params.rows; row += ${INVOCATIONS}u) { sum += sums[row]; }
+  for (var row = t; row < params.rows; row += INVOCATIONS) { sum += sums[row]; }
   sum = sum_of_group(sum, t);
   if (t == 0u) { bias[params.bias_base] += sum; }
 }`,
-};
+});
 
 /** A bias of [.., 1, Lk]: adds, for each key, the dS of one head's queries. One workgroup a key. */
-const keySumKernel: Kernel = {
+const keySumKernel = defineKernel({
   key: 'attention-backward bias key-sum',
-  buffers: ['read', 'read', 'read', 'write'],
+  uniforms: { keys: 'u32', first_range: 'u32', first_row: 'u32', end_row: 'u32' },
+  buffers: {
+    ranges: read('vec2u'),
+    sorted_rows: read('u32'),
+    sorted_weights: read('vec2f'),
+    bias: writeTo('f32'),
+  },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { keys: u32, first_range: u32, first_row: u32, end_row: u32, bias_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> ranges: array<vec2u>;
-@group(0) @binding(2) var<storage, read> sorted_rows: array<u32>;
-@group(0) @binding(3) var<storage, read> sorted_weights: array<vec2f>;
-@group(0) @binding(4) var<storage, read_write> bias: array<f32>;
 ${groupIndex}
 ${groupReductions(INVOCATIONS)}
 ${main} {
@@ -97,17 +92,21 @@ ${main} {
   if (key >= params.keys) { return; }
   let range = ranges[params.first_range + key];
   var sum = 0.0;
-  for (var entry = range.x + t; entry < range.x + range.y; entry += ${INVOCATIONS}u) {
+  for (var entry = range.x + t; entry < range.x + range.y; entry += INVOCATIONS) {
     let row = sorted_rows[entry];
     if (row >= params.first_row && row < params.end_row) { sum += sorted_weights[entry].y; }
   }
   sum = sum_of_group(sum, t);
   if (t == 0u) { bias[params.bias_base + key] += sum; }
 }`,
-};
+});
 
 /** Where the part of the bias begins that a head's query belongs to. */
-function biasOffset(request: AttentionRequest, shape: Shape, run: HeadRun): number {
+function biasOffset(
+  request: AttentionRequest,
+  shape: Shape,
+  run: Pick<HeadRun, 'head' | 'firstQuery'>,
+): number {
   const [batches = 1, heads = 1, queries = 1, keys = 1] = shape;
   const batch = batches === 1 ? 0 : Math.floor(run.head / request.queryHeads);
   const head = heads === 1 ? 0 : run.head % request.queryHeads;
@@ -131,42 +130,37 @@ export function recordBiasOfRows(
   const [, , queries, keys] = bias.shape as readonly [number, number, number, number];
   const rowBytes = 4 * keys;
   const most = Math.max(1, Math.floor((stream.device.limits.maxStorageBufferBindingSize - 256) / rowBytes));
-  for (const run of headRuns(request, group, most)) {
-    const firstSlot = (run.firstRow - group.firstRow) * slots;
-    const { rows } = run;
-    const offset = biasOffset(request, bias.shape, run);
+  for (const { head, firstQuery, firstRow, rows } of headRuns(request, group, most)) {
+    const first_slot = (firstRow - group.firstRow) * slots;
+    const offset = biasOffset(request, bias.shape, { head, firstQuery });
     if (queries === 1) {
       const sums = stream.scratch(4 * rows);
-      stream.launch({
-        kernel: rowSumKernel,
-        buffers: [weights, sums],
-        uniforms: uniformWords([rows, slots, firstSlot, 0, 0]),
-        workgroups: gridOf(rows),
+      rowSumKernel.launch(stream, {
+        uniforms: { rows, slots, first_slot, adds: 0 },
+        buffers: { weights, bias: wholeOf(sums) },
+        workgroups: rows,
       });
-      const to = windowOf(bias, offset, 1);
-      stream.launch({
-        kernel: totalKernel,
-        buffers: [sums, to.span],
-        uniforms: uniformWords([rows, to.base]),
-        workgroups: [1, 1, 1],
+      totalKernel.launch(stream, {
+        uniforms: { rows },
+        buffers: { sums, bias: windowOf(bias, offset, 1) },
+        workgroups: 1,
       });
       stream.release(sums);
     } else if (keys === 1) {
-      const to = windowOf(bias, offset, rows);
-      stream.launch({
-        kernel: rowSumKernel,
-        buffers: [weights, to.span],
-        uniforms: uniformWords([rows, slots, firstSlot, to.base, 1]),
-        workgroups: gridOf(rows),
+      rowSumKernel.launch(stream, {
+        uniforms: { rows, slots, first_slot, adds: 1 },
+        buffers: { weights, bias: windowOf(bias, offset, rows) },
+        workgroups: rows,
       });
     } else {
-      const to = windowOf(bias, offset, rows * keys);
-      const at = windowOf(indices, run.firstRow * slots, rows * slots);
-      stream.launch({
-        kernel: spreadKernel,
-        buffers: [at.span, weights, to.span],
-        uniforms: uniformWords([rows, slots, keys, at.base, firstSlot, to.base]),
-        workgroups: gridOf(rows),
+      spreadKernel.launch(stream, {
+        uniforms: { rows, slots, keys, first_slot },
+        buffers: {
+          indices: windowOf(indices, firstRow * slots, rows * slots),
+          weights,
+          bias: windowOf(bias, offset, rows * keys),
+        },
+        workgroups: rows,
       });
     }
   }
@@ -185,12 +179,20 @@ export function recordBiasOfKeys(
   for (const run of headRuns(request, group, Number.POSITIVE_INFINITY)) {
     const unit = Math.floor(run.firstRow / unitRows) - group.firstUnit;
     const first = run.firstRow - group.firstRow;
-    const to = windowOf(bias, biasOffset(request, bias.shape, run), keyLength);
-    stream.launch({
-      kernel: keySumKernel,
-      buffers: [sorted.ranges, sorted.rows, sorted.weights, to.span],
-      uniforms: uniformWords([keyLength, unit * keyLength, first, first + run.rows, to.base]),
-      workgroups: gridOf(keyLength),
+    keySumKernel.launch(stream, {
+      uniforms: {
+        keys: keyLength,
+        first_range: unit * keyLength,
+        first_row: first,
+        end_row: first + run.rows,
+      },
+      buffers: {
+        ranges: sorted.ranges,
+        sorted_rows: sorted.rows,
+        sorted_weights: sorted.weights,
+        bias: windowOf(bias, biasOffset(request, bias.shape, run), keyLength),
+      },
+      workgroups: keyLength,
     });
   }
 }

@@ -1,5 +1,5 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import type { Group } from '../groups.js';
+import type { Group } from '../layout/groups.js';
 
 /** Consecutive queries of one query head. */
 export interface HeadRun {

@@ -1,10 +1,11 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { windowOf } from '../../../runtime/binding.js';
-import { gridOf, type Kernel, type Span, uniformWords } from '../../../runtime/kernel.js';
+import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../runtime/view.js';
+import { defineKernel, read, readFrom, write, writeTo } from '../../../wgsl/define-kernel.js';
 import { groupIndex } from '../../shared/reductions.js';
-import type { Group } from '../groups.js';
+import type { Group } from '../layout/groups.js';
 import { headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;
@@ -16,68 +17,68 @@ const BUCKETS = 32;
  * Sums of dS by bucket of relative position over a block of queries, one workgroup a block and 32 buckets. Every
  * invocation adds its own slots in order, then invocations are added in order. Workgroup memory: 8 KiB.
  */
-const blocksKernel: Kernel = {
+const blocksKernel = defineKernel({
   key: 'attention-backward table blocks',
-  buffers: ['read', 'read', 'read', 'write'],
+  uniforms: {
+    rows: 'u32',
+    slots: 'u32',
+    first_slot: 'u32',
+    first_position: 'i32',
+    farthest: 'i32',
+    buckets: 'u32',
+    blocks: 'u32',
+    ranges: 'u32',
+  },
+  buffers: { indices: readFrom('i32'), weights: read('vec2f'), bucket_of: read('u32'), sums: write('f32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params {
-  rows: u32, slots: u32, index_base: u32, first_slot: u32,
-  first_position: i32, farthest: i32, buckets: u32, blocks: u32, ranges: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<i32>;
-@group(0) @binding(2) var<storage, read> weights: array<vec2f>;
-@group(0) @binding(3) var<storage, read> bucket_of: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sums: array<f32>;
 var<workgroup> own: array<f32, ${INVOCATIONS * BUCKETS}>;
 ${groupIndex}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let index = group_index(group, groups);
   if (index >= params.blocks * params.ranges) { return; }
   let block = index / params.ranges;
   let first_bucket = (index % params.ranges) * ${BUCKETS}u;
-  for (var b = 0u; b < ${BUCKETS}u; b++) { own[b * ${INVOCATIONS}u + t] = 0.0; }
+  for (var b = 0u; b < ${BUCKETS}u; b++) { own[b * INVOCATIONS + t] = 0.0; }
   let end = min(params.rows, (block + 1u) * ${ROWS_PER_BLOCK}u);
   for (var row = block * ${ROWS_PER_BLOCK}u; row < end; row++) {
-    for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
+    for (var s = t; s < params.slots; s += INVOCATIONS) {
       let slot = row * params.slots + s;
-      let key = indices[params.index_base + slot];
+      let key = indices[params.indices_base + slot];
       // A slot without a key holds NaN in a row of NaN, and belongs to no bucket.
       if (key < 0) { continue; }
       // Position of the key relative to the query, where all farther ones are alike.
       let relative = clamp(key - (params.first_position + i32(row)), -params.farthest, params.farthest);
       let bucket = bucket_of[u32(relative + params.farthest)] - first_bucket;
-      if (bucket < ${BUCKETS}u) { own[bucket * ${INVOCATIONS}u + t] += weights[params.first_slot + slot].y; }
+      if (bucket < ${BUCKETS}u) { own[bucket * INVOCATIONS + t] += weights[params.first_slot + slot].y; }
     }
   }
   workgroupBarrier();
   if (t < ${BUCKETS}u && first_bucket + t < params.buckets) {
     var sum = 0.0;
-    for (var i = 0u; i < ${INVOCATIONS}u; i++) { sum += own[t * ${INVOCATIONS}u + i]; }
+    for (var i = 0u; i < INVOCATIONS; i++) { sum += own[t * INVOCATIONS + i]; }
     sums[block * params.buckets + first_bucket + t] = sum;
   }
 }`,
-};
+});
 
 /** Adds the sums of all blocks, in order, to one column of the table's gradient. One invocation a bucket. */
-const columnKernel: Kernel = {
+const columnKernel = defineKernel({
   key: 'attention-backward table column',
-  buffers: ['read', 'write'],
+  uniforms: { blocks: 'u32', buckets: 'u32', heads: 'u32', head: 'u32' },
+  buffers: { sums: read('f32'), table: writeTo('f32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { blocks: u32, buckets: u32, heads: u32, head: u32, base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> sums: array<f32>;
-@group(0) @binding(2) var<storage, read_write> table: array<f32>;
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= params.buckets) { return; }
   var sum = 0.0;
   for (var block = 0u; block < params.blocks; block++) { sum += sums[block * params.buckets + id.x]; }
-  table[params.base + id.x * params.heads + params.head] += sum;
+  table[params.table_base + id.x * params.heads + params.head] += sum;
 }`,
-};
+});
 
 /** Adds the group's part of the gradient of the relative table [buckets, Hq]; heads and sequences in order. */
 export function recordTableGradient(
@@ -96,24 +97,25 @@ export function recordTableGradient(
     const blocks = Math.ceil(run.rows / ROWS_PER_BLOCK);
     const ranges = Math.ceil(buckets / BUCKETS);
     const sums = stream.scratch(4 * blocks * buckets);
-    const at = windowOf(indices, run.firstRow * slots, run.rows * slots);
-    const firstSlot = (run.firstRow - group.firstRow) * slots;
-    const firstPosition = run.firstQuery + keyLength - queryLength;
-    stream.launch({
-      kernel: blocksKernel,
-      buffers: [at.span, weights, positions.buckets, sums],
-      uniforms: uniformWords([
-        ...[run.rows, slots, at.base, firstSlot, firstPosition, positions.farthest],
-        ...[buckets, blocks, ranges],
-      ]),
-      workgroups: gridOf(blocks * ranges),
+    blocksKernel.launch(stream, {
+      uniforms: {
+        ...{ rows: run.rows, slots, buckets, blocks, ranges },
+        first_slot: (run.firstRow - group.firstRow) * slots,
+        first_position: run.firstQuery + keyLength - queryLength,
+        farthest: positions.farthest,
+      },
+      buffers: {
+        indices: windowOf(indices, run.firstRow * slots, run.rows * slots),
+        weights,
+        bucket_of: positions.buckets,
+        sums,
+      },
+      workgroups: blocks * ranges,
     });
-    const to = windowOf(table, 0, buckets * queryHeads);
-    stream.launch({
-      kernel: columnKernel,
-      buffers: [sums, to.span],
-      uniforms: uniformWords([blocks, buckets, queryHeads, run.head % queryHeads, to.base]),
-      workgroups: gridOf(Math.ceil(buckets / INVOCATIONS)),
+    columnKernel.launch(stream, {
+      uniforms: { blocks, buckets, heads: queryHeads, head: run.head % queryHeads },
+      buffers: { sums, table: windowOf(table, 0, buckets * queryHeads) },
+      workgroups: { invocations: buckets },
     });
     stream.release(sums);
   }

@@ -1,16 +1,8 @@
-import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../../shared/reductions.js';
-import { powerOfTwo } from '../groups.js';
-import { type RowLayout, rowBuffer, vectorType } from '../row-layout.js';
+import { baseOf, loadRow, powerOfTwo, vectorType } from '../layout/rows.js';
+import type { GatherShape } from './gather-shape.js';
 
-const INVOCATIONS = 64;
-
-/** What the text of the gathering kernels depends on. */
-export interface GatherShape {
-  readonly headDim: number;
-  readonly valueDim: number;
-  readonly layout: RowLayout;
-}
+export const PLAIN_INVOCATIONS = 64;
 
 /**
  * Sums over runs of the sorted list, for both gradients at a time: columns of dK (weight dS, rows of q), then of dV (weight
@@ -29,23 +21,22 @@ function gathering({ headDim, valueDim, layout }: GatherShape): {
   const keyColumns = headDim / width;
   const valueColumns = valueDim / width;
   const columns = keyColumns + valueColumns;
-  const across = Math.min(INVOCATIONS, powerOfTwo(columns));
-  const parts = INVOCATIONS / across;
+  const across = Math.min(PLAIN_INVOCATIONS, powerOfTwo(columns));
+  const parts = PLAIN_INVOCATIONS / across;
   const text = `
-@group(0) @binding(0) var<uniform> params: Params;
-${rowBuffer(1, 'query', layout)}
-${rowBuffer(2, 'gradient', layout)}
-@group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
-@group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
-var<workgroup> staged_rows: array<u32, ${INVOCATIONS}>;
-var<workgroup> staged_weights: array<vec2f, ${INVOCATIONS}>;
-var<workgroup> parts: array<${type}, ${INVOCATIONS}>;
+${loadRow('query', layout)}
+${loadRow('gradient', layout)}
+var<workgroup> staged_rows: array<u32, INVOCATIONS>;
+var<workgroup> staged_weights: array<vec2f, INVOCATIONS>;
+var<workgroup> parts: array<${type}, INVOCATIONS>;
 ${groupIndex}
 fn gathered(start: u32, end: u32, column: u32, t: u32) -> ${type} {
   let part = t / ${across}u;
+  let query_base = ${baseOf('query', layout)};
+  let gradient_base = ${baseOf('gradient', layout)};
   var sum = ${type}();
-  for (var first = start; first < end; first += ${INVOCATIONS}u) {
-    let count = min(${INVOCATIONS}u, end - first);
+  for (var first = start; first < end; first += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - first);
     workgroupBarrier();
     if (t < count) {
       staged_rows[t] = sorted_rows[first + t];
@@ -54,12 +45,12 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> ${type} {
     workgroupBarrier();
     if (column < ${keyColumns}u) {
       for (var i = part; i < count; i += ${parts}u) {
-        sum += staged_weights[i].y * load_query(params.query_base + staged_rows[i] * ${keyColumns}u + column);
+        sum += staged_weights[i].y * load_query(query_base + staged_rows[i] * ${keyColumns}u + column);
       }
     } else if (column < ${columns}u) {
       for (var i = part; i < count; i += ${parts}u) {
         sum += staged_weights[i].x
-          * load_gradient(params.gradient_base + staged_rows[i] * ${valueColumns}u + column - ${keyColumns}u);
+          * load_gradient(gradient_base + staged_rows[i] * ${valueColumns}u + column - ${keyColumns}u);
       }
     }
   }
@@ -74,26 +65,14 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> ${type} {
   return { text, type, across, columns, keyColumns };
 }
 
-function keyOf(name: string, { headDim, valueDim, layout }: GatherShape): string {
-  return `attention-backward ${name} plain D${headDim} Dv${valueDim} w${layout.width}${layout.half ? ' f16' : ''}`;
-}
-
 /**
  * Sums of whole pieces of the sorted list that belong to one key alone, one workgroup each: sums[piece][columns of dK and
  * dV]. So a key chosen by every query is the work of many workgroups. Other pieces are left alone.
  */
-export function piecesPlainKernel(shape: GatherShape): Kernel {
-  return {
-    key: keyOf('pieces', shape),
-    buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
-    source: () => {
-      const { text, type, across, columns } = gathering(shape);
-      return `
-struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
-${text}
-@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
-@group(0) @binding(6) var<storage, read_write> sums: array<${type}>;
-@compute @workgroup_size(${INVOCATIONS})
+export function plainPieces(shape: GatherShape): string {
+  const { text, across, columns } = gathering(shape);
+  return `${text}
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let piece = group_index(group, groups);
@@ -107,32 +86,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (t < ${across}u && column < ${columns}u) { sums[piece * ${columns}u + column] = sum; }
   }
 }`;
-    },
-  };
 }
 
 /**
- * dK and dV of one key a workgroup: its entries in the order of the rows, whole pieces taken from `piecesPlainKernel`'s
+ * dK and dV of one key a workgroup: its entries in the order of the rows, whole pieces taken from `plainPieces`'
  * sums in order. Adds to what earlier parts of the queries gave where `adds` is 1. Passes over memory: the list once, rows
  * of q and dO once an entry. Workgroup memory: 1.8 KiB.
  */
-export function keysPlainKernel(shape: GatherShape): Kernel {
-  return {
-    key: keyOf('keys', shape),
-    buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
-    source: () => {
-      const { text, type, across, columns, keyColumns } = gathering(shape);
-      return `
-struct Params {
-  query_base: u32, gradient_base: u32, keys: u32, piece_entries: u32,
-  key_result_base: u32, value_result_base: u32, scale: f32, adds: u32,
-}
-${text}
-@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
-@group(0) @binding(6) var<storage, read> sums: array<${type}>;
-@group(0) @binding(7) var<storage, read_write> key_result: array<${type}>;
-@group(0) @binding(8) var<storage, read_write> value_result: array<${type}>;
-@compute @workgroup_size(${INVOCATIONS})
+export function plainKeys(shape: GatherShape): string {
+  const { layout } = shape;
+  const { text, across, columns, keyColumns } = gathering(shape);
+  return `${text}
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let key = group_index(group, groups);
@@ -153,18 +118,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     if (t < ${across}u && column < ${columns}u) {
       if (column < ${keyColumns}u) {
-        let at = params.key_result_base + key * ${keyColumns}u + column;
+        let at = ${baseOf('key_result', layout)} + key * ${keyColumns}u + column;
         sum *= params.scale;
         if (params.adds != 0u) { sum += key_result[at]; }
         key_result[at] = sum;
       } else {
-        let at = params.value_result_base + key * ${columns - keyColumns}u + column - ${keyColumns}u;
+        let at = ${baseOf('value_result', layout)} + key * ${columns - keyColumns}u + column - ${keyColumns}u;
         if (params.adds != 0u) { sum += value_result[at]; }
         value_result[at] = sum;
       }
     }
   }
 }`;
-    },
-  };
 }

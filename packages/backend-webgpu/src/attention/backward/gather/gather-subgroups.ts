@@ -1,11 +1,9 @@
-import type { Kernel } from '../../../runtime/kernel.js';
 import { range } from '../../../wgsl/text.js';
 import { groupIndex } from '../../shared/reductions.js';
-import { powerOfTwo } from '../groups.js';
-import { type RowLayout, rowBuffer } from '../row-layout.js';
-import type { GatherShape } from './gather-plain.js';
+import { loadRow, powerOfTwo } from '../layout/rows.js';
+import type { GatherShape } from './gather-shape.js';
 
-const LANES = 32;
+export const LANES = 32;
 
 /** One of the two gradients: how its columns lie over the lanes. */
 interface Side {
@@ -61,7 +59,7 @@ function addChunk(sides: readonly Side[], most: number, guarded: boolean): strin
     for (const { name, weight } of sides) {
       lines.push(`let ${name}_weight${i} = subgroupShuffle(pair.${weight}, entry${i});`);
       for (const b of range(blocks)) {
-        lines.push(`let ${name}${i}_${b} = load_${name}(params.${name}_base + row${i} + ${columnOf(b)});`);
+        lines.push(`let ${name}${i}_${b} = load_${name}(${name}_base + row${i} + ${columnOf(b)});`);
       }
     }
   }
@@ -94,21 +92,20 @@ function gathering(
   const sides = [sideOf('query', headDim), sideOf('gradient', valueDim)] as const;
   const sums = sides.flatMap((side) => range(side.blocks).map((b) => `${side.name}_sum${b}`));
   const text = `
-@group(0) @binding(0) var<uniform> params: Params;
-${rowBuffer(1, 'query', layout)}
-${rowBuffer(2, 'gradient', layout)}
-@group(0) @binding(3) var<storage, read> sorted_rows: array<u32>;
-@group(0) @binding(4) var<storage, read> sorted_weights: array<vec2f>;
+${loadRow('query', layout)}
+${loadRow('gradient', layout)}
 ${groupIndex}
 ${sums.map((sum) => `var<private> ${sum}: vec4f;`).join('\n')}
 // Adds list entries start .. end - 1, 32 at a time.
 fn gather(start: u32, end: u32, lane: u32) {
-  for (var at = start; at < end; at += ${LANES}u) {
-    let count = min(${LANES}u, end - at);
+  let query_base = params.query_base / 4u;
+  let gradient_base = params.gradient_base / 4u;
+  for (var at = start; at < end; at += INVOCATIONS) {
+    let count = min(INVOCATIONS, end - at);
     let mine = at + min(lane, count - 1u);
     let row = sorted_rows[mine];
     let pair = sorted_weights[mine];
-    if (count == ${LANES}u) {
+    if (count == INVOCATIONS) {
       ${addChunks(sides, most, false)}
     } else {
       ${addChunks(sides, most, true)}
@@ -148,36 +145,16 @@ function eachColumn(
     .join('\n  ');
 }
 
-function keyOf(name: string, { headDim, valueDim, layout }: GatherShape): string {
-  return `attention-backward ${name} subgroups D${headDim} Dv${valueDim}${layout.half ? ' f16' : ''}`;
-}
-
-const head = `enable subgroups;
-diagnostic(off, subgroup_uniformity);`;
-
 const main = `
-@compute @workgroup_size(${LANES})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32)`;
 
-/** Whether the subgroup variants take these dimensions: whole vectors, and sums that fit the registers. */
-export function takesSubgroups(headDim: number, valueDim: number, { width }: RowLayout): boolean {
-  return width === 4 && headDim <= 256 && valueDim <= 256;
-}
-
-/** As `piecesPlainKernel`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
-export function piecesSubgroupKernel(shape: GatherShape): Kernel {
-  return {
-    key: keyOf('pieces', shape),
-    buffers: ['read', 'read', 'read', 'read', 'read', 'write'],
-    source: () => {
-      const { text, sides } = gathering(shape, AHEAD_OF_PIECES);
-      const columns = sides[0].columns + sides[1].columns;
-      return `${head}
-struct Params { query_base: u32, gradient_base: u32, pieces: u32, piece_entries: u32 }
-${text}
-@group(0) @binding(5) var<storage, read> piece_keys: array<vec2u>;
-@group(0) @binding(6) var<storage, read_write> sums: array<vec4f>;
+/** As `plainPieces`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
+export function subgroupPieces(shape: GatherShape): string {
+  const { text, sides } = gathering(shape, AHEAD_OF_PIECES);
+  const columns = sides[0].columns + sides[1].columns;
+  return `${text}
 ${main} {
   let piece = group_index(group, groups);
   if (piece >= params.pieces) { return; }
@@ -189,36 +166,21 @@ ${main} {
   let at = piece * ${columns}u;
   ${eachColumn(sides, (sum, column, { name }) => `sums[at + ${name === 'query' ? '' : `${sides[0].columns}u + `}${column}] = ${sum};`)}
 }`;
-    },
-  };
 }
 
-/** As `keysPlainKernel`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
-export function keysSubgroupKernel(shape: GatherShape): Kernel {
-  return {
-    key: keyOf('keys', shape),
-    buffers: ['read', 'read', 'read', 'read', 'read', 'read', 'write', 'write'],
-    source: () => {
-      const { text, sides } = gathering(shape, AHEAD_OF_KEYS);
-      const columns = sides[0].columns + sides[1].columns;
-      const store = (sum: string, column: string, { name, columns: own }: Side): string => {
-        const side = name === 'query' ? 'key' : 'value';
-        const value = name === 'query' ? `${sum} * params.scale` : sum;
-        return `let at = params.${side}_result_base + key * ${own}u + ${column};
+/** As `plainKeys`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
+export function subgroupKeys(shape: GatherShape): string {
+  const { text, sides } = gathering(shape, AHEAD_OF_KEYS);
+  const columns = sides[0].columns + sides[1].columns;
+  const store = (sum: string, column: string, { name, columns: own }: Side): string => {
+    const side = name === 'query' ? 'key' : 'value';
+    const value = name === 'query' ? `${sum} * params.scale` : sum;
+    return `let at = params.${side}_result_base / 4u + key * ${own}u + ${column};
     var result = ${value};
     if (params.adds != 0u) { result += ${side}_result[at]; }
     ${side}_result[at] = result;`;
-      };
-      return `${head}
-struct Params {
-  query_base: u32, gradient_base: u32, keys: u32, piece_entries: u32,
-  key_result_base: u32, value_result_base: u32, scale: f32, adds: u32,
-}
-${text}
-@group(0) @binding(5) var<storage, read> ranges: array<vec2u>;
-@group(0) @binding(6) var<storage, read> sums: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> key_result: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> value_result: array<vec4f>;
+  };
+  return `${text}
 ${main} {
   let key = group_index(group, groups);
   if (key >= params.keys) { return; }
@@ -236,6 +198,4 @@ ${main} {
   }
   ${eachColumn(sides, store)}
 }`;
-    },
-  };
 }

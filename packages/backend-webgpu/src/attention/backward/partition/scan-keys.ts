@@ -1,6 +1,10 @@
-import type { Kernel } from '../../../runtime/kernel.js';
+import type { Span } from '../../../runtime/kernel.js';
+import type { Stream } from '../../../runtime/stream.js';
+import { kernelFamily, read, write } from '../../../wgsl/define-kernel.js';
 import { groupIndex } from '../../shared/reductions.js';
+import type { SortGeometry } from '../layout/groups.js';
 import { exclusiveScan } from './scan.js';
+import type { TileVariant } from './tiles.js';
 
 /** Counts on their way at a time: a tile whose keys every query keeps has very many blocks. */
 const AHEAD = 16;
@@ -14,22 +18,18 @@ function eachAhead(body: (ahead: number) => string, join: string): string {
  * the counts of every block turned into the place of its first entry of that key. Reads the counts twice, writes them
  * once. Workgroup memory: up to 1 KiB.
  */
-export function scanKeysKernel(keysPerTileLog2: number): Kernel {
+const scanKeysKernel = kernelFamily('attention-backward scan-keys', ({ keysPerTileLog2 }: TileVariant) => {
   const keys = 2 ** keysPerTileLog2;
   const invocations = Math.min(256, keys);
   const each = keys / invocations;
   return {
-    key: `attention-backward scan-keys ${keysPerTileLog2}`,
-    buffers: ['read', 'write', 'write'],
+    uniforms: { tiles: 'u32', all_tiles: 'u32', entry_blocks: 'u32', block_entries: 'u32', keys: 'u32' },
+    buffers: { info: read('vec4u'), counts: write('u32'), ranges: write('vec2u') },
+    workgroup: invocations,
     source: () => `
-struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> info: array<vec4u>;
-@group(0) @binding(2) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(3) var<storage, read_write> ranges: array<vec2u>;
 ${groupIndex}
 ${exclusiveScan(invocations)}
-@compute @workgroup_size(${invocations})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let place = group_index(group, groups);
@@ -66,4 +66,19 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }`,
   };
+});
+
+export function recordScanKeys(
+  stream: Stream,
+  { keysPerTileLog2, units, tiles, keys, blockEntries, entryBlocks }: SortGeometry,
+  buffers: { readonly info: Span; readonly counts: Span; readonly ranges: Span },
+): void {
+  scanKeysKernel({ keysPerTileLog2 }).launch(stream, {
+    uniforms: {
+      ...{ tiles, all_tiles: units * tiles, keys },
+      ...{ entry_blocks: entryBlocks, block_entries: blockEntries },
+    },
+    buffers,
+    workgroups: units * tiles,
+  });
 }

@@ -1,5 +1,8 @@
-import type { Kernel } from '../../../runtime/kernel.js';
+import type { Span } from '../../../runtime/kernel.js';
+import type { Stream } from '../../../runtime/stream.js';
+import { defineKernel, read, write } from '../../../wgsl/define-kernel.js';
 import { groupIndex } from '../../shared/reductions.js';
+import type { SortGeometry } from '../layout/groups.js';
 import { exclusiveScan } from './scan.js';
 import { MOST_TILES, NO_TILE } from './tiles.js';
 
@@ -9,23 +12,21 @@ const INVOCATIONS = 256;
  * Turns the counts of one tile (one workgroup each) into how many of its entries earlier blocks of rows have, and keeps
  * the total. Reads and writes the counts once. Workgroup memory: 1 KiB.
  */
-export const scanBlocksKernel: Kernel = {
+const scanBlocksKernel = defineKernel({
   key: 'attention-backward scan-blocks',
-  buffers: ['write', 'write'],
+  uniforms: { row_blocks: 'u32', tiles: 'u32' },
+  buffers: { counts: write('u32'), totals: write('u32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { row_blocks: u32, tiles: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> counts: array<u32>;
-@group(0) @binding(2) var<storage, read_write> totals: array<u32>;
 ${groupIndex}
 ${exclusiveScan(INVOCATIONS)}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let tile = group_index(group, groups);
   if (tile >= params.tiles) { return; }
   var before = 0u;
-  for (var first = 0u; first < params.row_blocks; first += ${INVOCATIONS}u) {
+  for (var first = 0u; first < params.row_blocks; first += INVOCATIONS) {
     let block = first + t;
     let at = tile * params.row_blocks + block;
     var count = 0u;
@@ -36,30 +37,27 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   if (t == 0u) { totals[tile] = before; }
 }`,
-};
+});
 
 /**
  * Places of the tiles of one unit (one workgroup each): info[tile] = (first block of entries, entries, first place in the
  * sorted list), and the tile of every block. Workgroup memory: 5 KiB.
  */
-export const placeTilesKernel: Kernel = {
+const placeTilesKernel = defineKernel({
   key: 'attention-backward place-tiles',
-  buffers: ['read', 'write', 'write'],
+  uniforms: { tiles: 'u32', block_entries: 'u32', entry_blocks: 'u32', entries: 'u32' },
+  buffers: { totals: read('u32'), info: write('vec4u'), block_tiles: write('u32') },
+  workgroup: INVOCATIONS,
   source: () => `
-struct Params { tiles: u32, block_entries: u32, entry_blocks: u32, entries: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> totals: array<u32>;
-@group(0) @binding(2) var<storage, read_write> info: array<vec4u>;
-@group(0) @binding(3) var<storage, read_write> block_tiles: array<u32>;
 var<workgroup> first_blocks: array<u32, ${MOST_TILES}>;
 ${exclusiveScan(INVOCATIONS)}
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
   let unit = group.x;
   let base = unit * params.tiles;
   var blocks_before = 0u;
   var entries_before = unit * params.entries;
-  for (var first = 0u; first < params.tiles; first += ${INVOCATIONS}u) {
+  for (var first = 0u; first < params.tiles; first += INVOCATIONS) {
     let tile = first + t;
     var count = 0u;
     if (tile < params.tiles) { count = totals[base + tile]; }
@@ -74,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     }
   }
   workgroupBarrier();
-  for (var block = t; block < params.entry_blocks; block += ${INVOCATIONS}u) {
+  for (var block = t; block < params.entry_blocks; block += INVOCATIONS) {
     var tile = ${NO_TILE}u;
     if (block < blocks_before) {
       // The last tile that begins at or before the block and is not empty.
@@ -89,4 +87,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     block_tiles[unit * params.entry_blocks + block] = tile;
   }
 }`,
-};
+});
+
+export function recordScanBlocks(
+  stream: Stream,
+  { units, tiles, rowBlocks }: SortGeometry,
+  buffers: { readonly counts: Span; readonly totals: Span },
+): void {
+  scanBlocksKernel.launch(stream, {
+    uniforms: { row_blocks: rowBlocks, tiles: units * tiles },
+    buffers,
+    workgroups: units * tiles,
+  });
+}
+
+export function recordPlaceTiles(
+  stream: Stream,
+  { units, rowsPerUnit, slots, tiles, blockEntries, entryBlocks }: SortGeometry,
+  { totals, info, blockTiles }: { readonly totals: Span; readonly info: Span; readonly blockTiles: Span },
+): void {
+  placeTilesKernel.launch(stream, {
+    uniforms: {
+      tiles,
+      block_entries: blockEntries,
+      entry_blocks: entryBlocks,
+      entries: rowsPerUnit * slots,
+    },
+    buffers: { totals, info, block_tiles: blockTiles },
+    workgroups: units,
+  });
+}

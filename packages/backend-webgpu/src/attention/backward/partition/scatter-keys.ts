@@ -1,13 +1,22 @@
-import type { Kernel } from '../../../runtime/kernel.js';
+import type { Span } from '../../../runtime/kernel.js';
+import type { Stream } from '../../../runtime/stream.js';
+import { kernelFamily, read, write } from '../../../wgsl/define-kernel.js';
+import { times } from '../../../wgsl/text.js';
 import { groupIndex } from '../../shared/reductions.js';
+import type { SortGeometry } from '../layout/groups.js';
 import { exclusiveScan } from './scan.js';
-import { NO_TILE } from './tiles.js';
+import { NO_TILE, type TileVariant } from './tiles.js';
 
 const WORDS_OF_BITS = 1024;
 
 /** Workgroup memory of the kernel, in bytes. */
 export function scatterKeysBytes(keys: number, entries: number): number {
   return 4 * Math.max(WORDS_OF_BITS, keys) + 8 * keys + 2 * entries + 4 * 256;
+}
+
+interface ScatterVariant extends TileVariant {
+  /** Of a block, at most. */
+  readonly entries: number;
 }
 
 /**
@@ -20,30 +29,35 @@ export function scatterKeysBytes(keys: number, entries: number): number {
  * Where a piece of the sorted list begins or ends, the key there (counted over units, plus one) is noted, so that pieces
  * of one key alone can be told.
  */
-export function scatterKeysKernel(keysPerTileLog2: number, entries: number): Kernel {
-  const keys = 2 ** keysPerTileLog2;
-  const words = Math.min(8, Math.max(1, WORDS_OF_BITS / keys));
-  const invocations = 32 * words;
-  const each = Math.max(1, keys / invocations);
-  const perWord = (body: (word: number) => string, join: string): string =>
-    Array.from({ length: words }, (_, i) => body(i)).join(join);
-  return {
-    key: `attention-backward scatter-keys ${keysPerTileLog2} ${entries}`,
-    buffers: ['read', 'read', 'read', 'read', 'read', 'write', 'write', 'write'],
-    source: () => `
-struct Params {
-  blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32,
-  keys: u32, rows_per_unit: u32, piece_entries: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> block_tiles: array<u32>;
-@group(0) @binding(2) var<storage, read> info: array<vec4u>;
-@group(0) @binding(3) var<storage, read> tile_keys: array<u32>;
-@group(0) @binding(4) var<storage, read> tile_weights: array<vec2f>;
-@group(0) @binding(5) var<storage, read> places: array<u32>;
-@group(0) @binding(6) var<storage, read_write> sorted_rows: array<u32>;
-@group(0) @binding(7) var<storage, read_write> sorted_weights: array<vec2f>;
-@group(0) @binding(8) var<storage, read_write> piece_keys: array<u32>;
+const scatterKeysKernel = kernelFamily(
+  'attention-backward scatter-keys',
+  ({ keysPerTileLog2, entries }: ScatterVariant) => {
+    const keys = 2 ** keysPerTileLog2;
+    const words = Math.min(8, Math.max(1, WORDS_OF_BITS / keys));
+    const invocations = 32 * words;
+    const each = Math.max(1, keys / invocations);
+    return {
+      uniforms: {
+        blocks: 'u32',
+        entry_blocks: 'u32',
+        tiles: 'u32',
+        block_entries: 'u32',
+        keys: 'u32',
+        rows_per_unit: 'u32',
+        piece_entries: 'u32',
+      },
+      buffers: {
+        block_tiles: read('u32'),
+        info: read('vec4u'),
+        tile_keys: read('u32'),
+        tile_weights: read('vec2f'),
+        places: read('u32'),
+        sorted_rows: write('u32'),
+        sorted_weights: write('vec2f'),
+        piece_keys: write('u32'),
+      },
+      workgroup: invocations,
+      source: () => `
 var<workgroup> bits: array<atomic<u32>, ${words * keys}>;
 var<workgroup> next: array<atomic<u32>, ${keys}>;
 // What to add to a staged place to get that in the sorted list.
@@ -52,7 +66,7 @@ var<workgroup> shift: array<u32, ${keys}>;
 var<workgroup> staged: array<atomic<u32>, ${entries / 2}>;
 ${groupIndex}
 ${exclusiveScan(invocations)}
-@compute @workgroup_size(${invocations})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -63,10 +77,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let place = info[unit * params.tiles + tile];
   let entries = min(params.block_entries, place.y - (block % params.entry_blocks - place.x) * params.block_entries);
   let base = block * params.block_entries;
-  for (var key = t; key < ${keys}u; key += ${invocations}u) { atomicStore(&next[key], 0u); }
-  for (var number = t; number < ${entries / 2}u; number += ${invocations}u) { atomicStore(&staged[number], 0u); }
+  for (var key = t; key < ${keys}u; key += INVOCATIONS) { atomicStore(&next[key], 0u); }
+  for (var number = t; number < ${entries / 2}u; number += INVOCATIONS) { atomicStore(&staged[number], 0u); }
   workgroupBarrier();
-  for (var i = t; i < entries; i += ${invocations}u) { atomicAdd(&next[tile_keys[base + i] & ${keys - 1}u], 1u); }
+  for (var i = t; i < entries; i += INVOCATIONS) { atomicAdd(&next[tile_keys[base + i] & ${keys - 1}u], 1u); }
   workgroupBarrier();
   var own = 0u;
   for (var i = 0u; i < ${each}u; i++) {
@@ -88,11 +102,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   // The keys of the next round are on their way while one is put in order.
   var coming = 0u;
   if (t < entries) { coming = tile_keys[base + t] & ${keys - 1}u; }
-  for (var first = 0u; first < entries; first += ${invocations}u) {
-    for (var at = t; at < ${words * keys}u; at += ${invocations}u) { atomicStore(&bits[at], 0u); }
+  for (var first = 0u; first < entries; first += INVOCATIONS) {
+    for (var at = t; at < ${words * keys}u; at += INVOCATIONS) { atomicStore(&bits[at], 0u); }
     let is_entry = first + t < entries;
     let key = coming;
-    let after = first + ${invocations}u + t;
+    let after = first + INVOCATIONS + t;
     if (after < entries) { coming = tile_keys[base + after] & ${keys - 1}u; }
     workgroupBarrier();
     if (is_entry) {
@@ -101,17 +115,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     workgroupBarrier();
     if (is_entry) {
       var at = atomicLoad(&next[key]) + countOneBits(atomicLoad(&bits[word * ${keys}u + key]) & (bit - 1u));
-${perWord((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`, '\n')}
+${times(words, (i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`, '\n')}
       atomicOr(&staged[at / 2u], (first + t) << (16u * (at % 2u)));
     }
     workgroupBarrier();
-    for (var counted = t; counted < ${keys}u; counted += ${invocations}u) {
+    for (var counted = t; counted < ${keys}u; counted += INVOCATIONS) {
       atomicStore(&next[counted], atomicLoad(&next[counted])
-        + ${perWord((i) => `countOneBits(atomicLoad(&bits[${i * keys}u + counted]))`, ' + ')});
+        + ${times(words, (i) => `countOneBits(atomicLoad(&bits[${i * keys}u + counted]))`, ' + ')});
     }
     workgroupBarrier();
   }
-  for (var i = t; i < entries; i += ${invocations}u) {
+  for (var i = t; i < entries; i += INVOCATIONS) {
     let number = (atomicLoad(&staged[i / 2u]) >> (16u * (i % 2u))) & 0xffffu;
     let entry = tile_keys[base + number];
     let key = entry & ${keys - 1}u;
@@ -124,5 +138,33 @@ ${perWord((i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[
     if (in_piece == params.piece_entries - 1u) { piece_keys[2u * (at / params.piece_entries) + 1u] = marked; }
   }
 }`,
-  };
+    };
+  },
+);
+
+export function recordScatterKeys(
+  stream: Stream,
+  geometry: SortGeometry,
+  buffers: {
+    readonly block_tiles: Span;
+    readonly info: Span;
+    readonly tile_keys: Span;
+    readonly tile_weights: Span;
+    readonly places: Span;
+    readonly sorted_rows: Span;
+    readonly sorted_weights: Span;
+    readonly piece_keys: Span;
+  },
+): void {
+  const { keysPerTileLog2, units, rowsPerUnit, tiles, keys, blockEntries, entryBlocks } = geometry;
+  const blocks = units * entryBlocks;
+  scatterKeysKernel({ keysPerTileLog2, entries: blockEntries }).launch(stream, {
+    uniforms: {
+      ...{ blocks, tiles, keys, rows_per_unit: rowsPerUnit },
+      ...{ entry_blocks: entryBlocks, block_entries: blockEntries },
+      piece_entries: geometry.pieceEntries,
+    },
+    buffers,
+    workgroups: blocks,
+  });
 }

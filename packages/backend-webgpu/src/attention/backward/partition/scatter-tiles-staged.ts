@@ -1,9 +1,14 @@
-import type { Kernel } from '../../../runtime/kernel.js';
 import { groupIndex } from '../../shared/reductions.js';
 import { exclusiveScan } from './scan.js';
 
-/** Entries of one row at a time. */
-export type StagingInvocations = 64 | 128 | 256;
+/** Room that the kernel has, and its size. */
+export interface Staging {
+  readonly tileCapacity: number;
+  /** Of a block of rows, at most. */
+  readonly entries: number;
+  /** Entries of one row at a time. */
+  readonly invocations: 64 | 128 | 256;
+}
 
 /** Workgroup memory of the kernel, in bytes. */
 export function stagedTilesBytes(tileCapacity: number, entries: number): number {
@@ -11,36 +16,18 @@ export function stagedTilesBytes(tileCapacity: number, entries: number): number 
 }
 
 /**
- * As `scatterTilesKernel`, but the workgroup first puts the numbers of its entries (at most `entries`) in the order of the
+ * As the plain kernel, but the workgroup first puts the numbers of its entries (at most `entries`) in the order of the
  * tiles, row after row, in its own memory, and then moves tile after tile: runs of neighbours instead of words far apart.
  * The next row is on its way while one is put in order. Indices are read three times and pairs once, out of order, but
  * from the cache. Workgroup memory: `stagedTilesBytes`; 16 bits a number, because what a workgroup takes of it decides how
  * many of them run at a time.
  */
-export function scatterTilesStagedKernel(
+export function stagedScatter(
   keysPerTileLog2: number,
-  tileCapacity: number,
-  entries: number,
-  invocations: StagingInvocations,
-): Kernel {
-  return {
-    key: `attention-backward scatter-tiles staged ${keysPerTileLog2} ${tileCapacity} ${entries} ${invocations}`,
-    buffers: ['read', 'read', 'read', 'read', 'write', 'write'],
-    source: () => {
-      const each = Math.max(1, tileCapacity / invocations);
-      return `
-struct Params {
-  rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32,
-  rows_per_block: u32, blocks: u32, index_base: u32, block_entries: u32,
-  entry_blocks: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> indices: array<i32>;
-@group(0) @binding(2) var<storage, read> weights: array<vec2f>;
-@group(0) @binding(3) var<storage, read> counts: array<u32>;
-@group(0) @binding(4) var<storage, read> info: array<vec4u>;
-@group(0) @binding(5) var<storage, read_write> tile_keys: array<u32>;
-@group(0) @binding(6) var<storage, read_write> tile_weights: array<vec2f>;
+  { tileCapacity, entries, invocations }: Staging,
+): string {
+  const each = Math.max(1, tileCapacity / invocations);
+  return `
 var<workgroup> next: array<atomic<u32>, ${tileCapacity}>;
 // What to add to a staged place to get that in the tile.
 var<workgroup> shift: array<u32, ${tileCapacity}>;
@@ -54,7 +41,7 @@ fn stage(key: i32, number: u32) {
     atomicOr(&staged[at / 2u], number << (16u * (at % 2u)));
   }
 }
-@compute @workgroup_size(${invocations})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let block = group_index(group, groups);
@@ -64,11 +51,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let first_row = in_unit * params.rows_per_block;
   let rows = min(params.rows_per_unit - first_row, params.rows_per_block);
   let first = (unit * params.rows_per_unit + first_row) * params.slots;
-  let base = params.index_base + first;
-  for (var tile = t; tile < ${tileCapacity}u; tile += ${invocations}u) { atomicStore(&next[tile], 0u); }
-  for (var word = t; word < ${entries / 2}u; word += ${invocations}u) { atomicStore(&staged[word], 0u); }
+  let base = params.indices_base + first;
+  for (var tile = t; tile < ${tileCapacity}u; tile += INVOCATIONS) { atomicStore(&next[tile], 0u); }
+  for (var word = t; word < ${entries / 2}u; word += INVOCATIONS) { atomicStore(&staged[word], 0u); }
   workgroupBarrier();
-  for (var entry = t; entry < rows * params.slots; entry += ${invocations}u) {
+  for (var entry = t; entry < rows * params.slots; entry += INVOCATIONS) {
     let key = indices[base + entry];
     if (key >= 0) { atomicAdd(&next[u32(key) >> ${keysPerTileLog2}u], 1u); }
   }
@@ -101,13 +88,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var next_key = -1;
     if (has_slot && row + 1u < rows) { next_key = indices[base + (row + 1u) * params.slots + t]; }
     stage(key, row * params.slots + t);
-    for (var s = t + ${invocations}u; s < params.slots; s += ${invocations}u) {
+    for (var s = t + INVOCATIONS; s < params.slots; s += INVOCATIONS) {
       stage(indices[base + row * params.slots + s], row * params.slots + s);
     }
     key = next_key;
     workgroupBarrier();
   }
-  for (var place = t; place < total; place += ${invocations}u) {
+  for (var place = t; place < total; place += INVOCATIONS) {
     let entry = (atomicLoad(&staged[place / 2u]) >> (16u * (place % 2u))) & 0xffffu;
     let key_of = u32(indices[base + entry]);
     let row = first_row + entry / params.slots;
@@ -116,6 +103,4 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     tile_weights[to] = weights[first + entry];
   }
 }`;
-    },
-  };
 }

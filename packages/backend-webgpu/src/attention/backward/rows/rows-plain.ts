@@ -1,10 +1,8 @@
-import type { Kernel } from '../../../runtime/kernel.js';
-import { groupIndex, groupReductions } from '../../shared/reductions.js';
-import { powerOfTwo } from '../groups.js';
-import { innerProduct, notNumbers, rowBuffer, vectorType } from '../row-layout.js';
-import { type RowShape, rowParams } from './row-params.js';
+import { groupReductions } from '../../shared/reductions.js';
+import { baseOf, innerProduct, powerOfTwo, vectorType } from '../layout/rows.js';
+import { type RowShape, rowFunctions } from './row-shape.js';
 
-const INVOCATIONS = 64;
+export const PLAIN_INVOCATIONS = 64;
 
 /**
  * One workgroup a query: from its kept keys and scores, with m the factors of dropout,
@@ -15,48 +13,31 @@ const INVOCATIONS = 64;
  * twice, V and K rows of the kept keys once, pairs written twice and read as often. Workgroup memory: 256 B, and 1 KiB for
  * the parts of dQ. A score of NaN or +inf makes all of the row NaN; slots without a key have weight and gradient 0.
  */
-export function rowsPlainKernel(shape: RowShape): Kernel {
-  const { headDim, valueDim, layout, dropout } = shape;
-  const { width, half } = layout;
-  return {
-    key: `attention-backward rows plain D${headDim} Dv${valueDim} w${width}${half ? ' f16' : ''}${dropout ? ' dropout' : ''}`,
-    buffers: ['read', 'read', 'read', 'read', 'read', 'write', 'write'],
-    source: () => source(shape),
-  };
-}
-
-function source({ headDim, valueDim, layout, dropout }: RowShape): string {
+export function plainRows(shape: RowShape): string {
+  const { headDim, valueDim, layout } = shape;
   const { width } = layout;
   const type = vectorType(width);
   const columns = headDim / width;
   const valueColumns = valueDim / width;
-  const across = Math.min(INVOCATIONS, powerOfTwo(columns));
-  const parts = INVOCATIONS / across;
-  return `${rowParams(dropout)}
-${rowBuffer(1, 'key', layout)}
-${rowBuffer(2, 'value', layout)}
-${rowBuffer(3, 'gradient', layout)}
-@group(0) @binding(4) var<storage, read> indices: array<i32>;
-@group(0) @binding(5) var<storage, read> scores: array<u32>;
-@group(0) @binding(6) var<storage, read_write> result: array<${type}>;
-@group(0) @binding(7) var<storage, read_write> weights: array<vec2f>;
-var<workgroup> parts: array<${type}, ${INVOCATIONS}>;
-${groupIndex}
-${notNumbers}
+  const across = Math.min(PLAIN_INVOCATIONS, powerOfTwo(columns));
+  const parts = PLAIN_INVOCATIONS / across;
+  return `${rowFunctions(shape)}
+var<workgroup> parts: array<${type}, INVOCATIONS>;
 ${innerProduct(width)}
-${groupReductions(INVOCATIONS)}
+${groupReductions(PLAIN_INVOCATIONS)}
 
 // dO of the row . V of the key
 fn product(row: u32, value_row: u32) -> f32 {
+  let gradient_at = ${baseOf('gradient', layout)} + row * ${valueColumns}u;
+  let value_at = ${baseOf('value', layout)} + value_row * ${valueColumns}u;
   var sum = 0.0;
   for (var c = 0u; c < ${valueColumns}u; c++) {
-    sum += inner(load_gradient(params.gradient_base + row * ${valueColumns}u + c),
-      load_value(params.value_base + value_row * ${valueColumns}u + c));
+    sum += inner(load_gradient(gradient_at + c), load_value(value_at + c));
   }
   return sum;
 }
 
-@compute @workgroup_size(${INVOCATIONS})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
   let row = group_index(group, groups);
@@ -66,35 +47,35 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 
   var largest = -3.4e38;
   var bad = 0.0;
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
-    let bits = scores[params.score_base + first_slot + s];
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    let bits = scores[params.scores_base + first_slot + s];
     if (is_nan_or_plus_inf(bits)) { bad = 1.0; }
-    else if (indices[params.index_base + first_slot + s] >= 0) { largest = max(largest, bitcast<f32>(bits)); }
+    else if (indices[params.indices_base + first_slot + s] >= 0) { largest = max(largest, bitcast<f32>(bits)); }
   }
   largest = max_of_group(largest, t);
   let is_bad = max_of_group(bad, t) > 0.0;
 
   var total = 0.0;
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
-    if (indices[params.index_base + first_slot + s] >= 0) {
-      total += exp(bitcast<f32>(scores[params.score_base + first_slot + s]) - largest);
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    if (indices[params.indices_base + first_slot + s] >= 0) {
+      total += exp(bitcast<f32>(scores[params.scores_base + first_slot + s]) - largest);
     }
   }
   total = sum_of_group(total, t);
 
   var mean = 0.0;
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
-    let key = indices[params.index_base + first_slot + s];
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
+    let key = indices[params.indices_base + first_slot + s];
     var pair = vec2f(0.0);
     if (key >= 0) {
-      let p = exp(bitcast<f32>(scores[params.score_base + first_slot + s]) - largest) / total;
+      let p = exp(bitcast<f32>(scores[params.scores_base + first_slot + s]) - largest) / total;
       pair = vec2f(p, dropout_factor(row, s) * product(row, first_key + u32(key)));
       mean += pair.x * pair.y;
     }
     weights[first_slot + s] = pair;
   }
   mean = sum_of_group(mean, t);
-  for (var s = t; s < params.slots; s += ${INVOCATIONS}u) {
+  for (var s = t; s < params.slots; s += INVOCATIONS) {
     let pair = weights[first_slot + s];
     let made = vec2f(pair.x * dropout_factor(row, s), pair.x * (pair.y - mean));
     weights[first_slot + s] = select(made, vec2f(nan()), is_bad);
@@ -102,15 +83,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   storageBarrier();
 
   let part = t / ${across}u;
+  let key_base = ${baseOf('key', layout)};
   for (var first = 0u; first < ${columns}u; first += ${across}u) {
     let column = first + t % ${across}u;
     var sum = ${type}();
     if (column < ${columns}u) {
       for (var s = part; s < params.slots; s += ${parts}u) {
-        let key = indices[params.index_base + first_slot + s];
+        let key = indices[params.indices_base + first_slot + s];
         if (key >= 0) {
           sum += weights[first_slot + s].y
-            * load_key(params.key_base + (first_key + u32(key)) * ${columns}u + column);
+            * load_key(key_base + (first_key + u32(key)) * ${columns}u + column);
         }
       }
     }
@@ -118,7 +100,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     workgroupBarrier();
     if (part == 0u && column < ${columns}u) {
       for (var other = 1u; other < ${parts}u; other++) { sum += parts[other * ${across}u + t]; }
-      result[params.result_base + row * ${columns}u + column]
+      result[${baseOf('result', layout)} + row * ${columns}u + column]
         = select(sum * params.scale, ${type}(nan()), is_bad);
     }
     workgroupBarrier();

@@ -1,29 +1,18 @@
-import type { Kernel } from '../../../runtime/kernel.js';
-import { range } from '../../../wgsl/text.js';
-import { groupIndex } from '../../shared/reductions.js';
-import { powerOfTwo } from '../groups.js';
-import { notNumbers, rowBuffer } from '../row-layout.js';
-import { type RowShape, rowParams } from './row-params.js';
+import { range, times } from '../../../wgsl/text.js';
+import { powerOfTwo } from '../layout/rows.js';
+import { takesSubgroups } from '../layout/subgroups.js';
+import { type RowShape, rowFunctions } from './row-shape.js';
 
-const LANES = 32;
+export const LANES = 32;
 /** Most slots whose weights stay in registers. */
-export const MOST_SUBGROUP_SLOTS = 512;
+const MOST_SLOTS = 512;
 /** Rows of values or keys that are on their way at a time, a lane. */
 const AHEAD = 16;
 
-/**
- * As `rowsPlainKernel`, one subgroup of 32 a query, whose lanes hold the slots: groups of up to 8 lanes read a row of V
- * together. k up to 512, whole vectors of four. Passes over memory: scores once, V and K rows of the kept keys once, pairs
- * written once. Workgroup memory: 8 bytes a slot.
- */
-export function rowsSubgroupKernel(shape: RowShape, slots: number): Kernel {
-  const { headDim, valueDim, layout, dropout } = shape;
-  const each = Math.ceil(slots / LANES);
-  return {
-    key: `attention-backward rows subgroups D${headDim} Dv${valueDim} S${each}${layout.half ? ' f16' : ''}${dropout ? ' dropout' : ''}`,
-    buffers: ['read', 'read', 'read', 'read', 'read', 'write', 'write'],
-    source: () => source(shape, each),
-  };
+/** Slots of a lane; undefined where the kernel does not take the shape. */
+export function registersOf({ headDim, valueDim, layout }: RowShape, slots: number): number | undefined {
+  if (slots > MOST_SLOTS || !takesSubgroups(headDim, valueDim, layout)) return undefined;
+  return Math.ceil(slots / LANES);
 }
 
 /** dP of 32 slots, register `i` of every lane, into `product<i>`. */
@@ -37,7 +26,7 @@ function products(i: number, valueColumns: number): string {
     lines.push('{');
     for (const u of range(together)) {
       lines.push(
-        `let at${u} = params.value_base + (first_key + subgroupShuffle(key${i}, lane - lane % ${across}u + ${first + u}u)) * ${valueColumns}u;`,
+        `let at${u} = value_base + (first_key + subgroupShuffle(key${i}, lane - lane % ${across}u + ${first + u}u)) * ${valueColumns}u;`,
       );
       for (const b of range(blocks)) {
         const column = `lane % ${across}u + ${b * across}u`;
@@ -66,7 +55,13 @@ function products(i: number, valueColumns: number): string {
   return lines.join('\n  ');
 }
 
-function source({ headDim, valueDim, layout, dropout }: RowShape, each: number): string {
+/**
+ * As `plainRows`, one subgroup of 32 a query, whose lanes hold the slots: groups of up to 8 lanes read a row of V
+ * together. k up to 512, whole vectors of four. Passes over memory: scores once, V and K rows of the kept keys once, pairs
+ * written once. Workgroup memory: 8 bytes a slot.
+ */
+export function subgroupRows(shape: RowShape, registers: number): string {
+  const { headDim, valueDim, dropout } = shape;
   const columns = headDim / 4;
   const valueColumns = valueDim / 4;
   const valueAcross = Math.min(8, powerOfTwo(valueColumns));
@@ -75,29 +70,17 @@ function source({ headDim, valueDim, layout, dropout }: RowShape, each: number):
   const parts = LANES / across;
   const blocks = Math.ceil(columns / across);
   const isWhole = columns % across === 0;
-  const slots = each * LANES;
+  const slots = registers * LANES;
   const ahead = Math.max(1, Math.min(slots / parts, Math.floor(8 / blocks)));
-  const registers = range(each);
-  const perRegister = (body: (i: number) => string): string => registers.map(body).join('\n  ');
+  const perRegister = (body: (i: number) => string): string => times(registers, body, '\n  ');
   const column = (b: number): string => {
     const at = `lane % ${across}u + ${b * across}u`;
     return isWhole ? at : `min(${at}, ${columns - 1}u)`;
   };
-  return `enable subgroups;
-diagnostic(off, subgroup_uniformity);
-${rowParams(dropout)}
-${rowBuffer(1, 'key', layout)}
-${rowBuffer(2, 'value', layout)}
-${rowBuffer(3, 'gradient', layout)}
-@group(0) @binding(4) var<storage, read> indices: array<i32>;
-@group(0) @binding(5) var<storage, read> scores: array<u32>;
-@group(0) @binding(6) var<storage, read_write> result: array<vec4f>;
-@group(0) @binding(7) var<storage, read_write> weights: array<vec2f>;
+  return `${rowFunctions(shape)}
 var<workgroup> shared_keys: array<u32, ${slots}>;
 var<workgroup> shared_gradients: array<f32, ${slots}>;
-${groupIndex}
-${notNumbers}
-@compute @workgroup_size(${LANES})
+@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32) {
   let row = group_index(group, groups);
@@ -108,18 +91,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     .map((b) => {
       const at = `lane % ${valueAcross}u + ${b * valueAcross}u`;
       const clamped = valueColumns % valueAcross === 0 ? at : `min(${at}, ${valueColumns - 1}u)`;
-      return `let gradient${b} = load_gradient(params.gradient_base + row * ${valueColumns}u + ${clamped});`;
+      return `let gradient${b} = load_gradient(params.gradient_base / 4u + row * ${valueColumns}u + ${clamped});`;
     })
     .join('\n  ')}
   var largest = -3.4e38;
   var is_bad = false;
   // A slot without a key takes the row's first one, whose rows are read in any case, with weight 0.
-  let fallback = u32(max(indices[params.index_base + first_slot], 0));
+  let fallback = u32(max(indices[params.indices_base + first_slot], 0));
   ${perRegister(
     (i) => `var key${i} = fallback; var valid${i} = false; var score${i} = 0.0;
   if (lane + ${i * LANES}u < params.slots) {
-    let index = indices[params.index_base + first_slot + ${i * LANES}u + lane];
-    let bits = scores[params.score_base + first_slot + ${i * LANES}u + lane];
+    let index = indices[params.indices_base + first_slot + ${i * LANES}u + lane];
+    let bits = scores[params.scores_base + first_slot + ${i * LANES}u + lane];
     is_bad = is_bad || is_nan_or_plus_inf(bits);
     valid${i} = index >= 0;
     if (valid${i}) { key${i} = u32(index); score${i} = bitcast<f32>(bits); }
@@ -132,6 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var total = 0.0;
   ${perRegister((i) => `let weight${i} = select(0.0, exp(score${i} - largest), valid${i}); total += weight${i};`)}
   let inverse = 1.0 / subgroupAdd(total);
+  let value_base = params.value_base / 4u;
   var mean = 0.0;
   ${perRegister(
     (i) => `var product${i} = 0.0;
@@ -147,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (lane + ${i * LANES}u < params.slots) {
     weights[first_slot + ${i * LANES}u + lane] = select(made${i}, vec2f(nan()), is_bad);
   }
-  shared_keys[${i * LANES}u + lane] = params.key_base + (first_key + key${i}) * ${columns}u;
+  shared_keys[${i * LANES}u + lane] = params.key_base / 4u + (first_key + key${i}) * ${columns}u;
   shared_gradients[${i * LANES}u + lane] = made${i}.y;`,
   )}
   workgroupBarrier();
@@ -182,7 +166,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     .map(
       (b) => `if (lane < ${across}u && lane + ${b * across}u < ${columns}u) {
     let sum = select(vec4f(0.0), sum${b} * params.scale, has_keys);
-    result[params.result_base + row * ${columns}u + lane + ${b * across}u] = select(sum, vec4f(nan()), is_bad);
+    result[params.result_base / 4u + row * ${columns}u + lane + ${b * across}u] = select(sum, vec4f(nan()), is_bad);
   }`,
     )
     .join('\n  ')}

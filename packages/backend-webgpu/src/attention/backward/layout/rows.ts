@@ -9,17 +9,24 @@ export function vectorType(width: 1 | 4): string {
   return width === 4 ? 'vec4f' : 'f32';
 }
 
-/** A read-only binding and `load_<name>(at)`, where `at` counts vectors. */
-export function rowBuffer(binding: number, name: string, { width, half }: RowLayout): string {
-  const stored = half ? (width === 4 ? 'vec2u' : 'u32') : vectorType(width);
+/** Element type of a buffer of rows. */
+export function storedType({ width, half }: RowLayout): string {
+  return half ? (width === 4 ? 'vec2u' : 'u32') : vectorType(width);
+}
+
+/** `load_<name>(at)` of a buffer of `storedType`, where `at` counts vectors. */
+export function loadRow(name: string, { width, half }: RowLayout): string {
   const element = half
     ? width === 4
       ? `vec4f(unpack2x16float(${name}[at].x), unpack2x16float(${name}[at].y))`
       : `unpack2x16float(${name}[at / 2u])[at % 2u]`
     : `${name}[at]`;
-  return `
-@group(0) @binding(${binding}) var<storage, read> ${name}: array<${stored}>;
-fn load_${name}(at: u32) -> ${vectorType(width)} { return ${element}; }`;
+  return `fn load_${name}(at: u32) -> ${vectorType(width)} { return ${element}; }`;
+}
+
+/** Where the data of a buffer begin, in vectors. */
+export function baseOf(name: string, { width }: Pick<RowLayout, 'width'>): string {
+  return width === 4 ? `params.${name}_base / 4u` : `params.${name}_base`;
 }
 
 /** `inner(a, b)` of two vectors. */
@@ -34,3 +41,8 @@ fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }`;
+
+/** The power of two that is at least so large. */
+export function powerOfTwo(least: number): number {
+  return 2 ** Math.max(0, Math.ceil(Math.log2(least)));
+}
