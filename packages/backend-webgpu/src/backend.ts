@@ -19,7 +19,6 @@ import {
 import { SelectionCounter, type SelectionCounts } from './attention/selection-counts.js';
 import { fusedOperations } from './fused.js';
 import { limitsOf } from './limits.js';
-import type { GpuBufferTensor } from './native.js';
 import * as elementwise from './primitives/elementwise.js';
 import { recordFill, wordOf } from './primitives/fill.js';
 import { recordGatherRows } from './primitives/gather-rows.js';
@@ -39,7 +38,7 @@ import type { Span } from './runtime/kernel.js';
 import { Stream, type StreamOptions } from './runtime/stream.js';
 import { storageBytes } from './runtime/view.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
-import { Storage, WebGpuTensor } from './tensor.js';
+import { type GpuBufferTensor, Storage, WebGpuTensor } from './tensor.js';
 
 /** Scalars kept on the device: operands like the 2 of `mul(x, 2)` come back with every call. */
 const MOST_CONSTANTS = 256;

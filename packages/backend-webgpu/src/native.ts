@@ -15,7 +15,7 @@ import { fromBackendTensor } from '@topk-attention/core/backend';
 import { WebGpuBackend } from './backend.js';
 import { BUFFER_USAGE } from './runtime/usage.js';
 import { storageBytes } from './runtime/view.js';
-import { WebGpuTensor } from './tensor.js';
+import { type GpuBufferTensor, WebGpuTensor } from './tensor.js';
 
 /** What of a GPUBuffer is a tensor. */
 export interface GpuBufferRange {
@@ -26,17 +26,6 @@ export interface GpuBufferRange {
   readonly offset?: number;
   /** In bytes. Default: what shape and dtype need. */
   readonly size?: number;
-}
-
-/** A tensor's place on the device. */
-export interface GpuBufferTensor {
-  readonly buffer: GPUBuffer;
-  /** In bytes. */
-  readonly offset: number;
-  /** In bytes. */
-  readonly size: number;
-  readonly shape: Shape;
-  readonly dtype: DType;
 }
 
 const rangeKinds: OptionKinds<GpuBufferRange> = {

@@ -46,3 +46,14 @@ export class WebGpuTensor implements BackendTensor, View {
     return this.storage.span;
   }
 }
+
+/** A tensor's place on the device. */
+export interface GpuBufferTensor {
+  readonly buffer: GPUBuffer;
+  /** In bytes. */
+  readonly offset: number;
+  /** In bytes. */
+  readonly size: number;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}

@@ -3,7 +3,7 @@ import type { View } from '../../runtime/view.js';
 import { kernelFamily, read, write } from '../../wgsl/define-kernel.js';
 import { geometryOf, geometryUniforms, rowAt, visibleKeys } from '../shared/geometry.js';
 import { groupIndex, groupReductions } from '../shared/reductions.js';
-import type { Slopes } from './parts.js';
+import type { Slopes } from './slopes.js';
 
 const INVOCATIONS = 64;
 

@@ -27,11 +27,11 @@ import {
   headRunsOf,
   partSize,
   refusals,
-  type Slopes,
 } from './parts.js';
 import { recordRowGradients } from './row-gradients.js';
 import { recordSafeRows } from './safe-rows.js';
 import { recordScale } from './scale.js';
+import type { Slopes } from './slopes.js';
 import { recordTableGradient } from './table-gradient.js';
 import { recordUnusualGradients } from './unusual-gradients.js';
 

@@ -2,7 +2,6 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import type { Span } from '../../runtime/kernel.js';
 import { bufferSize } from '../../runtime/pool.js';
 import { groupOf, type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
@@ -42,15 +41,6 @@ export function refusals(request: AttentionRequest, facts: DeviceFacts): string[
   }
   reasons.push(...optionRefusals(request, facts));
   return reasons;
-}
-
-/** dS of the rows of a part. */
-export interface Slopes {
-  readonly request: AttentionRequest;
-  readonly part: Part;
-  readonly span: Span;
-  /** Fours of numbers from row to row. */
-  readonly fours: number;
 }
 
 /** Heads and queries at a time. */

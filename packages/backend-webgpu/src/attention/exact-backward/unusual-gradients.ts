@@ -54,12 +54,7 @@ export function recordUnusualGradients(
   half: boolean,
   geometry: PartGeometry,
   { fours, width }: { readonly fours: number; readonly width: number },
-  buffers: {
-    readonly weights: Span;
-    readonly gradient: Binding;
-    readonly unusual: Span;
-    readonly sums: Binding;
-  },
+  buffers: Readonly<Record<'weights' | 'unusual', Span>> & Readonly<Record<'gradient' | 'sums', Binding>>,
 ): void {
   unusualKernel({ half }).launch(stream, {
     uniforms: { ...geometry, row_fours: fours, width },

@@ -1,7 +1,6 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
-import { f32Bits, uniformWords } from '../../runtime/kernel.js';
 import type { View } from '../../runtime/view.js';
 import type { UniformValues } from '../../wgsl/define-kernel.js';
 import { dropoutOf } from './dropout.js';
@@ -89,49 +88,10 @@ export function keyWindow(view: View, request: AttentionRequest, part: Part): Bi
   return windowOf(view, first * request.keyLength * width, count * request.keyLength * width);
 }
 
-/** What the launches of one part share in their uniform block; see `geometryStruct`. */
-export interface Geometry {
-  readonly request: AttentionRequest;
-  readonly part: Part;
-  /** Offsets of the first row in elements of each binding. */
-  readonly bases?: {
-    readonly q?: number;
-    readonly k?: number;
-    readonly v?: number;
-    readonly output?: number;
-  };
-  /** Where the lists of the part lie: rows from head to head, and the first row. Default: one after the other. */
-  readonly lists?: {
-    readonly rowsPerHead: number;
-    readonly indicesBase: number;
-    readonly scoresBase: number;
-  };
-  /** Words for the kernel's own use, at most eight. */
-  readonly own?: readonly number[];
-}
-
 /** Elements from one index to the next along each axis, 0 where the only index serves all. */
 function broadcastStrides(shape: Shape | undefined): readonly number[] {
   if (shape === undefined) return [0, 0, 0, 0];
   return shape.map((extent, axis) => (extent === 1 ? 0 : sizeOf(shape.slice(axis + 1))));
-}
-
-/** The uniform block of `geometryStruct`. */
-export function geometryWords({ request, part, bases = {}, lists, own = [] }: Geometry): Uint32Array {
-  const { seed, threshold, keptScale } = dropoutOf(request);
-  return uniformWords([
-    ...[request.queryLength, request.keyLength, request.queryHeads, groupOf(request)],
-    ...[part.firstHead, part.heads, part.firstQuery, part.queries],
-    ...[bases.q ?? 0, bases.k ?? 0, bases.v ?? 0, bases.output ?? 0],
-    ...[f32Bits(request.scale), relativeReach(request)],
-    ...[lists?.rowsPerHead ?? part.queries, 0],
-    ...broadcastStrides(request.mask),
-    ...broadcastStrides(request.bias),
-    ...[...seed, threshold, f32Bits(keptScale)],
-    ...[lists?.indicesBase ?? 0, lists?.scoresBase ?? 0, visibleKeys(request, part), 0],
-    ...own,
-    ...Array.from({ length: 8 - own.length }, () => 0),
-  ]);
 }
 
 /** What the launches of one part share in their uniforms. */
@@ -190,23 +150,6 @@ fn row_at(row: u32) -> Row {
   let batch = head / params.query_heads;
   return Row(local_head, batch, head % params.query_heads, params.first_query + local_query, local_query);
 }`;
-
-/** `Geometry` and `row_at`: which query a row of the part is. */
-export const geometryStruct: string = `
-struct Geometry {
-  query_length: u32, key_length: u32, query_heads: u32, group: u32,
-  first_head: u32, heads: u32, first_query: u32, queries: u32,
-  q_base: u32, k_base: u32, v_base: u32, out_base: u32,
-  scale: f32, reach: u32, list_rows_per_head: u32, unused_0: u32,
-  mask_stride: vec4u,
-  bias_stride: vec4u,
-  seed: vec2u, dropout_threshold: u32, kept_scale: f32,
-  indices_base: u32, scores_base: u32, visible_keys: u32, unused_1: u32,
-  own: vec4u,
-  more: vec4u,
-}
-@group(0) @binding(0) var<uniform> params: Geometry;
-${rowAt}`;
 
 /**
  * `key_head_of(local_head)`: the key head of a head of the part, from the first that the part binds. Where heads are whole

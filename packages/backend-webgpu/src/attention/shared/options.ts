@@ -1,6 +1,6 @@
 import { sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import type { Access, Span } from '../../runtime/kernel.js';
+import type { Span } from '../../runtime/kernel.js';
 import { type Buffer, optional, read } from '../../wgsl/define-kernel.js';
 import type { ForwardViews } from './forward-path.js';
 import { vectorBytes } from './relative-bias.js';
@@ -12,30 +12,6 @@ export interface OptionFlags {
   readonly bias?: boolean;
   /** As vectors; see `recordRelativeVectors`. */
   readonly relativeBias?: boolean;
-}
-
-/** Their declarations, in a fixed order, for `bindings`. */
-export function optionBindings({ keyLengths, mask, bias, relativeBias }: OptionFlags): readonly string[] {
-  return [
-    ...(keyLengths ? ['read> key_lengths: array<i32>'] : []),
-    ...(mask ? ['read> mask: array<u32>'] : []),
-    ...(bias ? ['read> bias: array<f32>'] : []),
-    ...(relativeBias ? ['read> relative: array<f32>'] : []),
-  ];
-}
-
-/** How the kernel uses them: one access for each declaration of `optionBindings`. */
-export function optionAccess(options: OptionFlags): readonly Access[] {
-  return optionBindings(options).map(() => 'read');
-}
-
-/** The tensors of the options that a request has, in the order of `optionBindings`. */
-export function optionSpans(
-  views: Pick<ForwardViews, 'keyLengths' | 'mask' | 'bias'>,
-  relative: Span | undefined,
-): readonly Span[] {
-  const { keyLengths, mask, bias } = views;
-  return [keyLengths?.span, mask?.span, bias?.span, relative].filter((span) => span !== undefined);
 }
 
 type OptionName = 'key_lengths' | 'mask' | 'bias' | 'relative';

@@ -52,13 +52,8 @@ export function recordCollect(
     firstKey,
     endKey,
     segment,
-  }: {
-    readonly capacity: number;
-    readonly firstKey: number;
-    readonly endKey: number;
-    readonly segment: number;
-  },
-  buffers: { readonly thresholds: Span; readonly counts: Span; readonly lists: Span },
+  }: Readonly<Record<'capacity' | 'firstKey' | 'endKey' | 'segment', number>>,
+  buffers: Readonly<Record<'thresholds' | 'counts' | 'lists', Span>>,
 ): void {
   collectKernel(parameters).launch(stream, {
     uniforms: { ...geometry, capacity, first_key: firstKey, end_key: endKey, segment },

@@ -48,12 +48,7 @@ export function recordFlag(
   stream: Stream,
   geometry: PartGeometry,
   { capacity, k }: { readonly capacity: number; readonly k: number },
-  buffers: {
-    readonly thresholds: Span;
-    readonly counts: Span;
-    readonly slow: Span;
-    readonly counters: Span;
-  },
+  buffers: Readonly<Record<'thresholds' | 'counts' | 'slow' | 'counters', Span>>,
 ): void {
   flagKernel.launch(stream, {
     uniforms: { ...geometry, capacity, k },

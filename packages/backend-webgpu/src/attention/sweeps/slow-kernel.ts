@@ -59,12 +59,7 @@ export function recordSlow(
     k,
     rowWords,
     workgroups,
-  }: {
-    readonly capacity: number;
-    readonly k: number;
-    readonly rowWords: number;
-    readonly workgroups: number;
-  },
+  }: Readonly<Record<'capacity' | 'k' | 'rowWords' | 'workgroups', number>>,
   {
     options,
     ...buffers

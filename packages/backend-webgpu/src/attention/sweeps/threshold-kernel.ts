@@ -54,12 +54,7 @@ export function recordThreshold(
     rank,
     capacity,
     largestSafe,
-  }: {
-    readonly shift: number;
-    readonly rank: number;
-    readonly capacity: number;
-    readonly largestSafe: number;
-  },
+  }: Readonly<Record<'shift' | 'rank' | 'capacity' | 'largestSafe', number>>,
   buffers: {
     readonly q: Binding;
     readonly maxima: Span;

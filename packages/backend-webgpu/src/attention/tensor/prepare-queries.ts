@@ -107,7 +107,7 @@ export function recordPrepareQueries(
   variant: KeyVariant,
   geometry: PartGeometry,
   { centres, largest }: Pick<PackedKeys, 'centres' | 'largest'>,
-  buffers: { readonly q: Binding; readonly prepared: Span; readonly units: Span },
+  buffers: Readonly<Record<'q', Binding>> & Readonly<Record<'prepared' | 'units', Span>>,
 ): void {
   prepareKernel(variant).launch(stream, {
     uniforms: geometry,

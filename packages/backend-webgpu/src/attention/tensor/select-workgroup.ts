@@ -79,7 +79,7 @@ export function recordSelectFlagged(
   stream: Stream,
   variant: SelectVariant & { readonly invocations: number },
   inputs: SelectInputs,
-  { first, end, workgroups }: { readonly first: number; readonly end: number; readonly workgroups: number },
+  { first, end, workgroups }: Readonly<Record<'first' | 'end' | 'workgroups', number>>,
   buffers: { readonly flagged: Span; readonly orders: Span },
 ): void {
   const { q, k, lists, tables } = inputs;

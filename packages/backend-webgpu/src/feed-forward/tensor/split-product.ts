@@ -2,7 +2,6 @@ import type { Binding } from '../../runtime/binding.js';
 import type { Stream } from '../../runtime/stream.js';
 import { defineKernel, optional, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
 import { range, times } from '../../wgsl/text.js';
-import type { ProductShape } from '../product.js';
 import { innerBlocks, type SplitMatrix } from './split.js';
 
 /**
@@ -31,12 +30,15 @@ const SUBGROUPS = DOWN * ACROSS;
 export const TILE_ROWS: number = 16 * ROW_BLOCKS * DOWN;
 export const TILE_COLUMNS: number = 16 * COLUMN_BLOCKS * ACROSS;
 
+/** Rows of a, columns of b, and the extent that is summed over. */
+type SplitProductShape = Readonly<Record<'rows' | 'columns' | 'inner', number>>;
+
 export function recordSplitProduct(
   stream: Stream,
   a: SplitMatrix,
   b: SplitMatrix,
   out: Binding,
-  { rows, columns, inner }: ProductShape,
+  { rows, columns, inner }: SplitProductShape,
   { bias, hiOnly }: { readonly bias?: Binding | undefined; readonly hiOnly: boolean },
 ): void {
   const rowTiles = Math.ceil(rows / TILE_ROWS);
@@ -192,7 +194,7 @@ export function recordRepair(
   stream: Stream,
   { a, b, bias, out }: Readonly<Record<'a' | 'b' | 'out', Binding>> & { readonly bias?: Binding | undefined },
   marks: { readonly a: Binding; readonly b: Binding },
-  { rows, columns, inner }: ProductShape,
+  { rows, columns, inner }: SplitProductShape,
 ): void {
   repair.launch(stream, {
     uniforms: { rows, columns, inner, has_bias: bias ? 1 : 0 },

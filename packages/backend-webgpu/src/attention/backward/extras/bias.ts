@@ -4,7 +4,7 @@ import { wholeOf, windowOf } from '../../../runtime/binding.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../runtime/view.js';
-import { defineKernel, read, readFrom, write, writeTo } from '../../../wgsl/define-kernel.js';
+import { defineKernel, read, readFrom, writeTo } from '../../../wgsl/define-kernel.js';
 import { groupIndex, groupReductions } from '../../shared/reductions.js';
 import type { Group } from '../layout/groups.js';
 import { type HeadRun, headRuns } from './head-runs.js';
@@ -171,7 +171,7 @@ export function recordBiasOfKeys(
   stream: Stream,
   request: AttentionRequest,
   group: Group,
-  sorted: { readonly ranges: Span; readonly rows: Span; readonly weights: Span },
+  sorted: Readonly<Record<'ranges' | 'rows' | 'weights', Span>>,
   bias: View,
 ): void {
   const { keyLength, queryHeads, keyHeads, queryLength } = request;

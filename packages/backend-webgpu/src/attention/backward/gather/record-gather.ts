@@ -77,12 +77,9 @@ export function recordKeyGradients(
     readonly scale: number;
     readonly adds: boolean;
   },
-  buffers: GatherInputs & {
-    readonly ranges: Span;
-    readonly sums: Span;
-    readonly key_result: Binding;
-    readonly value_result: Binding;
-  },
+  buffers: GatherInputs &
+    Readonly<Record<'ranges' | 'sums', Span>> &
+    Readonly<Record<'key_result' | 'value_result', Binding>>,
 ): void {
   const { keys, pieceEntries, scale, adds } = uniforms;
   keysKernel(variant).launch(stream, {

@@ -48,12 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export function recordCountKeys(
   stream: Stream,
   { keysPerTileLog2, units, tiles, blockEntries, entryBlocks }: SortGeometry,
-  buffers: {
-    readonly block_tiles: Span;
-    readonly info: Span;
-    readonly tile_keys: Span;
-    readonly counts: Span;
-  },
+  buffers: Readonly<Record<'block_tiles' | 'info' | 'tile_keys' | 'counts', Span>>,
 ): void {
   const blocks = units * entryBlocks;
   countKeysKernel({ keysPerTileLog2 }).launch(stream, {

@@ -71,7 +71,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export function recordScanKeys(
   stream: Stream,
   { keysPerTileLog2, units, tiles, keys, blockEntries, entryBlocks }: SortGeometry,
-  buffers: { readonly info: Span; readonly counts: Span; readonly ranges: Span },
+  buffers: Readonly<Record<'info' | 'counts' | 'ranges', Span>>,
 ): void {
   scanKeysKernel({ keysPerTileLog2 }).launch(stream, {
     uniforms: {

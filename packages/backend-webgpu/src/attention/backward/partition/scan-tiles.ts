@@ -104,7 +104,7 @@ export function recordScanBlocks(
 export function recordPlaceTiles(
   stream: Stream,
   { units, rowsPerUnit, slots, tiles, blockEntries, entryBlocks }: SortGeometry,
-  { totals, info, blockTiles }: { readonly totals: Span; readonly info: Span; readonly blockTiles: Span },
+  { totals, info, blockTiles }: Readonly<Record<'totals' | 'info' | 'blockTiles', Span>>,
 ): void {
   placeTilesKernel.launch(stream, {
     uniforms: {

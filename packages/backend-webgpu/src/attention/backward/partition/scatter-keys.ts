@@ -145,16 +145,19 @@ ${times(words, (i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&
 export function recordScatterKeys(
   stream: Stream,
   geometry: SortGeometry,
-  buffers: {
-    readonly block_tiles: Span;
-    readonly info: Span;
-    readonly tile_keys: Span;
-    readonly tile_weights: Span;
-    readonly places: Span;
-    readonly sorted_rows: Span;
-    readonly sorted_weights: Span;
-    readonly piece_keys: Span;
-  },
+  buffers: Readonly<
+    Record<
+      | 'block_tiles'
+      | 'info'
+      | 'tile_keys'
+      | 'tile_weights'
+      | 'places'
+      | 'sorted_rows'
+      | 'sorted_weights'
+      | 'piece_keys',
+      Span
+    >
+  >,
 ): void {
   const { keysPerTileLog2, units, rowsPerUnit, tiles, keys, blockEntries, entryBlocks } = geometry;
   const blocks = units * entryBlocks;

@@ -45,14 +45,8 @@ function stagingOf({ slots, tileCapacity, stagedEntries }: SortGeometry): Stagin
 export function recordScatterTiles(
   stream: Stream,
   geometry: SortGeometry,
-  buffers: {
-    readonly indices: Binding;
-    readonly weights: Span;
-    readonly counts: Span;
-    readonly info: Span;
-    readonly tile_keys: Span;
-    readonly tile_weights: Span;
-  },
+  buffers: Readonly<Record<'indices', Binding>> &
+    Readonly<Record<'weights' | 'counts' | 'info' | 'tile_keys' | 'tile_weights', Span>>,
 ): void {
   const { keysPerTileLog2, units, rowBlocks, blockEntries, entryBlocks } = geometry;
   scatterTilesKernel({ keysPerTileLog2, staging: stagingOf(geometry) }).launch(stream, {

@@ -5,15 +5,10 @@ import {
   type FusedOperation,
   mapRoles,
 } from '@topk-attention/core/backend';
-import type { Engine } from '../engine/engine.js';
-import type { TensorExchange, TfjsTensor } from '../tensor.js';
-import { attentionBackward } from './backward/backward.js';
-import {
-  backwardChunk,
-  backwardLargestBytes,
-  backwardScratchBytes,
-  refusesBackward,
-} from './backward/plan.js';
+import type { Engine } from '../../engine/engine.js';
+import type { TensorExchange, TfjsTensor } from '../../tensor.js';
+import { attentionBackward } from './backward.js';
+import { backwardChunk, backwardLargestBytes, backwardScratchBytes, refusesBackward } from './plan.js';
 
 /** The backward pass of top-k attention on the backend's tensors. */
 export function fusedAttentionBackward(

@@ -5,16 +5,16 @@ import {
   type FusedOperation,
   mapRoles,
 } from '@topk-attention/core/backend';
-import type { Engine } from '../engine/engine.js';
-import type { TensorExchange, TfjsTensor } from '../tensor.js';
-import { attentionForward } from './forward/forward.js';
+import type { Engine } from '../../engine/engine.js';
+import type { TensorExchange, TfjsTensor } from '../../tensor.js';
+import { attentionForward } from './forward.js';
 import {
   describeForward,
   forwardChunk,
   forwardLargestBytes,
   forwardScratchBytes,
   refusesForward,
-} from './forward/plan.js';
+} from './plan.js';
 
 /** The forward pass of top-k and exact attention on the backend's tensors. */
 export function fusedAttention(
