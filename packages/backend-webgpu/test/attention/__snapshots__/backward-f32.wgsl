@@ -283,12 +283,6 @@ struct Params { rows_per_unit: u32, slots: u32, tiles: u32, row_blocks: u32, row
 @group(0) @binding(6) var<storage, read_write> tile_weights: array<vec2f>;
 const INVOCATIONS = 64u;
 
-var<workgroup> next: array<atomic<u32>, 128>;
-// What to add to a staged place to get that in the tile.
-var<workgroup> shift: array<u32, 128>;
-// Two numbers a word.
-var<workgroup> staged: array<atomic<u32>, 1024>;
-
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
 var<workgroup> scan_sums: array<u32, 64>;
@@ -306,6 +300,11 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[63]; }
+var<workgroup> next: array<atomic<u32>, 128>;
+// What to add to a staged place to get that in the tile.
+var<workgroup> shift: array<u32, 128>;
+// Two numbers a word.
+var<workgroup> staged: array<atomic<u32>, 1024>;
 fn stage(key: i32, number: u32) {
   if (key >= 0) {
     let at = atomicAdd(&next[u32(key) >> 7u], 1u);
@@ -483,13 +482,6 @@ struct Params { blocks: u32, entry_blocks: u32, tiles: u32, block_entries: u32, 
 @group(0) @binding(8) var<storage, read_write> piece_keys: array<u32>;
 const INVOCATIONS = 256u;
 
-var<workgroup> bits: array<atomic<u32>, 1024>;
-var<workgroup> next: array<atomic<u32>, 128>;
-// What to add to a staged place to get that in the sorted list.
-var<workgroup> shift: array<u32, 128>;
-// Two numbers a word.
-var<workgroup> staged: array<atomic<u32>, 128>;
-
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
 var<workgroup> scan_sums: array<u32, 256>;
@@ -507,6 +499,12 @@ fn scanned(x: u32, t: u32) -> u32 {
   return scan_sums[t] - x;
 }
 fn scan_total() -> u32 { return scan_sums[255]; }
+var<workgroup> bits: array<atomic<u32>, 1024>;
+var<workgroup> next: array<atomic<u32>, 128>;
+// What to add to a staged place to get that in the sorted list.
+var<workgroup> shift: array<u32, 128>;
+// Two numbers a word.
+var<workgroup> staged: array<atomic<u32>, 128>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {

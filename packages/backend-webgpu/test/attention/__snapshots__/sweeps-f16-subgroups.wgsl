@@ -954,11 +954,10 @@ fn key_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
   return bits ^ select(0x80000000u, 0xffffffffu, (bits & 0x80000000u) != 0u);
 }
-
 const NAN_ROW = 0xffffffffu;
 
 var<workgroup> histogram: array<atomic<u32>, 256>;
-var<workgroup> sums: array<vec2u, 512>;
+var<workgroup> sums: array<vec2u, 2u * INVOCATIONS>;
 var<workgroup> has_nan: atomic<u32>;
 /** The digit of the k-th key, how many keys have a larger one, how many there are, whether one is NaN. */
 var<workgroup> chosen: vec4u;
@@ -969,9 +968,9 @@ fn inclusive_sum(t: u32, value: vec2u) -> vec2u {
   var side = 0u;
   sums[t] = sum;
   workgroupBarrier();
-  for (var reach = 1u; reach < 256u; reach *= 2u) {
+  for (var reach = 1u; reach < INVOCATIONS; reach *= 2u) {
     if (t >= reach) { sum += sums[side + t - reach]; }
-    side = 256u - side;
+    side = INVOCATIONS - side;
     sums[side + t] = sum;
     workgroupBarrier();
   }
@@ -983,7 +982,7 @@ fn choose_digit(t: u32, start: u32, visible: u32, shift: u32, prefix: u32, wante
   atomicStore(&histogram[t], 0u);
   if (t == 0u) { atomicStore(&has_nan, 0u); }
   workgroupBarrier();
-  for (var j = t; j < visible; j += 256u) {
+  for (var j = t; j < visible; j += INVOCATIONS) {
     let bits = score_bits(start + j);
     if ((bits & 0x7fffffffu) > 0x7f800000u) { atomicOr(&has_nan, 1u); }
     let key = key_of(bits);
@@ -1021,7 +1020,7 @@ fn select_row(t: u32, start: u32, visible: u32, k: u32) -> u32 {
     }
   }
   // Every invocation writes the kept keys of a run of keys, behind those of the runs before it.
-  let run = (visible + 255u) / 256u;
+  let run = (visible + (INVOCATIONS - 1u)) / INVOCATIONS;
   let begin = min(t * run, visible);
   let end = min(begin + run, visible);
   var above = 0u;
