@@ -25,7 +25,6 @@ fn is_nan_or_plus_inf(bits: u32) -> bool {
 fn dropout_factor(row: u32, slot: u32) -> f32 {
   return 1.0;
 }
-var<workgroup> parts: array<vec4f, INVOCATIONS>;
 fn inner(a: vec4f, b: vec4f) -> f32 { return dot(a, b); }
 
 var<workgroup> reduced: array<f32, 64>;
@@ -53,6 +52,7 @@ fn max_of_group(x: f32, t: u32) -> f32 {
   let result = reduced[0]; workgroupBarrier();
   return result;
 }
+var<workgroup> parts: array<vec4f, INVOCATIONS>;
 
 // dO of the row . V of the key
 fn product(row: u32, value_row: u32) -> f32 {

@@ -248,6 +248,7 @@ var<workgroup> means: array<f32, INVOCATIONS>;
 var<workgroup> is_bad: atomic<u32>;
 var<workgroup> is_unusual: atomic<u32>;
 
+
 /** exp(x) for x <= 0, which may be beyond all numbers. */
 fn weight_of(x: f32) -> f32 { return exp(max(x, -1000.0)); }
 fn weights_of(x: vec4f) -> vec4f { return exp(max(x, vec4f(-1000.0))); }
@@ -322,7 +323,6 @@ fn main(
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
     let score = select(vec4f(LOWEST), bitcast<vec4f>(bits), valid);
     let weight = share * weights_of(score - top);
-    
     let slope = weight * (products[start + quad] - mean);
     let weight_bits = bitcast<vec4u>(select(weight, vec4f(nan), vec4<bool>(bad)));
     scores[start + quad] = select(vec4u(0x80000000u), weight_bits, valid);

@@ -235,8 +235,8 @@ fn half_of(x: f32) -> u32 {
   return sign | ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u);
 }
 fn halves_of(low: f32, high: f32) -> u32 { return half_of(low) | (half_of(high) << 16u); }
-var<workgroup> sums: array<vec4f, 256>;
-var<workgroup> magnitudes: array<u32, 256>;
+var<workgroup> sums: array<vec4f, INVOCATIONS>;
+var<workgroup> magnitudes: array<u32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u,

@@ -68,8 +68,16 @@ const scatterKeysKernel = kernelFamily(
             key_mask: keys - 1,
             bit_words: words * keys,
             staged_words: entries / 2,
-            add_words_before: times(words, (i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`, '\n'),
-            bits_of_words: times(words, (i) => `countOneBits(atomicLoad(&bits[${i * keys}u + counted]))`, ' + '),
+            add_words_before: times(
+              words,
+              (i) => `      if (word > ${i}u) { at += countOneBits(atomicLoad(&bits[${i * keys}u + key])); }`,
+              '\n',
+            ),
+            bits_of_words: times(
+              words,
+              (i) => `countOneBits(atomicLoad(&bits[${i * keys}u + counted]))`,
+              ' + ',
+            ),
           }),
         ].join('\n'),
     };
