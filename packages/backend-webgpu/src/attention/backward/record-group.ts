@@ -183,12 +183,13 @@ function recordKeys(
   };
   const sums = stream.scratch(bytes.pieceSums);
   const pieces = Math.ceil((rows * slots) / pieceEntries);
-  recordPieces(stream, variant, { pieces, pieceEntries }, { ...inputs, piece_keys: sorted.pieceKeys, sums });
+  const pieced = { pieces, piece_entries: pieceEntries };
+  recordPieces(stream, variant, pieced, { ...inputs, piece_keys: sorted.pieceKeys, sums });
   stream.release(sorted.pieceKeys);
   recordKeyGradients(
     stream,
     variant,
-    { keys: group.units * keyLength, pieceEntries, scale, adds: group.adds },
+    { keys: group.units * keyLength, piece_entries: pieceEntries, scale, adds: Number(group.adds) },
     { ...inputs, ranges: sorted.ranges, sums, key_result: dK, value_result: dV },
   );
   for (const span of [sums, sorted.rows, sorted.weights, sorted.ranges]) stream.release(span);

@@ -185,7 +185,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   const unusual = stream.scratch(4 * (1 + heads * queries));
   stream.clear({ ...unusual, size: 4 });
   const geometry = geometryOf(request, part);
-  const rows = { fours: stride / 4, width: valueDim };
+  const rows = { row_fours: stride / 4, width: valueDim };
   recordRowGradients(stream, { dtype, causal, keyLengths, dropout: dropout !== undefined }, geometry, rows, {
     scores: weights,
     products: slopes,
@@ -194,7 +194,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
     key_lengths: inputs.keyLengths?.span,
   });
 
-  const ofPart: Slopes = { request, part, span: slopes, fours: rows.fours };
+  const ofPart: Slopes = { request, part, span: slopes, fours: rows.row_fours };
   if (call.dBias !== undefined) recordBiasGradient(stream, ofPart, call.dBias);
   if (call.dTable !== undefined && call.positions !== undefined) {
     recordTableGradient(stream, ofPart, call.positions, call.dTable);

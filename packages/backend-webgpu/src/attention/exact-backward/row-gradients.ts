@@ -44,22 +44,19 @@ const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: Row
   source: () => source(p),
 }));
 
-/** `fours`: from row to row of `scores` and `products`; `width`: of dO, which is `gradient`. */
+/** `row_fours`: from row to row of `scores` and `products`; `width`: of dO, which is `gradient`. */
 export function recordRowGradients(
   stream: Stream,
   parameters: RowGradientParameters,
   geometry: PartGeometry,
-  { fours, width }: { readonly fours: number; readonly width: number },
-  buffers: {
-    readonly scores: Span;
-    readonly products: Span;
+  own: Readonly<Record<'row_fours' | 'width', number>>,
+  buffers: Readonly<Record<'scores' | 'products' | 'unusual', Span>> & {
     readonly gradient: Binding;
-    readonly unusual: Span;
     readonly key_lengths: Span | undefined;
   },
 ): void {
   rowGradientsKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, row_fours: fours, width },
+    uniforms: { ...geometry, ...own },
     buffers,
     workgroups: geometry.heads * geometry.queries,
   });

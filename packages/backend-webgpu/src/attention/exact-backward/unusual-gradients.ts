@@ -46,18 +46,18 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 /**
  * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key that
- * its query sees. One invocation a key, over the listed queries; there are none as a rule. `fours`: from row to row of
- * the weights; `width`: of dO.
+ * its query sees. One invocation a key, over the listed queries; there are none as a rule. `row_fours`: from row to row
+ * of the weights; `width`: of dO.
  */
 export function recordUnusualGradients(
   stream: Stream,
   half: boolean,
   geometry: PartGeometry,
-  { fours, width }: { readonly fours: number; readonly width: number },
+  own: Readonly<Record<'row_fours' | 'width', number>>,
   buffers: Readonly<Record<'weights' | 'unusual', Span>> & Readonly<Record<'gradient' | 'sums', Binding>>,
 ): void {
   unusualKernel({ half }).launch(stream, {
-    uniforms: { ...geometry, row_fours: fours, width },
+    uniforms: { ...geometry, ...own },
     buffers,
     workgroups: { invocations: (geometry.heads / geometry.group) * geometry.visible_keys },
   });

@@ -42,23 +42,18 @@ const collectKernel = kernelFamily('attention sweeps collect', (p: SweepParamete
   source: () => source(p),
 }));
 
-/** Of keys `firstKey` to `endKey`, `segment` of them for a workgroup, both multiples of 128 but for the end. */
+/** Of keys `first_key` to `end_key`, `segment` of them for a workgroup, both multiples of 128 but for the end. */
 export function recordCollect(
   stream: Stream,
   parameters: SweepParameters,
   { geometry, rowTiles, q, k, options }: SweepInputs,
-  {
-    capacity,
-    firstKey,
-    endKey,
-    segment,
-  }: Readonly<Record<'capacity' | 'firstKey' | 'endKey' | 'segment', number>>,
+  own: Readonly<Record<'capacity' | 'first_key' | 'end_key' | 'segment', number>>,
   buffers: Readonly<Record<'thresholds' | 'counts' | 'lists', Span>>,
 ): void {
   collectKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, capacity, first_key: firstKey, end_key: endKey, segment },
+    uniforms: { ...geometry, ...own },
     buffers: { q, k, ...buffers, ...options },
-    workgroups: rowTiles * Math.ceil((endKey - firstKey) / segment),
+    workgroups: rowTiles * Math.ceil((own.end_key - own.first_key) / own.segment),
   });
 }
 

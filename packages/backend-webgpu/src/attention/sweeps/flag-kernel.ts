@@ -47,11 +47,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 export function recordFlag(
   stream: Stream,
   geometry: PartGeometry,
-  { capacity, k }: { readonly capacity: number; readonly k: number },
+  own: Readonly<Record<'capacity' | 'k', number>>,
   buffers: Readonly<Record<'thresholds' | 'counts' | 'slow' | 'counters', Span>>,
 ): void {
   flagKernel.launch(stream, {
-    uniforms: { ...geometry, capacity, k },
+    uniforms: { ...geometry, ...own },
     buffers,
     workgroups: { invocations: geometry.heads * geometry.queries },
   });

@@ -60,22 +60,22 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const cycle = groups / 32;
   const shares = tuning.shares ?? sharesOf(rowTiles, Math.min(cycle, tiles));
   const tileStep = stepOf(rows, TILE_KEYS);
-  for (let firstTile = 0; firstTile < tiles; firstTile += tileStep) {
-    const endTile = Math.min(tiles, firstTile + tileStep);
-    recordSample(stream, sweep, inputs, { shift, groups, firstTile, endTile, shares }, lists);
+  for (let tile = 0; tile < tiles; tile += tileStep) {
+    const sample = { shift, groups, first_tile: tile, end_tile: Math.min(tiles, tile + tileStep), shares };
+    recordSample(stream, sweep, inputs, sample, lists);
   }
   const rank = tuning.rank ?? rankOf(k, shift);
   recordThreshold(
     stream,
     { headDim, dtype, causal, keyLengths, groups, rows: tileRows, subgroups },
     geometry,
-    { shift, rank, capacity, largestSafe: largestSafe(headDim, scale) },
+    { shift, rank, capacity, largest_safe: largestSafe(headDim, scale) },
     { q, maxima: lists, unsafe_key: unsafe, thresholds, counts, key_lengths },
   );
   const segment = tuning.segment ?? segmentOf(rowTiles, Math.min(visible, stepOf(rows, 1)));
   const keyStep = segment * Math.max(1, Math.floor(stepOf(rows, segment)));
-  for (let firstKey = 0; firstKey < visible; firstKey += keyStep) {
-    const span = { capacity, firstKey, endKey: Math.min(visible, firstKey + keyStep), segment };
+  for (let key = 0; key < visible; key += keyStep) {
+    const span = { capacity, first_key: key, end_key: Math.min(visible, key + keyStep), segment };
     recordCollect(stream, sweep, inputs, span, { thresholds, counts, lists });
   }
   const slow = stream.scratch(4 * (keyHeads + rows));
@@ -88,8 +88,9 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     stream,
     { headDim, dtype, causal, keyLengths, relativeBias: sweep.relativeBias, rows: slowRows },
     geometry,
-    { capacity, k, rowWords: keyLength, workgroups },
-    { q, k: keys, slow, counts, lists, scratch, options },
+    { capacity, k, row_words: keyLength },
+    workgroups,
+    { q, k: keys, slow, counts, lists, scratch, ...options },
   );
   stream.release(scratch);
   stream.release(slow);

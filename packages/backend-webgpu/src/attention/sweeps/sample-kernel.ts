@@ -69,29 +69,21 @@ const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters
   source: () => source(p),
 }));
 
-export interface Sample {
-  /** One key in 2^shift. */
-  readonly shift: number;
-  /** Of a row, a multiple of 128. */
-  readonly groups: number;
-  readonly firstTile: number;
-  readonly endTile: number;
-  /** Workgroups that share the groups of a tile of rows: a power of two. */
-  readonly shares: number;
-}
-
-/** `maxima`: f32 [rows, groups]. */
+/**
+ * `maxima`: f32 [rows, groups]. One key in 2^shift; `groups`: a multiple of 128; `shares`: workgroups that share the groups
+ * of a tile of rows, a power of two.
+ */
 export function recordSample(
   stream: Stream,
   parameters: SweepParameters,
   { geometry, rowTiles, q, k, options }: SweepInputs,
-  { shift, groups, firstTile, endTile, shares }: Sample,
+  own: Readonly<Record<'shift' | 'groups' | 'first_tile' | 'end_tile' | 'shares', number>>,
   maxima: Span,
 ): void {
   sampleKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, shift, groups, first_tile: firstTile, end_tile: endTile, shares },
+    uniforms: { ...geometry, ...own },
     buffers: { q, k, maxima, ...options },
-    workgroups: rowTiles * shares,
+    workgroups: rowTiles * own.shares,
   });
 }
 

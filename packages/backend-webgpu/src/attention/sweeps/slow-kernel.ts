@@ -4,11 +4,12 @@ import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { range } from '../../wgsl/text.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
-import { type OptionSpans, optionBuffers } from '../shared/options.js';
+import { optionBuffers } from '../shared/options.js';
 import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
 import { relativeBiasOf } from '../shared/relative-bias.js';
 import { loadQuad, operandType } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
+import type { SweepInputs } from './sample-kernel.js';
 import { scoreQuad } from './score.js';
 
 /** What the text of the kernel depends on. */
@@ -49,33 +50,20 @@ const slowKernel = kernelFamily('attention sweeps slow', (p: SlowParameters) => 
   source: () => source(p),
 }));
 
-/** `rowWords`: from row to row of `scratch`, which has `parameters.rows` of them for each workgroup. */
+/** `row_words`: from row to row of `scratch`, which has `parameters.rows` of them for each workgroup. */
 export function recordSlow(
   stream: Stream,
   parameters: SlowParameters,
   geometry: PartGeometry,
-  {
-    capacity,
-    k,
-    rowWords,
-    workgroups,
-  }: Readonly<Record<'capacity' | 'k' | 'rowWords' | 'workgroups', number>>,
-  {
-    options,
-    ...buffers
-  }: {
-    readonly q: Binding;
-    readonly k: Binding;
-    readonly slow: Span;
-    readonly counts: Span;
-    readonly lists: Span;
-    readonly scratch: Span;
-    readonly options: Pick<OptionSpans, 'key_lengths' | 'relative'>;
-  },
+  own: Readonly<Record<'capacity' | 'k' | 'row_words', number>>,
+  workgroups: number,
+  buffers: Readonly<Record<'q' | 'k', Binding>> &
+    Readonly<Record<'slow' | 'counts' | 'lists' | 'scratch', Span>> &
+    SweepInputs['options'],
 ): void {
   slowKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, capacity, k, row_words: rowWords },
-    buffers: { ...buffers, ...options },
+    uniforms: { ...geometry, ...own },
+    buffers,
     workgroups: [workgroups, 1, 1],
   });
 }

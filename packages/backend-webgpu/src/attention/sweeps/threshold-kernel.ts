@@ -49,23 +49,14 @@ export function recordThreshold(
   stream: Stream,
   parameters: ThresholdParameters,
   geometry: PartGeometry,
-  {
-    shift,
-    rank,
-    capacity,
-    largestSafe,
-  }: Readonly<Record<'shift' | 'rank' | 'capacity' | 'largestSafe', number>>,
-  buffers: {
+  own: Readonly<Record<'shift' | 'rank' | 'capacity' | 'largest_safe', number>>,
+  buffers: Readonly<Record<'maxima' | 'unsafe_key' | 'thresholds' | 'counts', Span>> & {
     readonly q: Binding;
-    readonly maxima: Span;
-    readonly unsafe_key: Span;
-    readonly thresholds: Span;
-    readonly counts: Span;
     readonly key_lengths: Span | undefined;
   },
 ): void {
   thresholdKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, shift, rank, capacity, largest_safe: largestSafe },
+    uniforms: { ...geometry, ...own },
     buffers,
     workgroups: geometry.heads * geometry.queries,
   });

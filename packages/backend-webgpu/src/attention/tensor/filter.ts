@@ -90,39 +90,22 @@ const filterKernel = kernelFamily('tensor filter', (variant: FilterVariant) => {
   };
 });
 
-export interface Sampling {
-  /** Rows of at least so many visible keys take every `stride`-th tile only. */
-  readonly sampledFrom: number;
-  readonly stride: number;
-  /** In such a sample, the rank above which the k best are found. */
-  readonly rank: number;
-}
-
-/** `tiles`: of a head's keys. The rows of `geometry` are whole workgroups. */
+/**
+ * `tiles`: of a head's keys; rows that see at least `sampled_from` keys take every `stride`-th tile only, and `rank` is the
+ * rank in such a sample above which the k best are found. The rows of `geometry` are whole workgroups.
+ */
 export function recordFilter(
   stream: Stream,
   variant: FilterVariant,
   geometry: PartGeometry,
-  { tiles, k, sampledFrom, stride, rank }: Sampling & { readonly tiles: number; readonly k: number },
-  {
-    tables,
-    ...buffers
-  }: {
-    readonly queries: Span;
-    readonly units: Span;
-    readonly keys: Span;
-    readonly bounds: Span;
-    readonly lists: Span;
-    readonly heads: Span;
-    readonly counters: Span;
-    readonly tables: Tables | undefined;
-  },
+  own: Readonly<Record<'tiles' | 'k' | 'rank' | 'stride' | 'sampled_from', number>>,
+  buffers: Readonly<Record<'queries' | 'units' | 'keys' | 'bounds' | 'lists' | 'heads' | 'counters', Span>>,
+  tables: Tables | undefined,
 ): void {
   filterKernel(variant).launch(stream, {
     uniforms: {
       ...geometry,
-      ...{ tiles, k, rank, stride },
-      sampled_from: sampledFrom,
+      ...own,
       buckets_at: tables?.bucketsAt ?? 0,
       table_at: tables?.tableAt ?? 0,
     },

@@ -114,16 +114,18 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: 
     emulated: tuning.emulated ?? false,
   };
   const stride = tuning.stride(keyLength);
+  const sampling = {
+    stride,
+    sampled_from: Math.max(tuning.strideFrom, 2 * stride * capacity),
+    rank: rankOf(k, stride, tuning),
+  };
   recordFilter(
     stream,
     variant,
     geometry,
-    {
-      ...{ tiles: tilesOf(request), k, stride },
-      sampledFrom: Math.max(tuning.strideFrom, 2 * stride * capacity),
-      rank: rankOf(k, stride, tuning),
-    },
-    { queries, units, keys: keys.packed, bounds: keys.bounds, lists, heads, counters, tables },
+    { tiles: tilesOf(request), k, ...sampling },
+    { queries, units, keys: keys.packed, bounds: keys.bounds, lists, heads, counters },
+    tables,
   );
   stream.release(queries);
   stream.release(units);

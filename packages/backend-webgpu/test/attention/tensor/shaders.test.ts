@@ -67,12 +67,9 @@ function record(stream: Stream): void {
         stream,
         { headDim, causal: !half, keyLengths: half, capacity: half ? 384 : 256, subgroups: 4 },
         geometry,
-        { tiles: 1, k: 4, sampledFrom: 1, stride: 2, rank: 1 },
-        {
-          ...{ queries: span, units: span, keys: span, bounds: span, lists: span, heads: span },
-          counters: span,
-          tables: half ? { span, bucketsAt: 0, tableAt: 0 } : undefined,
-        },
+        { tiles: 1, k: 4, sampled_from: 1, stride: 2, rank: 1 },
+        { queries: span, units: span, keys: span, bounds: span, lists: span, heads: span, counters: span },
+        half ? { span, bucketsAt: 0, tableAt: 0 } : undefined,
       );
     }
   }

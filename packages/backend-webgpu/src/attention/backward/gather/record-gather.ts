@@ -57,34 +57,20 @@ const keysKernel = kernelFamily('attention-backward keys', ({ subgroups, ...shap
 export function recordPieces(
   stream: Stream,
   variant: GatherVariant,
-  { pieces, pieceEntries }: { readonly pieces: number; readonly pieceEntries: number },
-  buffers: GatherInputs & { readonly piece_keys: Span; readonly sums: Span },
+  uniforms: Readonly<Record<'pieces' | 'piece_entries', number>>,
+  buffers: GatherInputs & Readonly<Record<'piece_keys' | 'sums', Span>>,
 ): void {
-  piecesKernel(variant).launch(stream, {
-    uniforms: { pieces, piece_entries: pieceEntries },
-    buffers,
-    workgroups: pieces,
-  });
+  piecesKernel(variant).launch(stream, { uniforms, buffers, workgroups: uniforms.pieces });
 }
 
 /** dK and dV of all keys; see `plainKeys`. */
 export function recordKeyGradients(
   stream: Stream,
   variant: GatherVariant,
-  uniforms: {
-    readonly keys: number;
-    readonly pieceEntries: number;
-    readonly scale: number;
-    readonly adds: boolean;
-  },
+  uniforms: Readonly<Record<'keys' | 'piece_entries' | 'scale' | 'adds', number>>,
   buffers: GatherInputs &
     Readonly<Record<'ranges' | 'sums', Span>> &
     Readonly<Record<'key_result' | 'value_result', Binding>>,
 ): void {
-  const { keys, pieceEntries, scale, adds } = uniforms;
-  keysKernel(variant).launch(stream, {
-    uniforms: { keys, piece_entries: pieceEntries, scale, adds: Number(adds) },
-    buffers,
-    workgroups: keys,
-  });
+  keysKernel(variant).launch(stream, { uniforms, buffers, workgroups: uniforms.keys });
 }
