@@ -1,6 +1,6 @@
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { kernelFamily, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
 import { text } from './gather.wgsl.js';
@@ -82,11 +82,10 @@ export function recordGather(
   });
 }
 
-function gatherKernel(parameters: GatherParameters) {
+const gatherKernel = kernelFamily('feed-forward gather', (parameters: GatherParameters) => {
   const { isVector, hasVectorLists, bias, isRepair, isSpread } = parameters;
   const column = isVector ? 'vec4f' : 'f32';
-  return defineKernel({
-    key: `feed-forward gather ${JSON.stringify(parameters)}`,
+  return {
     uniforms: { tokens: 'u32', k: 'u32', columns: 'u32', blocks: 'u32', slabs: 'u32', nan_bits: 'u32' },
     buffers: {
       rows: readFrom(column),
@@ -100,8 +99,8 @@ function gatherKernel(parameters: GatherParameters) {
     },
     workgroup: 256,
     source: () => gatherText(parameters),
-  });
-}
+  };
+});
 
 /** What `gather.wgsl` leaves to the variant. */
 function gatherText(parameters: GatherParameters): string {

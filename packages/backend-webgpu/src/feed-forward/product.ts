@@ -1,6 +1,6 @@
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { kernelFamily, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { times } from '../wgsl/text.js';
 
 /**
@@ -99,11 +99,10 @@ export function recordProduct(
   });
 }
 
-function productKernel(parameters: ProductParameters) {
+const productKernel = kernelFamily('feed-forward product', (parameters: ProductParameters) => {
   const { across, down } = tiles[parameters.tile];
   const element = (isVector: boolean): string => (isVector ? 'vec4f' : 'f32');
-  return defineKernel({
-    key: `feed-forward product ${JSON.stringify(parameters)}`,
+  return {
     uniforms: { rows: 'u32', columns: 'u32', inner: 'u32', row_tiles: 'u32', tiles: 'u32' },
     buffers: {
       a: readFrom(element(parameters.vectorA)),
@@ -113,8 +112,8 @@ function productKernel(parameters: ProductParameters) {
     },
     workgroup: across * down,
     source: () => productText(parameters),
-  });
-}
+  };
+});
 
 /** A tile with what follows from it. */
 interface Layout extends Tile {

@@ -1,7 +1,7 @@
 import type { Activation } from '@topk-attention/core';
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { kernelFamily, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { text as scanText } from '../wgsl/scan.wgsl.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
@@ -71,11 +71,10 @@ export function recordSelect(
   });
 }
 
-function selectKernel(parameters: SelectParameters) {
+const selectKernel = kernelFamily('feed-forward select', (parameters: SelectParameters) => {
   const { activation, gated, isContribution, isDense, saves, isVector } = parameters;
   const floats = isVector ? 'vec4f' : 'f32';
-  return defineKernel({
-    key: `feed-forward select ${JSON.stringify(parameters)}`,
+  return {
     uniforms: { tokens: 'u32', hidden: 'u32', k: 'u32', nan_bits: 'u32' },
     buffers: {
       preactivations: isDense ? writeTo(floats) : readFrom(floats),
@@ -90,8 +89,8 @@ function selectKernel(parameters: SelectParameters) {
     source: () => `${scanText}
 ${activationText(activation)}
 ${fill(selectText, { ...fragments(parameters), is_dense: isDense, saves })}`,
-  });
-}
+  };
+});
 
 /** Loads that an invocation has under way at a time. */
 const UNROLL = 4;
