@@ -38,6 +38,7 @@ export {
   isPowerOfTwo,
   mayHideKeys,
   mayMaskKeys,
+  queryStartOf,
   relativeBuckets,
   scalesExactly,
 } from './contract/request-facts.js';

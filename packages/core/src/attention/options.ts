@@ -15,8 +15,16 @@ import type { Tensor } from '../tensor/tensor.js';
 export interface AttentionOptions {
   /** Multiplies the dot products. Default: headDim ** -0.5. T5 uses 1. */
   readonly scale?: number;
-  /** Key j is visible to query i when j <= i + Lk - Lq (aligned to the end). Default false. */
+  /** Key j is visible to query i when j <= i + queryStart. Default false. */
   readonly causal?: boolean;
+  /**
+   * Position of the first query among the keys, a whole number from 0: query i stands where key i + queryStart does. It
+   * moves what `causal` shows and the positions of `relativeBias`, and has no effect without either. Decoding from a cache
+   * with spare room passes the number of tokens before the queries: the keys behind them are hidden, whatever they hold.
+   * Default: Lk - Lq, the last query stands where the last key does (with more queries than keys, the leading ones stand
+   * before the first key).
+   */
+  readonly queryStart?: number;
   /** bool, each dim 1 or that of [B, Hq, Lq, Lk]; true = keep. */
   readonly mask?: Tensor;
   /** i32 [B]: keys from this index on are hidden. */
@@ -62,6 +70,7 @@ export interface AttentionShapes {
 export const attentionKinds: OptionKinds<AttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,
+  queryStart: aNumber,
   mask: aTensor,
   keyLengths: aTensor,
   bias: aTensor,

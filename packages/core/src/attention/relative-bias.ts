@@ -1,6 +1,6 @@
 import type { AttentionRequest } from '../contract/attention.js';
 import { type BucketOptions, bucketOf, checkBuckets } from '../contract/relative-buckets.js';
-import { relativeBuckets } from '../contract/request-facts.js';
+import { queryStartOf, relativeBuckets } from '../contract/request-facts.js';
 import { arange, tensor } from '../ops/create.js';
 import { add, lt, sub, where } from '../ops/elementwise.js';
 import { reshape, transpose } from '../ops/layout.js';
@@ -49,13 +49,13 @@ function isChecked(options: BucketOptions): boolean {
 }
 
 /**
- * Buckets of every relative position that queries start .. start + size - 1 meet, aligned to the end: entry r belongs
- * to relative position r - offset, offset = start + size - 1 + Lk - Lq.
+ * Buckets of every relative position that queries start .. start + size - 1 meet: entry r belongs to relative position
+ * r - offset, where offset = start + size - 1 + queryStart.
  */
 function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
   const { relativeBias, keyLength } = request;
   if (relativeBias === undefined) return new Int32Array(0);
-  const offset = relativeOffset(request, start, size);
+  const offset = start + size - 1 + queryStartOf(request);
   return relativeBuckets(relativeBias, -offset, keyLength + size - 1);
 }
 
@@ -118,8 +118,4 @@ export function bucketsOfKept(
     const at = where(isUnused, -1, add(sub(indices, queries), size - 1));
     return where(isUnused, -1, reshape(takeAlong(buckets, reshape(at, [1, indices.size])), indices.shape));
   });
-}
-
-function relativeOffset(request: AttentionRequest, start: number, size: number): number {
-  return start + size - 1 + request.keyLength - request.queryLength;
 }

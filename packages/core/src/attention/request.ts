@@ -22,7 +22,10 @@ type AttentionSpecs = AttentionInputs<OutputSpec>;
 
 /** The options that are numbers and words. */
 interface PlainOptions
-  extends Pick<AttentionOptions, 'scale' | 'causal' | 'dropout' | 'queryChunk' | 'budgetBytes'> {
+  extends Pick<
+    AttentionOptions,
+    'scale' | 'causal' | 'queryStart' | 'dropout' | 'queryChunk' | 'budgetBytes'
+  > {
   readonly relativeBias?: { readonly bidirectional: boolean; readonly maxDistance: number };
 }
 
@@ -83,6 +86,7 @@ export function attentionRequest(
   }
   if (dropout !== undefined) checkDropout(where, dropout);
   if (dropout !== undefined && dropout.rate > 0) noteSeed(dropout.seed);
+  const queryStart = queryStartFor(where, options, extents);
   const buckets = relativeTable?.shape[0] ?? 0;
   const request: AttentionRequest = {
     ...extents,
@@ -90,6 +94,7 @@ export function attentionRequest(
     k: kept === 'all' ? 'all' : clampK(where, kept, extents.keyLength, ALL_KEYS),
     scale,
     causal: options.causal ?? false,
+    ...queryStart,
     ...(mask && { mask: mask.shape }),
     keyLengths: specs.keyLengths !== undefined,
     ...(bias && { bias: bias.shape }),
@@ -148,6 +153,26 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
     });
   }
   return { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim };
+}
+
+/**
+ * The option as requests have it: left out where it has no effect, and never beyond where a larger one changes nothing.
+ * Behind the last key all keys are visible, and those `maxDistance` before a query share one bucket.
+ */
+function queryStartFor(
+  where: string,
+  { queryStart, causal, relativeBias }: PlainOptions,
+  { keyLength }: Extents,
+): Pick<AttentionRequest, 'queryStart'> {
+  if (queryStart === undefined) return {};
+  if (!Number.isSafeInteger(queryStart) || queryStart < 0) {
+    throw new TopKError('INVALID_OPTION', `${where}: bad queryStart`, {
+      expected: 'a whole number from 0 to 2^53 - 1, the position of the first query among the keys',
+      got: String(queryStart),
+    });
+  }
+  if (!causal && relativeBias === undefined) return {};
+  return { queryStart: Math.min(queryStart, keyLength + (relativeBias?.maxDistance ?? 0)) };
 }
 
 function checkExtras(where: string, request: AttentionRequest, specs: AttentionSpecs): void {

@@ -1,5 +1,5 @@
 import type { AttentionRequest } from '../contract/attention.js';
-import { scalesExactly } from '../contract/request-facts.js';
+import { queryStartOf, scalesExactly } from '../contract/request-facts.js';
 import { arange } from '../ops/create.js';
 import { add, cast, le, logicalAnd, lt, mul, where } from '../ops/elementwise.js';
 import { narrow, reshape } from '../ops/layout.js';
@@ -100,14 +100,15 @@ function validKeys(
   start: number,
   size: number,
 ): Tensor | undefined {
-  const { batch, keyLength, queryLength, causal } = request;
+  const { batch, keyLength, causal } = request;
   const positions = tensors.keyPositions as Tensor;
   const conditions: Tensor[] = [];
   if (tensors.keyLengths !== undefined) {
     conditions.push(lt(positions, reshape(tensors.keyLengths, [batch, 1, 1, 1])));
   }
   if (causal) {
-    const first = start + keyLength - queryLength;
+    // From behind the last key on nothing changes, and the sum fits an i32.
+    const first = Math.min(start + queryStartOf(request), keyLength);
     conditions.push(le(positions, reshape(arange(positions.backend, size, first), [1, 1, size, 1])));
   }
   if (tensors.mask !== undefined) conditions.push(chunkOf(tensors.mask, start, size));

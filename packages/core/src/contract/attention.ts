@@ -21,6 +21,11 @@ export interface AttentionRequest {
   readonly k: number | 'all';
   readonly scale: number;
   readonly causal: boolean;
+  /**
+   * Position of the first query among the keys, where the caller gave it and causality or a relative bias makes it
+   * matter; at most keyLength, with a relative bias at most maxDistance more. Read it with `queryStartOf`.
+   */
+  readonly queryStart?: number;
   /** Shape of the mask, each dim 1 or full; undefined without one. */
   readonly mask?: Shape;
   readonly keyLengths: boolean;

@@ -14,6 +14,18 @@ export function groupSize({
   return queryHeads / keyHeads;
 }
 
+/**
+ * Where the first query stands among the keys: query i sees keys up to i + this by causality, and key j is at position
+ * j - i - this from it. Negative where there are more queries than keys and the request does not say.
+ */
+export function queryStartOf({
+  queryStart,
+  keyLength,
+  queryLength,
+}: Pick<AttentionRequest, 'queryStart' | 'keyLength' | 'queryLength'>): number {
+  return queryStart ?? keyLength - queryLength;
+}
+
 /** The options of a request that may hide keys, its relative table aside. */
 type Hiding = Pick<AttentionRequest, 'causal' | 'keyLengths' | 'mask' | 'bias'>;
 

@@ -1,5 +1,6 @@
 import type { AttentionRequest } from '../contract/attention.js';
 import { philox4x32, philoxKey } from '../contract/philox.js';
+import { queryStartOf } from '../contract/request-facts.js';
 import type { Shape } from '../contract/shape.js';
 import type { Numbers } from './storage.js';
 
@@ -52,14 +53,14 @@ export function broadcastOffset(shape: Shape, b: number, h: number, i: number, j
 }
 
 /**
- * T5's bucket of a key: near positions have one each, farther ones share logarithmically wider ones. Positions are
- * aligned at the end, as causal masks are: the last query and the last key stand at the same place. Each step rounds
- * to f32 as in the published code, which decides on which side of an edge a position falls.
+ * T5's bucket of a key: near positions have one each, farther ones share logarithmically wider ones. Query i
+ * stands where key i + queryStart does, for causal masks too. Each step rounds to f32 as in the published code, which
+ * decides on which side of an edge a position falls.
  */
 export function relativeBucket(request: AttentionRequest, query: number, key: number): number {
   if (request.relativeBias === undefined) throw new RangeError('the request has no relative bias');
   const { buckets, bidirectional, maxDistance } = request.relativeBias;
-  const position = key - (query + request.keyLength - request.queryLength);
+  const position = key - (query + queryStartOf(request));
   const count = bidirectional ? Math.floor(buckets / 2) : buckets;
   const first = bidirectional && position > 0 ? count : 0;
   const distance = bidirectional ? Math.abs(position) : Math.max(-position, 0);
@@ -79,7 +80,7 @@ function isVisible(
   key: number,
 ): boolean {
   const { batch, head, query } = at;
-  if (request.causal && key > query + request.keyLength - request.queryLength) return false;
+  if (request.causal && key > query + queryStartOf(request)) return false;
   if (arrays.keyLengths !== undefined && key >= (arrays.keyLengths[batch] as number)) return false;
   if (request.mask === undefined || arrays.mask === undefined) return true;
   return arrays.mask[broadcastOffset(request.mask, batch, head, query, key)] !== 0;
