@@ -12,6 +12,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { exactPath } from './exact/exact-path.js';
 import type { ForwardPath } from './shared/forward-path.js';
+import { relativeRefusals } from './shared/relative-bias.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPath } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';
@@ -36,7 +37,8 @@ export function fusedAttention<T extends BackendTensor & View>(
 ): FusedOperation<AttentionRequest, AttentionInputs<T>, AttentionOutputs<T>> {
   return {
     prepare(request) {
-      const refusals: string[] = [];
+      const refusals = [...relativeRefusals(request)];
+      if (refusals.length > 0) return { refusals };
       for (const path of paths) {
         const reasons = path.refuses(request, facts);
         if (reasons.length > 0) refusals.push(...reasons.map((reason) => `${path.name}: ${reason}`));

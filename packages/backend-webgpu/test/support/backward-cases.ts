@@ -11,6 +11,11 @@ export const backwardCases: readonly Case[] = [
   ['one key', { keyLength: 1, k: 1 }],
   ['more queries than keys, causal: leading rows are empty', { queryLength: 25, keyLength: 9, causal: true }],
   ['fewer queries than keys, causal', { queryLength: 9, keyLength: 26, causal: true }],
+  [
+    'spare keys that no query sees, causal',
+    { queryLength: 9, keyLength: 26, causal: true, queryStart: 4, queryHeads: 4, keyHeads: 2, batch: 2 },
+  ],
+  ['spare keys, f16', { dtype: 'f16', queryLength: 9, keyLength: 26, causal: true, queryStart: 4 }],
   ['grouped queries', { queryHeads: 6, keyHeads: 2, batch: 2, causal: true }],
   ['mask and lengths', { batch: 2, mask: [2, 1, 20, 20], keyLengths: true }],
   ['mask of keys', { batch: 2, mask: [2, 1, 1, 20] }],
@@ -32,6 +37,15 @@ export const backwardCases: readonly Case[] = [
   ['bias by query', { bias: [1, 2, 20, 1], batch: 2, dropout: { rate: 0.2, seed: 3 } }],
   ['bias by head', { bias: [1, 2, 1, 1], batch: 2, dropout: { rate: 0.2, seed: 4 } }],
   ['relative bias', { relativeBias, batch: 2, queryHeads: 4 }],
+  ['relative bias, queries placed', { relativeBias, queryStart: 7, queryLength: 13, keyLength: 30 }],
+  [
+    'relative bias, queries behind the keys',
+    {
+      relativeBias: { bidirectional: false, maxDistance: 300, buckets: 40 },
+      queryStart: 25,
+      bias: [1, 1, 20, 20],
+    },
+  ],
   [
     'relative bias, causal, 40 buckets',
     {

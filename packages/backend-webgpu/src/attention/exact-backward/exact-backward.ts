@@ -1,9 +1,10 @@
 import type { DType, Shape } from '@topk-attention/core';
-import type {
-  AttentionBackwardInputs,
-  AttentionGradients,
-  AttentionRequest,
-  FusedOperation,
+import {
+  type AttentionBackwardInputs,
+  type AttentionGradients,
+  type AttentionRequest,
+  type FusedOperation,
+  queryStartOf,
 } from '@topk-attention/core/backend';
 import { launchProduct } from '../../primitives/matmul-choose.js';
 import type { Operand, Product } from '../../primitives/matmul-product.js';
@@ -121,6 +122,12 @@ function sumsOf(stream: Stream, out: View, first: number, count: number): Bindin
   };
 }
 
+/** The elements of a run, and no others that its binding begins with. */
+function clearRun(stream: Stream, { span, base }: Binding): void {
+  const ofOtherHeads = 4 * base;
+  stream.clear({ ...span, offset: span.offset + ofOtherHeads, size: span.size - ofOtherHeads });
+}
+
 /** All queries of a run of heads. */
 function recordRun(call: Call, parts: readonly Part[]): void {
   const { stream, request, inputs } = call;
@@ -131,15 +138,9 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   const dQ = sumsOf(stream, call.dQ, firstHead * queryLength * headDim, heads * queryLength * headDim);
   const dK = sumsOf(stream, call.dK, firstUnit * keyLength * headDim, units * keyLength * headDim);
   const dV = sumsOf(stream, call.dV, firstUnit * keyLength * valueDim, units * keyLength * valueDim);
-  // Leading queries that see no key belong to no part's products.
-  if (causal && queryLength > keyLength) {
-    const ofOtherHeads = 4 * dQ.base;
-    stream.clear({
-      ...dQ.span,
-      offset: dQ.span.offset + ofOtherHeads,
-      size: dQ.span.size - ofOtherHeads,
-    });
-  }
+  // Leading queries that see no key, and keys that no query sees, belong to no part's products.
+  if (causal && queryStartOf(request) < 0) clearRun(stream, dQ);
+  if (visibleKeys(request, parts[0] as Part) < keyLength) for (const sums of [dK, dV]) clearRun(stream, sums);
   const k = keyWindow(inputs.k, request, parts[0] as Part);
   const keys = recordSafeRows(
     stream,

@@ -58,7 +58,7 @@ fn main(
   if (bucket >= params.buckets) { return; }
   let width = params.queries + params.visible_keys - 1u;
   // Position of the first key relative to the part's last query.
-  let lowest = i32(params.query_length) - i32(params.key_length + params.first_query + params.queries) + 1;
+  let lowest = 1 - i32(params.first_query + params.queries) - params.query_start;
   var sum = 0.0;
   for (var local_head = 0u; local_head < params.heads; local_head++) {
     if ((params.first_head + local_head) % params.query_heads != head) { continue; }

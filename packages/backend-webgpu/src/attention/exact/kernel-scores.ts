@@ -66,7 +66,7 @@ export function validity(p: ExactParameters): string {
       s${r} += vec4f(bias[${at}.x], bias[${at}.y], bias[${at}.z], bias[${at}.w]); }`;
   });
   const relative = each(
-    (r) => `    { let far = vec4i(${inside}) - vec4i(i32(${row(r)}) + shift);
+    (r) => `    { let far = vec4i(${inside}) - vec4i(i32(${row(r)}) + params.query_start);
       let at = vec4u(clamp(far, vec4i(-reach), vec4i(reach)) + vec4i(reach)) + vec4u(relativeStart);
       s${r} += vec4f(relative[at.x], relative[at.y], relative[at.z], relative[at.w]); }`,
   );
@@ -75,7 +75,7 @@ export function validity(p: ExactParameters): string {
       seen = seen & (vec4u(mask[at.x], mask[at.y], mask[at.z], mask[at.w]) != vec4u(0)); }`;
   const hiding = each(
     (r) => `      { var seen = vec4i(${keys}) < vec4i(${
-      p.causal ? `min(visible, i32(query${r}) + shift + 1)` : 'visible'
+      p.causal ? `min(visible, i32(query${r}) + params.query_start + 1)` : 'visible'
     });
       ${p.mask ? masked(r) : ''}
       s${r} = select(vec4f(hidden), s${r}, seen); }`,

@@ -130,12 +130,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let relativeStart = headOfBatch * (2u * params.reach + 1u);`
       : ''
   }
-  let shift = i32(params.key_length) - i32(params.query_length);
   var visible = i32(params.key_length);
   ${p.keyLengths ? 'visible = min(visible, key_lengths[batch]);' : ''}
   // Keys below the first bound are valid for every query of the tile, from the second on for none.
   var allSee = visible;
-  ${p.causal ? `allSee = min(visible, i32(tileQuery) + shift + 1);\nvisible = min(visible, i32(min(tileQuery + ${queries}u, queryEnd)) + shift);` : ''}
+  ${p.causal ? `allSee = min(visible, i32(tileQuery) + params.query_start + 1);\nvisible = min(visible, i32(min(tileQuery + ${queries}u, queryEnd)) + params.query_start);` : ''}
   let keyTiles = u32(max(visible + ${keys - 1}, 0)) / ${keys}u;
   let tx = thread % ${tile.columns}u;
   let ty = thread / ${tile.columns}u;

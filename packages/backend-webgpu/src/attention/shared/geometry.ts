@@ -1,5 +1,5 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { View } from '../../runtime/view.js';
 import type { UniformValues } from '../../wgsl/define-kernel.js';
@@ -36,9 +36,9 @@ export function keyHeadsOf(
 
 /** Keys that some query of the part can see, masks and lengths aside. */
 export function visibleKeys(request: AttentionRequest, { firstQuery, queries }: Part): number {
-  const { causal, keyLength, queryLength } = request;
+  const { causal, keyLength } = request;
   if (!causal) return keyLength;
-  return Math.max(0, Math.min(keyLength, firstQuery + queries + keyLength - queryLength));
+  return Math.max(0, Math.min(keyLength, firstQuery + queries + queryStartOf(request)));
 }
 
 /** Runs of at most `size` that cover `count`. */
@@ -107,6 +107,7 @@ export const geometryUniforms = {
   visible_keys: 'u32',
   scale: 'f32',
   reach: 'u32',
+  query_start: 'i32',
   dropout_threshold: 'u32',
   kept_scale: 'f32',
   seed: 'vec2u',
@@ -131,6 +132,7 @@ export function geometryOf(request: AttentionRequest, part: Part): PartGeometry 
     visible_keys: visibleKeys(request, part),
     scale: request.scale,
     reach: relativeReach(request),
+    query_start: queryStartOf(request),
     dropout_threshold: threshold,
     kept_scale: keptScale,
     seed,

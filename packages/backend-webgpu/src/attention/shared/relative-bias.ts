@@ -1,14 +1,29 @@
 import { relativePositionBucket } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { defineKernel, read, write } from '../../wgsl/define-kernel.js';
 import { forEachElement } from '../../wgsl/text.js';
 
-/** Longest reach of the relative bias: all keys farther away share the outermost bucket. */
-export function relativeReach({ relativeBias, queryLength, keyLength }: AttentionRequest): number {
-  return relativeBias === undefined ? 0 : Math.min(relativeBias.maxDistance, queryLength + keyLength);
+/**
+ * Longest reach of the relative bias: all keys farther away share the outermost bucket. The same wherever queries stand
+ * among the keys, so that a decoder's steps need the same buffers and kernels.
+ */
+export function relativeReach(request: AttentionRequest): number {
+  const { relativeBias, queryLength, keyLength } = request;
+  if (relativeBias === undefined) return 0;
+  return Math.min(relativeBias.maxDistance, queryLength + Math.max(keyLength, queryStartOf(request)));
+}
+
+/** Queries farther behind the last key do not pay for the biases of all positions between. */
+const LARGEST_GAP = 2 ** 16;
+
+/** Why the fused operations do not take where the queries of a request stand: they list biases by position. */
+export function relativeRefusals(request: AttentionRequest): readonly string[] {
+  const gap = queryStartOf(request) - request.keyLength;
+  if (request.relativeBias === undefined || gap <= LARGEST_GAP) return [];
+  return [`a relative bias and queries more than ${LARGEST_GAP} positions behind the last key`];
 }
 
 /** The bucket of each key position minus query position, from -reach to reach; empty without a relative bias. */
@@ -84,6 +99,6 @@ export function recordRelativeVectors(
 export const relativeBiasOf = `
 fn relative_bias(row: Row, key: u32) -> f32 {
   let reach = i32(params.reach);
-  let distance = i32(key + params.query_length) - i32(row.query + params.key_length);
+  let distance = i32(key) - i32(row.query) - params.query_start;
   return relative[row.head * (2u * params.reach + 1u) + u32(clamp(distance, -reach, reach) + reach)];
 }`;

@@ -10,7 +10,7 @@ export function visibleOf(
   return `
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));' : ''}
+  ${causal ? 'visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));' : ''}
   ${keyLengths ? `visible = min(visible, u32(max(0, ${lengthOfRow})));` : ''}
   return visible;
 }`;

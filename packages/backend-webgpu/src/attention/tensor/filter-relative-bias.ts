@@ -27,8 +27,8 @@ export function relativePrepare(reach: number, subgroups: number): string {
   let has_odd_bias = workgroupUniformLoad(&odd_found) != 0u;
   let far_bias = biases[0];
   let per_unit_bias = 1.0 / max(unit.x, 1e-30);
-  let position = i32(min(first_query + subgroup * ${ROWS}u + lane, last_query) + params.key_length) - i32(params.query_length);
-  let near_from = max(0, i32(first_query + params.key_length) - i32(params.query_length) - ${reach + 15});`;
+  let position = i32(min(first_query + subgroup * ${ROWS}u + lane, last_query)) + params.query_start;
+  let near_from = max(0, i32(first_query) + params.query_start - ${reach + 15});`;
 }
 
 /** Statements that add the bias to the scores of a tile. */

@@ -84,7 +84,7 @@ fn order_of_score(row: Row, visible: u32, key: u32, product: f32) -> u32 {
   ${
     relative
       ? `let reach = i32(params.reach);
-  let apart = i32(key + params.query_length) - i32(row.query + params.key_length);
+  let apart = i32(key) - i32(row.query) - params.query_start;
   let bucket = tables[params.buckets_at + u32(clamp(apart, -reach, reach) + reach)];
   let relative = bitcast<f32>(tables[params.table_at + bucket * params.query_heads + row.head]);`
       : ''

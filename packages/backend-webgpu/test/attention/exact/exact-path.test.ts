@@ -19,6 +19,14 @@ const shapes: Record<string, Partial<AttentionRequest>> = {
   causal: { causal: true, queryLength: 70, keyLength: 70 },
   'causal, more keys than queries': { causal: true, queryLength: 6, keyLength: 71 },
   'causal, rows without a key': { causal: true, queryLength: 12, keyLength: 5 },
+  'causal, spare keys': { causal: true, queryLength: 70, keyLength: 140, queryStart: 20 },
+  'causal, one query, spare keys, a relative bias': {
+    causal: true,
+    queryLength: 1,
+    keyLength: 71,
+    queryStart: 40,
+    relativeBias: { bidirectional: false, maxDistance: 16, buckets: 8 },
+  },
   'grouped heads in two batches': { batch: 2, queryHeads: 4, keyHeads: 2, keyLength: 11 },
   mask: { mask: [1, 1, 9, 9] },
   'mask of every head': { batch: 2, mask: [2, 2, 9, 9] },
@@ -30,6 +38,12 @@ const shapes: Record<string, Partial<AttentionRequest>> = {
     queryLength: 20,
     keyLength: 40,
     relativeBias: { bidirectional: true, maxDistance: 16, buckets: 8 },
+  },
+  'relative bias, queries behind the keys': {
+    queryLength: 20,
+    keyLength: 40,
+    queryStart: 45,
+    relativeBias: { bidirectional: true, maxDistance: 128, buckets: 8 },
   },
   'relative bias of a decoder, with key lengths': {
     batch: 2,

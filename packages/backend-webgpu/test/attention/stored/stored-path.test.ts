@@ -67,6 +67,7 @@ for (const headDim of [2, 3, 8, 20]) {
 checks('causal', { queryLength: 70, causal: true });
 checks('causal, fewer queries', { queryLength: 5, keyLength: 140, causal: true, k: 20 });
 checks('causal, more queries: empty rows', { queryLength: 20, keyLength: 7, causal: true });
+checks('causal, spare keys', { queryLength: 5, keyLength: 140, causal: true, queryStart: 40, k: 20 });
 checks('key lengths', { batch: 3, keyLengths: true, keyLength: 15 });
 checks('grouped heads', { batch: 2, queryHeads: 6, keyHeads: 2, queryLength: 30, causal: true });
 checks('grouped heads in chunks', { batch: 2, queryHeads: 6, keyHeads: 2, queryLength: 30, causal: true }, 7);
@@ -92,6 +93,11 @@ for (const bidirectional of [true, false]) {
   const relativeBias = { bidirectional, maxDistance: 12, buckets: 8 };
   checks(`relative bias, bidirectional ${bidirectional}`, { queryLength: 40, relativeBias }, 16);
   checks(`relative bias, fewer queries, ${bidirectional}`, { keyLength: 40, relativeBias, causal: true }, 4);
+  checks(
+    `relative bias, queries placed, ${bidirectional}`,
+    { keyLength: 40, relativeBias, queryStart: 7 },
+    4,
+  );
 }
 checks('dropout', { batch: 2, queryLength: 12, k: 6, dropout: { rate: 0.3, seed: 2 ** 40 + 5 } }, 5);
 checks('everything', everything);

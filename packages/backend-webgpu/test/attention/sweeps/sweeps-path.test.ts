@@ -71,6 +71,11 @@ checks('many parts', { queryLength: 40, keyLength: 200, k: 4 }, { listBytes: 819
 checks('causal', { queryLength: 200, queryHeads: 1, k: 8, causal: true });
 checks('causal, fewer queries', { queryLength: 30, keyLength: 200, k: 8, causal: true });
 checks('causal, more queries: empty rows', { queryLength: 40, keyLength: 20, k: 8, causal: true });
+checks('causal, spare keys', { queryLength: 30, keyLength: 200, k: 8, causal: true, queryStart: 60 });
+checks('causal, queries behind the keys', {
+  ...{ queryLength: 3, keyLength: 150, k: 8, causal: true, queryStart: 170 },
+  relativeBias: { bidirectional: true, maxDistance: 40, buckets: 8 },
+});
 checks('grouped heads', { batch: 2, queryHeads: 4, keyHeads: 2, queryLength: 90, k: 8, causal: true });
 checks('everything', {
   batch: 2,
@@ -79,6 +84,7 @@ checks('everything', {
   queryLength: 20,
   keyLength: 150,
   causal: true,
+  queryStart: 90,
   keyLengths: true,
   relativeBias: { bidirectional: true, maxDistance: 12, buckets: 8 },
   dropout: { rate: 0.5, seed: 3 },

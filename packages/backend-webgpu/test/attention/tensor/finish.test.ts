@@ -116,6 +116,12 @@ const variants: Record<string, Partial<AttentionRequest>> = {
   causal: { causal: true },
   'causal, fewer queries than keys': { causal: true, queryLength: 5, keyLength: 50 },
   'causal, more queries than keys': { causal: true, queryLength: 20, keyLength: 9, k: 4 },
+  'causal, queries placed, relative bias': {
+    causal: true,
+    queryStart: 20,
+    relativeBias: { bidirectional: true, maxDistance: 20, buckets: 8 },
+    scale: 1,
+  },
   'key lengths, batches': { batch: 3, keyLengths: true, queryLength: 7 },
   'grouped heads': { queryHeads: 6, keyHeads: 2, queryLength: 9, causal: true },
   'relative bias': {

@@ -64,6 +64,15 @@ const cases: Record<
     { ...long, relativeBias: { bidirectional: false, maxDistance: 40, buckets: 8 } },
     everySecond,
   ],
+  'queries placed, spare keys, relative bias': [
+    {
+      ...long,
+      keyLength: 900,
+      queryStart: 600,
+      relativeBias: { bidirectional: true, maxDistance: 40, buckets: 8 },
+    },
+    everySecond,
+  ],
   'relative bias both ways': [
     { ...long, causal: false, relativeBias: { bidirectional: true, maxDistance: 40, buckets: 8 } },
     everySecond,

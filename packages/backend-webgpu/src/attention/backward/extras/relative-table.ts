@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf } from '@topk-attention/core/backend';
 import { windowOf } from '../../../runtime/binding.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
@@ -92,7 +92,7 @@ export function recordTableGradient(
 ): void {
   const slots = request.k as number;
   const buckets = request.relativeBias?.buckets ?? 0;
-  const { queryHeads, keyLength, queryLength } = request;
+  const { queryHeads } = request;
   for (const run of headRuns(request, group, Number.POSITIVE_INFINITY)) {
     const blocks = Math.ceil(run.rows / ROWS_PER_BLOCK);
     const ranges = Math.ceil(buckets / BUCKETS);
@@ -101,7 +101,7 @@ export function recordTableGradient(
       uniforms: {
         ...{ rows: run.rows, slots, buckets, blocks, ranges },
         first_slot: (run.firstRow - group.firstRow) * slots,
-        first_position: run.firstQuery + keyLength - queryLength,
+        first_position: run.firstQuery + queryStartOf(request),
         farthest: positions.farthest,
       },
       buffers: {
