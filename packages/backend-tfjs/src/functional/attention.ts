@@ -49,6 +49,7 @@ export interface TfTopKAttentionOptions extends TfAttentionOptions {
 const attentionKinds: OptionKinds<TfAttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,
+  queryStart: aNumber,
   mask: checkedLater(),
   keyLengths: checkedLater(),
   bias: checkedLater(),

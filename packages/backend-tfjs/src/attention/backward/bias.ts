@@ -1,5 +1,5 @@
 import type { Shape } from '@topk-attention/core';
-import { type AttentionRequest, relativeBuckets } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf, relativeBuckets } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { sum } from '../../ops/reduce.js';
 import { scatterRows } from '../../ops/scatter-rows.js';
@@ -57,11 +57,11 @@ function sumOfSlots(engine: Engine, at: Int32Array, scores: TfTensor, count: num
   return tf.scatterND(tf.tensor(at, [at.length, 1], 'int32'), tf.reshape(scores, [at.length]), [count]);
 }
 
-/** Buckets of key - query + Lq - 1 from 0 to Lq + Lk - 2; positions are aligned to the end. */
+/** Buckets by key - query + Lq - 1, from 0 to Lq + Lk - 2. */
 export function bucketsByDistance(request: AttentionRequest): Int32Array | undefined {
   const { relativeBias, queryLength, keyLength } = request;
   if (relativeBias === undefined) return undefined;
-  return relativeBuckets(relativeBias, 1 - keyLength, queryLength + keyLength - 1);
+  return relativeBuckets(relativeBias, 1 - queryLength - queryStartOf(request), queryLength + keyLength - 1);
 }
 
 /** [buckets, query heads of the tile]: sums of the score gradients by bucket of relative position. */

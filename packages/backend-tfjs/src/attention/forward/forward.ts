@@ -4,6 +4,7 @@ import {
   type AttentionRequest,
   groupSize,
   mayMaskKeys,
+  queryStartOf,
 } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import { inScope } from '../../ops/in-scope.js';
@@ -147,9 +148,9 @@ function visibleOfRow(
   tile: QueryTile,
   lengths: Int32Array | undefined,
 ): (row: number) => number {
-  const { causal, keyLength, queryLength } = request;
+  const { causal, keyLength } = request;
   const rowsPerEntry = queryHeadsOf(request, tile) * tile.queries;
-  const first = tile.query + keyLength - queryLength + 1;
+  const first = tile.query + queryStartOf(request) + 1;
   return (row) => {
     const length =
       lengths === undefined ? keyLength : (lengths[tile.batch + Math.floor(row / rowsPerEntry)] ?? 0);

@@ -1,4 +1,9 @@
-import { type AttentionInputs, type AttentionRequest, groupSize } from '@topk-attention/core/backend';
+import {
+  type AttentionInputs,
+  type AttentionRequest,
+  groupSize,
+  queryStartOf,
+} from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';
@@ -26,11 +31,9 @@ export function rowsOf(request: AttentionRequest, tile: QueryTile): number {
 }
 
 /** Keys up to the last that the last query of a tile may see, at least one: later keys are not multiplied. */
-export function visibleKeys(
-  { causal, keyLength, queryLength }: AttentionRequest,
-  { query, queries }: QueryTile,
-): number {
-  return causal ? Math.max(1, Math.min(keyLength, query + queries + keyLength - queryLength)) : keyLength;
+export function visibleKeys(request: AttentionRequest, { query, queries }: QueryTile): number {
+  const { causal, keyLength } = request;
+  return causal ? Math.max(1, Math.min(keyLength, query + queries + queryStartOf(request))) : keyLength;
 }
 
 /**

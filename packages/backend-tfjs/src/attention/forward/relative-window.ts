@@ -1,4 +1,4 @@
-import { type AttentionRequest, relativeBuckets } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf, relativeBuckets } from '@topk-attention/core/backend';
 import type { Engine } from '../../engine/engine.js';
 import type { Tf, TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';
@@ -16,7 +16,7 @@ interface Distances {
   readonly ofFirst: number;
 }
 
-/** For all tiles of at most `queries` queries, aligned to the end of the keys, of some heads. */
+/** For all tiles of at most `queries` queries of some heads. */
 export function relativeWindow(
   engine: Engine,
   request: AttentionRequest,
@@ -29,7 +29,7 @@ export function relativeWindow(
   const lastQuery = (Math.ceil(queryLength / queries) - 1) * queries;
   const count = keyLength + lastQuery + queries - 1;
   const ofFirst = queries - 1 + lastQuery;
-  const smallest = -ofFirst - (keyLength - queryLength);
+  const smallest = -ofFirst - queryStartOf(request);
   const byDistance = tf.tidy(() => {
     const buckets = relativeBuckets(relativeBias, smallest, count);
     const ofHeads = tf.slice(table, [0, firstHead], [relativeBias.buckets, heads]);

@@ -1,5 +1,5 @@
 import type { Shape } from '@topk-attention/core';
-import { groupSize, scalesExactly } from '@topk-attention/core/backend';
+import { groupSize, queryStartOf, scalesExactly } from '@topk-attention/core/backend';
 import { where } from '../../ops/elementwise.js';
 import { slice } from '../../ops/layout.js';
 import { matmul } from '../../ops/matmul.js';
@@ -137,7 +137,8 @@ function validKeys(
   }
   if (hiding === 'in scores' && request.causal) {
     conditions.push(() => {
-      const first = tile.query + request.keyLength - request.queryLength;
+      // From behind the last key on nothing changes, and the sum fits an int32.
+      const first = Math.min(tile.query + queryStartOf(request), request.keyLength);
       const last = tf.range(first, first + tile.queries, 1, 'int32');
       return tf.lessEqual(positions(), tf.reshape(last, [1, 1, tile.queries, 1]));
     });
