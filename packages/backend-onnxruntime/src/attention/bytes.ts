@@ -1,5 +1,5 @@
 import { type ChosenAttention, mayMaskKeys } from '@topk-attention/core/backend';
-import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE } from '../emit/attention/variant.js';
+import { blockSizeOf, CHUNKS_WORTH_A_TRANSPOSE, spareColumns } from '../emit/attention/variant.js';
 
 /** The engine's allocator splits the blocks that it reuses. */
 const ALLOCATOR_SLACK = 1.15;
@@ -40,7 +40,10 @@ export function scratchBytes(request: ChosenAttention, chunk: number): number {
   const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim } = request;
   const isTransposed = Math.ceil(queryLength / chunk) >= CHUNKS_WORTH_A_TRANSPOSE;
   const columns = isTransposed ? batch * keyHeads * keyLength * headDim * 4 : 0;
-  const window = request.relativeBias === undefined ? 0 : queryHeads * chunk * (keyLength + queryLength) * 4;
+  const window =
+    request.relativeBias === undefined
+      ? 0
+      : queryHeads * chunk * (keyLength + queryLength + spareColumns(request)) * 4;
   return columns + window + garbageBytes(request, chunk) + arenaBytes(request, chunk);
 }
 

@@ -2,6 +2,7 @@ import {
   type ChosenAttention,
   dropoutWords,
   philoxBits,
+  queryStartOf,
   relativeBuckets,
 } from '@topk-attention/core/backend';
 import { compileChunk } from '../emit/attention/chunk-graph.js';
@@ -13,6 +14,7 @@ import {
   keyOf,
   keyRangesOf,
   windowLength,
+  windowStart,
 } from '../emit/attention/variant.js';
 import {
   areAllFinite,
@@ -148,20 +150,22 @@ function addPrepared(
 /** Inputs that differ from chunk to chunk. */
 function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): Map<string, OrtTensor> {
   const { request, chunk } = variant;
-  const { batch, queryHeads, queryLength, keyLength, causal, relativeBias, dropout, k } = request;
+  const { batch, queryHeads, keyLength, causal, relativeBias, dropout, k } = request;
   const index = (value: number): OrtTensor => new ort.Tensor('int64', BigInt64Array.of(BigInt(value)), [1]);
   const inputs = new Map([
     ['start', index(start)],
     ['end', index(start + chunk)],
   ]);
   if (relativeBias !== undefined && variant.positions === 'window') {
-    inputs.set('shift', index(queryLength - chunk - start));
+    inputs.set('shift', index(windowStart(variant) - queryStartOf(request) - start));
   } else if (relativeBias !== undefined) {
     const buckets = bucketsOf(variant, start);
     inputs.set('buckets', new ort.Tensor('int32', buckets, [buckets.length]));
   }
   if (causal && !foldsCausality(variant)) {
-    inputs.set('last', new ort.Tensor('int32', Int32Array.of(start + keyLength - queryLength), [1]));
+    // From behind the last key on nothing changes, and the sum fits an i32.
+    const last = Math.min(start + queryStartOf(request), keyLength);
+    inputs.set('last', new ort.Tensor('int32', Int32Array.of(last), [1]));
   }
   if (dropout !== undefined && k !== 'all') {
     const factors = dropoutFactors(dropout, [batch, queryHeads, chunk, k], start);
@@ -172,13 +176,13 @@ function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): 
 
 /**
  * Bucket of every relative position that the chunk meets: entry r belongs to key minus query = r - (chunk - 1) -
- * start - Lk + Lq. Where causality is folded in, keys after the query take the bucket behind the last.
+ * start - queryStart. Where causality is folded in, keys after the query take the bucket behind the last.
  */
 function bucketsOf(variant: AttentionVariant, start: number): Int32Array {
-  const { relativeBias, keyLength, queryLength } = variant.request;
+  const { relativeBias, keyLength } = variant.request;
   const length = keyLength + variant.chunk;
   if (relativeBias === undefined) return new Int32Array(length);
-  const offset = start + variant.chunk - 1 + keyLength - queryLength;
+  const offset = start + variant.chunk - 1 + queryStartOf(variant.request);
   const buckets = relativeBuckets(relativeBias, -offset, length);
   return foldsCausality(variant) ? buckets.fill(relativeBias.buckets, Math.max(0, offset + 1)) : buckets;
 }

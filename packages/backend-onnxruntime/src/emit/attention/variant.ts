@@ -1,4 +1,4 @@
-import { type ChosenAttention, mayMaskKeys, scalesExactly } from '@topk-attention/core/backend';
+import { type ChosenAttention, mayMaskKeys, queryStartOf, scalesExactly } from '@topk-attention/core/backend';
 import type { GraphInput } from '../../onnx/graph-builder.js';
 import type { KeyRange } from '../selection.js';
 
@@ -70,9 +70,22 @@ export function foldsCausality({ request, isCareful }: AttentionVariant): boolea
   return request.causal && request.relativeBias !== undefined && !isCareful;
 }
 
+/**
+ * Columns that a window has so that it serves queries wherever they stand among the keys: a decoder's steps then share
+ * one window and one graph. Where the caller does not place queries, or places them behind all keys, there are none.
+ */
+export function spareColumns({ keyLength, queryStart, relativeBias }: ChosenAttention): number {
+  return relativeBias !== undefined && queryStart !== undefined && queryStart <= keyLength ? keyLength : 0;
+}
+
 /** Columns of the window of relative biases: every distance that some chunk meets. */
 export function windowLength({ request, chunk }: AttentionVariant): number {
-  return request.keyLength + request.queryLength - chunk;
+  return request.keyLength + request.queryLength - chunk + spareColumns(request);
+}
+
+/** Position among the keys for whose query the window begins with the first key: the last that a chunk begins with. */
+export function windowStart({ request, chunk }: AttentionVariant): number {
+  return request.queryLength - chunk + (spareColumns(request) || queryStartOf(request));
 }
 
 /** True when some query may have fewer than k valid keys. Where the graph is not careful, a table of relative biases is finite. */
@@ -115,8 +128,9 @@ export function graphInputs(variant: AttentionVariant): readonly GraphInput[] {
   return inputs;
 }
 
-/** Equal for equal graphs. Rate and seed of dropout come in as factors. */
+/** Equal for equal graphs. Rate and seed of dropout come in as factors, where the queries stand as inputs. */
 export function keyOf(variant: AttentionVariant): string {
-  const { dropout, ...request } = variant.request;
-  return `attention ${JSON.stringify({ ...variant, request: { ...request, dropout: dropout !== undefined } })}`;
+  const { dropout, queryStart: _, ...request } = variant.request;
+  const spare = spareColumns(variant.request);
+  return `attention ${JSON.stringify({ ...variant, request: { ...request, dropout: dropout !== undefined, spare } })}`;
 }
