@@ -4,6 +4,7 @@ import { attentionHalfCases } from './attention/half-precision.js';
 import { hiddenKeyCases } from './attention/hidden-keys.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { overflowCases } from './attention/overflow.js';
+import { queryStartCases } from './attention/query-start.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input/cases.js';
 import { trapCases } from './engine-traps/traps.js';
@@ -56,6 +57,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...attentionOracleCases,
     ...attentionRules,
     ...hiddenKeyCases,
+    ...queryStartCases,
     ...overflowCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,

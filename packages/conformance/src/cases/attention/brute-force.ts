@@ -49,24 +49,29 @@ function publishedBucket(
   return side + Math.min(wide, perSide - 1);
 }
 
+/** The key beside which the first query stands; unless told otherwise, the last of both stand beside each other. */
+function firstOf({ q, k, queryStart }: AttentionProblem): number {
+  return queryStart ?? (k.shape[2] as number) - (q.shape[2] as number);
+}
+
 function bucketOf(problem: AttentionProblem, i: number, j: number): number {
-  const { table, relative, q, k } = problem;
+  const { table, relative } = problem;
   check(table !== undefined && relative !== undefined, 'conformance: a table without its options');
-  const aligned = i + (k.shape[2] as number) - (q.shape[2] as number);
-  return publishedBucket(j - aligned, table.shape[0] as number, relative.bidirectional, relative.maxDistance);
+  const position = j - i - firstOf(problem);
+  return publishedBucket(position, table.shape[0] as number, relative.bidirectional, relative.maxDistance);
 }
 
 /** The score of each key for one query; undefined where the key is not valid. */
 function scoresOf(problem: AttentionProblem, { b, h, i }: Row, range: ScoreRange): (number | undefined)[] {
   const { q, k, mask, keyLengths, bias, table, causal = false } = problem;
-  const [, heads = 1, queries = 1, width = 1] = q.shape;
+  const [, heads = 1, , width = 1] = q.shape;
   const [, keyHeads = 1, keys = 1] = k.shape;
   const scale = problem.scale ?? width ** -0.5;
   const keyHead = Math.floor(h / (heads / keyHeads));
   return Array.from({ length: keys }, (_, j) => {
     if (mask !== undefined && at(mask, [b, h, i, j]) === 0) return undefined;
     if (keyLengths !== undefined && j >= at(keyLengths, [b])) return undefined;
-    if (causal && j - i > keys - queries) return undefined;
+    if (causal && j - i > firstOf(problem)) return undefined;
     let dot = 0;
     for (let d = 0; d < width; d++) dot += at(q, [b, h, i, d]) * at(k, [b, keyHead, j, d]);
     let score = limited(range, scale * limited(range, dot));

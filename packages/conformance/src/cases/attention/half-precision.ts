@@ -31,6 +31,7 @@ const twoKeys = (width: number): Nd =>
 const options: Readonly<Record<string, (random: Random) => Partial<AttentionProblem>>> = {
   plain: () => ({}),
   causal: () => ({ causal: true }),
+  'causal, with spare room': () => ({ causal: true, queryStart: 1 }),
   'with a mask': (random) => ({ mask: random.booleans([2, 4, 6, 9], 0.7) }),
   'with lengths': () => ({ keyLengths: list(5, 9) }),
   'with a bias': (random) => ({ bias: eighths(random, [1, 4, 6, 9]) }),

@@ -301,6 +301,7 @@ const hidings: Readonly<Record<string, Change>> = {
   'a mask of queries': (_, random) => ({ mask: random.booleans([1, 4, 6, 1], 0.6) }),
   'a mask of pairs': (_, random) => ({ mask: random.booleans([2, 4, 6, 7], 0.6) }),
   causality: () => ({ causal: true }),
+  'causality and spare room': () => ({ causal: true, queryStart: 0 }),
   'key lengths': () => ({ keyLengths: list(4, 0) }),
   'a bias of -inf': (_, random) => ({
     bias: nd([1, 4, 6, 7], () => (random.next() < 0.4 ? -INF : random.integer(-2, 2) / 4)),

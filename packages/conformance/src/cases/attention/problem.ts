@@ -28,6 +28,8 @@ export interface AttentionProblem {
   readonly kept: number | 'all';
   readonly scale?: number;
   readonly causal?: boolean;
+  /** Position of the first query among the keys. Default: Lk - Lq. */
+  readonly queryStart?: number;
   readonly dropout?: { readonly rate: number; readonly seed: number };
   readonly queryChunk?: number;
 }
@@ -60,11 +62,12 @@ type Uploaded = { readonly [Role in GradientRole]?: Tensor } & {
 };
 
 function optionsOf(problem: AttentionProblem, uploaded: Uploaded): AttentionOptions {
-  const { scale, causal, dropout, queryChunk, relative } = problem;
+  const { scale, causal, queryStart, dropout, queryChunk, relative } = problem;
   const { mask, keyLengths, bias, table } = uploaded;
   return {
     ...(scale !== undefined && { scale }),
     ...(causal !== undefined && { causal }),
+    ...(queryStart !== undefined && { queryStart }),
     ...(dropout && { dropout }),
     ...(queryChunk !== undefined && { queryChunk }),
     ...(mask && { mask }),

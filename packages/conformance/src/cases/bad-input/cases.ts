@@ -102,6 +102,10 @@ const badNumbers: readonly (readonly [name: string, options: Parameters<typeof a
     ...[Number.NaN, Number.POSITIVE_INFINITY].map(
       (scale) => [`scale = ${scale}`, { scale }, 'INVALID_OPTION'] as const,
     ),
+    ...[-1, 0.5, 2 ** 53, Number.NaN, Number.POSITIVE_INFINITY].flatMap((queryStart) => [
+      [`queryStart = ${queryStart}`, { queryStart }, 'INVALID_OPTION'] as const,
+      [`causal, queryStart = ${queryStart}`, { causal: true, queryStart }, 'INVALID_OPTION'] as const,
+    ]),
     ...[1, -0.1, Number.NaN].map(
       (rate) => [`dropout rate = ${rate}`, { dropout: { rate, seed: 1 } }, 'INVALID_OPTION'] as const,
     ),

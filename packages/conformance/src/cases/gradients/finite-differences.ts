@@ -57,6 +57,14 @@ function attentionProblems(): Record<string, AttentionProblem> {
       bias: random.uniform([1, 1, 4, 6]),
       ...table,
     },
+    'top-k, causal, queries placed, a relative bias': {
+      ...base,
+      kept: 2,
+      causal: true,
+      queryStart: 1,
+      ...table,
+    },
+    'exact, queries placed, a relative bias': { ...base, kept: 'all', queryStart: 3, ...table },
     'top-k, dropout, chunks': { ...base, kept: 4, dropout: { rate: 0.3, seed: 4 }, queryChunk: 3 },
     'exact, dropout, chunks': { ...base, kept: 'all', dropout: { rate: 0.3, seed: 4 }, queryChunk: 3 },
   };

@@ -129,6 +129,7 @@ async function checkRuns(
 interface Kind {
   readonly k?: number;
   readonly causal?: boolean;
+  readonly queryStart?: number;
   readonly mask?: boolean;
   readonly relativeBias?: boolean;
   readonly dropout?: boolean;
@@ -137,8 +138,15 @@ interface Kind {
 const kinds: Readonly<Record<string, Kind>> = {
   'top-k': { k: 5 },
   'top-k, causal, a relative bias': { k: 5, causal: true, relativeBias: true },
+  'top-k, causal, queries placed, a relative bias': {
+    k: 5,
+    causal: true,
+    queryStart: 3,
+    relativeBias: true,
+  },
   'top-k, a mask': { k: 3, mask: true },
   exact: {},
+  'exact, causal, queries placed': { causal: true, queryStart: 7 },
   'exact, causal, dropout': { causal: true, dropout: true },
 };
 
@@ -152,9 +160,13 @@ async function attends({ backend: inner }: ConformanceContext, kind: Kind): Prom
   const maskShape = [1, 1, length, length];
   const flags = Uint8Array.from({ length: length * length }, (_, at) => (at % 3 === 0 ? 0 : 1));
   const mask = tensor(backend, flags, maskShape);
-  const { k: kept, causal = false } = kind;
+  const { k: kept, causal = false, queryStart } = kind;
   const buckets = { bidirectional: true, maxDistance: 16 };
-  const plain = { causal, ...(kind.dropout === true && { dropout: { rate: 0.25, seed: 3 } }) };
+  const plain = {
+    causal,
+    ...(queryStart !== undefined && { queryStart }),
+    ...(kind.dropout === true && { dropout: { rate: 0.25, seed: 3 } }),
+  };
   const options: AttentionOptions = {
     ...plain,
     ...(kind.mask === true && { mask }),

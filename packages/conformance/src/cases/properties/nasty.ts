@@ -47,6 +47,7 @@ export interface Trial {
   readonly kind: Kind;
   readonly mask: (typeof maskKinds)[number];
   readonly causal: boolean;
+  readonly start: 'default' | 'first' | 'within' | 'behind';
   readonly k: 'one' | 'two' | 'half' | 'all' | 'more';
   readonly chunk: 'planned' | 'one' | 'two' | 'many';
   readonly scale: number;
@@ -59,6 +60,7 @@ export function trials(kinds: readonly Kind[]): fc.Arbitrary<Trial> {
     kind: fc.constantFrom(...kinds),
     mask: fc.constantFrom(...maskKinds),
     causal: fc.boolean(),
+    start: fc.constantFrom('default', 'default', 'first', 'within', 'behind'),
     k: fc.constantFrom('one', 'two', 'half', 'all', 'more'),
     chunk: fc.constantFrom('planned', 'one', 'two', 'many'),
     scale: fc.constantFrom(0.5, 0.5, 0.7, -0.3, 1),
@@ -139,6 +141,9 @@ export function problemOf(trial: Trial): AttentionProblem {
   const heads = keyHeads * group;
   const isRounded = roundedKinds.some((kind) => kind === trial.kind);
   const k = { one: 1, two: 2, half: Math.ceil(lk / 2), all: lk, more: lk + 3 }[trial.k];
+  const queryStart = { default: undefined, first: 0, within: Math.floor(lk / 2), behind: lk + 1 }[
+    trial.start
+  ];
   const chunk = { planned: undefined, one: 1, two: 2, many: lq + 5 }[trial.chunk];
   const queries = [batch, heads, lq, d];
   return {
@@ -149,6 +154,7 @@ export function problemOf(trial: Trial): AttentionProblem {
     scale: isRounded || trial.mask === 'bias -inf' ? 0.5 : trial.scale,
     kept: k,
     causal: trial.causal,
+    ...(queryStart !== undefined && { queryStart }),
     ...hiding(trial.mask, random, batch, heads, lq, lk),
     ...(chunk !== undefined && { queryChunk: chunk }),
   };

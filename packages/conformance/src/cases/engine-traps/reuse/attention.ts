@@ -124,6 +124,18 @@ export const reuseOfAttention: readonly ConformanceCase[] = [
         causal: true,
         relativeBias: relative(xs, false, 16),
       })),
+      ...Object.fromEntries(
+        [0, 1, 2, 9].flatMap((queryStart) => {
+          const options = { scale: 0.5, causal: true, queryStart };
+          return [
+            [
+              `one way, causal, queries from ${queryStart}`,
+              attend((xs) => ({ ...options, k: 3, relativeBias: relative(xs, false, 16) })),
+            ],
+            [`exact, causal, queries from ${queryStart}`, attend(() => options)],
+          ];
+        }),
+      ),
       'another chunk': attend((xs) => ({
         k: 3,
         scale: 0.5,
