@@ -60,6 +60,12 @@ const groups: { readonly [name: string]: readonly Call[] } = {
     (x) => exactAttention(x.q, x.k, x.v, { ...relative(x.table, false, 9), queryChunk: 3 }),
     (x) => exactAttention(last(x, 5), x.k, x.v, relative(x.table, false, 9)),
     (x) => exactAttention(last(x, 8), x.k, x.v, relative(x.table, false, 9)),
+    ...[0, 3, 12, 14].flatMap((queryStart): Call[] => [
+      (x) => exactAttention(last(x, 5), x.k, x.v, { ...relative(x.table, false, 9), queryStart }),
+      (x) =>
+        exactAttention(last(x, 5), x.k, x.v, { ...relative(x.table, false, 9), causal: true, queryStart }),
+      (x) => exactAttention(last(x, 5), x.k, x.v, { causal: true, queryStart }),
+    ]),
   ],
   'graphs of attention': [
     (x) => topKAttention(x.q, x.k, x.v, { k: 3 }),
@@ -110,6 +116,25 @@ describe('calls that differ in one thing share nothing that differs', () => {
       await shared.dispose();
     });
   }
+});
+
+test.each(['exact', 'top-k'] as const)('the steps of a decoder share their graphs: %s', async (kind) => {
+  const backend = await createOnnxRuntimeBackend({ threads: 1 });
+  const inputs = inputsOn(backend);
+  const step = async (queryStart: number): Promise<void> => {
+    const options = { ...relative(inputs.table, false, 9), causal: true, queryStart };
+    const query = last(inputs, 1);
+    const attended =
+      kind === 'exact'
+        ? exactAttention(query, inputs.k, inputs.v, options)
+        : topKAttention(query, inputs.k, inputs.v, { ...options, k: 3 });
+    await attended.data();
+  };
+  await step(0);
+  const { sessionsCompiled } = backend.statistics();
+  for (let queryStart = 1; queryStart < 12; queryStart++) await step(queryStart);
+  expect(backend.statistics().sessionsCompiled).toBe(sessionsCompiled);
+  await backend.dispose();
 });
 
 describe('values that the caller may change are looked at anew', () => {

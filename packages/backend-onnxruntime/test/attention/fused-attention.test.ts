@@ -167,6 +167,21 @@ const requests: { readonly [name: string]: Partial<ChosenAttention> } = {
     queryLength: 61,
     keyLength: 40,
   },
+  'causal blocks, spare keys': { causal: true, queryStart: 90, selection: twoLevel },
+  'causal exact, spare keys': { causal: true, queryStart: 90, k: 'all' },
+  'relative bias, causal, spare keys, blocks': {
+    relativeBias,
+    causal: true,
+    queryStart: 90,
+    selection: twoLevel,
+  },
+  'relative bias, queries behind the keys': { relativeBias, queryStart: 210, k: 'all' },
+  'relative bias, causal, one query of a cache': {
+    relativeBias: { ...relativeBias, bidirectional: false },
+    causal: true,
+    queryLength: 1,
+    queryStart: 150,
+  },
   everything: {
     relativeBias,
     causal: true,

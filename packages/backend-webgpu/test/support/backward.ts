@@ -153,11 +153,13 @@ export class Machine {
     this.#device.destroy();
   }
 
-  allocate = (shape: Shape, dtype: DType): View => ({
-    span: this.stream.scratch(storageBytes(shape, dtype)),
-    shape,
-    dtype,
-  });
+  /** Outputs begin as rubbish, so that what is not written shows. */
+  allocate = (shape: Shape, dtype: DType): View => {
+    const size = storageBytes(shape, dtype);
+    const span = this.stream.scratch(size);
+    this.stream.write(span, new Uint8Array(Math.ceil(size / 4) * 4).fill(0x55));
+    return { span, shape, dtype };
+  };
 
   upload(values: ArrayLike<number>, shape: Shape, dtype: DType): View {
     const view = this.allocate(shape, dtype);
