@@ -27,14 +27,22 @@ export function relativeRefusals(request: AttentionRequest): readonly string[] {
 }
 
 /** The bucket of each key position minus query position, from -reach to reach; empty without a relative bias. */
-export function relativeBuckets(request: AttentionRequest): Uint32Array {
+export function relativeBuckets(request: AttentionRequest): Uint32Array<ArrayBuffer> {
   const { relativeBias } = request;
   if (relativeBias === undefined) return new Uint32Array();
   const reach = relativeReach(request);
-  return Uint32Array.from({ length: 2 * reach + 1 }, (_, at) =>
-    relativePositionBucket(at - reach, relativeBias),
-  );
+  const key = JSON.stringify({ ...relativeBias, reach });
+  if (latest?.key !== key) {
+    const buckets = Uint32Array.from({ length: 2 * reach + 1 }, (_, at) =>
+      relativePositionBucket(at - reach, relativeBias),
+    );
+    latest = { key, buckets };
+  }
+  return latest.buckets;
 }
+
+/** Those of the last call: every layer of a model, and every step of a decoder, asks for the same ones. */
+let latest: { readonly key: string; readonly buckets: Uint32Array<ArrayBuffer> } | undefined;
 
 /** A word for each position of `relativeBuckets`. */
 export function positionBytes(request: AttentionRequest): number {
