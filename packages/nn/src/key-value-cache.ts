@@ -34,7 +34,8 @@ const kinds: OptionKinds<KeyValueCacheOptions> = {
 /**
  * Keys and values of the tokens decoded so far, in tensors with spare room: [B, H, capacity, D], filled from the
  * left. Shapes change only when it grows, so an engine that compiles by shape compiles once per capacity, and one that
- * writes in place copies nothing. Pass `keyLengths` to attention to hide the empty part.
+ * writes in place copies nothing. Attention reads it as it is with `causal` and a `queryStart` of the `length` before the
+ * queries' own keys were appended: the empty part is hidden.
  */
 export class KeyValueCache {
   #keys: Tensor;

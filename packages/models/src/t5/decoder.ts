@@ -1,21 +1,5 @@
-import {
-  type AttentionOptions,
-  type Backend,
-  gatherRows,
-  relativePositionBucket,
-  reshape,
-  scope,
-  type Tensor,
-  tensor,
-  transpose,
-} from '@topk-attention/core';
-import {
-  type AttendOptions,
-  type KeysAndValues,
-  KeyValueCache,
-  keysAndValuesOf,
-  type Run,
-} from '@topk-attention/nn';
+import { reshape, scope, type Tensor, tensor } from '@topk-attention/core';
+import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run } from '@topk-attention/nn';
 import type { Decoder, DecoderEvents, DecoderState } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
 import { runSteps } from '../generation/run-steps.js';
@@ -66,21 +50,16 @@ async function start(
 function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly number[]): Tensor {
   const { backend } = t5.embedding;
   const { batch } = state;
-  const { embedded, options } = scope(() => ({
-    embedded: embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')),
-    options: selfAttentionOptions(t5, state),
-  }));
-  let x = embedded;
+  let x = scope(() => embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')));
   try {
     for (const [index, block] of t5.decoder.blocks.entries()) {
-      const next = decoderBlock(run, t5.config, block, state, index, x, options);
+      const next = decoderBlock(run, t5.config, block, state, index, x);
       x.dispose();
       x = next;
     }
     return scope(() => reshape(logitsOf(run, t5, x), [batch, -1]));
   } finally {
     x.dispose();
-    for (const used of [options.bias, options.keyLengths]) used.dispose();
   }
 }
 
@@ -92,16 +71,17 @@ function decoderBlock(
   { layers, sourceLengths }: T5DecoderState,
   index: number,
   x: Tensor,
-  options: AttendOptions,
 ): Tensor {
   const { source, cache } = layers[index] as T5DecoderState['layers'][number];
   const { query, key, value } = selfHeads(config, block.attention, x);
   try {
+    const queryStart = cache.length;
     // The cache outlives any scope, so it is written between two of them.
     cache.append(key, value);
     return scope(() => {
+      const { layer } = block.attention;
       const heads = { query, key: cache.keys, value: cache.values };
-      const self = addAttention(run, config, block.attention.layer, x, heads, options);
+      const self = addAttention(run, config, layer, x, heads, { ...layer.sequence, queryStart });
       return afterSelfAttention(run, config, block, self, source, sourceLengths);
     });
   } finally {
@@ -138,16 +118,6 @@ export class T5DecoderState implements DecoderState {
     }
   }
 
-  /** Tokens so far. */
-  get length(): number {
-    return this.layers[0]?.cache.length ?? 0;
-  }
-
-  /** Room for tokens. */
-  get capacity(): number {
-    return this.layers[0]?.cache.capacity ?? 1;
-  }
-
   get tensors(): readonly Tensor[] {
     return this.layers.flatMap(({ source, cache }) => [source.key, source.value, cache.keys, cache.values]);
   }
@@ -164,26 +134,4 @@ export class T5DecoderState implements DecoderState {
     }
     this.sourceLengths?.dispose();
   }
-}
-
-/**
- * The cache is longer than what it holds, so core's alignment of the last query with the last key does not apply: the
- * bias of the one query is looked up here, once for all layers.
- */
-function selfAttentionOptions(
-  { config, decoder, embedding }: T5Layers,
-  { length: position, capacity, batch }: T5DecoderState,
-): Required<Pick<AttentionOptions, 'bias' | 'keyLengths'>> {
-  const { buckets, maxDistance, heads } = config;
-  const backend: Backend = embedding.backend;
-  const table = decoder.relativeTable;
-  const rule = { bidirectional: false, buckets, maxDistance };
-  const at = Int32Array.from({ length: capacity }, (_, key) => relativePositionBucket(key - position, rule));
-  return scope(() => {
-    const rows = gatherRows(reshape(table, [1, ...table.shape]), tensor(backend, at, [1, capacity], 'i32'));
-    return {
-      bias: reshape(transpose(rows, [0, 2, 1]), [1, heads, 1, capacity]),
-      keyLengths: tensor(backend, new Int32Array(batch).fill(position + 1), [batch], 'i32'),
-    };
-  });
 }

@@ -39,8 +39,6 @@ export interface T5Layers {
   readonly decoder: {
     readonly blocks: readonly DecoderBlock[];
     readonly norm: Tensor;
-    /** [buckets, heads]; decoding from a cache looks its biases up itself. */
-    readonly relativeTable: Tensor;
   };
   /** [vocabSize, dModel] */
   readonly output: Tensor;
@@ -128,7 +126,6 @@ export function t5Layers(
     decoder: {
       blocks: indices('decoder').map(decoderBlock),
       norm: get(finalNormName('decoder')),
-      relativeTable: get(relativeTableName('decoder')),
     },
     output: get(outputName(config)),
   };

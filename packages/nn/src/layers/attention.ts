@@ -52,7 +52,7 @@ export interface AttentionLayer {
   /** Multiplies the dot products. */
   readonly scale: number;
   readonly choice: AttentionChoice;
-  /** What holds for whole sequences. Decoding from a cache passes options of its own. */
+  /** What holds for whole sequences. Decoding from a cache adds where its queries stand. */
   readonly sequence: Pick<AttentionOptions, 'causal' | 'relativeBias'>;
   /** Rate at which softmax weights are dropped in training. */
   readonly dropout: number;
@@ -88,7 +88,7 @@ export function keysAndValuesOf({ weights, heads }: AttentionLayer, x: Tensor): 
 /**
  * What an attention layer makes of queries, keys and values: [B, Lq, D], after the output projection.
  *
- * @param options of this call: the layer's `sequence`, lengths, or what takes their place when decoding from a cache
+ * @param options of this call: the layer's `sequence`, lengths, where queries stand in a cache
  * @throws TopKError as `exactAttention`; INVALID_OPTION, SHAPE_MISMATCH for what a function returns
  */
 export function attend(
