@@ -116,7 +116,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `TopKError broadcastShapes bytesPerElement chooseAttention chooseFeedForward defineOperation describeSelection
       describeValue dropoutWords entriesOf explainOperation formatShape fromBackendTensor fromRoles groupSize isEngineError
-      isFloat isPowerOfTwo mapRoles mayHideKeys mayMaskKeys philox4x32 philoxBits philoxKey relativeBuckets runBackward
+      isFloat isPowerOfTwo mapRoles mayHideKeys mayMaskKeys philox4x32 philoxBits philoxKey queryStartOf relativeBuckets runBackward
       runForward runOperation sameShape scalesExactly sizeOf stridesOf toEngineError valuesOf`,
   },
   'core/reference': {
