@@ -5,6 +5,7 @@ import {
   type Backend,
   type FusedOperation,
   groupSize,
+  queryStartOf,
 } from '@topk-attention/core/backend';
 import type { ArrayTensor } from './array-backend.js';
 
@@ -57,7 +58,8 @@ function attendRow(request: AttentionRequest, row: number, q: Numbers, k: Number
   const head = Math.floor(row / queryLength);
   // Consecutive query heads share a key head, also from batch to batch.
   const firstKey = Math.floor(head / groupSize(request)) * keyLength;
-  const visible = causal ? Math.max(query + 1 + keyLength - queryLength, 0) : keyLength;
+  const reach = causal ? query + 1 + queryStartOf(request) : keyLength;
+  const visible = Math.max(0, Math.min(reach, keyLength));
   const scores = Float64Array.from({ length: visible }, (_, j) => {
     let dot = 0;
     for (let d = 0; d < headDim; d++) {
