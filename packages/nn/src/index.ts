@@ -12,16 +12,14 @@ export { openFile } from './files/node-files.js';
 export { toFileSource } from './files/open-source.js';
 export { openNeeded, openOptional, readOptionalText, readText } from './files/read-files.js';
 export { KeyValueCache, type KeyValueCacheOptions } from './key-value-cache.js';
+export { type AttentionChoice, type AttentionFunction, keptKeys } from './layers/attend-heads.js';
 export {
   type AttendOptions,
-  type AttentionChoice,
-  type AttentionFunction,
   type AttentionLayer,
   type AttentionWeights,
   attend,
   explainAttention,
   type KeysAndValues,
-  keptKeys,
   keysAndValuesOf,
   queriesOf,
 } from './layers/attention.js';
