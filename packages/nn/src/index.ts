@@ -1,3 +1,4 @@
+export { addLoss, type Context, contextOf, parameterOf, within } from './context.js';
 export {
   type DataLoader,
   type DataLoaderOptions,
@@ -6,6 +7,7 @@ export {
   type LoadedBatch,
   type LoaderState,
 } from './data/data-loader.js';
+export * from './declared/index.js';
 export { type ByteSource, bytesSource } from './files/byte-source.js';
 export type { FileSource } from './files/file-source.js';
 export { openFile } from './files/node-files.js';
@@ -34,6 +36,8 @@ export {
 export { mergeHeads, splitHeads } from './layers/heads.js';
 export { linear } from './layers/linear.js';
 export { residual } from './layers/residual.js';
+export * from './mechanisms/index.js';
+export * from './networks/index.js';
 export {
   disposeParameters,
   type LoadParametersOptions,

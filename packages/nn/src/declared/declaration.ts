@@ -1,0 +1,55 @@
+import { type Shape, TopKError } from '@topk-attention/core';
+import type { Initializer } from './initializers.js';
+
+/** A parameter that a layer needs: what it is before any tensor exists. */
+export interface Declaration {
+  /** As in files: a linear layer's weight is [out, in]. */
+  readonly shape: Shape;
+  readonly initializer: Initializer;
+  /** False for a buffer: saved and loaded, but no optimiser moves it. Default true. */
+  readonly trainable?: boolean;
+  /** Other names under which a file may hold it, or a copy of it. */
+  readonly aliases?: readonly string[];
+}
+
+/** Parameters by name, 'layers.0.linear1.weight': the names that PyTorch gives them in a state dict. */
+export interface Declarations {
+  readonly [name: string]: Declaration;
+}
+
+/** Whatever declares parameters: every layer. */
+export interface Declared {
+  readonly parameters: Declarations;
+}
+
+/** A name within a part: '' stands for the part, or for the whole, itself. */
+export function joinNames(outer: string, inner: string): string {
+  return outer === '' || inner === '' ? outer + inner : `${outer}.${inner}`;
+}
+
+/**
+ * The parameters of parts under the parts' names. A part named '' brings its parameters under their own names.
+ *
+ * @throws TopKError INVALID_OPTION where two parts declare the same name.
+ */
+export function declarationsOf(parts: { readonly [name: string]: Declared }): Declarations {
+  const all: { [name: string]: Declaration } = {};
+  for (const [part, { parameters }] of Object.entries(parts)) {
+    for (const [own, declaration] of Object.entries(parameters)) {
+      const name = joinNames(part, own);
+      if (Object.hasOwn(all, name)) {
+        throw new TopKError('INVALID_OPTION', 'a layer: two parameters of one name', {
+          expected: 'each name once',
+          got: `${name} twice`,
+          fix: 'Give the parts different names',
+        });
+      }
+      const { aliases } = declaration;
+      all[name] = {
+        ...declaration,
+        ...(aliases && { aliases: aliases.map((alias) => joinNames(part, alias)) }),
+      };
+    }
+  }
+  return all;
+}

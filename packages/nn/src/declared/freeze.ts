@@ -1,0 +1,50 @@
+import { type Tensor, TopKError } from '@topk-attention/core';
+import type { ParameterTree } from '../parameters.js';
+import type { Declared } from './declaration.js';
+
+/**
+ * Which parameters an optimiser may move: all but buffers and those whose names fit a pattern. Pass it to `train` as
+ * `trainable`.
+ *
+ * @param frozen patterns of names; `*` stands for any text: 'encoder.*', '*.bias'
+ * @throws TopKError INVALID_OPTION for a pattern that fits no parameter.
+ *
+ * @example
+ * const layer = linearLayer(3, 2);
+ * const isTrainable = trainableExcept(layer, '*.weight', 'weight');
+ */
+export function trainableExcept(
+  { parameters }: Declared,
+  ...frozen: readonly string[]
+): (name: string) => boolean {
+  const names = Object.keys(parameters);
+  const still = new Set(names.filter((name) => parameters[name]?.trainable === false));
+  for (const pattern of frozen) {
+    const fits = patternOf(pattern);
+    const fitting = names.filter((name) => fits.test(name));
+    if (fitting.length === 0) {
+      throw new TopKError('INVALID_OPTION', 'trainableExcept: a pattern fits no parameter', {
+        expected: `a pattern of names such as ${names[0] ?? '(none)'}`,
+        got: `'${pattern}'`,
+      });
+    }
+    for (const name of fitting) still.add(name);
+  }
+  return (name) => !still.has(name);
+}
+
+/** The parameters that a function takes, and the rest: gradients are for the first, the layer needs both. */
+export function splitParameters(
+  parameters: ParameterTree,
+  isTrainable: (name: string) => boolean,
+): { readonly trainable: ParameterTree; readonly frozen: ParameterTree } {
+  const trainable: { [name: string]: Tensor } = {};
+  const frozen: { [name: string]: Tensor } = {};
+  for (const [name, one] of Object.entries(parameters)) (isTrainable(name) ? trainable : frozen)[name] = one;
+  return { trainable, frozen };
+}
+
+function patternOf(pattern: string): RegExp {
+  const parts = pattern.split('*').map((part) => part.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&'));
+  return new RegExp(`^${parts.join('.*')}$`);
+}

@@ -1,0 +1,117 @@
+import {
+  aNumber,
+  formatShape,
+  type OptionKinds,
+  readOptions,
+  type Shape,
+  sizeOf,
+  TopKError,
+} from '@topk-attention/core';
+import { orthonormalRows } from './orthogonal.js';
+import { normalNumbers, uniformNumbers } from './random.js';
+
+/** First values of a parameter, row-major: a function of shape and seed alone, so equal seeds give equal values everywhere. */
+export type Initializer = (shape: Shape, seed: number) => Float64Array;
+
+/** Every element `value`. */
+export function constant(value: number): Initializer {
+  return (shape) => new Float64Array(sizeOf(shape)).fill(value);
+}
+
+export const zeros: Initializer = constant(0);
+export const ones: Initializer = constant(1);
+
+/** Between -bound and bound. */
+export function uniform(bound: number): Initializer {
+  return (shape, seed) => uniformNumbers(seed, sizeOf(shape)).map((number) => (2 * number - 1) * bound);
+}
+
+/** N(mean, deviation^2). */
+export function normal(deviation = 1, mean = 0): Initializer {
+  return (shape, seed) => normalNumbers(seed, sizeOf(shape)).map((number) => mean + deviation * number);
+}
+
+/** N(0, deviation^2) without what lies beyond `limit`, which is drawn again. PyTorch's limit is 2, whatever the deviation. */
+export function truncNormal(deviation = 1, limit = 2): Initializer {
+  if (!(limit > 0 && deviation >= 0)) {
+    throw new TopKError('INVALID_OPTION', 'truncNormal: bad deviation or limit', {
+      expected: 'a deviation of at least 0 and a limit above 0',
+      got: `${deviation} and ${limit}`,
+    });
+  }
+  return (shape, seed) => {
+    const values = new Float64Array(sizeOf(shape)).fill(Number.POSITIVE_INFINITY);
+    for (let stream = 0; values.some((value) => Math.abs(value) > limit); stream++) {
+      const drawn = normalNumbers(seed, values.length, stream);
+      for (const [at, value] of values.entries()) {
+        if (Math.abs(value) > limit) values[at] = deviation * (drawn[at] as number);
+      }
+    }
+    return values;
+  };
+}
+
+/** Glorot and Bengio's: uniform with bound gain * sqrt(6 / (in + out)). */
+export function xavierUniform(gain = 1): Initializer {
+  return (shape, seed) => {
+    const { inputs, outputs } = fansOf('xavierUniform', shape);
+    return uniform(gain * Math.sqrt(6 / (inputs + outputs)))(shape, seed);
+  };
+}
+
+/** Normal with deviation gain * sqrt(2 / (in + out)). */
+export function xavierNormal(gain = 1): Initializer {
+  return (shape, seed) => {
+    const { inputs, outputs } = fansOf('xavierNormal', shape);
+    return normal(gain * Math.sqrt(2 / (inputs + outputs)))(shape, seed);
+  };
+}
+
+export interface KaimingOptions {
+  /** Slope of the leaky ReLU behind the layer. Default 0: a ReLU. */
+  readonly slope?: number;
+}
+
+const kaimingKinds: OptionKinds<KaimingOptions> = { slope: aNumber };
+
+/** He's, by the inputs: uniform with bound sqrt(6 / ((1 + slope^2) in)). */
+export function kaimingUniform(options?: KaimingOptions): Initializer {
+  const { slope = 0 } = readOptions('kaimingUniform', options, kaimingKinds);
+  return (shape, seed) => {
+    const { inputs } = fansOf('kaimingUniform', shape);
+    return uniform(Math.sqrt(6 / ((1 + slope ** 2) * inputs)))(shape, seed);
+  };
+}
+
+/** Normal with deviation sqrt(2 / ((1 + slope^2) in)). */
+export function kaimingNormal(options?: KaimingOptions): Initializer {
+  const { slope = 0 } = readOptions('kaimingNormal', options, kaimingKinds);
+  return (shape, seed) => {
+    const { inputs } = fansOf('kaimingNormal', shape);
+    return normal(Math.sqrt(2 / ((1 + slope ** 2) * inputs)))(shape, seed);
+  };
+}
+
+/** Rows, or columns where there are fewer, of length `gain` at right angles to each other. Rank 2. */
+export function orthogonal(gain = 1): Initializer {
+  return (shape, seed) => {
+    fansOf('orthogonal', shape);
+    const [rows, columns] = shape as readonly [number, number];
+    if (rows <= columns) return orthonormalRows(rows, columns, seed).map((value) => gain * value);
+    const turned = orthonormalRows(columns, rows, seed);
+    return Float64Array.from(
+      { length: rows * columns },
+      (_, at) => gain * (turned[(at % columns) * rows + Math.floor(at / columns)] as number),
+    );
+  };
+}
+
+/** Inputs and outputs of a weight [out, in]. */
+function fansOf(where: string, shape: Shape): { inputs: number; outputs: number } {
+  const [outputs, inputs] = shape;
+  if (shape.length === 2 && inputs !== undefined && outputs !== undefined) return { inputs, outputs };
+  throw new TopKError('RANK_MISMATCH', `${where}: not the weight of a linear layer`, {
+    expected: 'a shape [out, in]',
+    got: formatShape(shape),
+  });
+}

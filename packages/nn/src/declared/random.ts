@@ -1,0 +1,19 @@
+import { philoxBits } from '@topk-attention/core/backend';
+
+/**
+ * `count` numbers in (0, 1) from a seed. `stream` picks another sequence of the same seed. Made on the host: equal on every
+ * backend.
+ */
+export function uniformNumbers(seed: number, count: number, stream = 0): Float64Array {
+  const bits = philoxBits(seed, [0, stream, 0, 0], [count]);
+  return Float64Array.from(bits, (word) => ((word >>> 0) + 0.5) / 2 ** 32);
+}
+
+/** `count` numbers of the normal distribution N(0, 1), by Box and Muller. */
+export function normalNumbers(seed: number, count: number, stream = 0): Float64Array {
+  const radii = uniformNumbers(seed, count, 2 * stream);
+  const angles = uniformNumbers(seed, count, 2 * stream + 1);
+  return radii.map(
+    (radius, at) => Math.sqrt(-2 * Math.log(radius)) * Math.cos(2 * Math.PI * (angles[at] as number)),
+  );
+}

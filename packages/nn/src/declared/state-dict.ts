@@ -1,0 +1,61 @@
+import type { Tensor } from '@topk-attention/core';
+import { TopKError } from '@topk-attention/core';
+import type { ParameterTree } from '../parameters.js';
+import { requireTensor } from '../require.js';
+import type { TensorReader } from '../safetensors/read.js';
+import { toFloat32 } from '../safetensors/widen.js';
+import type { TensorToWrite } from '../safetensors/write.js';
+
+/** Numbers of parameters by their names: what `encodeSafetensors` writes and PyTorch reads. */
+export interface StateDict {
+  readonly [name: string]: TensorToWrite;
+}
+
+/**
+ * The numbers of parameters, read back all at once. Names and shapes are those of the tree, which are PyTorch's.
+ *
+ * @throws TopKError DTYPE_MISMATCH for a parameter that is not f32, and what reading a tensor throws.
+ *
+ * @example
+ * const parameters = initialize(backend, linearLayer(3, 2), 42);
+ * const bytes = encodeSafetensors(await stateDict(parameters));
+ */
+export async function stateDict(parameters: ParameterTree): Promise<StateDict> {
+  const read = Object.entries(parameters).map(async ([name, one]): Promise<[string, TensorToWrite]> => {
+    requireTensor('stateDict', name, one, { dtype: 'f32' });
+    return [name, { dtype: 'F32', shape: one.shape, data: await float32Of(one) }];
+  });
+  return Object.fromEntries(await Promise.all(read));
+}
+
+/** The reference backend's f64 mode gives doubles. */
+async function float32Of(one: Tensor): Promise<Float32Array> {
+  const data = await one.data();
+  return data instanceof Float32Array ? data : Float32Array.from(data);
+}
+
+/** A state dict in memory as a file is read. */
+export function readerOf(dict: StateDict | TensorReader): TensorReader {
+  if (isReader(dict)) return dict;
+  const read = async (name: string): Promise<TensorToWrite> => {
+    const found = dict[name];
+    if (found !== undefined) return found;
+    throw new TopKError('MISSING_WEIGHT', `state dict: no tensor ${name}`, { expected: 'one of its names' });
+  };
+  return {
+    name: 'state dict',
+    tensors: new Map(
+      Object.entries(dict).map(([name, { dtype, shape }]) => [name, { dtype, shape, begin: 0, end: 0 }]),
+    ),
+    read: async (name) => (await read(name)).data,
+    readFloat32: async (name) => {
+      const { dtype, data } = await read(name);
+      return toFloat32(dtype, data);
+    },
+    close: async () => {},
+  };
+}
+
+function isReader(dict: StateDict | TensorReader): dict is TensorReader {
+  return dict.tensors instanceof Map;
+}

@@ -1,0 +1,11 @@
+export { exact, type TopKOptions, topK } from './kept-keys.js';
+export type {
+  Mechanism,
+  MechanismAbilities,
+  MechanismAbility,
+  MechanismCall,
+  MechanismOptions,
+  MechanismSizes,
+  MechanismState,
+  MechanismStep,
+} from './mechanism.js';

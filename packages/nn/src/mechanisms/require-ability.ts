@@ -1,0 +1,24 @@
+import { TopKError } from '@topk-attention/core';
+import type { Mechanism, MechanismAbility, MechanismOptions } from './mechanism.js';
+
+/** @throws TopKError UNSUPPORTED for a mechanism that cannot do what is asked. */
+export function requireAbility(where: string, { name, takes }: Mechanism, ability: MechanismAbility): void {
+  if (takes.includes(ability)) return;
+  throw new TopKError('UNSUPPORTED', `${where}: ${name} attention takes no ${ability}`, {
+    expected: takes.length === 0 ? 'queries, keys and values only' : takes.join(', '),
+    got: ability,
+    fix: 'Use exact() or topK({ k }), which take everything, or leave it out',
+  });
+}
+
+/** The same for every option that is given. */
+export function requireAbilities(where: string, mechanism: Mechanism, options: MechanismOptions): void {
+  const { causal, keyLengths, mask, bias, relativeBias, dropout } = options;
+  const asked: { readonly [ability in MechanismAbility]?: unknown } = {
+    ...(causal === true && { causal }),
+    ...{ keyLengths, mask, bias, relativeBias, dropout },
+  };
+  for (const [ability, given] of Object.entries(asked)) {
+    if (given !== undefined) requireAbility(where, mechanism, ability as MechanismAbility);
+  }
+}

@@ -1,0 +1,249 @@
+import {
+  aBoolean,
+  aFunction,
+  aNumber,
+  aTensor,
+  aValue,
+  type OptionKinds,
+  optionsWithin,
+  readOptions,
+  required,
+  scope,
+  type Tensor,
+  TopKError,
+} from '@topk-attention/core';
+import { type Context, within } from '../context.js';
+import { declarationsOf } from '../declared/declaration.js';
+import { type Initializer, xavierUniform, zeros } from '../declared/initializers.js';
+import { mergeHeads, splitHeads } from '../layers/heads.js';
+import { exact } from '../mechanisms/kept-keys.js';
+import type {
+  Mechanism,
+  MechanismCall,
+  MechanismOptions,
+  MechanismState,
+  MechanismStep,
+} from '../mechanisms/mechanism.js';
+import { requireAbilities, requireAbility } from '../mechanisms/require-ability.js';
+import { requireWhole } from '../require.js';
+import { seedOf } from '../seeds.js';
+import { requireRate } from './dropout-layer.js';
+import type { Layer } from './layer.js';
+import { linearLayer } from './linear-layer.js';
+import { requireWidth } from './require-width.js';
+import { rotary } from './rotary.js';
+
+export interface AttentionLayerSettings {
+  /** Default `exact()`. */
+  readonly mechanism?: Mechanism;
+  /** Heads of keys and values, each shared by heads / keyValueHeads heads of queries. Default: heads. */
+  readonly keyValueHeads?: number;
+  /** Default width / heads. */
+  readonly headDim?: number;
+  /** Width of what keys and values are made of. Default: width. */
+  readonly sourceWidth?: number;
+  /** No query sees later keys. Default false. */
+  readonly causal?: boolean;
+  /** Of all four projections. Default true. */
+  readonly bias?: boolean;
+  /** Multiplies the scores. Default headDim ** -0.5. */
+  readonly scale?: number;
+  /** Turns queries and keys by their positions, as LLaMA. Default: not. */
+  readonly rotary?: { readonly base?: number };
+  /** Rate at which attention weights are dropped in training. Default 0. */
+  readonly dropout?: number;
+  /** Of the projections' weights. Default PyTorch's: Xavier's as if queries, keys and values were one matrix. */
+  readonly initializers?: AttentionInitializers;
+}
+
+export interface AttentionInitializers {
+  readonly query?: Initializer;
+  readonly key?: Initializer;
+  readonly value?: Initializer;
+  readonly output?: Initializer;
+}
+
+export interface AttentionLayerOptions extends AttentionLayerSettings {
+  readonly width: number;
+  /** Heads of queries. */
+  readonly heads: number;
+}
+
+export interface AttentionInputs
+  extends Pick<MechanismOptions, 'keyLengths' | 'mask' | 'bias' | 'relativeBias'> {
+  /** [B, Lk, sourceWidth]: what keys and values are made of. Default: x, self-attention. */
+  readonly source?: Tensor;
+}
+
+/** Attention with its projections, as a value. */
+export interface MultiHeadAttention extends Layer<readonly [x: Tensor, inputs?: AttentionInputs]> {
+  readonly mechanism: Mechanism;
+  /**
+   * The next tokens x [B, n, width] of causal decoding: their output [B, n, width], and the state after them.
+   *
+   * @param state after the tokens before; undefined at the beginning. Stays the caller's.
+   * @throws TopKError UNSUPPORTED for a mechanism without a state.
+   */
+  step(context: Context, x: Tensor, state?: MechanismState): MechanismStep;
+}
+
+const anInitializer = aFunction<Initializer>();
+
+export const attentionSettingKinds: OptionKinds<AttentionLayerSettings> = {
+  mechanism: aValue('a mechanism such as exact() or topK({ k })', isMechanism),
+  keyValueHeads: aNumber,
+  headDim: aNumber,
+  sourceWidth: aNumber,
+  causal: aBoolean,
+  bias: aBoolean,
+  scale: aNumber,
+  rotary: optionsWithin({ base: aNumber }),
+  dropout: aNumber,
+  initializers: optionsWithin<AttentionInitializers>({
+    query: anInitializer,
+    key: anInitializer,
+    value: anInitializer,
+    output: anInitializer,
+  }),
+};
+
+const kinds: OptionKinds<AttentionLayerOptions> = {
+  width: required(aNumber),
+  heads: required(aNumber),
+  ...attentionSettingKinds,
+};
+
+const inputKinds: OptionKinds<AttentionInputs> = {
+  source: aTensor,
+  keyLengths: aTensor,
+  mask: aTensor,
+  bias: aTensor,
+  relativeBias: optionsWithin({
+    table: required(aTensor),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+};
+
+/**
+ * Multi-head attention x [B, Lq, width] -> [B, Lq, width], to itself or to a source. Parameters `q_proj.*`, `k_proj.*`,
+ * `v_proj.*`, `out_proj.*`, and those of the mechanism as `mechanism.*`.
+ *
+ * @throws TopKError INVALID_OPTION, UNSUPPORTED for a mechanism that cannot do what the options say; applying it
+ * MISSING_WEIGHT, RANK_MISMATCH, SHAPE_MISMATCH, UNSUPPORTED for inputs that the mechanism does not take.
+ *
+ * @example
+ * const layer = attentionLayer({ width: 8, heads: 2, causal: true, mechanism: topK({ k: 16 }) });
+ * const x = tensor(backend, new Float32Array(40), [1, 5, 8]);
+ * const y = layer.apply(contextOf(initialize(backend, layer, 42)), x);
+ */
+export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttention {
+  const given = readOptions('attentionLayer', options, kinds);
+  const { width, heads, mechanism = exact(), causal = false, bias = true, initializers = {} } = given;
+  const {
+    keyValueHeads = heads,
+    headDim = width / heads,
+    sourceWidth = width,
+    dropout = 0,
+    scale,
+    rotary: turn,
+  } = given;
+  for (const [name, extent] of Object.entries({ width, heads, keyValueHeads, sourceWidth })) {
+    requireWhole('attentionLayer', name, extent, 1);
+  }
+  requireHeads(width, heads, keyValueHeads, headDim);
+  requireRate('attentionLayer', 'dropout', dropout);
+  if (causal) requireAbility('attentionLayer', mechanism, 'causal');
+  if (dropout > 0) requireAbility('attentionLayer', mechanism, 'dropout');
+
+  const packed = xavierUniform(Math.SQRT1_2);
+  const projection = (inputs: number, outputs: number, initializer?: Initializer): Layer =>
+    linearLayer(inputs, outputs, { bias, biasInitializer: zeros, ...(initializer && { initializer }) });
+  const q_proj = projection(width, heads * headDim, initializers.query ?? packed);
+  const k_proj = projection(sourceWidth, keyValueHeads * headDim, initializers.key ?? packed);
+  const v_proj = projection(sourceWidth, keyValueHeads * headDim, initializers.value ?? packed);
+  const out_proj = projection(heads * headDim, width, initializers.output);
+  const own = { parameters: mechanism.declare?.({ heads, keyValueHeads, headDim }) ?? {} };
+
+  /** What the mechanism is called with, for tokens from a position on. */
+  const callOf = (
+    context: Context,
+    x: Tensor,
+    given: AttentionInputs | undefined,
+    offset: number,
+  ): MechanismCall => {
+    const { source = x, ...inputs } = readOptions(whereOf(context), given, inputKinds);
+    requireWidth(context, x, width, 3);
+    requireWidth(context, source, sourceWidth, 3);
+    const turned = (one: Tensor): Tensor => (turn === undefined ? one : rotary(one, { ...turn, offset }));
+    const seed = (): number => seedOf(context, within(context, 'weights').path);
+    const options: MechanismOptions = {
+      ...inputs,
+      ...(causal && { causal }),
+      ...(scale !== undefined && { scale }),
+      ...(context.training && dropout > 0 && { dropout: { rate: dropout, seed: seed() } }),
+    };
+    requireAbilities(whereOf(context), mechanism, options);
+    return {
+      context: within(context, 'mechanism'),
+      path: context.path,
+      query: turned(splitHeads(q_proj.apply(within(context, 'q_proj'), x), heads)),
+      key: turned(splitHeads(k_proj.apply(within(context, 'k_proj'), source), keyValueHeads)),
+      value: splitHeads(v_proj.apply(within(context, 'v_proj'), source), keyValueHeads),
+      options,
+    };
+  };
+  const outputOf = (context: Context, attended: Tensor): Tensor =>
+    out_proj.apply(within(context, 'out_proj'), mergeHeads(attended));
+
+  return {
+    mechanism,
+    parameters: declarationsOf({ q_proj, k_proj, v_proj, out_proj, mechanism: own }),
+    apply: (context, x, inputs) =>
+      scope(() => outputOf(context, mechanism.attend(callOf(context, x, inputs, 0)))),
+    step: (context, x, state) =>
+      scope(() => {
+        requireAbility('attentionLayer.step', mechanism, 'decoding');
+        if (mechanism.step === undefined) throw withoutStep(mechanism);
+        const call = callOf(context, x, undefined, state?.length ?? 0);
+        const { output, state: next } = mechanism.step(call, state);
+        return { output: outputOf(context, output), state: next };
+      }),
+  };
+}
+
+function whereOf({ path }: Context): string {
+  return path === '' ? 'attention' : path;
+}
+
+function isMechanism(value: unknown): boolean {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'takes' in value &&
+    Array.isArray(value.takes) &&
+    'attend' in value &&
+    typeof value.attend === 'function'
+  );
+}
+
+function requireHeads(width: number, heads: number, keyValueHeads: number, headDim: number): void {
+  if (!Number.isSafeInteger(headDim) || headDim < 1) {
+    throw new TopKError('INVALID_OPTION', 'attentionLayer: bad headDim', {
+      expected: 'a whole number of at least 1; without one, heads must divide width',
+      got: `${headDim} for width ${width} and ${heads} heads`,
+    });
+  }
+  if (heads % keyValueHeads === 0) return;
+  throw new TopKError('INVALID_OPTION', 'attentionLayer: bad keyValueHeads', {
+    expected: `a number that divides the ${heads} heads`,
+    got: String(keyValueHeads),
+  });
+}
+
+function withoutStep({ name }: Mechanism): TopKError {
+  return new TopKError('INVALID_OPTION', `attentionLayer: ${name} attention is not complete`, {
+    expected: "a step function, because it takes 'decoding'",
+    got: 'none',
+  });
+}

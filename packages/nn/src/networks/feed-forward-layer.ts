@@ -1,0 +1,126 @@
+import {
+  type Activation,
+  aBoolean,
+  activate,
+  aFunction,
+  aNumber,
+  type FeedForwardSelect,
+  type FeedForwardWeights,
+  mul,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  required,
+  type Tensor,
+  TopKError,
+  transpose,
+} from '@topk-attention/core';
+import { type Context, parameterOf, within } from '../context.js';
+import type { Initializer } from '../declared/initializers.js';
+import { dropout } from '../layers/dropout.js';
+import { type FeedForwardChoice, feedForward } from '../layers/feed-forward.js';
+import { requireWhole } from '../require.js';
+import { requireRate } from './dropout-layer.js';
+import { defineLayer, type Layer } from './layer.js';
+import { linearLayer } from './linear-layer.js';
+import { requireWidth } from './require-width.js';
+
+export interface FeedForwardLayerSettings {
+  /** Default 'relu'. */
+  readonly activation?: Activation;
+  /** act(x linear1) * (x linear_gate), as in T5 v1.1 and LLaMA; the gate has no bias. Default false. */
+  readonly gated?: boolean;
+  /** Of linear1 and linear2. Default true. */
+  readonly bias?: boolean;
+  /** Hidden units that each token keeps. Default: all. */
+  readonly k?: number;
+  /** What ranks them. Default 'preactivation'. */
+  readonly select?: FeedForwardSelect;
+  /** Rate at which hidden units are dropped in training; not together with k. Default 0. */
+  readonly dropout?: number;
+  /** Of the weights. Default PyTorch's of a linear layer. */
+  readonly initializer?: Initializer;
+}
+
+export interface FeedForwardLayerOptions extends FeedForwardLayerSettings {
+  readonly width: number;
+  /** Hidden units. */
+  readonly hidden: number;
+}
+
+export const feedForwardSettingKinds: OptionKinds<FeedForwardLayerSettings> = {
+  activation: oneOf('relu', 'gelu', 'gelu_tanh', 'silu'),
+  gated: aBoolean,
+  bias: aBoolean,
+  k: aNumber,
+  select: oneOf('preactivation', 'contribution'),
+  dropout: aNumber,
+  initializer: aFunction(),
+};
+
+const kinds: OptionKinds<FeedForwardLayerOptions> = {
+  width: required(aNumber),
+  hidden: required(aNumber),
+  ...feedForwardSettingKinds,
+};
+
+/**
+ * x [..., width] -> [..., width] through a hidden layer, of which each token uses all units or its k best. Parameters
+ * `linear1.*`, `linear2.*` and, where it is gated, `linear_gate.weight`.
+ *
+ * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K.
+ *
+ * @example
+ * const layer = feedForwardLayer({ width: 8, hidden: 32, activation: 'gelu', k: 4 });
+ */
+export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
+  const {
+    width,
+    hidden,
+    activation = 'relu',
+    gated = false,
+    bias = true,
+    k,
+    select,
+    dropout: rate = 0,
+    initializer,
+  } = readOptions('feedForwardLayer', options, kinds);
+  requireWhole('feedForwardLayer', 'width', width, 1);
+  requireWhole('feedForwardLayer', 'hidden', hidden, 1);
+  if (k !== undefined) requireWhole('feedForwardLayer', 'k', k, 1);
+  requireRate('feedForwardLayer', 'dropout', rate);
+  if (k !== undefined && rate > 0) {
+    throw new TopKError('INVALID_OPTION', 'feedForwardLayer: dropout of hidden units with top-k', {
+      expected: 'k or dropout',
+      got: `k ${k} and dropout ${rate}`,
+      fix: 'Drop elements of the output instead, as encoder layers do',
+    });
+  }
+  const choice: FeedForwardChoice = k === undefined ? 'exact' : { k, ...(select && { select }) };
+  const given = initializer && { initializer };
+  const linear1 = linearLayer(width, hidden, { bias, ...given });
+  const gate = linearLayer(width, hidden, { bias: false, ...given });
+  const linear2 = linearLayer(hidden, width, { bias, ...given });
+  const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
+
+  /** All units, with some dropped between the two products. */
+  const dropped = (context: Context, x: Tensor): Tensor => {
+    const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
+    const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;
+    const { path } = within(context, 'hidden');
+    return linear2.apply(within(context, 'linear2'), dropout(context, path, units, rate));
+  };
+
+  return defineLayer(parts, (context, x: Tensor) => {
+    requireWidth(context, x, width);
+    if (context.training && rate > 0) return dropped(context, x);
+    const weight = (name: string): Tensor => transpose(parameterOf(context, `${name}.weight`));
+    const weights: FeedForwardWeights = {
+      wIn: weight('linear1'),
+      wOut: weight('linear2'),
+      ...(gated && { wGate: weight('linear_gate') }),
+      ...(bias && { bIn: parameterOf(context, 'linear1.bias'), bOut: parameterOf(context, 'linear2.bias') }),
+    };
+    return feedForward(context, { path: context.path, weights, activation, choice }, x);
+  });
+}

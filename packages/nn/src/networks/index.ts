@@ -1,0 +1,34 @@
+export {
+  type AttentionInitializers,
+  type AttentionInputs,
+  type AttentionLayerOptions,
+  type AttentionLayerSettings,
+  attentionLayer,
+  type MultiHeadAttention,
+} from './attention-layer.js';
+export { type ClassifierHeadOptions, classifierHead } from './classifier-head.js';
+export { type DecoderInputs, decoderLayer } from './decoder-layer.js';
+export { dropoutLayer } from './dropout-layer.js';
+export { type EmbeddingLayerOptions, embeddingLayer } from './embedding-layer.js';
+export { encoderLayer, type SelfAttentionSettings, type TransformerLayerOptions } from './encoder-layer.js';
+export {
+  type FeedForwardLayerOptions,
+  type FeedForwardLayerSettings,
+  feedForwardLayer,
+} from './feed-forward-layer.js';
+export { splitInProjections } from './in-projections.js';
+export { defineLayer, type Layer } from './layer.js';
+export { type LinearLayerOptions, linearLayer } from './linear-layer.js';
+export { withLosses } from './losses.js';
+export { type NormLayerOptions, normLayer } from './norm-layer.js';
+export {
+  type LearnedPositionsOptions,
+  learnedPositions,
+  type Positions,
+  type SinusoidalPositionsOptions,
+  sinusoidalPositions,
+} from './positions.js';
+export type { RelativePositions } from './relative-table.js';
+export { type RotaryOptions, rotary } from './rotary.js';
+export { decoderStack, encoderStack, type StackOptions } from './stacks.js';
+export { tiedLayer } from './tied.js';

@@ -1,0 +1,56 @@
+import {
+  aBoolean,
+  aNumber,
+  type OptionKind,
+  type OptionKinds,
+  optionsWithin,
+  readOptions,
+} from '@topk-attention/core';
+import { type Context, parameterOf } from '../context.js';
+import type { Declared } from '../declared/declaration.js';
+import { normal } from '../declared/initializers.js';
+import type { MechanismOptions } from '../mechanisms/mechanism.js';
+import { requireWhole } from '../require.js';
+
+/** T5's biases by relative position, one table for all layers of a stack. */
+export interface RelativePositions {
+  /** Default 32. */
+  readonly buckets?: number;
+  /** Positions farther apart share the last bucket. Default 128. */
+  readonly maxDistance?: number;
+  /** Whether later keys have buckets of their own. Default: true in encoders, false in decoders. */
+  readonly bidirectional?: boolean;
+}
+
+const relativePositionKinds: OptionKinds<RelativePositions> = {
+  buckets: aNumber,
+  maxDistance: aNumber,
+  bidirectional: aBoolean,
+};
+
+export const relativePositionsKind: OptionKind<RelativePositions> = optionsWithin(relativePositionKinds);
+
+export interface RelativeTable extends Declared {
+  /** What attention takes as `relativeBias`, with the table of the context. */
+  biasIn(context: Context): NonNullable<MechanismOptions['relativeBias']>;
+}
+
+/** Parameter `relative_attention_bias.weight` [buckets, heads], N(0, 1 / width) at first. */
+export function relativeTable(
+  { width, heads }: { readonly width: number; readonly heads: number },
+  positions: RelativePositions,
+  bidirectionalByDefault: boolean,
+): RelativeTable {
+  const {
+    buckets = 32,
+    maxDistance = 128,
+    bidirectional = bidirectionalByDefault,
+  } = readOptions('relativePositions', positions, relativePositionKinds);
+  requireWhole('relativePositions', 'buckets', buckets, 2);
+  requireWhole('relativePositions', 'maxDistance', maxDistance, 1);
+  const name = 'relative_attention_bias.weight';
+  return {
+    parameters: { [name]: { shape: [buckets, heads], initializer: normal(width ** -0.5) } },
+    biasIn: (context) => ({ table: parameterOf(context, name), bidirectional, maxDistance }),
+  };
+}

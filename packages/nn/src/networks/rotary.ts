@@ -1,0 +1,59 @@
+import {
+  add,
+  aNumber,
+  concat,
+  formatShape,
+  mul,
+  narrow,
+  type OptionKinds,
+  readOptions,
+  scope,
+  sub,
+  type Tensor,
+  TopKError,
+  tensor,
+} from '@topk-attention/core';
+import { requireTensor, requireWhole } from '../require.js';
+
+export interface RotaryOptions {
+  /** Position of the first token. Default 0. */
+  readonly offset?: number;
+  /** Default 10000. */
+  readonly base?: number;
+}
+
+const kinds: OptionKinds<RotaryOptions> = { offset: aNumber, base: aNumber };
+
+/**
+ * Queries or keys x [B, heads, L, D], turned by their positions: element i of the first half of D with element i of the
+ * second half, as LLaMA has it, by position * base^(-2 i / D). Scores then depend on distances alone.
+ *
+ * @throws TopKError RANK_MISMATCH, SHAPE_MISMATCH for an odd D, INVALID_OPTION.
+ */
+export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
+  const { offset = 0, base = 10_000 } = readOptions('rotary', options, kinds);
+  requireTensor('rotary', 'x', x, { rank: 4 });
+  requireWhole('rotary', 'offset', offset, 0);
+  const [length, width] = x.shape.slice(2) as [number, number];
+  if (width % 2 !== 0) {
+    throw new TopKError('SHAPE_MISMATCH', 'rotary: an odd width cannot be turned', {
+      expected: 'an even last extent',
+      got: formatShape(x.shape),
+    });
+  }
+  const half = width / 2;
+  const angles = Float64Array.from(
+    { length: length * half },
+    (_, at) => (offset + Math.floor(at / half)) * base ** ((-2 * (at % half)) / width),
+  );
+  return scope(() => {
+    const cosines = tensor(x.backend, angles.map(Math.cos), [length, half]);
+    const sines = tensor(x.backend, angles.map(Math.sin), [length, half]);
+    const first = narrow(x, 3, 0, half);
+    const second = narrow(x, 3, half, half);
+    return concat(
+      [sub(mul(first, cosines), mul(second, sines)), add(mul(second, cosines), mul(first, sines))],
+      3,
+    );
+  });
+}

@@ -1,0 +1,120 @@
+import {
+  aBoolean,
+  aNumber,
+  type OptionKinds,
+  readOptions,
+  required,
+  type Tensor,
+} from '@topk-attention/core';
+import { type Context, within } from '../context.js';
+import type { Declared } from '../declared/declaration.js';
+import { requireWhole } from '../require.js';
+import type { AttentionInputs } from './attention-layer.js';
+import { type DecoderInputs, decoderLayer } from './decoder-layer.js';
+import { encoderLayer, type TransformerLayerOptions, transformerLayerKinds } from './encoder-layer.js';
+import { defineLayer, type Layer } from './layer.js';
+import { normLayer } from './norm-layer.js';
+import { type RelativePositions, relativePositionsKind, relativeTable } from './relative-table.js';
+
+export interface StackOptions extends TransformerLayerOptions {
+  /** How many. */
+  readonly layers: number;
+  /** A norm behind the last layer, `norm.*`. Default: where norms come first, whose last sum has none. */
+  readonly finalNorm?: boolean;
+  /** T5's biases, one table `relative_attention_bias.weight` for all layers. Default: none. */
+  readonly relativePositions?: RelativePositions;
+}
+
+const kinds: OptionKinds<StackOptions> = {
+  layers: required(aNumber),
+  finalNorm: aBoolean,
+  relativePositions: relativePositionsKind,
+  ...transformerLayerKinds,
+};
+
+/**
+ * Encoder layers one after the other: x [B, L, width] -> [B, L, width]. Parameters `layers.<i>.*` and `norm.*`, as in
+ * PyTorch's TransformerEncoder. With `attention: { causal: true }` it is a decoder without an encoder, as GPT is.
+ *
+ * @throws TopKError as `encoderLayer`.
+ *
+ * @example
+ * const stack = encoderStack({ layers: 2, width: 8, heads: 2, hidden: 16, normFirst: true });
+ * const x = tensor(backend, new Float32Array(40), [1, 5, 8]);
+ * const y = stack.apply(contextOf(initialize(backend, stack, 42)), x);
+ */
+export function encoderStack(
+  options: StackOptions,
+): Layer<readonly [x: Tensor, inputs?: Omit<AttentionInputs, 'source'>]> {
+  const { layers, table, layerOptions, norm } = partsOf('encoderStack', options);
+  const each = Array.from({ length: layers }, () => encoderLayer(layerOptions));
+  return defineLayer(named(each, table, norm), (context, x, inputs = {}) => {
+    const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
+    return through(context, each, norm, x, (layer, within, from) => layer.apply(within, from, all));
+  });
+}
+
+/**
+ * Decoder layers one after the other: x [B, L, width] and memory [B, Lm, width] -> [B, L, width]. Parameters `layers.<i>.*`
+ * and `norm.*`, as in PyTorch's TransformerDecoder.
+ *
+ * @throws TopKError as `decoderLayer`.
+ *
+ * @example
+ * const stack = decoderStack({ layers: 2, width: 8, heads: 2, hidden: 16 });
+ */
+export function decoderStack(
+  options: StackOptions,
+): Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
+  const { layers, table, layerOptions, norm } = partsOf('decoderStack', options);
+  const each = Array.from({ length: layers }, () => decoderLayer(layerOptions));
+  return defineLayer(
+    named(each, table, norm),
+    (context, x: Tensor, memory: Tensor, inputs: DecoderInputs = {}) => {
+      const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
+      return through(context, each, norm, x, (layer, within, from) => layer.apply(within, from, memory, all));
+    },
+  );
+}
+
+function partsOf(where: 'encoderStack' | 'decoderStack', options: StackOptions) {
+  const { layers, finalNorm, relativePositions, ...layerOptions } = readOptions(where, options, kinds);
+  requireWhole(where, 'layers', layers, 1);
+  const { normFirst = false, width } = layerOptions;
+  const isBidirectional = where === 'encoderStack' && layerOptions.attention?.causal !== true;
+  return {
+    layers,
+    layerOptions,
+    norm: (finalNorm ?? normFirst) ? normLayer(width, layerOptions.norm) : undefined,
+    table: relativePositions && relativeTable(layerOptions, relativePositions, isBidirectional),
+  };
+}
+
+function named(
+  layers: readonly Declared[],
+  table: Declared | undefined,
+  norm: Declared | undefined,
+): { [name: string]: Declared } {
+  return {
+    ...(table && { '': table }),
+    ...Object.fromEntries(layers.map((layer, index) => [`layers.${index}`, layer])),
+    ...(norm && { norm }),
+  };
+}
+
+/** One layer after the other; each output goes when the next is made. */
+function through<One>(
+  context: Context,
+  layers: readonly One[],
+  norm: Layer | undefined,
+  x: Tensor,
+  apply: (layer: One, context: Context, x: Tensor) => Tensor,
+): Tensor {
+  let current = x.alias();
+  for (const [index, layer] of layers.entries()) {
+    const next = apply(layer, within(context, `layers.${index}`), current);
+    current.dispose();
+    current = next;
+  }
+  return norm === undefined ? current : norm.apply(within(context, 'norm'), current);
+}

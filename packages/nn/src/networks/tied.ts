@@ -1,0 +1,59 @@
+import { formatShape, TopKError } from '@topk-attention/core';
+import { sameShape } from '@topk-attention/core/backend';
+import { parameterOf } from '../context.js';
+import { type Declaration, joinNames } from '../declared/declaration.js';
+import type { Layer } from './layer.js';
+
+/**
+ * A layer of which some parameters are others: they are one tensor, with one gradient, and only the original is in the tree.
+ * Files may hold the copies too, or alone.
+ *
+ * @param copies name of each copy to name of its original, which has the same shape
+ * @throws TopKError INVALID_OPTION for names that the layer lacks, SHAPE_MISMATCH.
+ *
+ * @example
+ * const parts = { embed: embeddingLayer(10, 4), head: linearLayer(4, 10, { bias: false }) };
+ * const model = defineLayer(parts, (context, ids: Tensor) =>
+ *   parts.head.apply(within(context, 'head'), parts.embed.apply(within(context, 'embed'), ids)),
+ * );
+ * const tied = tiedLayer(model, { 'head.weight': 'embed.weight' });
+ */
+export function tiedLayer<Inputs extends readonly unknown[]>(
+  layer: Layer<Inputs>,
+  copies: { readonly [copy: string]: string },
+): Layer<Inputs> {
+  const parameters: { [name: string]: Declaration } = { ...layer.parameters };
+  for (const [copy, original] of Object.entries(copies)) {
+    const [from, to] = [requireName(parameters, copy), requireName(parameters, original)];
+    if (!sameShape(from.shape, to.shape)) {
+      throw new TopKError('SHAPE_MISMATCH', `tiedLayer: ${copy} cannot be ${original}`, {
+        expected: formatShape(to.shape),
+        got: formatShape(from.shape),
+      });
+    }
+    parameters[original] = { ...to, aliases: [...(to.aliases ?? []), copy, ...(from.aliases ?? [])] };
+    delete parameters[copy];
+  }
+  return {
+    parameters,
+    apply: (context, ...inputs) => {
+      const shared = Object.entries(copies).map(([copy, original]) => [
+        joinNames(context.path, copy),
+        parameterOf(context, original),
+      ]);
+      return layer.apply(
+        { ...context, parameters: { ...context.parameters, ...Object.fromEntries(shared) } },
+        ...inputs,
+      );
+    },
+  };
+}
+
+function requireName(parameters: { readonly [name: string]: Declaration }, name: string): Declaration {
+  const found = parameters[name];
+  if (found !== undefined) return found;
+  throw new TopKError('INVALID_OPTION', 'tiedLayer: no such parameter', {
+    expected: Object.keys(parameters).join(', '),
+    got: name,
+  });
+}
