@@ -8,6 +8,8 @@ export interface Declaration {
   readonly initializer: Initializer;
   /** False for a buffer: saved and loaded, but no optimiser moves it. Default true. */
   readonly trainable?: boolean;
+  /** A buffer of random numbers that `redraw` draws anew after so many steps of training. Default: never. */
+  readonly redrawEvery?: number;
   /** Other names under which a file may hold it, or a copy of it. */
   readonly aliases?: readonly string[];
 }

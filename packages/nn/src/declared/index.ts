@@ -5,5 +5,6 @@ export { initialize } from './initialize.js';
 export type { Initializer, KaimingOptions } from './initializers.js';
 export * as initializers from './initializers.js';
 export { type LoadStateDictOptions, loadStateDict } from './load-state-dict.js';
+export { type Redrawn, redraw } from './redraw.js';
 export { type StateDict, stateDict } from './state-dict.js';
 export { type Summary, type SummaryRow, summary } from './summary.js';

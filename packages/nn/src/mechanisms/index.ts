@@ -9,3 +9,4 @@ export type {
   MechanismState,
   MechanismStep,
 } from './mechanism.js';
+export { type PerformerOptions, performer } from './performer.js';

@@ -1,0 +1,43 @@
+import type { Tensor } from '@topk-attention/core';
+import type { ParameterTree } from '../parameters.js';
+import { requireWhole } from '../require.js';
+import type { Declared } from './declaration.js';
+import { initializeNamed } from './initialize.js';
+
+export interface Redrawn {
+  /** The parameters to go on with. */
+  readonly parameters: ParameterTree;
+  /** Those that were replaced: dispose of them when nothing needs them any more. Empty where none was due. */
+  readonly replaced: ParameterTree;
+}
+
+/**
+ * New random features for a layer, where they are due: those declared with `redrawEvery: n` after every n steps. A function of
+ * seed and step alone, so a training that is resumed draws the same.
+ *
+ * @param step optimiser steps made so far
+ * @param seed that of `initialize`, or any other
+ * @throws TopKError INVALID_OPTION
+ *
+ * @example
+ * const layer = attentionLayer({ width: 8, heads: 2, mechanism: performer({ features: 16 }) });
+ * const first = initialize(backend, layer, 42);
+ * const { parameters, replaced } = redraw(layer, first, 1000, 42);
+ * disposeParameters(replaced);
+ */
+export function redraw(layer: Declared, parameters: ParameterTree, step: number, seed: number): Redrawn {
+  requireWhole('redraw', 'step', step, 0);
+  const due = Object.entries(layer.parameters).flatMap(([name, { redrawEvery = 0 }]) =>
+    redrawEvery > 0 && step > 0 && step % redrawEvery === 0 ? [name] : [],
+  );
+  const old = Object.fromEntries(
+    due.flatMap((name): [string, Tensor][] => {
+      const one = parameters[name];
+      return one === undefined ? [] : [[name, one]];
+    }),
+  );
+  const [first] = Object.values(old);
+  if (first === undefined) return { parameters, replaced: {} };
+  const fresh = initializeNamed(first.backend, layer, (seed + step) % 2 ** 53, due);
+  return { parameters: { ...parameters, ...fresh }, replaced: old };
+}

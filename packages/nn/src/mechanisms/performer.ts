@@ -1,0 +1,179 @@
+import {
+  aNumber,
+  arange,
+  describeValue,
+  exp,
+  lt,
+  max,
+  mul,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  reshape,
+  scope,
+  sub,
+  type Tensor,
+  TopKError,
+  where,
+} from '@topk-attention/core';
+import { parameterOf } from '../context.js';
+import { requireWhole } from '../require.js';
+import { causalLinearAttention, linearAttention } from './linear-attention.js';
+import type { Mechanism, MechanismCall, MechanismState } from './mechanism.js';
+import {
+  orthogonalFeatures,
+  peakOf,
+  positiveFeatures,
+  reluFeatures,
+  softmaxFeatureLogits,
+} from './random-features.js';
+
+export interface PerformerOptions {
+  /** Random features: more are nearer to softmax, with more work. Default 256. */
+  readonly features?: number;
+  /** 'softmax' estimates softmax attention, 'relu' is a kernel of its own. Default 'softmax'. */
+  readonly kind?: 'softmax' | 'relu';
+  /**
+   * Added to every feature. Default 1e-3 for 'relu'; for 'softmax' 1e-6, and 0 where attention is causal: there it would let
+   * later keys be felt.
+   */
+  readonly epsilon?: number;
+  /** Tokens at a time where attention is causal. Default 128. */
+  readonly chunk?: number;
+  /** Steps of training after which `redraw` draws new features; 0 for never. Default 1000. */
+  readonly redrawEvery?: number;
+}
+
+const kinds: OptionKinds<PerformerOptions> = {
+  features: aNumber,
+  kind: oneOf('softmax', 'relu'),
+  epsilon: aNumber,
+  chunk: aNumber,
+  redrawEvery: aNumber,
+};
+
+/**
+ * Attention in time linear in the length: FAVOR+ of "Rethinking Attention with Performers" (Choromanski et al., 2021), with
+ * orthogonal random features. The directions are a buffer `projection` [features, headDim], the same for all heads, saved with
+ * the parameters and moved by no optimiser. Takes causality, key lengths and decoding; masks, biases and dropout of weights
+ * need the weights of all pairs, and are UNSUPPORTED.
+ *
+ * @throws TopKError INVALID_OPTION
+ *
+ * @example
+ * const layer = attentionLayer({ width: 64, heads: 4, mechanism: performer({ features: 128 }) });
+ */
+export function performer(options?: PerformerOptions): Mechanism {
+  const {
+    features = 256,
+    kind = 'softmax',
+    epsilon,
+    chunk = 128,
+    redrawEvery = 1000,
+  } = readOptions('performer', options, kinds);
+  requireWhole('performer', 'features', features, 1);
+  requireWhole('performer', 'chunk', chunk, 1);
+  requireWhole('performer', 'redrawEvery', redrawEvery, 0);
+  if (epsilon !== undefined && !(epsilon >= 0)) {
+    throw new TopKError('INVALID_OPTION', 'performer: bad epsilon', {
+      expected: 'a number of at least 0',
+      got: describeValue(epsilon),
+    });
+  }
+  const isSoftmax = kind === 'softmax';
+  const epsilonOf = (causal: boolean): number => epsilon ?? (isSoftmax ? (causal ? 0 : 1e-6) : 1e-3);
+
+  return {
+    name: 'performer',
+    takes: ['causal', 'keyLengths', 'decoding'],
+    declare: ({ headDim }) => ({
+      projection: {
+        shape: [features, headDim],
+        initializer: orthogonalFeatures,
+        trainable: false,
+        ...(redrawEvery > 0 && { redrawEvery }),
+      },
+    }),
+
+    attend: (call) =>
+      scope(() => {
+        const causal = call.options.causal === true;
+        const { query, key } = isSoftmax
+          ? softmaxFeatures(call, epsilonOf(causal), undefined)
+          : reluFeaturesOf(call, epsilonOf(causal));
+        const inputs = { query, key, value: call.value };
+        return causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
+      }),
+
+    step: (call, state) =>
+      scope(() => {
+        const { value } = call;
+        const length = (state?.length ?? 0) + (value.shape[2] as number);
+        const { sums, peak: before } = state?.tensors ?? {};
+        if (!isSoftmax) {
+          const made = causalLinearAttention(
+            { ...reluFeaturesOf(call, epsilonOf(true)), value },
+            chunk,
+            sums,
+          );
+          return { output: made.output, state: { length, tensors: { sums: made.state } } };
+        }
+        const { query, key, peak } = softmaxFeatures(call, epsilonOf(true), before);
+        // Sums so far were made with another peak.
+        const rescaled =
+          sums && before && mul(sums, reshape(exp(sub(before, peak)), [sums.shape[0] as number, 1, 1]));
+        const made = causalLinearAttention({ query, key, value }, chunk, rescaled);
+        return { output: made.output, state: { length, tensors: { sums: made.state, peak } } };
+      }),
+  };
+}
+
+interface Features {
+  readonly query: Tensor;
+  readonly key: Tensor;
+}
+
+/** @param before the peak of earlier keys [B, keyValueHeads, 1, 1] */
+function softmaxFeatures(
+  call: MechanismCall,
+  epsilon: number,
+  before: MechanismState['tensors'][string] | undefined,
+): Features & { readonly peak: Tensor } {
+  const { query, key, directions } = scaledInputs(call);
+  const queryLogits = softmaxFeatureLogits(query, directions);
+  const keyLogits = hideKeys(call, softmaxFeatureLogits(key, directions), Number.NEGATIVE_INFINITY);
+  const own = peakOf(keyLogits, [2, 3]);
+  const peak = before === undefined ? own : max(own, before);
+  return {
+    query: positiveFeatures(queryLogits, peakOf(queryLogits, [3]), epsilon),
+    key: positiveFeatures(keyLogits, peak, epsilon),
+    peak,
+  };
+}
+
+function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
+  const { query, key, directions } = scaledInputs(call);
+  return {
+    query: reluFeatures(query, directions, epsilon),
+    key: hideKeys(call, reluFeatures(key, directions, epsilon), 0),
+  };
+}
+
+/** Queries and keys whose plain products are the scaled scores. */
+function scaledInputs({ context, query, key, options }: MechanismCall): Features & { directions: Tensor } {
+  const scale = options.scale ?? (query.shape[3] as number) ** -0.5;
+  const root = Math.sqrt(Math.abs(scale));
+  return {
+    query: mul(query, Math.sign(scale) * root),
+    key: mul(key, root),
+    directions: parameterOf(context, 'projection'),
+  };
+}
+
+/** Features [B, keyValueHeads, Lk, r] with `hidden` for keys that are not there. */
+function hideKeys({ options: { keyLengths } }: MechanismCall, features: Tensor, hidden: number): Tensor {
+  if (keyLengths === undefined) return features;
+  const [batch, , keys] = features.shape as readonly [number, number, number];
+  const positions = reshape(arange(features.backend, keys), [1, 1, keys, 1]);
+  return where(lt(positions, reshape(keyLengths, [batch, 1, 1, 1])), features, hidden);
+}

@@ -1,0 +1,66 @@
+import { exp, tensor } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { expect, test } from 'vitest';
+import { orthogonalFeatures, softmaxFeatureLogits } from '../../src/mechanisms/random-features.js';
+
+const backend = createReferenceBackend({ floatStorage: 'f64' });
+const width = 4;
+
+test('rows of a block are at right angles, those of different blocks are not', () => {
+  const rows = orthogonalFeatures([10, width], 3);
+  const product = (a: number, b: number): number => {
+    let total = 0;
+    for (let at = 0; at < width; at++) {
+      total += (rows[a * width + at] as number) * (rows[b * width + at] as number);
+    }
+    return total / Math.sqrt(norm(a) * norm(b));
+  };
+  const norm = (row: number): number =>
+    rows.subarray(row * width, (row + 1) * width).reduce((total, one) => total + one * one, 0);
+  for (const start of [0, 4, 8]) {
+    for (let a = start; a < Math.min(start + 4, 10); a++) {
+      for (let b = start; b < a; b++) expect(product(a, b)).toBeCloseTo(0, 12);
+    }
+  }
+  expect(Math.abs(product(0, 4))).toBeGreaterThan(1e-6);
+});
+
+test('each row is N(0, I): mean 0, variance 1 in every direction', () => {
+  const draws = 4000;
+  const sums = new Float64Array(width);
+  const squares = new Float64Array(width);
+  for (let seed = 0; seed < draws; seed++) {
+    const [row, element] = [seed % width, seed];
+    const rows = orthogonalFeatures([width, width], element);
+    for (let at = 0; at < width; at++) {
+      const value = rows[row * width + at] as number;
+      sums[at] = (sums[at] as number) + value;
+      squares[at] = (squares[at] as number) + value * value;
+    }
+  }
+  for (let at = 0; at < width; at++) {
+    // Four deviations of each mean.
+    expect(Math.abs((sums[at] as number) / draws)).toBeLessThan(4 / Math.sqrt(draws));
+    expect(Math.abs((squares[at] as number) / draws - 1)).toBeLessThan(4 * Math.sqrt(2 / draws));
+  }
+});
+
+test('features are an unbiased estimate of exp(x . y)', async () => {
+  const x = tensor(backend, Float64Array.of(0.3, -0.2, 0.4, 0.1), [1, width]);
+  const y = tensor(backend, Float64Array.of(0.2, 0.2, 0.4, -0.3), [1, width]);
+  const truth = Math.exp(0.06 - 0.04 + 0.16 - 0.03);
+  const estimates: number[] = [];
+  for (let seed = 0; seed < 1000; seed++) {
+    const directions = tensor(backend, orthogonalFeatures([32, width], seed), [32, width]);
+    const [a, b] = await Promise.all([x, y].map((one) => exp(softmaxFeatureLogits(one, directions)).data()));
+    let total = 0;
+    for (let at = 0; at < 32; at++) total += (a?.[at] as number) * (b?.[at] as number);
+    estimates.push(total / 32);
+  }
+  const mean = estimates.reduce((all, one) => all + one, 0) / estimates.length;
+  const variance = estimates.reduce((all, one) => all + (one - mean) ** 2, 0) / (estimates.length - 1);
+  const deviation = Math.sqrt(variance / estimates.length);
+  expect(Math.abs(mean - truth)).toBeLessThan(4 * deviation);
+  // Signs as LAPACK leaves them are off by some per cent.
+  expect(deviation).toBeLessThan(0.01 * truth);
+});
