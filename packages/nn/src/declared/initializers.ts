@@ -92,6 +92,11 @@ export function kaimingNormal(options?: KaimingOptions): Initializer {
   };
 }
 
+/** LeCun's: normal with deviation factor / sqrt(in). T5 begins with it everywhere but in queries: `t5Initializers`. */
+export function lecunNormal(factor = 1): Initializer {
+  return (shape, seed) => normal(factor / Math.sqrt(fansOf('lecunNormal', shape).inputs))(shape, seed);
+}
+
 /** Rows, or columns where there are fewer, of length `gain` at right angles to each other. Rank 2. */
 export function orthogonal(gain = 1): Initializer {
   return (shape, seed) => {

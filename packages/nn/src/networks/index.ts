@@ -31,4 +31,5 @@ export {
 export type { RelativePositions } from './relative-table.js';
 export { type RotaryOptions, rotary } from './rotary.js';
 export { decoderStack, encoderStack, type StackOptions } from './stacks.js';
+export { t5Initializers } from './t5-initializers.js';
 export { tiedLayer } from './tied.js';
