@@ -32,7 +32,7 @@ export function topK(options: TopKOptions): Mechanism {
 function keeping(name: string, choice: AttentionChoice): Mechanism {
   return {
     name,
-    takes: ['causal', 'keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'decoding'],
+    takes: ['causal', 'keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'groupedHeads', 'decoding'],
     attend: (call) => attendHeads(call.context, call.path, choice, call, call.options),
     step: (call, state) =>
       scope(() => {

@@ -29,6 +29,8 @@ export type MechanismAbility =
   | 'bias'
   | 'relativeBias'
   | 'dropout'
+  /** Fewer heads of keys and values than of queries. */
+  | 'groupedHeads'
   | 'decoding';
 
 export type MechanismAbilities = readonly MechanismAbility[];

@@ -85,7 +85,7 @@ export function performer(options?: PerformerOptions): Mechanism {
 
   return {
     name: 'performer',
-    takes: ['causal', 'keyLengths', 'decoding'],
+    takes: ['causal', 'keyLengths', 'groupedHeads', 'decoding'],
     declare: ({ headDim }) => ({
       projection: {
         shape: [features, headDim],

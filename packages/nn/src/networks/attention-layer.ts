@@ -155,6 +155,7 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
   requireRate('attentionLayer', 'dropout', dropout);
   if (causal) requireAbility('attentionLayer', mechanism, 'causal');
   if (dropout > 0) requireAbility('attentionLayer', mechanism, 'dropout');
+  if (keyValueHeads !== heads) requireAbility('attentionLayer', mechanism, 'groupedHeads');
 
   const packed = xavierUniform(Math.SQRT1_2);
   const projection = (inputs: number, outputs: number, initializer?: Initializer): Layer =>

@@ -174,6 +174,9 @@ describe('what a mechanism cannot do', () => {
     expect(build).toThrow(unsupported);
     const plain: Mechanism = { name: 'mean', takes: [], attend: ({ value }) => value.alias() };
     expect(() => attentionLayer({ width: 8, heads: 2, causal: true, mechanism: plain })).toThrow(unsupported);
+    expect(() => attentionLayer({ width: 8, heads: 2, keyValueHeads: 1, mechanism: plain })).toThrow(
+      unsupported,
+    );
     const own = attentionLayer({ width: 8, heads: 2, mechanism: plain });
     expect(() => own.step(contextOf(initialize(backend, own, 1)), x)).toThrow(unsupported);
   });
