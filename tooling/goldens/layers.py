@@ -196,10 +196,22 @@ def cases():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=pathlib.Path, default=GOLDENS)
-    out = parser.parse_args().out
-    written = {"cases": list(cases()), "sinusoids": sinusoids(5).reshape(-1).tolist()}
-    (out / "layers.json").write_text(json.dumps(written, indent=1) + "\n")
+    parser.add_argument("--check", action="store_true", help="compare with the file within 1e-12 instead of writing it")
+    check = parser.parse_args().check
+    path = GOLDENS / "layers.json"
+    made = {"cases": list(cases()), "sinusoids": sinusoids(5).reshape(-1).tolist()}
+    if not check:
+        path.write_text(json.dumps(made, indent=1) + "\n")
+    elif not close(json.loads(path.read_text()), json.loads(json.dumps(made))):
+        raise SystemExit(f"{path} differs")
+
+
+def close(a, b):
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(close(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(close, a, b))
+    return a == b or (isinstance(a, float) and isinstance(b, float) and abs(a - b) < 1e-12)
 
 
 if __name__ == "__main__":
