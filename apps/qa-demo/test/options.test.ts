@@ -37,6 +37,7 @@ const x = core.zeros(backend, [2, 2]);
 const shapes = { q: q.shape, k: q.shape, v: q.shape };
 const sizes = { tokens: 2, inputDim: 2, hidden: 2, outputDim: 2 };
 const weights = { wIn: x, wOut: x };
+const layer = { width: 2, heads: 1 };
 const lists = authors.attentionForward(q, q, q, { k: 1 });
 const { kept } = authors.feedForwardForward(x, weights, { k: 1 });
 const limits = backend.capabilities.limits;
@@ -149,6 +150,22 @@ const modules: Readonly<Record<string, Exports>> = {
       KeyValueCache: (wrong) =>
         new (untyped(nn).KeyValueCache)(backend, { batch: 1, heads: 1, keyDim: 1, valueDim: 1, ...wrong }),
       loadParameters: (wrong) => untyped(nn).loadParameters(backend, { tensors: new Map() }, [], wrong),
+      attentionLayer: (wrong) => untyped(nn).attentionLayer({ ...layer, ...wrong }),
+      feedForwardLayer: (wrong) => untyped(nn).feedForwardLayer({ width: 2, hidden: 2, ...wrong }),
+      encoderLayer: (wrong) => untyped(nn).encoderLayer({ ...layer, hidden: 2, ...wrong }),
+      decoderLayer: (wrong) => untyped(nn).decoderLayer({ ...layer, hidden: 2, ...wrong }),
+      encoderStack: (wrong) => untyped(nn).encoderStack({ ...layer, hidden: 2, layers: 1, ...wrong }),
+      decoderStack: (wrong) => untyped(nn).decoderStack({ ...layer, hidden: 2, layers: 1, ...wrong }),
+      classifierHead: (wrong) => untyped(nn).classifierHead({ width: 2, classes: 2, ...wrong }),
+      linearLayer: (wrong) => untyped(nn).linearLayer(2, 2, wrong),
+      embeddingLayer: (wrong) => untyped(nn).embeddingLayer(2, 2, wrong),
+      normLayer: (wrong) => untyped(nn).normLayer(2, wrong),
+      learnedPositions: (wrong) => untyped(nn).learnedPositions(2, 2, wrong),
+      sinusoidalPositions: (wrong) => untyped(nn).sinusoidalPositions(2, wrong),
+      rotary: (wrong) => untyped(nn).rotary(q, wrong),
+      topK: (wrong) => untyped(nn).topK({ k: 1, ...wrong }),
+      performer: (wrong) => untyped(nn).performer(wrong),
+      loadStateDict: (wrong) => untyped(nn).loadStateDict(backend, { parameters: {} }, {}, wrong),
       adamW: (wrong) => untyped(nn).adamW(wrong),
       adam: (wrong) => untyped(nn).adam(wrong),
       sgd: (wrong) => untyped(nn).sgd(wrong),
@@ -174,7 +191,18 @@ const modules: Readonly<Record<string, Exports>> = {
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
       readOptionalText readText residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
-      folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR`,
+      folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
+      StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
+      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,
+  },
+  "nn's initializers": {
+    of: nn.initializers,
+    withOptions: {
+      kaimingUniform: (wrong) => untyped(nn.initializers).kaimingUniform(wrong),
+      kaimingNormal: (wrong) => untyped(nn.initializers).kaimingNormal(wrong),
+    },
+    without:
+      'constant lecunNormal normal ones orthogonal truncNormal uniform xavierNormal xavierUniform zeros',
   },
   models: {
     of: models,
@@ -279,6 +307,10 @@ const within: Readonly<Record<string, Call>> = {
   'topKFeedForward weights': (wrong) => ofCore.topKFeedForward(x, { ...weights, ...wrong }, { k: 1 }),
   'explain shapes': (wrong) => ofCore.explain(backend, { ...shapes, ...wrong }, { k: 1 }),
   'explainFeedForward sizes': (wrong) => ofCore.explainFeedForward(backend, { ...sizes, ...wrong }, { k: 1 }),
+  'encoderLayer attention': (wrong) =>
+    untyped(nn).encoderLayer({ ...layer, hidden: 2, attention: { causal: true, ...wrong } }),
+  'encoderStack relativePositions': (wrong) =>
+    untyped(nn).encoderStack({ ...layer, hidden: 2, layers: 1, relativePositions: wrong }),
   'generate attention': (wrong) => ofModel.generate('where?', { attention: { k: 1, ...wrong } }),
   'generate decoder': (wrong) => ofModel.generate('where?', { decoder: wrong }),
   'generate trace': (wrong) => ofModel.generate('where?', { trace: wrong }),
