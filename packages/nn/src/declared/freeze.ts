@@ -10,8 +10,8 @@ import type { Declared } from './declaration.js';
  * @throws TopKError INVALID_OPTION for a pattern that fits no parameter.
  *
  * @example
- * const layer = linearLayer(3, 2);
- * const isTrainable = trainableExcept(layer, '*.weight', 'weight');
+ * const layer = encoderLayer({ width: 8, heads: 2, hidden: 16 });
+ * const isTrainable = trainableExcept(layer, 'self_attn.*', '*.bias');
  */
 export function trainableExcept(
   { parameters }: Declared,

@@ -6,11 +6,13 @@ import {
   optionsWithin,
   readOptions,
   required,
+  scope,
   type Tensor,
 } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
 import { dropout } from '../layers/dropout.js';
 import { residual } from '../layers/residual.js';
+import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
 import {
   type AttentionInputs,
   type AttentionLayerSettings,
@@ -50,6 +52,13 @@ export interface TransformerLayerOptions {
 
 const { sourceWidth: _, ...selfAttentionKinds } = attentionSettingKinds;
 
+export type EncoderInputs = Omit<AttentionInputs, 'source'>;
+
+export interface EncoderLayer extends Layer<readonly [x: Tensor, inputs?: EncoderInputs]> {
+  /** The next tokens x [B, n, width] of causal decoding, as `MultiHeadAttention.step`. */
+  step(context: Context, x: Tensor, state?: MechanismState): MechanismStep;
+}
+
 export const transformerLayerKinds: OptionKinds<TransformerLayerOptions> = {
   width: required(aNumber),
   heads: required(aNumber),
@@ -71,23 +80,41 @@ export const transformerLayerKinds: OptionKinds<TransformerLayerOptions> = {
  * @example
  * const layer = encoderLayer({ width: 8, heads: 2, hidden: 16, attention: { mechanism: topK({ k: 4 }) } });
  */
-export function encoderLayer(
-  options: TransformerLayerOptions,
-): Layer<readonly [x: Tensor, inputs?: Omit<AttentionInputs, 'source'>]> {
+export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
   const given = readOptions('encoderLayer', options, transformerLayerKinds);
   const { width, normFirst = false, dropout: rate = 0.1 } = given;
   requireRate('encoderLayer', 'dropout', rate);
   const self_attn = selfAttentionOf(given, rate);
   const feedForward = feedForwardOf(given, rate);
   const [norm1, norm2] = [normLayer(width, given.norm), normLayer(width, given.norm)];
-  return defineLayer({ self_attn, '': feedForward, norm1, norm2 }, (context, x, inputs = {}) => {
-    const attend = (from: Tensor): Tensor => self_attn.apply(within(context, 'self_attn'), from, inputs);
+  const sum = { normFirst, rate };
+
+  const around = (context: Context, x: Tensor, attend: (context: Context, x: Tensor) => Tensor): Tensor => {
+    const look = (from: Tensor): Tensor => attend(within(context, 'self_attn'), from);
     const transform = (from: Tensor): Tensor => feedForward.apply(context, from);
-    const sum = { normFirst, rate };
-    const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', attend);
+    const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', look);
     const made = addSublayer(context, sum, { name: 'norm2', layer: norm2 }, attended, 'dropout2', transform);
     return residual(context, context.path, made);
-  });
+  };
+
+  const parts = { self_attn, '': feedForward, norm1, norm2 };
+  const layer = defineLayer(parts, (context, x: Tensor, inputs?: EncoderInputs) =>
+    around(context, x, (inner, from) => self_attn.apply(inner, from, inputs)),
+  );
+  return {
+    ...layer,
+    step: (context, x, state) =>
+      scope(() => {
+        let next: MechanismState | undefined;
+        const output = around(context, x, (inner, from) => {
+          const step = self_attn.step(inner, from, state);
+          next = step.state;
+          return step.output;
+        });
+        // `around` attends once.
+        return { output, state: next as MechanismState };
+      }),
+  };
 }
 
 /** The attention of a layer to its own input. */

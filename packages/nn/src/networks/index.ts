@@ -10,7 +10,13 @@ export { type ClassifierHeadOptions, classifierHead } from './classifier-head.js
 export { type DecoderInputs, decoderLayer } from './decoder-layer.js';
 export { dropoutLayer } from './dropout-layer.js';
 export { type EmbeddingLayerOptions, embeddingLayer } from './embedding-layer.js';
-export { encoderLayer, type SelfAttentionSettings, type TransformerLayerOptions } from './encoder-layer.js';
+export {
+  type EncoderInputs,
+  type EncoderLayer,
+  encoderLayer,
+  type SelfAttentionSettings,
+  type TransformerLayerOptions,
+} from './encoder-layer.js';
 export {
   type FeedForwardLayerOptions,
   type FeedForwardLayerSettings,
@@ -30,6 +36,6 @@ export {
 } from './positions.js';
 export type { RelativePositions } from './relative-table.js';
 export { type RotaryOptions, rotary } from './rotary.js';
-export { decoderStack, encoderStack, type StackOptions } from './stacks.js';
+export { decoderStack, type EncoderStack, encoderStack, type StackOptions } from './stacks.js';
 export { t5Initializers } from './t5-initializers.js';
 export { tiedLayer } from './tied.js';

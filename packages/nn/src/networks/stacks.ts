@@ -4,14 +4,21 @@ import {
   type OptionKinds,
   readOptions,
   required,
+  scope,
   type Tensor,
+  TopKError,
 } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
+import type { MechanismState } from '../mechanisms/mechanism.js';
 import { requireWhole } from '../require.js';
-import type { AttentionInputs } from './attention-layer.js';
 import { type DecoderInputs, decoderLayer } from './decoder-layer.js';
-import { encoderLayer, type TransformerLayerOptions, transformerLayerKinds } from './encoder-layer.js';
+import {
+  type EncoderInputs,
+  encoderLayer,
+  type TransformerLayerOptions,
+  transformerLayerKinds,
+} from './encoder-layer.js';
 import { defineLayer, type Layer } from './layer.js';
 import { normLayer } from './norm-layer.js';
 import { type RelativePositions, relativePositionsKind, relativeTable } from './relative-table.js';
@@ -23,6 +30,21 @@ export interface StackOptions extends TransformerLayerOptions {
   readonly finalNorm?: boolean;
   /** T5's biases, one table `relative_attention_bias.weight` for all layers. Default: none. */
   readonly relativePositions?: RelativePositions;
+}
+
+export interface EncoderStack extends Layer<readonly [x: Tensor, inputs?: EncoderInputs]> {
+  /**
+   * The next tokens x [B, n, width] of causal decoding: their output [B, n, width], and the states after them, one for each
+   * layer. Learned and sinusoidal positions take the offset: the length of a state.
+   *
+   * @param states after the tokens before; undefined at the beginning. Stay the caller's.
+   * @throws TopKError UNSUPPORTED for a mechanism without a state, and with `relativePositions`.
+   */
+  step(
+    context: Context,
+    x: Tensor,
+    states?: readonly MechanismState[],
+  ): { readonly output: Tensor; readonly states: readonly MechanismState[] };
 }
 
 const kinds: OptionKinds<StackOptions> = {
@@ -43,14 +65,34 @@ const kinds: OptionKinds<StackOptions> = {
  * const x = tensor(backend, new Float32Array(40), [1, 5, 8]);
  * const y = stack.apply(contextOf(initialize(backend, stack, 42)), x);
  */
-export function encoderStack(
-  options: StackOptions,
-): Layer<readonly [x: Tensor, inputs?: Omit<AttentionInputs, 'source'>]> {
+export function encoderStack(options: StackOptions): EncoderStack {
   const { layers, table, layerOptions, norm } = partsOf('encoderStack', options);
   const each = Array.from({ length: layers }, () => encoderLayer(layerOptions));
-  return defineLayer(named(each, table, norm), (context, x, inputs = {}) => {
+  const stack = defineLayer(named(each, table, norm), (context, x: Tensor, inputs?: EncoderInputs) => {
     const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
-    return through(context, each, norm, x, (layer, within, from) => layer.apply(within, from, all));
+    return through(context, each, norm, x, (layer, inner, from) => layer.apply(inner, from, all));
+  });
+  return {
+    ...stack,
+    step: (context, x, states) =>
+      scope(() => {
+        if (table !== undefined) throw withoutStep();
+        const next: MechanismState[] = [];
+        const output = through(context, each, norm, x, (layer, inner, from, index) => {
+          const made = layer.step(inner, from, states?.[index]);
+          next.push(made.state);
+          return made.output;
+        });
+        return { output, states: next };
+      }),
+  };
+}
+
+function withoutStep(): TopKError {
+  return new TopKError('UNSUPPORTED', 'encoderStack.step: no decoding with relativePositions', {
+    expected: 'a stack with rotary, learned or sinusoidal positions',
+    got: 'a table of relative positions',
+    fix: 'Apply the stack to the whole text, or build it with attention: { rotary: {} }',
   });
 }
 
@@ -72,7 +114,7 @@ export function decoderStack(
     named(each, table, norm),
     (context, x: Tensor, memory: Tensor, inputs: DecoderInputs = {}) => {
       const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
-      return through(context, each, norm, x, (layer, within, from) => layer.apply(within, from, memory, all));
+      return through(context, each, norm, x, (layer, inner, from) => layer.apply(inner, from, memory, all));
     },
   );
 }
@@ -108,11 +150,11 @@ function through<One>(
   layers: readonly One[],
   norm: Layer | undefined,
   x: Tensor,
-  apply: (layer: One, context: Context, x: Tensor) => Tensor,
+  apply: (layer: One, context: Context, x: Tensor, index: number) => Tensor,
 ): Tensor {
   let current = x.alias();
   for (const [index, layer] of layers.entries()) {
-    const next = apply(layer, within(context, `layers.${index}`), current);
+    const next = apply(layer, within(context, `layers.${index}`), current, index);
     current.dispose();
     current = next;
   }

@@ -14,7 +14,9 @@ import { describe, expect, test } from 'vitest';
 import {
   attentionLayer,
   contextOf,
+  disposeParameters,
   encoderLayer,
+  encoderStack,
   exact,
   initialize,
   type Mechanism,
@@ -80,6 +82,26 @@ describe.each(Object.entries(mechanisms))('%s', (_, mechanism) => {
     }
     expect(state?.length).toBe(9);
     await expectClose(concat(outputs, 1), one.apply(own, x));
+  });
+
+  test('so it does in a stack of layers, and leaves nothing behind', async () => {
+    const stack = encoderStack({
+      ...{ layers: 2, width: 8, heads: 2, hidden: 12, normFirst: true },
+      attention: { mechanism, causal: true, rotary: {} },
+    });
+    const own = contextOf(initialize(backend, stack, 6));
+    const whole = stack.apply(own, x);
+    const before = backend.memory().live;
+    const first = stack.step(own, narrow(x, 1, 0, 4));
+    const second = stack.step(own, narrow(x, 1, 4, 5), first.states);
+    const all = concat([first.output, second.output], 1);
+    await expectClose(all, whole);
+    for (const made of [first, second]) {
+      made.output.dispose();
+      for (const { tensors } of made.states) disposeParameters(tensors);
+    }
+    all.dispose();
+    expect(backend.memory().live).toBe(before + 8 * x.size); // the two parts of x
   });
 
   test('hidden keys are as if they were not there', async () => {

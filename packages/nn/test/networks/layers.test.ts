@@ -148,6 +148,7 @@ describe('positions', () => {
       expect(tables).toEqual(['relative_attention_bias.weight']);
     }
     const parameters = initialize(backend, layers[0], 1);
+    expect(() => layers[0].step(contextOf(parameters), x)).toThrow(thrown('UNSUPPORTED'));
     const { gradients } = valueAndGrad((of: ParameterTree) => sum(mul(layers[0].apply(contextOf(of), x), x)))(
       parameters,
     );
