@@ -1,20 +1,8 @@
-import {
-  aBoolean,
-  aFunction,
-  aNumber,
-  aTensor,
-  aValue,
-  type OptionKinds,
-  optionsWithin,
-  readOptions,
-  required,
-  scope,
-  type Tensor,
-  TopKError,
-} from '@topk-attention/core';
+import { readOptions, scope, Tensor, TopKError } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
 import { declarationsOf } from '../declared/declaration.js';
 import { type Initializer, xavierUniform, zeros } from '../declared/initializers.js';
+import type { KeysAndValues } from '../layers/attention.js';
 import { mergeHeads, splitHeads } from '../layers/heads.js';
 import { exact } from '../mechanisms/kept-keys.js';
 import type {
@@ -27,103 +15,31 @@ import type {
 import { requireAbilities, requireAbility } from '../mechanisms/require-ability.js';
 import { requireWhole } from '../require.js';
 import { seedOf } from '../seeds.js';
+import {
+  type AttentionInputs,
+  type AttentionLayerOptions,
+  attentionInputKinds,
+  attentionKinds,
+} from './attention-settings.js';
 import { requireRate } from './dropout-layer.js';
 import type { Layer } from './layer.js';
 import { linearLayer } from './linear-layer.js';
 import { requireWidth } from './require-width.js';
 import { rotary } from './rotary.js';
 
-export interface AttentionLayerSettings {
-  /** Default `exact()`. */
-  readonly mechanism?: Mechanism;
-  /** Heads of keys and values, each shared by heads / keyValueHeads heads of queries. Default: heads. */
-  readonly keyValueHeads?: number;
-  /** Default width / heads. */
-  readonly headDim?: number;
-  /** Width of what keys and values are made of. Default: width. */
-  readonly sourceWidth?: number;
-  /** No query sees later keys. Default false. */
-  readonly causal?: boolean;
-  /** Of all four projections. Default true. */
-  readonly bias?: boolean;
-  /** Multiplies the scores. Default headDim ** -0.5. */
-  readonly scale?: number;
-  /** Turns queries and keys by their positions, as LLaMA. Default: not. */
-  readonly rotary?: { readonly base?: number };
-  /** Rate at which attention weights are dropped in training. Default 0. */
-  readonly dropout?: number;
-  /** Of the projections' weights. Default PyTorch's: Xavier's as if queries, keys and values were one matrix. */
-  readonly initializers?: AttentionInitializers;
-}
-
-export interface AttentionInitializers {
-  readonly query?: Initializer;
-  readonly key?: Initializer;
-  readonly value?: Initializer;
-  readonly output?: Initializer;
-}
-
-export interface AttentionLayerOptions extends AttentionLayerSettings {
-  readonly width: number;
-  /** Heads of queries. */
-  readonly heads: number;
-}
-
-export interface AttentionInputs
-  extends Pick<MechanismOptions, 'keyLengths' | 'mask' | 'bias' | 'relativeBias'> {
-  /** [B, Lk, sourceWidth]: what keys and values are made of. Default: x, self-attention. */
-  readonly source?: Tensor;
-}
-
 /** Attention with its projections, as a value. */
 export interface MultiHeadAttention extends Layer<readonly [x: Tensor, inputs?: AttentionInputs]> {
   readonly mechanism: Mechanism;
+  /** Keys and values of a source [B, Lk, sourceWidth], for several calls with it. */
+  keysAndValues(context: Context, source: Tensor): KeysAndValues;
   /**
    * The next tokens x [B, n, width] of causal decoding: their output [B, n, width], and the state after them.
    *
    * @param state after the tokens before; undefined at the beginning. Stays the caller's.
-   * @throws TopKError UNSUPPORTED for a mechanism without a state.
+   * @throws TopKError UNSUPPORTED for a mechanism without a state, INVALID_OPTION for a layer that is not causal.
    */
   step(context: Context, x: Tensor, state?: MechanismState): MechanismStep;
 }
-
-const anInitializer = aFunction<Initializer>();
-
-export const attentionSettingKinds: OptionKinds<AttentionLayerSettings> = {
-  mechanism: aValue('a mechanism such as exact() or topK({ k })', isMechanism),
-  keyValueHeads: aNumber,
-  headDim: aNumber,
-  sourceWidth: aNumber,
-  causal: aBoolean,
-  bias: aBoolean,
-  scale: aNumber,
-  rotary: optionsWithin({ base: aNumber }),
-  dropout: aNumber,
-  initializers: optionsWithin<AttentionInitializers>({
-    query: anInitializer,
-    key: anInitializer,
-    value: anInitializer,
-    output: anInitializer,
-  }),
-};
-
-const kinds: OptionKinds<AttentionLayerOptions> = {
-  width: required(aNumber),
-  heads: required(aNumber),
-  ...attentionSettingKinds,
-};
-
-const inputKinds: OptionKinds<AttentionInputs> = {
-  source: aTensor,
-  keyLengths: aTensor,
-  mask: aTensor,
-  bias: aTensor,
-  relativeBias: optionsWithin({
-    table: required(aTensor),
-    bidirectional: required(aBoolean),
-    maxDistance: required(aNumber),
-  }),
-};
 
 /**
  * Multi-head attention x [B, Lq, width] -> [B, Lq, width], to itself or to a source. Parameters `q_proj.*`, `k_proj.*`,
@@ -138,7 +54,7 @@ const inputKinds: OptionKinds<AttentionInputs> = {
  * const y = layer.apply(contextOf(initialize(backend, layer, 42)), x);
  */
 export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttention {
-  const given = readOptions('attentionLayer', options, kinds);
+  const given = readOptions('attentionLayer', options, attentionKinds);
   const { width, heads, mechanism = exact(), causal = false, bias = true, initializers = {} } = given;
   const {
     keyValueHeads = heads,
@@ -166,17 +82,25 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
   const out_proj = projection(heads * headDim, width, initializers.output);
   const own = { parameters: mechanism.declare?.({ heads, keyValueHeads, headDim }) ?? {} };
 
+  const turned = (one: Tensor, offset: number): Tensor =>
+    turn === undefined ? one : rotary(one, { ...turn, offset });
+  const keysAndValues = (context: Context, source: Tensor, offset: number): KeysAndValues => {
+    requireWidth(context, source, sourceWidth, 3);
+    return {
+      key: turned(splitHeads(k_proj.apply(within(context, 'k_proj'), source), keyValueHeads), offset),
+      value: splitHeads(v_proj.apply(within(context, 'v_proj'), source), keyValueHeads),
+    };
+  };
+
   /** What the mechanism is called with, for tokens from a position on. */
   const callOf = (
     context: Context,
     x: Tensor,
-    given: AttentionInputs | undefined,
+    called: AttentionInputs | undefined,
     offset: number,
   ): MechanismCall => {
-    const { source = x, ...inputs } = readOptions(whereOf(context), given, inputKinds);
+    const { source = x, ...inputs } = readOptions(whereOf(context), called, attentionInputKinds);
     requireWidth(context, x, width, 3);
-    requireWidth(context, source, sourceWidth, 3);
-    const turned = (one: Tensor): Tensor => (turn === undefined ? one : rotary(one, { ...turn, offset }));
     const seed = (): number => seedOf(context, within(context, 'weights').path);
     const options: MechanismOptions = {
       ...inputs,
@@ -188,9 +112,8 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
     return {
       context: within(context, 'mechanism'),
       path: context.path,
-      query: turned(splitHeads(q_proj.apply(within(context, 'q_proj'), x), heads)),
-      key: turned(splitHeads(k_proj.apply(within(context, 'k_proj'), source), keyValueHeads)),
-      value: splitHeads(v_proj.apply(within(context, 'v_proj'), source), keyValueHeads),
+      query: turned(splitHeads(q_proj.apply(within(context, 'q_proj'), x), heads), offset),
+      ...(source instanceof Tensor ? keysAndValues(context, source, offset) : source),
       options,
     };
   };
@@ -202,10 +125,12 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
     parameters: declarationsOf({ q_proj, k_proj, v_proj, out_proj, mechanism: own }),
     apply: (context, x, inputs) =>
       scope(() => outputOf(context, mechanism.attend(callOf(context, x, inputs, 0)))),
+    keysAndValues: (context, source) => scope(() => keysAndValues(context, source, 0)),
     step: (context, x, state) =>
       scope(() => {
         requireAbility('attentionLayer.step', mechanism, 'decoding');
         if (mechanism.step === undefined) throw withoutStep(mechanism);
+        if (!causal) throw notCausal();
         const call = callOf(context, x, undefined, state?.length ?? 0);
         const { output, state: next } = mechanism.step(call, state);
         return { output: outputOf(context, output), state: next };
@@ -215,17 +140,6 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
 
 function whereOf({ path }: Context): string {
   return path === '' ? 'attention' : path;
-}
-
-function isMechanism(value: unknown): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'takes' in value &&
-    Array.isArray(value.takes) &&
-    'attend' in value &&
-    typeof value.attend === 'function'
-  );
 }
 
 function requireHeads(width: number, heads: number, keyValueHeads: number, headDim: number): void {
@@ -239,6 +153,13 @@ function requireHeads(width: number, heads: number, keyValueHeads: number, headD
   throw new TopKError('INVALID_OPTION', 'attentionLayer: bad keyValueHeads', {
     expected: `a number that divides the ${heads} heads`,
     got: String(keyValueHeads),
+  });
+}
+
+function notCausal(): TopKError {
+  return new TopKError('INVALID_OPTION', 'attentionLayer.step: the layer is not causal', {
+    expected: 'a layer built with causal: true',
+    got: 'one whose tokens see later ones',
   });
 }
 

@@ -1,7 +1,10 @@
-import { readOptions, type Tensor } from '@topk-attention/core';
-import { within } from '../context.js';
+import { readOptions, scope, type Tensor } from '@topk-attention/core';
+import { type Context, within } from '../context.js';
+import type { KeysAndValues } from '../layers/attention.js';
 import { residual } from '../layers/residual.js';
-import { type AttentionInputs, attentionLayer } from './attention-layer.js';
+import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
+import { attentionLayer } from './attention-layer.js';
+import type { AttentionInputs } from './attention-settings.js';
 import { requireRate } from './dropout-layer.js';
 import {
   addSublayer,
@@ -18,6 +21,19 @@ export interface DecoderInputs extends Omit<AttentionInputs, 'source'> {
   readonly memoryLengths?: Tensor;
 }
 
+export interface DecoderLayer extends Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
+  /** Keys and values of the memory, which all steps look at. */
+  remember(context: Context, memory: Tensor): KeysAndValues;
+  /** The next tokens x [B, n, width] of decoding, as `MultiHeadAttention.step`. */
+  step(
+    context: Context,
+    x: Tensor,
+    memory: KeysAndValues,
+    state?: MechanismState,
+    inputs?: Pick<DecoderInputs, 'memoryLengths'>,
+  ): MechanismStep;
+}
+
 /**
  * Causal self-attention, attention to the memory of an encoder, and a feed-forward layer: x [B, L, width] and memory
  * [B, Lm, width] -> [B, L, width]. Parameters as in PyTorch's TransformerDecoderLayer: `self_attn.*`, `multihead_attn.*`,
@@ -29,9 +45,7 @@ export interface DecoderInputs extends Omit<AttentionInputs, 'source'> {
  * @example
  * const layer = decoderLayer({ width: 8, heads: 2, hidden: 16 });
  */
-export function decoderLayer(
-  options: TransformerLayerOptions,
-): Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
+export function decoderLayer(options: TransformerLayerOptions): DecoderLayer {
   const given = readOptions('decoderLayer', options, transformerLayerKinds);
   const { width, heads, attention = {}, normFirst = false, dropout: rate = 0.1 } = given;
   requireRate('decoderLayer', 'dropout', rate);
@@ -41,20 +55,46 @@ export function decoderLayer(
   const multihead_attn = attentionLayer({ width, heads, dropout: takesDropout ? rate : 0, ...shared });
   const feedForward = feedForwardOf(given, rate);
   const [norm1, norm2, norm3] = [1, 2, 3].map(() => normLayer(width, given.norm)) as [Layer, Layer, Layer];
-  const parts = { self_attn, multihead_attn, '': feedForward, norm1, norm2, norm3 };
-  return defineLayer(parts, (context, x: Tensor, memory: Tensor, inputs: DecoderInputs = {}) => {
-    const { memoryLengths, ...own } = inputs;
-    const attend = (from: Tensor): Tensor => self_attn.apply(within(context, 'self_attn'), from, own);
+  const sum = { normFirst, rate };
+
+  const around = (
+    context: Context,
+    x: Tensor,
+    source: Tensor | KeysAndValues,
+    memoryLengths: Tensor | undefined,
+    attend: (context: Context, x: Tensor) => Tensor,
+  ): Tensor => {
+    const own = (from: Tensor): Tensor => attend(within(context, 'self_attn'), from);
     const look = (from: Tensor): Tensor =>
       multihead_attn.apply(within(context, 'multihead_attn'), from, {
-        source: memory,
+        source,
         ...(memoryLengths && { keyLengths: memoryLengths }),
       });
     const transform = (from: Tensor): Tensor => feedForward.apply(context, from);
-    const sum = { normFirst, rate };
-    const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', attend);
+    const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', own);
     const looked = addSublayer(context, sum, { name: 'norm2', layer: norm2 }, attended, 'dropout2', look);
     const made = addSublayer(context, sum, { name: 'norm3', layer: norm3 }, looked, 'dropout3', transform);
     return residual(context, context.path, made);
+  };
+
+  const parts = { self_attn, multihead_attn, '': feedForward, norm1, norm2, norm3 };
+  const layer = defineLayer(parts, (context, x: Tensor, memory: Tensor, inputs: DecoderInputs = {}) => {
+    const { memoryLengths, ...own } = inputs;
+    return around(context, x, memory, memoryLengths, (inner, from) => self_attn.apply(inner, from, own));
   });
+  return {
+    ...layer,
+    remember: (context, memory) => multihead_attn.keysAndValues(within(context, 'multihead_attn'), memory),
+    step: (context, x, memory, state, inputs) =>
+      scope(() => {
+        let next: MechanismState | undefined;
+        const output = around(context, x, memory, inputs?.memoryLengths, (inner, from) => {
+          const step = self_attn.step(inner, from, state);
+          next = step.state;
+          return step.output;
+        });
+        // `around` attends to itself once.
+        return { output, state: next as MechanismState };
+      }),
+  };
 }

@@ -13,12 +13,12 @@ import { type Context, within } from '../context.js';
 import { dropout } from '../layers/dropout.js';
 import { residual } from '../layers/residual.js';
 import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
+import { attentionLayer, type MultiHeadAttention } from './attention-layer.js';
 import {
   type AttentionInputs,
   type AttentionLayerSettings,
-  attentionLayer,
   attentionSettingKinds,
-} from './attention-layer.js';
+} from './attention-settings.js';
 import { requireRate } from './dropout-layer.js';
 import {
   type FeedForwardLayerSettings,
@@ -121,7 +121,7 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
 export function selfAttentionOf(
   { width, heads, attention = {} }: TransformerLayerOptions,
   rate: number,
-): ReturnType<typeof attentionLayer> {
+): MultiHeadAttention {
   const takesDropout = attention.mechanism?.takes.includes('dropout') ?? true;
   return attentionLayer({ width, heads, dropout: takesDropout ? rate : 0, ...attention });
 }

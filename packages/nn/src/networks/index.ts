@@ -1,13 +1,12 @@
-export {
-  type AttentionInitializers,
-  type AttentionInputs,
-  type AttentionLayerOptions,
-  type AttentionLayerSettings,
-  attentionLayer,
-  type MultiHeadAttention,
-} from './attention-layer.js';
+export { attentionLayer, type MultiHeadAttention } from './attention-layer.js';
+export type {
+  AttentionInitializers,
+  AttentionInputs,
+  AttentionLayerOptions,
+  AttentionLayerSettings,
+} from './attention-settings.js';
 export { type ClassifierHeadOptions, classifierHead } from './classifier-head.js';
-export { type DecoderInputs, decoderLayer } from './decoder-layer.js';
+export { type DecoderInputs, type DecoderLayer, decoderLayer } from './decoder-layer.js';
 export { dropoutLayer } from './dropout-layer.js';
 export { type EmbeddingLayerOptions, embeddingLayer } from './embedding-layer.js';
 export {
@@ -36,6 +35,13 @@ export {
 } from './positions.js';
 export type { RelativePositions } from './relative-table.js';
 export { type RotaryOptions, rotary } from './rotary.js';
-export { decoderStack, type EncoderStack, encoderStack, type StackOptions } from './stacks.js';
+export {
+  type DecoderStack,
+  decoderStack,
+  type EncoderStack,
+  encoderStack,
+  type StackOptions,
+  type StackStep,
+} from './stacks.js';
 export { t5Initializers } from './t5-initializers.js';
 export { tiedLayer } from './tied.js';

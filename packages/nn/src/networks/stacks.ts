@@ -10,6 +10,7 @@ import {
 } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
+import type { KeysAndValues } from '../layers/attention.js';
 import type { MechanismState } from '../mechanisms/mechanism.js';
 import { requireWhole } from '../require.js';
 import { type DecoderInputs, decoderLayer } from './decoder-layer.js';
@@ -32,19 +33,36 @@ export interface StackOptions extends TransformerLayerOptions {
   readonly relativePositions?: RelativePositions;
 }
 
+/** What a stack makes of the next tokens. */
+export interface StackStep {
+  /** [B, n, width] */
+  readonly output: Tensor;
+  /** One for each layer. */
+  readonly states: readonly MechanismState[];
+}
+
 export interface EncoderStack extends Layer<readonly [x: Tensor, inputs?: EncoderInputs]> {
   /**
-   * The next tokens x [B, n, width] of causal decoding: their output [B, n, width], and the states after them, one for each
-   * layer. Learned and sinusoidal positions take the offset: the length of a state.
+   * The next tokens x [B, n, width] of causal decoding. Learned and sinusoidal positions take the offset of the first one: the
+   * length of a state.
    *
    * @param states after the tokens before; undefined at the beginning. Stay the caller's.
    * @throws TopKError UNSUPPORTED for a mechanism without a state, and with `relativePositions`.
    */
+  step(context: Context, x: Tensor, states?: readonly MechanismState[]): StackStep;
+}
+
+export interface DecoderStack extends Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
+  /** Keys and values of the memory for each layer, which all steps look at. */
+  remember(context: Context, memory: Tensor): readonly KeysAndValues[];
+  /** As `EncoderStack.step`, with what `remember` made of the memory. */
   step(
     context: Context,
     x: Tensor,
+    memories: readonly KeysAndValues[],
     states?: readonly MechanismState[],
-  ): { readonly output: Tensor; readonly states: readonly MechanismState[] };
+    inputs?: Pick<DecoderInputs, 'memoryLengths'>,
+  ): StackStep;
 }
 
 const kinds: OptionKinds<StackOptions> = {
@@ -76,7 +94,7 @@ export function encoderStack(options: StackOptions): EncoderStack {
     ...stack,
     step: (context, x, states) =>
       scope(() => {
-        if (table !== undefined) throw withoutStep();
+        if (table !== undefined) throw withoutStep('encoderStack');
         const next: MechanismState[] = [];
         const output = through(context, each, norm, x, (layer, inner, from, index) => {
           const made = layer.step(inner, from, states?.[index]);
@@ -88,8 +106,8 @@ export function encoderStack(options: StackOptions): EncoderStack {
   };
 }
 
-function withoutStep(): TopKError {
-  return new TopKError('UNSUPPORTED', 'encoderStack.step: no decoding with relativePositions', {
+function withoutStep(where: string): TopKError {
+  return new TopKError('UNSUPPORTED', `${where}.step: no decoding with relativePositions`, {
     expected: 'a stack with rotary, learned or sinusoidal positions',
     got: 'a table of relative positions',
     fix: 'Apply the stack to the whole text, or build it with attention: { rotary: {} }',
@@ -105,18 +123,33 @@ function withoutStep(): TopKError {
  * @example
  * const stack = decoderStack({ layers: 2, width: 8, heads: 2, hidden: 16 });
  */
-export function decoderStack(
-  options: StackOptions,
-): Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
+export function decoderStack(options: StackOptions): DecoderStack {
   const { layers, table, layerOptions, norm } = partsOf('decoderStack', options);
   const each = Array.from({ length: layers }, () => decoderLayer(layerOptions));
-  return defineLayer(
+  const stack = defineLayer(
     named(each, table, norm),
-    (context, x: Tensor, memory: Tensor, inputs: DecoderInputs = {}) => {
+    (context, x: Tensor, memory: Tensor, inputs?: DecoderInputs) => {
       const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
       return through(context, each, norm, x, (layer, inner, from) => layer.apply(inner, from, memory, all));
     },
   );
+  return {
+    ...stack,
+    remember: (context, memory) =>
+      scope(() => each.map((layer, index) => layer.remember(within(context, `layers.${index}`), memory))),
+    step: (context, x, memories, states, inputs) =>
+      scope(() => {
+        if (table !== undefined) throw withoutStep('decoderStack');
+        const next: MechanismState[] = [];
+        const output = through(context, each, norm, x, (layer, inner, from, index) => {
+          // One memory for each layer, as `remember` made them.
+          const made = layer.step(inner, from, memories[index] as KeysAndValues, states?.[index], inputs);
+          next.push(made.state);
+          return made.output;
+        });
+        return { output, states: next };
+      }),
+  };
 }
 
 function partsOf(where: 'encoderStack' | 'decoderStack', options: StackOptions) {

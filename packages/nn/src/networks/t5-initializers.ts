@@ -1,5 +1,5 @@
 import { type Initializer, lecunNormal, normal } from '../declared/initializers.js';
-import type { AttentionInitializers } from './attention-layer.js';
+import type { AttentionInitializers } from './attention-settings.js';
 
 /**
  * T5's first weights, for `attention.initializers` and `feedForward.initializer`. Queries begin smaller, because T5's scores

@@ -1,6 +1,8 @@
 import {
   add,
+  concat,
   mul,
+  narrow,
   scope,
   sum,
   type Tensor,
@@ -310,6 +312,25 @@ describe('mistakes have names', () => {
       thrown('INVALID_OPTION'),
     );
   });
+});
+
+test('a decoder decodes step by step, with the memory looked at once', async () => {
+  const stack = decoderStack({ layers: 2, ...sizes, attention: { rotary: {} } });
+  const context = contextOf(initialize(backend, stack, 1));
+  const memory = randomTensor(backend, 2, 2, 4, 8);
+  const memoryLengths = tensor(backend, Int32Array.of(4, 2), [2]);
+  const whole = await numbers(stack.apply(context, x, memory, { memoryLengths }));
+  const memories = stack.remember(context, memory);
+  const first = stack.step(context, narrow(x, 1, 0, 3), memories, undefined, { memoryLengths });
+  const second = stack.step(context, narrow(x, 1, 3, 2), memories, first.states, { memoryLengths });
+  const made = await numbers(concat([first.output, second.output], 1));
+  for (const [at, value] of whole.entries()) expect(made[at]).toBeCloseTo(value, 12);
+  expect(second.states.map(({ length }) => length)).toEqual([5, 5]);
+});
+
+test('only causal layers have steps', () => {
+  const layer = attentionLayer({ width: 8, heads: 2 });
+  expect(() => layer.step(contextOf(initialize(backend, layer, 1)), x)).toThrow(thrown('INVALID_OPTION'));
 });
 
 test('the mean of no tokens is zeros, the first token is a choice', async () => {
