@@ -116,19 +116,23 @@ describe.each(Object.entries(mechanisms))('%s', (_, mechanism) => {
     );
   });
 
-  test('a text without tokens gives the bias of the output, with finite gradients', async () => {
-    const free = attentionLayer({ width: 8, heads: 2, mechanism });
-    const parameters = initialize(backend, free, 5);
-    const keyLengths = tensor(backend, Int32Array.of(0, 9), [2]);
-    const output = free.apply(contextOf(parameters), x, { keyLengths });
-    await expectClose(narrow(output, 0, 0, 1), zeros(backend, [1, 9, 8]));
-    const { gradients } = valueAndGrad((of: ParameterTree) =>
-      sum(free.apply(contextOf(of), x, { keyLengths })),
-    )(parameters);
-    for (const gradient of Object.values(gradients)) {
-      expect(Array.from(await gradient.data()).every(Number.isFinite)).toBe(true);
-    }
-  });
+  test.each([false, true])(
+    'a text without tokens gives zeros, with finite gradients: causal %s',
+    async (causal) => {
+      const free = attentionLayer({ width: 8, heads: 2, causal, mechanism });
+      const parameters = initialize(backend, free, 5);
+      const keyLengths = tensor(backend, Int32Array.of(0, 9), [2]);
+      // The bias of the output is 0 at first.
+      const output = free.apply(contextOf(parameters), x, { keyLengths });
+      await expectClose(narrow(output, 0, 0, 1), zeros(backend, [1, 9, 8]));
+      const { gradients } = valueAndGrad((of: ParameterTree) =>
+        sum(free.apply(contextOf(of), x, { keyLengths })),
+      )(parameters);
+      for (const gradient of Object.values(gradients)) {
+        expect(Array.from(await gradient.data()).every(Number.isFinite)).toBe(true);
+      }
+    },
+  );
 
   test('its gradients are those of finite differences', async () => {
     const parameters = initialize(backend, layer, 8);

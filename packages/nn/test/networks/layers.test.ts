@@ -11,6 +11,7 @@ import {
   transpose,
   valueAndGrad,
 } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
 import {
   addLoss,
@@ -255,6 +256,18 @@ test('nothing but the output stays on the backend', () => {
   expect(backend.memory().live - before).toBe(8 * output.size);
   output.dispose();
   expect(backend.memory().live).toBe(before);
+});
+
+test('a deeper stack needs no more than its parameters', () => {
+  const peakOf = (layers: number): number => {
+    const own = createReferenceBackend();
+    const stack = encoderStack({ layers, ...sizes });
+    const parameters = initialize(own, stack, 1);
+    const before = own.memory().live;
+    stack.apply(contextOf(parameters), randomTensor(own, 1, 2, 50, 8));
+    return (own.memory().peak ?? 0) - before;
+  };
+  expect(peakOf(8)).toBe(peakOf(2));
 });
 
 test('hooks see layers by their paths', () => {
