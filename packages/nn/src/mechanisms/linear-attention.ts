@@ -1,5 +1,6 @@
 import {
   add,
+  cast,
   concat,
   div,
   eq,
@@ -126,5 +127,5 @@ function lowerTriangle({ backend, dtype }: Tensor, count: number, length: number
   const values = Float64Array.from({ length: count * length * length }, (_, at) =>
     at % length <= Math.floor(at / length) % length ? 1 : 0,
   );
-  return tensor(backend, values, [count * length, length], dtype);
+  return cast(tensor(backend, values, [count * length, length]), dtype);
 }

@@ -1,6 +1,7 @@
 import {
   aNumber,
   arange,
+  cast,
   describeValue,
   exp,
   lt,
@@ -101,13 +102,15 @@ export function performer(options?: PerformerOptions): Mechanism {
         const { query, key } = isSoftmax
           ? softmaxFeatures(call, epsilonOf(causal), undefined)
           : reluFeaturesOf(call, epsilonOf(causal));
-        const inputs = { query, key, value: call.value };
-        return causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
+        const inputs = { query, key, value: cast(call.value, 'f32') };
+        const output = causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
+        return cast(output, call.value.dtype);
       }),
 
     step: (call, state) =>
       scope(() => {
-        const { value } = call;
+        const { dtype } = call.value;
+        const value = cast(call.value, 'f32');
         const length = (state?.length ?? 0) + (value.shape[2] as number);
         const { sums, peak: before } = state?.tensors ?? {};
         if (!isSoftmax) {
@@ -116,14 +119,14 @@ export function performer(options?: PerformerOptions): Mechanism {
             chunk,
             sums,
           );
-          return { output: made.output, state: { length, tensors: { sums: made.state } } };
+          return { output: cast(made.output, dtype), state: { length, tensors: { sums: made.state } } };
         }
         const { query, key, peak } = softmaxFeatures(call, epsilonOf(true), before);
         // Sums so far were made with another peak.
         const rescaled =
           sums && before && mul(sums, reshape(exp(sub(before, peak)), [sums.shape[0] as number, 1, 1]));
         const made = causalLinearAttention({ query, key, value }, chunk, rescaled);
-        return { output: made.output, state: { length, tensors: { sums: made.state, peak } } };
+        return { output: cast(made.output, dtype), state: { length, tensors: { sums: made.state, peak } } };
       }),
   };
 }
@@ -159,14 +162,14 @@ function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
   };
 }
 
-/** Queries and keys whose plain products are the scaled scores. */
+/** Queries and keys whose plain products are the scaled scores, in f32: features and their sums leave the range of f16. */
 function scaledInputs({ context, query, key, options }: MechanismCall): Features & { directions: Tensor } {
   const scale = options.scale ?? (query.shape[3] as number) ** -0.5;
   const root = Math.sqrt(Math.abs(scale));
   return {
-    query: mul(query, Math.sign(scale) * root),
-    key: mul(key, root),
-    directions: parameterOf(context, 'projection'),
+    query: mul(cast(query, 'f32'), Math.sign(scale) * root),
+    key: mul(cast(key, 'f32'), root),
+    directions: cast(parameterOf(context, 'projection'), 'f32'),
   };
 }
 

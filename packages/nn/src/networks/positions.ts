@@ -2,6 +2,7 @@ import {
   add,
   aFunction,
   aNumber,
+  cast,
   formatShape,
   narrow,
   type OptionKinds,
@@ -85,7 +86,7 @@ export function sinusoidalPositions(width: number, options?: SinusoidalPositions
       const angle = (offset + Math.floor(at / width)) * base ** (-(element - (element % 2)) / width);
       return element % 2 === 0 ? Math.sin(angle) : Math.cos(angle);
     });
-    return add(x, tensor(x.backend, values, [tokens, width]));
+    return add(x, cast(tensor(x.backend, values, [tokens, width]), x.dtype));
   });
 }
 

@@ -1,6 +1,7 @@
 import {
   add,
   aNumber,
+  cast,
   concat,
   formatShape,
   mul,
@@ -47,8 +48,9 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
     (_, at) => (offset + Math.floor(at / half)) * base ** ((-2 * (at % half)) / width),
   );
   return scope(() => {
-    const cosines = tensor(x.backend, angles.map(Math.cos), [length, half]);
-    const sines = tensor(x.backend, angles.map(Math.sin), [length, half]);
+    const [cosines, sines] = [Math.cos, Math.sin].map((of) =>
+      cast(tensor(x.backend, angles.map(of), [length, half]), x.dtype),
+    ) as [Tensor, Tensor];
     const first = narrow(x, 3, 0, half);
     const second = narrow(x, 3, half, half);
     return concat(

@@ -1,4 +1,5 @@
 import {
+  cast,
   concat,
   mul,
   narrow,
@@ -102,6 +103,26 @@ describe.each(Object.entries(mechanisms))('%s', (_, mechanism) => {
     }
     all.dispose();
     expect(backend.memory().live).toBe(before + 8 * x.size); // the two parts of x
+  });
+
+  test('in f16 it is near to f32', async () => {
+    const own = createReferenceBackend();
+    const stack = encoderStack({
+      ...{ layers: 1, width: 8, heads: 2, hidden: 12, normFirst: true },
+      attention: { mechanism, causal: true, rotary: {} },
+    });
+    const parameters = initialize(own, stack, 6);
+    const halves = Object.fromEntries(
+      Object.entries(parameters).map(([name, one]) => [name, cast(one, 'f16')]),
+    );
+    const input = randomTensor(own, 7, 2, 9, 8);
+    const output = stack.apply(contextOf(halves), cast(input, 'f16'));
+    expect(output.dtype).toBe('f16');
+    const difference = await largestDifference(
+      cast(output, 'f32'),
+      stack.apply(contextOf(parameters), input),
+    );
+    expect(difference).toBeLessThan(0.03);
   });
 
   test('hidden keys are as if they were not there', async () => {
