@@ -100,6 +100,36 @@ class Grouped(nn.Module):
         return self.out_proj(made.transpose(1, 2).reshape(batch, tokens, -1))
 
 
+class Performer(nn.Module):
+    """The definition of FAVOR+ with the matrix of all pairs: 2 heads, 5 directions."""
+
+    def __init__(self, kind, causal, epsilon):
+        super().__init__()
+        self.kind, self.causal, self.epsilon = kind, causal, epsilon
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            self.add_module(name, nn.Linear(WIDTH, WIDTH))
+        self.mechanism = nn.ParameterDict({"projection": torch.zeros(5, WIDTH // HEADS)})
+
+    def features(self, x, axes):
+        logits = x @ self.mechanism["projection"].T
+        if self.kind == "relu":
+            return torch.relu(logits) + self.epsilon
+        logits = logits - (x * x).sum(-1, keepdim=True) / 2
+        return torch.exp(logits - logits.amax(axes, keepdim=True).detach()) + self.epsilon
+
+    def forward(self, x):
+        batch, tokens, _ = x.shape
+        q, k, v = (
+            projection(x).view(batch, tokens, HEADS, -1).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        scale = (WIDTH // HEADS) ** -0.25
+        pairs = self.features(q * scale, -1) @ self.features(k * scale, (-2, -1)).transpose(-1, -2)
+        weights = pairs.tril() if self.causal else pairs
+        made = (weights / weights.sum(-1, keepdim=True)) @ v
+        return self.out_proj(made.transpose(1, 2).reshape(batch, tokens, -1))
+
+
 class Head(nn.Module):
     def __init__(self):
         super().__init__()
@@ -173,6 +203,12 @@ def cases():
         attention,
     )
     yield case("grouped heads, rotary", Grouped(), [x], lambda module, one: module(one))
+    for name, kind, causal, epsilon in [
+        ("performer", "softmax", False, 1e-6),
+        ("performer, causal", "softmax", True, 0.0),
+        ("performer, relu", "relu", True, 1e-3),
+    ]:
+        yield case(name, Performer(kind, causal, epsilon), [x], lambda module, one: module(one))
     yield case(
         "T5 attention",
         T5Attention(t5_config(), has_relative_attention_bias=True),

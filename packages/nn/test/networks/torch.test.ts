@@ -17,6 +17,7 @@ import {
   normLayer,
   type ParameterTree,
   parameterOf,
+  performer,
   type StateDict,
   splitInProjections,
 } from '../../src/index.js';
@@ -83,6 +84,18 @@ const cases: { readonly [name: string]: Case } = {
     attentionLayer({
       ...{ width: 8, heads: 4, keyValueHeads: 2, headDim: 4, bias: false, causal: true },
       rotary: { base: 100 },
+    }),
+    toOne,
+  ),
+  performer: caseOf(attentionLayer({ width: 8, heads: 2, mechanism: performer({ features: 5 }) }), toOne),
+  'performer, causal': caseOf(
+    attentionLayer({ width: 8, heads: 2, causal: true, mechanism: performer({ features: 5, chunk: 2 }) }),
+    toOne,
+  ),
+  'performer, relu': caseOf(
+    attentionLayer({
+      ...{ width: 8, heads: 2, causal: true },
+      mechanism: performer({ features: 5, kind: 'relu', chunk: 3 }),
     }),
     toOne,
   ),
