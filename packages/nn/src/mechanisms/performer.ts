@@ -102,7 +102,7 @@ export function performer(options?: PerformerOptions): Mechanism {
         const { query, key } = isSoftmax
           ? softmaxFeatures(call, epsilonOf(causal), undefined)
           : reluFeaturesOf(call, epsilonOf(causal));
-        const inputs = { query, key, value: cast(call.value, 'f32') };
+        const inputs = { query, key, value: valuesOf(call) };
         const output = causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
         return cast(output, call.value.dtype);
       }),
@@ -110,7 +110,7 @@ export function performer(options?: PerformerOptions): Mechanism {
     step: (call, state) =>
       scope(() => {
         const { dtype } = call.value;
-        const value = cast(call.value, 'f32');
+        const value = valuesOf(call);
         const length = (state?.length ?? 0) + (value.shape[2] as number);
         const { sums, peak: before } = state?.tensors ?? {};
         if (!isSoftmax) {
@@ -163,20 +163,28 @@ function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
 }
 
 /** Queries and keys whose plain products are the scaled scores, in f32: features and their sums leave the range of f16. */
-function scaledInputs({ context, query, key, options }: MechanismCall): Features & { directions: Tensor } {
+function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
+  const { context, query, key, options } = call;
   const scale = options.scale ?? (query.shape[3] as number) ** -0.5;
   const root = Math.sqrt(Math.abs(scale));
   return {
     query: mul(cast(query, 'f32'), Math.sign(scale) * root),
-    key: mul(cast(key, 'f32'), root),
+    key: mul(hideKeys(call, cast(key, 'f32'), 0), root),
     directions: cast(parameterOf(context, 'projection'), 'f32'),
   };
 }
 
-/** Features [B, keyValueHeads, Lk, r] with `hidden` for keys that are not there. */
-function hideKeys({ options: { keyLengths } }: MechanismCall, features: Tensor, hidden: number): Tensor {
-  if (keyLengths === undefined) return features;
-  const [batch, , keys] = features.shape as readonly [number, number, number];
-  const positions = reshape(arange(features.backend, keys), [1, 1, keys, 1]);
-  return where(lt(positions, reshape(keyLengths, [batch, 1, 1, 1])), features, hidden);
+function valuesOf(call: MechanismCall): Tensor {
+  return hideKeys(call, cast(call.value, 'f32'), 0);
+}
+
+/**
+ * x [B, keyValueHeads, Lk, ...] with `hidden` for keys that are not there. Keys, their features and their values alike: what
+ * is hidden may be NaN, and 0 times NaN is NaN.
+ */
+function hideKeys({ options: { keyLengths } }: MechanismCall, x: Tensor, hidden: number): Tensor {
+  if (keyLengths === undefined) return x;
+  const [batch, , keys] = x.shape as readonly [number, number, number];
+  const positions = reshape(arange(x.backend, keys), [1, 1, keys, 1]);
+  return where(lt(positions, reshape(keyLengths, [batch, 1, 1, 1])), x, hidden);
 }
