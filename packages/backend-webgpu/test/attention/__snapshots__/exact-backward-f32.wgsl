@@ -21,7 +21,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 
 // attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"rows":64}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -41,7 +41,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -214,7 +214,7 @@ fn main(
 }
 
 // attention exact-backward rows {"dtype":"f32","causal":true,"keyLengths":false,"dropout":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> scores: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> products: array<vec4f>;
@@ -234,7 +234,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -331,7 +331,7 @@ fn main(
 }
 
 // attention exact-backward unusual {"half":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32, sums_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32, sums_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weights: array<u32>;
 @group(0) @binding(2) var<storage, read> gradient: array<u32>;

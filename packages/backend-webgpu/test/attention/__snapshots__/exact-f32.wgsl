@@ -1,5 +1,5 @@
 // exact {"tile":{"threads":128,"columns":8,"rows":4,"dims":8,"values":16},"headDim":64,"valueDim":64,"dtype":"f32","causal":true,"mask":false,"keyLengths":false,"bias":false,"relativeBias":false,"dropout":false,"segmented":true}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, q_base: u32, k_base: u32, v_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, q_base: u32, k_base: u32, v_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -52,13 +52,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let kStart = params.k_base + keyHead * params.key_length * 64u;
   let vStart = params.v_base + keyHead * params.key_length * 64u;
   
-  let shift = i32(params.key_length) - i32(params.query_length);
   var visible = i32(params.key_length);
   
   // Keys below the first bound are valid for every query of the tile, from the second on for none.
   var allSee = visible;
-  allSee = min(visible, i32(tileQuery) + shift + 1);
-visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
+  allSee = min(visible, i32(tileQuery) + params.query_start + 1);
+visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + params.query_start);
   let keyTiles = u32(max(visible + 31, 0)) / 32u;
   let tx = thread % 8u;
   let ty = thread / 8u;
@@ -116,16 +115,16 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
     let hidden = bitcast<f32>(HIDDEN + (params.heads & 0u));
     let unseen = bitcast<f32>(UNSEEN + (params.heads & 0u));
     if (i32(key0) + 32 > allSee) {
-      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query0) + shift + 1));
+      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query0) + params.query_start + 1));
       
       s0 = select(vec4f(hidden), s0, seen); }
-      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query1) + shift + 1));
+      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query1) + params.query_start + 1));
       
       s1 = select(vec4f(hidden), s1, seen); }
-      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query2) + shift + 1));
+      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query2) + params.query_start + 1));
       
       s2 = select(vec4f(hidden), s2, seen); }
-      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query3) + shift + 1));
+      { var seen = vec4i((vec4u(key0 + 4u * tx) + vec4u(0, 1, 2, 3))) < vec4i(min(visible, i32(query3) + params.query_start + 1));
       
       s3 = select(vec4f(hidden), s3, seen); }
     }
@@ -291,7 +290,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + shift);
 }
 
 // exact join segments {"valueDim":64,"dtype":"f32"}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, out_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, out_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;

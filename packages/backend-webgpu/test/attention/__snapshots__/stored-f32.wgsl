@@ -1,5 +1,5 @@
 // attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":true,"bias":false,"relativeBias":false,"rows":64}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -20,7 +20,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -204,7 +204,7 @@ fn main(
 }
 
 // attention stored select {"causal":true,"keyLengths":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, score_stride: u32, list_rows_per_head: u32, indices_base: u32, list_scores_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, score_stride: u32, list_rows_per_head: u32, indices_base: u32, list_scores_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;
 @group(0) @binding(2) var<storage, read_write> indices: array<u32>;
@@ -224,7 +224,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -363,7 +363,7 @@ fn main(
 }
 
 // attention stored combine {"valueDim":64,"dtype":"f32","dropout":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, indices_base: u32, scores_base: u32, v_base: u32, out_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, indices_base: u32, scores_base: u32, v_base: u32, out_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> indices: array<u32>;
 @group(0) @binding(2) var<storage, read> scores: array<u32>;

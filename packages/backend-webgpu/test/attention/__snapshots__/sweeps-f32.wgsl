@@ -23,7 +23,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 
 // attention sweeps sample {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":64}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, groups: u32, first_tile: u32, end_tile: u32, shares: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, groups: u32, first_tile: u32, end_tile: u32, shares: u32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -43,7 +43,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -322,7 +322,7 @@ fn main(
 }
 
 // attention sweeps threshold {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"groups":512,"rows":64,"subgroups":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, rank: u32, capacity: u32, largest_safe: f32, q_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, rank: u32, capacity: u32, largest_safe: f32, q_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<u32>;
 @group(0) @binding(2) var<storage, read> maxima: array<u32>;
@@ -344,7 +344,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -486,7 +486,7 @@ fn main(
 }
 
 // attention sweeps collect {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":64}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, first_key: u32, end_key: u32, segment: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, first_key: u32, end_key: u32, segment: u32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -508,7 +508,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -887,7 +887,7 @@ fn main(
 }
 
 // attention sweeps flag
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> thresholds: array<u32>;
 @group(0) @binding(2) var<storage, read> counts: array<u32>;
@@ -918,7 +918,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }
 
 // attention sweeps slow {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"relativeBias":false,"rows":8}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32, row_words: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32, row_words: u32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -941,7 +941,7 @@ fn row_at(row: u32) -> Row {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -1282,7 +1282,7 @@ fn main(
 }
 
 // attention sweeps keep {"capacity":480,"k":64,"valueDim":64,"dtype":"f32","dropout":false,"subgroups":false,"saves":true}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, list_rows_per_head: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> counts: array<u32>;
 @group(0) @binding(2) var<storage, read> lists: array<vec2u>;

@@ -185,7 +185,7 @@ fn main(
 }
 
 // tensor prepare queries {"headDim":64,"half":true}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> centres: array<vec4f>;
@@ -305,7 +305,7 @@ enable chromium_experimental_subgroup_matrix;
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, tiles: u32, k: u32, rank: u32, stride: u32, sampled_from: u32, buckets_at: u32, table_at: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, tiles: u32, k: u32, rank: u32, stride: u32, sampled_from: u32, buckets_at: u32, table_at: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> queries: array<f16>;
 @group(0) @binding(2) var<storage, read> units: array<vec4f>;
@@ -338,7 +338,7 @@ var<workgroup> scores: array<f32, 2304>;
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -866,7 +866,7 @@ fn main(
 // tensor select subgroup {"headDim":64,"half":true,"relative":false,"keyLengths":false,"causal":true,"capacity":192}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> k: array<vec2u>;
@@ -908,7 +908,7 @@ fn bits_of_key(key: u32) -> u32 {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -1470,7 +1470,7 @@ fn main(
 }
 
 // tensor select {"headDim":64,"half":true,"relative":false,"keyLengths":false,"causal":true,"capacity":192,"invocations":1024,"from":"all"}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, first_flagged: u32, end_flagged: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, buckets_at: u32, table_at: u32, first_flagged: u32, end_flagged: u32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> k: array<vec2u>;
@@ -1522,7 +1522,7 @@ fn bits_of_key(key: u32) -> u32 {
 
 fn visible_of(row: Row) -> u32 {
   var visible = params.key_length;
-  visible = min(visible, u32(max(0, i32(row.query + 1u + params.key_length) - i32(params.query_length))));
+  visible = min(visible, u32(max(0, i32(row.query + 1u) + params.query_start)));
   
   return visible;
 }
@@ -1844,7 +1844,7 @@ fn main(
 // tensor combine {"valueDim":64,"half":true,"capacity":192,"dropout":false,"subgroup":true,"saves":true}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, v_base: u32, out_base: u32, indices_base: u32, scores_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> lists: array<u32>;
 @group(0) @binding(2) var<storage, read> v: array<vec2u>;
