@@ -90,12 +90,13 @@ const modules: Readonly<Record<string, Exports>> = {
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
       maxOver: (wrong) => ofCore.maxOver(x, wrong),
+      recordedStep: (wrong) => ofCore.recordedStep((state: object) => ({ state, outputs: {} }), wrong),
       relativePositionBucket: (wrong) =>
         ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
     },
-    without: `Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
-      crossEntropy custom div elementIsNaN eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
-      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg 
+    without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
+      crossEntropy custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
+      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumTo takeAlong tanh tensor
       topK transpose valueAndGrad where writeInto zeros

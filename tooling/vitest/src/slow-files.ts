@@ -8,25 +8,32 @@ import { isThorough } from './thorough.ts';
 export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   // Plans against measured bytes; trials of random shapes; the suite once more.
   core: {
+    'planned-bytes': 10,
     'planned-bytes-backward': 12,
     'planned-bytes-feed-forward': 20,
   },
   onnxruntime: {
+    'attention/fused-attention': 11,
+    browser: 17,
     'planned-bytes': 104,
     properties: 23,
   },
   conformance: {
+    'cases/faults': 18,
     properties: 15,
     'reference-settings': 20,
     'write-a-backend': 37,
   },
   // Further sizes, options and paths. SwiftShader compiles each kernel for seconds.
   webgpu: {
+    'attention/backward/edges': 8,
     'attention/backward/hot-keys': 14,
     'attention/backward/oracle': 18,
     'attention/exact/exact-path': 46,
+    'attention/selection-counts': 12,
     'attention/stored/stored-path': 52,
     'attention/sweeps/sweeps-path': 69,
+    'attention/tensor/error-bound': 6,
     'attention/tensor/finish': 120,
     'attention/tensor/tensor-path': 75,
     'conformance/composed': 180,
@@ -34,11 +41,14 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'conformance/layers': 180,
     'conformance/lifecycle': 180,
     'conformance/properties': 60,
+    'feed-forward/bytes': 8,
     'feed-forward/layer': 52,
     'feed-forward/select': 34,
+    'primitives/large-tensors': 11,
   },
   // The suite on engines other than cpu, and further engines.
   tfjs: {
+    'attention/cpu': 12,
     'attention/forward/planned-bytes': 7,
     'attention/wasm': 9,
     'conformance/browser-webgl': 480,
@@ -55,6 +65,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // The command line with a model, and T5 on every engine.
   'qa-demo': {
+    cli: 21,
     'browser-tfjs': 60,
     'browser-webgpu': 34,
     'cli-ask': 177,
@@ -66,6 +77,13 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'parity-tfjs-wasm': 5,
     'parity-webgpu': 70,
     'training/webgpu': 45,
+  },
+  nn: {
+    'train/torch-checkpoint': 5,
+  },
+  // Every example of a doc comment, compiled and run.
+  docs: {
+    'doc-comments': 14,
   },
 };
 

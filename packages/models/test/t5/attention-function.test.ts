@@ -43,7 +43,7 @@ test("core's functions, called as such, are the choices of the same name", async
 test('a function decides in every layer of its own, in decoding too, and leaves nothing', async () => {
   const lengths: [queries: number, keys: number, isPadded: boolean][] = [];
   const seen: AttentionFunction = (q, k, v, options) => {
-    lengths.push([q.shape[2] as number, k.shape[2] as number, options.keyLengths !== undefined]);
+    lengths.push([q.shape[2] as number, k.shape[2] as number, options.queryStart !== undefined]);
     return best(q, k, v, options);
   };
   const options = { maxNewTokens: 3 };
