@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { packageTests } from '../src/preset.ts';
@@ -10,9 +10,10 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 /** Test files of each project, as slow-files.ts names them. */
 function testFiles(): Map<string, string[]> {
   const files = new Map<string, string[]>();
-  for (const folder of ['packages', 'apps'].flatMap((group) =>
+  for (const folder of ['packages', 'apps', 'tooling'].flatMap((group) =>
     readdirSync(root + group).map((name) => `${group}/${name}`),
   )) {
+    if (!existsSync(`${root}${folder}/vitest.config.ts`)) continue;
     const config = readFileSync(`${root}${folder}/vitest.config.ts`, 'utf8');
     const project = /packageTests\('([^']+)'/.exec(config)?.[1] ?? '';
     const paths = readdirSync(`${root}${folder}/test`, { recursive: true, encoding: 'utf8' })
