@@ -97,7 +97,7 @@ def loss_of(p, model, ids, mask, pooling, targets):
 def run(model, batch, tokens, steps, compared, bf16):
     p = parameters_of(model, tokens)
     batches = [batch_of(batch, tokens, i) for i in range(4)]
-    optimizer = torch.optim.AdamW(p.values(), lr=1e-3, fused=True)
+    optimizer = torch.optim.AdamW(p.values(), lr=float(sys.argv[6]) if len(sys.argv) > 6 else 1e-3, fused=True)
 
     def step(index):
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):

@@ -23,6 +23,7 @@ const usage = `pnpm bench training --backend webgpu [options]
   --k n           keys kept by top-k                   (default 128)
   --steps n       timed steps                          (default 20)
   --losses n      steps whose losses are compared      (default 20)
+  --rate n        learning rate                        (default 1e-3)
   --model name    small (2 x 64), base (12 x 768)      (default small)
   --batch n       (default 32 for small, 1 for base)
   --called        also steps that are not recorded but called each time
@@ -55,10 +56,14 @@ async function measure(
   sizes: EncoderSizes,
   k: number | undefined,
   isRecorded: boolean,
-  { steps, losses: compared }: { readonly steps: number; readonly losses: number },
+  {
+    steps,
+    losses: compared,
+    rate,
+  }: { readonly steps: number; readonly losses: number; readonly rate: number },
 ): Promise<Measured> {
   const batches = Array.from({ length: 4 }, (_, i) => encoderBatch(backend, sizes, i));
-  const optimizer = adamW({ learningRate: 1e-3 });
+  const optimizer = adamW({ learningRate: rate });
   let parameters = encoderParameters(backend, sizes);
   const names = Object.keys(parameters);
   const init = optimizer.init(parameters);
@@ -142,10 +147,11 @@ function torchLines(
   tokens: string,
   steps: number,
   losses: number,
+  rate: number,
 ): readonly TorchLine[] {
   const script = join(dirname(fileURLToPath(import.meta.url)), 'torch_training.py');
   if (!existsSync(script)) return [];
-  const args = [script, model, String(batch), tokens, String(steps), String(losses)];
+  const args = [script, model, String(batch), tokens, String(steps), String(losses), String(rate)];
   const run = spawnSync('python3', args, { encoding: 'utf8', timeout: 240_000 });
   if (run.status !== 0) {
     console.error(`torch is left out: ${run.stderr.trim().split('\n').at(-1)}`);
@@ -169,6 +175,7 @@ const { values } = parseArgs({
     k: { type: 'string', default: '128' },
     steps: { type: 'string', default: '20' },
     losses: { type: 'string', default: '20' },
+    rate: { type: 'string', default: '1e-3' },
     model: { type: 'string', default: 'small' },
     batch: { type: 'string' },
     called: { type: 'boolean', default: false },
@@ -182,8 +189,8 @@ if (values.help || !(values.model in MODELS)) {
 }
 const shape = MODELS[values.model as keyof typeof MODELS];
 const batch = Number(values.batch ?? shape.batch);
-const [steps, losses] = [Number(values.steps), Number(values.losses)];
-const torch = values['no-torch'] ? [] : torchLines(values.model, batch, values.tokens, steps, losses);
+const [steps, losses, rate] = [Number(values.steps), Number(values.losses), Number(values.rate)];
+const torch = values['no-torch'] ? [] : torchLines(values.model, batch, values.tokens, steps, losses, rate);
 const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
 const { description } = backend.facts;
 console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
@@ -203,7 +210,7 @@ for (const tokens of values.tokens.split(',').map(Number)) {
   for (const { k, isRecorded } of columns) {
     const name = `${k === undefined ? 'exact' : `top-k ${k}`}${isRecorded ? '' : ', called'}`;
     try {
-      const got = await measure(backend, sizes, k, isRecorded, { steps, losses });
+      const got = await measure(backend, sizes, k, isRecorded, { steps, losses, rate });
       const difference =
         k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
       const gpuMs = got.gpuMs.reduce((total, [, ms]) => total + ms, 0);
