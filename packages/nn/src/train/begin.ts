@@ -4,7 +4,7 @@ import type { LoaderState } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpoint.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
-import type { ReadTrainOptions } from './options.js';
+import type { RunOptions } from './options.js';
 
 /** Where a run stands. */
 export interface Standing {
@@ -21,7 +21,7 @@ export interface Standing {
 type Shapes = { readonly [name: string]: Shape };
 
 /** The newest checkpoint, or the caller's parameters. */
-export async function begin<Batch>(read: ReadTrainOptions<Batch>): Promise<Standing> {
+export async function begin(read: RunOptions): Promise<Standing> {
   const steps = (await read.checkpoints?.list()) ?? [];
   if (steps.length === 0 || read.checkpoints === undefined) {
     return {

@@ -1,22 +1,6 @@
-import { add, mul, scope, sqrt, sum, type Tensor, TopKError, valueAndGrad } from '@topk-attention/core';
+import { add, cast, mul, scope, sqrt, sum, type Tensor, valueAndGrad } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
-
-/** What a loss is told besides parameters and batch. */
-export interface LossContext {
-  /** Optimiser steps made before. */
-  readonly step: number;
-  /** Of this step and micro-batch: for dropout. */
-  readonly seed: number;
-}
-
-/** The mean loss of a batch, shape []. */
-export type Loss<Batch> = (parameters: ParameterTree, batch: Batch, context: LossContext) => Tensor;
-
-export interface WeighedBatch<Batch> {
-  readonly batch: Batch;
-  /** Its part in the mean over all batches of the step, such as its number of targets. */
-  readonly weight: number;
-}
+import { requireTensor } from '../require.js';
 
 export interface StepGradients {
   readonly loss: Tensor;
@@ -27,33 +11,27 @@ export interface StepGradients {
 }
 
 /**
- * Loss and gradients of the weighted mean over batches, of the trainable parameters. Micro-batches are computed one after
- * the other, each freed before the next.
+ * Loss and gradients of the weighted mean over micro-batches. They are computed one after the other, each freed before the
+ * next.
+ *
+ * @param loss the mean loss of the micro-batch with that index
+ * @param weights the part of each in the mean, shape []; none: there is one micro-batch, which is all of it
  */
-export function stepGradients<Batch>(
-  loss: Loss<Batch>,
+export function stepGradients(
+  loss: (parameters: ParameterTree, index: number) => Tensor,
   parameters: ParameterTree,
-  isTrainable: (name: string) => boolean,
-  batches: readonly WeighedBatch<Batch>[],
-  contextOf: (index: number) => LossContext,
+  weights: readonly Tensor[],
 ): StepGradients {
-  const entries = Object.entries(parameters);
-  const trainable = Object.fromEntries(entries.filter(([name]) => isTrainable(name)));
-  if (Object.keys(trainable).length === 0) {
-    throw new TopKError('INVALID_OPTION', 'train: no parameter is trainable', {
-      expected: 'at least one name that `trainable` takes',
-      got: 'none',
-    });
-  }
-  const total = batches.reduce((all, { weight }) => all + weight, 0);
   const both = valueAndGrad((of: ParameterTree, index: number) => {
-    const { batch, weight } = batches[index] as WeighedBatch<Batch>;
-    return mul(loss({ ...parameters, ...of }, batch, contextOf(index)), weight / total);
+    const value = loss(of, index);
+    requireTensor('train', 'what loss returns', value);
+    const weight = weights[index];
+    return weight === undefined ? value : mul(value, cast(weight, value.dtype));
   });
   return scope(() => {
-    let { value, gradients } = both(trainable, 0);
-    for (let index = 1; index < batches.length; index++) {
-      const next = both(trainable, index);
+    let { value, gradients } = both(parameters, 0);
+    for (let index = 1; index < weights.length; index++) {
+      const next = both(parameters, index);
       const summed = scope(() => ({
         value: add(value, next.value),
         gradients: Object.fromEntries(

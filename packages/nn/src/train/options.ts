@@ -14,7 +14,7 @@ import type { ParameterTree } from '../parameters.js';
 import { requireTensor, requireWhole } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
 import { requirePositive } from './clip.js';
-import type { Loss } from './gradients.js';
+import { type Loss, MOST_MICRO_BATCHES } from './loss.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import { requireWithin } from './optimizers/settings.js';
 import type { Schedule } from './schedules/schedule.js';
@@ -45,10 +45,10 @@ export interface EarlyStopping {
   readonly threshold?: number;
 }
 
-export interface TrainOptions<Batch> {
+export interface TrainOptions<Batch, Inputs = Batch> {
   /** The beginning, on a backend. They stay the caller's. */
   readonly parameters: ParameterTree;
-  readonly loss: Loss<Batch>;
+  readonly loss: Loss<NoInfer<Inputs>>;
   readonly data: DataLoader<Batch>;
   readonly optimizer: Optimizer;
   /** Optimiser steps of the whole run, those before a resumed checkpoint among them. */
@@ -61,6 +61,20 @@ export interface TrainOptions<Batch> {
   readonly gradientAccumulationSteps?: number;
   /** Part of a batch in the mean over a step: where targets are left out, the number of those that are not. Default: examples. */
   readonly weightOf?: (batch: Batch) => number;
+  /**
+   * Makes tensors of a batch, which the loss gets in its place. Those that are made here are freed after the step. Default:
+   * the loss gets the batch itself, which stays the caller's.
+   */
+  readonly tensorsOf?: (batch: Batch) => Inputs;
+  /**
+   * Records a step once and replays it, where the backend can (WebGPU): the loss runs in the first two steps with batches of
+   * the same shapes, and the later ones have the bits that they would have without. Batches, or what `tensorsOf` makes of
+   * them, must be tensors, and arrays and plain objects of them. The loss must be a function of its tensors: what else it
+   * reads stays as it was when it was recorded, and `step` and `seed` of its context throw. Default false.
+   */
+  readonly recorded?: boolean;
+  /** Recordings kept, one for each combination of shapes; each keeps the memory of a step. Default 4. */
+  readonly mostRecordings?: number;
   /** False for names of frozen parameters, which take no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
   /** Of the dropout; the data loader has its own. Default 42. */
@@ -91,9 +105,6 @@ export interface TrainOptions<Batch> {
   readonly signal?: AbortSignal;
 }
 
-/** Of one step: each has a seed of its own. */
-export const MOST_MICRO_BATCHES = 1024;
-
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
 const anObject = <T>(what: string) => aValue<T>(what, isObject);
 
@@ -107,6 +118,9 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   maxGradNorm: aNumber,
   gradientAccumulationSteps: aNumber,
   weightOf: aFunction(),
+  tensorsOf: aFunction(),
+  recorded: aBoolean,
+  mostRecordings: aNumber,
   trainable: aFunction(),
   seed: aNumber,
   evaluate: aFunction(),
@@ -128,6 +142,8 @@ const earlyKinds: OptionKinds<EarlyStopping> = { patience: required(aNumber), th
 
 type Defaulted =
   | 'gradientAccumulationSteps'
+  | 'recorded'
+  | 'mostRecordings'
   | 'trainable'
   | 'schedule'
   | 'seed'
@@ -137,11 +153,25 @@ type Defaulted =
   | 'saveSteps'
   | 'loggingSteps';
 
+const COUNTS = [
+  'gradientAccumulationSteps',
+  'mostRecordings',
+  'evalSteps',
+  'saveSteps',
+  'loggingSteps',
+] as const;
+
 /** Options with their defaults. */
-export type ReadTrainOptions<Batch> = TrainOptions<Batch> & Required<Pick<TrainOptions<Batch>, Defaulted>>;
+export type ReadTrainOptions<Batch, Inputs> = TrainOptions<Batch, Inputs> &
+  Required<Pick<TrainOptions<Batch, Inputs>, Defaulted>>;
+
+/** Those that do not depend on what a batch is. */
+export type RunOptions = Omit<ReadTrainOptions<unknown, unknown>, 'data' | 'loss' | 'weightOf' | 'tensorsOf'>;
 
 /** @throws TopKError INVALID_OPTION */
-export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrainOptions<Batch> {
+export function readTrainOptions<Batch, Inputs>(
+  options: TrainOptions<Batch, Inputs>,
+): ReadTrainOptions<Batch, Inputs> {
   readOptions('train', options as TrainOptions<unknown>, kinds);
   const { earlyStopping } = options;
   if (earlyStopping !== undefined) {
@@ -149,9 +179,11 @@ export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrain
     requireWhole('train: earlyStopping', 'patience', earlyStopping.patience, 1);
     requireWithin('train: earlyStopping', 'threshold', earlyStopping.threshold ?? 0, 0);
   }
-  const read: ReadTrainOptions<Batch> = {
+  const read: ReadTrainOptions<Batch, Inputs> = {
     ...options,
     gradientAccumulationSteps: options.gradientAccumulationSteps ?? 1,
+    recorded: options.recorded ?? false,
+    mostRecordings: options.mostRecordings ?? 4,
     trainable: options.trainable ?? (() => true),
     schedule: options.schedule ?? (() => ({})),
     seed: options.seed ?? 42,
@@ -163,9 +195,7 @@ export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrain
   };
   requireWhole('train', 'maxSteps', read.maxSteps, 0);
   requireWhole('train', 'seed', read.seed, 0);
-  for (const name of ['gradientAccumulationSteps', 'evalSteps', 'saveSteps', 'loggingSteps'] as const) {
-    requireWhole('train', name, read[name], 1);
-  }
+  for (const name of COUNTS) requireWhole('train', name, read[name], 1);
   if (read.gradientAccumulationSteps > MOST_MICRO_BATCHES) {
     throw new TopKError('INVALID_OPTION', 'train: bad gradientAccumulationSteps', {
       expected: `at most ${MOST_MICRO_BATCHES}`,
@@ -174,6 +204,12 @@ export function readTrainOptions<Batch>(options: TrainOptions<Batch>): ReadTrain
   }
   for (const [name, parameter] of Object.entries(read.parameters)) {
     requireTensor('train', name, parameter, read.checkpoints && { dtype: 'f32' });
+  }
+  if (!Object.keys(read.parameters).some((name) => read.trainable(name))) {
+    throw new TopKError('INVALID_OPTION', 'train: no parameter is trainable', {
+      expected: 'at least one name that `trainable` takes',
+      got: 'none',
+    });
   }
   if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);

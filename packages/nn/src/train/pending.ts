@@ -2,7 +2,7 @@ import { TopKError } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { firstNotFinite, nanIn } from './cause.js';
-import type { StepGradients } from './gradients.js';
+import type { StepOutputs } from './training-step.js';
 
 /** Steps that may be recorded before the loss of the first is looked at: a loop never waits for the step at hand. */
 const LAG = 2;
@@ -43,7 +43,7 @@ export class PendingSteps {
    */
   add(
     step: number,
-    { loss, norm, squares }: Pick<StepGradients, 'loss' | 'norm' | 'squares'>,
+    { loss, norm, squares }: StepOutputs,
     from: LoaderState,
     to: LoaderState,
     batches: readonly unknown[],

@@ -3,12 +3,11 @@ import type { LoadedBatch } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { backendOf, begin, type Standing } from './begin.js';
 import { saveCheckpoint } from './checkpoint.js';
-import { clipped } from './clip.js';
-import { type StepGradients, stepGradients, type WeighedBatch } from './gradients.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
-import { MOST_MICRO_BATCHES, type ReadTrainOptions, readTrainOptions, type TrainOptions } from './options.js';
+import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
 import { PendingSteps } from './pending.js';
 import { TrainLog } from './train-log.js';
+import { TrainingStep, type WeighedBatch } from './training-step.js';
 
 export interface TrainResult {
   /** The caller disposes of them, and of `state.tensors`. */
@@ -40,16 +39,19 @@ export interface TrainResult {
  *   maxSteps: 10,
  * });
  */
-export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainResult> {
+export async function train<Batch, Inputs = Batch>(
+  options: TrainOptions<Batch, Inputs>,
+): Promise<TrainResult> {
   const read = readTrainOptions(options);
   const now = await begin(read);
+  const step = new TrainingStep(read, now);
   const pending = new PendingSteps(now.step === 0 ? read.parameters : {});
   const log = new TrainLog(read, now.step);
   const batches = read.data.batches(now.loader);
   try {
     while (now.step < read.maxSteps && !stopsEarly(read, now)) {
       if (read.signal?.aborted === true) await abort(read, now, pending, log);
-      await makeStep(read, now, batches, pending);
+      await makeStep(read, now, step, batches, pending);
       log.add(await pending.due(), now);
       read.onProgress?.(now.step, read.maxSteps);
       const isLast = now.step === read.maxSteps;
@@ -73,18 +75,20 @@ export async function train<Batch>(options: TrainOptions<Batch>): Promise<TrainR
     disposeParameters(now.optimizer.tensors);
     throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
+    step.dispose();
     await pending.dispose();
     await batches.return(undefined as never);
   }
 }
 
-function stopsEarly<Batch>(read: ReadTrainOptions<Batch>, now: Standing): boolean {
+function stopsEarly(read: RunOptions, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
 }
 
-async function makeStep<Batch>(
-  read: ReadTrainOptions<Batch>,
+async function makeStep<Batch, Inputs>(
+  read: ReadTrainOptions<Batch, Inputs>,
   now: Standing,
+  step: TrainingStep<Batch, Inputs>,
   batches: AsyncGenerator<LoadedBatch<Batch>, never>,
   pending: PendingSteps,
 ): Promise<void> {
@@ -102,30 +106,25 @@ async function makeStep<Batch>(
     weighed.push({ batch, weight });
     now.loader = state;
   }
-  const total = weighed.reduce((sum, { weight }) => sum + weight, 0);
-  if (!(total > 0)) {
+  if (!weighed.some(({ weight }) => weight > 0)) {
     throw new TopKError('INVALID_OPTION', `train: step ${now.step} has no targets`, {
       expected: 'a weight above 0',
-      got: String(total),
+      got: '0',
       fix: 'Leave out batches without targets, or look at weightOf',
     });
   }
-  const made = stepGradients(read.loss, now.parameters, read.trainable, weighed, (index) => ({
-    step: now.step,
-    seed: read.seed + (now.step * MOST_MICRO_BATCHES + index) * 0x1_0000,
-  }));
-  const measured = { loss: made.loss, norm: made.norm };
-  try {
-    update(read, now, made);
-    if (backendOf(now.parameters).capabilities.execution === 'lazy') {
+  const made = step.make(now, weighed);
+  if (backendOf(now.parameters).capabilities.execution === 'lazy') {
+    const { squares, ...measured } = made;
+    try {
       // The graph of a step ends here; otherwise the next one would be added to it.
-      const trees = [now.parameters, now.optimizer.tensors, measured, made.squares];
+      const trees = [now.parameters, now.optimizer.tensors, measured, squares];
       await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
+    } catch (error) {
+      disposeParameters(measured);
+      disposeParameters(squares);
+      throw error;
     }
-  } catch (error) {
-    disposeParameters(measured);
-    disposeParameters(made.squares);
-    throw error;
   }
   pending.add(
     now.step,
@@ -137,31 +136,7 @@ async function makeStep<Batch>(
   now.step++;
 }
 
-/** The optimiser's step. Frees the gradients, and the parameters and the state before it. */
-function update<Batch>(
-  read: ReadTrainOptions<Batch>,
-  now: Standing,
-  { gradients, norm }: Pick<StepGradients, 'gradients' | 'norm'>,
-): void {
-  let scaled = gradients;
-  try {
-    if (read.maxGradNorm !== undefined) scaled = clipped(gradients, norm, read.maxGradNorm);
-    const next = read.optimizer.step(now.parameters, scaled, now.optimizer, read.schedule(now.step));
-    disposeParameters(now.parameters);
-    disposeParameters(now.optimizer.tensors);
-    now.parameters = next.parameters;
-    now.optimizer = next.state;
-  } finally {
-    disposeParameters(gradients);
-    disposeParameters(scaled);
-  }
-}
-
-async function evaluateRun<Batch>(
-  read: ReadTrainOptions<Batch>,
-  now: Standing,
-  log: TrainLog,
-): Promise<void> {
+async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Promise<void> {
   const metrics = (await read.evaluate?.(now.parameters)) ?? {};
   const metric = metrics[read.metricForBest];
   if (metric === undefined || !Number.isFinite(metric)) {
@@ -183,7 +158,7 @@ async function evaluateRun<Batch>(
   if (isBetter) now.best = { metric, step: now.step };
 }
 
-async function save<Batch>(read: ReadTrainOptions<Batch>, now: Standing): Promise<void> {
+async function save(read: RunOptions, now: Standing): Promise<void> {
   const store = read.checkpoints;
   if (store === undefined || now.saved === now.step) return;
   await saveCheckpoint(store, {
@@ -204,12 +179,7 @@ async function save<Batch>(read: ReadTrainOptions<Batch>, now: Standing): Promis
   for (const step of others.slice(0, -read.saveTotalLimit)) await store.remove(step);
 }
 
-async function abort<Batch>(
-  read: ReadTrainOptions<Batch>,
-  now: Standing,
-  pending: PendingSteps,
-  log: TrainLog,
-): Promise<never> {
+async function abort(read: RunOptions, now: Standing, pending: PendingSteps, log: TrainLog): Promise<never> {
   log.add(await pending.due({ all: true }), now);
   await save(read, now);
   throw new TopKError('ABORTED', `train: aborted after step ${now.step} of ${read.maxSteps}`, {

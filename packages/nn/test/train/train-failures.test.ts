@@ -257,9 +257,9 @@ describe('a checkpoint that cannot be written', () => {
     // The update of step 9, just before the checkpoint.
     const optimizer: typeof inner = {
       ...inner,
-      step: (p, g, state, options) => {
-        const isBad = state.steps['out.bias'] === 9;
-        return inner.step(p, g, state, isBad ? { ...options, rateFactor: Number.NaN } : options);
+      plan: (steps, names, options) => {
+        const isBad = steps['out.bias'] === 9;
+        return inner.plan(steps, names, isBad ? { ...options, rateFactor: Number.NaN } : options);
       },
     };
     const error = await failureOf({ checkpoints, optimizer });
@@ -301,11 +301,12 @@ describe('a device that is lost', () => {
       'in the step before a checkpoint, after its loss',
       ({ lose }) => {
         const inner = adamW({ learningRate: 0.05 });
-        const step: typeof inner.step = (p, g, state, options) => {
-          if (state.steps['out.bias'] === 14) lose();
-          return inner.step(p, g, state, options);
+        let updates = 0;
+        const update: typeof inner.update = (...args) => {
+          if (updates++ === 14) lose();
+          return inner.update(...args);
         };
-        return { optimizer: { ...inner, step } };
+        return { optimizer: { ...inner, update } };
       },
     ],
     [

@@ -318,7 +318,7 @@ describe('stops', () => {
     expect(error).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringContaining('weightOf') });
   });
 
-  test.each(['init', 'step'] as const)('at an optimiser whose %s fails, and frees all', async (name) => {
+  test.each(['init', 'plan', 'update'] as const)('at an optimiser whose %s fails, and frees all', async (name) => {
     const optimizer = {
       ...sgd({ momentum: 0.9 }),
       [name]: () => {
