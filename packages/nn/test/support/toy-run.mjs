@@ -34,14 +34,9 @@ export function toyRun(backend = createReferenceBackend()) {
     x: examples.flatMap(({ x, y }) => [x, y]),
     targets: examples.map(({ inside }) => inside),
   });
-  const logitsOf = (p, x, count) =>
-    add(
-      matmul(
-        relu(add(matmul(tensor(backend, x, [count, 2]), p['hidden.weight']), p['hidden.bias'])),
-        p['out.weight'],
-      ),
-      p['out.bias'],
-    );
+  const network = (p, x) =>
+    add(matmul(relu(add(matmul(x, p['hidden.weight']), p['hidden.bias'])), p['out.weight']), p['out.bias']);
+  const logitsOf = (p, x, count) => network(p, tensor(backend, x, [count, 2]));
   const plainLoss = (p, { x, targets }) =>
     scope(() =>
       crossEntropy(
@@ -68,5 +63,6 @@ export function toyRun(backend = createReferenceBackend()) {
     loss,
     plainLoss,
     logitsOf,
+    network,
   };
 }

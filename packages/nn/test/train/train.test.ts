@@ -318,17 +318,20 @@ describe('stops', () => {
     expect(error).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringContaining('weightOf') });
   });
 
-  test.each(['init', 'plan', 'update'] as const)('at an optimiser whose %s fails, and frees all', async (name) => {
-    const optimizer = {
-      ...sgd({ momentum: 0.9 }),
-      [name]: () => {
-        throw new Error('broken');
-      },
-    };
-    const before = backend.memory().live;
-    expect(await failure(run({ optimizer, maxGradNorm: 1 }))).toMatchObject({ message: 'broken' });
-    expect(backend.memory().live).toBe(before);
-  });
+  test.each(['init', 'plan', 'update'] as const)(
+    'at an optimiser whose %s fails, and frees all',
+    async (name) => {
+      const optimizer = {
+        ...sgd({ momentum: 0.9 }),
+        [name]: () => {
+          throw new Error('broken');
+        },
+      };
+      const before = backend.memory().live;
+      expect(await failure(run({ optimizer, maxGradNorm: 1 }))).toMatchObject({ message: 'broken' });
+      expect(backend.memory().live).toBe(before);
+    },
+  );
 
   test('with its data closed, at the end and at an error', async () => {
     let closed = 0;
