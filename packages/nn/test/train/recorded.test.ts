@@ -146,6 +146,13 @@ describe('an error', () => {
     expect(error.message).toMatch(/batch\.x\[0\] .*tensorsOf/);
   });
 
+  test('where tensorsOf is forgotten', async () => {
+    const { tensorsOf: _, ...rest } = options({ recorded: true });
+    // @ts-expect-error the loss takes no such batches
+    const running = train(rest);
+    await expect(running).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
   test('that names parameter and place, where a batch holds NaN', async () => {
     const data = dataLoader<unknown, Batch>(points, {
       batchSize: 8,
