@@ -93,6 +93,10 @@ optional(
     expect({ ...recorded, losses: 24 }).toEqual(called);
     // Two steps of each combination.
     expect(recorded.losses).toBe(12);
+    // Those that are dropped are recorded anew.
+    const narrow = await resultOf({ recorded: true, mostRecordings: 1 });
+    expect(narrow.bits).toEqual(called.bits);
+    expect(narrow.losses).toBeGreaterThan(12);
     expect(backend.memory().live).toBe(before);
 
     const folder = mkdtempSync(join(tmpdir(), 'recorded-training-'));
