@@ -1,6 +1,6 @@
 import type { FusedOperations } from '@topk-attention/core/backend';
-import { fusedAttention } from './attention/forward/fused-attention.js';
 import { fusedAttentionBackward } from './attention/backward/fused-backward.js';
+import { fusedAttention } from './attention/forward/fused-attention.js';
 import type { Engine } from './engine/engine.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';

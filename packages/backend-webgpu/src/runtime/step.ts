@@ -2,7 +2,7 @@ import type { Encoding } from './encoding.js';
 import type { Kernel, Launch, Span } from './kernel.js';
 
 /** What `Recording` is to a stream. */
-export interface Replayable {
+interface Replayable {
   readonly kernels: readonly Kernel[];
   encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void;
 }

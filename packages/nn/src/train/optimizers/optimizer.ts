@@ -105,7 +105,7 @@ export interface UpdateRule<Settings> {
   updateOf(settings: Settings): Update;
 }
 
-export type Update = (
+type Update = (
   parameter: Tensor,
   gradient: Tensor,
   slots: Slots,
