@@ -23,5 +23,7 @@ export { type HtmlPage, htmlPage } from './report/html-page.js';
 export { htmlTable } from './report/html-table.js';
 export type { Column, Table } from './report/table.js';
 export { textTable } from './report/text-table.js';
+export { serveWorker, type WorkerScope } from './serve-worker.js';
 export { bootstrapMean, type Interval, meanOfGroups } from './statistics/bootstrap.js';
 export { seededRandom } from './statistics/seeded-random.js';
+export { type WorkerCallOptions, WorkerEngine, type WorkerEvent, type WorkerLike } from './worker-engine.js';
