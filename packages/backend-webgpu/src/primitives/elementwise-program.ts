@@ -68,6 +68,13 @@ function refusalsOf(program: ElementwiseProgram, shape: Shape, facts: DeviceFact
   return refusals;
 }
 
+/** As f32 before it is printed: the nearest number of WGSL, never an integer too large for one. */
+function literalOf(value: number): string {
+  const rounded = Math.fround(value);
+  const text = Object.is(rounded, -0) ? '-0' : String(rounded);
+  return `f32(${/[.e]/.test(text) ? text : `${text}.0`})`;
+}
+
 function programKernel(program: ElementwiseProgram): ProgramKernel {
   const buffers: Record<string, Buffer<false, false>> = {};
   for (const name of program.inputs) buffers[`in_${name}`] = read('f32');
@@ -104,7 +111,7 @@ function sourceOf({ outputs }: ElementwiseProgram): string {
       case 'number':
         return `in_numbers[${one.index}u]`;
       case 'constant':
-        return `f32(${one.value})`;
+        return literalOf(one.value);
       case 'unary': {
         const { text, helpers: own } = unaryFunction(one.op);
         functions.set(one.op, text);

@@ -12,13 +12,13 @@ export type Expression =
   | { readonly kind: 'binary'; readonly op: BinaryOp; readonly a: Expression; readonly b: Expression };
 
 /** Functions of the elements of some tensors, all of one shape. */
-export interface ElementwiseProgram {
+export interface ElementwiseProgram<Output extends string = string> {
   /** Equal keys, equal programs. */
   readonly key: string;
   readonly inputs: readonly string[];
   /** How many numbers there are besides. */
   readonly numbers: number;
-  readonly outputs: { readonly [name: string]: Expression };
+  readonly outputs: { readonly [name in Output]: Expression };
 }
 
 /** A call: f32 tensors of one shape. */

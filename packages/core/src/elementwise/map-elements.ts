@@ -3,7 +3,6 @@ import type {
   ElementwiseOutputs,
   ElementwiseProgram,
   ElementwiseRequest,
-  Expression,
 } from '../contract/elementwise.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape, sameShape, sizeOf } from '../contract/shape.js';
@@ -52,7 +51,7 @@ const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, Elementw
  * const { product } = mapElements(program, { x: tensor(backend, [1, 2]), y: tensor(backend, [3, 4]) });
  */
 export function mapElements<Output extends string>(
-  program: ElementwiseProgram & { readonly outputs: { readonly [output in Output]: Expression } },
+  program: ElementwiseProgram<Output>,
   inputs: { readonly [name: string]: Tensor },
   numbers?: ProgramNumbers,
 ): { readonly [output in Output]: Tensor } {

@@ -1,4 +1,5 @@
 import type { ElementwiseProgram, Expression } from '../contract/elementwise.js';
+import { TopKError } from '../contract/errors.js';
 import type { BinaryOp, UnaryOp } from '../contract/op-names.js';
 
 /** An expression, or a number. */
@@ -37,7 +38,10 @@ export const terms: { readonly [op in BinaryOp]: (a: Term, b: Term) => Expressio
 
 /**
  * A program over elements: `build` gets an expression for each input and for each number, and returns the outputs. Made
- * once, where a module is loaded or an object is built, and run by `mapElements`.
+ * once, where a module is loaded or an object is built, and run by `mapElements`. Names are words of letters, digits and
+ * underscores, but not `numbers`; each output reads an input, each op something besides constants, and constants are finite.
+ *
+ * @throws TopKError INVALID_OPTION
  *
  * @example
  * const { add, mul } = terms;
@@ -48,14 +52,70 @@ export function elementwiseProgram<const Name extends string, const Output exten
   build: (expressions: { readonly [name in NoInfer<Name>]: Expression }) => {
     readonly [output in Output]: Expression;
   },
-): ElementwiseProgram & { readonly outputs: { readonly [output in Output]: Expression } } {
+): ElementwiseProgram<Output> {
   const { inputs, numbers = [] } = names;
   const entries = [
     ...inputs.map((name) => [name, { kind: 'input', name }] as const),
     ...numbers.map((name, index) => [name, { kind: 'number', index }] as const),
   ];
+  requireNames([...inputs, ...numbers]);
   const outputs = build(Object.fromEntries(entries) as { readonly [name in Name]: Expression });
-  return { key: keyOf(outputs), inputs, numbers: numbers.length, outputs };
+  requireNames(Object.keys(outputs));
+  for (const [name, one] of Object.entries<Expression>(outputs)) requireInput(name, one);
+  // Inputs and numbers that nothing reads count too: a backend may bind them.
+  const key = `${inputs.join()} #${numbers.length}: ${keyOf(outputs)}`;
+  return { key, inputs, numbers: numbers.length, outputs };
+}
+
+/** Backends make names of variables of them, and hand the numbers over under `numbers`. */
+function requireNames(names: readonly string[]): void {
+  const wrong = names.find(
+    (name, at) => !/^[a-z][a-z0-9_]*$/i.test(name) || name === 'numbers' || names.indexOf(name) !== at,
+  );
+  if (wrong === undefined && names.length > 0) return;
+  throw new TopKError('INVALID_OPTION', 'elementwiseProgram: bad name', {
+    expected: "names of letters, digits and underscores, each once, other than 'numbers'",
+    got: wrong === undefined ? 'none' : `'${wrong}'`,
+  });
+}
+
+/** What no input goes into has the shape of no tensor. */
+function requireInput(output: string, expression: Expression): void {
+  const seen = new Set<Expression>();
+  let hasInput = false;
+  /** Whether an expression is more than a constant. */
+  const visit = (one: Expression): boolean => {
+    if (one.kind === 'constant') {
+      requireFinite(one.value);
+      return false;
+    }
+    hasInput ||= one.kind === 'input';
+    if (one.kind === 'input' || one.kind === 'number' || seen.has(one)) return true;
+    seen.add(one);
+    const operands = one.kind === 'unary' ? [one.x] : [one.a, one.b];
+    if (operands.map(visit).includes(true)) return true;
+    throw new TopKError('INVALID_OPTION', `elementwiseProgram: ${one.op} of constants in ${output}`, {
+      expected: 'an operand that is no constant',
+      got: operands.map(({ kind }) => kind).join(' and '),
+      fix: 'Compute the constant when the program is made',
+    });
+  };
+  visit(expression);
+  if (hasInput) return;
+  throw new TopKError('INVALID_OPTION', `elementwiseProgram: output ${output}`, {
+    expected: 'an expression that reads an input',
+    got: 'numbers and constants alone',
+  });
+}
+
+/** Shaders have no literals for others. */
+function requireFinite(value: number): void {
+  if (Number.isFinite(Math.fround(value))) return;
+  throw new TopKError('INVALID_OPTION', 'elementwiseProgram: a constant that is no finite f32', {
+    expected: 'a magnitude of at most 3.4e38',
+    got: String(value),
+    fix: 'Pass it as one of the numbers',
+  });
 }
 
 /** The graph as a text, each node once. */
@@ -81,7 +141,7 @@ function textOf(one: Expression, place: (one: Expression) => number): string {
     case 'number':
       return `#${one.index}`;
     case 'constant':
-      return String(one.value);
+      return Object.is(one.value, -0) ? '-0' : String(one.value);
     case 'unary':
       return `${one.op}(${place(one.x)})`;
     case 'binary':

@@ -3,8 +3,8 @@ import { elementwiseProgram, terms } from '../elementwise/program.js';
 
 /** A function of one number, and the gradient of x from x and the gradient g of the value. */
 export interface PointwisePrograms {
-  readonly value: ElementwiseProgram & { readonly outputs: { readonly y: Expression } };
-  readonly gradient: ElementwiseProgram & { readonly outputs: { readonly dx: Expression } };
+  readonly value: ElementwiseProgram<'y'>;
+  readonly gradient: ElementwiseProgram<'dx'>;
 }
 
 const { add, erf, exp, mul, sigmoid, sub, tanh } = terms;

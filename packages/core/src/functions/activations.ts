@@ -80,7 +80,7 @@ function pointwise(
   const [y] = custom(
     where,
     [x],
-    () => ({ outputs: [mapElements<'y'>(value, { x }).y], saved: [x] }),
+    () => ({ outputs: [mapElements(value, { x }).y], saved: [x] }),
     (_ops, [g], [saved]) => (g === undefined ? [] : [mapElements(gradient, { x: saved as Tensor, g }).dx]),
   );
   return y as Tensor;
