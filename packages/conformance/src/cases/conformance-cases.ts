@@ -21,9 +21,11 @@ import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
 import { elementwiseCases } from './primitives/elementwise.js';
+import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
+import { normCases } from './primitives/norms.js';
 import { outsideCases } from './primitives/outside.js';
 import { randomBitsCases } from './primitives/random-bits.js';
 import { reductionCases } from './primitives/reductions.js';
@@ -52,6 +54,8 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...zeroExtentCases,
     ...randomBitsCases,
     ...composedCases,
+    ...elementwiseProgramCases,
+    ...normCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

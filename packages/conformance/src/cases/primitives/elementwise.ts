@@ -6,7 +6,7 @@ import { Random } from '../../harness/support/random.js';
 import { primitiveCase } from './primitive-case.js';
 
 /** erf from values of the C library: the suite does not test erf with erf. */
-const erfTable: readonly (readonly [number, number])[] = [
+export const erfTable: readonly (readonly [number, number])[] = [
   [0, 0],
   [0.25, 0.2763263901682369],
   [0.5, 0.5204998778130465],
@@ -20,7 +20,7 @@ const erfTable: readonly (readonly [number, number])[] = [
   [-4, -0.9999999845827421],
 ];
 
-const unaryTables: Readonly<
+export const unaryTables: Readonly<
   Record<Exclude<UnaryOp, 'erf'>, { readonly f: (x: number) => number; readonly xs: readonly number[] }>
 > = {
   neg: { f: (x) => -x, xs: [0, 1, -2.5, 1e30, Number.POSITIVE_INFINITY] },
@@ -33,7 +33,7 @@ const unaryTables: Readonly<
   sigmoid: { f: (x) => 1 / (1 + Math.exp(-x)), xs: [0, 0.5, -0.5, 8, -8, 200, -200] },
 };
 
-const binaryFunctions: Readonly<Record<BinaryOp, (a: number, b: number) => number>> = {
+export const binaryFunctions: Readonly<Record<BinaryOp, (a: number, b: number) => number>> = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
   mul: (a, b) => a * b,

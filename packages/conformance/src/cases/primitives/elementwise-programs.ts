@@ -1,0 +1,216 @@
+import * as ops from '@topk-attention/core';
+import type { BinaryOp, UnaryOp } from '@topk-attention/core/backend';
+import type { ConformanceCase } from '../../harness/case.js';
+import { checkClose, checkShape } from '../../harness/support/assert.js';
+import { list, type Nd, nd } from '../../harness/support/nd.js';
+import { Random } from '../../harness/support/random.js';
+import { encode } from '../../harness/support/workbench.js';
+import { binaryFunctions, erfTable, unaryTables } from './elementwise.js';
+
+type Run = (
+  context: Parameters<ConformanceCase['run']>[0] & {
+    /** Makes a tensor that is freed at the end. */
+    readonly upload: (x: Nd) => ops.Tensor;
+    /** Shape and every value of a tensor, which is freed at the end. */
+    readonly expect: (what: string, got: ops.Tensor, expected: Nd) => Promise<void>;
+  },
+) => Promise<void>;
+
+function programCase(name: string, run: Run): ConformanceCase {
+  return {
+    name: `elementwise program: ${name}`,
+    group: 'primitives',
+    async run(context) {
+      const owned: ops.Tensor[] = [];
+      const own = (x: ops.Tensor): ops.Tensor => {
+        owned.push(x);
+        return x;
+      };
+      try {
+        await run({
+          ...context,
+          upload: (x) => own(ops.tensor(context.backend, encode(x.data, 'f32'), x.shape)),
+          async expect(what, got, expected) {
+            own(got);
+            checkShape(what, got.shape, expected.shape);
+            checkClose(what, await got.data(), expected.data, context.tolerance);
+          },
+        });
+      } finally {
+        for (const one of owned) one.dispose();
+      }
+    },
+  };
+}
+
+const { add, mul, neg, sub } = ops.terms;
+const unaryProgram = (op: UnaryOp) =>
+  ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: ops.terms[op](x) }));
+const binaryProgram = (op: BinaryOp) =>
+  ops.elementwiseProgram({ inputs: ['a', 'b'] }, ({ a, b }) => ({ y: ops.terms[op](a, b) }));
+
+const unary: Readonly<Record<UnaryOp, Nd>> & { readonly [op: string]: Nd } = {
+  ...unaryExpected(),
+  erf: list(...erfTable.map(([, y]) => y)),
+};
+
+function unaryExpected(): Record<keyof typeof unaryTables, Nd> {
+  const entries = Object.entries(unaryTables).map(([op, { f, xs }]) => [
+    op,
+    list(...xs.map((x) => f(Math.fround(x)))),
+  ]);
+  return Object.fromEntries(entries);
+}
+
+const argumentsOf = (op: UnaryOp): Nd =>
+  list(...(op === 'erf' ? erfTable.map(([x]) => x) : unaryTables[op].xs.map(Math.fround)));
+
+/** The ops by themselves. */
+const { abs, div, erf, exp, log, max, min, rsqrt, sigmoid, sqrt, tanh } = ops;
+const alone = {
+  ...{ neg: ops.neg, abs, exp, log, sqrt, rsqrt, tanh, erf, sigmoid },
+  ...{ add: ops.add, sub: ops.sub, mul: ops.mul, div, min, max },
+};
+
+/** Where a program may go other ways than the op alone: not ordinary, not normal, near bounds. */
+const specials = [
+  Number.NaN,
+  Number.POSITIVE_INFINITY,
+  Number.NEGATIVE_INFINITY,
+  0,
+  -0,
+  -1,
+  2,
+  1e-40,
+  -1e-40,
+  2 ** -126,
+  3.4e38,
+  -3.4e38,
+].map(Math.fround);
+// min and max of NaN are undefined; what a subnormal divides, or is divided by, is the device's affair.
+const operandsOf = (op: BinaryOp): readonly number[] =>
+  specials.filter(
+    (x) =>
+      !((op === 'min' || op === 'max') && Number.isNaN(x)) &&
+      !(op === 'div' && Math.abs(x) === Math.fround(1e-40)),
+  );
+
+const unaryCases = (Object.keys(unary) as UnaryOp[]).map((op) =>
+  programCase(`${op}`, async ({ backend, upload, expect }) => {
+    const program = unaryProgram(op);
+    const made = ops.mapElements(program, { x: upload(argumentsOf(op)) });
+    await expect('tabled numbers', made.y, unary[op] as Nd);
+    const x = upload(list(...specials));
+    const own = alone[op](x);
+    const expected = list(...(await own.data()));
+    own.dispose();
+    await expect(`as the op alone on ${backend.name}`, ops.mapElements(program, { x }).y, expected);
+  }),
+);
+
+const binaryCases = (Object.keys(binaryFunctions) as BinaryOp[]).map((op) =>
+  programCase(`${op}`, async ({ backend, upload, expect }) => {
+    const program = binaryProgram(op);
+    const random = new Random(op);
+    const [p, q] = [random.integers([5, 7], -9, 9), random.integers([5, 7], 1, 9)];
+    const ordinary = nd([5, 7], (_, at) => binaryFunctions[op](p.data[at] as number, q.data[at] as number));
+    const made = ops.mapElements(program, { a: upload(p), b: upload(q) });
+    await expect('ordinary numbers', made.y, ordinary);
+    const operands = operandsOf(op);
+    const count = operands.length;
+    const a = upload(nd([count, count], ([i = 0]) => operands[i] as number));
+    const b = upload(nd([count, count], ([, j = 0]) => operands[j] as number));
+    const own = alone[op](a, b);
+    const expected = { shape: [count, count], data: [...(await own.data())] };
+    own.dispose();
+    await expect(`as the op alone on ${backend.name}`, ops.mapElements(program, { a, b }).y, expected);
+  }),
+);
+
+/** A step of an optimiser: several inputs, outputs and numbers, and an expression used twice. */
+const momentum = ops.elementwiseProgram(
+  { inputs: ['x', 'g', 'm'], numbers: ['rate', 'kept'] },
+  ({ x, g, m, rate, kept }) => {
+    const next = add(mul(m, kept), g);
+    return { x: sub(x, mul(next, rate)), m: next };
+  },
+);
+
+const constants = [0, -0, 0.1, 16777217, 1e20, -1e21, 3.4e38, 1e-30, 1e-45, Math.PI];
+
+export const elementwiseProgramCases: readonly ConformanceCase[] = [
+  ...unaryCases,
+  ...binaryCases,
+  ...[[], [0], [3, 0, 2], [1], [257], [7, 10_001]].map((shape) =>
+    programCase(`several outputs and numbers of [${shape}]`, async ({ upload, expect }) => {
+      const random = new Random('programs');
+      const [x, g, m] = [random.uniform(shape), random.uniform(shape), random.uniform(shape)];
+      const inputs = { x: upload(x), g: upload(g), m: upload(m) };
+      // The same program with other numbers: nothing of the first call may stay.
+      for (const [rate, kept] of [
+        [0.5, 0.25],
+        [-2, 0],
+      ] as const) {
+        const numbers = new ops.ProgramNumbers(upload(list(rate, kept)));
+        const made = ops.mapElements(momentum, inputs, numbers);
+        const next = nd(shape, (_, at) => (m.data[at] as number) * kept + (g.data[at] as number));
+        await expect('m', made.m, next);
+        await expect(
+          'x',
+          made.x,
+          nd(shape, (_, at) => (x.data[at] as number) - (next.data[at] as number) * rate),
+        );
+        numbers.dispose();
+      }
+    }),
+  ),
+  programCase('constants of every size', async ({ upload, expect }) => {
+    const x = list(1, -2, 0);
+    const tensor = upload(x);
+    for (const constant of constants) {
+      const program = ops.elementwiseProgram({ inputs: ['x'] }, (given) => ({ y: mul(given.x, constant) }));
+      // Beyond f32 where 2 * 3.4e38 is.
+      const data = x.data.map((value) => Math.fround(value * Math.fround(constant)));
+      await expect(`${constant} x`, ops.mapElements(program, { x: tensor }).y, { ...x, data });
+    }
+  }),
+  programCase('outputs that are inputs, or equal, are tensors of their own', async ({ upload, expect }) => {
+    const program = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => {
+      const opposite = neg(x);
+      return { same: x, one: opposite, other: opposite };
+    });
+    const x = upload(list(1, -2, 3));
+    const { same, one, other } = ops.mapElements(program, { x });
+    x.dispose();
+    one.dispose();
+    await expect('the input', same, list(1, -2, 3));
+    await expect('the other output', other, list(-1, 2, -3));
+  }),
+  programCase('inputs that are one tensor, or views', async ({ upload, expect }) => {
+    const program = binaryProgram('sub');
+    const x = upload(nd([4, 3], (_, at) => at));
+    await expect(
+      'itself',
+      ops.mapElements(program, { a: x, b: x }).y,
+      nd([4, 3], () => 0),
+    );
+    const [a, b] = [
+      ops.slice(x, [1, 0], [3, 3]),
+      ops.scope(() => ops.transpose(ops.slice(x, [0, 0], [3, 3]), [1, 0])),
+    ];
+    const expected = nd([3, 3], ([i = 0, j = 0]) => 3 * (i + 1) + j - (3 * j + i));
+    await expect('views', ops.mapElements(program, { a, b }).y, expected);
+    a.dispose();
+    b.dispose();
+  }),
+  programCase('programs that differ in what they do not read', async ({ upload, expect }) => {
+    const [x, y] = [upload(list(1, 2)), upload(list(3, 4))];
+    const negative = (inputs: readonly ('x' | 'y')[], numbers: readonly 'a'[] = []) =>
+      ops.elementwiseProgram({ inputs, numbers }, (given) => ({ z: neg(given.x) }));
+    await expect('x and y', ops.mapElements(negative(['x', 'y']), { x, y }).z, list(-1, -2));
+    await expect('x', ops.mapElements(negative(['x']), { x }).z, list(-1, -2));
+    const numbers = new ops.ProgramNumbers(upload(list(5)));
+    await expect('x and a', ops.mapElements(negative(['x'], ['a']), { x }, numbers).z, list(-1, -2));
+    numbers.dispose();
+  }),
+];
