@@ -1,11 +1,48 @@
+import { elementwiseProgram, type Shape, terms } from '@topk-attention/core';
+import type { FusedOperation, NormRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
+import { limitsOf } from '../../src/limits.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
+import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
+import { norms } from '../../src/primitives/norm.js';
+import { recordReduce } from '../../src/primitives/reduce.js';
 import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../../src/primitives/softmax.js';
 import { recordTopK } from '../../src/primitives/top-k.js';
 import type { Kernel } from '../../src/runtime/kernel.js';
+import type { View } from '../../src/runtime/view.js';
+import { Storage, WebGpuTensor } from '../../src/tensor.js';
 import { kernelsOf, PLAIN } from '../support/recording.js';
+
+const tensorOf = ({ span, shape, dtype }: View): WebGpuTensor =>
+  new WebGpuTensor(new Storage(span, span.size), shape, dtype);
+
+/** Runs a request of an operation, which must take it. */
+function runWith<Request, Inputs>(
+  operation: FusedOperation<Request, Inputs, object>,
+  request: Request,
+  inputs: Inputs,
+): void {
+  const prepared = operation.prepare(request, limitsOf(PLAIN));
+  if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+  prepared.run(inputs, 1);
+}
+
+const layerNorm: NormRequest = {
+  kind: 'layer',
+  rows: 512,
+  width: 256,
+  dtype: 'f32',
+  hasBias: true,
+  epsilon: 1e-5,
+};
+
+const { add, mul, tanh } = terms;
+const program = elementwiseProgram({ inputs: ['x', 'y'], numbers: ['rate'] }, ({ x, y, rate }) => {
+  const moved = add(x, mul(y, rate));
+  return { moved, bent: tanh(mul(moved, 0.5)) };
+});
 
 /** What devices with the default limits run, at the width of a head; the last one launched. */
 const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
@@ -25,6 +62,19 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
       false,
       false,
     );
+  }),
+  'column-sums': kernelsOf(PLAIN, (stream, view) => {
+    recordReduce(stream, 'sum', view([4096, 64]), [0], view([1, 64]));
+  }),
+  'elementwise-program': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { x: tensor([512, 64]), y: tensor([512, 64]), numbers: tensor([1]) };
+    runWith(elementwisePrograms(stream, PLAIN, tensor), { program, shape: [512, 64] }, inputs);
+  }),
+  norm: kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { x: tensor([512, 256]), weight: tensor([256]), bias: tensor([256]) };
+    runWith(norms(stream, PLAIN, tensor), layerNorm, inputs);
   }),
   'segment-sums': kernelsOf(PLAIN, (stream, view) => {
     recordScatterAddRows(stream, view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 4096, 64]));

@@ -1,0 +1,44 @@
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> in_x: array<f32>;
+@group(0) @binding(2) var<storage, read> in_y: array<f32>;
+@group(0) @binding(3) var<storage, read> in_numbers: array<f32>;
+@group(0) @binding(4) var<storage, read_write> out_moved: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out_bent: array<f32>;
+const INVOCATIONS = 64u;
+
+fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > 0x7f800000u; }
+fn tanh_of(x: f32) -> f32 {
+  let a = abs(x);
+  if (a < 0.25) {
+    let s = x * x;
+    return x * (1.0 + s * (-0.33333333 + s * (0.13333333 + s * (-0.053968254 + s * 0.021869488))));
+  }
+  if (a > 20.0) { return sign(x); }
+  let t = exp(-2.0 * a);
+  return sign(x) * (1.0 - t) / (1.0 + t);
+}
+fn tanh_bits(a: u32) -> u32 { 
+  if (is_nan(a)) { return a | 0x400000u; }
+  if ((a & 0x7fffffffu) > 0x41a00000u) { return (a & 0x80000000u) | 0x3f800000u; }
+  let x = bitcast<f32>(a);
+  return bitcast<u32>(tanh_of(x)); }
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  if (at >= params.count) { return; }
+  let e0 = in_x[at];
+  let e1 = in_y[at];
+  let e2 = in_numbers[0u];
+  let e3 = e1 * e2;
+  let e4 = e0 + e3;
+  let e5 = f32(0.5);
+  let e6 = e4 * e5;
+  let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
+  out_moved[at] = e4;
+  out_bent[at] = e7;
+}

@@ -1,0 +1,52 @@
+import { elementwiseProgram, fill, mapElements, sum, type Term, terms } from '@topk-attention/core';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { describe, expect, test } from 'vitest';
+import { limitsOf } from '../../src/limits.js';
+import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
+import type { DeviceFacts } from '../../src/runtime/facts.js';
+import type { Stream } from '../../src/runtime/stream.js';
+import { PLAIN } from '../support/recording.js';
+import { createTestBackend } from '../support/software-gpu.js';
+
+const { add, mul } = terms;
+const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'] as const;
+/** Seven inputs and an output: as many buffers as a device with the default limits binds. */
+const total = elementwiseProgram({ inputs: names }, (x) => ({
+  y: names.map((name): Term => x[name]).reduce((a, b) => add(a, b)) as typeof x.a,
+}));
+
+describe('elementwise programs in one pass', () => {
+  const refusals = (facts: DeviceFacts, program = total, size = 512): readonly string[] => {
+    const operation = elementwisePrograms({} as Stream, facts, () => {
+      throw new Error('nothing is allocated before it runs');
+    });
+    const prepared = operation.prepare({ program, shape: [size] }, limitsOf(facts));
+    return 'refusals' in prepared ? prepared.refusals : [];
+  };
+
+  test('refuse what the device does not bind', () => {
+    expect(refusals(PLAIN)).toEqual([]);
+    expect(refusals({ ...PLAIN, storageBuffers: 7 })[0]).toMatch(/^8 tensors/);
+    const numbered = elementwiseProgram({ inputs: names, numbers: ['rate'] }, (x) => ({
+      y: mul(x.a, x.rate),
+    }));
+    expect(refusals(PLAIN, numbered)[0]).toMatch(/^9 tensors/);
+    expect(refusals({ ...PLAIN, bindingBytes: 2047 })[0]).toMatch(/exceeds a binding of 2047 bytes/);
+    expect(refusals({ ...PLAIN, bindingBytes: 2048 })).toEqual([]);
+  });
+
+  optional('reach elements beyond one row of workgroups', softwareGpuAvailability(), async () => {
+    const backend = await createTestBackend();
+    // 65,535 workgroups of 64 are a row.
+    const size = 65_535 * 64 + 1000;
+    const program = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: add(x, 1) }));
+    const { y } = mapElements(program, { x: fill(backend, 2, [size]) });
+    const values = await y.data();
+    expect([values.at(0), values.at(65_535 * 64 - 1), values.at(65_535 * 64), values.at(-1)]).toEqual([
+      3, 3, 3, 3,
+    ]);
+    expect((await sum(y).data())[0]).toBe(3 * size);
+    await backend.dispose();
+  });
+});

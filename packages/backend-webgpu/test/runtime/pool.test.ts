@@ -1,0 +1,101 @@
+import { describe, expect, test } from 'vitest';
+import { BufferPool } from '../../src/runtime/pool.js';
+
+function poolOf(capBytes = 2 ** 20): { readonly pool: BufferPool; readonly discarded: GPUBuffer[] } {
+  const discarded: GPUBuffer[] = [];
+  const pool = new BufferPool({ limits: { maxBufferSize: 2 ** 20 } } as GPUDevice, {
+    capBytes,
+    create: ({ size }) => ({ size, destroy: () => {} }) as GPUBuffer,
+    discard: (buffer) => discarded.push(buffer),
+  });
+  return { pool, discarded };
+}
+
+describe('buffers of a pool', () => {
+  test('are handed out again, the oldest of a size first', () => {
+    const { pool } = poolOf();
+    const [a, b] = [pool.acquire(256), pool.acquire(200)];
+    pool.release(b);
+    pool.release(a);
+    expect(pool.pooledBytes).toBe(512);
+    expect(pool.acquire(256)).toBe(a);
+    expect(pool.acquire(256)).toBe(b);
+    expect([pool.pooledBytes, pool.allocatedBytes, pool.peakUsedBytes]).toEqual([0, 512, 512]);
+  });
+
+  test('are kept while they are pinned, free or in use', () => {
+    const { pool } = poolOf();
+    const [free, used] = [pool.acquire(256), pool.acquire(256)];
+    pool.release(free);
+    pool.pin(free);
+    pool.pin(used);
+    pool.release(used);
+    expect(pool.pooledBytes).toBe(0);
+    const fresh = pool.acquire(256);
+    expect([free, used]).not.toContain(fresh);
+    pool.unpin(free);
+    pool.unpin(used);
+    expect(pool.pooledBytes).toBe(512);
+    expect(pool.acquire(256)).toBe(free);
+    expect(pool.acquire(256)).toBe(used);
+  });
+
+  test('need as many unpins as pins, and stay with a user who holds them', () => {
+    const { pool } = poolOf();
+    const [twice, held] = [pool.acquire(256), pool.acquire(512)];
+    for (const buffer of [twice, twice, held]) pool.pin(buffer);
+    pool.release(twice);
+    pool.unpin(twice);
+    expect(pool.acquire(256)).not.toBe(twice);
+    pool.unpin(twice);
+    expect(pool.acquire(256)).toBe(twice);
+    pool.unpin(held);
+    expect(pool.acquire(512)).not.toBe(held);
+    pool.release(held);
+    expect(pool.acquire(512)).toBe(held);
+  });
+
+  test('that were in use before a recording are not handed out within it', () => {
+    const { pool } = poolOf();
+    const [before, ready] = [pool.acquire(256), pool.acquire(256)];
+    pool.release(ready);
+    pool.beginRecording();
+    pool.release(before);
+    // What lay ready may be used, and used again.
+    expect(pool.acquire(256)).toBe(ready);
+    pool.release(ready);
+    expect(pool.acquire(256)).toBe(ready);
+    expect(pool.acquire(256)).not.toBe(before);
+    pool.endRecording();
+    expect(pool.acquire(256)).toBe(before);
+  });
+
+  test('that a recording pins come back after it only when they are unpinned', () => {
+    const { pool } = poolOf();
+    const before = pool.acquire(256);
+    pool.beginRecording();
+    pool.release(before);
+    const within = pool.acquire(256);
+    pool.release(within);
+    pool.pin(before);
+    pool.pin(within);
+    pool.endRecording();
+    expect(pool.pooledBytes).toBe(0);
+    pool.unpin(within);
+    pool.unpin(before);
+    expect(pool.pooledBytes).toBe(512);
+    expect([pool.acquire(256), pool.acquire(256)]).toEqual([before, within]);
+  });
+
+  test('are not destroyed within a recording, and down to the cap after it', () => {
+    const { pool, discarded } = poolOf(300);
+    pool.beginRecording();
+    const buffers = [pool.acquire(256), pool.acquire(256)];
+    for (const buffer of buffers) pool.release(buffer);
+    pool.trim();
+    expect(discarded).toEqual([]);
+    pool.endRecording();
+    expect(discarded).toEqual([buffers[1]]);
+    expect(pool.pooledBytes).toBe(256);
+  });
+});
