@@ -249,6 +249,33 @@ export const recordedStepCases: readonly ConformanceCase[] = [
     const { live } = backend.memory();
     check(live === before, `${live - before} bytes are still live`);
   }),
+  lifecycle('a step that throws while it is recorded leaves nothing', async ({ createBackend }) => {
+    const backend = await createBackend();
+    const before = backend.memory().live;
+    let calls = 0;
+    const step = recordedStep(({ a, b }: State, _: Record<string, Tensor>) => {
+      // One tensor for the whole of the state and the outputs.
+      const sum = add(a as Tensor, b as Tensor);
+      if (++calls === 2) throw new RangeError('broken');
+      return { state: { a: sum, b: sum }, outputs: { sum } };
+    });
+    let state: State = { a: tensor(backend, [1, 2]), b: tensor(backend, [2, 4]) };
+    for (let at = 0; at < 6; at++) {
+      try {
+        const made = step(state, {});
+        state = made.state;
+        made.outputs.sum.dispose();
+      } catch (error) {
+        check(at === 1 && error instanceof RangeError, `call ${at}: ${String(error)}`);
+      }
+    }
+    checkEqual('a', (await (state.a as Tensor).data()) as Float32Array, [48, 96]);
+    checkEqual('b', (await (state.b as Tensor).data()) as Float32Array, [48, 96]);
+    for (const one of Object.values(state)) one.dispose();
+    step.dispose();
+    const { live } = backend.memory();
+    check(live === before, `${live - before} bytes are still live`);
+  }),
   lifecycle('steps that cannot be recorded are refused', async ({ backend }) => {
     const grows = recordedStep(({ x }: State, _: Record<string, Tensor>) => ({
       state: { x: reshape(x as Tensor, [2, 1]) },
