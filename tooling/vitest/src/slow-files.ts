@@ -8,9 +8,9 @@ import { isThorough } from './thorough.ts';
 export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   // Plans against measured bytes; trials of random shapes; the suite once more.
   core: {
-    'planned-bytes': 10,
-    'planned-bytes-backward': 12,
-    'planned-bytes-feed-forward': 20,
+    'attention/planned-bytes': 10,
+    'attention/planned-bytes-backward': 12,
+    'feed-forward/planned-bytes': 20,
   },
   onnxruntime: {
     'attention/fused-attention': 11,

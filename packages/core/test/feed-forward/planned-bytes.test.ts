@@ -8,8 +8,8 @@ import {
   pullback,
   type Tensor,
   topKFeedForward,
-} from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const sizes = { tokens: 96, inputDim: 48, hidden: 384, outputDim: 40 };
 

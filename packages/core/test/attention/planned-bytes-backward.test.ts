@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkCall } from '../src/attention/request.js';
+import { checkCall } from '../../src/attention/request.js';
 import {
   type AttentionOptions,
   exactAttention,
@@ -8,8 +8,8 @@ import {
   pullback,
   type Tensor,
   topKAttention,
-} from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 interface Case {
   readonly length: number;

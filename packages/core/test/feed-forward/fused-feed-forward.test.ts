@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { FusedOperation } from '../src/backend-entry.js';
+import type { FusedOperation } from '../../src/backend-entry.js';
 import {
   type Backend,
   type DeviceLimits,
@@ -9,8 +9,8 @@ import {
   type Tensor,
   tensor,
   topKFeedForward,
-} from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const sizes = { tokens: 4, inputDim: 3, hidden: 8, outputDim: 2 };
 const values = (size: number): number[] => Array.from({ length: size }, (_, i) => Math.sin(3 * i + 1));

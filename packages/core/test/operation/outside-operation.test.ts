@@ -7,9 +7,9 @@ import {
   type FusedOperation,
   type Plan,
   runOperation,
-} from '../src/backend-entry.js';
-import { add, div, grad, matmul, mul, rsqrt, scope, sub, sum, type Tensor, tensor } from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/backend-entry.js';
+import { add, div, grad, matmul, mul, rsqrt, scope, sub, sum, type Tensor, tensor } from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 /*
  * A small operation declared outside of core, as a package of mechanisms would: x / sqrt(mean(x^2)) * weight over the last

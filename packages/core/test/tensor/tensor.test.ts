@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { BackendTensor } from '../src/backend-entry.js';
-import { type Backend, evaluate, fill, matmul, mul, scope, sum, TopKError, tensor } from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+import type { BackendTensor } from '../../src/backend-entry.js';
+import { type Backend, evaluate, fill, matmul, mul, scope, sum, TopKError, tensor } from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 describe('handles', () => {
   test('dispose frees once, may be repeated, and use afterwards has a name', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import * as authors from '../src/backend-entry.js';
-import * as core from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+import * as authors from '../../src/backend-entry.js';
+import * as core from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const backend = createReferenceBackend();
 const q = core.zeros(backend, [1, 1, 2, 2]);

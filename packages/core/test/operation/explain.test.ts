@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { FusedOperation } from '../src/backend-entry.js';
-import { explain, explainFeedForward, requireNoNaN, tensor, zeros } from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+import type { FusedOperation } from '../../src/backend-entry.js';
+import { explain, explainFeedForward, requireNoNaN, tensor, zeros } from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const shape = [1, 12, 4096, 64];
 const shapes = { q: shape, k: shape, v: shape };

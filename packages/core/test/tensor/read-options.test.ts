@@ -16,8 +16,8 @@ import {
   required,
   type Tensor,
   zeros,
-} from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 interface Options {
   readonly k: number;

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { philox4x32, philoxBits, philoxKey } from '../src/contract/philox.js';
+import { philox4x32, philoxBits, philoxKey } from '../../src/contract/philox.js';
 
 // Random123 1.14, tests/kat_vectors: "philox4x32 10".
 test.each([

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import * as authors from '../src/backend-entry.js';
-import * as core from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+import * as authors from '../../src/backend-entry.js';
+import * as core from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
 const values = (shape: core.Shape, seed: number): core.Tensor =>

@@ -1,6 +1,6 @@
 import { describe, expect, expectTypeOf, test } from 'vitest';
-import * as ops from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+import * as ops from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
 const numbers = (size: number, seed: number): Float64Array =>

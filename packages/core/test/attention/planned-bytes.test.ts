@@ -8,8 +8,8 @@ import {
   type Tensor,
   tensor,
   topKAttention,
-} from '../src/index.js';
-import { createReferenceBackend } from '../src/reference/index.js';
+} from '../../src/index.js';
+import { createReferenceBackend } from '../../src/reference/index.js';
 
 /** The plan's total against what the composed path really held at its worst moment. */
 interface Case {

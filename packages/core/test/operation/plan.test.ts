@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { chooseSecondProduct, chooseSelection } from '../src/contract/choices.js';
+import { chooseSecondProduct, chooseSelection } from '../../src/contract/choices.js';
 import {
   type AttentionRequest,
   type DeviceLimits,
@@ -8,7 +8,7 @@ import {
   planFeedForward,
   printPlan,
   TopKError,
-} from '../src/index.js';
+} from '../../src/index.js';
 
 const limits: DeviceLimits = {
   maxBufferBytes: 2 ** 31,
