@@ -28,11 +28,11 @@ export interface BenchRow {
   readonly dtype: 'f32' | 'f16';
   readonly ms: number;
   readonly timing: Timing;
-  /** Bytes in use at the worst moment beyond inputs, outputs and, for training, 8 k bytes per query and head. */
+  /** Peak bytes in use beyond inputs, outputs and, for training, 8 k bytes per query and head. */
   readonly extraBytes: number;
   /** Relative error of sampled rows against f64. */
   readonly error: number;
-  /** What ran. */
+  /** The path that ran. */
   readonly path: string;
 }
 
@@ -172,7 +172,7 @@ async function measure(
   }
 }
 
-/** The path and its variant, from `explain`. */
+/** The path and its variant, as reported by `explain`. */
 export function describePath(backend: WebGpuBackend, shape: AttentionShape, training: boolean): string {
   const { heads, length, dim, k, causal } = shape;
   const rows = [1, heads, length, dim];
@@ -185,7 +185,7 @@ export function describePath(backend: WebGpuBackend, shape: AttentionShape, trai
     .toString()
     .split('\n')
     .find((line) => line.startsWith('variant'));
-  // Behind the first semicolon: why other paths do not run.
+  // After the first semicolon: why other paths do not run.
   return variant === undefined
     ? explained.path
     : (variant.replace(/^variant\s+/, '').split(';')[0] as string);

@@ -18,7 +18,10 @@ export interface Checked {
   readonly rows: number;
   /** Relative error of the sampled rows against f64. */
   readonly error: number;
-  /** Sampled rows whose set is not that of f64, up to keys that rounding cannot tell from the k-th. Undefined: not asked. */
+  /**
+   * Sampled rows whose set differs from that of f64, ignoring keys that rounding cannot tell from the k-th. Undefined:
+   * not checked.
+   */
   readonly wrongSets?: number;
 }
 
@@ -51,11 +54,11 @@ export class AttentionCase {
     const q = await make(1, 'clusteredQueries');
     const k = await make(2, 'clusteredKeys');
     const v = await make(3, 'normal');
-    // Values serve as the gradient of the output: any numbers do.
+    // Values serve as the gradient of the output: any numbers will do.
     return new AttentionCase(backend, shape, { q, k, v, dOutput: v });
   }
 
-  /** Starts a forward pass; returns how to free it. */
+  /** Starts a forward pass; returns a function that frees it. */
   forward(): () => void {
     const output = this.attend();
     return () => output.dispose();
@@ -69,7 +72,7 @@ export class AttentionCase {
       : topKAttention(q, k, v, { k: kept, causal });
   }
 
-  /** Starts a forward and a backward pass. */
+  /** Starts a forward and a backward pass; returns a function that frees them. */
   training(): () => void {
     const { output, gradients } = this.#train();
     return () => {
@@ -102,7 +105,7 @@ export class AttentionCase {
     return 8 * this.shape.heads * this.shape.length * (this.shape.k ?? 0);
   }
 
-  /** Rows sampled in every head that is looked at: the first, both sides of k and of tiles, the last, and some between. */
+  /** Rows sampled in every checked head: the first, both sides of k and of tiles, the last, and some in between. */
   sampledRows(count: number): readonly number[] {
     const { length, k = 1 } = this.shape;
     const fixed = [0, k - 1, k, 127, 128, length - 1].filter((row) => row >= 0 && row < length);
@@ -120,7 +123,9 @@ export class AttentionCase {
     return { q: await read(q), k: await read(k), v: await read(v), keys: length, dim, valueDim: dim };
   }
 
-  /** An output (default: of a new call; disposed of here) against f64 on sampled rows, and sets where they can be asked for. */
+  /**
+   * Checks an output (default: of a new call; disposed of here) against f64 on sampled rows, and sets where available.
+   */
   async check({
     heads = [0, 7, 11],
     rowsOfHead = 8,
@@ -162,7 +167,10 @@ export class AttentionCase {
     return indices;
   }
 
-  /** Gradients of sampled rows of one head against f64 over the sets that the forward pass keeps, or over all visible keys. */
+  /**
+   * Checks gradients of sampled rows of one head against f64 over the sets that the forward pass keeps, or over all
+   * visible keys.
+   */
   async checkGradients({ head = 7, rows = 8, keys = 8 } = {}): Promise<Checked> {
     const { length, dim, k, causal } = this.shape;
     const kept = Math.min(k ?? length, length);
@@ -225,7 +233,7 @@ function addScaled(to: Float64Array, rows: ArrayLike<number>, row: number, facto
     to[d] = (to[d] as number) + factor * (rows[row * to.length + d] as number);
 }
 
-/** A bound on |q| |k| / sqrt(D) over the keys, to which rounding of scores is relative. */
+/** A bound on |q| |k| / sqrt(D) over the keys, which the rounding of scores is relative to. */
 function largestProduct({ k, dim }: HeadArrays, query: ArrayLike<number>, row: number): number {
   const norm = (x: ArrayLike<number>, start: number): number => {
     let sum = 0;
@@ -235,7 +243,7 @@ function largestProduct({ k, dim }: HeadArrays, query: ArrayLike<number>, row: n
   return (norm(query, 0) * 1.5 * norm(k, row * dim)) / Math.sqrt(dim);
 }
 
-/** Weights of a row and gradients of its scores (before the scale), by the formulas of the paper, section 1.6. */
+/** Weights of a row and gradients of its scores (before the scale), by the formulas of section 1.6 of the paper. */
 function rowGradient(
   { q, k, v, dim }: HeadArrays & { readonly q: ArrayLike<number> },
   dO: ArrayLike<number>,

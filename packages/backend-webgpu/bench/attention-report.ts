@@ -2,11 +2,11 @@ import type { BenchReport } from './attention-bench.js';
 import type { EngineReport } from './other-engines.js';
 import { markdownTable } from './print-table.js';
 
-/** Said wherever times of a software adapter are printed. */
+/** Printed wherever times of a software adapter are printed. */
 export const SOFTWARE_NOTICE: string =
   'SOFTWARE ADAPTER: this GPU is simulated on the CPU. Its times say nothing about the speed of a GPU.';
 
-/** The report as text: what was measured, and what was not and why. */
+/** The report as text: what was measured, what was not, and why. */
 export function reportText(report: BenchReport, others: readonly EngineReport[]): string {
   const { rows, isSoftware, skipped } = report;
   const ofRow = rows.map((row) => {

@@ -61,7 +61,7 @@ export async function runInBrowser(
 async function launch(path: string | undefined, bundle: Bundler['bundle']): Promise<Browser> {
   const preset = join(root, 'tooling', 'vitest');
   if (path === undefined) {
-    // The launcher of the tests is TypeScript; it finds its files from where it lies, two folders below `tooling`.
+    // The launcher of the tests is TypeScript; it finds its files from its own place, two folders below `tooling`.
     const { mkdirSync, writeFileSync } = await import('node:fs');
     const folder = join(preset, '.bench');
     mkdirSync(folder, { recursive: true });

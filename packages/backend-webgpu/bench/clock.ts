@@ -46,7 +46,7 @@ class Timestamps {
       const name = (key.split('{')[0] as string).slice(0, 48).trim();
       byKernel.set(name, (byKernel.get(name) ?? 0) + ms(2 * at, 2 * at + 1));
     }
-    // More launches than stamps: the end is not known.
+    // More launches than timestamps: the end is unknown.
     return { total: keys.length === CAPACITY ? Number.NaN : ms(0, times.length - 1), byKernel };
   }
 }
@@ -58,18 +58,18 @@ export interface Timing {
   readonly slowest: number;
   readonly rounds: number;
   readonly by: 'GPU timestamps' | 'submit and wait';
-  /** Milliseconds in each kernel, of the last round. */
+  /** Milliseconds per kernel, in the last round. */
   readonly kernels: Readonly<Record<string, number>>;
 }
 
 export interface TimingOptions {
   /** Default 20. */
   readonly rounds?: number;
-  /** Milliseconds of work before the first round, so that clocks are up. Default 300. */
+  /** Milliseconds of work before the first round, so that clocks have ramped up. Default 300. */
   readonly heatMs?: number;
 }
 
-/** Times `run`, which starts work on the backend and returns how to free its results. */
+/** Times `run`, which starts work on the backend and returns a function that frees its results. */
 export async function time(
   backend: WebGpuBackend,
   run: () => () => void,
@@ -112,7 +112,7 @@ export async function time(
   };
 }
 
-/** Bytes in use at the worst moment of `run`, beyond what was in use before it and what it returns. */
+/** Peak bytes in use during `run`, beyond those in use before it and those it returns. */
 export async function extraBytes(
   backend: WebGpuBackend,
   run: () => () => void,

@@ -5,7 +5,7 @@ import { DAWN_OPTIONS } from './dawn-options.js';
 import { exactRow, isRightSet } from './oracle.js';
 import type { TableSizes } from './table-rows.js';
 
-/** How the kept sets of all rows of one length compare with those of stored scores. */
+/** How the kept sets of all rows of one length compare with those of the stored-score path. */
 export interface Comparison {
   readonly length: number;
   readonly rows: number;
@@ -15,10 +15,10 @@ export interface Comparison {
   readonly wrong: number;
 }
 
-/** Rows that differ are checked in f64 up to this number; the others count as wrong. */
+/** Up to this many differing rows are checked in f64; the others count as wrong. */
 const MOST_CHECKED = 400;
 
-/** Every index list of one length against that of the stored-score path, which core composes from primitives. */
+/** Compares every index list of one length with that of the stored-score path, which core composes from primitives. */
 export async function compareWithStored(
   sizes: TableSizes,
   length: number,

@@ -2,7 +2,10 @@
 import { type DType, fill, type Shape, type Tensor } from '@topk-attention/core';
 import type { WebGpuBackend } from '@topk-attention/webgpu';
 
-/** 'normal': standard normal numbers. 'clustered': keys in clusters of 128 neighbours, queries drawn to their own one. */
+/**
+ * 'normal': standard normal numbers. 'clusteredKeys': keys in clusters of 128 neighbours. 'clusteredQueries': queries
+ * drawn to their own cluster.
+ */
 export type Kind = 'normal' | 'clusteredQueries' | 'clusteredKeys';
 
 const KIND_NUMBER: Readonly<Record<Kind, number>> = { normal: 0, clusteredQueries: 1, clusteredKeys: 2 };
@@ -10,8 +13,8 @@ const CLUSTER = 128;
 const CLUSTER_SEED = 99_991;
 
 /**
- * Hashed normal numbers: the ones among 128 hashed bits, spread by a 16-bit fraction. Every step but the last product is
- * exact, so any device, with any compiler, makes the same numbers.
+ * Hashed normal numbers: the number of ones among 128 hashed bits, spread by a 16-bit fraction. Every step except the
+ * last product is exact, so any device, with any compiler, produces the same numbers.
  */
 const SHADER = `
 struct Params { seed: u32, first: u32, count: u32, kind: u32, length: u32, dim: u32, clusterSeed: u32, row: u32 }
@@ -48,7 +51,7 @@ const pipelines = new WeakMap<GPUDevice, GPUComputePipeline>();
 const UNIFORM = 0x40;
 const COPY_DST = 0x8;
 const MAP_READ = 0x1;
-/** Elements that one dispatch fills: 512 MiB, below every binding limit that is not a browser's default. */
+/** Elements that one dispatch fills: 512 MiB, below every binding limit other than a browser's default. */
 const MOST_ELEMENTS = 2 ** 25;
 
 interface Stored {
@@ -59,7 +62,9 @@ function storageOf(x: Tensor): Stored {
   return x.handle as typeof x.handle & Stored;
 }
 
-/** [1, heads, length, dim] (or any shape whose last two are length and dim) of hashed numbers, made on the device. */
+/**
+ * [1, heads, length, dim] (or any shape whose last two are length and dim) of hashed numbers, generated on the device.
+ */
 export async function hashed(
   backend: WebGpuBackend,
   shape: Shape,

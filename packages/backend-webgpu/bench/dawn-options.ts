@@ -1,4 +1,4 @@
-/** Dawn's switches: 'plain' is what it does by default but for finer timestamps; robustness checks stay on in both. */
+/** Dawn's switches: 'plain' is its default except for finer timestamps; robustness checks stay on in both. */
 export const DAWN_OPTIONS = {
   plain: ['disable-dawn-features=timestamp_quantization'],
   tensor: [

@@ -16,7 +16,7 @@ import {
 } from '@topk-attention/core';
 import { embedding, linear, mergeHeads, type ParameterTree, splitHeads } from '@topk-attention/nn';
 
-/** A Transformer encoder with a classifier, as the small models of the Long Range Arena. */
+/** A Transformer encoder with a classifier, like the small models of the Long Range Arena. */
 export interface EncoderSizes {
   readonly layers: number;
   readonly width: number;
@@ -28,7 +28,7 @@ export interface EncoderSizes {
   readonly batch: number;
 }
 
-/** A number in [-1, 1] by place, the same in torch_training.py: equal weights without a file. */
+/** A number in [-1, 1] from its index, the same in torch_training.py: equal weights without a file. */
 const numberAt = (index: number, salt: number): number => Math.sin(index * 12.9898 + salt * 78.233);
 
 /** Parameters by name: scaled weights, biases 0, norms 1. */
@@ -78,7 +78,7 @@ export interface EncoderBatch {
   readonly targets: Tensor;
 }
 
-/** Texts of random tokens and lengths from half of the largest; the class depends on the first token. */
+/** Texts of random tokens, from half to the whole maximum length; the class depends on the first token. */
 export function encoderBatch(backend: Backend, sizes: EncoderSizes, step: number): EncoderBatch {
   const { batch, tokens, vocabulary, classes } = sizes;
   const random = (index: number): number => {

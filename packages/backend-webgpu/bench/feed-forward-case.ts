@@ -11,7 +11,7 @@ export interface FeedForwardShape {
   readonly k: number;
 }
 
-/** A feed-forward layer (ReLU, no biases, as T5's and the paper's) with its weights on a backend. */
+/** A feed-forward layer (ReLU, no biases, as in T5 and the paper) with its weights on a backend. */
 export class FeedForwardCase {
   readonly shape: FeedForwardShape;
   readonly #backend: WebGpuBackend;

@@ -1,4 +1,4 @@
-// The table of docs/benchmarks.md (docs/results/webgpu-attention.json), on the machine that this runs on.
+// The table of docs/benchmarks.md (docs/results/webgpu-attention.json), measured on the machine that runs this.
 // Bundled into what `pnpm bench gpu-machine` packs.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -42,7 +42,7 @@ function parse(argv: readonly string[]) {
       heat: { type: 'string', default: '300' },
       scale: { type: 'string', default: '1' },
       seconds: { type: 'string', default: '110' },
-      // For the parts, each a process of its own.
+      // For the parts, each in its own process.
       part: { type: 'string' },
       'no-torch': { type: 'boolean', default: false },
       out: { type: 'string', default: 'gpu-table.json' },
@@ -52,7 +52,7 @@ function parse(argv: readonly string[]) {
   return values;
 }
 
-/** Torch on the same machine and in the same run, where it is installed. */
+/** Torch on the same machine and in the same run, if installed. */
 function torchColumns(only: string | undefined, seconds: number): readonly TorchLine[] {
   const script = join(dirname(fileURLToPath(import.meta.url)), 'torch_baselines.py');
   if (!existsSync(script)) return [];
@@ -138,7 +138,7 @@ function reportOf(
 
 const count = (value: number): string => value.toLocaleString('en-US');
 
-/** One part in this process; what is known goes to the file after every row. */
+/** Runs one part in this process; writes what is known to the file after every row. */
 async function runPart(options: ReturnType<typeof parse>): Promise<number> {
   const [mode, phase] = (options.part ?? '').split(':') as [Mode, Phase];
   const only = options.only?.split(',');
@@ -155,7 +155,7 @@ async function runPart(options: ReturnType<typeof parse>): Promise<number> {
   return 0;
 }
 
-/** The same in a process of its own, so that neither a crash nor a hang takes the other parts along. */
+/** The same in its own process, so that a crash or hang does not take the other parts down. */
 function spawnPart(mode: Mode, phase: Phase, folder: string, options: ReturnType<typeof parse>): ModeResult {
   const file = join(folder, `${mode}-${phase}.json`);
   const { rounds, heat, scale, only, seconds } = options;
@@ -182,7 +182,7 @@ function spawnPart(mode: Mode, phase: Phase, folder: string, options: ReturnType
   return { ...known, failures: { ...known.failures, [`part "${phase}"`]: `ended early: ${end}` } };
 }
 
-/** Parts of one mode as one. */
+/** Merges the parts of each mode into one result. */
 function merge(results: readonly ModeResult[]): readonly ModeResult[] {
   const merged = new Map<Mode, ModeResult>();
   for (const one of results) {
@@ -235,7 +235,7 @@ async function main(): Promise<number> {
   for (const mode of modes) part(mode, 'rows');
   if (!options['no-torch']) torch = torchColumns(options.only, Number(options.seconds));
   save();
-  // The fastest mode first: the longest length is the likeliest to run out of time.
+  // The fastest mode first: the longest length is the most likely to run out of time.
   if (options.only === undefined || options.only.includes('forward-longest')) {
     for (const mode of [...modes].reverse()) part(mode, 'longest');
   }

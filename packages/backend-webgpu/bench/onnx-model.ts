@@ -48,8 +48,8 @@ function integers(name: string, values: readonly number[], shape: readonly numbe
 }
 
 /**
- * matmul, top-k, softmax, gather, weighted sum, of a chunk of queries: q [H, C, D], transposed keys [H, D, L], values
- * [H * L, D] -> [H, C, D]. No mask.
+ * matmul, top-k, softmax, gather and weighted sum for a chunk of queries: q [H, C, D], transposed keys [H, D, L],
+ * values [H * L, D] -> [H, C, D]. No mask.
  */
 export function composedModel(
   heads: number,

@@ -8,7 +8,7 @@ export interface EngineRow {
   readonly length: number;
   readonly k: number;
   readonly headDim: number;
-  /** Of all queries. */
+  /** For all queries. */
   readonly ms: number;
   readonly error: number;
   readonly note: string;
@@ -28,7 +28,7 @@ export interface EngineShape {
   readonly dim: number;
 }
 
-/** Queries of a chunk, and how many chunks are timed: the time of all queries follows. */
+/** Queries per chunk, and how many chunks are timed; the time of all queries is extrapolated from these. */
 const CHUNK = 256;
 const CHUNKS = 5;
 
@@ -52,7 +52,7 @@ interface Engine {
   open(shape: EngineShape & { readonly chunk: number }, arrays: Arrays): Promise<Runner>;
 }
 
-/** What other engines take for matmul, top-k, softmax and gather of their own on WebGPU; not causal. */
+/** What other engines take for their own matmul, top-k, softmax and gather on WebGPU; not causal. */
 export async function measureOthers(shapes: readonly EngineShape[]): Promise<readonly EngineReport[]> {
   const reports: EngineReport[] = [];
   for (const engine of [onnxRuntime, tensorflow]) {
@@ -132,7 +132,7 @@ function arraysOf({ heads, length, dim }: EngineShape): Arrays {
       return sum;
     });
   const [q, k, v] = [numbers(), numbers(), numbers()];
-  // The scale goes into the queries' counterpart, so that no engine pays for it.
+  // The scale is folded into the keys, so that no engine pays for it.
   const keys = new Float32Array(k.length);
   for (let head = 0; head < heads; head++) {
     for (let key = 0; key < length; key++) {
@@ -228,7 +228,7 @@ const tensorflow: Engine = {
   },
 };
 
-/** tfjs looks for `navigator.gpu` and WebGPU's constants among the globals, which Node 20 has none of. */
+/** tfjs looks for `navigator.gpu` and WebGPU's constants among the globals; Node 20 has none of them. */
 async function provideNavigator(): Promise<void> {
   if ((globalThis as { navigator?: { gpu?: unknown } }).navigator?.gpu !== undefined) return;
   const { create, globals } = await import('webgpu');
@@ -236,7 +236,7 @@ async function provideNavigator(): Promise<void> {
   Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
 }
 
-/** A package that this one does not depend on: as this package sees it, or as one of its neighbours does. */
+/** A package that this one does not depend on: resolved from this package, or from one of its neighbours. */
 async function importByName(name: string, neighbour?: string): Promise<unknown> {
   const own = dirname(dirname(fileURLToPath(import.meta.url)));
   const folders = [own, ...(neighbour === undefined ? [] : [join(dirname(own), neighbour)])];

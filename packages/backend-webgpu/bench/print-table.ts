@@ -1,4 +1,4 @@
-/** Lines of cells as a Markdown table; the first line is its head. */
+/** Lines of cells as a Markdown table; the first line is the header. */
 export function markdownTable(lines: readonly (readonly string[])[]): string {
   const [head = []] = lines;
   const widths = head.map((_, column) => Math.max(3, ...lines.map((line) => (line[column] ?? '').length)));

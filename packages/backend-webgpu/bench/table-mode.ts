@@ -12,7 +12,7 @@ export interface Cell {
   readonly value: number;
   readonly timing?: Timing;
   readonly checked?: Checked;
-  /** What ran. */
+  /** The path that ran. */
   readonly path?: string;
 }
 
@@ -26,7 +26,9 @@ export interface ModeResult {
   readonly comparisons: readonly Comparison[];
 }
 
-/** 'rows': all but the longest length, which is a phase of its own, so that nothing else waits for it or dies with it. */
+/**
+ * 'rows': all lengths except the longest, which has its own phase, so that nothing else waits for it or dies with it.
+ */
 export type Phase = 'rows' | 'longest';
 
 export interface ModeOptions {
@@ -36,16 +38,16 @@ export interface ModeOptions {
   readonly heatMs: number;
   readonly only?: ReadonlySet<string>;
   readonly log: (text: string) => void;
-  /** Told what is known so far after every row. */
+  /** Called after every row with what is known so far. */
   readonly onProgress: (result: ModeResult) => void;
 }
 
-/** Highest relative error against f64 that a result may have to be timed. */
+/** Highest relative error against f64 of a result that may be timed. */
 const TOLERANCE = { f32: 1e-5, f16: 2e-3 } as const;
 
 const MIB = 2 ** 20;
 
-/** Measures every row of the table on one kind of device. A row that fails is named with its reason, not left out. */
+/** Measures every row of the table on one kind of device. A row that fails is listed with its reason, not left out. */
 export async function measureMode(mode: Mode, options: ModeOptions): Promise<ModeResult> {
   const { sizes, rounds, heatMs, log } = options;
   const make = (more: object = {}): Promise<WebGpuBackend> =>
@@ -116,7 +118,7 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
         const checked = training ? await checkedGradients(one) : await one.check();
         requireRight(checked, TOLERANCE[dtype]);
         if (k !== undefined && on === undefined) {
-          // Outputs, and for training the gradients and lists, are what the caller asked for.
+          // Outputs, and for training the gradients and lists, are what the caller requested.
           const outputs = training ? 4 * one.outputBytes + one.listBytes : one.outputBytes;
           const bytes = await extraBytes(one.backend, run, outputs);
           extras[training ? 'extra-training' : 'extra'].push(bytes / MIB);
@@ -187,10 +189,10 @@ export async function measureMode(mode: Mode, options: ModeOptions): Promise<Mod
   return soFar();
 }
 
-/** Longest call whose gradients over all keys are held against f64: longer ones would take minutes on the host. */
+/** Longest call whose gradients over all keys are compared with f64: longer ones would take minutes on the host. */
 const LONGEST_CHECKED = 2048;
 
-/** Gradients of the case, or of a shorter one like it where all keys are kept. */
+/** Gradients of the case, or of a shorter one like it if all keys are kept. */
 async function checkedGradients(one: AttentionCase): Promise<Checked> {
   const { backend, shape } = one;
   if (shape.k !== undefined || shape.length <= LONGEST_CHECKED) return one.checkGradients();
@@ -202,7 +204,7 @@ async function checkedGradients(one: AttentionCase): Promise<Checked> {
   }
 }
 
-/** One call, timed whole, then a few of its rows checked. */
+/** One call, timed as a whole, then a few of its rows checked. */
 async function longest(backend: WebGpuBackend, shape: AttentionShape, extras: number[]): Promise<Cell> {
   const one = await AttentionCase.make(backend, shape);
   try {

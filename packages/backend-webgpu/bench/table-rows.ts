@@ -1,4 +1,4 @@
-/** The rows of the table, at full size or divided by a scale for a trial on a slow adapter. */
+/** The rows of the table, at full size or scaled down for a trial on a slow adapter. */
 export interface TableSizes {
   readonly isFull: boolean;
   readonly heads: number;
@@ -8,7 +8,7 @@ export interface TableSizes {
   readonly compared: readonly number[];
   readonly short: number;
   readonly long: number;
-  /** One call that has only to run. */
+  /** One call that only has to run. */
   readonly longest: number;
   readonly feedForward: {
     readonly tokens: number;

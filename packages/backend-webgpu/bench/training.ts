@@ -1,4 +1,4 @@
-// `pnpm bench training --backend webgpu`: whole training steps, beside torch where python3 has it.
+// `pnpm bench training --backend webgpu`: whole training steps, next to torch if python3 has it.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -116,7 +116,7 @@ async function measure(
     step(compared + index).dispose();
     backend.flush();
     hostMs += performance.now() - began;
-    // As a training loop that reads its losses late: at most a few steps are under way.
+    // Like a training loop that reads its losses late: at most a few steps are in flight.
     if (index % 4 === 3) await backend.stream.finish();
   }
   await backend.stream.finish();

@@ -40,9 +40,9 @@ import { storageBytes } from './runtime/view.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { type GpuBufferTensor, Storage, WebGpuTensor } from './tensor.js';
 
-/** Scalars kept on the device: operands like the 2 of `mul(x, 2)` come back with every call. */
+/** Scalars kept on the device: operands such as the 2 of `mul(x, 2)` recur with every call. */
 const MOST_CONSTANTS = 256;
-/** Uploads from this size on go to buffers of their own. */
+/** Uploads of at least this size go to their own buffers. */
 const FRESH_BYTES = 1 << 20;
 
 export interface BackendOptions extends StreamOptions {
@@ -58,7 +58,7 @@ export interface WebGpuStatistics {
   readonly submissions: number;
   /** Compiled, or being compiled. */
   readonly pipelines: number;
-  /** Bytes of all buffers of the backend, free ones too. */
+  /** Bytes of all buffers of the backend, including free ones. */
   readonly deviceBytes: number;
   /** Most bytes that tensors and scratch used at a time, as rounded by the pool, since creation or `resetPeak`. */
   readonly peakUsedBytes: number;
@@ -71,7 +71,7 @@ export interface WebGpuStatistics {
 export class WebGpuBackend implements Backend<WebGpuTensor> {
   readonly name = 'webgpu';
   readonly device: GPUDevice;
-  /** What the device was found to offer. */
+  /** What the device offers. */
   readonly facts: DeviceFacts;
   readonly capabilities: Capabilities;
   readonly fused: FusedOperations<WebGpuTensor>;
@@ -79,7 +79,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   readonly stream: Stream;
   readonly #ownsDevice: boolean;
   readonly #counter: SelectionCounter | undefined;
-  /** By the word that is stored. */
+  /** By the stored word. */
   readonly #constants = new Map<number, Span>();
   #live = 0;
   #peak = 0;
@@ -110,8 +110,8 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   }
 
   /**
-   * How the candidate lists of top-k attention decided, since the last call; undefined unless the backend was made with
-   * `countSelection`. Waits for all work recorded so far.
+   * How well the candidate lists of top-k attention have decided since the last call; undefined unless the backend was
+   * created with `countSelection`. Waits for all work recorded so far.
    */
   async selectionCounts(): Promise<SelectionCounts | undefined> {
     this.#requireUsable();
@@ -122,7 +122,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   upload(data: TensorData, shape: Shape, dtype: DType): WebGpuTensor {
     const bytes = this.#checkedBytes(shape, dtype);
-    // The queue copies at once, so that no second copy waits in memory for the submission.
+    // The queue copies at once, so that no second copy stays in memory until the submission.
     if (bytes >= FRESH_BYTES) {
       const span = this.stream.writeFresh(inStorage(data, dtype));
       return this.#tensorOf(new Storage(span, bytes), shape, dtype);
@@ -193,7 +193,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     this.stream.pool.resetPeak();
   }
 
-  /** Gives buffers that are kept for reuse back to the device, once recorded work is submitted. */
+  /** Gives buffers kept for reuse back to the device, once recorded work is submitted. */
   trim(): void {
     this.stream.pool.trim();
     this.stream.flush();
@@ -360,20 +360,20 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
 
   // storage ----------------------------------------------------------------------------------------------------
 
-  /** @internal A tensor of undefined content. */
+  /** @internal A tensor with undefined content. */
   allocate(shape: Shape, dtype: DType): WebGpuTensor {
     const span: Span = this.stream.scratch(this.#checkedBytes(shape, dtype));
     return this.#tensorOf(new Storage(span, storageBytes(shape, dtype)), shape, dtype);
   }
 
-  /** @internal The buffer of a tensor, which from now on belongs to the caller too; work on it is submitted. */
+  /** @internal The buffer of a tensor, which from now on also belongs to the caller; work on it is submitted. */
   async export(x: WebGpuTensor): Promise<GpuBufferTensor> {
     this.#requireUsable();
     this.stream.requireNotRecording('an export');
     const { storage, shape, dtype } = x;
     let { span } = storage;
     if (storage.owner === 'constant') {
-      // Others view the constant: the caller gets a buffer of his own.
+      // The constant is shared, so the caller gets a copy.
       const copy = this.stream.scratch(span.size);
       this.stream.copy({ ...span, size: copy.size }, copy);
       span = copy;
@@ -406,13 +406,15 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     return new WebGpuTensor(x.storage, shape, x.dtype);
   }
 
-  /** @internal A tensor in a buffer of the caller's. */
+  /** @internal A tensor in a buffer that belongs to the caller. */
   borrow(span: Span, shape: Shape, dtype: DType): WebGpuTensor {
     this.#requireUsable();
     return this.#tensorOf(new Storage(span, 0, 'borrowed'), shape, dtype);
   }
 
-  /** A buffer that holds the value, shared by all scalars of its bits; undefined when too many are kept already. */
+  /**
+   * A buffer that holds the value, shared by all scalars with the same bits; undefined when too many are already kept.
+   */
   #constant(value: number, dtype: DType): Span | undefined {
     this.#requireUsable();
     const word = wordOf(value, dtype);
@@ -431,7 +433,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     return new WebGpuTensor(storage, shape, dtype);
   }
 
-  /** Allocates a tensor and records what fills it; when that throws nothing is left behind. */
+  /** Allocates a tensor and records the steps that fill it; if that throws, nothing is left behind. */
   #made(shape: Shape, dtype: DType, record: (out: WebGpuTensor) => void): WebGpuTensor {
     const out = this.allocate(shape, dtype);
     try {

@@ -6,15 +6,17 @@ export interface WebGpuOptions extends AcquireOptions {
   /** The device to use. It is borrowed: never destroyed. Default: one made with every useful feature and limit. */
   readonly device?: GPUDevice;
   /**
-   * Whether attention and feed-forward layers run as kernels of their own (default), or, with false, as core's
-   * composition of primitives: slower, and a check of the kernels.
+   * Whether attention and feed-forward layers run as dedicated kernels (default) or, with false, as core's composition
+   * of primitives: slower, and a check of the kernels.
    */
   readonly fused?: boolean;
   /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
   readonly poolCapBytes?: number;
   /** Count how the lists of top-k attention decide, for `backend.selectionCounts()`. Default false. */
   readonly countSelection?: boolean;
-  /** Told about what the caller should know, once per backend. Default: `console.warn`, once per process. */
+  /**
+   * Receives messages that the caller should know about, once per backend. Default: `console.warn`, once per process.
+   */
   readonly onWarning?: (warning: WebGpuWarning) => void;
 }
 

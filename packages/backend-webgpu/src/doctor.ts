@@ -8,10 +8,10 @@ export interface DoctorReport {
   readonly ok: boolean;
   /** What is wrong, or worth knowing; empty when nothing is. */
   readonly problems: readonly string[];
-  /** Where WebGPU comes from: the browser, or the package `webgpu` (Dawn). Absent where there is none. */
+  /** Where WebGPU comes from: the browser, or the package `webgpu` (Dawn). Absent if there is none. */
   readonly provider?: 'navigator.gpu' | 'webgpu package' | 'given';
   readonly adapter?: AdapterReport;
-  /** Of the device that a backend would use. */
+  /** Facts about the device that a backend would use. */
   readonly device?: DeviceFacts;
 }
 
@@ -19,7 +19,7 @@ export interface AdapterReport {
   readonly vendor: string;
   readonly architecture: string;
   readonly description: string;
-  /** True for one that computes on the CPU. */
+  /** True for an adapter that computes on the CPU. */
   readonly isSoftware: boolean;
   readonly features: readonly string[];
   readonly limits: Readonly<Record<string, number>>;
@@ -34,7 +34,8 @@ const REPORTED_LIMITS = [
 ] as const;
 
 /**
- * What of WebGPU is there, what its device offers, whether it computes, and why not. Never throws, but for options that do not exist.
+ * Reports which parts of WebGPU are available, what its device offers, and whether it computes or why not. Never
+ * throws, except for options that do not exist.
  *
  * @example
  * const { ok, problems, adapter } = await doctor();
@@ -78,7 +79,7 @@ export async function doctor(options?: AcquireOptions): Promise<DoctorReport> {
   }
 }
 
-/** By hand, so that who imports `doctor` alone gets no backend with it. */
+/** Written by hand, so that importing `doctor` alone does not pull in a backend. */
 const DOUBLES = `
 @group(0) @binding(0) var<storage, read_write> values: array<f32>;
 @compute @workgroup_size(3) fn main(@builtin(local_invocation_index) i: u32) { values[i] = values[i] + values[i]; }

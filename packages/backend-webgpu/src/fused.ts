@@ -13,7 +13,7 @@ export interface Allocation {
   release(x: WebGpuTensor): void;
 }
 
-/** What runs as a whole instead of core's composition. An operation that throws leaves no tensor behind. */
+/** Operations that run as a whole instead of core's composition. One that throws leaves no tensor behind. */
 export function fusedOperations(
   stream: Stream,
   facts: DeviceFacts,

@@ -4,7 +4,7 @@ import type { DeviceFacts } from './runtime/facts.js';
 /** What core's planner may assume. Chunks of the composed path: large launches on a GPU, short ones on a CPU. */
 export function limitsOf(facts: DeviceFacts): DeviceLimits {
   return {
-    // Fused operations and large element-wise ones bind parts; a primitive that cannot says so itself.
+    // Fused operations and large element-wise ones bind parts; a primitive that cannot do so reports it itself.
     maxBufferBytes: facts.bufferBytes,
     targetScratchBytes: facts.isSoftware ? 2 ** 22 : 2 ** 26,
     minQueryChunk: 1,

@@ -17,7 +17,7 @@ import { BUFFER_USAGE } from './runtime/usage.js';
 import { storageBytes } from './runtime/view.js';
 import { type GpuBufferTensor, WebGpuTensor } from './tensor.js';
 
-/** What of a GPUBuffer is a tensor. */
+/** The part of a GPUBuffer that holds a tensor. */
 export interface GpuBufferRange {
   readonly shape: Shape;
   /** How elements are stored: see `View`. Default 'f32'. */
@@ -38,12 +38,12 @@ const rangeKinds: OptionKinds<GpuBufferRange> = {
 const ALIGNMENT = 256;
 
 /**
- * A tensor in (part of) a GPUBuffer of the caller's, without a copy. It is borrowed: never written to, never destroyed.
- * f32 and i32 are stored as they are, bool as u32 of 0 and 1, f16 as bits, two to a u32. The buffer belongs to the
- * backend's device, has the usages STORAGE and COPY_SRC, and stays as it is while work that reads it is not submitted
- * (`evaluate` waits for that).
+ * A tensor in (part of) a GPUBuffer that belongs to the caller, without a copy. It is borrowed: never written to,
+ * never destroyed. f32 and i32 are stored as they are, bool as u32 of 0 and 1, f16 as bits, two to a u32. The buffer
+ * must belong to the backend's device, have the usages STORAGE and COPY_SRC, and stay unchanged until the work that
+ * reads it is submitted (`evaluate` waits for that).
  *
- * @throws TopKError INVALID_OPTION for an offset that is no multiple of 256, a range outside of the buffer or too small
+ * @throws TopKError INVALID_OPTION for an offset that is not a multiple of 256, a range outside the buffer or too small
  * for the shape, or a missing usage.
  */
 export function fromGpuBuffer(backend: WebGpuBackend, buffer: GPUBuffer, range: GpuBufferRange): Tensor {
@@ -81,9 +81,10 @@ export function fromGpuBuffer(backend: WebGpuBackend, buffer: GPUBuffer, range: 
 }
 
 /**
- * The buffer behind a tensor, without a copy, all work on it submitted: what the caller submits to the device's queue from
- * now on comes after it. It stays valid when the tensor is disposed of, and is then the caller's to destroy; until then it
- * must not be written to. What `fromGpuBuffer` borrowed comes out as the caller's own buffer.
+ * The buffer behind a tensor, without a copy, with all work on it submitted: whatever the caller submits to the
+ * device's queue from now on comes after it. It stays valid when the tensor is disposed of, and is then the caller's
+ * to destroy; until then it must not be written to. For a tensor from `fromGpuBuffer`, this is the caller's own
+ * buffer.
  *
  * @throws TopKError MIXED_BACKENDS for a tensor of another backend; DISPOSED; the engine's error when computing it failed.
  */

@@ -4,7 +4,7 @@ import type { BufferPair, Recording } from './runtime/recording.js';
 import type { Stream } from './runtime/stream.js';
 import type { Storage, WebGpuTensor } from './tensor.js';
 
-/** What recorded work takes from the backend that it belongs to. */
+/** What recorded work needs from the backend that it belongs to. */
 export interface TensorMaker {
   readonly stream: Stream;
   allocate(shape: WebGpuTensor['shape'], dtype: WebGpuTensor['dtype']): WebGpuTensor;
@@ -18,8 +18,8 @@ interface BodyResult {
 }
 
 /**
- * Runs `body` once on buffers of its own and keeps what it recorded. A tensor of the state has two places, one that is read
- * and one that is written, and they change their roles with every run: nothing is copied.
+ * Runs `body` once on its own buffers and keeps what it recorded. A tensor of the state has two places, one read and
+ * one written, which swap roles with every run: nothing is copied.
  */
 export function recordWork(
   maker: TensorMaker,
@@ -58,18 +58,20 @@ export function recordWork(
 interface Places {
   /** Where a run finds it. */
   readonly read: WebGpuTensor;
-  /** Where a run leaves its successor, in turns with `read`; undefined: it is copied back there at the end. */
+  /** Where a run leaves its successor, alternating with `read`; undefined: it is copied back there at the end. */
   readonly written: WebGpuTensor | undefined;
 }
 
-/** Decides where the state and the outputs of a run lie. Takes over the results. */
+/** Decides where the state and the outputs of a run are stored. Takes over the results. */
 function settle(
   maker: TensorMaker,
   state: readonly WebGpuTensor[],
   results: readonly WebGpuTensor[],
 ): { readonly state: readonly Places[]; readonly outputs: readonly WebGpuTensor[] } {
   const taken = new Set<Storage>(state.map(({ storage }) => storage));
-  /** Whether a result may become a place: nobody else's, and as large as the one that it takes turns with. */
+  /**
+   * Whether a result may become a place: nobody else uses it, and it is as large as the place that it alternates with.
+   */
   const turns = state.map((place, at) => {
     const { storage } = results[at] as WebGpuTensor;
     const fits = storage.span.offset === 0 && storage.span.buffer.size === place.span.buffer.size;
@@ -77,7 +79,8 @@ function settle(
     taken.add(storage);
     return true;
   });
-  // What lies in a place and is not its successor is moved away: the place is written before it is read.
+  // A result that lies in a place but is not its successor is copied away: the place is written before the result
+  // is read.
   const moved = results.map((one, at) => {
     const isAtHome = one.storage === state[at]?.storage || turns[at] === true;
     if (isAtHome || !taken.has(one.storage)) return one;
@@ -107,9 +110,9 @@ class Work implements RecordedWork<WebGpuTensor> {
   readonly #state: readonly Places[];
   /** Other inputs. */
   readonly #inputs: readonly WebGpuTensor[];
-  /** Results besides the state, in buffers that each run writes. */
+  /** Results other than the state, in buffers that each run writes. */
   readonly #results: readonly WebGpuTensor[];
-  /** Whether the places have changed their roles: after an odd number of runs. */
+  /** Whether the places have swapped roles: after an odd number of runs. */
   #isSwapped = true;
 
   constructor(
@@ -133,12 +136,13 @@ class Work implements RecordedWork<WebGpuTensor> {
   replay(inputs: readonly WebGpuTensor[], seeds: readonly number[]): readonly WebGpuTensor[] | undefined {
     const now = this.#readPlaces();
     const next = this.#state.map(({ read, written = read }) => (this.#isSwapped ? read : written));
-    // A view of an old state, such as a reshaped one, would change under its owner. The place itself is one view.
+    // A view of an old state, such as a reshaped one, would change under its owner. The place itself counts as
+    // one view.
     const isViewed = next.some(({ storage }, at) => {
       const isGiven = storage === now[at]?.storage && inputs[at]?.storage === storage;
       return storage.views > (isGiven ? 2 : 1);
     });
-    // A state of another origin is written to the place that is read.
+    // A state from elsewhere is written to the place that is read.
     const isReplaced = now.some(({ storage }, at) => inputs[at]?.storage !== storage && storage.views > 1);
     if (isViewed || isReplaced) return undefined;
     for (const [at, place] of [...now, ...this.#inputs].entries()) {
@@ -150,7 +154,9 @@ class Work implements RecordedWork<WebGpuTensor> {
     return this.outputs();
   }
 
-  /** Fresh tensors: views of the state, which nobody writes before the next replay, and copies of the other results. */
+  /**
+   * Fresh tensors: views of the state, which is not written before the next replay, and copies of the other results.
+   */
   outputs(): readonly WebGpuTensor[] {
     return [
       ...this.#readPlaces().map((one) => this.#maker.view(one, one.shape)),

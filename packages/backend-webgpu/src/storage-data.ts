@@ -6,7 +6,7 @@ export function toStorage(data: TensorData, dtype: DType): Uint8Array {
   return bytes.buffer === data.buffer ? bytes.slice() : bytes;
 }
 
-/** The same, which may be the caller's own memory. */
+/** As `toStorage`, but the result may be the caller's own memory. */
 export function inStorage(data: TensorData, dtype: DType): Uint8Array {
   const words = storedWords(data, dtype);
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
@@ -31,7 +31,7 @@ function storedWords(data: TensorData, dtype: DType): Float32Array | Int32Array 
   }
 }
 
-/** The numbers of a tensor from its stored bytes, which the result may keep. */
+/** The numbers of a tensor from its stored bytes, which the result may share. */
 export function fromStorage(bytes: Uint8Array, shape: Shape, dtype: DType): TensorData {
   const size = sizeOf(shape);
   const { buffer, byteOffset } = bytes;

@@ -12,7 +12,7 @@ export type Owner = 'own' | 'constant' | 'borrowed' | 'exported';
 /** A buffer, or part of one, with the number of tensors that view it. */
 export class Storage {
   readonly span: Span;
-  /** Bytes that count as live while a tensor views this; 0 for what the caller brought. */
+  /** Bytes that count as live while a tensor views this; 0 for buffers that the caller passed in. */
   readonly bytes: number;
   owner: Owner;
   views = 0;
@@ -23,7 +23,7 @@ export class Storage {
     this.owner = owner;
   }
 
-  /** Whether the one tensor that views it may be overwritten. */
+  /** Whether the only tensor that views it may be overwritten. */
   get isWritable(): boolean {
     return this.owner === 'own' && this.views === 1;
   }

@@ -26,8 +26,8 @@ export interface FusedAttentionOptions {
 }
 
 /**
- * Attention as one operation of the backend: of several paths the first that takes a request runs it, and `explain()` shows
- * which, and why none before it. `allocate` makes the outputs, their content undefined.
+ * Attention as one operation of the backend: the first of several paths that takes a request runs it; `explain()`
+ * shows which, and why none before it did. `allocate` makes the outputs, with undefined content.
  */
 export function fusedAttention<T extends BackendTensor & View>(
   stream: Stream,

@@ -7,9 +7,11 @@ import { storedPath } from './stored/stored-path.js';
 import { sweepsPathWith } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';
 
-/** What the paths with candidate lists met since the last time they were asked: how well a list decided a row. */
+/** What the paths with candidate lists have met since the last call: how well a list decided a row. */
 export interface SelectionCounts {
-  /** Rows selected again from all of their scores, as their list did not decide. Never a wrong set, but more time. */
+  /**
+   * Rows selected again from all of their scores because their list did not decide. Never a wrong set, only more time.
+   */
   readonly slowRows: number;
   /** Of these, rows whose list was too long. */
   readonly longLists: number;

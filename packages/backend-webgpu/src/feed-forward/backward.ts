@@ -19,7 +19,7 @@ import { recordRowDots } from './row-dots.js';
 import { recordColumnSums, recordTranspose } from './rows.js';
 import { recordListSums, recordSlotCounts, recordUnitLists, releaseUnitLists } from './unit-lists.js';
 
-/** Tensors of the backward pass; `gradients` in the roles of the inputs. */
+/** Tensors of the backward pass; `gradients` has the roles of the inputs. */
 export interface FeedForwardBackwardViews extends FeedForwardInputs<View> {
   /** i32 [tokens, k] */
   readonly indices?: View | undefined;
@@ -44,19 +44,19 @@ interface Call {
   readonly request: ChosenFeedForward;
   readonly weights: Weights;
   readonly sums: FeedForwardInputs<Target>;
-  /** Where dense products stand for the kept units alone. */
+  /** Where dense products replace those over the kept units alone. */
   readonly finite?: { readonly wIn: FiniteWeights; readonly wGate?: FiniteWeights };
 }
 
 /**
  * Gradients from the saved lists of kept units and their pre-activations (paper section 1.6), `tokens` at a time; with
- * k = 'all' the pre-activations are computed again. For a kept unit j of a token:
+ * k = 'all' the pre-activations are recomputed. For a kept unit j of a token:
  *
  *     dA_j = dOut . wOut_j,   dS_j = dA_j gate_j act'(s_j),   dGate_j = dA_j act(s_j)
  *
- * Where the second product was a gather, only kept rows are touched: dX gathers rows of wIn turned, and the gradients of
- * the weights gather rows of x and dOut through the lists turned round (`unit-lists.ts`). Otherwise dense products over
- * activations with zeros. Every sum has a fixed order.
+ * If the second product was a gather, only kept rows are touched: dX gathers rows of the transposed wIn, and the
+ * gradients of the weights gather rows of x and dOut through the inverted lists (`unit-lists.ts`). Otherwise these are
+ * dense products over activations with zeros. Every sum has a fixed order.
  */
 export function recordBackward(
   stream: Stream,
@@ -226,11 +226,11 @@ function recordDense(call: Call, borrowed: Borrowed, chunk: Chunk, { k, indices,
   if (wGate && gate) recordRest(stream, ofTokens, indices, gate, wGate, chunk.dX);
   spread(upstream);
   recordOutward(call, chunk, wide);
-  // A token all of whose units are NaN keeps none, and its row of the products is zero.
+  // A token whose units are all NaN keeps none, and its row of the products is zero.
   recordNaNRows(stream, { tokens, k, columns: inputDim }, kept, chunk.dX);
 }
 
-/** The backward pass over kept rows alone, with wIn and wGate turned to [F, D] so that a unit is a row. */
+/** The backward pass over kept rows alone, with wIn and wGate transposed to [F, D] so that a unit is a row. */
 class TurnedWeights {
   readonly #call: Call;
   readonly #wIn: Binding;
@@ -309,7 +309,7 @@ class TurnedWeights {
     releaseUnitLists(stream, lists);
   }
 
-  /** Turns the sums back into the gradients. */
+  /** Transposes the sums back into the gradients. */
   finish(): void {
     const { stream, request, sums } = this.#call;
     const { inputDim, hidden } = request;

@@ -7,8 +7,8 @@ import { forEachElement, NAN_BITS } from '../wgsl/text.js';
 import { activationText } from './activation.js';
 
 /**
- * Small passes over rows of hidden units or over lists: an invocation an element, read once, written once, no workgroup
- * memory.
+ * Small passes over rows of hidden units or over lists: one invocation per element, read once, written once, no
+ * workgroup memory.
  */
 const workgroup = 256;
 
@@ -34,7 +34,7 @@ ${forEachElement(`s[params.s_base + at] = activated(s[params.s_base + at])${gate
 
 /**
  * The chain rule through act(s) * gate, in place: s <- dL/ds, upstream <- act(s) * gate (the activations),
- * gate <- dL/dgate. `upstream` holds dL/d(act(s) gate) before. A NaN s gives NaN throughout.
+ * gate <- dL/dgate. `upstream` initially holds dL/d(act(s) gate). A NaN s gives NaN throughout.
  */
 export function recordPullActivation(
   stream: Stream,
@@ -78,7 +78,7 @@ function pullText(gated: boolean): string {
   }`;
 }
 
-/** Lists of k units of each token, out of `hidden`. */
+/** Lists of k units per token, taken from `hidden`. */
 interface ListShape {
   readonly tokens: number;
   readonly k: number;
@@ -183,7 +183,7 @@ ${forEachElement(`let low = half_of(x[params.x_base + 2u * at]);
   halves[params.halves_base + at] = low | (high << 16u);`)}`,
 });
 
-/** f16 from f32, an invocation a word: `halves` begins at a whole word, its base counts words. */
+/** f16 from f32, one invocation per word: `halves` begins at a whole word, its base counts words. */
 export function recordNarrow(stream: Stream, size: number, x: Binding, halves: Binding): void {
   const count = Math.ceil(size / 2);
   narrow.launch(stream, {

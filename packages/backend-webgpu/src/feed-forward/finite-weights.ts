@@ -5,13 +5,13 @@ import { forEachElement } from '../wgsl/text.js';
 import type { Borrowed } from './operands.js';
 
 /**
- * Weights for a product in which units that are not kept take part with gradient 0, which must not make NaN of a weight
- * that is not finite: such weights are 0 here, and `recordRest` adds what they give to the units that are kept.
+ * Weights for a product that includes units that are not kept, with gradient 0. Times 0, a weight that is not finite
+ * would give NaN, so such weights are 0 here, and `recordRest` adds their contribution to the kept units.
  */
 export interface FiniteWeights {
   readonly weights: Binding;
   readonly finite: Binding;
-  /** A word: not 0 where a weight is not finite. */
+  /** One word: not 0 if any weight is not finite. */
   readonly found: Binding;
 }
 

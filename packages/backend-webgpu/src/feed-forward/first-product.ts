@@ -7,13 +7,13 @@ import { recordProduct } from './product.js';
 import { recordSplit, type SplitMatrix, type SplitShape, splitWords } from './tensor/split.js';
 import { recordRepair, recordSplitProduct, TILE_COLUMNS, TILE_ROWS } from './tensor/split-product.js';
 
-/** How x wIn and x wGate are made. */
+/** How x wIn and x wGate are computed. */
 export type FirstProductKind = 'plain' | 'split';
 
-/** Fewer tokens leave most of a tile empty, and splitting the weights costs as much as the product. */
+/** With fewer tokens, most of a tile is empty, and splitting the weights costs as much as the product. */
 const SPLIT_TOKENS = 512;
 
-/** Why products do not run on matrix units; empty: they do. */
+/** Why products do not run on matrix units; empty if they do. */
 export function splitRefusals(facts: DeviceFacts): readonly string[] {
   const missing = ['subgroups', 'shader-f16', 'chromium-experimental-subgroup-matrix'].filter(
     (feature) => !facts.features.has(feature),
@@ -22,7 +22,7 @@ export function splitRefusals(facts: DeviceFacts): readonly string[] {
   if (facts.subgroupMinSize !== 32 || facts.subgroupMaxSize !== 32) {
     reasons.push(`needs subgroups of 32, not ${facts.subgroupMinSize} to ${facts.subgroupMaxSize}`);
   }
-  // Other vendors' matrices have other sizes, and the error of their sums was not measured.
+  // Other vendors' matrices have other sizes, and the error of their sums has not been measured.
   if (facts.vendor !== 'nvidia') reasons.push(`matrices of 16 x 16 x 16 are known of NVIDIA devices only`);
   return reasons;
 }
@@ -54,7 +54,7 @@ export function splitBytes(request: FeedForwardRequest, tokens: number): readonl
   return [...ofMatrix(rowsShape(request, tokens)), ...weight, ...(request.gated ? weight : [])];
 }
 
-/** Makes rows of x wIn + bIn, and of x wGate. */
+/** Computes rows of x wIn + bIn, and of x wGate. */
 export interface FirstProduct {
   record(
     borrowed: Borrowed,

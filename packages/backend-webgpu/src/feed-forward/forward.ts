@@ -31,9 +31,9 @@ interface Shared {
 }
 
 /**
- * The top-k feed-forward layer, `tokens` at a time: pre-activations [tokens, F] (and the gate), exact selection, and the
- * second product over the kept rows of wOut, or over all of them with the other activations at zero. Tokens that keep a
- * unit whose row of wOut is not finite take the rows they keep in either case.
+ * The top-k feed-forward layer, `tokens` at a time: pre-activations [tokens, F] (and the gate), exact selection, and
+ * the second product over the kept rows of wOut, or over all of them with the other activations at zero. In either
+ * case, tokens that keep a unit whose row of wOut is not finite use only the rows they keep.
  */
 export function recordForward(
   stream: Stream,

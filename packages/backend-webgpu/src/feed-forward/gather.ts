@@ -6,12 +6,12 @@ import { NAN_BITS, times } from '../wgsl/text.js';
 import { text } from './gather.wgsl.js';
 
 /**
- * out[token] = sum over its slots of weight * rows[index] (+ bias), a row of NaN where the token had one. Slots are added
- * in order.
+ * out[token] = sum over its slots of weight * rows[index] (+ bias), a row of NaN where the token had one. Slots are
+ * added in order.
  *
- * A workgroup of 256 makes a slab of 64 columns for 16 tokens; the slots of every token ascend, so tokens that run together
- * read neighbouring rows, which a narrow slab keeps in the first-level cache. Slabs run one after
- * the other, so that one slab of all rows stays in the second-level cache. No workgroup memory.
+ * A workgroup of 256 computes a slab of 64 columns for 16 tokens. The slots of every token ascend, so tokens that run
+ * together read neighbouring rows, which a narrow slab keeps in the first-level cache. Slabs run one after the other,
+ * so that one slab of all rows stays in the second-level cache. No workgroup memory.
  */
 interface GatherShape {
   readonly tokens: number;
@@ -26,9 +26,9 @@ interface GatherParameters {
   readonly hasVectorLists: boolean;
   readonly bias: boolean;
   readonly accumulate: boolean;
-  /** Only tokens with a NaN or with a kept unit that is marked in `marks` are written. */
+  /** Only tokens with a NaN, or with a kept unit that is marked in `marks`, are written. */
   readonly isRepair: boolean;
-  /** Lists of their own lengths, from `starts` on, instead of k slots a token. */
+  /** Lists of individual lengths, beginning at `starts`, instead of k slots per token. */
   readonly isSpread: boolean;
 }
 
@@ -45,7 +45,7 @@ interface GatherBuffers {
   readonly bias?: Binding | undefined;
   /** u32 [tokens], multiples of 4: first slot of each list. */
   readonly starts?: Binding | undefined;
-  /** u32 [1 + any]: whether any is marked, then a flag each. */
+  /** u32 [1 + any]: whether any is marked, then one flag each. */
   readonly marks?: Binding | undefined;
   /** [tokens, columns] */
   readonly out: Binding;
@@ -54,7 +54,7 @@ interface GatherBuffers {
 /** Invocations that share a token, each with a vector of columns. */
 const LANES = 16;
 
-/** Rows under way at a time. */
+/** Rows in flight at a time. */
 const UNROLL = 8;
 
 export function recordGather(
@@ -102,7 +102,7 @@ const gatherKernel = kernelFamily('feed-forward gather', (parameters: GatherPara
   };
 });
 
-/** What `gather.wgsl` leaves to the variant. */
+/** The parts that `gather.wgsl` leaves to the variant. */
 function gatherText(parameters: GatherParameters): string {
   const { isVector, hasVectorLists, bias, accumulate, isRepair, isSpread } = parameters;
   const columns = isVector ? 'vec4f' : 'f32';

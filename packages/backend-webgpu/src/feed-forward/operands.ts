@@ -6,7 +6,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { recordNarrow, recordWiden } from './elementwise.js';
 
-/** Scratch of one call, all of it given back by `release`. */
+/** Scratch of one call, all returned by `release`. */
 export class Borrowed {
   readonly #stream: Stream;
   #spans: Span[] = [];
@@ -49,7 +49,7 @@ function asF32(stream: Stream, borrowed: Borrowed, view: View): Binding {
   return rowsAsF32(stream, borrowed, view, 0, 1, sizeOf(view.shape));
 }
 
-/** Weights as f32, in their roles. */
+/** Weights as f32, by role. */
 export type Weights = Omit<FeedForwardInputs<Binding>, 'x'>;
 
 export function weightsAsF32(
@@ -67,7 +67,7 @@ export function weightsAsF32(
   };
 }
 
-/** Where rows of a result are computed in f32; `store` then writes them to a tensor of halves. */
+/** Where rows of a result are computed in f32; `store` then writes them to an f16 tensor. */
 export interface Target {
   readonly range: Binding;
   store(): void;
@@ -91,7 +91,7 @@ export function rowsToWrite(
   };
 }
 
-/** A whole result that starts at zero and is added to. */
+/** A whole result that starts at zero and is accumulated into. */
 export function zeroedTarget(stream: Stream, borrowed: Borrowed, view: View): Target {
   const target = rowsToWrite(stream, borrowed, view, 0, 1, sizeOf(view.shape));
   stream.clear(target.range.span);

@@ -6,11 +6,11 @@ import { times } from '../wgsl/text.js';
 /**
  * out [M, N] = a [M, K] x b [K, N], optionally plus a bias [N] or added to what out holds; f32.
  *
- * A workgroup makes a tile of out, an invocation a small part of it in registers. Slices of the inner extent go through
- * workgroup memory (at most 16 KiB); the next slice is fetched into registers meanwhile.
- * Blocks of 4 x 4 are turned in registers where the inner extent is the contiguous one, so that workgroup memory is
- * written and read in whole vectors. Tiles that share columns of b run next to each other. Sums run in ascending
- * order of the inner index.
+ * A workgroup computes a tile of out, an invocation a small part of it in registers. Slices of the inner extent go
+ * through workgroup memory (at most 16 KiB); the next slice is fetched into registers meanwhile. Where the inner
+ * extent is the contiguous one, blocks of 4 x 4 are transposed in registers, so that workgroup memory is written and
+ * read in whole vectors. Tiles that share columns of b run next to each other. Sums run in ascending order of the
+ * inner index.
  */
 export interface ProductShape {
   readonly rows: number;
@@ -31,12 +31,12 @@ interface ProductOptions {
   readonly finiteB?: boolean;
 }
 
-/** How a tile is shared out. Rows and columns of an invocation are multiples of 4, as is the slice. */
+/** How a tile is divided. Rows and columns per invocation are multiples of 4, as is the slice. */
 interface Tile {
   /** Invocations along the columns and along the rows of a tile. */
   readonly across: number;
   readonly down: number;
-  /** Rows and columns of out that an invocation makes. */
+  /** Rows and columns of out per invocation. */
   readonly rows: number;
   readonly columns: number;
   /** Inner extent of a slice. */
@@ -50,7 +50,7 @@ const tiles: Readonly<Record<TileName, Tile>> = {
   large: { across: 16, down: 16, rows: 8, columns: 8, slice: 16 },
 };
 
-/** Few rows or columns leave most of a large tile empty. */
+/** With few rows or columns, most of a large tile is empty. */
 const SMALL_EXTENT = 64;
 
 interface ProductParameters {
@@ -115,12 +115,12 @@ const productKernel = kernelFamily('feed-forward product', (parameters: ProductP
   };
 });
 
-/** A tile with what follows from it. */
+/** A tile with the sizes derived from it. */
 interface Layout extends Tile {
-  /** Vectors of a row of each slice. */
+  /** Vectors per row of each slice. */
   readonly aVectors: number;
   readonly bVectors: number;
-  /** Blocks of 4 x 4 along the inner extent, and in all. */
+  /** Blocks of 4 x 4 along the inner extent, and in total. */
   readonly along: number;
   readonly aBlocks: number;
   readonly bBlocks: number;
@@ -170,7 +170,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`;
 }
 
-/** load_a(row, column, rows, columns): four neighbours in a row of the stored matrix, zeros outside. */
+/** load_a(row, column, rows, columns): four neighbours in a row of the stored matrix, zeros outside it. */
 function loadText(name: 'a' | 'b', isVector: boolean, isFinite: boolean): string {
   const clean = isFinite
     ? `fn finite_${name}(x: vec4f) -> vec4f {

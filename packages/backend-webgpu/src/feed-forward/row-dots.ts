@@ -6,9 +6,9 @@ import { times } from '../wgsl/text.js';
 /**
  * values[token, slot] = left[token] . rows[indices[token, slot]], 0 for index -1.
  *
- * A workgroup of 256 takes one token and 128 slots at a time: 16 invocations share a slot, each with every 16th vector of
- * columns of 8 slots, so that an element of left serves 8 rows. The 16 parts are added in order through workgroup
- * memory (8 KiB). Rows are read once per slot that names them.
+ * A workgroup of 256 takes one token and 128 slots at a time: 16 invocations share a slot, each with every 16th vector
+ * of columns for 8 slots, so that an element of left serves 8 rows. The 16 parts are added in order through workgroup
+ * memory (8 KiB). Rows are read once per slot that refers to them.
  */
 export interface RowDotsShape {
   readonly tokens: number;

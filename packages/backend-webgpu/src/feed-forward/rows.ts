@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 });
 
-/** marks [1 + rows], zero before: 1 for every row with NaN or an infinity, first of all whether there is one. */
+/** marks [1 + rows], zero beforehand: first whether any row is marked, then 1 for every row with NaN or an infinity. */
 export function recordMarkRows(
   stream: Stream,
   rows: number,

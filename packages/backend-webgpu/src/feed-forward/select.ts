@@ -9,13 +9,14 @@ import { activationText } from './activation.js';
 import { text as selectText } from './select.wgsl.js';
 
 /**
- * The k best hidden units of each token, exactly: larger rank first, the lower unit at a tie. One workgroup a token.
+ * The k best hidden units of each token, exactly: larger rank first, ties to the lower unit. One workgroup per token.
  *
  * Ranks become order-preserving u32 keys. Three passes over the row, each a histogram of 2,048 bins in workgroup
- * memory (digits of 11, 11 and 10 bits), find the k-th key and how many of its equals are kept; a pass ends the search
- * early when a bin is kept whole. A last pass marks the kept units of 8,192 at a time in two bit sets (above the k-th
- * key, equal to it), counts them by a scan and writes them in ascending order. The row is read four times, from cache
- * but for the first. Workgroup memory: 12.3 KiB. Atomics only count and set bits, so the order of threads never shows.
+ * memory (digits of 11, 11 and 10 bits), find the k-th key and how many of its equals are kept; the search ends early
+ * when a bin is kept whole. A last pass marks the kept units of 8,192 at a time in two bit sets (above the k-th key,
+ * equal to it), counts them by a scan and writes them in ascending order. The row is read four times, from cache
+ * except for the first. Workgroup memory: 12.3 KiB. Atomics only count and set bits, so the order of threads never
+ * shows.
  *
  * A unit of rank -inf is not kept; NaN ranks are left out and make the token's count NAN_ROW.
  */
@@ -92,10 +93,10 @@ ${fill(selectText, { ...fragments(parameters), is_dense: isDense, saves })}`,
   };
 });
 
-/** Loads that an invocation has under way at a time. */
+/** Loads in flight per invocation. */
 const UNROLL = 4;
 
-/** What `select.wgsl` leaves to the variant. */
+/** The parts that `select.wgsl` leaves to the variant. */
 function fragments({ gated, isContribution, isVector }: SelectParameters): Record<string, string | number> {
   const width = isVector ? 4 : 1;
   const floats = isVector ? 'vec4f' : 'f32';
@@ -136,7 +137,7 @@ function fragments({ gated, isContribution, isVector }: SelectParameters): Recor
   };
 }
 
-/** Sets the bits of the units of one load; those of an invocation lie in one word. */
+/** Sets the bits of the units of one load; an invocation's units share a word. */
 function markText(u: number, width: number, unit: string, part: (name: string, c: number) => string): string {
   const flag = (name: string, test: string): string =>
     `let ${name} = ${times(width, (c) => `select(0u, ${1 << c}u, ${test.replaceAll('KEY', `key${u}_${c}`)})`, ' | ')};`;

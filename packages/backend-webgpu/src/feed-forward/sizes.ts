@@ -3,13 +3,13 @@ import { bufferSize } from '../runtime/pool.js';
 import { type FirstProductKind, splitBytes } from './first-product.js';
 import { unitListsSizes } from './unit-lists.js';
 
-/** A buffer of hidden units of a chunk of tokens aims at this: large enough to fill a GPU, small beside its memory. */
+/** Target size for a buffer of a chunk's hidden units: large enough to fill a GPU, small compared to its memory. */
 const WIDE_BYTES = 128 << 20;
 
 /** Tokens of a backward chunk over lists: their rows of x and of the gradient stay in the second-level cache. */
 const LIST_TOKENS = 4096;
 
-/** Buffers of a call, in bytes as the pool hands them out. */
+/** Buffers of a call, in bytes as the pool allocates them. */
 export interface Scratch {
   readonly total: number;
   readonly largest: number;
@@ -20,7 +20,7 @@ function scratchOf(sizes: readonly number[]): Scratch {
   return { total: rounded.reduce((a, b) => a + b, 0), largest: Math.max(0, ...rounded) };
 }
 
-/** Tokens that run at a time: what the caller allows, what is worth holding and what a binding takes. */
+/** Tokens that run at a time: within what the caller allows, what is worth holding and what fits a binding. */
 function chunkWithin(request: ChosenFeedForward, chunk: number, cap: number): number {
   const most = Math.max(1, Math.min(chunk, cap, request.tokens));
   // Whole tiles of 128 rows; an even number for f16, whose words hold two elements.

@@ -6,11 +6,11 @@ import { text as scanText } from '../wgsl/scan.wgsl.js';
 import { forEachElement } from '../wgsl/text.js';
 
 /**
- * The lists of kept units turned round: for every unit its tokens in ascending order, with the weights of those slots.
+ * The inverted lists of kept units: for every unit its tokens in ascending order, with the weights of those slots.
  *
- * A counting sort whose order does not depend on threads: a bit set [F, tokens] is filled with atomic ORs, running counts
- * of its words give each (token, unit) its place, a scan over units gives the first place of each list (rounded up to
- * vectors), and every slot is written where it belongs. Scratch: F * tokens / 4 bytes and the lists.
+ * A counting sort whose order does not depend on threads: a bit set [F, tokens] is filled with atomic ORs, running
+ * counts of its words give each (token, unit) its place, a scan over units gives the first place of each list (rounded
+ * up to vectors), and every slot is written where it belongs. Scratch: F * tokens / 4 bytes and the lists.
  */
 export interface UnitLists {
   /** u32 [F], multiples of 4 */
@@ -29,12 +29,12 @@ export interface UnitListsShape {
   readonly hidden: number;
 }
 
-/** Entries of the lists at most, with the padding of each. */
+/** Most entries of the lists, including the padding of each. */
 function listCapacity({ tokens, k, hidden }: UnitListsShape): number {
   return tokens * k + 4 * hidden;
 }
 
-/** Sizes in bytes of the buffers of `recordUnitLists` with so many value lists. */
+/** Sizes in bytes of the buffers of `recordUnitLists` with `values` value lists. */
 export function unitListsSizes(shape: UnitListsShape, values: number): readonly number[] {
   const bits = 4 * Math.ceil(shape.tokens / 32) * shape.hidden;
   const list = 4 * listCapacity(shape);

@@ -7,13 +7,13 @@ const INVOCATIONS = 256;
 /** Columns that a workgroup sums, and rows it goes through side by side. */
 const COLUMNS = 64;
 const SIDE_BY_SIDE = INVOCATIONS / COLUMNS;
-/** The same where the sums of the parts are joined: fewer columns, so that no invocation walks far. */
+/** The same for the kernel that joins the parts' sums: fewer columns, so that no invocation loops for long. */
 const LAST_COLUMNS = 16;
 const LAST_SIDE_BY_SIDE = INVOCATIONS / LAST_COLUMNS;
-/** Parts that rows are divided into. */
+/** Most parts that rows are divided into. */
 const MOST_PARTS = 256;
 
-/** Parts that the sums over so many rows are made of. */
+/** Number of parts into which sums over that many rows are divided. */
 export function partsOf(rows: number): number {
   return Math.max(1, Math.min(MOST_PARTS, Math.ceil(rows / (8 * SIDE_BY_SIDE))));
 }
@@ -55,8 +55,9 @@ export function recordTotals(
 }
 
 /**
- * WGSL of a kernel that sums the rows of a part by columns, for one or two sums at a time (f32 or vec2f): rows go side by
- * side, and their sums are joined in order. `term` is what a row adds, `store` writes `sum` to its place.
+ * WGSL of a kernel that sums the rows of a part by columns, for one or two sums at a time (f32 or vec2f): invocations
+ * walk rows side by side, and their sums are joined in order. `term` is a row's contribution, `store` writes `sum` to
+ * its place.
  */
 export function partsSource(type: 'f32' | 'vec2f', term: string, store: string): string {
   return `const COLUMNS = ${COLUMNS}u;
@@ -82,7 +83,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
 }`;
 }
 
-/** Workgroups of such a kernel. */
+/** Workgroups of a kernel from `partsSource`. */
 export function partsGrid(parts: number, width: number): readonly [number, number, number] {
   return [Math.ceil(width / COLUMNS), parts, 1];
 }

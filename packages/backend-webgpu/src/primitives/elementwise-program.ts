@@ -18,7 +18,7 @@ const WORKGROUP = 64;
 
 type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
 
-/** Elementwise programs of f32 tensors: one kernel a program, one pass over memory. */
+/** Elementwise programs of f32 tensors: one kernel per program, one pass over memory. */
 export function elementwisePrograms(
   stream: Stream,
   facts: DeviceFacts,

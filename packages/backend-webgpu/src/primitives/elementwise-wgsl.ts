@@ -47,7 +47,7 @@ fn sigmoid_of(x: f32) -> f32 {
   return select(t, 1.0, x >= 0.0) / (1.0 + t);
 }`;
 
-/** Functions for shaders; NaN and infinities are decided on bits, as compilers may assume that neither occurs. */
+/** Functions for shaders; NaN and infinities are detected on bits, because compilers may assume that neither occurs. */
 export type Helper = 'halfToBits' | 'halfOf' | 'isNaN' | 'key' | 'erf' | 'tanh' | 'sigmoid';
 
 const helpers: Readonly<Record<Helper, string>> = {

@@ -11,7 +11,7 @@ const INFINITY_BITS = '0x7f800000u';
 
 type Formula = Pick<Mapping, 'body' | 'helpers'>;
 
-/** Guards come first, on bits; what is left is an ordinary number. */
+/** Guards come first, on bits; what remains is an ordinary number. */
 const guarded = (guards: string, value: string, helpers: Mapping['helpers'] = []): Formula => ({
   helpers: ['isNaN', ...helpers],
   body: `
@@ -98,7 +98,7 @@ const binaryExpressions: Readonly<Record<BinaryOp, string>> = {
   max: 'max(x, y)',
 };
 
-/** On the order of the floats: exact for subnormals and infinities too. */
+/** Compares by the order of the floats: exact for subnormals and infinities too. */
 const floatCompare: Readonly<Record<CompareOp, string>> = {
   eq: 'key_of(a) == key_of(b)',
   lt: 'key_of(a) < key_of(b)',
@@ -169,7 +169,7 @@ export function recordCast(stream: Stream, x: View, out: View): void {
   );
 }
 
-/** f16 goes in and out as f32. */
+/** f16 is read and written as f32. */
 function castOf(from: DType, to: DType): string {
   const [source, target] = [from, to].map((dtype) => (dtype === 'f16' ? 'f32' : dtype));
   if (source === target) return 'a';

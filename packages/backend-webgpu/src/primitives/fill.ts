@@ -8,7 +8,7 @@ import { forEachElement } from '../wgsl/text.js';
 import { halfBits } from './half.js';
 import { splitRows } from './split-rows.js';
 
-/** Writes one word throughout. */
+/** Fills a buffer with one word. */
 const kernel = defineKernel({
   key: 'fill',
   uniforms: { count: 'u32', word: 'u32' },
@@ -17,7 +17,7 @@ const kernel = defineKernel({
   source: () => forEachElement('out[params.out_base + at] = params.word;'),
 });
 
-/** The word that an element, or a pair of halves, is stored as. */
+/** The stored word of an element, or of a pair of halves. */
 export function wordOf(value: number, dtype: DType): number {
   switch (dtype) {
     case 'f32':

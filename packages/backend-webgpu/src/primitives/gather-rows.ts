@@ -63,13 +63,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   out[word] = bits;
 }`;
 
-/** The word of what an index outside of the table gives: NaN in floats (twice in a word of halves), else 0. */
+/** The word for an index outside the table: NaN in floats (twice in a word of halves), otherwise 0. */
 function outsideWord(dtype: DType): number {
   if (dtype === 'f32') return 0x7fc00000;
   return dtype === 'f16' ? 0x7e007e00 : 0;
 }
 
-/** x [B, N, D], indices i32 [B, M] -> out [B, M, D]; index -1 gives zeros, another one outside of the table NaN. */
+/** x [B, N, D], indices i32 [B, M] -> out [B, M, D]; index -1 gives zeros, any other index outside the table NaN. */
 export function recordGatherRows(stream: Stream, x: View, indices: View, out: View): void {
   const [batch, rows, width] = x.shape as readonly [number, number, number];
   recordGather(stream, x, indices, out, { batch, rows, taken: indices.shape[1] as number, width });
@@ -105,7 +105,9 @@ export function recordGather(stream: Stream, x: View, indices: View, out: View, 
   }
 }
 
-/** `sizes.batch` matrices of x from `firstMatrix` on, indices from `firstIndex` or from those of that matrix on. */
+/**
+ * `sizes.batch` matrices of x, starting at `firstMatrix`; indices start at `firstIndex`, or at those of that matrix.
+ */
 function launch(
   stream: Stream,
   x: View,
@@ -129,7 +131,7 @@ function launch(
   });
 }
 
-/** The widest unit that rows and both windows are whole numbers of, and the elements in it. */
+/** The widest unit that divides rows and both windows, and its number of elements. */
 function unitOf(
   dtype: DType,
   width: number,

@@ -31,7 +31,7 @@ export function recordConcat(stream: Stream, xs: readonly View[], axis: number, 
   }
 }
 
-/** A whole tensor as it is. */
+/** Copies a whole tensor. */
 export function recordCopy(stream: Stream, x: View, out: View): void {
   if (sizeOf(x.shape) > 0) stream.copy(x.span, out.span);
 }

@@ -30,13 +30,13 @@ export interface Mapping {
    */
   readonly body: string;
   readonly helpers?: readonly Helper[];
-  /** True to move bits as they are; otherwise f16 goes in and out of `body` as f32 bits. */
+  /** True to move bits unchanged; otherwise `body` reads and writes f16 as f32 bits. */
   readonly raw?: boolean;
 }
 
 /**
- * out[i] = f(a[...], b[...], c[...]) over all elements of `out`, operands read by strides. One pass: every word of the
- * result is written once by one invocation.
+ * out[i] = f(a[...], b[...], c[...]) over all elements of `out`, with operands read by strides. One pass: every word
+ * of the result is written once by one invocation.
  */
 export function recordMap(stream: Stream, mapping: Mapping, operands: readonly Operand[], out: View): void {
   const size = sizeOf(out.shape);
@@ -93,7 +93,7 @@ interface Steps {
   readonly end: number;
 }
 
-/** Runs along the first axis whose bindings the device allows; starts are such that windows of `out` hold whole words. */
+/** Runs along the first axis whose bindings the device allows; they start where windows of `out` hold whole words. */
 function rangesOf(
   stream: Stream,
   name: string,
@@ -125,7 +125,7 @@ function rangesOf(
 }
 
 function mapKernel(mapping: Mapping, inputs: readonly DType[], output: DType, rank: number) {
-  // Raw functions care for the width of an element only.
+  // Raw functions depend only on the width of an element.
   const typeOf = (dtype: DType): string => (mapping.raw ? String(8 * storedBytes(dtype)) : dtype);
   const stepsOf = (operand: number): readonly ['u32', number] => ['u32', operand < inputs.length ? rank : 0];
   return defineKernel({

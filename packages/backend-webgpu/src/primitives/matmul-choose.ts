@@ -15,7 +15,7 @@ export const LARGE_TILE: MatmulTile = {
   microRows: 8,
   microColumns: 8,
 };
-/** For large results of at most 32 columns: heads of that width. */
+/** For large results of at most 32 columns: heads that narrow. */
 export const TALL_TILE: MatmulTile = {
   rows: 128,
   columns: 32,
@@ -23,7 +23,7 @@ export const TALL_TILE: MatmulTile = {
   microRows: 8,
   microColumns: 4,
 };
-/** For results of few large tiles. */
+/** For results that would have few large tiles. */
 export const SMALL_TILE: MatmulTile = {
   rows: 64,
   columns: 64,
@@ -32,7 +32,7 @@ export const SMALL_TILE: MatmulTile = {
   microColumns: 4,
 };
 
-/** Large or tall tiles that keep a large device busy. */
+/** Number of large or tall tiles that keeps a large device busy. */
 const ENOUGH_TILES = 200;
 
 /** By measurement (docs/kernels/primitives.md; tall tiles: docs/kernels/exact.md). */
@@ -56,7 +56,10 @@ export function launchProduct(stream: Stream, given: Product, forced?: MatmulVar
   else launchTiled(stream, product, variant);
 }
 
-/** A product with a single column as the transposed one, (a b)^T = b^T a^T: few rows are the case that is handled. */
+/**
+ * A product with a single column as the transposed one, (a b)^T = b^T a^T, because few rows are the case that is
+ * optimised.
+ */
 function asRow(product: Product): Product {
   const { rows, columns, transposeA, transposeB, a, b, out } = product;
   if (columns > 1 || rows === 1 || out.stride !== 1) return product;

@@ -9,7 +9,7 @@ import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 const INVOCATIONS = 256;
 /** Rows whose sums an invocation can hold. */
 export const NARROW_ROWS = 16;
-/** Workgroups that keep a large device busy, those that are enough, and the least terms that are worth one. */
+/** Workgroups that keep a large device busy, the number that is enough, and the fewest terms worth a workgroup. */
 const WANTED_WORKGROUPS = 528;
 const ENOUGH_WORKGROUPS = 96;
 const LEAST_TERMS = 64;
@@ -30,9 +30,9 @@ interface NarrowParameters {
 }
 
 /**
- * Products of few rows, as in decoding: reading b is all the work, so it is read once, by as many invocations as there are.
- * A workgroup takes 4 * lanes columns and a range of terms; its invocations' sums, and then those of the ranges
- * (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
+ * Products of few rows, as in decoding: nearly all the work is reading b, so it is read once, by as many invocations
+ * as possible. A workgroup takes 4 * lanes columns and a range of terms; its invocations' sums, and then those of the
+ * ranges (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters) {
   const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
@@ -91,7 +91,7 @@ fn main(
 /** Four terms of four neighbouring columns. */
 const termsOfB = times(4, (i) => `let b${i} = fetch_b(b_start, term + ${i}u, origin + 4u * lane);`, ' ');
 
-/** Four terms of four columns that lie `lanes` apart. */
+/** Four terms of four columns, `lanes` apart. */
 function linesOfB(lanes: number): string {
   return times(4, (i) => `let b${i} = fetch_b(b_start, origin + lane + ${i * lanes}u, term);`, ' ');
 }
@@ -103,7 +103,7 @@ function addRow(row: number, transposeB: boolean): string {
     : `${sum} = fma(vec4f(${a}.x), b0, fma(vec4f(${a}.y), b1, fma(vec4f(${a}.z), b2, fma(vec4f(${a}.w), b3, ${sum}))));`;
 }
 
-/** `fetch_a` where the terms of a row do not lie side by side. */
+/** `fetch_a` for rows whose terms are not contiguous. */
 function columnOfA(half: boolean): string {
   const load = half ? loadFloat('a', true) : 'fn load_a(at: u32) -> f32 { return a[at]; }';
   const each = ['x', 'y', 'z', 'w'].map(
@@ -120,7 +120,7 @@ fn fetch_a(start: u32, line: u32, place: u32) -> vec4f {
 }`;
 }
 
-/** `put_sums(start, row, origin, lane, sums)`: to four neighbours, or to four columns that lie `lanes` apart. */
+/** `put_sums(start, row, origin, lane, sums)`: writes four neighbours, or four columns `lanes` apart. */
 function putSums(transposeB: boolean, lanes: number, half: boolean, vec: boolean, adds: boolean): string {
   const head = 'fn put_sums(start: u32, row: u32, origin: u32, lane: u32, sums: vec4f)';
   if (!transposeB)
@@ -165,7 +165,7 @@ export function launchNarrow(stream: Stream, product: Product): void {
   const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;
   const half = product.dtype === 'f16';
   const blocksOf = (lanes: number): number => batch * Math.ceil(columns / (4 * lanes));
-  // Narrower workgroups are more of them, which costs less than a second launch to add parts.
+  // Narrower workgroups mean more of them, which costs less than a second launch to add parts.
   const lanes =
     [32, 16].find((count) => blocksOf(count) >= WANTED_WORKGROUPS && !(transposeB && count > 16)) ?? 8;
   const blocks = blocksOf(lanes);

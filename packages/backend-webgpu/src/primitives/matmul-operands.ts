@@ -2,7 +2,7 @@ import { loadFloat } from '../wgsl/numbers.js';
 import { times } from '../wgsl/text.js';
 import type { Operand } from './matmul-product.js';
 
-/** How a shader reads an operand: `along` says that neighbours in memory lie along the result, not along the sums. */
+/** How a shader reads an operand: with `along`, neighbours in memory lie along the result instead of along the sums. */
 export interface Loader {
   readonly name: 'a' | 'b';
   readonly half: boolean;
@@ -24,8 +24,8 @@ export function outputType(half: boolean, vec: boolean): string {
 }
 
 /**
- * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. Vectors without
- * branches: loads then need not wait for each other.
+ * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. Vectors, and no
+ * branches: so loads need not wait for each other.
  */
 export function loader({ name, half, along, vec }: Loader): string {
   const across = name === 'a' ? 'params.rows' : 'params.columns';
@@ -53,7 +53,7 @@ ${head} {
 }
 
 /**
- * `put(start, row, column, sums)`: four neighbours of the result, less what lies beyond its edges; with `adds` on top of
+ * `put(start, row, column, sums)`: four neighbours of the result, except those beyond its edges; with `adds`, added to
  * what is there (f32 only).
  */
 export function writer(half: boolean, vec: boolean, adds = false): string {

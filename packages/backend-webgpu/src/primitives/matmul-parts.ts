@@ -4,7 +4,7 @@ import { halfOf } from '../wgsl/numbers.js';
 import { inFours, outputType, writer } from './matmul-operands.js';
 import type { Operand, Product } from './matmul-product.js';
 
-/** Sums over the parts [parts, batch, rows, columns], one invocation for four neighbours of the result. */
+/** Sums over the parts [parts, batch, rows, columns], one invocation per four neighbours of the result. */
 const reduceKernel = (half: boolean, vec: boolean, adds: boolean) =>
   defineKernel({
     key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}`,
@@ -49,14 +49,20 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }`,
   });
 
-/** Where the launch writes: `parts` results of f32 one after another, each of `terms` terms of the sums, or the result. */
+/**
+ * Where the launch writes: to `parts` f32 results one after another, each of `terms` terms of the sums, or to the
+ * result.
+ */
 export interface Parts {
   readonly out: Operand;
   readonly parts: number;
   readonly terms: number;
 }
 
-/** Records a product whose sums are cut into at most `most` parts of a multiple of `step` terms, and adds those in order. */
+/**
+ * Records a product whose sums are cut into at most `most` parts, each of a multiple of `step` terms, and adds those
+ * in order.
+ */
 export function recordInParts(
   stream: Stream,
   product: Product,

@@ -4,8 +4,8 @@ import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
- * An invocation per element (word of f16) of the result, sums in ascending order. Reads each operand once per row or
- * column of the result; no workgroup memory.
+ * One invocation per element (for f16, per word) of the result, sums in ascending order. Reads each operand once per
+ * row or column of the result; no workgroup memory.
  */
 function kernelOf({ dtype, transposeA, transposeB, adds = false }: Product) {
   const half = dtype === 'f16';
@@ -45,7 +45,7 @@ const storeFloat = (adds: boolean): string => `
   let to = params.out_base + matrix * params.out_batch + row * params.out_stride + column;
   out[to] = bitcast<u32>(${adds ? 'bitcast<f32>(out[to]) + ' : ''}product(matrix, row, column));`;
 
-/** Both halves of a word; what is not of this product keeps its bits. */
+/** Both halves of a word; a half that does not belong to this product keeps its bits. */
 const storeHalves = `
   let end = params.out_base + (params.batch - 1u) * params.out_batch + (params.rows - 1u) * params.out_stride + params.columns;
   if (2u * at >= end || 2u * at + 1u < params.out_base) { return; }

@@ -2,7 +2,7 @@ import type { Binding } from '../runtime/binding.js';
 
 /** Matrices in a binding: element [i, j] as stored of matrix n lies at `base + n * batchStep + i * stride + j`. */
 export interface Operand extends Binding {
-  /** 0: one matrix for all. */
+  /** 0: one matrix for the whole batch. */
   readonly batchStep: number;
   readonly stride: number;
 }
@@ -22,7 +22,7 @@ export interface Product {
   readonly a: Operand;
   readonly b: Operand;
   readonly out: Operand;
-  /** True: added to what out holds. For f32. Default false. */
+  /** True to add to what out holds. For f32. Default false. */
   readonly adds?: boolean;
 }
 
@@ -38,7 +38,7 @@ export const productUniforms = {
   b_stride: 'u32',
   out_batch: 'u32',
   out_stride: 'u32',
-  /** Terms of the sums that a workgroup takes. */
+  /** Terms of the sums per workgroup. */
   terms: 'u32',
 } as const;
 

@@ -8,7 +8,7 @@ import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
  * A workgroup's part of the result: `rows` x `columns`, of which an invocation holds `microRows` x `microColumns` in
- * registers, `depth` terms of the sums at a time in workgroup memory. All are multiples of 4.
+ * registers, with `depth` terms of the sums at a time in workgroup memory. All are multiples of 4.
  */
 export interface MatmulTile {
   readonly rows: number;
@@ -36,8 +36,8 @@ function invocationsOf(tile: MatmulTile): number {
 }
 
 /**
- * Register-tiled product. Each operand tile goes through workgroup memory once, stored by terms; what lies beyond the
- * edges counts as 0 and is not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
+ * Register-tiled product. Each operand tile goes through workgroup memory once, stored by terms; elements beyond the
+ * edges count as 0 and are not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
@@ -101,7 +101,7 @@ interface Side extends Loader {
   readonly extent: number;
 }
 
-/** Invocations in blocks of 8 x 4, so that those that run together share what they read of both tiles. */
+/** Arranges invocations in blocks of 8 x 4, so that those that run together share what they read of both tiles. */
 function place({ columns, microColumns }: MatmulTile): string {
   const across = columns / microColumns / 8;
   return `let across = local % 8u + local / 32u % ${across}u * 8u;
@@ -128,7 +128,7 @@ function declareFetched(tile: MatmulTile): string {
     .join('\n  ');
 }
 
-/** Code for each block of 4 x 4 that the invocation has a part in, in whichever operand it lies. */
+/** Code for each block of 4 x 4 that the invocation shares in, in whichever operand it lies. */
 function forBlocks(a: Side, b: Side, code: (side: Side, block: string, u: number) => string): string {
   const invocations = invocationsOf(a.tile);
   const blocksA = (a.extent * a.tile.depth) / 16;
@@ -158,7 +158,7 @@ function blockPlace({ extent, tile, along }: Side, block: string): string {
     : `let quad = ${block} % ${tile.depth / 4}u; let group = ${block} / ${tile.depth / 4}u;`;
 }
 
-/** Neighbouring invocations store different quads of terms; turned like this they meet different banks. */
+/** Neighbouring invocations store different quads of terms; rotated like this, they use different banks. */
 function swizzleOf({ tile, along }: Side): number {
   return along ? 0 : Math.max(1, 32 / tile.depth);
 }
@@ -189,8 +189,8 @@ function store(a: Side, b: Side): string {
 }
 
 /**
- * All terms in workgroup memory, four to a turn of the loop. The sums are single variables: arrays that a loop indexes
- * would leave the registers.
+ * Multiplies all terms in workgroup memory, four per iteration of the loop. The sums are single variables: arrays
+ * indexed by a loop would leave the registers.
  */
 function multiply(a: Side, b: Side): string {
   const { tile } = a;
@@ -242,11 +242,11 @@ function storeSums(tile: MatmulTile): string {
     .join('\n  ');
 }
 
-/** Workgroups that keep a large device busy, and the least terms that are worth one. */
+/** Workgroups that keep a large device busy, and the fewest terms worth a workgroup. */
 const WANTED_WORKGROUPS = 264;
 const LEAST_TERMS = 256;
 
-/** A bound on the bytes of parts of sums that a tiled product keeps until they are added, whatever tile it takes. */
+/** A bound on the bytes of partial sums that a tiled product keeps until they are added, whatever tile it uses. */
 export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
   const parts = Math.floor(inner / LEAST_TERMS);
   if (parts < 2) return 0;
@@ -256,8 +256,8 @@ export function splitBytes(batch: number, rows: number, inner: number, columns: 
 }
 
 /**
- * Records the product. Where tiles are few and sums long, parts of the sums are computed apart and added in order. `out` of
- * f16 must have been cleared.
+ * Records the product. Where tiles are few and sums long, parts of the sums are computed separately and added in
+ * order. `out` of f16 must have been cleared.
  */
 export function launchTiled(stream: Stream, product: Product, tile: MatmulTile): void {
   const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;

@@ -7,8 +7,9 @@ import type { Product } from './matmul-product.js';
 import { doesNotFit, largestBytes } from './split-rows.js';
 
 /**
- * a [..., M, K] x b [..., K, N] -> out [..., M, N], each operand with its last two axes swapped if asked. Batch dims are
- * equal, or one operand has rank 2. Sums in f32; equal inputs give equal bits. `variant` overrides the choice by shape.
+ * a [..., M, K] x b [..., K, N] -> out [..., M, N], each operand with its last two axes swapped on request. Batch dims
+ * are equal, or one operand has rank 2. Sums in f32; equal inputs give equal bits. `variant` overrides the choice by
+ * shape.
  */
 export function recordMatmul(
   stream: Stream,
@@ -39,8 +40,8 @@ interface MatrixSizes {
 }
 
 /**
- * The product as one or more whose bindings the device takes: split by batch, then by rows, then by columns. Halves of
- * one word stay together because every split but the last is even.
+ * The product as one or more whose bindings fit the device: split by batch, then by rows, then by columns. Halves of
+ * one word stay together because every split except the last is even.
  */
 function* partsOf(
   stream: Stream,
@@ -108,7 +109,7 @@ function* partsOf(
     }
     return;
   }
-  // Even so that no word of f16 is shared, and where rows allow it in whole tiles.
+  // Even so that no word of f16 is shared, and, if there are enough rows, in whole tiles.
   const even = (count: number): number => (count >= 256 ? count - (count % 128) : count - (count % 2));
   const rowStep = Math.min(rows, even(Math.min(fitting(columns), transposeA ? rows + 1 : fitting(inner))));
   const columnStep = Math.min(columns, even(transposeB ? fitting(inner) : columns + 1));

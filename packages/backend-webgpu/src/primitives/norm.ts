@@ -139,12 +139,12 @@ function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceF
   return refusals;
 }
 
-/** Invocations that share a row: some four of its elements each. */
+/** Invocations that share a row: about four of its elements each. */
 function lanesOf(width: number): number {
   return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / 4))));
 }
 
-/** What both kernels of rows begin with: whose row it is, and mean and scale of it. */
+/** The common start of both row kernels: the invocation's row, with its mean and scale. */
 function rowStart(kind: Kind, lanes: number): string {
   return `const LANES = ${lanes}u;
 var<workgroup> sums: array<f32, INVOCATIONS>;
@@ -257,7 +257,7 @@ ${entry}
   });
 }
 
-/** Sums over the rows of parts: of the gradient, and of it times the units of x. */
+/** Sums over the rows of parts: of the gradient, and of the gradient times the units of x. */
 function partsKernel(hasBias: boolean) {
   return defineKernel({
     key: `norm-gradient parts${hasBias ? ' bias' : ''}`,

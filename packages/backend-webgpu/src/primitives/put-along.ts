@@ -6,7 +6,7 @@ import { loadBits, storeBits, storedElement } from '../wgsl/numbers.js';
 import { forEachElement } from '../wgsl/text.js';
 import { rowsOf, splitRows } from './split-rows.js';
 
-/** An invocation per value, into zeros. Copies bits. */
+/** One invocation per value, writing into zeros. Copies bits. */
 const kernelOf = (half: boolean) =>
   defineKernel({
     key: `put-along${half ? ' f16' : ''}`,
@@ -20,7 +20,7 @@ ${forEachElement(`let j = indices[params.indices_base + at];
   store_out(params.out_base + at / params.taken * params.width + u32(j), load_values(params.values_base + at));`)}`,
   });
 
-/** Zeros with values[..., j] put at indices[..., j] of the last axis of `out`; an index outside is dropped. */
+/** Zeros, with values[..., j] stored at indices[..., j] of the last axis of `out`; an index outside is dropped. */
 export function recordPutAlong(stream: Stream, indices: View, values: View, out: View): void {
   const { rows, width: taken } = rowsOf(indices.shape);
   const width = out.shape.at(-1) as number;

@@ -8,7 +8,7 @@ import { text as philoxText } from '../wgsl/philox.wgsl.js';
 import { forEachElement } from '../wgsl/text.js';
 import { splitRows } from './split-rows.js';
 
-/** An invocation per word: Philox4x32-10, products of 32 bits by halves. Writes memory once, reads none. */
+/** One invocation per word: Philox4x32-10, with 32-bit products computed by halves. Writes memory once, reads none. */
 const kernel = defineKernel({
   key: 'random-bits',
   uniforms: { count: 'u32', first: 'u32', key: ['u32', 2], offset: ['u32', 4], shape: ['u32', 4] },
@@ -25,7 +25,9 @@ ${forEachElement(`let offset = vec4u(params.offset_0, params.offset_1, params.of
   out[params.out_base + at] = philox(offset + place, vec2u(params.key_0, params.key_1));`)}`,
 });
 
-/** Words of core's `randomBits`: `out` is i32 of rank 4 or less. Trailing axes that `out` lacks count as offset alone. */
+/**
+ * Words of core's `randomBits`: `out` is i32 of rank 4 or less. Trailing axes that `out` lacks count only as offset.
+ */
 export function recordRandomBits(
   stream: Stream,
   seed: number,

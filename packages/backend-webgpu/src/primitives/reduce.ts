@@ -14,20 +14,20 @@ import { collapse } from './strides.js';
 
 export type Reduction = 'sum' | 'max';
 
-/** From this many elements on a workgroup shares a row; below it one invocation walks it. */
+/** From this many elements on, a workgroup shares a row; below, one invocation walks it. */
 const SHARED_FROM = 256;
 const INVOCATIONS = 64;
-/** Work is cut so that about this many invocations run, or the elements run out. */
+/** Work is cut until about this many invocations run, or the elements run out. */
 const WANTED_INVOCATIONS = 1 << 17;
-/** Rows from which on columns are summed by workgroups that walk several rows side by side. */
+/** From this many rows on, columns are summed by workgroups that walk several rows side by side. */
 const LEAST_ROWS = 128;
-/** Fewest elements that are worth a part of their own. */
+/** Fewest elements worth a separate part. */
 const LEAST_PART = 1024;
 
 /**
- * Sum or max over `axes`, which `out` keeps with extent 1. The order of summation follows from the shapes alone: parts,
- * inside a part by invocations (interleaved) and then a tree, then over the parts. (And from the device's largest binding,
- * for tensors beyond it.)
+ * Sum or max over `axes`, which `out` keeps with extent 1. The order of summation follows from the shapes alone:
+ * parts; inside a part, by invocations (interleaved) and then a tree; then over the parts. (For tensors larger than a
+ * binding, it also depends on the device's largest binding.)
  */
 export function recordReduce(
   stream: Stream,
@@ -50,7 +50,7 @@ export function recordReduce(
     stream.release(wide.span);
     return;
   }
-  // Axes of extent 1 say nothing; without them the first one is worth cutting.
+  // Axes of extent 1 are irrelevant; without them the first one is worth cutting.
   const own = x.shape.flatMap((extent, axis) =>
     extent === 1 ? [] : [{ extent, reduced: axes.includes(axis) }],
   );
@@ -63,7 +63,10 @@ export function recordReduce(
   reduceInto(stream, reduction, box, out, 0);
 }
 
-/** Reduces a box of any size into elements of `out` from `firstOut` on: what no binding holds is cut along the first axis. */
+/**
+ * Reduces a box of any size into elements of `out` starting at `firstOut`; a box too large for a binding is cut along
+ * the first axis.
+ */
 function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, first, shape, reduced } = box;
   const limit = largestBytes(stream);
@@ -88,7 +91,7 @@ function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, f
     }
     return;
   }
-  // The sums of the pieces are a box like this one; unless it is smaller there is no end to it.
+  // The sums of the pieces are a box like this one; if it is not smaller, the recursion never ends.
   if (4 * pieces.length * outputsPerStep > limit && pieces.length === extent) {
     throw doesNotFit(stream, `${reduction} over a leading axis`, 4 * pieces.length * outputsPerStep);
   }
@@ -111,12 +114,12 @@ interface Box {
   readonly reduced: readonly boolean[];
 }
 
-/** Reduces a box that one binding holds into elements of `out` from `firstOut` on. */
+/** Reduces a box that fits one binding into elements of `out` starting at `firstOut`. */
 function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, shape } = box;
   const width = sizeOf(shape.filter((_, axis) => box.reduced[axis] === false));
   const rows = sizeOf(shape) / width;
-  // Leading axes are reduced, and no other.
+  // Leading axes are reduced, and no others.
   const isByColumns = box.reduced[0] === true && box.reduced.lastIndexOf(true) < box.reduced.indexOf(false);
   if (isByColumns && reduction === 'sum' && x.dtype === 'f32' && out.dtype === 'f32' && rows >= LEAST_ROWS) {
     const from = windowOf(x, box.first, rows * width);
@@ -155,7 +158,7 @@ function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, fi
   stream.release(partials.span);
 }
 
-/** The axes that are (or are not) reduced, joined where they can be. */
+/** The axes that are (or are not) reduced, joined where possible. */
 function walkOf(
   { shape, reduced }: Box,
   which: boolean,
@@ -198,7 +201,10 @@ function reduceKernel(
   });
 }
 
-/** How a reduction holds what it has seen: sums as numbers, maxima as ordered keys, so that no infinity is computed with. */
+/**
+ * How a reduction holds what it has seen: sums as numbers, maxima as ordered keys, so that no arithmetic involves
+ * infinities.
+ */
 function accumulator(
   reduction: Reduction,
   dtype: DType,

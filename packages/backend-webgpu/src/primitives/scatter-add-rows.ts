@@ -7,7 +7,7 @@ import { recordSegmentSums, type SummedElement } from './segment-sums.js';
 import { recordSortByRow } from './sort-by-row.js';
 import { splitRows } from './split-rows.js';
 
-/** An invocation per element (word of f16) of the result looks at every index. */
+/** One invocation per element (for f16, per word) of the result; each looks at every index. */
 function directKernel(element: SummedElement) {
   const half = element === 'f16';
   const sum = half ? 'f32' : element;
@@ -46,14 +46,14 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   });
 }
 
-/** Index comparisons up to which looking at every index costs less than sorting them. */
+/** Up to this many index comparisons, looking at every index costs less than sorting them. */
 const FEW_COMPARISONS = 2 ** 24;
 
 export type ScatterVariant = 'direct' | 'sorted';
 
 /**
  * indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row, in a fixed order; an index
- * outside of the rows is dropped. `variant` overrides the choice by shape.
+ * outside the rows is dropped. `variant` overrides the choice by shape.
  */
 export function recordScatterAddRows(
   stream: Stream,

@@ -10,7 +10,7 @@ export type SummedElement = 'f32' | 'f16' | 'i32';
 
 interface SegmentParameters {
   readonly element: SummedElement;
-  /** Four neighbours at once; else one. */
+  /** Four neighbours at once; otherwise one. */
   readonly vec: boolean;
 }
 
@@ -30,7 +30,7 @@ function outType({ element, vec }: SegmentParameters): string {
   return sumType({ element, vec });
 }
 
-/** `update_at(unit)`, units being vectors or elements. */
+/** `update_at(unit)`, where units are vectors or elements. */
 function loadUpdate({ element, vec }: SegmentParameters): string {
   if (element !== 'f16') return 'updates[at]';
   return vec
@@ -53,9 +53,9 @@ fn put(at: u32, sum: Sum) { ${storeSum(parameters)} }`;
 }
 
 /**
- * Sums of the segments of sorted entries, block by block: an invocation takes a unit of the width of a block of entries, in
- * order. A segment inside the block is a result; what the block has of one that begins before or ends after it is the
- * block's head or tail.
+ * Sums of the segments of sorted entries, block by block: an invocation takes one unit of the width for a block of
+ * entries, in order. A segment inside the block is a result; the block's part of a segment that begins before it or
+ * ends after it is the block's head or tail.
  */
 const blocksKernel = (parameters: SegmentParameters) =>
   defineKernel({
@@ -73,7 +73,7 @@ fn update_at(at: u32) -> Sum { return ${loadUpdate(parameters)}; }
 ${blocksText}`,
   });
 
-/** Where the entries of each row begin, by bisection; one more than there are rows. */
+/** Where the entries of each row begin, by bisection; has one more element than there are rows. */
 const beginsKernel = defineKernel({
   key: 'segment-sums begins',
   uniforms: { rows: 'u32', entries: 'u32' },
@@ -112,8 +112,8 @@ export interface SegmentSizes {
 }
 
 /**
- * out[row] = sum of the updates whose (row, position) are entries, sorted; zeros where there are none. f16 that is not in
- * fours must have been cleared.
+ * out[row] = sum of the updates whose (row, position) are entries, sorted; zeros where there are none. For f16 not in
+ * fours, `out` must have been cleared.
  */
 export function recordSegmentSums(
   stream: Stream,
@@ -126,7 +126,7 @@ export function recordSegmentSums(
   const { rows, width } = sizes;
   const vec = [width, updates.base, out.base].every((each) => each % 4 === 0);
   const step = vec ? 4 : 1;
-  // Long enough that few parts are left, short enough that there are many blocks.
+  // Long enough to leave few parts, short enough to give many blocks.
   const block = sizes.entries < 2 ** 17 ? 32 : 256;
   const blocks = Math.ceil(sizes.entries / block);
   const units = width / step;

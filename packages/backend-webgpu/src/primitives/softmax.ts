@@ -18,13 +18,13 @@ interface SoftmaxParameters {
   readonly vec: boolean;
   /** Invocations that share a row. */
   readonly lanes: number;
-  /** Groups of four entries each of them holds; 0: the row is read twice instead. */
+  /** Groups of four entries per invocation; 0: the row is read twice instead. */
   readonly quads: number;
 }
 
 /**
- * A workgroup takes 256 / lanes rows: largest entry, sum of exponentials, result. Rows of up to 4,096 entries are read once
- * into registers; longer ones twice, the first time with a running maximum. 2 KiB of workgroup memory.
+ * A workgroup takes 256 / lanes rows: largest entry, sum of exponentials, result. Rows of up to 4,096 entries are read
+ * once into registers, longer ones twice, the first time with a running maximum. 2 KiB of workgroup memory.
  */
 function kernelOf({ half, vec, lanes, quads }: SoftmaxParameters) {
   const four = half ? 'vec2u' : 'vec4u';

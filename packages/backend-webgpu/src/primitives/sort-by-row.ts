@@ -7,7 +7,7 @@ import { text as moveText } from './sort-by-row-move.wgsl.js';
 import { text as scanText } from './sort-by-row-scan.wgsl.js';
 
 const INVOCATIONS = 256;
-/** Entries of a workgroup, four neighbours to an invocation. */
+/** Entries per workgroup, four neighbours per invocation. */
 const BLOCK = 4 * INVOCATIONS;
 const DIGIT_BITS = 4;
 const DIGITS = 2 ** DIGIT_BITS;
@@ -42,7 +42,7 @@ fn position_at(at: u32) -> u32 { return at; }`
 fn position_at(at: u32) -> u32 { return entries[at].y; }`;
 }
 
-/** How many entries of each block have each digit, digits first. */
+/** How many entries of each block have each digit, with digits as the first axis. */
 const countKernel = (first: boolean) =>
   defineKernel({
     key: `sort-by-row count${first ? ' first' : ''}`,
@@ -52,7 +52,7 @@ const countKernel = (first: boolean) =>
     source: () => [constants, sourceText(first), countText].join('\n'),
   });
 
-/** Exclusive sums of the counts of each digit, in place, a workgroup a digit; their total follows all counts. */
+/** Exclusive sums of the counts of each digit, in place, one workgroup per digit; their total follows all counts. */
 const scanKernel = defineKernel({
   key: 'sort-by-row scan',
   uniforms: { blocks: 'u32' },
@@ -62,8 +62,8 @@ const scanKernel = defineKernel({
 });
 
 /**
- * Moves each entry to where its digit's entries of its block begin, in order. Counters of two digits share a word, one
- * column for each invocation, and are summed along the invocations. 9 KiB of workgroup memory.
+ * Moves each entry to its place: in order, from where its block's entries of that digit begin. Counters of two digits
+ * share a word, one column for each invocation, and are summed along the invocations. 9 KiB of workgroup memory.
  */
 const moveKernel = (first: boolean) =>
   defineKernel({
@@ -76,16 +76,16 @@ const moveKernel = (first: boolean) =>
 
 export interface SortSizes {
   readonly batch: number;
-  /** Indices of each batch. */
+  /** Indices per batch. */
   readonly taken: number;
-  /** Rows of each batch. */
+  /** Rows per batch. */
   readonly rows: number;
 }
 
 /**
- * Scratch of (row, position) pairs, as two u32, in ascending order of rows and then of positions; rows count over the
- * batch, and an index outside of them becomes row batch * rows. A radix sort by digits of 4 bits, stable because an entry's place is a sum
- * of counts; atomics only count. The caller releases it.
+ * Returns scratch with (row, position) pairs, as two u32, in ascending order of rows and then of positions; rows count
+ * over the batch, and an index outside them becomes row batch * rows. A radix sort by digits of 4 bits, stable because
+ * an entry's place is a sum of counts; atomics only count. The caller releases the scratch.
  */
 export function recordSortByRow(stream: Stream, indices: Binding, sizes: SortSizes): Span {
   const { batch, taken, rows } = sizes;

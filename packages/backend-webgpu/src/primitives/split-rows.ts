@@ -7,7 +7,7 @@ export function rowsOf(shape: Shape): { readonly rows: number; readonly width: n
   return { rows: sizeOf(shape.slice(0, -1)), width: shape.at(-1) as number };
 }
 
-/** Bytes of data that a binding holds wherever they begin. */
+/** Bytes of data that a binding holds, wherever they begin. */
 export function largestBytes(stream: Stream): number {
   return stream.device.limits.maxStorageBufferBindingSize - ALIGNMENT;
 }

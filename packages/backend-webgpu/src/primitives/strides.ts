@@ -8,7 +8,10 @@ export interface Walk {
   readonly strides: readonly (readonly number[])[];
 }
 
-/** The same walk with as few axes as possible: axes of extent 1 go, neighbours that all tensors step through evenly join. */
+/**
+ * The same walk with as few axes as possible: drops axes of extent 1, joins neighbours that all tensors step through
+ * evenly.
+ */
 export function collapse({ extents, strides }: Walk): Walk {
   const joined: number[] = [];
   const steps: number[][] = strides.map(() => []);
@@ -29,7 +32,7 @@ export function collapse({ extents, strides }: Walk): Walk {
   return { extents: joined, strides: steps };
 }
 
-/** Strides with which a tensor is read as if it had the shape `target`: 0 where an extent of 1 is repeated. */
+/** Strides that make a tensor read as if it had the shape `target`: 0 where an extent of 1 is repeated. */
 export function broadcastStrides(shape: Shape, target: Shape): number[] {
   const own = stridesOf(shape);
   return target.map((_, axis) => {

@@ -4,20 +4,20 @@ import { orderedKey16, orderedKey32, storeBits, storedElement } from '../wgsl/nu
 import { text as scansText } from './top-k-scans.wgsl.js';
 
 /**
- * What the ways of selecting by a workgroup share: a scan over the workgroup, and the search of the k-th largest key by
- * digits of 8 bits, whose counts the caller puts into `histogram`.
+ * Shared by the ways of selecting with a workgroup: a scan over the workgroup, and the search for the k-th largest key
+ * by digits of 8 bits, whose counts the caller puts into `histogram`.
  */
 export { text as searchText } from './top-k-search.wgsl.js';
 
 /** Words of the pool: candidates by index, then one bit per entry of the row. */
 export const POOL_WORDS = 2048;
 
-/** Longest row whose entries have a bit each in the pool. */
+/** Longest row whose entries each have a bit in the pool. */
 export const LONGEST_LISTED: number = 32 * POOL_WORDS;
 
 export interface SelectParameters {
   readonly half: boolean;
-  /** Of a workgroup. */
+  /** Per workgroup. */
   readonly invocations: 64 | 256;
   /** Four neighbours are read at once. */
   readonly vec: boolean;
@@ -78,7 +78,7 @@ export function digitShifts(half: boolean): readonly number[] {
 
 /**
  * `select_by_scans(row, start, local)`: any row and any k. The keys are counted from memory digit by digit, then one
- * ascending pass keeps what is wanted in order.
+ * ascending pass keeps the selected ones in order.
  */
 export function selectByScans(half: boolean): string {
   const digits = digitShifts(half).map((shift) => {

@@ -23,11 +23,11 @@ export interface ListedParameters extends SelectParameters {
 }
 
 /**
- * A workgroup a row, few entries of which are looked at closely. The k-th largest maximum of disjoint groups is a lower
- * bound on the k-th largest entry, as each maximum is an entry; what reaches it is listed (the row itself, if short),
- * the k-th largest of the list is found exactly, and a bit per entry of the row puts the kept ones in order. A list that
- * would overflow sends the row through the general selection. Reads the row twice (once if short); 10.3 KiB of workgroup
- * memory.
+ * One workgroup per row; only a few entries are examined closely. The k-th largest maximum of disjoint groups is a
+ * lower bound on the k-th largest entry, because each maximum is an entry. Entries that reach it are listed (the row
+ * itself, if short), the k-th largest of the list is found exactly, and one bit per entry of the row puts the kept
+ * ones in order. If a list would overflow, the row goes through the general selection. Reads the row twice (once if
+ * short); 10.3 KiB of workgroup memory.
  */
 export function listedKernel(parameters: ListedParameters): TopKKernel {
   const { half, invocations, groups, vec } = parameters;
@@ -87,7 +87,7 @@ const wholeRow = times(
   if (at_${i} < params.width) { key_${i} = key_of(load_x(start + at_${i})); }`,
 );
 
-/** Lists what reaches the k-th largest of the groups' maxima. */
+/** Lists the entries that reach the k-th largest of the groups' maxima. */
 function listing(half: boolean, groups: number): string {
   const strip = 'INVOCATIONS * 4u';
   return `for (var tile = 4u * local; tile < params.width; tile += ${groups}u * ${strip}) {

@@ -6,10 +6,12 @@ import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel 
 import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
 import { text as plainText } from './top-k-plain.wgsl.js';
 
-/** Kept entries up to which groups' maxima bound them well: 8 groups for each of 256 invocations, two per entry. */
+/**
+ * Up to this many kept entries, groups' maxima bound them well: 8 groups for each of 256 invocations, two per entry.
+ */
 const MOST_LISTED = 1024;
 
-/** One invocation a row, by scans of the row, or from a short list. */
+/** One invocation per row, by scans of the row, or from a short list. */
 export type TopKVariant = 'plain' | 'scans' | Pick<ListedParameters, 'groups' | 'invocations'>;
 
 function chooseVariant(width: number, k: number): TopKVariant {
@@ -21,8 +23,8 @@ function chooseVariant(width: number, k: number): TopKVariant {
 }
 
 /**
- * A workgroup a row, 256 invocations: the k-th largest key digit by digit, then one ascending pass. Reads the row 5 times
- * (f16: 3; k = extent: once); 2.1 KiB of workgroup memory.
+ * One workgroup per row, 256 invocations: the k-th largest key digit by digit, then one ascending pass. Reads the row
+ * 5 times (f16: 3; k = extent: once); 2.1 KiB of workgroup memory.
  */
 const scansKernel = (half: boolean, vec: boolean): TopKKernel =>
   topKKernel(
@@ -44,8 +46,8 @@ fn main(
   );
 
 /**
- * An invocation a row. The k-th largest key is found bit by bit, then one ascending pass keeps what is wanted. Reads the row
- * 34 times; no workgroup memory.
+ * One invocation per row. The k-th largest key is found bit by bit, then one ascending pass keeps the selected
+ * entries. Reads the row 34 times; no workgroup memory.
  */
 const plainKernel = (half: boolean): TopKKernel =>
   topKKernel('plain', { half, invocations: 64, vec: false }, () => plainText);
@@ -57,9 +59,9 @@ function kernelOf(variant: TopKVariant, half: boolean, vec: boolean): TopKKernel
 }
 
 /**
- * The k largest entries above -inf of each row of the last axis of x, the first of equals at the boundary, in ascending
- * order of index; unused slots last, with -inf and -1. x holds no NaN. `values` has the dtype of x. `variant` overrides
- * the choice by shape.
+ * The k largest entries above -inf of each row of the last axis of x, in ascending order of index; among equals at the
+ * boundary, the first win. Unused slots come last, with -inf and -1. x holds no NaN. `values` has the dtype of x.
+ * `variant` overrides the choice by shape.
  */
 export function recordTopK(
   stream: Stream,

@@ -9,9 +9,9 @@ import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
 
 /**
- * dst at `starts` becomes x. One invocation per word of dst that the box touches: after joining axes, runs of the box
- * neither touch nor share a word of f16, so that a word with a foreign half is read, merged and written by one
- * invocation.
+ * Writes x into dst at `starts`. One invocation per word of dst that the box touches: after joining axes, runs of the
+ * box neither touch nor share a word of f16, so that a single invocation reads, merges and writes a word with a
+ * foreign half.
  */
 export function recordWriteBox(stream: Stream, x: View, dst: View, starts: readonly number[]): void {
   if (sizeOf(x.shape) === 0) return;
@@ -31,7 +31,7 @@ export function recordWriteBox(stream: Stream, x: View, dst: View, starts: reado
   const fromAll = windowOf(x, 0, sizeOf(x.shape));
   const first = outer.length === 0 ? run : (outer[0] as number);
   const [fromStrides, toStrides] = walk.strides as readonly [readonly number[], readonly number[]];
-  // Pieces along the first axis, whose windows the device allows.
+  // Pieces along the first axis whose windows the device allows.
   const limit = largestBytes(stream);
   const widest = Math.max((fromStrides[0] as number) * bytes, (toStrides[0] as number) * bytes);
   const reachOf = (strides: readonly number[], steps: number): number =>

@@ -9,7 +9,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 
-/** Features that some kernel can use; what the adapter offers of them is requested. */
+/** Features that some kernel can use; those that the adapter offers are requested. */
 const USEFUL_FEATURES = [
   'subgroups',
   'subgroup-size-control',
@@ -18,7 +18,7 @@ const USEFUL_FEATURES = [
   'chromium-experimental-subgroup-matrix',
 ] as const;
 
-/** Limits that some kernel can use more of than the default. */
+/** Limits of which some kernel can use more than the default. */
 const USEFUL_LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
@@ -33,7 +33,10 @@ export interface AcquireOptions {
   readonly gpu?: GPU;
   /** Default 'high-performance'. */
   readonly powerPreference?: GPUPowerPreference;
-  /** Dawn's own switches, `name=value`, for the `webgpu` package in Node, which is then used whatever else there is. */
+  /**
+   * Dawn's own switches, `name=value`, for the `webgpu` package in Node, which is then used even if WebGPU is
+   * available elsewhere.
+   */
   readonly dawnOptions?: readonly string[];
   /** True to request nothing beyond WebGPU's default limits and no features. Default false. */
   readonly defaultLimits?: boolean;
@@ -46,7 +49,7 @@ export const acquireKinds: OptionKinds<AcquireOptions> = {
   defaultLimits: aBoolean,
 };
 
-/** Whether a value is an object, of whatever class, with a method of that name. */
+/** Whether a value is an object of any class with a method of that name. */
 export function hasMethod(value: unknown, name: string): boolean {
   return typeof value === 'object' && value !== null && typeof Reflect.get(value, name) === 'function';
 }
@@ -62,8 +65,8 @@ export interface FoundAdapter {
 }
 
 /**
- * Dawn crashes the process when the object of `create()` is collected while a device of it lives, and does not forgive
- * after the device is destroyed either: every one stays. So do those that callers bring.
+ * Dawn crashes the process when the object returned by `create()` is collected while one of its devices lives, and
+ * even after the device is destroyed: so every one is kept, including those that callers pass in.
  */
 const pinned = new Map<string, GPU>();
 const brought = new Set<GPU>();
@@ -77,7 +80,7 @@ export async function acquireDevice(options?: AcquireOptions): Promise<Acquired>
   return grantedDevice(readOptions('acquireDevice', options, acquireKinds));
 }
 
-/** The same for options that are read. @throws TopKError as `acquireDevice`. */
+/** As `acquireDevice`, for options already checked. @throws TopKError as `acquireDevice`. */
 export async function grantedDevice(options: AcquireOptions): Promise<Acquired> {
   const { adapter } = await adapterOf(options);
   const requiredFeatures = USEFUL_FEATURES.filter((name) =>
@@ -138,7 +141,7 @@ interface Dawn {
   create(options: string[]): GPU;
 }
 
-/** By a variable, so that bundlers for browsers do not look for the package. */
+/** The specifier is a variable, so that bundlers for browsers do not look for the package. */
 function importPeer(): Promise<Dawn> {
   const specifier: string = 'webgpu';
   return import(/* @vite-ignore */ /* webpackIgnore: true */ specifier);

@@ -1,7 +1,7 @@
 import type { Kernel, Span } from './kernel.js';
 import { type Pipelines, UNIFORM_BYTES } from './pipelines.js';
 
-/** Entries kept; all go when there are more, as most of them name buffers that are gone by then. */
+/** Most entries kept. Beyond that all are dropped, because by then most of them refer to buffers that are gone. */
 const MOST_GROUPS = 16_384;
 
 /** Bind groups by layout and buffers: steady work binds the same buffers of the pool again and again. */

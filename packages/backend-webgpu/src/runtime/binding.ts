@@ -5,7 +5,7 @@ import type { View } from './view.js';
 /** Bindings begin at multiples of this many bytes. */
 export const ALIGNMENT = 256;
 
-/** Part of a buffer as a kernel sees it: a binding begins at a multiple of 256 bytes, so the data may begin later. */
+/** Part of a buffer as a kernel sees it. A binding begins at a multiple of 256 bytes, so its data may begin later. */
 export interface Binding {
   readonly span: Span;
   /** Elements from the start of the binding to the first of the data. */
@@ -17,7 +17,7 @@ export function storedBytes(dtype: DType): 2 | 4 {
   return dtype === 'f16' ? 2 : 4;
 }
 
-/** Elements `first` to `first + count - 1` of a span; an element has 4 bytes, or as many as are given. */
+/** Elements `first` to `first + count - 1` of a span; an element has 4 bytes unless another size is given. */
 export function bindingOf(span: Span, first: number, count: number, bytes: 2 | 4 = 4): Binding {
   const start = Math.floor((first * bytes) / ALIGNMENT) * ALIGNMENT;
   const base = first - start / bytes;

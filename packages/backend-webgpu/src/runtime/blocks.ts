@@ -4,7 +4,7 @@ import type { Step } from './step.js';
 /** Where the uniform blocks and writes of some steps lie, packed one after the other. */
 export interface Blocks {
   readonly data: Uint8Array;
-  /** By step, in bytes; -1: it has none. */
+  /** By step, in bytes; -1: the step has none. */
   readonly offsets: readonly number[];
 }
 

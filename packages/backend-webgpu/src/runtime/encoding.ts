@@ -3,7 +3,7 @@ import type { Profile } from './profile.js';
 
 /** A launch, ready for the device. */
 export interface Dispatch {
-  /** Of the kernel, for a profile. */
+  /** The kernel's key, for a profile. */
   readonly key: string;
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
@@ -12,7 +12,7 @@ export interface Dispatch {
   readonly workgroups: Launch['workgroups'];
 }
 
-/** Commands on their way to the queue: an encoder and a pass, opened when they are needed. */
+/** Commands on their way to the queue: an encoder and a pass, opened when needed. */
 export class Encoding {
   readonly #device: GPUDevice;
   readonly #profile: Profile | undefined;

@@ -1,4 +1,4 @@
-/** What is known of a device: plain data, so that choosing a path needs no device. */
+/** What is known about a device: plain data, so that choosing a path needs no device. */
 export interface DeviceFacts {
   readonly features: ReadonlySet<string>;
   /** Largest binding of a storage buffer in bytes. */

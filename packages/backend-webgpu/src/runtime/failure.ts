@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 
-/** The first failure of a device's work, and whoever waits and must be told. */
+/** The first failure of a device's work, and the waiters that must be told. */
 export class Failure {
   #error: TopKError | undefined;
   readonly #waiting = new Set<(error: TopKError) => void>();
@@ -22,7 +22,7 @@ export class Failure {
     if (this.#error !== undefined) throw this.#error;
   }
 
-  /** The promise, or a rejection as soon as anything fails: an engine may leave promises of a lost device open. */
+  /** The promise, or a rejection as soon as anything fails: an engine may leave promises of a lost device pending. */
   guard<T>(promise: Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#error !== undefined) {
@@ -46,7 +46,7 @@ export class Failure {
   }
 }
 
-/** What an error scope caught, as the failure that it is. */
+/** The failure that an error scope caught. */
 export function scopeError(invalid: GPUError | null, exhausted: GPUError | null): TopKError | undefined {
   if (exhausted !== null) {
     return new TopKError('OUT_OF_MEMORY', `webgpu: ${exhausted.message}`, {

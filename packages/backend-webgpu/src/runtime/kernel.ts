@@ -29,13 +29,15 @@ export interface Launch {
   readonly buffers: readonly Span[];
   /** The uniform block, as made by `uniformWords`. */
   readonly uniforms: Uint32Array;
-  /** Workgroups in x, y, z, each at most 65,535 (see `gridOf`), or where three u32 of them stand. */
+  /**
+   * Workgroups in x, y, z, each at most 65,535 (see `gridOf`), or the place in a buffer of three u32 that hold them.
+   */
   readonly workgroups: readonly [number, number, number] | { readonly indirect: Span };
 }
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** Bits of an f32, to stand in a uniform block. */
+/** Bits of an f32, for a uniform block. */
 export function f32Bits(value: number): number {
   scratch.setFloat32(0, value, true);
   return scratch.getUint32(0, true);
@@ -48,12 +50,12 @@ export function uniformWords(values: readonly number[]): Uint32Array {
   return block;
 }
 
-/** Workgroups per dimension that every device takes. */
+/** Most workgroups per dimension that every device takes. */
 const LARGEST_GRID = 65_535;
 
 /**
  * A grid of at least `count` workgroups in x and y; the shader computes `workgroup_id.x + workgroup_id.y *
- * num_workgroups.x` and must leave at once when that is not below its own count.
+ * num_workgroups.x` and must exit at once if that is not below its own count.
  */
 export function gridOf(count: number): readonly [number, number, number] {
   if (count <= LARGEST_GRID) return [Math.max(1, count), 1, 1];

@@ -5,7 +5,7 @@ import { SHADER_STAGE_COMPUTE } from './usage.js';
 /** Bytes of the uniform block of a launch, bound at an offset that each launch chooses. */
 export const UNIFORM_BYTES = 256;
 
-/** Compute pipelines by kernel key, compiled asynchronously and kept as long as the device. */
+/** Compute pipelines by kernel key, compiled asynchronously and kept for the lifetime of the device. */
 export class Pipelines {
   readonly #device: GPUDevice;
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>();
@@ -20,7 +20,7 @@ export class Pipelines {
     return this.#pipelines.size;
   }
 
-  /** Starts compiling where that has not begun. */
+  /** Starts compiling unless that has already begun. */
   get(kernel: Kernel): Promise<GPUComputePipeline> {
     let pipeline = this.#pipelines.get(kernel.key);
     if (pipeline === undefined) {
@@ -71,7 +71,7 @@ export class Pipelines {
           compute: { module, entryPoint: 'main' },
         });
       } finally {
-        // The pipeline's own promise tells of the same error, in more words.
+        // The pipeline's own promise reports the same error in more detail.
         device.popErrorScope().catch(() => {});
       }
       const pipeline = await compiling;

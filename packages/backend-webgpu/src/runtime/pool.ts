@@ -14,10 +14,10 @@ export interface PoolOptions {
 }
 
 /**
- * Buffers for reuse. Work runs in the order it was recorded, so a buffer may be handed out again as soon as its last user
- * was recorded. Of the free buffers of a size the oldest is handed out, so that work that repeats, such as the steps of a
- * training, soon gets the same buffers in the same places and finds its bind groups again; the last one released would be
- * another in every step.
+ * Buffers for reuse. Work runs in the order it was recorded, so a buffer may be handed out again as soon as its last
+ * user was recorded. Among the free buffers of a size, the oldest is handed out, so that repeating work, such as
+ * training steps, soon gets the same buffers in the same places and finds its bind groups again; the most recently
+ * released one would differ in every step.
  */
 export class BufferPool {
   readonly #options: PoolOptions;
@@ -26,13 +26,13 @@ export class BufferPool {
   readonly #free = new Map<number, GPUBuffer[]>();
   /** Every buffer with its age: a number that grows with each one made. */
   readonly #all = new Map<GPUBuffer, number>();
-  /** Recordings that use a buffer: it is not handed out while there is one. */
+  /** Number of recordings that use a buffer: while there are any, it is not handed out. */
   readonly #pins = new Map<GPUBuffer, number>();
-  /** Pinned buffers that nobody else uses: free when the last pin goes. */
+  /** Pinned buffers that nobody else uses: freed with the last pin. */
   readonly #waiting = new Set<GPUBuffer>();
-  /** While steps are recorded: buffers handed out since then. */
+  /** While steps are recorded: buffers handed out since recording began. */
   #since: Set<GPUBuffer> | undefined;
-  /** While steps are recorded: buffers that were in use before and released since then. */
+  /** While steps are recorded: buffers that were in use before recording began and have been released since. */
   #held: GPUBuffer[] = [];
   #made = 0;
   #pooled = 0;
@@ -44,7 +44,7 @@ export class BufferPool {
     this.#largest = device.limits.maxBufferSize - (device.limits.maxBufferSize % 4);
   }
 
-  /** Bytes that lie ready. */
+  /** Bytes in free buffers. */
   get pooledBytes(): number {
     return this.#pooled;
   }
@@ -54,7 +54,7 @@ export class BufferPool {
     return this.#allocated;
   }
 
-  /** Largest number of bytes that were in use at a time, tensors and scratch, since creation or `resetPeak`. */
+  /** Largest number of bytes in use at a time, by tensors and scratch, since creation or `resetPeak`. */
   get peakUsedBytes(): number {
     return this.#peakUsed;
   }
@@ -63,7 +63,7 @@ export class BufferPool {
     this.#peakUsed = this.#allocated - this.#pooled;
   }
 
-  /** A buffer of at least `bytes`, its content undefined. */
+  /** A buffer of at least `bytes`, with undefined content. */
   acquire(bytes: number): GPUBuffer {
     if (bytes > this.#largest) {
       throw new TopKError('OUT_OF_MEMORY', 'webgpu: a buffer larger than the device allows', {
@@ -115,7 +115,7 @@ export class BufferPool {
   }
 
   /**
-   * From now on until `endRecording` no buffer is destroyed, and what was in use before is not handed out when it is
+   * From now until `endRecording` no buffer is destroyed, and a buffer already in use is not handed out when it is
    * released: a replay finds every buffer as the recorded steps found it.
    */
   beginRecording(): void {
@@ -130,7 +130,7 @@ export class BufferPool {
     if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
   }
 
-  /** Keeps a buffer from everybody else, now if it is free, or once it is released. */
+  /** Reserves a buffer, now if it is free, otherwise once it is released. */
   pin(buffer: GPUBuffer): void {
     this.#pins.set(buffer, (this.#pins.get(buffer) ?? 0) + 1);
     const list = this.#free.get(buffer.size);
@@ -151,7 +151,7 @@ export class BufferPool {
     if (this.#waiting.delete(buffer)) this.release(buffer);
   }
 
-  /** Where a buffer belongs in a list of free ones. */
+  /** Where a buffer belongs in a list of free buffers. */
   #placeOf(buffer: GPUBuffer, list: readonly GPUBuffer[]): number {
     const age = this.#all.get(buffer) ?? 0;
     let [low, high] = [0, list.length];
@@ -163,7 +163,10 @@ export class BufferPool {
     return low;
   }
 
-  /** Gives buffers back to the device, the largest first and of a size the newest, until at most `bytes` lie ready. */
+  /**
+   * Gives buffers back to the device, the largest first and the newest first within a size, until at most `bytes`
+   * remain free.
+   */
   trim(bytes = 0): void {
     if (this.#since !== undefined) return;
     const sizes = Array.from(this.#free.keys()).sort((a, b) => b - a);
@@ -180,12 +183,12 @@ export class BufferPool {
     }
   }
 
-  /** A buffer in use is the caller's from now on. */
+  /** Hands a buffer in use over to the caller. */
   forget(buffer: GPUBuffer): void {
     if (this.#all.delete(buffer)) this.#allocated -= buffer.size;
   }
 
-  /** Destroys all buffers at once, those in use too. */
+  /** Destroys all buffers at once, including those in use. */
   destroy(): void {
     for (const buffer of this.#all.keys()) buffer.destroy();
     this.#all.clear();
@@ -197,7 +200,7 @@ export class BufferPool {
   }
 }
 
-/** Bytes of the buffer that serves a request: a few sizes, so that buffers are found again. */
+/** Bytes of the buffer that serves a request: a small set of sizes, so that buffers are reused. */
 export function bufferSize(bytes: number): number {
   const least = Math.max(256, bytes);
   const power = 2 ** Math.ceil(Math.log2(least));

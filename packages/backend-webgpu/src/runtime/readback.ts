@@ -1,7 +1,7 @@
 import type { Span } from './kernel.js';
 import { BUFFER_USAGE, MAP_MODE_READ } from './usage.js';
 
-/** Results come back in pieces of at most this size: not every engine maps 2 GiB at once. */
+/** Results come back in pieces of at most this size: not every engine can map 2 GiB at once. */
 const PIECE_BYTES = 1 << 28;
 /** Staging buffers up to this size are kept, a few of them. */
 const KEPT_BYTES = 1 << 20;
@@ -9,13 +9,13 @@ const MOST_KEPT = 8;
 
 /** One reading of bytes: copies are recorded when it starts. */
 export interface Reading {
-  /** Call once, when the copies are submitted. */
+  /** Call once, after the copies are submitted. */
   bytes(): Promise<Uint8Array>;
-  /** Call at the end, whatever happened. */
+  /** Call at the end, whatever the outcome. */
   end(failed: boolean): void;
 }
 
-/** Staging buffers that results are copied into and mapped. */
+/** Staging buffers: results are copied into them and mapped. */
 export class Readback {
   readonly #create: (descriptor: GPUBufferDescriptor) => GPUBuffer;
   #kept: GPUBuffer[] = [];

@@ -8,7 +8,7 @@ import type { BufferPool } from './pool.js';
 import type { Step } from './step.js';
 import { BUFFER_USAGE } from './usage.js';
 
-/** Two buffers of one size that change their roles from one replay to the next. */
+/** Two buffers of one size that swap roles from one replay to the next. */
 export type BufferPair = readonly [GPUBuffer, GPUBuffer];
 
 /** What a replay may change. */
@@ -17,7 +17,7 @@ export interface Replaceable {
   readonly pairs: readonly BufferPair[];
 }
 
-/** What a recording takes from its stream. */
+/** What a recording needs from its stream. */
 interface Context {
   readonly device: GPUDevice;
   readonly pipelines: Pipelines;
@@ -29,17 +29,17 @@ interface Context {
 type Commands = readonly ((encoding: Encoding) => void)[];
 
 /**
- * Steps that were recorded once and can run again: with the same buffers, which it keeps from everybody else, and the same
- * uniforms, written to the device once. Its commands are made at the first replay, when the pipelines are there.
+ * Steps that were recorded once and can run again: with the same buffers, which it reserves, and the same uniforms,
+ * written to the device once. Its commands are made at the first replay, when the pipelines are ready.
  */
 export class Recording {
   readonly #context: Context;
   readonly #buffers: ReadonlySet<GPUBuffer>;
   readonly #steps: readonly Step[];
   readonly #packed: Blocks;
-  /** Of each seed: where its two words stand in the blocks, in bytes. */
+  /** For each seed: where its two words stand in the blocks, in bytes. */
   readonly #seedsAt: readonly (readonly number[])[];
-  /** As recorded, and with the buffers of the pairs exchanged; made when they are first needed. */
+  /** As recorded, and with the buffers of the pairs exchanged; made when first needed. */
   readonly #commands: [as: Commands | undefined, exchanged: Commands | undefined] = [undefined, undefined];
   readonly #partners = new Map<GPUBuffer, GPUBuffer>();
   #blocks: GPUBuffer | undefined;
@@ -87,15 +87,15 @@ export class Recording {
   }
 
   /**
-   * @param seeds in place of those that were recorded, in their order
-   * @param isExchanged whether the buffers of each pair stand for each other
+   * @param seeds replacements for the recorded ones, in the same order
+   * @param isExchanged whether the buffers of each pair are exchanged
    */
   encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void {
     const blocks = this.#writtenBlocks();
     const commands = this.#commands[isExchanged ? 1 : 0] ?? this.#makeCommands(blocks, isExchanged);
     this.#commands[isExchanged ? 1 : 0] = commands;
     if (seeds.length > 0) {
-      // A write comes before what is submitted after it: what is encoded already has to go first.
+      // A write comes before what is submitted after it, so what is already encoded has to be submitted first.
       encoding.submit();
       for (const [at, seed] of seeds.entries()) {
         const words = new Uint32Array(philoxKey(seed));
@@ -107,7 +107,7 @@ export class Recording {
     for (const command of commands) command(encoding);
   }
 
-  /** Gives its buffers back. Replays that were asked for before still run; there must be none after. */
+  /** Gives its buffers back. Replays already requested still run; there must be none afterwards. */
   dispose(): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
@@ -171,12 +171,13 @@ export class Recording {
   }
 }
 
-/** Words below this are sizes and counts everywhere: a seed of such words could not be told from them. */
+/** Words below this are used as sizes and counts everywhere: a seed of such words could not be told apart from them. */
 const LEAST_SEED_WORD = 2 ** 16;
 
 /**
- * Where seeds stand among the uniforms of launches. Every shader gets a seed as two words beside each other (`philoxKey`).
- * Those of a hash, as seeds by path are, stand somewhere by chance with a probability of 2^-53; others are not looked for.
+ * Where seeds stand among the uniforms of launches. Every shader gets a seed as two adjacent words (`philoxKey`). The
+ * words of a hash, such as seeds by path, occur elsewhere by chance with a probability of 2^-53; other seeds are not
+ * searched for.
  */
 function placesOf(
   seeds: readonly number[],

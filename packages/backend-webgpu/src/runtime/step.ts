@@ -1,13 +1,13 @@
 import type { Encoding } from './encoding.js';
 import type { Kernel, Launch, Span } from './kernel.js';
 
-/** What `Recording` is to a stream. */
+/** A `Recording` as a stream sees it. */
 interface Replayable {
   readonly kernels: readonly Kernel[];
   encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void;
 }
 
-/** Work of a stream, in the order it was asked for. */
+/** Work of a stream, in the order it was requested. */
 export type Step =
   | { readonly kind: 'launch'; readonly launch: Launch }
   | { readonly kind: 'write'; readonly to: Span; readonly data: Uint8Array }

@@ -13,15 +13,18 @@ import { Recording, type Replaceable } from './recording.js';
 import type { Step } from './step.js';
 import { BUFFER_USAGE } from './usage.js';
 
-/** Writes up to this size travel with the uniform blocks and are copied on the device, so that they end no submission. */
+/**
+ * Writes up to this size travel with the uniform blocks and are copied on the device, so that they do not end a
+ * submission.
+ */
 const SMALL_WRITE_BYTES = 1 << 14;
 /** Larger ones go to the queue in pieces of this size. */
 const WRITE_PIECE_BYTES = 1 << 28;
-/** Steps after which work starts unasked, so that the device need not wait for a long recording. */
+/** Number of steps after which work starts without a flush, so that the device need not wait for a long recording. */
 const MOST_PENDING = 512;
 const DEFAULT_POOL_CAP_BYTES = 2 ** 31;
 
-/** A tenth of a second, where there are timers. */
+/** Resolves after a tenth of a second, or at once where there are no timers. */
 function soon(): Promise<void> {
   const { setTimeout } = globalThis as { setTimeout?: (call: () => void, milliseconds: number) => unknown };
   return new Promise((resolve) => (setTimeout === undefined ? resolve() : setTimeout(resolve, 100)));
@@ -43,18 +46,18 @@ export class Stream {
   readonly facts: DeviceFacts;
   readonly pipelines: Pipelines;
   readonly pool: BufferPool;
-  /** Set to measure: every launch then runs in a pass of its own between two timestamps. */
+  /** Set to measure: every launch then runs in its own pass between two timestamps. */
   profile: Profile | undefined;
   readonly #bindGroups: BindGroups;
   readonly #readback: Readback;
   readonly #failure = new Failure();
   #steps: Step[] = [];
-  /** While steps are recorded for replays: those since then. */
+  /** While steps are recorded for replays: the steps since recording began. */
   #recorded: Step[] | undefined;
   #submitted: Promise<void> = Promise.resolve();
   /** Submissions that wait for pipelines. */
   #waiting = 0;
-  /** Error scopes that have not answered yet. */
+  /** Error scopes that have not resolved yet. */
   readonly #checks = new Set<Promise<void>>();
   #blocks: GPUBuffer | undefined;
   #launches = 0;
@@ -73,7 +76,7 @@ export class Stream {
       create,
       discard: (buffer) => this.destroyLater(buffer),
     });
-    // The device may be the caller's and outlive this stream, which its promise must not keep.
+    // The device may be the caller's and outlive this stream; its promise must not keep the stream alive.
     const self = new WeakRef(this);
     device.lost.then(({ reason, message }) => {
       self.deref()?.fail(
@@ -90,7 +93,7 @@ export class Stream {
     return this.#failure.error;
   }
 
-  /** Ends all work: what is recorded is dropped, whoever waits is rejected, free buffers go back to the device. */
+  /** Ends all work: recorded steps are dropped, waiters are rejected, free buffers go back to the device. */
   fail(error: TopKError): void {
     if (!this.#failure.set(error)) return;
     this.#steps = [];
@@ -126,19 +129,19 @@ export class Stream {
     }
   }
 
-  /** Writes bytes (a multiple of 4 of them), which the caller leaves alone from now on. */
+  /** Writes bytes (a multiple of 4), which the caller must leave alone from now on. */
   write(to: Span, data: Uint8Array): void {
     this.#record({ kind: 'write', to, data });
   }
 
   /**
-   * Bytes in a buffer of their own, copied from `data` before this returns. For large uploads: nothing is held in memory
-   * until they are submitted.
+   * Bytes in a new buffer, copied from `data` before this returns. For large uploads: nothing stays in memory until
+   * they are submitted.
    */
   writeFresh(data: Uint8Array): Span {
     this.#failure.throwIfFailed();
     if (this.#recorded !== undefined) {
-      // A replay writes it again: other steps of the recording may use the buffer after it.
+      // A replay writes it again, because other steps of the recording may use the buffer after it.
       const span = this.scratch(data.byteLength);
       this.write(span, data.slice());
       return span;
@@ -158,7 +161,7 @@ export class Stream {
     this.#record({ kind: 'clear', span });
   }
 
-  /** Scratch from the pool; give it back with `release` as soon as its last user is recorded. */
+  /** Scratch from the pool; return it with `release` as soon as its last user is recorded. */
   scratch(bytes: number): Span {
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
     return { buffer: this.pool.acquire(size), offset: 0, size };
@@ -214,7 +217,7 @@ export class Stream {
     }
   }
 
-  /** Runs the steps of a recording again, as `Recording.encode` says, after everything asked for so far. */
+  /** Runs the steps of a recording again, as described at `Recording.encode`, after everything requested so far. */
   replay(recording: Recording, seeds: readonly number[], isExchanged: boolean): void {
     this.#record({ kind: 'replay', recording, seeds, isExchanged });
   }
@@ -276,7 +279,7 @@ export class Stream {
   /** Drops what is recorded, waits for what is submitted and destroys every buffer. Never rejects. */
   async close(): Promise<void> {
     this.fail(new TopKError('DISPOSED', 'webgpu: the backend was disposed of'));
-    // Destroying buffers or the device under running work was seen to crash a process at its exit.
+    // Destroying buffers or the device under running work has crashed a process at exit.
     await Promise.race([
       this.device.queue.onSubmittedWorkDone().catch(() => {}),
       this.device.lost.then(() => {}),
@@ -295,7 +298,7 @@ export class Stream {
     if (this.#steps.length >= MOST_PENDING) this.flush();
   }
 
-  /** Waits for a promise of the engine and for the error scopes that are open now. */
+  /** Waits for a promise of the engine and for the error scopes that are currently open. */
   async #answered<T>(promise: Promise<T>): Promise<T> {
     try {
       const [value] = await this.#failure.guard(Promise.all([promise, ...this.#checks]));
@@ -303,7 +306,7 @@ export class Stream {
       return value;
     } catch (error) {
       if (this.failure === undefined) {
-        // A lost device rejects its promises; the reason comes by another one, which may be a little later.
+        // A lost device rejects its promises; the reason comes from another promise, possibly a little later.
         await Promise.race([this.device.lost, soon()]);
         this.#failWith(error);
       }
@@ -319,7 +322,7 @@ export class Stream {
     );
   }
 
-  /** Runs calls of the engine; what they do wrong fails the stream, now or later. */
+  /** Runs calls of the engine; their errors fail the stream, now or later. */
   #scoped<T>(body: () => T): T {
     const { device } = this;
     device.pushErrorScope('out-of-memory');
@@ -382,7 +385,7 @@ export class Stream {
     for (const buffer of destroyed) buffer.destroy();
   }
 
-  /** Writes blocks in one go. One buffer for all submissions: writes and submissions happen in order. */
+  /** Writes blocks in a single write. One buffer serves all submissions: writes and submissions happen in order. */
   #writeBlocks(steps: readonly Step[]): { readonly buffer: GPUBuffer; readonly offsets: readonly number[] } {
     const { data, offsets } = packBlocks(steps, SMALL_WRITE_BYTES);
     if (this.#blocks === undefined || this.#blocks.size < data.byteLength) {

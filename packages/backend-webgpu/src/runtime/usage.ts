@@ -1,6 +1,6 @@
 /**
- * Flags of the WebGPU specification. The globals of these names exist in browsers, but in Node only where somebody
- * defined them, which is not sure when a caller hands in a device.
+ * Flags of the WebGPU specification. Globals of these names exist in browsers, but in Node only if someone defined
+ * them, which is not certain when a caller passes in a device.
  */
 export const BUFFER_USAGE = {
   MAP_READ: 0x0001,

@@ -14,7 +14,7 @@ import { range } from './text.js';
 
 type Scalar = 'u32' | 'i32' | 'f32';
 
-/** Words of a vector, and where it may begin: at a multiple of as many. */
+/** Words of a vector; also its alignment in words. */
 const vectorWords = { vec2u: 2, vec4u: 4 } as const;
 
 type Vector = keyof typeof vectorWords;
@@ -52,7 +52,7 @@ export function writeTo(element: string): Buffer<true, false> {
   return { ...read(element), access: 'write', hasBase: true };
 }
 
-/** A buffer that exists in some variants of a kernel; without it there is no `NAME` and no `params.NAME_base`. */
+/** A buffer that only some variants of a kernel have; without it there is no `NAME` and no `params.NAME_base`. */
 export function optional<HasBase extends boolean>(
   isBound: boolean,
   buffer: Buffer<HasBase, false>,
@@ -70,7 +70,7 @@ interface KernelDeclaration<U extends Uniforms, B extends Buffers> {
   readonly uniforms: U;
   /** Storage buffers by name. */
   readonly buffers: B;
-  /** Invocations of a workgroup: `INVOCATIONS`, or `INVOCATIONS_X` and `INVOCATIONS_Y`. */
+  /** Invocations per workgroup: `INVOCATIONS`, or `INVOCATIONS_X` and `INVOCATIONS_Y`. */
   readonly workgroup: number | readonly [number, number];
   /** WGSL directives, without semicolons. */
   readonly directives?: readonly string[];
@@ -78,7 +78,7 @@ interface KernelDeclaration<U extends Uniforms, B extends Buffers> {
   readonly source: () => string;
 }
 
-/** What a launch gives for its uniforms. */
+/** The values that a launch gives its uniforms. */
 export type UniformValues<U extends Uniforms> = {
   readonly [Name in keyof U]: U[Name] extends Scalar ? number : readonly number[];
 };
@@ -93,7 +93,10 @@ type BoundBuffers<B extends Buffers> = {
     | undefined;
 };
 
-/** Workgroups of a launch: in x, y, z; so many that the shader counts in x and y (`gridOf`); for so many invocations. */
+/**
+ * Workgroups of a launch: in x, y, z; a number, which the shader counts in x and y (`gridOf`); or enough for that many
+ * invocations.
+ */
 type Workgroups = Launch['workgroups'] | number | { readonly invocations: number };
 
 /** A kernel whose uniforms and buffers are given by name. */
@@ -109,8 +112,8 @@ export interface DefinedKernel<U extends Uniforms, B extends Buffers> extends Ke
 }
 
 /**
- * A kernel from one declaration: it yields the struct and the variable `params`, the bindings, the access list and the
- * launch, so that names are written once and no list is filled by position. Buffers are bound in the declared order.
+ * A kernel from one declaration, which yields the struct and the variable `params`, the bindings, the access list and
+ * the launch: names are written once and no list is filled by position. Buffers are bound in the declared order.
  */
 export function defineKernel<const U extends Uniforms, const B extends Buffers>(
   declaration: KernelDeclaration<U, B>,
@@ -150,7 +153,7 @@ export function defineKernel<const U extends Uniforms, const B extends Buffers>(
 }
 
 /**
- * Kernels that differ by a variant, each declared once, at its first use. The key is the family's name with the variant,
+ * Kernels that differ by variant, each declared once, on first use. The key is the family's name with the variant,
  * whose fields are exactly what the text depends on.
  */
 export function kernelFamily<Variant extends object, const U extends Uniforms, const B extends Buffers>(

@@ -22,7 +22,7 @@ export function fill(text: string, parameters: Readonly<Record<string, boolean |
     return false;
   });
   const filled = lines.join('\n').replace(/\$\{(\w+)\}/g, (_, name: string) => String(valueOf(name)));
-  // What only lines of other variants name is used as well.
+  // Names used only in lines of other variants also count as used.
   for (const name of unused) if (!text.includes(`\${${name}}`)) throw unknownParameter(name, {});
   return filled;
 }

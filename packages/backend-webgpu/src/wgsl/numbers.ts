@@ -1,6 +1,6 @@
 /**
- * Numbers on their bits, for shaders. Compilers may assume that no NaN and no infinity occurs, so whatever depends on
- * them is decided here on u32.
+ * Numbers handled by their bits, for shaders. Compilers may assume that no NaN and no infinity occurs, so whatever
+ * depends on them is decided here on u32.
  */
 
 /** On the bits of an f32: `MINUS_INF_BITS`, and `is_nan_or_plus_inf(bits)`. */
@@ -59,8 +59,8 @@ export function loadFloat(name: string, half: boolean): string {
 }
 
 /**
- * `store_<name>(element, bits)`. Rows of f16 may meet inside a word, so words of halves are cleared beforehand and
- * or-ed into, which gives the same bits in any order.
+ * `store_<name>(element, bits)`. Rows of f16 may share a word, so words of halves are cleared beforehand and or-ed
+ * into, which gives the same bits in any order.
  */
 export function storeBits(name: string, half: boolean): string {
   return half

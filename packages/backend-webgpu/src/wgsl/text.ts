@@ -8,7 +8,7 @@ export function times(count: number, line: (index: number) => string, separator 
   return range(count).map(line).join(separator);
 }
 
-/** Statements below each other, empty ones left out. */
+/** Statements, one per line, with empty ones left out. */
 export function lines(parts: readonly string[]): string {
   return parts.filter((part) => part !== '').join('\n');
 }
@@ -16,13 +16,13 @@ export function lines(parts: readonly string[]): string {
 /** Bits of a quiet NaN, for uniforms: WGSL rejects NaN in constant expressions. */
 export const NAN_BITS = 0x7fc00000;
 
-/** Directives of a shader that uses subgroups where not all of their invocations need to arrive. */
+/** Directives of a shader that uses subgroups in code that not all of their invocations need to reach. */
 export const subgroupDirectives: readonly string[] = [
   'enable subgroups',
   'diagnostic(off, subgroup_uniformity)',
 ];
 
-/** Entry point of a kernel that has an invocation for each of `params.count` elements: `body` handles element `at`. */
+/** Entry point of a kernel with one invocation for each of `params.count` elements: `body` handles element `at`. */
 export function forEachElement(body: string): string {
   return `@compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {

@@ -21,16 +21,17 @@ import { type BackwardViews, type KeyResults, recordGroup } from './record-group
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
 
 /**
- * Gradients of top-k attention from the saved (index, score) lists (paper section 1.6), nothing of size Lq x Lk:
+ * Gradients of top-k attention from the saved (index, score) lists (paper section 1.6), with nothing of size Lq x Lk:
  *
  * 1. For each query: weights from the scores, dP by a gather of V, dS, and dQ by a gather of K.
- * 2. The entries (query, key) are sorted by key, stable in the queries: two counting passes, first into tiles of keys.
- * 3. For each key: dK and dV by a gather of the rows of q and dO. Long runs are cut into pieces, so that a key chosen by
- *    every query is shared by many workgroups.
+ * 2. The entries (query, key) are sorted by key, stable in the queries: two counting passes, first into tiles of
+ *    keys.
+ * 3. For each key: dK and dV by a gather of the rows of q and dO. Long runs are cut into pieces, so that many
+ *    workgroups share a key chosen by every query.
  *
  * All orders of summation are fixed: equal inputs give equal bits on one device. Query heads that share a key head are
- * rows of one list, so their sum needs nothing more. Heads are taken in groups, long ones in ranges of queries, so that
- * transient memory has a bound that no length moves.
+ * rows of one list, so their sum needs no extra step. Heads are taken in groups, long ones in ranges of queries, so
+ * that transient memory is bounded whatever the length.
  */
 export function fusedAttentionBackward<T extends View>(
   stream: Stream,
@@ -120,7 +121,7 @@ function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
   return reasons;
 }
 
-/** What the bias and the relative table need beside the group. */
+/** Bytes that the bias and the relative table need in addition to the group's. */
 function extraBytes(request: AttentionRequest): number {
   const { bias, relativeBias, queryLength } = request;
   const ofBias = bias !== undefined && bias[2] === 1 && bias[3] === 1 ? 4 * queryLength : 0;

@@ -104,8 +104,8 @@ export function groupBytes(request: AttentionRequest, geometry: SortGeometry): G
 }
 
 /**
- * Bytes that a group holds. Buffers go back to the pool when their last user is recorded, but sizes differ, so only the
- * sorted weights find one again: that of the weights by slot.
+ * Bytes that a group holds. Buffers return to the pool when their last user is recorded, but sizes differ, so only the
+ * sorted weights reuse one: that of the weights by slot.
  */
 export function heldBytes(bytes: GroupBytes): number {
   const all = Object.values(bytes).reduce(
@@ -115,7 +115,7 @@ export function heldBytes(bytes: GroupBytes): number {
   return all - bufferSize(bytes.sortedWeights);
 }
 
-/** Groups in the order they run: as much at a time as `GROUP_BYTES`, the bindings and the chunk allow. */
+/** Groups in the order they run, each as large as `GROUP_BYTES`, the bindings and the chunk allow. */
 export function planGroups(
   request: AttentionRequest,
   tuning: BackwardTuning,
@@ -138,7 +138,7 @@ export function planGroups(
   };
   let together = units;
   while (together > 1 && !fits(together, unitRows)) together--;
-  // Groups of about the same size.
+  // Groups of roughly equal size.
   const unitsPerGroup = Math.ceil(units / Math.ceil(units / together));
   let parts = 1;
   while (unitsPerGroup === 1 && parts < unitRows && !fits(1, Math.ceil(unitRows / parts))) parts++;
@@ -167,7 +167,7 @@ function largestBinding(request: AttentionRequest, bytes: GroupBytes, units: num
   );
 }
 
-/** The largest power of two from 256 on that fits. */
+/** The largest power of two that fits, at least 256. */
 function fittingPower(bytesOf: (count: number) => number, bytes: number): number {
   let count = LEAST_BLOCK_ENTRIES;
   while (bytesOf(2 * count) <= bytes) count *= 2;

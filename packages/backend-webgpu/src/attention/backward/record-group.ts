@@ -49,7 +49,7 @@ interface Sorted {
   readonly pieceKeys: Span;
 }
 
-/** Vectors of four where every row is a multiple of them. */
+/** Vectors of four where every row length is a multiple of four. */
 function rowLayoutOf({ headDim, valueDim, dtype }: AttentionRequest): RowLayout {
   const width = headDim % 4 === 0 && valueDim % 4 === 0 ? 4 : 1;
   return { width, half: dtype === 'f16' };

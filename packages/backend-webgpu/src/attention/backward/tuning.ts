@@ -4,18 +4,18 @@ export const GROUP_BYTES: number = 184 * 2 ** 20;
 /** Fewest keys of a tile; a power of two. */
 export const KEYS_PER_TILE = 128;
 
-/** Workgroup memory that a workgroup may use to put entries in order: what every device has. */
+/** Workgroup memory for sorting entries: what every device has. */
 export const STAGING_BYTES: number = 2 ** 14;
 
 /** Sizes of the parts that the backward pass works in. The defaults are measured; tests shrink them. */
 export interface BackwardTuning {
-  /** Tiles of keys that the first pass of the sort tells apart at most; a power of two up to 1,024. */
+  /** Most tiles of keys that the first pass of the sort distinguishes; a power of two up to 1,024. */
   readonly mostTiles: number;
-  /** Most queries whose entries one workgroup hands out to tiles of keys, one after the other. */
+  /** Most queries whose entries one workgroup distributes to tiles of keys, one query after the other. */
   readonly rowsPerBlock: number;
-  /** Entries of a block of queries that a workgroup puts in order; a power of two from 256 on. */
+  /** Most entries of a block of queries that a workgroup sorts; a power of two, at least 256. */
   readonly tileEntries: number;
-  /** Most entries of one tile that one workgroup sorts by key; a power of two from 256 on. */
+  /** Most entries of one tile that one workgroup sorts by key; a power of two, at least 256. */
   readonly blockEntries: number;
   /** Entries of one key summed by one workgroup where the key has many; a power of two. */
   readonly pieceEntries: number;

@@ -7,7 +7,7 @@ import type { Slopes } from './slopes.js';
 
 const INVOCATIONS = 64;
 
-/** Which of the four extents of the bias are those of the scores, not 1. */
+/** Which of the bias's four extents equal those of the scores, rather than 1. */
 interface Extents {
   readonly batches: boolean;
   readonly heads: boolean;
@@ -16,9 +16,9 @@ interface Extents {
 }
 
 /**
- * Adds the dS of a part to the gradient of a bias: for each element of it that the part reaches the sum over its heads and
- * queries, and over its keys where the bias has one for all: an invocation per element, or a workgroup where keys are
- * summed.
+ * Adds the dS of a part to the gradient of a bias: each element that the part reaches gets the sum over its heads and
+ * queries, and over its keys where the bias is shared by all keys. One invocation per element, or one workgroup where
+ * keys are summed.
  */
 const biasKernel = kernelFamily('attention exact-backward bias', (extents: Extents) => ({
   uniforms: { ...geometryUniforms, row_fours: 'u32', bias_heads: 'u32' },
@@ -28,7 +28,7 @@ const biasKernel = kernelFamily('attention exact-backward bias', (extents: Exten
 }));
 
 function source({ batches, heads, queries, keys }: Extents): string {
-  // The heads of the part that an element of the bias is for.
+  // The heads of the part that share an element of the bias.
   const [from, to, step] = batches
     ? heads
       ? ['bias_head', 'bias_head + 1u', '1u']

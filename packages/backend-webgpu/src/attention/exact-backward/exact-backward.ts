@@ -37,9 +37,9 @@ import { recordTableGradient } from './table-gradient.js';
 import { recordUnusualGradients } from './unusual-gradients.js';
 
 /**
- * Gradients of exact attention, nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of a part by
- * tiled products, weights and dS row by row in place, then dQ = scale dS K, dK = scale dS^T Q and dV = P^T dO by tiled
- * products. All orders of summation are fixed: equal inputs give equal bits on one device.
+ * Gradients of exact attention, with nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of
+ * a part by tiled products, weights and dS row by row in place, then dQ = scale dS K, dK = scale dS^T Q and dV = P^T
+ * dO by tiled products. All orders of summation are fixed: equal inputs give equal bits on one device.
  */
 export function exactBackward<T extends View>(
   stream: Stream,
@@ -108,7 +108,7 @@ interface Call {
   readonly tileRows: TileRows | undefined;
 }
 
-/** Sums in f32 for a run of elements of a gradient: in place, or beside it until `finish` narrows them. */
+/** Sums in f32 for a run of elements of a gradient: in place, or in scratch until `finish` narrows them. */
 function sumsOf(stream: Stream, out: View, first: number, count: number): Binding & { finish(): void } {
   if (out.dtype !== 'f16') return { ...windowOf(out, first, count), finish: () => {} };
   const span = stream.scratch(4 * count);
@@ -122,7 +122,7 @@ function sumsOf(stream: Stream, out: View, first: number, count: number): Bindin
   };
 }
 
-/** The elements of a run, and no others that its binding begins with. */
+/** Clears the elements of a run, but not others at the start of its binding. */
 function clearRun(stream: Stream, { span, base }: Binding): void {
   const ofOtherHeads = 4 * base;
   stream.clear({ ...span, offset: span.offset + ofOtherHeads, size: span.size - ofOtherHeads });
@@ -159,7 +159,10 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   for (const sums of [dQ, dK, dV]) sums.finish();
 }
 
-/** The part of the scale that the copies of q and k take: one above 1 could take a hidden key beyond all numbers. */
+/**
+ * The factor applied to the copies of q and k: the scale if at most 1 in magnitude; a larger one could overflow a
+ * hidden key.
+ */
 function rowScale(scale: number): number {
   return Math.abs(scale) <= 1 ? scale : 1;
 }
@@ -203,7 +206,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
 
   if (rowScale(scale) !== scale) recordScale(stream, slopes, heads * queries * stride, scale);
 
-  // Keys of the products: whole fours, those beyond the last with weights of 0.
+  // Keys of the products: whole fours; those beyond the last have weights of 0.
   const inner = scoreStride(visible);
   const units = heads / group;
   const unitRows = group * queries;
@@ -256,14 +259,14 @@ function matrices(span: Span, batchStep: number, stride: number, base = 0): Oper
   return { span, base, batchStep, stride };
 }
 
-/** Scores of the part's queries with all keys that one of them sees. */
+/** Scores of the part's queries with all keys that any of them sees. */
 function scoresOf(call: Call, part: Part): Span {
   const { request, inputs, relative } = call;
   const extras = optionsOf(inputs, relative);
   return products(call, request, part, scoreOptionsOf(request), inputs.q, inputs.k, extras);
 }
 
-/** dP: the rows of dO with the values of the keys that each query may see. */
+/** dP: the rows of dO times the values of the keys that each query may see. */
 function slopesOf(call: Call, part: Part): Span {
   const { inputs } = call;
   const { valueDim, dtype, causal, keyLengths } = call.request;

@@ -9,17 +9,17 @@ import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
 import { tableGradientBytes } from './table-gradient.js';
 
-/** Sizes of the parts that the work is done in. The defaults are measured; tests shrink them. */
+/** Sizes of the parts that the work is divided into. The defaults are measured; tests shrink them. */
 export interface ExactBackwardTuning {
-  /** Scores and products of one part stay below this, where one group of heads and a query do. */
+  /** Scores and products of one part stay below this, provided that those of one query of one group of heads do. */
   readonly partBytes: number;
-  /** Heads are taken together while at least so many queries of each fit. */
+  /** Heads are grouped while at least this many queries of each fit. */
   readonly leastQueries: number;
 }
 
 export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = { partBytes: 2 ** 28, leastQueries: 512 };
 
-/** Rows of a product are taken in tiles: queries of a part are a multiple of this where there are enough. */
+/** Rows of a product are taken in tiles: if there are enough queries, a part has a multiple of this. */
 const QUERY_STEP = 64;
 
 export function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
@@ -49,7 +49,7 @@ export interface PartSize {
   readonly queries: number;
 }
 
-/** A smaller chunk means fewer rows in all, of whichever heads. */
+/** A smaller chunk means fewer rows in total, from whichever heads. */
 export function partSize(
   request: AttentionRequest,
   chunk: number,
@@ -77,7 +77,7 @@ export function partSize(
   const wanted = Math.min(queryLength, leastQueries);
   let groups = total;
   while (groups > 1 && !fits(groups, wanted)) groups--;
-  // Groups of about one size.
+  // Groups of roughly equal size.
   groups = Math.ceil(total / Math.ceil(total / groups));
   const most = Math.max(1, Math.min(queryLength, Math.floor(mostRows / (groups * group))));
   if (most < QUERY_STEP || most === queryLength) return { heads: groups * group, queries: most };
@@ -88,8 +88,8 @@ export function partSize(
 }
 
 /**
- * Runs of heads, each with its parts from the last queries to the first: the last see all keys that any query sees, so
- * the first part writes every gradient of the keys and the others add to them.
+ * Runs of heads, each with its parts from the last queries to the first: the last queries see all keys that any query
+ * sees, so the first part writes every gradient of the keys and the others add to them.
  */
 export function headRunsOf(
   { batch, queryHeads, queryLength }: AttentionRequest,

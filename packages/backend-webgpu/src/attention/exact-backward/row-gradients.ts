@@ -19,17 +19,17 @@ interface RowGradientParameters {
   readonly dropout: boolean;
 }
 
-/** Bits of a hidden key's weight: a zero that can be told from that of a key whose weight underflows. */
+/** Bits of a hidden key's weight: a zero distinguishable from that of a key whose weight underflows. */
 export const HIDDEN_WEIGHT = '0x80000000u';
 
 /**
  * From the scores S and the products dP = dO V^T of a row to its weights and the gradient of its scores, in place:
- * P = softmax(S), dropped by the factors F, and dS = P * (F * dP - sum(P * F * dP)). One workgroup a row, two passes over
- * both. Every key that some query of the part sees is written: weight -0 and dS 0 where it is hidden, NaN for every valid
- * key of a row that holds a NaN or +inf.
+ * P = softmax(S), scaled by the dropout factors F, and dS = P * (F * dP - sum(P * F * dP)). One workgroup per row, two
+ * passes over both. Every key that some query of the part sees is written: weight -0 and dS 0 where it is hidden, NaN
+ * for every valid key of a row that holds a NaN or +inf.
  *
- * Queries whose dO holds a NaN or an infinity are listed in `unusual`: their number, then their rows in any order. Workgroup
- * memory: 12 bytes per invocation.
+ * Queries whose dO holds a NaN or an infinity are listed in `unusual`: their count, then their rows in any order.
+ * Workgroup memory: 12 bytes per invocation.
  */
 const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: RowGradientParameters) => ({
   uniforms: { ...geometryUniforms, row_fours: 'u32', width: 'u32' },
@@ -44,7 +44,7 @@ const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: Row
   source: () => source(p),
 }));
 
-/** `row_fours`: from row to row of `scores` and `products`; `width`: of dO, which is `gradient`. */
+/** `row_fours`: stride of the rows of `scores` and `products`; `width`: that of dO, which is `gradient`. */
 export function recordRowGradients(
   stream: Stream,
   parameters: RowGradientParameters,

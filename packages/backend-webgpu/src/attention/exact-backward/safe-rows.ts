@@ -38,8 +38,8 @@ export interface RowRuns extends Binding {
 }
 
 /**
- * f32 [units, rowsOut, width]: the rows times `factor`, 0 for every NaN and infinity, then rows of zeros. In a product with
- * weights of 0 a row of NaN would not be left out.
+ * f32 [units, rowsOut, width]: the rows times `factor`, with 0 for every NaN and infinity, then rows of zeros. In a
+ * product, a NaN row would add NaN even with weights of 0.
  */
 export function recordSafeRows(
   stream: Stream,

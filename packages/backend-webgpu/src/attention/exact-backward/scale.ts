@@ -11,7 +11,7 @@ const scaleKernel = defineKernel({
   source: () => forEachElement('x[at] = params.factor * x[at];'),
 });
 
-/** Multiplies `count` f32, whole fours of them, in place. */
+/** Multiplies `count` f32, a multiple of four, in place. */
 export function recordScale(stream: Stream, x: Span, count: number, factor: number): void {
   scaleKernel.launch(stream, {
     uniforms: { count: count / 4, factor },

@@ -7,6 +7,6 @@ export interface Slopes {
   readonly request: AttentionRequest;
   readonly part: Part;
   readonly span: Span;
-  /** Fours of numbers from row to row. */
+  /** Stride of the rows, in groups of four numbers. */
   readonly fours: number;
 }

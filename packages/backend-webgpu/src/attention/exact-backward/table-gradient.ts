@@ -9,9 +9,8 @@ import type { Slopes } from './slopes.js';
 const INVOCATIONS = 64;
 
 /**
- * Sums of dS over the pairs of a query and a key that lie equally far apart, of each head of a part: [heads, queries + keys
- * - 1], from the last query with the first key to the first query with the last key. One invocation a sum, queries in
- * order.
+ * Sums of dS over the query-key pairs at equal distance, for each head of a part: [heads, queries + keys - 1], from
+ * the last query with the first key to the first query with the last key. One invocation per sum, queries in order.
  */
 const diagonalsKernel = defineKernel({
   key: 'attention exact-backward diagonals',
@@ -38,7 +37,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }`,
 });
 
-/** Adds the sums of the diagonals to the gradient of the table [buckets, Hq]. One workgroup a bucket and head. */
+/** Adds the sums of the diagonals to the gradient of the table [buckets, Hq]. One workgroup per bucket and head. */
 const tableKernel = defineKernel({
   key: 'attention exact-backward table',
   uniforms: { ...geometryUniforms, buckets: 'u32', farthest: 'u32' },

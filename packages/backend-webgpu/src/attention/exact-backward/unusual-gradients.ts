@@ -45,9 +45,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 );
 
 /**
- * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key that
- * its query sees. One invocation a key, over the listed queries; there are none as a rule. `row_fours`: from row to row
- * of the weights; `width`: of dO.
+ * Adds to dV what the product over finite numbers left out: weight times dO where dO is NaN or infinite, for every key
+ * that its query sees. One invocation per key, over the listed queries; usually there are none. `row_fours`: stride of
+ * the weights' rows; `width`: that of dO.
  */
 export function recordUnusualGradients(
   stream: Stream,

@@ -17,14 +17,14 @@ const LARGEST_DIM = 256;
 const FLOPS_PER_DISPATCH = 1e11;
 /** Fewer workgroups than this leave a large device idle. */
 const LEAST_WORKGROUPS = 512;
-/** Workgroups that keep a large device busy, and the fewest tiles of keys that are worth one. */
+/** Workgroups that keep a large device busy, and the fewest tiles of keys worth a workgroup. */
 const WANTED_WORKGROUPS = 1056;
 const LEAST_TILES = 4;
 
 /**
- * Dense tiled attention, for `exactAttention`: scores live in registers. It takes the queries in dispatches of bounded work
- * instead of the planned chunk, as it needs no scratch that a chunk could bound: vectors of a relative bias, and sums where
- * few queries (decoding) share their keys among many workgroups.
+ * Dense tiled attention, for `exactAttention`: scores live in registers. It takes the queries in dispatches of bounded
+ * work instead of the planned chunk, because a chunk would not bound its scratch: vectors of a relative bias, and sums
+ * where few queries (decoding) share their keys among many workgroups.
  */
 export const exactPath: ForwardPath = {
   name: 'exact',
@@ -103,7 +103,10 @@ export function recordExact(
   if (relative !== undefined) stream.release(relative);
 }
 
-/** Among how many workgroups a tile of queries shares its keys: one where the tiles, `groups` of them, keep the device busy. */
+/**
+ * Number of workgroups that share the keys of a tile of queries: one where the tiles, `groups` of them, keep the
+ * device busy.
+ */
 function segmentsOf(
   { keyLength }: AttentionRequest,
   tile: ExactTile,
@@ -118,7 +121,7 @@ function partialBytes({ valueDim }: AttentionRequest, { heads, queries }: Part, 
   return 4 * segments * heads * queries * segmentRowFloats(valueDim);
 }
 
-/** Sums of the segments of the largest part. */
+/** Bytes of the segments' sums for the largest part. */
 function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
   const tile = chooseTile(request, facts);
   if (tile === undefined) return 0;
@@ -130,7 +133,9 @@ function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
   return Math.max(...bytes);
 }
 
-/** Parts whose rows fit a binding and whose work is bounded; heads one by one where a group of them does not fit. */
+/**
+ * Parts whose rows fit a binding and whose work is bounded; heads are taken singly where a group of them does not fit.
+ */
 function exactParts(request: AttentionRequest, tile: ExactTile, facts: DeviceFacts): readonly Part[] {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
   const available = facts.bindingBytes - ALIGNMENT;

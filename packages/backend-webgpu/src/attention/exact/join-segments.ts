@@ -8,7 +8,10 @@ import { storageType, storeVector } from './storage.js';
 
 const INVOCATIONS = 256;
 
-/** f32 that one segment of the keys keeps for each row: its sums in fours, and a four of what belongs to the row. */
+/**
+ * f32 values that one segment of the keys stores for each row: its sums in fours, and one more four for the row
+ * itself.
+ */
 export function segmentRowFloats(valueDim: number): number {
   return 4 * (Math.ceil(valueDim / 4) + 1);
 }
@@ -26,8 +29,8 @@ const joinKernel = kernelFamily('exact join segments', ({ valueDim, dtype }: Joi
 }));
 
 /**
- * Outputs from segments of the keys: sums and totals scaled to the largest maximum and added, segments apart by `lanes`
- * first, then the lanes, each in order. One workgroup a row. Workgroup memory: 24 bytes per invocation.
+ * Outputs from segments of the keys: sums and totals are scaled to the largest maximum and added: first the segments
+ * `lanes` apart, then the lanes, each in order. One workgroup per row. Workgroup memory: 24 bytes per invocation.
  */
 export function recordJoin(
   stream: Stream,

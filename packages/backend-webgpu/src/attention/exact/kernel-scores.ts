@@ -27,7 +27,7 @@ function stageRows(
     }`;
 }
 
-/** Dot products of the thread's queries and keys, by slices of the dims. */
+/** Dot products of the thread's queries and keys, in slices of the dims. */
 export function scores(p: ExactParameters): string {
   const { tile } = p;
   const { queryStride, keyStride } = tileMemory(tile, p.valueDim);
@@ -84,9 +84,9 @@ export function validity(p: ExactParameters): string {
     each((r) => `    s${r} *= params.scale;`),
     p.bias ? biased : '',
     p.relativeBias ? relative : '',
-    // A bound that the compiler does not know keeps it from evaluating the infinity, which it would reject.
+    // A bound unknown to the compiler keeps it from evaluating the infinity, which it would reject.
     `    let hidden = bitcast<f32>(HIDDEN + (params.heads & 0u));`,
-    // Nor may it take -0 for 0.
+    // Nor may it replace -0 by 0.
     `    let unseen = bitcast<f32>(UNSEEN + (params.heads & 0u));`,
     `    if (${p.mask ? 'true' : `i32(key0) + ${tileKeys(tile)} > allSee`}) {`,
     hiding,

@@ -42,7 +42,7 @@ export function softmax(p: ExactParameters): string {
   ]);
 }
 
-/** Sums of weighted values, by slices of the keys. */
+/** Sums of weighted values, in slices of the keys. */
 export function product(p: ExactParameters): string {
   const { tile } = p;
   const keyQuads = tileKeys(tile) / 4;
@@ -92,7 +92,7 @@ ${lines(rows.map((r) => `      if (bitcast<u32>(w${r}) != UNSEEN) { ${columns.ma
     }`;
 }
 
-/** `all<g>` and `wrong<g>`: totals of the rows over their threads, and how many of these met a score that is no number. */
+/** `all<g>` and `wrong<g>`: totals of the rows over their threads, and how many of these met a score of NaN or +inf. */
 function rowTotals({ tile }: ExactParameters): string {
   const quads = tileQueries(tile) / 4;
   const down = tile.threads / tile.columns;
@@ -135,7 +135,7 @@ export function finish(p: ExactParameters): string {
   ]);
 }
 
-/** What `recordJoin` reads: per segment and row the sums, then (maximum, total, whether a score is no number). */
+/** What `recordJoin` reads: per segment and row the sums, then (maximum, total, whether a score is NaN or +inf). */
 export function storeSegment(p: ExactParameters): string {
   const { tile } = p;
   const fours = Math.ceil(p.valueDim / 4);

@@ -18,8 +18,9 @@ import { rowText, tileKeys, tileMemory, tileQueries, valueVectors } from './tile
  * maximum (Milakov and Gimelshein 2018), product with the values; scores are never stored.
  *
  * One pass over q and out, one pass over k and v per tile of queries. Workgroup memory: `tileBytes`. Assumes nothing
- * beyond core WebGPU. A hidden key has the bits of -inf for a score and those of -0 for a weight; its value row,
- * whatever it holds, adds nothing. A weight of 0 that rounding or dropout gives is +0: times NaN or inf that is NaN. A NaN or +inf in a valid score makes its row NaN.
+ * beyond core WebGPU. A hidden key has the bits of -inf as its score and those of -0 as its weight; its value row adds
+ * nothing, whatever it holds. A weight that rounding or dropout makes 0 is +0: times NaN or inf, it gives NaN. A NaN
+ * or +inf in a valid score makes its row NaN.
  */
 const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
   uniforms: { ...geometryUniforms, segments: 'u32' },
@@ -35,7 +36,10 @@ const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
   source: () => source(p),
 }));
 
-/** Records the part of `geometry`. `sums`: what the segments leave for `recordJoin`; in their place, `out` where there are none. */
+/**
+ * Records the part of `geometry`. `sums`: what the segments leave for `recordJoin`; without segments, `out` takes
+ * their place.
+ */
 export function recordExactTiles(
   stream: Stream,
   parameters: ExactParameters,

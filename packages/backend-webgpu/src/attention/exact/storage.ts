@@ -1,4 +1,4 @@
-/** Element type of a buffer of rows: vectors where rows are whole vectors, else words. */
+/** Element type of a buffer of rows: vectors where rows are whole vectors, otherwise words. */
 export function storageType(width: number, dtype: 'f32' | 'f16'): string {
   if (dtype === 'f16') return width % 4 === 0 ? 'vec2u' : 'u32';
   return width % 4 === 0 ? 'vec4f' : 'f32';
@@ -32,8 +32,8 @@ ${head} {
 }
 
 /**
- * `name(start, row, column, value)`: writes up to 4 elements of a row. An f16 row must be of whole words (an even width),
- * each of which one invocation writes. Needs `halvesOf` for f16.
+ * `name(start, row, column, value)`: writes up to 4 elements of a row. An f16 row must consist of whole words (an even
+ * width), each written by one invocation. Needs `halvesOf` for f16.
  */
 export function storeVector(name: string, buffer: string, width: number, dtype: 'f32' | 'f16'): string {
   const head = `fn ${name}(start: u32, row: u32, column: u32, value: vec4f)`;

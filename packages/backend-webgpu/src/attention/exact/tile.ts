@@ -5,7 +5,7 @@
 export interface ExactTile {
   readonly threads: number;
   readonly columns: number;
-  /** Queries of a thread, a multiple of 4. */
+  /** Queries per thread, a multiple of 4. */
   readonly rows: number;
   /** Dims of q and k staged at a time, a multiple of 4. */
   readonly dims: number;
@@ -13,7 +13,7 @@ export interface ExactTile {
   readonly values: number;
 }
 
-/** Queries of a workgroup. */
+/** Queries per workgroup. */
 export function tileQueries({ threads, columns, rows }: ExactTile): number {
   return (threads / columns) * rows;
 }
@@ -33,15 +33,15 @@ export function paddedDim({ dims }: ExactTile, headDim: number): number {
   return Math.ceil(headDim / dims) * dims;
 }
 
-/** The place of row r of a thread in the tile of queries: 4 neighbours, then the next group of 4. */
+/** The place of a thread's row r in the tile of queries: 4 neighbours, then the next group of 4. */
 export function rowText(tile: ExactTile, row: number): string {
   const rowsApart = 4 * (tile.threads / tile.columns);
   return `ty * 4u + ${(row >> 2) * rowsApart + (row & 3)}u`;
 }
 
-/** Where things lie in the workgroup's memory, in groups of 4 floats. */
+/** Layout of the workgroup's memory, in groups of 4 floats. */
 export interface TileMemory {
-  /** Groups of 4 queries of one dim, and one more against bank conflicts. */
+  /** Groups of 4 queries of one dim, plus one to avoid bank conflicts. */
   readonly queryStride: number;
   readonly keyStride: number;
   /** Staged q and k, or staged values. */
@@ -71,11 +71,11 @@ export function tileBytes(tile: ExactTile, valueDim: number): number {
 
 interface Choice {
   readonly tile: ExactTile;
-  /** Wider values are slow on it: more sums than registers. */
+  /** The tile is slow for wider values: more sums than registers. */
   readonly mostValueDim: number;
 }
 
-/** Best first; the first that fits is taken. docs/kernels/exact.md has the measurements. */
+/** Best first; the first that fits is used. docs/kernels/exact.md has the measurements. */
 const TILES: readonly Choice[] = [
   { tile: { threads: 128, columns: 8, rows: 4, dims: 32, values: 32 }, mostValueDim: 64 },
   { tile: { threads: 256, columns: 16, rows: 4, dims: 32, values: 16 }, mostValueDim: 128 },
@@ -87,13 +87,13 @@ const TILES: readonly Choice[] = [
   { tile: { threads: 128, columns: 16, rows: 4, dims: 8, values: 4 }, mostValueDim: 256 },
 ];
 
-/** For few queries (decoding), and for software adapters, to which a short shader matters more than a fast one. */
+/** For few queries (decoding), and for software adapters, where a short shader matters more than a fast one. */
 const SMALL_TILES: readonly Choice[] = [
   { tile: { threads: 64, columns: 16, rows: 4, dims: 16, values: 16 }, mostValueDim: 64 },
   { tile: { threads: 64, columns: 16, rows: 4, dims: 16, values: 4 }, mostValueDim: 256 },
 ];
 
-/** Queries up to which a small tile leaves less idle than a large one. */
+/** Up to this many queries, a small tile leaves less idle than a large one. */
 const FEW_QUERIES = 16;
 
 /** The tile for a shape on a device; undefined when none fits. */

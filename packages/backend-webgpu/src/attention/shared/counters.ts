@@ -1,13 +1,13 @@
-/** u32 words of the counters that the paths with candidate lists add to. */
+/** u32 words of the counters updated by the paths with candidate lists. */
 export const COUNTER_WORDS = 8;
 
-/** Where each counter lies, in words. They add up over parts until somebody clears them. */
+/** Where each counter lies, in words. They accumulate over parts until cleared. */
 export const COUNTERS = {
   /** Rows that went to the slow path. */
   flagged: 0,
   /** Of these, rows whose list was too long or was refused by the filter. */
   overflowed: 1,
-  /** Every 32nd row is looked at for the next two: how many rows, and the sum of their counts. */
+  /** The next two sample every 32nd row: how many rows, and the sum of their counts. */
   sampledRows: 2,
   sampledCounts: 3,
   /** The longest count of those rows, even when it overflowed. */
@@ -15,6 +15,9 @@ export const COUNTERS = {
   /** Of the tensor path: rows of all parts, and flagged rows of the last part. */
   rows: 5,
   flaggedInLast: 6,
-  /** Of the tensor path: parts for which the filter should not estimate; set when it was wrong too often, counted down. */
+  /**
+   * Of the tensor path: number of parts for which the filter should not estimate; set when it was wrong too often,
+   * then counted down.
+   */
   caution: 7,
 } as const;

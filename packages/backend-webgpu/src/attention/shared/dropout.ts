@@ -1,7 +1,7 @@
 import { type AttentionRequest, philoxKey } from '@topk-attention/core/backend';
 import { text as philoxWgsl } from '../../wgsl/philox.wgsl.js';
 
-/** The uniforms of dropout: a weight is dropped where its random word is below the threshold. */
+/** The uniforms of dropout: a weight is dropped if its random word is below the threshold. */
 export function dropoutOf({ dropout }: AttentionRequest): {
   readonly seed: readonly [number, number];
   readonly threshold: number;

@@ -11,11 +11,11 @@ export interface ForwardPath {
   readonly name: string;
   /** Reasons why a request is not taken; pure and cheap. */
   refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[];
-  /** The variant that would run and what it was chosen by, for `explain()`. */
+  /** The variant that would run and why it was chosen, for `explain()`. */
   describe?(request: AttentionRequest, facts: DeviceFacts): string;
-  /** The query chunk it runs best with; default: by the scratch that the limits aim at. */
+  /** The query chunk it runs best with; default: from the scratch that the limits aim at. */
   preferredChunk?(request: AttentionRequest): number;
-  /** Transient bytes of a chunk of that many queries. */
+  /** Transient bytes for a chunk of that many queries. */
   scratchBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;
   /** The largest single transient buffer of such a chunk. */
   largestBytes(request: AttentionRequest, chunk: number, facts: DeviceFacts): number;

@@ -8,14 +8,14 @@ import { relativeReach } from './relative-bias.js';
 
 /**
  * The rows of one launch: queries `firstQuery ..` of query heads `firstHead ..`, where batch and head count as one,
- * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads are
- * whole groups, so that the key heads they share are a run as well, except for kernels that use `keyHeadOf`.
+ * b * Hq + h. Row r of the launch is head `firstHead + floor(r / queries)`, query `firstQuery + r mod queries`. Heads
+ * are whole groups, so that the key heads they share are also a run, except for kernels that use `keyHeadOf`.
  */
 export interface Part {
   readonly firstHead: number;
   readonly heads: number;
   readonly firstQuery: number;
-  /** May go past the last query where rows are padded: nothing is read or written for those. */
+  /** May go past the last query where rows are padded: nothing is read or written for the padding. */
   readonly queries: number;
 }
 
@@ -24,7 +24,7 @@ export function groupOf({ queryHeads, keyHeads }: AttentionRequest): number {
   return queryHeads / keyHeads;
 }
 
-/** Key heads of a part, batch and key head as one number, b * Hkv + h. */
+/** Key heads of a part, with batch and key head as one number, b * Hkv + h. */
 export function keyHeadsOf(
   request: AttentionRequest,
   { firstHead, heads }: Part,
@@ -34,7 +34,7 @@ export function keyHeadsOf(
   return { first, count: Math.floor((firstHead + heads - 1) / group) + 1 - first };
 }
 
-/** Keys that some query of the part can see, masks and lengths aside. */
+/** Keys that some query of the part can see, ignoring masks and lengths. */
 export function visibleKeys(request: AttentionRequest, { firstQuery, queries }: Part): number {
   const { causal, keyLength } = request;
   if (!causal) return keyLength;
@@ -52,7 +52,7 @@ export function runsOf(
   }));
 }
 
-/** Parts of at most `heads` heads and `queries` queries; `inner` changes from each to the next. */
+/** Parts of at most `heads` heads and `queries` queries; `inner` varies fastest. */
 export function partsOf(
   { batch, queryHeads, queryLength }: AttentionRequest,
   heads: number,
@@ -72,7 +72,7 @@ export function partsOf(
     : headRuns.flatMap((ofHeads) => queryRuns.map((ofQueries) => part(ofHeads, ofQueries)));
 }
 
-/** Rows of [B, Hq, Lq, width] that a part reads or writes, and the run between them. */
+/** Rows of [B, Hq, Lq, width] that a part reads or writes, and everything between them. */
 export function queryWindow(view: View, request: AttentionRequest, part: Part): Binding {
   const width = view.shape[3] as number;
   const { queryLength } = request;
@@ -88,13 +88,13 @@ export function keyWindow(view: View, request: AttentionRequest, part: Part): Bi
   return windowOf(view, first * request.keyLength * width, count * request.keyLength * width);
 }
 
-/** Elements from one index to the next along each axis, 0 where the only index serves all. */
+/** Elements from one index to the next along each axis, 0 where a single index serves all. */
 function broadcastStrides(shape: Shape | undefined): readonly number[] {
   if (shape === undefined) return [0, 0, 0, 0];
   return shape.map((extent, axis) => (extent === 1 ? 0 : sizeOf(shape.slice(axis + 1))));
 }
 
-/** What the launches of one part share in their uniforms. */
+/** Uniforms shared by the launches of one part. */
 export const geometryUniforms = {
   query_length: 'u32',
   key_length: 'u32',

@@ -7,7 +7,7 @@ import { type Part, queryWindow } from './geometry.js';
 export interface Lists {
   readonly indices: Binding;
   readonly scores: Binding;
-  /** Rows of the lists from one head to the next. */
+  /** Rows of the lists per head. */
   readonly rowsPerHead: number;
 }
 

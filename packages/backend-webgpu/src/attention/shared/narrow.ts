@@ -7,8 +7,7 @@ import { halfOf } from '../../wgsl/numbers.js';
 import { groupIndex } from './reductions.js';
 
 /**
- * f32 to f16, one invocation a word of the result. A word that is shared with elements outside the run keeps the other
- * half.
+ * f32 to f16, one invocation per word of the result. A word shared with elements outside the run keeps its other half.
  */
 const narrowKernel = defineKernel({
   key: 'attention narrow',
@@ -32,7 +31,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 });
 
-/** Writes f32 numbers to elements `first` on of an f16 tensor. */
+/** Writes f32 numbers to elements of an f16 tensor, starting at `first`. */
 export function recordNarrow(stream: Stream, wide: Span, out: View, first: number, count: number): void {
   narrowKernel.launch(stream, {
     uniforms: { count },

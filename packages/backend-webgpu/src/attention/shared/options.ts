@@ -5,7 +5,7 @@ import { type Buffer, optional, read } from '../../wgsl/define-kernel.js';
 import type { ForwardViews } from './forward-path.js';
 import { vectorBytes } from './relative-bias.js';
 
-/** Which tensors of the options a kernel reads; those left out it does not. */
+/** Which tensors of the options a kernel reads; it does not read those left out. */
 export interface OptionFlags {
   readonly keyLengths?: boolean;
   readonly mask?: boolean;

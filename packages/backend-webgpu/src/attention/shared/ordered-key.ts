@@ -1,4 +1,4 @@
-/** `bits_of_key(key)`: bits of the number of an ordered key, the inverse of `key_of` (`orderedKey32`) but for -0. */
+/** `bits_of_key(key)`: bits of the number of an ordered key; the inverse of `key_of` (`orderedKey32`) except for -0. */
 export const bitsOfKey = `
 fn bits_of_key(key: u32) -> u32 {
   return key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u);

@@ -1,8 +1,8 @@
-/** Which workgroup this is in a grid of `gridOf`. */
+/** The index of this workgroup in a grid of `gridOf`. */
 export const groupIndex = `
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }`;
 
-/** `sum_of_group(x, t)`: the sum over a workgroup in the order of a fixed tree, for every invocation. */
+/** `sum_of_group(x, t)`: the sum over a workgroup in the order of a fixed tree, returned to every invocation. */
 export function groupReductions(invocations: number): string {
   const steps = (combine: (a: string, b: string) => string): string => {
     const lines: string[] = [];

@@ -7,8 +7,8 @@ import { defineKernel, read, write } from '../../wgsl/define-kernel.js';
 import { forEachElement } from '../../wgsl/text.js';
 
 /**
- * Longest reach of the relative bias: all keys farther away share the outermost bucket. The same wherever queries stand
- * among the keys, so that a decoder's steps need the same buffers and kernels.
+ * Longest reach of the relative bias: all keys farther away share the outermost bucket. It does not depend on where
+ * queries stand among the keys, so a decoder's steps need the same buffers and kernels.
  */
 export function relativeReach(request: AttentionRequest): number {
   const { relativeBias, queryLength, keyLength } = request;
@@ -16,10 +16,10 @@ export function relativeReach(request: AttentionRequest): number {
   return Math.min(relativeBias.maxDistance, queryLength + Math.max(keyLength, queryStartOf(request)));
 }
 
-/** Queries farther behind the last key do not pay for the biases of all positions between. */
+/** Queries farther behind the last key should not pay for the biases of all positions in between. */
 const LARGEST_GAP = 2 ** 16;
 
-/** Why the fused operations do not take where the queries of a request stand: they list biases by position. */
+/** Why the fused operations do not take the query positions of a request: they list biases by position. */
 export function relativeRefusals(request: AttentionRequest): readonly string[] {
   const gap = queryStartOf(request) - request.keyLength;
   if (request.relativeBias === undefined || gap <= LARGEST_GAP) return [];
@@ -41,10 +41,10 @@ export function relativeBuckets(request: AttentionRequest): Uint32Array<ArrayBuf
   return latest.buckets;
 }
 
-/** Those of the last call: every layer of a model, and every step of a decoder, asks for the same ones. */
+/** Buckets of the last call: every layer of a model, and every step of a decoder, asks for the same ones. */
 let latest: { readonly key: string; readonly buckets: Uint32Array<ArrayBuffer> } | undefined;
 
-/** A word for each position of `relativeBuckets`. */
+/** Bytes of `relativeBuckets`, one word per position. */
 export function positionBytes(request: AttentionRequest): number {
   return request.relativeBias === undefined ? 0 : 4 * (2 * relativeReach(request) + 1);
 }
@@ -74,7 +74,7 @@ export function vectorBytes(request: AttentionRequest): number {
   return request.queryHeads * positionBytes(request);
 }
 
-/** Bytes of `recordRelativeVectors`, its transient ones included. */
+/** Bytes of `recordRelativeVectors`, including its transient ones. */
 export function relativeBytes(request: AttentionRequest): number {
   return vectorBytes(request) + positionBytes(request);
 }

@@ -1,6 +1,6 @@
 /**
  * `visible_of(row)`: keys from this one on are hidden from the query, by causality or by the sequence's length. Needs
- * `rowAt`; `lengthOfRow` is the text of the i32 length of the row's sequence.
+ * `rowAt`; `lengthOfRow` is a WGSL expression for the i32 length of the row's sequence.
  */
 export function visibleOf(
   causal: boolean,

@@ -18,11 +18,12 @@ interface CombineParameters {
 const INVOCATIONS = 64;
 
 /**
- * Softmax over the kept scores of each row and the weighted sum of the kept value rows, slot after slot. One workgroup a
- * row, two columns an invocation. A row without keys gives zeros, one with NaN or +inf among its scores NaN.
+ * Softmax over the kept scores of each row and the weighted sum of the kept value rows, slot after slot. One workgroup
+ * per row, two columns per invocation. A row without keys gives zeros, one with NaN or +inf among its scores gives
+ * NaN.
  *
- * Reads the lists three times and every kept value row once. Workgroup memory: 1 KiB. Core WebGPU only. Rows of f16 have
- * to have an even length.
+ * Reads the lists three times and every kept value row once. Workgroup memory: 1 KiB. Core WebGPU only. Rows of f16
+ * must have an even length.
  */
 const combineKernel = kernelFamily('attention stored combine', (p: CombineParameters) => ({
   uniforms: { ...geometryUniforms, k: 'u32', list_rows_per_head: 'u32' },

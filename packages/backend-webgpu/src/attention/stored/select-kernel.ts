@@ -13,8 +13,8 @@ interface SelectParameters {
 }
 
 /**
- * The k best keys of each row of stored scores, exactly. One workgroup a row. Writes k indices, ascending, then -1, and k
- * scores, then -inf; a row with a NaN in a valid score gets indices of -1 and scores of NaN.
+ * The k best keys of each row of stored scores, exactly. One workgroup per row. Writes k indices, ascending, then -1,
+ * and k scores, then -inf; a row with a NaN in a valid score gets indices of -1 and scores of NaN.
  *
  * Reads a row of scores six times, writes the lists once. Workgroup memory: 5 KiB. Core WebGPU only.
  */
@@ -30,7 +30,7 @@ const selectKernel = kernelFamily('attention stored select', ({ causal, keyLengt
   source: () => source(causal, keyLengths),
 }));
 
-/** `stride`: words from row to row of the scores. */
+/** `stride`: words from one row of the scores to the next. */
 export function recordSelect(
   stream: Stream,
   parameters: SelectParameters,

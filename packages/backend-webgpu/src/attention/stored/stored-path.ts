@@ -23,12 +23,12 @@ import { scoreStride } from '../shared/scores/scores-text.js';
 import { recordCombine } from './combine-kernel.js';
 import { recordSelect } from './select-kernel.js';
 
-/** Scores and lists of one part of the work stay below this, when one group of heads does. */
+/** Scores and lists of one part of the work stay below this, provided that those of one group of heads do. */
 const PART_BYTES = 2 ** 26;
 /**
- * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact selection
- * per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package that is not
- * rescored, so it also is what the others are compared with.
+ * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact
+ * selection per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package
+ * that does not rescore, so this path also serves as the reference for the others.
  */
 export const storedPath: ForwardPath = {
   name: 'stored',
@@ -76,7 +76,7 @@ function partBytes(request: AttentionRequest, heads: number, queries: number): n
   return 4 * heads * queries * (scoreStride(request.keyLength) + list);
 }
 
-/** Heads and queries at a time: every binding below the limit, scratch about as large as wanted. */
+/** Heads and queries at a time: every binding below the limit, scratch close to the wanted size. */
 function partSize(
   request: AttentionRequest,
   chunk: number,

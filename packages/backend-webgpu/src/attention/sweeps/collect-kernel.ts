@@ -23,10 +23,11 @@ import { scoreQuad } from './score.js';
 
 /**
  * Second sweep: lists every visible key whose score is above its row's threshold, as (key, bits of the score), and
- * counts them, also those that a full list has no room for. The order of a list is that in which workgroups arrive.
+ * counts them, including those that do not fit in a full list. The order of a list is the order in which workgroups
+ * arrive.
  *
- * A workgroup takes a tile of rows and a segment of the keys. Hits of a tile get their places first within the row's
- * hits of that tile, then one atomic addition a row moves them behind what is listed already.
+ * A workgroup takes a tile of rows and a segment of the keys. Hits of a tile first get their places among the row's
+ * hits in that tile; then one atomic addition per row moves them behind what is already listed.
  */
 const collectKernel = kernelFamily('attention sweeps collect', (p: SweepParameters) => ({
   uniforms: { ...geometryUniforms, capacity: 'u32', first_key: 'u32', end_key: 'u32', segment: 'u32' },
@@ -42,7 +43,9 @@ const collectKernel = kernelFamily('attention sweeps collect', (p: SweepParamete
   source: () => source(p),
 }));
 
-/** Of keys `first_key` to `end_key`, `segment` of them for a workgroup, both multiples of 128 but for the end. */
+/**
+ * Covers keys `first_key` to `end_key`, `segment` of them per workgroup; both are multiples of 128, except at the end.
+ */
 export function recordCollect(
   stream: Stream,
   parameters: SweepParameters,
@@ -186,7 +189,7 @@ fn main(
 }`;
 }
 
-/** The keys that the invocation brings of a tile; any key will do beyond the last. */
+/** The keys that the invocation loads of a tile; any key will do beyond the last. */
 function keyRows(first: string): string {
   return [0, 1, 2, 3]
     .map(

@@ -5,8 +5,8 @@ import { COUNTERS } from '../shared/counters.js';
 import { geometryUniforms, type PartGeometry } from '../shared/geometry.js';
 
 /**
- * Rows whose list does not decide: longer than its capacity, or shorter than k below a threshold that hid keys. Their
- * rows, by key head, go to the slow path; the order does not matter, every row there is selected on its own.
+ * Rows whose list does not decide: longer than its capacity, or shorter than k below a threshold that hid keys. They
+ * go to the slow path by key head; the order does not matter, because every row there is selected on its own.
  *
  * `counters`: see `COUNTERS`. `slow`: a count for each key head of the part, cleared beforehand, then their rows.
  */

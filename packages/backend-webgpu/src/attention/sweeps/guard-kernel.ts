@@ -6,16 +6,16 @@ import { kernelFamily, readFrom, write } from '../../wgsl/define-kernel.js';
 const INVOCATIONS = 128;
 
 /**
- * Numbers below this in magnitude cannot make a score overflow, whatever meets them: with a scale of at most 1 a sum of
- * `headDim` products stays below 2^127. What is above it, infinite or NaN is left to the slow path.
+ * Numbers below this in magnitude cannot make a score overflow, whatever they are multiplied by: with a scale of at
+ * most 1 a sum of `headDim` products stays below 2^127. Larger numbers, infinities and NaN are left to the slow path.
  */
 export function largestSafe(headDim: number, scale: number): number {
   return Math.sqrt(2 ** 124 / (headDim * Math.max(1, Math.abs(scale))));
 }
 
 /**
- * Where something lies that scores could overflow by: for each key head the first key with an unsafe element, by atomic
- * minimum, the same in any order. Reads the keys once.
+ * Finds elements that could make scores overflow: for each key head the first key with an unsafe element, by atomic
+ * minimum, which gives the same result in any order. Reads the keys once.
  */
 const guardKernel = kernelFamily('attention sweeps guard', ({ half }: { readonly half: boolean }) => ({
   uniforms: { head_elements: 'u32', heads: 'u32', head_dim: 'u32', first_head: 'u32', largest: 'f32' },
@@ -44,7 +44,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 }`,
 }));
 
-/** Records the search over some key heads. `unsafe` has one u32 a key head, all bits set beforehand. */
+/** Records the search over some key heads. `unsafe` has one u32 per key head, all bits set beforehand. */
 export function recordGuard(
   stream: Stream,
   x: Binding,

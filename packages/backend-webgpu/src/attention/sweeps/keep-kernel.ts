@@ -23,11 +23,11 @@ interface KeepParameters {
 }
 
 /**
- * From lists to the output: the k best of each row's list by a search for the k-th key, bit by bit, ties to the lower
- * index; these in ascending order of keys; softmax, dropout and the weighted sum of their value rows. One team a row, the
- * list in registers. The order of a list never shows in the result.
+ * From lists to the output: finds the k best of each row's list by searching for the k-th key, bit by bit, ties to the
+ * lower index; puts these in ascending order of keys; then softmax, dropout and the weighted sum of their value rows.
+ * One team per row, the list in registers. The order of a list never shows in the result.
  *
- * Workgroup memory: 16 bytes a kept key.
+ * Workgroup memory: 16 bytes per kept key.
  */
 const keepKernel = kernelFamily('attention sweeps keep', (p: KeepParameters) => {
   const four = p.dtype === 'f16' ? 'vec2u' : 'vec4f';
@@ -47,7 +47,7 @@ const keepKernel = kernelFamily('attention sweeps keep', (p: KeepParameters) => 
   };
 });
 
-/** `saved`: where the kept keys go besides. */
+/** `saved`: where the kept keys also go. */
 export function recordKeep(
   stream: Stream,
   parameters: Omit<KeepParameters, 'saves'>,
@@ -75,7 +75,7 @@ export function keepBytes(k: number): number {
   return 16 * k + 4 * TEAM;
 }
 
-/** A list of the usual length fits in this share of the registers; the rest is looked at only where it is longer. */
+/** Most lists fill at most this share of the registers; the rest is read only for longer lists. */
 const USUAL_SHARE = 0.6;
 
 function source(p: KeepParameters): string {
@@ -300,7 +300,7 @@ fn main(
 }`;
 }
 
-/** Statements that add up `name` over the invocations that are multiples of `across` apart, in a fixed order. */
+/** Statements that add up `name`, in a fixed order, over the invocations whose distance is a multiple of `across`. */
 function fold(name: string, across: number, subgroups: boolean): string {
   const reaches = range(Math.log2(TEAM / across)).map((step) => TEAM / 2 ** (step + 1));
   if (subgroups)

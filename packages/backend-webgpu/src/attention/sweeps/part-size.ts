@@ -9,19 +9,21 @@ import { TILE_KEYS, type TileRows } from '../shared/scores/product.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
-/** Lists of one part of the work stay below this, scratch rows of the slow path below the other. */
+/** Lists of one part of the work stay below the first, scratch rows of the slow path below the second. */
 const LIST_BYTES = 2 ** 27;
 const SLOW_BYTES = 2 ** 25 + 2 ** 24;
-/** Workgroups that keep a large device busy, and the fewest keys that are worth one. */
+/** Workgroups that keep a large device busy, and the fewest keys worth a workgroup. */
 const WORKGROUPS = 4096;
 const LEAST_SEGMENT = 8 * TILE_KEYS;
-/** Pairs of a query and a key in one dispatch: some milliseconds of a large device, below a second of a small one. */
+/** Query-key pairs per dispatch: some milliseconds on a large device, less than a second on a small one. */
 const PAIRS_PER_DISPATCH = 2 ** 30;
 const SLOW_WORKGROUPS = 128;
-/** Queries of a part are a multiple of this where there are enough: whole tiles of rows. */
+/** If there are enough queries, a part has a multiple of this: whole tiles of rows. */
 export const QUERY_STEP = 128;
 
-/** Other than what follows from the request and the device: tests reach with few keys what happens with many. */
+/**
+ * Overrides of what follows from the request and the device: lets tests reach with few keys what otherwise needs many.
+ */
 export interface SweepsTuning {
   readonly capacity?: number;
   readonly shift?: number;
@@ -46,7 +48,7 @@ export function sizesOf({ k }: AttentionRequest, { capacity }: SweepsTuning): Si
   return { k: kept, capacity: capacity ?? capacityOf(kept), groups: groupsOf(kept) };
 }
 
-/** Bytes of a row in the list; the maxima of its groups lie there before. */
+/** Bytes of a row's list, which first holds the maxima of its groups. */
 export function rowBytes(request: AttentionRequest, tuning: SweepsTuning): number {
   const { capacity, groups } = sizesOf(request, tuning);
   return Math.max(8 * capacity, 4 * groups);
@@ -71,19 +73,19 @@ export function partSize(
   const total = (batch * queryHeads) / group;
   const fits = (groups: number): boolean =>
     groups * keyLength * width <= limit && groups * group * queryLength * width <= limit;
-  // All heads at once where at least a tile of queries is left for each.
+  // All heads at once if that leaves at least a tile of queries for each.
   let groups = total;
   while (groups > 1 && !(fits(groups) && rows / (groups * group) >= Math.min(QUERY_STEP, queryLength))) {
     groups = Math.ceil(groups / 2);
   }
   const most = Math.max(1, Math.floor(rows / (groups * group)));
   const whole = Math.min(most >= QUERY_STEP ? QUERY_STEP * Math.floor(most / QUERY_STEP) : most, chunk);
-  // Parts of about one size: a small one at the end would leave the device idle.
+  // Parts of roughly equal size: a small last one would leave the device idle.
   const even = QUERY_STEP * Math.ceil(queryLength / Math.ceil(queryLength / whole) / QUERY_STEP);
   return { heads: groups * group, queries: Math.min(whole, even, queryLength) };
 }
 
-/** Rows of scores that a workgroup of the slow path has, and how many workgroups. */
+/** Rows of scores per workgroup of the slow path, and the number of workgroups. */
 export function slowSize(
   request: AttentionRequest,
   workgroupBytes: number,
@@ -117,7 +119,7 @@ export function scratchBytes(
   );
 }
 
-/** Workgroups that share the tiles of the sample of one tile of rows: a power of two up to `most`. */
+/** Workgroups that share the sample's tiles for one tile of rows: a power of two up to `most`. */
 export function sharesOf(rowTiles: number, most: number): number {
   let shares = 1;
   while (2 * shares <= most && rowTiles * shares < WORKGROUPS / 4) shares *= 2;
@@ -131,7 +133,7 @@ export function segmentOf(rowTiles: number, visible: number): number {
   return TILE_KEYS * Math.ceil(keys / TILE_KEYS);
 }
 
-/** How many pieces of that many keys a dispatch of all rows may take. */
+/** How many pieces of that many keys a dispatch of all rows may process. */
 export function stepOf(rows: number, keys: number): number {
   return Math.max(1, Math.floor(PAIRS_PER_DISPATCH / (rows * keys)));
 }

@@ -1,6 +1,6 @@
 /**
- * `tile_sees(key_head, first_row, rows)`: the fewest and the most keys that a row of a tile of rows sees. Needs
- * `rowAt` and `visible_of`.
+ * `tile_sees(key_head, first_row, rows)`: the fewest and the most keys seen by any row of a tile. Needs `rowAt` and
+ * `visible_of`.
  */
 export function tileSees(tileRows: number): string {
   return `
@@ -15,7 +15,10 @@ fn tile_sees(key_head: u32, first_row: u32, rows: u32) -> vec2u {
 }`;
 }
 
-/** Keys of a sample: one in 2^shift, at a place that a hash picks, so that no period of the keys meets it. */
+/**
+ * Keys of a sample: one in 2^shift, at a place picked by a hash, so that the sample cannot fall in step with periodic
+ * keys.
+ */
 export const sampledKey = `
 fn sampled_key(j: u32, shift: u32) -> u32 {
   var x = j * 747796405u + 2891336453u;

@@ -36,7 +36,7 @@ export interface SweepParameters {
 /** What both sweeps read. */
 export interface SweepInputs {
   readonly geometry: PartGeometry;
-  /** Tiles of rows of the part. */
+  /** Number of row tiles in the part. */
   readonly rowTiles: number;
   readonly q: Binding;
   readonly k: Binding;
@@ -44,11 +44,11 @@ export interface SweepInputs {
 }
 
 /**
- * First sweep: scores of a sample of the keys of every row; of each group of the sample the maximum is kept. Groups are
- * single keys while there is room for them, then four neighbours of the sample, then four of every so many tiles: keys
- * that lie together fall into different groups. Hidden keys count as the lowest finite number.
+ * First sweep: scores of a sample of the keys of every row, keeping the maximum of each group of the sample. Groups
+ * are single keys while there is room for them, then four neighbours of the sample, then four from tiles at a fixed
+ * distance: keys that lie together fall into different groups. Hidden keys count as the lowest finite number.
  *
- * A launch with a first tile above 0 goes on where the one before it stopped.
+ * A launch with a first tile above 0 continues where the previous one stopped.
  */
 const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters) => ({
   uniforms: {
@@ -70,8 +70,8 @@ const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters
 }));
 
 /**
- * `maxima`: f32 [rows, groups]. One key in 2^shift; `groups`: a multiple of 128; `shares`: workgroups that share the groups
- * of a tile of rows, a power of two.
+ * `maxima`: f32 [rows, groups]. One key in 2^shift; `groups`: a multiple of 128; `shares`: workgroups that share the
+ * groups of a tile of rows, a power of two.
  */
 export function recordSample(
   stream: Stream,
@@ -199,7 +199,7 @@ fn main(
 }`;
 }
 
-/** The keys that the invocation brings of a tile; any key will do beyond the last. */
+/** The keys that the invocation loads of a tile; any key will do beyond the last. */
 function keyRows(tile: string): string {
   const rows = [0, 1, 2, 3].map(
     (j) => `key_row_${j} = key_head * params.key_length + min(brought[${j}], params.key_length - 1u);`,

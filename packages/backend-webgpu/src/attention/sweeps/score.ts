@@ -1,6 +1,6 @@
 /**
  * `score_quad(dots, row, keys)`: scores of four keys of a row. Needs `rowAt` and, with a relative bias,
- * `relative_bias`. The one definition of a score for all sweeps: equal inputs, equal bits.
+ * `relative_bias`. All sweeps share this one definition of a score: equal inputs, equal bits.
  */
 export function scoreQuad(relativeBias: boolean): string {
   return relativeBias

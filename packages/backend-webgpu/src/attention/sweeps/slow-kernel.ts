@@ -19,7 +19,7 @@ interface SlowParameters {
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly relativeBias: boolean;
-  /** Rows that share a reading of the keys: a power of two. */
+  /** Rows processed per reading of the keys: a power of two. */
   readonly rows: number;
 }
 
@@ -29,11 +29,11 @@ export function slowBytes({ headDim, rows }: Pick<SlowParameters, 'headDim' | 'r
 }
 
 /**
- * Rows that the sweeps could not decide: all scores of some rows of a key head into scratch of the workgroup's own, then
- * an exact selection from them, written over the row's list. A row with a NaN in a valid score gets NAN_ROW for a count.
- * Scores are the same chain of multiply-adds as in the sweeps, so they have the same bits.
+ * Rows that the sweeps could not decide: writes all scores of some rows of a key head to the workgroup's own scratch,
+ * then selects exactly from them, overwriting the row's list. A row with a NaN in a valid score gets NAN_ROW as its
+ * count. Scores are the same chain of multiply-adds as in the sweeps, so they have the same bits.
  *
- * Workgroups go through the jobs in strides; without slow rows they end at once.
+ * Workgroups stride over the jobs; without slow rows they end at once.
  */
 const slowKernel = kernelFamily('attention sweeps slow', (p: SlowParameters) => ({
   uniforms: { ...geometryUniforms, capacity: 'u32', k: 'u32', row_words: 'u32' },
@@ -50,7 +50,7 @@ const slowKernel = kernelFamily('attention sweeps slow', (p: SlowParameters) => 
   source: () => source(p),
 }));
 
-/** `row_words`: from row to row of `scratch`, which has `parameters.rows` of them for each workgroup. */
+/** `row_words`: words per row of `scratch`, which has `parameters.rows` rows for each workgroup. */
 export function recordSlow(
   stream: Stream,
   parameters: SlowParameters,

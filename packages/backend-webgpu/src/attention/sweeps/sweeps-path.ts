@@ -16,11 +16,11 @@ import { recordPart } from './record-part.js';
 import { LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
-/** Fewer keys than this are faster stored. */
+/** With fewer keys than this, storing the scores is faster. */
 const FEWEST_KEYS = 1024;
 const LARGEST_DIM = 256;
 
-/** The path with what it would choose replaced. */
+/** The path with some of its choices overridden. */
 export function sweepsPathWith(tuning: SweepsTuning): ForwardPath {
   return {
     name: 'sweeps',
@@ -38,10 +38,10 @@ export function sweepsPathWith(tuning: SweepsTuning): ForwardPath {
 }
 
 /**
- * Two sweeps over the keys in f32, nothing of size Lq x Lk stored: the first looks at a sample of the keys and takes a
- * threshold for each row from it, the second lists the keys above it with their scores; the k best of the list are the k
- * best of all, whatever the threshold, if the list has k keys and is whole. Rows of which that is not true are selected
- * again from all of their scores. Runs on core WebGPU; subgroups of 32 make the selection faster.
+ * Two sweeps over the keys in f32, with nothing of size Lq x Lk stored: the first looks at a sample of the keys and
+ * takes a threshold for each row from it, the second lists the keys above it with their scores. Whatever the
+ * threshold, the k best of the list are the k best of all if the list has k keys and is complete. All other rows are
+ * selected again from all of their scores. Runs on core WebGPU; subgroups of 32 make the selection faster.
  */
 export const sweepsPath: ForwardPath = sweepsPathWith({});
 
@@ -135,7 +135,7 @@ function recordUnsafe(
     );
   }
   if (relative !== undefined) {
-    // One unsafe bias makes every key of every head unsafe: it is the same for all of them.
+    // One unsafe bias makes every key of every head unsafe, because all of them share it.
     for (let head = 0; head < batch * keyHeads; head++) {
       recordGuard(
         stream,

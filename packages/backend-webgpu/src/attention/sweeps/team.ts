@@ -3,7 +3,7 @@ import { subgroupDirectives } from '../../wgsl/text.js';
 /** Invocations that work on one row. */
 export const TEAM = 32;
 
-/** Whether a team is a subgroup, or shares sums through workgroup memory. Both give the same whole numbers. */
+/** Whether a team is a subgroup, or shares sums through workgroup memory. Both give the same integers. */
 export interface TeamParameters {
   readonly subgroups: boolean;
 }
@@ -14,8 +14,8 @@ export function teamDirectives({ subgroups }: TeamParameters): readonly string[]
 }
 
 /**
- * For a workgroup of one team: `team_sum(t, x)`, `team_max(t, x)` and `team_before(t, x)`, the sum over the invocations
- * before this one, of u32; all invocations call them together. Without subgroups: 128 bytes of workgroup memory.
+ * For a workgroup of one team, on u32: `team_sum(t, x)`, `team_max(t, x)` and `team_before(t, x)`, the sum over the
+ * invocations before this one; all invocations call them together. Without subgroups: 128 bytes of workgroup memory.
  */
 export function teamFunctions({ subgroups }: TeamParameters): string {
   if (subgroups) {

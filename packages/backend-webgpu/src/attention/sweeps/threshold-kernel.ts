@@ -18,17 +18,17 @@ interface ThresholdParameters {
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly groups: number;
-  /** Of a tile of the sweeps. */
+  /** Rows per tile of the sweeps. */
   readonly rows: 64 | 128;
   readonly subgroups: boolean;
 }
 
 /**
  * From the maxima of a row's groups to its threshold, just below the rank-th largest of them; the lowest finite number
- * where there are fewer, or where the row sees no more keys than a list holds. Starts the row's count at 0. A row whose
- * scores could overflow or be NaN, by its query or a key that it sees, gets UNSAFE for a count.
+ * if there are fewer, or if the row sees no more keys than a list holds. Starts the row's count at 0. A row whose
+ * scores could overflow or be NaN, because of its query or a key that it sees, gets UNSAFE as its count.
  *
- * One team a row.
+ * One team per row.
  */
 const thresholdKernel = kernelFamily('attention sweeps threshold', (p: ThresholdParameters) => ({
   uniforms: { ...geometryUniforms, shift: 'u32', rank: 'u32', capacity: 'u32', largest_safe: 'f32' },
@@ -62,7 +62,7 @@ export function recordThreshold(
   });
 }
 
-/** Of the count of a row that only the slow path may judge. */
+/** The count of a row that only the slow path may decide. */
 const UNSAFE = 0x80000000;
 
 function source(p: ThresholdParameters): string {

@@ -24,8 +24,8 @@ fn main() {
 });
 
 /**
- * Adds the counters of a part to those of its caller, and sets or counts down their caution. So a filter adapts to the
- * data from part to part and from call to call, and nothing is read back. One invocation.
+ * Adds the counters of a part to those of its caller, and sets or counts down their caution. This adapts a filter to
+ * the data from part to part and from call to call, without reading anything back. One invocation.
  */
 export function recordAddCounters(stream: Stream, rows: number, ofPart: Span, ofCall: Span): void {
   addCountersKernel.launch(stream, {

@@ -23,6 +23,6 @@ export function placesOf(capacity: number): number {
   return 2 ** Math.ceil(Math.log2(capacity / 2));
 }
 
-/** More flagged rows than one in this many make the filter cautious, for this many parts. */
+/** If more than one row in this many is flagged, the filter is cautious for this many parts. */
 export const FLAGGED_ONE_IN = 1024;
 export const CAUTIOUS_PARTS = 64;

@@ -24,7 +24,7 @@ const AT_ONCE = 8;
 
 /**
  * Softmax over the kept scores of a row, dropout, and the weighted sum of its values; writes the output and, for
- * 'saves', the list. 32 invocations a row, all sums in a fixed order. One pass over the kept rows of V. Workgroup
+ * 'saves', the list. 32 invocations per row, all sums in a fixed order. One pass over the kept rows of V. Workgroup
  * memory: 4 bytes per unit of capacity, and 640 bytes.
  *
  * A row of NaN scores, or one that holds +inf, gives NaN; a row without valid keys gives zeros.
@@ -43,7 +43,7 @@ const combineKernel = kernelFamily('tensor combine', (variant: CombineVariant) =
   source: () => source(variant),
 }));
 
-/** `lists`: as the selection leaves them; `saved`: where the kept keys go besides. */
+/** `lists`: as the selection leaves them; `saved`: where the kept keys also go. */
 export function recordCombine(
   stream: Stream,
   variant: Omit<CombineVariant, 'saves'>,
@@ -68,7 +68,7 @@ export function recordCombine(
 
 function source({ valueDim, half, capacity, dropout, saves, subgroup }: CombineVariant): string {
   const fours = valueDim / 4;
-  /** Rows of V that the lanes read side by side, and fours of a row that a lane takes. */
+  /** Rows of V that the lanes read side by side, and fours of a row per lane. */
   const parts = Math.max(1, Math.floor(32 / fours));
   const width = Math.min(32, fours);
   const perLane = Math.ceil(fours / 32);

@@ -1,7 +1,7 @@
 import { range, subgroupDirectives } from '../../wgsl/text.js';
 import { storeOne, storeProducts } from './score-tile.js';
 
-/** Of the filter's variant, what its products depend on. */
+/** The fields of the filter's variant that its products depend on. */
 interface ProductVariant {
   readonly headDim: number;
   readonly emulated?: boolean;
@@ -32,7 +32,7 @@ export function loadQueries({ headDim, emulated = false }: ProductVariant): stri
     .join('\n  ');
 }
 
-/** Computes the scores of `tile0`, then of `tile1`, and lets `consume` look at them in workgroup memory. */
+/** Computes the scores of `tile0`, then of `tile1`, and lets `consume` read them in workgroup memory. */
 export function twoTiles(variant: ProductVariant, consume: (j: number) => string): string {
   const products = variant.emulated ? emulatedProducts : matrixProducts;
   return [0, 1]

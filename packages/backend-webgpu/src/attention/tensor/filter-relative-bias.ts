@@ -2,9 +2,9 @@ import { range } from '../../wgsl/text.js';
 import { keyOfColumn, ROWS } from './score-tile.js';
 
 /**
- * A relative bias, by distance, less that of keys far before the query, where most keys are: they need nothing added, and
- * the threshold moves by `far_bias`. In the filter's units a bias is divided by the row's unit; it is rounded upwards by
- * more than any sum with it errs, so that what it lists is what it should.
+ * A relative bias, by distance, minus that of keys far before the query, where most keys are: those need nothing
+ * added, and the threshold moves by `far_bias`. In the filter's units a bias is divided by the row's unit; it is
+ * rounded upwards by more than the error of any sum with it, so that the filter lists what it should.
  */
 export function relativeDeclarations(reach: number): string {
   return `var<workgroup> biases: array<f32, ${2 * reach + 1}>;

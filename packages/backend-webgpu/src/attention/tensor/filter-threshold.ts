@@ -6,8 +6,8 @@ const PASSES = 3;
 const WORDS_AT_ONCE = 8;
 
 /**
- * `guess`: the rank-th largest of the lane's group maxima, short of it by a bin of the last pass; `enough`: whether it
- * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts what lies below.
+ * `guess`: the rank-th largest of the lane's group maxima, lower by up to a bin of the last pass; `enough`: whether it
+ * has that many. The histogram is the lane's own, in the memory of the score tiles; bin 0 counts the values below.
  */
 export function thresholdText(groupWords: number): string {
   return `var base = low;

@@ -30,9 +30,9 @@ export interface FilterVariant {
   readonly keyLengths: boolean;
   /** Distance from which a relative bias is constant; undefined without one. */
   readonly relativeReach?: number;
-  /** Keys that a list holds; a multiple of 64. It also holds the row's group maxima before. */
+  /** Keys that a list holds; a multiple of 64. The row's group maxima are stored there first. */
   readonly capacity: number;
-  /** Subgroups of a workgroup: neighbours read the same keys at about the same time, which the cache likes. */
+  /** Subgroups per workgroup: neighbours read the same keys at about the same time, which helps the cache. */
   readonly subgroups: number;
   /** For tests: plain f32 products of the same f16 numbers, so that all the rest runs on any device. */
   readonly emulated?: boolean;
@@ -44,20 +44,21 @@ function phasesOf(capacity: number): number {
 }
 
 /**
- * The filter: which keys can be among the k best of a query, from f16 products in subgroup matrices (16 x 16 x 16,
- * f32 sums), nothing of size Lq x Lk stored.
+ * The filter: which keys can be among the k best of a query, from f16 products in subgroup matrices (16 x 16 x 16, f32
+ * sums), with nothing of size Lq x Lk stored.
  *
- * 1. Sweep 1 takes the maximum of each of 16 P groups of keys. Phase p takes tiles p, p + P, p + 2 P ... of both halves of
- *    the keys and keeps one running maximum per column of a tile: the keys of a group are far apart, so that neighbours
- *    that score alike (clusters, sorted keys) fall into different groups. P is odd for keys with a period of a power of two. The
- *    maxima, two f16 to a word, lie where the list will lie.
- * 2. T is the rank-th largest of them, by three passes over a histogram of 16 bins: at least so many keys score T or
- *    more, short of the error bound. Where only every `stride`-th tile was looked at, T is an estimate. Either way T is
+ * 1. Sweep 1 takes the maximum of each of 16 P groups of keys. Phase p takes tiles p, p + P, p + 2 P ... of both
+ *    halves of the keys and keeps one running maximum per column of a tile: the keys of a group are far apart, so that
+ *    neighbours with similar scores (clusters, sorted keys) fall into different groups. P is odd because of keys whose
+ *    period is a power of two. The maxima, two f16 per word, are stored where the list will be.
+ * 2. T is the rank-th largest of them, by three passes over a histogram of 16 bins: up to the error bound, at least
+ *    `rank` keys score T or more. Where only every `stride`-th tile was looked at, T is an estimate. Either way T is
  *    no more than a good guess: the finish proves it.
- * 3. Sweep 2 computes the scores again and lists every key with s16 >= T - E(tile), in ascending order: every key whose
- *    score is at least T is listed (see error-bound.ts). A count above the capacity tells that it overflowed.
+ * 3. Sweep 2 computes the scores again and lists every key with s16 >= T - E(tile), in ascending order: every key
+ *    whose score is at least T is listed (see error-bound.ts). A count above the capacity means that the list
+ *    overflowed.
  *
- * A subgroup takes 32 queries, one a lane; score tiles go through 2.25 KiB of workgroup memory each. Two passes over
+ * A subgroup takes 32 queries, one per lane; score tiles go through 2.25 KiB of workgroup memory each. Two passes over
  * the packed keys per workgroup, longest rows first.
  */
 const filterKernel = kernelFamily('tensor filter', (variant: FilterVariant) => {
@@ -91,8 +92,8 @@ const filterKernel = kernelFamily('tensor filter', (variant: FilterVariant) => {
 });
 
 /**
- * `tiles`: of a head's keys; rows that see at least `sampled_from` keys take every `stride`-th tile only, and `rank` is the
- * rank in such a sample above which the k best are found. The rows of `geometry` are whole workgroups.
+ * `tiles`: number of a head's key tiles. Rows that see at least `sampled_from` keys take only every `stride`-th tile;
+ * `rank` is the rank in such a sample above which the k best are found. The rows of `geometry` are whole workgroups.
  */
 export function recordFilter(
   stream: Stream,

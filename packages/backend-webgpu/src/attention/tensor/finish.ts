@@ -14,11 +14,11 @@ import { recordSelectSubgroup, type SelectInputs } from './select-subgroup.js';
 import { recordSelectFlagged, recordSelectListed } from './select-workgroup.js';
 import type { Tables } from './tables.js';
 
-/** Workgroups of the slow path, at most; each has a scratch row of 4 bytes per key. */
+/** Most workgroups of the slow path; each has a scratch row of 4 bytes per key. */
 const SLOW_WORKGROUPS = 264;
-/** Bytes that all scratch rows of the slow path may take together, where one row alone does not take more. */
+/** Most bytes of all scratch rows of the slow path together, unless one row alone takes more. */
 const SLOW_BYTES = 48 * 2 ** 20;
-/** Scores that one launch of the slow path computes at most, so that none runs long: about 0.1 s on an H200. */
+/** Most scores that one launch of the slow path computes, so that none runs long: about 0.1 s on an H200. */
 const SLOW_SCORES = 2 ** 31;
 const MOST_SLICES = 16;
 
@@ -44,9 +44,9 @@ export interface FinishWork {
 
 /**
  * From candidate lists to the output: rescores every listed key in f32, keeps the k best (ties to the lower index),
- * proves that no key outside the list can be among them and sends the rows where it cannot to an exact slow path over
- * all keys, then softmax, dropout and the weighted sum of values. Writes the part's rows of `views.output` and, when
- * the request saves, of `views.indices` and `views.scores`. The bits of the results do not depend on the lists.
+ * and proves that no other key can be among them; rows without such a proof go to an exact slow path over all keys.
+ * Then softmax, dropout and the weighted sum of values. Writes the part's rows of `views.output` and, when the request
+ * saves, of `views.indices` and `views.scores`. The bits of the results do not depend on the lists.
  */
 export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWork): void {
   const { request, views, part, candidates, tables, counters } = work;
@@ -69,7 +69,7 @@ export function recordFinish(stream: Stream, facts: DeviceFacts, work: FinishWor
 
   const workgroups = slowWorkgroups(request);
   const orders = stream.scratch(16 * Math.ceil(request.keyLength / 4) * workgroups);
-  // Few rows come here as a rule: each is to be done soon.
+  // Usually few rows come here: each should be done soon.
   const slow = { ...variant, invocations: facts.workgroupInvocations >= 1024 ? 1024 : 256 };
   for (const [first, end] of slowSlices(request, rows)) {
     const slice = { first, end, workgroups: Math.min(workgroups, end - first) };

@@ -1,6 +1,9 @@
 import { KEY_EXPONENT } from './error-bound.js';
 
-/** `largest_of(four)`, and `factor_of(largest)`: what brings numbers of that magnitude to the exponent of packed keys. */
+/**
+ * `largest_of(four)`, and `factor_of(largest)`: the factor that brings numbers of that magnitude to the exponent of
+ * packed keys.
+ */
 export const magnitudes: string = `
 const INF_BITS = 0x7f800000u;
 /** The largest magnitude of four elements as bits; infinities and NaN are larger than any finite number. */

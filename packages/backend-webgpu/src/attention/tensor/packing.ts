@@ -15,13 +15,14 @@ export interface KeyVariant {
   readonly half: boolean;
 }
 
-/** Keys that `centreKernel` looks at, at most. */
+/** Most keys that `centreKernel` looks at. */
 const CENTRE_KEYS = 512;
 
 /**
- * A point amid the keys of every head, f32 [heads, D]: of a sample of keys, the means of a few groups, and of these the
- * median in each dimension, so that a few extreme keys do not carry it away. Taking the same vector from all keys moves
- * all scores of a query alike, but keys are shorter about their centre, and so are the error bounds. One workgroup a head.
+ * A point in the middle of the keys of every head, f32 [heads, D]: the means of a few groups of a sample of keys, then
+ * the median of these in each dimension, so that a few extreme keys do not dominate. Subtracting the same vector from
+ * all keys shifts all scores of a query equally, but keys are shorter relative to their centre, and so the error
+ * bounds are tighter. One workgroup per head.
  */
 const centreKernel = kernelFamily('tensor centre keys', ({ headDim, half }: KeyVariant) => {
   const fours = headDim / 4;
@@ -74,8 +75,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
 const LARGEST_KEYS_ROWS = 256;
 
 /**
- * Of the keys of every head about its centre: the largest finite magnitude as bits, and 1 where one is not finite; u32 [heads, 2], cleared
- * before. Grid: blocks of keys, heads. One pass over K.
+ * For the keys of every head relative to its centre: the largest finite magnitude as bits, and 1 if any is not finite;
+ * u32 [heads, 2], cleared before. Grid: blocks of keys, heads. One pass over K.
  */
 const largestKernel = kernelFamily('tensor largest keys', ({ headDim, half }: KeyVariant) => {
   const fours = headDim / 4;
@@ -114,9 +115,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
 });
 
 /**
- * Keys about their centre as f16 in tiles of 16 keys, each tile as blocks of 16 keys x 16 elements that lie together, and the error bound
- * of every tile. Missing keys of the last tiles are zeros. A workgroup packs one tile. One pass
- * over K, one over the copy.
+ * Keys relative to their centre as f16 in tiles of 16 keys, each tile stored as contiguous blocks of 16 keys x 16
+ * elements, and the error bound of every tile. Missing keys of the last tiles are zeros. A workgroup packs one tile.
+ * One pass over K, one over the copy.
  */
 const packKernel = kernelFamily('tensor pack keys', ({ headDim, half }: KeyVariant) => {
   const fours = headDim / 4;

@@ -5,19 +5,19 @@ import { groupOf, keyHeadsOf, type Part, partsOf } from '../shared/geometry.js';
 import { finishScratchBytes } from './finish.js';
 import { ROWS } from './score-tile.js';
 
-/** What was measured best on an H200; see docs/kernels/forward-tensor.md. Tests shrink it. */
+/** Measured to be fastest on an H200; see docs/kernels/forward-tensor.md. Tests shrink it. */
 export interface TensorTuning {
   readonly subgroups: number;
   /** For tests, see `FilterVariant`. */
   readonly emulated?: boolean;
-  /** Bytes of candidate lists of a part, at most. */
+  /** Most bytes of a part's candidate lists. */
   readonly listBytes: number;
-  /** Bytes of packed keys of a head group, at most (one head may take more). */
+  /** Most bytes of a head group's packed keys (a single head may take more). */
   readonly packedBytes: number;
-  /** Sweep 1 looks at every stride-th tile in rows of at least `strideFrom` visible keys; from 2 on. */
+  /** Sweep 1 looks at every stride-th tile (at least 2) in rows of at least `strideFrom` visible keys. */
   readonly stride: (keyLength: number) => number;
   readonly strideFrom: number;
-  /** Deviations of the estimated rank above its mean. */
+  /** Standard deviations of the estimated rank above its mean. */
   readonly rankSlack: number;
   readonly capacity: (k: number, stride: number) => number;
 }
@@ -42,7 +42,9 @@ export function capacityOf({ k, keyLength }: AttentionRequest, tuning: TensorTun
   return tuning.capacity(k === 'all' ? 1 : k, tuning.stride(keyLength));
 }
 
-/** The call in parts, the largest first; their queries are whole workgroups of the filter, past the last one padding. */
+/**
+ * The call in parts, the largest first; their queries are whole workgroups of the filter, padded past the last query.
+ */
 export function tensorParts(
   request: AttentionRequest,
   chunk: number,
@@ -60,13 +62,13 @@ export function tensorParts(
     Math.floor((facts.bindingBytes - 512) / bound),
     batch * keyHeads,
   );
-  // Less than one key head: its query heads one by one, the keys packed again for each.
+  // Less than one key head: its query heads singly, the keys packed again for each.
   const heads = fitting < 1 && group > 1 ? 1 : Math.max(1, fitting) * group;
   const unit = ROWS * tuning.subgroups;
   const most = Math.max(1, Math.floor(tuning.listBytes / (4 * capacityOf(request, tuning)) / (heads * unit)));
   const tiles = Math.ceil(queryLength / unit);
   const wanted = Math.min(most, Math.max(1, Math.ceil(chunk / unit)), tiles);
-  // Parts of about one size: a small one at the end would leave the device idle.
+  // Parts of roughly equal size: a small last one would leave the device idle.
   const tilesOfPart = Math.ceil(tiles / Math.ceil(tiles / wanted));
   return partsOf(request, heads, unit * tilesOfPart, 'queries').map((part) => ({
     ...part,

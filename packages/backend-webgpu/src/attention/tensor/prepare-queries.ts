@@ -11,13 +11,13 @@ import type { KeyVariant, PackedKeys } from './packing.js';
 import { text } from './prepare-queries.wgsl.js';
 import { fourType, loadFour } from './score-text.js';
 
-/** What the last number of a prepared query says. */
+/** Values of the last number of a prepared query. */
 export const QUERY_KIND = { usual: 0, refused: 1, zero: 2 } as const;
 
 /**
- * Queries as f16 of length QUERY_NORM, [rows, D] with zeros for rows past the last query; and of each row, [rows, 4]: the
- * unit and the shift of its scores (a score is the filter's times the unit plus the shift, which is that of the keys'
- * centre), how far the shift makes scores uncertain, and its kind. Refused: rows with NaN or infinities, and
+ * Queries as f16 of length QUERY_NORM, [rows, D], with zeros for rows past the last query. And for each row,
+ * [rows, 4]: the unit and the shift of its scores (a score is the filter's times the unit plus the shift, which is that of
+ * the keys' centre), how uncertain the shift makes the scores, and its kind. Refused: rows with NaN or infinities, and
  * rows whose unit is so large or small that a threshold could be rounded away. One workgroup per 32 rows.
  */
 const prepareKernel = kernelFamily('tensor prepare queries', ({ headDim, half }: KeyVariant) => {

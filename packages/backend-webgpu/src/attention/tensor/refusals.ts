@@ -16,7 +16,7 @@ export function tensorRefusals(request: AttentionRequest, facts: DeviceFacts): r
   }
   if (facts.subgroupMinSize !== 32 || facts.subgroupMaxSize !== 32)
     reasons.push('subgroups are not all of 32');
-  // Other vendors' matrices have other sizes, and the bound on their sums was not derived.
+  // Other vendors' matrices have other sizes, and no bound on their sums has been derived.
   if (facts.vendor !== 'nvidia')
     reasons.push('subgroup matrices of 16 x 16 x 16 are known of NVIDIA devices only');
   const { k, headDim, valueDim, scale, queryLength, keyLength, dtype } = request;

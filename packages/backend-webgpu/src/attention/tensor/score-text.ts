@@ -22,7 +22,7 @@ export function scoreVariantOf(request: AttentionRequest): ScoreVariant {
   };
 }
 
-/** `load_<name>(i)`: four elements from 4 i on of the array `name`. */
+/** `load_<name>(i)`: four elements of the array `name`, starting at element 4 i. */
 export function loadFour(name: string, half: boolean): string {
   return half
     ? `fn load_${name}(i: u32) -> vec4f { let w = ${name}[i]; return vec4f(unpack2x16float(w.x), unpack2x16float(w.y)); }`
@@ -43,20 +43,22 @@ fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > PLUS_INF_BITS; }
 ${orderedKey32}
 ${bitsOfKey}`;
 
-/** The key length of a row's sequence, for `visibleOf`: it lies in the `tables` of `recordTables`. */
+/** The key length of a row's sequence, for `visibleOf`, read from the `tables` of `recordTables`. */
 export const lengthInTables = 'bitcast<i32>(tables[row.batch])';
 
 /**
- * The order of summation of this path, whichever kernel scores a key: four elements at a time, eight running sums (sum l takes
- * the fours l, l + 8, ...), each a chain of fused multiply-adds, added up as ((0+1)+(2+3)) + ((4+5)+(6+7)). Eight lanes
- * with butterfly shuffles and one invocation alone come to the same bits.
+ * The order of summation of this path, whichever kernel scores a key: four elements at a time, eight running sums (sum
+ * l takes the fours l, l + 8, ...), each a chain of fused multiply-adds, added up as ((0+1)+(2+3)) + ((4+5)+(6+7)).
+ * Eight lanes with butterfly shuffles and a single invocation produce the same bits.
  */
 export const chainText = `
 fn chain(sum: f32, a: vec4f, b: vec4f) -> f32 {
   return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }`;
 
-/** `dot_whole(q, k)` for a query in workgroup memory `query` and the fours of `k` from `at` on, by one invocation. */
+/**
+ * `dot_whole(q, k)` for a query in workgroup memory `query` and the fours of `k` starting at `at`, by one invocation.
+ */
 export function dotWhole(headDim: number): string {
   const fours = headDim / 4;
   const sums = Array.from({ length: 8 }, (_, lane) => {

@@ -1,8 +1,8 @@
 import { range } from '../../wgsl/text.js';
 
 /**
- * How the scores of 32 queries with a tile of 16 keys come to the lanes: through workgroup memory, a key's scores side by
- * side. Padding lets lanes that read and fragments that are written meet different banks. The texts below hold the scores
+ * How the scores of 32 queries with a tile of 16 keys reach the lanes: through workgroup memory, with a key's scores
+ * side by side. Padding lets reading lanes and written fragments use different banks. The texts below hold the scores
  * of the lane's query in variables x0 to x15 and the maxima in g0 to g15, by column of the tile.
  */
 const STRIDE = 36;
@@ -10,18 +10,19 @@ const STRIDE = 36;
 /** Queries of a subgroup: one per lane. */
 export const ROWS = 32;
 
-/** Words of workgroup memory of a subgroup; the histogram of the threshold lies in it too. */
+/** Words of workgroup memory per subgroup; the histogram of the threshold uses them too. */
 export const TILE_WORDS: number = 16 * STRIDE;
 
-/** A group without keys; below every score of the filter, within f16. */
+/** The maximum of a group without keys; below every score of the filter, within f16. */
 export const EMPTY = -60000;
 
 const COLUMNS: readonly number[] = range(16);
 const lines = (texts: readonly string[]): string => texts.join('\n            ');
 
 /**
- * The key of a tile that lies in a column. Comparisons leave the columns as bits, the even ones in the lower half of a
- * word and the odd ones in the upper; in this order the keys are found in ascending order from the highest bit on.
+ * The key of a tile that belongs to a column. Comparisons leave the columns as bits, the even ones in the lower half
+ * of a word and the odd ones in the upper half; in this order the keys are found in ascending order, starting at the
+ * highest bit.
  */
 export function keyOfColumn(column: number): number {
   return column % 2 === 1 ? (column - 1) / 2 : column / 2 + 8;
@@ -39,7 +40,7 @@ export function storeOne(column: string, value: string): string {
 
 export const readScores: string = lines(COLUMNS.map((c) => `var x${c} = scores[read_at + ${c * STRIDE}u];`));
 
-/** Hides the keys that the query does not see, of a tile whose first key is given. */
+/** Hides the keys that the query does not see, in the tile that starts at `firstKey`. */
 export function hideScores(firstKey: string): string {
   return lines(
     COLUMNS.map((c) => `if (${firstKey} + ${keyOfColumn(c)}u >= visible) { x${c} = ${EMPTY}.0; }`),
@@ -50,7 +51,7 @@ export const declareMaxima: string = lines(COLUMNS.map((c) => `var g${c} = ${EMP
 
 export const takeMaxima: string = lines(COLUMNS.map((c) => `g${c} = max(g${c}, x${c});`));
 
-/** Stores the 16 maxima as eight words of two f16 from `at` on, 32 apart, and widens `low` and `high`. */
+/** Stores the 16 maxima as eight words of two f16, starting at `at`, 32 apart, and widens `low` and `high`. */
 export const emitMaxima: string = lines([
   ...COLUMNS.map((c) => `high = max(high, g${c}); low = min(low, select(g${c}, 1e30, g${c} <= ${EMPTY}.0));`),
   ...range(8).map((w) => `lists[at + ${32 * w}u] = pack2x16float(vec2f(g${2 * w}, g${2 * w + 1}));`),

@@ -57,11 +57,12 @@ export function selectUniformsOf({
 const AT_ONCE = 4;
 
 /**
- * Rescoring and exact selection of one row by one subgroup of 32 lanes, for devices whose subgroups all have that size.
+ * Rescoring and exact selection of one row by one subgroup of 32 lanes, for devices whose subgroups all have that
+ * size.
  *
  * Eight lanes share a key (16 bytes each per load); every lane keeps the ordered keys of capacity / 32 candidates in
- * registers. The k-th largest is found bit by bit, of equals at the boundary the lower indices win. The k kept keys
- * overwrite the row of the list: k indices ascending, then the k bits of their scores. Rows that are not proved go to
+ * registers. The k-th largest is found bit by bit; among equals at the boundary, the lower indices win. The k kept
+ * keys overwrite the row of the list: k indices ascending, then the k bits of their scores. Rows without proof go to
  * the list of flagged rows in `work`. One pass over the candidates' rows of K; no workgroup memory.
  */
 const selectKernel = kernelFamily('tensor select subgroup', (variant: SelectVariant) => ({
@@ -99,7 +100,7 @@ function source(variant: SelectVariant): string {
   const registers = range(capacity / 32);
   const fours = headDim / 4;
   const chunks = range(Math.ceil(fours / 8));
-  /** Lanes beyond the last four add nothing: their sum must not see what lies there. */
+  /** Lanes beyond the last four add nothing: their sum must not include what is stored there. */
   const isWhole = (chunk: number): boolean => 8 * (chunk + 1) <= fours;
   const inside = (chunk: number, value: string): string =>
     isWhole(chunk) ? value : `select(vec4f(), ${value}, eighth + ${8 * chunk}u < ${fours}u)`;

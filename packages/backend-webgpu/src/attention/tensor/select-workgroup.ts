@@ -11,16 +11,19 @@ import {
 import { selectText, type WorkgroupVariant } from './select-workgroup-text.js';
 
 /**
- * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit what `recordSelectSubgroup` does.
+ * Rescoring and exact selection of one row by one workgroup, without subgroups; bit for bit the same as
+ * `recordSelectSubgroup`.
  *
- * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows not proved are flagged. For
- *   devices without subgroups of 32, which the path refuses: so everything around its matrices is tested on any device.
+ * - from 'list': the candidates of every row; their ordered keys in workgroup memory; rows without proof are
+ *   flagged. For devices without subgroups of 32, which the path refuses: so everything around its matrices is tested
+ *   on any device.
  * - from 'all': the slow path. A few workgroups take the flagged rows in turn and look at every visible key; ordered
  *   keys in a scratch buffer, one row of it per workgroup.
  *
- * One invocation scores a key. The k-th largest is found by four passes over histograms of eight bits; where more equals
- * than places remain, four more passes find the largest index that still has one. Kept keys are appended in any order
- * and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the histogram, the query.
+ * One invocation scores a key. The k-th largest is found by four passes over histograms of eight bits; if there are
+ * more equals than places left, four more passes find the largest index that still gets one. Kept keys are appended in
+ * any order and then sorted by index. Workgroup memory: 4 bytes (8 from 'list') per unit of capacity, 1 KiB for the
+ * histogram, the query.
  */
 const selectKernel = kernelFamily('tensor select', (variant: WorkgroupVariant) => {
   const { half, relative, keyLengths, from, invocations } = variant;
@@ -57,7 +60,7 @@ export function recordSelectListed(
   });
 }
 
-/** From 'all'. `flagged`: what the selections before left in `work`, of whose rows a launch takes some. */
+/** From 'all'. `flagged`: what the previous selections left in `work`; a launch takes some of its rows. */
 export function recordSelectFlagged(
   stream: Stream,
   variant: SelectVariant & { readonly invocations: number },

@@ -1,7 +1,7 @@
 /**
- * `sort_by_key(count, lane)`: the first `count` entries of `sort_keys` in ascending order, `sort_orders` with them; a
- * bitonic sort of `size` (a power of two) places in workgroup memory by `invocations` of a workgroup. `count` is the
- * same in all of them.
+ * `sort_by_key(count, lane)`: sorts the first `count` entries of `sort_keys` in ascending order, and `sort_orders`
+ * with them; a bitonic sort of `size` (a power of two) places in workgroup memory by `invocations` of a workgroup.
+ * `count` is the same in all of them.
  */
 export function sortText(size: number, invocations: number): string {
   return `

@@ -5,8 +5,8 @@ import type { ForwardViews } from '../shared/forward-path.js';
 import { relativeBuckets } from '../shared/relative-bias.js';
 
 /**
- * Small inputs in one buffer, as kernels have few bindings: the key lengths [B], the bucket of every relative position
- * from -reach to reach, the relative table [buckets, Hq].
+ * Small inputs in one buffer, because kernels have few bindings: the key lengths [B], the bucket of every relative
+ * position from -reach to reach, the relative table [buckets, Hq].
  */
 export interface Tables {
   readonly span: Span;

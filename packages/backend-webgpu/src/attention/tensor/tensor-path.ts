@@ -14,7 +14,7 @@ import { recordPrepareQueries } from './prepare-queries.js';
 import { tensorRefusals } from './refusals.js';
 import { recordTables, type Tables } from './tables.js';
 
-/** Counters of each device and size of call, by which the filter adapts to the data of the calls before. */
+/** Counters per device and size of call, by which the filter adapts to the data of previous calls. */
 const adaptation = new WeakMap<Stream, Map<string, Span>>();
 
 function countersOf(stream: Stream, { queryHeads, keyLength, headDim, k }: AttentionRequest): Span {
@@ -31,8 +31,8 @@ function countersOf(stream: Stream, { queryHeads, keyLength, headDim, k }: Atten
 }
 
 /**
- * Forward pass through f16 products in subgroup matrices, rescored in f32: exact; see `recordFilter` and `recordFinish`.
- * `counters`: u32 [COUNTER_WORDS], read and added to; default: buffers kept with the stream.
+ * Forward pass through f16 products in subgroup matrices, rescored in f32: exact; see `recordFilter` and
+ * `recordFinish`. `counters`: u32 [COUNTER_WORDS], read and added to; default: buffers kept with the stream.
  */
 export function tensorPath(tuning: TensorTuning = H200_TUNING, counters?: Span): ForwardPath {
   return {
@@ -141,7 +141,7 @@ function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork, tuning: 
   stream.release(heads);
 }
 
-/** The rank in a sample of every stride-th tile above which the k best are found, but for a rare row. */
+/** The rank in a sample of every stride-th tile above which the k best are found, except in rare rows. */
 function rankOf(k: number, stride: number, { rankSlack }: TensorTuning): number {
   const mean = k / stride;
   return Math.ceil(mean + rankSlack * Math.sqrt(mean * (1 - 1 / stride)));

@@ -5,15 +5,15 @@ import { range, times } from '../../wgsl/text.js';
 import { innerBlocks, type SplitMatrix } from './split.js';
 
 /**
- * out [M, N] = a x b (+ bias [N]) for operands split into f16 halves (`split.ts`): hi hi + hi lo + lo hi on matrix units
- * with f32 sums, scaled back on the way out.
+ * out [M, N] = a x b (+ bias [N]) for operands split into f16 halves (`split.ts`): hi hi + hi lo + lo hi on matrix
+ * units with f32 sums, scaled back when written.
  *
- * A subgroup of 32 makes 64 x 32 of out, the four of a workgroup 128 x 64; fragments come straight from the packed blocks (512
- * contiguous bytes each), shared between the subgroups of a workgroup through the first-level cache. Results pass
- * through 1 KiB of workgroup memory a subgroup to be scaled.
+ * A subgroup of 32 computes 64 x 32 of out, the four of a workgroup 128 x 64; fragments come straight from the packed
+ * blocks (512 contiguous bytes each), shared between the subgroups of a workgroup through the first-level cache. To be
+ * scaled, results pass through 1 KiB of workgroup memory per subgroup.
  *
  * Error: the parts left out are at most 3 * 2^-22 of sum |a||b| (2^-22 for the rest of each operand, 2^-22 for lo lo),
- * beside the rounding of the sums, of which each of the 3 K / 16 steps may add one in the last place.
+ * plus the rounding of the sums: each of the 3 K / 16 steps may add one unit in the last place.
  */
 interface SplitProductParameters {
   readonly bias: boolean;
@@ -21,16 +21,18 @@ interface SplitProductParameters {
   readonly hiOnly: boolean;
 }
 
-/** Blocks of 16 x 16 that a subgroup makes, and subgroups of a workgroup, along rows and columns: the fastest of those measured. */
+/**
+ * Blocks of 16 x 16 per subgroup, and subgroups per workgroup, along rows and columns: the fastest of those measured.
+ */
 const [ROW_BLOCKS, COLUMN_BLOCKS] = [4, 2];
 const [DOWN, ACROSS] = [2, 2];
 const SUBGROUPS = DOWN * ACROSS;
 
-/** Rows and columns of out that a workgroup makes. */
+/** Rows and columns of out per workgroup. */
 export const TILE_ROWS: number = 16 * ROW_BLOCKS * DOWN;
 export const TILE_COLUMNS: number = 16 * COLUMN_BLOCKS * ACROSS;
 
-/** Rows of a, columns of b, and the extent that is summed over. */
+/** Rows of a, columns of b, and the extent summed over. */
 type SplitProductShape = Readonly<Record<'rows' | 'columns' | 'inner', number>>;
 
 export function recordSplitProduct(
@@ -121,7 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`;
 }
 
-/** Fragments of one step are named by the side, the half and the block: `a_hi0`. */
+/** Fragments of one step are named by side, half and block: `a_hi0`. */
 function stepText(hiOnly: boolean): string {
   const halves = hiOnly ? ['hi'] : ['hi', 'lo'];
   const fetch = (side: 'a' | 'b', half: string, block: number): string => {
@@ -189,7 +191,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 });
 
-/** Computes the rows and columns of marked lines in f32; leaves at once where there are none. */
+/** Computes the rows and columns of marked lines in f32; exits at once if there are none. */
 export function recordRepair(
   stream: Stream,
   { a, b, bias, out }: Readonly<Record<'a' | 'b' | 'out', Binding>> & { readonly bias?: Binding | undefined },

@@ -8,15 +8,15 @@ import { text as scalesText } from './split-scales.wgsl.js';
 
 /**
  * An f32 matrix as the sum of two f16 matrices, for products on matrix units: value * 2^e = hi + lo + rest with
- * hi = value * 2^e rounded to 11 bits, lo = f16(value * 2^e - hi), |rest| <= 2^-22 |value * 2^e| + 2^-25, and e chosen per line (row of
- * the left operand, column of the right one) so that the largest element lies in [2^13, 2^14). Scaling by powers of two
- * is exact, so what lies beyond f16's range costs nothing; an element 2^-17 times the largest or smaller loses bits of
- * lo, 2^-39 of the largest at most.
+ * hi = value * 2^e rounded to 11 bits, lo = f16(value * 2^e - hi), |rest| <= 2^-22 |value * 2^e| + 2^-25, and e chosen
+ * per line (row of the left operand, column of the right one) so that the largest element lies in [2^13, 2^14).
+ * Scaling by powers of two is exact, so values beyond f16's range cost nothing; an element 2^-17 times the largest or
+ * smaller loses bits of lo, 2^-39 of the largest at most.
  *
  * Lines with NaN, infinities or elements of 2^100 and more are marked; `recordRepair` computes what they touch in f32.
  *
  * Packed layout: blocks of 16 lines x 16 inner elements, 256 hi then 256 lo, lines first; [line blocks, inner blocks]
- * blocks, zeros beyond the matrix. One invocation an element; read once, 4 bytes written an element.
+ * blocks, zeros beyond the matrix. One invocation per element; read once, 4 bytes written per element.
  */
 export interface SplitShape {
   /** Rows of the left operand or columns of the right one. */
@@ -35,7 +35,7 @@ export function innerBlocks(inner: number): number {
   return 2 * Math.ceil(inner / 32);
 }
 
-/** Scale of every line as 2^-e, then 1 + lines marks: whether any is marked, then a flag each. */
+/** Scale of every line as 2^-e, then 1 + lines marks: whether any is marked, then one flag each. */
 export interface SplitMatrix {
   readonly packed: Binding;
   /** f32 [lines] */
@@ -44,7 +44,7 @@ export interface SplitMatrix {
   readonly marks: Binding;
 }
 
-/** Eight loads that an invocation has under way at a time. */
+/** Eight loads in flight per invocation. */
 const loads: string = times(8, (u) => `let x${u} = size_of(line, i + ${u}u * step);`);
 
 const scaleKernel = (isAcross: boolean) =>

@@ -16,7 +16,7 @@ const main = `
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32)`;
 
-/** A bias of [.., Lq, Lk]: adds every dS to its place. One workgroup a query, whose kept keys differ from each other. */
+/** A bias of [.., Lq, Lk]: adds every dS to its place. One workgroup per query, whose kept keys are all different. */
 const spreadKernel = defineKernel({
   key: 'attention-backward bias spread',
   uniforms: { rows: 'u32', slots: 'u32', keys: 'u32', first_slot: 'u32' },
@@ -35,7 +35,7 @@ ${main} {
 }`,
 });
 
-/** A bias of [.., Lq, 1]: adds the sum of dS over the slots of each query. One workgroup a query. */
+/** A bias of [.., Lq, 1]: adds the sum of dS over the slots of each query. One workgroup per query. */
 const rowSumKernel = defineKernel({
   key: 'attention-backward bias row-sum',
   uniforms: { rows: 'u32', slots: 'u32', first_slot: 'u32', adds: 'u32' },
@@ -73,7 +73,7 @@ ${main} {
 }`,
 });
 
-/** A bias of [.., 1, Lk]: adds, for each key, the dS of one head's queries. One workgroup a key. */
+/** A bias of [.., 1, Lk]: adds, for each key, the dS of one head's queries. One workgroup per key. */
 const keySumKernel = defineKernel({
   key: 'attention-backward bias key-sum',
   uniforms: { keys: 'u32', first_range: 'u32', first_row: 'u32', end_row: 'u32' },
@@ -101,7 +101,7 @@ ${main} {
 }`,
 });
 
-/** Where the part of the bias begins that a head's query belongs to. */
+/** Where the part of the bias for a head's query begins. */
 function biasOffset(
   request: AttentionRequest,
   shape: Shape,
@@ -115,8 +115,9 @@ function biasOffset(
 }
 
 /**
- * Adds the group's part of the gradient of a bias that varies by query, or by neither query nor key. Heads one after the
- * other: their order is that of the sum where they share the bias. `weights` holds a pair for every slot of the group.
+ * Adds the group's part of the gradient of a bias that varies by query, or by neither query nor key. Heads run one
+ * after the other: where they share the bias, their order is the order of summation. `weights` holds a pair for every
+ * slot of the group.
  */
 export function recordBiasOfRows(
   stream: Stream,
@@ -197,7 +198,7 @@ export function recordBiasOfKeys(
   }
 }
 
-/** Whether the gradient comes from the sorted entries (`recordBiasOfKeys`) and not from the rows. */
+/** Whether the gradient comes from the sorted entries (`recordBiasOfKeys`) rather than from the rows. */
 export function isBiasOfKeys(shape: Shape): boolean {
   return shape[2] === 1 && shape[3] !== 1;
 }

@@ -10,12 +10,12 @@ import { headRuns } from './head-runs.js';
 
 const INVOCATIONS = 64;
 const ROWS_PER_BLOCK = 32;
-/** Buckets at a time: every invocation keeps a sum of its own for each. */
+/** Buckets at a time: every invocation keeps its own sum for each. */
 const BUCKETS = 32;
 
 /**
- * Sums of dS by bucket of relative position over a block of queries, one workgroup a block and 32 buckets. Every
- * invocation adds its own slots in order, then invocations are added in order. Workgroup memory: 8 KiB.
+ * Sums of dS by bucket of relative position over a block of queries, one workgroup per block and 32 buckets. Every
+ * invocation adds its own slots in order, then the invocations' sums are added in order. Workgroup memory: 8 KiB.
  */
 const blocksKernel = defineKernel({
   key: 'attention-backward table blocks',
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }`,
 });
 
-/** Adds the sums of all blocks, in order, to one column of the table's gradient. One invocation a bucket. */
+/** Adds the sums of all blocks, in order, to one column of the table's gradient. One invocation per bucket. */
 const columnKernel = defineKernel({
   key: 'attention-backward table column',
   uniforms: { blocks: 'u32', buckets: 'u32', heads: 'u32', head: 'u32' },

@@ -5,9 +5,9 @@ import type { GatherShape } from './gather-shape.js';
 export const PLAIN_INVOCATIONS = 64;
 
 /**
- * Sums over runs of the sorted list, for both gradients at a time: columns of dK (weight dS, rows of q), then of dV (weight
- * P m, rows of dO). `gathered(start, end, column, t)` is the sum over list entries start .. end - 1 of one column, for
- * the invocations of part 0; entries go round the parts, parts are added in order.
+ * Sums over runs of the sorted list, for both gradients at once: columns of dK (weight dS, rows of q), then of dV
+ * (weight P m, rows of dO). `gathered(start, end, column, t)` is the sum over list entries start .. end - 1 of one
+ * column, for the invocations of part 0. Entries are dealt to the parts in turn; parts are added in order.
  */
 function gathering({ headDim, valueDim, layout }: GatherShape): {
   text: string;
@@ -66,8 +66,8 @@ fn gathered(start: u32, end: u32, column: u32, t: u32) -> ${type} {
 }
 
 /**
- * Sums of whole pieces of the sorted list that belong to one key alone, one workgroup each: sums[piece][columns of dK and
- * dV]. So a key chosen by every query is the work of many workgroups. Other pieces are left alone.
+ * Sums of whole pieces of the sorted list that belong to a single key, one workgroup each: sums[piece][columns of dK
+ * and dV]. This spreads a key chosen by every query over many workgroups. Other pieces are left alone.
  */
 export function plainPieces(shape: GatherShape): string {
   const { text, across, columns } = gathering(shape);
@@ -89,9 +89,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 
 /**
- * dK and dV of one key a workgroup: its entries in the order of the rows, whole pieces taken from `plainPieces`'
- * sums in order. Adds to what earlier parts of the queries gave where `adds` is 1. Passes over memory: the list once, rows
- * of q and dO once an entry. Workgroup memory: 1.8 KiB.
+ * dK and dV, one workgroup per key: its entries in the order of the rows, with whole pieces taken from `plainPieces`'
+ * sums in order. Where `adds` is 1, adds to the results of earlier parts of the queries. Passes over memory: the list
+ * once, rows of q and dO once per entry. Workgroup memory: 1.8 KiB.
  */
 export function plainKeys(shape: GatherShape): string {
   const { layout } = shape;

@@ -15,7 +15,7 @@ interface Side {
   /** Lanes side by side in a row; the other lanes take other entries. */
   readonly across: number;
   readonly parts: number;
-  /** Vectors of a lane. */
+  /** Vectors per lane. */
   readonly blocks: number;
 }
 
@@ -32,11 +32,14 @@ function sideOf(name: 'query' | 'gradient', dim: number): Side {
   };
 }
 
-/** Rows of each side that are on their way at a time: pieces are long and few, keys are many. */
+/** Rows of each side in flight at a time: pieces are long and few, keys are many. */
 const AHEAD_OF_PIECES = 8;
 const AHEAD_OF_KEYS = 4;
 
-/** Adds a chunk of up to 32 entries, which the lanes hold, to the sums of sides that lie alike. `guarded`: some lanes hold none. */
+/**
+ * Adds a chunk of up to 32 entries, held by the lanes, to the sums of sides with the same layout. `guarded`: some
+ * lanes hold none.
+ */
 function addChunk(sides: readonly Side[], most: number, guarded: boolean): string {
   const { across, parts, columns, blocks } = sides[0] as Side;
   const ahead = Math.max(1, Math.min(most, 2 ** Math.floor(Math.log2(8 / blocks)), LANES / parts));
@@ -76,7 +79,7 @@ function addChunk(sides: readonly Side[], most: number, guarded: boolean): strin
   return `{ ${lines.join('\n    ')} }`;
 }
 
-/** Sides with equal columns go together: one look at the list, twice the loads on their way. */
+/** Sides with equal columns go together: the list is read once, with twice the loads in flight. */
 function addChunks(sides: readonly [Side, Side], most: number, guarded: boolean): string {
   const parts = sides[0].columns === sides[1].columns ? [sides] : sides.map((side) => [side]);
   return parts.map((part) => addChunk(part, most, guarded)).join('\n      ');
@@ -150,7 +153,7 @@ const main = `
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(subgroup_invocation_id) lane: u32)`;
 
-/** As `plainPieces`: one subgroup of 32 a piece, entries in the lanes, no workgroup memory. */
+/** As `plainPieces`: one subgroup of 32 per piece, entries in the lanes, no workgroup memory. */
 export function subgroupPieces(shape: GatherShape): string {
   const { text, sides } = gathering(shape, AHEAD_OF_PIECES);
   const columns = sides[0].columns + sides[1].columns;
@@ -168,7 +171,7 @@ ${main} {
 }`;
 }
 
-/** As `plainKeys`: one subgroup of 32 a key, entries in the lanes, no workgroup memory. */
+/** As `plainKeys`: one subgroup of 32 per key, entries in the lanes, no workgroup memory. */
 export function subgroupKeys(shape: GatherShape): string {
   const { text, sides } = gathering(shape, AHEAD_OF_KEYS);
   const columns = sides[0].columns + sides[1].columns;

@@ -8,7 +8,7 @@ import { PLAIN_INVOCATIONS, plainKeys, plainPieces } from './gather-plain.js';
 import type { GatherShape } from './gather-shape.js';
 import { LANES, subgroupKeys, subgroupPieces } from './gather-subgroups.js';
 
-/** By subgroups of 32, or plainly. */
+/** With subgroups of 32, or without. */
 export interface GatherVariant extends GatherShape {
   readonly subgroups: boolean;
 }
@@ -53,7 +53,7 @@ const keysKernel = kernelFamily('attention-backward keys', ({ subgroups, ...shap
   };
 });
 
-/** Sums of the pieces that belong to one key alone; see `plainPieces`. */
+/** Sums of the pieces that belong to a single key; see `plainPieces`. */
 export function recordPieces(
   stream: Stream,
   variant: GatherVariant,

@@ -1,7 +1,7 @@
 /**
- * What is worked on at a time: whole units, or a range of rows of one. A unit is one key head of one sequence; its rows
- * are the queries of all query heads that share it, head after head. Rows of all units are consecutive in q, dO and the
- * lists.
+ * What is processed at a time: whole units, or a range of rows of one. A unit is one key head of one sequence; its
+ * rows are the queries of all query heads that share it, head after head. Rows of all units are consecutive in q, dO
+ * and the lists.
  */
 export interface Group {
   readonly firstUnit: number;
@@ -23,7 +23,7 @@ export interface SortGeometry {
   readonly keys: number;
   readonly keysPerTileLog2: number;
   readonly tiles: number;
-  /** Tiles, and entries of a block of rows, that the staging kernel has room for; 0 entries: not staged. */
+  /** Tiles, and entries of a block of rows, that fit the staging kernel; 0 entries: not staged. */
   readonly tileCapacity: number;
   readonly stagedEntries: number;
   readonly rowsPerBlock: number;

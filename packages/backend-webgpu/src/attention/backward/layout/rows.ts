@@ -1,4 +1,6 @@
-/** Rows of numbers in a buffer as a shader reads them: by vectors of four where rows are a multiple of that. */
+/**
+ * Rows of numbers in a buffer as a shader reads them: in vectors of four where the row length is a multiple of four.
+ */
 export interface RowLayout {
   readonly width: 1 | 4;
   readonly half: boolean;
@@ -24,7 +26,7 @@ export function loadRow(name: string, { width, half }: RowLayout): string {
   return `fn load_${name}(at: u32) -> ${vectorType(width)} { return ${element}; }`;
 }
 
-/** Where the data of a buffer begin, in vectors. */
+/** Where the data of a buffer begins, in vectors. */
 export function baseOf(name: string, { width }: Pick<RowLayout, 'width'>): string {
   return width === 4 ? `params.${name}_base / 4u` : `params.${name}_base`;
 }
@@ -35,14 +37,14 @@ export function innerProduct(width: 1 | 4): string {
   return `fn inner(a: ${type}, b: ${type}) -> f32 { return ${width === 4 ? 'dot(a, b)' : 'a * b'}; }`;
 }
 
-/** NaN from bits that are no constant expression, and the scores that make a row NaN. */
+/** NaN from bits that are not a constant expression, and the scores that make a row NaN. */
 export const notNumbers = `
 fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }`;
 
-/** The power of two that is at least so large. */
+/** The smallest power of two that is at least `least`. */
 export function powerOfTwo(least: number): number {
   return 2 ** Math.max(0, Math.ceil(Math.log2(least)));
 }

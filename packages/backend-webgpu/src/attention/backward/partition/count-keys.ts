@@ -6,8 +6,8 @@ import type { SortGeometry } from '../layout/groups.js';
 import { NO_TILE, type TileVariant } from './tiles.js';
 
 /**
- * How often each key of its tile occurs in a block of entries: counts[block][key in tile]. One workgroup a block; reads the
- * entries once. Workgroup memory: 4 bytes a key of the tile.
+ * How often each key of its tile occurs in a block of entries: counts[block][key in tile]. One workgroup per block;
+ * reads the entries once. Workgroup memory: 4 bytes per key of the tile.
  */
 const countKeysKernel = kernelFamily('attention-backward count-keys', ({ keysPerTileLog2 }: TileVariant) => {
   const keys = 2 ** keysPerTileLog2;

@@ -7,8 +7,8 @@ import type { SortGeometry } from '../layout/groups.js';
 import { MOST_TILES, rowBlocksOf, rowBlockUniforms, type TileVariant } from './tiles.js';
 
 /**
- * How many entries of each tile of keys a block of rows has: counts[unit][tile][block]. One workgroup a block; reads the
- * indices once. Workgroup memory: 4 KiB. Counting with integer atomics: any order gives the same numbers.
+ * How many entries of each tile of keys a block of rows has: counts[unit][tile][block]. One workgroup per block; reads
+ * the indices once. Workgroup memory: 4 KiB. Counts with integer atomics: any order gives the same numbers.
  */
 const countTilesKernel = kernelFamily(
   'attention-backward count-tiles',

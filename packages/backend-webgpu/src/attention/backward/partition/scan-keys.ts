@@ -6,7 +6,7 @@ import type { SortGeometry } from '../layout/groups.js';
 import { exclusiveScan } from './scan.js';
 import type { TileVariant } from './tiles.js';
 
-/** Counts on their way at a time: a tile whose keys every query keeps has very many blocks. */
+/** Counts in flight at a time: a tile whose keys are kept by every query has very many blocks. */
 const AHEAD = 16;
 
 function eachAhead(body: (ahead: number) => string, join: string): string {
@@ -14,9 +14,9 @@ function eachAhead(body: (ahead: number) => string, join: string): string {
 }
 
 /**
- * For one tile (one workgroup each): where the entries of every key begin in the sorted list and how many there are, and
- * the counts of every block turned into the place of its first entry of that key. Reads the counts twice, writes them
- * once. Workgroup memory: up to 1 KiB.
+ * For one tile (one workgroup each): where the entries of every key begin in the sorted list and how many there are.
+ * Also turns every block's count of a key into the place of its first entry of that key. Reads the counts twice,
+ * writes them once. Workgroup memory: up to 1 KiB.
  */
 const scanKeysKernel = kernelFamily('attention-backward scan-keys', ({ keysPerTileLog2 }: TileVariant) => {
   const keys = 2 ** keysPerTileLog2;

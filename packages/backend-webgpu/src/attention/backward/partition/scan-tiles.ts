@@ -9,8 +9,8 @@ import { MOST_TILES, NO_TILE } from './tiles.js';
 const INVOCATIONS = 256;
 
 /**
- * Turns the counts of one tile (one workgroup each) into how many of its entries earlier blocks of rows have, and keeps
- * the total. Reads and writes the counts once. Workgroup memory: 1 KiB.
+ * Replaces each count of one tile (one workgroup each) by the number of its entries in earlier blocks of rows, and
+ * keeps the total. Reads and writes the counts once. Workgroup memory: 1 KiB.
  */
 const scanBlocksKernel = defineKernel({
   key: 'attention-backward scan-blocks',

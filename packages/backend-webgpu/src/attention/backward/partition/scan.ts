@@ -1,6 +1,6 @@
 /**
  * `scanned(x, t)`: the sum of x over all invocations before t (exclusive); the sum over all of them is in
- * `scan_total()` until the next call. Doubling steps; integers, so any order gives the same.
+ * `scan_total()` until the next call. Doubling steps; the numbers are integers, so any order gives the same result.
  */
 export function exclusiveScan(invocations: number): string {
   return `

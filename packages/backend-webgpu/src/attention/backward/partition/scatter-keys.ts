@@ -17,19 +17,19 @@ export function scatterKeysBytes(keys: number, entries: number): number {
 }
 
 interface ScatterVariant extends TileVariant {
-  /** Of a block, at most. */
+  /** Most entries of a block. */
   readonly entries: number;
 }
 
 /**
- * Puts the entries of a block (at most `entries`) in the order (key, row). One workgroup a block: it orders
- * the numbers of its entries in its own memory, where the place of an entry is that of the block's first of its key and the number of
- * such entries before it, counted in a bit map of (key, entry); then it writes key after key, so that neighbours go
- * side by side. Reads keys three times and
- * weights once, partly from the cache; writes both once. Workgroup memory: `scatterKeysBytes`.
+ * Puts the entries of a block (at most `entries`) in the order (key, row). One workgroup per block: it first orders
+ * the numbers of its entries in workgroup memory. The place of an entry is that of the block's first entry of its key,
+ * plus the number of earlier entries of that key, counted in a bit map of (key, entry). Then it writes key after key,
+ * so that neighbours are written side by side. Reads keys three times and weights once, partly from the cache; writes
+ * both once. Workgroup memory: `scatterKeysBytes`.
  *
- * Where a piece of the sorted list begins or ends, the key there (counted over units, plus one) is noted, so that pieces
- * of one key alone can be told.
+ * Where a piece of the sorted list begins or ends, the key there (counted over units, plus one) is noted, to identify
+ * pieces of a single key.
  */
 const scatterKeysKernel = kernelFamily(
   'attention-backward scatter-keys',

@@ -3,10 +3,10 @@ import { groupIndex } from '../../shared/reductions.js';
 import { exclusiveScan } from './scan.js';
 import { text } from './scatter-tiles-staged.wgsl.js';
 
-/** Room that the kernel has, and its size. */
+/** Capacity of the kernel, and its size. */
 export interface Staging {
   readonly tileCapacity: number;
-  /** Of a block of rows, at most. */
+  /** Most entries of a block of rows. */
   readonly entries: number;
   /** Entries of one row at a time. */
   readonly invocations: 64 | 128 | 256;
@@ -18,11 +18,11 @@ export function stagedTilesBytes(tileCapacity: number, entries: number): number 
 }
 
 /**
- * As the plain kernel, but the workgroup first puts the numbers of its entries (at most `entries`) in the order of the
- * tiles, row after row, in its own memory, and then moves tile after tile: runs of neighbours instead of words far apart.
- * The next row is on its way while one is put in order. Indices are read three times and pairs once, out of order, but
- * from the cache. Workgroup memory: `stagedTilesBytes`; 16 bits a number, because what a workgroup takes of it decides how
- * many of them run at a time.
+ * As the plain kernel, but the workgroup first sorts the numbers of its entries (at most `entries`) by tile, row after
+ * row, in workgroup memory, and then moves tile after tile: runs of neighbours instead of scattered words. The next
+ * row is loaded while one is sorted. Indices are read three times and pairs once, out of order, but from the cache.
+ * Workgroup memory: `stagedTilesBytes`, with 16 bits per number, because its size limits how many workgroups run at a
+ * time.
  */
 export function stagedScatter(
   keysPerTileLog2: number,

@@ -13,11 +13,11 @@ interface ScatterVariant extends TileVariant {
 }
 
 /**
- * Moves every entry (row, key, weight pair) to its tile of keys. One workgroup a block of rows, one row after the other:
- * entries of one row have different keys, so their order among themselves does not matter, and for each key the entries
+ * Moves every entry (row, key, weight pair) to its tile of keys. One workgroup per block of rows, one row after the
+ * other: entries of one row have different keys, so their relative order does not matter, and for each key the entries
  * stay in the order of the rows. Reads indices and pairs once, writes them once. Workgroup memory: 4 KiB.
  *
- * An entry is (row << keysPerTileLog2) + key within the tile, where the row counts from the first of the unit's.
+ * An entry is (row << keysPerTileLog2) + key within the tile, where the row counts from the unit's first.
  */
 const scatterTilesKernel = kernelFamily(
   'attention-backward scatter-tiles',
@@ -36,7 +36,7 @@ const scatterTilesKernel = kernelFamily(
   }),
 );
 
-/** One invocation a slot, within reason. */
+/** One invocation per slot, within reason. */
 function stagingOf({ slots, tileCapacity, stagedEntries }: SortGeometry): Staging | undefined {
   if (stagedEntries === 0) return undefined;
   return { tileCapacity, entries: stagedEntries, invocations: slots <= 64 ? 64 : slots <= 128 ? 128 : 256 };

@@ -1,7 +1,7 @@
 import type { UniformValues } from '../../../wgsl/define-kernel.js';
 import type { SortGeometry } from '../layout/groups.js';
 
-/** Tiles of keys that a workgroup counts in its own memory. */
+/** Most tiles of keys that a workgroup counts in its own memory. */
 export const MOST_TILES = 1024;
 
 /** Marks a block that holds no entries. */
@@ -25,5 +25,5 @@ export function rowBlocksOf(geometry: SortGeometry): UniformValues<typeof rowBlo
   };
 }
 
-/** A variant of a kernel for tiles of so many keys. */
+/** A variant of a kernel, by the size of its tiles. */
 export type TileVariant = Pick<SortGeometry, 'keysPerTileLog2'>;

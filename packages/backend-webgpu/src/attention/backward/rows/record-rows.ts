@@ -20,7 +20,7 @@ export interface RowInputs {
   readonly scores: View;
 }
 
-/** By subgroups whose lanes have so many slots, or plainly without `registers`. */
+/** With subgroups whose lanes have `registers` slots each, or, without `registers`, the plain kernel. */
 const rowsKernel = kernelFamily(
   'attention-backward rows',
   ({ registers, ...shape }: RowShape & { readonly registers: number | undefined }) => {

@@ -10,7 +10,7 @@ export interface RowShape {
   readonly dropout: boolean;
 }
 
-/** What both row kernels call, `dropout_factor(row, slot)` among it. */
+/** Functions that both row kernels call, including `dropout_factor(row, slot)`. */
 export function rowFunctions({ layout, dropout }: RowShape): string {
   return `
 ${loadRow('key', layout)}

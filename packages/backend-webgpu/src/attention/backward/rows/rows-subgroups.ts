@@ -6,10 +6,10 @@ import { type RowShape, rowFunctions } from './row-shape.js';
 export const LANES = 32;
 /** Most slots whose weights stay in registers. */
 const MOST_SLOTS = 512;
-/** Rows of values or keys that are on their way at a time, a lane. */
+/** Rows of values or keys in flight at a time, per lane. */
 const AHEAD = 16;
 
-/** Slots of a lane; undefined where the kernel does not take the shape. */
+/** Slots per lane; undefined where the kernel does not take the shape. */
 export function registersOf({ headDim, valueDim, layout }: RowShape, slots: number): number | undefined {
   if (slots > MOST_SLOTS || !takesSubgroups(headDim, valueDim, layout)) return undefined;
   return Math.ceil(slots / LANES);
@@ -56,9 +56,9 @@ function products(i: number, valueColumns: number): string {
 }
 
 /**
- * As `plainRows`, one subgroup of 32 a query, whose lanes hold the slots: groups of up to 8 lanes read a row of V
- * together. k up to 512, whole vectors of four. Passes over memory: scores once, V and K rows of the kept keys once, pairs
- * written once. Workgroup memory: 8 bytes a slot.
+ * As `plainRows`, one subgroup of 32 per query, whose lanes hold the slots: groups of up to 8 lanes read a row of V
+ * together. k up to 512, whole vectors of four. Passes over memory: scores once, V and K rows of the kept keys once,
+ * pairs written once. Workgroup memory: 8 bytes per slot.
  */
 export function subgroupRows(shape: RowShape, registers: number): string {
   const { headDim, valueDim, dropout } = shape;

@@ -4,8 +4,8 @@ import { type ScoreOptions, scoreFunctions } from './scores-text.js';
 export const PLAIN_INVOCATIONS = 64;
 
 /**
- * The same scores as `tiledScores`, bit for bit, by the simplest kernel: an invocation has four keys of one row, and
- * nothing is shared. For devices in software, which compile a tiled product for seconds.
+ * The same scores as `tiledScores`, bit for bit, by the simplest kernel: an invocation computes four keys of one row,
+ * and nothing is shared. For software devices, which take seconds to compile a tiled product.
  */
 export function plainScores(p: ScoreOptions): string {
   const quads = Math.ceil(p.headDim / 4);
@@ -41,7 +41,7 @@ fn main(
 }`;
 }
 
-/** Its workgroups for that many rows. */
+/** The kernel's workgroups for that many rows. */
 export function plainScoresGroups(rows: number, keys: number): number {
   return rows * Math.ceil(keys / (4 * PLAIN_INVOCATIONS));
 }

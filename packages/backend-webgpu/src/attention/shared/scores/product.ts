@@ -1,23 +1,23 @@
 import { range } from '../../../wgsl/text.js';
 
 /**
- * Tile products of queries and keys, f32 in registers: the common part of the kernels that sweep over scores or store them.
+ * Tile products of queries and keys, f32 in registers: shared by the kernels that sweep over scores or store them.
  *
- * A workgroup takes 64 or 128 rows and 128 keys at a time; an invocation has 8 rows x 8 keys: rows 4 ty .. 4 ty + 3 and
- * those half a tile on, keys 4 tx .. 4 tx + 3 and 64 more. Sixteen dims at a time pass through workgroup memory,
- * transposed, so that both operands of a step are whole vectors. Every product of a query and a key is the same chain of
- * fused multiply-adds over ascending dims, wherever in a tile it stands: equal rows have equal bits in all of these. (The
- * tensor and the exact path sum in other orders.)
+ * A workgroup takes 64 or 128 rows and 128 keys at a time; an invocation has 8 rows x 8 keys: rows 4 ty .. 4 ty + 3
+ * and those half a tile further, keys 4 tx .. 4 tx + 3 and those 64 further. Sixteen dims at a time pass through
+ * workgroup memory, transposed, so that both operands of a step are whole vectors. Every product of a query and a key
+ * is the same chain of fused multiply-adds over ascending dims, wherever it lies in a tile: equal rows have equal bits
+ * in all of these kernels. (The tensor and the exact path sum in other orders.)
  */
 export const TILE_KEYS = 128;
 const SLICE = 16;
-/** Dims of a slice whose products are written out one after the other: so many stay in the instruction cache. */
+/** Dims of a slice whose products are unrolled: this many still fit in the instruction cache. */
 const STEPS = 4;
 
 export interface ProductShape {
   readonly headDim: number;
   readonly dtype: 'f32' | 'f16';
-  /** Rows of a tile. 128 want 17 KiB of workgroup memory and 256 invocations; 64 want 13 KiB and 128. */
+  /** Rows of a tile. 128 need 17 KiB of workgroup memory and 256 invocations; 64 need 13 KiB and 128. */
   readonly rows: TileRows;
 }
 
@@ -28,7 +28,7 @@ export function tileRowsOn(facts: {
   readonly isSoftware: boolean;
   readonly workgroupBytes: number;
 }): TileRows {
-  // In software the compiler takes longer than the work, and larger tiles take it longer.
+  // In software, compiling takes longer than the work, and longer still for larger tiles.
   return facts.isSoftware || facts.workgroupBytes < 32_768 ? 64 : 128;
 }
 
@@ -105,8 +105,9 @@ fn query_row(key_head: u32, row: u32) -> u32 {
 }
 
 /**
- * Statements at the start of `main`: which scores the invocation makes, and what it brings into workgroup memory: four
- * rows of one operand, four dims of each. Expects `key_head` (of the part) and `first_row` (of the key head's rows).
+ * Statements at the start of `main`: which scores the invocation computes, and what it loads into workgroup memory:
+ * four rows of one operand, four dims of each. Expects `key_head` (of the part) and `first_row` (of the key head's
+ * rows).
  */
 export const productPlaces: string = `
   // Invocations that run together: four rows of eight, so that they share what they read of both tiles.
@@ -123,10 +124,13 @@ export const productPlaces: string = `
     .join(' ')}
   var fetched: mat4x4f;`;
 
-/** Whether all of the workgroup's invocations bring keys; else the first half does, and the second queries. */
+/**
+ * Whether all of the workgroup's invocations load keys; otherwise the first half does, and the second half loads
+ * queries.
+ */
 const isNarrow = ({ rows }: ProductShape): boolean => rows === 64;
 
-/** Statements that load what the invocation brings next: dims 16 slice .. of the rows at hand. */
+/** Statements that load the invocation's next elements: dims from 16 slice on, of the current rows. */
 function fetch(shape: ProductShape, slice: string): string {
   const rows = (name: string): string =>
     range(4)
@@ -143,8 +147,8 @@ export function productStart(shape: ProductShape, keyRows: string): string {
 }
 
 /**
- * Statements that leave the dot products of the tile in `dots_*`. `nextKeyRows` sets key_row_0 .. key_row_3 for the tile
- * that follows, whose first dims are loaded while the last of this one are worked on.
+ * Statements that leave the dot products of the tile in `dots_*`. `nextKeyRows` sets key_row_0 .. key_row_3 for the
+ * next tile, whose first dims are loaded while the last of this one are processed.
  */
 export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
   const slices = Math.ceil(shape.headDim / SLICE);

@@ -11,7 +11,7 @@ import { invocationsOf, operandType, type TileRows, tileRowsOn } from './product
 import type { ScoreOptions } from './scores-text.js';
 import { tiledScores, tiledScoresGroups } from './tiled-scores.js';
 
-/** Scores of the rows of a part: by tiles of so many rows, or plainly without `rows`. */
+/** Scores of the rows of a part: in tiles of `rows`, or, without `rows`, by the plain kernel. */
 const scoresKernel = kernelFamily(
   'attention scores',
   ({ rows, ...options }: ScoreOptions & { readonly rows?: TileRows | undefined }) => ({
@@ -27,7 +27,7 @@ const scoresKernel = kernelFamily(
   }),
 );
 
-/** Rows of the tiles that the product for scores takes; undefined: one key at a time, for devices in software. */
+/** Rows of the tiles used by the product for scores; undefined: one key at a time, for software devices. */
 export function scoreTileRows(facts: DeviceFacts): TileRows | undefined {
   return facts.isSoftware ? undefined : tileRowsOn(facts);
 }
@@ -42,7 +42,7 @@ export function scoreOptionsOf(request: AttentionRequest): ScoreOptions {
   };
 }
 
-/** Scores of a part's queries with all keys that one of them sees: [rows, stride] bits of f32; see `tiledScores`. */
+/** Scores of a part's queries with all keys that any of them sees: [rows, stride] bits of f32; see `tiledScores`. */
 export function recordScores(
   stream: Stream,
   request: AttentionRequest,

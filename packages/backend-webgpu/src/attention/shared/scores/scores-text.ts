@@ -10,7 +10,7 @@ export interface ScoreOptions extends Required<OptionFlags> {
   readonly causal: boolean;
 }
 
-/** Scores of a row lie this many words apart: whole vectors. */
+/** Words from one row of scores to the next: whole vectors. */
 export function scoreStride(keyLength: number): number {
   return 4 * Math.ceil(keyLength / 4);
 }
@@ -39,7 +39,7 @@ fn scores_of(dots: vec4f, row: Row, first_key: u32, visible: u32) -> vec4u {
 }`;
 }
 
-/** `score_of(dot, row, key, visible)`: bits of the score of a key, HIDDEN for what a mask hides. */
+/** `score_of(dot, row, key, visible)`: bits of the score of a key, HIDDEN where a mask hides it. */
 function scoreFunction({ mask, bias, relativeBias }: ScoreOptions): string {
   const at = (strides: string): string => `dot(${strides}, vec4u(row.batch, row.head, row.query, key))`;
   return `

@@ -71,7 +71,7 @@ fn main(
 }`;
 }
 
-/** Its workgroups for the rows of a part. */
+/** The kernel's workgroups for the rows of a part. */
 export function tiledScoresGroups(
   keyHeads: number,
   rowsPerKeyHead: number,
