@@ -78,20 +78,20 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     own: (tensor) => this.#own(tensor),
   };
 
-  /** @internal A handle on a tensor of the caller's. It is never disposed of here. */
+  /** @internal A handle on a tensor that belongs to the caller. It is never disposed of here. */
   borrow(tensor: TfTensor, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const { tf } = this.#engine;
     const bools = dtype === 'bool' ? normalizedBooleans(this.#engine, tensor) : undefined;
     if (bools !== undefined) return this.#own(bools);
-    // An assignment gives a variable other data.
+    // Assigning to a variable replaces its data.
     if (tensor instanceof tf.Variable) return this.#own(tf.clone(tensor));
     const handle: TfjsTensor = { shape: [...tensor.shape], dtype, tensor };
     this.#tensors.borrow(handle);
     return handle;
   }
 
-  /** @internal A tensor on the same data, which belongs to the caller. */
+  /** @internal A tensor on the same data, owned by the caller. */
   export(x: TfjsTensor): TfTensor {
     return this.#engine.tf.clone(this.#raw(x));
   }
@@ -133,7 +133,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
     });
   }
 
-  /** A handle on the result of an op. `viewOf`: the tensor it shares its data with, where tf does not tell. */
+  /** A handle on the result of an op. `viewOf`: the tensor it shares its data with, if tf does not report it. */
   #own(tensor: TfTensor, viewOf?: TfjsTensor): TfjsTensor {
     const { tf } = this.#engine;
     const dtype = dtypeOfTf(tensor.dtype);
@@ -148,7 +148,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
   upload(data: TensorData, shape: Shape, dtype: DType): TfjsTensor {
     this.#requireEngine();
     const type = tfTypeOf(dtype);
-    // A copy: tf may keep the array it is given, and the caller may change his.
+    // A copy: tf may keep the array it is given, and the caller may change theirs.
     const own =
       dtype === 'f32'
         ? new Float32Array(data)
@@ -169,7 +169,7 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   async read(x: TfjsTensor): Promise<TensorData> {
     const tensor = this.#living(x);
-    // A copy: tf may return the array it goes on working with.
+    // A copy: tf may return the array that it goes on using.
     return (integersOf(tensor) ?? (await this.#watch.read(tensor))).slice();
   }
 

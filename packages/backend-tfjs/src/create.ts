@@ -21,7 +21,7 @@ const kinds: OptionKinds<TfjsOptions> = { tf: checkedLater(), engine: aString, f
 /**
  * A backend on the caller's TensorFlow.js.
  *
- * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for anything else than tf; NO_DEVICE when the engine is
+ * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for anything other than tf; NO_DEVICE when the engine is
  * not registered or does not start.
  * @example
  * import * as tf from '@tensorflow/tfjs-core';

@@ -5,7 +5,7 @@ import type { Engine } from './engine/engine.js';
 import { fusedFeedForward } from './feed-forward/fused-feed-forward.js';
 import type { TensorExchange, TfjsTensor } from './tensor.js';
 
-/** What runs as a whole instead of composed from primitives. */
+/** Operations that run as a whole instead of being composed from primitives. */
 export function fusedOperations(engine: Engine, exchange: TensorExchange): FusedOperations<TfjsTensor> {
   return {
     attention: fusedAttention(engine, exchange),

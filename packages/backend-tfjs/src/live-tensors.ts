@@ -4,7 +4,7 @@ import type { TfjsTensor } from './tensor.js';
 interface Storage {
   readonly bytes: number;
   views: number;
-  /** tf's names of it: tfjs-node gives each view its own. */
+  /** tf's ids for it: tfjs-node gives each view its own. */
   readonly dataIds: Set<object>;
 }
 
@@ -25,7 +25,7 @@ export class LiveTensors {
     return this.#bytes;
   }
 
-  /** The most bytes since the beginning or `resetPeak`. */
+  /** The most bytes since creation or `resetPeak`. */
   get peak(): number {
     return this.#peak;
   }
@@ -34,14 +34,14 @@ export class LiveTensors {
     this.#peak = this.#bytes;
   }
 
-  /** Adds a tensor of the backend's own; `viewOf` is what it shares its data with, where tf does not tell. */
+  /** Adds a tensor that the backend owns; `viewOf` is the tensor it shares its data with, if tf does not report it. */
   own(handle: TfjsTensor, viewOf?: TfjsTensor): void {
     const bytes = handle.tensor.size * (handle.dtype === 'bool' ? this.#boolBytes : 4);
     const shared = viewOf && this.#alive.get(viewOf)?.storage;
     this.#add(handle, shared ?? this.#storageOf(handle, bytes), false);
   }
 
-  /** Adds a tensor of the caller's: its bytes are not counted, and it is never disposed of. */
+  /** Adds a tensor that the caller owns: its bytes are not counted, and it is never disposed of. */
   borrow(handle: TfjsTensor): void {
     this.#add(handle, this.#storageOf(handle, 0), true);
   }

@@ -5,13 +5,14 @@ import { dtypeOfTf, type TfjsTensor } from './tensor.js';
 import type { TfTensor } from './tf.js';
 
 /**
- * A tensor around the caller's `tf.Tensor`, without a copy. It is borrowed: never written to, never disposed of. It has
- * to live as long as the tensor and everything still to be computed from it; using it later is DISPOSED. A
- * `tf.Variable` gives the value it has now, which later assignments do not change.
+ * A tensor around the caller's `tf.Tensor`, without a copy. It is borrowed: never written to, never disposed of. It
+ * must outlive the tensor and everything still to be computed from it; later use fails with DISPOSED. A `tf.Variable`
+ * gives the value it has now, which later assignments do not change.
  *
- * @throws TopKError INVALID_OPTION for anything else than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf records
- * for gradients, which end here (inside `tf.customGrad` it does not); DISPOSED; DTYPE_MISMATCH for element types other
- * than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf now runs another one.
+ * @throws TopKError INVALID_OPTION for anything other than a tf.Tensor; NOT_DIFFERENTIABLE for float32 while tf
+ * records for gradients, which end here (inside `tf.customGrad` it does not); DISPOSED; DTYPE_MISMATCH for element
+ * types other than float32, int32 and bool; MIXED_BACKENDS for a tensor on another engine, or when tf now runs another
+ * one.
  */
 export function fromTf(backend: TfjsBackend, tensor: TfTensor): Tensor {
   const given: unknown = tensor;
@@ -61,7 +62,7 @@ export function toTf(tensor: Tensor): TfTensor {
   return backend.export(handle as TfjsTensor);
 }
 
-/** Ops of the backend are not made for tf's tape, which would find gradients of some and not of others. */
+/** The backend's ops are not made for tf's tape, which would find gradients for some and not for others. */
 function requireNoTape({ engine: { tf } }: TfjsBackend): void {
   const { gradientDepth, kernelDepth } = tf.engine().state;
   if (gradientDepth === 0 || kernelDepth > 0) return;
@@ -76,7 +77,7 @@ function requireNoTape({ engine: { tf } }: TfjsBackend): void {
   );
 }
 
-/** tf would silently move data from another of its engines, or fail where that takes waiting. */
+/** tf would silently move data from another of its engines, or fail where that requires waiting. */
 function requireHome(backend: TfjsBackend, tensor: TfTensor): void {
   const { tf, name } = backend.engine;
   const home = tf.engine().state.tensorInfo.get(tensor.dataId)?.backend;

@@ -5,8 +5,8 @@ import { randomBits } from '../ops/random-bits.js';
 import type { TfTensor } from '../tf.js';
 
 /**
- * Dropout factors, f32, 0 or 1 / (1 - rate), for the slots of a part of the queries that begins at `offset`. Keyed by
- * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them.
+ * Dropout factors, f32, 0 or 1 / (1 - rate), for the slots of a range of queries beginning at `offset`. Keyed by
+ * (seed, batch, head, query, slot), so the backward pass and any chunking reproduce them.
  */
 export function dropoutFactors(
   engine: Engine,

@@ -11,7 +11,7 @@ export interface QueryTile {
   readonly queries: number;
 }
 
-/** Sizes of every tile but the last ones of each axis. */
+/** Sizes of every tile except the last along each axis. */
 export interface TileSizes {
   readonly batches: number;
   readonly heads: number;
@@ -19,8 +19,8 @@ export interface TileSizes {
 }
 
 /**
- * The largest tile of at most `rows` (query, head) pairs. It takes queries of one head before it takes other heads:
- * their keys, and the sums for them, stay in a cache. Tiles along an axis are about equally large.
+ * The largest tile of at most `rows` (query, head) pairs. It fills with queries of one head before it takes other
+ * heads, so that their keys and key sums stay in cache. Tiles along an axis are about equally large.
  */
 export function tileSizes(request: AttentionRequest, rows: number): TileSizes {
   const { batch, keyHeads, queryLength } = request;

@@ -39,7 +39,7 @@ const understood = [
   'return_attention_scores',
 ];
 
-/** The layer with top-k attention, or why it stays as it is. */
+/** The layer with top-k attention, or the reason it stays unchanged. */
 export function convertAttention(
   layer: SavedLayer,
   { k }: NonNullable<ConvertOptions['attention']>,
@@ -74,7 +74,7 @@ function whyNoSettings(config: JsonObject): string | undefined {
 }
 
 interface Call {
-  /** query, value, key and mask as far as they are needed. */
+  /** query, value, key and mask, as needed. */
   readonly inputs: readonly Reference[];
   readonly causal: boolean;
 }

@@ -12,7 +12,7 @@ const where = 'convertModelArtifacts';
  * pairs of dense layers into `TopKFeedForward`. For Keras models with multi-head attention, which tfjs-layers 4.22 does
  * not load: it does not export that class, and its models cannot run it.
  *
- * Takes what an IO handler loads, and returns it with a new topology and new names of weights; the weights' data is
+ * Takes what an IO handler loads, and returns it with a new topology and new weight names; the weights' data is
  * shared. The training configuration is dropped: compile the loaded model. Keys that are masked for a query get weight
  * 0; if all are, the new layer gives zeros, where Keras gives the mean of all values.
  *
@@ -54,8 +54,8 @@ function topologyOf({ modelTopology }: io.ModelArtifacts): JsonObject {
 }
 
 /**
- * Weights of a pair under the new layer's names: 'dense/kernel', or 'dense/anything/kernel', which tfjs reads alike,
- * becomes 'dense_1/intermediate/kernel'.
+ * Weights of a pair under the new layer's names: 'dense/kernel', or 'dense/anything/kernel', which tfjs reads the same
+ * way, becomes 'dense_1/intermediate/kernel'.
  */
 function renamed(spec: io.WeightsManifestEntry, joined: readonly JoinedLayer[]): io.WeightsManifestEntry {
   if (spec.group === 'optimizer') return spec;

@@ -8,7 +8,7 @@ import type { ConversionReport } from './report.js';
 import { type JoinedLayer, rewriteTopology } from './rewrite.js';
 import { isObject, type Json } from './saved-model.js';
 
-/** What `convertLayersModel` needs of the caller's tf: in addition to `topKLayers`, `LayersModel` and `models`. */
+/** What `convertLayersModel` needs from the caller's tf: in addition to `topKLayers`, `LayersModel` and `models`. */
 export type ConvertTf = LayersTf & {
   readonly LayersModel: abstract new (...args: never[]) => object;
   readonly models: { modelFromJSON(topology: never): Promise<object> };
@@ -23,11 +23,11 @@ type FullConvertTf = FullTf & {
 const where = 'convertLayersModel';
 
 /**
- * A new model with the weights of `model` in which pairs of dense layers (a dense layer with relu, gelu, gelu_new or
- * swish, and a linear one that alone takes its output) are `TopKFeedForward` layers, and multi-head attention layers
- * `TopKMultiHeadAttention` ones: in sequential and functional models and in models nested in them. The report names
- * what was converted, and similar layers that were left, with the reason. With k no smaller than the numbers of keys
- * and hidden units, the outputs are those of `model`.
+ * A new model with the weights of `model`, in which `TopKFeedForward` layers replace pairs of dense layers (a dense
+ * layer with relu, gelu, gelu_new or swish, and a linear one that is the only user of its output), and
+ * `TopKMultiHeadAttention` layers replace multi-head attention layers. Works on sequential and functional models and
+ * models nested in them. The report names what was converted, and similar layers left unchanged, with the reason. With
+ * k no smaller than the numbers of keys and hidden units, the outputs are those of `model`.
  *
  * `model` is not changed. The two models have separate variables, which share their data until one of them is trained.
  * The new model is not compiled; it trains, saves and loads as any other. Loading needs the classes: call

@@ -18,12 +18,12 @@ export function isDense(layer: SavedLayer): boolean {
   return layer.className === 'Dense';
 }
 
-/** A dense layer that could be the first of a feed-forward layer's two. */
+/** Whether a dense layer could be the first of a feed-forward layer's two. */
 export function isHiddenLayer(layer: SavedLayer): boolean {
   return isDense(layer) && activationOf(layer) !== 'linear';
 }
 
-/** Why two dense layers, the second applied to the first, are no top-k feed-forward layer; undefined: they are. */
+/** Why two dense layers, the second applied to the first, cannot become a top-k feed-forward layer, if so. */
 export function whyNoPair(first: SavedLayer, second: SavedLayer): string | undefined {
   if (!(activationOf(first) in activations)) {
     return `the activation ${activationOf(first)} is none of ${Object.keys(activations).join(', ')}`;
@@ -40,7 +40,7 @@ export function whyNoPair(first: SavedLayer, second: SavedLayer): string | undef
   return differing && `they differ in ${differing}`;
 }
 
-/** The feed-forward layer of the two, under the name of the second, so that the layers after it need not change. */
+/** The feed-forward layer made from the two, named after the second so that the layers after it need not change. */
 export function joinPair(
   first: SavedLayer,
   second: SavedLayer,

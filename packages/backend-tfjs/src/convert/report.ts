@@ -1,9 +1,9 @@
-/** A layer made by a conversion, and the layers it was made of. */
+/** A layer made by a conversion, and the layers it replaces. */
 export interface ConvertedLayer {
   readonly into: 'TopKMultiHeadAttention' | 'TopKFeedForward';
   /** Name of the new layer. */
   readonly name: string;
-  /** Names of the layers it stands for, with those of the nested models they are in: 'encoder/dense_1'. */
+  /** Names of the layers it replaces, with those of the nested models they are in: 'encoder/dense_1'. */
   readonly from: readonly string[];
   /** Keys or hidden units kept. */
   readonly k: number;

@@ -13,9 +13,9 @@ import {
   type SavedLayer,
 } from './saved-model.js';
 
-/** A feed-forward layer and the two dense layers that give it its weights, in this order. */
+/** A feed-forward layer and the two dense layers that provide its weights, in this order. */
 export interface JoinedLayer {
-  /** Names of the nested models around it. */
+  /** Names of the nested models that enclose it. */
   readonly path: readonly string[];
   readonly name: string;
   readonly from: readonly [first: string, second: string];
@@ -30,7 +30,7 @@ export interface Rewritten {
 /** Rewrites the saved topology of a model; the rest of a conversion follows from it. */
 export function rewriteTopology(topology: JsonObject, options: ConvertOptions): Rewritten {
   const rewriter = new Rewriter(options);
-  // A model saved as a whole has the topology inside.
+  // A model saved as a whole holds the topology inside.
   const { model_config: inner } = topology;
   const rewritten = isObject(inner)
     ? { ...topology, model_config: rewriter.model(readLayer(inner), []) }
@@ -49,7 +49,7 @@ class Rewriter {
     this.#options = options;
   }
 
-  /** A model, the outermost or one inside another: `path` names those around its layers. */
+  /** Rewrites a model, outermost or nested: `path` names the models that enclose its layers. */
   model(model: SavedLayer, path: readonly string[]): JsonObject {
     const layers = listOf(model.config.layers).map(readLayer);
     const rewritten =
@@ -104,7 +104,7 @@ class Rewriter {
       .map((layer) => pairs.get(layer.name) ?? this.#alone(layer, path));
   }
 
-  /** The feed-forward layer made of `layer` and `next`, or undefined where they are no such pair. */
+  /** The feed-forward layer made from `layer` and `next`, or undefined if they are not such a pair. */
   #pair(
     layer: SavedLayer,
     next: SavedLayer,
@@ -134,7 +134,7 @@ class Rewriter {
     return joinPair(layer, next, feedForward);
   }
 
-  /** A layer that is in no pair. */
+  /** A layer that is not in a pair. */
   #alone(layer: SavedLayer, path: readonly string[]): Json {
     if (isContainer(layer)) return this.model(layer, [...path, layer.name]);
     const { attention } = this.#options;
@@ -159,7 +159,7 @@ class Rewriter {
   }
 }
 
-/** For each layer those that take an output of it, once per use. */
+/** For each layer, the layers that take an output of it, once per use. */
 function usersOf(layers: readonly SavedLayer[]): ReadonlyMap<string, readonly SavedLayer[]> {
   const users = new Map<string, SavedLayer[]>();
   for (const layer of layers) {

@@ -18,7 +18,7 @@ export interface SavedLayer {
   readonly saved: JsonObject;
 }
 
-/** An output of a layer that another takes: [layer, node, tensor] and, in a call, its keyword arguments. */
+/** A layer's output that another layer takes: [layer, node, tensor] and, in a call, its keyword arguments. */
 export interface Reference {
   readonly layer: string;
   readonly node: number;
@@ -37,7 +37,7 @@ export function listOf(value: Json | undefined): readonly Json[] {
 /** A layer of a model's list. */
 export function readLayer(value: Json): SavedLayer {
   if (!isObject(value) || typeof value.class_name !== 'string' || !isObject(value.config)) {
-    // Old sequential models have their list of layers as the config itself.
+    // In old sequential models, the config itself is the list of layers.
     if (isObject(value) && value.class_name === 'Sequential' && Array.isArray(value.config)) {
       return readLayer({ ...value, config: { layers: value.config } });
     }
@@ -73,7 +73,7 @@ export function writeReference({ layer, node, tensor }: Reference): Json {
   return [layer, node, tensor, {}];
 }
 
-/** True for models inside of a model. */
+/** True for models inside a model. */
 export function isContainer(layer: SavedLayer): boolean {
   return (
     ['Sequential', 'Model', 'Functional'].includes(layer.className) && Array.isArray(layer.config.layers)

@@ -7,7 +7,7 @@ export interface DeviceReport {
   readonly kind: 'cpu' | 'gpu';
   /** In words: `CPU, TensorFlow 2.9.1`, `nvidia hopper`, a WebGL renderer, ... */
   readonly description: string;
-  /** A GPU emulated by the CPU. Absent where that cannot be told. */
+  /** True for a GPU emulated by the CPU. Absent if that is unknown. */
   readonly isSoftware?: boolean;
   /** What else the engine reports: SIMD and threads, limits, texture types, versions. */
   readonly facts: Readonly<Record<string, string | number | boolean>>;
@@ -18,7 +18,7 @@ interface Finding {
   readonly problems: readonly DoctorProblem[];
 }
 
-/** By tf's name of the engine; `own` is tf's object of it. */
+/** By tf's name for the engine; `own` is tf's object for it. */
 const examinations: Readonly<Partial<Record<string, (tf: Tf, own: unknown) => Finding | Promise<Finding>>>> =
   {
     cpu: cpuDevice,

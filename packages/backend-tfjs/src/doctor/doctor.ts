@@ -12,7 +12,7 @@ export interface DoctorReport {
   readonly problems: readonly DoctorProblem[];
   /** Versions of the parts of `tf`, by package: `tfjs-core`, `tfjs-layers`, `tfjs-node`, ... */
   readonly versions: Readonly<Record<string, string>>;
-  /** The registered engines, that of the highest priority first. */
+  /** The registered engines, highest priority first. */
   readonly engines: readonly EngineReport[];
   /** The engine that tf runs, by tf's name: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow'. */
   readonly engine?: string;
@@ -47,8 +47,8 @@ const kinds: OptionKinds<DoctorOptions> = { tf: checkedLater() };
 const PEER_RANGE = '^4.22.0';
 
 /**
- * Which engine tf runs, on which device, whether it computes correctly, and which problems are known there. If tf runs
- * no engine yet, the one it would choose is started. Rejects only for unknown options (INVALID_OPTION).
+ * Reports which engine tf runs, on which device, whether it computes correctly, and which problems are known there. If
+ * tf runs no engine yet, the one it would choose is started. Rejects only for unknown options (INVALID_OPTION).
  *
  * @example
  * import * as tf from '@tensorflow/tfjs-node';

@@ -7,7 +7,7 @@ import { isOnCuda } from './on-cuda.js';
 import { type EngineTraits, traitsOf } from './traits.js';
 import { guardWasmMemory } from './wasm-memory.js';
 
-/** What the ops of this package need: the caller's tf, and what is known of the engine that it runs. */
+/** What this package's ops need: the caller's tf, and what is known about the engine it runs. */
 export interface Engine {
   readonly tf: Tf;
   /** As tf names it: 'cpu', 'wasm', 'webgl', 'webgpu' or 'tensorflow' (tfjs-node and tfjs-node-gpu). */
@@ -17,13 +17,13 @@ export interface Engine {
   readonly limits: DeviceLimits;
 }
 
-/** By tf module and by its engine: one that was removed and registered again may have another device. */
+/** By tf module and engine: an engine that was removed and registered again may have another device. */
 const known = new WeakMap<Tf, WeakMap<object, Engine>>();
 
 /**
  * The engine that `tf` runs now. Creates nothing and waits for nothing.
  *
- * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for anything else than tf; NO_DEVICE when no engine is
+ * @throws TopKError MISSING_PEER without a tf; INVALID_OPTION for anything other than tf; NO_DEVICE when no engine is
  * registered or the one chosen is not ready.
  */
 export function engineOf(tf: Tf): Engine {
@@ -69,7 +69,7 @@ export function registeredEngines(tf: Tf): readonly string[] {
 
 interface NoEngine {
   readonly cause?: unknown;
-  /** The engine asked for by name that is not registered. */
+  /** The requested engine, which is not registered. */
   readonly wanted?: string;
   /** What the engine is known to lack. */
   readonly needs?: EngineNeeds | undefined;

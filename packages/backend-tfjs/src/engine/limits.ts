@@ -13,8 +13,8 @@ const common: DeviceLimits = {
 };
 
 /**
- * What core's planner may assume of the engine that `tf` runs, for operations composed of primitives; the fused ones
- * plan for themselves. The measurements behind the traits: docs/benchmarks.md, "Selection".
+ * What core's planner may assume about the engine that `tf` runs, for operations composed of primitives; fused
+ * operations plan for themselves. The measurements behind the traits: docs/benchmarks.md, "Selection".
  */
 export function limitsOf(tf: Tf, { gpu, limits }: EngineTraits): DeviceLimits {
   const all = { ...common, ...limits };

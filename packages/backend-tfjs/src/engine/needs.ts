@@ -5,7 +5,7 @@ export interface EngineNeeds {
   readonly fix: string;
 }
 
-/** What is used of WebGPU. */
+/** The part of WebGPU used here. */
 interface Gpu {
   requestAdapter(): Promise<object | null>;
 }
@@ -31,7 +31,7 @@ const needs: Readonly<Partial<Record<string, () => Promise<EngineNeeds>>>> = {
   }),
 };
 
-/** What an engine that did not start lacks; undefined where that is not known. */
+/** What an engine that did not start lacks; undefined if unknown. */
 export async function needsOf(name: string): Promise<EngineNeeds | undefined> {
   return needs[name]?.();
 }

@@ -1,8 +1,8 @@
 import type { Capabilities, DeviceLimits } from '@topk-attention/core/backend';
 
 /**
- * What an engine of tf lacks or does differently, as data. Code asks for a trait and never for an engine's name, so
- * that a new engine is a new entry of the table below, and an unknown one runs as tf itself describes its ops.
+ * What an engine of tf lacks or does differently, as data. Code asks for a trait and never for an engine's name, so a
+ * new engine is a new entry in the table below, and an unknown one runs as tf itself describes its ops.
  */
 export interface EngineTraits {
   /** The npm package whose import registers the engine. */
@@ -18,20 +18,20 @@ export interface EngineTraits {
   readonly readsWithoutCopy: boolean;
   /** Reading and writing values on the host costs no more than an op of the engine. */
   readonly isOnHost: boolean;
-  /** The object that tells of the engine's GPU: its limits, and errors that the engine itself does not throw. */
+  /** The object that reports the limits of the engine's GPU, and errors that the engine itself does not throw. */
   readonly gpu?: 'GPUDevice' | 'WebGL context';
-  /** Writes over its own data where its memory ends. */
+  /** Overwrites its own data when it runs out of memory. */
   readonly overrunsMemory: boolean;
-  /** A reshaped tensor has another `dataId`, although it shares its data. */
+  /** A reshaped tensor has a different `dataId`, although it shares its data. */
   readonly renamesViews: boolean;
   /** Operations of TensorFlow can be run by name, among them some that tf does not offer. */
   readonly runsTensorFlowOps: boolean;
-  /** The flag under which the engine computes small tensors on the CPU, in other ways and with other results. */
+  /** The flag that lets the engine compute small tensors on the CPU, in other ways and with other results. */
   readonly cpuForwardFlag?: string;
 
   // planning -----------------------------------------------------------------------------------------------------
 
-  /** What differs from the limits that are assumed of every engine. */
+  /** Differences from the limits assumed for every engine. */
   readonly limits: Partial<DeviceLimits>;
   /** Size of a tile of fused attention: bytes of its scores, and fewest rows. */
   readonly attentionTile?: { readonly scoreBytes: number; readonly rows: number };
@@ -50,18 +50,18 @@ export interface EngineTraits {
   readonly dividesEqualsToOne: boolean;
   /** `max` never returns less than -1e20. */
   readonly floorsMaxima: boolean;
-  /** Adds all terms of a `sum` to one f32, which stops growing where terms are below half of its last digit. */
+  /** Adds all terms of a `sum` to one f32, which stops growing once terms are below half of its last digit. */
   readonly sumsInARow: boolean;
   /** Adds all terms of an element of a product to one f32, or to one for every few of them. */
   readonly multipliesInARow: boolean;
   /** Transpositions and reductions take floats only. */
   readonly movesOnlyFloats: boolean;
-  /** What casts integers and bools to float32: tf.cast may return a view, which still reads as integers. */
+  /** How integers and bools are cast to float32: tf.cast may return a view, which still reads as integers. */
   readonly toFloats: 'tf.cast' | 'copy' | 'multiplication';
 
   // ops ----------------------------------------------------------------------------------------------------------
 
-  /** Which product of matrices: the engine's own, XNNPACK's (single matrices only), or one padded to whole tiles. */
+  /** Which matrix product: the engine's own, XNNPACK's (single matrices only), or one padded to whole tiles. */
   readonly product: 'tf.matMul' | 'xnnpack' | 'padded';
   /** Weighted rows, [R, k, 1] times [R, 1, D]. */
   readonly outerProduct: 'broadcast' | 'tf.matMul';
@@ -69,20 +69,20 @@ export interface EngineTraits {
   readonly broadcastsFloats: boolean;
   readonly softmax: 'composed' | 'tf.softmax' | 'loop';
   readonly topK: 'tf.topk' | 'tf.topk, ordered by a loop' | 'loop';
-  /** How a part is taken: tf's own, pieces of it by gatherND, or a loop. */
+  /** How a slice is taken: by tf's own op, as pieces by gatherND, or by a loop. */
   readonly slice: 'tf.slice' | 'pieces' | 'loop';
   /** How rows are gathered: per batch by tf.gather, all batches as one by gatherND, or a loop. */
   readonly gather: 'tf.gather' | 'flat' | 'loop';
   readonly scatter: 'tf.scatterND' | 'loop';
   /** Whether a scatter adds in a fixed order: core's `deterministicScatter`. */
   readonly deterministicScatter: Capabilities['deterministicScatter'];
-  /** Up to this many pairs of row and update, scatters are products of matrices, which add in a fixed order. */
+  /** Up to this many (row, update) pairs, scatters run as matrix products, which add in a fixed order. */
   readonly scatterByProductPairs?: number;
   /** scatterND adds an odd last update to row 0 as well. */
   readonly scattersInPairs: boolean;
 }
 
-/** tf's ops as they are documented, computed somewhere behind the caller: what is assumed of an unknown engine. */
+/** tf's ops as documented, running asynchronously: assumed for an unknown engine. */
 const documented: EngineTraits = {
   isEager: false,
   readsAtOnce: false,
@@ -133,9 +133,9 @@ const cpu: EngineTraits = {
   outerProduct: 'tf.matMul',
   // tf's own makes two more arrays of this size.
   softmax: 'loop',
-  // tf's own compares by differences, of which those of infinities are NaN, and makes an object of every element.
+  // tf's own compares by differences, which are NaN between infinities, and makes an object per element.
   topK: 'loop',
-  // tf's own takes 400 ns per element, unless the part is one run.
+  // tf's own takes 400 ns per element, unless the slice is one run.
   slice: 'loop',
   // tf's own takes 50 ns per element.
   gather: 'loop',
@@ -149,7 +149,7 @@ const wasm: EngineTraits = {
   isEager: true,
   readsAtOnce: true,
   isOnHost: true,
-  // It takes the address 0 that malloc returns then for memory.
+  // When out of memory, it treats the address 0 that malloc returns as memory.
   overrunsMemory: true,
   limits: {
     // The second product of a feed-forward layer (512 tokens x 768, 3,072 hidden units) costs as much gathered as dense
@@ -185,14 +185,14 @@ const webgl: EngineTraits = {
   dividesEqualsToOne: true,
   floorsMaxima: true,
   multipliesInARow: true,
-  // A cast is a view that reads as what it was.
+  // A cast is a view that still reads as the old type.
   toFloats: 'multiplication',
   // tf's own reads the rows and selects as the cpu engine does, unless they are very long.
   topK: 'loop',
   scattersInPairs: true,
 };
 
-/** Most (row, update) pairs that the webgpu engine scatters by a product of matrices. */
+/** Most (row, update) pairs that the webgpu engine scatters by a matrix product. */
 const ORDERED_SCATTER_PAIRS = 2 ** 22;
 
 /** Buffers and compute shaders, in browsers and, through Dawn, in Node. */
@@ -214,9 +214,9 @@ const webgpu: EngineTraits = {
   losesNaN: true,
   sumsInARow: true,
   multipliesInARow: true,
-  // A transposition of integers with three axes or more is an invalid program, which gave zeros.
+  // A transposition of integers with three or more axes is an invalid program, which gave zeros.
   movesOnlyFloats: true,
-  // A cast is a view; programs that take it for floats are invalid.
+  // A cast is a view; programs that read it as floats are invalid.
   toFloats: 'multiplication',
   // The tiled programs read the second matrix beyond its end; some add with atomics.
   product: 'padded',
@@ -249,7 +249,7 @@ const tensorflow: EngineTraits = {
   topK: 'tf.topk, ordered by a loop',
 };
 
-/** The same on a CUDA device (tfjs-node-gpu): it works behind the caller. `readsAtOnce` holds; reading waits. */
+/** The same on a CUDA device (tfjs-node-gpu), which runs asynchronously. `readsAtOnce` holds; reading waits. */
 const tensorflowOnCuda: EngineTraits = {
   ...tensorflow,
   isEager: false,
@@ -263,7 +263,7 @@ const table: ReadonlyMap<string, EngineTraits> = new Map(
   Object.entries({ cpu, wasm, webgl, webgpu, tensorflow }),
 );
 
-/** The traits of an engine by tf's name for it; of one that is not known those that tf documents. */
+/** The traits of an engine, by tf's name for it; for an unknown engine, those that tf documents. */
 export function traitsOf(name: string, device: 'cuda' | 'other' = 'other'): EngineTraits {
   const traits = table.get(name) ?? documented;
   return traits === tensorflow && device === 'cuda' ? tensorflowOnCuda : traits;

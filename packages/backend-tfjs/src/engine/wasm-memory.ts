@@ -12,8 +12,8 @@ const HEAP_BYTES = 2 ** 32;
 const guarded = new WeakSet<WasmModule>();
 
 /**
- * Makes tf's wasm engine throw when it runs out of memory. By itself it takes the address 0 that malloc then returns
- * for memory and overwrites its own data: wrong numbers, and no error.
+ * Makes tf's wasm engine throw when it runs out of memory. On its own, the engine treats the address 0 that malloc
+ * then returns as memory and overwrites its own data: wrong numbers, and no error.
  */
 export function guardWasmMemory(tf: Tf): void {
   const backend: object = tf.backend();

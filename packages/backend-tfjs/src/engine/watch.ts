@@ -17,9 +17,9 @@ interface Context {
 
 /** The failures of one engine of tf, shared by all backends on it. */
 class Failures {
-  /** In order; a new backend ignores those before it. */
+  /** In order; a new backend ignores earlier ones. */
   readonly found: TopKError[] = [];
-  /** Rejects those who wait for the engine, and would wait for ever once it is gone. */
+  /** Rejects callers that wait for the engine, and would wait forever once it is gone. */
   readonly waiting: Set<(lost: TopKError) => void> = new Set();
   #lost: TopKError | undefined;
   readonly #context: Context | undefined;
@@ -43,7 +43,7 @@ class Failures {
     return this.#lost;
   }
 
-  /** Asks WebGL for errors, which it does not report by itself. */
+  /** Asks WebGL for errors, which it does not report on its own. */
   poll(): void {
     const code = this.#context?.getError() ?? 0;
     if (code !== 0 && this.isLost() === undefined) {
@@ -100,7 +100,7 @@ export class EngineWatch {
     this.#from = this.#failures.found.length;
   }
 
-  /** @throws TopKError DEVICE_LOST once the engine is gone, whose ops would throw unrelated errors. */
+  /** @throws TopKError DEVICE_LOST once the engine is gone; its ops would throw unrelated errors. */
   throwIfLost(): void {
     const lost = this.#failures.isLost();
     if (lost !== undefined) throw lost;
@@ -125,7 +125,7 @@ export class EngineWatch {
       this.#throwIfFailed();
       return values;
     } catch (error) {
-      // A lost device rejects pending reads; the reason comes by another promise, possibly a little later.
+      // A lost device rejects pending reads; the reason arrives through another promise, possibly a little later.
       await new Promise((resolve) => setTimeout(resolve, 0));
       this.#throwIfFailed();
       throw error;

@@ -15,7 +15,7 @@ import { type OutputWeights, outputWeights } from './output-weights.js';
 /** A request, and how its second product runs. */
 type Layer = FeedForwardRequest & Pick<ChosenFeedForward, 'second'>;
 
-/** What the chunks of a call share. */
+/** Shared by the chunks of a call. */
 interface ForwardPass {
   readonly engine: Engine;
   readonly request: Layer;
@@ -24,15 +24,15 @@ interface ForwardPass {
   readonly weights: OutputWeights;
 }
 
-/** A chunk of tokens on its way: [tokens, F]. */
+/** The hidden units of a chunk of tokens: [tokens, F]. */
 interface Hidden {
   readonly preactivations: TfTensor;
   readonly gate: TfTensor | undefined;
 }
 
 /**
- * Feed-forward over the k best hidden units of each token (paper section 1.9), in chunks of tokens: [tokens, Dout]. For
- * engines whose results can be read at once: TensorFlow finds the k-th value of each row by partitioning, without
+ * Feed-forward over the k best hidden units of each token (paper section 1.9), in chunks of tokens: [tokens, Dout].
+ * For engines that can be read synchronously: TensorFlow finds the k-th value of each row by partitioning, without
  * sorting; for others a loop over typed arrays selects.
  */
 export function feedForwardForward(
@@ -70,7 +70,7 @@ function activationsOf({ engine, request }: ForwardPass, x: TfTensor, gate: TfTe
   return gate === undefined ? plain : engine.tf.mul(plain, gate);
 }
 
-/** The values that rank the units; `activations` is called where they are needed. */
+/** The values that rank the units; `activations` is called only if needed. */
 function rankingOf(pass: ForwardPass, { preactivations }: Hidden, activations: () => TfTensor): TfTensor {
   const { engine, request, weights } = pass;
   const { tf } = engine;
@@ -79,9 +79,8 @@ function rankingOf(pass: ForwardPass, { preactivations }: Hidden, activations: (
 }
 
 /**
- * By a product with all rows of wOut, in which activations below the k-th value of the ranking are zero. Undefined
- * where that is not available or not exact: ties at the k-th value, unless it is a contribution of 0, and values that
- * are not finite.
+ * Multiplies by all rows of wOut, with activations below the ranking's k-th value set to zero. Undefined where that is
+ * unavailable or inexact: ties at the k-th value, unless it is a contribution of 0, and values that are not finite.
  */
 function byThreshold(pass: ForwardPass, hidden: Hidden): TfTensor | undefined {
   const { engine, request, inputs, k, weights } = pass;
@@ -122,7 +121,7 @@ function inScopeOrNothing(tf: Engine['tf'], run: () => TfTensor | undefined): Tf
   return Array.isArray(made) ? undefined : made;
 }
 
-/** By a loop over typed arrays: exact for all values. */
+/** Selects by a loop over typed arrays: exact for all values. */
 function byScript(pass: ForwardPass, hidden: Hidden): TfTensor {
   const { engine, request, inputs, k, weights } = pass;
   const { tf } = engine;

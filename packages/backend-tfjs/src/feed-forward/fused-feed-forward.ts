@@ -24,7 +24,7 @@ export function fusedFeedForward(
       const { second } = chooseFeedForward(request, limits);
       return {
         scratchBytes(chunk) {
-          // Pre-activations, what is read of them, activations at zero but for the kept ones, and a copy of those.
+          // Pre-activations, what is read of them, activations zeroed except the kept ones, and a copy of those.
           const wide = 4 * chunk * hidden * (4 + (gated ? 1 : 0) + (select === 'contribution' ? 2 : 0));
           return wide + chunk * k * (12 + (second === 'gather' ? 4 * outputDim : 0));
         },

@@ -32,7 +32,7 @@ export function outputWeights({ tf }: Engine, wOut: TfTensor): OutputWeights {
   };
 }
 
-/** The sum of finite numbers may overflow, which only means the slower way. */
+/** The sum of finite numbers may overflow, which only means the slower path. */
 function areFinite(tf: Tf, x: TfTensor): boolean {
   return tf.tidy(() => Number.isFinite(tf.sum(tf.abs(x)).dataSync()[0]));
 }

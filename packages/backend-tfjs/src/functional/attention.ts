@@ -19,7 +19,7 @@ import { type DifferentiableResult, differentiable } from './differentiable.js';
 import { requireK } from './require-k.js';
 import { requireTensors } from './require-tensors.js';
 
-/** Core's options with `tf.Tensor`s in the place of its tensors. */
+/** Core's options with `tf.Tensor`s in place of its tensors. */
 export interface TfAttentionOptions
   extends Omit<AttentionOptions, 'mask' | 'keyLengths' | 'bias' | 'relativeBias'> {
   /** bool, each dim 1 or that of [B, Hq, Lq, Lk]; true = keep. */
@@ -39,13 +39,13 @@ export interface TfAttentionOptions
 }
 
 export interface TfTopKAttentionOptions extends TfAttentionOptions {
-  /** Keys kept per query; more than there are keeps them all. */
+  /** Keys kept per query; all of them if there are fewer. */
   readonly k: number;
   /** Also return the kept key indices. Default false. */
   readonly returnIndices?: boolean;
 }
 
-// `requireTensors` checks all tensors, those in options too.
+// `requireTensors` checks all tensors, including those in options.
 const attentionKinds: OptionKinds<TfAttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,

@@ -5,7 +5,7 @@ import type { Tf } from '../tf.js';
 /** By tf module and by its engine: a backend counts the memory of one engine of one tf. */
 const backends = new WeakMap<object, WeakMap<object, TfjsBackend>>();
 
-/** The backend for functions that take tf in its place: one per tf and engine that it runs. */
+/** The backend for functions that take tf instead: one per tf and engine it runs. */
 export function backendOf(tf: Tf): TfjsBackend {
   const engine = engineOf(tf);
   const ofTf = backends.get(tf) ?? new WeakMap<object, TfjsBackend>();

@@ -13,7 +13,7 @@ export interface Halves {
   readonly inputs: readonly TfTensor[];
   /** Inputs without a gradient that both halves need. */
   readonly constants: readonly TfTensor[];
-  /** Without `saves` neither gradients nor lists will be asked for. */
+  /** Without `saves`, neither gradients nor lists will be asked for. */
   forward(inputs: readonly Tensor[], constants: readonly Tensor[], saves: boolean): ForwardHalf;
   /** One gradient per input; `lists` are those of `forward`. */
   backward(

@@ -22,7 +22,7 @@ export interface TfFeedForwardWeights {
   readonly wIn: TfTensor;
   /** [F] */
   readonly bIn?: TfTensor;
-  /** [D, F]: makes the layer gated, as T5 v1.1's. */
+  /** [D, F]: makes the layer gated, as in T5 v1.1. */
   readonly wGate?: TfTensor;
   /** [F, Dout] */
   readonly wOut: TfTensor;
@@ -77,7 +77,7 @@ export function topKFeedForward(
   const backend = backendOf(tf);
   requireTensors(tf, name, { x, wIn, wOut }, { bIn, wGate, bOut });
 
-  /** Gives tensors in the order of `inputs` below their roles. */
+  /** Maps tensors, in the order of `inputs` below, to their roles. */
   const bind = (tensors: readonly Tensor[]): { x: Tensor; weights: FeedForwardWeights } => {
     const [tokens, first, ...rest] = tensors as readonly [Tensor, Tensor, ...Tensor[]];
     const boundBias = bIn && rest.shift();
@@ -119,7 +119,7 @@ export function topKFeedForward(
       },
       false,
     ).output;
-  // Tensors of rank 0 and 1 go to core as they are, which refuses them.
+  // Tensors of rank 0 and 1 go unchanged to core, which refuses them.
   if (x.rank <= 2) return apply(x);
   const lead = x.shape.slice(0, -1);
   const tokens = lead.reduce((product, extent) => product * extent, 1);

@@ -1,7 +1,7 @@
 import { describeValue, TopKError } from '@topk-attention/core';
 
 /**
- * The number to keep. Core's halves also take 'all', or undefined for it; here both are errors.
+ * The number to keep. Core's halves also accept 'all', or undefined for it; here both are errors.
  *
  * @throws TopKError INVALID_K
  */

@@ -3,7 +3,7 @@ import type { Tf, TfTensor } from '../tf.js';
 
 /**
  * Checks that all tensors belong to the caller's tf and live on the engine it runs; optional ones may be undefined. tf
- * would silently move the data of another of its engines through the CPU, or fail where that takes waiting.
+ * would silently move data from another of its engines through the CPU, or fail where that requires waiting.
  */
 export function requireTensors(
   tf: Tf,

@@ -20,7 +20,7 @@ export interface AttentionArgs extends KerasWeightArgs {
   readonly keyDim: number;
   /** Size of a head's values. Default: keyDim. */
   readonly valueDim?: number;
-  /** Keys kept per query; more than there are keeps them all. */
+  /** Keys kept per query; all of them if there are fewer. */
   readonly k: number;
   /** A query sees no later key; aligned to the end where the lengths differ. Default false. */
   readonly causal?: boolean;
@@ -82,7 +82,7 @@ export function attentionConfig(settings: AttentionSettings): serialization.Conf
   return { ...plain, seed: seed ?? null, outputShape: outputShape ? [...outputShape] : null };
 }
 
-/** The output's shape, from those of query, value and, where there is one, key. */
+/** The output's shape, from the shapes of query, value and, if given, key. */
 export function attentionOutputShape(
   where: string,
   settings: AttentionSettings,

@@ -12,7 +12,7 @@ export interface TopKTransformerBlockArgs extends KerasLayerArgs, KerasWeightArg
   readonly keyDim?: number;
   /** Size of a head's values. Default: keyDim. */
   readonly valueDim?: number;
-  /** Keys kept per query; more than there are keeps them all. */
+  /** Keys kept per query; all of them if there are fewer. */
   readonly k: number;
   /** A query sees no later key. Default false. */
   readonly causal?: boolean;
@@ -23,7 +23,7 @@ export interface TopKTransformerBlockArgs extends KerasLayerArgs, KerasWeightArg
   readonly activation?: Activation;
   /** The value that ranks the hidden units. Default 'preactivation'. */
   readonly select?: FeedForwardSelect;
-  /** A gated feed-forward, as T5 v1.1. Default false. */
+  /** A gated feed-forward, as in T5 v1.1. Default false. */
   readonly gated?: boolean;
   /** Share of the attention weights and of both halves' outputs that is dropped in training. Default 0. */
   readonly dropout?: number;

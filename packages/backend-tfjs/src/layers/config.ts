@@ -13,9 +13,7 @@ export function given<T>(value: T | null | undefined): T | undefined {
 /** Each name of a config once, so that the compiler finds a missing one. */
 type Names<T> = { readonly [P in keyof T]-?: true };
 
-/**
- * What every layer here takes: what tf's own `Layer` reads, what tf adds when it loads one, and words about weights.
- */
+/** Config of every layer here: what tf's own `Layer` reads, what tf adds when it loads one, and weight settings. */
 type CommonArgs = KerasLayerArgs &
   KerasWeightArgs &
   Readonly<Record<'batchSize' | 'customObjects' | 'dtype' | 'inputDType' | 'weights', unknown>>;
@@ -85,7 +83,7 @@ export function count(where: string, name: string, value: unknown): number {
   });
 }
 
-/** Number of keys or hidden units kept. As with core's k, a number larger than there are keeps them all. */
+/** Number of keys or hidden units kept. As with core's k, all of them if there are fewer. */
 export function kept(where: string, name: string, value: unknown): number {
   if (typeof value === 'number' && Number.isInteger(value) && value > 0) return value;
   throw new TopKError('INVALID_K', `${where}: bad ${name}`, {
@@ -95,7 +93,7 @@ export function kept(where: string, name: string, value: unknown): number {
   });
 }
 
-/** A dropout rate; nothing is 0. */
+/** A dropout rate; 0 if not given. */
 export function dropoutRate(where: string, value: unknown): number {
   const rate = value ?? 0;
   if (typeof rate === 'number' && rate >= 0 && rate < 1) return rate;
@@ -117,7 +115,7 @@ export function oneOf<T extends string>(where: string, name: string, words: read
   });
 }
 
-/** A switch; nothing is the default. */
+/** A switch; `ifNone` if not given. */
 export function flag(where: string, name: string, value: unknown, ifNone: boolean): boolean {
   const on = value ?? ifNone;
   if (typeof on === 'boolean') return on;

@@ -1,4 +1,4 @@
-/** One seed per use, derived from the layer's own where it has one, so that a training run can be repeated. */
+/** One seed per use, derived from the layer's own seed if it has one, so that a training run can be repeated. */
 export class DropoutSeeds {
   readonly #first: number;
   #used = 0;

@@ -2,8 +2,8 @@ import type { TfTensor } from '../tf.js';
 import type { FullTf, LayerVariable } from './full-tf.js';
 
 /**
- * The output of a layer on a batch of 0 or on no tokens: empty, with zero gradients for the inputs and weights. Without
- * ops of tf, whose wasm engine divides by the extent when it transposes an empty tensor.
+ * The output of a layer on a batch of 0 or on no tokens: empty, with zero gradients for the inputs and weights. Uses
+ * no ops of tf, whose wasm engine divides by the extent when it transposes an empty tensor.
  */
 export function emptyOutput(
   tf: FullTf,

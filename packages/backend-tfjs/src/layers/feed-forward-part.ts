@@ -20,7 +20,7 @@ export interface FeedForwardArgs extends KerasWeightArgs {
   readonly activation?: Activation;
   /** The value that ranks the hidden units, as in core's `topKFeedForward`. Default 'preactivation'. */
   readonly select?: FeedForwardSelect;
-  /** Multiplies the activations by a second projection without a bias, as T5 v1.1. Default false. */
+  /** Multiplies the activations by a second projection without a bias, as in T5 v1.1. Default false. */
   readonly gated?: boolean;
 }
 
@@ -122,8 +122,8 @@ export function feedForward(
 }
 
 /**
- * The same tensor on the current engine. When its engine changes, tf moves a model's weights along, op by op; the
- * functions of this package refuse to move data. Reshaping moves it, and copies nothing where there is nothing to move.
+ * The same tensor on the current engine. After an engine change, tf moves a model's weights op by op, but this
+ * package's functions refuse to move data. Reshaping moves the tensor, and copies nothing if there is nothing to move.
  */
 function here(tf: FullTf, one: TfTensor): TfTensor {
   return tf.reshape(one, one.shape);

@@ -22,7 +22,7 @@ export function single<T>(where: string, list: readonly T[]): T {
   });
 }
 
-/** Query, value (default: query) and key (default: value), and an attention mask where there is one. */
+/** Query, value (default: query) and key (default: value), and an attention mask if given. */
 export function attentionInputs<T>(
   where: string,
   list: readonly T[],
@@ -37,7 +37,7 @@ export function attentionInputs<T>(
   });
 }
 
-/** x, and an attention mask where there is one. */
+/** x, and an attention mask if given. */
 export function blockInputs<T>(
   where: string,
   list: readonly T[],
@@ -70,7 +70,7 @@ export function lastDim(where: string, name: string, shape: Shape, ranks: 'seque
   });
 }
 
-/** Checks an input of a call against the last dim of which the weights were built. */
+/** Checks a call's input against the last dim that the weights were built for. */
 export function requireDim(
   where: string,
   name: string,

@@ -2,9 +2,9 @@ import type { serialization } from '@tensorflow/tfjs-core';
 import type { Tf } from '../tf.js';
 
 /**
- * What `topKLayers` needs of the caller's tf: tfjs-core's functions and `layers` of tfjs-layers. `@tensorflow/tfjs`
- * and `@tensorflow/tfjs-node` are such objects; with single packages: `{ ...tfCore, ...tfLayers }`,
- * whose `default` is either's.
+ * What `topKLayers` needs from the caller's tf: tfjs-core's functions and `layers` of tfjs-layers. `@tensorflow/tfjs`
+ * and `@tensorflow/tfjs-node` have both; with separate packages, pass `{ ...tfCore, ...tfLayers }`, whose `default` is
+ * either's.
  */
 export type LayersTf = Omit<Tf, 'default'> & {
   readonly layers: {

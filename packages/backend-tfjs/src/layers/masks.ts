@@ -4,7 +4,7 @@ import { normalizedBooleans } from '../ops/booleans.js';
 import type { TfTensor } from '../tf.js';
 import type { CallArgs, FullTf } from './full-tf.js';
 
-/** What an attention layer attends with: Keras' three inputs, and a mask as a fourth. */
+/** Inputs of an attention layer: Keras' three, and a mask as a fourth. */
 export interface AttentionTensors {
   /** [B, Lq, Dq] */
   readonly query: TfTensor;
@@ -17,11 +17,11 @@ export interface AttentionTensors {
 }
 
 /**
- * The keys that may be seen, as bool with four dims, each 1 or that of [B, H, Lq, Lk]; undefined when all may.
+ * The visible keys, as bool with four dims, each 1 or that of [B, H, Lq, Lk]; undefined when all are visible.
  *
- * Joined from the call's `attentionMask`, the fourth input, and Keras' padding masks. Those come in three ways: `mask`
- * of the call as one tensor (in a model: that of the layer's *first* input only), `mask` as a list (from the caller),
- * and `kerasMask` of a tensor (where layers are called by hand).
+ * Combines the call's `attentionMask`, the fourth input, and Keras' padding masks. Those come in three ways: `mask` of
+ * the call as one tensor (in a model: that of the layer's *first* input only), `mask` as a list (from the caller), and
+ * `kerasMask` of a tensor (where layers are called directly).
  *
  * The query's own mask hides no keys: rows of padding are computed, and dropped by the reader of the output.
  */
@@ -42,7 +42,7 @@ export function keysToSee(
   return masks.length === 0 ? undefined : masks.reduce((all, one) => tf.logicalAnd(all, one));
 }
 
-/** An argument of the call that has to be a tensor where it is given. */
+/** An argument of the call that must be a tensor if given. */
 export function tensorOrNone(tf: FullTf, where: string, name: string, value: unknown): TfTensor | undefined {
   if (value === undefined || value === null) return undefined;
   if (!(value instanceof tf.Tensor)) {
@@ -74,7 +74,7 @@ function paddingMasks(tf: FullTf, where: string, inputs: AttentionTensors, call:
   return found.map((one) => tensorOrNone(tf, where, 'mask', one)).filter((one) => one !== undefined);
 }
 
-/** Masks of value and key from a list in the order of the inputs; a list of one is that of self-attention. */
+/** Masks of value and key from a list in the order of the inputs; a list of one means self-attention. */
 function maskList(masks: readonly unknown[]): unknown[] {
   return masks.length === 1 ? [masks[0]] : [masks[1], masks[2]];
 }
@@ -120,7 +120,7 @@ function asBool(tf: FullTf, mask: TfTensor): TfTensor {
   return tf.notEqual(mask, tf.scalar(0, mask.dtype));
 }
 
-/** The padding mask of the first input where a layer is called by hand: its output has the same padding. */
+/** The padding mask of the first input when a layer is called directly: its output has the same padding. */
 export function paddingOfOutput(inputs: TfTensor | TfTensor[], mask: unknown): TfTensor | undefined {
   const first = Array.isArray(inputs) ? inputs[0] : inputs;
   return mask === undefined ? first?.kerasMask : undefined;

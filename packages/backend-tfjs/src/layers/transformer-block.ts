@@ -108,7 +108,7 @@ export function transformerBlockClass(tf: FullTf): LayerClass<TopKTransformerBlo
         requireDim(where, 'x', x, attention.query.kernel.shape[0] as number, 'sequence');
         requireCallNames(where, call);
         if (x.shape[0] === 0) return emptyOutput(tf, x.shape, [x], this.weights);
-        // Of the input itself: attention may get the normalised input, which carries no mask.
+        // The mask of the input itself: attention may get the normalised input, which carries no mask.
         const mask: unknown = Array.isArray(call.mask) ? call.mask[0] : (call.mask ?? x.kerasMask);
         const attended = this.#residual(x, attentionNorm, call, (one) => {
           const tensors = { query: one, value: one, key: one, ...(attentionMask && { attentionMask }) };

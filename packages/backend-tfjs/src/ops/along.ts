@@ -4,8 +4,8 @@ import { onHost } from './host/integers.js';
 import { gatherRows, scatter } from './rows.js';
 
 /**
- * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal. Index -1 gives 0; any other outside
- * the axis NaN, or 0 where x holds no floats.
+ * result[..., j] = x[..., indices[..., j]] over the last axis, leading dims equal. Index -1 gives 0; any other index
+ * outside the axis gives NaN, or 0 where x holds no floats.
  */
 export function takeAlong(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const exact = onHost(engine, [x, indices], (host, y, at) => host.takeAlong(y, at));

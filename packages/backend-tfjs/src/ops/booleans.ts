@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.js';
 import type { TfTensor } from '../tf.js';
 
-/** Data of bools that was checked to hold nothing but 0 and 1. */
+/** Data of bools known to hold nothing but 0 and 1. */
 const known = new WeakSet<object>();
 
 /**

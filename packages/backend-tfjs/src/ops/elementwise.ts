@@ -43,7 +43,7 @@ function guarded({ tf, traits }: Engine, x: TfTensor, f: (x: TfTensor) => TfTens
   return traits.losesNaN ? tf.tidy(() => tf.where(tf.isNaN(x), x, f(x))) : f(x);
 }
 
-/** Shaders leave the logarithm of 0 to the device: -88 was seen. */
+/** In shaders, the logarithm of 0 is up to the device: -88 was seen. */
 function log(engine: Engine, x: TfTensor): TfTensor {
   const { tf, traits } = engine;
   if (traits.gpu === undefined) return tf.log(x);
@@ -108,7 +108,7 @@ function division({ tf, traits }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   });
 }
 
-/** Products, which wrap, and truncated quotients of int32, for engines that lose bits in them. */
+/** Wrapping products and truncated quotients of int32, for engines that lose bits in them. */
 function integersByLoop(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTensor): TfTensor {
   const { tf } = engine;
   const shape = broadcastShapes('elementwise', a.shape, b.shape);
@@ -126,8 +126,8 @@ function integersByLoop(engine: Engine, op: 'mul' | 'div', a: TfTensor, b: TfTen
 }
 
 /**
- * Quotients of integers, rounded towards zero. tf.floorDiv rounds down: negative ones that are not whole are one too
- * small.
+ * Quotients of integers, rounded towards zero. tf.floorDiv rounds down, so negative quotients that are not whole are
+ * one too small.
  */
 function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const { tf, traits } = engine;
@@ -145,8 +145,8 @@ function truncatingDivision(engine: Engine, a: TfTensor, b: TfTensor): TfTensor 
 }
 
 /**
- * Quotients of integers from 0 to 2^24 on engines that divide as f32. Those are at most 1 off, where the f32 rounds to
- * a whole number.
+ * Quotients of integers from 0 to 2^24 on engines that divide as f32. Those are off by at most 1, where the f32 rounds
+ * to a whole number.
  */
 function quotient({ tf }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   const rough = tf.floorDiv(a, b);
@@ -200,7 +200,7 @@ export function where(engine: Engine, condition: TfTensor, a: TfTensor, b: TfTen
   });
 }
 
-/** By logic: tf.where of bool takes the wrong branch on the wasm engine. */
+/** Uses boolean logic: tf.where of bool takes the wrong branch on the wasm engine. */
 function whereBool({ tf }: Engine, condition: TfTensor, a: TfTensor, b: TfTensor): TfTensor {
   return tf.logicalOr(tf.logicalAnd(condition, a), tf.logicalAnd(tf.logicalNot(condition), b));
 }

@@ -1,6 +1,6 @@
 import type { Tf } from '../tf.js';
 
-/** What `run` returns, all tensors that it made disposed of: for results that are not tensors. */
+/** Returns what `run` returns, and disposes of all tensors it made: for results that are not tensors. */
 export function inScope<T>(tf: Tf, run: () => T): T {
   const made: T[] = [];
   tf.tidy(() => {

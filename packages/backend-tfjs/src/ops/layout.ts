@@ -46,7 +46,7 @@ export function transpose(engine: Engine, x: TfTensor, permutation: readonly num
   });
 }
 
-/** True when `axis` follows `last` with nothing but axes of extent 1 between them. */
+/** True when `axis` follows `last` with only axes of extent 1 between them. */
 function isNext(shape: readonly number[], last: number, axis: number): boolean {
   if (axis <= last) return false;
   for (let between = last + 1; between < axis; between++) if (shape[between] !== 1) return false;
@@ -142,7 +142,7 @@ export function writeInto(engine: Engine, dst: TfTensor, x: TfTensor, starts: re
   });
 }
 
-/** Shapes with those axes joined along which each operand has all elements or one: enough for broadcasting. */
+/** Shapes, with neighbouring axes joined where each operand has all elements or one: enough for broadcasting. */
 export function joinForBroadcast(shapes: readonly Shape[], result: Shape): number[][] {
   const joined: number[][] = shapes.map(() => []);
   let before = '';
@@ -175,7 +175,7 @@ export function broadcastTo(engine: Engine, x: TfTensor, shape: Shape): TfTensor
   });
 }
 
-/** Axis by axis beyond four: the webgpu engine tiles more axes on the host, which would have to wait for it. */
+/** Tiles axis by axis beyond four: the webgpu engine would tile more axes on the host, and have to wait for it. */
 function tile({ tf }: Engine, x: TfTensor, shape: readonly number[], repeats: readonly number[]): TfTensor {
   if (shape.length <= 4) return tf.tile(tf.reshape(x, [...shape]), [...repeats]);
   return repeats.reduce<TfTensor>((tiled, repeat, axis) => {

@@ -6,8 +6,8 @@ import { sum, TERMS_IN_A_ROW } from './reduce.js';
 /** Most terms of an element of a product that are added to one sum: equal terms are then off by 4e-5. */
 const LONGEST = 4096;
 /**
- * The same, off by 2e-4, where few rows meet large weights: cutting those copies them and, on wasm, packs them again
- * for each product (8,192 x 768 and 4 rows: 2.5 ms in one, 40 in parts).
+ * The same, off by 2e-4, where few rows meet large weights: cutting the weights copies them and, on wasm, packs them
+ * again for each product (8,192 x 768 and 4 rows: 2.5 ms in one, 40 in parts).
  */
 const LONGEST_OF_FEW_ROWS = 32_768;
 const FEW_ROWS = 32;

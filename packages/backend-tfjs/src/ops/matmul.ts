@@ -40,8 +40,8 @@ export function matmul(
 }
 
 /**
- * Product of two matrices by a single op of tf, so that tf's tape has its gradient. Use it instead of tf.matMul: on the
- * wasm engine that may multiply by what was packed of the same data in another shape.
+ * Product of two matrices by a single op of tf, so that tf's tape has its gradient. Use it instead of tf.matMul, which
+ * on the wasm engine may multiply by what it packed of the same data in another shape.
  */
 export function matrixProduct({ tf, traits }: Engine, a: TfTensor, b: TfTensor): TfTensor {
   return traits.product === 'xnnpack' ? wasmMatrices(tf, a, b) : tf.matMul(a, b);
@@ -133,7 +133,7 @@ function padded({ tf }: Engine, x: TfTensor, axis: number, tile: number): TfTens
   return tf.concat([x, tf.zeros(shape)], axis);
 }
 
-/** Rows and columns of x, after its transposition if there is one. */
+/** Rows and columns of x, after its transposition if any. */
 function ends(x: TfTensor, transposed: boolean): readonly [number, number] {
   const [rows = 1, columns = 1] = x.shape.slice(-2);
   return transposed ? [columns, rows] : [rows, columns];

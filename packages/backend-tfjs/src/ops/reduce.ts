@@ -57,13 +57,14 @@ export function max(engine: Engine, x: TfTensor, axes: readonly number[]): TfTen
   return reduce(engine, x, axes, ofNothing, (y, own) => largest(engine, y, own));
 }
 
-/** Above -1e20, where maxima of some engines end, and a power of two that brings every float above it. */
+/** Above -1e20, the floor of some engines' maxima, and a power of two that brings every float above it. */
 const FLOOR = -5e19;
 const SCALE = 2 ** -64;
 
 /**
- * tf.max without the floor at -1e20 that some engines have. Near it, the maximum is taken of numbers scaled to above
- * it, and scaled back: exact, as the scale is a power of two. Of nothing but -inf the engine's -1e20 overflows to -inf.
+ * tf.max without the floor at -1e20 that some engines have. Near it, the numbers are scaled to above it, and their
+ * maximum is scaled back: exact, as the scale is a power of two. For rows of only -inf, the engine's -1e20 overflows
+ * to -inf.
  */
 export function largest({ tf, traits }: Engine, x: TfTensor, axes: number[], keepDims = false): TfTensor {
   if (!traits.floorsMaxima || x.dtype !== 'float32') return tf.max(x, axes, keepDims);

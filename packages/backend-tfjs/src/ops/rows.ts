@@ -10,8 +10,9 @@ import { scatterRows } from './scatter-rows.js';
 import { toFloats } from './to-floats.js';
 
 /**
- * x [B, N, D] at indices i32 [B, M] -> [B, M, D]. Index -1 gives a row of zeros, whatever x holds; any other outside
- * [0, N) a row of NaN, or of zeros where x holds no floats. tf.gather throws at those or reads memory outside x.
+ * x [B, N, D] at indices i32 [B, M] -> [B, M, D]. Index -1 gives a row of zeros, whatever x holds; any other index
+ * outside [0, N) gives a row of NaN, or of zeros where x holds no floats. tf.gather throws at those or reads memory
+ * outside x.
  */
 export function gatherRows(engine: Engine, x: TfTensor, indices: TfTensor): TfTensor {
   const exact = onHost(engine, [x, indices], (host, y, at) => host.gatherRows(y, at));
@@ -105,15 +106,15 @@ export function scatterAddRows(engine: Engine, n: number, indices: TfTensor, upd
   if (exact) return exact;
   const { scatterByProductPairs: mostPairs } = engine.traits;
   const isByProduct = mostPairs !== undefined && n * indices.size <= mostPairs;
-  // Integers add up to the same in any order.
+  // Integers give the same sum in any order.
   return isByProduct && updates.dtype === 'float32' && updates.size > 0
     ? scatterByProduct(engine, n, indices, updates)
     : scatter(engine, n, indices, updates);
 }
 
 /**
- * The same without products of matrices: equal bits for equal inputs where the engine scatters in a fixed order, or no
- * index comes twice. Updates of indices outside [0, n) go to an additional row, which is cut off.
+ * The same without matrix products: equal bits for equal inputs if the engine scatters in a fixed order or no index
+ * comes twice. Updates of indices outside [0, n) go to an additional row, which is cut off.
  */
 export function scatter(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf, traits } = engine;
@@ -160,8 +161,8 @@ function withBatch({ tf }: Engine, row: TfTensor): TfTensor {
 }
 
 /**
- * As a product with a matrix that has a one where an update belongs to a row. NaN and infinities would spoil every row,
- * as 0 times infinity is NaN: they are scattered instead, since the order in which they are added does not matter.
+ * Multiplies by a matrix that has a one where an update belongs to a row. NaN and infinities would spoil every row, as
+ * 0 times infinity is NaN: they are scattered instead, since the order in which they are added does not matter.
  */
 function scatterByProduct(engine: Engine, n: number, indices: TfTensor, updates: TfTensor): TfTensor {
   const { tf } = engine;

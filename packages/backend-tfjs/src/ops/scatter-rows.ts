@@ -5,9 +5,9 @@ import { TERMS_IN_A_ROW } from './reduce.js';
 
 /**
  * Sums [rows, width] of the rows of updates [M, width] by row number, for engines on the host; numbers outside [0,
- * rows) are dropped. By a loop, which adds in f64, where the engine has no faster scatter or a row has so many updates
- * that one f32 would lose digits: wasm's own takes a tenth of the time. `counted`: the numbers without those of rows
- * that nobody reads.
+ * rows) are dropped. Uses a loop, which adds in f64, where the engine has no faster scatter or a row has so many
+ * updates that one f32 would lose digits; wasm's own scatter takes a tenth of the time. `counted`: the numbers without
+ * those of rows that nobody reads.
  */
 export function scatterRows(
   { tf, traits }: Engine,

@@ -6,7 +6,7 @@ import { largest as largestOf } from './reduce.js';
 
 /**
  * Softmax over the last axis. A row of all -inf gives zeros, where engines give NaN; a row with NaN or +inf gives NaN
- * throughout, even where the engine's maximum drops a NaN: the sum of the exponentials has it.
+ * throughout, even where the engine's maximum drops a NaN: the sum of the exponentials keeps it.
  */
 export function softmaxRows(engine: Engine, x: TfTensor): TfTensor {
   const { tf, traits } = engine;
@@ -32,8 +32,8 @@ export function softmaxRows(engine: Engine, x: TfTensor): TfTensor {
 
 /**
  * tf.softmax, which takes a fraction of the time of one composed of ops. It is NaN throughout in all rows that should
- * be, and in rows of all -inf too, which are corrected where there may be any. The other rows have the same bits either
- * way.
+ * be. It is NaN in rows of all -inf too; those are corrected where there may be any. The other rows have the same bits
+ * either way.
  */
 function nativeSoftmax(engine: Engine, x: TfTensor, width: number): TfTensor {
   const { tf, traits } = engine;

@@ -15,7 +15,7 @@ import { keyRows, tileGradients, withoutUnused } from './tile.js';
  * published code's dense buffers). Keys and values are gathered, multiplied and scattered for one tile of queries at a
  * time: no array has more than `chunk` queries of all heads times k rows, and none is of size Lq x Lk.
  *
- * A tile takes queries of one head before it takes other heads: the sums for the keys are then as small as one head's
+ * A tile fills with queries of one head before it takes other heads: the key sums are then only as large as one head's
  * keys, and cost next to nothing to add up.
  */
 export function attentionBackward(
@@ -50,7 +50,7 @@ export function attentionBackward(
   });
 }
 
-/** How gradients of parts along an axis (batch, heads, queries) of the lists become one. */
+/** How to combine gradients of parts along an axis (batch, heads, queries) of the lists. */
 function joinsAlong(axis: number, bias: AttentionRequest['bias']): Joins {
   const ofKeys = axis === 2 ? 'add' : axis;
   return {

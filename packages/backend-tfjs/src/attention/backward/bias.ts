@@ -6,7 +6,7 @@ import { scatterRows } from '../../ops/scatter-rows.js';
 import type { TfTensor } from '../../tf.js';
 import type { QueryTile } from '../tiles.js';
 
-/** What the gradients of the biases need of a tile. */
+/** What the bias gradients need from a tile. */
 export interface TileGradient {
   readonly tile: QueryTile;
   /** Keys [batches, query heads, queries, k], -1 in unused slots. */

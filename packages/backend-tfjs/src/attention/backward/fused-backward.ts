@@ -24,7 +24,7 @@ export function fusedAttentionBackward(
         scratchBytes: (chunk) => backwardScratchBytes(request, chunk),
         largestBytes: (chunk) => backwardLargestBytes(request, chunk),
         describe: () => ({ variant: 'gathers and scatters of the kept keys, in tiles of queries' }),
-        // Validity is in the lists already: what the mask hides has no slot.
+        // The lists already encode validity: masked keys have no slot.
         run: ({ mask: _mask, keyLengths: _keyLengths, ...inputs }, chunk) =>
           mapRoles(attentionBackward(engine, request, mapRoles(inputs, raw), chunk), own),
       };

@@ -3,14 +3,14 @@ import type { Tf, TfTensor } from '../../tf.js';
 
 type Role = keyof AttentionGradients<TfTensor>;
 
-/** How the gradients of neighbouring parts become one: joined along an axis, or added where all parts share it. */
+/** How to combine gradients of neighbouring parts: joined along an axis, or added where all parts share them. */
 export type Joins = Readonly<Record<Role, number | 'add'>>;
 
 const roles: readonly Role[] = ['q', 'k', 'v', 'bias', 'relativeTable'];
 
 /**
- * Gradients of successive parts along one axis. Parts are added in order as they come (same plan, same bits), so that
- * at most one is waiting. Owns the tensors it is given.
+ * Gradients of successive parts along one axis. Parts are added in the order they arrive (same plan, same bits), so at
+ * most one is waiting. Owns the tensors it is given.
  */
 export class GradientSums {
   readonly #tf: Tf;

@@ -34,15 +34,15 @@ export function backwardLargestBytes(request: AttentionRequest, chunk: number): 
 }
 
 /**
- * Transient bytes at the worst moment, without the gradients themselves: when the rows of a tile are multiplied or
- * scattered, its sums are added to those so far, or the results of the tiles are joined.
+ * Peak transient bytes, without the gradients themselves: when a tile's rows are multiplied or scattered, when its
+ * sums are added to the running sums, or when the tiles' results are joined.
  */
 export function backwardScratchBytes(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dropout } = request;
   const { rows, keyRows, width, k, parts } = tile(request, chunk);
   const lists = 4 * rows * k * (dropout === undefined ? 7 : 11);
   const own = 4 * rows * (2 * headDim + valueDim);
-  // Keys and values with their row of zeros; sums so far; those of the tile.
+  // Keys and values with their row of zeros; running sums; the tile's sums.
   const keys = 4 * keyRows * (headDim + valueDim);
   const sums = parts.queries > 1 ? keys : 0;
   const bias = biasBytes(request, rows);

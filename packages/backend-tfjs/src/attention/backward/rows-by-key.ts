@@ -4,9 +4,9 @@ import { tensorFlowOps } from '../../ops/tensorflow-ops.js';
 import type { TfTensor } from '../../tf.js';
 
 /**
- * Rows of x [N, D] at numbers i32 [M, 1], all of them in range: [M, D]. Not by tf.gather, which checks each number in
- * JavaScript: 14 ms per 50 MB on tfjs-node against 3 by gatherND, 27 us per query of 16 keys on wasm against 3. The cpu
- * engine's ops take 137 us for those, a loop that copies rows 1.
+ * Rows of x [N, D] at row numbers i32 [M, 1], all in range: [M, D]. Avoids tf.gather, which checks each number in
+ * JavaScript: 14 ms per 50 MB on tfjs-node against 3 with gatherND, 27 us per query of 16 keys on wasm against 3. On
+ * the cpu engine, those ops take 137 us, a loop that copies rows 1.
  */
 export function rowsAt({ tf, traits }: Engine, x: TfTensor, numbers: TfTensor): TfTensor {
   if (traits.gather !== 'loop') return tf.gatherND(x, numbers);
@@ -21,7 +21,7 @@ export function rowsAt({ tf, traits }: Engine, x: TfTensor, numbers: TfTensor): 
   return tf.tensor(rows, [at.length, width]);
 }
 
-/** The slots of a tile, k per row of it, and the rows of sums they belong to. */
+/** The slots of a tile, k per row, and the rows of sums they belong to. */
 export interface Slots {
   /** Row numbers, i32 [R * k, 1]. */
   readonly at: TfTensor;
@@ -41,15 +41,15 @@ export interface KeySums {
 }
 
 /**
- * Sums over the slots of a tile. TensorFlow has a product with a sparse matrix, which needs no array of all weighted
- * rows (6 ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
+ * Sums over the slots of a tile. TensorFlow has a sparse matrix product, which needs no array of all weighted rows
+ * (6 ms against 10 for 1,024 rows of 64 slots); elsewhere that array is scattered.
  */
 export function sumsByKey(engine: Engine, { at, numbers, keys, k, count }: Slots): KeySums {
   const { tf, traits } = engine;
   const ops = tensorFlowOps(engine);
   const slots = numbers.length;
   if (ops === undefined) {
-    // Unused slots share a few rows of sums, which must not force the slow way on all others.
+    // Unused slots share a few rows of sums, which must not force the slow path on all others.
     const used = numbers.filter((_, slot) => (keys[slot] as number) >= 0);
     return {
       sumByKey: (weights, rows) =>

@@ -15,7 +15,7 @@ import type { QueryTile } from '../tiles.js';
 import { biasGradient, type TileGradient, tableGradient } from './bias.js';
 import { rowsAt, sumsByKey } from './rows-by-key.js';
 
-/** What the tiles of one group of heads share. */
+/** Shared by the tiles of one group of heads. */
 export interface KeyRows {
   /** [pairs * (Lk + 1), D]: the keys of each (batch, key head), and a row of zeros that unused slots point to. */
   readonly keys: TfTensor;
@@ -26,8 +26,8 @@ export interface KeyRows {
 }
 
 /**
- * Keys and values of one group of heads. Unused slots gather the row of zeros at the end, whatever the keys hold, so
- * that no second array of the size of the gathered rows is needed.
+ * Keys and values of one group of heads. Unused slots gather the row of zeros at the end, whatever the keys hold; this
+ * saves a second array as large as the gathered rows.
  */
 export function keyRows(
   engine: Engine,
@@ -52,7 +52,7 @@ export function keyRows(
   return { keys: rowsOf(inputs.k), values: rowsOf(inputs.v) };
 }
 
-/** dK and dV of some heads without their last row, to which unused slots added. */
+/** dK and dV of some heads without their last row, which holds the sums of unused slots. */
 export function withoutUnused(tf: Tf, made: AttentionGradients<TfTensor>): AttentionGradients<TfTensor> {
   const cut = (x: TfTensor): TfTensor => {
     const [batches = 0, heads = 0, rows = 0, width = 0] = x.shape;
@@ -64,7 +64,7 @@ export function withoutUnused(tf: Tf, made: AttentionGradients<TfTensor>): Atten
 }
 
 /**
- * Gradients of one tile; those of k and v with a row for unused slots at the end, [batches, heads, Lk + 1, D].
+ * Gradients of one tile; those of k and v end with a row for unused slots, [batches, heads, Lk + 1, D].
  * dS = P * (dP - sum P dP), dQ = scale dS K, dK = scale dS^T Q, dV = P^T dO over the kept keys.
  */
 export function tileGradients(
@@ -86,7 +86,7 @@ export function tileGradients(
   };
   const indices = ofTile(inputs.indices as TfTensor);
   const k = indices.shape[3] as number;
-  // Read, because integers are slow in the ops of most engines.
+  // Read into JavaScript, because integers are slow in most engines' ops.
   const keys = indices.dataSync<'int32'>();
   const numbers = rowNumbers(keys, pairs, keyLength);
   const at = tf.tensor(numbers, [rows * k, 1], 'int32');
@@ -117,7 +117,7 @@ export function tileGradients(
     matmul(engine, tf.reshape(dProducts, [rows, 1, k]), gathered(shared.keys, headDim), false, false),
   );
   const byKey = sumsByKey(engine, { at, numbers, keys, k, count: pairs * (keyLength + 1) });
-  /** For each key the sum of weight * row over the queries that keep it. */
+  /** For each key, the sum of weight * row over the queries that keep it. */
   const toKeys = (weight: TfTensor, row: TfTensor, width: number): TfTensor =>
     tf.reshape(byKey.sumByKey(weight, row), [batches, heads, keyLength + 1, width]);
   const kept: TileGradient = { tile, keys, scores: tf.reshape(dScores, indices.shape) };
@@ -130,7 +130,7 @@ export function tileGradients(
   };
 }
 
-/** x [rows, k] with 0 in unused slots: the product of their row of zeros with a NaN or infinite gradient is NaN. */
+/** Sets unused slots of x [rows, k] to 0: a row of zeros times a NaN or infinite gradient is NaN. */
 function withoutUnusedSlots(tf: Tf, x: TfTensor, keys: Int32Array): TfTensor {
   if (keys.every((key) => key >= 0)) return x;
   const isUsed = tf.tensor(
@@ -141,7 +141,7 @@ function withoutUnusedSlots(tf: Tf, x: TfTensor, keys: Int32Array): TfTensor {
   return tf.where(isUsed, x, tf.zerosLike(x));
 }
 
-/** For each slot its row of `KeyRows`; for unused ones a row of zeros. */
+/** For each slot, its row of `KeyRows`; for unused slots, a row of zeros. */
 function rowNumbers(keys: Int32Array, pairs: number, keyLength: number): Int32Array {
   const perPair = keys.length / pairs;
   const numbers = new Int32Array(keys.length);

@@ -7,8 +7,8 @@ import { nonFiniteTerms } from './non-finite-terms.js';
 import type { ForwardPass } from './pass.js';
 
 /**
- * Takes the values [pairs, Lk, Dv] of some heads, and returns what computes the rows [rows, Dv] of exact attention from
- * the scores [rows, visible keys] of a tile.
+ * Takes the values [pairs, Lk, Dv] of some heads, and returns a function that computes the rows [rows, Dv] of exact
+ * attention from the scores [rows, visible keys] of a tile.
  */
 export function exactRows(pass: ForwardPass, values: TfTensor): (scores: TfTensor) => Float32Array {
   const { engine, request } = pass;
@@ -16,8 +16,8 @@ export function exactRows(pass: ForwardPass, values: TfTensor): (scores: TfTenso
   const [pairs = 1, length = 1, width = 1] = values.shape;
   const firstKeys = (x: TfTensor, visible: number): TfTensor =>
     visible === length ? x : slice(engine, x, [0, 0, 0], [pairs, visible, x.shape[2] as number]);
-  // The same for both ways, so that what a query does not see changes no bit of its result. Rows of all -inf, NaN here,
-  // are corrected in the product, which is smaller.
+  // Both paths use the same softmax, so keys that a query does not see change no bit of its result. Rows of all
+  // -inf are NaN here and are corrected in the product, which is smaller.
   const softmax = (scores: TfTensor): TfTensor =>
     traits.softmax === 'loop' ? softmaxRows(engine, scores) : tf.softmax(scores);
   if (pass.isOrdinary) {
@@ -37,7 +37,7 @@ export function exactRows(pass: ForwardPass, values: TfTensor): (scores: TfTenso
       return mayMaskKeys(request) ? found.map((x) => (Number.isNaN(x) ? 0 : x)) : found;
     };
   }
-  // A key of score -inf has weight 0, and 0 * NaN is NaN: values that are not finite are left out of the product, and
+  // A key with score -inf has weight 0, but 0 * NaN is NaN. So non-finite values are left out of the product, and
   // their terms are added for the queries that see their keys.
   const termsOf = nonFiniteTerms(engine, values);
   const isFinite = tf.less(tf.abs(values), Number.POSITIVE_INFINITY);

@@ -29,11 +29,11 @@ interface TileRows {
 }
 
 /**
- * Attention over the k largest scores of each query, or over all keys, in tiles of queries: only the scores of one tile
- * exist at a time (paper section 1.2). For engines whose results can be read at once: loops over typed arrays make the
- * last choice among keys and assemble the result.
+ * Attention over the k largest scores of each query, or over all keys, in tiles of queries: only one tile's scores
+ * exist at a time (paper section 1.2). For engines that can be read synchronously: loops over typed arrays make the
+ * final choice among keys and assemble the result.
  *
- * A tile takes queries of one head before it takes other heads: the engine then packs the keys of a head for more
+ * A tile fills with queries of one head before it takes other heads: the engine then packs the keys of a head for more
  * queries.
  */
 export function attentionForward(
@@ -81,7 +81,7 @@ export function attentionForward(
   };
 }
 
-/** Takes the keys and values [pairs, Lk, Dv] of some heads, and returns what computes each of their tiles. */
+/** Takes some heads' keys and values [pairs, Lk, Dv] and returns a function that computes each of their tiles. */
 type TilesOfHeads = (group: HeadGroup, values: TfTensor) => (tile: QueryTile) => TileRows;
 
 function exactTiles(pass: ForwardPass): TilesOfHeads {
@@ -95,7 +95,7 @@ function topKTiles(pass: ForwardPass, k: number): TilesOfHeads {
   const ops = tensorFlowOps(pass.engine);
   const choose =
     ops !== undefined && pass.isOrdinary ? chosenByTensorFlow(pass, ops, k) : chosenByScript(pass, k);
-  // The same for both choices: values of keys that are not kept decide which is used, but must not change a bit.
+  // Shared by both choices: values of keys not kept affect which one runs, but must not change a bit.
   const rowsOfKept = ops === undefined ? rowsByScript(pass, k) : rowsByTensorFlow(pass, k);
   return (group, values) => {
     const rows = rowsOfKept(values);
@@ -110,7 +110,7 @@ function topKTiles(pass: ForwardPass, k: number): TilesOfHeads {
 /** The kept keys of a tile. */
 type Choice = (group: HeadGroup, tile: QueryTile) => KeptRows;
 
-/** Takes the values [pairs, Lk, Dv] of some heads, and returns what computes the rows [rows, Dv] of a tile. */
+/** Takes some heads' values [pairs, Lk, Dv] and returns a function that computes the rows [rows, Dv] of a tile. */
 type RowsOfKept = (values: TfTensor) => (kept: KeptRows, tile: QueryTile) => Float32Array;
 
 function chosenByScript(pass: ForwardPass, k: number): Choice {
@@ -164,7 +164,7 @@ function multiply(weights: Float32Array, factors: Float32Array): void {
   }
 }
 
-/** Factors of dropout [batches, heads, queries, k], if any. */
+/** Dropout factors [batches, heads, queries, k], if any. */
 function factorsOf({ engine, request }: ForwardPass, tile: QueryTile, k: number): TfTensor | undefined {
   const { dropout } = request;
   if (dropout === undefined) return undefined;
@@ -212,7 +212,7 @@ function rowsByTensorFlow(pass: ForwardPass, k: number): RowsOfKept {
   };
 }
 
-/** Zeros for rows that keep nothing, whose softmax is NaN in TensorFlow. */
+/** Writes zeros to rows that keep nothing, whose softmax is NaN in TensorFlow. */
 function clearEmptyRows({ scores, k }: KeptRows, output: Float32Array, width: number): void {
   for (let row = 0; row * k < scores.length; row++) {
     if (scores[row * k] === Number.NEGATIVE_INFINITY) output.fill(0, row * width, (row + 1) * width);
@@ -224,7 +224,7 @@ function canLeaveUnused({ request, isOrdinary }: ForwardPass, k: number): boolea
   return mayMaskKeys(request) || k > request.keyLength || !isOrdinary;
 }
 
-/** For each slot its row of the values [pairs * Lk, Dv]; `unused` for slots without a key. */
+/** For each slot, its row of the values [pairs * Lk, Dv]; `unused` for slots without a key. */
 function valuePlaces(
   { keys, k }: KeptRows,
   rowsPerPair: number,

@@ -6,12 +6,12 @@ import type { TfTensor } from '../../tf.js';
 type TermsOf = (scores: Float32Array, weights: Float32Array, visible: number) => Float32Array;
 
 /**
- * What values [pairs, Lk, Dv] that are NaN or infinite add to the rows of the queries that see their keys: weight *
- * value as in plain arithmetic, so 0, NaN or an infinity. Undefined where all values are finite.
+ * What NaN and infinite values in [pairs, Lk, Dv] add to the rows of the queries that see their keys: weight * value
+ * as in plain arithmetic, so 0, NaN or an infinity. Undefined if all values are finite.
  *
- * By two products over the keys that have such values. One counts those that a query sees, the other adds up the signs
- * of the infinities among them that have a weight above 0. Where they agree but for the sign, the sum is that infinity;
- * else, with NaN, both infinities or a weight of 0 among the terms, it is NaN.
+ * Computed by two products over the keys with such values. One counts those that a query sees; the other sums the
+ * signs of the infinities among them that have a weight above 0. If the two agree up to sign, the sum is that
+ * infinity. Otherwise NaN, both infinities or a weight of 0 is among the terms, and the sum is NaN.
  */
 export function nonFiniteTerms(engine: Engine, values: TfTensor): TermsOf | undefined {
   const { tf } = engine;
@@ -67,7 +67,7 @@ export function nonFiniteTerms(engine: Engine, values: TfTensor): TermsOf | unde
   };
 }
 
-/** Keys, ascending, that have a value which is not finite in any of the pairs [pairs, length, width]. */
+/** Keys, ascending, with a non-finite value in any of the pairs [pairs, length, width]. */
 function keysWithNonFinite(values: Float32Array, length: number, width: number): readonly number[] {
   const found = new Uint8Array(length);
   for (let at = 0; at < values.length; at++) {

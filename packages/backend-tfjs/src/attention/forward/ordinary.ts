@@ -4,12 +4,12 @@ import type { Tf, TfTensor } from '../../tf.js';
 /** Products of two such numbers, summed over any head, are far from infinite. */
 const LARGEST_FACTOR = 1e15;
 const LARGEST_HEAD = 1e6;
-/** Sums with such a bias are, too. */
+/** Sums that include such a bias are far from infinite, too. */
 const LARGEST_BIAS = 1e30;
 
 /**
- * `ForwardPass.isOrdinary`. A look at the inputs of a call, which are small compared with its scores, saves one at each
- * score. For engines whose results can be read at once.
+ * Computes `ForwardPass.isOrdinary`. Checking the inputs of a call, which are small compared with its scores, saves
+ * checking each score. For engines that can be read synchronously.
  */
 export function areOrdinary(tf: Tf, request: AttentionRequest, inputs: AttentionInputs<TfTensor>): boolean {
   const { q, k, v, bias, relativeTable } = inputs;

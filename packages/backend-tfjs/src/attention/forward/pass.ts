@@ -14,8 +14,8 @@ export interface ForwardPass {
   readonly request: AttentionRequest;
   readonly inputs: AttentionInputs<TfTensor>;
   /**
-   * True when no product of q and k can be NaN or infinite, the biases hold nothing but numbers and -inf, and the
-   * values are numbers: then invalid keys can be hidden by adding -inf, and weights of 0 hide any value.
+   * True when no product of q and k can be NaN or infinite, the biases hold only numbers and -inf, and the values are
+   * numbers. Invalid keys can then be hidden by adding -inf, and weights of 0 hide any value.
    */
   readonly isOrdinary: boolean;
 }
@@ -30,14 +30,14 @@ export function rowsOf(request: AttentionRequest, tile: QueryTile): number {
   return tile.batches * queryHeadsOf(request, tile) * tile.queries;
 }
 
-/** Keys up to the last that the last query of a tile may see, at least one: later keys are not multiplied. */
+/** Number of keys up to the last one visible to the tile's last query, at least one: later keys are not multiplied. */
 export function visibleKeys(request: AttentionRequest, { query, queries }: QueryTile): number {
   const { causal, keyLength } = request;
   return causal ? Math.max(1, Math.min(keyLength, query + queries + queryStartOf(request))) : keyLength;
 }
 
 /**
- * Calls `take` for each run of rows of a tile that are neighbours in a result [B, Hq, Lq, ...], with their places in
+ * Calls `take` for each run of a tile's rows that are contiguous in a result [B, Hq, Lq, ...], with their positions in
  * both.
  */
 export function eachRun(

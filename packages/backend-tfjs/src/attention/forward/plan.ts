@@ -3,7 +3,7 @@ import { type AttentionRequest, groupSize, scalesExactly } from '@topk-attention
 import type { Engine } from '../../engine/engine.js';
 import { type TileSizes, tileSizes } from '../tiles.js';
 
-/** Why the fused forward pass cannot take a request. A loop in JavaScript makes the last choice among keys. */
+/** Why the fused forward pass cannot take a request. A JavaScript loop makes the final choice among keys. */
 export function refusesForward({ name, traits }: Engine, request: AttentionRequest): readonly string[] {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype, k, dropout } =
     request;
@@ -18,10 +18,10 @@ export function refusesForward({ name, traits }: Engine, request: AttentionReque
 }
 
 /**
- * Keys per block of two-level selection: eight blocks per kept key where rows are long enough, and 1 where a choice
- * among blocks would leave out next to nothing. Microseconds per row for the choice of 64 keys with blocks of 1, 16,
- * 32, 64 (2 threads): 12.1 and 11.3 at 2,048 keys; 18.2, 10.2 and 11.9 at 4,096; 32.5, 10.9, 11.3 and 13.8 at 8,192;
- * 141, 35.5, 27.2 and 22.6 at 32,768.
+ * Keys per block of two-level selection: eight blocks per kept key where rows are long enough, and 1 where choosing
+ * among blocks would exclude next to nothing. Microseconds per row to choose 64 keys with blocks of 1, 16, 32, 64 (2
+ * threads): 12.1 and 11.3 at 2,048 keys; 18.2, 10.2 and 11.9 at 4,096; 32.5, 10.9, 11.3 and 13.8 at 8,192; 141, 35.5,
+ * 27.2 and 22.6 at 32,768.
  */
 export function blockSizeOf(k: number, keys: number): number {
   for (const size of [128, 64, 32]) if (keys >= 8 * k * size) return size;
@@ -52,8 +52,8 @@ export function forwardLargestBytes(request: AttentionRequest, chunk: number): n
 }
 
 /**
- * Transient bytes at the worst moment of a tile, in tensors and JavaScript arrays. Inputs that are not ordinary (NaN,
- * infinities) take up to half as much again where keys are masked.
+ * Peak transient bytes of a tile, in tensors and JavaScript arrays. Inputs that are not ordinary (NaN, infinities)
+ * take up to half as much again where keys are masked.
  */
 export function forwardScratchBytes(engine: Engine, request: AttentionRequest, chunk: number): number {
   const { keyLength, headDim, valueDim, k, causal, scale, bias, relativeBias, dropout } = request;
@@ -90,7 +90,7 @@ export function forwardScratchBytes(engine: Engine, request: AttentionRequest, c
   return Math.max(checking, heads + window + Math.max(making, selecting, gathering));
 }
 
-/** Of selection in TensorFlow: the scores (padded to whole blocks), maxima, candidates, and the listed ones. */
+/** Selection in TensorFlow: the scores (padded to whole blocks), maxima, candidates, and the listed scores. */
 function selectingBytes(rows: number, keyLength: number, k: number): number {
   const blockSize = blockSizeOf(k, keyLength);
   const scores = 4 * rows * keyLength * (keyLength % blockSize === 0 ? 1 : 2);
@@ -102,7 +102,7 @@ function selectingBytes(rows: number, keyLength: number, k: number): number {
 interface TilePlan extends TileSizes {
   readonly rows: number;
   readonly keyRows: number;
-  /** Whether a tile has all heads of all entries: then keys and values are not copied. */
+  /** Whether a tile has all heads of all batch entries; keys and values are then not copied. */
   readonly isWhole: boolean;
 }
 
@@ -148,7 +148,7 @@ function broadcastElements(shape: Shape, request: AttentionRequest, tile: TileSi
   return extents.reduce((size, extent, axis) => size * (shape[axis] === 1 ? 1 : extent), 1);
 }
 
-/** Elements of the largest input that is looked through before the first tile. */
+/** Elements of the largest input that is scanned before the first tile. */
 function largestInput(request: AttentionRequest): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, bias } = request;
   return Math.max(

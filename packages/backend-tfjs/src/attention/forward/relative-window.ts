@@ -6,9 +6,9 @@ import type { QueryTile } from '../tiles.js';
 /** Biases [heads, queries of the tile, visible] of the first `visible` keys by relative position. A new tensor. */
 export type RelativeWindow = (tile: QueryTile, visible: number) => TfTensor;
 
-/** What the biases of some heads are computed from. */
+/** Inputs of the biases of some heads. */
 interface Distances {
-  /** f32 [heads, distances]: biases by key - query, from the smallest on. */
+  /** f32 [heads, distances]: biases by key - query, smallest first. */
   readonly byDistance: TfTensor;
   readonly heads: number;
   readonly count: number;
@@ -57,9 +57,9 @@ function rowsOnHost(tf: Tf, { byDistance, heads, count, ofFirst }: Distances): R
 }
 
 /**
- * A window of which each tile takes a part: row i, column x has key - query = x - i - the last tile's first query. It
- * needs no index per element: the vector, repeated with a period one longer than the rows it is then cut into, shifts
- * by one from row to row.
+ * A window that each tile takes a part of: row i, column x has key - query = x - i - the last tile's first query. It
+ * needs no index per element: the vector is repeated with a period one longer than the rows it is then cut into, so it
+ * shifts by one from row to row.
  */
 function partsOfWindow(
   tf: Tf,

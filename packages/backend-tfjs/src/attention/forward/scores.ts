@@ -8,7 +8,7 @@ import type { QueryTile } from '../tiles.js';
 import { type ForwardPass, queryHeadsOf, rowsOf, visibleKeys } from './pass.js';
 import { type RelativeWindow, relativeWindow } from './relative-window.js';
 
-/** What the tiles of one group of heads share. */
+/** Shared by the tiles of one group of heads. */
 export interface HeadGroup {
   /** [pairs, Lk, D] */
   readonly keys: TfTensor;
@@ -17,7 +17,7 @@ export interface HeadGroup {
 
 export type HeadTile = Pick<QueryTile, 'batch' | 'batches' | 'head' | 'heads'>;
 
-/** Where `causal` and `keyLengths` hide keys: in the scores, or in the caller, which looks at fewer of them. */
+/** Where `causal` and `keyLengths` hide keys: in the scores, or in the caller, which reads fewer of them. */
 export type Hiding = 'in scores' | 'by caller';
 
 /** Keys of some heads as one tensor, and their window of relative biases. `queries` is the size of the tiles. */
@@ -137,7 +137,7 @@ function validKeys(
   }
   if (hiding === 'in scores' && request.causal) {
     conditions.push(() => {
-      // From behind the last key on nothing changes, and the sum fits an int32.
+      // Beyond the last key nothing changes, and the clamped sum fits an int32.
       const first = Math.min(tile.query + queryStartOf(request), request.keyLength);
       const last = tf.range(first, first + tile.queries, 1, 'int32');
       return tf.lessEqual(positions(), tf.reshape(last, [1, 1, tile.queries, 1]));

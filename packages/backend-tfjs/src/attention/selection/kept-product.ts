@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { KeptRows } from './kept-rows.js';
 
-/** Multiplies the kept scores where the choice was made without the scale. */
+/** Applies the scale to kept scores that were chosen without it. */
 export function scaleKept({ scores }: KeptRows, scale: number): void {
   if (scale === 1) return;
   for (let slot = 0; slot < scores.length; slot++) scores[slot] = (scores[slot] as number) * scale;
@@ -50,7 +50,7 @@ export function productOfKept(
       const key = keys[slot] as number;
       const weight = weights[slot] as number;
       if (key < 0) {
-        // Used slots come first. What is left are weights of 0, or all of them are NaN.
+        // Used slots come first. The remaining weights are 0, or all weights are NaN.
         if (Number.isNaN(weight)) sums.fill(Number.NaN);
         break;
       }

@@ -1,9 +1,9 @@
 /**
- * Selection over values in JavaScript memory: the whole of it where a loop over typed arrays beats the ops of the
- * engine (cpu, wasm), and its last step in TensorFlow, where the candidates are a ragged list.
+ * Selection over values in JavaScript memory: all of it where a loop over typed arrays beats the engine's ops (cpu,
+ * wasm), and the last step of it in TensorFlow, where the candidates are a ragged list.
  *
  * The contract is that of core's `topK`: the k largest above -inf, the lower key at the boundary, ascending, -1 in
- * unused slots at the end. In addition, a NaN in the row makes all of its scores NaN.
+ * unused slots at the end. In addition, a NaN in a row makes all of its scores NaN.
  */
 
 /** The kept entries of a tile, row by row. */
@@ -38,7 +38,8 @@ export class RowKeeper implements KeptRows {
   }
 
   /**
-   * The next row: the k largest of values[from .. to), which hold neither NaN nor -inf and belong to ascending `keys`.
+   * Keeps the next row: the k largest of values[from .. to), which hold neither NaN nor -inf and belong to ascending
+   * `keys`.
    */
   keep(values: Float32Array, keys: Int32Array, from: number, to: number): void {
     const { k } = this;
@@ -58,7 +59,7 @@ export class RowKeeper implements KeptRows {
     }
     const excess = count - k;
     const { keys: keptKeys, scores: keptScores } = this;
-    // The largest entry to drop; of entries equal to it the later ones are dropped.
+    // The largest entry to drop; among entries equal to it, the later ones are dropped.
     const threshold =
       excess > FEW
         ? this.#kthLargestOf(values, from, to, k + 1)
@@ -74,7 +75,7 @@ export class RowKeeper implements KeptRows {
     if (slot < first + k) this.#keepTies(values, keys, from, to, threshold, first + k - slot);
   }
 
-  /** The row again, now with the first `equals` entries that equal the threshold. */
+  /** Fills the row again, now with only the first `equals` entries that equal the threshold. */
   #keepTies(
     values: Float32Array,
     keys: Int32Array,
@@ -93,7 +94,7 @@ export class RowKeeper implements KeptRows {
     }
   }
 
-  /** Makes all scores of the last row NaN: one of its scores was. */
+  /** Makes all scores of the last row NaN, because one of them was. */
   spoil(): void {
     this.scores.fill(Number.NaN, (this.#row - 1) * this.k, this.#row * this.k);
   }

@@ -29,7 +29,7 @@ export function selectByScript(
     let hasNaN = false;
     for (let at = first; at < end; at++) {
       const score = scores[at] as number;
-      // Not `>=`: a NaN must be seen.
+      // Not `>=`, so that a NaN is seen.
       if (!(score < bound)) {
         if (score === Number.NEGATIVE_INFINITY) continue;
         if (Number.isNaN(score)) {
@@ -52,7 +52,7 @@ function boundOf(scores: Float32Array, first: number, end: number, k: number, ma
   const size = Math.floor((end - first) / (GROUPS_PER_KEPT * k));
   if (end - first < KEYS_PER_KEPT * k || size < 2) return Number.NEGATIVE_INFINITY;
   let groups = 0;
-  // A last group that is not full is left out: a lower bound for some scores is one for all.
+  // An incomplete last group is left out: a lower bound for some scores holds for all.
   for (let from = first; from + size <= end && groups < maxima.length; from += size) {
     let largest = Number.NEGATIVE_INFINITY;
     for (let at = from; at < from + size; at++) {

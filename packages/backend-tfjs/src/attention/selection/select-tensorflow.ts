@@ -27,7 +27,7 @@ export function selectByTensorFlow(
     const whole = blocks * blockSize === keys ? scores : padded(tf, scores, blocks * blockSize);
     const flat = tf.reshape(whole, [rows * blocks, blockSize]);
     const maxima = blockSize === 1 ? whole : tf.reshape(tf.max(flat, 1), [rows, blocks]);
-    // -inf marks no key: rows with fewer than k keys list all they have.
+    // -inf means no key: rows with fewer than k keys list all they have.
     const bound = tf.maximum(ops.nthLargest(maxima, Math.min(k, blocks) - 1), -LARGEST_F32);
     const isChosen = tf.greaterEqual(maxima, tf.reshape(bound, [rows, 1]));
     const chosen = ops.placesOf(tf.reshape(isChosen, [rows * blocks]));

@@ -1,8 +1,8 @@
 type Values = Float32Array | Int32Array | Uint8Array;
 
 /**
- * Rows of `width` numbers of [batch, n, width] at indices [batch, count]. Index -1 gives zeros; any other outside [0,
- * n) NaN, or 0 where the numbers are not floats.
+ * Rows of `width` numbers of [batch, n, width] at indices [batch, count]. Index -1 gives zeros; any other index
+ * outside [0, n) gives NaN, or 0 where the numbers are not floats.
  */
 export function hostGatherRows(
   data: Values,

@@ -3,17 +3,17 @@ import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/co
 import type { Engine } from '../../engine/engine.js';
 import type { TfTensor } from '../../tf.js';
 
-/** From this number on not every whole number is an f32. */
+/** From here on, not every whole number is an f32. */
 const EXACT = 2 ** 24;
 
 /**
  * Values of int32 tensors that hold a number of 25 bits or more, by the tensor's data, which reshapes share. The
- * shaders of tf's GPU engines read and write every value as f32, so even a slice would change such a number. They all
- * come from the host: from an upload, a fill or random bits.
+ * shaders of tf's GPU engines read and write every value as f32, so even a slice would change such a number. All such
+ * numbers come from the host: from an upload, a fill or random bits.
  */
 const wide = new WeakMap<object, Int32Array>();
 
-/** The value of int32 tensors that were filled with it: an operand of operations with such numbers. */
+/** The fill value of int32 tensors filled with one: an operand of operations with such numbers. */
 const filled = new WeakMap<object, number>();
 
 /** Remembers the values of an int32 tensor with which the engine cannot compute exactly. */
@@ -58,7 +58,7 @@ function hostValues(engine: Engine, tensor: TfTensor): Int32Array | Float32Array
 }
 
 /**
- * The result of an op on the host, exactly, if an input holds an int32 of 25 bits or more that the engine would round;
+ * Computes an op exactly on the host if an input holds an int32 of 25 bits or more that the engine would round;
  * otherwise undefined, and the engine computes it. Sums and products of smaller numbers that exceed 2^24 are rounded.
  */
 export function onHost(

@@ -19,8 +19,8 @@ const known = new WeakMap<object, Map<number, Zeros>>();
  *
  * XNNPACK packs the second operand. The engine caches the packed form by the operand's data and the bias, but not by
  * shape: data used as [K, N] and later as [K', N'] would be multiplied as [K, N] again, beyond its end. So every
- * product gets a bias of zeros that belongs to its N. Together with the size of the data, N determines K, and products
- * of the caller's, which do not use these biases, are kept apart.
+ * product gets a bias of zeros that belongs to its N. Together with the size of the data, N determines K, and the
+ * caller's own products, which do not use these biases, are kept apart.
  */
 export function wasmMatrices(tf: Tf, a: TfTensor, b: TfTensor): TfTensor {
   return tf.fused.matMul({ a, b, bias: zerosOf(tf, b.shape.at(-1) as number) });

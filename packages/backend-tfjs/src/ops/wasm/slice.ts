@@ -13,7 +13,7 @@ export function takePieces(tf: Tf, x: TfTensor, count: number, pieces: readonly 
 
 /**
  * A part of x, read as `shape`, none of whose axes could join the one before it. The wasm engine's tf.slice first
- * copies all of x out of its memory; this copies the part alone. Undefined where that is not much less.
+ * copies all of x out of its memory; this copies only the part. Undefined where that saves little.
  */
 export function sliceByPieces(
   tf: Tf,
