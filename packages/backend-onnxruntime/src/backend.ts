@@ -30,8 +30,8 @@ import { type SessionLimits, type SessionStatistics, Sessions } from './runtime/
 const LARGEST_UPLOADED_FILL = 1024;
 
 /**
- * A lazy graph on ONNX Runtime. Primitives only add nodes; `read` and `evaluate` compile the nodes that are not yet computed
- * into sessions, which are found again by structure, and run them. Made by `createOnnxRuntimeBackend`.
+ * A lazy graph on ONNX Runtime. Primitives only add nodes; `read` and `evaluate` compile nodes not yet computed into
+ * sessions, which are reused by structure, and run them. Made by `createOnnxRuntimeBackend`.
  */
 export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   readonly name = 'onnxruntime';
@@ -140,8 +140,8 @@ export class OnnxRuntimeBackend implements Backend<OnnxNode> {
   }
 
   /**
-   * Ends the backend. Current work finishes its session run, or rejects with DISPOSED if it needs more; all later use is
-   * DISPOSED. Resolves when the engine's sessions are released.
+   * Ends the backend. Current work finishes its session run, or rejects with DISPOSED if it needs more; all later use
+   * fails with DISPOSED. Resolves when the engine's sessions are released.
    */
   dispose(): Promise<void> {
     this.#disposal ??= this.#close();

@@ -87,7 +87,7 @@ async function examineModule(name: string, ort: OrtModule): Promise<PeerReport> 
   };
 }
 
-/** Why a provider does not run whose libraries an install script may have fetched. */
+/** Why a provider whose libraries an install script may have fetched does not run. */
 async function examineFetched(ort: OrtModule, provider: string): Promise<string | undefined> {
   const isThere = !lacksLibrary(provider) && (await probeProvider(ort, [provider])) === undefined;
   return isThere

@@ -1,8 +1,8 @@
 import type { DeviceLimits } from '@topk-attention/core/backend';
 
 /**
- * What the planner may assume of ONNX Runtime on a CPU. Measured with onnxruntime-node 1.30.0 on 2 cores of an Intel Xeon
- * (AVX-512), 12 heads of 64, k 64, in CPU time of one thread.
+ * What the planner may assume about ONNX Runtime on a CPU. Measured with onnxruntime-node 1.30.0 on 2 cores of an
+ * Intel Xeon (AVX-512), 12 heads of 64, k 64, in CPU time of one thread.
  */
 export const limits: DeviceLimits = {
   /** The limit of typed arrays and of the engine's int32 row numbers. */

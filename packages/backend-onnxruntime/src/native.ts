@@ -6,8 +6,8 @@ import { OnnxNode } from './graph/node.js';
 import type { OrtArray, OrtTensor } from './runtime/ort.js';
 
 /**
- * Wraps an `ort.Tensor` of the caller without a copy. It is borrowed: never written to, never disposed of.
- * Its values must not change until the graphs that read it have been evaluated. Bools must be 0 or 1.
+ * Wraps the caller's `ort.Tensor` without a copy. It is borrowed: never written to, never disposed of. Its values must
+ * not change until the graphs that read it have been evaluated. Bools must be 0 or 1.
  *
  * @throws TopKError DTYPE_MISMATCH for element types other than float32, int32 and bool.
  */

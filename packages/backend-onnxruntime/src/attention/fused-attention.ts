@@ -79,7 +79,7 @@ export function fusedAttention(
   }
 }
 
-/** The graphs' own name of a role. */
+/** The graphs' own name for a role. */
 function feedName(role: string): string {
   return role === 'relativeTable' ? 'table' : role;
 }

@@ -9,11 +9,12 @@ import { floatsOf } from '../runtime/inspect.js';
 import type { OrtModule, OrtTensor } from '../runtime/ort.js';
 
 /**
- * Biases by relative position for every chunk of a call: row c of head h holds, at column x, the bias of key minus query
- * = x - c - windowStart, so that a chunk whose first query stands at position p reads columns windowStart - p and on. It
- * has chunk rows and not Lq, is linear in the length, and serves every layer that shares the table.
+ * Biases by relative position for every chunk of a call: row c of head h holds, at column x, the bias of key minus
+ * query = x - c - windowStart. A chunk whose first query is at position p reads the columns from windowStart - p on.
+ * The window has chunk rows, not Lq, is linear in the length, and serves every layer that shares the table.
  *
- * Measured on T5 (8 heads, 1,856 tokens): making the same out of a vector in each chunk's graph took 38 % of exact attention.
+ * Measured on T5 (8 heads, 1,856 tokens): building the same from a vector in each chunk's graph took 38 % of exact
+ * attention.
  */
 export class RelativeWindows {
   readonly #ort: OrtModule;

@@ -39,7 +39,7 @@ export interface AttentionRuntime {
   readonly sessions: Sessions;
   readonly magnitudes: Magnitudes;
   readonly windows: RelativeWindows;
-  /** Larger windows of relative biases are not made; the graph then makes each chunk's part itself. */
+  /** Relative-bias windows larger than this are not built; each chunk's graph then makes its part itself. */
   readonly largestWindowBytes: number;
   /** True for tensors that belong to the caller, whose values may change between calls. */
   isBorrowed(tensor: OrtTensor): boolean;
@@ -111,7 +111,7 @@ function withoutIdleMasks(request: ChosenAttention, feeds: AttentionFeeds): Chos
   return hides ? request : { ...request, keyLengths: false };
 }
 
-/** Which checks the values of a call allow its graph to leave out. */
+/** Which checks a call's values allow its graph to leave out. */
 function rangesOf(
   { magnitudes, isBorrowed }: AttentionRuntime,
   request: ChosenAttention,
@@ -163,7 +163,7 @@ function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): 
     inputs.set('buckets', new ort.Tensor('int32', buckets, [buckets.length]));
   }
   if (causal && !foldsCausality(variant)) {
-    // From behind the last key on nothing changes, and the sum fits an i32.
+    // Beyond the last key nothing changes, and the clamped sum fits an i32.
     const last = Math.min(start + queryStartOf(request), keyLength);
     inputs.set('last', new ort.Tensor('int32', Int32Array.of(last), [1]));
   }
@@ -175,8 +175,8 @@ function chunkInputs(ort: OrtModule, variant: AttentionVariant, start: number): 
 }
 
 /**
- * Bucket of every relative position that the chunk meets: entry r belongs to key minus query = r - (chunk - 1) -
- * start - queryStart. Where causality is folded in, keys after the query take the bucket behind the last.
+ * Bucket of every relative position in the chunk: entry r belongs to key minus query = r - (chunk - 1) - start -
+ * queryStart. Where causality is folded in, keys after the query take the bucket after the last.
  */
 function bucketsOf(variant: AttentionVariant, start: number): Int32Array {
   const { relativeBias, keyLength } = variant.request;

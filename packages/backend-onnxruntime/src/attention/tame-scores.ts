@@ -3,7 +3,7 @@ import { areAllFinite, LARGEST_SUM, type Magnitude } from '../runtime/inspect.js
 
 /**
  * True when no score can be NaN or overflow in any order of multiplication. Then the quick graph is exact: only rows
- * without a valid key are not finite. A bias of -inf is a mask, and no reason to look at every score.
+ * without a valid key are not finite. A bias of -inf is a mask, and no reason to check every score.
  */
 export function areScoresTame(
   { headDim, scale }: Pick<AttentionRequest, 'headDim' | 'scale'>,

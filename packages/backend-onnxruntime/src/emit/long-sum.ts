@@ -7,7 +7,7 @@ import type { GraphBuilder } from '../onnx/graph-builder.js';
  */
 const LONGEST_ROW = 2048;
 const LONGEST_COLUMN = 512;
-/** Terms of a partial sum, where there are more. */
+/** Terms per partial sum of a longer sum. */
 const BLOCK = 64;
 const SMALLEST_BLOCK = 8;
 
@@ -33,7 +33,7 @@ export function emitSum(onnx: GraphBuilder, x: string, shape: Shape, axes: reado
   return onnx.reshape(sums, result);
 }
 
-/** Sums one run in blocks, so that it gets as short as there are blocks. */
+/** Sums one run in blocks, which leaves one entry per block. */
 function emitStage(
   onnx: GraphBuilder,
   x: string,
@@ -57,7 +57,7 @@ function emitStage(
   return [sums, runs.map((run, index) => (index === at ? shorter : run))];
 }
 
-/** A block that divides the extent, as a rest has to be copied; else the usual one. */
+/** A block size that divides the extent, since a remainder has to be copied; else the usual one. */
 export function blockOf(extent: number, largest: number = BLOCK): number {
   for (let block = Math.min(largest, extent); block >= SMALLEST_BLOCK; block--) {
     if (extent % block === 0) return block;

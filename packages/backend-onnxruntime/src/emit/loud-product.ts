@@ -1,11 +1,11 @@
 import type { GraphBuilder } from '../onnx/graph-builder.js';
 
 /**
- * weights [..., M, n] x table [..., n, W] where the table may hold NaN and infinities: row j of the table counts only where
- * `isKept` [..., M, n] says so, while a plain product would make 0 * NaN of the others. What a kept row brings in stays in its
- * column, as in a plain product of the kept rows alone: weight * infinity, or NaN.
+ * weights [..., M, n] x table [..., n, W] where the table may hold NaN and infinities: row j of the table counts only
+ * where `isKept` [..., M, n] says so; a plain product would add 0 * NaN from the others. What a kept row adds stays in
+ * its column, as in a plain product of only the kept rows: weight * infinity, or NaN.
  *
- * The weights must be 0 where they are not kept. The infinities stand as 1 and -1 in the product, and are counted apart:
+ * The weights must be 0 where not kept. In the product, infinities are replaced by 1 and -1 and counted separately:
  * those of either sign, those times 0, and NaN.
  */
 export function emitLoudProduct(onnx: GraphBuilder, weights: string, isKept: string, table: string): string {

@@ -2,7 +2,7 @@ import type { GraphBuilder } from '../onnx/graph-builder.js';
 
 const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 
-/** Groups of blocks for each kept key, and blocks of a group, from which their bound pays. */
+/** Groups of blocks per kept key, and blocks per group, from which their bound pays off. */
 const GROUPS_PER_KEPT = 2;
 const SMALLEST_GROUP = 4;
 
@@ -45,10 +45,10 @@ interface Blocks {
 }
 
 /**
- * Exact selection by blocks: the k largest lie in the k blocks with the largest maxima. With
- * `inOrder`, equal scores at the boundary go to the lower key by the order of the candidates. Without, the order is
- * left out, as sorting the blocks takes 6 % of a chunk: ties are looked for instead, and the rare chunk that has one
- * is selected again in order. The result then has one slot more, with score -inf.
+ * Exact selection by blocks: the k largest lie in the k blocks with the largest maxima. With `inOrder`, equal scores
+ * at the boundary go to the lower key by the order of the candidates. Without it, the order is ignored, as sorting the
+ * blocks takes 6 % of a chunk: ties are detected instead, and the rare chunk with one is selected again in order. The
+ * result then has one extra slot, with score -inf.
  */
 export function emitTwoLevel(
   onnx: GraphBuilder,
@@ -78,15 +78,15 @@ export function emitTwoLevel(
 }
 
 /**
- * Block maxima [rows, count], raised to a lower bound of the k-th of them, which the k best groups of blocks give: the
- * engine's heap takes in fewer. The same k are chosen, as the bound lies strictly below the k-th. The choice of 64 blocks
+ * Block maxima [rows, count], raised to a lower bound of the k-th, which the k best groups of blocks give, so that the
+ * engine's heap takes in fewer. The same k are chosen, as the bound lies strictly below the k-th. Choosing 64 blocks
  * for 3,072 rows falls from 26 to 20 ms at 131,072 keys and from 16 to 12 at 32,768; small groups gain nothing.
  */
 function emitRaised(onnx: GraphBuilder, maxima: string, k: number, rows: number, count: number): string {
   const size = 2 ** Math.floor(Math.log2(count / (GROUPS_PER_KEPT * k)));
   if (size < SMALLEST_GROUP) return maxima;
   const groups = Math.floor(count / size);
-  // A bound of some of the maxima is one of all.
+  // A lower bound for some of the maxima holds for all.
   const whole =
     groups * size === count
       ? maxima
@@ -109,7 +109,7 @@ function emitUnordered(onnx: GraphBuilder, blocks: Blocks): Kept {
   const kept = emitFromBlocks(onnx, blocks, blocks.chosen, k + 1);
   const smallest = onnx.op('ReduceMin', [kept.scores, onnx.i64([1])], { keepdims: 1 });
   const isSmallest = onnx.op('Equal', [kept.scores, smallest]);
-  // The entry after the k-th is as large as the k-th: which of them stays is a matter of order. (Not among -inf.)
+  // The entry after the k-th equals the k-th, so order decides which one stays. (Not among -inf.)
   const counts = onnx.op('And', [isSmallest, onnx.op('Greater', [smallest, minusInfinity])]);
   const equals = onnx.op('ReduceSum', [onnx.cast(counts, 'i32'), onnx.i64([1])], { keepdims: 0 });
   const most = onnx.op('ReduceMax', [equals], { keepdims: 0 });

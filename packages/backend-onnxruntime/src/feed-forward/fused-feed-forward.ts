@@ -28,12 +28,12 @@ export function fusedFeedForward(
 ): FusedOperation<FeedForwardRequest, FeedForwardInputs<OnnxNode>, { readonly output: OnnxNode }> {
   const magnitudes = new Magnitudes();
 
-  /** What the values of a call allow its graph to leave out. */
+  /** What a call's values allow its graph to leave out. */
   const rangesOf = (
     request: ChosenFeedForward,
     feeds: ReadonlyMap<string, OrtTensor>,
   ): Pick<FeedForwardVariant, 'isCareful' | 'areOutputsFinite'> => {
-    // Without a selection nothing is hidden: one graph does for all values.
+    // Without a selection nothing is hidden: one graph handles all values.
     if (request.k === 'all') return { isCareful: false, areOutputsFinite: true };
     const found = new Map<string, Magnitude>();
     for (const [role, tensor] of feeds) found.set(role, magnitudes.of(tensor, graph.isBorrowed(tensor)));
@@ -117,7 +117,7 @@ function scratchBytes(request: ChosenFeedForward, chunk: number): number {
   const layers = gated ? 3 : 2;
   if (k === 'all') return layers * wide + ends;
   const ranking = select === 'contribution' ? wide : 0;
-  // Dense: three flags of a byte, and the kept activations.
+  // Dense: three one-byte flags, and the kept activations.
   const product = second === 'gather' ? chunk * k * (outputDim + 2) * 4 : wide + (3 * wide) / 4;
   return layers * wide + ranking + chunk * k * 16 + product + ends;
 }

@@ -10,7 +10,7 @@ export function areUnitsTame(
   const of = (role: string): number => magnitudes.get(role)?.largest ?? 0;
   const preactivation = inputDim * of('x') * of('wIn') + of('bIn');
   const gate = magnitudes.has('wGate') ? inputDim * of('x') * of('wGate') : 1;
-  // No activation is larger than what goes into it.
+  // No activation is larger than its input.
   const activation = preactivation * gate;
   const output = hidden * activation * of('wOut') + of('bOut');
   const squares = select === 'contribution' ? outputDim * of('wOut') ** 2 : 0;

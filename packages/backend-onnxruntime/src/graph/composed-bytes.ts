@@ -9,16 +9,17 @@ import {
 
 /*
  * Memory that core's composed operations take on this engine, measured as the growth of a process
- * (test/planned-bytes.test.ts). A chunk is one turn of a loop in one session. It consists of its own tensors, which the
- * session's arena keeps; of running sums, which exist three times (so far, the chunk's part, new) and are copied out of the
- * loop at the end; and of its results, which exist as the loop's list, joined by the loop, copied out, and joined by core.
+ * (test/planned-bytes.test.ts). A chunk is one turn of a loop in one session. It takes its own tensors, which the
+ * session's arena keeps; running sums, which exist three times (so far, the chunk's part, new) and are copied out of
+ * the loop at the end; and its results, which exist as the loop's list, joined by the loop, copied out, and joined by
+ * core.
  */
 
 /** The engine's allocator splits what it reuses. */
 const ALLOCATOR_SLACK = 1.15;
 /** Copies of a sum or a joined result, besides the one that is returned. */
 const COPIES = 4;
-/** The same for a layer, both of whose passes are composed and have results. */
+/** The same for a feed-forward layer, where both passes are composed and have results. */
 const FEED_FORWARD_COPIES = 5;
 /** Garbage not yet collected by JavaScript, besides the random numbers of a turn, whose array is reused. */
 const GARBAGE = 2 ** 21;
@@ -28,7 +29,7 @@ const EXACT_BACKWARD = 10.5;
 const TOP_K_BACKWARD = 8;
 /** Bytes that JavaScript holds per turn: nodes, starts of slices, views. */
 const TURN = 2 ** 18;
-/** The same of a turn that draws random numbers, whose inputs and views come on top. */
+/** The same for a turn that draws random numbers, whose inputs and views are added. */
 const TURN_WITH_DROPOUT = 3 * 2 ** 17;
 
 /** Turns of a loop over this many queries or tokens. */

@@ -29,8 +29,8 @@ export class Executor {
   }
 
   /**
-   * Computes the nodes and hands them to `use`; until then they stay alive even if they are released. Calls of the same
-   * turn of the event loop are computed together; calls during a run wait for its end and use its results.
+   * Computes the nodes and hands them to `use`; until then they stay alive even if they are released. Calls in the
+   * same turn of the event loop are computed together; calls during a run wait for its end and use its results.
    */
   evaluate<R>(nodes: readonly OnnxNode[], use: () => R | Promise<R>): Promise<R> {
     if (this.#isClosed) return Promise.reject(usedAfterDispose());
@@ -103,7 +103,7 @@ export class Executor {
     if (failed?.failure !== undefined) this.#graph.fail([operation], failed.failure);
   }
 
-  /** Runs the first segment, or as many segments as are turns of one loop; returns how many it ran. */
+  /** Runs the first segment, or all segments that are turns of one loop; returns how many it ran. */
   async #runSegments(segments: readonly Segment[]): Promise<number> {
     const looped = loopOf(segments);
     if (looped?.isSmall) {

@@ -18,7 +18,7 @@ export interface OperationSpec {
   readonly emit: Operation['emit'];
 }
 
-/** Owns nodes and the bytes behind them. Knows nothing of sessions. */
+/** Owns nodes and the bytes behind them. Knows nothing about sessions. */
 export class Graph {
   readonly ort: OrtModule;
   readonly #borrowed = new WeakSet<OrtTensor>();
@@ -64,8 +64,9 @@ export class Graph {
   }
 
   /**
-   * A leaf whose values are made when a run first needs them, so that the leaves of many chunks do not exist at once. `make`
-   * may reuse the i32 array of an earlier leaf that has been released, as random numbers do chunk after chunk.
+   * A leaf whose values are made when a run first needs them, so that the leaves of many chunks do not exist at once.
+   * `make` may reuse the i32 array of an earlier leaf that has been released, as random numbers do from chunk to
+   * chunk.
    */
   deferred(make: (spare: Int32Array | undefined) => OrtArray, shape: Shape, dtype: DType): OnnxNode {
     this.#requireOpen();
@@ -87,7 +88,7 @@ export class Graph {
     }
   }
 
-  /** Lets go of the array kept for the next deferred leaf. */
+  /** Releases the array kept for the next deferred leaf. */
   forgetSpare(): void {
     this.#spare = undefined;
   }
@@ -111,12 +112,12 @@ export class Graph {
     return this.#borrowed.has(tensor);
   }
 
-  /** int64 numbers that are inputs of a run and no part of the graph's structure. */
+  /** int64 inputs of a run that are not part of the graph's structure. */
   parameter(values: readonly number[]): OrtTensor {
     return new this.ort.Tensor('int64', BigInt64Array.from(values, BigInt), [values.length]);
   }
 
-  /** A node with the same values in another shape: a view where the values are there, a node of the graph elsewhere. */
+  /** A node with the same values in another shape: a view if the values exist, else a node of the graph. */
   view(x: OnnxNode, shape: Shape): OnnxNode {
     this.#requireOpen();
     if (x.storage?.tensor.location === 'cpu') {
@@ -143,8 +144,8 @@ export class Graph {
   }
 
   /**
-   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Results without
-   * elements are made at once, because the engine divides by extents.
+   * Links an operation between its inputs and fresh output nodes. A failed input fails the outputs. Empty results are
+   * made immediately, because the engine divides by extents.
    */
   attach(operation: AnyOperation, outputs: readonly OutputSpec[]): readonly OnnxNode[] {
     this.#requireOpen();
@@ -254,7 +255,7 @@ export class Graph {
     for (const operation of operations) for (const output of operation.outputs) this.#collect(output);
   }
 
-  /** Ends operations that failed: nothing is ever returned from what depends on them. */
+  /** Ends operations that failed: nothing that depends on them ever returns a value. */
   fail(operations: readonly AnyOperation[], failure: TopKError): void {
     for (const operation of operations) {
       for (const output of operation.outputs) if (output.storage === undefined) output.failure = failure;

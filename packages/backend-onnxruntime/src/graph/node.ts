@@ -24,7 +24,7 @@ export interface Operation {
   /** Values that may differ between equal graphs: starts of slices, bounds. */
   readonly parameters: readonly OrtTensor[];
   outputs: readonly OnnxNode[];
-  /** How often the graph had been cut when it was added. */
+  /** Number of cuts of the graph before it was added. */
   epoch?: number;
   /** Adds the nodes and returns the names of the outputs. */
   emit(graph: GraphBuilder, inputs: readonly string[], parameters: readonly string[]): readonly string[];
@@ -45,9 +45,9 @@ export function isChunked(operation: AnyOperation): operation is ChunkedOperatio
 }
 
 /**
- * A value of the lazy graph: computed (`storage`), failed (`failure`), or still to be computed by `operation` or `make`.
- * `held` says that core has it; `uses` counts pending operations that read it. A pending operation none of whose
- * outputs is held or used is forgotten.
+ * A value of the lazy graph: computed (`storage`), failed (`failure`), or still to be computed by `operation` or
+ * `make`. `held` says that core holds it; `uses` counts pending operations that read it. A pending operation is
+ * forgotten once none of its outputs is held or used.
  */
 export class OnnxNode implements BackendTensor {
   readonly shape: Shape;

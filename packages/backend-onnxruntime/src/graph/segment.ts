@@ -16,9 +16,9 @@ export interface SessionWork extends SessionSpec {
 }
 
 /**
- * A segment of the graph seen from outside: what it reads, what others will read of it, and a key that is equal for
- * equal structures. Values (weights, uploads, starts of slices) are no part of the key, so another layer, token or
- * chunk finds the session compiled.
+ * A segment of the graph seen from outside: what it reads, what others will read from it, and a key that is equal for
+ * equal structures. Values (weights, uploads, starts of slices) are not part of the key, so another layer, token or
+ * chunk finds the session already compiled.
  */
 export interface Segment extends SessionWork {
   readonly operations: readonly Operation[];

@@ -19,7 +19,7 @@ const attributeTypes = {
   typeProtos: 14,
 } as const;
 
-/** What attributes of graphs made here are: whole numbers, lists of them, texts, floats, graphs. */
+/** Attributes of graphs made here: whole numbers, lists of them, strings, floats, graphs. */
 export type Attribute =
   | number
   | readonly number[]
@@ -37,7 +37,7 @@ export function attributeOf(name: string, value: Attribute): AttributeProto {
   return { name, ints: BigInt64Array.from(value, BigInt), type: attributeTypes.ints };
 }
 
-/** Without TextEncoder, which some test environments of pages lack. */
+/** Avoids TextEncoder, which some browser-like test environments lack. */
 function utf8Of(text: string): Uint8Array {
   const { utf8 } = protobuf.util;
   const bytes = new Uint8Array(utf8.length(text));
@@ -45,7 +45,7 @@ function utf8Of(text: string): Uint8Array {
   return bytes;
 }
 
-/** Graphs inside of a node: branches, bodies of loops. */
+/** Graphs inside a node: branches, loop bodies. */
 export function subgraphsOf({ attribute }: NodeProto): readonly GraphProto[] {
   return attribute.flatMap(({ g, graphs = [] }) => (g === undefined ? graphs : [g, ...graphs]));
 }

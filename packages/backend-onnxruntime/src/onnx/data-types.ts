@@ -30,7 +30,7 @@ export const dataTypes = {
   float6e3m2: 28,
 } as const;
 
-/** The element types that graphs made here have. */
+/** The element types of graphs made here. */
 export type ElementType = 'f32' | 'f16' | 'i32' | 'i64' | 'bool';
 
 export const elementTypes: { readonly [type in ElementType]: number } = {

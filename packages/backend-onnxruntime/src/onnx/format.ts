@@ -1,11 +1,11 @@
 import type * as onnx from './messages.js';
 
 /*
- * How the messages stand in a file: the number and kind of every field, from onnx.proto. Reader and writer go by these tables,
- * without code generated at run time, so that they work under a strict content security policy.
+ * How messages are encoded in a file: the number and kind of every field, from onnx.proto. Reader and writer follow
+ * these tables, without code generated at run time, so that they work under a strict content security policy.
  */
 
-/** Kinds of scalars. An `integer` is an int64 that JavaScript has as a number: extents and versions. */
+/** Kinds of scalars. An `integer` is an int64 that JavaScript holds as a number: extents and versions. */
 interface Scalars {
   readonly string: string;
   readonly bytes: Uint8Array;
@@ -28,7 +28,7 @@ interface Arrays {
 
 export type Scalar = keyof Scalars;
 
-/** Wire types: a varint, 8 bytes, bytes behind their length, 4 bytes. */
+/** Wire types: a varint, 8 bytes, length-prefixed bytes, 4 bytes. */
 const wireTypes: { readonly [kind in Scalar]: number } = {
   string: 2,
   bytes: 2,
@@ -40,7 +40,7 @@ const wireTypes: { readonly [kind in Scalar]: number } = {
   double: 1,
 };
 
-/** The wire type of one value: a message is bytes behind their length. */
+/** The wire type of one value: a message is length-prefixed bytes. */
 export function wireTypeOf(kind: Field['kind']): number {
   return typeof kind === 'function' ? 2 : wireTypes[kind];
 }
@@ -48,11 +48,11 @@ export function wireTypeOf(kind: Field['kind']): number {
 export interface Field<Value = unknown> {
   readonly number: number;
   readonly kind: keyof Scalars | (() => MessageFormat);
-  /** One value; a list; or a list of numbers as a typed array, whose numbers are `packed` behind one tag or have a tag each. */
+  /** One value; a list; or a list of numbers as a typed array, `packed` behind one tag or with a tag per number. */
   readonly form: 'one' | 'list' | 'array' | 'packed';
-  /** True for lists that are there even where nothing was written. */
+  /** True for lists that are present even if nothing was written. */
   readonly isAlways: boolean;
-  /** Never there: the type of the value. */
+  /** Never set: carries the value's type. */
   readonly value?: Value;
 }
 

@@ -6,7 +6,7 @@ import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } f
 
 type Attributes = { readonly [name: string]: Attribute };
 
-/** A value with its type, as inputs and outputs of graphs have it. */
+/** A value with its type, as for inputs and outputs of graphs. */
 export interface TypedValue {
   readonly type: ElementType;
   readonly shape: Dims;
@@ -88,7 +88,7 @@ export class GraphBuilder {
     return outputs;
   }
 
-  /** One of two subgraphs, decided when the graph runs. Both may use every value made before. */
+  /** One of two subgraphs, chosen when the graph runs. Both may use every value made before. */
   branch(
     condition: string,
     outputs: readonly TypedValue[],
@@ -173,7 +173,7 @@ export class GraphBuilder {
     return this.op('Expand', [value, this.shape(shape)]);
   }
 
-  /** A shape as a value i64 [rank]: a constant, or put together where extents are names. */
+  /** A shape as a value i64 [rank]: a constant, or assembled where extents are names. */
   shape(dims: Dims): string {
     const numbers = dims.filter((dim) => typeof dim === 'number');
     if (numbers.length === dims.length) return this.i64(numbers);

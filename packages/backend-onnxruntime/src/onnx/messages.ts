@@ -1,9 +1,11 @@
 /**
- * The messages of onnx.proto, field by field under their own names in camel case, for models read from files and for models
- * made here. What a file leaves out is absent; the lists that make up a graph are there, if only empty.
+ * The messages of onnx.proto, field by field under their own names in camel case, for models read from files and for
+ * models made here. What a file leaves out is absent; the lists that make up a graph are always present, even if
+ * empty.
  *
- * Left out are training information, quantisation annotations, segments of tensors, opaque types and placement on devices:
- * what a file holds of those, and of later versions of the format, is in `unknownFields` and is written back as it was.
+ * Training information, quantisation annotations, segments of tensors, opaque types and placement on devices are left
+ * out: what a file holds of those, and of later versions of the format, is in `unknownFields` and is written back
+ * unchanged.
  */
 export interface Message {
   /** Fields of the message that have no name here, as they stand in the file. */
@@ -85,7 +87,7 @@ export interface AttributeProto extends Message {
   readonly typeProtos?: readonly TypeProto[];
 }
 
-/** Values stand in `rawData`, in the list of their type, or in another file. `valuesOf` reads them. */
+/** Values are in `rawData`, in the list of their type, or in another file. `valuesOf` reads them. */
 export interface TensorProto extends Message {
   readonly name?: string;
   /** One of `dataTypes`. */
@@ -135,7 +137,7 @@ export interface TensorTypeProto extends Message {
   readonly shape?: TensorShapeProto;
 }
 
-/** Of a sequence or an optional value. */
+/** The element type of a sequence or an optional value. */
 export interface ElementTypeProto extends Message {
   readonly elemType?: TypeProto;
 }
@@ -149,7 +151,7 @@ export interface TensorShapeProto extends Message {
   readonly dim: readonly DimensionProto[];
 }
 
-/** An extent, the name of one, or nothing that is known. */
+/** An extent, its name, or nothing if unknown. */
 export interface DimensionProto extends Message {
   readonly dimValue?: number;
   readonly dimParam?: string;
@@ -164,7 +166,7 @@ export interface FunctionProto extends Message {
   readonly output: readonly string[];
   /** Attributes without a default. */
   readonly attribute: readonly string[];
-  /** Attributes with one. */
+  /** Attributes with a default. */
   readonly attributeProto?: readonly AttributeProto[];
   readonly node: readonly NodeProto[];
   readonly opsetImport: readonly OperatorSetIdProto[];

@@ -13,15 +13,15 @@ import type { ModelProto } from './messages.js';
 type Reader = protobuf.Reader;
 type Values = { [name: string]: unknown };
 
-/** Messages inside of each other: as many as other readers of protobuf allow. A graph in a graph is four of them. */
+/** Nesting levels of messages: as many as other protobuf readers allow. A graph in a graph takes four. */
 const MOST_LEVELS = 100;
 
 /**
- * Reads a model from the bytes of a file. Values of tensors are views of those bytes, so the file is not copied; everything
- * else takes memory in proportion to the file. Whether the graph makes sense is not looked at.
+ * Reads a model from the bytes of a file. Values of tensors are views of those bytes, so the file is not copied;
+ * everything else takes memory in proportion to the file. Does not check whether the graph makes sense.
  *
- * @param source What the bytes are, for messages of errors: a file's name.
- * @throws TopKError FILE_TRUNCATED when the file ends too early; FILE_CORRUPT when it is no ONNX model.
+ * @param source A name for the bytes in error messages, such as a file's name.
+ * @throws TopKError FILE_TRUNCATED when the file ends too early; FILE_CORRUPT when it is not an ONNX model.
  */
 export function decodeModel(bytes: Uint8Array, source = 'model'): ModelProto {
   // For a Buffer, protobufjs would choose another reader.
@@ -67,7 +67,7 @@ function readMessage(bytes: Uint8Array, format: MessageFormat, level: number): o
   return values;
 }
 
-/** Reads one field into the values, unless it is written in a way that its kind does not have. */
+/** Reads one field into the values, unless its encoding is not one that its kind has. */
 function readField(
   reader: Reader,
   { name, kind, form }: NamedField,
@@ -100,7 +100,7 @@ function readInner(bytes: Uint8Array, format: MessageFormat, level: number): obj
   return inside(() => readMessage(bytes, format, level));
 }
 
-/** A message inside of another has a known length, so one that ends too early is wrong, not truncated. */
+/** A message inside another has a known length, so one that ends too early is wrong, not truncated. */
 function inside<R>(read: () => R): R {
   try {
     return read();
@@ -133,7 +133,7 @@ function readScalar(reader: Reader, kind: Scalar): unknown {
   }
 }
 
-/** protobufjs has 64 bits as a rounded number, so the bytes are put together here. */
+/** protobufjs returns 64 bits as a rounded number, so the bytes are assembled here. */
 function wideOf(reader: Reader): bigint {
   const start = reader.pos;
   reader.skip();
@@ -165,7 +165,7 @@ function typedArray(kind: Scalar, list: unknown): ArrayBufferView {
   }
 }
 
-/** Parts of a message's bytes, neighbours as one. */
+/** Parts of a message's bytes; adjacent parts are merged. */
 class Runs {
   readonly #ends: number[] = [];
   bytes = 0;
@@ -177,7 +177,7 @@ class Runs {
     this.bytes += end - start;
   }
 
-  /** A copy of all of them in a row. */
+  /** A contiguous copy of all of them. */
   join(message: Uint8Array): Uint8Array {
     const joined = new Uint8Array(this.bytes);
     let at = 0;

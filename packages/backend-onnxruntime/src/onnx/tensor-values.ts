@@ -19,19 +19,19 @@ export type TensorValues =
   | BigUint64Array
   | readonly Uint8Array[];
 
-/** Where the values of a tensor lie that are not in the model's file. */
+/** Where a tensor's values are if they are not in the model's file. */
 export interface ExternalValues {
   /** A path relative to the folder of the model's file. */
   readonly location: string;
   readonly offset: number;
-  /** Absent for all that follows the offset. */
+  /** Absent: everything after the offset. */
   readonly length?: number;
 }
 
 /**
  * Undefined for tensors whose values are in the model's file.
  *
- * @throws TopKError FILE_CORRUPT for a reference without a location, or with an offset or length that is no number.
+ * @throws TopKError FILE_CORRUPT for a reference without a location, or with an offset or length that is not a number.
  */
 export function externalValuesOf(tensor: TensorProto): ExternalValues | undefined {
   if (tensor.dataLocation !== EXTERNAL) return undefined;
@@ -47,11 +47,11 @@ export function externalValuesOf(tensor: TensorProto): ExternalValues | undefine
 }
 
 /**
- * The values of a tensor, from wherever they stand. Those of `rawData` are a view of it where the alignment allows.
+ * The values of a tensor, wherever they are stored. Those of `rawData` are a view of it where the alignment allows.
  *
- * @param external The bytes that `externalValuesOf` names; needed where it names some.
- * @throws TopKError FILE_CORRUPT when shape, type and number of values do not fit; UNSUPPORTED for an element type that is not
- * known, and for external values that are not handed in.
+ * @param external The bytes that `externalValuesOf` names; required if it names any.
+ * @throws TopKError FILE_CORRUPT when shape, type and number of values do not fit; UNSUPPORTED for an unknown element
+ * type, and for external values that are not passed in.
  */
 export function valuesOf(tensor: TensorProto, external?: Uint8Array): TensorValues {
   const size = tensor.dims.reduce((product, extent) => product * extent, 1);
@@ -77,7 +77,7 @@ type Numbers = Exclude<TensorValues, readonly Uint8Array[]>;
 
 interface Layout {
   readonly bits: number;
-  /** The list that holds values which are not in `rawData`. */
+  /** The list that holds the values if `rawData` does not. */
   readonly list: 'floatData' | 'int32Data' | 'int64Data' | 'uint64Data' | 'doubleData';
   /** Values from as many elements of their bytes. */
   readonly view: (buffer: ArrayBufferLike, offset: number, length: number) => Numbers;
@@ -157,7 +157,7 @@ function fromBytes(tensor: TensorProto, { bits, view }: Layout, size: number, ra
 
 function fromList(tensor: TensorProto, { bits, list, from }: Layout, size: number): Numbers {
   const values = tensor[list] ?? [];
-  // Several small values to an entry, two entries to a complex number.
+  // Several small values per entry, two entries per complex number.
   const isComplex = tensor.dataType === dataTypes.complex64 || tensor.dataType === dataTypes.complex128;
   const entries = isComplex ? 2 * size : bits < 8 ? Math.ceil((bits * size) / 8) : size;
   if (values.length !== entries) throw corrupt(tensor, `${entries} values in ${list}`, `${values.length}`);

@@ -69,7 +69,7 @@ function writeScalar(writer: Writer, kind: Scalar, value: unknown): void {
   }
 }
 
-/** protobufjs takes 64 bits as a number; those that no number has are written byte by byte. */
+/** protobufjs takes 64 bits as a number; values that a number cannot represent are written byte by byte. */
 function writeWide(writer: Writer, value: bigint): void {
   const near = Number(value);
   if (Number.isSafeInteger(near)) {

@@ -10,7 +10,7 @@ import { CONTRIB_DOMAIN, type GraphBuilder } from '../onnx/graph-builder.js';
  */
 const LONGEST_INNER = 65536;
 const LONGEST_INNER_OF_VECTORS = 2048;
-/** Inner extent of a partial product, where there is more. */
+/** Inner extent of each partial product of a longer one. */
 const BLOCK = 512;
 
 /** The engine's own FusedMatMul reads transposed operands in place; a Transpose node would copy them. */

@@ -116,7 +116,7 @@ export function putAlong(graph: Graph, indices: OnnxNode, values: OnnxNode, n: n
   );
 }
 
-/** Indices outside of [0, n) become n: one entry more, which is cut off again. */
+/** Indices outside [0, n) become n: an extra entry, which is cut off again. */
 function emitDropped(onnx: GraphBuilder, indices: string, n: number): string {
   const isInside = onnx.op('And', [
     onnx.op('GreaterOrEqual', [indices, onnx.i32(0)]),

@@ -6,12 +6,12 @@ export function floatsOf(tensor: OrtTensor): Float32Array | undefined {
   return tensor.data;
 }
 
-/** Sums up to this cannot overflow: an f32 reaches 3.4e38, and the rest is room for roundings. */
+/** Sums up to this cannot overflow: an f32 reaches 3.4e38, and the rest is room for rounding. */
 export const LARGEST_SUM = 1e38;
 
 /** How large the values of a tensor are. */
 export interface Magnitude {
-  /** The largest size of a finite value. */
+  /** The largest magnitude of a finite value. */
   readonly largest: number;
   readonly hasNaN: boolean;
   readonly hasPlusInfinity: boolean;

@@ -18,7 +18,7 @@ export function lacksLibrary(provider: string): boolean {
   return !names.some((name) => name.includes(`onnxruntime_providers_${provider}.`));
 }
 
-/** File of the engine's binding that this process has loaded, where Node runs. */
+/** File of the engine's binding that this process has loaded, under Node. */
 function loadedBinding(): string | undefined {
   const modules = builtin<NodeModules>('node:module');
   if (modules === undefined) return undefined;
@@ -27,7 +27,7 @@ function loadedBinding(): string | undefined {
   );
 }
 
-/** A module of Node's, without an import that bundlers for the web would have to resolve. */
+/** A Node module, loaded without an import that bundlers for the web would have to resolve. */
 function builtin<T>(name: string): T | undefined {
   const { process } = globalThis as {
     readonly process?: { readonly getBuiltinModule?: (name: string) => unknown };

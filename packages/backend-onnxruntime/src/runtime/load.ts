@@ -46,5 +46,5 @@ function isOrtModule(value: unknown): value is OrtModule {
   return isObject(value) && typeof value.Tensor === 'function' && isObject(value.InferenceSession);
 }
 
-/** An option that is the module of an engine. */
+/** An option that holds an engine's module. */
 export const anOrt: OptionKind<OrtModule> = aValue('the module of ONNX Runtime', isOrtModule);

@@ -10,10 +10,10 @@ let widened = 0;
 let isForeignRealm = false;
 
 /**
- * `session.run` that also works when this module lives in another realm than Node itself, as under Jest. There
- * `onnxruntime-node` makes its results from arrays of Node's realm, and its own Tensor refuses them because they are not
- * `instanceof` this realm's Float32Array. So `instanceof` is widened while a session runs, and results get arrays of this realm
- * over the same memory. The first run detects the problem; runs have no side effects, so it is repeated.
+ * `session.run` that also works when this module lives in a different realm from Node itself, as under Jest. There
+ * `onnxruntime-node` makes its results from arrays of Node's realm, and its own Tensor refuses them because they are
+ * not `instanceof` this realm's Float32Array. So `instanceof` is widened while a session runs, and results get arrays
+ * of this realm over the same memory. The first run detects the problem; runs have no side effects, so it is repeated.
  */
 export async function runSession(
   ort: OrtModule,

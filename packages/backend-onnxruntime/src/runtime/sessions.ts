@@ -120,7 +120,7 @@ export class Sessions {
     }
   }
 
-  /** Lets no further run begin; work that takes several runs ends after the current one. */
+  /** Prevents further runs; work that takes several runs ends after the current one. */
   close(): void {
     this.#isClosed = true;
   }

@@ -69,7 +69,7 @@ function emitSelection(
     : emitTwoLevel(onnx, ranges, k, blockSize, rows, inOrder);
 }
 
-/** TopK drops a NaN or returns a wrong set, depending on its place: NaN is taken out, and its rows are remembered. */
+/** TopK drops a NaN or returns a wrong set, depending on its place, so NaN is removed and its rows remembered. */
 function emitWithoutNaN(
   onnx: GraphBuilder,
   ranges: readonly ScoreRange[],
@@ -143,7 +143,7 @@ function emitExact(onnx: GraphBuilder, variant: AttentionVariant, ranges: readon
     product = emitLoudProduct(onnx, weights, onnx.reshape(onnx.op('Not', [isHidden]), folded), values);
   }
   if (!isCareful && canMask(variant)) {
-    // Nothing else is NaN here: softmax gives it for a row of all -inf, so the scores need not be looked at again.
+    // Only a row of all -inf can be NaN here, from the softmax, so the scores need not be read again.
     product = onnx.op('Where', [onnx.op('IsNaN', [product]), onnx.f32(0), product]);
   }
   const shape = [batch, queryHeads, chunk, valueDim];

@@ -9,8 +9,8 @@ const MINUS_INFINITY = Number.NEGATIVE_INFINITY;
 export type OperatorDomain = 'standard' | 'onnxruntime';
 
 /**
- * Scores [B * Hq * chunk, n] of a chunk, range by range: q k + biases, -inf for keys that are not valid. The standard has no
- * product with a transposed operand: there, keys that come in as rows are transposed first, which copies them.
+ * Scores [B * Hq * chunk, n] of a chunk, range by range: q k + biases, -inf for keys that are not valid. The standard
+ * has no product with a transposed operand: with it, keys passed as rows are transposed first, which copies them.
  */
 export function emitScores(
   onnx: GraphBuilder,

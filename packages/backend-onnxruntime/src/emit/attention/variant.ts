@@ -8,21 +8,21 @@ export interface AttentionVariant {
   /** Queries of a chunk; every chunk has as many. */
   readonly chunk: number;
   /**
-   * How keys come in: as the caller's rows, or transposed beforehand, which pays from a few chunks on: the engine
-   * packs a transposed operand again for every product (12 against 5 ms at 16 queries, 2.0 against 1.5 at 64).
+   * How keys are passed: as the caller's rows, or transposed beforehand, which pays off from a few chunks on: the
+   * engine packs a transposed operand again for every product (12 against 5 ms at 16 queries, 2.0 against 1.5 at 64).
    */
   readonly keys: 'rows' | 'columns';
   /**
-   * How relative biases come in: as a window made beforehand for all chunks, or, where that would be large or the table is
-   * not in reach, as buckets of relative positions that the graph looks up and spreads.
+   * How relative biases are passed: as a window made beforehand for all chunks or, where that would be large or the
+   * table is not accessible, as buckets of relative positions that the graph looks up and spreads.
    */
   readonly positions: 'window' | 'buckets';
   /**
-   * True when values were found, or could not be excluded, for which the quick graph is wrong: NaN or infinite q, k, v,
-   * or biases, or products that could overflow. The careful graph looks at every score.
+   * True when the quick graph is wrong for the values, or might be: NaN or infinite q, k, v, or biases, or products
+   * that could overflow. The careful graph looks at every score.
    */
   readonly isCareful: boolean;
-  /** False when v holds NaN or infinities, or may: a key that a query does not see must not bring them in. */
+  /** False when v holds or may hold NaN or infinities, which must not come in from a key that a query does not see. */
   readonly areValuesFinite: boolean;
 }
 
@@ -34,9 +34,9 @@ const SMALL_BLOCK = 16;
 const SMALL_BLOCK_KEYS = 2048;
 
 /**
- * Size of the blocks of two-level selection; undefined where it would choose nothing. A plan of one level means that
- * k blocks of the usual size cover most of the row; blocks of half the size still save 8 to 15 % of a chunk (k 64 at 2,048
- * keys, k 256 at 8,192).
+ * Size of the blocks of two-level selection; undefined where it would exclude nothing. A plan of one level means that
+ * k blocks of the usual size cover most of the row; blocks of half the size still save 8 to 15 % of a chunk (k 64 at
+ * 2,048 keys, k 256 at 8,192).
  */
 export function blockSizeOf({ request }: Pick<AttentionVariant, 'request'>): number | undefined {
   const { k, keyLength, selection } = request;
@@ -47,7 +47,7 @@ export function blockSizeOf({ request }: Pick<AttentionVariant, 'request'>): num
   return keyLength >= SMALL_BLOCK_KEYS && 2 * k * SMALL_BLOCK <= keyLength ? SMALL_BLOCK : undefined;
 }
 
-/** Keys as ranges: blocks of equal size, and a last range of what does not fill a block. One range without blocks. */
+/** Keys as ranges: blocks of equal size, and a last range of keys that fill no block. One range without blocks. */
 export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
   const { keyLength } = variant.request;
   const blockSize = blockSizeOf(variant);
@@ -56,7 +56,10 @@ export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
   return [{ from: 0, to: end }, ...(end < keyLength ? [{ from: end, to: keyLength }] : [])];
 }
 
-/** Where the scale goes. To the queries where that rounds nothing (or no order hangs on it), else behind the selection, else to the scores. */
+/**
+ * Where the scale is applied: to the queries where that rounds nothing (or no order depends on it), else after the
+ * selection, else to the scores.
+ */
 export function scalePlace({ request }: AttentionVariant): 'queries' | 'kept' | 'scores' {
   const { scale, k } = request;
   const hasBias = request.bias !== undefined || request.relativeBias !== undefined;
@@ -71,8 +74,8 @@ export function foldsCausality({ request, isCareful }: AttentionVariant): boolea
 }
 
 /**
- * Columns that a window has so that it serves queries wherever they stand among the keys: a decoder's steps then share
- * one window and one graph. Where the caller does not place queries, or places them behind all keys, there are none.
+ * Extra columns that let a window serve queries at any position among the keys: a decoder's steps then share one
+ * window and one graph. None where the caller does not place queries, or places them after all keys.
  */
 export function spareColumns({ keyLength, queryStart, relativeBias }: ChosenAttention): number {
   return relativeBias !== undefined && queryStart !== undefined && queryStart <= keyLength ? keyLength : 0;
@@ -83,7 +86,7 @@ export function windowLength({ request, chunk }: AttentionVariant): number {
   return request.keyLength + request.queryLength - chunk + spareColumns(request);
 }
 
-/** Position among the keys for whose query the window begins with the first key: the last that a chunk begins with. */
+/** Position of the query whose window begins with the first key: the last position at which a chunk begins. */
 export function windowStart({ request, chunk }: AttentionVariant): number {
   return request.queryLength - chunk + (spareColumns(request) || queryStartOf(request));
 }
@@ -128,7 +131,7 @@ export function graphInputs(variant: AttentionVariant): readonly GraphInput[] {
   return inputs;
 }
 
-/** Equal for equal graphs. Rate and seed of dropout come in as factors, where the queries stand as inputs. */
+/** Equal for equal graphs. Dropout's rate and seed are passed as factors, and query positions as inputs. */
 export function keyOf(variant: AttentionVariant): string {
   const { dropout, queryStart: _, ...request } = variant.request;
   const spare = spareColumns(variant.request);

@@ -12,7 +12,7 @@ export interface FeedForwardVariant {
   readonly chunk: number;
   /** True when NaN or overflow could not be excluded: the graph then looks at every hidden unit. */
   readonly isCareful: boolean;
-  /** False when wOut holds NaN or infinities, or may: a unit that is not kept must not bring them in. */
+  /** False when wOut holds or may hold NaN or infinities, which must not come in from a unit that is not kept. */
   readonly areOutputsFinite: boolean;
 }
 
@@ -129,7 +129,7 @@ function emitSelection(
   return emitTwoLevel(onnx, ranges, k, blockSize, chunk, true);
 }
 
-/** The kept rows of wOut alone, [tokens, 1, k] x [tokens, k, Dout]. */
+/** Only the kept rows of wOut, [tokens, 1, k] x [tokens, k, Dout]. */
 function emitGathered(
   onnx: GraphBuilder,
   { request, chunk, isCareful }: FeedForwardVariant,
