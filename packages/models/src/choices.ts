@@ -10,11 +10,11 @@ import {
 } from '@topk-attention/core';
 import type { AttentionChoice, AttentionFunction, FeedForwardChoice } from '@topk-attention/nn';
 
-/** What one layer, or every layer of a level, runs. Whatever is left out is decided by the next level. */
+/** What one layer, or every layer of a level, runs. The next level decides whatever is left out. */
 export interface LayerChoice {
   /**
-   * Self-attention, and cross-attention unless that has its own choice. A function is called as core's `exactAttention`, with
-   * the queries, keys and values of all heads and the options of the call.
+   * Self-attention, and cross-attention unless that has its own choice. A function is called like core's
+   * `exactAttention`, with the queries, keys and values of all heads and the options of the call.
    */
   readonly attention?: AttentionChoice;
   /** The decoder's attention over the source. Default: `attention` of the same level. */
@@ -26,9 +26,9 @@ export interface LayerChoice {
 export type LayerPattern = `${'encoder' | 'decoder' | '*'}.${number | '*'}`;
 
 /**
- * Exact or top-k, layer by layer. The nearest choice wins: `layers`, then the layer's stack, then the top level; and a
- * choice of the call wins over every choice of the load. Where several patterns of `layers` match a layer, the one with
- * the fewest `*` wins, then the later one. Default: exact everywhere.
+ * Exact or top-k, layer by layer. The nearest choice wins: `layers`, then the layer's stack, then the top level;
+ * choices of a call override all choices of the load. If several patterns of `layers` match a layer, the one with the
+ * fewest `*` wins, then the later one. Default: exact everywhere.
  *
  * @example
  * const choices: LayerChoices = {
@@ -53,7 +53,7 @@ const feedForwardKinds: OptionKinds<Exclude<FeedForwardChoice, 'exact'>> = {
   select: oneOf('preactivation', 'contribution'),
 };
 
-/** `checkChoice` looks inside. */
+/** `checkChoice` validates the contents. */
 const choice = { what: "'exact' or { k }", is: () => true };
 const layerKinds: OptionKinds<LayerChoice> = {
   attention: choice,
@@ -61,7 +61,7 @@ const layerKinds: OptionKinds<LayerChoice> = {
   feedForward: choice,
 };
 
-/** The options that choose, for functions that take others too. */
+/** The options that make choices, for functions that also take others. */
 export const choiceKinds: OptionKinds<LayerChoices> = {
   ...layerKinds,
   encoder: optionsWithin(layerKinds),
@@ -69,7 +69,7 @@ export const choiceKinds: OptionKinds<LayerChoices> = {
   layers: aValue('an object of layers', (value) => typeof value === 'object' && value !== null),
 };
 
-/** The choices of one layer with nothing left open. */
+/** The choices of one layer, fully resolved. */
 export type ResolvedChoice = Required<LayerChoice>;
 
 /** @throws TopKError INVALID_K; INVALID_OPTION for a pattern that matches none of the model's layers. */
@@ -129,7 +129,7 @@ function choicesFor(path: string, choices: LayerChoices): LayerChoice[] {
   return [...patterns, stack, choices].filter((one) => one !== undefined);
 }
 
-/** Whether a path is one of a pattern, segment by segment. */
+/** Whether a path matches a pattern, segment by segment. */
 function matches(pattern: string, path: string): boolean {
   const [wanted, own] = [pattern.split('.'), path.split('.')];
   return wanted.length === own.length && wanted.every((part, at) => part === '*' || part === own[at]);

@@ -30,7 +30,7 @@ export class Interruption {
     throw new TopKError('ABORTED', `${this.#what} was aborted`, { cause: this.#signal.reason });
   }
 
-  /** Lets timers and events run, if it is time to, and checks. @throws TopKError ABORTED, DISPOSED */
+  /** Lets timers and events run if it is time to, then checks. @throws TopKError ABORTED, DISPOSED */
   async yieldToEvents(): Promise<void> {
     if (Date.now() - this.#lastYield >= YIELD_MILLISECONDS) {
       await new Promise((resolve) => setTimeout(resolve, 0));

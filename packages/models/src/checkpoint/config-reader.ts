@@ -1,8 +1,8 @@
 import { TopKError } from '@topk-attention/core';
 
-/** Reads values of a JSON object by key; a wrong value is INVALID_CONFIG and names the file and the key. */
+/** Reads values of a JSON object by key; a wrong value throws INVALID_CONFIG and names the file and the key. */
 export interface ConfigReader {
-  /** The value as it is; undefined where the key is missing. */
+  /** The raw value; undefined if the key is missing. */
   value(key: string): unknown;
   /** A whole number of at least `minimum`. */
   whole(key: string, minimum: number, fallback?: number): number;

@@ -10,7 +10,9 @@ import {
 } from '@topk-attention/nn';
 import { WEIGHTS, WEIGHTS_INDEX } from './files.js';
 
-/** The weights of a folder: the shards of the index where there is one, else the one file. The caller closes it. */
+/**
+ * The weights of a folder: the shards listed in the index, or the single file if there is none. The caller closes it.
+ */
 export async function openWeights(source: FileSource): Promise<TensorReader> {
   const index = await readOptionalText(source, WEIGHTS_INDEX);
   if (index !== undefined) {

@@ -20,16 +20,16 @@ export interface DecoderEvents {
   readonly onProgress: ((progress: Progress) => void) | undefined;
 }
 
-/** Decoding in progress: caches and what else a step needs. Owns its tensors. */
+/** Decoding in progress: the caches and whatever else a step needs. Owns its tensors. */
 export interface DecoderState {
-  /** The token of each row that the first step is fed. */
+  /** The token that each row feeds to the first step. */
   readonly firstTokens: readonly number[];
   /**
-   * Tensors that the next step reads. Evaluated before it, they keep the graph of a step the same from token to token,
-   * where an engine compiles graphs.
+   * Tensors that the next step reads. On engines that compile graphs, evaluating them first keeps the graph of a step
+   * the same from token to token.
    */
   readonly tensors: readonly Tensor[];
-  /** Makes room for one more token. True when that changed shapes, so that `tensors` are worth evaluating. */
+  /** Makes room for one more token. True if that changed shapes, so that `tensors` are worth evaluating. */
   reserve(): boolean;
   /** Idempotent. */
   dispose(): void;

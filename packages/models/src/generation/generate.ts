@@ -10,8 +10,8 @@ export interface GenerateOptions extends LayerChoices {
   /** Default 20, as in transformers. */
   readonly maxNewTokens?: number;
   /**
-   * Upper bound in bytes of each attention and each feed-forward call beyond its inputs: chunks get smaller, and what cannot fit
-   * rejects with TopKError DOES_NOT_FIT. Default: none.
+   * Upper bound in bytes of each attention and each feed-forward call beyond its inputs: chunks shrink to fit, and a
+   * call that cannot fit rejects with TopKError DOES_NOT_FIT. Default: none.
    */
   readonly budgetBytes?: number;
   /** Stops between tokens, between layers of the encoder and in long texts: the call rejects with TopKError ABORTED. */
@@ -34,7 +34,7 @@ export interface GeneratedToken {
 }
 
 export interface Generation {
-  /** Token ids after the start token, up to and with the end of sequence. */
+  /** Token ids after the start token, up to and including the end of sequence. */
   readonly ids: readonly number[];
   /** Logit of each token. */
   readonly logits: readonly number[];
@@ -45,7 +45,7 @@ export interface Generation {
   readonly sourceLength: number;
 }
 
-/** Greedy decoding of prompts, with the text of each token: yields tokens, returns what each row became. */
+/** Greedy decoding of prompts, with the text of each token: yields tokens, returns the result of each row. */
 export async function* generate<State extends DecoderState>(
   decoder: Decoder<State>,
   prompts: readonly (readonly number[])[],

@@ -17,7 +17,7 @@ export interface NextToken {
   readonly row: number;
   readonly id: number;
   readonly logit: number;
-  /** Nothing follows in this row. */
+  /** True for the last token of the row. */
   readonly last: boolean;
 }
 

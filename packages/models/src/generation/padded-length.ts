@@ -6,8 +6,8 @@ export function paddedLength({ capabilities }: Backend, length: number): number 
 }
 
 /**
- * A length that many texts share: at most an eighth longer and by less than 64 tokens, so that sources of any length need
- * only a few compiled graphs and a long text gains little.
+ * Rounds a length up so that many texts share it, by at most an eighth and by less than 64 tokens: sources of any
+ * length need only a few compiled graphs, and long texts get little padding.
  */
 export function sharedLength(length: number): number {
   const step = Math.min(64, Math.max(8, 2 ** (Math.ceil(Math.log2(length)) - 4)));

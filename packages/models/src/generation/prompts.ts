@@ -8,7 +8,7 @@ export type SourceInput = string | readonly number[];
 /**
  * Token ids of each source.
  *
- * @throws TopKError INVALID_OPTION for what is not a batch, and for text without a tokenizer; ABORTED.
+ * @throws TopKError INVALID_OPTION for anything but a batch, and for text without a tokenizer; ABORTED.
  */
 export async function promptIds(
   where: string,

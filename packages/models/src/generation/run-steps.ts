@@ -1,11 +1,11 @@
 import { evaluate, type Tensor } from '@topk-attention/core';
 import type { Interruption } from '../interruption.js';
 
-/** From this many tokens on each step is waited for, so that a lazy graph can be interrupted too. */
+/** From this many tokens on, each step is awaited, so that a lazy graph can be interrupted too. */
 const INTERRUPTIBLE_TOKENS = 2048;
 
 /**
- * Runs a computation that yields after each of its steps, and gives its result. It stops between two steps.
+ * Runs a computation that yields after each of its steps, and returns its result. It can stop between two steps.
  *
  * @param tokens how many tokens each step processes
  * @param onStep called with the number of steps done
@@ -20,7 +20,7 @@ export async function runSteps(
   let latest: Tensor | undefined;
   try {
     for (let done = 1; ; done++) {
-      // The callback too may have aborted or disposed.
+      // The callback may itself have aborted or disposed.
       interruption.check();
       const step = steps.next();
       if (step.done === true) return step.value;

@@ -8,7 +8,7 @@ import {
   tensor,
 } from '@topk-attention/core';
 
-/** What a batch has to know about a vocabulary. */
+/** What a batch needs to know about a vocabulary. */
 export interface Vocabulary {
   readonly vocabSize: number;
   readonly padId: number;
@@ -22,7 +22,7 @@ export interface TokenBatch {
   readonly keyLengths: Tensor | undefined;
 }
 
-/** Uploads rows of token ids, padded to `length`. `lengths`: valid tokens of rows that are padded already. */
+/** Uploads rows of token ids, padded to `length`. `lengths`: valid tokens of rows that are already padded. */
 export function tokenBatch(
   backend: Backend,
   { padId }: Vocabulary,
@@ -78,7 +78,11 @@ function notLists(where: string, got: unknown): TopKError {
   });
 }
 
-/** The one length of all rows. @throws TopKError SHAPE_MISMATCH for rows or `lengths` that do not fit, and as `checkIds`. */
+/**
+ * The common length of all rows.
+ *
+ * @throws TopKError SHAPE_MISMATCH for rows or `lengths` that do not fit, and as `checkIds`.
+ */
 export function checkRectangle(
   where: string,
   vocabulary: Vocabulary,

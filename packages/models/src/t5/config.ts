@@ -67,7 +67,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     dropoutRate: read.within('dropout_rate', 0, 1, 0.1),
     ...feedForwardOf(read),
     tiedEmbeddings,
-    // transformers 5 has a key for it; before, exactly the tied checkpoints were scaled.
+    // transformers 5 has a key for it; earlier versions scaled exactly the tied checkpoints.
     scaledOutputs: read.boolean('scale_decoder_outputs', tiedEmbeddings),
     padId,
     eosIds: read.ids('eos_token_id', 1),
@@ -106,7 +106,7 @@ export function withGenerationConfig(
   return merged;
 }
 
-/** Special ids have to be ids of the vocabulary. */
+/** Special ids must be ids of the vocabulary. */
 function checkIds({ padId, eosIds, decoderStartId, vocabSize }: T5Config, read: ConfigReader): void {
   for (const [key, ids] of [
     ['pad_token_id', [padId]],

@@ -8,7 +8,7 @@ import type { T5Config } from './config.js';
 import type { DecoderBlock, T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, encoderSteps, logitsOf, selfHeads } from './stacks.js';
 
-/** Room for tokens in a new cache. A short answer never makes it grow. */
+/** Token capacity of a new cache. A short answer never makes it grow. */
 const FIRST_CAPACITY = 32;
 
 /** Decoding with a T5: encodes the prompts, then continues from caches. */
@@ -63,7 +63,7 @@ function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly nu
   }
 }
 
-/** The residual stream after a block, for one token of each row; its key and value join the cache. */
+/** The residual stream after a block, for one token of each row. Appends the token's key and value to the cache. */
 function decoderBlock(
   run: Run,
   config: T5Config,
@@ -76,7 +76,7 @@ function decoderBlock(
   const { query, key, value } = selfHeads(config, block.attention, x);
   try {
     const queryStart = cache.length;
-    // The cache outlives any scope, so it is written between two of them.
+    // The cache outlives any scope, so it is written between two scopes.
     cache.append(key, value);
     return scope(() => {
       const { layer } = block.attention;

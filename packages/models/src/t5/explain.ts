@@ -11,7 +11,7 @@ export interface LayerExplanation {
 }
 
 /**
- * How each layer over sources of that length would run. Attention that is a function is left out: it has no plan.
+ * How each layer would run over sources of that length. Attention given as a function is left out: it has no plan.
  *
  * @throws TopKError DOES_NOT_FIT
  */

@@ -27,14 +27,14 @@ export interface T5Sources {
 }
 
 export interface T5Inputs extends T5Sources {
-  /** What the decoder is fed: the decoder's start id, then the tokens before the one to be predicted. */
+  /** The decoder's input: its start id, then the tokens before the one to be predicted. */
   readonly targets: readonly (readonly number[])[];
 }
 
 export interface T5ForwardOptions {
   /** Exact or top-k, layer by layer. Default: exact everywhere. */
   readonly choices?: LayerChoices;
-  /** Dropout with the rate of the configuration. Default false. */
+  /** Whether to apply dropout, at the configuration's rate. Default false. */
   readonly training?: boolean;
   /** Seeds of the dropout, such as `seedsFrom(step)`; needed in training unless the rate is 0. */
   readonly seeds?: Seeds;

@@ -12,7 +12,7 @@ import {
   sublayerName,
 } from './weights.js';
 
-/** A layer behind its norm: x + layer(norm(x)). */
+/** A sublayer with its norm in front: x + layer(norm(x)). */
 export interface Sublayer<Layer> {
   /** [dModel] */
   readonly norm: Tensor;
@@ -88,7 +88,7 @@ export function t5Layers(
     };
   };
 
-  /** What a block of either stack has. */
+  /** The parts that blocks of both stacks have. */
   const block = (stack: Stack, index: number): EncoderBlock => {
     const path = `${stack}.${index}`;
     const choice = resolveChoice(path, levels);

@@ -57,7 +57,8 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
 }
 
 /**
- * Configuration and parameters of a T5 alone, for training and other uses of `t5Forward`; `createT5` makes a model of them.
+ * Only the configuration and parameters of a T5, for training and other uses of `t5Forward`; `createT5` makes a model
+ * of them.
  *
  * @throws TopKError as `loadT5`
  *

@@ -31,8 +31,8 @@ import { checkParameters, EMBEDDING } from './weights.js';
 const DEFAULT_NEW_TOKENS = 20;
 
 /**
- * A model of a configuration and its parameters, such as trained ones. It owns the parameters from now on: `dispose()`
- * frees them.
+ * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
+ * `dispose()` frees them.
  *
  * @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
  */
@@ -73,7 +73,7 @@ export class T5 {
     return (await drain(this.#generate('generate', [source], options)))[0] as Generation;
   }
 
-  /** Greedy decoding of several sources at once, right-padded; the same answers as one at a time. */
+  /** Greedy decoding of several sources at once, right-padded; gives the same answers as one at a time. */
   async generateBatch(sources: readonly SourceInput[], options?: GenerateOptions): Promise<Generation[]> {
     return drain(this.#generate('generateBatch', sources, options));
   }
@@ -109,8 +109,8 @@ export class T5 {
   }
 
   /**
-   * Which path each attention over the source and each feed-forward layer of the encoder takes, and its plan with bytes.
-   * Runs nothing. Attention that is a function is left out: it has no plan.
+   * The path and plan, with bytes, of each attention over the source and of each feed-forward layer of the encoder.
+   * Runs nothing. Attention given as a function is left out: it has no plan.
    *
    * @throws TopKError DOES_NOT_FIT where a call exceeds `budgetBytes`
    */
@@ -169,7 +169,7 @@ export class T5 {
     );
   }
 
-  /** The layers of one call: its choices win over those of the load. */
+  /** The layers of one call: its choices override those of the load. */
   #layers(where: string, choices: LayerChoices): T5Layers {
     if (this.#isDisposed) throw new TopKError('DISPOSED', `${where}: the model was used after dispose()`);
     checkChoices(where, choices, blockPaths(this.config));

@@ -30,12 +30,12 @@ export interface LoadT5ParametersOptions {
 }
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
-  /** False loads without tokenizer.json: the model then takes and gives token ids only. Default true. */
+  /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
 }
 
 export interface CreateT5Options extends LayerChoices {
-  /** Default: none, and the model takes and gives token ids only. */
+  /** Default: none, and the model accepts and returns token ids only. */
   readonly tokenizer?: TextTokenizer;
 }
 

@@ -2,9 +2,9 @@ import { describeValue, TopKError } from '@topk-attention/core';
 import type { Run } from '@topk-attention/nn';
 
 /**
- * How the layers are applied, from the options of a call of `where`.
+ * How to apply the layers, from the options of a call to `where`.
  *
- * @throws TopKError INVALID_OPTION for a bad budget: here, so that the error names the function that was called.
+ * @throws TopKError INVALID_OPTION for a bad budget, checked here so that the error names the called function.
  */
 export function runOf(
   where: string,

@@ -117,7 +117,7 @@ export function afterSelfAttention(
   });
 }
 
-/** What self-attention reads of x [B, L, dModel]. */
+/** The heads that self-attention reads from x [B, L, dModel]. */
 export function selfHeads(config: T5Config, { norm, layer }: Sublayer<AttentionLayer>, x: Tensor): Heads {
   return scope(() => {
     const normal = rmsNorm(x, norm, config.epsilon);
@@ -125,7 +125,7 @@ export function selfHeads(config: T5Config, { norm, layer }: Sublayer<AttentionL
   });
 }
 
-/** x plus what the attention makes of the heads. */
+/** x plus the attention's output for the heads. */
 export function addAttention(
   run: Run,
   config: T5Config,

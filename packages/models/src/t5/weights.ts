@@ -6,7 +6,7 @@ import { depthOf, type Stack, type T5Config } from './config.js';
 export const EMBEDDING = 'shared.weight';
 const HEAD = 'lm_head.weight';
 
-/** Copies of the shared embedding that some checkpoints store, and may store alone. */
+/** Copies of the shared embedding that some checkpoints store, sometimes without the original. */
 const EMBEDDING_COPIES = ['encoder.embed_tokens.weight', 'decoder.embed_tokens.weight'];
 
 /** Where the checkpoint keeps the sublayers of a block. */
@@ -69,7 +69,7 @@ export function sublayerName(stack: Stack, block: number, sublayer: number): str
   return `${stack}.block.${block}.layer.${sublayer}`;
 }
 
-/** A table that old conversions give the cross-attention, which does not use one. */
+/** A bias table that old conversions store for cross-attention, which does not use one. */
 export function isIgnorableWeight(name: string): boolean {
   return name === 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight';
 }

@@ -1,10 +1,10 @@
 import type { Tokenizer } from '@huggingface/tokenizers';
 import type { UnigramVocabulary } from './unigram.js';
 
-/** Placeholder of a text that was held back. No real token is empty. */
+/** Placeholder for a text that was held back. No real token is empty. */
 export const PLACEHOLDER = '';
 
-/** What the library uses of a model. */
+/** The part of a model that the library uses. */
 interface LibraryModel {
   vocab: (string | undefined)[];
   tokens_to_ids: Map<string, number>;
@@ -19,8 +19,9 @@ export function withoutVocabulary(definition: object): object {
 }
 
 /**
- * Gives a library tokenizer that was made without a vocabulary its pieces, and replaces its model by one that splits
- * nothing: each text is kept, with a placeholder in its place. The returned function gives the texts since its last call.
+ * Adds the pieces to a library tokenizer that was made without a vocabulary, and replaces its model by one that
+ * splits nothing: it keeps each text and leaves a placeholder in its place. The returned function gives the texts
+ * kept since its last call.
  */
 export function holdBack(
   library: Tokenizer,
@@ -30,7 +31,7 @@ export function holdBack(
   const added = model.vocab;
   model.vocab = [...pieces];
   model.tokens_to_ids = new Map(pieces.map((piece, id) => [piece, id]));
-  // Added tokens are there already, at their ids.
+  // Added tokens already exist, at their ids.
   for (const [id, content] of added.entries()) {
     if (content === undefined) continue;
     model.vocab[id] = content;

@@ -17,7 +17,7 @@ export class PieceTrie {
   /** Number of the piece that ends at a node, or -1. */
   readonly #piece: Int32Array;
 
-  /** @param pieces of equal pieces the last one wins */
+  /** @param pieces if several are equal, the last one wins */
   constructor(pieces: readonly string[]) {
     const nodes = countNodes(pieces);
     const slots = 2 ** Math.ceil(Math.log2(Math.max(2, nodes * SLOTS_PER_NODE)));
