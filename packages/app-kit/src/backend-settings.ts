@@ -1,4 +1,4 @@
-/** Backends that can be asked for. The first is the default: the best that is there. */
+/** Backends that a user can ask for. The first is the default: the best one available. */
 export const backendChoices = ['auto', 'webgpu', 'onnxruntime', 'tfjs', 'reference'] as const;
 export type BackendChoice = (typeof backendChoices)[number];
 
@@ -9,7 +9,7 @@ export type TfjsEngine = (typeof tfjsEngines)[number];
 /** Which backend to run. Plain data: it travels to child processes. */
 export interface BackendSettings {
   readonly backend: BackendChoice;
-  /** Engine of TensorFlow.js, where that is the backend. Default: wasm. */
+  /** TensorFlow.js engine, if that is the backend. Default: wasm. */
   readonly engine?: TfjsEngine;
   /** Threads of ONNX Runtime and of TensorFlow. Default: one per core. */
   readonly threads?: number;
@@ -22,8 +22,8 @@ export interface BackendInfo {
   readonly engine?: TfjsEngine;
   /** Engine, version, device and threads, for people. */
   readonly description: string;
-  /** Set when another backend than the preferred one runs: why. */
+  /** Why a backend other than the preferred one runs, if one does. */
   readonly fallback?: string;
-  /** What the backend warns of, such as a GPU in software. */
+  /** The backend's own warning, such as that the GPU is a software adapter. */
   readonly warning?: string;
 }

@@ -31,7 +31,7 @@ export class ReportedError extends Error {
   }
 }
 
-/** Any thrown value as a report. Messages of a TopKError end in their fix; here the two are apart. */
+/** Any thrown value as a report. A TopKError's message ends in its fix; here the two are separate. */
 export function reportOf(error: unknown): ErrorReport {
   if (error instanceof ReportedError) return error.report;
   if (error instanceof UsageError) return { code: error.code, message: error.message, fix: error.fix };
@@ -44,7 +44,7 @@ export function reportOf(error: unknown): ErrorReport {
   return { code: 'UNEXPECTED', message: error instanceof Error ? error.message : String(error) };
 }
 
-/** For people: one line that says what and which code, one that says what to do. */
+/** For people: one line with the error and its code, one with what to do. */
 export function describeError(error: unknown): string {
   const { code, message, fix } = reportOf(error);
   if (code === 'ABORTED') return 'Interrupted.';

@@ -11,7 +11,7 @@ export function formatCount(value: number): string {
   return value.toLocaleString('en-US');
 }
 
-/** Bytes in whole MiB, without the unit, as the cells of a column have them. */
+/** Bytes in whole MiB, without the unit, as table cells show them. */
 export function formatMebibytes(bytes: number): string {
   return formatCount(Math.round(bytes / 2 ** 20));
 }

@@ -1,17 +1,17 @@
 import { type ErrorReport, reportOf } from './errors.js';
 
-/** One thing that an engine can be asked to do. All three are plain data: they travel as messages. */
+/** One kind of call that an engine answers. All three are plain data: they travel as messages. */
 export interface Call {
   readonly argument: unknown;
   readonly result: unknown;
-  /** What may be told any number of times before the result, such as progress. */
+  /** Sent any number of times before the result, such as progress. */
   readonly event: unknown;
 }
 
-/** Everything that an engine can be asked to do, by name. An app declares its own. */
+/** All calls that an engine answers, by name. An app declares its own. */
 export type Contract<C> = { readonly [N in keyof C]: Call };
 
-/** From a host to its engine. A host asks one thing at a time: the next call comes after the result or error of the last. */
+/** From a host to its engine. A host makes one call at a time: the next follows the result or error of the last. */
 export interface ToEngine<C extends Contract<C>, N extends keyof C = keyof C> {
   readonly call: N;
   readonly argument: C[N]['argument'];
@@ -24,8 +24,8 @@ export type FromEngine<C extends Contract<C>, N extends keyof C = keyof C> =
   | { readonly error: ErrorReport };
 
 /**
- * What an engine does for each call. It need not heed an abort: a host that no longer wants the result ends the engine, which
- * takes effect even while the engine computes and hears nothing.
+ * What an engine does for each call. It need not heed an abort: a host that no longer wants the result ends the
+ * engine, which takes effect even while the engine is computing and reads no messages.
  */
 export type Handlers<C extends Contract<C>> = {
   readonly [N in keyof C]: (
@@ -35,8 +35,8 @@ export type Handlers<C extends Contract<C>> = {
 };
 
 /**
- * The engine's side of one call. Whatever carries the messages, a process's channel or a Worker's, passes each to this and
- * sends what comes back. Never throws: errors are replies.
+ * The engine's side of one call. The transport, a process's channel or a Worker's, passes each message to this
+ * function and sends its replies. Never throws: errors are replies.
  */
 export async function answerCall<C extends Contract<C>, N extends keyof C>(
   handlers: Handlers<C>,

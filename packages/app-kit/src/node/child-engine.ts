@@ -7,9 +7,9 @@ import type { Contract, FromEngine, ToEngine } from '../protocol.js';
 /** Lines of the child's standard error that an error quotes. */
 const QUOTED_LINES = 5;
 
-/** What to do, in words for an error, when the child ends before it has answered. */
+/** What an error advises when the child ends before it has answered. */
 export interface CrashAdvice {
-  /** It was killed, most likely for its memory. */
+  /** For a killed child: most likely it used too much memory. */
   readonly outOfMemory: string;
   readonly crashed: string;
 }
@@ -21,8 +21,8 @@ export interface CallOptions<Event> {
 }
 
 /**
- * An engine in a process of its own. Its peak memory is its own; a crash of the engine becomes an error here; and an abort
- * takes effect at once, even while the engine computes and hears nothing.
+ * An engine in a separate process. Its peak memory is its own, a crash of the engine becomes an error here, and an
+ * abort takes effect at once, even while the engine is computing and reads no messages.
  */
 export class ChildEngine<C extends Contract<C>> {
   readonly #child: ChildProcess;
@@ -45,7 +45,7 @@ export class ChildEngine<C extends Contract<C>> {
   }
 
   /**
-   * Asks one thing and waits for its result; the one before must have been answered.
+   * Makes one call and waits for its result; the previous call must have been answered.
    *
    * @throws ReportedError what the child reports; TopKError OUT_OF_MEMORY or ENGINE_FAILURE when the process ends; the
    * AbortSignal's reason when aborted, and the process is then gone.
@@ -79,7 +79,7 @@ export class ChildEngine<C extends Contract<C>> {
       const message: ToEngine<C, N> = { call: name, argument };
       if (signal?.aborted) onAbort();
       else if (this.#isGone()) onExit(child.exitCode, child.signalCode);
-      // Sending fails only where the process is gone, and its exit says why.
+      // Sending fails only if the process is gone, and its exit says why.
       else child.send(message, () => {});
     });
   }

@@ -13,22 +13,22 @@ import { TopKError } from '@topk-attention/core';
 import { isObject } from '../json-value.js';
 import { cannotWrite } from './write-file.js';
 
-/** What the results in a journal are results of. All of it must be the same for a run to be continued. */
+/** What produced the results in a journal. All of it must match for a run to be continued. */
 export type JournalHeader = { readonly [name: string]: string | number | boolean };
 
 /** What the lines of a journal hold. Plain data. */
 export interface JournalFormat<Entry> {
   /** Whether a line that was read is an entry. */
   readonly isEntry: (value: { readonly [name: string]: unknown }) => value is Entry & typeof value;
-  /** An entry in words, for an error: such as `a line of JSON with id and loss`. */
+  /** An entry in words, for an error, such as `a line of JSON with id and loss`. */
   readonly expected: string;
-  /** What an entry is found by; a later one of the same key replaces the earlier. */
+  /** The key of an entry; a later entry with the same key replaces the earlier one. */
   readonly keyOf: (entry: Entry) => string;
 }
 
 /**
- * Results as lines of JSON, each on disk before the next piece of work starts. A process killed in the middle of a line
- * loses that line alone: it is cut off when the journal is opened again.
+ * Results as lines of JSON, each on disk before the next piece of work starts. A process killed in the middle of a
+ * line loses only that line: it is cut off when the journal is opened again.
  */
 export class Journal<Entry> {
   readonly #path: string;
@@ -44,10 +44,11 @@ export class Journal<Entry> {
   }
 
   /**
-   * A new journal, or, with `resume`, one that goes on. Errors speak of the options `--out` and `--resume` of a command.
+   * A new journal or, with `resume`, an existing one to continue. Errors name a command's options `--out` and
+   * `--resume`.
    *
-   * @throws TopKError INVALID_OPTION when the file is there and `resume` is not set, or holds results of something else;
-   * FILE_CORRUPT for a broken line that is not the last; FILE_NOT_FOUND when it cannot be written.
+   * @throws TopKError INVALID_OPTION when the file exists and `resume` is not set, or when it holds results of
+   * something else; FILE_CORRUPT for a broken line that is not the last; FILE_NOT_FOUND when it cannot be written.
    */
   static open<Entry>(
     path: string,
@@ -70,7 +71,7 @@ export class Journal<Entry> {
     return journal;
   }
 
-  /** The entry of a key, if there is one. */
+  /** The entry with a key, if there is one. */
   find(key: string): Entry | undefined {
     return this.#entries.get(key);
   }
@@ -127,7 +128,7 @@ function readJournal<Entry>(
     if (value === undefined) throw broken(index + 1);
     return value;
   });
-  // Killed before the header was whole: nothing is lost.
+  // Killed before the header was complete: nothing is lost.
   if (first === undefined) return { entries: [], length: 0 };
   for (const [name, value] of Object.entries(header)) {
     if (first[name] === value) continue;

@@ -1,4 +1,4 @@
-/** What is needed of a stream such as `process.stderr`. */
+/** The part of a stream such as `process.stderr` that is used. */
 export interface OutputStream {
   /** True for a terminal. */
   readonly isTTY?: boolean;

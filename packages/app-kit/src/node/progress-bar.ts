@@ -5,11 +5,11 @@ const BAR_WIDTH = 24;
 const CLEAR_LINE = '\r\u001b[2K';
 /** Redrawing more often than this only flickers. */
 const MIN_INTERVAL_MS = 80;
-/** A step can take long: in between the time goes on, and the bar by what the steps before took. */
+/** A step can take long: meanwhile the clock keeps running, and the bar moves at the pace of the earlier steps. */
 const REDRAW_MS = 500;
-/** Where nobody watches a bar, a line this often says that the run is alive. */
+/** Without a terminal to draw on, a line this often shows that the run is alive. */
 const LINE_MS = 30_000;
-/** A step that is not done yet is never shown as more than this. */
+/** The most that is ever shown of an unfinished step. */
 const MOST_OF_A_STEP = 0.9;
 
 interface State {
@@ -17,13 +17,13 @@ interface State {
   readonly total: number;
   readonly label: string;
   readonly hasTimeLeft: boolean;
-  /** When this was said. */
+  /** When this state was reported. */
   readonly at: number;
 }
 
 /**
- * A progress bar on one line of a terminal. Elsewhere it is silent for a while, and then writes a line now and then, so
- * that a long run shows signs of life.
+ * A progress bar on one line of a terminal. Elsewhere it is silent at first, then writes a line now and then to show
+ * that a long run is alive.
  */
 export class ProgressBar {
   readonly #stream: OutputStream;
@@ -35,16 +35,16 @@ export class ProgressBar {
   #state: State | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param isSilent nothing where the stream is not a terminal, however long it takes */
+  /** @param isSilent write nothing if the stream is not a terminal, however long it takes */
   constructor(stream: OutputStream, isSilent = false) {
     this.#stream = stream;
     this.#isSilent = isSilent && stream.isTTY !== true;
     if (stream.isTTY) this.#written = 0;
   }
 
-  /** With `hasTimeLeft` the bar says how long the rest takes at the speed since the first update. */
+  /** With `hasTimeLeft` the bar estimates the time left from the speed since the first update. */
   update(done: number, total: number, label: string, hasTimeLeft = false): void {
-    // Another total is another stage, which goes at a speed of its own.
+    // A different total means another stage, with its own speed.
     if (this.#state?.total !== total) {
       this.#first = done;
       this.#started = Date.now();
@@ -95,14 +95,14 @@ export class ProgressBar {
     return `${done}/${total}  ${left}${label}${passed < 1000 ? '' : `, ${formatDuration(passed)} so far`}`;
   }
 
-  /** Steps done, and by time a part of the next. */
+  /** Steps done, plus a part of the next one estimated from the time. */
   #position(state: State, now: number): number {
     const each = this.#millisecondsEach(state);
     const part = each === undefined || state.done >= state.total ? 0 : (now - state.at) / Math.max(1, each);
     return state.done + Math.min(MOST_OF_A_STEP, part);
   }
 
-  /** Of the steps since the first update. */
+  /** Average over the steps since the first update. */
   #millisecondsEach({ done, at }: State): number | undefined {
     const fresh = done - this.#first;
     return fresh > 0 ? (at - this.#started) / fresh : undefined;

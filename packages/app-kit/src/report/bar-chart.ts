@@ -1,9 +1,9 @@
 import { escapeHtml } from './escape-html.js';
 
-/** Units of the drawing, which is as wide as a phone's page: there a unit is a pixel. */
+/** In units of the drawing, which is as wide as a page on a phone: there a unit is a pixel. */
 const WIDTH = 360;
 const LABELS = 56;
-/** Room for the figure behind the longest bar. */
+/** Room for the figure after the longest bar. */
 const FIGURES = 74;
 const BAR = 15;
 const STEP = 19;
@@ -12,11 +12,11 @@ const GAP = 8;
 
 /** One bar. */
 export interface Bar {
-  /** Stands before the bar, and is its class in the page's style. */
+  /** Shown before the bar; also its class in the page's style. */
   readonly name: string;
   /** At least 0; the longest bar has the largest size. */
   readonly size: number;
-  /** Stands behind the bar. */
+  /** Shown after the bar. */
   readonly figure: string;
 }
 
@@ -26,7 +26,7 @@ export interface BarGroup {
   readonly bars: readonly Bar[];
 }
 
-/** Horizontal bars in groups, as one SVG. What they show stands in its description too, for those who hear the page. */
+/** Horizontal bars in groups, as one SVG. Its description repeats what they show, for screen readers. */
 export function barChart(title: string, groups: readonly BarGroup[]): string {
   const most = Math.max(1, ...groups.flatMap(({ bars }) => bars.map(({ size }) => size)));
   const parts: string[] = [];

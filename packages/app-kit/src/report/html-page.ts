@@ -18,15 +18,18 @@ const style = `
   code { overflow-wrap: anywhere; }
   @media (max-width: 34rem) { table { font-size: .8rem; } th, td { padding: .3rem .25rem; } }`;
 
-/** What a page is made of. All but the title is HTML and CSS as it will stand there: text goes through `escapeHtml` first. */
+/**
+ * The parts of a page. All but the title are HTML and CSS, inserted as they are: pass text through `escapeHtml`
+ * first.
+ */
 export interface HtmlPage {
   readonly title: string;
   readonly body: string;
-  /** After the style that all reports share: colours of the bars, for example. */
+  /** Follows the style that all reports share: colours of the bars, for example. */
   readonly style?: string;
 }
 
-/** One HTML page without anything from elsewhere. It follows the reader's light or dark colours. */
+/** One self-contained HTML page. It follows the reader's light or dark colours. */
 export function htmlPage({ title, body, style: own = '' }: HtmlPage): string {
   return `<!doctype html>
 <html lang="en">

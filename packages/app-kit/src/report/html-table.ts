@@ -1,7 +1,7 @@
 import { escapeHtml } from './escape-html.js';
 import type { Column, Table } from './table.js';
 
-/** A table for `htmlPage`, named by the element of the id `labelledBy`. */
+/** A table for `htmlPage`, named by the element with the id `labelledBy`. */
 export function htmlTable({ columns, rows }: Table, labelledBy: string): string {
   const titles = columns.map(
     (column) => `<th scope="col"${classOf(column)}>${escapeHtml(column.title)}</th>`,

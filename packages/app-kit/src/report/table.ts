@@ -3,7 +3,7 @@ export interface Column {
   readonly title: string;
   /** Default 'left'. */
   readonly align?: 'left' | 'right';
-  /** In a terminal longer cells are cut to this many characters, the last being an ellipsis. */
+  /** In a terminal, longer cells are cut to this many characters, the last being an ellipsis. */
   readonly maxWidth?: number;
   /** Whether its cells name their rows. */
   readonly isHeading?: boolean;
@@ -12,6 +12,6 @@ export interface Column {
 /** Rows of text under titles: made once, shown in a terminal (`textTable`) and on a page (`htmlTable`). */
 export interface Table {
   readonly columns: readonly Column[];
-  /** A row may have fewer cells than there are columns: its last one takes the place of the rest. */
+  /** A row may have fewer cells than there are columns: its last cell then spans the rest. */
   readonly rows: readonly (readonly string[])[];
 }

@@ -1,6 +1,6 @@
 import type { Table } from './table.js';
 
-/** A table for a terminal, in columns as wide as their widest cell. */
+/** A table for a terminal; each column is as wide as its widest cell. */
 export function textTable({ columns, rows }: Table): string {
   const cut = (text: string, most = Number.POSITIVE_INFINITY): string =>
     text.length > most ? `${text.slice(0, most - 1)}…` : text;

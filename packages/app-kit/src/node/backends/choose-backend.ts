@@ -10,7 +10,7 @@ import { loadTf } from './load-tf.js';
 export interface ChosenBackend {
   readonly backend: Backend;
   readonly info: BackendInfo;
-  /** Peak of the bytes on the GPU, for engines whose memory is there. */
+  /** Peak bytes on the GPU, for engines that keep their memory there. */
   readonly gpuBytes?: () => number;
 }
 
@@ -20,10 +20,10 @@ export interface ChooseOptions {
 }
 
 /**
- * The backend that the user asked for. `auto` is WebGPU where a GPU is found (never one in software), else ONNX Runtime
- * where it can be imported, else the reference backend, and says so.
+ * The backend that the user asked for. `auto` is WebGPU if a hardware GPU is found, else ONNX Runtime if it can be
+ * imported, else the reference backend, which is then reported as a fallback.
  *
- * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not there.
+ * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not available.
  */
 export async function chooseBackend(
   settings: BackendSettings,
@@ -61,7 +61,7 @@ async function webGpu(): Promise<{ readonly chosen: ChosenBackend; readonly isSo
   return { chosen: { backend, info, gpuBytes: () => backend.statistics().peakUsedBytes }, isSoftware };
 }
 
-/** WebGPU in software is far slower than ONNX Runtime, so it runs only where it is asked for by name. */
+/** WebGPU in software is far slower than ONNX Runtime, so it runs only when asked for by name. */
 async function hardwareGpu(): Promise<ChosenBackend | undefined> {
   try {
     const { isSoftware, chosen } = await webGpu();

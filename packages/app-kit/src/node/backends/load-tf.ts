@@ -15,7 +15,7 @@ export interface LoadedTf {
 }
 
 /**
- * TensorFlow.js with one engine, imported when it is asked for.
+ * TensorFlow.js with one engine, imported on demand.
  *
  * @throws TopKError MISSING_PEER, with what to install.
  */
@@ -29,7 +29,7 @@ const loaders: { readonly [E in TfjsEngine]: (threads: number) => Promise<Loaded
     return { tf, name: 'cpu', facts: 'cpu (plain JavaScript), 1 thread' };
   },
 
-  // It finds its .wasm files beside itself. In Node it has no threads.
+  // It looks for its .wasm files beside its own code. In Node it has no threads.
   async wasm() {
     const tf = await tfWith('@tensorflow/tfjs-backend-wasm', () => import('@tensorflow/tfjs-backend-wasm'));
     const hasSimd = await tf.env().getAsync('WASM_HAS_SIMD_SUPPORT');
@@ -46,12 +46,12 @@ const loaders: { readonly [E in TfjsEngine]: (threads: number) => Promise<Loaded
   },
 
   async node(threads) {
-    // TensorFlow reads these when its library is loaded. Its notes on the processor help nobody here.
+    // TensorFlow reads these when its library loads. Its notes on the processor help nobody here.
     process.env.TF_NUM_INTRAOP_THREADS ??= String(threads);
     process.env.TF_NUM_INTEROP_THREADS ??= '1';
     process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
     const util: { isNullOrUndefined?: unknown } = require('node:util');
-    // tfjs-node 4.22 calls it, and Node 23 took it away.
+    // tfjs-node 4.22 calls it, but Node 23 removed it.
     util.isNullOrUndefined ??= (value: unknown) => value === null || value === undefined;
     const tf = await imported('@tensorflow/tfjs-node', nodeFix, async (): Promise<Tf> => require(tfjsNode()));
     const backend: object = tf.backend();
@@ -81,7 +81,7 @@ async function provideGpu(): Promise<void> {
   const fix = 'Run npm install webgpu';
   const { create, globals } = await imported('webgpu', fix, () => import('webgpu'));
   Object.assign(globalThis, globals);
-  // Dawn crashes when this object is collected before its devices: so it stays a global.
+  // Dawn crashes if this object is collected before its devices, so it stays a global.
   const gpu = create([]);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
   if ((await gpu.requestAdapter()) !== null) return;
@@ -104,7 +104,7 @@ async function imported<T>(name: string, fix: string, load: () => Promise<T>): P
   }
 }
 
-/** Where tfjs-node is: where TOPK_TFJS_NODE says, among the installed packages, or where this repository builds it. */
+/** Where tfjs-node is: the path in TOPK_TFJS_NODE, an installed package, or the build in this repository. */
 function tfjsNode(): string {
   const { TOPK_TFJS_NODE: named } = process.env;
   if (named) return resolve(named);
@@ -112,7 +112,7 @@ function tfjsNode(): string {
     try {
       return require.resolve(name);
     } catch {
-      // Not that one.
+      // Not installed: try the next.
     }
   }
   const cache = fileURLToPath(new URL('../../../../../node_modules/.cache/topk-attention/', import.meta.url));

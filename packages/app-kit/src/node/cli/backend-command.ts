@@ -8,7 +8,7 @@ import {
 } from '../../backend-settings.js';
 import { wholeNumber } from './option-values.js';
 
-/** What every command that runs a backend is asked. */
+/** The options of every command that runs a backend. */
 export type BackendOptions = {
   json?: true;
   backend: BackendChoice;
@@ -16,7 +16,7 @@ export type BackendOptions = {
   threads?: number;
 };
 
-/** A command with `--json`, `--backend`, `--engine` and `--threads`; further options are the caller's. */
+/** A command with `--json`, `--backend`, `--engine` and `--threads`; the caller adds further options. */
 export function backendCommand(name: string): Command<[], BackendOptions> {
   return new Command(name)
     .option('--json', 'print one JSON object on standard output, errors too')

@@ -2,7 +2,7 @@ import { reportOf } from '../../errors.js';
 
 const FAILED = 1;
 const USAGE = 2;
-/** 128 + SIGINT, as shells have it. */
+/** 128 + SIGINT, as in shells. */
 export const EXIT_INTERRUPTED = 130;
 
 /** The process's exit code after this error. */

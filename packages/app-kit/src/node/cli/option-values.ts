@@ -7,7 +7,7 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError('Expected a whole number of at least 1.');
 }
 
-/** Text with more than blanks, which are cut off at both ends. @throws InvalidArgumentError. */
+/** Text that is not blank, trimmed at both ends. @throws InvalidArgumentError. */
 export function nonBlank(text: string): string {
   if (text.trim() !== '') return text.trim();
   throw new InvalidArgumentError('Expected some text.');

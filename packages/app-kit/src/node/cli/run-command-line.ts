@@ -7,7 +7,7 @@ import { type Io, note, print } from './io.js';
  * Runs one command line and returns the exit code: 0 done, 1 failed, 2 wrong use, 130 interrupted. Never throws: an error is
  * one line with its code and one with what to do on standard error, or with `--json` an object on standard output.
  *
- * An action that finds its options to contradict each other calls `command.error(message)`.
+ * An action whose options contradict each other calls `command.error(message)`.
  */
 export async function runCommandLine(
   program: CommandUnknownOpts,
@@ -19,7 +19,7 @@ export async function runCommandLine(
     await program.parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
-    // Help or a version was asked for, and is written.
+    // Help or a version was asked for and has been written.
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     // Whatever fails after an abort fails because of it.
     const shown = io.signal.aborted ? io.signal.reason : error;
@@ -37,7 +37,7 @@ function prepare(command: CommandUnknownOpts, io: Io): void {
   command
     .configureOutput({ writeOut: (text) => void io.stdout.write(text), writeErr: () => {} })
     .exitOverride((error) => {
-      // What is left over may have been meant as a value of the option that is missing.
+      // A leftover argument may have been meant as the value of a missing option.
       if (error.code === 'commander.excessArguments') checkRequired();
       throw error.exitCode === 0 ? error : usageError(command, error);
     })
@@ -45,10 +45,10 @@ function prepare(command: CommandUnknownOpts, io: Io): void {
   for (const option of command.options) {
     let isGiven = false;
     command.on(`option:${option.name()}`, (value: unknown) => {
-      // The last of two would win, silently.
+      // Otherwise the last of two would win, silently.
       if (isGiven && !option.variadic) command.error(`option '--${option.name()}' is given twice`);
       isGiven = true;
-      // The library takes whatever stands behind an option as its value, other options too.
+      // The library takes whatever follows an option as its value, even another option.
       if (typeof value === 'string' && LOOKS_LIKE_OPTION.test(value))
         command.error(`option '${option.flags}' argument missing before '${value}'`);
     });
@@ -56,7 +56,7 @@ function prepare(command: CommandUnknownOpts, io: Io): void {
 }
 
 /**
- * Takes the check for required options from the library, which makes it before it looks at unknown ones: of
+ * Takes over the check for required options from the library, which makes it before its check for unknown ones: for
  * `--quesion x` it would say that `--question` is missing, not that it is misspelt.
  */
 function ownCheckOfRequired(command: CommandUnknownOpts): () => void {
@@ -71,7 +71,7 @@ function ownCheckOfRequired(command: CommandUnknownOpts): () => void {
 }
 
 function usageError(command: CommandUnknownOpts, { code, message }: CommanderError): UsageError {
-  // The library would print the help of a program without a command.
+  // For a program called without a command, the library would print the help.
   const text = code === 'commander.help' ? 'no command given' : message.replace(/^error: /, '');
   const name = [command.parent?.name(), command.name()].filter((part) => part !== undefined).join(' ');
   return new UsageError(text.replace(/\n/g, ' '), `See ${name} --help`);

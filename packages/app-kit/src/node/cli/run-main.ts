@@ -11,7 +11,7 @@ export async function runMain(createProgram: (io: Io) => CommandUnknownOpts): Pr
   let interruptions = 0;
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      // The second time the user does not want to wait for a clean end.
+      // On the second signal the user does not want to wait for a clean end.
       if (++interruptions > 1) process.exit(EXIT_INTERRUPTED);
       controller.abort();
     });
