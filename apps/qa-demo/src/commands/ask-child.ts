@@ -6,15 +6,15 @@ import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } fro
 
 export interface AskOptions {
   readonly io: Io;
-  /** Nothing is written: answer and warnings will be part of a JSON object. */
+  /** Write nothing: answer and warnings will be part of a JSON object. */
   readonly isSilent: boolean;
-  /** Stands before the answer. */
+  /** Shown before the answer. */
   readonly label: string;
-  /** What was warned of before, and is not again; new warnings are added. */
+  /** Warnings already given, which are not repeated; new ones are added. */
   readonly warnings: Set<string>;
 }
 
-/** Asks a model in a process of its own, and streams its answer to standard output. */
+/** Asks a model in a separate process, and streams its answer to standard output. */
 export async function askChild(
   settings: EngineSettings,
   request: AnswerRequest,

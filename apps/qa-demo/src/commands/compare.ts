@@ -5,7 +5,7 @@ import { normalizeAnswer } from '@topk-attention/models';
 import { type Answer, type AnswerRequest, type EngineSettings, largestPlan } from '../engine/protocol.js';
 import { askChild } from './ask-child.js';
 
-/** Exact and top-k one after the other, each in a process of its own, so that neither peak holds the other's memory. */
+/** Exact and top-k one after the other, each in its own process, so that neither peak includes the other's memory. */
 export async function compare(
   settings: EngineSettings,
   request: AnswerRequest,
@@ -59,7 +59,7 @@ export async function compare(
   }
 }
 
-/** With a text this short attention leaves nothing out, and is exact whatever k says. */
+/** With a text this short, attention leaves nothing out and is exact whatever k is. */
 function keepsAll({ attentionK, promptTokens }: Answer): string {
   if (attentionK === 'exact' || attentionK < promptTokens) return '';
   return ` (k ${attentionK} covers all ${promptTokens} keys: its attention is exact)`;

@@ -10,10 +10,10 @@ import type { EngineSettings, Kept } from '../engine/protocol.js';
 export const DEFAULT_ATTENTION_K: Kept = 64;
 export const DEFAULT_MAX_NEW_TOKENS = 20;
 
-/** What every command that runs a model is asked. */
+/** The options of every command that runs a model. */
 export type ModelOptions = BackendOptions & { model: string; budgetBytes?: number };
 
-/** A command with the options of all commands that run a model; further ones are the caller's. */
+/** A command with the options of all commands that run a model; the caller adds further ones. */
 export function modelCommand(name: string): Command<[], ModelOptions> {
   return backendCommand(name)
     .optionsGroup('Model:')

@@ -5,21 +5,24 @@ import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/protoc
 /** Below this share of known characters an answer has little to do with the text. */
 const MOSTLY_KNOWN = 0.5;
 
-/** The one warning about the engine: that another backend runs than the preferred one, or what the backend itself warns of. */
+/** The one warning about the engine: the backend's own, or that the preferred backend is not the one running. */
 export function engineWarning(info: EngineInfo): string | undefined {
   if (info.warning !== undefined) return `Warning: ${info.warning}`;
   if (info.fallback === undefined) return undefined;
   return `Warning: running on the slow ${info.backend} backend, because ONNX Runtime is not there (${info.fallback})`;
 }
 
-/** Said of a text beyond what the model has seen in training; it runs all the same. */
+/** For a text longer than any that the model saw in training; it runs all the same. */
 export function lengthWarning(info: EngineInfo, promptTokens: number): string | undefined {
   const { trainedTokens } = info;
   if (trainedTokens === undefined || promptTokens <= trainedTokens) return undefined;
   return `Warning: ${formatCount(promptTokens)} tokens, but this model was trained on at most ${formatCount(trainedTokens)}; answers may be worse, and time grows with the square of the length.`;
 }
 
-/** What can be said of a question before anything runs: it has nothing to be answered from, or the model cannot know its words. */
+/**
+ * Warnings about a question before anything runs: there is no text to answer it from, or the model cannot know its
+ * words.
+ */
 export function requestWarnings(
   { model }: EngineSettings,
   { question, context }: Pick<AnswerRequest, 'question' | 'context'>,
@@ -27,7 +30,7 @@ export function requestWarnings(
   const unfamiliar = model === 'embedded' ? unfamiliarWords(question) : [];
   const listed = unfamiliar.slice(0, 3).map((word) => `"${word}"`);
   return [
-    // Control characters are no text either.
+    // Control characters are not text either.
     ...(/[^\s\p{Cc}]/u.test(context)
       ? []
       : [
@@ -41,7 +44,7 @@ export function requestWarnings(
   ];
 }
 
-/** Said of a text that the tokenizer has no pieces for: another script, or no text at all. */
+/** For a text that the tokenizer has no pieces for: another script, or no text at all. */
 export function unknownTextWarning(known: number): string | undefined {
   if (known >= MOSTLY_KNOWN) return undefined;
   const percent = Math.round(100 * (1 - known));

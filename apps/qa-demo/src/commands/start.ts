@@ -88,7 +88,7 @@ async function start(options: StartOptions, io: Io): Promise<void> {
       const request = way === 'top-k' ? topK : exact;
       group.push(await runWay(way, tasks, { settings, request, io, isSilent: isJson, onOpened, onStart }));
     }
-    // A process that was killed early may not have told its length; it is that of the others.
+    // A process that was killed early may not have reported its length; it is that of the others.
     const tokens = Math.max(...group.map((run) => run.tokens));
     runs.push(...group.map((run) => ({ ...run, tokens })));
   }
@@ -111,7 +111,7 @@ async function start(options: StartOptions, io: Io): Promise<void> {
 
 type Request = RunOptions['request'];
 
-/** What is asked of each way. */
+/** The requests of the ways: plain and exact share one. */
 function requestsOf(options: StartOptions): { readonly exact: Request; readonly topK: Request } {
   const { attentionK, feedForwardK } = options;
   const common = { maxNewTokens: DEFAULT_MAX_NEW_TOKENS, ...budgetOf(options) };
@@ -130,7 +130,7 @@ function lengthsOf(
     ...task,
     context: passageAbout(document, task.question, document.length / 4),
   }));
-  // A text of a paragraph or two has no quarter.
+  // A text of one or two paragraphs has no quarter.
   const isDivisible = quarter.every(({ context }) => context.length < document.length / 2);
   const whole = questions.map((task) => ({ ...task, context: document }));
   const fourfold = whole.slice(0, 1).map((task) => ({
@@ -151,7 +151,7 @@ function introduce(info: EngineInfo, sample: Sample, say: (line: string) => void
     say(`${at === 0 ? 'Asked' : '     '}    ${at + 1}. ${question}`);
 }
 
-/** The demo is of the engine: where `auto` fell back to the slow backend, it fails. */
+/** The demo is about the engine: if `auto` fell back to the slow backend, it fails. */
 function requireEngine({ fallback }: EngineInfo): void {
   if (fallback === undefined) return;
   throw new TopKError('MISSING_PEER', 'the demo would run on the reference backend', {

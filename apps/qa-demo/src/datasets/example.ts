@@ -7,9 +7,9 @@ export interface Example {
   readonly context: string;
   /** Acceptable answers, at least one. */
   readonly golds: readonly string[];
-  /** What scores are averaged within first: the task of bAbI. */
+  /** The group within which scores are averaged first: the task of bAbI. */
   readonly group?: string;
 }
 
-/** What UnifiedQA is trained to say where the context holds no answer. */
+/** What UnifiedQA is trained to say when the context holds no answer. */
 export const NO_ANSWER = '<No Answer>';

@@ -24,7 +24,7 @@ const parsers: { readonly [format in DatasetFormat]: (text: string, path: string
 };
 
 /**
- * Reads a dataset whole; a file with one bad line is refused, so that no score is of less than it seems.
+ * Reads a whole dataset; a file with one bad line is refused, so that no score covers fewer questions than it seems.
  *
  * @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT.
  */
@@ -50,7 +50,7 @@ export async function readDataset(path: string, format: DatasetFormat): Promise<
   return { path, format, examples, hash: createHash('sha256').update(text).digest('hex') };
 }
 
-/** The first questions: `limit` of each group where there are groups, else of all. */
+/** The first `limit` questions of each group, or of all if there are no groups. */
 export function firstExamples(examples: readonly Example[], limit: number | undefined): readonly Example[] {
   if (limit === undefined) return examples;
   const taken = new Map<string, number>();

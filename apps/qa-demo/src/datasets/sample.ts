@@ -15,7 +15,7 @@ export interface Sample {
   readonly questions: readonly SampleQuestion[];
 }
 
-/** Where the sample that comes along lies. */
+/** The files of the bundled sample. */
 export const samplePaths: { readonly document: string; readonly questions: string } = {
   document: fileURLToPath(new URL('../../data/sample-document.txt', import.meta.url)),
   questions: fileURLToPath(new URL('../../data/sample-questions.json', import.meta.url)),

@@ -2,8 +2,8 @@ import type { Example } from './example.js';
 import { badLine, numberedLines } from './text-file.js';
 
 /**
- * UnifiedQA's tables: two columns apart by a tab, input and answer. The input is question, options and passage, apart by
- * the two characters backslash and n (not a line break). The line number is the question's id.
+ * UnifiedQA's tables: two columns separated by a tab, input and answer. The input is question, options and passage,
+ * separated by the two characters backslash and n (not a line break). The line number is the question's id.
  *
  * @throws TopKError FILE_CORRUPT with the line.
  */

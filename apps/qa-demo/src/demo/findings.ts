@@ -5,7 +5,7 @@ import { byLength, ownBytes, type Run, type StartReport, type Way } from './repo
 /** Ratios closer to 1 than this are noise of the machine. */
 const NOISE = 1.08;
 
-/** What was measured of where k pays: see docs/benchmarks.md. */
+/** Where k pays, as measured: see docs/benchmarks.md. */
 const WHERE_K_PAYS =
   'On a CPU it pays from some 16,000 tokens on; on a GPU through WebGPU answers took the same time at 3,900 tokens and 0.72 of it at 15,400 (docs/benchmarks.md).';
 

@@ -16,7 +16,7 @@ const style = `
   @media (prefers-color-scheme: dark) { :root { --plain: #e08a5b; --exact: #97a2b2; --top-k: #4db6d3; } }
   .plain { fill: var(--plain); } .exact { fill: var(--exact); } .top-k { fill: var(--top-k); }`;
 
-/** One HTML page without anything from elsewhere: the findings of `pnpm start`, its tables, and its memory and times as bars. */
+/** One self-contained HTML page: the findings of `pnpm start`, its tables, and its memory and times as bars. */
 export function htmlReport(report: StartReport): string {
   const { engine, document, runs, date, command } = report;
   const longest = Math.max(0, ...shownRuns(report).map(({ tokens }) => tokens));
@@ -53,7 +53,7 @@ function totals({ runs }: StartReport): string {
   return `Right answers over all lengths: ${parts.join(', ')}.`;
 }
 
-/** One bar a run, lengths in groups. */
+/** One bar per run, grouped by length. */
 function bars(
   runs: readonly Run[],
   title: string,

@@ -5,7 +5,7 @@
 export function passageAbout(text: string, question: string, characters: number): string {
   const paragraphs = text.split(/\n\s*\n/).filter((paragraph) => paragraph.trim() !== '');
   const words = paragraphs.map(wordsOf);
-  // The fewer paragraphs have a word, the more it says.
+  // The fewer paragraphs contain a word, the more it tells.
   const asked = [...wordsOf(question)].map((word) => ({
     word,
     weight: 1 / words.filter((own) => own.has(word)).length,
@@ -16,7 +16,7 @@ export function passageAbout(text: string, question: string, characters: number)
   let first = likeness.indexOf(Math.max(...likeness));
   let end = first + 1;
   let left = characters - (paragraphs[first]?.length ?? 0);
-  /** Takes a paragraph in if there is one and it has room. */
+  /** Whether the paragraph exists and fits; its length is then taken off the room left. */
   const take = (paragraph: string | undefined): boolean => {
     if (paragraph === undefined || paragraph.length > left) return false;
     left -= paragraph.length;

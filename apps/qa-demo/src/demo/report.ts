@@ -4,7 +4,7 @@ import type { Answer, EngineInfo } from '../engine/protocol.js';
 export const ways = ['plain', 'exact', 'top-k'] as const;
 export type Way = (typeof ways)[number];
 
-/** Each way for people. */
+/** Each way, in words for people. */
 export const wayNames: { readonly [W in Way]: string } = {
   plain: 'plain, all scores at once',
   exact: 'exact, in chunks',
@@ -15,7 +15,7 @@ export const wayNames: { readonly [W in Way]: string } = {
 export const PLAIN_IS =
   'Plain is attention as other libraries run it, on the same engine and model: the scores of all pairs of tokens in one tensor, and their biases in another.';
 
-/** One way over one length of the text, in a process of its own. */
+/** One way over one length of the text, in its own process. */
 export interface Run {
   readonly way: Way;
   /** Tokens of the longest prompt. */
@@ -24,33 +24,33 @@ export interface Run {
   readonly answers: readonly Answer[];
   /** How many of them are right. */
   readonly right: number;
-  /** Of the median answer. */
+  /** Time of the median answer. */
   readonly milliseconds: number;
   /** Peak memory, engine and model included. */
   readonly peakBytes: number;
-  /** Of these, what was there before the first question. */
+  /** The part of the peak that was there before the first question. */
   readonly loadedBytes: number;
   /** Why there are no answers: in a word or two, and with the numbers. */
   readonly failure?: { readonly summary: string; readonly message: string };
 }
 
-/** Everything that `start` found out: what `--json` prints and what table, sentences and page are made from. */
+/** Everything that `start` found out: `--json` prints it, and the table, sentences and page are made from it. */
 export interface StartReport {
   readonly engine: EngineInfo;
   readonly document: string;
   /** The questions with the right answers. */
   readonly questions: readonly { readonly question: string; readonly answer: string }[];
-  /** What top-k keeps: keys a query, hidden units a token. */
+  /** What top-k keeps: keys per query, hidden units per token. */
   readonly kept: { readonly attention: number | 'exact'; readonly feedForward: number | 'exact' };
   /** Shortest text first; at each length in the order of `ways`. */
   readonly runs: readonly Run[];
   /** Day of the run, such as 2026-11-22. */
   readonly date: string;
-  /** What was typed. */
+  /** The command line as typed. */
   readonly command: string;
 }
 
-/** What a run took beyond engine and model. */
+/** Memory of a run beyond engine and model. */
 export function ownBytes({ peakBytes, loadedBytes }: Run): number {
   return Math.max(0, peakBytes - loadedBytes);
 }

@@ -19,11 +19,11 @@ export interface RunOptions {
   /** What all questions have in common. */
   readonly request: Omit<AnswerRequest, 'question' | 'context'>;
   readonly io: Io;
-  /** Nothing on standard output. */
+  /** Write nothing to standard output. */
   readonly isSilent: boolean;
-  /** Once the model is loaded. */
+  /** Called once the model is loaded. */
   readonly onOpened: (info: EngineInfo) => void;
-  /** With the tokens of the first prompt. */
+  /** Called with the tokens of the first prompt. */
   readonly onStart: (info: EngineInfo, tokens: number) => void;
 }
 

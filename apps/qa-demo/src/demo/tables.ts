@@ -1,7 +1,7 @@
 import { formatCount, formatDuration, formatMebibytes, type Table } from '@topk-attention/app-kit';
 import { byLength, ownBytes, type Run, type StartReport, wayNames, ways } from './report.js';
 
-/** Time and memory of every way at every length. A failure is told in a word or two, or with its numbers. */
+/** Time and memory of every way at every length. A failure shows as a word or two, or with its numbers. */
 export function runTable({ runs }: StartReport, failureText: 'summary' | 'message'): Table {
   return {
     columns: [
@@ -44,7 +44,7 @@ export function answerTable(report: StartReport): Table {
   };
 }
 
-/** The runs whose answers are shown: the longest text that everything was asked of. */
+/** The runs whose answers are shown: those over the longest text at which some way answered every question. */
 export function shownRuns({ runs, questions }: StartReport): readonly Run[] {
   const whole = byLength(runs).filter((group) =>
     group.some(({ answers }) => answers.length === questions.length),

@@ -9,7 +9,10 @@ const WORDS = new Set(
   ).split(' '),
 );
 
-/** Words of a question that the model which comes along never saw in one; a title such as `In the red notebook,` may be any. */
+/**
+ * Words of a question that the bundled model never saw in a question; a title such as `In the red notebook,` may be
+ * any.
+ */
 export function unfamiliarWords(question: string): readonly string[] {
   const untitled = question.toLowerCase().replace(/^\s*in the \w+ \w+,/, '');
   return [...new Set(untitled.match(/\p{L}+/gu))].filter((word) => !WORDS.has(word));

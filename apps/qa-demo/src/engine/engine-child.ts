@@ -14,7 +14,7 @@ const advice: CrashAdvice = {
   crashed: 'Try --backend reference',
 };
 
-/** A model in a process of its own. */
+/** A model in a separate process. */
 export class EngineChild {
   readonly info: EngineInfo;
   readonly #child: ChildEngine<EngineContract>;

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { isObject } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
 
-/** The folder of a model: of the one that comes along, or the user's. @throws TopKError FILE_NOT_FOUND. */
+/** The folder of a model: the bundled one, or the user's. @throws TopKError FILE_NOT_FOUND. */
 export function modelFolder(model: string): string {
   const isEmbedded = model === 'embedded';
   const folder = isEmbedded ? fileURLToPath(new URL('../../model', import.meta.url)) : resolve(model);
@@ -23,7 +23,7 @@ export function modelFolder(model: string): string {
 
 /** Tokens of the longest input a T5 was trained on: `n_positions` of its config.json. */
 export async function trainedTokens(folder: string): Promise<number | undefined> {
-  // A broken config.json is loadT5's to report.
+  // loadT5 reports a broken config.json.
   const config: unknown = await readFile(join(folder, 'config.json'), 'utf8')
     .then(JSON.parse)
     .catch(() => undefined);

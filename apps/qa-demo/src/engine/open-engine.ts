@@ -28,7 +28,7 @@ import { randomAttention } from './random-attention.js';
 /** The rest is for the engine, the model and what else runs on the machine. */
 const SHARE_OF_FREE_MEMORY = 0.9;
 
-/** A model on a backend, in this process, whose end is also theirs. */
+/** A model on a backend, in this process; both live until it ends. */
 export interface Engine {
   readonly info: EngineInfo;
   answer(request: AnswerRequest, onEvent: (event: AnswerEvent) => void): Promise<Answer>;
@@ -45,7 +45,7 @@ export async function openEngine(
 ): Promise<Engine> {
   const started = performance.now();
   const folder = modelFolder(settings.model);
-  // A session with all scores is larger than what all sessions may keep by default: it would be made anew in every layer.
+  // A session with all scores exceeds the default limit for kept sessions, so every layer would compile it anew.
   const chosen = await chooseBackend(
     settings,
     settings.isPlain ? { sessionBytes: Number.MAX_SAFE_INTEGER } : {},
@@ -127,13 +127,13 @@ async function answer(
   };
 }
 
-/** Share of a text's characters, blanks apart, that come back from its tokens: unknown ones do not. */
+/** Share of a text's characters, not counting blanks, that come back from its tokens: unknown ones do not. */
 function knownShare(model: T5, source: string, ids: readonly number[]): number {
   const count = (text: string): number => text.replace(/\s+/g, '').length;
   return Math.min(1, count(model.tokenizer?.decode(ids) ?? source) / Math.max(1, count(source)));
 }
 
-/** Plain attention asks for memory that may not be there; what would be killed is not started. */
+/** Plain attention may need more memory than is free; a run that would be killed is not started. */
 function requireRoom({ config }: T5, tokens: number, { backend, gpuBytes }: ChosenBackend): void {
   const allPairs = 4 * config.heads * tokens ** 2;
   const total = TENSORS_OF_ALL_PAIRS * allPairs;
@@ -166,8 +166,8 @@ function tokensOf(model: T5, source: string): number[] {
 }
 
 /**
- * The plans of the encoder's first layer, whose calls are the largest: every layer of the encoder has the same. Nothing runs
- * when even the smallest chunk exceeds the budget.
+ * The plans of the encoder's first layer, which all its layers share; its calls are the largest. Nothing runs when
+ * even the smallest chunk exceeds the budget.
  */
 function plansWithin(
   model: T5,
@@ -197,7 +197,7 @@ function explainWithin(
     return model.explain({ ...choices, sourceLength, budgetBytes });
   } catch (error) {
     if (!(error instanceof TopKError) || error.code !== 'DOES_NOT_FIT') throw error;
-    // What to do about it, in the words of the command line.
+    // The fix, in terms of the command line.
     throw new TopKError('DOES_NOT_FIT', `a text of ${sourceLength} tokens does not fit`, {
       ...(error.expected !== undefined && { expected: error.expected }),
       ...(error.got !== undefined && { got: error.got }),

@@ -16,16 +16,16 @@ import type { AttentionFunction, T5 } from '@topk-attention/models';
 
 type RelativeBias = NonNullable<Parameters<AttentionFunction>[3]['relativeBias']>;
 
-/** As large as all scores at the worst moment: the scores, the result of adding or of the softmax, the biases. */
+/** Tensors of this size at the worst moment: the scores, the result of the addition or the softmax, the biases. */
 export const TENSORS_OF_ALL_PAIRS = 3;
 
 /** The table of relative biases, [buckets, heads], that all layers of an encoder share. */
 const TABLE = 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight';
 
 /**
- * Attention of an encoder as it is usually run, also by transformers and transformers.js: all scores of a call in one tensor
- * [B, H, L, L], and the biases of all pairs of positions in another, which all layers share. The same numbers as
- * `exactAttention` on the same engine, without chunks.
+ * Encoder attention as it is usually run, including by transformers and transformers.js: all scores of a call in one
+ * tensor [B, H, L, L], and the biases of all pairs of positions in another, which all layers share. The same numbers
+ * as `exactAttention` on the same engine, without chunks.
  */
 export class PlainAttention {
   readonly #table: ArrayLike<number>;
@@ -41,7 +41,7 @@ export class PlainAttention {
     return new PlainAttention(await (parameters[TABLE] as Tensor).data());
   }
 
-  /** The attention choice of a model's encoder. Of the options it heeds those that an encoder has. */
+  /** The attention choice of a model's encoder. It heeds only the options that an encoder uses. */
   readonly attend: AttentionFunction = (q, k, v, { scale = 1, keyLengths, relativeBias }) => {
     const bias = relativeBias && this.#biasOf(relativeBias, q.shape[2] as number);
     if (q.backend.name === 'onnxruntime') {
@@ -72,8 +72,8 @@ export class PlainAttention {
   }
 
   /**
-   * f32 [1, H, L, L]: the table's entry for every head and pair of positions. Made here and not by ops, whose intermediate
-   * results would be as large again.
+   * f32 [1, H, L, L]: the table's entry for every head and pair of positions. Computed here rather than by ops, whose
+   * intermediate results would be as large again.
    */
   #biasOf({ table, bidirectional, maxDistance }: RelativeBias, length: number): Tensor {
     if (this.#bias?.shape[2] === length) return this.#bias;
@@ -92,13 +92,13 @@ export class PlainAttention {
         values.set(byDistance.subarray(first, first + length), row);
       }
     }
-    // The layer around a call disposes of what the call made; the biases are for the next layers too.
+    // The layer around a call disposes of what the call made, but the next layers need the biases too.
     this.#bias = tensor(table.backend, values, [1, heads, length, length]).unscopedAlias();
     return this.#bias;
   }
 }
 
-/** What is made of a tensor, which is then gone: nothing as large as the scores outlives its use. */
+/** Makes a tensor from another and disposes of the latter: nothing as large as the scores outlives its use. */
 function consume(from: Tensor, make: (from: Tensor) => Tensor): Tensor {
   const made = make(from);
   from.dispose();

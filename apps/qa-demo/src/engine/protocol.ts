@@ -10,7 +10,10 @@ export type Kept = number | 'exact';
 export interface EngineSettings extends BackendSettings {
   /** `embedded` or a folder. */
   readonly model: string;
-  /** Attention over all keys with all of its scores at once, as other libraries run it, instead of in chunks. */
+  /**
+   * Attention over all keys with all of its scores in memory at once, as other libraries run it, instead of in
+   * chunks.
+   */
   readonly isPlain?: boolean;
 }
 
@@ -25,7 +28,7 @@ export interface EngineInfo extends BackendInfo {
   readonly loadMilliseconds: number;
   /** Whose memory is counted: that of the process, or tensors and scratch on the GPU. */
   readonly memory: 'process' | 'gpu';
-  /** Peak of that memory when the model is loaded and nothing was asked yet. */
+  /** Peak of that memory once the model is loaded, before the first question. */
   readonly loadedBytes: number;
 }
 
@@ -50,7 +53,7 @@ export interface Answer {
   readonly promptTokens: number;
   readonly newTokens: number;
   readonly milliseconds: number;
-  /** Peak memory up to the end of this answer, as `EngineInfo.memory` has it. */
+  /** Peak memory up to the end of this answer, counted as `EngineInfo.memory` says. */
   readonly peakBytes: number;
   /** Of the encoder's first layer; the others have the same. Plain and random attention have none. */
   readonly plans: readonly PlanReport[];
@@ -88,7 +91,7 @@ export interface Progress {
   readonly total: number;
 }
 
-/** What is told while an answer is made. */
+/** Sent while an answer is generated. */
 export type AnswerEvent =
   | Progress
   /** Once, before anything runs. `known` is the share of the text's characters that the tokenizer knows, 0 to 1. */

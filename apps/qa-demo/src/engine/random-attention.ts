@@ -13,8 +13,8 @@ import {
 import type { AttentionFunction } from '@topk-attention/models';
 
 /**
- * Attention over k keys of each query and head that are chosen at random, not for their scores: the control of an
- * evaluation. Keys are hidden by `keyLengths` alone, as `generate` does it. Holds a number for every pair of a query and a key.
+ * Attention over k keys per query and head, chosen at random instead of by score: the control of an evaluation. Keys
+ * are hidden by `keyLengths` alone, as in `generate`. Holds a number for every query/key pair.
  *
  * @param random source of numbers in [0, 1)
  */

@@ -22,7 +22,7 @@ const kinds: { readonly [N in keyof Entry]: 'string' | 'number' } = {
   promptTokens: 'number',
 };
 
-/** What an entry is found by. */
+/** The key of an entry. */
 export function entryKey({ id, variant }: Pick<Entry, 'id' | 'variant'>): string {
   return JSON.stringify([id, variant]);
 }

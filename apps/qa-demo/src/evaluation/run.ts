@@ -59,7 +59,7 @@ async function answerOne(
       context,
       attentionK,
       feedForwardK,
-      // Its place in the dataset: the same keys at random whether the run was resumed or not.
+      // The place in the dataset: the random keys are the same whether or not the run was resumed.
       ...(isRandom && { randomSeed: index + 1 }),
       ...limits,
     },

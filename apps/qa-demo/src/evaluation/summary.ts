@@ -14,12 +14,12 @@ interface GroupScore {
   readonly f1: number;
 }
 
-/** Scores of one variant, in per cent; means over groups where there are groups. */
+/** Scores of one variant, in per cent; means over groups if there are groups. */
 export interface VariantSummary extends Variant {
   readonly questions: number;
   readonly exactMatch: number;
   readonly f1: number;
-  /** Minus exact, in points, paired by question, with a 95 % bootstrap interval. Absent for exact itself. */
+  /** Difference to exact, in points, paired by question, with a 95 % bootstrap interval. Absent for exact itself. */
   readonly difference?: { readonly exactMatch: Interval; readonly f1: Interval };
   /** Share of questions answered as exact answers them, in per cent. */
   readonly sameAsExact: number;

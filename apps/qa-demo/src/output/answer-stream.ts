@@ -2,7 +2,7 @@ import { type Io, ProgressBar } from '@topk-attention/app-kit/node';
 import type { AnswerEvent } from '../engine/protocol.js';
 
 /**
- * One answer on its way to standard output, behind a label. Until its first piece a progress bar stands in its place;
+ * One answer on its way to standard output, behind a label. Until its first piece a progress bar takes its place;
  * from then on the answer itself shows the progress.
  */
 export class AnswerStream {
@@ -11,7 +11,7 @@ export class AnswerStream {
   readonly #bar: ProgressBar;
   #label: string;
 
-  /** @param isSilent nothing on standard output: the answer will be part of a JSON object. */
+  /** @param isSilent write nothing to standard output: the answer will be part of a JSON object. */
   constructor(io: Io, isSilent: boolean, label: string) {
     this.#io = io;
     this.#isSilent = isSilent;
@@ -32,12 +32,12 @@ export class AnswerStream {
     if (!this.#isSilent) this.#io.stderr.write(`${line}\n`);
   }
 
-  /** After the last piece, also of an answer without any. */
+  /** Call after the last piece, even if there was none. */
   end(suffix = ''): void {
     this.#write(`${suffix}\n`);
   }
 
-  /** Without an answer: nothing is left of the bar. */
+  /** Call when there is no answer: removes the bar. */
   fail(): void {
     this.#bar.clear();
   }

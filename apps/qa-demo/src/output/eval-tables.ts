@@ -1,7 +1,7 @@
 import { formatDuration, type Interval, type Table } from '@topk-attention/app-kit';
 import type { VariantSummary } from '../evaluation/summary.js';
 
-/** One row a variant: scores, differences to exact, time. */
+/** One row per variant: scores, differences to exact, time. */
 export function scoreTable(summaries: readonly VariantSummary[]): Table {
   return {
     columns: [
@@ -25,7 +25,7 @@ export function scoreTable(summaries: readonly VariantSummary[]): Table {
   };
 }
 
-/** One row a group, one column a variant: exact match. Undefined where there are no groups. */
+/** One row per group, one column per variant: exact match. Undefined if there are no groups. */
 export function groupTable(summaries: readonly VariantSummary[]): Table | undefined {
   const groups = summaries[0]?.groups ?? [];
   if (groups.length < 2) return undefined;
