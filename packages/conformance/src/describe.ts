@@ -10,7 +10,7 @@ import {
   sortCases,
 } from './harness/run.js';
 
-/** What is needed of a test runner; vitest's module and Jest's globals have it. */
+/** The part of a test runner that the suite needs; vitest's module and Jest's globals have it. */
 export interface TestRunner {
   readonly describe: (name: string, body: () => void) => unknown;
   readonly test: (name: string, body: () => Promise<void>, timeoutMilliseconds?: number) => unknown;
@@ -26,12 +26,12 @@ export interface DescribeOptions extends ConformanceOptions {
 
 const kinds: OptionKinds<DescribeOptions> = {
   ...conformanceKinds,
-  // Modules and objects of globals, with functions.
+  // A module, or an object of globals, with functions.
   runner: aValue('an object with describe, test and afterAll', (value) => Object(value) === value),
   cases: anArray(),
 };
 
-/** Ends a case that hangs; the slowest takes seconds on a quiet machine, and minutes on a loaded one or a GPU in software. */
+/** Ends a case that hangs; the slowest takes seconds on a quiet machine, minutes on a loaded one or a software GPU. */
 const CASE_TIMEOUT_MILLISECONDS = 900_000;
 
 /**
@@ -72,7 +72,7 @@ export async function describeConformance(given: DescribeOptions): Promise<void>
         }
       });
     }
-    // Counted and named, so that a capability that went missing shows.
+    // Counted and named, so that a capability that goes missing is noticed.
     for (const reason of new Set(notOffered.map((entry) => entry.reason))) {
       const count = notOffered.filter((entry) => entry.reason === reason).length;
       test(`${count} cases do not apply: ${options.name} ${reason}`, async () => {});

@@ -37,12 +37,12 @@ export interface ConformanceContext {
 
 /** One statement about every backend. `run` throws when it does not hold. */
 export interface ConformanceCase {
-  /** Unique; what an exclusion names. */
+  /** Unique; exclusions refer to it. */
   readonly name: string;
   readonly group: Group;
   /** Acceptance anchors of the paper that the case stands for. */
   readonly anchors?: readonly number[];
-  /** Why a backend with these capabilities has no such case; undefined: it has. */
+  /** Why the case does not apply to a backend with these capabilities; undefined if it does. */
   readonly notFor?: (capabilities: Capabilities) => string | undefined;
   run(context: ConformanceContext): void | Promise<void>;
 }

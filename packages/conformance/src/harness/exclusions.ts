@@ -1,6 +1,6 @@
 /**
- * A case that a backend is known to fail. It is still run and has to fail: once the engine is mended, the exclusion
- * itself makes the suite fail, and goes.
+ * A case that a backend is known to fail. It still runs and must fail: once the engine is fixed, the exclusion itself
+ * makes the suite fail, and is removed.
  */
 export interface Exclusion {
   /** Name of the case, in full. */

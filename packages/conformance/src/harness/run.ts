@@ -22,7 +22,7 @@ export const defaultTolerances: Tolerances = {
 export interface ConformanceOptions {
   /** Named in the titles of the tests. */
   readonly name: string;
-  /** A fresh backend. Called once for most cases together, and again by those that need their own. */
+  /** Creates a fresh backend. Called once for most cases together, and again for each that needs its own. */
   readonly createBackend: () => Backend | Promise<Backend>;
   /** Wider or narrower than the default, by storage type. */
   readonly tolerance?: Partial<Tolerances>;
@@ -43,13 +43,13 @@ export const conformanceKinds: OptionKinds<ConformanceOptions> = {
   seed: aNumber,
 };
 
-/** A whole number from the environment, where there is one: browsers have none. */
+/** A whole number from the environment, if there is one: browsers have none. */
 function fromEnvironment(name: string, otherwise: number): number {
   const value = globalThis.process?.env?.[name];
   return value === undefined || value === '' ? otherwise : Number.parseInt(value, 10);
 }
 
-/** Day on which the paper was posted; any number does. */
+/** Day on which the paper was posted; any number would do. */
 export const defaultSeed = (): number => fromEnvironment('TOPK_FUZZ_SEED', 20210613);
 export const defaultRuns = (): number => fromEnvironment('TOPK_FUZZ_RUNS', 200);
 
@@ -57,9 +57,9 @@ export const defaultRuns = (): number => fromEnvironment('TOPK_FUZZ_RUNS', 200);
 export class ConformanceRun {
   readonly #options: ConformanceOptions;
   #backend: Backend;
-  /** Stands for the case that is running. */
+  /** Identifies the case that is running. */
   #running: object | undefined;
-  /** Backends of cases that a test runner gave up, which go on all the same. */
+  /** Backends of cases that a test runner gave up on, but that are still running. */
   readonly #givenUp: Backend[] = [];
 
   private constructor(backend: Backend, options: ConformanceOptions) {
@@ -78,7 +78,8 @@ export class ConformanceRun {
 
   /** Runs one case; afterwards the shared backend holds what it held before. */
   async run(one: ConformanceCase): Promise<void> {
-    // A case past its time limit is reported, but not ended: what it still allocates and frees is not the next one's.
+    // A case past its time limit is reported but not stopped: what it still allocates and frees must not count
+    // for the next.
     if (this.#running !== undefined) {
       this.#givenUp.push(this.#backend);
       this.#backend = await this.#options.createBackend();

@@ -46,7 +46,7 @@ interface OptimizerGolden {
 export interface TrainingCaseOptions {
   /** Folder of the golden files, with a slash at the end. Default: this package's own. */
   readonly goldens?: URL;
-  /** Steps that are made. Default 20; 5 are for slow devices, such as a GPU in software. */
+  /** Number of steps. Default 20; 5 are for slow devices, such as a software GPU. */
   readonly steps?: 5 | 20;
 }
 
@@ -62,9 +62,9 @@ const optimizerKinds: OptionKinds<TrainingOptimizers> = {
 };
 
 /**
- * The cases of the group `training`: losses and parameters of a small model after some steps, and those of each optimiser on
- * stated gradients, held against PyTorch in float64. They are no part of `conformanceCases()`, as they need the optimisers of
- * @topk-attention/nn.
+ * The cases of the group `training`: losses and parameters of a small model after some steps, and those of each
+ * optimiser on stated gradients, compared with PyTorch in float64. They are not part of `conformanceCases()`, as they
+ * need the optimisers of @topk-attention/nn.
  *
  * @throws TopKError INVALID_OPTION
  *
@@ -110,7 +110,7 @@ async function checkTraining(
     check(found !== undefined, `golden file without tensor ${name}.${key}`);
     return found.data;
   };
-  // Optimisers round their numbers to f32, also where the backend stores f64.
+  // Optimisers round their numbers to f32, even where the backend stores f64.
   const { f32: tolerance } = tolerances;
   const { parameters, losses } = await run(backend, optimizers[optimizer](options), steps, {
     initial: initialParameters,
@@ -134,7 +134,7 @@ async function checkOptimizer(
     gradientsAt: (_, step) => ({ gradients: statedGradients(backend, shapes, step) }),
   });
   for (const [name, got] of Object.entries(parameters)) {
-    // Elements pass through 0, where the roundings of the steps before them stay.
+    // Elements pass through 0, where the rounding errors of earlier steps remain.
     checkClose(name, got, after[steps]?.[name] ?? [], { absolute: 5e-6, relative: 1e-5 });
   }
 }
@@ -171,7 +171,7 @@ interface Problem {
   ) => { readonly gradients: NamedTensors; readonly value?: Tensor };
 }
 
-/** Numbers after so many steps, and the losses on the way. Nothing stays on the backend. */
+/** Values after so many steps, and the losses on the way. Leaves nothing on the backend. */
 async function run(
   backend: Backend,
   optimizer: ReturnType<TrainingOptimizers['adamW']>,

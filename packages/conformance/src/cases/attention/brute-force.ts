@@ -3,13 +3,13 @@ import { at, type Nd, nd } from '../../harness/support/nd.js';
 import { philoxWord } from '../../harness/support/philox.js';
 import type { AttentionAnswer, AttentionProblem, GradientRole } from './problem.js';
 
-/** An answer with what only brute force knows. */
+/** An answer plus what only brute force knows. */
 export interface Solution extends AttentionAnswer {
   /** [B, Hq, Lq, slots]: scores of the kept keys, then -inf; NaN throughout in rows with a NaN score. */
   readonly scores: readonly number[];
   /**
-   * Elements of gradients that the contract leaves open: which keys of a row with a NaN score take part is not defined
-   * where only k are kept, so those that were valid may be NaN or not. Absent where all is defined.
+   * Elements of gradients that the contract leaves open: if only k keys are kept, it is undefined which keys of a row
+   * with a NaN score take part, so the valid ones may or may not be NaN. Absent if all is defined.
    */
   readonly open: Partial<Record<GradientRole, readonly boolean[]>>;
 }
@@ -23,7 +23,7 @@ interface Row {
 /** 'f32': scores beyond the largest f32 number are infinite, as on every engine. Nothing else is rounded. */
 export type ScoreRange = 'f32' | 'f64';
 
-/** x as that range has it. */
+/** x within that range. */
 export function limited(range: ScoreRange, x: number): number {
   return range === 'f32' && !Number.isFinite(Math.fround(x)) ? Math.fround(x) : x;
 }
@@ -49,7 +49,7 @@ function publishedBucket(
   return side + Math.min(wide, perSide - 1);
 }
 
-/** The key beside which the first query stands; unless told otherwise, the last of both stand beside each other. */
+/** Position of the first query among the keys; by default the last query is aligned with the last key. */
 function firstOf({ q, k, queryStart }: AttentionProblem): number {
   return queryStart ?? (k.shape[2] as number) - (q.shape[2] as number);
 }
@@ -81,7 +81,7 @@ function scoresOf(problem: AttentionProblem, { b, h, i }: Row, range: ScoreRange
   });
 }
 
-/** Valid keys that fewer than `most` valid keys beat: with a larger score, or an equal one and a lower index. */
+/** Valid keys beaten by fewer than `most` valid keys: by a larger score, or an equal one and a lower index. */
 function keptOf(scores: readonly (number | undefined)[], most: number): number[] {
   const valid = scores.flatMap((score, j) => (score === undefined ? [] : [{ score, j }]));
   const isBeaten = (one: (typeof valid)[number], by: (typeof valid)[number]): boolean =>
@@ -90,7 +90,7 @@ function keptOf(scores: readonly (number | undefined)[], most: number): number[]
   return valid.filter((one) => valid.filter((by) => isBeaten(one, by)).length < most).map(({ j }) => j);
 }
 
-/** Softmax as its definition: each exponential over their sum, and NaN wherever a score is NaN or +inf. */
+/** Softmax by definition: each exponential over their sum, and NaN wherever a score is NaN or +inf. */
 function weightsOf(scores: readonly number[]): number[] {
   if (!scores.every((score) => score < Number.POSITIVE_INFINITY)) return scores.map(() => Number.NaN);
   const shift = Math.max(...scores);
@@ -105,7 +105,7 @@ function dropoutFactor(problem: AttentionProblem, { b, h, i }: Row, slot: number
   return isDropped ? 0 : 1 / (1 - rate);
 }
 
-/** Sums at coordinates of a shape in which extents of 1 collect everything. */
+/** Sums at the coordinates of a shape; an extent of 1 collects its whole axis. */
 class Gradient {
   readonly shape: readonly number[];
   readonly sums: number[];

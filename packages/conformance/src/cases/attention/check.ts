@@ -50,7 +50,7 @@ export function checkIndices(
 }
 
 /**
- * Every gradient that is expected, but for elements that the contract leaves open. With `isKindOpen` NaN and both
+ * Checks every expected gradient except elements that the contract leaves open. With `isKindOpen` NaN and both
  * infinities count as one: which of them a sum of infinities gives may depend on its order.
  */
 export function checkGradients(
@@ -77,7 +77,7 @@ export function cotangentOf(problem: AttentionProblem): Nd {
   return new Random('cotangent').uniform(outputShape(problem));
 }
 
-/** Forward, kept keys and, unless told otherwise, all gradients against brute force. */
+/** Checks output, kept keys and, unless told otherwise, all gradients against brute force. */
 export async function checkAgainstOracle(
   context: Pick<ConformanceContext, 'backend' | 'tolerance'>,
   problem: AttentionProblem,

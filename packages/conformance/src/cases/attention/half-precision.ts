@@ -21,10 +21,10 @@ const rows = (width: number, ...data: readonly number[]): Nd => ({
   data,
 });
 
-/** Value widths that engines with 16-bit types pack, and those that they cannot. */
+/** Value widths that engines with 16-bit types can pack, and widths that they cannot. */
 const widths = [1, 2, 3, 4];
 
-/** Two keys and values of which the second is 10 larger in each column. */
+/** Two rows, as keys or values; the second is 10 larger in each column. */
 const twoKeys = (width: number): Nd =>
   rows(width, ...Array.from({ length: 2 * width }, (_, i) => (i < width ? i + 1 : i - width + 11)));
 

@@ -341,7 +341,7 @@ const poisons: Readonly<
   }),
 };
 
-/** A failure with the part of the case that it happened in. */
+/** A failure, naming the part of the case in which it happened. */
 async function naming(what: string, work: Promise<void>): Promise<void> {
   await work.catch((error: unknown) => {
     throw new ConformanceFailure(`${what}: ${error instanceof Error ? error.message : String(error)}`);

@@ -82,7 +82,7 @@ const recipes: readonly Recipe[] = [
     [2, 1, 7, 9],
     [2, 2, 7, 9],
   ].map(
-    // Gradients that sum over what is repeated. (Those of biases that end in 1 are 0 by mathematics.)
+    // Gradients that sum over repeated elements. (For biases whose last extent is 1 they are mathematically 0.)
     (shape): Recipe => ({
       name: `bias [${shape}]`,
       geometry: square,
@@ -153,7 +153,7 @@ const recipes: readonly Recipe[] = [
   },
   { name: 'scale 0: all scores equal', geometry: square, kept: 4, extras: () => ({ scale: 0 }) },
   { name: 'negative scale', geometry: square, kept: 4, extras: () => ({ scale: -2 }) },
-  // Equal scores stay equal only where the exact products are scaled, not what they are made of.
+  // Equal scores stay equal only if the exact products are scaled, not their factors.
   ...[0.7, 1 / 3, -0.3, 1e-3].map(
     (scale): Recipe => ({
       name: `scale ${scale.toFixed(3)}, which rounds, with ties`,

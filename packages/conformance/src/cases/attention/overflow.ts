@@ -40,7 +40,7 @@ const magnitudes: readonly Magnitudes[] = [
   { name: 'huge values', q: 0, k: [0, 0], v: [1e38, 1e38], output: 1e38 },
 ];
 
-/** Options that hide nothing here, but let engines take other ways. */
+/** Options that hide nothing here, but make engines take other paths. */
 const ways: Readonly<Record<string, Partial<AttentionProblem>>> = {
   plain: {},
   causal: { causal: true },
@@ -52,7 +52,7 @@ const ways: Readonly<Record<string, Partial<AttentionProblem>>> = {
 
 const row = (...data: readonly number[]): Nd => ({ shape: [1, 1, data.length, 1], data });
 
-/** Beyond the range of f32 a score is infinite, and what it does to its row is loud, by every way through an engine. */
+/** Beyond the range of f32 a score is infinite, and its effect on its row shows on every path through an engine. */
 export const overflowCases: readonly ConformanceCase[] = [
   ...(['all', 2] as const).flatMap((kept) =>
     Object.entries(ways).map(

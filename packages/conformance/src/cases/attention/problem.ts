@@ -78,7 +78,7 @@ function optionsOf(problem: AttentionProblem, uploaded: Uploaded): AttentionOpti
 }
 
 /**
- * Core's layer on a backend: output and kept keys, or with a cotangent output and gradients. Leaves nothing behind.
+ * Core's layer on a backend: output and kept keys or, with a cotangent, output and gradients. Leaves nothing behind.
  * `storage` is that of q, k, v and the output.
  */
 export async function run(

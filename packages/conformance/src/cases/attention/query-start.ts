@@ -13,7 +13,7 @@ interface Recipe {
   readonly queryStart: number;
   readonly kept: number;
   readonly extras?: (random: Random) => Partial<AttentionProblem>;
-  /** Keys and values from this key on are NaN and infinities: nothing may be seen of them. */
+  /** Keys and values from this key on are NaN and infinities, none of which may have an effect. */
   readonly spareFrom?: number;
 }
 
@@ -156,7 +156,7 @@ const recipes: readonly Recipe[] = [
   },
 ];
 
-/** NaN and infinities by turns, from a key on. */
+/** NaN and infinities in turn, from a key on. */
 function spoilt(x: Nd, from: number): Nd {
   const bad = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   return nd(x.shape, ([, , j = 0, d = 0], i) =>
@@ -206,7 +206,9 @@ async function decodes(
   }
 }
 
-/** Where queries stand among the keys: what causality and relative biases make of it, forward and backward. */
+/**
+ * Positions of the queries among the keys, and what causality and relative biases make of them, forward and backward.
+ */
 export const queryStartCases: readonly ConformanceCase[] = [
   ...recipes.flatMap((recipe) =>
     ([recipe.kept, 'all'] as const).map((kept) => {

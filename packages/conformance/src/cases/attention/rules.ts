@@ -53,7 +53,7 @@ const draw = (seed: string, kept: number | 'all' = 3): AttentionProblem => ({
   kept,
 });
 
-/** The same problem with -inf biases on all keys but those that brute force keeps: then softmax over all. */
+/** The same problem with -inf biases on all keys except those that brute force keeps, then softmax over all. */
 function masked(problem: AttentionProblem): AttentionProblem {
   const { indices = [] } = solve(problem);
   const slots = indices.length / (problem.q.data.length / (problem.q.shape[3] as number));
@@ -137,7 +137,7 @@ export const attentionRules: readonly ConformanceCase[] = [
     [3],
   ),
   rule('causal calls of any difference of lengths, beyond one tile of keys', async (context) => {
-    // Lengths about multiples of 16 and 64, and every difference modulo 16.
+    // Lengths around multiples of 16 and 64, and every difference modulo 16.
     const pairs: (readonly [queries: number, keys: number])[] = [15, 16, 17, 31, 33, 63, 64, 65].flatMap(
       (keys) => [keys - 1, keys + 1].map((queries) => [queries, keys] as const),
     );

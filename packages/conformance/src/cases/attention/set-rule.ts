@@ -4,7 +4,9 @@ import { nd } from '../../harness/support/nd.js';
 import { solve } from './brute-force.js';
 import { type AttentionProblem, run } from './problem.js';
 
-/** Indices ascending and of the right number; differences from the oracle lie at the boundary; output follows them. */
+/**
+ * Indices ascend and have the right number; differences from the oracle lie at the boundary; the output follows them.
+ */
 export async function checkSetRule(
   backend: Backend,
   problem: AttentionProblem,
@@ -56,7 +58,7 @@ export async function checkSetRule(
   checkClose('output of the kept keys', got.output, followed.output, tolerance);
 }
 
-/** Exact attention over given keys alone. */
+/** Exact attention over the given keys alone. */
 function restrictedTo(
   problem: AttentionProblem,
   indices: readonly number[],

@@ -30,13 +30,13 @@ import { check, checkRejects, checkThrows } from '../../harness/support/assert.j
 
 interface Tools {
   readonly backend: Backend;
-  /** A tensor of zeros of a shape; gone after the case. */
+  /** A tensor of zeros, disposed of after the case. */
   zeros(...shape: number[]): Tensor;
   ints(...shape: number[]): Tensor;
   bools(...shape: number[]): Tensor;
 }
 
-/** The call throws at once, with one of the codes, and allocates nothing that stays. */
+/** The call throws at once, with one of the codes, and leaves nothing allocated. */
 function bad(
   name: string,
   codes: string | readonly string[],

@@ -12,7 +12,7 @@ import { reuseOfProducts } from './reuse/products.js';
 const INF = Number.POSITIVE_INFINITY;
 const NAN = Number.NaN;
 
-/** Places where engines were seen to give wrong answers without a word. Each is a case of its own, by its symptom. */
+/** Places where engines were seen to give wrong answers silently. Each is a case of its own, named by its symptom. */
 function trap(name: string, run: (bench: Workbench) => Promise<void>): ConformanceCase {
   return primitiveCase(`trap: ${name}`, run, { group: 'engine traps' });
 }
@@ -292,7 +292,7 @@ export const trapCases: readonly ConformanceCase[] = [
     check(Math.abs(mean - 0.5) < 0.02, `mean ${mean}`);
     check(new Set(bits).size > 4090, `only ${new Set(bits).size} of 4096 words differ`);
   }),
-  // Backends keep what they packed, compiled and found out: each key has to hold all that the answer depends on.
+  // Backends cache what they packed, compiled and found out: each key must hold all that the answer depends on.
   ...reuseOfProducts,
   ...reuseOfAttention,
   ...reuseOfLayersAndOps,

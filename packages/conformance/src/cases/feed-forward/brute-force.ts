@@ -3,11 +3,11 @@ import { at, type Nd, sizeOf } from '../../harness/support/nd.js';
 import { limited as limitedTo, type ScoreRange } from '../attention/brute-force.js';
 import type { FeedForwardAnswer, FeedForwardProblem, WeightRole } from './problem.js';
 
-/** An answer with what only brute force knows. */
+/** An answer plus what only brute force knows. */
 export interface FeedForwardSolution extends FeedForwardAnswer {
   /**
-   * Elements of gradients that the contract leaves open: which units of a token with a NaN take part is not defined
-   * where only k are kept. Absent where all is defined.
+   * Elements of gradients that the contract leaves open: if only k units are kept, it is undefined which units of a
+   * token with a NaN take part. Absent if all is defined.
    */
   readonly open: Partial<Record<WeightRole, readonly boolean[]>>;
 }
@@ -46,7 +46,7 @@ function activated(activation: Activation, x: number): readonly [value: number, 
   }
 }
 
-/** Units that fewer than `most` others beat: with a higher rank, or an equal one and a lower index. -inf is no rank. */
+/** Units beaten by fewer than `most` others: by a higher rank, or an equal one and a lower index. -inf is no rank. */
 function keptOf(ranks: readonly number[], most: number): number[] {
   const units = [...ranks.keys()];
   if (most >= ranks.length || ranks.some(Number.isNaN)) return units;
@@ -138,7 +138,7 @@ export function solve(
       }
     }
   }
-  // A token with a NaN may have kept any unit: of the weights nothing is certain then but the bias of the output.
+  // A token with a NaN may have kept any unit: the only weight gradient still certain is that of the output bias.
   const open = (['wIn', 'bIn', 'wGate', 'wOut'] as const).flatMap((role) => {
     const sum = sums[role];
     return isOpen && sum ? [[role, sum.map(() => true)] as const] : [];

@@ -95,7 +95,7 @@ export function drawFeedForward(random: Random, recipe: Recipe): FeedForwardProb
   };
 }
 
-/** Smallest distance of a kept contribution from one that is not, relative to it; ties of equal units are none. */
+/** Whether no kept contribution is too close to one that is not kept; ties of equal units are allowed. */
 function isSelectionSafe(problem: FeedForwardProblem): boolean {
   if (problem.select === 'preactivation') return true;
   const jitter = 1e-4;

@@ -13,7 +13,7 @@ function rule(name: string, body: ConformanceCase['run'], anchors?: readonly num
 const base = (seed: string, kept = 4): FeedForwardProblem =>
   drawFeedForward(new Random(seed), { name: seed, kept, biased: true });
 
-/** Layers small enough to be worked out by hand: one token, three units, of which two are kept. */
+/** Layers small enough to be worked out by hand: one token and three units, two of them kept. */
 interface Stated extends FeedForwardProblem {
   readonly name: string;
   readonly output: readonly number[];

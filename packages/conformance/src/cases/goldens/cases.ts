@@ -125,7 +125,7 @@ function checkBuckets(entry: GoldenEntry, tensors: Tensors): void {
   checkEqual('buckets', got, named(tensors, entry.outputs.buckets).data);
 }
 
-/** Values computed in f64 by Python from the paper's formulas: no line of JavaScript had a part in them. */
+/** Values computed in f64 by Python from the paper's formulas: no JavaScript had a part in them. */
 export function goldenCases(goldens: Goldens): readonly ConformanceCase[] {
   return goldens.entries.map((entry) => ({
     name: `golden ${entry.name}`,

@@ -18,7 +18,7 @@ export interface GoldenEntry {
   readonly inputs: Readonly<Record<string, string>>;
   readonly outputs: Readonly<Record<string, string>>;
   readonly gradients: Readonly<Record<string, string>>;
-  /** Tensor name of the cotangent of the output; absent where there are no gradients. */
+  /** Tensor name of the cotangent of the output; absent if there are no gradients. */
   readonly cotangent?: string;
   readonly anchors: readonly number[];
   readonly notes: string;

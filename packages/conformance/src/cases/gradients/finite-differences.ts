@@ -99,7 +99,7 @@ function feedForwardProblems(): Record<string, FeedForwardProblem> {
 const onlyExact: ConformanceCase['notFor'] = ({ floatStorage }) =>
   floatStorage === 'f64' ? undefined : 'stores 32 bits, too few for finite differences';
 
-/** Both the layer under test and the oracle against differences of the layer's own output, in f64. */
+/** Checks both the layer under test and the oracle against differences of the layer's own output, in f64. */
 export const finiteDifferenceCases: readonly ConformanceCase[] = [
   ...Object.entries(attentionProblems()).map(
     ([name, problem]): ConformanceCase => ({

@@ -25,7 +25,7 @@ const whole = (backend: Backend, shape: readonly number[], ...data: number[]): T
 const flags = (backend: Backend, shape: readonly number[], ...data: number[]): Tensor =>
   tensor(backend, Uint8Array.from(data), shape);
 
-/** Every differentiable op, its composed friends, and ways of using one tensor more than once. */
+/** Every differentiable op, the functions composed of them, and ways of using one tensor more than once. */
 const table: Readonly<Record<string, Differentiable>> = {
   neg: { inputs: [any(2, 3)], f: (_, x) => ops.neg(x) },
   abs: { inputs: [apart(2, 3)], f: (_, x) => ops.abs(x) },
@@ -168,7 +168,7 @@ export const opGradientCases: readonly ConformanceCase[] = Object.entries(table)
     const expected = await differences(one);
     const { gradients } = await differentiate(backend, one);
     const { absolute, relative } = gradientTolerance(tolerance);
-    // Differences themselves are right to about 1e-9.
+    // The differences themselves are accurate to about 1e-9.
     const allowed = { absolute: Math.max(absolute, 1e-8), relative: Math.max(relative, 1e-7) };
     expected.forEach((wanted, i) => {
       checkClose(`gradient of input ${i}`, gradients[i] ?? [], wanted, allowed);

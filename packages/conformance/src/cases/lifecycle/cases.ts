@@ -64,7 +64,7 @@ function failing(
   });
 }
 
-/** Calls whose live bytes have to be the same after each. */
+/** Calls after each of which the live bytes must be the same. */
 const repeated: Readonly<Record<string, (inputs: Inputs) => readonly Tensor[]>> = {
   'top-k attention': ({ q, k, v }) => {
     const { output, indices } = topKAttention(q, k, v, { k: 2, causal: true, returnIndices: true });
@@ -167,7 +167,7 @@ export const lifecycleCases: readonly ConformanceCase[] = [
         const upstream = zeros(backend, pulled.output.shape);
         const gradients = pulled.backward(upstream);
         const what = `${primitive}, k ${kept}`;
-        // Forward nothing is scattered.
+        // The forward pass scatters nothing.
         if (primitive !== 'scatterAddRows') {
           await checkRejects(`output, ${what}`, pulled.output.data(), 'ENGINE_FAILURE');
         }
@@ -277,7 +277,7 @@ export const lifecycleCases: readonly ConformanceCase[] = [
     await evaluate(computed);
     const pending = add(computed, 1);
     await backend.dispose();
-    // Thrown by the op, or by reading what it gave.
+    // Thrown by the op, or by reading its result.
     const refused = (what: string, make: () => Tensor): Promise<void> =>
       checkRejects(what, (async () => make().data())(), 'DISPOSED');
     await refused('data() of an uploaded tensor', () => x);

@@ -54,7 +54,7 @@ function inputsOf(backend: Backend, step: number, rows = 6): Inputs {
   };
 }
 
-/** A number of 53 well mixed bits for a step and a path. */
+/** A number with 53 well-mixed bits for a step and a path. */
 function seedsOf(step: number): (path: string) => number {
   return (path) => {
     const mix = (start: number): number =>
@@ -63,7 +63,7 @@ function seedsOf(step: number): (path: string) => number {
   };
 }
 
-/** Attention, dropout, a norm, products and gradients: what a training step is made of. */
+/** Attention, dropout, a norm, products and gradients: the parts of a training step. */
 const train: Step<State, Inputs, Outputs> = (state, { x, rate }, seeds) => {
   const loss = (p: State): Tensor =>
     scope(() => {
@@ -93,7 +93,7 @@ async function numberOf(x: Tensor): Promise<number> {
   return (await x.data())[0] as number;
 }
 
-/** Steps by the function alone. */
+/** Steps that only call the function, without recording. */
 function called(backend: Backend): RecordedStep<State, Inputs, Outputs> {
   return recordedStep(train, { mostRecordings: backend.record === undefined ? 4 : 0 });
 }
@@ -137,7 +137,7 @@ function doubling(): RecordedStep<State, Record<string, Tensor>, { readonly sum:
   }));
 }
 
-/** Steps that are recorded once and replayed: on a backend that cannot, they are called each time. */
+/** Steps that are recorded once and replayed; a backend that cannot record calls the function each time. */
 export const recordedStepCases: readonly ConformanceCase[] = [
   lifecycle(
     'replayed steps have the bits of called ones, with new values, rates and seeds',

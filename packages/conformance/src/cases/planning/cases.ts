@@ -25,7 +25,7 @@ function planning(
   return { name: `planning: ${name}`, group: 'planning', run, ...(notFor && { notFor }) };
 }
 
-/** Bytes planned for both passes; none where a budget is refused. */
+/** Bytes planned for both passes; empty if a budget is refused. */
 function plannedWithin(plan: () => ReturnType<typeof explain>): number[] {
   try {
     const { plan: forward, backward } = plan();
@@ -179,7 +179,7 @@ export const planningCases: readonly ConformanceCase[] = [
         check(ratio >= 1 && ratio <= 1.5, `planned ${planned}, measured ${bytes}: ${ratio.toFixed(3)} times`);
       },
       ({ execution, floatStorage }) =>
-        // What counts no scratch of its own is measured as the growth of a process, in the backend's tests.
+        // Where a backend does not count its scratch, its own tests measure the growth of a process instead.
         execution !== 'eager' || floatStorage !== 'f32' ? 'does not count eager f32 bytes' : undefined,
     ),
   ),

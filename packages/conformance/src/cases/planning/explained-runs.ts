@@ -17,15 +17,15 @@ import type { ConformanceCase, ConformanceContext } from '../../harness/case.js'
 import { check } from '../../harness/support/assert.js';
 import { Random } from '../../harness/support/random.js';
 
-/** What ran, as the backend was asked. */
+/** What ran, as the backend saw it. */
 interface Ran {
-  /** Fused operations by name, with what each said of itself and the chunk it was run with. */
+  /** Fused operations by name, with what each said of itself and the chunk it ran with. */
   readonly fused: Map<string, { readonly facts: Facts; readonly chunk: number }>;
-  /** Calls of the primitive that every composed version is made of. */
+  /** Calls of the primitive that every composed version uses. */
   products: number;
 }
 
-/** An object with some members of its own; all others are the target's, called on it. */
+/** An object with some members replaced; all others are the target's, called on it. */
 function withMembers<T extends object>(target: T, members: Partial<T>): T {
   return new Proxy(target, {
     get(_, name) {
@@ -36,7 +36,7 @@ function withMembers<T extends object>(target: T, members: Partial<T>): T {
   });
 }
 
-/** The backend with a record of which of its fused operations run, and whether products are composed. */
+/** The backend, recording which of its fused operations run and whether products are composed. */
 function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran } {
   const ran: Ran = { fused: new Map(), products: 0 };
   const recorded = (name: string, operation: FusedOperation<object, object, object>) => ({
@@ -63,7 +63,7 @@ function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran
   return { backend: withMembers(inner, { matmul, ...(inner.fused && { fused }) }), ran };
 }
 
-/** Holds one pass against the record, which is empty afterwards. */
+/** Compares one pass with the record and empties it. */
 function checkPass(
   what: string,
   name: string,
@@ -101,7 +101,7 @@ interface Explained {
   readonly backward?: Omit<Explained, 'backward'>;
 }
 
-/** Runs an op as explained, without gradients and with them. */
+/** Runs an op and compares it with its explanation, without gradients and with them. */
 async function checkRuns(
   name: string,
   of: (training: boolean) => Explained,
@@ -213,7 +213,7 @@ function explained(name: string, run: ConformanceCase['run']): ConformanceCase {
   return { name: `planning: what explain() says is what runs: ${name}`, group: 'planning', run };
 }
 
-/** The record of what a backend ran, held against what `explain()` said. */
+/** What a backend ran, compared with what `explain()` said. */
 export const explainedRunCases: readonly ConformanceCase[] = [
   ...Object.entries(kinds).map(([name, kind]) => explained(name, (context) => attends(context, kind))),
   explained('feed-forward', (context) => feeds(context, false, 4)),

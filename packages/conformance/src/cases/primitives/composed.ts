@@ -25,7 +25,7 @@ function mean(xs: readonly number[]): number {
   return xs.reduce((sum, x) => sum + x, 0) / xs.length;
 }
 
-/** erf by Simpson's rule on its integral: slow, and independent of every other one here. */
+/** erf by Simpson's rule on its integral: slow, and independent of every other implementation here. */
 function erf(x: number): number {
   const steps = 400;
   const f = (t: number): number => Math.exp(-t * t);
@@ -83,7 +83,7 @@ const table: Readonly<Record<string, Composed>> = {
   },
 };
 
-/** What core composes beside attention, against its definition. */
+/** What core composes besides attention, against its definition. */
 export const composedCases: readonly ConformanceCase[] = Object.entries(table).map(([name, one]) => ({
   name: `composed ${name}`,
   group: 'primitives',
@@ -94,7 +94,7 @@ export const composedCases: readonly ConformanceCase[] = Object.entries(table).m
     const values = await y.data();
     y.dispose();
     checkClose(name, values, one.expected(...one.inputs.map((x) => x.data)), {
-      // Simpson's rule is right to about 1e-10.
+      // Simpson's rule is accurate to about 1e-10.
       absolute: Math.max(tolerance.absolute, 1e-9),
       relative: Math.max(tolerance.relative, 1e-9),
     });

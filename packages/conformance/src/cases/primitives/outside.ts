@@ -20,7 +20,7 @@ const NAN = Number.NaN;
 /** One past the end, far past it, before the start, and where 32 bits or a row's offset would wrap around. */
 const outside = [2, 3, 7, 1 << 20, 2 ** 31 - 1, -2, -7, -(2 ** 31)];
 
-/** What an index outside of the table gives. */
+/** What an index outside the table gives. */
 function missing(dtype: DType): number {
   return dtype === 'f32' || dtype === 'f16' ? NAN : 0;
 }
@@ -29,7 +29,7 @@ function gatherCase(dtype: DType): ConformanceCase {
   return primitiveCase(
     `gatherRows of ${dtype}: a row outside of the table is ${missing(dtype)}, of index -1 it is 0`,
     async (bench) => {
-      // The second table lies behind the first: an index past the end of one must not read the other.
+      // The second table comes right after the first: an index past the end of one must not read the other.
       const x: Nd = { shape: [2, 2, 3], data: [1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1] };
       const rows = [0, -1, 1, ...outside];
       const indices: Nd = { shape: [2, rows.length], data: [...rows, ...rows] };
@@ -71,7 +71,7 @@ function takeCase(dtype: DType): ConformanceCase {
   );
 }
 
-/** Runs `make` in a scope and compares what it gives. */
+/** Runs `make` in a scope and compares its result. */
 function opCase(name: string, expected: readonly number[], make: (up: Uploads) => Tensor): ConformanceCase {
   return {
     name,
@@ -95,7 +95,7 @@ interface Uploads {
   ints(shape: readonly number[], ...data: number[]): Tensor;
 }
 
-/** Log of the sum of e and 1, less the logit of the target: the loss of a row [1, 0] with target 1. */
+/** Log of the sum of e and 1, minus the logit of the target: the loss of a row [1, 0] with target 1. */
 const loss = Math.log(Math.E + 1);
 const share = Math.E / (Math.E + 1);
 

@@ -1,7 +1,7 @@
 import { type ConformanceCase, type Group, needsHalves } from '../../harness/case.js';
 import { Workbench } from '../../harness/support/workbench.js';
 
-/** A case on the backend's primitives alone; what it uploaded and got is released afterwards. */
+/** A case on the backend's primitives alone; all tensors that it uploaded or received are released afterwards. */
 export function primitiveCase(
   name: string,
   run: (bench: Workbench) => void | Promise<void>,

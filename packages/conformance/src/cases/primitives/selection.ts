@@ -37,7 +37,7 @@ async function expectTopK(bench: Workbench, x: Nd, k: number, what = ''): Promis
   const expected = topKRows(x, k);
   const got = bench.backend.topK(bench.upload(x), k);
   bench.own(got.values);
-  // Indices first: of two wrong answers they explain more.
+  // Indices first: when both are wrong, they explain more.
   await bench.expect(got.indices, expected.indices, { what: `indices${what}`, dtype: 'i32' });
   const values = await bench.read(got.values);
   await bench.expect(bench.upload({ shape: expected.values.shape, data: values }), expected.values, {

@@ -190,7 +190,7 @@ const primitives: readonly ConformanceCase[] = [
   ),
 ];
 
-/** Attention over a batch of 0: two query heads to a key head, with everything that has a batch. */
+/** Attention over a batch of 0: two query heads per key head, with every input that has a batch. */
 function attentionInputs(b: Backend): { q: Tensor; k: Tensor; v: Tensor } {
   return { q: zeros(b, [0, 4, 3, 5]), k: zeros(b, [0, 2, 6, 5]), v: zeros(b, [0, 2, 6, 7]) };
 }

@@ -24,7 +24,7 @@ export type Kind =
 
 const maskKinds = ['none', 'none', 'random', 'few valid', 'all masked', 'bias -inf', 'key lengths'] as const;
 
-/** A few shapes, so that backends that compile by shape do not compile for every trial. */
+/** Few shapes, so that backends that compile by shape do not compile for every trial. */
 const geometries: readonly (readonly [
   batch: number,
   keyHeads: number,

@@ -68,7 +68,7 @@ export function checkEqual(what: string, got: ArrayLike<number>, expected: Array
   checkClose(what, got, expected, { absolute: 0, relative: 0 });
 }
 
-/** Equal bits, which -0 and the kinds of NaN are not. */
+/** Equal bits: 0 and -0 differ, and so do different kinds of NaN. */
 export function checkSameBits(what: string, a: ArrayBufferView, b: ArrayBufferView): void {
   const bytesA = new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
   const bytesB = new Uint8Array(b.buffer, b.byteOffset, b.byteLength);

@@ -1,10 +1,10 @@
-/** Where the files lie beside this package's code. A bundled page passes its own address. */
+/** Where the files are, beside this package's code. A bundled page passes its own address. */
 export const goldensFolder: URL = new URL('../../../goldens/', import.meta.url);
 
 /** What a golden file holds, from the disk or from a server. */
 export async function readBytes(url: URL): Promise<Uint8Array> {
   if (url.protocol === 'file:') {
-    // By a variable, so that bundlers for browsers do not look for it.
+    // Named by a variable, so that bundlers for browsers do not look for it.
     const nodeModule = 'node:fs/promises';
     const { readFile }: typeof import('node:fs/promises') = await import(/* @vite-ignore */ nodeModule);
     return readFile(url);
@@ -14,7 +14,7 @@ export async function readBytes(url: URL): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-/** Of the type that the generator in tooling/goldens writes. */
+/** A JSON file of the type that the generator in tooling/goldens writes. */
 export async function readJson<T>(url: URL): Promise<T> {
   return JSON.parse(new TextDecoder().decode(await readBytes(url)));
 }

@@ -1,6 +1,6 @@
 import type { Shape } from '@topk-attention/core';
 
-/** A plain array of numbers with a shape: what expected values are written in. */
+/** A plain array of numbers with a shape: the form of expected values. */
 export interface Nd {
   readonly shape: Shape;
   readonly data: readonly number[];

@@ -1,5 +1,5 @@
 /**
- * Philox4x32-10 by 64-bit whole numbers: slower than any real one, and written apart from core's.
+ * Philox4x32-10 in 64-bit integers: slower than any real implementation, and written independently of core's.
  * Random123's known answers for it are among the golden values.
  */
 export function philoxWord(counter: readonly number[], seed: number): number {

@@ -40,7 +40,7 @@ export class Workbench {
     return this.own(this.backend.upload(encode(x.data, dtype), x.shape, dtype));
   }
 
-  /** Takes care of a tensor that a primitive returned: it is released once, however often this is said. */
+  /** Takes charge of a tensor that a primitive returned: it is released once, however often this is called. */
   own(x: BackendTensor): BackendTensor {
     if (!this.#owned.includes(x)) this.#owned.push(x);
     return x;

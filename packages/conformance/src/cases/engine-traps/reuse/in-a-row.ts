@@ -36,7 +36,7 @@ async function outcomeOf(step: Step, xs: Tensors): Promise<Outcome> {
   return { shape, values };
 }
 
-/** What a step gives where nothing came before it. */
+/** What a step gives when nothing came before it. */
 async function alone(step: Step, inputs: Readonly<Record<string, Nd>>): Promise<Outcome> {
   const backend = createReferenceBackend({ floatStorage: 'f64' });
   const made = await outcomeOf(step, uploaded(backend, inputs));
@@ -45,8 +45,8 @@ async function alone(step: Step, inputs: Readonly<Record<string, Nd>>): Promise<
 }
 
 /**
- * Places where something that was computed, compiled, packed or looked up is used again for a call that needs another.
- * All steps work on the same tensors, one after the other and then once more; each is held against what it gives alone.
+ * Places where something computed, compiled, packed or looked up is reused for a call that needs something else. All
+ * steps work on the same tensors, one after the other and then once more; each is compared with what it gives alone.
  */
 export function reuse(
   name: string,
@@ -74,7 +74,7 @@ export function reuse(
   };
 }
 
-/** The gradients of a function of all inputs, one after the other in one vector. */
+/** The gradients of a function for all inputs, concatenated into one vector. */
 export const gradientsOf =
   (f: Step): Step =>
   (xs) => {

@@ -8,7 +8,10 @@ import { gradientsOf, reuse, type Step } from './in-a-row.js';
 const random = new Random('reuse of products');
 const whole = (...shape: number[]): Nd => random.integers(shape, -3, 3);
 
-/** `size` numbers as matrices, and as batches of two, of each of these heights: each as a second operand. */
+/**
+ * Products whose second operand is the same `size` numbers: as a matrix and as a batch of two, of each of these
+ * heights.
+ */
 function products(size: number, inners: readonly number[], rows: number): Readonly<Record<string, Step>> {
   const steps: Record<string, Step> = {};
   const product =
