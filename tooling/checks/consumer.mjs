@@ -96,7 +96,7 @@ export function consumer(name, extra = {}) {
 }
 
 /**
- * Bundles a module for the browser and gives the minified code, with its modules, the largest first.
+ * Bundles a module for the browser and returns the minified code and its modules, the largest first.
  *
  * @param {string} folder
  * @param {string} name

@@ -20,7 +20,7 @@ export function cycleBreaches(root) {
 }
 
 /**
- * Circles among the files and among the folders of a source folder, in words.
+ * Cycles among the files and among the folders of a source folder, in words.
  *
  * @param {string} src
  * @returns {string[]}

@@ -43,7 +43,10 @@ function peersAndTypes() {
   };
 }
 
-/** Tarballs hold dist, README, LICENSE, package.json and data named above, nothing stale and no script that runs on install. */
+/**
+ * Tarballs hold dist, README, LICENSE, package.json and the data named above, nothing stale and no script that runs
+ * on install.
+ */
 export function contents() {
   const problems = [];
   for (const { name, source, content, files, manifest } of packages()) {
@@ -82,7 +85,7 @@ export function contents() {
 }
 
 /**
- * A map is of use only with the sources inside: none are packed beside it.
+ * A source map is useful only with its sources inside: none are packed beside it.
  *
  * @param {string} name
  * @param {string} content
@@ -124,7 +127,7 @@ export async function publintEach() {
 }
 
 /**
- * Type-checks imports of every entry point in a project of its own.
+ * Type-checks imports of every entry point in a separate project.
  *
  * @param {string} name
  * @param {object} compilerOptions
@@ -152,7 +155,7 @@ function typesResolve(name, compilerOptions) {
   writeFileSync(join(folder, `tsconfig.${name}.json`), JSON.stringify(config));
   const [node, tsc] = toolCommand('tsc', ['-p', `tsconfig.${name}.json`, '--pretty', 'false']);
   const result = spawnSync(node, tsc, { cwd: folder, encoding: 'utf8' });
-  // Errors inside other people's declarations are not ours to mend.
+  // Errors inside other people's declarations are not ours to fix.
   const lead = /^(?!\s)(\S.*?)\(\d+,\d+\): error/;
   const ours = result.stdout.split('\n').filter((line) => {
     const file = lead.exec(line)?.[1];

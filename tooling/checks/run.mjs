@@ -46,7 +46,7 @@ const steps = [
     'cycles',
     'circular imports of files and folders',
     () => [
-      // Of tests and tools too, and across packages.
+      // In tests and tools too, and across packages.
       ...tool(
         'biome',
         ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],

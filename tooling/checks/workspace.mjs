@@ -9,7 +9,7 @@ const SOURCE_CONDITION = '@topk-attention/source';
 /** @typedef {import('./dependency-rule.mjs').WorkspacePackage} WorkspacePackage */
 
 /**
- * JSON files that are not as the packages say, with what they should hold.
+ * JSON files that disagree with the packages, with what they should hold.
  *
  * @param {string} root
  * @returns {{ file: string, problem: string, wanted: object }[]}
@@ -82,7 +82,8 @@ function stalePackage(root, own, packages, project) {
 }
 
 /**
- * A manifest with what the project says of all of them and, where it is published, with its exports but the source.
+ * A manifest with the fields that all packages share and, if it is published, with its exports but without the
+ * source.
  *
  * @param {any} manifest
  * @param {string} directory with `/`
@@ -99,7 +100,7 @@ function manifestOf(manifest, directory, project) {
     repository: { type: 'git', url: `git+${address}.git`, directory },
     bugs: `${address}/issues`,
   };
-  // The first spread decides the order, the later ones what is said.
+  // The first spread sets the order, the later ones the values.
   return {
     ...{ name, version, description, license, author, ...place },
     ...rest,
@@ -116,7 +117,7 @@ function publishedTarget(target) {
 }
 
 /**
- * Compares as sets: the order of references says nothing.
+ * Compares as sets: the order of references does not matter.
  *
  * @param {string} root
  * @param {string} file
@@ -147,7 +148,7 @@ const toRoot = (root, path) => toPath(relative(root, path));
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
 
 /**
- * Packages without a version: changesets reads that of every package, private ones included.
+ * Packages without a version: changesets reads the version of every package, private ones included.
  *
  * @param {string} root
  * @returns {string[]}
@@ -162,7 +163,7 @@ export function withoutVersion(root) {
 }
 
 /**
- * Actions of the workflows that are named by a tag, which can be moved, and not by a commit.
+ * Actions in the workflows that are pinned to a tag, which can be moved, and not to a commit.
  *
  * @param {string} root
  * @returns {string[]}

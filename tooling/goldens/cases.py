@@ -21,7 +21,7 @@ class Case:
     file: str = ""
     # Whether the indices are defined: not in rows with a NaN score.
     indices: bool = True
-    # Ties are meant; otherwise different scores at the boundary must lie further apart than generate.py's margin.
+    # Ties are intended; otherwise different scores at the boundary must lie further apart than generate.py's margin.
     bounds: dict = field(default_factory=dict)
 
 

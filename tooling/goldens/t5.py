@@ -50,7 +50,7 @@ MODELS = {
                 "num_heads": 4, "relative_attention_max_distance": 64, "relative_attention_num_buckets": 16,
                 "tie_word_embeddings": False},
 }
-# Which random numbers: those, of the first few, with which the generated ids vary most from prompt to prompt.
+# Among the first few seeds, those whose generated ids vary most from prompt to prompt.
 SEEDS = {"t5-v1_0": 0, "t5-v1_1": 3}
 # Only a carrier for the broken files.
 NANO = {**COMMON, "d_ff": 24, "d_kv": 4, "d_model": 16, "feed_forward_proj": "relu", "num_decoder_layers": 1, "num_heads": 2,

@@ -22,14 +22,14 @@ import optimizers
 from store import compare_tensors, pretty
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "packages" / "conformance" / "goldens" / "training"
-# Where parameters are kept; few steps are for slow devices.
+# Steps after which parameters are kept; few steps are for slow devices.
 AFTER = [5, 20]
 STEPS = max(AFTER)
 VOCABULARY, LENGTH, BATCH, DIM, HEADS, HIDDEN = 13, 8, 2, 16, 2, 16
 KEPT_KEYS, KEPT_UNITS = 3, 5
 # Least distance of the scores on the two sides of a selection's boundary.
 MARGIN = 1e-4
-# Most that float32 may differ from float64 after all steps, in losses and parameters: a tenth of the tests' tolerance.
+# How far float32 may differ from float64 after all steps, in losses and parameters: a tenth of the tests' tolerance.
 FLOAT32 = 2e-6
 
 # Shape, size of the elements, and what is added.

@@ -56,7 +56,7 @@ def multiply(a, b):
 
 def random(index, step):
     mixed = multiply(index ^ multiply(step, 0x9E3779B1), 0x85EBCA6B)
-    # The product's sign matters to nothing: shifts are unsigned.
+    # The sign of the product does not matter: shifts are unsigned.
     return multiply(mixed ^ (mixed >> 13), 0xC2B2AE35) ^ (mixed >> 16)
 
 

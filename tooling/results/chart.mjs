@@ -1,10 +1,10 @@
-// A bar chart as SVG, which reads on light and on dark pages.
+// A bar chart as SVG, legible on light and on dark pages.
 import { cellText } from './table.mjs';
 
 /**
- * Bars in groups, taken from a table in one of two ways. A wide one has a row for each group and a column for each bar: `rows`
- * and `bars` name those that are drawn, with what they are called. A long one has a row for each bar: `group`, `label` and
- * `value` name columns, and `bars` what is drawn of `label`.
+ * Bars in groups, taken from a table in one of two ways. A wide table has a row for each group and a column for each
+ * bar: `rows` and `bars` name those to draw, with their labels. A long table has a row for each bar: `group`, `label`
+ * and `value` name columns, and `bars` the values of `label` to draw.
  *
  * @typedef {object} Chart
  * @property {string} file
@@ -27,7 +27,7 @@ const BAR = 18;
 const STEP = 24;
 const GROUP_GAP = 34;
 const TOP = 58;
-/** Room for the number behind the longest bar. */
+/** Room for the number after the longest bar. */
 const NUMBERS = 70;
 
 const style = `

@@ -39,7 +39,7 @@ function generatedFiles(root) {
 }
 
 /**
- * The generated files that are missing or hold something else, as they should be.
+ * The generated files that are missing or out of date, as they should be.
  *
  * @param {string} root
  */

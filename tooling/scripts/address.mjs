@@ -1,10 +1,10 @@
-// Links of a README, which lead nowhere once its package is installed.
+// Relative links of a README, which lead nowhere once its package is installed.
 import { posix } from 'node:path';
 
 const link = /\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)/g;
 
 /**
- * A package's README as it is read elsewhere than in the repository: relative links are absolute.
+ * A package's README for readers outside the repository: relative links become absolute.
  *
  * @param {string} markdown
  * @param {string} directory of the package in the repository, with `/`
@@ -19,7 +19,7 @@ export function publishedReadme(markdown, directory, address) {
 }
 
 /**
- * Whatever leads to a place in the repository, in any notation, and so nowhere once the package is installed.
+ * Every link to a place in the repository, in any notation: it leads nowhere once the package is installed.
  *
  * @param {string} markdown
  */

@@ -9,14 +9,14 @@ function statusBytes(name) {
 }
 
 /**
- * Largest resident bytes of this process, since `restartPeak` where the system can. On Linux from its own memory map:
+ * Largest resident bytes of this process, since `restartPeak` if the system allows. On Linux from its own memory map:
  * the figure of `resourceUsage` also counts the parent's at the moment of the fork.
  */
 export function peakBytes() {
   return statusBytes('VmHWM') ?? process.resourceUsage().maxRSS * 1024;
 }
 
-/** Makes `peakBytes` count from the resident bytes of now, and returns those. */
+/** Makes `peakBytes` count from the current resident bytes, and returns those. */
 export function restartPeak() {
   try {
     writeFileSync('/proc/self/clear_refs', '5');

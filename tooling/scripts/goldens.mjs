@@ -1,4 +1,5 @@
-// `pnpm goldens`: makes the golden values again with Python and numpy/torch (a development tool, not needed for tests).
+// `pnpm goldens`: regenerates the golden values with Python and numpy/torch (a development tool, not needed for
+// tests).
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, run } from './run.mjs';

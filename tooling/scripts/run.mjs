@@ -21,8 +21,8 @@ const tools = {
 };
 
 /**
- * Command line of a tool: its JavaScript under this Node. The files in node_modules/.bin are batch files on Windows, which
- * start through a shell only, and a shell takes arguments with blanks and quotes apart.
+ * Command line of a tool: its JavaScript under this Node. The files in node_modules/.bin are batch files on Windows,
+ * which start only through a shell, and a shell splits arguments with blanks and quotes.
  *
  * @param {string} name
  * @param {readonly string[]} args
@@ -35,7 +35,7 @@ export function toolCommand(name, args) {
 }
 
 /**
- * Command line of `npm` or `npx`, which Windows has as JavaScript beside node.exe.
+ * Command line of `npm` or `npx`, which on Windows are JavaScript beside node.exe.
  *
  * @param {'npm' | 'npx'} name
  * @param {readonly string[]} args
@@ -59,7 +59,7 @@ export function run(command, args, { cwd = root, env = {}, stdio = 'inherit' } =
   const [program, words] = Object.hasOwn(tools, command) ? toolCommand(command, args) : [command, args];
   const result = spawnSync(program, words, { cwd, stdio, env: { ...process.env, ...quietTools, ...env } });
   if (result.error) throw result.error;
-  // A child ended by a signal has no status; 1 keeps that a failure.
+  // A child ended by a signal has no status; 1 marks it as a failure.
   return result.status ?? 1;
 }
 

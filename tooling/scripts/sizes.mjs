@@ -44,7 +44,7 @@ const pages = [
 
 const ort = join(root, 'packages', 'backend-onnxruntime', 'node_modules', 'onnxruntime-web', 'dist');
 
-/** What an engine of the user's own adds. @type {[what: string, file: string][]} */
+/** What the user's own engine adds. @type {[what: string, file: string][]} */
 const engines = [
   ['`onnxruntime-web/wasm`, its JavaScript', join(ort, 'ort.wasm.bundle.min.mjs')],
   ['`onnxruntime-web/wasm`, its WebAssembly', join(ort, 'ort-wasm-simd-threaded.wasm')],

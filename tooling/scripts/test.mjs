@@ -6,7 +6,7 @@ const words = process.argv.slice(2).filter((word) => word !== '--');
 const isAll = words.includes('--all');
 const args = words.filter((word) => word !== '--all');
 
-// Tests run from source, so they can tell something even where the types are wrong; only a few need what is built.
+// Tests run from source, so they are useful even where the types are wrong; only a few need the build.
 const built = build();
 const env = { TOPK_BUILT: '1', ...(isAll && { TOPK_REQUIRE_THOROUGH: '1' }) };
 const passed = run('vitest', ['run', ...args], { env }) === 0;

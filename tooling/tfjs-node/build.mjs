@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Builds TensorFlow.js for Node (tfjs-node) for this repository's own tests, where its prebuilt binding cannot be had.
-// See README.md beside this file; `--help` tells how to call it.
+// Builds TensorFlow.js for Node (tfjs-node) for this repository's own tests, where its prebuilt binding is not
+// available. See README.md beside this file; `--help` tells how to call it.
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -54,7 +54,7 @@ function log(line) {
   console.log(`tfjs-node ${((performance.now() - start) / 1000).toFixed(0).padStart(4)} s  ${line}`);
 }
 
-/** What can be known before anything is downloaded. */
+/** Checks everything that needs no download. */
 function checkMachine() {
   const why = unsupportedPlatform();
   const fix = 'The tests that need it are skipped elsewhere.';
@@ -73,7 +73,7 @@ function checkMachine() {
   return compiler;
 }
 
-/** Waits while another process builds; whoever died in the middle does not count. */
+/** Waits while another process builds; a process that died in the middle does not count. */
 async function takeLock() {
   for (let told = false; ; ) {
     try {
@@ -85,7 +85,7 @@ async function takeLock() {
         if (!told) log(`process ${owner} is building it; waiting`);
         told = true;
         await sleep(1000);
-        // Written but not yet filled counts as somebody's for a moment.
+        // A lock without a process id yet counts as taken for a moment.
       } else if (owner > 0 || !existsSync(lock) || Date.now() - statSync(lock).mtimeMs > 5000)
         rmSync(lock, { force: true });
       else await sleep(200);
@@ -179,7 +179,7 @@ const probe = `
   console.log(JSON.stringify({ right, tensorflow: binding.TF_Version, gpu: isUsingGpuDevice }));
 `;
 
-/** Whether the binding computes; in a process of its own, as it may well crash. */
+/** Checks that the binding computes, in a separate process because it may well crash. */
 function tryOut() {
   const { status, signal, stdout, stderr } = spawnSync(process.execPath, ['-e', probe], {
     cwd: partial,
@@ -196,7 +196,7 @@ function tryOut() {
   );
 }
 
-/** What is there no longer counts, before it goes: removing a gigabyte may be interrupted. */
+/** Invalidates the build before removing it: removing a gigabyte may be interrupted. */
 function removeBuild() {
   rmSync(join(buildFolder, 'build.json'), { force: true });
   rmSync(buildFolder, { recursive: true, force: true });

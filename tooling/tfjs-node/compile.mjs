@@ -1,5 +1,5 @@
-// Compiles tfjs-node's binding: two C++ files against Node-API and TensorFlow's C API. That is all that the package's
-// own build does through node-gyp, which would also want Python and make.
+// Compiles tfjs-node's binding: two C++ files against Node-API and TensorFlow's C API. The package's own build
+// does no more through node-gyp, which would also need Python and make.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -13,7 +13,7 @@ import { pathToFileURL } from 'node:url';
 /**
  * The keys of the sections that `pip download` reads.
  *
- * @param {string} text an ini file as pip writes it: a value may go on in indented lines
+ * @param {string} text an ini file as pip writes it: a value may continue in indented lines
  * @returns {Record<string, string>}
  */
 export function parsePipConfig(text) {

@@ -18,7 +18,7 @@ import { pipSources } from './pip-config.mjs';
 
 /** @typedef {{ project: string, version: string, file: string, sha256: string }} Wheel */
 
-/** A server that says nothing for this long is given up. */
+/** How long a server may send nothing before it is given up. */
 const SILENCE_MS = 30_000;
 
 /**
@@ -107,7 +107,7 @@ async function find(address, file) {
 }
 
 /**
- * Downloads a file, going on where an earlier download broke off.
+ * Downloads a file, resuming an earlier download that broke off.
  *
  * @param {string} address
  * @param {string} target
@@ -124,7 +124,7 @@ export async function download(address, target, progress = () => {}) {
       headers: { 'accept-encoding': 'identity', ...range },
       signal: stop.signal,
     });
-    // Nothing is left to send, or the rest is not one of this file; the checksum tells.
+    // Nothing is left to send, or the part belongs to another file; the checksum tells.
     if (response.status === 416) return renameSync(part, target);
     if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
     // A server without ranges sends the whole file again.
@@ -149,7 +149,7 @@ export async function download(address, target, progress = () => {}) {
 }
 
 /**
- * Through pip, which knows proxies and keyrings. Undefined where there is none or it fails.
+ * Downloads through pip, which knows proxies and keyrings. Undefined if there is no pip or it fails.
  *
  * @param {Wheel} wheel
  * @param {string} folder
@@ -169,8 +169,8 @@ function byPip({ project, version, file }, folder) {
 }
 
 /**
- * Downloads the wheel; a second and third time where the connection broke, or where the rest of an earlier download
- * turns out to be of another file.
+ * Downloads the wheel. Tries up to three times if the connection breaks, or if the rest of an earlier download turns
+ * out to belong to another file.
  *
  * @param {string} address
  * @param {string} target
@@ -209,8 +209,7 @@ class WrongChecksum extends Error {
 }
 
 /**
- * A file on this machine that is the wheel, its checksum verified: one that is there already, or a download into
- * `folder`.
+ * The path of the wheel on this machine, its checksum verified: an existing file, or a download into `folder`.
  *
  * @param {Wheel} wheel
  * @param {string} folder

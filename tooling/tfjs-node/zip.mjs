@@ -78,7 +78,7 @@ export async function zipEntries(file) {
 }
 
 /**
- * Unpacks the entries that `target` gives a place to, relative to `folder`.
+ * Unpacks the entries for which `target` gives a path, relative to `folder`.
  *
  * @param {string} file
  * @param {string} folder

@@ -1,4 +1,4 @@
-// Inlines shader text: beside every NAME.wgsl of a package's sources lies NAME.wgsl.ts, the same text as a string, so that
+// Inlines shader text: beside every NAME.wgsl of a package's sources is NAME.wgsl.ts, the same text as a string, so that
 // source, build and packed package need neither a loader nor a file at run time. `node tooling/wgsl/inline.mjs` writes
 // what is stale; `pnpm check shaders` says what is.
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,7 +41,7 @@ function stale() {
   ];
 }
 
-/** Makes every module what its shader file says. */
+/** Makes every module match its shader file. */
 export function inlineShaders() {
   for (const { file, text } of stale()) {
     if (text === undefined) rmSync(file);

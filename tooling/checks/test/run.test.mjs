@@ -17,7 +17,7 @@ const words = [
   'C:\\a b\\',
 ];
 
-/** What a script prints that is run with these arguments. @param {string[]} args */
+/** What a script prints when run with these arguments. @param {string[]} args */
 function printed(args) {
   const file = join(folder, 'printed.json');
   const output = openSync(file, 'w');
@@ -33,7 +33,7 @@ function printed(args) {
   return JSON.parse(readFileSync(file, 'utf8'));
 }
 
-// What is done for Windows is tried on every system.
+// What is done for Windows is tested on every system.
 test.each([process.platform, 'win32'])('arguments arrive as they were given: %s', (platform) => {
   const real = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(process, 'platform'));
   Object.defineProperty(process, 'platform', { ...real, value: platform });

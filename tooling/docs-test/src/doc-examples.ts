@@ -5,14 +5,14 @@ import { dirname, join } from 'node:path';
 
 /** One `@example` of a doc comment that stands before an export. */
 export interface DocExample {
-  /** The line of its first code. */
+  /** The line where its code begins. */
   readonly line: number;
   readonly code: string;
 }
 
 const comment = /\/\*\*(?:(?!\*\/)[\s\S])*\*\/(?=\s*export\b)/g;
 
-/** Examples in a TypeScript file. Lines stay as they are, so that errors tell the right one. */
+/** Examples in a TypeScript file. Lines keep their places, so that errors name the right one. */
 export function docExamplesOf(source: string): DocExample[] {
   return Array.from(source.matchAll(comment)).flatMap(({ 0: text, index }) => {
     const first = source.slice(0, index).split('\n').length;
@@ -30,12 +30,15 @@ export function docExamplesOf(source: string): DocExample[] {
   });
 }
 
-/** What examples of a package may use without a word: declarations by the name that they declare, in an order that runs. */
+/**
+ * What a package's examples may use without declaring it: declarations by the name they declare, in an order that
+ * runs.
+ */
 export type Declarations = Readonly<Record<string, string>>;
 
 /**
- * The module that an example stands for: the example, before it the declarations that it uses and imports of what the
- * package exports. A name that the example declares or imports is left to it.
+ * The module that an example stands for: imports of what the package exports, the declarations that it uses, then the
+ * example. A name that the example declares or imports itself is left alone.
  *
  * @param exported names of values and types, and the entry points that export them
  */
@@ -85,7 +88,7 @@ export function exportedNames(file: string): string[] {
   ];
 }
 
-/** Identifiers outside of comments and strings that are no members of something. */
+/** Identifiers outside comments and strings that are not members of something. */
 function wordsOf(code: string): Set<string> {
   const bare = code.replace(/\/\/.*$|'(?:[^'\\\n]|\\.)*'|`[^`$]*`/gm, "''");
   return new Set(Array.from(bare.matchAll(/(?<![\w$.])[A-Za-z_$][\w$]*/g), ([word]) => word));

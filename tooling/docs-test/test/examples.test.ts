@@ -5,7 +5,9 @@ import { describe, expect, test } from 'vitest';
 
 const root = new URL('../../../', import.meta.url);
 
-/** Pages whose examples need a setting of their own: tests beside the code run them. Links and fences are checked here. */
+/**
+ * Pages whose examples need a setup of their own: tests beside the code run them. Links and fences are checked here.
+ */
 const runElsewhere: readonly string[] = [
   'packages/backend-onnxruntime/README.md',
   'packages/backend-tfjs/README.md',
@@ -32,7 +34,7 @@ for (const page of pages) {
   const url = new URL(page, root);
   const text = readFileSync(fileURLToPath(url), 'utf8');
   describe(page, () => {
-    // A place for each page: many are called README.md.
+    // A folder for each page: many are called README.md.
     const place = new URL(`.cache/${page.replaceAll('/', '-')}/page.ts`, import.meta.url);
     if (examplesOf(text).length > 0 && !runElsewhere.includes(page)) testExamples(url, place.href);
 

@@ -58,7 +58,7 @@ function installWords(markdown: string): string[] {
     .map((word) => word.replace(/^\S*\/tarballs\/([\w-]+)\.tgz$/, '@topk-attention/$1'));
 }
 
-/** Words for npm, ours as tarballs, together with those of ours that they depend on. */
+/** Arguments for npm: our packages as tarballs, together with those of ours that they depend on. */
 function withTarballs(words: readonly string[]): string[] {
   const own = new Map(tarballs().map((each) => [each.name, each]));
   const result = new Set<string>();
@@ -77,7 +77,7 @@ function withTarballs(words: readonly string[]): string[] {
 
 interface Project {
   readonly folder: string;
-  /** What npm said, where it failed. */
+  /** npm's output, if it failed. */
   readonly problem?: string;
 }
 
@@ -104,7 +104,7 @@ function installed(words: readonly string[]): Project {
     : { folder, problem: `npm install ${words.join(' ')}\n${stdout}${stderr}` };
 }
 
-/** Runs an example with Node alone; what it wrote to standard output. */
+/** Runs an example with plain Node and returns what it wrote to standard output. */
 async function run(folder: string, example: Example, env: Readonly<Record<string, string>>): Promise<string> {
   const { code } = await transformWithOxc(example.code, 'example.ts', { lang: 'ts' });
   const file = join(folder, 'example.js');

@@ -10,7 +10,10 @@ export interface TopKChoices {
   readonly feedForward?: { readonly k: number; readonly select?: 'preactivation' | 'contribution' };
 }
 
-/** What is compared of a model. Not the class itself: this package serves the tests of its package. */
+/**
+ * The parts of a model that are compared. Not the class itself: this package serves the tests of that class's
+ * package.
+ */
 interface Model {
   readonly config: { readonly dModel: number };
   encode(sources: readonly (readonly number[])[], options: ForwardOptions): Tensor;
@@ -83,7 +86,7 @@ export class Goldens {
     );
   }
 
-  /** Rows that lie one after the other: row i is [starts[i], starts[i + 1]). */
+  /** Rows stored one after the other: row i is [starts[i], starts[i + 1]). */
   packed(name: string, starts: string): readonly (readonly number[])[] {
     const data = this.vector(name);
     const at = this.vector(starts);

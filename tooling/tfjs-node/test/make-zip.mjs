@@ -16,7 +16,7 @@ export function makeZip(files, comment = '') {
     const content = Buffer.from(text);
     const packed = index % 2 === 0 ? content : deflateRawSync(content);
     const path = Buffer.from(name);
-    // An extra field in the local header only, as some writers have it.
+    // An extra field in the local header only, as some writers add.
     const extra = Buffer.from([0x99, 0x99, 2, 0, 1, 2]);
     const local = Buffer.alloc(30);
     local.writeUInt32LE(0x04034b50, 0);

@@ -21,7 +21,7 @@ const page = `<html><a href="other-1.0.whl">other</a> <a class="x" href="../../f
 const asked = [];
 let cutOff = false;
 
-// An index as PyPI is one: a page of links and a file that can be had in parts.
+// An index like PyPI: a page of links, and a file that can be fetched in parts.
 const server = createServer((request, response) => {
   const url = request.url ?? '';
   const { range, authorization } = request.headers;
@@ -79,7 +79,7 @@ test('downloads from an index, with the login of its address', async () => {
   ]);
   expect(lines.join('\n')).toContain('100 %');
   expect(lines.join('\n')).not.toContain('se%20cret');
-  // The second time it is there.
+  // The second time it already exists.
   expect(await getWheel(wheel, folder, { sources, pip: false })).toBe(file);
   expect(asked).toHaveLength(2);
 });

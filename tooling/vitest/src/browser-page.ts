@@ -7,7 +7,7 @@ import { SOURCE_CONDITION } from './preset.ts';
 export interface TestPage {
   /** Evaluates an expression in the page. */
   evaluate(expression: string): Promise<unknown>;
-  /** Where the page finds a file or folder of the repository. */
+  /** The address at which the page finds a file or folder of the repository. */
   urlOf(path: string): string;
   /** Errors that the page threw or wrote to its console so far. */
   readonly errors: readonly string[];
@@ -18,7 +18,7 @@ export interface TestPageOptions {
   readonly folder: URL;
   /** The global that the page defines when it is ready. */
   readonly ready: string;
-  /** Packages that Vite prepares beforehand, and that it leaves alone. */
+  /** Packages that Vite prepares beforehand (`include`) or leaves alone (`exclude`). */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
 }
@@ -35,7 +35,7 @@ export async function withTestPage<T>(
     server: {
       host: '127.0.0.1',
       port: 0,
-      // Files are edited by nobody while a test runs.
+      // Nobody edits files while a test runs.
       watch: null,
       fs: { allow: [fileURLToPath(new URL('../../..', import.meta.url))] },
     },

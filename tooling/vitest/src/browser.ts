@@ -23,12 +23,12 @@ function environment(extra: Record<string, string>): Record<string, string> {
   return { ...Object.fromEntries(own), ...extra };
 }
 
-/** How to start Chromium here, or the reason why it cannot be. Asked once per process. */
+/** How to start Chromium here, or why it cannot start. Asked once per process. */
 function findBrowser(): Start | string {
   const here = `${process.platform} ${process.arch}`;
   if (here !== 'linux x64') return `the npm package of Chromium ships for linux x64, this is ${here}`;
   try {
-    // Chromium looks for SwiftShader, its GPU in software, beside its own executable.
+    // Chromium looks for SwiftShader, its software GPU, beside its own executable.
     const folder = unpack('chromium', ['chromium.br', 'swiftshader.tar.br']);
     const path = join(folder, 'chromium');
     let reason = 'unknown';

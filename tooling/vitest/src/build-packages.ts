@@ -1,8 +1,8 @@
 import { build } from '../../scripts/run.mjs';
 
 /**
- * Global set-up of packages whose tests start processes that run `dist`: builds what changed, once in a run. `pnpm test`
- * has built before.
+ * Global set-up of packages whose tests start processes that run `dist`: builds what changed, once per run.
+ * `pnpm test` has already built.
  */
 export default function buildPackages(): void {
   if (process.env.TOPK_BUILT) return;

@@ -11,8 +11,8 @@ const fileHere = (name: string): string => fileURLToPath(new URL(name, import.me
 export const testsOfBuiltCode: { globalSetup: string[] } = { globalSetup: [fileHere('./build-packages.ts')] };
 
 /**
- * Settings for packages without a native engine: their test files share a process, and with it what they import, which
- * takes half their time otherwise. A file has to undo what it changes in globals and in the environment.
+ * Settings for packages without a native engine: their test files share a process and its imports, which would
+ * otherwise take half their time. A file must undo its changes to globals and to the environment.
  */
 export const testsOfPureCode: { isolate: false } = { isolate: false };
 

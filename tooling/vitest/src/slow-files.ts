@@ -1,9 +1,9 @@
 import { isThorough } from './thorough.ts';
 
 /**
- * Test files that `pnpm test` leaves to `pnpm test --all`: by project, paths in its `test` folder without `.test.ts`, with
- * the seconds they take on one of two quiet cores (2026-11-28). Left out is what covers more configurations of something
- * that a quicker file covers in one; every package keeps tests in the fast lane.
+ * Test files that `pnpm test` leaves to `pnpm test --all`: by project, paths in its `test` folder without `.test.ts`,
+ * with the seconds they take on one of two quiet cores (2026-11-28). A file is left out if it covers more
+ * configurations of something that a quicker file covers in one; every package keeps tests in the fast lane.
  */
 export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   // Plans against measured bytes; trials of random shapes; the suite once more.
@@ -88,7 +88,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
 };
 
 /**
- * Files of a project that this run leaves out. One that the command line names (`vitest run tensor/finish`) is run.
+ * Files of a project that this run leaves out. A file that the command line names (`vitest run tensor/finish`) is
+ * run.
  *
  * @param args words of the command line
  */
@@ -101,7 +102,10 @@ export function leftFiles(project: string, args: readonly string[] = process.arg
   });
 }
 
-/** Those of the left files that the command line asks for without naming one: all, or what a part of a path matches. */
+/**
+ * Those of the files left out that the command line asks for without naming one: all, or those whose path contains a
+ * word.
+ */
 export function askedFor(left: readonly string[], args: readonly string[] = process.argv.slice(2)): string[] {
   const words = filters(args);
   return left.filter(

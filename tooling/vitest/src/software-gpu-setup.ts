@@ -5,5 +5,5 @@ import { create, globals } from 'webgpu';
 // 0.8 s. Kernels write before they read; what memory held before is then arbitrary, which is the harder test.
 const gpu = create(['enable-dawn-features=disable_workgroup_init']);
 Object.assign(globalThis, globals);
-// Kept for as long as the process lives: Dawn crashes when this object goes before its devices.
+// Kept for as long as the process lives: Dawn crashes if this object goes before its devices.
 Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true, writable: true });

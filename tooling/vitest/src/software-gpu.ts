@@ -7,7 +7,7 @@ import type { Availability } from './optional.ts';
 
 const need = 'software-gpu';
 
-/** Whether SwiftShader, a GPU in software, can run here: it ships for Linux on x64. */
+/** Whether SwiftShader, a software GPU, can run here: it ships for Linux on x64. */
 export function softwareGpuAvailability(): Availability {
   const here = `${process.platform} ${process.arch}`;
   if (here !== 'linux x64')
@@ -29,7 +29,7 @@ export function softwareGpuAvailability(): Availability {
 export function softwareGpuEnvironment(): Record<string, string> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return {};
   const folder = unpack('swiftshader', ['swiftshader.tar.br']);
-  // SwiftShader wants a runtime folder it may write to; the value is otherwise of no matter here.
+  // SwiftShader wants a runtime folder it may write to; which one does not matter here.
   const runtime = join(tmpdir(), `topk-attention-runtime-${process.getuid?.() ?? 0}`);
   mkdirSync(runtime, { recursive: true, mode: 0o700 });
   const inherited = process.env.LD_LIBRARY_PATH;

@@ -17,8 +17,8 @@ export function tfjsNodeAvailability(): Availability {
 }
 
 /**
- * The `tf` of @tensorflow/tfjs-node as this repository builds it, on the engine 'tensorflow'. It brings a
- * @tensorflow/tfjs-core of its own, in the version of the workspace.
+ * The `tf` of @tensorflow/tfjs-node as this repository builds it, on the engine 'tensorflow'. It has its own copy of
+ * tfjs-core, in the version of the workspace.
  *
  * @example
  * const tf = loadTfjsNode<typeof import('@tensorflow/tfjs-core')>();
@@ -26,10 +26,10 @@ export function tfjsNodeAvailability(): Availability {
 export function loadTfjsNode<Tf>(): Tf {
   const { available, reason } = tfjsNodeAvailability();
   if (!available) throw new Error(`tfjs-node is missing: ${reason}`);
-  // TensorFlow tells which instructions the CPU has; the two lines about oneDNN come before it reads this.
+  // TensorFlow reports which instructions the CPU has; its two lines about oneDNN come before it reads this.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   const require = createRequire(join(buildFolder, 'package.json'));
-  // Gone since Node 23, and tfjs-node 4.22 still calls it in some kernels. Users do the same: see docs/cuda.md.
+  // Removed in Node 23, but tfjs-node 4.22 still calls it in some kernels. Users do the same: see docs/cuda.md.
   const util = require('node:util') as { isNullOrUndefined?: (value: unknown) => boolean };
   util.isNullOrUndefined ??= (value) => value === null || value === undefined;
   return require('@tensorflow/tfjs-node') as Tf;
