@@ -51,7 +51,7 @@ const pipelines = new WeakMap<GPUDevice, GPUComputePipeline>();
 const UNIFORM = 0x40;
 const COPY_DST = 0x8;
 const MAP_READ = 0x1;
-/** Elements that one dispatch fills: 512 MiB, below every binding limit other than a browser's default. */
+/** Elements that one dispatch fills: 128 MiB, the default limit of a binding. */
 const MOST_ELEMENTS = 2 ** 25;
 
 interface Stored {

@@ -18,7 +18,7 @@ export interface AttentionVariant {
    */
   readonly positions: 'window' | 'buckets';
   /**
-   * True when the quick graph is wrong for the values, or might be: NaN or infinite q, k, v, or biases, or products
+   * True when the quick graph is wrong for the values, or might be: NaN or infinite q, k or v, NaN or +inf biases, or products
    * that could overflow. The careful graph looks at every score.
    */
   readonly isCareful: boolean;
