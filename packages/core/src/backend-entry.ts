@@ -1,4 +1,4 @@
-/** For authors of backends, and of operations that backends may run as a whole. */
+/** For authors of backends, and of operations that backends may fuse. */
 export {
   type AttentionHalfOptions,
   attentionBackward,

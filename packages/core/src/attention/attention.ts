@@ -27,7 +27,7 @@ export interface AttentionHalfOptions extends AttentionOptions {
 const halfKinds: OptionKinds<AttentionHalfOptions> = { k: checkedLater(), ...attentionKinds };
 
 /**
- * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere. Queries go in
+ * Attention in which every query keeps only its k largest scores: softmax over those, zero elsewhere. Queries run in
  * chunks, so memory is linear in the length; gradients keep 8 k bytes per query and head (paper section 1).
  *
  * q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv] -> [B, Hq, Lq, Dv]; Hq is a multiple of Hkv. k counts valid
@@ -60,7 +60,7 @@ export function topKAttention(
 ): Tensor | TopKAttentionResult {
   const given = readOptions('topKAttention', options, topKKinds);
   const { k: kept, returnIndices = false } = given;
-  // 'all' is a word of the halves: here k is a number, and none at all must not mean all keys.
+  // Only the halves accept 'all': here k is a number, and leaving it out must not mean all keys.
   const most = clampK('topKAttention', kept, Number.MAX_SAFE_INTEGER, ALL_KEYS);
   const call = callOf('topKAttention', q, k, v, given, most);
   const { output, indices, scores } = runOperation(attention, {
@@ -74,8 +74,8 @@ export function topKAttention(
 }
 
 /**
- * The same attention over all keys, still in chunks of queries and linear in memory: the paper's "query chunking" and
- * the honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices.
+ * The same attention over all keys, still in query chunks and linear in memory: the paper's "query chunking" and the
+ * honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices.
  */
 export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): Tensor {
   const given = readOptions('exactAttention', options, attentionKinds);
@@ -83,9 +83,8 @@ export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: Attent
 }
 
 /**
- * The forward half of `topKAttention` (`k` a number) or `exactAttention` (`k: 'all'`), for automatic differentiation
- * other than this package's: with a numeric k it returns the lists that `attentionBackward` needs. Nothing is recorded
- * on open tapes.
+ * The forward half of `topKAttention` (`k` a number) or `exactAttention` (`k: 'all'`), for use with another automatic
+ * differentiation: with a numeric k it returns the lists that `attentionBackward` needs. Records nothing on open tapes.
  *
  * @throws TopKError as `topKAttention`.
  * @example
@@ -103,9 +102,9 @@ export function attentionForward(
 }
 
 /**
- * The backward half: gradients of q, k, v and, where they were given, of the bias and the relative table, from the lists
- * that `attentionForward` returned for the same inputs and options (none for `k: 'all'`) and the gradient of its
- * output, [B, Hq, Lq, Dv]. Nothing of size Lq x Lk exists with a numeric k.
+ * The backward half: gradients of q, k, v and, if given, of the bias and the relative table, from the lists that
+ * `attentionForward` returned for the same inputs and options (none for `k: 'all'`) and the gradient of its output,
+ * [B, Hq, Lq, Dv]. With a numeric k, nothing of size Lq x Lk exists.
  *
  * @throws TopKError as `topKAttention`; SHAPE_MISMATCH when `dOutput` does not have the output's shape; INVALID_OPTION
  * without lists for a numeric k.
@@ -127,12 +126,12 @@ export function attentionBackward(
   return withoutTapes(() => runBackward(attention, call, { ...inputs, ...saved, dOutput }));
 }
 
-/** Errors speak of what users call. */
+/** Errors name the function that users call. */
 function nameOf({ k }: AttentionHalfOptions): string {
   return k === 'all' ? 'exactAttention' : 'topKAttention';
 }
 
-/** A call, checked. */
+/** A checked call. */
 function callOf(
   where: string,
   q: Tensor,

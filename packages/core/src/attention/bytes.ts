@@ -19,7 +19,7 @@ export function forwardBytes(request: AttentionRequest, limits: DeviceLimits): P
   return { inputs, output, saved, largest: Math.max(output, saved / 2, keys) };
 }
 
-/** The same of the backward pass: it takes the output's gradient too, and returns those of the inputs. */
+/** The same for the backward pass, which also takes the output's gradient and returns those of the inputs. */
 export function backwardBytes(request: AttentionRequest, limits: DeviceLimits): PassBytes {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim } = request;
   const element = bytesPerElement(request.dtype);
@@ -40,7 +40,7 @@ function listBytes({ batch, queryHeads, queryLength, k, saves }: AttentionReques
   return saves && k !== 'all' ? batch * queryHeads * queryLength * k * 8 : 0;
 }
 
-/** Where an engine cannot write in place, the composed path joins its chunks at the end: one result exists twice. */
+/** Without in-place writes, the composed path joins its chunks at the end, so one result exists twice. */
 export function composedJoining(request: AttentionRequest, chunk: number, limits: DeviceLimits): number {
   if (limits.inPlace || chunk >= request.queryLength) return 0;
   const { output, saved } = forwardBytes(request, limits);
@@ -62,8 +62,8 @@ function attentionInputBytes(request: AttentionRequest, boolBytes = 1): number {
 }
 
 /**
- * Transient bytes of the composed path for one chunk: the worst of making the scores, selecting or normalising them,
- * and multiplying with the values; beside what all chunks share.
+ * Transient bytes of the composed path for one chunk: the worst of computing the scores, selecting or normalising
+ * them, and multiplying by the values; plus what all chunks share.
  */
 export function composedAttentionScratch(request: ChosenAttention, chunk: number, boolBytes = 1): number {
   const { batch, queryHeads, keyHeads, keyLength, headDim, valueDim, k, dropout } = request;
@@ -72,12 +72,12 @@ export function composedAttentionScratch(request: ChosenAttention, chunk: number
   const flags = boolBytes * rows * keyLength;
   const query = 8 * rows * headDim;
   const result = 4 * rows * valueDim;
-  // Positions of the keys for the whole call and of the chunk's queries, where validity or a bias asks for them.
+  // Positions of the keys for the whole call and of the chunk's queries, if validity or a bias needs them.
   const positions = 4 * (keyLength + 2 * chunk);
   const making = Math.max(scores + query, makingBytes(request, chunk, boolBytes));
   const shared = sharedBytes(request);
   if (k === 'all') {
-    // Weights, and the flags of valid keys where options hide some; scores beside them, factors of dropout, or what the
+    // Weights, and validity flags if options hide keys; in addition the scores, the dropout factors, or what the
     // product needs.
     const own = scores + (mayHideKeys(request) ? flags : 0);
     const dropping = dropout === undefined ? 0 : Math.max(scores + 4 * flags, 2 * scores + flags);
@@ -100,7 +100,7 @@ export function composedAttentionScratch(request: ChosenAttention, chunk: number
   return positions + shared + Math.max(making, settingAside, selecting, byBlocks, multiplying);
 }
 
-/** What all chunks share: f16 widened, and for exact attention values that are safe to multiply by zero. */
+/** What all chunks share: widened f16 inputs, and for exact attention values that are safe to multiply by zero. */
 function sharedBytes(request: AttentionRequest): number {
   const { batch, keyHeads, keyLength, headDim, valueDim, dtype, k } = request;
   const widened = dtype === 'f16' ? headDim + valueDim : 0;
@@ -124,22 +124,22 @@ function flagCount(request: AttentionRequest, chunk: number): number {
   return conditions * perBatch * perHead * chunk * keyLength;
 }
 
-/** Scores with each bias added and invalid keys hidden, one after the other: old and new scores, and what they need. */
+/** Adding each bias and hiding invalid keys, one step at a time: old and new scores, and what each step needs. */
 function makingBytes(request: AttentionRequest, chunk: number, boolBytes: number): number {
   const { batch, queryHeads, keyLength, bias, relativeBias } = request;
   const scores = 4 * batch * queryHeads * chunk * keyLength;
   const [b = 0, h = 0, q = 0, width = 0] = bias ?? [];
   const ofBias = q === 1 ? 0 : 4 * b * h * chunk * width;
   const ofRelative = relativeBias === undefined ? 0 : 4 * queryHeads * chunk * keyLength;
-  // Looked up row by row and transposed, by i32 positions that are computed in two steps.
+  // Looked up row by row and transposed, using i32 positions that take two steps to compute.
   const lookingUp = relativeBias === undefined ? 0 : ofRelative + Math.max(ofRelative, 8 * chunk * keyLength);
   const ofFlags = boolBytes * flagCount(request, chunk);
   return Math.max(2 * scores + Math.max(ofBias, ofRelative, ofFlags), scores + lookingUp);
 }
 
 /**
- * Transient bytes of the composed backward pass for one chunk, dQ and the gradients it returns left out: the worst of
- * working on the chunk and of adding its dK and dV to the sums so far.
+ * Transient bytes of the composed backward pass for one chunk, without dQ and the gradients it returns: the worst of
+ * working on the chunk and adding its dK and dV to the running sums.
  */
 function composedBackwardScratch(request: AttentionRequest, chunk: number, boolBytes = 1): number {
   const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, k, dropout } = request;
@@ -158,7 +158,7 @@ function composedBackwardScratch(request: AttentionRequest, chunk: number, boolB
     const outputs = 4 * rows * valueDim;
     const safe = keys + 8 * batch * keyHeads * keyLength;
     const isPartial = mayHideKeys(request);
-    // Weights, their gradient, and three steps to the gradient of the scores; factors of dropout.
+    // Weights, their gradient, and three steps to the gradient of the scores; dropout factors.
     const steps = (dropout === undefined ? 5 : 7) * scores + flags;
     const making = makingBytes(request, chunk, boolBytes);
     const ofValues = isPartial
@@ -178,7 +178,7 @@ function composedBackwardScratch(request: AttentionRequest, chunk: number, boolB
   );
 }
 
-/** The same beside the gradients that are returned: of keys and values, the sums so far are those. */
+/** The same in addition to the returned gradients; the running sums of dK and dV are those gradients. */
 export function composedBackwardTransient(
   request: AttentionRequest,
   chunk: number,
@@ -190,12 +190,12 @@ export function composedBackwardTransient(
   const isChunked = chunk < queryLength;
   const returned = ofKeys + (isChunked ? 0 : ofQueries);
   const scratch = Math.max(composedBackwardScratch(request, chunk, boolBytes) - returned, 0);
-  // Without writing in place the chunks of dQ, and of the gradient of a long bias, are joined at the end.
+  // Without in-place writes, the chunks of dQ and of a long bias's gradient are joined at the end.
   const ofBias = request.bias !== undefined && request.bias[2] !== 1 ? 4 * sizeOf(request.bias) : 0;
   return Math.max(scratch, isChunked && !inPlace ? Math.max(ofQueries, ofBias) : 0);
 }
 
-/** The largest single tensor of one chunk of the backward pass: scores, or rows gathered or to be added up. */
+/** The largest single tensor of one backward chunk: scores, or rows that are gathered or scatter-added. */
 export function composedBackwardLargest(request: AttentionRequest, chunk: number): number {
   const { batch, queryHeads, keyLength, headDim, valueDim, k } = request;
   return 4 * batch * queryHeads * chunk * (k === 'all' ? keyLength : k * Math.max(headDim, valueDim));

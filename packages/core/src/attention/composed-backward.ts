@@ -71,7 +71,7 @@ export function composedAttentionBackward(
   };
 }
 
-/** The sum of gradients over chunks in the type of the inputs. */
+/** The gradient sum over all chunks, in the inputs' storage type. */
 function inStorageType(request: AttentionRequest, total: Tensor): Tensor {
   return request.dtype === 'f32' ? total : replace(total, cast(total, request.dtype));
 }
@@ -88,12 +88,12 @@ class Sums {
   add(name: string, part: Tensor): void {
     const before = this.#totals.get(name) ?? this.#start(part);
     const scoped = before === undefined ? part : add(before, part);
-    // Outlives the chunk's scope: hand it to nobody but this map.
+    // Must outlive the chunk's scope, so only this map may hold it.
     this.#totals.set(name, scoped.unscopedAlias());
     before?.dispose();
   }
 
-  /** Zero, so that the first of several chunks is like the others: an engine that compiles graphs compiles one. */
+  /** Zero, so that the first of several chunks looks like the others and a graph-compiling engine compiles only one. */
   #start(part: Tensor): Tensor | undefined {
     return this.#isChunked ? zeros(part.backend, part.shape, part.dtype) : undefined;
   }
@@ -128,7 +128,7 @@ function topKChunk(
         : reshape(dropoutFactors(weights.backend, request.dropout, indices.shape, start), [rows, k]);
     const dWeights = factors === undefined ? dDropped : mul(dDropped, factors);
     const dropped = factors === undefined ? weights : mul(weights, factors);
-    // An unused slot has weight 0, which does not make 0 of a NaN.
+    // An unused slot has weight 0, but 0 * NaN is still NaN.
     const isUnused = eq(scores, Number.NEGATIVE_INFINITY);
     const dScores = scope(() => where(isUnused, 0, softmaxGradient(dWeights, weights)));
     const dProducts = mul(dScores, scale);
@@ -152,7 +152,7 @@ function topKChunk(
   });
 }
 
-/** dBias in the bias's own shape, from gradients of the scores of kept (or all) keys. */
+/** dBias in the bias's own shape, from the score gradients of the kept (or all) keys. */
 function biasGradient(
   request: AttentionRequest,
   bias: Tensor,
@@ -166,7 +166,7 @@ function biasGradient(
   });
 }
 
-/** [buckets, Hq]: sums of the score gradients by bucket of relative position. */
+/** [buckets, Hq]: the score gradients summed per relative-position bucket. */
 function tableGradient(
   request: AttentionRequest,
   dScores: Tensor,

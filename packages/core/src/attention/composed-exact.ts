@@ -17,16 +17,16 @@ import { dropoutFactors } from './dropout.js';
 import { chunkScores, foldQueries, queryRows, replace, type ScoreInputs } from './scores.js';
 
 /*
- * Exact attention multiplies all keys with all queries, also the pairs that are not valid, and there a NaN or an
- * infinity of a row that does not take part must not reach the result: 0 * NaN is NaN.
+ * Exact attention multiplies all keys by all queries, even for pairs that are not valid. A NaN or an infinity in a row
+ * that does not take part must not reach the result: 0 * NaN is NaN.
  *
- * Where the options may hide any pair, `partialProduct` looks at each. Where they hide nothing, only a score that is
- * -inf by itself does, and that takes a query or key that is not finite: then all scores of that query, or of that key,
- * are NaN or infinite, so every row that sees such a pair is NaN throughout. Hence it is enough to look at rows. (What
- * is left is a product of finite numbers that overflows to -inf: its key is hidden, but NaN in its value is loud.)
+ * If the options may hide any pair, `partialProduct` checks each one. If they hide nothing, only a score that is itself
+ * -inf hides a pair, and that requires a non-finite query or key: then all scores of that query, or of that key, are
+ * NaN or infinite, so every row that sees such a pair is NaN throughout. Hence checking rows is enough. (The remaining
+ * case is a product of finite numbers that overflows to -inf: its key is hidden, but a NaN in its value still shows.)
  */
 
-/** Values as the products of every chunk need them. */
+/** Values in the form that every chunk's products need. */
 export type ExactValues = { readonly partial: PartialOperand } | { readonly rows: Tensor };
 
 export function exactValues(request: AttentionRequest, { k, v }: ScoreInputs): ExactValues {
@@ -59,7 +59,7 @@ export function exactChunk(
     if ('partial' in values) {
       return reshape(partialProduct(folded, taken as Tensor, values.partial, { isNonNegative: true }), shape);
     }
-    // A query that is not finite is NaN, or sees nothing: each of its weights says which.
+    // A non-finite query gives NaN or sees nothing: each of its weights says which.
     const isFinite = scope(() => finiteRows(queryRows(tensors.q, start, size)));
     return where(isFinite, reshape(matmul(folded, values.rows), shape), narrow(weights, 3, 0, 1));
   });
@@ -73,16 +73,16 @@ function validKeys(scores: Tensor): Tensor {
 /** Gradients of one chunk of queries in f32, before they are summed over chunks. */
 export interface ChunkGradients {
   readonly q: Tensor;
-  /** Of the scores before `scale`: [B, Hq, size, k] for kept keys or [B, Hq, size, Lk]. */
+  /** Gradients of the scores before `scale`: [B, Hq, size, k] for kept keys or [B, Hq, size, Lk]. */
   readonly scores: Tensor;
   /** [B, Hkv, Lk, D] */
   readonly k: Tensor;
   readonly v: Tensor;
 }
 
-/** Keys as the backward products of every chunk need them. */
+/** Keys in the form that every chunk's backward products need. */
 export interface ExactKeys {
-  /** NaN and infinities as 0: a query that sees such a key is NaN by its scores, and its gradient too. */
+  /** NaN and infinities as 0: a query that sees such a key is NaN through its scores, and so is its gradient. */
   readonly finite: Tensor;
   /** bool [B, Hkv, Lk, 1]: the key row is finite; absent where options hide pairs. */
   readonly isFinite?: Tensor;
@@ -113,7 +113,7 @@ export function exactGradients(
     const dWeights = valid(
       dropped(scope(() => reshape(matmul(outputRows, tensors.v, { transposeB: true }), weights.shape))),
     );
-    // Of a NaN row all weights are NaN, also those of keys that are not valid.
+    // In a NaN row all weights are NaN, even those of invalid keys.
     const dScores = valid(softmaxGradient(dWeights, weights));
     dWeights.dispose();
     const taken = valid(dropped(weights));
@@ -148,7 +148,7 @@ function valueGradient(
       return partialProduct(taken, seen, partialOperand(outputRows), options);
     }
     const rows = where(finiteRows(parts.queries), outputRows, 0);
-    // A key that is not finite has NaN gradients where a query sees it, and else none: dK says which.
+    // A non-finite key has NaN gradients if a query sees it, otherwise none: dK says which.
     return where(isFinite, matmul(taken, rows, { transposeA: true }), narrow(dK, 3, 0, 1));
   });
 }

@@ -14,7 +14,7 @@ import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './request.js';
 import { chunkScores, type ScoreInputs, scoreInputs } from './scores.js';
 
-/** Attention from primitives, chunk by chunk: what runs where a backend has no fused version (paper section 1.2). */
+/** Attention from primitives, chunk by chunk: runs where a backend has no fused version (paper section 1.2). */
 export function composedAttention(
   request: ChosenAttention,
   inputs: AttentionTensors,

@@ -7,7 +7,7 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /**
- * f32 factors of dropout, 0 or 1 / (1 - rate), for slots of queries that begin at `start`: keyed by
+ * f32 dropout factors, 0 or 1 / (1 - rate), for the slots of the queries from `start` on: keyed by
  * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them. (One random state for
  * all chunks, as in the published code, would replay the last chunk's mask for every chunk.)
  */
@@ -26,7 +26,7 @@ export function dropoutFactors(
   });
 }
 
-/** bits >= threshold as unsigned numbers, though i32 tensors compare as signed ones. */
+/** bits >= threshold as an unsigned comparison, although i32 tensors compare as signed. */
 function notBelow(bits: Tensor, threshold: number): Tensor {
   if (threshold < 2 ** 31) return logicalNot(logicalAnd(le(0, bits), lt(bits, threshold)));
   return logicalAnd(lt(bits, 0), le(threshold - 2 ** 32, bits));

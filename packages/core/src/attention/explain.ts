@@ -20,10 +20,10 @@ import { type AttentionOptions, type AttentionShapes, attentionKinds, shapeKinds
 import { type AttentionBackwardPlan, type AttentionPlan, attentionPlan, wishesOf } from './plan.js';
 import { attentionRequest } from './request.js';
 
-/** A tensor, or the shape of one that need not exist yet. */
+/** A tensor, or the shape of a tensor that need not exist yet. */
 export type TensorOrShape = Tensor | Shape;
 
-/** Options of `explain`: those of the call, with shapes in the place of tensors where there are none yet. */
+/** Options of `explain`: those of the call, with shapes in place of tensors that do not exist yet. */
 export interface ExplainOptions
   extends Omit<AttentionOptions, 'mask' | 'keyLengths' | 'bias' | 'relativeBias'> {
   readonly mask?: TensorOrShape;
@@ -57,9 +57,9 @@ const explainKinds: OptionKinds<ExplainOptions> = {
 };
 
 /**
- * Which path an attention call of these shapes takes on a backend, why others do not run, what the path says of itself, and
- * the plan with its bytes. Runs nothing. Leave `k` out for exact attention; `training` counts the lists that the backward
- * pass keeps, and explains that pass too. Masks, biases and tables may be given as shapes.
+ * Which path an attention call of these shapes takes on a backend, why the others do not run, how the path describes
+ * itself, and the plan with its bytes. Runs nothing. Leave `k` out for exact attention; `training` counts the lists
+ * kept for the backward pass and explains that pass too. Masks, biases and tables may be given as shapes.
  *
  * @throws TopKError as the call itself would.
  *

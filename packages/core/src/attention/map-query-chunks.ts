@@ -6,7 +6,7 @@ import type { Tensor } from '../tensor/tensor.js';
 
 /**
  * Runs `body` for each chunk of queries and joins each of its results along axis 2 (the query axis of [B, H, L, ...]).
- * One chunk's tensors are gone before the next begins, and its work is started without waiting.
+ * One chunk's tensors are freed before the next begins, and its work is started without waiting.
  */
 export function mapQueryChunks(
   backend: Backend,
@@ -15,7 +15,7 @@ export function mapQueryChunks(
   body: (start: number, size: number) => readonly Tensor[],
 ): readonly Tensor[] {
   const isInPlace = backend.capabilities.limits.inPlace;
-  // The loop's chunks are alike: what was recorded before is none of the first one's.
+  // Keep the chunks alike: work recorded before the loop must not become part of the first one.
   if (chunk < length) backend.flush();
   const parts: Tensor[][] = [];
   let joined: Tensor[] = [];

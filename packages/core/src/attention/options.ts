@@ -18,11 +18,11 @@ export interface AttentionOptions {
   /** Key j is visible to query i when j <= i + queryStart. Default false. */
   readonly causal?: boolean;
   /**
-   * Position of the first query among the keys, a whole number from 0: query i stands where key i + queryStart does. It
-   * moves what `causal` shows and the positions of `relativeBias`, and has no effect without either. Decoding from a cache
-   * with spare room passes the number of tokens before the queries: the keys behind them are hidden, whatever they hold.
-   * Default: Lk - Lq, the last query stands where the last key does (with more queries than keys, the leading ones stand
-   * before the first key).
+   * Position of the first query among the keys, a whole number from 0: query i is at the position of key i +
+   * queryStart. Shifts the `causal` mask and the positions of `relativeBias`; has no effect without either. When
+   * decoding from a cache with spare room, pass the number of tokens before the queries: later keys are hidden,
+   * whatever they hold. Default: Lk - Lq, so the last query is at the position of the last key (with more queries than
+   * keys, the leading ones come before the first key).
    */
   readonly queryStart?: number;
   /** bool, each dim 1 or that of [B, Hq, Lq, Lk]; true = keep. */
@@ -32,8 +32,8 @@ export interface AttentionOptions {
   /** float, each dim 1 or that of [B, Hq, Lq, Lk], added to the scaled scores; -inf hides a key. Differentiable. */
   readonly bias?: Tensor;
   /**
-   * T5's learned bias by relative position, computed per chunk from its [buckets, Hq] table: at least 4 buckets and a
-   * maxDistance above a quarter of them, one-sided 2 and a half. Differentiable.
+   * T5's learned relative-position bias, computed per chunk from its [buckets, Hq] table. Needs at least 4 buckets and
+   * a maxDistance above a quarter of them; one-sided, at least 2 buckets and a maxDistance above half. Differentiable.
    */
   readonly relativeBias?: {
     readonly table: Tensor;
@@ -42,14 +42,14 @@ export interface AttentionOptions {
   };
   /** Drops softmax weights with probability `rate`, keyed by (seed, batch, head, query, slot). Default: none. */
   readonly dropout?: { readonly rate: number; readonly seed: number };
-  /** Queries at a time. Default: planned. */
+  /** Queries per chunk. Default: planned. */
   readonly queryChunk?: number;
   /** Upper bound in bytes for all but the inputs; planned before anything is allocated. Default: none. */
   readonly budgetBytes?: number;
 }
 
 export interface TopKAttentionOptions extends AttentionOptions {
-  /** Keys kept per query; more than there are keeps them all. */
+  /** Keys kept per query; a number above the key count keeps them all. */
   readonly k: number;
   /** Also return the kept key indices. Default false. */
   readonly returnIndices?: boolean;

@@ -13,7 +13,7 @@ export interface AttentionPlan {
   readonly bytes: PlannedBytes;
 }
 
-/** `bytes.inputs` has the output's gradient too, `bytes.output` is that of the gradients returned. */
+/** `bytes.inputs` includes the output's gradient; `bytes.output` counts the returned gradients. */
 export type AttentionBackwardPlan = AttentionPlan;
 
 export interface PlanOptions {
@@ -21,12 +21,12 @@ export interface PlanOptions {
   readonly queryChunk?: number | undefined;
   /** Upper bound for everything but the inputs. Default: none. */
   readonly budgetBytes?: number | undefined;
-  /** The path that runs, as a fused operation prepares it; default: the composed one. */
+  /** The path that runs, as prepared by a fused operation. Default: the composed path. */
   readonly path?: PreparedBytes | undefined;
 }
 
 export interface AttentionBackwardPlanOptions extends PlanOptions {
-  /** What the engine keeps of the forward pass meanwhile; counted as scratch. Default 0. */
+  /** What the engine keeps from the forward pass meanwhile; counted as scratch. Default 0. */
   readonly heldBytes?: number;
 }
 
@@ -34,7 +34,7 @@ const planKinds: OptionKinds<PlanOptions> = { queryChunk: aNumber, budgetBytes: 
 const backwardKinds: OptionKinds<AttentionBackwardPlanOptions> = { ...planKinds, heldBytes: aNumber };
 
 /**
- * Chunk and bytes of an attention call, from shapes and limits alone: no device is asked.
+ * Chunk and bytes of an attention call, from shapes and limits alone: needs no device.
  *
  * @throws TopKError DOES_NOT_FIT, before anything is allocated, when a chunk of one query exceeds the budget or one
  * tensor exceeds the largest buffer.
@@ -62,19 +62,19 @@ export function planAttentionBackward(
   return attentionPlan(plan);
 }
 
-/** The options of a planner, checked. */
+/** Checks the options of a planner. */
 function read<O extends PlanOptions>(where: string, options: O | undefined, kinds: OptionKinds<O>): O {
   const given = readOptions(where, options, kinds);
   checkLimits(where, 'queryChunk', given.queryChunk, given.budgetBytes);
   return given;
 }
 
-/** A plan by the names of attention. */
+/** A plan under attention's names. */
 export function attentionPlan({ chunk, chunks, bytes }: Plan): AttentionPlan {
   return { queryChunk: chunk, chunks, bytes };
 }
 
-/** Of all options of a call, what planning takes. */
+/** The options of a call that planning uses. */
 export function wishesOf({
   queryChunk,
   budgetBytes,
@@ -82,7 +82,7 @@ export function wishesOf({
   return { chunk: queryChunk, budgetBytes };
 }
 
-/** An attention plan as text, one fact a line. */
+/** An attention plan as text, one fact per line. */
 export function printPlan({ queryChunk, chunks, bytes }: AttentionPlan): string {
   return printPassPlan('query chunk', { chunk: queryChunk, chunks, bytes });
 }

@@ -16,12 +16,12 @@ const bucketKinds: OptionKinds<BucketOptions> = {
 };
 
 /**
- * T5's bucket of a relative position (key minus query). Half of the buckets hold single distances, the rest grow
+ * T5's bucket for a relative position (key minus query). Half of the buckets hold a single distance each, the rest grow
  * logarithmically up to `maxDistance`; bidirectional tables use their upper half for keys after the query.
  * Source: Raffel et al. 2020, section 2.1, as in the published checkpoints.
  *
  * @throws TopKError INVALID_OPTION where the rule has no meaning: fewer than 4 buckets (one-sided: 2), or a maxDistance
- * that the single distances reach already (a quarter of the buckets, one-sided half of them).
+ * that the single distances already reach (a quarter of the buckets; one-sided: half of them).
  */
 export function relativePositionBucket(relativePosition: number, options: BucketOptions): number {
   if (!isChecked(options)) {
@@ -49,8 +49,8 @@ function isChecked(options: BucketOptions): boolean {
 }
 
 /**
- * Buckets of every relative position that queries start .. start + size - 1 meet: entry r belongs to relative position
- * r - offset, where offset = start + size - 1 + queryStart.
+ * Buckets of every relative position in the chunk of queries start .. start + size - 1: entry r is the bucket of
+ * relative position r - offset, where offset = start + size - 1 + queryStart.
  */
 function bucketsOfChunk(request: AttentionRequest, start: number, size: number): Int32Array {
   const { relativeBias, keyLength } = request;
@@ -59,7 +59,7 @@ function bucketsOfChunk(request: AttentionRequest, start: number, size: number):
   return relativeBuckets(relativeBias, -offset, keyLength + size - 1);
 }
 
-/** [1, Hq, size, Lk]: the bias of one chunk; only a vector of size + Lk - 1 rows is looked up in the table. */
+/** [1, Hq, size, Lk]: the bias of one chunk; looks up only size + Lk - 1 rows of the table. */
 export function relativeBiasChunk(
   table: Tensor,
   keyPositions: Tensor,
@@ -70,7 +70,7 @@ export function relativeBiasChunk(
   const { queryHeads, keyLength } = request;
   const { backend } = table;
   return scope(() => {
-    // Inner scope: what is as large as the scores must not outlive its use.
+    // Inner scope: score-sized tensors must not outlive their use.
     const rows = scope(() => {
       const buckets = tensor(backend, bucketsOfChunk(request, start, size), [1, keyLength + size - 1]);
       const perPosition = gatherRows(reshape(table, [1, ...table.shape]), buckets);

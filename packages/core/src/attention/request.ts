@@ -11,16 +11,16 @@ import { requireTensor } from '../tensor/require-tensor.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { AttentionOptions } from './options.js';
 
-/** What to do about a k that is no number of keys. */
+/** The fix for a k that is not a number of keys. */
 export const ALL_KEYS = 'Use exactAttention for all keys';
 
 /** The tensors of a call by role. */
 export type AttentionTensors = AttentionInputs<Tensor>;
 
-/** What a request is made of: shape and dtype of each role. Tensors have both. */
+/** Shape and dtype of each role, which is all a request needs. Tensors have both. */
 type AttentionSpecs = AttentionInputs<OutputSpec>;
 
-/** The options that are numbers and words. */
+/** The options that are numbers or words. */
 interface PlainOptions
   extends Pick<
     AttentionOptions,
@@ -31,11 +31,11 @@ interface PlainOptions
 
 interface AttentionCall {
   readonly tensors: AttentionTensors;
-  /** Without `saves`: that depends on whether somebody wants the lists. */
+  /** Without `saves`, which depends on whether anyone wants the lists. */
   readonly request: AttentionRequest;
 }
 
-/** Checks everything about a call and gathers it as data. */
+/** Checks everything about a call and collects it as data. */
 export function checkCall(
   where: string,
   q: Tensor,
@@ -59,7 +59,7 @@ export function checkCall(
   return { tensors, request: attentionRequest(where, tensors, options, kept) };
 }
 
-/** The request of a call, from shapes and options, checked. */
+/** The checked request of a call, from shapes and options. */
 export function attentionRequest(
   where: string,
   specs: AttentionSpecs,
@@ -156,8 +156,8 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
 }
 
 /**
- * The option as requests have it: left out where it has no effect, and never beyond where a larger one changes nothing.
- * Behind the last key all keys are visible, and those `maxDistance` before a query share one bucket.
+ * The option as requests hold it: left out where it has no effect, and clamped where a larger value changes nothing.
+ * After the last key all keys are visible, and keys `maxDistance` or more before a query share one bucket.
  */
 function queryStartFor(
   where: string,

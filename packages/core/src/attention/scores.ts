@@ -9,15 +9,15 @@ import type { Tensor } from '../tensor/tensor.js';
 import { relativeBiasChunk } from './relative-bias.js';
 import type { AttentionTensors } from './request.js';
 
-/** The tensors of a call with what every chunk shares. */
+/** The tensors of a call, with what all chunks share. */
 export interface ScoreInputs extends AttentionTensors {
   /** i32 [1, 1, 1, Lk]: 0, 1, ...; present where validity or a relative bias depends on the position. */
   readonly keyPositions?: Tensor;
 }
 
 /**
- * Keys and values widened to f32, in which scores and sums are whatever the storage type, and the key positions: made
- * once per call. The caller's scope disposes of them.
+ * Keys and values widened to f32 (scores and sums are f32 whatever the storage type), and the key positions: made once
+ * per call. The caller's scope disposes of them.
  */
 export function scoreInputs(request: AttentionRequest, inputs: AttentionTensors): ScoreInputs {
   const { causal, keyLengths, relativeBias, keyLength } = request;
@@ -44,7 +44,7 @@ export function chunkScores(
 ): Tensor {
   const { queryHeads, keyLength, batch, scale } = request;
   return scope(() => {
-    // The short side where that changes no bit of the scores.
+    // Scale the queries instead of the scores if that changes no bit of the scores.
     const isExact = scalesExactly(scale);
     let scores = scope(() => {
       const queries = foldQueries(request, queryRows(tensors.q, start, size));
@@ -76,13 +76,13 @@ export function chunkScores(
   });
 }
 
-/** `after`, with `before` gone: a scope frees only at its end, and score-sized intermediates go at once. */
+/** Disposes `before`, returns `after`. A scope frees only when it closes; score-sized intermediates must go at once. */
 export function replace(before: Tensor, after: Tensor): Tensor {
   before.dispose();
   return after;
 }
 
-/** Query heads that share a key head become rows of it: [B, Hq, C, D] viewed as [B, Hkv, G * C, D], no copy. */
+/** Makes query heads that share a key head rows of it: [B, Hq, C, D] viewed as [B, Hkv, G * C, D], no copy. */
 export function foldQueries(request: AttentionRequest, chunk: Tensor): Tensor {
   const { batch, keyHeads } = request;
   return reshape(chunk, [batch, keyHeads, -1, chunk.shape.at(-1) as number]);
@@ -107,7 +107,7 @@ function validKeys(
     conditions.push(lt(positions, reshape(tensors.keyLengths, [batch, 1, 1, 1])));
   }
   if (causal) {
-    // From behind the last key on nothing changes, and the sum fits an i32.
+    // Past the last key nothing changes, and the clamped sum fits an i32.
     const first = Math.min(start + queryStartOf(request), keyLength);
     conditions.push(le(positions, reshape(arange(positions.backend, size, first), [1, 1, size, 1])));
   }

@@ -9,9 +9,9 @@ export interface CustomForward {
 }
 
 /**
- * An op made of other ops with a gradient of its own: the inside is not recorded. `forward` is told whether a tape
- * follows one of the inputs, so that it need not compute what only the backward pass uses. `backward` gets the
- * cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none).
+ * An op composed of other ops, with its own gradient: the inner ops are not recorded. `forward` is told whether a tape
+ * follows one of the inputs, so that it can skip what only the backward pass uses. `backward` gets the cotangents of
+ * the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none).
  */
 export function custom(
   name: string,
@@ -25,7 +25,7 @@ export function custom(
     scopeKeeping(
       () => {
         const made = forward(tapes.length > 0);
-        // Aliases of the tapes' own: what was made inside and is no output ends with this scope.
+        // Aliases owned by the tapes: this scope disposes of everything made inside that is not an output.
         return {
           outputs: made.outputs,
           saved: tapes.map(() => made.saved.map((one) => one.unscopedAlias())),

@@ -3,7 +3,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import { custom } from './custom.js';
 
 /**
- * Runs a backward half that has no gradient of its own. A tape that is open around it records an op which throws
+ * Runs a backward half that has no gradient of its own. A tape open around it records an op that throws
  * NOT_DIFFERENTIABLE as soon as a gradient arrives there, so that a gradient of a gradient is never silently wrong.
  *
  * @param inputs what the gradients depend on: the inputs of the op, and the cotangent of its output

@@ -12,15 +12,15 @@ export interface Pullback<P, R> {
   /** What the function returned. The caller disposes of it. */
   readonly output: R;
   /**
-   * Gradients of sum(output * cotangent) for every tensor of the parameters, in their form; zeros where the output
-   * does not depend on one. May be called more than once until `dispose()`; DISPOSED afterwards.
+   * Gradients of sum(output * cotangent) for every parameter tensor, in the parameters' form; zeros for one that the
+   * output does not depend on. May be called more than once until `dispose()`; DISPOSED afterwards.
    */
   backward(cotangent: R): P;
   /** Frees what the tape holds. */
   dispose(): void;
 }
 
-/** Runs `f` while recording it, for gradients with a cotangent of the caller's choice. */
+/** Runs and records `f`, for gradients with any cotangent the caller chooses. */
 export function pullback<P extends Tree, R extends Tree>(
   f: (parameters: P) => R,
   parameters: P,
@@ -44,15 +44,15 @@ export function pullback<P extends Tree, R extends Tree>(
   };
 }
 
-/** What the parameters of a function are where it does not say so: an object of tensors. */
+/** The default parameter type of a function that does not declare one: an object of tensors. */
 export interface NamedTensors {
   readonly [name: string]: Tensor;
 }
 
 /**
  * (parameters, ...rest) -> the loss and its gradients in the form of `parameters` (a tensor, or arrays and objects of
- * tensors). `f` returns one scalar tensor. Gradients are of first order through attention and feed-forward layers: a
- * gradient of their gradient is NOT_DIFFERENTIABLE; through other ops calls may be nested.
+ * tensors). `f` returns one scalar tensor. Attention and feed-forward layers have first-order gradients only: a
+ * gradient of their gradient is NOT_DIFFERENTIABLE. Through other ops, calls may be nested.
  *
  * @throws TopKError NOT_DIFFERENTIABLE where `f` does not return one number.
  */

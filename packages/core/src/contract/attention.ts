@@ -7,7 +7,7 @@ export interface RelativeBiasOptions {
   readonly maxDistance: number;
 }
 
-/** Everything about an attention call but its tensors. Pure data: planning and refusal need nothing else. */
+/** Everything about an attention call except its tensors. Pure data: planning and refusal need nothing else. */
 export interface AttentionRequest {
   readonly batch: number;
   readonly queryHeads: number;
@@ -22,8 +22,8 @@ export interface AttentionRequest {
   readonly scale: number;
   readonly causal: boolean;
   /**
-   * Position of the first query among the keys, where the caller gave it and causality or a relative bias makes it
-   * matter; at most keyLength, with a relative bias at most maxDistance more. Read it with `queryStartOf`.
+   * Position of the first query among the keys, if the caller gave it and causality or a relative bias makes it matter.
+   * At most keyLength; with a relative bias, at most maxDistance more. Read it with `queryStartOf`.
    */
   readonly queryStart?: number;
   /** Shape of the mask, each dim 1 or full; undefined without one. */

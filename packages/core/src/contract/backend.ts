@@ -6,8 +6,8 @@ import type { Shape } from './shape.js';
 
 /**
  * A backend's own value. Core reads only shape and dtype; a backend extends the interface with what it needs
- * (a typed array, a graph node, a GPU buffer). Every primitive returns a fresh object, also for views: core
- * releases each one exactly once, and storage shared between views is the backend's own count.
+ * (a typed array, a graph node, a GPU buffer). Every primitive returns a new object, even for views: core releases
+ * each one exactly once, and the backend itself counts references to storage shared between views.
  */
 export interface BackendTensor {
   readonly shape: Shape;
@@ -39,15 +39,15 @@ export interface MemoryReport {
 
 /**
  * What a backend implements. Primitives are defined by the semantics written here, not by what an engine's op of
- * the same name does; the conformance suite has a case for each. Core has checked shapes and dtypes before a
- * primitive is called: an implementation need not. A backend must NOT assume that tensors are contiguous views of
- * their own buffer, that inputs differ from each other, that no extent is 0, or that results are read at once. It may
- * assume that bools are 0 or 1, as long as its own primitives make them so.
+ * the same name does; the conformance suite has a case for each. Core checks shapes and dtypes before it calls a
+ * primitive, so an implementation need not. A backend must NOT assume that tensors are contiguous views of their own
+ * buffer, that inputs differ from each other, that no extent is 0, or that results are read at once. It may assume
+ * that bools are 0 or 1, as long as its own primitives make them so.
  *
  * Structural problems never reach a backend. Engine problems (out of memory, device lost) that a primitive throws
- * poison its outputs and whatever core makes from them. An engine whose errors come later must itself reject `read`
+ * poison its outputs and whatever core makes from them. An engine that reports errors later must itself reject `read`
  * and `evaluate` of everything computed from the failed work: it may reject more (all of one submission), never less.
- * `flush`, `release`, `memory` and `dispose` never throw, also after the device is lost.
+ * `flush`, `release`, `memory` and `dispose` never throw, even after the device is lost.
  */
 export interface Backend<T extends BackendTensor = BackendTensor> {
   readonly name: string;
@@ -59,13 +59,13 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   // memory -----------------------------------------------------------------------------------------------------
   /**
    * Copies `data` (row-major; see DType for the array type, bools are 0 or 1; 'f32' data may be a Float32Array or a
-   * Float64Array, to be rounded). The array may be changed by the caller afterwards.
+   * Float64Array, to be rounded). The caller may change the array afterwards.
    */
   upload(data: TensorData, shape: Shape, dtype: DType): T;
   fill(value: number, shape: Shape, dtype: DType): T;
   /** Row-major copy of the values. Waits for the work that produces them. */
   read(x: T): Promise<TensorData>;
-  /** Waits until every listed tensor is computed. Shared work runs once. */
+  /** Waits until every given tensor is computed. Shared work runs once. */
   evaluate(xs: readonly T[]): Promise<void>;
   /** Starts queued work without waiting; called after each query chunk. */
   flush(): void;
@@ -75,8 +75,8 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   /** Restarts the peak of `memory()` at the live bytes. */
   resetPeak(): void;
   /**
-   * Frees everything; idempotent. Afterwards whatever would make, compute or read a tensor throws or rejects DISPOSED, also
-   * for tensors that were computed before. Begins at once; a promise resolves when the process may exit (an engine may
+   * Frees everything; idempotent. Afterwards, making, computing or reading a tensor throws or rejects DISPOSED, even
+   * if the tensor was computed before. Begins at once; a promise resolves when the process may exit (an engine may
    * have to finish submitted work first).
    */
   dispose(): void | Promise<void>;
@@ -88,8 +88,8 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   slice(x: T, starts: readonly number[], sizes: Shape): T;
   concat(xs: readonly T[], axis: number): T;
   /**
-   * dst with x written at `starts`. `exclusive` says that no other handle names dst: its storage may be reused if no
-   * other tensor of the backend views it (a reshape does) and x does not. Core still releases dst afterwards.
+   * dst with x written at `starts`. `exclusive` means that no other handle names dst: its storage may be reused if
+   * neither x nor any other tensor of the backend views it (a reshape does). Core still releases dst afterwards.
    */
   writeInto(dst: T, x: T, starts: readonly number[], exclusive: boolean): T;
 
@@ -103,7 +103,7 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   isNaN(x: T): T;
   logicalAnd(a: T, b: T): T;
   logicalNot(x: T): T;
-  /** The value of the branch not taken never matters, also when it is NaN. */
+  /** The value of the branch not taken never matters, even when it is NaN. */
   where(condition: T, a: T, b: T): T;
   /** Float to i32 truncates towards zero; anything to bool is `!= 0`. */
   cast(x: T, dtype: DType): T;
@@ -132,8 +132,8 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   /** Zeros of last extent n with values[..., j] put at indices[..., j], unique but for those outside [0, n), which are dropped. */
   putAlong(indices: T, values: T, n: number): T;
   /**
-   * x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds, any other index outside
-   * [0, N) a row of NaN in floats and of 0 in the other types: never what lies beside the table.
+   * x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives a row of zeros, whatever x holds; any other index
+   * outside [0, N) gives a row of NaN in floats and of 0 in the other types: never memory outside the table.
    */
   gatherRows(x: T, indices: T): T;
   /** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are dropped. */
@@ -146,15 +146,15 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
 
   // recorded work ------------------------------------------------------------------------------------------------
   /**
-   * Runs `body` once and keeps its commands, so that they can run again on other values without `body`. Left out: work
-   * cannot be recorded, and `recordedStep` runs its function anew each time.
+   * Runs `body` once and keeps its commands, so that they can run again on other values without `body`. If left out,
+   * work cannot be recorded, and `recordedStep` calls its function each time.
    *
    * `body` gets tensors of the shapes and dtypes of `inputs`, which it releases, and returns results, which it hands over.
-   * The first `stateCount` results are the successors of the first `stateCount` inputs, of the same shapes and dtypes. What
-   * `body` uses besides is kept as long as the work, and not copied. Nothing in it may be read or waited for. `seeds` are
-   * those that it drew random numbers with: a replay brings others.
+   * The first `stateCount` results replace the first `stateCount` inputs and have the same shapes and dtypes. Any other
+   * tensors that `body` uses are kept as long as the work, without a copy. `body` must not read or wait for anything.
+   * `seeds` are the seeds that it drew random numbers with; a replay brings new ones.
    *
-   * `outputs` are the results of this first run, as `replay` returns them. `work` is undefined where it cannot run again.
+   * `outputs` are the results of this first run, as `replay` returns them. `work` is undefined if it cannot run again.
    */
   record?(
     inputs: readonly T[],
@@ -165,14 +165,14 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
 
 /** Commands that were recorded by `Backend.record`. */
 export interface RecordedWork<T extends BackendTensor> {
-  /** Bytes that it keeps from other work. */
+  /** Bytes that it holds and other work cannot use. */
   readonly bytes: number;
   /**
-   * Runs the commands on the values of `inputs`, with `seeds` in place of those that were recorded, and returns results
-   * with the bits that `body` would have made. Those of the state may take the place of the state they succeed, which must
-   * not be read any more. Undefined, with nothing done, where another tensor still views the old state.
+   * Runs the commands on the values of `inputs`, with `seeds` in place of the recorded ones, and returns results with
+   * the bits that `body` would have made. The new state may overwrite the old state, which must not be read any more.
+   * Returns undefined, having done nothing, if another tensor still views the old state.
    */
   replay(inputs: readonly T[], seeds: readonly number[]): readonly T[] | undefined;
-  /** Frees what it keeps; state that was returned stays valid. */
+  /** Frees what it keeps; returned state stays valid. */
   dispose(): void;
 }

@@ -2,18 +2,18 @@ import type { AttentionRequest } from './attention.js';
 import type { FeedForwardRequest } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
 
-/** How the k largest are found: in one pass over the row, or first among block maxima (exact either way). */
+/** How the k largest are found: in one pass over the row, or by first selecting blocks by their maxima (both exact). */
 export type Selection = { readonly levels: 1 } | { readonly levels: 2; readonly blockSize: number };
 
-/** An attention request with what the composed path chooses for it on a device. */
+/** An attention request with the composed path's choices for it on a device. */
 export interface ChosenAttention extends AttentionRequest {
   readonly selection: Selection;
 }
 
-/** A feed-forward request with what the composed path chooses for it on a device. */
+/** A feed-forward request with the composed path's choices for it on a device. */
 export interface ChosenFeedForward extends FeedForwardRequest {
   readonly selection: Selection;
-  /** Second product over the kept rows only, or over all hidden units with the others set to zero. */
+  /** Second product over the kept rows only, or over all hidden units with those not kept set to zero. */
   readonly second: 'gather' | 'dense';
 }
 
@@ -32,17 +32,17 @@ export function chooseFeedForward(request: FeedForwardRequest, limits: DeviceLim
   };
 }
 
-/** One level, or blocks first where the engine was measured to gain by it. Exact either way (design: two-level selection). */
+/** One level, or blocks first where measured faster on the engine. Both are exact (design: two-level selection). */
 export function chooseSelection(k: number | 'all', keys: number, limits: DeviceLimits): Selection {
   const two = limits.twoLevel;
-  // With k blocks or fewer in the row, choosing blocks chooses nothing.
+  // With k blocks or fewer in the row, selecting blocks drops nothing.
   if (k === 'all' || two === null || keys < two.minKeys || k * two.blockSize * 2 > keys) return { levels: 1 };
   return { levels: 2, blockSize: two.blockSize };
 }
 
 /**
- * Gather or dense second product, by the cost of a gathered value element against a dense multiply-add (measured per
- * engine) and by the bytes of the gathered rows of one token.
+ * Gather or dense second product, chosen by the cost of a gathered value element relative to a dense multiply-add
+ * (measured per engine) and by the bytes of one token's gathered rows.
  */
 export function chooseSecondProduct(
   k: number | 'all',

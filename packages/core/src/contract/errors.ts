@@ -1,6 +1,6 @@
 /**
- * Stable error codes of the packages here. Structural codes are thrown from the op that was called; engine codes poison the
- * tensors that depend on the failed work and reject `data()` / `evaluate()`.
+ * Stable error codes of these packages. Structural codes are thrown from the op that was called; engine codes poison
+ * the tensors that depend on the failed work and reject `data()` / `evaluate()`.
  */
 export type CoreErrorCode =
   // structural: the caller's mistake, thrown at once
@@ -33,20 +33,20 @@ export type CoreErrorCode =
   | 'INVALID_CONFIG'
   | 'ABORTED';
 
-/** A code of `CoreErrorCode`, or one that another package defines: that is thrown, and never poisons. */
+/** A code of `CoreErrorCode`, or one that another package defines; those are thrown and never poison. */
 export type ErrorCode = CoreErrorCode | (string & Record<never, never>);
 
 export interface ErrorDetails {
   /** What was expected, with the numbers. */
   readonly expected?: string;
-  /** What was got instead. */
+  /** What arrived instead. */
   readonly got?: string;
   /** What to do about it. */
   readonly fix?: string;
   readonly cause?: unknown;
 }
 
-/** The one error class of the project: a stable `code`, what went wrong, what was expected, what was got, what to do. */
+/** The one error class of the project: a stable `code`, what went wrong, what was expected, what arrived, the fix. */
 export class TopKError extends Error {
   override readonly name = 'TopKError';
   readonly code: ErrorCode;

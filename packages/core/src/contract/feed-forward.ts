@@ -1,7 +1,7 @@
 export type Activation = 'relu' | 'gelu' | 'gelu_tanh' | 'silu';
 export type FeedForwardSelect = 'preactivation' | 'contribution';
 
-/** Everything about a feed-forward call but its tensors. */
+/** Everything about a feed-forward call except its tensors. */
 export interface FeedForwardRequest {
   readonly tokens: number;
   readonly inputDim: number;
@@ -14,7 +14,7 @@ export interface FeedForwardRequest {
   readonly biasIn: boolean;
   readonly biasOut: boolean;
   readonly select: FeedForwardSelect;
-  /** True when a fused version is to return the kept units too, for the backward pass. Default false. */
+  /** True when a fused version should also return the kept units, for the backward pass. Default false. */
   readonly saves?: boolean;
 }
 
@@ -38,7 +38,7 @@ export interface FeedForwardOutputs<T> {
   readonly output: T;
   /** i32 [tokens, k]: kept units ascending, then -1. Present when `request.saves` asks for it and k is a number. */
   readonly indices?: T;
-  /** f32 [tokens, k]: pre-activations of the kept units, NaN throughout for tokens with a NaN. */
+  /** f32 [tokens, k]: pre-activations of the kept units; all NaN for a token with a NaN. */
   readonly preactivations?: T;
 }
 

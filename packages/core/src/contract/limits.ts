@@ -2,7 +2,7 @@
 export interface DeviceLimits {
   /** Largest single buffer in bytes. */
   readonly maxBufferBytes: number;
-  /** Scratch bytes a query chunk should aim at: large enough to be fast, small enough for the caches. */
+  /** Target scratch bytes of a query chunk: large enough to be fast, small enough for the caches. */
   readonly targetScratchBytes: number;
   /** Bounds on the query chunk, in queries. */
   readonly minQueryChunk: number;
@@ -13,7 +13,7 @@ export interface DeviceLimits {
   readonly gatherCost: number;
   /** True when `writeInto` reuses the storage of an unshared destination. */
   readonly inPlace: boolean;
-  /** True when the engine keeps the scratch of a pass for later calls: training then holds that of both passes. Default false. */
+  /** True when the engine keeps a pass's scratch for later calls, so training holds both passes'. Default false. */
   readonly keepsScratch?: boolean;
   /** Bytes the engine stores a bool in. Default 1; WGSL has no storage type below 4. */
   readonly boolBytes?: 1 | 4;

@@ -1,6 +1,6 @@
 import type { DType } from './dtype.js';
 
-/** A norm over the last axis of x, [..., width]: layer norm, or RMS norm, which takes no mean off. */
+/** A norm over the last axis of x, [..., width]: layer norm, or RMS norm, which does not subtract the mean. */
 export interface NormRequest {
   readonly kind: 'layer' | 'rms';
   readonly rows: number;
@@ -26,14 +26,14 @@ export interface NormOutputs<T> {
   readonly output: T;
 }
 
-/** The gradient of the output besides x and weight. */
+/** The output's gradient in addition to x and weight. */
 export interface NormBackwardInputs<T> {
   readonly x: T;
   readonly weight: T;
   readonly dOutput: T;
 }
 
-/** Gradients of the inputs; that of the bias where there is one. */
+/** Gradients of the inputs, including the bias if given. */
 export interface NormGradients<T> {
   readonly x: T;
   readonly weight: T;

@@ -2,8 +2,8 @@ import { type Shape, sizeOf } from './shape.js';
 
 /**
  * Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", 2011): a keyed
- * bijection of 128-bit counters. Every word can be computed on its own, in any order, which is what lets chunks,
- * backends and the backward pass repeat the same dropout.
+ * bijection of 128-bit counters. Every word can be computed independently, in any order, so chunks, backends and the
+ * backward pass can all repeat the same dropout.
  */
 export type PhiloxCounter = readonly [number, number, number, number];
 export type PhiloxKey = readonly [number, number];
@@ -14,7 +14,7 @@ const MULTIPLIER_1 = 0xcd9e8d57;
 const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
 
-/** Upper 32 bits of the product of two unsigned 32-bit numbers: doubles hold only 53 bits, so by halves. */
+/** Upper 32 bits of the product of two unsigned 32-bit numbers, in halves because doubles hold only 53 bits. */
 function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
@@ -50,8 +50,8 @@ export function philox4x32(counter: PhiloxCounter, key: PhiloxKey): [number, num
 }
 
 /**
- * What `Backend.randomBits` is to give, computed here: for engines without a 32 x 32 -> 64 bit product, where emulating
- * one costs more than uploading the bits. Fills `into`, of the size of the shape, where it is given.
+ * What `Backend.randomBits` must return, computed here: for engines without a 32 x 32 -> 64 bit product, where
+ * emulating one costs more than uploading the bits. Fills `into` if given; its length must match the shape.
  */
 export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape, into?: Int32Array): Int32Array {
   const [k0, k1] = philoxKey(seed);

@@ -1,13 +1,13 @@
 import type { RelativeBiasOptions } from './attention.js';
 import { TopKError } from './errors.js';
 
-/** What the rule of buckets needs beside the position. */
+/** What the bucket rule needs in addition to the position. */
 export interface BucketOptions extends RelativeBiasOptions {
   /** Rows of the table. */
   readonly buckets: number;
 }
 
-/** Throws INVALID_OPTION for a table that the rule of buckets cannot index. */
+/** Throws INVALID_OPTION for a table that the bucket rule cannot index. */
 export function checkBuckets(where: string, { bidirectional, buckets, maxDistance }: BucketOptions): void {
   const least = bidirectional ? 4 : 2;
   if (!Number.isInteger(buckets) || buckets < least) {
@@ -24,12 +24,12 @@ export function checkBuckets(where: string, { bidirectional, buckets, maxDistanc
   });
 }
 
-/** How many distances, from 0 on, have one of `buckets` for themselves. */
+/** How many distances, starting at 0, have one of the `buckets` to themselves. */
 function singleDistances(buckets: number): number {
   return Math.floor(buckets / 2);
 }
 
-/** `relativePositionBucket` for options that are checked. */
+/** `relativePositionBucket` for checked options. */
 export function bucketOf(relativePosition: number, options: BucketOptions): number {
   let buckets = options.buckets;
   let first = 0;

@@ -3,7 +3,7 @@ import { philoxKey } from './philox.js';
 import { type BucketOptions, bucketOf } from './relative-buckets.js';
 
 /*
- * What follows from a request: said once, for core and for backends.
+ * Facts that follow from a request, stated once for core and backends.
  */
 
 /** Query heads that share a key head. */
@@ -15,8 +15,8 @@ export function groupSize({
 }
 
 /**
- * Where the first query stands among the keys: query i sees keys up to i + this by causality, and key j is at position
- * j - i - this from it. Negative where there are more queries than keys and the request does not say.
+ * Position of the first query among the keys: causal query i sees keys up to i + this, and key j is at relative
+ * position j - i - this. Negative if there are more queries than keys and the request does not give it.
  */
 export function queryStartOf({
   queryStart,
@@ -26,7 +26,7 @@ export function queryStartOf({
   return queryStart ?? keyLength - queryLength;
 }
 
-/** The options of a request that may hide keys, its relative table aside. */
+/** The options of a request that may hide keys, apart from its relative table. */
 type Hiding = Pick<AttentionRequest, 'causal' | 'keyLengths' | 'mask' | 'bias'>;
 
 /** Whether the options may hide a key from a query: by position, or by a bias of -inf. */
@@ -34,27 +34,27 @@ export function mayHideKeys(request: Hiding & Pick<AttentionRequest, 'relativeBi
   return mayMaskKeys(request) || request.relativeBias !== undefined;
 }
 
-/** The same where the table of a relative bias is known to hold no -inf. */
+/** The same if the relative bias's table is known to hold no -inf. */
 export function mayMaskKeys({ causal, keyLengths, mask, bias }: Hiding): boolean {
   return causal || keyLengths || mask !== undefined || bias !== undefined;
 }
 
-/** Whether multiplying by the scale only moves the exponent, so that it may go to either side of a product. */
+/** Whether multiplying by the scale only changes the exponent, so that either side of a product may take it. */
 export function isPowerOfTwo(scale: number): boolean {
   return Number.isInteger(Math.log2(Math.abs(scale)));
 }
 
 /**
- * Whether the queries may be scaled instead of the scores: exact, and without overflow where the scores have none. Any other
+ * Whether the queries may be scaled instead of the scores: exact, and no overflow unless the scores overflow. Any other
  * scale would break exact ties.
  */
 export function scalesExactly(scale: number): boolean {
   return Math.abs(scale) <= 1 && isPowerOfTwo(scale);
 }
 
-/** What dropout compares random words with and multiplies by. */
+/** The threshold for dropout's random words, and the factor of kept weights. */
 export interface DropoutWords {
-  /** A slot is dropped when its random word, unsigned, is below this. */
+  /** A slot is dropped when its unsigned random word is below this. */
   readonly threshold: number;
   /** Factor of a kept weight, 1 / (1 - rate). */
   readonly keptScale: number;

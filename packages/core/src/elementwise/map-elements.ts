@@ -19,7 +19,7 @@ interface Request extends ElementwiseRequest {
   readonly numberAt: (index: number) => Tensor;
 }
 
-/** Elementwise programs as an operation: one pass on backends that have it, the program's ops one by one elsewhere. */
+/** Elementwise programs as an operation: one pass on backends that support it, elsewhere the program's ops. */
 const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, ElementwiseOutputs<Tensor>>({
   name: 'elementwise',
   title: 'elementwise program',
@@ -40,10 +40,10 @@ const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, Elementw
 
 /**
  * Runs a program over the elements of tensors of one shape: `outputs[name][i] = f(inputs.x[i], inputs.y[i], ..., numbers)`.
- * Differentiable by what the program is made of; one pass over memory only where no gradient is followed.
+ * Differentiable through the program's ops; runs in one pass over memory only if no gradient is tracked.
  *
  * @param inputs f32, all of one shape, under the program's names
- * @param numbers where the program has any: they may change from call to call, also in a recorded step
+ * @param numbers if the program has any; they may change from call to call, even in a recorded step
  * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH
  *
  * @example

@@ -5,7 +5,7 @@ import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** Numbers for elementwise programs, as a tensor: they may be others in every step of a training. */
+/** Numbers for elementwise programs, as a tensor, so that they may differ at every training step. */
 export class ProgramNumbers {
   /** f32 [n] */
   readonly vector: Tensor;

@@ -29,7 +29,7 @@ import type { Tensor } from '../tensor/tensor.js';
 const unaryOps = { neg, abs, exp, log, sqrt, rsqrt, tanh, erf, sigmoid };
 const binaryOps = { add, sub, mul, div, min, max };
 
-/** The ops of a program one by one; what no later one needs is freed at once. */
+/** Runs the ops of a program one by one; frees each intermediate after its last use. */
 export function runByOps(
   { outputs }: ElementwiseProgram,
   inputs: ElementwiseInputs<Tensor>,
@@ -64,7 +64,7 @@ export function runByOps(
     }
     return result;
   };
-  // An alias: an output may be an input, or be two outputs.
+  // An alias: an output may also be an input or another output.
   return scope(() => mapRoles(outputs, (one: Expression) => (take(one) as Tensor).alias()));
 }
 

@@ -17,7 +17,7 @@ export function forwardBytes(request: FeedForwardRequest): PassBytes {
   };
 }
 
-/** The same of the backward pass: it takes the output's gradient too, and returns those of the inputs. */
+/** The same for the backward pass, which also takes the output's gradient and returns those of the inputs. */
 export function backwardBytes(request: FeedForwardRequest): PassBytes {
   const { tokens, inputDim, outputDim } = request;
   const element = bytesPerElement(request.dtype);
@@ -39,7 +39,7 @@ function listBytes({ tokens, k, saves }: FeedForwardRequest): number {
   return saves === true && k !== 'all' ? tokens * k * 8 : 0;
 }
 
-/** The composed path joins its chunks at the end: one result exists twice. */
+/** The composed path joins its chunks at the end, so one result exists twice. */
 export function composedJoining(request: FeedForwardRequest, chunk: number): number {
   const { output, saved } = forwardBytes(request);
   return chunk < request.tokens ? Math.max(output, saved / 2) : 0;
@@ -50,7 +50,7 @@ export function composedLargest({ hidden, outputDim, k, second }: ChosenFeedForw
   return 4 * chunk * Math.max(hidden, k === 'all' || second === 'dense' ? 0 : k * outputDim);
 }
 
-/** Wide tensors that an activation holds beside its input, at its worst moment. */
+/** Hidden-width tensors that an activation holds in addition to its input, at the peak. */
 const activationTensors: Readonly<Record<FeedForwardRequest['activation'], number>> = {
   relu: 1.25,
   gelu: 3,
@@ -59,8 +59,8 @@ const activationTensors: Readonly<Record<FeedForwardRequest['activation'], numbe
 };
 
 /**
- * Transient bytes of the composed feed-forward for one chunk of tokens: the worst of making the activations (tokens by
- * hidden units), ranking and selecting units, and the second product; beside what all chunks share.
+ * Transient bytes of the composed feed-forward for one chunk of tokens: the worst of computing the activations (tokens
+ * by hidden units), ranking and selecting units, and the second product; plus what all chunks share.
  */
 export function composedFeedForwardScratch(request: ChosenFeedForward, chunk: number, boolBytes = 1): number {
   const { hidden, inputDim, outputDim, k, gated, second, activation, select, biasIn, biasOut } = request;
@@ -69,7 +69,7 @@ export function composedFeedForwardScratch(request: ChosenFeedForward, chunk: nu
   const x = 4 * chunk * inputDim;
   const result = 4 * chunk * outputDim;
   const making = wide * Math.max(biasIn ? 2 : 1, 1 + activationTensors[activation], gated ? 4 : 2);
-  // Halves are widened, x chunk by chunk.
+  // f16 inputs are widened, x chunk by chunk.
   const widened = request.dtype === 'f16' ? 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim) : 0;
   if (k === 'all') return widened + x + Math.max(making, wide + result * (biasOut ? 2 : 1));
   const lists = 8 * chunk * k;
@@ -88,7 +88,7 @@ export function composedFeedForwardScratch(request: ChosenFeedForward, chunk: nu
   return widened + Math.max(shared + ofChunk, sharing);
 }
 
-/** Tensors of the width of the activations that the gradient of one holds at its worst moment. */
+/** Hidden-width tensors that the gradient of an activation holds at the peak. */
 const derivativeTensors: Readonly<Record<FeedForwardRequest['activation'], number>> = {
   relu: 2,
   gelu: 11,
@@ -97,8 +97,8 @@ const derivativeTensors: Readonly<Record<FeedForwardRequest['activation'], numbe
 };
 
 /**
- * Transient bytes of the composed backward pass for one chunk of tokens, beside the gradients it returns: the worst of
- * differentiating the activation and of making and adding up the gradients of the weights.
+ * Transient bytes of the composed backward pass for one chunk of tokens, in addition to the gradients it returns: the
+ * worst of differentiating the activation and of computing and accumulating the weight gradients.
  */
 export function composedFeedForwardBackwardScratch(
   request: FeedForwardRequest,
@@ -115,11 +115,11 @@ export function composedFeedForwardBackwardScratch(
   const deriving = made + taken + (derivativeTensors[activation] + (gated ? 3 : 0)) * kept;
   const spread = (gated ? 3 : 2) * wide;
   const weights = 4 * hidden * (inputDim * (gated ? 2 : 1) + outputDim);
-  // Running sums, which are returned, and the chunk's own part.
+  // The running sums are returned; this is the chunk's own part.
   const parts = isChunked ? weights : 0;
   const adding = isChunked ? weights + 4 * hidden * Math.max(inputDim, outputDim) : 0;
   const joining = isChunked ? 4 * tokens * inputDim : 0;
-  // Of kept units alone: which they are, and the signs of their gradients; the weights in three parts for the whole call.
+  // For kept units only: their flags and the signs of their gradients; the weights in three parts for the whole call.
   const partial = k === 'all' ? 0 : 3 * wide + 2 * boolBytes * chunk * hidden + kept + 8 * chunk * inputDim;
   const shared = k === 'all' ? 0 : 12 * hidden * inputDim * (gated ? 2 : 1);
   const multiplying =

@@ -23,7 +23,7 @@ import {
 } from './composed.js';
 import type { FeedForwardTensors } from './request.js';
 
-/** Gradients of every input, in the roles of the inputs; chunked, dense only within a chunk. */
+/** Gradients of every input, under the inputs' roles; chunked, dense only within a chunk. */
 export function composedFeedForwardBackward(
   request: FeedForwardRequest,
   inputs: FeedForwardTensors,
@@ -39,7 +39,7 @@ export function composedFeedForwardBackward(
       ...(weights.wGate && { wGate: partialOperand(weights.wGate) }),
     };
     const chunks = tokenChunks(request, tokenChunk);
-    // From zero on, so that the first chunk is like the others: an engine that compiles graphs compiles one.
+    // Start from zero, so that the first chunk looks like the others and a graph-compiling engine compiles only one.
     let sums = chunks.length === 1 ? undefined : mapTree(weights, zerosLike);
     const dX: Tensor[] = [];
     flushBetween(tokens, chunks);

@@ -37,7 +37,7 @@ export interface KeptUnits {
 
 /**
  * Hidden units as keys, tokens as queries (paper section "feed-forward as attention"), from primitives, in chunks.
- * With `request.saves` the kept units are returned too, for the backward pass.
+ * With `request.saves` it also returns the kept units, for the backward pass.
  */
 export function composedFeedForward(
   request: ChosenFeedForward,
@@ -75,7 +75,7 @@ export function inSinglePrecision(weights: FeedForwardParameters): FeedForwardPa
   return mapTree(weights, (one) => cast(one, 'f32'));
 }
 
-/** The chunks of one result as a whole; the parts go. */
+/** Joins the chunks of one result and disposes of the parts. */
 export function joined(parts: readonly Tensor[]): Tensor {
   const [first] = parts;
   if (first !== undefined && parts.length === 1) return first;
@@ -90,11 +90,11 @@ interface ChunkResult {
   readonly preactivations?: Tensor;
 }
 
-/** What every chunk needs of the weights, computed once. */
+/** What every chunk needs from the weights, computed once. */
 interface Shared {
   /** [F]: norms of the rows of wOut */
   readonly norms?: Tensor;
-  /** wOut for the dense product, in which a unit that is not kept takes no part. */
+  /** wOut for the dense product, which must ignore units that are not kept. */
   readonly out?: PartialOperand;
 }
 
@@ -145,7 +145,7 @@ export function preactivationsOf({ wIn, bIn }: FeedForwardParameters, x: Tensor)
   return bIn === undefined ? matmul(x, wIn) : scope(() => add(matmul(x, wIn), bIn));
 }
 
-/** act(s), times the gate where there is one. */
+/** act(s), times the gate if the layer is gated. */
 function activationsOf(
   request: FeedForwardRequest,
   { wGate }: FeedForwardParameters,
@@ -169,9 +169,9 @@ function gatheredProduct(activations: Tensor, indices: Tensor, wOut: Tensor): Te
 }
 
 /**
- * All rows of wOut with the activations of units that are not kept at zero. No scatter: with t the k-th score and m
- * the largest kept index that has score t, the kept set is s > t or (s = t and j <= m) (design: Decision 2). Takes
- * activations and ranking over.
+ * All rows of wOut, with the activations of units that are not kept set to zero. No scatter: with t the k-th score and
+ * m the largest kept index that has score t, the kept set is s > t or (s = t and j <= m) (design: Decision 2). Takes
+ * ownership of activations and ranking.
  */
 function denseProduct(
   request: FeedForwardRequest,
@@ -188,7 +188,7 @@ function denseProduct(
       const lastTied = maxOver(where(eq(kept.values, threshold), cast(kept.indices, 'f32'), -1), last);
       const units = cast(reshape(arange(backend, ranking.shape[1] as number), [1, -1]), 'f32');
       const isTied = scope(() => logicalAnd(eq(ranking, threshold), le(units, lastTied)));
-      // Above the threshold or tied with it, by "and" and "not".
+      // Above the threshold or tied with it, using only "and" and "not".
       const isBelow = scope(() => logicalNot(lt(threshold, ranking)));
       return scope(() => logicalNot(logicalAnd(isBelow, logicalNot(isTied))));
     });
@@ -200,7 +200,7 @@ function denseProduct(
   });
 }
 
-/** Several chunks are work of their own each, apart from what lies before and after them. */
+/** Several chunks are submitted separately from the work before and after them. */
 export function flushBetween({ backend }: Tensor, chunks: readonly unknown[]): void {
   if (chunks.length > 1) backend.flush();
 }

@@ -14,7 +14,7 @@ import { composedFeedForward } from './composed.js';
 import { composedFeedForwardBackward } from './composed-backward.js';
 import type { FeedForwardTensors } from './request.js';
 
-/** Scratch of a chunk of tokens in multiples of what attention aims at: products of long rows gain by it. */
+/** Target scratch of a token chunk, in multiples of attention's target: products with long rows run faster. */
 const SCRATCH_TARGETS = 4;
 
 /** A feed-forward layer over its k best hidden units, or all of them. */

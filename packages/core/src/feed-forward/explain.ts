@@ -14,7 +14,7 @@ export interface ExplainFeedForwardOptions extends FeedForwardOptions {
 
 const explainKinds: OptionKinds<ExplainFeedForwardOptions> = { training: aBoolean, ...feedForwardKinds };
 
-/** `explain` for a feed-forward call. Training runs a fused version only where the backward pass has one too. */
+/** `explain` for a feed-forward call. Training runs a fused version only if the backward pass has one too. */
 export function explainFeedForward(
   backend: Backend,
   sizes: FeedForwardSizes,

@@ -42,13 +42,13 @@ export function topKFeedForward(x: Tensor, weights: FeedForwardWeights, options:
 export interface FeedForwardForward {
   /** [tokens, Dout] */
   readonly output: Tensor;
-  /** The kept hidden units and their pre-activations; absent where all are kept, which is computed again. */
+  /** The kept hidden units and their pre-activations; absent if all are kept, as they are recomputed. */
   readonly kept?: KeptUnits;
 }
 
 /**
- * The forward half of `topKFeedForward`, for automatic differentiation other than this package's: x is [tokens, D].
- * Nothing is recorded on open tapes.
+ * The forward half of `topKFeedForward`, for use with another automatic differentiation: x is [tokens, D]. Records
+ * nothing on open tapes.
  *
  * @throws TopKError as `topKFeedForward`.
  */
@@ -66,8 +66,8 @@ export function feedForwardForward(
 }
 
 /**
- * The backward half: gradients of x and of each weight that was given, from what `feedForwardForward` kept for the same
- * inputs and options and the gradient of its output, [tokens, Dout].
+ * The backward half: gradients of x and of each given weight, from what `feedForwardForward` kept for the same inputs
+ * and options and the gradient of its output, [tokens, Dout].
  *
  * @throws TopKError as `topKFeedForward`; SHAPE_MISMATCH when `dOutput` does not have the output's shape; INVALID_OPTION
  * without the kept units, unless all are kept.
@@ -88,7 +88,7 @@ export function feedForwardBackward(
   );
 }
 
-/** A call, checked. */
+/** A checked call. */
 function callOf(
   request: FeedForwardRequest,
   inputs: FeedForwardTensors,

@@ -16,7 +16,7 @@ export interface FeedForwardWeights {
   readonly wIn: Tensor;
   /** [F] */
   readonly bIn?: Tensor;
-  /** [D, F]: makes the layer gated, as T5 v1.1's. */
+  /** [D, F]: makes the layer gated, as in T5 v1.1. */
   readonly wGate?: Tensor;
   /** [F, Dout] */
   readonly wOut: Tensor;
@@ -30,11 +30,11 @@ export interface FeedForwardOptions {
   /** Default 'relu'. */
   readonly activation?: Activation;
   /**
-   * What ranks the hidden units: their raw dot products (the paper, section "feed-forward"), or the size of what each
-   * adds to the output, |act(s) g| * ||wOut row||. Default 'preactivation'.
+   * What ranks the hidden units: their raw dot products (the paper, section "feed-forward"), or the size of each unit's
+   * contribution to the output, |act(s) g| * ||wOut row||. Default 'preactivation'.
    */
   readonly select?: FeedForwardSelect;
-  /** Tokens at a time. Default: planned. */
+  /** Tokens per chunk. Default: planned. */
   readonly tokenChunk?: number;
   /** Upper bound in bytes for all but the inputs. Default: none. */
   readonly budgetBytes?: number;

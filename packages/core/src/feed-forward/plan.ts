@@ -13,7 +13,7 @@ export interface FeedForwardPlan {
   readonly bytes: PlannedBytes;
 }
 
-/** `bytes.inputs` has the output's gradient too, `bytes.output` is that of the gradients returned. */
+/** `bytes.inputs` includes the output's gradient; `bytes.output` counts the returned gradients. */
 export type FeedForwardBackwardPlan = FeedForwardPlan;
 
 interface PlanOptions {
@@ -21,7 +21,7 @@ interface PlanOptions {
   readonly tokenChunk?: number | undefined;
   /** Upper bound for everything but the inputs. Default: none. */
   readonly budgetBytes?: number | undefined;
-  /** The path that runs, as a fused operation prepares it; default: the composed one. */
+  /** The path that runs, as prepared by a fused operation. Default: the composed path. */
   readonly path?: PreparedBytes | undefined;
 }
 
@@ -31,7 +31,7 @@ export interface FeedForwardPlanOptions extends PlanOptions {
 }
 
 export interface FeedForwardBackwardPlanOptions extends PlanOptions {
-  /** What the engine keeps of the forward pass meanwhile; counted as scratch. Default 0. */
+  /** What the engine keeps from the forward pass meanwhile; counted as scratch. Default 0. */
   readonly heldBytes?: number;
 }
 
@@ -65,19 +65,19 @@ export function planFeedForwardBackward(
   return feedForwardPlan(plan);
 }
 
-/** The options of a planner, checked. */
+/** Checks the options of a planner. */
 function read<O extends PlanOptions>(where: string, options: O | undefined, kinds: OptionKinds<O>): O {
   const given = readOptions(where, options, kinds);
   checkLimits(where, 'tokenChunk', given.tokenChunk, given.budgetBytes);
   return given;
 }
 
-/** A plan by the names of feed-forward. */
+/** A plan under feed-forward's names. */
 export function feedForwardPlan({ chunk, chunks, bytes }: Plan): FeedForwardPlan {
   return { tokenChunk: chunk, chunks, bytes };
 }
 
-/** Of all options of a call, what planning takes. */
+/** The options of a call that planning uses. */
 export function wishesOf({
   tokenChunk,
   budgetBytes,
@@ -85,7 +85,7 @@ export function wishesOf({
   return { chunk: tokenChunk, budgetBytes };
 }
 
-/** A feed-forward plan as text, one fact a line. */
+/** A feed-forward plan as text, one fact per line. */
 export function printFeedForwardPlan({ tokenChunk, chunks, bytes }: FeedForwardPlan): string {
   return printPassPlan('token chunk', { chunk: tokenChunk, chunks, bytes });
 }

@@ -19,7 +19,7 @@ export type FeedForwardTensors = FeedForwardInputs<Tensor>;
 
 const where = 'topKFeedForward';
 
-/** The request of a call, checked. */
+/** The checked request of a call. */
 export function checkFeedForward(
   x: Tensor,
   weights: FeedForwardWeights,
@@ -63,7 +63,7 @@ export function checkFeedForward(
   return feedForwardRequest(sizes, options);
 }
 
-/** The request of a layer of these sizes, checked. */
+/** The checked request of a layer of these sizes. */
 export function feedForwardRequest(sizes: FeedForwardSizes, options: FeedForwardOptions): FeedForwardRequest {
   const { activation = 'relu', select = 'preactivation' } = options;
   checkLimits(where, 'tokenChunk', options.tokenChunk, options.budgetBytes);

@@ -26,7 +26,7 @@ export function gelu(x: Tensor): Tensor {
 
 function composedGelu(x: Tensor): Tensor {
   return scope(() => {
-    // Scopes within: hidden layers are wide, and each intermediate goes before the next but one is made.
+    // Inner scopes: hidden layers are wide, so each intermediate is freed before the next but one is made.
     const twicePhi = scope(() =>
       add(
         scope(() => erf(mul(x, Math.SQRT1_2))),
@@ -37,7 +37,7 @@ function composedGelu(x: Tensor): Tensor {
   });
 }
 
-/** The tanh approximation of GELU, as T5 v1.1's `gelu_new`. */
+/** The tanh approximation of GELU, T5 v1.1's `gelu_new`. */
 export function geluTanh(x: Tensor): Tensor {
   return pointwise('geluTanh', x, geluTanhPrograms, composedGeluTanh);
 }
@@ -68,7 +68,7 @@ export function silu(x: Tensor): Tensor {
   return pointwise('silu', x, siluPrograms, () => scope(() => mul(x, sigmoid(x))));
 }
 
-/** An activation and its gradient as one pass each, on backends that run programs so; elsewhere by ops. */
+/** An activation and its gradient as one pass each, on backends that run elementwise programs; elsewhere by ops. */
 function pointwise(
   where: string,
   x: Tensor,
@@ -86,7 +86,7 @@ function pointwise(
   return y as Tensor;
 }
 
-/** The activation of a name. @throws TopKError INVALID_OPTION for a name that is none. */
+/** Applies the named activation. @throws TopKError INVALID_OPTION for an unknown name. */
 export function activate(x: Tensor, activation: Activation): Tensor {
   switch (activation) {
     case 'relu':

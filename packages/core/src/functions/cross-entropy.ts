@@ -29,7 +29,7 @@ import type { Tensor } from '../tensor/tensor.js';
  * @param logits float [N, classes]
  * @param targets i32 [N]; -1 leaves a row out of the mean and out of the gradient, whatever its logits hold; any other
  * target outside [0, classes) makes the loss NaN, and the gradient of its row
- * @returns scalar; NaN where every row is left out
+ * @returns scalar; NaN if every row is left out
  */
 export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
   checkInputs(logits, targets);
@@ -37,12 +37,12 @@ export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
   return scope(() => {
     const { dtype, backend } = logits;
     const isCounted = logicalNot(eq(targets, -1));
-    // Rows that are left out are 0 from here on: NaN in them must not reach the sums.
+    // Skipped rows are 0 from here on, so that a NaN in them does not reach the sums.
     const kept = where(reshape(isCounted, [rows, 1]), logits, 0);
     const shifted = sub(kept, maxOver(kept, { axes: [-1], keepDims: true }));
     const logSum = log(sum(exp(shifted), { axes: [-1] }));
     const picked = reshape(takeAlong(shifted, reshape(targets, [rows, 1])), [rows]);
-    // A wrong target picks NaN, which has no gradient; a factor of NaN has one.
+    // A wrong target picks NaN, which carries no gradient; multiplying by NaN does.
     const isClass = logicalAnd(le(0, targets), lt(targets, classes));
     const factors = where(isCounted, where(isClass, fill(backend, 1, [rows], dtype), Number.NaN), 0);
     return div(sum(mul(sub(logSum, picked), factors)), sum(cast(isCounted, dtype)));

@@ -21,8 +21,8 @@ const bytesOf = ({ rows, width, dtype }: NormRequest, tensors: number): PassByte
 const isEmpty = ({ rows, width }: NormRequest): boolean => rows * width === 0;
 
 /*
- * Two operations instead of one with a backward pass, so that gradients of gradients go through the composed version of the
- * second. It computes mean and scale anew from x: they are a fraction of its work.
+ * Two operations instead of one with a backward pass, so that gradients of gradients go through the composed version of
+ * the second. The second recomputes mean and scale from x: they are a small part of its work.
  */
 
 export const normOperation: Operation<NormRequest, NormInputs<Tensor>, NormOutputs<Tensor>> = defineOperation<
@@ -85,7 +85,7 @@ export const normGradientOperation: Operation<
   },
 });
 
-/** x, without its mean for a layer norm, and 1 / sqrt of the mean square of that. */
+/** x (for a layer norm, minus its mean), and 1 / sqrt of its mean square. */
 function statisticsOf(
   x: Tensor,
   { kind, epsilon }: NormRequest,

@@ -4,7 +4,7 @@ import { maxOver } from '../ops/reduce.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** The right-hand side of `partialProduct`, made once for several products. Of the shape of x, f32. */
+/** The right-hand side of `partialProduct`, made once for several products. Tensors have the shape of x, f32. */
 export interface PartialOperand {
   /** x with infinities as their signs, and NaN as 0. */
   readonly finite: Tensor;
@@ -24,12 +24,12 @@ export function partialOperand(x: Tensor): PartialOperand {
 }
 
 /**
- * left x right where only some pairs (row, inner) take part: a plain product multiplies the others by 0, and 0 * NaN
- * is NaN. What does take part adds up as in plain arithmetic: inf + 1 is inf, inf - inf and 0 * inf are NaN.
+ * left x right in which only some pairs (row, inner) take part: a plain product multiplies the others by 0, and 0 * NaN
+ * is NaN. Pairs that take part add up as in plain arithmetic: inf + 1 is inf, inf - inf and 0 * inf are NaN.
  *
  * `taken` has the shape of `left`, bool or 1 and 0; where it is false `left` is 0, or NaN in a row that is NaN
- * throughout. Two counts beside the product find the rest: of the bad elements that take part, and of infinities by
- * the sign of their terms.
+ * throughout. Two counts beside the product handle the rest: one of the bad elements that take part, one of infinities
+ * by the sign of their terms.
  */
 export function partialProduct(
   left: Tensor,
@@ -38,14 +38,14 @@ export function partialProduct(
   options: {
     readonly transposeA?: boolean;
     readonly transposeB?: boolean;
-    /** Whether `left` has no negative number, which saves work. Default false. */
+    /** True when `left` has no negative numbers, which saves work. Default false. */
     readonly isNonNegative?: boolean;
   } = {},
 ): Tensor {
   const { isNonNegative = false, ...transposed } = options;
   const times = (one: Tensor, other: Tensor): Tensor => matmul(one, other, transposed);
   return scope(() => {
-    // Scopes within: intermediates are as large as the result or as `left`, and none outlives its use.
+    // Inner scopes: intermediates are as large as the result or `left`, and none may outlive its use.
     const rest = scope(() => {
       const bad = scope(() => times(cast(taken, 'f32'), right.bad));
       const kind = scope(() => {
@@ -76,7 +76,7 @@ export function finiteRows(x: Tensor): Tensor {
 
 /** bool: false for NaN and infinities. */
 function finiteElements(x: Tensor): Tensor {
-  // Strictly below infinity: no largest finite number of any storage type to know.
+  // Strictly below infinity: no need to know any storage type's largest finite number.
   return scope(() => lt(abs(x), Number.POSITIVE_INFINITY));
 }
 

@@ -4,7 +4,7 @@ import type { OutputSpec } from '../tensor/apply.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Roles } from './roles.js';
 
-/** Bytes of a pass that no path changes. */
+/** Bytes of a pass that are the same on every path. */
 export interface PassBytes {
   /** The caller's tensors. */
   readonly inputs: number;
@@ -12,15 +12,15 @@ export interface PassBytes {
   readonly output: number;
   /** What the forward pass keeps for the backward pass. */
   readonly saved: number;
-  /** The largest single tensor of these that has to be held against `maxBufferBytes`. Default: not checked. */
+  /** The largest single tensor of these to check against `maxBufferBytes`. Default: not checked. */
   readonly largest?: number;
 }
 
-/** One pass made of primitives: it takes every request. */
+/** One pass built from primitives; it accepts every request. */
 export interface ComposedPass<Inputs, Outputs> extends PreparedBytes {
   /** What it chose, for `explain()`. */
   describe?(): Facts;
-  /** Bytes at the end, where the results of several chunks are joined; counted where they exceed the scratch of a chunk. */
+  /** Bytes for joining the results of several chunks at the end; counted if they exceed a chunk's scratch. */
   joiningBytes?(chunk: number): number;
   run(inputs: Inputs, chunk: number): Outputs;
 }
@@ -30,17 +30,17 @@ export interface PassDefinition<Request, Inputs, Outputs> {
   composed(request: Request, limits: DeviceLimits): ComposedPass<Inputs, Outputs>;
 }
 
-/** How an operation goes through its work in chunks. */
+/** How an operation divides its work into chunks. */
 export interface Chunks<Request> {
-  /** Of the option that sets the chunk, and of the plan's number: 'queryChunk'. */
+  /** Name of the option that sets the chunk and of the plan's number: 'queryChunk'. */
   readonly option: string;
-  /** What a chunk is a number of, in words: 'query chunk'. */
+  /** The chunk in words, for messages: 'query chunk'. */
   readonly title: string;
-  /** Everything that the chunks cover: queries, tokens. */
+  /** The total length that the chunks cover: queries, tokens. */
   length(request: Request): number;
-  /** The smallest and the largest chunk that planning takes by itself, and the scratch bytes that it aims at. */
+  /** The smallest and largest chunk that planning picks by itself, and its target scratch bytes. */
   range(request: Request, limits: DeviceLimits): ChunkRange;
-  /** What helps where a chunk of one does not fit: 'fewer tokens at a time'. */
+  /** What helps if a chunk of one does not fit: 'fewer tokens at a time'. */
   readonly remedy: string;
 }
 
@@ -55,8 +55,9 @@ export type BackwardRoles<Inputs, Outputs> = Inputs &
   Partial<Omit<Outputs, 'output'>> & { readonly dOutput: Tensor };
 
 /**
- * An operation, declared once: checks aside, everything that core does with it goes by this declaration and by role names.
- * `Inputs`, `Outputs` and `Gradients` are objects of tensors by role; a backend's fused version has the same roles.
+ * An operation, declared once: apart from checks, everything core does with it follows from this declaration and from
+ * role names. `Inputs`, `Outputs` and `Gradients` are objects of tensors by role; a backend's fused version has the
+ * same roles.
  */
 export interface Operation<
   Request extends { readonly saves?: boolean },
@@ -66,22 +67,22 @@ export interface Operation<
 > {
   /** Its name among a backend's fused operations; the backward pass is called `${name}Backward` there. */
   readonly name: string;
-  /** Its name in errors of planning. */
+  /** Its name in planning errors. */
   readonly title: string;
-  /** Left out: the work is not divided. */
+  /** If left out, the work is not divided. */
   readonly chunks?: Chunks<Request>;
-  /** Shapes and dtypes of the outputs. With a backward pass, `output` is the one that has a gradient; others are saved for it. */
+  /** Shapes and dtypes of the outputs. With a backward pass, only `output` has a gradient; others are saved for it. */
   outputs(request: Request): Roles<Outputs, OutputSpec>;
-  /** True where there is nothing to compute: results are zeros, and no path is asked. Default: never. */
+  /** True if there is nothing to compute: results are zeros, and no path is asked. Default: never. */
   isEmpty?(request: Request): boolean;
   readonly forward: PassDefinition<Request, Inputs, Outputs>;
-  /** Left out: the composed version differentiates itself, and a fused one runs only where no gradient is wanted. */
+  /** If left out, tapes record the composed version's ops, and a fused version runs only if no gradient is wanted. */
   readonly backward?: PassDefinition<Request, BackwardRoles<Inputs, Outputs>, Gradients> & {
-    /** Inputs that have gradients, where they are given. */
+    /** Inputs that have gradients, if given. */
     readonly roles: readonly (keyof Gradients & keyof Inputs & string)[];
     /**
-     * True when a fused forward pass runs in training only together with a fused backward pass, since nobody else reads what
-     * it saves. Default false: the composed backward pass reads it.
+     * True when a fused forward pass runs in training only together with a fused backward pass, since nothing else
+     * reads what it saves. Default false: the composed backward pass reads it.
      */
     readonly isPaired?: boolean;
   };
@@ -97,7 +98,7 @@ export type DifferentiableOperation<
   readonly backward: NonNullable<Operation<Request, Inputs, Outputs, Gradients>['backward']>;
 };
 
-/** Gives a declaration its types. Nothing is registered: the functions of this folder take the declaration. */
+/** Gives a declaration its types. Registers nothing: the functions of this folder take the declaration. */
 export function defineOperation<
   Request extends { readonly saves?: boolean },
   Inputs extends object,

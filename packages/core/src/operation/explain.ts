@@ -5,12 +5,12 @@ import { formatBytes } from './format.js';
 import type { Plan, PlannedBytes, Wishes } from './plan.js';
 import { prepareCall } from './prepare.js';
 
-/** Why one way of running a request is not taken; empty: it is. */
+/** Why one path is not taken for a request; empty reasons: it is taken. */
 export interface PathReport {
   /** 'fused' for the backend's own operation, 'composed' for core's version from primitives. */
   readonly path: 'fused' | 'composed';
   readonly refusals: readonly string[];
-  /** What the path that runs says of itself: its variant, how it selects. */
+  /** How the path that runs describes itself: its variant, how it selects. */
   readonly facts?: Facts;
 }
 
@@ -25,13 +25,13 @@ export interface ExplainedPass<Plan> {
 
 export interface Explanation<Plan, Backward = Plan> extends ExplainedPass<Plan> {
   readonly backend: string;
-  /** The same of the backward pass; present with `training`. */
+  /** The same for the backward pass; present with `training`. */
   readonly backward?: ExplainedPass<Backward>;
-  /** The same as text, one fact a line. */
+  /** The same as text, one fact per line. */
   toString(): string;
 }
 
-/** What is explained: a call without its tensors. */
+/** The call to explain, without its tensors. */
 interface ExplainedCall<Request, Named> {
   /** Public name of the op. */
   readonly where: string;
@@ -117,7 +117,7 @@ function textOf(
   ].join('\n');
 }
 
-/** A plan as text, one fact a line. */
+/** A plan as text, one fact per line. */
 export function printPassPlan(unit: string, plan: Plan): string {
   return [chunkLine(unit, plan), ...describeBytes(plan.bytes, 'output')].join('\n');
 }

@@ -5,7 +5,8 @@ import type { ChunkRange } from './define.js';
 import { formatBytes } from './format.js';
 
 /**
- * The largest chunk that fits and keeps its scratch near what planning aims at, or the one that the path prefers.
+ * The largest chunk that fits and keeps its scratch within planning's target, starting from the path's preferred chunk
+ * if it has one.
  *
  * @internal
  */
@@ -19,7 +20,7 @@ export function largestChunk(
   // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
   while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > targetBytes)
     chunk = halve(chunk, least);
-  // Where many chunks cost something themselves, the smallest is not the one that needs least.
+  // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>
     path.scratchBytes(smaller) < path.scratchBytes(chunk) ||
     (path.largestBytes?.(smaller) ?? 0) < (path.largestBytes?.(chunk) ?? 0);

@@ -6,13 +6,13 @@ import { doesNotFit, largestChunk } from './fit.js';
 
 /** Bytes of each part of a call. */
 export interface PlannedBytes {
-  /** The caller's tensors: in the backward pass, the gradient of the output too. */
+  /** The caller's tensors; in the backward pass, also the output's gradient. */
   readonly inputs: number;
-  /** Of the backward pass: the gradients that it returns. */
+  /** What the call returns; for the backward pass, the gradients. */
   readonly output: number;
   /** What the forward pass keeps for the backward pass: 8 k bytes per query and head. */
   readonly saved: number;
-  /** Transient, at the worst moment of one chunk. */
+  /** Peak transient bytes of one chunk. */
   readonly scratch: number;
   /** All but the inputs. */
   readonly total: number;
@@ -24,15 +24,15 @@ export interface Plan {
   readonly bytes: PlannedBytes;
 }
 
-/** Of the caller. */
+/** The caller's wishes. */
 export interface Wishes {
-  /** His own chunk; the plan then only counts its bytes. */
+  /** The caller's own chunk; the plan then only counts its bytes. */
   readonly chunk?: number | undefined;
   /** Upper bound for everything but the inputs. Default: none. */
   readonly budgetBytes?: number | undefined;
 }
 
-/** What a path needs: `Prepared` and `ComposedPass` say it. */
+/** What a path needs, as `Prepared` and `ComposedPass` report it. */
 export type PathNeeds = PreparedBytes & { joiningBytes?(chunk: number): number };
 
 /** An object that says what a path needs. */
@@ -41,7 +41,7 @@ export const aPath: OptionKind<PreparedBytes> = aValue(
   (value) => typeof value === 'object' && value !== null && 'scratchBytes' in value,
 );
 
-/** What planning goes by of an operation's declaration. */
+/** The part of an operation's declaration that planning uses. */
 interface Planned<Request> {
   readonly title: string;
   readonly chunks?: Chunks<Request>;
@@ -50,8 +50,8 @@ interface Planned<Request> {
 }
 
 /**
- * Chunk and bytes of one pass over a path, from shapes and limits alone: no device is asked. `heldBytes` is what the engine
- * keeps of another pass meanwhile; it counts as scratch.
+ * Chunk and bytes of one pass over a path, from shapes and limits alone: needs no device. `heldBytes` is what the
+ * engine keeps from another pass meanwhile; it counts as scratch.
  *
  * @throws TopKError DOES_NOT_FIT, before anything is allocated, when the smallest chunk exceeds the budget or one tensor
  * exceeds the largest buffer.
@@ -96,8 +96,8 @@ export function planPass<Request extends { readonly saves?: boolean }>(
 }
 
 /**
- * The part of a budget that the forward pass may take, as its inverse: where its scratch is kept, a training call leaves
- * most of it to the backward pass, which needs several times as much for a chunk.
+ * The forward pass's share of a budget, as its inverse: if the engine keeps its scratch, a training call leaves most of
+ * the budget to the backward pass, which needs several times as much per chunk.
  */
 function shareOf(saves: boolean, limits: DeviceLimits): 1 | 4 {
   return saves && limits.keepsScratch === true ? 4 : 1;

@@ -8,27 +8,27 @@ import type { BackwardRoles, Operation, PassDefinition } from './define.js';
 import { type PathNeeds, type Plan, planPass, type Wishes } from './plan.js';
 import { fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
 
-/** A pass of a call, ready to run: which path, why not the other, and its plan. */
+/** A pass of a call, ready to run: its path, why the other path does not run, and its plan. */
 interface PreparedPass<Inputs extends object, Outputs extends object> {
   readonly path: 'fused' | 'composed';
-  /** Why no fused version runs; empty where it does. */
+  /** Why no fused version runs; empty if one does. */
   readonly refusals: readonly string[];
   readonly plan: Plan;
-  /** What runs: it describes itself for `explain()`. */
+  /** What runs; describes itself for `explain()`. */
   readonly runner: { describe?(): Facts };
-  /** `where` names the op in errors; `specs` are shapes and dtypes of what it returns. */
+  /** `where` names the op in errors; `specs` are the shapes and dtypes of the results. */
   run(where: string, inputs: Inputs, specs: Roles<Outputs, OutputSpec>): Outputs;
 }
 
-/** The passes of one call. Each is prepared when it is first asked for, and once. */
+/** The passes of one call. Each is prepared once, on first request. */
 export interface PreparedCall<Inputs extends object, Outputs extends object, Gradients extends object> {
   /** @throws TopKError DOES_NOT_FIT. */
   forward(saves: boolean): PreparedPass<Inputs, Outputs>;
-  /** Of an operation that declares one. @throws TopKError DOES_NOT_FIT. */
+  /** For an operation that declares a backward pass. @throws TopKError DOES_NOT_FIT. */
   backward(): PreparedPass<BackwardRoles<Inputs, Outputs>, Gradients>;
 }
 
-/** Decides how the passes of a call run, when they are asked for. */
+/** Decides how the passes of a call run, on request. */
 export function prepareCall<
   Request extends { readonly saves?: boolean },
   Inputs extends object,
@@ -80,7 +80,7 @@ export function prepareCall<
   return { forward: preparedForward, backward: () => preparedBackward(true) };
 }
 
-/** The answer, unless the other pass, which has to run with it, is refused. */
+/** The answer, or the refusals of the other pass, which must run with it. */
 function orRefusalsOf<Inputs, Outputs>(
   other: Prepared<never, object> | Refused,
   what: string,
@@ -97,7 +97,7 @@ function ask<Request, Inputs, Outputs>(
   request: Request,
   limits: DeviceLimits,
 ): Prepared<Inputs, Outputs> | Refused {
-  // The table is open: the definition knows the types of what stands under its name.
+  // The table is open: the definition knows the types of the entry under its name.
   const operation = fused?.[name] as FusedOperation<Request, Inputs, Outputs> | undefined;
   if (operation !== undefined) return operation.prepare(request, limits);
   const what = name.endsWith('Backward') ? 'backward pass' : 'version';
@@ -128,7 +128,7 @@ function pathOf<Request, Inputs extends object, Outputs extends object>(
   const composed = definition.composed(request, limits);
   const own = backend.composedBytes?.[name] as PathBytes<Request> | undefined;
   return {
-    // Where a backend counts its own bytes for the composed version, those are planned with.
+    // If a backend counts its own bytes for the composed version, planning uses those.
     needs: own
       ? {
           scratchBytes: (chunk) => own.scratchBytes(request, chunk, limits),
@@ -151,7 +151,7 @@ function runFused<Inputs extends object, Outputs extends object>(
   const roles = Object.keys(specs);
   const made = apply(where, valuesOf<Tensor>(inputs), valuesOf<OutputSpec>(specs), () => {
     const handles = mapRoles(inputs, (one: Tensor): BackendTensor => one.handle);
-    // The engine's values stand for tensors under the same roles.
+    // The engine's values take the place of tensors under the same roles.
     const results = fused.run(handles as Inputs, chunk) as Readonly<Record<string, BackendTensor>>;
     return roles.map((role) => {
       const one = results[role];
@@ -162,7 +162,7 @@ function runFused<Inputs extends object, Outputs extends object>(
   return fromRoles<Outputs, Tensor>(roles.map((role, at) => [role, made[at] as Tensor])) as Outputs;
 }
 
-/** A function whose results are kept: it is asked once for each argument. */
+/** Memoises a function: computes each argument's result once. */
 function remembered<Argument, Result>(make: (argument: Argument) => Result): (argument: Argument) => Result {
   const known = new Map<Argument, Result>();
   return (argument) => {

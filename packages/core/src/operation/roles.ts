@@ -1,7 +1,7 @@
 /** The same roles with another value each; an optional role stays optional. */
 export type Roles<Shape extends object, T> = { readonly [Role in keyof Shape]: T };
 
-/** The roles that have a value, each with it. */
+/** The roles that have a value, with their values. */
 export function entriesOf<T>(values: object): [string, T][] {
   return Object.entries(values).filter(([, one]) => one !== undefined);
 }
@@ -12,8 +12,8 @@ export function valuesOf<T>(values: object): T[] {
 }
 
 /**
- * Each value replaced, under the same role; absent roles stay absent. It is how a backend turns core's tensors into its
- * own without spelling the roles.
+ * Replaces each value under the same role; absent roles stay absent. This is how a backend turns core's tensors into
+ * its own without spelling out the roles.
  *
  * @example
  * const shapes = mapRoles({ q, k, v }, (one: Tensor) => one.shape);

@@ -12,11 +12,11 @@ import type { Wishes } from './plan.js';
 import { type PreparedCall, prepareCall } from './prepare.js';
 import { entriesOf, fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
 
-/** A call, checked: what is computed from which tensors. */
+/** A checked call: what to compute, and from which tensors. */
 export interface OperationCall<Request, Inputs> {
   /** Public name of the op, in errors and on the tape. */
   readonly where: string;
-  /** With `saves` where the caller wants what the forward pass keeps. */
+  /** Has `saves` if the caller wants what the forward pass keeps. */
   readonly request: Request;
   readonly inputs: Inputs;
   readonly wishes?: Wishes;
@@ -37,7 +37,7 @@ export function runOperation<
   const prepared = prepare(operation, call);
   const { backward } = operation;
   if (backward === undefined) {
-    // Of a fused version nothing is recorded; the composed one records itself.
+    // Tapes record nothing of a fused version; the composed version records its own ops.
     const isTracked = tapesTracking(Object.values(tensors).map((one) => one.value)).length > 0;
     return forwardOf(operation, call, prepared, isTracked);
   }
@@ -48,7 +48,7 @@ export function runOperation<
     where,
     differentiable.map((role) => tensors[role] as Tensor),
     (isTracked) => {
-      // A backward pass that will not fit is refused here, before anything is allocated.
+      // Refuse a backward pass that will not fit here, before anything is allocated.
       if (isTracked && !operation.isEmpty?.(request)) prepared.backward();
       const results = forwardOf(operation, call, prepared, isTracked);
       const entries = entriesOf<Tensor>(results);
@@ -60,7 +60,7 @@ export function runOperation<
     },
     (_ops, cotangents, saved) => {
       const dOutput = cotangents[made.indexOf('output')];
-      // A cotangent of the lists alone: they have no gradient.
+      // Only the lists got a cotangent, and they have no gradient.
       if (dOutput === undefined) return [];
       const again = Object.fromEntries(kept.map((role, at) => [role, saved[at] as Tensor]));
       const asked = { ...again, dOutput } as BackwardRoles<Inputs, Outputs>;
@@ -75,7 +75,7 @@ export function runOperation<
   return fromRoles<Outputs, Tensor>(made.map((role, at) => [role, outputs[at] as Tensor])) as Outputs;
 }
 
-/** The forward half alone, with what the backward half needs. Records nothing by itself. */
+/** Only the forward half, with what the backward half needs. Records nothing by itself. */
 export function runForward<
   Request extends { readonly saves?: boolean },
   Inputs extends object,
@@ -89,9 +89,9 @@ export function runForward<
 }
 
 /**
- * The backward half alone: gradients by role of the input, from the inputs, what was saved, and `dOutput`.
+ * Only the backward half: gradients by role of the input, from the inputs, the saved tensors, and `dOutput`.
  *
- * @throws TopKError INVALID_OPTION where something that the forward half saves is missing.
+ * @throws TopKError INVALID_OPTION if something that the forward half saves is missing.
  */
 export function runBackward<
   Request extends { readonly saves?: boolean },
@@ -165,7 +165,7 @@ function backwardOf<
   return prepared.backward().run(`${where}.backward`, roles, specs);
 }
 
-/** Nothing to compute: tensors of zeros, made without asking an engine for more. */
+/** Results when there is nothing to compute: tensors of zeros, with no other work for the engine. */
 function emptyOf<Shape extends object>(
   backend: Backend,
   specs: Roles<Shape, OutputSpec>,

@@ -11,8 +11,8 @@ import type { Tensor } from '../tensor/tensor.js';
  * A tensor from row-major numbers. The dtype follows the array unless given: Float32Array, Float64Array and number[]
  * make f32, Int32Array i32, Uint8Array and boolean[] bool (nonzero is true), Uint16Array f16 bits.
  *
- * @throws TopKError SHAPE_MISMATCH when the length is not that of the shape; INVALID_OPTION for nested arrays, holes and
- * entries that are no numbers; UNSUPPORTED for a dtype the backend lacks.
+ * @throws TopKError SHAPE_MISMATCH when the length does not match the shape; INVALID_OPTION for nested arrays, holes
+ * and entries that are not numbers; UNSUPPORTED for a dtype the backend lacks.
  */
 export function tensor(
   backend: Backend,
@@ -37,7 +37,7 @@ export function tensor(
   );
 }
 
-/** A tensor with every element `value`; in a bool tensor true and every number but 0 is true. */
+/** A tensor with every element `value`; in a bool tensor, every number except 0 means true. */
 export function fill(backend: Backend, value: number | boolean, shape: Shape, dtype: DType = 'f32'): Tensor {
   checkShape('fill', shape);
   checkDType('fill', backend, dtype);
@@ -100,10 +100,10 @@ export function randomBits(
   );
 }
 
-/** Throws INVALID_OPTION for what is no flat row of numbers. */
+/** Throws INVALID_OPTION for anything but a flat array of numbers. */
 function checkData(data: unknown): asserts data is TensorData | readonly number[] | readonly boolean[] {
   if (Array.isArray(data)) {
-    // By index: `every` and `find` pass holes over.
+    // By index: `every` skips holes.
     for (let at = 0; at < data.length; at++) {
       const type = typeof data[at];
       if (type !== 'number' && type !== 'boolean') throw badEntry(data, at);
@@ -134,7 +134,7 @@ function badEntry(data: readonly unknown[], at: number): TopKError {
   });
 }
 
-/** The shape of nested arrays, by the first of each. */
+/** The shape of nested arrays, judged by the first entry at each level. */
 function extentsOf(entry: unknown): number[] {
   return Array.isArray(entry) ? [entry.length, ...extentsOf(entry[0])] : [];
 }
@@ -155,7 +155,7 @@ function toTyped(data: TensorData | readonly number[] | readonly boolean[], dtyp
     case 'i32':
       return data instanceof Int32Array ? data : Int32Array.from(data as ArrayLike<number>);
     case 'bool':
-      // Backends rely on 0 and 1; a mask of other bytes is not copied unless it has one.
+      // Backends rely on 0 and 1; a mask is copied only if it has other bytes.
       if (data instanceof Uint8Array && data.every((byte) => byte <= 1)) return data;
       return Uint8Array.from(data as ArrayLike<number | boolean>, toBit);
     case 'f16':
@@ -177,7 +177,7 @@ function toBit(value: number | boolean): 0 | 1 {
 
 const dtypes: readonly string[] = ['f32', 'f16', 'i32', 'bool'] satisfies readonly DType[];
 
-/** Throws UNSUPPORTED for a dtype the backend does not store, INVALID_OPTION for what is no dtype or no backend. */
+/** Throws UNSUPPORTED for a dtype the backend does not store, INVALID_OPTION for an invalid dtype or backend. */
 export function checkDType(where: string, backend: Backend, dtype: DType): void {
   if (typeof backend?.capabilities !== 'object') {
     throw new TopKError('INVALID_OPTION', `${where}: bad backend`, {

@@ -62,7 +62,7 @@ const binaryGradients: { readonly [op in BinaryOp]: BinaryGradient } = {
     const scaled = ops.div(g, b);
     return [scaled, ops.neg(ops.mul(scaled, ops.div(a, b)))];
   },
-  // Where the operands are equal the gradient goes to the first.
+  // If the operands are equal, the gradient goes to the first.
   min: (ops, g, a, b) => [ops.where(ops.le(a, b), g, 0), ops.where(ops.lt(b, a), g, 0)],
   max: (ops, g, a, b) => [ops.where(ops.le(b, a), g, 0), ops.where(ops.lt(a, b), g, 0)],
 };
@@ -138,7 +138,7 @@ export function logicalNot(x: Tensor): Tensor {
   return y as Tensor;
 }
 
-/** condition ? a : b, with NumPy broadcasting. The branch not taken never matters, also when it is NaN. */
+/** condition ? a : b, with NumPy broadcasting. The branch not taken never matters, even when it is NaN. */
 export function where(condition: Tensor, left: Operand, right: Operand): Tensor {
   requireBool('where', condition);
   const choose = (a: Tensor, b: Tensor): Tensor => {

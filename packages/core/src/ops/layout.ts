@@ -111,8 +111,8 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
 }
 
 /**
- * dst with x written at `starts`. Consumes dst: the handle is disposed, and where the backend can (capability
- * `inPlace`) and nothing else holds it, its storage is reused; elsewhere this is a copy.
+ * dst with x written at `starts`. Consumes dst: disposes the handle and, if the backend can (capability `inPlace`) and
+ * nothing else holds it, reuses its storage; otherwise this is a copy.
  */
 export function writeInto(dst: Tensor, x: Tensor, starts: readonly number[]): Tensor {
   checkBlock('writeInto', dst.shape, starts, x.shape);
@@ -170,7 +170,7 @@ function resolveShape(x: Tensor, shape: Shape): Shape {
   return resolved;
 }
 
-/** The shape with its -1 replaced by what the number of elements leaves for it. */
+/** The shape with its -1 replaced by the extent that matches the number of elements. */
 function withFreeExtent(x: Tensor, shape: Shape): Shape {
   const free = shape.indexOf(-1);
   const others = sizeOf(shape.filter((_, axis) => axis !== free));

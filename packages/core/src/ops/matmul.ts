@@ -27,7 +27,7 @@ export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
   requireTensor('matmul', 'b', b);
   const shape = productShape(a, b, transposeA, transposeB);
   if (a.rank > 2 && b.rank === 2 && !transposeA) {
-    // A matrix shared by the batch: one long product, and a gradient without a batch of partial sums.
+    // A matrix shared across the batch: one long product, and a gradient without a batch of partial sums.
     const rows = sizeOf(a.shape.slice(0, -1));
     return scope(() => reshape(matmul(reshape(a, [rows, a.shape.at(-1) as number]), b, options), shape));
   }
@@ -45,7 +45,7 @@ export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
   return y as Tensor;
 }
 
-/** dA = G B^T and dB = A^T G, each transposed where the operand was; a rank-2 operand sums over the batch. */
+/** dA = G B^T and dB = A^T G, each transposed if its operand was; a rank-2 operand's gradient sums over the batch. */
 function matmulGradients(
   ops: Operations,
   g: Tensor,

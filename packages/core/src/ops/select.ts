@@ -62,8 +62,8 @@ export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } 
 
 /**
  * result[..., j] = x[..., indices[..., j]] over the last axis; leading dims are equal; index -1 gives 0, any other index
- * outside of x NaN (0 in i32 and bool).
- * The gradient holds where the indices of a row differ from each other.
+ * outside x NaN (0 in i32 and bool).
+ * The gradient is valid only if the indices of a row are distinct.
  */
 export function takeAlong(x: Tensor, indices: Tensor): Tensor {
   requireTensor('takeAlong', 'x', x);
@@ -90,7 +90,7 @@ export function takeAlong(x: Tensor, indices: Tensor): Tensor {
   return y as Tensor;
 }
 
-/** Zeros of last extent n with values[..., j] put at indices[..., j]; indices of a row differ, those outside are dropped. */
+/** Zeros of last extent n with values[..., j] put at indices[..., j], distinct per row; those outside are dropped. */
 export function putAlong(indices: Tensor, values: Tensor, n: number): Tensor {
   requireTensor('putAlong', 'values', values);
   requireIndices('putAlong', indices);
@@ -116,7 +116,7 @@ export function putAlong(indices: Tensor, values: Tensor, n: number): Tensor {
   return y as Tensor;
 }
 
-/** x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives zeros, any other index outside of x NaN (0 in i32 and bool). */
+/** x [B, N, D], indices i32 [B, M] -> [B, M, D]; index -1 gives zeros, any other outside x NaN (0 in i32 and bool). */
 export function gatherRows(x: Tensor, indices: Tensor): Tensor {
   requireTensor('gatherRows', 'x', x);
   requireIndices('gatherRows', indices);
@@ -169,7 +169,7 @@ export function scatterAddRows(n: number, indices: Tensor, updates: Tensor): Ten
   return y as Tensor;
 }
 
-/** The indices with -1 for those outside [0, n): what was dropped has no gradient. */
+/** The indices, with -1 for those outside [0, n): dropped values have no gradient. */
 function dropOutside(ops: Operations, indices: Tensor, n: number): Tensor {
   return ops.where(ops.logicalAnd(ops.lt(-1, indices), ops.lt(indices, n)), indices, -1);
 }

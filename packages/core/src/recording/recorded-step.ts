@@ -10,11 +10,11 @@ import { leavesOf, mapTree, type Tree } from '../tensor/tree.js';
 import { signatureOf } from './signature.js';
 import { withUsedSeeds } from './used-seeds.js';
 
-/** What a step makes. */
+/** What a step returns. */
 export interface StepResult<State, Outputs> {
   /** The next state: tensors in the form of the old one, of the same shapes and dtypes. */
   readonly state: State;
-  /** Whatever else the caller wants of it. */
+  /** Whatever else the caller wants from it. */
   readonly outputs: Outputs;
 }
 
@@ -29,10 +29,10 @@ export type Step<State, Inputs, Outputs> = (
 ) => StepResult<State, Outputs>;
 
 export interface StepCall {
-  /** Seeds of this call, for what draws random numbers, such as dropout. Default: none, and `seeds(path)` throws. */
+  /** Seeds of this call, for ops that draw random numbers, such as dropout. Default: none, and `seeds(path)` throws. */
   readonly seeds?: StepSeeds;
   /**
-   * Numbers and words that the step reads from outside, such as k or a rate: a change of one is a change of the step.
+   * Numbers and words that the step reads from outside, such as k or a rate: changing one makes it a different step.
    * Default: none.
    */
   readonly statics?: readonly (string | number | boolean)[];
@@ -43,7 +43,7 @@ export interface RecordedStepOptions {
   readonly mostRecordings?: number;
 }
 
-/** How often a step ran in which way. */
+/** How often a step ran in each way. */
 export interface StepCounts {
   /** By calling the function: the first time with new shapes, and where it could not be recorded or replayed. */
   readonly called: number;
@@ -52,21 +52,21 @@ export interface StepCounts {
   readonly replayed: number;
 }
 
-/** A step that is called as often as one likes. */
+/** A step that can be called any number of times. */
 export interface RecordedStep<State, Inputs, Outputs> {
   /**
-   * Makes a step. The state is used up: its tensors are disposed of when this returns. Inputs stay the caller's.
+   * Runs a step. Consumes the state: its tensors are disposed when this returns. Inputs stay the caller's.
    *
-   * @throws TopKError INVALID_OPTION where a tree holds anything but tensors or the new state has another form than the old
-   * one; what the function throws, with the state as it was.
+   * @throws TopKError INVALID_OPTION if a tree holds anything but tensors or the new state's form differs from the old
+   * one's; whatever the function throws, leaving the state as it was.
    */
   (state: State, inputs: Inputs, call?: StepCall): StepResult<State, Outputs>;
   readonly counts: StepCounts;
   /** Bytes that recordings keep. */
   readonly bytes: number;
-  /** Why the last new step was not recorded; undefined where it was, or is not yet. */
+  /** Why the last new step was not recorded; undefined if it was, or has not been yet. */
   readonly refusal: string | undefined;
-  /** Frees the recordings; a state that was returned stays valid. */
+  /** Frees the recordings; a returned state stays valid. */
   dispose(): void;
 }
 
@@ -74,13 +74,13 @@ const optionKinds: OptionKinds<RecordedStepOptions> = { mostRecordings: aNumber 
 const callKinds: OptionKinds<StepCall> = { seeds: aFunction(), statics: anArray() };
 
 /**
- * A function of tensors that is recorded and replayed: from the third call with the same shapes, dtypes and statics on, a
- * backend that can (WebGPU) submits the commands of the second one again, on the values of the call, without running the
- * function; the results have the same bits. On other backends, and where something cannot be recorded, the function runs.
+ * Records a function of tensors and replays it: from the third call with the same shapes, dtypes and statics on, a
+ * backend that can (WebGPU) submits the second call's commands again on the new values, without running the function;
+ * the results have the same bits. On other backends, and if something cannot be recorded, the function runs.
  *
  * The function must do the same work whatever the values: numbers that change from call to call, such as a learning rate,
- * have to come as tensors of `inputs`, and seeds by `seeds(path)`. Tensors from outside that it uses are kept with the
- * recording; that they are replaced by others it does not see.
+ * must come as tensors of `inputs`, and seeds from `seeds(path)`. Outside tensors that it uses are kept with the
+ * recording; a replay does not notice if they are replaced.
  *
  * @example
  * const descend = recordedStep<{ x: Tensor }, { rate: Tensor }, { loss: Tensor }>(({ x }, { rate }) => {
@@ -120,11 +120,11 @@ export function recordedStep<State extends Tree, Inputs extends Tree, Outputs ex
   }) as RecordedStep<State, Inputs, Outputs>;
 }
 
-/** A step that was recorded: its commands, and the form of what it makes. */
+/** A recorded step: its commands, and the form of its result. */
 interface Recorded<State, Outputs> {
   readonly work: RecordedWork<BackendTensor>;
   readonly form: StepResult<State, Outputs>;
-  /** Of the seeds that a replay replaces, in the order of the work. */
+  /** Paths of the seeds that a replay replaces, in the order of the work. */
   readonly paths: readonly string[];
 }
 
@@ -142,7 +142,7 @@ const noSeeds: StepSeeds = (path) => {
 class Recordings<State extends Tree, Inputs extends Tree, Outputs extends Tree> {
   readonly #step: Step<State, Inputs, Outputs>;
   readonly #most: number;
-  /** By signature, the one used last at the end. */
+  /** By signature, the most recently used last. */
   readonly #known = new Map<string, Known<State, Outputs>>();
   readonly #counts = { called: 0, recorded: 0, replayed: 0 };
   refusal: string | undefined;
@@ -200,7 +200,7 @@ class Recordings<State extends Tree, Inputs extends Tree, Outputs extends Tree> 
     return scope(() => {
       const made = this.#step(state, inputs, seeds);
       checkForm(state, made);
-      // Aliases: a tensor that is passed on unchanged is the old state's, and goes with it.
+      // Aliases: a tensor that is passed on unchanged belongs to the old state and is disposed with it.
       return mapTree(made, (leaf) => leaf.alias());
     });
   }
@@ -237,7 +237,7 @@ class Recordings<State extends Tree, Inputs extends Tree, Outputs extends Tree> 
         }),
       );
       paths = used.map((seed) => pathOf.get(seed));
-      // The backend takes the results over: views of their own, as results may share a value.
+      // The backend takes ownership of the results: give it separate views, as results may share a value.
       const results = result.map((one) => backend.reshape(one.handle, one.shape));
       for (const one of result) one.dispose();
       return { results, seeds: used };
@@ -267,7 +267,7 @@ class Recordings<State extends Tree, Inputs extends Tree, Outputs extends Tree> 
     { seeds = noSeeds }: StepCall,
   ): StepResult<State, Outputs> | undefined {
     const before = leavesOf(state);
-    // Somebody else holds a tensor of the state, whose storage the replay would write.
+    // Someone else holds a tensor of the state, whose storage the replay would overwrite.
     if (before.some((one) => one.value.references > 1)) return undefined;
     const handles = [...before, ...leavesOf(inputs)].map((one) => one.handle);
     const outputs = work.replay(handles, paths.map(seeds));
@@ -282,18 +282,18 @@ class Recordings<State extends Tree, Inputs extends Tree, Outputs extends Tree> 
       if (typeof known === 'object') known.work.dispose();
       this.#known.set(signature, 'seen');
     }
-    // Signatures alone are small, but a caller with new statics in every call has new ones without end.
+    // Each signature is small, but a caller with new statics in every call creates new ones without end.
     for (const signature of [...this.#known.keys()].slice(0, -1000)) this.#known.delete(signature);
   }
 }
 
-/** Replaces leaves by those of a list, in order. */
+/** Replaces leaves with those of a list, in order. */
 function fillWith(tensors: readonly Tensor[]): () => Tensor {
   let at = 0;
   return () => tensors[at++] as Tensor;
 }
 
-/** Tensors of what a backend returned, in the form of the step's own result. */
+/** Wraps what a backend returned as tensors, in the form of the step's own result. */
 function fillForm<State, Outputs>(
   backend: Backend,
   form: StepResult<State, Outputs>,

@@ -3,9 +3,9 @@ import { describeValue } from '../tensor/describe-value.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /**
- * What a recording depends on, as a text: the form of the trees, shapes and dtypes of their tensors, and numbers and words.
+ * What a recording depends on, as text: the form of the trees, the shapes and dtypes of their tensors, and the statics.
  *
- * @throws TopKError INVALID_OPTION for a leaf that is no tensor: a replay would not see it change.
+ * @throws TopKError INVALID_OPTION for a leaf that is not a tensor: a replay would not see it change.
  */
 export function signatureOf(state: unknown, inputs: unknown, statics: readonly unknown[]): string {
   return `${formOf(state, 'state')}|${formOf(inputs, 'inputs')}|${JSON.stringify(statics)}`;

@@ -1,4 +1,4 @@
-/** While a step is recorded: the seeds that random numbers were drawn with. */
+/** While a step is being recorded: the seeds that random numbers were drawn with. */
 let used: Set<number> | undefined;
 
 /** Called wherever a seed reaches a backend. */
@@ -6,7 +6,7 @@ export function noteSeed(seed: number): void {
   used?.add(seed);
 }
 
-/** Runs `body` and tells which seeds it drew random numbers with. */
+/** Runs `body` and returns the seeds it drew random numbers with. */
 export function withUsedSeeds<R>(body: () => R): { readonly result: R; readonly seeds: readonly number[] } {
   const outer = used;
   const own = new Set<number>();

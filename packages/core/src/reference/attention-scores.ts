@@ -33,7 +33,7 @@ export interface QueryPosition {
 export interface KeptKeys {
   readonly keys: readonly number[];
   readonly scores: readonly number[];
-  /** A valid score is NaN: the whole row is. */
+  /** True if a valid score is NaN; then the whole row is. */
   readonly hasNaN: boolean;
 }
 
@@ -53,9 +53,9 @@ export function broadcastOffset(shape: Shape, b: number, h: number, i: number, j
 }
 
 /**
- * T5's bucket of a key: near positions have one each, farther ones share logarithmically wider ones. Query i
- * stands where key i + queryStart does, for causal masks too. Each step rounds to f32 as in the published code, which
- * decides on which side of an edge a position falls.
+ * T5's bucket of a key: near positions have one each, farther ones share logarithmically wider ones. Query i is at the
+ * position of key i + queryStart, for causal masks too. Each step rounds to f32 as in the published code, because that
+ * decides which side of an edge a position falls on.
  */
 export function relativeBucket(request: AttentionRequest, query: number, key: number): number {
   if (request.relativeBias === undefined) throw new RangeError('the request has no relative bias');
@@ -86,7 +86,7 @@ function isVisible(
   return arrays.mask[broadcastOffset(request.mask, batch, head, query, key)] !== 0;
 }
 
-/** What scores are rounded to: f32, as on every engine, or not at all. */
+/** The precision scores are rounded to: f32, as on every engine, or f64 (no rounding). */
 export type ScorePrecision = 'f32' | 'f64';
 
 /** Rounding to that precision. */
@@ -94,7 +94,7 @@ export function roundingTo(precision: ScorePrecision): (x: number) => number {
   return precision === 'f32' ? Math.fround : (x) => x;
 }
 
-/** scale * q . k + biases, rounded after each step; beyond the largest number of the precision it is infinite. */
+/** scale * q . k + biases, rounded after each step; infinite beyond the largest number of the precision. */
 function scoreOf(
   request: AttentionRequest,
   arrays: AttentionArrays,
@@ -160,7 +160,7 @@ export function softmaxOf(scores: readonly number[]): number[] {
 }
 
 /**
- * Factor of each kept weight: 1 / (1 - rate), or 0 where it is dropped. Keyed by (batch, head, query, slot), so the
+ * Factor of each kept weight: 1 / (1 - rate), or 0 if it is dropped. Keyed by (batch, head, query, slot), so the
  * backward pass and any chunking repeat it. The slot is the position in the kept list, or the key for exact attention.
  */
 export function dropoutFactors(

@@ -32,7 +32,7 @@ export function* queryPositions(
 
 /**
  * Top-k attention as the paper's section 1.2 defines it, one query at a time, in f64. Written independently of
- * core's composed version (no chunks, no tensors, a sort instead of a threshold) and therefore its oracle. Exact
+ * core's composed version (no chunks, no tensors, a sort instead of a threshold), so it can serve as its oracle. Exact
  * attention is the same with all valid keys kept. With `precision` 'f32' scores are rounded as engines round them.
  *
  * Memory: the outputs, and one row of scores.

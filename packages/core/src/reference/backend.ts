@@ -13,13 +13,13 @@ import { ReferenceMemory, type ReferenceTensor } from './storage.js';
 
 export interface ReferenceBackendOptions {
   /**
-   * Type that 'f32' tensors are stored in. 'f64' turns the rounding of stored values off, for finite differences:
-   * `data()` of an 'f32' tensor is then a Float64Array. Default 'f32'.
+   * Type that 'f32' tensors are stored in. 'f64' turns off rounding of stored values, for finite differences: `data()`
+   * of an 'f32' tensor is then a Float64Array. Default 'f32'.
    */
   readonly floatStorage?: 'f32' | 'f64';
   /**
-   * Whether attention and feed-forward layers run as the plain loops beside this file (default), or, with false, as
-   * core's composition of the primitives. Comparing the two tests both.
+   * Whether attention and feed-forward layers run as the plain loops in this folder (default) or, with false, as core's
+   * composition of the primitives. Comparing the two tests both.
    */
   readonly fused?: boolean;
 }
@@ -28,7 +28,7 @@ const kinds: OptionKinds<ReferenceBackendOptions> = { floatStorage: oneOf('f32',
 
 /**
  * The oracle: every primitive as loops over typed arrays, sums in f64, one rounding per stored value (and per score, as
- * engines have them), in every JavaScript runtime. It is eager, deterministic, counts its bytes exactly, and is slow.
+ * on engines), in every JavaScript runtime. It is eager and deterministic, counts its bytes exactly, and is slow.
  *
  * @example
  * const backend = createReferenceBackend();

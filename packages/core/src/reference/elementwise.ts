@@ -48,7 +48,7 @@ function broadcastStrides(x: Shape, target: Shape): number[] {
   });
 }
 
-/** For each element of `target`, where in `x` it comes from; null when that is the same place. */
+/** For each element of `target`, its offset in `x`; null when all offsets are the same as in `target`. */
 function sourceOffsets(x: Shape, target: Shape): Int32Array | null {
   if (sameShape(x, target)) return null;
   const offsets = new Int32Array(target.reduce((size, extent) => size * extent, 1));
@@ -58,7 +58,7 @@ function sourceOffsets(x: Shape, target: Shape): Int32Array | null {
   return offsets;
 }
 
-/** One element of the result from one element of each operand, operands broadcast to a common shape. */
+/** Computes each element of the result from one element of each operand, broadcast to a common shape. */
 function zip(
   memory: ReferenceMemory,
   dtype: DType,
@@ -80,7 +80,7 @@ function zip(
   });
 }
 
-/** One element of the result from one element of x. */
+/** Computes each element of the result from one element of x. */
 export function map(
   memory: ReferenceMemory,
   dtype: DType,

@@ -50,7 +50,7 @@ function outputNorms(request: FeedForwardRequest, wOut: Numbers): number[] {
   });
 }
 
-/** x[token] times a [D, F] matrix, row after row of the matrix. */
+/** x[token] times a [D, F] matrix, one matrix row at a time. */
 function project(request: FeedForwardRequest, x: Numbers, token: number, matrix: Numbers): Float64Array {
   const { hidden, inputDim } = request;
   const sums = new Float64Array(hidden);
@@ -125,7 +125,7 @@ export function referenceFeedForward(
   return output;
 }
 
-/** The kept units of every token, ascending, then -1, and their pre-activations: what the backward pass starts from. */
+/** Every token's kept units, ascending, then -1, and their pre-activations, which the backward pass starts from. */
 export function referenceKeptUnits(
   request: FeedForwardRequest,
   arrays: FeedForwardArrays,

@@ -19,14 +19,14 @@ function roundToEven(x: number): number {
   return floor % 2 === 0 ? floor : floor + 1;
 }
 
-/** Nearest half, halfway cases to even, straight from the double: no second rounding by way of f32. */
+/** Nearest half, halfway cases to even, straight from the double: no second rounding through f32. */
 export function numberToHalf(x: number): number {
   if (Number.isNaN(x)) return 0x7e00;
   const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
   const magnitude = Math.abs(x);
   // 65520 lies halfway between the largest half, 65504, and the next step, which is infinity.
   if (magnitude >= 65520) return sign | 0x7c00;
-  // Multiples of 2^-24 are the subnormals; a carry into 2^-14 makes the right normal number by itself.
+  // Multiples of 2^-24 are the subnormals; a carry into 2^-14 yields the right normal number automatically.
   if (magnitude < 2 ** -14) return sign | roundToEven(magnitude * 2 ** 24);
   let exponent = -14;
   while (magnitude >= 2 ** (exponent + 1)) exponent++;

@@ -27,7 +27,7 @@ function arraysOf<Inputs extends object>(inputs: Inputs): Roles<Inputs, Numbers>
   return mapRoles(inputs, numbersOf);
 }
 
-/** The variant of all of them, for `explain()`. */
+/** The variant shared by all of them, for `explain()`. */
 const describe = () => ({ variant: 'plain loops' });
 
 /** f64 working results, and a score row with its sort. */
@@ -52,8 +52,8 @@ function feedForwardBackwardBytes(request: FeedForwardRequest): number {
 }
 
 /**
- * The oracles as fused operations. They take every request; the query chunk has no meaning for them, since one row
- * of scores is all they hold.
+ * The oracles as fused operations. They accept every request and ignore the query chunk, since they hold only one row
+ * of scores.
  */
 export function createFusedOperations(memory: ReferenceMemory): FusedOperations<ReferenceTensor> {
   const store = (
@@ -65,7 +65,7 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
       for (let i = 0; i < out.length; i++) out[i] = values[i] as number;
     });
 
-  /** Gradients as tensors like those that they are of, under the same roles. */
+  /** Gradients as tensors shaped like the inputs, under the same roles. */
   const gradientsOf = <Inputs extends object>(
     inputs: Inputs,
     gradients: { readonly [Role in keyof Inputs]-?: Numbers },

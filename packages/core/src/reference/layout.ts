@@ -27,7 +27,7 @@ export function forEachOffset(
   }
 }
 
-/** A box of `shape` elements moved from one strided place to another. */
+/** Moves a box of `shape` elements from one strided place to another. */
 function moveBox(
   from: TensorData,
   fromStart: number,
@@ -111,7 +111,7 @@ export function writeInto(
   const strides = stridesOf(dst.shape);
   const write = (out: TensorData): void =>
     moveBox(x.block.data, 0, stridesOf(x.shape), out, startOffset(starts, strides), strides, x.shape);
-  // A reshaped view of dst would see the change, so a shared block is copied even when dst itself is given up.
+  // A reshaped view of dst would see the change, so a shared block is copied even if dst itself is given up.
   if (exclusive && dst.block.views === 1 && dst.block !== x.block) {
     write(dst.block.data);
     return memory.view(dst, dst.shape);

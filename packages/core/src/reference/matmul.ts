@@ -16,7 +16,7 @@ function matrixOf(x: ReferenceTensor, transposed: boolean): MatrixView {
     : { rows, columns, rowStride: columns, columnStride: 1 };
 }
 
-/** One matrix as f64 in row-major order: the inner loop then walks over neighbours, whatever was transposed. */
+/** One matrix as f64 in row-major order: the inner loop then reads contiguous elements, whatever was transposed. */
 function pack(numbers: Numbers, start: number, matrix: MatrixView, packed: Float64Array): void {
   let position = 0;
   for (let i = 0; i < matrix.rows; i++) {

@@ -30,7 +30,7 @@ export function max(memory: ReferenceMemory, x: ReferenceTensor, axes: readonly 
   return reduce(memory, x, axes, Number.NEGATIVE_INFINITY, Math.max);
 }
 
-/** A row of all -inf is zeros, not NaN: a query that may see no key attends to nothing. */
+/** A row of all -inf gives zeros, not NaN: a query that may see no key attends to nothing. */
 export function softmax(memory: ReferenceMemory, x: ReferenceTensor): ReferenceTensor {
   const width = x.shape[x.shape.length - 1] as number;
   const numbers = numbersOf(x);

@@ -9,8 +9,8 @@ function kthLargest(row: Float64Array, k: number): number {
 }
 
 /**
- * By threshold: with t the k-th largest value, everything above t is kept, and of the entries equal to t the first
- * ones until k are kept. (The attention oracle sorts instead, so that the two check each other.)
+ * By threshold: with t the k-th largest value, keeps everything above t, and the first entries equal to t until k are
+ * kept. (The attention oracle sorts instead, so that the two check each other.)
  */
 export function topK(
   memory: ReferenceMemory,
@@ -46,7 +46,7 @@ export function topK(
   return { values, indices };
 }
 
-/** What an index outside of the table gives, as it is stored: NaN (f16: its bits), or 0 where there is none. */
+/** The stored value for an index outside the table: NaN (f16: its bits), or 0 for types without NaN. */
 function storedNaN(dtype: DType): number {
   if (dtype === 'f16') return numberToHalf(Number.NaN);
   return isFloat(dtype) ? Number.NaN : 0;

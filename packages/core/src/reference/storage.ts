@@ -13,7 +13,7 @@ class Block {
     this.#data = data;
   }
 
-  /** Loud where an engine would read memory that is no longer its own. */
+  /** Throws where an engine would read memory that it no longer owns. */
   get data(): TensorData {
     if (this.views > 0) return this.#data;
     throw new TopKError('DISPOSED', 'reference backend: a released tensor is used');

@@ -6,6 +6,6 @@ export function blockBytes(selection: Selection, keyLength: number, rows: number
   const { blockSize } = selection;
   const blocks = Math.ceil(keyLength / blockSize);
   const padded = keyLength % blockSize === 0 ? 0 : blocks * blockSize;
-  // The last terms: lists of chosen blocks and kept keys, and what a row and a block need beside their numbers.
+  // The last terms: lists of chosen blocks and kept keys, and the overhead per row and per block.
   return 4 * rows * (keyLength + padded + blocks + 4 * k * blockSize + 7 * k + 2) + 12 * blockSize;
 }

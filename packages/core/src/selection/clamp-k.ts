@@ -1,7 +1,7 @@
 import { TopKError } from '../contract/errors.js';
 import { describeValue } from '../tensor/describe-value.js';
 
-/** k as a positive whole number of at most `available`; more keeps them all. `fix` says what to use for all of them. */
+/** k as a positive whole number, clamped to `available`. `fix` says what to use to keep all of them. */
 export function clampK(where: string, k: number, available: number, fix: string): number {
   if (Number.isInteger(k) && k > 0) return Math.min(k, available);
   throw new TopKError('INVALID_K', `${where}: bad k`, {

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.js';
 export function setNaNAside(scores: Tensor): { finite: Tensor; hadNaN: Tensor } {
   return scope(() => {
     const nan = elementIsNaN(scores);
-    // Its own scope: the widened flags are as large as the scores and must be gone before `finite` is made.
+    // Its own scope: the widened flags are as large as the scores and must be freed before `finite` is made.
     const hadNaN = scope(() => lt(0, maxOver(cast(nan, 'f32'), { axes: [-1], keepDims: true })));
     return { finite: where(nan, Number.NEGATIVE_INFINITY, scores), hadNaN };
   });

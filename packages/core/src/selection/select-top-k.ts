@@ -7,7 +7,7 @@ import { gatherRows, takeAlong, topK } from '../ops/select.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** The k largest of each row, by one pass or by blocks: the same result to the bit. See `topK` for the contract. */
+/** The k largest of each row, in one pass or by blocks, with bit-identical results. See `topK` for the contract. */
 export function selectTopK(
   scores: Tensor,
   k: number,
@@ -40,7 +40,7 @@ function selectByBlocks(scores: Tensor, k: number, blockSize: number): { values:
     const within = reshape(arange(backend, blockSize), [1, 1, blockSize]);
     const keyOf = reshape(add(mul(reshape(chosen, [rows, k, 1]), blockSize), within), [rows, k * blockSize]);
     const kept = topK(hideUnused(candidates, keyOf), k);
-    // takeAlong gives 0 for an unused slot; shifted by one, that is the -1 of the contract.
+    // takeAlong gives 0 for an unused slot; shifted by one, it becomes the contract's -1.
     const indices = sub(takeAlong(add(keyOf, 1), kept.indices), 1);
     return { values: reshape(kept.values, [...lead, k]), indices: reshape(indices, [...lead, k]) };
   });

@@ -57,7 +57,7 @@ export function apply(
   });
   for (const tape of tapesTracking(values)) {
     if (differentiation === undefined) {
-      // Values without a gradient (indices, masks, comparisons) cut the tape; that is their rule.
+      // Values without a gradient (indices, masks, comparisons) cut the tape by design.
       continue;
     }
     tape.record({
@@ -72,7 +72,7 @@ export function apply(
   return outputs;
 }
 
-/** Makes a tensor from nothing but numbers; an engine error poisons it. */
+/** Makes a tensor from numbers alone; an engine error poisons it. */
 export function create(
   name: string,
   backend: Backend,

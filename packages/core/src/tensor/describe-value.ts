@@ -1,7 +1,7 @@
 import { formatShape } from '../contract/shape.js';
 import { Tensor } from './tensor.js';
 
-/** A value in the words of an error's "got": strings in quotes, numbers as they are, objects by what they are. */
+/** A value as worded in an error's "got": strings in quotes, numbers as they are, objects by their kind. */
 export function describeValue(value: unknown): string {
   switch (typeof value) {
     case 'string':
@@ -22,7 +22,7 @@ function describeObject(value: object): string {
   if (Array.isArray(value)) return `an array of ${value.length}`;
   const name: unknown = value.constructor?.name;
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
-  // Also what a second copy of core on the same page makes.
+  // A second copy of core on the same page makes these too.
   if (name === 'Tensor') return 'a Tensor of another library';
   return `${/^[AEIO]/.test(name) ? 'an' : 'a'} ${name}`;
 }

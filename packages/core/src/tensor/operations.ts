@@ -13,7 +13,7 @@ type Reduction = (
   options?: { readonly axes?: readonly number[]; readonly keepDims?: boolean },
 ) => Tensor;
 
-/** All ops that gradients are made of. Rules receive them as an argument, so that op files need not import each other. */
+/** All ops that gradients use. Rules receive them as an argument, so that op files need not import each other. */
 export interface Operations {
   readonly neg: Unary;
   readonly abs: Unary;

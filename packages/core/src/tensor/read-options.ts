@@ -2,14 +2,14 @@ import { TopKError } from '../contract/errors.js';
 import { describeValue } from './describe-value.js';
 import { Tensor } from './tensor.js';
 
-/** What an option may hold. Kinds, not ranges: a function that wants a positive number looks at the number itself. */
+/** What an option may hold. Kinds, not ranges: a function that wants a positive number checks the number itself. */
 interface Kind {
   /** Completes "expected ...". */
   readonly what: string;
   readonly is: (value: unknown) => boolean;
   /** Set by `required` and `checkedLater`: an option that the interface requires. */
   readonly required?: boolean;
-  /** The options within, where the option is an object of them. */
+  /** The nested options, if the option is an object of options. */
   readonly inner?: Kinds;
   /** The words allowed, for the advice in an error. */
   readonly words?: readonly string[];
@@ -25,7 +25,7 @@ export interface OptionKind<in out T> extends Kind {
 
 type IsOptional<O, Name extends keyof O> = Record<never, never> extends Pick<O, Name> ? true : false;
 
-/** The kind of every option of an interface: no name more, none less, each of the right type. */
+/** The kind of every option of an interface: no extra names, none missing, each of the right type. */
 export type OptionKinds<O> = {
   readonly [Name in keyof O]-?: IsOptional<O, Name> extends true
     ? OptionKind<Exclude<O[Name], undefined>>
@@ -43,7 +43,7 @@ export const aTensor: OptionKind<Tensor> = {
   is: (value) => value instanceof Tensor,
 };
 
-/** One of some words. */
+/** One of the given words. */
 export function oneOf<const T extends string>(...words: readonly T[]): OptionKind<T> {
   return {
     what: words.map((word) => `'${word}'`).join(' or '),
@@ -52,7 +52,7 @@ export function oneOf<const T extends string>(...words: readonly T[]): OptionKin
   };
 }
 
-/** Anything that `is` takes; `what` completes "expected ...". */
+/** Anything that `is` accepts; `what` completes "expected ...". */
 export function aValue<T>(what: string, is: (value: unknown) => boolean): OptionKind<T> {
   return { what, is };
 }
@@ -74,7 +74,7 @@ export function either<A, B>(a: OptionKind<A>, b: OptionKind<B>): OptionKind<A |
   return { what: `${a.what}, or ${b.what}`, is: (value) => a.is(value) || b.is(value) };
 }
 
-/** An object of options of its own, read by the same rules. */
+/** A nested object of options, read by the same rules. */
 export function optionsWithin<T extends object>(kinds: OptionKinds<NoInfer<T>>): OptionKind<T> {
   return { what: 'an object', is: isOptions, inner: kinds };
 }
@@ -84,18 +84,18 @@ export function required<T>(kind: OptionKind<T>): OptionKind<T> & { readonly req
   return { ...kind, required: true };
 }
 
-/** An option that must be there, of which the function itself says so with an error of its own. */
+/** An option that must be there, but whose absence the function itself reports with its own error. */
 export function checkedLater<T>(): OptionKind<T> & { readonly required: false } {
   return { what: 'anything', is: () => true, required: false };
 }
 
 /**
- * The options of a public function, checked: an object without unknown names, each value of its kind. `undefined` stands
- * for no options, and an option that is `undefined` for one that is not given. Every public function of every package
- * reads its options with this, so that a misspelt name never means a default.
+ * Checks the options of a public function: an object without unknown names, each value of its kind. `undefined` means
+ * no options, and an option that is `undefined` counts as not given. Every public function of every package reads its
+ * options with this, so that a misspelt name never silently means a default.
  *
  * @param where the public name of the function, which begins the message
- * @throws TopKError INVALID_OPTION with the name, what was expected, what was got, and the nearest name that exists
+ * @throws TopKError INVALID_OPTION with the name, what was expected, what arrived, and the nearest existing name
  *
  * @example
  * const kinds: OptionKinds<ReduceOptions> = { axes: anArray(), keepDims: aBoolean };
@@ -136,7 +136,7 @@ function checkWithin(
   }
 }
 
-/** An object that can be a list of options: no array, and none of the classes that are something else. */
+/** Whether an object can be a set of options: not an array, and not an instance of some other class. */
 function isOptions(value: unknown): boolean {
   return (
     typeof value === 'object' &&
@@ -165,7 +165,7 @@ function badOption(where: string, full: string, kind: Kind, value: unknown): Top
   });
 }
 
-/** The candidate a name was probably meant for, by the fewest letters to change; undefined where none is near. */
+/** The candidate that a name was probably meant to be, by the fewest letters to change; undefined if none is near. */
 export function nearest(name: string, candidates: readonly string[]): string | undefined {
   const plain = (text: string): string => text.toLowerCase().replace(/[^a-z0-9]/g, '');
   const wanted = plain(name);

@@ -3,10 +3,10 @@ import { formatShape } from '../contract/shape.js';
 import type { Tensor } from './tensor.js';
 
 /**
- * Reads tensors back and throws where one holds NaN: what `debug: true` does in asynchronous entry points. Ops
- * themselves never throw for values.
+ * Reads tensors back and throws if one holds NaN: what `debug: true` does in asynchronous entry points. Ops themselves
+ * never throw for values.
  *
- * @throws TopKError NAN_FOUND with the place of the first NaN.
+ * @throws TopKError NAN_FOUND with the position of the first NaN.
  */
 export async function requireNoNaN(where: string, ...tensors: readonly Tensor[]): Promise<void> {
   for (const one of tensors) {

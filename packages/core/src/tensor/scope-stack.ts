@@ -4,7 +4,7 @@ interface Disposable {
   dispose(): void;
 }
 
-// A stack of the tensors made inside each open scope(). Synchronous code only, so one stack per process is enough.
+// The tensors made inside each open scope(), as a stack. Scopes are synchronous, so one stack per process is enough.
 const scopes: Set<Disposable>[] = [];
 
 /** @internal Called by each new tensor. */
@@ -12,7 +12,7 @@ export function registerInScope(made: Disposable): void {
   scopes.at(-1)?.add(made);
 }
 
-/** @internal Runs `body`; disposes every tensor made inside that `kept` does not name. */
+/** @internal Runs `body`; disposes every tensor made inside it that `kept` does not return. */
 export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Disposable[]): R {
   const own = new Set<Disposable>();
   scopes.push(own);
@@ -20,7 +20,7 @@ export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Dis
   try {
     const result = body();
     if (isPromise(result)) {
-      // The error below speaks for it: a later rejection that nobody observes would end the process.
+      // The error below reports the problem: an unobserved later rejection would end the process.
       result.then(undefined, () => {});
       throw new TopKError('INVALID_OPTION', 'scope: the function returned a promise', {
         expected: 'a synchronous function',

@@ -65,7 +65,7 @@ export function withTape<R>(tape: Tape, body: () => R): R {
   }
 }
 
-/** Runs `body` with no tape open: for the inside of an op that has a rule of its own. */
+/** Runs `body` with no tape open: for the inside of an op that has its own rule. */
 export function withoutTapes<R>(body: () => R): R {
   const open = tapes.splice(0);
   try {

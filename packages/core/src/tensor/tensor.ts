@@ -7,13 +7,13 @@ import { registerInScope } from './scope-stack.js';
 
 /**
  * A value shared by the handles that name it: callers' tensors and the aliases a tape keeps. The backend's own
- * reference is dropped when the last of them goes.
+ * reference is released with the last of them.
  */
 export class Value {
   readonly backend: Backend;
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Undefined once released, or when `failure` is set. */
+  /** Undefined once released, or if `failure` is set. */
   #handle: BackendTensor | undefined;
   #references = 0;
   /** Set when the engine failed while making this value: nothing is ever returned from it. */
@@ -92,12 +92,12 @@ export class Tensor {
     return this.#value;
   }
 
-  /** The engine-side value, for a backend's own native-out functions. Throws when disposed or poisoned. */
+  /** The engine-side value, for a backend's functions that hand out native values. Throws when disposed or poisoned. */
   get handle(): BackendTensor {
     return this.value.handle;
   }
 
-  /** A second handle on the same value, with a life of its own. */
+  /** A second handle on the same value, with its own lifetime. */
   alias(): Tensor {
     return new Tensor(this.value);
   }
@@ -132,7 +132,7 @@ export class Tensor {
   }
 }
 
-/** Wraps a value a backend made itself (native in). */
+/** Wraps a value that a backend made itself, as a tensor. */
 export function fromBackendTensor(backend: Backend, made: BackendTensor): Tensor {
   return new Tensor(new Value(backend, made.shape, made.dtype, made));
 }

@@ -1,9 +1,9 @@
 import { Tensor } from './tensor.js';
 
-/** A tensor, or arrays and plain objects of them: how parameters and results are passed. */
+/** A tensor, or arrays and plain objects of tensors: how parameters and results are passed. */
 export type Tree = Tensor | readonly Tree[] | { readonly [key: string]: Tree };
 
-/** Every tensor of a tree in a fixed order (arrays by index, objects by insertion). Anything else is passed over. */
+/** Every tensor of a tree in a fixed order (arrays by index, objects by insertion). Skips anything else. */
 export function leavesOf(tree: unknown): Tensor[] {
   if (tree instanceof Tensor) return [tree];
   if (Array.isArray(tree)) return tree.flatMap(leavesOf);
