@@ -3,13 +3,13 @@ import { joinNames } from './declared/declaration.js';
 import type { ParameterTree } from './parameters.js';
 import { inference, type Run } from './run.js';
 
-/** What a layer value is applied with: its parameters, and how. Passed from layer to layer, stored by none. */
+/** What a layer value is applied with: its parameters, and how to run. Passed from layer to layer, never stored. */
 export interface Context extends Run {
-  /** Of the whole network, by full names. */
+  /** Parameters of the whole network, by full names. */
   readonly parameters: ParameterTree;
-  /** Where in the network: 'layers.0.self_attn', '' at the top. Names of parameters, seeds and hooks begin with it. */
+  /** Place in the network: 'layers.0.self_attn', '' at the top. Parameter, seed and hook names begin with it. */
   readonly path: string;
-  /** Called with losses that layers have besides their output. The tensors belong to the hook: see `withLosses`. */
+  /** Called with the losses that layers add besides their output. The tensors belong to the hook: see `withLosses`. */
   readonly onLoss?: (path: string, loss: Tensor) => void;
 }
 
@@ -27,7 +27,7 @@ export function contextOf(parameters: ParameterTree, run: Run = inference): Cont
   return { ...run, parameters, path: '' };
 }
 
-/** The context of a part. The part '' is the whole itself. */
+/** The context of a part. The part '' is the whole. */
 export function within(context: Context, part: string): Context {
   return part === '' ? context : { ...context, path: joinNames(context.path, part) };
 }
@@ -49,7 +49,7 @@ export function parameterOf(context: Context, name: string): Tensor {
 }
 
 /**
- * For a layer or mechanism with a loss besides its output, shape []: hands it to whoever collects them.
+ * For a layer or mechanism with an additional loss, shape []: hands the loss to whoever collects it.
  *
  * @example
  * const layer = linearLayer(3, 2);

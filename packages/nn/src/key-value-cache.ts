@@ -19,7 +19,7 @@ export interface KeyValueCacheOptions {
   readonly heads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Initial room in keys, at least 1; growing doubles it. Default 32. */
+  /** Initial capacity in keys, at least 1; growing doubles it. Default 32. */
   readonly capacity?: number;
 }
 
@@ -32,10 +32,10 @@ const kinds: OptionKinds<KeyValueCacheOptions> = {
 };
 
 /**
- * Keys and values of the tokens decoded so far, in tensors with spare room: [B, H, capacity, D], filled from the
+ * Key/value cache of the tokens decoded so far, in tensors with spare room: [B, H, capacity, D], filled from the
  * left. Shapes change only when it grows, so an engine that compiles by shape compiles once per capacity, and one that
- * writes in place copies nothing. Attention reads it as it is with `causal` and a `queryStart` of the `length` before the
- * queries' own keys were appended: the empty part is hidden.
+ * writes in place copies nothing. Attention can read it directly, with `causal` and a `queryStart` of the `length`
+ * before the queries' own keys were appended: the empty part is hidden.
  */
 export class KeyValueCache {
   #keys: Tensor;
@@ -53,7 +53,7 @@ export class KeyValueCache {
     for (const [name, extent] of Object.entries({ heads, keyDim, valueDim, capacity })) {
       requireWhole('KeyValueCache', name, extent, 1);
     }
-    // In one scope, so that nothing stays when the second cannot be made.
+    // In one scope, so that nothing is left over if the second cannot be made.
     [this.#keys, this.#values] = scope(() => [
       zeros(backend, [batch, heads, capacity, keyDim]),
       zeros(backend, [batch, heads, capacity, valueDim]),
@@ -70,7 +70,7 @@ export class KeyValueCache {
     return this.#values;
   }
 
-  /** Tokens that it holds. */
+  /** Tokens in the cache. */
   get length(): number {
     return this.#length;
   }
@@ -79,7 +79,7 @@ export class KeyValueCache {
     return this.#keys.shape[2] as number;
   }
 
-  /** Makes room for `tokens` more by doubling. True when the shapes changed. Call it outside `scope`. */
+  /** Makes room for `tokens` more by doubling. Returns true if the shapes changed. Call it outside `scope`. */
   reserve(tokens: number): boolean {
     requireWhole('KeyValueCache.reserve', 'tokens', tokens, 0);
     let capacity = this.capacity;
@@ -102,10 +102,11 @@ export class KeyValueCache {
   }
 
   /**
-   * Writes keys [B, H, n, D] and values [B, H, n, Dv] after those it holds. The arguments stay the caller's. Call it outside
-   * `scope`, which would dispose of the new tensors when it closes.
+   * Appends keys [B, H, n, D] and values [B, H, n, Dv]. The arguments stay the caller's. Call it outside `scope`, which
+   * would dispose of the new tensors when it closes.
    *
-   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH (also when there is no room). Nothing is written then.
+   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH (also when there is no room), and then writes
+   * nothing.
    */
   append(keys: Tensor, values: Tensor): void {
     requireFit('keys', keys, this.#keys);

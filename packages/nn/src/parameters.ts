@@ -14,7 +14,7 @@ import type { TensorReader } from './safetensors/read.js';
 import { isStoredFloat } from './safetensors/stored-dtype.js';
 import { aSignal } from './signal.js';
 
-/** One weight that a model needs. */
+/** A weight that a model needs. */
 export interface ParameterSpec {
   /** Name in the checkpoint, and in the parameters. */
   readonly name: string;
@@ -43,10 +43,11 @@ const kinds: OptionKinds<LoadParametersOptions> = {
 };
 
 /**
- * Weights of a checkpoint as f32 tensors. Names, dtypes and shapes of all are checked before the first is uploaded. If one
+ * Weights of a checkpoint as f32 tensors. All names, dtypes and shapes are checked before the first upload. If one
  * cannot be read, everything uploaded is disposed of.
  *
- * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, RANK_MISMATCH, ABORTED, and what reading throws.
+ * @throws TopKError MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH, DTYPE_MISMATCH, RANK_MISMATCH, ABORTED, and whatever
+ * reading throws.
  */
 export async function loadParameters(
   backend: Backend,

@@ -3,7 +3,7 @@ import type { Run, Seeds } from './run.js';
 
 /**
  * Seeds that depend only on a number and on the path: a step can be repeated, and adding a layer changes no other
- * layer's dropout. Pass another number for each step of a training.
+ * layer's dropout. Pass a different number for each training step.
  *
  * @param seed a whole number from 0 to 2^53 - 1
  * @throws TopKError INVALID_OPTION for another seed
@@ -35,7 +35,7 @@ export function seedOf({ seeds }: Run, path: string): number {
   });
 }
 
-/** 32 bits of a text: FNV-1a, then the finaliser of MurmurHash3, because FNV's high bits mix slowly. */
+/** A 32-bit hash of a text: FNV-1a, then MurmurHash3's finaliser, because FNV's high bits mix slowly. */
 function hash(text: string, start: number): number {
   let bits = start;
   for (let at = 0; at < text.length; at++) bits = Math.imul(bits ^ text.charCodeAt(at), 0x01000193);

@@ -14,7 +14,7 @@ export interface KeptKeys {
 export interface KeptUnits {
   /** i32 [..., kept]: hidden units in ascending order. */
   readonly indices: Tensor;
-  /** [..., kept]: what each unit multiplies its row of the output weights with, act(pre-activation) [* gate]. */
+  /** [..., kept]: each unit's factor of its row of the output weights, act(pre-activation) [* gate]. */
   readonly activations: Tensor;
 }
 
@@ -28,26 +28,26 @@ export interface ActivationOverride {
 
 /**
  * Hooks into a network. Each is called synchronously with the path of the layer, such as 'encoder.0.attention'. Tensors
- * passed to an `on...` hook belong to the hook: read them when it suits, and dispose of them. Nothing is read back
- * unless the hook does so.
+ * passed to an `on...` hook belong to the hook: read them at any time, and dispose of them. Nothing is read back unless
+ * the hook does so.
  */
 export interface Trace {
   /**
-   * Keys and weights of each attention layer. One that keeps all keys reports them all: as much memory as all scores. One
-   * whose attention is a function reports nothing: what that keeps is not known.
+   * Keys and weights of each attention layer. A layer that keeps all keys reports them all, which takes as much memory
+   * as all scores. A layer whose attention is a function reports nothing, since what it keeps is unknown.
    */
   readonly onAttention?: (path: string, kept: KeptKeys) => void;
-  /** Units and activations of each feed-forward layer, before overrides. One that keeps all units reports them all. */
+  /** Units and activations of each feed-forward layer, before overrides. A layer that keeps all reports all. */
   readonly onFeedForward?: (path: string, kept: KeptUnits) => void;
   /** The residual stream [B, L, D] after each block, before overrides. */
   readonly onResidual?: (path: string, x: Tensor) => void;
-  /** Replaces activations of a feed-forward layer; undefined leaves it as it is. The caller keeps its tensors. */
+  /** Replaces activations of a feed-forward layer; undefined leaves them unchanged. The caller keeps its tensors. */
   readonly overrideActivations?: (path: string) => ActivationOverride | undefined;
-  /** Replaces the residual stream after a block, [B, L, D]; undefined leaves it as it is. `x` is borrowed. */
+  /** Replaces the residual stream after a block, [B, L, D]; undefined leaves it unchanged. `x` is borrowed. */
   readonly overrideResidual?: (path: string, x: Tensor) => Tensor | undefined;
 }
 
-/** For functions that take a trace among their options. */
+/** Option kinds for functions that accept trace hooks among their options. */
 export const traceKinds: OptionKinds<Trace> = {
   onAttention: aFunction(),
   onFeedForward: aFunction(),

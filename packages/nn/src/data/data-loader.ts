@@ -12,16 +12,16 @@ import { requireWhole } from '../require.js';
 import { bucketed } from './buckets.js';
 import { permutation } from './shuffle.js';
 
-/** Examples by index; an array is one. `get` may be slow: examples of the next batches are asked for in advance. */
+/** Examples by index; an array is a dataset. `get` may be slow: examples of the next batches are fetched in advance. */
 export interface Dataset<Example> {
   readonly length: number;
   get(index: number): Example | Promise<Example>;
 }
 
-/** Where a run stands in its data. Plain data, saved with a checkpoint. */
+/** A run's position in its data. Plain data, saved with a checkpoint. */
 export interface LoaderState {
   readonly epoch: number;
-  /** Batches of the epoch that were given out. */
+  /** Batches of the epoch handed out so far. */
   readonly batch: number;
 }
 
@@ -35,26 +35,26 @@ export interface LoadedBatch<Batch> {
 
 export interface DataLoaderOptions<Example, Batch> {
   readonly batchSize: number;
-  /** Makes a batch of examples, such as padded arrays. It gets their indices too. */
+  /** Makes a batch from examples, such as padded arrays. Also gets their indices. */
   readonly collate: (examples: readonly Example[], indices: readonly number[]) => Batch | Promise<Batch>;
-  /** A new order in each epoch. Default false. */
+  /** A new order every epoch. Default false. */
   readonly shuffle?: boolean;
-  /** Of the orders. Default 0. */
+  /** Seed of the orders. Default 0. */
   readonly seed?: number;
-  /** Leaves out the last batch of an epoch where it is not full. Default false. */
+  /** Leaves out the last batch of an epoch if it is not full. Default false. */
   readonly dropLast?: boolean;
   /**
-   * Length of the example at an index: batches are then made of examples of similar length, so that little is padded, in
-   * an order that is shuffled by batches. Needs `shuffle`. Default: no buckets.
+   * Length of the example at an index: each batch then has examples of similar length, which reduces padding, and the
+   * batches are shuffled. Needs `shuffle`. Default: no buckets.
    */
   readonly lengthOf?: (index: number) => number;
-  /** Batches made in advance while the caller computes. Default 1. */
+  /** Batches prepared in advance while the caller computes. Default 1. */
   readonly prefetch?: number;
 }
 
 export interface DataLoader<Batch> {
   readonly batchesPerEpoch: number;
-  /** Batches without end, epoch after epoch, from a state on (default: the beginning). */
+  /** Endless batches, epoch after epoch, from a given state (default: the beginning). */
   batches(from?: LoaderState): AsyncGenerator<LoadedBatch<Batch>, never, undefined>;
   /** Indices of the examples of each batch of an epoch. */
   order(epoch: number): readonly (readonly number[])[];
@@ -71,7 +71,7 @@ const kinds: OptionKinds<DataLoaderOptions<unknown, unknown>> = {
 };
 
 /**
- * Batches of a dataset in an order that depends on (seed, epoch) alone.
+ * Batches of a dataset, in an order that depends only on (seed, epoch).
  *
  * @throws TopKError INVALID_OPTION; from `batches`, whatever the dataset and `collate` throw.
  */
@@ -108,7 +108,7 @@ export function dataLoader<Example, Batch>(
       ...sorted.subarray(i * batchSize, (i + 1) * batchSize),
     ]);
     if (lengthOf === undefined) return cut;
-    // Batches of one bucket lie beside each other: their order is drawn too, by a counter that no epoch has.
+    // Batches of one bucket are adjacent, so shuffle their order too, with a counter that no epoch uses.
     return [...permutation(cut.length, seed, 0x8000_0000 + epoch)].map((i) => cut[i] as number[]);
   };
 
@@ -130,7 +130,7 @@ export function dataLoader<Example, Batch>(
       const indices = plan[batch] as readonly number[];
       batch++;
       const made = load(indices);
-      // One that fails while others wait is thrown when its turn comes.
+      // A batch that fails while others wait is reported when its turn comes.
       made.catch(() => {});
       return { size: indices.length, state: { epoch, batch }, made };
     };

@@ -1,10 +1,10 @@
 import { philox4x32, philoxKey } from '@topk-attention/core/backend';
 
-/** Tells the streams of random numbers of a run from each other. */
+/** Keeps a run's random streams distinct. */
 const SHUFFLE_STREAM = 0x5f3759df;
 
 /**
- * A permutation of 0 .. n - 1 (Fisher and Yates) from a seed and a counter, such as the epoch: the same on every runtime.
+ * A Fisher-Yates permutation of 0 .. n - 1 from a seed and a counter, such as the epoch: the same on every runtime.
  */
 export function permutation(n: number, seed: number, counter: number): Int32Array {
   const key = philoxKey(seed);

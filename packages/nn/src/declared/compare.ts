@@ -9,16 +9,16 @@ import { readerOf, type StateDict } from './state-dict.js';
 export interface StateDictDifferences {
   /** Parameters that the file lacks. */
   readonly missing: readonly string[];
-  /** Tensors of the file that are no parameters. */
+  /** Tensors of the file that are not parameters. */
   readonly unexpected: readonly string[];
-  /** Parameters of another shape, or of a type that holds no floating-point numbers. */
+  /** Parameters with another shape, or with a type that is not floating-point. */
   readonly mismatched: readonly Mismatch[];
 }
 
 export interface Mismatch {
   readonly name: string;
   readonly expected: Shape;
-  /** The stored shape, or the stored type where that is what does not fit. */
+  /** The stored shape, or the stored type if that is what does not fit. */
   readonly got: Shape | string;
 }
 
@@ -48,7 +48,7 @@ export class StateDictError extends TopKError implements StateDictDifferences {
   }
 }
 
-/** What a layer and a state dict, or an open file, do not have in common. Reads descriptions only. */
+/** The differences between a layer and a state dict or open file. Reads descriptions only. */
 export function compareStateDict(layer: Declared, dict: StateDict | TensorReader): StateDictDifferences {
   const { tensors } = readerOf(dict);
   const missing: string[] = [];

@@ -1,14 +1,14 @@
 import { type Shape, TopKError } from '@topk-attention/core';
 import type { Initializer } from './initializers.js';
 
-/** A parameter that a layer needs: what it is before any tensor exists. */
+/** A parameter that a layer needs, described before any tensor exists. */
 export interface Declaration {
   /** As in files: a linear layer's weight is [out, in]. */
   readonly shape: Shape;
   readonly initializer: Initializer;
   /** False for a buffer: saved and loaded, but no optimiser moves it. Default true. */
   readonly trainable?: boolean;
-  /** A buffer of random numbers that `redraw` draws anew after so many steps of training. Default: never. */
+  /** For a buffer of random numbers: training steps after which `redraw` draws new ones. Default: never. */
   readonly redrawEvery?: number;
   /** Other names under which a file may hold it, or a copy of it. */
   readonly aliases?: readonly string[];
@@ -24,15 +24,15 @@ export interface Declared {
   readonly parameters: Declarations;
 }
 
-/** A name within a part: '' stands for the part, or for the whole, itself. */
+/** A name within a part: '' stands for the part itself, or for the whole. */
 export function joinNames(outer: string, inner: string): string {
   return outer === '' || inner === '' ? outer + inner : `${outer}.${inner}`;
 }
 
 /**
- * The parameters of parts under the parts' names. A part named '' brings its parameters under their own names.
+ * The parameters of parts under the parts' names. A part named '' contributes its parameters under their own names.
  *
- * @throws TopKError INVALID_OPTION where two parts declare the same name.
+ * @throws TopKError INVALID_OPTION if two parts declare the same name.
  */
 export function declarationsOf(parts: { readonly [name: string]: Declared }): Declarations {
   const all: { [name: string]: Declaration } = {};

@@ -3,11 +3,11 @@ import type { ParameterTree } from '../parameters.js';
 import type { Declared } from './declaration.js';
 
 /**
- * Which parameters an optimiser may move: all but buffers and those whose names fit a pattern. Pass it to `train` as
- * `trainable`.
+ * Which parameters an optimiser may move: all except buffers and those whose names match a pattern. Pass it to `train`
+ * as `trainable`.
  *
- * @param frozen patterns of names; `*` stands for any text: 'encoder.*', '*.bias'
- * @throws TopKError INVALID_OPTION for a pattern that fits no parameter.
+ * @param frozen name patterns; `*` stands for any text: 'encoder.*', '*.bias'
+ * @throws TopKError INVALID_OPTION for a pattern that matches no parameter.
  *
  * @example
  * const layer = encoderLayer({ width: 8, heads: 2, hidden: 16 });
@@ -33,7 +33,7 @@ export function trainableExcept(
   return (name) => !still.has(name);
 }
 
-/** The parameters that a function takes, and the rest: gradients are for the first, the layer needs both. */
+/** Splits off the parameters that a function accepts: gradients are taken for those, but the layer needs all. */
 export function splitParameters(
   parameters: ParameterTree,
   isTrainable: (name: string) => boolean,

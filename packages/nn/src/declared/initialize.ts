@@ -4,8 +4,8 @@ import { seedsFrom } from '../seeds.js';
 import type { Declared } from './declaration.js';
 
 /**
- * First values of all parameters of a layer, on a backend. Each depends on its name, its shape and the seed alone: the same
- * bits on every backend, whatever other layers there are.
+ * Initial values of all parameters of a layer, on a backend. Each depends only on its name, its shape and the seed: the
+ * same bits on every backend, whatever other layers exist.
  *
  * @param seed a whole number from 0 to 2^53 - 1
  * @throws TopKError INVALID_OPTION for another seed, OUT_OF_MEMORY. Nothing stays on the backend then.
@@ -18,7 +18,7 @@ export function initialize(backend: Backend, layer: Declared, seed: number): Par
   return initializeNamed(backend, layer, seed, Object.keys(layer.parameters));
 }
 
-/** The same for some of the names. */
+/** The same for only some of the names. */
 export function initializeNamed(
   backend: Backend,
   { parameters }: Declared,

@@ -10,7 +10,7 @@ import {
 import { orthonormalRows } from './orthogonal.js';
 import { normalNumbers, uniformNumbers } from './random.js';
 
-/** First values of a parameter, row-major: a function of shape and seed alone, so equal seeds give equal values everywhere. */
+/** Initial values of a parameter, row-major: depends only on shape and seed, so equal seeds give equal values. */
 export type Initializer = (shape: Shape, seed: number) => Float64Array;
 
 /** Every element `value`. */
@@ -21,7 +21,7 @@ export function constant(value: number): Initializer {
 export const zeros: Initializer = constant(0);
 export const ones: Initializer = constant(1);
 
-/** Between -bound and bound. */
+/** Uniform between -bound and bound. */
 export function uniform(bound: number): Initializer {
   return (shape, seed) => uniformNumbers(seed, sizeOf(shape)).map((number) => (2 * number - 1) * bound);
 }
@@ -31,7 +31,7 @@ export function normal(deviation = 1, mean = 0): Initializer {
   return (shape, seed) => normalNumbers(seed, sizeOf(shape)).map((number) => mean + deviation * number);
 }
 
-/** N(0, deviation^2) without what lies beyond `limit`, which is drawn again. PyTorch's limit is 2, whatever the deviation. */
+/** N(0, deviation^2); values beyond `limit` are drawn again. PyTorch's limit is 2, whatever the deviation. */
 export function truncNormal(deviation = 1, limit = 2): Initializer {
   if (!(limit > 0 && deviation >= 0)) {
     throw new TopKError('INVALID_OPTION', 'truncNormal: bad deviation or limit', {
@@ -51,7 +51,7 @@ export function truncNormal(deviation = 1, limit = 2): Initializer {
   };
 }
 
-/** Glorot and Bengio's: uniform with bound gain * sqrt(6 / (in + out)). */
+/** Glorot and Bengio: uniform with bound gain * sqrt(6 / (in + out)). */
 export function xavierUniform(gain = 1): Initializer {
   return (shape, seed) => {
     const { inputs, outputs } = fansOf('xavierUniform', shape);
@@ -59,7 +59,7 @@ export function xavierUniform(gain = 1): Initializer {
   };
 }
 
-/** Normal with deviation gain * sqrt(2 / (in + out)). */
+/** Glorot and Bengio: normal with deviation gain * sqrt(2 / (in + out)). */
 export function xavierNormal(gain = 1): Initializer {
   return (shape, seed) => {
     const { inputs, outputs } = fansOf('xavierNormal', shape);
@@ -68,13 +68,13 @@ export function xavierNormal(gain = 1): Initializer {
 }
 
 export interface KaimingOptions {
-  /** Slope of the leaky ReLU behind the layer. Default 0: a ReLU. */
+  /** Slope of the leaky ReLU that follows the layer. Default 0: a ReLU. */
   readonly slope?: number;
 }
 
 const kaimingKinds: OptionKinds<KaimingOptions> = { slope: aNumber };
 
-/** He's, by the inputs: uniform with bound sqrt(6 / ((1 + slope^2) in)). */
+/** He et al., by the inputs: uniform with bound sqrt(6 / ((1 + slope^2) in)). */
 export function kaimingUniform(options?: KaimingOptions): Initializer {
   const { slope = 0 } = readOptions('kaimingUniform', options, kaimingKinds);
   return (shape, seed) => {
@@ -83,7 +83,7 @@ export function kaimingUniform(options?: KaimingOptions): Initializer {
   };
 }
 
-/** Normal with deviation sqrt(2 / ((1 + slope^2) in)). */
+/** He et al., by the inputs: normal with deviation sqrt(2 / ((1 + slope^2) in)). */
 export function kaimingNormal(options?: KaimingOptions): Initializer {
   const { slope = 0 } = readOptions('kaimingNormal', options, kaimingKinds);
   return (shape, seed) => {
@@ -92,12 +92,12 @@ export function kaimingNormal(options?: KaimingOptions): Initializer {
   };
 }
 
-/** LeCun's: normal with deviation factor / sqrt(in). T5 begins with it everywhere but in queries: `t5Initializers`. */
+/** LeCun: normal with deviation factor / sqrt(in). T5 uses it everywhere except for queries: `t5Initializers`. */
 export function lecunNormal(factor = 1): Initializer {
   return (shape, seed) => normal(factor / Math.sqrt(fansOf('lecunNormal', shape).inputs))(shape, seed);
 }
 
-/** Rows, or columns where there are fewer, of length `gain` at right angles to each other. Rank 2. */
+/** Orthogonal rows (or columns, if there are fewer) of length `gain`. Rank 2. */
 export function orthogonal(gain = 1): Initializer {
   return (shape, seed) => {
     fansOf('orthogonal', shape);

@@ -17,18 +17,19 @@ import { readerOf, type StateDict } from './state-dict.js';
 export interface LoadStateDictOptions {
   /** True for a name that the file may hold although the layer does not have it. Default: none. */
   readonly ignores?: (name: string) => boolean;
-  /** Parameters that the file lacks are initialised from this seed, a new head for example. Default: they are an error. */
+  /** Seed that initialises parameters the file lacks, such as a new head. Default: missing parameters are an error. */
   readonly initializeMissing?: number;
 }
 
 const kinds: OptionKinds<LoadStateDictOptions> = { ignores: aFunction(), initializeMissing: aNumber };
 
 /**
- * The parameters of a layer from a state dict or an open file, on a backend. All or nothing: every name and shape is checked
- * before the first upload, and what was uploaded goes when a later tensor cannot be read. F16, BF16 and F64 become f32.
+ * Loads the parameters of a layer from a state dict or an open file onto a backend. All or nothing: checks every name
+ * and shape before the first upload, and disposes everything uploaded if a later tensor cannot be read. F16, BF16 and
+ * F64 become f32.
  *
- * @throws StateDictError (a TopKError STATE_DICT_MISMATCH) with all names that are missing, unexpected or of another shape;
- * what reading and uploading throw.
+ * @throws StateDictError (a TopKError STATE_DICT_MISMATCH) with all names that are missing, unexpected or mismatched in
+ * shape; whatever reading and uploading throw.
  *
  * @example
  * const layer = linearLayer(3, 2);
@@ -63,7 +64,7 @@ export async function loadStateDict(
       loaded[name] = tensor(backend, await reader.readFloat32(stored), shape);
       void loaded[name].handle;
     }
-    // In the order of the declarations, which is that of `initialize`: optimisers and sums go through trees in order.
+    // In declaration order, as in `initialize`: optimisers and sums visit trees in order.
     return Object.fromEntries(Object.keys(layer.parameters).map((name) => [name, loaded[name] as Tensor]));
   } catch (error) {
     disposeParameters(loaded);

@@ -1,15 +1,14 @@
 import { normalNumbers } from './random.js';
 
 /**
- * Rows of unit length at right angles to each other, `rows` <= `width`, uniformly distributed: the Q of a Gaussian matrix
- * whose R has a positive diagonal, which is what Gram and Schmidt's method gives. With signs as LAPACK leaves them rows
- * would have a mean that is not 0.
+ * Orthonormal rows, `rows` <= `width`, uniformly distributed: the Q of a Gaussian matrix whose R has a positive
+ * diagonal, which is what Gram-Schmidt gives. With LAPACK's signs the rows would have a nonzero mean.
  */
 export function orthonormalRows(rows: number, width: number, seed: number, stream = 0): Float64Array {
   const matrix = normalNumbers(seed, rows * width, stream);
   for (let row = 0; row < rows; row++) {
     const own = matrix.subarray(row * width, (row + 1) * width);
-    // Twice: rounding leaves parts of earlier rows after the first time.
+    // Twice: after the first round, rounding errors leave parts of earlier rows.
     for (let round = 0; round < 2; round++) {
       for (let before = 0; before < row; before++) {
         const other = matrix.subarray(before * width, (before + 1) * width);

@@ -5,18 +5,18 @@ import type { Declared } from './declaration.js';
 import { initializeNamed } from './initialize.js';
 
 export interface Redrawn {
-  /** The parameters to go on with. */
+  /** The parameters to continue with. */
   readonly parameters: ParameterTree;
-  /** Those that were replaced: dispose of them when nothing needs them any more. Empty where none was due. */
+  /** The replaced parameters: dispose of them when nothing needs them any more. Empty if none was due. */
   readonly replaced: ParameterTree;
 }
 
 /**
- * New random features for a layer, where they are due: those declared with `redrawEvery: n` after every n steps. A function of
- * seed and step alone, so a training that is resumed draws the same.
+ * Draws new random features for a layer when due: those declared with `redrawEvery: n` after every n steps. Depends
+ * only on seed and step, so a resumed training draws the same.
  *
  * @param step optimiser steps made so far
- * @param seed that of `initialize`, or any other
+ * @param seed the seed of `initialize`, or any other
  * @throws TopKError INVALID_OPTION
  *
  * @example

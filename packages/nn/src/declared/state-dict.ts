@@ -6,15 +6,15 @@ import type { TensorReader } from '../safetensors/read.js';
 import { toFloat32 } from '../safetensors/widen.js';
 import type { TensorToWrite } from '../safetensors/write.js';
 
-/** Numbers of parameters by their names: what `encodeSafetensors` writes and PyTorch reads. */
+/** Parameter values by name: what `encodeSafetensors` writes and PyTorch reads. */
 export interface StateDict {
   readonly [name: string]: TensorToWrite;
 }
 
 /**
- * The numbers of parameters, read back all at once. Names and shapes are those of the tree, which are PyTorch's.
+ * The values of parameters, all read back at once. Names and shapes are the tree's, which follow PyTorch.
  *
- * @throws TopKError DTYPE_MISMATCH for a parameter that is not f32, and what reading a tensor throws.
+ * @throws TopKError DTYPE_MISMATCH for a parameter that is not f32, and whatever reading a tensor throws.
  *
  * @example
  * const parameters = initialize(backend, linearLayer(3, 2), 42);
@@ -34,7 +34,7 @@ async function float32Of(one: Tensor): Promise<Float32Array> {
   return data instanceof Float32Array ? data : Float32Array.from(data);
 }
 
-/** A state dict in memory as a file is read. */
+/** A reader for a state dict in memory; an open file stays as it is. */
 export function readerOf(dict: StateDict | TensorReader): TensorReader {
   if (isReader(dict)) return dict;
   const read = async (name: string): Promise<TensorToWrite> => {

@@ -11,21 +11,21 @@ export interface SummaryRow {
   readonly trainable: boolean;
 }
 
-/** What a layer weighs. `String(summary)` is a table. */
+/** Sizes of a layer's parameters. `String(summary)` is a table. */
 export interface Summary {
   readonly rows: readonly SummaryRow[];
-  /** Elements of all. */
+  /** Total elements. */
   readonly count: number;
-  /** Elements of those that are trainable. */
+  /** Elements of the trainable parameters. */
   readonly trainable: number;
   readonly bytes: number;
   toString(): string;
 }
 
 /**
- * Names, shapes and sizes of the parameters of a layer, and their sums. Needs no backend.
+ * Names, shapes and sizes of a layer's parameters, and their totals. Needs no backend.
  *
- * @param isTrainable by name, as `trainableExcept` gives it. Default: all but buffers.
+ * @param isTrainable by name, as returned by `trainableExcept`. Default: all except buffers.
  *
  * @example
  * console.log(String(summary(linearLayer(3, 2))));

@@ -17,7 +17,7 @@ export function directorySource(path: string): FileSource {
   };
 }
 
-/** The directory that a file URL names. @throws TopKError INVALID_OPTION when its escapes are invalid. */
+/** The directory named by a file URL. @throws TopKError INVALID_OPTION when its escapes are invalid. */
 export function pathOfFileUrl(where: string, url: URL): string {
   try {
     const path = decodeURIComponent(url.pathname);

@@ -4,6 +4,6 @@ import type { ByteSource } from './byte-source.js';
 export interface FileSource {
   /** For messages. */
   readonly name: string;
-  /** The bytes of a file, or undefined when there is no such file. The caller closes it. */
+  /** The bytes of a file, or undefined if it does not exist. The caller closes it. */
   open(file: string): Promise<ByteSource | undefined>;
 }

@@ -16,7 +16,7 @@ async function nodeFiles(): Promise<typeof import('node:fs/promises')> {
 }
 
 /**
- * A file of the file system, opened for reading (Node, Deno, Bun).
+ * Opens a file of the file system for reading (Node, Deno, Bun).
  *
  * @throws TopKError FILE_NOT_FOUND, UNSUPPORTED in a browser.
  */
@@ -59,7 +59,7 @@ export async function openFile(path: string): Promise<ByteSource> {
   };
 }
 
-/** Writes a temporary file in the same folder and renames it: readers see the old file or the whole new one. */
+/** Writes a temporary file in the same folder and renames it: readers see either the old file or the whole new one. */
 export async function writeFileAtomically(path: string, parts: readonly Uint8Array[]): Promise<void> {
   const { open, rename, rm } = await nodeFiles();
   const temporary = `${path}.${Math.random().toString(36).slice(2)}.tmp`;
@@ -67,7 +67,7 @@ export async function writeFileAtomically(path: string, parts: readonly Uint8Arr
     const handle = await open(temporary, 'wx');
     try {
       for (const part of parts) await handle.writeFile(part);
-      // Without it a crash may leave an empty file under the new name.
+      // Without this, a crash may leave an empty file under the new name.
       await handle.sync();
     } finally {
       await handle.close();

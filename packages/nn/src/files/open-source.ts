@@ -4,9 +4,9 @@ import type { FileSource } from './file-source.js';
 import { urlSource } from './url-source.js';
 
 /**
- * The files that a caller means: below a base URL (http, https, file), in a directory, or their own source.
+ * The files that a caller means: below a base URL (http, https, file), in a directory, or from the caller's own source.
  *
- * @param where the public function whose option it is, which begins the messages
+ * @param where the public function that takes the option; its name begins the messages
  * @param signal ends downloads
  * @throws TopKError INVALID_OPTION
  *

@@ -3,7 +3,7 @@ import type { ByteSource } from './byte-source.js';
 import type { FileSource } from './file-source.js';
 import { isWithheld } from './withheld.js';
 
-/** The bytes of a file that must exist. `fix` is the advice of the error. @throws TopKError FILE_NOT_FOUND */
+/** The bytes of a file that must exist. `fix` is the error's advice. @throws TopKError FILE_NOT_FOUND */
 export async function openNeeded(source: FileSource, file: string, fix: string): Promise<ByteSource> {
   const opened = await source.open(file);
   if (opened) return opened;
@@ -14,7 +14,7 @@ export async function openNeeded(source: FileSource, file: string, fix: string):
   });
 }
 
-/** The bytes of a file, or undefined when it does not exist or a server refuses it in a way that may mean so. */
+/** The bytes of a file, or undefined if it does not exist or a server's refusal may mean that it does not. */
 export async function openOptional(source: FileSource, file: string): Promise<ByteSource | undefined> {
   try {
     return (await source.open(file)) ?? undefined;
@@ -35,7 +35,7 @@ export async function readOptionalText(source: FileSource, file: string): Promis
   return opened === undefined ? undefined : textOf(source, file, opened);
 }
 
-/** Reads and closes it. */
+/** Reads and closes the opened file. */
 async function textOf(source: FileSource, file: string, opened: ByteSource): Promise<string> {
   try {
     const bytes = await opened.read(0, opened.size);

@@ -4,9 +4,9 @@ import type { FileSource } from './file-source.js';
 import { withheld } from './withheld.js';
 
 /**
- * Files below a base URL, each fetched whole. The query of the base (a token, a version) is sent with every file and never
- * shown in messages. 404 and 410 mean that there is no such file. 401, 403 and a web page in the file's place may mean the
- * same: they are an error that readers of optional files ignore.
+ * Files below a base URL, each fetched whole. The base's query (a token, a version) is sent with every file and never
+ * shown in messages. 404 and 410 mean that the file does not exist. 401, 403 and a web page in the file's place may
+ * mean the same: they are an error that readers of optional files ignore.
  */
 export function urlSource(base: URL, signal?: AbortSignal): FileSource {
   return {
@@ -52,7 +52,7 @@ function shown({ origin, pathname }: URL): string {
   return `${origin}${pathname}`;
 }
 
-/** Nothing, or an error. */
+/** Throws for an error status; undefined if the file does not exist. */
 function checkStatus(name: string, status: number): undefined {
   if (status === 404 || status === 410) return undefined;
   const got = `HTTP ${status}`;
@@ -65,7 +65,7 @@ function checkStatus(name: string, status: number): undefined {
 /** A connection that broke must not look like a short file. */
 function checkComplete(name: string, response: Response, got: number): void {
   const announced = response.headers.get('content-length');
-  // With a content encoding the header counts encoded bytes, and browsers hide that header of other origins.
+  // With a content encoding the header counts encoded bytes, and browsers hide the encoding header of other origins.
   const isComparable = response.type !== 'cors' && !response.headers.has('content-encoding');
   if (announced === null || !isComparable || got >= Number(announced)) return;
   throw new TopKError('FILE_TRUNCATED', `${name}: the download ended early`, {
@@ -77,7 +77,7 @@ function checkComplete(name: string, response: Response, got: number): void {
 
 const SPACE = /^[\s\uFEFF]*/;
 
-/** Whether a web page came in place of the file: JSON begins with a bracket, safetensors files have one after 8 bytes. */
+/** Whether a web page came instead of the file: JSON begins with a bracket, safetensors files do after 8 bytes. */
 function isPage(file: string, contentType: string, bytes: Uint8Array): boolean {
   const bracket = '{'.charCodeAt(0);
   if (file.endsWith('.safetensors') && bytes[8] === bracket) return false;

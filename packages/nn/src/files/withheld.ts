@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 
-/** The cause of a FILE_NOT_FOUND where a server's answer may mean that there is no such file. */
+/** The cause of a FILE_NOT_FOUND when a server's answer may mean that the file does not exist. */
 class Withheld extends Error {}
 
 /** The error for a file that may not exist: `openOptional` treats it as absent. */

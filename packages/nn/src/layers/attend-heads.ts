@@ -14,25 +14,25 @@ import type { Run } from '../run.js';
 import { handOver, type KeptKeys } from '../trace.js';
 
 /**
- * Attention of the caller's own, with the signature of core's `exactAttention`: queries [B, heads, Lq, D], keys
- * [B, heads, Lk, D] and values [B, heads, Lk, Dv] -> [B, heads, Lq, Dv]. The tensors it is given are borrowed, and those
- * that it makes are freed with the layer's. It has to heed the options: `keyLengths` hides padding, and in a cache the room
- * that is not yet filled. Made of core's ops, it has a gradient.
+ * The caller's own attention, with the signature of core's `exactAttention`: queries [B, heads, Lq, D], keys
+ * [B, heads, Lk, D] and values [B, heads, Lk, Dv] -> [B, heads, Lq, Dv]. It borrows its arguments, and the tensors that
+ * it makes are freed with the layer's. It must honour the options: `keyLengths` hides padding and, in a cache, the room
+ * not yet filled. If it uses core's ops, it has a gradient.
  */
 export type AttentionFunction = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions) => Tensor;
 
-/** All keys, the k best of each query and head, or what a function makes of queries, keys and values. */
+/** All keys, the k best of each query and head, or a function of queries, keys and values. */
 export type AttentionChoice = 'exact' | { readonly k: number } | AttentionFunction;
 
-/** A choice that says which keys are kept. */
+/** A choice that determines which keys are kept. */
 type KeptChoice = Exclude<AttentionChoice, AttentionFunction>;
 
-/** Keys that a choice keeps: all of them where there are no more than k, because exact attention is then faster. */
+/** Keys that a choice keeps: all of them if there are at most k, because exact attention is then faster. */
 export function keptKeys(choice: KeptChoice, keys: number): number | 'all' {
   return choice === 'exact' || choice.k >= keys ? 'all' : choice.k;
 }
 
-/** Attention of query, key and value [B, heads, L, headDim] -> [B, heads, Lq, headDim], as the hook of the path sees it. */
+/** Attention of query, key and value [B, heads, L, headDim] -> [B, heads, Lq, headDim], reported to the path's hook. */
 export function attendHeads(
   { trace }: Run,
   path: string,

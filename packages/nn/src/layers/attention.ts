@@ -23,7 +23,7 @@ export interface AttentionWeights {
   readonly o: Tensor;
 }
 
-/** An attention layer: everything about it but its inputs. */
+/** An attention layer: everything about it except its inputs. */
 export interface AttentionLayer {
   /** Its name for seeds and hooks: 'encoder.0.attention'. */
   readonly path: string;
@@ -32,7 +32,7 @@ export interface AttentionLayer {
   /** Multiplies the dot products. */
   readonly scale: number;
   readonly choice: AttentionChoice;
-  /** What holds for whole sequences. Decoding from a cache adds where its queries stand. */
+  /** Options for whole sequences. Decoding from a cache adds the position of its queries. */
   readonly sequence: Pick<AttentionOptions, 'causal' | 'relativeBias'>;
   /** Rate at which softmax weights are dropped in training. */
   readonly dropout: number;
@@ -61,9 +61,9 @@ export function keysAndValuesOf({ weights, heads }: AttentionLayer, x: Tensor): 
 }
 
 /**
- * What an attention layer makes of queries, keys and values: [B, Lq, D], after the output projection.
+ * Applies an attention layer to queries, keys and values: [B, Lq, D], after the output projection.
  *
- * @param options of this call: the layer's `sequence`, lengths, where queries stand in a cache
+ * @param options of this call: the layer's `sequence`, lengths, position of the queries in a cache
  * @throws TopKError as `exactAttention`; INVALID_OPTION, SHAPE_MISMATCH for what a function returns
  */
 export function attend(

@@ -4,7 +4,7 @@ import { seedOf } from '../seeds.js';
 
 /**
  * In training, x [...] with each element dropped with probability `rate` and the rest scaled by 1 / (1 - rate);
- * otherwise x itself. The seed is that of the path, so the same run drops the same elements on every backend.
+ * otherwise x itself. The seed depends on the path, so the same run drops the same elements on every backend.
  *
  * @throws TopKError INVALID_OPTION for a training run without seeds.
  */

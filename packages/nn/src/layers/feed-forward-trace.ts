@@ -58,8 +58,8 @@ function indicesOf(
 }
 
 /**
- * What an override adds to the output of a layer: (new - old activations) times the rows of wOut [F, Dout]. As an
- * addition it leaves the layer itself, its path and its gradient as they are, and is 0 where nothing changes.
+ * What an override adds to a layer's output: (new - old activations) times the rows of wOut [F, Dout]. Being added, it
+ * leaves the layer itself, its path and its gradient unchanged, and is 0 where nothing changes.
  *
  * @throws TopKError INVALID_OPTION for units that the layer lacks or that are named twice, SHAPE_MISMATCH.
  */

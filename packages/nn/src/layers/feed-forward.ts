@@ -19,7 +19,7 @@ import { keptUnits, overrideChange } from './feed-forward-trace.js';
 /** All hidden units, or the k best of each token; `select` says what ranks them (default 'preactivation', as in the paper). */
 export type FeedForwardChoice = 'exact' | { readonly k: number; readonly select?: FeedForwardSelect };
 
-/** A feed-forward layer: everything about it but its input. */
+/** A feed-forward layer: everything about it except its input. */
 export interface FeedForwardLayer {
   /** Its name for hooks: 'encoder.0.feedForward'. */
   readonly path: string;
@@ -44,7 +44,7 @@ export function feedForward(run: Run, layer: FeedForwardLayer, x: Tensor): Tenso
   });
 }
 
-/** How the layer would run on so many tokens: its path and its plan. Runs nothing. @throws TopKError DOES_NOT_FIT. */
+/** How the layer would run on that many tokens: its path and its plan. Runs nothing. @throws TopKError DOES_NOT_FIT. */
 export function explainFeedForwardLayer(
   backend: Backend,
   layer: FeedForwardLayer,

@@ -4,7 +4,7 @@ import type { Run } from '../run.js';
 import { handOver } from '../trace.js';
 
 /**
- * The residual stream x [B, L, D] after a block, as hooks see it and may replace it.
+ * The residual stream x [B, L, D] after a block, which hooks see and may replace.
  *
  * @throws TopKError SHAPE_MISMATCH for a replacement of another shape.
  */

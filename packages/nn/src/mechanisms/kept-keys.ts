@@ -10,7 +10,7 @@ export interface TopKOptions {
 
 const kinds: OptionKinds<TopKOptions> = { k: required(aNumber) };
 
-/** Softmax attention over all keys, in chunks of queries. */
+/** Softmax attention over all keys, in query chunks. */
 export function exact(): Mechanism {
   return keeping('exact', 'exact');
 }

@@ -26,19 +26,19 @@ export interface LinearInputs {
   readonly value: Tensor;
 }
 
-/** The same with heads that share keys side by side: N = B keyValueHeads, g = heads / keyValueHeads. */
+/** The same, grouped by shared keys: N = B keyValueHeads, g = heads / keyValueHeads. */
 interface Grouped {
   /** [N, g, Lq, r] */
   readonly query: Tensor;
   /** [N, Lk, r] */
   readonly key: Tensor;
-  /** [N, Lk, D + 1]: values with a column of ones, whose sum is the denominator. */
+  /** [N, Lk, D + 1]: values and a column of ones, whose weighted sum is the denominator. */
   readonly value: Tensor;
 }
 
 /**
- * Attention whose weights are products of features, phi(q) . phi(k), divided by their sum over the keys: two products, and
- * never a matrix of all pairs. [B, heads, Lq, D]; zeros where a query has no key.
+ * Attention whose weights are products of features, phi(q) . phi(k), divided by their sum over the keys: two matrix
+ * products, never a matrix of all pairs. [B, heads, Lq, D]; zeros for a query without keys.
  */
 export function linearAttention(inputs: LinearInputs): Tensor {
   return scope(() => {
@@ -53,9 +53,10 @@ export function linearAttention(inputs: LinearInputs): Tensor {
 export type LinearState = Tensor;
 
 /**
- * The same causally, the last query with the last key. Chunk after chunk: within one all pairs, before it the sums so far.
+ * The causal version, with the last query at the last key. Chunk by chunk: all pairs within a chunk, running sums for
+ * the keys before it.
  *
- * @param state sums over keys before the given ones
+ * @param state sums over the keys before the given ones
  * @throws TopKError SHAPE_MISMATCH for more queries than keys.
  */
 export function causalLinearAttention(
@@ -112,7 +113,7 @@ function groupedOf({ query, key, value }: LinearInputs): Grouped {
   };
 }
 
-/** Sums [..., D + 1] over their last column, as [B, heads, Lq, D]. */
+/** Sums [..., D + 1] divided by their last column, as [B, heads, Lq, D]. */
 function quotientOf({ query, value }: LinearInputs, sums: Tensor): Tensor {
   const [batch, heads, queries] = query.shape as readonly [number, number, number, number];
   const width = value.shape[3] as number;
@@ -122,7 +123,7 @@ function quotientOf({ query, value }: LinearInputs, sums: Tensor): Tensor {
   return div(narrow(all, 3, 0, width), where(eq(total, 0), 1, total));
 }
 
-/** [count * length, length]: 1 where a query sees a key of its own chunk, once for each head of a group. */
+/** [count * length, length]: 1 where a query sees a key of its own chunk, repeated for each head of a group. */
 function lowerTriangle({ backend, dtype }: Tensor, count: number, length: number): Tensor {
   const values = Float64Array.from({ length: count * length * length }, (_, at) =>
     at % length <= Math.floor(at / length) % length ? 1 : 0,

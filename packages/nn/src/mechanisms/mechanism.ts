@@ -6,17 +6,17 @@ import type { Declarations } from '../declared/declaration.js';
 export interface Mechanism {
   /** For errors and logs. */
   readonly name: string;
-  /** What it can do. An attention layer refuses what it cannot before `attend` is called. */
+  /** What it supports. An attention layer refuses anything else before it calls `attend`. */
   readonly takes: MechanismAbilities;
-  /** Parameters and buffers of its own; `call.context` finds them. Default: none. */
+  /** Its own parameters and buffers; `call.context` finds them. Default: none. */
   declare?(sizes: MechanismSizes): Declarations;
-  /** Output [B, heads, Lq, headDim] of queries, keys and values. */
+  /** Output [B, heads, Lq, headDim] from queries, keys and values. */
   attend(call: MechanismCall): Tensor;
   /**
-   * The next tokens of causal decoding: their output, and the state after them. Step by step gives what `attend` gives for
-   * the whole text, causally. Needed where it takes 'decoding'.
+   * The next tokens of causal decoding: their output, and the state after them. Step by step it gives what causal
+   * `attend` gives for the whole text. Required if `takes` has 'decoding'.
    *
-   * @param state after the tokens before; undefined at the beginning. Stays the caller's.
+   * @param state after the previous tokens; undefined at the beginning. Stays the caller's.
    */
   step?(call: MechanismCall, state: MechanismState | undefined): MechanismStep;
 }
@@ -29,7 +29,7 @@ export type MechanismAbility =
   | 'bias'
   | 'relativeBias'
   | 'dropout'
-  /** Fewer heads of keys and values than of queries. */
+  /** Fewer key/value heads than query heads. */
   | 'groupedHeads'
   | 'decoding';
 
@@ -43,9 +43,9 @@ export interface MechanismSizes {
 }
 
 export interface MechanismCall {
-  /** Of the mechanism: `parameterOf(context, name)` finds what it declared, `context.onLoss` takes a loss besides the output. */
+  /** The mechanism's: `parameterOf(context, name)` finds what it declared, `context.onLoss` takes an extra loss. */
   readonly context: Context;
-  /** Of the layer, for hooks. */
+  /** The layer's path, for hooks. */
   readonly path: string;
   /** [B, heads, Lq, headDim] */
   readonly query: Tensor;
@@ -53,15 +53,15 @@ export interface MechanismCall {
   readonly key: Tensor;
   /** [B, keyValueHeads, Lk, headDim] */
   readonly value: Tensor;
-  /** Core's meaning of each. Absent: not asked for. */
+  /** Each as in core. Absent: not asked for. */
   readonly options: MechanismOptions;
 }
 
 export type MechanismOptions = Omit<AttentionOptions, 'queryChunk' | 'budgetBytes'>;
 
-/** What is known of the tokens decoded so far. A plain value: the caller disposes of its tensors. */
+/** What the mechanism keeps of the tokens decoded so far. A plain value: the caller disposes of its tensors. */
 export interface MechanismState {
-  /** Tokens. */
+  /** Tokens so far. */
   readonly length: number;
   readonly tensors: { readonly [name: string]: Tensor };
 }

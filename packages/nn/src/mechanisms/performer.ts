@@ -30,18 +30,18 @@ import {
 } from './random-features.js';
 
 export interface PerformerOptions {
-  /** Random features: more are nearer to softmax, with more work. Default 256. */
+  /** Random features: more approximate softmax better, at a higher cost. Default 256. */
   readonly features?: number;
-  /** 'softmax' estimates softmax attention, 'relu' is a kernel of its own. Default 'softmax'. */
+  /** 'softmax' estimates softmax attention, 'relu' is a different kernel. Default 'softmax'. */
   readonly kind?: 'softmax' | 'relu';
   /**
-   * Added to every feature. Default 1e-3 for 'relu'; for 'softmax' 1e-6, and 0 where attention is causal: there it would let
-   * later keys be felt.
+   * Added to every feature. Default 1e-3 for 'relu'; 1e-6 for 'softmax', but 0 for causal attention, where it would
+   * leak information about later keys.
    */
   readonly epsilon?: number;
-  /** Tokens at a time where attention is causal. Default 128. */
+  /** Tokens per chunk of causal attention. Default 128. */
   readonly chunk?: number;
-  /** Steps of training after which `redraw` draws new features; 0 for never. Default 1000. */
+  /** Training steps after which `redraw` draws new features; 0 for never. Default 1000. */
   readonly redrawEvery?: number;
 }
 
@@ -54,10 +54,10 @@ const kinds: OptionKinds<PerformerOptions> = {
 };
 
 /**
- * Attention in time linear in the length: FAVOR+ of "Rethinking Attention with Performers" (Choromanski et al., 2021), with
- * orthogonal random features. The directions are a buffer `projection` [features, headDim], the same for all heads, saved with
- * the parameters and moved by no optimiser. Takes causality, key lengths and decoding; masks, biases and dropout of weights
- * need the weights of all pairs, and are UNSUPPORTED.
+ * Linear-time attention: FAVOR+ from "Rethinking Attention with Performers" (Choromanski et al., 2021), with orthogonal
+ * random features. The directions are a buffer `projection` [features, headDim], shared by all heads, saved with the
+ * parameters and not trained. Supports causality, key lengths and decoding; masks, biases and dropout of weights need
+ * the weights of all pairs and are UNSUPPORTED.
  *
  * @throws TopKError INVALID_OPTION
  *
@@ -122,7 +122,7 @@ export function performer(options?: PerformerOptions): Mechanism {
           return { output: cast(made.output, dtype), state: { length, tensors: { sums: made.state } } };
         }
         const { query, key, peak } = softmaxFeatures(call, epsilonOf(true), before);
-        // Sums so far were made with another peak.
+        // The sums so far were made with an older peak.
         const rescaled =
           sums && before && mul(sums, reshape(exp(sub(before, peak)), [sums.shape[0] as number, 1, 1]));
         const made = causalLinearAttention({ query, key, value }, chunk, rescaled);
@@ -162,7 +162,7 @@ function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
   };
 }
 
-/** Queries and keys whose plain products are the scaled scores, in f32: features and their sums leave the range of f16. */
+/** Queries and keys whose plain products are the scaled scores, in f32: features and their sums exceed f16. */
 function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
   const { context, query, key, options } = call;
   const scale = options.scale ?? (query.shape[3] as number) ** -0.5;
@@ -179,8 +179,8 @@ function valuesOf(call: MechanismCall): Tensor {
 }
 
 /**
- * x [B, keyValueHeads, Lk, ...] with `hidden` for keys that are not there. Keys, their features and their values alike: what
- * is hidden may be NaN, and 0 times NaN is NaN.
+ * x [B, keyValueHeads, Lk, ...] with `hidden` at padding keys. Needed for keys, their features and values alike: hidden
+ * entries may be NaN, and 0 times NaN is NaN.
  */
 function hideKeys({ options: { keyLengths } }: MechanismCall, x: Tensor, hidden: number): Tensor {
   if (keyLengths === undefined) return x;

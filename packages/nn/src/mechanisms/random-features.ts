@@ -18,12 +18,12 @@ import { orthonormalRows } from '../declared/orthogonal.js';
 import { normalNumbers } from '../declared/random.js';
 
 /**
- * Directions of random features [r, D]: blocks of D rows at right angles to each other, each row as long as a Gaussian
- * vector, so that every row alone is N(0, I).
+ * Directions of random features [r, D]: blocks of D orthogonal rows, each as long as a Gaussian vector, so that every
+ * row by itself is N(0, I).
  */
 export const orthogonalFeatures: Initializer = ([features = 0, width = 0], seed) => {
   const rows = new Float64Array(features * width);
-  // Stream 0 is for the lengths, the others for one block each.
+  // Stream 0 gives the lengths; each block has one of the others.
   const gaussian = normalNumbers(seed, features * width);
   for (let start = 0, block = 1; start < features; start += width, block++) {
     const count = Math.min(width, features - start);
@@ -37,8 +37,8 @@ export const orthogonalFeatures: Initializer = ([features = 0, width = 0], seed)
 };
 
 /**
- * Logarithms of positive features of the softmax kernel: exp of them, multiplied for x and y and averaged over the directions,
- * is exp(x . y) on average. x [..., L, D], directions [r, D] -> [..., L, r].
+ * Logarithms of positive features of the softmax kernel: the product of their exps for x and y, averaged over the
+ * directions, has the expected value exp(x . y). x [..., L, D], directions [r, D] -> [..., L, r].
  */
 export function softmaxFeatureLogits(x: Tensor, directions: Tensor): Tensor {
   return scope(() => {
@@ -48,7 +48,7 @@ export function softmaxFeatureLogits(x: Tensor, directions: Tensor): Tensor {
 }
 
 /**
- * exp(logits - peak) + epsilon: the peak keeps exp within range and leaves the quotient of attention as it is. Zeros where a
+ * exp(logits - peak) + epsilon: the peak keeps exp within range and does not change attention's quotient. Zeros where a
  * logit is -inf.
  */
 export function positiveFeatures(logits: Tensor, peak: Tensor, epsilon: number): Tensor {

@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import type { Mechanism, MechanismAbility, MechanismOptions } from './mechanism.js';
 
-/** @throws TopKError UNSUPPORTED for a mechanism that cannot do what is asked. */
+/** @throws TopKError UNSUPPORTED if the mechanism lacks the ability. */
 export function requireAbility(where: string, { name, takes }: Mechanism, ability: MechanismAbility): void {
   if (takes.includes(ability)) return;
   throw new TopKError('UNSUPPORTED', `${where}: ${name} attention takes no ${ability}`, {

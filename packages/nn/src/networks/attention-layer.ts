@@ -30,12 +30,12 @@ import { rotary } from './rotary.js';
 /** Attention with its projections, as a value. */
 export interface MultiHeadAttention extends Layer<readonly [x: Tensor, inputs?: AttentionInputs]> {
   readonly mechanism: Mechanism;
-  /** Keys and values of a source [B, Lk, sourceWidth], for several calls with it. */
+  /** Keys and values of a source [B, Lk, sourceWidth], to reuse in several calls. */
   keysAndValues(context: Context, source: Tensor): KeysAndValues;
   /**
    * The next tokens x [B, n, width] of causal decoding: their output [B, n, width], and the state after them.
    *
-   * @param state after the tokens before; undefined at the beginning. Stays the caller's.
+   * @param state after the previous tokens; undefined at the beginning. Stays the caller's.
    * @throws TopKError UNSUPPORTED for a mechanism without a state, INVALID_OPTION for a layer that is not causal.
    */
   step(context: Context, x: Tensor, state?: MechanismState): MechanismStep;
@@ -45,8 +45,8 @@ export interface MultiHeadAttention extends Layer<readonly [x: Tensor, inputs?: 
  * Multi-head attention x [B, Lq, width] -> [B, Lq, width], to itself or to a source. Parameters `q_proj.*`, `k_proj.*`,
  * `v_proj.*`, `out_proj.*`, and those of the mechanism as `mechanism.*`.
  *
- * @throws TopKError INVALID_OPTION, UNSUPPORTED for a mechanism that cannot do what the options say; applying it
- * MISSING_WEIGHT, RANK_MISMATCH, SHAPE_MISMATCH, UNSUPPORTED for inputs that the mechanism does not take.
+ * @throws TopKError INVALID_OPTION, UNSUPPORTED for a mechanism that does not support the options; when applied
+ * MISSING_WEIGHT, RANK_MISMATCH, SHAPE_MISMATCH, UNSUPPORTED for inputs that the mechanism does not support.
  *
  * @example
  * const layer = attentionLayer({ width: 8, heads: 2, causal: true, mechanism: topK({ k: 16 }) });
@@ -92,7 +92,7 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
     };
   };
 
-  /** What the mechanism is called with, for tokens from a position on. */
+  /** The mechanism's arguments, for tokens from a given position on. */
   const callOf = (
     context: Context,
     x: Tensor,

@@ -17,23 +17,23 @@ import type { Mechanism, MechanismOptions } from '../mechanisms/mechanism.js';
 export interface AttentionLayerSettings {
   /** Default `exact()`. */
   readonly mechanism?: Mechanism;
-  /** Heads of keys and values, each shared by heads / keyValueHeads heads of queries. Default: heads. */
+  /** Key/value heads, each shared by heads / keyValueHeads query heads. Default: heads. */
   readonly keyValueHeads?: number;
   /** Default width / heads. */
   readonly headDim?: number;
-  /** Width of what keys and values are made of. Default: width. */
+  /** Width of the source of keys and values. Default: width. */
   readonly sourceWidth?: number;
-  /** No query sees later keys. Default false. */
+  /** True: no query sees later keys. Default false. */
   readonly causal?: boolean;
-  /** Of all four projections. Default true. */
+  /** Whether all four projections have a bias. Default true. */
   readonly bias?: boolean;
   /** Multiplies the scores. Default headDim ** -0.5. */
   readonly scale?: number;
-  /** Turns queries and keys by their positions, as LLaMA. Default: not. */
+  /** Rotary position embedding of queries and keys, as in LLaMA. Default: none. */
   readonly rotary?: { readonly base?: number };
   /** Rate at which attention weights are dropped in training. Default 0. */
   readonly dropout?: number;
-  /** Of the projections' weights. Default PyTorch's: Xavier's as if queries, keys and values were one matrix. */
+  /** For the projections' weights. Default as in PyTorch: Xavier, as if queries, keys and values were one matrix. */
   readonly initializers?: AttentionInitializers;
 }
 
@@ -46,14 +46,14 @@ export interface AttentionInitializers {
 
 export interface AttentionLayerOptions extends AttentionLayerSettings {
   readonly width: number;
-  /** Heads of queries. */
+  /** Query heads. */
   readonly heads: number;
 }
 
 export interface AttentionInputs
   extends Pick<MechanismOptions, 'keyLengths' | 'mask' | 'bias' | 'relativeBias'> {
   /**
-   * [B, Lk, sourceWidth], what keys and values are made of, or what `keysAndValues` made of it before. Default: x,
+   * The source of keys and values, [B, Lk, sourceWidth], or what `keysAndValues` returned for it. Default: x, i.e.
    * self-attention.
    */
   readonly source?: Tensor | KeysAndValues;

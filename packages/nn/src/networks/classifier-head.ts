@@ -29,11 +29,11 @@ import { requireWidth } from './require-width.js';
 export interface ClassifierHeadOptions {
   readonly width: number;
   readonly classes: number;
-  /** The mean of the tokens that are there, or the first token. Default 'mean'. */
+  /** The mean of the tokens without padding, or the first token. Default 'mean'. */
   readonly pooling?: 'mean' | 'cls';
   /** Units of a tanh layer `dense.*` before the output. Default: none. */
   readonly hidden?: number;
-  /** Rate of dropout before each linear layer. Default 0. */
+  /** Dropout rate before each linear layer. Default 0. */
   readonly dropout?: number;
 }
 
@@ -46,10 +46,10 @@ const kinds: OptionKinds<ClassifierHeadOptions> = {
 };
 
 /**
- * Logits [B, classes] of tokens x [B, L, width]; `keyLengths` i32 [B] says how many of each text are there. Parameters
- * `out_proj.*` and, with hidden units, `dense.*`, as in Hugging Face's RobertaClassificationHead.
+ * Logits [B, classes] of tokens x [B, L, width]; `keyLengths` i32 [B] gives the length of each text without padding.
+ * Parameters `out_proj.*` and, with hidden units, `dense.*`, as in Hugging Face's RobertaClassificationHead.
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, RANK_MISMATCH, SHAPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, RANK_MISMATCH, SHAPE_MISMATCH.
  *
  * @example
  * const head = classifierHead({ width: 8, classes: 2, pooling: 'cls' });
@@ -79,7 +79,7 @@ export function classifierHead(
   });
 }
 
-/** Mean over the tokens that are there, [B, width]; zeros where there are none. */
+/** Mean over the tokens without padding, [B, width]; zeros for an empty text. */
 function meanOf(x: Tensor, keyLengths: Tensor | undefined): Tensor {
   if (keyLengths === undefined) return mean(x, { axes: [1] });
   requireTensor('classifierHead', 'keyLengths', keyLengths, { rank: 1, dtype: 'i32' });

@@ -16,15 +16,15 @@ import {
 import { defineLayer, type Layer } from './layer.js';
 import { normLayer } from './norm-layer.js';
 
-/** Of the self-attention, and `memoryLengths` i32 [B]: tokens of the memory that are there. */
+/** Inputs of the self-attention, and `memoryLengths` i32 [B]: lengths of the memories without padding. */
 export interface DecoderInputs extends Omit<AttentionInputs, 'source'> {
   readonly memoryLengths?: Tensor;
 }
 
 export interface DecoderLayer extends Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
-  /** Keys and values of the memory, which all steps look at. */
+  /** Keys and values of the memory, which all steps attend to. */
   remember(context: Context, memory: Tensor): KeysAndValues;
-  /** The next tokens x [B, n, width] of decoding, as `MultiHeadAttention.step`. */
+  /** The next tokens x [B, n, width] of decoding, as in `MultiHeadAttention.step`. */
   step(
     context: Context,
     x: Tensor,
@@ -35,7 +35,7 @@ export interface DecoderLayer extends Layer<readonly [x: Tensor, memory: Tensor,
 }
 
 /**
- * Causal self-attention, attention to the memory of an encoder, and a feed-forward layer: x [B, L, width] and memory
+ * Causal self-attention, attention to an encoder's memory, and a feed-forward layer: x [B, L, width] and memory
  * [B, Lm, width] -> [B, L, width]. Parameters as in PyTorch's TransformerDecoderLayer: `self_attn.*`, `multihead_attn.*`,
  * `linear1.*`, `linear2.*`, `norm1.*`, `norm2.*`, `norm3.*`, but with separate projections. Both attentions have the same
  * settings; the one to the memory is neither causal nor rotary.
@@ -93,7 +93,7 @@ export function decoderLayer(options: TransformerLayerOptions): DecoderLayer {
           next = step.state;
           return step.output;
         });
-        // `around` attends to itself once.
+        // `around` runs self-attention once.
         return { output, state: next as MechanismState };
       }),
   };

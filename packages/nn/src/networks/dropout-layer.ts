@@ -3,10 +3,10 @@ import { dropout } from '../layers/dropout.js';
 import { defineLayer, type Layer } from './layer.js';
 
 /**
- * In training, x with each element dropped with probability `rate` and the rest scaled up; otherwise x. The seed is that of
- * the path.
+ * In training, x with each element dropped with probability `rate` and the rest scaled up; otherwise x. The seed
+ * depends on the path.
  *
- * @throws TopKError INVALID_OPTION for a rate outside of [0, 1), and for a training run without seeds when applied.
+ * @throws TopKError INVALID_OPTION for a rate outside [0, 1); when applied, for a training run without seeds.
  *
  * @example
  * const layer = dropoutLayer(0.1);
@@ -17,7 +17,7 @@ export function dropoutLayer(rate: number): Layer {
   return defineLayer({}, (context, x) => dropout(context, context.path, x, rate).alias());
 }
 
-/** @throws TopKError INVALID_OPTION for a rate outside of [0, 1). */
+/** @throws TopKError INVALID_OPTION for a rate outside [0, 1). */
 export function requireRate(where: string, name: string, rate: number): void {
   if (rate >= 0 && rate < 1) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {

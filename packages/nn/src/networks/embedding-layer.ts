@@ -6,17 +6,18 @@ import { requireWhole } from '../require.js';
 import { defineLayer, type Layer } from './layer.js';
 
 export interface EmbeddingLayerOptions {
-  /** Default PyTorch's: N(0, 1). */
+  /** Default as in PyTorch: N(0, 1). */
   readonly initializer?: Initializer;
 }
 
 const kinds: OptionKinds<EmbeddingLayerOptions> = { initializer: aFunction() };
 
 /**
- * ids i32 [...] -> rows of a table [..., width]. Parameter `weight` [rows, width]. Id -1 gives zeros, any other id outside of
- * the table NaN. A `linearLayer(width, rows, { bias: false })` applied at the same path ties an output projection to it.
+ * ids i32 [...] -> rows of a table [..., width]. Parameter `weight` [rows, width]. Id -1 gives zeros, any other id
+ * outside the table NaN. A `linearLayer(width, rows, { bias: false })` applied at the same path ties an output
+ * projection to it.
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, DTYPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, DTYPE_MISMATCH.
  *
  * @example
  * const layer = embeddingLayer(10, 4);

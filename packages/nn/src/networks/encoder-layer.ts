@@ -28,7 +28,7 @@ import {
 import { defineLayer, type Layer } from './layer.js';
 import { type NormLayerOptions, normKinds, normLayer } from './norm-layer.js';
 
-/** Settings of attention between sequences of one width. */
+/** Settings of attention whose sequences all have the same width. */
 export type SelfAttentionSettings = Omit<AttentionLayerSettings, 'sourceWidth'>;
 
 /** What encoder and decoder layers have in common. */
@@ -37,13 +37,13 @@ export interface TransformerLayerOptions {
   readonly heads: number;
   /** Hidden units of the feed-forward layer. */
   readonly hidden: number;
-  /** Norms before each sublayer instead of behind its sum. Default false, as in PyTorch. */
+  /** Norm before each sublayer instead of after its residual sum. Default false, as in PyTorch. */
   readonly normFirst?: boolean;
   /** Default: layer norm. */
   readonly norm?: NormLayerOptions;
   /**
-   * Rate of dropout, where PyTorch has it: of each sublayer's output, and of attention weights and hidden units unless their
-   * own settings say otherwise, or the mechanism or top-k has none. Default 0.1.
+   * Dropout rate, where PyTorch applies it: to each sublayer's output, and to attention weights and hidden units unless
+   * their own settings differ or the mechanism or top-k does not support it. Default 0.1.
    */
   readonly dropout?: number;
   readonly attention?: SelfAttentionSettings;
@@ -55,7 +55,7 @@ const { sourceWidth: _, ...selfAttentionKinds } = attentionSettingKinds;
 export type EncoderInputs = Omit<AttentionInputs, 'source'>;
 
 export interface EncoderLayer extends Layer<readonly [x: Tensor, inputs?: EncoderInputs]> {
-  /** The next tokens x [B, n, width] of causal decoding, as `MultiHeadAttention.step`. */
+  /** The next tokens x [B, n, width] of causal decoding, as in `MultiHeadAttention.step`. */
   step(context: Context, x: Tensor, state?: MechanismState): MechanismStep;
 }
 
@@ -117,7 +117,7 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
   };
 }
 
-/** The attention of a layer to its own input. */
+/** A layer's self-attention. */
 export function selfAttentionOf(
   { width, heads, attention = {} }: TransformerLayerOptions,
   rate: number,
@@ -133,7 +133,7 @@ export function feedForwardOf(
   return feedForwardLayer({ width, hidden, dropout: feedForward.k === undefined ? rate : 0, ...feedForward });
 }
 
-/** x plus what a sublayer makes of it, with a norm before the sublayer or behind the sum. */
+/** x plus a sublayer's output for it, with a norm before the sublayer or after the sum. */
 export function addSublayer(
   context: Context,
   { normFirst, rate }: { readonly normFirst: boolean; readonly rate: number },

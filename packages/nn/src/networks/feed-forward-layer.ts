@@ -30,15 +30,15 @@ export interface FeedForwardLayerSettings {
   readonly activation?: Activation;
   /** act(x linear1) * (x linear_gate), as in T5 v1.1 and LLaMA; the gate has no bias. Default false. */
   readonly gated?: boolean;
-  /** Of linear1 and linear2. Default true. */
+  /** Whether linear1 and linear2 have a bias. Default true. */
   readonly bias?: boolean;
   /** Hidden units that each token keeps. Default: all. */
   readonly k?: number;
   /** What ranks them. Default 'preactivation'. */
   readonly select?: FeedForwardSelect;
-  /** Rate at which hidden units are dropped in training; not together with k. Default 0. */
+  /** Rate at which hidden units are dropped in training; cannot be combined with k. Default 0. */
   readonly dropout?: number;
-  /** Of the weights. Default PyTorch's of a linear layer. */
+  /** For the weights. Default as in PyTorch's linear layer. */
   readonly initializer?: Initializer;
 }
 
@@ -65,10 +65,10 @@ const kinds: OptionKinds<FeedForwardLayerOptions> = {
 };
 
 /**
- * x [..., width] -> [..., width] through a hidden layer, of which each token uses all units or its k best. Parameters
- * `linear1.*`, `linear2.*` and, where it is gated, `linear_gate.weight`.
+ * x [..., width] -> [..., width] through a hidden layer; each token uses all hidden units or its k best. Parameters
+ * `linear1.*`, `linear2.*` and, if gated, `linear_gate.weight`.
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K.
  *
  * @example
  * const layer = feedForwardLayer({ width: 8, hidden: 32, activation: 'gelu', k: 4 });
@@ -103,7 +103,7 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   const linear2 = linearLayer(hidden, width, { bias, ...given });
   const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
 
-  /** All units, with some dropped between the two products. */
+  /** Uses all units, dropping some between the two products. */
   const dropped = (context: Context, x: Tensor): Tensor => {
     const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
     const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;

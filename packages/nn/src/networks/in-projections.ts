@@ -2,9 +2,9 @@ import type { StateDict } from '../declared/state-dict.js';
 import type { TensorToWrite } from '../safetensors/write.js';
 
 /**
- * A state dict of PyTorch's MultiheadAttention, and of layers with one, under the names of `attentionLayer`: every
- * `in_proj_weight` and `in_proj_bias` becomes three, `q_proj.*`, `k_proj.*` and `v_proj.*`, and `q_proj_weight`, which it has
- * where widths differ, `q_proj.weight`. All else stays as it is.
+ * Renames a state dict of PyTorch's MultiheadAttention, or of layers that contain one, to the names of
+ * `attentionLayer`: splits every `in_proj_weight` and `in_proj_bias` into `q_proj.*`, `k_proj.*` and `v_proj.*`;
+ * `q_proj_weight`, used when widths differ, becomes `q_proj.weight`. Everything else stays as it is.
  *
  * @example
  * const weight = { dtype: 'F32', shape: [6, 2], data: new Float32Array(12) };

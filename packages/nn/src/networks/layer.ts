@@ -3,18 +3,18 @@ import type { Context } from '../context.js';
 import { type Declared, declarationsOf } from '../declared/declaration.js';
 
 /**
- * A layer as a value: built once from a configuration, it says which parameters it needs and is applied to them. It holds no
- * tensor and no state, so the same value serves training, evaluation and several sets of parameters.
+ * A layer as a value: built once from a configuration, it declares which parameters it needs and is applied to them. It
+ * holds no tensors or state, so the same value serves training, evaluation and several sets of parameters.
  */
 export interface Layer<Inputs extends readonly unknown[] = readonly [x: Tensor]> extends Declared {
   apply(context: Context, ...inputs: Inputs): Tensor;
 }
 
 /**
- * A layer made of parts. `apply` calls each part with `within(context, name)`; what it makes on the way is freed.
+ * A layer composed of parts. `apply` calls each part with `within(context, name)`; intermediates are freed.
  *
- * @param parts by name, which begins the names of their parameters; one named '' brings them under their own names
- * @throws TopKError INVALID_OPTION where two parts declare the same name.
+ * @param parts by name, which prefixes the names of their parameters; a part named '' adds no prefix
+ * @throws TopKError INVALID_OPTION if two parts declare the same name.
  *
  * @example
  * const parts = { linear1: linearLayer(8, 16), linear2: linearLayer(16, 8) };

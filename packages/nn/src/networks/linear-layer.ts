@@ -9,9 +9,9 @@ import { requireWidth } from './require-width.js';
 export interface LinearLayerOptions {
   /** Default true. */
   readonly bias?: boolean;
-  /** Of the weight. Default PyTorch's: uniform within 1 / sqrt(inFeatures), as the bias. */
+  /** For the weight. Default as in PyTorch: uniform within 1 / sqrt(inFeatures), like the bias. */
   readonly initializer?: Initializer;
-  /** Of the bias. */
+  /** For the bias. */
   readonly biasInitializer?: Initializer;
 }
 
@@ -24,7 +24,7 @@ const kinds: OptionKinds<LinearLayerOptions> = {
 /**
  * x [..., in] -> x weight^T + bias [..., out]. Parameters `weight` [out, in] and `bias` [out], as in PyTorch.
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, SHAPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH.
  *
  * @example
  * const layer = linearLayer(3, 2);

@@ -2,9 +2,9 @@ import { add, scope, type Tensor } from '@topk-attention/core';
 import type { Context } from '../context.js';
 
 /**
- * Applies layers and collects what they add to the loss, such as a penalty of an attention mechanism.
+ * Applies layers and collects what they add to the loss, such as an attention mechanism's penalty.
  *
- * @returns what `apply` returned, and the sum of the losses, shape []; undefined where there were none
+ * @returns what `apply` returned, and the sum of the losses, shape [], or undefined if there were none
  *
  * @example
  * const layer = attentionLayer({ width: 8, heads: 2 });

@@ -15,11 +15,11 @@ import { defineLayer, type Layer } from './layer.js';
 import { requireWidth } from './require-width.js';
 
 export interface NormLayerOptions {
-  /** Over the last axis, by mean and deviation, or by the root of the mean square (T5, LLaMA). Default 'layerNorm'. */
+  /** Over the last axis: by mean and deviation, or by root mean square (T5, LLaMA). Default 'layerNorm'. */
   readonly kind?: 'layerNorm' | 'rmsNorm';
   /** Default 1e-5 for 'layerNorm', 1e-6 for 'rmsNorm'. */
   readonly epsilon?: number;
-  /** Of 'layerNorm' alone. Default true. */
+  /** Only for 'layerNorm'. Default true. */
   readonly bias?: boolean;
 }
 
@@ -30,9 +30,9 @@ export const normKinds: OptionKinds<NormLayerOptions> = {
 };
 
 /**
- * x [..., width] normalised over its last axis. Parameters `weight` [width] and, of 'layerNorm', `bias` [width].
+ * x [..., width] normalised over its last axis. Parameters `weight` [width] and, for 'layerNorm', `bias` [width].
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, SHAPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH.
  *
  * @example
  * const layer = normLayer(8, { kind: 'rmsNorm' });

@@ -30,13 +30,13 @@ export interface SinusoidalPositionsOptions {
 const learnedKinds: OptionKinds<LearnedPositionsOptions> = { initializer: aFunction() };
 const sinusoidalKinds: OptionKinds<SinusoidalPositionsOptions> = { base: aNumber };
 
-/** A position's vector added to each token; `offset` is the position of the first one, default 0. */
+/** Adds the vector of its position to each token; `offset` is the position of the first token, default 0. */
 export type Positions = Layer<readonly [x: Tensor, offset?: number]>;
 
 /**
  * x [..., L, width] plus learned vectors. Parameter `weight` [length, width].
  *
- * @throws TopKError INVALID_OPTION; applying it MISSING_WEIGHT, SHAPE_MISMATCH for texts that are too long.
+ * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH for texts that are too long.
  *
  * @example
  * const positions = learnedPositions(512, 64);
@@ -66,10 +66,10 @@ export function learnedPositions(
 }
 
 /**
- * x [..., L, width] plus sines, in even elements, and cosines, in odd ones, of position * base^(-2 i / width), as in
+ * x [..., L, width] plus sines (even elements) and cosines (odd elements) of position * base^(-2 i / width), as in
  * "Attention is all you need". No parameters.
  *
- * @throws TopKError INVALID_OPTION; applying it SHAPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION; when applied SHAPE_MISMATCH.
  *
  * @example
  * const positions = sinusoidalPositions(64);

@@ -12,13 +12,13 @@ import { normal } from '../declared/initializers.js';
 import type { MechanismOptions } from '../mechanisms/mechanism.js';
 import { requireWhole } from '../require.js';
 
-/** T5's biases by relative position, one table for all layers of a stack. */
+/** T5's relative-position biases, one table for all layers of a stack. */
 export interface RelativePositions {
   /** Default 32. */
   readonly buckets?: number;
   /** Positions farther apart share the last bucket. Default 128. */
   readonly maxDistance?: number;
-  /** Whether later keys have buckets of their own. Default: true in encoders, false in decoders. */
+  /** Whether later keys have their own buckets. Default: true in encoders, false in decoders. */
   readonly bidirectional?: boolean;
 }
 
@@ -31,11 +31,11 @@ const relativePositionKinds: OptionKinds<RelativePositions> = {
 export const relativePositionsKind: OptionKind<RelativePositions> = optionsWithin(relativePositionKinds);
 
 export interface RelativeTable extends Declared {
-  /** What attention takes as `relativeBias`, with the table of the context. */
+  /** Attention's `relativeBias` option, with the context's table. */
   biasIn(context: Context): NonNullable<MechanismOptions['relativeBias']>;
 }
 
-/** Parameter `relative_attention_bias.weight` [buckets, heads], N(0, 1 / width) at first. */
+/** Parameter `relative_attention_bias.weight` [buckets, heads], initially N(0, 1 / width). */
 export function relativeTable(
   { width, heads }: { readonly width: number; readonly heads: number },
   positions: RelativePositions,

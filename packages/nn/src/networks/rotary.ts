@@ -26,8 +26,8 @@ export interface RotaryOptions {
 const kinds: OptionKinds<RotaryOptions> = { offset: aNumber, base: aNumber };
 
 /**
- * Queries or keys x [B, heads, L, D], turned by their positions: element i of the first half of D with element i of the
- * second half, as LLaMA has it, by position * base^(-2 i / D). Scores then depend on distances alone.
+ * Queries or keys x [B, heads, L, D], rotated by their positions: element i of the first half of D with element i of
+ * the second half, as in LLaMA, by the angle position * base^(-2 i / D). Scores then depend only on distances.
  *
  * @throws TopKError RANK_MISMATCH, SHAPE_MISMATCH for an odd D, INVALID_OPTION.
  */

@@ -25,37 +25,37 @@ import { normLayer } from './norm-layer.js';
 import { type RelativePositions, relativePositionsKind, relativeTable } from './relative-table.js';
 
 export interface StackOptions extends TransformerLayerOptions {
-  /** How many. */
+  /** Number of layers. */
   readonly layers: number;
-  /** A norm behind the last layer, `norm.*`. Default: where norms come first, whose last sum has none. */
+  /** A norm after the last layer, `norm.*`. Default: only with `normFirst`, whose last sum has no norm. */
   readonly finalNorm?: boolean;
-  /** T5's biases, one table `relative_attention_bias.weight` for all layers. Default: none. */
+  /** T5's relative biases, one table `relative_attention_bias.weight` for all layers. Default: none. */
   readonly relativePositions?: RelativePositions;
 }
 
-/** What a stack makes of the next tokens. */
+/** A stack's result for the next tokens. */
 export interface StackStep {
   /** [B, n, width] */
   readonly output: Tensor;
-  /** One for each layer. */
+  /** One per layer. */
   readonly states: readonly MechanismState[];
 }
 
 export interface EncoderStack extends Layer<readonly [x: Tensor, inputs?: EncoderInputs]> {
   /**
-   * The next tokens x [B, n, width] of causal decoding. Learned and sinusoidal positions take the offset of the first one: the
-   * length of a state.
+   * The next tokens x [B, n, width] of causal decoding. Learned and sinusoidal positions need the offset of the first
+   * one, which is the length of a state.
    *
-   * @param states after the tokens before; undefined at the beginning. Stay the caller's.
+   * @param states after the previous tokens; undefined at the beginning. Stay the caller's.
    * @throws TopKError UNSUPPORTED for a mechanism without a state, and with `relativePositions`.
    */
   step(context: Context, x: Tensor, states?: readonly MechanismState[]): StackStep;
 }
 
 export interface DecoderStack extends Layer<readonly [x: Tensor, memory: Tensor, inputs?: DecoderInputs]> {
-  /** Keys and values of the memory for each layer, which all steps look at. */
+  /** Keys and values of the memory for each layer, which all steps attend to. */
   remember(context: Context, memory: Tensor): readonly KeysAndValues[];
-  /** As `EncoderStack.step`, with what `remember` made of the memory. */
+  /** As `EncoderStack.step`, with what `remember` returned for the memory. */
   step(
     context: Context,
     x: Tensor,
@@ -74,7 +74,7 @@ const kinds: OptionKinds<StackOptions> = {
 
 /**
  * Encoder layers one after the other: x [B, L, width] -> [B, L, width]. Parameters `layers.<i>.*` and `norm.*`, as in
- * PyTorch's TransformerEncoder. With `attention: { causal: true }` it is a decoder without an encoder, as GPT is.
+ * PyTorch's TransformerEncoder. With `attention: { causal: true }` it is a decoder without an encoder, like GPT.
  *
  * @throws TopKError as `encoderLayer`.
  *
@@ -177,7 +177,7 @@ function named(
   };
 }
 
-/** One layer after the other; each output goes when the next is made. */
+/** Applies one layer after the other; disposes each output once the next is made. */
 function through<One>(
   context: Context,
   layers: readonly One[],

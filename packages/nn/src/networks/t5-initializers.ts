@@ -2,8 +2,8 @@ import { type Initializer, lecunNormal, normal } from '../declared/initializers.
 import type { AttentionInitializers } from './attention-settings.js';
 
 /**
- * T5's first weights, for `attention.initializers` and `feedForward.initializer`. Queries begin smaller, because T5's scores
- * are not scaled: use them with `scale: 1`.
+ * T5's initial weights, for `attention.initializers` and `feedForward.initializer`. Query weights start smaller,
+ * because T5's scores are not scaled: use them with `scale: 1`.
  *
  * @param width of the model
  * @param headDim of its heads

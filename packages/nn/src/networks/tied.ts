@@ -5,10 +5,10 @@ import { type Declaration, joinNames } from '../declared/declaration.js';
 import type { Layer } from './layer.js';
 
 /**
- * A layer of which some parameters are others: they are one tensor, with one gradient, and only the original is in the tree.
- * Files may hold the copies too, or alone.
+ * Ties parameters of a layer: a copy and its original are one tensor, with one gradient, and only the original is in
+ * the tree. Files may hold the copies as well, or only the copies.
  *
- * @param copies name of each copy to name of its original, which has the same shape
+ * @param copies maps the name of each copy to the name of its original, which has the same shape
  * @throws TopKError INVALID_OPTION for names that the layer lacks, SHAPE_MISMATCH.
  *
  * @example

@@ -1,7 +1,7 @@
 import { formatBytes, TopKError } from '@topk-attention/core';
 import { type StoredDType, storedBits } from './stored-dtype.js';
 
-/** Type, shape and place of a tensor. Offsets count from the end of the header. */
+/** Type, shape and position of a tensor. Offsets count from the end of the header. */
 export interface StoredTensor {
   readonly dtype: StoredDType;
   readonly shape: readonly number[];

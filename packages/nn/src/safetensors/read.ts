@@ -4,12 +4,12 @@ import { corrupt, headerLength, PREFIX_BYTES, parseHeader, type StoredTensor, tr
 import { decodeStored, type StoredData } from './stored-dtype.js';
 import { toFloat32 } from './widen.js';
 
-/** Tensors by name, of one file or of the shards of a checkpoint. Their descriptions are known before any is read. */
+/** Tensors by name, from one file or the shards of a checkpoint. Descriptions are known before any data is read. */
 export interface TensorReader {
   /** For messages. */
   readonly name: string;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
-  /** The values of one tensor, as stored. Only its bytes are read. */
+  /** The values of one tensor, as stored. Reads only that tensor's bytes. */
   read(name: string): Promise<StoredData>;
   /** The values of one floating-point tensor as f32. */
   readFloat32(name: string): Promise<Float32Array>;
@@ -22,7 +22,7 @@ export interface SafetensorsFile extends TensorReader {
 }
 
 /**
- * Opens a safetensors file: reads and checks its header, nothing else. On failure the source is closed.
+ * Opens a safetensors file: reads and checks only its header. On failure the source is closed.
  *
  * @throws TopKError FILE_TRUNCATED, FILE_CORRUPT, INVALID_OPTION.
  *
@@ -158,7 +158,7 @@ function parseIndex(file: string, text: string): ReadonlyMap<string, string> {
   const map =
     typeof value === 'object' && value !== null && 'weight_map' in value ? value.weight_map : undefined;
   const entries = Object.entries(typeof map === 'object' && map !== null ? map : {});
-  // A shard is in the folder of its index: a path could reach files outside the checkpoint.
+  // A shard must be in its index's folder: a path could reach files outside the checkpoint.
   const isFine = (entry: [string, unknown]): entry is [string, string] =>
     typeof entry[1] === 'string' && /^[^/\\]+$/.test(entry[1]) && entry[1] !== '..';
   if (entries.length > 0 && entries.every(isFine)) return new Map(entries);

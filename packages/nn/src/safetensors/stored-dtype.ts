@@ -48,7 +48,7 @@ export function isStoredFloat(dtype: StoredDType): boolean {
   return dtype === 'F32' || dtype === 'F16' || dtype === 'BF16' || dtype === 'F64';
 }
 
-/** The values of a tensor's bytes, which begin their own buffer. @throws TopKError UNSUPPORTED for types without a typed array. */
+/** Values from bytes that start their own buffer. @throws TopKError UNSUPPORTED for types without a typed array. */
 export function decodeStored(where: string, dtype: StoredDType, bytes: Uint8Array): StoredData {
   const { buffer, byteOffset, byteLength } = bytes;
   switch (dtype) {

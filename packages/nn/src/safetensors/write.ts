@@ -3,7 +3,7 @@ import { writeFileAtomically } from '../files/node-files.js';
 import { PREFIX_BYTES } from './header.js';
 import { type StoredData, type StoredDType, storedBits } from './stored-dtype.js';
 
-/** One tensor to be written. The array must be that of the dtype: F16 and BF16 bits in a Uint16Array, I64 in a BigInt64Array. */
+/** A tensor to write. The array must match the dtype: F16 and BF16 bits in a Uint16Array, I64 in a BigInt64Array. */
 export interface TensorToWrite {
   readonly dtype: StoredDType;
   readonly shape: Shape;
@@ -11,8 +11,8 @@ export interface TensorToWrite {
 }
 
 /**
- * A safetensors file as the parts to write in sequence: header, then the data of each tensor. Equal tensors and metadata
- * give equal bytes in whatever order they are passed: larger elements first, then by name.
+ * A safetensors file as parts to write in sequence: the header, then the data of each tensor. Equal tensors and
+ * metadata give equal bytes whatever order they are passed in: larger elements first, then by name.
  *
  * @throws TopKError SHAPE_MISMATCH or DTYPE_MISMATCH when data, shape and dtype do not fit.
  */
@@ -62,7 +62,7 @@ export function encodeSafetensors(
   return whole;
 }
 
-/** Writes a safetensors file (Node, Deno, Bun). At any time the path holds the old file or the whole new one. */
+/** Writes a safetensors file (Node, Deno, Bun). The path always holds the old file or the whole new one. */
 export async function saveSafetensors(
   path: string,
   tensors: { readonly [name: string]: TensorToWrite },

@@ -2,7 +2,7 @@ import { add, aNumber, mul, type OptionKinds, readOptions, scope, TopKError } fr
 import type { ParameterTree } from '../parameters.js';
 
 export interface AverageOptions {
-  /** Share of the old average. Default 0.999. */
+  /** Weight of the old average. Default 0.999. */
   readonly decay?: number;
 }
 
@@ -10,9 +10,9 @@ const kinds: OptionKinds<AverageOptions> = { decay: aNumber };
 
 /**
  * Exponential moving average of parameters: decay * average + (1 - decay) * parameters; the first call, without an
- * average, copies. Evaluate with the average in place of the parameters. The caller disposes of the old average.
+ * average, copies. Evaluate with the average instead of the parameters. The caller disposes of the old average.
  *
- * @throws TopKError INVALID_OPTION, MISSING_WEIGHT where the average belongs to other parameters.
+ * @throws TopKError INVALID_OPTION, MISSING_WEIGHT if the average belongs to other parameters.
  */
 export function averageParameters(
   average: ParameterTree | undefined,

@@ -6,7 +6,7 @@ import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpo
 import type { OptimizerState } from './optimizers/optimizer.js';
 import type { RunOptions } from './options.js';
 
-/** Where a run stands. */
+/** The current state of a run. */
 export interface Standing {
   parameters: ParameterTree;
   optimizer: OptimizerState;
@@ -44,7 +44,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
       fix: 'Pass resume: true to go on, or another place for checkpoints',
     });
   }
-  // Before the checkpoint is loaded, so that two states are never on the device at once.
+  // Before loading the checkpoint, so that two states are never on the device at once.
   const fresh = read.optimizer.init(read.parameters).tensors;
   const slots = shapesOf(fresh);
   disposeParameters(fresh);
@@ -65,7 +65,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
     throw error;
   }
   return {
-    // In the caller's order, which the optimiser's sums go by.
+    // In the caller's order, which the optimiser's sums follow.
     parameters: Object.fromEntries(
       Object.keys(read.parameters).map((name) => [name, parameters[name] as Tensor]),
     ),
@@ -82,7 +82,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
 
 const ANOTHER_RUN = 'Resume with the options of that run, or use another place for checkpoints';
 
-/** The last of the steps. One that cannot be used is an error that says from where to go on instead. */
+/** Loads the checkpoint of the last step. If it is unusable, the error says where to continue from instead. */
 async function loadNewest(
   store: CheckpointStore,
   steps: readonly number[],

@@ -2,8 +2,8 @@ import { isFloat, Tensor } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
 
 /**
- * Where a batch holds NaN, such as `.x[3]`: in numbers, typed arrays, tensors, and arrays and plain objects of them. For the
- * message of an error: it reads tensors back. Tensors that cannot be read are passed over.
+ * Where a batch holds NaN, such as `.x[3]`: in numbers, typed arrays, tensors, and arrays and plain objects of them.
+ * For error messages, since it reads tensors back. Skips tensors that cannot be read.
  */
 export async function nanIn(
   value: unknown,
@@ -31,7 +31,7 @@ export async function nanIn(
   return undefined;
 }
 
-/** The first name whose tensor holds what is not finite. */
+/** The first name whose tensor holds a non-finite value. */
 export async function firstNotFinite(tree: ParameterTree): Promise<string | undefined> {
   for (const [name, one] of Object.entries(tree)) {
     if (isFloat(one.dtype) && !(await one.data()).every((value) => Number.isFinite(Number(value))))

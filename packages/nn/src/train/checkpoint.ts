@@ -7,7 +7,7 @@ import { openSafetensors } from '../safetensors/read.js';
 import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 
-/** Everything of a run that is no tensor. Written as `trainer_state.json`, with Hugging Face's words. */
+/** Everything in a run that is not a tensor. Written as `trainer_state.json`, with Hugging Face's names. */
 export interface TrainerState {
   /** Optimiser steps made. */
   readonly global_step: number;
@@ -28,11 +28,11 @@ export interface Checkpoint {
   readonly trainer: TrainerState;
 }
 
-/** Where checkpoints are kept. A checkpoint is there whole or not at all, whenever the process dies. */
+/** Where checkpoints are kept. A checkpoint exists completely or not at all, whenever the process dies. */
 export interface CheckpointStore {
-  /** Steps of which there is a checkpoint, ascending. */
+  /** Steps that have a checkpoint, ascending. */
   list(): Promise<readonly number[]>;
-  /** Replaces a checkpoint of the same step. */
+  /** Replaces any checkpoint of the same step. */
   write(step: number, files: { readonly [name: string]: Uint8Array }): Promise<void>;
   /** @throws TopKError FILE_NOT_FOUND */
   read(step: number, name: string): Promise<Uint8Array>;
@@ -46,10 +46,10 @@ const FORMAT = 'topk-attention checkpoint 1';
 
 /**
  * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...) and `trainer_state.json`. Tensors are
- * f32 and lie as they do in memory. Waits for the device.
+ * f32, laid out as in memory. Waits for the device.
  *
- * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; NAN_FOUND, before anything is written; FILE_NOT_WRITTEN, with
- * what the store threw as its cause; what poisoned tensors throw.
+ * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; NAN_FOUND, before anything is written;
+ * FILE_NOT_WRITTEN, with what the store threw as its cause; whatever poisoned tensors throw.
  */
 export async function saveCheckpoint(
   store: CheckpointStore,
@@ -82,7 +82,7 @@ export async function saveCheckpoint(
 /**
  * Reads a checkpoint onto a backend.
  *
- * @throws TopKError FILE_NOT_FOUND, FILE_TRUNCATED, FILE_CORRUPT. Nothing stays on the backend then.
+ * @throws TopKError FILE_NOT_FOUND, FILE_TRUNCATED, FILE_CORRUPT, leaving nothing on the backend.
  */
 export async function loadCheckpoint(
   store: CheckpointStore,
@@ -109,7 +109,7 @@ export async function loadCheckpoint(
 }
 
 async function tensorsToWrite(tree: ParameterTree): Promise<{ [name: string]: TensorToWrite }> {
-  // All are read at once, so that the device is waited for but once, and no failure goes unheard.
+  // Read all at once, to wait for the device only once and to observe every failure.
   const written = Object.entries(tree).map(async ([name, one]): Promise<[string, TensorToWrite]> => {
     requireTensor('saveCheckpoint', name, one, { dtype: 'f32' });
     const data = (await one.data()) as Float32Array;

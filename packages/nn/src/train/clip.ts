@@ -32,8 +32,8 @@ export interface ClippedGradients {
 const kinds: OptionKinds<ClipGradNormOptions> = { normType: aNumber };
 
 /**
- * All gradients times min(1, maxNorm / (norm + 1e-6)), as PyTorch's clip_grad_norm_. Nothing is read back: the norm stays
- * on the device. Where the norm is NaN or infinite so are gradients; read `norm` and leave the step out.
+ * All gradients times min(1, maxNorm / (norm + 1e-6)), as in PyTorch's clip_grad_norm_. Reads nothing back: the norm
+ * stays on the device. If the norm is NaN or infinite, so are the gradients; read `norm` and skip the step.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -67,7 +67,7 @@ export function clipGradNorm(
   });
 }
 
-/** Gradients of that norm, scaled to `maxNorm` where theirs is larger. */
+/** Gradients with the given norm, scaled down to `maxNorm` if it is larger. */
 export function clipped(gradients: ParameterTree, norm: Tensor, maxNorm: number): ParameterTree {
   return scope(() => {
     const factor = min(div(maxNorm, add(norm, 1e-6)), 1);
@@ -76,7 +76,7 @@ export function clipped(gradients: ParameterTree, norm: Tensor, maxNorm: number)
 }
 
 /**
- * Every element of every gradient within [-limit, limit], as PyTorch's clip_grad_value_.
+ * Clamps every element of every gradient to [-limit, limit], as PyTorch's clip_grad_value_ does.
  *
  * @throws TopKError INVALID_OPTION
  */

@@ -4,7 +4,7 @@ import type { CheckpointStore } from './checkpoint.js';
 const NAME = /^checkpoint-(\d+)$/;
 const TEMPORARY = /^checkpoint-\d+\.[a-z0-9]+\.tmp$/;
 
-/** Imported only when a folder is used, by names that bundlers for the browser leave alone. */
+/** Imported only when a folder is used, by names that browser bundlers ignore. */
 async function nodeModules(): Promise<{
   readonly fs: typeof import('node:fs/promises');
   readonly path: typeof import('node:path');
@@ -25,8 +25,8 @@ async function nodeModules(): Promise<{
 }
 
 /**
- * Checkpoints as folders `checkpoint-<step>` of a folder (Node, Deno, Bun). A checkpoint is written under another name,
- * synced to the disk and renamed, and renamed again before it is removed, so that a process that dies leaves no half one.
+ * Checkpoints as folders `checkpoint-<step>` in a folder (Node, Deno, Bun). A checkpoint is written under another name,
+ * synced to disk and renamed, and renamed again before removal, so that a dying process leaves no partial checkpoint.
  */
 export function folderStore(folder: string): CheckpointStore {
   const names = async (): Promise<readonly string[]> => {
@@ -46,7 +46,7 @@ export function folderStore(folder: string): CheckpointStore {
     async write(step, files) {
       const { fs, path } = await nodeModules();
       await fs.mkdir(folder, { recursive: true });
-      // What a process left behind that died while it wrote.
+      // Remove what a process that died while writing left behind.
       for (const name of await names()) {
         if (TEMPORARY.test(name)) await fs.rm(path.join(folder, name), { recursive: true, force: true });
       }
@@ -64,7 +64,7 @@ export function folderStore(folder: string): CheckpointStore {
           }
         }
         await syncFolder(fs, temporary);
-        // A folder is not renamed onto one that holds something. A run that was resumed writes the same bytes again.
+        // A folder cannot be renamed onto a non-empty one. A resumed run writes the same bytes again.
         await removeWhole(fs, whole);
         await fs.rename(temporary, whole);
         await syncFolder(fs, folder);
@@ -95,10 +95,10 @@ export function folderStore(folder: string): CheckpointStore {
 
 type FileSystem = typeof import('node:fs/promises');
 
-/** A name that `TEMPORARY` knows. */
+/** A name that `TEMPORARY` matches. */
 const temporaryOf = (whole: string): string => `${whole}.${Math.random().toString(36).slice(2)}.tmp`;
 
-/** Removes a checkpoint, if it is there, by another name: a process that dies leaves no half of it that is listed. */
+/** Removes a checkpoint, if it exists, after renaming it: a dying process leaves no partial one listed. */
 async function removeWhole(fs: FileSystem, whole: string): Promise<void> {
   const temporary = temporaryOf(whole);
   try {
@@ -110,12 +110,12 @@ async function removeWhole(fs: FileSystem, whole: string): Promise<void> {
   await fs.rm(temporary, { recursive: true, force: true });
 }
 
-/** Makes what is in a folder, and renames there, outlast a loss of power, on systems that open folders. */
+/** Makes a folder's contents and renames survive a power loss, on systems that can open folders. */
 async function syncFolder(fs: FileSystem, folder: string): Promise<void> {
   try {
     const handle = await fs.open(folder, 'r');
     await handle.sync().finally(() => handle.close());
   } catch {
-    // Windows does not open folders and needs no sync.
+    // Windows cannot open folders and needs no sync.
   }
 }

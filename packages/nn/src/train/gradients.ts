@@ -5,17 +5,16 @@ import { requireTensor } from '../require.js';
 export interface StepGradients {
   readonly loss: Tensor;
   readonly gradients: ParameterTree;
-  /** Sum of squares of each gradient, shape []: their norm, and the place where one is not finite. */
+  /** Sum of squares of each gradient, shape []: gives the norm, and locates non-finite gradients. */
   readonly squares: ParameterTree;
   readonly norm: Tensor;
 }
 
 /**
- * Loss and gradients of the weighted mean over micro-batches. They are computed one after the other, each freed before the
- * next.
+ * Loss and gradients of the weighted mean over micro-batches, computed one after the other, each freed before the next.
  *
  * @param loss the mean loss of the micro-batch with that index
- * @param weights the part of each in the mean, shape []; none: there is one micro-batch, which is all of it
+ * @param weights the weight of each in the mean, shape []; if empty, there is a single micro-batch
  */
 export function stepGradients(
   loss: (parameters: ParameterTree, index: number) => Tensor,

@@ -3,29 +3,29 @@ import type { ParameterTree } from '../parameters.js';
 import type { Seeds } from '../run.js';
 import { seedsFrom } from '../seeds.js';
 
-/** What a loss is told besides parameters and batch. */
+/** What a loss gets in addition to parameters and batch. */
 export interface LossContext {
-  /** Optimiser steps made before. In a recorded step it cannot be read, as replays would not see it change. */
+  /** Optimiser steps made before. Cannot be read in a recorded step, as replays would not see it change. */
   readonly step: number;
-  /** Of this step and micro-batch: for dropout. In a recorded step it cannot be read: take `seeds`. */
+  /** Seed of this step and micro-batch, for dropout. Cannot be read in a recorded step: use `seeds`. */
   readonly seed: number;
-  /** Of this step and micro-batch, by path: `seedsFrom(seed)`, also in a recorded step. */
+  /** Seeds of this step and micro-batch, by path: `seedsFrom(seed)`, even in a recorded step. */
   readonly seeds: Seeds;
 }
 
 /** The mean loss of a batch, shape []. */
 export type Loss<Batch> = (parameters: ParameterTree, batch: Batch, context: LossContext) => Tensor;
 
-/** Of one step: each has a seed of its own. */
+/** Most micro-batches in a step; each has its own seed. */
 export const MOST_MICRO_BATCHES = 1024;
 
-/** What the loss of a micro-batch is told in a step that is called. */
+/** The context of a micro-batch's loss in a called step. */
 export function calledContext(runSeed: number, step: number, index: number): LossContext {
   const seed = seedOf(runSeed, step, index);
   return { step, seed, seeds: (path) => seedsFrom(seed)(path) };
 }
 
-/** What it is told in a step that is recorded: nothing that a replay would not see change. */
+/** The context in a recorded step: nothing whose change a replay would miss. */
 export function recordedContext(seeds: StepSeeds, index: number): LossContext {
   return {
     get step() {
@@ -38,7 +38,7 @@ export function recordedContext(seeds: StepSeeds, index: number): LossContext {
   };
 }
 
-/** The seeds of a recorded step: those that a called one has, by index of the micro-batch and path. */
+/** The seeds of a recorded step: those of a called step, by micro-batch index and path. */
 export function recordedSeeds(runSeed: number, step: number): StepSeeds {
   return (indexed) => {
     const cut = indexed.indexOf('/');

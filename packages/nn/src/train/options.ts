@@ -19,89 +19,90 @@ import type { Optimizer } from './optimizers/optimizer.js';
 import { requireWithin } from './optimizers/settings.js';
 import type { Schedule } from './schedules/schedule.js';
 
-/** One line of the log of a run; the words are Hugging Face's. */
+/** One line of a run's log; the names are Hugging Face's. */
 export interface LogEntry {
   readonly step: number;
-  /** Epochs of the data, with the part of the current one. */
+  /** Epochs of the data, including the fraction of the current one. */
   readonly epoch: number;
-  /** Mean over the steps since the last entry. Absent in entries of evaluations. */
+  /** Mean over the steps since the last entry. Absent in evaluation entries. */
   readonly loss?: number;
-  /** Factor of the optimiser's rates in this step. */
+  /** Factor applied to the optimiser's rates in this step. */
   readonly rate_factor?: number;
-  /** Before clipping, of this step. */
+  /** Gradient norm of this step, before clipping. */
   readonly grad_norm?: number;
   /** Mean time of a step since the last entry. */
   readonly step_ms?: number;
-  /** Bytes of living tensors, where the backend counts them. */
+  /** Bytes of live tensors, if the backend counts them. */
   readonly live_bytes?: number;
-  /** `eval_...`: what `evaluate` gave. */
+  /** `eval_...`: what `evaluate` returned. */
   readonly [metric: `eval_${string}`]: number;
 }
 
 export interface EarlyStopping {
   /** Evaluations without a better metric after which training stops. */
   readonly patience: number;
-  /** How much better counts as better. Default 0. */
+  /** Minimum improvement that counts as better. Default 0. */
   readonly threshold?: number;
 }
 
 export interface TrainOptions<Batch, Inputs = Batch> {
-  /** The beginning, on a backend. They stay the caller's. */
+  /** The initial parameters, on a backend. They stay the caller's. */
   readonly parameters: ParameterTree;
   readonly loss: Loss<NoInfer<Inputs>>;
   readonly data: DataLoader<Batch>;
   readonly optimizer: Optimizer;
-  /** Optimiser steps of the whole run, those before a resumed checkpoint among them. */
+  /** Optimiser steps of the whole run, including those before a resumed checkpoint. */
   readonly maxSteps: number;
-  /** Default: the optimiser's own rate throughout. */
+  /** Default: the optimiser's own rate for the whole run. */
   readonly schedule?: Schedule;
-  /** Gradients are scaled to this norm where theirs is larger. Default: no clipping. */
+  /** Gradients with a larger norm are scaled down to this norm. Default: no clipping. */
   readonly maxGradNorm?: number;
-  /** Batches of one step, at most 1,024. Default 1. */
+  /** Batches per step, at most 1,024. Default 1. */
   readonly gradientAccumulationSteps?: number;
-  /** Part of a batch in the mean over a step: where targets are left out, the number of those that are not. Default: examples. */
+  /** Weight of a batch in a step's mean: if some targets are skipped, the number of the others. Default: examples. */
   readonly weightOf?: (batch: Batch) => number;
   /**
-   * Makes tensors of a batch, which the loss gets in its place. Those that are made here are freed after the step. Default:
-   * the loss gets the batch itself, which stays the caller's.
+   * Turns a batch into tensors, which the loss gets instead. Tensors made here are freed after the step. Default: the
+   * loss gets the batch itself, which stays the caller's.
    */
   readonly tensorsOf?: (batch: Batch) => Inputs;
   /**
-   * Records a step once and replays it, where the backend can (WebGPU): the loss runs in the first two steps with batches of
-   * the same shapes, and the later ones have the bits that they would have without. Batches, or what `tensorsOf` makes of
-   * them, must be tensors, and arrays and plain objects of them. The loss must be a function of its tensors: what else it
-   * reads stays as it was when it was recorded, and `step` and `seed` of its context throw. Default false.
+   * Records a step once and replays it, if the backend can (WebGPU): the loss runs in the first two steps with batches
+   * of the same shapes, and later steps have the same bits as without recording. Batches, or what `tensorsOf` returns
+   * for them, must be tensors, or arrays and plain objects of them. The loss must be a function of its tensors:
+   * anything else it reads keeps its value from the recording, and `step` and `seed` of its context throw. Default
+   * false.
    */
   readonly recorded?: boolean;
   /** Recordings kept, one for each combination of shapes; each keeps the memory of a step. Default 4. */
   readonly mostRecordings?: number;
-  /** False for names of frozen parameters, which take no gradient memory. Default: all are trained. */
+  /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
-  /** Of the dropout; the data loader has its own. Default 42. */
+  /** Seed of the dropout; the data loader has its own. Default 42. */
   readonly seed?: number;
-  /** Metrics of parameters, such as `{ loss, accuracy }`. They are logged as `eval_<metric>`. */
+  /** Metrics of the parameters, such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
   readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
-  /** Steps between evaluations; there is one at the end too. Default 500. */
+  /** Steps between evaluations; there is also one at the end. Default 500. */
   readonly evalSteps?: number;
-  /** Metric of `evaluate` that decides which checkpoint is best. Default 'loss'. */
+  /** The `evaluate` metric that decides which checkpoint is best. Default 'loss'. */
   readonly metricForBest?: string;
   /** Default false. */
   readonly greaterIsBetter?: boolean;
   readonly earlyStopping?: EarlyStopping;
-  /** Needs parameters of f32. Default: nothing is saved. */
+  /** Needs f32 parameters. Default: nothing is saved. */
   readonly checkpoints?: CheckpointStore;
-  /** Steps between checkpoints; there is one at the end, and at an abort, too. Default 500. */
+  /** Steps between checkpoints; there is also one at the end and on abort. Default 500. */
   readonly saveSteps?: number;
-  /** Checkpoints that are kept: the newest, and the best besides. Default: all. */
+  /** Number of newest checkpoints to keep, in addition to the best. Default: all. */
   readonly saveTotalLimit?: number;
-  /** Goes on from the newest of `checkpoints`, where there is one. Without it, checkpoints that are there are an error. Default false. */
+  /** Continues from the newest of `checkpoints`, if any. If false, existing checkpoints are an error. Default false. */
   readonly resume?: boolean;
-  /** Steps between entries of the log. Default 10. */
+  /** Steps between log entries. Default 10. */
   readonly loggingSteps?: number;
   readonly onLog?: (entry: LogEntry) => void;
-  /** Called after each step was recorded, with the steps made. */
+  /** Called after each step is enqueued, with the number of steps made. */
   readonly onProgress?: (done: number, total: number) => void;
-  /** Stops after the step at hand, and saves. */
+  /** Stops after the current step and saves. */
   readonly signal?: AbortSignal;
 }
 
@@ -165,7 +166,7 @@ const COUNTS = [
 export type ReadTrainOptions<Batch, Inputs> = TrainOptions<Batch, Inputs> &
   Required<Pick<TrainOptions<Batch, Inputs>, Defaulted>>;
 
-/** Those that do not depend on what a batch is. */
+/** The options that do not depend on the batch type. */
 export type RunOptions = Omit<ReadTrainOptions<unknown, unknown>, 'data' | 'loss' | 'weightOf' | 'tensorsOf'>;
 
 /** @throws TopKError INVALID_OPTION */

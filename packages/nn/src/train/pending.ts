@@ -4,14 +4,14 @@ import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { firstNotFinite, nanIn } from './cause.js';
 import type { StepOutputs } from './training-step.js';
 
-/** Steps that may be recorded before the loss of the first is looked at: a loop never waits for the step at hand. */
+/** Steps that may be enqueued before the first one's loss is checked, so a loop never waits for the current step. */
 const LAG = 2;
 
 interface PendingStep {
   readonly step: number;
   readonly from: LoaderState;
   readonly to: LoaderState;
-  /** Looked at when something is not finite. */
+  /** Inspected if something is not finite. */
   readonly batches: readonly unknown[];
   readonly loss: Promise<number>;
   readonly norm: Promise<number>;
@@ -20,26 +20,26 @@ interface PendingStep {
 
 export interface FinishedStep {
   readonly step: number;
-  /** Where the data stood after it. */
+  /** Position in the data after it. */
   readonly loader: LoaderState;
   readonly loss: number;
   readonly norm: number;
 }
 
-/** Losses and norms on their way back from the device. */
+/** Losses and norms being read back from the device. */
 export class PendingSteps {
   #waiting: PendingStep[] = [];
   /** The parameters before the first step, until it is finished. */
   #initial: ParameterTree | undefined;
 
-  /** @param initial stay the caller's; they are looked at where the first step is not finite */
+  /** @param initial stay the caller's; inspected if the first step is not finite */
   constructor(initial: ParameterTree) {
     this.#initial = initial;
   }
 
   /**
-   * Begins to read a step's loss and norm, which are disposed of. It was made from those batches; its data began at `from`
-   * and ended at `to`.
+   * Begins to read a step's loss and norm, which are disposed of afterwards. `batches` are what the step was made
+   * from; its data began at `from` and ended at `to`.
    */
   add(
     step: number,
@@ -56,15 +56,15 @@ export class PendingSteps {
       }
     };
     const read = { loss: numberOf(loss), norm: numberOf(norm) };
-    // What rejects is thrown when its turn comes.
+    // A rejection is thrown when its turn comes.
     for (const one of Object.values(read)) one.catch(() => {});
     this.#waiting.push({ step, from, to, batches, squares, ...read });
   }
 
   /**
-   * The steps whose numbers are due: all but the last few, or all of them.
+   * The steps whose numbers are due: all except the last few, or all of them.
    *
-   * @throws TopKError NAN_FOUND for a loss or gradient that is not finite; what the device throws.
+   * @throws TopKError NAN_FOUND for a loss or gradient that is not finite; whatever the device throws.
    */
   async due({ all = false }: { readonly all?: boolean } = {}): Promise<readonly FinishedStep[]> {
     const finished: FinishedStep[] = [];

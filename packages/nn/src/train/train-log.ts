@@ -14,7 +14,7 @@ type LogOptions = Pick<TrainOptions<never>, 'maxSteps' | 'schedule' | 'onLog' | 
   readonly data: { readonly batchesPerEpoch: number };
 };
 
-/** Makes entries of the log from finished steps. */
+/** Makes log entries from finished steps. */
 export class TrainLog {
   readonly #options: LogOptions;
   #since = performance.now();

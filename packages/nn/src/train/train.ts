@@ -13,7 +13,7 @@ export interface TrainResult {
   /** The caller disposes of them, and of `state.tensors`. */
   readonly parameters: ParameterTree;
   readonly state: OptimizerState;
-  /** Steps made, over all resumed parts. Less than `maxSteps` after an early stop. */
+  /** Steps made, including those before a resume. Less than `maxSteps` after an early stop. */
   readonly steps: number;
   readonly bestMetric?: number;
   readonly bestStep?: number;
@@ -21,14 +21,14 @@ export interface TrainResult {
 
 /**
  * Trains parameters: gradients of the loss, clipping, the optimiser's step, evaluations, checkpoints. Losses are read a
- * few steps late, so that the loop never waits for the device. A run that was killed and resumes from its last checkpoint
- * ends with the same bits as one that was not, on a device that gives equal bits for equal inputs.
+ * few steps late, so that the loop never waits for the device. A run that is killed and resumed from its last
+ * checkpoint ends with the same bits as an uninterrupted one, on a device that gives equal bits for equal inputs.
  *
- * @throws TopKError INVALID_OPTION; NAN_FOUND for a loss or gradient that is not finite, with the step, its place in the
- * data and the parameter; ABORTED after the signal, once a checkpoint is saved; FILE_NOT_WRITTEN for a checkpoint that its store
- * does not take; MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH for a checkpoint of other parameters or of another optimiser, and
- * what `loadCheckpoint` throws; what data, loss, evaluation and the device throw. The last checkpoint stays as it is, and errors
- * of the project say which it is.
+ * @throws TopKError INVALID_OPTION; NAN_FOUND for a loss or gradient that is not finite, with the step, its position in
+ * the data and the parameter; ABORTED after the signal, once a checkpoint is saved; FILE_NOT_WRITTEN for a checkpoint
+ * that its store rejects; MISSING_WEIGHT, EXTRA_WEIGHT, SHAPE_MISMATCH for a checkpoint of other parameters or of
+ * another optimiser, and whatever `loadCheckpoint` throws; whatever data, loss, evaluation and the device throw. The
+ * last checkpoint stays as it is, and errors of the project name it.
  *
  * @example
  * const { parameters } = await train<readonly number[]>({
@@ -188,7 +188,7 @@ async function abort(read: RunOptions, now: Standing, pending: PendingSteps, log
   });
 }
 
-/** An error of the project with the checkpoint to go on from. The caller's own errors stay as they are. */
+/** Adds the checkpoint to continue from to an error of the project. The caller's own errors stay as they are. */
 function withLastCheckpoint(error: unknown, saved: number): unknown {
   if (!(error instanceof TopKError) || error.code === 'ABORTED') return error;
   const last =

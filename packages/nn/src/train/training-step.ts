@@ -19,35 +19,35 @@ import type { ReadTrainOptions } from './options.js';
 
 export interface WeighedBatch<Batch> {
   readonly batch: Batch;
-  /** Its part in the mean over all batches of the step, such as its number of targets. */
+  /** Its weight in the mean over all batches of the step, such as its number of targets. */
   readonly weight: number;
 }
 
-/** What is read of a step. */
+/** What is read from a step. */
 export type StepOutputs = Pick<StepGradients, 'loss' | 'norm' | 'squares'>;
 
-/** Trainable parameters, and what the optimiser remembers of them. */
+/** Trainable parameters, and the optimiser's state for them. */
 type State = { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
 
 type StepInputs = {
-  /** The optimiser's, of this step. */
+  /** The optimiser's numbers for this step. */
   readonly numbers: Tensor;
   /** See `stepGradients`. */
   readonly weights: readonly Tensor[];
-  /** Empty in a step that is called, whose batches are whatever the loss takes. */
+  /** Empty in a called step, whose batches are whatever the loss takes. */
   readonly batches: readonly Tree[];
 };
 
 type LossOf = (parameters: ParameterTree, index: number) => Tensor;
 
-/** Makes the steps of a run: gradients, clipping, update. Recorded or called, they are one function of tensors. */
+/** Makes the steps of a run: gradients, clipping, update. Recorded or called, a step is one function of tensors. */
 export class TrainingStep<Batch, Inputs> {
   readonly #read: ReadTrainOptions<Batch, Inputs>;
   readonly #names: readonly string[];
   readonly #trainable: readonly string[];
-  /** Names of what the optimiser remembers of them. */
+  /** Names of the optimiser's state for them. */
   readonly #slots: readonly string[];
-  /** A recording keeps them as they are, where inputs are copied in each step. */
+  /** A recording keeps these as they are, whereas inputs are copied in each step. */
   readonly #frozen: ParameterTree;
   readonly #recorded: RecordedStep<State, StepInputs, StepOutputs> | undefined;
   #numbersAt: StepPlan['numbersAt'] = {};
@@ -80,7 +80,7 @@ export class TrainingStep<Batch, Inputs> {
     this.#numbersAt = plan.numbersAt;
     const backend = backendOf(now.parameters);
     const total = batches.reduce((all, { weight }) => all + weight, 0);
-    // The scope frees the inputs that are made here.
+    // The scope frees the inputs made here.
     const { state, outputs } = scope(() => {
       const given = batches.map(
         ({ batch }) => (tensorsOf === undefined ? batch : tensorsOf(batch)) as Inputs,
@@ -131,7 +131,7 @@ export class TrainingStep<Batch, Inputs> {
       }
       const plan = { numbersAt: this.#numbersAt };
       const next = optimizer.update(parameters, scaled, tensors, plan, numbers);
-      // In the order of the old state: a state of a recorded step goes by places.
+      // In the order of the old state: a recorded step's state is positional.
       const state = {
         parameters: pick(next.parameters, this.#trainable),
         tensors: pick(next.tensors, this.#slots),

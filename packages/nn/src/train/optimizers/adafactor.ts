@@ -19,21 +19,21 @@ import { type Optimizer, optimizerOf, type Slots, type UpdateRule } from './opti
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdafactorSettings {
-  /** Needs `relativeStep: false`. Default: the step counts alone give the rate. */
+  /** Needs `relativeStep: false`. Default: the rate depends only on the step counts. */
   readonly learningRate?: number;
-  /** Added to the square of the gradient, and the least root mean square of a parameter. Default [1e-30, 1e-3]. */
+  /** Added to the squared gradient, and the minimum root mean square of a parameter. Default [1e-30, 1e-3]. */
   readonly epsilons: readonly [number, number];
-  /** Largest root mean square of an update before the rate. Default 1. */
+  /** Largest root mean square of an update, before the rate is applied. Default 1. */
   readonly clipThreshold: number;
   /** The average of squares decays by 1 - step ** decayRate. Default -0.8. */
   readonly decayRate: number;
-  /** First beta. Default: none, and no average of the gradient is kept. */
+  /** First beta. Default: none, so no average of the gradient is kept. */
   readonly beta1?: number;
   /** Default 0. */
   readonly weightDecay: number;
   /** Multiplies the rate by the root mean square of the parameter. Default true. */
   readonly scaleParameter: boolean;
-  /** The rate is min(1e-2, 1 / sqrt(step)). Default: true without a learning rate. */
+  /** The rate is min(1e-2, 1 / sqrt(step)). Default: true if there is no learning rate. */
   readonly relativeStep: boolean;
   /** With relativeStep: min(1e-6 * step, 1 / sqrt(step)). Default false. */
   readonly warmupInit: boolean;
@@ -57,9 +57,9 @@ const kinds = {
 };
 
 /**
- * Adafactor (Shazeer and Stern, 2018) as Hugging Face's transformers has it: second averages of a matrix are kept by row
- * and by column, so that the state of [n, m] is n + m numbers. For fine-tuning a T5 use
- * `{ learningRate: 1e-3, relativeStep: false, scaleParameter: false }`, and no clipping of norms besides.
+ * Adafactor (Shazeer and Stern, 2018) as in Hugging Face's transformers: keeps second averages of a matrix by row and
+ * by column, so that the state of [n, m] is n + m numbers. For fine-tuning a T5 use `{ learningRate: 1e-3,
+ * relativeStep: false, scaleParameter: false }` and no gradient norm clipping.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -120,7 +120,7 @@ const adafactorRule: UpdateRule<AdafactorSettings> = {
       : { exp_avg_sq: shape }),
     ...(beta1 !== undefined && { exp_avg: shape }),
   }),
-  // The paper has no momentum that a schedule could move.
+  // The paper has no momentum for a schedule to change.
   numbers: ({ learningRate = 1, decayRate, relativeStep, warmupInit }, step, { rateFactor = 1 }) => {
     const decay = 1 - step ** decayRate;
     const largest = warmupInit ? 1e-6 * step : 1e-2;
@@ -150,7 +150,7 @@ function rootMeanSquare(x: Tensor): Tensor {
   return sqrt(mean(mul(x, x)));
 }
 
-/** The rate of a step, shape [], from the rate that is the same for all parameters. */
+/** The rate of a step, shape [], from the rate shared by all parameters. */
 function rateOf(parameter: Tensor, { epsilons, scaleParameter }: AdafactorSettings, base: Tensor): Tensor {
   return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), base) : base;
 }
@@ -164,7 +164,7 @@ function averageSquares(square: Tensor, slots: Slots, old: Tensor, fresh: Tensor
   };
 }
 
-/** 1 / sqrt of the second average: of a matrix, row average times column average over the mean of the rows'. */
+/** 1 / sqrt of the second average; for a matrix, row average times column average over the mean of the row averages. */
 function inverseRoot(averages: Slots, shape: Shape): Tensor {
   if (averages.exp_avg_sq !== undefined) return rsqrt(averages.exp_avg_sq);
   const rows = averages.exp_avg_sq_row as Tensor;

@@ -39,8 +39,8 @@ const kinds = {
 };
 
 /**
- * AdamW (Loshchilov and Hutter, 2019) with PyTorch's meaning and defaults: weights decay by learningRate * weightDecay
- * of themselves, apart from the gradient.
+ * AdamW (Loshchilov and Hutter, 2019) with PyTorch's semantics and defaults: weights decay by learningRate *
+ * weightDecay of themselves, independently of the gradient.
  *
  * @throws TopKError INVALID_OPTION
  *
@@ -56,7 +56,7 @@ export function adamW(options?: AdamOptions): Optimizer {
 }
 
 /**
- * Adam (Kingma and Ba, 2015) with PyTorch's meaning and defaults: weightDecay * parameter is added to the gradient.
+ * Adam (Kingma and Ba, 2015) with PyTorch's semantics and defaults: weightDecay * parameter is added to the gradient.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -102,7 +102,7 @@ function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> 
     }),
     numbers: ({ learningRate, betas, weightDecay }, step, { rateFactor = 1, momentum = betas[0] }) => {
       const rate = learningRate * rateFactor;
-      // The bias of averages that began at 0, with the beta of this step whatever earlier steps had, as in PyTorch.
+      // Corrects for averages starting at 0, using this step's beta whatever earlier steps used, as in PyTorch.
       const corrected = rate / (1 - momentum ** step);
       return [1 - rate * weightDecay, momentum, 1 - momentum, corrected, 1 / Math.sqrt(1 - betas[1] ** step)];
     },

@@ -20,7 +20,7 @@ export interface OptimizerState {
   readonly tensors: ParameterTree;
 }
 
-/** What a schedule changes from step to step. */
+/** What a schedule may change from step to step. */
 export interface StepOptions {
   /** Multiplies the learning rate of every group. Default 1. */
   readonly rateFactor?: number;
@@ -28,9 +28,9 @@ export interface StepOptions {
   readonly momentum?: number;
 }
 
-/** Parameters chosen by name, with hyper-parameters of their own. */
+/** Parameters chosen by name, with their own hyper-parameters. */
 export type ParameterGroup<Settings> = Partial<Settings> & {
-  /** True for the names that belong to the group. A parameter belongs to the first group that takes it. */
+  /** True for the names that belong to the group. A parameter belongs to the first group that matches it. */
   readonly match: (name: string) => boolean;
 };
 
@@ -40,17 +40,17 @@ export interface Updated {
   readonly state: OptimizerState;
 }
 
-/** Functions without memory: everything is in the state. */
+/** Stateless functions: everything is in the state argument. */
 export interface Optimizer {
   readonly name: string;
   /** The state before the first step: every slot 0. */
   init(parameters: ParameterTree): OptimizerState;
   /**
-   * One step. A parameter without gradient is passed on as it is, so that frozen parameters are those left out of the
+   * One step. A parameter without a gradient is passed on unchanged: to freeze parameters, leave them out of the
    * gradients.
    *
-   * @throws TopKError EXTRA_WEIGHT for a gradient of no parameter, SHAPE_MISMATCH, MISSING_WEIGHT where the state belongs
-   * to other parameters.
+   * @throws TopKError EXTRA_WEIGHT for a gradient without a parameter, SHAPE_MISMATCH, MISSING_WEIGHT if the state
+   * belongs to other parameters.
    */
   step(
     parameters: ParameterTree,
@@ -59,15 +59,15 @@ export interface Optimizer {
     options?: StepOptions,
   ): Updated;
   /**
-   * The half of a step that is arithmetic on numbers: what changes from step to step (rates, corrections of the bias), in
-   * an order that `update` knows, and the counts after the step.
+   * The half of a step that is plain arithmetic: what changes from step to step (rates, bias corrections), in an order
+   * that `update` knows, and the counts after the step.
    *
    * @param names of the parameters that have a gradient
    */
   plan(steps: OptimizerState['steps'], names: readonly string[], options?: StepOptions): StepPlan;
   /**
-   * The other half, a function of tensors alone, as a recorded step needs it (`recordedStep` of core). `step` is `plan` and
-   * `update`.
+   * The other half, a function of tensors alone, as a recorded step needs (core's `recordedStep`). `step` is `plan`
+   * followed by `update`.
    *
    * @param numbers `plan(...).numbers` as a tensor, f32 [n]
    */
@@ -83,7 +83,7 @@ export interface Optimizer {
 export interface StepPlan {
   /** Never empty. */
   readonly numbers: Float32Array;
-  /** Where the numbers of a parameter begin. The same in every step as long as its parameters have gradients together. */
+  /** Where a parameter's numbers begin. The same in every step as long as the same parameters always have gradients. */
   readonly numbersAt: { readonly [parameter: string]: number };
   readonly steps: OptimizerState['steps'];
 }
@@ -94,14 +94,14 @@ export type Slots = { readonly [slot: string]: Tensor };
 /** How one parameter is updated. */
 export interface UpdateRule<Settings> {
   readonly name: string;
-  /** Shapes of the slots of a parameter of that shape. */
+  /** Shapes of the slots for a parameter of that shape. */
   slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
   /**
-   * What changes from step to step, always as many numbers. `step` counts from 1. Backends keep the numbers that ops are
-   * given, or compile them in: one that is another in every step has to come as a tensor.
+   * What changes from step to step, always the same count of numbers. `step` counts from 1. Backends cache numbers
+   * passed to ops or compile them in, so a number that changes every step must come as a tensor.
    */
   numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
-  /** An update with the settings of the parameter's group. Nothing in it depends on the step but `numbers`. */
+  /** An update with the settings of the parameter's group. Only `numbers` depends on the step. */
   updateOf(settings: Settings): Update;
 }
 
@@ -112,7 +112,7 @@ type Update = (
   numbers: ProgramNumbers,
 ) => { readonly parameter: Tensor; readonly slots: Slots };
 
-/** An optimiser that updates each parameter by a rule with the settings of its group. */
+/** An optimiser that updates each parameter by a rule, with its group's settings. */
 export function optimizerOf<Settings extends object>(
   rule: UpdateRule<Settings>,
   settings: Settings,
@@ -120,7 +120,7 @@ export function optimizerOf<Settings extends object>(
 ): Optimizer {
   const kinds = [settings, ...groups.map(({ match: _, ...own }) => ({ ...settings, ...own }))];
   const updates = kinds.map((kind) => rule.updateOf(kind));
-  /** Place among the kinds; 0: of no group. */
+  /** Index into `kinds`; 0: in no group. */
   const kindOf = (name: string): number => groups.findIndex(({ match }) => match(name)) + 1;
   const settingsOf = (name: string): Settings => kinds[kindOf(name)] as Settings;
   const slotsOf = (name: string, shape: Shape): readonly (readonly [slot: string, shape: Shape])[] =>
@@ -155,7 +155,7 @@ export function optimizerOf<Settings extends object>(
         }
         numbersAt[name] = place;
       }
-      // A tensor of no numbers would be an extent of 0, which nothing needs.
+      // An empty tensor would have an extent of 0, which nothing needs.
       return { numbers: Float32Array.from(numbers.length > 0 ? numbers : [0]), numbersAt, steps };
     },
     update: (parameters, gradients, tensors, { numbersAt }, numbers) => {
@@ -173,7 +173,7 @@ export function optimizerOf<Settings extends object>(
               gradient === undefined
                 ? { parameter, slots: before }
                 : scope(() => update(parameter, gradient, before, parts.from(numbersAt[name] as number)));
-            // Aliases: what is passed on unchanged is disposed of with the old tree and lives on in the new one.
+            // Aliases: an unchanged tensor is disposed of with the old tree and lives on in the new one.
             made[name] = after.parameter.alias();
             for (const [slot, one] of Object.entries(after.slots)) state[`${name}.${slot}`] = one.alias();
           }
@@ -198,7 +198,7 @@ export function optimizerOf<Settings extends object>(
 const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
   (Object.values(parameters)[0] as Tensor).backend;
 
-/** Parts of the numbers of a step, each shared by the parameters whose numbers begin there. */
+/** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
 class NumberParts {
   readonly #whole: Tensor;
   readonly #parts = new Map<number, ProgramNumbers>();

@@ -1,9 +1,9 @@
 import { aFunction, anArray, type OptionKind, readOptions, required, TopKError } from '@topk-attention/core';
 import type { ParameterGroup } from './optimizer.js';
 
-/** Options of an optimiser: its settings, and groups of parameters with settings of their own. */
+/** Options of an optimiser: its settings, and parameter groups with their own settings. */
 export type OptimizerOptions<Settings> = Partial<Settings> & {
-  /** Parameters with settings of their own; one belongs to the first group that takes its name. Default: none. */
+  /** Parameters with their own settings; each belongs to the first group that matches its name. Default: none. */
   readonly groups?: readonly ParameterGroup<Settings>[];
 };
 
@@ -12,7 +12,7 @@ type SettingKinds<Settings> = {
 };
 
 /**
- * The settings of an optimiser and of its groups, checked.
+ * Checks the settings of an optimiser and of its groups.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -35,7 +35,7 @@ export function readSettings<Settings extends object>(
   return { settings, groups };
 }
 
-/** The settings among options; one that is undefined is not given. */
+/** The settings among options; undefined counts as not given. */
 function givenSettings<Settings extends object>(
   options: Partial<Settings>,
   kinds: SettingKinds<Settings>,

@@ -36,7 +36,7 @@ const kinds = {
 };
 
 /**
- * Stochastic gradient descent with PyTorch's meaning and defaults.
+ * Stochastic gradient descent with PyTorch's semantics and defaults.
  *
  * @throws TopKError INVALID_OPTION
  */
@@ -73,7 +73,7 @@ const sgdRule: UpdateRule<SgdSettings> = {
   numbers: (settings, step, { rateFactor = 1, momentum = settings.momentum }) => [
     settings.learningRate * rateFactor,
     momentum,
-    // The first step takes the whole gradient, whatever the dampening, and nothing of the empty buffer.
+    // The first step takes the whole gradient, whatever the dampening, and nothing from the empty buffer.
     step === 1 ? 0 : momentum,
     step === 1 ? 1 : 1 - settings.dampening,
   ],

@@ -12,11 +12,11 @@ import type { Schedule } from './schedule.js';
 
 export interface OneCycleOptions {
   readonly totalSteps: number;
-  /** Share of the run in which the rate rises. Default 0.3. */
+  /** Fraction of the run in which the rate rises. Default 0.3. */
   readonly pctStart?: number;
   /** Default 'cos'. */
   readonly annealStrategy?: 'cos' | 'linear';
-  /** Moves the momentum (of AdamW the first beta) against the rate. Default true. */
+  /** Moves the momentum (for AdamW the first beta) opposite to the rate. Default true. */
   readonly cycleMomentum?: boolean;
   /** Default 0.85. */
   readonly baseMomentum?: number;
@@ -40,8 +40,8 @@ const kinds: OptionKinds<OneCycleOptions> = {
 };
 
 /**
- * PyTorch's OneCycleLR in two phases (Smith and Topin, 2017). The optimiser's own rate is the largest of the cycle. Rates
- * turn at pctStart * totalSteps - 1.
+ * PyTorch's two-phase OneCycleLR (Smith and Topin, 2017). The optimiser's own rate is the peak of the cycle, reached at
+ * pctStart * totalSteps - 1.
  *
  * @throws TopKError INVALID_OPTION
  */

@@ -1,15 +1,15 @@
 import { aNumber, type OptionKinds, oneOf, readOptions } from '@topk-attention/core';
 
 export interface PlateauOptions {
-  /** 'min' where less is better, as of a loss. Default 'min'. */
+  /** 'min' if less is better, as for a loss. Default 'min'. */
   readonly mode?: 'min' | 'max';
   /** Default 0.1. */
   readonly factor?: number;
-  /** Evaluations without improvement that are let pass. Default 10. */
+  /** Evaluations without improvement to tolerate. Default 10. */
   readonly patience?: number;
-  /** Share by which a metric must be better to count. Default 1e-4. */
+  /** Relative improvement that a metric needs to count as better. Default 1e-4. */
   readonly threshold?: number;
-  /** Evaluations after a fall in which none is counted. Default 0. */
+  /** Evaluations after a reduction during which bad ones are not counted. Default 0. */
   readonly cooldown?: number;
 }
 
@@ -23,7 +23,7 @@ export interface PlateauState {
 
 export interface Plateau {
   init(): PlateauState;
-  /** The state after an evaluation; its `rateFactor` is that of the steps to come. */
+  /** The state after an evaluation; its `rateFactor` applies to the following steps. */
   next(state: PlateauState, metric: number): PlateauState;
 }
 

@@ -21,14 +21,14 @@ export interface LinearLROptions {
 }
 
 export interface CosineAnnealingOptions {
-  /** Steps from the full rate to the least one. */
+  /** Steps from the full rate to the minimum. */
   readonly tMax: number;
-  /** The least factor; PyTorch gives a rate (etaMin) instead. Default 0. */
+  /** The minimum factor; PyTorch gives a rate (etaMin) instead. Default 0. */
   readonly minFactor?: number;
 }
 
 export interface StepLROptions {
-  /** Steps between two falls. */
+  /** Steps between two reductions. */
   readonly stepSize: number;
   /** Default 0.1. */
   readonly gamma?: number;
@@ -80,21 +80,21 @@ export function cosineAnnealingLR(options: CosineAnnealingOptions): Schedule {
   });
 }
 
-/** gamma for every `stepSize` steps (StepLR). */
+/** A factor of gamma for every `stepSize` steps (StepLR). */
 export function stepLR(options: StepLROptions): Schedule {
   const { stepSize, gamma = 0.1 } = readOptions('stepLR', options, stepKinds);
   requireWhole('stepLR', 'stepSize', stepSize, 1);
   return (step) => ({ rateFactor: gamma ** Math.floor(step / stepSize) });
 }
 
-/** gamma for every milestone passed (MultiStepLR). */
+/** A factor of gamma for every milestone passed (MultiStepLR). */
 export function multiStepLR(options: MultiStepLROptions): Schedule {
   const { milestones, gamma = 0.1 } = readOptions('multiStepLR', options, multiKinds);
   requireAscending('multiStepLR', milestones);
   return (step) => ({ rateFactor: gamma ** milestones.filter((at) => at <= step).length });
 }
 
-/** gamma for every step (ExponentialLR). */
+/** A factor of gamma for every step (ExponentialLR). */
 export function exponentialLR(gamma: number): Schedule {
   return (step) => ({ rateFactor: gamma ** step });
 }
@@ -102,7 +102,7 @@ export function exponentialLR(gamma: number): Schedule {
 /**
  * One schedule after another: the next begins, at its own step 0, at each milestone (SequentialLR).
  *
- * @throws TopKError INVALID_OPTION unless there is one milestone between every two schedules.
+ * @throws TopKError INVALID_OPTION unless there is one milestone between each two consecutive schedules.
  */
 export function sequentialLR(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   if (schedules.length !== milestones.length + 1) {

@@ -10,7 +10,7 @@ export interface WarmupOptions {
 }
 
 export interface WarmupDecayOptions extends WarmupOptions {
-  /** Steps of the whole run, the warm-up among them. */
+  /** Steps of the whole run, including the warm-up. */
   readonly totalSteps: number;
 }
 
@@ -22,7 +22,7 @@ export interface CosineOptions extends WarmupDecayOptions {
 }
 
 export interface CosineWithRestartsOptions extends WarmupDecayOptions {
-  /** Times that the rate falls from full to 0. Default 1. */
+  /** How often the rate falls from full to 0. Default 1. */
   readonly cycles?: number;
 }
 
@@ -39,9 +39,9 @@ export interface InverseSqrtOptions extends WarmupOptions {
 }
 
 export interface WarmupStableDecayOptions extends WarmupDecayOptions {
-  /** Steps of the fall at the end of the run. */
+  /** Steps of the decay at the end of the run. */
   readonly decaySteps: number;
-  /** Factor at the end and, as in Hugging Face's, at the beginning of the warm-up. Default 0. */
+  /** Factor at the end and, as in Hugging Face, at the beginning of the warm-up. Default 0. */
   readonly minFactor?: number;
 }
 
@@ -86,7 +86,7 @@ export function cosineSchedule(options: CosineOptions): Schedule {
   };
 }
 
-/** Half a cosine, again from the full rate in each cycle (`cosine_with_restarts`). */
+/** Half a cosine, restarting from the full rate in each cycle (`cosine_with_restarts`). */
 export function cosineWithRestartsSchedule(options: CosineWithRestartsOptions): Schedule {
   const {
     warmupSteps,
@@ -148,7 +148,7 @@ export interface RsqrtOptions {
 
 const rsqrtKinds: OptionKinds<RsqrtOptions> = { warmupSteps: required(aNumber), scale: aNumber };
 
-/** scale * min(1, t / W) / sqrt(max(t, W)) with t = step + 1, as T5 and the Long Range Arena have it. */
+/** scale * min(1, t / W) / sqrt(max(t, W)) with t = step + 1, as in T5 and the Long Range Arena. */
 export function rsqrtSchedule(options: RsqrtOptions): Schedule {
   const { warmupSteps, scale = 1 } = readOptions('rsqrtSchedule', options, rsqrtKinds);
   requireWhole('rsqrtSchedule', 'warmupSteps', warmupSteps, 1);
