@@ -2,11 +2,13 @@ import type { Binding } from '../../runtime/binding.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
+import { fill } from '../../wgsl/fill.js';
 import { halvesOf } from '../../wgsl/numbers.js';
-import { range, subgroupDirectives } from '../../wgsl/text.js';
+import { subgroupDirectives, times } from '../../wgsl/text.js';
 import { dropoutFactor } from '../shared/dropout.js';
 import { geometryUniforms, keyHeadOf, type PartGeometry, rowAt } from '../shared/geometry.js';
 import type { Lists } from '../shared/lists.js';
+import { text } from './combine.wgsl.js';
 import { fourType, loadFour, orderText } from './score-text.js';
 
 interface CombineVariant {
@@ -74,6 +76,15 @@ function source({ valueDim, half, capacity, dropout, saves, subgroup }: CombineV
   const perLane = Math.ceil(fours / 32);
   const kept = capacity / 2;
   const four = (i: number): string => `min(c + ${32 * i}u, ${fours - 1}u)`;
+  const perRow = (line: (u: number) => string): string => times(AT_ONCE, line, '\n      ');
+  const perValue = (line: (u: number, i: number) => string): string =>
+    perRow((u) => times(perLane, (i) => line(u, i), '\n      '));
+  const storeSum = (i: number): string => `if (lane < ${width}u && c + ${32 * i}u < ${fours}u) {
+    let whole = bitcast<vec4u>(sum${i});
+    let bits = select(whole, vec4u(NAN_BITS), is_bad);
+    let at = params.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
+    out[at] = ${half ? packed : 'bitcast<vec4f>(bits)'};
+  }`;
   return `
 ${rowAt}
 ${keyHeadOf}
@@ -86,105 +97,41 @@ ${orderText}
 ${dropout ? dropoutFactor : ''}
 ${butterflies(subgroup)}
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let r = group.x + group.y * groups.x;
-  if (r >= params.heads * params.queries) { return; }
-  let row = row_at(r);
-  if (row.query >= params.query_length) { return; }
-  let k = params.k;
-  let list_at = r * ${capacity}u;
-  let row_place = row.local_head * params.query_length + row.local_query;
+${fill(text, {
+  capacity,
+  save_slot: saves ? saveSlot : '',
+  dropout_factor: dropout ? ' * dropout_factor(row, slot)' : '',
+  width,
+  fours,
+  parts,
+  rows_at_once: parts * AT_ONCE,
+  declare_sums: times(perLane, (i) => `var sum${i} = vec4f();`, ' '),
+  rows: perRow(
+    (u) =>
+      `let at${u} = min(slot + ${u * parts}u, count - 1u); let from${u} = values_at + keys[at${u}] * ${fours}u;`,
+  ),
+  values: perValue((u, i) => `let x${u}_${i} = load_v(from${u} + ${four(i)});`),
+  row_weights: perRow((u) => `let w${u} = select(0.0, weights[at${u}], slot + ${u * parts}u < count);`),
+  add_values: perValue((u, i) => `sum${i} = fma(vec4f(w${u}), x${u}_${i}, sum${i});`),
+  join_parts: parts > 1 ? joinParts(parts, width) : '',
+  store_sums: times(perLane, storeSum, '\n  '),
+})}`;
+}
 
-  var largest = 0u;
-  var count = 0u;
-  for (var slot = lane; slot < k; slot += 32u) {
-    let key = lists[list_at + slot];
-    let bits = lists[list_at + k + slot];
-    keys[slot] = key;
-    weights[slot] = bitcast<f32>(bits);
-    if (key != 0xffffffffu) {
-      count++;
-      largest = max(largest, key_of(bits));
-    } else if (is_nan(bits)) {
-      largest = 0xffffffffu;
-    }
-    ${saves ? 'indices[params.indices_base + row_place * k + slot] = key;\n    scores[params.scores_base + row_place * k + slot] = bits;' : ''}
-  }
-  largest = max_of_lanes(largest, lane);
-  count = sum_of_lanes_u32(count, lane);
-  let is_bad = largest >= key_of(PLUS_INF_BITS);
-  let base = bitcast<f32>(bits_of_key(select(largest, 0x80000000u, is_bad || count == 0u)));
-  var sum = 0.0;
-  for (var slot = lane; slot < count; slot += 32u) {
-    let weight = exp(weights[slot] - base);
-    weights[slot] = weight;
-    sum += weight;
-  }
-  sum = sum_of_lanes(sum, lane);
-  let share = 1.0 / max(sum, 1e-38);
-  for (var slot = lane; slot < count; slot += 32u) {
-    weights[slot] *= share${dropout ? ' * dropout_factor(row, slot)' : ''};
-  }
-  workgroupBarrier();
+const saveSlot = `indices[params.indices_base + row_place * k + slot] = key;
+    scores[params.scores_base + row_place * k + slot] = bits;`;
 
-  let part = lane / ${width}u;
-  let c = lane % ${width}u;
-  let values_at = params.v_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
-  ${range(perLane)
-    .map((i) => `var sum${i} = vec4f();`)
-    .join(' ')}
-  if (part < ${parts}u) {
-    for (var slot = part; slot < count; slot += ${parts * AT_ONCE}u) {
-      ${range(AT_ONCE)
-        .map(
-          (u) =>
-            `let at${u} = min(slot + ${u * parts}u, count - 1u); let from${u} = values_at + keys[at${u}] * ${fours}u;`,
-        )
-        .join('\n      ')}
-      ${range(AT_ONCE)
-        .flatMap((u) => range(perLane).map((i) => `let x${u}_${i} = load_v(from${u} + ${four(i)});`))
-        .join('\n      ')}
-      ${range(AT_ONCE)
-        .map((u) => `let w${u} = select(0.0, weights[at${u}], slot + ${u * parts}u < count);`)
-        .join('\n      ')}
-      ${range(AT_ONCE)
-        .flatMap((u) => range(perLane).map((i) => `sum${i} = fma(vec4f(w${u}), x${u}_${i}, sum${i});`))
-        .join('\n      ')}
-    }
-  }
-  ${
-    parts > 1
-      ? `partial[lane] = sum0;
+const packed = `vec2u(
+      halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
+    )`;
+
+/** Adds up the sums of the rows side by side. */
+function joinParts(parts: number, width: number): string {
+  return `partial[lane] = sum0;
   workgroupBarrier();
   if (lane < ${width}u) {
-    sum0 = partial[lane]${range(parts - 1)
-      .map((p) => ` + partial[lane + ${(p + 1) * width}u]`)
-      .join('')};
-  }`
-      : ''
-  }
-  ${range(perLane)
-    .map(
-      (i) => `if (lane < ${width}u && c + ${32 * i}u < ${fours}u) {
-    let whole = bitcast<vec4u>(sum${i});
-    let bits = select(whole, vec4u(NAN_BITS), is_bad);
-    let at = params.out_base / 4u + row_place * ${fours}u + c + ${32 * i}u;
-    out[at] = ${
-      half
-        ? `vec2u(
-      halves_of(bitcast<f32>(bits.x), bitcast<f32>(bits.y)), halves_of(bitcast<f32>(bits.z), bitcast<f32>(bits.w)),
-    )`
-        : 'bitcast<vec4f>(bits)'
-    };
-  }`,
-    )
-    .join('\n  ')}
-}`;
+    sum0 = partial[lane]${times(parts - 1, (p) => ` + partial[lane + ${(p + 1) * width}u]`, '')};
+  }`;
 }
 
 /** Sums and maxima over the 32 lanes of a workgroup, by butterflies: a fixed order, known to all lanes. */

@@ -9,6 +9,7 @@ import {
   type UniformValues,
   write,
 } from '../../wgsl/define-kernel.js';
+import { fill } from '../../wgsl/fill.js';
 import { range, subgroupDirectives, times } from '../../wgsl/text.js';
 import { COUNTER_WORDS, COUNTERS } from '../shared/counters.js';
 import { geometryUniforms, keyHeadOf, type PartGeometry, rowAt } from '../shared/geometry.js';
@@ -22,6 +23,7 @@ import {
   type ScoreVariant,
   scoreText,
 } from './score-text.js';
+import { text } from './select-subgroup.wgsl.js';
 import type { Tables } from './tables.js';
 
 export interface SelectVariant extends ScoreVariant {
@@ -135,6 +137,16 @@ function source(variant: SelectVariant): string {
   const isKept = (i: number): string =>
     `(order${i} > bar || (order${i} == bar && key${i} <= last_tie && order${i} != 0u))`;
 
+  const writeKept = (i: number): string => `{
+    let keep = ${isKept(i)} && !has_nan;
+    let votes = subgroupBallot(keep).x;
+    if (keep) {
+      let slot = place + countOneBits(votes & before);
+      lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_key(order${i});
+    }
+    place += countOneBits(votes);
+  }`;
+
   return `
 ${rowAt}
 ${keyHeadOf}
@@ -145,87 +157,27 @@ ${visibleOf(causal, keyLengths, lengthInTables)}
 ${chainText}
 ${scoreText(variant)}
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(subgroup_invocation_id) lane: u32,
-) {
-  let r = group.x + group.y * groups.x;
-  if (r >= params.heads * params.queries) { return; }
-  let row = row_at(r);
-  if (row.query >= params.query_length) { return; }
-  let visible = visible_of(row);
-  let head = heads[r];
-  let listed = min(head.x, ${capacity}u);
-  let list_at = r * ${capacity}u;
-  let eighth = lane & 7u;
-  let eight = lane & 24u;
-  let keys_at = params.k_base / 4u + key_head_of(row.local_head) * params.key_length * ${fours}u;
-  let query_at = params.q_base / 4u + (row.local_head * params.query_length + row.local_query) * ${fours}u;
-  ${chunks.map((c) => `let q${c} = ${inside(c, `load_q(${at('query_at', c)})`)};`).join('\n  ')}
-  ${registers.map(scoreRegister).join('')}
-
-  // The k-th largest, bit by bit; the search may end at a bar between the k-th and the next.
-  let valid = subgroupAdd(${sumOf((i) => `order${i} != 0u`)});
-  let k = params.k;
-  var bar = 1u;
-  var last_tie = 0xffffffffu;
-  if (valid > k) {
-    bar = 0u;
-    var reached = 0u;
-    for (var bit = 0u; bit < 32u; bit++) {
-      let higher = bar | (0x80000000u >> bit);
-      let count = subgroupAdd(${sumOf((i) => `order${i} >= higher`)});
-      if (count >= k) {
-        bar = higher;
-        reached = count;
-        if (count == k) { break; }
-      }
-    }
-    if (reached != k) { // more equals than places: the largest index that still has one
-      let needed = k - subgroupAdd(${sumOf((i) => `order${i} > bar`)});
-      last_tie = 0u;
-      for (var bit = 0u; bit < 32u; bit++) {
-        let higher = last_tie | (0x80000000u >> bit);
-        if (subgroupAdd(${sumOf((i) => `order${i} == bar && key${i} < higher`)}) < needed) { last_tie = higher; }
-      }
-    }
-  }
-  let has_nan = subgroupAny(${registers.map((i) => `is_nan_order(order${i})`).join(' || ')});
-  let lowest = subgroupMin(${registers.reduce((least, i) => `min(${least}, select(0xffffffffu, order${i}, ${isKept(i)}))`, '0xffffffffu')});
-  if (lane == 0u) {
-    let overflowed = head.x > ${capacity}u;
-    let is_proved = head.y == MINUS_INF_BITS || (valid >= k && key_of(head.y) <= lowest);
-    if (overflowed || !(is_proved || has_nan)) {
-      atomicStore(&work[${COUNTER_WORDS}u + atomicAdd(&work[${COUNTERS.flagged}], 1u)], r);
-      if (overflowed) { atomicAdd(&work[${COUNTERS.overflowed}], 1u); }
-    }
-    if ((r & 31u) == 0u) {
-      atomicAdd(&work[${COUNTERS.sampledRows}], 1u);
-      atomicAdd(&work[${COUNTERS.sampledCounts}], min(head.x, ${2 * capacity}u));
-      atomicMax(&work[${COUNTERS.longest}], head.x);
-    }
-  }
-
-  let before = (1u << lane) - 1u;
-  var place = 0u;
-  ${registers
-    .map(
-      (i) => `{
-    let keep = ${isKept(i)} && !has_nan;
-    let votes = subgroupBallot(keep).x;
-    if (keep) {
-      let slot = place + countOneBits(votes & before);
-      lists[list_at + slot] = key${i}; lists[list_at + k + slot] = bits_of_key(order${i});
-    }
-    place += countOneBits(votes);
-  }`,
-    )
-    .join('\n  ')}
-  for (var slot = place + lane; slot < k; slot += 32u) {
-    lists[list_at + slot] = 0xffffffffu;
-    lists[list_at + k + slot] = select(MINUS_INF_BITS, NAN_BITS, has_nan);
-  }
-}`;
+${fill(text, {
+  capacity,
+  fours,
+  load_query: chunks.map((c) => `let q${c} = ${inside(c, `load_q(${at('query_at', c)})`)};`).join('\n  '),
+  score_registers: registers.map(scoreRegister).join(''),
+  count_valid: sumOf((i) => `order${i} != 0u`),
+  count_from_higher: sumOf((i) => `order${i} >= higher`),
+  count_above_bar: sumOf((i) => `order${i} > bar`),
+  count_ties_below: sumOf((i) => `order${i} == bar && key${i} < higher`),
+  any_nan: registers.map((i) => `is_nan_order(order${i})`).join(' || '),
+  lowest_kept: registers.reduce(
+    (least, i) => `min(${least}, select(0xffffffffu, order${i}, ${isKept(i)}))`,
+    '0xffffffffu',
+  ),
+  counter_words: COUNTER_WORDS,
+  flagged: COUNTERS.flagged,
+  overflowed: COUNTERS.overflowed,
+  sampled_rows: COUNTERS.sampledRows,
+  sampled_counts: COUNTERS.sampledCounts,
+  longest: COUNTERS.longest,
+  most_sampled: 2 * capacity,
+  write_kept: registers.map(writeKept).join('\n  '),
+})}`;
 }
