@@ -2,11 +2,13 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, read, readFrom, write } from '../../wgsl/define-kernel.js';
+import { fill } from '../../wgsl/fill.js';
 import { halvesOf } from '../../wgsl/numbers.js';
 import type { ForwardViews } from '../shared/forward-path.js';
 import { keyHeadsOf, keyWindow, type Part } from '../shared/geometry.js';
 import { absoluteBound, QUERY_NORM, RELATIVE_BOUND, UNBOUNDED } from './error-bound.js';
 import { magnitudes } from './magnitudes.js';
+import { text } from './pack-keys.wgsl.js';
 import { tilesOf } from './parts.js';
 import { fourType, loadFour } from './score-text.js';
 
@@ -138,50 +140,13 @@ var<workgroup> norms: array<f32, 16>;
 ${loadFour('k', half)}
 ${magnitudes}
 ${halvesOf}
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) t: u32,
-) {
-  let job = group.x + group.y * groups.x;
-  if (job >= params.count) { return; }
-  let head = job / params.tiles;
-  let tile = job % params.tiles;
-  let factor = factor_of(largest[2u * head]);
-  for (var i = t; i < ${16 * fours}u; i += INVOCATIONS) {
-    let key = 16u * tile + i / ${fours}u;
-    let four = i % ${fours}u;
-    var x = vec4f();
-    if (key < params.key_length) {
-      x = load_k(params.k_base / 4u + (head * params.key_length + key) * ${fours}u + four) - centres[head * ${fours}u + four];
-    }
-    let within = i / ${fours}u;
-    let column = select(2u * within - 16u, 2u * within + 1u, within < 8u); // the inverse of keyOfColumn
-    let magnitude = largest_of(x);
-    magnitudes[i] = magnitude;
-    x = select(x * factor, vec4f(), magnitude >= INF_BITS);
-    squares[i] = dot(x, x);
-    let at = (head * params.tiles + tile) * ${16 * fours}u + (four / 4u) * 64u + column * 4u + four % 4u;
-    packed[at] = vec2u(halves_of(x.x, x.y), halves_of(x.z, x.w));
-  }
-  workgroupBarrier();
-  if (t < 16u) {
-    var sum = 0.0;
-    var most = 0u;
-    for (var four = 0u; four < ${fours}u; four++) {
-      sum += squares[t * ${fours}u + four];
-      most = max(most, magnitudes[t * ${fours}u + four]);
-    }
-    norms[t] = select(sqrt(sum) * ${QUERY_NORM * RELATIVE_BOUND} + ${absoluteBound(headDim)}, ${UNBOUNDED}, most >= INF_BITS);
-  }
-  workgroupBarrier();
-  if (t == 0u) {
-    var bound = 0.0;
-    for (var key = 0u; key < 16u; key++) { bound = max(bound, norms[key]); }
-    bounds[head * params.tiles + tile] = bound;
-  }
-}`,
+${fill(text, {
+  fours,
+  tile_fours: 16 * fours,
+  relative_bound: QUERY_NORM * RELATIVE_BOUND,
+  absolute_bound: absoluteBound(headDim),
+  unbounded: UNBOUNDED,
+})}`,
   };
 });
 
