@@ -2,7 +2,8 @@ import type { Binding } from '../../runtime/binding.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, read, readFrom, write } from '../../wgsl/define-kernel.js';
-import { range } from '../../wgsl/text.js';
+import { fill } from '../../wgsl/fill.js';
+import { range, times } from '../../wgsl/text.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { optionBuffers } from '../shared/options.js';
 import { radixSelect, SELECT_INVOCATIONS } from '../shared/radix-select.js';
@@ -11,6 +12,7 @@ import { loadQuad, operandType } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
 import type { SweepInputs } from './sample-kernel.js';
 import { scoreQuad } from './score.js';
+import { text } from './slow.wgsl.js';
 
 /** What the text of the kernel depends on. */
 interface SlowParameters {
@@ -71,7 +73,7 @@ export function recordSlow(
 function source(p: SlowParameters): string {
   const quads = Math.ceil(p.headDim / 4);
   const shape = { headDim: p.headDim, dtype: p.dtype };
-  const rows = range(p.rows);
+  const each = (line: (r: number) => string, separator: string): string => times(p.rows, line, separator);
   return `
 ${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
@@ -80,90 +82,48 @@ ${loadQuad('load_query', 'q', shape)}
 ${loadQuad('load_key', 'k', shape)}
 ${scoreQuad(p.relativeBias)}
 
-var<private> list: u32;
-
-fn score_bits(at: u32) -> u32 {
-  return scratch[at];
-}
-
-fn keep(slot: u32, key: u32, bits: u32) {
-  lists[list + slot] = vec2u(key, bits);
-}
-${radixSelect}
-
-var<workgroup> query_rows: array<array<vec4f, ${p.rows}>, ${quads}>;
-
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
-) {
-  let rows = params.group * params.queries;
-  let key_heads = params.heads / params.group;
-  let scratch_start = id.x * ${p.rows}u * params.row_words;
-  let last_key = params.key_length - 1u;
-  var job = id.x;
-  for (var key_head = 0u; key_head < key_heads; key_head++) {
-    let count = slow[key_head];
-    let jobs = (count + ${p.rows - 1}u) / ${p.rows}u;
-    for (; job < jobs; job += groups.x) {
-      // The last job of a head may repeat its last row.
-      ${rows
-        .map(
-          (r) => `let row_${r} = row_at(
+${fill(text, {
+  ...{ quads, rows: p.rows, last_row: p.rows - 1, radix_select: radixSelect },
+  find_rows: each(
+    (r) => `let row_${r} = row_at(
         key_head * rows + slow[key_heads + key_head * rows + min(${p.rows}u * job + ${r}u, count - 1u)],
       );`,
-        )
-        .join('\n      ')}
-      workgroupBarrier();
-      ${rows
-        .map(
-          (r) => `for (var quad = t; quad < ${quads}u; quad += INVOCATIONS) {
+    '\n      ',
+  ),
+  load_queries: each(
+    (r) => `for (var quad = t; quad < ${quads}u; quad += INVOCATIONS) {
         query_rows[quad][${r}] = load_query(row_${r}.local_head * params.query_length + row_${r}.local_query, quad);
       }`,
-        )
-        .join('\n      ')}
-      workgroupBarrier();
-      ${rows.map((r) => `let visible_${r} = visible_of(row_${r});`).join('\n      ')}
-      let end = ${rows.map((r) => `visible_${r}`).reduce((a, b) => `max(${a}, ${b})`)};
-      for (var key = t; key < end; key += INVOCATIONS) {
-        let key_row = key_head * params.key_length + min(key, last_key);
-        ${rows.map((r) => `var dot_${r} = 0.0;`).join(' ')}
-        for (var quad = 0u; quad < ${quads}u; quad++) {
-          let key_quad = load_key(key_row, quad);
-          ${rows
-            .map(
-              (r) => `{
+    '\n      ',
+  ),
+  find_visible: each((r) => `let visible_${r} = visible_of(row_${r});`, '\n      '),
+  most_visible: range(p.rows)
+    .map((r) => `visible_${r}`)
+    .reduce((a, b) => `max(${a}, ${b})`),
+  start_products: each((r) => `var dot_${r} = 0.0;`, ' '),
+  add_products: each(
+    (r) => `{
             let query_quad = query_rows[quad][${r}];
             dot_${r} = fma(query_quad.x, key_quad.x, dot_${r});
             dot_${r} = fma(query_quad.y, key_quad.y, dot_${r});
             dot_${r} = fma(query_quad.z, key_quad.z, dot_${r});
             dot_${r} = fma(query_quad.w, key_quad.w, dot_${r});
           }`,
-            )
-            .join('\n          ')}
-        }
-        ${rows
-          .map(
-            (r) =>
-              `scratch[scratch_start + ${r}u * params.row_words + key] =
+    '\n          ',
+  ),
+  store_scores: each(
+    (r) => `scratch[scratch_start + ${r}u * params.row_words + key] =
           bitcast<u32>(score_quad(vec4f(dot_${r}), row_${r}, vec4u(key)).x);`,
-          )
-          .join('\n        ')}
-      }
-      storageBarrier();
-      ${rows
-        .map(
-          (r) => `if (${p.rows}u * job + ${r}u < count) {
+    '\n        ',
+  ),
+  select_rows: each(
+    (r) => `if (${p.rows}u * job + ${r}u < count) {
         let index = row_${r}.local_head * params.queries + row_${r}.local_query;
         list = index * params.capacity;
         let kept = select_row(t, scratch_start + ${r}u * params.row_words, visible_${r}, params.k);
         if (t == 0u) { counts[index] = kept; }
       }`,
-        )
-        .join('\n      ')}
-      storageBarrier();
-    }
-    job -= jobs;
-  }
-}`;
+    '\n      ',
+  ),
+})}`;
 }

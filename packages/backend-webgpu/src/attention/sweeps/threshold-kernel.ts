@@ -2,14 +2,16 @@ import type { Binding } from '../../runtime/binding.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
+import { fill } from '../../wgsl/fill.js';
 import { orderedKey32 } from '../../wgsl/numbers.js';
-import { range } from '../../wgsl/text.js';
+import { times } from '../../wgsl/text.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { bitsOfKey } from '../shared/ordered-key.js';
 import { TILE_KEYS } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamDirectives, teamFunctions } from './team.js';
+import { text } from './threshold.wgsl.js';
 
 /** What the text of the kernel depends on. */
 interface ThresholdParameters {
@@ -66,8 +68,7 @@ export function recordThreshold(
 const UNSAFE = 0x80000000;
 
 function source(p: ThresholdParameters): string {
-  const each = range(p.groups / TEAM);
-  const element = p.dtype === 'f32' ? 'q[at]' : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])';
+  const each = p.groups / TEAM;
   return `
 ${rowAt}
 ${visibleOf(p.causal, p.keyLengths)}
@@ -76,65 +77,17 @@ ${orderedKey32}
 ${bitsOfKey}
 ${teamFunctions(p)}
 
-const LOWEST_BITS = 0xff7fffffu;
-/** \`key_of(LOWEST_BITS)\`. */
-const LOWEST_KEY = 0x00800000u;
-
-/** Groups of the row's tile that the first sweep wrote. */
-fn written_groups(index: u32) -> u32 {
-  let rows = params.group * params.queries;
-  let first_row = (index % rows) / ${p.rows}u * ${p.rows}u;
-  let shift = params.shift;
-  let count = (tile_sees(index / rows, first_row, rows).y + (1u << shift) - 1u) >> shift;
-  let tiles = (count + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
-  return select(min(32u * tiles, ${p.groups}u), ${TILE_KEYS}u * tiles, count <= ${p.groups}u);
-}
-
-fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
-  let key_head = (params.first_head + row.local_head) / params.group;
-  if (unsafe_key[key_head] < visible) { return true; }
-  var found = 0u;
-  let start = params.q_base + (row.local_head * params.query_length + row.local_query) * ${p.headDim}u;
-  for (var d = t; d < ${p.headDim}u; d += ${TEAM}u) {
-    let at = start + d;
-    if ((${element} & 0x7fffffffu) > bitcast<u32>(params.largest_safe)) { found = 1u; }
-  }
-  return team_max(t, found) != 0u;
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
-) {
-  let index = id.x + id.y * groups.x;
-  if (index >= params.heads * params.queries) { return; }
-  let row = row_at(index);
-  let visible = visible_of(row);
-  let rank = params.rank;
-  var bits = LOWEST_BITS;
-  let found_unsafe = is_unsafe(row, t, visible);
-  if (visible > params.capacity) {
-    let written = written_groups(index);
-    ${each
-      .map(
-        (i) => `var key_${i} = key_of(maxima[index * ${p.groups}u + ${TEAM * i}u + t]);
+${fill(text, {
+  ...{ rows: p.rows, groups: p.groups, head_dim: p.headDim, team: TEAM, unsafe: UNSAFE },
+  ...{ tile_keys: TILE_KEYS, last_key: TILE_KEYS - 1 },
+  element: p.dtype === 'f32' ? 'q[at]' : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])',
+  load_keys: times(
+    each,
+    (i) => `var key_${i} = key_of(maxima[index * ${p.groups}u + ${TEAM * i}u + t]);
     if (key_${i} <= LOWEST_KEY || ${TEAM * i}u + t >= written) { key_${i} = 0u; }`,
-      )
-      .join('\n    ')}
-    var prefix = 0u;
-    for (var bit = 0x80000000u; bit > 0x20u; bit >>= 1u) {
-      let candidate = prefix | bit;
-      let reached = team_sum(t, ${each.map((i) => `u32(key_${i} >= candidate)`).join(' + ')});
-      if (reached >= rank) { prefix = candidate; }
-      ${p.subgroups ? 'if (reached == rank) { break; }' : ''}
-    }
-    if (prefix > LOWEST_KEY) {
-      bits = bits_of_key(prefix - 1u);
-    }
-  }
-  if (t == 0u) {
-    thresholds[index] = bits;
-    counts[index] = select(0u, ${UNSAFE}u, found_unsafe);
-  }
-}`;
+    '\n    ',
+  ),
+  own_reached: times(each, (i) => `u32(key_${i} >= candidate)`, ' + '),
+  stop_at_rank: p.subgroups ? 'if (reached == rank) { break; }' : '',
+})}`;
 }
