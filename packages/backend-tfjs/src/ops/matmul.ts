@@ -94,7 +94,8 @@ function paddedProduct(
   if (tiles <= FEW_TILES && batch * rows * columns <= TINY_OUTPUT) {
     return tf.matMul(a, b, transposeA, transposeB);
   }
-  const tile = rows === 1 && !transposeA && columns % 4 !== 0 ? VECTOR_INNER_TILE : INNER_TILE;
+  const isVector = rows === 1 && !transposeA && (transposeB || columns % 4 !== 0);
+  const tile = isVector ? VECTOR_INNER_TILE : INNER_TILE;
   return tf.tidy(() => {
     const run = (): TfTensor =>
       tf.matMul(
@@ -119,7 +120,7 @@ const SPLIT_FROM = 2000;
 const SMALL_OUTPUT_PROGRAM = 2;
 /** The tiles of all other programs have this inner extent or half of it. */
 const INNER_TILE = 32;
-/** Inner extent in the program for a vector times a matrix whose row length is not a multiple of four. */
+/** Inner extent in the program for a vector times a matrix that is transposed, or has a row length of no multiple of four. */
 const VECTOR_INNER_TILE = 128;
 
 /**
