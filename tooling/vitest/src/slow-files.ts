@@ -36,6 +36,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/tensor/error-bound': 6,
     'attention/tensor/finish': 120,
     'attention/tensor/tensor-path': 75,
+    'browser/browser': 290,
     'conformance/composed': 180,
     'conformance/engine-traps': 30,
     'conformance/layers': 180,
@@ -76,6 +77,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'parity-tfjs-cpu': 8,
     'parity-tfjs-wasm': 5,
     'parity-webgpu': 70,
+    'training/onnxruntime': 4,
     'training/webgpu': 45,
   },
   nn: {
