@@ -43,16 +43,16 @@ export type { ExplainedPass, Explanation, PathReport } from './operation/explain
 export { formatBytes } from './operation/format.js';
 export type { PlannedBytes } from './operation/plan.js';
 export * from './ops/index.js';
-export {
-  type RecordedStep,
-  type RecordedStepOptions,
-  recordedStep,
-  type Step,
-  type StepCall,
-  type StepCounts,
-  type StepResult,
-  type StepSeeds,
-} from './recording/recorded-step.js';
+export { recordedStep } from './recording/recorded-step.js';
+export type {
+  RecordedStep,
+  RecordedStepOptions,
+  Step,
+  StepCall,
+  StepCounts,
+  StepResult,
+  StepSeeds,
+} from './recording/step.js';
 export { describeValue } from './tensor/describe-value.js';
 export type { Operand, Operations } from './tensor/operations.js';
 export {

@@ -8,14 +8,22 @@ import { Tensor } from '../tensor/tensor.js';
  * @throws TopKError INVALID_OPTION for a leaf that is not a tensor: a replay would not see it change.
  */
 export function signatureOf(state: unknown, inputs: unknown, statics: readonly unknown[]): string {
-  return `${formOf(state, 'state')}|${formOf(inputs, 'inputs')}|${JSON.stringify(statics)}`;
+  return `${formOf(state, 'state')}|${formOf(inputs, 'inputs')}|${statics.map(staticOf).join()}`;
+}
+
+/** JSON alone would write NaN and both infinities alike, and -0 as 0. */
+function staticOf(one: unknown): string {
+  if (typeof one === 'string') return JSON.stringify(one);
+  return Object.is(one, -0) ? '-0' : String(one);
 }
 
 function formOf(node: unknown, path: string): string {
   if (node instanceof Tensor) return `${node.dtype}[${node.shape.join()}]`;
   if (Array.isArray(node)) return `(${node.map((one, at) => formOf(one, `${path}.${at}`)).join(';')})`;
   if (typeof node === 'object' && node !== null && Object.getPrototypeOf(node) === Object.prototype) {
-    const fields = Object.entries(node).map(([name, one]) => `${name}:${formOf(one, `${path}.${name}`)}`);
+    const fields = Object.entries(node).map(
+      ([name, one]) => `${JSON.stringify(name)}:${formOf(one, `${path}.${name}`)}`,
+    );
     return `{${fields.join(';')}}`;
   }
   throw new TopKError('INVALID_OPTION', `recordedStep: ${path} is no tensor`, {

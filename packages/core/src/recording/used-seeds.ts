@@ -6,6 +6,11 @@ export function noteSeed(seed: number): void {
   used?.add(seed);
 }
 
+/** Whether a step is being recorded. */
+export function isRecording(): boolean {
+  return used !== undefined;
+}
+
 /** Runs `body` and returns the seeds it drew random numbers with. */
 export function withUsedSeeds<R>(body: () => R): { readonly result: R; readonly seeds: readonly number[] } {
   const outer = used;

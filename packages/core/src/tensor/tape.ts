@@ -50,6 +50,11 @@ export class Tape {
 
 const tapes: Tape[] = [];
 
+/** Whether any tape is open. */
+export function hasOpenTape(): boolean {
+  return tapes.length > 0;
+}
+
 /** The open tapes that follow one of these values. */
 export function tapesTracking(values: readonly Value[]): Tape[] {
   return tapes.filter((tape) => values.some((value) => tape.tracks(value)));

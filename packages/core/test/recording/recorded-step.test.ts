@@ -170,6 +170,60 @@ describe('a step on a backend that records', () => {
     expect(step.counts).toEqual({ called: 2, recorded: 1, replayed: 1 });
   });
 
+  test('is called inside of an open tape that follows only what the step brings itself', async () => {
+    const backend = recordingBackend([]);
+    let weight = ops.tensor(backend, [1, 1]);
+    const step = ops.recordedStep(({ x }: State, { y }: Inputs) => ({
+      state: { x: ops.add(x, y) },
+      outputs: { old: ops.mul(x, weight) },
+    }));
+    const once = (): ops.Tensor =>
+      step({ x: ops.tensor(backend, [3, 4]) }, { y: ops.tensor(backend, [1, 1]) }).outputs.old;
+    for (let at = 0; at < 3; at++) once();
+    const followed = ops.grad(({ w }: { w: ops.Tensor }) => {
+      weight = w;
+      return ops.sum(once());
+    });
+    expect(await listOf(followed({ w: ops.tensor(backend, [1, 1]) }).w)).toEqual([3, 4]);
+  });
+
+  test('inside of another that is recorded is part of it', async () => {
+    const log: string[] = [];
+    const backend = recordingBackend(log);
+    const inner = ops.recordedStep(addInputs);
+    const outer = ops.recordedStep((state: State, inputs: Inputs) => {
+      const { state: next, outputs } = inner({ x: state.x.alias() }, inputs);
+      return { state: next, outputs };
+    });
+    expect(await runTimes(outer, backend, 4)).toEqual([4, 8]);
+    expect(log).toEqual(['record', 'replay', 'replay']);
+    expect(inner.counts).toEqual({ called: 2, recorded: 0, replayed: 0 });
+  });
+
+  test('has recordings of their own for two backends, and for statics that JSON writes alike', async () => {
+    const log: string[] = [];
+    const step = ops.recordedStep(addInputs);
+    await runTimes(step, recordingBackend(log), 2);
+    await runTimes(step, recordingBackend(log), 2);
+    expect(log).toEqual(['record', 'record']);
+    const statics = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, -0, '0', 'NaN'];
+    const other = ops.recordedStep(addInputs);
+    await runTimes(other, recordingBackend(log), statics.length, (at) => ({
+      statics: [statics[at] as string | number],
+    }));
+    expect(other.counts.called).toBe(statics.length);
+  });
+
+  test('does not remember statics without end, and frees the recording that it forgets', async () => {
+    const log: string[] = [];
+    const backend = recordingBackend(log);
+    const step = ops.recordedStep(addInputs);
+    await runTimes(step, backend, 2);
+    await runTimes(step, backend, 1100, (at) => ({ statics: [at] }));
+    expect(log).toEqual(['record', 'dispose']);
+    expect(step.bytes).toBe(0);
+  });
+
   test('hands new seeds to replays, and refuses seeds that do not come by a path', async () => {
     const log: string[] = [];
     const backend = recordingBackend(log);
