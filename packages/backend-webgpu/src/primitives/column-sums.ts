@@ -1,5 +1,5 @@
 import type { Binding } from '../runtime/binding.js';
-import type { Span } from '../runtime/kernel.js';
+import { LARGEST_GRID, type Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
 
@@ -12,6 +12,8 @@ const LAST_COLUMNS = 16;
 const LAST_SIDE_BY_SIDE = INVOCATIONS / LAST_COLUMNS;
 /** Most parts that rows are divided into. */
 const MOST_PARTS = 256;
+/** Columns that a grid reaches whose workgroups have `LAST_COLUMNS` each. */
+export const MOST_COLUMNS: number = LAST_COLUMNS * LARGEST_GRID;
 
 /** Number of parts into which sums over that many rows are divided. */
 export function partsOf(rows: number): number {

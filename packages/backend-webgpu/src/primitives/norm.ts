@@ -12,8 +12,15 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
-import { defineKernel, optional, read, write } from '../wgsl/define-kernel.js';
-import { PARTS_INVOCATIONS, partsGrid, partsOf, partsSource, recordTotals } from './column-sums.js';
+import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
+import {
+  MOST_COLUMNS,
+  PARTS_INVOCATIONS,
+  partsGrid,
+  partsOf,
+  partsSource,
+  recordTotals,
+} from './column-sums.js';
 
 const INVOCATIONS = 256;
 
@@ -37,7 +44,7 @@ export function norms(
         describe: () => ({ variant: `one pass, ${lanes} invocations a row` }),
         run({ x, weight, bias }) {
           const output = allocate([rows, width], 'f32');
-          forwardKernel(kind, lanes, hasBias).launch(stream, {
+          forwardKernel({ kind, lanes, hasBias }).launch(stream, {
             uniforms: { rows, width, epsilon },
             buffers: { x: x.span, weight: weight.span, bias: bias?.span, out: output.span },
             workgroups: { invocations: rows * lanes },
@@ -93,7 +100,7 @@ interface RowBuffers {
 function recordRows(stream: Stream, { kind, rows, width, epsilon }: NormRequest, buffers: RowBuffers): void {
   const { x, weight, dOutput, dX, statistics } = buffers;
   const lanes = lanesOf(width);
-  rowsKernel(kind, lanes).launch(stream, {
+  rowsKernel({ kind, lanes }).launch(stream, {
     uniforms: { rows, width, epsilon },
     buffers: { x: x.span, weight: weight.span, d_output: dOutput.span, d_x: dX.span, statistics },
     workgroups: { invocations: rows * lanes },
@@ -117,7 +124,7 @@ function recordSums(
   const ofWeight = stream.scratch(4 * parts * width);
   const ofBias = hasBias ? stream.scratch(4 * parts * width) : undefined;
   const uniforms = { rows, width, rows_per_part: Math.ceil(rows / parts) };
-  partsKernel(hasBias).launch(stream, {
+  partsKernel({ hasBias }).launch(stream, {
     uniforms,
     buffers: { x: x.span, d_output: dOutput.span, statistics, of_weight: ofWeight, of_bias: ofBias },
     workgroups: partsGrid(parts, width),
@@ -133,6 +140,7 @@ function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceF
   const refusals: string[] = [];
   if (dtype !== 'f32') refusals.push(`${dtype}: made for f32`);
   if (!(epsilon > 0)) refusals.push('an epsilon of 0: a row of equal numbers divides by 0');
+  if (width > MOST_COLUMNS) refusals.push(`rows of more than ${MOST_COLUMNS} numbers`);
   if (4 * rows * Math.max(2, width) > facts.bindingBytes) {
     refusals.push(`a tensor exceeds a binding of ${facts.bindingBytes} bytes`);
   }
@@ -202,9 +210,15 @@ fn main(
 
 const rowUniforms = { rows: 'u32', width: 'u32', epsilon: 'f32' } as const;
 
-function forwardKernel(kind: Kind, lanes: number, hasBias: boolean) {
-  return defineKernel({
-    key: `norm ${kind} ${lanes}${hasBias ? ' bias' : ''}`,
+interface RowVariant {
+  readonly kind: Kind;
+  /** Invocations that share a row. */
+  readonly lanes: number;
+}
+
+const forwardKernel = kernelFamily(
+  'norm',
+  ({ kind, lanes, hasBias }: RowVariant & { readonly hasBias: boolean }) => ({
     uniforms: rowUniforms,
     buffers: {
       x: read('f32'),
@@ -221,22 +235,20 @@ ${entry}
     out[at] = unit * weight[column]${hasBias ? ' + bias[column]' : ''};
   }
 }`,
-  });
-}
+  }),
+);
 
-function rowsKernel(kind: Kind, lanes: number) {
-  return defineKernel({
-    key: `norm-gradient rows ${kind} ${lanes}`,
-    uniforms: rowUniforms,
-    buffers: {
-      x: read('f32'),
-      weight: read('f32'),
-      d_output: read('f32'),
-      d_x: write('f32'),
-      statistics: write('vec2f'),
-    },
-    workgroup: INVOCATIONS,
-    source: () => `${rowStart(kind, lanes)}
+const rowsKernel = kernelFamily('norm-gradient rows', ({ kind, lanes }: RowVariant) => ({
+  uniforms: rowUniforms,
+  buffers: {
+    x: read('f32'),
+    weight: read('f32'),
+    d_output: read('f32'),
+    d_x: write('f32'),
+    statistics: write('vec2f'),
+  },
+  workgroup: INVOCATIONS,
+  source: () => `${rowStart(kind, lanes)}
 ${entry}
   var sum = 0.0;
   var along = 0.0;
@@ -254,29 +266,25 @@ ${entry}
   }
   if (local % LANES == 0u && row_at < params.rows) { statistics[row_at] = vec2f(row.mean, row.scale); }
 }`,
-  });
-}
+}));
 
 /** Sums over the rows of parts: of the gradient, and of the gradient times the units of x. */
-function partsKernel(hasBias: boolean) {
-  return defineKernel({
-    key: `norm-gradient parts${hasBias ? ' bias' : ''}`,
-    uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
-    buffers: {
-      x: read('f32'),
-      d_output: read('f32'),
-      statistics: read('vec2f'),
-      of_weight: write('f32'),
-      of_bias: optional(hasBias, write('f32')),
-    },
-    workgroup: PARTS_INVOCATIONS,
-    source: () =>
-      partsSource(
-        'vec2f',
-        `let g = d_output[at];
+const partsKernel = kernelFamily('norm-gradient parts', ({ hasBias }: { readonly hasBias: boolean }) => ({
+  uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
+  buffers: {
+    x: read('f32'),
+    d_output: read('f32'),
+    statistics: read('vec2f'),
+    of_weight: write('f32'),
+    of_bias: optional(hasBias, write('f32')),
+  },
+  workgroup: PARTS_INVOCATIONS,
+  source: () =>
+    partsSource(
+      'vec2f',
+      `let g = d_output[at];
       let of_row = statistics[row];
       sum += vec2f(g * (x[at] - of_row.x) * of_row.y, g);`,
-        `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
-      ),
-  });
-}
+      `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
+    ),
+}));

@@ -5,7 +5,7 @@ import type { Stream } from '../runtime/stream.js';
 import { storageBytes, type View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { range } from '../wgsl/text.js';
-import { recordColumnSums } from './column-sums.js';
+import { MOST_COLUMNS, recordColumnSums } from './column-sums.js';
 import { recordCast } from './elementwise.js';
 import { helperText } from './elementwise-wgsl.js';
 import { recordFill } from './fill.js';
@@ -121,7 +121,8 @@ function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, fi
   const rows = sizeOf(shape) / width;
   // Leading axes are reduced, and no others.
   const isByColumns = box.reduced[0] === true && box.reduced.lastIndexOf(true) < box.reduced.indexOf(false);
-  if (isByColumns && reduction === 'sum' && x.dtype === 'f32' && out.dtype === 'f32' && rows >= LEAST_ROWS) {
+  const isF32 = x.dtype === 'f32' && out.dtype === 'f32';
+  if (reduction === 'sum' && isF32 && isByColumns && rows >= LEAST_ROWS && width <= MOST_COLUMNS) {
     const from = windowOf(x, box.first, rows * width);
     recordColumnSums(stream, { x: from, out: windowOf(out, firstOut, width), rows, width });
     return;

@@ -51,7 +51,7 @@ export function uniformWords(values: readonly number[]): Uint32Array {
 }
 
 /** Most workgroups per dimension that every device takes. */
-const LARGEST_GRID = 65_535;
+export const LARGEST_GRID = 65_535;
 
 /**
  * A grid of at least `count` workgroups in x and y; the shader computes `workgroup_id.x + workgroup_id.y *

@@ -2,10 +2,11 @@ import { elementwiseProgram, type Shape, terms } from '@topk-attention/core';
 import type { FusedOperation, NormRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { limitsOf } from '../../src/limits.js';
+import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
-import { norms } from '../../src/primitives/norm.js';
+import { normGradients, norms } from '../../src/primitives/norm.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
 import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../../src/primitives/softmax.js';
@@ -84,4 +85,33 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
 test.each(Object.entries(shipped))('shader text of primitives: %s', async (name, kernels) => {
   const text = Array.from(kernels.values()).at(-1)?.source();
   await expect(text).toMatchFileSnapshot(`./__snapshots__/${name}.wgsl`);
+});
+
+test('sums and norms of very wide rows stay within the workgroups that a device takes', () => {
+  const large = { ...PLAIN, bindingBytes: 2 ** 31 - 4, bufferBytes: 2 ** 31 };
+  const widths = [MOST_COLUMNS, MOST_COLUMNS + 1];
+  const sums = widths.map((width) =>
+    kernelsOf(large, (stream, view) =>
+      recordReduce(stream, 'sum', view([256, width]), [0], view([1, width])),
+    ),
+  );
+  expect(sums.map((kernels) => [...kernels.keys()].some((key) => key.startsWith('column-sums')))).toEqual([
+    true,
+    false,
+  ]);
+  const answers = widths.flatMap((width) => {
+    const request = { ...layerNorm, rows: 1, width };
+    return [norms, normGradients].map((make) => {
+      let refusals: readonly string[] = [];
+      kernelsOf(large, (stream, view) => {
+        const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+        const [x, weight] = [tensor([1, width]), tensor([width])];
+        const prepared = make(stream, large, tensor).prepare(request, limitsOf(large));
+        if ('refusals' in prepared) refusals = prepared.refusals;
+        else prepared.run({ x, weight, bias: weight, dOutput: x }, 1);
+      });
+      return refusals.length;
+    });
+  });
+  expect(answers).toEqual([0, 0, 1, 1]);
 });

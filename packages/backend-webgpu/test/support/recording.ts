@@ -1,6 +1,6 @@
 import type { DType, Shape } from '@topk-attention/core';
 import type { DeviceFacts } from '../../src/runtime/facts.js';
-import type { Kernel, Span } from '../../src/runtime/kernel.js';
+import { type Kernel, LARGEST_GRID, type Span } from '../../src/runtime/kernel.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import { storageBytes, type View } from '../../src/runtime/view.js';
 
@@ -43,7 +43,10 @@ export function kernelsOf(
   > = {
     device,
     facts,
-    launch({ kernel }) {
+    launch({ kernel, workgroups }) {
+      if (!('indirect' in workgroups) && workgroups.some((count) => count > LARGEST_GRID)) {
+        throw new Error(`${kernel.key}: ${workgroups.join(' x ')} workgroups`);
+      }
       const known = kernels.get(kernel.key);
       if (known !== undefined && known.source() !== kernel.source()) {
         throw new Error(`two shaders with the key ${kernel.key}`);
