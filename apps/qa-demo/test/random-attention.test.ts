@@ -1,5 +1,5 @@
 import { seededRandom } from '@topk-attention/app-kit';
-import { exactAttention, scope, type Tensor, tensor } from '@topk-attention/core';
+import { exactAttention, narrow, scope, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { AttentionFunction } from '@topk-attention/models';
 import { expect, test } from 'vitest';
@@ -10,8 +10,19 @@ const HEADS = 2;
 const LENGTH = 12;
 const VALID = [12, 7];
 
-/** Softmax weights of every key, [B * H * L][L]: the values are the rows of the unit matrix. */
-async function weightsOf(attention: AttentionFunction): Promise<number[][]> {
+/** How a call hides keys. */
+type Hidden = Pick<Parameters<AttentionFunction>[3], 'keyLengths' | 'causal' | 'queryStart'>;
+
+const padded = (): Hidden => ({
+  keyLengths: tensor(backend, Int32Array.from(VALID), [VALID.length], 'i32'),
+});
+
+/** Softmax weights of every key, [B * H * Lq][L]: the values are the rows of the unit matrix. */
+async function weightsOf(
+  attention: AttentionFunction,
+  hidden: () => Hidden = padded,
+  queries = LENGTH,
+): Promise<number[][]> {
   const output = scope(() => {
     const heads = (width: number, value: (at: number) => number): Tensor => {
       const size = VALID.length * HEADS * LENGTH * width;
@@ -20,7 +31,7 @@ async function weightsOf(attention: AttentionFunction): Promise<number[][]> {
     };
     const [q, k] = [1, 2].map((seed) => heads(3, (at) => Math.sin(seed + at * at))) as [Tensor, Tensor];
     const v = heads(LENGTH, (at) => (Math.floor(at / LENGTH) % LENGTH === at % LENGTH ? 1 : 0));
-    return attention(q, k, v, { keyLengths: tensor(backend, Int32Array.from(VALID), [VALID.length], 'i32') });
+    return attention(narrow(q, 2, 0, queries), k, v, hidden());
   });
   const values = Array.from(await output.data(), Number);
   output.dispose();
@@ -58,4 +69,17 @@ test('keeps all keys that are valid where there are no more than k', async () =>
   const half = HEADS * LENGTH;
   expect(rows.slice(half)).toEqual(exact.slice(half));
   expect(keptBy(rows.slice(0, half)).every((kept) => kept.length === 8)).toBe(true);
+});
+
+test.each([
+  ['a cache with room left', 1, { causal: true, queryStart: 6 }, () => 7],
+  ['whole sequences', LENGTH, { causal: true }, (query: number) => query + 1],
+])('chooses among the keys that causality leaves: %s', async (_, queries, hidden, validAt) => {
+  const rows = await weightsOf(randomAttention(5, seededRandom(1)), () => hidden, queries);
+  for (const [at, kept] of keptBy(rows).entries()) {
+    const valid = validAt(at % queries);
+    expect(kept).toHaveLength(Math.min(5, valid));
+    expect(Math.max(...kept)).toBeLessThan(valid);
+  }
+  expect(backend.memory().live).toBe(0);
 });
