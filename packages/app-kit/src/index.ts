@@ -12,6 +12,7 @@ export { isObject, kindOf } from './json-value.js';
 export {
   answerCall,
   type Call,
+  type CallOptions,
   type Contract,
   type FromEngine,
   type Handlers,
@@ -26,4 +27,4 @@ export { textTable } from './report/text-table.js';
 export { serveWorker, type WorkerScope } from './serve-worker.js';
 export { bootstrapMean, type Interval, meanOfGroups } from './statistics/bootstrap.js';
 export { seededRandom } from './statistics/seeded-random.js';
-export { type WorkerCallOptions, WorkerEngine, type WorkerEvent, type WorkerLike } from './worker-engine.js';
+export { WorkerEngine, type WorkerEvent, type WorkerLike } from './worker-engine.js';

@@ -1,5 +1,5 @@
 export { Command, type CommandUnknownOpts, InvalidArgumentError, Option } from '@commander-js/extra-typings';
-export { type CallOptions, ChildEngine, type CrashAdvice } from './node/child-engine.js';
+export { ChildEngine, type CrashAdvice } from './node/child-engine.js';
 export { type BackendOptions, backendCommand, backendSettings } from './node/cli/backend-command.js';
 export { type Io, note, print } from './node/cli/io.js';
 export { byteCount, nonBlank, wholeNumber } from './node/cli/option-values.js';

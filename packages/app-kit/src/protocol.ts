@@ -23,6 +23,13 @@ export type FromEngine<C extends Contract<C>, N extends keyof C = keyof C> =
   | { readonly result: C[N]['result'] }
   | { readonly error: ErrorReport };
 
+/** Options of a host's call. */
+export interface CallOptions<Event> {
+  /** An abort ends the engine at once. */
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: Event) => void;
+}
+
 /**
  * What an engine does for each call. It need not heed an abort: a host that no longer wants the result ends the
  * engine, which takes effect even while the engine is computing and reads no messages.

@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { TopKError } from '@topk-attention/core';
 import { ReportedError } from '../errors.js';
-import type { Contract, FromEngine, ToEngine } from '../protocol.js';
+import type { CallOptions, Contract, FromEngine, ToEngine } from '../protocol.js';
 
 /** Lines of the child's standard error that an error quotes. */
 const QUOTED_LINES = 5;
@@ -12,12 +12,6 @@ export interface CrashAdvice {
   /** For a killed child: most likely it used too much memory. */
   readonly outOfMemory: string;
   readonly crashed: string;
-}
-
-export interface CallOptions<Event> {
-  /** An abort ends the process at once. */
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: Event) => void;
 }
 
 /**
