@@ -91,17 +91,17 @@ function sgdProgram({ momentum, weightDecay, nesterov }: SgdSettings): Elementwi
   const slots = momentum === 0 ? [] : ['momentum_buffer'];
   return elementwiseProgram(
     { inputs: ['parameter', 'gradient', ...slots], numbers: ['rate', 'momentum', 'kept', 'fresh'] },
-    (x) => {
+    (x): Record<string, Expression> => {
       const of = (input: string): Expression => x[input] as Expression;
       const parameter = of('parameter');
       const g = weightDecay === 0 ? of('gradient') : add(of('gradient'), mul(parameter, weightDecay));
+      const moved = (direction: Expression): Expression => sub(parameter, mul(direction, of('rate')));
+      if (momentum === 0) return { parameter: moved(g) };
       const buffer = add(mul(of('momentum_buffer'), of('kept')), mul(g, of('fresh')));
-      const direction = nesterov ? add(g, mul(buffer, of('momentum'))) : buffer;
-      const outputs: Record<string, Expression> = {
-        parameter: sub(parameter, mul(momentum === 0 ? g : direction, of('rate'))),
+      return {
+        parameter: moved(nesterov ? add(g, mul(buffer, of('momentum'))) : buffer),
+        momentum_buffer: buffer,
       };
-      if (momentum !== 0) outputs.momentum_buffer = buffer;
-      return outputs;
     },
   );
 }
