@@ -13,7 +13,7 @@ export function losableBackend(inner: Backend): { readonly backend: Backend; rea
       return (...args: readonly unknown[]) => {
         if (!isLost) return value.apply(target, args);
         const error = new TopKError('DEVICE_LOST', 'test: the device is lost');
-        if (name === 'data' || name === 'evaluate') return Promise.reject(error);
+        if (name === 'read' || name === 'evaluate') return Promise.reject(error);
         throw error;
       };
     },
