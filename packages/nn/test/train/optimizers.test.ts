@@ -13,8 +13,7 @@ import {
   type Schedule,
   sgd,
 } from '../../src/index.js';
-
-type Values = { readonly [name: string]: readonly number[] };
+import { type Values, valuesOf } from '../support/tensors.js';
 
 interface Golden {
   readonly name: string;
@@ -69,13 +68,6 @@ async function train(
     now = next;
   }
   return now;
-}
-
-async function valuesOf(parameters: ParameterTree): Promise<Values> {
-  const values = Object.entries(parameters).map(
-    async ([name, one]) => [name, [...(await one.data())]] as const,
-  );
-  return Object.fromEntries(await Promise.all(values));
 }
 
 describe('parameters after steps are those of PyTorch and transformers', () => {

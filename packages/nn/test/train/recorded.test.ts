@@ -14,6 +14,7 @@ import {
   train,
 } from '../../src/index.js';
 import { temporaryFolder } from '../support/files.js';
+import { valuesOf } from '../support/tensors.js';
 // @ts-expect-error plain JavaScript, as a child process runs it too
 import { points, toyRun } from '../support/toy-run.mjs';
 
@@ -42,12 +43,6 @@ const options = (own: Partial<Options> = {}): Options => ({
   maxSteps: 12,
   ...own,
 });
-const valuesOf = async (tree: ParameterTree) =>
-  Object.fromEntries(
-    await Promise.all(
-      Object.entries(tree).map(async ([name, one]) => [name, [...(await one.data())]] as const),
-    ),
-  );
 async function resultOf(own: Partial<Options>) {
   const losses: unknown[] = [];
   const result = await train(options({ ...own, loggingSteps: 1, onLog: (one) => losses.push(one.loss) }));

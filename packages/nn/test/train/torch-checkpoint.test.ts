@@ -25,6 +25,7 @@ import {
   runMover,
   torchAvailability,
 } from '../support/python.js';
+import { valuesOf } from '../support/tensors.js';
 // @ts-expect-error plain JavaScript, as a child process runs it too
 import { points, toyRun } from '../support/toy-run.mjs';
 
@@ -44,13 +45,6 @@ const run = (optimizer: Optimizer, maxSteps: number, checkpoints?: string) =>
     maxSteps,
     ...(checkpoints !== undefined && { checkpoints: folderStore(checkpoints), resume: true }),
   });
-
-const valuesOf = async (tree: ParameterTree) =>
-  Object.fromEntries(
-    await Promise.all(
-      Object.entries(tree).map(async ([name, one]) => [name, [...(await one.data())] as number[]] as const),
-    ),
-  );
 
 async function expectClose(got: ParameterTree, wanted: ParameterTree): Promise<void> {
   const [a, b] = [await valuesOf(got), await valuesOf(wanted)];

@@ -20,6 +20,7 @@ import {
 } from '../../src/index.js';
 import { errorOf, temporaryFolder } from '../support/files.js';
 import { losableBackend } from '../support/losable-backend.js';
+import { valuesOf } from '../support/tensors.js';
 // @ts-expect-error plain JavaScript, as a child process runs it too
 import { points, toyRun } from '../support/toy-run.mjs';
 
@@ -44,13 +45,6 @@ const run = (options: Partial<TrainOptions<Batch>> = {}) =>
     saveSteps: 5,
     ...options,
   });
-const valuesOf = async (tree: ParameterTree) =>
-  Object.fromEntries(
-    await Promise.all(
-      Object.entries(tree).map(async ([name, one]) => [name, [...(await one.data())]] as const),
-    ),
-  );
-
 const replaced = (values: readonly number[], at: number, value: number): readonly number[] =>
   values.map((one, i) => (i === at ? value : one));
 

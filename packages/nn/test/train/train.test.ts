@@ -18,6 +18,7 @@ import {
   type TrainOptions,
   train,
 } from '../../src/index.js';
+import { valuesOf } from '../support/tensors.js';
 // @ts-expect-error plain JavaScript, as a child process runs it too
 import { points, toyRun } from '../support/toy-run.mjs';
 
@@ -45,12 +46,6 @@ const run = (options: Partial<TrainOptions<Batch>> = {}) =>
     maxSteps: 30,
     ...options,
   });
-const valuesOf = async (tree: ParameterTree): Promise<{ readonly [name: string]: readonly number[] }> =>
-  Object.fromEntries(
-    await Promise.all(
-      Object.entries(tree).map(async ([name, one]) => [name, [...(await one.data())]] as const),
-    ),
-  );
 const failure = async (running: Promise<unknown>): Promise<{ code?: string; message?: string }> =>
   running.then(
     () => ({ message: 'nothing' }),
