@@ -84,6 +84,10 @@ export function disposeParameters(parameters: ParameterTree): void {
   for (const one of Object.values(parameters)) one.dispose();
 }
 
+/** The backend of the parameters, of which there is at least one. */
+export const backendOf = (parameters: ParameterTree): Backend =>
+  (Object.values(parameters)[0] as Tensor).backend;
+
 /** Name under which the checkpoint holds a weight of the right dtype and shape. */
 function checkSpec(reader: TensorReader, { name, aliases = [], shape, transposed }: ParameterSpec): string {
   if (transposed === true && shape.length !== 2) {

@@ -1,7 +1,7 @@
 import { formatShape, type Shape, scope, type Tensor, TopKError } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import type { LoaderState } from '../data/data-loader.js';
-import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpoint.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import type { RunOptions } from './options.js';
@@ -125,6 +125,3 @@ function requireSame(step: number, what: 'run' | 'optimiser', wanted: Shapes, fo
   const extra = Object.keys(found).find((name) => !Object.hasOwn(wanted, name));
   if (extra !== undefined) throw refuse('EXTRA_WEIGHT', `no names besides those of this ${what}`, extra);
 }
-
-export const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
-  (Object.values(parameters)[0] as Tensor).backend;

@@ -1,14 +1,8 @@
-import type { Tensor } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
-import type { ParameterTree } from '../parameters.js';
+import { backendOf } from '../parameters.js';
+import type { Standing } from './begin.js';
 import type { TrainOptions } from './options.js';
 import type { FinishedStep } from './pending.js';
-
-interface Standing {
-  readonly parameters: ParameterTree;
-  readonly step: number;
-  readonly loader: LoaderState;
-}
 
 type LogOptions = Pick<TrainOptions<never>, 'maxSteps' | 'schedule' | 'onLog' | 'loggingSteps'> & {
   readonly data: { readonly batchesPerEpoch: number };
@@ -32,7 +26,7 @@ export class TrainLog {
       this.#losses.push(loss);
       const done = step + 1;
       if (done % loggingSteps !== 0 && done !== maxSteps) continue;
-      const { live } = (Object.values(now.parameters)[0] as Tensor).backend.memory();
+      const { live } = backendOf(now.parameters).memory();
       this.#options.onLog?.({
         step: done,
         epoch: this.#epoch(loader),

@@ -1,7 +1,7 @@
 import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
-import { disposeParameters, type ParameterTree } from '../parameters.js';
-import { backendOf, begin, type Standing } from './begin.js';
+import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
+import { begin, type Standing } from './begin.js';
 import { saveCheckpoint } from './checkpoint.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';

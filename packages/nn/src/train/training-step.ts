@@ -9,8 +9,8 @@ import {
   type Tree,
   tensor,
 } from '@topk-attention/core';
-import { disposeParameters, type ParameterTree } from '../parameters.js';
-import { backendOf, type Standing } from './begin.js';
+import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
+import type { Standing } from './begin.js';
 import { clipped } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';

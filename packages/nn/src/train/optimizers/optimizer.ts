@@ -10,7 +10,7 @@ import {
   zeros,
 } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
-import type { ParameterTree } from '../../parameters.js';
+import { backendOf, type ParameterTree } from '../../parameters.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */
 export interface OptimizerState {
@@ -194,9 +194,6 @@ export function optimizerOf<Settings extends object>(
   };
   return optimizer;
 }
-
-const backendOf = (parameters: ParameterTree): Tensor['backend'] =>
-  (Object.values(parameters)[0] as Tensor).backend;
 
 /** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
 class NumberParts {
