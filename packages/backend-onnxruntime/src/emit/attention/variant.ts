@@ -57,13 +57,15 @@ export function keyRangesOf(variant: AttentionVariant): readonly KeyRange[] {
 }
 
 /**
- * Where the scale is applied: to the queries where that rounds nothing (or no order depends on it), else after the
- * selection, else to the scores.
+ * Where the scale is applied: to the queries where that rounds nothing (or no order depends on it) and does not
+ * overflow, else after the selection, else to the scores.
  */
-export function scalePlace({ request }: AttentionVariant): 'queries' | 'kept' | 'scores' {
+export function scalePlace({ request, isCareful }: AttentionVariant): 'queries' | 'kept' | 'scores' {
   const { scale, k } = request;
   const hasBias = request.bias !== undefined || request.relativeBias !== undefined;
-  if (scalesExactly(scale) || k === 'all') return 'queries';
+  if (scalesExactly(scale)) return 'queries';
+  // Queries may overflow when they are scaled, although no score does; then the graph is careful.
+  if (k === 'all') return isCareful && Math.abs(scale) > 1 ? 'scores' : 'queries';
   // Scaled scores have the same order, and only k of them are left to scale.
   return scale > 0 && !hasBias ? 'kept' : 'scores';
 }

@@ -34,6 +34,8 @@ const magnitudes: readonly Magnitudes[] = [
   { name: 'a huge negative scale hides', q: 1, k: [1, 10], scale: -1e38, output: 1 },
   { name: 'a huge scale that is a power of two', q: 1, k: [1.5, 1], scale: 2 ** 127, output: 1 },
   { name: 'the same, beyond f32', q: 1, k: [2, 1], scale: 2 ** 127, output: NAN },
+  { name: 'queries beyond f32 once scaled', q: 2e38, k: [2e-38, 2e-38], scale: 4, v: [3, 3], output: 3 },
+  { name: 'the same, not a power of two', q: 2e38, k: [2e-38, 2e-38], scale: 3, v: [3, 3], output: 3 },
   { name: 'a huge bias', q: 0, k: [0, 0], bias: [1e38, 2e38], output: 2 },
   { name: 'a bias that takes a score beyond f32', q: 1e19, k: [2e19, 1], bias: [3e38, 0], output: NAN },
   { name: 'a bias that takes a score below f32', q: 1e19, k: [-2e19, 1], bias: [-3e38, 0], output: 2 },
