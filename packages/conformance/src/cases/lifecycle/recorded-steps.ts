@@ -93,14 +93,12 @@ async function numberOf(x: Tensor): Promise<number> {
   return (await x.data())[0] as number;
 }
 
-/** Steps that only call the function, without recording. */
-const called = (): RecordedStep<State, Inputs, Outputs> => recordedStep(train, { mostRecordings: 0 });
-
 async function runBoth(
   backend: Backend,
   calls: readonly { readonly inputs: () => Inputs; readonly call: StepCall }[],
 ): Promise<RecordedStep<State, Inputs, Outputs>> {
-  const steps = [called(), recordedStep(train)] as const;
+  // The first only calls the function.
+  const steps = [recordedStep(train, { mostRecordings: 0 }), recordedStep(train)] as const;
   const states = [stateOf(backend), stateOf(backend)];
   for (const [at, { inputs, call }] of calls.entries()) {
     const given = inputs();
