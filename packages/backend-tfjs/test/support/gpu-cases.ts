@@ -41,7 +41,7 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
     name: /^(attention: |(topK|exact)Attention, |exactAttention: |hidden keys|lifecycle: |property: )/,
     engine: 'webgl',
     reason:
-      'five minutes of many shapes: as the goldens; primitives, traps with whole calls, gradients and goldens run',
+      'five minutes of many shapes: as the goldens; primitives, traps with whole calls, magnitudes, query starts and gradients run',
   },
 ];
 
