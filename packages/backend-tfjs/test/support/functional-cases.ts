@@ -120,6 +120,7 @@ export function describeFunctional(tf: Tf): void {
     ['bias and relative bias', { bias, relativeBias }],
     ['relative bias alone', { relativeBias }],
     ['a bias that hides keys', { bias: hiding, causal: true }],
+    ['causal, queries placed among the keys', { causal: true, queryStart: 2, relativeBias }],
     ['dropout', { dropout: { rate: 0.3, seed: 7 }, bias }],
   ];
 
