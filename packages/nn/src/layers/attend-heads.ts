@@ -32,14 +32,18 @@ export function keptKeys(choice: KeptChoice, keys: number): number | 'all' {
   return choice === 'exact' || choice.k >= keys ? 'all' : choice.k;
 }
 
-/** Attention of query, key and value [B, heads, L, headDim] -> [B, heads, Lq, headDim], reported to the path's hook. */
+/**
+ * Attention of query, key and value [B, heads, L, headDim] -> [B, heads, Lq, headDim], within the run's budget and
+ * reported to the path's hook.
+ */
 export function attendHeads(
-  { trace }: Run,
+  { trace, budgetBytes }: Run,
   path: string,
   choice: AttentionChoice,
   { query, key, value }: { readonly query: Tensor; readonly key: Tensor; readonly value: Tensor },
-  options: AttentionOptions,
+  called: Omit<AttentionOptions, 'budgetBytes'>,
 ): Tensor {
+  const options: AttentionOptions = { ...called, ...(budgetBytes !== undefined && { budgetBytes }) };
   if (typeof choice === 'function') return ownAttention(path, choice, query, key, value, options);
   const kept = keptKeys(choice, key.shape[2] as number);
   trace?.onAttention?.(path, listsOf(query, key, value, options, kept));

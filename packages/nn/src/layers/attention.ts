@@ -74,10 +74,9 @@ export function attend(
   options: AttendOptions,
 ): Tensor {
   const { path, scale, choice, dropout, weights } = layer;
-  const all: AttentionOptions = {
+  const all: Omit<AttentionOptions, 'budgetBytes'> = {
     ...options,
     scale,
-    ...(run.budgetBytes !== undefined && { budgetBytes: run.budgetBytes }),
     ...(run.training && dropout > 0 && { dropout: { rate: dropout, seed: seedOf(run, `${path}.weights`) } }),
   };
   return scope(() =>

@@ -193,6 +193,22 @@ test('more features are nearer to softmax attention', async () => {
   expect(many).toBeLessThan(2e-3);
 });
 
+test.each(['exact', 'top-k'])(
+  'a budget of the run holds for %s attention, at once and step by step',
+  (name) => {
+    const layer = attentionLayer({
+      width: 8,
+      heads: 2,
+      causal: true,
+      mechanism: mechanisms[name] as Mechanism,
+    });
+    const context = { ...contextOf(initialize(backend, layer, 1)), budgetBytes: 1 };
+    const refused = expect.objectContaining({ code: 'DOES_NOT_FIT' });
+    expect(() => layer.apply(context, x)).toThrow(refused);
+    expect(() => layer.step(context, x)).toThrow(refused);
+  },
+);
+
 test('top-k with all keys is exact', async () => {
   const layers = [attentionLayer({ width: 8, heads: 2 })];
   layers.push(attentionLayer({ width: 8, heads: 2, mechanism: topK({ k: 9 }) }));
