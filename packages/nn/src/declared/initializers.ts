@@ -40,11 +40,12 @@ export function truncNormal(deviation = 1, limit = 2): Initializer {
     });
   }
   return (shape, seed) => {
-    const values = new Float64Array(sizeOf(shape)).fill(Number.POSITIVE_INFINITY);
-    for (let stream = 0; values.some((value) => Math.abs(value) > limit); stream++) {
+    const values = new Float64Array(sizeOf(shape)).fill(Number.NaN);
+    const isDrawn = (value: number): boolean => Math.abs(value) <= limit;
+    for (let stream = 0; !values.every(isDrawn); stream++) {
       const drawn = normalNumbers(seed, values.length, stream);
       for (const [at, value] of values.entries()) {
-        if (Math.abs(value) > limit) values[at] = deviation * (drawn[at] as number);
+        if (!isDrawn(value)) values[at] = deviation * (drawn[at] as number);
       }
     }
     return values;

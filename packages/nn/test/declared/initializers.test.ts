@@ -57,6 +57,10 @@ test('equal seeds give equal values, others do not', () => {
   expect(normal()([5], 3)).not.toEqual(normal()([5], 4));
 });
 
+test('truncNormal without a limit is normal', () => {
+  expect(truncNormal(0.5, Number.POSITIVE_INFINITY)([5], 3)).toEqual(normal(0.5)([5], 3));
+});
+
 test.each([
   [3, 7],
   [7, 3],
