@@ -1,4 +1,3 @@
-import type { Tensor } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
 import { requireWhole } from '../require.js';
 import type { Declared } from './declaration.js';
@@ -27,17 +26,14 @@ export interface Redrawn {
  */
 export function redraw(layer: Declared, parameters: ParameterTree, step: number, seed: number): Redrawn {
   requireWhole('redraw', 'step', step, 0);
-  const due = Object.entries(layer.parameters).flatMap(([name, { redrawEvery = 0 }]) =>
-    redrawEvery > 0 && step > 0 && step % redrawEvery === 0 ? [name] : [],
-  );
-  const old = Object.fromEntries(
-    due.flatMap((name): [string, Tensor][] => {
-      const one = parameters[name];
-      return one === undefined ? [] : [[name, one]];
+  const replaced = Object.fromEntries(
+    Object.entries(parameters).filter(([name]) => {
+      const { redrawEvery = 0 } = layer.parameters[name] ?? {};
+      return redrawEvery > 0 && step > 0 && step % redrawEvery === 0;
     }),
   );
-  const [first] = Object.values(old);
-  if (first === undefined) return { parameters, replaced: {} };
-  const fresh = initializeNamed(first.backend, layer, (seed + step) % 2 ** 53, due);
-  return { parameters: { ...parameters, ...fresh }, replaced: old };
+  const [first] = Object.values(replaced);
+  if (first === undefined) return { parameters, replaced };
+  const fresh = initializeNamed(first.backend, layer, (seed + step) % 2 ** 53, Object.keys(replaced));
+  return { parameters: { ...parameters, ...fresh }, replaced };
 }

@@ -15,6 +15,7 @@ import { describe, expect, test } from 'vitest';
 import {
   attentionLayer,
   contextOf,
+  defineLayer,
   disposeParameters,
   encoderLayer,
   encoderStack,
@@ -255,6 +256,7 @@ describe('random features', () => {
     heads: 2,
     mechanism: performer({ features: 4, redrawEvery: 10 }),
   });
+  const twoOf = defineLayer({ a: layer, b: layer }, (_, one: Tensor) => one);
   const parameters = initialize(backend, layer, 1);
   const name = 'mechanism.projection';
 
@@ -271,6 +273,11 @@ describe('random features', () => {
     }
     const { parameters: next, replaced } = redraw(layer, parameters, 20, 1);
     expect(replaced).toEqual({ [name]: parameters[name] });
+    const { [name]: own, ...others } = parameters;
+    expect(Object.keys(redraw(twoOf, { 'a.mechanism.projection': own as Tensor }, 20, 1).parameters)).toEqual(
+      ['a.mechanism.projection'],
+    );
+    expect(redraw(layer, others, 20, 1)).toEqual({ parameters: others, replaced: {} });
     expect(next['q_proj.weight']).toBe(parameters['q_proj.weight']);
     const drawn = await next[name]?.data();
     expect(drawn).not.toEqual(await parameters[name]?.data());
