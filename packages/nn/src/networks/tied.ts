@@ -9,7 +9,7 @@ import type { Layer } from './layer.js';
  * the tree. Files may hold the copies as well, or only the copies.
  *
  * @param copies maps the name of each copy to the name of its original, which has the same shape
- * @throws TopKError INVALID_OPTION for names that the layer lacks, SHAPE_MISMATCH.
+ * @throws TopKError INVALID_OPTION for names that the layer lacks and originals that are copies, SHAPE_MISMATCH.
  *
  * @example
  * const parts = { embed: embeddingLayer(10, 4), head: linearLayer(4, 10, { bias: false }) };
@@ -22,9 +22,11 @@ export function tiedLayer<Inputs extends readonly unknown[]>(
   layer: Layer<Inputs>,
   copies: { readonly [copy: string]: string },
 ): Layer<Inputs> {
-  const parameters: { [name: string]: Declaration } = { ...layer.parameters };
+  const parameters: { [name: string]: Declaration } = Object.fromEntries(
+    Object.entries(layer.parameters).filter(([name]) => !Object.hasOwn(copies, name)),
+  );
   for (const [copy, original] of Object.entries(copies)) {
-    const [from, to] = [requireName(parameters, copy), requireName(parameters, original)];
+    const [from, to] = [requireName(layer.parameters, copy), requireName(parameters, original)];
     if (!sameShape(from.shape, to.shape)) {
       throw new TopKError('SHAPE_MISMATCH', `tiedLayer: ${copy} cannot be ${original}`, {
         expected: formatShape(to.shape),
@@ -32,7 +34,6 @@ export function tiedLayer<Inputs extends readonly unknown[]>(
       });
     }
     parameters[original] = { ...to, aliases: [...(to.aliases ?? []), copy, ...(from.aliases ?? [])] };
-    delete parameters[copy];
   }
   return {
     parameters,

@@ -199,6 +199,10 @@ describe('tied parameters', () => {
     expect(() => tiedLayer(model, { nothing: 'embed.weight' })).toThrow(thrown('INVALID_OPTION'));
     const other = defineLayer({ a: linearLayer(2, 3), b: linearLayer(3, 2) }, (_, one: Tensor) => one);
     expect(() => tiedLayer(other, { 'b.weight': 'a.weight' })).toThrow(thrown('SHAPE_MISMATCH'));
+    expect(() => tiedLayer(model, { 'head.weight': 'head.weight' })).toThrow(thrown('INVALID_OPTION'));
+    const inTurn = { 'head.weight': 'embed.weight', 'embed.weight': 'other.weight' };
+    const three = defineLayer({ ...parts, other: parts.embed }, (_, one: Tensor) => one);
+    expect(() => tiedLayer(three, inTurn)).toThrow(thrown('INVALID_OPTION'));
   });
 });
 
