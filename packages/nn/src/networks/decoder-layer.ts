@@ -3,13 +3,12 @@ import { type Context, within } from '../context.js';
 import type { KeysAndValues } from '../layers/attention.js';
 import { residual } from '../layers/residual.js';
 import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
-import { attentionLayer } from './attention-layer.js';
 import type { AttentionInputs } from './attention-settings.js';
 import { requireRate } from './dropout-layer.js';
 import {
   addSublayer,
+  attentionOf,
   feedForwardOf,
-  selfAttentionOf,
   type TransformerLayerOptions,
   transformerLayerKinds,
 } from './encoder-layer.js';
@@ -47,12 +46,11 @@ export interface DecoderLayer extends Layer<readonly [x: Tensor, memory: Tensor,
  */
 export function decoderLayer(options: TransformerLayerOptions): DecoderLayer {
   const given = readOptions('decoderLayer', options, transformerLayerKinds);
-  const { width, heads, attention = {}, normFirst = false, dropout: rate = 0.1 } = given;
+  const { width, attention = {}, normFirst = false, dropout: rate = 0.1 } = given;
   requireRate('decoderLayer', 'dropout', rate);
   const { rotary: _, causal: __, ...shared } = attention;
-  const takesDropout = attention.mechanism?.takes.includes('dropout') ?? true;
-  const self_attn = selfAttentionOf({ ...given, attention: { ...attention, causal: true } }, rate);
-  const multihead_attn = attentionLayer({ width, heads, dropout: takesDropout ? rate : 0, ...shared });
+  const self_attn = attentionOf({ ...given, attention: { ...attention, causal: true } }, rate);
+  const multihead_attn = attentionOf({ ...given, attention: shared }, rate);
   const feedForward = feedForwardOf(given, rate);
   const [norm1, norm2, norm3] = [1, 2, 3].map(() => normLayer(width, given.norm)) as [Layer, Layer, Layer];
   const sum = { normFirst, rate };

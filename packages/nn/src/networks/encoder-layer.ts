@@ -84,7 +84,7 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
   const given = readOptions('encoderLayer', options, transformerLayerKinds);
   const { width, normFirst = false, dropout: rate = 0.1 } = given;
   requireRate('encoderLayer', 'dropout', rate);
-  const self_attn = selfAttentionOf(given, rate);
+  const self_attn = attentionOf(given, rate);
   const feedForward = feedForwardOf(given, rate);
   const [norm1, norm2] = [normLayer(width, given.norm), normLayer(width, given.norm)];
   const sum = { normFirst, rate };
@@ -117,8 +117,7 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
   };
 }
 
-/** A layer's self-attention. */
-export function selfAttentionOf(
+export function attentionOf(
   { width, heads, attention = {} }: TransformerLayerOptions,
   rate: number,
 ): MultiHeadAttention {
