@@ -6,7 +6,6 @@ import {
   lt,
   max,
   mean,
-  mul,
   narrow,
   type OptionKinds,
   oneOf,
@@ -17,6 +16,7 @@ import {
   sum,
   type Tensor,
   tanh,
+  where,
 } from '@topk-attention/core';
 import { within } from '../context.js';
 import { dropout } from '../layers/dropout.js';
@@ -86,8 +86,9 @@ function meanOf(x: Tensor, keyLengths: Tensor | undefined): Tensor {
   return scope(() => {
     const [batch, tokens] = x.shape as readonly [number, number];
     const lengths = reshape(keyLengths, [batch, 1]);
-    const isThere = cast(lt(reshape(arange(x.backend, tokens), [1, tokens]), lengths), x.dtype);
-    const total = sum(mul(x, reshape(isThere, [batch, tokens, 1])), { axes: [1] });
+    const isThere = lt(reshape(arange(x.backend, tokens), [1, tokens]), lengths);
+    // Not a product: padding may hold NaN.
+    const total = sum(where(reshape(isThere, [batch, tokens, 1]), x, 0), { axes: [1] });
     return div(total, max(cast(lengths, x.dtype), 1));
   });
 }

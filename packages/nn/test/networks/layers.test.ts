@@ -350,6 +350,15 @@ test('only causal layers have steps', () => {
   expect(() => layer.step(contextOf(initialize(backend, layer, 1)), x)).toThrow(thrown('INVALID_OPTION'));
 });
 
+test('what padding holds does not matter to a mean of tokens', async () => {
+  const head = classifierHead({ width: 8, classes: 3 });
+  const context = contextOf(initialize(backend, head, 1));
+  const padded = concat([narrow(x, 1, 0, 3), mul(narrow(x, 1, 3, 2), Number.NaN)], 1);
+  const made = await numbers(head.apply(context, padded, tensor(backend, Int32Array.of(3, 3), [2])));
+  const expected = await numbers(head.apply(context, narrow(x, 1, 0, 3)));
+  for (const [at, value] of expected.entries()) expect(made[at]).toBeCloseTo(value, 12);
+});
+
 test('the mean of no tokens is zeros, the first token is a choice', async () => {
   const head = classifierHead({ width: 8, classes: 3 });
   const parameters = initialize(backend, head, 1);
