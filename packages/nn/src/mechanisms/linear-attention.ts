@@ -76,13 +76,14 @@ export function causalLinearAttention(
     const [groups, count, , features] = query.shape as readonly [number, number, number, number];
     const width = value.shape[2] as number;
     const before = keys - queries;
-    let sums = state ?? fill(key.backend, 0, [groups, features, width], key.dtype);
+    let sums = state;
     const take = (start: number, length: number): void => {
       const own = matmul(narrow(key, 1, start, length), narrow(value, 1, start, length), {
         transposeA: true,
       });
-      sums = add(sums, own);
+      sums = sums === undefined ? own : add(sums, own);
     };
+    const triangle = lowerTriangle(key, Math.min(chunk, queries));
     if (before > 0) take(0, before);
     const outputs: Tensor[] = [];
     for (let start = 0; start < queries; start += chunk) {
@@ -91,13 +92,19 @@ export function causalLinearAttention(
       const current = sums;
       const attended = scope(() => {
         const pairs = matmul(rows, narrow(key, 1, before + start, length), { transposeB: true });
-        const seen = mul(pairs, lowerTriangle(key, count, length));
-        return add(matmul(seen, narrow(value, 1, before + start, length)), matmul(rows, current));
+        const corner = narrow(narrow(triangle, 0, 0, length), 1, 0, length);
+        const seen = mul(reshape(pairs, [groups, count, length, length]), corner);
+        const own = matmul(
+          reshape(seen, [groups, count * length, length]),
+          narrow(value, 1, before + start, length),
+        );
+        return current === undefined ? own : add(own, matmul(rows, current));
       });
       outputs.push(reshape(attended, [groups, count, length, width]));
       take(before + start, length);
     }
-    return { output: quotientOf(inputs, concat(outputs, 2)), state: sums };
+    // Queries take part in the sums, so there are some.
+    return { output: quotientOf(inputs, concat(outputs, 2)), state: sums as Tensor };
   });
 }
 
@@ -123,10 +130,10 @@ function quotientOf({ query, value }: LinearInputs, sums: Tensor): Tensor {
   return div(narrow(all, 3, 0, width), where(eq(total, 0), 1, total));
 }
 
-/** [count * length, length]: 1 where a query sees a key of its own chunk, repeated for each head of a group. */
-function lowerTriangle({ backend, dtype }: Tensor, count: number, length: number): Tensor {
-  const values = Float64Array.from({ length: count * length * length }, (_, at) =>
-    at % length <= Math.floor(at / length) % length ? 1 : 0,
+/** [length, length]: 1 where a query sees a key of its own chunk. */
+function lowerTriangle({ backend, dtype }: Tensor, length: number): Tensor {
+  const values = Float64Array.from({ length: length * length }, (_, at) =>
+    at % length <= Math.floor(at / length) ? 1 : 0,
   );
-  return cast(tensor(backend, values, [count * length, length]), dtype);
+  return cast(tensor(backend, values, [length, length]), dtype);
 }
