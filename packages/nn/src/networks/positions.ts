@@ -15,6 +15,7 @@ import { type Context, parameterOf } from '../context.js';
 import { type Initializer, normal } from '../declared/initializers.js';
 import { requireWhole } from '../require.js';
 import { defineLayer, type Layer } from './layer.js';
+import { positionAngles } from './position-angles.js';
 import { requireWidth } from './require-width.js';
 
 export interface LearnedPositionsOptions {
@@ -81,9 +82,11 @@ export function sinusoidalPositions(width: number, options?: SinusoidalPositions
     requireWidth(context, x, width);
     requireWhole('sinusoidalPositions', 'offset', offset, 0);
     const tokens = tokensOf(x);
+    const angles = positionAngles(offset, tokens, width, base);
+    const pairs = Math.ceil(width / 2);
     const values = Float64Array.from({ length: tokens * width }, (_, at) => {
       const element = at % width;
-      const angle = (offset + Math.floor(at / width)) * base ** (-(element - (element % 2)) / width);
+      const angle = angles[Math.floor(at / width) * pairs + Math.floor(element / 2)] as number;
       return element % 2 === 0 ? Math.sin(angle) : Math.cos(angle);
     });
     return add(x, cast(tensor(x.backend, values, [tokens, width]), x.dtype));

@@ -15,6 +15,7 @@ import {
   tensor,
 } from '@topk-attention/core';
 import { requireTensor, requireWhole } from '../require.js';
+import { positionAngles } from './position-angles.js';
 
 export interface RotaryOptions {
   /** Position of the first token. Default 0. */
@@ -43,10 +44,7 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
     });
   }
   const half = width / 2;
-  const angles = Float64Array.from(
-    { length: length * half },
-    (_, at) => (offset + Math.floor(at / half)) * base ** ((-2 * (at % half)) / width),
-  );
+  const angles = positionAngles(offset, length, width, base);
   return scope(() => {
     const [cosines, sines] = [Math.cos, Math.sin].map((of) =>
       cast(tensor(x.backend, angles.map(of), [length, half]), x.dtype),
