@@ -20,7 +20,7 @@ import {
 import { parameterOf } from '../context.js';
 import { requireWhole } from '../require.js';
 import { causalLinearAttention, linearAttention } from './linear-attention.js';
-import type { Mechanism, MechanismCall, MechanismState } from './mechanism.js';
+import type { Mechanism, MechanismCall } from './mechanism.js';
 import {
   orthogonalFeatures,
   peakOf,
@@ -140,7 +140,7 @@ interface Features {
 function softmaxFeatures(
   call: MechanismCall,
   epsilon: number,
-  before: MechanismState['tensors'][string] | undefined,
+  before: Tensor | undefined,
 ): Features & { readonly peak: Tensor } {
   const { query, key, directions } = scaledInputs(call);
   const queryLogits = softmaxFeatureLogits(query, directions);

@@ -1,11 +1,4 @@
-import {
-  aBoolean,
-  aNumber,
-  type OptionKind,
-  type OptionKinds,
-  optionsWithin,
-  readOptions,
-} from '@topk-attention/core';
+import { aBoolean, aNumber, type OptionKind, optionsWithin } from '@topk-attention/core';
 import { type Context, parameterOf } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
 import { normal } from '../declared/initializers.js';
@@ -22,13 +15,11 @@ export interface RelativePositions {
   readonly bidirectional?: boolean;
 }
 
-const relativePositionKinds: OptionKinds<RelativePositions> = {
+export const relativePositionsKind: OptionKind<RelativePositions> = optionsWithin({
   buckets: aNumber,
   maxDistance: aNumber,
   bidirectional: aBoolean,
-};
-
-export const relativePositionsKind: OptionKind<RelativePositions> = optionsWithin(relativePositionKinds);
+});
 
 export interface RelativeTable extends Declared {
   /** Attention's `relativeBias` option, with the context's table. */
@@ -41,11 +32,7 @@ export function relativeTable(
   positions: RelativePositions,
   bidirectionalByDefault: boolean,
 ): RelativeTable {
-  const {
-    buckets = 32,
-    maxDistance = 128,
-    bidirectional = bidirectionalByDefault,
-  } = readOptions('relativePositions', positions, relativePositionKinds);
+  const { buckets = 32, maxDistance = 128, bidirectional = bidirectionalByDefault } = positions;
   requireWhole('relativePositions', 'buckets', buckets, 2);
   requireWhole('relativePositions', 'maxDistance', maxDistance, 1);
   const name = 'relative_attention_bias.weight';
