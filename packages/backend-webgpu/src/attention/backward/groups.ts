@@ -1,4 +1,4 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import { bufferSize } from '../../runtime/pool.js';
 import type { Group, SortGeometry } from './layout/groups.js';
@@ -124,7 +124,7 @@ export function planGroups(
 ): Group[] {
   const { batch, keyHeads, queryHeads, queryLength } = request;
   const units = batch * keyHeads;
-  const unitRows = (queryHeads / keyHeads) * queryLength;
+  const unitRows = groupSize(request) * queryLength;
   const mostRows = chunk * batch * queryHeads;
   const fits = (unitCount: number, rows: number): boolean => {
     const geometry = sortGeometry(request, tuning, unitCount, rows);

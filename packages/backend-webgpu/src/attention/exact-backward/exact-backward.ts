@@ -4,6 +4,7 @@ import {
   type AttentionGradients,
   type AttentionRequest,
   type FusedOperation,
+  groupSize,
   queryStartOf,
 } from '@topk-attention/core/backend';
 import { launchProduct } from '../../primitives/matmul-choose.js';
@@ -13,7 +14,7 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { geometryOf, groupOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { type OptionSpans, optionsOf } from '../shared/options.js';
 import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
@@ -133,8 +134,8 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   const { stream, request, inputs } = call;
   const { queryLength, keyLength, headDim, valueDim, causal, dtype, scale } = request;
   const { firstHead, heads } = parts[0] as Part;
-  const units = heads / groupOf(request);
-  const firstUnit = firstHead / groupOf(request);
+  const units = heads / groupSize(request);
+  const firstUnit = firstHead / groupSize(request);
   const dQ = sumsOf(stream, call.dQ, firstHead * queryLength * headDim, heads * queryLength * headDim);
   const dK = sumsOf(stream, call.dK, firstUnit * keyLength * headDim, units * keyLength * headDim);
   const dV = sumsOf(stream, call.dV, firstUnit * keyLength * valueDim, units * keyLength * valueDim);
@@ -178,7 +179,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   const { stream, request, inputs } = call;
   const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
   const { heads, queries } = part;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const stride = scoreStride(keyLength);
   const visible = visibleKeys(request, part);
   const half = dtype === 'f16';

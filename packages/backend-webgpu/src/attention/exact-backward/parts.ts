@@ -1,9 +1,9 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-tiled.js';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
-import { groupOf, type Part, runsOf } from '../shared/geometry.js';
+import { type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
@@ -27,7 +27,7 @@ export function refusals(request: AttentionRequest, facts: DeviceFacts): string[
   if (k !== 'all') return [`it needs all keys, not the lists of ${k}`];
   const reasons: string[] = [];
   const limit = facts.bindingBytes - ALIGNMENT;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const longest = Math.max(group * request.queryLength, scoreStride(keyLength));
   for (const [name, width] of Object.entries({ headDim, valueDim })) {
     if (4 * longest * width > limit) {
@@ -57,7 +57,7 @@ export function partSize(
   { partBytes, leastQueries }: ExactBackwardTuning,
 ): PartSize {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const limit = bindingBytes - ALIGNMENT;
   const rowBytes = 4 * scoreStride(keyLength);
   const width = 4 * Math.max(headDim, valueDim);
@@ -110,7 +110,7 @@ export function headRunsOf(
 /** Bytes of the buffers that live while a part runs, the largest first. */
 export function bytesOf(request: AttentionRequest, { heads, queries }: PartSize): readonly number[] {
   const { keyLength, queryLength, headDim, valueDim, dtype, relativeBias } = request;
-  const units = heads / groupOf(request);
+  const units = heads / groupSize(request);
   const scores = 4 * heads * queries * scoreStride(keyLength);
   const wide = dtype === 'f16';
   return [

@@ -1,10 +1,10 @@
 import { bytesPerElement } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { geometryOf, groupOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
 import { optionRefusals, optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
 import { recordJoin, segmentRowFloats } from './join-segments.js';
@@ -140,7 +140,7 @@ function exactParts(request: AttentionRequest, tile: ExactTile, facts: DeviceFac
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
   const available = facts.bindingBytes - ALIGNMENT;
   const width = bytesPerElement(dtype) * Math.max(headDim, valueDim);
-  const group = groupOf(request);
+  const group = groupSize(request);
   const headsByKeys = Math.floor(available / (keyLength * width)) * group;
   const headsByQueries = Math.floor(available / (queryLength * width));
   const fitting = Math.min(batch * queryHeads, headsByKeys, headsByQueries);

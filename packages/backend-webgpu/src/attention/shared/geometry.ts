@@ -1,9 +1,8 @@
 import { type Shape, sizeOf } from '@topk-attention/core';
-import { type AttentionRequest, queryStartOf } from '@topk-attention/core/backend';
+import { type AttentionRequest, dropoutWords, groupSize, queryStartOf } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { View } from '../../runtime/view.js';
 import type { UniformValues } from '../../wgsl/define-kernel.js';
-import { dropoutOf } from './dropout.js';
 import { relativeReach } from './relative-bias.js';
 
 /**
@@ -19,17 +18,12 @@ export interface Part {
   readonly queries: number;
 }
 
-/** Query heads that share a key head. */
-export function groupOf({ queryHeads, keyHeads }: AttentionRequest): number {
-  return queryHeads / keyHeads;
-}
-
 /** Key heads of a part, with batch and key head as one number, b * Hkv + h. */
 export function keyHeadsOf(
   request: AttentionRequest,
   { firstHead, heads }: Part,
 ): { readonly first: number; readonly count: number } {
-  const group = groupOf(request);
+  const group = groupSize(request);
   const first = Math.floor(firstHead / group);
   return { first, count: Math.floor((firstHead + heads - 1) / group) + 1 - first };
 }
@@ -119,12 +113,12 @@ export type PartGeometry = UniformValues<typeof geometryUniforms>;
 
 /** The values of `geometryUniforms` for a part. */
 export function geometryOf(request: AttentionRequest, part: Part): PartGeometry {
-  const { seed, threshold, keptScale } = dropoutOf(request);
+  const { key, threshold, keptScale } = dropoutWords(request.dropout);
   return {
     query_length: request.queryLength,
     key_length: request.keyLength,
     query_heads: request.queryHeads,
-    group: groupOf(request),
+    group: groupSize(request),
     first_head: part.firstHead,
     heads: part.heads,
     first_query: part.firstQuery,
@@ -135,7 +129,7 @@ export function geometryOf(request: AttentionRequest, part: Part): PartGeometry 
     query_start: queryStartOf(request),
     dropout_threshold: threshold,
     kept_scale: keptScale,
-    seed,
+    seed: key,
     mask_stride: broadcastStrides(request.mask),
     bias_stride: broadcastStrides(request.bias),
   };

@@ -1,19 +1,11 @@
 import { bytesPerElement } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT, wholeOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import {
-  geometryOf,
-  groupOf,
-  keyWindow,
-  type Part,
-  partsOf,
-  queryWindow,
-  visibleKeys,
-} from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, partsOf, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { type Lists, savedLists } from '../shared/lists.js';
 import { optionRefusals, optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
@@ -66,7 +58,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
 
 /** The largest binding that a group of heads and one query need, for rows of that many bytes. */
 function groupBytes(request: AttentionRequest, rowBytes: number): number {
-  const queries = ((groupOf(request) - 1) * request.queryLength + 1) * rowBytes;
+  const queries = ((groupSize(request) - 1) * request.queryLength + 1) * rowBytes;
   return Math.max(request.keyLength * rowBytes, queries);
 }
 
@@ -83,7 +75,7 @@ function partSize(
   bindingBytes: number,
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const limit = bindingBytes - ALIGNMENT;
   const scoreBytes = 4 * Math.max(scoreStride(keyLength), slots(request));
   const queries = Math.max(1, Math.min(chunk, queryLength, Math.floor(limit / (group * scoreBytes))));

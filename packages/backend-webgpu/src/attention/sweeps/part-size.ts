@@ -1,9 +1,8 @@
 import { bytesPerElement } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
-import { groupOf } from '../shared/geometry.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { TILE_KEYS, type TileRows } from '../shared/scores/product.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
@@ -62,7 +61,7 @@ export function partSize(
   tuning: SweepsTuning,
 ): { readonly heads: number; readonly queries: number } {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, saves, k } = request;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const limit = facts.bindingBytes - ALIGNMENT;
   const budget = Math.min(tuning.listBytes ?? LIST_BYTES, limit);
   const rows = Math.max(group, Math.floor(budget / rowBytes(request, tuning)));

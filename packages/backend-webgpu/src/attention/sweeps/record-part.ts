@@ -1,9 +1,9 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardViews } from '../shared/forward-path.js';
-import { geometryOf, groupOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { savedLists } from '../shared/lists.js';
 import { TILE_KEYS, tileRowsOn } from '../shared/scores/product.js';
 import { recordCollect } from './collect-kernel.js';
@@ -31,7 +31,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength, scale } = request;
   const { k, capacity, groups } = sizesOf(request, tuning);
   const rows = part.heads * part.queries;
-  const keyHeads = part.heads / groupOf(request);
+  const keyHeads = part.heads / groupSize(request);
 
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);

@@ -1,12 +1,12 @@
 import { bytesPerElement } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { groupOf, keyWindow, partsOf } from '../shared/geometry.js';
+import { keyWindow, partsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { recordRelativeVectors } from '../shared/relative-bias.js';
 import { largestSafe, recordGuard } from './guard-kernel.js';
@@ -61,7 +61,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   if (!(Math.abs(scale) <= 2 ** 60)) reasons.push(`scale ${scale} is too large`);
   const element = bytesPerElement(dtype);
   // What one key head and a tile of queries of its group bind.
-  const queryRows = (groupOf(request) - 1) * request.queryLength + QUERY_STEP;
+  const queryRows = (groupSize(request) - 1) * request.queryLength + QUERY_STEP;
   const bound = {
     keys: keyLength * headDim * element,
     values: keyLength * valueDim * element,
@@ -111,7 +111,7 @@ function recordUnsafe(
   const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim, dtype, scale } = request;
   const unsafe = stream.scratch(4 * batch * keyHeads);
   stream.write(unsafe, new Uint8Array(4 * batch * keyHeads).fill(0xff));
-  const group = groupOf(request);
+  const group = groupSize(request);
   const largest = largestSafe(headDim, scale);
   for (let firstHead = 0; firstHead < batch * queryHeads; firstHead += heads) {
     const part = {

@@ -1,7 +1,7 @@
 import { bytesPerElement } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import { groupOf, keyHeadsOf, type Part, partsOf } from '../shared/geometry.js';
+import { keyHeadsOf, type Part, partsOf } from '../shared/geometry.js';
 import { finishScratchBytes } from './finish.js';
 import { ROWS } from './score-tile.js';
 
@@ -52,7 +52,7 @@ export function tensorParts(
   tuning: TensorTuning,
 ): readonly Part[] {
   const { batch, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
-  const group = groupOf(request);
+  const group = groupSize(request);
   const packed = 2 * 16 * tilesOf(request) * headDim;
   const slots = request.saves && request.k !== 'all' ? request.k : 0;
   const width = bytesPerElement(dtype) * Math.max(headDim, valueDim);

@@ -1,5 +1,5 @@
 import type { Shape } from '@topk-attention/core';
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { wholeOf, windowOf } from '../../../runtime/binding.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
@@ -175,8 +175,8 @@ export function recordBiasOfKeys(
   sorted: Readonly<Record<'ranges' | 'rows' | 'weights', Span>>,
   bias: View,
 ): void {
-  const { keyLength, queryHeads, keyHeads, queryLength } = request;
-  const unitRows = (queryHeads / keyHeads) * queryLength;
+  const { keyLength, queryLength } = request;
+  const unitRows = groupSize(request) * queryLength;
   for (const run of headRuns(request, group, Number.POSITIVE_INFINITY)) {
     const unit = Math.floor(run.firstRow / unitRows) - group.firstUnit;
     const first = run.firstRow - group.firstRow;

@@ -1,11 +1,10 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, dropoutWords } from '@topk-attention/core/backend';
 import { type Binding, windowOf } from '../../../runtime/binding.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../runtime/view.js';
 import { kernelFamily, readFrom, write, writeTo } from '../../../wgsl/define-kernel.js';
 import { subgroupDirectives } from '../../../wgsl/text.js';
-import { dropoutOf } from '../../shared/dropout.js';
 import type { Group } from '../layout/groups.js';
 import { type RowLayout, storedType, vectorType } from '../layout/rows.js';
 import type { RowShape } from './row-shape.js';
@@ -70,7 +69,7 @@ export function recordRows(
   const rows = group.units * group.rowsPerUnit;
   const keys = group.units * keyLength;
   const firstKey = group.firstUnit * keyLength;
-  const { seed, threshold, keptScale } = dropoutOf(request);
+  const { key, threshold, keptScale } = dropoutWords(request.dropout);
   const shape: RowShape = { headDim, valueDim, layout, dropout: request.dropout !== undefined };
   const registers = hasSubgroups ? registersOf(shape, slots) : undefined;
   rowsKernel({ ...shape, registers }).launch(stream, {
@@ -85,7 +84,7 @@ export function recordRows(
       query_heads: queryHeads,
       threshold,
       kept_factor: keptScale,
-      seed,
+      seed: key,
     },
     buffers: {
       key: windowOf(inputs.k, firstKey * headDim, keys * headDim),

@@ -1,10 +1,10 @@
-import type { AttentionRequest } from '@topk-attention/core/backend';
+import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import type { Binding } from '../../../runtime/binding.js';
 import type { DeviceFacts } from '../../../runtime/facts.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import { kernelFamily, readFrom, write } from '../../../wgsl/define-kernel.js';
-import { geometryOf, geometryUniforms, groupOf, type Part, visibleKeys } from '../geometry.js';
+import { geometryOf, geometryUniforms, type Part, visibleKeys } from '../geometry.js';
 import { type OptionSpans, optionBuffers } from '../options.js';
 import { PLAIN_INVOCATIONS, plainScores, plainScoresGroups } from './plain-scores.js';
 import { invocationsOf, operandType, type TileRows, tileRowsOn } from './product.js';
@@ -60,7 +60,7 @@ export function recordScores(
   },
 ): void {
   const rows = part.heads * part.queries;
-  const keyHeads = part.heads / groupOf(request);
+  const keyHeads = part.heads / groupSize(request);
   const seen = visibleKeys(request, part);
   scoresKernel({ ...options, rows: tileRows }).launch(stream, {
     uniforms: geometryOf(request, part),
