@@ -1,5 +1,4 @@
-import { relativePositionBucket } from '@topk-attention/core';
-import { type AttentionRequest, queryStartOf } from '@topk-attention/core/backend';
+import { type AttentionRequest, queryStartOf, relativeBuckets } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
@@ -27,34 +26,29 @@ export function relativeRefusals(request: AttentionRequest): readonly string[] {
 }
 
 /** The bucket of each key position minus query position, from -reach to reach; empty without a relative bias. */
-export function relativeBuckets(request: AttentionRequest): Uint32Array<ArrayBuffer> {
+export function bucketsOfPositions(request: AttentionRequest): Int32Array {
   const { relativeBias } = request;
-  if (relativeBias === undefined) return new Uint32Array();
+  if (relativeBias === undefined) return new Int32Array();
   const reach = relativeReach(request);
   const key = JSON.stringify({ ...relativeBias, reach });
-  if (latest?.key !== key) {
-    const buckets = Uint32Array.from({ length: 2 * reach + 1 }, (_, at) =>
-      relativePositionBucket(at - reach, relativeBias),
-    );
-    latest = { key, buckets };
-  }
+  if (latest?.key !== key) latest = { key, buckets: relativeBuckets(relativeBias, -reach, 2 * reach + 1) };
   return latest.buckets;
 }
 
 /** Buckets of the last call: every layer of a model, and every step of a decoder, asks for the same ones. */
-let latest: { readonly key: string; readonly buckets: Uint32Array<ArrayBuffer> } | undefined;
+let latest: { readonly key: string; readonly buckets: Int32Array } | undefined;
 
-/** Bytes of `relativeBuckets`, one word per position. */
+/** Bytes of `bucketsOfPositions`, one word per position. */
 export function positionBytes(request: AttentionRequest): number {
   return request.relativeBias === undefined ? 0 : 4 * (2 * relativeReach(request) + 1);
 }
 
-/** `relativeBuckets` in a buffer, and the reach. The caller releases `buckets`. */
+/** `bucketsOfPositions` in a buffer, and the reach. The caller releases `buckets`. */
 export function recordBucketsOfPositions(
   stream: Stream,
   request: AttentionRequest,
 ): { readonly buckets: Span; readonly farthest: number } {
-  const words = relativeBuckets(request);
+  const words = bucketsOfPositions(request);
   const buckets = stream.scratch(words.byteLength);
   stream.write(buckets, new Uint8Array(words.buffer));
   return { buckets, farthest: relativeReach(request) };

@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardViews } from '../shared/forward-path.js';
-import { relativeBuckets } from '../shared/relative-bias.js';
+import { bucketsOfPositions } from '../shared/relative-bias.js';
 
 /**
  * Small inputs in one buffer, because kernels have few bindings: the key lengths [B], the bucket of every relative
@@ -23,7 +23,7 @@ export function recordTables(
   const { relativeBias, batch, queryHeads } = request;
   const table = relativeBias === undefined ? undefined : relativeTable;
   if (keyLengths === undefined && (table === undefined || relativeBias === undefined)) return undefined;
-  const buckets = relativeBuckets(request);
+  const buckets = bucketsOfPositions(request);
   const bucketsAt = keyLengths === undefined ? 0 : batch;
   const tableAt = bucketsAt + buckets.length;
   const tableWords = relativeBias === undefined ? 0 : relativeBias.buckets * queryHeads;
