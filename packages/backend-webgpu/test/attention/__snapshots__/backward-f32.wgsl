@@ -17,6 +17,8 @@ fn load_gradient(at: u32) -> vec4f { return gradient[at]; }
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
 
 fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
+
+const MINUS_INF_BITS = 0xff800000u;
 fn is_nan_or_plus_inf(bits: u32) -> bool {
   return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
 }

@@ -1,3 +1,5 @@
+import { floatClasses } from '../../../wgsl/numbers.js';
+
 /**
  * Rows of numbers in a buffer as a shader reads them: in vectors of four where the row length is a multiple of four.
  */
@@ -38,11 +40,9 @@ export function innerProduct(width: 1 | 4): string {
 }
 
 /** NaN from bits that are not a constant expression, and the scores that make a row NaN. */
-export const notNumbers = `
+export const notNumbers: string = `
 fn nan() -> f32 { var bits = 0x7fc00000u; return bitcast<f32>(bits); }
-fn is_nan_or_plus_inf(bits: u32) -> bool {
-  return bits == 0x7f800000u || (bits & 0x7fffffffu) > 0x7f800000u;
-}`;
+${floatClasses}`;
 
 /** The smallest power of two that is at least `least`. */
 export function powerOfTwo(least: number): number {
