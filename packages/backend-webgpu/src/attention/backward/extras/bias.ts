@@ -1,6 +1,6 @@
 import type { Shape } from '@topk-attention/core';
 import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
-import { wholeOf, windowOf } from '../../../runtime/binding.js';
+import { ALIGNMENT, wholeOf, windowOf } from '../../../runtime/binding.js';
 import type { Span } from '../../../runtime/kernel.js';
 import type { Stream } from '../../../runtime/stream.js';
 import type { View } from '../../../runtime/view.js';
@@ -130,7 +130,7 @@ export function recordBiasOfRows(
   const slots = request.k as number;
   const [, , queries, keys] = bias.shape as readonly [number, number, number, number];
   const rowBytes = 4 * keys;
-  const most = Math.max(1, Math.floor((stream.device.limits.maxStorageBufferBindingSize - 256) / rowBytes));
+  const most = Math.max(1, Math.floor((stream.facts.bindingBytes - ALIGNMENT) / rowBytes));
   for (const { head, firstQuery, firstRow, rows } of headRuns(request, group, most)) {
     const first_slot = (firstRow - group.firstRow) * slots;
     const offset = biasOffset(request, bias.shape, { head, firstQuery });
