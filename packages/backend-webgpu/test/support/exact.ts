@@ -1,11 +1,11 @@
-import { type DType, type Shape, sizeOf } from '@topk-attention/core';
+import { type DType, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import { type AttentionArrays, numberToHalf, referenceAttention } from '@topk-attention/core/reference';
+import { type AttentionArrays, halfToNumber, referenceAttention } from '@topk-attention/core/reference';
 import { recordExact } from '../../src/attention/exact/exact-path.js';
-import type { ForwardViews } from '../../src/attention/shared/forward-path.js';
 import { type DeviceFacts, deviceFacts } from '../../src/runtime/facts.js';
 import type { Stream } from '../../src/runtime/stream.js';
-import { storageBytes, type View } from '../../src/runtime/view.js';
+import type { View } from '../../src/runtime/view.js';
+import { viewsFor } from './attention-harness.js';
 
 export const plainRequest: AttentionRequest = {
   batch: 1,
@@ -49,37 +49,6 @@ export function arraysFor(request: AttentionRequest, seed = 1): AttentionArrays 
   };
 }
 
-function viewOf(stream: Stream, values: ArrayLike<number>, shape: Shape, dtype: DType): View {
-  const data = new Uint8Array(storageBytes(shape, dtype));
-  if (dtype === 'f32') new Float32Array(data.buffer).set(values);
-  else if (dtype === 'i32') new Int32Array(data.buffer).set(values);
-  else if (dtype === 'bool') new Uint32Array(data.buffer).set(values);
-  else new Uint16Array(data.buffer).set(Array.from(values, numberToHalf));
-  const span = stream.scratch(data.byteLength);
-  stream.write(span, data);
-  return { span: { ...span, size: data.byteLength }, shape, dtype };
-}
-
-function viewsFor(stream: Stream, request: AttentionRequest, arrays: AttentionArrays): ForwardViews {
-  const { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype } = request;
-  const { mask, bias, relativeBias } = request;
-  const outputShape = [batch, queryHeads, queryLength, valueDim];
-  const bytes = storageBytes(outputShape, dtype);
-  return {
-    q: viewOf(stream, arrays.q, [batch, queryHeads, queryLength, headDim], dtype),
-    k: viewOf(stream, arrays.k, [batch, keyHeads, keyLength, headDim], dtype),
-    v: viewOf(stream, arrays.v, [batch, keyHeads, keyLength, valueDim], dtype),
-    ...(mask && arrays.mask && { mask: viewOf(stream, arrays.mask, mask, 'bool') }),
-    ...(arrays.keyLengths && { keyLengths: viewOf(stream, arrays.keyLengths, [batch], 'i32') }),
-    ...(bias && arrays.bias && { bias: viewOf(stream, arrays.bias, bias, 'f32') }),
-    ...(relativeBias &&
-      arrays.relativeTable && {
-        relativeTable: viewOf(stream, arrays.relativeTable, [relativeBias.buckets, queryHeads], 'f32'),
-      }),
-    output: { span: { ...stream.scratch(bytes), size: bytes }, shape: outputShape, dtype },
-  };
-}
-
 /** Other than what the device would get. */
 export interface Choice {
   readonly facts?: DeviceFacts;
@@ -93,7 +62,6 @@ export async function runExact(
   choice: Choice = {},
 ): Promise<Uint8Array> {
   const views = viewsFor(stream, request, arrays);
-  stream.write(views.output.span, new Uint8Array(views.output.span.size).fill(0x55));
   const { facts = deviceFacts(stream.device) } = choice;
   recordExact(stream, request, views, facts);
   const bytes = await stream.read(views.output.span);
@@ -101,17 +69,9 @@ export async function runExact(
   return bytes;
 }
 
-function halfToFloat(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25));
-}
-
 export function floatsOf(bytes: Uint8Array, dtype: DType): Float32Array {
   if (dtype === 'f32') return new Float32Array(bytes.buffer);
-  return Float32Array.from(new Uint16Array(bytes.buffer), halfToFloat);
+  return Float32Array.from(new Uint16Array(bytes.buffer), halfToNumber);
 }
 
 /** The largest error against the reference, relative to 1; NaN must stand exactly where the reference has it. */
