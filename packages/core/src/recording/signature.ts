@@ -26,7 +26,7 @@ function formOf(node: unknown, path: string): string {
     );
     return `{${fields.join(';')}}`;
   }
-  throw new TopKError('INVALID_OPTION', `recordedStep: ${path} is no tensor`, {
+  throw new TopKError('INVALID_OPTION', `recordedStep: ${path} is not a tensor`, {
     expected: 'tensors, and arrays and objects of them',
     got: describeValue(node),
     fix: 'Pass numbers that change as tensors, and those that do not as statics',
