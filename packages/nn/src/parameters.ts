@@ -109,7 +109,7 @@ function checkSpec(reader: TensorReader, { name, aliases = [], shape, transposed
     throw new TopKError('DTYPE_MISMATCH', `${reader.name}: weight ${found} holds no floating-point values`, {
       expected: 'F32, F16, BF16 or F64',
       got: stored.dtype,
-      fix: 'Convert the checkpoint; quantised weights are not read',
+      fix: 'Convert the checkpoint; quantised weights are not supported',
     });
   }
   if (!sameShape(stored.shape, shape)) {

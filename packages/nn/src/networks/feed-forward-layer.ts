@@ -90,11 +90,15 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   if (k !== undefined) requireWhole('feedForwardLayer', 'k', k, 1);
   requireRate('feedForwardLayer', 'dropout', rate);
   if (k !== undefined && rate > 0) {
-    throw new TopKError('INVALID_OPTION', 'feedForwardLayer: dropout of hidden units with top-k', {
-      expected: 'k or dropout',
-      got: `k ${k} and dropout ${rate}`,
-      fix: 'Drop elements of the output instead, as encoder layers do',
-    });
+    throw new TopKError(
+      'INVALID_OPTION',
+      'feedForwardLayer: top-k and dropout of hidden units exclude each other',
+      {
+        expected: 'either k or dropout',
+        got: `k ${k} and dropout ${rate}`,
+        fix: 'Drop elements of the output instead, as encoder layers do',
+      },
+    );
   }
   const choice: FeedForwardChoice = k === undefined ? 'exact' : { k, ...(select && { select }) };
   const given = initializer && { initializer };

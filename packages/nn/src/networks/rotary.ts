@@ -38,7 +38,7 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
   requireWhole('rotary', 'offset', offset, 0);
   const [length, width] = x.shape.slice(2) as [number, number];
   if (width % 2 !== 0) {
-    throw new TopKError('SHAPE_MISMATCH', 'rotary: an odd width cannot be turned', {
+    throw new TopKError('SHAPE_MISMATCH', 'rotary: an odd width cannot be rotated', {
       expected: 'an even last extent',
       got: formatShape(x.shape),
     });

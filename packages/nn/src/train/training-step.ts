@@ -160,10 +160,10 @@ function requireTree(batch: unknown, path: string): Tree {
   const isObject =
     typeof batch === 'object' && batch !== null && Object.getPrototypeOf(batch) === Object.prototype;
   if (!Array.isArray(batch) && !isObject) {
-    throw new TopKError('INVALID_OPTION', `train: ${path} is no tensor, in a recorded step`, {
+    throw new TopKError('INVALID_OPTION', `train: ${path} is not a tensor, in a recorded step`, {
       expected: 'tensors, and arrays and plain objects of them',
       got: describeValue(batch),
-      fix: 'Make tensors of a batch in tensorsOf, or train without recorded',
+      fix: 'Turn a batch into tensors in tensorsOf, or train without recorded',
     });
   }
   for (const [key, one] of Object.entries(batch as object)) {

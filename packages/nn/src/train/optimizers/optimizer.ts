@@ -228,13 +228,13 @@ function checkGradients(where: string, parameters: ParameterTree, gradients: Par
   for (const [name, gradient] of Object.entries(gradients)) {
     const parameter = parameters[name];
     if (parameter === undefined) {
-      throw new TopKError('EXTRA_WEIGHT', `${where}: a gradient of no parameter`, {
+      throw new TopKError('EXTRA_WEIGHT', `${where}: a gradient belongs to no parameter`, {
         expected: 'names of parameters',
         got: name,
       });
     }
     if (!sameShape(gradient.shape, parameter.shape)) {
-      throw new TopKError('SHAPE_MISMATCH', `${where}: the gradient of ${name} does not fit it`, {
+      throw new TopKError('SHAPE_MISMATCH', `${where}: the gradient of ${name} has the wrong shape`, {
         expected: formatShape(parameter.shape),
         got: formatShape(gradient.shape),
       });
@@ -259,7 +259,7 @@ function readSlots(
         {
           expected: `${key} ${formatShape(shape)}`,
           got: found === undefined ? 'nothing' : formatShape(found.shape),
-          fix: 'Begin with init(parameters), or load the state that was saved with them',
+          fix: 'Start from init(parameters), or load the state that was saved with them',
         },
       );
     }
