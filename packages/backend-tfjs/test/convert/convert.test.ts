@@ -503,7 +503,7 @@ describe('models saved by Keras', () => {
       axes: 'it attends over the axes [1,2], not over the second',
       grid: 'its query is not [batch, length, dim]',
       causal: 'its causal mask is aligned to the start, and query and value may differ in length',
-      constant: "its attention_mask is no layer's output",
+      constant: "its attention_mask is not a layer's output",
       other: 'it is called with something',
       valueless: 'it has no value',
       twice: 'it is applied 2 times, not once',
