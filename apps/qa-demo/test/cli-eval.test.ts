@@ -310,13 +310,7 @@ describe('bad datasets: exit code 1 with file and line, before the model runs', 
       '{"id":1,"task":2}',
       /h\.jsonl:1: bad line: expected text in "answer", got nothing/,
     ],
-    [
-      'the same id twice',
-      'babi',
-      'i.jsonl',
-      `${babiLines[0]}\n${babiLines[0]}\n`,
-      /the id q0 is there twice/,
-    ],
+    ['the same id twice', 'babi', 'i.jsonl', `${babiLines[0]}\n${babiLines[0]}\n`, /the id q0 occurs twice/],
     ['an empty file', 'babi', 'j.jsonl', '', /j\.jsonl: no questions/],
   ])('%s', async (_name, format, file, content, message) => {
     const path = writeIn(folder, file, content);
