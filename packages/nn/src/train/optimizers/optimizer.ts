@@ -1,4 +1,5 @@
 import {
+  describeValue,
   formatShape,
   narrow,
   ProgramNumbers,
@@ -184,6 +185,7 @@ export function optimizerOf<Settings extends object>(
       }
     },
     step: (parameters, gradients, state, options) => {
+      requireTrees(rule.name, parameters, state);
       const plan = optimizer.plan(state.steps, Object.keys(gradients), options);
       return scope(() => {
         const numbers = tensor(backendOf(parameters), plan.numbers, [plan.numbers.length]);
@@ -193,6 +195,23 @@ export function optimizerOf<Settings extends object>(
     },
   };
   return optimizer;
+}
+
+/** What `step` cannot begin without. */
+function requireTrees(name: string, parameters: ParameterTree, state: OptimizerState): void {
+  if (Object.keys(parameters ?? {}).length === 0) {
+    throw new TopKError('INVALID_OPTION', `${name}.step: no parameters`, {
+      expected: 'at least one',
+      got: describeValue(parameters),
+    });
+  }
+  if (state?.steps === undefined || state.tensors === undefined) {
+    throw new TopKError('INVALID_OPTION', `${name}.step: bad state`, {
+      expected: 'what init(parameters) or the step before returned',
+      got: describeValue(state),
+      fix: 'Start from init(parameters)',
+    });
+  }
 }
 
 /** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
