@@ -168,9 +168,9 @@ test('pairs that do not fit stay, with the reason', async () => {
   const { model, report } = await convertLayersModel(tf, original, { feedForward: { k: 99 } });
   expect(report.converted).toEqual([]);
   expect(Object.fromEntries(report.left.map(({ layers: names, why }) => [names.join(), why]))).toEqual({
-    'a,b': 'the activation tanh is none of relu, gelu, gelu_new, swish, silu',
+    'a,b': 'the activation tanh is not one of relu, gelu, gelu_new, swish, silu',
     'c,d': 'the second layer has an activation, softmax',
-    'd,e': 'the activation softmax is none of relu, gelu, gelu_new, swish, silu',
+    'd,e': 'the activation softmax is not one of relu, gelu, gelu_new, swish, silu',
     'e,f': 'a Dropout layer lies between them',
     'g,h': 'the hidden units are used elsewhere',
     'i,j': 'only one of the two has a bias',
