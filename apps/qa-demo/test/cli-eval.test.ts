@@ -195,7 +195,7 @@ describe('resuming', () => {
     const out = join(folder, 'interrupted.json');
     const { code, stdout, stderr } = await stopInTheMiddle(out, 'SIGINT');
     expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
-    expect(stderr).toContain('--resume goes on');
+    expect(stderr).toContain('--resume continues');
     expect(stderr).toMatch(/Interrupted\.\n$/);
     const more = await report([...args, '--out', out, '--resume', '--limit', '1']);
     expect(more.dataset.questions).toBe(3);
