@@ -42,8 +42,8 @@ export function circlesOf(src) {
     }
   }
   return [
-    ...componentsOf(files).map((names) => `files import each other in a circle: ${names.join(', ')}`),
-    ...componentsOf(folders).map((names) => `folders import each other in a circle: ${names.join(', ')}`),
+    ...componentsOf(files).map((names) => `files form an import cycle: ${names.join(', ')}`),
+    ...componentsOf(folders).map((names) => `folders form an import cycle: ${names.join(', ')}`),
   ];
 }
 

@@ -229,7 +229,7 @@ export async function treeShaking() {
     const short = entry.split('/').at(-1);
     const all = await length(`all-of-${short}`, `export * from '${entry}';\n`);
     const none = await length(`none-of-${short}`, `import '${entry}';\n`);
-    if (none > 0) problems.push(`an import of ${short} for nothing still brings ${none} bytes`);
+    if (none > 0) problems.push(`an import of ${short} that is never used still adds ${none} bytes`);
     for (const [name, limit] of exports) {
       const one = await length(`${name}-of-${short}`, `export { ${name} } from '${entry}';\n`);
       const figure = `${name} ${one} of ${all} bytes of ${short}`;

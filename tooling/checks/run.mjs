@@ -24,7 +24,7 @@ const steps = [
   [
     'lint',
     'format and lint',
-    tool('biome', ['check', '--error-on-warnings', '.'], 'run `pnpm format`, then mend what is left'),
+    tool('biome', ['check', '--error-on-warnings', '.'], 'run `pnpm format`, then fix what is left'),
   ],
   ['dependencies', 'who may import whom', () => dependencyRuleBreaches(root)],
   ['shaders', 'inlined shader text is what the .wgsl files say', () => staleShaders()],
@@ -39,7 +39,7 @@ const steps = [
   [
     'results',
     'tables and charts of docs/',
-    () => staleResults(root).map(({ file }) => `${file} is not what docs/results says; run \`pnpm results\``),
+    () => staleResults(root).map(({ file }) => `${file} does not match docs/results; run \`pnpm results\``),
   ],
   ['actions', 'actions of the workflows are pinned', () => looseActions(root)],
   [
@@ -55,7 +55,7 @@ const steps = [
       ...cycleBreaches(root),
     ],
   ],
-  ['types', 'types of sources and tests', tool('tsc', ['-b'], 'mend the type errors above')],
+  ['types', 'types of sources and tests', tool('tsc', ['-b'], 'fix the type errors above')],
   [
     'unused',
     'unused files, exports and dependencies',

@@ -9,18 +9,34 @@ const SOURCE_CONDITION = '@topk-attention/source';
 /** @typedef {import('./dependency-rule.mjs').WorkspacePackage} WorkspacePackage */
 
 /**
- * JSON files that disagree with the packages, with what they should hold.
+ * Files that disagree with the packages, with what they should hold: an object as JSON, or text.
  *
  * @param {string} root
- * @returns {{ file: string, problem: string, wanted: object }[]}
+ * @returns {{ file: string, problem: string, wanted: object | string }[]}
  */
 export function staleFiles(root) {
   const packages = workspacePackages(root);
   const project = readJson(join(root, 'package.json'));
   return [
     ...staleProjects(root, packages),
+    ...staleRelease(root, project),
     ...packages.flatMap((own) => stalePackage(root, own, packages, project)),
   ];
+}
+
+/**
+ * The release workflow runs in the project's own repository, not in forks.
+ *
+ * @param {string} root
+ * @param {{ repository: string }} project the root's package.json
+ */
+function staleRelease(root, { repository }) {
+  const file = '.github/workflows/release.yml';
+  if (!existsSync(join(root, file))) return [];
+  const text = readFileSync(join(root, file), 'utf8');
+  const slug = new URL(repository).pathname.slice(1);
+  const wanted = text.replace(/(github\.repository == )'[^']*'/g, (_, before) => `${before}'${slug}'`);
+  return wanted === text ? [] : [{ file, problem: `${file} names another repository`, wanted }];
 }
 
 /** The two configurations at the root list every project. @param {string} root @param {WorkspacePackage[]} packages */
@@ -64,7 +80,7 @@ function stalePackage(root, own, packages, project) {
       .map(({ folder }) => `${toPath(relative(from, root))}/${toRoot(root, folder)}`);
   const tests = join(own.folder, 'test');
   return [
-    ...(differs ? [{ file, problem: `${file} is not as the workspace says`, wanted }] : []),
+    ...(differs ? [{ file, problem: `${file} does not match the workspace`, wanted }] : []),
     ...(isProject(own.folder)
       ? staleReferences(
           root,
@@ -131,7 +147,11 @@ function staleReferences(root, file, paths) {
   if (kept.length === known.length && missing.length === 0) return [];
   const references = [...kept, ...missing].map((path) => ({ path }));
   return [
-    { file, problem: `${file} lists other projects than there are`, wanted: { ...config, references } },
+    {
+      file,
+      problem: `${file} does not list the projects of the workspace`,
+      wanted: { ...config, references },
+    },
   ];
 }
 

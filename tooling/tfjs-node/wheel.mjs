@@ -231,7 +231,7 @@ export async function getWheel(wheel, folder, { log = () => {}, sources = pipSou
   for (const place of places) {
     try {
       const address = await find(place, wheel.file);
-      if (address === undefined) tried.push(`${shown(place)}: does not have ${wheel.file}`);
+      if (address === undefined) tried.push(`${shown(place)}: has no ${wheel.file}`);
       else if (address.startsWith('file:')) {
         const file = fileURLToPath(address);
         log(`found ${file}`);
@@ -255,7 +255,7 @@ export async function getWheel(wheel, folder, { log = () => {}, sources = pipSou
   }
   throw new BuildFailure(
     corrupt ? 'CHECKSUM' : 'DOWNLOAD_FAILED',
-    `${wheel.file} could not be had:${tried.map((line) => `\n  ${line}`).join('')}`,
+    `${wheel.file} could not be downloaded:${tried.map((line) => `\n  ${line}`).join('')}`,
     'Let this machine reach an index that has it (PIP_INDEX_URL names one), or hand the file in: --wheel FILE.',
   );
 }

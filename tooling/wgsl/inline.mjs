@@ -53,7 +53,7 @@ export function inlineShaders() {
 export function staleShaders() {
   return stale().map(
     ({ file }) =>
-      `${relative(root, file)} is not what its shader file says; run \`node tooling/wgsl/inline.mjs\``,
+      `${relative(root, file)} does not match its shader file; run \`node tooling/wgsl/inline.mjs\``,
   );
 }
 

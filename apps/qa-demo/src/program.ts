@@ -15,8 +15,5 @@ export function createProgram(io: Io): CommandUnknownOpts {
     .addCommand(askCommand(io))
     .addCommand(evalCommand(io))
     .addCommand(startCommand(io))
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 1 failed, 2 wrong use of the command line, 130 interrupted.',
-    );
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.');
 }

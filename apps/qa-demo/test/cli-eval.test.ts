@@ -195,7 +195,7 @@ describe('resuming', () => {
     const out = join(folder, 'interrupted.json');
     const { code, stdout, stderr } = await stopInTheMiddle(out, 'SIGINT');
     expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
-    expect(stderr).toContain('--resume goes on');
+    expect(stderr).toContain('--resume continues');
     expect(stderr).toMatch(/Interrupted\.\n$/);
     const more = await report([...args, '--out', out, '--resume', '--limit', '1']);
     expect(more.dataset.questions).toBe(3);
@@ -310,13 +310,7 @@ describe('bad datasets: exit code 1 with file and line, before the model runs', 
       '{"id":1,"task":2}',
       /h\.jsonl:1: bad line: expected text in "answer", got nothing/,
     ],
-    [
-      'the same id twice',
-      'babi',
-      'i.jsonl',
-      `${babiLines[0]}\n${babiLines[0]}\n`,
-      /the id q0 is there twice/,
-    ],
+    ['the same id twice', 'babi', 'i.jsonl', `${babiLines[0]}\n${babiLines[0]}\n`, /the id q0 occurs twice/],
     ['an empty file', 'babi', 'j.jsonl', '', /j\.jsonl: no questions/],
   ])('%s', async (_name, format, file, content, message) => {
     const path = writeIn(folder, file, content);

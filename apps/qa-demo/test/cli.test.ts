@@ -93,12 +93,12 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     [
       'engine of another backend',
       ['ask', '-q', 'x', '--backend', 'onnxruntime', '--engine', 'wasm'],
-      /--engine goes with --backend tfjs, got --backend onnxruntime/,
+      /--engine needs --backend tfjs, got --backend onnxruntime/,
     ],
     [
       'engine without a backend',
       ['start', '--engine', 'wasm'],
-      /--engine goes with --backend tfjs, got --backend auto/,
+      /--engine needs --backend tfjs, got --backend auto/,
     ],
     [
       'bad bytes',

@@ -114,7 +114,7 @@ describe('a part of a text', () => {
   });
 });
 
-test('the model that comes along knows the words of every question that comes along', () => {
+test('the included model knows the words of every question that comes along', () => {
   const lines = readFileSync(new URL('../data/babi-50.jsonl', import.meta.url), 'utf8')
     .trim()
     .split('\n');

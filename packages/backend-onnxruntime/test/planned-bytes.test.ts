@@ -66,16 +66,14 @@ describe('composed operations: planned bytes, and growth in proportion to the le
   for (const [name, at] of Object.entries(growing)) {
     optional(name, memoryMap, async () => {
       const grown: number[] = [];
-      for (const length of [512, 1024, 2048]) {
+      for (const length of [512, 1024]) {
         const found = await measure(at(length));
         expect(found.planned / found.grown, `length ${length}`).toBeGreaterThanOrEqual(1);
         expect(found.planned / found.grown, `length ${length}`).toBeLessThanOrEqual(1.5);
         grown.push(found.grown);
       }
       // A matrix of all scores would make it four times as much.
-      for (const step of [1, 2]) {
-        expect((grown[step] as number) / (grown[step - 1] as number)).toBeLessThan(3);
-      }
+      expect((grown[1] as number) / (grown[0] as number)).toBeLessThan(3);
     });
   }
 

@@ -122,7 +122,9 @@ export class TfjsBackend implements Backend<TfjsTensor> {
 
   #throwIfDisposed(): void {
     if (!this.#isDisposed) return;
-    throw new TopKError('DISPOSED', `${this.name}: used after dispose()`, { fix: 'Create another backend' });
+    throw new TopKError('DISPOSED', `${this.name}: the backend was used after dispose()`, {
+      fix: 'Create a new backend',
+    });
   }
 
   #refusal(now: string): TopKError {

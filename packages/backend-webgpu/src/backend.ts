@@ -390,11 +390,15 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     this.#requireUsable();
     const bytes = storageBytes(shape, dtype);
     if (bytes > this.facts.bufferBytes) {
-      throw new TopKError('OUT_OF_MEMORY', `webgpu: a tensor of shape [${shape.join(', ')}] (${dtype})`, {
-        expected: `at most ${this.facts.bufferBytes} bytes, the largest buffer of the device`,
-        got: `${bytes} bytes`,
-        fix: 'Split it, or use a smaller queryChunk or budgetBytes',
-      });
+      throw new TopKError(
+        'OUT_OF_MEMORY',
+        `webgpu: a tensor of shape [${shape.join(', ')}] (${dtype}) is too large`,
+        {
+          expected: `at most ${this.facts.bufferBytes} bytes, the largest buffer of the device`,
+          got: `${bytes} bytes`,
+          fix: 'Split it, or use a smaller queryChunk or budgetBytes',
+        },
+      );
     }
     return bytes;
   }

@@ -63,7 +63,7 @@ export async function createWebGpuBackend(options?: WebGpuOptions): Promise<WebG
     onWarning({
       code: 'SOFTWARE_ADAPTER',
       message:
-        `webgpu: the adapter "${backend.facts.description || backend.facts.vendor}" computes on the CPU: right results, ` +
+        `webgpu: the adapter "${backend.facts.description || backend.facts.vendor}" is a software (CPU) adapter: results are correct, ` +
         'but slower than the other backends. Install a GPU driver, or use another backend',
     });
   }

@@ -65,7 +65,7 @@ export async function doctor(options?: AcquireOptions): Promise<DoctorReport> {
     report = { ...report, device: facts };
     if (facts.isSoftware) {
       problems.push(
-        'the adapter computes on the CPU: results are right, but slow. Is a GPU driver installed?',
+        'the adapter is a software (CPU) adapter: results are correct, but slow. Is a GPU driver installed?',
       );
     }
     const wrong = await tryKernel(device);
@@ -106,7 +106,7 @@ async function tryKernel(device: GPUDevice): Promise<string | undefined> {
     device.queue.submit([encoder.finish()]);
     await staging.mapAsync(MAP_MODE_READ);
     const sums = new Float32Array(staging.getMappedRange()).join();
-    return sums === '2,4,6' ? undefined : `a sum came out wrong: ${sums}`;
+    return sums === '2,4,6' ? undefined : `a sum is wrong: ${sums}`;
   } finally {
     values.destroy();
     staging.destroy();

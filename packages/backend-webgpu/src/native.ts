@@ -54,7 +54,7 @@ export function fromGpuBuffer(backend: WebGpuBackend, buffer: GPUBuffer, range: 
     new TopKError('INVALID_OPTION', `fromGpuBuffer: ${what}`, { expected, got, fix });
   if (offset % ALIGNMENT !== 0 || offset < 0) {
     throw invalid(
-      'a tensor cannot begin there',
+      'a tensor cannot start at that offset',
       `an offset that is a multiple of ${ALIGNMENT} bytes`,
       String(offset),
       'Copy the range to such an offset with copyBufferToBuffer, or wrap a larger aligned range and slice it',

@@ -8,6 +8,7 @@ export {
   defaultTolerances,
   runConformance,
 } from './harness/run.js';
+export { sampleCases } from './harness/sample.js';
 export { ConformanceFailure, type Tolerance } from './harness/support/assert.js';
 export { type TrainingCaseOptions, trainingCases } from './training/cases.js';
 export type { TrainingOptimizer, TrainingOptimizers, TrainingState } from './training/optimizers.js';

@@ -35,7 +35,6 @@ export {
   type DropoutWords,
   dropoutWords,
   groupSize,
-  isPowerOfTwo,
   mayHideKeys,
   mayMaskKeys,
   queryStartOf,
@@ -73,3 +72,4 @@ export { type OperationCall, runBackward, runForward, runOperation } from './ope
 export type { OutputSpec } from './tensor/apply.js';
 export { describeValue } from './tensor/describe-value.js';
 export { fromBackendTensor } from './tensor/tensor.js';
+export { requireTree } from './tensor/tree.js';

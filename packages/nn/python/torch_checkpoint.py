@@ -37,6 +37,11 @@ class Fault(Exception):
     """Something that cannot be moved, in words for the person who asked."""
 
 
+def is_count(number):
+    # A bool is an int in Python.
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+
+
 def read_safetensors(path):
     """Names to float32 tensors, every length checked."""
     import torch
@@ -53,9 +58,14 @@ def read_safetensors(path):
     try:
         header = json.loads(data[8 : 8 + length])
         written = header.pop("__metadata__", {}).get("format")
-        entries = [(name, one["dtype"], one["shape"], *one["data_offsets"]) for name, one in header.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Fault(f"{path} is no safetensors file: its header is broken") from error
+        entries = []
+        for name, one in header.items():
+            dtype, shape, (begin, end) = one["dtype"], one["shape"], one["data_offsets"]
+            if not all(is_count(number) for number in (*shape, begin, end)):
+                raise ValueError(name)
+            entries.append((name, dtype, shape, begin, end))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Fault(f"{path} is not a safetensors file: its header is broken") from error
     if written != FORMAT:
         raise Fault(f"{path} is of format {written!r} where {FORMAT!r} was expected: is it a checkpoint of train()?")
     body = memoryview(data)[8 + length :]
@@ -105,12 +115,17 @@ def read_trainer(folder):
     path = folder / FILES[2]
     try:
         trainer = json.loads(path.read_text(encoding="utf-8"))
-        counts = {name: int(count) for name, count in trainer["optimizer_steps"].items()}
-        int(trainer["global_step"]), int(trainer["seed"])
-        int(trainer["loader"]["epoch"]), int(trainer["loader"]["batch"])
+        counts = dict(trainer["optimizer_steps"].items())
+        loader = trainer["loader"]
+        numbers = {"global_step": trainer["global_step"], "seed": trainer["seed"]}
+        numbers |= {f"loader.{name}": loader[name] for name in ("epoch", "batch")}
+        numbers |= {f"optimizer_steps of {name}": count for name, count in counts.items()}
+        wrong = [name for name, number in numbers.items() if not is_count(number)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is {numbers[wrong[0]]!r}, not a whole number of at least 0")
     except OSError as error:
         raise Fault(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Fault(f"{path} is not the JSON of a training run ({error!r})") from error
     return trainer, counts
 
@@ -167,6 +182,10 @@ def to_torch(arguments):
     missing = [f"{name}.{slot}" for name in model for slot in slots if f"{name}.{slot}" not in state]
     if missing:
         raise Fault(f"the optimiser's state lacks {missing[0]}")
+    for name in model:
+        for slot in slots:
+            if (own := state[f"{name}.{slot}"]).shape != model[name].shape:
+                raise Fault(f"{slot} of {name} has shape {list(own.shape)}, the parameter {list(model[name].shape)}")
     # Names of slots end in their own: what finds `w` finds `w.exp_avg` by the parameter's name.
     by_slot = {slot: transposed({name: state[f"{name}.{slot}"] for name in model}, arguments.transpose) for slot in slots}
     model = transposed(model, arguments.transpose)
@@ -216,15 +235,40 @@ def read_torch(path):
     except OSError as error:
         raise Fault(f"cannot read {path}: {error.strerror}") from error
     except Exception as error:
-        raise Fault(f"{path} is no .pt file of tensors and plain data: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Fault(f"{path} is not a .pt file of tensors and plain data: {reason}") from error
     if not isinstance(saved, dict) or not {"model", "optimizer"} <= saved.keys():
         raise Fault(f'{path} has no "model" and "optimizer": save {{"model": model.state_dict(), "optimizer": optimizer.state_dict()}}')
     model, optimizer = saved["model"], saved["optimizer"]
-    if not isinstance(model, dict) or not all(isinstance(one, torch.Tensor) for one in model.values()):
-        raise Fault(f'{path}: "model" is no state_dict of tensors')
+    if not is_dict_of(model, torch.Tensor):
+        raise Fault(f'{path}: "model" is not a state_dict of tensors')
     if not isinstance(optimizer, dict) or not {"state", "param_groups"} <= optimizer.keys():
-        raise Fault(f'{path}: "optimizer" is no state_dict of a torch.optim optimiser')
+        raise Fault(f'{path}: "optimizer" is not a state_dict of a torch.optim optimiser')
+    groups, states = optimizer["param_groups"], optimizer["state"]
+    if not is_list_of(groups, dict) or not all(is_list_of(group.get("params"), int) for group in groups):
+        raise Fault(f'{path}: "param_groups" of "optimizer" is not a list of groups with their "params"')
+    if not isinstance(states, dict) or not all(isinstance(own, dict) for own in states.values()):
+        raise Fault(f'{path}: "state" of "optimizer" does not hold a dict for each parameter')
+    names = saved.get("names")
+    if names is not None and not (isinstance(names, (list, tuple)) and all(is_list_of(group, str) for group in names)):
+        raise Fault(f'{path}: "names" is not a list of names for each group')
+    trainer = saved.get("trainer")
+    if trainer is None:
+        return saved
+    if not isinstance(trainer, dict) or not is_count(trainer.get("seed", 0)):
+        raise Fault(f'{path}: "trainer" is not a dict with a whole "seed"')
+    loader = trainer.get("loader", {"epoch": 0, "batch": 0})
+    if not isinstance(loader, dict) or not all(is_count(loader.get(name)) for name in ("epoch", "batch")):
+        raise Fault(f'{path}: "loader" of "trainer" is not a dict with a whole "epoch" and "batch"')
     return saved
+
+
+def is_list_of(value, kind):
+    return isinstance(value, (list, tuple)) and all(isinstance(one, kind) for one in value)
+
+
+def is_dict_of(value, kind):
+    return isinstance(value, dict) and all(isinstance(name, str) and isinstance(one, kind) for name, one in value.items())
 
 
 def parameter_names(saved):
@@ -232,12 +276,15 @@ def parameter_names(saved):
     groups = saved["optimizer"]["param_groups"]
     names = saved.get("names") or [group.get("param_names") for group in groups]
     numbers = [number for group in groups for number in group["params"]]
-    flat = list(saved["model"]) if None in names else [name for group in names for name in group]
+    flat = list(saved["model"]) if not all(is_list_of(group, str) for group in names) else [name for group in names for name in group]
     if len(flat) != len(numbers):
         raise Fault(
             f'the optimiser has {len(numbers)} parameters and there are {len(flat)} names: save "names" too, '
             "a list of names for each of its groups"
         )
+    twice = [name for at, name in enumerate(flat) if name in flat[:at]]
+    if twice:
+        raise Fault(f"{twice[0]} is among the names twice")
     unknown = [name for name in flat if name not in saved["model"]]
     if unknown:
         raise Fault(f'{unknown[0]} is among the names, but not in "model"')
@@ -252,6 +299,16 @@ def torch_slots(groups):
     raise Fault("only AdamW, Adam and SGD are moved")
 
 
+def step_of(name, step):
+    try:
+        number = float(step)
+        if number < 0 or number != int(number):
+            raise ValueError
+        return int(number)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise Fault(f"step of {name} is {step!r}, not a whole number of at least 0") from error
+
+
 def from_torch(arguments):
     import torch
 
@@ -263,8 +320,11 @@ def from_torch(arguments):
         model[name] = one.detach().float()
     slots = torch_slots(saved["optimizer"]["param_groups"])
     names, states = parameter_names(saved), saved["optimizer"]["state"]
+    strange = [number for number in states if number not in names]
+    if strange:
+        raise Fault(f"the optimiser's state has a parameter {strange[0]!r} that is in none of its groups")
     by_name = {names[number]: own for number, own in states.items()}
-    steps = {name: int(own["step"]) for name, own in by_name.items() if "step" in own}
+    steps = {name: step_of(name, own["step"]) for name, own in by_name.items() if "step" in own}
     step = arguments.step if arguments.step is not None else max(steps.values(), default=None)
     if step is None:
         raise Fault("SGD does not count its steps: pass --step, with all that were made")
@@ -276,6 +336,9 @@ def from_torch(arguments):
     state = {}
     for slot in slots:
         own = {name: by_name.get(name, {}).get(slot) for name in model}
+        plain = [name for name, one in own.items() if one is not None and not isinstance(one, torch.Tensor)]
+        if plain:
+            raise Fault(f"{slot} of {plain[0]} is {type(own[plain[0]]).__name__}, not a tensor")
         filled = {n: torch.zeros_like(model[n]) if one is None else one.detach().float() for n, one in own.items()}
         wrong = [name for name, one in filled.items() if one.shape != model[name].shape]
         if wrong:
@@ -304,7 +367,7 @@ def write_checkpoint(folder, model, state, trainer):
     """Whole or not at all: under another name first, one that nn's folderStore knows as unfinished."""
     target = folder / f"checkpoint-{trainer['global_step']}"
     if target.exists():
-        raise Fault(f"{target} is there already: remove it, or name another folder")
+        raise Fault(f"{target} already exists: remove it, or name another folder")
     temporary = folder / f"{target.name}.{secrets.token_hex(6)}.tmp"
     try:
         temporary.mkdir(parents=True)
@@ -323,12 +386,12 @@ def pattern(text):
     try:
         return re.compile(text)
     except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from error
 
 
 def count(text):
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 

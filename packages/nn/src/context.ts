@@ -44,7 +44,7 @@ export function parameterOf(context: Context, name: string): Tensor {
   throw new TopKError('MISSING_WEIGHT', `parameter ${full} is missing`, {
     expected: 'the parameters that the layer declares',
     got: 'nothing',
-    fix: 'Make them with initialize() or loadStateDict() for this very layer',
+    fix: 'Create them with initialize() or loadStateDict() for this same layer',
   });
 }
 

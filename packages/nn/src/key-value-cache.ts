@@ -112,14 +112,14 @@ export class KeyValueCache {
     requireFit('keys', keys, this.#keys);
     requireFit('values', values, this.#values);
     if (keys.shape[2] !== values.shape[2]) {
-      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: keys and values of different lengths', {
+      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: keys and values differ in length', {
         expected: `${keys.shape[2]} values`,
         got: String(values.shape[2]),
       });
     }
     const tokens = keys.shape[2] as number;
     if (this.#length + tokens > this.capacity) {
-      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: no room', {
+      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: too little room', {
         expected: `at most ${this.capacity - this.#length} tokens`,
         got: String(tokens),
         fix: 'Call reserve() first',
@@ -152,7 +152,7 @@ function requireFit(name: string, fresh: Tensor, cache: Tensor): void {
   requireTensor('KeyValueCache', name, fresh, { rank: 4, dtype: cache.dtype });
   if (fresh.shape.every((extent, axis) => axis === 2 || extent === cache.shape[axis])) return;
   const [batch, heads, , width] = cache.shape;
-  throw new TopKError('SHAPE_MISMATCH', `KeyValueCache: ${name} do not fit`, {
+  throw new TopKError('SHAPE_MISMATCH', `KeyValueCache: ${name} have the wrong shape`, {
     expected: `[${batch}, ${heads}, n, ${width}]`,
     got: formatShape(fresh.shape),
   });

@@ -7,12 +7,12 @@ import {
   type Shape,
   type Tensor,
   TopKError,
-  tensor,
 } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import type { TensorReader } from './safetensors/read.js';
 import { isStoredFloat } from './safetensors/stored-dtype.js';
 import { aSignal } from './signal.js';
+import { uploadAll } from './upload.js';
 
 /** A weight that a model needs. */
 export interface ParameterSpec {
@@ -58,25 +58,8 @@ export async function loadParameters(
   const { ignores = () => false, signal, onProgress } = readOptions('loadParameters', options, kinds);
   const stored = specs.map((spec) => checkSpec(reader, spec));
   checkExtras(reader, specs, ignores);
-  const loaded: { [name: string]: Tensor } = {};
-  try {
-    for (const [index, { name, shape, transposed = false }] of specs.entries()) {
-      if (signal?.aborted === true) {
-        throw new TopKError('ABORTED', 'loading was aborted', { cause: signal.reason });
-      }
-      const values = await reader.readFloat32(stored[index] as string);
-      loaded[name] = transposed
-        ? tensor(backend, transposeMatrix(values, shape), [...shape].reverse())
-        : tensor(backend, values, shape);
-      // A failed upload poisons its tensor; report it here, not in the first result.
-      void loaded[name].handle;
-      onProgress?.(index + 1, specs.length);
-    }
-    return loaded;
-  } catch (error) {
-    disposeParameters(loaded);
-    throw error;
-  }
+  const uploads = specs.map((spec, at) => ({ ...spec, stored: stored[at] as string }));
+  return uploadAll(backend, reader, uploads, { signal, onProgress });
 }
 
 /** Frees every weight; idempotent. */
@@ -109,7 +92,7 @@ function checkSpec(reader: TensorReader, { name, aliases = [], shape, transposed
     throw new TopKError('DTYPE_MISMATCH', `${reader.name}: weight ${found} holds no floating-point values`, {
       expected: 'F32, F16, BF16 or F64',
       got: stored.dtype,
-      fix: 'Convert the checkpoint; quantised weights are not read',
+      fix: 'Convert the checkpoint; quantised weights are not supported',
     });
   }
   if (!sameShape(stored.shape, shape)) {
@@ -135,15 +118,4 @@ function checkExtras(
     got: extra.length > 3 ? `${extra.slice(0, 3).join(', ')} and ${extra.length - 3} more` : extra.join(', '),
     fix: 'Use the config.json that belongs to the weights',
   });
-}
-
-function transposeMatrix(values: Float32Array, shape: Shape): Float32Array {
-  const [rows, columns] = shape as readonly [number, number];
-  const result = new Float32Array(values.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) {
-      result[column * rows + row] = values[row * columns + column] as number;
-    }
-  }
-  return result;
 }

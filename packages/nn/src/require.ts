@@ -9,7 +9,7 @@ export function requireTensor(
 ): void {
   if (!(x instanceof Tensor)) {
     throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-      expected: 'a Tensor of @topk-attention/core',
+      expected: 'a Tensor from @topk-attention/core',
       got: describeValue(x),
       fix: 'Make one with tensor(backend, data, shape)',
     });

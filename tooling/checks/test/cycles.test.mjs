@@ -39,7 +39,7 @@ test('type-only circles of files are found', () => {
     'b.ts': "export interface B { a: import('./c.js').C }",
     'c.ts': "import { type A } from './a.js'; export type C = A;",
   });
-  expect(found).toContain('files import each other in a circle: a.ts, b.ts, c.ts');
+  expect(found).toContain('files form an import cycle: a.ts, b.ts, c.ts');
 });
 
 test('folders that import each other are found, though no file does', () => {
@@ -49,7 +49,7 @@ test('folders that import each other are found, though no file does', () => {
     'b/one.ts': 'export const x = 1;',
     'b/two.ts': "import { z } from '../a/two.js'; export const w = z;",
   });
-  expect(found).toEqual(['folders import each other in a circle: a, b']);
+  expect(found).toEqual(['folders form an import cycle: a, b']);
 });
 
 test('the repository has no circles but those that are listed', () => {

@@ -114,3 +114,13 @@ test('actions name a commit and its version', () => {
   expect(looseActions(root)).toHaveLength(1);
   expect(looseActions(root)[0]).toContain("a.yml: 'actions/checkout@v5' must name a commit");
 });
+
+test('the release workflow names the repository of the root', () => {
+  const file = '.github/workflows/release.yml';
+  const text = "jobs:\n  release:\n    if: github.repository == 'old/name'\n";
+  const stale = staleFiles(workspace({ [file]: text })).find((one) => one.file === file);
+  expect(stale).toMatchObject({ problem: `${file} names another repository` });
+  expect(stale?.wanted).toBe(text.replace('old/name', 'o/r'));
+  const named = staleFiles(workspace({ [file]: text.replace('old/name', 'o/r') }));
+  expect(named.find((one) => one.file === file)).toBeUndefined();
+});

@@ -53,7 +53,8 @@ export async function withTestPage<T>(
       if (message.type() === 'error') errors.push(message.text());
     });
     const address = server.resolvedUrls?.local[0] ?? '';
-    await page.goto(address);
+    // A loaded machine takes longer than the default of half a minute.
+    await page.goto(address, { timeout: 300_000 });
     try {
       await page.waitForFunction(`globalThis.${ready} !== undefined`, undefined, { timeout: 300_000 });
     } catch (error) {

@@ -11,25 +11,26 @@ export interface Availability {
 }
 
 /**
- * A test that needs something not every machine has. Where it is missing the test counts as skipped and is listed
- * by name with the reason; where it is required (`TOPK_REQUIRE_<NEED>=1`, as in CI) it fails instead.
+ * A test that needs something not every machine has, or several things. Where one is missing the test counts as skipped
+ * and is listed by name with the reason; where it is required (`TOPK_REQUIRE_<NEED>=1`, as in CI) it fails instead.
  *
  * @example
  * optional('matmul in headless Chromium', await browserAvailability(), async () => { ... });
  */
 export function optional(
   name: string,
-  availability: Availability,
+  availability: Availability | readonly Availability[],
   body: (context: TestContext) => void | Promise<void>,
   timeout?: number,
 ): void {
-  const { need, available, reason } = availability;
+  const missing = [availability].flat().filter(({ available }) => !available);
   const run = async (context: TestContext): Promise<void> => {
-    if (!available) {
-      if (isRequired(need))
-        throw new Error(`${requireVariable(need)} is set, but ${need} is missing: ${reason}`);
-      context.skip(reason);
+    const required = missing.find(({ need }) => isRequired(need));
+    if (required !== undefined) {
+      const { need, reason } = required;
+      throw new Error(`${requireVariable(need)} is set, but ${need} is missing: ${reason}`);
     }
+    if (missing[0] !== undefined) context.skip(missing[0].reason);
     await body(context);
   };
   if (timeout === undefined) test(name, run);

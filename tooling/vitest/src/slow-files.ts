@@ -2,7 +2,7 @@ import { isThorough } from './thorough.ts';
 
 /**
  * Test files that `pnpm test` leaves to `pnpm test --all`: by project, paths in its `test` folder without `.test.ts`,
- * with the seconds they take on one of two quiet cores (2026-11-28). A file is left out if it covers more
+ * with the seconds they take on one of two quiet cores (2026-11-28). The slowest start first. A file is left out if it covers more
  * configurations of something that a quicker file covers in one; every package keeps tests in the fast lane.
  */
 export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
@@ -34,13 +34,13 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/stored/stored-path': 52,
     'attention/sweeps/sweeps-path': 69,
     'attention/tensor/error-bound': 6,
-    'attention/tensor/finish': 120,
+    'attention/tensor/finish': 62,
     'attention/tensor/tensor-path': 75,
     'browser/browser': 290,
     'conformance/composed': 180,
     'conformance/engine-traps': 30,
     'conformance/layers': 180,
-    'conformance/lifecycle': 180,
+    'conformance/lifecycle': 37,
     'conformance/properties': 60,
     'feed-forward/bytes': 8,
     'feed-forward/layer': 52,
@@ -122,7 +122,17 @@ function filters(args: readonly string[]): string[] {
     .map((word) => word.replaceAll('\\', '/'));
 }
 
-/** Whether the next word is the value of this one: `--project tfjs`, but not `--reporter=dot tfjs`. */
+/** Options of vitest whose value may be the next word. */
+const valued = new Set(
+  (
+    'project reporter outputFile config c root r dir testNamePattern t pool environment maxWorkers bail retry shard ' +
+    'testTimeout hookTimeout teardownTimeout exclude mode maxConcurrency changed'
+  ).split(' '),
+);
+
+/** Whether the next word is the value of this one: `--project tfjs`, but not `--reporter=dot tfjs` or `--silent tfjs`. */
 function takesNext(word: string | undefined): boolean {
-  return word?.startsWith('-') === true && !word.includes('=');
+  // Of `--outputFile.json` the first part counts.
+  const [, name] = word?.match(/^--?([^.=]+)(?:\.[^=]*)?$/) ?? [];
+  return name !== undefined && valued.has(name);
 }

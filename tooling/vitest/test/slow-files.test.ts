@@ -44,6 +44,8 @@ test('a file that the command line names is run, and so is every file of the who
   expect(leftFiles('webgpu', ['run', 'tensor'])).toContain(name);
   expect(leftFiles('webgpu', ['run', '--project', 'finish'])).toContain(name);
   expect(leftFiles('webgpu', ['run', '--reporter=dot', 'tensor/finish'])).not.toContain(name);
+  expect(leftFiles('webgpu', ['run', '--silent', 'tensor/finish'])).not.toContain(name);
+  expect(leftFiles('webgpu', ['run', '--outputFile.json', 'finish'])).toContain(name);
   expect(leftFiles('webgpu', ['run', `packages/any/test/${name}.test.ts`])).not.toContain(name);
   expect(leftFiles('webgpu', ['run', 'nish'])).toContain(name);
   vi.stubEnv('TOPK_REQUIRE_THOROUGH', '1');

@@ -22,7 +22,7 @@ import {
 } from './model-command.js';
 
 const notes = `
-The model that comes along knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";
+The included model knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";
 for anything else name a T5 or UnifiedQA checkpoint with --model.
 
 Examples:

@@ -62,7 +62,7 @@ export function evalCommand(io: Io): CommandUnknownOpts {
     .addOption(
       new Option(
         '--format <NAME>',
-        'squad is JSON, unifiedqa two columns apart by a tab, babi lines of JSON with tasks',
+        'squad is JSON, unifiedqa two columns separated by a tab, babi lines of JSON with tasks',
       )
         .choices(formats)
         .makeOptionMandatory(),
@@ -88,11 +88,11 @@ export function evalCommand(io: Io): CommandUnknownOpts {
     .option('--limit <N>', 'only the first N questions (of each task, with babi)', wholeNumber)
     .option('--max-new-tokens <N>', 'longest answer in tokens', wholeNumber, DEFAULT_MAX_NEW_TOKENS)
     .option('--out <FILE>', 'write the scores as JSON here, and every answer, at once, to FILE.journal.jsonl')
-    .option('--resume', 'go on where a run with the same --out stopped')
+    .option('--resume', 'continue where a run with the same --out stopped')
     .addHelpText('after', notes);
   return command.action(async (options) => {
     if (options.resume && options.out === undefined)
-      command.error('--resume needs --out, the file of the run to go on with');
+      command.error('--resume needs --out, the file of the run to continue');
     await evaluate(options, io);
   });
 }
@@ -178,7 +178,7 @@ async function evaluateWith(
   } catch (error) {
     bar.clear();
     if (io.signal.aborted && out !== undefined && !isJson) {
-      note(io, `The answers so far are in ${out}.journal.jsonl; the same command with --resume goes on.`);
+      note(io, `The answers so far are in ${out}.journal.jsonl; the same command with --resume continues.`);
     }
     throw error;
   } finally {

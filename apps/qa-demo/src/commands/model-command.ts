@@ -17,11 +17,7 @@ export type ModelOptions = BackendOptions & { model: string; budgetBytes?: numbe
 export function modelCommand(name: string): Command<[], ModelOptions> {
   return backendCommand(name)
     .optionsGroup('Model:')
-    .option(
-      '--model <embedded|DIR>',
-      'the model that comes along, or a Hugging Face folder of a T5',
-      'embedded',
-    )
+    .option('--model <embedded|DIR>', 'the included model, or a Hugging Face folder of a T5', 'embedded')
     .option(
       '--budget-bytes <BYTES>',
       'upper bound of each attention and feed-forward call beyond its inputs, such as 64MiB (default: none)',

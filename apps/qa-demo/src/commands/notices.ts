@@ -9,7 +9,7 @@ const MOSTLY_KNOWN = 0.5;
 export function engineWarning(info: EngineInfo): string | undefined {
   if (info.warning !== undefined) return `Warning: ${info.warning}`;
   if (info.fallback === undefined) return undefined;
-  return `Warning: running on the slow ${info.backend} backend, because ONNX Runtime is not there (${info.fallback})`;
+  return `Warning: running on the slow ${info.backend} backend, because ONNX Runtime is not available (${info.fallback})`;
 }
 
 /** For a text longer than any that the model saw in training; it runs all the same. */
@@ -39,7 +39,7 @@ export function requestWarnings(
     ...(unfamiliar.length === 0
       ? []
       : [
-          `Warning: the model that comes along understands questions worded as in bAbI alone, such as "Where is Mary?" of texts such as "Mary went to the kitchen."; it does not know ${listed.join(', ')} in a question. Use --model for others.`,
+          `Warning: the included model understands only questions worded as in bAbI, such as "Where is Mary?", about texts such as "Mary went to the kitchen."; it does not know ${listed.join(', ')} in a question. Use --model for others.`,
         ]),
   ];
 }

@@ -47,7 +47,7 @@ export function startCommand(io: Io): CommandUnknownOpts {
     .description('The demo: plain, exact and top-k attention side by side, time and memory by length.')
     .usage('[--long] [options]')
     .option('--long', 'also the first question over the text four times in a row: some minutes more on a CPU')
-    .option('--document <FILE>', 'the text (default: the sample that comes along)')
+    .option('--document <FILE>', 'the text (default: the included sample)')
     .option('--questions <FILE>', 'JSON: [{ "question": ..., "answer": ... }, ...]')
     .option('--attention-k <N>', 'keys that each query keeps', kept, DEFAULT_ATTENTION_K)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: a twelfth of them)', kept)

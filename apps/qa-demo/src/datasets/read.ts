@@ -40,7 +40,7 @@ export async function readDataset(path: string, format: DatasetFormat): Promise<
   const seen = new Set<string>();
   for (const { id } of examples) {
     if (seen.has(id)) {
-      throw new TopKError('FILE_CORRUPT', `${path}: the id ${id} is there twice`, {
+      throw new TopKError('FILE_CORRUPT', `${path}: the id ${id} occurs twice`, {
         expected: 'a unique id for each question',
         fix: 'Rename one of them',
       });

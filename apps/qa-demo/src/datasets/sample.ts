@@ -40,6 +40,6 @@ function parseQuestions(text: string, path: string): SampleQuestion[] {
   if (Array.isArray(value) && value.length > 0 && value.every(isQuestion)) return value;
   throw new TopKError('FILE_CORRUPT', `${path}: not a list of questions`, {
     expected: '[{ "question": "...", "answer": "..." }, ...]',
-    fix: 'Mend the file',
+    fix: 'Correct the file',
   });
 }

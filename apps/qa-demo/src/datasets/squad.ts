@@ -76,7 +76,7 @@ function string(value: unknown, path: string, place: string): string {
 }
 
 function bad(path: string, place: string, expected: string, got: string): TopKError {
-  return new TopKError('FILE_CORRUPT', `${path}: ${place} is not as in SQuAD`, {
+  return new TopKError('FILE_CORRUPT', `${path}: ${place} does not follow the SQuAD format`, {
     expected,
     got,
     fix: 'Check the file, and check --format',

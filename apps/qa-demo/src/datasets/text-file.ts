@@ -37,7 +37,7 @@ export function badLine(path: string, line: number, expected: string, got: strin
   return new TopKError('FILE_CORRUPT', `${path}:${line}: bad line`, {
     expected,
     got: got.length > 80 ? `${got.slice(0, 80)}…` : got,
-    fix: 'Mend or remove the line, and check --format',
+    fix: 'Correct or remove the line, and check --format',
   });
 }
 

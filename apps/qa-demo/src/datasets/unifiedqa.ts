@@ -12,7 +12,12 @@ export function parseUnifiedQa(text: string, path: string): Example[] {
     const columns = content.split('\t');
     const [input, answer] = columns;
     if (columns.length !== 2 || input === undefined || answer === undefined) {
-      throw badLine(path, line, 'two columns apart by a tab: input, answer', `${columns.length}: ${content}`);
+      throw badLine(
+        path,
+        line,
+        'two columns separated by a tab: input, answer',
+        `${columns.length}: ${content}`,
+      );
     }
     // Only the first separator: what follows, options or passage, goes to the model as it is.
     const [question = '', ...rest] = input.split('\\n');

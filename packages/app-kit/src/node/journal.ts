@@ -58,8 +58,8 @@ export class Journal<Entry> {
   ): Journal<Entry> {
     const exists = existsSync(path);
     if (exists && !resume) {
-      throw new TopKError('INVALID_OPTION', `${path} is already there`, {
-        fix: 'Add --resume to go on where it stopped, remove it, or choose another --out',
+      throw new TopKError('INVALID_OPTION', `${path} already exists`, {
+        fix: 'Add --resume to continue where it stopped, remove it, or choose another --out',
       });
     }
     const { entries, length } = exists ? readJournal(path, header, format) : { entries: [], length: 0 };

@@ -95,7 +95,7 @@ function refuses(request: AttentionRequest): readonly string[] {
   return [
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: the graph computes in f32`]),
     ...(k === 'all' && dropout !== undefined
-      ? ['dropout over all keys: its factors would be a score matrix made outside of the session']
+      ? ['dropout over all keys: its factors would be a score matrix made outside the session']
       : []),
     ...(batch * keyHeads * keyLength < INT32_LIMIT ? [] : ['more than 2^31 key rows: row numbers are i32']),
   ];

@@ -11,7 +11,7 @@ export function ortType(dtype: DType): string {
 /** The dtype of an engine tensor's element type; throws for those that core has no name for. */
 export function dtypeOfOrt(type: string): DType {
   for (const [dtype, name] of Object.entries(ortTypes)) if (name === type) return dtype as DType;
-  throw new TopKError('DTYPE_MISMATCH', 'fromOrt: element type not known', {
+  throw new TopKError('DTYPE_MISMATCH', 'fromOrt: unknown element type', {
     expected: Object.values(ortTypes).join(', '),
     got: type,
   });

@@ -94,7 +94,7 @@ export class Executor {
   #check(node: OnnxNode): void {
     if (node.failure !== undefined) throw node.failure;
     if (node.storage === undefined && node.operation === undefined && node.make === undefined) {
-      throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
+      throw new TopKError('DISPOSED', 'onnxruntime: a tensor was used after its storage was released');
     }
   }
 

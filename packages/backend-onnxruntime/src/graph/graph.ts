@@ -274,7 +274,7 @@ export class Graph {
   valueOf(node: OnnxNode): OrtTensor {
     if (node.failure !== undefined) throw node.failure;
     if (node.storage === undefined) {
-      throw new TopKError('DISPOSED', 'tensor of the ONNX Runtime backend used after its release');
+      throw new TopKError('DISPOSED', 'onnxruntime: a tensor was used after its storage was released');
     }
     const { tensor } = node.storage;
     // A view: the same array with other dims.

@@ -188,7 +188,7 @@ export class GraphBuilder {
     if (typeof dim === 'number') return this.i64([dim]);
     const value = this.#extents.get(dim);
     if (value !== undefined) return value;
-    throw new TopKError('SHAPE_MISMATCH', 'graph: an extent that no input has', {
+    throw new TopKError('SHAPE_MISMATCH', 'graph: no input has this extent', {
       expected: [...this.#extents.keys()].join(', ') || 'no named extent',
       got: dim,
     });

@@ -56,7 +56,7 @@ export function externalValuesOf(tensor: TensorProto): ExternalValues | undefine
 export function valuesOf(tensor: TensorProto, external?: Uint8Array): TensorValues {
   const size = tensor.dims.reduce((product, extent) => product * extent, 1);
   if (!Number.isSafeInteger(size) || tensor.dims.some((extent) => extent < 0)) {
-    throw corrupt(tensor, 'extents from 0 on', `[${tensor.dims}]`);
+    throw corrupt(tensor, 'extents of at least 0', `[${tensor.dims}]`);
   }
   if (tensor.dataType === dataTypes.string) {
     const strings = tensor.stringData ?? [];
@@ -174,7 +174,7 @@ function corrupt(tensor: TensorProto, expected: string, got: string): TopKError 
 }
 
 function unsupported(tensor: TensorProto, got: string): TopKError {
-  return new TopKError('UNSUPPORTED', `${nameOf(tensor)}: values out of reach`, {
+  return new TopKError('UNSUPPORTED', `${nameOf(tensor)}: its values cannot be read`, {
     expected: `an element type up to ${dataTypes.int2}, with values in the file or handed in`,
     got,
   });

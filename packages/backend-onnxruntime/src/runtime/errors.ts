@@ -7,11 +7,13 @@ export function engineError(error: unknown, where: string): TopKError {
   if (wrapped.code !== 'ENGINE_FAILURE' || !/device\b.{0,20}\blost/i.test(wrapped.message)) return wrapped;
   return new TopKError('DEVICE_LOST', wrapped.message, {
     cause: error,
-    fix: 'Create a new backend and upload again',
+    fix: 'Create a new backend and upload the tensors again',
   });
 }
 
 /** The error for any use of a backend after `dispose()`. */
 export function usedAfterDispose(): TopKError {
-  return new TopKError('DISPOSED', 'onnxruntime: used after dispose()', { fix: 'Create another backend' });
+  return new TopKError('DISPOSED', 'onnxruntime: the backend was used after dispose()', {
+    fix: 'Create a new backend',
+  });
 }

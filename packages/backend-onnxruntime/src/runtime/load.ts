@@ -34,7 +34,7 @@ export async function loadOrt(load: (name: PeerName) => Promise<OrtModule> = imp
   throw new TopKError('MISSING_PEER', 'no ONNX Runtime module found', {
     expected: `${peers.join(' or ')} ${PEER_RANGE}`,
     got: reasons.join('; '),
-    fix: `Install one (npm install onnxruntime-node@${PEER_RANGE}), or pass it as { ort }, as a bundled page has to`,
+    fix: `Install one (npm install onnxruntime-node@${PEER_RANGE}), or pass it as { ort }, as a bundled page must`,
   });
 }
 

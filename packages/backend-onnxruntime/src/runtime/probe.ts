@@ -34,7 +34,7 @@ export async function probeProvider(
 export async function requireProviders(ort: OrtModule, executionProviders: readonly string[]): Promise<void> {
   const reason = await probeProvider(ort, executionProviders);
   if (reason === undefined) return;
-  throw new TopKError('NO_DEVICE', 'onnxruntime: no execution provider that runs', {
+  throw new TopKError('NO_DEVICE', 'onnxruntime: no execution provider works', {
     expected: executionProviders.join(' or '),
     got: reason,
     fix: 'doctor() lists what this installation can use',

@@ -93,7 +93,7 @@ function readCall(node: readonly Reference[]): Call | string {
     readReference(kwargs[name] as Json) ?? positional[at];
   for (const name of ['value', 'key', 'attention_mask']) {
     const value = kwargs[name] ?? null;
-    if (value !== null && readReference(value) === undefined) return `its ${name} is no layer's output`;
+    if (value !== null && readReference(value) === undefined) return `its ${name} is not a layer's output`;
   }
   const value = given('value', 0);
   if (value === undefined) return 'it has no value';

@@ -49,7 +49,7 @@ function topologyOf({ modelTopology }: io.ModelArtifacts): JsonObject {
   throw new TopKError('INVALID_CONFIG', `${where}: no topology`, {
     expected: 'the artifacts of a LayersModel, with a modelTopology',
     got: modelTopology === undefined ? 'none' : typeof modelTopology,
-    fix: 'Pass what the load() of an IO handler gives',
+    fix: 'Pass what load() of an IO handler returns',
   });
 }
 

@@ -57,7 +57,7 @@ export async function convertLayersModel(
   requireOptions(where, options);
   topKLayers(tf);
   const given: Json = JSON.parse(requireModel(model).toJSON(null, true) as string);
-  if (!isObject(given)) throw unreadable(new TypeError('toJSON() gave no object'));
+  if (!isObject(given)) throw unreadable(new TypeError('toJSON() did not return an object'));
   const { topology, joined, report } = rewriteTopology(given, options);
   let made: Model;
   try {
@@ -94,7 +94,7 @@ function requireModel(model: Model): Model {
     return model;
   }
   throw new TopKError('INVALID_OPTION', `${where}: not a layers model`, {
-    expected: 'a tf.LayersModel, as tf.model(), tf.sequential() and tf.loadLayersModel() give',
+    expected: 'a tf.LayersModel, as tf.model(), tf.sequential() and tf.loadLayersModel() return',
     got: given === null ? 'null' : typeof given,
     fix: 'Graph models (tf.loadGraphModel) have no layers to convert',
   });

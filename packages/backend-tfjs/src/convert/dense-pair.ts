@@ -26,7 +26,7 @@ export function isHiddenLayer(layer: SavedLayer): boolean {
 /** Why two dense layers, the second applied to the first, cannot become a top-k feed-forward layer, if so. */
 export function whyNoPair(first: SavedLayer, second: SavedLayer): string | undefined {
   if (!(activationOf(first) in activations)) {
-    return `the activation ${activationOf(first)} is none of ${Object.keys(activations).join(', ')}`;
+    return `the activation ${activationOf(first)} is not one of ${Object.keys(activations).join(', ')}`;
   }
   if (activationOf(second) !== 'linear') return `the second layer has an activation, ${activationOf(second)}`;
   for (const { name, config } of [first, second]) {

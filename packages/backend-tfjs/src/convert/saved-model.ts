@@ -81,7 +81,7 @@ export function isContainer(layer: SavedLayer): boolean {
 }
 
 function malformed(what: string): TopKError {
-  return new TopKError('INVALID_CONFIG', 'convert: a topology that cannot be read', {
+  return new TopKError('INVALID_CONFIG', 'convert: the topology cannot be read', {
     expected: 'the topology of a LayersModel: Keras 2 JSON, or what model.toJSON() gives',
     got: what,
     fix: 'Save the model with tf.keras 2 (tf_keras) and tensorflowjs_converter, or with model.save() of tfjs',

@@ -61,7 +61,7 @@ export async function doctor(options?: DoctorOptions): Promise<DoctorReport> {
   if (tf === undefined) return reportOf(undefined, problems);
   const version = versionsOf(tf)['tfjs-core'];
   if (version !== undefined && !/^4\.(2[2-9]|[3-9]\d)\./.test(version)) {
-    const message = `tfjs-core ${version} was never tested with this package`;
+    const message = `tfjs-core ${version} has not been tested with this package`;
     problems.push(warning('UNSUPPORTED_VERSION', message, `Install TensorFlow.js ${PEER_RANGE}`));
   }
   const engine = await runningEngine(tf, problems);

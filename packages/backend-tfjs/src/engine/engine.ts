@@ -53,7 +53,7 @@ export function requireTf(tf: Tf): Tf {
     (name) => !isCallable(given, name),
   );
   if (missing.length > 0) {
-    throw new TopKError('INVALID_OPTION', 'what was given as tf is not TensorFlow.js', {
+    throw new TopKError('INVALID_OPTION', 'tf is not TensorFlow.js', {
       expected: 'the module @tensorflow/tfjs-core, @tensorflow/tfjs, tfjs-node or tfjs-node-gpu, ^4.22.0',
       got: `${typeof given} without ${missing.join(', ')}`,
       fix: "import * as tf from '@tensorflow/tfjs' and pass tf",

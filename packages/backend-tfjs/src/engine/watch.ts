@@ -59,7 +59,7 @@ class Failures {
     device.addEventListener('uncapturederror', ({ error }) => {
       const message = 'message' in error ? String(error.message) : '';
       const isMemory = error.constructor.name === 'GPUOutOfMemoryError';
-      this.#find(isMemory, "tfjs-webgpu: the device reported an error of tf's", message);
+      this.#find(isMemory, "tfjs-webgpu: the device reported an error in tf's work", message);
     });
     void device.lost.then(({ reason, message }) => {
       const what = `tfjs-webgpu: the device was lost (${reason})`;

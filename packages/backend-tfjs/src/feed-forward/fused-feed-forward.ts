@@ -48,7 +48,7 @@ export function fusedFeedForward(
 function refusesOf({ name, traits }: Engine, request: FeedForwardRequest): string[] {
   const { k, tokens, inputDim, hidden, outputDim, saves, dtype } = request;
   return [
-    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read at once`]),
+    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read synchronously`]),
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
     ...(k === 'all' ? ['all hidden units: nothing to choose'] : []),
     ...(saves === true ? ['training: the backward pass is composed'] : []),

@@ -101,9 +101,9 @@ function gradients(
       ),
     );
   const refuse = (): never => {
-    throw new TopKError('NOT_DIFFERENTIABLE', `${halves.name}: no gradient of the gradient`, {
+    throw new TopKError('NOT_DIFFERENTIABLE', `${halves.name}: second-order gradients are not supported`, {
       expected: 'first-order gradients',
-      fix: 'Compose second-order functions of tf.matMul and tf.softmax, at the price of their L x L tensors',
+      fix: 'Compose the layer from tf.matMul and tf.softmax to get second-order gradients, at the cost of L x L tensors',
     });
   };
   try {

@@ -11,6 +11,8 @@ export function requireK(where: string, k: unknown): number {
     expected: 'a positive whole number',
     got: describeValue(k),
     fix:
-      where === 'topKAttention' ? 'Use exactAttention for all keys' : 'Use k = hidden units for all of them',
+      where === 'topKAttention'
+        ? 'Use exactAttention to keep all keys'
+        : 'Use k = the number of hidden units to keep all of them',
   });
 }

@@ -87,7 +87,7 @@ export function requireDim(
     });
   }
   if (got === dim) return;
-  throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit the weights`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not match the weights`, {
     expected: `[..., ${dim}]`,
     got: printShape(one.shape),
     fix: 'The layer was built for inputs of another last dim',

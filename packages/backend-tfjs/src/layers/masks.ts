@@ -84,10 +84,10 @@ function paddingMask(tf: FullTf, where: string, mask: TfTensor, expected: [numbe
   if (mask.rank === 2 && mask.shape[0] === batch && mask.shape[1] === keyLength) {
     return tf.reshape(asBool(tf, mask), [batch, 1, 1, keyLength]);
   }
-  throw new TopKError('SHAPE_MISMATCH', `${where}: the padding mask does not fit the keys`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: the padding mask has the wrong shape`, {
     expected: formatShape(expected),
     got: formatShape(mask.shape),
-    fix: 'In a model, tfjs hands on the last mask it met: give the layer attentionMask as fourth input instead',
+    fix: 'In a model, tfjs passes on the last mask it met: give the layer attentionMask as fourth input instead',
   });
 }
 
@@ -107,7 +107,7 @@ function attentionMask(
   }
   // Heads are checked where their number is known.
   if (last && mask.rank === 4) return tf.reshape(asBool(tf, mask), mask.shape);
-  throw new TopKError('SHAPE_MISMATCH', `${where}: attentionMask does not fit`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: attentionMask has the wrong shape`, {
     expected: `[${batch}, ${keyLength}], [${batch}, ${queryLength}, ${keyLength}] or [${batch}, heads, ${queryLength}, ${keyLength}]`,
     got: formatShape(mask.shape),
     fix: 'A key is kept where the mask is true, or not 0',

@@ -8,7 +8,7 @@ import {
 } from '../support/browser-page.js';
 
 quickConformanceInBrowser('webgl', 200);
-restOfConformanceInBrowser('webgl', 200);
+restOfConformanceInBrowser('webgl', 180);
 
 optional('a lost WebGL context rejects, also what is asked for later', browserAvailability(), async () => {
   await withTfPage(async (page) => {

@@ -168,9 +168,9 @@ test('pairs that do not fit stay, with the reason', async () => {
   const { model, report } = await convertLayersModel(tf, original, { feedForward: { k: 99 } });
   expect(report.converted).toEqual([]);
   expect(Object.fromEntries(report.left.map(({ layers: names, why }) => [names.join(), why]))).toEqual({
-    'a,b': 'the activation tanh is none of relu, gelu, gelu_new, swish, silu',
+    'a,b': 'the activation tanh is not one of relu, gelu, gelu_new, swish, silu',
     'c,d': 'the second layer has an activation, softmax',
-    'd,e': 'the activation softmax is none of relu, gelu, gelu_new, swish, silu',
+    'd,e': 'the activation softmax is not one of relu, gelu, gelu_new, swish, silu',
     'e,f': 'a Dropout layer lies between them',
     'g,h': 'the hidden units are used elsewhere',
     'i,j': 'only one of the two has a bias',
@@ -503,7 +503,7 @@ describe('models saved by Keras', () => {
       axes: 'it attends over the axes [1,2], not over the second',
       grid: 'its query is not [batch, length, dim]',
       causal: 'its causal mask is aligned to the start, and query and value may differ in length',
-      constant: "its attention_mask is no layer's output",
+      constant: "its attention_mask is not a layer's output",
       other: 'it is called with something',
       valueless: 'it has no value',
       twice: 'it is applied 2 times, not once',

@@ -24,7 +24,7 @@ test('such an engine runs, nothing fused', async () => {
   expect(backend.capabilities).toMatchObject({ execution: 'recorded', deterministicScatter: true });
   const shape = [1, 1, 4, 2];
   expect(explain(backend, { q: shape, k: shape, v: shape }, { k: 2 }).toString()).toContain(
-    'engine another: its results cannot be read at once',
+    'engine another: its results cannot be read synchronously',
   );
   const x = backend.upload(Float32Array.of(3, 1, 2, Number.NEGATIVE_INFINITY), [1, 4], 'f32');
   const { values, indices } = backend.topK(x, 4);

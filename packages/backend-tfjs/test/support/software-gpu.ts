@@ -3,7 +3,7 @@ import { type Availability, optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe } from 'vitest';
 import { createTfjsBackend, type Tf, type TfjsBackend, type TfjsOptions } from '../../src/index.js';
-import { SOFTWARE_GPU_RUNS } from './gpu-cases.js';
+import { SOFTWARE_GPU_CALLS, SOFTWARE_GPU_RUNS } from './gpu-cases.js';
 
 /** Where WebGPU is there, which the setup file of the tests sees to. */
 export async function webGpuTf(): Promise<Tf> {
@@ -38,17 +38,18 @@ export async function describeOnSoftwareGpu(
   { needs, ...options }: WebGpuOptions & { readonly needs?: Availability } = {},
 ): Promise<void> {
   const software = softwareGpuAvailability();
-  const missing = [software, needs].find((one) => one?.available === false);
-  if (missing === undefined) {
+  const all = needs === undefined ? [software] : [software, needs];
+  if (all.every(({ available }) => available)) {
     await describeConformance({
       name,
       cases,
       runs: Number(process.env.TOPK_FUZZ_RUNS || SOFTWARE_GPU_RUNS.webgpu),
+      calls: SOFTWARE_GPU_CALLS,
       createBackend: () => createWebGpuTestBackend(options),
     });
   } else {
     describe(`conformance of ${name}`, () => {
-      for (const one of cases) optional(one.name, missing, () => {});
+      for (const one of cases) optional(one.name, all, () => {});
     });
   }
 }

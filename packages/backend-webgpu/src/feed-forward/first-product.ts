@@ -23,7 +23,7 @@ export function splitRefusals(facts: DeviceFacts): readonly string[] {
     reasons.push(`needs subgroups of 32, not ${facts.subgroupMinSize} to ${facts.subgroupMaxSize}`);
   }
   // Other vendors' matrices have other sizes, and the error of their sums has not been measured.
-  if (facts.vendor !== 'nvidia') reasons.push(`matrices of 16 x 16 x 16 are known of NVIDIA devices only`);
+  if (facts.vendor !== 'nvidia') reasons.push('matrices of 16 x 16 x 16 are known only on NVIDIA devices');
   return reasons;
 }
 

@@ -34,7 +34,7 @@ export function splitRows(stream: Stream, what: string, rows: number, bytesPerRo
 }
 
 export function doesNotFit(stream: Stream, what: string, bytes: number): TopKError {
-  return new TopKError('DOES_NOT_FIT', `webgpu: ${what} needs a binding that the device does not allow`, {
+  return new TopKError('DOES_NOT_FIT', `webgpu: ${what} needs a larger binding than the device allows`, {
     expected: `at most ${stream.device.limits.maxStorageBufferBindingSize} bytes`,
     got: `${bytes} bytes`,
     fix: 'Split the tensor, or use a device with a larger maxStorageBufferBindingSize',

@@ -93,9 +93,9 @@ export async function grantedDevice(options: AcquireOptions): Promise<Acquired> 
     );
     return { adapter, device };
   } catch (cause) {
-    throw new TopKError('NO_DEVICE', 'webgpu: the adapter grants no device', {
+    throw new TopKError('NO_DEVICE', 'webgpu: the adapter gave no device', {
       got: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Free some memory of the GPU, or restart the browser; doctor() tells more',
+      fix: 'Free some GPU memory, or restart the browser; doctor() says more',
       cause,
     });
   }
@@ -111,7 +111,7 @@ export async function adapterOf(options: AcquireOptions): Promise<FoundAdapter> 
     fix:
       provider === 'webgpu package'
         ? 'Install a Vulkan, Metal or D3D12 driver, or use another backend'
-        : 'Use a browser and machine with WebGPU (chrome://gpu tells why it is off), or use another backend',
+        : 'Use a browser and machine with WebGPU (chrome://gpu says why it is off), or use another backend',
   });
 }
 
@@ -152,11 +152,15 @@ export async function importDawn(load: () => Promise<Dawn> = importPeer): Promis
   try {
     return await load();
   } catch (cause) {
-    throw new TopKError('MISSING_PEER', "webgpu: neither navigator.gpu nor the package 'webgpu' is there", {
-      expected: 'webgpu ^0.6.0',
-      got: cause instanceof Error ? (cause.message.split('\n')[0] as string) : String(cause),
-      fix: 'In Node: npm install webgpu; in browsers: one with WebGPU, on a page served by https or localhost',
-      cause,
-    });
+    throw new TopKError(
+      'MISSING_PEER',
+      "webgpu: neither navigator.gpu nor the package 'webgpu' is available",
+      {
+        expected: 'webgpu ^0.6.0',
+        got: cause instanceof Error ? (cause.message.split('\n')[0] as string) : String(cause),
+        fix: 'In Node: npm install webgpu; in browsers: one with WebGPU, on a page served by https or localhost',
+        cause,
+      },
+    );
   }
 }

@@ -50,7 +50,7 @@ export class Failure {
 export function scopeError(invalid: GPUError | null, exhausted: GPUError | null): TopKError | undefined {
   if (exhausted !== null) {
     return new TopKError('OUT_OF_MEMORY', `webgpu: ${exhausted.message}`, {
-      fix: 'Use a smaller queryChunk or budgetBytes, or a shorter input; create the backend again',
+      fix: 'Use a smaller queryChunk or budgetBytes, or a shorter input, then create a new backend',
     });
   }
   if (invalid !== null) return new TopKError('ENGINE_FAILURE', `webgpu: ${invalid.message}`);

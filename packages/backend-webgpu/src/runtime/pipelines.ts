@@ -81,7 +81,7 @@ export class Pipelines {
       const { messages = [] } = (await module?.getCompilationInfo().catch(() => undefined)) ?? {};
       const errors = messages.filter(({ type }) => type === 'error');
       const lines = errors.map(({ lineNum, linePos, message }) => `${lineNum}:${linePos} ${message}`);
-      throw new TopKError('ENGINE_FAILURE', `webgpu: shader ${kernel.key} was not accepted`, {
+      throw new TopKError('ENGINE_FAILURE', `webgpu: shader ${kernel.key} failed to compile`, {
         got: lines.join('; ') || (cause instanceof Error ? cause.message : String(cause)),
         cause,
       });

@@ -82,7 +82,7 @@ export class Stream {
       self.deref()?.fail(
         new TopKError('DEVICE_LOST', `webgpu: the device was lost (${reason})`, {
           got: message,
-          fix: 'Create the backend again',
+          fix: 'Create a new backend and upload the tensors again',
         }),
       );
     });

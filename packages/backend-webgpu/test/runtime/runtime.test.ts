@@ -174,7 +174,7 @@ describe('memory', () => {
     );
     const held: number[] = [];
     for (let i = 0; i < 1000; i++) {
-      // The conformance suite makes 1,000 calls of attention; what is held by the pool shows in any.
+      // The conformance suite makes many calls of attention; what is held by the pool shows in any.
       const y = i % 20 === 0 ? topKAttention(x, x, x, { k: 3 }) : mul(x, 2);
       if (i % 20 < 2) await y.data();
       y.dispose();

@@ -14,6 +14,12 @@ const exclusions: readonly Exclusion[] = [];
 /** Random trials of a property: SwiftShader takes some 50 ms for each. `pnpm fuzz` asks for more. */
 const SOFTWARE_RUNS = 20;
 
+/**
+ * Calls with flat live bytes, of 1,000 elsewhere. The backend counts its bytes itself and the count is compared after
+ * every call; runtime/runtime.test.ts makes 1,000 calls and looks at the buffers.
+ */
+const SOFTWARE_CALLS = 100;
+
 /** The conformance suite; where SwiftShader cannot run, each case is counted and named as skipped. */
 export async function describeOnSoftwareGpu(
   name: string,
@@ -27,6 +33,7 @@ export async function describeOnSoftwareGpu(
       name,
       cases,
       runs,
+      calls: SOFTWARE_CALLS,
       exclusions: exclusions.filter((one) => cases.some((each) => each.name === one.name)),
       createBackend: () => createTestBackend(options),
     });

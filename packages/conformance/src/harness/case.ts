@@ -33,6 +33,8 @@ export interface ConformanceContext {
   /** Random trials per property, and their seed. */
   readonly runs: number;
   readonly seed: number;
+  /** Calls after each of which the live bytes must be the same. */
+  readonly calls: number;
 }
 
 /** One statement about every backend. `run` throws when it does not hold. */

@@ -30,6 +30,8 @@ export interface ConformanceOptions {
   readonly exclusions?: readonly Exclusion[];
   /** Random trials per property. Default: the environment's TOPK_FUZZ_RUNS, or 200. */
   readonly runs?: number;
+  /** Calls after each of which the live bytes must be the same. Default: 1,000. */
+  readonly calls?: number;
   /** Seed of the properties; printed in their titles. Default: the environment's TOPK_FUZZ_SEED, or 20210613. */
   readonly seed?: number;
 }
@@ -40,6 +42,7 @@ export const conformanceKinds: OptionKinds<ConformanceOptions> = {
   tolerance: aValue('an object of tolerances', (value) => typeof value === 'object' && value !== null),
   exclusions: anArray(),
   runs: aNumber,
+  calls: aNumber,
   seed: aNumber,
 };
 
@@ -113,7 +116,7 @@ export class ConformanceRun {
   }
 
   #context(made: Backend[]): ConformanceContext {
-    const { runs = defaultRuns(), seed = defaultSeed() } = this.#options;
+    const { runs = defaultRuns(), calls = 1000, seed = defaultSeed() } = this.#options;
     const tolerances = { ...defaultTolerances, ...this.#options.tolerance };
     return {
       backend: this.backend,
@@ -125,6 +128,7 @@ export class ConformanceRun {
       tolerance: tolerances[this.backend.capabilities.floatStorage],
       tolerances,
       runs,
+      calls,
       seed,
     };
   }

@@ -38,7 +38,8 @@ class Memory {
 
   /** Throws once the backend is disposed. */
   requireUsable(): void {
-    if (this.#disposed) throw new TopKError('DISPOSED', 'array backend: used after dispose()');
+    if (this.#disposed)
+      throw new TopKError('DISPOSED', 'array backend: the backend was used after dispose()');
   }
 
   dispose(): void {

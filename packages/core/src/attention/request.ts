@@ -12,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.js';
 import type { AttentionOptions } from './options.js';
 
 /** The fix for a k that is not a number of keys. */
-export const ALL_KEYS = 'Use exactAttention for all keys';
+export const ALL_KEYS = 'Use exactAttention to keep all keys';
 
 /** The tensors of a call by role. */
 export type AttentionTensors = AttentionInputs<Tensor>;
@@ -147,7 +147,7 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
     lengthV === keyLength &&
     headDimK === headDim;
   if (!isFit || queryHeads % keyHeads !== 0) {
-    throw new TopKError('SHAPE_MISMATCH', `${where}: q, k and v do not fit`, {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: q, k and v have incompatible shapes`, {
       expected: 'q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv], Hq a multiple of Hkv',
       got,
     });
@@ -184,8 +184,8 @@ function checkExtras(where: string, request: AttentionRequest, specs: AttentionS
   ] as const) {
     if (one === undefined) continue;
     if (one.shape.length !== 4 || one.shape.some((extent, axis) => extent !== 1 && extent !== full[axis])) {
-      throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
-        expected: `each dim 1 or that of ${formatShape(full)}`,
+      throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} has the wrong shape`, {
+        expected: `each dim to be 1 or that of ${formatShape(full)}`,
         got: formatShape(one.shape),
       });
     }
@@ -201,14 +201,14 @@ function checkExtras(where: string, request: AttentionRequest, specs: AttentionS
     keyLengths !== undefined &&
     (keyLengths.dtype !== 'i32' || keyLengths.shape.length !== 1 || keyLengths.shape[0] !== batch)
   ) {
-    throw new TopKError('SHAPE_MISMATCH', `${where}: keyLengths does not fit`, {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: keyLengths has the wrong dtype or shape`, {
       expected: `i32 [${batch}]`,
       got: `${keyLengths.dtype} ${formatShape(keyLengths.shape)}`,
     });
   }
   if (table === undefined || relativeBias === undefined) return;
   if (table.dtype !== 'f32' || table.shape.length !== 2 || table.shape[1] !== queryHeads) {
-    throw new TopKError('SHAPE_MISMATCH', `${where}: relativeBias.table does not fit`, {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: relativeBias.table has the wrong dtype or shape`, {
       expected: `f32 [buckets, ${queryHeads}]`,
       got: `${table.dtype} ${formatShape(table.shape)}`,
     });

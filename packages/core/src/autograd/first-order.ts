@@ -18,10 +18,10 @@ export function firstOrder(
     inputs,
     () => ({ outputs: backward(), saved: [] }),
     () => {
-      throw new TopKError('NOT_DIFFERENTIABLE', `${name}: the gradient of its gradient is asked for`, {
+      throw new TopKError('NOT_DIFFERENTIABLE', `${name}: second-order gradients are not supported`, {
         expected: 'first-order gradients only',
         got: 'grad, valueAndGrad or pullback of a function that uses a gradient of it',
-        fix: 'Build the layer from matmul and softmax where second-order gradients are needed',
+        fix: 'Compose the layer from matmul and softmax to get second-order gradients',
       });
     },
   );

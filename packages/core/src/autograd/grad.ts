@@ -111,7 +111,7 @@ function reverse<P extends Tree>(
       before?.dispose();
     };
     if (cotangents.length > outputs.length) {
-      throw new TopKError('SHAPE_MISMATCH', 'pullback: the cotangent does not fit the output', {
+      throw new TopKError('SHAPE_MISMATCH', 'pullback: the wrong number of cotangents', {
         expected: `${outputs.length} tensors`,
         got: String(cotangents.length),
       });
@@ -119,7 +119,7 @@ function reverse<P extends Tree>(
     outputs.forEach((value, index) => {
       const cotangent = cotangents[index];
       if (cotangent === undefined || !sameShape(cotangent.shape, value.shape)) {
-        throw new TopKError('SHAPE_MISMATCH', 'pullback: the cotangent does not fit the output', {
+        throw new TopKError('SHAPE_MISMATCH', 'pullback: the cotangent has the wrong shape', {
           expected: formatShape(value.shape),
           got: cotangent === undefined ? 'nothing' : formatShape(cotangent.shape),
         });

@@ -19,7 +19,7 @@ export function checkBuckets(where: string, { bidirectional, buckets, maxDistanc
   const single = singleDistances(bidirectional ? Math.floor(buckets / 2) : buckets);
   if (Number.isInteger(maxDistance) && maxDistance > single) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad relativeBias.maxDistance`, {
-    expected: `a whole number above ${single}, the distances that have a bucket of their own`,
+    expected: `a whole number above ${single}, the number of distances with their own bucket`,
     got: String(maxDistance),
   });
 }

@@ -40,7 +40,7 @@ export function mayMaskKeys({ causal, keyLengths, mask, bias }: Hiding): boolean
 }
 
 /** Whether multiplying by the scale only changes the exponent, so that either side of a product may take it. */
-export function isPowerOfTwo(scale: number): boolean {
+function isPowerOfTwo(scale: number): boolean {
   return Number.isInteger(Math.log2(Math.abs(scale)));
 }
 

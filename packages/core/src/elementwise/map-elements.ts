@@ -82,7 +82,7 @@ function requireFit(name: string, { shape, dtype }: Tensor, expected: Tensor['sh
   if (sameShape(shape, expected) && dtype === 'f32') return;
   throw new TopKError(
     dtype === 'f32' ? 'SHAPE_MISMATCH' : 'DTYPE_MISMATCH',
-    `mapElements: ${name} does not fit`,
+    `mapElements: ${name} has the wrong dtype or shape`,
     { expected: `f32 ${formatShape(expected)}`, got: `${dtype} ${formatShape(shape)}` },
   );
 }

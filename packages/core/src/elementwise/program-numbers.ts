@@ -15,7 +15,7 @@ export class ProgramNumbers {
   constructor(vector: Tensor) {
     requireTensor('ProgramNumbers', 'vector', vector);
     if (vector.rank !== 1 || vector.dtype !== 'f32') {
-      throw new TopKError('SHAPE_MISMATCH', 'ProgramNumbers: the vector does not fit', {
+      throw new TopKError('SHAPE_MISMATCH', 'ProgramNumbers: the vector has the wrong dtype or shape', {
         expected: 'f32 [n]',
         got: `${vector.dtype} ${formatShape(vector.shape)}`,
       });

@@ -94,24 +94,28 @@ function requireInput(output: string, expression: Expression): void {
     seen.add(one);
     const operands = one.kind === 'unary' ? [one.x] : [one.a, one.b];
     if (operands.map(visit).includes(true)) return true;
-    throw new TopKError('INVALID_OPTION', `elementwiseProgram: ${one.op} of constants in ${output}`, {
-      expected: 'an operand that is no constant',
-      got: operands.map(({ kind }) => kind).join(' and '),
-      fix: 'Compute the constant when the program is made',
-    });
+    throw new TopKError(
+      'INVALID_OPTION',
+      `elementwiseProgram: output ${output} applies ${one.op} to constants only`,
+      {
+        expected: 'at least one operand that is not a constant',
+        got: operands.map(({ kind }) => kind).join(' and '),
+        fix: 'Compute the constant when you build the program',
+      },
+    );
   };
   visit(expression);
   if (hasInput) return;
-  throw new TopKError('INVALID_OPTION', `elementwiseProgram: output ${output}`, {
+  throw new TopKError('INVALID_OPTION', `elementwiseProgram: output ${output} reads no input`, {
     expected: 'an expression that reads an input',
-    got: 'numbers and constants alone',
+    got: 'only numbers and constants',
   });
 }
 
 /** Shaders have no literals for others. */
 function requireFinite(value: number): void {
   if (Number.isFinite(Math.fround(value))) return;
-  throw new TopKError('INVALID_OPTION', 'elementwiseProgram: a constant that is no finite f32', {
+  throw new TopKError('INVALID_OPTION', 'elementwiseProgram: a constant is not a finite f32', {
     expected: 'a magnitude of at most 3.4e38',
     got: String(value),
     fix: 'Pass it as one of the numbers',

@@ -77,14 +77,14 @@ export function feedForwardRequest(sizes: FeedForwardSizes, options: FeedForward
     });
   }
   const { gated = false, biasIn = false, biasOut = false, dtype = 'f32' } = sizes;
-  const clamped = clampK(where, options.k, hidden, 'Use k = hidden units for all of them');
+  const clamped = clampK(where, options.k, hidden, 'Use k = the number of hidden units to keep all of them');
   const k = clamped === hidden ? 'all' : clamped;
   return { tokens, inputDim, hidden, outputDim, dtype, k, activation, gated, biasIn, biasOut, select };
 }
 
 function requireShape(name: string, one: Tensor | undefined, shape: readonly number[]): void {
   if (one === undefined || sameShape(one.shape, shape)) return;
-  throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} has the wrong shape`, {
     expected: formatShape(shape),
     got: formatShape(one.shape),
   });

@@ -54,7 +54,7 @@ function checkInputs(logits: Tensor, targets: Tensor): void {
   requireTensor('crossEntropy', 'targets', targets);
   const isFit = isFloat(logits.dtype) && logits.rank === 2 && targets.dtype === 'i32' && targets.rank === 1;
   if (isFit && targets.shape[0] === logits.shape[0]) return;
-  throw new TopKError('SHAPE_MISMATCH', 'crossEntropy: logits and targets do not fit', {
+  throw new TopKError('SHAPE_MISMATCH', 'crossEntropy: logits and targets have the wrong dtypes or shapes', {
     expected: 'logits float [N, classes] and targets i32 [N]',
     got: `${logits.dtype} ${formatShape(logits.shape)} and ${targets.dtype} ${formatShape(targets.shape)}`,
   });

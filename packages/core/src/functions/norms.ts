@@ -62,7 +62,7 @@ function checkNorm(
   for (const [name, one] of Object.entries(vectors)) {
     requireTensor(where, name, one);
     if (x.rank > 0 && one.rank === 1 && one.shape[0] === x.shape.at(-1)) continue;
-    throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} does not fit`, {
+    throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} has the wrong shape`, {
       expected: `[${x.shape.at(-1)}]`,
       got: formatShape(one.shape),
     });

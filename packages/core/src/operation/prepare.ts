@@ -156,7 +156,7 @@ function runFused<Inputs extends object, Outputs extends object>(
     return roles.map((role) => {
       const one = results[role];
       if (one !== undefined) return one;
-      throw new TopKError('UNSUPPORTED', `${where}: no ${role} returned`);
+      throw new TopKError('UNSUPPORTED', `${where}: the backend returned no ${role}`);
     });
   });
   return fromRoles<Outputs, Tensor>(roles.map((role, at) => [role, made[at] as Tensor])) as Outputs;

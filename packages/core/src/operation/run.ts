@@ -111,7 +111,7 @@ export function runBackward<
   if (missing.length > 0) {
     throw new TopKError('INVALID_OPTION', `${call.where}.backward: no ${missing.join(' and no ')}`, {
       expected: `${saved.join(' and ')} of the forward half`,
-      got: missing.length === saved.length ? 'none of them' : 'a part of them',
+      got: missing.length === saved.length ? 'none of them' : 'only some of them',
     });
   }
   return backwardOf(operation, call, prepare(operation, call), roles);

@@ -71,9 +71,9 @@ function binary(op: BinaryOp, left: Operand, right: Operand): Tensor {
   return withOperands(op, left, right, (a, b) => {
     if (a.dtype === 'bool') {
       throw new TopKError('DTYPE_MISMATCH', `${op}: wrong dtype`, {
-        expected: 'numbers',
+        expected: 'a numeric dtype',
         got: 'bool',
-        fix: 'cast first',
+        fix: 'Cast it first',
       });
     }
     const shape = broadcastShapes(op, a.shape, b.shape);
@@ -211,7 +211,7 @@ function operands(where: string, left: Operand, right: Operand, other?: Tensor):
   throw new TopKError('DTYPE_MISMATCH', `${where}: operands of different dtypes`, {
     expected: 'equal dtypes',
     got: `${a.dtype} and ${b.dtype}`,
-    fix: 'cast one of them',
+    fix: 'Cast one of them',
   });
 }
 

@@ -82,8 +82,8 @@ export function concat(xs: readonly Tensor[], axis: number): Tensor {
     const fits =
       x.rank === first.rank && x.shape.every((extent, at) => at === along || extent === first.shape[at]);
     if (fits && x.dtype === first.dtype) continue;
-    throw new TopKError('SHAPE_MISMATCH', 'concat: tensors do not fit', {
-      expected: `${first.dtype} ${formatShape(first.shape)} but for axis ${along}`,
+    throw new TopKError('SHAPE_MISMATCH', 'concat: tensors do not match', {
+      expected: `${first.dtype} ${formatShape(first.shape)} except along axis ${along}`,
       got: `${x.dtype} ${formatShape(x.shape)}`,
     });
   }
@@ -152,7 +152,7 @@ function checkBlock(where: string, whole: Shape, starts: readonly number[], size
       );
     });
   if (fits) return;
-  throw new TopKError('SHAPE_MISMATCH', `${where}: block outside of the tensor`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: the block lies outside the tensor`, {
     expected: `a block within ${formatShape(whole)}`,
     got: `starts ${formatShape(starts)}, sizes ${formatShape(sizes)}`,
   });
@@ -182,8 +182,8 @@ function withFreeExtent(x: Tensor, shape: Shape): Shape {
     `reshape: -1 ${isAmbiguous ? 'is ambiguous' : 'cannot be filled in'}`,
     {
       expected: isAmbiguous
-        ? 'the extent itself: beside an extent of 0 every number fits'
-        : `one -1 at most, and the other extents to divide the ${x.size} elements of ${formatShape(x.shape)}`,
+        ? 'an explicit extent: with another extent of 0, any number would do'
+        : `at most one -1, and other extents that divide the ${x.size} elements of ${formatShape(x.shape)}`,
       got: formatShape(shape),
     },
   );

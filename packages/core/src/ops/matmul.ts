@@ -82,7 +82,7 @@ function productShape(a: Tensor, b: Tensor, tA: boolean, tB: boolean): Shape {
   const [rows, innerA] = lastTwo(a.shape, tA);
   const [innerB, columns] = lastTwo(b.shape, tB);
   if (innerA !== innerB || !(a.rank === 2 || b.rank === 2 || sameShape(batchA, batchB))) {
-    throw new TopKError('SHAPE_MISMATCH', 'matmul: shapes do not fit', {
+    throw new TopKError('SHAPE_MISMATCH', 'matmul: incompatible shapes', {
       expected: '[..., M, K] x [..., K, N] with equal batch dims, or one operand of rank 2',
       got: describe,
     });

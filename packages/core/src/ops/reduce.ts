@@ -50,7 +50,7 @@ export function maxOver(x: Tensor, options?: ReduceOptions): Tensor {
 export function mean(x: Tensor, options?: ReduceOptions): Tensor {
   requireTensor('mean', 'x', x);
   if (!isFloat(x.dtype))
-    throw new TopKError('DTYPE_MISMATCH', 'mean: wrong dtype', { expected: 'float', got: x.dtype });
+    throw new TopKError('DTYPE_MISMATCH', 'mean: wrong dtype', { expected: 'a float tensor', got: x.dtype });
   const { axes } = reducedShapes('mean', x, options);
   const count = sizeOf(axes.map((axis) => x.shape[axis] as number));
   return scope(() => div(sum(x, options), count));
@@ -95,9 +95,9 @@ function reducedShapes(
   requireTensor(name, 'x', x);
   if (x.dtype === 'bool') {
     throw new TopKError('DTYPE_MISMATCH', `${name}: wrong dtype`, {
-      expected: 'numbers',
+      expected: 'a numeric dtype',
       got: 'bool',
-      fix: 'cast first',
+      fix: 'Cast it first',
     });
   }
   const all = given.axes ?? x.shape.map((_, axis) => axis);

@@ -122,7 +122,7 @@ export function gatherRows(x: Tensor, indices: Tensor): Tensor {
   requireIndices('gatherRows', indices);
   const [batch, rows, width] = x.shape;
   if (x.rank !== 3 || indices.rank !== 2 || indices.shape[0] !== batch) {
-    throw new TopKError('SHAPE_MISMATCH', 'gatherRows: shapes do not fit', {
+    throw new TopKError('SHAPE_MISMATCH', 'gatherRows: incompatible shapes', {
       expected: 'x [B, N, D] and indices [B, M]',
       got: `${formatShape(x.shape)} and ${formatShape(indices.shape)}`,
     });
@@ -148,7 +148,7 @@ export function scatterAddRows(n: number, indices: Tensor, updates: Tensor): Ten
   requireTensor('scatterAddRows', 'updates', updates);
   requireIndices('scatterAddRows', indices);
   if (updates.rank !== 3 || !sameShape(indices.shape, updates.shape.slice(0, 2))) {
-    throw new TopKError('SHAPE_MISMATCH', 'scatterAddRows: shapes do not fit', {
+    throw new TopKError('SHAPE_MISMATCH', 'scatterAddRows: incompatible shapes', {
       expected: 'indices [B, M] and updates [B, M, D]',
       got: `${formatShape(indices.shape)} and ${formatShape(updates.shape)}`,
     });

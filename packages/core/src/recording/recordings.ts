@@ -25,7 +25,7 @@ const MOST_SIGNATURES = 1000;
 type Known<State, Outputs> = Recorded<State, Outputs> | 'seen' | 'refused';
 
 const noSeeds: StepSeeds = (path) => {
-  throw new TopKError('INVALID_OPTION', `recordedStep: a seed for ${path}`, {
+  throw new TopKError('INVALID_OPTION', `recordedStep: ${path} needs a seed`, {
     expected: 'seeds in the call',
     got: 'none',
     fix: 'Pass seeds: seedsFrom(step)',
@@ -230,9 +230,13 @@ function checkForm<State, Outputs>(before: State, made: StepResult<State, Output
   const at = other < 0 ? old.length : other;
   const told = (one: Tensor | undefined): string =>
     one === undefined ? 'nothing' : `${one.dtype} ${formatShape(one.shape)}`;
-  throw new TopKError('INVALID_OPTION', `recordedStep: tensor ${at} of the new state`, {
-    expected: told(old[at]),
-    got: told(next[at]),
-    fix: 'Return a state of the same form as the one that came in',
-  });
+  throw new TopKError(
+    'INVALID_OPTION',
+    `recordedStep: tensor ${at} of the new state differs from the old one`,
+    {
+      expected: told(old[at]),
+      got: told(next[at]),
+      fix: 'Return a state with the structure, shapes and dtypes of the one passed in',
+    },
+  );
 }

@@ -16,7 +16,7 @@ class Block {
   /** Throws where an engine would read memory that it no longer owns. */
   get data(): TensorData {
     if (this.views > 0) return this.#data;
-    throw new TopKError('DISPOSED', 'reference backend: a released tensor is used');
+    throw new TopKError('DISPOSED', 'reference: a tensor was used after its storage was released');
   }
 }
 
@@ -111,8 +111,7 @@ export class ReferenceMemory {
 
   release(x: ReferenceTensor): void {
     if (this.#disposed) return;
-    if (this.#released.has(x))
-      throw new TopKError('DISPOSED', 'reference backend: a tensor is released twice');
+    if (this.#released.has(x)) throw new TopKError('DISPOSED', 'reference: a tensor was released twice');
     this.#released.add(x);
     if (x.block.views === 1) this.#live -= x.block.data.byteLength;
     x.block.views -= 1;

@@ -26,7 +26,7 @@ export function commonBackend(name: string, inputs: readonly Tensor[]): Backend 
     requireTensor(name, 'operand', input);
     if (input.backend === backend) continue;
     const isTwice = input.backend.name === backend.name;
-    throw new TopKError('MIXED_BACKENDS', `${name}: tensors of different backends`, {
+    throw new TopKError('MIXED_BACKENDS', `${name}: the tensors belong to different backends`, {
       expected: `all on one ${backend.name} backend`,
       got: isTwice
         ? `two instances of the ${backend.name} backend`

@@ -23,6 +23,6 @@ function describeObject(value: object): string {
   const name: unknown = value.constructor?.name;
   if (typeof name !== 'string' || name === '' || name === 'Object') return 'an object';
   // A second copy of core on the same page makes these too.
-  if (name === 'Tensor') return 'a Tensor of another library';
+  if (name === 'Tensor') return 'a Tensor from another library';
   return `${/^[AEIO]/.test(name) ? 'an' : 'a'} ${name}`;
 }

@@ -5,7 +5,7 @@ import type { Tensor } from './tensor.js';
 /** The gradient of an output has the output's shape. */
 export function requireOutputShape(where: string, dOutput: Tensor, shape: Shape): void {
   if (sameShape(dOutput.shape, shape)) return;
-  throw new TopKError('SHAPE_MISMATCH', `${where}: dOutput does not fit`, {
+  throw new TopKError('SHAPE_MISMATCH', `${where}: dOutput has the wrong shape`, {
     expected: formatShape(shape),
     got: formatShape(dOutput.shape),
   });

@@ -39,7 +39,7 @@ export const aBoolean: OptionKind<boolean> = {
 export const aNumber: OptionKind<number> = { what: 'a number', is: (value) => typeof value === 'number' };
 export const aString: OptionKind<string> = { what: 'a string', is: (value) => typeof value === 'string' };
 export const aTensor: OptionKind<Tensor> = {
-  what: 'a Tensor of @topk-attention/core',
+  what: 'a Tensor from @topk-attention/core',
   is: (value) => value instanceof Tensor,
 };
 

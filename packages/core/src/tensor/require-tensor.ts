@@ -6,7 +6,7 @@ import { Tensor } from './tensor.js';
 export function requireTensor(where: string, name: string, value: unknown): asserts value is Tensor {
   if (value instanceof Tensor) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: 'a Tensor of @topk-attention/core',
+    expected: 'a Tensor from @topk-attention/core',
     got: describeValue(value),
     fix: 'Make one with tensor(backend, data, shape)',
   });

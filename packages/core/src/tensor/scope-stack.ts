@@ -24,7 +24,7 @@ export function scopeKeeping<R>(body: () => R, kept: (result: R) => readonly Dis
       result.then(undefined, () => {});
       throw new TopKError('INVALID_OPTION', 'scope: the function returned a promise', {
         expected: 'a synchronous function',
-        fix: 'Await outside of scope(), or dispose by hand in asynchronous code',
+        fix: 'Await outside scope(), or call dispose() yourself in asynchronous code',
       });
     }
     survivors = kept(result);

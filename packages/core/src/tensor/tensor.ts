@@ -33,7 +33,7 @@ export class Value {
 
   get handle(): BackendTensor {
     if (this.#handle !== undefined) return this.#handle;
-    throw this.failure ?? new TopKError('DISPOSED', 'tensor used after its storage was released');
+    throw this.failure ?? new TopKError('DISPOSED', 'a tensor was used after its storage was released');
   }
 
   retain(): void {

@@ -1,3 +1,5 @@
+import { TopKError } from '../contract/errors.js';
+import { describeValue } from './describe-value.js';
 import { Tensor } from './tensor.js';
 
 /** A tensor, or arrays and plain objects of tensors: how parameters and results are passed. */
@@ -22,6 +24,27 @@ export function mapTree<T>(tree: T, replace: (leaf: Tensor) => Tensor): T {
     return node;
   };
   return walk(tree) as T;
+}
+
+/**
+ * Checks that a value holds nothing but tensors.
+ *
+ * @param where for the error: 'recordedStep'
+ * @param path of the value, for the error: 'state'
+ * @throws TopKError INVALID_OPTION
+ */
+export function requireTree(where: string, path: string, value: unknown, fix: string): asserts value is Tree {
+  if (value instanceof Tensor) return;
+  if (!Array.isArray(value) && !isPlainObject(value)) {
+    throw new TopKError('INVALID_OPTION', `${where}: ${path} is not a tensor`, {
+      expected: 'tensors, and arrays and plain objects of them',
+      got: describeValue(value),
+      fix,
+    });
+  }
+  for (const [key, one] of Object.entries(value)) {
+    requireTree(where, Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, one, fix);
+  }
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {

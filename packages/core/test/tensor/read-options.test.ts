@@ -104,7 +104,7 @@ describe('reading options', () => {
     [{ scale: '4' }, 'bad scale: expected a number', "'4'"],
     [{ scale: null }, 'bad scale', 'null'],
     [{ scale: 4n }, 'bad scale', '4n'],
-    [{ mask: [1, 0] }, 'bad mask: expected a Tensor of @topk-attention/core', 'an array of 2'],
+    [{ mask: [1, 0] }, 'bad mask: expected a Tensor from @topk-attention/core', 'an array of 2'],
     [{ mask: new Uint8Array(2) }, 'bad mask', 'a Uint8Array'],
     [{ mask: {} }, 'bad mask', 'an object'],
     [

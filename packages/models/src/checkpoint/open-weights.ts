@@ -27,7 +27,7 @@ export async function openWeights(source: FileSource): Promise<TensorReader> {
       return openSafetensors(whole);
     }
   }
-  const fix = 'Save the checkpoint with safe_serialization=True; .bin files are not read';
+  const fix = 'Save the checkpoint with safe_serialization=True; .bin files are not supported';
   return openSafetensors(await openNeeded(source, WEIGHTS, fix));
 }
 

@@ -72,7 +72,7 @@ export function checkIds(
 const isList = anArray().is;
 
 function notLists(where: string, got: unknown): TopKError {
-  return new TopKError('INVALID_OPTION', `${where}: not a source`, {
+  return new TopKError('INVALID_OPTION', `${where}: not a valid source`, {
     expected: 'text, or a list of token ids; lists of them for a batch',
     got: describeValue(got),
   });

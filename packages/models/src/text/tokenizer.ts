@@ -128,7 +128,7 @@ function parse(text: string, file: string): object {
 
 function corrupt(file: string, what: string, cause?: unknown): TopKError {
   return new TopKError('FILE_CORRUPT', `${file}: ${what}`, {
-    fix: 'Use the tokenizer.json that belongs to the model; .model files are not read',
+    fix: 'Use the tokenizer.json that belongs to the model; .model files are not supported',
     cause,
   });
 }

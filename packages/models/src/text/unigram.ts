@@ -154,8 +154,8 @@ export class Unigram {
 }
 
 function unknownCharacter(character: string): TopKError {
-  return new TopKError('INVALID_OPTION', 'encode: a character that the vocabulary does not have', {
-    expected: 'text that its pieces cover, for it has no unk_id',
+  return new TopKError('INVALID_OPTION', 'encode: a character is not in the vocabulary', {
+    expected: 'text that its pieces cover, because it has no unk_id',
     got: JSON.stringify(character),
   });
 }

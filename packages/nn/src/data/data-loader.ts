@@ -89,7 +89,7 @@ export function dataLoader<Example, Batch>(
   const { length } = source;
   const batchesPerEpoch = dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
   if (batchesPerEpoch === 0) {
-    throw new TopKError('INVALID_OPTION', 'dataLoader: there is no batch', {
+    throw new TopKError('INVALID_OPTION', 'dataLoader: too few examples for a batch', {
       expected: dropLast ? `at least ${batchSize} examples` : 'at least one example',
       got: String(length),
     });

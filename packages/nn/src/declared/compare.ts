@@ -37,7 +37,7 @@ export class StateDictError extends TopKError implements StateDictDifferences {
           `${name} ${typeof got === 'string' ? got : formatShape(got)} instead of ${formatShape(expected)}`,
       ),
     ];
-    super('STATE_DICT_MISMATCH', `${where}: the tensors are not those of the layer`, {
+    super('STATE_DICT_MISMATCH', `${where}: the tensors do not match the layer`, {
       expected: 'the names and shapes that it declares',
       got: parts.join('; '),
       fix: 'Build the layer from the configuration of the file, or see the options of loadStateDict',

@@ -40,7 +40,7 @@ export function declarationsOf(parts: { readonly [name: string]: Declared }): De
     for (const [own, declaration] of Object.entries(parameters)) {
       const name = joinNames(part, own);
       if (Object.hasOwn(all, name)) {
-        throw new TopKError('INVALID_OPTION', 'a layer: two parameters of one name', {
+        throw new TopKError('INVALID_OPTION', 'a layer: two parameters have the same name', {
           expected: 'each name once',
           got: `${name} twice`,
           fix: 'Give the parts different names',

@@ -23,8 +23,8 @@ export function trainableExcept(
     const fits = patternOf(pattern);
     const fitting = names.filter((name) => fits.test(name));
     if (fitting.length === 0) {
-      throw new TopKError('INVALID_OPTION', 'trainableExcept: a pattern fits no parameter', {
-        expected: `a pattern of names such as ${names[0] ?? '(none)'}`,
+      throw new TopKError('INVALID_OPTION', 'trainableExcept: a pattern matches no parameter', {
+        expected: `a pattern for names such as ${names[0] ?? '(none)'}`,
         got: `'${pattern}'`,
       });
     }

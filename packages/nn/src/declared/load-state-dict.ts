@@ -5,10 +5,10 @@ import {
   type OptionKinds,
   readOptions,
   type Tensor,
-  tensor,
 } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import type { TensorReader } from '../safetensors/read.js';
+import { uploadAll } from '../upload.js';
 import { compareStateDict, StateDictError, storedName } from './compare.js';
 import type { Declared } from './declaration.js';
 import { initializeNamed } from './initialize.js';
@@ -53,21 +53,18 @@ export async function loadStateDict(
   if (Object.values(differences).some((list) => list.length > 0)) {
     throw new StateDictError(`loadStateDict: ${reader.name}`, differences);
   }
-  const loaded: { [name: string]: Tensor } = {};
+  const uploads = Object.entries(layer.parameters).flatMap(([name, { shape, aliases }]) => {
+    const stored = storedName(reader.tensors, name, aliases);
+    return stored === undefined ? [] : [{ name, stored, shape }];
+  });
+  const made =
+    initializeMissing === undefined ? {} : initializeNamed(backend, layer, initializeMissing, found.missing);
   try {
-    if (initializeMissing !== undefined) {
-      Object.assign(loaded, initializeNamed(backend, layer, initializeMissing, found.missing));
-    }
-    for (const [name, { shape, aliases }] of Object.entries(layer.parameters)) {
-      const stored = storedName(reader.tensors, name, aliases);
-      if (stored === undefined) continue;
-      loaded[name] = tensor(backend, await reader.readFloat32(stored), shape);
-      void loaded[name].handle;
-    }
+    const all = { ...made, ...(await uploadAll(backend, reader, uploads)) };
     // In declaration order, as in `initialize`: optimisers and sums visit trees in order.
-    return Object.fromEntries(Object.keys(layer.parameters).map((name) => [name, loaded[name] as Tensor]));
+    return Object.fromEntries(Object.keys(layer.parameters).map((name) => [name, all[name] as Tensor]));
   } catch (error) {
-    disposeParameters(loaded);
+    disposeParameters(made);
     throw error;
   }
 }

@@ -81,7 +81,7 @@ export async function writeFileAtomically(path: string, parts: readonly Uint8Arr
 
 function unreadable(path: string, cause: unknown): TopKError {
   return new TopKError('FILE_NOT_FOUND', `cannot open ${path}`, {
-    expected: 'a file that can be read',
+    expected: 'a readable file',
     got: cause instanceof Error ? cause.message : String(cause),
     fix: 'Check the path',
     cause,

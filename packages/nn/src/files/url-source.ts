@@ -32,7 +32,7 @@ export function urlSource(base: URL, signal?: AbortSignal): FileSource {
       checkComplete(name, response, body.byteLength);
       const bytes = new Uint8Array(body);
       if (isPage(file, response.headers.get('content-type') ?? '', bytes)) {
-        throw withheld(name, 'a web page', 'Check the URL: the server answers with a page of its own');
+        throw withheld(name, 'a web page', 'Check the URL: the server answered with a web page');
       }
       return bytesSource(bytes, name);
     },
@@ -71,7 +71,7 @@ function checkComplete(name: string, response: Response, got: number): void {
   throw new TopKError('FILE_TRUNCATED', `${name}: the download ended early`, {
     expected: `${announced} bytes`,
     got: `${got}`,
-    fix: 'Load again',
+    fix: 'Load it again',
   });
 }
 

@@ -110,7 +110,7 @@ function checkUnits(path: string, units: readonly number[], hidden: number): voi
 
 function checkShape(path: string, x: Tensor, shape: readonly number[]): Tensor {
   if (sameShape(x.shape, shape)) return x;
-  throw new TopKError('SHAPE_MISMATCH', `${path}: activations to override do not fit`, {
+  throw new TopKError('SHAPE_MISMATCH', `${path}: the overriding activations have the wrong shape`, {
     expected: formatShape(shape),
     got: formatShape(x.shape),
   });

@@ -13,7 +13,7 @@ import {
   topKFeedForward,
 } from '@topk-attention/core';
 import type { Run } from '../run.js';
-import { handOver } from '../trace.js';
+import { handOver, type KeptUnits } from '../trace.js';
 import { keptUnits, overrideChange } from './feed-forward-trace.js';
 
 /** All hidden units, or the k best of each token; `select` says what ranks them (default 'preactivation', as in the paper). */
@@ -34,14 +34,37 @@ export function feedForward(run: Run, layer: FeedForwardLayer, x: Tensor): Tenso
   const options = optionsOf(layer, run);
   return scope(() => {
     const output = topKFeedForward(x, weights, options);
-    const { onFeedForward, overrideActivations } = run.trace ?? {};
-    const override = overrideActivations?.(path);
-    if (onFeedForward === undefined && override === undefined) return output;
-    const { indices, activations } = keptUnits(x, weights, options);
-    onFeedForward?.(path, { indices: handOver(indices), activations: handOver(activations) });
-    if (override === undefined) return output;
-    return add(output, overrideChange(path, override, { indices, activations }, weights.wOut));
+    return traced(
+      run,
+      path,
+      output,
+      () => keptUnits(x, weights, options),
+      () => weights.wOut,
+    );
   });
+}
+
+/**
+ * A layer's output after the hooks have seen its units, and with the activations that they override.
+ *
+ * @param kept the units, asked for only if there is a hook
+ * @param wOut [F, Dout]
+ */
+export function traced(
+  { trace }: Run,
+  path: string,
+  output: Tensor,
+  kept: () => KeptUnits,
+  wOut: () => Tensor,
+): Tensor {
+  const override = trace?.overrideActivations?.(path);
+  if (trace?.onFeedForward === undefined && override === undefined) return output;
+  const units = kept();
+  trace?.onFeedForward?.(path, {
+    indices: handOver(units.indices),
+    activations: handOver(units.activations),
+  });
+  return override === undefined ? output : add(output, overrideChange(path, override, units, wOut()));
 }
 
 /** How the layer would run on that many tokens: its path and its plan. Runs nothing. @throws TopKError DOES_NOT_FIT. */

@@ -13,8 +13,12 @@ export function residual({ trace }: Run, path: string, x: Tensor): Tensor {
   const replaced = trace?.overrideResidual?.(path, x);
   if (replaced === undefined) return x;
   if (sameShape(replaced.shape, x.shape)) return replaced.alias();
-  throw new TopKError('SHAPE_MISMATCH', `${path}: the residual stream was replaced by another shape`, {
-    expected: formatShape(x.shape),
-    got: formatShape(replaced.shape),
-  });
+  throw new TopKError(
+    'SHAPE_MISMATCH',
+    `${path}: the residual stream was replaced by a tensor of another shape`,
+    {
+      expected: formatShape(x.shape),
+      got: formatShape(replaced.shape),
+    },
+  );
 }

@@ -3,25 +3,29 @@ import {
   arange,
   cast,
   describeValue,
-  exp,
   lt,
-  max,
+  maxOver,
   mul,
   type OptionKinds,
   oneOf,
   readOptions,
   reshape,
   scope,
-  sub,
   type Tensor,
   TopKError,
   where,
 } from '@topk-attention/core';
 import { parameterOf } from '../context.js';
 import { requireWhole } from '../require.js';
-import { causalLinearAttention, linearAttention } from './linear-attention.js';
+import {
+  type CausalInputs,
+  causalLinearAttention,
+  type LinearState,
+  linearAttention,
+} from './linear-attention.js';
 import type { Mechanism, MechanismCall } from './mechanism.js';
 import {
+  constantOf,
   orthogonalFeatures,
   peakOf,
   positiveFeatures,
@@ -35,8 +39,8 @@ export interface PerformerOptions {
   /** 'softmax' estimates softmax attention, 'relu' is a different kernel. Default 'softmax'. */
   readonly kind?: 'softmax' | 'relu';
   /**
-   * Added to every feature. Default 1e-3 for 'relu'; 1e-6 for 'softmax', but 0 for causal attention, where it would
-   * leak information about later keys.
+   * Added to every feature, of 'softmax' relative to the largest feature: of all keys, or of the key itself in causal
+   * attention. Default 1e-3 for 'relu'; 1e-6 for 'softmax', but 0 for causal attention.
    */
   readonly epsilon?: number;
   /** Tokens per chunk of causal attention. Default 128. */
@@ -99,10 +103,10 @@ export function performer(options?: PerformerOptions): Mechanism {
     attend: (call) =>
       scope(() => {
         const causal = call.options.causal === true;
-        const { query, key } = isSoftmax
-          ? softmaxFeatures(call, epsilonOf(causal), undefined)
+        const features = isSoftmax
+          ? softmaxFeatures(call, epsilonOf(causal), causal)
           : reluFeaturesOf(call, epsilonOf(causal));
-        const inputs = { query, key, value: valuesOf(call) };
+        const inputs = { ...features, value: valuesOf(call) };
         const output = causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
         return cast(output, call.value.dtype);
       }),
@@ -112,21 +116,13 @@ export function performer(options?: PerformerOptions): Mechanism {
         const { dtype } = call.value;
         const value = valuesOf(call);
         const length = (state?.length ?? 0) + (value.shape[2] as number);
-        const { sums, peak: before } = state?.tensors ?? {};
-        if (!isSoftmax) {
-          const made = causalLinearAttention(
-            { ...reluFeaturesOf(call, epsilonOf(true)), value },
-            chunk,
-            sums,
-          );
-          return { output: cast(made.output, dtype), state: { length, tensors: { sums: made.state } } };
-        }
-        const { query, key, peak } = softmaxFeatures(call, epsilonOf(true), before);
-        // The sums so far were made with an older peak.
-        const rescaled =
-          sums && before && mul(sums, reshape(exp(sub(before, peak)), [sums.shape[0] as number, 1, 1]));
-        const made = causalLinearAttention({ query, key, value }, chunk, rescaled);
-        return { output: cast(made.output, dtype), state: { length, tensors: { sums: made.state, peak } } };
+        const features = isSoftmax
+          ? softmaxFeatures(call, epsilonOf(true), true)
+          : reluFeaturesOf(call, epsilonOf(true));
+        // The state's tensors are those of LinearState.
+        const before = state?.tensors as LinearState | undefined;
+        const made = causalLinearAttention({ ...features, value }, chunk, before);
+        return { output: cast(made.output, dtype), state: { length, tensors: { ...made.state } } };
       }),
   };
 }
@@ -136,21 +132,21 @@ interface Features {
   readonly key: Tensor;
 }
 
-/** @param before the peak of earlier keys [B, keyValueHeads, 1, 1] */
+/** @param isCausal features of keys relative to the peak of each, not to that of all */
 function softmaxFeatures(
   call: MechanismCall,
   epsilon: number,
-  before: Tensor | undefined,
-): Features & { readonly peak: Tensor } {
+  isCausal: boolean,
+): Features & Pick<CausalInputs, 'peaks'> {
   const { query, key, directions } = scaledInputs(call);
   const queryLogits = softmaxFeatureLogits(query, directions);
   const keyLogits = hideKeys(call, softmaxFeatureLogits(key, directions), Number.NEGATIVE_INFINITY);
-  const own = peakOf(keyLogits, [2, 3]);
-  const peak = before === undefined ? own : max(own, before);
   return {
     query: positiveFeatures(queryLogits, peakOf(queryLogits, [3]), epsilon),
-    key: positiveFeatures(keyLogits, peak, epsilon),
-    peak,
+    key: positiveFeatures(keyLogits, peakOf(keyLogits, isCausal ? [3] : [2, 3]), epsilon),
+    ...(isCausal && {
+      peaks: constantOf([keyLogits], () => maxOver(keyLogits, { axes: [3], keepDims: true })),
+    }),
   };
 }
 

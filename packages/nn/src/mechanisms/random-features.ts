@@ -61,21 +61,26 @@ export function positiveFeatures(logits: Tensor, peak: Tensor, epsilon: number):
 
 /** The largest logit over axes, as a constant: 0 where all are -inf. */
 export function peakOf(logits: Tensor, axes: readonly number[]): Tensor {
-  const [peak] = custom(
-    'featurePeak',
-    [logits],
-    () => ({
-      outputs: [
-        scope(() => {
-          const largest = maxOver(logits, { axes, keepDims: true });
-          return where(eq(largest, Number.NEGATIVE_INFINITY), 0, largest);
-        }),
-      ],
-      saved: [],
-    }),
-    () => [undefined],
+  return constantOf([logits], () => finitePeak(maxOver(logits, { axes, keepDims: true })));
+}
+
+/** A peak to subtract: 0 in place of -inf. */
+export function finitePeak(peak: Tensor): Tensor {
+  return where(eq(peak, Number.NEGATIVE_INFINITY), 0, peak);
+}
+
+/**
+ * What is made of tensors, without a gradient: for peaks and factors made of them, which change the range of numbers and
+ * not the result.
+ */
+export function constantOf(inputs: readonly Tensor[], make: () => Tensor): Tensor {
+  const [made] = custom(
+    'constant',
+    inputs,
+    () => ({ outputs: [scope(make)], saved: [] }),
+    () => inputs.map(() => undefined),
   );
-  return peak as Tensor;
+  return made as Tensor;
 }
 
 /** Features of the ReLU kernel: relu(x . direction) + epsilon. */

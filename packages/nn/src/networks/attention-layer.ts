@@ -159,12 +159,12 @@ function requireHeads(width: number, heads: number, keyValueHeads: number, headD
 function notCausal(): TopKError {
   return new TopKError('INVALID_OPTION', 'attentionLayer.step: the layer is not causal', {
     expected: 'a layer built with causal: true',
-    got: 'one whose tokens see later ones',
+    got: 'a layer whose tokens see later ones',
   });
 }
 
 function withoutStep({ name }: Mechanism): TopKError {
-  return new TopKError('INVALID_OPTION', `attentionLayer: ${name} attention is not complete`, {
+  return new TopKError('INVALID_OPTION', `attentionLayer: ${name} attention is incomplete`, {
     expected: "a step function, because it takes 'decoding'",
     got: 'none',
   });

@@ -4,13 +4,18 @@ import {
   activate,
   aFunction,
   aNumber,
+  arange,
+  broadcastTo,
   type FeedForwardSelect,
   type FeedForwardWeights,
+  formatBytes,
   mul,
   type OptionKinds,
   oneOf,
   readOptions,
   required,
+  scope,
+  sizeOf,
   type Tensor,
   TopKError,
   transpose,
@@ -18,7 +23,7 @@ import {
 import { type Context, parameterOf, within } from '../context.js';
 import type { Initializer } from '../declared/initializers.js';
 import { dropout } from '../layers/dropout.js';
-import { type FeedForwardChoice, feedForward } from '../layers/feed-forward.js';
+import { type FeedForwardChoice, feedForward, traced } from '../layers/feed-forward.js';
 import { requireWhole } from '../require.js';
 import { requireRate } from './dropout-layer.js';
 import { defineLayer, type Layer } from './layer.js';
@@ -90,11 +95,15 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   if (k !== undefined) requireWhole('feedForwardLayer', 'k', k, 1);
   requireRate('feedForwardLayer', 'dropout', rate);
   if (k !== undefined && rate > 0) {
-    throw new TopKError('INVALID_OPTION', 'feedForwardLayer: dropout of hidden units with top-k', {
-      expected: 'k or dropout',
-      got: `k ${k} and dropout ${rate}`,
-      fix: 'Drop elements of the output instead, as encoder layers do',
-    });
+    throw new TopKError(
+      'INVALID_OPTION',
+      'feedForwardLayer: top-k and dropout of hidden units exclude each other',
+      {
+        expected: 'either k or dropout',
+        got: `k ${k} and dropout ${rate}`,
+        fix: 'Drop elements of the output instead, as encoder layers do',
+      },
+    );
   }
   const choice: FeedForwardChoice = k === undefined ? 'exact' : { k, ...(select && { select }) };
   const given = initializer && { initializer };
@@ -103,13 +112,22 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   const linear2 = linearLayer(hidden, width, { bias, ...given });
   const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
 
-  /** Uses all units, dropping some between the two products. */
-  const dropped = (context: Context, x: Tensor): Tensor => {
-    const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
-    const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;
-    const { path } = within(context, 'hidden');
-    return linear2.apply(within(context, 'linear2'), dropout(context, path, units, rate));
-  };
+  /** Uses all units, dropping some between the two products. Hooks see and replace the activations after that. */
+  const dropped = (context: Context, x: Tensor): Tensor =>
+    scope(() => {
+      requireBudget(context, sizeOf(x.shape.slice(0, -1)), hidden);
+      const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
+      const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;
+      const activations = dropout(context, within(context, 'hidden').path, units, rate);
+      const output = linear2.apply(within(context, 'linear2'), activations);
+      return traced(
+        context,
+        context.path,
+        output,
+        () => ({ indices: broadcastTo(arange(x.backend, hidden), activations.shape), activations }),
+        () => transpose(parameterOf(context, 'linear2.weight')),
+      );
+    });
 
   return defineLayer(parts, (context, x: Tensor) => {
     requireWidth(context, x, width);
@@ -122,5 +140,19 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
       ...(bias && { bIn: parameterOf(context, 'linear1.bias'), bOut: parameterOf(context, 'linear2.bias') }),
     };
     return feedForward(context, { path: context.path, weights, activation, choice }, x);
+  });
+}
+
+/** Activations of all units for all tokens: before and after the activation, the gate, their product, dropout's factors. */
+const TENSORS_WITH_DROPOUT = 8;
+
+/** Dropout needs the activations of all tokens at once: it cannot be cut into chunks for a budget. */
+function requireBudget({ path, budgetBytes }: Context, tokens: number, hidden: number): void {
+  const needed = TENSORS_WITH_DROPOUT * 4 * tokens * hidden;
+  if (budgetBytes === undefined || needed <= budgetBytes) return;
+  throw new TopKError('DOES_NOT_FIT', `${path}: dropout of hidden units does not fit`, {
+    expected: `at most ${formatBytes(budgetBytes)} beyond the inputs`,
+    got: formatBytes(needed),
+    fix: 'Use fewer tokens at a time, a larger budgetBytes or dropout: 0, with which the layer runs in chunks',
   });
 }

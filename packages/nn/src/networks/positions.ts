@@ -59,7 +59,7 @@ export function learnedPositions(
       throw new TopKError('SHAPE_MISMATCH', 'learnedPositions: more tokens than positions', {
         expected: `at most ${length}`,
         got: `${tokens} from position ${offset}`,
-        fix: 'Cut the text, or build the layer with more positions',
+        fix: 'Shorten the text, or build the layer with more positions',
       });
     }
     return add(x, narrow(parameterOf(context, 'weight'), 0, offset, tokens));

@@ -15,7 +15,7 @@ import {
   tensor,
 } from '@topk-attention/core';
 import { requireTensor, requireWhole } from '../require.js';
-import { positionAngles } from './position-angles.js';
+import { rotaryTables } from './rotary-tables.js';
 
 export interface RotaryOptions {
   /** Position of the first token. Default 0. */
@@ -38,16 +38,16 @@ export function rotary(x: Tensor, options?: RotaryOptions): Tensor {
   requireWhole('rotary', 'offset', offset, 0);
   const [length, width] = x.shape.slice(2) as [number, number];
   if (width % 2 !== 0) {
-    throw new TopKError('SHAPE_MISMATCH', 'rotary: an odd width cannot be turned', {
+    throw new TopKError('SHAPE_MISMATCH', 'rotary: an odd width cannot be rotated', {
       expected: 'an even last extent',
       got: formatShape(x.shape),
     });
   }
   const half = width / 2;
-  const angles = positionAngles(offset, length, width, base);
+  const tables = rotaryTables(offset, length, width, base);
   return scope(() => {
-    const [cosines, sines] = [Math.cos, Math.sin].map((of) =>
-      cast(tensor(x.backend, angles.map(of), [length, half]), x.dtype),
+    const [cosines, sines] = [tables.cosines, tables.sines].map((table) =>
+      cast(tensor(x.backend, table, [length, half]), x.dtype),
     ) as [Tensor, Tensor];
     const first = narrow(x, 3, 0, half);
     const second = narrow(x, 3, half, half);

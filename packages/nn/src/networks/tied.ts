@@ -28,7 +28,7 @@ export function tiedLayer<Inputs extends readonly unknown[]>(
   for (const [copy, original] of Object.entries(copies)) {
     const [from, to] = [requireName(layer.parameters, copy), requireName(parameters, original)];
     if (!sameShape(from.shape, to.shape)) {
-      throw new TopKError('SHAPE_MISMATCH', `tiedLayer: ${copy} cannot be ${original}`, {
+      throw new TopKError('SHAPE_MISMATCH', `tiedLayer: ${copy} and ${original} differ in shape`, {
         expected: formatShape(to.shape),
         got: formatShape(from.shape),
       });

@@ -96,7 +96,12 @@ function checkTensor(file: string, name: string, value: unknown): StoredTensor {
     throw corrupt(file, `tensor ${name} is not described`, 'an object', JSON.stringify(value).slice(0, 80));
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== 'string' || dtype === '') {
-    throw corrupt(file, `tensor ${name} has no dtype`, 'the name of one', JSON.stringify(dtype) ?? 'nothing');
+    throw corrupt(
+      file,
+      `tensor ${name} has no dtype`,
+      'the name of a dtype',
+      JSON.stringify(dtype) ?? 'nothing',
+    );
   }
   if (!isWholeNumbers(shape)) {
     throw corrupt(
@@ -126,10 +131,10 @@ function checkSize(file: string, name: string, { dtype, shape, begin, end }: Sto
   // In BigInt: a huge claimed shape must not wrap around to the right number.
   const needed = shape.reduce((product, extent) => product * BigInt(extent), BigInt(bits));
   if (needed === BigInt(end - begin) * 8n) return;
-  const bytes = needed % 8n === 0n ? `${needed / 8n} bytes` : `${needed} bits, which are no whole bytes,`;
+  const bytes = needed % 8n === 0n ? `${needed / 8n} bytes` : `${needed} bits, not a whole number of bytes,`;
   throw corrupt(
     file,
-    `tensor ${name} claims another size than its data`,
+    `the data of tensor ${name} has the wrong size`,
     `${bytes} for ${dtype} [${shape.join(', ')}]`,
     `${end - begin} bytes`,
   );

@@ -119,13 +119,18 @@ export async function openShards(
     for (const [name, file] of weightMap) {
       const stored = files.get(file)?.tensors.get(name);
       if (stored === undefined)
-        throw corrupt(indexName, `${name} is not in its shard`, `it in ${file}`, 'nothing');
+        throw corrupt(
+          indexName,
+          `${name} is not in its shard`,
+          `a tensor of that name in ${file}`,
+          'nothing',
+        );
       tensors.set(name, stored);
     }
     for (const [file, { tensors: own }] of files) {
       for (const name of own.keys()) {
         if (weightMap.get(name) !== file)
-          throw corrupt(indexName, `${name} is not listed`, `it in ${file}`, 'nothing');
+          throw corrupt(indexName, `${name} is not listed`, `a tensor of that name in ${file}`, 'nothing');
       }
     }
     const shardOf = (name: string): SafetensorsFile => {

@@ -67,7 +67,7 @@ export function decodeStored(where: string, dtype: StoredDType, bytes: Uint8Arra
     case 'U8':
       return bytes;
     default:
-      throw new TopKError('UNSUPPORTED', `${where}: dtype ${dtype} is not read`, {
+      throw new TopKError('UNSUPPORTED', `${where}: dtype ${dtype} is not supported`, {
         expected: 'F32, F16, BF16, F64, I32, I64, U8 or BOOL',
         got: dtype,
         fix: 'Convert the checkpoint to F32, F16 or BF16',

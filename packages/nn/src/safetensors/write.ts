@@ -80,7 +80,7 @@ function checkTensor(name: string, dtype: StoredDType, shape: Shape, data: Store
     });
   }
   if (expected === undefined || data.constructor.name !== expected) {
-    throw new TopKError('DTYPE_MISMATCH', `saveSafetensors: ${name} has the wrong array`, {
+    throw new TopKError('DTYPE_MISMATCH', `saveSafetensors: ${name} has the wrong type of array`, {
       expected: expected === undefined ? 'a dtype that can be written' : `${expected} for ${dtype}`,
       got: `${data.constructor.name} for ${dtype}`,
     });

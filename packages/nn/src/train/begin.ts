@@ -38,10 +38,10 @@ export async function begin(read: RunOptions): Promise<Standing> {
     };
   }
   if (read.resume !== true) {
-    throw new TopKError('INVALID_OPTION', 'train: there are checkpoints of an earlier run', {
+    throw new TopKError('INVALID_OPTION', 'train: the store holds checkpoints of an earlier run', {
       expected: 'none',
       got: `steps ${steps.join(', ')}`,
-      fix: 'Pass resume: true to go on, or another place for checkpoints',
+      fix: 'Pass resume: true to continue, or use another place for checkpoints',
     });
   }
   // Before loading the checkpoint, so that two states are never on the device at once.
@@ -94,7 +94,7 @@ async function loadNewest(
   } catch (error) {
     if (!(error instanceof TopKError) || !error.code.startsWith('FILE_')) throw error;
     const before = steps.at(-2);
-    const then = before === undefined ? 'begin anew' : `go on from step ${before}`;
+    const then = before === undefined ? 'begin anew' : `continue from step ${before}`;
     throw new TopKError(error.code, error.message, {
       fix: `Remove the checkpoint of step ${newest} to ${then}`,
       cause: error,

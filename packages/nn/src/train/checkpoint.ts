@@ -72,7 +72,7 @@ export async function saveCheckpoint(
       `the checkpoint of step ${trainer.global_step} cannot be written`,
       {
         got: cause instanceof Error ? cause.message : String(cause),
-        fix: 'Look for space and permission there. What was written before is whole',
+        fix: 'Check free space and permissions there. Earlier checkpoints are intact',
         cause,
       },
     );
@@ -115,9 +115,9 @@ async function tensorsToWrite(tree: ParameterTree): Promise<{ [name: string]: Te
     const data = (await one.data()) as Float32Array;
     if (data.some(Number.isNaN)) {
       throw new TopKError('NAN_FOUND', `saveCheckpoint: ${name} holds NaN`, {
-        expected: 'numbers that a run can go on from',
+        expected: 'numbers from which a run can continue',
         got: `NaN at ${data.findIndex(Number.isNaN)} of ${data.length}`,
-        fix: 'Lower the rate, or set maxGradNorm',
+        fix: 'Lower the learning rate, or set maxGradNorm',
       });
     }
     return [name, { dtype: 'F32', shape: one.shape, data }];
@@ -154,16 +154,16 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   try {
     read = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw corrupt('no JSON', cause);
+    throw corrupt('invalid JSON', cause);
   }
   const state = read as TrainerState;
   const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
   if (state?.global_step !== step) throw corrupt(`global_step ${state?.global_step}`);
   const counts = [state.seed, state.loader?.epoch, state.loader?.batch, state.evaluations_since_best];
-  if (!counts.every(isCount)) throw corrupt('counts that are none');
+  if (!counts.every(isCount)) throw corrupt('invalid counts');
   const steps = state.optimizer_steps;
   if (typeof steps !== 'object' || steps === null || !Object.values(steps).every(isCount)) {
-    throw corrupt('optimizer_steps that are no counts');
+    throw corrupt('invalid optimizer_steps');
   }
   const { best_metric: metric, best_step: best } = state;
   const hasBest = Number.isFinite(metric) && isCount(best);

@@ -18,7 +18,7 @@ async function nodeModules(): Promise<{
   } catch (cause) {
     throw new TopKError('UNSUPPORTED', 'folders cannot be opened by path in this JavaScript runtime', {
       expected: 'node:fs/promises',
-      fix: 'Hand in a CheckpointStore of your own',
+      fix: 'Pass your own CheckpointStore',
       cause,
     });
   }

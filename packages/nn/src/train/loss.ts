@@ -52,7 +52,7 @@ const seedOf = (runSeed: number, step: number, index: number): number =>
 
 function refuse(name: string, fix: string): never {
   throw new TopKError('INVALID_OPTION', `train: the loss reads context.${name} in a recorded step`, {
-    expected: 'a loss of tensors, which replays do not run',
+    expected: 'a loss that depends on tensors only, because replays do not run its code',
     got: 'a number that changes from step to step',
     fix,
   });

@@ -106,10 +106,10 @@ export class PendingSteps {
         got: got.join(', '),
         fix:
           inBatch !== undefined
-            ? 'Leave such examples out'
+            ? 'Remove such examples'
             : initial !== undefined
-              ? 'Look at where that parameter comes from'
-              : 'Look at that batch: a target outside of the classes makes the loss NaN. Or lower the rate, lengthen the warm-up or set maxGradNorm',
+              ? 'Check where that parameter comes from'
+              : 'Check that batch: a target outside the classes makes the loss NaN. Or lower the learning rate, lengthen the warm-up or set maxGradNorm',
       },
     );
   }

@@ -110,7 +110,7 @@ async function makeStep<Batch, Inputs>(
     throw new TopKError('INVALID_OPTION', `train: step ${now.step} has no targets`, {
       expected: 'a weight above 0',
       got: '0',
-      fix: 'Leave out batches without targets, or look at weightOf',
+      fix: 'Leave out batches without targets, or check weightOf',
     });
   }
   const made = step.make(now, weighed);
@@ -183,7 +183,7 @@ async function abort(read: RunOptions, now: Standing, pending: PendingSteps, log
   log.add(await pending.due({ all: true }), now);
   await save(read, now);
   throw new TopKError('ABORTED', `train: aborted after step ${now.step} of ${read.maxSteps}`, {
-    ...(read.checkpoints && { fix: 'Pass resume: true to go on' }),
+    ...(read.checkpoints && { fix: 'Pass resume: true to continue' }),
     cause: read.signal?.reason,
   });
 }
@@ -194,6 +194,6 @@ function withLastCheckpoint(error: unknown, saved: number): unknown {
   const last =
     saved < 0
       ? 'No checkpoint was saved before'
-      : `The last checkpoint is of step ${saved}: pass resume: true to go on from there`;
+      : `The last checkpoint is of step ${saved}: pass resume: true to continue from there`;
   return new TopKError(error.code, error.message, { fix: last, cause: error });
 }

@@ -1,14 +1,13 @@
 import {
-  describeValue,
   type RecordedStep,
   recordedStep,
   type StepResult,
   scope,
-  Tensor,
-  TopKError,
+  type Tensor,
   type Tree,
   tensor,
 } from '@topk-attention/core';
+import { requireTree } from '@topk-attention/core/backend';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import type { Standing } from './begin.js';
 import { clipped } from './clip.js';
@@ -91,7 +90,7 @@ export class TrainingStep<Batch, Inputs> {
       if (this.#recorded !== undefined) {
         return this.#recorded(
           this.#stateOf(now),
-          { numbers, weights, batches: given.map((one) => requireTree(one, 'batch')) },
+          { numbers, weights, batches: given.map(batchTree) },
           { seeds: recordedSeeds(seed, now.step), statics: Object.values(plan.numbersAt) },
         );
       }
@@ -155,19 +154,8 @@ const pick = (tree: ParameterTree, names: readonly string[]): ParameterTree =>
   Object.fromEntries(names.map((name) => [name, tree[name] as Tensor]));
 
 /** @throws TopKError INVALID_OPTION for a batch that holds anything but tensors. */
-function requireTree(batch: unknown, path: string): Tree {
-  if (batch instanceof Tensor) return batch;
-  const isObject =
-    typeof batch === 'object' && batch !== null && Object.getPrototypeOf(batch) === Object.prototype;
-  if (!Array.isArray(batch) && !isObject) {
-    throw new TopKError('INVALID_OPTION', `train: ${path} is no tensor, in a recorded step`, {
-      expected: 'tensors, and arrays and plain objects of them',
-      got: describeValue(batch),
-      fix: 'Make tensors of a batch in tensorsOf, or train without recorded',
-    });
-  }
-  for (const [key, one] of Object.entries(batch as object)) {
-    requireTree(one, Array.isArray(batch) ? `${path}[${key}]` : `${path}.${key}`);
-  }
-  return batch as Tree;
+function batchTree(batch: unknown): Tree {
+  const fix = 'Turn a batch into tensors in tensorsOf, or train without recorded';
+  requireTree('train, in a recorded step', 'batch', batch, fix);
+  return batch;
 }

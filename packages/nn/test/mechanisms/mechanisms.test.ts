@@ -65,6 +65,26 @@ describe.each(Object.entries(mechanisms))('%s', (_, mechanism) => {
     await expectClose(narrow(layer.apply(context, other), 1, 0, 5), narrow(whole, 1, 0, 5));
   });
 
+  test('causally, later tokens change not a bit before them, however large they are', async () => {
+    // In f32, and with keys of magnitudes of 1e3, whose features underflow beside those of others.
+    const f32 = createReferenceBackend();
+    const own = contextOf(initialize(f32, layer, 5));
+    const small = mul(randomTensor(f32, 7, 1, 9, 8), 0.8);
+    for (const [before, after] of [
+      [1, 1e3],
+      [1e3, 1],
+      [1e3, -3e3],
+    ] as const) {
+      const first = mul(narrow(small, 1, 0, 6), before);
+      const outputs = [1, after].map((factor) =>
+        narrow(layer.apply(own, concat([first, mul(narrow(small, 1, 6, 3), factor)], 1)), 1, 0, 6),
+      );
+      const [one, other] = await Promise.all(outputs.map((output) => output.data()));
+      expect(other).toEqual(one);
+      expect(Array.from(one ?? []).every((value) => Number.isFinite(value))).toBe(true);
+    }
+  });
+
   test.each([
     ['grouped heads', layer],
     ['rotary positions', turned],

@@ -1,6 +1,7 @@
 import {
   add,
   concat,
+  matmul,
   mul,
   narrow,
   scope,
@@ -87,6 +88,59 @@ describe('dropout', () => {
       expect(Math.abs((total[at] as number) - value)).toBeLessThan(spread / 4);
   });
 
+  test('of hidden units shows hooks what the second product reads, and takes their activations', async () => {
+    const layer = feedForwardLayer({ width: 8, hidden: 12, gated: true, dropout: 0.5 });
+    const parameters = initialize(backend, layer, 1);
+    const seen: { path: string; indices: Tensor; activations: Tensor }[] = [];
+    const context = contextOf(parameters, {
+      ...training(3),
+      trace: { onFeedForward: (path, units) => void seen.push({ path, ...units }) },
+    });
+    const output = await numbers(layer.apply(context, x));
+    expect(output).toEqual(await numbers(layer.apply(contextOf(parameters, training(3)), x)));
+    expect(seen).toHaveLength(1);
+    const { indices, activations } = seen[0] as (typeof seen)[number];
+    expect(indices.shape).toEqual([...x.shape.slice(0, -1), 12]);
+    expect((await numbers(indices)).slice(0, 12)).toEqual(Array.from({ length: 12 }, (_, unit) => unit));
+    const dropped = (await numbers(activations)).filter((value) => value === 0);
+    expect(dropped.length).toBeGreaterThan(0);
+    const weight = parameters['linear2.weight'] as Tensor;
+    const remade = add(
+      matmul(activations, weight, { transposeB: true }),
+      parameters['linear2.bias'] as Tensor,
+    );
+    const wanted = await numbers(remade);
+    for (const [at, value] of output.entries()) expect(value).toBeCloseTo(wanted[at] as number, 5);
+
+    const units = Array.from({ length: 12 }, (_, unit) => unit);
+    const silenced = contextOf(parameters, {
+      ...training(3),
+      trace: { overrideActivations: () => ({ units, activations: 0 }) },
+    });
+    const bias = await numbers(parameters['linear2.bias'] as Tensor);
+    for (const [at, value] of (await numbers(layer.apply(silenced, x))).entries())
+      expect(value).toBeCloseTo(bias[at % 8] as number, 5);
+  });
+
+  test('of hidden units has a budget', async () => {
+    const layer = feedForwardLayer({ width: 8, hidden: 512, gated: true, activation: 'gelu', dropout: 0.5 });
+    const own = createReferenceBackend();
+    const parameters = initialize(own, layer, 1);
+    const some = tensor(own, Float32Array.from({ length: 1024 }, Math.sin), [128, 8]);
+    const before = own.memory().live;
+    const needed = 8 * 4 * 128 * 512;
+    const loss = valueAndGrad((p: ParameterTree) =>
+      sum(layer.apply(contextOf(p, { ...training(1), budgetBytes: needed }), some)),
+    );
+    expect(() =>
+      layer.apply(contextOf(parameters, { ...training(1), budgetBytes: needed - 1 }), some),
+    ).toThrow(thrown('DOES_NOT_FIT'));
+    expect(own.memory().live).toBe(before);
+    layer.apply(contextOf(parameters, { ...training(1), budgetBytes: needed }), some).dispose();
+    expect((own.memory().peak ?? Number.POSITIVE_INFINITY) - before).toBeLessThanOrEqual(needed);
+    loss(parameters).value.dispose();
+  });
+
   test('rates are below 1, and hidden units have none with top-k', () => {
     for (const rate of [1, -0.1, Number.NaN])
       expect(() => dropoutLayer(rate)).toThrow(thrown('INVALID_OPTION'));
@@ -132,6 +186,26 @@ describe('positions', () => {
     const made = await numbers(layer.apply(contextOf(parameters), mul(x, 0), 1));
     expect(made.slice(0, 40)).toEqual(table.slice(8));
     expect(() => layer.apply(contextOf(parameters), x, 2)).toThrow(thrown('SHAPE_MISMATCH'));
+  });
+
+  test('rotary of a part of a text is that part of the whole, whichever was asked for first', async () => {
+    const all = randomTensor(backend, 4, 1, 2, 40, 6);
+    const part = (start: number, length: number): Tensor => narrow(all, 2, start, length);
+    for (const base of [10_000, 500]) {
+      const early = await numbers(rotary(part(0, 3), { base }));
+      const last = await numbers(rotary(part(39, 1), { base, offset: 39 }));
+      const whole = rotary(all, { base });
+      expect(await numbers(narrow(whole, 2, 0, 3))).toEqual(early);
+      expect(await numbers(narrow(whole, 2, 39, 1))).toEqual(last);
+      expect(await numbers(rotary(part(20, 5), { base, offset: 20 }))).toEqual(
+        await numbers(narrow(whole, 2, 20, 5)),
+      );
+    }
+    const far = 2 ** 22;
+    const [first, second] = [0, 1].map((at) => rotary(part(at, 1), { offset: far + at }));
+    expect(await numbers(rotary(part(0, 2), { offset: far }))).toEqual(
+      await numbers(concat([first as Tensor, second as Tensor], 2)),
+    );
   });
 
   test('rotary scores depend on distances alone', async () => {

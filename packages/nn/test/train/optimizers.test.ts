@@ -160,6 +160,8 @@ describe('what does not fit is refused', () => {
       'SHAPE_MISMATCH',
       () => optimizer.step(parameters, { 'proj.bias': other }, state),
     ],
+    ['no parameters', 'INVALID_OPTION', () => optimizer.step({}, {}, state)],
+    ['no state', 'INVALID_OPTION', () => optimizer.step(parameters, {}, undefined as never)],
     ['a state of other parameters', 'MISSING_WEIGHT', () => optimizer.step({ x: other }, {}, state)],
     [
       'a state of another optimiser',

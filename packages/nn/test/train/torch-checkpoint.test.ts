@@ -220,6 +220,27 @@ describe('the command line', () => {
     writeFileSync(path('other', 'checkpoint-1', 'model.safetensors'), fileOf('{}'));
     await run(adamW(), 1, path('header'));
     writeFileSync(path('header', 'checkpoint-1', 'model.safetensors'), fileOf('{"x": {"dtype": "F32"}}'));
+    for (const [name, header] of [
+      [
+        'shape',
+        '{"__metadata__": {"format": "topk-attention checkpoint 1"}, "x": {"dtype": "F32", "shape": 3, "data_offsets": [0, 4]}}',
+      ],
+      [
+        'offsets',
+        '{"__metadata__": {"format": "topk-attention checkpoint 1"}, "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]}}',
+      ],
+    ] as const) {
+      await run(adamW(), 1, path(name));
+      writeFileSync(path(name, 'checkpoint-1', 'model.safetensors'), fileOf(header));
+    }
+    const state = { global_step: 1, seed: 1, loader: { epoch: 0, batch: 0 }, optimizer_steps: {} };
+    for (const [name, text] of [
+      ['count', JSON.stringify({ ...state, optimizer_steps: { w: 1.5 } })],
+      ['infinite', JSON.stringify(state).replace('"seed":1', '"seed":Infinity')],
+    ] as const) {
+      await run(adamW(), 1, path(name));
+      writeFileSync(path(name, 'checkpoint-1', 'trainer_state.json'), text);
+    }
     writeFileSync(path('text.pt'), 'no archive');
     mkdirSync(path('there', 'checkpoint-3'), { recursive: true });
     const to = (name: string, optimizer: string, ...rest: readonly string[]) => ({
@@ -237,15 +258,27 @@ describe('the command line', () => {
       [to('state', 'adamw'), /trainer_state\.json/],
       [to('other', 'adamw'), /is it a checkpoint of train/],
       [to('header', 'adamw'), /header is broken/],
-      [from('text.pt'), /text\.pt is no \.pt file/],
+      [from('text.pt'), /text\.pt is not a \.pt file/],
       [from('nowhere.pt'), /cannot read .*nowhere\.pt/],
-      [{ command: ['from-torch', path('fixture.pt'), path('there')] }, /is there already/],
+      [{ command: ['from-torch', path('fixture.pt'), path('there')] }, /already exists/],
       [from('list.pt'), /has no "model" and "optimizer"/],
-      [from('model.pt'), /"model" is no state_dict/],
-      [from('optimizer.pt'), /"optimizer" is no state_dict/],
+      [from('model.pt'), /"model" is not a state_dict/],
+      [from('optimizer.pt'), /"optimizer" is not a state_dict/],
       [from('names.pt'), /1 parameters and there are 0 names/],
       [from('lion.pt'), /only AdamW, Adam and SGD/],
       [from('sgd.pt'), /pass --step/],
+      // Files made by hand.
+      [to('shape', 'adamw'), /header is broken/],
+      [to('offsets', 'adamw'), /header is broken/],
+      [to('count', 'adamw'), /optimizer_steps of w is 1\.5, not a whole number/],
+      [to('infinite', 'adamw'), /seed is inf, not a whole number/],
+      [from('groups.pt'), /"param_groups" of "optimizer" is not a list/],
+      [from('group.pt'), /"param_groups" of "optimizer" is not a list/],
+      [from('states.pt'), /"state" of "optimizer" does not hold a dict/],
+      [from('stranger.pt'), /parameter '7' that is in none of its groups/],
+      [from('named.pt'), /"names" is not a list of names/],
+      [from('trainer.pt'), /"trainer" is not a dict/],
+      [from('loader.pt'), /"loader" of "trainer" is not a dict/],
     ];
     const sgdGroup = { params: [], momentum: 0, dampening: 0 };
     const adamGroup = { params: [0], betas: [0.9, 0.999], amsgrad: false };
@@ -259,6 +292,17 @@ describe('the command line', () => {
       plain('names.pt', ofGroup(adamGroup)),
       plain('lion.pt', ofGroup({ params: [], betas: [0.9, 0.99] })),
       plain('sgd.pt', ofGroup(sgdGroup)),
+      plain('groups.pt', { model: {}, optimizer: { state: {}, param_groups: 3 } }),
+      plain('group.pt', ofGroup({ ...adamGroup, params: null })),
+      plain('states.pt', { model: {}, optimizer: { state: { 0: 1 }, param_groups: [sgdGroup] } }),
+      plain('stranger.pt', {
+        model: {},
+        optimizer: { state: { 7: {} }, param_groups: [sgdGroup] },
+        trainer: {},
+      }),
+      plain('named.pt', { ...ofGroup(sgdGroup), names: [3] }),
+      plain('trainer.pt', { ...ofGroup(sgdGroup), trainer: [] }),
+      plain('loader.pt', { ...ofGroup(sgdGroup), trainer: { loader: { epoch: 1 } } }),
     ];
     const results = runJobs([...made, ...cases.map(([job]) => job)]).slice(made.length);
     for (const [i, [{ command }, message]] of cases.entries()) {

@@ -57,11 +57,11 @@ async function failureOf(options: Partial<TrainOptions<Batch>>): Promise<TopKErr
 }
 
 describe('data', () => {
-  test('a target outside of the classes: step, batch and what it may be', async () => {
+  test('a target outside the classes: step, batch and what it may be', async () => {
     const wrong = (batch: Batch) => ({ ...batch, targets: replaced(batch.targets, 3, 2) });
     const error = await failureOf({ data: batches(wrong) });
     expect(error).toMatchObject({ code: 'NAN_FOUND' });
-    expect(error.message).toMatch(/step 0 .*epoch 0, batch 0.*target outside of the classes/);
+    expect(error.message).toMatch(/step 0 .*epoch 0, batch 0.*target outside the classes/);
   });
 
   const withNaN = (batch: Batch): readonly number[] => replaced(batch.x, 5, Number.NaN);
@@ -178,7 +178,7 @@ describe('a checkpoint that is not whole', () => {
     rmSync(join(path, 'checkpoint-10', name));
     const error = await failureOf({ checkpoints, resume: true });
     expect(error).toMatchObject({ code: 'FILE_NOT_FOUND' });
-    expect(error.message).toContain('Remove the checkpoint of step 10 to go on from step 5');
+    expect(error.message).toContain('Remove the checkpoint of step 10 to continue from step 5');
     await checkpoints.remove(10);
     const whole = await run();
     const resumed = await run({ checkpoints, resume: true });

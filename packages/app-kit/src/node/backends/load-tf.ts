@@ -66,7 +66,7 @@ const loaders: { readonly [E in TfjsEngine]: (threads: number) => Promise<Loaded
 const require: NodeJS.Require = createRequire(import.meta.url);
 const nodeFix =
   'Run npm install @tensorflow/tfjs-node, or node tooling/tfjs-node/build.mjs in this repository, or name the folder of ' +
-  'an installed one in TOPK_TFJS_NODE; docs/cuda.md tells more';
+  'an installed one in TOPK_TFJS_NODE; see docs/cuda.md';
 
 /** tfjs-core with an engine registered. */
 async function tfWith(name: string, register: () => Promise<unknown>): Promise<Tf> {
@@ -86,9 +86,9 @@ async function provideGpu(): Promise<void> {
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
   if ((await gpu.requestAdapter()) !== null) return;
   throw new TopKError('NO_DEVICE', 'tfjs: engine webgpu found no adapter', {
-    expected: 'a GPU that Vulkan, Metal or D3D12 offers',
+    expected: 'a GPU with Vulkan, Metal or D3D12',
     got: 'none',
-    fix: 'Install the driver of a GPU, or use --engine wasm',
+    fix: 'Install a GPU driver, or use --engine wasm',
   });
 }
 

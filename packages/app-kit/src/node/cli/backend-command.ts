@@ -19,7 +19,7 @@ export type BackendOptions = {
 /** A command with `--json`, `--backend`, `--engine` and `--threads`; the caller adds further options. */
 export function backendCommand(name: string): Command<[], BackendOptions> {
   return new Command(name)
-    .option('--json', 'print one JSON object on standard output, errors too')
+    .option('--json', 'print one JSON object on standard output, errors included')
     .optionsGroup('Backend:')
     .addOption(
       new Option('--backend <NAME>', 'auto is webgpu on a GPU, else onnxruntime')
@@ -41,7 +41,7 @@ export function backendCommand(name: string): Command<[], BackendOptions> {
     .hook('preAction', (command) => {
       const { backend, engine } = command.opts();
       if (engine !== undefined && backend !== 'tfjs')
-        command.error(`--engine goes with --backend tfjs, got --backend ${backend}`);
+        command.error(`--engine needs --backend tfjs, got --backend ${backend}`);
     });
 }
 

@@ -89,7 +89,7 @@ describe('wrong use: exit code 2, one message, and the help that lists what is r
     ],
     [
       ['show', '-n', 'x', '--engine', 'cpu'],
-      '--engine goes with --backend tfjs, got --backend auto',
+      '--engine needs --backend tfjs, got --backend auto',
       'tool show',
     ],
   ])('%j', async (args, message, name) => {

@@ -15,7 +15,7 @@ export function refusesBackward({ name, traits }: Engine, request: AttentionRequ
   return [
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
     ...(k === 'all' ? ['all keys: there are no lists to gather by'] : []),
-    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read at once`]),
+    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read synchronously`]),
     ...(batch * keyHeads * (keyLength + 1) < 2 ** 31 ? [] : ['more than 2^31 key rows: row numbers are i32']),
   ];
 }

@@ -9,7 +9,7 @@ export function refusesForward({ name, traits }: Engine, request: AttentionReque
     request;
   const extents = [batch, queryHeads, queryLength, keyLength, headDim, valueDim];
   return [
-    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read at once`]),
+    ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read synchronously`]),
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
     ...(k === 'all' && dropout !== undefined ? ['dropout over all keys: a factor for every score'] : []),
     ...(extents.includes(0) ? ['nothing to compute'] : []),

@@ -50,7 +50,7 @@ function hostValues(engine: Engine, tensor: TfTensor): Int32Array | Float32Array
       {
         expected: `int32 within ±2^24 on the ${engine.name} engine, which computes with f32`,
         got: `a tensor of shape [${tensor.shape}] that cannot be read without waiting`,
-        fix: 'keep such numbers in tensors made from host data, or use the cpu, wasm or tensorflow engine',
+        fix: 'Keep such numbers in tensors made from host data, or use the cpu, wasm or tensorflow engine',
         cause: error,
       },
     );

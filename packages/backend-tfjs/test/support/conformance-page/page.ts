@@ -5,7 +5,7 @@ import '@tensorflow/tfjs-backend-webgpu';
 import { type CaseReport, runConformance } from '@topk-attention/conformance';
 import { add, tensor } from '@topk-attention/core';
 import { createTfjsBackend } from '../../../src/index.js';
-import { gpuCases, quickGroups, SOFTWARE_GPU_RUNS } from '../gpu-cases.js';
+import { gpuCases, quickGroups, SOFTWARE_GPU_CALLS, SOFTWARE_GPU_RUNS } from '../gpu-cases.js';
 
 export interface PageResult {
   /** The engine that tf ran. */
@@ -26,7 +26,12 @@ async function runPart(
   const cases = all.filter(({ group }) => quickGroups.has(group) === (part === 'quick'));
   const createBackend = () => createTfjsBackend({ tf, engine });
   const reports = await runConformance(
-    { name: `tfjs-${engine}`, runs: SOFTWARE_GPU_RUNS[engine], createBackend },
+    {
+      name: `tfjs-${engine}`,
+      runs: SOFTWARE_GPU_RUNS[engine],
+      calls: SOFTWARE_GPU_CALLS,
+      createBackend,
+    },
     cases,
   );
   return { engine: tf.getBackend(), reports };

@@ -17,7 +17,11 @@ import type { View } from '../../runtime/view.js';
 import { geometryOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { type OptionSpans, optionsOf } from '../shared/options.js';
-import { recordBucketsOfPositions, recordRelativeVectors } from '../shared/relative-bias.js';
+import {
+  type PositionBuckets,
+  recordBucketsOfPositions,
+  recordRelativeVectors,
+} from '../shared/relative-bias.js';
 import type { TileRows } from '../shared/scores/product.js';
 import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
 import { type ScoreOptions, scoreStride } from '../shared/scores/scores-text.js';
@@ -78,8 +82,8 @@ export function exactBackward<T extends View>(
     const dBias = inputs.bias && allocate(inputs.bias.shape, 'f32');
     const dTable = inputs.relativeTable && allocate(inputs.relativeTable.shape, 'f32');
     for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
-    const relative = recordRelativeVectors(stream, request, inputs.relativeTable);
     const positions = dTable && recordBucketsOfPositions(stream, request);
+    const relative = recordRelativeVectors(stream, request, inputs.relativeTable, positions);
     const call: Call = {
       ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
       ...(dBias && { dBias }),
@@ -104,7 +108,7 @@ interface Call {
   readonly dTable?: View;
   /** The relative bias as vectors; see `recordRelativeVectors`. */
   readonly relative: Span | undefined;
-  readonly positions: { readonly buckets: Span; readonly farthest: number } | undefined;
+  readonly positions: PositionBuckets | undefined;
   /** Undefined: one key at a time, for devices in software. */
   readonly tileRows: TileRows | undefined;
 }

@@ -43,11 +43,14 @@ export function positionBytes(request: AttentionRequest): number {
   return request.relativeBias === undefined ? 0 : 4 * (2 * relativeReach(request) + 1);
 }
 
-/** `bucketsOfPositions` in a buffer, and the reach. The caller releases `buckets`. */
-export function recordBucketsOfPositions(
-  stream: Stream,
-  request: AttentionRequest,
-): { readonly buckets: Span; readonly farthest: number } {
+/** `bucketsOfPositions` in a buffer, and the reach. */
+export interface PositionBuckets {
+  readonly buckets: Span;
+  readonly farthest: number;
+}
+
+/** The caller releases `buckets`. */
+export function recordBucketsOfPositions(stream: Stream, request: AttentionRequest): PositionBuckets {
   const words = bucketsOfPositions(request);
   const buckets = stream.scratch(words.byteLength);
   stream.write(buckets, new Uint8Array(words.buffer));
@@ -76,15 +79,18 @@ export function relativeBytes(request: AttentionRequest): number {
 /**
  * f32 [Hq, 2 reach + 1]: the bias of each head by key position minus query position, from -reach to reach, beyond which
  * it stays the same. Undefined for a request without a relative bias. Release it after its last user.
+ *
+ * @param positions buckets that are there already
  */
 export function recordRelativeVectors(
   stream: Stream,
   request: AttentionRequest,
   table: View | undefined,
+  positions?: PositionBuckets,
 ): Span | undefined {
   if (request.relativeBias === undefined || table === undefined) return undefined;
   const { queryHeads } = request;
-  const { buckets, farthest } = recordBucketsOfPositions(stream, request);
+  const { buckets, farthest } = positions ?? recordBucketsOfPositions(stream, request);
   const width = 2 * farthest + 1;
   const vectors = stream.scratch(4 * width * queryHeads);
   const count = width * queryHeads;
@@ -93,7 +99,7 @@ export function recordRelativeVectors(
     buffers: { buckets, table: table.span, vectors },
     workgroups: { invocations: count },
   });
-  stream.release(buckets);
+  if (positions === undefined) stream.release(buckets);
   return vectors;
 }
 

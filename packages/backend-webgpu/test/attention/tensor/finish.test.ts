@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { COUNTER_WORDS } from '../../../src/attention/shared/counters.js';
 import type { Part } from '../../../src/attention/shared/geometry.js';
 import type { Candidates } from '../../../src/attention/tensor/candidates.js';
@@ -16,10 +16,18 @@ import { arraysFor, Call, plainRequest, randomNumbers, uploadWords } from '../..
 /** How the candidates of a row are made: any of them must lead to the same result. */
 type Listing = 'complete' | 'proved' | 'unproved' | 'overflow';
 
-async function start(): Promise<{ stream: Stream; facts: DeviceFacts; stop(): void }> {
-  const { device } = await acquireDevice();
-  return { stream: new Stream(device), facts: deviceFacts(device), stop: () => device.destroy() };
+/** One device for the file: calls that differ in their numbers share compiled kernels. */
+let started: Promise<{ readonly stream: Stream; readonly facts: DeviceFacts }> | undefined;
+
+function start(): Promise<{ readonly stream: Stream; readonly facts: DeviceFacts }> {
+  started ??= acquireDevice().then(({ device }) => ({
+    stream: new Stream(device),
+    facts: deviceFacts(device),
+  }));
+  return started;
 }
+
+afterAll(async () => (await started)?.stream.device.destroy());
 
 /** Candidates of a block in ascending order, made from the reference's own scores. */
 function listRows(call: Call, block: Part, capacity: number, listing: (row: number) => Listing) {
@@ -77,7 +85,7 @@ async function run(
   blocks: readonly Part[],
   listing: Listing | 'mixed',
 ) {
-  const { stream, facts, stop } = await start();
+  const { stream, facts } = await start();
   const call = new Call(stream, request, arraysFor(request, seed));
   const capacity = capacityFor(request.k as number);
   const counters = uploadWords(stream, new Uint32Array(COUNTER_WORDS));
@@ -90,7 +98,6 @@ async function run(
   }
   await call.check();
   const counted = new Uint32Array((await stream.read(counters)).buffer);
-  stop();
   return counted;
 }
 
@@ -188,7 +195,7 @@ optional('NaN, infinities and equal scores', softwareGpuAvailability(), async ()
   ];
   for (const poison of poisons) {
     for (const how of ['complete', 'overflow'] as const) {
-      const { stream, facts, stop } = await start();
+      const { stream, facts } = await start();
       const arrays = arraysFor(request, 11);
       poison(arrays);
       const call = new Call(stream, request, arrays);
@@ -197,7 +204,6 @@ optional('NaN, infinities and equal scores', softwareGpuAvailability(), async ()
       const counters = uploadWords(stream, new Uint32Array(COUNTER_WORDS));
       finish(stream, facts, call, block, { lists, heads, capacity: 64 }, counters);
       await call.check();
-      stop();
     }
   }
 });

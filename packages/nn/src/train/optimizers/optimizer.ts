@@ -1,4 +1,5 @@
 import {
+  describeValue,
   formatShape,
   narrow,
   ProgramNumbers,
@@ -184,6 +185,7 @@ export function optimizerOf<Settings extends object>(
       }
     },
     step: (parameters, gradients, state, options) => {
+      requireTrees(rule.name, parameters, state);
       const plan = optimizer.plan(state.steps, Object.keys(gradients), options);
       return scope(() => {
         const numbers = tensor(backendOf(parameters), plan.numbers, [plan.numbers.length]);
@@ -193,6 +195,23 @@ export function optimizerOf<Settings extends object>(
     },
   };
   return optimizer;
+}
+
+/** What `step` cannot begin without. */
+function requireTrees(name: string, parameters: ParameterTree, state: OptimizerState): void {
+  if (Object.keys(parameters ?? {}).length === 0) {
+    throw new TopKError('INVALID_OPTION', `${name}.step: no parameters`, {
+      expected: 'at least one',
+      got: describeValue(parameters),
+    });
+  }
+  if (state?.steps === undefined || state.tensors === undefined) {
+    throw new TopKError('INVALID_OPTION', `${name}.step: bad state`, {
+      expected: 'what init(parameters) or the step before returned',
+      got: describeValue(state),
+      fix: 'Start from init(parameters)',
+    });
+  }
 }
 
 /** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
@@ -228,13 +247,13 @@ function checkGradients(where: string, parameters: ParameterTree, gradients: Par
   for (const [name, gradient] of Object.entries(gradients)) {
     const parameter = parameters[name];
     if (parameter === undefined) {
-      throw new TopKError('EXTRA_WEIGHT', `${where}: a gradient of no parameter`, {
+      throw new TopKError('EXTRA_WEIGHT', `${where}: a gradient belongs to no parameter`, {
         expected: 'names of parameters',
         got: name,
       });
     }
     if (!sameShape(gradient.shape, parameter.shape)) {
-      throw new TopKError('SHAPE_MISMATCH', `${where}: the gradient of ${name} does not fit it`, {
+      throw new TopKError('SHAPE_MISMATCH', `${where}: the gradient of ${name} has the wrong shape`, {
         expected: formatShape(parameter.shape),
         got: formatShape(gradient.shape),
       });
@@ -259,7 +278,7 @@ function readSlots(
         {
           expected: `${key} ${formatShape(shape)}`,
           got: found === undefined ? 'nothing' : formatShape(found.shape),
-          fix: 'Begin with init(parameters), or load the state that was saved with them',
+          fix: 'Start from init(parameters), or load the state that was saved with them',
         },
       );
     }

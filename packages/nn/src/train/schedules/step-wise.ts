@@ -106,7 +106,7 @@ export function exponentialLR(gamma: number): Schedule {
  */
 export function sequentialLR(schedules: readonly Schedule[], milestones: readonly number[]): Schedule {
   if (schedules.length !== milestones.length + 1) {
-    throw new TopKError('INVALID_OPTION', 'sequentialLR: schedules and milestones do not fit', {
+    throw new TopKError('INVALID_OPTION', 'sequentialLR: schedules and milestones do not match', {
       expected: 'one milestone between every two schedules',
       got: `${schedules.length} schedules, ${milestones.length} milestones`,
     });
