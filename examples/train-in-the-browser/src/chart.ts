@@ -17,7 +17,12 @@ export function drawChart(svg: SVGSVGElement, log: readonly LogEntry[], steps: n
   );
   svg.setAttribute('aria-label', described(training, validation));
   const all = [...training, ...validation].map(([, loss]) => loss);
-  const top = Math.max(1, ...all);
+  if (all.length === 0) {
+    const middle = { x: width / 2, y: HEIGHT / 2, 'text-anchor': 'middle' };
+    svg.replaceChildren(text(middle, 'The losses appear here, step by step.'));
+    return;
+  }
+  const top = Math.max(...all);
   const bottom = Math.min(top - 0.5, ...all);
   const losses = ticks(bottom, top, 5);
   const [low, high] = [Math.min(bottom, losses[0] ?? bottom), Math.max(top, losses.at(-1) ?? top)];
@@ -36,7 +41,7 @@ export function drawChart(svg: SVGSVGElement, log: readonly LogEntry[], steps: n
       text({ x: MARGIN.left - 8, y: y(loss) + 4, 'text-anchor': 'end' }, String(loss)),
     ]),
     ...ticks(0, steps, Math.min(6, Math.floor(width / 90))).map((step) =>
-      text({ x: x(step), y: HEIGHT - 6, 'text-anchor': step === 0 ? 'start' : 'middle' }, String(step)),
+      text({ x: x(step), y: HEIGHT - 6, 'text-anchor': step === steps ? 'end' : 'middle' }, String(step)),
     ),
     element('path', { class: 'line train faint', d: path(training) }),
     element('path', { class: 'line train', d: path(smoothed(training)) }),

@@ -28,7 +28,7 @@ export function failureOf(error: unknown): Failure {
   }
   const { code } = error;
   const [title, fix] = words(error);
-  return { code, title, fix, detail: messageOf(error) };
+  return { code, title, fix, detail: detailOf(error) };
 }
 
 function words(error: TopKError): readonly [title: string, fix: string] {
@@ -56,8 +56,19 @@ function words(error: TopKError): readonly [title: string, fix: string] {
         'Begin a new run with a lower learning rate, such as half of this one.',
       ];
     default:
-      return [sentence(error.message.split('\n')[0] ?? ''), error.fix ?? 'Begin a new run.'];
+      return [sentence(whatOf(error)), sentence(error.fix ?? 'begin a new run')];
   }
+}
+
+/** The message without what was expected, what was got and what to do, which have fields of their own. */
+function whatOf({ message, fix }: TopKError): string {
+  const [what = ''] = message.split(/: expected |, got /);
+  return fix === undefined ? what : what.replace(`. ${fix}`, '');
+}
+
+function detailOf({ message, expected, got }: TopKError): string {
+  const parts = [expected && `expected ${expected}`, got && `got ${got}`].filter(Boolean);
+  return parts.length === 0 ? message : sentence(parts.join(', '));
 }
 
 /** Whether the browser refused to store more, somewhere in the causes. */

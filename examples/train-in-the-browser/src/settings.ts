@@ -24,10 +24,9 @@ export const SIZES = {
   medium: { layers: 4, width: 256, heads: 8, hidden: 1024 },
 } as const;
 
-/** The settings in a form, whose fields have the names and limits of the settings. */
+/** The settings in a form, whose fields have the names and limits of the settings; also while they are disabled. */
 export function settingsOf(form: HTMLFormElement): Settings {
-  const data = new FormData(form);
-  const word = (name: keyof Settings): string => String(data.get(name));
+  const word = (name: keyof Settings): string => fieldOf(form, name)?.value ?? '';
   const number = (name: keyof Settings): number => Number(word(name));
   return {
     mechanism: word('mechanism') === 'exact' ? 'exact' : 'top-k',
@@ -46,13 +45,14 @@ export function settingsOf(form: HTMLFormElement): Settings {
 /** Writes settings into a form, such as those of a run from before a reload. */
 export function showSettings(form: HTMLFormElement, settings: Settings): void {
   for (const [name, value] of Object.entries(settings)) {
-    const field = form.elements.namedItem(name);
-    if (
-      field instanceof HTMLInputElement ||
-      field instanceof HTMLSelectElement ||
-      field instanceof RadioNodeList
-    ) {
-      field.value = String(value);
-    }
+    const field = fieldOf(form, name);
+    if (field !== undefined) field.value = String(value);
   }
+}
+
+function fieldOf(form: HTMLFormElement, name: string): { value: string } | undefined {
+  const field = form.elements.namedItem(name);
+  const isField =
+    field instanceof HTMLInputElement || field instanceof HTMLSelectElement || field instanceof RadioNodeList;
+  return isField ? field : undefined;
 }
