@@ -20,7 +20,7 @@ test('vite builds a page and a worker that import nothing', async () => {
     expect(files.some((name) => name.includes('worker'))).toBe(true);
     for (const name of files) {
       const code = readFileSync(join(outDir, name), 'utf8');
-      // Besides those of Node that core of nn loads by name where there are folders.
+      // Static imports. Node's modules are loaded by name, and only by what opens folders.
       expect(code.match(/\bfrom\s*["'][^."'][^"']*["']/g) ?? [], name).toEqual([]);
     }
     expect(readFileSync(join(outDir, 'index.html'), 'utf8')).toMatch(/<script type="module"[^>]* src="\.\//);

@@ -85,7 +85,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // The page in Chromium: on the CPU, and on a GPU in software.
   'train-in-the-browser': {
-    page: 20,
+    page: 30,
     webgpu: 40,
   },
   // Every example of a doc comment, compiled and run.
