@@ -51,7 +51,12 @@ function staleProjects(root, packages) {
       .map((entry) => toRoot(root, join(folder, entry.name))),
   );
   return [
-    ...staleReferences(root, 'tsconfig.build.json', built),
+    // Examples are not built: they are type-checked, and their tests and `vite` run them from source.
+    ...staleReferences(
+      root,
+      'tsconfig.build.json',
+      built.filter((path) => !path.startsWith('examples/')),
+    ),
     ...staleReferences(
       root,
       'tooling/tsconfig.json',
@@ -174,7 +179,8 @@ const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
  * @returns {string[]}
  */
 export function withoutVersion(root) {
-  return ['packages', 'apps', 'tooling'].flatMap((group) =>
+  const groups = ['packages', 'apps', 'examples', 'tooling'].filter((group) => existsSync(join(root, group)));
+  return groups.flatMap((group) =>
     readdirSync(join(root, group))
       .map((name) => join(root, group, name, 'package.json'))
       .filter((file) => existsSync(file) && readJson(file).version === undefined)

@@ -1,6 +1,9 @@
-"""Training steps of the encoder of packages/backend-webgpu/bench/encoder.ts in torch: equal weights, equal batches.
+"""Training steps of the encoder of packages/bench-kit/src/encoder.ts in torch: equal weights, equal batches.
 
-python3 torch_training.py MODEL BATCH TOKENS[,TOKENS] STEPS LOSSES     prints one JSON object a line
+python3 torch_training.py MODEL BATCH TOKENS[,TOKENS] STEPS LOSSES [RATE [DEVICE [THREADS [K]]]]
+
+Prints one JSON object a line. RATE is 1e-3 by default, DEVICE cuda (or cpu, which leaves bf16 out). THREADS 0 leaves
+torch its own number. With K above 0, top-k attention composed of matmul, topk, softmax and matmul is measured as well.
 """
 import json
 import math
@@ -14,6 +17,8 @@ import torch.nn.functional as F
 MODELS = {"small": (2, 64, 2, 128), "base": (12, 768, 12, 3072)}
 VOCABULARY, CLASSES = 256, 10
 WORD = 0xFFFFFFFF
+RATE = float(sys.argv[6]) if len(sys.argv) > 6 else 1e-3
+DEVICE = sys.argv[7] if len(sys.argv) > 7 else "cuda"
 
 
 def parameters_of(model, tokens):
@@ -46,7 +51,7 @@ def parameters_of(model, tokens):
     norm("norm")
     projection("classifier", width, CLASSES)
     return {
-        name: torch.tensor(value, dtype=torch.float32, device="cuda").requires_grad_() for name, value in made.items()
+        name: torch.tensor(value, dtype=torch.float32, device=DEVICE).requires_grad_() for name, value in made.items()
     }
 
 
@@ -68,16 +73,22 @@ def batch_of(batch, tokens, step):
     valid = numpy.arange(tokens)[None, :] < lengths[:, None]
     pooling = valid / lengths[:, None]
     targets = ids[:, 0] % CLASSES
-    as_cuda = lambda x, dtype: torch.tensor(x, dtype=dtype, device="cuda")
+    there = lambda x, dtype: torch.tensor(x, dtype=dtype, device=DEVICE)
     return (
-        as_cuda(ids, torch.long),
-        as_cuda(valid, torch.bool)[:, None, None, :],
-        as_cuda(pooling, torch.float32)[..., None],
-        as_cuda(targets, torch.long),
+        there(ids, torch.long),
+        there(valid, torch.bool)[:, None, None, :],
+        there(pooling, torch.float32)[..., None],
+        there(targets, torch.long),
     )
 
 
-def loss_of(p, model, ids, mask, pooling, targets):
+def top_k_attention(q, k, v, mask, kept):
+    scores = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).masked_fill(~mask, -math.inf)
+    values, places = scores.topk(min(kept, scores.shape[-1]), sorted=False)
+    return torch.zeros_like(scores).scatter(-1, places, values.softmax(-1)) @ v
+
+
+def loss_of(p, model, ids, mask, pooling, targets, kept):
     layers, width, heads, _ = MODELS[model]
     project = lambda x, name: x @ p[f"{name}.weight"] + p[f"{name}.bias"]
     norm = lambda x, name: F.layer_norm(x, [width], p[f"{name}.weight"], p[f"{name}.bias"])
@@ -87,42 +98,55 @@ def loss_of(p, model, ids, mask, pooling, targets):
         name = f"layers.{layer}."
         before = norm(x, name + "norm1")
         q, k, v = (split(project(before, name + part)) for part in ["q_proj", "k_proj", "v_proj"])
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if kept:
+            attended = top_k_attention(q, k, v, mask, kept)
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + project(attended.transpose(1, 2).flatten(2), name + "out_proj")
         x = x + project(F.gelu(project(norm(x, name + "norm2"), name + "linear1")), name + "linear2")
     pooled = (norm(x, "norm") * pooling).sum(1)
     return F.cross_entropy(project(pooled, "classifier").float(), targets)
 
 
-def run(model, batch, tokens, steps, compared, bf16):
+def run(model, batch, tokens, steps, compared, rate, bf16, kept):
     p = parameters_of(model, tokens)
     batches = [batch_of(batch, tokens, i) for i in range(4)]
-    optimizer = torch.optim.AdamW(p.values(), lr=float(sys.argv[6]) if len(sys.argv) > 6 else 1e-3, fused=True)
+    optimizer = torch.optim.AdamW(p.values(), lr=rate, fused=True)
 
     def step(index):
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=bf16):
-            loss = loss_of(p, model, *batches[index % 4])
+        with torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=bf16):
+            loss = loss_of(p, model, *batches[index % 4], kept)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         return loss
 
+    wait = torch.cuda.synchronize if DEVICE == "cuda" else lambda: None
     losses = [step(index).item() for index in range(compared)]
-    torch.cuda.synchronize()
+    wait()
     start = time.perf_counter()
     for index in range(steps):
         step(compared + index)
-    torch.cuda.synchronize()
+    wait()
     return (time.perf_counter() - start) * 1000 / steps, losses
 
 
 def main():
     model, batch, tokens, steps, compared = sys.argv[1:6]
+    threads, kept = (int(one) for one in (sys.argv[8:10] + ["0", "0"])[:2])
+    if threads:
+        torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
+    columns = [("f32", False, 0)]
+    if DEVICE == "cuda":
+        columns.append(("bf16", True, 0))
+    if kept:
+        columns.append((f"top-k {kept}", False, kept))
     for length in map(int, tokens.split(",")):
-        for column, bf16 in [("f32", False), ("bf16", True)]:
-            ms, losses = run(model, int(batch), length, int(steps), int(compared), bf16)
-            print(json.dumps({"column": column, "tokens": length, "ms": ms, "losses": losses}), flush=True)
+        for column, bf16, k in columns:
+            ms, losses = run(model, int(batch), length, int(steps), int(compared), RATE, bf16, k)
+            line = {"column": column, "tokens": length, "ms": ms, "losses": losses, "torch": torch.__version__}
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,10 @@
 // `pnpm bench training --backend webgpu`: whole training steps, next to torch if python3 has it.
-import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { recordedStep, scope, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
-import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import { apart, type EncoderSizes, encoderTraining, torchLines } from '@topk-attention/bench-kit';
+import type { Tensor } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
 import { DAWN_OPTIONS } from './dawn-options.js';
-import {
-  type EncoderBatch,
-  type EncoderSizes,
-  encoderBatch,
-  encoderLoss,
-  encoderParameters,
-} from './encoder.js';
 
 const usage = `pnpm bench training --backend webgpu [options]
 
@@ -44,13 +33,6 @@ interface Measured {
   readonly losses: readonly number[];
 }
 
-interface TorchLine {
-  readonly column: string;
-  readonly tokens: number;
-  readonly ms: number;
-  readonly losses: readonly number[];
-}
-
 async function measure(
   backend: WebGpuBackend,
   sizes: EncoderSizes,
@@ -62,45 +44,9 @@ async function measure(
     rate,
   }: { readonly steps: number; readonly losses: number; readonly rate: number },
 ): Promise<Measured> {
-  const batches = Array.from({ length: 4 }, (_, i) => encoderBatch(backend, sizes, i));
-  const optimizer = adamW({ learningRate: rate });
-  let parameters = encoderParameters(backend, sizes);
-  const names = Object.keys(parameters);
-  const init = optimizer.init(parameters);
-  let [tensors, counts] = [init.tensors, init.steps];
-  const { numbersAt } = optimizer.plan(counts, names);
-  interface State {
-    readonly [tree: string]: ParameterTree;
-  }
-  const train = recordedStep(
-    (state: State, { batch, numbers }: { readonly batch: ParameterTree; readonly numbers: Tensor }) =>
-      scope(() => {
-        const given = state.parameters as ParameterTree;
-        const loss = (p: ParameterTree): Tensor => encoderLoss(p, batch as unknown as EncoderBatch, sizes, k);
-        const { value, gradients } = valueAndGrad(loss)(given);
-        const next = optimizer.update(
-          given,
-          gradients,
-          state.tensors as ParameterTree,
-          { numbersAt },
-          numbers,
-        );
-        return { state: { ...next }, outputs: { loss: value } };
-      }),
-    { mostRecordings: isRecorded ? 1 : 0 },
-  );
+  const training = encoderTraining(backend, sizes, { k, rate, isRecorded });
   backend.stream.pool.resetPeak();
-  const step = (index: number): Tensor => {
-    const plan = optimizer.plan(counts, names);
-    counts = plan.steps;
-    const numbers = tensor(backend, plan.numbers, [plan.numbers.length]);
-    const batch = { ...(batches[index % 4] as (typeof batches)[number]) };
-    const { state, outputs } = train({ parameters, tensors }, { batch, numbers });
-    numbers.dispose();
-    parameters = state.parameters as ParameterTree;
-    tensors = state.tensors as ParameterTree;
-    return outputs.loss;
-  };
+  const step = (index: number): Tensor => training.step(index);
   const losses: number[] = [];
   for (let index = 0; index < compared; index++) {
     const value = step(index);
@@ -132,40 +78,9 @@ async function measure(
     { rounds: 2, heatMs: 0 },
   );
   const gpuMs = Object.entries(kernels).sort((a, b) => b[1] - a[1]);
-  train.dispose();
-  disposeParameters(parameters);
-  disposeParameters(tensors);
-  for (const batch of batches) disposeParameters({ ...batch });
+  training.dispose();
   backend.stream.pool.trim();
   return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, losses };
-}
-
-/** Torch on the same machine and in the same run. */
-function torchLines(
-  model: string,
-  batch: number,
-  tokens: string,
-  steps: number,
-  losses: number,
-  rate: number,
-): readonly TorchLine[] {
-  const script = join(dirname(fileURLToPath(import.meta.url)), 'torch_training.py');
-  if (!existsSync(script)) return [];
-  const args = [script, model, String(batch), tokens, String(steps), String(losses), String(rate)];
-  const run = spawnSync('python3', args, { encoding: 'utf8', timeout: 240_000 });
-  if (run.status !== 0) {
-    console.error(`torch is left out: ${run.stderr.trim().split('\n').at(-1)}`);
-    return [];
-  }
-  return run.stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-}
-
-/** Largest relative difference of losses. */
-function apart(a: readonly number[], b: readonly number[]): number {
-  return Math.max(...a.map((one, i) => Math.abs(one - (b[i] as number)) / Math.abs(b[i] as number)));
 }
 
 const { values } = parseArgs({
@@ -190,7 +105,10 @@ if (values.help || !(values.model in MODELS)) {
 const shape = MODELS[values.model as keyof typeof MODELS];
 const batch = Number(values.batch ?? shape.batch);
 const [steps, losses, rate] = [Number(values.steps), Number(values.losses), Number(values.rate)];
-const torch = values['no-torch'] ? [] : torchLines(values.model, batch, values.tokens, steps, losses, rate);
+const lengths = values.tokens.split(',').map(Number);
+const torch = values['no-torch']
+  ? []
+  : torchLines({ model: values.model, batch, tokens: lengths, steps, losses, rate });
 const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
 const { description } = backend.facts;
 console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
@@ -198,7 +116,7 @@ console.log(
   '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | losses apart from torch |',
 );
 console.log('|---|---|---|---|---|---|---|---|');
-for (const tokens of values.tokens.split(',').map(Number)) {
+for (const tokens of lengths) {
   const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
   for (const line of torch.filter((one) => one.tokens === tokens)) {
     console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | |`);

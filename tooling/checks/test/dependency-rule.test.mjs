@@ -88,6 +88,13 @@ test.each([
     'nothing may import the app',
   ],
   [
+    'an example imports an app',
+    'examples/page',
+    'page',
+    `import { x } from '@topk-attention/qa-demo';`,
+    'nothing may import the app',
+  ],
+  [
     'a path leaves src',
     'packages/nn',
     'nn',

@@ -101,6 +101,17 @@ test('a new package and a new dependency need nothing but their manifest', () =>
   expect(read(root, 'tsconfig.build.json').references).toContainEqual({ path: 'packages/kit' });
 });
 
+test('an example is checked, not built', () => {
+  const root = workspace({
+    'examples/page/package.json': { name: '@topk-attention/page', version: '0.0.0', private: true },
+    'examples/page/tsconfig.json': {},
+  });
+  sync(root);
+  expect(staleFiles(root)).toEqual([]);
+  expect(read(root, 'tsconfig.json').references).toContainEqual({ path: 'examples/page' });
+  expect(read(root, 'tsconfig.build.json').references).not.toContainEqual({ path: 'examples/page' });
+});
+
 test('every package has a version', () => {
   const root = workspace({ 'tooling/docs/package.json': { name: 'docs' } });
   expect(withoutVersion(root)).toEqual(['tooling/docs/package.json has no version; give it "0.0.0"']);

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import type { LaunchOptions, Page } from 'playwright-core';
 import { createViteServer } from 'vitest/node';
 import { launchBrowser } from './browser.ts';
 import { SOURCE_CONDITION } from './preset.ts';
@@ -9,6 +10,8 @@ export interface TestPage {
   evaluate(expression: string): Promise<unknown>;
   /** The address at which the page finds a file or folder of the repository. */
   urlOf(path: string): string;
+  /** For tests that act as a reader does: clicks, reloads, downloads. */
+  readonly page: Page;
   /** Errors that the page threw or wrote to its console so far. */
   readonly errors: readonly string[];
 }
@@ -21,11 +24,13 @@ export interface TestPageOptions {
   /** Packages that Vite prepares beforehand (`include`) or leaves alone (`exclude`). */
   readonly include?: readonly string[];
   readonly exclude?: readonly string[];
+  /** How the browser is started. */
+  readonly launch?: LaunchOptions;
 }
 
 /** Serves a page from source, opens it, hands it to `use`, and closes everything again. */
 export async function withTestPage<T>(
-  { folder, ready, include = [], exclude = [] }: TestPageOptions,
+  { folder, ready, include = [], exclude = [], launch }: TestPageOptions,
   use: (page: TestPage) => Promise<T>,
 ): Promise<T> {
   const server = await createViteServer({
@@ -43,7 +48,7 @@ export async function withTestPage<T>(
     optimizeDeps: { include: [...include], exclude: [...exclude] },
     cacheDir: fileURLToPath(new URL('../../.cache/vite', folder)),
   });
-  const browser = await launchBrowser();
+  const browser = await launchBrowser(launch);
   try {
     await server.listen();
     const page = await browser.newPage();
@@ -62,6 +67,7 @@ export async function withTestPage<T>(
     }
     return await use({
       evaluate: (expression) => page.evaluate(expression),
+      page,
       urlOf: (path) => `${address}@fs${path}`,
       errors,
     });

@@ -83,6 +83,11 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   nn: {
     'train/torch-checkpoint': 5,
   },
+  // The page in Chromium: on the CPU, and on a GPU in software.
+  'train-in-the-browser': {
+    page: 30,
+    webgpu: 40,
+  },
   // Every example of a doc comment, compiled and run.
   docs: {
     'doc-comments': 14,

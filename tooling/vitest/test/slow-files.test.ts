@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../../../', import.meta.url));
 /** Test files of each project, as slow-files.ts names them. */
 function testFiles(): Map<string, string[]> {
   const files = new Map<string, string[]>();
-  for (const folder of ['packages', 'apps', 'tooling'].flatMap((group) =>
+  for (const folder of ['packages', 'apps', 'examples', 'tooling'].flatMap((group) =>
     readdirSync(root + group).map((name) => `${group}/${name}`),
   )) {
     if (!existsSync(`${root}${folder}/vitest.config.ts`)) continue;

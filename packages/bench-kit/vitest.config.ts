@@ -1,0 +1,3 @@
+import { packageTests, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
+
+export default packageTests('bench-kit', testsOfPureCode);
