@@ -89,13 +89,14 @@ const modules: Readonly<Record<string, Exports>> = {
       matmul: (wrong) => ofCore.matmul(x, x, wrong),
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
+      crossEntropy: (wrong) => ofCore.crossEntropy(x, core.tensor(backend, [0, 1], [2], 'i32'), wrong),
       maxOver: (wrong) => ofCore.maxOver(x, wrong),
       recordedStep: (wrong) => ofCore.recordedStep((state: object) => ({ state, outputs: {} }), wrong),
       relativePositionBucket: (wrong) =>
         ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
     },
     without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
-      crossEntropy custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
+      custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumTo takeAlong tanh tensor

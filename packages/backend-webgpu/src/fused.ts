@@ -2,6 +2,7 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
 import { normGradients, norms } from './primitives/norm.js';
 import type { DeviceFacts } from './runtime/facts.js';
@@ -55,6 +56,8 @@ export function fusedOperations(
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),
+    crossEntropy: guarded(crossEntropies(stream, facts, tracked)),
+    crossEntropyGradient: guarded(crossEntropyGradients(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

@@ -15,6 +15,7 @@ export {
   describeSelection,
   type Selection,
 } from './contract/choices.js';
+export type * from './contract/cross-entropy.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
 export type * from './contract/elementwise.js';
 export {

@@ -20,6 +20,7 @@ import { recordedStepCases } from './lifecycle/recorded-steps.js';
 import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
+import { crossEntropyCases } from './primitives/cross-entropies.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
 import { layoutCases } from './primitives/layout.js';
@@ -56,6 +57,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...composedCases,
     ...elementwiseProgramCases,
     ...normCases,
+    ...crossEntropyCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

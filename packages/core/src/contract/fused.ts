@@ -5,6 +5,13 @@ import type {
   AttentionOutputs,
   AttentionRequest,
 } from './attention.js';
+import type {
+  CrossEntropyBackwardInputs,
+  CrossEntropyGradients,
+  CrossEntropyInputs,
+  CrossEntropyOutputs,
+  CrossEntropyRequest,
+} from './cross-entropy.js';
 import type { ElementwiseInputs, ElementwiseOutputs, ElementwiseRequest } from './elementwise.js';
 import type {
   FeedForwardBackwardInputs,
@@ -80,6 +87,13 @@ export interface FusedOperations<T> {
   /** Layer norm and RMS norm. */
   readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
   readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;
+  /** The loss with what its gradient needs. */
+  readonly crossEntropy?: FusedOperation<CrossEntropyRequest, CrossEntropyInputs<T>, CrossEntropyOutputs<T>>;
+  readonly crossEntropyGradient?: FusedOperation<
+    CrossEntropyRequest,
+    CrossEntropyBackwardInputs<T>,
+    CrossEntropyGradients<T>
+  >;
   readonly [operation: string]: AnyFusedOperation | undefined;
 }
 
