@@ -31,6 +31,7 @@ export type * from './contract/fused.js';
 export type * from './contract/limits.js';
 export type * from './contract/norm.js';
 export type * from './contract/op-names.js';
+export type * from './contract/sum-squares.js';
 export { philox4x32, philoxBits, philoxKey } from './contract/philox.js';
 export {
   type DropoutWords,

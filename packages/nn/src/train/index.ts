@@ -6,7 +6,14 @@ export {
   saveCheckpoint,
   type TrainerState,
 } from './checkpoint.js';
-export { type ClipGradNormOptions, type ClippedGradients, clipGradNorm, clipGradValue } from './clip.js';
+export {
+  type ClipGradNormOptions,
+  type ClippedGradients,
+  type ClipScale,
+  clipGradNorm,
+  clipGradValue,
+  clipScale,
+} from './clip.js';
 export { folderStore } from './folder-store.js';
 export type { Loss, LossContext } from './loss.js';
 export { type AdafactorOptions, type AdafactorSettings, adafactor } from './optimizers/adafactor.js';
@@ -15,6 +22,7 @@ export { noDecay } from './optimizers/no-decay.js';
 export type {
   Optimizer,
   OptimizerState,
+  OptimizerStepOptions,
   ParameterGroup,
   StepOptions,
   Updated,

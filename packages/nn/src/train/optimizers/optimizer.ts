@@ -1,7 +1,12 @@
 import {
+  concat,
+  type ElementwiseProgram,
   formatShape,
+  mapElementsOfAll,
+  mul,
   narrow,
   ProgramNumbers,
+  reshape,
   type Shape,
   scope,
   type Tensor,
@@ -26,6 +31,15 @@ export interface StepOptions {
   readonly rateFactor?: number;
   /** Replaces the momentum (SGD) or the first beta (Adam, AdamW). Default: the optimiser's own. */
   readonly momentum?: number;
+}
+
+/** What a step takes besides the numbers of a schedule. */
+export interface OptimizerStepOptions extends StepOptions {
+  /**
+   * Multiplies every gradient, f32 [], such as `clipScale(...).scale`: part of the update, without a pass over the gradients
+   * of its own. Default: none.
+   */
+  readonly gradientScale?: Tensor;
 }
 
 /** Parameters chosen by name, with their own hyper-parameters. */
@@ -56,7 +70,7 @@ export interface Optimizer {
     parameters: ParameterTree,
     gradients: ParameterTree,
     state: OptimizerState,
-    options?: StepOptions,
+    options?: OptimizerStepOptions,
   ): Updated;
   /**
    * The half of a step that is plain arithmetic: what changes from step to step (rates, bias corrections), in an order
@@ -70,6 +84,7 @@ export interface Optimizer {
    * followed by `update`.
    *
    * @param numbers `plan(...).numbers` as a tensor, f32 [n]
+   * @param gradientScale see `OptimizerStepOptions`; for optimisers whose `takesScale` is true
    */
   update(
     parameters: ParameterTree,
@@ -77,7 +92,10 @@ export interface Optimizer {
     tensors: OptimizerState['tensors'],
     plan: Pick<StepPlan, 'numbersAt'>,
     numbers: Tensor,
+    gradientScale?: Tensor,
   ): { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
+  /** Whether `update` multiplies gradients by a scale; otherwise they must be scaled before. */
+  readonly takesScale?: boolean;
 }
 
 export interface StepPlan {
@@ -91,8 +109,7 @@ export interface StepPlan {
 /** Slots of one parameter, by name. */
 export type Slots = { readonly [slot: string]: Tensor };
 
-/** How one parameter is updated. */
-export interface UpdateRule<Settings> {
+interface Rule<Settings> {
   readonly name: string;
   /** Shapes of the slots for a parameter of that shape. */
   slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
@@ -101,8 +118,26 @@ export interface UpdateRule<Settings> {
    * passed to ops or compile them in, so a number that changes every step must come as a tensor.
    */
   numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
+}
+
+/** How one parameter is updated. */
+export interface UpdateRule<Settings> extends Rule<Settings> {
   /** An update with the settings of the parameter's group. Only `numbers` depends on the step. */
   updateOf(settings: Settings): Update;
+}
+
+/** An update that is a function of the elements, so that all parameters of a group can take it together. */
+export interface ProgramRule<Settings> extends Rule<Settings> {
+  /**
+   * Inputs `parameter`, `gradient` and the slots; outputs `parameter` and the slots; the numbers of `numbers`, followed by
+   * one that multiplies the gradient, if `isScaled`.
+   */
+  programOf(settings: Settings, isScaled: boolean): ElementwiseProgram;
+}
+
+interface UpdatedParameter {
+  readonly parameter: Tensor;
+  readonly slots: Slots;
 }
 
 type Update = (
@@ -110,16 +145,48 @@ type Update = (
   gradient: Tensor,
   slots: Slots,
   numbers: ProgramNumbers,
-) => { readonly parameter: Tensor; readonly slots: Slots };
+) => UpdatedParameter;
+
+/** Updates parameters that share their settings and numbers. */
+type UpdateAll = (
+  ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
+  numbers: ProgramNumbers,
+  scale: Tensor | undefined,
+) => readonly UpdatedParameter[];
+
+function updateAllOf<Settings>(
+  rule: UpdateRule<Settings> | ProgramRule<Settings>,
+  settings: Settings,
+): UpdateAll {
+  if ('updateOf' in rule) {
+    const update = rule.updateOf(settings);
+    return (ones, numbers, scale) =>
+      ones.map(({ parameter, gradient, slots }) =>
+        scope(() =>
+          update(parameter, scale === undefined ? gradient : mul(gradient, scale), slots, numbers),
+        ),
+      );
+  }
+  const programs = { plain: rule.programOf(settings, false), scaled: rule.programOf(settings, true) };
+  return (ones, numbers, scale) => {
+    const program = scale === undefined ? programs.plain : programs.scaled;
+    const inputs = ones.map(({ parameter, gradient, slots }) => ({ parameter, gradient, ...slots }));
+    return mapElementsOfAll(program, inputs, numbers).map(({ parameter, ...slots }) => ({
+      parameter: parameter as Tensor,
+      slots,
+    }));
+  };
+}
 
 /** An optimiser that updates each parameter by a rule, with its group's settings. */
 export function optimizerOf<Settings extends object>(
-  rule: UpdateRule<Settings>,
+  rule: UpdateRule<Settings> | ProgramRule<Settings>,
   settings: Settings,
   groups: readonly ParameterGroup<Settings>[] = [],
 ): Optimizer {
   const kinds = [settings, ...groups.map(({ match: _, ...own }) => ({ ...settings, ...own }))];
-  const updates = kinds.map((kind) => rule.updateOf(kind));
+  const updates = kinds.map((kind) => updateAllOf(rule, kind));
+  const isProgram = 'programOf' in rule;
   /** Index into `kinds`; 0: in no group. */
   const kindOf = (name: string): number => groups.findIndex(({ match }) => match(name)) + 1;
   const settingsOf = (name: string): Settings => kinds[kindOf(name)] as Settings;
@@ -127,6 +194,7 @@ export function optimizerOf<Settings extends object>(
     Object.entries(rule.slots(shape, settingsOf(name)));
   const optimizer: Optimizer = {
     name: rule.name,
+    takesScale: true,
     init: (parameters) =>
       scope(() => {
         const tensors: { [name: string]: Tensor } = {};
@@ -158,24 +226,44 @@ export function optimizerOf<Settings extends object>(
       // An empty tensor would have an extent of 0, which nothing needs.
       return { numbers: Float32Array.from(numbers.length > 0 ? numbers : [0]), numbersAt, steps };
     },
-    update: (parameters, gradients, tensors, { numbersAt }, numbers) => {
+    update: (parameters, gradients, tensors, { numbersAt }, numbers, scale) => {
       checkGradients(rule.name, parameters, gradients);
-      const parts = new NumberParts(numbers);
+      // A program gets the scale as its last number.
+      const parts = new NumberParts(numbers, isProgram ? scale : undefined);
       try {
         return scope(() => {
+          const after = new Map<string, UpdatedParameter>();
+          const together = new Map<string, string[]>();
+          for (const [name, parameter] of Object.entries(parameters)) {
+            const slots = readSlots(rule.name, name, slotsOf(name, parameter.shape), tensors);
+            after.set(name, { parameter, slots });
+            if (gradients[name] === undefined) continue;
+            const key = `${kindOf(name)} ${numbersAt[name]}`;
+            const names = together.get(key);
+            if (names === undefined) together.set(key, [name]);
+            else names.push(name);
+          }
+          for (const names of together.values()) {
+            const [first] = names as [string, ...string[]];
+            const kind = kindOf(first);
+            const count = rule.numbers(kinds[kind] as Settings, 1, {}).length;
+            const ones = names.map((name) => ({
+              ...(after.get(name) as UpdatedParameter),
+              gradient: gradients[name] as Tensor,
+            }));
+            const made = (updates[kind] as UpdateAll)(
+              ones,
+              parts.from(numbersAt[first] as number, count),
+              scale,
+            );
+            for (const [at, name] of names.entries()) after.set(name, made[at] as UpdatedParameter);
+          }
           const made: { [name: string]: Tensor } = {};
           const state: { [name: string]: Tensor } = {};
-          for (const [name, parameter] of Object.entries(parameters)) {
-            const gradient = gradients[name];
-            const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), tensors);
-            const update = updates[kindOf(name)] as Update;
-            const after =
-              gradient === undefined
-                ? { parameter, slots: before }
-                : scope(() => update(parameter, gradient, before, parts.from(numbersAt[name] as number)));
+          for (const [name, { parameter, slots }] of after) {
             // Aliases: an unchanged tensor is disposed of with the old tree and lives on in the new one.
-            made[name] = after.parameter.alias();
-            for (const [slot, one] of Object.entries(after.slots)) state[`${name}.${slot}`] = one.alias();
+            made[name] = parameter.alias();
+            for (const [slot, one] of Object.entries(slots)) state[`${name}.${slot}`] = one.alias();
           }
           return { parameters: made, tensors: state };
         });
@@ -187,7 +275,14 @@ export function optimizerOf<Settings extends object>(
       const plan = optimizer.plan(state.steps, Object.keys(gradients), options);
       return scope(() => {
         const numbers = tensor(backendOf(parameters), plan.numbers, [plan.numbers.length]);
-        const next = optimizer.update(parameters, gradients, state.tensors, plan, numbers);
+        const next = optimizer.update(
+          parameters,
+          gradients,
+          state.tensors,
+          plan,
+          numbers,
+          options?.gradientScale,
+        );
         return { parameters: next.parameters, state: { steps: plan.steps, tensors: next.tensors } };
       });
     },
@@ -198,22 +293,33 @@ export function optimizerOf<Settings extends object>(
 /** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
 class NumberParts {
   readonly #whole: Tensor;
+  /** Follows the numbers of each part. */
+  readonly #scale: Tensor | undefined;
   readonly #parts = new Map<number, ProgramNumbers>();
 
-  constructor(whole: Tensor) {
+  constructor(whole: Tensor, scale: Tensor | undefined) {
     this.#whole = whole;
+    this.#scale = scale;
   }
 
-  from(start: number): ProgramNumbers {
+  from(start: number, count: number): ProgramNumbers {
     let part = this.#parts.get(start);
     if (part === undefined) {
-      const vector = scope(() =>
-        (start === 0 ? this.#whole : narrow(this.#whole, 0, start, this.#whole.size - start)).unscopedAlias(),
-      );
+      const vector = scope(() => this.#cut(start, count).unscopedAlias());
       part = new ProgramNumbers(vector);
       this.#parts.set(start, part);
     }
     return part;
+  }
+
+  #cut(start: number, count: number): Tensor {
+    const scale = this.#scale;
+    // Without a scale, a program may see the numbers of the others behind its own.
+    if (start === 0 && (scale === undefined || count === this.#whole.size)) {
+      return scale === undefined ? this.#whole : concat([this.#whole, reshape(scale, [1])], 0);
+    }
+    const own = narrow(this.#whole, 0, start, count);
+    return scale === undefined ? own : concat([own, reshape(scale, [1])], 0);
   }
 
   dispose(): void {
