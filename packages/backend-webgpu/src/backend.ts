@@ -37,9 +37,9 @@ import type { DeviceFacts } from './runtime/facts.js';
 import type { Span } from './runtime/kernel.js';
 import { Stream, type StreamOptions } from './runtime/stream.js';
 import { storageBytes } from './runtime/view.js';
-import { windowsOf } from './windows.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { type GpuBufferTensor, Storage, WebGpuTensor } from './tensor.js';
+import { windowsOf } from './windows.js';
 
 /** Scalars kept on the device: operands such as the 2 of `mul(x, 2)` recur with every call. */
 const MOST_CONSTANTS = 256;

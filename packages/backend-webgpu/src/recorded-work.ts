@@ -206,7 +206,8 @@ class Work implements RecordedWork<WebGpuTensor> {
       if (written !== undefined) expect(written);
     }
     for (const [at, place] of now.entries()) if (isAtHome[at]) expect(place);
-    const isViewed = ({ storage }: WebGpuTensor): boolean => storage.views > (expected.get(storage) as number);
+    const isViewed = ({ storage }: WebGpuTensor): boolean =>
+      storage.views > (expected.get(storage) as number);
     // A state from elsewhere is written to the place that is read.
     if (next.some(isViewed) || now.some((place, at) => !isAtHome[at] && isViewed(place))) return undefined;
     for (const [at, place] of [...now, ...this.#inputs].entries()) {

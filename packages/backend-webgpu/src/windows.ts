@@ -8,7 +8,10 @@ export function windowWords(size: number): number {
 }
 
 /** Where tensors of those sizes begin that share a buffer, in words, and the words of all. */
-export function windowsOf(sizes: readonly number[]): { readonly places: readonly number[]; readonly words: number } {
+export function windowsOf(sizes: readonly number[]): {
+  readonly places: readonly number[];
+  readonly words: number;
+} {
   const places: number[] = [];
   let words = 0;
   for (const size of sizes) {

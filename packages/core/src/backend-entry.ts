@@ -31,7 +31,6 @@ export type * from './contract/fused.js';
 export type * from './contract/limits.js';
 export type * from './contract/norm.js';
 export type * from './contract/op-names.js';
-export type * from './contract/sum-squares.js';
 export { philox4x32, philoxBits, philoxKey } from './contract/philox.js';
 export {
   type DropoutWords,
@@ -45,6 +44,7 @@ export {
   scalesExactly,
 } from './contract/request-facts.js';
 export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './contract/shape.js';
+export type * from './contract/sum-squares.js';
 export type { KeptUnits } from './feed-forward/composed.js';
 export {
   type FeedForwardForward,

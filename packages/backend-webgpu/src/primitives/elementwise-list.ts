@@ -10,9 +10,9 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
-import { windowsOf } from '../windows.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
 import { lines, range, times } from '../wgsl/text.js';
+import { windowsOf } from '../windows.js';
 import { programLauncher, programRefusals, WORKGROUP } from './elementwise-program.js';
 import { programText } from './elementwise-program-text.js';
 
@@ -64,7 +64,9 @@ export function elementwiseLists(
               (name) => [name, (inputs[`${index}:${name}`] as WebGpuTensor).span] as const,
             );
             const numbers = inputs.numbers === undefined ? [] : [['numbers', inputs.numbers.span] as const];
-            const made = slots.map((slot) => [slot, (outputs[`${index}:${slot}`] as WebGpuTensor).span] as const);
+            const made = slots.map(
+              (slot) => [slot, (outputs[`${index}:${slot}`] as WebGpuTensor).span] as const,
+            );
             launch(program, [...given, ...numbers], made, sizeOf(shapes[index] as Shape));
           };
           for (const group of groups) {
@@ -117,10 +119,7 @@ function groupsOf(
 }
 
 /** The storage that tensors share, if it holds them in the places of `windows`. */
-function sharedSpan(
-  tensors: readonly WebGpuTensor[],
-  windows: readonly WebGpuTensor[],
-): Span | undefined {
+function sharedSpan(tensors: readonly WebGpuTensor[], windows: readonly WebGpuTensor[]): Span | undefined {
   const { storage } = tensors[0] as WebGpuTensor;
   const after = (windows[0] as WebGpuTensor).storage;
   if (storage.span.size !== after.span.size) return undefined;

@@ -12,10 +12,7 @@ export interface ProgramText {
 }
 
 /** @param load the text that reads an input's element; numbers are read from `in_numbers` */
-export function programText(
-  { outputs }: ElementwiseProgram,
-  load: (input: string) => string,
-): ProgramText {
+export function programText({ outputs }: ElementwiseProgram, load: (input: string) => string): ProgramText {
   const names = new Map<Expression, string>();
   const lines: string[] = [];
   const functions = new Map<string, string>();

@@ -62,7 +62,11 @@ export function programLauncher(
 }
 
 /** Why no kernel of a tensor's own can run a program. */
-export function programRefusals(program: ElementwiseProgram, shape: Shape, facts: DeviceFacts): readonly string[] {
+export function programRefusals(
+  program: ElementwiseProgram,
+  shape: Shape,
+  facts: DeviceFacts,
+): readonly string[] {
   const refusals: string[] = [];
   const buffers = program.inputs.length + Object.keys(program.outputs).length + (program.numbers > 0 ? 1 : 0);
   if (buffers > facts.storageBuffers) {

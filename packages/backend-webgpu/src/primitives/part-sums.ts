@@ -12,8 +12,8 @@ const PART = 256;
 const UNITS = 16;
 /** Entries of a lane: as many as a workgroup has units side by side. */
 const EACH = UNITS;
-/** More searches of a row in a part would take longer than sorting all entries. */
-const MOST_SEARCHES = 2 ** 24;
+/** More searches of a row in a part take longer than sorting all entries. */
+const MOST_SEARCHES = 2 ** 19;
 
 interface SumsVariant {
   readonly element: 'f32' | 'i32';
@@ -91,9 +91,7 @@ export interface PartSizes {
 /** Whether `recordPartSums` takes sums of that size. */
 export function takesPartSums({ rows, count, width }: PartSizes, bindingBytes: number): boolean {
   const parts = Math.ceil(count / PART);
-  return (
-    parts <= LARGEST_GRID && rows * parts <= MOST_SEARCHES && 4 * parts * PART * width <= bindingBytes
-  );
+  return parts <= LARGEST_GRID && rows * parts <= MOST_SEARCHES && 4 * parts * PART * width <= bindingBytes;
 }
 
 /**

@@ -38,7 +38,9 @@ export function sumsOfSquares(
       }
       if (refusals.length > 0) return { refusals };
       const scratchBytes = 4 * sizes.length * (MOST_PARTS + 1);
-      const groups = range(Math.ceil(sizes.length / most)).map((at) => sizes.slice(at * most, (at + 1) * most));
+      const groups = range(Math.ceil(sizes.length / most)).map((at) =>
+        sizes.slice(at * most, (at + 1) * most),
+      );
       return {
         scratchBytes: () => scratchBytes,
         describe: () => ({ variant: `parts in ${groups.length} launches, and their sums` }),

@@ -57,7 +57,10 @@ const sumSquaresOperation = defineOperation<
 export function sumSquares(xs: readonly Tensor[]): { readonly sums: Tensor; readonly norm: Tensor } {
   const [first] = xs;
   if (first === undefined) {
-    throw new TopKError('INVALID_OPTION', 'sumSquares: no tensors', { expected: 'at least one', got: 'none' });
+    throw new TopKError('INVALID_OPTION', 'sumSquares: no tensors', {
+      expected: 'at least one',
+      got: 'none',
+    });
   }
   for (const one of xs) {
     requireTensor('sumSquares', 'tensor', one);

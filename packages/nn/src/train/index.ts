@@ -22,13 +22,12 @@ export { noDecay } from './optimizers/no-decay.js';
 export type {
   Optimizer,
   OptimizerState,
-  OptimizerStepOptions,
   ParameterGroup,
-  StepOptions,
   Updated,
 } from './optimizers/optimizer.js';
 export type { OptimizerOptions } from './optimizers/settings.js';
 export { type SgdOptions, type SgdSettings, sgd } from './optimizers/sgd.js';
+export type { OptimizerStepOptions, StepOptions } from './optimizers/step-options.js';
 export type { EarlyStopping, LogEntry, TrainOptions } from './options.js';
 export { type OneCycleOptions, oneCycleSchedule } from './schedules/one-cycle.js';
 export {

@@ -84,7 +84,9 @@ export const elementwiseListCases: readonly ConformanceCase[] = [
       ];
       const expected = [
         ...inputs(single).map((one) => ops.mapElements(update, one, numbers)),
-        ...single.slice(count).map(({ moved, average }) => ({ moved: moved.alias(), average: average.alias() })),
+        ...single
+          .slice(count)
+          .map(({ moved, average }) => ({ moved: moved.alias(), average: average.alias() })),
       ];
       disposeAll(all, single, given);
       [all, single] = [next, expected];
@@ -94,26 +96,29 @@ export const elementwiseListCases: readonly ConformanceCase[] = [
     numbers.dispose();
     vector.dispose();
   }),
-  listCase('old tensors keep their values, and a new one is written apart from the others', async ({ backend }) => {
-    const program = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ x: add(x, 1) }));
-    const first = [[1, 2], [3]].map((values) => ({ x: ops.tensor(backend, values) }));
-    const second = ops.mapElementsOfAll(program, first);
-    const third = ops.mapElementsOfAll(program, second);
-    const rows = ops.writeInto(third[0]?.x as ops.Tensor, first[1]?.x as ops.Tensor, [1]);
-    const viewed = ops.reshape(third[1]?.x as ops.Tensor, [1, 1]);
-    for (const [what, got, expected] of [
-      ['given', first[0]?.x, [1, 2]],
-      ['second', second[0]?.x, [2, 3]],
-      ['second, another', second[1]?.x, [4]],
-      ['third', third[1]?.x, [5]],
-      ['a view', viewed, [5]],
-      ['written into', rows, [3, 3]],
-    ] as const) {
-      checkEqual(what, await (got as ops.Tensor).data(), expected);
-    }
-    const owned = [first, second, third].flat().map(({ x }) => x);
-    for (const one of [...owned, viewed, rows]) one.dispose();
-  }),
+  listCase(
+    'old tensors keep their values, and a new one is written apart from the others',
+    async ({ backend }) => {
+      const program = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ x: add(x, 1) }));
+      const first = [[1, 2], [3]].map((values) => ({ x: ops.tensor(backend, values) }));
+      const second = ops.mapElementsOfAll(program, first);
+      const third = ops.mapElementsOfAll(program, second);
+      const rows = ops.writeInto(third[0]?.x as ops.Tensor, first[1]?.x as ops.Tensor, [1]);
+      const viewed = ops.reshape(third[1]?.x as ops.Tensor, [1, 1]);
+      for (const [what, got, expected] of [
+        ['given', first[0]?.x, [1, 2]],
+        ['second', second[0]?.x, [2, 3]],
+        ['second, another', second[1]?.x, [4]],
+        ['third', third[1]?.x, [5]],
+        ['a view', viewed, [5]],
+        ['written into', rows, [3, 3]],
+      ] as const) {
+        checkEqual(what, await (got as ops.Tensor).data(), expected);
+      }
+      const owned = [first, second, third].flat().map(({ x }) => x);
+      for (const one of [...owned, viewed, rows]) one.dispose();
+    },
+  ),
   listCase('an empty tensor, and a list of none', async ({ backend }) => {
     const program = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ x: mul(x, 2) }));
     const list = [ops.zeros(backend, [0, 3]), ops.tensor(backend, [4])];
@@ -121,13 +126,11 @@ export const elementwiseListCases: readonly ConformanceCase[] = [
       program,
       list.map((x) => ({ x })),
     );
-    check((made[0]?.x as ops.Tensor).size === 0, 'an empty tensor stays empty');
-    checkEqual('the other', await (made[1]?.x as ops.Tensor).data(), [8]);
+    const [empty, other] = made.map(({ x }) => x) as [ops.Tensor, ops.Tensor];
+    check(empty.size === 0, 'an empty tensor stays empty');
+    checkEqual('the other', await other.data(), [8]);
     check(ops.mapElementsOfAll(program, []).length === 0, 'nothing of nothing');
-    disposeAll(
-      list,
-      made.map(({ x }) => x),
-    );
+    disposeAll(list, [empty, other]);
   }),
   listCase('replayed steps have the bits of called ones', async ({ backend }) => {
     const names = shapes.map((_, at) => `p${at}`);

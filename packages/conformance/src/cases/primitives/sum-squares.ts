@@ -22,10 +22,7 @@ const lists: Readonly<Record<string, readonly ops.Shape[]>> = {
   'one number': [[]],
   'one tensor': [[70, 130]],
   'three tensors': [[5], [4097], [2, 3, 4]],
-  'forty tensors, one of them empty': [
-    ...Array.from({ length: 39 }, (_, at) => [at + 1, 7]),
-    [0, 3],
-  ],
+  'forty tensors, one of them empty': [...Array.from({ length: 39 }, (_, at) => [at + 1, 7]), [0, 3]],
   'forty tensors': Array.from({ length: 40 }, (_, at) => [37 * at + 1]),
 };
 
@@ -64,9 +61,7 @@ export const sumSquaresCases: readonly ConformanceCase[] = [
   }),
   squaresCase('they have gradients', async ({ backend, tolerance }) => {
     const xs = { a: ops.tensor(backend, [3, 0]), b: ops.tensor(backend, [4]) };
-    const made = ops.grad(({ a, b }: typeof xs) =>
-      ops.scope(() => ops.sumSquares([a, b]).norm.alias()),
-    )(xs);
+    const made = ops.grad(({ a, b }: typeof xs) => ops.scope(() => ops.sumSquares([a, b]).norm.alias()))(xs);
     checkClose('a', await made.a.data(), [0.6, 0], tolerance);
     checkClose('b', await made.b.data(), [0.8], tolerance);
     disposeAll(xs.a, xs.b, made.a, made.b);

@@ -24,7 +24,7 @@ const problems: Readonly<Record<string, Problem>> = {
     idOf: (random) => (random.next() < 0.9 ? 17 : random.integer(0, 49)),
   },
   'two rows': { rows: 2, width: 12, tokens: 2600, idOf: (_, at) => (at < 1234 ? 0 : 1) },
-  'padding': {
+  padding: {
     rows: 30,
     width: 8,
     tokens: 1200,

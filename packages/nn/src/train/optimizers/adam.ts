@@ -7,7 +7,8 @@ import {
   elementwiseProgram,
   terms,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type ProgramRule } from './optimizer.js';
+import { type Optimizer, optimizerOf } from './optimizer.js';
+import type { ProgramRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdamSettings {

@@ -1,21 +1,16 @@
-import {
-  concat,
-  type ElementwiseProgram,
-  formatShape,
-  mapElementsOfAll,
-  mul,
-  narrow,
-  ProgramNumbers,
-  reshape,
-  type Shape,
-  scope,
-  type Tensor,
-  TopKError,
-  tensor,
-  zeros,
-} from '@topk-attention/core';
+import { formatShape, type Shape, scope, type Tensor, TopKError, tensor, zeros } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import { backendOf, type ParameterTree } from '../../parameters.js';
+import { NumberParts } from './number-parts.js';
+import {
+  type ProgramRule,
+  type Slots,
+  type UpdateAll,
+  type UpdatedParameter,
+  type UpdateRule,
+  updateAllOf,
+} from './rules.js';
+import type { OptimizerStepOptions, StepOptions } from './step-options.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */
 export interface OptimizerState {
@@ -23,23 +18,6 @@ export interface OptimizerState {
   readonly steps: { readonly [parameter: string]: number };
   /** f32, named `<parameter>.<slot>`; slots are named as in PyTorch's state dicts (`exp_avg`, `momentum_buffer`, ...). */
   readonly tensors: ParameterTree;
-}
-
-/** What a schedule may change from step to step. */
-export interface StepOptions {
-  /** Multiplies the learning rate of every group. Default 1. */
-  readonly rateFactor?: number;
-  /** Replaces the momentum (SGD) or the first beta (Adam, AdamW). Default: the optimiser's own. */
-  readonly momentum?: number;
-}
-
-/** What a step takes besides the numbers of a schedule. */
-export interface OptimizerStepOptions extends StepOptions {
-  /**
-   * Multiplies every gradient, f32 [], such as `clipScale(...).scale`: part of the update, without a pass over the gradients
-   * of its own. Default: none.
-   */
-  readonly gradientScale?: Tensor;
 }
 
 /** Parameters chosen by name, with their own hyper-parameters. */
@@ -104,78 +82,6 @@ export interface StepPlan {
   /** Where a parameter's numbers begin. The same in every step as long as the same parameters always have gradients. */
   readonly numbersAt: { readonly [parameter: string]: number };
   readonly steps: OptimizerState['steps'];
-}
-
-/** Slots of one parameter, by name. */
-export type Slots = { readonly [slot: string]: Tensor };
-
-interface Rule<Settings> {
-  readonly name: string;
-  /** Shapes of the slots for a parameter of that shape. */
-  slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
-  /**
-   * What changes from step to step, always the same count of numbers. `step` counts from 1. Backends cache numbers
-   * passed to ops or compile them in, so a number that changes every step must come as a tensor.
-   */
-  numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
-}
-
-/** How one parameter is updated. */
-export interface UpdateRule<Settings> extends Rule<Settings> {
-  /** An update with the settings of the parameter's group. Only `numbers` depends on the step. */
-  updateOf(settings: Settings): Update;
-}
-
-/** An update that is a function of the elements, so that all parameters of a group can take it together. */
-export interface ProgramRule<Settings> extends Rule<Settings> {
-  /**
-   * Inputs `parameter`, `gradient` and the slots; outputs `parameter` and the slots; the numbers of `numbers`, followed by
-   * one that multiplies the gradient, if `isScaled`.
-   */
-  programOf(settings: Settings, isScaled: boolean): ElementwiseProgram;
-}
-
-interface UpdatedParameter {
-  readonly parameter: Tensor;
-  readonly slots: Slots;
-}
-
-type Update = (
-  parameter: Tensor,
-  gradient: Tensor,
-  slots: Slots,
-  numbers: ProgramNumbers,
-) => UpdatedParameter;
-
-/** Updates parameters that share their settings and numbers. */
-type UpdateAll = (
-  ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
-  numbers: ProgramNumbers,
-  scale: Tensor | undefined,
-) => readonly UpdatedParameter[];
-
-function updateAllOf<Settings>(
-  rule: UpdateRule<Settings> | ProgramRule<Settings>,
-  settings: Settings,
-): UpdateAll {
-  if ('updateOf' in rule) {
-    const update = rule.updateOf(settings);
-    return (ones, numbers, scale) =>
-      ones.map(({ parameter, gradient, slots }) =>
-        scope(() =>
-          update(parameter, scale === undefined ? gradient : mul(gradient, scale), slots, numbers),
-        ),
-      );
-  }
-  const programs = { plain: rule.programOf(settings, false), scaled: rule.programOf(settings, true) };
-  return (ones, numbers, scale) => {
-    const program = scale === undefined ? programs.plain : programs.scaled;
-    const inputs = ones.map(({ parameter, gradient, slots }) => ({ parameter, gradient, ...slots }));
-    return mapElementsOfAll(program, inputs, numbers).map(({ parameter, ...slots }) => ({
-      parameter: parameter as Tensor,
-      slots,
-    }));
-  };
 }
 
 /** An optimiser that updates each parameter by a rule, with its group's settings. */
@@ -288,46 +194,6 @@ export function optimizerOf<Settings extends object>(
     },
   };
   return optimizer;
-}
-
-/** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
-class NumberParts {
-  readonly #whole: Tensor;
-  /** Follows the numbers of each part. */
-  readonly #scale: Tensor | undefined;
-  readonly #parts = new Map<number, ProgramNumbers>();
-
-  constructor(whole: Tensor, scale: Tensor | undefined) {
-    this.#whole = whole;
-    this.#scale = scale;
-  }
-
-  from(start: number, count: number): ProgramNumbers {
-    let part = this.#parts.get(start);
-    if (part === undefined) {
-      const vector = scope(() => this.#cut(start, count).unscopedAlias());
-      part = new ProgramNumbers(vector);
-      this.#parts.set(start, part);
-    }
-    return part;
-  }
-
-  #cut(start: number, count: number): Tensor {
-    const scale = this.#scale;
-    // Without a scale, a program may see the numbers of the others behind its own.
-    if (start === 0 && (scale === undefined || count === this.#whole.size)) {
-      return scale === undefined ? this.#whole : concat([this.#whole, reshape(scale, [1])], 0);
-    }
-    const own = narrow(this.#whole, 0, start, count);
-    return scale === undefined ? own : concat([own, reshape(scale, [1])], 0);
-  }
-
-  dispose(): void {
-    for (const part of this.#parts.values()) {
-      part.dispose();
-      part.vector.dispose();
-    }
-  }
 }
 
 function checkGradients(where: string, parameters: ParameterTree, gradients: ParameterTree): void {

@@ -7,7 +7,8 @@ import {
   TopKError,
   terms,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type ProgramRule } from './optimizer.js';
+import { type Optimizer, optimizerOf } from './optimizer.js';
+import type { ProgramRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface SgdSettings {
@@ -78,10 +79,7 @@ const sgdRule: ProgramRule<SgdSettings> = {
   programOf: sgdProgram,
 };
 
-function sgdProgram(
-  { momentum, weightDecay, nesterov }: SgdSettings,
-  isScaled: boolean,
-): ElementwiseProgram {
+function sgdProgram({ momentum, weightDecay, nesterov }: SgdSettings, isScaled: boolean): ElementwiseProgram {
   const { add, mul, sub } = terms;
   const slots = momentum === 0 ? [] : ['momentum_buffer'];
   return elementwiseProgram(
