@@ -3,7 +3,7 @@ import { ALIGNMENT } from './runtime/binding.js';
 const ALIGNED_WORDS = ALIGNMENT / 4;
 
 /** Words that a window of that many elements takes: the next one begins where a binding may. */
-export function windowWords(size: number): number {
+function windowWords(size: number): number {
   return Math.max(1, Math.ceil(size / ALIGNED_WORDS)) * ALIGNED_WORDS;
 }
 
