@@ -53,7 +53,8 @@ const elementwiseList = defineOperation<Request, ElementwiseInputs<Tensor>, Elem
 /**
  * `mapElements` for several sets of inputs, each of its own shape, with the same numbers: the same results, in fewer
  * launches on backends that support it. An output under the name of an input is meant to take its place in the next
- * call, as in an optimiser's update; a backend may lay such outputs out for it.
+ * call, as in an optimiser's update. A backend may lay such outputs out for it, in memory that is freed with the last of
+ * them.
  *
  * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH
  *
