@@ -89,16 +89,17 @@ const modules: Readonly<Record<string, Exports>> = {
       matmul: (wrong) => ofCore.matmul(x, x, wrong),
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
+      crossEntropy: (wrong) => ofCore.crossEntropy(x, core.tensor(backend, [0, 1], [2], 'i32'), wrong),
       maxOver: (wrong) => ofCore.maxOver(x, wrong),
       recordedStep: (wrong) => ofCore.recordedStep((state: object) => ({ state, outputs: {} }), wrong),
       relativePositionBucket: (wrong) =>
         ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
     },
     without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
-      crossEntropy custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
-      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements max min mul narrow neg 
+      custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
+      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements mapElementsOfAll max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
-      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumTo takeAlong tanh tensor
+      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor
       topK transpose valueAndGrad where writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
   },
@@ -172,6 +173,7 @@ const modules: Readonly<Record<string, Exports>> = {
       sgd: (wrong) => untyped(nn).sgd(wrong),
       adafactor: (wrong) => untyped(nn).adafactor(wrong),
       clipGradNorm: (wrong) => untyped(nn).clipGradNorm({ x }, 1, wrong),
+      clipScale: (wrong) => untyped(nn).clipScale({ x }, 1, wrong),
       averageParameters: (wrong) => untyped(nn).averageParameters(undefined, { x }, wrong),
       ...Object.fromEntries(
         [

@@ -39,6 +39,7 @@ import { Stream, type StreamOptions } from './runtime/stream.js';
 import { storageBytes } from './runtime/view.js';
 import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { type GpuBufferTensor, Storage, WebGpuTensor } from './tensor.js';
+import { windowsOf } from './windows.js';
 
 /** Scalars kept on the device: operands such as the 2 of `mul(x, 2)` recur with every call. */
 const MOST_CONSTANTS = 256;
@@ -102,6 +103,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     };
     const allocation = {
       allocate: (shape: Shape, dtype: DType) => this.allocate(shape, dtype),
+      allocateWindows: (shapes: readonly Shape[]) => this.allocateWindows(shapes),
       release: (x: WebGpuTensor) => this.release(x),
     };
     this.fused = fused
@@ -371,9 +373,9 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     this.#requireUsable();
     this.stream.requireNotRecording('an export');
     const { storage, shape, dtype } = x;
-    let { span } = storage;
-    if (storage.owner === 'constant') {
-      // The constant is shared, so the caller gets a copy.
+    let { span } = x;
+    if (storage.owner === 'constant' || x.isWindow) {
+      // The buffer is shared, so the caller gets a copy.
       const copy = this.stream.scratch(span.size);
       this.stream.copy({ ...span, size: copy.size }, copy);
       span = copy;
@@ -407,7 +409,25 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   view(x: WebGpuTensor, shape: Shape): WebGpuTensor {
     this.#requireUsable();
     x.storage.views++;
-    return new WebGpuTensor(x.storage, shape, x.dtype);
+    return new WebGpuTensor(x.storage, shape, x.dtype, x.span);
+  }
+
+  /** @internal f32 tensors with undefined content, one behind the other in one buffer, as `windowsOf` places them. */
+  allocateWindows(shapes: readonly Shape[]): readonly WebGpuTensor[] {
+    const { places, words } = windowsOf(shapes.map((shape) => sizeOf(shape)));
+    const whole = this.allocate([words], 'f32');
+    const { storage } = whole;
+    const made = shapes.map((shape, at) => this.window(storage, places[at] as number, shape, 'f32'));
+    this.release(whole);
+    return made;
+  }
+
+  /** @internal A tensor in a part of a storage, from `first` on, in words. */
+  window(storage: Storage, first: number, shape: Shape, dtype: DType): WebGpuTensor {
+    const { buffer, offset } = storage.span;
+    const size = Math.max(4, storageBytes(shape, dtype));
+    storage.views++;
+    return new WebGpuTensor(storage, shape, dtype, { buffer, offset: offset + 4 * first, size });
   }
 
   /** @internal A tensor in a buffer that belongs to the caller. */

@@ -2,14 +2,19 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
+import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
 import { normGradients, norms } from './primitives/norm.js';
+import { sumsOfSquares } from './primitives/sum-squares.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
 import type { WebGpuTensor } from './tensor.js';
 
 export interface Allocation {
   allocate(shape: Shape, dtype: DType): WebGpuTensor;
+  /** f32 tensors that share a buffer. */
+  allocateWindows(shapes: readonly Shape[]): readonly WebGpuTensor[];
   release(x: WebGpuTensor): void;
 }
 
@@ -17,7 +22,7 @@ export interface Allocation {
 export function fusedOperations(
   stream: Stream,
   facts: DeviceFacts,
-  { allocate, release }: Allocation,
+  { allocate, allocateWindows, release }: Allocation,
   options: FusedAttentionOptions = {},
 ): FusedOperations<WebGpuTensor> {
   let made: WebGpuTensor[] = [];
@@ -25,6 +30,11 @@ export function fusedOperations(
     const out = allocate(shape, dtype);
     made.push(out);
     return out;
+  };
+  const trackedWindows = (shapes: readonly Shape[]): readonly WebGpuTensor[] => {
+    const windows = allocateWindows(shapes);
+    made.push(...windows);
+    return windows;
   };
   const guarded = <Request, Inputs, Outputs>(
     operation: FusedOperation<Request, Inputs, Outputs>,
@@ -53,8 +63,14 @@ export function fusedOperations(
     attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
+    elementwiseList: guarded(
+      elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),
+    ),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),
+    sumSquares: guarded(sumsOfSquares(stream, facts, tracked)),
+    crossEntropy: guarded(crossEntropies(stream, facts, tracked)),
+    crossEntropyGradient: guarded(crossEntropyGradients(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

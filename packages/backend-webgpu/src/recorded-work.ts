@@ -9,6 +9,12 @@ export interface TensorMaker {
   readonly stream: Stream;
   allocate(shape: WebGpuTensor['shape'], dtype: WebGpuTensor['dtype']): WebGpuTensor;
   view(x: WebGpuTensor, shape: WebGpuTensor['shape']): WebGpuTensor;
+  window(
+    storage: Storage,
+    first: number,
+    shape: WebGpuTensor['shape'],
+    dtype: WebGpuTensor['dtype'],
+  ): WebGpuTensor;
   release(x: WebGpuTensor): void;
 }
 
@@ -30,7 +36,7 @@ export function recordWork(
   const { stream } = maker;
   const own: WebGpuTensor[] = [];
   try {
-    for (const input of inputs) own.push(copyOf(maker, input));
+    own.push(...copiesOf(maker, inputs));
     const { result, recording } = stream.record(
       () => {
         const { results, seeds } = body(own.map((one) => maker.view(one, one.shape)));
@@ -69,20 +75,18 @@ function settle(
   results: readonly WebGpuTensor[],
 ): { readonly state: readonly Places[]; readonly outputs: readonly WebGpuTensor[] } {
   const taken = new Set<Storage>(state.map(({ storage }) => storage));
-  /**
-   * Whether a result may become a place: nobody else uses it, and it is as large as the place that it alternates with.
-   */
-  const turns = state.map((place, at) => {
-    const { storage } = results[at] as WebGpuTensor;
-    const fits = storage.span.offset === 0 && storage.span.buffer.size === place.span.buffer.size;
-    if (!storage.isWritable || !fits || taken.has(storage)) return false;
-    taken.add(storage);
-    return true;
-  });
+  /** The tensors of the state that share a storage alternate together. */
+  const turns = new Array<boolean>(state.length).fill(false);
+  for (const [storage, members] of membersOf(state)) {
+    const next = (results[members[0] as number] as WebGpuTensor).storage;
+    if (taken.has(next) || !isSuccessor(storage, next, members, state, results)) continue;
+    taken.add(next);
+    for (const at of members) turns[at] = true;
+  }
   // A result that lies in a place but is not its successor is copied away: the place is written before the result
   // is read.
   const moved = results.map((one, at) => {
-    const isAtHome = one.storage === state[at]?.storage || turns[at] === true;
+    const isAtHome = isSamePlace(one, state[at]) || turns[at] === true;
     if (isAtHome || !taken.has(one.storage)) return one;
     const copy = copyOf(maker, one);
     maker.release(one);
@@ -91,11 +95,65 @@ function settle(
   const places = state.map((read, at): Places => {
     const next = moved[at] as WebGpuTensor;
     if (turns[at] === true) return { read, written: next };
-    if (next.storage !== read.storage) recordCopy(maker.stream, next, read);
+    if (!isSamePlace(next, read)) recordCopy(maker.stream, next, read);
     maker.release(next);
     return { read, written: undefined };
   });
   return { state: places, outputs: moved.slice(state.length) };
+}
+
+/** Indices of the tensors in each storage. */
+function membersOf(tensors: readonly WebGpuTensor[]): ReadonlyMap<Storage, readonly number[]> {
+  const members = new Map<Storage, number[]>();
+  for (const [at, { storage }] of tensors.entries()) {
+    const known = members.get(storage);
+    if (known === undefined) members.set(storage, [at]);
+    else known.push(at);
+  }
+  return members;
+}
+
+/**
+ * Whether a result's storage may take turns with that of the state: it holds the results of just these tensors, each
+ * where its own is, nobody else uses it, and both are as large.
+ */
+function isSuccessor(
+  storage: Storage,
+  next: Storage,
+  members: readonly number[],
+  state: readonly WebGpuTensor[],
+  results: readonly WebGpuTensor[],
+): boolean {
+  const [from, to] = [storage.span, next.span];
+  if (next.owner !== 'own' || next.views !== members.length) return false;
+  if (from.offset !== 0 || to.offset !== 0 || from.buffer.size !== to.buffer.size) return false;
+  return members.every((at) => {
+    const result = results[at] as WebGpuTensor;
+    return result.storage === next && result.span.offset === (state[at] as WebGpuTensor).span.offset;
+  });
+}
+
+function isSamePlace(one: WebGpuTensor, other: WebGpuTensor | undefined): boolean {
+  return one.storage === other?.storage && one.span.offset === other.span.offset;
+}
+
+/** Copies of tensors; those in windows of one storage are again in windows of one. */
+function copiesOf(maker: TensorMaker, inputs: readonly WebGpuTensor[]): readonly WebGpuTensor[] {
+  const copied = new Map<Storage, WebGpuTensor>();
+  const copies = inputs.map((input) => {
+    if (!input.isWindow) return copyOf(maker, input);
+    let whole = copied.get(input.storage);
+    if (whole === undefined) {
+      const { span } = input.storage;
+      whole = maker.allocate([span.size / 4], 'f32');
+      maker.stream.copy(span, { ...whole.span, size: span.size });
+      copied.set(input.storage, whole);
+    }
+    const first = (input.span.offset - input.storage.span.offset) / 4;
+    return maker.window(whole.storage, first, input.shape, input.dtype);
+  });
+  for (const whole of copied.values()) maker.release(whole);
+  return copies;
 }
 
 function copyOf(maker: TensorMaker, x: WebGpuTensor): WebGpuTensor {
@@ -136,18 +194,25 @@ class Work implements RecordedWork<WebGpuTensor> {
   replay(inputs: readonly WebGpuTensor[], seeds: readonly number[]): readonly WebGpuTensor[] | undefined {
     const now = this.#readPlaces();
     const next = this.#state.map(({ read, written = read }) => (this.#isSwapped ? read : written));
-    // A view of an old state, such as a reshaped one, would change under its owner. The place itself counts as
-    // one view.
-    const isViewed = next.some(({ storage }, at) => {
-      const isGiven = storage === now[at]?.storage && inputs[at]?.storage === storage;
-      return storage.views > (isGiven ? 2 : 1);
-    });
+    // A view of an old state, such as a reshaped one, would change under its owner. The places themselves count as
+    // views, and so does the state that is given.
+    const isAtHome = now.map((place, at) => isSamePlace(inputs[at] as WebGpuTensor, place));
+    const expected = new Map<Storage, number>();
+    const expect = ({ storage }: WebGpuTensor): void => {
+      expected.set(storage, (expected.get(storage) ?? 0) + 1);
+    };
+    for (const { read, written } of this.#state) {
+      expect(read);
+      if (written !== undefined) expect(written);
+    }
+    for (const [at, place] of now.entries()) if (isAtHome[at]) expect(place);
+    const isViewed = ({ storage }: WebGpuTensor): boolean =>
+      storage.views > (expected.get(storage) as number);
     // A state from elsewhere is written to the place that is read.
-    const isReplaced = now.some(({ storage }, at) => inputs[at]?.storage !== storage && storage.views > 1);
-    if (isViewed || isReplaced) return undefined;
+    if (next.some(isViewed) || now.some((place, at) => !isAtHome[at] && isViewed(place))) return undefined;
     for (const [at, place] of [...now, ...this.#inputs].entries()) {
       const given = inputs[at] as WebGpuTensor;
-      if (given.storage !== place.storage) recordCopy(this.#maker.stream, given, place);
+      if (!isSamePlace(given, place)) recordCopy(this.#maker.stream, given, place);
     }
     this.#maker.stream.replay(this.#recording, seeds, this.#isSwapped);
     this.#isSwapped = !this.#isSwapped;

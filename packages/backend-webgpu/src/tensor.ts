@@ -34,16 +34,20 @@ export class WebGpuTensor implements BackendTensor, View {
   readonly storage: Storage;
   readonly shape: Shape;
   readonly dtype: DType;
+  /** All of the storage, or the window of it that is this tensor's. */
+  readonly span: Span;
   isReleased = false;
 
-  constructor(storage: Storage, shape: Shape, dtype: DType) {
+  constructor(storage: Storage, shape: Shape, dtype: DType, span: Span = storage.span) {
     this.storage = storage;
     this.shape = shape;
     this.dtype = dtype;
+    this.span = span;
   }
 
-  get span(): Span {
-    return this.storage.span;
+  /** Whether it shares its storage with tensors in other places. */
+  get isWindow(): boolean {
+    return this.span.offset !== this.storage.span.offset || this.span.size !== this.storage.span.size;
   }
 }
 

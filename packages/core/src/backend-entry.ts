@@ -15,6 +15,7 @@ export {
   describeSelection,
   type Selection,
 } from './contract/choices.js';
+export type * from './contract/cross-entropy.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
 export type * from './contract/elementwise.js';
 export {
@@ -42,6 +43,7 @@ export {
   scalesExactly,
 } from './contract/request-facts.js';
 export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './contract/shape.js';
+export type * from './contract/sum-squares.js';
 export type { KeptUnits } from './feed-forward/composed.js';
 export {
   type FeedForwardForward,

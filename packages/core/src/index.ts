@@ -22,6 +22,7 @@ export type { Activation, FeedForwardRequest, FeedForwardSelect } from './contra
 export type { DeviceLimits } from './contract/limits.js';
 export { formatShape, type Shape, sizeOf } from './contract/shape.js';
 export { mapElements } from './elementwise/map-elements.js';
+export { mapElementsOfAll } from './elementwise/map-elements-of-all.js';
 export { elementwiseProgram, type Term, terms } from './elementwise/program.js';
 export { ProgramNumbers } from './elementwise/program-numbers.js';
 export { type ExplainFeedForwardOptions, explainFeedForward } from './feed-forward/explain.js';
@@ -37,8 +38,9 @@ export {
   printFeedForwardPlan,
 } from './feed-forward/plan.js';
 export { activate, gelu, geluTanh, relu, silu } from './functions/activations.js';
-export { crossEntropy } from './functions/cross-entropy.js';
+export { type CrossEntropyOptions, crossEntropy } from './functions/cross-entropy.js';
 export { layerNorm, rmsNorm } from './functions/norms.js';
+export { sumSquares } from './functions/sum-squares.js';
 export type { ExplainedPass, Explanation, PathReport } from './operation/explain.js';
 export { formatBytes } from './operation/format.js';
 export type { PlannedBytes } from './operation/plan.js';

@@ -4,17 +4,17 @@ import type {
   ElementwiseOutputs,
   ElementwiseProgram,
   ElementwiseRequest,
-  Expression,
   FusedOperation,
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
+import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { binaryExpression, unaryFunction } from './elementwise.js';
-import { type Helper, helperText } from './elementwise-wgsl.js';
+import { programText } from './elementwise-program-text.js';
 
-const WORKGROUP = 64;
+/** Invocations of a workgroup, each with an element. */
+export const WORKGROUP = 64;
 
 type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
 
@@ -24,31 +24,19 @@ export function elementwisePrograms(
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: 'f32') => WebGpuTensor,
 ): FusedOperation<ElementwiseRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
-  const kernels = new Map<string, ProgramKernel>();
-  const kernelOf = (program: ElementwiseProgram): ProgramKernel => {
-    const known = kernels.get(program.key) ?? programKernel(program);
-    kernels.set(program.key, known);
-    return known;
-  };
+  const launch = programLauncher(stream);
   return {
     prepare({ program, shape }) {
-      const refusals = refusalsOf(program, shape, facts);
+      const refusals = programRefusals(program, shape, facts);
       if (refusals.length > 0) return { refusals };
       return {
         scratchBytes: () => 0,
         describe: () => ({ variant: 'one pass' }),
         run(inputs) {
           const outputs = Object.keys(program.outputs).map((name) => [name, allocate(shape, 'f32')] as const);
-          const spans = Object.fromEntries([
-            ...Object.entries(inputs).map(([name, { span }]) => [`in_${name}`, span] as const),
-            ...outputs.map(([name, { span }]) => [`out_${name}`, span] as const),
-          ]);
-          const count = sizeOf(shape);
-          kernelOf(program).launch(stream, {
-            uniforms: { count },
-            buffers: spans,
-            workgroups: { invocations: count },
-          });
+          const spans = Object.entries(inputs).map(([name, { span }]) => [name, span] as const);
+          const results = outputs.map(([name, { span }]) => [name, span] as const);
+          launch(program, spans, results, sizeOf(shape));
           return Object.fromEntries(outputs);
         },
       };
@@ -56,7 +44,29 @@ export function elementwisePrograms(
   };
 }
 
-function refusalsOf(program: ElementwiseProgram, shape: Shape, facts: DeviceFacts): readonly string[] {
+type NamedSpans = readonly (readonly [name: string, span: Span])[];
+
+/** Launches programs of tensors: spans by the names of inputs (`numbers` too) and outputs. */
+export function programLauncher(
+  stream: Stream,
+): (program: ElementwiseProgram, inputs: NamedSpans, outputs: NamedSpans, count: number) => void {
+  const kernels = new Map<string, ProgramKernel>();
+  return (program, inputs, outputs, count) => {
+    const kernel = kernels.get(program.key) ?? programKernel(program);
+    kernels.set(program.key, kernel);
+    const buffers: Record<string, Span> = {};
+    for (const [name, span] of inputs) buffers[`in_${name}`] = span;
+    for (const [name, span] of outputs) buffers[`out_${name}`] = span;
+    kernel.launch(stream, { uniforms: { count }, buffers, workgroups: { invocations: count } });
+  };
+}
+
+/** Why no kernel of a tensor's own can run a program. */
+export function programRefusals(
+  program: ElementwiseProgram,
+  shape: Shape,
+  facts: DeviceFacts,
+): readonly string[] {
   const refusals: string[] = [];
   const buffers = program.inputs.length + Object.keys(program.outputs).length + (program.numbers > 0 ? 1 : 0);
   if (buffers > facts.storageBuffers) {
@@ -66,13 +76,6 @@ function refusalsOf(program: ElementwiseProgram, shape: Shape, facts: DeviceFact
     refusals.push(`a tensor exceeds a binding of ${facts.bindingBytes} bytes`);
   }
   return refusals;
-}
-
-/** As f32 before it is printed: the nearest number of WGSL, never an integer too large for one. */
-function literalOf(value: number): string {
-  const rounded = Math.fround(value);
-  const text = Object.is(rounded, -0) ? '-0' : String(rounded);
-  return `f32(${/[.e]/.test(text) ? text : `${text}.0`})`;
 }
 
 function programKernel(program: ElementwiseProgram): ProgramKernel {
@@ -89,44 +92,10 @@ function programKernel(program: ElementwiseProgram): ProgramKernel {
   });
 }
 
-/** Each expression once, in the order in which they are needed. */
-function sourceOf({ outputs }: ElementwiseProgram): string {
-  const names = new Map<Expression, string>();
-  const lines: string[] = [];
-  const functions = new Map<string, string>();
-  const helpers: Helper[] = [];
-  const nameOf = (one: Expression): string => {
-    const known = names.get(one);
-    if (known !== undefined) return known;
-    const text = textOf(one);
-    const name = `e${lines.length}`;
-    lines.push(`let ${name} = ${text};`);
-    names.set(one, name);
-    return name;
-  };
-  const textOf = (one: Expression): string => {
-    switch (one.kind) {
-      case 'input':
-        return `in_${one.name}[at]`;
-      case 'number':
-        return `in_numbers[${one.index}u]`;
-      case 'constant':
-        return literalOf(one.value);
-      case 'unary': {
-        const { text, helpers: own } = unaryFunction(one.op);
-        functions.set(one.op, text);
-        helpers.push(...own);
-        return `bitcast<f32>(${one.op}_bits(bitcast<u32>(${nameOf(one.x)})))`;
-      }
-      case 'binary':
-        return binaryExpression(one.op, nameOf(one.a), nameOf(one.b));
-      default:
-        return one satisfies never;
-    }
-  };
-  const stores = Object.entries(outputs).map(([name, one]) => `out_${name}[at] = ${nameOf(one)};`);
-  return `${helperText(helpers)}
-${[...functions.values()].join('\n')}
+function sourceOf(program: ElementwiseProgram): string {
+  const { functions, lines, outputs } = programText(program, (name) => `in_${name}[at]`);
+  const stores = outputs.map(([name, value]) => `out_${name}[at] = ${value};`);
+  return `${functions}
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,

@@ -3,6 +3,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf, loadFloat } from '../wgsl/numbers.js';
+import { recordPartSums, takesPartSums } from './part-sums.js';
 import { recordSegmentSums, type SummedElement } from './segment-sums.js';
 import { recordSortByRow } from './sort-by-row.js';
 import { splitRows } from './split-rows.js';
@@ -48,8 +49,11 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 /** Up to this many index comparisons, looking at every index costs less than sorting them. */
 const FEW_COMPARISONS = 2 ** 24;
+/** The same for the entries that an invocation goes through one after the other, where there is no batch. */
+const FEW_ENTRIES = 256;
 
-export type ScatterVariant = 'direct' | 'sorted';
+/** 'parts': of one table, such as the gradient of an embedding. */
+export type ScatterVariant = 'direct' | 'parts' | 'sorted';
 
 /**
  * indices i32 [B, M], updates [B, M, D] -> out [B, n, D]: sums of the updates of each row, in a fixed order; an index
@@ -65,9 +69,11 @@ export function recordScatterAddRows(
   const [batch, count, width] = updates.shape as readonly [number, number, number];
   const rows = out.shape[1] as number;
   if (batch * rows * width === 0) return;
-  const isFew = batch * rows * width * count <= FEW_COMPARISONS;
-  const chosen = variant ?? (isFew ? 'direct' : 'sorted');
   const element = out.dtype === 'f16' ? 'f16' : out.dtype === 'f32' ? 'f32' : 'i32';
+  const { bindingBytes } = stream.facts;
+  const mayPart = batch === 1 && element !== 'f16' && takesPartSums({ rows, count, width }, bindingBytes);
+  const isFew = batch * rows * width * count <= FEW_COMPARISONS && (!mayPart || count <= FEW_ENTRIES);
+  const chosen = variant ?? (isFew ? 'direct' : mayPart ? 'parts' : 'sorted');
   // Sums of f16 that share a word are or-ed into it.
   if (count === 0 || (element === 'f16' && chosen === 'sorted')) {
     stream.clear(windowOf(out, 0, batch * rows * width).span);
@@ -79,6 +85,10 @@ export function recordScatterAddRows(
     const at = windowOf(indices, range.first * count, range.count * count);
     const from = windowOf(updates, range.first * count * width, range.count * count * width);
     const to = windowOf(out, range.first * rows * width, range.count * rows * width);
+    if (chosen === 'parts' && element !== 'f16') {
+      recordPartSums(stream, at, from, to, { rows, count, width }, element);
+      continue;
+    }
     if (chosen === 'sorted') {
       const entries = recordSortByRow(stream, at, { batch: range.count, taken: count, rows });
       const sizes = { rows: range.count * rows, entries: range.count * count, width };

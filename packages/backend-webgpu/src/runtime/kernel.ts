@@ -25,7 +25,10 @@ export interface Kernel {
 /** One dispatch. */
 export interface Launch {
   readonly kernel: Kernel;
-  /** One per entry of `kernel.buffers`. A buffer bound for writing must not be bound a second time. */
+  /**
+   * One per entry of `kernel.buffers`. A buffer bound for writing must not be bound a second time, except for writing to
+   * another place.
+   */
   readonly buffers: readonly Span[];
   /** The uniform block, as made by `uniformWords`. */
   readonly uniforms: Uint32Array;

@@ -223,21 +223,33 @@ const scatters: Readonly<Record<ScatterVariant, readonly (readonly [number, numb
     [0, 3, 3, 4],
     [2, 3, 3, 0],
   ],
+  parts: [
+    [1, 1, 1, 1],
+    [1, 255, 3, 40],
+    [1, 257, 4, 7],
+    [1, 1100, 68, 9],
+    [1, 2100, 8, 3000],
+    // More parts than a workgroup looks at side by side.
+    [1, 66_000, 4, 5],
+  ],
   sorted: [
     [1, 1, 1, 1],
     [2, 30, 5, 20],
     [2, 1100, 4, 9],
   ],
 };
-for (const variant of ['direct', 'sorted'] as const) {
+for (const variant of ['direct', 'parts', 'sorted'] as const) {
   onGpu(`scatterAddRows, ${variant}: repeats, -1, rows without updates, one row for all`, async (harness) => {
     for (const dtype of ['f32', 'f16', 'i32'] as const) {
+      if (dtype === 'f16' && variant === 'parts') continue;
       for (const sizes of scatters[variant]) {
         const rows = sizes[3];
-        const random = integers(3000, -1, rows - 1, 5);
+        const random = integers(70_000, -1, rows - 1, 5);
         await expectScatter(harness, sizes, dtype, (i) => random[i] as number, variant);
         await expectScatter(harness, sizes, dtype, () => rows - 1, variant);
         await expectScatter(harness, sizes, dtype, () => -1, variant);
+        // Neighbours in runs, and rows that do not exist.
+        await expectScatter(harness, sizes, dtype, (i) => Math.floor(i / 21) % (rows + 2), variant);
       }
     }
   });

@@ -3,6 +3,7 @@ import type { FusedOperation, NormRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { limitsOf } from '../../src/limits.js';
 import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
+import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
@@ -10,6 +11,7 @@ import { normGradients, norms } from '../../src/primitives/norm.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
 import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../../src/primitives/softmax.js';
+import { sumsOfSquares } from '../../src/primitives/sum-squares.js';
 import { recordTopK } from '../../src/primitives/top-k.js';
 import type { Kernel } from '../../src/runtime/kernel.js';
 import type { View } from '../../src/runtime/view.js';
@@ -45,6 +47,15 @@ const program = elementwiseProgram({ inputs: ['x', 'y'], numbers: ['rate'] }, ({
   return { moved, bent: tanh(mul(moved, 0.5)) };
 });
 
+const partSums = kernelsOf(PLAIN, (stream, view) => {
+  recordScatterAddRows(stream, view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 256, 64]));
+});
+const squares = kernelsOf(PLAIN, (stream, view) => {
+  const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+  const inputs = { 0: tensor([512]), 1: tensor([64, 64]) };
+  runWith(sumsOfSquares(stream, PLAIN, tensor), { sizes: [512, 4096], dtype: 'f32' }, inputs);
+});
+
 /** What devices with the default limits run, at the width of a head; the last one launched. */
 const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
   add: kernelsOf(PLAIN, (stream, view) => {
@@ -78,8 +89,19 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     runWith(norms(stream, PLAIN, tensor), layerNorm, inputs);
   }),
   'segment-sums': kernelsOf(PLAIN, (stream, view) => {
-    recordScatterAddRows(stream, view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 4096, 64]));
+    const [indices, updates, out] = [view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 4096, 64])];
+    recordScatterAddRows(stream, indices, updates, out, 'sorted');
   }),
+  'part-sums-rows': new Map([...partSums].filter(([key]) => key.startsWith('part-sums rows'))),
+  'part-sums-join': partSums,
+  'cross-entropy-rows': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { logits: tensor([32, 10]), targets: tensor([32]) };
+    const request = { rows: 32, classes: 10, dtype: 'f32', labelSmoothing: 0.1 } as const;
+    runWith(crossEntropies(stream, PLAIN, tensor), request, inputs);
+  }),
+  'sum-squares-parts': new Map([...squares].filter(([key]) => key.startsWith('sum-squares parts'))),
+  'sum-squares-join': squares,
 };
 
 test.each(Object.entries(shipped))('shader text of primitives: %s', async (name, kernels) => {

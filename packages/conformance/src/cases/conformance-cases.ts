@@ -20,7 +20,9 @@ import { recordedStepCases } from './lifecycle/recorded-steps.js';
 import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
+import { crossEntropyCases } from './primitives/cross-entropies.js';
 import { elementwiseCases } from './primitives/elementwise.js';
+import { elementwiseListCases } from './primitives/elementwise-lists.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
@@ -30,6 +32,8 @@ import { outsideCases } from './primitives/outside.js';
 import { randomBitsCases } from './primitives/random-bits.js';
 import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
+import { sumSquaresCases } from './primitives/sum-squares.js';
+import { tableGradientCases } from './primitives/table-gradients.js';
 import { zeroExtentCases } from './primitives/zero-extents.js';
 import { propertyCases } from './properties/cases.js';
 
@@ -55,7 +59,11 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...randomBitsCases,
     ...composedCases,
     ...elementwiseProgramCases,
+    ...elementwiseListCases,
+    ...sumSquaresCases,
+    ...tableGradientCases,
     ...normCases,
+    ...crossEntropyCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

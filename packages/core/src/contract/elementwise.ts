@@ -28,8 +28,19 @@ export interface ElementwiseRequest {
   readonly saves?: boolean;
 }
 
-/** The inputs of the program under their names, and `numbers`, f32 [n], where it has any. */
+/** One program for several tensors, such as an optimiser's update of all parameters. */
+export interface ElementwiseListRequest {
+  readonly program: ElementwiseProgram;
+  /** Of each tensor; none is empty. */
+  readonly shapes: readonly Shape[];
+  readonly saves?: boolean;
+}
+
+/**
+ * The inputs of the program under their names, and `numbers`, f32 [n], where it has any. In a list, inputs and outputs of
+ * tensor i are named `i:NAME`, and the numbers are shared.
+ */
 export type ElementwiseInputs<T> = { readonly [name: string]: T };
 
-/** The outputs of the program under their names. */
+/** The outputs of the program under their names; see above for those of a list. */
 export type ElementwiseOutputs<T> = { readonly [name: string]: T };

@@ -5,7 +5,19 @@ import type {
   AttentionOutputs,
   AttentionRequest,
 } from './attention.js';
-import type { ElementwiseInputs, ElementwiseOutputs, ElementwiseRequest } from './elementwise.js';
+import type {
+  CrossEntropyBackwardInputs,
+  CrossEntropyGradients,
+  CrossEntropyInputs,
+  CrossEntropyOutputs,
+  CrossEntropyRequest,
+} from './cross-entropy.js';
+import type {
+  ElementwiseInputs,
+  ElementwiseListRequest,
+  ElementwiseOutputs,
+  ElementwiseRequest,
+} from './elementwise.js';
 import type {
   FeedForwardBackwardInputs,
   FeedForwardInputs,
@@ -14,6 +26,7 @@ import type {
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
+import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from './sum-squares.js';
 
 /** How a path describes itself, one fact per line of `explain()`: the variant, how it selects. */
 export type Facts = Readonly<Record<string, string>>;
@@ -77,9 +90,24 @@ export interface FusedOperations<T> {
   >;
   /** Functions of the elements of f32 tensors, in one pass. */
   readonly elementwise?: FusedOperation<ElementwiseRequest, ElementwiseInputs<T>, ElementwiseOutputs<T>>;
+  /** One program for several tensors, with the bits that `elementwise` gives each of them. */
+  readonly elementwiseList?: FusedOperation<
+    ElementwiseListRequest,
+    ElementwiseInputs<T>,
+    ElementwiseOutputs<T>
+  >;
   /** Layer norm and RMS norm. */
   readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
   readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;
+  /** Sums of the squares of several tensors, such as gradients, and the norm of all. */
+  readonly sumSquares?: FusedOperation<SumSquaresRequest, SumSquaresInputs<T>, SumSquaresOutputs<T>>;
+  /** The loss with what its gradient needs. */
+  readonly crossEntropy?: FusedOperation<CrossEntropyRequest, CrossEntropyInputs<T>, CrossEntropyOutputs<T>>;
+  readonly crossEntropyGradient?: FusedOperation<
+    CrossEntropyRequest,
+    CrossEntropyBackwardInputs<T>,
+    CrossEntropyGradients<T>
+  >;
   readonly [operation: string]: AnyFusedOperation | undefined;
 }
 

@@ -5,7 +5,7 @@ import type {
   ElementwiseRequest,
 } from '../contract/elementwise.js';
 import { TopKError } from '../contract/errors.js';
-import { formatShape, sameShape, sizeOf } from '../contract/shape.js';
+import { formatShape, type Shape, sameShape, sizeOf } from '../contract/shape.js';
 import { defineOperation } from '../operation/define.js';
 import { mapRoles } from '../operation/roles.js';
 import { runOperation } from '../operation/run.js';
@@ -55,21 +55,8 @@ export function mapElements<Output extends string>(
   inputs: { readonly [name: string]: Tensor },
   numbers?: ProgramNumbers,
 ): { readonly [output in Output]: Tensor } {
-  const given = program.inputs.map((name) => {
-    const one: unknown = inputs[name];
-    requireTensor('mapElements', name, one);
-    return one;
-  });
-  const [first] = given as [Tensor, ...Tensor[]];
-  const { shape } = first;
-  for (const [at, one] of given.entries()) requireFit(program.inputs[at] as string, one, shape);
-  if ((numbers?.vector.size ?? 0) < program.numbers) {
-    throw new TopKError('SHAPE_MISMATCH', 'mapElements: too few numbers', {
-      expected: String(program.numbers),
-      got: String(numbers?.vector.size ?? 0),
-    });
-  }
-  const named = Object.fromEntries(given.map((one, at) => [program.inputs[at] as string, one]));
+  const { shape, named } = checkedInputs('mapElements', program, inputs);
+  checkNumbers('mapElements', program, numbers);
   const isUsed = program.numbers > 0 && numbers !== undefined;
   return runOperation(elementwise, {
     where: 'mapElements',
@@ -78,11 +65,41 @@ export function mapElements<Output extends string>(
   }) as { readonly [output in Output]: Tensor };
 }
 
-function requireFit(name: string, { shape, dtype }: Tensor, expected: Tensor['shape']): void {
+/** The inputs of a program by name, and their shape. @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH */
+export function checkedInputs(
+  where: string,
+  program: ElementwiseProgram,
+  inputs: { readonly [name: string]: Tensor },
+): { readonly shape: Shape; readonly named: { readonly [name: string]: Tensor } } {
+  const given = program.inputs.map((name) => {
+    const one: unknown = inputs[name];
+    requireTensor(where, name, one);
+    return one;
+  });
+  const { shape } = given[0] as Tensor;
+  for (const [at, one] of given.entries()) requireFit(where, program.inputs[at] as string, one, shape);
+  return { shape, named: Object.fromEntries(given.map((one, at) => [program.inputs[at] as string, one])) };
+}
+
+/** @throws TopKError SHAPE_MISMATCH */
+export function checkNumbers(
+  where: string,
+  program: ElementwiseProgram,
+  numbers: ProgramNumbers | undefined,
+): void {
+  const size = numbers?.vector.size ?? 0;
+  if (size >= program.numbers) return;
+  throw new TopKError('SHAPE_MISMATCH', `${where}: too few numbers`, {
+    expected: String(program.numbers),
+    got: String(size),
+  });
+}
+
+function requireFit(where: string, name: string, { shape, dtype }: Tensor, expected: Shape): void {
   if (sameShape(shape, expected) && dtype === 'f32') return;
   throw new TopKError(
     dtype === 'f32' ? 'SHAPE_MISMATCH' : 'DTYPE_MISMATCH',
-    `mapElements: ${name} has the wrong dtype or shape`,
+    `${where}: ${name} has the wrong dtype or shape`,
     { expected: `f32 ${formatShape(expected)}`, got: `${dtype} ${formatShape(shape)}` },
   );
 }

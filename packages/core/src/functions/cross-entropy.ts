@@ -1,52 +1,55 @@
+import { custom } from '../autograd/custom.js';
+import type { CrossEntropyRequest } from '../contract/cross-entropy.js';
 import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape } from '../contract/shape.js';
-import { fill } from '../ops/create.js';
-import {
-  cast,
-  div,
-  eq,
-  exp,
-  le,
-  log,
-  logicalAnd,
-  logicalNot,
-  lt,
-  mul,
-  sub,
-  where,
-} from '../ops/elementwise.js';
-import { reshape } from '../ops/layout.js';
-import { maxOver, sum } from '../ops/reduce.js';
-import { takeAlong } from '../ops/select.js';
+import { runOperation } from '../operation/run.js';
+import { aNumber, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
-import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { crossEntropyGradientOperation, crossEntropyOperation } from './cross-entropy-operations.js';
+
+export interface CrossEntropyOptions {
+  /**
+   * Share of each target that is spread evenly over all classes, from 0 to below 1, as in PyTorch. Default 0.
+   */
+  readonly labelSmoothing?: number;
+}
+
+const kinds: OptionKinds<CrossEntropyOptions> = { labelSmoothing: aNumber };
 
 /**
- * Mean negative log likelihood of `targets` under `logits`.
+ * Mean negative log likelihood of `targets` under `logits`. Sums are in a fixed order.
  *
  * @param logits float [N, classes]
  * @param targets i32 [N]; -1 leaves a row out of the mean and out of the gradient, whatever its logits hold; any other
  * target outside [0, classes) makes the loss NaN, and the gradient of its row
  * @returns scalar; NaN if every row is left out
+ * @throws TopKError SHAPE_MISMATCH, INVALID_OPTION
  */
-export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
+export function crossEntropy(logits: Tensor, targets: Tensor, options?: CrossEntropyOptions): Tensor {
+  const { labelSmoothing = 0 } = readOptions('crossEntropy', options, kinds);
   checkInputs(logits, targets);
+  checkSmoothing(labelSmoothing);
   const [rows, classes] = logits.shape as readonly [number, number];
-  return scope(() => {
-    const { dtype, backend } = logits;
-    const isCounted = logicalNot(eq(targets, -1));
-    // Skipped rows are 0 from here on, so that a NaN in them does not reach the sums.
-    const kept = where(reshape(isCounted, [rows, 1]), logits, 0);
-    const shifted = sub(kept, maxOver(kept, { axes: [-1], keepDims: true }));
-    const logSum = log(sum(exp(shifted), { axes: [-1] }));
-    const picked = reshape(takeAlong(shifted, reshape(targets, [rows, 1])), [rows]);
-    // A wrong target picks NaN, which carries no gradient; multiplying by NaN does.
-    const isClass = logicalAnd(le(0, targets), lt(targets, classes));
-    const factors = where(isCounted, where(isClass, fill(backend, 1, [rows], dtype), Number.NaN), 0);
-    return div(sum(mul(sub(logSum, picked), factors)), sum(cast(isCounted, dtype)));
-  });
+  const request: CrossEntropyRequest = { rows, classes, dtype: logits.dtype, labelSmoothing };
+  const [loss] = custom(
+    'crossEntropy',
+    [logits],
+    () => {
+      const inputs = { logits, targets };
+      const made = runOperation(crossEntropyOperation, { where: 'crossEntropy', request, inputs });
+      return { outputs: [made.loss], saved: [logits, targets, made.statistics, made.count] };
+    },
+    (_ops, [dLoss], saved) => {
+      if (dLoss === undefined) return [];
+      const [ownLogits, ownTargets, statistics, count] = saved as [Tensor, Tensor, Tensor, Tensor];
+      const inputs = { logits: ownLogits, targets: ownTargets, statistics, count, dLoss };
+      const call = { where: 'crossEntropy.backward', request, inputs };
+      return [runOperation(crossEntropyGradientOperation, call).logits];
+    },
+  );
+  return loss as Tensor;
 }
 
 function checkInputs(logits: Tensor, targets: Tensor): void {
@@ -57,5 +60,13 @@ function checkInputs(logits: Tensor, targets: Tensor): void {
   throw new TopKError('SHAPE_MISMATCH', 'crossEntropy: logits and targets have the wrong dtypes or shapes', {
     expected: 'logits float [N, classes] and targets i32 [N]',
     got: `${logits.dtype} ${formatShape(logits.shape)} and ${targets.dtype} ${formatShape(targets.shape)}`,
+  });
+}
+
+function checkSmoothing(labelSmoothing: number): void {
+  if (labelSmoothing >= 0 && labelSmoothing < 1) return;
+  throw new TopKError('INVALID_OPTION', 'crossEntropy: bad labelSmoothing', {
+    expected: 'a number from 0 to below 1',
+    got: String(labelSmoothing),
   });
 }

@@ -11,8 +11,7 @@ import {
   readOptions,
   reshape,
   scope,
-  sqrt,
-  sum,
+  sumSquares,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
@@ -26,6 +25,13 @@ export interface ClipGradNormOptions {
 export interface ClippedGradients {
   readonly gradients: ParameterTree;
   /** Norm of all gradients together before clipping, shape []. Reading it waits; the step does not need it. */
+  readonly norm: Tensor;
+}
+
+export interface ClipScale {
+  /** min(1, maxNorm / (norm + 1e-6)), shape []: `gradientScale` of an optimiser's step. */
+  readonly scale: Tensor;
+  /** Norm of all gradients together, shape []. */
   readonly norm: Tensor;
 }
 
@@ -43,36 +49,66 @@ export function clipGradNorm(
   options?: ClipGradNormOptions,
 ): ClippedGradients {
   const { normType = 2 } = readOptions('clipGradNorm', options, kinds);
-  requirePositive('clipGradNorm', 'maxNorm', maxNorm);
+  return scope(() => {
+    const norm = normOf('clipGradNorm', gradients, maxNorm, normType);
+    return { gradients: clipped(gradients, norm, maxNorm), norm };
+  });
+}
+
+/**
+ * What `clipGradNorm` multiplies gradients by, for an optimiser to apply in its update, which saves a pass over all
+ * gradients: `optimizer.step(parameters, gradients, state, { gradientScale: scale })`.
+ *
+ * @throws TopKError INVALID_OPTION
+ *
+ * @example
+ * const gradients = { w: tensor(backend, [3, 4]) };
+ * const { scale, norm } = clipScale(gradients, 1); // 0.2 and 5
+ */
+export function clipScale(
+  gradients: ParameterTree,
+  maxNorm: number,
+  options?: ClipGradNormOptions,
+): ClipScale {
+  const { normType = 2 } = readOptions('clipScale', options, kinds);
+  return scope(() => {
+    const norm = normOf('clipScale', gradients, maxNorm, normType);
+    return { scale: scaleTo(norm, maxNorm), norm };
+  });
+}
+
+function normOf(where: string, gradients: ParameterTree, maxNorm: number, normType: number): Tensor {
+  requirePositive(where, 'maxNorm', maxNorm);
   if (normType !== 2 && normType !== Number.POSITIVE_INFINITY) {
-    throw new TopKError('INVALID_OPTION', 'clipGradNorm: bad normType', {
+    throw new TopKError('INVALID_OPTION', `${where}: bad normType`, {
       expected: '2 or Infinity',
       got: String(normType),
     });
   }
   const all = Object.values(gradients);
   if (all.length === 0) {
-    throw new TopKError('INVALID_OPTION', 'clipGradNorm: no gradients', {
+    throw new TopKError('INVALID_OPTION', `${where}: no gradients`, {
       expected: 'at least one',
       got: 'none',
     });
   }
-  return scope(() => {
-    const norm = scope(() =>
-      normType === 2
-        ? sqrt(all.map((g) => sum(mul(g, g))).reduce((total, one) => add(total, one)))
-        : all.map((g) => maxOver(abs(reshape(g, [g.size])))).reduce((most, one) => max(most, one)),
-    );
-    return { gradients: clipped(gradients, norm, maxNorm), norm };
-  });
+  if (normType === 2) return sumSquares(all).norm;
+  return scope(() =>
+    all.map((g) => maxOver(abs(reshape(g, [g.size])))).reduce((most, one) => max(most, one)),
+  );
 }
 
 /** Gradients with the given norm, scaled down to `maxNorm` if it is larger. */
 export function clipped(gradients: ParameterTree, norm: Tensor, maxNorm: number): ParameterTree {
   return scope(() => {
-    const factor = min(div(maxNorm, add(norm, 1e-6)), 1);
-    return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)]));
+    const scale = scaleTo(norm, maxNorm);
+    return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, scale)]));
   });
+}
+
+/** min(1, maxNorm / (norm + 1e-6)), shape []. */
+export function scaleTo(norm: Tensor, maxNorm: number): Tensor {
+  return scope(() => min(div(maxNorm, add(norm, 1e-6)), 1));
 }
 
 /**

@@ -1,12 +1,12 @@
-import { add, cast, mul, scope, sqrt, sum, type Tensor, valueAndGrad } from '@topk-attention/core';
+import { add, cast, mul, scope, sumSquares, type Tensor, valueAndGrad } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 
 export interface StepGradients {
   readonly loss: Tensor;
   readonly gradients: ParameterTree;
-  /** Sum of squares of each gradient, shape []: gives the norm, and locates non-finite gradients. */
-  readonly squares: ParameterTree;
+  /** Sum of squares of each gradient, [n] in their order: locates non-finite gradients. */
+  readonly squares: Tensor;
   readonly norm: Tensor;
 }
 
@@ -40,10 +40,7 @@ export function stepGradients(
       for (const old of [gradients, next.gradients, { value, next: next.value }]) disposeParameters(old);
       ({ value, gradients } = summed);
     }
-    const squares = Object.fromEntries(
-      Object.entries(gradients).map(([name, g]) => [name, scope(() => sum(mul(g, g)))]),
-    );
-    const norm = scope(() => sqrt(Object.values(squares).reduce((all, one) => add(all, one))));
+    const { sums: squares, norm } = sumSquares(Object.values(gradients));
     return { loss: value, gradients, squares, norm };
   });
 }

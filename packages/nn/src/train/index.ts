@@ -6,7 +6,14 @@ export {
   saveCheckpoint,
   type TrainerState,
 } from './checkpoint.js';
-export { type ClipGradNormOptions, type ClippedGradients, clipGradNorm, clipGradValue } from './clip.js';
+export {
+  type ClipGradNormOptions,
+  type ClippedGradients,
+  type ClipScale,
+  clipGradNorm,
+  clipGradValue,
+  clipScale,
+} from './clip.js';
 export { folderStore } from './folder-store.js';
 export type { Loss, LossContext } from './loss.js';
 export { type AdafactorOptions, type AdafactorSettings, adafactor } from './optimizers/adafactor.js';
@@ -16,11 +23,11 @@ export type {
   Optimizer,
   OptimizerState,
   ParameterGroup,
-  StepOptions,
   Updated,
 } from './optimizers/optimizer.js';
 export type { OptimizerOptions } from './optimizers/settings.js';
 export { type SgdOptions, type SgdSettings, sgd } from './optimizers/sgd.js';
+export type { OptimizerStepOptions, StepOptions } from './optimizers/step-options.js';
 export type { EarlyStopping, LogEntry, TrainOptions } from './options.js';
 export { type OneCycleOptions, oneCycleSchedule } from './schedules/one-cycle.js';
 export {

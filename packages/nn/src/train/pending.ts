@@ -1,6 +1,6 @@
-import { TopKError } from '@topk-attention/core';
+import { type Tensor, TopKError } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
-import { disposeParameters, type ParameterTree } from '../parameters.js';
+import type { ParameterTree } from '../parameters.js';
 import { firstNotFinite, nanIn } from './cause.js';
 import type { StepOutputs } from './training-step.js';
 
@@ -15,7 +15,9 @@ interface PendingStep {
   readonly batches: readonly unknown[];
   readonly loss: Promise<number>;
   readonly norm: Promise<number>;
-  readonly squares: ParameterTree;
+  readonly squares: Tensor;
+  /** What each of the squares belongs to. */
+  readonly names: readonly string[];
 }
 
 export interface FinishedStep {
@@ -39,11 +41,12 @@ export class PendingSteps {
 
   /**
    * Begins to read a step's loss and norm, which are disposed of afterwards. `batches` are what the step was made
-   * from; its data began at `from` and ended at `to`.
+   * from; its data began at `from` and ended at `to`. `names` are those of the squares.
    */
   add(
     step: number,
     { loss, norm, squares }: StepOutputs,
+    names: readonly string[],
     from: LoaderState,
     to: LoaderState,
     batches: readonly unknown[],
@@ -58,7 +61,7 @@ export class PendingSteps {
     const read = { loss: numberOf(loss), norm: numberOf(norm) };
     // A rejection is thrown when its turn comes.
     for (const one of Object.values(read)) one.catch(() => {});
-    this.#waiting.push({ step, from, to, batches, squares, ...read });
+    this.#waiting.push({ step, from, to, batches, squares, names, ...read });
   }
 
   /**
@@ -75,18 +78,19 @@ export class PendingSteps {
       if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.#notFinite(pending, loss, norm);
       this.#initial = undefined;
       this.#waiting.shift();
-      disposeParameters(squares);
+      squares.dispose();
       finished.push({ step, loader: to, loss, norm });
     }
     return finished;
   }
 
   async #notFinite(
-    { step, from, batches, squares }: PendingStep,
+    { step, from, batches, squares, names }: PendingStep,
     loss: number,
     norm: number,
   ): Promise<TopKError> {
-    const name = await firstNotFinite(squares);
+    const at = (await squares.data()).findIndex((one) => !Number.isFinite(one));
+    const name = names[at];
     const initial = this.#initial && (await firstNotFinite(this.#initial));
     const inBatch = await nanIn(batches.length === 1 ? batches[0] : batches);
     const got = [
@@ -119,7 +123,7 @@ export class PendingSteps {
     const waiting = this.#waiting;
     this.#waiting = [];
     for (const { loss, norm, squares } of waiting) {
-      disposeParameters(squares);
+      squares.dispose();
       await Promise.allSettled([loss, norm]);
     }
   }

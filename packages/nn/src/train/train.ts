@@ -115,20 +115,19 @@ async function makeStep<Batch, Inputs>(
   }
   const made = step.make(now, weighed);
   if (backendOf(now.parameters).capabilities.execution === 'lazy') {
-    const { squares, ...measured } = made;
     try {
       // The graph of a step ends here; otherwise the next one would be added to it.
-      const trees = [now.parameters, now.optimizer.tensors, measured, squares];
+      const trees = [now.parameters, now.optimizer.tensors, { ...made }];
       await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
     } catch (error) {
-      disposeParameters(measured);
-      disposeParameters(squares);
+      disposeParameters({ ...made });
       throw error;
     }
   }
   pending.add(
     now.step,
     made,
+    step.trainable,
     from,
     now.loader,
     weighed.map(({ batch }) => batch),

@@ -10,7 +10,7 @@ import {
 import { requireTree } from '@topk-attention/core/backend';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import type { Standing } from './begin.js';
-import { clipped } from './clip.js';
+import { clipped, scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { StepPlan } from './optimizers/optimizer.js';
@@ -22,7 +22,7 @@ export interface WeighedBatch<Batch> {
   readonly weight: number;
 }
 
-/** What is read from a step. */
+/** What is read from a step. `squares` are those of the trainable parameters, in their order. */
 export type StepOutputs = Pick<StepGradients, 'loss' | 'norm' | 'squares'>;
 
 /** Trainable parameters, and the optimiser's state for them. */
@@ -70,6 +70,11 @@ export class TrainingStep<Batch, Inputs> {
       },
       { mostRecordings: read.mostRecordings },
     );
+  }
+
+  /** Names of the parameters with a gradient, in the order of `squares`. */
+  get trainable(): readonly string[] {
+    return this.#trainable;
   }
 
   /** Makes the next step of a run, from its batches. The run's old parameters and state are freed. */
@@ -124,12 +129,15 @@ export class TrainingStep<Batch, Inputs> {
     return scope(() => {
       const { gradients, ...outputs } = stepGradients(lossOf, parameters, weights);
       let scaled = gradients;
-      if (maxGradNorm !== undefined) {
+      let scale: Tensor | undefined;
+      if (maxGradNorm !== undefined && optimizer.takesScale === true) {
+        scale = scaleTo(outputs.norm, maxGradNorm);
+      } else if (maxGradNorm !== undefined) {
         scaled = clipped(gradients, outputs.norm, maxGradNorm);
         disposeParameters(gradients);
       }
       const plan = { numbersAt: this.#numbersAt };
-      const next = optimizer.update(parameters, scaled, tensors, plan, numbers);
+      const next = optimizer.update(parameters, scaled, tensors, plan, numbers, scale);
       // In the order of the old state: a recorded step's state is positional.
       const state = {
         parameters: pick(next.parameters, this.#trainable),

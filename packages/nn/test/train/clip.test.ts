@@ -2,11 +2,16 @@ import { tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
 import {
+  adafactor,
+  adam,
+  adamW,
   averageParameters,
   clipGradNorm,
   clipGradValue,
+  clipScale,
   noDecay,
   type ParameterTree,
+  sgd,
 } from '../../src/index.js';
 
 const backend = createReferenceBackend();
@@ -42,6 +47,26 @@ test('a gradient that is NaN shows in the norm', async () => {
   expect((await norm.data())[0]).toBeNaN();
 });
 
+test.each([
+  adamW({ weightDecay: 0.1 }),
+  adam({ weightDecay: 0.1, groups: [{ match: (name) => name === 'b', learningRate: 0.5 }] }),
+  sgd({ momentum: 0.9, weightDecay: 0.1 }),
+  adafactor(),
+])('a step that scales gradients has the bits of one with clipped gradients: $name', async (optimizer) => {
+  const parameters = { a: tensor(backend, [0.3, -2], [2]), b: tensor(backend, [1.7], [1, 1]) };
+  const { gradients: clipped, norm } = clipGradNorm(gradients(), 1.3);
+  const { scale, norm: same } = clipScale(gradients(), 1.3);
+  expect(await same.data()).toEqual(await norm.data());
+  expect((await scale.data())[0]).toBeCloseTo(1.3 / 5, 6);
+  const state = optimizer.init(parameters);
+  const before = optimizer.step(parameters, clipped, state);
+  const inside = optimizer.step(parameters, gradients(), state, { gradientScale: scale });
+  expect(await read(inside.parameters)).toEqual(await read(before.parameters));
+  for (const [name, one] of Object.entries(before.state.tensors)) {
+    expect(await inside.state.tensors[name]?.data(), name).toEqual(await one.data());
+  }
+});
+
 test('elements are clipped one by one', async () => {
   expect(await read(clipGradValue(gradients(), 2))).toEqual({ a: [2, 0], b: [-2] });
 });
@@ -68,6 +93,8 @@ test('biases and norms do not decay', () => {
 test.each([
   ['no gradients', () => clipGradNorm({}, 1)],
   ['a norm of 0', () => clipGradNorm(gradients(), 0)],
+  ['a scale for no gradients', () => clipScale({}, 1)],
+  ['a scale to a norm of 0', () => clipScale(gradients(), 0)],
   ['a norm that is none', () => clipGradNorm(gradients(), 1, { normType: 1 })],
   ['a negative limit', () => clipGradValue(gradients(), -1)],
   ['a decay above 1', () => averageParameters(undefined, gradients(), { decay: 2 })],

@@ -77,6 +77,11 @@ test.each<[string, Partial<Options>]>([
   expect(backend.memory().live).toBe(before);
 });
 
+test('an optimiser that takes no scale gets clipped gradients', async () => {
+  const optimizer = { ...adamW({ learningRate: 0.05 }), takesScale: false };
+  expect(await resultOf({ optimizer, maxGradNorm: 0.1 })).toEqual(await resultOf({ maxGradNorm: 0.1 }));
+});
+
 test('every step and micro-batch has seeds of its own', async () => {
   const drawn: number[] = [];
   const drawing: Options['loss'] = (p, batch, { seeds }) => {

@@ -15,7 +15,8 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type Slots, type UpdateRule } from './optimizer.js';
+import { type Optimizer, optimizerOf } from './optimizer.js';
+import type { Slots, UpdateRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdafactorSettings {

@@ -5,11 +5,10 @@ import {
   type ElementwiseProgram,
   type Expression,
   elementwiseProgram,
-  mapElements,
-  type Tensor,
   terms,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type UpdateRule } from './optimizer.js';
+import { type Optimizer, optimizerOf } from './optimizer.js';
+import type { ProgramRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdamSettings {
@@ -92,7 +91,7 @@ function adamFamily(
   return optimizerOf(adamRule(name, isDecoupled), settings, groups);
 }
 
-function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> {
+function adamRule(name: string, isDecoupled: boolean): ProgramRule<AdamSettings> {
   return {
     name,
     slots: (shape, { amsgrad }) => ({
@@ -106,31 +105,26 @@ function adamRule(name: string, isDecoupled: boolean): UpdateRule<AdamSettings> 
       const corrected = rate / (1 - momentum ** step);
       return [1 - rate * weightDecay, momentum, 1 - momentum, corrected, 1 / Math.sqrt(1 - betas[1] ** step)];
     },
-    updateOf: (settings) => {
-      const program = adamProgram(isDecoupled, settings);
-      return (parameter, gradient, slots, numbers) => {
-        const { parameter: next, ...averages } = mapElements(
-          program,
-          { parameter, gradient, ...slots },
-          numbers,
-        );
-        return { parameter: next as Tensor, slots: averages };
-      };
-    },
+    programOf: (settings, isScaled) => adamProgram(isDecoupled, settings, isScaled),
   };
 }
 
 function adamProgram(
   isDecoupled: boolean,
   { betas, epsilon, weightDecay, amsgrad }: AdamSettings,
+  isScaled: boolean,
 ): ElementwiseProgram {
   const { add, div, max, mul, sqrt, sub } = terms;
   const slots = ['exp_avg', 'exp_avg_sq', ...(amsgrad ? ['max_exp_avg_sq'] : [])];
   return elementwiseProgram(
-    { inputs: ['parameter', 'gradient', ...slots], numbers: ['kept', 'beta', 'fresh', 'rate', 'root'] },
+    {
+      inputs: ['parameter', 'gradient', ...slots],
+      numbers: ['kept', 'beta', 'fresh', 'rate', 'root', ...(isScaled ? ['scale'] : [])],
+    },
     (x) => {
       const of = (input: string): Expression => x[input] as Expression;
-      const [parameter, gradient] = [of('parameter'), of('gradient')];
+      const parameter = of('parameter');
+      const gradient = isScaled ? mul(of('gradient'), of('scale')) : of('gradient');
       const hasDecay = weightDecay !== 0;
       const decayed = isDecoupled && hasDecay ? mul(parameter, of('kept')) : parameter;
       const g = !isDecoupled && hasDecay ? add(gradient, mul(parameter, weightDecay)) : gradient;

@@ -1,8 +1,6 @@
 import {
   describeValue,
   formatShape,
-  narrow,
-  ProgramNumbers,
   type Shape,
   scope,
   type Tensor,
@@ -12,6 +10,16 @@ import {
 } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import { backendOf, type ParameterTree } from '../../parameters.js';
+import { NumberParts } from './number-parts.js';
+import {
+  type ProgramRule,
+  type Slots,
+  type UpdateAll,
+  type UpdatedParameter,
+  type UpdateRule,
+  updateAllOf,
+} from './rules.js';
+import type { OptimizerStepOptions, StepOptions } from './step-options.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */
 export interface OptimizerState {
@@ -19,14 +27,6 @@ export interface OptimizerState {
   readonly steps: { readonly [parameter: string]: number };
   /** f32, named `<parameter>.<slot>`; slots are named as in PyTorch's state dicts (`exp_avg`, `momentum_buffer`, ...). */
   readonly tensors: ParameterTree;
-}
-
-/** What a schedule may change from step to step. */
-export interface StepOptions {
-  /** Multiplies the learning rate of every group. Default 1. */
-  readonly rateFactor?: number;
-  /** Replaces the momentum (SGD) or the first beta (Adam, AdamW). Default: the optimiser's own. */
-  readonly momentum?: number;
 }
 
 /** Parameters chosen by name, with their own hyper-parameters. */
@@ -57,7 +57,7 @@ export interface Optimizer {
     parameters: ParameterTree,
     gradients: ParameterTree,
     state: OptimizerState,
-    options?: StepOptions,
+    options?: OptimizerStepOptions,
   ): Updated;
   /**
    * The half of a step that is plain arithmetic: what changes from step to step (rates, bias corrections), in an order
@@ -71,6 +71,7 @@ export interface Optimizer {
    * followed by `update`.
    *
    * @param numbers `plan(...).numbers` as a tensor, f32 [n]
+   * @param gradientScale see `OptimizerStepOptions`; for optimisers whose `takesScale` is true
    */
   update(
     parameters: ParameterTree,
@@ -78,7 +79,10 @@ export interface Optimizer {
     tensors: OptimizerState['tensors'],
     plan: Pick<StepPlan, 'numbersAt'>,
     numbers: Tensor,
+    gradientScale?: Tensor,
   ): { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
+  /** Whether `update` multiplies gradients by a scale; otherwise they must be scaled before. */
+  readonly takesScale?: boolean;
 }
 
 export interface StepPlan {
@@ -89,38 +93,15 @@ export interface StepPlan {
   readonly steps: OptimizerState['steps'];
 }
 
-/** Slots of one parameter, by name. */
-export type Slots = { readonly [slot: string]: Tensor };
-
-/** How one parameter is updated. */
-export interface UpdateRule<Settings> {
-  readonly name: string;
-  /** Shapes of the slots for a parameter of that shape. */
-  slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
-  /**
-   * What changes from step to step, always the same count of numbers. `step` counts from 1. Backends cache numbers
-   * passed to ops or compile them in, so a number that changes every step must come as a tensor.
-   */
-  numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
-  /** An update with the settings of the parameter's group. Only `numbers` depends on the step. */
-  updateOf(settings: Settings): Update;
-}
-
-type Update = (
-  parameter: Tensor,
-  gradient: Tensor,
-  slots: Slots,
-  numbers: ProgramNumbers,
-) => { readonly parameter: Tensor; readonly slots: Slots };
-
 /** An optimiser that updates each parameter by a rule, with its group's settings. */
 export function optimizerOf<Settings extends object>(
-  rule: UpdateRule<Settings>,
+  rule: UpdateRule<Settings> | ProgramRule<Settings>,
   settings: Settings,
   groups: readonly ParameterGroup<Settings>[] = [],
 ): Optimizer {
   const kinds = [settings, ...groups.map(({ match: _, ...own }) => ({ ...settings, ...own }))];
-  const updates = kinds.map((kind) => rule.updateOf(kind));
+  const updates = kinds.map((kind) => updateAllOf(rule, kind));
+  const isProgram = 'programOf' in rule;
   /** Index into `kinds`; 0: in no group. */
   const kindOf = (name: string): number => groups.findIndex(({ match }) => match(name)) + 1;
   const settingsOf = (name: string): Settings => kinds[kindOf(name)] as Settings;
@@ -128,6 +109,7 @@ export function optimizerOf<Settings extends object>(
     Object.entries(rule.slots(shape, settingsOf(name)));
   const optimizer: Optimizer = {
     name: rule.name,
+    takesScale: true,
     init: (parameters) =>
       scope(() => {
         const tensors: { [name: string]: Tensor } = {};
@@ -159,24 +141,44 @@ export function optimizerOf<Settings extends object>(
       // An empty tensor would have an extent of 0, which nothing needs.
       return { numbers: Float32Array.from(numbers.length > 0 ? numbers : [0]), numbersAt, steps };
     },
-    update: (parameters, gradients, tensors, { numbersAt }, numbers) => {
+    update: (parameters, gradients, tensors, { numbersAt }, numbers, scale) => {
       checkGradients(rule.name, parameters, gradients);
-      const parts = new NumberParts(numbers);
+      // A program gets the scale as its last number.
+      const parts = new NumberParts(numbers, isProgram ? scale : undefined);
       try {
         return scope(() => {
+          const after = new Map<string, UpdatedParameter>();
+          const together = new Map<string, string[]>();
+          for (const [name, parameter] of Object.entries(parameters)) {
+            const slots = readSlots(rule.name, name, slotsOf(name, parameter.shape), tensors);
+            after.set(name, { parameter, slots });
+            if (gradients[name] === undefined) continue;
+            const key = `${kindOf(name)} ${numbersAt[name]}`;
+            const names = together.get(key);
+            if (names === undefined) together.set(key, [name]);
+            else names.push(name);
+          }
+          for (const names of together.values()) {
+            const [first] = names as [string, ...string[]];
+            const kind = kindOf(first);
+            const count = rule.numbers(kinds[kind] as Settings, 1, {}).length;
+            const ones = names.map((name) => ({
+              ...(after.get(name) as UpdatedParameter),
+              gradient: gradients[name] as Tensor,
+            }));
+            const made = (updates[kind] as UpdateAll)(
+              ones,
+              parts.from(numbersAt[first] as number, count),
+              scale,
+            );
+            for (const [at, name] of names.entries()) after.set(name, made[at] as UpdatedParameter);
+          }
           const made: { [name: string]: Tensor } = {};
           const state: { [name: string]: Tensor } = {};
-          for (const [name, parameter] of Object.entries(parameters)) {
-            const gradient = gradients[name];
-            const before = readSlots(rule.name, name, slotsOf(name, parameter.shape), tensors);
-            const update = updates[kindOf(name)] as Update;
-            const after =
-              gradient === undefined
-                ? { parameter, slots: before }
-                : scope(() => update(parameter, gradient, before, parts.from(numbersAt[name] as number)));
+          for (const [name, { parameter, slots }] of after) {
             // Aliases: an unchanged tensor is disposed of with the old tree and lives on in the new one.
-            made[name] = after.parameter.alias();
-            for (const [slot, one] of Object.entries(after.slots)) state[`${name}.${slot}`] = one.alias();
+            made[name] = parameter.alias();
+            for (const [slot, one] of Object.entries(slots)) state[`${name}.${slot}`] = one.alias();
           }
           return { parameters: made, tensors: state };
         });
@@ -189,7 +191,14 @@ export function optimizerOf<Settings extends object>(
       const plan = optimizer.plan(state.steps, Object.keys(gradients), options);
       return scope(() => {
         const numbers = tensor(backendOf(parameters), plan.numbers, [plan.numbers.length]);
-        const next = optimizer.update(parameters, gradients, state.tensors, plan, numbers);
+        const next = optimizer.update(
+          parameters,
+          gradients,
+          state.tensors,
+          plan,
+          numbers,
+          options?.gradientScale,
+        );
         return { parameters: next.parameters, state: { steps: plan.steps, tensors: next.tensors } };
       });
     },
@@ -211,35 +220,6 @@ function requireTrees(name: string, parameters: ParameterTree, state: OptimizerS
       got: describeValue(state),
       fix: 'Start from init(parameters)',
     });
-  }
-}
-
-/** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
-class NumberParts {
-  readonly #whole: Tensor;
-  readonly #parts = new Map<number, ProgramNumbers>();
-
-  constructor(whole: Tensor) {
-    this.#whole = whole;
-  }
-
-  from(start: number): ProgramNumbers {
-    let part = this.#parts.get(start);
-    if (part === undefined) {
-      const vector = scope(() =>
-        (start === 0 ? this.#whole : narrow(this.#whole, 0, start, this.#whole.size - start)).unscopedAlias(),
-      );
-      part = new ProgramNumbers(vector);
-      this.#parts.set(start, part);
-    }
-    return part;
-  }
-
-  dispose(): void {
-    for (const part of this.#parts.values()) {
-      part.dispose();
-      part.vector.dispose();
-    }
   }
 }
 

@@ -4,12 +4,11 @@ import {
   type ElementwiseProgram,
   type Expression,
   elementwiseProgram,
-  mapElements,
-  type Tensor,
   TopKError,
   terms,
 } from '@topk-attention/core';
-import { type Optimizer, optimizerOf, type UpdateRule } from './optimizer.js';
+import { type Optimizer, optimizerOf } from './optimizer.js';
+import type { ProgramRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface SgdSettings {
@@ -67,7 +66,7 @@ export function sgd(options?: SgdOptions): Optimizer {
   return optimizerOf(sgdRule, settings, groups);
 }
 
-const sgdRule: UpdateRule<SgdSettings> = {
+const sgdRule: ProgramRule<SgdSettings> = {
   name: 'sgd',
   slots: (shape, { momentum }) => (momentum === 0 ? {} : { momentum_buffer: shape }),
   numbers: (settings, step, { rateFactor = 1, momentum = settings.momentum }) => [
@@ -77,24 +76,22 @@ const sgdRule: UpdateRule<SgdSettings> = {
     step === 1 ? 0 : momentum,
     step === 1 ? 1 : 1 - settings.dampening,
   ],
-  updateOf: (settings) => {
-    const program = sgdProgram(settings);
-    return (parameter, gradient, slots, numbers) => {
-      const { parameter: next, ...others } = mapElements(program, { parameter, gradient, ...slots }, numbers);
-      return { parameter: next as Tensor, slots: others };
-    };
-  },
+  programOf: sgdProgram,
 };
 
-function sgdProgram({ momentum, weightDecay, nesterov }: SgdSettings): ElementwiseProgram {
+function sgdProgram({ momentum, weightDecay, nesterov }: SgdSettings, isScaled: boolean): ElementwiseProgram {
   const { add, mul, sub } = terms;
   const slots = momentum === 0 ? [] : ['momentum_buffer'];
   return elementwiseProgram(
-    { inputs: ['parameter', 'gradient', ...slots], numbers: ['rate', 'momentum', 'kept', 'fresh'] },
+    {
+      inputs: ['parameter', 'gradient', ...slots],
+      numbers: ['rate', 'momentum', 'kept', 'fresh', ...(isScaled ? ['scale'] : [])],
+    },
     (x): Record<string, Expression> => {
       const of = (input: string): Expression => x[input] as Expression;
       const parameter = of('parameter');
-      const g = weightDecay === 0 ? of('gradient') : add(of('gradient'), mul(parameter, weightDecay));
+      const gradient = isScaled ? mul(of('gradient'), of('scale')) : of('gradient');
+      const g = weightDecay === 0 ? gradient : add(gradient, mul(parameter, weightDecay));
       const moved = (direction: Expression): Expression => sub(parameter, mul(direction, of('rate')));
       if (momentum === 0) return { parameter: moved(g) };
       const buffer = add(mul(of('momentum_buffer'), of('kept')), mul(g, of('fresh')));

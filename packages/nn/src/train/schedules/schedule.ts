@@ -1,4 +1,4 @@
-import type { StepOptions } from '../optimizers/optimizer.js';
+import type { StepOptions } from '../optimizers/step-options.js';
 
 /**
  * The options of an optimiser's step, from the number of steps made before it (0 for the first). A pure function, so

@@ -1,0 +1,239 @@
+import { type Shape, sizeOf } from '@topk-attention/core';
+import type {
+  ElementwiseInputs,
+  ElementwiseListRequest,
+  ElementwiseOutputs,
+  ElementwiseProgram,
+  FusedOperation,
+} from '@topk-attention/core/backend';
+import type { DeviceFacts } from '../runtime/facts.js';
+import type { Span } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import type { WebGpuTensor } from '../tensor.js';
+import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
+import { lines, range, times } from '../wgsl/text.js';
+import { windowsOf } from '../windows.js';
+import { programLauncher, programRefusals, WORKGROUP } from './elementwise-program.js';
+import { programText } from './elementwise-program-text.js';
+
+/** Larger tensors take a launch of their own, which is then no longer a small part of the work. */
+const MOST_ELEMENTS = 2 ** 18;
+/** Most tensors of a launch: their places must fit among its uniforms. */
+const MOST_TENSORS = 16;
+
+interface Allocation {
+  allocate(shape: Shape, dtype: 'f32'): WebGpuTensor;
+  allocateWindows(shapes: readonly Shape[]): readonly WebGpuTensor[];
+}
+
+/**
+ * One program for several tensors. What small tensors are replaced by lies in one buffer for each group of them, and where
+ * the next call finds a group's tensors there, it binds that buffer once and takes the whole group in one launch.
+ * Otherwise, as after loading, each tensor takes its own, with the same bits.
+ */
+export function elementwiseLists(
+  stream: Stream,
+  facts: DeviceFacts,
+  allocation: Allocation,
+): FusedOperation<ElementwiseListRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
+  const launch = programLauncher(stream);
+  const kernels = new Map<string, GroupKernel>();
+  const launchGroup = (program: ElementwiseProgram, call: GroupCall): void => {
+    const { shapes } = call;
+    const key = `${shapes.length} ${program.key}`;
+    const kernel = kernels.get(key) ?? groupKernel(program, shapes.length);
+    kernels.set(key, kernel);
+    recordGroup(stream, kernel, program, call);
+  };
+  return {
+    prepare({ program, shapes }) {
+      const refusals = new Set(shapes.flatMap((shape) => programRefusals(program, shape, facts)));
+      if (refusals.size > 0) return { refusals: [...refusals] };
+      const groups = groupsOf(program, shapes, facts);
+      const inGroups = new Set(groups.flat());
+      const slots = Object.keys(program.outputs);
+      return {
+        scratchBytes: () => 0,
+        describe: () => ({
+          variant: `${shapes.length} tensors, ${inGroups.size} of them in ${groups.length} groups`,
+        }),
+        run(inputs) {
+          const outputs: Record<string, WebGpuTensor> = {};
+          const alone = (index: number): void => {
+            const given = program.inputs.map(
+              (name) => [name, (inputs[`${index}:${name}`] as WebGpuTensor).span] as const,
+            );
+            const numbers = inputs.numbers === undefined ? [] : [['numbers', inputs.numbers.span] as const];
+            const made = slots.map(
+              (slot) => [slot, (outputs[`${index}:${slot}`] as WebGpuTensor).span] as const,
+            );
+            launch(program, [...given, ...numbers], made, sizeOf(shapes[index] as Shape));
+          };
+          for (const group of groups) {
+            const own = group.map((index) => shapes[index] as Shape);
+            const windows = allocation.allocateWindows(own.flatMap((shape) => slots.map(() => shape)));
+            const roles = group.flatMap((index) => slots.map((slot) => `${index}:${slot}`));
+            for (const [at, role] of roles.entries()) outputs[role] = windows[at] as WebGpuTensor;
+            const before = sharedSpan(
+              roles.map((role) => inputs[role] as WebGpuTensor),
+              windows,
+            );
+            if (before === undefined) {
+              for (const index of group) alone(index);
+              continue;
+            }
+            const after = (windows[0] as WebGpuTensor).storage.span;
+            launchGroup(program, { shapes: own, indices: group, before, after, inputs });
+          }
+          for (const [index, shape] of shapes.entries()) {
+            if (inGroups.has(index)) continue;
+            for (const slot of slots) outputs[`${index}:${slot}`] = allocation.allocate(shape, 'f32');
+            alone(index);
+          }
+          return outputs;
+        },
+      };
+    },
+  };
+}
+
+/** The inputs that no output replaces: each tensor of a group binds its own. */
+function varyingOf({ inputs, outputs }: ElementwiseProgram): readonly string[] {
+  return inputs.filter((name) => !(name in outputs));
+}
+
+/** Indices of small tensors, as many together as the device binds. */
+function groupsOf(
+  program: ElementwiseProgram,
+  shapes: readonly Shape[],
+  facts: DeviceFacts,
+): readonly (readonly number[])[] {
+  const doesReplace = Object.keys(program.outputs).every((name) => program.inputs.includes(name));
+  const bound = 2 + (program.numbers > 0 ? 1 : 0);
+  const each = Math.max(1, varyingOf(program).length);
+  const most = Math.min(MOST_TENSORS, Math.floor((facts.storageBuffers - bound) / each));
+  if (!doesReplace || most < 2) return [];
+  const small = range(shapes.length).filter((index) => sizeOf(shapes[index] as Shape) <= MOST_ELEMENTS);
+  const groups = range(Math.ceil(small.length / most)).map((at) => small.slice(at * most, (at + 1) * most));
+  return groups.filter((group) => group.length > 1);
+}
+
+/** The storage that tensors share, if it holds them in the places of `windows`. */
+function sharedSpan(tensors: readonly WebGpuTensor[], windows: readonly WebGpuTensor[]): Span | undefined {
+  const { storage } = tensors[0] as WebGpuTensor;
+  const after = (windows[0] as WebGpuTensor).storage;
+  if (storage.span.size !== after.span.size) return undefined;
+  const isThere = tensors.every((one, at) => {
+    const place = (windows[at] as WebGpuTensor).span.offset - after.span.offset;
+    return one.storage === storage && one.span.offset - storage.span.offset === place;
+  });
+  return isThere ? storage.span : undefined;
+}
+
+type GroupKernel = DefinedKernel<
+  {
+    readonly first: readonly ['u32', number];
+    readonly count: readonly ['u32', number];
+    readonly base: readonly ['u32', number];
+  },
+  Readonly<Record<string, Buffer<false, false>>>
+>;
+
+interface GroupCall {
+  readonly shapes: readonly Shape[];
+  readonly indices: readonly number[];
+  readonly before: Span;
+  readonly after: Span;
+  readonly inputs: ElementwiseInputs<WebGpuTensor>;
+}
+
+function recordGroup(
+  stream: Stream,
+  kernel: GroupKernel,
+  program: ElementwiseProgram,
+  { shapes, indices, before, after, inputs }: GroupCall,
+): void {
+  const slots = Object.keys(program.outputs).length;
+  const counts = shapes.map((shape) => sizeOf(shape));
+  const { places } = windowsOf(counts.flatMap((count) => new Array<number>(slots).fill(count)));
+  const firsts: number[] = [];
+  let workgroups = 0;
+  for (const count of counts) {
+    firsts.push(workgroups);
+    workgroups += Math.ceil(count / WORKGROUP);
+  }
+  const buffers: Record<string, Span> = { before, after };
+  if (inputs.numbers !== undefined) buffers.in_numbers = inputs.numbers.span;
+  for (const name of varyingOf(program)) {
+    for (const [at, index] of indices.entries()) {
+      buffers[`in_${name}_${at}`] = (inputs[`${index}:${name}`] as WebGpuTensor).span;
+    }
+  }
+  kernel.launch(stream, {
+    uniforms: { first: firsts, count: counts, base: indices.map((_, at) => places[at * slots] as number) },
+    buffers,
+    workgroups,
+  });
+}
+
+function groupKernel(program: ElementwiseProgram, tensors: number): GroupKernel {
+  const buffers: Record<string, Buffer<false, false>> = { before: read('f32'), after: write('f32') };
+  if (program.numbers > 0) buffers.in_numbers = read('f32');
+  for (const name of varyingOf(program)) {
+    for (const at of range(tensors)) buffers[`in_${name}_${at}`] = read('f32');
+  }
+  return defineKernel({
+    key: `elementwise list ${tensors} ${program.key}`,
+    uniforms: { first: ['u32', tensors], count: ['u32', tensors], base: ['u32', tensors] },
+    buffers,
+    workgroup: WORKGROUP,
+    source: () => groupSource(program, tensors),
+  });
+}
+
+function groupSource(program: ElementwiseProgram, tensors: number): string {
+  const slots = Object.keys(program.outputs);
+  const varying = varyingOf(program);
+  const text = programText(program, (name) =>
+    varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
+  );
+  const stores = text.outputs.map(
+    ([name, value]) => `after[base + ${slots.indexOf(name)}u * stride + at] = ${value};`,
+  );
+  const loads = varying.map(
+    (name) => `var in_${name} = 0.0;
+  switch which {
+    ${times(tensors, (at) => `case ${at}u: { in_${name} = in_${name}_${at}[at]; }`, '\n    ')}
+    default: {}
+  }`,
+  );
+  return `${text.functions}
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let group = workgroup.x + workgroup.y * groups.x;
+  var which = 0u;
+  var first = params.first_0;
+  var count = params.count_0;
+  var base = params.base_0;
+  ${lines(
+    range(tensors - 1).map((before) => {
+      const at = before + 1;
+      return `if (group >= params.first_${at}) {
+    which = ${at}u;
+    first = params.first_${at};
+    count = params.count_${at};
+    base = params.base_${at};
+  }`;
+    }),
+  )}
+  let at = (group - first) * INVOCATIONS + local;
+  if (at >= count) { return; }
+  // Windows begin at multiples of 64 words.
+  let stride = (count + 63u) / 64u * 64u;
+  ${[...loads, ...text.lines, ...stores].join('\n  ')}
+}`;
+}
