@@ -16,6 +16,7 @@ import { loadGoldens } from './goldens/load.js';
 import { finiteDifferenceCases } from './gradients/finite-differences.js';
 import { opGradientCases } from './gradients/ops.js';
 import { lifecycleCases } from './lifecycle/cases.js';
+import { recomputeCases } from './lifecycle/recompute.js';
 import { recordedStepCases } from './lifecycle/recorded-steps.js';
 import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
@@ -73,6 +74,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...badInputCases,
     ...lifecycleCases,
     ...recordedStepCases,
+    ...recomputeCases,
     ...planningCases,
     zeroExtentPlanCase,
   ];

@@ -13,6 +13,7 @@ import { requireFunction } from './grad.js';
  * `f` must return the same each time: draw random numbers from fixed seeds, and change nothing outside. It must find the
  * tensors that it uses besides its inputs undisposed in the backward pass: pass what a layer around it makes as an input.
  *
+ * @param inputs a tensor, or arrays and plain objects of tensors; anything else in them is passed on as it is
  * @throws TopKError INVALID_OPTION in the backward pass if `f` returns another form or other shapes then.
  *
  * @example
@@ -25,7 +26,7 @@ import { requireFunction } from './grad.js';
  * });
  * const { gradients } = valueAndGrad(loss)({ w });
  */
-export function recompute<Inputs extends Tree, R extends Tree>(f: (inputs: Inputs) => R, inputs: Inputs): R {
+export function recompute<Inputs, R extends Tree>(f: (inputs: Inputs) => R, inputs: Inputs): R {
   requireFunction('recompute', f);
   // Aliases: a tensor that `f` did not make itself, such as an input, stays the caller's.
   const run = (): R => scope(() => mapTree(f(inputs), (leaf) => leaf.alias()));
