@@ -44,6 +44,8 @@ export type { ExplainedPass, Explanation, PathReport } from './operation/explain
 export { formatBytes } from './operation/format.js';
 export type { PlannedBytes } from './operation/plan.js';
 export * from './ops/index.js';
+export { dryBackend } from './planning/dry-backend.js';
+export { type PlanStepOptions, planStep, type StepBytes } from './planning/plan-step.js';
 export { recordedStep } from './recording/recorded-step.js';
 export type {
   RecordedStep,

@@ -5,6 +5,7 @@ import type {
   AttentionOutputs,
   AttentionRequest,
 } from './attention.js';
+import type { DType } from './dtype.js';
 import type { ElementwiseInputs, ElementwiseOutputs, ElementwiseRequest } from './elementwise.js';
 import type {
   FeedForwardBackwardInputs,
@@ -14,6 +15,7 @@ import type {
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
+import type { Shape } from './shape.js';
 
 /** How a path describes itself, one fact per line of `explain()`: the variant, how it selects. */
 export type Facts = Readonly<Record<string, string>>;
@@ -36,12 +38,17 @@ export interface PreparedBytes {
   readonly preferredChunk?: number | undefined;
 }
 
+/** Shape and dtype of each output, by role. */
+export type OutputSpecs = Readonly<Record<string, { readonly shape: Shape; readonly dtype: DType }>>;
+
 /** An accepted request. Depends only on the request and the limits: it may be kept and run any number of times. */
 export interface Prepared<Inputs, Outputs> extends PreparedBytes {
   /** What runs and why it was chosen. Only `explain()` asks. */
   describe?(): Facts;
-  /** The outputs by role, in the shapes that the request implies. */
-  run(inputs: Inputs, chunk: number): Outputs;
+  /**
+   * The outputs by role, in the shapes that the request implies; `specs` names them, for wrappers that know no request.
+   */
+  run(inputs: Inputs, chunk: number, specs?: OutputSpecs): Outputs;
 }
 
 /**
