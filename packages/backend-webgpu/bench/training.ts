@@ -4,8 +4,28 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { recordedStep, scope, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
-import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import {
+  add,
+  cast,
+  div,
+  dryBackend,
+  mul,
+  planStep,
+  recordedStep,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  zeros,
+} from '@topk-attention/core';
+import {
+  adamW,
+  disposeParameters,
+  type LossScaleState,
+  lossScale,
+  type ParameterTree,
+} from '@topk-attention/nn';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
 import { DAWN_OPTIONS } from './dawn-options.js';
@@ -26,6 +46,9 @@ const usage = `pnpm bench training --backend webgpu [options]
   --rate n        learning rate                        (default 1e-3)
   --model name    small (2 x 64), base (12 x 768)      (default small)
   --batch n       (default 32 for small, 1 for base)
+  --precision p   f32, mixed (f16 in the loss), or both  (default f32)
+  --recompute w   no, blocks (run again in the backward pass), or both  (default no)
+  --attention a   top-k, exact, or both                (default both)
   --called        also steps that are not recorded but called each time
   --no-torch      leave torch out`;
 
@@ -34,6 +57,15 @@ const MODELS = {
   base: { layers: 12, width: 768, heads: 12, hidden: 3072, batch: 1 },
 } as const;
 
+/** How a step is made. */
+interface Way {
+  /** Undefined: exact attention. */
+  readonly k: number | undefined;
+  readonly isRecorded: boolean;
+  readonly isMixed: boolean;
+  readonly isRecomputed: boolean;
+}
+
 interface Measured {
   readonly ms: number;
   /** Time in JavaScript until the step is recorded. */
@@ -41,6 +73,8 @@ interface Measured {
   readonly launches: number;
   readonly gpuMs: readonly (readonly [kernel: string, ms: number])[];
   readonly peakMiB: number;
+  /** What `planStep` said. */
+  readonly plannedMiB: number;
   readonly losses: readonly number[];
 }
 
@@ -54,8 +88,7 @@ interface TorchLine {
 async function measure(
   backend: WebGpuBackend,
   sizes: EncoderSizes,
-  k: number | undefined,
-  isRecorded: boolean,
+  { k, isRecorded, isMixed, isRecomputed }: Way,
   {
     steps,
     losses: compared,
@@ -69,25 +102,58 @@ async function measure(
   const init = optimizer.init(parameters);
   let [tensors, counts] = [init.tensors, init.steps];
   const { numbersAt } = optimizer.plan(counts, names);
+  const scaling = lossScale();
+  let scale: ParameterTree = isMixed ? { ...scaling.stateOf(backend) } : {};
   interface State {
     readonly [tree: string]: ParameterTree;
   }
-  const train = recordedStep(
-    (state: State, { batch, numbers }: { readonly batch: ParameterTree; readonly numbers: Tensor }) =>
-      scope(() => {
-        const given = state.parameters as ParameterTree;
-        const loss = (p: ParameterTree): Tensor => encoderLoss(p, batch as unknown as EncoderBatch, sizes, k);
+  interface Inputs {
+    readonly [name: string]: ParameterTree | Tensor;
+    readonly batch: ParameterTree;
+    readonly numbers: Tensor;
+  }
+  const stepOf = (state: State, { batch, numbers }: Inputs) =>
+    scope(() => {
+      const given = state.parameters as ParameterTree;
+      const before = state.tensors as ParameterTree;
+      const scale = state.scale as LossScaleState;
+      const loss = (p: ParameterTree): Tensor =>
+        encoderLoss(p, batch as unknown as EncoderBatch, sizes, k, isRecomputed);
+      if (!isMixed) {
         const { value, gradients } = valueAndGrad(loss)(given);
-        const next = optimizer.update(
-          given,
-          gradients,
-          state.tensors as ParameterTree,
-          { numbersAt },
-          numbers,
-        );
-        return { state: { ...next }, outputs: { loss: value } };
-      }),
-    { mostRecordings: isRecorded ? 1 : 0 },
+        const next = optimizer.update(given, gradients, before, { numbersAt }, numbers);
+        return { state: { ...next, scale } as State, outputs: { loss: value } };
+      }
+      const { value, gradients } = valueAndGrad((p: ParameterTree) =>
+        scope(() => {
+          const halves = Object.entries(p).map(([name, one]) => [name, cast(one, 'f16')] as const);
+          return scaling.scaled(loss(Object.fromEntries(halves)), scale);
+        }),
+      )(given);
+      const own = scaling.unscaled(gradients, scale);
+      disposeParameters(gradients);
+      const squares = Object.values(own).map((g) => scope(() => sum(mul(g, g))));
+      const isFinite = scaling.isFinite(squares.reduce((all, one) => add(all, one)));
+      const next = optimizer.update(given, own, before, { numbersAt }, numbers);
+      return {
+        state: {
+          parameters: scaling.choose(isFinite, next.parameters, given),
+          tensors: scaling.choose(isFinite, next.tensors, before),
+          scale: { ...scaling.next(scale, isFinite) },
+        } as State,
+        outputs: { loss: div(value, scale.scale) },
+      };
+    });
+  const train = recordedStep(stepOf, { mostRecordings: isRecorded ? 1 : 0 });
+  const planned = planStep(
+    backend,
+    stepOf,
+    { parameters, tensors, scale } as State,
+    {
+      batch: { ...(batches[0] as (typeof batches)[number]) },
+      numbers: zeros(dryBackend(backend), [optimizer.plan(counts, names).numbers.length]),
+    } as Inputs,
+    { recorded: isRecorded },
   );
   backend.stream.pool.resetPeak();
   const step = (index: number): Tensor => {
@@ -95,10 +161,11 @@ async function measure(
     counts = plan.steps;
     const numbers = tensor(backend, plan.numbers, [plan.numbers.length]);
     const batch = { ...(batches[index % 4] as (typeof batches)[number]) };
-    const { state, outputs } = train({ parameters, tensors }, { batch, numbers });
+    const { state, outputs } = train({ parameters, tensors, scale } as State, { batch, numbers });
     numbers.dispose();
     parameters = state.parameters as ParameterTree;
     tensors = state.tensors as ParameterTree;
+    scale = state.scale as ParameterTree;
     return outputs.loss;
   };
   const losses: number[] = [];
@@ -135,9 +202,10 @@ async function measure(
   train.dispose();
   disposeParameters(parameters);
   disposeParameters(tensors);
+  disposeParameters(scale);
   for (const batch of batches) disposeParameters({ ...batch });
   backend.stream.pool.trim();
-  return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, losses };
+  return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, plannedMiB: planned.peak / 2 ** 20, losses };
 }
 
 /** Torch on the same machine and in the same run. */
@@ -178,6 +246,9 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '1e-3' },
     model: { type: 'string', default: 'small' },
     batch: { type: 'string' },
+    precision: { type: 'string', default: 'f32' },
+    recompute: { type: 'string', default: 'no' },
+    attention: { type: 'string', default: 'both' },
     called: { type: 'boolean', default: false },
     'no-torch': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -195,27 +266,46 @@ const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onW
 const { description } = backend.facts;
 console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
 console.log(
-  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | losses apart from torch |',
+  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch |',
 );
-console.log('|---|---|---|---|---|---|---|---|');
+console.log('|---|---|---|---|---|---|---|---|---|');
 for (const tokens of values.tokens.split(',').map(Number)) {
   const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
   for (const line of torch.filter((one) => one.tokens === tokens)) {
-    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | |`);
+    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | | |`);
   }
   const exactTorch = torch.find((one) => one.tokens === tokens && one.column === 'f32');
-  const columns = [Number(values.k), undefined].flatMap((k) =>
-    (values.called ? [true, false] : [true]).map((isRecorded) => ({ k, isRecorded })),
+  const either = (value: string, yes: string): readonly boolean[] =>
+    value === 'both' ? [false, true] : [value === yes];
+  const columns = either(values.attention, 'exact').flatMap((isExact) =>
+    either(values.precision, 'mixed').flatMap((isMixed) =>
+      either(values.recompute, 'blocks').flatMap((isRecomputed) =>
+        (values.called ? [true, false] : [true]).map(
+          (isRecorded): Way => ({
+            k: isExact ? undefined : Number(values.k),
+            isRecorded,
+            isMixed,
+            isRecomputed,
+          }),
+        ),
+      ),
+    ),
   );
-  for (const { k, isRecorded } of columns) {
-    const name = `${k === undefined ? 'exact' : `top-k ${k}`}${isRecorded ? '' : ', called'}`;
+  for (const way of columns) {
+    const { k, isRecorded, isMixed, isRecomputed } = way;
+    const name = [
+      k === undefined ? 'exact' : `top-k ${k}`,
+      ...(isMixed ? ['mixed'] : []),
+      ...(isRecomputed ? ['recomputed'] : []),
+      ...(isRecorded ? [] : ['called']),
+    ].join(', ');
     try {
-      const got = await measure(backend, sizes, k, isRecorded, { steps, losses, rate });
+      const got = await measure(backend, sizes, way, { steps, losses, rate });
       const difference =
         k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
       const gpuMs = got.gpuMs.reduce((total, [, ms]) => total + ms, 0);
-      const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB].map((one, at) =>
-        one.toFixed(at === 2 || at === 4 ? 0 : 1),
+      const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB, got.plannedMiB].map((one, at) =>
+        one.toFixed(at === 2 || at > 3 ? 0 : 1),
       );
       console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
@@ -223,7 +313,7 @@ for (const tokens of values.tokens.split(',').map(Number)) {
       const parts = got.gpuMs.slice(0, 16).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
       console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
-      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | |`);
+      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | |`);
     }
   }
 }

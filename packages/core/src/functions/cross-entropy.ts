@@ -29,16 +29,17 @@ import type { Tensor } from '../tensor/tensor.js';
  * @param logits float [N, classes]
  * @param targets i32 [N]; -1 leaves a row out of the mean and out of the gradient, whatever its logits hold; any other
  * target outside [0, classes) makes the loss NaN, and the gradient of its row
- * @returns scalar; NaN if every row is left out
+ * @returns f32 scalar, computed in f32 for f16 logits too; NaN if every row is left out
  */
 export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
   checkInputs(logits, targets);
   const [rows, classes] = logits.shape as readonly [number, number];
   return scope(() => {
-    const { dtype, backend } = logits;
+    const dtype = 'f32';
+    const { backend } = logits;
     const isCounted = logicalNot(eq(targets, -1));
     // Skipped rows are 0 from here on, so that a NaN in them does not reach the sums.
-    const kept = where(reshape(isCounted, [rows, 1]), logits, 0);
+    const kept = where(reshape(isCounted, [rows, 1]), cast(logits, dtype), 0);
     const shifted = sub(kept, maxOver(kept, { axes: [-1], keepDims: true }));
     const logSum = log(sum(exp(shifted), { axes: [-1] }));
     const picked = reshape(takeAlong(shifted, reshape(targets, [rows, 1])), [rows]);

@@ -3,6 +3,7 @@ import { TopKError } from '../contract/errors.js';
 import { formatBytes } from '../operation/format.js';
 import { zeros } from '../ops/create.js';
 import { recordedStep } from '../recording/recorded-step.js';
+import { noSeeds } from '../recording/recordings.js';
 import type { Step, StepCall, StepResult } from '../recording/step.js';
 import {
   aBoolean,
@@ -12,6 +13,7 @@ import {
   type OptionKinds,
   readOptions,
 } from '../tensor/read-options.js';
+import { scope } from '../tensor/scope.js';
 import { leavesOf, mapTree, type Tree } from '../tensor/tree.js';
 import { dryBackend } from './dry-backend.js';
 
@@ -76,34 +78,36 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
   };
   const [given, inputBytes] = bytesOf(() => onDry(inputs));
   let [current, stateBytes] = bytesOf(() => onDry(state));
-  const run = recordedStep(step, { mostRecordings: recorded ? 1 : 0 });
+  const recording = recordedStep(step);
+  const run = (): StepResult<State, Outputs> => {
+    if (recorded) return recording(current, given, call);
+    const made = scope(() => mapTree(step(current, given, call.seeds ?? noSeeds), (leaf) => leaf.alias()));
+    for (const one of leavesOf(current)) one.dispose();
+    return made;
+  };
   try {
     // Called, recorded, replayed; or twice called, from a fresh state and from one that the step made.
     for (let at = 0; at < (recorded ? 3 : 2); at++) {
-      const made: StepResult<State, Outputs> = run(current, given, call);
+      const made = run();
       current = made.state;
       for (const one of leavesOf(made.outputs)) one.dispose();
     }
   } catch (error) {
     throw withAdvice(error);
   } finally {
-    run.dispose();
+    recording.dispose();
     for (const one of [...leavesOf(current), ...leavesOf(given)]) one.dispose();
   }
   const peak = dry.memory().peak ?? 0;
   void dry.dispose();
-  if (budgetBytes !== undefined && !(peak <= budgetBytes))
-    throw stepDoesNotFit('planStep', peak, budgetBytes);
+  if (budgetBytes !== undefined && !(peak <= budgetBytes)) {
+    throw new TopKError('DOES_NOT_FIT', 'planStep: the step does not fit', {
+      expected: `at most ${formatBytes(budgetBytes)}`,
+      got: formatBytes(peak),
+      fix: 'Take smaller batches and accumulate gradients, recompute blocks, or lower k',
+    });
+  }
   return { state: stateBytes, inputs: inputBytes, work: peak - stateBytes - inputBytes, peak };
-}
-
-/** The refusal of a step that takes more than its budget. */
-export function stepDoesNotFit(where: string, peakBytes: number, budgetBytes: number): TopKError {
-  return new TopKError('DOES_NOT_FIT', `${where}: a step does not fit`, {
-    expected: `at most ${formatBytes(budgetBytes)}`,
-    got: formatBytes(peakBytes),
-    fix: 'Take smaller batches and accumulate gradients, recompute blocks, or lower k',
-  });
 }
 
 function withAdvice(error: unknown): unknown {

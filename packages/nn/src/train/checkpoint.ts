@@ -5,6 +5,7 @@ import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 import { openSafetensors } from '../safetensors/read.js';
 import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
+import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 
 /** Everything in a run that is not a tensor. Written as `trainer_state.json`, with Hugging Face's names. */
@@ -19,6 +20,8 @@ export interface TrainerState {
   readonly evaluations_since_best: number;
   /** Steps of the optimiser, by parameter. */
   readonly optimizer_steps: { readonly [parameter: string]: number };
+  /** In a run with mixed precision. */
+  readonly loss_scale?: LossScaleNumbers;
 }
 
 /** A run at the end of a step. */
@@ -142,6 +145,12 @@ async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Prom
   }
 }
 
+function isLossScale(value: unknown): boolean {
+  const { scale, goodSteps, skippedSteps } = (value ?? {}) as Partial<LossScaleNumbers>;
+  const counts = [goodSteps, skippedSteps];
+  return Number.isFinite(scale) && counts.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
+}
+
 function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   const corrupt = (got: string, cause?: unknown): TopKError =>
     new TopKError('FILE_CORRUPT', `${TRAINER} of step ${step} cannot be used`, {
@@ -165,6 +174,8 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   if (typeof steps !== 'object' || steps === null || !Object.values(steps).every(isCount)) {
     throw corrupt('optimizer_steps that are no counts');
   }
+  const scaling: unknown = state.loss_scale;
+  if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('a loss_scale that is none');
   const { best_metric: metric, best_step: best } = state;
   const hasBest = Number.isFinite(metric) && isCount(best);
   if (!hasBest && (metric !== undefined || best !== undefined)) {
