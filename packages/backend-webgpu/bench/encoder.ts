@@ -114,10 +114,14 @@ export function encoderLoss(
   isRecomputed = false,
 ): Tensor {
   const get = (name: string): Tensor => p[name] as Tensor;
-  const project = (x: Tensor, name: string): Tensor => linear(x, get(`${name}.weight`), get(`${name}.bias`));
-  const norm = (x: Tensor, name: string): Tensor => layerNorm(x, get(`${name}.weight`), get(`${name}.bias`));
-  const block = (x: Tensor, layer: number): Tensor =>
+  const projectWith = (p: ParameterTree, x: Tensor, name: string): Tensor =>
+    linear(x, p[`${name}.weight`] as Tensor, p[`${name}.bias`]);
+  const normWith = (p: ParameterTree, x: Tensor, name: string): Tensor =>
+    layerNorm(x, p[`${name}.weight`] as Tensor, p[`${name}.bias`]);
+  const block = (p: ParameterTree, x: Tensor, layer: number): Tensor =>
     scope(() => {
+      const project = (x: Tensor, name: string): Tensor => projectWith(p, x, name);
+      const norm = (x: Tensor, name: string): Tensor => normWith(p, x, name);
       const name = (part: string): string => `layers.${layer}.${part}`;
       const before = norm(x, name('norm1'));
       const [q, query, value] = ['q_proj', 'k_proj', 'v_proj'].map((part) =>
@@ -134,10 +138,13 @@ export function encoderLoss(
   return scope(() => {
     let x = add(embedding(get('tokens.weight'), ids), get('positions.weight'));
     for (let layer = 0; layer < layers; layer++) {
-      x = isRecomputed ? recompute((from) => block(from, layer), x) : block(x, layer);
+      // The block's parameters too: copies of them may be gone when it runs again.
+      const isOwn = ([name]: readonly [string, Tensor]): boolean => name.startsWith(`layers.${layer}.`);
+      const own = { x, p: Object.fromEntries(Object.entries(p).filter(isOwn)) };
+      x = isRecomputed ? recompute(({ x, p }) => block(p, x, layer), own) : block(p, x, layer);
     }
     // The mean over a text in f32, as weights of 1 / length would be rounded.
-    const pooled = sum(mul(cast(norm(x, 'norm'), 'f32'), pooling), { axes: [1] });
-    return crossEntropy(project(cast(pooled, x.dtype), 'classifier'), targets);
+    const pooled = sum(mul(cast(normWith(p, x, 'norm'), 'f32'), pooling), { axes: [1] });
+    return crossEntropy(projectWith(p, cast(pooled, x.dtype), 'classifier'), targets);
   });
 }

@@ -10,16 +10,20 @@ import type { Trace } from '../trace.js';
  * @param inputs tensors that the caller may dispose of before the backward pass
  */
 export function recomputed<R extends Run, Inputs>(
-  run: R & Partial<Pick<Context, 'onLoss'>>,
+  run: R & Partial<Context>,
   inputs: Inputs,
   apply: (run: R, inputs: Inputs) => Tensor,
 ): Tensor {
-  const { onLoss, trace } = run;
+  const { onLoss, parameters, path = '', trace } = run;
   let paths: readonly string[] | undefined;
-  const { output, losses } = recompute((given: Inputs) => {
+  // The layer's parameters are inputs too: what was made of the caller's, such as halves, may be gone by then.
+  const own = Object.entries(parameters ?? {}).filter(([name]) => name.startsWith(path === '' ? '' : `${path}.`));
+  const all = { inputs, own: Object.fromEntries(own) };
+  const { output, losses } = recompute((given: typeof all) => {
     const made: (readonly [path: string, loss: Tensor])[] = [];
     const inner = {
       ...run,
+      ...(parameters && { parameters: { ...parameters, ...given.own } }),
       ...(trace !== undefined && paths !== undefined && { trace: overridesOf(trace) }),
       // As results, so that gradients reach them.
       ...(onLoss !== undefined && {
@@ -29,10 +33,10 @@ export function recomputed<R extends Run, Inputs>(
         },
       }),
     };
-    const output = apply(inner, given);
+    const output = apply(inner, given.inputs);
     paths ??= made.map(([path]) => path);
     return { output, losses: made.map(([, loss]) => loss) };
-  }, inputs);
+  }, all);
   for (const [at, loss] of losses.entries()) {
     addLoss({ onLoss, path: paths?.[at] } as Context, loss);
     loss.dispose();

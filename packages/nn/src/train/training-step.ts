@@ -6,7 +6,6 @@ import {
   formatBytes,
   formatShape,
   gatherRows,
-  isFloat,
   min,
   mul,
   planStep,
@@ -75,7 +74,7 @@ export class TrainingStep<Batch, Inputs> {
   readonly #trainable: readonly string[];
   /** Names of the optimiser's state for them. */
   readonly #slots: readonly string[];
-  /** A recording keeps these as they are, whereas inputs are copied in each step. */
+  /** As the loss gets them. A recording keeps these as they are, whereas inputs are copied in each step. */
   readonly #frozen: ParameterTree;
   readonly #recorded: RecordedStep<State, StepInputs, StepOutputs> | undefined;
   #numbersAt: StepPlan['numbersAt'] = {};
@@ -87,7 +86,8 @@ export class TrainingStep<Batch, Inputs> {
     this.#names = Object.keys(parameters);
     const frozen = new Set(this.#names.filter((name) => !read.trainable(name)));
     this.#trainable = this.#names.filter((name) => !frozen.has(name));
-    this.#frozen = pick(parameters, [...frozen]);
+    const others = pick(parameters, [...frozen]);
+    this.#frozen = read.precision === 'mixed' ? halvesOf(others) : others;
     // `<parameter>.<slot>`
     this.#slots = Object.keys(optimizer.tensors).filter(
       (slot) => !frozen.has(slot.slice(0, slot.lastIndexOf('.'))),
@@ -168,9 +168,10 @@ export class TrainingStep<Batch, Inputs> {
     return Array.from({ length: LAG + 1 }, (_, skipped) => planWith(skipped <= unsettled ? skipped : 0));
   }
 
-  /** Frees the recordings. */
+  /** Frees the recordings, and copies of frozen parameters. */
   dispose(): void {
     this.#recorded?.dispose();
+    if (this.#read.precision === 'mixed') disposeParameters(this.#frozen);
   }
 
   #run(lossOf: LossOf, state: State, inputs: StepInputs): StepResult<State, StepOutputs> {
@@ -210,7 +211,18 @@ export class TrainingStep<Batch, Inputs> {
           requireTensor('train', 'what loss returns', loss);
           return lossScale.scaled(loss, scaling);
         });
-      const made = stepGradients(scaledLoss, parameters, inputs.weights);
+      const halves = halvesOf(parameters);
+      const made = stepGradients(scaledLoss, halves, inputs.weights, (gradients) =>
+        scope(() => {
+          const wide = Object.entries(gradients).map(([name, g]) => {
+            const own = cast(g, 'f32');
+            g.dispose();
+            return [name, own] as const;
+          });
+          return Object.fromEntries(wide);
+        }),
+      );
+      disposeParameters(halves);
       const norm = div(made.norm, scaling.scale);
       // One pass over the gradients divides them by the scale and clips them.
       const factor = scope(() => {
@@ -279,12 +291,8 @@ export class TrainingStep<Batch, Inputs> {
 
   /** The loss of all parameters, in the caller's order. */
   #lossOf(trainable: ParameterTree, frozen: ParameterTree, batch: Inputs, context: LossContext): Tensor {
-    const of = (name: string): Tensor => (trainable[name] ?? frozen[name]) as Tensor;
-    return scope(() => {
-      const isMixed = this.#read.precision === 'mixed';
-      const all = this.#names.map((name) => [name, isMixed ? halfOf(of(name)) : of(name)] as const);
-      return this.#read.loss(Object.fromEntries(all), batch, context);
-    });
+    const all = this.#names.map((name) => [name, trainable[name] ?? frozen[name]] as const);
+    return this.#read.loss(Object.fromEntries(all) as ParameterTree, batch, context);
   }
 
   #stateOf({ parameters, optimizer, scaling }: Standing): State {
@@ -300,7 +308,8 @@ export class TrainingStep<Batch, Inputs> {
 const shapesOnly = (_key: string, value: unknown): unknown =>
   value instanceof Tensor ? `${value.dtype} ${formatShape(value.shape)}` : value;
 
-const halfOf = (x: Tensor): Tensor => (isFloat(x.dtype) ? cast(x, 'f16') : x);
+const halvesOf = (tree: ParameterTree): ParameterTree =>
+  scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));
 
 /** The optimiser's numbers, with the skipped steps that only the device knows about. */
 function numbersNow({ numbers, skipped: [known] }: StepInputs, { skippedSteps }: LossScaleState): Tensor {

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
-  add,
   cast,
   crossEntropy,
   gelu,
@@ -20,9 +19,12 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import {
   adamW,
+  contextOf,
   dataLoader,
   disposeParameters,
+  encoderStack,
   folderStore,
+  initialize,
   type LogEntry,
   type LossScaleNumbers,
   linearSchedule,
@@ -237,6 +239,31 @@ describe("train with precision: 'mixed'", () => {
     const done = 30 - (result.lossScale?.skippedSteps as number);
     expect(result.state.steps).toEqual({ hidden: done, norm: 0, out: done });
     expect(losses.at(-1)).toBeLessThan(losses[0] as number);
+  });
+
+  test('recomputes stacks, of halves that are gone by then, with the same bits', async () => {
+    const of = (recompute: boolean) => {
+      const stack = encoderStack({ layers: 2, width: 4, heads: 2, hidden: 8, dropout: 0.1, normFirst: true, recompute });
+      const backend = createReferenceBackend();
+      return run({
+        parameters: initialize(backend, stack, 5),
+        tensorsOf: (indices) => ({
+          x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(12, i)])), [indices.length, 3, 4]),
+          targets: tensor(backend, Int32Array.from(indices, (i) => i % 4), [indices.length], 'i32'),
+        }),
+        loss: (p, { x, targets }, { seeds }) =>
+          scope(() => {
+            const y = stack.apply(contextOf(p, { training: true, seeds }), cast(x, 'f16'));
+            return crossEntropy(sum(cast(y, 'f32'), { axes: [1] }), targets);
+          }),
+        trainable: (name) => !name.includes('linear2'),
+        recorded: recompute,
+        maxSteps: 4,
+      });
+    };
+    const [kept, again] = [await of(false), await of(true)];
+    expect(again.parameters).toEqual(kept.parameters);
+    expect(again.losses).toEqual(kept.losses);
   });
 
   test('gradients that are never finite end the run, as does a loss that is not', async () => {
