@@ -131,7 +131,13 @@ async function measure(
         }),
       )(given);
       // A sum is finite if what it adds up is.
-      const isFinite = scaling.isFinite(abs(Object.values(gradients).map((g) => sum(g)).reduce((all, one) => add(all, one))));
+      const isFinite = scaling.isFinite(
+        abs(
+          Object.values(gradients)
+            .map((g) => sum(g))
+            .reduce((all, one) => add(all, one)),
+        ),
+      );
       const own = scaling.unscaled(gradients, scale);
       disposeParameters(gradients);
       const next = optimizer.update(given, own, before, { numbersAt }, numbers);

@@ -23,6 +23,7 @@ import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
+import { halfFunctionCases } from './primitives/halves.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
@@ -57,6 +58,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...composedCases,
     ...elementwiseProgramCases,
     ...normCases,
+    ...halfFunctionCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

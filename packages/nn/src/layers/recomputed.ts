@@ -17,7 +17,9 @@ export function recomputed<R extends Run, Inputs>(
   const { onLoss, parameters, path = '', trace } = run;
   let paths: readonly string[] | undefined;
   // The layer's parameters are inputs too: what was made of the caller's, such as halves, may be gone by then.
-  const own = Object.entries(parameters ?? {}).filter(([name]) => name.startsWith(path === '' ? '' : `${path}.`));
+  const own = Object.entries(parameters ?? {}).filter(([name]) =>
+    name.startsWith(path === '' ? '' : `${path}.`),
+  );
   const all = { inputs, own: Object.fromEntries(own) };
   const { output, losses } = recompute((given: typeof all) => {
     const made: (readonly [path: string, loss: Tensor])[] = [];

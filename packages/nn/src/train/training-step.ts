@@ -27,8 +27,8 @@ import { requireTensor } from '../require.js';
 import type { Standing } from './begin.js';
 import { clipped } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
-import type { LossScaleState } from './loss-scale.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
+import type { LossScaleState } from './loss-scale.js';
 import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
 import { LAG } from './pending.js';
@@ -238,7 +238,11 @@ export class TrainingStep<Batch, Inputs> {
       const numbers = scope(() => numbersNow(inputs, scaling));
       const next = optimizer.update(parameters, gradients, tensors, plan, numbers);
       disposeParameters(gradients);
-      const chosen = (names: readonly string[], after: ParameterTree, before: ParameterTree): ParameterTree => {
+      const chosen = (
+        names: readonly string[],
+        after: ParameterTree,
+        before: ParameterTree,
+      ): ParameterTree => {
         const tree: { [name: string]: Tensor } = {};
         for (const name of names) {
           const one = after[name] as Tensor;
@@ -278,7 +282,10 @@ export class TrainingStep<Batch, Inputs> {
         given,
       );
     const all = { ...inputs, frozen: this.#frozen };
-    const { peak } = planStep(backendOf(now.parameters), step, this.#stateOf(now), all, { ...call, recorded });
+    const { peak } = planStep(backendOf(now.parameters), step, this.#stateOf(now), all, {
+      ...call,
+      recorded,
+    });
     if (peak > budgetBytes) {
       throw new TopKError('DOES_NOT_FIT', `train: step ${now.step} does not fit`, {
         expected: `at most ${formatBytes(budgetBytes)}`,

@@ -62,7 +62,12 @@ function optionsFor(backend: ReturnType<typeof createReferenceBackend>): TrainOp
       }),
     tensorsOf: (indices) => ({
       x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(4, i)])), [indices.length, 4]),
-      targets: tensor(backend, Int32Array.from(indices, (i) => i % 2), [indices.length], 'i32'),
+      targets: tensor(
+        backend,
+        Int32Array.from(indices, (i) => i % 2),
+        [indices.length],
+        'i32',
+      ),
     }),
     data: dataLoader<number, Batch>(
       Array.from({ length: 12 }, (_, i) => i),
@@ -133,7 +138,7 @@ describe('lossScale', () => {
       const own = scaling.unscaled(scaled, state);
       const isFinite = scaling.isFinite(sum(mul(own.x as Tensor, own.x as Tensor)));
       const next = scaling.choose(isFinite, { x: sub(x, own.x as Tensor) }, { x });
-      if (isGood) expect((await numbers(own.x as Tensor))[0] as number / 1e-9).toBeCloseTo(1, 2);
+      if (isGood) expect(((await numbers(own.x as Tensor))[0] as number) / 1e-9).toBeCloseTo(1, 2);
       else expect(await numbers(next.x as Tensor)).toEqual([1, 2]);
       state = scaling.next(state, isFinite);
     }
@@ -142,7 +147,8 @@ describe('lossScale', () => {
 
   test('refuses what is no scale', () => {
     const bad = [{ initScale: 0 }, { growthInterval: 0.5 }, { growth: 2 } as object];
-    for (const one of bad) expect(() => lossScale(one)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    for (const one of bad)
+      expect(() => lossScale(one)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
   });
 });
 
@@ -168,40 +174,60 @@ describe("train with precision: 'mixed'", () => {
     expect(plain.result.lossScale).toBeUndefined();
   });
 
-  test.each([[false], [true]])('a run whose first steps overflow is one that starts later: recorded %s', async (recorded) => {
-    // The same batch in every step, so that skipped steps change nothing else.
-    const data = () =>
-      dataLoader<number, Batch>([1, 2, 3, 4], { batchSize: 4, collate: (indices) => indices, shuffle: false });
-    const good = await run({ data: data(), maxSteps: 12, recorded, lossScale: lossScale({ initScale: 1024 }) });
-    const late = await run({
-      data: data(),
-      maxSteps: 12 + 30,
-      recorded,
-      lossScale: lossScale({ initScale: 2 ** 40 }),
-      // Skipped ones end with the step in which the scale fits.
-    });
-    const skipped = late.result.lossScale?.skippedSteps as number;
-    expect(skipped).toBeGreaterThan(10);
-    expect(skipped).toBeLessThan(30);
-    expect(Object.values(late.result.state.steps)).toEqual([42 - skipped, 42 - skipped, 42 - skipped]);
-    const entries = late.log.slice(0, skipped);
-    expect(entries.map((one) => one.skipped_steps)).toEqual(entries.map((_, at) => at + 1));
-    expect(new Set(late.losses.slice(0, skipped)).size).toBe(1);
-    // From then on it is the run without skipped steps: losses, rates and norms.
-    const rest = late.log.slice(skipped, skipped + 12);
-    expect(rest.map((one) => one.rate_factor)).toEqual(good.log.map((one) => one.rate_factor));
-    for (const [at, { loss }] of rest.entries()) expect(loss).toBeCloseTo(good.losses[at] as number, 3);
-  });
+  test.each([[false], [true]])(
+    'a run whose first steps overflow is one that starts later: recorded %s',
+    async (recorded) => {
+      // The same batch in every step, so that skipped steps change nothing else.
+      const data = () =>
+        dataLoader<number, Batch>([1, 2, 3, 4], {
+          batchSize: 4,
+          collate: (indices) => indices,
+          shuffle: false,
+        });
+      const good = await run({
+        data: data(),
+        maxSteps: 12,
+        recorded,
+        lossScale: lossScale({ initScale: 1024 }),
+      });
+      const late = await run({
+        data: data(),
+        maxSteps: 12 + 30,
+        recorded,
+        lossScale: lossScale({ initScale: 2 ** 40 }),
+        // Skipped ones end with the step in which the scale fits.
+      });
+      const skipped = late.result.lossScale?.skippedSteps as number;
+      expect(skipped).toBeGreaterThan(10);
+      expect(skipped).toBeLessThan(30);
+      expect(Object.values(late.result.state.steps)).toEqual([42 - skipped, 42 - skipped, 42 - skipped]);
+      const entries = late.log.slice(0, skipped);
+      expect(entries.map((one) => one.skipped_steps)).toEqual(entries.map((_, at) => at + 1));
+      expect(new Set(late.losses.slice(0, skipped)).size).toBe(1);
+      // From then on it is the run without skipped steps: losses, rates and norms.
+      const rest = late.log.slice(skipped, skipped + 12);
+      expect(rest.map((one) => one.rate_factor)).toEqual(good.log.map((one) => one.rate_factor));
+      for (const [at, { loss }] of rest.entries()) expect(loss).toBeCloseTo(good.losses[at] as number, 3);
+    },
+  );
 
   test('the numbers of a skipped step do not count, to the bit', async () => {
     // Powers of two scale without rounding: a run that skips twice ends like one that never does.
     const data = () =>
-      dataLoader<number, Batch>([1, 2, 3, 4], { batchSize: 4, collate: (indices) => indices, shuffle: false });
+      dataLoader<number, Batch>([1, 2, 3, 4], {
+        batchSize: 4,
+        collate: (indices) => indices,
+        shuffle: false,
+      });
     const options = { data: data(), optimizer: sgd({ learningRate: 0.1, momentum: 0.9 }) };
     const first = await run({ ...options, maxSteps: 40, lossScale: lossScale({ initScale: 2 ** 24 }) });
     const { scale, skippedSteps } = first.result.lossScale as LossScaleNumbers;
     expect(skippedSteps).toBeGreaterThan(2);
-    const same = await run({ ...options, maxSteps: 40 - skippedSteps, lossScale: lossScale({ initScale: scale }) });
+    const same = await run({
+      ...options,
+      maxSteps: 40 - skippedSteps,
+      lossScale: lossScale({ initScale: scale }),
+    });
     expect(same.result.lossScale?.skippedSteps).toBe(0);
     expect(first.parameters).toEqual(same.parameters);
     expect(first.state).toEqual(same.state);
@@ -243,13 +269,30 @@ describe("train with precision: 'mixed'", () => {
 
   test('recomputes stacks, of halves that are gone by then, with the same bits', async () => {
     const of = (recompute: boolean) => {
-      const stack = encoderStack({ layers: 2, width: 4, heads: 2, hidden: 8, dropout: 0.1, normFirst: true, recompute });
+      const stack = encoderStack({
+        layers: 2,
+        width: 4,
+        heads: 2,
+        hidden: 8,
+        dropout: 0.1,
+        normFirst: true,
+        recompute,
+      });
       const backend = createReferenceBackend();
       return run({
         parameters: initialize(backend, stack, 5),
         tensorsOf: (indices) => ({
-          x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(12, i)])), [indices.length, 3, 4]),
-          targets: tensor(backend, Int32Array.from(indices, (i) => i % 4), [indices.length], 'i32'),
+          x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(12, i)])), [
+            indices.length,
+            3,
+            4,
+          ]),
+          targets: tensor(
+            backend,
+            Int32Array.from(indices, (i) => i % 4),
+            [indices.length],
+            'i32',
+          ),
         }),
         loss: (p, { x, targets }, { seeds }) =>
           scope(() => {
@@ -279,10 +322,16 @@ describe("train with precision: 'mixed'", () => {
   test('is refused where there is no f16', async () => {
     const backend = createReferenceBackend();
     const { capabilities } = backend;
-    const limited = { ...backend, name: 'limited', capabilities: { ...capabilities, dtypes: ['f32', 'i32', 'bool'] as const } };
+    const limited = {
+      ...backend,
+      name: 'limited',
+      capabilities: { ...capabilities, dtypes: ['f32', 'i32', 'bool'] as const },
+    };
     const options = optionsFor(limited as typeof backend);
     await expect(train<Batch, Inputs>(options)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
-    await expect(run({ parameters: { x: tensor(backend, Uint16Array.of(0), [1], 'f16') } })).rejects.toMatchObject({
+    await expect(
+      run({ parameters: { x: tensor(backend, Uint16Array.of(0), [1], 'f16') } }),
+    ).rejects.toMatchObject({
       code: 'DTYPE_MISMATCH',
     });
   });
@@ -292,21 +341,24 @@ describe('train with budgetBytes', () => {
   test.each([
     ['f32', false],
     ['mixed', true],
-  ] as const)('refuses the first step that does not fit, before it is made: %s', async (precision, recorded) => {
-    const backend = createReferenceBackend();
-    const options = { ...optionsFor(backend), precision, recorded, maxSteps: 3 };
-    const run = async (budgetBytes?: number) => {
-      backend.resetPeak();
-      const result = await train<Batch, Inputs>({ ...options, ...(budgetBytes && { budgetBytes }) });
-      disposeParameters(result.parameters);
-      disposeParameters(result.state.tensors);
-      return backend.memory().peak as number;
-    };
-    const { live } = backend.memory();
-    const most = await run();
-    // The plan is not above what the run holds, together with the caller's parameters and a few results.
-    await run(most);
-    await expect(run(most / 4)).rejects.toMatchObject({ code: 'DOES_NOT_FIT' });
-    expect(backend.memory().live).toBe(live);
-  });
+  ] as const)(
+    'refuses the first step that does not fit, before it is made: %s',
+    async (precision, recorded) => {
+      const backend = createReferenceBackend();
+      const options = { ...optionsFor(backend), precision, recorded, maxSteps: 3 };
+      const run = async (budgetBytes?: number) => {
+        backend.resetPeak();
+        const result = await train<Batch, Inputs>({ ...options, ...(budgetBytes && { budgetBytes }) });
+        disposeParameters(result.parameters);
+        disposeParameters(result.state.tensors);
+        return backend.memory().peak as number;
+      };
+      const { live } = backend.memory();
+      const most = await run();
+      // The plan is not above what the run holds, together with the caller's parameters and a few results.
+      await run(most);
+      await expect(run(most / 4)).rejects.toMatchObject({ code: 'DOES_NOT_FIT' });
+      expect(backend.memory().live).toBe(live);
+    },
+  );
 });
