@@ -207,7 +207,9 @@ function rerun(entry: RerunEntry, sums: GradientSums): void {
         });
       }
       const arrived = sums.of(output);
-      if (arrived !== undefined) sums.add(own.value, arrived);
+      if (arrived === undefined) return;
+      sums.add(own.value, arrived);
+      sums.drop(output);
     });
     for (const own of again) own.dispose();
     walk(tape, sums, true);

@@ -24,8 +24,7 @@ const MOST_SIGNATURES = 1000;
 /** 'seen': called once; 'refused': cannot be recorded. */
 type Known<State, Outputs> = Recorded<State, Outputs> | 'seen' | 'refused';
 
-/** The seeds of a call that brings none. */
-export const noSeeds: StepSeeds = (path) => {
+const noSeeds: StepSeeds = (path) => {
   throw new TopKError('INVALID_OPTION', `recordedStep: a seed for ${path}`, {
     expected: 'seeds in the call',
     got: 'none',

@@ -1,5 +1,5 @@
 import { recompute, type Tensor } from '@topk-attention/core';
-import { addLoss, type Context } from '../context.js';
+import type { Context } from '../context.js';
 import type { Run } from '../run.js';
 import type { Trace } from '../trace.js';
 
@@ -40,7 +40,8 @@ export function recomputed<R extends Run, Inputs>(
     return { output, losses: made.map(([, loss]) => loss) };
   }, all);
   for (const [at, loss] of losses.entries()) {
-    addLoss({ onLoss, path: paths?.[at] } as Context, loss);
+    // No scope around the layer disposes of what belongs to a hook.
+    onLoss?.(paths?.[at] as string, loss.unscopedAlias());
     loss.dispose();
   }
   return output;

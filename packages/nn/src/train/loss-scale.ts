@@ -63,7 +63,7 @@ export interface LossScale {
   unscaled(gradients: ParameterTree, state: LossScaleState): ParameterTree;
   /** bool []: whether a norm, or any other number of gradients, is finite. */
   isFinite(norm: Tensor): Tensor;
-  /** What a good step made, or what was before it. */
+  /** What a good step made, or what was before it. Frees `next` on the way, so that little of it exists twice. */
   choose(isFinite: Tensor, next: ParameterTree, before: ParameterTree): ParameterTree;
   /** The state after a step. */
   next(state: LossScaleState, isFinite: Tensor): LossScaleState;
@@ -131,7 +131,11 @@ export function lossScale(options?: LossScaleOptions): LossScale {
     choose: (isFinite, next, before) =>
       scope(() =>
         Object.fromEntries(
-          Object.entries(next).map(([name, one]) => [name, where(isFinite, one, before[name] as Tensor)]),
+          Object.entries(next).map(([name, one]) => {
+            const chosen = where(isFinite, one, before[name] as Tensor);
+            one.dispose();
+            return [name, chosen];
+          }),
         ),
       ),
     next: ({ scale, goodSteps, skippedSteps }, isFinite) =>

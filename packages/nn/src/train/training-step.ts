@@ -238,23 +238,10 @@ export class TrainingStep<Batch, Inputs> {
       const numbers = scope(() => numbersNow(inputs, scaling));
       const next = optimizer.update(parameters, gradients, tensors, plan, numbers);
       disposeParameters(gradients);
-      const chosen = (
-        names: readonly string[],
-        after: ParameterTree,
-        before: ParameterTree,
-      ): ParameterTree => {
-        const tree: { [name: string]: Tensor } = {};
-        for (const name of names) {
-          const one = after[name] as Tensor;
-          Object.assign(tree, lossScale.choose(isFinite, { [name]: one }, before));
-          one.dispose();
-        }
-        return tree;
-      };
       return {
         state: {
-          parameters: chosen(this.#trainable, next.parameters, parameters),
-          tensors: chosen(this.#slots, next.tensors, tensors),
+          parameters: lossScale.choose(isFinite, pick(next.parameters, this.#trainable), parameters),
+          tensors: lossScale.choose(isFinite, pick(next.tensors, this.#slots), tensors),
           scaling: { ...lossScale.next(scaling, isFinite) },
         },
         outputs: { loss: div(made.loss, scaling.scale), norm, squares: made.squares },
