@@ -68,7 +68,12 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
   inputs: Inputs,
   options?: PlanStepOptions,
 ): StepBytes {
-  const { recorded = true, budgetBytes, seeds = anySeeds(), ...call } = readOptions('planStep', options, kinds);
+  const {
+    recorded = true,
+    budgetBytes,
+    seeds = anySeeds(),
+    ...call
+  } = readOptions('planStep', options, kinds);
   const dry = dryBackend(backend);
   const onDry = <T>(tree: T): T => mapTree(tree, ({ shape, dtype }) => zeros(dry, shape, dtype));
   const bytesOf = <T>(make: () => T): readonly [made: T, bytes: number] => {
@@ -98,7 +103,6 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
     for (const one of [...leavesOf(current), ...leavesOf(given)]) one.dispose();
   }
   const peak = dry.memory().peak ?? 0;
-  void dry.dispose();
   if (budgetBytes !== undefined && !(peak <= budgetBytes)) {
     throw new TopKError('DOES_NOT_FIT', 'planStep: the step does not fit', {
       expected: `at most ${formatBytes(budgetBytes)}`,

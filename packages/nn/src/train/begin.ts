@@ -89,8 +89,12 @@ export async function begin(read: RunOptions): Promise<Standing> {
     ...(trainer.best_step !== undefined && {
       best: { metric: trainer.best_metric as number, step: trainer.best_step },
     }),
-    ...scalingOf(read, trainer.loss_scale ?? read.lossScale.start),
+    ...scalingOf(read, numbersIn(trainer) ?? read.lossScale.start),
   };
+}
+
+function numbersIn({ loss_scale: stored }: Checkpoint['trainer']): LossScaleNumbers | undefined {
+  return stored && { scale: stored.scale, goodSteps: stored.good_steps, skippedSteps: stored.skipped_steps };
 }
 
 function scalingOf(

@@ -5,7 +5,6 @@ import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 import { openSafetensors } from '../safetensors/read.js';
 import { encodeSafetensors, type TensorToWrite } from '../safetensors/write.js';
-import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 
 /** Everything in a run that is not a tensor. Written as `trainer_state.json`, with Hugging Face's names. */
@@ -21,7 +20,12 @@ export interface TrainerState {
   /** Steps of the optimiser, by parameter. */
   readonly optimizer_steps: { readonly [parameter: string]: number };
   /** In a run with mixed precision. */
-  readonly loss_scale?: LossScaleNumbers;
+  readonly loss_scale?: {
+    readonly scale: number;
+    /** Steps with finite gradients since the scale changed. */
+    readonly good_steps: number;
+    readonly skipped_steps: number;
+  };
 }
 
 /** A run at the end of a step. */
@@ -146,8 +150,10 @@ async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Prom
 }
 
 function isLossScale(value: unknown): boolean {
-  const { scale, goodSteps, skippedSteps } = (value ?? {}) as Partial<LossScaleNumbers>;
-  const counts = [goodSteps, skippedSteps];
+  const { scale, good_steps, skipped_steps } = (value ?? {}) as Partial<
+    NonNullable<TrainerState['loss_scale']>
+  >;
+  const counts = [good_steps, skipped_steps];
   return Number.isFinite(scale) && counts.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
 }
 

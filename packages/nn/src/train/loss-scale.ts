@@ -1,4 +1,5 @@
 import {
+  abs,
   add,
   aNumber,
   type Backend,
@@ -61,7 +62,7 @@ export interface LossScale {
   scaled(loss: Tensor, state: LossScaleState): Tensor;
   /** gradients / scale. */
   unscaled(gradients: ParameterTree, state: LossScaleState): ParameterTree;
-  /** bool []: whether a norm, or any other number of gradients, is finite. */
+  /** bool []: whether a number [], such as the norm or the sum of all gradients, is finite. */
   isFinite(norm: Tensor): Tensor;
   /** What a good step made, or what was before it. Frees `next` on the way, so that little of it exists twice. */
   choose(isFinite: Tensor, next: ParameterTree, before: ParameterTree): ParameterTree;
@@ -127,7 +128,7 @@ export function lossScale(options?: LossScaleOptions): LossScale {
         return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)]));
       }),
     // A comparison with NaN is false.
-    isFinite: (norm) => le(norm, MOST),
+    isFinite: (norm) => scope(() => le(abs(norm), MOST)),
     choose: (isFinite, next, before) =>
       scope(() =>
         Object.fromEntries(

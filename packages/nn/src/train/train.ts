@@ -2,7 +2,7 @@ import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { begin, type Standing } from './begin.js';
-import { saveCheckpoint } from './checkpoint.js';
+import { saveCheckpoint, type TrainerState } from './checkpoint.js';
 import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
@@ -90,6 +90,14 @@ export async function train<Batch, Inputs = Batch>(
 
 function stopsEarly(read: RunOptions, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
+}
+
+function storedScale({
+  scale,
+  goodSteps,
+  skippedSteps,
+}: LossScaleNumbers): NonNullable<TrainerState['loss_scale']> {
+  return { scale, good_steps: goodSteps, skipped_steps: skippedSteps };
 }
 
 /** Takes note of whether a step's gradients were finite; false if they never will be. */
@@ -200,7 +208,7 @@ async function save(read: RunOptions, now: Standing): Promise<void> {
       evaluations_since_best: now.evaluationsSinceBest,
       optimizer_steps: now.optimizer.steps,
       ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
-      ...(now.scaling && { loss_scale: now.scaling.numbers }),
+      ...(now.scaling && { loss_scale: storedScale(now.scaling.numbers) }),
     },
   });
   now.saved = now.step;
