@@ -88,6 +88,7 @@ const MOST = 3.4028234663852886e38;
  * @throws TopKError INVALID_OPTION
  *
  * @example
+ * import { cast } from '@topk-attention/core';
  * const scaling = lossScale({ growthInterval: 500 });
  * const x = tensor(backend, [1, 2]);
  * let state = scaling.stateOf(backend);

@@ -2,11 +2,9 @@ import { TopKError } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { firstNotFinite, nanIn } from './cause.js';
+import { LAG } from './lag.js';
 import type { LossScaleNumbers } from './loss-scale.js';
 import type { StepOutputs } from './training-step.js';
-
-/** Steps that may be enqueued before the first one's loss is checked, so a loop never waits for the current step. */
-export const LAG = 2;
 
 interface PendingStep {
   readonly step: number;

@@ -27,11 +27,11 @@ import { requireTensor } from '../require.js';
 import type { Standing } from './begin.js';
 import { clipped } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
+import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { LossScaleState } from './loss-scale.js';
 import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
-import { LAG } from './pending.js';
 
 export interface WeighedBatch<Batch> {
   readonly batch: Batch;
