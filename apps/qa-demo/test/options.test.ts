@@ -92,13 +92,15 @@ const modules: Readonly<Record<string, Exports>> = {
       crossEntropy: (wrong) => ofCore.crossEntropy(x, core.tensor(backend, [0, 1], [2], 'i32'), wrong),
       maxOver: (wrong) => ofCore.maxOver(x, wrong),
       recordedStep: (wrong) => ofCore.recordedStep((state: object) => ({ state, outputs: {} }), wrong),
+      planStep: (wrong) =>
+        ofCore.planStep(backend, (state: object) => ({ state, outputs: {} }), { x }, {}, wrong),
       relativePositionBucket: (wrong) =>
         ofCore.relativePositionBucket(-3, { bidirectional: true, buckets: 32, maxDistance: 128, ...wrong }),
     },
     without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
-      custom div elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
+      custom div dryBackend elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements mapElementsOfAll max min mul narrow neg 
-      printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
+      printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor
       topK transpose valueAndGrad where writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
@@ -183,6 +185,7 @@ const modules: Readonly<Record<string, Exports>> = {
           'reduceOnPlateau',
         ].map((name): [string, Call] => [name, (wrong) => untyped(nn)[name](wrong)]),
       ),
+      lossScale: (wrong) => untyped(nn).lossScale(wrong),
       dataLoader: (wrong) =>
         untyped(nn).dataLoader([1], { batchSize: 1, collate: (one: unknown) => one, ...wrong }),
       train: (wrong) =>
@@ -193,7 +196,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
-      readOptionalText readText residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
+      readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
       splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,

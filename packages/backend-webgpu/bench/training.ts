@@ -15,6 +15,9 @@ const usage = `pnpm bench training --backend webgpu [options]
   --rate n        learning rate                        (default 1e-3)
   --model name    small (2 x 64), base (12 x 768)      (default small)
   --batch n       (default 32 for small, 1 for base)
+  --precision p   f32, mixed (f16 in the loss), or both  (default f32)
+  --recompute w   no, blocks (run again in the backward pass), or both  (default no)
+  --attention a   top-k, exact, or both                (default both)
   --called        also steps that are not recorded but called each time
   --no-torch      leave torch out`;
 
@@ -23,6 +26,15 @@ const MODELS = {
   base: { layers: 12, width: 768, heads: 12, hidden: 3072, batch: 1 },
 } as const;
 
+/** How a step is made. */
+interface Way {
+  /** Undefined: exact attention. */
+  readonly k: number | undefined;
+  readonly isRecorded: boolean;
+  readonly isMixed: boolean;
+  readonly isRecomputed: boolean;
+}
+
 interface Measured {
   readonly ms: number;
   /** Time in JavaScript until the step is recorded. */
@@ -30,21 +42,23 @@ interface Measured {
   readonly launches: number;
   readonly gpuMs: readonly (readonly [kernel: string, ms: number])[];
   readonly peakMiB: number;
+  /** What `planStep` said. */
+  readonly plannedMiB: number;
   readonly losses: readonly number[];
 }
 
 async function measure(
   backend: WebGpuBackend,
   sizes: EncoderSizes,
-  k: number | undefined,
-  isRecorded: boolean,
+  way: Way,
   {
     steps,
     losses: compared,
     rate,
   }: { readonly steps: number; readonly losses: number; readonly rate: number },
 ): Promise<Measured> {
-  const training = encoderTraining(backend, sizes, { k, rate, isRecorded });
+  const training = encoderTraining(backend, sizes, { ...way, rate });
+  const plannedMiB = training.planned().peak / 2 ** 20;
   backend.stream.pool.resetPeak();
   const step = (index: number): Tensor => training.step(index);
   const losses: number[] = [];
@@ -80,7 +94,7 @@ async function measure(
   const gpuMs = Object.entries(kernels).sort((a, b) => b[1] - a[1]);
   training.dispose();
   backend.stream.pool.trim();
-  return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, losses };
+  return { ms, hostMs: hostMs / steps, launches, gpuMs, peakMiB, plannedMiB, losses };
 }
 
 const { values } = parseArgs({
@@ -93,6 +107,9 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '1e-3' },
     model: { type: 'string', default: 'small' },
     batch: { type: 'string' },
+    precision: { type: 'string', default: 'f32' },
+    recompute: { type: 'string', default: 'no' },
+    attention: { type: 'string', default: 'both' },
     called: { type: 'boolean', default: false },
     'no-torch': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -113,27 +130,46 @@ const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onW
 const { description } = backend.facts;
 console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
 console.log(
-  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | losses apart from torch |',
+  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch |',
 );
-console.log('|---|---|---|---|---|---|---|---|');
+console.log('|---|---|---|---|---|---|---|---|---|');
 for (const tokens of lengths) {
   const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
   for (const line of torch.filter((one) => one.tokens === tokens)) {
-    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | |`);
+    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | | |`);
   }
   const exactTorch = torch.find((one) => one.tokens === tokens && one.column === 'f32');
-  const columns = [Number(values.k), undefined].flatMap((k) =>
-    (values.called ? [true, false] : [true]).map((isRecorded) => ({ k, isRecorded })),
+  const either = (value: string, yes: string): readonly boolean[] =>
+    value === 'both' ? [false, true] : [value === yes];
+  const columns = either(values.attention, 'exact').flatMap((isExact) =>
+    either(values.precision, 'mixed').flatMap((isMixed) =>
+      either(values.recompute, 'blocks').flatMap((isRecomputed) =>
+        (values.called ? [true, false] : [true]).map(
+          (isRecorded): Way => ({
+            k: isExact ? undefined : Number(values.k),
+            isRecorded,
+            isMixed,
+            isRecomputed,
+          }),
+        ),
+      ),
+    ),
   );
-  for (const { k, isRecorded } of columns) {
-    const name = `${k === undefined ? 'exact' : `top-k ${k}`}${isRecorded ? '' : ', called'}`;
+  for (const way of columns) {
+    const { k, isRecorded, isMixed, isRecomputed } = way;
+    const name = [
+      k === undefined ? 'exact' : `top-k ${k}`,
+      ...(isMixed ? ['mixed'] : []),
+      ...(isRecomputed ? ['recomputed'] : []),
+      ...(isRecorded ? [] : ['called']),
+    ].join(', ');
     try {
-      const got = await measure(backend, sizes, k, isRecorded, { steps, losses, rate });
+      const got = await measure(backend, sizes, way, { steps, losses, rate });
       const difference =
         k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
       const gpuMs = got.gpuMs.reduce((total, [, ms]) => total + ms, 0);
-      const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB].map((one, at) =>
-        one.toFixed(at === 2 || at === 4 ? 0 : 1),
+      const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB, got.plannedMiB].map((one, at) =>
+        one.toFixed(at === 2 || at > 3 ? 0 : 1),
       );
       console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
@@ -141,7 +177,7 @@ for (const tokens of lengths) {
       const parts = got.gpuMs.slice(0, 16).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
       console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
-      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | |`);
+      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | |`);
     }
   }
 }

@@ -79,6 +79,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   /** @internal Recorded work. */
   readonly stream: Stream;
   readonly #ownsDevice: boolean;
+  readonly #options: BackendOptions;
   readonly #counter: SelectionCounter | undefined;
   /** By the stored word. */
   readonly #constants = new Map<number, Span>();
@@ -91,6 +92,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     const { ownsDevice = false, fused = true, countSelection = false, ...streamOptions } = options;
     this.device = device;
     this.#ownsDevice = ownsDevice;
+    this.#options = options;
     this.stream = new Stream(device, streamOptions);
     this.facts = this.stream.facts;
     this.#counter = countSelection ? new SelectionCounter(this.stream) : undefined;
@@ -179,7 +181,21 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     };
   }
 
+  /** A backend of the same kernels that runs none of them, and counts what they would take: see `dryBackend`. */
+  dry(): WebGpuBackend {
+    const { ownsDevice: _, countSelection: _counts, ...options } = this.#options;
+    return new WebGpuBackend(this.device, { ...options, isDry: true });
+  }
+
   memory(): MemoryReport {
+    if (this.stream.isDry) {
+      const peak = this.stream.pool.peakUsedBytes;
+      return {
+        live: this.#live,
+        peak,
+        covers: 'live: tensors; peak: tensors and scratch, as rounded by the pool',
+      };
+    }
     return {
       live: this.#live,
       pooled: Math.max(0, this.stream.pool.allocatedBytes - this.#live),

@@ -1,11 +1,13 @@
 import {
   add,
   type Backend,
+  cast,
   crossEntropy,
   exactAttention,
   gelu,
   layerNorm,
   mul,
+  recompute,
   type Shape,
   scope,
   sizeOf,
@@ -103,19 +105,23 @@ export function encoderBatch(backend: Backend, sizes: EncoderSizes, step: number
   };
 }
 
-/** Mean cross entropy; `k` undefined: exact attention. */
+/** Mean cross entropy, with parameters of f32 or f16; `k` undefined: exact attention. */
 export function encoderLoss(
   p: ParameterTree,
   { ids, lengths, pooling, targets }: EncoderBatch,
   { layers, heads }: EncoderSizes,
   k: number | undefined,
+  isRecomputed = false,
 ): Tensor {
   const get = (name: string): Tensor => p[name] as Tensor;
-  const project = (x: Tensor, name: string): Tensor => linear(x, get(`${name}.weight`), get(`${name}.bias`));
-  const norm = (x: Tensor, name: string): Tensor => layerNorm(x, get(`${name}.weight`), get(`${name}.bias`));
-  return scope(() => {
-    let x = add(embedding(get('tokens.weight'), ids), get('positions.weight'));
-    for (let layer = 0; layer < layers; layer++) {
+  const projectWith = (p: ParameterTree, x: Tensor, name: string): Tensor =>
+    linear(x, p[`${name}.weight`] as Tensor, p[`${name}.bias`]);
+  const normWith = (p: ParameterTree, x: Tensor, name: string): Tensor =>
+    layerNorm(x, p[`${name}.weight`] as Tensor, p[`${name}.bias`]);
+  const block = (p: ParameterTree, x: Tensor, layer: number): Tensor =>
+    scope(() => {
+      const project = (x: Tensor, name: string): Tensor => projectWith(p, x, name);
+      const norm = (x: Tensor, name: string): Tensor => normWith(p, x, name);
       const name = (part: string): string => `layers.${layer}.${part}`;
       const before = norm(x, name('norm1'));
       const [q, query, value] = ['q_proj', 'k_proj', 'v_proj'].map((part) =>
@@ -125,11 +131,20 @@ export function encoderLoss(
         k === undefined
           ? exactAttention(q, query, value, { keyLengths: lengths })
           : topKAttention(q, query, value, { k, keyLengths: lengths });
-      x = add(x, project(mergeHeads(attended), name('out_proj')));
-      const hidden = gelu(project(norm(x, name('norm2')), name('linear1')));
-      x = add(x, project(hidden, name('linear2')));
+      const summed = add(x, project(mergeHeads(attended), name('out_proj')));
+      const hidden = gelu(project(norm(summed, name('norm2')), name('linear1')));
+      return add(summed, project(hidden, name('linear2')));
+    });
+  return scope(() => {
+    let x = add(embedding(get('tokens.weight'), ids), get('positions.weight'));
+    for (let layer = 0; layer < layers; layer++) {
+      // The block's parameters too: copies of them may be gone when it runs again.
+      const isOwn = ([name]: readonly [string, Tensor]): boolean => name.startsWith(`layers.${layer}.`);
+      const own = { x, p: Object.fromEntries(Object.entries(p).filter(isOwn)) };
+      x = isRecomputed ? recompute(({ x, p }) => block(p, x, layer), own) : block(p, x, layer);
     }
-    const pooled = sum(mul(norm(x, 'norm'), pooling), { axes: [1] });
-    return crossEntropy(project(pooled, 'classifier'), targets);
+    // The mean over a text in f32, as weights of 1 / length would be rounded.
+    const pooled = sum(mul(cast(normWith(p, x, 'norm'), 'f32'), pooling), { axes: [1] });
+    return crossEntropy(projectWith(p, cast(pooled, x.dtype), 'classifier'), targets);
   });
 }

@@ -1,5 +1,26 @@
-import { type Backend, recordedStep, scope, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
-import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import {
+  abs,
+  add,
+  type Backend,
+  cast,
+  div,
+  dryBackend,
+  planStep,
+  recordedStep,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  zeros,
+} from '@topk-attention/core';
+import {
+  adamW,
+  disposeParameters,
+  type LossScaleState,
+  lossScale,
+  type ParameterTree,
+} from '@topk-attention/nn';
 import {
   type EncoderBatch,
   type EncoderSizes,
@@ -17,6 +38,10 @@ export interface TrainingOptions {
   readonly rate: number;
   /** Whether steps are recorded and replayed, where the backend can. */
   readonly isRecorded: boolean;
+  /** Whether the loss computes with parameters of f16. Default false. */
+  readonly isMixed?: boolean;
+  /** Whether blocks are run again in the backward pass. Default false. */
+  readonly isRecomputed?: boolean;
 }
 
 /** A run of training steps, one after the other. */
@@ -25,6 +50,8 @@ export interface EncoderTraining {
   step(index: number): Tensor;
   /** The parameters and the optimiser's averages after the last step. */
   state(): readonly Tensor[];
+  /** What `planStep` says of a step. */
+  planned(): ReturnType<typeof planStep>;
   dispose(): void;
 }
 
@@ -35,11 +62,17 @@ interface State {
   readonly [tree: string]: ParameterTree;
 }
 
+interface Inputs {
+  readonly [name: string]: ParameterTree | Tensor;
+  readonly batch: ParameterTree;
+  readonly numbers: Tensor;
+}
+
 /** Training of the encoder with AdamW. */
 export function encoderTraining(
   backend: Backend,
   sizes: EncoderSizes,
-  { k, rate, isRecorded }: TrainingOptions,
+  { k, rate, isRecorded, isMixed = false, isRecomputed = false }: TrainingOptions,
 ): EncoderTraining {
   const batches = Array.from({ length: BATCHES }, (_, i) => encoderBatch(backend, sizes, i));
   const optimizer = adamW({ learningRate: rate });
@@ -48,40 +81,76 @@ export function encoderTraining(
   const init = optimizer.init(parameters);
   let [tensors, counts] = [init.tensors, init.steps];
   const { numbersAt } = optimizer.plan(counts, names);
-  const train = recordedStep(
-    (state: State, { batch, numbers }: { readonly batch: ParameterTree; readonly numbers: Tensor }) =>
-      scope(() => {
-        const given = state.parameters as ParameterTree;
-        const loss = (p: ParameterTree): Tensor => encoderLoss(p, batchIn(batch), sizes, k);
+  const scaling = lossScale();
+  let scale: ParameterTree = isMixed ? { ...scaling.stateOf(backend) } : {};
+  const makeStep = (state: State, { batch, numbers }: Inputs) =>
+    scope(() => {
+      const given = state.parameters as ParameterTree;
+      const before = state.tensors as ParameterTree;
+      const loss = (p: ParameterTree): Tensor => encoderLoss(p, batchIn(batch), sizes, k, isRecomputed);
+      if (!isMixed) {
         const { value, gradients } = valueAndGrad(loss)(given);
-        const next = optimizer.update(
-          given,
-          gradients,
-          state.tensors as ParameterTree,
-          { numbersAt },
-          numbers,
-        );
-        return { state: { ...next }, outputs: { loss: value } };
-      }),
-    { mostRecordings: isRecorded ? 1 : 0 },
-  );
+        const next = optimizer.update(given, gradients, before, { numbersAt }, numbers);
+        return { state: { ...next, scale: {} } as State, outputs: { loss: value } };
+      }
+      const scale = state.scale as LossScaleState;
+      const { value, gradients } = valueAndGrad((p: ParameterTree) =>
+        scope(() => {
+          const halves = Object.entries(p).map(([name, one]) => [name, cast(one, 'f16')] as const);
+          return scaling.scaled(loss(Object.fromEntries(halves)), scale);
+        }),
+      )(given);
+      // A sum is finite if what it adds up is.
+      const isFinite = scaling.isFinite(
+        abs(
+          Object.values(gradients)
+            .map((g) => sum(g))
+            .reduce((all, one) => add(all, one)),
+        ),
+      );
+      const own = scaling.unscaled(gradients, scale);
+      disposeParameters(gradients);
+      const next = optimizer.update(given, own, before, { numbersAt }, numbers);
+      return {
+        state: {
+          parameters: scaling.choose(isFinite, next.parameters, given),
+          tensors: scaling.choose(isFinite, next.tensors, before),
+          scale: { ...scaling.next(scale, isFinite) },
+        } as State,
+        outputs: { loss: div(value, scale.scale) },
+      };
+    });
+  const train = recordedStep(makeStep, { mostRecordings: isRecorded ? 1 : 0 });
   return {
     step(index) {
       const plan = optimizer.plan(counts, names);
       counts = plan.steps;
       const numbers = tensor(backend, plan.numbers, [plan.numbers.length]);
       const batch = { ...(batches[index % BATCHES] as EncoderBatch) };
-      const { state, outputs } = train({ parameters, tensors }, { batch, numbers });
+      const { state, outputs } = train({ parameters, tensors, scale }, { batch, numbers });
       numbers.dispose();
       parameters = state.parameters as ParameterTree;
       tensors = state.tensors as ParameterTree;
+      scale = state.scale as ParameterTree;
       return outputs.loss;
     },
-    state: () => [...Object.values(parameters), ...Object.values(tensors)],
+    state: () => [...Object.values(parameters), ...Object.values(tensors), ...Object.values(scale)],
+    planned: () =>
+      planStep(
+        backend,
+        makeStep,
+        { parameters, tensors, scale },
+        {
+          batch: { ...(batches[0] as EncoderBatch) },
+          numbers: zeros(dryBackend(backend), [optimizer.plan(counts, names).numbers.length]),
+        },
+        { recorded: isRecorded },
+      ),
     dispose() {
       train.dispose();
       disposeParameters(parameters);
       disposeParameters(tensors);
+      disposeParameters(scale);
       for (const batch of batches) disposeParameters({ ...batch });
     },
   };

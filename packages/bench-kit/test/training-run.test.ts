@@ -4,7 +4,16 @@ import { optional } from '@topk-attention/vitest-preset';
 import { expect, test } from 'vitest';
 import { apart, encoderTraining, torchLines } from '../src/index.js';
 
-const sizes = { layers: 2, width: 64, heads: 2, hidden: 128, vocabulary: 256, classes: 10, tokens: 16, batch: 2 };
+const sizes = {
+  layers: 2,
+  width: 64,
+  heads: 2,
+  hidden: 128,
+  vocabulary: 256,
+  classes: 10,
+  tokens: 16,
+  batch: 2,
+};
 const rate = 1e-3;
 
 /** Losses of the first steps on core's oracle. */

@@ -13,6 +13,7 @@ export {
 export { relativePositionBucket } from './attention/relative-bias.js';
 export { custom } from './autograd/custom.js';
 export { grad, type NamedTensors, type Pullback, pullback, valueAndGrad } from './autograd/grad.js';
+export { recompute } from './autograd/recompute.js';
 export type { AttentionRequest, RelativeBiasOptions } from './contract/attention.js';
 export type { Backend, Capabilities, MemoryReport } from './contract/backend.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
@@ -45,6 +46,8 @@ export type { ExplainedPass, Explanation, PathReport } from './operation/explain
 export { formatBytes } from './operation/format.js';
 export type { PlannedBytes } from './operation/plan.js';
 export * from './ops/index.js';
+export { dryBackend } from './planning/dry-backend.js';
+export { type PlanStepOptions, planStep, type StepBytes } from './planning/plan-step.js';
 export { recordedStep } from './recording/recorded-step.js';
 export type {
   RecordedStep,

@@ -35,6 +35,7 @@ export {
 } from './layers/feed-forward.js';
 export { mergeHeads, splitHeads } from './layers/heads.js';
 export { linear } from './layers/linear.js';
+export { recomputed } from './layers/recomputed.js';
 export { residual } from './layers/residual.js';
 export * from './mechanisms/index.js';
 export * from './networks/index.js';

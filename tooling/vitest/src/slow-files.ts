@@ -46,6 +46,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'feed-forward/layer': 52,
     'feed-forward/select': 34,
     'primitives/large-tensors': 11,
+    'training/mixed-training': 12,
+    'training/planned-steps': 60,
   },
   // The suite on engines other than cpu, and further engines.
   tfjs: {

@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
 import { packBlocks } from './blocks.js';
+import { DryBuffer } from './dry-buffer.js';
 import { Encoding } from './encoding.js';
 import { type DeviceFacts, deviceFacts } from './facts.js';
 import { Failure, scopeError } from './failure.js';
@@ -33,6 +34,8 @@ function soon(): Promise<void> {
 export interface StreamOptions {
   /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
   readonly poolCapBytes?: number;
+  /** True to hand out buffers without storage and to run nothing: the pool then counts what work would take. */
+  readonly isDry?: boolean;
 }
 
 /**
@@ -48,6 +51,7 @@ export class Stream {
   readonly pool: BufferPool;
   /** Set to measure: every launch then runs in its own pass between two timestamps. */
   profile: Profile | undefined;
+  readonly isDry: boolean;
   readonly #bindGroups: BindGroups;
   readonly #readback: Readback;
   readonly #failure = new Failure();
@@ -63,13 +67,17 @@ export class Stream {
   #launches = 0;
   #submissions = 0;
 
-  constructor(device: GPUDevice, { poolCapBytes = DEFAULT_POOL_CAP_BYTES }: StreamOptions = {}) {
+  constructor(
+    device: GPUDevice,
+    { poolCapBytes = DEFAULT_POOL_CAP_BYTES, isDry = false }: StreamOptions = {},
+  ) {
     this.device = device;
+    this.isDry = isDry;
     this.facts = deviceFacts(device);
     this.pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device, this.pipelines);
     const create = (descriptor: GPUBufferDescriptor): GPUBuffer =>
-      this.#scoped(() => device.createBuffer(descriptor));
+      isDry ? new DryBuffer(descriptor) : this.#scoped(() => device.createBuffer(descriptor));
     this.#readback = new Readback(create);
     this.pool = new BufferPool(device, {
       capBytes: poolCapBytes,
@@ -124,6 +132,7 @@ export class Stream {
       });
     }
     this.#record({ kind: 'launch', launch });
+    if (this.isDry) return;
     if (this.pipelines.ready(launch.kernel) === undefined && this.failure === undefined) {
       void this.pipelines.get(launch.kernel);
     }
@@ -148,7 +157,7 @@ export class Stream {
     }
     const size = Math.max(4, data.byteLength);
     const span: Span = { buffer: this.pool.acquireFresh(size), offset: 0, size };
-    this.#scoped(() => this.#writeInPieces(span, data));
+    if (!this.isDry) this.#scoped(() => this.#writeInPieces(span, data));
     return span;
   }
 
@@ -263,10 +272,20 @@ export class Stream {
     await this.#answered(this.device.queue.onSubmittedWorkDone());
   }
 
-  /** A copy of the bytes, after everything recorded so far. */
+  /**
+   * A copy of the bytes, after everything recorded so far.
+   *
+   * @throws TopKError UNSUPPORTED for a dry stream.
+   */
   async read(span: Span): Promise<Uint8Array> {
     this.#failure.throwIfFailed();
     this.requireNotRecording('a read');
+    if (this.isDry) {
+      throw new TopKError('UNSUPPORTED', 'webgpu, dry: a read', {
+        expected: 'work on tensors whose values nobody asks for',
+        got: 'a read',
+      });
+    }
     const reading = this.#readback.start(span, (from, to) => this.copy(from, to));
     try {
       await this.submitted();
@@ -293,8 +312,9 @@ export class Stream {
 
   #record(step: Step): void {
     if (this.failure !== undefined) return;
-    this.#steps.push(step);
     if (step.kind !== 'destroy') this.#recorded?.push(step);
+    if (this.isDry) return;
+    this.#steps.push(step);
     if (this.#steps.length >= MOST_PENDING) this.flush();
   }
 

@@ -16,6 +16,7 @@ import { loadGoldens } from './goldens/load.js';
 import { finiteDifferenceCases } from './gradients/finite-differences.js';
 import { opGradientCases } from './gradients/ops.js';
 import { lifecycleCases } from './lifecycle/cases.js';
+import { recomputeCases } from './lifecycle/recompute.js';
 import { recordedStepCases } from './lifecycle/recorded-steps.js';
 import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
@@ -24,6 +25,7 @@ import { crossEntropyCases } from './primitives/cross-entropies.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseListCases } from './primitives/elementwise-lists.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
+import { halfFunctionCases } from './primitives/halves.js';
 import { layoutCases } from './primitives/layout.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
@@ -64,6 +66,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...tableGradientCases,
     ...normCases,
     ...crossEntropyCases,
+    ...halfFunctionCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,
@@ -81,6 +84,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...badInputCases,
     ...lifecycleCases,
     ...recordedStepCases,
+    ...recomputeCases,
     ...planningCases,
     zeroExtentPlanCase,
   ];

@@ -4,7 +4,7 @@ import * as ops from '../ops/index.js';
 import { describeValue } from '../tensor/describe-value.js';
 import { scope } from '../tensor/scope.js';
 import { scopeKeeping } from '../tensor/scope-stack.js';
-import { Tape, withTape } from '../tensor/tape.js';
+import { type RerunEntry, Tape, withTape } from '../tensor/tape.js';
 import { Tensor, type Value } from '../tensor/tensor.js';
 import { leavesOf, mapTree, type Tree } from '../tensor/tree.js';
 
@@ -26,6 +26,18 @@ export function pullback<P extends Tree, R extends Tree>(
   parameters: P,
 ): Pullback<P, R> {
   requireFunction('pullback', f);
+  const { output, reverse, dispose } = record(f, parameters);
+  return { output, backward: (cotangent) => reverse(cotangent, false), dispose };
+}
+
+interface Recorded<P, R> {
+  readonly output: R;
+  /** @param isLast whether the tape may free what it holds on the way */
+  reverse(cotangent: R, isLast: boolean): P;
+  dispose(): void;
+}
+
+function record<P extends Tree, R extends Tree>(f: (parameters: P) => R, parameters: P): Recorded<P, R> {
   const tape = new Tape();
   for (const leaf of leavesOf(parameters)) tape.track(leaf.value);
   let output: R;
@@ -39,7 +51,7 @@ export function pullback<P extends Tree, R extends Tree>(
   const outputs = leavesOf(output).map((leaf) => leaf.value);
   return {
     output,
-    backward: (cotangent) => reverse(tape, parameters, outputs, leavesOf(cotangent)),
+    reverse: (cotangent, isLast) => reverseTape(tape, parameters, outputs, leavesOf(cotangent), isLast),
     dispose: () => tape.dispose(),
   };
 }
@@ -61,7 +73,7 @@ export function valueAndGrad<P extends Tree = NamedTensors, Rest extends readonl
 ): (parameters: P, ...rest: Rest) => { value: Tensor; gradients: P } {
   requireFunction('grad', f);
   return (parameters, ...rest) => {
-    const pulled = pullback((p: P) => f(p, ...rest), parameters);
+    const pulled = record((p: P) => f(p, ...rest), parameters);
     try {
       const value: unknown = pulled.output;
       if (!(value instanceof Tensor) || value.size !== 1) {
@@ -72,8 +84,13 @@ export function valueAndGrad<P extends Tree = NamedTensors, Rest extends readonl
           fix: 'Sum or average the result, or use pullback() with a cotangent',
         });
       }
-      const gradients = scope(() => pulled.backward(ops.fill(value.backend, 1, value.shape, value.dtype)));
-      return { value, gradients };
+      const one = (): Tensor => ops.fill(value.backend, 1, value.shape, value.dtype);
+      try {
+        return { value, gradients: scope(() => pulled.reverse(one(), true)) };
+      } catch (error) {
+        value.dispose();
+        throw error;
+      }
     } finally {
       pulled.dispose();
     }
@@ -92,11 +109,12 @@ export function grad<P extends Tree = NamedTensors, Rest extends readonly unknow
   };
 }
 
-function reverse<P extends Tree>(
+function reverseTape<P extends Tree>(
   tape: Tape,
   parameters: P,
   outputs: readonly Value[],
   cotangents: readonly Tensor[],
+  isLast: boolean,
 ): P {
   if (tape.isDisposed) {
     throw new TopKError('DISPOSED', 'pullback: backward() after dispose()', {
@@ -104,18 +122,13 @@ function reverse<P extends Tree>(
     });
   }
   return scope(() => {
-    const sums = new Map<Value, Tensor>();
-    const accumulate = (value: Value, g: Tensor): void => {
-      const before = sums.get(value);
-      sums.set(value, before === undefined ? g.alias() : ops.add(before, g));
-      before?.dispose();
-    };
     if (cotangents.length > outputs.length) {
       throw new TopKError('SHAPE_MISMATCH', 'pullback: the wrong number of cotangents', {
         expected: `${outputs.length} tensors`,
         got: String(cotangents.length),
       });
     }
+    const sums = new GradientSums(leavesOf(parameters).map((leaf) => leaf.value));
     outputs.forEach((value, index) => {
       const cotangent = cotangents[index];
       if (cotangent === undefined || !sameShape(cotangent.shape, value.shape)) {
@@ -124,27 +137,89 @@ function reverse<P extends Tree>(
           got: cotangent === undefined ? 'nothing' : formatShape(cotangent.shape),
         });
       }
-      accumulate(value, cotangent);
+      sums.add(value, cotangent);
     });
-    const isParameter = new Set(leavesOf(parameters).map((leaf) => leaf.value));
-    for (const entry of [...tape.entries].reverse()) {
-      const arrived = entry.outputs.map((output) => sums.get(output));
-      if (arrived.every((one) => one === undefined)) continue;
-      propagate(entry.inputs, tape, () => entry.backward(ops, arrived, entry.saved), accumulate);
-      entry.outputs.forEach((output, index) => {
-        if (isParameter.has(output)) return;
-        arrived[index]?.dispose();
-        sums.delete(output);
-      });
-    }
+    walk(tape, sums, isLast);
     return mapTree(parameters, (leaf) => {
-      const g = sums.get(leaf.value);
+      const g = sums.of(leaf.value);
       return g === undefined ? ops.zeros(leaf.backend, leaf.shape, leaf.dtype) : g.alias();
     });
   });
 }
 
-function requireFunction(where: string, f: unknown): void {
+/** The gradients that have arrived so far, by value. */
+class GradientSums {
+  readonly #sums = new Map<Value, Tensor>();
+  readonly #kept: ReadonlySet<Value>;
+
+  /** @param kept values whose gradients are wanted at the end */
+  constructor(kept: readonly Value[]) {
+    this.#kept = new Set(kept);
+  }
+
+  of(value: Value): Tensor | undefined {
+    return this.#sums.get(value);
+  }
+
+  add(value: Value, g: Tensor): void {
+    const before = this.#sums.get(value);
+    this.#sums.set(value, before === undefined ? g.alias() : ops.add(before, g));
+    before?.dispose();
+  }
+
+  /** Frees the gradient of a value that no earlier op leads to. */
+  drop(value: Value): void {
+    if (this.#kept.has(value)) return;
+    this.#sums.get(value)?.dispose();
+    this.#sums.delete(value);
+  }
+}
+
+/** Goes through the entries from the last to the first, each passing the gradients of its outputs on to its inputs. */
+function walk(tape: Tape, sums: GradientSums, isLast: boolean): void {
+  for (const entry of [...tape.entries].reverse()) {
+    const arrived = entry.outputs.map((output) => sums.of(output));
+    if (arrived.some((one) => one !== undefined)) {
+      if ('rerun' in entry) rerun(entry, sums);
+      else propagate(entry.inputs, tape, () => entry.backward(ops, arrived, entry.saved), sums);
+      for (const output of entry.outputs) sums.drop(output);
+    }
+    if (isLast) for (const one of entry.saved) one.dispose();
+  }
+}
+
+/**
+ * Runs a function again, on a tape of its own, and goes through that one. The gradients are added up in the order in
+ * which they would be if the function's ops were on the outer tape.
+ */
+function rerun(entry: RerunEntry, sums: GradientSums): void {
+  const tape = new Tape();
+  for (const input of entry.inputs) tape.track(input);
+  try {
+    const again = withTape(tape, () => scope(() => entry.rerun(entry.saved)));
+    entry.outputs.forEach((output, index) => {
+      const own = again[index];
+      if (own === undefined || !sameShape(own.shape, output.shape)) {
+        throw new TopKError('INVALID_OPTION', `${entry.name}: the function returned another result again`, {
+          expected: formatShape(output.shape),
+          got: own === undefined ? 'nothing' : formatShape(own.shape),
+          fix: 'Pass a function whose result depends on its inputs alone',
+        });
+      }
+      const arrived = sums.of(output);
+      if (arrived === undefined) return;
+      sums.add(own.value, arrived);
+      sums.drop(output);
+    });
+    for (const own of again) own.dispose();
+    walk(tape, sums, true);
+  } finally {
+    tape.dispose();
+  }
+}
+
+/** @throws TopKError INVALID_OPTION */
+export function requireFunction(where: string, f: unknown): void {
   if (typeof f === 'function') return;
   throw new TopKError('INVALID_OPTION', `${where}: bad function`, {
     expected: 'a function of the parameters',
@@ -156,12 +231,12 @@ function propagate(
   inputs: readonly Value[],
   tape: Tape,
   rule: () => readonly (Tensor | undefined)[],
-  accumulate: (value: Value, g: Tensor) => void,
+  sums: GradientSums,
 ): void {
   const gradients = scopeKeeping(rule, (made) => made.filter((one) => one instanceof Tensor));
   gradients.forEach((g, index) => {
     const input = inputs[index];
-    if (g !== undefined && input !== undefined && tape.tracks(input)) accumulate(input, g);
+    if (g !== undefined && input !== undefined && tape.tracks(input)) sums.add(input, g);
   });
   for (const g of gradients) g?.dispose();
 }

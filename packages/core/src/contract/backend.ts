@@ -161,6 +161,14 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
     stateCount: number,
     body: (inputs: readonly T[]) => { readonly results: readonly T[]; readonly seeds: readonly number[] },
   ): { readonly work: RecordedWork<T> | undefined; readonly outputs: readonly T[] };
+
+  // dry runs -----------------------------------------------------------------------------------------------------
+  /**
+   * A backend of the same limits and paths that computes nothing, for `planStep`: its tensors have no storage, and the
+   * peak of its `memory()` counts tensors and scratch as the device would hold them. If left out, core counts tensors by
+   * their shapes, and for fused operations what they plan.
+   */
+  dry?(): Backend;
 }
 
 /** Commands that were recorded by `Backend.record`. */

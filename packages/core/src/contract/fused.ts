@@ -12,6 +12,7 @@ import type {
   CrossEntropyOutputs,
   CrossEntropyRequest,
 } from './cross-entropy.js';
+import type { DType } from './dtype.js';
 import type {
   ElementwiseInputs,
   ElementwiseListRequest,
@@ -26,6 +27,7 @@ import type {
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
+import type { Shape } from './shape.js';
 import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from './sum-squares.js';
 
 /** How a path describes itself, one fact per line of `explain()`: the variant, how it selects. */
@@ -49,12 +51,17 @@ export interface PreparedBytes {
   readonly preferredChunk?: number | undefined;
 }
 
+/** Shape and dtype of each output, by role. */
+export type OutputSpecs = Readonly<Record<string, { readonly shape: Shape; readonly dtype: DType }>>;
+
 /** An accepted request. Depends only on the request and the limits: it may be kept and run any number of times. */
 export interface Prepared<Inputs, Outputs> extends PreparedBytes {
   /** What runs and why it was chosen. Only `explain()` asks. */
   describe?(): Facts;
-  /** The outputs by role, in the shapes that the request implies. */
-  run(inputs: Inputs, chunk: number): Outputs;
+  /**
+   * The outputs by role, in the shapes that the request implies; `specs` names them, for wrappers that know no request.
+   */
+  run(inputs: Inputs, chunk: number, specs?: OutputSpecs): Outputs;
 }
 
 /**

@@ -1,8 +1,9 @@
 import { custom } from '../autograd/custom.js';
+import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import type { Activation } from '../contract/feed-forward.js';
 import { mapElements } from '../elementwise/map-elements.js';
-import { add, erf, le, mul, sigmoid, tanh, where } from '../ops/elementwise.js';
+import { add, cast, erf, le, mul, sigmoid, tanh, where } from '../ops/elementwise.js';
 import { describeValue } from '../tensor/describe-value.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
@@ -76,12 +77,15 @@ function pointwise(
   composed: (x: Tensor) => Tensor,
 ): Tensor {
   requireTensor(where, 'x', x);
-  if (x.dtype !== 'f32' || x.backend.fused?.elementwise === undefined) return composed(x);
+  if (!isFloat(x.dtype) || x.backend.fused?.elementwise === undefined) return composed(x);
+  const wide = (one: Tensor): Tensor => cast(one, 'f32');
+  const narrow = (one: Tensor): Tensor => cast(one, x.dtype);
   const [y] = custom(
     where,
     [x],
-    () => ({ outputs: [mapElements(value, { x }).y], saved: [x] }),
-    (_ops, [g], [saved]) => (g === undefined ? [] : [mapElements(gradient, { x: saved as Tensor, g }).dx]),
+    () => ({ outputs: [narrow(mapElements(value, { x: wide(x) }).y)], saved: [x] }),
+    (_ops, [g], [saved]) =>
+      g === undefined ? [] : [narrow(mapElements(gradient, { x: wide(saved as Tensor), g: wide(g) }).dx)],
   );
   return y as Tensor;
 }

@@ -4,8 +4,10 @@ import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape } from '../contract/shape.js';
 import { runOperation } from '../operation/run.js';
+import { cast } from '../ops/elementwise.js';
 import { aNumber, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
+import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { crossEntropyGradientOperation, crossEntropyOperation } from './cross-entropy-operations.js';
 
@@ -24,7 +26,7 @@ const kinds: OptionKinds<CrossEntropyOptions> = { labelSmoothing: aNumber };
  * @param logits float [N, classes]
  * @param targets i32 [N]; -1 leaves a row out of the mean and out of the gradient, whatever its logits hold; any other
  * target outside [0, classes) makes the loss NaN, and the gradient of its row
- * @returns scalar; NaN if every row is left out
+ * @returns f32 scalar, computed in f32 for f16 logits too; NaN if every row is left out
  * @throws TopKError SHAPE_MISMATCH, INVALID_OPTION
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options?: CrossEntropyOptions): Tensor {
@@ -32,24 +34,27 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options?: CrossEnt
   checkInputs(logits, targets);
   checkSmoothing(labelSmoothing);
   const [rows, classes] = logits.shape as readonly [number, number];
-  const request: CrossEntropyRequest = { rows, classes, dtype: logits.dtype, labelSmoothing };
-  const [loss] = custom(
-    'crossEntropy',
-    [logits],
-    () => {
-      const inputs = { logits, targets };
-      const made = runOperation(crossEntropyOperation, { where: 'crossEntropy', request, inputs });
-      return { outputs: [made.loss], saved: [logits, targets, made.statistics, made.count] };
-    },
-    (_ops, [dLoss], saved) => {
-      if (dLoss === undefined) return [];
-      const [ownLogits, ownTargets, statistics, count] = saved as [Tensor, Tensor, Tensor, Tensor];
-      const inputs = { logits: ownLogits, targets: ownTargets, statistics, count, dLoss };
-      const call = { where: 'crossEntropy.backward', request, inputs };
-      return [runOperation(crossEntropyGradientOperation, call).logits];
-    },
-  );
-  return loss as Tensor;
+  const request: CrossEntropyRequest = { rows, classes, dtype: 'f32', labelSmoothing };
+  return scope(() => {
+    const wide = logits.dtype === 'f32' ? logits : cast(logits, 'f32');
+    const [loss] = custom(
+      'crossEntropy',
+      [wide],
+      () => {
+        const inputs = { logits: wide, targets };
+        const made = runOperation(crossEntropyOperation, { where: 'crossEntropy', request, inputs });
+        return { outputs: [made.loss], saved: [wide, targets, made.statistics, made.count] };
+      },
+      (_ops, [dLoss], saved) => {
+        if (dLoss === undefined) return [];
+        const [ownLogits, ownTargets, statistics, count] = saved as [Tensor, Tensor, Tensor, Tensor];
+        const inputs = { logits: ownLogits, targets: ownTargets, statistics, count, dLoss };
+        const call = { where: 'crossEntropy.backward', request, inputs };
+        return [runOperation(crossEntropyGradientOperation, call).logits];
+      },
+    );
+    return loss as Tensor;
+  });
 }
 
 function checkInputs(logits: Tensor, targets: Tensor): void {

@@ -3,19 +3,23 @@ import { TopKError } from '../contract/errors.js';
 import type { NormInputs, NormRequest } from '../contract/norm.js';
 import { formatShape, sizeOf } from '../contract/shape.js';
 import { runOperation } from '../operation/run.js';
+import { cast } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { describeValue } from '../tensor/describe-value.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { normGradientOperation, normOperation } from './norm-operations.js';
 
-/** x / rms(x) * weight over the last axis; weight [D]. Default epsilon 1e-6 (T5's layer norm). */
+/**
+ * x / rms(x) * weight over the last axis; weight [D]. Default epsilon 1e-6 (T5's layer norm). Has the dtype of x, and is
+ * computed in f32 for f16 too.
+ */
 export function rmsNorm(x: Tensor, weight: Tensor, epsilon = 1e-6): Tensor {
   checkNorm('rmsNorm', x, epsilon, { weight });
   return norm('rmsNorm', 'rms', { x, weight }, epsilon);
 }
 
-/** (x - mean) / std * weight + bias over the last axis; weight and bias [D]. Default epsilon 1e-5. */
+/** (x - mean) / std * weight + bias over the last axis; weight and bias [D]. Default epsilon 1e-5. As for `rmsNorm`. */
 export function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, epsilon = 1e-5): Tensor {
   checkNorm('layerNorm', x, epsilon, { weight, ...(bias !== undefined && { bias }) });
   return norm('layerNorm', 'layer', { x, weight, ...(bias !== undefined && { bias }) }, epsilon);
@@ -29,24 +33,33 @@ function norm(
 ): Tensor {
   const width = x.shape.at(-1) as number;
   const rows = sizeOf(x.shape.slice(0, -1));
-  const request: NormRequest = { kind, rows, width, dtype: x.dtype, hasBias: bias !== undefined, epsilon };
+  const request: NormRequest = { kind, rows, width, dtype: 'f32', hasBias: bias !== undefined, epsilon };
+  const wide = (one: Tensor): Tensor => cast(one, 'f32');
   const [output] = custom(
     where,
     [x, weight, ...(bias === undefined ? [] : [bias])],
     () => {
-      const inputs = { x: reshape(x, [rows, width]), weight, ...(bias !== undefined && { bias }) };
+      const inputs = {
+        x: wide(reshape(x, [rows, width])),
+        weight: wide(weight),
+        ...(bias !== undefined && { bias: wide(bias) }),
+      };
       const made = runOperation(normOperation, { where, request, inputs }).output;
-      return { outputs: [reshape(made, x.shape)], saved: [x, weight] };
+      return { outputs: [reshape(cast(made, x.dtype), x.shape)], saved: [x, weight] };
     },
     (_ops, [dOutput], [savedX, savedWeight]) => {
       if (dOutput === undefined) return [];
       const inputs = {
-        x: reshape(savedX as Tensor, [rows, width]),
-        weight: savedWeight as Tensor,
-        dOutput: reshape(dOutput, [rows, width]),
+        x: wide(reshape(savedX as Tensor, [rows, width])),
+        weight: wide(savedWeight as Tensor),
+        dOutput: wide(reshape(dOutput, [rows, width])),
       };
       const made = runOperation(normGradientOperation, { where: `${where}.backward`, request, inputs });
-      return [reshape(made.x, x.shape), made.weight, ...(made.bias === undefined ? [] : [made.bias])];
+      return [
+        reshape(cast(made.x, x.dtype), x.shape),
+        cast(made.weight, weight.dtype),
+        ...(made.bias === undefined || bias === undefined ? [] : [cast(made.bias, bias.dtype)]),
+      ];
     },
   );
   return output as Tensor;

@@ -1,6 +1,6 @@
 import type { Backend, BackendTensor } from '../contract/backend.js';
 import { TopKError } from '../contract/errors.js';
-import type { Facts, FusedOperation, PathBytes, Prepared, Refused } from '../contract/fused.js';
+import type { Facts, FusedOperation, OutputSpecs, PathBytes, Prepared, Refused } from '../contract/fused.js';
 import type { DeviceLimits } from '../contract/limits.js';
 import { apply, type OutputSpec } from '../tensor/apply.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -152,7 +152,9 @@ function runFused<Inputs extends object, Outputs extends object>(
   const made = apply(where, valuesOf<Tensor>(inputs), valuesOf<OutputSpec>(specs), () => {
     const handles = mapRoles(inputs, (one: Tensor): BackendTensor => one.handle);
     // The engine's values take the place of tensors under the same roles.
-    const results = fused.run(handles as Inputs, chunk) as Readonly<Record<string, BackendTensor>>;
+    const results = fused.run(handles as Inputs, chunk, specs as OutputSpecs) as Readonly<
+      Record<string, BackendTensor>
+    >;
     return roles.map((role) => {
       const one = results[role];
       if (one !== undefined) return one;

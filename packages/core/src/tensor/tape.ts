@@ -17,9 +17,15 @@ export interface TapeEntry {
   readonly backward: BackwardRule;
 }
 
+/** A function that the backward pass runs again: it stands for the entries of its ops, which were not kept. */
+export interface RerunEntry extends Omit<TapeEntry, 'backward'> {
+  /** Runs it on the saved tensors: its results in the order of `outputs`. */
+  readonly rerun: (saved: readonly Tensor[]) => readonly Tensor[];
+}
+
 /** What happened to the tracked values, in order. Values are keyed by identity, not by handle. */
 export class Tape {
-  readonly entries: TapeEntry[] = [];
+  readonly entries: (TapeEntry | RerunEntry)[] = [];
   readonly #tracked = new Set<Value>();
   #disposed = false;
 
@@ -35,7 +41,7 @@ export class Tape {
     return this.#tracked.has(value);
   }
 
-  record(entry: TapeEntry): void {
+  record(entry: TapeEntry | RerunEntry): void {
     for (const output of entry.outputs) this.#tracked.add(output);
     this.entries.push(entry);
   }
@@ -45,6 +51,41 @@ export class Tape {
     for (const entry of this.entries) for (const one of entry.saved) one.dispose();
     this.entries.length = 0;
     this.#tracked.clear();
+  }
+}
+
+/**
+ * Follows what other tapes follow, and keeps nothing of it. Ops inside do the same work as with those tapes: some choose
+ * another kernel when no tape follows their inputs.
+ */
+export class ForgetfulTape extends Tape {
+  readonly #outer: readonly Tape[];
+  readonly #made = new Set<Value>();
+  /** Values from outside that gradients would flow to. */
+  readonly used: Set<Value> = new Set();
+
+  constructor(outer: readonly Tape[]) {
+    super();
+    this.#outer = outer;
+  }
+
+  override tracks(value: Value): boolean {
+    return this.#made.has(value) || this.#isFromOutside(value);
+  }
+
+  /** Whether an op of this tape made the value. */
+  made(value: Value): boolean {
+    return this.#made.has(value);
+  }
+
+  override record({ inputs, outputs, saved }: TapeEntry | RerunEntry): void {
+    for (const one of saved) one.dispose();
+    for (const input of inputs) if (this.#isFromOutside(input)) this.used.add(input);
+    for (const output of outputs) this.#made.add(output);
+  }
+
+  #isFromOutside(value: Value): boolean {
+    return this.#outer.some((tape) => tape.tracks(value));
   }
 }
 
@@ -58,6 +99,21 @@ export function hasOpenTape(): boolean {
 /** The open tapes that follow one of these values. */
 export function tapesTracking(values: readonly Value[]): Tape[] {
   return tapes.filter((tape) => values.some((value) => tape.tracks(value)));
+}
+
+/** Runs `body` with a forgetful tape in place of the open ones. */
+export function forgetting<R>(body: () => R): {
+  readonly result: R;
+  readonly tape: ForgetfulTape;
+  readonly outer: readonly Tape[];
+} {
+  const outer = tapes.splice(0);
+  const tape = new ForgetfulTape(outer);
+  try {
+    return { result: withTape(tape, body), tape, outer };
+  } finally {
+    tapes.push(...outer);
+  }
 }
 
 /** Runs `body` with `tape` open. */

@@ -11,13 +11,13 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type ParameterTree, type Run, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
+import { type ParameterTree, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
 import { checkChoices, choiceKinds, type LayerChoices } from '../choices.js';
 import { checkRectangle, tokenBatch } from '../generation/token-batch.js';
 import { blockPaths, type T5Config } from './config.js';
 import { type T5Layers, t5Layers } from './layers.js';
 import { runOf } from './run-of.js';
-import { decode, encode } from './stacks.js';
+import { decode, encode, type T5Run } from './stacks.js';
 
 /** Token ids of a forward pass. Rows have equal lengths: pad on the right. */
 export interface T5Sources {
@@ -42,6 +42,11 @@ export interface T5ForwardOptions {
   readonly budgetBytes?: number;
   /** Hooks. Default: none. */
   readonly trace?: Trace;
+  /**
+   * Whether each block runs again in the backward pass instead of keeping its tensors: less memory for a second forward
+   * pass, and the same bits. Default false.
+   */
+  readonly recompute?: boolean;
 }
 
 const sourceKinds: OptionKinds<T5Sources> = { sources: required(anArray()), sourceLengths: anArray() };
@@ -52,6 +57,7 @@ const forwardKinds: OptionKinds<T5ForwardOptions> = {
   seeds: aFunction<Seeds>(),
   budgetBytes: aNumber,
   trace: optionsWithin(traceKinds),
+  recompute: aBoolean,
 };
 
 /**
@@ -103,7 +109,7 @@ function prepare(
   config: T5Config,
   parameters: ParameterTree,
   options: T5ForwardOptions | undefined,
-): { run: Run; layers: T5Layers } {
+): { run: T5Run; layers: T5Layers } {
   const { choices = {}, ...given } = readOptions(where, options, forwardKinds);
   checkChoices(where, choices, blockPaths(config));
   return {
@@ -115,7 +121,7 @@ function prepare(
 /** Checks the inputs of `where`, and runs the encoder. */
 export function encodeSources(
   where: string,
-  run: Run,
+  run: T5Run,
   layers: T5Layers,
   { sources, sourceLengths }: T5Sources,
 ): Tensor {
@@ -129,7 +135,7 @@ export function encodeSources(
 /** Checks the inputs of `where`, and runs the whole model. */
 export function forward(
   where: string,
-  run: Run,
+  run: T5Run,
   layers: T5Layers,
   { sources, sourceLengths, targets }: T5Inputs,
 ): Tensor {

@@ -1,5 +1,5 @@
 import { describeValue, TopKError } from '@topk-attention/core';
-import type { Run } from '@topk-attention/nn';
+import type { T5Run } from './stacks.js';
 
 /**
  * How to apply the layers, from the options of a call to `where`.
@@ -8,8 +8,14 @@ import type { Run } from '@topk-attention/nn';
  */
 export function runOf(
   where: string,
-  { training = false, seeds, trace, budgetBytes }: { readonly [name in keyof Run]?: Run[name] | undefined },
-): Run {
+  {
+    training = false,
+    seeds,
+    trace,
+    budgetBytes,
+    recompute,
+  }: { readonly [name in keyof T5Run]?: T5Run[name] | undefined },
+): T5Run {
   if (budgetBytes !== undefined && !(budgetBytes > 0)) {
     throw new TopKError('INVALID_OPTION', `${where}: bad budgetBytes`, {
       expected: 'a positive number of bytes',
@@ -21,5 +27,6 @@ export function runOf(
     ...(seeds && { seeds }),
     ...(trace && { trace }),
     ...(budgetBytes !== undefined && { budgetBytes }),
+    ...(recompute !== undefined && { recompute }),
   };
 }

@@ -10,6 +10,7 @@ import {
   keysAndValuesOf,
   queriesOf,
   type Run,
+  recomputed,
   residual,
 } from '@topk-attention/nn';
 import type { TokenBatch } from '../generation/token-batch.js';
@@ -21,17 +22,30 @@ interface Heads extends KeysAndValues {
   readonly query: Tensor;
 }
 
+/** How to apply a T5's layers. */
+export interface T5Run extends Run {
+  /** Whether each block runs again in the backward pass. Default false. */
+  readonly recompute?: boolean;
+}
+
+/** A block's output for its inputs, which may be disposed of. */
+function applied<Inputs>(run: T5Run, inputs: Inputs, block: (run: Run, inputs: Inputs) => Tensor): Tensor {
+  return run.recompute === true ? recomputed<Run, Inputs>(run, inputs, block) : block(run, inputs);
+}
+
 /**
  * The encoder, one block per step: each yields its output [B, L, dModel] and owns it until the next step. Returns the
  * normalised output. A caller that may be interrupted stops between two steps.
  */
-export function* encoderSteps(run: Run, t5: T5Layers, source: TokenBatch): Generator<Tensor, Tensor> {
+export function* encoderSteps(run: T5Run, t5: T5Layers, source: TokenBatch): Generator<Tensor, Tensor> {
   const { config, encoder } = t5;
   const { epsilon, dropoutRate } = config;
   let x = embed(run, t5, 'encoder', source.ids);
   try {
     for (const block of encoder.blocks) {
-      const next = encoderBlock(run, config, block, x, source.keyLengths);
+      const next = applied(run, { x, keyLengths: source.keyLengths }, (inner, given) =>
+        encoderBlock(inner, config, block, given.x, given.keyLengths),
+      );
       x.dispose();
       x = next;
       yield x;
@@ -43,7 +57,7 @@ export function* encoderSteps(run: Run, t5: T5Layers, source: TokenBatch): Gener
 }
 
 /** Outputs of the encoder [B, L, dModel]. */
-export function encode(run: Run, t5: T5Layers, source: TokenBatch): Tensor {
+export function encode(run: T5Run, t5: T5Layers, source: TokenBatch): Tensor {
   return scope(() => {
     const steps = encoderSteps(run, t5, source);
     for (;;) {
@@ -60,7 +74,7 @@ export function encode(run: Run, t5: T5Layers, source: TokenBatch): Tensor {
  * @param targets i32 [B, Lt], decoder start first
  */
 export function decode(
-  run: Run,
+  run: T5Run,
   t5: T5Layers,
   encoded: Tensor,
   sourceLengths: Tensor | undefined,
@@ -70,13 +84,9 @@ export function decode(
   return scope(() => {
     let x = embed(run, t5, 'decoder', targets);
     for (const block of decoder.blocks) {
-      const next = scope(() => {
-        const { attention, crossAttention } = block;
-        const heads = selfHeads(config, attention, x);
-        const self = addAttention(run, config, attention.layer, x, heads, attention.layer.sequence);
-        const source = keysAndValuesOf(crossAttention.layer, encoded);
-        return afterSelfAttention(run, config, block, self, source, sourceLengths);
-      });
+      const next = applied(run, { x, encoded, sourceLengths }, (inner, given) =>
+        decoderBlock(inner, config, block, given.x, given.encoded, given.sourceLengths),
+      );
       x.dispose();
       x = next;
     }
@@ -96,6 +106,23 @@ function encoderBlock(
     const heads = selfHeads(config, attention, x);
     const attended = addAttention(run, config, attention.layer, x, heads, options);
     return residual(run, path, addFeedForward(run, config, feedForward, attended));
+  });
+}
+
+function decoderBlock(
+  run: Run,
+  config: T5Config,
+  block: DecoderBlock,
+  x: Tensor,
+  encoded: Tensor,
+  sourceLengths: Tensor | undefined,
+): Tensor {
+  return scope(() => {
+    const { attention, crossAttention } = block;
+    const heads = selfHeads(config, attention, x);
+    const self = addAttention(run, config, attention.layer, x, heads, attention.layer.sequence);
+    const source = keysAndValuesOf(crossAttention.layer, encoded);
+    return afterSelfAttention(run, config, block, self, source, sourceLengths);
   });
 }
 

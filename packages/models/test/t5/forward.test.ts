@@ -70,6 +70,26 @@ describe('t5Forward and t5Encode', () => {
     expect(backend.memory().live).toBe(0);
   });
 
+  test('recompute blocks with the same bits, in less memory', async () => {
+    const backend = createReferenceBackend();
+    const config = { ...tinyConfig(), dropoutRate: 0.1 };
+    const parameters = tinyParameters(backend, config);
+    const run = async (recompute: boolean) => {
+      const options = { training: true, seeds: seedsFrom(5), recompute, choices: { attention: { k: 2 } } };
+      const { live } = backend.memory();
+      backend.resetPeak();
+      const { value, gradients } = valueAndGrad(lossOf(config, options))(parameters);
+      const peak = backend.memory().peak as number;
+      const read = await Promise.all([value, ...Object.values(gradients)].map((one) => one.data()));
+      for (const one of [value, ...Object.values(gradients)]) one.dispose();
+      expect(backend.memory().live).toBe(live);
+      return { read, peak };
+    };
+    const [plain, again] = [await run(false), await run(true)];
+    expect(again.read).toEqual(plain.read);
+    expect(again.peak).toBeLessThan(plain.peak);
+  });
+
   test('refuse parameters that are not those of the configuration', () => {
     const backend = createReferenceBackend();
     const config = tinyConfig();

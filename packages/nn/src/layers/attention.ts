@@ -2,6 +2,7 @@ import {
   type AttentionOptions,
   type AttentionPlan,
   type Backend,
+  cast,
   type Explanation,
   explain,
   type Shape,
@@ -79,9 +80,13 @@ export function attend(
     scale,
     ...(run.training && dropout > 0 && { dropout: { rate: dropout, seed: seedOf(run, `${path}.weights`) } }),
   };
-  return scope(() =>
-    linear(mergeHeads(attendHeads(run, path, choice, { query, key, value }, all)), weights.o),
-  );
+  return scope(() => {
+    const { relativeBias } = all;
+    // Scores are f32 whatever the parameters are.
+    const wide = relativeBias && { ...relativeBias, table: cast(relativeBias.table, 'f32') };
+    const asked = { ...all, ...(wide && { relativeBias: wide }) };
+    return linear(mergeHeads(attendHeads(run, path, choice, { query, key, value }, asked)), weights.o);
+  });
 }
 
 /**

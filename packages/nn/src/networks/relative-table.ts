@@ -1,4 +1,4 @@
-import { aBoolean, aNumber, type OptionKind, optionsWithin } from '@topk-attention/core';
+import { aBoolean, aNumber, cast, type OptionKind, optionsWithin } from '@topk-attention/core';
 import { type Context, parameterOf } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
 import { normal } from '../declared/initializers.js';
@@ -38,6 +38,7 @@ export function relativeTable(
   const name = 'relative_attention_bias.weight';
   return {
     parameters: { [name]: { shape: [buckets, heads], initializer: normal(width ** -0.5) } },
-    biasIn: (context) => ({ table: parameterOf(context, name), bidirectional, maxDistance }),
+    // Scores are f32 whatever the parameters are.
+    biasIn: (context) => ({ table: cast(parameterOf(context, name), 'f32'), bidirectional, maxDistance }),
   };
 }

@@ -11,6 +11,7 @@ import {
 import { type Context, within } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
 import type { KeysAndValues } from '../layers/attention.js';
+import { recomputed } from '../layers/recomputed.js';
 import type { MechanismState } from '../mechanisms/mechanism.js';
 import { requireWhole } from '../require.js';
 import { type DecoderInputs, decoderLayer } from './decoder-layer.js';
@@ -31,6 +32,11 @@ export interface StackOptions extends TransformerLayerOptions {
   readonly finalNorm?: boolean;
   /** T5's relative biases, one table `relative_attention_bias.weight` for all layers. Default: none. */
   readonly relativePositions?: RelativePositions;
+  /**
+   * Whether each layer runs again in the backward pass instead of keeping its tensors: less memory for a second forward
+   * pass, and the same bits. Default false.
+   */
+  readonly recompute?: boolean;
 }
 
 /** A stack's result for the next tokens. */
@@ -69,6 +75,7 @@ const kinds: OptionKinds<StackOptions> = {
   layers: required(aNumber),
   finalNorm: aBoolean,
   relativePositions: relativePositionsKind,
+  recompute: aBoolean,
   ...transformerLayerKinds,
 };
 
@@ -84,11 +91,13 @@ const kinds: OptionKinds<StackOptions> = {
  * const y = stack.apply(contextOf(initialize(backend, stack, 42)), x);
  */
 export function encoderStack(options: StackOptions): EncoderStack {
-  const { layers, table, layerOptions, norm } = partsOf('encoderStack', options);
+  const { layers, table, layerOptions, norm, applied } = partsOf('encoderStack', options);
   const each = Array.from({ length: layers }, () => encoderLayer(layerOptions));
   const stack = defineLayer(named(each, table, norm), (context, x: Tensor, inputs?: EncoderInputs) => {
     const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
-    return through(context, each, norm, x, (layer, inner, from) => layer.apply(inner, from, all));
+    return through(context, each, norm, x, (layer, inner, from) =>
+      applied(inner, { x: from, all }, (run, { x, all }) => layer.apply(run, x, all)),
+    );
   });
   return {
     ...stack,
@@ -124,13 +133,17 @@ function withoutStep(where: string): TopKError {
  * const stack = decoderStack({ layers: 2, width: 8, heads: 2, hidden: 16 });
  */
 export function decoderStack(options: StackOptions): DecoderStack {
-  const { layers, table, layerOptions, norm } = partsOf('decoderStack', options);
+  const { layers, table, layerOptions, norm, applied } = partsOf('decoderStack', options);
   const each = Array.from({ length: layers }, () => decoderLayer(layerOptions));
   const stack = defineLayer(
     named(each, table, norm),
     (context, x: Tensor, memory: Tensor, inputs?: DecoderInputs) => {
       const all = { ...inputs, ...(table && { relativeBias: table.biasIn(context) }) };
-      return through(context, each, norm, x, (layer, inner, from) => layer.apply(inner, from, memory, all));
+      return through(context, each, norm, x, (layer, inner, from) =>
+        applied(inner, { x: from, memory, all }, (run, { x, memory, all }) =>
+          layer.apply(run, x, memory, all),
+        ),
+      );
     },
   );
   return {
@@ -153,17 +166,30 @@ export function decoderStack(options: StackOptions): DecoderStack {
 }
 
 function partsOf(where: 'encoderStack' | 'decoderStack', options: StackOptions) {
-  const { layers, finalNorm, relativePositions, ...layerOptions } = readOptions(where, options, kinds);
+  const { layers, finalNorm, relativePositions, recompute, ...layerOptions } = readOptions(
+    where,
+    options,
+    kinds,
+  );
   requireWhole(where, 'layers', layers, 1);
   const { normFirst = false, width } = layerOptions;
   const isBidirectional = where === 'encoderStack' && layerOptions.attention?.causal !== true;
+  const ofLayers: Apply = recompute ? recomputed : (context, inputs, apply) => apply(context, inputs);
   return {
     layers,
     layerOptions,
+    applied: ofLayers,
     norm: (finalNorm ?? normFirst) ? normLayer(width, layerOptions.norm) : undefined,
     table: relativePositions && relativeTable(layerOptions, relativePositions, isBidirectional),
   };
 }
+
+/** How a layer is applied to its inputs. */
+type Apply = <Inputs>(
+  context: Context,
+  inputs: Inputs,
+  apply: (context: Context, inputs: Inputs) => Tensor,
+) => Tensor;
 
 function named(
   layers: readonly Declared[],

@@ -3,6 +3,7 @@ import { sameShape } from '@topk-attention/core/backend';
 import type { LoaderState } from '../data/data-loader.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpoint.js';
+import type { LossScaleNumbers, LossScaleState } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import type { RunOptions } from './options.js';
 
@@ -16,6 +17,8 @@ export interface Standing {
   evaluationsSinceBest: number;
   /** Step of the last checkpoint; -1 before the first. */
   saved: number;
+  /** In a run with mixed precision: what is known of the loss scale, and what the device has. */
+  scaling?: { numbers: LossScaleNumbers; state: LossScaleState };
 }
 
 type Shapes = { readonly [name: string]: Shape };
@@ -35,6 +38,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
       loader: { epoch: 0, batch: 0 },
       evaluationsSinceBest: 0,
       saved: -1,
+      ...scalingOf(read, read.lossScale.start),
     };
   }
   if (read.resume !== true) {
@@ -52,6 +56,14 @@ export async function begin(read: RunOptions): Promise<Standing> {
   try {
     requireSame(trainer.global_step, 'run', shapesOf(read.parameters), parameters);
     requireSame(trainer.global_step, 'optimiser', slots, optimizer.tensors);
+    if ((trainer.loss_scale !== undefined) !== (read.precision === 'mixed')) {
+      const told = (isMixed: boolean): string => (isMixed ? 'mixed' : 'f32');
+      throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
+        expected: `precision '${told(read.precision === 'mixed')}'`,
+        got: `precision '${told(trainer.loss_scale !== undefined)}'`,
+        fix: ANOTHER_RUN,
+      });
+    }
     if (trainer.seed !== read.seed) {
       throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
         expected: `seed ${read.seed}`,
@@ -77,7 +89,20 @@ export async function begin(read: RunOptions): Promise<Standing> {
     ...(trainer.best_step !== undefined && {
       best: { metric: trainer.best_metric as number, step: trainer.best_step },
     }),
+    ...scalingOf(read, numbersIn(trainer) ?? read.lossScale.start),
   };
+}
+
+function numbersIn({ loss_scale: stored }: Checkpoint['trainer']): LossScaleNumbers | undefined {
+  return stored && { scale: stored.scale, goodSteps: stored.good_steps, skippedSteps: stored.skipped_steps };
+}
+
+function scalingOf(
+  { lossScale, parameters, precision }: RunOptions,
+  numbers: LossScaleNumbers,
+): Pick<Standing, 'scaling'> {
+  if (precision !== 'mixed') return {};
+  return { scaling: { numbers, state: lossScale.stateOf(backendOf(parameters), numbers) } };
 }
 
 const ANOTHER_RUN = 'Resume with the options of that run, or use another place for checkpoints';

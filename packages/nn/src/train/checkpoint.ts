@@ -19,6 +19,13 @@ export interface TrainerState {
   readonly evaluations_since_best: number;
   /** Steps of the optimiser, by parameter. */
   readonly optimizer_steps: { readonly [parameter: string]: number };
+  /** In a run with mixed precision. */
+  readonly loss_scale?: {
+    readonly scale: number;
+    /** Steps with finite gradients since the scale changed. */
+    readonly good_steps: number;
+    readonly skipped_steps: number;
+  };
 }
 
 /** A run at the end of a step. */
@@ -142,6 +149,14 @@ async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Prom
   }
 }
 
+function isLossScale(value: unknown): boolean {
+  const { scale, good_steps, skipped_steps } = (value ?? {}) as Partial<
+    NonNullable<TrainerState['loss_scale']>
+  >;
+  const counts = [good_steps, skipped_steps];
+  return Number.isFinite(scale) && counts.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
+}
+
 function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   const corrupt = (got: string, cause?: unknown): TopKError =>
     new TopKError('FILE_CORRUPT', `${TRAINER} of step ${step} cannot be used`, {
@@ -165,6 +180,8 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   if (typeof steps !== 'object' || steps === null || !Object.values(steps).every(isCount)) {
     throw corrupt('invalid optimizer_steps');
   }
+  const scaling: unknown = state.loss_scale;
+  if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('a loss_scale that is none');
   const { best_metric: metric, best_step: best } = state;
   const hasBest = Number.isFinite(metric) && isCount(best);
   if (!hasBest && (metric !== undefined || best !== undefined)) {

@@ -14,19 +14,25 @@ export interface StepGradients {
  * Loss and gradients of the weighted mean over micro-batches, computed one after the other, each freed before the next.
  *
  * @param loss the mean loss of the micro-batch with that index
+ * @param widened what is added up and returned, made of the gradients, which it may dispose of; default: themselves
  * @param weights the weight of each in the mean, shape []; if empty, there is a single micro-batch
  */
 export function stepGradients(
   loss: (parameters: ParameterTree, index: number) => Tensor,
   parameters: ParameterTree,
   weights: readonly Tensor[],
+  widened: (gradients: ParameterTree) => ParameterTree = (gradients) => gradients,
 ): StepGradients {
-  const both = valueAndGrad((of: ParameterTree, index: number) => {
+  const ofLoss = valueAndGrad((of: ParameterTree, index: number) => {
     const value = loss(of, index);
     requireTensor('train', 'what loss returns', value);
     const weight = weights[index];
     return weight === undefined ? value : mul(value, cast(weight, value.dtype));
   });
+  const both = (of: ParameterTree, index: number) => {
+    const { value, gradients } = ofLoss(of, index);
+    return { value, gradients: widened(gradients) };
+  };
   return scope(() => {
     let { value, gradients } = both(parameters, 0);
     for (let index = 1; index < weights.length; index++) {

@@ -16,6 +16,13 @@ export {
 } from './clip.js';
 export { folderStore } from './folder-store.js';
 export type { Loss, LossContext } from './loss.js';
+export {
+  type LossScale,
+  type LossScaleNumbers,
+  type LossScaleOptions,
+  type LossScaleState,
+  lossScale,
+} from './loss-scale.js';
 export { type AdafactorOptions, type AdafactorSettings, adafactor } from './optimizers/adafactor.js';
 export { type AdamOptions, type AdamSettings, adam, adamW } from './optimizers/adam.js';
 export { noDecay } from './optimizers/no-decay.js';

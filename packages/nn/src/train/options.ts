@@ -5,16 +5,18 @@ import {
   aString,
   aValue,
   type OptionKinds,
+  oneOf,
   readOptions,
   required,
   TopKError,
 } from '@topk-attention/core';
 import type { DataLoader } from '../data/data-loader.js';
-import type { ParameterTree } from '../parameters.js';
+import { backendOf, type ParameterTree } from '../parameters.js';
 import { requireTensor, requireWhole } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
 import { requirePositive } from './clip.js';
 import { type Loss, MOST_MICRO_BATCHES } from './loss.js';
+import { type LossScale, lossScale } from './loss-scale.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import { requireWithin } from './optimizers/settings.js';
 import type { Schedule } from './schedules/schedule.js';
@@ -34,6 +36,10 @@ export interface LogEntry {
   readonly step_ms?: number;
   /** Bytes of live tensors, if the backend counts them. */
   readonly live_bytes?: number;
+  /** With mixed precision: the scale after this step. */
+  readonly loss_scale?: number;
+  /** With mixed precision: steps skipped so far, whose gradients were not finite. */
+  readonly skipped_steps?: number;
   /** `eval_...`: what `evaluate` returned. */
   readonly [metric: `eval_${string}`]: number;
 }
@@ -76,6 +82,20 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly recorded?: boolean;
   /** Recordings kept, one for each combination of shapes; each keeps the memory of a step. Default 4. */
   readonly mostRecordings?: number;
+  /**
+   * 'mixed': the loss gets f16 copies of the parameters, which stay f32, as does what the optimiser remembers. Norms,
+   * softmax, `crossEntropy` and sums compute in f32. The loss is scaled (`lossScale`); a step whose gradients overflow
+   * changes nothing but the scale, and does not count for the optimiser or the schedule. Needs a backend with f16 tensors
+   * (WebGPU). Default 'f32'.
+   */
+  readonly precision?: 'f32' | 'mixed';
+  /** The loss scale of mixed precision. Default `lossScale()`. */
+  readonly lossScale?: LossScale;
+  /**
+   * Most bytes on the device: a step that takes more is refused with DOES_NOT_FIT before it is made, as `planStep` counts.
+   * The loss must use no tensors besides its arguments. Default: no bound.
+   */
+  readonly budgetBytes?: number;
   /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
   /** Seed of the dropout; the data loader has its own. Default 42. */
@@ -122,6 +142,9 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   tensorsOf: aFunction(),
   recorded: aBoolean,
   mostRecordings: aNumber,
+  precision: oneOf('f32', 'mixed'),
+  lossScale: anObject('a loss scale'),
+  budgetBytes: aNumber,
   trainable: aFunction(),
   seed: aNumber,
   evaluate: aFunction(),
@@ -145,6 +168,8 @@ type Defaulted =
   | 'gradientAccumulationSteps'
   | 'recorded'
   | 'mostRecordings'
+  | 'precision'
+  | 'lossScale'
   | 'trainable'
   | 'schedule'
   | 'seed'
@@ -185,6 +210,8 @@ export function readTrainOptions<Batch, Inputs>(
     gradientAccumulationSteps: options.gradientAccumulationSteps ?? 1,
     recorded: options.recorded ?? false,
     mostRecordings: options.mostRecordings ?? 4,
+    precision: options.precision ?? 'f32',
+    lossScale: options.lossScale ?? lossScale(),
     trainable: options.trainable ?? (() => true),
     schedule: options.schedule ?? (() => ({})),
     seed: options.seed ?? 42,
@@ -204,7 +231,8 @@ export function readTrainOptions<Batch, Inputs>(
     });
   }
   for (const [name, parameter] of Object.entries(read.parameters)) {
-    requireTensor('train', name, parameter, read.checkpoints && { dtype: 'f32' });
+    const isStored = read.checkpoints !== undefined || read.precision === 'mixed';
+    requireTensor('train', name, parameter, isStored ? { dtype: 'f32' } : undefined);
   }
   if (!Object.keys(read.parameters).some((name) => read.trainable(name))) {
     throw new TopKError('INVALID_OPTION', 'train: no parameter is trainable', {
@@ -212,6 +240,8 @@ export function readTrainOptions<Batch, Inputs>(
       got: 'none',
     });
   }
+  if (read.precision === 'mixed') requireHalves(read.parameters);
+  if (read.budgetBytes !== undefined) requirePositive('train', 'budgetBytes', read.budgetBytes);
   if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
   if (earlyStopping !== undefined && read.evaluate === undefined) {
@@ -227,4 +257,15 @@ export function readTrainOptions<Batch, Inputs>(
     });
   }
   return read;
+}
+
+/** @throws TopKError UNSUPPORTED for a backend without f16 tensors. */
+function requireHalves(parameters: ParameterTree): void {
+  const { name, capabilities } = backendOf(parameters);
+  if (capabilities.dtypes.includes('f16')) return;
+  throw new TopKError('UNSUPPORTED', `train: ${name} has no mixed precision`, {
+    expected: 'a backend with f16 tensors',
+    got: capabilities.dtypes.join(', '),
+    fix: "Train with precision: 'f32', or on WebGPU",
+  });
 }

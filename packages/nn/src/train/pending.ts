@@ -2,10 +2,9 @@ import { type Tensor, TopKError } from '@topk-attention/core';
 import type { LoaderState } from '../data/data-loader.js';
 import type { ParameterTree } from '../parameters.js';
 import { firstNotFinite, nanIn } from './cause.js';
+import { LAG } from './lag.js';
+import type { LossScaleNumbers } from './loss-scale.js';
 import type { StepOutputs } from './training-step.js';
-
-/** Steps that may be enqueued before the first one's loss is checked, so a loop never waits for the current step. */
-const LAG = 2;
 
 interface PendingStep {
   readonly step: number;
@@ -26,17 +25,29 @@ export interface FinishedStep {
   readonly loader: LoaderState;
   readonly loss: number;
   readonly norm: number;
+  /** After it, in a run with a loss scale. */
+  readonly scaling?: LossScaleNumbers;
 }
+
+/** Told of each step in order whether its gradients were finite. Returns the loss scale after it; false: it is an error. */
+export type Settle = (isFinite: boolean) => LossScaleNumbers | undefined | false;
 
 /** Losses and norms being read back from the device. */
 export class PendingSteps {
   #waiting: PendingStep[] = [];
   /** The parameters before the first step, until it is finished. */
   #initial: ParameterTree | undefined;
+  readonly #settle: Settle;
 
   /** @param initial stay the caller's; inspected if the first step is not finite */
-  constructor(initial: ParameterTree) {
+  constructor(initial: ParameterTree, settle: Settle) {
     this.#initial = initial;
+    this.#settle = settle;
+  }
+
+  /** Steps whose outcome is not known yet. */
+  get count(): number {
+    return this.#waiting.length;
   }
 
   /**
@@ -75,11 +86,12 @@ export class PendingSteps {
       const pending = this.#waiting[0] as PendingStep;
       const { step, to, squares } = pending;
       const [loss, norm] = await Promise.all([pending.loss, pending.norm]);
-      if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await this.#notFinite(pending, loss, norm);
+      const scaling = Number.isFinite(loss) && this.#settle(Number.isFinite(norm));
+      if (scaling === false) throw await this.#notFinite(pending, loss, norm);
       this.#initial = undefined;
       this.#waiting.shift();
       squares.dispose();
-      finished.push({ step, loader: to, loss, norm });
+      finished.push({ step, loader: to, loss, norm, ...(scaling && { scaling }) });
     }
     return finished;
   }

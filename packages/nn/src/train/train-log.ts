@@ -22,7 +22,7 @@ export class TrainLog {
 
   add(finished: readonly FinishedStep[], now: Standing): void {
     const { loggingSteps = 1, maxSteps, schedule } = this.#options;
-    for (const { step, loader, loss, norm } of finished) {
+    for (const { step, loader, loss, norm, scaling } of finished) {
       this.#losses.push(loss);
       const done = step + 1;
       if (done % loggingSteps !== 0 && done !== maxSteps) continue;
@@ -31,10 +31,11 @@ export class TrainLog {
         step: done,
         epoch: this.#epoch(loader),
         loss: this.#losses.reduce((sum, one) => sum + one, 0) / this.#losses.length,
-        rate_factor: schedule?.(step).rateFactor ?? 1,
+        rate_factor: schedule?.(Math.max(0, step - (scaling?.skippedSteps ?? 0))).rateFactor ?? 1,
         grad_norm: norm,
         step_ms: (performance.now() - this.#since) / (done - this.#last),
         live_bytes: live,
+        ...(scaling && { loss_scale: scaling.scale, skipped_steps: scaling.skippedSteps }),
       });
       this.#losses = [];
       this.#since = performance.now();

@@ -2,7 +2,8 @@ import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { begin, type Standing } from './begin.js';
-import { saveCheckpoint } from './checkpoint.js';
+import { saveCheckpoint, type TrainerState } from './checkpoint.js';
+import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
 import { PendingSteps } from './pending.js';
@@ -17,6 +18,8 @@ export interface TrainResult {
   readonly steps: number;
   readonly bestMetric?: number;
   readonly bestStep?: number;
+  /** After the last step of a run with mixed precision. */
+  readonly lossScale?: LossScaleNumbers;
 }
 
 /**
@@ -45,7 +48,9 @@ export async function train<Batch, Inputs = Batch>(
   const read = readTrainOptions(options);
   const now = await begin(read);
   const step = new TrainingStep(read, now);
-  const pending = new PendingSteps(now.step === 0 ? read.parameters : {});
+  const pending = new PendingSteps(now.step === 0 ? read.parameters : {}, (isFinite) =>
+    settle(read, now, isFinite),
+  );
   const log = new TrainLog(read, now.step);
   const batches = read.data.batches(now.loader);
   try {
@@ -69,12 +74,14 @@ export async function train<Batch, Inputs = Batch>(
       state: now.optimizer,
       steps: now.step,
       ...(now.best && { bestMetric: now.best.metric, bestStep: now.best.step }),
+      ...(now.scaling && { lossScale: now.scaling.numbers }),
     };
   } catch (error) {
     disposeParameters(now.parameters);
     disposeParameters(now.optimizer.tensors);
     throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
+    if (now.scaling !== undefined) disposeParameters(now.scaling.state);
     step.dispose();
     await pending.dispose();
     await batches.return(undefined as never);
@@ -83,6 +90,36 @@ export async function train<Batch, Inputs = Batch>(
 
 function stopsEarly(read: RunOptions, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
+}
+
+function storedScale({
+  scale,
+  goodSteps,
+  skippedSteps,
+}: LossScaleNumbers): NonNullable<TrainerState['loss_scale']> {
+  return { scale, good_steps: goodSteps, skipped_steps: skippedSteps };
+}
+
+/** Takes note of whether a step's gradients were finite; false if they never will be. */
+function settle(
+  { lossScale, trainable }: RunOptions,
+  now: Standing,
+  isFinite: boolean,
+): LossScaleNumbers | undefined | false {
+  const { scaling, optimizer } = now;
+  if (scaling === undefined) return isFinite ? undefined : false;
+  // A lower scale would not help any more.
+  if (!isFinite && scaling.numbers.scale <= 1) return false;
+  scaling.numbers = lossScale.numbersAfter(scaling.numbers, isFinite);
+  if (!isFinite) {
+    // It was counted when it was made.
+    const steps = Object.entries(optimizer.steps).map(([name, count]) => [
+      name,
+      trainable(name) ? count - 1 : count,
+    ]);
+    now.optimizer = { ...optimizer, steps: Object.fromEntries(steps) };
+  }
+  return scaling.numbers;
 }
 
 async function makeStep<Batch, Inputs>(
@@ -113,11 +150,11 @@ async function makeStep<Batch, Inputs>(
       fix: 'Leave out batches without targets, or check weightOf',
     });
   }
-  const made = step.make(now, weighed);
+  const made = step.make(now, weighed, pending.count);
   if (backendOf(now.parameters).capabilities.execution === 'lazy') {
     try {
       // The graph of a step ends here; otherwise the next one would be added to it.
-      const trees = [now.parameters, now.optimizer.tensors, { ...made }];
+      const trees = [now.parameters, now.optimizer.tensors, now.scaling?.state ?? {}, { ...made }];
       await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
     } catch (error) {
       disposeParameters({ ...made });
@@ -170,6 +207,7 @@ async function save(read: RunOptions, now: Standing): Promise<void> {
       evaluations_since_best: now.evaluationsSinceBest,
       optimizer_steps: now.optimizer.steps,
       ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
+      ...(now.scaling && { loss_scale: storedScale(now.scaling.numbers) }),
     },
   });
   now.saved = now.step;

@@ -1,18 +1,33 @@
 import {
+  cast,
+  div,
+  formatBytes,
+  formatShape,
+  gatherRows,
+  mul,
+  planStep,
   type RecordedStep,
   recordedStep,
+  reshape,
+  type StepCall,
   type StepResult,
+  type StepSeeds,
   scope,
-  type Tensor,
+  sub,
+  Tensor,
+  TopKError,
   type Tree,
   tensor,
 } from '@topk-attention/core';
 import { requireTree } from '@topk-attention/core/backend';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
+import { requireTensor } from '../require.js';
 import type { Standing } from './begin.js';
 import { clipped, scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
+import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
+import type { LossScaleState } from './loss-scale.js';
 import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
 
@@ -25,17 +40,28 @@ export interface WeighedBatch<Batch> {
 /** What is read from a step. `squares` are those of the trainable parameters, in their order. */
 export type StepOutputs = Pick<StepGradients, 'loss' | 'norm' | 'squares'>;
 
-/** Trainable parameters, and the optimiser's state for them. */
-type State = { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
+/** Trainable parameters, the optimiser's state for them, and the loss scale, if there is one. */
+type State = {
+  readonly parameters: ParameterTree;
+  readonly tensors: ParameterTree;
+  readonly scaling: ParameterTree;
+};
 
 type StepInputs = {
-  /** The optimiser's numbers for this step. */
+  /**
+   * The optimiser's numbers for this step, [n]. With a loss scale [1, LAG + 1, n]: if none of the steps whose outcome is
+   * not known yet was skipped, if one was, and so on.
+   */
   readonly numbers: Tensor;
+  /** With a loss scale: steps known to be skipped, f32 []. */
+  readonly skipped: readonly Tensor[];
   /** See `stepGradients`. */
   readonly weights: readonly Tensor[];
   /** Empty in a called step, whose batches are whatever the loss takes. */
   readonly batches: readonly Tree[];
 };
+
+type Frozen = { readonly frozen: ParameterTree };
 
 type LossOf = (parameters: ParameterTree, index: number) => Tensor;
 
@@ -46,17 +72,20 @@ export class TrainingStep<Batch, Inputs> {
   readonly #trainable: readonly string[];
   /** Names of the optimiser's state for them. */
   readonly #slots: readonly string[];
-  /** A recording keeps these as they are, whereas inputs are copied in each step. */
+  /** As the loss gets them. A recording keeps these as they are, whereas inputs are copied in each step. */
   readonly #frozen: ParameterTree;
   readonly #recorded: RecordedStep<State, StepInputs, StepOutputs> | undefined;
   #numbersAt: StepPlan['numbersAt'] = {};
+  /** Shapes of batches whose step is known to fit. */
+  readonly #fitting = new Set<string>();
 
   constructor(read: ReadTrainOptions<Batch, Inputs>, { parameters, optimizer }: Standing) {
     this.#read = read;
     this.#names = Object.keys(parameters);
     const frozen = new Set(this.#names.filter((name) => !read.trainable(name)));
     this.#trainable = this.#names.filter((name) => !frozen.has(name));
-    this.#frozen = pick(parameters, [...frozen]);
+    const others = pick(parameters, [...frozen]);
+    this.#frozen = read.precision === 'mixed' ? halvesOf(others) : others;
     // `<parameter>.<slot>`
     this.#slots = Object.keys(optimizer.tensors).filter(
       (slot) => !frozen.has(slot.slice(0, slot.lastIndexOf('.'))),
@@ -65,7 +94,7 @@ export class TrainingStep<Batch, Inputs> {
     this.#recorded = recordedStep(
       (state: State, inputs: StepInputs, seeds) => {
         const lossOf: LossOf = (p, index) =>
-          this.#lossOf(p, inputs.batches[index] as Inputs, recordedContext(seeds, index));
+          this.#lossOf(p, this.#frozen, inputs.batches[index] as Inputs, recordedContext(seeds, index));
         return this.#run(lossOf, state, inputs);
       },
       { mostRecordings: read.mostRecordings },
@@ -77,10 +106,15 @@ export class TrainingStep<Batch, Inputs> {
     return this.#trainable;
   }
 
-  /** Makes the next step of a run, from its batches. The run's old parameters and state are freed. */
-  make(now: Standing, batches: readonly WeighedBatch<Batch>[]): StepOutputs {
-    const { optimizer, schedule, seed, tensorsOf } = this.#read;
-    const plan = optimizer.plan(now.optimizer.steps, this.#trainable, schedule(now.step));
+  /**
+   * Makes the next step of a run, from its batches. The run's old parameters and state are freed.
+   *
+   * @param unsettled steps before whose outcome is not known yet, at most LAG
+   */
+  make(now: Standing, batches: readonly WeighedBatch<Batch>[], unsettled: number): StepOutputs {
+    const { seed, tensorsOf } = this.#read;
+    const plans = this.#plansOf(now, unsettled);
+    const [plan] = plans as [StepPlan];
     this.#numbersAt = plan.numbersAt;
     const backend = backendOf(now.parameters);
     const total = batches.reduce((all, { weight }) => all + weight, 0);
@@ -89,45 +123,66 @@ export class TrainingStep<Batch, Inputs> {
       const given = batches.map(
         ({ batch }) => (tensorsOf === undefined ? batch : tensorsOf(batch)) as Inputs,
       );
-      const numbers = tensor(backend, plan.numbers, [plan.numbers.length]);
+      const length = plan.numbers.length;
+      const numbers = tensor(
+        backend,
+        plans.flatMap((one) => [...one.numbers]),
+        now.scaling === undefined ? [length] : [1, plans.length, length],
+      );
+      const skipped =
+        now.scaling === undefined ? [] : [tensor(backend, [now.scaling.numbers.skippedSteps], [])];
       const weights =
         batches.length === 1 ? [] : batches.map(({ weight }) => tensor(backend, [weight / total], []));
+      const call = { seeds: recordedSeeds(seed, now.step), statics: Object.values(plan.numbersAt) };
+      this.#requireFit(now, { numbers, skipped, weights, batches: given as readonly Tree[] }, call);
       if (this.#recorded !== undefined) {
-        return this.#recorded(
-          this.#stateOf(now),
-          { numbers, weights, batches: given.map(batchTree) },
-          { seeds: recordedSeeds(seed, now.step), statics: Object.values(plan.numbersAt) },
-        );
+        const recordable = { numbers, skipped, weights, batches: given.map(batchTree) };
+        return this.#recorded(this.#stateOf(now), recordable, call);
       }
       const called = recordedStep(
         (before: State, inputs: StepInputs) =>
           this.#run(
-            (p, index) => this.#lossOf(p, given[index] as Inputs, calledContext(seed, now.step, index)),
+            (p, index) =>
+              this.#lossOf(p, this.#frozen, given[index] as Inputs, calledContext(seed, now.step, index)),
             before,
             inputs,
           ),
         { mostRecordings: 0 },
       );
-      return called(this.#stateOf(now), { numbers, weights, batches: [] });
+      return called(this.#stateOf(now), { numbers, skipped, weights, batches: [] });
     });
     now.parameters = { ...now.parameters, ...state.parameters };
     now.optimizer = { steps: plan.steps, tensors: { ...now.optimizer.tensors, ...state.tensors } };
+    if (now.scaling !== undefined) now.scaling.state = state.scaling as LossScaleState;
     return outputs;
   }
 
-  /** Frees the recordings. */
-  dispose(): void {
-    this.#recorded?.dispose();
+  /** The optimiser's plan, and with a loss scale those if some of the unsettled steps turn out to be skipped. */
+  #plansOf(now: Standing, unsettled: number): readonly StepPlan[] {
+    const { optimizer, schedule } = this.#read;
+    const done = now.step - (now.scaling?.numbers.skippedSteps ?? 0);
+    const planWith = (skipped: number): StepPlan => {
+      const steps = this.#trainable.map((name) => [name, (now.optimizer.steps[name] ?? 0) - skipped]);
+      const counts = { ...now.optimizer.steps, ...Object.fromEntries(steps) };
+      return optimizer.plan(counts, this.#trainable, schedule(done - skipped));
+    };
+    if (now.scaling === undefined) return [planWith(0)];
+    // More than the unsettled ones cannot be skipped: the rest only gives every step the same shapes.
+    return Array.from({ length: LAG + 1 }, (_, skipped) => planWith(skipped <= unsettled ? skipped : 0));
   }
 
-  #run(
-    lossOf: LossOf,
-    { parameters, tensors }: State,
-    { numbers, weights }: StepInputs,
-  ): StepResult<State, StepOutputs> {
+  /** Frees the recordings, and copies of frozen parameters. */
+  dispose(): void {
+    this.#recorded?.dispose();
+    if (this.#read.precision === 'mixed') disposeParameters(this.#frozen);
+  }
+
+  #run(lossOf: LossOf, state: State, inputs: StepInputs): StepResult<State, StepOutputs> {
     const { maxGradNorm, optimizer } = this.#read;
+    if (this.#read.precision === 'mixed') return this.#runMixed(lossOf, state, inputs);
+    const { parameters, tensors } = state;
     return scope(() => {
-      const { gradients, ...outputs } = stepGradients(lossOf, parameters, weights);
+      const { gradients, ...outputs } = stepGradients(lossOf, parameters, inputs.weights);
       let scaled = gradients;
       let scale: Tensor | undefined;
       if (maxGradNorm !== undefined && optimizer.takesScale === true) {
@@ -137,25 +192,132 @@ export class TrainingStep<Batch, Inputs> {
         disposeParameters(gradients);
       }
       const plan = { numbersAt: this.#numbersAt };
-      const next = optimizer.update(parameters, scaled, tensors, plan, numbers, scale);
+      const next = optimizer.update(parameters, scaled, tensors, plan, inputs.numbers, scale);
       // In the order of the old state: a recorded step's state is positional.
-      const state = {
-        parameters: pick(next.parameters, this.#trainable),
-        tensors: pick(next.tensors, this.#slots),
+      return {
+        state: {
+          parameters: pick(next.parameters, this.#trainable),
+          tensors: pick(next.tensors, this.#slots),
+          scaling: {},
+        },
+        outputs,
       };
-      return { state, outputs };
     });
   }
 
+  /** The same with parameters of f16 in the loss, whose gradients are scaled; skipped if they are not finite. */
+  #runMixed(lossOf: LossOf, state: State, inputs: StepInputs): StepResult<State, StepOutputs> {
+    const { lossScale, maxGradNorm, optimizer } = this.#read;
+    const { parameters, tensors } = state;
+    const scaling = state.scaling as LossScaleState;
+    return scope(() => {
+      const scaledLoss: LossOf = (p, index) =>
+        scope(() => {
+          const loss = lossOf(p, index);
+          requireTensor('train', 'what loss returns', loss);
+          return lossScale.scaled(loss, scaling);
+        });
+      const halves = halvesOf(parameters);
+      const made = stepGradients(scaledLoss, halves, inputs.weights, (gradients) =>
+        scope(() => {
+          const wide = Object.entries(gradients).map(([name, g]) => {
+            const own = cast(g, 'f32');
+            g.dispose();
+            return [name, own] as const;
+          });
+          return Object.fromEntries(wide);
+        }),
+      );
+      disposeParameters(halves);
+      const norm = div(made.norm, scaling.scale);
+      // One multiplication of each gradient divides it by the scale and clips it, inside of the update where that can be.
+      const factor = scope(() =>
+        div(maxGradNorm === undefined ? 1 : scaleTo(norm, maxGradNorm), scaling.scale),
+      );
+      const isFinite = lossScale.isFinite(norm);
+      const plan = { numbersAt: this.#numbersAt };
+      const numbers = scope(() => numbersNow(inputs, scaling));
+      let gradients = made.gradients;
+      if (optimizer.takesScale !== true) {
+        gradients = scope(() =>
+          Object.fromEntries(Object.entries(made.gradients).map(([name, g]) => [name, mul(g, factor)])),
+        );
+        disposeParameters(made.gradients);
+      }
+      const scale = optimizer.takesScale === true ? factor : undefined;
+      const next = optimizer.update(parameters, gradients, tensors, plan, numbers, scale);
+      disposeParameters(gradients);
+      return {
+        state: {
+          parameters: lossScale.choose(isFinite, pick(next.parameters, this.#trainable), parameters),
+          tensors: lossScale.choose(isFinite, pick(next.tensors, this.#slots), tensors),
+          scaling: { ...lossScale.next(scaling, isFinite) },
+        },
+        outputs: { loss: div(made.loss, scaling.scale), norm, squares: made.squares },
+      };
+    });
+  }
+
+  /**
+   * Plans a step with these inputs. Without `tensorsOf`, which alone tells shapes, only the first one.
+   *
+   * @throws TopKError DOES_NOT_FIT
+   */
+  #requireFit(now: Standing, inputs: StepInputs, call: StepCall): void {
+    const { budgetBytes, recorded, seed, tensorsOf } = this.#read;
+    if (budgetBytes === undefined) return;
+    const shapes = tensorsOf === undefined ? '' : JSON.stringify(inputs.batches, shapesOnly);
+    if (this.#fitting.has(shapes)) return;
+    const step = (state: State, { frozen, ...given }: StepInputs & Frozen, seeds: StepSeeds) =>
+      this.#run(
+        (p, index) => {
+          const context = recorded ? recordedContext(seeds, index) : calledContext(seed, now.step, index);
+          return this.#lossOf(p, frozen, given.batches[index] as Inputs, context);
+        },
+        state,
+        given,
+      );
+    const all = { ...inputs, frozen: this.#frozen };
+    const { peak } = planStep(backendOf(now.parameters), step, this.#stateOf(now), all, {
+      ...call,
+      recorded,
+    });
+    if (peak > budgetBytes) {
+      throw new TopKError('DOES_NOT_FIT', `train: step ${now.step} does not fit`, {
+        expected: `at most ${formatBytes(budgetBytes)}`,
+        got: formatBytes(peak),
+        fix: "Use smaller batches with gradientAccumulationSteps, recompute: true, or precision: 'mixed'",
+      });
+    }
+    this.#fitting.add(shapes);
+  }
+
   /** The loss of all parameters, in the caller's order. */
-  #lossOf(trainable: ParameterTree, batch: Inputs, context: LossContext): Tensor {
-    const all = this.#names.map((name) => [name, trainable[name] ?? this.#frozen[name]] as const);
+  #lossOf(trainable: ParameterTree, frozen: ParameterTree, batch: Inputs, context: LossContext): Tensor {
+    const all = this.#names.map((name) => [name, trainable[name] ?? frozen[name]] as const);
     return this.#read.loss(Object.fromEntries(all) as ParameterTree, batch, context);
   }
 
-  #stateOf({ parameters, optimizer }: Standing): State {
-    return { parameters: pick(parameters, this.#trainable), tensors: pick(optimizer.tensors, this.#slots) };
+  #stateOf({ parameters, optimizer, scaling }: Standing): State {
+    return {
+      parameters: pick(parameters, this.#trainable),
+      tensors: pick(optimizer.tensors, this.#slots),
+      scaling: { ...scaling?.state },
+    };
   }
+}
+
+/** For JSON: tensors as their shapes. */
+const shapesOnly = (_key: string, value: unknown): unknown =>
+  value instanceof Tensor ? `${value.dtype} ${formatShape(value.shape)}` : value;
+
+const halvesOf = (tree: ParameterTree): ParameterTree =>
+  scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));
+
+/** The optimiser's numbers, with the skipped steps that only the device knows about. */
+function numbersNow({ numbers, skipped: [known] }: StepInputs, { skippedSteps }: LossScaleState): Tensor {
+  const row = reshape(cast(sub(skippedSteps, known as Tensor), 'i32'), [1, 1]);
+  return reshape(gatherRows(numbers, row), [numbers.shape[2] as number]);
 }
 
 const pick = (tree: ParameterTree, names: readonly string[]): ParameterTree =>

@@ -14,6 +14,7 @@ import {
   reshape,
   type Step,
   type StepCall,
+  type StepSeeds,
   scope,
   sub,
   type Tensor,
@@ -26,9 +27,9 @@ import type { ConformanceCase } from '../../harness/case.js';
 import { check, checkEqual, checkSameBits, checkThrows } from '../../harness/support/assert.js';
 import { Random } from '../../harness/support/random.js';
 
-type State = { readonly [name: string]: Tensor };
-type Inputs = { readonly x: Tensor; readonly rate: Tensor };
-type Outputs = { readonly loss: Tensor };
+export type State = { readonly [name: string]: Tensor };
+export type Inputs = { readonly x: Tensor; readonly rate: Tensor };
+export type Outputs = { readonly loss: Tensor };
 
 function lifecycle(name: string, run: ConformanceCase['run']): ConformanceCase {
   return { name: `lifecycle: ${name}`, group: 'lifecycle', run };
@@ -36,7 +37,7 @@ function lifecycle(name: string, run: ConformanceCase['run']): ConformanceCase {
 
 const WIDTH = 8;
 
-function stateOf(backend: Backend): State {
+export function stateOf(backend: Backend): State {
   const random = new Random('recorded steps');
   const matrix = (): Tensor => {
     const { data } = random.uniform([WIDTH, WIDTH]);
@@ -46,7 +47,7 @@ function stateOf(backend: Backend): State {
   return { project: matrix(), hidden: matrix(), norm: ones };
 }
 
-function inputsOf(backend: Backend, step: number, rows = 6): Inputs {
+export function inputsOf(backend: Backend, step: number, rows = 6): Inputs {
   const { data } = new Random(`inputs ${step}`).uniform([rows, WIDTH]);
   return {
     x: tensor(backend, Float32Array.from(data), [rows, WIDTH]),
@@ -55,7 +56,7 @@ function inputsOf(backend: Backend, step: number, rows = 6): Inputs {
 }
 
 /** A number with 53 well-mixed bits for a step and a path. */
-function seedsOf(step: number): (path: string) => number {
+export function seedsOf(step: number): (path: string) => number {
   return (path) => {
     const mix = (start: number): number =>
       [...`${path}/${step}`].reduce((bits, one) => Math.imul(bits ^ one.charCodeAt(0), 0x01000193), start);
@@ -63,17 +64,24 @@ function seedsOf(step: number): (path: string) => number {
   };
 }
 
-/** Attention, dropout, a norm, products and gradients: the parts of a training step. */
+/** Attention, a norm, products and dropout: [rows, WIDTH] -> [rows, WIDTH]. */
+export function blockOf(p: State, x: Tensor, seeds: StepSeeds): Tensor {
+  return scope(() => {
+    const get = (name: string): Tensor => p[name] as Tensor;
+    const projected = matmul(layerNorm(x, get('norm')), get('project'));
+    const heads = reshape(projected, [1, 1, ...projected.shape]);
+    const topK = topKAttention(heads, heads, heads, { k: 3, dropout: { rate: 0.3, seed: seeds('top') } });
+    const exact = exactAttention(heads, heads, heads, { causal: true });
+    const hidden = gelu(matmul(reshape(add(topK, exact), x.shape), get('hidden')));
+    return where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), hidden, 0);
+  });
+}
+
+/** A block and gradients: the parts of a training step. */
 const train: Step<State, Inputs, Outputs> = (state, { x, rate }, seeds) => {
   const loss = (p: State): Tensor =>
     scope(() => {
-      const get = (name: string): Tensor => p[name] as Tensor;
-      const projected = matmul(layerNorm(x, get('norm')), get('project'));
-      const heads = reshape(projected, [1, 1, ...projected.shape]);
-      const topK = topKAttention(heads, heads, heads, { k: 3, dropout: { rate: 0.3, seed: seeds('top') } });
-      const exact = exactAttention(heads, heads, heads, { causal: true });
-      const hidden = gelu(matmul(reshape(add(topK, exact), x.shape), get('hidden')));
-      const kept = where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), hidden, 0);
+      const kept = blockOf(p, x, seeds);
       return mean(mul(kept, kept));
     });
   return scope(() => {
@@ -85,7 +93,7 @@ const train: Step<State, Inputs, Outputs> = (state, { x, rate }, seeds) => {
   });
 };
 
-async function bitsOf(trees: readonly State[]): Promise<ArrayBufferView[]> {
+export async function bitsOf(trees: readonly State[]): Promise<ArrayBufferView[]> {
   return Promise.all(trees.flatMap((tree) => Object.values(tree).map((one) => one.data())));
 }
 

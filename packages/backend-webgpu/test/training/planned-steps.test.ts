@@ -1,0 +1,91 @@
+import { type EncoderBatch, encoderBatch, encoderLoss, encoderParameters } from '@topk-attention/bench-kit';
+import {
+  dryBackend,
+  planStep,
+  recompute,
+  recordedStep,
+  scope,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+} from '@topk-attention/core';
+import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import { optional } from '@topk-attention/vitest-preset';
+import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
+import { expect, onTestFinished } from 'vitest';
+import { createTestBackend } from '../support/software-gpu.js';
+
+const sizes = {
+  ...{ layers: 2, width: 32, heads: 2, hidden: 64, vocabulary: 16, classes: 3 },
+  ...{ tokens: 96, batch: 2 },
+};
+
+interface State {
+  readonly [tree: string]: ParameterTree;
+}
+
+interface Inputs {
+  readonly [name: string]: Tensor | ParameterTree;
+  readonly batch: ParameterTree;
+  readonly numbers: Tensor;
+}
+
+optional(
+  'planned bytes of training steps are those that the pool hands out',
+  softwareGpuAvailability(),
+  async () => {
+    const backend = await createTestBackend();
+    onTestFinished(() => backend.dispose());
+    const optimizer = adamW({ learningRate: 1e-3 });
+    for (const [k, isRecomputed, recorded] of [
+      [16, false, true],
+      [16, true, true],
+      [undefined, false, false],
+      [undefined, true, false],
+    ] as const) {
+      const start = (of: typeof backend | ReturnType<typeof dryBackend>) => {
+        const parameters = encoderParameters(of, sizes);
+        const { tensors, steps } = optimizer.init(parameters);
+        const { numbers, numbersAt } = optimizer.plan(steps, Object.keys(parameters));
+        const batch: ParameterTree = { ...encoderBatch(of, sizes, 1) };
+        const inputs: Inputs = { batch, numbers: tensor(of, numbers, [numbers.length]) };
+        return { state: { parameters, tensors }, inputs, numbersAt };
+      };
+      const { numbersAt, ...real } = start(backend);
+      const step = (state: State, { batch, numbers }: Inputs) =>
+        scope(() => {
+          const given = state.parameters as ParameterTree;
+          const { value, gradients } = valueAndGrad((p: ParameterTree) => {
+            const loss = (): Tensor => encoderLoss(p, batch as unknown as EncoderBatch, sizes, k);
+            return isRecomputed ? recompute(loss, {}) : loss();
+          })(given);
+          const tensors = state.tensors as ParameterTree;
+          const next = optimizer.update(given, gradients, tensors, { numbersAt }, numbers);
+          return { state: { ...next } as State, outputs: { loss: value } };
+        });
+      const dry = start(dryBackend(backend));
+      const { allocatedBytes } = backend.stream.pool;
+      const planned = planStep(backend, step, dry.state as State, dry.inputs, { recorded });
+      expect(backend.stream.pool.allocatedBytes).toBe(allocatedBytes);
+
+      backend.resetPeak();
+      const run = recordedStep(step, { mostRecordings: recorded ? 1 : 0 });
+      let state: State = real.state;
+      for (let at = 0; at < 4; at++) {
+        const made = run(state, real.inputs);
+        state = made.state;
+        expect(Number.isFinite((await made.outputs.loss.data())[0])).toBe(true);
+        made.outputs.loss.dispose();
+      }
+      expect(run.counts.replayed).toBe(recorded ? 2 : 0);
+      const measured = backend.statistics().peakUsedBytes;
+      const what = `k ${k}, recomputed ${isRecomputed}, recorded ${recorded}: ${planned.peak} of ${measured}`;
+      expect(planned.peak / measured, what).toBeGreaterThanOrEqual(1);
+      expect(planned.peak / measured, what).toBeLessThanOrEqual(1.05);
+      run.dispose();
+      for (const tree of Object.values(state)) disposeParameters(tree);
+      disposeParameters(real.inputs.batch);
+      real.inputs.numbers.dispose();
+    }
+  },
+);
