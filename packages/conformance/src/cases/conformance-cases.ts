@@ -23,6 +23,7 @@ import { composedCases } from './primitives/composed.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
 import { layoutCases } from './primitives/layout.js';
+import { linearCases } from './primitives/linear.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
 import { normCases } from './primitives/norms.js';
@@ -56,6 +57,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...composedCases,
     ...elementwiseProgramCases,
     ...normCases,
+    ...linearCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

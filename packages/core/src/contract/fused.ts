@@ -13,6 +13,7 @@ import type {
   FeedForwardRequest,
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
+import type { LinearInputs, LinearOutputs, LinearRequest } from './linear.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
 
 /** How a path describes itself, one fact per line of `explain()`: the variant, how it selects. */
@@ -77,6 +78,8 @@ export interface FusedOperations<T> {
   >;
   /** Functions of the elements of f32 tensors, in one pass. */
   readonly elementwise?: FusedOperation<ElementwiseRequest, ElementwiseInputs<T>, ElementwiseOutputs<T>>;
+  /** A product with its bias and its activation. */
+  readonly linear?: FusedOperation<LinearRequest, LinearInputs<T>, LinearOutputs<T>>;
   /** Layer norm and RMS norm. */
   readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
   readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;

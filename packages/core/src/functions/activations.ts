@@ -86,6 +86,25 @@ function pointwise(
   return y as Tensor;
 }
 
+/**
+ * The gradient of x, f32, from x and the gradient g of `activate(x, activation)`. For relu its value may stand for x: both
+ * are positive, or NaN, in the same places.
+ */
+export function activationGradient(x: Tensor, g: Tensor, activation: Activation): Tensor {
+  switch (activation) {
+    case 'relu':
+      return scope(() => where(le(x, 0), 0, g));
+    case 'gelu':
+      return mapElements(geluPrograms.gradient, { x, g }).dx;
+    case 'gelu_tanh':
+      return mapElements(geluTanhPrograms.gradient, { x, g }).dx;
+    case 'silu':
+      return mapElements(siluPrograms.gradient, { x, g }).dx;
+    default:
+      throw unknown(activation);
+  }
+}
+
 /** Applies the named activation. @throws TopKError INVALID_OPTION for an unknown name. */
 export function activate(x: Tensor, activation: Activation): Tensor {
   switch (activation) {
@@ -98,9 +117,13 @@ export function activate(x: Tensor, activation: Activation): Tensor {
     case 'silu':
       return silu(x);
     default:
-      throw new TopKError('INVALID_OPTION', 'activate: bad activation', {
-        expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
-        got: describeValue(activation satisfies never),
-      });
+      throw unknown(activation);
   }
+}
+
+function unknown(activation: never): TopKError {
+  return new TopKError('INVALID_OPTION', 'activate: bad activation', {
+    expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
+    got: describeValue(activation),
+  });
 }
