@@ -1,16 +1,17 @@
 import {
   type Activation,
   aBoolean,
-  activate,
   aFunction,
   aNumber,
   type FeedForwardSelect,
   type FeedForwardWeights,
+  linear,
   mul,
   type OptionKinds,
   oneOf,
   readOptions,
   required,
+  scope,
   type Tensor,
   TopKError,
   transpose,
@@ -66,7 +67,8 @@ const kinds: OptionKinds<FeedForwardLayerOptions> = {
 
 /**
  * x [..., width] -> [..., width] through a hidden layer; each token uses all hidden units or its k best. Parameters
- * `linear1.*`, `linear2.*` and, if gated, `linear_gate.weight`.
+ * `linear1.*`, `linear2.*` and, if gated, `linear_gate.weight`. With all units, the hidden units of all tokens are in
+ * memory at once, and are kept for the backward pass; with a run's `budgetBytes`, as many tokens at a time as fit.
  *
  * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K.
  *
@@ -103,17 +105,29 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   const linear2 = linearLayer(hidden, width, { bias, ...given });
   const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
 
-  /** Uses all units, dropping some between the two products. */
-  const dropped = (context: Context, x: Tensor): Tensor => {
-    const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
-    const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;
-    const { path } = within(context, 'hidden');
-    return linear2.apply(within(context, 'linear2'), dropout(context, path, units, rate));
-  };
+  /** With all units: as products, which keep the hidden units of all tokens at once. */
+  const dense = (context: Context, x: Tensor): Tensor =>
+    scope(() => {
+      const apply = (name: string, of: Tensor, then?: Activation): Tensor => {
+        const own = within(context, name);
+        const hasBias = bias && name !== 'linear_gate';
+        return linear(of, parameterOf(own, 'weight'), hasBias ? parameterOf(own, 'bias') : undefined, {
+          transposeWeight: true,
+          ...(then && { activation: then }),
+        });
+      };
+      const activated = apply('linear1', x, activation);
+      const units = gated ? mul(activated, apply('linear_gate', x)) : activated;
+      return apply('linear2', dropout(context, within(context, 'hidden').path, units, rate));
+    });
 
   return defineLayer(parts, (context, x: Tensor) => {
     requireWidth(context, x, width);
-    if (context.training && rate > 0) return dropped(context, x);
+    const isDropping = context.training && rate > 0;
+    // Hooks and budgets are the operation's.
+    const { onFeedForward, overrideActivations } = context.trace ?? {};
+    const isAsked = onFeedForward ?? overrideActivations ?? context.budgetBytes;
+    if (isDropping || (k === undefined && isAsked === undefined)) return dense(context, x);
     const weight = (name: string): Tensor => transpose(parameterOf(context, `${name}.weight`));
     const weights: FeedForwardWeights = {
       wIn: weight('linear1'),
