@@ -3,8 +3,8 @@ import {
   type Backend,
   crossEntropy,
   exactAttention,
-  gelu,
   layerNorm,
+  linear,
   mul,
   type Shape,
   scope,
@@ -14,7 +14,7 @@ import {
   tensor,
   topKAttention,
 } from '@topk-attention/core';
-import { embedding, linear, mergeHeads, type ParameterTree, splitHeads } from '@topk-attention/nn';
+import { embedding, mergeHeads, type ParameterTree, splitHeads } from '@topk-attention/nn';
 
 /** A Transformer encoder with a classifier, like the small models of the Long Range Arena. */
 export interface EncoderSizes {
@@ -126,7 +126,8 @@ export function encoderLoss(
           ? exactAttention(q, query, value, { keyLengths: lengths })
           : topKAttention(q, query, value, { k, keyLengths: lengths });
       x = add(x, project(mergeHeads(attended), name('out_proj')));
-      const hidden = gelu(project(norm(x, name('norm2')), name('linear1')));
+      const [wIn, bIn] = [get(name('linear1.weight')), get(name('linear1.bias'))];
+      const hidden = linear(norm(x, name('norm2')), wIn, bIn, { activation: 'gelu' });
       x = add(x, project(hidden, name('linear2')));
     }
     const pooled = sum(mul(norm(x, 'norm'), pooling), { axes: [1] });

@@ -3,6 +3,7 @@ import { type FusedAttentionOptions, fusedAttention } from './attention/fused-at
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
+import { linearLayers } from './primitives/linear.js';
 import { normGradients, norms } from './primitives/norm.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
@@ -53,6 +54,7 @@ export function fusedOperations(
     attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
+    linear: guarded(linearLayers(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),

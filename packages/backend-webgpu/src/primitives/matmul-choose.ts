@@ -1,8 +1,9 @@
+import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import { launchNarrow, NARROW_ROWS } from './matmul-narrow.js';
+import { launchNarrow, NARROW_ROWS, narrowParts } from './matmul-narrow.js';
 import { launchPlain } from './matmul-plain.js';
 import type { Operand, Product } from './matmul-product.js';
-import { launchTiled, type MatmulTile } from './matmul-tiled.js';
+import { launchTiled, type MatmulTile, tiledParts } from './matmul-tiled.js';
 
 /** How a product is computed; see `matmul-plain`, `matmul-narrow` and `matmul-tiled`. */
 export type MatmulVariant = 'plain' | 'narrow' | MatmulTile;
@@ -35,9 +36,20 @@ export const SMALL_TILE: MatmulTile = {
 /** Number of large or tall tiles that keeps a large device busy. */
 const ENOUGH_TILES = 200;
 
+/** Extents of a product. */
+export interface ProductSizes {
+  readonly batch: number;
+  readonly rows: number;
+  readonly inner: number;
+  readonly columns: number;
+}
+
 /** By measurement (docs/kernels/primitives.md; tall tiles: docs/kernels/exact.md). */
-function chooseVariant(stream: Stream, { batch, rows, columns }: Product): MatmulVariant {
-  if (stream.facts.isSoftware) return 'plain';
+export function chooseProduct(
+  { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
+  { batch, rows, columns }: ProductSizes,
+): MatmulVariant {
+  if (isSoftware) return 'plain';
   if (rows <= NARROW_ROWS) return 'narrow';
   if (columns <= TALL_TILE.columns && batch * Math.ceil(rows / TALL_TILE.rows) >= ENOUGH_TILES) {
     return TALL_TILE;
@@ -48,9 +60,24 @@ function chooseVariant(stream: Stream, { batch, rows, columns }: Product): Matmu
     : SMALL_TILE;
 }
 
+/** Bytes of partial sums that the launch keeps until they are added. */
+export function productScratch(facts: Pick<DeviceFacts, 'isSoftware'>, sizes: ProductSizes): number {
+  const variant = chooseProduct(facts, sizes);
+  if (variant === 'plain') return 0;
+  const parts = variant === 'narrow' ? narrowParts(sizes) : tiledParts(variant, sizes);
+  return parts < 2 ? 0 : 4 * parts * sizes.batch * sizes.rows * sizes.columns;
+}
+
+/** In words, for `explain()`. */
+export function describeVariant(variant: MatmulVariant): string {
+  if (variant === 'plain') return 'an invocation per element';
+  if (variant === 'narrow') return 'few rows, sums side by side';
+  return `tiles of ${variant.rows} x ${variant.columns}`;
+}
+
 export function launchProduct(stream: Stream, given: Product, forced?: MatmulVariant): void {
   const product = asRow(given);
-  const variant = forced ?? chooseVariant(stream, product);
+  const variant = forced ?? chooseProduct(stream.facts, product);
   if (variant === 'plain') launchPlain(stream, product);
   else if (variant === 'narrow') launchNarrow(stream, product);
   else launchTiled(stream, product, variant);
@@ -61,8 +88,9 @@ export function launchProduct(stream: Stream, given: Product, forced?: MatmulVar
  * optimised.
  */
 function asRow(product: Product): Product {
-  const { rows, columns, transposeA, transposeB, a, b, out } = product;
-  if (columns > 1 || rows === 1 || out.stride !== 1) return product;
+  const { rows, columns, transposeA, transposeB, a, b, out, epilogue } = product;
+  // A bias goes by columns.
+  if (epilogue !== undefined || columns > 1 || rows === 1 || out.stride !== 1) return product;
   const turned: Operand = { ...out, stride: rows };
   return {
     ...product,

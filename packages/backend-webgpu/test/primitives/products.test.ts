@@ -86,6 +86,7 @@ for (const shapes of products) {
 const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4 };
 
 for (const mkn of [
+  [64, 24, 32],
   [36, 12, 68],
   [33, 17, 31],
 ] as const) {
@@ -120,6 +121,7 @@ onGpu('products that are added to what is there', async (harness) => {
   for (const [variant, [m, k, n]] of [
     ['plain', [5, 7, 6]],
     ['narrow', [3, 600, 20]],
+    ['narrow', [3, 2112, 20]],
     [TINY_TILE, [36, 12, 68]],
     [TINY_TILE, [33, 700, 31]],
   ] as const) {
