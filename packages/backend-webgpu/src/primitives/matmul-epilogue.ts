@@ -58,14 +58,14 @@ export function epilogueSpans(
 
 /** `finished(at, column, sums)`: the result of four neighbours, or of one, at that place and column of the result. */
 export function finishText({ hasBias, activation, keeps }: EpilogueParts, vec: boolean): string {
-  const place = (at: string): string => (vec ? `(${at}) / 4u` : at);
+  const place = (at: string): string => (vec ? `${at} / 4u` : at);
   const type = vec ? 'vec4f' : 'f32';
   const value = vec
     ? 'vec4f(activated(values.x), activated(values.y), activated(values.z), activated(values.w))'
     : 'activated(values)';
   return `${activation === undefined ? '' : activationText(activation)}
 fn finished(at: u32, column: u32, sums: ${type}) -> ${type} {
-  let values = sums${hasBias ? ` + bias[${place('params.bias_base + column')}]` : ''};
+  let values = sums${hasBias ? ` + bias[${place('(params.bias_base + column)')}]` : ''};
   ${keeps ? `preactivations[${place('at')}] = values;` : ''}
   return ${activation === undefined ? 'values' : value};
 }`;

@@ -1,7 +1,7 @@
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
-import { range } from '../wgsl/text.js';
+import { range, times } from '../wgsl/text.js';
 import {
   biasInFours,
   type EpilogueParts,
@@ -13,19 +13,9 @@ import {
 } from './matmul-epilogue.js';
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
+import { divide, tilesOf } from './matmul-cost.js';
+import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
-
-/**
- * A workgroup's part of the result: `rows` x `columns`, of which an invocation holds `microRows` x `microColumns` in
- * registers, with `depth` terms of the sums at a time in workgroup memory. All are multiples of 4.
- */
-export interface MatmulTile {
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  readonly microRows: 4 | 8;
-  readonly microColumns: 4 | 8;
-}
 
 /** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
 interface TiledParameters {
@@ -41,10 +31,6 @@ interface TiledParameters {
   /** No tile reaches beyond an edge, and both operands are read four at a time. */
   readonly whole: boolean;
   readonly epilogue: EpilogueParts;
-}
-
-function invocationsOf(tile: MatmulTile): number {
-  return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
 }
 
 /**
@@ -207,8 +193,8 @@ function store(a: Side, b: Side): string {
 }
 
 /**
- * Multiplies all terms in workgroup memory, four per iteration of the loop. The sums are single variables: arrays
- * indexed by a loop would leave the registers.
+ * Multiplies all terms in workgroup memory. The sums are single variables: arrays indexed by a loop would leave the
+ * registers.
  */
 function multiply(a: Side, b: Side): string {
   const { tile } = a;
@@ -226,9 +212,9 @@ function multiply(a: Side, b: Side): string {
     ${products.join('\n    ')}
     }`;
   });
-  return `for (var quad = 0u; quad < ${tile.depth / 4}u; quad++) {
-    ${terms.join('\n    ')}
-  }`;
+  const body = terms.join('\n    ');
+  // A loop would cost a tenth of the speed.
+  return times(tile.depth / 4, (quad) => `{ const quad = ${quad}u; ${body} }`, '\n  ');
 }
 
 /** For tiles within the edges: where each block begins, how far its lines are apart, and those of the next terms. */
@@ -287,41 +273,6 @@ function storeSums(tile: MatmulTile): string {
     .join('\n  ');
 }
 
-/** Workgroups that keep a large device busy, and the fewest terms worth a workgroup. */
-const WANTED_WORKGROUPS = 264;
-const LEAST_TERMS = 256;
-
-/** A bound on the bytes of partial sums that a tiled product keeps until they are added, whatever tile it uses. */
-export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
-  const parts = Math.floor(inner / LEAST_TERMS);
-  if (parts < 2) return 0;
-  // At most twice the wanted workgroups, each with the sums of a tile.
-  const tile = columns > 64 ? 128 * 128 : 64 * 64;
-  return Math.min(4 * parts * batch * rows * columns, 2 * WANTED_WORKGROUPS * 4 * tile);
-}
-
-/** Workgroups of a product in one part. */
-function tilesOf(
-  tile: MatmulTile,
-  { batch, rows, columns }: { readonly batch: number; readonly rows: number; readonly columns: number },
-): number {
-  return batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
-}
-
-/** The most parts that the sums of a product are divided into. */
-export function tiledParts(
-  tile: MatmulTile,
-  sizes: {
-    readonly batch: number;
-    readonly rows: number;
-    readonly inner: number;
-    readonly columns: number;
-  },
-): number {
-  const wanted = Math.ceil(WANTED_WORKGROUPS / tilesOf(tile, sizes));
-  return Math.max(1, Math.min(wanted, Math.floor(sizes.inner / LEAST_TERMS)));
-}
-
 /**
  * Records the product. Where tiles are few and sums long, parts of the sums are computed separately and added in
  * order. `out` of f16 must have been cleared.
@@ -334,7 +285,7 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
   const vecB = inFours(b, transposeB ? inner : columns);
   const isWhole =
     vecA && vecB && rows % tile.rows === 0 && columns % tile.columns === 0 && inner % tile.depth === 0;
-  recordInParts(stream, product, tiledParts(tile, product), tile.depth, ({ out, parts, terms }) => {
+  recordInParts(stream, product, divide(tile, product).parts, tile.depth, ({ out, parts, terms }) => {
     const kernel = kernelOf({
       tile,
       half,

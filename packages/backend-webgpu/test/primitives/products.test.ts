@@ -5,13 +5,14 @@ import { afterAll, expect } from 'vitest';
 import { recordMatmul } from '../../src/primitives/matmul.js';
 import {
   LARGE_TILE,
+  MEDIUM_TILE,
   launchProduct,
   type MatmulVariant,
   SMALL_TILE,
   TALL_TILE,
 } from '../../src/primitives/matmul-choose.js';
 import type { Operand } from '../../src/primitives/matmul-product.js';
-import type { MatmulTile } from '../../src/primitives/matmul-tiled.js';
+import type { MatmulTile } from '../../src/primitives/matmul-tile.js';
 import { recordScatterAddRows, type ScatterVariant } from '../../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../../src/primitives/softmax.js';
 import type { View } from '../../src/runtime/view.js';
@@ -83,7 +84,7 @@ for (const shapes of products) {
 }
 
 /** Shaders of large tiles take seconds to compile on a CPU, so a tiny one stands for all that tiles have in common. */
-const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4 };
+const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4, speed: 1 };
 
 for (const mkn of [
   [64, 24, 32],
@@ -105,6 +106,7 @@ for (const mkn of [
 for (const [name, variant, [m, k, n]] of [
   ['large', LARGE_TILE, [132, 36, 140]],
   ['tall', TALL_TILE, [132, 36, 30]],
+  ['medium', MEDIUM_TILE, [132, 36, 140]],
   ['small, in parts', SMALL_TILE, [68, 600, 72]],
 ] as const) {
   onGpu(`matmul, the ${name} tile`, async (harness) => {
