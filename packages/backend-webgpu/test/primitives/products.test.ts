@@ -5,9 +5,9 @@ import { afterAll, expect } from 'vitest';
 import { recordMatmul } from '../../src/primitives/matmul.js';
 import {
   LARGE_TILE,
-  MEDIUM_TILE,
   launchProduct,
   type MatmulVariant,
+  MEDIUM_TILE,
   SMALL_TILE,
   TALL_TILE,
 } from '../../src/primitives/matmul-choose.js';

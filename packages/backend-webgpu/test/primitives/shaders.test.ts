@@ -32,7 +32,7 @@ function runWith<Request, Inputs>(
 }
 
 const linear: LinearRequest = {
-  ...{ rows: 512, inputDim: 64, outputDim: 128, dtype: 'f32', transposeWeight: true, hasBias: true },
+  ...{ rows: 8, inputDim: 64, outputDim: 128, dtype: 'f32', transposeWeight: true, hasBias: true },
   ...{ activation: 'silu', keepsPreactivations: true },
 };
 
@@ -72,7 +72,7 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
   }),
   'matmul-linear': kernelsOf(PLAIN, (stream, view) => {
     const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
-    const inputs = { x: tensor([512, 64]), weight: tensor([128, 64]), bias: tensor([128]) };
+    const inputs = { x: tensor([8, 64]), weight: tensor([128, 64]), bias: tensor([128]) };
     runWith(linearLayers(stream, PLAIN, tensor), linear, inputs);
   }),
   'column-sums': kernelsOf(PLAIN, (stream, view) => {
