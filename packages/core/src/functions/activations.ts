@@ -91,19 +91,11 @@ function pointwise(
  * are positive, or NaN, in the same places.
  */
 export function activationGradient(x: Tensor, g: Tensor, activation: Activation): Tensor {
-  switch (activation) {
-    case 'relu':
-      return scope(() => where(le(x, 0), 0, g));
-    case 'gelu':
-      return mapElements(geluPrograms.gradient, { x, g }).dx;
-    case 'gelu_tanh':
-      return mapElements(geluTanhPrograms.gradient, { x, g }).dx;
-    case 'silu':
-      return mapElements(siluPrograms.gradient, { x, g }).dx;
-    default:
-      throw unknown(activation);
-  }
+  if (activation === 'relu') return scope(() => where(le(x, 0), 0, g));
+  return mapElements(programs[activation].gradient, { x, g }).dx;
 }
+
+const programs = { gelu: geluPrograms, gelu_tanh: geluTanhPrograms, silu: siluPrograms } as const;
 
 /** Applies the named activation. @throws TopKError INVALID_OPTION for an unknown name. */
 export function activate(x: Tensor, activation: Activation): Tensor {
@@ -117,13 +109,9 @@ export function activate(x: Tensor, activation: Activation): Tensor {
     case 'silu':
       return silu(x);
     default:
-      throw unknown(activation);
+      throw new TopKError('INVALID_OPTION', 'activate: bad activation', {
+        expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
+        got: describeValue(activation satisfies never),
+      });
   }
-}
-
-function unknown(activation: never): TopKError {
-  return new TopKError('INVALID_OPTION', 'activate: bad activation', {
-    expected: "'relu', 'gelu', 'gelu_tanh' or 'silu'",
-    got: describeValue(activation),
-  });
 }

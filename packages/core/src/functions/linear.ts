@@ -8,7 +8,6 @@ import { add } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { sum } from '../ops/reduce.js';
-import { commonBackend } from '../tensor/apply.js';
 import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
@@ -41,7 +40,8 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: Linea
   const { activation, transposeWeight = false } = readOptions('linear', options, linearKinds);
   const [inputDim, outputDim] = checkLinear(x, weight, bias, transposeWeight);
   const isPlain = bias === undefined && activation === undefined;
-  if (isPlain || x.dtype !== 'f32' || x.backend.fused?.linear === undefined) {
+  const isSingle = [x, weight, bias ?? x].every(({ dtype }) => dtype === 'f32');
+  if (isPlain || !isSingle || x.backend.fused?.linear === undefined) {
     return composed(x, weight, bias, { ...(activation && { activation }), transposeWeight });
   }
   const rows = sizeOf(x.shape.slice(0, -1));
@@ -121,35 +121,15 @@ function checkLinear(
   requireTensor('linear', 'x', x);
   requireTensor('linear', 'weight', weight);
   if (bias !== undefined) requireTensor('linear', 'bias', bias);
-  const list = [x, weight, ...(bias === undefined ? [] : [bias])];
-  commonBackend('linear', list);
-  if (x.rank < 2 || weight.rank !== 2 || (bias !== undefined && bias.rank !== 1)) {
-    throw new TopKError('RANK_MISMATCH', 'linear: wrong ranks', {
-      expected: `x [..., in], weight ${transposeWeight ? '[out, in]' : '[in, out]'}, bias [out]`,
-      got: list.map((one) => formatShape(one.shape)).join(', '),
-    });
-  }
-  const wrong = list.find(({ dtype }) => dtype !== x.dtype || !(dtype === 'f32' || dtype === 'f16'));
-  if (wrong !== undefined) {
-    throw new TopKError('DTYPE_MISMATCH', 'linear: wrong dtype', {
-      expected: 'f32 or f16 throughout',
-      got: list.map(({ dtype }) => dtype).join(', '),
-    });
-  }
-  const [rows, columns] = weight.shape as readonly [number, number];
+  const [rows = 0, columns = 0] = weight.shape;
   const [inputDim, outputDim] = transposeWeight ? [columns, rows] : [rows, columns];
-  if (x.shape.at(-1) !== inputDim) {
-    throw new TopKError('SHAPE_MISMATCH', 'linear: x and weight do not fit', {
-      expected: `x [..., ${inputDim}] for a weight ${formatShape(weight.shape)}${transposeWeight ? ', transposed' : ''}`,
-      got: formatShape(x.shape),
-    });
-  }
+  const hasRanks = x.rank > 1 && weight.rank === 2 && (bias?.rank ?? 1) === 1;
   // A bias of one element would broadcast silently.
-  if (bias !== undefined && bias.shape[0] !== outputDim) {
-    throw new TopKError('SHAPE_MISMATCH', 'linear: bias and weight do not fit', {
-      expected: `bias [${outputDim}] for a weight ${formatShape(weight.shape)}${transposeWeight ? ', transposed' : ''}`,
-      got: formatShape(bias.shape),
-    });
+  if (hasRanks && x.shape.at(-1) === inputDim && (bias === undefined || bias.shape[0] === outputDim)) {
+    return [inputDim, outputDim];
   }
-  return [inputDim, outputDim];
+  throw new TopKError(hasRanks ? 'SHAPE_MISMATCH' : 'RANK_MISMATCH', 'linear: shapes do not fit', {
+    expected: `x [..., in], weight ${transposeWeight ? '[out, in]' : '[in, out]'}, bias [out]`,
+    got: [x, weight, ...(bias ? [bias] : [])].map(({ shape }) => formatShape(shape)).join(', '),
+  });
 }
