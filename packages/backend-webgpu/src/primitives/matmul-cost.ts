@@ -40,7 +40,8 @@ export interface Division {
 
 /**
  * Divides sums where tiles are few: what counts is how many workgroups the busiest unit goes through, and how long each
- * of them takes. Measured to hold within some 5 % (docs/kernels/primitives.md).
+ * of them takes. Holds within some 5 % for sums in one part
+ * (docs/kernels/primitives.md).
  */
 export function divide(tile: MatmulTile, sizes: ProductSizes): Division {
   const tiles = tilesOf(tile, sizes);

@@ -2,6 +2,7 @@ import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
+import { divide, tilesOf } from './matmul-cost.js';
 import {
   biasInFours,
   type EpilogueParts,
@@ -13,9 +14,8 @@ import {
 } from './matmul-epilogue.js';
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
-import { divide, tilesOf } from './matmul-cost.js';
-import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
+import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 
 /** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
 interface TiledParameters {
