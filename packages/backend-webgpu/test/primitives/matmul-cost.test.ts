@@ -21,7 +21,7 @@ test('tiles and parts of products, forward and backward, of a wide and of a smal
   ].map(([rows, inner, columns]) => `${rows} x ${inner} x ${columns}: ${chosen(rows, inner, columns)}`);
   expect(table).toMatchInlineSnapshot(`
     [
-      "4096 x 768 x 768: 128x128 / 2",
+      "4096 x 768 x 768: 64x128 / 1",
       "4096 x 768 x 3072: 128x128 / 1",
       "768 x 4096 x 768: 128x128 / 11",
       "2048 x 768 x 768: 64x128 / 2",
