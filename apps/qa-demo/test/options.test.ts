@@ -87,6 +87,7 @@ const modules: Readonly<Record<string, Exports>> = {
       planFeedForward: (wrong) => ofCore.planFeedForward(feedForwardRequest, limits, wrong),
       planFeedForwardBackward: (wrong) => ofCore.planFeedForwardBackward(feedForwardRequest, limits, wrong),
       matmul: (wrong) => ofCore.matmul(x, x, wrong),
+      linear: (wrong) => ofCore.linear(x, x, undefined, wrong),
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
       crossEntropy: (wrong) => ofCore.crossEntropy(x, core.tensor(backend, [0, 1], [2], 'i32'), wrong),

@@ -5,6 +5,7 @@ import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
+import { linearLayers } from './primitives/linear.js';
 import { normGradients, norms } from './primitives/norm.js';
 import { sumsOfSquares } from './primitives/sum-squares.js';
 import type { DeviceFacts } from './runtime/facts.js';
@@ -66,6 +67,7 @@ export function fusedOperations(
     elementwiseList: guarded(
       elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),
     ),
+    linear: guarded(linearLayers(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),
     sumSquares: guarded(sumsOfSquares(stream, facts, tracked)),

@@ -4,8 +4,8 @@ import {
   cast,
   crossEntropy,
   exactAttention,
-  gelu,
   layerNorm,
+  linear,
   mul,
   recompute,
   type Shape,
@@ -16,7 +16,7 @@ import {
   tensor,
   topKAttention,
 } from '@topk-attention/core';
-import { embedding, linear, mergeHeads, type ParameterTree, splitHeads } from '@topk-attention/nn';
+import { embedding, mergeHeads, type ParameterTree, splitHeads } from '@topk-attention/nn';
 
 /** A Transformer encoder with a classifier, like the small models of the Long Range Arena. */
 export interface EncoderSizes {
@@ -132,7 +132,8 @@ export function encoderLoss(
           ? exactAttention(q, query, value, { keyLengths: lengths })
           : topKAttention(q, query, value, { k, keyLengths: lengths });
       const summed = add(x, project(mergeHeads(attended), name('out_proj')));
-      const hidden = gelu(project(norm(summed, name('norm2')), name('linear1')));
+      const [wIn, bIn] = [p[name('linear1.weight')] as Tensor, p[name('linear1.bias')]];
+      const hidden = linear(norm(summed, name('norm2')), wIn, bIn, { activation: 'gelu' });
       return add(summed, project(hidden, name('linear2')));
     });
   return scope(() => {

@@ -1,10 +1,10 @@
 import type { Activation } from '@topk-attention/core';
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
+import { activationText } from '../wgsl/activation.js';
 import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
 import { forEachElement, NAN_BITS } from '../wgsl/text.js';
-import { activationText } from './activation.js';
 
 /**
  * Small passes over rows of hidden units or over lists: one invocation per element, read once, written once, no

@@ -2,6 +2,7 @@ import type { ChosenFeedForward, FeedForwardInputs } from '@topk-attention/core/
 import { type Binding, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
+import { recordDenseLayer } from './dense.js';
 import { recordActivate } from './elementwise.js';
 import { type FirstProduct, type FirstProductKind, firstProduct } from './first-product.js';
 import { recordGather } from './gather.js';
@@ -24,6 +25,7 @@ export interface FeedForwardViews extends FeedForwardInputs<View> {
 interface Shared {
   readonly weights: Weights;
   readonly first: FirstProduct;
+  readonly kind: FirstProductKind;
   /** [F]: lengths of the rows of wOut */
   readonly norms?: Binding;
   /** Units whose row of wOut is not finite. */
@@ -45,7 +47,7 @@ export function recordForward(
   const call = new Borrowed(stream);
   const weights = weightsAsF32(stream, call, views);
   const first = firstProduct(stream, call, request, weights, kind);
-  const shared = { weights, first, ...sharedOf(stream, call, request, weights) };
+  const shared = { weights, first, kind, ...sharedOf(stream, call, request, weights) };
   for (let start = 0; start < request.tokens; start += tokens) {
     const borrowed = new Borrowed(stream);
     recordChunk(stream, borrowed, request, views, shared, start, Math.min(tokens, request.tokens - start));
@@ -60,7 +62,7 @@ function sharedOf(
   call: Borrowed,
   { hidden, outputDim, k, select, second }: ChosenFeedForward,
   { wOut }: Weights,
-): Omit<Shared, 'weights' | 'first'> {
+): Omit<Shared, 'weights' | 'first' | 'kind'> {
   if (k === 'all') return {};
   const norms = select === 'contribution' ? call.take(hidden) : undefined;
   if (norms !== undefined) recordRowNorms(stream, hidden, outputDim, wOut, norms);
@@ -77,7 +79,7 @@ function recordChunk(
   borrowed: Borrowed,
   request: ChosenFeedForward,
   views: FeedForwardViews,
-  { weights, first, norms, marks }: Shared,
+  { weights, first, kind, norms, marks }: Shared,
   start: number,
   tokens: number,
 ): void {
@@ -88,6 +90,12 @@ function recordChunk(
   const preactivations = borrowed.take(tokens * hidden);
   const outward = { rows: tokens, columns: outputDim, inner: hidden };
   const gate = wGate && borrowed.take(tokens * hidden);
+  if (k === 'all' && kind === 'plain') {
+    const rows = { tokens, x, hidden: preactivations, gate, out: target.range };
+    recordDenseLayer(stream, request, weights, rows);
+    target.store();
+    return;
+  }
   first.record(borrowed, x, tokens, { preactivations, gate });
   if (k === 'all') {
     recordActivate(stream, tokens * hidden, activation, preactivations, gate);

@@ -14,6 +14,7 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { recordBackward } from './backward.js';
+import { denseScratch } from './dense.js';
 import { firstProductKind } from './first-product.js';
 import { recordForward } from './forward.js';
 import { backwardChunk, backwardScratch, forwardChunk, forwardScratch, type Scratch } from './sizes.js';
@@ -34,7 +35,11 @@ export function fusedFeedForward<T extends View & BackendTensor>(
       const request = chooseFeedForward(asked, limits);
       const kind = firstProductKind(request, facts);
       const chunkOf = (chunk: number): number => forwardChunk(request, chunk, facts.bindingBytes, kind);
-      const scratchOf = (chunk: number): Scratch => forwardScratch(request, chunkOf(chunk), kind);
+      const scratchOf = (asked: number): Scratch => {
+        const chunk = chunkOf(asked);
+        const sumsBytes = request.k === 'all' && kind === 'plain' ? denseScratch(facts, request, chunk) : 0;
+        return forwardScratch(request, chunk, kind, sumsBytes);
+      };
       return {
         scratchBytes: (chunk) => scratchOf(chunk).total,
         largestBytes: (chunk) => scratchOf(chunk).largest,

@@ -1,11 +1,11 @@
 import type { Activation } from '@topk-attention/core';
 import type { Binding } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
+import { activationText } from '../wgsl/activation.js';
 import { kernelFamily, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { text as scanText } from '../wgsl/scan.wgsl.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
-import { activationText } from './activation.js';
 import { text as selectText } from './select.wgsl.js';
 
 /**

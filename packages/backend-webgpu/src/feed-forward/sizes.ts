@@ -49,10 +49,12 @@ function weightSizes(request: ChosenFeedForward): number[] {
   return [wIn, gated ? wIn : 0, 4 * hidden * outputDim, biasIn ? 4 * hidden : 0, biasOut ? 4 * outputDim : 0];
 }
 
+/** Buffers of a forward chunk; `sumsBytes` are those of partial sums where all units are kept. */
 export function forwardScratch(
   request: ChosenFeedForward,
   tokens: number,
   kind: FirstProductKind = 'plain',
+  sumsBytes = 0,
 ): Scratch {
   const { dtype, hidden, inputDim, outputDim, k, gated, select, second, saves } = request;
   const wide = 4 * tokens * hidden;
@@ -60,7 +62,7 @@ export function forwardScratch(
   const rows = isHalf ? [4 * tokens * inputDim, 4 * tokens * outputDim] : [];
   const split = kind === 'split' ? splitBytes(request, tokens) : [];
   const all = [...weightSizes(request), ...rows, ...split, wide, gated ? wide : 0];
-  if (k === 'all') return scratchOf(all);
+  if (k === 'all') return scratchOf([...all, sumsBytes]);
   const list = 4 * tokens * k;
   return scratchOf([
     ...all,

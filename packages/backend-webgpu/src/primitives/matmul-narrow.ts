@@ -2,6 +2,17 @@ import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
+import {
+  biasInFours,
+  type EpilogueParts,
+  epilogueBuffers,
+  epilogueKey,
+  epilogueParts,
+  epilogueSpans,
+  finishText,
+  isEmptyEpilogue,
+  NO_EPILOGUE,
+} from './matmul-epilogue.js';
 import { inFours, inputType, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
@@ -27,6 +38,7 @@ interface NarrowParameters {
   readonly vecB: boolean;
   readonly vecOut: boolean;
   readonly adds: boolean;
+  readonly epilogue: EpilogueParts;
 }
 
 /**
@@ -35,8 +47,9 @@ interface NarrowParameters {
  * ranges (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters) {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, epilogue } =
+    parameters;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
   return defineKernel({
     key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
@@ -44,6 +57,7 @@ function kernelOf(parameters: NarrowParameters) {
       a: readFrom(inputType(half, vecA)),
       b: readFrom(inputType(half, vecB)),
       out: writeTo(outputType(halfOut, vecOut)),
+      ...epilogueBuffers(epilogue, vecOut),
     },
     workgroup: INVOCATIONS,
     source: () => sourceOf(parameters),
@@ -51,14 +65,14 @@ function kernelOf(parameters: NarrowParameters) {
 }
 
 function sourceOf(parameters: NarrowParameters): string {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB } = parameters;
   const all = range(rows);
   const depthLanes = INVOCATIONS / lanes;
   return `var<workgroup> parts: array<array<vec4f, INVOCATIONS>, ${Math.min(rows, 4)}>;
 ${halfOut ? halfOf : ''}
 ${transposeA ? columnOfA(half) : loader({ name: 'a', half, along: false, vec: vecA })}
 ${loader({ name: 'b', half, along: !transposeB, vec: vecB })}
-${putSums(transposeB, lanes, halfOut, vecOut, adds)}
+${putSums(parameters)}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -121,14 +135,22 @@ fn fetch_a(start: u32, line: u32, place: u32) -> vec4f {
 }
 
 /** `put_sums(start, row, origin, lane, sums)`: writes four neighbours, or four columns `lanes` apart. */
-function putSums(transposeB: boolean, lanes: number, half: boolean, vec: boolean, adds: boolean): string {
+function putSums({
+  transposeB,
+  lanes,
+  halfOut: half,
+  vecOut: vec,
+  adds,
+  epilogue,
+}: NarrowParameters): string {
+  const isPlain = isEmptyEpilogue(epilogue);
   const head = 'fn put_sums(start: u32, row: u32, origin: u32, lane: u32, sums: vec4f)';
   if (!transposeB)
-    return `${writer(half, vec, adds)}\n${head} { put(start, row, origin + 4u * lane, sums); }`;
+    return `${writer(half, vec, adds, epilogue)}\n${head} { put(start, row, origin + 4u * lane, sums); }`;
   const value = half
     ? 'atomicOr(&out[at / 2u], half_of(sums[i]) << (16u * (at % 2u)));'
-    : `out[at] ${adds ? '+=' : '='} sums[i];`;
-  return `${head} {
+    : `out[at] ${adds ? '+=' : '='} ${isPlain ? 'sums[i]' : 'finished(at, column, sums[i])'};`;
+  return `${isPlain ? '' : `${finishText(epilogue, false)}\n`}${head} {
   if (row >= params.rows) { return; }
   for (var i = 0u; i < 4u; i++) {
     let column = origin + lane + i * ${lanes}u;
@@ -160,17 +182,34 @@ function reduceRows(rows: number, lanes: number, transposeB: boolean): string {
   return steps.join('\n  ');
 }
 
-/** Records a product of at most `NARROW_ROWS` rows. `out` of f16 must have been cleared. */
-export function launchNarrow(stream: Stream, product: Product): void {
-  const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;
-  const half = product.dtype === 'f16';
+/** How a product of few rows is divided: columns into blocks of 4 * lanes, sums into at most `most` parts. */
+function divisionOf(
+  { batch, inner, columns }: { readonly batch: number; readonly inner: number; readonly columns: number },
+  transposeB: boolean,
+): { readonly lanes: number; readonly blocks: number; readonly most: number } {
   const blocksOf = (lanes: number): number => batch * Math.ceil(columns / (4 * lanes));
   // Narrower workgroups mean more of them, which costs less than a second launch to add parts.
   const lanes =
     [32, 16].find((count) => blocksOf(count) >= WANTED_WORKGROUPS && !(transposeB && count > 16)) ?? 8;
   const blocks = blocksOf(lanes);
   const wanted = blocks >= ENOUGH_WORKGROUPS ? 1 : Math.ceil(WANTED_WORKGROUPS / blocks);
-  const most = Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS)));
+  return { lanes, blocks, most: Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS))) };
+}
+
+/** The most parts that the sums of a product of few rows are divided into. */
+export function narrowParts(sizes: {
+  readonly batch: number;
+  readonly inner: number;
+  readonly columns: number;
+}): number {
+  return divisionOf(sizes, false).most;
+}
+
+/** Records a product of at most `NARROW_ROWS` rows. `out` of f16 must have been cleared. */
+export function launchNarrow(stream: Stream, product: Product): void {
+  const { rows, inner, columns, transposeA, transposeB, a, b } = product;
+  const half = product.dtype === 'f16';
+  const { lanes, blocks, most } = divisionOf(product, transposeB);
   recordInParts(stream, product, most, 4, ({ out, parts, terms }) => {
     const kernel = kernelOf({
       rows: 2 ** Math.ceil(Math.log2(rows)),
@@ -181,12 +220,13 @@ export function launchNarrow(stream: Stream, product: Product): void {
       transposeB,
       vecA: !transposeA && inFours(a, inner),
       vecB: inFours(b, transposeB ? inner : columns),
-      vecOut: !transposeB && inFours(out, columns),
+      vecOut: !transposeB && inFours(out, columns) && biasInFours(product.epilogue),
       adds: parts === 1 && (product.adds ?? false),
+      epilogue: parts === 1 ? epilogueParts(product.epilogue) : NO_EPILOGUE,
     });
     kernel.launch(stream, {
       uniforms: uniformsOf({ ...product, out }, terms),
-      buffers: { a, b, out },
+      buffers: { a, b, out, ...epilogueSpans(product.epilogue, parts === 1) },
       workgroups: blocks * parts,
     });
   });

@@ -1,5 +1,6 @@
 import { loadFloat } from '../wgsl/numbers.js';
 import { times } from '../wgsl/text.js';
+import { type EpilogueParts, finishText, isEmptyEpilogue, NO_EPILOGUE } from './matmul-epilogue.js';
 import type { Operand } from './matmul-product.js';
 
 /** How a shader reads an operand: with `along`, neighbours in memory lie along the result instead of along the sums. */
@@ -54,24 +55,30 @@ ${head} {
 
 /**
  * `put(start, row, column, sums)`: four neighbours of the result, except those beyond its edges; with `adds`, added to
- * what is there (f32 only).
+ * what is there, or after an epilogue (f32 only).
  */
-export function writer(half: boolean, vec: boolean, adds = false): string {
+export function writer(
+  half: boolean,
+  vec: boolean,
+  adds = false,
+  epilogue: EpilogueParts = NO_EPILOGUE,
+): string {
   const set = adds ? '+=' : '=';
-  const head = `fn put(start: u32, row: u32, column: u32, sums: vec4f) {
+  const isPlain = isEmptyEpilogue(epilogue);
+  const head = `${isPlain ? '' : `${finishText(epilogue, vec)}\n`}fn put(start: u32, row: u32, column: u32, sums: vec4f) {
   if (row >= params.rows || column >= params.columns) { return; }
   let at = start + row * params.out_stride + column;`;
   if (vec) {
     const pack =
       'vec2u(half_of(sums.x) | (half_of(sums.y) << 16u), half_of(sums.z) | (half_of(sums.w) << 16u))';
     return `${head}
-  out[at / 4u] ${set} ${half ? pack : 'sums'};
+  out[at / 4u] ${set} ${half ? pack : isPlain ? 'sums' : 'finished(at, column, sums)'};
 }`;
   }
   const one = (index: number): string =>
     half
       ? `atomicOr(&out[(at + ${index}u) / 2u], half_of(sums[${index}]) << (16u * ((at + ${index}u) % 2u)));`
-      : `out[at + ${index}u] ${set} sums[${index}];`;
+      : `out[at + ${index}u] ${set} ${isPlain ? `sums[${index}]` : `finished(at + ${index}u, column + ${index}u, sums[${index}])`};`;
   return `${head}
   ${one(0)}
   ${[1, 2, 3].map((index) => `if (column + ${index}u < params.columns) { ${one(index)} }`).join('\n  ')}

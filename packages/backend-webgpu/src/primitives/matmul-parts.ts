@@ -1,13 +1,39 @@
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, read, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
+import {
+  biasInFours,
+  type EpilogueParts,
+  epilogueBuffers,
+  epilogueKey,
+  epilogueParts,
+  epilogueSpans,
+} from './matmul-epilogue.js';
 import { inFours, outputType, writer } from './matmul-operands.js';
 import type { Operand, Product } from './matmul-product.js';
 
-/** Sums over the parts [parts, batch, rows, columns], one invocation per four neighbours of the result. */
-const reduceKernel = (half: boolean, vec: boolean, adds: boolean) =>
+const INVOCATIONS = 256;
+/** Parts from which on several invocations share a sum, how many do, and the most results where that pays. */
+const MANY_PARTS = 32;
+const SIDE_BY_SIDE = 16;
+const FEW_RESULTS = 1 << 18;
+
+interface SumParameters {
+  readonly half: boolean;
+  readonly vec: boolean;
+  readonly adds: boolean;
+  /** Invocations that share a sum. */
+  readonly lanes: number;
+  readonly epilogue: EpilogueParts;
+}
+
+/**
+ * Sums over the parts [parts, batch, rows, columns], four neighbours of the result at a time, by one invocation or by
+ * several whose sums are joined in order.
+ */
+const sumKernel = ({ half, vec, adds, lanes, epilogue }: SumParameters) =>
   defineKernel({
-    key: `matmul parts${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}`,
+    key: `matmul parts by ${lanes}${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`,
     uniforms: {
       batch: 'u32',
       rows: 'u32',
@@ -16,10 +42,17 @@ const reduceKernel = (half: boolean, vec: boolean, adds: boolean) =>
       out_stride: 'u32',
       parts: 'u32',
     },
-    buffers: { parts: read(vec ? 'vec4f' : 'f32'), out: writeTo(outputType(half, vec)) },
-    workgroup: 64,
-    source: () => `${half ? halfOf : ''}
-${writer(half, vec, adds)}
+    buffers: {
+      parts: read(vec ? 'vec4f' : 'f32'),
+      out: writeTo(outputType(half, vec)),
+      ...epilogueBuffers(epilogue, vec),
+    },
+    workgroup: INVOCATIONS,
+    source: () => `const LANES = ${lanes}u;
+const PLACES = INVOCATIONS / LANES;
+${lanes > 1 ? 'var<workgroup> joined: array<vec4f, INVOCATIONS>;' : ''}
+${half ? halfOf : ''}
+${writer(half, vec, adds, epilogue)}
 
 fn part_at(at: u32, column: u32) -> vec4f {
   ${
@@ -34,18 +67,31 @@ fn part_at(at: u32, column: u32) -> vec4f {
 }
 
 @compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * INVOCATIONS;
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let at = (workgroup.x + workgroup.y * groups.x) * PLACES + local % PLACES;
   let quads = (params.columns + 3u) / 4u;
   let row = at / quads % params.rows;
   let matrix = at / quads / params.rows;
-  if (matrix >= params.batch) { return; }
   let column = at % quads * 4u;
   var sums = vec4f();
-  for (var part = 0u; part < params.parts; part++) {
-    sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
+  if (matrix < params.batch) {
+    for (var part = local / PLACES; part < params.parts; part += LANES) {
+      sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
+    }
   }
-  put(params.out_base + matrix * params.out_batch, row, column, sums);
+  ${
+    lanes > 1
+      ? `joined[local] = sums;
+  workgroupBarrier();
+  if (local >= PLACES) { return; }
+  for (var lane = 1u; lane < LANES; lane++) { sums += joined[local + lane * PLACES]; }`
+      : ''
+  }
+  if (matrix < params.batch) { put(params.out_base + matrix * params.out_batch, row, column, sums); }
 }`,
   });
 
@@ -79,10 +125,19 @@ export function recordInParts(
   }
   const span = stream.scratch(4 * parts * batch * rows * columns);
   launch({ out: { span, base: 0, batchStep: rows * columns, stride: columns }, parts, terms });
-  reduceKernel(product.dtype === 'f16', inFours(out, columns), product.adds ?? false).launch(stream, {
+  const quads = batch * rows * Math.ceil(columns / 4);
+  const lanes = parts >= MANY_PARTS && 4 * quads <= FEW_RESULTS ? SIDE_BY_SIDE : 1;
+  const kernel = sumKernel({
+    half: product.dtype === 'f16',
+    vec: inFours(out, columns) && biasInFours(product.epilogue),
+    adds: product.adds ?? false,
+    lanes,
+    epilogue: epilogueParts(product.epilogue),
+  });
+  kernel.launch(stream, {
     uniforms: { batch, rows, columns, out_batch: out.batchStep, out_stride: out.stride, parts },
-    buffers: { parts: span, out },
-    workgroups: { invocations: batch * rows * Math.ceil(columns / 4) },
+    buffers: { parts: span, out, ...epilogueSpans(product.epilogue) },
+    workgroups: { invocations: quads * lanes },
   });
   stream.release(span);
 }

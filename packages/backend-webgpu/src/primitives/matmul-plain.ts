@@ -1,22 +1,38 @@
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf, loadFloat } from '../wgsl/numbers.js';
+import {
+  epilogueBuffers,
+  epilogueKey,
+  epilogueParts,
+  epilogueSpans,
+  finishText,
+  isEmptyEpilogue,
+} from './matmul-epilogue.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
  * One invocation per element (for f16, per word) of the result, sums in ascending order. Reads each operand once per
  * row or column of the result; no workgroup memory.
  */
-function kernelOf({ dtype, transposeA, transposeB, adds = false }: Product) {
+function kernelOf({ dtype, transposeA, transposeB, adds = false, epilogue }: Product) {
   const half = dtype === 'f16';
+  const after = epilogueParts(epilogue);
+  const isPlain = isEmptyEpilogue(after);
   return defineKernel({
-    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${adds ? ' adds' : ''}`,
+    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${adds ? ' adds' : ''}${epilogueKey(after)}`,
     uniforms: productUniforms,
-    buffers: { a: readFrom('u32'), b: readFrom('u32'), out: writeTo('u32') },
+    buffers: {
+      a: readFrom('u32'),
+      b: readFrom('u32'),
+      out: writeTo('u32'),
+      ...epilogueBuffers(after, false),
+    },
     workgroup: 64,
     source: () => `${half ? halfOf : ''}
 ${loadFloat('a', half)}
 ${loadFloat('b', half)}
+${isPlain ? '' : finishText(after, false)}
 
 fn product(matrix: u32, row: u32, column: u32) -> f32 {
   let a_start = params.a_base + matrix * params.a_batch + row${transposeA ? '' : ' * params.a_stride'};
@@ -31,19 +47,20 @@ fn product(matrix: u32, row: u32, column: u32) -> f32 {
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let at = id.x + id.y * groups.x * INVOCATIONS;
-  ${half ? storeHalves : storeFloat(adds)}
+  ${half ? storeHalves : storeFloat(adds, isPlain)}
 }`,
   });
 }
 
-const storeFloat = (adds: boolean): string => `
+const storeFloat = (adds: boolean, isPlain: boolean): string => `
   let size = params.rows * params.columns;
   if (at >= params.batch * size) { return; }
   let matrix = at / size;
   let row = at % size / params.columns;
   let column = at % params.columns;
   let to = params.out_base + matrix * params.out_batch + row * params.out_stride + column;
-  out[to] = bitcast<u32>(${adds ? 'bitcast<f32>(out[to]) + ' : ''}product(matrix, row, column));`;
+  let sum = product(matrix, row, column);
+  out[to] = bitcast<u32>(${adds ? 'bitcast<f32>(out[to]) + sum' : isPlain ? 'sum' : 'finished(to, column, sum)'});`;
 
 /** Both halves of a word; a half that does not belong to this product keeps its bits. */
 const storeHalves = `
@@ -68,7 +85,7 @@ export function launchPlain(stream: Stream, product: Product): void {
   const invocations = product.dtype === 'f16' ? out.span.size / 4 : batch * rows * columns;
   kernelOf(product).launch(stream, {
     uniforms: uniformsOf(product, product.inner),
-    buffers: { a, b, out },
+    buffers: { a, b, out, ...epilogueSpans(product.epilogue) },
     workgroups: { invocations },
   });
 }

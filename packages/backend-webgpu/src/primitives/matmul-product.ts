@@ -1,4 +1,5 @@
 import type { Binding } from '../runtime/binding.js';
+import type { Epilogue } from './matmul-epilogue.js';
 
 /** Matrices in a binding: element [i, j] as stored of matrix n lies at `base + n * batchStep + i * stride + j`. */
 export interface Operand extends Binding {
@@ -24,6 +25,8 @@ export interface Product {
   readonly out: Operand;
   /** True to add to what out holds. For f32. Default false. */
   readonly adds?: boolean;
+  /** What the sums go through before they are written. For f32, without `adds`. Default: nothing. */
+  readonly epilogue?: Epilogue;
 }
 
 /** Uniforms of a kernel with operands `a`, `b` and `out`. */

@@ -1,22 +1,21 @@
 import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
-import { range } from '../wgsl/text.js';
+import { range, times } from '../wgsl/text.js';
+import { divide, tilesOf } from './matmul-cost.js';
+import {
+  biasInFours,
+  type EpilogueParts,
+  epilogueBuffers,
+  epilogueKey,
+  epilogueParts,
+  epilogueSpans,
+  NO_EPILOGUE,
+} from './matmul-epilogue.js';
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
-
-/**
- * A workgroup's part of the result: `rows` x `columns`, of which an invocation holds `microRows` x `microColumns` in
- * registers, with `depth` terms of the sums at a time in workgroup memory. All are multiples of 4.
- */
-export interface MatmulTile {
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-  readonly microRows: 4 | 8;
-  readonly microColumns: 4 | 8;
-}
+import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 
 /** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
 interface TiledParameters {
@@ -29,10 +28,9 @@ interface TiledParameters {
   readonly vecB: boolean;
   readonly vecOut: boolean;
   readonly adds: boolean;
-}
-
-function invocationsOf(tile: MatmulTile): number {
-  return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
+  /** No tile reaches beyond an edge, and both operands are read four at a time. */
+  readonly whole: boolean;
+  readonly epilogue: EpilogueParts;
 }
 
 /**
@@ -41,9 +39,10 @@ function invocationsOf(tile: MatmulTile): number {
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
-  const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}`;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}`;
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+    parameters;
+  const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}${whole ? ' whole' : ''}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
   return defineKernel({
     key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
@@ -51,6 +50,7 @@ function kernelOf(parameters: TiledParameters) {
       a: readFrom(inputType(half, vecA)),
       b: readFrom(inputType(half, vecB)),
       out: writeTo(outputType(halfOut, vecOut)),
+      ...epilogueBuffers(epilogue, vecOut),
     },
     workgroup: invocationsOf(tile),
     source: () => sourceOf(parameters),
@@ -58,7 +58,8 @@ function kernelOf(parameters: TiledParameters) {
 }
 
 function sourceOf(parameters: TiledParameters): string {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds } = parameters;
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+    parameters;
   const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
   const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
   return `var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
@@ -66,7 +67,7 @@ var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
 ${halfOut ? halfOf : ''}
 ${loader(a)}
 ${loader(b)}
-${writer(halfOut, vecOut, adds)}
+${writer(halfOut, vecOut, adds, epilogue)}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -89,7 +90,8 @@ fn main(
   ${place(tile)}
   ${declareSums(tile)}
   ${declareFetched(tile)}
-  ${allTerms(a, b)}
+  ${whole ? declareWhole(a, b) : ''}
+  ${allTerms(a, b, whole)}
   let out_start = params.out_base + (part * params.batch + matrix) * params.out_batch;
   ${storeSums(tile)}
 }`;
@@ -158,12 +160,15 @@ function blockPlace({ extent, tile, along }: Side, block: string): string {
     : `let quad = ${block} % ${tile.depth / 4}u; let group = ${block} / ${tile.depth / 4}u;`;
 }
 
-/** Neighbouring invocations store different quads of terms; rotated like this, they use different banks. */
-function swizzleOf({ tile, along }: Side): number {
-  return along ? 0 : Math.max(1, 32 / tile.depth);
+/**
+ * A column of the tile, in vectors. Neighbouring invocations store different quads of terms; turned like this, they use
+ * different banks. By a remainder and not by xor: a compiler sees that it stays inside the array, and need not clamp it.
+ */
+function turned(column: string, { extent, tile, along }: Side): string {
+  return along ? `(${column})` : `(${column} + quad * ${Math.max(1, 32 / tile.depth)}u) % ${extent / 4}u`;
 }
 
-function fetch(a: Side, b: Side, from: string): string {
+function fetchInside(a: Side, b: Side, from: string): string {
   return forBlocks(a, b, (side, block, u) => {
     const origin = side.name === 'a' ? 'tile_row' : 'tile_column';
     const lines = range(4).map((i) =>
@@ -177,8 +182,7 @@ function fetch(a: Side, b: Side, from: string): string {
 
 function store(a: Side, b: Side): string {
   return forBlocks(a, b, (side, block, u) => {
-    const swizzle = swizzleOf(side);
-    const column = swizzle === 0 ? 'group' : `(group ^ (quad * ${swizzle}u))`;
+    const column = turned('group', side);
     const lines = range(4).map((j) => {
       const axis = 'xyzw'[j];
       const value = side.along ? `f${u}_${j}` : `vec4f(${range(4).map((i) => `f${u}_${i}.${axis}`)})`;
@@ -189,19 +193,16 @@ function store(a: Side, b: Side): string {
 }
 
 /**
- * Multiplies all terms in workgroup memory, four per iteration of the loop. The sums are single variables: arrays
- * indexed by a loop would leave the registers.
+ * Multiplies all terms in workgroup memory. The sums are single variables: arrays indexed by a loop would leave the
+ * registers.
  */
 function multiply(a: Side, b: Side): string {
   const { tile } = a;
-  const read = (side: Side, place: string, micro: number, term: number): string[] => {
-    const swizzle = swizzleOf(side);
-    const column = swizzle === 0 ? place : `(${place} ^ (quad * ${swizzle}u))`;
-    return range(micro / 4).map((half) => {
-      const at = (term * side.extent) / 4 + (half * side.extent) / micro;
-      return `let ${side.name}${half} = ${side.name}_tile[quad * ${side.extent}u + ${at}u + ${column}];`;
+  const read = (side: Side, place: string, micro: number, term: number): string[] =>
+    range(micro / 4).map((half) => {
+      const column = turned(`${place} + ${(half * side.extent) / micro}u`, side);
+      return `let ${side.name}${half} = ${side.name}_tile[quad * ${side.extent}u + ${(term * side.extent) / 4}u + ${column}];`;
     });
-  };
   const terms = range(4).map((term) => {
     const products = sumNames(tile).flatMap((row, i) =>
       row.map((sum, c) => `${sum} = fma(vec4f(a${i >> 2}.${'xyzw'[i % 4]}), b${c}, ${sum});`),
@@ -211,13 +212,43 @@ function multiply(a: Side, b: Side): string {
     ${products.join('\n    ')}
     }`;
   });
-  return `for (var quad = 0u; quad < ${tile.depth / 4}u; quad++) {
-    ${terms.join('\n    ')}
-  }`;
+  const body = terms.join('\n    ');
+  // A loop would cost a tenth of the speed.
+  return times(tile.depth / 4, (quad) => `{ const quad = ${quad}u; ${body} }`, '\n  ');
 }
 
-function allTerms(a: Side, b: Side): string {
+/** For tiles within the edges: where each block begins, how far its lines are apart, and those of the next terms. */
+function declareWhole(a: Side, b: Side): string {
+  const names = range(blocksEach(a.tile)).map(
+    (u) => `var at_${u}: u32; var line_${u}: u32; var step_${u}: u32;`,
+  );
+  const starts = forBlocks(a, b, (side, block, u) => {
+    const n = side.name;
+    const origin = n === 'a' ? 'tile_row' : 'tile_column';
+    const at = side.along
+      ? `(first + 4u * quad) * params.${n}_stride + ${origin} + 4u * group`
+      : `(${origin} + 4u * group) * params.${n}_stride + first + 4u * quad`;
+    return `${blockPlace(side, block)} at_${u} = (${n}_start + ${at}) / 4u; line_${u} = params.${n}_stride / 4u; step_${u} = ${side.along ? `${side.tile.depth / 4}u * params.${n}_stride` : `${side.tile.depth / 4}u`};`;
+  });
+  return `${names.join(' ')}
+  ${starts}`;
+}
+
+function fetchWhole(a: Side, b: Side): string {
+  return forBlocks(a, b, (side, _block, u) => {
+    const lines = range(4).map((i) => {
+      const found = `${side.name}[at_${u} + ${i}u * line_${u}]`;
+      return side.half
+        ? `{ let found = ${found}; f${u}_${i} = vec4f(unpack2x16float(found.x), unpack2x16float(found.y)); }`
+        : `f${u}_${i} = ${found};`;
+    });
+    return `${lines.join(' ')} at_${u} += step_${u};`;
+  });
+}
+
+function allTerms(a: Side, b: Side, whole: boolean): string {
   const { depth } = a.tile;
+  const fetch = whole ? fetchWhole : fetchInside;
   return `${fetch(a, b, 'first')}
   for (var term = first; term < end; term += ${depth}u) {
   workgroupBarrier();
@@ -242,43 +273,35 @@ function storeSums(tile: MatmulTile): string {
     .join('\n  ');
 }
 
-/** Workgroups that keep a large device busy, and the fewest terms worth a workgroup. */
-const WANTED_WORKGROUPS = 264;
-const LEAST_TERMS = 256;
-
-/** A bound on the bytes of partial sums that a tiled product keeps until they are added, whatever tile it uses. */
-export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
-  const parts = Math.floor(inner / LEAST_TERMS);
-  if (parts < 2) return 0;
-  // At most twice the wanted workgroups, each with the sums of a tile.
-  const tile = columns > 64 ? 128 * 128 : 64 * 64;
-  return Math.min(4 * parts * batch * rows * columns, 2 * WANTED_WORKGROUPS * 4 * tile);
-}
-
 /**
  * Records the product. Where tiles are few and sums long, parts of the sums are computed separately and added in
  * order. `out` of f16 must have been cleared.
  */
 export function launchTiled(stream: Stream, product: Product, tile: MatmulTile): void {
-  const { batch, rows, inner, columns, transposeA, transposeB, a, b } = product;
-  const tiles = batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
-  const wanted = Math.min(Math.ceil(WANTED_WORKGROUPS / tiles), Math.floor(inner / LEAST_TERMS));
+  const { rows, inner, columns, transposeA, transposeB, a, b } = product;
+  const tiles = tilesOf(tile, product);
   const half = product.dtype === 'f16';
-  recordInParts(stream, product, Math.max(1, wanted), tile.depth, ({ out, parts, terms }) => {
+  const vecA = inFours(a, transposeA ? rows : inner);
+  const vecB = inFours(b, transposeB ? inner : columns);
+  const isWhole =
+    vecA && vecB && rows % tile.rows === 0 && columns % tile.columns === 0 && inner % tile.depth === 0;
+  recordInParts(stream, product, divide(tile, product).parts, tile.depth, ({ out, parts, terms }) => {
     const kernel = kernelOf({
       tile,
       half,
       halfOut: half && parts === 1,
       transposeA,
       transposeB,
-      vecA: inFours(a, transposeA ? rows : inner),
-      vecB: inFours(b, transposeB ? inner : columns),
-      vecOut: inFours(out, columns),
+      vecA,
+      vecB,
+      vecOut: inFours(out, columns) && biasInFours(product.epilogue),
       adds: parts === 1 && (product.adds ?? false),
+      whole: isWhole,
+      epilogue: parts === 1 ? epilogueParts(product.epilogue) : NO_EPILOGUE,
     });
     kernel.launch(stream, {
       uniforms: uniformsOf({ ...product, out }, terms),
-      buffers: { a, b, out },
+      buffers: { a, b, out, ...epilogueSpans(product.epilogue, parts === 1) },
       workgroups: tiles * parts,
     });
   });

@@ -7,11 +7,12 @@ import {
   LARGE_TILE,
   launchProduct,
   type MatmulVariant,
+  MEDIUM_TILE,
   SMALL_TILE,
   TALL_TILE,
 } from '../../src/primitives/matmul-choose.js';
 import type { Operand } from '../../src/primitives/matmul-product.js';
-import type { MatmulTile } from '../../src/primitives/matmul-tiled.js';
+import type { MatmulTile } from '../../src/primitives/matmul-tile.js';
 import { recordScatterAddRows, type ScatterVariant } from '../../src/primitives/scatter-add-rows.js';
 import { recordSoftmax } from '../../src/primitives/softmax.js';
 import type { View } from '../../src/runtime/view.js';
@@ -83,9 +84,10 @@ for (const shapes of products) {
 }
 
 /** Shaders of large tiles take seconds to compile on a CPU, so a tiny one stands for all that tiles have in common. */
-const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4 };
+const TINY_TILE: MatmulTile = { rows: 32, columns: 32, depth: 8, microRows: 4, microColumns: 4, speed: 1 };
 
 for (const mkn of [
+  [64, 24, 32],
   [36, 12, 68],
   [33, 17, 31],
 ] as const) {
@@ -104,6 +106,7 @@ for (const mkn of [
 for (const [name, variant, [m, k, n]] of [
   ['large', LARGE_TILE, [132, 36, 140]],
   ['tall', TALL_TILE, [132, 36, 30]],
+  ['medium', MEDIUM_TILE, [132, 36, 140]],
   ['small, in parts', SMALL_TILE, [68, 600, 72]],
 ] as const) {
   onGpu(`matmul, the ${name} tile`, async (harness) => {
@@ -120,6 +123,7 @@ onGpu('products that are added to what is there', async (harness) => {
   for (const [variant, [m, k, n]] of [
     ['plain', [5, 7, 6]],
     ['narrow', [3, 600, 20]],
+    ['narrow', [3, 2112, 20]],
     [TINY_TILE, [36, 12, 68]],
     [TINY_TILE, [33, 700, 31]],
   ] as const) {

@@ -1,11 +1,12 @@
 import { elementwiseProgram, type Shape, terms } from '@topk-attention/core';
-import type { FusedOperation, NormRequest } from '@topk-attention/core/backend';
+import type { FusedOperation, LinearRequest, NormRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { limitsOf } from '../../src/limits.js';
 import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
 import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
+import { linearLayers } from '../../src/primitives/linear.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
 import { normGradients, norms } from '../../src/primitives/norm.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
@@ -31,6 +32,11 @@ function runWith<Request, Inputs>(
   if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
   prepared.run(inputs, 1);
 }
+
+const linear: LinearRequest = {
+  ...{ rows: 8, inputDim: 64, outputDim: 128, dtype: 'f32', transposeWeight: true, hasBias: true },
+  ...{ activation: 'silu', keepsPreactivations: true },
+};
 
 const layerNorm: NormRequest = {
   kind: 'layer',
@@ -74,6 +80,11 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
       false,
       false,
     );
+  }),
+  'matmul-linear': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { x: tensor([8, 64]), weight: tensor([128, 64]), bias: tensor([128]) };
+    runWith(linearLayers(stream, PLAIN, tensor), linear, inputs);
   }),
   'column-sums': kernelsOf(PLAIN, (stream, view) => {
     recordReduce(stream, 'sum', view([4096, 64]), [0], view([1, 64]));

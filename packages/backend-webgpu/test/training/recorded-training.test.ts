@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { add, crossEntropy, matmul, relu, scope, type Tensor, tensor } from '@topk-attention/core';
+import { crossEntropy, linear, matmul, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   adamW,
   dataLoader,
@@ -42,7 +42,7 @@ optional(
     const loss = (p: ParameterTree, { x, targets }: Inputs, { seeds }: LossContext): Tensor =>
       scope(() => {
         losses++;
-        const hidden = relu(add(matmul(x, p.hidden as Tensor), p.bias as Tensor));
+        const hidden = linear(x, p.hidden as Tensor, p.bias as Tensor, { activation: 'silu' });
         const kept = dropout({ training: true, seeds }, 'hidden', hidden, 0.2);
         return crossEntropy(matmul(kept, p.out as Tensor), targets);
       });

@@ -27,6 +27,7 @@ import { elementwiseListCases } from './primitives/elementwise-lists.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
 import { halfFunctionCases } from './primitives/halves.js';
 import { layoutCases } from './primitives/layout.js';
+import { linearCases } from './primitives/linear.js';
 import { matmulCases } from './primitives/matmul.js';
 import { memoryCases } from './primitives/memory.js';
 import { normCases } from './primitives/norms.js';
@@ -67,6 +68,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...normCases,
     ...crossEntropyCases,
     ...halfFunctionCases,
+    ...linearCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

@@ -26,6 +26,7 @@ import type {
   FeedForwardRequest,
 } from './feed-forward.js';
 import type { DeviceLimits } from './limits.js';
+import type { LinearInputs, LinearOutputs, LinearRequest } from './linear.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
 import type { Shape } from './shape.js';
 import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from './sum-squares.js';
@@ -103,6 +104,8 @@ export interface FusedOperations<T> {
     ElementwiseInputs<T>,
     ElementwiseOutputs<T>
   >;
+  /** A product with its bias and its activation. */
+  readonly linear?: FusedOperation<LinearRequest, LinearInputs<T>, LinearOutputs<T>>;
   /** Layer norm and RMS norm. */
   readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
   readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;

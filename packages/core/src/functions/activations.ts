@@ -90,6 +90,17 @@ function pointwise(
   return y as Tensor;
 }
 
+/**
+ * The gradient of x, f32, from x and the gradient g of `activate(x, activation)`. For relu its value may stand for x: both
+ * are positive, or NaN, in the same places.
+ */
+export function activationGradient(x: Tensor, g: Tensor, activation: Activation): Tensor {
+  if (activation === 'relu') return scope(() => where(le(x, 0), 0, g));
+  return mapElements(programs[activation].gradient, { x, g }).dx;
+}
+
+const programs = { gelu: geluPrograms, gelu_tanh: geluTanhPrograms, silu: siluPrograms } as const;
+
 /** Applies the named activation. @throws TopKError INVALID_OPTION for an unknown name. */
 export function activate(x: Tensor, activation: Activation): Tensor {
   switch (activation) {

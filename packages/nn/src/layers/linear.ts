@@ -1,8 +1,8 @@
-import { add, formatShape, matmul, scope, type Tensor, TopKError } from '@topk-attention/core';
+import { linear as coreLinear, formatShape, type Tensor, TopKError } from '@topk-attention/core';
 import { requireTensor } from '../require.js';
 
 /**
- * x w + bias: x [..., in], w [in, out], bias [out] -> [..., out].
+ * x w + bias: x [..., in], w [in, out], bias [out] -> [..., out]. Core's `linear` also applies an activation.
  *
  * @throws TopKError RANK_MISMATCH, SHAPE_MISMATCH, INVALID_OPTION.
  */
@@ -26,8 +26,5 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
       });
     }
   }
-  return scope(() => {
-    const product = matmul(x, w);
-    return bias === undefined ? product : add(product, bias);
-  });
+  return coreLinear(x, w, bias);
 }

@@ -1,7 +1,6 @@
 import {
   type Activation,
   aBoolean,
-  activate,
   aFunction,
   aNumber,
   arange,
@@ -9,6 +8,7 @@ import {
   type FeedForwardSelect,
   type FeedForwardWeights,
   formatBytes,
+  linear,
   mul,
   type OptionKinds,
   oneOf,
@@ -20,6 +20,7 @@ import {
   TopKError,
   transpose,
 } from '@topk-attention/core';
+
 import { type Context, parameterOf, within } from '../context.js';
 import type { Initializer } from '../declared/initializers.js';
 import { dropout } from '../layers/dropout.js';
@@ -71,7 +72,8 @@ const kinds: OptionKinds<FeedForwardLayerOptions> = {
 
 /**
  * x [..., width] -> [..., width] through a hidden layer; each token uses all hidden units or its k best. Parameters
- * `linear1.*`, `linear2.*` and, if gated, `linear_gate.weight`.
+ * `linear1.*`, `linear2.*` and, if gated, `linear_gate.weight`. With all units, the hidden units of all tokens are in
+ * memory at once, and are kept for the backward pass; with a run's `budgetBytes`, as many tokens at a time as fit.
  *
  * @throws TopKError INVALID_OPTION; when applied MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K.
  *
@@ -112,14 +114,25 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   const linear2 = linearLayer(hidden, width, { bias, ...given });
   const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
 
-  /** Uses all units, dropping some between the two products. Hooks see and replace the activations after that. */
-  const dropped = (context: Context, x: Tensor): Tensor =>
+  /**
+   * Uses all units of all tokens at once, dropping some between the two products. Hooks see and replace the activations
+   * after that.
+   */
+  const dense = (context: Context, x: Tensor): Tensor =>
     scope(() => {
       requireBudget(context, sizeOf(x.shape.slice(0, -1)), hidden);
-      const activated = activate(linear1.apply(within(context, 'linear1'), x), activation);
-      const units = gated ? mul(activated, gate.apply(within(context, 'linear_gate'), x)) : activated;
+      const apply = (name: string, of: Tensor, then?: Activation): Tensor => {
+        const own = within(context, name);
+        const hasBias = bias && name !== 'linear_gate';
+        return linear(of, parameterOf(own, 'weight'), hasBias ? parameterOf(own, 'bias') : undefined, {
+          transposeWeight: true,
+          ...(then && { activation: then }),
+        });
+      };
+      const activated = apply('linear1', x, activation);
+      const units = gated ? mul(activated, apply('linear_gate', x)) : activated;
       const activations = dropout(context, within(context, 'hidden').path, units, rate);
-      const output = linear2.apply(within(context, 'linear2'), activations);
+      const output = apply('linear2', activations);
       return traced(
         context,
         context.path,
@@ -131,7 +144,11 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
 
   return defineLayer(parts, (context, x: Tensor) => {
     requireWidth(context, x, width);
-    if (context.training && rate > 0) return dropped(context, x);
+    const isDropping = context.training && rate > 0;
+    // Hooks and budgets are the operation's.
+    const { onFeedForward, overrideActivations } = context.trace ?? {};
+    const isAsked = onFeedForward ?? overrideActivations ?? context.budgetBytes;
+    if (isDropping || (k === undefined && isAsked === undefined)) return dense(context, x);
     const weight = (name: string): Tensor => transpose(parameterOf(context, `${name}.weight`));
     const weights: FeedForwardWeights = {
       wIn: weight('linear1'),

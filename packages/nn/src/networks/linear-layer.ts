@@ -1,4 +1,4 @@
-import { aBoolean, add, aFunction, matmul, type OptionKinds, readOptions } from '@topk-attention/core';
+import { aBoolean, aFunction, linear, type OptionKinds, readOptions } from '@topk-attention/core';
 import { parameterOf } from '../context.js';
 import type { Declarations } from '../declared/declaration.js';
 import { type Initializer, kaimingUniform, uniform } from '../declared/initializers.js';
@@ -44,7 +44,7 @@ export function linearLayer(inFeatures: number, outFeatures: number, options?: L
   };
   return defineLayer({ '': { parameters } }, (context, x) => {
     requireWidth(context, x, inFeatures);
-    const product = matmul(x, parameterOf(context, 'weight'), { transposeB: true });
-    return bias ? add(product, parameterOf(context, 'bias')) : product;
+    const of = (name: string) => parameterOf(context, name);
+    return linear(x, of('weight'), bias ? of('bias') : undefined, { transposeWeight: true });
   });
 }

@@ -1,5 +1,5 @@
 import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
-import { splitBytes } from '../../primitives/matmul-tiled.js';
+import { splitBytes } from '../../primitives/matmul-cost.js';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';

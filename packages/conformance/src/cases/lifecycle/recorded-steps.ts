@@ -2,9 +2,9 @@ import {
   add,
   type Backend,
   exactAttention,
-  gelu,
   layerNorm,
   le,
+  linear,
   matmul,
   mean,
   mul,
@@ -72,7 +72,8 @@ export function blockOf(p: State, x: Tensor, seeds: StepSeeds): Tensor {
     const heads = reshape(projected, [1, 1, ...projected.shape]);
     const topK = topKAttention(heads, heads, heads, { k: 3, dropout: { rate: 0.3, seed: seeds('top') } });
     const exact = exactAttention(heads, heads, heads, { causal: true });
-    const hidden = gelu(matmul(reshape(add(topK, exact), x.shape), get('hidden')));
+    const attended = reshape(add(topK, exact), x.shape);
+    const hidden = linear(attended, get('hidden'), get('norm'), { activation: 'gelu' });
     return where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), hidden, 0);
   });
 }

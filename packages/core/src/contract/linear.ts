@@ -1,0 +1,34 @@
+import type { DType } from './dtype.js';
+import type { Activation } from './feed-forward.js';
+
+/** Rows of x times a weight, plus a bias, then an activation. */
+export interface LinearRequest {
+  readonly rows: number;
+  readonly inputDim: number;
+  readonly outputDim: number;
+  readonly dtype: DType;
+  /** True if the weight is stored [outputDim, inputDim]. */
+  readonly transposeWeight: boolean;
+  readonly hasBias: boolean;
+  /** If left out, the output is what would go into it. */
+  readonly activation?: Activation;
+  /** True to return the pre-activations too, for a backward pass. Only with an activation. */
+  readonly keepsPreactivations: boolean;
+  readonly saves?: boolean;
+}
+
+export interface LinearInputs<T> {
+  /** [rows, inputDim] */
+  readonly x: T;
+  /** [inputDim, outputDim], or transposed. */
+  readonly weight: T;
+  /** [outputDim] */
+  readonly bias?: T;
+}
+
+export interface LinearOutputs<T> {
+  /** [rows, outputDim] */
+  readonly output: T;
+  /** [rows, outputDim], if the request keeps them. */
+  readonly preactivations?: T;
+}

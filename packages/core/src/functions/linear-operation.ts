@@ -1,0 +1,49 @@
+import { bytesPerElement } from '../contract/dtype.js';
+import type { LinearInputs, LinearOutputs, LinearRequest } from '../contract/linear.js';
+import { defineOperation, type Operation } from '../operation/define.js';
+import { add } from '../ops/elementwise.js';
+import { matmul } from '../ops/matmul.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { activate } from './activations.js';
+
+const outputBytes = ({ rows, outputDim, dtype }: LinearRequest): number =>
+  rows * outputDim * bytesPerElement(dtype);
+
+/** A linear layer with what follows its product. Its gradients are products and sums of their own: see `linear`. */
+export const linearOperation: Operation<
+  LinearRequest,
+  LinearInputs<Tensor>,
+  LinearOutputs<Tensor>
+> = defineOperation<LinearRequest, LinearInputs<Tensor>, LinearOutputs<Tensor>>({
+  name: 'linear',
+  title: 'linear layer',
+  outputs: ({ rows, outputDim, dtype, keepsPreactivations }) => {
+    const spec = { shape: [rows, outputDim], dtype };
+    return { output: spec, ...(keepsPreactivations && { preactivations: spec }) };
+  },
+  isEmpty: ({ rows, outputDim }) => rows * outputDim === 0,
+  forward: {
+    bytes: (request) => {
+      const { rows, inputDim, outputDim, dtype, keepsPreactivations } = request;
+      return {
+        inputs: (rows + outputDim) * inputDim * bytesPerElement(dtype),
+        output: (keepsPreactivations ? 2 : 1) * outputBytes(request),
+        saved: 0,
+      };
+    },
+    composed: (request) => ({
+      scratchBytes: () => 2 * outputBytes(request),
+      run: ({ x, weight, bias }) =>
+        scope(() => {
+          const preactivations = scope(() => {
+            const product = matmul(x, weight, { transposeB: request.transposeWeight });
+            return bias === undefined ? product : add(product, bias);
+          });
+          if (request.activation === undefined) return { output: preactivations };
+          const output = activate(preactivations, request.activation);
+          return { output, ...(request.keepsPreactivations && { preactivations }) };
+        }),
+    }),
+  },
+});
