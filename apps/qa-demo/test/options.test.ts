@@ -99,7 +99,7 @@ const modules: Readonly<Record<string, Exports>> = {
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumTo takeAlong tanh tensor
-      topK transpose valueAndGrad where writeInto zeros
+      topK transpose valueAndGrad where writeAt writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
   },
   'core/backend': {
