@@ -50,7 +50,7 @@ const LEAST_SEGMENT = 4096;
 const MANY_ROWS = 256;
 
 /** How many segments each of so many rows is divided into. */
-export function selectSegments(rows: number, keys: number, k: number): number {
+function selectSegments(rows: number, keys: number, k: number): number {
   if (rows >= MANY_ROWS) return 1;
   return Math.max(1, Math.floor(keys / Math.max(LEAST_SEGMENT, 8 * k)));
 }

@@ -4,10 +4,6 @@ import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, readFrom, write, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
 import { range } from '../../wgsl/text.js';
-import { storageType, storeVector } from '../exact/storage.js';
-import { geometryUniforms, keyHeadOf, type PartGeometry } from '../shared/geometry.js';
-import { type OptionSpans, optionBuffers } from '../shared/options.js';
-import { loadQuad } from '../shared/scores/product.js';
 import {
   FEW_INVOCATIONS,
   type FewRowsShape,
@@ -20,7 +16,11 @@ import {
   lanesOf,
   loadPadded,
   rowTilesOf,
-} from './few-rows.js';
+} from '../few-rows/few-rows.js';
+import { geometryUniforms, keyHeadOf, type PartGeometry } from '../shared/geometry.js';
+import { type OptionSpans, optionBuffers } from '../shared/options.js';
+import { loadQuad } from '../shared/scores/product.js';
+import { storageType, storeVector } from './storage.js';
 
 /** What the text of the kernel depends on. */
 export interface FewExactParameters extends FewRowsShape {
