@@ -267,7 +267,9 @@ optional(
     });
     expect(json.text).toBe((await ask(['--context', first, '--attention-k', '4'])).text);
     expect(outcome.code).toBe(0);
-    expect(json.warnings).toEqual([expect.stringMatching(/^Warning: webgpu: .* is a software \(CPU\) adapter/)]);
+    expect(json.warnings).toEqual([
+      expect.stringMatching(/^Warning: webgpu: .* is a software \(CPU\) adapter/),
+    ]);
   },
   900_000,
 );

@@ -103,7 +103,7 @@ const modules: Readonly<Record<string, Exports>> = {
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements mapElementsOfAll max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor
-      topK transpose valueAndGrad where writeInto zeros
+      topK transpose valueAndGrad where writeAt writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
   },
   'core/backend': {

@@ -8,7 +8,7 @@ const COPY_DST = 0x8;
 const MAP_READ = 0x1;
 
 /** GPU time from the start of the first launch to the end of the last, and of each kernel. Plugs into `Stream.profile`. */
-class Timestamps {
+export class Timestamps {
   readonly #device: GPUDevice;
   readonly #queries: GPUQuerySet;
   #keys: string[] = [];

@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Mode } from './dawn-options.js';
+import { type OnnxAttentionRow, onnxAttention } from './onnx-attention.js';
 import { markdownTable } from './print-table.js';
 import { type ModeResult, measureMode, type Phase } from './table-mode.js';
 import { type Row, type TableSizes, tableRows, tableSizes } from './table-rows.js';
@@ -18,8 +19,9 @@ const usage = `node gpu-table.mjs [options]
   --rounds n        timed rounds of each row                         (default 20)
   --heat ms         work before the first round                      (default 300)
   --scale n         divide all lengths, for a trial                  (default 1)
-  --seconds n       most time for each part, of which there are five (default 110)
+  --seconds n       most time for each part, of which there are six (default 110)
   --no-torch        leave torch out
+  --no-onnx         leave ONNX Runtime out
   --out file        also write JSON there                            (default gpu-table.json)`;
 
 interface TorchLine {
@@ -45,6 +47,7 @@ function parse(argv: readonly string[]) {
       // For the parts, each in its own process.
       part: { type: 'string' },
       'no-torch': { type: 'boolean', default: false },
+      'no-onnx': { type: 'boolean', default: false },
       out: { type: 'string', default: 'gpu-table.json' },
       help: { type: 'boolean', default: false },
     },
@@ -67,6 +70,25 @@ function torchColumns(only: string | undefined, seconds: number): readonly Torch
     .map((line): TorchLine => JSON.parse(line));
 }
 
+/** Rows that ONNX Runtime's own attention has a counterpart of. */
+const ONNX_ROWS: Readonly<Record<string, OnnxAttentionRow['dtype']>> = {
+  'forward-short': 'f32',
+  'f16-short': 'f16',
+};
+
+/** ONNX Runtime's attention in a process of its own, if `onnxruntime-node` is installed here. */
+function onnxColumn(folder: string, options: ReturnType<typeof parse>): readonly OnnxAttentionRow[] {
+  const file = join(folder, 'onnx.json');
+  const run = spawnSync(
+    process.execPath,
+    [fileURLToPath(import.meta.url), '--part', 'onnx', '--out', file, '--scale', options.scale],
+    { encoding: 'utf8', timeout: 1000 * Number(options.seconds), killSignal: 'SIGKILL' },
+  );
+  if (run.status === 0) return JSON.parse(readFileSync(file, 'utf8'));
+  log(`ONNX Runtime is left out: ${run.stderr?.trim().split('\n').at(-1)}`);
+  return [];
+}
+
 const digits = (value: number): string =>
   value >= 1000 ? value.toFixed(0) : value >= 100 ? value.toFixed(1) : value.toFixed(2);
 
@@ -74,6 +96,7 @@ function tableOf(
   rows: readonly Row[],
   results: readonly ModeResult[],
   torch: readonly TorchLine[],
+  onnx: readonly OnnxAttentionRow[],
 ): readonly (readonly string[])[] {
   const byMode = new Map(results.map((result) => [result.mode, result]));
   const own = (row: Row, mode: Mode): string => {
@@ -86,14 +109,26 @@ function tableOf(
     const value = row.unit === 'MiB' ? line?.mib : line?.ms;
     return value === undefined ? '' : digits(value) + (line?.note === undefined ? '' : ` (${line.note})`);
   };
+  const ofOnnx = ({ id }: Row): string => {
+    const line = onnx.find(({ dtype, causal }) => dtype === ONNX_ROWS[id] && causal);
+    return line === undefined ? '' : `${digits(line.ms)} (host time included)`;
+  };
   return [
-    ['ms of GPU time, or MiB', 'plain', 'tensor', "paper's method, torch", 'SDPA, torch'],
+    [
+      'ms of GPU time, or MiB',
+      'plain',
+      'tensor',
+      "paper's method, torch",
+      'SDPA, torch',
+      'MultiHeadAttention, ONNX Runtime WebGPU',
+    ],
     ...rows.map((row) => [
       row.label,
       own(row, 'plain'),
       own(row, 'tensor'),
       other(row, 'paper'),
       other(row, 'sdpa'),
+      ofOnnx(row),
     ]),
   ];
 }
@@ -103,6 +138,7 @@ function reportOf(
   sizes: TableSizes,
   results: readonly ModeResult[],
   torch: readonly TorchLine[],
+  onnx: readonly OnnxAttentionRow[],
   spentMs: number,
 ): string {
   const [first] = results;
@@ -128,7 +164,7 @@ function reportOf(
       : []),
     `${first?.adapter ?? ''}; node ${process.version}; ${new Date().toISOString().slice(0, 10)}; median of ${options.rounds} after ${options.heat} ms of work; ${(spentMs / 1000).toFixed(0)} s in all.`,
     '',
-    markdownTable(tableOf(rows, results, torch)),
+    markdownTable(tableOf(rows, results, torch, onnx)),
     '',
     ...compared,
     ...failed,
@@ -140,6 +176,12 @@ const count = (value: number): string => value.toLocaleString('en-US');
 
 /** Runs one part in this process; writes what is known to the file after every row. */
 async function runPart(options: ReturnType<typeof parse>): Promise<number> {
+  if (options.part === 'onnx') {
+    const { heads, dim, short } = tableSizes(Number(options.scale));
+    const shape = { heads, dim, tokens: [short], causal: [true], rounds: 5, log: () => {} };
+    writeFileSync(options.out, JSON.stringify(await onnxAttention(shape)));
+    return 0;
+  }
   const [mode, phase] = (options.part ?? '').split(':') as [Mode, Phase];
   const only = options.only?.split(',');
   const result = await measureMode(mode, {
@@ -220,11 +262,12 @@ async function main(): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'gpu-table-'));
   const results: ModeResult[] = [];
   let torch: readonly TorchLine[] = [];
+  let onnx: readonly OnnxAttentionRow[] = [];
   // What is known so far is on disk after every part.
   const save = (): string => {
     const merged = merge(results);
-    const text = reportOf(options, sizes, merged, torch, performance.now() - start);
-    writeFileSync(options.out, JSON.stringify({ sizes, results: merged, torch }, null, 2));
+    const text = reportOf(options, sizes, merged, torch, onnx, performance.now() - start);
+    writeFileSync(options.out, JSON.stringify({ sizes, results: merged, torch, onnx }, null, 2));
     writeFileSync(`${options.out.replace(/\.json$/, '')}.md`, text);
     return text;
   };
@@ -234,6 +277,8 @@ async function main(): Promise<number> {
   };
   for (const mode of modes) part(mode, 'rows');
   if (!options['no-torch']) torch = torchColumns(options.only, Number(options.seconds));
+  save();
+  if (!options['no-onnx']) onnx = onnxColumn(folder, options);
   save();
   // The fastest mode first: the longest length is the most likely to run out of time.
   if (options.only === undefined || options.only.includes('forward-longest')) {

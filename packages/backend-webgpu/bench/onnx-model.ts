@@ -26,6 +26,7 @@ function message(...fields: readonly Field[]): Uint8Array {
 
 const FLOAT = 1;
 const INT64 = 7;
+const FLOAT16 = 10;
 
 function node(op: string, inputs: readonly string[], outputs: readonly string[], axis?: number): Uint8Array {
   const attribute = (name: string, value: number): Field => [5, message([1, name], [3, value], [20, 2])];
@@ -37,9 +38,9 @@ function node(op: string, inputs: readonly string[], outputs: readonly string[],
   );
 }
 
-function valueInfo(name: string, shape: readonly number[]): Uint8Array {
+function valueInfo(name: string, shape: readonly number[], type = FLOAT): Uint8Array {
   const dims = message(...shape.map((size): Field => [1, message([1, size])]));
-  return message([1, name], [2, message([1, message([1, FLOAT], [2, dims])])]);
+  return message([1, name], [2, message([1, message([1, type], [2, dims])])]);
 }
 
 function integers(name: string, values: readonly number[], shape: readonly number[]): Uint8Array {
@@ -79,4 +80,46 @@ export function composedModel(
     [12, valueInfo('out', [heads, chunk, dim])],
   );
   return message([1, 8], [7, graph], [8, message([1, ''], [2, 17])]);
+}
+
+/**
+ * The fused attention of ONNX Runtime, `nodes` times in a row, each on the output of the one before: query, key, value
+ * [1, L, H * D] -> out [1, L, H * D].
+ */
+export function attentionModel(shape: {
+  readonly nodes: number;
+  readonly heads: number;
+  readonly length: number;
+  readonly dim: number;
+  readonly dtype: 'f32' | 'f16';
+  readonly causal: boolean;
+}): Uint8Array {
+  const { nodes, heads, length, dim, dtype, causal } = shape;
+  const integer = (name: string, value: number): Field => [5, message([1, name], [3, value], [20, 2])];
+  const nameOf = (index: number): string => (index === 0 ? 'query' : index === nodes ? 'out' : `out${index}`);
+  const attention = (index: number): Field => [
+    1,
+    message(
+      ...[nameOf(index), 'key', 'value'].map((name): Field => [1, name]),
+      [2, nameOf(index + 1)],
+      [4, 'MultiHeadAttention'],
+      integer('num_heads', heads),
+      integer('unidirectional', causal ? 1 : 0),
+      [7, 'com.microsoft'],
+    ),
+  ];
+  const type = dtype === 'f32' ? FLOAT : FLOAT16;
+  const hidden = [1, length, heads * dim];
+  const graph = message(
+    ...Array.from({ length: nodes }, (_, index) => attention(index)),
+    [2, 'attention'],
+    ...['query', 'key', 'value'].map((name): Field => [11, valueInfo(name, hidden, type)]),
+    [12, valueInfo('out', hidden, type)],
+  );
+  return message(
+    [1, 8],
+    [7, graph],
+    [8, message([1, ''], [2, 17])],
+    [8, message([1, 'com.microsoft'], [2, 1])],
+  );
 }

@@ -1,8 +1,6 @@
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
 import { composedModel } from './onnx-model.js';
 import { exactRow, RelativeError } from './oracle.js';
+import { importByName, type Ort, type OrtTensor } from './ort.js';
 
 export interface EngineRow {
   readonly length: number;
@@ -144,23 +142,6 @@ function arraysOf({ heads, length, dim }: EngineShape): Arrays {
   return { q, keys, k, v };
 }
 
-interface OrtTensor {
-  readonly data: Float32Array;
-}
-
-interface Ort {
-  readonly Tensor: new (type: string, data: Float32Array, shape: readonly number[]) => OrtTensor;
-  readonly InferenceSession: {
-    create(
-      model: Uint8Array,
-      options: object,
-    ): Promise<{
-      run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
-      release(): Promise<void>;
-    }>;
-  };
-}
-
 const onnxRuntime: Engine = {
   name: 'ONNX Runtime, WebGPU provider',
   note: 'not causal; operators it lacks run on the CPU; inputs copied',
@@ -234,21 +215,6 @@ async function provideNavigator(): Promise<void> {
   const { create, globals } = await import('webgpu');
   Object.assign(globalThis, globals);
   Object.defineProperty(globalThis, 'navigator', { value: { gpu: create([]) }, configurable: true });
-}
-
-/** A package that this one does not depend on: resolved from this package, or from one of its neighbours. */
-async function importByName(name: string, neighbour?: string): Promise<unknown> {
-  const own = dirname(dirname(fileURLToPath(import.meta.url)));
-  const folders = [own, ...(neighbour === undefined ? [] : [join(dirname(own), neighbour)])];
-  for (const folder of folders) {
-    try {
-      const path = createRequire(join(folder, 'package.json')).resolve(name);
-      return await import(pathToFileURL(path).href);
-    } catch (error) {
-      if (!/MODULE_NOT_FOUND/.test((error as { code?: string }).code ?? '')) throw error;
-    }
-  }
-  throw new Error(`the package ${name} is not installed`);
 }
 
 function firstLine(error: unknown): string {

@@ -31,6 +31,7 @@ import { recordScatterAddRows } from './primitives/scatter-add-rows.js';
 import { recordSoftmax } from './primitives/softmax.js';
 import { recordTakeAlong } from './primitives/take-along.js';
 import { recordTopK } from './primitives/top-k.js';
+import { recordWriteAt } from './primitives/write-at.js';
 import { recordWriteBox } from './primitives/write-box.js';
 import { recordWork } from './recorded-work.js';
 import type { DeviceFacts } from './runtime/facts.js';
@@ -259,6 +260,24 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     return this.#made(dst.shape, dst.dtype, (out) => {
       layout.recordCopy(this.stream, dst, out);
       recordWriteBox(this.stream, x, out, starts);
+    });
+  }
+
+  writeAt(
+    dst: WebGpuTensor,
+    x: WebGpuTensor,
+    axis: number,
+    start: WebGpuTensor,
+    exclusive: boolean,
+  ): WebGpuTensor {
+    if (dst.shape[axis] === x.shape[axis]) return this.view(x, x.shape);
+    if (exclusive && dst.storage.isWritable && dst.storage !== x.storage) {
+      recordWriteAt(this.stream, x, dst, axis, start);
+      return this.view(dst, dst.shape);
+    }
+    return this.#made(dst.shape, dst.dtype, (out) => {
+      layout.recordCopy(this.stream, dst, out);
+      recordWriteAt(this.stream, x, out, axis, start);
     });
   }
 

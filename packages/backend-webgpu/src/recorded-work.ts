@@ -37,9 +37,12 @@ export function recordWork(
   const own: WebGpuTensor[] = [];
   try {
     own.push(...copiesOf(maker, inputs));
+    // `body` may write over the state, such as a cache: it then stays in its place.
+    for (const { storage } of own.slice(0, stateCount)) storage.keepers++;
     const { result, recording } = stream.record(
       () => {
         const { results, seeds } = body(own.map((one) => maker.view(one, one.shape)));
+        for (const { storage } of own.slice(0, stateCount)) storage.keepers = 0;
         return { ...settle(maker, own.slice(0, stateCount), results), seeds };
       },
       ({ state, seeds }) => ({

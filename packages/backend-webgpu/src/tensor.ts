@@ -16,6 +16,8 @@ export class Storage {
   readonly bytes: number;
   owner: Owner;
   views = 0;
+  /** How many of the views only keep the storage, and do not mind that its content is replaced. */
+  keepers = 0;
 
   constructor(span: Span, bytes: number, owner: Owner = 'own') {
     this.span = span;
@@ -25,7 +27,7 @@ export class Storage {
 
   /** Whether the only tensor that views it may be overwritten. */
   get isWritable(): boolean {
-    return this.owner === 'own' && this.views === 1;
+    return this.owner === 'own' && this.views - this.keepers === 1;
   }
 }
 

@@ -130,6 +130,30 @@ export class KeyValueCache {
     this.#length += tokens;
   }
 
+  /**
+   * Takes over tensors in which the next `tokens` have been written, in place of its own, which it disposes of. For a
+   * recorded step, which takes the tensors of a cache and returns others.
+   *
+   * @throws TopKError RANK_MISMATCH, DTYPE_MISMATCH, SHAPE_MISMATCH, and then takes over nothing.
+   */
+  advance(tokens: number, keys: Tensor, values: Tensor): void {
+    requireWhole('KeyValueCache.advance', 'tokens', tokens, 0);
+    requireFit('keys', keys, this.#keys);
+    requireFit('values', values, this.#values);
+    const length = this.#length + tokens;
+    for (const { shape } of [keys, values]) {
+      if (shape[2] === this.capacity && length <= this.capacity) continue;
+      throw new TopKError('SHAPE_MISMATCH', 'KeyValueCache: not the tensors of this cache', {
+        expected: `a capacity of ${this.capacity}, and at most ${this.capacity - this.#length} more tokens`,
+        got: `a capacity of ${shape[2]}, and ${tokens} tokens`,
+      });
+    }
+    this.dispose();
+    this.#keys = keys;
+    this.#values = values;
+    this.#length = length;
+  }
+
   /** Idempotent. */
   dispose(): void {
     this.#keys.dispose();

@@ -27,6 +27,31 @@ describe('KeyValueCache', () => {
     expect(backend.memory().live).toBe(before);
   });
 
+  test('takes over what a recorded step has written, and nothing that does not fit', async () => {
+    const before = backend.memory().live;
+    const cache = new KeyValueCache(backend, { batch: 1, heads: 2, keyDim: 1, valueDim: 1, capacity: 2 });
+    const written = (): Tensor => tensor(backend, [1, 0, 2, 0], [1, 2, 2, 1]);
+    const [keys, values] = [written(), written()];
+    cache.advance(1, keys, values);
+    expect(cache.length).toBe(1);
+    expect([...(await cache.keys.data())]).toEqual([1, 0, 2, 0]);
+    const row = token(7);
+    cache.append(row, row);
+    expect([...(await cache.values.data())]).toEqual([1, 7, 2, 7]);
+    for (const [tokens, given] of [
+      [1, written()],
+      [0, row],
+    ] as const) {
+      expect(() => cache.advance(tokens, given, given)).toThrow(
+        expect.objectContaining({ code: 'SHAPE_MISMATCH' }),
+      );
+      given.dispose();
+    }
+    expect(cache.length).toBe(2);
+    cache.dispose();
+    expect(backend.memory().live).toBe(before);
+  });
+
   test('writes in place where the backend can', () => {
     const cache = new KeyValueCache(backend, { batch: 1, heads: 2, keyDim: 1, valueDim: 1 });
     const row = token(1);

@@ -20,6 +20,9 @@ import { tensorPath } from './tensor/tensor-path.js';
 /** Every way to compute attention, the fastest first. */
 const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
 
+/** Requests whose answers are kept: the layers of a model, and the steps of a loop, ask for the same few. */
+const MOST_ANSWERS = 64;
+
 export interface FusedAttentionOptions {
   /** Paths in order of preference. Default: `forwardPaths`. */
   readonly paths?: readonly ForwardPath[];
@@ -35,24 +38,38 @@ export function fusedAttention<T extends BackendTensor & View>(
   allocate: (shape: Shape, dtype: DType) => T,
   { paths = forwardPaths }: FusedAttentionOptions = {},
 ): FusedOperation<AttentionRequest, AttentionInputs<T>, AttentionOutputs<T>> {
+  const answers = new Map<string, ReturnType<typeof answer>>();
   return {
     prepare(request) {
-      const refusals = [...relativeRefusals(request)];
-      if (refusals.length > 0) return { refusals };
-      for (const path of paths) {
-        const reasons = path.refuses(request, facts);
-        if (reasons.length > 0) refusals.push(...reasons.map((reason) => `${path.name}: ${reason}`));
-        else return prepared(path, refusals, request);
+      // Seeds differ in every call.
+      if (request.dropout !== undefined) return answer(request);
+      const key = JSON.stringify(request);
+      let known = answers.get(key);
+      if (known === undefined) {
+        known = answer(request);
+        if (answers.size >= MOST_ANSWERS) answers.clear();
+        answers.set(key, known);
       }
-      return { refusals };
+      return known;
     },
   };
+
+  function answer(request: AttentionRequest) {
+    const refusals = [...relativeRefusals(request)];
+    if (refusals.length > 0) return { refusals };
+    for (const path of paths) {
+      const reasons = path.refuses(request, facts);
+      if (reasons.length > 0) refusals.push(...reasons.map((reason) => `${path.name}: ${reason}`));
+      else return prepared(path, refusals, request);
+    }
+    return { refusals };
+  }
 
   function prepared(path: ForwardPath, refusals: readonly string[], request: AttentionRequest) {
     return {
       preferredChunk: path.preferredChunk?.(request),
-      scratchBytes: (chunk: number) => path.scratchBytes(request, chunk, facts),
-      largestBytes: (chunk: number) => path.largestBytes(request, chunk, facts),
+      scratchBytes: remembered((chunk) => path.scratchBytes(request, chunk, facts)),
+      largestBytes: remembered((chunk) => path.largestBytes(request, chunk, facts)),
       describe() {
         const own = path.describe?.(request, facts);
         const chosen = own === undefined ? path.name : `${path.name} (${own})`;
@@ -71,4 +88,14 @@ export function fusedAttention<T extends BackendTensor & View>(
       },
     };
   }
+}
+
+/** Memoises a function of a chunk. */
+function remembered(bytes: (chunk: number) => number): (chunk: number) => number {
+  const known = new Map<number, number>();
+  return (chunk) => {
+    const own = known.get(chunk) ?? bytes(chunk);
+    known.set(chunk, own);
+    return own;
+  };
 }

@@ -10,6 +10,7 @@ import {
   mapRoles,
   type Shape,
 } from '@topk-attention/core/backend';
+import { NARROW_ROWS } from '../primitives/matmul-narrow.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
@@ -30,7 +31,7 @@ export function fusedFeedForward<T extends View & BackendTensor>(
 ): FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>> {
   return {
     prepare(asked, limits) {
-      const refusals = tooLarge(asked, facts);
+      const refusals = [...tooLarge(asked, facts), ...tooFew(asked, facts)];
       if (refusals.length > 0) return { refusals };
       const request = chooseFeedForward(asked, limits);
       const kind = firstProductKind(request, facts);
@@ -87,6 +88,12 @@ export function fusedFeedForwardBackward<T extends View & BackendTensor>(
       };
     },
   };
+}
+
+/** A tile of rows would be almost empty, as in decoding: the backend's products of few rows are faster. */
+function tooFew({ tokens, k, saves }: FeedForwardRequest, { isSoftware }: DeviceFacts): string[] {
+  const isFew = k === 'all' && saves !== true && tokens <= NARROW_ROWS && !isSoftware;
+  return isFew ? [`${tokens} tokens leave a tile almost empty`] : [];
 }
 
 /** Weights and rows of hidden units are bound whole. */

@@ -24,6 +24,8 @@ export const NARROW_ROWS = 16;
 const WANTED_WORKGROUPS = 528;
 const ENOUGH_WORKGROUPS = 96;
 const LEAST_TERMS = 64;
+/** Up to this many terms, workgroups of few columns are better than parts. */
+const MOST_TERMS = 4096;
 
 interface NarrowParameters {
   /** 1, 2, 4, 8 or 16: at least the rows of the product. */
@@ -189,8 +191,10 @@ function divisionOf(
 ): { readonly lanes: number; readonly blocks: number; readonly most: number } {
   const blocksOf = (lanes: number): number => batch * Math.ceil(columns / (4 * lanes));
   // Narrower workgroups mean more of them, which costs less than a second launch to add parts.
-  const lanes =
-    [32, 16].find((count) => blocksOf(count) >= WANTED_WORKGROUPS && !(transposeB && count > 16)) ?? 8;
+  const wide = [32, 16].find((count) => blocksOf(count) >= WANTED_WORKGROUPS && !(transposeB && count > 16));
+  const narrow =
+    inner <= MOST_TERMS ? [8, 4, 2].find((count) => blocksOf(count) >= ENOUGH_WORKGROUPS) : undefined;
+  const lanes = wide ?? narrow ?? 8;
   const blocks = blocksOf(lanes);
   const wanted = blocks >= ENOUGH_WORKGROUPS ? 1 : Math.ceil(WANTED_WORKGROUPS / blocks);
   return { lanes, blocks, most: Math.max(1, Math.min(wanted, Math.floor(inner / LEAST_TERMS))) };

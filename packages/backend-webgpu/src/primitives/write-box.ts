@@ -89,7 +89,7 @@ function boxSource(half: boolean, rank: number): string {
     return `step = ${axis === 0 ? 'rest' : `rest % ${extent}; rest /= ${extent}`};
   source += step * params.x_steps_${axis}; place += step * params.dst_steps_${axis};`;
   });
-  return `fn half_at(at: u32) -> u32 { return (x[at / 2u] >> (16u * (at % 2u))) & 0xffffu; }
+  return `${halfAt}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -111,7 +111,11 @@ fn main(
 }`;
 }
 
-const mergeHalves = `let target_word = place / 2u + column;
+/** `half_at(at)`: the bits of an element of the f16 tensor `x`. */
+export const halfAt = `fn half_at(at: u32) -> u32 { return (x[at / 2u] >> (16u * (at % 2u))) & 0xffffu; }`;
+
+/** Writes word `column` of a row of f16, from `place` on, of which the row owns one half or both. */
+export const mergeHalves = `let target_word = place / 2u + column;
   // Elements 2 * target_word and the next, of which those from \`place\` to \`place + run - 1\` are the row's.
   let low = 2u * target_word;
   if (low >= place + run) { return; }

@@ -1,5 +1,6 @@
 import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import type { ConformanceCase } from '../harness/case.js';
+import { fewQueryCases } from './attention/few-queries.js';
 import { attentionHalfCases } from './attention/half-precision.js';
 import { hiddenKeyCases } from './attention/hidden-keys.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
@@ -37,6 +38,7 @@ import { reductionCases } from './primitives/reductions.js';
 import { selectionCases } from './primitives/selection.js';
 import { sumSquaresCases } from './primitives/sum-squares.js';
 import { tableGradientCases } from './primitives/table-gradients.js';
+import { writeAtCases } from './primitives/write-at.js';
 import { zeroExtentCases } from './primitives/zero-extents.js';
 import { propertyCases } from './properties/cases.js';
 
@@ -53,6 +55,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
   return [
     ...memoryCases,
     ...layoutCases,
+    ...writeAtCases,
     ...elementwiseCases,
     ...reductionCases,
     ...matmulCases,
@@ -75,6 +78,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...attentionRules,
     ...hiddenKeyCases,
     ...queryStartCases,
+    ...fewQueryCases,
     ...overflowCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,

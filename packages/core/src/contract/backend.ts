@@ -92,6 +92,11 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
    * neither x nor any other tensor of the backend views it (a reshape does). Core still releases dst afterwards.
    */
   writeInto(dst: T, x: T, starts: readonly number[], exclusive: boolean): T;
+  /**
+   * As `writeInto`, along one axis, from the position in `start` on: i32 of one element, clamped so that x fits. The other
+   * extents of x are those of dst. If left out, core composes it of other primitives, which copies dst.
+   */
+  writeAt?(dst: T, x: T, axis: number, start: T, exclusive: boolean): T;
 
   // elementwise; binary, compare, logic and where broadcast as NumPy does ------------------------------------------
   unary(op: UnaryOp, x: T): T;

@@ -4,3 +4,4 @@ export * from './layout.js';
 export * from './matmul.js';
 export * from './reduce.js';
 export * from './select.js';
+export * from './write-at.js';

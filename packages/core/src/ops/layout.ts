@@ -29,7 +29,14 @@ export function transpose(x: Tensor, permutation?: readonly number[]): Tensor {
       got: `[${order.join(', ')}]`,
     });
   }
-  if (order.every((axis, index) => axis === index)) return x.alias();
+  // Axes of extent 1 move without moving an element.
+  const long = order.filter((axis) => x.shape[axis] !== 1);
+  if (long.every((axis, index) => index === 0 || axis > (long[index - 1] as number))) {
+    return reshape(
+      x,
+      order.map((axis) => x.shape[axis] as number),
+    );
+  }
   const inverse = order.map((_, axis) => order.indexOf(axis));
   const [y] = apply(
     'transpose',

@@ -46,7 +46,7 @@ export interface RecordedStep<State, Inputs, Outputs> {
    * Runs a step. Consumes the state: its tensors are disposed when this returns. Inputs stay the caller's.
    *
    * @throws TopKError INVALID_OPTION if a tree holds anything but tensors or the new state's form differs from the old
-   * one's; whatever the function throws, leaving the state as it was.
+   * one's; whatever the function throws, leaving the state as it was but for what the function itself disposed of.
    */
   (state: State, inputs: Inputs, call?: StepCall): StepResult<State, Outputs>;
   readonly counts: StepCounts;

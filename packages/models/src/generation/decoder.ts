@@ -10,8 +10,13 @@ export interface Decoder<State extends DecoderState> {
    * @throws TopKError ABORTED, DISPOSED; nothing is left on the backend then.
    */
   start(prompts: readonly (readonly number[])[], events: DecoderEvents): Promise<State>;
-  /** Feeds one token to each row and gives the logits of the next, [B, vocabSize]. Advances the state. */
+  /** Feeds one token to each row and gives the best next one of each, as `bestTokens` does. Advances the state. */
   step(state: State, tokens: readonly number[]): Tensor;
+  /**
+   * The same with the tokens that the last step gave, which nobody has to have read: the device goes on while they are on
+   * their way. Undefined if it cannot.
+   */
+  stepAhead?(state: State): Tensor | undefined;
 }
 
 /** Where a decoder stops and reports. */

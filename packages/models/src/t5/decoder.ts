@@ -1,5 +1,6 @@
-import { reshape, scope, type Tensor, tensor } from '@topk-attention/core';
+import { type RecordedStep, recordedStep, reshape, scope, type Tensor, tensor } from '@topk-attention/core';
 import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run } from '@topk-attention/nn';
+import { bestTokens } from '../generation/best-token.js';
 import type { Decoder, DecoderEvents, DecoderState } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
 import { runSteps } from '../generation/run-steps.js';
@@ -7,16 +8,33 @@ import { tokenBatch } from '../generation/token-batch.js';
 import type { T5Config } from './config.js';
 import type { DecoderBlock, T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, encoderSteps, logitsOf, selfHeads } from './stacks.js';
+import { type TokenInputs, type TokenOutputs, type TokenState, tokenStep } from './token-step.js';
 
-/** Token capacity of a new cache. A short answer never makes it grow. */
+/**
+ * Token capacity of a new cache. A short answer never makes it grow. A recorded step is recorded anew when it does, which
+ * costs more than reading past spare room.
+ */
 const FIRST_CAPACITY = 32;
+const RECORDED_CAPACITY = 128;
 
 /** Decoding with a T5: encodes the prompts, then continues from caches. */
 export function t5Decoder(run: Run, t5: T5Layers): Decoder<T5DecoderState> {
   return {
     start: (prompts, events) => start(run, t5, prompts, events),
-    step: (state, tokens) => step(run, t5, state, tokens),
+    step: (state, tokens) => state.recordedStep(tokens) ?? step(run, t5, state, tokens),
+    ...(isRecordable(run, t5) && { stepAhead: (state: T5DecoderState) => state.recordedStep() }),
   };
+}
+
+/**
+ * Whether steps are recorded: not for hooks, which want to be called for each token, nor for functions of the caller's,
+ * which may read anything.
+ */
+function isRecordable({ trace }: Run, { embedding, decoder }: T5Layers): boolean {
+  if (embedding.backend.record === undefined || trace !== undefined) return false;
+  return decoder.blocks.every(({ attention, crossAttention }) =>
+    [attention, crossAttention].every(({ layer }) => typeof layer.choice !== 'function'),
+  );
 }
 
 async function start(
@@ -35,7 +53,7 @@ async function start(
       onProgress?.({ stage: 'encode', done, total: config.encoderLayers }),
     );
     try {
-      return new T5DecoderState(t5, encoded, source.keyLengths);
+      return new T5DecoderState(run, t5, encoded, source.keyLengths);
     } finally {
       encoded.dispose();
     }
@@ -57,7 +75,7 @@ function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly nu
       x.dispose();
       x = next;
     }
-    return scope(() => reshape(logitsOf(run, t5, x), [batch, -1]));
+    return scope(() => bestTokens(reshape(logitsOf(run, t5, x), [batch, -1])));
   } finally {
     x.dispose();
   }
@@ -93,16 +111,25 @@ function decoderBlock(
 export class T5DecoderState implements DecoderState {
   readonly firstTokens: readonly number[];
   readonly batch: number;
-  readonly sourceLengths: Tensor | undefined;
-  readonly layers: readonly { readonly source: KeysAndValues; readonly cache: KeyValueCache }[];
+  sourceLengths: Tensor | undefined;
+  readonly layers: readonly { source: KeysAndValues; readonly cache: KeyValueCache }[];
+  /** i32 [B, 1]: what the last recorded step gave. */
+  #tokens: Tensor | undefined;
+  /** Undefined where steps are not recorded. */
+  readonly #token: RecordedStep<TokenState, TokenInputs, TokenOutputs> | undefined;
 
   /** @param sourceLengths belongs to the state from now on; `encoded` stays the caller's */
-  constructor({ config, decoder }: T5Layers, encoded: Tensor, sourceLengths: Tensor | undefined) {
+  constructor(run: Run, t5: T5Layers, encoded: Tensor, sourceLengths: Tensor | undefined) {
+    const { config, decoder } = t5;
     const { heads, dKv, decoderStartId } = config;
+    if (isRecordable(run, t5)) {
+      this.#token = recordedStep((state, inputs) => tokenStep(run, t5, state, inputs), { mostRecordings: 1 });
+    }
     this.batch = encoded.shape[0] as number;
     this.sourceLengths = sourceLengths;
     this.firstTokens = Array.from({ length: this.batch }, () => decoderStartId);
-    const size = { batch: this.batch, heads, keyDim: dKv, valueDim: dKv, capacity: FIRST_CAPACITY };
+    const capacity = this.#token === undefined ? FIRST_CAPACITY : RECORDED_CAPACITY;
+    const size = { batch: this.batch, heads, keyDim: dKv, valueDim: dKv, capacity };
     const made: { dispose(): void }[] = [];
     try {
       this.layers = decoder.blocks.map(({ crossAttention }: DecoderBlock) => {
@@ -122,6 +149,45 @@ export class T5DecoderState implements DecoderState {
     return this.layers.flatMap(({ source, cache }) => [source.key, source.value, cache.keys, cache.values]);
   }
 
+  /** As `Decoder.step`, or without tokens as `stepAhead`, by the recorded step; undefined where there is none. */
+  recordedStep(given?: readonly number[]): Tensor | undefined {
+    const token = this.#token;
+    const [first] = this.layers;
+    if (token === undefined || first === undefined) return undefined;
+    const { backend } = first.cache.keys;
+    const state: TokenState = {
+      blocks: this.layers.map(({ source, cache }) => ({
+        keys: cache.keys,
+        values: cache.values,
+        sourceKey: source.key,
+        sourceValue: source.value,
+      })),
+      sourceLengths: this.sourceLengths === undefined ? [] : [this.sourceLengths],
+    };
+    const inputs = scope(() => ({
+      tokens:
+        given === undefined
+          ? (this.#tokens as Tensor).alias()
+          : tensor(backend, Int32Array.from(given), [this.batch, 1], 'i32'),
+      position: tensor(backend, Int32Array.of(first.cache.length), [1], 'i32'),
+    }));
+    try {
+      const { state: next, outputs } = token(state, inputs);
+      for (const [index, { keys, values, sourceKey, sourceValue }] of next.blocks.entries()) {
+        const layer = this.layers[index] as (typeof this.layers)[number];
+        layer.cache.advance(1, keys as Tensor, values as Tensor);
+        layer.source = { key: sourceKey as Tensor, value: sourceValue as Tensor };
+      }
+      [this.sourceLengths] = next.sourceLengths;
+      this.#tokens?.dispose();
+      this.#tokens = outputs.tokens as Tensor;
+      return outputs.best;
+    } finally {
+      inputs.tokens.dispose();
+      inputs.position.dispose();
+    }
+  }
+
   reserve(): boolean {
     return this.layers.map(({ cache }) => cache.reserve(1)).includes(true);
   }
@@ -133,5 +199,7 @@ export class T5DecoderState implements DecoderState {
       cache.dispose();
     }
     this.sourceLengths?.dispose();
+    this.#tokens?.dispose();
+    this.#token?.dispose();
   }
 }

@@ -3,10 +3,13 @@ import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Stream } from '../../runtime/stream.js';
+import { fewRowsOf, hasFewRows, keysOfTile, rowsPerKeyHead, rowTilesOf } from '../few-rows/few-rows.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import { geometryOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
 import { optionRefusals, optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
+import { scoreOptionsOf } from '../shared/scores/record-scores.js';
+import { recordFewExact } from './few-rows-kernel.js';
 import { recordJoin, segmentRowFloats } from './join-segments.js';
 import { recordExactTiles } from './kernel.js';
 import type { ExactParameters } from './parameters.js';
@@ -29,6 +32,8 @@ const LEAST_TILES = 4;
 export const exactPath: ForwardPath = {
   name: 'exact',
   refuses: (request, facts) => exactRefusals(request, facts),
+  // It divides a call itself.
+  preferredChunk: ({ queryLength }) => queryLength,
   scratchBytes: (request, _chunk, facts) => relativeBytes(request) + segmentBytes(request, facts),
   largestBytes: (request, _chunk, facts) => Math.max(relativeBytes(request), segmentBytes(request, facts)),
   record: (stream, request, views) => recordExact(stream, request, views, stream.facts),
@@ -62,6 +67,7 @@ export function recordExact(
 ): void {
   const tile = chooseTile(request, facts) as ExactTile;
   const { headDim, valueDim, dtype, causal, mask, keyLengths, bias, relativeBias, dropout } = request;
+  const isFew = hasFewRows(request);
   const parameters: ExactParameters = {
     tile,
     headDim,
@@ -78,22 +84,23 @@ export function recordExact(
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
   const options = optionsOf(views, relative);
   for (const part of exactParts(request, tile, facts)) {
-    const groups = part.heads * Math.ceil(part.queries / tileQueries(tile));
-    const segments = segmentsOf(request, tile, groups, facts);
+    const segments = segmentsOf(request, tile, part, facts);
     const sums = segments > 1 ? stream.scratch(partialBytes(request, part, segments)) : undefined;
     const geometry = geometryOf(request, part);
     const out = queryWindow(views.output, request, part);
-    recordExactTiles(
-      stream,
-      { ...parameters, segmented: sums !== undefined },
-      {
-        ...{ geometry, segments, options },
-        q: queryWindow(views.q, request, part),
-        k: keyWindow(views.k, request, part),
-        v: keyWindow(views.v, request, part),
-        ...(sums === undefined ? { out } : { sums }),
-      },
-    );
+    const segmented = sums !== undefined;
+    const call = {
+      ...{ geometry, segments, options },
+      q: queryWindow(views.q, request, part),
+      k: keyWindow(views.k, request, part),
+      v: keyWindow(views.v, request, part),
+      ...(sums === undefined ? { out } : { sums }),
+    };
+    if (isFew) {
+      const rowsOfKeyHead = rowsPerKeyHead(request, part);
+      const shape = { ...scoreOptionsOf(request), rows: fewRowsOf(rowsOfKeyHead), valueDim, segmented };
+      recordFewExact(stream, shape, { ...call, rowsOfKeyHead });
+    } else recordExactTiles(stream, { ...parameters, segmented }, call);
     if (sums !== undefined) {
       recordJoin(stream, { valueDim, dtype }, geometry, segments, { parts: sums, out });
       stream.release(sums);
@@ -104,17 +111,22 @@ export function recordExact(
 }
 
 /**
- * Number of workgroups that share the keys of a tile of queries: one where the tiles, `groups` of them, keep the
- * device busy.
+ * Number of workgroups that share the keys of a tile of queries: one where the tiles keep the device busy.
  */
 function segmentsOf(
-  { keyLength }: AttentionRequest,
+  request: AttentionRequest,
   tile: ExactTile,
-  groups: number,
+  part: Part,
   { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
 ): number {
-  const wanted = isSoftware ? 1 : Math.floor(WANTED_WORKGROUPS / groups);
-  return Math.max(1, Math.min(wanted, Math.floor(keyLength / tileKeys(tile) / LEAST_TILES)));
+  if (isSoftware) return 1;
+  const together = rowsPerKeyHead(request, part);
+  const rows = fewRowsOf(together);
+  const [groups, keys] = hasFewRows(request)
+    ? [rowTilesOf(part.heads * part.queries, together, rows), keysOfTile(rows)]
+    : [part.heads * Math.ceil(part.queries / tileQueries(tile)), tileKeys(tile)];
+  const wanted = Math.floor(WANTED_WORKGROUPS / groups);
+  return Math.max(1, Math.min(wanted, Math.floor(request.keyLength / keys / LEAST_TILES)));
 }
 
 function partialBytes({ valueDim }: AttentionRequest, { heads, queries }: Part, segments: number): number {
@@ -126,8 +138,7 @@ function segmentBytes(request: AttentionRequest, facts: DeviceFacts): number {
   const tile = chooseTile(request, facts);
   if (tile === undefined) return 0;
   const bytes = exactParts(request, tile, facts).map((part) => {
-    const groups = part.heads * Math.ceil(part.queries / tileQueries(tile));
-    const segments = segmentsOf(request, tile, groups, facts);
+    const segments = segmentsOf(request, tile, part, facts);
     return segments > 1 ? partialBytes(request, part, segments) : 0;
   });
   return Math.max(...bytes);

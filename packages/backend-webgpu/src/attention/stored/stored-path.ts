@@ -4,6 +4,8 @@ import { ALIGNMENT, wholeOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
+import { hasFewRows } from '../few-rows/few-rows.js';
+import { recordFewScores } from '../few-rows/scores-kernel.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import { geometryOf, keyWindow, type Part, partsOf, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { type Lists, savedLists } from '../shared/lists.js';
@@ -13,21 +15,23 @@ import type { TileRows } from '../shared/scores/product.js';
 import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
 import { recordCombine } from './combine-kernel.js';
-import { recordSelect } from './select-kernel.js';
+import { recordSelect, segmentListBytes } from './select-kernel.js';
 
 /** Scores and lists of one part of the work stay below this, provided that those of one group of heads do. */
 const PART_BYTES = 2 ** 26;
 /**
- * The fallback for every k, every option and every head dim: scores of a chunk of queries in scratch, an exact
- * selection per row, then softmax and the weighted sum. Equal scores have equal bits in every path of this package
- * that does not rescore, so this path also serves as the reference for the others.
+ * The fallback for every k, every option and every head dim, and the fastest for few queries: scores of a chunk of
+ * queries in scratch, an exact selection per row (few long rows in segments first), then softmax and the weighted sum.
+ * Except for few queries, equal scores have equal bits in every path of this package that does not rescore, so this path
+ * also serves as the reference for the others.
  */
 export const storedPath: ForwardPath = {
   name: 'stored',
   refuses,
   scratchBytes: (request, chunk, facts) => {
     const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
-    return partBytes(request, heads, queries) + relativeBytes(request);
+    const selected = segmentListBytes(heads * queries, request.keyLength, slots(request));
+    return partBytes(request, heads, queries) + selected + relativeBytes(request);
   },
   largestBytes: (request, chunk, facts) => {
     const { heads, queries } = partSize(request, chunk, facts.bindingBytes);
@@ -148,12 +152,15 @@ function recordPart(
   const geometry = geometryOf(request, part);
   const k = slots(request);
   if (visibleKeys(request, part) > 0) {
-    recordScores(stream, request, part, scoreOptionsOf(request), tileRows, {
+    const operands = {
       q: queryWindow(views.q, request, part),
       k: keyWindow(views.k, request, part),
       scores,
       extras: optionsOf(views, relative),
-    });
+    };
+    const options = scoreOptionsOf(request);
+    if (hasFewRows(request)) recordFewScores(stream, request, part, options, stride, operands);
+    else recordScores(stream, request, part, options, tileRows, operands);
   }
   const selected = { scores, lists, keyLengths: views.keyLengths?.span };
   recordSelect(stream, { causal, keyLengths }, geometry, { k, stride }, selected);

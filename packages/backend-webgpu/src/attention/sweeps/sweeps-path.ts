@@ -4,6 +4,7 @@ import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
+import { hasFewRows } from '../few-rows/few-rows.js';
 import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
 import { keyWindow, partsOf } from '../shared/geometry.js';
@@ -51,6 +52,7 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   if (k === 'all') return ['it keeps k keys, not all of them'];
   if (k > LARGEST_K) reasons.push(`k ${k} exceeds ${LARGEST_K}`);
   if (keyLength < FEWEST_KEYS) reasons.push(`${keyLength} keys are below ${FEWEST_KEYS}`);
+  if (hasFewRows(request)) reasons.push(`${request.queryLength} queries of a head leave a tile almost empty`);
   if (8 * k > keyLength) reasons.push(`k ${k} is more than an eighth of ${keyLength} keys`);
   if (mask !== undefined) reasons.push('there is a mask');
   if (bias !== undefined) reasons.push('there is a bias for each query and key');

@@ -203,8 +203,8 @@ fn main(
   store_row(first_row + (4u * ty + 35u), rows, key_head, first_key + 4u * tx, dots_7_0, dots_7_1);
 }
 
-// attention stored select {"causal":true,"keyLengths":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, score_stride: u32, list_rows_per_head: u32, indices_base: u32, list_scores_base: u32 }
+// attention stored select {"causal":true,"keyLengths":false,"from":"row"}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, k: u32, score_stride: u32, list_rows_per_head: u32, segments: u32, segment_keys: u32, indices_base: u32, list_scores_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> scores: array<u32>;
 @group(0) @binding(2) var<storage, read_write> indices: array<u32>;
@@ -233,13 +233,16 @@ const NONE = 0xffffffffu;
 const NAN_BITS = 0x7fc00000u;
 
 var<private> list: u32;
+/** Where the row begins among the scores, and the key of its first score. */
+var<private> row_start: u32;
+var<private> first_key = 0u;
 
 fn score_bits(at: u32) -> u32 {
   return scores[at];
 }
 
 fn keep(slot: u32, key: u32, bits: u32) {
-  indices[params.indices_base + list + slot] = key;
+  indices[params.indices_base + list + slot] = first_key + key;
   list_scores[params.list_scores_base + list + slot] = bits;
 }
 
@@ -350,15 +353,19 @@ fn select_row(t: u32, start: u32, visible: u32, k: u32) -> u32 {
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let index = id.x + id.y * groups.x;
+  let job = id.x + id.y * groups.x;
+  let index = job;
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
   let k = params.k;
   list = (row.local_head * params.list_rows_per_head + row.local_query) * k;
-  let kept = select_row(t, index * params.score_stride, visible_of(row), k);
+  
+  row_start = index * params.score_stride;
+  let kept = select_row(t, row_start + first_key, visible_of(row), k);
   let empty = select(MINUS_INF_BITS, NAN_BITS, kept == NAN_ROW);
   for (var slot = t + select(kept, 0u, kept == NAN_ROW); slot < k; slot += INVOCATIONS) {
-    keep(slot, NONE, empty);
+    indices[params.indices_base + list + slot] = NONE;
+    list_scores[params.list_scores_base + list + slot] = empty;
   }
 }
 

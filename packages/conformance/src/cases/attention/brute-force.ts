@@ -87,7 +87,12 @@ function keptOf(scores: readonly (number | undefined)[], most: number): number[]
   const isBeaten = (one: (typeof valid)[number], by: (typeof valid)[number]): boolean =>
     by.score > one.score || (by.score === one.score && by.j < one.j);
   if (valid.length <= most || valid.some(({ score }) => Number.isNaN(score))) return valid.map(({ j }) => j);
-  return valid.filter((one) => valid.filter((by) => isBeaten(one, by)).length < most).map(({ j }) => j);
+  const isKept = (one: (typeof valid)[number]): boolean => {
+    let better = 0;
+    for (const by of valid) if (isBeaten(one, by) && ++better === most) return false;
+    return true;
+  };
+  return valid.filter(isKept).map(({ j }) => j);
 }
 
 /** Softmax by definition: each exponential over their sum, and NaN wherever a score is NaN or +inf. */

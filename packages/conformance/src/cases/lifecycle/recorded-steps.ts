@@ -17,11 +17,13 @@ import {
   type StepSeeds,
   scope,
   sub,
+  sum,
   type Tensor,
   tensor,
   topKAttention,
   valueAndGrad,
   where,
+  writeAt,
 } from '@topk-attention/core';
 import type { ConformanceCase } from '../../harness/case.js';
 import { check, checkEqual, checkSameBits, checkThrows } from '../../harness/support/assert.js';
@@ -142,6 +144,14 @@ function doubling(): RecordedStep<State, Record<string, Tensor>, { readonly sum:
   }));
 }
 
+/** Writes a row into a cache at a position that is data. */
+function appending(): RecordedStep<State, Record<string, Tensor>, { readonly sum: Tensor }> {
+  return recordedStep(({ cache }: State, { row, position }: Record<string, Tensor>) => {
+    const next = writeAt(cache as Tensor, row as Tensor, 1, position as Tensor);
+    return { state: { cache: next }, outputs: { sum: sum(next, { axes: [1] }) } };
+  });
+}
+
 /** Steps that are recorded once and replayed; a backend that cannot record calls the function each time. */
 export const recordedStepCases: readonly ConformanceCase[] = [
   lifecycle(
@@ -171,6 +181,33 @@ export const recordedStepCases: readonly ConformanceCase[] = [
       backend.record === undefined || step.counts.replayed === 3,
       `${step.counts.replayed} replays where 3 were expected`,
     );
+    step.dispose();
+  }),
+  lifecycle('a step writes into a cache at positions that tensors hold', async ({ backend }) => {
+    const step = appending();
+    let state: State = { cache: tensor(backend, new Float32Array(2 * 8 * 3), [2, 8, 3]) };
+    const expected = new Float32Array(2 * 8 * 3);
+    for (const [at, place] of [0, 1, 2, 3, 7, 5].entries()) {
+      const values = Float32Array.from({ length: 6 }, (_, i) => 10 * at + i + 1);
+      for (let i = 0; i < 6; i++) expected[(i < 3 ? 0 : 24) + 3 * place + (i % 3)] = values[i] as number;
+      const row = tensor(backend, values, [2, 1, 3]);
+      const position = tensor(backend, [place], [1], 'i32');
+      const made = step(state, { row, position });
+      state = made.state;
+      const sums = Array.from({ length: 6 }, (_, i) => {
+        let total = 0;
+        for (let key = 0; key < 8; key++) total += expected[(i < 3 ? 0 : 24) + 3 * key + (i % 3)] as number;
+        return total;
+      });
+      checkEqual(`sums after ${at}`, (await made.outputs.sum.data()) as Float32Array, sums);
+      for (const one of [row, position, made.outputs.sum]) one.dispose();
+    }
+    checkEqual('the cache', (await (state.cache as Tensor).data()) as Float32Array, expected);
+    check(
+      backend.record === undefined || step.counts.replayed === 4,
+      `${step.counts.replayed} replays where 4 were expected`,
+    );
+    (state.cache as Tensor).dispose();
     step.dispose();
   }),
   lifecycle('a seed that a step brings itself is never replayed', async ({ backend }) => {
