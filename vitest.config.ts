@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     // The default leaves a core to the main process, which next to nothing is left for on two.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    projects: ['packages/*', 'apps/*', 'tooling/*/vitest.config.ts'],
+    projects: ['packages/*', 'apps/*', 'examples/*', 'tooling/*/vitest.config.ts'],
     reporters: [
       'default',
       './tooling/vitest/src/summary-reporter.ts',

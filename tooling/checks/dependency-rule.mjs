@@ -11,8 +11,9 @@ const SCOPE = '@topk-attention/';
 const APP_KIT = 'app-kit';
 
 /**
- * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages
- * and apps may import every package; nothing imports an app, and no published package a private one.
+ * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages,
+ * apps and examples may import every package; nothing imports an app or an example, and no published package a private
+ * one.
  *
  * @type {Record<string, readonly string[]>}
  */
@@ -105,7 +106,7 @@ export function sourceFiles(folder) {
  * @returns {WorkspacePackage[]}
  */
 export function workspacePackages(root) {
-  return ['packages', 'apps'].flatMap((group) => {
+  return ['packages', 'apps', 'examples'].flatMap((group) => {
     const parent = join(root, group);
     if (!existsSync(parent)) return [];
     return readdirSync(parent)
@@ -117,7 +118,7 @@ export function workspacePackages(root) {
           name: manifest.name,
           short: manifest.name.slice(SCOPE.length),
           folder,
-          app: group === 'apps',
+          app: group !== 'packages',
           manifest,
         };
       });

@@ -49,7 +49,7 @@ const steps = [
       // In tests and tools too, and across packages.
       ...tool(
         'biome',
-        ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'tooling'],
+        ['lint', '--only=suspicious/noImportCycles', 'packages', 'apps', 'examples', 'tooling'],
         'break the import cycles above',
       )(),
       ...cycleBreaches(root),

@@ -154,7 +154,7 @@ const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
  * @returns {string[]}
  */
 export function withoutVersion(root) {
-  return ['packages', 'apps', 'tooling'].flatMap((group) =>
+  return ['packages', 'apps', 'examples', 'tooling'].flatMap((group) =>
     readdirSync(join(root, group))
       .map((name) => join(root, group, name, 'package.json'))
       .filter((file) => existsSync(file) && readJson(file).version === undefined)

@@ -27,6 +27,7 @@ function workspace(more = {}) {
     'tsconfig.build.json': { files: [] },
     'tooling/tsconfig.json': {},
     'apps/.keep': '',
+    'examples/.keep': '',
     'packages/core/package.json': {
       name: '@topk-attention/core',
       version: '0.0.0',
