@@ -8,7 +8,6 @@ import {
   exact,
   initializers,
   type Layer,
-  learnedPositions,
   linearLayer,
   type Mechanism,
   type MechanismState,
@@ -51,26 +50,24 @@ export interface LanguageModel extends Layer<readonly [ids: Tensor]> {
 }
 
 /**
- * A decoder like GPT: ids i32 [B, L] -> logits [B * L, vocabulary] of the token after each. The output projection is
+ * A decoder like GPT, with rotary positions: ids i32 [B, L] -> logits [B * L, vocabulary] of the token after each. The output projection is
  * the table of embeddings.
  */
 export function languageModel(options: ModelOptions): LanguageModel {
-  const { vocabulary, context: length, layers, width, heads, dropout } = options;
+  const { vocabulary, layers, width, heads, dropout } = options;
   const tokens = embeddingLayer(vocabulary, width, { initializer: initializers.normal(0.02) });
-  const positions = learnedPositions(length, width);
   const drop = dropoutLayer(dropout);
   const decoder = encoderStack({
     ...{ layers, width, heads, hidden: 4 * width, normFirst: true, dropout },
     // Performer cannot drop attention weights, so no mechanism does: they are to differ in one thing only.
-    attention: { mechanism: mechanismOf(options), causal: true, dropout: 0 },
+    attention: { mechanism: mechanismOf(options), causal: true, rotary: {}, dropout: 0 },
     feedForward: { activation: 'gelu', dropout: 0 },
   });
   const head = linearLayer(width, vocabulary, { bias: false });
 
-  const model = defineLayer({ tokens, positions, decoder }, (context, ids: Tensor) => {
+  const model = defineLayer({ tokens, decoder }, (context, ids: Tensor) => {
     const embedded = tokens.apply(within(context, 'tokens'), ids);
-    const placed = positions.apply(within(context, 'positions'), embedded);
-    const dropped = drop.apply(within(context, 'dropout'), placed);
+    const dropped = drop.apply(within(context, 'dropout'), embedded);
     const decoded = decoder.apply(within(context, 'decoder'), dropped);
     const rows = reshape(decoded, [ids.shape.reduce((all, one) => all * one, 1), width]);
     return head.apply(within(context, 'tokens'), rows);
@@ -80,8 +77,7 @@ export function languageModel(options: ModelOptions): LanguageModel {
     step: (context, ids, states) =>
       scope(() => {
         const embedded = tokens.apply(within(context, 'tokens'), ids);
-        const placed = positions.apply(within(context, 'positions'), embedded, states?.[0]?.length ?? 0);
-        const { output, states: next } = decoder.step(within(context, 'decoder'), placed, states);
+        const { output, states: next } = decoder.step(within(context, 'decoder'), embedded, states);
         return { logits: head.apply(within(context, 'tokens'), output), states: next };
       }),
   };

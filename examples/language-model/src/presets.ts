@@ -18,9 +18,9 @@ export const tiny: Preset = {
 
 /** Seconds to minutes on a GPU: for a megabyte of text. */
 export const small: Preset = {
-  model: { context: 512, layers: 4, width: 128, heads: 4, features: 128, dropout: 0.1 },
+  model: { context: 512, layers: 2, width: 192, heads: 6, features: 128, dropout: 0.1 },
   training: {
-    ...{ steps: 2000, batchSize: 16, learningRate: 2e-3, warmupSteps: 100, weightDecay: 0.1 },
+    ...{ steps: 1500, batchSize: 16, learningRate: 3e-3, warmupSteps: 100, weightDecay: 0.1 },
     ...{ evalSteps: 100, evalWindows: 64 },
   },
 };

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TopKError } from '@topk-attention/core';
 import { type CheckpointStore, folderStore, type LogEntry } from '@topk-attention/nn';
@@ -52,7 +52,9 @@ export class RunFolder {
     this.checkpoints = folderStore(join(path, 'checkpoints'));
   }
 
-  begin(config: RunConfig, vocabulary: readonly string[]): void {
+  /** @throws TopKError INVALID_OPTION if it holds another run, or any unless `isResumed`. */
+  begin(config: RunConfig, vocabulary: readonly string[], isResumed = false): void {
+    if (existsSync(join(this.path, 'config.json'))) this.#requireSame(config, isResumed);
     mkdirSync(this.path, { recursive: true });
     this.#write('config.json', config);
     this.#write('vocabulary.json', vocabulary);
@@ -82,6 +84,18 @@ export class RunFolder {
       .map((line) => JSON.parse(line) as LogEntry);
     const last = new Map(entries.map((entry) => [`${entry.step} ${entry.loss === undefined}`, entry]));
     return [...last.values()].sort((a, b) => a.step - b.step);
+  }
+
+  #requireSame(config: RunConfig, isResumed: boolean): void {
+    const identity = ({ name, tokens, model, seed }: RunConfig): string =>
+      JSON.stringify({ name, tokens, model, seed });
+    const before = identity(this.config());
+    if (isResumed && before === identity(config)) return;
+    throw new TopKError('INVALID_OPTION', `${this.path} holds an earlier run`, {
+      expected: isResumed ? `the run ${before}` : 'a new folder',
+      got: isResumed ? identity(config) : before,
+      fix: 'Name another --out, or go on with the same options and --resume',
+    });
   }
 
   #write(name: string, value: unknown): void {

@@ -17,8 +17,8 @@ export interface SampleOptions {
 }
 
 /**
- * Goes on from a prompt of at least one token, one token at a time. Prompt and text together are no longer than the
- * model's context.
+ * Goes on from a prompt of at least one token, one token at a time, and never writes token 0, which stands for what
+ * is not in the vocabulary. Prompt and text together are best no longer than the windows of the training.
  */
 export async function sample(
   model: LanguageModel,
@@ -65,7 +65,7 @@ async function lastRow(logits: Tensor, rows: number): Promise<readonly number[]>
 
 /** A token by its logit: the softmax over the likeliest `top`, cut at `chance`. */
 function choose(logits: readonly number[], temperature: number, top: number, chance: number): number {
-  const best = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]!).slice(0, top);
+  const best = [...logits.keys()].slice(1).sort((a, b) => logits[b]! - logits[a]!).slice(0, top);
   if (temperature === 0) return best[0]!;
   const weights = best.map((id) => Math.exp((logits[id]! - logits[best[0]!]!) / temperature));
   let left = chance * weights.reduce((sum, one) => sum + one, 0);

@@ -1,5 +1,4 @@
 import { basename } from 'node:path';
-import { seededRandom } from '@topk-attention/app-kit';
 import { chooseBackend } from '@topk-attention/app-kit/backends';
 import {
   type BackendOptions,
@@ -14,18 +13,13 @@ import {
   print,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
-import { type Backend, TopKError } from '@topk-attention/core';
-import { disposeParameters, summary } from '@topk-attention/nn';
 import { embeddedText } from '../embedded-text.js';
-import { inUnits, meanLoss } from '../evaluate.js';
-import { type LanguageModel, languageModel, type MechanismName, mechanismNames } from '../model.js';
+import { type MechanismName, mechanismNames } from '../model.js';
 import { small, tiny } from '../presets.js';
 import { readTextFile, splitText } from '../read-text.js';
-import { type RunConfig, RunFolder, type RunResult } from '../run-folder.js';
-import { sample } from '../sample.js';
-import { buildTokenizer, type Tokenizer, type TokenKind, tokenKinds } from '../tokenizer.js';
-import { trainModel } from '../train-model.js';
-import { windowsOf } from '../windows.js';
+import { type RunConfig, RunFolder } from '../run-folder.js';
+import { buildTokenizer, type TokenKind, tokenKinds } from '../tokenizer.js';
+import { trainRun } from '../train-run.js';
 import { fraction, positiveNumber } from './option-values.js';
 
 type TrainOptions = BackendOptions & {
@@ -111,32 +105,36 @@ export function trainCommand(io: Io): CommandUnknownOpts {
 }
 
 async function runTrain(options: TrainOptions, io: Io): Promise<void> {
-  const { train, test } = readTexts(options);
-  const tokenizer = buildTokenizer(options.tokens, train, options.mostTokens);
+  const { data, test, tokens, mostTokens, out, resume, json, sample } = options;
+  const text = data === undefined ? embeddedText : readTextFile(data);
+  const texts = test === undefined ? splitText(text) : { train: text, test: readTextFile(test) };
+  const tokenizer = buildTokenizer(tokens, texts.train, mostTokens);
   const { backend, info } = await chooseBackend(backendSettings(options));
+  const bar = new ProgressBar(io.stderr, json);
   try {
     if (info.warning !== undefined) note(io, info.warning);
     const config = configOf(options, tokenizer.vocabulary.length, info.description);
-    const result = await trainAndTest(backend, config, tokenizer, { train, test }, options, io);
-    if (options.json) print(io, JSON.stringify({ config, result }));
-    else
-      print(
-        io,
-        `${result.sample}\n\n${result.unit} ${result.value.toFixed(3)} (loss ${result.loss.toFixed(4)}), ${info.description}`,
-      );
+    const folder = out === undefined ? undefined : new RunFolder(out);
+    let shown = '';
+    const result = await trainRun(backend, config, tokenizer, texts, {
+      ...{ sampleLength: sample, signal: io.signal },
+      ...(folder && { folder }),
+      ...(resume && { resume }),
+      onLog: ({ eval_loss: loss }) => {
+        if (loss !== undefined) shown = `, test loss ${loss.toFixed(3)}`;
+      },
+      onProgress: (done, total) => bar.update(done, total, `training${shown}`, true),
+    });
+    bar.clear();
+    const figures = `${result.unit} ${result.value.toFixed(3)} (loss ${result.loss.toFixed(4)})`;
+    print(
+      io,
+      json ? JSON.stringify({ config, result }) : `${result.sample}\n\n${figures}, ${info.description}`,
+    );
   } finally {
+    bar.clear();
     await backend.dispose();
   }
-}
-
-interface Texts {
-  readonly train: string;
-  readonly test: string;
-}
-
-function readTexts({ data, test }: TrainOptions): Texts {
-  const text = data === undefined ? embeddedText : readTextFile(data);
-  return test === undefined ? splitText(text) : { train: text, test: readTextFile(test) };
 }
 
 function configOf(options: TrainOptions, vocabulary: number, engine: string): RunConfig {
@@ -168,72 +166,4 @@ function configOf(options: TrainOptions, vocabulary: number, engine: string): Ru
     seed: options.seed,
     engine,
   };
-}
-
-async function trainAndTest(
-  backend: Backend,
-  config: RunConfig,
-  tokenizer: Tokenizer,
-  texts: Texts,
-  { out, resume, json, sample: length }: TrainOptions,
-  io: Io,
-): Promise<RunResult> {
-  const { context } = config.model;
-  const [train, test] = [tokenizer.encode(texts.train), tokenizer.encode(texts.test)];
-  const trainWindows = windowsOf(train, context, 1);
-  const testWindows = windowsOf(test, context, context);
-  if (trainWindows.length < config.training.batchSize || testWindows.length === 0) {
-    throw new TopKError('INVALID_OPTION', 'the text is too short', {
-      expected: `more than ${context + config.training.batchSize} tokens to train on, and ${context + 1} to test on`,
-      got: `${train.length} and ${test.length}`,
-      fix: 'Take a longer text, or a smaller --context',
-    });
-  }
-  const model = languageModel(config.model);
-  const folder = out === undefined ? undefined : new RunFolder(out);
-  folder?.begin(config, tokenizer.vocabulary);
-  const bar = new ProgressBar(io.stderr, json);
-  let shown = '';
-  const parameters = await trainModel(backend, model, {
-    ...{ trainWindows, testWindows, training: config.training, seed: config.seed, signal: io.signal },
-    ...(folder && { folder }),
-    ...(resume && { resume }),
-    onLog: ({ eval_loss: loss }) => {
-      if (loss !== undefined) shown = `, test loss ${loss.toFixed(3)}`;
-    },
-    onProgress: (done, total) => bar.update(done, total, `training${shown}`, true),
-  }).finally(() => bar.clear());
-  try {
-    const { batchSize } = config.training;
-    const loss = await meanLoss(model, parameters, testWindows, { batchSize });
-    const result: RunResult = {
-      loss,
-      ...inUnits(config.tokens, loss),
-      parameters: summary(model).count,
-      trainTokens: train.length,
-      testTokens: test.length,
-      sample: await sampleOf(model, parameters, tokenizer, test.subarray(0, 1), length, config, io),
-    };
-    folder?.end(result);
-    return result;
-  } finally {
-    disposeParameters(parameters);
-  }
-}
-
-/** Goes on from the first token of the test text. */
-async function sampleOf(
-  model: LanguageModel,
-  parameters: Parameters<typeof sample>[1],
-  tokenizer: Tokenizer,
-  prompt: Int32Array,
-  length: number,
-  { model: { context }, seed }: RunConfig,
-  { signal }: Io,
-): Promise<string> {
-  const written = await sample(model, parameters, prompt, {
-    length: Math.min(length, context - prompt.length),
-    ...{ temperature: 0.8, top: 40, random: seededRandom(seed), signal },
-  });
-  return tokenizer.decode([...prompt, ...written]);
 }
