@@ -65,7 +65,10 @@ async function lastRow(logits: Tensor, rows: number): Promise<readonly number[]>
 
 /** A token by its logit: the softmax over the likeliest `top`, cut at `chance`. */
 function choose(logits: readonly number[], temperature: number, top: number, chance: number): number {
-  const best = [...logits.keys()].slice(1).sort((a, b) => logits[b]! - logits[a]!).slice(0, top);
+  const best = [...logits.keys()]
+    .slice(1)
+    .sort((a, b) => logits[b]! - logits[a]!)
+    .slice(0, top);
   if (temperature === 0) return best[0]!;
   const weights = best.map((id) => Math.exp((logits[id]! - logits[best[0]!]!) / temperature));
   let left = chance * weights.reduce((sum, one) => sum + one, 0);
