@@ -12,7 +12,7 @@ export interface CurveRun {
 }
 
 /** A mechanism with what tells its runs apart. */
-export function mechanismTitle({ mechanism, k }: CurveRun['config']['model']): string {
+function mechanismTitle({ mechanism, k }: CurveRun['config']['model']): string {
   return mechanism === 'top-k' ? `top-k ${k}` : mechanism;
 }
 

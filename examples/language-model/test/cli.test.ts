@@ -79,6 +79,8 @@ test('a run goes on with --resume, and only so', async () => {
   const refused = await call(...args, '--steps', '3');
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain('earlier run');
+  const other = await call(...args, '--steps', '3', '--resume', '--seed', '2');
+  expect([other.code, other.stderr]).toEqual([1, expect.stringContaining('earlier run')]);
   expect((await call(...args, '--steps', '3', '--resume')).code).toBe(0);
 });
 
