@@ -27,7 +27,7 @@ export interface LinePanel {
 
 const WIDTH = 720;
 const LEFT = 56;
-const RIGHT = 150;
+const RIGHT = 200;
 const TOP = 44;
 const PLOT = 230;
 const BOTTOM = 54;
