@@ -11,9 +11,9 @@ const SCOPE = '@topk-attention/';
 const APP_KIT = 'app-kit';
 
 /**
- * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages
- * and apps may import every package, and so may examples, which count as apps; nothing imports an app, and no published
- * package a private one.
+ * Workspace packages that `src/` of a package may import. A backend (`packages/backend-*`) may import core. Private packages,
+ * apps and examples may import every package; nothing imports an app or an example, and no published package a private
+ * one.
  *
  * @type {Record<string, readonly string[]>}
  */

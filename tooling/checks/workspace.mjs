@@ -51,11 +51,11 @@ function staleProjects(root, packages) {
       .map((entry) => toRoot(root, join(folder, entry.name))),
   );
   return [
-    // Examples are not built: they are type-checked, and their tests and `vite` run them from source.
+    // Pages are bundled instead: they are type-checked, and their tests and their bundler run them from source.
     ...staleReferences(
       root,
       'tsconfig.build.json',
-      built.filter((path) => !path.startsWith('examples/')),
+      built.filter((path) => !existsSync(join(root, path, 'index.html'))),
     ),
     ...staleReferences(
       root,

@@ -27,6 +27,7 @@ function workspace(more = {}) {
     'tsconfig.build.json': { files: [] },
     'tooling/tsconfig.json': {},
     'apps/.keep': '',
+    'examples/.keep': '',
     'packages/core/package.json': {
       name: '@topk-attention/core',
       version: '0.0.0',
@@ -101,10 +102,11 @@ test('a new package and a new dependency need nothing but their manifest', () =>
   expect(read(root, 'tsconfig.build.json').references).toContainEqual({ path: 'packages/kit' });
 });
 
-test('an example is checked, not built', () => {
+test('a page is checked, not built', () => {
   const root = workspace({
     'examples/page/package.json': { name: '@topk-attention/page', version: '0.0.0', private: true },
     'examples/page/tsconfig.json': {},
+    'examples/page/index.html': '',
   });
   sync(root);
   expect(staleFiles(root)).toEqual([]);

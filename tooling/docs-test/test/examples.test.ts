@@ -27,7 +27,9 @@ const pages = [
       .filter((name) => name.endsWith('.md'))
       .map((name) => folder + name),
   ),
-  ...['packages/', 'apps/'].flatMap((parent) => entries(parent).map((name) => `${parent}${name}/README.md`)),
+  ...['packages/', 'apps/', 'examples/'].flatMap((parent) =>
+    entries(parent).map((name) => `${parent}${name}/README.md`),
+  ),
 ].filter((page) => existsSync(new URL(page, root)));
 
 for (const page of pages) {
