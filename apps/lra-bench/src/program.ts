@@ -1,0 +1,18 @@
+import { Command, type CommandUnknownOpts, type Io, packageVersion } from '@topk-attention/app-kit/node';
+import { generateCommand } from './commands/generate.js';
+import { tasksCommand } from './commands/tasks.js';
+
+/** The whole command line, as it is called from the root of the repository. */
+export function createProgram(io: Io): CommandUnknownOpts {
+  const version = packageVersion(new URL('../package.json', import.meta.url));
+  return new Command('pnpm lra')
+    .description('The Long Range Arena: exact, top-k and Performer attention, trained side by side.')
+    .usage('<command> [options]')
+    .version(`topk-lra ${version}, Node ${process.versions.node}`, '--version', 'print versions')
+    .addCommand(tasksCommand(io))
+    .addCommand(generateCommand(io))
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 failed, 2 wrong use of the command line, 130 interrupted.',
+    );
+}
