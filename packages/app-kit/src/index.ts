@@ -22,6 +22,15 @@ export { type Bar, type BarGroup, barChart } from './report/bar-chart.js';
 export { escapeHtml } from './report/escape-html.js';
 export { type HtmlPage, htmlPage } from './report/html-page.js';
 export { htmlTable } from './report/html-table.js';
+export {
+  type Axis,
+  type LineChart,
+  lineChart,
+  lineChartStyle,
+  type Series,
+} from './report/line-chart.js';
+export { markdownTable } from './report/markdown-table.js';
+export { type Spread, type SpreadChart, spreadChart } from './report/spread-chart.js';
 export type { Column, Table } from './report/table.js';
 export { textTable } from './report/text-table.js';
 export { serveWorker, type WorkerScope } from './serve-worker.js';
