@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { tasks } from '../src/tasks/task.js';
 import { lra } from './support/command-line.js';
 
-const commands = ['tasks', 'generate', 'train'];
+const commands = ['tasks', 'generate', 'train', 'eval', 'bench', 'report', 'quick'];
 
 describe('help and version', () => {
   test('the general help names every command', async () => {

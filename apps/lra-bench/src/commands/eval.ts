@@ -20,6 +20,7 @@ import { hashOf, type Splits } from '../data/splits.js';
 import { Evaluator } from '../evaluation/evaluate.js';
 import { addEvaluations, type Evaluation } from '../evaluation/evaluations.js';
 import { fullPass } from '../evaluation/looks.js';
+import type { Host } from '../host.js';
 import { classifier } from '../model/classifier.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import type { Configuration } from '../runs/configuration.js';
@@ -46,29 +47,32 @@ type EvalOptions = BackendOptions & {
 };
 
 /** `eval`: trained models under other numbers of kept keys. */
-export function evalCommand(io: Io): CommandUnknownOpts {
+export function evalCommand(io: Io, host: Host): CommandUnknownOpts {
   const command: Command<[], EvalOptions> = backendCommand('eval')
     .summary('tests trained models with other numbers of kept keys')
     .description('Tests trained models with other numbers of kept keys, without retraining.')
     .usage('--run DIR[,DIR] --data DIR --k N,N,... [options]')
-    .requiredOption('--run <DIR,...>', 'run folders', listOf((text) => text))
+    .requiredOption(
+      '--run <DIR,...>',
+      'run folders',
+      listOf((text) => text),
+    )
     .requiredOption('--data <DIR>', 'folder of the rows, or with a folder per task in it')
     .requiredOption('--k <N,...>', 'keys that each query keeps; exact keeps all', listOf(keptKeys))
     .option('--limit <N>', 'only the first N test rows', wholeNumber)
     .option('--batch <N>', 'rows at a time (default: as in training)', wholeNumber)
     .addHelpText('after', notes);
-  return command.action(async (options) => evaluateAll(options, io));
+  return command.action(async (options) => evaluateAll(options, io, host));
 }
 
 function keptKeys(text: string): Evaluation['k'] {
   return text === 'exact' ? text : wholeNumber(text);
 }
 
-async function evaluateAll(options: EvalOptions, io: Io): Promise<void> {
+async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<void> {
   const runs = options.run.map((folder) => ({ folder, configuration: requireSoftmax(folder) }));
   const bar = new ProgressBar(io.stderr, options.json);
-  const { chooseBackend } = await import('@topk-attention/app-kit/backends');
-  const { backend, info } = await chooseBackend(backendSettings(options));
+  const { backend, info } = await host.openEngine(backendSettings(options));
   const results: { folder: string; configuration: Configuration; evaluations: readonly Evaluation[] }[] = [];
   try {
     for (const { folder, configuration } of runs) {
@@ -125,7 +129,11 @@ async function evaluateRun(
   const batches = fullPass(rows.length, batch ?? microBatch, training.lastBatch);
   const evaluations: Evaluation[] = [];
   for (const k of kept) {
-    const model = classifier(settings, k === 'exact' ? { name: 'exact' } : { name: 'top-k', k }, feedForwardK);
+    const model = classifier(
+      settings,
+      k === 'exact' ? { name: 'exact' } : { name: 'top-k', k },
+      feedForwardK,
+    );
     const file = await openSafetensors(await openFile(join(folder, runFiles.best)));
     const parameters = await loadStateDict(backend, model, file).finally(() => file.close());
     const evaluator = new Evaluator(model);
@@ -157,7 +165,11 @@ function requireSoftmax(folder: string): Configuration {
     });
   }
   if (!existsSync(join(folder, runFiles.best)))
-    throw missing(`${folder} is not finished`, `${runFiles.best} in it`, 'Go on with it: pnpm lra train ... --resume');
+    throw missing(
+      `${folder} is not finished`,
+      `${runFiles.best} in it`,
+      'Go on with it: pnpm lra train ... --resume',
+    );
   return configuration;
 }
 

@@ -10,12 +10,12 @@ import {
   note,
   Option,
   ProgressBar,
-  packageVersion,
   print,
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
+import type { Engine, Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
@@ -60,14 +60,18 @@ export type TrainOptions = BackendOptions &
   };
 
 /** `train`: runs of one or several tasks, mechanisms and seeds. */
-export function trainCommand(io: Io): CommandUnknownOpts {
+export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
   const command: Command<[], TrainOptions> = backendCommand('train')
     .summary('trains classifiers, each in a run folder')
     .description('Trains a classifier per task, mechanism and seed, each in a run folder of its own.')
     .usage('--task NAME --data DIR [options]')
     .requiredOption('--task <NAME,...>', taskNames.join(', '), listOf(taskArgument))
     .requiredOption('--data <DIR>', 'folder of the rows, or with a folder per task in it')
-    .addOption(new Option('--preset <NAME>', 'settings to begin with').choices(presetNames).default('small' as PresetName))
+    .addOption(
+      new Option('--preset <NAME>', 'settings to begin with')
+        .choices(presetNames)
+        .default('small' as PresetName),
+    )
     .option(
       '--mechanism <NAME,...>',
       mechanismNames.join(', '),
@@ -77,7 +81,9 @@ export function trainCommand(io: Io): CommandUnknownOpts {
     .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 128)
     .option('--features <N>', 'random features, with performer', wholeNumber, 256)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
-    .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [1] as readonly number[])
+    .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [
+      1,
+    ] as readonly number[])
     .option('--out <DIR>', 'folder for the run folders', 'runs')
     .option('--resume', 'go on with runs that are there; finished ones are kept')
     .option('--shard <I/N>', 'only every N-th run, from the I-th on', shardOf)
@@ -90,12 +96,42 @@ export function trainCommand(io: Io): CommandUnknownOpts {
     .option('--learning-rate <X>', 'highest learning rate', positiveNumber)
     .option('--eval-every <N>', 'steps between validations', wholeNumber)
     .option('--tokens <N>', 'tokens of a document', wholeNumber)
-    .addOption(new Option('--pooling <RULE>', 'mean over the padded length, or over the tokens').choices(['padded', 'masked'] as const))
-    .addOption(new Option('--momentum <RULE>', 'first beta moves against the rate, or not').choices(['cycled', 'fixed'] as const))
-    .addOption(new Option('--zero-pixel <RULE>', 'black pixels are hidden, or a colour').choices(['masked', 'shifted'] as const))
-    .addOption(new Option('--evaluation <RULE>', 'validate on the next batches, or on all rows').choices(['stream', 'full'] as const))
-    .addOption(new Option('--last-batch <RULE>', 'rows that fill no batch, in validation').choices(['dropped', 'kept'] as const))
-    .addOption(new Option('--validation <ROWS>', 'of text: the test rows, or a tenth held out').choices(['test', 'held-out'] as const))
+    .addOption(
+      new Option('--pooling <RULE>', 'mean over the padded length, or over the tokens').choices([
+        'padded',
+        'masked',
+      ] as const),
+    )
+    .addOption(
+      new Option('--momentum <RULE>', 'first beta moves against the rate, or not').choices([
+        'cycled',
+        'fixed',
+      ] as const),
+    )
+    .addOption(
+      new Option('--zero-pixel <RULE>', 'black pixels are hidden, or a colour').choices([
+        'masked',
+        'shifted',
+      ] as const),
+    )
+    .addOption(
+      new Option('--evaluation <RULE>', 'validate on the next batches, or on all rows').choices([
+        'stream',
+        'full',
+      ] as const),
+    )
+    .addOption(
+      new Option('--last-batch <RULE>', 'rows that fill no batch, in validation').choices([
+        'dropped',
+        'kept',
+      ] as const),
+    )
+    .addOption(
+      new Option('--validation <ROWS>', 'of text: the test rows, or a tenth held out').choices([
+        'test',
+        'held-out',
+      ] as const),
+    )
     .addHelpText('after', notes);
   return command.action(async (options) => {
     for (const name of ['k', 'features'] as const) {
@@ -103,7 +139,7 @@ export function trainCommand(io: Io): CommandUnknownOpts {
       if (command.getOptionValueSource(name) === 'cli' && !fits)
         command.error(`--${name} goes with --mechanism ${name === 'k' ? 'top-k' : 'performer'}`);
     }
-    await trainAll(options, io);
+    await trainAll(options, io, host);
   });
 }
 
@@ -114,20 +150,24 @@ interface Finished {
   readonly result: RunResult;
 }
 
-async function trainAll(options: TrainOptions, io: Io): Promise<void> {
-  const { tasks, seeds, mechanisms } = { tasks: options.task, seeds: options.seed, mechanisms: options.mechanism };
+async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
+  const { tasks, seeds, mechanisms } = {
+    tasks: options.task,
+    seeds: options.seed,
+    mechanisms: options.mechanism,
+  };
   const { k, features, feedForwardK, microBatch, out } = options;
   const runs = plannedRuns({ tasks, mechanisms, seeds, k, features }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
   const bar = new ProgressBar(io.stderr, options.json);
   const finished: Finished[] = [];
   const read = new Map<TaskName, Splits>();
-  const { chooseBackend } = await import('@topk-attention/app-kit/backends');
-  const engine = await chooseBackend(backendSettings(options));
+  const engine = await host.openEngine(backendSettings(options));
   try {
     for (const [at, run] of runs.entries()) {
       const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
-      const splits = read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
+      const splits =
+        read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
       read.set(run.task, splits);
       const configuration = configurationOf(run, preset, splits, {
         ...(microBatch !== undefined && { microBatch }),
@@ -142,7 +182,7 @@ async function trainAll(options: TrainOptions, io: Io): Promise<void> {
         splits,
         backend: engine.backend,
         ...(engine.gpuBytes && { deviceBytes: engine.gpuBytes }),
-        session: sessionOf(engine.info.description),
+        session: sessionOf(engine, host),
         resume: options.resume === true,
         saveEvery: options.saveEvery,
         signal: io.signal,
@@ -210,13 +250,13 @@ function show(finished: readonly Finished[], options: TrainOptions, io: Io): voi
 }
 
 /** What is kept about a process that works on a run. */
-export function sessionOf(engine: string): Omit<Session, 'from'> {
+export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
   return {
     date: new Date().toISOString(),
     command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
-    engine,
+    engine: info.description,
     node: process.versions.node,
     system: `${process.platform} ${process.arch}`,
-    version: packageVersion(new URL('../../package.json', import.meta.url)),
+    version,
   };
 }

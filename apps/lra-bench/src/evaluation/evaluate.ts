@@ -44,16 +44,21 @@ export class Evaluator {
         onBatch?.(++total.batches);
       }
     };
-    for (const batch of batches) {
-      signal?.throwIfAborted();
-      const logits = scope(() => {
-        const { outputs } = this.#forward({}, { parameters, documents: documentsOf(backend, batch) });
-        return outputs.logits;
-      });
-      waiting.push({ batch, logits: readAndDispose(logits) });
-      await finish(IN_FLIGHT);
+    try {
+      for (const batch of batches) {
+        signal?.throwIfAborted();
+        const logits = scope(() => {
+          const { outputs } = this.#forward({}, { parameters, documents: documentsOf(backend, batch) });
+          return outputs.logits;
+        });
+        waiting.push({ batch, logits: readAndDispose(logits) });
+        await finish(IN_FLIGHT);
+      }
+      await finish(0);
+    } finally {
+      // After a failure or an abort: nothing may be read from an engine that the caller then closes.
+      await Promise.allSettled(waiting.map(({ logits }) => logits));
     }
-    await finish(0);
     if (!Number.isFinite(total.loss)) {
       throw new TopKError('NAN_FOUND', 'the model gives no finite loss', {
         expected: 'finite logits',

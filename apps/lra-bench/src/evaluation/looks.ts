@@ -25,13 +25,16 @@ export function streamed(
   seed: number,
 ): readonly (readonly number[])[] {
   const size = Math.min(batch, rows);
-  const loader = dataLoader({ length: rows, get: (index: number) => index }, {
-    batchSize: size,
-    collate: (indices) => indices,
-    shuffle: true,
-    seed,
-    dropLast: true,
-  });
+  const loader = dataLoader(
+    { length: rows, get: (index: number) => index },
+    {
+      batchSize: size,
+      collate: (indices) => indices,
+      shuffle: true,
+      seed,
+      dropLast: true,
+    },
+  );
   const each = loader.batchesPerEpoch;
   const count = Math.min(batches, each * Math.ceil(batches / each));
   const epochs = new Map<number, readonly (readonly number[])[]>();

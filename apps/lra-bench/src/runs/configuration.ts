@@ -38,7 +38,10 @@ export function comparedPart({ task, preset, model, training, data }: Configurat
 
 /** A short name of what `comparedPart` gives. */
 export function comparedHash(configuration: Configuration): string {
-  return createHash('sha256').update(JSON.stringify(comparedPart(configuration))).digest('hex').slice(0, 8);
+  return createHash('sha256')
+    .update(JSON.stringify(comparedPart(configuration)))
+    .digest('hex')
+    .slice(0, 8);
 }
 
 /** The folder of a run among others: readable, and different for different runs of one sweep. */

@@ -28,7 +28,10 @@ export function readMetrics(folder: string): readonly Metric[] {
   const path = join(folder, runFiles.metrics);
   if (!existsSync(path)) return [];
   const text = readFileSync(path, 'utf8');
-  const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n').slice(1, -1);
+  const lines = text
+    .slice(0, text.lastIndexOf('\n') + 1)
+    .split('\n')
+    .slice(1, -1);
   const found = new Map<string, Metric>();
   for (const [at, line] of lines.entries()) {
     const value = parsed(line);

@@ -63,7 +63,10 @@ export function readConfiguration(folder: string): Configuration | undefined {
     });
   }
   const { configuration } = read;
-  if (!isObject(configuration) || !['task', 'mechanism', 'model', 'training', 'data'].every((key) => key in configuration))
+  if (
+    !isObject(configuration) ||
+    !['task', 'mechanism', 'model', 'training', 'data'].every((key) => key in configuration)
+  )
     throw corrupt(path, 'the configuration of a run', 'parts of one');
   return configuration as typeof configuration & Configuration;
 }
@@ -72,7 +75,11 @@ export function readConfiguration(folder: string): Configuration | undefined {
 export function requireConfiguration(folder: string): Configuration {
   const found = readConfiguration(folder);
   if (found !== undefined) return found;
-  throw missing(`${folder} is no run`, `${runFiles.config} in it`, 'Name the folder of a run of pnpm lra train');
+  throw missing(
+    `${folder} is no run`,
+    `${runFiles.config} in it`,
+    'Name the folder of a run of pnpm lra train',
+  );
 }
 
 export function writeConfiguration(folder: string, configuration: Configuration): void {

@@ -52,7 +52,9 @@ export function plannedRuns(
   { index, of }: Shard = { index: 1, of: 1 },
 ): readonly PlannedRun[] {
   const all = tasks.flatMap((task) =>
-    mechanisms.flatMap((name) => seeds.map((seed) => ({ task, seed, mechanism: settingsOf(name, k, features) }))),
+    mechanisms.flatMap((name) =>
+      seeds.map((seed) => ({ task, seed, mechanism: settingsOf(name, k, features) })),
+    ),
   );
   return all.filter((_, at) => at % of === index - 1);
 }
@@ -78,7 +80,8 @@ export function changedPreset(name: PresetName, task: TaskName, changes: Changes
   // The schedule goes from a first step to a last one.
   if (steps < 2) throw refusal('steps', 'at least 2', steps);
   const warmup = changes.warmup ?? Math.max(1, Math.round((training.warmup * steps) / training.steps));
-  if (training.schedule !== 'rsqrt' && warmup > steps) throw refusal('warmup', `at most ${steps} steps`, warmup);
+  if (training.schedule !== 'rsqrt' && warmup > steps)
+    throw refusal('warmup', `at most ${steps} steps`, warmup);
   const padded = tokens === model.tokens ? model.paddedTokens : paddedTo(tokens);
   return {
     model: {
@@ -105,7 +108,10 @@ export function changedPreset(name: PresetName, task: TaskName, changes: Changes
 }
 
 /** Shifted pixels are ids 1 to 256. */
-function rowsFor({ tokenRows }: ModelSettings, zeroPixel: 'masked' | 'shifted'): { readonly tokenRows: number } {
+function rowsFor(
+  { tokenRows }: ModelSettings,
+  zeroPixel: 'masked' | 'shifted',
+): { readonly tokenRows: number } {
   return { tokenRows: zeroPixel === 'shifted' ? Math.max(257, tokenRows) : tokenRows };
 }
 
@@ -142,10 +148,14 @@ export function configurationOf(
   { task, mechanism, seed }: PlannedRun,
   preset: { readonly name: Configuration['preset'] } & Preset,
   splits: Splits,
-  { microBatch = preset.training.batch, feedForwardK }: { readonly microBatch?: number; readonly feedForwardK?: number } = {},
+  {
+    microBatch = preset.training.batch,
+    feedForwardK,
+  }: { readonly microBatch?: number; readonly feedForwardK?: number } = {},
 ): Configuration {
   const { batch } = preset.training;
-  if (batch % microBatch !== 0) throw refusal('micro-batch', `a number that divides the batch of ${batch}`, microBatch);
+  if (batch % microBatch !== 0)
+    throw refusal('micro-batch', `a number that divides the batch of ${batch}`, microBatch);
   if (splits.train.length < microBatch)
     throw refusal('micro-batch', `at most the ${splits.train.length} training rows`, microBatch);
   return {

@@ -16,7 +16,12 @@ export interface Batch {
 }
 
 /** The batch of some rows. */
-export function batchOf(task: TaskName, rows: Rows, indices: readonly number[], settings: ModelSettings): Batch {
+export function batchOf(
+  task: TaskName,
+  rows: Rows,
+  indices: readonly number[],
+  settings: ModelSettings,
+): Batch {
   const { tokens, zeroPixel } = settings;
   const { parts } = rows;
   const count = indices.length * parts;

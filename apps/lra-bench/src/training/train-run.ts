@@ -20,7 +20,7 @@ import { writeBytes } from '../data/write.js';
 import { Evaluator, type Score } from '../evaluation/evaluate.js';
 import { fullPass, streamed } from '../evaluation/looks.js';
 import { classifier, type Documents } from '../model/classifier.js';
-import { comparedHash, type Configuration, requireSame } from '../runs/configuration.js';
+import { type Configuration, comparedHash, requireSame } from '../runs/configuration.js';
 import { lockFolder } from '../runs/lock.js';
 import { type Metric, metricFormat } from '../runs/metrics.js';
 import {
@@ -95,7 +95,11 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const from = (await store.list()).at(-1) ?? 0;
   addSession(folder, { ...session, from });
   const path = join(folder, runFiles.metrics);
-  const header = { journal: 'topk-attention lra metrics', version: 1, configuration: comparedHash(configuration) };
+  const header = {
+    journal: 'topk-attention lra metrics',
+    version: 1,
+    configuration: comparedHash(configuration),
+  };
   const journal = Journal.open(path, header, metricFormat, existsSync(path));
   const evaluator = new Evaluator(model);
   const parameters = initialize(backend, model, seed);
@@ -103,6 +107,8 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     batchOf(task, rows, indices, settings);
   const parts = training.batch / microBatch;
   const stepTimes: number[] = [];
+  // A process may make several runs.
+  backend.resetPeak();
   // Counted for the streams of validation batches, which go on where the last look ended.
   let looksAt = 0;
   const evaluate = async (of: ParameterTree): Promise<{ loss: number; accuracy: number }> => {
@@ -111,14 +117,29 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     const batches =
       evaluation.kind === 'full'
         ? fullPass(rows.length, microBatch, training.lastBatch)
-        : streamed(rows.length, microBatch, evaluation.batches * parts, Math.ceil(looksAt / training.evalEvery), seed);
-    const { loss, accuracy } = await evaluator.score(of, lazily(batches, (indices) => batch(rows, indices)), {
-      ...(signal && { signal }),
-    });
+        : streamed(
+            rows.length,
+            microBatch,
+            evaluation.batches * parts,
+            Math.ceil(looksAt / training.evalEvery),
+            seed,
+          );
+    const { loss, accuracy } = await evaluator.score(
+      of,
+      lazily(batches, (indices) => batch(rows, indices)),
+      {
+        ...(signal && { signal }),
+      },
+    );
     return { loss, accuracy };
   };
   try {
-    const { parameters: last, state, bestStep = 0, bestMetric = 0 } = await train<Batch, Inputs>({
+    const {
+      parameters: last,
+      state,
+      bestStep = 0,
+      bestMetric = 0,
+    } = await train<Batch, Inputs>({
       parameters,
       trainable: trainableExcept(model),
       data: dataLoader(indicesOf(splits.train.length), {

@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { RowsBuilder } from '../../src/data/rows.js';
 import { classifier } from '../../src/model/classifier.js';
 import type { MechanismSettings, ModelSettings } from '../../src/model/settings.js';
-import { presetOf, type PresetName } from '../../src/presets/presets.js';
-import { tasks, taskNames, type TaskName } from '../../src/tasks/task.js';
+import { type PresetName, presetOf } from '../../src/presets/presets.js';
+import { type TaskName, taskNames, tasks } from '../../src/tasks/task.js';
 import { batchOf, documentsOf } from '../../src/training/batches.js';
 
 const backend = createReferenceBackend();
@@ -36,16 +36,24 @@ async function logitsOf(
 ): Promise<number[]> {
   const model = classifier(settings, mechanism);
   const parameters = initialize(backend, model, 5);
-  const batch = batchOf(task, rows, Array.from({ length: rows.length }, (_, at) => at), settings);
+  const batch = batchOf(
+    task,
+    rows,
+    Array.from({ length: rows.length }, (_, at) => at),
+    settings,
+  );
   return Array.from(await model.apply(contextOf(parameters), documentsOf(backend, batch)).data());
 }
 
 describe.each(taskNames)('%s', (task) => {
-  test.each<PresetName>(['small', 'small-clean', 'original'])('%s gives a row of logits per example', async (preset) => {
-    const logits = await logitsOf(task, short(preset, task), rowsOf(task, [16, 9]));
-    expect(logits).toHaveLength(2 * tasks[task].classes);
-    expect(logits.every(Number.isFinite)).toBe(true);
-  });
+  test.each<PresetName>(['small', 'small-clean', 'original'])(
+    '%s gives a row of logits per example',
+    async (preset) => {
+      const logits = await logitsOf(task, short(preset, task), rowsOf(task, [16, 9]));
+      expect(logits).toHaveLength(2 * tasks[task].classes);
+      expect(logits.every(Number.isFinite)).toBe(true);
+    },
+  );
 });
 
 test.each<MechanismSettings>([
@@ -55,8 +63,18 @@ test.each<MechanismSettings>([
   { name: 'performer-relu', features: 32 },
 ])('padding changes nothing with the mean over tokens: $name', async (mechanism) => {
   const rows = rowsOf('listops', [9]);
-  const padded = await logitsOf('listops', { ...short('small-clean', 'listops', 16), positionRows: 16 }, rows, mechanism);
-  const whole = await logitsOf('listops', { ...short('small-clean', 'listops', 9), positionRows: 16 }, rows, mechanism);
+  const padded = await logitsOf(
+    'listops',
+    { ...short('small-clean', 'listops', 16), positionRows: 16 },
+    rows,
+    mechanism,
+  );
+  const whole = await logitsOf(
+    'listops',
+    { ...short('small-clean', 'listops', 9), positionRows: 16 },
+    rows,
+    mechanism,
+  );
   for (const [at, value] of padded.entries()) expect(value).toBeCloseTo(whole[at] as number, 5);
 });
 
@@ -111,11 +129,15 @@ test('black pixels moved to the end are black pixels hidden by a mask, where the
   const dense = async (name: string, input: readonly number[]): Promise<number[]> => {
     const [matrix, bias] = [await weight(`${name}.weight`).data(), await weight(`${name}.bias`).data()];
     return Array.from(bias, (one, row) =>
-      input.reduce((total, value, at) => total + value * (matrix[row * input.length + at] as number), one as number),
+      input.reduce(
+        (total, value, at) => total + value * (matrix[row * input.length + at] as number),
+        one as number,
+      ),
     );
   };
   const hidden = (await dense('head.0', pooled)).map((value) => Math.max(0, value));
-  for (const [at, value] of (await dense('output', hidden)).entries()) expect(moved[at]).toBeCloseTo(value, 5);
+  for (const [at, value] of (await dense('output', hidden)).entries())
+    expect(moved[at]).toBeCloseTo(value, 5);
 });
 
 test('two documents: swapping them swaps their halves of the features', async () => {

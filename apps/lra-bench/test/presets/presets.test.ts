@@ -2,8 +2,8 @@ import { summary } from '@topk-attention/nn';
 import { expect, test } from 'vitest';
 import { classifier } from '../../src/model/classifier.js';
 import { presetOf } from '../../src/presets/presets.js';
-import { scheduleOf } from '../../src/training/optimization.js';
 import type { TaskName } from '../../src/tasks/task.js';
+import { scheduleOf } from '../../src/training/optimization.js';
 
 const counted = (task: TaskName, tokens?: number): number => {
   const { model } = presetOf('small', task);
@@ -39,7 +39,12 @@ test('the traps of the small configuration, and their mended versions', () => {
       (key) => JSON.stringify(a[key as keyof typeof a]) !== JSON.stringify(b[key as keyof typeof b]),
     );
   expect(changes(small.model, clean.model)).toEqual(['pooling', 'zeroPixel']);
-  expect(changes(small.training, clean.training)).toEqual(['momentum', 'evaluation', 'lastBatch', 'validation']);
+  expect(changes(small.training, clean.training)).toEqual([
+    'momentum',
+    'evaluation',
+    'lastBatch',
+    'validation',
+  ]);
 });
 
 test('one-cycle as PyTorch steps through it', () => {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Io, runCommandLine } from '@topk-attention/app-kit/node';
 import { afterAll } from 'vitest';
+import { nodeHost } from '../../src/node-host.js';
 import { createProgram } from '../../src/program.js';
 
 export interface Outcome {
@@ -20,7 +21,7 @@ export async function lra(args: readonly string[], signal?: AbortSignal): Promis
     stderr: { write: (text: string) => (written.stderr += text) },
     signal: signal ?? new AbortController().signal,
   };
-  const code = await runCommandLine(createProgram(io), args, io);
+  const code = await runCommandLine(createProgram(io, nodeHost), args, io);
   return { code, ...written };
 }
 

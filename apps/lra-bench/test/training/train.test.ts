@@ -1,6 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,9 +31,13 @@ const train = (out: string, ...more: readonly string[]): string[] => [
 ];
 /** What a run learned: its weights, and its result but for times and memory. */
 function learned(run: string): object {
-  const { steps, bestStep, validation, test: accuracy, testLoss } = JSON.parse(
-    readFileSync(join(run, 'result.json'), 'utf8'),
-  );
+  const {
+    steps,
+    bestStep,
+    validation,
+    test: accuracy,
+    testLoss,
+  } = JSON.parse(readFileSync(join(run, 'result.json'), 'utf8'));
   const last = readdirSync(join(run, 'checkpoints')).sort();
   return {
     ...{ steps, bestStep, validation, accuracy, testLoss, last },
@@ -60,14 +72,17 @@ test('a run is a folder: configuration, environment, log, checkpoints, result', 
 test('a finished run is kept with --resume, and an error without', async () => {
   expect((await errorOf(train('whole'))).code).toBe('INVALID_OPTION');
   const again = await lra(train('whole', '--resume', '--json'));
-  expect(JSON.parse(again.stdout).runs[0].bestStep).toBe(JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8')).bestStep);
+  expect(JSON.parse(again.stdout).runs[0].bestStep).toBe(
+    JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8')).bestStep,
+  );
   expect(readSessions(whole)).toHaveLength(1);
 });
 
 test('killed in the middle and resumed, it ends with the same bits', async () => {
   const run = join(folder, 'killed', RUN);
   const child = spawn(process.execPath, [cli, ...train('killed')], { stdio: 'ignore' });
-  while (!existsSync(join(run, 'checkpoints', 'checkpoint-4'))) await new Promise((done) => setTimeout(done, 5));
+  while (!existsSync(join(run, 'checkpoints', 'checkpoint-4')))
+    await new Promise((done) => setTimeout(done, 5));
   child.kill('SIGKILL');
   await once(child, 'exit');
   expect(existsSync(join(run, 'result.json'))).toBe(false);
@@ -93,13 +108,19 @@ test('Ctrl-C saves, says how to go on, and the rest gives the same bits', async 
 test('a smaller part of the batch at a time learns nearly the same', async () => {
   const { stdout } = await lra(train('parts', '--micro-batch', '2', '--json'));
   const [run] = JSON.parse(stdout).runs;
-  expect(Math.abs(run.testLoss - JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8')).testLoss)).toBeLessThan(0.3);
+  expect(
+    Math.abs(run.testLoss - JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8')).testLoss),
+  ).toBeLessThan(0.3);
 });
 
 test('a sweep in shards: every run once, each beginning with the same weights', async () => {
   const sweep = ['--mechanism', 'top-k,performer-relu', '--k', '8', '--features', '16', '--steps', '2'];
   const of = async (shard: string): Promise<readonly string[]> => {
-    const { stdout } = await lra(train('sweep', ...sweep, '--eval-every', '2', '--shard', shard, '--json').filter((_, at, all) => !isDouble(all, at)));
+    const { stdout } = await lra(
+      train('sweep', ...sweep, '--eval-every', '2', '--shard', shard, '--json').filter(
+        (_, at, all) => !isDouble(all, at),
+      ),
+    );
     return JSON.parse(stdout).runs.map((run: { folder: string }) => run.folder);
   };
   const [first, second] = [await of('1/2'), await of('2/2')];
@@ -111,7 +132,11 @@ test('a sweep in shards: every run once, each beginning with the same weights', 
 
 /** Whether an option is given again later: the last one is meant. */
 function isDouble(args: readonly string[], at: number): boolean {
-  const name = args[at]?.startsWith('--') ? args[at] : args[at - 1]?.startsWith('--') ? args[at - 1] : undefined;
+  const name = args[at]?.startsWith('--')
+    ? args[at]
+    : args[at - 1]?.startsWith('--')
+      ? args[at - 1]
+      : undefined;
   const here = args[at]?.startsWith('--') ? at : at - 1;
   return name !== undefined && args.lastIndexOf(name) > here;
 }
@@ -120,7 +145,10 @@ describe('what is refused', () => {
   /** A copy of the finished run that has lost its result. */
   const unfinished = (name: string): string => {
     mkdirSync(join(folder, name));
-    cpSync(whole, join(folder, name, RUN), { recursive: true, filter: (path) => !path.endsWith('result.json') });
+    cpSync(whole, join(folder, name, RUN), {
+      recursive: true,
+      filter: (path) => !path.endsWith('result.json'),
+    });
     return join(folder, name, RUN);
   };
 
@@ -194,7 +222,10 @@ describe('what is refused', () => {
     ['a warm-up longer than the run', ['--warmup', '13'], /at most 12 steps/],
   ])('%s', async (_name, more, message) => {
     const args = train('refused', ...more).filter((_, at, all) => !isDouble(all, at));
-    expect(await errorOf(args)).toMatchObject({ code: 'INVALID_OPTION', message: expect.stringMatching(message) });
+    expect(await errorOf(args)).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringMatching(message),
+    });
   });
 
   test.each<[string, readonly string[], RegExp]>([

@@ -43,7 +43,12 @@ export function lineChart({ title, x, y, series, levels = [] }: LineChart): stri
   const all = drawn.flatMap(({ points }) => points);
   const heights = [...all.map((point) => point.y), ...levels.map((level) => level.y)];
   const legend = [...drawn.map(({ name }) => name)].length * LEGEND;
-  const across = scaleOf(x, all.map((point) => point.x), LEFT, WIDTH - RIGHT);
+  const across = scaleOf(
+    x,
+    all.map((point) => point.x),
+    LEFT,
+    WIDTH - RIGHT,
+  );
   const up = scaleOf(y, heights, HEIGHT - BOTTOM, TOP);
   const parts = [...axes(x, y, across, up)];
   for (const level of levels) {

@@ -36,5 +36,7 @@ export function logScale(low: number, high: number, from: number, to: number): S
 
 /** 65536 -> "65,536", 0.25 -> "0.25". */
 export function tickText(value: number): string {
-  return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Number(value.toPrecision(4)));
+  return Math.abs(value) >= 1000
+    ? Math.round(value).toLocaleString('en-US')
+    : String(Number(value.toPrecision(4)));
 }
