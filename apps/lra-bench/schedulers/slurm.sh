@@ -2,7 +2,8 @@
 # A sweep as an array of Slurm jobs, one GPU each. Submit it from the root of a clone that is built and has the data:
 #   npx -y pnpm@12 install && npx -y pnpm@12 build && npx -y pnpm@12 lra generate listops --out data/listops
 #   sbatch apps/lra-bench/schedulers/slurm.sh
-# Submit it again after a time limit or a failure: finished runs are kept, the others go on.
+# Further options of `train` may follow the script's name. Submit it again after a time limit or a failure: finished runs are
+# kept, the others go on.
 #SBATCH --job-name=lra
 #SBATCH --array=1-8
 #SBATCH --gres=gpu:1
@@ -18,8 +19,8 @@ node apps/lra-bench/dist/cli.js train \
   --task "${LRA_TASKS:-listops}" --data "${LRA_DATA:-data/listops}" \
   --mechanism exact,top-k,performer,performer-relu --k 128 --seed 1,2,3 \
   --backend "${LRA_BACKEND:-webgpu}" --out "${LRA_RUNS:-runs}" \
-  --shard "${SLURM_ARRAY_TASK_ID:-1}/${SLURM_ARRAY_TASK_COUNT:-1}" --resume &
+  --shard "${SLURM_ARRAY_TASK_ID:-1}/${SLURM_ARRAY_TASK_COUNT:-1}" --resume "$@" &
 child=$!
-trap 'kill -INT "$child"' INT
+trap 'kill -TERM "$child"' INT
 # The first wait ends with the signal, the second with the program.
 wait "$child" || wait "$child"

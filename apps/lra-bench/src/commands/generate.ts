@@ -155,7 +155,7 @@ async function generated(
   const notes = [`generated with seed ${seed}: not the official rows`];
   return {
     splits: { ...(made as { [split in SplitName]: Rows }), notes },
-    about: { generator: `topk-attention ${task}`, seed },
+    about: { generator: `topk-attention ${task}`, seed, notes },
   };
 }
 
@@ -171,7 +171,7 @@ async function packed(
     signal: io.signal,
     onProgress: (done, total, label) => bar.update(done, total ?? done, label),
   });
-  return { splits, about: { from, notes: splits.notes } };
+  return { splits, about: { from, notes: splits.notes, ...(task === 'text' && { validation }) } };
 }
 
 function write(

@@ -41,7 +41,7 @@ Examples:
   pnpm lra train --task listops --data data/listops --mechanism exact,top-k,performer --k 128 --seed 1,2,3
   pnpm lra train --task image --data data/image --mechanism top-k --steps 6000 --micro-batch 64 --resume`;
 
-export type TrainOptions = BackendOptions &
+type TrainOptions = BackendOptions &
   Omit<Changes, 'zeroPixel'> & {
     task: readonly TaskName[];
     data: string;

@@ -68,10 +68,7 @@ export async function readRows(
 }
 
 /** The same from memory; `path` is for errors. */
-export function decodeRows(
-  bytes: Buffer,
-  path: string,
-): { readonly rows: Rows; readonly header: PackedHeader } {
+function decodeRows(bytes: Buffer, path: string): { readonly rows: Rows; readonly header: PackedHeader } {
   const end = bytes.indexOf(0x0a);
   const stored = headerOf(bytes.subarray(0, Math.max(0, end)).toString('utf8'), path);
   const { rows: count, parts, symbols: size } = stored;

@@ -3,7 +3,7 @@ import { ahead, distance, distanceBetween, type Point, type Segment } from './ge
 import { attempts, type PathfinderSettings } from './settings.js';
 
 /** A path of paddles, in order. */
-export interface Snake {
+interface Snake {
   readonly paddles: readonly Segment[];
   /** Its two ends, where a disc may lie: a margin before the first paddle and after the last. */
   readonly ends: readonly [Point, Point];

@@ -17,10 +17,10 @@ import { publishedFor } from './published.js';
 import { groupsOf } from './summary.js';
 import { accuracyTable, accuracyText, factsOf, keptKeysTable, sectionFacts, sectionTitle } from './tables.js';
 
-export const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
+const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
 
 /** What the numbers mean; on the face of every report. */
-export const meaning: readonly string[] = [
+const meaning: readonly string[] = [
   'What this shows: with the same data order, first weights and steps, a model with top-k attention learns what one with exact attention learns, or does not; and what each costs in time and memory.',
   'What it does not show: long-range reasoning. Most tasks of the Long Range Arena are largely decided by short-range structure, and Transformers trained otherwise score far higher on them.',
   'Each table holds one configuration. Published rows differ by several points among themselves for the same mechanism: the exact row beside a mechanism is the one to compare it with. The majority class is what a model reaches that has learned nothing.',

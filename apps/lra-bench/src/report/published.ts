@@ -13,7 +13,7 @@ export interface Published {
  * Accuracies in per cent. Rows of the small configuration and of the original code never stand together: on Retrieval they
  * differ by 20 points, for reasons that have nothing to do with attention.
  */
-export const published: { readonly [preset in PresetName]: readonly Published[] } = {
+const published: { readonly [preset in PresetName]: readonly Published[] } = {
   small: [
     {
       source: 'Nyströmformer code',

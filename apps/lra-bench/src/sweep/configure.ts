@@ -133,7 +133,7 @@ function refusal(option: string, expected: string, got: unknown): TopKError {
   return new TopKError('INVALID_OPTION', `--${option} does not fit`, { expected, got: String(got) });
 }
 
-export function dataFacts(splits: Splits): DataFacts {
+function dataFacts(splits: Splits): DataFacts {
   const { train, validation, test, notes } = splits;
   return {
     hash: hashOf(splits),

@@ -37,14 +37,19 @@ export async function readTask(task: TaskName, folder: string, options: ReadOpti
     throw missing(`${folder} is not there`, tasks[task].data, 'Name a folder with --data');
   const packed = splitNames.map((split) => plainOrGzip(join(folder, packedName(task, split))));
   const splits = packed.some((path) => path !== undefined)
-    ? await readPacked(task, packed)
+    ? await readPacked(task, packed, options.validation ?? 'test')
     : await readPublished(task, folder, options);
   for (const rows of [splits.train, splits.validation, splits.test]) requireLabels(task, folder, rows);
   return splits;
 }
 
-async function readPacked(task: TaskName, paths: readonly (string | undefined)[]): Promise<Splits> {
+async function readPacked(
+  task: TaskName,
+  paths: readonly (string | undefined)[],
+  validation: Validation,
+): Promise<Splits> {
   const read: { [split: string]: Rows } = {};
+  const notes = new Set<string>();
   for (const [at, split] of splitNames.entries()) {
     const path = paths[at];
     if (path === undefined)
@@ -56,9 +61,18 @@ async function readPacked(task: TaskName, paths: readonly (string | undefined)[]
     const { rows, header } = await readRows(path);
     if (header.task !== task || header.split !== split)
       throw corrupt(path, `${split} rows of ${task}`, `${header.split} rows of ${header.task}`);
+    // The split was made when the rows were packed.
+    if (task === 'text' && header.about.validation !== validation) {
+      throw new TopKError('INVALID_OPTION', `${path} was packed with other validation rows`, {
+        expected: validation,
+        got: String(header.about.validation),
+        fix: 'Pack the rows again, with or without --held-out, or change --validation',
+      });
+    }
+    for (const note of Array.isArray(header.about.notes) ? header.about.notes : []) notes.add(String(note));
     read[split] = rows;
   }
-  return { ...(read as { [split in SplitName]: Rows }), notes: [] };
+  return { ...(read as { [split in SplitName]: Rows }), notes: [...notes] };
 }
 
 async function readPublished(

@@ -151,6 +151,21 @@ describe('Text', () => {
     expect([train.length, validation.length]).toEqual([18, 2]);
   });
 
+  test('packed, they keep what they say about themselves, and their validation rows', async () => {
+    const rows = lines(...Array.from({ length: 20 }, (_, at) => ({ text: `t${at}`, label: at % 2 })));
+    const from = folderWith({ 'train.jsonl': rows, 'test.jsonl': some });
+    const out = join(folder, 'packed-text');
+    const { code } = await lra(['generate', 'text', '--from', from, '--out', out, '--held-out']);
+    expect(code).toBe(0);
+    const packed = await readTask('text', out, { validation: 'held-out' });
+    expect(packed.notes).toEqual(['a tenth of the training rows is held out for validation']);
+    expect(hashOf(packed)).toBe(hashOf(await readTask('text', from, { validation: 'held-out' })));
+    expect(await failure('text', out)).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('held-out'),
+    });
+  });
+
   test('long reviews keep their first 4,000 bytes', async () => {
     const long = lines({ text: 'x'.repeat(5000), label: 1 });
     const { train } = await readTask('text', folderWith({ 'train.jsonl': long, 'test.jsonl': some }));
