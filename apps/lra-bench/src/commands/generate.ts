@@ -25,8 +25,8 @@ import {
   generateRows,
   publishedCounts,
   streamOf,
-} from '../tasks/generate.js';
-import { readTask, type Validation } from '../tasks/read.js';
+} from '../sources/generate.js';
+import { readTask, type Validation } from '../sources/read.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { seedNumber, taskArgument } from './option-values.js';
 

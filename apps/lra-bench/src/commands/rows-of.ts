@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Io, ProgressBar } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
-import { readTask } from '../tasks/read.js';
+import { readTask } from '../sources/read.js';
 import type { TaskName } from '../tasks/task.js';
 
 /** Rows from `--data`, or from the folder of the task's name in it. */

@@ -1,7 +1,7 @@
 import { recordedStep, scope, type Tensor, TopKError } from '@topk-attention/core';
 import { contextOf, type Layer, type ParameterTree } from '@topk-attention/nn';
+import { type Batch, documentsOf } from '../model/batches.js';
 import type { Documents } from '../model/classifier.js';
-import { type Batch, documentsOf } from '../training/batches.js';
 
 export interface Score {
   /** Mean cross-entropy. */

@@ -1,6 +1,6 @@
 import type { ModelSettings, Pooling } from '../model/settings.js';
 import { type TaskName, tasks } from '../tasks/task.js';
-import type { TrainingSettings } from '../training/settings.js';
+import type { TrainingSettings } from './training-settings.js';
 
 interface OriginalRun {
   readonly layers: number;

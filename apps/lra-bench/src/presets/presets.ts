@@ -1,8 +1,8 @@
 import type { ModelSettings } from '../model/settings.js';
 import type { TaskName } from '../tasks/task.js';
-import type { TrainingSettings } from '../training/settings.js';
 import { originalModel, originalTraining } from './original.js';
 import { smallModel, smallTraining } from './small.js';
+import type { TrainingSettings } from './training-settings.js';
 
 /**
  * small: the configuration that most of the literature uses, with its traps. small-clean: the same with the traps mended.

@@ -1,6 +1,6 @@
 import type { ModelSettings } from '../model/settings.js';
 import { type TaskName, tasks } from '../tasks/task.js';
-import type { TrainingSettings } from '../training/settings.js';
+import type { TrainingSettings } from './training-settings.js';
 
 interface SmallRun {
   readonly batch: number;

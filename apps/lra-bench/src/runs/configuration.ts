@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { TopKError } from '@topk-attention/core';
 import type { MechanismSettings, ModelSettings } from '../model/settings.js';
 import type { PresetName } from '../presets/presets.js';
+import type { TrainingSettings } from '../presets/training-settings.js';
 import type { TaskName } from '../tasks/task.js';
-import type { TrainingSettings } from '../training/settings.js';
 
 /** Everything that decides what a run learns. Plain data, stored as `config.json`. */
 export interface Configuration {

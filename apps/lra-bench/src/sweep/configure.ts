@@ -2,9 +2,9 @@ import { TopKError } from '@topk-attention/core';
 import { hashOf, majorityOf, type Splits } from '../data/splits.js';
 import type { MechanismName, MechanismSettings, ModelSettings } from '../model/settings.js';
 import { type Preset, type PresetName, presetOf } from '../presets/presets.js';
+import type { TrainingSettings } from '../presets/training-settings.js';
 import type { Configuration, DataFacts } from '../runs/configuration.js';
 import type { TaskName } from '../tasks/task.js';
-import type { TrainingSettings } from '../training/settings.js';
 
 /** What may be changed in a preset. Absent: the preset's own. */
 export interface Changes {

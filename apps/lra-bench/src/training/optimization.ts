@@ -6,7 +6,7 @@ import {
   rsqrtSchedule,
   type Schedule,
 } from '@topk-attention/nn';
-import type { TrainingSettings } from './settings.js';
+import type { TrainingSettings } from '../presets/training-settings.js';
 
 export function scheduleOf({ schedule, steps, warmup, momentum }: TrainingSettings): Schedule {
   switch (schedule) {

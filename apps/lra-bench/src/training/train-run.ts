@@ -19,6 +19,7 @@ import type { Splits } from '../data/splits.js';
 import { writeBytes } from '../data/write.js';
 import { Evaluator, type Score } from '../evaluation/evaluate.js';
 import { fullPass, streamed } from '../evaluation/looks.js';
+import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier, type Documents } from '../model/classifier.js';
 import { type Configuration, comparedHash, requireSame } from '../runs/configuration.js';
 import { lockFolder } from '../runs/lock.js';
@@ -33,7 +34,6 @@ import {
   writeConfiguration,
   writeJson,
 } from '../runs/run-folder.js';
-import { type Batch, batchOf, documentsOf } from './batches.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
 export interface TrainRunOptions {

@@ -3,11 +3,11 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import { contextOf, embedding, encoderStack, exact, initialize, within } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { RowsBuilder } from '../../src/data/rows.js';
+import { batchOf, documentsOf } from '../../src/model/batches.js';
 import { classifier } from '../../src/model/classifier.js';
 import type { MechanismSettings, ModelSettings } from '../../src/model/settings.js';
 import { type PresetName, presetOf } from '../../src/presets/presets.js';
 import { type TaskName, taskNames, tasks } from '../../src/tasks/task.js';
-import { batchOf, documentsOf } from '../../src/training/batches.js';
 
 const backend = createReferenceBackend();
 

@@ -10,9 +10,9 @@ import { cifarFolder, readCifarBinary } from '../images/cifar-binary.js';
 import { readImageFolders } from '../images/folders.js';
 import { listOpsFile, readListOps } from '../listops/read.js';
 import { readPathfinderFolder } from '../pathfinder/read.js';
+import { type TaskName, tasks } from '../tasks/task.js';
 import { readPairs } from '../text/pairs.js';
 import { readReviews } from '../text/read.js';
-import { type TaskName, tasks } from './task.js';
 
 /** Which rows choose the best checkpoint, for tasks that come without a split of their own for it. */
 export type Validation = 'test' | 'held-out';

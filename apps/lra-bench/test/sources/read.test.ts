@@ -8,8 +8,8 @@ import { hashOf } from '../../src/data/splits.js';
 import { greyOf } from '../../src/images/grey.js';
 import { expressionOf, publishedListOps } from '../../src/listops/generate.js';
 import { listOpsLine } from '../../src/listops/read.js';
-import { generateRows } from '../../src/tasks/generate.js';
-import { readTask } from '../../src/tasks/read.js';
+import { generateRows } from '../../src/sources/generate.js';
+import { readTask } from '../../src/sources/read.js';
 import type { TaskName } from '../../src/tasks/task.js';
 import { lra, temporaryFolder } from '../support/command-line.js';
 

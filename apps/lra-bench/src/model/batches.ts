@@ -1,8 +1,8 @@
 import { type Backend, tensor } from '@topk-attention/core';
 import type { Rows } from '../data/rows.js';
-import type { Documents } from '../model/classifier.js';
-import type { ModelSettings } from '../model/settings.js';
 import type { TaskName } from '../tasks/task.js';
+import type { Documents } from './classifier.js';
+import type { ModelSettings } from './settings.js';
 
 /** A batch as plain arrays: documents one after the other, first documents of all examples before the second ones. */
 export interface Batch {
