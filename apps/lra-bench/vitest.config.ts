@@ -1,5 +1,3 @@
 import { packageTests, testsOfBuiltCode } from '../../tooling/vitest/src/preset.ts';
-import { softwareGpuTests } from '../../tooling/vitest/src/software-gpu.ts';
 
-// The dynamic linker reads the paths of the software GPU when a worker starts, so they cannot be set in a test.
-export default packageTests('lra-bench', { ...softwareGpuTests(), ...testsOfBuiltCode });
+export default packageTests('lra-bench', testsOfBuiltCode);

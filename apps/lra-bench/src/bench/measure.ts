@@ -62,7 +62,12 @@ async function run({ tensors, apply }: Prepared, direction: Direction): Promise<
   try {
     await evaluate(value, ...Object.values(gradients));
     const [number] = await value.data();
-    if (!Number.isFinite(number)) throw new Error(`a loss of ${number}`);
+    if (!Number.isFinite(number)) {
+      throw new TopKError('NAN_FOUND', 'bench: the result is not finite', {
+        expected: 'a finite mean of the output',
+        got: String(number),
+      });
+    }
   } finally {
     value.dispose();
     disposeParameters(gradients);

@@ -36,10 +36,9 @@ export function streamed(
     },
   );
   const each = loader.batchesPerEpoch;
-  const count = Math.min(batches, each * Math.ceil(batches / each));
   const epochs = new Map<number, readonly (readonly number[])[]>();
-  return Array.from({ length: count }, (_, at) => {
-    const position = (look - 1) * count + at;
+  return Array.from({ length: batches }, (_, at) => {
+    const position = (look - 1) * batches + at;
     const epoch = Math.floor(position / each);
     if (!epochs.has(epoch)) epochs.set(epoch, loader.order(epoch));
     return epochs.get(epoch)?.[position % each] ?? [];
