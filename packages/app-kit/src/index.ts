@@ -22,7 +22,16 @@ export { type Bar, type BarGroup, barChart } from './report/bar-chart.js';
 export { escapeHtml } from './report/escape-html.js';
 export { type HtmlPage, htmlPage } from './report/html-page.js';
 export { htmlTable } from './report/html-table.js';
-export { type Line, type LinePanel, type LinePoint, lineChart } from './report/line-chart.js';
+export {
+  type Axis,
+  type LineChart,
+  lineChart,
+  lineChartStyle,
+  type Series,
+} from './report/line-chart.js';
+export { type Line, type LinePanel, type LinePoint, linePanels } from './report/line-panels.js';
+export { markdownTable } from './report/markdown-table.js';
+export { type Spread, type SpreadChart, spreadChart } from './report/spread-chart.js';
 export type { Column, Table } from './report/table.js';
 export { textTable } from './report/text-table.js';
 export { serveWorker, type WorkerScope } from './serve-worker.js';

@@ -82,6 +82,11 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'training/onnxruntime': 4,
     'training/webgpu': 45,
   },
+  // Runs that are killed, stopped and resumed; all four studies. `quick` trains and reports in the fast lane.
+  'lra-bench': {
+    'bench/bench': 30,
+    'training/train': 35,
+  },
   nn: {
     'train/torch-checkpoint': 5,
   },

@@ -1,4 +1,4 @@
-import { lineChart } from '@topk-attention/app-kit';
+import { linePanels } from '@topk-attention/app-kit';
 import {
   Command,
   type CommandUnknownOpts,
@@ -20,7 +20,7 @@ export function curvesCommand(io: Io): CommandUnknownOpts {
     .action((folders, { out }) => {
       const runs = folders.map((path) => new RunFolder(path));
       const panels = curvePanels(runs.map((run) => ({ config: run.config(), metrics: run.metrics() })));
-      writeFileAtomically(out, lineChart('Test losses over steps', panels));
+      writeFileAtomically(out, linePanels('Test losses over steps', panels));
       note(io, `${out}: ${runs.length} runs`);
     });
 }

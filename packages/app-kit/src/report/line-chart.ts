@@ -1,127 +1,123 @@
 import { escapeHtml } from './escape-html.js';
+import { linearScale, logScale, type Scale, tickText } from './scale.js';
 
-/** A place on a line, and how far its measurements spread there. */
-export interface LinePoint {
-  readonly x: number;
-  readonly y: number;
-  readonly low: number;
-  readonly high: number;
-}
+/** In units of the drawing; a page shows it as wide as there is room. */
+const WIDTH = 480;
+const HEIGHT = 280;
+const LEFT = 58;
+const RIGHT = 10;
+const TOP = 10;
+const BOTTOM = 40;
+const LEGEND = 18;
 
-/** One line, with a band from `low` to `high`. */
-export interface Line {
+/** A line through points. */
+export interface Series {
   readonly name: string;
-  /** In the order of x. */
-  readonly points: readonly LinePoint[];
+  readonly points: readonly { readonly x: number; readonly y: number }[];
+  /** Class in the page's style, which gives the colour. Series of one class are told apart by dashes. */
+  readonly className: string;
+  readonly isDashed?: boolean;
 }
 
-/** Lines over the same axes. */
-export interface LinePanel {
+export interface LineChart {
   readonly title: string;
-  readonly xTitle: string;
-  readonly yTitle: string;
-  /** The axis ends here, and lines above it are cut. Default: the highest point. */
-  readonly yMost?: number;
-  readonly lines: readonly Line[];
+  readonly x: Axis;
+  readonly y: Axis;
+  readonly series: readonly Series[];
+  /** Heights that are marked across the whole drawing, such as chance. */
+  readonly levels?: readonly { readonly name: string; readonly y: number }[];
 }
 
-const WIDTH = 720;
-const LEFT = 56;
-const RIGHT = 200;
-const TOP = 44;
-const PLOT = 230;
-const BOTTOM = 54;
-const TICKS = 5;
-/** Okabe and Ito's colours, which most people can tell apart, and dashes for the others. */
-const COLOURS = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'];
-const DASHES = ['none', '7 3', '2 3', '9 3 2 3', '4 4', '12 4'];
+export interface Axis {
+  readonly title: string;
+  /** Default false: even. */
+  readonly isLog?: boolean;
+  /** The axis reaches at least to these. */
+  readonly least?: number;
+  readonly most?: number;
+}
 
-const style = `
-  .card { fill: #ffffff; stroke: #d0d7de; } text { fill: #1f2328; font: 13px system-ui, sans-serif; }
-  .title { font-weight: 600; } .tick { fill: #59636e; font-size: 12px; } .grid { stroke: #d0d7de; }
-  .line { fill: none; stroke-width: 1.8; } .band { opacity: 0.18; }
-  @media (prefers-color-scheme: dark) {
-    .card { fill: #151b23; stroke: #3d444d; } text { fill: #f0f6fc; } .tick { fill: #9198a1; } .grid { stroke: #3d444d; }
-  }`;
-
-/**
- * Lines with bands, panel below panel, as one SVG file for light and dark pages. Its description repeats where each
- * line ends, for screen readers.
- */
-export function lineChart(title: string, panels: readonly LinePanel[]): string {
-  const height = TOP + PLOT + BOTTOM;
-  const spoken = panels.flatMap((panel) =>
-    panel.lines.map((line) => `${panel.title}, ${line.name}: ${figure(line.points.at(-1)?.y)}`),
+/** Lines over two axes, as one SVG with a legend. Its description names what is drawn, for screen readers. */
+export function lineChart({ title, x, y, series, levels = [] }: LineChart): string {
+  const drawn = series.filter(({ points }) => points.length > 0);
+  const all = drawn.flatMap(({ points }) => points);
+  const heights = [...all.map((point) => point.y), ...levels.map((level) => level.y)];
+  const legend = [...drawn.map(({ name }) => name)].length * LEGEND;
+  const across = scaleOf(
+    x,
+    all.map((point) => point.x),
+    LEFT,
+    WIDTH - RIGHT,
   );
-  const total = Math.max(1, panels.length) * height;
-  const described = escapeHtml(`${title}. ${spoken.join('; ')}.`);
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${total}" role="img" aria-label="${described}">
-<title>${escapeHtml(title)}</title>
-<style>${style}
-</style>
-<rect class="card" x="0.5" y="0.5" width="${WIDTH - 1}" height="${total - 1}" rx="6"/>
-${panels.map((panel, at) => `<g transform="translate(0 ${at * height})">\n${drawPanel(panel, at)}\n</g>`).join('\n')}
-</svg>
-`;
-}
-
-function drawPanel({ title, xTitle, yTitle, yMost, lines }: LinePanel, index: number): string {
-  const points = lines.flatMap((line) => line.points);
-  const [xLow, xHigh] = range(points.map(({ x }) => x));
-  const [yLow, highest] = range(points.flatMap(({ low, high }) => [low, high]));
-  const yHigh = yMost !== undefined && yMost > yLow ? Math.min(yMost, highest) : highest;
-  const toX = (x: number): number => LEFT + ((WIDTH - LEFT - RIGHT) * (x - xLow)) / (xHigh - xLow);
-  const toY = (y: number): number => TOP + PLOT - (PLOT * (y - yLow)) / (yHigh - yLow);
-  const path = (places: readonly (readonly [x: number, y: number])[]): string =>
-    places.map(([x, y], at) => `${at === 0 ? 'M' : 'L'}${toX(x).toFixed(1)} ${toY(y).toFixed(1)}`).join('');
-  const clip = `plot-${index}`;
-  const right = WIDTH - RIGHT;
-  const parts = [
-    `<text class="title" x="16" y="24">${escapeHtml(title)}</text>`,
-    `<clipPath id="${clip}"><rect x="${LEFT}" y="${TOP}" width="${right - LEFT}" height="${PLOT}"/></clipPath>`,
-    ...ticks(yLow, yHigh).map(
-      (y) =>
-        `<path class="grid" d="M${LEFT} ${toY(y).toFixed(1)}H${right}"/><text class="tick" text-anchor="end" x="${LEFT - 6}" y="${(toY(y) + 4).toFixed(1)}">${figure(y)}</text>`,
-    ),
-    ...ticks(xLow, xHigh).map(
-      (x) =>
-        `<text class="tick" text-anchor="middle" x="${toX(x).toFixed(1)}" y="${TOP + PLOT + 18}">${figure(x)}</text>`,
-    ),
-    `<text class="tick" text-anchor="middle" x="${(LEFT + right) / 2}" y="${TOP + PLOT + 38}">${escapeHtml(xTitle)}</text>`,
-    `<text class="tick" x="${right + 12}" y="${TOP}">${escapeHtml(yTitle)}</text>`,
-  ];
-  for (const [at, { name, points: own }] of lines.entries()) {
-    const [colour, dash] = [COLOURS[at % COLOURS.length], DASHES[at % DASHES.length]];
-    const upper = own.map(({ x, high }) => [x, high] as const);
-    const lower = own.map(({ x, low }) => [x, low] as const).reverse();
-    const y = TOP + 22 + 20 * at;
+  const up = scaleOf(y, heights, HEIGHT - BOTTOM, TOP);
+  const parts = [...axes(x, y, across, up)];
+  for (const level of levels) {
+    const at = up.at(level.y).toFixed(1);
     parts.push(
-      `<g clip-path="url(#${clip})"><path class="band" fill="${colour}" d="${path([...upper, ...lower])}Z"/>`,
-      `<path class="line" stroke="${colour}" stroke-dasharray="${dash}" d="${path(own.map((one) => [one.x, one.y]))}"/></g>`,
-      `<path class="line" stroke="${colour}" stroke-dasharray="${dash}" d="M${right + 12} ${y - 4}h28"/>`,
-      `<text x="${right + 46}" y="${y}">${escapeHtml(name)}</text>`,
+      `<line class="level" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>`,
+      `<text class="soft" x="${WIDTH - RIGHT}" y="${(up.at(level.y) - 4).toFixed(1)}" text-anchor="end">${escapeHtml(level.name)}</text>`,
     );
   }
-  return parts.join('\n');
+  for (const [at, one] of drawn.entries()) {
+    const dash = one.isDashed ? ' stroke-dasharray="5 4"' : '';
+    const places = one.points.map((point) => `${across.at(point.x).toFixed(1)},${up.at(point.y).toFixed(1)}`);
+    parts.push(`<polyline class="line ${escapeHtml(one.className)}"${dash} points="${places.join(' ')}"/>`);
+    // A curve of many points needs no dots.
+    if (one.points.length <= 24) {
+      for (const place of places) {
+        const [cx, cy] = place.split(',');
+        parts.push(`<circle class="dot ${escapeHtml(one.className)}" cx="${cx}" cy="${cy}" r="2.5"/>`);
+      }
+    }
+    const line = HEIGHT + at * LEGEND + 8;
+    parts.push(
+      `<line class="line ${escapeHtml(one.className)}"${dash} x1="${LEFT}" x2="${LEFT + 26}" y1="${line}" y2="${line}"/>`,
+      `<text x="${LEFT + 34}" y="${line + 4}">${escapeHtml(one.name)}</text>`,
+    );
+  }
+  const spoken = drawn.map(({ name, points }) => {
+    const last = points.at(-1);
+    return last === undefined ? name : `${name}: ${tickText(last.y)} at ${tickText(last.x)}`;
+  });
+  const description = escapeHtml(`${title}. ${y.title} by ${x.title}. ${spoken.join('; ')}.`);
+  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT + legend + 6}" role="img" aria-label="${description}"><title>${escapeHtml(title)}</title>
+${parts.join('\n')}
+</svg>`;
 }
 
-/** Of some numbers; never empty, so that it can be divided by. */
-function range(values: readonly number[]): readonly [low: number, high: number] {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  if (!Number.isFinite(low)) return [0, 1];
-  return high > low ? [low, high] : [low, low + 1];
+/** The style that line charts need, besides the colours of their classes. */
+export const lineChartStyle = `
+  svg .line { fill: none; stroke: currentColor; stroke-width: 2; } svg .dot { fill: currentColor; stroke: none; }
+  svg .axis { stroke: var(--line); } svg .level { stroke: var(--soft); stroke-dasharray: 2 3; }
+  svg text.soft { fill: var(--soft); font-size: 11px; }`;
+
+function axes(x: Axis, y: Axis, across: Scale, up: Scale): readonly string[] {
+  const [bottom, right] = [HEIGHT - BOTTOM, WIDTH - RIGHT];
+  const parts: string[] = [];
+  for (const tick of up.ticks) {
+    const at = up.at(tick).toFixed(1);
+    parts.push(
+      `<line class="axis" x1="${LEFT}" x2="${right}" y1="${at}" y2="${at}"/>`,
+      `<text class="soft" x="${LEFT - 6}" y="${(up.at(tick) + 4).toFixed(1)}" text-anchor="end">${tickText(tick)}</text>`,
+    );
+  }
+  for (const tick of across.ticks) {
+    const at = across.at(tick).toFixed(1);
+    parts.push(
+      `<line class="axis" x1="${at}" x2="${at}" y1="${bottom}" y2="${bottom + 4}"/>`,
+      `<text class="soft" x="${at}" y="${bottom + 16}" text-anchor="middle">${tickText(tick)}</text>`,
+    );
+  }
+  parts.push(
+    `<text class="soft" x="${right}" y="${bottom + 32}" text-anchor="end">${escapeHtml(x.title)}</text>`,
+    `<text class="soft" x="4" y="${TOP}" transform="rotate(-90 4 ${TOP})" text-anchor="end" dy="8">${escapeHtml(y.title)}</text>`,
+  );
+  return parts;
 }
 
-/** Round numbers within a range. */
-function ticks(low: number, high: number): readonly number[] {
-  const rough = (high - low) / TICKS;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5, 10].find((one) => one * power >= rough) ?? 10);
-  const first = Math.ceil(low / step - 1e-9);
-  const count = Math.floor(high / step + 1e-9) - first + 1;
-  return Array.from({ length: count }, (_, at) => (first + at) * step);
-}
-
-function figure(value: number | undefined): string {
-  return value === undefined ? 'nothing' : value.toLocaleString('en-US', { maximumFractionDigits: 3 });
+function scaleOf({ isLog, least, most }: Axis, values: readonly number[], from: number, to: number): Scale {
+  const low = Math.min(...values, least ?? Number.POSITIVE_INFINITY);
+  const high = Math.max(...values, most ?? Number.NEGATIVE_INFINITY);
+  if (!Number.isFinite(low)) return linearScale(0, 1, from, to);
+  return isLog ? logScale(low, high, from, to) : linearScale(low, high, from, to);
 }

@@ -1,59 +1,45 @@
 import { expect, test } from 'vitest';
-import { type LinePanel, lineChart } from '../../src/report/line-chart.js';
+import { lineChart } from '../../src/report/line-chart.js';
+import { linearScale, logScale, tickText } from '../../src/report/scale.js';
 
-const panel: LinePanel = {
-  title: 'Losses <of> two',
-  xTitle: 'steps',
-  yTitle: 'loss',
-  lines: [
-    {
-      name: 'exact',
-      points: [
-        { x: 0, y: 4, low: 4, high: 4 },
-        { x: 50, y: 2, low: 1, high: 3 },
-        { x: 100, y: 1, low: 0, high: 2 },
-      ],
-    },
-    { name: 'top-k', points: [{ x: 100, y: 1.5, low: 1.5, high: 1.5 }] },
-  ],
-};
-
-/** Numbers of the path of the first line. */
-function firstLine(svg: string): number[][] {
-  const path = /<path class="line"[^>]* d="(M[^"]*L[^"]*)"/.exec(svg)?.[1] ?? '';
-  return path
-    .split(/[ML]/)
-    .slice(1)
-    .map((place) => place.split(' ').map(Number));
-}
-
-test('points lie in proportion, and the ends are spoken', () => {
-  const svg = lineChart('Losses', [panel]);
-  const [first, second, third] = firstLine(svg).map(([x, y]) => ({ x: x as number, y: y as number }));
-  expect(second!.x - first!.x).toBeCloseTo(third!.x - second!.x, 1);
-  // 4 to 2 is twice as far as 2 to 1, and the smaller loss is lower on the page.
-  expect(second!.y - first!.y).toBeCloseTo(2 * (third!.y - second!.y), 1);
-  expect(third!.y).toBeGreaterThan(first!.y);
-  expect(svg).toContain(
-    'aria-label="Losses. Losses &#60;of&#62; two, exact: 1; Losses &#60;of&#62; two, top-k: 1.5."',
-  );
-  expect(svg).not.toContain('<of>');
+test('even ticks, rounded outwards', () => {
+  expect(linearScale(0, 97, 0, 100).ticks).toEqual([0, 20, 40, 60, 80, 100]);
+  expect(linearScale(0.31, 0.42, 0, 1).ticks[0]).toBeLessThanOrEqual(0.31);
+  expect(linearScale(3, 3, 0, 1).ticks.length).toBeGreaterThan(1);
+  const scale = linearScale(0, 100, 10, 20);
+  expect([scale.at(0), scale.at(50), scale.at(100)]).toEqual([10, 15, 20]);
 });
 
-test('an axis that ends lower cuts the lines above it', () => {
-  const whole = firstLine(lineChart('Losses', [panel]));
-  const cut = firstLine(lineChart('Losses', [{ ...panel, yMost: 2 }]));
-  expect(cut[0]?.[1]).toBeLessThan(whole[0]?.[1] as number);
-  // 2 is now at the top, where 4 was.
-  expect(cut[1]?.[1]).toBe(whole[0]?.[1]);
+test('powers of two, or of ten over a wide range', () => {
+  const scale = logScale(8, 256, 0, 50);
+  expect(scale.ticks).toEqual([8, 16, 32, 64, 128, 256]);
+  expect(scale.at(32)).toBeCloseTo(20);
+  expect(logScale(1, 1e6, 0, 1).ticks).toEqual([1, 10, 100, 1000, 10_000, 100_000, 1_000_000]);
+  expect(logScale(5, 5, 0, 1).ticks).toEqual([4, 8]);
 });
 
-test('a panel without points, and one whose points are equal', () => {
-  const flat = { x: 3, y: 1, low: 1, high: 1 };
-  const svg = lineChart('Nothing', [
-    { ...panel, lines: [] },
-    { ...panel, lines: [{ name: 'flat', points: [flat] }] },
-  ]);
+test('numbers of ticks', () => {
+  expect([tickText(65_536), tickText(0.1 + 0.2), tickText(20)]).toEqual(['65,536', '0.3', '20']);
+});
+
+test('lines, levels and a description for screen readers', () => {
+  const svg = lineChart({
+    title: 'Accuracy <1>',
+    x: { title: 'k', isLog: true },
+    y: { title: 'per cent' },
+    series: [
+      { name: 'exact & top-k', className: 'exact', points: [8, 16, 32].map((x) => ({ x, y: x / 2 })) },
+      { name: 'nothing', className: 'none', points: [] },
+    ],
+    levels: [{ name: 'majority', y: 17 }],
+  });
+  expect(svg).toContain('aria-label="Accuracy &#60;1&#62;. per cent by k. exact &#38; top-k: 16 at 32."');
+  expect(svg.match(/<polyline/g)).toHaveLength(1);
+  expect(svg.match(/<circle/g)).toHaveLength(3);
+  expect(svg).toContain('class="level"');
   expect(svg).not.toContain('NaN');
-  expect(svg).not.toContain('Infinity');
+});
+
+test('no points at all', () => {
+  expect(lineChart({ title: 't', x: { title: 'x' }, y: { title: 'y' }, series: [] })).not.toContain('NaN');
 });

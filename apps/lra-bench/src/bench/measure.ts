@@ -1,0 +1,75 @@
+import {
+  type Backend,
+  evaluate,
+  mean,
+  scope,
+  type Tensor,
+  TopKError,
+  valueAndGrad,
+} from '@topk-attention/core';
+import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import type { BenchRow, Direction, WayName } from './result.js';
+import type { Prepared, Study, StudySizes } from './studies.js';
+
+/**
+ * Times one way at one size: once to warm up and check that the result is finite, then `rounds` times, each until the
+ * engine has finished. What does not fit is a row that says why; other failures are thrown.
+ */
+export async function measure(
+  backend: Backend,
+  study: Study,
+  way: WayName,
+  x: number,
+  direction: Direction,
+  { rounds, sizes }: { readonly rounds: number; readonly sizes: StudySizes },
+): Promise<BenchRow> {
+  let prepared: Prepared | undefined;
+  try {
+    prepared = study.make(backend, way, x, sizes);
+    await evaluate(...Object.values(prepared.tensors));
+    backend.resetPeak();
+    await run(prepared, direction);
+    const times: number[] = [];
+    for (let round = 0; round < rounds; round++) {
+      const from = performance.now();
+      await run(prepared, direction);
+      times.push(performance.now() - from);
+    }
+    times.sort((a, b) => a - b);
+    const { peak } = backend.memory();
+    return {
+      way,
+      x,
+      direction,
+      milliseconds: times[times.length >> 1] as number,
+      ...(peak !== undefined && { peakBytes: peak }),
+    };
+  } catch (error) {
+    if (!(error instanceof TopKError) || !REFUSALS.includes(error.code)) throw error;
+    return { way, x, direction, refused: `${error.code}: ${error.message.split('. ')[0]}` };
+  } finally {
+    if (prepared !== undefined) disposeParameters(prepared.tensors);
+  }
+}
+
+const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DOES_NOT_FIT', 'UNSUPPORTED'];
+
+/** One pass, until the engine has finished. Its mean is the loss, as in the paper. */
+async function run({ tensors, apply }: Prepared, direction: Direction): Promise<void> {
+  const loss = (of: ParameterTree): Tensor => scope(() => mean(apply(of)));
+  const { value, gradients } =
+    direction === 'forward' ? { value: loss(tensors), gradients: {} } : valueAndGrad(loss)(tensors);
+  try {
+    await evaluate(value, ...Object.values(gradients));
+    const [number] = await value.data();
+    if (!Number.isFinite(number)) {
+      throw new TopKError('NAN_FOUND', 'bench: the result is not finite', {
+        expected: 'a finite mean of the output',
+        got: String(number),
+      });
+    }
+  } finally {
+    value.dispose();
+    disposeParameters(gradients);
+  }
+}

@@ -1,0 +1,60 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { isObject } from '@topk-attention/app-kit';
+import { corrupt, missing } from '../data/errors.js';
+
+/** The paper's four studies of time and memory. */
+export type StudyName = 'attention' | 'feed-forward' | 'model' | 'query-chunk';
+export const studyNames: readonly StudyName[] = ['attention', 'feed-forward', 'model', 'query-chunk'];
+
+/** How a layer is computed: exact with all scores at once, exact in chunks, top-k, Performer. */
+export type WayName = 'whole' | 'exact' | 'top-k' | 'performer';
+export const wayNames: readonly WayName[] = ['whole', 'exact', 'top-k', 'performer'];
+
+export type Direction = 'forward' | 'forward + backward';
+
+/** One measurement. */
+export interface BenchRow {
+  readonly way: WayName;
+  /** Length, hidden units or queries per chunk: what the study varies. */
+  readonly x: number;
+  readonly direction: Direction;
+  /** Median of the rounds. Absent: it did not run. */
+  readonly milliseconds?: number;
+  /** Most bytes of tensors at a time, inputs included, if the engine counts them. */
+  readonly peakBytes?: number;
+  /** Why it did not run. */
+  readonly refused?: string;
+}
+
+/** A study on one engine. */
+export interface BenchResult {
+  readonly study: StudyName;
+  readonly title: string;
+  /** Sizes and rules, in words. */
+  readonly about: string;
+  readonly engine: string;
+  readonly date: string;
+  readonly command: string;
+  readonly rows: readonly BenchRow[];
+}
+
+const FORMAT = 'topk-attention lra bench 1';
+
+export function encodeBench(results: readonly BenchResult[]): string {
+  return `${JSON.stringify({ format: FORMAT, results }, undefined, 2)}\n`;
+}
+
+/** @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT */
+export function readBench(path: string): readonly BenchResult[] {
+  if (!existsSync(path))
+    throw missing(`${path} is not there`, 'a file that bench wrote', 'Run pnpm lra bench --out');
+  let read: unknown;
+  try {
+    read = JSON.parse(readFileSync(path, 'utf8'));
+  } catch {
+    read = undefined;
+  }
+  if (!isObject(read) || read.format !== FORMAT || !Array.isArray(read.results))
+    throw corrupt(path, `a file of '${FORMAT}'`, 'another one');
+  return read.results as BenchResult[];
+}

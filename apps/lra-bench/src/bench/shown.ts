@@ -1,0 +1,100 @@
+import {
+  formatDuration,
+  formatMebibytes,
+  type LineChart,
+  type Series,
+  type Table,
+} from '@topk-attention/app-kit';
+import { paperPoints } from './published.js';
+import type { BenchResult, BenchRow, Direction, WayName } from './result.js';
+import { wayNames } from './result.js';
+import { studies } from './studies.js';
+
+const GIBIBYTE = 2 ** 30;
+
+/** Time and memory of a study in each direction, with the paper's curves dashed. */
+export function studyCharts({ study, title, rows }: BenchResult): readonly LineChart[] {
+  const { varies } = studies[study];
+  return directionsOf(rows).flatMap((direction) => {
+    const own = rows.filter((row) => row.direction === direction);
+    const paper = paperPoints(study, direction);
+    const charts: {
+      what: string;
+      y: string;
+      of: (row: BenchRow) => number | undefined;
+      paper: 'seconds' | 'gibibytes';
+    }[] = [
+      {
+        what: 'time',
+        y: 'seconds',
+        of: ({ milliseconds }) => milliseconds && milliseconds / 1000,
+        paper: 'seconds',
+      },
+      {
+        what: 'memory',
+        y: 'GiB',
+        of: ({ peakBytes }) => peakBytes && peakBytes / GIBIBYTE,
+        paper: 'gibibytes',
+      },
+    ];
+    return charts.map(
+      ({ what, y, of, paper: key }): LineChart => ({
+        title: `${title}: ${what}, ${direction}`,
+        x: { title: varies, isLog: true },
+        y: { title: y, isLog: true },
+        series: wayNames.flatMap((way): Series[] => {
+          const points = own.flatMap((row) => {
+            const value = of(row);
+            return row.way === way && value !== undefined && value > 0 ? [{ x: row.x, y: value }] : [];
+          });
+          const theirs = paper
+            .filter((point) => point.way === way)
+            .map((point) => ({ x: point.x, y: point[key] }));
+          return [
+            { name: way, className: way, points },
+            { name: `${way}, paper (another GPU)`, className: way, isDashed: true, points: theirs },
+          ];
+        }),
+      }),
+    );
+  });
+}
+
+/** A row per size and direction, time and peak of each way. */
+export function studyTable({ study, rows }: BenchResult): Table {
+  const ways = wayNames.filter((way) => rows.some((row) => row.way === way));
+  const sizes = [...new Set(rows.map(({ x }) => x))].sort((a, b) => a - b);
+  return {
+    columns: [
+      { title: studies[study].varies, align: 'right', isHeading: true },
+      { title: 'pass' },
+      ...ways.flatMap((way) => [
+        { title: way, align: 'right' as const },
+        { title: 'MiB', align: 'right' as const },
+      ]),
+    ],
+    rows: directionsOf(rows).flatMap((direction) =>
+      sizes.map((x) => [
+        x.toLocaleString('en-US'),
+        direction,
+        ...ways.flatMap((way) => cells(rows, way, x, direction)),
+      ]),
+    ),
+  };
+}
+
+function cells(rows: readonly BenchRow[], way: WayName, x: number, direction: Direction): readonly string[] {
+  const row = rows.find((one) => one.way === way && one.x === x && one.direction === direction);
+  if (row === undefined) return ['', ''];
+  if (row.milliseconds === undefined) return ['does not fit', ''];
+  return [
+    formatDuration(row.milliseconds),
+    row.peakBytes === undefined ? '' : formatMebibytes(row.peakBytes),
+  ];
+}
+
+function directionsOf(rows: readonly BenchRow[]): readonly Direction[] {
+  return (['forward', 'forward + backward'] as const).filter((direction) =>
+    rows.some((row) => row.direction === direction),
+  );
+}

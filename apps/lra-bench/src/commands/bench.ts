@@ -1,0 +1,165 @@
+import { textTable } from '@topk-attention/app-kit';
+import {
+  type BackendOptions,
+  backendCommand,
+  backendSettings,
+  type Command,
+  type CommandUnknownOpts,
+  type Io,
+  note,
+  ProgressBar,
+  print,
+  requireWritable,
+  shownPath,
+  wholeNumber,
+  writeFileAtomically,
+} from '@topk-attention/app-kit/node';
+import { measure } from '../bench/measure.js';
+import {
+  type BenchResult,
+  type BenchRow,
+  encodeBench,
+  type StudyName,
+  studyNames,
+  type WayName,
+  wayNames,
+} from '../bench/result.js';
+import { studyTable } from '../bench/shown.js';
+import { paperSizes, type Study, type StudySizes, studies } from '../bench/studies.js';
+import type { Host } from '../host.js';
+import { listOf, nameIn } from './option-values.js';
+
+const notes = `
+The paper's four studies on this stack, with its sizes: one causal attention layer, one feed-forward layer, a model of 12
+layers, and exact attention by queries per chunk. report draws the paper's published curves beside ours. The smaller
+sizes below are for trying a study out.
+
+Examples:
+  pnpm lra bench --study attention --backend webgpu --out attention.json
+  pnpm lra bench --study attention --x 256,512 --rounds 1 --backend onnxruntime`;
+
+type BenchOptions = BackendOptions & {
+  study: readonly StudyName[];
+  x?: readonly number[];
+  ways: readonly WayName[];
+  rounds: number;
+  k?: number;
+  tokens?: number;
+  layers?: number;
+  most: number;
+  out?: string;
+};
+
+/** `bench`: time and memory against length. */
+export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
+  const command: Command<[], BenchOptions> = backendCommand('bench')
+    .summary('time and memory: the four studies of the paper')
+    .description(
+      'Time and memory of attention, feed-forward layers and a whole model, as the paper studied them.',
+    )
+    .usage('[--study NAME,...] [options]')
+    .option(
+      '--study <NAME,...>',
+      studyNames.join(', '),
+      listOf((text) => nameIn(studyNames, text)),
+      studyNames,
+    )
+    .option(
+      '--x <N,...>',
+      'lengths, hidden units or queries per chunk (default: those of the paper)',
+      listOf(wholeNumber),
+    )
+    .option(
+      '--ways <NAME,...>',
+      wayNames.join(', '),
+      listOf((text) => nameIn(wayNames, text)),
+      wayNames,
+    )
+    .option('--rounds <N>', 'timed passes; the median counts', wholeNumber, 3)
+    .option('--k <N>', 'keys or units kept by top-k (default: as in the paper)', wholeNumber)
+    .option('--tokens <N>', 'tokens of the feed-forward and query-chunk studies', wholeNumber)
+    .option('--layers <N>', 'layers of the model study', wholeNumber)
+    .option('--most <SECONDS>', 'a way stops at the size after which a pass took longer', wholeNumber, 60)
+    .option('--out <FILE>', 'write the measurements as JSON, for report --bench')
+    .addHelpText('after', notes);
+  return command.action(async (options) => benchAll(options, io, host));
+}
+
+async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void> {
+  if (options.out !== undefined) requireWritable(options.out);
+  const bar = new ProgressBar(io.stderr, options.json);
+  const { backend, info } = await host.openEngine(backendSettings(options));
+  const results: BenchResult[] = [];
+  const write = (): void => {
+    if (options.out !== undefined) writeFileAtomically(options.out, encodeBench(results));
+  };
+  try {
+    for (const name of options.study) {
+      const study = studies[name];
+      const rows: BenchRow[] = [];
+      const { title, about } = study;
+      results.push({
+        study: name,
+        title,
+        about: aboutOf(about, options),
+        engine: info.description,
+        date: new Date().toISOString().slice(0, 10),
+        command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+        rows,
+      });
+      const jobs = jobsOf(study, options);
+      const given = { rounds: options.rounds, sizes: sizesOf(name, options) };
+      const tooSlow = new Set<string>();
+      for (const [at, { way, x, direction }] of jobs.entries()) {
+        io.signal.throwIfAborted();
+        if (tooSlow.has(`${way} ${direction}`)) continue;
+        bar.update(at, jobs.length, `${title}: ${way}, ${x}, ${direction}`, true);
+        const row = await measure(backend, study, way, x, direction, given);
+        rows.push(row);
+        if (row.milliseconds === undefined || row.milliseconds > 1000 * options.most)
+          tooSlow.add(`${way} ${direction}`);
+        // What was measured so far is not lost with a later failure.
+        write();
+      }
+    }
+  } finally {
+    bar.clear();
+    await backend.dispose();
+  }
+  if (options.json) {
+    print(io, JSON.stringify({ engine: info, results }));
+    return;
+  }
+  for (const result of results) {
+    print(io, `${result.title}\n\n${textTable(studyTable(result))}\n`);
+    for (const { way, x, direction, refused } of result.rows)
+      if (refused !== undefined) note(io, `${way}, ${x}, ${direction}: ${refused}`);
+  }
+  print(io, info.description);
+  if (options.out !== undefined) print(io, `written     ${shownPath(options.out)}`);
+}
+
+interface Job {
+  readonly way: WayName;
+  readonly x: number;
+  readonly direction: BenchRow['direction'];
+}
+
+/** From small to large, so that the larger sizes of a way that has become too slow can be left out. */
+function jobsOf({ xs, ways, directions }: Study, options: BenchOptions): readonly Job[] {
+  const own = ways.filter((way) => options.ways.includes(way));
+  const sorted = [...(options.x ?? xs)].sort((a, b) => a - b);
+  return sorted.flatMap((x) => own.flatMap((way) => directions.map((direction) => ({ way, x, direction }))));
+}
+
+function sizesOf(name: StudyName, { k, tokens, layers }: BenchOptions): StudySizes {
+  const sizes = paperSizes(name);
+  return { k: k ?? sizes.k, tokens: tokens ?? sizes.tokens, layers: layers ?? sizes.layers };
+}
+
+function aboutOf(about: string, { k, tokens, layers }: BenchOptions): string {
+  const changes = Object.entries({ k, tokens, layers }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name} ${value}`],
+  );
+  return changes.length === 0 ? about : `${about} Changed: ${changes.join(', ')}.`;
+}

@@ -1,0 +1,44 @@
+import { InvalidArgumentError } from '@topk-attention/app-kit/node';
+import { type TaskName, taskNames } from '../tasks/task.js';
+
+/** A whole number of at least 0. @throws InvalidArgumentError, which the command line reports with the option's name. */
+export function seedNumber(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
+  throw new InvalidArgumentError('Expected a whole number of at least 0.');
+}
+
+/** A task's name. @throws InvalidArgumentError */
+export function taskArgument(text: string): TaskName {
+  return nameIn(taskNames, text);
+}
+
+/** One of some names. @throws InvalidArgumentError */
+export function nameIn<Name extends string>(names: readonly Name[], text: string): Name {
+  const found = names.find((name) => name === text);
+  if (found !== undefined) return found;
+  throw new InvalidArgumentError(`Expected one of ${names.join(', ')}.`);
+}
+
+/** A parser of lists apart by commas, of what another parser takes. @throws InvalidArgumentError, for doubles too */
+export function listOf<Value>(parse: (text: string) => Value): (text: string) => readonly Value[] {
+  return (text) => {
+    const values = text.split(',').map((part) => parse(part.trim()));
+    if (new Set(values).size < values.length) throw new InvalidArgumentError('Expected each value once.');
+    return values;
+  };
+}
+
+/** A number above 0. @throws InvalidArgumentError */
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value > 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('Expected a number above 0.');
+}
+
+/** `2/8`: the second of eight parts. @throws InvalidArgumentError */
+export function shardOf(text: string): { readonly index: number; readonly of: number } {
+  const [, index, of] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
+  if (index !== undefined && of !== undefined && index >= 1 && index <= of) return { index, of };
+  throw new InvalidArgumentError('Expected i/n, such as 2/8 for the second of eight parts.');
+}

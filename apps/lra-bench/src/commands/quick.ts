@@ -1,0 +1,99 @@
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { formatDuration } from '@topk-attention/app-kit';
+import {
+  type BackendOptions,
+  backendCommand,
+  backendSettings,
+  type Command,
+  type CommandUnknownOpts,
+  type Io,
+  note,
+  ProgressBar,
+  shownPath,
+  wholeNumber,
+} from '@topk-attention/app-kit/node';
+import type { Rows } from '../data/rows.js';
+import { type SplitName, splitNames } from '../data/splits.js';
+import type { Host } from '../host.js';
+import { mechanismTitle } from '../model/mechanism.js';
+import { quickListOps, quickMechanisms, quickPreset, quickRows } from '../presets/quick.js';
+import { runName } from '../runs/configuration.js';
+import { generateRows } from '../sources/generate.js';
+import { configurationOf, plannedRuns } from '../sweep/configure.js';
+import { trainRun } from '../training/train-run.js';
+import { report } from './report.js';
+import { sessionOf } from './train.js';
+
+const SEED = 1;
+
+type QuickOptions = BackendOptions & { steps: number; out: string };
+
+/** `quick`: everything once, small: no data, no GPU, a minute or two. */
+export function quickCommand(io: Io, host: Host): CommandUnknownOpts {
+  const command: Command<[], QuickOptions> = backendCommand('quick')
+    .summary('all of it once, small: no data, no GPU, a minute or two')
+    .description(
+      'Generates short ListOps, trains exact, top-k and Performer attention on them, and writes the report.',
+    )
+    .usage('[options]')
+    .option('--steps <N>', 'steps of each of the three runs', wholeNumber, 100)
+    .option('--out <DIR>', 'folder for runs and report; earlier ones there are replaced', 'report/quick');
+  return command.action(async (options) => {
+    if (options.steps < 5) command.error('--steps must be at least 5');
+    await quick(options, io, host);
+  });
+}
+
+async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
+  const { steps, out, json } = options;
+  const began = performance.now();
+  const bar = new ProgressBar(io.stderr, json);
+  const runs = join(out, 'runs');
+  const engine = await host.openEngine(backendSettings(options));
+  const { backend, info } = engine;
+  try {
+    rmSync(runs, { recursive: true, force: true });
+    const made: { [split: string]: Rows } = {};
+    for (const split of splitNames) {
+      made[split] = await generateRows('listops', split, {
+        seed: SEED,
+        count: quickRows[split],
+        listOps: quickListOps,
+        signal: io.signal,
+      });
+    }
+    const notes = [`short expressions, generated with seed ${SEED}: not the task of the benchmark`];
+    const splits = { ...(made as { [split in SplitName]: Rows }), notes };
+    const preset = { name: 'quick' as const, ...quickPreset(steps) };
+    const planned = plannedRuns({
+      tasks: ['listops'],
+      mechanisms: ['exact', 'top-k', 'performer'],
+      seeds: [SEED],
+      ...quickMechanisms,
+    });
+    for (const [at, run] of planned.entries()) {
+      const configuration = configurationOf(run, preset, splits);
+      const label = `${at + 1} of ${planned.length}: ${mechanismTitle(run.mechanism)}`;
+      await trainRun({
+        folder: join(runs, runName(configuration)),
+        configuration,
+        splits,
+        backend,
+        session: sessionOf(engine, host),
+        resume: false,
+        signal: io.signal,
+        onProgress: (done, total) => bar.update(done, total, label, true),
+      });
+    }
+  } finally {
+    bar.clear();
+    await backend.dispose();
+  }
+  report({ runs: [runs], out, ...(json && { json }) }, io);
+  if (!json)
+    note(
+      io,
+      `${info.description}; ${formatDuration(performance.now() - began)}. Runs in ${shownPath(runs)}.`,
+    );
+}

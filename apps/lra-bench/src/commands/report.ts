@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { textTable } from '@topk-attention/app-kit';
+import {
+  Command,
+  type CommandUnknownOpts,
+  type Io,
+  print,
+  requireWritable,
+  shownPath,
+  writeFileAtomically,
+} from '@topk-attention/app-kit/node';
+import { readBench } from '../bench/result.js';
+import { collectRuns, type Section, sectionsOf } from '../report/collect.js';
+import { reportMarkdown, reportPage } from '../report/page.js';
+import { groupsOf } from '../report/summary.js';
+import { accuracyTable, factsOf, sectionTitle } from '../report/tables.js';
+import { listOf } from './option-values.js';
+
+const notes = `
+Folders may come from anywhere: those of several machines are merged. A table never mixes configurations: runs of one
+task that differ in model, training or data are an error, or with --separate a table each.
+
+Example:
+  pnpm lra report --runs runs,other-machine/runs --bench attention.json --out report`;
+
+export interface ReportOptions {
+  readonly json?: true;
+  readonly runs: readonly string[];
+  readonly bench?: readonly string[];
+  readonly separate?: true;
+  readonly out: string;
+}
+
+/** `report`: what the runs showed, as a page and as Markdown. */
+export function reportCommand(io: Io): CommandUnknownOpts {
+  return new Command('report')
+    .summary('one page and one Markdown file of all runs')
+    .description('Tables and charts of all runs, as one self-contained page and as Markdown.')
+    .usage('--runs DIR[,DIR] [options]')
+    .option('--json', 'print one JSON object on standard output, errors too')
+    .requiredOption(
+      '--runs <DIR,...>',
+      'run folders, or folders of them',
+      listOf((text) => text),
+    )
+    .option(
+      '--bench <FILE,...>',
+      'files that bench wrote',
+      listOf((text) => text),
+    )
+    .option('--separate', 'a table for each configuration of a task')
+    .option('--out <DIR>', 'folder for lra.html and lra.md', 'report')
+    .addHelpText('after', notes)
+    .action((options) => report(options, io));
+}
+
+/** Writes the report of run folders, and prints its tables. */
+export function report({ json, runs, bench = [], separate, out }: ReportOptions, io: Io): void {
+  const [html, markdown] = [join(out, 'lra.html'), join(out, 'lra.md')];
+  for (const path of [html, markdown]) requireWritable(path);
+  const sections = sectionsOf(collectRuns(runs), separate === true);
+  const benches = bench.flatMap(readBench);
+  const command = `pnpm lra ${process.argv.slice(2).join(' ')}`;
+  writeFileAtomically(html, reportPage(sections, benches, command));
+  writeFileAtomically(markdown, reportMarkdown(sections, benches));
+  if (json) {
+    print(io, JSON.stringify({ sections: sections.map(sectionJson), files: [html, markdown] }));
+    return;
+  }
+  for (const section of sections)
+    print(io, `${sectionTitle(section)}\n\n${textTable(accuracyTable(section))}\n`);
+  print(io, `Report  ${shownPath(html)}\n        ${shownPath(markdown)}`);
+}
+
+function sectionJson(section: Section): object {
+  const { task, preset, training, data } = factsOf(section);
+  const groups = groupsOf(section).map(({ runs, ...group }) => ({
+    ...group,
+    folders: runs.map(({ folder }) => folder),
+  }));
+  return { task, preset, steps: training.steps, majority: data.majority, groups };
+}

@@ -1,0 +1,262 @@
+import { join } from 'node:path';
+import { formatCount, formatDuration, formatMebibytes, textTable } from '@topk-attention/app-kit';
+import {
+  type BackendOptions,
+  backendCommand,
+  backendSettings,
+  type Command,
+  type CommandUnknownOpts,
+  type Io,
+  note,
+  Option,
+  ProgressBar,
+  print,
+  shownPath,
+  wholeNumber,
+} from '@topk-attention/app-kit/node';
+import type { Splits } from '../data/splits.js';
+import type { Engine, Host } from '../host.js';
+import { mechanismTitle } from '../model/mechanism.js';
+import { type MechanismName, mechanismNames } from '../model/settings.js';
+import { type PresetName, presetNames } from '../presets/presets.js';
+import { type Configuration, runName } from '../runs/configuration.js';
+import type { RunResult, Session } from '../runs/run-folder.js';
+import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
+import { type TaskName, taskNames } from '../tasks/task.js';
+import { trainRun } from '../training/train-run.js';
+import { listOf, nameIn, positiveNumber, seedNumber, shardOf, taskArgument } from './option-values.js';
+import { rowsOf } from './rows-of.js';
+
+const notes = `
+Tasks, mechanisms and seeds may be lists: every combination is a run in a folder of its own under --out. All runs of a
+task begin with the same weights for the same seed and see the same examples in the same order. With --shard i/n a
+process makes every n-th run, so that any scheduler can spread a sweep. Ctrl-C saves and says how to go on.
+
+Presets:
+  small        the configuration most published numbers use, with its traps
+  small-clean  the same with the traps mended; each is a switch below
+  original     the models and schedules of the benchmark's own code
+
+Examples:
+  pnpm lra train --task listops --data data/listops --mechanism exact,top-k,performer --k 128 --seed 1,2,3
+  pnpm lra train --task image --data data/image --mechanism top-k --steps 6000 --micro-batch 64 --resume`;
+
+type TrainOptions = BackendOptions &
+  Omit<Changes, 'zeroPixel'> & {
+    task: readonly TaskName[];
+    data: string;
+    preset: PresetName;
+    mechanism: readonly MechanismName[];
+    k: number;
+    features: number;
+    feedForwardK?: number;
+    seed: readonly number[];
+    microBatch?: number;
+    zeroPixel?: 'masked' | 'shifted';
+    out: string;
+    resume?: true;
+    saveEvery: number;
+    shard?: Shard;
+  };
+
+/** `train`: runs of one or several tasks, mechanisms and seeds. */
+export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
+  const command: Command<[], TrainOptions> = backendCommand('train')
+    .summary('trains classifiers, each in a run folder')
+    .description('Trains a classifier per task, mechanism and seed, each in a run folder of its own.')
+    .usage('--task NAME --data DIR [options]')
+    .requiredOption('--task <NAME,...>', taskNames.join(', '), listOf(taskArgument))
+    .requiredOption('--data <DIR>', 'folder of the rows, or with a folder per task in it')
+    .addOption(
+      new Option('--preset <NAME>', 'settings to begin with')
+        .choices(presetNames)
+        .default('small' as PresetName),
+    )
+    .option(
+      '--mechanism <NAME,...>',
+      mechanismNames.join(', '),
+      listOf((text) => nameIn(mechanismNames, text)),
+      ['exact'] as readonly MechanismName[],
+    )
+    .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 128)
+    .option('--features <N>', 'random features, with performer', wholeNumber, 256)
+    .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
+    .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [
+      1,
+    ] as readonly number[])
+    .option('--out <DIR>', 'folder for the run folders', 'runs')
+    .option('--resume', 'go on with runs that are there; finished ones are kept')
+    .option('--shard <I/N>', 'only every N-th run, from the I-th on', shardOf)
+    .option('--save-every <N>', 'steps between checkpoints', wholeNumber, 500)
+    .optionsGroup('Changes to the preset:')
+    .option('--steps <N>', 'steps to train; the warm-up shrinks or grows with them', wholeNumber)
+    .option('--warmup <N>', 'steps of the warm-up', wholeNumber)
+    .option('--batch <N>', 'examples per step', wholeNumber)
+    .option('--micro-batch <N>', 'examples at a time, to save memory (default: the batch)', wholeNumber)
+    .option('--learning-rate <X>', 'highest learning rate', positiveNumber)
+    .option('--eval-every <N>', 'steps between validations', wholeNumber)
+    .option('--tokens <N>', 'tokens of a document', wholeNumber)
+    .addOption(
+      new Option('--pooling <RULE>', 'mean over the padded length, or over the tokens').choices([
+        'padded',
+        'masked',
+      ] as const),
+    )
+    .addOption(
+      new Option('--momentum <RULE>', 'first beta moves against the rate, or not').choices([
+        'cycled',
+        'fixed',
+      ] as const),
+    )
+    .addOption(
+      new Option('--zero-pixel <RULE>', 'black pixels are hidden, or a colour').choices([
+        'masked',
+        'shifted',
+      ] as const),
+    )
+    .addOption(
+      new Option('--evaluation <RULE>', 'validate on the next batches, or on all rows').choices([
+        'stream',
+        'full',
+      ] as const),
+    )
+    .addOption(
+      new Option('--last-batch <RULE>', 'rows that fill no batch, in validation').choices([
+        'dropped',
+        'kept',
+      ] as const),
+    )
+    .addOption(
+      new Option('--validation <ROWS>', 'of text: the test rows, or a tenth held out').choices([
+        'test',
+        'held-out',
+      ] as const),
+    )
+    .addHelpText('after', notes);
+  return command.action(async (options) => {
+    for (const name of ['k', 'features'] as const) {
+      const fits = options.mechanism.some((one) => (name === 'k') === (one === 'top-k') && one !== 'exact');
+      if (command.getOptionValueSource(name) === 'cli' && !fits)
+        command.error(`--${name} goes with --mechanism ${name === 'k' ? 'top-k' : 'performer'}`);
+    }
+    await trainAll(options, io, host);
+  });
+}
+
+/** A finished run. */
+interface Finished {
+  readonly folder: string;
+  readonly configuration: Configuration;
+  readonly result: RunResult;
+}
+
+async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
+  const { tasks, seeds, mechanisms } = {
+    tasks: options.task,
+    seeds: options.seed,
+    mechanisms: options.mechanism,
+  };
+  const { k, features, feedForwardK, microBatch, out } = options;
+  const runs = plannedRuns({ tasks, mechanisms, seeds, k, features }, options.shard);
+  const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
+  const bar = new ProgressBar(io.stderr, options.json);
+  const finished: Finished[] = [];
+  const read = new Map<TaskName, Splits>();
+  const engine = await host.openEngine(backendSettings(options));
+  try {
+    for (const [at, run] of runs.entries()) {
+      const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
+      const splits =
+        read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
+      read.set(run.task, splits);
+      const configuration = configurationOf(run, preset, splits, {
+        ...(microBatch !== undefined && { microBatch }),
+        ...(feedForwardK !== undefined && { feedForwardK }),
+      });
+      const folder = join(out, runName(configuration));
+      const label = `${at + 1} of ${runs.length}: ${run.task}, ${mechanismTitle(run.mechanism)}, seed ${run.seed}`;
+      let best = '';
+      const result = await trainRun({
+        folder,
+        configuration,
+        splits,
+        backend: engine.backend,
+        ...(engine.gpuBytes && { deviceBytes: engine.gpuBytes }),
+        session: sessionOf(engine, host),
+        resume: options.resume === true,
+        saveEvery: options.saveEvery,
+        signal: io.signal,
+        onProgress: (done, total, stage) =>
+          bar.update(done, total, `${label}${stage === 'training' ? '' : `, ${stage}`}${best}`, true),
+        onMetric: ({ eval_accuracy: accuracy }) => {
+          if (accuracy !== undefined) best = `, ${accuracy.toFixed(1)} % on validation`;
+        },
+      });
+      bar.clear();
+      finished.push({ folder, configuration, result });
+    }
+  } catch (error) {
+    bar.clear();
+    if (io.signal.aborted && !options.json)
+      note(io, `Everything so far is saved in ${shownPath(out)}; the same command with --resume goes on.`);
+    throw error;
+  } finally {
+    bar.clear();
+    await engine.backend.dispose();
+  }
+  show(finished, options, io);
+}
+
+function show(finished: readonly Finished[], options: TrainOptions, io: Io): void {
+  if (options.json) {
+    const runs = finished.map(({ folder, configuration, result }) => {
+      const { task, preset, mechanism, seed, data } = configuration;
+      return { folder, task, preset, mechanism, seed, majority: data.majority, ...result };
+    });
+    print(io, JSON.stringify({ runs }));
+    return;
+  }
+  if (finished.length === 0) {
+    print(io, 'No run falls to this shard.');
+    return;
+  }
+  print(
+    io,
+    textTable({
+      columns: [
+        { title: 'task' },
+        { title: 'mechanism' },
+        { title: 'seed', align: 'right' },
+        { title: 'test %', align: 'right' },
+        { title: 'majority %', align: 'right' },
+        { title: 'steps', align: 'right' },
+        { title: 'per step', align: 'right' },
+        { title: 'peak MiB', align: 'right' },
+        { title: 'folder' },
+      ],
+      rows: finished.map(({ folder, configuration, result }) => [
+        configuration.task,
+        mechanismTitle(configuration.mechanism),
+        String(configuration.seed),
+        result.test.toFixed(2),
+        configuration.data.majority.toFixed(1),
+        formatCount(result.steps),
+        formatDuration(result.stepMs),
+        formatMebibytes(result.peakBytes),
+        shownPath(folder),
+      ]),
+    }),
+  );
+}
+
+/** What is kept about a process that works on a run. */
+export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
+  return {
+    date: new Date().toISOString(),
+    command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+    engine: info.description,
+    node: process.versions.node,
+    system: `${process.platform} ${process.arch}`,
+    version,
+  };
+}

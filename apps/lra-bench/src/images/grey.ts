@@ -1,0 +1,16 @@
+/**
+ * Grey levels of pixels [red, green, blue, ...]: 0.2989 R + 0.5870 G + 0.1140 B in floats, truncated. This is
+ * TensorFlow's rule, which the published task uses; Pillow's differs by at most one level.
+ */
+export function greyOf(colours: Uint8Array): Uint8Array {
+  const grey = new Uint8Array(colours.length / 3);
+  for (let pixel = 0; pixel < grey.length; pixel++) {
+    const [red, green, blue] = colours.subarray(3 * pixel, 3 * pixel + 3) as unknown as [
+      number,
+      number,
+      number,
+    ];
+    grey[pixel] = Math.floor(Math.fround(0.2989 * red + 0.587 * green + 0.114 * blue));
+  }
+  return grey;
+}

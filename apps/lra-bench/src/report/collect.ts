@@ -1,0 +1,125 @@
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { TopKError } from '@topk-attention/core';
+import { missing } from '../data/errors.js';
+import { type Evaluation, readEvaluations } from '../evaluation/evaluations.js';
+import { type Configuration, comparedHash, comparedPart, difference } from '../runs/configuration.js';
+import { type Metric, readMetrics } from '../runs/metrics.js';
+import {
+  type RunResult,
+  readResult,
+  readSessions,
+  requireConfiguration,
+  runFiles,
+  type Session,
+} from '../runs/run-folder.js';
+import { taskNames } from '../tasks/task.js';
+
+/** A run as a report needs it. */
+export interface ReportedRun {
+  readonly folder: string;
+  readonly configuration: Configuration;
+  readonly sessions: readonly Session[];
+  readonly metrics: readonly Metric[];
+  readonly evaluations: readonly Evaluation[];
+  /** Absent: not finished. */
+  readonly result?: RunResult;
+}
+
+/** Runs that may stand side by side: of one task, model, training and data. */
+export interface Section {
+  readonly id: string;
+  readonly runs: readonly ReportedRun[];
+}
+
+/** Deepest folder below a named one that is looked at. */
+const DEPTH = 3;
+
+/**
+ * The runs in folders and below them, from wherever they were made.
+ *
+ * @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT, UNSUPPORTED for runs of another version; INVALID_OPTION for one run twice
+ */
+export function collectRuns(folders: readonly string[]): readonly ReportedRun[] {
+  const found = folders.flatMap((folder) => {
+    if (!existsSync(folder))
+      throw missing(`${folder} is not there`, 'run folders', 'Name folders that train wrote to');
+    return runFolders(folder, DEPTH);
+  });
+  const runs = [...new Set(found)].map(readRun);
+  if (runs.length === 0)
+    throw missing(
+      `no run in ${folders.join(', ')}`,
+      `folders with ${runFiles.config}`,
+      'Train first: pnpm lra train',
+    );
+  const seen = new Map<string, string>();
+  for (const { folder, configuration } of runs) {
+    const { mechanism, feedForwardK, seed } = configuration;
+    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, seed]);
+    const other = seen.get(key);
+    if (other !== undefined) {
+      throw new TopKError('INVALID_OPTION', 'one run is there twice', {
+        expected: 'each mechanism and seed of a configuration once',
+        got: `${other} and ${folder}`,
+        fix: 'Name only one of the folders',
+      });
+    }
+    seen.set(key, folder);
+  }
+  return runs;
+}
+
+function runFolders(folder: string, depth: number): readonly string[] {
+  if (existsSync(join(folder, runFiles.config))) return [folder];
+  if (depth === 0) return [];
+  return readdirSync(folder)
+    .sort()
+    .map((name) => join(folder, name))
+    .filter((path) => statSync(path).isDirectory())
+    .flatMap((path) => runFolders(path, depth - 1));
+}
+
+function readRun(folder: string): ReportedRun {
+  const result = readResult(folder);
+  return {
+    folder,
+    configuration: requireConfiguration(folder),
+    sessions: readSessions(folder),
+    metrics: readMetrics(folder),
+    evaluations: readEvaluations(folder),
+    ...(result && { result }),
+  };
+}
+
+/**
+ * Sections in the order of the tasks.
+ *
+ * @param separate whether a task may have several sections; if not, runs that differ in more than mechanism and seed are an
+ * error, so that no table mixes them
+ * @throws TopKError INVALID_OPTION with the first difference
+ */
+export function sectionsOf(runs: readonly ReportedRun[], separate: boolean): readonly Section[] {
+  const sections = new Map<string, ReportedRun[]>();
+  for (const task of taskNames) {
+    const own = runs.filter(({ configuration }) => configuration.task === task);
+    for (const run of own) {
+      const [first] = own as [ReportedRun];
+      const id = `${task}-${comparedHash(run.configuration)}`;
+      const found = difference(comparedPart(first.configuration), comparedPart(run.configuration));
+      if (found !== undefined && !separate) {
+        throw new TopKError(
+          'INVALID_OPTION',
+          `runs of ${task} with different configurations do not fit into one table`,
+          {
+            expected: 'a difference in mechanism and seed alone',
+            got: `${found}, in ${first.folder} and ${run.folder}`,
+            fix: 'Name the folders of one configuration, or add --separate for a table each',
+          },
+        );
+      }
+      sections.set(id, [...(sections.get(id) ?? []), run]);
+    }
+  }
+  return [...sections].map(([id, members]) => ({ id, runs: members }));
+}

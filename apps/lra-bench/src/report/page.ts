@@ -1,0 +1,161 @@
+import {
+  escapeHtml,
+  htmlPage,
+  htmlTable,
+  lineChart,
+  lineChartStyle,
+  markdownTable,
+  type Series,
+  spreadChart,
+} from '@topk-attention/app-kit';
+import type { BenchResult } from '../bench/result.js';
+import { studyCharts, studyTable } from '../bench/shown.js';
+import { mechanismTitle } from '../model/mechanism.js';
+import { isEvaluation } from '../runs/metrics.js';
+import type { ReportedRun, Section } from './collect.js';
+import { publishedFor } from './published.js';
+import { groupsOf } from './summary.js';
+import { accuracyTable, accuracyText, factsOf, keptKeysTable, sectionFacts, sectionTitle } from './tables.js';
+
+const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
+
+/** What the numbers mean; on the face of every report. */
+const meaning: readonly string[] = [
+  'What this shows: with the same data order, first weights and steps, a model with top-k attention learns what one with exact attention learns, or does not; and what each costs in time and memory.',
+  'What it does not show: long-range reasoning. Most tasks of the Long Range Arena are largely decided by short-range structure, and Transformers trained otherwise score far higher on them.',
+  'Each table holds one configuration. Published rows differ by several points among themselves for the same mechanism: the exact row beside a mechanism is the one to compare it with. The majority class is what a model reaches that has learned nothing.',
+];
+
+/** The runs, and the studies of time and memory, as one self-contained page. */
+export function reportPage(
+  sections: readonly Section[],
+  benches: readonly BenchResult[],
+  command: string,
+): string {
+  const body = [
+    `<h1>${escapeHtml(TITLE)}</h1>`,
+    ...meaning.map((text) => `<p>${escapeHtml(text)}</p>`),
+    ...sections.flatMap(sectionHtml),
+    ...benches.flatMap((bench, at) => [
+      `<h2 id="bench-${at}">${escapeHtml(bench.title)}</h2>`,
+      `<p class="note">${escapeHtml(bench.about)}</p>`,
+      ...studyCharts(bench).map((chart) => `<figure>${lineChart(chart)}</figure>`),
+      htmlTable(studyTable(bench), `bench-${at}`),
+    ]),
+    `<footer><p>Made by <code>${escapeHtml(command)}</code>.</p></footer>`,
+  ];
+  return htmlPage({ title: TITLE, body: body.join('\n'), style: `${lineChartStyle}${colours}` });
+}
+
+const colours = `
+  figure { margin: 1rem 0; } svg { max-width: 40rem; }
+  .exact { color: #1f6feb; } .top-k { color: #1a7f37; } .performer { color: #bc4c00; } .performer-relu { color: #8250df; }
+  .whole { color: #59636e; }
+  @media (prefers-color-scheme: dark) { .exact { color: #58a6ff; } .top-k { color: #3fb950; } .performer { color: #f0883e; } .performer-relu { color: #bc8cff; } }`;
+
+function sectionHtml(section: Section): readonly string[] {
+  const { id } = section;
+  const kept = keptKeysTable(section);
+  return [
+    `<h2 id="${id}">${escapeHtml(sectionTitle(section))}</h2>`,
+    `<figure>${accuracyChart(section)}</figure>`,
+    htmlTable(accuracyTable(section), id),
+    `<figure>${learningChart(section)}</figure>`,
+    ...(kept === undefined
+      ? []
+      : [
+          `<h3 id="${id}-k">Accuracy against the number of kept keys, without retraining</h3>`,
+          `<figure>${keptKeysChart(section)}</figure>`,
+          htmlTable(kept, `${id}-k`),
+        ]),
+    ...sectionFacts(section).map((text) => `<p class="note">${escapeHtml(text)}</p>`),
+  ];
+}
+
+function accuracyChart(section: Section): string {
+  const { task, preset, data } = factsOf(section);
+  const groups = groupsOf(section).filter(({ accuracies }) => accuracies.length > 0);
+  if (groups.length === 0) return '';
+  return spreadChart({
+    title: `${sectionTitle(section)}. Test accuracy in per cent: a dot per seed, rings are published`,
+    rows: [
+      ...groups.map((group) => ({
+        name: group.title,
+        values: group.accuracies,
+        figure: accuracyText(group),
+        className: group.className,
+      })),
+      ...publishedFor(preset, task).map(({ source, mechanism, accuracy }) => ({
+        name: mechanismTitle({ name: mechanism }),
+        values: [accuracy[task] as number],
+        figure: `${(accuracy[task] as number).toFixed(1)} ${source.split(' ')[0]}`,
+        className: mechanism,
+        isCited: true,
+      })),
+    ],
+    levels: [{ name: 'majority class', value: data.majority }],
+  });
+}
+
+function learningChart(section: Section): string {
+  const { data } = factsOf(section);
+  return lineChart({
+    title: 'Accuracy on the validation rows by step',
+    x: { title: 'steps' },
+    y: { title: 'validation accuracy %' },
+    series: section.runs.map(
+      (run, at): Series => ({
+        name: runTitle(run),
+        className: run.configuration.mechanism.name,
+        isDashed: section.runs.slice(0, at).some((other) => sameMechanism(other, run)),
+        points: run.metrics
+          .filter(isEvaluation)
+          .map(({ step, eval_accuracy: accuracy = 0 }) => ({ x: step, y: accuracy })),
+      }),
+    ),
+    levels: [{ name: 'majority class', y: data.majority }],
+  });
+}
+
+function keptKeysChart(section: Section): string {
+  const { data } = factsOf(section);
+  const runs = section.runs.filter(({ evaluations }) => evaluations.length > 0);
+  return lineChart({
+    title: 'Test accuracy by the number of kept keys',
+    x: { title: 'keys that each query keeps', isLog: true },
+    y: { title: 'test accuracy %' },
+    series: runs.map((run, at) => ({
+      name: `trained with ${runTitle(run)}`,
+      className: run.configuration.mechanism.name,
+      isDashed: runs.slice(0, at).some((other) => sameMechanism(other, run)),
+      points: run.evaluations.flatMap(({ k, accuracy }) => (k === 'exact' ? [] : [{ x: k, y: accuracy }])),
+    })),
+    levels: [{ name: 'majority class', y: data.majority }],
+  });
+}
+
+function runTitle({ configuration: { mechanism, seed } }: ReportedRun): string {
+  return `${mechanismTitle(mechanism)}, seed ${seed}`;
+}
+
+function sameMechanism(a: ReportedRun, b: ReportedRun): boolean {
+  return a.configuration.mechanism.name === b.configuration.mechanism.name;
+}
+
+/** The same tables in Markdown. */
+export function reportMarkdown(sections: readonly Section[], benches: readonly BenchResult[]): string {
+  const parts = [`# ${TITLE}`, ...meaning];
+  for (const section of sections) {
+    parts.push(`## ${sectionTitle(section)}`, markdownTable(accuracyTable(section)));
+    const kept = keptKeysTable(section);
+    if (kept !== undefined)
+      parts.push('Accuracy against the number of kept keys, without retraining:', markdownTable(kept));
+    parts.push(
+      sectionFacts(section)
+        .map((text) => `- ${text}`)
+        .join('\n'),
+    );
+  }
+  for (const bench of benches) parts.push(`## ${bench.title}`, bench.about, markdownTable(studyTable(bench)));
+  return `${parts.join('\n\n')}\n`;
+}

@@ -1,0 +1,246 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Journal, peakBytes } from '@topk-attention/app-kit/node';
+import { type Backend, crossEntropy, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import {
+  contextOf,
+  dataLoader,
+  disposeParameters,
+  encodeSafetensors,
+  folderStore,
+  initialize,
+  loadCheckpoint,
+  type ParameterTree,
+  stateDict,
+  train,
+  trainableExcept,
+} from '@topk-attention/nn';
+import type { Splits } from '../data/splits.js';
+import { writeBytes } from '../data/write.js';
+import { Evaluator, type Score } from '../evaluation/evaluate.js';
+import { fullPass, streamed } from '../evaluation/looks.js';
+import { type Batch, batchOf, documentsOf } from '../model/batches.js';
+import { classifier, type Documents } from '../model/classifier.js';
+import { type Configuration, comparedHash, requireSame } from '../runs/configuration.js';
+import { lockFolder } from '../runs/lock.js';
+import { type Metric, metricFormat } from '../runs/metrics.js';
+import {
+  addSession,
+  type RunResult,
+  readConfiguration,
+  readResult,
+  runFiles,
+  type Session,
+  writeConfiguration,
+  writeJson,
+} from '../runs/run-folder.js';
+import { optimizerOf, scheduleOf } from './optimization.js';
+
+export interface TrainRunOptions {
+  readonly folder: string;
+  readonly configuration: Configuration;
+  readonly splits: Splits;
+  readonly backend: Backend;
+  /** Most bytes on the device so far, for engines that count them. */
+  readonly deviceBytes?: () => number;
+  readonly session: Omit<Session, 'from'>;
+  /** Go on with a run that was begun. If false, a folder with a run is an error. */
+  readonly resume: boolean;
+  /** Steps between checkpoints. Default 500. */
+  readonly saveEvery?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number, total: number, label: string) => void;
+  readonly onMetric?: (metric: Metric) => void;
+}
+
+/** Steps between two lines of the log. */
+const LOG_EVERY = 10;
+
+/**
+ * Trains one classifier and keeps everything about it in a folder: configuration, environment, log, the last and the best
+ * checkpoint, the result. A run that is stopped, even killed, and resumed ends with the same bits. A finished run is only
+ * read.
+ *
+ * @throws TopKError INVALID_OPTION for a folder with another run, or with a run and without `resume`; LOCKED;
+ * UNSUPPORTED for a run of another version; ABORTED after the signal, once all is saved; FILE_NOT_WRITTEN; whatever
+ * `train` throws
+ */
+export async function trainRun(options: TrainRunOptions): Promise<RunResult> {
+  const { folder, configuration, resume } = options;
+  const lock = lockFolder(folder);
+  try {
+    const stored = readConfiguration(folder);
+    if (stored !== undefined) requireSame(stored, configuration, folder);
+    if (stored !== undefined && !resume) {
+      throw new TopKError('INVALID_OPTION', `${folder} holds this run already`, {
+        expected: 'a new folder',
+        got: 'a run that was begun',
+        fix: 'Add --resume to go on with it, or choose another --out',
+      });
+    }
+    const done = readResult(folder);
+    if (done !== undefined) return done;
+    if (stored === undefined) writeConfiguration(folder, configuration);
+    return await trainIn(options);
+  } finally {
+    lock.release();
+  }
+}
+
+async function trainIn(options: TrainRunOptions): Promise<RunResult> {
+  const { folder, configuration, splits, backend, session, signal, onProgress } = options;
+  const { model: settings, training, seed, microBatch, task } = configuration;
+  const model = classifier(settings, configuration.mechanism, configuration.feedForwardK);
+  const store = folderStore(join(folder, runFiles.checkpoints));
+  const from = (await store.list()).at(-1) ?? 0;
+  addSession(folder, { ...session, from });
+  const path = join(folder, runFiles.metrics);
+  const header = {
+    journal: 'topk-attention lra metrics',
+    version: 1,
+    configuration: comparedHash(configuration),
+  };
+  const journal = Journal.open(path, header, metricFormat, existsSync(path));
+  const evaluator = new Evaluator(model);
+  const parameters = initialize(backend, model, seed);
+  const batch = (rows: Splits['train'], indices: readonly number[]): Batch =>
+    batchOf(task, rows, indices, settings);
+  const parts = training.batch / microBatch;
+  const stepTimes: number[] = [];
+  // A process may make several runs.
+  backend.resetPeak();
+  // Counted for the streams of validation batches, which go on where the last look ended.
+  let looksAt = 0;
+  const evaluate = async (of: ParameterTree): Promise<{ loss: number; accuracy: number }> => {
+    const rows = splits.validation;
+    const { evaluation } = training;
+    const batches =
+      evaluation.kind === 'full'
+        ? fullPass(rows.length, microBatch, training.lastBatch)
+        : streamed(
+            rows.length,
+            microBatch,
+            evaluation.batches * parts,
+            Math.ceil(looksAt / training.evalEvery),
+            seed,
+          );
+    const { loss, accuracy } = await evaluator.score(
+      of,
+      lazily(batches, (indices) => batch(rows, indices)),
+      {
+        ...(signal && { signal }),
+      },
+    );
+    return { loss, accuracy };
+  };
+  try {
+    const {
+      parameters: last,
+      state,
+      bestStep = 0,
+      bestMetric = 0,
+    } = await train<Batch, Inputs>({
+      parameters,
+      trainable: trainableExcept(model),
+      data: dataLoader(indicesOf(splits.train.length), {
+        batchSize: microBatch,
+        collate: (rows) => batch(splits.train, rows),
+        shuffle: true,
+        seed,
+        dropLast: true,
+      }),
+      tensorsOf: (one) => ({
+        documents: documentsOf(backend, one),
+        labels: tensor(backend, one.labels, [one.examples]),
+      }),
+      loss: (of, { documents, labels }, { seeds }) =>
+        scope(() => crossEntropy(model.apply(contextOf(of, { training: true, seeds }), documents), labels)),
+      optimizer: optimizerOf(training),
+      schedule: scheduleOf(training),
+      maxSteps: training.steps,
+      gradientAccumulationSteps: parts,
+      ...(training.clipNorm > 0 && { maxGradNorm: training.clipNorm }),
+      recorded: true,
+      seed,
+      evaluate,
+      evalSteps: training.evalEvery,
+      metricForBest: 'accuracy',
+      greaterIsBetter: true,
+      checkpoints: store,
+      resume: true,
+      saveSteps: options.saveEvery ?? 500,
+      saveTotalLimit: 1,
+      loggingSteps: LOG_EVERY,
+      onLog: (metric) => {
+        journal.add(metric);
+        if (metric.step_ms !== undefined) stepTimes.push(metric.step_ms);
+        options.onMetric?.(metric);
+      },
+      onProgress: (done, total) => {
+        looksAt = done;
+        onProgress?.(done, total, 'training');
+      },
+      ...(signal && { signal }),
+    });
+    disposeParameters(last);
+    disposeParameters(state.tensors);
+    const best = await loadCheckpoint(store, bestStep, backend);
+    disposeParameters(best.optimizer.tensors);
+    const test = await testScore(options, evaluator, best.parameters);
+    writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
+    disposeParameters(best.parameters);
+    const result: RunResult = {
+      steps: training.steps,
+      bestStep,
+      validation: bestMetric,
+      test: test.accuracy,
+      testLoss: test.loss,
+      testExamples: test.examples,
+      stepMs: median(stepTimes),
+      peakBytes: options.deviceBytes?.() ?? peakBytes(),
+      peakOf: options.deviceBytes === undefined ? 'process' : 'device',
+    };
+    writeJson(join(folder, runFiles.result), result);
+    return result;
+  } finally {
+    evaluator.dispose();
+    disposeParameters(parameters);
+    journal.close();
+  }
+}
+
+type Inputs = { readonly documents: Documents; readonly labels: Tensor };
+
+async function testScore(
+  { configuration, splits, signal, onProgress }: TrainRunOptions,
+  evaluator: Evaluator,
+  parameters: ParameterTree,
+): Promise<Score> {
+  const { task, model, training, microBatch } = configuration;
+  const batches = fullPass(splits.test.length, microBatch, training.lastBatch);
+  return evaluator.score(
+    parameters,
+    lazily(batches, (indices) => batchOf(task, splits.test, indices, model)),
+    {
+      ...(signal && { signal }),
+      onBatch: (done) => onProgress?.(done, batches.length, 'testing'),
+    },
+  );
+}
+
+function indicesOf(length: number): { readonly length: number; readonly get: (index: number) => number } {
+  return { length, get: (index) => index };
+}
+
+/** Batches made when their turn comes. */
+export function* lazily<T>(
+  batches: readonly (readonly number[])[],
+  make: (indices: readonly number[]) => T,
+): Generator<T> {
+  for (const indices of batches) yield make(indices);
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[sorted.length >> 1] ?? 0;
+}

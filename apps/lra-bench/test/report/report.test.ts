@@ -1,0 +1,158 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { encodeBench } from '../../src/bench/result.js';
+import { addEvaluations } from '../../src/evaluation/evaluations.js';
+import type { Configuration } from '../../src/runs/configuration.js';
+import { addSession, runFiles, writeConfiguration, writeJson } from '../../src/runs/run-folder.js';
+import { changedPreset } from '../../src/sweep/configure.js';
+import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
+
+const folder = temporaryFolder();
+
+function configuration(mechanism: Configuration['mechanism'], seed: number, steps = 5000): Configuration {
+  const { model, training } = changedPreset('small', 'listops', { steps });
+  const data = {
+    hash: 'abc',
+    rows: { train: 9, validation: 2, test: 2 },
+    majority: 17.7,
+    notes: ['<made> up'],
+  };
+  return { task: 'listops', preset: 'small', mechanism, seed, model, training, microBatch: 32, data };
+}
+
+/** A finished run that nobody trained. */
+function run(name: string, one: Configuration, accuracy: number | undefined): string {
+  const path = join(folder, name);
+  mkdirSync(path, { recursive: true });
+  writeConfiguration(path, one);
+  const session = {
+    date: '2026-01-02T03:04:05Z',
+    command: 'c',
+    from: 0,
+    node: '20',
+    system: 's',
+    version: '0',
+  };
+  addSession(path, { ...session, engine: `engine of ${name.split('/')[0]}` });
+  const lines = [{ journal: 'x' }, { step: 10, loss: 2.3 }, { step: 50, eval_accuracy: 20, eval_loss: 2 }];
+  writeFileSync(
+    join(path, runFiles.metrics),
+    `${lines.map((line) => JSON.stringify(line)).join('\n')}\n{"ste`,
+  );
+  if (accuracy !== undefined)
+    writeJson(join(path, runFiles.result), {
+      ...{ steps: 5000, bestStep: 50, validation: 30, test: accuracy, testLoss: 2, testExamples: 2 },
+      ...{ stepMs: 40, peakBytes: 2 ** 30, peakOf: 'device' },
+    });
+  return path;
+}
+
+run('one/exact-1', configuration({ name: 'exact' }, 1), 36);
+run('one/exact-2', configuration({ name: 'exact' }, 2), 38);
+const topK = run('two/deep/top-1', configuration({ name: 'top-k', k: 128 }, 1), 36.5);
+run('two/deep/performer-1', configuration({ name: 'performer-relu', features: 256 }, 1), undefined);
+addEvaluations(topK, [
+  { k: 'exact', accuracy: 36.2, loss: 2, examples: 2 },
+  { k: 8, accuracy: 30, loss: 2, examples: 2 },
+]);
+const bench = join(folder, 'bench.json');
+writeFileSync(
+  bench,
+  encodeBench([
+    {
+      ...{
+        study: 'attention',
+        title: 'One layer',
+        about: 'Sizes.',
+        engine: 'e',
+        date: '2026-01-02',
+        command: 'c',
+      },
+      rows: [
+        { way: 'top-k', x: 2048, direction: 'forward + backward', milliseconds: 12, peakBytes: 3 * 2 ** 20 },
+        { way: 'whole', x: 2048, direction: 'forward + backward', refused: 'OUT_OF_MEMORY: no' },
+      ],
+    },
+  ]),
+);
+
+test('folders from two places become one page and one Markdown file', async () => {
+  const out = join(folder, 'report');
+  const args = [
+    'report',
+    '--runs',
+    `${join(folder, 'one')},${join(folder, 'two')}`,
+    '--bench',
+    bench,
+    '--out',
+    out,
+  ];
+  const { code, stdout } = await lra([...args, '--json']);
+  expect(code).toBe(0);
+  const [section] = JSON.parse(stdout).sections;
+  expect(section.groups.map(({ title }: { title: string }) => title)).toEqual([
+    'exact',
+    'top-k 128',
+    'performer-relu',
+  ]);
+  expect(section.groups[0]).toMatchObject({ mean: 37, accuracies: [36, 38], deviation: Math.SQRT2 });
+  // Paired by seed: 36.5 against the exact run with seed 1.
+  expect(section.groups[1].minusExact).toBeCloseTo(0.5);
+  const html = readFileSync(join(out, 'lra.html'), 'utf8');
+  expect(html).toContain('What it does not show: long-range reasoning');
+  expect(html).toContain('37.00 ± 1.41');
+  expect(html).toContain('majority class');
+  expect(html).toContain('Nyströmformer');
+  expect(html).toContain('top-k, paper (another GPU)');
+  expect(html).toContain('&#60;made&#62; up');
+  expect(html).not.toMatch(/<made>|NaN|undefined|https?:\/\//);
+  expect(html.match(/<svg/g)?.length).toBe(3 + 2);
+  const markdown = readFileSync(join(out, 'lra.md'), 'utf8');
+  expect(markdown).toContain('| top-k 128 | 36.50 | +0.50 | 1 of 1 | 40 ms | 1,024 |');
+  expect(markdown).toContain('| performer-relu | not finished |  | 0 of 1 |');
+  expect(markdown).toContain('| top-k 128 | 1 | 30.00 | 36.20 |');
+  expect(markdown).toContain('does not fit');
+  expect(markdown).toContain('engine of one; engine of two');
+});
+
+test('configurations are not mixed, unless each gets its table', async () => {
+  run('three/exact-3', configuration({ name: 'exact' }, 3, 20_000), 40);
+  const args = [
+    'report',
+    '--runs',
+    [join(folder, 'one'), join(folder, 'three')].join(),
+    '--out',
+    join(folder, 'r2'),
+  ];
+  expect(await errorOf(args)).toMatchObject({
+    code: 'INVALID_OPTION',
+    message: expect.stringContaining('training.steps: 5000 and 20000'),
+    fix: expect.stringContaining('--separate'),
+  });
+  const { stdout } = await lra([...args, '--separate', '--json']);
+  expect(JSON.parse(stdout).sections).toHaveLength(2);
+});
+
+test('refused: one run twice, no runs, half a bench file, an output that is a folder', async () => {
+  run('four/again', configuration({ name: 'exact' }, 1), 36);
+  const of = (runs: readonly string[], ...more: readonly string[]): string[] => [
+    ...[
+      'report',
+      '--runs',
+      runs.map((name) => join(folder, name)).join(),
+      '--out',
+      join(folder, 'r3'),
+      ...more,
+    ],
+  ];
+  expect((await errorOf(of(['one', 'four']))).message).toContain('one run is there twice');
+  mkdirSync(join(folder, 'empty'));
+  expect((await errorOf(of(['empty']))).code).toBe('FILE_NOT_FOUND');
+  expect((await errorOf(of(['nowhere']))).code).toBe('FILE_NOT_FOUND');
+  const half = join(folder, 'half.json');
+  writeFileSync(half, readFileSync(bench).subarray(0, 90));
+  expect((await errorOf(of(['one'], '--bench', half))).code).toBe('FILE_CORRUPT');
+  mkdirSync(join(folder, 'r3/lra.html'), { recursive: true });
+  expect((await errorOf(of(['one']))).code).toBe('FILE_NOT_FOUND');
+});

@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Io, runCommandLine } from '@topk-attention/app-kit/node';
+import { afterAll } from 'vitest';
+import { nodeHost } from '../../src/node-host.js';
+import { createProgram } from '../../src/program.js';
+
+export interface Outcome {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command line in this process. */
+export async function lra(args: readonly string[], signal?: AbortSignal): Promise<Outcome> {
+  const written = { stdout: '', stderr: '' };
+  const io: Io = {
+    stdin: process.stdin,
+    stdout: { write: (text: string) => (written.stdout += text) },
+    stderr: { write: (text: string) => (written.stderr += text) },
+    signal: signal ?? new AbortController().signal,
+  };
+  const code = await runCommandLine(createProgram(io, nodeHost), args, io);
+  return { code, ...written };
+}
+
+/** What every command prints with `--json` when it fails. */
+export interface JsonError {
+  readonly error: { readonly code: string; readonly message: string; readonly fix?: string };
+}
+
+/** The error of a command line with `--json`, which must fail. */
+export async function errorOf(args: readonly string[]): Promise<JsonError['error']> {
+  const { code, stdout } = await lra([...args, '--json']);
+  if (code === 0) throw new Error(`nothing failed: ${stdout}`);
+  return (JSON.parse(stdout) as JsonError).error;
+}
+
+/** A folder that is removed after the tests of the file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'lra-bench-'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
