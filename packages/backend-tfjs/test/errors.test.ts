@@ -169,7 +169,7 @@ describe('tensors', () => {
     backend.dispose();
     const error = await errorOf(() => mul(x, x));
     expect(error.code).toBe('DISPOSED');
-    expect(error.fix).toContain('another backend');
+    expect(error.fix).toContain('new backend');
     await expect(x.data()).rejects.toMatchObject({ code: 'DISPOSED' });
   });
 

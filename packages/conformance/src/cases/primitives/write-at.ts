@@ -86,7 +86,7 @@ export const writeAtCases: readonly ConformanceCase[] = [
   ),
   {
     name: 'writeAt has gradients',
-    group: 'gradients',
+    group: 'primitives',
     async run({ backend, tolerance }) {
       const write: Write = { dst: [2, 5, 3], axis: 1, length: 2, start: 2 };
       const { whole, block } = drawn('writeAt has gradients', write);
