@@ -139,8 +139,6 @@ test('says where it looked when nobody has the file', async () => {
   };
   await expect(getWheel(missing, folder, { sources, pip: false })).rejects.toMatchObject({
     code: 'DOWNLOAD_FAILED',
-    message: expect.stringMatching(
-      /file:\/\/\/nowhere: has no[\s\S]*nowhere\/: has no[\s\S]*127\.0\.0\.1:1/,
-    ),
+    message: expect.stringMatching(/file:\/\/\/nowhere: has no[\s\S]*nowhere\/: has no[\s\S]*127\.0\.0\.1:1/),
   });
 });

@@ -29,6 +29,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/backward/edges': 8,
     'attention/backward/hot-keys': 14,
     'attention/backward/oracle': 18,
+    'attention/exact-backward/exact-backward': 14,
     'attention/exact/exact-path': 46,
     'attention/selection-counts': 12,
     'attention/stored/stored-path': 52,
@@ -45,7 +46,12 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'feed-forward/bytes': 8,
     'feed-forward/layer': 52,
     'feed-forward/select': 34,
+    'primitives/elementwise-list': 6,
     'primitives/large-tensors': 11,
+    'primitives/linear': 9,
+    'primitives/products': 34,
+    'primitives/selection': 10,
+    'runtime/processes': 10,
     'training/mixed-training': 12,
     'training/planned-steps': 60,
   },
@@ -85,6 +91,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   // Runs that are killed, stopped and resumed; all four studies. `quick` trains and reports in the fast lane.
   'lra-bench': {
     'bench/bench': 30,
+    'model/classifier': 8,
+    schedulers: 6,
     'training/train': 35,
   },
   nn: {

@@ -130,6 +130,14 @@ function countingBackend(of: Backend): Backend<DryTensor> {
     },
     writeInto: (dst, x, _starts, exclusive) =>
       exclusive && dst.block.views === 1 && dst.block !== x.block ? view(dst, dst.shape) : sameAs(dst),
+    ...(of.writeAt && {
+      writeAt: (dst: DryTensor, x: DryTensor, axis: number, _start: DryTensor, exclusive: boolean) => {
+        if (dst.shape[axis] === x.shape[axis]) return view(x, x.shape);
+        return exclusive && dst.block.views === 1 && dst.block !== x.block
+          ? view(dst, dst.shape)
+          : sameAs(dst);
+      },
+    }),
 
     unary: (_op, x) => sameAs(x),
     binary: (op, a, b) => make(broadcastShapes(op, a.shape, b.shape), a.dtype),

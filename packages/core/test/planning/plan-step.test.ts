@@ -145,3 +145,21 @@ test('a dry backend counts and reads nothing', async () => {
   for (const one of [x, ...made]) one.dispose();
   expect(dry.memory().live).toBe(0);
 });
+
+test('a dry run of writeAt writes in place where the backend does', () => {
+  const peakOf = (of: ops.Backend): number => {
+    const dry = ops.dryBackend(of);
+    const cache = ops.zeros(dry, [1, 512, 64]);
+    const row = ops.zeros(dry, [1, 1, 64]);
+    const start = ops.tensor(dry, [5], [1], 'i32');
+    const before = dry.memory().live;
+    ops.writeAt(cache, row, 1, start);
+    return (dry.memory().peak as number) - before;
+  };
+  const composed = createReferenceBackend();
+  const writeAt = (): never => {
+    throw new Error('a dry run computes nothing');
+  };
+  expect(peakOf(Object.assign(createReferenceBackend(), { writeAt }))).toBe(0);
+  expect(peakOf(composed)).toBeGreaterThan(0);
+});
