@@ -20,7 +20,6 @@ import {
   TopKError,
   transpose,
 } from '@topk-attention/core';
-
 import { type Context, parameterOf, within } from '../context.js';
 import type { Initializer } from '../declared/initializers.js';
 import { dropout } from '../layers/dropout.js';
