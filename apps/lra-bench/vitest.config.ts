@@ -1,3 +1,3 @@
-import { packageTests, testsOfBuiltCode } from '../../tooling/vitest/src/preset.ts';
+import { packageTests, testsOfBuiltCode, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('lra-bench', testsOfBuiltCode);
+export default packageTests('lra-bench', { ...testsOfBuiltCode, ...testsOfPureCode });

@@ -91,6 +91,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   // Runs that are killed, stopped and resumed; all four studies. `quick` trains and reports in the fast lane.
   'lra-bench': {
     'bench/bench': 30,
+    'evaluation/eval': 10,
     'model/classifier': 8,
     schedulers: 6,
     'training/train': 35,
