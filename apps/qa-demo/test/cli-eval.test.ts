@@ -273,13 +273,13 @@ describe('resuming', () => {
 describe('bad datasets: exit code 1 with file and line, before the model runs', () => {
   test.each<[string, string, string, string, RegExp]>([
     ['not JSON', 'squad', 'a.json', '{"data": [\n{"paragraphs": oops', /a\.json:2: not JSON/],
-    ['no data', 'squad', 'b.json', '{}', /b\.json: data is not as in SQuAD: expected a list, got nothing/],
+    ['no data', 'squad', 'b.json', '{}', /b\.json: data does not follow .*: expected a list, got nothing/],
     [
       'no context',
       'squad',
       'c.json',
       '{"data":[{"paragraphs":[{"qas":[]}]}]}',
-      /data\[0\]\.paragraphs\[0\]\.context is not .*: expected text, got nothing/,
+      /data\[0\]\.paragraphs\[0\]\.context does not follow .*: expected text, got nothing/,
     ],
     ['no questions', 'squad', 'd.json', '{"data":[]}', /d\.json: no questions: expected at least one/],
     [

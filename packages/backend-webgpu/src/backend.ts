@@ -409,8 +409,9 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     this.stream.requireNotRecording('an export');
     const { storage, shape, dtype } = x;
     let { span } = x;
-    if (storage.owner === 'constant' || x.isWindow) {
-      // The buffer is shared, so the caller gets a copy.
+    const isRecorded = storage.owner === 'own' && this.stream.pool.isPinned(span.buffer);
+    if (storage.owner === 'constant' || x.isWindow || isRecorded) {
+      // The buffer is shared, or a replay uses it, so the caller gets a copy.
       const copy = this.stream.scratch(span.size);
       this.stream.copy({ ...span, size: copy.size }, copy);
       span = copy;

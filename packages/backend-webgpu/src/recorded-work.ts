@@ -36,7 +36,9 @@ export function recordWork(
   const { stream } = maker;
   const own: WebGpuTensor[] = [];
   try {
-    own.push(...copiesOf(maker, inputs));
+    // Apart: the storage of a state takes turns with its successor's, that of other inputs does not.
+    own.push(...copiesOf(maker, inputs.slice(0, stateCount)));
+    own.push(...copiesOf(maker, inputs.slice(stateCount)));
     // `body` may write over the state, such as a cache: it then stays in its place.
     for (const { storage } of own.slice(0, stateCount)) storage.keepers++;
     const { result, recording } = stream.record(
@@ -211,8 +213,8 @@ class Work implements RecordedWork<WebGpuTensor> {
     for (const [at, place] of now.entries()) if (isAtHome[at]) expect(place);
     const isViewed = ({ storage }: WebGpuTensor): boolean =>
       storage.views > (expected.get(storage) as number);
-    // A state from elsewhere is written to the place that is read.
-    if (next.some(isViewed) || now.some((place, at) => !isAtHome[at] && isViewed(place))) return undefined;
+    // The place that is read is written too: by a state from elsewhere, or by the work itself, such as to a cache.
+    if (next.some(isViewed) || now.some(isViewed)) return undefined;
     for (const [at, place] of [...now, ...this.#inputs].entries()) {
       const given = inputs[at] as WebGpuTensor;
       if (!isSamePlace(given, place)) recordCopy(this.#maker.stream, given, place);

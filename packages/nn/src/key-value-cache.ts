@@ -148,7 +148,8 @@ export class KeyValueCache {
         got: `a capacity of ${shape[2]}, and ${tokens} tokens`,
       });
     }
-    this.dispose();
+    if (keys !== this.#keys) this.#keys.dispose();
+    if (values !== this.#values) this.#values.dispose();
     this.#keys = keys;
     this.#values = values;
     this.#length = length;

@@ -91,7 +91,8 @@ export interface PartSizes {
 /** Whether `recordPartSums` takes sums of that size. */
 export function takesPartSums({ rows, count, width }: PartSizes, bindingBytes: number): boolean {
   const parts = Math.ceil(count / PART);
-  return parts <= LARGEST_GRID && rows * parts <= MOST_SEARCHES && 4 * parts * PART * width <= bindingBytes;
+  const isInGrid = parts <= LARGEST_GRID && Math.ceil(width / UNITS) <= LARGEST_GRID;
+  return isInGrid && rows * parts <= MOST_SEARCHES && 4 * parts * PART * width <= bindingBytes;
 }
 
 /**

@@ -138,7 +138,13 @@ export class BufferPool {
     if (list === undefined || place < 0) return;
     list.splice(place, 1);
     this.#pooled -= buffer.size;
+    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
     this.#waiting.add(buffer);
+  }
+
+  /** Whether a recording uses it. */
+  isPinned(buffer: GPUBuffer): boolean {
+    return this.#pins.has(buffer);
   }
 
   unpin(buffer: GPUBuffer): void {

@@ -32,12 +32,15 @@ export async function* greedy<State extends DecoderState>(
   const state = await decoder.start(prompts, events);
   // What the next step gave, if it has begun before the last one was read.
   let ahead: Tensor | undefined;
+  // Of the step that was begun ahead, which may never be needed.
+  let failed: { readonly error: unknown } | undefined;
   try {
     await evaluate(...state.tensors);
     interruption.check();
     let tokens = state.firstTokens;
     const ended = prompts.map(() => false);
     for (let step = 1; step <= maxNewTokens && ended.includes(false); step++) {
+      if (failed !== undefined) throw failed.error;
       if (ahead === undefined && state.reserve()) await evaluate(...state.tensors);
       await interruption.yieldToEvents();
       const reading = readBestTokens(ahead ?? decoder.step(state, tokens));
@@ -50,8 +53,7 @@ export async function* greedy<State extends DecoderState>(
           ahead?.backend.flush();
         }
       } catch (error) {
-        await reading.catch(() => {});
-        throw error;
+        failed = { error };
       }
       const next = await reading;
       interruption.check();

@@ -28,7 +28,7 @@ export interface T5Run extends Run {
   readonly recompute?: boolean;
 }
 
-/** A block's output for its inputs, which may be disposed of. */
+/** A block's output for its inputs, its weights among them: all may be disposed of before the backward pass. */
 function applied<Inputs>(run: T5Run, inputs: Inputs, block: (run: Run, inputs: Inputs) => Tensor): Tensor {
   return run.recompute === true ? recomputed<Run, Inputs>(run, inputs, block) : block(run, inputs);
 }
@@ -43,8 +43,8 @@ export function* encoderSteps(run: T5Run, t5: T5Layers, source: TokenBatch): Gen
   let x = embed(run, t5, 'encoder', source.ids);
   try {
     for (const block of encoder.blocks) {
-      const next = applied(run, { x, keyLengths: source.keyLengths }, (inner, given) =>
-        encoderBlock(inner, config, block, given.x, given.keyLengths),
+      const next = applied(run, { x, block, keyLengths: source.keyLengths }, (inner, given) =>
+        encoderBlock(inner, config, given.block, given.x, given.keyLengths),
       );
       x.dispose();
       x = next;
@@ -84,8 +84,8 @@ export function decode(
   return scope(() => {
     let x = embed(run, t5, 'decoder', targets);
     for (const block of decoder.blocks) {
-      const next = applied(run, { x, encoded, sourceLengths }, (inner, given) =>
-        decoderBlock(inner, config, block, given.x, given.encoded, given.sourceLengths),
+      const next = applied(run, { x, block, encoded, sourceLengths }, (inner, given) =>
+        decoderBlock(inner, config, given.block, given.x, given.encoded, given.sourceLengths),
       );
       x.dispose();
       x = next;

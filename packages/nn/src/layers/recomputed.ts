@@ -29,15 +29,19 @@ export function recomputed<R extends Run, Inputs>(
       ...(trace !== undefined && paths !== undefined && { trace: overridesOf(trace) }),
       // As results, so that gradients reach them.
       ...(onLoss !== undefined && {
+        // Unscoped, until the scopes of the layer have closed.
         onLoss: (path: string, loss: Tensor) => {
-          made.push([path, loss.alias()]);
-          loss.dispose();
+          made.push([path, loss]);
         },
       }),
     };
-    const output = apply(inner, given.inputs);
-    paths ??= made.map(([path]) => path);
-    return { output, losses: made.map(([, loss]) => loss) };
+    try {
+      const output = apply(inner, given.inputs);
+      paths ??= made.map(([path]) => path);
+      return { output, losses: made.map(([, loss]) => loss.alias()) };
+    } finally {
+      for (const [, loss] of made) loss.dispose();
+    }
   }, all);
   for (const [at, loss] of losses.entries()) {
     // No scope around the layer disposes of what belongs to a hook.

@@ -18,6 +18,7 @@ import {
 import type { ParameterTree } from '../parameters.js';
 import { requireWhole } from '../require.js';
 import { requirePositive } from './clip.js';
+import { requireWithin } from './optimizers/settings.js';
 
 /** Names and defaults as in PyTorch's GradScaler. */
 export interface LossScaleOptions {
@@ -111,6 +112,10 @@ export function lossScale(options?: LossScaleOptions): LossScale {
   for (const [name, value] of Object.entries({ initScale, growthFactor, backoffFactor })) {
     requirePositive('lossScale', name, value);
   }
+  // Otherwise a scale that overflows never falls, or f32 cannot hold it.
+  requireWithin('lossScale', 'backoffFactor', backoffFactor, 0, 1);
+  requireWithin('lossScale', 'growthFactor', growthFactor, 1);
+  requireWithin('lossScale', 'initScale', initScale, 2 ** -126, 2 ** 127);
   requireWhole('lossScale', 'growthInterval', growthInterval, 1);
   const start = { scale: Math.fround(initScale), goodSteps: 0, skippedSteps: 0 };
   const grown = (scale: number): number => Math.min(Math.fround(scale * Math.fround(growthFactor)), MOST);

@@ -28,7 +28,7 @@ import { type StepGradients, stepGradients } from './gradients.js';
 import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { LossScaleState } from './loss-scale.js';
-import type { StepPlan } from './optimizers/optimizer.js';
+import type { Optimizer, StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
 
 export interface WeighedBatch<Batch> {
@@ -185,7 +185,7 @@ export class TrainingStep<Batch, Inputs> {
       const { gradients, ...outputs } = stepGradients(lossOf, parameters, inputs.weights);
       let scaled = gradients;
       let scale: Tensor | undefined;
-      if (maxGradNorm !== undefined && optimizer.takesScale === true) {
+      if (maxGradNorm !== undefined && takesScale(optimizer)) {
         scale = scaleTo(outputs.norm, maxGradNorm);
       } else if (maxGradNorm !== undefined) {
         scaled = clipped(gradients, outputs.norm, maxGradNorm);
@@ -238,13 +238,13 @@ export class TrainingStep<Batch, Inputs> {
       const plan = { numbersAt: this.#numbersAt };
       const numbers = scope(() => numbersNow(inputs, scaling));
       let gradients = made.gradients;
-      if (optimizer.takesScale !== true) {
+      if (!takesScale(optimizer)) {
         gradients = scope(() =>
           Object.fromEntries(Object.entries(made.gradients).map(([name, g]) => [name, mul(g, factor)])),
         );
         disposeParameters(made.gradients);
       }
-      const scale = optimizer.takesScale === true ? factor : undefined;
+      const scale = takesScale(optimizer) ? factor : undefined;
       const next = optimizer.update(parameters, gradients, tensors, plan, numbers, scale);
       disposeParameters(gradients);
       return {
@@ -310,6 +310,10 @@ export class TrainingStep<Batch, Inputs> {
 /** For JSON: tensors as their shapes. */
 const shapesOnly = (_key: string, value: unknown): unknown =>
   value instanceof Tensor ? `${value.dtype} ${formatShape(value.shape)}` : value;
+
+/** One that spreads another optimiser has its `takesScale`, but an `update` of its own that may not know the scale. */
+const takesScale = ({ takesScale, update }: Pick<Optimizer, 'takesScale' | 'update'>): boolean =>
+  takesScale === true && update.length >= 6;
 
 const halvesOf = (tree: ParameterTree): ParameterTree =>
   scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));

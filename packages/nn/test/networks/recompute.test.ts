@@ -96,12 +96,14 @@ test('losses that layers add get gradients, and hooks that look are called once'
   const run = (isRecomputed: boolean) => {
     const seen: string[] = [];
     const losses: Tensor[] = [];
-    const layer = (context: Context, from: Tensor): Tensor => {
-      context.trace?.onResidual?.(context.path, from.unscopedAlias());
-      const inner = context.trace?.overrideResidual?.(context.path, from) ?? from;
-      addLoss(context, sum(mul(inner, inner)));
-      return mul(inner, 2);
-    };
+    // In a scope of its own, as layers are.
+    const layer = (context: Context, from: Tensor): Tensor =>
+      scope(() => {
+        context.trace?.onResidual?.(context.path, from.unscopedAlias());
+        const inner = context.trace?.overrideResidual?.(context.path, from) ?? from;
+        addLoss(context, sum(mul(inner, inner)));
+        return mul(inner, 2);
+      });
     const gradients = valueAndGrad(({ x: own }: ParameterTree) =>
       scope(() => {
         const context: Context = {

@@ -152,6 +152,14 @@ function appending(): RecordedStep<State, Record<string, Tensor>, { readonly sum
   });
 }
 
+/** Writes over its state, and then leaves a new tensor. */
+function overwriting(): RecordedStep<State, Record<string, Tensor>, { readonly sum: Tensor }> {
+  return recordedStep(({ cache }: State, { row, position }: Record<string, Tensor>) => {
+    const written = writeAt(cache as Tensor, row as Tensor, 1, position as Tensor);
+    return { state: { cache: mul(written, 0.5) }, outputs: { sum: sum(written, { axes: [1] }) } };
+  });
+}
+
 /** Steps that are recorded once and replayed; a backend that cannot record calls the function each time. */
 export const recordedStepCases: readonly ConformanceCase[] = [
   lifecycle(
@@ -181,6 +189,24 @@ export const recordedStepCases: readonly ConformanceCase[] = [
       backend.record === undefined || step.counts.replayed === 3,
       `${step.counts.replayed} replays where 3 were expected`,
     );
+    step.dispose();
+  }),
+  lifecycle('a step that writes over its state leaves views of it alone', async ({ backend }) => {
+    const step = overwriting();
+    let state: State = { cache: tensor(backend, new Float32Array(8).fill(8), [1, 4, 2]) };
+    const row = tensor(backend, [1, 1], [1, 1, 2]);
+    const position = tensor(backend, [0], [], 'i32');
+    for (let call = 0; call < 5; call++) {
+      const [view, before] = [reshape(state.cache as Tensor, [8]), await (state.cache as Tensor).data()];
+      const made = step(state, { row, position });
+      checkSameBits(`the view at call ${call}`, await view.data(), before);
+      state = made.state;
+      made.outputs.sum.dispose();
+      view.dispose();
+    }
+    (state.cache as Tensor).dispose();
+    row.dispose();
+    position.dispose();
     step.dispose();
   }),
   lifecycle('a step writes into a cache at positions that tensors hold', async ({ backend }) => {
