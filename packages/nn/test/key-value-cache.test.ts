@@ -35,6 +35,7 @@ describe('KeyValueCache', () => {
     cache.advance(1, keys, values);
     expect(cache.length).toBe(1);
     expect([...(await cache.keys.data())]).toEqual([1, 0, 2, 0]);
+    cache.advance(0, cache.keys, cache.values);
     const row = token(7);
     cache.append(row, row);
     expect([...(await cache.values.data())]).toEqual([1, 7, 2, 7]);

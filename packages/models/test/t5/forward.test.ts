@@ -90,6 +90,22 @@ describe('t5Forward and t5Encode', () => {
     expect(again.peak).toBeLessThan(plain.peak);
   });
 
+  test('recompute blocks with weights that were made inside of the loss', async () => {
+    const backend = createReferenceBackend();
+    const config = tinyConfig();
+    const parameters = tinyParameters(backend, config);
+    const run = async (recompute: boolean) => {
+      const loss = lossOf(config, { recompute });
+      const { gradients } = valueAndGrad((given: ParameterTree) =>
+        scope(() =>
+          loss(Object.fromEntries(Object.entries(given).map(([name, one]) => [name, mul(one, 2)]))),
+        ),
+      )(parameters);
+      return Promise.all(Object.values(gradients).map((one) => one.data()));
+    };
+    expect(await run(true)).toEqual(await run(false));
+  });
+
   test('refuse parameters that are not those of the configuration', () => {
     const backend = createReferenceBackend();
     const config = tinyConfig();

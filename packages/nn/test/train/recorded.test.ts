@@ -82,6 +82,14 @@ test('an optimiser that takes no scale gets clipped gradients', async () => {
   expect(await resultOf({ optimizer, maxGradNorm: 0.1 })).toEqual(await resultOf({ maxGradNorm: 0.1 }));
 });
 
+test('one that spreads another, with an update of its own, gets them too', async () => {
+  const base = adamW({ learningRate: 0.05 });
+  const update: typeof base.update = (parameters, gradients, tensors, plan, numbers) =>
+    base.update(parameters, gradients, tensors, plan, numbers);
+  const optimizer = { ...base, update };
+  expect(await resultOf({ optimizer, maxGradNorm: 0.1 })).toEqual(await resultOf({ maxGradNorm: 0.1 }));
+});
+
 test('every step and micro-batch has seeds of its own', async () => {
   const drawn: number[] = [];
   const drawing: Options['loss'] = (p, batch, { seeds }) => {
