@@ -267,6 +267,29 @@ describe("train with precision: 'mixed'", () => {
     expect(losses.at(-1)).toBeLessThan(losses[0] as number);
   });
 
+  test('an optimiser that spreads another, with an update without the scale, gets unscaled gradients', async () => {
+    const base = adamW({ learningRate: 0.02 });
+    const update: typeof base.update = (parameters, gradients, tensors, plan, numbers) =>
+      base.update(parameters, gradients, tensors, plan, numbers);
+    const [plain, spread] = [
+      await run({ maxSteps: 4 }),
+      await run({ maxSteps: 4, optimizer: { ...base, update } }),
+    ];
+    expect(spread.parameters).toEqual(plain.parameters);
+    expect(spread.state).toEqual(plain.state);
+  });
+
+  test('a skipped step is logged with its rate, which the next one has again', async () => {
+    const { log } = await run({ lossScale: lossScale({ initScale: 2 ** 20, growthInterval: 4 }) });
+    const schedule = linearSchedule({ totalSteps: 40, warmupSteps: 4 });
+    let skipped = 0;
+    for (const [at, one] of log.entries()) {
+      expect(one.rate_factor).toBe(schedule(at - skipped).rateFactor);
+      skipped = one.skipped_steps as number;
+    }
+    expect(log[3]?.skipped_steps).toBeLessThan(skipped);
+  });
+
   test('recomputes stacks, of halves that are gone by then, with the same bits', async () => {
     const of = (recompute: boolean) => {
       const stack = encoderStack({
