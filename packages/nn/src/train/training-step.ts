@@ -211,14 +211,15 @@ export class TrainingStep<Batch, Inputs> {
   }
 
   /**
-   * Plans a step with these inputs. Without `tensorsOf`, which alone tells shapes, only the first one.
+   * Plans a step with these inputs, if none of these shapes was planned before. The batches of a called run without
+   * `tensorsOf` are whatever the loss takes and tell no shapes: only the first step is planned.
    *
    * @throws TopKError DOES_NOT_FIT
    */
   #requireFit(now: Standing, inputs: StepInputs, call: StepCall): void {
     const { budgetBytes, recorded, seed, tensorsOf } = this.#read;
     if (budgetBytes === undefined) return;
-    const shapes = tensorsOf === undefined ? '' : JSON.stringify(inputs.batches, shapesOnly);
+    const shapes = tensorsOf === undefined && !recorded ? '' : JSON.stringify(inputs.batches, shapesOnly);
     if (this.#fitting.has(shapes)) return;
     const step = (state: State, { frozen, ...given }: StepInputs & Frozen, seeds: StepSeeds) =>
       this.#run(

@@ -384,4 +384,33 @@ describe('train with budgetBytes', () => {
       expect(backend.memory().live).toBe(live);
     },
   );
+
+  test('refuses a later batch of other shapes, made of tensors by its loader', async () => {
+    const backend = createReferenceBackend();
+    const { loss, optimizer } = optionsFor(backend);
+    const rows = [2, 64];
+    const run = (maxSteps: number, budgetBytes: number) =>
+      train<Inputs>({
+        parameters: parametersOf(backend),
+        loss,
+        optimizer,
+        data: dataLoader<number, Inputs>(rows, {
+          batchSize: 1,
+          shuffle: false,
+          collate: ([count]) => ({
+            x: tensor(backend, wave((count as number) * 4, 1), [count as number, 4]),
+            targets: tensor(backend, new Int32Array(count as number), [count as number], 'i32'),
+          }),
+        }),
+        recorded: true,
+        budgetBytes,
+        maxSteps,
+      });
+    const budget = 8192;
+    await run(1, budget);
+    await expect(run(2, budget)).rejects.toMatchObject({
+      code: 'DOES_NOT_FIT',
+      message: expect.stringContaining('step 1 '),
+    });
+  });
 });
