@@ -24,8 +24,8 @@ import { calledContext, type LossContext, recordedContext, recordedSeeds } from 
 import type { LossScaleState } from './loss-scale.js';
 import { halvesOf, mixedGradients, numbersNow } from './mixed.js';
 import type { StepPlan } from './optimizers/optimizer.js';
-import { updateScaled } from './optimizers/update-scaled.js';
 import type { ReadTrainOptions } from './options.js';
+import { updateScaled } from './update-scaled.js';
 
 export interface WeighedBatch<Batch> {
   readonly batch: Batch;

@@ -1,7 +1,7 @@
 import { scope, type Tensor } from '@topk-attention/core';
-import { disposeParameters, type ParameterTree } from '../../parameters.js';
-import { scaledBy } from '../gradients.js';
-import type { Optimizer, OptimizerState, StepPlan } from './optimizer.js';
+import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { scaledBy } from './gradients.js';
+import type { Optimizer, OptimizerState, StepPlan } from './optimizers/optimizer.js';
 
 /**
  * An optimiser's update with gradients times a scale []: the update's own multiplication if it declares that it takes a
