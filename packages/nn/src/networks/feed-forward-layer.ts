@@ -114,8 +114,8 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   const parts = { linear1, ...(gated && { linear_gate: gate }), linear2 };
 
   /**
-   * Uses all units of all tokens at once, dropping some between the two products. Hooks see and replace the activations
-   * after that.
+   * Uses all units of all tokens at once, in training dropping some between the two products. Hooks see and replace the
+   * activations after that.
    */
   const dense = (context: Context, x: Tensor): Tensor =>
     scope(() => {
@@ -144,10 +144,8 @@ export function feedForwardLayer(options: FeedForwardLayerOptions): Layer {
   return defineLayer(parts, (context, x: Tensor) => {
     requireWidth(context, x, width);
     const isDropping = context.training && rate > 0;
-    // Hooks and budgets are the operation's.
-    const { onFeedForward, overrideActivations } = context.trace ?? {};
-    const isAsked = onFeedForward ?? overrideActivations ?? context.budgetBytes;
-    if (isDropping || (k === undefined && isAsked === undefined)) return dense(context, x);
+    // The operation runs in chunks.
+    if (isDropping || (k === undefined && context.budgetBytes === undefined)) return dense(context, x);
     const weight = (name: string): Tensor => transpose(parameterOf(context, `${name}.weight`));
     const weights: FeedForwardWeights = {
       wIn: weight('linear1'),

@@ -14,7 +14,7 @@ interface Kept extends RotaryTables {
 /** By width and base, of which a model has few. */
 const kept = new Map<string, Kept>();
 
-/** Most numbers of a kept table: positions beyond it are computed anew. 8 MB. */
+/** Most numbers of each kept table, 8 MB: positions beyond it are computed anew. A choice. */
 const MOST_KEPT = 2 ** 20;
 
 /**

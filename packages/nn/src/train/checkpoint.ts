@@ -181,7 +181,7 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
     throw corrupt('invalid optimizer_steps');
   }
   const scaling: unknown = state.loss_scale;
-  if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('a loss_scale that is none');
+  if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('invalid loss_scale');
   const { best_metric: metric, best_step: best } = state;
   const hasBest = Number.isFinite(metric) && isCount(best);
   if (!hasBest && (metric !== undefined || best !== undefined)) {

@@ -6,7 +6,6 @@ import {
   max,
   maxOver,
   min,
-  mul,
   type OptionKinds,
   readOptions,
   reshape,
@@ -16,6 +15,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
+import { scaledBy } from './gradients.js';
 
 export interface ClipGradNormOptions {
   /** 2, or Infinity for the largest element. Default 2. */
@@ -48,10 +48,9 @@ export function clipGradNorm(
   maxNorm: number,
   options?: ClipGradNormOptions,
 ): ClippedGradients {
-  const { normType = 2 } = readOptions('clipGradNorm', options, kinds);
   return scope(() => {
-    const norm = normOf('clipGradNorm', gradients, maxNorm, normType);
-    return { gradients: clipped(gradients, norm, maxNorm), norm };
+    const { scale, norm } = clipScaleOf('clipGradNorm', gradients, maxNorm, options);
+    return { gradients: scaledBy(gradients, scale), norm };
   });
 }
 
@@ -70,14 +69,16 @@ export function clipScale(
   maxNorm: number,
   options?: ClipGradNormOptions,
 ): ClipScale {
-  const { normType = 2 } = readOptions('clipScale', options, kinds);
-  return scope(() => {
-    const norm = normOf('clipScale', gradients, maxNorm, normType);
-    return { scale: scaleTo(norm, maxNorm), norm };
-  });
+  return clipScaleOf('clipScale', gradients, maxNorm, options);
 }
 
-function normOf(where: string, gradients: ParameterTree, maxNorm: number, normType: number): Tensor {
+function clipScaleOf(
+  where: string,
+  gradients: ParameterTree,
+  maxNorm: number,
+  options: ClipGradNormOptions | undefined,
+): ClipScale {
+  const { normType = 2 } = readOptions(where, options, kinds);
   requirePositive(where, 'maxNorm', maxNorm);
   if (normType !== 2 && normType !== Number.POSITIVE_INFINITY) {
     throw new TopKError('INVALID_OPTION', `${where}: bad normType`, {
@@ -92,18 +93,16 @@ function normOf(where: string, gradients: ParameterTree, maxNorm: number, normTy
       got: 'none',
     });
   }
-  if (normType === 2) return sumSquares(all).norm;
+  return scope(() => {
+    const norm = normType === 2 ? sumSquares(all).norm : largestOf(all);
+    return { scale: scaleTo(norm, maxNorm), norm };
+  });
+}
+
+function largestOf(all: readonly Tensor[]): Tensor {
   return scope(() =>
     all.map((g) => maxOver(abs(reshape(g, [g.size])))).reduce((most, one) => max(most, one)),
   );
-}
-
-/** Gradients with the given norm, scaled down to `maxNorm` if it is larger. */
-export function clipped(gradients: ParameterTree, norm: Tensor, maxNorm: number): ParameterTree {
-  return scope(() => {
-    const scale = scaleTo(norm, maxNorm);
-    return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, scale)]));
-  });
 }
 
 /** min(1, maxNorm / (norm + 1e-6)), shape []. */

@@ -50,3 +50,10 @@ export function stepGradients(
     return { loss: value, gradients, squares, norm };
   });
 }
+
+/** Every gradient times a factor []. */
+export function scaledBy(gradients: ParameterTree, factor: Tensor): ParameterTree {
+  return scope(() =>
+    Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)])),
+  );
+}

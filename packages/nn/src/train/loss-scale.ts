@@ -18,6 +18,7 @@ import {
 import type { ParameterTree } from '../parameters.js';
 import { requireWhole } from '../require.js';
 import { requirePositive } from './clip.js';
+import { scaledBy } from './gradients.js';
 import { requireWithin } from './optimizers/settings.js';
 
 /** Names and defaults as in PyTorch's GradScaler. */
@@ -128,11 +129,7 @@ export function lossScale(options?: LossScaleOptions): LossScale {
         skippedSteps: tensor(backend, [skippedSteps], []),
       })),
     scaled: (loss, { scale }) => scope(() => mul(cast(loss, 'f32'), scale)),
-    unscaled: (gradients, { scale }) =>
-      scope(() => {
-        const factor = div(1, scale);
-        return Object.fromEntries(Object.entries(gradients).map(([name, g]) => [name, mul(g, factor)]));
-      }),
+    unscaled: (gradients, { scale }) => scope(() => scaledBy(gradients, div(1, scale))),
     // A comparison with NaN is false.
     isFinite: (norm) => scope(() => le(abs(norm), MOST)),
     choose: (isFinite, next, before) =>
@@ -149,7 +146,8 @@ export function lossScale(options?: LossScaleOptions): LossScale {
       scope(() => {
         const good = add(goodSteps, 1);
         const isYoung = lt(good, growthInterval);
-        const more = where(le(mul(scale, growthFactor), MOST), mul(scale, growthFactor), MOST);
+        const product = mul(scale, growthFactor);
+        const more = where(le(product, MOST), product, MOST);
         return {
           scale: where(isFinite, where(isYoung, scale, more), mul(scale, backoffFactor)),
           goodSteps: where(isFinite, where(isYoung, good, 0), 0),

@@ -93,7 +93,8 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly lossScale?: LossScale;
   /**
    * Most bytes on the device: a step that takes more is refused with DOES_NOT_FIT before it is made, as `planStep` counts.
-   * The loss must use no tensors besides its arguments. Default: no bound.
+   * The loss must use no tensors besides its arguments. Neither `recorded` nor with `tensorsOf`, a run does not know the
+   * shapes of its batches, and only the first step is checked. Default: no bound.
    */
   readonly budgetBytes?: number;
   /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */

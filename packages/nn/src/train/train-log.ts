@@ -27,11 +27,13 @@ export class TrainLog {
       const done = step + 1;
       if (done % loggingSteps !== 0 && done !== maxSteps) continue;
       const { live } = backendOf(now.parameters).memory();
+      // Before this step, which was skipped itself if its norm is not finite: that is no error with a loss scale alone.
+      const skipped = (scaling?.skippedSteps ?? 0) - (Number.isFinite(norm) ? 0 : 1);
       this.#options.onLog?.({
         step: done,
         epoch: this.#epoch(loader),
         loss: this.#losses.reduce((sum, one) => sum + one, 0) / this.#losses.length,
-        rate_factor: schedule?.(Math.max(0, step - (scaling?.skippedSteps ?? 0))).rateFactor ?? 1,
+        rate_factor: schedule?.(step - skipped).rateFactor ?? 1,
         grad_norm: norm,
         step_ms: (performance.now() - this.#since) / (done - this.#last),
         live_bytes: live,

@@ -1,19 +1,14 @@
 import {
-  cast,
   div,
   formatBytes,
   formatShape,
-  gatherRows,
-  mul,
   planStep,
   type RecordedStep,
   recordedStep,
-  reshape,
   type StepCall,
   type StepResult,
   type StepSeeds,
   scope,
-  sub,
   Tensor,
   TopKError,
   type Tree,
@@ -21,15 +16,16 @@ import {
 } from '@topk-attention/core';
 import { requireTree } from '@topk-attention/core/backend';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
-import { requireTensor } from '../require.js';
 import type { Standing } from './begin.js';
-import { clipped, scaleTo } from './clip.js';
+import { scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { LossScaleState } from './loss-scale.js';
-import type { Optimizer, StepPlan } from './optimizers/optimizer.js';
+import { halvesOf, mixedGradients, numbersNow } from './mixed.js';
+import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
+import { updateScaled } from './update-scaled.js';
 
 export interface WeighedBatch<Batch> {
   readonly batch: Batch;
@@ -178,95 +174,52 @@ export class TrainingStep<Batch, Inputs> {
   }
 
   #run(lossOf: LossOf, state: State, inputs: StepInputs): StepResult<State, StepOutputs> {
-    const { maxGradNorm, optimizer } = this.#read;
-    if (this.#read.precision === 'mixed') return this.#runMixed(lossOf, state, inputs);
+    const { lossScale, maxGradNorm, optimizer, precision } = this.#read;
     const { parameters, tensors } = state;
+    const scaling = precision === 'mixed' ? (state.scaling as LossScaleState) : undefined;
     return scope(() => {
-      const { gradients, ...outputs } = stepGradients(lossOf, parameters, inputs.weights);
-      let scaled = gradients;
-      let scale: Tensor | undefined;
-      if (maxGradNorm !== undefined && takesScale(optimizer)) {
-        scale = scaleTo(outputs.norm, maxGradNorm);
-      } else if (maxGradNorm !== undefined) {
-        scaled = clipped(gradients, outputs.norm, maxGradNorm);
-        disposeParameters(gradients);
-      }
+      const { gradients, ...outputs } =
+        scaling === undefined
+          ? stepGradients(lossOf, parameters, inputs.weights)
+          : mixedGradients(lossOf, parameters, inputs.weights, lossScale, scaling);
+      const clip = maxGradNorm === undefined ? undefined : scaleTo(outputs.norm, maxGradNorm);
+      // One multiplication of each gradient clips it and divides it by the loss scale.
+      const scale = scaling === undefined ? clip : div(clip ?? 1, scaling.scale);
+      const numbers =
+        scaling === undefined
+          ? inputs.numbers
+          : numbersNow(inputs.numbers, inputs.skipped[0] as Tensor, scaling);
       const plan = { numbersAt: this.#numbersAt };
-      const next = optimizer.update(parameters, scaled, tensors, plan, inputs.numbers, scale);
+      const made = updateScaled(optimizer, parameters, gradients, tensors, plan, numbers, scale);
       // In the order of the old state: a recorded step's state is positional.
+      const next = {
+        parameters: pick(made.parameters, this.#trainable),
+        tensors: pick(made.tensors, this.#slots),
+      };
+      if (scaling === undefined) return { state: { ...next, scaling: {} }, outputs };
+      disposeParameters(gradients);
+      const isFinite = lossScale.isFinite(outputs.norm);
       return {
         state: {
-          parameters: pick(next.parameters, this.#trainable),
-          tensors: pick(next.tensors, this.#slots),
-          scaling: {},
+          parameters: lossScale.choose(isFinite, next.parameters, parameters),
+          tensors: lossScale.choose(isFinite, next.tensors, tensors),
+          scaling: { ...lossScale.next(scaling, isFinite) },
         },
         outputs,
       };
     });
   }
 
-  /** The same with parameters of f16 in the loss, whose gradients are scaled; skipped if they are not finite. */
-  #runMixed(lossOf: LossOf, state: State, inputs: StepInputs): StepResult<State, StepOutputs> {
-    const { lossScale, maxGradNorm, optimizer } = this.#read;
-    const { parameters, tensors } = state;
-    const scaling = state.scaling as LossScaleState;
-    return scope(() => {
-      const scaledLoss: LossOf = (p, index) =>
-        scope(() => {
-          const loss = lossOf(p, index);
-          requireTensor('train', 'what loss returns', loss);
-          return lossScale.scaled(loss, scaling);
-        });
-      const halves = halvesOf(parameters);
-      const made = stepGradients(scaledLoss, halves, inputs.weights, (gradients) =>
-        scope(() => {
-          const wide = Object.entries(gradients).map(([name, g]) => {
-            const own = cast(g, 'f32');
-            g.dispose();
-            return [name, own] as const;
-          });
-          return Object.fromEntries(wide);
-        }),
-      );
-      disposeParameters(halves);
-      const norm = div(made.norm, scaling.scale);
-      // One multiplication of each gradient divides it by the scale and clips it, inside of the update where that can be.
-      const factor = scope(() =>
-        div(maxGradNorm === undefined ? 1 : scaleTo(norm, maxGradNorm), scaling.scale),
-      );
-      const isFinite = lossScale.isFinite(norm);
-      const plan = { numbersAt: this.#numbersAt };
-      const numbers = scope(() => numbersNow(inputs, scaling));
-      let gradients = made.gradients;
-      if (!takesScale(optimizer)) {
-        gradients = scope(() =>
-          Object.fromEntries(Object.entries(made.gradients).map(([name, g]) => [name, mul(g, factor)])),
-        );
-        disposeParameters(made.gradients);
-      }
-      const scale = takesScale(optimizer) ? factor : undefined;
-      const next = optimizer.update(parameters, gradients, tensors, plan, numbers, scale);
-      disposeParameters(gradients);
-      return {
-        state: {
-          parameters: lossScale.choose(isFinite, pick(next.parameters, this.#trainable), parameters),
-          tensors: lossScale.choose(isFinite, pick(next.tensors, this.#slots), tensors),
-          scaling: { ...lossScale.next(scaling, isFinite) },
-        },
-        outputs: { loss: div(made.loss, scaling.scale), norm, squares: made.squares },
-      };
-    });
-  }
-
   /**
-   * Plans a step with these inputs. Without `tensorsOf`, which alone tells shapes, only the first one.
+   * Plans a step with these inputs, if none of these shapes was planned before. The batches of a called run without
+   * `tensorsOf` are whatever the loss takes and tell no shapes: only the first step is planned.
    *
    * @throws TopKError DOES_NOT_FIT
    */
   #requireFit(now: Standing, inputs: StepInputs, call: StepCall): void {
     const { budgetBytes, recorded, seed, tensorsOf } = this.#read;
     if (budgetBytes === undefined) return;
-    const shapes = tensorsOf === undefined ? '' : JSON.stringify(inputs.batches, shapesOnly);
+    const shapes = tensorsOf === undefined && !recorded ? '' : JSON.stringify(inputs.batches, shapesOnly);
     if (this.#fitting.has(shapes)) return;
     const step = (state: State, { frozen, ...given }: StepInputs & Frozen, seeds: StepSeeds) =>
       this.#run(
@@ -310,19 +263,6 @@ export class TrainingStep<Batch, Inputs> {
 /** For JSON: tensors as their shapes. */
 const shapesOnly = (_key: string, value: unknown): unknown =>
   value instanceof Tensor ? `${value.dtype} ${formatShape(value.shape)}` : value;
-
-/** One that spreads another optimiser has its `takesScale`, but an `update` of its own that may not know the scale. */
-const takesScale = ({ takesScale, update }: Pick<Optimizer, 'takesScale' | 'update'>): boolean =>
-  takesScale === true && update.length >= 6;
-
-const halvesOf = (tree: ParameterTree): ParameterTree =>
-  scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));
-
-/** The optimiser's numbers, with the skipped steps that only the device knows about. */
-function numbersNow({ numbers, skipped: [known] }: StepInputs, { skippedSteps }: LossScaleState): Tensor {
-  const row = reshape(cast(sub(skippedSteps, known as Tensor), 'i32'), [1, 1]);
-  return reshape(gatherRows(numbers, row), [numbers.shape[2] as number]);
-}
 
 const pick = (tree: ParameterTree, names: readonly string[]): ParameterTree =>
   Object.fromEntries(names.map((name) => [name, tree[name] as Tensor]));

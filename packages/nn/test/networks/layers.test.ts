@@ -88,39 +88,48 @@ describe('dropout', () => {
       expect(Math.abs((total[at] as number) - value)).toBeLessThan(spread / 4);
   });
 
-  test('of hidden units shows hooks what the second product reads, and takes their activations', async () => {
-    const layer = feedForwardLayer({ width: 8, hidden: 12, gated: true, dropout: 0.5 });
-    const parameters = initialize(backend, layer, 1);
-    const seen: { path: string; indices: Tensor; activations: Tensor }[] = [];
-    const context = contextOf(parameters, {
-      ...training(3),
-      trace: { onFeedForward: (path, units) => void seen.push({ path, ...units }) },
-    });
-    const output = await numbers(layer.apply(context, x));
-    expect(output).toEqual(await numbers(layer.apply(contextOf(parameters, training(3)), x)));
-    expect(seen).toHaveLength(1);
-    const { indices, activations } = seen[0] as (typeof seen)[number];
-    expect(indices.shape).toEqual([...x.shape.slice(0, -1), 12]);
-    expect((await numbers(indices)).slice(0, 12)).toEqual(Array.from({ length: 12 }, (_, unit) => unit));
-    const dropped = (await numbers(activations)).filter((value) => value === 0);
-    expect(dropped.length).toBeGreaterThan(0);
-    const weight = parameters['linear2.weight'] as Tensor;
-    const remade = add(
-      matmul(activations, weight, { transposeB: true }),
-      parameters['linear2.bias'] as Tensor,
-    );
-    const wanted = await numbers(remade);
-    for (const [at, value] of output.entries()) expect(value).toBeCloseTo(wanted[at] as number, 5);
+  test.each([0.5, 0])(
+    'of hidden units shows hooks what the second product reads, and takes their activations: rate %s',
+    async (rate) => {
+      const layer = feedForwardLayer({
+        width: 8,
+        hidden: 12,
+        gated: true,
+        activation: 'gelu',
+        dropout: rate,
+      });
+      const parameters = initialize(backend, layer, 1);
+      const seen: { path: string; indices: Tensor; activations: Tensor }[] = [];
+      const context = contextOf(parameters, {
+        ...training(3),
+        trace: { onFeedForward: (path, units) => void seen.push({ path, ...units }) },
+      });
+      const output = await numbers(layer.apply(context, x));
+      expect(output).toEqual(await numbers(layer.apply(contextOf(parameters, training(3)), x)));
+      expect(seen).toHaveLength(1);
+      const { indices, activations } = seen[0] as (typeof seen)[number];
+      expect(indices.shape).toEqual([...x.shape.slice(0, -1), 12]);
+      expect((await numbers(indices)).slice(0, 12)).toEqual(Array.from({ length: 12 }, (_, unit) => unit));
+      const dropped = (await numbers(activations)).filter((value) => value === 0);
+      expect(dropped.length > 0).toBe(rate > 0);
+      const weight = parameters['linear2.weight'] as Tensor;
+      const remade = add(
+        matmul(activations, weight, { transposeB: true }),
+        parameters['linear2.bias'] as Tensor,
+      );
+      const wanted = await numbers(remade);
+      for (const [at, value] of output.entries()) expect(value).toBeCloseTo(wanted[at] as number, 5);
 
-    const units = Array.from({ length: 12 }, (_, unit) => unit);
-    const silenced = contextOf(parameters, {
-      ...training(3),
-      trace: { overrideActivations: () => ({ units, activations: 0 }) },
-    });
-    const bias = await numbers(parameters['linear2.bias'] as Tensor);
-    for (const [at, value] of (await numbers(layer.apply(silenced, x))).entries())
-      expect(value).toBeCloseTo(bias[at % 8] as number, 5);
-  });
+      const units = Array.from({ length: 12 }, (_, unit) => unit);
+      const silenced = contextOf(parameters, {
+        ...training(3),
+        trace: { overrideActivations: () => ({ units, activations: 0 }) },
+      });
+      const bias = await numbers(parameters['linear2.bias'] as Tensor);
+      for (const [at, value] of (await numbers(layer.apply(silenced, x))).entries())
+        expect(value).toBeCloseTo(bias[at % 8] as number, 5);
+    },
+  );
 
   test('of hidden units has a budget', async () => {
     const layer = feedForwardLayer({ width: 8, hidden: 512, gated: true, activation: 'gelu', dropout: 0.5 });

@@ -267,6 +267,29 @@ describe("train with precision: 'mixed'", () => {
     expect(losses.at(-1)).toBeLessThan(losses[0] as number);
   });
 
+  test('an optimiser that spreads another, with an update without the scale, gets unscaled gradients', async () => {
+    const base = adamW({ learningRate: 0.02 });
+    const update: typeof base.update = (parameters, gradients, tensors, plan, numbers) =>
+      base.update(parameters, gradients, tensors, plan, numbers);
+    const [plain, spread] = [
+      await run({ maxSteps: 4 }),
+      await run({ maxSteps: 4, optimizer: { ...base, update } }),
+    ];
+    expect(spread.parameters).toEqual(plain.parameters);
+    expect(spread.state).toEqual(plain.state);
+  });
+
+  test('a skipped step is logged with its rate, which the next one has again', async () => {
+    const { log } = await run({ lossScale: lossScale({ initScale: 2 ** 20, growthInterval: 4 }) });
+    const schedule = linearSchedule({ totalSteps: 40, warmupSteps: 4 });
+    let skipped = 0;
+    for (const [at, one] of log.entries()) {
+      expect(one.rate_factor).toBe(schedule(at - skipped).rateFactor);
+      skipped = one.skipped_steps as number;
+    }
+    expect(log[3]?.skipped_steps).toBeLessThan(skipped);
+  });
+
   test('recomputes stacks, of halves that are gone by then, with the same bits', async () => {
     const of = (recompute: boolean) => {
       const stack = encoderStack({
@@ -361,4 +384,33 @@ describe('train with budgetBytes', () => {
       expect(backend.memory().live).toBe(live);
     },
   );
+
+  test('refuses a later batch of other shapes, made of tensors by its loader', async () => {
+    const backend = createReferenceBackend();
+    const { loss, optimizer } = optionsFor(backend);
+    const rows = [2, 64];
+    const run = (maxSteps: number, budgetBytes: number) =>
+      train<Inputs>({
+        parameters: parametersOf(backend),
+        loss,
+        optimizer,
+        data: dataLoader<number, Inputs>(rows, {
+          batchSize: 1,
+          shuffle: false,
+          collate: ([count]) => ({
+            x: tensor(backend, wave((count as number) * 4, 1), [count as number, 4]),
+            targets: tensor(backend, new Int32Array(count as number), [count as number], 'i32'),
+          }),
+        }),
+        recorded: true,
+        budgetBytes,
+        maxSteps,
+      });
+    const budget = 8192;
+    await run(1, budget);
+    await expect(run(2, budget)).rejects.toMatchObject({
+      code: 'DOES_NOT_FIT',
+      message: expect.stringContaining('step 1 '),
+    });
+  });
 });

@@ -8,6 +8,7 @@ import {
   dropout,
   folderStore,
   type LossContext,
+  type Optimizer,
   type ParameterTree,
   sgd,
   type TrainOptions,
@@ -77,16 +78,21 @@ test.each<[string, Partial<Options>]>([
   expect(backend.memory().live).toBe(before);
 });
 
-test('an optimiser that takes no scale gets clipped gradients', async () => {
-  const optimizer = { ...adamW({ learningRate: 0.05 }), takesScale: false };
-  expect(await resultOf({ optimizer, maxGradNorm: 0.1 })).toEqual(await resultOf({ maxGradNorm: 0.1 }));
-});
-
-test('one that spreads another, with an update of its own, gets them too', async () => {
+test.each<[string, (base: Optimizer) => Optimizer['update']]>([
+  [
+    'without the scale',
+    (base) => (parameters, gradients, tensors, plan, numbers) =>
+      base.update(parameters, gradients, tensors, plan, numbers),
+  ],
+  [
+    'of all that it is given',
+    (base) =>
+      (...args) =>
+        base.update(...args),
+  ],
+])('an optimiser that spreads another, with an update %s, clips as well', async (_, updateOf) => {
   const base = adamW({ learningRate: 0.05 });
-  const update: typeof base.update = (parameters, gradients, tensors, plan, numbers) =>
-    base.update(parameters, gradients, tensors, plan, numbers);
-  const optimizer = { ...base, update };
+  const optimizer = { ...base, update: updateOf(base) };
   expect(await resultOf({ optimizer, maxGradNorm: 0.1 })).toEqual(await resultOf({ maxGradNorm: 0.1 }));
 });
 

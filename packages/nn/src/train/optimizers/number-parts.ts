@@ -25,10 +25,8 @@ export class NumberParts {
   #cut(start: number, count: number): Tensor {
     const scale = this.#scale;
     // Without a scale, a program may see the numbers of the others behind its own.
-    if (start === 0 && (scale === undefined || count === this.#whole.size)) {
-      return scale === undefined ? this.#whole : concat([this.#whole, reshape(scale, [1])], 0);
-    }
-    const own = narrow(this.#whole, 0, start, count);
+    const isWhole = start === 0 && (scale === undefined || count === this.#whole.size);
+    const own = isWhole ? this.#whole : narrow(this.#whole, 0, start, count);
     return scale === undefined ? own : concat([own, reshape(scale, [1])], 0);
   }
 

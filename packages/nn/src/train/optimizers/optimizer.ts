@@ -71,7 +71,8 @@ export interface Optimizer {
    * followed by `update`.
    *
    * @param numbers `plan(...).numbers` as a tensor, f32 [n]
-   * @param gradientScale see `OptimizerStepOptions`; for optimisers whose `takesScale` is true
+   * @param gradientScale see `OptimizerStepOptions`. To an update that does not declare it (`update.length` is below 6),
+   * `train` hands scaled gradients instead.
    */
   update(
     parameters: ParameterTree,
@@ -81,8 +82,6 @@ export interface Optimizer {
     numbers: Tensor,
     gradientScale?: Tensor,
   ): { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
-  /** Whether `update` multiplies gradients by a scale; otherwise they must be scaled before. */
-  readonly takesScale?: boolean;
 }
 
 export interface StepPlan {
@@ -109,7 +108,6 @@ export function optimizerOf<Settings extends object>(
     Object.entries(rule.slots(shape, settingsOf(name)));
   const optimizer: Optimizer = {
     name: rule.name,
-    takesScale: true,
     init: (parameters) =>
       scope(() => {
         const tensors: { [name: string]: Tensor } = {};

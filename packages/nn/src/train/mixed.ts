@@ -1,0 +1,56 @@
+import { cast, div, gatherRows, reshape, scope, sub, type Tensor } from '@topk-attention/core';
+import { disposeParameters, type ParameterTree } from '../parameters.js';
+import { requireTensor } from '../require.js';
+import { type StepGradients, stepGradients } from './gradients.js';
+import type { LossScale, LossScaleState } from './loss-scale.js';
+
+/** f16 copies of parameters. */
+export const halvesOf = (tree: ParameterTree): ParameterTree =>
+  scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));
+
+/** `stepGradients` with a loss of f16 copies of the parameters: gradients, in f32, and squares are times the loss scale. */
+export function mixedGradients(
+  loss: (parameters: ParameterTree, index: number) => Tensor,
+  parameters: ParameterTree,
+  weights: readonly Tensor[],
+  lossScale: LossScale,
+  scaling: LossScaleState,
+): StepGradients {
+  return scope(() => {
+    const scaledLoss: typeof loss = (p, index) =>
+      scope(() => {
+        const own = loss(p, index);
+        requireTensor('train', 'what loss returns', own);
+        return lossScale.scaled(own, scaling);
+      });
+    const halves = halvesOf(parameters);
+    const made = stepGradients(scaledLoss, halves, weights, widened);
+    disposeParameters(halves);
+    return { ...made, loss: div(made.loss, scaling.scale), norm: div(made.norm, scaling.scale) };
+  });
+}
+
+/** f32 copies of gradients, each of which is freed on the way. */
+function widened(gradients: ParameterTree): ParameterTree {
+  return scope(() => {
+    const wide = Object.entries(gradients).map(([name, g]) => {
+      const own = cast(g, 'f32');
+      g.dispose();
+      return [name, own] as const;
+    });
+    return Object.fromEntries(wide);
+  });
+}
+
+/**
+ * An optimiser's numbers [n] for a step, with the skipped steps that only the device knows about.
+ *
+ * @param rows numbers if none of the steps whose outcome is not known yet was skipped, if one was, and so on: [1, m, n]
+ * @param known steps known to be skipped, f32 []
+ */
+export function numbersNow(rows: Tensor, known: Tensor, { skippedSteps }: LossScaleState): Tensor {
+  return scope(() => {
+    const row = reshape(cast(sub(skippedSteps, known), 'i32'), [1, 1]);
+    return reshape(gatherRows(rows, row), [rows.shape[2] as number]);
+  });
+}
