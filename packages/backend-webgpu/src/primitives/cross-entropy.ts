@@ -12,10 +12,10 @@ import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { defineKernel, kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import { floatClasses, orderedKey32 } from '../wgsl/numbers.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
 import { text as meanText } from './cross-entropy-mean.wgsl.js';
 import { text as rowsText } from './cross-entropy-rows.wgsl.js';
+import { rowSums, runningSum } from './row-sums.js';
 
 const INVOCATIONS = 256;
 /** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean. */
@@ -175,10 +175,9 @@ const rowsKernel = kernelFamily('cross-entropy rows', ({ lanes, isVec, isSmooth,
   },
   workgroup: INVOCATIONS,
   source: () => `${nanBits}
-${floatClasses}
-${orderedKey32}
+${rowSums(lanes, true)}
 ${loads(isVec)}
-${fill(rowsText, { lanes, is_smooth: isSmooth })}${isWhole ? meanText : ''}
+${fill(rowsText, { is_smooth: isSmooth, running_sum: runningSum })}${isWhole ? meanText : ''}
 ${entry}
 ${
   isWhole
