@@ -9,9 +9,9 @@ import {
 } from '@topk-attention/core';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { describe, expect, onTestFinished } from 'vitest';
+import { describe, expect } from 'vitest';
 import { toGpuBuffer } from '../../src/index.js';
-import { createTestBackend } from '../support/software-gpu.js';
+import { openTestBackend } from '../support/software-gpu.js';
 
 const software = softwareGpuAvailability();
 const sums = elementwiseProgram({ inputs: ['x', 'given'] }, ({ x, given }) => ({ x: terms.add(x, given) }));
@@ -19,8 +19,7 @@ const numbersOf = async (x: Tensor): Promise<number[]> => Array.from(await x.dat
 
 describe('recorded work', () => {
   optional('a state is exported as a copy, which may be destroyed', software, async () => {
-    const backend = await createTestBackend();
-    onTestFinished(() => backend.dispose());
+    const backend = await openTestBackend();
     const step = recordedStep(({ x }: { x: Tensor }, _: Record<string, never>) => ({
       state: { x: mul(x, 2) },
       outputs: {},
@@ -39,8 +38,7 @@ describe('recorded work', () => {
   });
 
   optional('inputs stay where they are beside a state that shared their buffer', software, async () => {
-    const backend = await createTestBackend();
-    onTestFinished(() => backend.dispose());
+    const backend = await openTestBackend();
     const uploaded = (x: number): Tensor => tensor(backend, [x, 10 * x]);
     const zero = uploaded(0);
     // Windows of one buffer, which the first three alone fill too once the pool has rounded it up.
