@@ -18,7 +18,7 @@ import { text as rowsText } from './cross-entropy-rows.wgsl.js';
 import { rowSums, runningSum } from './row-sums.js';
 
 const INVOCATIONS = 256;
-/** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean. */
+/** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean: a choice. */
 const FEW_LOGITS = 8192;
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
@@ -124,7 +124,7 @@ function refusalsOf({ dtype, rows, classes }: CrossEntropyRequest, facts: Device
   return refusals;
 }
 
-/** Invocations that share a row: about eight of its logits each. */
+/** Invocations that share a row: about eight of its logits each, a choice. */
 function lanesOf(classes: number): number {
   return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(classes / 8))));
 }
