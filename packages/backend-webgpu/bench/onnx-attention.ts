@@ -1,4 +1,5 @@
 // What ONNX Runtime's own attention takes on WebGPU: the fused com.microsoft.MultiHeadAttention.
+import { numberToHalf } from '@topk-attention/core/reference';
 import { attentionModel } from './onnx-model.js';
 import { exactRow, RelativeError } from './oracle.js';
 import { importByName, type Ort } from './ort.js';
@@ -43,7 +44,7 @@ export async function onnxAttention(shape: {
               name,
               new ort.Tensor(
                 dtype === 'f32' ? 'float32' : 'float16',
-                dtype === 'f32' ? data : halvesOf(data),
+                dtype === 'f32' ? data : Uint16Array.from(data, numberToHalf),
                 [1, length, heads * dim],
               ),
             ]),
@@ -119,21 +120,4 @@ function errorOf(
     );
   }
   return error.value;
-}
-
-const float = new Float32Array(1);
-const bitsOfFloat = new Uint32Array(float.buffer);
-
-/** Bits of the nearest f16; no infinities or subnormals occur. */
-function halfOf(value: number): number {
-  if (Math.abs(value) < 2 ** -14) return 0;
-  float[0] = value;
-  const bits = bitsOfFloat[0] as number;
-  return (((bits >>> 16) & 0x8000) | (((bits & 0x7fffffff) - 0x38000000 + 0x1000) >>> 13)) & 0xffff;
-}
-
-function halvesOf(data: Float32Array): Uint16Array {
-  const halves = new Uint16Array(data.length);
-  for (let at = 0; at < data.length; at++) halves[at] = halfOf(data[at] as number);
-  return halves;
 }

@@ -17,10 +17,12 @@ import {
   type UnaryOp,
 } from '@topk-attention/core/backend';
 import { SelectionCounter, type SelectionCounts } from './attention/selection-counts.js';
+import { Constants } from './constants.js';
+import { exportTensor } from './export-tensor.js';
 import { fusedOperations } from './fused.js';
 import { limitsOf } from './limits.js';
 import * as elementwise from './primitives/elementwise.js';
-import { recordFill, wordOf } from './primitives/fill.js';
+import { recordFill } from './primitives/fill.js';
 import { recordGatherRows } from './primitives/gather-rows.js';
 import * as layout from './primitives/layout.js';
 import { recordMatmul } from './primitives/matmul.js';
@@ -42,8 +44,6 @@ import { fromStorage, inStorage, toStorage } from './storage-data.js';
 import { type GpuBufferTensor, Storage, WebGpuTensor } from './tensor.js';
 import { windowsOf } from './windows.js';
 
-/** Scalars kept on the device: operands such as the 2 of `mul(x, 2)` recur with every call. */
-const MOST_CONSTANTS = 256;
 /** Uploads of at least this size go to their own buffers. */
 const FRESH_BYTES = 1 << 20;
 
@@ -82,8 +82,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   readonly #ownsDevice: boolean;
   readonly #options: BackendOptions;
   readonly #counter: SelectionCounter | undefined;
-  /** By the stored word. */
-  readonly #constants = new Map<number, Span>();
+  readonly #constants: Constants;
   #live = 0;
   #peak = 0;
   #disposal: Promise<void> | undefined;
@@ -96,6 +95,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     this.#options = options;
     this.stream = new Stream(device, streamOptions);
     this.facts = this.stream.facts;
+    this.#constants = new Constants(this.stream);
     this.#counter = countSelection ? new SelectionCounter(this.stream) : undefined;
     this.capabilities = {
       dtypes: ['f32', 'f16', 'i32', 'bool'],
@@ -138,7 +138,8 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   }
 
   fill(value: number, shape: Shape, dtype: DType): WebGpuTensor {
-    const span = sizeOf(shape) === 1 ? this.#constant(value, dtype) : undefined;
+    this.#requireUsable();
+    const span = sizeOf(shape) === 1 ? this.#constants.of(value, dtype) : undefined;
     if (span !== undefined) {
       return this.#tensorOf(new Storage(span, storageBytes(shape, dtype), 'constant'), shape, dtype);
     }
@@ -253,14 +254,7 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   }
 
   writeInto(dst: WebGpuTensor, x: WebGpuTensor, starts: readonly number[], exclusive: boolean): WebGpuTensor {
-    if (exclusive && dst.storage.isWritable && dst.storage !== x.storage) {
-      recordWriteBox(this.stream, x, dst, starts);
-      return this.view(dst, dst.shape);
-    }
-    return this.#made(dst.shape, dst.dtype, (out) => {
-      layout.recordCopy(this.stream, dst, out);
-      recordWriteBox(this.stream, x, out, starts);
-    });
+    return this.#written(dst, x, exclusive, (to) => recordWriteBox(this.stream, x, to, starts));
   }
 
   writeAt(
@@ -271,13 +265,23 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     exclusive: boolean,
   ): WebGpuTensor {
     if (dst.shape[axis] === x.shape[axis]) return this.view(x, x.shape);
+    return this.#written(dst, x, exclusive, (to) => recordWriteAt(this.stream, x, to, axis, start));
+  }
+
+  /** Records a write of x into dst, in place where nothing else uses dst, otherwise into a copy. */
+  #written(
+    dst: WebGpuTensor,
+    x: WebGpuTensor,
+    exclusive: boolean,
+    record: (to: WebGpuTensor) => void,
+  ): WebGpuTensor {
     if (exclusive && dst.storage.isWritable && dst.storage !== x.storage) {
-      recordWriteAt(this.stream, x, dst, axis, start);
+      record(dst);
       return this.view(dst, dst.shape);
     }
     return this.#made(dst.shape, dst.dtype, (out) => {
       layout.recordCopy(this.stream, dst, out);
-      recordWriteAt(this.stream, x, out, axis, start);
+      record(out);
     });
   }
 
@@ -403,25 +407,10 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
     return this.#tensorOf(new Storage(span, storageBytes(shape, dtype)), shape, dtype);
   }
 
-  /** @internal The buffer of a tensor, which from now on also belongs to the caller; work on it is submitted. */
+  /** @internal See `exportTensor`. */
   async export(x: WebGpuTensor): Promise<GpuBufferTensor> {
     this.#requireUsable();
-    this.stream.requireNotRecording('an export');
-    const { storage, shape, dtype } = x;
-    let { span } = x;
-    const isRecorded = storage.owner === 'own' && this.stream.pool.isPinned(span.buffer);
-    if (storage.owner === 'constant' || x.isWindow || isRecorded) {
-      // The buffer is shared, or a replay uses it, so the caller gets a copy.
-      const copy = this.stream.scratch(span.size);
-      this.stream.copy({ ...span, size: copy.size }, copy);
-      span = copy;
-      this.stream.pool.forget(span.buffer);
-    } else if (storage.owner === 'own') {
-      storage.owner = 'exported';
-      this.stream.pool.forget(span.buffer);
-    }
-    await this.stream.submitted();
-    return { ...span, shape, dtype };
+    return exportTensor(this.stream, x);
   }
 
   #checkedBytes(shape: Shape, dtype: DType): number {
@@ -470,20 +459,6 @@ export class WebGpuBackend implements Backend<WebGpuTensor> {
   borrow(span: Span, shape: Shape, dtype: DType): WebGpuTensor {
     this.#requireUsable();
     return this.#tensorOf(new Storage(span, 0, 'borrowed'), shape, dtype);
-  }
-
-  /**
-   * A buffer that holds the value, shared by all scalars with the same bits; undefined when too many are already kept.
-   */
-  #constant(value: number, dtype: DType): Span | undefined {
-    this.#requireUsable();
-    const word = wordOf(value, dtype);
-    const known = this.#constants.get(word);
-    if (known !== undefined || this.#constants.size >= MOST_CONSTANTS) return known;
-    const span = this.stream.scratch(4);
-    recordFill(this.stream, value, { span, shape: [1], dtype });
-    this.#constants.set(word, span);
-    return span;
   }
 
   #tensorOf(storage: Storage, shape: Shape, dtype: DType): WebGpuTensor {

@@ -81,8 +81,8 @@ export function fromGpuBuffer(backend: WebGpuBackend, buffer: GPUBuffer, range: 
 }
 
 /**
- * The buffer behind a tensor, without a copy, with all work on it submitted: whatever the caller submits to the
- * device's queue from now on comes after it. It stays valid when the tensor is disposed of, and is then the caller's
+ * The buffer behind a tensor, with all work on it submitted: whatever the caller submits to the device's queue from now
+ * on comes after it. It is not copied, except where tensors share a buffer or a recorded step uses it. It stays valid when the tensor is disposed of, and is then the caller's
  * to destroy; until then it must not be written to. For a tensor from `fromGpuBuffer`, this is the caller's own
  * buffer.
  *

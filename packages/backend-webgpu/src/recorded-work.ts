@@ -198,10 +198,8 @@ class Work implements RecordedWork<WebGpuTensor> {
 
   replay(inputs: readonly WebGpuTensor[], seeds: readonly number[]): readonly WebGpuTensor[] | undefined {
     const now = this.#readPlaces();
-    const next = this.#state.map(({ read, written = read }) => (this.#isSwapped ? read : written));
     // A view of an old state, such as a reshaped one, would change under its owner. The places themselves count as
     // views, and so does the state that is given.
-    const isAtHome = now.map((place, at) => isSamePlace(inputs[at] as WebGpuTensor, place));
     const expected = new Map<Storage, number>();
     const expect = ({ storage }: WebGpuTensor): void => {
       expected.set(storage, (expected.get(storage) ?? 0) + 1);
@@ -210,11 +208,11 @@ class Work implements RecordedWork<WebGpuTensor> {
       expect(read);
       if (written !== undefined) expect(written);
     }
-    for (const [at, place] of now.entries()) if (isAtHome[at]) expect(place);
-    const isViewed = ({ storage }: WebGpuTensor): boolean =>
-      storage.views > (expected.get(storage) as number);
+    for (const [at, place] of now.entries()) {
+      if (isSamePlace(inputs[at] as WebGpuTensor, place)) expect(place);
+    }
     // The place that is read is written too: by a state from elsewhere, or by the work itself, such as to a cache.
-    if (next.some(isViewed) || now.some(isViewed)) return undefined;
+    if ([...expected].some(([{ views }, count]) => views > count)) return undefined;
     for (const [at, place] of [...now, ...this.#inputs].entries()) {
       const given = inputs[at] as WebGpuTensor;
       if (!isSamePlace(given, place)) recordCopy(this.#maker.stream, given, place);

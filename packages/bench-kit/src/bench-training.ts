@@ -16,7 +16,7 @@ export interface BenchedBackend {
   readonly backend: Backend;
 }
 
-export interface MeasuredTraining {
+interface MeasuredTraining {
   /** Of the timed steps. */
   readonly medianMs: number;
   readonly leastMs: number;

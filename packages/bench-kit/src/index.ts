@@ -1,4 +1,4 @@
-export { benchTraining, type MeasuredTraining } from './bench-training.js';
+export { benchTraining } from './bench-training.js';
 export {
   type EncoderBatch,
   type EncoderSizes,

@@ -100,7 +100,7 @@ export function encoderTraining(
           return scaling.scaled(loss(Object.fromEntries(halves)), scale);
         }),
       )(given);
-      // A sum is finite if what it adds up is.
+      // One that is not finite makes the sum so too.
       const isFinite = scaling.isFinite(
         abs(
           Object.values(gradients)

@@ -20,7 +20,7 @@ import { tensorPath } from './tensor/tensor-path.js';
 /** Every way to compute attention, the fastest first. */
 const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
 
-/** Requests whose answers are kept: the layers of a model, and the steps of a loop, ask for the same few. */
+/** Most requests whose answers are kept: the layers of a model, and the steps of a loop, ask for the same few. */
 const MOST_ANSWERS = 64;
 
 export interface FusedAttentionOptions {

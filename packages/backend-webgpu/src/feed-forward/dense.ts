@@ -1,6 +1,6 @@
 import type { Activation } from '@topk-attention/core';
 import type { ChosenFeedForward } from '@topk-attention/core/backend';
-import { launchProduct, productScratch } from '../primitives/matmul-choose.js';
+import { chooseProduct, launchProduct, productScratch } from '../primitives/matmul-choose.js';
 import type { Operand } from '../primitives/matmul-product.js';
 import type { Binding } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
@@ -55,7 +55,9 @@ export function denseScratch(
   { inputDim, hidden, outputDim }: ChosenFeedForward,
   tokens: number,
 ): number {
-  const of = (inner: number, columns: number): number =>
-    productScratch(facts, { batch: 1, rows: tokens, inner, columns });
+  const of = (inner: number, columns: number): number => {
+    const sizes = { batch: 1, rows: tokens, inner, columns };
+    return productScratch(chooseProduct(facts, sizes), sizes);
+  };
   return Math.max(of(inputDim, hidden), of(hidden, outputDim));
 }

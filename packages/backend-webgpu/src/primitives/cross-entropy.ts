@@ -12,13 +12,13 @@ import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { defineKernel, kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import { floatClasses, orderedKey32 } from '../wgsl/numbers.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
 import { text as meanText } from './cross-entropy-mean.wgsl.js';
 import { text as rowsText } from './cross-entropy-rows.wgsl.js';
+import { rowSums, runningSum } from './row-sums.js';
 
 const INVOCATIONS = 256;
-/** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean. */
+/** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean: a choice. */
 const FEW_LOGITS = 8192;
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
@@ -124,7 +124,7 @@ function refusalsOf({ dtype, rows, classes }: CrossEntropyRequest, facts: Device
   return refusals;
 }
 
-/** Invocations that share a row: about eight of its logits each. */
+/** Invocations that share a row: about eight of its logits each, a choice. */
 function lanesOf(classes: number): number {
   return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(classes / 8))));
 }
@@ -175,10 +175,9 @@ const rowsKernel = kernelFamily('cross-entropy rows', ({ lanes, isVec, isSmooth,
   },
   workgroup: INVOCATIONS,
   source: () => `${nanBits}
-${floatClasses}
-${orderedKey32}
+${rowSums(lanes, true)}
 ${loads(isVec)}
-${fill(rowsText, { lanes, is_smooth: isSmooth })}${isWhole ? meanText : ''}
+${fill(rowsText, { is_smooth: isSmooth, running_sum: runningSum })}${isWhole ? meanText : ''}
 ${entry}
 ${
   isWhole

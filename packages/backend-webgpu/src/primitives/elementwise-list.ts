@@ -11,12 +11,13 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { lines, range, times } from '../wgsl/text.js';
-import { windowsOf } from '../windows.js';
+import { range, times } from '../wgsl/text.js';
+import { WINDOW_STEP } from '../windows.js';
 import { programLauncher, programRefusals, WORKGROUP } from './elementwise-program.js';
 import { programText } from './elementwise-program-text.js';
+import { whichTensor, workgroupsOf } from './several-tensors.js';
 
-/** Larger tensors take a launch of their own, which is then no longer a small part of the work. */
+/** Larger tensors take a launch of their own, which is then no longer a small part of the work: a choice. */
 const MOST_ELEMENTS = 2 ** 18;
 /** Most tensors of a launch: their places must fit among its uniforms. */
 const MOST_TENSORS = 16;
@@ -83,7 +84,11 @@ export function elementwiseLists(
               continue;
             }
             const after = (windows[0] as WebGpuTensor).storage.span;
-            launchGroup(program, { shapes: own, indices: group, before, after, inputs });
+            const bases = group.map((_, at) => {
+              const { span } = windows[at * slots.length] as WebGpuTensor;
+              return (span.offset - after.offset) / 4;
+            });
+            launchGroup(program, { shapes: own, indices: group, bases, before, after, inputs });
           }
           for (const [index, shape] of shapes.entries()) {
             if (inGroups.has(index)) continue;
@@ -142,6 +147,8 @@ type GroupKernel = DefinedKernel<
 interface GroupCall {
   readonly shapes: readonly Shape[];
   readonly indices: readonly number[];
+  /** Where the first output of each tensor lies, in words. */
+  readonly bases: readonly number[];
   readonly before: Span;
   readonly after: Span;
   readonly inputs: ElementwiseInputs<WebGpuTensor>;
@@ -151,17 +158,10 @@ function recordGroup(
   stream: Stream,
   kernel: GroupKernel,
   program: ElementwiseProgram,
-  { shapes, indices, before, after, inputs }: GroupCall,
+  { shapes, indices, bases, before, after, inputs }: GroupCall,
 ): void {
-  const slots = Object.keys(program.outputs).length;
   const counts = shapes.map((shape) => sizeOf(shape));
-  const { places } = windowsOf(counts.flatMap((count) => new Array<number>(slots).fill(count)));
-  const firsts: number[] = [];
-  let workgroups = 0;
-  for (const count of counts) {
-    firsts.push(workgroups);
-    workgroups += Math.ceil(count / WORKGROUP);
-  }
+  const { firsts, workgroups } = workgroupsOf(counts.map((count) => Math.ceil(count / WORKGROUP)));
   const buffers: Record<string, Span> = { before, after };
   if (inputs.numbers !== undefined) buffers.in_numbers = inputs.numbers.span;
   for (const name of varyingOf(program)) {
@@ -170,7 +170,7 @@ function recordGroup(
     }
   }
   kernel.launch(stream, {
-    uniforms: { first: firsts, count: counts, base: indices.map((_, at) => places[at * slots] as number) },
+    uniforms: { first: [...firsts], count: counts, base: [...bases] },
     buffers,
     workgroups,
   });
@@ -215,25 +215,11 @@ fn main(
   @builtin(local_invocation_index) local: u32,
 ) {
   let group = workgroup.x + workgroup.y * groups.x;
-  var which = 0u;
-  var first = params.first_0;
-  var count = params.count_0;
-  var base = params.base_0;
-  ${lines(
-    range(tensors - 1).map((before) => {
-      const at = before + 1;
-      return `if (group >= params.first_${at}) {
-    which = ${at}u;
-    first = params.first_${at};
-    count = params.count_${at};
-    base = params.base_${at};
-  }`;
-    }),
-  )}
+  ${whichTensor('group', tensors, ['count', 'base'])}
   let at = (group - first) * INVOCATIONS + local;
   if (at >= count) { return; }
-  // Windows begin at multiples of 64 words.
-  let stride = (count + 63u) / 64u * 64u;
+  // As windowsOf places them.
+  let stride = (count + ${WINDOW_STEP - 1}u) / ${WINDOW_STEP}u * ${WINDOW_STEP}u;
   ${[...loads, ...text.lines, ...stores].join('\n  ')}
 }`;
 }

@@ -28,7 +28,7 @@ export function linearLayers(
       const { rows, inputDim, outputDim, activation, keepsPreactivations } = request;
       const sizes = { batch: 1, rows, inner: inputDim, columns: outputDim };
       const variant = chooseProduct(facts, sizes);
-      const scratchBytes = productScratch(facts, sizes);
+      const scratchBytes = productScratch(variant, sizes);
       return {
         scratchBytes: () => scratchBytes,
         describe: () => ({ variant: describeVariant(variant) }),

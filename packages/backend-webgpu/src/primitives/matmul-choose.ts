@@ -10,6 +10,8 @@ import { launchTiled } from './matmul-tiled.js';
 /** How a product is computed; see `matmul-plain`, `matmul-narrow` and `matmul-tiled`. */
 export type MatmulVariant = 'plain' | 'narrow' | MatmulTile;
 
+// Speeds are choices within the rates of docs/kernels/primitives.md (products of training steps), which differ by shape and
+// orientation; that of tall tiles, which only decides on parts, was not measured beside the others.
 /** For large results. */
 export const LARGE_TILE: MatmulTile = {
   ...{ rows: 128, columns: 128, depth: 16, microRows: 8, microColumns: 8, speed: 1 },
@@ -43,8 +45,7 @@ export function chooseProduct(
 }
 
 /** Bytes of partial sums that the launch keeps until they are added. */
-export function productScratch(facts: Pick<DeviceFacts, 'isSoftware'>, sizes: ProductSizes): number {
-  const variant = chooseProduct(facts, sizes);
+export function productScratch(variant: MatmulVariant, sizes: ProductSizes): number {
   if (variant === 'plain') return 0;
   const parts = variant === 'narrow' ? narrowParts(sizes) : divide(variant, sizes).parts;
   return parts < 2 ? 0 : 4 * parts * sizes.batch * sizes.rows * sizes.columns;

@@ -8,14 +8,21 @@ export interface ProductSizes {
   readonly columns: number;
 }
 
-/** Workgroups that a large device works at side by side; a second one on the same unit halves the speed of both. */
+/**
+ * Workgroups that a large device works at side by side: the units of an H200. A second one on the same unit halves the
+ * speed of both.
+ */
 const UNITS = 132;
 /** Most workgroups of a product whose sums are divided, and the fewest terms worth a workgroup. */
 const MOST_WORKGROUPS = 4 * UNITS;
 const LEAST_TERMS = 256;
-/** What adding parts costs, in multiply-adds of a unit: of a launch, and of each number of each part. */
+/**
+ * What adding parts costs, in multiply-adds of a unit: of a launch, and of each number of each part. Chosen so that the
+ * shapes of docs/kernels/primitives.md get parts that were fast there; neither was measured by itself.
+ */
 const LAUNCH_COST = 500_000;
 const PART_COST = 0.17;
+/** Between the third and the tenth of the time that were measured (docs/kernels/primitives.md); see `costOf`. */
 const IDLE_ROUNDS = 0.3;
 
 /** Workgroups of a product in one part. */
@@ -40,8 +47,7 @@ export interface Division {
 
 /**
  * Divides sums where tiles are few: what counts is how many workgroups the busiest unit goes through, and how long each
- * of them takes. Holds within some 5 % for sums in one part
- * (docs/kernels/primitives.md).
+ * of them takes. Holds within some 5 % for large tiles of sums in one part (docs/kernels/primitives.md).
  */
 export function divide(tile: MatmulTile, sizes: ProductSizes): Division {
   const tiles = tilesOf(tile, sizes);

@@ -24,7 +24,7 @@ export const NARROW_ROWS = 16;
 const WANTED_WORKGROUPS = 528;
 const ENOUGH_WORKGROUPS = 96;
 const LEAST_TERMS = 64;
-/** Up to this many terms, workgroups of few columns are better than parts. */
+/** Up to this many terms, workgroups of few columns are better than parts (docs/kernels/decoding.md); the limit is a choice. */
 const MOST_TERMS = 4096;
 
 interface NarrowParameters {

@@ -13,7 +13,10 @@ import { inFours, outputType, writer } from './matmul-operands.js';
 import type { Operand, Product } from './matmul-product.js';
 
 const INVOCATIONS = 256;
-/** Parts from which on several invocations share a sum, how many do, and the most results where that pays. */
+/**
+ * Parts from which on several invocations share a sum, how many do, and the most results of such a product. Measured for
+ * 264 parts of 4,096 results (docs/kernels/primitives.md); the limits are choices.
+ */
 const MANY_PARTS = 32;
 const SIDE_BY_SIDE = 16;
 const FEW_RESULTS = 1 << 18;

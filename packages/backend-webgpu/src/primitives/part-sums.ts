@@ -12,7 +12,7 @@ const PART = 256;
 const UNITS = 16;
 /** Entries of a lane: as many as a workgroup has units side by side. */
 const EACH = UNITS;
-/** More searches of a row in a part take longer than sorting all entries. */
+/** More searches of a row in a part take longer than sorting all entries (docs/kernels/training.md). */
 const MOST_SEARCHES = 2 ** 19;
 
 interface SumsVariant {

@@ -49,7 +49,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
 
 /** Up to this many index comparisons, looking at every index costs less than sorting them. */
 const FEW_COMPARISONS = 2 ** 24;
-/** The same for the entries that an invocation goes through one after the other, where there is no batch. */
+/** The same for the entries that an invocation goes through one after the other, where there is no batch: a choice. */
 const FEW_ENTRIES = 256;
 
 /** 'parts': of one table, such as the gradient of an embedding. */

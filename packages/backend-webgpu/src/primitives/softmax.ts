@@ -3,8 +3,9 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import { floatClasses, halfOf, orderedKey32 } from '../wgsl/numbers.js';
+import { halfOf } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
+import { rowSums, runningSum } from './row-sums.js';
 import { text } from './softmax.wgsl.js';
 import { rowsOf, splitRows } from './split-rows.js';
 
@@ -34,12 +35,11 @@ function kernelOf({ half, vec, lanes, quads }: SoftmaxParameters) {
     uniforms: { rows: 'u32', width: 'u32' },
     buffers: { x: readFrom(vec ? four : 'u32'), out: writeTo(vec ? four : one) },
     workgroup: INVOCATIONS,
-    source: () => `${floatClasses}
-${orderedKey32}
+    source: () => `${rowSums(lanes, false)}
 ${half ? halfOf : ''}
 ${loadQuad(half, vec)}
 ${storeQuad(half, vec)}
-${fill(text, { lanes, is_held: quads > 0, held_row: quads > 0 ? inRegisters(quads) : '' })}`,
+${fill(text, { is_held: quads > 0, held_row: quads > 0 ? inRegisters(quads) : '', running_sum: runningSum })}`,
   });
 }
 

@@ -10,10 +10,11 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { lines, range, times } from '../wgsl/text.js';
+import { range, times } from '../wgsl/text.js';
+import { whichTensor, workgroupsOf } from './several-tensors.js';
 
 const INVOCATIONS = 256;
-/** Most parts of a tensor, and the elements of a part of a small one. */
+/** Most parts of a tensor, and the elements of a part of a small one. A choice; other numbers were not measured. */
 const MOST_PARTS = 256;
 const PART_ELEMENTS = 4096;
 /** Invocations that join the parts of a tensor. */
@@ -75,14 +76,11 @@ function recordParts(
   const buffers: Record<string, Span> = { part_sums: sums, parts };
   for (const [at, span] of tensors.entries()) buffers[`x_${at}`] = span;
   const each = sizes.map((size) => Math.max(PART_ELEMENTS, Math.ceil(size / MOST_PARTS)));
-  const firsts: number[] = [];
-  let workgroups = 0;
-  for (const [at, size] of sizes.entries()) {
-    firsts.push(workgroups);
-    workgroups += Math.ceil(size / (each[at] as number));
-  }
+  const { firsts, workgroups } = workgroupsOf(
+    sizes.map((size, at) => Math.ceil(size / (each[at] as number))),
+  );
   partsKernel(tensors.length).launch(stream, {
-    uniforms: { first_tensor: firstTensor, first: firsts, size: [...sizes], each },
+    uniforms: { first_tensor: firstTensor, first: [...firsts], size: [...sizes], each },
     buffers,
     workgroups: [workgroups, 1, 1],
   });
@@ -106,17 +104,6 @@ const partsKernel = (tensors: number) => {
 };
 
 function partsText(tensors: number): string {
-  const chosen = lines(
-    range(tensors - 1).map((before) => {
-      const at = before + 1;
-      return `if (workgroup.x >= params.first_${at}) {
-    which = ${at}u;
-    first = params.first_${at};
-    size = params.size_${at};
-    each = params.each_${at};
-  }`;
-    }),
-  );
   const sums = times(
     tensors,
     (at) => `case ${at}u: {
@@ -127,11 +114,7 @@ function partsText(tensors: number): string {
   return `var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  var which = 0u;
-  var first = params.first_0;
-  var size = params.size_0;
-  var each = params.each_0;
-  ${chosen}
+  ${whichTensor('workgroup.x', tensors, ['size', 'each'])}
   let part = workgroup.x - first;
   let begin = part * each;
   let end = min(size, begin + each);

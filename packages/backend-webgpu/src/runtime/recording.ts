@@ -187,19 +187,19 @@ function placesOf(
   const places = seeds.map((): number[] => []);
   if (seeds.length === 0) return places;
   const words = new Uint32Array(data.buffer);
-  // A whole number below 2^53, as seeds are, so no two seeds share a key.
-  const keyOf = (low: number, high: number): number => high * 2 ** 32 + low;
-  const byWords = new Map<number, number[]>();
+  const bySeed = new Map<number, number[]>();
   for (const [index, seed] of seeds.entries()) {
     const [low, high] = philoxKey(seed);
     if (low < LEAST_SEED_WORD || high === 0) continue;
-    byWords.set(keyOf(low, high), places[index] as number[]);
+    bySeed.set(seed, places[index] as number[]);
   }
   for (const [index, step] of steps.entries()) {
     if (step.kind !== 'launch') continue;
     const first = (offsets[index] as number) / 4;
     for (let at = first; at + 1 < first + step.launch.uniforms.length; at++) {
-      byWords.get(keyOf(words[at] as number, words[at + 1] as number))?.push(4 * at);
+      // What `philoxKey` took apart.
+      const seed = (words[at + 1] as number) * 2 ** 32 + (words[at] as number);
+      bySeed.get(seed)?.push(4 * at);
     }
   }
   return places;

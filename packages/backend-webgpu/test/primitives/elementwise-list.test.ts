@@ -11,14 +11,15 @@ import {
 } from '@topk-attention/core';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { WebGpuBackend } from '../../src/backend.js';
 import { toGpuBuffer } from '../../src/index.js';
 import { limitsOf } from '../../src/limits.js';
 import { elementwiseLists } from '../../src/primitives/elementwise-list.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import { PLAIN } from '../support/recording.js';
-import { createTestBackend } from '../support/software-gpu.js';
+import { openTestBackend } from '../support/software-gpu.js';
+import { wave } from '../support/training.js';
 
 const { add, mul } = terms;
 const update = elementwiseProgram(
@@ -30,18 +31,9 @@ const update = elementwiseProgram(
 );
 
 const software = softwareGpuAvailability();
-const wave = (size: number, phase: number): Float32Array =>
-  Float32Array.from({ length: size }, (_, i) => Math.sin(1.3 * i + phase));
-
 interface Item {
   readonly x: Tensor;
   readonly average: Tensor;
-}
-
-async function openBackend(): Promise<WebGpuBackend> {
-  const backend = await createTestBackend();
-  onTestFinished(() => backend.dispose());
-  return backend;
 }
 
 const itemsOf = (backend: WebGpuBackend, shapes: readonly Shape[]): readonly Item[] =>
@@ -100,7 +92,7 @@ describe('elementwise programs of several tensors', () => {
     'one launch for a group from the second call on, and one for a large tensor',
     software,
     async () => {
-      const backend = await openBackend();
+      const backend = await openTestBackend();
       const shapes: Shape[] = [...Array.from({ length: 5 }, (_, at) => [at + 60]), [2 ** 18 + 5]];
       const vector = tensor(backend, [0.25]);
       const numbers = new ProgramNumbers(vector);
@@ -137,7 +129,7 @@ describe('elementwise programs of several tensors', () => {
   );
 
   optional('a tensor of a group is exported as a copy', software, async () => {
-    const backend = await openBackend();
+    const backend = await openTestBackend();
     const shapes: Shape[] = [[5], [70]];
     const vector = tensor(backend, [1]);
     const given = shapes.map((shape) => tensor(backend, wave(sizeOf(shape), 3), shape));

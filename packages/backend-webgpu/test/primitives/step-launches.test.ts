@@ -2,17 +2,12 @@ import { crossEntropy, scope, type Tensor, tensor, valueAndGrad } from '@topk-at
 import { adamW, clipScale, type ParameterTree } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { describe, expect, onTestFinished } from 'vitest';
+import { describe, expect } from 'vitest';
 import type { WebGpuBackend } from '../../src/backend.js';
-import { createTestBackend } from '../support/software-gpu.js';
+import { openTestBackend } from '../support/software-gpu.js';
+import { wave } from '../support/training.js';
 
 const software = softwareGpuAvailability();
-
-async function openBackend(): Promise<WebGpuBackend> {
-  const backend = await createTestBackend();
-  onTestFinished(() => backend.dispose());
-  return backend;
-}
 
 async function launchesOf(backend: WebGpuBackend, work: () => void): Promise<number> {
   await backend.stream.finish();
@@ -22,12 +17,9 @@ async function launchesOf(backend: WebGpuBackend, work: () => void): Promise<num
   return backend.stream.counts.launches - before;
 }
 
-const wave = (size: number, phase: number): Float32Array =>
-  Float32Array.from({ length: size }, (_, i) => Math.sin(1.3 * i + phase));
-
 describe('launches of the parts of a training step', () => {
   optional('a loss with its gradient: two, or three for many logits', software, async () => {
-    const backend = await openBackend();
+    const backend = await openTestBackend();
     const counts: number[] = [];
     for (const [rows, classes] of [
       [32, 10],
@@ -48,7 +40,7 @@ describe('launches of the parts of a training step', () => {
   });
 
   optional('clipping and the update of twenty parameters', software, async () => {
-    const backend = await openBackend();
+    const backend = await openTestBackend();
     const treeOf = (phase: number): ParameterTree =>
       Object.fromEntries(
         Array.from({ length: 20 }, (_, at) => [

@@ -40,6 +40,16 @@ describe('buffers of a pool', () => {
     expect(pool.acquire(256)).toBe(used);
   });
 
+  test('are in use while they are pinned, which the peak counts', () => {
+    const { pool } = poolOf();
+    const free = pool.acquire(256);
+    pool.release(free);
+    pool.acquire(512);
+    expect(pool.peakUsedBytes).toBe(512);
+    pool.pin(free);
+    expect(pool.peakUsedBytes).toBe(768);
+  });
+
   test('need as many unpins as pins, and stay with a user who holds them', () => {
     const { pool } = poolOf();
     const [twice, held] = [pool.acquire(256), pool.acquire(512)];

@@ -102,33 +102,38 @@ describe('recorded steps of a stream', () => {
     }),
   );
 
-  optional('take other seeds, each in all of its places', software, () =>
-    withStream(async (stream) => {
-      const [a, b] = [2 ** 45 + 2 ** 20, 3 * 2 ** 40 + 2 ** 31 + 5];
-      const spans = Array.from({ length: 3 }, () => [stream.scratch(16), stream.scratch(16)] as const);
-      const { recording } = stream.record(
-        () => {
-          for (const [at, pair] of spans.entries()) drawn(stream, at === 1 ? b : a, pair);
-        },
-        () => ({ seeds: [a, b], pairs: [] }),
-      );
-      expect(recording.takesSeeds).toBe(true);
-      const wordsOf = async (at: number): Promise<number[]> => {
-        const { buffer } = await stream.read((spans[at] as (typeof spans)[number])[1]);
-        return Array.from(new Uint32Array(buffer, 0, 2));
-      };
-      // Seeds of replays may be small: their places are known.
-      for (const [first, second] of [
-        [1, 2 ** 52],
-        [2 ** 33 + 9, 0],
-      ] as const) {
-        stream.replay(recording, [first, second], false);
-        expect(await Promise.all([0, 1, 2].map(wordsOf))).toEqual(
-          [first, second, first].map((seed) => [...philoxKey(seed)]),
+  const seedPairs: Readonly<Record<string, readonly [number, number]>> = {
+    'take other seeds, each in all of its places': [2 ** 45 + 2 ** 20, 3 * 2 ** 40 + 2 ** 31 + 5],
+    'tell seeds apart that share a word': [2 ** 45 + 2 ** 20, 3 * 2 ** 40 + 2 ** 20],
+  };
+  for (const [name, [a, b]] of Object.entries(seedPairs)) {
+    optional(name, software, () =>
+      withStream(async (stream) => {
+        const spans = Array.from({ length: 3 }, () => [stream.scratch(16), stream.scratch(16)] as const);
+        const { recording } = stream.record(
+          () => {
+            for (const [at, pair] of spans.entries()) drawn(stream, at === 1 ? b : a, pair);
+          },
+          () => ({ seeds: [a, b], pairs: [] }),
         );
-      }
-    }),
-  );
+        expect(recording.takesSeeds).toBe(true);
+        const wordsOf = async (at: number): Promise<number[]> => {
+          const { buffer } = await stream.read((spans[at] as (typeof spans)[number])[1]);
+          return Array.from(new Uint32Array(buffer, 0, 2));
+        };
+        // Seeds of replays may be small: their places are known.
+        for (const [first, second] of [
+          [1, 2 ** 52],
+          [2 ** 33 + 9, 0],
+        ] as const) {
+          stream.replay(recording, [first, second], false);
+          expect(await Promise.all([0, 1, 2].map(wordsOf))).toEqual(
+            [first, second, first].map((seed) => [...philoxKey(seed)]),
+          );
+        }
+      }),
+    );
+  }
 
   optional('refuse seeds that cannot be told from sizes, or are not there', software, () =>
     withStream(async (stream) => {

@@ -1,12 +1,19 @@
 import { type ConformanceCase, describeConformance, type Exclusion } from '@topk-attention/conformance';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { describe } from 'vitest';
+import { describe, onTestFinished } from 'vitest';
 import { createWebGpuBackend, type WebGpuBackend, type WebGpuOptions } from '../../src/index.js';
 
 /** A backend on whatever adapter there is; tests know that it may be a slow one. */
 export function createTestBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
   return createWebGpuBackend({ onWarning: () => {}, ...options });
+}
+
+/** The same, disposed of when the test is finished. */
+export async function openTestBackend(options: WebGpuOptions = {}): Promise<WebGpuBackend> {
+  const backend = await createTestBackend(options);
+  onTestFinished(() => backend.dispose());
+  return backend;
 }
 
 const exclusions: readonly Exclusion[] = [];

@@ -18,21 +18,15 @@ import {
 } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect, onTestFinished } from 'vitest';
-import { createTestBackend } from '../support/software-gpu.js';
-
-type Batch = readonly number[];
-type Inputs = { readonly x: Tensor; readonly targets: Tensor };
-
-const wave = (length: number, phase: number): Float32Array =>
-  Float32Array.from({ length }, (_, i) => Math.sin(1.7 * i + phase));
+import { expect } from 'vitest';
+import { openTestBackend } from '../support/software-gpu.js';
+import { type Batch, type Inputs, inputsOf, wave } from '../support/training.js';
 
 optional(
   'mixed precision skips steps on the device, recorded with the bits of called ones',
   softwareGpuAvailability(),
   async () => {
-    const backend = await createTestBackend();
-    onTestFinished(() => backend.dispose());
+    const backend = await openTestBackend();
     const parameters: ParameterTree = {
       hidden: tensor(backend, wave(24, 1), [3, 8]),
       norm: tensor(backend, new Float32Array(8).fill(1), [8]),
@@ -49,15 +43,7 @@ optional(
             const made = gelu(layerNorm(matmul(cast(x, hidden.dtype), hidden), p.norm as Tensor));
             return crossEntropy(matmul(made, p.out as Tensor), targets);
           }),
-        tensorsOf: (indices) => ({
-          x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(3, i)])), [indices.length, 3]),
-          targets: tensor(
-            backend,
-            Int32Array.from(indices, (i) => i % 2),
-            [indices.length],
-            'i32',
-          ),
-        }),
+        tensorsOf: (indices) => inputsOf(backend, indices),
         data: dataLoader<number, Batch>([0, 1, 2, 3], { batchSize: 4, collate: (indices) => indices }),
         optimizer: adamW({ learningRate: 0.05 }),
         maxGradNorm: 0.5,

@@ -12,8 +12,8 @@ import {
 import { adamW, disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect, onTestFinished } from 'vitest';
-import { createTestBackend } from '../support/software-gpu.js';
+import { expect } from 'vitest';
+import { openTestBackend } from '../support/software-gpu.js';
 
 const sizes = {
   ...{ layers: 2, width: 32, heads: 2, hidden: 64, vocabulary: 16, classes: 3 },
@@ -34,8 +34,7 @@ optional(
   'planned bytes of training steps are those that the pool hands out',
   softwareGpuAvailability(),
   async () => {
-    const backend = await createTestBackend();
-    onTestFinished(() => backend.dispose());
+    const backend = await openTestBackend();
     const optimizer = adamW({ learningRate: 1e-3 });
     for (const [k, isRecomputed, recorded] of [
       [16, false, true],

@@ -17,22 +17,16 @@ import {
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect, onTestFinished } from 'vitest';
-import { createTestBackend } from '../support/software-gpu.js';
+import { openTestBackend } from '../support/software-gpu.js';
+import { type Batch, type Inputs, inputsOf, wave } from '../support/training.js';
 
 const software = softwareGpuAvailability();
-
-type Batch = readonly number[];
-type Inputs = { readonly x: Tensor; readonly targets: Tensor };
-
-const wave = (length: number, phase: number): Float32Array =>
-  Float32Array.from({ length }, (_, i) => Math.sin(1.7 * i + phase));
 
 optional(
   'train replays recorded steps with the bits of called ones',
   software,
   async () => {
-    const backend = await createTestBackend();
-    onTestFinished(() => backend.dispose());
+    const backend = await openTestBackend();
     const parameters: ParameterTree = {
       hidden: tensor(backend, wave(24, 1), [3, 8]),
       bias: tensor(backend, wave(8, 2), [8]),
@@ -49,15 +43,7 @@ optional(
     const options: TrainOptions<Batch, Inputs> = {
       parameters,
       loss,
-      tensorsOf: (indices) => ({
-        x: tensor(backend, Float32Array.from(indices.flatMap((i) => [...wave(3, i)])), [indices.length, 3]),
-        targets: tensor(
-          backend,
-          Int32Array.from(indices, (i) => i % 2),
-          [indices.length],
-          'i32',
-        ),
-      }),
+      tensorsOf: (indices) => inputsOf(backend, indices),
       // Batches of 4, 4 and 2: micro-batches in three combinations of shapes.
       data: dataLoader<number, Batch>(
         Array.from({ length: 10 }, (_, i) => i),

@@ -1,5 +1,3 @@
-import type { Binding } from '../../runtime/binding.js';
-import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, readFrom, write, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf } from '../../wgsl/numbers.js';
@@ -17,9 +15,10 @@ import {
   loadPadded,
   rowTilesOf,
 } from '../few-rows/few-rows.js';
-import { geometryUniforms, keyHeadOf, type PartGeometry } from '../shared/geometry.js';
-import { type OptionSpans, optionBuffers } from '../shared/options.js';
+import { geometryUniforms, keyHeadOf } from '../shared/geometry.js';
+import { optionBuffers } from '../shared/options.js';
 import { loadQuad } from '../shared/scores/product.js';
+import type { ExactCall } from './kernel.js';
 import { storageType, storeVector } from './storage.js';
 
 /** What the text of the kernel depends on. */
@@ -31,7 +30,7 @@ export interface FewExactParameters extends FewRowsShape {
 
 /**
  * Exact attention of few rows. The invocations are strings of lanes: each string has a softmax with a running maximum of
- * its own over every so-manieth key of a tile, and the strings are joined in order at the end. A hidden key adds nothing,
+ * its own over its share of the keys of a tile, and the strings are joined in order at the end. A hidden key adds nothing,
  * whatever its value row holds; a NaN or +inf in a valid score makes its row NaN.
  *
  * One pass over k and v per tile of rows. Workgroup memory: 14 KiB. Core WebGPU only.
@@ -54,23 +53,7 @@ const exactKernel = kernelFamily('attention few exact', (p: FewExactParameters) 
 export function recordFewExact(
   stream: Stream,
   parameters: FewExactParameters,
-  {
-    geometry,
-    rowsOfKeyHead,
-    segments,
-    options,
-    ...buffers
-  }: {
-    readonly geometry: PartGeometry;
-    readonly rowsOfKeyHead: number;
-    readonly segments: number;
-    readonly q: Binding;
-    readonly k: Binding;
-    readonly v: Binding;
-    readonly out?: Binding;
-    readonly sums?: Span;
-    readonly options: OptionSpans;
-  },
+  { geometry, rowsOfKeyHead, segments, options, ...buffers }: ExactCall & { readonly rowsOfKeyHead: number },
 ): void {
   exactKernel(parameters).launch(stream, {
     uniforms: { ...geometry, rows_per_key_head: rowsOfKeyHead, segments },
@@ -162,7 +145,7 @@ function scoreAt(r: number, i: number, p: FewExactParameters, strings: number): 
   return `scores[${r * keysOfTile(p.rows) + i * strings}u + string]`;
 }
 
-/** The weights \`w_R_I\` of the string's keys, after the row's sums are scaled to its new maximum. */
+/** The scores `s_R_I` of the string's keys; the row's sums are scaled to its new maximum. */
 function runningMaximum(r: number, p: FewExactParameters, strings: number, columns: number): string {
   const own = range(keysOfTile(p.rows) / strings);
   return `${own.map((i) => `let s_${r}_${i} = ${scoreAt(r, i, p, strings)};`).join(' ')}

@@ -36,6 +36,18 @@ const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
   source: () => source(p),
 }));
 
+/** A part of a call, with what it reads and writes. */
+export interface ExactCall {
+  readonly geometry: PartGeometry;
+  readonly segments: number;
+  readonly q: Binding;
+  readonly k: Binding;
+  readonly v: Binding;
+  readonly out?: Binding;
+  readonly sums?: Span;
+  readonly options: OptionSpans;
+}
+
 /**
  * Records the part of `geometry`. `sums`: what the segments leave for `recordJoin`; without segments, `out` takes
  * their place.
@@ -43,21 +55,7 @@ const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
 export function recordExactTiles(
   stream: Stream,
   parameters: ExactParameters,
-  {
-    geometry,
-    segments,
-    options,
-    ...buffers
-  }: {
-    readonly geometry: PartGeometry;
-    readonly segments: number;
-    readonly q: Binding;
-    readonly k: Binding;
-    readonly v: Binding;
-    readonly out?: Binding;
-    readonly sums?: Span;
-    readonly options: OptionSpans;
-  },
+  { geometry, segments, options, ...buffers }: ExactCall,
 ): void {
   exactKernel(parameters).launch(stream, {
     uniforms: { ...geometry, segments },

@@ -10,10 +10,10 @@ import { type ScoreOptions, scoreFunctions } from '../shared/scores/scores-text.
  * its quads, and one invocation per row and key adds the products up, lane after lane: equal keys have equal bits.
  */
 export const FEW_INVOCATIONS = 256;
-/** Up to this many queries of a head, a tile of them would be mostly empty. */
+/** Up to this many queries of a head, a tile of them would be mostly empty. A choice: one query was measured. */
 const MOST_QUERIES = 8;
 const LARGEST_DIM = 256;
-/** Rows of queries times keys that a workgroup takes at a time. */
+/** Rows of queries times keys that a workgroup takes at a time: a choice. */
 const TILE_SCORES = 128;
 
 export type FewRows = 1 | 2 | 4;

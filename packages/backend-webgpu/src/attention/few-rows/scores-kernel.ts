@@ -1,10 +1,9 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
-import type { Binding } from '../../runtime/binding.js';
-import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, readFrom, write } from '../../wgsl/define-kernel.js';
 import { geometryOf, geometryUniforms, keyHeadOf, type Part, visibleKeys } from '../shared/geometry.js';
-import { type OptionSpans, optionBuffers } from '../shared/options.js';
+import { optionBuffers } from '../shared/options.js';
+import type { ScoreBuffers } from '../shared/scores/record-scores.js';
 import type { ScoreOptions } from '../shared/scores/scores-text.js';
 import {
   FEW_INVOCATIONS,
@@ -45,15 +44,7 @@ export function recordFewScores(
   part: Part,
   options: ScoreOptions,
   stride: number,
-  {
-    extras,
-    ...buffers
-  }: {
-    readonly q: Binding;
-    readonly k: Binding;
-    readonly scores: Span;
-    readonly extras: OptionSpans;
-  },
+  { extras, ...buffers }: ScoreBuffers,
 ): void {
   const together = rowsPerKeyHead(request, part);
   const rows = fewRowsOf(together);

@@ -15,7 +15,7 @@ export function relativeReach(request: AttentionRequest): number {
   return Math.min(relativeBias.maxDistance, queryLength + Math.max(keyLength, queryStartOf(request)));
 }
 
-/** Queries farther behind the last key should not pay for the biases of all positions in between. */
+/** Queries farther behind the last key should not pay for the biases of all positions in between: a choice. */
 const LARGEST_GAP = 2 ** 16;
 
 /** Why the fused operations do not take the query positions of a request: they list biases by position. */

@@ -44,9 +44,12 @@ const selectKernel = kernelFamily('attention stored select', (p: SelectVariant) 
   source: () => source(p),
 }));
 
-/** Keys of a segment are worth a workgroup, and many more than the k that it leaves. */
+/**
+ * Keys of a segment are worth a workgroup, and many more than the k that it leaves. Measured with k = 64
+ * (docs/kernels/decoding.md); other lengths were not.
+ */
 const LEAST_SEGMENT = 4096;
-/** Rows that keep a large device busy without segments. */
+/** Rows that keep a large device busy without segments: a choice. */
 const MANY_ROWS = 256;
 
 /** How many segments each of so many rows is divided into. */

@@ -17,18 +17,8 @@ fn key_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
   return bits ^ select(0x80000000u, 0xffffffffu, (bits & 0x80000000u) != 0u);
 }
-fn load_quad(start: u32, j: u32, width: u32) -> vec4u {
-  var bits = vec4u(MINUS_INF_BITS);
-  if (j + 0u < width) { bits[0] = logits[start + j + 0u]; }
-  if (j + 1u < width) { bits[1] = logits[start + j + 1u]; }
-  if (j + 2u < width) { bits[2] = logits[start + j + 2u]; }
-  if (j + 3u < width) { bits[3] = logits[start + j + 3u]; }
-  return bits;
-}
-fn load_one(at: u32) -> u32 { return logits[at]; }
+/** Invocations that share a row. */
 const LANES = 4u;
-/** Rows of a workgroup. */
-const ROWS = INVOCATIONS / LANES;
 const MINUS_INF_KEY = 0x007fffffu;
 /** Key of a row with NaN or +inf. */
 const BAD = 0xffffffffu;
@@ -53,7 +43,7 @@ fn weights(bits: vec4u, largest: f32) -> vec4f {
 }
 fn total_of(values: vec4f) -> f32 { return (values.x + values.y) + (values.z + values.w); }
 
-/** The largest key of a row, for each of its invocations. */
+/** The largest key of the row, for each of its invocations. */
 fn row_key(local: u32, mine: u32) -> u32 {
   keys[local] = mine;
   workgroupBarrier();
@@ -65,7 +55,7 @@ fn row_key(local: u32, mine: u32) -> u32 {
   workgroupBarrier();
   return key;
 }
-/** The sum over the invocations of a row, for each of them. */
+/** The sum over the row, for each of its invocations. */
 fn row_sum(local: u32, mine: f32) -> f32 {
   sums[local] = mine;
   workgroupBarrier();
@@ -77,6 +67,22 @@ fn row_sum(local: u32, mine: f32) -> f32 {
   workgroupBarrier();
   return sum;
 }
+/** The sum over the row of parts that are each relative to the largest key `mine` of an invocation, relative to `key`. */
+fn joined_sum(local: u32, mine: u32, part: f32, key: u32) -> f32 {
+  let is_part = key != BAD && mine != MINUS_INF_KEY;
+  return row_sum(local, select(0.0, part * exp(max(float_of(mine) - float_of(key), -200.0)), is_part));
+}
+fn load_quad(start: u32, j: u32, width: u32) -> vec4u {
+  var bits = vec4u(MINUS_INF_BITS);
+  if (j + 0u < width) { bits[0] = logits[start + j + 0u]; }
+  if (j + 1u < width) { bits[1] = logits[start + j + 1u]; }
+  if (j + 2u < width) { bits[2] = logits[start + j + 2u]; }
+  if (j + 3u < width) { bits[3] = logits[start + j + 3u]; }
+  return bits;
+}
+fn load_one(at: u32) -> u32 { return logits[at]; }
+/** Rows of a workgroup. */
+const ROWS = INVOCATIONS / LANES;
 
 /** Bits of a row's loss, in its first invocation; writes the row's statistics. A running maximum needs a single pass. */
 fn row_loss(row: u32, local: u32) -> u32 {
@@ -101,8 +107,7 @@ fn row_loss(row: u32, local: u32) -> u32 {
   }
   let key = row_key(local, mine);
   let largest = float_of(key);
-  let is_part = key != BAD && mine != MINUS_INF_KEY;
-  let sum = row_sum(local, select(0.0, part * exp(max(float_of(mine) - largest, -200.0)), is_part));
+  let sum = joined_sum(local, mine, part, key);
   let mean = row_sum(local, total) / f32(params.classes);
   if (local % LANES != 0u || row >= params.rows) { return 0u; }
   if (label == -1) {

@@ -13,15 +13,6 @@ fn key_of(bits: u32) -> u32 {
   if (bits == 0x80000000u) { return 0x80000000u; }
   return bits ^ select(0x80000000u, 0xffffffffu, (bits & 0x80000000u) != 0u);
 }
-
-/** Bits of entries j to j + 3 as f32, -inf beyond the end. */
-fn load_quad(start: u32, j: u32, width: u32) -> vec4u {
-  if (j >= width) { return vec4u(MINUS_INF_BITS); }
-  return x[(start + j) / 4u];
-}
-fn store_quad(to: u32, j: u32, width: u32, v: vec4f) {
-  if (j < width) { out[(to + j) / 4u] = bitcast<vec4u>(v); }
-}
 /** Invocations that share a row. */
 const LANES = 32u;
 const MINUS_INF_KEY = 0x007fffffu;
@@ -48,7 +39,7 @@ fn weights(bits: vec4u, largest: f32) -> vec4f {
 }
 fn total_of(values: vec4f) -> f32 { return (values.x + values.y) + (values.z + values.w); }
 
-/** The largest key of the row. */
+/** The largest key of the row, for each of its invocations. */
 fn row_key(local: u32, mine: u32) -> u32 {
   keys[local] = mine;
   workgroupBarrier();
@@ -56,9 +47,10 @@ fn row_key(local: u32, mine: u32) -> u32 {
     if (local % LANES < step) { keys[local] = max(keys[local], keys[local + step]); }
     workgroupBarrier();
   }
-  return keys[local - local % LANES];
+  let key = keys[local - local % LANES];
+  return key;
 }
-/** The sum over the row. */
+/** The sum over the row, for each of its invocations. */
 fn row_sum(local: u32, mine: f32) -> f32 {
   sums[local] = mine;
   workgroupBarrier();
@@ -66,7 +58,22 @@ fn row_sum(local: u32, mine: f32) -> f32 {
     if (local % LANES < step) { sums[local] += sums[local + step]; }
     workgroupBarrier();
   }
-  return sums[local - local % LANES];
+  let sum = sums[local - local % LANES];
+  return sum;
+}
+/** The sum over the row of parts that are each relative to the largest key `mine` of an invocation, relative to `key`. */
+fn joined_sum(local: u32, mine: u32, part: f32, key: u32) -> f32 {
+  let is_part = key != BAD && mine != MINUS_INF_KEY;
+  return row_sum(local, select(0.0, part * exp(max(float_of(mine) - float_of(key), -200.0)), is_part));
+}
+
+/** Bits of entries j to j + 3 as f32, -inf beyond the end. */
+fn load_quad(start: u32, j: u32, width: u32) -> vec4u {
+  if (j >= width) { return vec4u(MINUS_INF_BITS); }
+  return x[(start + j) / 4u];
+}
+fn store_quad(to: u32, j: u32, width: u32, v: vec4f) {
+  if (j < width) { out[(to + j) / 4u] = bitcast<vec4u>(v); }
 }
 /** A row of all -inf gives zeros, one with NaN or +inf NaN throughout. */
 fn result(bits: vec4u, key: u32, largest: f32, sum: f32) -> vec4f {

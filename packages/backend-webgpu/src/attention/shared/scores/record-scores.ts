@@ -42,6 +42,14 @@ export function scoreOptionsOf(request: AttentionRequest): ScoreOptions {
   };
 }
 
+/** What kernels of scores read and write. */
+export interface ScoreBuffers {
+  readonly q: Binding;
+  readonly k: Binding;
+  readonly scores: Span;
+  readonly extras: OptionSpans;
+}
+
 /** Scores of a part's queries with all keys that any of them sees: [rows, stride] bits of f32; see `tiledScores`. */
 export function recordScores(
   stream: Stream,
@@ -49,15 +57,7 @@ export function recordScores(
   part: Part,
   options: ScoreOptions,
   tileRows: TileRows | undefined,
-  {
-    extras,
-    ...buffers
-  }: {
-    readonly q: Binding;
-    readonly k: Binding;
-    readonly scores: Span;
-    readonly extras: OptionSpans;
-  },
+  { extras, ...buffers }: ScoreBuffers,
 ): void {
   const rows = part.heads * part.queries;
   const keyHeads = part.heads / groupSize(request);
