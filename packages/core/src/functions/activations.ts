@@ -66,10 +66,13 @@ function composedGeluTanh(x: Tensor): Tensor {
 
 /** x sigmoid(x) */
 export function silu(x: Tensor): Tensor {
-  return pointwise('silu', x, siluPrograms, () => scope(() => mul(x, sigmoid(x))));
+  return pointwise('silu', x, siluPrograms, (wide) => scope(() => mul(wide, sigmoid(wide))));
 }
 
-/** An activation and its gradient as one pass each, on backends that run elementwise programs; elsewhere by ops. */
+/**
+ * An activation and its gradient as one pass each, on backends that run elementwise programs; elsewhere by ops. In f32 for
+ * f16 too.
+ */
 function pointwise(
   where: string,
   x: Tensor,
@@ -77,9 +80,10 @@ function pointwise(
   composed: (x: Tensor) => Tensor,
 ): Tensor {
   requireTensor(where, 'x', x);
-  if (!isFloat(x.dtype) || x.backend.fused?.elementwise === undefined) return composed(x);
+  if (!isFloat(x.dtype)) return composed(x);
   const wide = (one: Tensor): Tensor => cast(one, 'f32');
   const narrow = (one: Tensor): Tensor => cast(one, x.dtype);
+  if (x.backend.fused?.elementwise === undefined) return scope(() => narrow(composed(wide(x))));
   const [y] = custom(
     where,
     [x],

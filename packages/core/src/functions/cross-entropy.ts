@@ -36,7 +36,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options?: CrossEnt
   const [rows, classes] = logits.shape as readonly [number, number];
   const request: CrossEntropyRequest = { rows, classes, dtype: 'f32', labelSmoothing };
   return scope(() => {
-    const wide = logits.dtype === 'f32' ? logits : cast(logits, 'f32');
+    const wide = cast(logits, 'f32');
     const [loss] = custom(
       'crossEntropy',
       [wide],

@@ -10,6 +10,25 @@ import { activate } from './activations.js';
 const outputBytes = ({ rows, outputDim, dtype }: LinearRequest): number =>
   rows * outputDim * bytesPerElement(dtype);
 
+type Form = Pick<LinearRequest, 'activation' | 'transposeWeight'> &
+  Partial<Pick<LinearRequest, 'keepsPreactivations'>>;
+
+/** By ops, which tapes record one by one; x may have any leading axes. */
+export function linearByOps(
+  { x, weight, bias }: LinearInputs<Tensor>,
+  { activation, transposeWeight, keepsPreactivations }: Form,
+): LinearOutputs<Tensor> {
+  return scope(() => {
+    const preactivations = scope(() => {
+      const product = matmul(x, weight, { transposeB: transposeWeight });
+      return bias === undefined ? product : add(product, bias);
+    });
+    if (activation === undefined) return { output: preactivations };
+    const output = activate(preactivations, activation);
+    return { output, ...(keepsPreactivations && { preactivations }) };
+  });
+}
+
 /** A linear layer with what follows its product. Its gradients are products and sums of their own: see `linear`. */
 export const linearOperation: Operation<
   LinearRequest,
@@ -34,16 +53,7 @@ export const linearOperation: Operation<
     },
     composed: (request) => ({
       scratchBytes: () => 2 * outputBytes(request),
-      run: ({ x, weight, bias }) =>
-        scope(() => {
-          const preactivations = scope(() => {
-            const product = matmul(x, weight, { transposeB: request.transposeWeight });
-            return bias === undefined ? product : add(product, bias);
-          });
-          if (request.activation === undefined) return { output: preactivations };
-          const output = activate(preactivations, request.activation);
-          return { output, ...(request.keepsPreactivations && { preactivations }) };
-        }),
+      run: (inputs) => linearByOps(inputs, request),
     }),
   },
 });

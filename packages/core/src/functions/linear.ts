@@ -12,8 +12,8 @@ import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-o
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { activate, activationGradient } from './activations.js';
-import { linearOperation } from './linear-operation.js';
+import { activationGradient } from './activations.js';
+import { linearByOps, linearOperation } from './linear-operation.js';
 
 export interface LinearOptions {
   /** Applied to the sums. Default: none. */
@@ -42,7 +42,10 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: Linea
   const isPlain = bias === undefined && activation === undefined;
   const isSingle = [x, weight, bias ?? x].every(({ dtype }) => dtype === 'f32');
   if (isPlain || !isSingle || x.backend.fused?.linear === undefined) {
-    return composed(x, weight, bias, { ...(activation && { activation }), transposeWeight });
+    return linearByOps(
+      { x, weight, ...(bias && { bias }) },
+      { ...(activation && { activation }), transposeWeight },
+    ).output;
   }
   const rows = sizeOf(x.shape.slice(0, -1));
   const request: LinearRequest = {
@@ -53,20 +56,6 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: Linea
   return scope(() => {
     const inputs = { x: reshape(x, [rows, inputDim]), weight, ...(bias && { bias }) };
     return reshape(recorded(request, inputs), [...x.shape.slice(0, -1), outputDim]);
-  });
-}
-
-/** By ops, which tapes record one by one. */
-function composed(
-  x: Tensor,
-  weight: Tensor,
-  bias: Tensor | undefined,
-  { activation, transposeWeight }: Pick<LinearRequest, 'activation' | 'transposeWeight'>,
-): Tensor {
-  return scope(() => {
-    const product = matmul(x, weight, { transposeB: transposeWeight });
-    const sums = bias === undefined ? product : add(product, bias);
-    return activation === undefined ? sums : activate(sums, activation);
   });
 }
 
@@ -128,7 +117,7 @@ function checkLinear(
   if (hasRanks && x.shape.at(-1) === inputDim && (bias === undefined || bias.shape[0] === outputDim)) {
     return [inputDim, outputDim];
   }
-  throw new TopKError(hasRanks ? 'SHAPE_MISMATCH' : 'RANK_MISMATCH', 'linear: shapes do not fit', {
+  throw new TopKError(hasRanks ? 'SHAPE_MISMATCH' : 'RANK_MISMATCH', 'linear: incompatible shapes', {
     expected: `x [..., in], weight ${transposeWeight ? '[out, in]' : '[in, out]'}, bias [out]`,
     got: [x, weight, ...(bias ? [bias] : [])].map(({ shape }) => formatShape(shape)).join(', '),
   });

@@ -65,7 +65,7 @@ export function sumSquares(xs: readonly Tensor[]): { readonly sums: Tensor; read
   for (const one of xs) {
     requireTensor('sumSquares', 'tensor', one);
     if (isFloat(one.dtype) && one.dtype === first.dtype) continue;
-    throw new TopKError('DTYPE_MISMATCH', 'sumSquares: dtypes do not fit', {
+    throw new TopKError('DTYPE_MISMATCH', 'sumSquares: wrong dtype', {
       expected: 'floats of one dtype',
       got: `${first.dtype} and ${one.dtype}`,
     });

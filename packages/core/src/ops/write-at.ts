@@ -72,7 +72,7 @@ function requireFit(dst: Tensor, x: Tensor, axis: number, start: Tensor): void {
   const extent = dst.shape[axis] as number;
   const wanted = dst.shape.map((own, at) => (at === axis ? (x.shape[axis] ?? 0) : own));
   if (sameShape(x.shape, wanted) && (x.shape[axis] as number) <= extent && start.size === 1) return;
-  throw new TopKError('SHAPE_MISMATCH', 'writeAt: the block does not fit', {
+  throw new TopKError('SHAPE_MISMATCH', 'writeAt: the block or the start has the wrong shape', {
     expected: `at most ${extent} along axis ${axis} of ${formatShape(dst.shape)}, and one start`,
     got: `${formatShape(x.shape)}, and starts ${formatShape(start.shape)}`,
   });

@@ -61,11 +61,12 @@ function countingBackend(of: Backend): Backend<DryTensor> {
       dtype,
     );
   const along = (shape: Shape, last: number): Shape => [...shape.slice(0, -1), last];
-  const unsupported = (what: string): TopKError =>
-    new TopKError('UNSUPPORTED', `${of.name}, dry: ${what}`, {
-      expected: 'work on tensors whose values nobody asks for',
-      got: what,
-    });
+  /** dst with something written into it: its own storage where the backend may write into that. */
+  const written = (dst: DryTensor, { block }: DryTensor, exclusive: boolean): DryTensor => {
+    const isInPlace =
+      capabilities.limits.inPlace && exclusive && dst.block.views === 1 && dst.block !== block;
+    return isInPlace ? view(dst, dst.shape) : sameAs(dst);
+  };
   const dryOf = (operation: AnyFusedOperation): AnyFusedOperation => ({
     prepare: (request, limits) => {
       const prepared = (operation as FusedOperation<unknown, never, object>).prepare(request, limits);
@@ -95,7 +96,10 @@ function countingBackend(of: Backend): Backend<DryTensor> {
     upload: (_data, shape, dtype) => make(shape, dtype),
     fill: (_value, shape, dtype) => make(shape, dtype),
     read: async () => {
-      throw unsupported('a read');
+      throw new TopKError('UNSUPPORTED', `${of.name}, dry: a read`, {
+        expected: 'work on tensors whose values nobody asks for',
+        got: 'a read',
+      });
     },
     evaluate: async () => {},
     flush: () => {},
@@ -128,15 +132,10 @@ function countingBackend(of: Backend): Backend<DryTensor> {
         dtype,
       );
     },
-    writeInto: (dst, x, _starts, exclusive) =>
-      exclusive && dst.block.views === 1 && dst.block !== x.block ? view(dst, dst.shape) : sameAs(dst),
+    writeInto: (dst, x, _starts, exclusive) => written(dst, x, exclusive),
     ...(of.writeAt && {
-      writeAt: (dst: DryTensor, x: DryTensor, axis: number, _start: DryTensor, exclusive: boolean) => {
-        if (dst.shape[axis] === x.shape[axis]) return view(x, x.shape);
-        return exclusive && dst.block.views === 1 && dst.block !== x.block
-          ? view(dst, dst.shape)
-          : sameAs(dst);
-      },
+      writeAt: (dst: DryTensor, x: DryTensor, axis: number, _start: DryTensor, exclusive: boolean) =>
+        dst.shape[axis] === x.shape[axis] ? view(x, x.shape) : written(dst, x, exclusive),
     }),
 
     unary: (_op, x) => sameAs(x),

@@ -107,13 +107,9 @@ export function forgetting<R>(body: () => R): {
   readonly tape: ForgetfulTape;
   readonly outer: readonly Tape[];
 } {
-  const outer = tapes.splice(0);
+  const outer = [...tapes];
   const tape = new ForgetfulTape(outer);
-  try {
-    return { result: withTape(tape, body), tape, outer };
-  } finally {
-    tapes.push(...outer);
-  }
+  return { result: withoutTapes(() => withTape(tape, body)), tape, outer };
 }
 
 /** Runs `body` with `tape` open. */

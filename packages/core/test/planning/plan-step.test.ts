@@ -146,6 +146,21 @@ test('a dry backend counts and reads nothing', async () => {
   expect(dry.memory().live).toBe(0);
 });
 
+test.each([
+  [true, 0],
+  [false, 4 * 512 * 64],
+])('a dry run of writeInto copies unless the backend writes in place: %s', (inPlace, bytes) => {
+  const backend = createReferenceBackend();
+  const { capabilities } = backend;
+  const limits = { ...capabilities.limits, inPlace };
+  const dry = ops.dryBackend({ ...backend, capabilities: { ...capabilities, limits } });
+  const cache = ops.zeros(dry, [512, 64]);
+  const row = ops.zeros(dry, [1, 64]);
+  const before = dry.memory().live;
+  ops.writeInto(cache, row, [5, 0]);
+  expect((dry.memory().peak as number) - before).toBe(bytes);
+});
+
 test('a dry run of writeAt writes in place where the backend does', () => {
   const peakOf = (of: ops.Backend): number => {
     const dry = ops.dryBackend(of);

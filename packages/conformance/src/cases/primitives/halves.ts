@@ -6,6 +6,8 @@ import { decode, encode } from '../../harness/support/workbench.js';
 
 type Tree = { readonly x: ops.Tensor; readonly weight: ops.Tensor };
 
+/** Of x: what f16 holds the square of, and what it does not. */
+const MAGNITUDES = [3, 400];
 const ROWS = 5;
 const WIDTH = 12;
 
@@ -36,13 +38,14 @@ export const halfFunctionCases: readonly ConformanceCase[] = Object.entries(func
   notFor: needsHalves,
   run: async ({ backend, tolerances }) => {
     const random = new Random(name);
-    const x = encode(
-      random.uniform([ROWS, WIDTH]).data.map((one) => 3 * one),
-      'f16',
-    );
+    const drawn = random.uniform([ROWS, WIDTH]).data;
     const weight = encode(random.uniform([WIDTH]).data, 'f16');
     const upstream = encode(random.uniform([ROWS, WIDTH]).data, 'f16');
-    const read = async (dtype: 'f16' | 'f32'): Promise<number[][]> => {
+    const read = async (dtype: 'f16' | 'f32', magnitude: number): Promise<number[][]> => {
+      const x = encode(
+        drawn.map((one) => magnitude * one),
+        'f16',
+      );
       const made = ops.scope(() => {
         const from = (data: ops.TensorData, shape: ops.Shape): ops.Tensor =>
           ops.cast(ops.tensor(backend, data, shape, 'f16'), dtype);
@@ -60,9 +63,12 @@ export const halfFunctionCases: readonly ConformanceCase[] = Object.entries(func
       for (const one of made) one.dispose();
       return values;
     };
-    const [halves, wide] = [await read('f16'), await read('f32')];
-    for (const [at, what] of ['the output', 'the gradient of x', 'the gradient of weight'].entries()) {
-      checkClose(what, halves[at + 1] as number[], wide[at + 1] as number[], tolerances.f16);
+    for (const magnitude of MAGNITUDES) {
+      const [halves, wide] = [await read('f16', magnitude), await read('f32', magnitude)];
+      for (const [at, what] of ['the output', 'the gradient of x', 'the gradient of weight'].entries()) {
+        const named = `up to ${magnitude}: ${what}`;
+        checkClose(named, halves[at + 1] as number[], wide[at + 1] as number[], tolerances.f16);
+      }
     }
   },
 }));
