@@ -25,11 +25,12 @@ export { htmlTable } from './report/html-table.js';
 export {
   type Axis,
   type LineChart,
+  type LinePoint,
   lineChart,
+  lineChartFile,
   lineChartStyle,
   type Series,
 } from './report/line-chart.js';
-export { type Line, type LinePanel, type LinePoint, linePanels } from './report/line-panels.js';
 export { markdownTable } from './report/markdown-table.js';
 export { type Spread, type SpreadChart, spreadChart } from './report/spread-chart.js';
 export type { Column, Table } from './report/table.js';
