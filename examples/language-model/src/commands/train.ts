@@ -10,6 +10,7 @@ import {
   note,
   Option,
   ProgressBar,
+  positiveNumber,
   print,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -20,7 +21,7 @@ import { readTextFile, splitText } from '../read-text.js';
 import { type RunConfig, RunFolder } from '../run-folder.js';
 import { buildTokenizer, type TokenKind, tokenKinds } from '../tokenizer.js';
 import { trainRun } from '../train-run.js';
-import { fraction, positiveNumber } from './option-values.js';
+import { fraction } from './option-values.js';
 
 type TrainOptions = BackendOptions & {
   data?: string;
