@@ -22,7 +22,7 @@ import { answerKey, contactSheet } from '../pathfinder/sheet.js';
 import {
   type GeneratedTask,
   generatedTasks,
-  generateRows,
+  generateSplits,
   publishedCounts,
   streamOf,
 } from '../sources/generate.js';
@@ -143,20 +143,18 @@ async function generated(
   io: Io,
 ): Promise<Made> {
   const { seed } = options;
-  const made: { [split: string]: Rows } = {};
-  for (const split of splitNames) {
-    made[split] = await generateRows(task, split, {
-      seed,
-      count: options[split] ?? publishedCounts[task][split],
-      onProgress: (done, total) => bar.update(done, total, `${split} rows`, true),
-      signal: io.signal,
-    });
-  }
-  const notes = [`generated with seed ${seed}: not the official rows`];
-  return {
-    splits: { ...(made as { [split in SplitName]: Rows }), notes },
-    about: { generator: `topk-attention ${task}`, seed, notes },
-  };
+  const published = publishedCounts[task];
+  const splits = await generateSplits(task, {
+    seed,
+    counts: {
+      train: options.train ?? published.train,
+      validation: options.validation ?? published.validation,
+      test: options.test ?? published.test,
+    },
+    onProgress: (done, total, split) => bar.update(done, total, `${split} rows`, true),
+    signal: io.signal,
+  });
+  return { splits, about: { generator: `topk-attention ${task}`, seed, notes: splits.notes } };
 }
 
 async function packed(
