@@ -92,9 +92,10 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
     await backend.dispose();
   }
   if (options.json) {
-    const shown = results.map(({ folder, configuration: { task, mechanism, seed }, evaluations }) => ({
-      ...{ folder, task, mechanism, seed, evaluations },
-    }));
+    const shown = results.map(({ folder, configuration, evaluations }) => {
+      const { task, mechanism, seed } = configuration;
+      return { folder, task, mechanism, seed, evaluations };
+    });
     print(io, JSON.stringify({ engine: info, runs: shown }));
     return;
   }
