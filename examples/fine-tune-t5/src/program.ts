@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { textTable } from '@topk-attention/app-kit';
+import { backendWarning, textTable } from '@topk-attention/app-kit';
 import { chooseBackend } from '@topk-attention/app-kit/backends';
 import {
   type BackendOptions,
@@ -70,7 +70,8 @@ async function run(options: Options, io: Io): Promise<void> {
   const { backend, info } = await chooseBackend(backendSettings(options));
   const bar = new ProgressBar(io.stderr, options.json);
   try {
-    if (info.warning !== undefined) note(io, info.warning);
+    const warning = backendWarning(info);
+    if (warning !== undefined) note(io, warning);
     const runs = await compare(backend, {
       ...{ model: options.model, train, test, steps: options.steps, batchSize: options.batch },
       learningRate: options.learningRate,

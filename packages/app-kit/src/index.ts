@@ -6,6 +6,7 @@ export {
   type TfjsEngine,
   tfjsEngines,
 } from './backend-settings.js';
+export { backendWarning } from './backend-warning.js';
 export { describeError, type ErrorReport, ReportedError, reportOf, UsageError } from './errors.js';
 export { formatCount, formatDuration, formatMebibytes } from './format.js';
 export { isObject, kindOf } from './json-value.js';

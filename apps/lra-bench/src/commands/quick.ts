@@ -4,7 +4,6 @@ import { formatDuration } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
@@ -20,6 +19,7 @@ import { runName } from '../runs/configuration.js';
 import { generateSplits } from '../sources/generate.js';
 import { configurationOf, plannedRuns } from '../sweep/configure.js';
 import { trainRun } from '../training/train-run.js';
+import { openEngine } from './open-engine.js';
 import { report } from './report.js';
 import { sessionOf } from './train.js';
 
@@ -49,7 +49,7 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
   const bar = new ProgressBar(io.stderr, json);
   const runs = join(out, 'runs');
   const folders: string[] = [];
-  const engine = await host.openEngine(backendSettings(options));
+  const engine = await openEngine(host, options, io);
   const { backend, info } = engine;
   try {
     const rows = await generateSplits('listops', {

@@ -3,7 +3,6 @@ import { formatCount, formatDuration, formatMebibytes, textTable } from '@topk-a
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
@@ -25,6 +24,7 @@ import type { RunResult, Session } from '../runs/run-folder.js';
 import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
+import { openEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
 
@@ -144,7 +144,7 @@ async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void
   const bar = new ProgressBar(io.stderr, options.json);
   const finished: Finished[] = [];
   const read = new Map<TaskName, Splits>();
-  const engine = await host.openEngine(backendSettings(options));
+  const engine = await openEngine(host, options, io);
   try {
     for (const [at, run] of runs.entries()) {
       const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
