@@ -26,6 +26,7 @@ import {
 import { studyTable } from '../bench/shown.js';
 import { paperSizes, type Study, type StudySizes, studies } from '../bench/studies.js';
 import type { Host } from '../host.js';
+import { calledAs } from './called-as.js';
 import { openEngine } from './open-engine.js';
 import { listOf, nameIn } from './option-values.js';
 
@@ -104,7 +105,7 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
         about: aboutOf(about, options),
         engine: info.description,
         date: new Date().toISOString().slice(0, 10),
-        command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+        command: calledAs(),
         rows,
       });
       const jobs = jobsOf(study, options);

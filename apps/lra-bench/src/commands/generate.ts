@@ -62,7 +62,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
     .usage('<task> --out DIR [options]')
     .argument('<task>', taskNames.join(', '), taskArgument)
     .requiredOption('--out <DIR>', 'the folder for the rows')
-    .option('--json', 'print one JSON object on standard output, errors too')
+    .option('--json', 'print one JSON object on standard output, errors included')
     .option('--from <DIR>', 'read the published files there instead of generating')
     .option(
       '--held-out',

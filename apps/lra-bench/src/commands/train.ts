@@ -24,6 +24,7 @@ import type { RunResult, Session } from '../runs/run-folder.js';
 import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
+import { calledAs } from './called-as.js';
 import { openEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
@@ -235,7 +236,7 @@ function show(finished: readonly Finished[], options: TrainOptions, io: Io): voi
 export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
   return {
     date: new Date().toISOString(),
-    command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+    command: calledAs(),
     engine: info.description,
     node: process.versions.node,
     system: `${process.platform} ${process.arch}`,
