@@ -19,15 +19,9 @@ import { LISTOPS_HEADER, listOpsFiles, listOpsLine } from '../listops/read.js';
 import { sceneOf } from '../pathfinder/scene.js';
 import { pathfinderSettings } from '../pathfinder/settings.js';
 import { answerKey, contactSheet } from '../pathfinder/sheet.js';
-import {
-  type GeneratedTask,
-  generatedTasks,
-  generateSplits,
-  publishedCounts,
-  streamOf,
-} from '../sources/generate.js';
+import { type GeneratedTask, generateSplits, publishedCounts, streamOf } from '../sources/generate.js';
 import { readTask, type Validation } from '../sources/read.js';
-import { type TaskName, taskNames } from '../tasks/task.js';
+import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { seedNumber, taskArgument } from './option-values.js';
 
 const notes = `
@@ -85,7 +79,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (task, options: GenerateOptions) => {
-    const isGenerated = (generatedTasks as readonly TaskName[]).includes(task);
+    const isGenerated = tasks[task].canGenerate;
     if (options.from === undefined && !isGenerated)
       command.error(`${task} cannot be generated: name its published files with --from`);
     if (options.format === 'tsv' && (task !== 'listops' || options.from !== undefined))

@@ -7,7 +7,6 @@ import { sceneOf } from '../pathfinder/scene.js';
 import { pathfinderSettings } from '../pathfinder/settings.js';
 
 export type GeneratedTask = 'listops' | 'pathfinder' | 'path-x';
-export const generatedTasks: readonly GeneratedTask[] = ['listops', 'pathfinder', 'path-x'];
 
 /** Rows of each split, as published. */
 export const publishedCounts: {
