@@ -1,5 +1,6 @@
 // `pnpm sync`: writes what follows from the packages into tsconfig.json, tsconfig.build.json and the packages' own
-// configurations and manifests, and the repository's address into the release workflow. Run it after adding a package, a dependency or an entry point.
+// configurations and manifests, and the repository's address into the release workflow. Run it after adding a package, a
+// dependency or an entry point.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { staleFiles } from '../checks/workspace.mjs';

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { textTable } from '@topk-attention/app-kit';
+import { backendWarning, textTable } from '@topk-attention/app-kit';
 import { chooseBackend } from '@topk-attention/app-kit/backends';
 import {
   type BackendOptions,
@@ -8,10 +8,10 @@ import {
   backendSettings,
   type Command,
   type CommandUnknownOpts,
-  InvalidArgumentError,
   type Io,
   note,
   ProgressBar,
+  positiveNumber,
   print,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -57,17 +57,11 @@ export function createProgram(io: Io): CommandUnknownOpts {
     )
     .option('--steps <N>', 'steps', wholeNumber, 300)
     .option('--batch <N>', 'questions in a step', wholeNumber, 32)
-    .option('--learning-rate <RATE>', "AdamW's rate after the warm-up", rate, 5e-4)
+    .option('--learning-rate <RATE>', "AdamW's rate after the warm-up", positiveNumber, 5e-4)
     .option('--seeds <N>', 'runs each', wholeNumber, 3)
     .option('--test-questions <N>', 'only the first N questions of the test', wholeNumber, 1000)
     .addHelpText('after', notes);
   return command.action((options) => run(options, io));
-}
-
-function rate(text: string): number {
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError('Expected a number above 0.');
 }
 
 async function run(options: Options, io: Io): Promise<void> {
@@ -76,7 +70,8 @@ async function run(options: Options, io: Io): Promise<void> {
   const { backend, info } = await chooseBackend(backendSettings(options));
   const bar = new ProgressBar(io.stderr, options.json);
   try {
-    if (info.warning !== undefined) note(io, info.warning);
+    const warning = backendWarning(info);
+    if (warning !== undefined) note(io, warning);
     const runs = await compare(backend, {
       ...{ model: options.model, train, test, steps: options.steps, batchSize: options.batch },
       learningRate: options.learningRate,

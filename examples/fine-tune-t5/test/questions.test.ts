@@ -27,6 +27,7 @@ test('a story has the sentences before its question, and begins again at 1', () 
     { facts: ['John travelled to the office.'], answer: 'office' },
   ]);
   expect(() => readStories('1 A.\nno number\n', 'qa1.txt')).toThrow(/qa1.txt: line 2/);
+  expect(() => readStories('1 A.\n', 'qa1.txt')).toThrow('qa1.txt has no question');
 });
 
 test('everyone whose last move led there is there, in alphabetical order', () => {

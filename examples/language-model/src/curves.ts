@@ -1,4 +1,4 @@
-import type { LinePanel, LinePoint } from '@topk-attention/app-kit';
+import type { LineChart, LinePoint } from '@topk-attention/app-kit';
 import type { LogEntry } from '@topk-attention/nn';
 import type { ModelOptions } from './model.js';
 import type { RunConfig } from './run-folder.js';
@@ -17,12 +17,12 @@ function mechanismTitle({ mechanism, k }: CurveRun['config']['model']): string {
 }
 
 /**
- * A panel for each text, a line for each mechanism: the mean of its runs' test losses, in a band from the lowest to
+ * A chart for each text, a line for each mechanism: the mean of its runs' test losses, in a band from the lowest to
  * the highest. A line has the steps that all of its runs have reached.
  */
-export function curvePanels(runs: readonly CurveRun[]): readonly LinePanel[] {
+export function curveCharts(runs: readonly CurveRun[]): readonly LineChart[] {
   return [...grouped(runs, ({ config }) => `${config.name}, ${config.tokens}`)].map(([title, ofText]) => {
-    const lines = [...grouped(ofText, ({ config }) => mechanismTitle(config.model))]
+    const series = [...grouped(ofText, ({ config }) => mechanismTitle(config.model))]
       .sort(([a], [b]) => new Intl.Collator('en', { numeric: true }).compare(a, b))
       .map(([name, same]) => ({
         name: `${name} (${same.length} ${same.length === 1 ? 'seed' : 'seeds'})`,
@@ -30,17 +30,17 @@ export function curvePanels(runs: readonly CurveRun[]): readonly LinePanel[] {
       }));
     const warm = Math.max(...ofText.map(({ config }) => config.training.steps)) / 8;
     // Losses fall far in the first steps, where all lines are one.
-    const yMost = Math.max(
-      ...lines.flatMap(({ points }) => points.filter(({ x }) => x >= warm).map(({ high }) => high)),
+    const most = Math.max(
+      ...series.flatMap(({ points }) => points.filter(({ x }) => x >= warm).map(({ high }) => high)),
     );
     return {
-      ...{ title, lines, xTitle: 'steps', yTitle: 'test loss' },
-      ...(Number.isFinite(yMost) && { yMost }),
+      ...{ title, series, x: { title: 'steps' } },
+      y: { title: 'test loss', ...(Number.isFinite(most) && { most }) },
     };
   });
 }
 
-function pointsOf(runs: readonly CurveRun[]): readonly LinePoint[] {
+function pointsOf(runs: readonly CurveRun[]): readonly Required<LinePoint>[] {
   const losses = new Map<number, number[]>();
   for (const { metrics } of runs) {
     for (const { step, eval_loss: loss } of metrics) {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type CurveRun, curvePanels } from '../src/curves.js';
+import { type CurveRun, curveCharts } from '../src/curves.js';
 import { small } from '../src/presets.js';
 
 function run(name: string, mechanism: 'exact' | 'top-k', losses: readonly number[], k = 16): CurveRun {
@@ -16,8 +16,8 @@ function run(name: string, mechanism: 'exact' | 'top-k', losses: readonly number
 }
 
 test('a line is the mean of its seeds in a band, as far as all of them have come', () => {
-  const [panel] = curvePanels([run('a', 'exact', [5, 3, 2]), run('a', 'exact', [7, 2])]);
-  expect(panel?.lines).toEqual([
+  const [chart] = curveCharts([run('a', 'exact', [5, 3, 2]), run('a', 'exact', [7, 2])]);
+  expect(chart?.series).toEqual([
     {
       name: 'exact (2 seeds)',
       points: [
@@ -27,18 +27,18 @@ test('a line is the mean of its seeds in a band, as far as all of them have come
     },
   ]);
   // The axis is for what follows the first eighth.
-  expect(panel?.yMost).toBe(7);
+  expect(chart?.y.most).toBe(7);
 });
 
-test('a panel for each text, a line for each k, in order', () => {
-  const panels = curvePanels([
+test('a chart for each text, a line for each k, in order', () => {
+  const charts = curveCharts([
     run('a', 'top-k', [3], 128),
     run('a', 'top-k', [2], 16),
     run('a', 'exact', [1]),
     run('b', 'exact', [4]),
   ]);
-  expect(panels.map(({ title }) => title)).toEqual(['a, characters', 'b, characters']);
-  expect(panels[0]?.lines.map(({ name }) => name)).toEqual([
+  expect(charts.map(({ title }) => title)).toEqual(['a, characters', 'b, characters']);
+  expect(charts[0]?.series.map(({ name }) => name)).toEqual([
     'exact (1 seed)',
     'top-k 16 (1 seed)',
     'top-k 128 (1 seed)',

@@ -20,7 +20,7 @@ optional(
       await page.page.press('[name="seed"]', 'Enter');
       await page.state('finished');
       const { log, sample } = await page.progress();
-      const losses = log.flatMap(({ loss }) => loss ?? []);
+      const losses = await page.losses();
       expect(losses.length).toBe(Number(tiny.steps));
       expect(losses.at(-1)).toBeLessThan((losses[0] as number) - 0.1);
       expect(log.flatMap(({ eval_loss }) => eval_loss ?? []).length).toBe(2);
@@ -47,7 +47,7 @@ optional(
       // Without a pause: a run goes on by itself, from its last checkpoint.
       await page.page.reload();
       await page.state('finished');
-      expect((await page.progress()).log.flatMap(({ loss }) => loss ?? [])).toEqual(losses);
+      expect(await page.losses()).toEqual(losses);
       const resumed = await page.exported();
       expect(Buffer.compare(resumed.bytes, whole.bytes)).toBe(0);
 
@@ -89,8 +89,7 @@ optional('a text that is too short and a full disk are named, and what was saved
     expect(await page.textOf('failure-detail')).toContain('got 10 characters');
 
     await page.click('default-text');
-    await page.click('start');
-    await page.page.waitForFunction(`document.body.dataset.state === 'running'`);
+    await page.run('start');
     await page.stepsMade(5); // a checkpoint is kept
     const session = await page.page.context().newCDPSession(page.page);
     const origin = new URL(page.page.url()).origin;
@@ -98,8 +97,7 @@ optional('a text that is too short and a full disk are named, and what was saved
     await expect(page.state('finished')).rejects.toThrow('no space left');
     expect(await page.textOf('status')).toMatch(/^Stopped; saved up to step \d+$/);
     await session.send('Storage.overrideQuotaForOrigin', { origin });
-    await page.click('continue');
-    await page.page.waitForFunction(`document.body.dataset.state === 'running'`);
+    await page.run('continue');
     await page.click('pause');
     await page.state('paused');
   }),

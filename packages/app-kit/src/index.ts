@@ -6,6 +6,7 @@ export {
   type TfjsEngine,
   tfjsEngines,
 } from './backend-settings.js';
+export { backendWarning } from './backend-warning.js';
 export { describeError, type ErrorReport, ReportedError, reportOf, UsageError } from './errors.js';
 export { formatCount, formatDuration, formatMebibytes } from './format.js';
 export { isObject, kindOf } from './json-value.js';
@@ -25,11 +26,12 @@ export { htmlTable } from './report/html-table.js';
 export {
   type Axis,
   type LineChart,
+  type LinePoint,
   lineChart,
+  lineChartFile,
   lineChartStyle,
   type Series,
 } from './report/line-chart.js';
-export { type Line, type LinePanel, type LinePoint, linePanels } from './report/line-panels.js';
 export { markdownTable } from './report/markdown-table.js';
 export { type Spread, type SpreadChart, spreadChart } from './report/spread-chart.js';
 export type { Column, Table } from './report/table.js';

@@ -26,7 +26,7 @@ export interface Study {
   readonly xs: readonly number[];
   readonly ways: readonly WayName[];
   readonly directions: readonly Direction[];
-  /** Tensors and a function of them. `scale` divides the other sizes, to try a study out on a slow machine. */
+  /** Tensors and a function of them. Smaller `sizes` than the paper's try a study out on a slow machine. */
   readonly make: (backend: Backend, way: WayName, x: number, sizes: StudySizes) => Prepared;
 }
 

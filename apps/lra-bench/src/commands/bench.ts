@@ -2,7 +2,6 @@ import { textTable } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
@@ -27,6 +26,8 @@ import {
 import { studyTable } from '../bench/shown.js';
 import { paperSizes, type Study, type StudySizes, studies } from '../bench/studies.js';
 import type { Host } from '../host.js';
+import { calledAs } from './called-as.js';
+import { openEngine } from './open-engine.js';
 import { listOf, nameIn } from './option-values.js';
 
 const notes = `
@@ -88,7 +89,7 @@ export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
 async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void> {
   if (options.out !== undefined) requireWritable(options.out);
   const bar = new ProgressBar(io.stderr, options.json);
-  const { backend, info } = await host.openEngine(backendSettings(options));
+  const { backend, info } = await openEngine(host, options, io);
   const results: BenchResult[] = [];
   const write = (): void => {
     if (options.out !== undefined) writeFileAtomically(options.out, encodeBench(results));
@@ -104,7 +105,7 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
         about: aboutOf(about, options),
         engine: info.description,
         date: new Date().toISOString().slice(0, 10),
-        command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+        command: calledAs(),
         rows,
       });
       const jobs = jobsOf(study, options);

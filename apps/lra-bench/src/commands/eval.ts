@@ -4,7 +4,6 @@ import { formatCount, textTable } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
@@ -28,6 +27,7 @@ import type { Configuration } from '../runs/configuration.js';
 import { lockFolder } from '../runs/lock.js';
 import { requireConfiguration, runFiles } from '../runs/run-folder.js';
 import { lazily } from '../training/train-run.js';
+import { openEngine } from './open-engine.js';
 import { listOf } from './option-values.js';
 import { rowsOf } from './rows-of.js';
 
@@ -72,7 +72,7 @@ function keptKeys(text: string): Evaluation['k'] {
 async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<void> {
   const runs = options.run.map((folder) => ({ folder, configuration: requireSoftmax(folder) }));
   const bar = new ProgressBar(io.stderr, options.json);
-  const { backend, info } = await host.openEngine(backendSettings(options));
+  const { backend, info } = await openEngine(host, options, io);
   const results: { folder: string; configuration: Configuration; evaluations: readonly Evaluation[] }[] = [];
   try {
     for (const { folder, configuration } of runs) {
@@ -92,9 +92,10 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
     await backend.dispose();
   }
   if (options.json) {
-    const shown = results.map(({ folder, configuration: { task, mechanism, seed }, evaluations }) => ({
-      ...{ folder, task, mechanism, seed, evaluations },
-    }));
+    const shown = results.map(({ folder, configuration, evaluations }) => {
+      const { task, mechanism, seed } = configuration;
+      return { folder, task, mechanism, seed, evaluations };
+    });
     print(io, JSON.stringify({ engine: info, runs: shown }));
     return;
   }

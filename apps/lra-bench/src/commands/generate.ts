@@ -19,15 +19,9 @@ import { LISTOPS_HEADER, listOpsFiles, listOpsLine } from '../listops/read.js';
 import { sceneOf } from '../pathfinder/scene.js';
 import { pathfinderSettings } from '../pathfinder/settings.js';
 import { answerKey, contactSheet } from '../pathfinder/sheet.js';
-import {
-  type GeneratedTask,
-  generatedTasks,
-  generateRows,
-  publishedCounts,
-  streamOf,
-} from '../sources/generate.js';
+import { type GeneratedTask, generateSplits, publishedCounts, streamOf } from '../sources/generate.js';
 import { readTask, type Validation } from '../sources/read.js';
-import { type TaskName, taskNames } from '../tasks/task.js';
+import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { seedNumber, taskArgument } from './option-values.js';
 
 const notes = `
@@ -62,7 +56,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
     .usage('<task> --out DIR [options]')
     .argument('<task>', taskNames.join(', '), taskArgument)
     .requiredOption('--out <DIR>', 'the folder for the rows')
-    .option('--json', 'print one JSON object on standard output, errors too')
+    .option('--json', 'print one JSON object on standard output, errors included')
     .option('--from <DIR>', 'read the published files there instead of generating')
     .option(
       '--held-out',
@@ -85,7 +79,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (task, options: GenerateOptions) => {
-    const isGenerated = (generatedTasks as readonly TaskName[]).includes(task);
+    const isGenerated = tasks[task].canGenerate;
     if (options.from === undefined && !isGenerated)
       command.error(`${task} cannot be generated: name its published files with --from`);
     if (options.format === 'tsv' && (task !== 'listops' || options.from !== undefined))
@@ -143,20 +137,18 @@ async function generated(
   io: Io,
 ): Promise<Made> {
   const { seed } = options;
-  const made: { [split: string]: Rows } = {};
-  for (const split of splitNames) {
-    made[split] = await generateRows(task, split, {
-      seed,
-      count: options[split] ?? publishedCounts[task][split],
-      onProgress: (done, total) => bar.update(done, total, `${split} rows`, true),
-      signal: io.signal,
-    });
-  }
-  const notes = [`generated with seed ${seed}: not the official rows`];
-  return {
-    splits: { ...(made as { [split in SplitName]: Rows }), notes },
-    about: { generator: `topk-attention ${task}`, seed, notes },
-  };
+  const published = publishedCounts[task];
+  const splits = await generateSplits(task, {
+    seed,
+    counts: {
+      train: options.train ?? published.train,
+      validation: options.validation ?? published.validation,
+      test: options.test ?? published.test,
+    },
+    onProgress: (done, total, split) => bar.update(done, total, `${split} rows`, true),
+    signal: io.signal,
+  });
+  return { splits, about: { generator: `topk-attention ${task}`, seed, notes: splits.notes } };
 }
 
 async function packed(

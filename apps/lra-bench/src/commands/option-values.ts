@@ -29,13 +29,6 @@ export function listOf<Value>(parse: (text: string) => Value): (text: string) =>
   };
 }
 
-/** A number above 0. @throws InvalidArgumentError */
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && value > 0 && Number.isFinite(value)) return value;
-  throw new InvalidArgumentError('Expected a number above 0.');
-}
-
 /** `2/8`: the second of eight parts. @throws InvalidArgumentError */
 export function shardOf(text: string): { readonly index: number; readonly of: number } {
   const [, index, of] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);

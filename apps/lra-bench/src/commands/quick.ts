@@ -4,7 +4,6 @@ import { formatDuration } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
@@ -13,15 +12,14 @@ import {
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
-import type { Rows } from '../data/rows.js';
-import { type SplitName, splitNames } from '../data/splits.js';
 import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { quickListOps, quickMechanisms, quickPreset, quickRows } from '../presets/quick.js';
 import { runName } from '../runs/configuration.js';
-import { generateRows } from '../sources/generate.js';
+import { generateSplits } from '../sources/generate.js';
 import { configurationOf, plannedRuns } from '../sweep/configure.js';
 import { trainRun } from '../training/train-run.js';
+import { openEngine } from './open-engine.js';
 import { report } from './report.js';
 import { sessionOf } from './train.js';
 
@@ -50,21 +48,15 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
   const began = performance.now();
   const bar = new ProgressBar(io.stderr, json);
   const runs = join(out, 'runs');
-  const engine = await host.openEngine(backendSettings(options));
+  const folders: string[] = [];
+  const engine = await openEngine(host, options, io);
   const { backend, info } = engine;
   try {
-    rmSync(runs, { recursive: true, force: true });
-    const made: { [split: string]: Rows } = {};
-    for (const split of splitNames) {
-      made[split] = await generateRows('listops', split, {
-        seed: SEED,
-        count: quickRows[split],
-        listOps: quickListOps,
-        signal: io.signal,
-      });
-    }
+    const rows = await generateSplits('listops', {
+      ...{ seed: SEED, counts: quickRows, listOps: quickListOps, signal: io.signal },
+    });
     const notes = [`short expressions, generated with seed ${SEED}: not the task of the benchmark`];
-    const splits = { ...(made as { [split in SplitName]: Rows }), notes };
+    const splits = { ...rows, notes };
     const preset = { name: 'quick' as const, ...quickPreset(steps) };
     const planned = plannedRuns({
       tasks: ['listops'],
@@ -75,8 +67,12 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
     for (const [at, run] of planned.entries()) {
       const configuration = configurationOf(run, preset, splits);
       const label = `${at + 1} of ${planned.length}: ${mechanismTitle(run.mechanism)}`;
+      const folder = join(runs, runName(configuration));
+      folders.push(folder);
+      // Of an earlier call, and only that: other runs may stand beside it.
+      rmSync(folder, { recursive: true, force: true });
       await trainRun({
-        folder: join(runs, runName(configuration)),
+        folder,
         configuration,
         splits,
         backend,
@@ -90,7 +86,7 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
     bar.clear();
     await backend.dispose();
   }
-  report({ runs: [runs], out, ...(json && { json }) }, io);
+  report({ runs: folders, out, ...(json && { json }) }, io);
   if (!json)
     note(
       io,

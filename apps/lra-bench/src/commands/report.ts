@@ -14,6 +14,7 @@ import { collectRuns, type Section, sectionsOf } from '../report/collect.js';
 import { reportMarkdown, reportPage } from '../report/page.js';
 import { groupsOf } from '../report/summary.js';
 import { accuracyTable, factsOf, sectionTitle } from '../report/tables.js';
+import { calledAs } from './called-as.js';
 import { listOf } from './option-values.js';
 
 const notes = `
@@ -37,7 +38,7 @@ export function reportCommand(io: Io): CommandUnknownOpts {
     .summary('one page and one Markdown file of all runs')
     .description('Tables and charts of all runs, as one self-contained page and as Markdown.')
     .usage('--runs DIR[,DIR] [options]')
-    .option('--json', 'print one JSON object on standard output, errors too')
+    .option('--json', 'print one JSON object on standard output, errors included')
     .requiredOption(
       '--runs <DIR,...>',
       'run folders, or folders of them',
@@ -60,8 +61,7 @@ export function report({ json, runs, bench = [], separate, out }: ReportOptions,
   for (const path of [html, markdown]) requireWritable(path);
   const sections = sectionsOf(collectRuns(runs), separate === true);
   const benches = bench.flatMap(readBench);
-  const command = `pnpm lra ${process.argv.slice(2).join(' ')}`;
-  writeFileAtomically(html, reportPage(sections, benches, command));
+  writeFileAtomically(html, reportPage(sections, benches, calledAs()));
   writeFileAtomically(markdown, reportMarkdown(sections, benches));
   if (json) {
     print(io, JSON.stringify({ sections: sections.map(sectionJson), files: [html, markdown] }));

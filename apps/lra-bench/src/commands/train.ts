@@ -3,13 +3,13 @@ import { formatCount, formatDuration, formatMebibytes, textTable } from '@topk-a
 import {
   type BackendOptions,
   backendCommand,
-  backendSettings,
   type Command,
   type CommandUnknownOpts,
   type Io,
   note,
   Option,
   ProgressBar,
+  positiveNumber,
   print,
   shownPath,
   wholeNumber,
@@ -24,7 +24,9 @@ import type { RunResult, Session } from '../runs/run-folder.js';
 import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
-import { listOf, nameIn, positiveNumber, seedNumber, shardOf, taskArgument } from './option-values.js';
+import { calledAs } from './called-as.js';
+import { openEngine } from './open-engine.js';
+import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
 
 const notes = `
@@ -97,40 +99,16 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--eval-every <N>', 'steps between validations', wholeNumber)
     .option('--tokens <N>', 'tokens of a document', wholeNumber)
     .addOption(
-      new Option('--pooling <RULE>', 'mean over the padded length, or over the tokens').choices([
-        'padded',
-        'masked',
-      ] as const),
+      rule('--pooling <RULE>', 'mean over the padded length, or over the tokens', ['padded', 'masked']),
     )
+    .addOption(rule('--momentum <RULE>', 'first beta moves against the rate, or not', ['cycled', 'fixed']))
+    .addOption(rule('--zero-pixel <RULE>', 'black pixels are hidden, or a colour', ['masked', 'shifted']))
     .addOption(
-      new Option('--momentum <RULE>', 'first beta moves against the rate, or not').choices([
-        'cycled',
-        'fixed',
-      ] as const),
+      rule('--evaluation <RULE>', 'validate on the next batches, or on all rows', ['stream', 'full']),
     )
+    .addOption(rule('--last-batch <RULE>', 'rows that fill no batch, in validation', ['dropped', 'kept']))
     .addOption(
-      new Option('--zero-pixel <RULE>', 'black pixels are hidden, or a colour').choices([
-        'masked',
-        'shifted',
-      ] as const),
-    )
-    .addOption(
-      new Option('--evaluation <RULE>', 'validate on the next batches, or on all rows').choices([
-        'stream',
-        'full',
-      ] as const),
-    )
-    .addOption(
-      new Option('--last-batch <RULE>', 'rows that fill no batch, in validation').choices([
-        'dropped',
-        'kept',
-      ] as const),
-    )
-    .addOption(
-      new Option('--validation <ROWS>', 'of text: the test rows, or a tenth held out').choices([
-        'test',
-        'held-out',
-      ] as const),
+      rule('--validation <ROWS>', 'of text: the test rows, or a tenth held out', ['test', 'held-out']),
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {
@@ -143,6 +121,15 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
   });
 }
 
+/** An option that takes one of two or more names. */
+function rule<Flags extends string, const Names extends readonly string[]>(
+  flags: Flags,
+  about: string,
+  names: Names,
+) {
+  return new Option(flags, about).choices(names);
+}
+
 /** A finished run. */
 interface Finished {
   readonly folder: string;
@@ -151,18 +138,14 @@ interface Finished {
 }
 
 async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
-  const { tasks, seeds, mechanisms } = {
-    tasks: options.task,
-    seeds: options.seed,
-    mechanisms: options.mechanism,
-  };
+  const { task: tasks, seed: seeds, mechanism: mechanisms } = options;
   const { k, features, feedForwardK, microBatch, out } = options;
   const runs = plannedRuns({ tasks, mechanisms, seeds, k, features }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
   const bar = new ProgressBar(io.stderr, options.json);
   const finished: Finished[] = [];
   const read = new Map<TaskName, Splits>();
-  const engine = await host.openEngine(backendSettings(options));
+  const engine = await openEngine(host, options, io);
   try {
     for (const [at, run] of runs.entries()) {
       const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
@@ -253,7 +236,7 @@ function show(finished: readonly Finished[], options: TrainOptions, io: Io): voi
 export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
   return {
     date: new Date().toISOString(),
-    command: `pnpm lra ${process.argv.slice(2).join(' ')}`,
+    command: calledAs(),
     engine: info.description,
     node: process.versions.node,
     system: `${process.platform} ${process.arch}`,

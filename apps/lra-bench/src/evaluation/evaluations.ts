@@ -29,10 +29,9 @@ export function readEvaluations(folder: string): readonly Evaluation[] {
 }
 
 /** Adds to what is known; of two with one k, the later counts. */
-export function addEvaluations(folder: string, fresh: readonly Evaluation[]): readonly Evaluation[] {
+export function addEvaluations(folder: string, fresh: readonly Evaluation[]): void {
   const all = new Map([...readEvaluations(folder), ...fresh].map((one) => [one.k, one]));
   const order = ({ k }: Evaluation): number => (k === 'exact' ? Number.POSITIVE_INFINITY : k);
   const evaluations = [...all.values()].sort((a, b) => (order(a) < order(b) ? -1 : 1));
   writeJson(join(folder, FILE), { evaluations });
-  return evaluations;
 }

@@ -5,11 +5,7 @@
 export function greyOf(colours: Uint8Array): Uint8Array {
   const grey = new Uint8Array(colours.length / 3);
   for (let pixel = 0; pixel < grey.length; pixel++) {
-    const [red, green, blue] = colours.subarray(3 * pixel, 3 * pixel + 3) as unknown as [
-      number,
-      number,
-      number,
-    ];
+    const [red = 0, green = 0, blue = 0] = colours.subarray(3 * pixel, 3 * pixel + 3);
     grey[pixel] = Math.floor(Math.fround(0.2989 * red + 0.587 * green + 0.114 * blue));
   }
   return grey;

@@ -1,18 +1,18 @@
 import { below, rowRandom } from '../data/row-random.js';
 import { applyOperator, CLOSE, FIRST_OPERATOR, type Operator, operators, ZERO } from './vocabulary.js';
 
-/** How expressions are drawn. The defaults are the published ones. */
+/** How expressions are drawn. */
 export interface ListOpsSettings {
-  /** Deepest level; the root is level 1. Default 10. */
+  /** Deepest level; the root is level 1. */
   readonly maxDepth: number;
   /** Chance that an argument is an expression, above the deepest level. Default 0.25. */
   readonly nesting: number;
-  /** Arguments of an operator. Default 2 to 10. */
+  /** Arguments of an operator. */
   readonly minArguments: number;
   readonly maxArguments: number;
-  /** Tokens without parentheses are more than this. Default 500. */
+  /** Tokens without parentheses are more than this. */
   readonly minLength: number;
-  /** Tokens without parentheses are fewer than this. Default 2,000. */
+  /** Tokens without parentheses are fewer than this. */
   readonly maxLength: number;
 }
 

@@ -1,5 +1,5 @@
 import type { MechanismName } from '../model/settings.js';
-import type { PresetName } from '../presets/presets.js';
+import type { Configuration } from '../runs/configuration.js';
 import type { TaskName } from '../tasks/task.js';
 
 /** A number that others published. */
@@ -13,7 +13,7 @@ export interface Published {
  * Accuracies in per cent. Rows of the small configuration and of the original code never stand together: on Retrieval they
  * differ by 20 points, for reasons that have nothing to do with attention.
  */
-const published: { readonly [preset in PresetName]: readonly Published[] } = {
+const published: { readonly [preset in Configuration['preset']]: readonly Published[] } = {
   small: [
     {
       source: 'Nyströmformer code',
@@ -37,6 +37,7 @@ const published: { readonly [preset in PresetName]: readonly Published[] } = {
     },
   ],
   'small-clean': [],
+  quick: [],
   original: [
     {
       source: 'LRA leaderboard',
@@ -62,8 +63,6 @@ const published: { readonly [preset in PresetName]: readonly Published[] } = {
 };
 
 /** What others published about a task, for runs of a preset. */
-export function publishedFor(preset: string, task: TaskName): readonly Published[] {
-  const rows =
-    preset === 'small' || preset === 'original' || preset === 'small-clean' ? published[preset] : [];
-  return rows.filter(({ accuracy }) => accuracy[task] !== undefined);
+export function publishedFor(preset: Configuration['preset'], task: TaskName): readonly Published[] {
+  return published[preset].filter(({ accuracy }) => accuracy[task] !== undefined);
 }

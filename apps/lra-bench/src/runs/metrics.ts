@@ -1,9 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { isObject } from '@topk-attention/app-kit';
-import type { JournalFormat } from '@topk-attention/app-kit/node';
+import { Journal, type JournalFormat } from '@topk-attention/app-kit/node';
 import type { LogEntry } from '@topk-attention/nn';
-import { corrupt } from '../data/errors.js';
 import { runFiles } from './run-folder.js';
 
 /** A line of `metrics.jsonl`. */
@@ -27,26 +25,5 @@ export function isEvaluation(metric: Metric): boolean {
 export function readMetrics(folder: string): readonly Metric[] {
   const path = join(folder, runFiles.metrics);
   if (!existsSync(path)) return [];
-  const text = readFileSync(path, 'utf8');
-  const lines = text
-    .slice(0, text.lastIndexOf('\n') + 1)
-    .split('\n')
-    .slice(1, -1);
-  const found = new Map<string, Metric>();
-  for (const [at, line] of lines.entries()) {
-    const value = parsed(line);
-    if (value === undefined || !metricFormat.isEntry(value))
-      throw corrupt(`${path}:${at + 2}`, metricFormat.expected, line.slice(0, 60));
-    found.set(metricFormat.keyOf(value), value);
-  }
-  return [...found.values()].sort((a, b) => a.step - b.step);
-}
-
-function parsed(line: string): { readonly [key: string]: unknown } | undefined {
-  try {
-    const value: unknown = JSON.parse(line);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
+  return [...Journal.read(path, metricFormat)].sort((a, b) => a.step - b.step);
 }

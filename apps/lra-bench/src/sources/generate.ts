@@ -1,13 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Rows, RowsBuilder } from '../data/rows.js';
-import { type SplitName, splitNames } from '../data/splits.js';
+import { type SplitName, type Splits, splitNames } from '../data/splits.js';
 import { expressionOf, type ListOpsSettings, publishedListOps } from '../listops/generate.js';
 import { drawScene } from '../pathfinder/draw.js';
 import { sceneOf } from '../pathfinder/scene.js';
 import { pathfinderSettings } from '../pathfinder/settings.js';
 
 export type GeneratedTask = 'listops' | 'pathfinder' | 'path-x';
-export const generatedTasks: readonly GeneratedTask[] = ['listops', 'pathfinder', 'path-x'];
 
 /** Rows of each split, as published. */
 export const publishedCounts: {
@@ -62,4 +61,34 @@ export async function generateRows(
     signal?.throwIfAborted();
   }
   return builder.build();
+}
+
+/**
+ * All rows of a task, with a note that they are not the official ones.
+ *
+ * @throws the signal's reason
+ */
+export async function generateSplits(
+  task: GeneratedTask,
+  {
+    counts,
+    onProgress,
+    ...options
+  }: Omit<GenerateOptions, 'count' | 'onProgress'> & {
+    readonly counts: { readonly [split in SplitName]: number };
+    readonly onProgress?: (done: number, total: number, split: SplitName) => void;
+  },
+): Promise<Splits> {
+  const rowsOf = (split: SplitName): Promise<Rows> =>
+    generateRows(task, split, {
+      ...options,
+      count: counts[split],
+      onProgress: (done, total) => onProgress?.(done, total, split),
+    });
+  return {
+    train: await rowsOf('train'),
+    validation: await rowsOf('validation'),
+    test: await rowsOf('test'),
+    notes: [`generated with seed ${options.seed}: not the official rows`],
+  };
 }

@@ -157,7 +157,11 @@ export function configurationOf(
   if (batch % microBatch !== 0)
     throw refusal('micro-batch', `a number that divides the batch of ${batch}`, microBatch);
   if (splits.train.length < microBatch)
-    throw refusal('micro-batch', `at most the ${splits.train.length} training rows`, microBatch);
+    throw refusal(
+      microBatch === batch ? 'batch' : 'micro-batch',
+      `at most the ${splits.train.length} training rows`,
+      microBatch,
+    );
   return {
     task,
     preset: preset.name,

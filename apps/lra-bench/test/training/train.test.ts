@@ -214,8 +214,12 @@ describe('what is refused', () => {
   });
 
   test.each<[string, readonly string[], RegExp]>([
-    ['a parts that does not divide the batch', ['--micro-batch', '3'], /micro-batch.*divides the batch of 4/],
-    ['a batch that is larger than the rows', ['--batch', '64'], /at most the 40 training rows/],
+    ['a part that does not divide the batch', ['--micro-batch', '3'], /micro-batch.*divides the batch of 4/],
+    [
+      'a batch that is larger than the rows',
+      ['--batch', '64'],
+      /--batch does not fit.*at most the 40 training rows/,
+    ],
     ['pixels of words', ['--zero-pixel', 'masked'], /zero-pixel does not fit/],
     ['one step', ['--steps', '1'], /at least 2/],
     ['too many tokens', ['--tokens', '4000'], /at most 2000 for listops/],

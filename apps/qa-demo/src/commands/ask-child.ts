@@ -1,8 +1,9 @@
+import { backendWarning } from '@topk-attention/app-kit';
 import type { Io } from '@topk-attention/app-kit/node';
 import { EngineChild } from '../engine/engine-child.js';
 import type { Answer, AnswerRequest, EngineInfo, EngineSettings } from '../engine/protocol.js';
 import { AnswerStream } from '../output/answer-stream.js';
-import { engineWarning, lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
+import { lengthWarning, requestWarnings, unknownTextWarning } from './notices.js';
 
 export interface AskOptions {
   readonly io: Io;
@@ -30,7 +31,7 @@ export async function askChild(
   try {
     child = await EngineChild.start(settings, io.signal, (event) => stream.show(event));
     const { info } = child;
-    warn(engineWarning(info));
+    warn(backendWarning(info));
     for (const warning of requestWarnings(settings, request)) warn(warning);
     const answer = await child.answer(request, io.signal, (event) => {
       if (event.type !== 'started') return stream.show(event);

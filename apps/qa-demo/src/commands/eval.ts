@@ -1,4 +1,4 @@
-import { textTable } from '@topk-attention/app-kit';
+import { backendWarning, textTable } from '@topk-attention/app-kit';
 import {
   type Command,
   type CommandUnknownOpts,
@@ -30,7 +30,6 @@ import {
   type ModelOptions,
   modelCommand,
 } from './model-command.js';
-import { engineWarning } from './notices.js';
 
 const notes = `
 EM and F1 are those of SQuAD 1.1, in per cent. Exact always runs: each other run is compared with it, paired by
@@ -107,7 +106,7 @@ async function evaluate(options: EvalOptions, io: Io): Promise<void> {
     );
     try {
       progress.clear();
-      const warning = engineWarning(engine.info);
+      const warning = backendWarning(engine.info);
       if (warning !== undefined) note(io, warning);
       await evaluateWith(engine, dataset, options, io);
     } finally {

@@ -5,13 +5,6 @@ import type { AnswerRequest, EngineInfo, EngineSettings } from '../engine/protoc
 /** Below this share of known characters an answer has little to do with the text. */
 const MOSTLY_KNOWN = 0.5;
 
-/** The one warning about the engine: the backend's own, or that the preferred backend is not the one running. */
-export function engineWarning(info: EngineInfo): string | undefined {
-  if (info.warning !== undefined) return `Warning: ${info.warning}`;
-  if (info.fallback === undefined) return undefined;
-  return `Warning: running on the slow ${info.backend} backend, because ONNX Runtime is not available (${info.fallback})`;
-}
-
 /** For a text longer than any that the model saw in training; it runs all the same. */
 export function lengthWarning(info: EngineInfo, promptTokens: number): string | undefined {
   const { trainedTokens } = info;

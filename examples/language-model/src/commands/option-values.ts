@@ -1,12 +1,5 @@
 import { InvalidArgumentError } from '@topk-attention/app-kit/node';
 
-/** @throws InvalidArgumentError */
-export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError('Expected a number above 0.');
-}
-
 /** At least 0 and below 1. @throws InvalidArgumentError */
 export function fraction(text: string): number {
   const value = Number(text);

@@ -1,4 +1,5 @@
 import { basename } from 'node:path';
+import { backendWarning } from '@topk-attention/app-kit';
 import { chooseBackend } from '@topk-attention/app-kit/backends';
 import {
   type BackendOptions,
@@ -10,6 +11,7 @@ import {
   note,
   Option,
   ProgressBar,
+  positiveNumber,
   print,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -20,7 +22,7 @@ import { readTextFile, splitText } from '../read-text.js';
 import { type RunConfig, RunFolder } from '../run-folder.js';
 import { buildTokenizer, type TokenKind, tokenKinds } from '../tokenizer.js';
 import { trainRun } from '../train-run.js';
-import { fraction, positiveNumber } from './option-values.js';
+import { fraction } from './option-values.js';
 
 type TrainOptions = BackendOptions & {
   data?: string;
@@ -112,7 +114,8 @@ async function runTrain(options: TrainOptions, io: Io): Promise<void> {
   const { backend, info } = await chooseBackend(backendSettings(options));
   const bar = new ProgressBar(io.stderr, json);
   try {
-    if (info.warning !== undefined) note(io, info.warning);
+    const warning = backendWarning(info);
+    if (warning !== undefined) note(io, warning);
     const config = configOf(options, tokenizer.vocabulary.length, info.description);
     const folder = out === undefined ? undefined : new RunFolder(out);
     let shown = '';

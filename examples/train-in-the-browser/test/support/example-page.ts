@@ -19,6 +19,10 @@ export interface ExamplePage extends TestPage {
   textOf(id: string): Promise<string>;
   /** What the page stored of its run. */
   progress(): Promise<Progress>;
+  /** The losses of its steps. */
+  losses(): Promise<readonly number[]>;
+  /** Clicks what begins a run, and waits until it runs, also after a failure. */
+  run(id: string): Promise<void>;
   /** Exports the model and takes the download. */
   exported(): Promise<{ readonly name: string; readonly bytes: Uint8Array }>;
 }
@@ -53,6 +57,7 @@ export async function withExample<T>(
         `not ${wanted}, but failed: ${await textOf('failure-title')}. ${await textOf('failure-detail')}`,
       );
     };
+    const progress = (): Promise<Progress> => page.evaluate(READ_PROGRESS) as Promise<Progress>;
     return use({
       ...open,
       textOf,
@@ -70,7 +75,12 @@ export async function withExample<T>(
           else await field.fill(value);
         }
       },
-      progress: () => page.evaluate(READ_PROGRESS) as Promise<Progress>,
+      progress,
+      losses: async () => (await progress()).log.flatMap(({ loss }) => loss ?? []),
+      run: async (id) => {
+        await click(id);
+        await page.waitForFunction(`document.body.dataset.state === 'running'`, undefined, { timeout });
+      },
       exported: async () => {
         const download = page.waitForEvent('download');
         await click('export');

@@ -71,6 +71,16 @@ export class Journal<Entry> {
     return journal;
   }
 
+  /**
+   * The entries of a journal, whatever made them. The file is only read: a process may be adding to it.
+   *
+   * @throws TopKError FILE_CORRUPT for a broken line that is not the last.
+   */
+  static read<Entry>(path: string, format: JournalFormat<Entry>): readonly Entry[] {
+    const { entries } = readJournal(path, {}, format);
+    return [...new Map(entries.map((entry) => [format.keyOf(entry), entry])).values()];
+  }
+
   /** The entry with a key, if there is one. */
   find(key: string): Entry | undefined {
     return this.#entries.get(key);

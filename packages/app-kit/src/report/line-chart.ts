@@ -1,21 +1,21 @@
 import { escapeHtml } from './escape-html.js';
 import { linearScale, logScale, type Scale, tickText } from './scale.js';
 
-/** In units of the drawing; a page shows it as wide as there is room. */
-const WIDTH = 480;
-const HEIGHT = 280;
-const LEFT = 58;
-const RIGHT = 10;
-const TOP = 10;
-const BOTTOM = 40;
-const LEGEND = 18;
+/** A place on a line and, of several measurements, the lowest and highest there. */
+export interface LinePoint {
+  readonly x: number;
+  readonly y: number;
+  readonly low?: number;
+  readonly high?: number;
+}
 
-/** A line through points. */
+/** A line through points, in a band from `low` to `high` where they have them. */
 export interface Series {
   readonly name: string;
-  readonly points: readonly { readonly x: number; readonly y: number }[];
-  /** Class in the page's style, which gives the colour. Series of one class are told apart by dashes. */
-  readonly className: string;
+  /** In the order of x. */
+  readonly points: readonly LinePoint[];
+  /** Class in the style, which gives the colour. Series of one class are told apart by dashes. Default: by its place. */
+  readonly className?: string;
   readonly isDashed?: boolean;
 }
 
@@ -32,73 +32,180 @@ export interface Axis {
   readonly title: string;
   /** Default false: even. */
   readonly isLog?: boolean;
-  /** The axis reaches at least to these. */
-  readonly least?: number;
+  /** The axis ends here, and lines above it are cut. Default: at the highest point. */
   readonly most?: number;
 }
 
+/** Where things stand, in units of the drawing; a page shows it as wide as there is room. */
+interface Frame {
+  readonly width: number;
+  readonly height: number;
+  readonly plot: {
+    readonly left: number;
+    readonly right: number;
+    readonly top: number;
+    readonly bottom: number;
+  };
+  /** Of the first entry of the legend, and from one to the next. */
+  readonly legend: { readonly x: number; readonly y: number; readonly step: number };
+}
+
+/** Narrow enough for a phone: the legend is below. */
+const onPage: Frame = {
+  ...{ width: 480, height: 280, plot: { left: 58, right: 470, top: 10, bottom: 240 } },
+  legend: { x: 58, y: 288, step: 18 },
+};
+/** As wide as a column of text: the legend is at the side, the title above. */
+const inFile: Frame = {
+  ...{ width: 720, height: 328, plot: { left: 66, right: 520, top: 44, bottom: 274 } },
+  legend: { x: 532, y: 62, step: 20 },
+};
+
+/** Okabe and Ito's colours, which most people can tell apart, and dashes for the others. */
+const palette = [
+  ['#0072b2', 'none'],
+  ['#d55e00', '7 3'],
+  ['#009e73', '2 3'],
+  ['#cc79a7', '9 3 2 3'],
+  ['#e69f00', '4 4'],
+  ['#56b4e9', '12 4'],
+] as const;
+
 /** Lines over two axes, as one SVG with a legend. Its description names what is drawn, for screen readers. */
-export function lineChart({ title, x, y, series, levels = [] }: LineChart): string {
-  const drawn = series.filter(({ points }) => points.length > 0);
-  const all = drawn.flatMap(({ points }) => points);
-  const heights = [...all.map((point) => point.y), ...levels.map((level) => level.y)];
-  const legend = [...drawn.map(({ name }) => name)].length * LEGEND;
-  const across = scaleOf(
-    x,
-    all.map((point) => point.x),
-    LEFT,
-    WIDTH - RIGHT,
-  );
-  const up = scaleOf(y, heights, HEIGHT - BOTTOM, TOP);
-  const parts = [...axes(x, y, across, up)];
-  for (const level of levels) {
-    const at = up.at(level.y).toFixed(1);
-    parts.push(
-      `<line class="level" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${at}" y2="${at}"/>`,
-      `<text class="soft" x="${WIDTH - RIGHT}" y="${(up.at(level.y) - 4).toFixed(1)}" text-anchor="end">${escapeHtml(level.name)}</text>`,
-    );
-  }
-  for (const [at, one] of drawn.entries()) {
-    const dash = one.isDashed ? ' stroke-dasharray="5 4"' : '';
-    const places = one.points.map((point) => `${across.at(point.x).toFixed(1)},${up.at(point.y).toFixed(1)}`);
-    parts.push(`<polyline class="line ${escapeHtml(one.className)}"${dash} points="${places.join(' ')}"/>`);
-    // A curve of many points needs no dots.
-    if (one.points.length <= 24) {
-      for (const place of places) {
-        const [cx, cy] = place.split(',');
-        parts.push(`<circle class="dot ${escapeHtml(one.className)}" cx="${cx}" cy="${cy}" r="2.5"/>`);
-      }
-    }
-    const line = HEIGHT + at * LEGEND + 8;
-    parts.push(
-      `<line class="line ${escapeHtml(one.className)}"${dash} x1="${LEFT}" x2="${LEFT + 26}" y1="${line}" y2="${line}"/>`,
-      `<text x="${LEFT + 34}" y="${line + 4}">${escapeHtml(one.name)}</text>`,
-    );
-  }
-  const spoken = drawn.map(({ name, points }) => {
-    const last = points.at(-1);
-    return last === undefined ? name : `${name}: ${tickText(last.y)} at ${tickText(last.x)}`;
-  });
-  const description = escapeHtml(`${title}. ${y.title} by ${x.title}. ${spoken.join('; ')}.`);
-  return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT + legend + 6}" role="img" aria-label="${description}"><title>${escapeHtml(title)}</title>
-${parts.join('\n')}
+export function lineChart(chart: LineChart): string {
+  const { width, height, legend } = onPage;
+  const total = height + drawnOf(chart).length * legend.step + 6;
+  return `<svg viewBox="0 0 ${width} ${total}" role="img" aria-label="${escapeHtml(described(chart))}"><title>${escapeHtml(chart.title)}</title>
+${isCut(chart) ? clip(onPage) : ''}${drawing(chart, onPage)}
 </svg>`;
 }
 
 /** The style that line charts need, besides the colours of their classes. */
-export const lineChartStyle = `
-  svg .line { fill: none; stroke: currentColor; stroke-width: 2; } svg .dot { fill: currentColor; stroke: none; }
-  svg .axis { stroke: var(--line); } svg .level { stroke: var(--soft); stroke-dasharray: 2 3; }
-  svg text.soft { fill: var(--soft); font-size: 11px; }`;
+export const lineChartStyle: string = styleOf('var(--line)', 'var(--soft)');
 
-function axes(x: Axis, y: Axis, across: Scale, up: Scale): readonly string[] {
-  const [bottom, right] = [HEIGHT - BOTTOM, WIDTH - RIGHT];
+/** Charts one below the other, as one SVG file for light and dark pages. Its description names what is drawn. */
+export function lineChartFile(title: string, charts: readonly LineChart[]): string {
+  const { width, height } = inFile;
+  const total = Math.max(1, charts.length) * height;
+  const panels = charts.map(
+    (chart, at) =>
+      `<g transform="translate(0 ${at * height})"><text class="title" x="16" y="24">${escapeHtml(chart.title)}</text>
+${drawing(chart, inFile)}
+</g>`,
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escapeHtml([`${title}.`, ...charts.map(described)].join(' '))}">
+<title>${escapeHtml(title)}</title>
+<style>${fileStyle}
+</style>
+${clip(inFile)}<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${total - 1}" rx="6"/>
+${panels.join('\n')}
+</svg>
+`;
+}
+
+function styleOf(line: string, soft: string): string {
+  return `
+  svg .line { fill: none; stroke: currentColor; stroke-width: 2; } svg .dot { fill: currentColor; stroke: none; }
+  svg .band { fill: currentColor; stroke: none; opacity: 0.18; }
+  svg .axis { stroke: ${line}; } svg .level { stroke: ${soft}; stroke-dasharray: 2 3; }
+  svg text.soft { fill: ${soft}; font-size: 11px; }`;
+}
+
+/** Of a file, which has no page around it. */
+const fileStyle = `${styleOf('#d0d7de', '#59636e')}
+  .card { fill: #ffffff; stroke: #d0d7de; } text { fill: #1f2328; font: 13px system-ui, sans-serif; }
+  .title { font-weight: 600; }
+${palette.map(([colour, dashes], at) => `  .series-${at + 1} { color: ${colour}; stroke-dasharray: ${dashes}; }`).join('\n')}
+  @media (prefers-color-scheme: dark) {
+    .card { fill: #151b23; stroke: #3d444d; } text { fill: #f0f6fc; } svg text.soft { fill: #9198a1; }
+    svg .axis { stroke: #3d444d; } svg .level { stroke: #9198a1; }
+  }`;
+
+/** Line by line, as they are drawn: those without points are left out. */
+function drawnOf({ series }: LineChart): readonly Series[] {
+  return series.filter(({ points }) => points.length > 0);
+}
+
+function described(chart: LineChart): string {
+  const spoken = drawnOf(chart).map(({ name, points }) => {
+    const { x, y } = points.at(-1) as LinePoint;
+    return `${name}: ${tickText(y)} at ${tickText(x)}`;
+  });
+  const axes = `${chart.title}. ${chart.y.title} by ${chart.x.title}.`;
+  return spoken.length === 0 ? axes : `${axes} ${spoken.join('; ')}.`;
+}
+
+function isCut({ x, y }: LineChart): boolean {
+  return x.most !== undefined || y.most !== undefined;
+}
+
+/** Charts of one frame have one clip in their own coordinates, so that its name may stand in a page several times. */
+function clip({ plot: { left, right, top, bottom } }: Frame): string {
+  return `<clipPath id="plot"><rect x="${left}" y="${top}" width="${right - left}" height="${bottom - top}"/></clipPath>\n`;
+}
+
+function drawing(chart: LineChart, { plot, legend }: Frame): string {
+  const { x, y, levels = [] } = chart;
+  const drawn = drawnOf(chart);
+  const all = drawn.flatMap(({ points }) => points);
+  const heights = all.flatMap(({ y: middle, low = middle, high = middle }) => [low, high]);
+  const across = scaleOf(
+    x,
+    all.map((point) => point.x),
+    plot.left,
+    plot.right,
+  );
+  const up = scaleOf(y, [...heights, ...levels.map((level) => level.y)], plot.bottom, plot.top);
+  const place = (atX: number, atY: number): string => `${across.at(atX).toFixed(1)},${up.at(atY).toFixed(1)}`;
+  const parts = [...axes(x, y, across, up, plot)];
+  for (const level of levels) {
+    const at = up.at(level.y).toFixed(1);
+    parts.push(
+      `<line class="level" x1="${plot.left}" x2="${plot.right}" y1="${at}" y2="${at}"/>`,
+      `<text class="soft" x="${plot.right}" y="${(up.at(level.y) - 4).toFixed(1)}" text-anchor="end">${escapeHtml(level.name)}</text>`,
+    );
+  }
+  const curves: string[] = [];
+  const names: string[] = [];
+  for (const [at, { name, points, className, isDashed }] of drawn.entries()) {
+    const kind = escapeHtml(className ?? `series-${(at % palette.length) + 1}`);
+    const dash = isDashed ? ' stroke-dasharray="5 4"' : '';
+    const isBand = points.some(({ low, high }) => low !== undefined || high !== undefined);
+    if (isBand) {
+      const upper = points.map((point) => place(point.x, point.high ?? point.y));
+      const lower = points.map((point) => place(point.x, point.low ?? point.y)).reverse();
+      curves.push(`<polygon class="band ${kind}" points="${[...upper, ...lower].join(' ')}"/>`);
+    }
+    const places = points.map((point) => place(point.x, point.y));
+    curves.push(`<polyline class="line ${kind}"${dash} points="${places.join(' ')}"/>`);
+    // A curve of many points needs no dots, nor does one in a band.
+    if (!isBand && points.length <= 24) {
+      for (const [cx, cy] of places.map((one) => one.split(',')))
+        curves.push(`<circle class="dot ${kind}" cx="${cx}" cy="${cy}" r="2.5"/>`);
+    }
+    const line = legend.y + at * legend.step;
+    names.push(
+      `<line class="line ${kind}"${dash} x1="${legend.x}" x2="${legend.x + 26}" y1="${line}" y2="${line}"/>`,
+      `<text x="${legend.x + 34}" y="${line + 4}">${escapeHtml(name)}</text>`,
+    );
+  }
+  const cut = isCut(chart) ? ['<g clip-path="url(#plot)">', ...curves, '</g>'] : curves;
+  return [...parts, ...cut, ...names].join('\n');
+}
+
+function axes(
+  x: Axis,
+  y: Axis,
+  across: Scale,
+  up: Scale,
+  { left, right, top, bottom }: Frame['plot'],
+): readonly string[] {
   const parts: string[] = [];
   for (const tick of up.ticks) {
     const at = up.at(tick).toFixed(1);
     parts.push(
-      `<line class="axis" x1="${LEFT}" x2="${right}" y1="${at}" y2="${at}"/>`,
-      `<text class="soft" x="${LEFT - 6}" y="${(up.at(tick) + 4).toFixed(1)}" text-anchor="end">${tickText(tick)}</text>`,
+      `<line class="axis" x1="${left}" x2="${right}" y1="${at}" y2="${at}"/>`,
+      `<text class="soft" x="${left - 6}" y="${(up.at(tick) + 4).toFixed(1)}" text-anchor="end">${tickText(tick)}</text>`,
     );
   }
   for (const tick of across.ticks) {
@@ -110,14 +217,14 @@ function axes(x: Axis, y: Axis, across: Scale, up: Scale): readonly string[] {
   }
   parts.push(
     `<text class="soft" x="${right}" y="${bottom + 32}" text-anchor="end">${escapeHtml(x.title)}</text>`,
-    `<text class="soft" x="4" y="${TOP}" transform="rotate(-90 4 ${TOP})" text-anchor="end" dy="8">${escapeHtml(y.title)}</text>`,
+    `<text class="soft" x="${left - 54}" y="${top}" transform="rotate(-90 ${left - 54} ${top})" text-anchor="end" dy="8">${escapeHtml(y.title)}</text>`,
   );
   return parts;
 }
 
-function scaleOf({ isLog, least, most }: Axis, values: readonly number[], from: number, to: number): Scale {
-  const low = Math.min(...values, least ?? Number.POSITIVE_INFINITY);
-  const high = Math.max(...values, most ?? Number.NEGATIVE_INFINITY);
+function scaleOf({ isLog, most }: Axis, values: readonly number[], from: number, to: number): Scale {
+  const [low, highest] = [Math.min(...values), Math.max(...values)];
   if (!Number.isFinite(low)) return linearScale(0, 1, from, to);
+  const high = most !== undefined && most > low ? Math.min(most, highest) : highest;
   return isLog ? logScale(low, high, from, to) : linearScale(low, high, from, to);
 }

@@ -87,3 +87,16 @@ test('results of another run, broken lines and paths that cannot be written are 
   expect(codeOf(() => open(join(file, 'below.jsonl')))).toBe('FILE_NOT_FOUND');
   expect(existsSync(join(folder, 'below.jsonl'))).toBe(false);
 });
+
+test('is read without being opened: the later of two entries counts, half a line is left alone', () => {
+  const path = written('read.jsonl');
+  appendFileSync(path, '{"step":1,"loss":0.125}\n{"step":3,"lo');
+  const before = readFileSync(path, 'utf8');
+  expect(Journal.read(path, format)).toEqual([
+    { step: 1, loss: 0.125 },
+    { step: 2, loss: 0.5 },
+  ]);
+  expect(readFileSync(path, 'utf8')).toBe(before);
+  appendFileSync(path, '\n');
+  expect(codeOf(() => Journal.read(path, format))).toBe('FILE_CORRUPT');
+});

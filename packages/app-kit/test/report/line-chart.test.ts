@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { lineChart } from '../../src/report/line-chart.js';
+import { type LineChart, lineChart, lineChartFile } from '../../src/report/line-chart.js';
 import { linearScale, logScale, tickText } from '../../src/report/scale.js';
 
 test('even ticks, rounded outwards', () => {
@@ -42,4 +42,74 @@ test('lines, levels and a description for screen readers', () => {
 
 test('no points at all', () => {
   expect(lineChart({ title: 't', x: { title: 'x' }, y: { title: 'y' }, series: [] })).not.toContain('NaN');
+});
+
+const chart: LineChart = {
+  title: 'Losses <of> two',
+  x: { title: 'steps' },
+  y: { title: 'loss' },
+  series: [
+    {
+      name: 'exact',
+      points: [
+        { x: 0, y: 4 },
+        { x: 50, y: 2, low: 1, high: 3 },
+        { x: 100, y: 1, low: 0, high: 2 },
+      ],
+    },
+    { name: 'top-k', points: [{ x: 100, y: 1.5 }] },
+  ],
+};
+
+/** Places of the first shape of a kind. */
+function places(svg: string, kind: 'polyline' | 'polygon'): { x: number; y: number }[] {
+  const points = new RegExp(`<${kind}[^>]* points="([^"]*)"`).exec(svg)?.[1] ?? '';
+  return points.split(' ').map((place) => {
+    const [x = Number.NaN, y = Number.NaN] = place.split(',').map(Number);
+    return { x, y };
+  });
+}
+
+test('points lie in proportion, in a band from the lowest to the highest', () => {
+  const svg = lineChartFile('Losses', [chart]);
+  const [first, second, third] = places(svg, 'polyline');
+  expect(second!.x - first!.x).toBeCloseTo(third!.x - second!.x, 1);
+  // 4 to 2 is twice as far as 2 to 1, and the smaller loss is lower on the page.
+  expect(second!.y - first!.y).toBeCloseTo(2 * (third!.y - second!.y), 1);
+  expect(third!.y).toBeGreaterThan(first!.y);
+  const band = places(svg, 'polygon');
+  expect(band).toHaveLength(6);
+  // Where nothing was given the band is as thin as the line; at 100 it goes from 2, above, to 0.
+  expect([band[0], band[5]]).toEqual([first, first]);
+  expect(band[2]?.y).toBe(second!.y);
+  expect(band[3]!.y - band[2]!.y).toBeCloseTo(2 * (third!.y - second!.y), 1);
+  // Only the first series has one.
+  expect(svg.match(/<polygon/g)).toHaveLength(1);
+});
+
+test('an axis that ends lower cuts the lines above it', () => {
+  const cutChart = { ...chart, y: { ...chart.y, most: 2 } };
+  for (const draw of [lineChart, (one: LineChart) => lineChartFile('Losses', [one])]) {
+    const [whole, cut] = [draw(chart), draw(cutChart)];
+    expect(places(cut, 'polyline')[0]?.y).toBeLessThan(places(whole, 'polyline')[0]?.y as number);
+    // 2 is now at the top, where 4 was.
+    expect(places(cut, 'polyline')[1]?.y).toBe(places(whole, 'polyline')[0]?.y);
+    expect(cut.match(/<clipPath id="plot">/g)).toHaveLength(1);
+    expect(cut).toContain('<g clip-path="url(#plot)">');
+    expect(whole).not.toContain('url(#plot)');
+  }
+});
+
+test('a file of several charts', () => {
+  const svg = lineChartFile('Nothing & all', [
+    { ...chart, series: [] },
+    { ...chart, series: [{ name: 'flat', points: [{ x: 3, y: 1 }] }] },
+  ]);
+  expect(svg).toContain('aria-label="Nothing &#38; all. Losses &#60;of&#62; two. loss by steps. Losses');
+  expect(svg).toContain('flat: 1 at 3.');
+  expect(svg).not.toMatch(/NaN|Infinity|<of>/);
+  expect(svg.match(/<g transform="translate\(0 \d+\)">/g)).toEqual([
+    '<g transform="translate(0 0)">',
+    '<g transform="translate(0 328)">',
+  ]);
 });

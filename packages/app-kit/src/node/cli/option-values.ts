@@ -7,6 +7,13 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError('Expected a whole number of at least 1.');
 }
 
+/** A number above 0. @throws InvalidArgumentError. */
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new InvalidArgumentError('Expected a number above 0.');
+}
+
 /** Text that is not blank, trimmed at both ends. @throws InvalidArgumentError. */
 export function nonBlank(text: string): string {
   if (text.trim() !== '') return text.trim();

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { expect, test } from 'vitest';
-import { byteCount, nonBlank, wholeNumber } from '../../../src/node/cli/option-values.js';
+import { byteCount, nonBlank, positiveNumber, wholeNumber } from '../../../src/node/cli/option-values.js';
 
 test.each([
   [wholeNumber, '12', 12],
@@ -20,3 +20,11 @@ test.each([
   [byteCount, '0'],
   [byteCount, 'MiB'],
 ])('%o refuses %j', (parse, text) => expect(() => parse(text)).toThrow(InvalidArgumentError));
+
+test.each(['0.01', '5e-4', '3'])('%s is a number above 0', (text) => {
+  expect(positiveNumber(text)).toBe(Number(text));
+});
+
+test.each(['0', '-1', '', ' ', 'x', 'Infinity'])("'%s' is none", (text) => {
+  expect(() => positiveNumber(text)).toThrow('above 0');
+});
