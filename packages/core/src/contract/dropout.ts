@@ -1,6 +1,6 @@
 import type { DType } from './dtype.js';
 import { TopKError } from './errors.js';
-import { type PhiloxKey, philoxKey } from './philox.js';
+import { type DropoutWords, dropoutWords } from './request-facts.js';
 import type { Shape } from './shape.js';
 
 /** A share of the elements is dropped; which ones, the seed decides. */
@@ -28,25 +28,20 @@ export interface DropoutOutputs<T> {
   readonly output: T;
 }
 
-/** What decides about an element. */
-export interface DropoutNumbers {
+/** As attention's `DropoutWords`, for a single comparison of i32. */
+export interface DropoutNumbers extends DropoutWords {
   /**
    * Element i, in row-major order, is dropped when its word is below this, both as i32. The word is that of `randomBits` at
    * (0, 0, 0, i).
    */
   readonly threshold: number;
-  /** 1 / (1 - rate), to be rounded to the dtype of x. */
+  /** Factor of a kept element, 1 / (1 - rate), to be rounded to the dtype of x. */
   readonly keptScale: number;
-  /** Philox key of the seed, low word first. */
-  readonly key: PhiloxKey;
 }
 
-export function dropoutNumbers({ rate, seed }: Dropping): DropoutNumbers {
-  return {
-    threshold: Math.floor(rate * 2 ** 32) - 2 ** 31,
-    keptScale: 1 / (1 - rate),
-    key: philoxKey(seed),
-  };
+export function dropoutNumbers(dropping: Dropping): DropoutNumbers {
+  const words = dropoutWords(dropping);
+  return { ...words, threshold: words.threshold - 2 ** 31 };
 }
 
 /** @throws TopKError INVALID_OPTION */

@@ -108,9 +108,9 @@ const NAN_ROW = 0xffffffffu;
 const NAN_BITS = 0x7fc00000u;
 const MINUS_INF_BITS = 0xff800000u;
 const PLUS_INF_KEY = 0xff800000u;
-const K = ${p.k}u;${p.dropout ? '\nconst DROPPED = 0x80000000u;' : ''}
+const K = ${p.k}u;${p.dropout ? '\n// The sign of a dropped weight is set.\nconst DROPPED = 0x80000000u;' : ''}
 
-/** Kept keys and bits of their scores as they come, then by key: (value row, bits of the weight${p.dropout ? ', the sign set if it is dropped' : ''}). */
+/** Kept keys and bits of their scores as they come, then by key: (value row, bits of the weight). */
 var<workgroup> chosen_keys: array<u32, ${8 * Math.ceil(p.k / 8)}>;
 var<workgroup> chosen_bits: array<u32, ${p.k}>;
 var<workgroup> ordered: array<vec2u, ${p.k}>;
