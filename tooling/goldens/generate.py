@@ -150,8 +150,8 @@ def random_bits_cases():
         entries.append({
             "name": f"random-bits-{label}", "op": "randomBits", "options": {"seed": seed, "offset": offset, "shape": shape},
             "file": "random-bits.safetensors", "inputs": {}, "outputs": {"bits": label}, "gradients": {}, "anchors": [],
-            "notes": "first word of Philox4x32-10, key = low and high word of the seed, counter = offset + coordinates (axis a adds to word a, each "
-                     "word wraps modulo 2^32); the i32 bit pattern"})
+            "notes": "place (a, b, c, d) = offset + coordinates, each modulo 2^32: word d mod 4 of Philox4x32-10 at the counter (a, b, c, d / 4), key = low "
+                     "and high word of the seed; the i32 bit pattern"})
     return {"random-bits.safetensors": arrays}, entries
 
 

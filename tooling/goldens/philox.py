@@ -37,9 +37,10 @@ def philox(counter, key):
 
 
 def random_bits(seed, offset, shape):
-    """First output word at counter offset + coordinates: axis a adds to word a, words past the rank take the offset.
+    """The words at the places offset + coordinates: axis a adds to number a, numbers past the rank take the offset.
 
-    Every word wraps modulo 2^32 on its own, without carry. seed = (lo, hi). Returns uint32.
+    The word of a place (a, b, c, d) is word d mod 4 at the counter (a, b, c, d / 4). Every number wraps modulo 2^32 on its
+    own, without carry. seed = (lo, hi). Returns uint32.
     """
     shape = tuple(shape)
     counter = [np.uint64(o) for o in offset]
@@ -47,7 +48,9 @@ def random_bits(seed, offset, shape):
         view = [1] * len(shape)
         view[axis] = size
         counter[axis] = (counter[axis] + np.arange(size, dtype=np.uint64).reshape(view)) & _LOW
-    return np.broadcast_to(philox(counter, seed)[0], shape).astype(np.uint32)
+    *first, last = counter
+    words = np.choose((last & np.uint64(3)).astype(np.int64), philox((*first, last >> np.uint64(2)), seed))
+    return np.broadcast_to(words, shape).astype(np.uint32)
 
 
 def seed_words(seed):

@@ -90,6 +90,7 @@ const modules: Readonly<Record<string, Exports>> = {
       linear: (wrong) => ofCore.linear(x, x, undefined, wrong),
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
+      dropout: (wrong) => ofCore.dropout(x, { rate: 0.5, seed: 1, ...wrong }),
       crossEntropy: (wrong) => ofCore.crossEntropy(x, core.tensor(backend, [0, 1], [2], 'i32'), wrong),
       maxOver: (wrong) => ofCore.maxOver(x, wrong),
       recordedStep: (wrong) => ofCore.recordedStep((state: object) => ({ state, outputs: {} }), wrong),
@@ -121,7 +122,7 @@ const modules: Readonly<Record<string, Exports>> = {
         }),
     },
     without: `TopKError broadcastShapes bytesPerElement chooseAttention chooseFeedForward defineOperation describeSelection
-      describeValue dropoutWords entriesOf explainOperation formatShape fromBackendTensor fromRoles groupSize isEngineError
+      describeValue dropoutNumbers dropoutWords entriesOf explainOperation formatShape fromBackendTensor fromRoles groupSize isEngineError
       isFloat mapRoles mayHideKeys mayMaskKeys philox4x32 philoxBits philoxKey queryStartOf relativeBuckets requireTree runBackward
       runForward runOperation sameShape scalesExactly sizeOf stridesOf toEngineError valuesOf`,
   },

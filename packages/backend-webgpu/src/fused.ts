@@ -3,6 +3,7 @@ import { type FusedAttentionOptions, fusedAttention } from './attention/fused-at
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
+import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
 import { linearLayers } from './primitives/linear.js';
@@ -67,6 +68,7 @@ export function fusedOperations(
     elementwiseList: guarded(
       elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),
     ),
+    dropout: guarded(elementDropout(stream, facts, tracked)),
     linear: guarded(linearLayers(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),

@@ -16,6 +16,13 @@ export {
   type Selection,
 } from './contract/choices.js';
 export type * from './contract/cross-entropy.js';
+export {
+  type DropoutInputs,
+  type DropoutNumbers,
+  type DropoutOutputs,
+  type DropoutRequest,
+  dropoutNumbers,
+} from './contract/dropout.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
 export type * from './contract/elementwise.js';
 export {

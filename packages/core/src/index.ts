@@ -40,6 +40,7 @@ export {
 } from './feed-forward/plan.js';
 export { activate, gelu, geluTanh, relu, silu } from './functions/activations.js';
 export { type CrossEntropyOptions, crossEntropy } from './functions/cross-entropy.js';
+export { type DropoutOptions, dropout } from './functions/dropout.js';
 export { type LinearOptions, linear } from './functions/linear.js';
 export { layerNorm, rmsNorm } from './functions/norms.js';
 export { sumSquares } from './functions/sum-squares.js';

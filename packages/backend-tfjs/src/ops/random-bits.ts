@@ -5,7 +5,7 @@ import type { TfTensor } from '../tf.js';
 import { rememberIntegers } from './host/integers.js';
 
 /**
- * Word 0 of Philox4x32-10 at every coordinate, as int32. Computed on the host: tf has no 32 x 32 -> 64 bit product,
+ * Words of Philox4x32-10, as int32. Computed on the host: tf has no 32 x 32 -> 64 bit product,
  * its integer products do not wrap on every engine, and WebGL's integers are floats.
  */
 export function randomBits(

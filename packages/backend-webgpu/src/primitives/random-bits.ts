@@ -22,7 +22,7 @@ ${forEachElement(`let offset = vec4u(params.offset_0, params.offset_1, params.of
   place.z = rest % params.shape_2; rest /= params.shape_2;
   place.y = rest % params.shape_1;
   place.x = rest / params.shape_1;
-  out[params.out_base + at] = philox(offset + place, vec2u(params.key_0, params.key_1));`)}`,
+  out[params.out_base + at] = random_word(offset + place, vec2u(params.key_0, params.key_1));`)}`,
 });
 
 /**

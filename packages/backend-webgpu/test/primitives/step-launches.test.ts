@@ -1,4 +1,12 @@
-import { crossEntropy, scope, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
+import {
+  crossEntropy,
+  dropout,
+  pullback,
+  scope,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+} from '@topk-attention/core';
 import { adamW, clipScale, type ParameterTree } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
@@ -37,6 +45,18 @@ describe('launches of the parts of a training step', () => {
       counts.push(await launchesOf(backend, () => scope(() => void both(logits))));
     }
     expect(counts).toEqual([2, 3]);
+  });
+
+  optional('dropout with its gradient: two', software, async () => {
+    const backend = await openTestBackend();
+    const [x, g] = [tensor(backend, wave(300, 1)), tensor(backend, wave(300, 2))];
+    const both = (): void =>
+      scope(() => {
+        const pulled = pullback((one: Tensor) => dropout(one, { rate: 0.1, seed: 7 }), x);
+        pulled.backward(g);
+        pulled.dispose();
+      });
+    expect(await launchesOf(backend, both)).toBe(2);
   });
 
   optional('clipping and the update of twenty parameters', software, async () => {

@@ -20,6 +20,10 @@ export const backwardCases: readonly Case[] = [
   ['mask and lengths', { batch: 2, mask: [2, 1, 20, 20], keyLengths: true }],
   ['mask of keys', { batch: 2, mask: [2, 1, 1, 20] }],
   ['dropout', { dropout: { rate: 0.4, seed: 2 ** 40 + 12345 }, batch: 2, causal: true }],
+  [
+    'dropout, more keys than a row notes',
+    { dropout: { rate: 0.4, seed: 6 }, queryLength: 3, keyLength: 4301 },
+  ],
   ['odd dimensions and lengths', { headDim: 5, valueDim: 3, queryLength: 19, keyLength: 23 }],
   ['dimensions of 1', { headDim: 1, valueDim: 1 }],
   ['head dim 64, value dim 128', { headDim: 64, valueDim: 128, causal: true }],

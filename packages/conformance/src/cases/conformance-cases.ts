@@ -23,6 +23,7 @@ import { planningCases } from './planning/cases.js';
 import { zeroExtentPlanCase } from './planning/zero-extents.js';
 import { composedCases } from './primitives/composed.js';
 import { crossEntropyCases } from './primitives/cross-entropies.js';
+import { dropoutCases } from './primitives/dropout.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseListCases } from './primitives/elementwise-lists.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
@@ -72,6 +73,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...crossEntropyCases,
     ...halfFunctionCases,
     ...linearCases,
+    ...dropoutCases,
     ...trapCases,
     ...goldenCases(await loadGoldens(goldens)),
     ...attentionOracleCases,

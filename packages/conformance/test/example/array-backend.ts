@@ -343,8 +343,9 @@ export function createArrayBackend(): Backend<ArrayTensor> {
     randomBits(seed, start, shape) {
       const key = [seed >>> 0, Math.floor(seed / 2 ** 32)] as const;
       return generate(shape, 'i32', (at) => {
-        const counter = start.map((word, axis) => word + (at[axis] ?? 0)) as [number, number, number, number];
-        return philox4x32(counter, key)[0];
+        const place = start.map((word, axis) => word + (at[axis] ?? 0)) as [number, number, number, number];
+        const [a, b, c, d] = place;
+        return philox4x32([a, b, c, d >>> 2], key)[d & 3] as number;
       });
     },
   };

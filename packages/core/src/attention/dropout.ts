@@ -7,9 +7,9 @@ import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /**
- * f32 dropout factors, 0 or 1 / (1 - rate), for the slots of the queries from `start` on: keyed by
- * (seed, batch, head, query, slot), so that the backward pass and any chunking repeat them. (One random state for
- * all chunks, as in the published code, would replay the last chunk's mask for every chunk.)
+ * f32 dropout factors, 0 or 1 / (1 - rate), for the slots of the queries from `start` on: keyed by the seed and, as
+ * `randomBits` is, by (batch, head, query, slot), so that the backward pass and any chunking repeat them. (One random
+ * state for all chunks, as in the published code, would replay the last chunk's mask for every chunk.)
  */
 export function dropoutFactors(
   backend: Backend,

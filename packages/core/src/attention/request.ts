@@ -1,4 +1,5 @@
 import type { AttentionInputs, AttentionRequest } from '../contract/attention.js';
+import { checkDropping } from '../contract/dropout.js';
 import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { checkBuckets } from '../contract/relative-buckets.js';
@@ -84,7 +85,7 @@ export function attentionRequest(
       got: String(scale),
     });
   }
-  if (dropout !== undefined) checkDropout(where, dropout);
+  if (dropout !== undefined) checkDropping(where, dropout);
   if (dropout !== undefined && dropout.rate > 0) noteSeed(dropout.seed);
   const queryStart = queryStartFor(where, options, extents);
   const buckets = relativeTable?.shape[0] ?? 0;
@@ -214,15 +215,6 @@ function checkExtras(where: string, request: AttentionRequest, specs: AttentionS
     });
   }
   checkBuckets(where, relativeBias);
-}
-
-function checkDropout(where: string, dropout: { readonly rate: number; readonly seed: number }): void {
-  const { rate, seed } = dropout;
-  if (rate >= 0 && rate < 1 && Number.isSafeInteger(seed) && seed >= 0) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad dropout`, {
-    expected: 'a rate from 0 to below 1 and a whole seed from 0 to 2^53 - 1',
-    got: `rate ${rate}, seed ${seed}`,
-  });
 }
 
 function rank4(where: string, name: string, shape: Shape): [number, number, number, number] {

@@ -144,8 +144,9 @@ export interface Backend<T extends BackendTensor = BackendTensor> {
   /** indices i32 [B, M], updates [B, M, D] -> [B, n, D]: sums of the updates of each row; indices outside [0, n) are dropped. */
   scatterAddRows(n: number, indices: T, updates: T): T;
   /**
-   * i32 bit patterns: word 0 of Philox4x32-10 with key (seed mod 2^32, floor(seed / 2^32)) and, for the element at
-   * coordinates c, counter word a = offset[a] + c[a] (axes beyond the rank: offset[a] alone). Rank at most 4.
+   * i32 bit patterns. The element at coordinates c has place[a] = (offset[a] + c[a]) mod 2^32 (axes beyond the rank:
+   * offset[a] alone) and gets word place[3] & 3 of Philox4x32-10 with counter (place[0], place[1], place[2],
+   * place[3] >>> 2) and key (seed mod 2^32, floor(seed / 2^32)): see `philoxBits`. Rank at most 4.
    */
   randomBits(seed: number, offset: readonly [number, number, number, number], shape: Shape): T;
 

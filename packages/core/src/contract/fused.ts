@@ -12,6 +12,7 @@ import type {
   CrossEntropyOutputs,
   CrossEntropyRequest,
 } from './cross-entropy.js';
+import type { DropoutInputs, DropoutOutputs, DropoutRequest } from './dropout.js';
 import type { DType } from './dtype.js';
 import type {
   ElementwiseInputs,
@@ -106,6 +107,8 @@ export interface FusedOperations<T> {
   >;
   /** A product with its bias and its activation. */
   readonly linear?: FusedOperation<LinearRequest, LinearInputs<T>, LinearOutputs<T>>;
+  /** Dropout of elements. Its gradient is the same operation. */
+  readonly dropout?: FusedOperation<DropoutRequest, DropoutInputs<T>, DropoutOutputs<T>>;
   /** Layer norm and RMS norm. */
   readonly norm?: FusedOperation<NormRequest, NormInputs<T>, NormOutputs<T>>;
   readonly normGradient?: FusedOperation<NormRequest, NormBackwardInputs<T>, NormGradients<T>>;

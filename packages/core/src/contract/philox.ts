@@ -50,6 +50,14 @@ export function philox4x32(counter: PhiloxCounter, key: PhiloxKey): [number, num
 }
 
 /**
+ * The random word at four coordinates, unsigned: word d & 3 of `philox4x32([a, b, c, d >>> 2], key)`, so that four
+ * neighbours along the last coordinate share a call. Coordinates count modulo 2^32.
+ */
+export function randomWord([a, b, c, d]: PhiloxCounter, key: PhiloxKey): number {
+  return philox4x32([a, b, c, d >>> 2], key)[d & 3] as number;
+}
+
+/**
  * What `Backend.randomBits` must return, computed here: for engines without a 32 x 32 -> 64 bit product, where
  * emulating one costs more than uploading the bits. Fills `into` if given; its length must match the shape.
  */
@@ -57,12 +65,17 @@ export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape, in
   const [k0, k1] = philoxKey(seed);
   const bits = into ?? new Int32Array(sizeOf(shape));
   const [d0, d1, d2, d3] = [...shape, 1, 1, 1, 1] as [number, number, number, number];
+  const words = new Int32Array(4);
   let position = 0;
   for (let a = 0; a < d0; a++) {
     for (let b = 0; b < d1; b++) {
       for (let c = 0; c < d2; c++) {
         for (let d = 0; d < d3; d++) {
-          bits[position++] = firstWord(offset[0] + a, offset[1] + b, offset[2] + c, offset[3] + d, k0, k1);
+          const last = (offset[3] + d) >>> 0;
+          if (d === 0 || (last & 3) === 0) {
+            fillWords(words, offset[0] + a, offset[1] + b, offset[2] + c, last >>> 2, k0, k1);
+          }
+          bits[position++] = words[last & 3] as number;
         }
       }
     }
@@ -70,8 +83,16 @@ export function philoxBits(seed: number, offset: PhiloxCounter, shape: Shape, in
   return bits;
 }
 
-/** Word 0 of `philox4x32` as an i32. No arrays: a chunk of dropout factors asks for millions of words. */
-function firstWord(a: number, b: number, c: number, d: number, key0: number, key1: number): number {
+/** The words of `philox4x32` as i32. No new arrays: a chunk of dropout factors asks for millions of words. */
+function fillWords(
+  words: Int32Array,
+  a: number,
+  b: number,
+  c: number,
+  d: number,
+  key0: number,
+  key1: number,
+): void {
   let [c0, c1, c2, c3, k0, k1] = [a | 0, b | 0, c | 0, d | 0, key0 | 0, key1 | 0];
   for (let round = 0; round < ROUNDS; round++) {
     const high0 = multiplyHigh(MULTIPLIER_0, c0) | 0;
@@ -85,5 +106,8 @@ function firstWord(a: number, b: number, c: number, d: number, key0: number, key
     k0 = (k0 + WEYL_0) | 0;
     k1 = (k1 + WEYL_1) | 0;
   }
-  return c0;
+  words[0] = c0;
+  words[1] = c1;
+  words[2] = c2;
+  words[3] = c3;
 }

@@ -52,7 +52,7 @@ export function scalesExactly(scale: number): boolean {
   return Math.abs(scale) <= 1 && isPowerOfTwo(scale);
 }
 
-/** The threshold for dropout's random words, and the factor of kept weights. */
+/** About attention's dropout. Its words are those of `randomBits` at (batch, head, query, slot). */
 export interface DropoutWords {
   /** A slot is dropped when its unsigned random word is below this. */
   readonly threshold: number;

@@ -72,8 +72,9 @@ export function arange(backend: Backend, length: number, start = 0): Tensor {
 }
 
 /**
- * i32 random bits, the same on every backend: word 0 of Philox4x32-10 with key `seed` (a whole number below 2^53) and
- * the element's coordinates plus `offset` as counter. Rank at most 4.
+ * i32 random bits, the same on every backend: words of Philox4x32-10 with key `seed` (a whole number below 2^53). The
+ * element whose coordinates plus `offset` are (a, b, c, d) gets word d & 3 at the counter (a, b, c, d >>> 2): the four
+ * axes are those of rank 4, of which the shape's are the first ones. Rank at most 4.
  */
 export function randomBits(
   backend: Backend,

@@ -1,5 +1,5 @@
 import type { AttentionRequest } from '../contract/attention.js';
-import { philox4x32, philoxKey } from '../contract/philox.js';
+import { philoxKey, randomWord } from '../contract/philox.js';
 import { queryStartOf } from '../contract/request-facts.js';
 import type { Shape } from '../contract/shape.js';
 import type { Numbers } from './storage.js';
@@ -174,7 +174,7 @@ export function dropoutFactors(
   const key = philoxKey(seed);
   return keys.map((index, position) => {
     const slot = request.k === 'all' ? index : position;
-    const [random] = philox4x32([at.batch, at.head, at.query, slot], key);
+    const random = randomWord([at.batch, at.head, at.query, slot], key);
     return random >= threshold ? 1 / (1 - rate) : 0;
   });
 }

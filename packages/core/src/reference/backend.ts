@@ -1,7 +1,7 @@
 import type { Backend } from '../contract/backend.js';
 import type { TensorData } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
-import { philox4x32, philoxKey } from '../contract/philox.js';
+import { philoxKey, randomWord } from '../contract/philox.js';
 import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import * as elementwise from './elementwise.js';
 import { createFusedOperations } from './fused.js';
@@ -107,7 +107,7 @@ export function createReferenceBackend(options?: ReferenceBackendOptions): Backe
             counter[axis] = (offset[axis] as number) + (rest % extent);
             rest = Math.floor(rest / extent);
           }
-          out[position] = philox4x32(counter, key)[0];
+          out[position] = randomWord(counter, key);
         }
       });
     },

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { philox4x32, philoxBits, philoxKey } from '../../src/contract/philox.js';
+import { philox4x32, philoxBits, philoxKey, randomWord } from '../../src/contract/philox.js';
 
 // Random123 1.14, tests/kat_vectors: "philox4x32 10".
 test.each([
@@ -27,9 +27,25 @@ test('a seed above 32 bits reaches both key words', () => {
 test('the bits of a shape are those of its coordinates, counted from the offset and wrapping', () => {
   const bits = philoxBits(7, [1, 2, 3, 2 ** 32 - 1], [2, 1, 3, 2]);
   expect(bits.length).toBe(12);
-  const at = (a: number, c: number, d: number): number => philox4x32([a, 2, c, d], philoxKey(7))[0] | 0;
+  const at = (a: number, c: number, d: number): number =>
+    (philox4x32([a, 2, c, d >>> 2], philoxKey(7))[d & 3] as number) | 0;
   expect(bits[0]).toBe(at(1, 3, 2 ** 32 - 1));
   expect(bits[1]).toBe(at(1, 3, 0));
   expect(bits[11]).toBe(at(2, 5, 0));
   expect(philoxBits(7, [1, 2, 3, 4], [2])).toEqual(philoxBits(7, [1, 2, 3, 4], [2, 1, 1, 1]));
+});
+
+test('four neighbours are the four words of a counter, wherever a row begins', () => {
+  const key = philoxKey(99);
+  const whole = Array.from(philoxBits(99, [4, 5, 6, 0], [1, 1, 1, 24]), (bits) => bits >>> 0);
+  for (let call = 0; call < 6; call++) {
+    expect(whole.slice(4 * call, 4 * call + 4)).toEqual(philox4x32([4, 5, 6, call], key));
+  }
+  for (let start = 0; start < 9; start++) {
+    for (const length of [1, 2, 3, 4, 5, 8, 15]) {
+      const part = philoxBits(99, [4, 5, 6, start], [1, 1, 1, length]);
+      expect(Array.from(part, (bits) => bits >>> 0)).toEqual(whole.slice(start, start + length));
+    }
+    expect(randomWord([4, 5, 6, start], key)).toBe(whole[start]);
+  }
 });

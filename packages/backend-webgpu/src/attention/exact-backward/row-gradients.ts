@@ -4,7 +4,7 @@ import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { fill } from '../../wgsl/fill.js';
 import { loadFloat } from '../../wgsl/numbers.js';
-import { dropoutFactor } from '../shared/dropout.js';
+import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
 import { text } from './row-gradients.wgsl.js';
@@ -70,6 +70,6 @@ function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): 
   return `${rowAt}
 ${visibleOf(causal, keyLengths)}
 ${loadFloat('gradient', dtype === 'f16')}
-${dropout ? dropoutFactor : ''}
+${dropout ? dropoutKeeps : ''}
 ${fill(text, { dropout, join_all: steps.join('\n  '), hidden_weight: HIDDEN_WEIGHT })}`;
 }

@@ -7,11 +7,16 @@ var<workgroup> is_bad: atomic<u32>;
 var<workgroup> is_unusual: atomic<u32>;
 
 #if dropout
-fn factors_of(row: Row, keys: vec4u) -> vec4f {
-  return vec4f(
-    dropout_factor(row, keys.x), dropout_factor(row, keys.y), dropout_factor(row, keys.z), dropout_factor(row, keys.w),
-  );
+// The first pass notes which weights are kept, a bit each, of as many fours as a word has room for.
+const NOTED = 8u * INVOCATIONS;
+const BITS = vec4u(1u, 2u, 4u, 8u);
+fn note_of(kept: vec4<bool>, quad: u32) -> u32 {
+  return dot(select(vec4u(), BITS, kept), vec4u(1u)) << (4u * (quad / INVOCATIONS));
 }
+fn noted(notes: u32, quad: u32) -> vec4<bool> {
+  return (vec4u(notes >> (4u * (quad / INVOCATIONS))) & BITS) != vec4u();
+}
+fn factors_of(kept: vec4<bool>) -> vec4f { return select(vec4f(), vec4f(params.kept_scale), kept); }
 #endif
 
 /** exp(x) for x <= 0, which may be beyond all numbers. */
@@ -45,6 +50,9 @@ fn main(
   var top = LOWEST;
   var total = 0.0;
   var mean = 0.0;
+#if dropout
+  var notes = 0u;
+#endif
   for (var quad = t; 4u * quad < visible; quad += INVOCATIONS) {
     let keys = 4u * quad + vec4u(0u, 1u, 2u, 3u);
     let bits = scores[start + quad];
@@ -57,7 +65,9 @@ fn main(
     let shrink = weight_of(top - next);
     let weight = select(vec4f(), weights_of(score - next), counts);
 #if dropout
-    let value = factors_of(row, keys) * products[start + quad];
+    let kept = are_kept(vec4u(row.batch, row.head, row.query, keys.x));
+    if (quad < NOTED) { notes |= note_of(kept, quad); }
+    let value = factors_of(kept) * products[start + quad];
 #else
     let value = products[start + quad];
 #endif
@@ -87,7 +97,9 @@ fn main(
     let score = select(vec4f(LOWEST), bitcast<vec4f>(bits), valid);
     let weight = share * weights_of(score - top);
 #if dropout
-    let factor = factors_of(row, keys);
+    var kept = noted(notes, quad);
+    if (quad >= NOTED) { kept = are_kept(vec4u(row.batch, row.head, row.query, keys.x)); }
+    let factor = factors_of(kept);
     let slope = weight * (factor * products[start + quad] - mean);
     let weight_bits = bitcast<vec4u>(select(weight * factor, vec4f(nan), vec4<bool>(bad)));
 #else

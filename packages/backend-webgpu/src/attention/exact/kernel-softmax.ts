@@ -31,9 +31,8 @@ export function softmax(p: ExactParameters): string {
       return `    top${r} = new${g}[${at}]; total${r} *= fade${g}[${at}]; ${fading.join(' ')}`;
     }),
     ...rows.map((r) => {
-      const kept = range(4).map((i) => `is_kept(batch, headOfBatch, query${r}, key0 + 4u * tx + ${i}u)`);
       const weight = p.dropout
-        ? `select(select(vec4f(0), w * params.kept_scale, vec4<bool>(${kept.join(', ')})), vec4f(unseen), isOut)`
+        ? `select(select(vec4f(0), w * params.kept_scale, are_kept(vec4u(batch, headOfBatch, query${r}, key0 + 4u * tx))), vec4f(unseen), isOut)`
         : 'w';
       return `    { let isOut = isHidden(s${r}); let w = select(exp(s${r} - top${r}), vec4f(unseen), isOut);
       total${r} += w.x + w.y + w.z + w.w;

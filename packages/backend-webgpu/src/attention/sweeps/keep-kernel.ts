@@ -4,7 +4,7 @@ import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, writeTo } from '../../wgsl/define-kernel.js';
 import { halvesOf, orderedKey32 } from '../../wgsl/numbers.js';
 import { range } from '../../wgsl/text.js';
-import { dropoutFactor } from '../shared/dropout.js';
+import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import type { Lists } from '../shared/lists.js';
 import { numberOfKey } from '../shared/ordered-key.js';
@@ -100,7 +100,7 @@ function source(p: KeepParameters): string {
 ${rowAt}
 ${orderedKey32}
 ${half ? halvesOf : ''}
-${p.dropout ? dropoutFactor : ''}
+${p.dropout ? dropoutKeeps : ''}
 ${teamFunctions(p)}
 
 const NONE = 0xffffffffu;
@@ -108,7 +108,7 @@ const NAN_ROW = 0xffffffffu;
 const NAN_BITS = 0x7fc00000u;
 const MINUS_INF_BITS = 0xff800000u;
 const PLUS_INF_KEY = 0xff800000u;
-const K = ${p.k}u;
+const K = ${p.k}u;${p.dropout ? '\n// The sign of a dropped weight is set.\nconst DROPPED = 0x80000000u;' : ''}
 
 /** Kept keys and bits of their scores as they come, then by key: (value row, bits of the weight). */
 var<workgroup> chosen_keys: array<u32, ${8 * Math.ceil(p.k / 8)}>;
@@ -238,7 +238,11 @@ fn main(
       (i) => `if (t + ${TEAM * i}u < m) {
     ordered[smaller_${i}] = vec2u(
       (value_start + own_${i}) * ${quads}u + params.v_base / 4u,
-      bitcast<u32>(exp(bitcast<f32>(own_bits_${i}) - largest)),
+      bitcast<u32>(exp(bitcast<f32>(own_bits_${i}) - largest))${
+        p.dropout
+          ? ` | select(DROPPED, 0u, is_kept(vec4u(row.batch, row.head, row.query, smaller_${i})))`
+          : ''
+      },
     );
     ${
       p.saves
@@ -252,7 +256,7 @@ fn main(
   workgroupBarrier();
 
   var total = vec4f();
-  for (var slot = t; slot < m; slot += ${TEAM}u) { total.x += bitcast<f32>(ordered[slot].y); }
+  for (var slot = t; slot < m; slot += ${TEAM}u) { total.x += bitcast<f32>(ordered[slot].y${p.dropout ? ' & ~DROPPED' : ''}); }
   ${fold('total', 1, p.subgroups)}
   let lane = t % ${across}u;
   ${blocks.map((b) => `var sum_${b} = vec4f();`).join(' ')}
@@ -273,7 +277,10 @@ fn main(
         .join('\n      ')}
       ${range(8)
         .map((u) => {
-          const weight = `bitcast<f32>(entry_${u}.y)${p.dropout ? ` * dropout_factor(row, slot_${u})` : ''}`;
+          const bits = `entry_${u}.y`;
+          const weight = p.dropout
+            ? `select(bitcast<f32>(${bits}) * params.kept_scale, 0.0, ${bits} >= DROPPED)`
+            : `bitcast<f32>(${bits})`;
           return `if (slot_${u} < m) { sum_${b} = fma(vec4f(${weight}), value_${u}, sum_${b}); }`;
         })
         .join('\n      ')}

@@ -106,6 +106,7 @@ const table: Readonly<Record<string, Differentiable>> = {
     inputs: [any(2, 3, 5), positive(5), any(5)],
     f: (_, x, weight, bias) => ops.layerNorm(x, weight, bias),
   },
+  dropout: { inputs: [any(3, 7)], f: (_, x) => ops.dropout(x, { rate: 0.4, seed: 5 }) },
   'cross entropy, a row left out': {
     inputs: [any(3, 5)],
     f: (backend, logits) => ops.crossEntropy(logits, whole(backend, [3], 4, -1, 0)),

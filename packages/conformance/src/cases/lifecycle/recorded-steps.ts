@@ -1,6 +1,7 @@
 import {
   add,
   type Backend,
+  dropout,
   exactAttention,
   layerNorm,
   le,
@@ -76,7 +77,8 @@ export function blockOf(p: State, x: Tensor, seeds: StepSeeds): Tensor {
     const exact = exactAttention(heads, heads, heads, { causal: true });
     const attended = reshape(add(topK, exact), x.shape);
     const hidden = linear(attended, get('hidden'), get('norm'), { activation: 'gelu' });
-    return where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), hidden, 0);
+    const kept = dropout(hidden, { rate: 0.2, seed: seeds('kept') });
+    return where(le(-(2 ** 30), randomBits(x.backend, seeds('hidden'), hidden.shape)), kept, 0);
   });
 }
 

@@ -16,6 +16,11 @@ const grids: readonly {
   { seed: 2 ** 32 - 1, offset: [0, 5, 0, 0], shape: [3, 7] },
   { seed: 2 ** 32 + 12345, offset: [2, 0, 100, 3], shape: [2, 3, 5] },
   { seed: Number.MAX_SAFE_INTEGER, offset: [1, 0, 7, 0], shape: [2, 2, 3, 4] },
+  // Four words a call: rows that begin and end inside a call, and one that wraps.
+  { seed: 2 ** 40 + 1, offset: [0, 0, 3, 1], shape: [1, 2, 3, 6] },
+  { seed: 5, offset: [0, 3, 0, 7], shape: [2, 1, 2, 1] },
+  { seed: 6, offset: [0, 0, 0, 2 ** 32 - 3], shape: [1, 1, 2, 9] },
+  { seed: 2 ** 52 + 9, offset: [0, 0, 0, 2], shape: [1, 1, 1, 70_001] },
 ];
 
 export const randomBitsCases: readonly ConformanceCase[] = grids.map(({ seed, offset, shape }) =>

@@ -1,9 +1,11 @@
 /**
- * Philox4x32-10 in 64-bit integers: slower than any real implementation, and written independently of core's.
- * Random123's known answers for it are among the golden values.
+ * The word of `randomBits` at four coordinates: word d mod 4 of Philox4x32-10 at the counter (a, b, c, d / 4). In 64-bit
+ * integers: slower than any real implementation, and written independently of core's. Random123's known answers for
+ * Philox are among the golden values.
  */
-export function philoxWord(counter: readonly number[], seed: number): number {
-  let [c0 = 0n, c1 = 0n, c2 = 0n, c3 = 0n] = counter.map((word) => BigInt.asUintN(32, BigInt(word)));
+export function philoxWord(place: readonly number[], seed: number): number {
+  let [c0 = 0n, c1 = 0n, c2 = 0n, d = 0n] = place.map((word) => BigInt.asUintN(32, BigInt(word)));
+  let c3 = d / 4n;
   let k0 = BigInt.asUintN(32, BigInt(seed));
   let k1 = BigInt.asUintN(32, BigInt(seed) >> 32n);
   for (let round = 0; round < 10; round++) {
@@ -18,5 +20,5 @@ export function philoxWord(counter: readonly number[], seed: number): number {
     k0 = BigInt.asUintN(32, k0 + 0x9e3779b9n);
     k1 = BigInt.asUintN(32, k1 + 0xbb67ae85n);
   }
-  return Number(BigInt.asIntN(32, c0));
+  return Number(BigInt.asIntN(32, [c0, c1, c2, c3][Number(d % 4n)] as bigint));
 }

@@ -25,8 +25,8 @@ ${
   dropout
     ? `  let place = params.first_row + row;
   let head = place / params.query_length;
-  let counter = vec4u(head / params.query_heads, head % params.query_heads, place % params.query_length, slot);
-  return select(0.0, params.kept_factor, philox(counter, params.seed) >= params.threshold);`
+  let at = vec4u(head / params.query_heads, head % params.query_heads, place % params.query_length, slot);
+  return select(0.0, params.kept_factor, random_word(at, params.seed) >= params.threshold);`
     : '  return 1.0;'
 }
 }`;
