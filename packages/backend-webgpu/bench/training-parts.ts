@@ -158,6 +158,7 @@ if (parts.includes('tables')) {
       const { timing, launches } = await tableGradient(backend, sizes, isHot);
       const ids = isHot ? 'one in 95 %' : 'random';
       lines.push([`[${sizes[0]}, ${sizes[1]}]`, String(sizes[2]), ids, String(launches), timed(timing)]);
+      console.error(lines.at(-1)?.join(' | '));
     }
   }
   console.log(`\nGradients of tables\n\n${markdownTable(lines)}`);

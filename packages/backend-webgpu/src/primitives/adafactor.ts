@@ -94,15 +94,34 @@ export function adafactorUpdates(
   };
 }
 
-function refusalsOf({ shapes }: AdafactorRequest, { bindingBytes }: DeviceFacts): readonly string[] {
+function refusalsOf(request: AdafactorRequest, { bindingBytes }: DeviceFacts): readonly string[] {
+  const { shapes } = request;
   const refusals: string[] = [];
   if (shapes.some((shape) => shape.length > 2)) refusals.push('matrices side by side');
   if (shapes.some((shape) => sizeOf(shape) === 0)) refusals.push('an empty parameter');
-  // With its averages, of which the one by element is the largest.
-  if (shapes.some((shape) => 16 * sizeOf(shape) + 1024 > bindingBytes)) {
-    refusals.push(`a parameter exceeds a quarter of a binding of ${bindingBytes} bytes`);
+  if (shapes.some((shape) => 4 * wordsOf(slotsOf(shape, request)) > bindingBytes)) {
+    refusals.push(`a parameter and its averages exceed a binding of ${bindingBytes} bytes`);
   }
   return refusals;
+}
+
+type Slots = readonly (readonly [slot: string, shape: Shape])[];
+
+/** A parameter and its averages, in the order of their windows. */
+function slotsOf(shape: Shape, { beta1 }: AdafactorRequest): Slots {
+  const [rows = 1, width = 1] = shape;
+  const averages: Slots =
+    shape.length === 2
+      ? [
+          ['exp_avg_sq_row', [rows]],
+          ['exp_avg_sq_col', [width]],
+        ]
+      : [['exp_avg_sq', shape]];
+  return [['parameter', shape], ...averages, ...(beta1 === undefined ? [] : ([['exp_avg', shape]] as const))];
+}
+
+function wordsOf(slots: Slots): number {
+  return windowsOf(slots.map(([, shape]) => sizeOf(shape))).words;
 }
 
 /** Words for the parts of the norms, sizes, means and factors of parameters. */
@@ -112,27 +131,13 @@ const partsOf = (rows: number): number => Math.max(1, Math.min(MOST_ROW_PARTS, M
 /** The same in WGSL. */
 const PARTS_TEXT = `clamp((rows + ${PART_ROWS - 1}u) / ${PART_ROWS}u, 1u, ${MOST_ROW_PARTS}u)`;
 
-function booksOf({ shapes, beta1 }: AdafactorRequest, { bindingBytes }: DeviceFacts): readonly Book[] {
+function booksOf(request: AdafactorRequest, { bindingBytes }: DeviceFacts): readonly Book[] {
+  const { shapes } = request;
   const most = Math.min(BOOK_WORDS, Math.floor(bindingBytes / 4));
-  const slotsOf = (shape: Shape): readonly (readonly [slot: string, shape: Shape])[] => {
-    const [rows = 1, width = 1] = shape;
-    return [
-      ['parameter', shape],
-      ...(shape.length === 2
-        ? ([
-            ['exp_avg_sq_row', [rows]],
-            ['exp_avg_sq_col', [width]],
-          ] as const)
-        : ([['exp_avg_sq', shape]] as const)),
-      ...(beta1 === undefined ? [] : ([['exp_avg', shape]] as const)),
-    ];
-  };
-  const wordsOf = (index: number): number =>
-    windowsOf(slotsOf(shapes[index] as Shape).map(([, shape]) => sizeOf(shape))).words;
   const lists: number[][] = [];
   let filled = Number.POSITIVE_INFINITY;
   for (const index of shapes.keys()) {
-    const words = wordsOf(index);
+    const words = wordsOf(slotsOf(shapes[index] as Shape, request));
     if (filled + words > most) {
       lists.push([]);
       filled = 0;
@@ -141,22 +146,20 @@ function booksOf({ shapes, beta1 }: AdafactorRequest, { bindingBytes }: DeviceFa
     filled += words;
   }
   return lists.map((list) => {
-    const slots = list.map((index) => slotsOf(shapes[index] as Shape));
+    const slots = list.map((index) => slotsOf(shapes[index] as Shape, request));
     const all = slots.flat().map(([, shape]) => shape);
     const { places } = windowsOf(all.map(sizeOf));
     let [next, sums] = [0, 0];
     const members = list.map((index, at): Member => {
       const shape = shapes[index] as Shape;
       const [rows = 1, width = 0] = shape;
-      const own = (slots[at] as readonly unknown[]).map(() => places[next++] as number);
+      const own = (slots[at] as Slots).map(() => places[next++] as number);
       const base = sums;
       sums += rows + width * partsOf(rows);
       const [place = 0, rowPlace = 0, columnPlace = 0] = own;
       return { index, rows, width, place, rowPlace, columnPlace, averagePlace: own.at(-1) ?? 0, base };
     });
-    const roles = list.flatMap((index, at) =>
-      (slots[at] as readonly (readonly [string, Shape])[]).map(([slot]) => `${index}:${slot}`),
-    );
+    const roles = list.flatMap((index, at) => (slots[at] as Slots).map(([slot]) => `${index}:${slot}`));
     return { members, roles, shapes: all, sums };
   });
 }

@@ -1,4 +1,4 @@
-import { type Backend, type Shape, sizeOf, type Tensor, tensor } from '@topk-attention/core';
+import { type Backend, recordedStep, type Shape, sizeOf, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type AdafactorOptions, adafactor, disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
@@ -107,7 +107,9 @@ describe('Adafactor in few launches', () => {
     );
     expect(answer([[2, 3, 4]])).toEqual(['matrices side by side']);
     expect(answer([[0]])).toEqual(['an empty parameter']);
-    expect(answer([[2 ** 23]])).toEqual(['a parameter exceeds a quarter of a binding of 134217728 bytes']);
+    expect(answer([[2 ** 24 + 1]])).toEqual([
+      'a parameter and its averages exceed a binding of 134217728 bytes',
+    ]);
   });
 
   for (const [name, options, scale, rate, launches] of [
@@ -162,5 +164,51 @@ describe('Adafactor in few launches', () => {
     const [a, b] = await Promise.all([next.a as Tensor, next.b as Tensor].map((one) => one.data()));
     expect([...(a as Float32Array)].every(Number.isNaN)).toBe(true);
     expect([...(b as Float32Array)].every(Number.isFinite)).toBe(true);
+  });
+
+  optional('recorded steps have the bits of called ones', software, async () => {
+    const backend = await openTestBackend();
+    const optimizer = adafactor({ beta1: 0.9 });
+    const own = { matrix: [9, 5], vector: [70], other: [3, 64] };
+    const treeOf = (phase: number): ParameterTree =>
+      Object.fromEntries(
+        Object.entries(own).map(([name, shape], at): [string, Tensor] => [
+          name,
+          tensor(backend, wave(sizeOf(shape), phase + at), shape),
+        ]),
+      );
+    type State = { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
+    const results: unknown[] = [];
+    for (const mostRecordings of [1, 0]) {
+      const parameters = treeOf(0);
+      let { tensors, steps } = optimizer.init(parameters);
+      const { numbersAt } = optimizer.plan(steps, Object.keys(own));
+      const step = recordedStep(
+        (state: State, inputs: { readonly gradients: ParameterTree; readonly numbers: Tensor }) => {
+          const { gradients, numbers } = inputs;
+          const next = optimizer.update(state.parameters, gradients, state.tensors, { numbersAt }, numbers);
+          return { state: { ...next } as State, outputs: {} };
+        },
+        { mostRecordings },
+      );
+      let state: State = { parameters, tensors };
+      for (let at = 1; at <= 5; at++) {
+        const plan = optimizer.plan(steps, Object.keys(own));
+        steps = plan.steps;
+        const [gradients, numbers] = [treeOf(7 * at), tensor(backend, plan.numbers, [plan.numbers.length])];
+        ({ state } = step(state, { gradients, numbers }));
+        disposeParameters(gradients);
+        numbers.dispose();
+      }
+      expect(step.counts.replayed).toBe(mostRecordings === 1 ? 3 : 0);
+      ({ tensors } = state);
+      results.push(
+        await Promise.all(Object.values({ ...state.parameters, ...tensors }).map((one) => one.data())),
+      );
+      step.dispose();
+      disposeParameters(state.parameters);
+      disposeParameters(tensors);
+    }
+    expect(results[0]).toEqual(results[1]);
   });
 });
