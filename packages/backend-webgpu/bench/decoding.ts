@@ -2,10 +2,10 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { createWebGpuBackend } from '@topk-attention/webgpu';
+import { besideOnnx, besideOnnxTable } from './beside-onnx.js';
 import { DAWN_OPTIONS } from './dawn-options.js';
 import { fewQueries } from './few-queries.js';
 import { hostTimes } from './host-time.js';
-import { onnxAttention } from './onnx-attention.js';
 import { markdownTable } from './print-table.js';
 import { tokenRates } from './token-rate.js';
 
@@ -14,13 +14,13 @@ const usage = `pnpm bench decoding --backend webgpu [options]
   --parts a,b     queries: few queries over cached keys
                   host: what a call costs the host
                   decoder: tokens a second of a T5 of 12 layers (default queries,host,decoder)
-                  onnx: ONNX Runtime's own attention
+                  onnx: ONNX Runtime's own attention, and ours at the same lengths in both modes
   --keys a,b      cached keys                               (default 4096,16384,65536,262144)
   --queries n     queries over them                         (default 1)
   --tokens a,b    tokens of the calls whose host time is taken  (default 512,1024,2048)
   --heads n       heads of 64                               (default 12)
   --k n           keys kept by top-k                        (default 64)
-  --onnx-tokens a,b  tokens of ONNX Runtime's calls         (default 512,1024,2048,4096,8192,16384)
+  --onnx-tokens a,b  tokens of the calls beside ONNX Runtime  (default 512,1024,2048,4096,8192,16384)
   --source n      tokens of the decoder's source            (default 512)
   --new n         tokens that it generates                  (default 120)
   --size name     of the decoder: base, or tiny for a trial (default base)
@@ -56,16 +56,14 @@ const [heads, k, calls] = [Number(values.heads), Number(values.k), Number(values
 const parts = values.parts.split(',');
 const found: Record<string, readonly object[]> = {};
 const count = (value: number): string => value.toLocaleString('en-US');
-// Before there is a device of ours: each engine has the GPU for itself.
+// Before there is a device for the other parts: each engine has the GPU for itself.
 if (parts.includes('onnx')) {
-  console.log("\nONNX Runtime's MultiHeadAttention on WebGPU, ms a layer, host time included\n");
-  found.onnx = await onnxAttention({
-    ...{ heads, dim: 64, tokens: numbers(values['onnx-tokens']), rounds: 5 },
-    log: ({ tokens, dtype, causal, ms, error }) =>
-      console.log(
-        `| ${count(tokens)} | ${dtype} | ${causal ? 'causal' : 'not'} | ${ms.toFixed(2)} | ${error.toExponential(1)} |`,
-      ),
-  });
+  const tokens = numbers(values['onnx-tokens']);
+  const beside = await besideOnnx({ heads, dim: 64, tokens, k, calls });
+  found.onnx = beside.onnx;
+  found['beside onnx'] = beside.own;
+  console.log("\nbeside ONNX Runtime's MultiHeadAttention on WebGPU, ms a layer, host time included\n");
+  console.log(besideOnnxTable(beside, { tokens, k }));
 }
 const backend = await createWebGpuBackend({
   dawnOptions: DAWN_OPTIONS[values.mode as keyof typeof DAWN_OPTIONS],

@@ -111,7 +111,8 @@ function tableOf(
   };
   const ofOnnx = ({ id }: Row): string => {
     const line = onnx.find(({ dtype, causal }) => dtype === ONNX_ROWS[id] && causal);
-    return line === undefined ? '' : `${digits(line.ms)} (host time included)`;
+    if (line === undefined) return '';
+    return line.failure === undefined ? `${digits(line.ms)} (host time included)` : 'failed';
   };
   return [
     [

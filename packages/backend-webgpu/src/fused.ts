@@ -2,6 +2,7 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { adafactorUpdates } from './primitives/adafactor.js';
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
 import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
@@ -69,6 +70,7 @@ export function fusedOperations(
       elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),
     ),
     dropout: guarded(elementDropout(stream, facts, tracked)),
+    adafactor: guarded(adafactorUpdates(stream, facts, { allocateWindows: trackedWindows })),
     linear: guarded(linearLayers(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),

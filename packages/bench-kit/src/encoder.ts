@@ -33,6 +33,17 @@ export interface EncoderSizes {
 /** A number in [-1, 1] from its index, the same in torch_training.py: equal weights without a file. */
 const numberAt = (index: number, salt: number): number => Math.sin(index * 12.9898 + salt * 78.233);
 
+/** Weights made before, by what they follow from: the base model's 85 million sines take many seconds. */
+const madeBefore = new Map<string, Float32Array>();
+
+function weightsOf(size: number, salt: number, scale: number): Float32Array {
+  const key = `${size} ${salt} ${scale}`;
+  const values =
+    madeBefore.get(key) ?? Float32Array.from({ length: size }, (_, i) => numberAt(i, salt) * scale);
+  madeBefore.set(key, values);
+  return values;
+}
+
 /** Parameters by name: scaled weights, biases 0, norms 1. */
 export function encoderParameters(backend: Backend, sizes: EncoderSizes): ParameterTree {
   const { layers, width, hidden, vocabulary, classes, tokens } = sizes;
@@ -40,8 +51,7 @@ export function encoderParameters(backend: Backend, sizes: EncoderSizes): Parame
   let salt = 0;
   const weight = (name: string, shape: Shape, scale: number): void => {
     salt++;
-    const values = Float32Array.from({ length: sizeOf(shape) }, (_, i) => numberAt(i, salt) * scale);
-    made[name] = tensor(backend, values, shape);
+    made[name] = tensor(backend, weightsOf(sizeOf(shape), salt, scale), shape);
   };
   const constant = (name: string, size: number, value: number): void => {
     made[name] = tensor(backend, new Float32Array(size).fill(value), [size]);

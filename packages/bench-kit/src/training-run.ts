@@ -50,7 +50,7 @@ export interface EncoderTraining {
   step(index: number): Tensor;
   /** The parameters and the optimiser's averages after the last step. */
   state(): readonly Tensor[];
-  /** What `planStep` says of a step. */
+  /** What `planStep` says of a step, beside the batches that wait for theirs. */
   planned(): ReturnType<typeof planStep>;
   dispose(): void;
 }
@@ -135,8 +135,12 @@ export function encoderTraining(
       return outputs.loss;
     },
     state: () => [...Object.values(parameters), ...Object.values(tensors), ...Object.values(scale)],
-    planned: () =>
-      planStep(
+    planned() {
+      const elsewhere = dryBackend(backend);
+      const waiting = batches.slice(1).map((_, at) => encoderBatch(elsewhere, sizes, at + 1));
+      const heldBytes = elsewhere.memory().peak ?? 0;
+      for (const batch of waiting) disposeParameters({ ...batch });
+      return planStep(
         backend,
         makeStep,
         { parameters, tensors, scale },
@@ -144,8 +148,9 @@ export function encoderTraining(
           batch: { ...(batches[0] as EncoderBatch) },
           numbers: zeros(dryBackend(backend), [optimizer.plan(counts, names).numbers.length]),
         },
-        { recorded: isRecorded },
-      ),
+        { recorded: isRecorded, heldBytes },
+      );
+    },
     dispose() {
       train.dispose();
       disposeParameters(parameters);

@@ -1,10 +1,12 @@
 /** For authors of backends, and of operations that backends may fuse. */
+
 export {
   type AttentionHalfOptions,
   attentionBackward,
   attentionForward,
 } from './attention/attention.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
+export type * from './contract/adafactor.js';
 export type * from './contract/attention.js';
 export type * from './contract/backend.js';
 export {

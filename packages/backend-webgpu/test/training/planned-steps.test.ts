@@ -1,4 +1,11 @@
-import { type EncoderBatch, encoderBatch, encoderLoss, encoderParameters } from '@topk-attention/bench-kit';
+import {
+  type EncoderBatch,
+  type EncoderSizes,
+  encoderBatch,
+  encoderLoss,
+  encoderParameters,
+  encoderTraining,
+} from '@topk-attention/bench-kit';
 import {
   dryBackend,
   planStep,
@@ -88,3 +95,42 @@ optional(
     }
   },
 );
+
+const ways = { mixed: { isMixed: true }, recomputed: { isRecomputed: true }, called: { isRecorded: false } };
+
+for (const [name, k, change, way] of [
+  ['of few tokens', 8, {}, undefined],
+  ['of many tokens', 8, { tokens: 512 }, undefined],
+  ['of exact attention', undefined, { batch: 6, tokens: 64 }, undefined],
+  ['in mixed precision', undefined, { width: 48, heads: 3 }, 'mixed'],
+  ['with blocks recomputed', 8, { layers: 2 }, 'recomputed'],
+  ['that are called', 8, { tokens: 256 }, 'called'],
+] as const) {
+  optional(
+    `plans bound what steps of the training bench take, ${name}`,
+    softwareGpuAvailability(),
+    async () => {
+      const backend = await openTestBackend();
+      const own: EncoderSizes = {
+        ...{ layers: 1, width: 32, heads: 2, hidden: 64, vocabulary: 16, classes: 3 },
+        ...{ tokens: 128, batch: 2 },
+        ...change,
+      };
+      const run = encoderTraining(backend, own, {
+        ...{ k, rate: 1e-3, isRecorded: true },
+        ...(way !== undefined && ways[way]),
+      });
+      const planned = run.planned().peak;
+      backend.resetPeak();
+      for (let at = 0; at < 4; at++) {
+        const loss = run.step(at);
+        expect(Number.isFinite((await loss.data())[0])).toBe(true);
+        loss.dispose();
+      }
+      const measured = backend.statistics().peakUsedBytes;
+      run.dispose();
+      expect(planned / measured, `${planned} of ${measured}`).toBeGreaterThanOrEqual(1);
+      expect(planned / measured, `${planned} of ${measured}`).toBeLessThanOrEqual(1.5);
+    },
+  );
+}

@@ -1,3 +1,4 @@
+import type { AdafactorInputs, AdafactorOutputs, AdafactorRequest } from './adafactor.js';
 import type {
   AttentionBackwardInputs,
   AttentionGradients,
@@ -121,6 +122,8 @@ export interface FusedOperations<T> {
     CrossEntropyBackwardInputs<T>,
     CrossEntropyGradients<T>
   >;
+  /** An optimiser's update of several parameters whose second averages are kept by row and by column. */
+  readonly adafactor?: FusedOperation<AdafactorRequest, AdafactorInputs<T>, AdafactorOutputs<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;
 }
 

@@ -19,8 +19,13 @@ import { dryBackend } from './dry-backend.js';
 export interface PlanStepOptions extends StepCall {
   /** Whether `recordedStep` runs it, which keeps a step's memory where the backend records. Default true. */
   readonly recorded?: boolean;
-  /** Most bytes that the step may hold at a time. Default: no bound. */
+  /** Most bytes that may be in use at a time. Default: no bound. */
   readonly budgetBytes?: number;
+  /**
+   * Bytes that the program keeps on the device besides, such as batches that wait for their step: the peak of
+   * `dryBackend(backend).memory()` once they are made there. Default 0.
+   */
+  readonly heldBytes?: number;
 }
 
 /** Bytes of a step, known before anything is on the device. */
@@ -30,6 +35,8 @@ export interface StepBytes {
   readonly inputs: number;
   /** Whatever else is alive at the peak: tensors kept for the backward pass, gradients, scratch, the next state. */
   readonly work: number;
+  /** `heldBytes` as given. */
+  readonly held: number;
   /** Most bytes in use at a time: the sum of the others. */
   readonly peak: number;
 }
@@ -37,13 +44,15 @@ export interface StepBytes {
 const kinds: OptionKinds<PlanStepOptions> = {
   recorded: aBoolean,
   budgetBytes: aNumber,
+  heldBytes: aNumber,
   seeds: aFunction(),
   statics: anArray(),
 };
 
 /**
  * Bytes that a step, such as one of a training, takes on a backend: the function runs on a backend that counts and does
- * not compute (`dryBackend`), so nothing is allocated on the device. On WebGPU this is what its buffers hold, scratch and
+ * not compute (`dryBackend`), so nothing is allocated on the device. Only what the step itself uses is seen: say what else
+ * is alive with `heldBytes`. On WebGPU this is what its buffers hold, scratch and
  * rounding included; buffers kept for reuse may come on top, up to `poolCapBytes`. On other backends tensors are counted
  * by their shapes, and fused operations by their plans.
  *
@@ -71,6 +80,7 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
   const {
     recorded = true,
     budgetBytes,
+    heldBytes: held = 0,
     seeds = anySeeds(),
     ...call
   } = readOptions('planStep', options, kinds);
@@ -102,7 +112,8 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
     recording.dispose();
     for (const one of [...leavesOf(current), ...leavesOf(given)]) one.dispose();
   }
-  const peak = dry.memory().peak ?? 0;
+  const own = dry.memory().peak ?? 0;
+  const peak = own + held;
   if (budgetBytes !== undefined && !(peak <= budgetBytes)) {
     throw new TopKError('DOES_NOT_FIT', 'planStep: the step does not fit', {
       expected: `at most ${formatBytes(budgetBytes)}`,
@@ -110,7 +121,7 @@ export function planStep<State extends Tree, Inputs extends Tree, Outputs extend
       fix: 'Take smaller batches and accumulate gradients, recompute blocks, or lower k',
     });
   }
-  return { state: stateBytes, inputs: inputBytes, work: peak - stateBytes - inputBytes, peak };
+  return { state: stateBytes, inputs: inputBytes, work: own - stateBytes - inputBytes, held, peak };
 }
 
 /** Seeds that a recording can tell from other numbers; what is drawn with them is never seen. */

@@ -79,6 +79,7 @@ describe('planStep on the reference backend', () => {
     expect(bytes.state).toBe(4 * (WIDTH * WIDTH + 2 * 64 * WIDTH + WIDTH));
     expect(bytes.inputs).toBe(4 * (2 * LENGTH * WIDTH + 1));
     expect(bytes.state + bytes.inputs + bytes.work).toBe(bytes.peak);
+    expect(bytes.held).toBe(0);
     // Nothing was made on the backend itself.
     expect(backend.memory().peak).toBe(0);
   });
@@ -95,6 +96,14 @@ describe('planStep on the reference backend', () => {
     ).toThrow(expect.objectContaining({ code: 'DOES_NOT_FIT' }));
     const bound = { budgetBytes: plain.peak };
     expect(ops.planStep(backend, stepOf(undefined, false), state, inputs, bound)).toEqual(plain);
+    const held = { heldBytes: 1000 };
+    expect(ops.planStep(backend, stepOf(undefined, false), state, inputs, held)).toEqual({
+      ...{ ...plain, held: 1000 },
+      peak: plain.peak + 1000,
+    });
+    expect(() =>
+      ops.planStep(backend, stepOf(undefined, false), state, inputs, { ...bound, ...held }),
+    ).toThrow(expect.objectContaining({ code: 'DOES_NOT_FIT' }));
   });
 
   test('says what it cannot plan', () => {

@@ -1,22 +1,7 @@
-import {
-  aBoolean,
-  add,
-  aNumber,
-  aValue,
-  div,
-  max,
-  mean,
-  mul,
-  reshape,
-  rsqrt,
-  type Shape,
-  sqrt,
-  sub,
-  type Tensor,
-  TopKError,
-} from '@topk-attention/core';
+import { aBoolean, aNumber, aValue, TopKError } from '@topk-attention/core';
+import { adafactorSlots, adafactorUpdate } from './adafactor-update.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
-import type { Slots, UpdateRule } from './rules.js';
+import type { UpdateRule } from './rules.js';
 import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
 
 export interface AdafactorSettings {
@@ -110,17 +95,9 @@ function checkSettings({
   requireWithin('adafactor', 'beta1', beta1 ?? 0, 0, 1);
 }
 
-const rowsOf = (shape: Shape): Shape => shape.slice(0, -1);
-const columnsOf = (shape: Shape): Shape => [...shape.slice(0, -2), ...shape.slice(-1)];
-
 const adafactorRule: UpdateRule<AdafactorSettings> = {
   name: 'adafactor',
-  slots: (shape, { beta1 }) => ({
-    ...(shape.length >= 2
-      ? { exp_avg_sq_row: rowsOf(shape), exp_avg_sq_col: columnsOf(shape) }
-      : { exp_avg_sq: shape }),
-    ...(beta1 !== undefined && { exp_avg: shape }),
-  }),
+  slots: adafactorSlots,
   // The paper has no momentum for a schedule to change.
   numbers: ({ learningRate = 1, decayRate, relativeStep, warmupInit }, step, { rateFactor = 1 }) => {
     const decay = 1 - step ** decayRate;
@@ -128,50 +105,5 @@ const adafactorRule: UpdateRule<AdafactorSettings> = {
     const rate = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : learningRate * rateFactor;
     return [decay, 1 - decay, rate];
   },
-  updateOf: (settings) => (parameter, gradient, slots, numbers) => {
-    const { epsilons, clipThreshold, beta1, weightDecay } = settings;
-    const square = add(mul(gradient, gradient), epsilons[0]);
-    const averages = averageSquares(square, slots, numbers.at(0), numbers.at(1));
-    const raw = mul(gradient, inverseRoot(averages, parameter.shape));
-    const clipped = div(raw, max(mul(rootMeanSquare(raw), 1 / clipThreshold), 1));
-    const rate = rateOf(parameter, settings, numbers.at(2));
-    const scaled = mul(clipped, rate);
-    const update =
-      beta1 === undefined ? scaled : add(mul(slots.exp_avg as Tensor, beta1), mul(scaled, 1 - beta1));
-    const kept = weightDecay === 0 ? parameter : sub(parameter, mul(mul(parameter, rate), weightDecay));
-    return {
-      parameter: sub(kept, update),
-      slots: { ...averages, ...(beta1 !== undefined && { exp_avg: update }) },
-    };
-  },
+  updateOf: adafactorUpdate,
 };
-
-/** sqrt(mean(x²)) of all elements, shape []. */
-function rootMeanSquare(x: Tensor): Tensor {
-  return sqrt(mean(mul(x, x)));
-}
-
-/** The rate of a step, shape [], from the rate shared by all parameters. */
-function rateOf(parameter: Tensor, { epsilons, scaleParameter }: AdafactorSettings, base: Tensor): Tensor {
-  return scaleParameter ? mul(max(rootMeanSquare(parameter), epsilons[1]), base) : base;
-}
-
-function averageSquares(square: Tensor, slots: Slots, old: Tensor, fresh: Tensor): Slots {
-  const average = (before: Tensor, now: Tensor): Tensor => add(mul(before, old), mul(now, fresh));
-  if (slots.exp_avg_sq !== undefined) return { exp_avg_sq: average(slots.exp_avg_sq, square) };
-  return {
-    exp_avg_sq_row: average(slots.exp_avg_sq_row as Tensor, mean(square, { axes: [-1] })),
-    exp_avg_sq_col: average(slots.exp_avg_sq_col as Tensor, mean(square, { axes: [-2] })),
-  };
-}
-
-/** 1 / sqrt of the second average; for a matrix, row average times column average over the mean of the row averages. */
-function inverseRoot(averages: Slots, shape: Shape): Tensor {
-  if (averages.exp_avg_sq !== undefined) return rsqrt(averages.exp_avg_sq);
-  const rows = averages.exp_avg_sq_row as Tensor;
-  const share = div(rows, mean(rows, { axes: [-1], keepDims: true }));
-  return mul(
-    reshape(rsqrt(share), [...rowsOf(shape), 1]),
-    reshape(rsqrt(averages.exp_avg_sq_col as Tensor), [...shape.slice(0, -2), 1, ...shape.slice(-1)]),
-  );
-}

@@ -1,10 +1,8 @@
 import {
   type ElementwiseProgram,
   mapElementsOfAll,
-  mul,
   type ProgramNumbers,
   type Shape,
-  scope,
   type Tensor,
 } from '@topk-attention/core';
 import type { StepOptions } from './step-options.js';
@@ -23,10 +21,10 @@ interface Rule<Settings> {
   numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
 }
 
-/** How one parameter is updated. */
+/** An update in which elements of a parameter depend on each other. */
 export interface UpdateRule<Settings> extends Rule<Settings> {
-  /** An update with the settings of the parameter's group. Only `numbers` depends on the step. */
-  updateOf(settings: Settings): Update;
+  /** An update of a group with its settings. Only `numbers` depends on the step. */
+  updateOf(settings: Settings): UpdateAll;
 }
 
 /** An update that is a function of the elements, so that all parameters of a group can take it together. */
@@ -43,13 +41,6 @@ export interface UpdatedParameter {
   readonly slots: Slots;
 }
 
-type Update = (
-  parameter: Tensor,
-  gradient: Tensor,
-  slots: Slots,
-  numbers: ProgramNumbers,
-) => UpdatedParameter;
-
 /** Updates parameters that share their settings and numbers. */
 export type UpdateAll = (
   ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
@@ -61,13 +52,7 @@ export function updateAllOf<Settings>(
   rule: UpdateRule<Settings> | ProgramRule<Settings>,
   settings: Settings,
 ): UpdateAll {
-  if ('updateOf' in rule) {
-    const update = rule.updateOf(settings);
-    return (ones, numbers, scale) =>
-      ones.map(({ parameter, gradient, slots }) =>
-        scope(() => update(parameter, scale === undefined ? gradient : mul(gradient, scale), slots, numbers)),
-      );
-  }
+  if ('updateOf' in rule) return rule.updateOf(settings);
   const programs = { plain: rule.programOf(settings, false), scaled: rule.programOf(settings, true) };
   return (ones, numbers, scale) => {
     const program = scale === undefined ? programs.plain : programs.scaled;
