@@ -14,6 +14,7 @@ import { exactPath } from './exact/exact-path.js';
 import { CallPrograms } from './shared/call-programs.js';
 import type { ForwardPath, ForwardViews } from './shared/forward-path.js';
 import { relativeRefusals } from './shared/relative-bias.js';
+import { shortPath } from './short/short-path.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPath } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';

@@ -35,7 +35,7 @@ function soon(): Promise<void> {
 }
 
 /** The kernels that a step needs. */
-function kernelsOf(step: Step): readonly Kernel[] {
+function neededBy(step: Step): readonly Kernel[] {
   if (step.kind === 'launch') return [step.launch.kernel];
   if (step.kind === 'replay') return step.recording.kernels;
   return step.kind === 'segment' ? step.segment.kernels : [];
@@ -264,7 +264,8 @@ export class Stream {
   }
 
   /**
-   * Runs `body` once, and keeps its steps for `replay`. Every buffer it used is kept until the recording is disposed of.
+   * Runs `body` once, and keeps its steps for `replay`. Every buffer it used, but those of results, is kept until the
+   * recording is disposed of.
    * `replaceable` names what replays change.
    */
   record<R>(
@@ -308,8 +309,9 @@ export class Stream {
     this.#steps = [];
     const missing: Kernel[] = [];
     for (const step of steps) {
-      const kernels = kernelsOf(step);
-      for (const kernel of kernels) if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
+      for (const kernel of neededBy(step)) {
+        if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
+      }
     }
     if (missing.length === 0 && this.#waiting === 0) {
       this.#submit(steps);

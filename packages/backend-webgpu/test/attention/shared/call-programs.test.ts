@@ -23,7 +23,10 @@ const paths: Readonly<Record<string, readonly [ForwardPath, Partial<AttentionReq
   ],
   'stored, f16': [storedPath, { dtype: 'f16', saves: false }],
   // One part for each key head.
-  sweeps: [sweepsPathWith({ capacity: 64, listBytes: 8192, slowRows: 1 }), { queryLength: 12, keyLength: 70 }],
+  sweeps: [
+    sweepsPathWith({ capacity: 64, listBytes: 8192, slowRows: 1 }),
+    { queryLength: 12, keyLength: 70 },
+  ],
   exact: [exactPath, { k: 'all', saves: false, causal: true, keyLengths: true }],
 };
 
