@@ -26,7 +26,7 @@ interface KeepParameters {
 }
 
 /** Options by which keys are hidden from the rows of stored scores. */
-export interface StoredRows {
+interface StoredRows {
   readonly causal: boolean;
   readonly keyLengths: boolean;
 }

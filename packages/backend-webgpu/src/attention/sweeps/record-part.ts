@@ -17,7 +17,7 @@ import { recordSlow } from './slow-kernel.js';
 import { recordThreshold } from './threshold-kernel.js';
 
 /** What the searches for unsafe keys and biases leave; see `guardWords`. */
-export interface Unsafe {
+interface Unsafe {
   readonly keys: Span;
   /** Where the list of the biases begins. */
   readonly biasPlace: number;
