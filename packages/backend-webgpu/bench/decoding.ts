@@ -97,13 +97,22 @@ if (parts.includes('queries')) {
 if (parts.includes('host')) {
   const rows = await hostTimes(backend, { heads, dim: 64, tokens: numbers(values.tokens), k, calls });
   found.host = rows;
-  console.log(`\ncausal, ms of host time a call (median of ${calls}), and a call in a row of 10\n`);
+  console.log(`\nms of host time a call (median of ${calls}), and a call in a row of 10\n`);
   console.log(
     markdownTable([
-      ['tokens', 'attention', 'host, called', 'host, recorded', 'in a row, called', 'in a row, recorded'],
+      [
+        'tokens',
+        'attention',
+        'causal',
+        'host, called',
+        'host, recorded',
+        'in a row, called',
+        'in a row, recorded',
+      ],
       ...rows.map((row) => [
         count(row.tokens),
         row.kind,
+        row.causal ? 'yes' : 'no',
         ...[row.calledMs, row.recordedMs, row.calledWholeMs, row.recordedWholeMs].map((ms) => ms.toFixed(3)),
       ]),
     ]),

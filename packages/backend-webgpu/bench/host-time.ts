@@ -5,6 +5,7 @@ import { hashed } from './data.js';
 export interface HostTimeRow {
   readonly tokens: number;
   readonly kind: string;
+  readonly causal: boolean;
   /** Medians of the time in JavaScript and Dawn until a call is with the device's queue. */
   readonly calledMs: number;
   readonly recordedMs: number;
@@ -37,11 +38,11 @@ export async function hostTimes(
   const rows: HostTimeRow[] = [];
   for (const length of tokens) {
     const shape = [1, heads, length, dim];
-    const kinds: Readonly<Record<string, (heads: Heads) => Tensor>> = {
-      [`top-k ${k}`]: ({ q, k: key, v }) => topKAttention(q, key, v, { k, causal: true }),
-      exact: ({ q, k: key, v }) => exactAttention(q, key, v, { causal: true }),
-    };
-    for (const [kind, attend] of Object.entries(kinds)) {
+    const kinds: readonly [string, boolean, (heads: Heads) => Tensor][] = [true, false].flatMap((causal) => [
+      [`top-k ${k}`, causal, ({ q, k: key, v }) => topKAttention(q, key, v, { k, causal })],
+      ['exact', causal, ({ q, k: key, v }) => exactAttention(q, key, v, { causal })],
+    ]);
+    for (const [kind, causal, attend] of kinds) {
       let state: Heads = {
         q: await hashed(backend, shape, 1),
         k: await hashed(backend, shape, 2),
@@ -60,7 +61,7 @@ export async function hostTimes(
       if (step.counts.replayed === 0) throw new Error(`${kind}: ${step.refusal ?? 'never replayed'}`);
       rows.push({
         tokens: length,
-        kind,
+        ...{ kind, causal },
         calledMs: called.median,
         recordedMs: recorded.median,
         calledWholeMs: called.whole,

@@ -47,15 +47,16 @@ export function recordWork(
         for (const { storage } of own.slice(0, stateCount)) storage.keepers = 0;
         return { ...settle(maker, own.slice(0, stateCount), results), seeds };
       },
-      ({ state, seeds }) => ({
+      ({ state, seeds, outputs }) => ({
         seeds,
+        results: outputs.filter(isFresh).map(({ span }) => span.buffer),
         pairs: state.flatMap(({ read, written }): BufferPair[] =>
           written === undefined ? [] : [[read.span.buffer, written.span.buffer]],
         ),
       }),
     );
     const work = new Work(maker, recording, result.state, own.slice(stateCount), result.outputs);
-    const outputs = work.outputs();
+    const outputs = work.outputs(result.outputs.filter(isFresh));
     if (recording.takesSeeds) return { work, outputs };
     work.dispose();
     return { work: undefined, outputs };
@@ -167,14 +168,41 @@ function copyOf(maker: TensorMaker, x: WebGpuTensor): WebGpuTensor {
   return copy;
 }
 
+/** Of a result that each run makes anew. */
+interface Form {
+  readonly shape: WebGpuTensor['shape'];
+  readonly dtype: WebGpuTensor['dtype'];
+  readonly isMade: true;
+}
+
+function isForm(result: WebGpuTensor | Form): result is Form {
+  return 'isMade' in result;
+}
+
+/** Whether a result has its buffer for itself, so that a replay can write it to another one. */
+function isFresh({ storage, isWindow }: WebGpuTensor): boolean {
+  return storage.owner === 'own' && storage.views === 1 && storage.span.offset === 0 && !isWindow;
+}
+
+/** A tensor of the state, and the number of its storage. */
+interface Place {
+  readonly tensor: WebGpuTensor;
+  readonly storage: number;
+}
+
 class Work implements RecordedWork<WebGpuTensor> {
   readonly #maker: TensorMaker;
   readonly #recording: Recording;
   readonly #state: readonly Places[];
+  /** Where a run finds the state: the places as recorded, and with swapped roles. */
+  readonly #places: readonly [recorded: readonly Place[], swapped: readonly Place[]];
+  /** Those of the places, and how many of these each has. */
+  readonly #storages: readonly Storage[];
+  readonly #ownViews: readonly number[];
   /** Other inputs. */
   readonly #inputs: readonly WebGpuTensor[];
-  /** Results other than the state, in buffers that each run writes. */
-  readonly #results: readonly WebGpuTensor[];
+  /** Results other than the state: in a buffer that each run writes, or the form of one that each run makes anew. */
+  readonly #results: readonly (WebGpuTensor | Form)[];
   /** Whether the places have swapped roles: after an odd number of runs. */
   #isSwapped = true;
 
@@ -188,8 +216,26 @@ class Work implements RecordedWork<WebGpuTensor> {
     this.#maker = maker;
     this.#recording = recording;
     this.#state = state;
+    const views = new Map<Storage, number>();
+    for (const { read, written } of state) {
+      for (const one of written === undefined ? [read] : [read, written]) {
+        views.set(one.storage, (views.get(one.storage) ?? 0) + 1);
+      }
+    }
+    this.#storages = [...views.keys()];
+    this.#ownViews = [...views.values()];
+    const placeOf = (tensor: WebGpuTensor): Place => ({
+      tensor,
+      storage: this.#storages.indexOf(tensor.storage),
+    });
+    this.#places = [
+      state.map(({ read }) => placeOf(read)),
+      state.map(({ read, written = read }) => placeOf(written)),
+    ];
     this.#inputs = inputs;
-    this.#results = results;
+    this.#results = results.map((one) =>
+      isFresh(one) ? { shape: one.shape, dtype: one.dtype, isMade: true } : one,
+    );
   }
 
   get bytes(): number {
@@ -197,38 +243,40 @@ class Work implements RecordedWork<WebGpuTensor> {
   }
 
   replay(inputs: readonly WebGpuTensor[], seeds: readonly number[]): readonly WebGpuTensor[] | undefined {
-    const now = this.#readPlaces();
+    const now = this.#places[this.#isSwapped ? 1 : 0];
     // A view of an old state, such as a reshaped one, would change under its owner. The places themselves count as
-    // views, and so does the state that is given.
-    const expected = new Map<Storage, number>();
-    const expect = ({ storage }: WebGpuTensor): void => {
-      expected.set(storage, (expected.get(storage) ?? 0) + 1);
-    };
-    for (const { read, written } of this.#state) {
-      expect(read);
-      if (written !== undefined) expect(written);
+    // views, and so does the state that is given. The place that is read is written too: by a state from elsewhere, or
+    // by the work itself, such as to a cache.
+    const expected = this.#ownViews.slice();
+    for (let at = 0; at < now.length; at++) {
+      const { tensor, storage } = now[at] as Place;
+      if (isSamePlace(inputs[at] as WebGpuTensor, tensor)) expected[storage] = (expected[storage] ?? 0) + 1;
     }
-    for (const [at, place] of now.entries()) {
-      if (isSamePlace(inputs[at] as WebGpuTensor, place)) expect(place);
+    for (let at = 0; at < expected.length; at++) {
+      if ((this.#storages[at] as Storage).views > (expected[at] as number)) return undefined;
     }
-    // The place that is read is written too: by a state from elsewhere, or by the work itself, such as to a cache.
-    if ([...expected].some(([{ views }, count]) => views > count)) return undefined;
-    for (const [at, place] of [...now, ...this.#inputs].entries()) {
+    for (let at = 0; at < inputs.length; at++) {
       const given = inputs[at] as WebGpuTensor;
+      const place = now[at]?.tensor ?? (this.#inputs[at - now.length] as WebGpuTensor);
       if (!isSamePlace(given, place)) recordCopy(this.#maker.stream, given, place);
     }
-    this.#maker.stream.replay(this.#recording, seeds, this.#isSwapped);
+    const made = this.#results.filter(isForm).map(({ shape, dtype }) => this.#maker.allocate(shape, dtype));
+    const spans = made.map(({ span }) => span);
+    this.#maker.stream.replay(this.#recording, seeds, this.#isSwapped, spans);
     this.#isSwapped = !this.#isSwapped;
-    return this.outputs();
+    return this.outputs(made);
   }
 
   /**
-   * Fresh tensors: views of the state, which is not written before the next replay, and copies of the other results.
+   * Fresh tensors: views of the state, which is not written before the next replay, what the run made, and copies of
+   * the other results.
    */
-  outputs(): readonly WebGpuTensor[] {
+  outputs(made: readonly WebGpuTensor[]): readonly WebGpuTensor[] {
+    let at = 0;
+    const state = this.#places[this.#isSwapped ? 1 : 0];
     return [
-      ...this.#readPlaces().map((one) => this.#maker.view(one, one.shape)),
-      ...this.#results.map((one) => copyOf(this.#maker, one)),
+      ...state.map(({ tensor }) => this.#maker.view(tensor, tensor.shape)),
+      ...this.#results.map((one) => (isForm(one) ? (made[at++] as WebGpuTensor) : copyOf(this.#maker, one))),
     ];
   }
 
@@ -236,12 +284,9 @@ class Work implements RecordedWork<WebGpuTensor> {
     const places = this.#state.flatMap(({ read, written }) =>
       written === undefined ? [read] : [read, written],
     );
-    for (const one of [...places, ...this.#inputs, ...this.#results]) this.#maker.release(one);
+    for (const one of [...places, ...this.#inputs, ...this.#results]) {
+      if (!isForm(one)) this.#maker.release(one);
+    }
     this.#recording.dispose();
-  }
-
-  /** Where the next run finds the state. */
-  #readPlaces(): readonly WebGpuTensor[] {
-    return this.#state.map(({ read, written = read }) => (this.#isSwapped ? written : read));
   }
 }

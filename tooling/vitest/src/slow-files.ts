@@ -33,6 +33,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/exact-backward/exact-backward': 14,
     'attention/exact/exact-path': 46,
     'attention/selection-counts': 12,
+    'attention/shared/call-programs': 20,
+    'attention/short/short-path': 42,
     'attention/stored/stored-path': 52,
     'attention/sweeps/sweeps-path': 69,
     'attention/tensor/error-bound': 6,

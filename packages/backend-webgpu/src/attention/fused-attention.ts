@@ -11,14 +11,16 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { exactPath } from './exact/exact-path.js';
-import type { ForwardPath } from './shared/forward-path.js';
+import { CallPrograms } from './shared/call-programs.js';
+import type { ForwardPath, ForwardViews } from './shared/forward-path.js';
 import { relativeRefusals } from './shared/relative-bias.js';
+import { shortPath } from './short/short-path.js';
 import { storedPath } from './stored/stored-path.js';
 import { sweepsPath } from './sweeps/sweeps-path.js';
 import { tensorPath } from './tensor/tensor-path.js';
 
 /** Every way to compute attention, the fastest first. */
-const forwardPaths: readonly ForwardPath[] = [tensorPath(), sweepsPath, storedPath, exactPath];
+const forwardPaths: readonly ForwardPath[] = [tensorPath(), shortPath, sweepsPath, storedPath, exactPath];
 
 /** Most requests whose answers are kept: the layers of a model, and the steps of a loop, ask for the same few. */
 const MOST_ANSWERS = 64;
@@ -41,31 +43,42 @@ export function fusedAttention<T extends BackendTensor & View>(
   const answers = new Map<string, ReturnType<typeof answer>>();
   return {
     prepare(request) {
-      // Seeds differ in every call.
-      if (request.dropout !== undefined) return answer(request);
+      // Seeds differ in every call. JSON writes scales alike that are not.
+      const { dropout, scale } = request;
+      if (dropout !== undefined || !Number.isFinite(scale) || Object.is(scale, -0)) return answer(request);
       const key = JSON.stringify(request);
       let known = answers.get(key);
       if (known === undefined) {
-        known = answer(request);
-        if (answers.size >= MOST_ANSWERS) answers.clear();
+        known = answer(request, new CallPrograms(stream));
+        if (answers.size >= MOST_ANSWERS) forget();
         answers.set(key, known);
       }
       return known;
     },
   };
 
-  function answer(request: AttentionRequest) {
+  function forget(): void {
+    for (const one of answers.values()) if ('forget' in one) one.forget();
+    answers.clear();
+  }
+
+  function answer(request: AttentionRequest, programs?: CallPrograms) {
     const refusals = [...relativeRefusals(request)];
     if (refusals.length > 0) return { refusals };
     for (const path of paths) {
       const reasons = path.refuses(request, facts);
       if (reasons.length > 0) refusals.push(...reasons.map((reason) => `${path.name}: ${reason}`));
-      else return prepared(path, refusals, request);
+      else return prepared(path, refusals, request, programs);
     }
     return { refusals };
   }
 
-  function prepared(path: ForwardPath, refusals: readonly string[], request: AttentionRequest) {
+  function prepared(
+    path: ForwardPath,
+    refusals: readonly string[],
+    request: AttentionRequest,
+    programs: CallPrograms | undefined,
+  ) {
     return {
       preferredChunk: path.preferredChunk?.(request),
       scratchBytes: remembered((chunk) => path.scratchBytes(request, chunk, facts)),
@@ -83,9 +96,13 @@ export function fusedAttention<T extends BackendTensor & View>(
           output,
           ...(lists && { indices: allocate(lists, 'i32'), scores: allocate(lists, 'f32') }),
         };
-        path.record(stream, request, { ...inputs, ...outputs }, chunk);
+        const views = { ...inputs, ...outputs };
+        const record = (on: ForwardViews): void => path.record(stream, request, on, chunk);
+        if (programs === undefined) record(views);
+        else programs.run(chunk, views, record);
         return outputs;
       },
+      forget: () => programs?.forget(),
     };
   }
 }

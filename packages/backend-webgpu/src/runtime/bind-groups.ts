@@ -24,7 +24,7 @@ export class BindGroups {
     let key = '';
     for (let index = 0; index < spans.length; index++) {
       const { buffer, offset, size } = spans[index] as Span;
-      key += `${kernel.buffers[index] === 'read' ? 'r' : 'w'}${this.#idOf(buffer)},${offset},${size} `;
+      key += `${kernel.buffers[index] === 'read' ? 'r' : 'w'}${this.idOf(buffer)},${offset},${size} `;
     }
     let group = this.#groups.get(key);
     if (group === undefined) {
@@ -50,7 +50,8 @@ export class BindGroups {
     this.#uniforms = undefined;
   }
 
-  #idOf(buffer: GPUBuffer): number {
+  /** A number of the buffer's own. */
+  idOf(buffer: GPUBuffer): number {
     let id = this.#ids.get(buffer);
     if (id === undefined) {
       id = ++this.#lastId;

@@ -1,12 +1,10 @@
 import { philoxKey } from '@topk-attention/core/backend';
-import type { BindGroups } from './bind-groups.js';
 import { type Blocks, packBlocks } from './blocks.js';
-import type { Dispatch, Encoding } from './encoding.js';
-import type { Kernel, Launch, Span } from './kernel.js';
-import type { Pipelines } from './pipelines.js';
+import { blocksBuffer, type CommandContext, CommandSets, kernelsOf } from './commands.js';
+import type { Encoding } from './encoding.js';
+import type { Kernel, Span } from './kernel.js';
 import type { BufferPool } from './pool.js';
 import type { Step } from './step.js';
-import { BUFFER_USAGE } from './usage.js';
 
 /** Two buffers of one size that swap roles from one replay to the next. */
 export type BufferPair = readonly [GPUBuffer, GPUBuffer];
@@ -15,18 +13,18 @@ export type BufferPair = readonly [GPUBuffer, GPUBuffer];
 export interface Replaceable {
   readonly seeds: readonly number[];
   readonly pairs: readonly BufferPair[];
+  /** Buffers that another takes the place of in every replay: what they hold beforehand does not count. */
+  readonly results: readonly GPUBuffer[];
 }
 
+/** Sets of results whose commands are kept: those that a caller holds at a time. */
+const MOST_SETS = 8;
+
 /** What a recording needs from its stream. */
-interface Context {
-  readonly device: GPUDevice;
-  readonly pipelines: Pipelines;
-  readonly bindGroups: BindGroups;
+interface Context extends CommandContext {
   readonly pool: BufferPool;
   destroyLater(buffer: GPUBuffer): void;
 }
-
-type Commands = readonly ((encoding: Encoding) => void)[];
 
 /**
  * Steps that were recorded once and can run again: with the same buffers, which it reserves, and the same uniforms,
@@ -35,13 +33,11 @@ type Commands = readonly ((encoding: Encoding) => void)[];
 export class Recording {
   readonly #context: Context;
   readonly #buffers: ReadonlySet<GPUBuffer>;
-  readonly #steps: readonly Step[];
   readonly #packed: Blocks;
   /** For each seed: where its two words stand in the blocks, in bytes. */
   readonly #seedsAt: readonly (readonly number[])[];
-  /** As recorded, and with the buffers of the pairs exchanged; made when first needed. */
-  readonly #commands: [as: Commands | undefined, exchanged: Commands | undefined] = [undefined, undefined];
-  readonly #partners = new Map<GPUBuffer, GPUBuffer>();
+  /** As recorded, and with the buffers of the pairs exchanged. */
+  readonly #commands: readonly [as: CommandSets, exchanged: CommandSets];
   #blocks: GPUBuffer | undefined;
   #isDisposed = false;
   /** Kernels that it launches. */
@@ -51,25 +47,30 @@ export class Recording {
    * @param steps what was recorded, without `destroy` and `replay`
    * @param replaceable seeds and pairs that were used
    */
-  constructor(context: Context, steps: readonly Step[], { seeds, pairs }: Replaceable) {
+  constructor(context: Context, steps: readonly Step[], { seeds, pairs, results }: Replaceable) {
     this.#context = context;
-    this.#steps = steps;
     this.#packed = packBlocks(steps, Number.POSITIVE_INFINITY);
     this.#seedsAt = placesOf(seeds, steps, this.#packed);
-    for (const [one, other] of pairs) this.#partners.set(one, other).set(other, one);
-    const kernels = new Map<string, Kernel>();
+    const { offsets } = this.#packed;
+    const numbers = new Map(results.map((buffer, number) => [buffer, number]));
+    const partners = new Map<GPUBuffer, GPUBuffer>();
+    for (const [one, other] of pairs) partners.set(one, other).set(other, one);
+    this.#commands = [
+      new CommandSets(context, { steps, offsets, numbers }, MOST_SETS),
+      new CommandSets(context, { steps, offsets, numbers, partners }, MOST_SETS),
+    ];
     const buffers = new Set<GPUBuffer>();
     for (const step of steps) {
       if (step.kind === 'launch') {
-        const { kernel, workgroups } = step.launch;
-        kernels.set(kernel.key, kernel);
+        const { workgroups } = step.launch;
         for (const { buffer } of step.launch.buffers) buffers.add(buffer);
         if ('indirect' in workgroups) buffers.add(workgroups.indirect.buffer);
       } else if (step.kind === 'copy') buffers.add(step.from.buffer).add(step.to.buffer);
       else if (step.kind === 'write') buffers.add(step.to.buffer);
       else if (step.kind === 'clear') buffers.add(step.span.buffer);
     }
-    this.kernels = [...kernels.values()];
+    this.kernels = kernelsOf(steps);
+    for (const buffer of results) buffers.delete(buffer);
     this.#buffers = buffers;
     for (const buffer of buffers) context.pool.pin(buffer);
   }
@@ -89,11 +90,11 @@ export class Recording {
   /**
    * @param seeds replacements for the recorded ones, in the same order
    * @param isExchanged whether the buffers of each pair are exchanged
+   * @param results in whose places the results go, in the recorded order
    */
-  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void {
+  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean, results: readonly Span[]): void {
     const blocks = this.#writtenBlocks();
-    const commands = this.#commands[isExchanged ? 1 : 0] ?? this.#makeCommands(blocks, isExchanged);
-    this.#commands[isExchanged ? 1 : 0] = commands;
+    const commands = this.#commands[isExchanged ? 1 : 0].get(results, blocks);
     if (seeds.length > 0) {
       // A write comes before what is submitted after it, so what is already encoded has to be submitted first.
       encoding.submit();
@@ -117,57 +118,10 @@ export class Recording {
 
   #writtenBlocks(): GPUBuffer {
     if (this.#blocks !== undefined) return this.#blocks;
-    const { device } = this.#context;
-    const { data } = this.#packed;
-    const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
-    const usage = UNIFORM | COPY_SRC | COPY_DST;
-    const blocks = device.createBuffer({ size: Math.max(256, data.byteLength), usage });
+    const blocks = blocksBuffer(this.#context.device, this.#packed.data);
     this.#blocks = blocks;
     if (this.#isDisposed) this.#context.destroyLater(blocks);
-    device.queue.writeBuffer(blocks, 0, data as Uint8Array<ArrayBuffer>);
     return blocks;
-  }
-
-  #makeCommands(blocks: GPUBuffer, isExchanged: boolean): Commands {
-    const bufferOf = (buffer: GPUBuffer): GPUBuffer =>
-      (isExchanged ? this.#partners.get(buffer) : undefined) ?? buffer;
-    const spanOf = (span: Span): Span => ({ ...span, buffer: bufferOf(span.buffer) });
-    return this.#steps.map((step, index) => {
-      const offset = this.#packed.offsets[index] as number;
-      if (step.kind === 'launch') {
-        const dispatch = this.#dispatchOf(step.launch, spanOf, blocks, offset);
-        return (encoding) => encoding.dispatch(dispatch);
-      }
-      if (step.kind === 'write') {
-        const to = spanOf(step.to);
-        const { byteLength } = step.data;
-        return (encoding) => encoding.copy(blocks, offset, to.buffer, to.offset, byteLength);
-      }
-      if (step.kind === 'copy') {
-        const [from, to] = [spanOf(step.from), spanOf(step.to)];
-        return (encoding) => encoding.copy(from.buffer, from.offset, to.buffer, to.offset, from.size);
-      }
-      if (step.kind === 'clear') {
-        const span = spanOf(step.span);
-        return (encoding) => encoding.clear(span);
-      }
-      return () => {};
-    });
-  }
-
-  #dispatchOf(
-    { kernel, buffers, workgroups }: Launch,
-    spanOf: (span: Span) => Span,
-    blocks: GPUBuffer,
-    offset: number,
-  ): Dispatch {
-    return {
-      key: kernel.key,
-      pipeline: this.#context.pipelines.ready(kernel) as GPUComputePipeline,
-      group: this.#context.bindGroups.make(kernel, buffers.map(spanOf), blocks),
-      blockAt: [offset],
-      workgroups: 'indirect' in workgroups ? { indirect: spanOf(workgroups.indirect) } : workgroups,
-    };
   }
 }
 

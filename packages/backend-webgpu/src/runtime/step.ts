@@ -4,7 +4,13 @@ import type { Kernel, Launch, Span } from './kernel.js';
 /** A `Recording` as a stream sees it. */
 interface Replayable {
   readonly kernels: readonly Kernel[];
-  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean): void;
+  encode(encoding: Encoding, seeds: readonly number[], isExchanged: boolean, results: readonly Span[]): void;
+}
+
+/** A `Segment` as a stream sees it. */
+interface Encodable {
+  readonly kernels: readonly Kernel[];
+  encode(encoding: Encoding, spans: readonly Span[]): void;
 }
 
 /** Work of a stream, in the order it was requested. */
@@ -19,4 +25,6 @@ export type Step =
       readonly recording: Replayable;
       readonly seeds: readonly number[];
       readonly isExchanged: boolean;
-    };
+      readonly results: readonly Span[];
+    }
+  | { readonly kind: 'segment'; readonly segment: Encodable; readonly spans: readonly Span[] };

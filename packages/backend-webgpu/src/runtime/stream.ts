@@ -1,14 +1,17 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
 import { packBlocks } from './blocks.js';
+import type { CommandContext } from './commands.js';
 import { DryBuffer } from './dry-buffer.js';
 import { Encoding } from './encoding.js';
+import { ErrorScopes } from './error-scopes.js';
 import { type DeviceFacts, deviceFacts } from './facts.js';
-import { Failure, scopeError } from './failure.js';
+import { Failure } from './failure.js';
 import type { Kernel, Launch, Span } from './kernel.js';
 import { Pipelines, UNIFORM_BYTES } from './pipelines.js';
 import { BufferPool } from './pool.js';
 import type { Profile } from './profile.js';
+import { Capture, type Program, type Segment } from './program.js';
 import { Readback } from './readback.js';
 import { Recording, type Replaceable } from './recording.js';
 import type { Step } from './step.js';
@@ -29,6 +32,13 @@ const DEFAULT_POOL_CAP_BYTES = 2 ** 31;
 function soon(): Promise<void> {
   const { setTimeout } = globalThis as { setTimeout?: (call: () => void, milliseconds: number) => unknown };
   return new Promise((resolve) => (setTimeout === undefined ? resolve() : setTimeout(resolve, 100)));
+}
+
+/** The kernels that a step needs. */
+function neededBy(step: Step): readonly Kernel[] {
+  if (step.kind === 'launch') return [step.launch.kernel];
+  if (step.kind === 'replay') return step.recording.kernels;
+  return step.kind === 'segment' ? step.segment.kernels : [];
 }
 
 export interface StreamOptions {
@@ -53,16 +63,18 @@ export class Stream {
   profile: Profile | undefined;
   readonly isDry: boolean;
   readonly #bindGroups: BindGroups;
+  readonly #context: CommandContext & { destroyLater(buffer: GPUBuffer): void };
   readonly #readback: Readback;
   readonly #failure = new Failure();
   #steps: Step[] = [];
   /** While steps are recorded for replays: the steps since recording began. */
   #recorded: Step[] | undefined;
+  /** While a program is captured. */
+  #capture: Capture | undefined;
   #submitted: Promise<void> = Promise.resolve();
   /** Submissions that wait for pipelines. */
   #waiting = 0;
-  /** Error scopes that have not resolved yet. */
-  readonly #checks = new Set<Promise<void>>();
+  readonly #scopes: ErrorScopes;
   #blocks: GPUBuffer | undefined;
   #launches = 0;
   #submissions = 0;
@@ -74,10 +86,15 @@ export class Stream {
     this.device = device;
     this.isDry = isDry;
     this.facts = deviceFacts(device);
+    this.#scopes = new ErrorScopes(device, (error) => this.fail(error));
     this.pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device, this.pipelines);
+    this.#context = {
+      ...{ device, pipelines: this.pipelines, bindGroups: this.#bindGroups },
+      destroyLater: (buffer) => this.destroyLater(buffer),
+    };
     const create = (descriptor: GPUBufferDescriptor): GPUBuffer =>
-      isDry ? new DryBuffer(descriptor) : this.#scoped(() => device.createBuffer(descriptor));
+      isDry ? new DryBuffer(descriptor) : this.#scopes.run(() => device.createBuffer(descriptor));
     this.#readback = new Readback(create);
     this.pool = new BufferPool(device, {
       capBytes: poolCapBytes,
@@ -157,7 +174,7 @@ export class Stream {
     }
     const size = Math.max(4, data.byteLength);
     const span: Span = { buffer: this.pool.acquireFresh(size), offset: 0, size };
-    if (!this.isDry) this.#scoped(() => this.#writeInPieces(span, data));
+    if (!this.isDry) this.#scopes.run(() => this.#writeInPieces(span, data));
     return span;
   }
 
@@ -173,17 +190,63 @@ export class Stream {
   /** Scratch from the pool; return it with `release` as soon as its last user is recorded. */
   scratch(bytes: number): Span {
     const size = Math.max(4, Math.ceil(bytes / 4) * 4);
+    if (this.#capture !== undefined) return this.#capture.scratch(size);
     return { buffer: this.pool.acquire(size), offset: 0, size };
   }
 
   release(span: Span): void {
-    this.pool.release(span.buffer);
+    if (this.#capture !== undefined) this.#capture.release(span);
+    else this.pool.release(span.buffer);
+  }
+
+  /** Zeros that stay with the stream, for what calls leave to later ones; cleared now, whatever is recorded. */
+  zeros(bytes: number): Span {
+    const [capture, recorded] = [this.#capture, this.#recorded];
+    this.#capture = undefined;
+    this.#recorded = undefined;
+    const span = this.scratch(bytes);
+    this.clear(span);
+    this.#capture = capture;
+    this.#recorded = recorded;
+    return span;
   }
 
   /** Destroys a buffer after everything recorded so far. */
   destroyLater(buffer: GPUBuffer): void {
     if (this.failure !== undefined) buffer.destroy();
     else this.#record({ kind: 'destroy', buffer });
+  }
+
+  /**
+   * Takes down what `body` asks of this stream, without doing it. The same can then be asked for other buffers with
+   * `run`: `body` must depend on nothing else. Nothing is read, written afresh or recorded inside.
+   *
+   * @param given spans of different buffers that the body uses, in whose place `run` takes others
+   */
+  capture(given: readonly Span[], body: () => void): Program {
+    const capture = new Capture(this.#context, given);
+    this.#capture = capture;
+    try {
+      body();
+    } finally {
+      this.#capture = undefined;
+    }
+    return capture.program();
+  }
+
+  /** @param given in the order of `capture`, as large as there */
+  run(program: Program, given: readonly Span[]): void {
+    program.run(this, given);
+  }
+
+  /** @internal */
+  runSegment(segment: Segment, spans: readonly Span[]): void {
+    this.#record({ kind: 'segment', segment, spans });
+  }
+
+  /** Whether `run` runs here and now, and no steps are kept. */
+  get runsPrograms(): boolean {
+    return !this.isDry && !this.isRecording;
   }
 
   /** True while `record` runs its body. */
@@ -201,7 +264,8 @@ export class Stream {
   }
 
   /**
-   * Runs `body` once, and keeps its steps for `replay`. Every buffer it used is kept until the recording is disposed of.
+   * Runs `body` once, and keeps its steps for `replay`. Every buffer it used, but those of results, is kept until the
+   * recording is disposed of.
    * `replaceable` names what replays change.
    */
   record<R>(
@@ -216,9 +280,7 @@ export class Stream {
     try {
       const result = body();
       this.#failure.throwIfFailed();
-      const { device, pipelines, pool } = this;
-      const destroyLater = (buffer: GPUBuffer): void => this.destroyLater(buffer);
-      const context = { device, pipelines, bindGroups: this.#bindGroups, pool, destroyLater };
+      const context = { ...this.#context, pool: this.pool };
       return { result, recording: new Recording(context, steps, replaceable(result)) };
     } finally {
       this.#recorded = undefined;
@@ -227,20 +289,29 @@ export class Stream {
   }
 
   /** Runs the steps of a recording again, as described at `Recording.encode`, after everything requested so far. */
-  replay(recording: Recording, seeds: readonly number[], isExchanged: boolean): void {
-    this.#record({ kind: 'replay', recording, seeds, isExchanged });
+  replay(
+    recording: Recording,
+    seeds: readonly number[],
+    isExchanged: boolean,
+    results: readonly Span[] = [],
+  ): void {
+    this.#record({ kind: 'replay', recording, seeds, isExchanged, results });
   }
 
   /** Starts the recorded work without waiting. */
   flush(): void {
+    if (this.#capture !== undefined) {
+      this.#capture.flush();
+      return;
+    }
     if (this.#steps.length === 0) return;
     const steps = this.#steps;
     this.#steps = [];
     const missing: Kernel[] = [];
     for (const step of steps) {
-      const kernels =
-        step.kind === 'launch' ? [step.launch.kernel] : step.kind === 'replay' ? step.recording.kernels : [];
-      for (const kernel of kernels) if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
+      for (const kernel of neededBy(step)) {
+        if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
+      }
     }
     if (missing.length === 0 && this.#waiting === 0) {
       this.#submit(steps);
@@ -312,16 +383,21 @@ export class Stream {
 
   #record(step: Step): void {
     if (this.failure !== undefined) return;
+    if (this.#capture !== undefined) {
+      this.#capture.step(step);
+      return;
+    }
     if (step.kind !== 'destroy') this.#recorded?.push(step);
     if (this.isDry) return;
     this.#steps.push(step);
-    if (this.#steps.length >= MOST_PENDING) this.flush();
+    // Not before the segment that a program records after releasing its scratch, whose buffers this may destroy.
+    if (this.#steps.length >= MOST_PENDING && step.kind !== 'destroy') this.flush();
   }
 
   /** Waits for a promise of the engine and for the error scopes that are currently open. */
   async #answered<T>(promise: Promise<T>): Promise<T> {
     try {
-      const [value] = await this.#failure.guard(Promise.all([promise, ...this.#checks]));
+      const [value] = await this.#failure.guard(Promise.all([promise, ...this.#scopes.open]));
       this.#failure.throwIfFailed();
       return value;
     } catch (error) {
@@ -342,31 +418,10 @@ export class Stream {
     );
   }
 
-  /** Runs calls of the engine; their errors fail the stream, now or later. */
-  #scoped<T>(body: () => T): T {
-    const { device } = this;
-    device.pushErrorScope('out-of-memory');
-    device.pushErrorScope('validation');
-    try {
-      return body();
-    } finally {
-      const scopes = [device.popErrorScope(), device.popErrorScope()] as const;
-      const check = Promise.all(scopes).then(
-        ([invalid, exhausted]) => {
-          const error = scopeError(invalid, exhausted);
-          if (error !== undefined) this.fail(error);
-        },
-        () => {}, // the device is lost, which is reported as such
-      );
-      this.#checks.add(check);
-      void check.then(() => this.#checks.delete(check));
-    }
-  }
-
   #submit(steps: readonly Step[]): void {
     if (this.failure !== undefined) return;
     try {
-      this.#scoped(() => this.#encode(steps));
+      this.#scopes.run(() => this.#encode(steps));
     } catch (error) {
       this.#failWith(error);
     }
@@ -387,8 +442,10 @@ export class Stream {
           blockAt: [offset],
           workgroups,
         });
-      } else if (step.kind === 'replay') step.recording.encode(encoding, step.seeds, step.isExchanged);
-      else if (step.kind === 'destroy') destroyed.push(step.buffer);
+      } else if (step.kind === 'segment') step.segment.encode(encoding, step.spans);
+      else if (step.kind === 'replay') {
+        step.recording.encode(encoding, step.seeds, step.isExchanged, step.results);
+      } else if (step.kind === 'destroy') destroyed.push(step.buffer);
       else if (step.kind === 'clear') encoding.clear(step.span);
       else if (step.kind === 'copy') {
         const { from, to } = step;

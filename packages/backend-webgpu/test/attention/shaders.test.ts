@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { fusedAttentionBackward } from '../../src/attention/backward/fused-attention-backward.js';
 import { exactPath } from '../../src/attention/exact/exact-path.js';
 import { exactBackward } from '../../src/attention/exact-backward/exact-backward.js';
+import { shortPath } from '../../src/attention/short/short-path.js';
 import { storedPath } from '../../src/attention/stored/stored-path.js';
 import { sweepsPath } from '../../src/attention/sweeps/sweeps-path.js';
 import { tensorPath } from '../../src/attention/tensor/tensor-path.js';
@@ -30,7 +31,7 @@ const options: Partial<AttentionRequest> = {
   dropout: { rate: 0.1, seed: 1 },
 };
 
-type Operation = 'sweeps' | 'stored' | 'tensor' | 'exact' | 'backward' | 'exact-backward';
+type Operation = 'sweeps' | 'short' | 'stored' | 'tensor' | 'exact' | 'backward' | 'exact-backward';
 type Recording = readonly [operation: Operation, facts: DeviceFacts, request: Partial<AttentionRequest>];
 
 /** What runs on most devices, and what runs on the best: what changes in a shader shows in review. */
@@ -49,6 +50,8 @@ const shown: Readonly<Record<string, Recording>> = {
 const others: readonly Recording[] = [
   ['sweeps', PLAIN, { ...usual, ...options, dtype: 'f16' }],
   ['sweeps', large, { ...usual, ...options }],
+  ['short', large, { ...usual, ...options }],
+  ['short', large, { ...usual, dtype: 'f16', keyLength: 1500, saves: false }],
   ['stored', PLAIN, { ...usual, ...options, mask: [1, 1, 1, 1024], bias: [1, 1, 64, 1024] }],
   ['stored', { ...PLAIN, isSoftware: true }, { ...usual, headDim: 5, valueDim: 7 }],
   ['tensor', large, { ...usual, ...options }],
@@ -62,7 +65,10 @@ const others: readonly Recording[] = [
 function record(stream: Stream, operation: Operation, request: AttentionRequest): void {
   const views = viewsFor(stream, request, arraysFor(request));
   const { queryLength } = request;
-  const forward = { sweeps: sweepsPath, stored: storedPath, tensor: tensorPath(), exact: exactPath };
+  const forward = {
+    ...{ sweeps: sweepsPath, short: shortPath, stored: storedPath },
+    ...{ tensor: tensorPath(), exact: exactPath },
+  };
   if (operation !== 'backward' && operation !== 'exact-backward') {
     forward[operation].record(stream, request, views, queryLength);
     return;

@@ -29,7 +29,7 @@ const seedWords = kernelOf(
 );
 
 const software = softwareGpuAvailability();
-const NOTHING = { seeds: [], pairs: [] };
+const NOTHING = { seeds: [], pairs: [], results: [] };
 
 async function withStream(body: (stream: Stream) => Promise<void>): Promise<void> {
   const { device } = await acquireDevice();
@@ -90,7 +90,7 @@ describe('recorded steps of a stream', () => {
           doubled(stream, x, y);
           doubled(stream, x, other);
         },
-        () => ({ seeds: [], pairs: [[x.buffer, y.buffer]] }),
+        () => ({ ...NOTHING, pairs: [[x.buffer, y.buffer]] }),
       );
       stream.replay(recording, [], true);
       expect(await floatsOf(stream, x)).toEqual([4, 8, 12, 16]);
@@ -114,7 +114,7 @@ describe('recorded steps of a stream', () => {
           () => {
             for (const [at, pair] of spans.entries()) drawn(stream, at === 1 ? b : a, pair);
           },
-          () => ({ seeds: [a, b], pairs: [] }),
+          () => ({ ...NOTHING, seeds: [a, b] }),
         );
         expect(recording.takesSeeds).toBe(true);
         const wordsOf = async (at: number): Promise<number[]> => {
@@ -141,7 +141,7 @@ describe('recorded steps of a stream', () => {
       const takes = (used: number, named: number): boolean => {
         const { recording } = stream.record(
           () => drawn(stream, used, spans),
-          () => ({ seeds: [named], pairs: [] }),
+          () => ({ ...NOTHING, seeds: [named] }),
         );
         recording.dispose();
         return recording.takesSeeds;

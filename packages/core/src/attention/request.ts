@@ -122,7 +122,7 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
   const [batch, queryHeads, queryLength, headDim] = rank4(where, 'q', q.shape);
   const [batchK, keyHeads, keyLength, headDimK] = rank4(where, 'k', k.shape);
   const [batchV, headsV, lengthV, valueDim] = rank4(where, 'v', v.shape);
-  const got = `q ${formatShape(q.shape)}, k ${formatShape(k.shape)}, v ${formatShape(v.shape)}`;
+  const got = (): string => `q ${formatShape(q.shape)}, k ${formatShape(k.shape)}, v ${formatShape(v.shape)}`;
   if (queryLength === 0 || keyLength === 0) {
     throw new TopKError('EMPTY_SEQUENCE', `${where}: empty sequence`, {
       expected: 'at least one query and one key',
@@ -138,7 +138,7 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
     if (extent > 0) continue;
     throw new TopKError('SHAPE_MISMATCH', `${where}: no ${what}`, {
       expected: 'heads and dimensions of at least 1; only the batch may be 0',
-      got,
+      got: got(),
     });
   }
   const isFit =
@@ -150,7 +150,7 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
   if (!isFit || queryHeads % keyHeads !== 0) {
     throw new TopKError('SHAPE_MISMATCH', `${where}: q, k and v have incompatible shapes`, {
       expected: 'q [B, Hq, Lq, D], k [B, Hkv, Lk, D], v [B, Hkv, Lk, Dv], Hq a multiple of Hkv',
-      got,
+      got: got(),
     });
   }
   return { batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim };

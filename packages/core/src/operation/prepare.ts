@@ -6,7 +6,7 @@ import { apply, type OutputSpec } from '../tensor/apply.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { BackwardRoles, Operation, PassDefinition } from './define.js';
 import { type PathNeeds, type Plan, planPass, type Wishes } from './plan.js';
-import { fromRoles, mapRoles, type Roles, valuesOf } from './roles.js';
+import { mapRoles, type Roles, valuesOf } from './roles.js';
 
 /** A pass of a call, ready to run: its path, why the other path does not run, and its plan. */
 interface PreparedPass<Inputs extends object, Outputs extends object> {
@@ -63,7 +63,9 @@ export function prepareCall<
   const preparedForward = remembered((saves: boolean): PreparedPass<Inputs, Outputs> => {
     const asked = saving(saves);
     const path = pathOf(backend, name, forward, asked, limits, forwardAnswer(saves));
-    const plan = planPass(operation, 'forward', asked, path.needs, limits, wishes);
+    const planned = (): Plan => planPass(operation, 'forward', asked, path.needs, limits, wishes);
+    const isPlain = wishes.chunk === undefined && wishes.budgetBytes === undefined;
+    const plan = isPlain ? keptPlan(path.needs, limits, planned) : planned();
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   const preparedBackward = remembered((saves: true) => {
@@ -78,6 +80,17 @@ export function prepareCall<
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   return { forward: preparedForward, backward: () => preparedBackward(true) };
+}
+
+/** Plans of forward passes without wishes, by the path: what a backend keeps prepared is planned once. */
+const keptPlans = new WeakMap<PathNeeds, { readonly limits: DeviceLimits; readonly plan: Plan }>();
+
+function keptPlan(path: PathNeeds, limits: DeviceLimits, make: () => Plan): Plan {
+  const kept = keptPlans.get(path);
+  if (kept?.limits === limits) return kept.plan;
+  const plan = make();
+  keptPlans.set(path, { limits, plan });
+  return plan;
 }
 
 /** The answer, or the refusals of the other pass, which must run with it. */
@@ -148,20 +161,24 @@ function runFused<Inputs extends object, Outputs extends object>(
   specs: Roles<Outputs, OutputSpec>,
   chunk: number,
 ): Outputs {
-  const roles = Object.keys(specs);
   const made = apply(where, valuesOf<Tensor>(inputs), valuesOf<OutputSpec>(specs), () => {
     const handles = mapRoles(inputs, (one: Tensor): BackendTensor => one.handle);
     // The engine's values take the place of tensors under the same roles.
     const results = fused.run(handles as Inputs, chunk, specs as OutputSpecs) as Readonly<
       Record<string, BackendTensor>
     >;
-    return roles.map((role) => {
+    const ordered: BackendTensor[] = [];
+    for (const role in specs) {
       const one = results[role];
-      if (one !== undefined) return one;
-      throw new TopKError('UNSUPPORTED', `${where}: the backend returned no ${role}`);
-    });
+      if (one === undefined) {
+        throw new TopKError('UNSUPPORTED', `${where}: the backend returned no ${role}`);
+      }
+      ordered.push(one);
+    }
+    return ordered;
   });
-  return fromRoles<Outputs, Tensor>(roles.map((role, at) => [role, made[at] as Tensor])) as Outputs;
+  let at = 0;
+  return mapRoles(specs, () => made[at++] as Tensor) as Roles<Outputs, Tensor> as Outputs;
 }
 
 /** Memoises a function: computes each argument's result once. */

@@ -3,12 +3,25 @@ export type Roles<Shape extends object, T> = { readonly [Role in keyof Shape]: T
 
 /** The roles that have a value, with their values. */
 export function entriesOf<T>(values: object): [string, T][] {
-  return Object.entries(values).filter(([, one]) => one !== undefined);
+  const entries: [string, T][] = [];
+  const given = values as Readonly<Record<string, T | undefined>>;
+  // Plain loops here and below: calls of operations pass through several of these.
+  for (const role in given) {
+    const one = given[role];
+    if (one !== undefined) entries.push([role, one]);
+  }
+  return entries;
 }
 
 /** The values of an object of roles. */
 export function valuesOf<T>(values: object): T[] {
-  return entriesOf<T>(values).map(([, one]) => one);
+  const list: T[] = [];
+  const given = values as Readonly<Record<string, T | undefined>>;
+  for (const role in given) {
+    const one = given[role];
+    if (one !== undefined) list.push(one);
+  }
+  return list;
 }
 
 /**
@@ -22,7 +35,13 @@ export function mapRoles<Shape extends object, A, B>(
   values: Shape,
   replace: (one: A, role: string) => B,
 ): Roles<Shape, B> {
-  return fromRoles(entriesOf<A>(values).map(([role, one]) => [role, replace(one, role)]));
+  const made: Record<string, B> = {};
+  const given = values as Readonly<Record<string, A | undefined>>;
+  for (const role in given) {
+    const one = given[role];
+    if (one !== undefined) made[role] = replace(one, role);
+  }
+  return made as Roles<Shape, B>;
 }
 
 /** An object of roles from a list of them. */

@@ -5,7 +5,7 @@ import { TopKError } from '../contract/errors.js';
 import { zeros } from '../ops/create.js';
 import type { OutputSpec } from '../tensor/apply.js';
 import { commonBackend } from '../tensor/apply.js';
-import { tapesTracking } from '../tensor/tape.js';
+import { hasOpenTape, tapesTracking } from '../tensor/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { BackwardRoles, DifferentiableOperation, Operation } from './define.js';
 import type { Wishes } from './plan.js';
@@ -33,8 +33,13 @@ export function runOperation<
   call: OperationCall<NoInfer<Request>, NoInfer<Inputs>>,
 ): Outputs {
   const { where, request, inputs } = call;
-  const tensors = Object.fromEntries(entriesOf<Tensor>(inputs));
   const prepared = prepare(operation, call);
+  const saves = request.saves === true;
+  // Nothing to record, and nothing made that would have to be disposed of.
+  if (!hasOpenTape() && !operation.isEmpty?.(request) && prepared.forward(saves).path === 'fused') {
+    return forwardOf(operation, call, prepared, false);
+  }
+  const tensors = Object.fromEntries(entriesOf<Tensor>(inputs));
   const { backward } = operation;
   if (backward === undefined) {
     // Tapes record nothing of a fused version; the composed version records its own ops.

@@ -71,7 +71,7 @@ export class Recordings<State extends Tree, Inputs extends Tree, Outputs extends
     const isCalled = this.#most === 0 || backend.record === undefined || hasOpenTape() || isRecording();
     const result = isCalled
       ? this.#call(state, inputs, call)
-      : this.#recordOrReplay(backend, signature, state, inputs, call);
+      : this.#recordOrReplay(backend, signature, state, inputs, call, before, others);
     for (const one of before) one.dispose();
     return result;
   }
@@ -82,6 +82,8 @@ export class Recordings<State extends Tree, Inputs extends Tree, Outputs extends
     state: State,
     inputs: Inputs,
     call: StepCall,
+    before: readonly Tensor[],
+    others: readonly Tensor[],
   ): StepResult<State, Outputs> {
     const known = this.#known.get(signature);
     this.#known.delete(signature);
@@ -89,7 +91,7 @@ export class Recordings<State extends Tree, Inputs extends Tree, Outputs extends
     this.#forgetOldest();
     if (known === undefined || known === 'refused') return this.#call(state, inputs, call);
     if (known === 'seen') return this.#record(backend, signature, state, inputs, call);
-    return this.#replay(backend, known, state, inputs, call) ?? this.#call(state, inputs, call);
+    return this.#replay(backend, known, before, others, call) ?? this.#call(state, inputs, call);
   }
 
   #call(state: State, inputs: Inputs, { seeds = noSeeds }: StepCall): StepResult<State, Outputs> {
@@ -160,14 +162,13 @@ export class Recordings<State extends Tree, Inputs extends Tree, Outputs extends
   #replay(
     backend: Backend,
     { work, form, paths }: Recorded<State, Outputs>,
-    state: State,
-    inputs: Inputs,
+    before: readonly Tensor[],
+    others: readonly Tensor[],
     { seeds = noSeeds }: StepCall,
   ): StepResult<State, Outputs> | undefined {
-    const before = leavesOf(state);
     // Someone else holds a tensor of the state, whose storage the replay would overwrite.
     if (before.some((one) => one.value.references > 1)) return undefined;
-    const handles = [...before, ...leavesOf(inputs)].map((one) => one.handle);
+    const handles = [...before, ...others].map((one) => one.handle);
     const outputs = work.replay(handles, paths.map(seeds));
     if (outputs === undefined) return undefined;
     this.#counts.replayed++;
@@ -212,12 +213,8 @@ function fillForm<State, Outputs>(
   form: StepResult<State, Outputs>,
   made: readonly BackendTensor[],
 ): StepResult<State, Outputs> {
-  const tensors = made.map((one) => fromBackendTensor(backend, one));
-  const count = leavesOf(form.state).length;
-  return {
-    state: mapTree(form.state, fillWith(tensors.slice(0, count))),
-    outputs: mapTree(form.outputs, fillWith(tensors.slice(count))),
-  };
+  const fill = fillWith(made.map((one) => fromBackendTensor(backend, one)));
+  return { state: mapTree(form.state, fill), outputs: mapTree(form.outputs, fill) };
 }
 
 function checkForm<State, Outputs>(before: State, made: StepResult<State, Outputs>): void {

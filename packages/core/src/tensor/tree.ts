@@ -7,10 +7,15 @@ export type Tree = Tensor | readonly Tree[] | { readonly [key: string]: Tree };
 
 /** Every tensor of a tree in a fixed order (arrays by index, objects by insertion). Skips anything else. */
 export function leavesOf(tree: unknown): Tensor[] {
-  if (tree instanceof Tensor) return [tree];
-  if (Array.isArray(tree)) return tree.flatMap(leavesOf);
-  if (isPlainObject(tree)) return Object.values(tree).flatMap(leavesOf);
-  return [];
+  const leaves: Tensor[] = [];
+  collectLeaves(tree, leaves);
+  return leaves;
+}
+
+function collectLeaves(tree: unknown, leaves: Tensor[]): void {
+  if (tree instanceof Tensor) leaves.push(tree);
+  else if (Array.isArray(tree)) for (const one of tree) collectLeaves(one, leaves);
+  else if (isPlainObject(tree)) for (const key of Object.keys(tree)) collectLeaves(tree[key], leaves);
 }
 
 /** A tree of the same form with each tensor replaced. */

@@ -8,12 +8,15 @@ import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import type { Lists } from '../shared/lists.js';
 import { numberOfKey } from '../shared/ordered-key.js';
+import { visibleOf } from '../shared/validity.js';
 import { TEAM, teamDirectives, teamFunctions } from './team.js';
 
 /** What the text of the kernel depends on. */
 interface KeepParameters {
-  /** Keys that a list holds. */
+  /** Keys that a list holds, or all keys of a row. */
   readonly capacity: number;
+  /** Where the rows of scores are stored instead of lists: which keys of a row count. */
+  readonly stored?: StoredRows;
   readonly k: number;
   readonly valueDim: number;
   readonly dtype: 'f32' | 'f16';
@@ -22,10 +25,17 @@ interface KeepParameters {
   readonly subgroups: boolean;
 }
 
+/** Options by which keys are hidden from the rows of stored scores. */
+interface StoredRows {
+  readonly causal: boolean;
+  readonly keyLengths: boolean;
+}
+
 /**
  * From lists to the output: finds the k best of each row's list by searching for the k-th key, bit by bit, ties to the
  * lower index; puts these in ascending order of keys; then softmax, dropout and the weighted sum of their value rows.
- * One team per row, the list in registers. The order of a list never shows in the result.
+ * One team per row, the list in registers. The order of a list never shows in the result. The lists may be whole rows of
+ * stored scores, short enough for that; a row with a NaN in a valid score is a NaN row then.
  *
  * Workgroup memory: 16 bytes per kept key.
  */
@@ -34,12 +44,14 @@ const keepKernel = kernelFamily('attention sweeps keep', (p: KeepParameters) => 
   return {
     uniforms: { ...geometryUniforms, k: 'u32', list_rows_per_head: 'u32' },
     buffers: {
-      counts: read('u32'),
-      lists: read('vec2u'),
+      counts: optional(p.stored === undefined, read('u32')),
+      lists: optional(p.stored === undefined, read('vec2u')),
+      rows: optional(p.stored !== undefined, read('u32')),
       v: readFrom(four),
       out: writeTo(four),
       indices: optional(p.saves, writeTo('u32')),
       scores: optional(p.saves, writeTo('u32')),
+      key_lengths: optional(p.stored?.keyLengths === true, read('i32')),
     },
     workgroup: TEAM,
     directives: teamDirectives(p),
@@ -47,7 +59,7 @@ const keepKernel = kernelFamily('attention sweeps keep', (p: KeepParameters) => 
   };
 });
 
-/** `saved`: where the kept keys also go. */
+/** `rows`: scores as `recordScores` stores them. `saved`: where the kept keys also go. */
 export function recordKeep(
   stream: Stream,
   parameters: Omit<KeepParameters, 'saves'>,
@@ -56,8 +68,10 @@ export function recordKeep(
     saved,
     ...buffers
   }: {
-    readonly counts: Span;
-    readonly lists: Span;
+    readonly counts?: Span;
+    readonly lists?: Span;
+    readonly rows?: Span;
+    readonly key_lengths?: Span | undefined;
     readonly v: Binding;
     readonly out: Binding;
     readonly saved: Lists | undefined;
@@ -96,8 +110,13 @@ function source(p: KeepParameters): string {
       if (is_long) { ${name} += ${each.slice(usual).map(f).join(' + ') || '0u'}; }
       ${name} = team_sum(t, ${name});`;
   const own = range(Math.ceil(p.k / TEAM));
+  /** The key and the bits of the score of an entry; of stored rows, registers hold neither. */
+  const [indexOf, bitsOf] =
+    p.stored === undefined
+      ? [(i: number) => `index_${i}`, (i: number) => `bits_${i}`]
+      : [(i: number) => `(${TEAM * i}u + t)`, (i: number) => `rows[row_start + ${TEAM * i}u + t]`];
   return `
-${rowAt}
+${rowAt}${p.stored ? visibleOf(p.stored.causal, p.stored.keyLengths) : ''}
 ${orderedKey32}
 ${half ? halvesOf : ''}
 ${p.dropout ? dropoutKeeps : ''}
@@ -135,21 +154,7 @@ fn main(
   let index = id.x + id.y * groups.x;
   if (index >= params.heads * params.queries) { return; }
   let row = row_at(index);
-  let listed = counts[index];
-  let is_nan_row = listed == NAN_ROW;
-  let n = select(min(listed, ${p.capacity}u), 0u, is_nan_row);
-  let is_long = n > ${TEAM * usual}u;
-
-  // Unused places have the key 0, below that of every number.
-  ${each.map((i) => `var key_${i} = 0u; var index_${i} = NONE; var bits_${i} = 0u;`).join('\n  ')}
-  ${each
-    .map(
-      (i) => `if (${TEAM * i}u + t < n) {
-    let entry = lists[index * ${p.capacity}u + ${TEAM * i}u + t];
-    index_${i} = entry.x; bits_${i} = entry.y; key_${i} = key_of(entry.y);
-  }`,
-    )
-    .join('\n  ')}
+  ${p.stored === undefined ? loadList(p, each, usual) : loadRow(each, usual)}
   var most = 0u;
   var least = NONE;
   ${each
@@ -161,7 +166,7 @@ fn main(
   // The k-th key, and of those equal to it the index up to which they are kept.
   var threshold = 1u;
   var last = NONE;
-  if (n > K) {
+  if (${p.stored ? 'visible' : 'n'} > K) {
     // Above the first bit in which keys differ there is nothing to search.
     ${
       p.subgroups
@@ -185,13 +190,13 @@ fn main(
       last = 0u;
       for (var bit = 0x80000000u; bit != 0u; bit >>= 1u) {
         let candidate = last | bit;
-        ${sum('count', (i) => `u32(key_${i} == threshold && index_${i} < candidate)`)}
+        ${sum('count', (i) => `u32(key_${i} == threshold && ${indexOf(i)} < candidate)`)}
         if (count < K - larger) { last = candidate; }
       }
     }
   }
-  ${each
-    .map((i) => `let kept_${i} = key_${i} > threshold || (key_${i} == threshold && index_${i} <= last);`)
+  ${p.stored ? keepAllOfFew : ''}${each
+    .map((i) => `let kept_${i} = key_${i} > threshold || (key_${i} == threshold && ${indexOf(i)} <= last);`)
     .join('\n  ')}
   let mine = ${each.map((i) => `u32(kept_${i})`).join(' + ')};
   var place = team_before(t, mine);
@@ -200,7 +205,8 @@ fn main(
   workgroupBarrier();
   ${each
     .map(
-      (i) => `if (kept_${i}) { chosen_keys[place] = index_${i}; chosen_bits[place] = bits_${i}; place++; }`,
+      (i) =>
+        `if (kept_${i}) { chosen_keys[place] = ${indexOf(i)}; chosen_bits[place] = ${bitsOf(i)}; place++; }`,
     )
     .join('\n  ')}
   workgroupBarrier();
@@ -306,6 +312,50 @@ fn main(
     .join('\n  ')}
 }`;
 }
+
+/** Statements that load a list: `n` entries of it, and for each of the invocation's its key, index and bits. */
+function loadList({ capacity }: KeepParameters, each: readonly number[], usual: number): string {
+  return `let listed = counts[index];
+  let is_nan_row = listed == NAN_ROW;
+  let n = select(min(listed, ${capacity}u), 0u, is_nan_row);
+  let is_long = n > ${TEAM * usual}u;
+
+  // Unused places have the key 0, below that of every number.
+  ${each.map((i) => `var key_${i} = 0u; var index_${i} = NONE; var bits_${i} = 0u;`).join('\n  ')}
+  ${each
+    .map(
+      (i) => `if (${TEAM * i}u + t < n) {
+    let entry = lists[index * ${capacity}u + ${TEAM * i}u + t];
+    index_${i} = entry.x; bits_${i} = entry.y; key_${i} = key_of(entry.y);
+  }`,
+    )
+    .join('\n  ')}`;
+}
+
+/** The same for a row of stored scores: every visible key whose score is above -inf is an entry. */
+function loadRow(each: readonly number[], usual: number): string {
+  return `let visible = visible_of(row);
+  let row_start = index * ((params.key_length + 3u) / 4u * 4u);
+  let is_long = visible > ${TEAM * usual}u;
+  var found_nan = 0u;
+  ${each.map((i) => `var key_${i} = 0u;`).join(' ')}
+  ${each
+    .map(
+      (i) => `if (${TEAM * i}u + t < visible) {
+    let bits = rows[row_start + ${TEAM * i}u + t];
+    found_nan |= u32((bits & 0x7fffffffu) > 0x7f800000u);
+    if (bits != MINUS_INF_BITS) { key_${i} = key_of(bits); }
+  }`,
+    )
+    .join('\n  ')}
+  let is_nan_row = team_max(t, found_nan) != 0u;
+  if (is_nan_row) { ${each.map((i) => `key_${i} = 0u;`).join(' ')} }
+  let n = team_sum(t, ${each.map((i) => `u32(key_${i} != 0u)`).join(' + ')});`;
+}
+
+/** For stored rows: barriers stand only behind conditions that are the same for all invocations, as `n` is not. */
+const keepAllOfFew = `if (n <= K) { threshold = 1u; last = NONE; }
+  `;
 
 /** Statements that add up `name`, in a fixed order, over the invocations whose distance is a multiple of `across`. */
 function fold(name: string, across: number, subgroups: boolean): string {

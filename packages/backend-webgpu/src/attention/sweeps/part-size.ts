@@ -5,6 +5,7 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { TILE_KEYS, type TileRows } from '../shared/scores/product.js';
+import { guardWords } from './guard-kernel.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
@@ -112,7 +113,8 @@ export function scratchBytes(
   const { heads, queries } = partSize(request, chunk, facts, tuning);
   const slow = slowSize(request, facts.workgroupBytes, tuning);
   const rows = heads * queries;
-  const small = 4 * (request.batch * request.keyHeads + heads) + relativeBytes(request);
+  const guards = guardWords(request.batch * request.keyHeads, request.relativeBias !== undefined);
+  const small = 4 * (guards + heads) + relativeBytes(request);
   return (
     rows * (rowBytes(request, tuning) + 12) + 4 * slow.rows * slow.workgroups * request.keyLength + small
   );

@@ -8,7 +8,7 @@ import { savedLists } from '../shared/lists.js';
 import { TILE_KEYS, tileRowsOn } from '../shared/scores/product.js';
 import { recordCollect } from './collect-kernel.js';
 import { recordFlag } from './flag-kernel.js';
-import { largestSafe } from './guard-kernel.js';
+import { GUARD_PARTS, largestSafe } from './guard-kernel.js';
 import { recordKeep } from './keep-kernel.js';
 import { rowBytes, type SweepsTuning, segmentOf, sharesOf, sizesOf, slowSize, stepOf } from './part-size.js';
 import { recordSample, type SweepInputs, type SweepParameters } from './sample-kernel.js';
@@ -16,18 +16,24 @@ import { rankOf, shiftOf } from './sizes.js';
 import { recordSlow } from './slow-kernel.js';
 import { recordThreshold } from './threshold-kernel.js';
 
+/** What the searches for unsafe keys and biases leave; see `guardWords`. */
+interface Unsafe {
+  readonly keys: Span;
+  /** Where the list of the biases begins. */
+  readonly biasPlace: number;
+}
+
 export interface PartWork {
   readonly request: AttentionRequest;
   readonly views: ForwardViews;
   readonly part: Part;
   readonly relative: Span | undefined;
-  readonly unsafe: Span;
-  readonly counters: Span;
+  readonly unsafe: Unsafe;
   readonly tuning: SweepsTuning;
 }
 
 export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): void {
-  const { request, views, part, relative, unsafe, counters, tuning } = work;
+  const { request, views, part, relative, unsafe, tuning } = work;
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength, scale } = request;
   const { k, capacity, groups } = sizesOf(request, tuning);
   const rows = part.heads * part.queries;
@@ -49,6 +55,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const lists = stream.scratch(rows * rowBytes(request, tuning));
   const thresholds = stream.scratch(4 * rows);
   const counts = stream.scratch(4 * rows);
+  const slow = stream.scratch(4 * (keyHeads + rows));
   const q = queryWindow(views.q, request, part);
   const keys = keyWindow(views.k, request, part);
   const key_lengths = views.keyLengths?.span;
@@ -60,17 +67,22 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
   const cycle = groups / 32;
   const shares = tuning.shares ?? sharesOf(rowTiles, Math.min(cycle, tiles));
   const tileStep = stepOf(rows, TILE_KEYS);
-  for (let tile = 0; tile < tiles; tile += tileStep) {
-    const sample = { shift, groups, first_tile: tile, end_tile: Math.min(tiles, tile + tileStep), shares };
-    recordSample(stream, sweep, inputs, sample, lists);
+  const largest_safe = largestSafe(headDim, scale);
+  // The first part of a head searches its keys, even if it sees none of them.
+  let guards = part.firstQuery === 0 ? GUARD_PARTS * keyHeads : 0;
+  for (let tile = 0; tile < tiles || guards > 0; tile += tileStep) {
+    const end_tile = Math.min(tiles, tile + tileStep);
+    const sample = { shift, groups, first_tile: tile, end_tile, shares, guards, largest_safe };
+    recordSample(stream, sweep, inputs, sample, { maxima: lists, unsafe_keys: unsafe.keys });
+    guards = 0;
   }
   const rank = tuning.rank ?? rankOf(k, shift);
   recordThreshold(
     stream,
-    { headDim, dtype, causal, keyLengths, groups, rows: tileRows, subgroups },
+    { ...sweep, groups, subgroups },
     geometry,
-    { shift, rank, capacity, largest_safe: largestSafe(headDim, scale) },
-    { q, maxima: lists, unsafe_key: unsafe, thresholds, counts, key_lengths },
+    { shift, rank, capacity, largest_safe, bias_guard: unsafe.biasPlace },
+    { q, maxima: lists, unsafe_keys: unsafe.keys, thresholds, counts, slow, key_lengths },
   );
   const segment = tuning.segment ?? segmentOf(rowTiles, Math.min(visible, stepOf(rows, 1)));
   const keyStep = segment * Math.max(1, Math.floor(stepOf(rows, segment)));
@@ -78,9 +90,7 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     const span = { capacity, first_key: key, end_key: Math.min(visible, key + keyStep), segment };
     recordCollect(stream, sweep, inputs, span, { thresholds, counts, lists });
   }
-  const slow = stream.scratch(4 * (keyHeads + rows));
-  stream.clear({ ...slow, size: 4 * keyHeads });
-  recordFlag(stream, geometry, { capacity, k }, { thresholds, counts, slow, counters });
+  recordFlag(stream, geometry, { capacity, k }, { thresholds, counts, slow, counters: tuning.counters });
   stream.release(thresholds);
   const { rows: slowRows, workgroups } = slowSize(request, facts.workgroupBytes, tuning);
   const scratch = stream.scratch(4 * slowRows * workgroups * keyLength);

@@ -20,6 +20,7 @@ import {
   tileRow,
 } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
+import { guardKeys } from './guard-kernel.js';
 import { sampledKey, tileSees } from './row-tile.js';
 import { text } from './sample.wgsl.js';
 import { scoreQuad } from './score.js';
@@ -50,7 +51,8 @@ export interface SweepInputs {
  * are single keys while there is room for them, then four neighbours of the sample, then four from tiles at a fixed
  * distance: keys that lie together fall into different groups. Hidden keys count as the lowest finite number.
  *
- * A launch with a first tile above 0 continues where the previous one stopped.
+ * A launch with a first tile above 0 continues where the previous one stopped. The first workgroups of a launch may
+ * search the keys instead, for the threshold: see `guardKeys`.
  */
 const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters) => ({
   uniforms: {
@@ -60,11 +62,14 @@ const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters
     first_tile: 'u32',
     end_tile: 'u32',
     shares: 'u32',
+    guards: 'u32',
+    largest_safe: 'f32',
   },
   buffers: {
     q: readFrom(operandType(p)),
     k: readFrom(operandType(p)),
     maxima: write('f32'),
+    unsafe_keys: write('u32'),
     ...optionBuffers(p),
   },
   workgroup: invocationsOf(p),
@@ -73,19 +78,23 @@ const sampleKernel = kernelFamily('attention sweeps sample', (p: SweepParameters
 
 /**
  * `maxima`: f32 [rows, groups]. One key in 2^shift; `groups`: a multiple of 128; `shares`: workgroups that share the
- * groups of a tile of rows, a power of two.
+ * groups of a tile of rows, a power of two; `guards`: workgroups that search the keys, 0 or `GUARD_PARTS` for each key
+ * head of the part, whose lists in `unsafe_keys` they write.
  */
 export function recordSample(
   stream: Stream,
   parameters: SweepParameters,
   { geometry, rowTiles, q, k, options }: SweepInputs,
-  own: Readonly<Record<'shift' | 'groups' | 'first_tile' | 'end_tile' | 'shares', number>>,
-  maxima: Span,
+  own: Readonly<
+    Record<'shift' | 'groups' | 'first_tile' | 'end_tile' | 'shares' | 'guards' | 'largest_safe', number>
+  >,
+  buffers: Readonly<Record<'maxima' | 'unsafe_keys', Span>>,
 ): void {
+  const tiles = own.end_tile > own.first_tile ? rowTiles * own.shares : 0;
   sampleKernel(parameters).launch(stream, {
     uniforms: { ...geometry, ...own },
-    buffers: { q, k, maxima, ...options },
-    workgroups: rowTiles * own.shares,
+    buffers: { q, k, ...buffers, ...options },
+    workgroups: own.guards + tiles,
   });
 }
 
@@ -98,6 +107,7 @@ ${tileSees(p.rows)}
 ${p.relativeBias ? relativeBiasOf : ''}
 ${sampledKey}
 ${productDeclarations(shape)}
+${guardKeys(p.headDim)}
 ${scoreQuad(p.relativeBias)}
 
 ${fill(text, {

@@ -64,7 +64,12 @@ fn main(
   let shift = params.shift;
   let rows = params.group * params.queries;
   let row_tiles = (rows + ${last_row}u) / ${rows}u;
-  let job = id.x + id.y * groups.x;
+  let index = id.x + id.y * groups.x;
+  if (index < params.guards) {
+    guard_keys(index, t);
+    return;
+  }
+  let job = index - params.guards;
   if (job >= shares * row_tiles * (params.heads / params.group)) { return; }
   let share = job % shares;
   let first_row = ${rows}u * (job / shares % row_tiles);

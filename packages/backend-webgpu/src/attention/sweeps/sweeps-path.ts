@@ -2,15 +2,13 @@ import { bytesPerElement } from '@topk-attention/core';
 import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { ALIGNMENT } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
-import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import { hasFewRows } from '../few-rows/few-rows.js';
-import { COUNTER_WORDS } from '../shared/counters.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { keyWindow, partsOf } from '../shared/geometry.js';
+import { partsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { recordRelativeVectors } from '../shared/relative-bias.js';
-import { largestSafe, recordGuard } from './guard-kernel.js';
+import { guardWords, recordBiasGuard } from './guard-kernel.js';
 import { keepBytes } from './keep-kernel.js';
 import { partSize, QUERY_STEP, rowBytes, type SweepsTuning, scratchBytes, sizesOf } from './part-size.js';
 import { recordPart } from './record-part.js';
@@ -91,68 +89,16 @@ function record(
   const { facts } = stream;
   const { heads, queries } = partSize(request, chunk, facts, tuning);
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
-  const unsafe = recordUnsafe(stream, request, views, heads, relative);
-  const counters = tuning.counters ?? stream.scratch(4 * COUNTER_WORDS);
+  const keyHeads = request.batch * request.keyHeads;
+  const unsafe = {
+    keys: stream.scratch(4 * guardWords(keyHeads, relative !== undefined)),
+    biasPlace: guardWords(keyHeads, false),
+  };
+  if (relative !== undefined) recordBiasGuard(stream, relative, unsafe.keys, unsafe.biasPlace);
   for (const part of partsOf(request, heads, queries)) {
-    recordPart(stream, facts, { request, views, part, relative, unsafe, counters, tuning });
+    recordPart(stream, facts, { request, views, part, relative, unsafe, tuning });
     stream.flush();
   }
-  stream.release(unsafe);
-  if (tuning.counters === undefined) stream.release(counters);
+  stream.release(unsafe.keys);
   if (relative !== undefined) stream.release(relative);
-}
-
-/** u32 [B * Hkv]: the first key of each head that makes scores unsafe. */
-function recordUnsafe(
-  stream: Stream,
-  request: AttentionRequest,
-  views: ForwardViews,
-  heads: number,
-  relative: Span | undefined,
-): Span {
-  const { batch, queryHeads, queryLength, keyHeads, keyLength, headDim, dtype, scale } = request;
-  const unsafe = stream.scratch(4 * batch * keyHeads);
-  stream.write(unsafe, new Uint8Array(4 * batch * keyHeads).fill(0xff));
-  const group = groupSize(request);
-  const largest = largestSafe(headDim, scale);
-  for (let firstHead = 0; firstHead < batch * queryHeads; firstHead += heads) {
-    const part = {
-      firstHead,
-      heads: Math.min(heads, batch * queryHeads - firstHead),
-      firstQuery: 0,
-      queries: queryLength,
-    };
-    recordGuard(
-      stream,
-      keyWindow(views.k, request, part),
-      {
-        half: dtype === 'f16',
-        firstHead: firstHead / group,
-        heads: part.heads / group,
-        keyLength,
-        headDim,
-        largest,
-      },
-      unsafe,
-    );
-  }
-  if (relative !== undefined) {
-    // One unsafe bias makes every key of every head unsafe, because all of them share it.
-    for (let head = 0; head < batch * keyHeads; head++) {
-      recordGuard(
-        stream,
-        { span: relative, base: 0 },
-        {
-          half: false,
-          firstHead: head,
-          heads: 1,
-          keyLength: 1,
-          headDim: relative.size / 4,
-          largest: 2 ** 120,
-        },
-        unsafe,
-      );
-    }
-  }
-  return unsafe;
 }

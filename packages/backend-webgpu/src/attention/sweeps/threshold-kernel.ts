@@ -9,6 +9,7 @@ import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.j
 import { bitsOfKey } from '../shared/ordered-key.js';
 import { TILE_KEYS } from '../shared/scores/product.js';
 import { visibleOf } from '../shared/validity.js';
+import { GUARD_PARTS, unsafeWord } from './guard-kernel.js';
 import { tileSees } from './row-tile.js';
 import { TEAM, teamDirectives, teamFunctions } from './team.js';
 import { text } from './threshold.wgsl.js';
@@ -19,6 +20,7 @@ interface ThresholdParameters {
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
   readonly keyLengths: boolean;
+  readonly relativeBias: boolean;
   readonly groups: number;
   /** Rows per tile of the sweeps. */
   readonly rows: 64 | 128;
@@ -27,19 +29,28 @@ interface ThresholdParameters {
 
 /**
  * From the maxima of a row's groups to its threshold, just below the rank-th largest of them; the lowest finite number
- * if there are fewer, or if the row sees no more keys than a list holds. Starts the row's count at 0. A row whose
- * scores could overflow or be NaN, because of its query or a key that it sees, gets UNSAFE as its count.
+ * if there are fewer, or if the row sees no more keys than a list holds. Starts the row's count at 0, and the counts of
+ * slow rows. A row whose scores could overflow or be NaN, because of its query or a key that it sees, gets UNSAFE as
+ * its count.
  *
  * One team per row.
  */
 const thresholdKernel = kernelFamily('attention sweeps threshold', (p: ThresholdParameters) => ({
-  uniforms: { ...geometryUniforms, shift: 'u32', rank: 'u32', capacity: 'u32', largest_safe: 'f32' },
+  uniforms: {
+    ...geometryUniforms,
+    shift: 'u32',
+    rank: 'u32',
+    capacity: 'u32',
+    largest_safe: 'f32',
+    bias_guard: 'u32',
+  },
   buffers: {
     q: readFrom('u32'),
     maxima: read('u32'),
-    unsafe_key: read('u32'),
+    unsafe_keys: read('u32'),
     thresholds: write('u32'),
     counts: write('u32'),
+    slow: write('u32'),
     key_lengths: optional(p.keyLengths, read('i32')),
   },
   workgroup: TEAM,
@@ -47,12 +58,13 @@ const thresholdKernel = kernelFamily('attention sweeps threshold', (p: Threshold
   source: () => source(p),
 }));
 
+/** `bias_guard`: where the list of the relative bias begins in `unsafe_keys`. */
 export function recordThreshold(
   stream: Stream,
   parameters: ThresholdParameters,
   geometry: PartGeometry,
-  own: Readonly<Record<'shift' | 'rank' | 'capacity' | 'largest_safe', number>>,
-  buffers: Readonly<Record<'maxima' | 'unsafe_key' | 'thresholds' | 'counts', Span>> & {
+  own: Readonly<Record<'shift' | 'rank' | 'capacity' | 'largest_safe' | 'bias_guard', number>>,
+  buffers: Readonly<Record<'maxima' | 'unsafe_keys' | 'thresholds' | 'counts' | 'slow', Span>> & {
     readonly q: Binding;
     readonly key_lengths: Span | undefined;
   },
@@ -75,11 +87,13 @@ ${visibleOf(p.causal, p.keyLengths)}
 ${tileSees(p.rows)}
 ${orderedKey32}
 ${bitsOfKey}
+${unsafeWord}
 ${teamFunctions(p)}
 
 ${fill(text, {
   ...{ rows: p.rows, groups: p.groups, head_dim: p.headDim, team: TEAM, unsafe: UNSAFE },
-  ...{ tile_keys: TILE_KEYS, last_key: TILE_KEYS - 1 },
+  ...{ tile_keys: TILE_KEYS, last_key: TILE_KEYS - 1, guard_parts: GUARD_PARTS },
+  bias_is_unsafe: p.relativeBias ? ' || unsafe_keys[params.bias_guard + t] < visible' : '',
   element: p.dtype === 'f32' ? 'q[at]' : 'bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u])',
   load_keys: times(
     each,

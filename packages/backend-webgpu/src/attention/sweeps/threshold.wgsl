@@ -14,12 +14,11 @@ fn written_groups(index: u32) -> u32 {
 
 fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
   let key_head = (params.first_head + row.local_head) / params.group;
-  if (unsafe_key[key_head] < visible) { return true; }
-  var found = 0u;
+  var found = u32(unsafe_keys[key_head * ${guard_parts}u + t] < visible${bias_is_unsafe});
   let start = params.q_base + (row.local_head * params.query_length + row.local_query) * ${head_dim}u;
   for (var d = t; d < ${head_dim}u; d += ${team}u) {
     let at = start + d;
-    if ((${element} & 0x7fffffffu) > bitcast<u32>(params.largest_safe)) { found = 1u; }
+    if (is_unsafe_word(${element})) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
@@ -52,5 +51,6 @@ fn main(
   if (t == 0u) {
     thresholds[index] = bits;
     counts[index] = select(0u, ${unsafe}u, found_unsafe);
+    if (index < params.heads / params.group) { slow[index] = 0u; }
   }
 }

@@ -23,8 +23,7 @@ function countersOf(stream: Stream, { queryHeads, keyLength, headDim, k }: Atten
   const size = [queryHeads, Math.ceil(Math.log2(keyLength)), headDim, k].join();
   let counters = ofStream.get(size);
   if (counters === undefined) {
-    counters = stream.scratch(4 * COUNTER_WORDS);
-    stream.clear(counters);
+    counters = stream.zeros(4 * COUNTER_WORDS);
     ofStream.set(size, counters);
   }
   return counters;

@@ -1,33 +1,10 @@
-// attention sweeps guard {"half":true}
-struct Params { head_elements: u32, heads: u32, head_dim: u32, first_head: u32, largest: f32, x_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> unsafe_key: array<atomic<u32>>;
-const INVOCATIONS = 128u;
-
-fn is_unsafe(bits: u32) -> bool {
-  return (bits & 0x7fffffffu) > bitcast<u32>(params.largest);
-}
-
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let stride = INVOCATIONS * groups.x;
-  // A row of workgroups a head.
-  for (var head = id.y; head < params.heads; head += groups.y) {
-    for (var at = id.x; at < params.head_elements; at += stride) {
-      let element = params.x_base + head * params.head_elements + at;
-      let bits = bitcast<u32>(unpack2x16float(x[element / 2u])[element % 2u]);
-      if (is_unsafe(bits)) { atomicMin(&unsafe_key[params.first_head + head], at / params.head_dim); }
-    }
-  }
-}
-
 // attention sweeps sample {"headDim":64,"dtype":"f16","causal":true,"keyLengths":false,"relativeBias":false,"rows":128}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, groups: u32, first_tile: u32, end_tile: u32, shares: u32, q_base: u32, k_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, groups: u32, first_tile: u32, end_tile: u32, shares: u32, guards: u32, largest_safe: f32, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec2u>;
 @group(0) @binding(2) var<storage, read> k: array<vec2u>;
 @group(0) @binding(3) var<storage, read_write> maxima: array<f32>;
+@group(0) @binding(4) var<storage, read_write> unsafe_keys: array<u32>;
 const INVOCATIONS = 256u;
 
 
@@ -86,6 +63,32 @@ var<workgroup> key_tile: array<array<vec4f, 32>, 16>;
 fn query_row(key_head: u32, row: u32) -> u32 {
   let at = min(row, params.group * params.queries - 1u);
   return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
+}
+
+
+fn is_unsafe_word(bits: u32) -> bool {
+  return (bits & 0x7fffffffu) > bitcast<u32>(params.largest_safe);
+}
+var<workgroup> first_unsafe: atomic<u32>;
+
+fn guard_keys(job: u32, t: u32) {
+  let key_head = job / 32u;
+  let each = (params.key_length + 31u) / 32u;
+  let first = job % 32u * each;
+  let end = min(first + each, params.key_length);
+  if (t == 0u) { atomicStore(&first_unsafe, 0xffffffffu); }
+  workgroupBarrier();
+  for (var at = first * 16u + t; at < end * 16u; at += INVOCATIONS) {
+    let key = at / 16u;
+    let words = bitcast<vec4u>(load_key(key_head * params.key_length + key, at % 16u));
+    if (is_unsafe_word(words.x) || is_unsafe_word(words.y) || is_unsafe_word(words.z) || is_unsafe_word(words.w)) {
+      atomicMin(&first_unsafe, key);
+    }
+  }
+  workgroupBarrier();
+  if (t == 0u) {
+    unsafe_keys[params.first_head / params.group * 32u + job] = atomicLoad(&first_unsafe);
+  }
 }
 
 fn score_quad(dots: vec4f, row: Row, keys: vec4u) -> vec4f {
@@ -158,7 +161,12 @@ fn main(
   let shift = params.shift;
   let rows = params.group * params.queries;
   let row_tiles = (rows + 127u) / 128u;
-  let job = id.x + id.y * groups.x;
+  let index = id.x + id.y * groups.x;
+  if (index < params.guards) {
+    guard_keys(index, t);
+    return;
+  }
+  let job = index - params.guards;
   if (job >= shares * row_tiles * (params.heads / params.group)) { return; }
   let share = job % shares;
   let first_row = 128u * (job / shares % row_tiles);
@@ -319,16 +327,17 @@ fn main(
   }
 }
 
-// attention sweeps threshold {"headDim":64,"dtype":"f16","causal":true,"keyLengths":false,"groups":512,"rows":128,"subgroups":true}
+// attention sweeps threshold {"headDim":64,"dtype":"f16","causal":true,"keyLengths":false,"relativeBias":false,"rows":128,"groups":512,"subgroups":true}
 enable subgroups;
 diagnostic(off, subgroup_uniformity);
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, rank: u32, capacity: u32, largest_safe: f32, q_base: u32 }
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, shift: u32, rank: u32, capacity: u32, largest_safe: f32, bias_guard: u32, q_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<u32>;
 @group(0) @binding(2) var<storage, read> maxima: array<u32>;
-@group(0) @binding(3) var<storage, read> unsafe_key: array<u32>;
+@group(0) @binding(3) var<storage, read> unsafe_keys: array<u32>;
 @group(0) @binding(4) var<storage, read_write> thresholds: array<u32>;
 @group(0) @binding(5) var<storage, read_write> counts: array<u32>;
+@group(0) @binding(6) var<storage, read_write> slow: array<u32>;
 const INVOCATIONS = 32u;
 
 
@@ -368,6 +377,10 @@ fn bits_of_key(key: u32) -> u32 {
   return key ^ select(0xffffffffu, 0x80000000u, (key & 0x80000000u) != 0u);
 }
 
+fn is_unsafe_word(bits: u32) -> bool {
+  return (bits & 0x7fffffffu) > bitcast<u32>(params.largest_safe);
+}
+
 fn team_sum(t: u32, x: u32) -> u32 { return subgroupAdd(x); }
 fn team_max(t: u32, x: u32) -> u32 { return subgroupMax(x); }
 fn team_before(t: u32, x: u32) -> u32 { return subgroupExclusiveAdd(x); }
@@ -388,12 +401,11 @@ fn written_groups(index: u32) -> u32 {
 
 fn is_unsafe(row: Row, t: u32, visible: u32) -> bool {
   let key_head = (params.first_head + row.local_head) / params.group;
-  if (unsafe_key[key_head] < visible) { return true; }
-  var found = 0u;
+  var found = u32(unsafe_keys[key_head * 32u + t] < visible);
   let start = params.q_base + (row.local_head * params.query_length + row.local_query) * 64u;
   for (var d = t; d < 64u; d += 32u) {
     let at = start + d;
-    if ((bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u]) & 0x7fffffffu) > bitcast<u32>(params.largest_safe)) { found = 1u; }
+    if (is_unsafe_word(bitcast<u32>(unpack2x16float(q[at / 2u])[at % 2u]))) { found = 1u; }
   }
   return team_max(t, found) != 0u;
 }
@@ -457,6 +469,7 @@ fn main(
   if (t == 0u) {
     thresholds[index] = bits;
     counts[index] = select(0u, 2147483648u, found_unsafe);
+    if (index < params.heads / params.group) { slow[index] = 0u; }
   }
 }
 
@@ -859,13 +872,12 @@ fn main(
   }
 }
 
-// attention sweeps flag
+// attention sweeps flag {"counts":false}
 struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, capacity: u32, k: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> thresholds: array<u32>;
 @group(0) @binding(2) var<storage, read> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> slow: array<atomic<u32>>;
-@group(0) @binding(4) var<storage, read_write> counters: array<atomic<u32>>;
 const INVOCATIONS = 64u;
 
 const LOWEST_BITS = 0xff7fffffu;
@@ -876,18 +888,13 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
   if (index >= params.heads * params.queries) { return; }
   let count = counts[index];
   let is_long = count > params.capacity;
-  if (index % 32u == 0u && count < 0x80000000u) {
-    atomicAdd(&counters[2], 1u);
-    atomicAdd(&counters[3], count);
-    atomicMax(&counters[4], count);
-  }
+  
   if (!is_long && (count >= params.k || thresholds[index] == LOWEST_BITS)) { return; }
   let rows = params.group * params.queries;
   let key_head = index / rows;
   let place = atomicAdd(&slow[key_head], 1u);
   atomicStore(&slow[params.heads / params.group + key_head * rows + place], index % rows);
-  atomicAdd(&counters[0], 1u);
-  if (is_long) { atomicAdd(&counters[1], 1u); }
+  
 }
 
 // attention sweeps slow {"headDim":64,"dtype":"f16","causal":true,"keyLengths":false,"relativeBias":false,"rows":8}
