@@ -15,19 +15,19 @@ import {
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
-import type { Engine, Host } from '../host.js';
+import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Configuration, runName } from '../runs/configuration.js';
-import type { RunResult, Session } from '../runs/run-folder.js';
+import type { RunResult } from '../runs/run-folder.js';
 import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
-import { calledAs } from './called-as.js';
 import { openEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
+import { sessionOf } from './session.js';
 
 const notes = `
 Tasks, mechanisms and seeds may be lists: every combination is a run in a folder of its own under --out. All runs of a
@@ -230,16 +230,4 @@ function show(finished: readonly Finished[], options: TrainOptions, io: Io): voi
       ]),
     }),
   );
-}
-
-/** What is kept about a process that works on a run. */
-export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
-  return {
-    date: new Date().toISOString(),
-    command: calledAs(),
-    engine: info.description,
-    node: process.versions.node,
-    system: `${process.platform} ${process.arch}`,
-    version,
-  };
 }

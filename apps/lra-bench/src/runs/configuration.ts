@@ -38,17 +38,23 @@ export function comparedPart({ task, preset, model, training, data }: Configurat
 
 /** A short name of what `comparedPart` gives. */
 export function comparedHash(configuration: Configuration): string {
-  return createHash('sha256')
-    .update(JSON.stringify(comparedPart(configuration)))
-    .digest('hex')
-    .slice(0, 8);
+  return shortHash(comparedPart(configuration));
+}
+
+/** A short name of plain data. */
+export function shortHash(value: object): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
 }
 
 /** The folder of a run among others: readable, and different for different runs of one sweep. */
 export function runName({ task, preset, mechanism, feedForwardK, seed }: Configuration): string {
-  const k = mechanism.k === undefined ? '' : `-${mechanism.k}`;
   const units = feedForwardK === undefined ? '' : `-ff-${feedForwardK}`;
-  return `${task}-${preset}-${mechanism.name}${k}${units}-seed-${seed}`;
+  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}-seed-${seed}`;
+}
+
+/** A mechanism in the name of a folder: `top-k-128`. */
+export function mechanismSuffix({ name, k }: MechanismSettings): string {
+  return k === undefined ? name : `${name}-${k}`;
 }
 
 /** The first difference of two plain values, as `training.steps: 5000 and 20000`; undefined if they are equal. */
@@ -65,7 +71,7 @@ export function difference(a: unknown, b: unknown, path = ''): string | undefine
 }
 
 /** @throws TopKError INVALID_OPTION with the first difference, unless two configurations are equal. */
-export function requireSame(stored: Configuration, wanted: Configuration, folder: string): void {
+export function requireSame(stored: object, wanted: object, folder: string): void {
   const found = difference(stored, wanted);
   if (found === undefined) return;
   throw new TopKError('INVALID_OPTION', `${folder} holds another run`, {
