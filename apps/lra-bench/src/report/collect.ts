@@ -85,8 +85,8 @@ export function collectRuns(folders: readonly string[]): {
 function distinct(runs: readonly ReportedRun[]): readonly ReportedRun[] {
   const seen = new Map<string, string>();
   for (const { folder, configuration } of runs) {
-    const { mechanism, feedForwardK, seed } = configuration;
-    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, seed]);
+    const { mechanism, feedForwardK, precision, seed } = configuration;
+    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, precision, seed]);
     const other = seen.get(key);
     if (other !== undefined) {
       throw new TopKError('INVALID_OPTION', 'one run is there twice', {

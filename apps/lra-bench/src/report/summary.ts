@@ -4,7 +4,7 @@ import type { ReportedRun, Section } from './collect.js';
 
 /** Runs of a section with one mechanism. */
 export interface Group {
-  /** `top-k 128`, with ` ff 32` for a top-k feed-forward layer. */
+  /** `top-k 128`, with ` ff 32` for a top-k feed-forward layer and ` mixed` for mixed precision. */
   readonly title: string;
   /** Class of its colour. */
   readonly className: string;
@@ -26,8 +26,9 @@ export function groupsOf({ runs }: Section): readonly Group[] {
   const order = ({ configuration: { mechanism } }: ReportedRun): number =>
     1e6 * mechanismNames.indexOf(mechanism.name) + (mechanism.k ?? 0);
   for (const run of [...runs].sort((a, b) => order(a) - order(b))) {
-    const { mechanism, feedForwardK } = run.configuration;
-    const title = `${mechanismTitle(mechanism)}${feedForwardK === undefined ? '' : ` ff ${feedForwardK}`}`;
+    const { mechanism, feedForwardK, precision } = run.configuration;
+    const units = feedForwardK === undefined ? '' : ` ff ${feedForwardK}`;
+    const title = `${mechanismTitle(mechanism)}${units}${precision === undefined ? '' : ` ${precision}`}`;
     byTitle.set(title, [...(byTitle.get(title) ?? []), run]);
   }
   const exact = bySeed(byTitle.get('exact') ?? []);

@@ -13,7 +13,9 @@ export interface Configuration {
   readonly mechanism: MechanismSettings;
   /** Hidden units that each token keeps; absent: all. */
   readonly feedForwardK?: number;
-  /** Of the first values, the order of the data and dropout. */
+  /** 'mixed': the steps compute in f16 where that is safe, with f32 weights. Absent: f32. */
+  readonly precision?: 'mixed';
+  /** Of the first values, the order of the data, dropout and redrawn features. */
   readonly seed: number;
   readonly model: ModelSettings;
   readonly training: TrainingSettings;
@@ -31,7 +33,7 @@ export interface DataFacts {
   readonly notes: readonly string[];
 }
 
-/** What must be equal for two runs to stand in one row of a table: all but mechanism, seed and how a batch is cut. */
+/** What must be equal for two runs to stand in one table: all but mechanism, precision, seed and how a batch is cut. */
 export function comparedPart({ task, preset, model, training, data }: Configuration): object {
   return { task, preset, model, training, data: { hash: data.hash, rows: data.rows } };
 }
@@ -47,13 +49,15 @@ export function shortHash(value: object): string {
 }
 
 /** The folder of a run among others: readable, and different for different runs of one sweep. */
-export function runName({ task, preset, mechanism, feedForwardK, seed }: Configuration): string {
+export function runName({ task, preset, mechanism, feedForwardK, precision, seed }: Configuration): string {
   const units = feedForwardK === undefined ? '' : `-ff-${feedForwardK}`;
-  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}-seed-${seed}`;
+  const halves = precision === undefined ? '' : `-${precision}`;
+  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}${halves}-seed-${seed}`;
 }
 
-/** A mechanism in the name of a folder: `top-k-128`. */
-export function mechanismSuffix({ name, k }: MechanismSettings): string {
+/** A mechanism in the name of a folder: `top-k-128`, `performer-redraw-1000`. */
+export function mechanismSuffix({ name, k, redraw }: MechanismSettings): string {
+  if (redraw !== undefined) return `${name}-redraw-${redraw}`;
   return k === undefined ? name : `${name}-${k}`;
 }
 

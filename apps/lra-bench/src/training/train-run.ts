@@ -125,6 +125,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     } = await train<Batch, Inputs>({
       parameters,
       trainable: trainableExcept(model),
+      redraw: model,
       data: dataLoader(indicesOf(splits.train.length), {
         batchSize: microBatch,
         collate: (rows) => batch(splits.train, rows),
@@ -144,6 +145,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       gradientAccumulationSteps: parts,
       ...(training.clipNorm > 0 && { maxGradNorm: training.clipNorm }),
       recorded: true,
+      precision: configuration.precision ?? 'f32',
       seed,
       evaluate,
       evalSteps: training.evalEvery,
