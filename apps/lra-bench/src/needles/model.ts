@@ -1,4 +1,4 @@
-import { narrow, reshape, type Tensor } from '@topk-attention/core';
+import { mul, narrow, reshape, type Tensor } from '@topk-attention/core';
 import { relativeBuckets } from '@topk-attention/core/backend';
 import {
   defineLayer,
@@ -9,6 +9,7 @@ import {
   linearLayer,
   normLayer,
   parameterOf,
+  tiedLayer,
   within,
 } from '@topk-attention/nn';
 import { mechanismOf } from '../model/mechanism.js';
@@ -18,8 +19,8 @@ import type { NeedleConfiguration, NeedleModel } from './settings.js';
 const TABLE = 'relative_attention_bias.weight';
 
 /**
- * A causal Transformer that answers the question at the end of rows: ids i32 [B, L] -> logits [B * valueTokens, symbols] of
- * the value's tokens.
+ * A causal Transformer that answers the question at the end of rows: ids i32 [B, L] -> logits [B * valueTokens, ids] of the
+ * value's tokens.
  *
  * No part of it knows how long a row is. The first layer has T5's relative positions, which begin as ALiBi's: it looks at
  * the tokens just before, and all that are far away are alike. The layers above it have no positions: they look for content
@@ -40,7 +41,7 @@ export function needleNetwork({
     }),
   );
   const norm = normLayer(width);
-  const output = linearLayer(width, task.symbols);
+  const output = linearLayer(width, idsOf(task), { bias: false });
   const table = { [TABLE]: { shape: [buckets, heads], initializer: linearBiases(settings) } };
   const parts = {
     tokens,
@@ -49,7 +50,7 @@ export function needleNetwork({
     norm,
     output,
   };
-  return defineLayer(parts, (context, ids: Tensor) => {
+  const network = defineLayer(parts, (context, ids: Tensor) => {
     const [rows, length] = ids.shape as readonly [number, number];
     let x = tokens.apply(within(context, 'tokens'), ids);
     for (const [at, layer] of each.entries()) {
@@ -61,8 +62,10 @@ export function needleNetwork({
     // Logits of all places would be as large as the row times the vocabulary.
     const last = narrow(x, 1, length - task.valueTokens, task.valueTokens);
     const normed = norm.apply(within(context, 'norm'), reshape(last, [rows * task.valueTokens, width]));
-    return output.apply(within(context, 'output'), normed);
+    // As in T5, whose table is tied too: its rows are N(0, 1), so their products have a variance of the width.
+    return output.apply(within(context, 'output'), mul(normed, width ** -0.5));
   });
+  return tiedLayer(network, { 'output.weight': 'tokens.weight' });
 }
 
 /** ALiBi's biases, -distance / 2^head, at the least distance of each bucket: [buckets, heads]. */

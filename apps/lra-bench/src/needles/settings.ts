@@ -47,7 +47,7 @@ export interface NeedleConfiguration {
   readonly training: NeedleTraining;
 }
 
-export const needleTask: NeedleTask = { symbols: 64, keyTokens: 4, valueTokens: 4 };
+export const needleTask: NeedleTask = { symbols: 4096, keyTokens: 4, valueTokens: 4 };
 
 export const needleModel: NeedleModel = {
   ...{ layers: 2, width: 64, heads: 2, hidden: 128 },

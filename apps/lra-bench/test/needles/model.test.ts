@@ -3,7 +3,7 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import { contextOf, initialize } from '@topk-attention/nn';
 import { expect, test } from 'vitest';
 import { needleNetwork } from '../../src/needles/model.js';
-import { needleRow } from '../../src/needles/rows.js';
+import { idsOf, needleRow } from '../../src/needles/rows.js';
 import { needleModel, needleTask } from '../../src/needles/settings.js';
 
 const backend = createReferenceBackend();
@@ -15,7 +15,7 @@ const { ids } = needleRow(needleTask, 48, { seed: 1, split: 'test', row: 0 }, 0.
 
 async function logitsOf(of: Int32Array, network = model): Promise<readonly number[]> {
   const logits = network.apply(contextOf(parameters), tensor(backend, of, [1, of.length]));
-  expect(logits.shape).toEqual([needleTask.valueTokens, needleTask.symbols]);
+  expect(logits.shape).toEqual([needleTask.valueTokens, idsOf(needleTask)]);
   return Array.from(await logits.data());
 }
 
@@ -37,7 +37,7 @@ test('a place sees nothing after it: the third token of the value does not help 
   const changed = ids.slice();
   changed[47] = ((ids[47] as number) + 1) % needleTask.symbols;
   const [before, after] = [await logitsOf(ids), await logitsOf(changed)];
-  const known = 3 * needleTask.symbols;
+  const known = 3 * idsOf(needleTask);
   expect(after.slice(0, known)).toEqual(before.slice(0, known));
   expect(after.slice(known)).not.toEqual(before.slice(known));
 });

@@ -23,7 +23,7 @@ import { listOf, nameIn, seedNumber } from '../option-values.js';
 import { sessionOf } from '../session.js';
 
 const notes = `
-A row is noise of 64 symbols with one needle in it, a key and its value of four symbols each, and ends with the question.
+A row is noise of 4,096 symbols with one needle in it, a key and its value of four symbols each, and ends with the question.
 All four tokens of the value have to be right. Rows are made on the fly. Their length doubles during the first half of the
 steps; --step-tokens says how many tokens a step has, so longer rows are fewer.
 
