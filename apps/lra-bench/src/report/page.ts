@@ -15,7 +15,7 @@ import { isEvaluation } from '../runs/metrics.js';
 import type { NeedleRun, ReportedRun, Section } from './collect.js';
 import { needlesHtml, needlesMarkdown } from './needles.js';
 import { publishedFor } from './published.js';
-import { groupsOf } from './summary.js';
+import { groupsOf, variantTitle } from './summary.js';
 import { accuracyTable, accuracyText, factsOf, keptKeysTable, sectionFacts, sectionTitle } from './tables.js';
 
 const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
@@ -139,8 +139,8 @@ function keptKeysChart(section: Section): string {
   });
 }
 
-function runTitle({ configuration: { mechanism, seed } }: ReportedRun): string {
-  return `${mechanismTitle(mechanism)}, seed ${seed}`;
+function runTitle({ configuration }: ReportedRun): string {
+  return `${variantTitle(configuration)}, seed ${configuration.seed}`;
 }
 
 function sameMechanism(a: ReportedRun, b: ReportedRun): boolean {

@@ -39,7 +39,7 @@ const [LEAST_ROWS, MOST_ROWS] = [32, 256];
 
 type Options = BackendOptions & {
   run: readonly string[];
-  k: readonly Retrieval['k'][];
+  k?: readonly Retrieval['k'][];
   lengths: readonly number[];
   rows?: number;
   most: number;
@@ -57,9 +57,11 @@ export function needlesEvalCommand(io: Io, host: Host): CommandUnknownOpts {
       'run folders',
       listOf((text) => text),
     )
-    .option('--k <N,...>', 'keys that each query keeps; exact keeps all', listOf(keptKeys), [
-      64,
-    ] as readonly Retrieval['k'][])
+    .option(
+      '--k <N,...>',
+      'keys that each query keeps; exact keeps all (default: as in training)',
+      listOf(keptKeys),
+    )
     .option('--lengths <N,...>', 'lengths of the rows', listOf(wholeNumber), lengths)
     .option('--rows <N>', 'rows of each length (default: 256 of short ones, 32 of the longest)', wholeNumber)
     .option('--most <SECONDS>', 'a k stops after the length whose rows took longer', positiveNumber, 10)
@@ -83,7 +85,7 @@ async function evaluateAll(options: Options, io: Io, host: Host): Promise<void> 
         const retrievals = await retrieveNeedles({
           ...{ folder, configuration, backend, engine: info.description },
           ...(gpuBytes && { deviceBytes: gpuBytes }),
-          kept: options.k,
+          kept: options.k ?? [configuration.mechanism.k ?? 'exact'],
           lengths: options.lengths,
           rowsOf: (tokens) =>
             options.rows ?? Math.min(MOST_ROWS, Math.max(LEAST_ROWS, Math.floor(TOKENS / tokens))),
