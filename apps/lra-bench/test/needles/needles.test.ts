@@ -1,13 +1,13 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { readRetrievals } from '../../src/needles/run-folder.js';
+import { readNeedleConfiguration, readRetrievals } from '../../src/needles/run-folder.js';
 import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
 
 const folder = temporaryFolder();
 const RUN = 'needles-top-k-8-seed-1';
 const tiny = [
-  ...['--k', '8', '--steps', '6', '--tokens', '70', '--step-tokens', '70', '--width', '8'],
+  ...['--k', '8', '--steps', '6', '--tokens', '70', '--step-tokens', '70', '--width', '8', '--symbols', '16'],
   ...['--eval-every', '3', '--save-every', '1', '--backend', 'reference'],
 ];
 const train = (out: string, ...more: readonly string[]): string[] => [
@@ -25,6 +25,15 @@ beforeAll(async () => {
   expect(JSON.parse(stdout).runs).toMatchObject([
     { folder: whole, mechanism: { name: 'top-k', k: 8 }, seed: 1, steps: 6, loss: expect.any(Number) },
   ]);
+});
+
+test('a run says what it was made of', () => {
+  expect(readNeedleConfiguration(whole)).toMatchObject({
+    task: { symbols: 16, keyTokens: 4, valueTokens: 4 },
+    mechanism: { name: 'top-k', k: 8 },
+    model: { width: 8, hidden: 16 },
+    training: { steps: 6, warmup: 1, tokens: 70, stepTokens: 70, evalEvery: 3 },
+  });
 });
 
 test('stopped and resumed, a run ends with the same bits', async () => {

@@ -23,7 +23,7 @@ import { listOf, nameIn, seedNumber } from '../option-values.js';
 import { sessionOf } from '../session.js';
 
 const notes = `
-A row is noise of 4,096 symbols with one needle in it, a key and its value of four symbols each, and ends with the question.
+A row is noise with one needle in it, a key and its value of four symbols each, and ends with the question.
 All four tokens of the value have to be right. Rows are made on the fly. Their length doubles during the first half of the
 steps; --step-tokens says how many tokens a step has, so longer rows are fewer.
 
@@ -45,6 +45,7 @@ type Options = BackendOptions & {
   stepTokens: number;
   learningRate: number;
   width: number;
+  symbols: number;
   evalEvery?: number;
 };
 
@@ -70,6 +71,7 @@ export function needlesTrainCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--step-tokens <N>', 'tokens per step', wholeNumber, needleTraining.stepTokens)
     .option('--learning-rate <X>', 'highest learning rate', positiveNumber, needleTraining.learningRate)
     .option('--width <N>', 'width of the model', wholeNumber, needleModel.width)
+    .option('--symbols <N>', 'different tokens of noise, keys and values', wholeNumber, needleTask.symbols)
     .option('--eval-every <N>', 'steps between validations', wholeNumber)
     .addHelpText('after', notes);
   return command.action(async (options) => {
@@ -151,7 +153,18 @@ async function trainAll(options: Options, io: Io, host: Host): Promise<void> {
 }
 
 function configurationsOf(options: Options): readonly NeedleConfiguration[] {
-  const { mechanism, seed: seeds, k, steps, tokens, stepTokens, learningRate, width, evalEvery } = options;
+  const {
+    mechanism,
+    seed: seeds,
+    k,
+    steps,
+    tokens,
+    stepTokens,
+    learningRate,
+    width,
+    symbols,
+    evalEvery,
+  } = options;
   const training = {
     ...{ ...needleTraining, steps, tokens, stepTokens, learningRate },
     warmup: Math.min(needleTraining.warmup, Math.ceil(steps / 10)),
@@ -159,7 +172,7 @@ function configurationsOf(options: Options): readonly NeedleConfiguration[] {
   };
   return mechanism.flatMap((name) =>
     seeds.map((seed) => ({
-      task: needleTask,
+      task: { ...needleTask, symbols },
       mechanism: name === 'exact' ? { name } : { name, k },
       seed,
       model: { ...needleModel, width, hidden: 2 * width },
