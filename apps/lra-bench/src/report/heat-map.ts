@@ -1,7 +1,7 @@
 import { escapeHtml } from '@topk-attention/app-kit';
 
 const WIDTH = 480;
-const [LEFT, TOP, CELL, BELOW] = [62, 8, 22, 36];
+const [LEFT, TOP, CELL, BELOW] = [62, 24, 22, 36];
 
 /** Shares in per cent over two axes. */
 export interface HeatMap {
@@ -19,7 +19,7 @@ export interface HeatMap {
 export function heatMap({ title, x, y, values, className }: HeatMap): string {
   const width = (WIDTH - LEFT) / Math.max(1, x.names.length);
   const bottom = TOP + CELL * y.names.length;
-  const parts: string[] = [];
+  const parts: string[] = [`<text class="soft" x="0" y="13">${escapeHtml(title)}</text>`];
   for (const [row, name] of y.names.entries()) {
     const top = TOP + row * CELL;
     parts.push(`<text x="${LEFT - 6}" y="${top + 15}" text-anchor="end">${escapeHtml(name)}</text>`);
