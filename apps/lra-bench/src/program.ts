@@ -2,6 +2,7 @@ import { Command, type CommandUnknownOpts, type Io } from '@topk-attention/app-k
 import { benchCommand } from './commands/bench.js';
 import { evalCommand } from './commands/eval.js';
 import { generateCommand } from './commands/generate.js';
+import { needlesCommand } from './commands/needles/needles.js';
 import { quickCommand } from './commands/quick.js';
 import { reportCommand } from './commands/report.js';
 import { tasksCommand } from './commands/tasks.js';
@@ -19,6 +20,7 @@ export function createProgram(io: Io, host: Host): CommandUnknownOpts {
     .addCommand(trainCommand(io, host))
     .addCommand(evalCommand(io, host))
     .addCommand(benchCommand(io, host))
+    .addCommand(needlesCommand(io, host))
     .addCommand(reportCommand(io))
     .addCommand(quickCommand(io, host))
     .addHelpText(

@@ -45,14 +45,19 @@ export async function measure(
       ...(peak !== undefined && { peakBytes: peak }),
     };
   } catch (error) {
-    if (!(error instanceof TopKError) || !REFUSALS.includes(error.code)) throw error;
-    return { way, x, direction, refused: `${error.code}: ${error.message.split('. ')[0]}` };
+    return { way, x, direction, refused: refusalOf(error) };
   } finally {
     if (prepared !== undefined) disposeParameters(prepared.tensors);
   }
 }
 
 const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DOES_NOT_FIT', 'UNSUPPORTED'];
+
+/** Why a size does not fit. Any other failure is thrown. */
+export function refusalOf(error: unknown): string {
+  if (!(error instanceof TopKError) || !REFUSALS.includes(error.code)) throw error;
+  return `${error.code}: ${error.message.split('. ')[0]}`;
+}
 
 /** One pass, until the engine has finished. Its mean is the loss, as in the paper. */
 async function run({ tensors, apply }: Prepared, direction: Direction): Promise<void> {

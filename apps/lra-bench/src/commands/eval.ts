@@ -27,6 +27,7 @@ import type { Configuration } from '../runs/configuration.js';
 import { lockFolder } from '../runs/lock.js';
 import { requireConfiguration, runFiles } from '../runs/run-folder.js';
 import { lazily } from '../training/train-run.js';
+import { keptKeys } from './kept-keys.js';
 import { openEngine } from './open-engine.js';
 import { listOf } from './option-values.js';
 import { rowsOf } from './rows-of.js';
@@ -63,10 +64,6 @@ export function evalCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--batch <N>', 'rows at a time (default: as in training)', wholeNumber)
     .addHelpText('after', notes);
   return command.action(async (options) => evaluateAll(options, io, host));
-}
-
-function keptKeys(text: string): Evaluation['k'] {
-  return text === 'exact' ? text : wholeNumber(text);
 }
 
 async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<void> {

@@ -21,7 +21,7 @@ import { configurationOf, plannedRuns } from '../sweep/configure.js';
 import { trainRun } from '../training/train-run.js';
 import { openEngine } from './open-engine.js';
 import { report } from './report.js';
-import { sessionOf } from './train.js';
+import { sessionOf } from './session.js';
 
 const SEED = 1;
 

@@ -10,7 +10,9 @@ import {
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
 import { readBench } from '../bench/result.js';
-import { collectRuns, type Section, sectionsOf } from '../report/collect.js';
+import { mechanismTitle } from '../model/mechanism.js';
+import { retrievalsJson, retrievalTable } from '../needles/tables.js';
+import { collectRuns, type NeedleRun, type Section, sectionsOf } from '../report/collect.js';
 import { reportMarkdown, reportPage } from '../report/page.js';
 import { groupsOf } from '../report/summary.js';
 import { accuracyTable, factsOf, sectionTitle } from '../report/tables.js';
@@ -59,16 +61,22 @@ export function reportCommand(io: Io): CommandUnknownOpts {
 export function report({ json, runs, bench = [], separate, out }: ReportOptions, io: Io): void {
   const [html, markdown] = [join(out, 'lra.html'), join(out, 'lra.md')];
   for (const path of [html, markdown]) requireWritable(path);
-  const sections = sectionsOf(collectRuns(runs), separate === true);
-  const benches = bench.flatMap(readBench);
-  writeFileAtomically(html, reportPage(sections, benches, calledAs()));
-  writeFileAtomically(markdown, reportMarkdown(sections, benches));
+  const { runs: found, needles } = collectRuns(runs);
+  const sections = sectionsOf(found, separate === true);
+  const reported = { sections, needles, benches: bench.flatMap(readBench) };
+  writeFileAtomically(html, reportPage(reported, calledAs()));
+  writeFileAtomically(markdown, reportMarkdown(reported));
   if (json) {
-    print(io, JSON.stringify({ sections: sections.map(sectionJson), files: [html, markdown] }));
+    const shown = { sections: sections.map(sectionJson), needles: needles.map(needlesJson) };
+    print(io, JSON.stringify({ ...shown, files: [html, markdown] }));
     return;
   }
   for (const section of sections)
     print(io, `${sectionTitle(section)}\n\n${textTable(accuracyTable(section))}\n`);
+  for (const { configuration, retrievals } of needles) {
+    const title = `Needles in noise: trained with ${mechanismTitle(configuration.mechanism)}`;
+    print(io, `${title}\n\n${textTable(retrievalTable(retrievals, configuration))}\n`);
+  }
   print(io, `Report  ${shownPath(html)}\n        ${shownPath(markdown)}`);
 }
 
@@ -79,4 +87,9 @@ function sectionJson(section: Section): object {
     folders: runs.map(({ folder }) => folder),
   }));
   return { task, preset, steps: training.steps, majority: data.majority, groups };
+}
+
+function needlesJson({ configuration, retrievals }: NeedleRun): object {
+  const { mechanism, seed } = configuration;
+  return { mechanism, seed, retrievals: retrievalsJson(retrievals, configuration) };
 }

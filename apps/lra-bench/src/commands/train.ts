@@ -15,19 +15,19 @@ import {
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
-import type { Engine, Host } from '../host.js';
+import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Configuration, runName } from '../runs/configuration.js';
-import type { RunResult, Session } from '../runs/run-folder.js';
+import type { RunResult } from '../runs/run-folder.js';
 import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
-import { calledAs } from './called-as.js';
 import { openEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
+import { sessionOf } from './session.js';
 
 const notes = `
 Tasks, mechanisms and seeds may be lists: every combination is a run in a folder of its own under --out. All runs of a
@@ -51,6 +51,8 @@ type TrainOptions = BackendOptions &
     mechanism: readonly MechanismName[];
     k: number;
     features: number;
+    redraw?: number;
+    precision: 'f32' | 'mixed';
     feedForwardK?: number;
     seed: readonly number[];
     microBatch?: number;
@@ -82,7 +84,17 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 128)
     .option('--features <N>', 'random features, with performer', wholeNumber, 256)
+    .option(
+      '--redraw <N>',
+      'steps after which performer draws its features anew (default: never, as published)',
+      wholeNumber,
+    )
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
+    .addOption(
+      new Option('--precision <NAME>', 'mixed computes in f16 where that is safe; needs a GPU with f16')
+        .choices(['f32', 'mixed'] as const)
+        .default('f32' as const),
+    )
     .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [
       1,
     ] as readonly number[])
@@ -112,7 +124,7 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    for (const name of ['k', 'features'] as const) {
+    for (const name of ['k', 'features', 'redraw'] as const) {
       const fits = options.mechanism.some((one) => (name === 'k') === (one === 'top-k') && one !== 'exact');
       if (command.getOptionValueSource(name) === 'cli' && !fits)
         command.error(`--${name} goes with --mechanism ${name === 'k' ? 'top-k' : 'performer'}`);
@@ -139,8 +151,9 @@ interface Finished {
 
 async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
   const { task: tasks, seed: seeds, mechanism: mechanisms } = options;
-  const { k, features, feedForwardK, microBatch, out } = options;
-  const runs = plannedRuns({ tasks, mechanisms, seeds, k, features }, options.shard);
+  const { k, features, redraw, feedForwardK, microBatch, precision, out } = options;
+  const numbers = { k, features, ...(redraw !== undefined && { redraw }) };
+  const runs = plannedRuns({ tasks, mechanisms, seeds, ...numbers }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
   const bar = new ProgressBar(io.stderr, options.json);
   const finished: Finished[] = [];
@@ -155,6 +168,7 @@ async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void
       const configuration = configurationOf(run, preset, splits, {
         ...(microBatch !== undefined && { microBatch }),
         ...(feedForwardK !== undefined && { feedForwardK }),
+        precision,
       });
       const folder = join(out, runName(configuration));
       const label = `${at + 1} of ${runs.length}: ${run.task}, ${mechanismTitle(run.mechanism)}, seed ${run.seed}`;
@@ -230,16 +244,4 @@ function show(finished: readonly Finished[], options: TrainOptions, io: Io): voi
       ]),
     }),
   );
-}
-
-/** What is kept about a process that works on a run. */
-export function sessionOf({ info }: Engine, { version }: Host): Omit<Session, 'from'> {
-  return {
-    date: new Date().toISOString(),
-    command: calledAs(),
-    engine: info.description,
-    node: process.versions.node,
-    system: `${process.platform} ${process.arch}`,
-    version,
-  };
 }

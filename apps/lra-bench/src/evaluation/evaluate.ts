@@ -1,7 +1,8 @@
-import { recordedStep, scope, type Tensor, TopKError } from '@topk-attention/core';
+import { recordedStep, scope, type Tensor } from '@topk-attention/core';
 import { contextOf, type Layer, type ParameterTree } from '@topk-attention/nn';
 import { type Batch, documentsOf } from '../model/batches.js';
 import type { Documents } from '../model/classifier.js';
+import { gradeOf, requireFinite } from './grade.js';
 
 export interface Score {
   /** Mean cross-entropy. */
@@ -59,13 +60,7 @@ export class Evaluator {
       // After a failure or an abort: nothing may be read from an engine that the caller then closes.
       await Promise.allSettled(waiting.map(({ logits }) => logits));
     }
-    if (!Number.isFinite(total.loss)) {
-      throw new TopKError('NAN_FOUND', 'the model gives no finite loss', {
-        expected: 'finite logits',
-        got: String(total.loss),
-        fix: 'Look at the learning rate, and at ids outside of the table of tokens',
-      });
-    }
+    requireFinite(total.loss);
     return {
       loss: total.loss / total.examples,
       accuracy: (100 * total.right) / total.examples,
@@ -100,12 +95,9 @@ function addTo(
 ): void {
   const classes = logits.length / examples;
   for (let row = 0; row < examples; row++) {
-    const own = Array.from({ length: classes }, (_, at) => logits[row * classes + at] as number);
-    const peak = Math.max(...own);
-    const label = labels[row] as number;
-    const logTotal = peak + Math.log(own.reduce((sum, one) => sum + Math.exp(one - peak), 0));
-    total.loss += logTotal - (own[label] as number);
-    if (own.indexOf(peak) === label) total.right++;
+    const { loss, isRight } = gradeOf(logits, row, classes, labels[row] as number);
+    total.loss += loss;
+    if (isRight) total.right++;
     total.examples++;
   }
 }

@@ -104,7 +104,7 @@ export function classifier(
     let x = tokens.apply(within(context, 'tokens'), ids);
     if (hasClass) {
       const vector = reshape(parameterOf(context, 'class.weight'), [1, 1, width]);
-      x = concat([add(fill(x.backend, 0, [count, 1, width]), vector), x], 1);
+      x = concat([add(fill(x.backend, 0, [count, 1, width], x.dtype), vector), x], 1);
     }
     const lengths = hasClass ? add(documents.lengths, 1) : documents.lengths;
     const rows = positionRows(context, settings, hasClass ? length + 1 : length, x);
@@ -143,10 +143,10 @@ function positionRows(
   context: Context,
   { positions, width }: ModelSettings,
   length: number,
-  { backend }: Tensor,
+  { backend, dtype }: Tensor,
 ): Tensor {
   if (positions === 'learned') return narrow(parameterOf(context, 'positions.weight'), 0, 0, length);
-  return sinusoidalPositions(width).apply(context, fill(backend, 0, [length, width]));
+  return sinusoidalPositions(width).apply(context, fill(backend, 0, [length, width], dtype));
 }
 
 /** [D, L, width] -> [D, width] */
@@ -156,9 +156,10 @@ function pooled(x: Tensor, lengths: Tensor, { pooling, paddedTokens }: ModelSett
   if (pooling === 'all') return mean(x, { axes: [1] });
   const column = reshape(lengths, [count, 1]);
   const counts = lt(reshape(arange(x.backend, length), [1, length]), column);
-  const total = sum(where(reshape(counts, [count, length, 1]), x, 0), { axes: [1] });
-  if (pooling === 'padded') return div(total, paddedTokens);
-  return div(total, max(cast(column, x.dtype), 1));
+  // A sum over thousands of tokens has too few digits in f16.
+  const total = sum(where(reshape(counts, [count, length, 1]), cast(x, 'f32'), 0), { axes: [1] });
+  const by = pooling === 'padded' ? paddedTokens : max(cast(column, 'f32'), 1);
+  return cast(div(total, by), x.dtype);
 }
 
 /** Vectors of documents -> features of examples. */

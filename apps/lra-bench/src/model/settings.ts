@@ -48,6 +48,8 @@ export interface MechanismSettings {
   readonly k?: number;
   /** Random features. Only, and always, with Performer. */
   readonly features?: number;
+  /** Steps after which Performer draws its features anew. Absent: they are drawn once. */
+  readonly redraw?: number;
 }
 
 /** The mechanisms of `@topk-attention/nn`; Performer by both of its kernels. */

@@ -3,6 +3,15 @@ import { join } from 'node:path';
 import { TopKError } from '@topk-attention/core';
 import { missing } from '../data/errors.js';
 import { type Evaluation, readEvaluations } from '../evaluation/evaluations.js';
+import {
+  type NeedleResult,
+  needleFiles,
+  type Retrieval,
+  readNeedleResult,
+  readRetrievals,
+  requireNeedleConfiguration,
+} from '../needles/run-folder.js';
+import type { NeedleConfiguration } from '../needles/settings.js';
 import { type Configuration, comparedHash, comparedPart, difference } from '../runs/configuration.js';
 import { type Metric, readMetrics } from '../runs/metrics.js';
 import {
@@ -26,6 +35,15 @@ export interface ReportedRun {
   readonly result?: RunResult;
 }
 
+/** The same of a run that finds needles. */
+export interface NeedleRun {
+  readonly configuration: NeedleConfiguration;
+  readonly sessions: readonly Session[];
+  readonly retrievals: readonly Retrieval[];
+  /** Absent: not finished. */
+  readonly result?: NeedleResult;
+}
+
 /** Runs that may stand side by side: of one task, model, training and data. */
 export interface Section {
   readonly id: string;
@@ -36,27 +54,39 @@ export interface Section {
 const DEPTH = 3;
 
 /**
- * The runs in folders and below them, from wherever they were made.
+ * The runs in folders and below them, from wherever they were made: those of tasks, and those that find needles.
  *
  * @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT, UNSUPPORTED for runs of another version; INVALID_OPTION for one run twice
  */
-export function collectRuns(folders: readonly string[]): readonly ReportedRun[] {
+export function collectRuns(folders: readonly string[]): {
+  readonly runs: readonly ReportedRun[];
+  readonly needles: readonly NeedleRun[];
+} {
   const found = folders.flatMap((folder) => {
     if (!existsSync(folder))
       throw missing(`${folder} is not there`, 'run folders', 'Name folders that train wrote to');
     return runFolders(folder, DEPTH);
   });
-  const runs = [...new Set(found)].map(readRun);
-  if (runs.length === 0)
+  const all = [...new Set(found)];
+  if (all.length === 0)
     throw missing(
       `no run in ${folders.join(', ')}`,
-      `folders with ${runFiles.config}`,
+      `folders with ${runFiles.config} or ${needleFiles.config}`,
       'Train first: pnpm lra train',
     );
+  const isNeedles = (folder: string): boolean => existsSync(join(folder, needleFiles.config));
+  return {
+    runs: distinct(all.filter((folder) => !isNeedles(folder)).map(readRun)),
+    needles: all.filter(isNeedles).map(readNeedleRun),
+  };
+}
+
+/** @throws TopKError INVALID_OPTION for one run twice */
+function distinct(runs: readonly ReportedRun[]): readonly ReportedRun[] {
   const seen = new Map<string, string>();
   for (const { folder, configuration } of runs) {
-    const { mechanism, feedForwardK, seed } = configuration;
-    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, seed]);
+    const { mechanism, feedForwardK, precision, seed } = configuration;
+    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, precision, seed]);
     const other = seen.get(key);
     if (other !== undefined) {
       throw new TopKError('INVALID_OPTION', 'one run is there twice', {
@@ -71,7 +101,7 @@ export function collectRuns(folders: readonly string[]): readonly ReportedRun[] 
 }
 
 function runFolders(folder: string, depth: number): readonly string[] {
-  if (existsSync(join(folder, runFiles.config))) return [folder];
+  if ([runFiles, needleFiles].some(({ config }) => existsSync(join(folder, config)))) return [folder];
   if (depth === 0) return [];
   return readdirSync(folder)
     .sort()
@@ -88,6 +118,16 @@ function readRun(folder: string): ReportedRun {
     sessions: readSessions(folder),
     metrics: readMetrics(folder),
     evaluations: readEvaluations(folder),
+    ...(result && { result }),
+  };
+}
+
+function readNeedleRun(folder: string): NeedleRun {
+  const result = readNeedleResult(folder);
+  return {
+    configuration: requireNeedleConfiguration(folder),
+    sessions: readSessions(folder),
+    retrievals: readRetrievals(folder),
     ...(result && { result }),
   };
 }

@@ -12,9 +12,10 @@ import type { BenchResult } from '../bench/result.js';
 import { studyCharts, studyTable } from '../bench/shown.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { isEvaluation } from '../runs/metrics.js';
-import type { ReportedRun, Section } from './collect.js';
+import type { NeedleRun, ReportedRun, Section } from './collect.js';
+import { needlesHtml, needlesMarkdown } from './needles.js';
 import { publishedFor } from './published.js';
-import { groupsOf } from './summary.js';
+import { groupsOf, variantTitle } from './summary.js';
 import { accuracyTable, accuracyText, factsOf, keptKeysTable, sectionFacts, sectionTitle } from './tables.js';
 
 const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
@@ -26,16 +27,20 @@ const meaning: readonly string[] = [
   'Each table holds one configuration. Published rows differ by several points among themselves for the same mechanism: the exact row beside a mechanism is the one to compare it with. The majority class is what a model reaches that has learned nothing.',
 ];
 
-/** The runs, and the studies of time and memory, as one self-contained page. */
-export function reportPage(
-  sections: readonly Section[],
-  benches: readonly BenchResult[],
-  command: string,
-): string {
+/** What a report shows. */
+export interface Reported {
+  readonly sections: readonly Section[];
+  readonly needles: readonly NeedleRun[];
+  readonly benches: readonly BenchResult[];
+}
+
+/** The runs, the needles, and the studies of time and memory, as one self-contained page. */
+export function reportPage({ sections, needles, benches }: Reported, command: string): string {
   const body = [
     `<h1>${escapeHtml(TITLE)}</h1>`,
     ...meaning.map((text) => `<p>${escapeHtml(text)}</p>`),
     ...sections.flatMap(sectionHtml),
+    ...needlesHtml(needles),
     ...benches.flatMap((bench, at) => [
       `<h2 id="bench-${at}">${escapeHtml(bench.title)}</h2>`,
       `<p class="note">${escapeHtml(bench.about)}</p>`,
@@ -50,7 +55,7 @@ export function reportPage(
 const colours = `
   figure { margin: 1rem 0; } svg { max-width: 40rem; }
   .exact { color: #1f6feb; } .top-k { color: #1a7f37; } .performer { color: #bc4c00; } .performer-relu { color: #8250df; }
-  .whole { color: #59636e; }
+  .whole { color: #59636e; } .cell { fill: currentColor; }
   @media (prefers-color-scheme: dark) { .exact { color: #58a6ff; } .top-k { color: #3fb950; } .performer { color: #f0883e; } .performer-relu { color: #bc8cff; } }`;
 
 function sectionHtml(section: Section): readonly string[] {
@@ -134,8 +139,8 @@ function keptKeysChart(section: Section): string {
   });
 }
 
-function runTitle({ configuration: { mechanism, seed } }: ReportedRun): string {
-  return `${mechanismTitle(mechanism)}, seed ${seed}`;
+function runTitle({ configuration }: ReportedRun): string {
+  return `${variantTitle(configuration)}, seed ${configuration.seed}`;
 }
 
 function sameMechanism(a: ReportedRun, b: ReportedRun): boolean {
@@ -143,7 +148,7 @@ function sameMechanism(a: ReportedRun, b: ReportedRun): boolean {
 }
 
 /** The same tables in Markdown. */
-export function reportMarkdown(sections: readonly Section[], benches: readonly BenchResult[]): string {
+export function reportMarkdown({ sections, needles, benches }: Reported): string {
   const parts = [`# ${TITLE}`, ...meaning];
   for (const section of sections) {
     parts.push(`## ${sectionTitle(section)}`, markdownTable(accuracyTable(section)));
@@ -156,6 +161,7 @@ export function reportMarkdown(sections: readonly Section[], benches: readonly B
         .join('\n'),
     );
   }
+  parts.push(...needlesMarkdown(needles));
   for (const bench of benches) parts.push(`## ${bench.title}`, bench.about, markdownTable(studyTable(bench)));
   return `${parts.join('\n\n')}\n`;
 }

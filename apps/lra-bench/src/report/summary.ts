@@ -1,10 +1,11 @@
 import { mechanismTitle } from '../model/mechanism.js';
 import { mechanismNames } from '../model/settings.js';
+import type { Configuration } from '../runs/configuration.js';
 import type { ReportedRun, Section } from './collect.js';
 
 /** Runs of a section with one mechanism. */
 export interface Group {
-  /** `top-k 128`, with ` ff 32` for a top-k feed-forward layer. */
+  /** `top-k 128`, with ` ff 32` for a top-k feed-forward layer and ` mixed` for mixed precision. */
   readonly title: string;
   /** Class of its colour. */
   readonly className: string;
@@ -26,12 +27,17 @@ export function groupsOf({ runs }: Section): readonly Group[] {
   const order = ({ configuration: { mechanism } }: ReportedRun): number =>
     1e6 * mechanismNames.indexOf(mechanism.name) + (mechanism.k ?? 0);
   for (const run of [...runs].sort((a, b) => order(a) - order(b))) {
-    const { mechanism, feedForwardK } = run.configuration;
-    const title = `${mechanismTitle(mechanism)}${feedForwardK === undefined ? '' : ` ff ${feedForwardK}`}`;
+    const title = variantTitle(run.configuration);
     byTitle.set(title, [...(byTitle.get(title) ?? []), run]);
   }
   const exact = bySeed(byTitle.get('exact') ?? []);
   return [...byTitle].map(([title, own]) => groupOf(title, own, exact));
+}
+
+/** What tells a run from others of its section and seed. */
+export function variantTitle({ mechanism, feedForwardK, precision }: Configuration): string {
+  const units = feedForwardK === undefined ? '' : ` ff ${feedForwardK}`;
+  return `${mechanismTitle(mechanism)}${units}${precision === undefined ? '' : ` ${precision}`}`;
 }
 
 function groupOf(title: string, runs: readonly ReportedRun[], exact: ReadonlyMap<number, number>): Group {

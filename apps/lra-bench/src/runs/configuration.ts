@@ -13,7 +13,9 @@ export interface Configuration {
   readonly mechanism: MechanismSettings;
   /** Hidden units that each token keeps; absent: all. */
   readonly feedForwardK?: number;
-  /** Of the first values, the order of the data and dropout. */
+  /** 'mixed': the steps compute in f16 where that is safe, with f32 weights. Absent: f32. */
+  readonly precision?: 'mixed';
+  /** Of the first values, the order of the data, dropout and redrawn features. */
   readonly seed: number;
   readonly model: ModelSettings;
   readonly training: TrainingSettings;
@@ -31,24 +33,32 @@ export interface DataFacts {
   readonly notes: readonly string[];
 }
 
-/** What must be equal for two runs to stand in one row of a table: all but mechanism, seed and how a batch is cut. */
+/** What must be equal for two runs to stand in one table: all but mechanism, precision, seed and how a batch is cut. */
 export function comparedPart({ task, preset, model, training, data }: Configuration): object {
   return { task, preset, model, training, data: { hash: data.hash, rows: data.rows } };
 }
 
 /** A short name of what `comparedPart` gives. */
 export function comparedHash(configuration: Configuration): string {
-  return createHash('sha256')
-    .update(JSON.stringify(comparedPart(configuration)))
-    .digest('hex')
-    .slice(0, 8);
+  return shortHash(comparedPart(configuration));
+}
+
+/** A short name of plain data. */
+export function shortHash(value: object): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
 }
 
 /** The folder of a run among others: readable, and different for different runs of one sweep. */
-export function runName({ task, preset, mechanism, feedForwardK, seed }: Configuration): string {
-  const k = mechanism.k === undefined ? '' : `-${mechanism.k}`;
+export function runName({ task, preset, mechanism, feedForwardK, precision, seed }: Configuration): string {
   const units = feedForwardK === undefined ? '' : `-ff-${feedForwardK}`;
-  return `${task}-${preset}-${mechanism.name}${k}${units}-seed-${seed}`;
+  const halves = precision === undefined ? '' : `-${precision}`;
+  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}${halves}-seed-${seed}`;
+}
+
+/** A mechanism in the name of a folder: `top-k-128`, `performer-redraw-1000`. */
+export function mechanismSuffix({ name, k, redraw }: MechanismSettings): string {
+  if (redraw !== undefined) return `${name}-redraw-${redraw}`;
+  return k === undefined ? name : `${name}-${k}`;
 }
 
 /** The first difference of two plain values, as `training.steps: 5000 and 20000`; undefined if they are equal. */
@@ -65,7 +75,7 @@ export function difference(a: unknown, b: unknown, path = ''): string | undefine
 }
 
 /** @throws TopKError INVALID_OPTION with the first difference, unless two configurations are equal. */
-export function requireSame(stored: Configuration, wanted: Configuration, folder: string): void {
+export function requireSame(stored: object, wanted: object, folder: string): void {
   const found = difference(stored, wanted);
   if (found === undefined) return;
   throw new TopKError('INVALID_OPTION', `${folder} holds another run`, {

@@ -51,24 +51,36 @@ export interface RunResult {
 }
 
 export function readConfiguration(folder: string): Configuration | undefined {
-  const path = join(folder, runFiles.config);
-  if (!existsSync(path)) return undefined;
-  const read = readJson(path);
-  if (read.format !== FORMAT) throw corrupt(path, `a file of '${FORMAT}'`, 'another one');
-  if (read.version !== VERSION) {
-    throw new TopKError('UNSUPPORTED', `${folder} is a run of another version`, {
-      expected: `version ${VERSION}`,
-      got: `version ${read.version}`,
-      fix: 'Use the version of this program that began it, or begin a new run with another --out',
-    });
-  }
-  const { configuration } = read;
+  const stored = readStored(folder, runFiles.config, FORMAT, VERSION);
+  if (stored === undefined) return undefined;
+  const { configuration } = stored;
   if (
     !isObject(configuration) ||
     !['task', 'mechanism', 'model', 'training', 'data'].every((key) => key in configuration)
   )
-    throw corrupt(path, 'the configuration of a run', 'parts of one');
+    throw corrupt(join(folder, runFiles.config), 'the configuration of a run', 'parts of one');
   return configuration as typeof configuration & Configuration;
+}
+
+/** What a file of a run's folder holds, unless there is none. @throws TopKError FILE_CORRUPT, UNSUPPORTED */
+export function readStored(
+  folder: string,
+  name: string,
+  format: string,
+  version: number,
+): { readonly [key: string]: unknown } | undefined {
+  const path = join(folder, name);
+  if (!existsSync(path)) return undefined;
+  const read = readJson(path);
+  if (read.format !== format) throw corrupt(path, `a file of '${format}'`, 'another one');
+  if (read.version !== version) {
+    throw new TopKError('UNSUPPORTED', `${folder} is a run of another version`, {
+      expected: `version ${version}`,
+      got: `version ${read.version}`,
+      fix: 'Use the version of this program that began it, or begin a new run with another --out',
+    });
+  }
+  return read;
 }
 
 /** The same, for a folder that must be a run. */

@@ -38,6 +38,8 @@ export interface Sweep {
   readonly k: number;
   /** Random features of Performer. */
   readonly features: number;
+  /** Steps after which Performer draws them anew. Default: never. */
+  readonly redraw?: number;
 }
 
 export interface Shard {
@@ -48,20 +50,22 @@ export interface Shard {
 
 /** The runs of a sweep, or of one shard of it: every `of`-th, in an order that depends on the sweep alone. */
 export function plannedRuns(
-  { tasks, mechanisms, seeds, k, features }: Sweep,
+  { tasks, mechanisms, seeds, ...numbers }: Sweep,
   { index, of }: Shard = { index: 1, of: 1 },
 ): readonly PlannedRun[] {
   const all = tasks.flatMap((task) =>
-    mechanisms.flatMap((name) =>
-      seeds.map((seed) => ({ task, seed, mechanism: settingsOf(name, k, features) })),
-    ),
+    mechanisms.flatMap((name) => seeds.map((seed) => ({ task, seed, mechanism: settingsOf(name, numbers) }))),
   );
   return all.filter((_, at) => at % of === index - 1);
 }
 
-function settingsOf(name: MechanismName, k: number, features: number): MechanismSettings {
+function settingsOf(
+  name: MechanismName,
+  { k, features, redraw }: Pick<Sweep, 'k' | 'features' | 'redraw'>,
+): MechanismSettings {
   if (name === 'exact') return { name };
-  return name === 'top-k' ? { name, k } : { name, features };
+  if (name === 'top-k') return { name, k };
+  return { name, features, ...(redraw !== undefined && { redraw }) };
 }
 
 /**
@@ -151,7 +155,12 @@ export function configurationOf(
   {
     microBatch = preset.training.batch,
     feedForwardK,
-  }: { readonly microBatch?: number; readonly feedForwardK?: number } = {},
+    precision,
+  }: {
+    readonly microBatch?: number;
+    readonly feedForwardK?: number;
+    readonly precision?: 'f32' | 'mixed';
+  } = {},
 ): Configuration {
   const { batch } = preset.training;
   if (batch % microBatch !== 0)
@@ -167,6 +176,7 @@ export function configurationOf(
     preset: preset.name,
     mechanism,
     ...(feedForwardK !== undefined && { feedForwardK }),
+    ...(precision === 'mixed' && { precision }),
     seed,
     model: preset.model,
     training: preset.training,

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Journal, peakBytes } from '@topk-attention/app-kit/node';
-import { type Backend, crossEntropy, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   contextOf,
   dataLoader,
@@ -21,8 +21,7 @@ import { Evaluator, type Score } from '../evaluation/evaluate.js';
 import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier, type Documents } from '../model/classifier.js';
-import { type Configuration, comparedHash, requireSame } from '../runs/configuration.js';
-import { lockFolder } from '../runs/lock.js';
+import { type Configuration, comparedHash } from '../runs/configuration.js';
 import { type Metric, metricFormat } from '../runs/metrics.js';
 import {
   addSession,
@@ -34,6 +33,7 @@ import {
   writeConfiguration,
   writeJson,
 } from '../runs/run-folder.js';
+import { workInFolder } from '../runs/work-in-folder.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
 export interface TrainRunOptions {
@@ -66,25 +66,8 @@ const LOG_EVERY = 10;
  * `train` throws
  */
 export async function trainRun(options: TrainRunOptions): Promise<RunResult> {
-  const { folder, configuration, resume } = options;
-  const lock = lockFolder(folder);
-  try {
-    const stored = readConfiguration(folder);
-    if (stored !== undefined) requireSame(stored, configuration, folder);
-    if (stored !== undefined && !resume) {
-      throw new TopKError('INVALID_OPTION', `${folder} holds this run already`, {
-        expected: 'a new folder',
-        got: 'a run that was begun',
-        fix: 'Add --resume to go on with it, or choose another --out',
-      });
-    }
-    const done = readResult(folder);
-    if (done !== undefined) return done;
-    if (stored === undefined) writeConfiguration(folder, configuration);
-    return await trainIn(options);
-  } finally {
-    lock.release();
-  }
+  const files = { readConfiguration, writeConfiguration, readResult };
+  return workInFolder(options, files, () => trainIn(options));
 }
 
 async function trainIn(options: TrainRunOptions): Promise<RunResult> {
@@ -142,6 +125,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     } = await train<Batch, Inputs>({
       parameters,
       trainable: trainableExcept(model),
+      redraw: model,
       data: dataLoader(indicesOf(splits.train.length), {
         batchSize: microBatch,
         collate: (rows) => batch(splits.train, rows),
@@ -161,6 +145,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       gradientAccumulationSteps: parts,
       ...(training.clipNorm > 0 && { maxGradNorm: training.clipNorm }),
       recorded: true,
+      precision: configuration.precision ?? 'f32',
       seed,
       evaluate,
       evalSteps: training.evalEvery,
@@ -240,7 +225,7 @@ export function* lazily<T>(
   for (const indices of batches) yield make(indices);
 }
 
-function median(values: readonly number[]): number {
+export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? 0;
 }

@@ -1,4 +1,4 @@
-import { add, narrow, scope, sum, type Tensor, tensor, where } from '@topk-attention/core';
+import { add, cast, narrow, scope, sum, type Tensor, tensor, where } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { contextOf, embedding, encoderStack, exact, initialize, within } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
@@ -33,9 +33,12 @@ async function logitsOf(
   settings: ModelSettings,
   rows: ReturnType<typeof rowsOf>,
   mechanism: MechanismSettings = { name: 'exact' },
+  dtype: 'f32' | 'f16' = 'f32',
 ): Promise<number[]> {
   const model = classifier(settings, mechanism);
-  const parameters = initialize(backend, model, 5);
+  const parameters = Object.fromEntries(
+    Object.entries(initialize(backend, model, 5)).map(([name, one]) => [name, cast(one, dtype)]),
+  );
   const batch = batchOf(
     task,
     rows,
@@ -52,6 +55,10 @@ describe.each(taskNames)('%s', (task) => {
       const logits = await logitsOf(task, short(preset, task), rowsOf(task, [16, 9]));
       expect(logits).toHaveLength(2 * tasks[task].classes);
       expect(logits.every(Number.isFinite)).toBe(true);
+      // With the weights of mixed precision it is the same network.
+      const halves = await logitsOf(task, short(preset, task), rowsOf(task, [16, 9]), undefined, 'f16');
+      for (const [at, value] of halves.entries())
+        expect(Math.abs(value - (logits[at] as number))).toBeLessThan(0.02);
     },
   );
 });

@@ -116,6 +116,26 @@ test('folders from two places become one page and one Markdown file', async () =
   expect(markdown).toContain('engine of one; engine of two');
 });
 
+test('mixed precision and redrawn features are rows of their own in the same table', async () => {
+  run('five/mixed-1', { ...configuration({ name: 'exact' }, 1), precision: 'mixed' }, 35);
+  run('five/redrawn-1', configuration({ name: 'performer', features: 256, redraw: 1000 }, 1), 30);
+  run('five/performer-1', configuration({ name: 'performer', features: 256 }, 1), 31);
+  const runs = [join(folder, 'one'), join(folder, 'five')].join();
+  const { stdout } = await lra(['report', '--runs', runs, '--out', join(folder, 'r5'), '--json']);
+  const [{ groups }] = JSON.parse(stdout).sections;
+  const shown = groups.map(({ title, mean, minusExact }: { [name: string]: unknown }) => [
+    title,
+    mean,
+    minusExact,
+  ]);
+  expect(shown).toEqual([
+    ['exact', 37, undefined],
+    ['exact mixed', 35, -1],
+    ['performer', 31, -5],
+    ['performer, redrawn every 1000', 30, -6],
+  ]);
+});
+
 test('configurations are not mixed, unless each gets its table', async () => {
   run('three/exact-3', configuration({ name: 'exact' }, 3, 20_000), 40);
   const args = [

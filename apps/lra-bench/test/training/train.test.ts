@@ -113,6 +113,47 @@ test('a smaller part of the batch at a time learns nearly the same', async () =>
   ).toBeLessThan(0.3);
 });
 
+test('redrawn features: a run of its own, and resumed it ends with the same bits', async () => {
+  const more = ['--mechanism', 'performer', '--features', '8', '--redraw', '5'];
+  const { stdout } = await lra(train('redrawn', ...more, '--json'));
+  const [{ folder: run, mechanism }] = JSON.parse(stdout).runs;
+  expect(run).toBe(join(folder, 'redrawn/listops-small-clean-performer-redraw-5-seed-1'));
+  expect(mechanism).toEqual({ name: 'performer', features: 8, redraw: 5 });
+  const controller = new AbortController();
+  const stopped = join(folder, 'redrawn-stopped/listops-small-clean-performer-redraw-5-seed-1');
+  const running = lra(train('redrawn-stopped', ...more), controller.signal);
+  while (!existsSync(join(stopped, 'metrics.jsonl'))) await new Promise((done) => setTimeout(done, 5));
+  controller.abort();
+  expect((await running).code).toBe(130);
+  expect((await lra(train('redrawn-stopped', ...more, '--resume'))).code).toBe(0);
+  expect(learned(stopped)).toEqual(learned(run));
+  await lra(train('drawn-once', ...more.slice(0, -2)));
+  const once = join(folder, 'drawn-once/listops-small-clean-performer-seed-1');
+  expect(learned(once)).not.toEqual(learned(run));
+});
+
+test('mixed precision: a run of its own with a loss scale; refused where there is no f16', async () => {
+  const { stdout } = await lra(train('mixed', '--precision', 'mixed', '--json'));
+  const [run] = JSON.parse(stdout).runs;
+  expect(run.folder).toBe(join(folder, 'mixed/listops-small-clean-exact-mixed-seed-1'));
+  expect(readConfiguration(run.folder)).toMatchObject({ precision: 'mixed' });
+  expect(readMetrics(run.folder).at(-2)).toMatchObject({ loss_scale: expect.any(Number) });
+  const { testLoss } = JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8'));
+  expect(Math.abs(run.testLoss - testLoss)).toBeLessThan(0.3);
+  // A native engine, so not in this process.
+  const args = train('no-halves', '--precision', 'mixed', '--backend', 'onnxruntime', '--json').filter(
+    (_, at, all) => !isDouble(all, at),
+  );
+  const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  let printed = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
+  await once(child, 'close');
+  expect(JSON.parse(printed).error).toMatchObject({
+    code: 'UNSUPPORTED',
+    message: expect.stringContaining('no mixed precision'),
+  });
+});
+
 test('a sweep in shards: every run once, each beginning with the same weights', async () => {
   const sweep = ['--mechanism', 'top-k,performer-relu', '--k', '8', '--features', '16', '--steps', '2'];
   const of = async (shard: string): Promise<readonly string[]> => {
@@ -234,6 +275,7 @@ describe('what is refused', () => {
 
   test.each<[string, readonly string[], RegExp]>([
     ['k without top-k', ['--k', '4'], /--k goes with --mechanism top-k/],
+    ['redrawing without performer', ['--redraw', '4'], /--redraw goes with --mechanism performer/],
     ['a shard of none', ['--shard', '3/2'], /Expected i\/n/],
     ['a mechanism that is none', ['--mechanism', 'exactly'], /Expected one of exact/],
     ['one seed twice', ['--seed', '1,1'], /each value once/],

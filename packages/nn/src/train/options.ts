@@ -11,6 +11,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import type { DataLoader } from '../data/data-loader.js';
+import type { Declared } from '../declared/declaration.js';
 import { backendOf, type ParameterTree } from '../parameters.js';
 import { requireTensor, requireWhole } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
@@ -99,7 +100,13 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly budgetBytes?: number;
   /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
-  /** Seed of the dropout; the data loader has its own. Default 42. */
+  /**
+   * The layer whose random features are drawn anew when due (`redraw`, with the run's seed), before the next step; a
+   * recorded step is then recorded again. They stand in `parameters`, and `trainable` leaves them out. Default: features
+   * stay as they are.
+   */
+  readonly redraw?: Declared;
+  /** Seed of the dropout and of `redraw`; the data loader has its own. Default 42. */
   readonly seed?: number;
   /** Metrics of the parameters, such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
   readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
@@ -147,6 +154,7 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   lossScale: anObject('a loss scale'),
   budgetBytes: aNumber,
   trainable: aFunction(),
+  redraw: anObject('a layer'),
   seed: aNumber,
   evaluate: aFunction(),
   evalSteps: aNumber,

@@ -1,5 +1,6 @@
 import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
+import { redraw } from '../declared/redraw.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { begin, type Standing } from './begin.js';
 import { saveCheckpoint, type TrainerState } from './checkpoint.js';
@@ -47,7 +48,7 @@ export async function train<Batch, Inputs = Batch>(
 ): Promise<TrainResult> {
   const read = readTrainOptions(options);
   const now = await begin(read);
-  const step = new TrainingStep(read, now);
+  let step = new TrainingStep(read, now);
   const pending = new PendingSteps(now.step === 0 ? read.parameters : {}, (isFinite) =>
     settle(read, now, isFinite),
   );
@@ -56,6 +57,11 @@ export async function train<Batch, Inputs = Batch>(
   try {
     while (now.step < read.maxSteps && !stopsEarly(read, now)) {
       if (read.signal?.aborted === true) await abort(read, now, pending, log);
+      if (redrawDue(read, now)) {
+        // A recording holds the features that it was made with.
+        step.dispose();
+        step = new TrainingStep(read, now);
+      }
       await makeStep(read, now, step, batches, pending);
       log.add(await pending.due(), now);
       read.onProgress?.(now.step, read.maxSteps);
@@ -86,6 +92,15 @@ export async function train<Batch, Inputs = Batch>(
     await pending.dispose();
     await batches.return(undefined as never);
   }
+}
+
+/** Replaces the random features that are due before the next step. A resumed run replaces the same ones. */
+function redrawDue({ redraw: layer, seed }: RunOptions, now: Standing): boolean {
+  if (layer === undefined) return false;
+  const { parameters, replaced } = redraw(layer, now.parameters, now.step, seed);
+  now.parameters = parameters;
+  disposeParameters(replaced);
+  return Object.keys(replaced).length > 0;
 }
 
 function stopsEarly(read: RunOptions, now: Standing): boolean {

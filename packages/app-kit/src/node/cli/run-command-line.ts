@@ -14,7 +14,7 @@ export async function runCommandLine(
   args: readonly string[],
   io: Io,
 ): Promise<number> {
-  for (const command of [program, ...program.commands]) prepare(command, io);
+  for (const command of withAllCommands(program)) prepare(command, io);
   try {
     await program.parseAsync(args, { from: 'user' });
     return 0;
@@ -27,6 +27,11 @@ export async function runCommandLine(
     else note(io, describeError(shown));
     return exitCodeOf(shown);
   }
+}
+
+/** A command, its commands, and theirs. */
+function withAllCommands(command: CommandUnknownOpts): readonly CommandUnknownOpts[] {
+  return [command, ...command.commands.flatMap(withAllCommands)];
 }
 
 /** `--json`, `-q`; not `-` for standard input, and not `-3`. */
@@ -73,6 +78,7 @@ function ownCheckOfRequired(command: CommandUnknownOpts): () => void {
 function usageError(command: CommandUnknownOpts, { code, message }: CommanderError): UsageError {
   // For a program called without a command, the library would print the help.
   const text = code === 'commander.help' ? 'no command given' : message.replace(/^error: /, '');
-  const name = [command.parent?.name(), command.name()].filter((part) => part !== undefined).join(' ');
-  return new UsageError(text.replace(/\n/g, ' '), `See ${name} --help`);
+  const names: string[] = [];
+  for (let at: CommandUnknownOpts | null = command; at !== null; at = at.parent) names.unshift(at.name());
+  return new UsageError(text.replace(/\n/g, ' '), `See ${names.join(' ')} --help`);
 }
