@@ -4,7 +4,7 @@ import { apart, type EncoderSizes, encoderTraining, torchLines } from '@topk-att
 import type { Tensor } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
-import { DAWN_OPTIONS } from './dawn-options.js';
+import { DAWN_OPTIONS, type Mode } from './dawn-options.js';
 
 const usage = `pnpm bench training --backend webgpu [options]
 
@@ -18,6 +18,8 @@ const usage = `pnpm bench training --backend webgpu [options]
   --precision p   f32, mixed (f16 in the loss), or both  (default f32)
   --recompute w   no, blocks (run again in the backward pass), or both  (default no)
   --attention a   top-k, exact, or both                (default both)
+  --mode m        plain, or tensor: f16 arithmetic and matrix units  (default plain)
+  --kernels n     kernels named with their times       (default 16)
   --called        also steps that are not recorded but called each time
   --no-torch      leave torch out`;
 
@@ -110,12 +112,14 @@ const { values } = parseArgs({
     precision: { type: 'string', default: 'f32' },
     recompute: { type: 'string', default: 'no' },
     attention: { type: 'string', default: 'both' },
+    mode: { type: 'string', default: 'plain' },
+    kernels: { type: 'string', default: '16' },
     called: { type: 'boolean', default: false },
     'no-torch': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
-if (values.help || !(values.model in MODELS)) {
+if (values.help || !(values.model in MODELS) || !(values.mode in DAWN_OPTIONS)) {
   console.log(usage);
   process.exit(values.help ? 0 : 2);
 }
@@ -126,9 +130,9 @@ const lengths = values.tokens.split(',').map(Number);
 const torch = values['no-torch']
   ? []
   : torchLines({ model: values.model, batch, tokens: lengths, steps, losses, rate });
-const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
+const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS[values.mode as Mode], onWarning: () => {} });
 const { description } = backend.facts;
-console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
+console.log(`${values.model}, batch ${batch}, ${values.mode}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
 console.log(
   '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch |',
 );
@@ -174,7 +178,7 @@ for (const tokens of lengths) {
       console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
       if (!isRecorded) continue;
-      const parts = got.gpuMs.slice(0, 16).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
+      const parts = got.gpuMs.slice(0, Number(values.kernels)).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
       console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
       console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | |`);

@@ -1,11 +1,17 @@
 import {
+  cast,
   type ElementwiseProgram,
+  type Expression,
+  elementwiseProgram,
+  lt,
   mapElementsOfAll,
   mul,
   type ProgramNumbers,
   type Shape,
   scope,
   type Tensor,
+  terms,
+  where,
 } from '@topk-attention/core';
 import type { StepOptions } from './step-options.js';
 
@@ -50,11 +56,26 @@ type Update = (
   numbers: ProgramNumbers,
 ) => UpdatedParameter;
 
-/** Updates parameters that share their settings and numbers. */
+/** What all parameters of an update have in common besides their numbers, f32 [] each. */
+export interface UpdateFactors {
+  /** Multiplies gradients. */
+  readonly scale?: Tensor | undefined;
+  /** 0: everything stays as it is. Otherwise 1. */
+  readonly taken?: Tensor | undefined;
+}
+
+/** Those that are there, in the order in which a program's numbers end with them. */
+export const factorsOf = ({ scale, taken }: UpdateFactors): readonly Tensor[] =>
+  [scale, taken].filter((one) => one !== undefined);
+
+/**
+ * Updates parameters that share their settings and numbers. Gradients may be f16. The numbers of a program end with
+ * `factorsOf`.
+ */
 export type UpdateAll = (
   ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
   numbers: ProgramNumbers,
-  scale: Tensor | undefined,
+  factors: UpdateFactors,
 ) => readonly UpdatedParameter[];
 
 export function updateAllOf<Settings>(
@@ -63,18 +84,52 @@ export function updateAllOf<Settings>(
 ): UpdateAll {
   if ('updateOf' in rule) {
     const update = rule.updateOf(settings);
-    return (ones, numbers, scale) =>
+    return (ones, numbers, { scale, taken }) =>
       ones.map(({ parameter, gradient, slots }) =>
-        scope(() => update(parameter, scale === undefined ? gradient : mul(gradient, scale), slots, numbers)),
+        scope(() => {
+          const wide = cast(gradient, 'f32');
+          const made = update(parameter, scale === undefined ? wide : mul(wide, scale), slots, numbers);
+          return taken === undefined ? made : chosen(taken, made, { parameter, slots });
+        }),
       );
   }
-  const programs = { plain: rule.programOf(settings, false), scaled: rule.programOf(settings, true) };
-  return (ones, numbers, scale) => {
-    const program = scale === undefined ? programs.plain : programs.scaled;
+  const [plain, scaled] = [rule.programOf(settings, false), rule.programOf(settings, true)];
+  const optional = { plain: optionalProgram(plain), scaled: optionalProgram(scaled) };
+  return (ones, numbers, { scale, taken }) => {
+    const isScaled = scale !== undefined;
+    const always = isScaled ? scaled : plain;
+    const program = taken === undefined ? always : isScaled ? optional.scaled : optional.plain;
     const inputs = ones.map(({ parameter, gradient, slots }) => ({ parameter, gradient, ...slots }));
     return mapElementsOfAll(program, inputs, numbers).map(({ parameter, ...slots }) => ({
       parameter: parameter as Tensor,
       slots,
     }));
   };
+}
+
+/** A program with a further number, the last one: if it is 0, each output is the input of its name. */
+function optionalProgram({ inputs, numbers, outputs }: ElementwiseProgram): ElementwiseProgram {
+  const names = Array.from({ length: numbers }, (_, at) => `number_${at}`);
+  return elementwiseProgram({ inputs, numbers: [...names, 'taken'] }, (x) =>
+    Object.fromEntries(
+      Object.entries(outputs).map(([name, one]) => [
+        name,
+        terms.choose(x.taken as Expression, one, x[name] as Expression),
+      ]),
+    ),
+  );
+}
+
+function chosen(taken: Tensor, next: UpdatedParameter, before: UpdatedParameter): UpdatedParameter {
+  return scope(() => {
+    const isTaken = lt(0, taken);
+    const slots = Object.entries(next.slots).map(([slot, one]) => [
+      slot,
+      where(isTaken, one, before.slots[slot] as Tensor),
+    ]);
+    return {
+      parameter: where(isTaken, next.parameter, before.parameter),
+      slots: Object.fromEntries(slots),
+    };
+  });
 }
