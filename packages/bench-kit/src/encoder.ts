@@ -40,7 +40,9 @@ export function encoderParameters(backend: Backend, sizes: EncoderSizes): Parame
   let salt = 0;
   const weight = (name: string, shape: Shape, scale: number): void => {
     salt++;
-    const values = Float32Array.from({ length: sizeOf(shape) }, (_, i) => numberAt(i, salt) * scale);
+    const values = new Float32Array(sizeOf(shape));
+    // A loop: large models have tens of millions of them.
+    for (let i = 0; i < values.length; i++) values[i] = numberAt(i, salt) * scale;
     made[name] = tensor(backend, values, shape);
   };
   const constant = (name: string, size: number, value: number): void => {

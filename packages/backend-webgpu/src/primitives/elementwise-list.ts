@@ -105,7 +105,8 @@ export function elementwiseLists(
           }
           const allocateFor = (index: number): void => {
             const shape = shapes[index] as Shape;
-            for (const slot of slots) outputs[`${index}:${slot}`] = allocation.allocate(shape, storage.outputs);
+            for (const slot of slots)
+              outputs[`${index}:${slot}`] = allocation.allocate(shape, storage.outputs);
           };
           for (const group of loose) {
             for (const index of group) allocateFor(index);
@@ -203,11 +204,7 @@ function recordGroup(
   });
 }
 
-function groupKernel(
-  program: ElementwiseProgram,
-  storage: ElementwiseStorage,
-  tensors: number,
-): GroupKernel {
+function groupKernel(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): GroupKernel {
   const buffers: Record<string, Buffer<false, false>> = { before: read('f32'), after: write('f32') };
   if (program.numbers > 0) buffers.in_numbers = read('f32');
   for (const name of varyingOf(program)) {
@@ -227,7 +224,8 @@ function groupSource(program: ElementwiseProgram, storage: ElementwiseStorage, t
   const varying = varyingOf(program);
   const text = programText(
     program,
-    (name) => (varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`),
+    (name) =>
+      varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
     storageHelpers(storage),
   );
   const stores = text.outputs.map(

@@ -30,7 +30,9 @@ export function looseGroups(
   const each = inputs.length + Object.keys(outputs).length;
   const most = Math.min(MOST_TENSORS, Math.floor((storageBuffers - (numbers > 0 ? 1 : 0)) / each));
   if (most < 2) return [];
-  const groups = range(Math.ceil(tensors / most)).map((at) => range(tensors).slice(at * most, (at + 1) * most));
+  const groups = range(Math.ceil(tensors / most)).map((at) =>
+    range(tensors).slice(at * most, (at + 1) * most),
+  );
   return groups.filter((group) => group.length > 1);
 }
 
@@ -73,11 +75,7 @@ export function looseLauncher(
   };
 }
 
-function looseKernel(
-  program: ElementwiseProgram,
-  storage: ElementwiseStorage,
-  tensors: number,
-): LooseKernel {
+function looseKernel(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): LooseKernel {
   const buffers: Record<string, Buffer<false, false>> = {};
   if (program.numbers > 0) buffers.in_numbers = read('f32');
   for (const at of range(tensors)) {

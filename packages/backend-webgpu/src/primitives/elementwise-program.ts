@@ -35,7 +35,9 @@ export function elementwisePrograms(
         scratchBytes: () => 0,
         describe: () => ({ variant: 'one pass' }),
         run(inputs) {
-          const outputs = Object.keys(program.outputs).map((name) => [name, allocate(shape, storage.outputs)] as const);
+          const outputs = Object.keys(program.outputs).map(
+            (name) => [name, allocate(shape, storage.outputs)] as const,
+          );
           const spans = Object.entries(inputs).map(([name, { span }]) => [name, span] as const);
           const results = outputs.map(([name, { span }]) => [name, span] as const);
           launch(program, storage, spans, results, sizeOf(shape));
@@ -73,7 +75,11 @@ export function programLauncher(
     const buffers: Record<string, Span> = {};
     for (const [name, span] of inputs) buffers[`in_${name}`] = span;
     for (const [name, span] of outputs) buffers[`out_${name}`] = span;
-    kernel.launch(stream, { uniforms: { count }, buffers, workgroups: { invocations: unitsOf(count, storage) } });
+    kernel.launch(stream, {
+      uniforms: { count },
+      buffers,
+      workgroups: { invocations: unitsOf(count, storage) },
+    });
   };
 }
 

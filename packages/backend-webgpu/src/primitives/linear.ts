@@ -75,14 +75,12 @@ function productOf(
     ...{ rows, inner: inputDim, columns: outputDim },
     a: operand(x, inputDim),
     b: operand(weight, transposeWeight ? inputDim : outputDim),
-    out: operand(out, outputDim),
+    // A kernel divides by the step between matrices, though there is one.
+    out: { ...operand(out, outputDim), batchStep: rows * outputDim },
   };
 }
 
-function refusalsOf(
-  request: LinearRequest,
-  facts: DeviceFacts,
-): readonly string[] {
+function refusalsOf(request: LinearRequest, facts: DeviceFacts): readonly string[] {
   const { dtype, rows, inputDim, outputDim, transposeWeight } = request;
   const { bindingBytes } = facts;
   const refusals: string[] = [];

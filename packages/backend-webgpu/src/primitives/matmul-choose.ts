@@ -3,8 +3,8 @@ import type { Stream } from '../runtime/stream.js';
 import { type DividedTile, divide, type ProductSizes, tilesOf } from './matmul-cost.js';
 import { fitsMatrix, launchMatrix, matrixRefusals } from './matmul-matrix.js';
 import { launchNarrow, NARROW_ROWS, narrowParts } from './matmul-narrow.js';
-import { launchPlain } from './matmul-plain.js';
 import { inFours } from './matmul-operands.js';
+import { launchPlain } from './matmul-plain.js';
 import type { Operand, Product } from './matmul-product.js';
 import type { MatmulTile, MatrixTile } from './matmul-tile.js';
 import { launchTiled } from './matmul-tiled.js';
@@ -31,12 +31,15 @@ export const TALL_TILE: MatmulTile = {
   ...{ rows: 128, columns: 32, depth: 16, microRows: 8, microColumns: 4, speed: 0.8 },
 };
 
-/** On matrix units, for large results and for those that it would divide badly. */
+/** The same on matrix units; speeds are those of large products, beside the large tile's. */
 export const LARGE_MATRIX: MatrixTile = {
-  ...{ units: 'matrix', rows: 128, columns: 128, depth: 32, down: 2, across: 4, speed: 4 },
+  ...{ units: 'matrix', rows: 128, columns: 128, depth: 32, down: 2, across: 2, speed: 3.1 },
+};
+export const MEDIUM_MATRIX: MatrixTile = {
+  ...{ units: 'matrix', rows: 128, columns: 64, depth: 32, down: 2, across: 2, speed: 2.6 },
 };
 export const SMALL_MATRIX: MatrixTile = {
-  ...{ units: 'matrix', rows: 64, columns: 64, depth: 32, down: 2, across: 2, speed: 3 },
+  ...{ units: 'matrix', rows: 64, columns: 64, depth: 32, down: 1, across: 2, speed: 2.25 },
 };
 
 /** Number of tall tiles that keeps a large device busy. */
@@ -54,7 +57,7 @@ export function chooseProduct(
 ): MatmulVariant {
   if (isSoftware) return 'plain';
   if (sizes.rows <= NARROW_ROWS) return 'narrow';
-  if (onUnits) return fastest([LARGE_MATRIX, SMALL_MATRIX], sizes);
+  if (onUnits) return fastest([LARGE_MATRIX, MEDIUM_MATRIX, SMALL_MATRIX], sizes);
   if (sizes.columns <= TALL_TILE.columns && tilesOf(TALL_TILE, sizes) >= ENOUGH_TILES) return TALL_TILE;
   return fastest([LARGE_TILE, MEDIUM_TILE, SMALL_TILE], sizes);
 }

@@ -28,7 +28,10 @@ const IDLE_ROUNDS = 0.3;
 export type DividedTile = MatmulTile | MatrixTile;
 
 /** Workgroups of a product in one part. */
-export function tilesOf(tile: Pick<DividedTile, 'rows' | 'columns'>, { batch, rows, columns }: ProductSizes): number {
+export function tilesOf(
+  tile: Pick<DividedTile, 'rows' | 'columns'>,
+  { batch, rows, columns }: ProductSizes,
+): number {
   return batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 }
 

@@ -37,7 +37,8 @@ export function matrixRefusals({
     reasons.push(`subgroups do not all have ${LANES} lanes`);
   }
   // Elsewhere sizes are others, and so are the sums: on Apple devices those of f16 are f16.
-  if (vendor !== 'nvidia') reasons.push('f16 with sums of f32 in 16 x 16 x 16 are known only on NVIDIA devices');
+  if (vendor !== 'nvidia')
+    reasons.push('f16 with sums of f32 in 16 x 16 x 16 are known only on NVIDIA devices');
   return reasons;
 }
 
@@ -169,8 +170,7 @@ fn main(
 }
 
 /** Vectors of an operand that each invocation moves. */
-const vectorsEach = ({ extent, tile }: Side): number =>
-  (extent * tile.depth) / VECTOR / invocationsOf(tile);
+const vectorsEach = ({ extent, tile }: Side): number => (extent * tile.depth) / VECTOR / invocationsOf(tile);
 
 /** Where each vector comes from, as an index of vectors, and what its step to the next terms is. */
 function places(side: Side): string {
@@ -209,9 +209,7 @@ function fetch(side: Side, from = 'first'): string {
 }
 
 function advance(side: Side): string {
-  const steps = range(vectorsEach(side)).map(
-    (v) => `${side.name}_at_${v} += ${side.name}_step;`,
-  );
+  const steps = range(vectorsEach(side)).map((v) => `${side.name}_at_${v} += ${side.name}_step;`);
   return `${steps.join(' ')} ${fetch(side, `term + ${side.tile.depth}u`)}`;
 }
 
@@ -258,7 +256,9 @@ function multiply(a: Side, b: Side, sums: readonly (readonly string[])[], step: 
 function writeFragment(row: string, column: string): string {
   const at = `subgroup * ${FRAGMENT}u + lane * ${VECTOR}u`;
   const quad = (from: number): string =>
-    `put(out_start, tile_row + ${row} + lane / 2u, tile_column + ${column} + lane % 2u * ${VECTOR}u + ${from}u, vec4f(${range(4)
+    `put(out_start, tile_row + ${row} + lane / 2u, tile_column + ${column} + lane % 2u * ${VECTOR}u + ${from}u, vec4f(${range(
+      4,
+    )
       .map((i) => `staged[${at} + ${from + i}u]`)
       .join(', ')}));`;
   return `${quad(0)}

@@ -21,8 +21,6 @@ import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 interface TiledParameters {
   readonly tile: MatmulTile;
   readonly half: boolean;
-  /** Whether workgroup memory holds f16, as operands do: half the bytes. Needs shader-f16. */
-  readonly holdsHalves: boolean;
   readonly halfOut: boolean;
   readonly transposeA: boolean;
   readonly transposeB: boolean;
@@ -38,15 +36,15 @@ interface TiledParameters {
 /**
  * Register-tiled product. Each operand tile goes through workgroup memory once, stored by terms; elements beyond the
  * edges count as 0 and are not written. Reads a columns / tile.columns times and b rows / tile.rows times; workgroup
- * memory 4 * depth * (rows + columns) bytes, half of it where it holds f16. Sums are f32: each product is exact.
+ * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
-  const { tile, half, holdsHalves, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
     parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}${whole ? ' whole' : ''}`;
   const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
   return defineKernel({
-    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${holdsHalves ? ' held' : ''}${halfOut ? ' to f16' : ''}${flags}`,
+    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
     buffers: {
       a: readFrom(inputType(half, vecA)),
@@ -55,19 +53,17 @@ function kernelOf(parameters: TiledParameters) {
       ...epilogueBuffers(epilogue, vecOut, halfOut),
     },
     workgroup: invocationsOf(tile),
-    directives: holdsHalves ? ['enable f16'] : [],
     source: () => sourceOf(parameters),
   });
 }
 
 function sourceOf(parameters: TiledParameters): string {
-  const { tile, half, holdsHalves, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
     parameters;
-  const common = { tile, half, held: holdsHalves ? 'vec4<f16>' : 'vec4f' } as const;
-  const a: Side = { ...common, name: 'a', extent: tile.rows, along: transposeA, vec: vecA };
-  const b: Side = { ...common, name: 'b', extent: tile.columns, along: !transposeB, vec: vecB };
-  return `var<workgroup> a_tile: array<${a.held}, ${(tile.depth * tile.rows) / 4}>;
-var<workgroup> b_tile: array<${b.held}, ${(tile.depth * tile.columns) / 4}>;
+  const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
+  const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
+  return `var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
+var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
 ${halfOut ? halfOf : ''}
 ${loader(a)}
 ${loader(b)}
@@ -93,7 +89,7 @@ fn main(
   let b_start = params.b_base + matrix * params.b_batch;
   ${place(tile)}
   ${declareSums(tile)}
-  ${declareFetched(a)}
+  ${declareFetched(tile)}
   ${whole ? declareWhole(a, b) : ''}
   ${allTerms(a, b, whole)}
   let out_start = params.out_base + (part * params.batch + matrix) * params.out_batch;
@@ -105,8 +101,6 @@ fn main(
 interface Side extends Loader {
   readonly tile: MatmulTile;
   readonly extent: number;
-  /** What workgroup memory and the registers on the way to it hold. */
-  readonly held: 'vec4f' | 'vec4<f16>';
 }
 
 /** Arranges invocations in blocks of 8 x 4, so that those that run together share what they read of both tiles. */
@@ -130,9 +124,9 @@ function blocksEach(tile: MatmulTile): number {
   return Math.ceil(((tile.rows + tile.columns) * tile.depth) / 16 / invocationsOf(tile));
 }
 
-function declareFetched({ tile, held }: Side): string {
+function declareFetched(tile: MatmulTile): string {
   return range(blocksEach(tile))
-    .map((u) => times(4, (i) => `var f${u}_${i}: ${held};`, ' '))
+    .map((u) => `var f${u}_0: vec4f; var f${u}_1: vec4f; var f${u}_2: vec4f; var f${u}_3: vec4f;`)
     .join('\n  ');
 }
 
@@ -179,8 +173,8 @@ function fetchInside(a: Side, b: Side, from: string): string {
     const origin = side.name === 'a' ? 'tile_row' : 'tile_column';
     const lines = range(4).map((i) =>
       side.along
-        ? `f${u}_${i} = ${side.held}(fetch_${side.name}(${side.name}_start, ${from} + 4u * quad + ${i}u, ${origin} + 4u * group));`
-        : `f${u}_${i} = ${side.held}(fetch_${side.name}(${side.name}_start, ${origin} + 4u * group + ${i}u, ${from} + 4u * quad));`,
+        ? `f${u}_${i} = fetch_${side.name}(${side.name}_start, ${from} + 4u * quad + ${i}u, ${origin} + 4u * group);`
+        : `f${u}_${i} = fetch_${side.name}(${side.name}_start, ${origin} + 4u * group + ${i}u, ${from} + 4u * quad);`,
     );
     return `${blockPlace(side, block)} ${lines.join(' ')}`;
   });
@@ -191,7 +185,7 @@ function store(a: Side, b: Side): string {
     const column = turned('group', side);
     const lines = range(4).map((j) => {
       const axis = 'xyzw'[j];
-      const value = side.along ? `f${u}_${j}` : `${side.held}(${range(4).map((i) => `f${u}_${i}.${axis}`)})`;
+      const value = side.along ? `f${u}_${j}` : `vec4f(${range(4).map((i) => `f${u}_${i}.${axis}`)})`;
       return `${side.name}_tile[(4u * quad + ${j}u) * ${side.extent / 4}u + ${column}] = ${value};`;
     });
     return `${blockPlace(side, block)} ${lines.join(' ')}`;
@@ -207,7 +201,7 @@ function multiply(a: Side, b: Side): string {
   const read = (side: Side, place: string, micro: number, term: number): string[] =>
     range(micro / 4).map((half) => {
       const column = turned(`${place} + ${(half * side.extent) / micro}u`, side);
-      return `let ${side.name}${half} = vec4f(${side.name}_tile[quad * ${side.extent}u + ${(term * side.extent) / 4}u + ${column}]);`;
+      return `let ${side.name}${half} = ${side.name}_tile[quad * ${side.extent}u + ${(term * side.extent) / 4}u + ${column}];`;
     });
   const terms = range(4).map((term) => {
     const products = sumNames(tile).flatMap((row, i) =>
@@ -244,7 +238,6 @@ function fetchWhole(a: Side, b: Side): string {
   return forBlocks(a, b, (side, _block, u) => {
     const lines = range(4).map((i) => {
       const found = `${side.name}[at_${u} + ${i}u * line_${u}]`;
-      if (side.held !== 'vec4f') return `f${u}_${i} = bitcast<vec4<f16>>(${found});`;
       return side.half
         ? `{ let found = ${found}; f${u}_${i} = vec4f(unpack2x16float(found.x), unpack2x16float(found.y)); }`
         : `f${u}_${i} = ${found};`;
@@ -296,7 +289,6 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
     const kernel = kernelOf({
       tile,
       half,
-      holdsHalves: half && stream.facts.features.has('shader-f16'),
       halfOut: half && parts === 1,
       transposeA,
       transposeB,

@@ -111,16 +111,16 @@ function partsText(tensors: number, half: boolean): string {
     tensors,
     (at) => `case ${at}u: {
       ${
-      half
-        ? // Parts begin at even elements.
-          `for (var i = begin + 2u * local; i < end; i += 2u * INVOCATIONS) {
+        half
+          ? // Parts begin at even elements.
+            `for (var i = begin + 2u * local; i < end; i += 2u * INVOCATIONS) {
         let word = x_${at}[i / 2u];
         let low = bitcast<f32>(half_to_bits(word & 0xffffu));
         let high = bitcast<f32>(half_to_bits(select(0u, word >> 16u, i + 1u < end)));
         sum += low * low + high * high;
       }`
-        : `for (var i = begin + local; i < end; i += INVOCATIONS) { sum += x_${at}[i] * x_${at}[i]; }`
-    }
+          : `for (var i = begin + local; i < end; i += INVOCATIONS) { sum += x_${at}[i] * x_${at}[i]; }`
+      }
     }`,
     '\n    ',
   );

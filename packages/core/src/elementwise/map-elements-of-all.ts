@@ -34,7 +34,10 @@ const elementwiseList = defineOperation<Request, ElementwiseInputs<Tensor>, Elem
   outputs: ({ program, shapes, storage }) =>
     Object.fromEntries(
       shapes.flatMap((shape, at) =>
-        Object.keys(program.outputs).map((name) => [`${at}:${name}`, { shape, dtype: storage?.outputs ?? 'f32' }]),
+        Object.keys(program.outputs).map((name) => [
+          `${at}:${name}`,
+          { shape, dtype: storage?.outputs ?? 'f32' },
+        ]),
       ),
     ),
   forward: {
@@ -86,7 +89,12 @@ export function mapElementsOfAll<Output extends string>(
   const isUniform = program.inputs.every((name) =>
     checked.every(({ named }) => named[name]?.dtype === first?.named[name]?.dtype),
   );
-  if (first === undefined || list.length < 2 || !isUniform || checked.some(({ shape }) => sizeOf(shape) === 0)) {
+  if (
+    first === undefined ||
+    list.length < 2 ||
+    !isUniform ||
+    checked.some(({ shape }) => sizeOf(shape) === 0)
+  ) {
     return list.map((inputs) => mapElements(program, inputs, numbers, { dtype }));
   }
   const named = checked.flatMap(({ named: own }, at) =>

@@ -1,3 +1,4 @@
+import { bytesPerElement, isFloat } from '../contract/dtype.js';
 import type {
   ElementwiseInputs,
   ElementwiseOutputs,
@@ -5,7 +6,6 @@ import type {
   ElementwiseRequest,
   ElementwiseStorage,
 } from '../contract/elementwise.js';
-import { bytesPerElement, isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape, type Shape, sameShape, sizeOf } from '../contract/shape.js';
 import { defineOperation } from '../operation/define.js';

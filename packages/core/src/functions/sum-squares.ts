@@ -17,7 +17,10 @@ const sumSquaresOperation = defineOperation<
 >({
   name: 'sumSquares',
   title: 'sums of squares',
-  outputs: ({ sizes }) => ({ sums: { shape: [sizes.length], dtype: 'f32' }, norm: { shape: [], dtype: 'f32' } }),
+  outputs: ({ sizes }) => ({
+    sums: { shape: [sizes.length], dtype: 'f32' },
+    norm: { shape: [], dtype: 'f32' },
+  }),
   forward: {
     bytes: ({ sizes, dtype }) => ({
       inputs: sizes.reduce((total, size) => total + size, 0) * bytesPerElement(dtype),

@@ -199,7 +199,8 @@ export class TrainingStep<Batch, Inputs> {
         parameters: pick(made.parameters, this.#trainable),
         tensors: pick(made.tensors, this.#slots),
       };
-      if (scaling === undefined || isFinite === undefined) return { state: { ...next, scaling: {} }, outputs };
+      if (scaling === undefined || isFinite === undefined)
+        return { state: { ...next, scaling: {} }, outputs };
       disposeParameters(gradients);
       const chosen = (made: ParameterTree, before: ParameterTree): ParameterTree =>
         canRefrain(optimizer) ? made : lossScale.choose(isFinite, made, before);
