@@ -58,7 +58,21 @@ test('tiles and parts of products of f16 on matrix units', () => {
     ...[[32_768, 64, 64] as const, [64, 32_768, 128] as const, [8, 768, 768] as const],
     ...[[100, 60, 768] as const, [32, 64, 10] as const],
   ].map(([rows, inner, columns]) => `${rows} x ${inner} x ${columns}: ${chosen(rows, inner, columns)}`);
-  expect(table).toMatchInlineSnapshot();
+  expect(table).toMatchInlineSnapshot(`
+    [
+      "2048 x 768 x 3072: matrix 128x128 / 1",
+      "2048 x 768 x 768: matrix 64x64 / 1",
+      "2048 x 3072 x 768: matrix 128x128 / 4",
+      "768 x 2048 x 768: matrix 128x64 / 5",
+      "768 x 2048 x 3072: matrix 128x128 / 3",
+      "4096 x 4096 x 4096: matrix 128x128 / 1",
+      "32768 x 64 x 64: matrix 128x64 / 1",
+      "64 x 32768 x 128: matrix 64x64 / 128",
+      "8 x 768 x 768: narrow",
+      "100 x 60 x 768: tiled 64x64 / 1",
+      "32 x 64 x 10: tiled 64x64 / 1",
+    ]
+  `);
 });
 
 test('which devices and products have them', () => {
