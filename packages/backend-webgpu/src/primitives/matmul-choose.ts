@@ -32,13 +32,13 @@ export const TALL_TILE: MatmulTile = {
 };
 
 /** The same on matrix units; speeds are those of large products, beside the large tile's. */
-export const LARGE_MATRIX: MatrixTile = {
+const LARGE_MATRIX: MatrixTile = {
   ...{ units: 'matrix', rows: 128, columns: 128, depth: 32, down: 2, across: 2, speed: 3.1 },
 };
-export const MEDIUM_MATRIX: MatrixTile = {
+const MEDIUM_MATRIX: MatrixTile = {
   ...{ units: 'matrix', rows: 128, columns: 64, depth: 32, down: 2, across: 2, speed: 2.6 },
 };
-export const SMALL_MATRIX: MatrixTile = {
+const SMALL_MATRIX: MatrixTile = {
   ...{ units: 'matrix', rows: 64, columns: 64, depth: 32, down: 1, across: 2, speed: 2.25 },
 };
 
