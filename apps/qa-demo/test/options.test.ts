@@ -62,6 +62,7 @@ const ofTfjs = untyped(tfjs);
 const ofTfjsLayers = untyped(tfjsLayers);
 const tf = { ...tfCore, ...tfLayers };
 await tfCore.setBackend('cpu');
+const program = core.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
 const tfQ = tfCore.zeros([1, 1, 2, 2]);
 const tfX = tfCore.zeros([2, 2]);
 const layers = tfjsLayers.topKLayers(tf as unknown as Parameters<typeof tfjsLayers.topKLayers>[0]);
@@ -88,6 +89,8 @@ const modules: Readonly<Record<string, Exports>> = {
       planFeedForwardBackward: (wrong) => ofCore.planFeedForwardBackward(feedForwardRequest, limits, wrong),
       matmul: (wrong) => ofCore.matmul(x, x, wrong),
       linear: (wrong) => ofCore.linear(x, x, undefined, wrong),
+      mapElements: (wrong) => ofCore.mapElements(program, { x }, undefined, wrong),
+      mapElementsOfAll: (wrong) => ofCore.mapElementsOfAll(program, [{ x }], undefined, wrong),
       sum: (wrong) => ofCore.sum(x, wrong),
       mean: (wrong) => ofCore.mean(x, wrong),
       dropout: (wrong) => ofCore.dropout(x, { rate: 0.5, seed: 1, ...wrong }),
@@ -101,7 +104,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
       custom div dryBackend elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
-      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt mapElements mapElementsOfAll max min mul narrow neg 
+      geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor
       topK transpose valueAndGrad where writeAt writeInto zeros

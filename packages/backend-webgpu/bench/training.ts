@@ -4,7 +4,7 @@ import { apart, type EncoderSizes, encoderTraining, torchLines } from '@topk-att
 import type { Tensor } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
-import { DAWN_OPTIONS } from './dawn-options.js';
+import { DAWN_OPTIONS, type Mode } from './dawn-options.js';
 
 const usage = `pnpm bench training --backend webgpu [options]
 
@@ -18,8 +18,13 @@ const usage = `pnpm bench training --backend webgpu [options]
   --precision p   f32, mixed (f16 in the loss), or both  (default f32)
   --recompute w   no, blocks (run again in the backward pass), or both  (default no)
   --attention a   top-k, exact, or both                (default both)
+  --mode m        plain, or tensor: f16 arithmetic and matrix units  (default plain)
+  --kernels n     kernels named with their times       (default 16)
   --called        also steps that are not recorded but called each time
   --no-torch      leave torch out`;
+
+/** Steps before those that are timed take this long. */
+const HEAT_MS = 400;
 
 const MODELS = {
   small: { layers: 2, width: 64, heads: 2, hidden: 128, batch: 32 },
@@ -67,17 +72,23 @@ async function measure(
     losses.push((await value.data())[0] as number);
     value.dispose();
   }
-  await backend.stream.finish();
+  // Clocks fall while a model is made.
+  const heated = performance.now();
+  let index = compared;
+  while (performance.now() - heated < HEAT_MS) {
+    step(index++).dispose();
+    await backend.stream.finish();
+  }
   let hostMs = 0;
   const launchesBefore = backend.stream.counts.launches;
   const from = performance.now();
-  for (let index = 0; index < steps; index++) {
+  for (let timed = 0; timed < steps; timed++) {
     const began = performance.now();
-    step(compared + index).dispose();
+    step(index++).dispose();
     backend.flush();
     hostMs += performance.now() - began;
     // Like a training loop that reads its losses late: at most a few steps are in flight.
-    if (index % 4 === 3) await backend.stream.finish();
+    if (timed % 4 === 3) await backend.stream.finish();
   }
   await backend.stream.finish();
   const ms = (performance.now() - from) / steps;
@@ -86,7 +97,7 @@ async function measure(
   const { kernels } = await time(
     backend,
     () => {
-      step(compared + steps).dispose();
+      step(index).dispose();
       return () => {};
     },
     { rounds: 2, heatMs: 0 },
@@ -110,12 +121,14 @@ const { values } = parseArgs({
     precision: { type: 'string', default: 'f32' },
     recompute: { type: 'string', default: 'no' },
     attention: { type: 'string', default: 'both' },
+    mode: { type: 'string', default: 'plain' },
+    kernels: { type: 'string', default: '16' },
     called: { type: 'boolean', default: false },
     'no-torch': { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
-if (values.help || !(values.model in MODELS)) {
+if (values.help || !(values.model in MODELS) || !(values.mode in DAWN_OPTIONS)) {
   console.log(usage);
   process.exit(values.help ? 0 : 2);
 }
@@ -126,9 +139,14 @@ const lengths = values.tokens.split(',').map(Number);
 const torch = values['no-torch']
   ? []
   : torchLines({ model: values.model, batch, tokens: lengths, steps, losses, rate });
-const backend = await createWebGpuBackend({ dawnOptions: DAWN_OPTIONS.plain, onWarning: () => {} });
+const backend = await createWebGpuBackend({
+  dawnOptions: DAWN_OPTIONS[values.mode as Mode],
+  onWarning: () => {},
+});
 const { description } = backend.facts;
-console.log(`${values.model}, batch ${batch}, ${description}, ${new Date().toISOString().slice(0, 10)}`);
+console.log(
+  `${values.model}, batch ${batch}, ${values.mode}, ${description}, ${new Date().toISOString().slice(0, 10)}`,
+);
 console.log(
   '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch |',
 );
@@ -174,7 +192,9 @@ for (const tokens of lengths) {
       console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
       if (!isRecorded) continue;
-      const parts = got.gpuMs.slice(0, 16).map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
+      const parts = got.gpuMs
+        .slice(0, Number(values.kernels))
+        .map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
       console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
       console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | |`);

@@ -38,8 +38,11 @@ const madeBefore = new Map<string, Float32Array>();
 
 function weightsOf(size: number, salt: number, scale: number): Float32Array {
   const key = `${size} ${salt} ${scale}`;
-  const values =
-    madeBefore.get(key) ?? Float32Array.from({ length: size }, (_, i) => numberAt(i, salt) * scale);
+  const made = madeBefore.get(key);
+  if (made !== undefined) return made;
+  const values = new Float32Array(size);
+  // A loop: large models have tens of millions of them.
+  for (let i = 0; i < size; i++) values[i] = numberAt(i, salt) * scale;
   madeBefore.set(key, values);
   return values;
 }

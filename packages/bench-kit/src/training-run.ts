@@ -1,14 +1,14 @@
 import {
-  abs,
-  add,
   type Backend,
   cast,
   div,
   dryBackend,
+  elementwiseProgram,
+  mapElementsOfAll,
   planStep,
   recordedStep,
   scope,
-  sum,
+  sumSquares,
   type Tensor,
   tensor,
   valueAndGrad,
@@ -58,6 +58,14 @@ export interface EncoderTraining {
 const batchIn = ({ ids, lengths, pooling, targets }: ParameterTree): EncoderBatch =>
   ({ ids, lengths, pooling, targets }) as EncoderBatch;
 
+const same = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
+
+function halvesOf(tree: ParameterTree): ParameterTree {
+  const given = Object.values(tree).map((x) => ({ x }));
+  const made = mapElementsOfAll(same, given, undefined, { dtype: 'f16' });
+  return Object.fromEntries(Object.keys(tree).map((name, at) => [name, (made[at] as { y: Tensor }).y]));
+}
+
 interface State {
   readonly [tree: string]: ParameterTree;
 }
@@ -93,30 +101,17 @@ export function encoderTraining(
         const next = optimizer.update(given, gradients, before, { numbersAt }, numbers);
         return { state: { ...next, scale: {} } as State, outputs: { loss: value } };
       }
+      // As nn's `train` makes them.
       const scale = state.scale as LossScaleState;
-      const { value, gradients } = valueAndGrad((p: ParameterTree) =>
-        scope(() => {
-          const halves = Object.entries(p).map(([name, one]) => [name, cast(one, 'f16')] as const);
-          return scaling.scaled(loss(Object.fromEntries(halves)), scale);
-        }),
-      )(given);
-      // One that is not finite makes the sum so too.
-      const isFinite = scaling.isFinite(
-        abs(
-          Object.values(gradients)
-            .map((g) => sum(g))
-            .reduce((all, one) => add(all, one)),
-        ),
-      );
-      const own = scaling.unscaled(gradients, scale);
+      const halves = halvesOf(given);
+      const { value, gradients } = valueAndGrad((p: ParameterTree) => scaling.scaled(loss(p), scale))(halves);
+      disposeParameters(halves);
+      const isFinite = scaling.isFinite(sumSquares(Object.values(gradients)).norm);
+      const factors = [div(1, scale.scale), cast(isFinite, 'f32')] as const;
+      const next = optimizer.update(given, gradients, before, { numbersAt }, numbers, ...factors);
       disposeParameters(gradients);
-      const next = optimizer.update(given, own, before, { numbersAt }, numbers);
       return {
-        state: {
-          parameters: scaling.choose(isFinite, next.parameters, given),
-          tensors: scaling.choose(isFinite, next.tensors, before),
-          scale: { ...scaling.next(scale, isFinite) },
-        } as State,
+        state: { ...next, scale: { ...scaling.next(scale, isFinite) } } as State,
         outputs: { loss: div(value, scale.scale) },
       };
     });

@@ -22,7 +22,7 @@ export { type CoreErrorCode, type ErrorCode, type ErrorDetails, TopKError } from
 export type { Activation, FeedForwardRequest, FeedForwardSelect } from './contract/feed-forward.js';
 export type { DeviceLimits } from './contract/limits.js';
 export { formatShape, type Shape, sizeOf } from './contract/shape.js';
-export { mapElements } from './elementwise/map-elements.js';
+export { type MapElementsOptions, mapElements } from './elementwise/map-elements.js';
 export { mapElementsOfAll } from './elementwise/map-elements-of-all.js';
 export { elementwiseProgram, type Term, terms } from './elementwise/program.js';
 export { ProgramNumbers } from './elementwise/program-numbers.js';

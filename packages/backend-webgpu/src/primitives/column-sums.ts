@@ -1,7 +1,10 @@
 import type { Binding } from '../runtime/binding.js';
 import { LARGEST_GRID, type Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { kernelFamily, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { halfOf } from '../wgsl/numbers.js';
+import { halfAt } from './elementwise-program-text.js';
+import { helperText } from './elementwise-wgsl.js';
 
 const INVOCATIONS = 256;
 /** Columns that a workgroup sums, and rows it goes through side by side. */
@@ -20,7 +23,7 @@ export function partsOf(rows: number): number {
   return Math.max(1, Math.min(MOST_PARTS, Math.ceil(rows / (8 * SIDE_BY_SIDE))));
 }
 
-/** Sums over the rows of [rows, width] f32: parts of the rows first, then the parts, always in the same order. */
+/** Sums over the rows of [rows, width], in f32: parts of the rows first, then the parts, always in the same order. */
 export function recordColumnSums(
   stream: Stream,
   {
@@ -28,30 +31,41 @@ export function recordColumnSums(
     out,
     rows,
     width,
-  }: { readonly x: Binding; readonly out: Binding; readonly rows: number; readonly width: number },
+    halfIn,
+    halfOut,
+  }: {
+    readonly x: Binding;
+    readonly out: Binding;
+    readonly rows: number;
+    readonly width: number;
+    /** Whether x and out are f16. */
+    readonly halfIn: boolean;
+    readonly halfOut: boolean;
+  },
 ): void {
   const parts = partsOf(rows);
   const sums = stream.scratch(4 * parts * width);
-  partsKernel.launch(stream, {
+  partsKernel({ half: halfIn }).launch(stream, {
     uniforms: { rows, width, rows_per_part: Math.ceil(rows / parts) },
     buffers: { x, sums: { span: sums, base: 0 } },
     workgroups: partsGrid(parts, width),
   });
-  recordTotals(stream, sums, out, parts, width);
+  recordTotals(stream, sums, out, parts, width, halfOut);
   stream.release(sums);
 }
 
-/** Joins the sums of parts, [parts, width]. */
+/** Joins the sums of parts, [parts, width] f32; of f16, `totals` begins with a whole word. */
 export function recordTotals(
   stream: Stream,
   sums: Span,
   totals: Binding,
   parts: number,
   width: number,
+  half: boolean,
 ): void {
-  totalsKernel.launch(stream, {
+  totalsKernel({ half }).launch(stream, {
     uniforms: { parts, width },
-    buffers: { part_sums: sums, totals },
+    buffers: { part_sums: sums, totals: half ? { ...totals, base: totals.base / 2 } : totals },
     workgroups: [Math.ceil(width / LAST_COLUMNS), 1, 1],
   });
 }
@@ -92,20 +106,35 @@ export function partsGrid(parts: number, width: number): readonly [number, numbe
 
 export const PARTS_INVOCATIONS: number = INVOCATIONS;
 
-const partsKernel = defineKernel({
-  key: 'column-sums parts',
-  uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
-  buffers: { x: readFrom('f32'), sums: writeTo('f32') },
-  workgroup: INVOCATIONS,
-  source: () => partsSource('f32', 'sum += x[params.x_base + at];', 'sums[params.sums_base + place] = sum;'),
-});
+interface Stored {
+  /** f16 */
+  readonly half: boolean;
+}
 
-const totalsKernel = defineKernel({
-  key: 'column-sums totals',
-  uniforms: { parts: 'u32', width: 'u32' },
-  buffers: { part_sums: read('f32'), totals: writeTo('f32') },
+const partsKernel = kernelFamily('column-sums parts', ({ half }: Stored) => ({
+  uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
+  buffers: { x: readFrom(half ? 'u32' : 'f32'), sums: writeTo('f32') },
   workgroup: INVOCATIONS,
-  source: () => `const COLUMNS = ${LAST_COLUMNS}u;
+  source: () =>
+    `${half ? `${helperText(['halfToBits'])}\n${loadHalf('x')}` : ''}
+${partsSource(
+  'f32',
+  `sum += ${half ? 'load_x(params.x_base + at)' : 'x[params.x_base + at]'};`,
+  'sums[params.sums_base + place] = sum;',
+)}`,
+}));
+
+/** `load_NAME(at)`: an element of f16, exact. Needs the helper 'halfToBits'. */
+export function loadHalf(name: string): string {
+  return `fn load_${name}(at: u32) -> f32 { return ${halfAt(name)}; }`;
+}
+
+const totalsKernel = kernelFamily('column-sums totals', ({ half }: Stored) => ({
+  uniforms: { parts: 'u32', width: 'u32' },
+  buffers: { part_sums: read('f32'), totals: writeTo(half ? 'u32' : 'f32') },
+  workgroup: INVOCATIONS,
+  source: () => `${half ? halfOf : ''}
+const COLUMNS = ${LAST_COLUMNS}u;
 var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -118,8 +147,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   }
   joined[local] = sum;
   workgroupBarrier();
-  if (local >= COLUMNS || column >= params.width) { return; }
+  ${
+    half
+      ? `// Each writes the two columns of a word.
+  let even = workgroup.x * COLUMNS + 2u * local;
+  if (2u * local >= COLUMNS || even >= params.width) { return; }
+  var word = 0u;
+  for (var half = 0u; half < 2u && even + half < params.width; half++) {
+    var total = 0.0;
+    for (var other = 0u; other < ${LAST_SIDE_BY_SIDE}u; other++) {
+      total += joined[2u * local + half + other * COLUMNS];
+    }
+    word |= half_of(total) << (16u * half);
+  }
+  totals[params.totals_base + even / 2u] = word;`
+      : `if (local >= COLUMNS || column >= params.width) { return; }
   for (var other = 1u; other < ${LAST_SIDE_BY_SIDE}u; other++) { sum += joined[local + other * COLUMNS]; }
-  totals[params.totals_base + column] = sum;
+  totals[params.totals_base + column] = sum;`
+  }
 }`,
-});
+}));

@@ -4,6 +4,7 @@ import type {
   ElementwiseListRequest,
   ElementwiseOutputs,
   ElementwiseProgram,
+  ElementwiseStorage,
   FusedOperation,
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
@@ -13,8 +14,17 @@ import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
 import { range, times } from '../wgsl/text.js';
 import { WINDOW_STEP } from '../windows.js';
-import { programLauncher, programRefusals, WORKGROUP } from './elementwise-program.js';
-import { programText } from './elementwise-program-text.js';
+import { looseGroups, looseLauncher } from './elementwise-loose.js';
+import {
+  ALL_SINGLE,
+  inputElement,
+  programLauncher,
+  programRefusals,
+  storageHelpers,
+  storageKey,
+  WORKGROUP,
+} from './elementwise-program.js';
+import { halfAt, programText } from './elementwise-program-text.js';
 import { whichTensor, workgroupsOf } from './several-tensors.js';
 
 /** Larger tensors take a launch of their own, which is then no longer a small part of the work: a choice. */
@@ -23,14 +33,15 @@ const MOST_ELEMENTS = 2 ** 18;
 const MOST_TENSORS = 16;
 
 interface Allocation {
-  allocate(shape: Shape, dtype: 'f32'): WebGpuTensor;
+  allocate(shape: Shape, dtype: 'f32' | 'f16'): WebGpuTensor;
   allocateWindows(shapes: readonly Shape[]): readonly WebGpuTensor[];
 }
 
 /**
  * One program for several tensors. What small tensors are replaced by lies in one buffer for each group of them, and where
  * the next call finds a group's tensors there, it binds that buffer once and takes the whole group in one launch.
- * Otherwise, as after loading, each tensor takes its own, with the same bits.
+ * Otherwise, as after loading, each tensor takes its own, with the same bits. Tensors that replace none, as in a cast, share a
+ * launch that binds each of them.
  */
 export function elementwiseLists(
   stream: Stream,
@@ -38,25 +49,27 @@ export function elementwiseLists(
   allocation: Allocation,
 ): FusedOperation<ElementwiseListRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
   const launch = programLauncher(stream);
+  const launchLoose = looseLauncher(stream);
   const kernels = new Map<string, GroupKernel>();
-  const launchGroup = (program: ElementwiseProgram, call: GroupCall): void => {
+  const launchGroup = (program: ElementwiseProgram, storage: ElementwiseStorage, call: GroupCall): void => {
     const { shapes } = call;
-    const key = `${shapes.length} ${program.key}`;
-    const kernel = kernels.get(key) ?? groupKernel(program, shapes.length);
+    const key = `${shapes.length} ${storageKey(storage)}${program.key}`;
+    const kernel = kernels.get(key) ?? groupKernel(program, storage, shapes.length);
     kernels.set(key, kernel);
     recordGroup(stream, kernel, program, call);
   };
   return {
-    prepare({ program, shapes }) {
+    prepare({ program, shapes, storage = ALL_SINGLE }) {
       const refusals = new Set(shapes.flatMap((shape) => programRefusals(program, shape, facts)));
       if (refusals.size > 0) return { refusals: [...refusals] };
-      const groups = groupsOf(program, shapes, facts);
-      const inGroups = new Set(groups.flat());
+      const groups = groupsOf(program, storage, shapes, facts);
+      const loose = doesReplace(program) ? [] : looseGroups(program, shapes.length, facts);
+      const inGroups = new Set([...groups, ...loose].flat());
       const slots = Object.keys(program.outputs);
       return {
         scratchBytes: () => 0,
         describe: () => ({
-          variant: `${shapes.length} tensors, ${inGroups.size} of them in ${groups.length} groups`,
+          variant: `${shapes.length} tensors, ${inGroups.size} of them in ${groups.length + loose.length} groups`,
         }),
         run(inputs) {
           const outputs: Record<string, WebGpuTensor> = {};
@@ -68,7 +81,7 @@ export function elementwiseLists(
             const made = slots.map(
               (slot) => [slot, (outputs[`${index}:${slot}`] as WebGpuTensor).span] as const,
             );
-            launch(program, [...given, ...numbers], made, sizeOf(shapes[index] as Shape));
+            launch(program, storage, [...given, ...numbers], made, sizeOf(shapes[index] as Shape));
           };
           for (const group of groups) {
             const own = group.map((index) => shapes[index] as Shape);
@@ -88,11 +101,20 @@ export function elementwiseLists(
               const { span } = windows[at * slots.length] as WebGpuTensor;
               return (span.offset - after.offset) / 4;
             });
-            launchGroup(program, { shapes: own, indices: group, bases, before, after, inputs });
+            launchGroup(program, storage, { shapes: own, indices: group, bases, before, after, inputs });
           }
-          for (const [index, shape] of shapes.entries()) {
+          const allocateFor = (index: number): void => {
+            const shape = shapes[index] as Shape;
+            for (const slot of slots)
+              outputs[`${index}:${slot}`] = allocation.allocate(shape, storage.outputs);
+          };
+          for (const group of loose) {
+            for (const index of group) allocateFor(index);
+            launchLoose(program, storage, { shapes, indices: group, inputs, outputs });
+          }
+          for (const index of shapes.keys()) {
             if (inGroups.has(index)) continue;
-            for (const slot of slots) outputs[`${index}:${slot}`] = allocation.allocate(shape, 'f32');
+            allocateFor(index);
             alone(index);
           }
           return outputs;
@@ -107,17 +129,23 @@ function varyingOf({ inputs, outputs }: ElementwiseProgram): readonly string[] {
   return inputs.filter((name) => !(name in outputs));
 }
 
+/** Whether every output takes the place of an input. */
+function doesReplace({ inputs, outputs }: ElementwiseProgram): boolean {
+  return Object.keys(outputs).every((name) => inputs.includes(name));
+}
+
 /** Indices of small tensors, as many together as the device binds. */
 function groupsOf(
   program: ElementwiseProgram,
+  { halfInputs, outputs }: ElementwiseStorage,
   shapes: readonly Shape[],
   facts: DeviceFacts,
 ): readonly (readonly number[])[] {
-  const doesReplace = Object.keys(program.outputs).every((name) => program.inputs.includes(name));
+  const isSingle = outputs === 'f32' && !halfInputs.some((name) => name in program.outputs);
   const bound = 2 + (program.numbers > 0 ? 1 : 0);
   const each = Math.max(1, varyingOf(program).length);
   const most = Math.min(MOST_TENSORS, Math.floor((facts.storageBuffers - bound) / each));
-  if (!doesReplace || most < 2) return [];
+  if (!doesReplace(program) || !isSingle || most < 2) return [];
   const small = range(shapes.length).filter((index) => sizeOf(shapes[index] as Shape) <= MOST_ELEMENTS);
   const groups = range(Math.ceil(small.length / most)).map((at) => small.slice(at * most, (at + 1) * most));
   return groups.filter((group) => group.length > 1);
@@ -176,26 +204,29 @@ function recordGroup(
   });
 }
 
-function groupKernel(program: ElementwiseProgram, tensors: number): GroupKernel {
+function groupKernel(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): GroupKernel {
   const buffers: Record<string, Buffer<false, false>> = { before: read('f32'), after: write('f32') };
   if (program.numbers > 0) buffers.in_numbers = read('f32');
   for (const name of varyingOf(program)) {
-    for (const at of range(tensors)) buffers[`in_${name}_${at}`] = read('f32');
+    for (const at of range(tensors)) buffers[`in_${name}_${at}`] = read(inputElement(name, storage));
   }
   return defineKernel({
-    key: `elementwise list ${tensors} ${program.key}`,
+    key: `elementwise list ${tensors} ${storageKey(storage)}${program.key}`,
     uniforms: { first: ['u32', tensors], count: ['u32', tensors], base: ['u32', tensors] },
     buffers,
     workgroup: WORKGROUP,
-    source: () => groupSource(program, tensors),
+    source: () => groupSource(program, storage, tensors),
   });
 }
 
-function groupSource(program: ElementwiseProgram, tensors: number): string {
+function groupSource(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): string {
   const slots = Object.keys(program.outputs);
   const varying = varyingOf(program);
-  const text = programText(program, (name) =>
-    varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
+  const text = programText(
+    program,
+    (name) =>
+      varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
+    storageHelpers(storage),
   );
   const stores = text.outputs.map(
     ([name, value]) => `after[base + ${slots.indexOf(name)}u * stride + at] = ${value};`,
@@ -203,7 +234,7 @@ function groupSource(program: ElementwiseProgram, tensors: number): string {
   const loads = varying.map(
     (name) => `var in_${name} = 0.0;
   switch which {
-    ${times(tensors, (at) => `case ${at}u: { in_${name} = in_${name}_${at}[at]; }`, '\n    ')}
+    ${times(tensors, (at) => `case ${at}u: { in_${name} = ${storage.halfInputs.includes(name) ? halfAt(`in_${name}_${at}`) : `in_${name}_${at}[at]`}; }`, '\n    ')}
     default: {}
   }`,
   );

@@ -11,12 +11,19 @@ export interface ProgramText {
   readonly outputs: readonly (readonly [name: string, variable: string])[];
 }
 
-/** @param load the text that reads an input's element; numbers are read from `in_numbers` */
-export function programText({ outputs }: ElementwiseProgram, load: (input: string) => string): ProgramText {
+/**
+ * @param load the text that reads an input's element; numbers are read from `in_numbers`
+ * @param own helpers that `load` and what stores the outputs need
+ */
+export function programText(
+  { outputs }: ElementwiseProgram,
+  load: (input: string) => string,
+  own: readonly Helper[] = [],
+): ProgramText {
   const names = new Map<Expression, string>();
   const lines: string[] = [];
   const functions = new Map<string, string>();
-  const helpers: Helper[] = [];
+  const helpers: Helper[] = [...own];
   const nameOf = (one: Expression): string => {
     const known = names.get(one);
     if (known !== undefined) return known;
@@ -35,13 +42,15 @@ export function programText({ outputs }: ElementwiseProgram, load: (input: strin
       case 'constant':
         return literalOf(one.value);
       case 'unary': {
-        const { text, helpers: own } = unaryFunction(one.op);
+        const { text, helpers: needed } = unaryFunction(one.op);
         functions.set(one.op, text);
-        helpers.push(...own);
+        helpers.push(...needed);
         return `bitcast<f32>(${one.op}_bits(bitcast<u32>(${nameOf(one.x)})))`;
       }
       case 'binary':
         return binaryExpression(one.op, nameOf(one.a), nameOf(one.b));
+      case 'choose':
+        return `select(${nameOf(one.b)}, ${nameOf(one.a)}, ${nameOf(one.condition)} > 0.0)`;
       default:
         return one satisfies never;
     }
@@ -52,6 +61,11 @@ export function programText({ outputs }: ElementwiseProgram, load: (input: strin
     lines,
     outputs: stored,
   };
+}
+
+/** WGSL of the element `at` of an input of f16, as f32: exact, subnormals too. Needs the helper 'halfToBits'. */
+export function halfAt(array: string): string {
+  return `bitcast<f32>(half_to_bits((${array}[at / 2u] >> (16u * (at % 2u))) & 0xffffu))`;
 }
 
 /** As f32 before it is printed: the nearest number of WGSL, never an integer too large for one. */

@@ -4,6 +4,7 @@ import type {
   ElementwiseOutputs,
   ElementwiseProgram,
   ElementwiseRequest,
+  ElementwiseStorage,
   FusedOperation,
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
@@ -11,32 +12,35 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { programText } from './elementwise-program-text.js';
+import { halfAt, programText } from './elementwise-program-text.js';
+import type { Helper } from './elementwise-wgsl.js';
 
 /** Invocations of a workgroup, each with an element. */
 export const WORKGROUP = 64;
 
 type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
 
-/** Elementwise programs of f32 tensors: one kernel per program, one pass over memory. */
+/** Elementwise programs: one kernel per program, one pass over memory. */
 export function elementwisePrograms(
   stream: Stream,
   facts: DeviceFacts,
-  allocate: (shape: Shape, dtype: 'f32') => WebGpuTensor,
+  allocate: (shape: Shape, dtype: 'f32' | 'f16') => WebGpuTensor,
 ): FusedOperation<ElementwiseRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
   const launch = programLauncher(stream);
   return {
-    prepare({ program, shape }) {
+    prepare({ program, shape, storage = ALL_SINGLE }) {
       const refusals = programRefusals(program, shape, facts);
       if (refusals.length > 0) return { refusals };
       return {
         scratchBytes: () => 0,
         describe: () => ({ variant: 'one pass' }),
         run(inputs) {
-          const outputs = Object.keys(program.outputs).map((name) => [name, allocate(shape, 'f32')] as const);
+          const outputs = Object.keys(program.outputs).map(
+            (name) => [name, allocate(shape, storage.outputs)] as const,
+          );
           const spans = Object.entries(inputs).map(([name, { span }]) => [name, span] as const);
           const results = outputs.map(([name, { span }]) => [name, span] as const);
-          launch(program, spans, results, sizeOf(shape));
+          launch(program, storage, spans, results, sizeOf(shape));
           return Object.fromEntries(outputs);
         },
       };
@@ -44,21 +48,44 @@ export function elementwisePrograms(
   };
 }
 
+export const ALL_SINGLE: ElementwiseStorage = { halfInputs: [], outputs: 'f32' };
+
+/** For keys of kernels. */
+export function storageKey({ halfInputs, outputs }: ElementwiseStorage): string {
+  return `${halfInputs.length > 0 ? `halves ${halfInputs.join()} ` : ''}${outputs === 'f16' ? 'to f16 ' : ''}`;
+}
+
 type NamedSpans = readonly (readonly [name: string, span: Span])[];
 
 /** Launches programs of tensors: spans by the names of inputs (`numbers` too) and outputs. */
 export function programLauncher(
   stream: Stream,
-): (program: ElementwiseProgram, inputs: NamedSpans, outputs: NamedSpans, count: number) => void {
+): (
+  program: ElementwiseProgram,
+  storage: ElementwiseStorage,
+  inputs: NamedSpans,
+  outputs: NamedSpans,
+  count: number,
+) => void {
   const kernels = new Map<string, ProgramKernel>();
-  return (program, inputs, outputs, count) => {
-    const kernel = kernels.get(program.key) ?? programKernel(program);
-    kernels.set(program.key, kernel);
+  return (program, storage, inputs, outputs, count) => {
+    const key = storageKey(storage) + program.key;
+    const kernel = kernels.get(key) ?? programKernel(program, storage);
+    kernels.set(key, kernel);
     const buffers: Record<string, Span> = {};
     for (const [name, span] of inputs) buffers[`in_${name}`] = span;
     for (const [name, span] of outputs) buffers[`out_${name}`] = span;
-    kernel.launch(stream, { uniforms: { count }, buffers, workgroups: { invocations: count } });
+    kernel.launch(stream, {
+      uniforms: { count },
+      buffers,
+      workgroups: { invocations: unitsOf(count, storage) },
+    });
   };
+}
+
+/** Invocations for that many elements: of halves, each writes the two of a word. */
+export function unitsOf(count: number, { outputs }: ElementwiseStorage): number {
+  return outputs === 'f16' ? Math.ceil(count / 2) : count;
 }
 
 /** Why no kernel of a tensor's own can run a program. */
@@ -78,23 +105,70 @@ export function programRefusals(
   return refusals;
 }
 
-function programKernel(program: ElementwiseProgram): ProgramKernel {
+/** Element type of the array of an input. */
+export function inputElement(name: string, { halfInputs }: ElementwiseStorage): string {
+  return halfInputs.includes(name) ? 'u32' : 'f32';
+}
+
+export function outputElement({ outputs }: ElementwiseStorage): string {
+  return outputs === 'f16' ? 'u32' : 'f32';
+}
+
+/** Functions that reading and writing halves need. */
+export function storageHelpers({ halfInputs, outputs }: ElementwiseStorage): readonly Helper[] {
+  return [
+    ...(halfInputs.length > 0 ? (['halfToBits'] as const) : []),
+    ...(outputs === 'f16' ? (['halfOf'] as const) : []),
+  ];
+}
+
+/**
+ * WGSL that runs lines for the elements of an invocation, the `unit`, of `count`, and stores `outputs`, named with their
+ * variables, in `out_NAME`.
+ */
+export function runText(
+  lines: readonly string[],
+  outputs: readonly (readonly [name: string, variable: string])[],
+  storage: ElementwiseStorage,
+  store: (name: string, at: string, value: string) => string,
+): string {
+  if (storage.outputs === 'f32') {
+    const stores = outputs.map(([name, value]) => store(name, 'at', value));
+    return `let at = unit;
+  if (at >= count) { return; }
+  ${[...lines, ...stores].join('\n  ')}`;
+  }
+  const words = outputs.map(([name]) => `var word_${name} = 0u;`);
+  const joins = outputs.map(([name, value]) => `word_${name} |= half_of(${value}) << (16u * half);`);
+  const stores = outputs.map(([name]) => store(name, 'unit', `word_${name}`));
+  return `if (2u * unit >= count) { return; }
+  ${words.join('\n  ')}
+  for (var half = 0u; half < 2u; half++) {
+    let at = 2u * unit + half;
+    if (at >= count) { break; }
+    ${[...lines, ...joins].join('\n    ')}
+  }
+  ${stores.join('\n  ')}`;
+}
+
+function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage): ProgramKernel {
   const buffers: Record<string, Buffer<false, false>> = {};
-  for (const name of program.inputs) buffers[`in_${name}`] = read('f32');
+  for (const name of program.inputs) buffers[`in_${name}`] = read(inputElement(name, storage));
   if (program.numbers > 0) buffers.in_numbers = read('f32');
-  for (const name in program.outputs) buffers[`out_${name}`] = write('f32');
+  for (const name in program.outputs) buffers[`out_${name}`] = write(outputElement(storage));
   return defineKernel({
-    key: `elementwise ${program.key}`,
+    key: `elementwise ${storageKey(storage)}${program.key}`,
     uniforms: { count: 'u32' },
     buffers,
     workgroup: WORKGROUP,
-    source: () => sourceOf(program),
+    source: () => sourceOf(program, storage),
   });
 }
 
-function sourceOf(program: ElementwiseProgram): string {
-  const { functions, lines, outputs } = programText(program, (name) => `in_${name}[at]`);
-  const stores = outputs.map(([name, value]) => `out_${name}[at] = ${value};`);
+function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
+  const load = (name: string): string =>
+    storage.halfInputs.includes(name) ? halfAt(`in_${name}`) : `in_${name}[at]`;
+  const { functions, lines, outputs } = programText(program, load, storageHelpers(storage));
   return `${functions}
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -102,8 +176,8 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
-  if (at >= params.count) { return; }
-  ${[...lines, ...stores].join('\n  ')}
+  let unit = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let count = params.count;
+  ${runText(lines, outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}
 }`;
 }

@@ -1,14 +1,16 @@
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import { divide, type ProductSizes, tilesOf } from './matmul-cost.js';
+import { type DividedTile, divide, type ProductSizes, tilesOf } from './matmul-cost.js';
+import { fitsMatrix, launchMatrix, matrixRefusals } from './matmul-matrix.js';
 import { launchNarrow, NARROW_ROWS, narrowParts } from './matmul-narrow.js';
+import { inFours } from './matmul-operands.js';
 import { launchPlain } from './matmul-plain.js';
 import type { Operand, Product } from './matmul-product.js';
-import type { MatmulTile } from './matmul-tile.js';
+import type { MatmulTile, MatrixTile } from './matmul-tile.js';
 import { launchTiled } from './matmul-tiled.js';
 
-/** How a product is computed; see `matmul-plain`, `matmul-narrow` and `matmul-tiled`. */
-export type MatmulVariant = 'plain' | 'narrow' | MatmulTile;
+/** How a product is computed; see `matmul-plain`, `matmul-narrow`, `matmul-tiled` and `matmul-matrix`. */
+export type MatmulVariant = 'plain' | 'narrow' | MatmulTile | MatrixTile;
 
 // Speeds are choices within the rates of docs/kernels/primitives.md (products of training steps), which differ by shape and
 // orientation; that of tall tiles, which only decides on parts, was not measured beside the others.
@@ -29,19 +31,45 @@ export const TALL_TILE: MatmulTile = {
   ...{ rows: 128, columns: 32, depth: 16, microRows: 8, microColumns: 4, speed: 0.8 },
 };
 
+/** The same on matrix units; speeds are those of large products, beside the large tile's. */
+const LARGE_MATRIX: MatrixTile = {
+  ...{ units: 'matrix', rows: 128, columns: 128, depth: 32, down: 2, across: 2, speed: 3.1 },
+};
+const MEDIUM_MATRIX: MatrixTile = {
+  ...{ units: 'matrix', rows: 128, columns: 64, depth: 32, down: 2, across: 2, speed: 2.6 },
+};
+const SMALL_MATRIX: MatrixTile = {
+  ...{ units: 'matrix', rows: 64, columns: 64, depth: 32, down: 1, across: 2, speed: 2.25 },
+};
+
 /** Number of tall tiles that keeps a large device busy. */
 const ENOUGH_TILES = 200;
 
-/** By measurement (docs/kernels/primitives.md; tall tiles: docs/kernels/exact.md). */
+/**
+ * By measurement (docs/kernels/primitives.md; tall tiles: docs/kernels/exact.md).
+ *
+ * @param onUnits whether the product could run on matrix units: of a `Product`, by `fitsUnits`
+ */
 export function chooseProduct(
   { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
   sizes: ProductSizes,
+  onUnits = false,
 ): MatmulVariant {
   if (isSoftware) return 'plain';
   if (sizes.rows <= NARROW_ROWS) return 'narrow';
+  if (onUnits) return fastest([LARGE_MATRIX, MEDIUM_MATRIX, SMALL_MATRIX], sizes);
   if (sizes.columns <= TALL_TILE.columns && tilesOf(TALL_TILE, sizes) >= ENOUGH_TILES) return TALL_TILE;
-  const divided = [LARGE_TILE, MEDIUM_TILE, SMALL_TILE].map((tile) => divide(tile, sizes));
+  return fastest([LARGE_TILE, MEDIUM_TILE, SMALL_TILE], sizes);
+}
+
+function fastest<Tile extends DividedTile>(tiles: readonly Tile[], sizes: ProductSizes): Tile {
+  const divided = tiles.map((tile) => divide(tile, sizes));
   return divided.reduce((best, one) => (one.cost < best.cost ? one : best)).tile;
+}
+
+/** Whether a product can run on matrix units of the device. */
+export function fitsUnits(facts: DeviceFacts, product: Product): boolean {
+  return fitsMatrix(product) && matrixRefusals(facts).length === 0;
 }
 
 /** Bytes of partial sums that the launch keeps until they are added. */
@@ -55,15 +83,28 @@ export function productScratch(variant: MatmulVariant, sizes: ProductSizes): num
 export function describeVariant(variant: MatmulVariant): string {
   if (variant === 'plain') return 'an invocation per element';
   if (variant === 'narrow') return 'few rows, sums side by side';
-  return `tiles of ${variant.rows} x ${variant.columns}`;
+  return `tiles of ${variant.rows} x ${variant.columns}${'units' in variant ? ' on matrix units' : ''}`;
 }
 
 export function launchProduct(stream: Stream, given: Product, forced?: MatmulVariant): void {
   const product = asRow(given);
-  const variant = forced ?? chooseProduct(stream.facts, product);
+  const variant = forced ?? variantOf(stream.facts, product);
   if (variant === 'plain') launchPlain(stream, product);
   else if (variant === 'narrow') launchNarrow(stream, product);
+  else if ('units' in variant) launchMatrix(stream, product, variant);
   else launchTiled(stream, product, variant);
+}
+
+function variantOf(facts: DeviceFacts, product: Product): MatmulVariant {
+  return chooseProduct(facts, product, fitsUnits(facts, product));
+}
+
+/** Whether words of a result of f16 are or-ed into, so that it must have been cleared. */
+export function sharesWords(facts: DeviceFacts, given: Product, forced?: MatmulVariant): boolean {
+  const product = asRow(given);
+  const variant = forced ?? variantOf(facts, product);
+  if (variant === 'plain') return true;
+  return !inFours(product.out, product.columns) || (variant === 'narrow' && product.transposeB);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { invocationsOf, type MatmulTile } from './matmul-tile.js';
+import { invocationsOf, type MatmulTile, type MatrixTile } from './matmul-tile.js';
 
 /** Extents of a product. */
 export interface ProductSizes {
@@ -25,8 +25,13 @@ const PART_COST = 0.17;
 /** Between the third and the tenth of the time that were measured (docs/kernels/primitives.md); see `costOf`. */
 const IDLE_ROUNDS = 0.3;
 
+export type DividedTile = MatmulTile | MatrixTile;
+
 /** Workgroups of a product in one part. */
-export function tilesOf(tile: MatmulTile, { batch, rows, columns }: ProductSizes): number {
+export function tilesOf(
+  tile: Pick<DividedTile, 'rows' | 'columns'>,
+  { batch, rows, columns }: ProductSizes,
+): number {
   return batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 }
 
@@ -39,8 +44,8 @@ export function splitBytes(batch: number, rows: number, inner: number, columns: 
 }
 
 /** A tile with the number of parts that suits it best, and what the product then costs: a time, up to a factor. */
-export interface Division {
-  readonly tile: MatmulTile;
+export interface Division<Tile extends DividedTile> {
+  readonly tile: Tile;
   readonly parts: number;
   readonly cost: number;
 }
@@ -49,10 +54,10 @@ export interface Division {
  * Divides sums where tiles are few: what counts is how many workgroups the busiest unit goes through, and how long each
  * of them takes. Holds within some 5 % for large tiles of sums in one part (docs/kernels/primitives.md).
  */
-export function divide(tile: MatmulTile, sizes: ProductSizes): Division {
+export function divide<Tile extends DividedTile>(tile: Tile, sizes: ProductSizes): Division<Tile> {
   const tiles = tilesOf(tile, sizes);
   const most = Math.min(Math.floor(sizes.inner / LEAST_TERMS), Math.floor(MOST_WORKGROUPS / tiles));
-  let best: Division = { tile, parts: 1, cost: costOf(tile, sizes, tiles, 1) };
+  let best: Division<Tile> = { tile, parts: 1, cost: costOf(tile, sizes, tiles, 1) };
   for (let rounds = 1; rounds <= MOST_WORKGROUPS / UNITS; rounds++) {
     const parts = Math.min(most, Math.floor((rounds * UNITS) / tiles));
     if (parts < 2) continue;
@@ -62,7 +67,7 @@ export function divide(tile: MatmulTile, sizes: ProductSizes): Division {
   return best;
 }
 
-function costOf(tile: MatmulTile, sizes: ProductSizes, tiles: number, parts: number): number {
+function costOf(tile: DividedTile, sizes: ProductSizes, tiles: number, parts: number): number {
   const { batch, rows, inner, columns } = sizes;
   const terms = Math.ceil(inner / parts / tile.depth) * tile.depth;
   const rounds = Math.ceil((tiles * parts) / UNITS);

@@ -3,6 +3,7 @@ import type { Binding } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import { activationText } from '../wgsl/activation.js';
 import { type Buffer, optional, readFrom, write } from '../wgsl/define-kernel.js';
+import { loadFloat } from '../wgsl/numbers.js';
 
 /** What follows a product in the same launch: out = activation(a b + bias). */
 export interface Epilogue {
@@ -39,8 +40,8 @@ type Buffers = {
 };
 
 /** The buffers of a kernel with an epilogue; `vec`: four neighbours of a row at once. */
-export function epilogueBuffers({ hasBias, keeps }: EpilogueParts, vec: boolean): Buffers {
-  const element = vec ? 'vec4f' : 'f32';
+export function epilogueBuffers({ hasBias, keeps }: EpilogueParts, vec: boolean, half: boolean): Buffers {
+  const element = half ? (vec ? 'vec2u' : 'u32') : vec ? 'vec4f' : 'f32';
   return {
     bias: optional(hasBias, readFrom(element)),
     preactivations: optional(keeps, write(element)),
@@ -56,19 +57,52 @@ export function epilogueSpans(
   return { bias: epilogue?.bias, preactivations: epilogue?.preactivations };
 }
 
-/** `finished(at, column, sums)`: the result of four neighbours, or of one, at that place and column of the result. */
-export function finishText({ hasBias, activation, keeps }: EpilogueParts, vec: boolean): string {
+/**
+ * `finished(at, column, sums)`: the result of four neighbours, or of one, at that place and column of the result; with
+ * `half` always of four.
+ */
+export function finishText(
+  { hasBias, activation, keeps }: EpilogueParts,
+  vec: boolean,
+  half: boolean,
+): string {
+  if (half) {
+    return `${activation === undefined ? '' : activationText(activation)}
+${hasBias ? biasOfFour : ''}
+fn finished(at: u32, column: u32, sums: vec4f) -> vec4f {
+  let values = sums${hasBias ? ' + bias_at(column)' : ''};
+  ${keeps ? 'preactivations[at / 4u] = packed(values);' : ''}
+  return ${activation === undefined ? 'values' : activatedFour};
+}`;
+  }
   const place = (at: string): string => (vec ? `${at} / 4u` : at);
   const type = vec ? 'vec4f' : 'f32';
-  const value = vec
-    ? 'vec4f(activated(values.x), activated(values.y), activated(values.z), activated(values.w))'
-    : 'activated(values)';
+  const value = vec ? activatedFour : 'activated(values)';
   return `${activation === undefined ? '' : activationText(activation)}
 fn finished(at: u32, column: u32, sums: ${type}) -> ${type} {
   let values = sums${hasBias ? ` + bias[${place('(params.bias_base + column)')}]` : ''};
   ${keeps ? `preactivations[${place('at')}] = values;` : ''}
   return ${activation === undefined ? 'values' : value};
 }`;
+}
+
+const activatedFour =
+  'vec4f(activated(values.x), activated(values.y), activated(values.z), activated(values.w))';
+
+const biasOfFour = `fn bias_at(column: u32) -> vec4f {
+  let found = bias[(params.bias_base + column) / 4u];
+  return vec4f(unpack2x16float(found.x), unpack2x16float(found.y));
+}`;
+
+/**
+ * For two halves, one after the other: `kept_value(column, sum)`, which is kept, and `final_value(value)`, the result that
+ * follows from it.
+ */
+export function finishHalfText({ hasBias, activation }: EpilogueParts): string {
+  return `${activation === undefined ? '' : activationText(activation)}
+${hasBias ? loadFloat('bias', true) : ''}
+fn kept_value(column: u32, sum: f32) -> f32 { return sum${hasBias ? ' + load_bias(params.bias_base + column)' : ''}; }
+fn final_value(value: f32) -> f32 { return ${activation === undefined ? 'value' : 'activated(value)'}; }`;
 }
 
 /** Whether four neighbours of the bias can be read at once. */

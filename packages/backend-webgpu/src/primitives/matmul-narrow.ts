@@ -59,7 +59,7 @@ function kernelOf(parameters: NarrowParameters) {
       a: readFrom(inputType(half, vecA)),
       b: readFrom(inputType(half, vecB)),
       out: writeTo(outputType(halfOut, vecOut)),
-      ...epilogueBuffers(epilogue, vecOut),
+      ...epilogueBuffers(epilogue, vecOut, halfOut),
     },
     workgroup: INVOCATIONS,
     source: () => sourceOf(parameters),
@@ -152,7 +152,7 @@ function putSums({
   const value = half
     ? 'atomicOr(&out[at / 2u], half_of(sums[i]) << (16u * (at % 2u)));'
     : `out[at] ${adds ? '+=' : '='} ${isPlain ? 'sums[i]' : 'finished(at, column, sums[i])'};`;
-  return `${isPlain ? '' : `${finishText(epilogue, false)}\n`}${head} {
+  return `${isPlain ? '' : `${finishText(epilogue, false, false)}\n`}${head} {
   if (row >= params.rows) { return; }
   for (var i = 0u; i < 4u; i++) {
     let column = origin + lane + i * ${lanes}u;

@@ -54,8 +54,8 @@ ${head} {
 }
 
 /**
- * `put(start, row, column, sums)`: four neighbours of the result, except those beyond its edges; with `adds`, added to
- * what is there, or after an epilogue (f32 only).
+ * `put(start, row, column, sums)`: four neighbours of the result, except those beyond its edges; with `adds` (f32 only),
+ * added to what is there, or after an epilogue (of f16 only with `vec`).
  */
 export function writer(
   half: boolean,
@@ -65,14 +65,14 @@ export function writer(
 ): string {
   const set = adds ? '+=' : '=';
   const isPlain = isEmptyEpilogue(epilogue);
-  const head = `${isPlain ? '' : `${finishText(epilogue, vec)}\n`}fn put(start: u32, row: u32, column: u32, sums: vec4f) {
+  const packs = half && vec ? `${packed}\n` : '';
+  const head = `${packs}${isPlain ? '' : `${finishText(epilogue, vec, half)}\n`}fn put(start: u32, row: u32, column: u32, sums: vec4f) {
   if (row >= params.rows || column >= params.columns) { return; }
   let at = start + row * params.out_stride + column;`;
   if (vec) {
-    const pack =
-      'vec2u(half_of(sums.x) | (half_of(sums.y) << 16u), half_of(sums.z) | (half_of(sums.w) << 16u))';
+    const value = isPlain ? 'sums' : 'finished(at, column, sums)';
     return `${head}
-  out[at / 4u] ${set} ${half ? pack : isPlain ? 'sums' : 'finished(at, column, sums)'};
+  out[at / 4u] ${set} ${half ? `packed(${value})` : value};
 }`;
   }
   const one = (index: number): string =>
@@ -84,6 +84,10 @@ export function writer(
   ${[1, 2, 3].map((index) => `if (column + ${index}u < params.columns) { ${one(index)} }`).join('\n  ')}
 }`;
 }
+
+const packed = `fn packed(four: vec4f) -> vec2u {
+  return vec2u(half_of(four.x) | (half_of(four.y) << 16u), half_of(four.z) | (half_of(four.w) << 16u));
+}`;
 
 /** Whether groups of four elements along a line never straddle: neither where lines begin nor where they end. */
 export function inFours({ base, batchStep, stride }: Operand, length: number): boolean {

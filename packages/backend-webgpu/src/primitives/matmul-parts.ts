@@ -48,7 +48,7 @@ const sumKernel = ({ half, vec, adds, lanes, epilogue }: SumParameters) =>
     buffers: {
       parts: read(vec ? 'vec4f' : 'f32'),
       out: writeTo(outputType(half, vec)),
-      ...epilogueBuffers(epilogue, vec),
+      ...epilogueBuffers(epilogue, vec, half),
     },
     workgroup: INVOCATIONS,
     source: () => `const LANES = ${lanes}u;

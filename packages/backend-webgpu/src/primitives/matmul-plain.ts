@@ -2,10 +2,12 @@ import type { Stream } from '../runtime/stream.js';
 import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import {
+  type EpilogueParts,
   epilogueBuffers,
   epilogueKey,
   epilogueParts,
   epilogueSpans,
+  finishHalfText,
   finishText,
   isEmptyEpilogue,
 } from './matmul-epilogue.js';
@@ -26,13 +28,13 @@ function kernelOf({ dtype, transposeA, transposeB, adds = false, epilogue }: Pro
       a: readFrom('u32'),
       b: readFrom('u32'),
       out: writeTo('u32'),
-      ...epilogueBuffers(after, false),
+      ...epilogueBuffers(after, false, half),
     },
     workgroup: 64,
     source: () => `${half ? halfOf : ''}
 ${loadFloat('a', half)}
 ${loadFloat('b', half)}
-${isPlain ? '' : finishText(after, false)}
+${isPlain ? '' : half ? finishHalfText(after) : finishText(after, false, false)}
 
 fn product(matrix: u32, row: u32, column: u32) -> f32 {
   let a_start = params.a_base + matrix * params.a_batch + row${transposeA ? '' : ' * params.a_stride'};
@@ -47,7 +49,7 @@ fn product(matrix: u32, row: u32, column: u32) -> f32 {
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let at = id.x + id.y * groups.x * INVOCATIONS;
-  ${half ? storeHalves : storeFloat(adds, isPlain)}
+  ${half ? storeHalves(after) : storeFloat(adds, isPlain)}
 }`,
   });
 }
@@ -62,11 +64,15 @@ const storeFloat = (adds: boolean, isPlain: boolean): string => `
   let sum = product(matrix, row, column);
   out[to] = bitcast<u32>(${adds ? 'bitcast<f32>(out[to]) + sum' : isPlain ? 'sum' : 'finished(to, column, sum)'});`;
 
-/** Both halves of a word; a half that does not belong to this product keeps its bits. */
-const storeHalves = `
+/**
+ * Both halves of a word; a half that does not belong to this product keeps its bits. With pre-activations, all words of the
+ * result are the product's own.
+ */
+const storeHalves = (after: EpilogueParts): string => `
   let end = params.out_base + (params.batch - 1u) * params.out_batch + (params.rows - 1u) * params.out_stride + params.columns;
   if (2u * at >= end || 2u * at + 1u < params.out_base) { return; }
   var bits = out[at];
+  ${after.keeps ? 'var kept = 0u;' : ''}
   for (var half = 0u; half < 2u; half++) {
     let element = 2u * at + half;
     if (element < params.out_base || element >= end) { continue; }
@@ -75,10 +81,17 @@ const storeHalves = `
     let row = place % params.out_batch / params.out_stride;
     let column = place % params.out_batch % params.out_stride;
     if (column >= params.columns || row >= params.rows) { continue; }
-    let value = half_of(product(matrix, row, column));
+    ${
+      isEmptyEpilogue(after)
+        ? 'let value = half_of(product(matrix, row, column));'
+        : `let own = kept_value(column, product(matrix, row, column));
+    let value = half_of(final_value(own));`
+    }
+    ${after.keeps ? 'kept |= half_of(own) << (16u * half);' : ''}
     bits = (bits & (0xffff0000u >> (16u * half))) | (value << (16u * half));
   }
-  out[at] = bits;`;
+  out[at] = bits;
+  ${after.keeps ? 'preactivations[at] = kept;' : ''}`;
 
 export function launchPlain(stream: Stream, product: Product): void {
   const { batch, rows, columns, a, b, out } = product;

@@ -12,7 +12,25 @@ export interface MatmulTile {
   readonly speed: number;
 }
 
+/**
+ * The same on matrix units: `down` x `across` subgroups share the part. All extents are multiples of 16 for each of them.
+ */
+export interface MatrixTile {
+  readonly units: 'matrix';
+  readonly rows: number;
+  readonly columns: number;
+  readonly depth: number;
+  readonly down: number;
+  readonly across: number;
+  /** As above. */
+  readonly speed: number;
+}
+
+/** Invocations of a subgroup on devices with products on matrix units. */
+export const LANES = 32;
+
 /** Invocations of a workgroup. */
-export function invocationsOf(tile: MatmulTile): number {
+export function invocationsOf(tile: MatmulTile | MatrixTile): number {
+  if ('units' in tile) return LANES * tile.down * tile.across;
   return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
 }

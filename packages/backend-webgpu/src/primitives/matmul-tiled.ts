@@ -50,7 +50,7 @@ function kernelOf(parameters: TiledParameters) {
       a: readFrom(inputType(half, vecA)),
       b: readFrom(inputType(half, vecB)),
       out: writeTo(outputType(halfOut, vecOut)),
-      ...epilogueBuffers(epilogue, vecOut),
+      ...epilogueBuffers(epilogue, vecOut, halfOut),
     },
     workgroup: invocationsOf(tile),
     source: () => sourceOf(parameters),

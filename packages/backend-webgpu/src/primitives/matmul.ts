@@ -2,7 +2,7 @@ import { sizeOf } from '@topk-attention/core';
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
-import { launchProduct, type MatmulVariant } from './matmul-choose.js';
+import { launchProduct, type MatmulVariant, sharesWords } from './matmul-choose.js';
 import type { Product } from './matmul-product.js';
 import { doesNotFit, largestBytes } from './split-rows.js';
 
@@ -24,11 +24,13 @@ export function recordMatmul(
   const [rows, columns] = out.shape.slice(-2) as [number, number];
   const inner = a.shape.at(transposeA ? -2 : -1) as number;
   if (batch * rows * columns === 0) return;
-  // Halves that share a word are or-ed into it.
-  if (inner === 0 || out.dtype === 'f16') stream.clear(windowOf(out, 0, batch * rows * columns).span);
-  if (inner === 0) return;
   const sizes = { rows, inner, columns, transposeA, transposeB };
-  for (const part of partsOf(stream, a, b, out, batch, sizes)) launchProduct(stream, part, variant);
+  const parts = inner === 0 ? [] : [...partsOf(stream, a, b, out, batch, sizes)];
+  const isShared = (part: Product): boolean => sharesWords(stream.facts, part, variant);
+  if (inner === 0 || (out.dtype === 'f16' && parts.some(isShared))) {
+    stream.clear(windowOf(out, 0, batch * rows * columns).span);
+  }
+  for (const part of parts) launchProduct(stream, part, variant);
 }
 
 interface MatrixSizes {

@@ -13,7 +13,9 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
+import { halvesOf } from '../wgsl/numbers.js';
 import {
+  loadHalf,
   MOST_COLUMNS,
   PARTS_INVOCATIONS,
   partsGrid,
@@ -21,13 +23,14 @@ import {
   partsSource,
   recordTotals,
 } from './column-sums.js';
+import { helperText } from './elementwise-wgsl.js';
 
 const INVOCATIONS = 256;
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
 type Kind = NormRequest['kind'];
 
-/** Norms of f32 rows in one pass. */
+/** Norms of rows in one pass, in f32. */
 export function norms(
   stream: Stream,
   facts: DeviceFacts,
@@ -37,14 +40,15 @@ export function norms(
     prepare(request) {
       const refusals = refusalsOf(request, facts);
       if (refusals.length > 0) return { refusals };
-      const { kind, rows, width, epsilon, hasBias } = request;
-      const lanes = lanesOf(width);
+      const { kind, rows, width, epsilon, hasBias, dtype } = request;
+      const half = dtype === 'f16';
+      const lanes = lanesOf(width, half);
       return {
         scratchBytes: () => 0,
         describe: () => ({ variant: `one pass, ${lanes} invocations a row` }),
         run({ x, weight, bias }) {
-          const output = allocate([rows, width], 'f32');
-          forwardKernel({ kind, lanes, hasBias }).launch(stream, {
+          const output = allocate([rows, width], dtype);
+          forwardKernel({ kind, lanes, half, hasBias }).launch(stream, {
             uniforms: { rows, width, epsilon },
             buffers: { x: x.span, weight: weight.span, bias: bias?.span, out: output.span },
             workgroups: { invocations: rows * lanes },
@@ -66,7 +70,7 @@ export function normGradients(
     prepare(request) {
       const refusals = refusalsOf(request, facts);
       if (refusals.length > 0) return { refusals };
-      const { rows, width, hasBias } = request;
+      const { rows, width, hasBias, dtype } = request;
       const parts = partsOf(rows);
       const scratchBytes = 8 * rows + (hasBias ? 8 : 4) * parts * width;
       return {
@@ -74,9 +78,9 @@ export function normGradients(
         describe: () => ({ variant: `rows, then sums of ${parts} parts` }),
         run({ x, weight, dOutput }) {
           const made = {
-            x: allocate([rows, width], 'f32'),
-            weight: allocate([width], 'f32'),
-            ...(hasBias && { bias: allocate([width], 'f32') }),
+            x: allocate([rows, width], dtype),
+            weight: allocate([width], dtype),
+            ...(hasBias && { bias: allocate([width], dtype) }),
           };
           const statistics = stream.scratch(8 * rows);
           recordRows(stream, request, { x, weight, dOutput, dX: made.x, statistics });
@@ -97,10 +101,15 @@ interface RowBuffers {
   readonly statistics: Span;
 }
 
-function recordRows(stream: Stream, { kind, rows, width, epsilon }: NormRequest, buffers: RowBuffers): void {
+function recordRows(
+  stream: Stream,
+  { kind, rows, width, epsilon, dtype }: NormRequest,
+  buffers: RowBuffers,
+): void {
   const { x, weight, dOutput, dX, statistics } = buffers;
-  const lanes = lanesOf(width);
-  rowsKernel({ kind, lanes }).launch(stream, {
+  const half = dtype === 'f16';
+  const lanes = lanesOf(width, half);
+  rowsKernel({ kind, lanes, half }).launch(stream, {
     uniforms: { rows, width, epsilon },
     buffers: { x: x.span, weight: weight.span, d_output: dOutput.span, d_x: dX.span, statistics },
     workgroups: { invocations: rows * lanes },
@@ -117,28 +126,29 @@ interface SumBuffers {
 
 function recordSums(
   stream: Stream,
-  { rows, width, hasBias }: NormRequest,
+  { rows, width, hasBias, dtype }: NormRequest,
   { x, dOutput, statistics, weight, bias }: SumBuffers,
   parts: number,
 ): void {
   const ofWeight = stream.scratch(4 * parts * width);
   const ofBias = hasBias ? stream.scratch(4 * parts * width) : undefined;
   const uniforms = { rows, width, rows_per_part: Math.ceil(rows / parts) };
-  partsKernel({ hasBias }).launch(stream, {
+  partsKernel({ hasBias, half: dtype === 'f16' }).launch(stream, {
     uniforms,
     buffers: { x: x.span, d_output: dOutput.span, statistics, of_weight: ofWeight, of_bias: ofBias },
     workgroups: partsGrid(parts, width),
   });
   for (const [from, to] of [[ofWeight, weight.span] as const, [ofBias, bias?.span] as const]) {
     if (from === undefined || to === undefined) continue;
-    recordTotals(stream, from, wholeOf(to), parts, width);
+    recordTotals(stream, from, wholeOf(to), parts, width, dtype === 'f16');
     stream.release(from);
   }
 }
 
 function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceFacts): readonly string[] {
   const refusals: string[] = [];
-  if (dtype !== 'f32') refusals.push(`${dtype}: made for f32`);
+  if (dtype !== 'f32' && dtype !== 'f16') refusals.push(`${dtype}: made for f32 and f16`);
+  if (dtype === 'f16' && width % 2 === 1) refusals.push('rows of an odd number of halves');
   if (!(epsilon > 0)) refusals.push('an epsilon of 0: a row of equal numbers divides by 0');
   if (width > MOST_COLUMNS) refusals.push(`rows of more than ${MOST_COLUMNS} numbers`);
   if (4 * rows * Math.max(2, width) > facts.bindingBytes) {
@@ -147,10 +157,36 @@ function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceF
   return refusals;
 }
 
-/** Invocations that share a row: about four of its elements each. */
-function lanesOf(width: number): number {
-  return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / 4))));
+/** Invocations that share a row: about four of its elements each, of f16 about eight. */
+function lanesOf(width: number, half: boolean): number {
+  return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / (half ? 8 : 4)))));
 }
+
+/**
+ * How row kernels read and write: an element of f32, or two halves, as a number or a vector of f32. `get_NAME(at)` and
+ * `total_of(value)`; `put(value)` is what is stored.
+ */
+function unitsText(half: boolean, names: readonly string[]): string {
+  const [type, total] = half ? ['vec2f', 'value.x + value.y'] : ['f32', 'value'];
+  return `alias Unit = ${type};
+const UNIT = ${half ? 2 : 1}u;
+fn total_of(value: Unit) -> f32 { return ${total}; }
+${half ? `${halvesOf}\n${helperText(['halfToBits'])}` : ''}
+${names
+  .map((name) =>
+    half
+      ? `fn get_${name}(at: u32) -> Unit {
+  let word = ${name}[at];
+  return vec2f(bitcast<f32>(half_to_bits(word & 0xffffu)), bitcast<f32>(half_to_bits(word >> 16u)));
+}`
+      : `fn get_${name}(at: u32) -> Unit { return ${name}[at]; }`,
+  )
+  .join('\n')}
+fn put(value: Unit) -> ${half ? 'u32' : 'f32'} { return ${half ? 'halves_of(value.x, value.y)' : 'value'}; }`;
+}
+
+/** Element type of the arrays of `unitsText`. */
+const stored = (half: boolean): string => (half ? 'u32' : 'f32');
 
 /** The common start of both row kernels: the invocation's row, with its mean and scale. */
 function rowStart(kind: Kind, lanes: number): string {
@@ -176,7 +212,7 @@ fn row_sum(local: u32, value: f32) -> f32 {
 struct Row { start: u32, end: u32, mean: f32, scale: f32 }
 
 fn row_of(row: u32, local: u32) -> Row {
-  let width = params.width;
+  let width = params.width / UNIT;
   // Rows beyond the last have no elements.
   let start = select(0u, row * width, row < params.rows);
   let end = select(0u, start + width, row < params.rows);
@@ -185,16 +221,16 @@ fn row_of(row: u32, local: u32) -> Row {
   ${
     kind === 'layer'
       ? `var sum = 0.0;
-  for (var at = first; at < end; at += LANES) { sum += x[at]; }
-  mean = row_sum(local, sum) / f32(width);`
+  for (var at = first; at < end; at += LANES) { sum += total_of(get_x(at)); }
+  mean = row_sum(local, sum) / f32(params.width);`
       : ''
   }
   var squares = 0.0;
   for (var at = first; at < end; at += LANES) {
-    let centred = x[at] - mean;
-    squares += centred * centred;
+    let centred = get_x(at) - mean;
+    squares += total_of(centred * centred);
   }
-  let scale = inverseSqrt(row_sum(local, squares) / f32(width) + params.epsilon);
+  let scale = inverseSqrt(row_sum(local, squares) / f32(params.width) + params.epsilon);
   return Row(first, end, mean, scale);
 }`;
 }
@@ -214,77 +250,87 @@ interface RowVariant {
   readonly kind: Kind;
   /** Invocations that share a row. */
   readonly lanes: number;
+  /** Tensors of f16. */
+  readonly half: boolean;
 }
 
 const forwardKernel = kernelFamily(
   'norm',
-  ({ kind, lanes, hasBias }: RowVariant & { readonly hasBias: boolean }) => ({
+  ({ kind, lanes, half, hasBias }: RowVariant & { readonly hasBias: boolean }) => ({
     uniforms: rowUniforms,
     buffers: {
-      x: read('f32'),
-      weight: read('f32'),
-      bias: optional(hasBias, read('f32')),
-      out: write('f32'),
+      x: read(stored(half)),
+      weight: read(stored(half)),
+      bias: optional(hasBias, read(stored(half))),
+      out: write(stored(half)),
     },
     workgroup: INVOCATIONS,
-    source: () => `${rowStart(kind, lanes)}
+    source: () => `${unitsText(half, ['x', 'weight', ...(hasBias ? ['bias'] : [])])}
+${rowStart(kind, lanes)}
 ${entry}
   for (var at = row.start; at < row.end; at += LANES) {
-    let column = at % params.width;
-    let unit = (x[at] - row.mean) * row.scale;
-    out[at] = unit * weight[column]${hasBias ? ' + bias[column]' : ''};
+    let column = at % (params.width / UNIT);
+    let unit = (get_x(at) - row.mean) * row.scale;
+    out[at] = put(unit * get_weight(column)${hasBias ? ' + get_bias(column)' : ''});
   }
 }`,
   }),
 );
 
-const rowsKernel = kernelFamily('norm-gradient rows', ({ kind, lanes }: RowVariant) => ({
+const rowsKernel = kernelFamily('norm-gradient rows', ({ kind, lanes, half }: RowVariant) => ({
   uniforms: rowUniforms,
   buffers: {
-    x: read('f32'),
-    weight: read('f32'),
-    d_output: read('f32'),
-    d_x: write('f32'),
+    x: read(stored(half)),
+    weight: read(stored(half)),
+    d_output: read(stored(half)),
+    d_x: write(stored(half)),
     statistics: write('vec2f'),
   },
   workgroup: INVOCATIONS,
-  source: () => `${rowStart(kind, lanes)}
+  source: () => `${unitsText(half, ['x', 'weight', 'd_output'])}
+${rowStart(kind, lanes)}
 ${entry}
   var sum = 0.0;
   var along = 0.0;
   for (var at = row.start; at < row.end; at += LANES) {
-    let g = d_output[at] * weight[at % params.width];
-    sum += g;
-    along += g * (x[at] - row.mean) * row.scale;
+    let g = get_d_output(at) * get_weight(at % (params.width / UNIT));
+    sum += total_of(g);
+    along += total_of(g * (get_x(at) - row.mean) * row.scale);
   }
   ${kind === 'layer' ? 'let mean_g = row_sum(local, sum) / f32(params.width);' : 'let mean_g = 0.0;'}
   let mean_along = row_sum(local, along) / f32(params.width);
   for (var at = row.start; at < row.end; at += LANES) {
-    let g = d_output[at] * weight[at % params.width];
-    let unit = (x[at] - row.mean) * row.scale;
-    d_x[at] = row.scale * (g - mean_g - unit * mean_along);
+    let g = get_d_output(at) * get_weight(at % (params.width / UNIT));
+    let unit = (get_x(at) - row.mean) * row.scale;
+    d_x[at] = put(row.scale * (g - mean_g - unit * mean_along));
   }
   if (local % LANES == 0u && row_at < params.rows) { statistics[row_at] = vec2f(row.mean, row.scale); }
 }`,
 }));
 
+interface PartsVariant {
+  readonly hasBias: boolean;
+  readonly half: boolean;
+}
+
 /** Sums over the rows of parts: of the gradient, and of the gradient times the units of x. */
-const partsKernel = kernelFamily('norm-gradient parts', ({ hasBias }: { readonly hasBias: boolean }) => ({
+const partsKernel = kernelFamily('norm-gradient parts', ({ hasBias, half }: PartsVariant) => ({
   uniforms: { rows: 'u32', width: 'u32', rows_per_part: 'u32' },
   buffers: {
-    x: read('f32'),
-    d_output: read('f32'),
+    x: read(stored(half)),
+    d_output: read(stored(half)),
     statistics: read('vec2f'),
     of_weight: write('f32'),
     of_bias: optional(hasBias, write('f32')),
   },
   workgroup: PARTS_INVOCATIONS,
   source: () =>
-    partsSource(
-      'vec2f',
-      `let g = d_output[at];
+    `${half ? `${helperText(['halfToBits'])}\n${loadHalf('x')}\n${loadHalf('d_output')}` : ''}
+${partsSource(
+  'vec2f',
+  `let g = ${half ? 'load_d_output(at)' : 'd_output[at]'};
       let of_row = statistics[row];
-      sum += vec2f(g * (x[at] - of_row.x) * of_row.y, g);`,
-      `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
-    ),
+      sum += vec2f(g * (${half ? 'load_x(at)' : 'x[at]'} - of_row.x) * of_row.y, g);`,
+  `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
+)}`,
 }));

@@ -43,13 +43,6 @@ export function recordReduce(
     recordFill(stream, reduction === 'sum' ? 0 : least, out);
     return;
   }
-  if (out.dtype === 'f16') {
-    const wide = temporary(stream, out.shape, 'f32');
-    recordReduce(stream, reduction, x, axes, wide);
-    recordCast(stream, wide, out);
-    stream.release(wide.span);
-    return;
-  }
   // Axes of extent 1 are irrelevant; without them the first one is worth cutting.
   const own = x.shape.flatMap((extent, axis) =>
     extent === 1 ? [] : [{ extent, reduced: axes.includes(axis) }],
@@ -60,6 +53,13 @@ export function recordReduce(
     shape: own.map(({ extent }) => extent),
     reduced: own.map(({ reduced }) => reduced),
   };
+  if (out.dtype === 'f16' && !(fitsBinding(stream, box) && isByColumns(reduction, box))) {
+    const wide = temporary(stream, out.shape, 'f32');
+    recordReduce(stream, reduction, x, axes, wide);
+    recordCast(stream, wide, out);
+    stream.release(wide.span);
+    return;
+  }
   reduceInto(stream, reduction, box, out, 0);
 }
 
@@ -70,7 +70,7 @@ export function recordReduce(
 function reduceInto(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, first, shape, reduced } = box;
   const limit = largestBytes(stream);
-  if (4 * sizeOf(shape) <= limit) {
+  if (fitsBinding(stream, box)) {
     reduceBox(stream, reduction, box, out, firstOut);
     return;
   }
@@ -114,17 +114,28 @@ interface Box {
   readonly reduced: readonly boolean[];
 }
 
+function fitsBinding(stream: Stream, { shape }: Box): boolean {
+  return 4 * sizeOf(shape) <= largestBytes(stream);
+}
+
+/** Whether the sums are over many rows of columns: of floats, over leading axes and no others. */
+function isByColumns(reduction: Reduction, { x, shape, reduced }: Box): boolean {
+  const width = sizeOf(shape.filter((_, axis) => reduced[axis] === false));
+  const isLeading = reduced[0] === true && reduced.lastIndexOf(true) < reduced.indexOf(false);
+  const rows = sizeOf(shape) / width;
+  return reduction === 'sum' && isFloat(x.dtype) && isLeading && rows >= LEAST_ROWS && width <= MOST_COLUMNS;
+}
+
 /** Reduces a box that fits one binding into elements of `out` starting at `firstOut`. */
 function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, firstOut: number): void {
   const { x, shape } = box;
-  const width = sizeOf(shape.filter((_, axis) => box.reduced[axis] === false));
-  const rows = sizeOf(shape) / width;
-  // Leading axes are reduced, and no others.
-  const isByColumns = box.reduced[0] === true && box.reduced.lastIndexOf(true) < box.reduced.indexOf(false);
-  const isF32 = x.dtype === 'f32' && out.dtype === 'f32';
-  if (reduction === 'sum' && isF32 && isByColumns && rows >= LEAST_ROWS && width <= MOST_COLUMNS) {
-    const from = windowOf(x, box.first, rows * width);
-    recordColumnSums(stream, { x: from, out: windowOf(out, firstOut, width), rows, width });
+  if (isByColumns(reduction, box)) {
+    const width = sizeOf(shape.filter((_, axis) => box.reduced[axis] === false));
+    const rows = sizeOf(shape) / width;
+    recordColumnSums(stream, {
+      ...{ x: windowOf(x, box.first, rows * width), out: windowOf(out, firstOut, width), rows, width },
+      ...{ halfIn: x.dtype === 'f16', halfOut: out.dtype === 'f16' },
+    });
     return;
   }
   const kept = walkOf(box, false);

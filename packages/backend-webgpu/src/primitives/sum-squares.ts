@@ -11,6 +11,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, defineKernel, read, write } from '../wgsl/define-kernel.js';
 import { range, times } from '../wgsl/text.js';
+import { helperText } from './elementwise-wgsl.js';
 import { whichTensor, workgroupsOf } from './several-tensors.js';
 
 const INVOCATIONS = 256;
@@ -32,7 +33,8 @@ export function sumsOfSquares(
   return {
     prepare({ sizes, dtype }) {
       const refusals: string[] = [];
-      if (dtype !== 'f32') refusals.push(`${dtype}: made for f32`);
+      if (dtype !== 'f32' && dtype !== 'f16') refusals.push(`${dtype}: made for f32 and f16`);
+      const half = dtype === 'f16';
       if (sizes.includes(0)) refusals.push('an empty tensor');
       if (sizes.some((size) => 4 * size > facts.bindingBytes)) {
         refusals.push(`a tensor exceeds a binding of ${facts.bindingBytes} bytes`);
@@ -51,7 +53,7 @@ export function sumsOfSquares(
           const parts = stream.scratch(4 * sizes.length);
           for (const [at, group] of groups.entries()) {
             const spans = group.map((_, i) => (inputs[at * most + i] as WebGpuTensor).span);
-            recordParts(stream, spans, group, { sums, parts, firstTensor: at * most });
+            recordParts(stream, spans, group, half, { sums, parts, firstTensor: at * most });
           }
           joinKernel.launch(stream, {
             uniforms: { tensors: sizes.length },
@@ -71,26 +73,27 @@ function recordParts(
   stream: Stream,
   tensors: readonly Span[],
   sizes: readonly number[],
+  half: boolean,
   { sums, parts, firstTensor }: { readonly sums: Span; readonly parts: Span; readonly firstTensor: number },
 ): void {
   const buffers: Record<string, Span> = { part_sums: sums, parts };
   for (const [at, span] of tensors.entries()) buffers[`x_${at}`] = span;
-  const each = sizes.map((size) => Math.max(PART_ELEMENTS, Math.ceil(size / MOST_PARTS)));
+  const each = sizes.map((size) => Math.max(PART_ELEMENTS, 2 * Math.ceil(size / MOST_PARTS / 2)));
   const { firsts, workgroups } = workgroupsOf(
     sizes.map((size, at) => Math.ceil(size / (each[at] as number))),
   );
-  partsKernel(tensors.length).launch(stream, {
+  partsKernel(tensors.length, half).launch(stream, {
     uniforms: { first_tensor: firstTensor, first: [...firsts], size: [...sizes], each },
     buffers,
     workgroups: [workgroups, 1, 1],
   });
 }
 
-const partsKernel = (tensors: number) => {
+const partsKernel = (tensors: number, half: boolean) => {
   const buffers: Record<string, Buffer<false, false>> = { part_sums: write('f32'), parts: write('u32') };
-  for (const at of range(tensors)) buffers[`x_${at}`] = read('f32');
+  for (const at of range(tensors)) buffers[`x_${at}`] = read(half ? 'u32' : 'f32');
   return defineKernel({
-    key: `sum-squares parts ${tensors}`,
+    key: `sum-squares parts ${tensors}${half ? ' f16' : ''}`,
     uniforms: {
       first_tensor: 'u32',
       first: ['u32', tensors],
@@ -99,19 +102,30 @@ const partsKernel = (tensors: number) => {
     },
     buffers,
     workgroup: INVOCATIONS,
-    source: () => partsText(tensors),
+    source: () => partsText(tensors, half),
   });
 };
 
-function partsText(tensors: number): string {
+function partsText(tensors: number, half: boolean): string {
   const sums = times(
     tensors,
     (at) => `case ${at}u: {
-      for (var i = begin + local; i < end; i += INVOCATIONS) { sum += x_${at}[i] * x_${at}[i]; }
+      ${
+        half
+          ? // Parts begin at even elements.
+            `for (var i = begin + 2u * local; i < end; i += 2u * INVOCATIONS) {
+        let word = x_${at}[i / 2u];
+        let low = bitcast<f32>(half_to_bits(word & 0xffffu));
+        let high = bitcast<f32>(half_to_bits(select(0u, word >> 16u, i + 1u < end)));
+        sum += low * low + high * high;
+      }`
+          : `for (var i = begin + local; i < end; i += INVOCATIONS) { sum += x_${at}[i] * x_${at}[i]; }`
+      }
     }`,
     '\n    ',
   );
-  return `var<workgroup> joined: array<f32, INVOCATIONS>;
+  return `${half ? helperText(['halfToBits']) : ''}
+var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   ${whichTensor('workgroup.x', tensors, ['size', 'each'])}

@@ -122,7 +122,11 @@ test('a linear layer is one launch', () => {
 });
 
 test('what runs composed', () => {
-  expect(asked({ dtype: 'f16' })).toEqual(['f16: made for f32']);
+  expect(asked({ dtype: 'i32' })).toEqual(['i32: made for f32 and f16']);
+  expect(asked({ dtype: 'f16', outputDim: 10 })).toEqual(['f16: outputs are written by fours']);
+  expect(asked({ dtype: 'f16', rows: 8 })).toEqual([
+    'f16: products of few rows with a transposed weight write single outputs',
+  ]);
   expect(asked({ inputDim: 0 })).toEqual(['no inputs: there is no product']);
   expect(asked({ outputDim: 1 })).toEqual(['one output: its product runs as one of a single row']);
   expect(asked({}, { ...PLAIN, bindingBytes: 1000 })).toEqual(['a tensor exceeds a binding of 1000 bytes']);

@@ -17,7 +17,7 @@ import { recordTopK } from '../../src/primitives/top-k.js';
 import type { Kernel } from '../../src/runtime/kernel.js';
 import type { View } from '../../src/runtime/view.js';
 import { Storage, WebGpuTensor } from '../../src/tensor.js';
-import { kernelsOf, PLAIN } from '../support/recording.js';
+import { kernelsOf, PLAIN, SUBGROUPS } from '../support/recording.js';
 
 const tensorOf = ({ span, shape, dtype }: View): WebGpuTensor =>
   new WebGpuTensor(new Storage(span, span.size), shape, dtype);
@@ -86,6 +86,10 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const inputs = { x: tensor([8, 64]), weight: tensor([128, 64]), bias: tensor([128]) };
     runWith(linearLayers(stream, PLAIN, tensor), linear, inputs);
   }),
+  'matmul-matrix': kernelsOf(SUBGROUPS, (stream, view) => {
+    const half = (shape: Shape): View => view(shape, 'f16');
+    recordMatmul(stream, half([264, 96]), half([96, 72]), half([264, 72]), false, false);
+  }),
   'column-sums': kernelsOf(PLAIN, (stream, view) => {
     recordReduce(stream, 'sum', view([4096, 64]), [0], view([1, 64]));
   }),
@@ -98,6 +102,11 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
     const inputs = { x: tensor([512, 256]), weight: tensor([256]), bias: tensor([256]) };
     runWith(norms(stream, PLAIN, tensor), layerNorm, inputs);
+  }),
+  'norm-f16': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape, 'f16'));
+    const inputs = { x: tensor([512, 256]), weight: tensor([256]), bias: tensor([256]) };
+    runWith(norms(stream, PLAIN, tensor), { ...layerNorm, dtype: 'f16' }, inputs);
   }),
   'segment-sums': kernelsOf(PLAIN, (stream, view) => {
     const [indices, updates, out] = [view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 4096, 64])];

@@ -27,6 +27,7 @@ import { dropoutCases } from './primitives/dropout.js';
 import { elementwiseCases } from './primitives/elementwise.js';
 import { elementwiseListCases } from './primitives/elementwise-lists.js';
 import { elementwiseProgramCases } from './primitives/elementwise-programs.js';
+import { halfProductCases } from './primitives/half-products.js';
 import { halfFunctionCases } from './primitives/halves.js';
 import { layoutCases } from './primitives/layout.js';
 import { linearCases } from './primitives/linear.js';
@@ -72,6 +73,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...normCases,
     ...crossEntropyCases,
     ...halfFunctionCases,
+    ...halfProductCases,
     ...linearCases,
     ...dropoutCases,
     ...trapCases,

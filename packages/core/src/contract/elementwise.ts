@@ -1,3 +1,4 @@
+import type { DType } from './dtype.js';
 import type { BinaryOp, UnaryOp } from './op-names.js';
 import type { Shape } from './shape.js';
 
@@ -9,7 +10,14 @@ export type Expression =
   | { readonly kind: 'number'; readonly index: number }
   | { readonly kind: 'constant'; readonly value: number }
   | { readonly kind: 'unary'; readonly op: UnaryOp; readonly x: Expression }
-  | { readonly kind: 'binary'; readonly op: BinaryOp; readonly a: Expression; readonly b: Expression };
+  | { readonly kind: 'binary'; readonly op: BinaryOp; readonly a: Expression; readonly b: Expression }
+  /** a where the condition is above 0, else b; the other of them may be anything, even NaN. */
+  | {
+      readonly kind: 'choose';
+      readonly condition: Expression;
+      readonly a: Expression;
+      readonly b: Expression;
+    };
 
 /** Functions of the elements of some tensors, all of one shape. */
 export interface ElementwiseProgram<Output extends string = string> {
@@ -21,10 +29,20 @@ export interface ElementwiseProgram<Output extends string = string> {
   readonly outputs: { readonly [name in Output]: Expression };
 }
 
-/** A call: f32 tensors of one shape. */
+/** How the tensors of a call are stored; everything is computed in f32. */
+export interface ElementwiseStorage {
+  /** Names of inputs that are f16; the others are f32. */
+  readonly halfInputs: readonly string[];
+  /** Of all outputs. */
+  readonly outputs: Extract<DType, 'f32' | 'f16'>;
+}
+
+/** A call: tensors of one shape. */
 export interface ElementwiseRequest {
   readonly program: ElementwiseProgram;
   readonly shape: Shape;
+  /** Default: all tensors are f32. */
+  readonly storage?: ElementwiseStorage;
   readonly saves?: boolean;
 }
 
@@ -33,6 +51,8 @@ export interface ElementwiseListRequest {
   readonly program: ElementwiseProgram;
   /** Of each tensor; none is empty. */
   readonly shapes: readonly Shape[];
+  /** The same for all of them. Default: all tensors are f32. */
+  readonly storage?: ElementwiseStorage;
   readonly saves?: boolean;
 }
 

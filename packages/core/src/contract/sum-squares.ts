@@ -4,6 +4,7 @@ import type { DType } from './dtype.js';
 export interface SumSquaresRequest {
   /** Number of elements of each tensor; 0 is possible. */
   readonly sizes: readonly number[];
+  /** Of the tensors; the results are f32. */
   readonly dtype: DType;
   readonly saves?: boolean;
 }

@@ -1,18 +1,30 @@
+import { bytesPerElement, isFloat } from '../contract/dtype.js';
 import type {
   ElementwiseInputs,
   ElementwiseOutputs,
   ElementwiseProgram,
   ElementwiseRequest,
+  ElementwiseStorage,
 } from '../contract/elementwise.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape, type Shape, sameShape, sizeOf } from '../contract/shape.js';
 import { defineOperation } from '../operation/define.js';
 import { mapRoles } from '../operation/roles.js';
 import { runOperation } from '../operation/run.js';
+import { cast } from '../ops/elementwise.js';
+import { type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
+import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { ProgramNumbers } from './program-numbers.js';
 import { runByOps } from './run-by-ops.js';
+
+export interface MapElementsOptions {
+  /** Of the outputs. Default 'f32'. */
+  readonly dtype?: ElementwiseStorage['outputs'];
+}
+
+export const mapElementsKinds: OptionKinds<MapElementsOptions> = { dtype: oneOf('f32', 'f16') };
 
 interface Request extends ElementwiseRequest {
   /** The numbers one by one, for the program's ops. */
@@ -23,28 +35,51 @@ interface Request extends ElementwiseRequest {
 const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, ElementwiseOutputs<Tensor>>({
   name: 'elementwise',
   title: 'elementwise program',
-  outputs: ({ program, shape }) => mapRoles(program.outputs, () => ({ shape, dtype: 'f32' as const })),
+  outputs: ({ program, shape, storage }) =>
+    mapRoles(program.outputs, () => ({ shape, dtype: storage?.outputs ?? 'f32' })),
   isEmpty: ({ shape }) => sizeOf(shape) === 0,
   forward: {
-    bytes: ({ program, shape }) => ({
-      inputs: 4 * sizeOf(shape) * program.inputs.length,
-      output: 4 * sizeOf(shape) * Object.keys(program.outputs).length,
-      saved: 0,
-    }),
-    composed: ({ program, shape, numberAt }) => ({
+    bytes: ({ program, shape, storage }) => ({ ...programBytes(program, sizeOf(shape), storage), saved: 0 }),
+    composed: ({ program, shape, storage, numberAt }) => ({
       scratchBytes: () => 8 * sizeOf(shape),
-      run: (inputs) => runByOps(program, inputs, numberAt),
+      run: (inputs) => runStored(program, inputs, numberAt, storage),
     }),
   },
 });
+
+/** Bytes of a program's inputs and outputs, of that many elements each. */
+export function programBytes(
+  program: ElementwiseProgram,
+  elements: number,
+  { halfInputs, outputs }: ElementwiseStorage = { halfInputs: [], outputs: 'f32' },
+): { readonly inputs: number; readonly output: number } {
+  return {
+    inputs: elements * (4 * program.inputs.length - 2 * halfInputs.length),
+    output: elements * bytesPerElement(outputs) * Object.keys(program.outputs).length,
+  };
+}
+
+/** By ops, in f32 between casts. */
+function runStored(
+  program: ElementwiseProgram,
+  inputs: ElementwiseInputs<Tensor>,
+  numberAt: (index: number) => Tensor,
+  storage: ElementwiseStorage | undefined,
+): ElementwiseOutputs<Tensor> {
+  if (storage === undefined) return runByOps(program, inputs, numberAt);
+  return scope(() => {
+    const wide = mapRoles(inputs, (one: Tensor) => cast(one, 'f32'));
+    return mapRoles(runByOps(program, wide, numberAt), (one: Tensor) => cast(one, storage.outputs));
+  });
+}
 
 /**
  * Runs a program over the elements of tensors of one shape: `outputs[name][i] = f(inputs.x[i], inputs.y[i], ..., numbers)`.
  * Differentiable through the program's ops; runs in one pass over memory only if no gradient is tracked.
  *
- * @param inputs f32, all of one shape, under the program's names
+ * @param inputs f32 or f16, all of one shape, under the program's names; computed in f32
  * @param numbers if the program has any; they may change from call to call, even in a recorded step
- * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH
+ * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH, INVALID_OPTION
  *
  * @example
  * const program = elementwiseProgram({ inputs: ['x', 'y'] }, ({ x, y }) => ({ product: terms.mul(x, y) }));
@@ -54,15 +89,30 @@ export function mapElements<Output extends string>(
   program: ElementwiseProgram<Output>,
   inputs: { readonly [name: string]: Tensor },
   numbers?: ProgramNumbers,
+  options?: MapElementsOptions,
 ): { readonly [output in Output]: Tensor } {
+  const { dtype = 'f32' } = readOptions('mapElements', options, mapElementsKinds);
   const { shape, named } = checkedInputs('mapElements', program, inputs);
   checkNumbers('mapElements', program, numbers);
   const isUsed = program.numbers > 0 && numbers !== undefined;
   return runOperation(elementwise, {
     where: 'mapElements',
-    request: { program, shape, numberAt: (index) => (numbers as ProgramNumbers).at(index) },
+    request: {
+      ...{ program, shape, ...storageOf(program, named, dtype) },
+      numberAt: (index) => (numbers as ProgramNumbers).at(index),
+    },
     inputs: { ...named, ...(isUsed && { numbers: numbers.vector }) },
   }) as { readonly [output in Output]: Tensor };
+}
+
+/** Where tensors of f16 are among a program's inputs and outputs; nothing if there are none. */
+export function storageOf(
+  program: ElementwiseProgram,
+  inputs: { readonly [name: string]: Tensor },
+  outputs: ElementwiseStorage['outputs'],
+): { readonly storage?: ElementwiseStorage } {
+  const halfInputs = program.inputs.filter((name) => inputs[name]?.dtype === 'f16');
+  return halfInputs.length === 0 && outputs === 'f32' ? {} : { storage: { halfInputs, outputs } };
 }
 
 /** The inputs of a program by name, and their shape. @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH */
@@ -96,10 +146,10 @@ export function checkNumbers(
 }
 
 function requireFit(where: string, name: string, { shape, dtype }: Tensor, expected: Shape): void {
-  if (sameShape(shape, expected) && dtype === 'f32') return;
+  if (sameShape(shape, expected) && isFloat(dtype)) return;
   throw new TopKError(
-    dtype === 'f32' ? 'SHAPE_MISMATCH' : 'DTYPE_MISMATCH',
+    isFloat(dtype) ? 'SHAPE_MISMATCH' : 'DTYPE_MISMATCH',
     `${where}: ${name} has the wrong dtype or shape`,
-    { expected: `f32 ${formatShape(expected)}`, got: `${dtype} ${formatShape(shape)}` },
+    { expected: `f32 or f16 ${formatShape(expected)}`, got: `${dtype} ${formatShape(shape)}` },
   );
 }

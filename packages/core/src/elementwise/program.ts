@@ -18,6 +18,9 @@ const expressionOf = (term: Term): Expression =>
 /** What elementwise programs are written with: the names of the ops on tensors. An operand at least is no number. */
 export const terms: { readonly [op in BinaryOp]: (a: Term, b: Term) => Expression } & {
   readonly [op in UnaryOp]: (x: Term) => Expression;
+} & {
+  /** a where the condition is above 0, else b. */
+  readonly choose: (condition: Term, a: Term, b: Term) => Expression;
 } = {
   add: binary('add'),
   sub: binary('sub'),
@@ -34,6 +37,10 @@ export const terms: { readonly [op in BinaryOp]: (a: Term, b: Term) => Expressio
   tanh: unary('tanh'),
   erf: unary('erf'),
   sigmoid: unary('sigmoid'),
+  choose: (condition, a, b) => ({
+    kind: 'choose',
+    ...{ condition: expressionOf(condition), a: expressionOf(a), b: expressionOf(b) },
+  }),
 };
 
 /**
@@ -92,11 +99,11 @@ function requireInput(output: string, expression: Expression): void {
     hasInput ||= one.kind === 'input';
     if (one.kind === 'input' || one.kind === 'number' || seen.has(one)) return true;
     seen.add(one);
-    const operands = one.kind === 'unary' ? [one.x] : [one.a, one.b];
+    const operands = operandsOf(one);
     if (operands.map(visit).includes(true)) return true;
     throw new TopKError(
       'INVALID_OPTION',
-      `elementwiseProgram: output ${output} applies ${one.op} to constants only`,
+      `elementwiseProgram: output ${output} applies ${one.kind === 'choose' ? one.kind : one.op} to constants only`,
       {
         expected: 'at least one operand that is not a constant',
         got: operands.map(({ kind }) => kind).join(' and '),
@@ -120,6 +127,20 @@ function requireFinite(value: number): void {
     got: String(value),
     fix: 'Pass it as one of the numbers',
   });
+}
+
+/** What an expression is computed from. */
+export function operandsOf(one: Expression): readonly Expression[] {
+  switch (one.kind) {
+    case 'unary':
+      return [one.x];
+    case 'binary':
+      return [one.a, one.b];
+    case 'choose':
+      return [one.condition, one.a, one.b];
+    default:
+      return [];
+  }
 }
 
 /** The graph as a text, each node once. */
@@ -150,6 +171,8 @@ function textOf(one: Expression, place: (one: Expression) => number): string {
       return `${one.op}(${place(one.x)})`;
     case 'binary':
       return `${one.op}(${place(one.a)},${place(one.b)})`;
+    case 'choose':
+      return `choose(${place(one.condition)},${place(one.a)},${place(one.b)})`;
     default:
       return one satisfies never;
   }

@@ -12,6 +12,7 @@ import {
   erf,
   exp,
   log,
+  lt,
   max,
   min,
   mul,
@@ -21,10 +22,12 @@ import {
   sqrt,
   sub,
   tanh,
+  where,
 } from '../ops/elementwise.js';
 import type { Operand } from '../tensor/operations.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { operandsOf } from './program.js';
 
 const unaryOps = { neg, abs, exp, log, sqrt, rsqrt, tanh, erf, sigmoid };
 const binaryOps = { add, sub, mul, div, min, max };
@@ -52,11 +55,22 @@ export function runByOps(
       }
     }
   };
-  const compute = (one: Expression & { readonly kind: 'unary' | 'binary' }): Tensor => {
-    const result =
-      one.kind === 'unary'
-        ? unaryOps[one.op](take(one.x) as Tensor)
-        : binaryOps[one.op](take(one.a), take(one.b));
+  const resultOf = (one: Expression & { readonly kind: 'unary' | 'binary' | 'choose' }): Tensor => {
+    switch (one.kind) {
+      case 'unary':
+        return unaryOps[one.op](take(one.x) as Tensor);
+      case 'binary':
+        return binaryOps[one.op](take(one.a), take(one.b));
+      case 'choose': {
+        const [condition, a, b] = [take(one.condition), take(one.a), take(one.b)];
+        return scope(() => where(lt(0, condition), a, b));
+      }
+      default:
+        return one satisfies never;
+    }
+  };
+  const compute = (one: Expression & { readonly kind: 'unary' | 'binary' | 'choose' }): Tensor => {
+    const result = resultOf(one);
     for (const operand of operandsOf(one)) {
       const left = (uses.get(operand) as number) - 1;
       uses.set(operand, left);
@@ -78,9 +92,4 @@ function countUses(outputs: readonly Expression[]): Map<Expression, number> {
   };
   for (const one of outputs) count(one);
   return uses;
-}
-
-function operandsOf(one: Expression): readonly Expression[] {
-  if (one.kind === 'unary') return [one.x];
-  return one.kind === 'binary' ? [one.a, one.b] : [];
 }

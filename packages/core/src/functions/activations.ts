@@ -81,26 +81,28 @@ function pointwise(
 ): Tensor {
   requireTensor(where, 'x', x);
   if (!isFloat(x.dtype)) return composed(x);
-  const wide = (one: Tensor): Tensor => cast(one, 'f32');
-  const narrow = (one: Tensor): Tensor => cast(one, x.dtype);
-  if (x.backend.fused?.elementwise === undefined) return scope(() => narrow(composed(wide(x))));
+  const dtype = x.dtype === 'f16' ? 'f16' : 'f32';
+  if (x.backend.fused?.elementwise === undefined) {
+    return scope(() => cast(composed(cast(x, 'f32')), dtype));
+  }
   const [y] = custom(
     where,
     [x],
-    () => ({ outputs: [narrow(mapElements(value, { x: wide(x) }).y)], saved: [x] }),
+    () => ({ outputs: [mapElements(value, { x }, undefined, { dtype }).y], saved: [x] }),
     (_ops, [g], [saved]) =>
-      g === undefined ? [] : [narrow(mapElements(gradient, { x: wide(saved as Tensor), g: wide(g) }).dx)],
+      g === undefined ? [] : [mapElements(gradient, { x: saved as Tensor, g }, undefined, { dtype }).dx],
   );
   return y as Tensor;
 }
 
 /**
- * The gradient of x, f32, from x and the gradient g of `activate(x, activation)`. For relu its value may stand for x: both
+ * The gradient of x, of its dtype, from x and the gradient g of `activate(x, activation)`. For relu its value may stand for x: both
  * are positive, or NaN, in the same places.
  */
 export function activationGradient(x: Tensor, g: Tensor, activation: Activation): Tensor {
   if (activation === 'relu') return scope(() => where(le(x, 0), 0, g));
-  return mapElements(programs[activation].gradient, { x, g }).dx;
+  const dtype = x.dtype === 'f16' ? 'f16' : 'f32';
+  return mapElements(programs[activation].gradient, { x, g }, undefined, { dtype }).dx;
 }
 
 const programs = { gelu: geluPrograms, gelu_tanh: geluTanhPrograms, silu: siluPrograms } as const;

@@ -40,8 +40,8 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: Linea
   const { activation, transposeWeight = false } = readOptions('linear', options, linearKinds);
   const [inputDim, outputDim] = checkLinear(x, weight, bias, transposeWeight);
   const isPlain = bias === undefined && activation === undefined;
-  const isSingle = [x, weight, bias ?? x].every(({ dtype }) => dtype === 'f32');
-  if (isPlain || !isSingle || x.backend.fused?.linear === undefined) {
+  const isOfOne = [weight, bias ?? x].every(({ dtype }) => dtype === x.dtype);
+  if (isPlain || !isOfOne || x.backend.fused?.linear === undefined) {
     return linearByOps(
       { x, weight, ...(bias && { bias }) },
       { ...(activation && { activation }), transposeWeight },
@@ -61,8 +61,8 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: Linea
 
 /**
  * The operation as one entry on the tapes. Its gradient needs the derivative of the activation: relu's follows from the
- * output; for the others the same launch writes the pre-activations too, if a tape follows. That is one write of 4 bytes
- * a number, where computing them again would repeat the product.
+ * output; for the others the same launch writes the pre-activations too, if a tape follows. That is one write of 4 (2)
+ * bytes a number, where computing them again would repeat the product.
  */
 function recorded(request: LinearRequest, inputs: LinearInputs<Tensor>): Tensor {
   const { activation, transposeWeight } = request;

@@ -7,7 +7,8 @@ import type {
   NormRequest,
 } from '../contract/norm.js';
 import { defineOperation, type Operation, type PassBytes } from '../operation/define.js';
-import { add, mul, rsqrt, sub } from '../ops/elementwise.js';
+import { mapRoles } from '../operation/roles.js';
+import { add, cast, mul, rsqrt, sub } from '../ops/elementwise.js';
 import { mean, sum } from '../ops/reduce.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -37,9 +38,9 @@ export const normOperation: Operation<NormRequest, NormInputs<Tensor>, NormOutpu
   forward: {
     bytes: (request) => bytesOf(request, 1),
     composed: (request) => ({
-      scratchBytes: () => 2 * bytesOf(request, 1).output,
-      run: ({ x, weight, bias }) =>
-        scope(() => {
+      scratchBytes: () => 8 * request.rows * request.width,
+      run: (inputs) =>
+        inSingle(request, inputs, ({ x, weight, bias }) => {
           const scaled = scope(() => {
             const { centred, scale } = statisticsOf(x, request);
             return mul(mul(centred, scale), weight);
@@ -66,9 +67,9 @@ export const normGradientOperation: Operation<
   forward: {
     bytes: (request) => bytesOf(request, 2),
     composed: (request) => ({
-      scratchBytes: () => 4 * bytesOf(request, 1).output,
-      run: ({ x, weight, dOutput }) =>
-        scope(() => {
+      scratchBytes: () => 16 * request.rows * request.width,
+      run: (inputs) =>
+        inSingle(request, inputs, ({ x, weight, dOutput }) => {
           const { centred, scale } = statisticsOf(x, request);
           const unit = mul(centred, scale);
           const g = mul(dOutput, weight);
@@ -84,6 +85,19 @@ export const normGradientOperation: Operation<
     }),
   },
 });
+
+/** Runs a norm's ops in f32, whatever the dtype of the request. */
+function inSingle<Inputs extends object, Outputs extends object>(
+  { dtype }: NormRequest,
+  inputs: Inputs,
+  run: (inputs: Inputs) => Outputs,
+): Outputs {
+  if (dtype === 'f32') return scope(() => run(inputs));
+  return scope(() => {
+    const wide = mapRoles(inputs, (one: Tensor) => cast(one, 'f32')) as Inputs;
+    return mapRoles(run(wide), (one: Tensor) => cast(one, dtype)) as Outputs;
+  });
+}
 
 /** x (for a layer norm, minus its mean), and 1 / sqrt of its mean square. */
 function statisticsOf(

@@ -33,16 +33,18 @@ function norm(
 ): Tensor {
   const width = x.shape.at(-1) as number;
   const rows = sizeOf(x.shape.slice(0, -1));
-  const request: NormRequest = { kind, rows, width, dtype: 'f32', hasBias: bias !== undefined, epsilon };
-  const wide = (one: Tensor): Tensor => cast(one, 'f32');
+  // Tensors of two dtypes are computed in f32 between casts.
+  const dtype = [x, weight, bias ?? x].every((one) => one.dtype === 'f16') ? 'f16' : 'f32';
+  const request: NormRequest = { kind, rows, width, dtype, hasBias: bias !== undefined, epsilon };
+  const own = (one: Tensor): Tensor => cast(one, dtype);
   const [output] = custom(
     where,
     [x, weight, ...(bias === undefined ? [] : [bias])],
     () => {
       const inputs = {
-        x: wide(reshape(x, [rows, width])),
-        weight: wide(weight),
-        ...(bias !== undefined && { bias: wide(bias) }),
+        x: own(reshape(x, [rows, width])),
+        weight: own(weight),
+        ...(bias !== undefined && { bias: own(bias) }),
       };
       const made = runOperation(normOperation, { where, request, inputs }).output;
       return { outputs: [reshape(cast(made, x.dtype), x.shape)], saved: [x, weight] };
@@ -50,9 +52,9 @@ function norm(
     (_ops, [dOutput], [savedX, savedWeight]) => {
       if (dOutput === undefined) return [];
       const inputs = {
-        x: wide(reshape(savedX as Tensor, [rows, width])),
-        weight: wide(savedWeight as Tensor),
-        dOutput: wide(reshape(dOutput, [rows, width])),
+        x: own(reshape(savedX as Tensor, [rows, width])),
+        weight: own(savedWeight as Tensor),
+        dOutput: own(reshape(dOutput, [rows, width])),
       };
       const made = runOperation(normGradientOperation, { where: `${where}.backward`, request, inputs });
       return [

@@ -3,7 +3,7 @@ import { TopKError } from '../contract/errors.js';
 import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from '../contract/sum-squares.js';
 import { defineOperation } from '../operation/define.js';
 import { runOperation } from '../operation/run.js';
-import { add, mul, sqrt } from '../ops/elementwise.js';
+import { add, cast, mul, sqrt } from '../ops/elementwise.js';
 import { concat, reshape } from '../ops/layout.js';
 import { sum } from '../ops/reduce.js';
 import { requireTensor } from '../tensor/require-tensor.js';
@@ -17,20 +17,25 @@ const sumSquaresOperation = defineOperation<
 >({
   name: 'sumSquares',
   title: 'sums of squares',
-  outputs: ({ sizes, dtype }) => ({ sums: { shape: [sizes.length], dtype }, norm: { shape: [], dtype } }),
+  outputs: ({ sizes }) => ({
+    sums: { shape: [sizes.length], dtype: 'f32' },
+    norm: { shape: [], dtype: 'f32' },
+  }),
   forward: {
     bytes: ({ sizes, dtype }) => ({
       inputs: sizes.reduce((total, size) => total + size, 0) * bytesPerElement(dtype),
-      output: (sizes.length + 1) * bytesPerElement(dtype),
+      output: 4 * (sizes.length + 1),
       saved: 0,
     }),
-    composed: ({ sizes, dtype }) => ({
-      scratchBytes: () => sizes.reduce((most, size) => Math.max(most, size), 0) * bytesPerElement(dtype),
+    composed: ({ sizes }) => ({
+      scratchBytes: () => 8 * sizes.reduce((most, size) => Math.max(most, size), 0),
       run: (inputs) =>
         scope(() => {
           const squares = sizes.map((_, at) => {
-            const x = inputs[at] as Tensor;
-            return scope(() => sum(mul(x, x)));
+            return scope(() => {
+              const x = cast(inputs[at] as Tensor, 'f32');
+              return sum(mul(x, x));
+            });
           });
           return {
             sums: concat(
@@ -45,8 +50,8 @@ const sumSquaresOperation = defineOperation<
 });
 
 /**
- * The sum of the squares of each tensor, `sums` [n], and the root of their total, `norm` []: the norm of all gradients of a
- * step, in few launches on backends that support it. NaN and infinities show in both.
+ * The sum of the squares of each tensor, `sums` f32 [n], and the root of their total, `norm` f32 []: the norm of all gradients
+ * of a step, in few launches on backends that support it. NaN and infinities show in both; squares of f16 do not overflow.
  *
  * @param xs at least one, float, of one dtype
  * @throws TopKError INVALID_OPTION for an empty list; DTYPE_MISMATCH

@@ -14,7 +14,8 @@ export interface StepGradients {
  * Loss and gradients of the weighted mean over micro-batches, computed one after the other, each freed before the next.
  *
  * @param loss the mean loss of the micro-batch with that index
- * @param widened what is added up and returned, made of the gradients, which it may dispose of; default: themselves
+ * @param widened what is added up where there are several, made of the gradients, which it may dispose of; default:
+ * themselves
  * @param weights the weight of each in the mean, shape []; if empty, there is a single micro-batch
  */
 export function stepGradients(
@@ -31,7 +32,7 @@ export function stepGradients(
   });
   const both = (of: ParameterTree, index: number) => {
     const { value, gradients } = ofLoss(of, index);
-    return { value, gradients: widened(gradients) };
+    return { value, gradients: weights.length > 1 ? widened(gradients) : gradients };
   };
   return scope(() => {
     let { value, gradients } = both(parameters, 0);

@@ -1,18 +1,20 @@
 import {
   abs,
-  add,
   aNumber,
   type Backend,
   cast,
   div,
+  type ElementwiseProgram,
+  elementwiseProgram,
   le,
-  lt,
+  mapElements,
   mul,
   type OptionKinds,
   readOptions,
   scope,
   type Tensor,
   tensor,
+  terms,
   where,
 } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
@@ -119,6 +121,7 @@ export function lossScale(options?: LossScaleOptions): LossScale {
   requireWithin('lossScale', 'initScale', initScale, 2 ** -126, 2 ** 127);
   requireWhole('lossScale', 'growthInterval', growthInterval, 1);
   const start = { scale: Math.fround(initScale), goodSteps: 0, skippedSteps: 0 };
+  const program = nextProgram({ growthFactor, backoffFactor, growthInterval });
   const grown = (scale: number): number => Math.min(Math.fround(scale * Math.fround(growthFactor)), MOST);
   return {
     start,
@@ -144,15 +147,8 @@ export function lossScale(options?: LossScaleOptions): LossScale {
       ),
     next: ({ scale, goodSteps, skippedSteps }, isFinite) =>
       scope(() => {
-        const good = add(goodSteps, 1);
-        const isYoung = lt(good, growthInterval);
-        const product = mul(scale, growthFactor);
-        const more = where(le(product, MOST), product, MOST);
-        return {
-          scale: where(isFinite, where(isYoung, scale, more), mul(scale, backoffFactor)),
-          goodSteps: where(isFinite, where(isYoung, good, 0), 0),
-          skippedSteps: where(isFinite, skippedSteps, add(skippedSteps, 1)),
-        };
+        const was = cast(isFinite, 'f32');
+        return mapElements(program, { scale, goodSteps, skippedSteps, was });
       }),
     numbersAfter: ({ scale, goodSteps, skippedSteps }, isFinite) => {
       if (!isFinite) {
@@ -163,4 +159,26 @@ export function lossScale(options?: LossScaleOptions): LossScale {
       return { scale: isYoung ? scale : grown(scale), goodSteps: isYoung ? goodSteps + 1 : 0, skippedSteps };
     },
   };
+}
+
+/** The state after a step, in one pass over three numbers. */
+function nextProgram({
+  growthFactor,
+  backoffFactor,
+  growthInterval,
+}: Required<Omit<LossScaleOptions, 'initScale'>>): ElementwiseProgram<keyof LossScaleNumbers> {
+  const { add, choose, min, mul, sub } = terms;
+  return elementwiseProgram(
+    { inputs: ['scale', 'goodSteps', 'skippedSteps', 'was'] },
+    ({ scale, goodSteps, skippedSteps, was }) => {
+      const good = add(goodSteps, 1);
+      const young = sub(growthInterval, good);
+      const after = choose(young, scale, min(mul(scale, growthFactor), MOST));
+      return {
+        scale: choose(was, after, mul(scale, backoffFactor)),
+        goodSteps: choose(was, choose(young, good, 0), 0),
+        skippedSteps: choose(was, skippedSteps, add(skippedSteps, 1)),
+      };
+    },
+  );
 }

@@ -1,14 +1,32 @@
-import { cast, div, gatherRows, reshape, scope, sub, type Tensor } from '@topk-attention/core';
+import {
+  cast,
+  div,
+  elementwiseProgram,
+  gatherRows,
+  mapElementsOfAll,
+  reshape,
+  scope,
+  sub,
+  type Tensor,
+} from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import type { LossScale, LossScaleState } from './loss-scale.js';
 
-/** f16 copies of parameters. */
-export const halvesOf = (tree: ParameterTree): ParameterTree =>
-  scope(() => Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, cast(one, 'f16')])));
+const same = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
 
-/** `stepGradients` with a loss of f16 copies of the parameters: gradients, in f32, and squares are times the loss scale. */
+/** Copies of float tensors in another dtype, in few launches. */
+export function castAll(tree: ParameterTree, dtype: 'f32' | 'f16'): ParameterTree {
+  const given = Object.values(tree).map((x) => ({ x }));
+  const made = mapElementsOfAll(same, given, undefined, { dtype });
+  return Object.fromEntries(Object.keys(tree).map((name, at) => [name, (made[at] as { y: Tensor }).y]));
+}
+
+/**
+ * `stepGradients` with a loss of f16 copies of the parameters: gradients and squares are times the loss scale. Gradients of
+ * a single micro-batch are f16.
+ */
 export function mixedGradients(
   loss: (parameters: ParameterTree, index: number) => Tensor,
   parameters: ParameterTree,
@@ -23,23 +41,18 @@ export function mixedGradients(
         requireTensor('train', 'what loss returns', own);
         return lossScale.scaled(own, scaling);
       });
-    const halves = halvesOf(parameters);
+    const halves = castAll(parameters, 'f16');
     const made = stepGradients(scaledLoss, halves, weights, widened);
     disposeParameters(halves);
     return { ...made, loss: div(made.loss, scaling.scale), norm: div(made.norm, scaling.scale) };
   });
 }
 
-/** f32 copies of gradients, each of which is freed on the way. */
+/** f32 copies of gradients, which are freed. */
 function widened(gradients: ParameterTree): ParameterTree {
-  return scope(() => {
-    const wide = Object.entries(gradients).map(([name, g]) => {
-      const own = cast(g, 'f32');
-      g.dispose();
-      return [name, own] as const;
-    });
-    return Object.fromEntries(wide);
-  });
+  const wide = castAll(gradients, 'f32');
+  disposeParameters(gradients);
+  return wide;
 }
 
 /**

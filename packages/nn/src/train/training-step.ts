@@ -1,4 +1,5 @@
 import {
+  cast,
   div,
   formatBytes,
   formatShape,
@@ -22,10 +23,10 @@ import { type StepGradients, stepGradients } from './gradients.js';
 import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { LossScaleState } from './loss-scale.js';
-import { halvesOf, mixedGradients, numbersNow } from './mixed.js';
+import { castAll, mixedGradients, numbersNow } from './mixed.js';
 import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
-import { updateScaled } from './update-scaled.js';
+import { canRefrain, updateScaled } from './update-scaled.js';
 
 export interface WeighedBatch<Batch> {
   readonly batch: Batch;
@@ -81,7 +82,7 @@ export class TrainingStep<Batch, Inputs> {
     const frozen = new Set(this.#names.filter((name) => !read.trainable(name)));
     this.#trainable = this.#names.filter((name) => !frozen.has(name));
     const others = pick(parameters, [...frozen]);
-    this.#frozen = read.precision === 'mixed' ? halvesOf(others) : others;
+    this.#frozen = read.precision === 'mixed' ? castAll(others, 'f16') : others;
     // `<parameter>.<slot>`
     this.#slots = Object.keys(optimizer.tensors).filter(
       (slot) => !frozen.has(slot.slice(0, slot.lastIndexOf('.'))),
@@ -190,19 +191,23 @@ export class TrainingStep<Batch, Inputs> {
           ? inputs.numbers
           : numbersNow(inputs.numbers, inputs.skipped[0] as Tensor, scaling);
       const plan = { numbersAt: this.#numbersAt };
-      const made = updateScaled(optimizer, parameters, gradients, tensors, plan, numbers, scale);
+      const isFinite = scaling && lossScale.isFinite(outputs.norm);
+      const taken = isFinite && cast(isFinite, 'f32');
+      const made = updateScaled(optimizer, parameters, gradients, tensors, plan, numbers, scale, taken);
       // In the order of the old state: a recorded step's state is positional.
       const next = {
         parameters: pick(made.parameters, this.#trainable),
         tensors: pick(made.tensors, this.#slots),
       };
-      if (scaling === undefined) return { state: { ...next, scaling: {} }, outputs };
+      if (scaling === undefined || isFinite === undefined)
+        return { state: { ...next, scaling: {} }, outputs };
       disposeParameters(gradients);
-      const isFinite = lossScale.isFinite(outputs.norm);
+      const chosen = (made: ParameterTree, before: ParameterTree): ParameterTree =>
+        canRefrain(optimizer) ? made : lossScale.choose(isFinite, made, before);
       return {
         state: {
-          parameters: lossScale.choose(isFinite, next.parameters, parameters),
-          tensors: lossScale.choose(isFinite, next.tensors, tensors),
+          parameters: chosen(next.parameters, parameters),
+          tensors: chosen(next.tensors, tensors),
           scaling: { ...lossScale.next(scaling, isFinite) },
         },
         outputs,

@@ -261,11 +261,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
 }
 
-// attention narrow
-struct Params { count: u32, narrow_base: u32 }
+// attention narrow fours
+struct Params { fours: u32, narrow_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> wide: array<f32>;
-@group(0) @binding(2) var<storage, read_write> narrow: array<u32>;
+@group(0) @binding(1) var<storage, read> wide: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> narrow: array<vec2u>;
 const INVOCATIONS = 256u;
 
 
@@ -281,19 +281,16 @@ fn half_of(x: f32) -> u32 {
   }
   return sign | ((magnitude + 0xfffu + ((magnitude >> 13u) & 1u) - 0x38000000u) >> 13u);
 }
+fn halves_of(low: f32, high: f32) -> u32 { return half_of(low) | (half_of(high) << 16u); }
 
 fn group_index(group: vec3u, groups: vec3u) -> u32 { return group.x + group.y * groups.x; }
-fn kept_or_new(at: u32, old: u32) -> u32 {
-  if (at < params.narrow_base || at >= params.narrow_base + params.count) { return old; }
-  return half_of(wide[at - params.narrow_base]);
-}
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
-  let word = params.narrow_base / 2u + group_index(group, groups) * INVOCATIONS + t;
-  if (2u * word >= params.narrow_base + params.count) { return; }
-  let old = narrow[word];
-  narrow[word] = kept_or_new(2u * word, old & 0xffffu) | (kept_or_new(2u * word + 1u, old >> 16u) << 16u);
+  let at = group_index(group, groups) * INVOCATIONS + t;
+  if (at >= params.fours) { return; }
+  let four = wide[at];
+  narrow[params.narrow_base / 4u + at] = vec2u(halves_of(four.x, four.y), halves_of(four.z, four.w));
 }
 
 // attention-backward count-tiles {"keysPerTileLog2":7}

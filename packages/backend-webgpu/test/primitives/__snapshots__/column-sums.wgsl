@@ -3,6 +3,7 @@ struct Params { parts: u32, width: u32, totals_base: u32 }
 @group(0) @binding(1) var<storage, read> part_sums: array<f32>;
 @group(0) @binding(2) var<storage, read_write> totals: array<f32>;
 const INVOCATIONS = 256u;
+
 const COLUMNS = 16u;
 var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)

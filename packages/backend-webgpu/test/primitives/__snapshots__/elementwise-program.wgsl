@@ -29,8 +29,10 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
-  if (at >= params.count) { return; }
+  let unit = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let count = params.count;
+  let at = unit;
+  if (at >= count) { return; }
   let e0 = in_x[at];
   let e1 = in_y[at];
   let e2 = in_numbers[0u];

@@ -28,10 +28,13 @@ fn fetch_b(start: u32, line: u32, place: u32) -> vec4f {
   let found = b[select(0u, (start + line * params.b_stride + place) / 4u, inside)];
   return select(vec4f(), vec4f(unpack2x16float(found.x), unpack2x16float(found.y)), inside);
 }
+fn packed(four: vec4f) -> vec2u {
+  return vec2u(half_of(four.x) | (half_of(four.y) << 16u), half_of(four.z) | (half_of(four.w) << 16u));
+}
 fn put(start: u32, row: u32, column: u32, sums: vec4f) {
   if (row >= params.rows || column >= params.columns) { return; }
   let at = start + row * params.out_stride + column;
-  out[at / 4u] = vec2u(half_of(sums.x) | (half_of(sums.y) << 16u), half_of(sums.z) | (half_of(sums.w) << 16u));
+  out[at / 4u] = packed(sums);
 }
 fn put_sums(start: u32, row: u32, origin: u32, lane: u32, sums: vec4f) { put(start, row, origin + 4u * lane, sums); }
 

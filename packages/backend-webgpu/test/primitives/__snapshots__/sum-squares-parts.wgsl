@@ -5,6 +5,7 @@ struct Params { first_tensor: u32, first_0: u32, first_1: u32, size_0: u32, size
 @group(0) @binding(3) var<storage, read> x_0: array<f32>;
 @group(0) @binding(4) var<storage, read> x_1: array<f32>;
 const INVOCATIONS = 256u;
+
 var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {

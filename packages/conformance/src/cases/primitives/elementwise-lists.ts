@@ -1,5 +1,5 @@
 import * as ops from '@topk-attention/core';
-import type { ConformanceCase } from '../../harness/case.js';
+import { type ConformanceCase, needsHalves } from '../../harness/case.js';
 import { check, checkEqual, checkSameBits } from '../../harness/support/assert.js';
 import { Random } from '../../harness/support/random.js';
 
@@ -119,6 +119,55 @@ export const elementwiseListCases: readonly ConformanceCase[] = [
       for (const one of [...owned, viewed, rows]) one.dispose();
     },
   ),
+  {
+    ...listCase(
+      'casts of several tensors to f16 and back are those of one after the other',
+      async ({ backend }) => {
+        const same = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
+        const xs = shapes.map((shape, at) => drawn(backend, `cast ${at}`, shape));
+        const halves = ops.mapElementsOfAll(
+          same,
+          xs.map((x) => ({ x })),
+          undefined,
+          { dtype: 'f16' },
+        );
+        const wide = ops.mapElementsOfAll(
+          same,
+          halves.map(({ y }) => ({ x: y })),
+        );
+        for (const [at, x] of xs.entries()) {
+          const [half, single] = [halves[at]?.y as ops.Tensor, wide[at]?.y as ops.Tensor];
+          const [narrow, back] = [ops.cast(x, 'f16'), ops.scope(() => ops.cast(half, 'f32'))];
+          checkSameBits(`to f16: tensor ${at}`, await half.data(), await narrow.data());
+          checkSameBits(`and back: tensor ${at}`, await single.data(), await back.data());
+          disposeAll([x, half, single, narrow, back]);
+        }
+      },
+    ),
+    notFor: needsHalves,
+  },
+  {
+    ...listCase('an update by gradients of f16', async ({ backend }) => {
+      const vector = ops.tensor(backend, [0.1, 0.9]);
+      const numbers = new ops.ProgramNumbers(vector);
+      let [all, single] = [itemsOf(backend), itemsOf(backend)];
+      for (let step = 0; step < 3; step++) {
+        const wide = givenOf(backend, step);
+        const given = wide.map((one) => ops.cast(one, 'f16'));
+        const inputs = (items: readonly Item[]) =>
+          items.map((one, at) => ({ ...one, given: given[at] as ops.Tensor }));
+        const next = ops.mapElementsOfAll(update, inputs(all), numbers);
+        const expected = inputs(single).map((one) => ops.mapElements(update, one, numbers));
+        disposeAll(all, single, given, wide);
+        [all, single] = [[...next], expected];
+        await checkSame(`step ${step}`, all, single);
+      }
+      disposeAll(all, single);
+      numbers.dispose();
+      vector.dispose();
+    }),
+    notFor: needsHalves,
+  },
   listCase('an empty tensor, and a list of none', async ({ backend }) => {
     const program = ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ x: mul(x, 2) }));
     const list = [ops.zeros(backend, [0, 3]), ops.tensor(backend, [4])];

@@ -1,10 +1,10 @@
 import * as ops from '@topk-attention/core';
 import type { BinaryOp, UnaryOp } from '@topk-attention/core/backend';
-import type { ConformanceCase } from '../../harness/case.js';
-import { checkClose, checkShape } from '../../harness/support/assert.js';
+import { type ConformanceCase, needsHalves } from '../../harness/case.js';
+import { check, checkClose, checkShape } from '../../harness/support/assert.js';
 import { list, type Nd, nd } from '../../harness/support/nd.js';
 import { Random } from '../../harness/support/random.js';
-import { encode } from '../../harness/support/workbench.js';
+import { decode, encode } from '../../harness/support/workbench.js';
 import { binaryFunctions, erfTable, unaryTables } from './elementwise.js';
 
 type Run = (
@@ -43,7 +43,7 @@ function programCase(name: string, run: Run): ConformanceCase {
   };
 }
 
-const { add, mul, neg, sub } = ops.terms;
+const { add, choose, mul, neg, sub } = ops.terms;
 const unaryProgram = (op: UnaryOp) =>
   ops.elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: ops.terms[op](x) }));
 const binaryProgram = (op: BinaryOp) =>
@@ -164,6 +164,55 @@ export const elementwiseProgramCases: readonly ConformanceCase[] = [
       }
     }),
   ),
+  programCase('a choice, also from what is not a number', async ({ upload, expect }) => {
+    const program = ops.elementwiseProgram({ inputs: ['x', 'y'], numbers: ['taken'] }, ({ x, y, taken }) => ({
+      byNumber: choose(taken, x, y),
+      byElement: choose(x, 1, y),
+    }));
+    const x = upload(list(1, Number.NaN, Number.POSITIVE_INFINITY, 0, -2));
+    const y = upload(list(5, 6, 7, 8, 9));
+    for (const [taken, byNumber] of [
+      [0, list(5, 6, 7, 8, 9)],
+      [1, list(1, Number.NaN, Number.POSITIVE_INFINITY, 0, -2)],
+    ] as const) {
+      const numbers = new ops.ProgramNumbers(upload(list(taken)));
+      const made = ops.mapElements(program, { x, y }, numbers);
+      await expect(`by the number ${taken}`, made.byNumber, byNumber);
+      await expect('by the element', made.byElement, list(1, 6, 1, 8, 9));
+      numbers.dispose();
+    }
+  }),
+  {
+    ...programCase('halves go in, and come out', async ({ backend, expect }) => {
+      for (const size of [1, 2, 255, 1030]) {
+        const random = new Random(`halves ${size}`);
+        const [a, b] = [random.uniform([size]), random.uniform([size])];
+        const stored = decode(encode(a.data, 'f16'), 'f16');
+        const tensors = {
+          x: ops.tensor(backend, encode(a.data, 'f16'), [size], 'f16'),
+          y: ops.tensor(backend, encode(b.data, 'f32'), [size]),
+        };
+        const program = ops.elementwiseProgram({ inputs: ['x', 'y'] }, ({ x, y }) => ({
+          sum: add(x, y),
+          product: mul(x, y),
+        }));
+        const sums = nd([size], (_, at) => (stored[at] as number) + Math.fround(b.data[at] as number));
+        const wide = ops.mapElements(program, tensors);
+        await expect(`${size}: in f32`, wide.sum, sums);
+        wide.product.dispose();
+        const made = ops.mapElements(program, tensors, undefined, { dtype: 'f16' });
+        check(made.sum.dtype === 'f16', `an output of ${made.sum.dtype}`);
+        const got = ops.scope(() => ops.cast(made.sum, 'f32'));
+        const near = decode(await made.sum.data(), 'f16');
+        check(
+          near.every((one, at) => Math.abs(one - (sums.data[at] as number)) <= 2 ** -11 * 2 + 2 ** -22),
+          `${size}: sums are not rounded to the nearest f16`,
+        );
+        for (const one of [...Object.values(tensors), made.sum, made.product, got]) one.dispose();
+      }
+    }),
+    notFor: needsHalves,
+  },
   programCase('constants of every size', async ({ backend, upload, expect }) => {
     const stored = backend.capabilities.floatStorage === 'f64' ? (value: number) => value : Math.fround;
     const x = list(1, -2, 0);

@@ -1,9 +1,9 @@
 import * as ops from '@topk-attention/core';
-import type { ConformanceCase } from '../../harness/case.js';
+import { type ConformanceCase, needsHalves } from '../../harness/case.js';
 import { check, checkClose, checkSameBits, checkShape, checkThrows } from '../../harness/support/assert.js';
 import type { Nd } from '../../harness/support/nd.js';
 import { Random } from '../../harness/support/random.js';
-import { encode } from '../../harness/support/workbench.js';
+import { decode, encode } from '../../harness/support/workbench.js';
 
 function squaresCase(name: string, run: ConformanceCase['run']): ConformanceCase {
   return { name: `sums of squares: ${name}`, group: 'primitives', run };
@@ -45,6 +45,35 @@ export const sumSquaresCases: readonly ConformanceCase[] = [
       disposeAll(...xs, sums, norm, again.sums, again.norm);
     }),
   ),
+  {
+    ...squaresCase('halves, whose squares f16 could not hold', async ({ backend, tolerance }) => {
+      const random = new Random('squares of halves');
+      const values = [[5], [4097], [3, 7], [1], [260, 33]].map((shape) => {
+        const { data } = random.uniform(shape);
+        return {
+          shape,
+          data: decode(
+            encode(
+              data.map((one) => 3000 * one),
+              'f16',
+            ),
+            'f16',
+          ),
+        };
+      });
+      const xs = values.map(({ shape, data }) => ops.tensor(backend, encode(data, 'f16'), shape, 'f16'));
+      const { sums, norm } = ops.sumSquares(xs);
+      check(sums.dtype === 'f32' && norm.dtype === 'f32', `sums of ${sums.dtype}, a norm of ${norm.dtype}`);
+      const expected = values.map(squareOf);
+      checkClose('sums', await sums.data(), expected, tolerance);
+      const total = expected.reduce((sum, one) => sum + one, 0);
+      checkClose('norm', await norm.data(), [Math.sqrt(total)], tolerance);
+      const again = ops.sumSquares(xs);
+      checkSameBits('sums of a second call', await sums.data(), await again.sums.data());
+      disposeAll(...xs, sums, norm, again.sums, again.norm);
+    }),
+    notFor: needsHalves,
+  },
   squaresCase('what is not a number shows in its own sum and in the norm', async ({ backend }) => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const xs = [new Float32Array(5000).fill(1), new Float32Array(5000).fill(2)].map((values, at) => {

@@ -22,7 +22,7 @@ import {
   defineOperation,
   runOperation,
 } from '@topk-attention/core/backend';
-import type { Slots, UpdateAll, UpdatedParameter } from './rules.js';
+import type { Slots, UpdatedParameter, UpdateGroup } from './rules.js';
 
 type Settings = Omit<AdafactorRequest, 'shapes' | 'saves'>;
 
@@ -91,7 +91,7 @@ const adafactorOperation = defineOperation<Request, AdafactorInputs<Tensor>, Ada
 });
 
 /** Adafactor's update of parameters that share settings and numbers, in few launches on backends that support it. */
-export function adafactorUpdate(settings: Settings): UpdateAll {
+export function adafactorUpdate(settings: Settings): UpdateGroup {
   const { epsilons, clipThreshold, beta1, weightDecay, scaleParameter } = settings;
   const own: Settings = {
     ...{ epsilons, clipThreshold, weightDecay, scaleParameter },

@@ -3,13 +3,14 @@ import { concat, narrow, ProgramNumbers, reshape, scope, type Tensor } from '@to
 /** Slices of a step's numbers, each shared by the parameters whose numbers begin there. */
 export class NumberParts {
   readonly #whole: Tensor;
-  /** Follows the numbers of each part. */
-  readonly #scale: Tensor | undefined;
+  /** They follow the numbers of each part. */
+  readonly #shared: readonly Tensor[];
   readonly #parts = new Map<number, ProgramNumbers>();
 
-  constructor(whole: Tensor, scale: Tensor | undefined) {
+  /** @param shared f32 [] each */
+  constructor(whole: Tensor, shared: readonly Tensor[]) {
     this.#whole = whole;
-    this.#scale = scale;
+    this.#shared = shared;
   }
 
   from(start: number, count: number): ProgramNumbers {
@@ -23,11 +24,11 @@ export class NumberParts {
   }
 
   #cut(start: number, count: number): Tensor {
-    const scale = this.#scale;
-    // Without a scale, a program may see the numbers of the others behind its own.
-    const isWhole = start === 0 && (scale === undefined || count === this.#whole.size);
+    const shared = this.#shared;
+    // Without shared numbers, a program may see the numbers of the others behind its own.
+    const isWhole = start === 0 && (shared.length === 0 || count === this.#whole.size);
     const own = isWhole ? this.#whole : narrow(this.#whole, 0, start, count);
-    return scale === undefined ? own : concat([own, reshape(scale, [1])], 0);
+    return shared.length === 0 ? own : concat([own, ...shared.map((one) => reshape(one, [1]))], 0);
   }
 
   dispose(): void {

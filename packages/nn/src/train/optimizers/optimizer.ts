@@ -12,6 +12,7 @@ import { sameShape } from '@topk-attention/core/backend';
 import { backendOf, type ParameterTree } from '../../parameters.js';
 import { NumberParts } from './number-parts.js';
 import {
+  factorsOf,
   type ProgramRule,
   type Slots,
   type UpdateAll,
@@ -71,8 +72,11 @@ export interface Optimizer {
    * followed by `update`.
    *
    * @param numbers `plan(...).numbers` as a tensor, f32 [n]
+   * @param gradients f32; to an update that declares `taken`, `train` with mixed precision hands f16
    * @param gradientScale see `OptimizerStepOptions`. To an update that does not declare it (`update.length` is below 6),
    * `train` hands scaled gradients instead.
+   * @param taken f32 []: 0 to leave everything as it is, else 1. With an update that does not declare it (`update.length`
+   * is below 7), `train` chooses between old and new afterwards.
    */
   update(
     parameters: ParameterTree,
@@ -81,6 +85,7 @@ export interface Optimizer {
     plan: Pick<StepPlan, 'numbersAt'>,
     numbers: Tensor,
     gradientScale?: Tensor,
+    taken?: Tensor,
   ): { readonly parameters: ParameterTree; readonly tensors: ParameterTree };
 }
 
@@ -139,10 +144,10 @@ export function optimizerOf<Settings extends object>(
       // An empty tensor would have an extent of 0, which nothing needs.
       return { numbers: Float32Array.from(numbers.length > 0 ? numbers : [0]), numbersAt, steps };
     },
-    update: (parameters, gradients, tensors, { numbersAt }, numbers, scale) => {
+    update: (parameters, gradients, tensors, { numbersAt }, numbers, scale, taken) => {
       checkGradients(rule.name, parameters, gradients);
-      // A program gets the scale as its last number.
-      const parts = new NumberParts(numbers, isProgram ? scale : undefined);
+      const factors = { scale, taken };
+      const parts = new NumberParts(numbers, isProgram ? factorsOf(factors) : []);
       try {
         return scope(() => {
           const after = new Map<string, UpdatedParameter>();
@@ -167,7 +172,7 @@ export function optimizerOf<Settings extends object>(
             const made = (updates[kind] as UpdateAll)(
               ones,
               parts.from(numbersAt[first] as number, count),
-              scale,
+              factors,
             );
             for (const [at, name] of names.entries()) after.set(name, made[at] as UpdatedParameter);
           }

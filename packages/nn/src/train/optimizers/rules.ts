@@ -1,9 +1,16 @@
 import {
+  cast,
   type ElementwiseProgram,
+  type Expression,
+  elementwiseProgram,
+  lt,
   mapElementsOfAll,
   type ProgramNumbers,
   type Shape,
+  scope,
   type Tensor,
+  terms,
+  where,
 } from '@topk-attention/core';
 import type { StepOptions } from './step-options.js';
 
@@ -24,7 +31,7 @@ interface Rule<Settings> {
 /** An update in which elements of a parameter depend on each other. */
 export interface UpdateRule<Settings> extends Rule<Settings> {
   /** An update of a group with its settings. Only `numbers` depends on the step. */
-  updateOf(settings: Settings): UpdateAll;
+  updateOf(settings: Settings): UpdateGroup;
 }
 
 /** An update that is a function of the elements, so that all parameters of a group can take it together. */
@@ -41,25 +48,86 @@ export interface UpdatedParameter {
   readonly slots: Slots;
 }
 
-/** Updates parameters that share their settings and numbers. */
-export type UpdateAll = (
+/** An update of a group whose gradients are f32 and multiplied by `scale` on the way. */
+export type UpdateGroup = (
   ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
   numbers: ProgramNumbers,
   scale: Tensor | undefined,
+) => readonly UpdatedParameter[];
+
+/** What all parameters of an update have in common besides their numbers, f32 [] each. */
+export interface UpdateFactors {
+  /** Multiplies gradients. */
+  readonly scale?: Tensor | undefined;
+  /** 0: everything stays as it is. Otherwise 1. */
+  readonly taken?: Tensor | undefined;
+}
+
+/** Those that are there, in the order in which a program's numbers end with them. */
+export const factorsOf = ({ scale, taken }: UpdateFactors): readonly Tensor[] =>
+  [scale, taken].filter((one) => one !== undefined);
+
+/**
+ * Updates parameters that share their settings and numbers. Gradients may be f16. The numbers of a program end with
+ * `factorsOf`.
+ */
+export type UpdateAll = (
+  ones: readonly (UpdatedParameter & { readonly gradient: Tensor })[],
+  numbers: ProgramNumbers,
+  factors: UpdateFactors,
 ) => readonly UpdatedParameter[];
 
 export function updateAllOf<Settings>(
   rule: UpdateRule<Settings> | ProgramRule<Settings>,
   settings: Settings,
 ): UpdateAll {
-  if ('updateOf' in rule) return rule.updateOf(settings);
-  const programs = { plain: rule.programOf(settings, false), scaled: rule.programOf(settings, true) };
-  return (ones, numbers, scale) => {
-    const program = scale === undefined ? programs.plain : programs.scaled;
+  if ('updateOf' in rule) {
+    const update = rule.updateOf(settings);
+    return (ones, numbers, { scale, taken }) =>
+      scope(() => {
+        const wide = ones.map((one) => ({ ...one, gradient: cast(one.gradient, 'f32') }));
+        const made = update(wide, numbers, scale);
+        if (taken === undefined) return made;
+        return made.map((next, at) => chosen(taken, next, ones[at] as UpdatedParameter));
+      });
+  }
+  const [plain, scaled] = [rule.programOf(settings, false), rule.programOf(settings, true)];
+  const optional = { plain: optionalProgram(plain), scaled: optionalProgram(scaled) };
+  return (ones, numbers, { scale, taken }) => {
+    const isScaled = scale !== undefined;
+    const always = isScaled ? scaled : plain;
+    const program = taken === undefined ? always : isScaled ? optional.scaled : optional.plain;
     const inputs = ones.map(({ parameter, gradient, slots }) => ({ parameter, gradient, ...slots }));
     return mapElementsOfAll(program, inputs, numbers).map(({ parameter, ...slots }) => ({
       parameter: parameter as Tensor,
       slots,
     }));
   };
+}
+
+/** A program with a further number, the last one: if it is 0, each output is the input of its name. */
+function optionalProgram({ inputs, numbers, outputs }: ElementwiseProgram): ElementwiseProgram {
+  const names = Array.from({ length: numbers }, (_, at) => `number_${at}`);
+  return elementwiseProgram({ inputs, numbers: [...names, 'taken'] }, (x) =>
+    Object.fromEntries(
+      Object.entries(outputs).map(([name, one]) => [
+        name,
+        terms.choose(x.taken as Expression, one, x[name] as Expression),
+      ]),
+    ),
+  );
+}
+
+function chosen(taken: Tensor, next: UpdatedParameter, before: UpdatedParameter): UpdatedParameter {
+  return scope(() => {
+    const isTaken = lt(0, taken);
+    const slots = Object.entries(next.slots).map(([slot, one]) => [
+      slot,
+      where(isTaken, one, before.slots[slot] as Tensor),
+    ]);
+    return {
+      parameter: where(isTaken, next.parameter, before.parameter),
+      slots: Object.fromEntries(slots),
+    };
+  });
 }
