@@ -55,7 +55,8 @@ const anObject = aValue<{ readonly [name: string]: number }>(
   (value) => typeof value === 'object' && value !== null,
 );
 
-const kinds: OptionKinds<RewriteOptions> = {
+/** What the options may hold. */
+export const rewriteKinds: OptionKinds<RewriteOptions> = {
   attention: aValue(
     "'exact' or { k }",
     (value) => value === 'exact' || (typeof value === 'object' && value !== null),
@@ -82,7 +83,7 @@ const OLDEST_OPSET = 9;
  * const { model, report } = rewriteModel(bytes, { attention: 'exact' });
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
-  const given = readOptions('rewriteModel', options, kinds);
+  const given = readOptions('rewriteModel', options, rewriteKinds);
   const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
   const k = attention === 'exact' ? undefined : attention.k;
   if (k !== undefined && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);

@@ -1,7 +1,7 @@
-import { TopKError } from '@topk-attention/core';
+import { readOptions, TopKError } from '@topk-attention/core';
 import { decodeModel } from '../../onnx/read-model.js';
 import type { RewriteReport } from '../report.js';
-import { type RewriteOptions, rewriteModel } from '../rewrite-model.js';
+import { type RewriteOptions, rewriteKinds, rewriteModel } from '../rewrite-model.js';
 import { externalFiles } from './external-data.js';
 import { nodeModules } from './node-modules.js';
 
@@ -19,10 +19,11 @@ export async function rewriteFile(
   target: string,
   options?: RewriteOptions,
 ): Promise<RewriteReport> {
+  const given = readOptions('rewriteFile', options, rewriteKinds);
   const { fs, path } = await nodeModules();
   const bytes = await readModel(source);
   const external = await externalFiles(decodeModel(bytes, source), path.dirname(source));
-  const { model, report } = rewriteModel(bytes, options);
+  const { model, report } = rewriteModel(bytes, given);
   const [from, to] = [path.dirname(path.resolve(source)), path.dirname(path.resolve(target))];
   const isBeside = (await fs.realpath(from)) === (await realFolder(to));
   const copies = isBeside ? [] : external.map((file) => ({ ...file, to: path.join(to, file.location) }));
