@@ -1,11 +1,11 @@
 import type { GraphProto, NodeProto } from '../onnx/messages.js';
 import { type BuildOptions, buildAttention } from './build/build-attention.js';
 import { buildFeedForward, buildShape } from './build/build-feed-forward.js';
+import { expandAttention } from './build/expand-attention.js';
 import { NodeWriter } from './build/node-writer.js';
 import { ShapeWriter } from './build/shape-writer.js';
 import type { Length, Lengths } from './extents/lengths.js';
 import { type AttentionBlock, nameOf, Refused } from './find/block.js';
-import { expandAttention } from './find/expand-attention.js';
 import { findAttention } from './find/find-attention.js';
 import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward.js';
 import { operatorOf } from './graph/attributes.js';

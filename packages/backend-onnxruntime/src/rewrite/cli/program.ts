@@ -1,6 +1,6 @@
 import { Command } from '@commander-js/extra-typings';
-import { rewriteFile } from '../files/rewrite-file.js';
 import { formatReport } from '../report.js';
+import { rewriteFile } from '../rewrite-file.js';
 import { rewriteModel } from '../rewrite-model.js';
 import { bench } from './bench.js';
 import { fraction, named, optionsOf, whole, wholes } from './flags.js';

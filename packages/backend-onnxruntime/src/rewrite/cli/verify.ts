@@ -1,5 +1,5 @@
 import { TopKError } from '@topk-attention/core';
-import { rewriteFile } from '../files/rewrite-file.js';
+import { rewriteFile } from '../rewrite-file.js';
 import { type Comparison, compare } from './compare.js';
 import { optionsOf, type RewriteFlags } from './flags.js';
 import { type Measurement, measure } from './measure.js';

@@ -28,12 +28,7 @@ export interface AttentionBlock {
   readonly type: number;
 }
 
-/** Why a block is left as it is: a stable code, and the reason in words. */
-export interface Refusal {
-  readonly code: RefusalCode;
-  readonly reason: string;
-}
-
+/** Why a block is left as it is: stable codes, for reports. */
 export type RefusalCode =
   | 'fused-operator'
   | 'unknown-extents'

@@ -33,10 +33,6 @@ export function graphOf(node: NodeProto, name: string): GraphProto | undefined {
   return find(node, name)?.g;
 }
 
-export function hasAttribute(node: NodeProto, name: string): boolean {
-  return find(node, name) !== undefined;
-}
-
 /** The operator with its domain, as in `MatMul` or `com.microsoft.FusedMatMul`. */
 export function operatorOf({ opType = '', domain = '' }: NodeProto): string {
   return domain === '' || domain === 'ai.onnx' ? opType : `${domain}.${opType}`;

@@ -1,10 +1,10 @@
 import { dataTypes } from '../../onnx/data-types.js';
 import type { NodeProto } from '../../onnx/messages.js';
-import { NodeWriter } from '../build/node-writer.js';
 import type { Axes, Lengths } from '../extents/lengths.js';
+import { nameOf, Refused } from '../find/block.js';
 import { floatOf, intOf } from '../graph/attributes.js';
 import type { GraphIndex } from '../graph/graph-index.js';
-import { nameOf, Refused } from './block.js';
+import { NodeWriter } from './node-writer.js';
 
 /**
  * The operator Attention of set 23 as plain nodes, whose last has the operator's output; they are then found like those of

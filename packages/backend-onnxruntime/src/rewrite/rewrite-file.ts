@@ -1,9 +1,9 @@
 import { readOptions, TopKError } from '@topk-attention/core';
-import { decodeModel } from '../../onnx/read-model.js';
-import type { RewriteReport } from '../report.js';
-import { type RewriteOptions, rewriteKinds, rewriteModel } from '../rewrite-model.js';
-import { externalFiles } from './external-data.js';
-import { nodeModules } from './node-modules.js';
+import { decodeModel } from '../onnx/read-model.js';
+import { externalFiles } from './files/external-data.js';
+import { nodeModules } from './files/node-modules.js';
+import type { RewriteReport } from './report.js';
+import { type RewriteOptions, rewriteKinds, rewriteModel } from './rewrite-model.js';
 
 /**
  * Rewrites a model's file into another one. Weights in files beside the model are copied beside the new one, unless it lies
