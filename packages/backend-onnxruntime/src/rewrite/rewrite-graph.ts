@@ -32,12 +32,15 @@ export class Expansion {
   readonly #lengths: Lengths;
   readonly #opset: number;
   readonly #prefix: string;
+  readonly #refused: ReadonlySet<string>;
   #count = 0;
 
-  constructor(lengths: Lengths, opset: number, prefix: string) {
+  /** @param refused Names of operators that are left as they are. */
+  constructor(lengths: Lengths, opset: number, prefix: string, refused: ReadonlySet<string>) {
     this.#lengths = lengths;
     this.#opset = opset;
     this.#prefix = prefix;
+    this.#refused = refused;
   }
 
   graph(graph: GraphProto, outer?: GraphIndex): GraphProto {
@@ -54,6 +57,7 @@ export class Expansion {
   #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
     if (operatorOf(node) !== 'Attention') return [mapGraphs(node, (inner) => this.graph(inner, index))];
     const name = nameOf(node);
+    if (this.#refused.has(name)) return [node];
     try {
       const prefix = `${this.#prefix}a${this.#count++}/`;
       const made = expandAttention(node, index, this.#lengths, this.#opset, prefix);

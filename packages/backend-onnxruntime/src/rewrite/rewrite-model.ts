@@ -10,10 +10,11 @@ import {
 import type { GraphProto, ModelProto } from '../onnx/messages.js';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
+import type { BuildOptions } from './build/build-attention.js';
 import { checkOrder } from './extents/check-order.js';
 import { Evaluation, opsetOf } from './extents/evaluate.js';
 import { Lengths } from './extents/lengths.js';
-import { symbolsOf } from './extents/symbols.js';
+import { type Extents, symbolsOf } from './extents/symbols.js';
 import { nameOf } from './find/block.js';
 import { allNames, withoutDead } from './graph/live.js';
 import { leftOver } from './left-over.js';
@@ -79,8 +80,6 @@ const OLDEST_OPSET = 9;
  * @param bytes A model's file. Weights in other files stay there.
  * @throws TopKError INVALID_OPTION; FILE_TRUNCATED and FILE_CORRUPT for files that are no models; UNSUPPORTED for operator sets
  * before 9 and, with `strict`, for anything that is left.
- * @example
- * const { model, report } = rewriteModel(bytes, { attention: 'exact' });
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
@@ -103,20 +102,9 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
   const fixed = readExtents('fixed', given.fixed, symbols);
   const wanted = readExtents('at', given.at, symbols);
   const prefix = freshPrefix(graph);
-  const expansion = new Expansion(new Lengths(model, fixed), opset, prefix);
-  const expanded: ModelProto = { ...model, graph: expansion.graph(graph) };
-  const lengths = new Lengths(expanded, fixed);
-  const rewriting = new Rewriting(
-    lengths,
-    opset,
-    { k, chunkBytes },
-    given.feedForward === 'chunked',
-    prefix,
-    expansion.softmaxes,
-  );
-  const made = rewriting.graph(expanded.graph as GraphProto);
+  const build = { k, chunkBytes, chunksFeedForward: given.feedForward === 'chunked' };
+  const { expanded, made, rewriting, outcomes } = rewriteBlocks(model, fixed, build, prefix);
   const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
-  const outcomes = [...expansion.outcomes, ...rewriting.outcomes];
   const standard = (name: string): number => (/batch/i.test(name) ? 1 : 1024);
   const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
   const evaluation = new Evaluation(expanded, at);
@@ -132,6 +120,38 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
   };
   if (strict) checkNothingLeft(report);
   return { model: encodeModel(rewritten), report };
+}
+
+interface Rewritten {
+  /** The model with operators Attention as plain nodes: the graphs that blocks were found in. */
+  readonly expanded: ModelProto;
+  readonly made: GraphProto;
+  readonly rewriting: Rewriting;
+  readonly outcomes: readonly Outcome[];
+}
+
+/** An operator Attention whose block is refused in the end is left as it is: the work is done again without it. */
+function rewriteBlocks(
+  model: ModelProto,
+  fixed: Extents,
+  { k, chunkBytes, chunksFeedForward }: BuildOptions & { readonly chunksFeedForward: boolean },
+  prefix: string,
+  refused: readonly Outcome[] = [],
+): Rewritten {
+  const opset = opsetOf(model);
+  const names = new Set(refused.map(({ name }) => name));
+  const expansion = new Expansion(new Lengths(model, fixed), opset, prefix, names);
+  const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
+  const lengths = new Lengths(expanded, fixed);
+  const options = { k, chunkBytes };
+  const rewriting = new Rewriting(lengths, opset, options, chunksFeedForward, prefix, expansion.softmaxes);
+  const made = rewriting.graph(expanded.graph as GraphProto);
+  const operators = new Set(expansion.softmaxes.values());
+  const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
+  if (failed.length > 0) {
+    return rewriteBlocks(model, fixed, { k, chunkBytes, chunksFeedForward }, prefix, [...refused, ...failed]);
+  }
+  return { expanded, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
 }
 
 const WHOLE = 'a whole number of at least 1';

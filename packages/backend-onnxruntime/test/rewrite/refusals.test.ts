@@ -67,6 +67,20 @@ const forms: Readonly<Record<string, readonly [string, (block: Block) => string]
       return onnx.op('MatMul', [onnx.op('Softmax', [scores], { axis: -1 }), v]);
     },
   ],
+  'the operator Attention on values of unknown extents': [
+    'unknown-extents',
+    ({ onnx, q, k, v }) => {
+      const keys = onnx.op('Transpose', [k], { perm: [0, 1, 3, 2] });
+      return onnx.op('Attention', [q, keys, onnx.op('Mystery', [v])]);
+    },
+  ],
+  'a causal operator Attention': [
+    'fused-operator',
+    ({ onnx, q, k, v }) => {
+      const keys = onnx.op('Transpose', [k], { perm: [0, 1, 3, 2] });
+      return onnx.op('Attention', [q, keys, v], { is_causal: 1 });
+    },
+  ],
   'an operator of ONNX Runtime': [
     'fused-operator',
     ({ onnx, q, k, v }) => onnx.op('MultiHeadAttention', [q, k, v], { num_heads: 2 }, 'com.microsoft'),
