@@ -10,7 +10,9 @@ export interface Axes {
 }
 
 /** Small, so that tables of positions are long enough, and no common width or number of heads. */
-const PRIMES = [7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103];
+const PRIMES = [
+  7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
+];
 
 /** What is known of the axes of all values of a model. */
 export class Lengths {
