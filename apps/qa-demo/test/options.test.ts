@@ -8,6 +8,7 @@ import * as reference from '@topk-attention/core/reference';
 import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
+import * as rewrite from '@topk-attention/onnxruntime/rewrite';
 import * as tfjs from '@topk-attention/tfjs';
 import * as tfjsLayers from '@topk-attention/tfjs/layers';
 import * as webgpu from '@topk-attention/webgpu';
@@ -254,6 +255,14 @@ const modules: Readonly<Record<string, Exports>> = {
       doctor: (wrong) => untyped(onnxruntime).doctor(wrong),
     },
     without: 'OnnxRuntimeBackend fromOrt toOrt',
+  },
+  rewrite: {
+    of: rewrite,
+    withOptions: {
+      rewriteModel: (wrong) => untyped(rewrite).rewriteModel(new Uint8Array(), wrong),
+      rewriteFile: (wrong) => untyped(rewrite).rewriteFile('model.onnx', 'rewritten.onnx', wrong),
+    },
+    without: 'formatReport',
   },
   webgpu: {
     of: webgpu,

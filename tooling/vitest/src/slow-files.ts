@@ -18,6 +18,9 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'emit/long-sum': 4,
     'planned-bytes': 104,
     properties: 23,
+    'rewrite/command-line': 15,
+    'rewrite/exporters': 40,
+    'rewrite/feed-forward': 12,
   },
   conformance: {
     'cases/faults': 18,

@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import type { AttributeProto, GraphProto, NodeProto } from './messages.js';
+import type { AttributeProto, GraphProto, NodeProto, TensorProto } from './messages.js';
 
 /** AttributeProto.AttributeType. */
 const attributeTypes = {
@@ -19,12 +19,13 @@ const attributeTypes = {
   typeProtos: 14,
 } as const;
 
-/** Attributes of graphs made here: whole numbers, lists of them, strings, floats, graphs. */
+/** Attributes of graphs made here: whole numbers, lists of them, strings, floats, tensors, graphs. */
 export type Attribute =
   | number
   | readonly number[]
   | string
   | { readonly float: number }
+  | { readonly tensor: TensorProto }
   | { readonly graph: GraphProto };
 
 export function attributeOf(name: string, value: Attribute): AttributeProto {
@@ -33,6 +34,7 @@ export function attributeOf(name: string, value: Attribute): AttributeProto {
     return { name, s: utf8Of(value), type: attributeTypes.string };
   }
   if ('float' in value) return { name, f: value.float, type: attributeTypes.float };
+  if ('tensor' in value) return { name, t: value.tensor, type: attributeTypes.tensor };
   if ('graph' in value) return { name, g: value.graph, type: attributeTypes.graph };
   return { name, ints: BigInt64Array.from(value, BigInt), type: attributeTypes.ints };
 }

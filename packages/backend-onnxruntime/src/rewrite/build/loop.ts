@@ -1,0 +1,47 @@
+import { dataTypes } from '../../onnx/data-types.js';
+import type { ValueInfoProto } from '../../onnx/messages.js';
+import { type Chunk, emitJoined } from './chunk.js';
+import { innerGraph, NodeWriter, scalar, typed } from './node-writer.js';
+import type { Rows } from './row-slicer.js';
+
+/** A loop over the rows of a value. */
+export interface LoopPlan {
+  readonly chunk: Chunk;
+  /** Rows of the whole value, as a number. */
+  readonly length: string;
+  /** Axes of a turn's result: [..., rows, width]. */
+  readonly rank: number;
+  /** Element type of the result. */
+  readonly type: number;
+  /** The name of the whole result. */
+  readonly output: string;
+  /** For the names of the body's values. */
+  readonly prefix: string;
+}
+
+/** Runs a body for every chunk and joins the results. The last chunks repeat the last row where rows do not fill them. */
+export function emitLoop(
+  writer: NodeWriter,
+  { chunk, length, rank, type, output, prefix }: LoopPlan,
+  body: (inner: NodeWriter, rows: Rows) => string,
+): void {
+  const inner = new NodeWriter(writer.opset, prefix);
+  const [turn, goesOn] = [`${prefix}turn`, `${prefix}on`];
+  const numbers = inner.op('Add', [chunk.places, inner.op('Mul', [turn, chunk.rows])]);
+  const last = inner.op('Sub', [length, inner.i64(1)]);
+  const result = body(inner, { numbers: inner.smaller(numbers, last), count: inner.list(chunk.rows) });
+  const still = inner.op('Identity', [goesOn]);
+  // Before operator set 11 a loop carries at least one value.
+  const carries = writer.opset < 11 ? [`${prefix}carried`] : [];
+  const carried = carries.map((name) => inner.op('Identity', [name]));
+  const wholeNumber = (name: string): ValueInfoProto => scalar(name, dataTypes.int64);
+  const graph = innerGraph(
+    'chunk',
+    inner,
+    [wholeNumber(turn), scalar(goesOn, dataTypes.bool), ...carries.map(wholeNumber)],
+    [scalar(still, dataTypes.bool), ...carried.map(wholeNumber), typed(result, type)],
+  );
+  const inputs = [chunk.turns, writer.bool(true), ...carries.map(() => writer.i64(0))];
+  const chunks = writer.ops('Loop', inputs, carries.length + 1, { body: { graph } }).at(-1) as string;
+  emitJoined(writer, chunks, rank, length, output);
+}

@@ -1,0 +1,101 @@
+import { TopKError } from '@topk-attention/core';
+import { dataTypes } from '../../onnx/data-types.js';
+import { dimsOf } from '../../onnx/dims.js';
+import type { GraphProto, ModelProto, ValueInfoProto } from '../../onnx/messages.js';
+import { type Extents, extentOf, symbolOf } from '../extents/symbols.js';
+
+/** Values of an input of a model: as JSON holds them, or as they were made up. */
+export interface InputValues {
+  readonly name: string;
+  /** The element type as ONNX Runtime calls it. */
+  readonly type: 'float32' | 'int64' | 'int32' | 'bool';
+  readonly dims: readonly number[];
+  readonly values: readonly number[];
+}
+
+const types = new Map<number, InputValues['type']>([
+  [dataTypes.float, 'float32'],
+  [dataTypes.int64, 'int64'],
+  [dataTypes.int32, 'int32'],
+  [dataTypes.bool, 'bool'],
+]);
+
+/** Inputs that a run needs: those of the graph that are not constants. */
+function inputsOf({ graph }: ModelProto): readonly ValueInfoProto[] {
+  const constants = new Set(graph?.initializer.map(({ name }) => name));
+  return graph?.input.filter(({ name }) => !constants.has(name)) ?? [];
+}
+
+function typeOf({ name, type }: ValueInfoProto): InputValues['type'] {
+  const elemType = type?.tensorType?.elemType ?? 0;
+  const found = types.get(elemType);
+  if (found !== undefined) return found;
+  throw new TopKError('UNSUPPORTED', `input ${name}: no values can be made for its type`, {
+    expected: [...types.values()].join(', '),
+    got: `element type ${elemType}`,
+  });
+}
+
+/**
+ * Inputs of given extents: masks of ones, positions in order, ids spread over the rows of the table that they look up, and
+ * other numbers between -1 and 1. The same each time.
+ */
+export function madeUpInputs(model: ModelProto, extents: Extents): readonly InputValues[] {
+  return inputsOf(model).map((input) => {
+    const { name = '' } = input;
+    const dims = (dimsOf(input) ?? []).map((dim, axis) => {
+      const extent = extentOf(symbolOf(name, axis, dim), extents);
+      if (extent !== undefined) return extent;
+      throw new TopKError('INVALID_OPTION', `input ${name}: the extent of axis ${axis} is not known`, {
+        expected: 'a number for every open extent',
+        got: String(dim),
+        fix: `Pass --at '${dim}=NUMBER'`,
+      });
+    });
+    const type = typeOf(input);
+    const size = dims.reduce((product, extent) => product * extent, 1);
+    const rows = rowsLookedUp(model.graph as GraphProto, name);
+    const last = dims.at(-1) ?? 1;
+    const value = (at: number): number => {
+      if (type === 'float32') return Math.sin(at * 12.9898 + at * at * 0.37);
+      if (type === 'bool' || /mask/i.test(name)) return 1;
+      if (/position/i.test(name)) return at % last;
+      return Math.floor(Math.abs(Math.sin(at * 78.233 + 1)) * rows) % rows;
+    };
+    return { name, type, dims, values: Array.from({ length: size }, (_, at) => value(at)) };
+  });
+}
+
+/** Rows of the smallest table of weights that an input looks up: ids must lie below. */
+function rowsLookedUp(graph: GraphProto, name: string): number {
+  const tables = new Map(graph.initializer.map((tensor) => [tensor.name, tensor.dims[0]]));
+  const rows = graph.node.flatMap(({ opType, input }) =>
+    opType === 'Gather' && input[1] === name ? (tables.get(input[0] as string) ?? []) : [],
+  );
+  return rows.length > 0 ? Math.min(...rows) : 2;
+}
+
+/**
+ * Inputs from JSON: an object with nested arrays by name.
+ *
+ * @throws TopKError INVALID_OPTION for missing inputs and arrays that are no tensors.
+ */
+export function givenInputs(model: ModelProto, given: unknown): readonly InputValues[] {
+  return inputsOf(model).map((input) => {
+    const { name = '' } = input;
+    const nested: unknown = (given as { readonly [name: string]: unknown })?.[name];
+    if (nested === undefined) throw noTensor(name, 'nothing');
+    const dims: number[] = [];
+    for (let inner = nested; Array.isArray(inner); inner = inner[0]) dims.push(inner.length);
+    const values = [nested].flat(Number.POSITIVE_INFINITY).map(Number);
+    const size = dims.reduce((product, extent) => product * extent, 1);
+    if (values.length !== size || values.some(Number.isNaN))
+      throw noTensor(name, `${values.length} values for [${dims}]`);
+    return { name, type: typeOf(input), dims, values };
+  });
+}
+
+function noTensor(name: string, got: string): TopKError {
+  const expected = 'nested arrays of numbers, all rows of equal length';
+  return new TopKError('INVALID_OPTION', `input ${name}: bad values`, { expected, got });
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env node
+import { CommanderError } from '@commander-js/extra-typings';
+import { TopKError } from '@topk-attention/core';
+import { MEASURE, measureHere } from './measure.js';
+import { createProgram } from './program.js';
+
+const [FAILED, USAGE, INTERRUPTED] = [1, 2, 130];
+
+/** 0 done, 1 failed, 2 wrong use, 130 interrupted. */
+async function run(args: readonly string[]): Promise<number> {
+  const controller = new AbortController();
+  process.once('SIGINT', () => controller.abort());
+  const output = {
+    out: (text: string): void => void process.stdout.write(text),
+    err: (text: string): void => void process.stderr.write(text),
+    signal: controller.signal,
+  };
+  const program = createProgram(output);
+  for (const command of [program, ...program.commands]) command.exitOverride();
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    // The library has printed its own messages.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    if (controller.signal.aborted) return INTERRUPTED;
+    const code = error instanceof TopKError ? error.code : 'INTERNAL';
+    const message = error instanceof Error ? error.message : String(error);
+    if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code, message } })}\n`);
+    else output.err(`${code}: ${message}\n`);
+    return code === 'INVALID_OPTION' || code === 'INVALID_K' ? USAGE : FAILED;
+  }
+}
+
+const args = process.argv.slice(2);
+if (args[0] === MEASURE) await measureHere();
+else process.exitCode = await run(args);

@@ -1,0 +1,85 @@
+import { Command } from '@commander-js/extra-typings';
+import { formatReport } from '../report.js';
+import { rewriteFile } from '../rewrite-file.js';
+import { rewriteModel } from '../rewrite-model.js';
+import { bench } from './bench.js';
+import { fraction, named, optionsOf, whole, wholes } from './flags.js';
+import type { Output } from './output.js';
+import { read } from './trials.js';
+import { verify } from './verify.js';
+
+const K = [
+  '-k, --k <number>',
+  'keep so many keys of each query; without it attention stays exact',
+  whole,
+] as const;
+const CHUNK = ['--chunk-bytes <number>', 'bytes of one chunk of scores', whole] as const;
+const FEED_FORWARD = ['--feed-forward', 'compute feed-forward layers in chunks of tokens'] as const;
+const FIXED = [
+  '--fixed <name=number>',
+  'an open extent that the model takes at one value only',
+  named,
+] as const;
+const AT = ['--at <name=number>', 'an extent to give bytes for, or to run at', named] as const;
+const JSON_FLAG = ['--json', 'print JSON'] as const;
+const STRICT = ['--strict', 'fail if anything is left as it is'] as const;
+
+/** `topk-onnx`: what a model's attention is made of, a rewritten file, and both compared. */
+export function createProgram(output: Output): Command {
+  const program = new Command('topk-onnx');
+  program.description(
+    'Rewrites the attention of ONNX models so that memory grows with the length, not its square.',
+  );
+  program
+    .command('inspect <model>')
+    .description('say which attention blocks can be rewritten, and what that saves')
+    .option(...K)
+    .option(...FEED_FORWARD)
+    .option(...CHUNK)
+    .option(...FIXED)
+    .option(...AT)
+    .option(...STRICT)
+    .option(...JSON_FLAG)
+    .action(async (model, flags) => {
+      const { report } = rewriteModel(await read(model), optionsOf(flags));
+      output.out(flags.json ? `${JSON.stringify(report)}\n` : formatReport(report));
+    });
+  program
+    .command('rewrite <model> <target>')
+    .description('write a rewritten model to a new file')
+    .option(...K)
+    .option(...FEED_FORWARD)
+    .option(...CHUNK)
+    .option(...FIXED)
+    .option(...AT)
+    .option(...STRICT)
+    .option(...JSON_FLAG)
+    .action(async (model, target, flags) => {
+      const report = await rewriteFile(model, target, optionsOf(flags));
+      output.out(flags.json ? `${JSON.stringify(report)}\n` : `${formatReport(report)}written: ${target}\n`);
+    });
+  program
+    .command('verify <original> [rewritten]')
+    .description(
+      'run two models on the same inputs, each in a process of its own, and compare; or try several k',
+    )
+    .option('-k, --k <numbers>', 'rewrite with each of these, separated by commas, and compare', wholes)
+    .option('--lengths <numbers>', 'lengths, separated by commas', wholes, [64, 256])
+    .option('--inputs <file>', 'JSON: an object of nested arrays by input, or an array of such objects')
+    .option(...AT)
+    .option(...FIXED)
+    .option('--runs <number>', 'runs of each model, of which the quickest counts', whole, 2)
+    .option('--tolerance <number>', 'largest difference that passes, where no k is tried', fraction, 1e-4)
+    .option('--cosine <number>', 'smallest cosine that a k may lead to', fraction, 0.99)
+    .option(...JSON_FLAG)
+    .action((original, rewritten, flags) => verify(original, rewritten, flags, output));
+  program
+    .command('bench <models...>')
+    .description('time and memory of models at growing lengths, each run in a process of its own')
+    .option('--lengths <numbers>', 'lengths, separated by commas', wholes, [128, 512, 2048])
+    .option(...AT)
+    .option('--runs <number>', 'runs, of which the quickest counts', whole, 2)
+    .option(...JSON_FLAG)
+    .action((models, flags) => bench(models, flags, output));
+  return program;
+}

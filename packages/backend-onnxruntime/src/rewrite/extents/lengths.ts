@@ -1,0 +1,69 @@
+import type { GraphProto, ModelProto } from '../../onnx/messages.js';
+import { Evaluation } from './evaluate.js';
+import { type Extents, symbolsOf } from './symbols.js';
+
+/** A value for two different choices of all open extents, so that what follows a length is told from what is fixed. */
+export interface Axes {
+  readonly type: number;
+  readonly dims: readonly number[];
+  readonly again: readonly number[];
+}
+
+/** Small, so that tables of positions are long enough, and no common width or number of heads. */
+const PRIMES = [
+  7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
+];
+
+/** What is known of the axes of all values of a model. */
+export class Lengths {
+  readonly first: Evaluation;
+  readonly #second: Evaluation;
+
+  /** @param given Extents that the caller names, where made-up ones would not do, such as the size of an image. */
+  constructor(model: ModelProto, given: Extents) {
+    const symbols = symbolsOf(model);
+    const choose = (shift: number): Extents =>
+      new Map(
+        symbols.map((name, at) => {
+          const prime = PRIMES[(at * 2 + shift) % PRIMES.length] as number;
+          return [name, given.get(name) ?? prime] as const;
+        }),
+      );
+    this.first = new Evaluation(model, choose(0));
+    this.#second = new Evaluation(model, choose(1));
+  }
+
+  axes(graph: GraphProto, name: string): Axes | undefined {
+    const first = this.first.known(graph, name);
+    const second = this.#second.known(graph, name);
+    if (first === undefined || second === undefined || first.dims.length !== second.dims.length)
+      return undefined;
+    return { type: first.type, dims: first.dims, again: second.dims };
+  }
+
+  /** The values of a short list, if they are the same whatever the lengths. */
+  fixedValues(graph: GraphProto, name: string): readonly number[] | undefined {
+    const first = this.first.known(graph, name)?.values;
+    const second = this.#second.known(graph, name)?.values;
+    return first !== undefined && second !== undefined && `${first}` === `${second}` ? first : undefined;
+  }
+}
+
+/** An extent under both choices. */
+export interface Length {
+  readonly one: number;
+  readonly two: number;
+}
+
+/** @param fromRight 0 for the last axis. */
+export function lengthAt({ dims, again }: Axes, fromRight: number): Length {
+  return { one: dims.at(-1 - fromRight) ?? 1, two: again.at(-1 - fromRight) ?? 1 };
+}
+
+export function isSame(a: Length, b: Length): boolean {
+  return a.one === b.one && a.two === b.two;
+}
+
+export function isOne({ one, two }: Length): boolean {
+  return one === 1 && two === 1;
+}

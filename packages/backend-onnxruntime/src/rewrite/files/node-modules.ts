@@ -1,0 +1,21 @@
+import { TopKError } from '@topk-attention/core';
+
+/** The parts of Node that files need, imported through variables so that bundlers for the browser ignore them. */
+export async function nodeModules(): Promise<{
+  readonly fs: typeof import('node:fs/promises');
+  readonly path: typeof import('node:path');
+}> {
+  const [files, paths] = ['node:fs/promises', 'node:path'];
+  try {
+    return {
+      fs: await import(/* @vite-ignore */ /* webpackIgnore: true */ files),
+      path: await import(/* @vite-ignore */ /* webpackIgnore: true */ paths),
+    };
+  } catch (cause) {
+    throw new TopKError('UNSUPPORTED', 'rewriteFile: there is no file system in this JavaScript runtime', {
+      expected: 'node:fs/promises',
+      fix: 'Call rewriteModel with the bytes of the file',
+      cause,
+    });
+  }
+}

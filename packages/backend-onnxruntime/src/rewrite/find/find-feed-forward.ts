@@ -1,0 +1,126 @@
+import type { NodeProto } from '../../onnx/messages.js';
+import { isPointwise } from '../extents/elementwise.js';
+import { type Axes, isOne, type Lengths, lengthAt } from '../extents/lengths.js';
+import { intOf, operatorOf } from '../graph/attributes.js';
+import type { GraphIndex } from '../graph/graph-index.js';
+
+/** A feed-forward layer: products with weights, an activation of them, and the product that follows. */
+export interface FeedForwardBlock {
+  readonly index: GraphIndex;
+  /** [..., width]: what the first products take. */
+  readonly input: string;
+  /** One product, or two where one gates the other. */
+  readonly first: readonly NodeProto[];
+  /** Nodes between the products, in order. A Reshape leaves the last axis as it is. */
+  readonly between: readonly NodeProto[];
+  readonly second: NodeProto;
+  /** Nodes that ask for the shape of a value between the products. */
+  readonly shapes: readonly NodeProto[];
+  readonly hidden: number;
+  /** Whether the second product gives [tokens, width], and not the leading axes of the input. */
+  readonly isFlat: boolean;
+  readonly type: number;
+}
+
+/** The feed-forward layer that ends in a product, or undefined if the node is something else. */
+export function findFeedForward(
+  index: GraphIndex,
+  second: NodeProto,
+  lengths: Lengths,
+): FeedForwardBlock | undefined {
+  if (!isWeightProduct(second, index)) return undefined;
+  const axesOf = (name: string): Axes | undefined => lengths.axes(index.graph, name);
+  const first = new Set<NodeProto>();
+  const between = new Set<NodeProto>();
+  const names = [second.input[0] as string];
+  for (let name = names.pop(); name !== undefined; name = names.pop()) {
+    const node = index.producer(name);
+    if (node === undefined || !index.graph.node.includes(node) || index.isOutput(name)) return undefined;
+    if (between.has(node) || first.has(node)) continue;
+    if (isWeightProduct(node, index)) {
+      first.add(node);
+      continue;
+    }
+    const inputs = stepInputs(node, index, axesOf);
+    if (inputs === undefined) return undefined;
+    between.add(node);
+    names.push(...inputs);
+  }
+  const products = [...first];
+  const [input, ...others] = new Set(products.map((node) => rowsOf(node, index)));
+  const made = axesOf(second.output[0] as string);
+  const before = input === undefined ? undefined : axesOf(input);
+  const hidden = axesOf(second.input[0] as string)?.dims.at(-1);
+  if (input === undefined || others.length > 0 || !made || !before || hidden === undefined) return undefined;
+  // Without an activation it is no feed-forward layer, and without a wide middle there is nothing to gain.
+  const isActivated = [...between].some(
+    (node) => !['Add', 'Reshape', 'Identity', 'Cast'].includes(node.opType ?? ''),
+  );
+  if (!isActivated || hidden <= (before.dims.at(-1) as number)) return undefined;
+  const inside = new Set([...between, second]);
+  const outputs = [...products, ...between].map((node) => node.output[0] as string);
+  const users = outputs.flatMap((name) => index.users(name)).filter((user) => !inside.has(user));
+  const shapes = [...new Set(users)];
+  // The rewritten layer has no such value, but its shape is that of the input, with another width.
+  const isClosed = shapes.every(
+    (user) => user.opType === 'Shape' && hasLeadOf(before, axesOf(user.input[0] as string)),
+  );
+  const isFlat = made.dims.length === 2;
+  if (!isClosed || !(isFlat || hasLeadOf(before, made))) return undefined;
+  const order = index.graph.node;
+  return {
+    ...{ index, input, second, shapes, hidden, isFlat },
+    first: order.filter((node) => first.has(node)),
+    between: order.filter((node) => between.has(node)),
+    type: made.type,
+  };
+}
+
+/** Whether two values have the same axes but for the last. */
+function hasLeadOf({ dims, again }: Axes, other: Axes | undefined): boolean {
+  if (other === undefined) return false;
+  const isSame = (a: readonly number[], b: readonly number[]): boolean =>
+    `${a.slice(0, -1)}` === `${b.slice(0, -1)}`;
+  return dims.length === other.dims.length && isSame(dims, other.dims) && isSame(again, other.again);
+}
+
+/** A product of computed rows with a matrix of the file. */
+function isWeightProduct(node: NodeProto, index: GraphIndex): boolean {
+  const [rows = '', weight = '', added = ''] = node.input;
+  const operator = operatorOf(node);
+  if (operator !== 'MatMul' && operator !== 'Gemm') return false;
+  if (operator === 'Gemm' && (intOf(node, 'transA') === 1 || (added !== '' && !index.isConstant(added))))
+    return false;
+  return !index.isConstant(rows) && index.isConstant(weight);
+}
+
+/** What a product's rows are made of, before a reshape to two axes. */
+function rowsOf(node: NodeProto, index: GraphIndex): string {
+  const name = node.input[0] as string;
+  const before = index.producer(name);
+  return node.opType === 'Gemm' && before?.opType === 'Reshape' ? (before.input[0] as string) : name;
+}
+
+/** The computed inputs of a node between the products; undefined if it may mix tokens or treat them differently. */
+function stepInputs(
+  node: NodeProto,
+  index: GraphIndex,
+  axesOf: (name: string) => Axes | undefined,
+): readonly string[] | undefined {
+  if (node.opType === 'Reshape') {
+    const [from, to] = [axesOf(node.input[0] as string), axesOf(node.output[0] as string)];
+    const keepsLast =
+      from && to && from.dims.at(-1) === to.dims.at(-1) && from.again.at(-1) === to.again.at(-1);
+    return keepsLast ? [node.input[0] as string] : undefined;
+  }
+  if (!isPointwise(operatorOf(node))) return undefined;
+  const computed = node.input.filter((name) => name !== '' && !index.isConstant(name));
+  const isForAllTokens = node.input.every((name) => {
+    if (name === '' || !index.isConstant(name)) return true;
+    const axes = axesOf(name);
+    return axes?.dims.every(
+      (_, axis) => axis === axes.dims.length - 1 || isOne(lengthAt(axes, axes.dims.length - 1 - axis)),
+    );
+  });
+  return isForAllTokens && computed.length > 0 ? computed : undefined;
+}

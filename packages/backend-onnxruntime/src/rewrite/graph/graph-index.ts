@@ -1,0 +1,65 @@
+import { subgraphsOf } from '../../onnx/attributes.js';
+import type { GraphProto, NodeProto } from '../../onnx/messages.js';
+
+/** Who makes and who uses the values of a graph. Inner graphs see the values of the outer ones. */
+export class GraphIndex {
+  readonly graph: GraphProto;
+  readonly outer: GraphIndex | undefined;
+  readonly #producers = new Map<string, NodeProto>();
+  readonly #users = new Map<string, NodeProto[]>();
+  readonly #initializers: ReadonlySet<string>;
+  readonly #outputs: ReadonlySet<string>;
+
+  constructor(graph: GraphProto, outer?: GraphIndex) {
+    this.graph = graph;
+    this.outer = outer;
+    this.#initializers = new Set(graph.initializer.map(({ name = '' }) => name));
+    this.#outputs = new Set(graph.output.map(({ name = '' }) => name));
+    for (const node of graph.node) {
+      for (const name of node.output) this.#producers.set(name, node);
+      for (const name of usedBy(node)) {
+        const users = this.#users.get(name);
+        if (users === undefined) this.#users.set(name, [node]);
+        else users.push(node);
+      }
+    }
+  }
+
+  /** The node that makes a value; undefined for inputs and constants of the file. */
+  producer(name: string): NodeProto | undefined {
+    return this.#producers.get(name) ?? (this.#has(name) ? undefined : this.outer?.producer(name));
+  }
+
+  /** The nodes of this graph that use a value, themselves or in their inner graphs. */
+  users(name: string): readonly NodeProto[] {
+    return this.#users.get(name) ?? [];
+  }
+
+  isOutput(name: string): boolean {
+    return this.#outputs.has(name);
+  }
+
+  /** A weight or another number of the file, also under another name. */
+  isConstant(name: string): boolean {
+    if (this.#initializers.has(name)) return true;
+    const node = this.producer(name);
+    if (node === undefined) return !this.#has(name) && (this.outer?.isConstant(name) ?? false);
+    if (node.opType === 'Constant') return true;
+    return node.opType === 'Identity' && this.isConstant(node.input[0] ?? '');
+  }
+
+  #has(name: string): boolean {
+    return this.#initializers.has(name) || this.graph.input.some((input) => input.name === name);
+  }
+}
+
+/** Values that a node uses, those of its inner graphs included. */
+export function usedBy(node: NodeProto): ReadonlySet<string> {
+  const used = new Set(node.input);
+  for (const graph of subgraphsOf(node)) {
+    for (const inner of graph.node) for (const name of usedBy(inner)) used.add(name);
+    for (const { name = '' } of graph.output) used.add(name);
+  }
+  used.delete('');
+  return used;
+}

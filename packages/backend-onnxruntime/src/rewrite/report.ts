@@ -1,0 +1,74 @@
+import type { RefusalCode } from './find/block.js';
+
+/** What became of one attention block, or of one operator that stands for one. */
+export interface BlockReport {
+  /** The name of the softmax or operator in the file. */
+  readonly name: string;
+  /** What the block is made of: plain nodes, or an operator by name. */
+  readonly form: string;
+  readonly result: 'exact' | 'top-k' | 'refused';
+  /** Why it is left as it is, if it is. */
+  readonly code?: RefusalCode;
+  readonly reason?: string;
+  /** Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents. */
+  readonly bytes?: { readonly before: number; readonly after: number };
+}
+
+/** A value of the rewritten file that still has an axis for the queries and one for the keys. */
+export interface LongValue {
+  readonly name: string;
+  readonly operator: string;
+  readonly dims: readonly number[];
+}
+
+/** What `rewriteModel` did. */
+export interface RewriteReport {
+  /** The exporter, as it names itself in the file. */
+  readonly producer: string;
+  readonly opset: number;
+  readonly attention: 'exact' | { readonly k: number };
+  readonly blocks: readonly BlockReport[];
+  /** Feed-forward layers that are computed in chunks: the product they end in, and the width of their middle. */
+  readonly feedForwards: readonly { readonly name: string; readonly hidden: number }[];
+  /** Softmaxes that belong to no attention block. */
+  readonly otherSoftmaxes: readonly string[];
+  /** What grows with the square of the length after rewriting; empty when every block is rewritten and its masks too. */
+  readonly left: readonly LongValue[];
+  /** The extents that `bytes` are for, by the file's names. */
+  readonly extents: { readonly [name: string]: number };
+}
+
+/** The report as lines of text. */
+export function formatReport({
+  producer,
+  opset,
+  attention,
+  blocks,
+  left,
+  extents,
+  otherSoftmaxes,
+  feedForwards,
+}: RewriteReport): string {
+  const rewritten = blocks.filter(({ result }) => result !== 'refused').length;
+  const how = attention === 'exact' ? 'exact' : `k = ${attention.k}`;
+  const at = Object.entries(extents).map(([name, extent]) => `${name} ${extent}`);
+  const lines = [
+    `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}`,
+    `${rewritten} of ${blocks.length} attention blocks rewritten${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
+  ];
+  for (const { name, form, result, code, reason, bytes } of blocks) {
+    const size = bytes === undefined ? '' : `: ${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
+    lines.push(
+      `  ${result.padEnd(8)}${name} (${form})${size}${reason === undefined ? '' : `: ${code}: ${reason}`}`,
+    );
+  }
+  for (const { name, hidden } of feedForwards) lines.push(`  chunked ${name} (feed-forward, ${hidden} wide)`);
+  if (otherSoftmaxes.length > 0) lines.push(`  no attention: ${otherSoftmaxes.join(', ')}`);
+  for (const { name, operator, dims } of left)
+    lines.push(`  left    ${operator} ${name} [${dims.join(', ')}]`);
+  return `${lines.join('\n')}\n`;
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 2 : 0)} MiB`;
+}

@@ -1,0 +1,195 @@
+import type { GraphProto, NodeProto } from '../onnx/messages.js';
+import { type BuildOptions, buildAttention } from './build/build-attention.js';
+import { buildFeedForward, buildShape } from './build/build-feed-forward.js';
+import { expandAttention } from './build/expand-attention.js';
+import { NodeWriter } from './build/node-writer.js';
+import { ShapeWriter } from './build/shape-writer.js';
+import type { Length, Lengths } from './extents/lengths.js';
+import { type AttentionBlock, nameOf, Refused } from './find/block.js';
+import { findAttention } from './find/find-attention.js';
+import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward.js';
+import { operatorOf } from './graph/attributes.js';
+import { GraphIndex } from './graph/graph-index.js';
+import { mapGraphs } from './graph/live.js';
+
+/** A block that was found, or an operator that stands for one: rewritten, or refused. */
+export interface Outcome {
+  readonly name: string;
+  readonly form: string;
+  readonly block?: AttentionBlock;
+  readonly refused?: Refused;
+}
+
+/** ONNX Runtime's operators for whole blocks, which are left as they are. */
+const FUSED =
+  /^com\.microsoft\.(Attention|MultiHeadAttention|GroupQueryAttention|DecoderAttention|DecoderMasked\w+|LongformerAttention|Packed\w*Attention|PagedAttention|QAttention|QOrderedAttention|QOrderedLongformerAttention|RelativePositionBias|SparseAttention)$/;
+
+/** Replaces operators Attention with plain nodes, in a graph and the graphs in it. */
+export class Expansion {
+  readonly outcomes: Outcome[] = [];
+  /** The softmax of each replaced operator, with the operator's name. */
+  readonly softmaxes: Map<string, string> = new Map();
+  readonly #lengths: Lengths;
+  readonly #opset: number;
+  readonly #prefix: string;
+  readonly #refused: ReadonlySet<string>;
+  #count = 0;
+
+  /** @param refused Names of operators that are left as they are. */
+  constructor(lengths: Lengths, opset: number, prefix: string, refused: ReadonlySet<string>) {
+    this.#lengths = lengths;
+    this.#opset = opset;
+    this.#prefix = prefix;
+    this.#refused = refused;
+  }
+
+  graph(graph: GraphProto, outer?: GraphIndex): GraphProto {
+    const index = new GraphIndex(graph, outer);
+    let hasChanged = false;
+    const node = graph.node.flatMap((one) => {
+      const made = this.#node(one, index);
+      if (made.length !== 1 || made[0] !== one) hasChanged = true;
+      return made;
+    });
+    return hasChanged ? { ...graph, node } : graph;
+  }
+
+  #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
+    if (operatorOf(node) !== 'Attention') return [mapGraphs(node, (inner) => this.graph(inner, index))];
+    const name = nameOf(node);
+    if (this.#refused.has(name)) return [node];
+    try {
+      const prefix = `${this.#prefix}a${this.#count++}/`;
+      const made = expandAttention(node, index, this.#lengths, this.#opset, prefix);
+      const softmax = made.find(({ opType }) => opType === 'Softmax');
+      this.softmaxes.set(softmax?.output[0] as string, name);
+      return made;
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.outcomes.push({ name, form: 'Attention', refused: error });
+      return [node];
+    }
+  }
+}
+
+/** Rewrites the attention blocks of a graph and of the graphs in it. Dead nodes stay. */
+export class Rewriting {
+  readonly outcomes: Outcome[] = [];
+  readonly otherSoftmaxes: string[] = [];
+  readonly feedForwards: FeedForwardBlock[] = [];
+  readonly #lengths: Lengths;
+  readonly #opset: number;
+  readonly #options: BuildOptions;
+  readonly #prefix: string;
+  readonly #chunksFeedForward: boolean;
+  readonly #expanded: ReadonlyMap<string, string>;
+  #count = 0;
+
+  /** @param expanded Softmaxes that were operators Attention, by their output. */
+  constructor(
+    lengths: Lengths,
+    opset: number,
+    options: BuildOptions,
+    chunksFeedForward: boolean,
+    prefix: string,
+    expanded: ReadonlyMap<string, string>,
+  ) {
+    this.#chunksFeedForward = chunksFeedForward;
+    this.#lengths = lengths;
+    this.#opset = opset;
+    this.#options = options;
+    this.#prefix = prefix;
+    this.#expanded = expanded;
+  }
+
+  graph(graph: GraphProto, outer?: GraphIndex): GraphProto {
+    const index = new GraphIndex(graph, outer);
+    const replaced = new Map<NodeProto, readonly NodeProto[]>();
+    for (const node of graph.node) {
+      const operator = operatorOf(node);
+      if (FUSED.test(operator)) {
+        const refused = new Refused(
+          'fused-operator',
+          `${operator} is not rewritten; rewrite the file from before it was fused`,
+        );
+        this.outcomes.push({ name: nameOf(node), form: operator, refused });
+      } else if (operator === 'Softmax') this.#softmax(node, index, replaced);
+      else {
+        const mapped = mapGraphs(node, (inner) => this.graph(inner, index));
+        if (mapped !== node) replaced.set(node, [mapped]);
+      }
+    }
+    if (this.#chunksFeedForward) {
+      for (const node of graph.node) this.#feedForward(node, index, replaced);
+    }
+    if (replaced.size === 0) return graph;
+    for (const node of graph.node) {
+      if (node.opType !== 'Shape' || replaced.has(node)) continue;
+      const blocks = this.outcomes.flatMap(({ block }) => (block?.index === index ? [block] : []));
+      this.#shape(
+        node,
+        index,
+        blocks.flatMap(({ queryLength, keyLength }) => [queryLength, keyLength]),
+        replaced,
+      );
+    }
+    return { ...graph, node: graph.node.flatMap((node) => replaced.get(node) ?? [node]) };
+  }
+
+  #softmax(node: NodeProto, index: GraphIndex, replaced: Map<NodeProto, readonly NodeProto[]>): void {
+    const operator = this.#expanded.get(node.output[0] as string);
+    const outcome = {
+      name: operator ?? nameOf(node),
+      form: operator === undefined ? 'MatMul, Softmax, MatMul' : 'Attention',
+    };
+    try {
+      const block = findAttention(index, node, this.#lengths, this.#opset);
+      if (block === undefined) {
+        this.otherSoftmaxes.push(nameOf(node));
+        return;
+      }
+      if (this.#options.k !== undefined && block.whyNotSelected !== undefined) throw block.whyNotSelected;
+      const prefix = `${this.#prefix}${this.#count++}/`;
+      const long = [block.queryLength, block.keyLength];
+      for (const shape of block.shapes) {
+        if (this.#shape(shape, index, long, replaced)) continue;
+        throw new Refused(
+          'scores-used',
+          `Shape ${nameOf(shape)} asks for scores whose shape cannot be followed`,
+        );
+      }
+      replaced.set(block.product, buildAttention(block, this.#lengths, this.#opset, this.#options, prefix));
+      this.outcomes.push({ ...outcome, block });
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      this.outcomes.push({ ...outcome, refused: error });
+    }
+  }
+
+  #feedForward(node: NodeProto, index: GraphIndex, replaced: Map<NodeProto, readonly NodeProto[]>): void {
+    const block = replaced.has(node) ? undefined : findFeedForward(index, node, this.#lengths);
+    if (block === undefined) return;
+    const prefix = `${this.#prefix}f${this.#count++}/`;
+    const { chunkBytes } = this.#options;
+    replaced.set(node, buildFeedForward(block, this.#lengths, this.#opset, chunkBytes, prefix));
+    for (const shape of block.shapes) {
+      const named = `${this.#prefix}s${this.#count++}/`;
+      replaced.set(shape, buildShape(block, shape, this.#lengths, this.#opset, named));
+    }
+    this.feedForwards.push(block);
+  }
+
+  /** Replaces a node that asks for the shape of a value with two long axes, so that the value need not be made. */
+  #shape(
+    node: NodeProto,
+    index: GraphIndex,
+    long: readonly Length[],
+    replaced: Map<NodeProto, readonly NodeProto[]>,
+  ): boolean {
+    const writer = new NodeWriter(this.#opset, `${this.#prefix}s${this.#count++}/`);
+    const shapes = new ShapeWriter(index, this.#lengths, writer, long);
+    if (!shapes.isLong(node.input[0] as string) || !shapes.replace(node)) return false;
+    replaced.set(node, writer.nodes);
+    return true;
+  }
+}

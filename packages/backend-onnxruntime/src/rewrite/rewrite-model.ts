@@ -1,0 +1,234 @@
+import {
+  aBoolean,
+  aNumber,
+  aValue,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
+import type { GraphProto, ModelProto } from '../onnx/messages.js';
+import { decodeModel } from '../onnx/read-model.js';
+import { encodeModel } from '../onnx/write-model.js';
+import type { BuildOptions } from './build/build-attention.js';
+import { checkOrder } from './extents/check-order.js';
+import { Evaluation, opsetOf } from './extents/evaluate.js';
+import { Lengths } from './extents/lengths.js';
+import { type Extents, symbolsOf } from './extents/symbols.js';
+import { nameOf } from './find/block.js';
+import { allNames, withoutDead } from './graph/live.js';
+import { leftOver } from './left-over.js';
+import type { BlockReport, RewriteReport } from './report.js';
+import { Expansion, type Outcome, Rewriting } from './rewrite-graph.js';
+
+/** How a model is rewritten. */
+export interface RewriteOptions {
+  /**
+   * `'exact'` computes the same function in chunks of queries; `{ k }` keeps the k best keys of each query as well.
+   * Default: `'exact'`.
+   */
+  readonly attention?: 'exact' | { readonly k: number };
+  /**
+   * `'chunked'` computes feed-forward layers in chunks of tokens, so that their wide middle is never whole. The function stays the
+   * same. Default: they are left as they are.
+   */
+  readonly feedForward?: 'chunked';
+  /** Bytes of one chunk's scores, which decide how many queries it has (256 at most). Default: 32 MiB. */
+  readonly chunkBytes?: number;
+  /**
+   * Extents of inputs that the file leaves open, by its names, but that the model takes at one value only, such as
+   * `{ height: 224, width: 224 }`. The rewritten file may hold for these alone.
+   */
+  readonly fixed?: { readonly [name: string]: number };
+  /** Extents that the report's bytes are for. Default: 1 for names with "batch", 1,024 for others. */
+  readonly at?: { readonly [name: string]: number };
+  /** Fail if any attention block is left as it is, or anything that grows with the square of the length. Default: false. */
+  readonly strict?: boolean;
+}
+
+export interface RewrittenModel {
+  readonly model: Uint8Array;
+  readonly report: RewriteReport;
+}
+
+const anObject = aValue<{ readonly [name: string]: number }>(
+  'an object of extents',
+  (value) => typeof value === 'object' && value !== null,
+);
+
+/** What the options may hold. */
+export const rewriteKinds: OptionKinds<RewriteOptions> = {
+  attention: aValue(
+    "'exact' or { k }",
+    (value) => value === 'exact' || (typeof value === 'object' && value !== null),
+  ),
+  chunkBytes: aNumber,
+  feedForward: oneOf('chunked'),
+  fixed: anObject,
+  at: anObject,
+  strict: aBoolean,
+};
+
+const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
+/** The oldest operators that the written nodes can be made of. */
+const OLDEST_OPSET = 9;
+
+/**
+ * Rewrites the attention blocks of an ONNX model into loops over chunks of queries, so that memory grows with the length and
+ * not with its square. Inputs, outputs and weights stay. What is not understood stays as it is; the report says why.
+ *
+ * @param bytes A model's file. Weights in other files stay there.
+ * @throws TopKError INVALID_OPTION; FILE_TRUNCATED and FILE_CORRUPT for files that are no models; UNSUPPORTED for operator sets
+ * before 9 and, with `strict`, for anything that is left.
+ */
+export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
+  const given = readOptions('rewriteModel', options, rewriteKinds);
+  const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
+  const k = attention === 'exact' ? undefined : attention.k;
+  if (k !== undefined && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
+  if (!isCount(chunkBytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, chunkBytes);
+  const model = decodeModel(bytes);
+  const graph = model.graph as GraphProto;
+  checkOrder(graph, 'model');
+  const opset = opsetOf(model);
+  if (opset < OLDEST_OPSET) {
+    throw new TopKError('UNSUPPORTED', 'rewriteModel: the operator set is too old', {
+      expected: `${OLDEST_OPSET} or later`,
+      got: `${opset}`,
+      fix: 'Export the model again, or convert it with onnx.version_converter',
+    });
+  }
+  const symbols = symbolsOf(model);
+  const fixed = readExtents('fixed', given.fixed, symbols);
+  const wanted = readExtents('at', given.at, symbols);
+  const prefix = freshPrefix(graph);
+  const build = { k, chunkBytes, chunksFeedForward: given.feedForward === 'chunked' };
+  const { expanded, made, rewriting, outcomes } = rewriteBlocks(model, fixed, build, prefix);
+  const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
+  const standard = (name: string): number => (/batch/i.test(name) ? 1 : 1024);
+  const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
+  const evaluation = new Evaluation(expanded, at);
+  const report: RewriteReport = {
+    producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
+    opset,
+    attention,
+    blocks: outcomes.map((outcome) => reportOf(outcome, evaluation, k, chunkBytes)),
+    feedForwards: rewriting.feedForwards.map(({ second, hidden }) => ({ name: nameOf(second), hidden })),
+    otherSoftmaxes: rewriting.otherSoftmaxes,
+    left: leftOver(rewritten, fixed, outcomes, prefix),
+    extents: Object.fromEntries(at),
+  };
+  if (strict) checkNothingLeft(report);
+  return { model: encodeModel(rewritten), report };
+}
+
+interface Rewritten {
+  /** The model with operators Attention as plain nodes: the graphs that blocks were found in. */
+  readonly expanded: ModelProto;
+  readonly made: GraphProto;
+  readonly rewriting: Rewriting;
+  readonly outcomes: readonly Outcome[];
+}
+
+/** An operator Attention whose block is refused in the end is left as it is: the work is done again without it. */
+function rewriteBlocks(
+  model: ModelProto,
+  fixed: Extents,
+  { k, chunkBytes, chunksFeedForward }: BuildOptions & { readonly chunksFeedForward: boolean },
+  prefix: string,
+  refused: readonly Outcome[] = [],
+): Rewritten {
+  const opset = opsetOf(model);
+  const names = new Set(refused.map(({ name }) => name));
+  const expansion = new Expansion(new Lengths(model, fixed), opset, prefix, names);
+  const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
+  const lengths = new Lengths(expanded, fixed);
+  const options = { k, chunkBytes };
+  const rewriting = new Rewriting(lengths, opset, options, chunksFeedForward, prefix, expansion.softmaxes);
+  const made = rewriting.graph(expanded.graph as GraphProto);
+  const operators = new Set(expansion.softmaxes.values());
+  const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
+  if (failed.length > 0) {
+    return rewriteBlocks(model, fixed, { k, chunkBytes, chunksFeedForward }, prefix, [...refused, ...failed]);
+  }
+  return { expanded, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
+}
+
+const WHOLE = 'a whole number of at least 1';
+
+function readExtents(
+  option: string,
+  given: { readonly [name: string]: number } = {},
+  symbols: readonly string[],
+): ReadonlyMap<string, number> {
+  const entries = Object.entries(given);
+  for (const [name, extent] of entries) {
+    if (!symbols.includes(name)) {
+      const names =
+        symbols.length > 0 ? `names of open extents (${symbols.join(', ')})` : 'no names: none is open';
+      throw invalid('INVALID_OPTION', option, names, name);
+    }
+    if (!isCount(extent)) throw invalid('INVALID_OPTION', `${option}.${name}`, WHOLE, extent);
+  }
+  return new Map(entries);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 1;
+}
+
+function invalid(
+  code: 'INVALID_OPTION' | 'INVALID_K',
+  name: string,
+  expected: string,
+  got: unknown,
+): TopKError {
+  return new TopKError(code, `rewriteModel: bad ${name}`, { expected, got: String(got) });
+}
+
+/** A prefix that no value of the file has. */
+function freshPrefix(graph: GraphProto): string {
+  const names = [...allNames(graph)];
+  for (let count = 0; ; count++) {
+    const prefix = count === 0 ? 'topk/' : `topk${count}/`;
+    if (!names.some((name) => name.startsWith(prefix))) return prefix;
+  }
+}
+
+function reportOf(
+  { name, form, block, refused }: Outcome,
+  evaluation: Evaluation,
+  k: number | undefined,
+  chunkBytes: number,
+): BlockReport {
+  if (refused !== undefined)
+    return { name, form, result: 'refused', code: refused.code, reason: refused.message };
+  const result = k === undefined ? 'exact' : 'top-k';
+  const dims = block && evaluation.known(block.index.graph, block.softmax.output[0] as string)?.dims;
+  const value = block && evaluation.known(block.index.graph, block.product.input[1] as string)?.dims;
+  if (dims === undefined || value === undefined) return { name, form, result };
+  const [rows, keys] = dims.slice(-2) as [number, number];
+  const heads = dims.slice(0, -2).reduce((product, extent) => product * extent, 1);
+  const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
+  const fitting = Math.floor(chunkBytes / (4 * heads * (keys + gathered)));
+  const chunk = Math.min(rows, 256, Math.max(1, fitting));
+  const bytes = {
+    before: 2 * 4 * heads * rows * keys,
+    after: 4 * heads * chunk * (2 * keys + gathered),
+  };
+  return { name, form, result, bytes };
+}
+
+function checkNothingLeft({ blocks, left }: RewriteReport): void {
+  const refused = blocks.filter(({ result }) => result === 'refused');
+  if (refused.length === 0 && left.length === 0) return;
+  const got = [
+    ...refused.map(({ name, code, reason }) => `${name} (${code}: ${reason})`),
+    ...left.map(({ name, operator }) => `${operator} ${name}`),
+  ];
+  throw new TopKError('UNSUPPORTED', 'rewriteModel: not everything can be rewritten', {
+    expected: 'nothing that grows with the square of the length',
+    got: got.join('; '),
+    fix: 'Leave out strict to rewrite the rest',
+  });
+}

@@ -1,0 +1,88 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { readTestModel } from '@topk-attention/onnx-models';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+// The built program, as users run it.
+const main = fileURLToPath(new URL('../../dist/rewrite/cli/main.js', import.meta.url));
+let folder: string;
+const at = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'topk-onnx-'));
+  await writeFile(at('model.onnx'), readTestModel('bert-sdpa-export-18'));
+  await writeFile(at('kept.onnx'), readTestModel('block-weights-returned'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+interface Result {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+function run(...args: readonly string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [main, ...args], (error, out, err) => {
+      resolve({ code: error === null ? 0 : Number(error.code), out, err });
+    });
+  });
+}
+
+test('inspect says what would be rewritten, and writes nothing', async () => {
+  const { code, out } = await run('inspect', at('model.onnx'), '--at', 'length=2048');
+  expect(code).toBe(0);
+  expect(out).toContain('2 of 2 attention blocks rewritten; bytes at batch 1, length 2048');
+  const refused = await run('inspect', at('kept.onnx'), '--json');
+  expect(JSON.parse(refused.out).blocks).toMatchObject([{ result: 'refused', code: 'weights-used' }]);
+  expect((await run('inspect', at('kept.onnx'), '--strict')).code).toBe(1);
+});
+
+test('rewrite, verify and bench', async () => {
+  const [from, to] = [at('model.onnx'), at('exact.onnx')];
+  const original = await readFile(from);
+  expect(await run('rewrite', from, to, '--feed-forward')).toMatchObject({ code: 0 });
+  expect(Buffer.compare(await readFile(from), original)).toBe(0);
+  expect(await run('rewrite', from, to)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('INVALID_OPTION'),
+  });
+
+  const verified = await run('verify', from, to, '--lengths', '9,40', '--json');
+  const { rows, passes } = JSON.parse(verified.out);
+  expect(passes).toBe(true);
+  expect(rows).toHaveLength(2);
+  for (const row of rows) {
+    expect(row.largestDifference).toBeLessThan(1e-5);
+    expect(row.cosine).toBeGreaterThan(0.9999);
+    expect(row.rewritten.milliseconds).toBeGreaterThan(0);
+  }
+  const timed = await run('bench', from, to, '--lengths', '30', '--runs', '1', '--json');
+  expect(JSON.parse(timed.out).rows).toMatchObject([{ model: from }, { model: to }]);
+});
+
+test('verify finds the smallest k that keeps a bound, on inputs of a file', async () => {
+  const ids = Array.from({ length: 24 }, (_, column) => 1 + ((column * 7) % 90));
+  const inputs = [{ input_ids: [ids], attention_mask: [ids.map(() => 1)] }];
+  await writeFile(at('inputs.json'), JSON.stringify(inputs));
+  const args = ['verify', at('model.onnx'), '--inputs', at('inputs.json'), '--runs', '1', '--json'];
+  const found = await run(...args, '--k', '1,24', '--cosine', '0.999999');
+  expect(JSON.parse(found.out)).toMatchObject({ passes: true, smallestK: 24, rows: [{ k: 1 }, { k: 24 }] });
+  const none = await run(...args, '--k', '1', '--cosine', '0.999999');
+  expect(none.code).toBe(1);
+  expect(none.out).toContain('OUTPUTS_DIFFER');
+});
+
+test('wrong use is exit code 2, a failure 1', async () => {
+  expect((await run('verify', at('model.onnx'))).code).toBe(2);
+  expect((await run('rewrite', at('model.onnx'))).code).toBe(2);
+  expect((await run('inspect', at('model.onnx'), '--k', 'many')).code).toBe(2);
+  expect((await run('inspect', at('model.onnx'), '--at', 'width=3')).code).toBe(2);
+  const missing = await run('inspect', at('none.onnx'), '--json');
+  expect(missing.code).toBe(1);
+  expect(JSON.parse(missing.out).error.code).toBe('FILE_NOT_FOUND');
+  expect((await run('--help')).code).toBe(0);
+});
