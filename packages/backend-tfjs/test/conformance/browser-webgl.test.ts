@@ -7,7 +7,7 @@ import {
   withTfPage,
 } from '../support/browser-page.js';
 
-quickConformanceInBrowser('webgl', 140);
+quickConformanceInBrowser('webgl', 100);
 restOfConformanceInBrowser('webgl', 120);
 
 optional('a lost WebGL context rejects, also what is asked for later', browserAvailability(), async () => {

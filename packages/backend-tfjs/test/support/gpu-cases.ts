@@ -56,7 +56,7 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
  * program is compiled for every shape, with fewer shapes of each operation.
  */
 const sampled: Readonly<Record<'webgl' | 'webgpu', Readonly<Partial<Record<Group, number>>>>> = {
-  webgl: { primitives: 4, goldens: 3, attention: 6, 'feed-forward': 6, gradients: 4 },
+  webgl: { primitives: 6, goldens: 6, attention: 8, 'feed-forward': 8, gradients: 6 },
   webgpu: { goldens: 6, attention: 4, 'feed-forward': 4, lifecycle: 3 },
 };
 const special: Readonly<Record<'webgl' | 'webgpu', RegExp>> = {
