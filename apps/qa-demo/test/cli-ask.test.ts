@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { tfjsNodeAvailability } from '@topk-attention/vitest-preset/tfjs-node';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Answer, EngineInfo } from '../src/engine/protocol.js';
 import {
   type JsonError,
@@ -17,6 +17,10 @@ import {
   without,
   writeIn,
 } from './cli-support.js';
+import { runProgram } from './run-program.js';
+
+// Of the commands that `runProgram` runs.
+vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 type AskJson = Answer & {
   readonly question: string;
@@ -38,7 +42,10 @@ const instead = (command: readonly string[], others: readonly string[]): string[
 
 const asked = new Map<string, Promise<AskJson>>();
 
-/** The answer of the command line on the reference backend. Without standard input, each command runs once. */
+/**
+ * The answer of the command line on the reference backend: of a process if something is piped into it, otherwise of this
+ * one, and then each command runs once.
+ */
 const ask = (args: readonly string[], stdin?: string): Promise<AskJson> => {
   if (stdin !== undefined) return runAsk(args, stdin);
   const key = args.join(' ');
@@ -48,10 +55,8 @@ const ask = (args: readonly string[], stdin?: string): Promise<AskJson> => {
 };
 
 const runAsk = async (args: readonly string[], stdin?: string): Promise<AskJson> => {
-  const outcome = await runCli(
-    [...instead(onReference, args), ...question, '--json', ...args],
-    stdin === undefined ? {} : { stdin },
-  );
+  const command = [...instead(onReference, args), ...question, '--json', ...args];
+  const outcome = await (stdin === undefined ? runProgram(command) : runCli(command, { stdin }));
   expect(outcome).toMatchObject({ code: 0, stderr: '' });
   return jsonOf<AskJson>(outcome);
 };
@@ -141,13 +146,13 @@ describe('contexts', () => {
   test('a text longer than the training: said, and run', async () => {
     const short = smallModel(folder, { n_positions: 16 });
     const args = ['ask', '--model', short, '--backend', 'reference', ...question, '--context', first];
-    const { code, stdout, stderr } = await runCli(args);
+    const { code, stdout, stderr } = await runProgram(args);
     expect(code).toBe(0);
     expect(stdout.trim()).not.toBe('');
     expect(stderr).toBe(
       'Warning: 42 tokens, but this model was trained on at most 16; answers may be worse, and time grows with the square of the length.\n',
     );
-    expect(jsonOf<AskJson>(await runCli([...args, '--json'])).warnings).toEqual([stderr.trim()]);
+    expect(jsonOf<AskJson>(await runProgram([...args, '--json'])).warnings).toEqual([stderr.trim()]);
   });
 });
 
@@ -159,8 +164,8 @@ describe('an answer that cannot be trusted comes with a warning', () => {
     ['NUL bytes', ['--context', writeIn(folder, 'nul.txt', new Uint8Array(8))], ''],
     ['a pipe without a word', [], ' \n'],
   ])('%s', async (_name, args, stdin) => {
-    const piped = stdin === '' ? {} : { stdin };
-    const outcome = await runCli([...onReference, ...question, ...args], piped);
+    const command = [...onReference, ...question, ...args];
+    const outcome = await (stdin === '' ? runProgram(command) : runCli(command, { stdin }));
     expect(outcome.code).toBe(0);
     expect(outcome.stderr).toMatch(
       /^Warning: no text to answer from, so the answer is a guess\. .*--context/,
@@ -178,11 +183,11 @@ describe('an answer that cannot be trusted comes with a warning', () => {
   test('the included model and a question of another world, not one of its own', async () => {
     const story = writeIn(folder, 'mary.txt', 'Mary went to the kitchen.');
     const embedded = ['ask', '--context', story, '--backend', 'onnxruntime', '--json', ...shortAnswers];
-    const foreign = await runCli([...embedded, '-q', 'How tall is the Eiffel Tower?']);
+    const foreign = await runProgram([...embedded, '-q', 'How tall is the Eiffel Tower?']);
     expect(jsonOf<AskJson>(foreign).warnings).toEqual([
       expect.stringMatching(/^Warning: the included model understands .* "tall", "eiffel", "tower"/),
     ]);
-    const own = jsonOf<AskJson>(await runCli([...embedded, '-q', 'Where is Mary?']));
+    const own = jsonOf<AskJson>(await runProgram([...embedded, '-q', 'Where is Mary?']));
     expect(own).toMatchObject({ text: 'kitchen', warnings: [] });
   });
 });
@@ -219,12 +224,12 @@ describe('failures: exit code 1, a code and what to do', () => {
   ])('%s', async (_name, args, code, message) => {
     const context = args.includes('--context') ? [] : ['--context', first];
     const command = [...instead(onReference, args), ...question, ...context, ...args];
-    const plain = await runCli(command);
+    const plain = await runProgram(command);
     expect(plain).toMatchObject({ code: 1, stdout: '' });
     expect(plain.stderr).toMatch(message);
     expect(plain.stderr.startsWith(`Error ${code}: `)).toBe(true);
     expect(plain.stderr).toMatch(/\nFix: .+\n$/);
-    const json = await runCli([...command, '--json']);
+    const json = await runProgram([...command, '--json']);
     expect(json).toMatchObject({ code: 1, stderr: '' });
     const { error } = jsonOf<JsonError>(json);
     expect(error.code).toBe(code);
@@ -232,11 +237,18 @@ describe('failures: exit code 1, a code and what to do', () => {
     expect(error.fix).toBeTruthy();
   });
 
+  test('of a process too', async () => {
+    const command = [...onReference, ...question, '--context', first, '--budget-bytes', '1KiB'];
+    expect(await runCli(command)).toEqual(await runProgram(command));
+  });
+
   test('a budget that is enough makes the chunks smaller and changes no answer', async () => {
     const context = writeIn(folder, 'long.txt', 'Ann went to the garden. '.repeat(20));
     // The reference backend needs the same whatever the chunk; ONNX Runtime does not.
     const command = [
       'ask',
+      '--backend',
+      'onnxruntime',
       '--model',
       model,
       ...question,
@@ -246,8 +258,8 @@ describe('failures: exit code 1, a code and what to do', () => {
       '--max-new-tokens',
       '3',
     ];
-    const free = jsonOf<AskJson>(await runCli(command));
-    const tight = jsonOf<AskJson>(await runCli([...command, '--budget-bytes', '2MiB']));
+    const free = jsonOf<AskJson>(await runProgram(command));
+    const tight = jsonOf<AskJson>(await runProgram([...command, '--budget-bytes', '2MiB']));
     expect(tight.text).toBe(free.text);
     for (const plan of tight.plans) expect(plan.bytes.total).toBeLessThanOrEqual(2 * 2 ** 20);
     expect(tight.plans[0]?.chunk).toBeLessThan(free.plans[0]?.chunk ?? 0);
@@ -411,7 +423,7 @@ describe('--compare', () => {
   });
 
   test('says where k covers the whole text', async () => {
-    const { stdout } = await runCli([...onReference, ...question, '--context', first, '--compare']);
+    const { stdout } = await runProgram([...onReference, ...question, '--context', first, '--compare']);
     expect(stdout).toMatch(/^Plan of top-k \(k 64 covers all 42 keys: its attention is exact\)$/m);
   });
 

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { VariantSummary } from '../src/evaluation/summary.js';
 import {
   cliPath,
@@ -15,6 +15,10 @@ import {
   temporaryFolder,
   writeIn,
 } from './cli-support.js';
+import { runProgram } from './run-program.js';
+
+// Of the commands that `runProgram` runs.
+vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 interface Report {
   readonly dataset: { readonly questions: number };
@@ -24,7 +28,8 @@ interface Report {
 const folder = temporaryFolder();
 const model = smallModel(folder);
 const common = ['--model', model, '--backend', 'reference', '--max-new-tokens', '3'];
-const evaluate = (args: readonly string[]): ReturnType<typeof runCli> => runCli(['eval', ...common, ...args]);
+const evaluate = (args: readonly string[]): ReturnType<typeof runProgram> =>
+  runProgram(['eval', ...common, ...args]);
 const report = async (args: readonly string[]): Promise<Report> => {
   const outcome = await evaluate([...args, '--json']);
   expect(outcome).toMatchObject({ code: 0, stderr: '' });
@@ -54,7 +59,7 @@ describe('formats', () => {
       '--feed-forward-k',
       'exact',
     ];
-    const asked = await runCli(['ask', '--question', 'Where is Ann?', ...common, ...args, '--json']);
+    const asked = await runProgram(['ask', '--question', 'Where is Ann?', ...common, ...args, '--json']);
     const { text } = jsonOf<{ text: string }>(asked);
     const question = (id: string, answer: string): object => ({
       id,
@@ -182,7 +187,9 @@ describe('resuming', () => {
     // Power may fail in the middle of a line.
     appendFileSync(journal, '{"id":"q20","variant":"exa');
 
-    const resumed = await report([...args, '--out', out, '--resume']);
+    const resumed = jsonOf<Report>(
+      await runCli(['eval', ...common, ...args, '--out', out, '--resume', '--json']),
+    );
     const after = linesOf(journal);
     expect(after).toHaveLength(1 + total);
     // What was answered before was not answered again: its times are still those of then.

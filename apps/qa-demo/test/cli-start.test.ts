@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { ownBytes, type Run, type StartReport } from '../src/demo/report.js';
 import {
   type JsonError,
@@ -14,6 +14,10 @@ import {
   without,
   writeIn,
 } from './cli-support.js';
+import { runProgram } from './run-program.js';
+
+// Of the commands that `runProgram` runs.
+vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 const folder = temporaryFolder();
 const model = smallModel(folder, { n_positions: 64 });
@@ -94,7 +98,7 @@ test(
     // A few paragraphs: on the reference backend a prompt of 1,200 tokens takes long, and proves no more.
     const few = writeIn(folder, 'few.txt', ['Ann went to the garden.', ...filling.slice(0, 3)].join('\n\n'));
     const args = ['--backend', 'reference', '--attention-k', '3', '--long', '--json'];
-    const outcome = await runCli([...command.slice(0, 4), few, ...command.slice(5), ...args]);
+    const outcome = await runProgram([...command.slice(0, 4), few, ...command.slice(5), ...args]);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
     const { runs, engine, kept, questions: asked } = jsonOf<StartReport>(outcome);
     expect(engine.backend).toBe('reference');
@@ -208,7 +212,7 @@ test('fails where no fast engine is there, and writes no report', async () => {
 
 test('bad questions are an error', async () => {
   const bad = writeIn(folder, 'bad.json', '[{"question": "Where?"}]');
-  const outcome = await runCli([...command.slice(0, 5), '--questions', bad, '--json']);
+  const outcome = await runProgram([...command.slice(0, 5), '--questions', bad, '--json']);
   expect(outcome.code).toBe(1);
   expect(jsonOf<JsonError>(outcome).error).toMatchObject({
     code: 'FILE_CORRUPT',
@@ -217,7 +221,7 @@ test('bad questions are an error', async () => {
 });
 
 test('a folder as --report is told before anything runs', async () => {
-  const outcome = await runCli([...command.slice(0, 7), '--report', folder, '--json']);
+  const outcome = await runProgram([...command.slice(0, 7), '--report', folder, '--json']);
   expect(outcome.code).toBe(1);
   expect(jsonOf<JsonError>(outcome).error.message).toMatch(/cannot be written, got a folder/);
   expect(readdirSync(folder).filter((name) => name.endsWith('.partial'))).toEqual([]);

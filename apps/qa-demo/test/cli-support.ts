@@ -50,7 +50,7 @@ export function startCli(
 }
 
 /** The line of a progress bar without a terminal: a run that takes half a minute, as on a busy machine, has one. */
-const PROGRESS = /^\d+\/\d+ .* so far\n/gm;
+export const PROGRESS = /^\d+\/\d+ .*\n/gm;
 
 /** Waits for the end of a process and gathers what it wrote, lines of progress left out. */
 export async function outcomeOf(child: ChildProcess): Promise<Outcome> {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { type JsonError, jsonOf, runCli, temporaryFolder, writeIn } from './cli-support.js';
+import { runProgram } from './run-program.js';
 
 const folder = temporaryFolder();
 const squadFile = writeIn(folder, 'squad.json', '{"data": []}');
@@ -21,7 +22,7 @@ describe('help and version', () => {
     ['eval', ['--dataset', '--format', '--k', '--resume', '--random-k', '--limit', '--json']],
     ['start', ['--backend', '--engine', '--report', '--json']],
   ])('%s --help lists its options and how to call it', async (name, options) => {
-    const { code, stdout } = await runCli([name, '--help']);
+    const { code, stdout } = await runProgram([name, '--help']);
     expect(code).toBe(0);
     expect(stdout).toContain(`Usage: pnpm qa ${name} `);
     for (const option of options) expect(stdout).toContain(option);
@@ -136,11 +137,16 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
       /--resume needs --out/,
     ],
   ])('%s', async (_name, args, message) => {
-    const { code, stdout, stderr } = await runCli(args);
+    const { code, stdout, stderr } = await runProgram(args);
     expect(code).toBe(2);
     expect(stdout).toBe('');
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^Error USAGE: .+\nFix: See pnpm qa .*--help\n$/);
+  });
+
+  test('of a process too', async () => {
+    const args = ['ask', '--question', 'x', '--kk', '3'];
+    expect(await runCli(args)).toEqual(await runProgram(args));
   });
 
   test.each([
@@ -148,7 +154,7 @@ describe('wrong use: exit code 2, one message with what to do, nothing on standa
     ['start', ['--engine', 'wasm']],
     ['eval', ['--dataset', squadFile, '--format', 'csv']],
   ])('the fix of %s names the help that lists the option', async (name, args) => {
-    expect((await runCli([name, ...args])).stderr).toMatch(`\nFix: See pnpm qa ${name} --help\n`);
+    expect((await runProgram([name, ...args])).stderr).toMatch(`\nFix: See pnpm qa ${name} --help\n`);
   });
 
   test('with --json the error is the JSON', async () => {

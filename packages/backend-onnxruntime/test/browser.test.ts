@@ -40,8 +40,8 @@ optional(
 );
 
 optional(
-  'conformance on onnxruntime-web in headless Chromium: goldens, attention, feed-forward',
+  'conformance on onnxruntime-web in headless Chromium: a sample of goldens, attention, feed-forward',
   browser.available ? thoroughAvailability() : browser,
-  () => conformance('layers', 200),
+  () => conformance('layers', 100),
   TIMEOUT_MILLISECONDS,
 );

@@ -2,31 +2,31 @@ import { isThorough } from './thorough.ts';
 
 /**
  * Test files that `pnpm test` leaves to `pnpm test --all`: by project, paths in its `test` folder without `.test.ts`,
- * with the seconds they take on one of two quiet cores (2026-11-29). The slowest start first. A file is left out if it covers more
+ * with the seconds they take in the whole run on one of two cores (2026-11-29). The slowest start first. A file is left out if it covers more
  * configurations of something that a quicker file covers in one; every package keeps tests in the fast lane.
  */
 export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   // Plans against measured bytes; trials of random shapes; the suite once more.
   core: {
-    'attention/planned-bytes': 10,
-    'attention/planned-bytes-backward': 12,
-    'feed-forward/planned-bytes': 20,
+    'attention/planned-bytes': 8,
+    'attention/planned-bytes-backward': 16,
+    'feed-forward/planned-bytes': 23,
   },
   onnxruntime: {
-    'attention/fused-attention': 11,
-    browser: 17,
+    'attention/fused-attention': 12,
+    browser: 40,
     'emit/long-sum': 4,
-    'planned-bytes': 104,
-    properties: 23,
+    'planned-bytes': 99,
+    properties: 35,
     'rewrite/command-line': 15,
     'rewrite/exporters': 40,
     'rewrite/feed-forward': 12,
   },
   conformance: {
-    'cases/faults': 18,
-    properties: 15,
-    'reference-settings': 20,
-    'write-a-backend': 37,
+    'cases/faults': 20,
+    properties: 18,
+    'reference-settings': 41,
+    'write-a-backend': 40,
   },
   // Further sizes, options and paths. SwiftShader compiles each kernel for seconds.
   webgpu: {
@@ -34,24 +34,24 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/backward/hot-keys': 14,
     'attention/backward/oracle': 18,
     'attention/exact-backward/exact-backward': 14,
-    'attention/exact/exact-path': 46,
+    'attention/exact/exact-path': 39,
     'attention/selection-counts': 12,
     'attention/shared/call-programs': 20,
     'attention/short/short-path': 42,
-    'attention/stored/stored-path': 52,
-    'attention/sweeps/sweeps-path': 69,
+    'attention/stored/stored-path': 34,
+    'attention/sweeps/sweeps-path': 63,
     'attention/tensor/error-bound': 6,
-    'attention/tensor/finish': 62,
-    'attention/tensor/tensor-path': 75,
-    'browser/browser': 150,
+    'attention/tensor/finish': 40,
+    'attention/tensor/tensor-path': 45,
+    'browser/browser': 60,
     'conformance/composed': 10,
-    'conformance/engine-traps': 30,
-    'conformance/layers': 310,
+    'conformance/engine-traps': 51,
+    'conformance/layers': 265,
     'conformance/lifecycle': 19,
-    'conformance/properties': 60,
+    'conformance/properties': 40,
     'feed-forward/bytes': 8,
-    'feed-forward/layer': 52,
-    'feed-forward/select': 34,
+    'feed-forward/layer': 75,
+    'feed-forward/select': 38,
     'primitives/elementwise-list': 6,
     'primitives/large-tensors': 11,
     'primitives/linear': 9,
@@ -68,57 +68,77 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/backward/planned-bytes': 5,
     'attention/forward/planned-bytes': 7,
     'attention/wasm': 9,
-    'conformance/browser-webgl': 640,
-    'conformance/browser-webgpu': 50,
+    'conformance/browser-webgl': 230,
+    'conformance/browser-webgpu': 40,
     'conformance/cpu-composed': 11,
-    'conformance/tfjs-node': 54,
-    'conformance/tfjs-node-cuda': 54,
-    'conformance/wasm': 39,
-    'conformance/webgpu': 390,
-    'conformance/webgpu-forward': 44,
-    'doctor/browser-doctor': 16,
+    'conformance/tfjs-node': 94,
+    'conformance/tfjs-node-cuda': 31,
+    'conformance/wasm': 33,
+    'conformance/webgpu': 220,
+    'conformance/webgpu-forward': 40,
+    'doctor/browser-doctor': 20,
     'functional/wasm': 5,
     'layers/wasm': 4,
     'ops/wasm/products': 5,
   },
   // The command line with a model, and T5 on every engine.
   'qa-demo': {
-    cli: 21,
-    'browser-tfjs': 60,
-    'browser-webgpu': 34,
-    'cli-ask': 240,
-    'cli-eval': 113,
-    'cli-readme': 49,
-    'cli-start': 134,
-    parity: 29,
+    'browser-tfjs': 19,
+    'browser-webgpu': 23,
+    'cli-ask': 140,
+    'cli-eval': 50,
+    'cli-readme': 58,
+    'cli-start': 115,
+    parity: 28,
     'parity-embedded': 9,
     'parity-tfjs-cpu': 8,
     'parity-tfjs-wasm': 5,
     'parity-webgpu': 89,
     'training/onnxruntime': 4,
-    'training/webgpu': 45,
+    'training/webgpu': 26,
   },
   // Runs that are killed, stopped and resumed; all four studies. `quick` trains and reports in the fast lane.
   'lra-bench': {
-    'bench/bench': 30,
+    'bench/bench': 41,
     'evaluation/eval': 10,
     'model/classifier': 8,
     schedulers: 6,
-    'training/train': 35,
+    'training/train': 34,
   },
   nn: {
     'train/torch-checkpoint': 5,
   },
   // The page in Chromium: on the CPU, and on a GPU in software.
   'train-in-the-browser': {
-    page: 30,
-    webgpu: 40,
+    page: 68,
+    webgpu: 75,
   },
   // Every example of a doc comment, compiled and run.
   docs: {
     'doc-comments': 14,
   },
 };
+
+/**
+ * Test files of the fast lane that take more than ten seconds, with their seconds in the whole run: they start after
+ * `slowFiles` and before the others, so that none of them runs alone at the end.
+ */
+export const longFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  conformance: { reference: 21 },
+  docs: { 'packed-readmes': 110 },
+  'lra-bench': { quick: 23 },
+  nn: { 'train/train': 16 },
+  onnxruntime: { conformance: 27 },
+  'qa-demo': { 'parity-tfjs-node': 11 },
+  tfjs: { 'attention/tfjs-node': 14, 'conformance/cpu': 19 },
+  webgpu: { 'bench/attention-bench': 20, 'conformance/operations': 40, 'runtime/runtime': 35 },
+};
+
+/** The seconds of a listed test file, given by its path; 0 for all others. */
+export function secondsOf(project: string, path: string): number {
+  const entries = Object.entries({ ...slowFiles[project], ...longFiles[project] });
+  return entries.find(([name]) => path.endsWith(`/test/${name}.test.ts`))?.[1] ?? 0;
+}
 
 /**
  * Files of a project that this run leaves out. A file that the command line names (`vitest run tensor/finish`) is

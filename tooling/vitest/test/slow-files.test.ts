@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { packageTests } from '../src/preset.ts';
-import { askedFor, leftFiles, slowFiles } from '../src/slow-files.ts';
+import { askedFor, leftFiles, longFiles, secondsOf, slowFiles } from '../src/slow-files.ts';
 import { runFixture } from './run-fixture.ts';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -37,6 +37,22 @@ test('every listed name is that of a test file, and every project keeps a file i
     ).toEqual([]);
     expect(here.length, project).toBeGreaterThan(Object.keys(listed).length);
   }
+  for (const [project, listed] of Object.entries(longFiles)) {
+    const here = files.get(project) ?? [];
+    for (const name of Object.keys(listed)) {
+      expect(here, project).toContain(name);
+      expect(slowFiles[project], project).not.toHaveProperty([name]);
+    }
+  }
+});
+
+test('a run starts with the slowest of the files listed as slow or long', () => {
+  const seconds = (project: string, name: string): number => secondsOf(project, `/some/test/${name}.test.ts`);
+  const slow = slowFiles.tfjs?.['conformance/webgpu'] ?? 0;
+  expect(seconds('tfjs', 'conformance/webgpu')).toBe(slow);
+  expect(seconds('docs', 'packed-readmes')).toBeGreaterThan(0);
+  expect(seconds('docs', 'packed-readmes')).toBeLessThan(slow);
+  expect(seconds('docs', 'examples')).toBe(0);
 });
 
 test('a file that the command line names is run, and so is every file of the whole run', () => {

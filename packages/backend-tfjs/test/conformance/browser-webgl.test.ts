@@ -7,8 +7,8 @@ import {
   withTfPage,
 } from '../support/browser-page.js';
 
-quickConformanceInBrowser('webgl', 200);
-restOfConformanceInBrowser('webgl', 180);
+quickConformanceInBrowser('webgl', 100);
+restOfConformanceInBrowser('webgl', 120);
 
 optional('a lost WebGL context rejects, also what is asked for later', browserAvailability(), async () => {
   await withTfPage(async (page) => {

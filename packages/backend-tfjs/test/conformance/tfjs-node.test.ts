@@ -9,7 +9,13 @@ const availability = tfjsNodeAvailability();
 
 if (availability.available) {
   const tf = loadTfjsNode<Tf>();
-  await describeConformance({ name, createBackend: () => createTfjsBackend({ tf, engine: 'tensorflow' }) });
+  await describeConformance({
+    name,
+    // Of 200 and 1,000, which cpu and wasm have: TensorFlow starts threads for every op, and these took two thirds of the time.
+    runs: Number(process.env.TOPK_FUZZ_RUNS || 50),
+    calls: 200,
+    createBackend: () => createTfjsBackend({ tf, engine: 'tensorflow' }),
+  });
 } else {
   // Each case is counted and named as skipped; it fails where tfjs-node is required.
   describe(`conformance of ${name}`, async () => {

@@ -23,15 +23,15 @@ async function conformance(part: 'primitives' | 'sample', least: number): Promis
 const browser = browserAvailability();
 
 optional(
-  'conformance on WebGPU in headless Chromium: primitives',
+  'conformance on WebGPU in headless Chromium: a sample of the primitives',
   browser,
-  () => conformance('primitives', 250),
+  () => conformance('primitives', 120),
   TIMEOUT_MILLISECONDS,
 );
 
 optional(
   'conformance on WebGPU in headless Chromium: a sample of the rest',
   [browser, thoroughAvailability()],
-  () => conformance('sample', 80),
+  () => conformance('sample', 40),
   TIMEOUT_MILLISECONDS,
 );

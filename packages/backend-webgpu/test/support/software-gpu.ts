@@ -19,7 +19,7 @@ export async function openTestBackend(options: WebGpuOptions = {}): Promise<WebG
 const exclusions: readonly Exclusion[] = [];
 
 /** Random trials of a property: SwiftShader takes some 50 ms for each. `pnpm fuzz` asks for more. */
-const SOFTWARE_RUNS = 20;
+const SOFTWARE_RUNS = 10;
 
 /**
  * Calls with flat live bytes, of 1,000 elsewhere. The backend counts its bytes itself and the count is compared after

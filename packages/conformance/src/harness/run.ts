@@ -28,7 +28,10 @@ export interface ConformanceOptions {
   readonly tolerance?: Partial<Tolerances>;
   /** Known failures with their reasons; each must fail. Default: none. */
   readonly exclusions?: readonly Exclusion[];
-  /** Random trials per property. Default: the environment's TOPK_FUZZ_RUNS, or 200. */
+  /**
+   * Random trials per property; with fewer than 100, cases of many combinations take a half. Default: the environment's
+   * TOPK_FUZZ_RUNS, or 200.
+   */
   readonly runs?: number;
   /** Calls after each of which the live bytes must be the same. Default: 1,000. */
   readonly calls?: number;

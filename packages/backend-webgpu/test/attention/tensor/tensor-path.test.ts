@@ -1,7 +1,7 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect } from 'vitest';
+import { afterAll, expect } from 'vitest';
 import { COUNTER_WORDS, COUNTERS } from '../../../src/attention/shared/counters.js';
 import { H200_TUNING, type TensorTuning } from '../../../src/attention/tensor/parts.js';
 import { tensorPath } from '../../../src/attention/tensor/tensor-path.js';
@@ -27,9 +27,13 @@ const long: AttentionRequest = {
   causal: true,
 };
 
+// One for the file: compiling its kernels takes most of the time.
+let started: Promise<Stream> | undefined;
+afterAll(async () => (await started)?.device.destroy());
+
 async function run(request: AttentionRequest, used = tuning, change: (data: Filled) => void = () => {}) {
-  const { device } = await acquireDevice();
-  const stream = new Stream(device);
+  started ??= acquireDevice().then(({ device }) => new Stream(device));
+  const stream = await started;
   const arrays = arraysFor(request, 17, false);
   change(arrays);
   const call = new Call(stream, request, arrays);
@@ -37,7 +41,8 @@ async function run(request: AttentionRequest, used = tuning, change: (data: Fill
   tensorPath(used, counters).record(stream, request, call.views, request.queryLength);
   await call.check();
   const counted = new Uint32Array((await stream.read(counters)).buffer);
-  device.destroy();
+  for (const view of Object.values(call.views)) stream.release(view.span);
+  stream.release(counters);
   return counted[COUNTERS.flagged] as number;
 }
 

@@ -348,27 +348,37 @@ async function naming(what: string, work: Promise<void>): Promise<void> {
   });
 }
 
+/** Every k, in one chunk and in several. */
+const pairs = (['all', 3, 7] as const).flatMap((kept) =>
+  [undefined, 4].map((queryChunk) => ({ kept, queryChunk })),
+);
+
+/** Trials of a property below which an engine counts as slow, and has half of the pairs. */
+const FEW_RUNS = 100;
+
+/** @param at of the place of the NaN: on a slow engine, places take the two halves of the pairs by turns */
 async function checkPoisoned(
-  { backend, tolerance }: ConformanceContext,
+  { backend, tolerance, runs }: ConformanceContext,
   hide: Change,
   poison: (typeof poisons)[string],
+  at: number,
   seed: string,
 ): Promise<void> {
-  for (const kept of ['all', 3, 7] as const) {
-    for (const queryChunk of [undefined, 4]) {
-      const random = new Random(`${seed} ${kept} ${queryChunk}`);
-      const geometry = { batch: 2, queryHeads: 4, keyHeads: 2, queryLength: 6, keyLength: 7, valueDim: 3 };
-      const plain: AttentionProblem = {
-        ...exactScores(random, geometry),
-        kept,
-        ...(queryChunk !== undefined && { queryChunk }),
-      };
-      const hidden = { ...plain, ...hide(plain, random) };
-      const whole = { ...hidden, dO: cotangentOf(hidden) };
-      const { dO, ...problem } = { ...whole, ...poison(whole, random) };
-      const what = `k ${kept}, chunk ${queryChunk ?? 'planned'}`;
-      await naming(what, checkAgainstOracle({ backend, tolerance }, problem, { cotangent: dO }));
-    }
+  // Neighbours differ in their chunks: a half has every k, and both ways to be cut.
+  const chosen = runs < FEW_RUNS ? pairs.filter((_, i) => (i + Math.floor(i / 2) + at) % 2 === 0) : pairs;
+  for (const { kept, queryChunk } of chosen) {
+    const random = new Random(`${seed} ${kept} ${queryChunk}`);
+    const geometry = { batch: 2, queryHeads: 4, keyHeads: 2, queryLength: 6, keyLength: 7, valueDim: 3 };
+    const plain: AttentionProblem = {
+      ...exactScores(random, geometry),
+      kept,
+      ...(queryChunk !== undefined && { queryChunk }),
+    };
+    const hidden = { ...plain, ...hide(plain, random) };
+    const whole = { ...hidden, dO: cotangentOf(hidden) };
+    const { dO, ...problem } = { ...whole, ...poison(whole, random) };
+    const what = `k ${kept}, chunk ${queryChunk ?? 'planned'}`;
+    await naming(what, checkAgainstOracle({ backend, tolerance }, problem, { cotangent: dO }));
   }
 }
 
@@ -377,10 +387,10 @@ export const hiddenKeyCases: readonly ConformanceCase[] = [
   ...statedCases,
   ...Object.entries(hidings).flatMap(([hiding, hide]) =>
     Object.entries(poisons).map(
-      ([place, poison]): ConformanceCase => ({
+      ([place, poison], at): ConformanceCase => ({
         name: `hidden keys, by ${hiding}: NaN and infinities in ${place}`,
         group: 'attention',
-        run: (context) => checkPoisoned(context, hide, poison, `${hiding} ${place}`),
+        run: (context) => checkPoisoned(context, hide, poison, at, `${hiding} ${place}`),
       }),
     ),
   ),
