@@ -52,12 +52,12 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
 /**
  * Groups of which the first case of each kind and every n-th after it run. They run whole on the cpu, wasm and tensorflow
  * engines, and above the primitives all engines run the same code. What `special` names is not left out: numbers that
- * GPUs treat in ways of their own. Primitives are what an engine does itself: on WebGPU they run whole; on WebGL, where a
- * program is compiled for every shape, with fewer shapes of each operation.
+ * GPUs treat in ways of their own. Primitives are what an engine does itself: fewer shapes of each operation run, fewest on
+ * WebGL, where a program is compiled for every shape.
  */
 const sampled: Readonly<Record<'webgl' | 'webgpu', Readonly<Partial<Record<Group, number>>>>> = {
-  webgl: { primitives: 6, goldens: 6, attention: 8, 'feed-forward': 8, gradients: 6 },
-  webgpu: { goldens: 6, attention: 4, 'feed-forward': 4, lifecycle: 3 },
+  webgl: { primitives: 10, goldens: 10, attention: 12, 'feed-forward': 12, gradients: 10 },
+  webgpu: { primitives: 3, goldens: 6, attention: 8, 'feed-forward': 8, lifecycle: 3 },
 };
 const special: Readonly<Record<'webgl' | 'webgpu', RegExp>> = {
   webgl: /^(?!golden ).*(nan|infinit|random-bits)/i,

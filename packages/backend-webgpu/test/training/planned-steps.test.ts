@@ -100,7 +100,7 @@ const ways = { mixed: { isMixed: true }, recomputed: { isRecomputed: true }, cal
 
 for (const [name, k, change, way] of [
   ['of few tokens', 8, {}, undefined],
-  ['of many tokens', 8, { tokens: 512 }, undefined],
+  ['of many tokens', 8, { tokens: 320 }, undefined],
   ['of exact attention', undefined, { batch: 6, tokens: 64 }, undefined],
   ['in mixed precision', undefined, { width: 48, heads: 3 }, 'mixed'],
   ['with blocks recomputed', 8, { layers: 2 }, 'recomputed'],
