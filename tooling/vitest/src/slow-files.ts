@@ -102,6 +102,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'bench/bench': 41,
     'evaluation/eval': 10,
     'model/classifier': 8,
+    'needles/needles': 6,
     schedulers: 6,
     'training/train': 34,
   },
@@ -113,9 +114,14 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     page: 68,
     webgpu: 75,
   },
-  // Every example of a doc comment, compiled and run.
+  // A T5, tuned both ways.
+  'fine-tune-t5': {
+    'fine-tune': 7,
+  },
+  // Every example of a doc comment and of a page, compiled and run.
   docs: {
     'doc-comments': 14,
+    examples: 6,
   },
 };
 

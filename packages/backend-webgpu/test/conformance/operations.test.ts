@@ -6,5 +6,5 @@ import { describeOnSoftwareGpu } from '../support/software-gpu.js';
 const groups = new Set(['primitives', 'bad input', 'planning']);
 const cases = (await conformanceCases()).filter(({ group }) => groups.has(group));
 
-// The fast lane has a third of the sizes of each operation.
-await describeOnSoftwareGpu('webgpu', sampleCases(cases, thoroughAvailability().available ? 1 : 3));
+// The fast lane has a quarter of the sizes of each operation.
+await describeOnSoftwareGpu('webgpu', sampleCases(cases, thoroughAvailability().available ? 1 : 4));
