@@ -14,7 +14,7 @@ import {
 } from './adafactor-text.js';
 import { whichTensor } from './several-tensors.js';
 
-// All choices; other numbers were not measured.
+// Choices; other numbers were not measured.
 /** Rows that a workgroup sums, and the invocations that share one. */
 const ROWS = 16;
 const LANES = INVOCATIONS / ROWS;
