@@ -8,7 +8,7 @@ export interface OnnxAttentionRow {
   readonly tokens: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
-  /** A layer, host time included: copies cancel out between a model of five and a model of one. */
+  /** A layer, host time included: copies cancel out between a model of many nodes and a model of one. */
   readonly ms: number;
   /** Relative, against f64. */
   readonly error: number;
