@@ -8,7 +8,7 @@ export interface OnnxAttentionRow {
   readonly tokens: number;
   readonly dtype: 'f32' | 'f16';
   readonly causal: boolean;
-  /** A layer, host time included: copies cancel out between a model of five and a model of one. */
+  /** A layer, host time included: copies cancel out between a model of many nodes and a model of one. */
   readonly ms: number;
   /** Relative, against f64. */
   readonly error: number;
@@ -69,8 +69,8 @@ export async function onnxAttention(shape: {
             failure ??= reason instanceof Error ? reason.message : String(reason);
           }
         }
-        const [one = Number.NaN, five = Number.NaN] = times;
-        const ms = (five - one) / (counts[1] - counts[0]);
+        const [one = Number.NaN, many = Number.NaN] = times;
+        const ms = (many - one) / (counts[1] - counts[0]);
         const row = { tokens: length, dtype, causal, ms, error, ...(failure !== undefined && { failure }) };
         rows.push(row);
         log(row);

@@ -10,52 +10,23 @@ import type { Span } from '../runtime/kernel.js';
 import { UNIFORM_BYTES } from '../runtime/pipelines.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
-import { range } from '../wgsl/text.js';
-import { windowsOf } from '../windows.js';
 import {
   averagesKernel,
-  COLUMNS,
-  factorsKernel,
-  INVOCATIONS,
-  JOINED_COLUMNS,
-  MOST_PARTS,
+  averagesWorkgroups,
   meansKernel,
-  normsKernel,
-  PART_ELEMENTS,
-  ROWS,
   squaresKernel,
+  squaresWorkgroups,
+} from './adafactor-averages.js';
+import { type Book, booksOf, bookWords, type Member } from './adafactor-books.js';
+import {
+  factorsKernel,
+  MOST_PARTS,
+  normsKernel,
+  normsWorkgroups,
   updateKernel,
-} from './adafactor-kernels.js';
-import { workgroupsOf } from './several-tensors.js';
-
-/** Words of the buffer that parameters and averages share: 64 MiB. A choice; a larger parameter has its own. */
-const BOOK_WORDS = 2 ** 24;
-/** Rows of a part of a column's sum, and most parts. A choice. */
-const PART_ROWS = 32;
-const MOST_ROW_PARTS = 256;
-
-/** A parameter, and where what it is replaced by lies in the book, in words. */
-interface Member {
-  readonly index: number;
-  readonly rows: number;
-  /** 0 for a vector: its rows have one element each. */
-  readonly width: number;
-  readonly place: number;
-  readonly rowPlace: number;
-  readonly columnPlace: number;
-  readonly averagePlace: number;
-  /** Where its sums begin in the scratch. */
-  readonly base: number;
-}
-
-/** Parameters that are replaced by windows of one buffer. */
-interface Book {
-  readonly members: readonly Member[];
-  readonly roles: readonly string[];
-  readonly shapes: readonly Shape[];
-  /** Words of the sums of rows and columns. */
-  readonly sums: number;
-}
+  updateWorkgroups,
+} from './adafactor-update.js';
+import { launchesOf, workgroupsOf } from './several-tensors.js';
 
 interface Allocation {
   allocateWindows(shapes: readonly Shape[]): readonly WebGpuTensor[];
@@ -99,70 +70,14 @@ function refusalsOf(request: AdafactorRequest, { bindingBytes }: DeviceFacts): r
   const refusals: string[] = [];
   if (shapes.some((shape) => shape.length > 2)) refusals.push('matrices side by side');
   if (shapes.some((shape) => sizeOf(shape) === 0)) refusals.push('an empty parameter');
-  if (shapes.some((shape) => 4 * wordsOf(slotsOf(shape, request)) > bindingBytes)) {
+  if (shapes.some((shape) => 4 * bookWords(shape, request) > bindingBytes)) {
     refusals.push(`a parameter and its averages exceed a binding of ${bindingBytes} bytes`);
   }
   return refusals;
 }
 
-type Slots = readonly (readonly [slot: string, shape: Shape])[];
-
-/** A parameter and its averages, in the order of their windows. */
-function slotsOf(shape: Shape, { beta1 }: AdafactorRequest): Slots {
-  const [rows = 1, width = 1] = shape;
-  const averages: Slots =
-    shape.length === 2
-      ? [
-          ['exp_avg_sq_row', [rows]],
-          ['exp_avg_sq_col', [width]],
-        ]
-      : [['exp_avg_sq', shape]];
-  return [['parameter', shape], ...averages, ...(beta1 === undefined ? [] : ([['exp_avg', shape]] as const))];
-}
-
-function wordsOf(slots: Slots): number {
-  return windowsOf(slots.map(([, shape]) => sizeOf(shape))).words;
-}
-
 /** Words for the parts of the norms, sizes, means and factors of parameters. */
 const factorWords = (members: number): number => members * (2 * MOST_PARTS + 1 + 1 + 2);
-
-const partsOf = (rows: number): number => Math.max(1, Math.min(MOST_ROW_PARTS, Math.ceil(rows / PART_ROWS)));
-/** The same in WGSL. */
-const PARTS_TEXT = `clamp((rows + ${PART_ROWS - 1}u) / ${PART_ROWS}u, 1u, ${MOST_ROW_PARTS}u)`;
-
-function booksOf(request: AdafactorRequest, { bindingBytes }: DeviceFacts): readonly Book[] {
-  const { shapes } = request;
-  const most = Math.min(BOOK_WORDS, Math.floor(bindingBytes / 4));
-  const lists: number[][] = [];
-  let filled = Number.POSITIVE_INFINITY;
-  for (const index of shapes.keys()) {
-    const words = wordsOf(slotsOf(shapes[index] as Shape, request));
-    if (filled + words > most) {
-      lists.push([]);
-      filled = 0;
-    }
-    lists.at(-1)?.push(index);
-    filled += words;
-  }
-  return lists.map((list) => {
-    const slots = list.map((index) => slotsOf(shapes[index] as Shape, request));
-    const all = slots.flat().map(([, shape]) => shape);
-    const { places } = windowsOf(all.map(sizeOf));
-    let [next, sums] = [0, 0];
-    const members = list.map((index, at): Member => {
-      const shape = shapes[index] as Shape;
-      const [rows = 1, width = 0] = shape;
-      const own = (slots[at] as Slots).map(() => places[next++] as number);
-      const base = sums;
-      sums += rows + width * partsOf(rows);
-      const [place = 0, rowPlace = 0, columnPlace = 0] = own;
-      return { index, rows, width, place, rowPlace, columnPlace, averagePlace: own.at(-1) ?? 0, base };
-    });
-    const roles = list.flatMap((index, at) => (slots[at] as Slots).map(([slot]) => `${index}:${slot}`));
-    return { members, roles, shapes: all, sums };
-  });
-}
 
 interface Call {
   readonly book: Book;
@@ -199,8 +114,7 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
     const free = facts.storageBuffers - need.bound;
     const buffers = need.slots.length === 0 ? members.length : Math.floor(free / need.slots.length);
     const most = Math.max(1, Math.min(buffers, Math.floor((UNIFORM_BYTES / 4 - need.words) / need.each)));
-    for (const first of range(Math.ceil(members.length / most)).map((at) => at * most)) {
-      const own = members.slice(first, first + most);
+    for (const [launch, own] of launchesOf(members, most).entries()) {
       const counted = workgroupsOf(own.map(workgroups));
       const row = (of: (member: Member) => number): readonly number[] => own.map(of);
       record({
@@ -215,7 +129,7 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
           row_place: row(({ rowPlace }) => rowPlace),
           column_place: row(({ columnPlace }) => columnPlace),
           average_place: hasAverage ? row(({ averagePlace }) => averagePlace) : [],
-          first_tensor: first,
+          first_tensor: launch * most,
         },
         spans: (name, slot) =>
           Object.fromEntries(own.map((member, at) => [`${name}_${at}`, spanOf(slot(member))])),
@@ -229,9 +143,9 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
 
   forGroups(
     { bound: 1 + scaled, slots: ['gradient'], words: 1, each: 4 },
-    ({ rows, width }) => Math.ceil(rows / ROWS) + Math.ceil(width / COLUMNS) * partsOf(rows),
+    ({ rows, width }) => squaresWorkgroups(rows, width),
     ({ tensors, workgroups, uniforms, spans }) =>
-      squaresKernel({ tensors, isScaled }, PARTS_TEXT).launch(stream, {
+      squaresKernel({ tensors, isScaled }).launch(stream, {
         uniforms: { ...uniforms, epsilon: request.epsilons[0] },
         buffers: { sums, ...scale, ...spans('raw_gradient', gradients) },
         workgroups,
@@ -239,9 +153,9 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
   );
   forGroups(
     { bound: 3, slots: ['rows', 'columns'], words: 0, each: 6 },
-    ({ rows, width }) => Math.ceil(rows / INVOCATIONS) + Math.ceil(width / JOINED_COLUMNS),
+    ({ rows, width }) => averagesWorkgroups(rows, width),
     ({ tensors, workgroups, uniforms, spans }) =>
-      averagesKernel(tensors, PARTS_TEXT).launch(stream, {
+      averagesKernel(tensors).launch(stream, {
         uniforms,
         buffers: {
           ...{ sums, numbers, after },
@@ -260,7 +174,7 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
   );
   forGroups(
     { bound: 4 + scaled, slots: ['gradient', ...(withParameter ? ['parameter'] : [])], words: 1, each: 5 },
-    (member) => partCount(elements(member)),
+    (member) => normsWorkgroups(elements(member)),
     ({ tensors, workgroups, uniforms, spans }) =>
       normsKernel({ tensors, isScaled }, withParameter).launch(stream, {
         uniforms,
@@ -284,7 +198,7 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
       words: 4,
       each: hasAverage ? 7 : 6,
     },
-    (member) => Math.ceil(elements(member) / INVOCATIONS),
+    (member) => updateWorkgroups(elements(member)),
     ({ tensors, workgroups, uniforms, spans }) =>
       updateKernel({ tensors, isScaled, hasAverage, hasDecay: weightDecay !== 0 }).launch(stream, {
         uniforms: { ...uniforms, beta: beta1 ?? 0, fresh: 1 - (beta1 ?? 0), decay: weightDecay },
@@ -298,11 +212,6 @@ function recordBook(stream: Stream, facts: DeviceFacts, request: AdafactorReques
       }),
   );
   for (const one of [sums, means, sizes, partSums, factors]) stream.release(one);
-}
-
-/** Parts of a tensor whose squares are summed. */
-function partCount(size: number): number {
-  return Math.ceil(size / Math.max(PART_ELEMENTS, Math.ceil(size / MOST_PARTS)));
 }
 
 /** Members that share a launch, with the uniforms that any of the kernels has. */

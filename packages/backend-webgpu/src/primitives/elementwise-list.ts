@@ -12,20 +12,21 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { range, times } from '../wgsl/text.js';
+import { range } from '../wgsl/text.js';
 import { WINDOW_STEP } from '../windows.js';
 import { looseGroups, looseLauncher } from './elementwise-loose.js';
 import {
   ALL_SINGLE,
   inputElement,
+  loadText,
   programLauncher,
   programRefusals,
   storageHelpers,
   storageKey,
   WORKGROUP,
 } from './elementwise-program.js';
-import { halfAt, programText } from './elementwise-program-text.js';
-import { whichTensor, workgroupsOf } from './several-tensors.js';
+import { programText } from './elementwise-program-text.js';
+import { launchesOf, whichTensor, workgroupsOf } from './several-tensors.js';
 
 /** Larger tensors take a launch of their own, which is then no longer a small part of the work: a choice. */
 const MOST_ELEMENTS = 2 ** 18;
@@ -147,8 +148,7 @@ function groupsOf(
   const most = Math.min(MOST_TENSORS, Math.floor((facts.storageBuffers - bound) / each));
   if (!doesReplace(program) || !isSingle || most < 2) return [];
   const small = range(shapes.length).filter((index) => sizeOf(shapes[index] as Shape) <= MOST_ELEMENTS);
-  const groups = range(Math.ceil(small.length / most)).map((at) => small.slice(at * most, (at + 1) * most));
-  return groups.filter((group) => group.length > 1);
+  return launchesOf(small, most).filter((group) => group.length > 1);
 }
 
 /** The storage that tensors share, if it holds them in the places of `windows`. */
@@ -231,13 +231,7 @@ function groupSource(program: ElementwiseProgram, storage: ElementwiseStorage, t
   const stores = text.outputs.map(
     ([name, value]) => `after[base + ${slots.indexOf(name)}u * stride + at] = ${value};`,
   );
-  const loads = varying.map(
-    (name) => `var in_${name} = 0.0;
-  switch which {
-    ${times(tensors, (at) => `case ${at}u: { in_${name} = ${storage.halfInputs.includes(name) ? halfAt(`in_${name}_${at}`) : `in_${name}_${at}[at]`}; }`, '\n    ')}
-    default: {}
-  }`,
-  );
+  const loads = varying.map((name) => loadText(name, storage, tensors));
   return `${text.functions}
 @compute @workgroup_size(INVOCATIONS)
 fn main(

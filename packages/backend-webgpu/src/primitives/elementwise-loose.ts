@@ -8,6 +8,7 @@ import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../w
 import { range, times } from '../wgsl/text.js';
 import {
   inputElement,
+  loadText,
   outputElement,
   runText,
   storageHelpers,
@@ -15,8 +16,8 @@ import {
   unitsOf,
   WORKGROUP,
 } from './elementwise-program.js';
-import { halfAt, programText } from './elementwise-program-text.js';
-import { whichTensor, workgroupsOf } from './several-tensors.js';
+import { programText } from './elementwise-program-text.js';
+import { launchesOf, whichTensor, workgroupsOf } from './several-tensors.js';
 
 /** Most tensors of a launch: a choice. */
 const MOST_TENSORS = 16;
@@ -30,10 +31,7 @@ export function looseGroups(
   const each = inputs.length + Object.keys(outputs).length;
   const most = Math.min(MOST_TENSORS, Math.floor((storageBuffers - (numbers > 0 ? 1 : 0)) / each));
   if (most < 2) return [];
-  const groups = range(Math.ceil(tensors / most)).map((at) =>
-    range(tensors).slice(at * most, (at + 1) * most),
-  );
-  return groups.filter((group) => group.length > 1);
+  return launchesOf(range(tensors), most).filter((group) => group.length > 1);
 }
 
 interface LooseCall {
@@ -93,15 +91,7 @@ function looseKernel(program: ElementwiseProgram, storage: ElementwiseStorage, t
 
 function looseSource(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): string {
   const text = programText(program, (name) => `in_${name}`, storageHelpers(storage));
-  const element = (name: string, at: number): string =>
-    storage.halfInputs.includes(name) ? halfAt(`in_${name}_${at}`) : `in_${name}_${at}[at]`;
-  const loads = program.inputs.map(
-    (name) => `var in_${name} = 0.0;
-  switch which {
-    ${times(tensors, (at) => `case ${at}u: { in_${name} = ${element(name, at)}; }`, '\n    ')}
-    default: {}
-  }`,
-  );
+  const loads = program.inputs.map((name) => loadText(name, storage, tensors));
   const store = (name: string, at: string, value: string): string =>
     `switch which {
     ${times(tensors, (tensor) => `case ${tensor}u: { out_${name}_${tensor}[${at}] = ${value}; }`, '\n    ')}

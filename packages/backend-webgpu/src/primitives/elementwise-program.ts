@@ -12,6 +12,7 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
+import { times } from '../wgsl/text.js';
 import { halfAt, programText } from './elementwise-program-text.js';
 import type { Helper } from './elementwise-wgsl.js';
 
@@ -114,6 +115,20 @@ export function outputElement({ outputs }: ElementwiseStorage): string {
   return outputs === 'f16' ? 'u32' : 'f32';
 }
 
+/** WGSL of the element `at` of an input that is bound as `array`. */
+function elementText(name: string, { halfInputs }: ElementwiseStorage, array: string): string {
+  return halfInputs.includes(name) ? halfAt(array) : `${array}[at]`;
+}
+
+/** WGSL that reads `in_NAME`: the element `at` of the tensor `which` of several, bound as `in_NAME_0`, `in_NAME_1`, ... */
+export function loadText(name: string, storage: ElementwiseStorage, tensors: number): string {
+  return `var in_${name} = 0.0;
+  switch which {
+    ${times(tensors, (at) => `case ${at}u: { in_${name} = ${elementText(name, storage, `in_${name}_${at}`)}; }`, '\n    ')}
+    default: {}
+  }`;
+}
+
 /** Functions that reading and writing halves need. */
 export function storageHelpers({ halfInputs, outputs }: ElementwiseStorage): readonly Helper[] {
   return [
@@ -166,8 +181,7 @@ function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage)
 }
 
 function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
-  const load = (name: string): string =>
-    storage.halfInputs.includes(name) ? halfAt(`in_${name}`) : `in_${name}[at]`;
+  const load = (name: string): string => elementText(name, storage, `in_${name}`);
   const { functions, lines, outputs } = programText(program, load, storageHelpers(storage));
   return `${functions}
 @compute @workgroup_size(INVOCATIONS)

@@ -17,7 +17,6 @@ import {
   launchProduct,
   type MatmulVariant,
   productScratch,
-  sharesWords,
 } from './matmul-choose.js';
 import type { Operand, Product } from './matmul-product.js';
 
@@ -48,8 +47,8 @@ export function linearLayers(
             ...productOf(request, x.span, weight.span, output.span),
             epilogue: { bias: bias && wholeOf(bias.span), activation, preactivations: preactivations?.span },
           };
-          if (dtype === 'f16' && sharesWords(facts, product)) stream.clear(output.span);
-          launchProduct(stream, product);
+          // Of f16, too, every word is written whole: nothing has to be cleared.
+          launchProduct(stream, product, variant);
           return { output, ...(preactivations && { preactivations }) };
         },
       };

@@ -35,7 +35,10 @@ export function tilesOf(
   return batch * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
 }
 
-/** A bound on the bytes of partial sums that a tiled product keeps until they are added, whatever tile it uses. */
+/**
+ * A bound on the bytes of partial sums that a tiled product keeps until they are added, whatever tile it uses; not one of
+ * matrix units.
+ */
 export function splitBytes(batch: number, rows: number, inner: number, columns: number): number {
   const parts = Math.floor(inner / LEAST_TERMS);
   if (parts < 2) return 0;

@@ -58,36 +58,27 @@ export function epilogueSpans(
 }
 
 /**
- * `finished(at, column, sums)`: the result of four neighbours, or of one, at that place and column of the result; with
- * `half` always of four.
+ * `finished(at, column, sums)`: the result of four neighbours with `vec`, else of one, at that place and column of the result;
+ * `half` only with `vec`.
  */
 export function finishText(
   { hasBias, activation, keeps }: EpilogueParts,
   vec: boolean,
   half: boolean,
 ): string {
-  if (half) {
-    return `${activation === undefined ? '' : activationText(activation)}
-${hasBias ? biasOfFour : ''}
-fn finished(at: u32, column: u32, sums: vec4f) -> vec4f {
-  let values = sums${hasBias ? ' + bias_at(column)' : ''};
-  ${keeps ? 'preactivations[at / 4u] = packed(values);' : ''}
-  return ${activation === undefined ? 'values' : activatedFour};
-}`;
-  }
   const place = (at: string): string => (vec ? `${at} / 4u` : at);
   const type = vec ? 'vec4f' : 'f32';
-  const value = vec ? activatedFour : 'activated(values)';
+  const bias = half ? 'bias_at(column)' : `bias[${place('(params.bias_base + column)')}]`;
+  const value = vec
+    ? 'vec4f(activated(values.x), activated(values.y), activated(values.z), activated(values.w))'
+    : 'activated(values)';
   return `${activation === undefined ? '' : activationText(activation)}
-fn finished(at: u32, column: u32, sums: ${type}) -> ${type} {
-  let values = sums${hasBias ? ` + bias[${place('(params.bias_base + column)')}]` : ''};
-  ${keeps ? `preactivations[${place('at')}] = values;` : ''}
+${half && hasBias ? `${biasOfFour}\n` : ''}fn finished(at: u32, column: u32, sums: ${type}) -> ${type} {
+  let values = sums${hasBias ? ` + ${bias}` : ''};
+  ${keeps ? `preactivations[${place('at')}] = ${half ? 'packed(values)' : 'values'};` : ''}
   return ${activation === undefined ? 'values' : value};
 }`;
 }
-
-const activatedFour =
-  'vec4f(activated(values.x), activated(values.y), activated(values.z), activated(values.w))';
 
 const biasOfFour = `fn bias_at(column: u32) -> vec4f {
   let found = bias[(params.bias_base + column) / 4u];

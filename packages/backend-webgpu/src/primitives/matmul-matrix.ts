@@ -16,7 +16,7 @@ import {
 import { inFours, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Operand, type Product, productUniforms, uniformsOf } from './matmul-product.js';
-import { invocationsOf, LANES, type MatrixTile } from './matmul-tile.js';
+import { invocationsOf, LANES, type MatrixTile, tileStart } from './matmul-tile.js';
 
 /** Rows, columns and terms of a fragment, and its elements. */
 const SIDE = 16;
@@ -121,24 +121,7 @@ var<workgroup> staged: array<f32, ${FRAGMENT * down * across}>;
 ${halfOut ? halfOf : ''}
 ${writer(halfOut, true, false, epilogue)}
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let tiles_down = (params.rows + ${rows - 1}u) / ${rows}u;
-  let tiles_across = (params.columns + ${columns - 1}u) / ${columns}u;
-  let index = workgroup.x + workgroup.y * groups.x;
-  let part = index / (tiles_down * tiles_across * params.batch);
-  let first = part * params.terms;
-  if (first >= params.inner) { return; }
-  let end = min(first + params.terms, params.inner);
-  let matrix = index / (tiles_down * tiles_across) % params.batch;
-  let tile_row = index / tiles_across % tiles_down * ${rows}u;
-  let tile_column = index % tiles_across * ${columns}u;
-  let a_start = params.a_base + matrix * params.a_batch;
-  let b_start = params.b_base + matrix * params.b_batch;
+${tileStart(tile)}
   let subgroup = local / ${LANES}u;
   let down = subgroup / ${across}u;
   let across = subgroup % ${across}u;

@@ -15,7 +15,7 @@ import {
 import { inFours, inputType, type Loader, loader, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
-import { invocationsOf, type MatmulTile } from './matmul-tile.js';
+import { invocationsOf, type MatmulTile, tileStart } from './matmul-tile.js';
 
 /** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
 interface TiledParameters {
@@ -69,24 +69,7 @@ ${loader(a)}
 ${loader(b)}
 ${writer(halfOut, vecOut, adds, epilogue)}
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let tiles_down = (params.rows + ${tile.rows - 1}u) / ${tile.rows}u;
-  let tiles_across = (params.columns + ${tile.columns - 1}u) / ${tile.columns}u;
-  let index = workgroup.x + workgroup.y * groups.x;
-  let part = index / (tiles_down * tiles_across * params.batch);
-  let first = part * params.terms;
-  if (first >= params.inner) { return; }
-  let end = min(first + params.terms, params.inner);
-  let matrix = index / (tiles_down * tiles_across) % params.batch;
-  let tile_row = index / tiles_across % tiles_down * ${tile.rows}u;
-  let tile_column = index % tiles_across * ${tile.columns}u;
-  let a_start = params.a_base + matrix * params.a_batch;
-  let b_start = params.b_base + matrix * params.b_batch;
+${tileStart(tile)}
   ${place(tile)}
   ${declareSums(tile)}
   ${declareFetched(tile)}

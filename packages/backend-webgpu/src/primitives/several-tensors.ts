@@ -1,5 +1,10 @@
 import { lines, range } from '../wgsl/text.js';
 
+/** Those that share a launch, in order, of which a launch takes at most `most`. */
+export function launchesOf<One>(tensors: readonly One[], most: number): readonly (readonly One[])[] {
+  return range(Math.ceil(tensors.length / most)).map((at) => tensors.slice(at * most, (at + 1) * most));
+}
+
 /** Tensors that share a launch: the first workgroup of each, and the workgroups of all. */
 export function workgroupsOf(counts: readonly number[]): {
   readonly firsts: readonly number[];

@@ -12,7 +12,7 @@ import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, defineKernel, read, write } from '../wgsl/define-kernel.js';
 import { range, times } from '../wgsl/text.js';
 import { helperText } from './elementwise-wgsl.js';
-import { whichTensor, workgroupsOf } from './several-tensors.js';
+import { launchesOf, whichTensor, workgroupsOf } from './several-tensors.js';
 
 const INVOCATIONS = 256;
 /** Most parts of a tensor, and the elements of a part of a small one. A choice; other numbers were not measured. */
@@ -41,9 +41,7 @@ export function sumsOfSquares(
       }
       if (refusals.length > 0) return { refusals };
       const scratchBytes = 4 * sizes.length * (MOST_PARTS + 1);
-      const groups = range(Math.ceil(sizes.length / most)).map((at) =>
-        sizes.slice(at * most, (at + 1) * most),
-      );
+      const groups = launchesOf(sizes, most);
       return {
         scratchBytes: () => scratchBytes,
         describe: () => ({ variant: `parts in ${groups.length} launches, and their sums` }),

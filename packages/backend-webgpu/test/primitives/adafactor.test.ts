@@ -7,7 +7,8 @@ import { describe, expect, test } from 'vitest';
 import { limitsOf } from '../../src/limits.js';
 import { adafactorUpdates } from '../../src/primitives/adafactor.js';
 import type { Stream } from '../../src/runtime/stream.js';
-import { PLAIN } from '../support/recording.js';
+import { Storage, WebGpuTensor } from '../../src/tensor.js';
+import { kernelsOf, PLAIN } from '../support/recording.js';
 import { openTestBackend } from '../support/software-gpu.js';
 import { wave } from '../support/training.js';
 
@@ -110,6 +111,34 @@ describe('Adafactor in few launches', () => {
     expect(answer([[2 ** 24 + 1]])).toEqual([
       'a parameter and its averages exceed a binding of 134217728 bytes',
     ]);
+  });
+
+  test('binds no more buffers and uniforms than a device takes', () => {
+    const list = Array.from({ length: 40 }, (_, at): Shape => (at % 4 === 0 ? [at + 1] : [at + 1, 3]));
+    for (const storageBuffers of [8, 16, 64]) {
+      const facts = { ...PLAIN, storageBuffers };
+      const kernels = kernelsOf(facts, (stream, view) => {
+        const of = (shape: Shape): WebGpuTensor => {
+          const { span, dtype } = view(shape);
+          return new WebGpuTensor(new Storage(span, span.size), shape, dtype);
+        };
+        const slots = (shape: Shape): readonly string[] =>
+          shape.length === 2 ? ['exp_avg_sq_row', 'exp_avg_sq_col'] : ['exp_avg_sq'];
+        const inputs = list.flatMap((shape, at) =>
+          ['parameter', 'gradient', 'exp_avg', ...slots(shape)].map((slot) => [`${at}:${slot}`, of(shape)]),
+        );
+        const prepared = adafactorUpdates(stream, facts, { allocateWindows: (own) => own.map(of) }).prepare(
+          {
+            ...{ shapes: list, epsilons: [1e-30, 1e-3], clipThreshold: 1, beta1: 0.9 },
+            ...{ weightDecay: 0.1, scaleParameter: true },
+          },
+          limitsOf(facts),
+        );
+        if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+        prepared.run({ ...Object.fromEntries(inputs), numbers: of([3]), scale: of([]) }, 1);
+      });
+      expect(kernels.size).toBeGreaterThan(5);
+    }
   });
 
   for (const [name, options, scale, rate, launches] of [

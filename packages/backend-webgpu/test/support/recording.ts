@@ -1,6 +1,7 @@
 import type { DType, Shape } from '@topk-attention/core';
 import type { DeviceFacts } from '../../src/runtime/facts.js';
 import { type Kernel, LARGEST_GRID, type Span } from '../../src/runtime/kernel.js';
+import { UNIFORM_BYTES } from '../../src/runtime/pipelines.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import { storageBytes, type View } from '../../src/runtime/view.js';
 
@@ -43,7 +44,9 @@ export function kernelsOf(
   > = {
     device,
     facts,
-    launch({ kernel, workgroups }) {
+    launch({ kernel, buffers, uniforms, workgroups }) {
+      if (buffers.length > facts.storageBuffers) throw new Error(`${kernel.key}: ${buffers.length} buffers`);
+      if (uniforms.byteLength > UNIFORM_BYTES) throw new Error(`${kernel.key}: ${uniforms.byteLength} bytes`);
       if (!('indirect' in workgroups) && workgroups.some((count) => count > LARGEST_GRID)) {
         throw new Error(`${kernel.key}: ${workgroups.join(' x ')} workgroups`);
       }
