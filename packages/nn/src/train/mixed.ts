@@ -1,7 +1,7 @@
 import { cast, div, gatherRows, reshape, scope, sub, type Tensor } from '@topk-attention/core';
+import { castTree } from '../cast-all.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
-import { castTree } from './cast-all.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import type { LossScale, LossScaleState } from './loss-scale.js';
 

@@ -16,9 +16,9 @@ import {
   tensor,
 } from '@topk-attention/core';
 import { requireTree } from '@topk-attention/core/backend';
+import { castTree } from '../cast-all.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import type { Standing } from './begin.js';
-import { castTree } from './cast-all.js';
 import { scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import { LAG } from './lag.js';

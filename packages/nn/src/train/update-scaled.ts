@@ -1,6 +1,6 @@
 import { scope, type Tensor } from '@topk-attention/core';
+import { castTree } from '../cast-all.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
-import { castTree } from './cast-all.js';
 import { scaledBy } from './gradients.js';
 import type { Optimizer, OptimizerState, StepPlan } from './optimizers/optimizer.js';
 

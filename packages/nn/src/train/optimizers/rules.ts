@@ -10,7 +10,7 @@ import {
   type Tensor,
   terms,
 } from '@topk-attention/core';
-import { castAll } from '../cast-all.js';
+import { castAll } from '../../cast-all.js';
 import type { StepOptions } from './step-options.js';
 
 /** Slots of one parameter, by name. */

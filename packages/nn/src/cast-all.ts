@@ -1,5 +1,5 @@
 import { elementwiseProgram, mapElementsOfAll, type Tensor } from '@topk-attention/core';
-import type { ParameterTree } from '../parameters.js';
+import type { ParameterTree } from './parameters.js';
 
 const same = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
 
