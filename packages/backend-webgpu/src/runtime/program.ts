@@ -5,7 +5,7 @@ import type { Encoding } from './encoding.js';
 import type { Kernel, Span } from './kernel.js';
 import type { Step } from './step.js';
 
-/** Sets of buffers whose commands a segment keeps: the layers of a model, each with its own. */
+/** Most sets of buffers whose commands a segment keeps, such as those of a model's layers: a choice. */
 const MOST_SETS = 128;
 
 /** What a program needs of its stream. */

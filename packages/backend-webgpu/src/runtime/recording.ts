@@ -17,7 +17,7 @@ export interface Replaceable {
   readonly results: readonly GPUBuffer[];
 }
 
-/** Sets of results whose commands are kept: those that a caller holds at a time. */
+/** Most sets of results whose commands are kept, those that a caller holds at a time: a choice. */
 const MOST_SETS = 8;
 
 /** What a recording needs from its stream. */

@@ -10,7 +10,7 @@ const ROLES = [
   ...(['output', 'indices', 'scores'] as const),
 ];
 
-/** Most chunks whose programs are kept: callers rarely set more than one. */
+/** Most chunks whose programs are kept, of which callers rarely set more than one: a choice. */
 const MOST_CHUNKS = 4;
 
 /** What the calls of one request record, captured at the second of them: the first may have been the only one. */
