@@ -23,7 +23,10 @@ export interface SelectionCounts {
 
 /** Counters that the paths add to. */
 export class SelectionCounter {
-  /** Every path, the fastest first, counting. */
+  /**
+   * Every path, the fastest first, counting, but for the one of short inputs, which makes no lists: the sweeps take
+   * these, with the same bits.
+   */
   readonly paths: readonly ForwardPath[];
   readonly #stream: Stream;
   readonly #span: Span;

@@ -149,3 +149,18 @@ export function kernelsOf(steps: readonly Step[]): readonly Kernel[] {
   }
   return [...kernels.values()];
 }
+
+/** The buffers that steps use, each once. */
+export function buffersOf(steps: readonly Step[]): Set<GPUBuffer> {
+  const buffers = new Set<GPUBuffer>();
+  for (const step of steps) {
+    if (step.kind === 'launch') {
+      const { workgroups } = step.launch;
+      for (const { buffer } of step.launch.buffers) buffers.add(buffer);
+      if ('indirect' in workgroups) buffers.add(workgroups.indirect.buffer);
+    } else if (step.kind === 'copy') buffers.add(step.from.buffer).add(step.to.buffer);
+    else if (step.kind === 'write') buffers.add(step.to.buffer);
+    else if (step.kind === 'clear') buffers.add(step.span.buffer);
+  }
+  return buffers;
+}

@@ -1,11 +1,11 @@
 import { type Blocks, packBlocks } from './blocks.js';
-import { blocksBuffer, type CommandContext, CommandSets, kernelsOf } from './commands.js';
+import { blocksBuffer, buffersOf, type CommandContext, CommandSets, kernelsOf } from './commands.js';
 import { DryBuffer } from './dry-buffer.js';
 import type { Encoding } from './encoding.js';
 import type { Kernel, Span } from './kernel.js';
 import type { Step } from './step.js';
 
-/** Sets of buffers whose commands a segment keeps: the layers of a model, each with its own. */
+/** Most sets of buffers whose commands a segment keeps, such as those of a model's layers: a choice. */
 const MOST_SETS = 128;
 
 /** What a program needs of its stream. */
@@ -107,6 +107,8 @@ export class Segment {
   readonly #context: Context;
   readonly #packed: Blocks;
   readonly #commands: CommandSets;
+  /** Numbers of the program's spans that it uses: others make no difference to its commands. */
+  readonly #used: readonly number[];
   #blocks: GPUBuffer | undefined;
   /** Kernels that it launches; none once they are known to be ready. */
   kernels: readonly Kernel[];
@@ -115,14 +117,18 @@ export class Segment {
     this.#context = context;
     this.#packed = packBlocks(steps, Number.POSITIVE_INFINITY);
     const { offsets } = this.#packed;
-    this.#commands = new CommandSets(context, { steps, offsets, numbers }, MOST_SETS);
+    const differing = [...buffersOf(steps)].filter((buffer) => numbers.has(buffer));
+    this.#used = differing.map((buffer) => numbers.get(buffer) as number);
+    const own = new Map(differing.map((buffer, at) => [buffer, at]));
+    this.#commands = new CommandSets(context, { steps, offsets, numbers: own }, MOST_SETS);
     this.kernels = kernelsOf(steps);
   }
 
   /** @param spans in the order of their numbers */
   encode(encoding: Encoding, spans: readonly Span[]): void {
     this.#blocks ??= blocksBuffer(this.#context.device, this.#packed.data);
-    for (const command of this.#commands.get(spans, this.#blocks)) command(encoding);
+    const own = this.#used.map((number) => spans[number] as Span);
+    for (const command of this.#commands.get(own, this.#blocks)) command(encoding);
     this.kernels = [];
   }
 

@@ -1,6 +1,6 @@
 import { philoxKey } from '@topk-attention/core/backend';
 import { type Blocks, packBlocks } from './blocks.js';
-import { blocksBuffer, type CommandContext, CommandSets, kernelsOf } from './commands.js';
+import { blocksBuffer, buffersOf, type CommandContext, CommandSets, kernelsOf } from './commands.js';
 import type { Encoding } from './encoding.js';
 import type { Kernel, Span } from './kernel.js';
 import type { BufferPool } from './pool.js';
@@ -17,7 +17,7 @@ export interface Replaceable {
   readonly results: readonly GPUBuffer[];
 }
 
-/** Sets of results whose commands are kept: those that a caller holds at a time. */
+/** Most sets of results whose commands are kept, those that a caller holds at a time: a choice. */
 const MOST_SETS = 8;
 
 /** What a recording needs from its stream. */
@@ -59,17 +59,8 @@ export class Recording {
       new CommandSets(context, { steps, offsets, numbers }, MOST_SETS),
       new CommandSets(context, { steps, offsets, numbers, partners }, MOST_SETS),
     ];
-    const buffers = new Set<GPUBuffer>();
-    for (const step of steps) {
-      if (step.kind === 'launch') {
-        const { workgroups } = step.launch;
-        for (const { buffer } of step.launch.buffers) buffers.add(buffer);
-        if ('indirect' in workgroups) buffers.add(workgroups.indirect.buffer);
-      } else if (step.kind === 'copy') buffers.add(step.from.buffer).add(step.to.buffer);
-      else if (step.kind === 'write') buffers.add(step.to.buffer);
-      else if (step.kind === 'clear') buffers.add(step.span.buffer);
-    }
     this.kernels = kernelsOf(steps);
+    const buffers = buffersOf(steps);
     for (const buffer of results) buffers.delete(buffer);
     this.#buffers = buffers;
     for (const buffer of buffers) context.pool.pin(buffer);

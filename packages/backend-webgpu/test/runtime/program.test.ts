@@ -84,6 +84,46 @@ describe('captured programs of a stream', () => {
     );
   }
 
+  optional('make bind groups again only for the segments whose buffers differ', software, () =>
+    withStream(async (stream) => {
+      const given = [standIn(), standIn()];
+      const [from, to] = given as [Span, Span];
+      const program = stream.capture(given, () => {
+        const small = stream.scratch(16);
+        const large = stream.scratch(1024);
+        scaled(stream, 2, from, small);
+        scaled(stream, 3, small, large);
+        stream.flush();
+        scaled(stream, 5, large, to);
+        stream.release(small);
+        stream.release(large);
+      });
+      const x = stream.scratch(2048);
+      const y = stream.scratch(2048);
+      stream.write({ ...x, size: 16 }, numbers(1, 2, 3, 4));
+      const run = async (): Promise<number> => {
+        let groups = 0;
+        const { device } = stream;
+        const make = device.createBindGroup.bind(device);
+        device.createBindGroup = (descriptor) => {
+          groups++;
+          return make(descriptor);
+        };
+        stream.run(program, [x, y]);
+        expect(await floatsOf(stream, { ...y, size: 16 })).toEqual([30, 60, 90, 120]);
+        device.createBindGroup = make;
+        return groups;
+      };
+      expect(await run()).toBe(3);
+      expect(await run()).toBe(0);
+      // Takes the buffer of `small`, which the last segment does not use.
+      const held = stream.scratch(16);
+      expect(await run()).toBe(2);
+      stream.release(held);
+      expect(await run()).toBe(0);
+    }),
+  );
+
   optional('leave zeros that outlive them to the stream', software, () =>
     withStream(async (stream) => {
       const given = [standIn()];

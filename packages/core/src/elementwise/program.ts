@@ -19,7 +19,7 @@ const expressionOf = (term: Term): Expression =>
 export const terms: { readonly [op in BinaryOp]: (a: Term, b: Term) => Expression } & {
   readonly [op in UnaryOp]: (x: Term) => Expression;
 } & {
-  /** a where the condition is above 0, else b. */
+  /** a where the condition, which is no number, is above 0, else b. */
   readonly choose: (condition: Term, a: Term, b: Term) => Expression;
 } = {
   add: binary('add'),
@@ -99,6 +99,13 @@ function requireInput(output: string, expression: Expression): void {
     hasInput ||= one.kind === 'input';
     if (one.kind === 'input' || one.kind === 'number' || seen.has(one)) return true;
     seen.add(one);
+    if (one.kind === 'choose' && one.condition.kind === 'constant') {
+      throw new TopKError('INVALID_OPTION', `elementwiseProgram: output ${output} chooses by a constant`, {
+        expected: 'a condition that is not a constant',
+        got: String(one.condition.value),
+        fix: 'Choose when you build the program',
+      });
+    }
     const operands = operandsOf(one);
     if (operands.map(visit).includes(true)) return true;
     throw new TopKError(

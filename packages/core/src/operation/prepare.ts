@@ -63,9 +63,7 @@ export function prepareCall<
   const preparedForward = remembered((saves: boolean): PreparedPass<Inputs, Outputs> => {
     const asked = saving(saves);
     const path = pathOf(backend, name, forward, asked, limits, forwardAnswer(saves));
-    const planned = (): Plan => planPass(operation, 'forward', asked, path.needs, limits, wishes);
-    const isPlain = wishes.chunk === undefined && wishes.budgetBytes === undefined;
-    const plan = isPlain ? keptPlan(path.needs, limits, planned) : planned();
+    const plan = planPass(operation, 'forward', asked, path.needs, limits, wishes);
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   const preparedBackward = remembered((saves: true) => {
@@ -80,17 +78,6 @@ export function prepareCall<
     return { ...path.pass, plan, run: path.runWith(plan.chunk) };
   });
   return { forward: preparedForward, backward: () => preparedBackward(true) };
-}
-
-/** Plans of forward passes without wishes, by the path: what a backend keeps prepared is planned once. */
-const keptPlans = new WeakMap<PathNeeds, { readonly limits: DeviceLimits; readonly plan: Plan }>();
-
-function keptPlan(path: PathNeeds, limits: DeviceLimits, make: () => Plan): Plan {
-  const kept = keptPlans.get(path);
-  if (kept?.limits === limits) return kept.plan;
-  const plan = make();
-  keptPlans.set(path, { limits, plan });
-  return plan;
 }
 
 /** The answer, or the refusals of the other pass, which must run with it. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import * as ops from '../../src/index.js';
 import { createReferenceBackend } from '../../src/reference/index.js';
 
-const { add, div, exp, mul, sqrt, sub, tanh } = ops.terms;
+const { add, choose, div, exp, mul, sqrt, sub, tanh } = ops.terms;
 const f64 = createReferenceBackend({ floatStorage: 'f64' });
 
 const listOf = async (x: ops.Tensor): Promise<number[]> => Array.from(await x.data(), Number);
@@ -178,6 +178,8 @@ describe('elementwise programs', () => {
     expect(codeOf(output((x) => mul(x, exp(1))))).toBe('INVALID_OPTION');
     expect(codeOf(output((x) => mul(x, Number.POSITIVE_INFINITY)))).toBe('INVALID_OPTION');
     expect(codeOf(output((x) => add(x, 1e39)))).toBe('INVALID_OPTION');
+    expect(codeOf(output((x) => choose(1, x, 2)))).toBe('INVALID_OPTION');
+    expect(codeOf(output((x, a) => choose(a, x, 2)))).toBe('nothing was thrown');
     expect(codeOf(output((x, a) => mul(x, exp(a))))).toBe('nothing was thrown');
   });
 });

@@ -2,10 +2,12 @@ import {
   abs,
   add,
   aNumber,
+  cast,
   div,
   max,
   maxOver,
   min,
+  mul,
   type OptionKinds,
   readOptions,
   reshape,
@@ -15,7 +17,6 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
-import { scaledBy } from './gradients.js';
 
 export interface ClipGradNormOptions {
   /** 2, or Infinity for the largest element. Default 2. */
@@ -24,14 +25,14 @@ export interface ClipGradNormOptions {
 
 export interface ClippedGradients {
   readonly gradients: ParameterTree;
-  /** Norm of all gradients together before clipping, shape []. Reading it waits; the step does not need it. */
+  /** Norm of all gradients together before clipping, f32 []. Reading it waits; the step does not need it. */
   readonly norm: Tensor;
 }
 
 export interface ClipScale {
-  /** min(1, maxNorm / (norm + 1e-6)), shape []: `gradientScale` of an optimiser's step. */
+  /** min(1, maxNorm / (norm + 1e-6)), f32 []: `gradientScale` of an optimiser's step. */
   readonly scale: Tensor;
-  /** Norm of all gradients together, shape []. */
+  /** Norm of all gradients together, f32 []. */
   readonly norm: Tensor;
 }
 
@@ -50,7 +51,11 @@ export function clipGradNorm(
 ): ClippedGradients {
   return scope(() => {
     const { scale, norm } = clipScaleOf('clipGradNorm', gradients, maxNorm, options);
-    return { gradients: scaledBy(gradients, scale), norm };
+    // The norm is f32 whatever they are, so that squares of f16 do not overflow.
+    const clipped = Object.entries(gradients).map(
+      ([name, g]) => [name, scope(() => cast(mul(cast(g, 'f32'), scale), g.dtype))] as const,
+    );
+    return { gradients: Object.fromEntries(clipped), norm };
   });
 }
 
@@ -101,7 +106,7 @@ function clipScaleOf(
 
 function largestOf(all: readonly Tensor[]): Tensor {
   return scope(() =>
-    all.map((g) => maxOver(abs(reshape(g, [g.size])))).reduce((most, one) => max(most, one)),
+    all.map((g) => cast(maxOver(abs(reshape(g, [g.size]))), 'f32')).reduce((most, one) => max(most, one)),
   );
 }
 

@@ -1,27 +1,9 @@
-import {
-  cast,
-  div,
-  elementwiseProgram,
-  gatherRows,
-  mapElementsOfAll,
-  reshape,
-  scope,
-  sub,
-  type Tensor,
-} from '@topk-attention/core';
+import { cast, div, gatherRows, reshape, scope, sub, type Tensor } from '@topk-attention/core';
+import { castTree } from '../cast-all.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 import { type StepGradients, stepGradients } from './gradients.js';
 import type { LossScale, LossScaleState } from './loss-scale.js';
-
-const same = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: x }));
-
-/** Copies of float tensors in another dtype, in few launches. */
-export function castAll(tree: ParameterTree, dtype: 'f32' | 'f16'): ParameterTree {
-  const given = Object.values(tree).map((x) => ({ x }));
-  const made = mapElementsOfAll(same, given, undefined, { dtype });
-  return Object.fromEntries(Object.keys(tree).map((name, at) => [name, (made[at] as { y: Tensor }).y]));
-}
 
 /**
  * `stepGradients` with a loss of f16 copies of the parameters: gradients and squares are times the loss scale. Gradients of
@@ -41,7 +23,7 @@ export function mixedGradients(
         requireTensor('train', 'what loss returns', own);
         return lossScale.scaled(own, scaling);
       });
-    const halves = castAll(parameters, 'f16');
+    const halves = castTree(parameters, 'f16');
     const made = stepGradients(scaledLoss, halves, weights, widened);
     disposeParameters(halves);
     return { ...made, loss: div(made.loss, scaling.scale), norm: div(made.norm, scaling.scale) };
@@ -50,7 +32,7 @@ export function mixedGradients(
 
 /** f32 copies of gradients, which are freed. */
 function widened(gradients: ParameterTree): ParameterTree {
-  const wide = castAll(gradients, 'f32');
+  const wide = castTree(gradients, 'f32');
   disposeParameters(gradients);
   return wide;
 }

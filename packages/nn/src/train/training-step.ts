@@ -16,6 +16,7 @@ import {
   tensor,
 } from '@topk-attention/core';
 import { requireTree } from '@topk-attention/core/backend';
+import { castTree } from '../cast-all.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import type { Standing } from './begin.js';
 import { scaleTo } from './clip.js';
@@ -23,7 +24,7 @@ import { type StepGradients, stepGradients } from './gradients.js';
 import { LAG } from './lag.js';
 import { calledContext, type LossContext, recordedContext, recordedSeeds } from './loss.js';
 import type { LossScaleState } from './loss-scale.js';
-import { castAll, mixedGradients, numbersNow } from './mixed.js';
+import { mixedGradients, numbersNow } from './mixed.js';
 import type { StepPlan } from './optimizers/optimizer.js';
 import type { ReadTrainOptions } from './options.js';
 import { canRefrain, updateScaled } from './update-scaled.js';
@@ -82,7 +83,7 @@ export class TrainingStep<Batch, Inputs> {
     const frozen = new Set(this.#names.filter((name) => !read.trainable(name)));
     this.#trainable = this.#names.filter((name) => !frozen.has(name));
     const others = pick(parameters, [...frozen]);
-    this.#frozen = read.precision === 'mixed' ? castAll(others, 'f16') : others;
+    this.#frozen = read.precision === 'mixed' ? castTree(others, 'f16') : others;
     // `<parameter>.<slot>`
     this.#slots = Object.keys(optimizer.tensors).filter(
       (slot) => !frozen.has(slot.slice(0, slot.lastIndexOf('.'))),

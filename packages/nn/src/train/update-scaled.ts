@@ -1,4 +1,5 @@
-import { cast, scope, type Tensor } from '@topk-attention/core';
+import { scope, type Tensor } from '@topk-attention/core';
+import { castTree } from '../cast-all.js';
 import { disposeParameters, type ParameterTree } from '../parameters.js';
 import { scaledBy } from './gradients.js';
 import type { Optimizer, OptimizerState, StepPlan } from './optimizers/optimizer.js';
@@ -29,8 +30,7 @@ export function updateScaled(
   return scope(() => {
     let own = gradients;
     if (taken !== undefined) {
-      const entries = Object.entries(gradients).map(([name, g]) => [name, cast(g, 'f32')] as const);
-      own = Object.fromEntries(entries);
+      own = castTree(gradients, 'f32');
       disposeParameters(gradients);
     }
     if (scale === undefined || takesScale) {

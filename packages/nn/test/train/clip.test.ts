@@ -1,4 +1,4 @@
-import { tensor } from '@topk-attention/core';
+import { cast, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
 import {
@@ -41,6 +41,23 @@ test('the norm of Infinity is the largest element', async () => {
   expect([...(await norm.data())]).toEqual([4]);
   expect((await read(clipped)).b[0]).toBeCloseTo(-2, 5);
 });
+
+test.each([2, Number.POSITIVE_INFINITY])(
+  'gradients of f16 stay f16, and their norm of %s does not overflow',
+  async (normType) => {
+    const given = { a: tensor(backend, [49152, 0]), b: tensor(backend, [-65504 + 32], [1, 1]) };
+    const halves = Object.fromEntries(Object.entries(given).map(([name, g]) => [name, cast(g, 'f16')]));
+    const { gradients: clipped, norm } = clipGradNorm(halves, 2 ** 14, { normType });
+    expect(norm.dtype).toBe('f32');
+    const wide = clipGradNorm(given, 2 ** 14, { normType });
+    expect(await norm.data()).toEqual(await wide.norm.data());
+    for (const [name, g] of Object.entries(clipped)) {
+      expect(g.dtype).toBe('f16');
+      const narrowed = cast(wide.gradients[name] as Tensor, 'f16');
+      expect(await g.data()).toEqual(await narrowed.data());
+    }
+  },
+);
 
 test('a gradient that is NaN shows in the norm', async () => {
   const { norm } = clipGradNorm({ a: tensor(backend, [Number.NaN, 1]) }, 1);

@@ -10,7 +10,7 @@ const ROLES = [
   ...(['output', 'indices', 'scores'] as const),
 ];
 
-/** Most chunks whose programs are kept: callers rarely set more than one. */
+/** Most chunks whose programs are kept, of which callers rarely set more than one: a choice. */
 const MOST_CHUNKS = 4;
 
 /** What the calls of one request record, captured at the second of them: the first may have been the only one. */
@@ -25,9 +25,13 @@ export class CallPrograms {
 
   /** @param record what the call records, which depends on nothing but the places of the views */
   run(chunk: number, views: ForwardViews, record: (views: ForwardViews) => void): void {
-    if (!this.#stream.runsPrograms || !this.#programs.has(chunk)) {
+    if (!this.#stream.runsPrograms) {
+      record(views);
+      return;
+    }
+    if (!this.#programs.has(chunk)) {
       if (this.#programs.size >= MOST_CHUNKS) this.forget();
-      this.#programs.set(chunk, this.#programs.get(chunk));
+      this.#programs.set(chunk, undefined);
       record(views);
       return;
     }

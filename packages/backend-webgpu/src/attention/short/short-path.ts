@@ -1,8 +1,9 @@
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../../runtime/facts.js';
+import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { ForwardPath, ForwardViews } from '../shared/forward-path.js';
-import { geometryOf, keyWindow, queryWindow } from '../shared/geometry.js';
+import { geometryOf, keyWindow, type Part, partsOf, queryWindow } from '../shared/geometry.js';
 import { savedLists } from '../shared/lists.js';
 import { optionsOf } from '../shared/options.js';
 import { recordRelativeVectors, relativeBytes } from '../shared/relative-bias.js';
@@ -12,7 +13,7 @@ import { recordKeep } from '../sweeps/keep-kernel.js';
 import { sweepsPath } from '../sweeps/sweeps-path.js';
 import { TEAM } from '../sweeps/team.js';
 
-/** Scores of the whole call stay below this. */
+/** Scores of a whole call stay below this. */
 const SCORE_BYTES = 2 ** 26;
 /** Keys whose scores an invocation of a team holds in registers, 48 of them. */
 const MOST_KEYS = 48 * TEAM;
@@ -20,17 +21,17 @@ const MOST_KEYS = 48 * TEAM;
 const KEY_STEP = 8 * TEAM;
 
 /**
- * Short inputs of those that the sweeps take, with the same bits: the scores of the whole call are stored, and a team
- * holds a row of them in registers, finds the k best and multiplies them with their values. Two launches where the
- * sweeps have six.
+ * Short inputs of those that the sweeps take, with the same bits: the scores of a chunk are stored, of the whole call
+ * unless the caller wants less, and a team holds a row of them in registers, finds the k best and multiplies them with
+ * their values. Two launches where the sweeps have six.
  */
 export const shortPath: ForwardPath = {
   name: 'short',
   refuses,
   preferredChunk: ({ queryLength }) => queryLength,
-  scratchBytes: (request) => scoreBytes(request) + relativeBytes(request),
-  largestBytes: (request) => Math.max(scoreBytes(request), relativeBytes(request)),
-  record: (stream, request, views) => recordShort(stream, request, views),
+  scratchBytes: (request, chunk) => scoreBytes(request, chunk) + relativeBytes(request),
+  largestBytes: (request, chunk) => Math.max(scoreBytes(request, chunk), relativeBytes(request)),
+  record: (stream, request, views, chunk) => recordShort(stream, request, views, chunk, stream.facts),
 };
 
 function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string[] {
@@ -38,7 +39,8 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   const reasons = [...sweepsPath.refuses(request, facts)];
   if (reasons.length > 0) return reasons;
   if (keyLength > MOST_KEYS) reasons.push(`${keyLength} keys exceed ${MOST_KEYS}`);
-  if (scoreBytes(request) > SCORE_BYTES) reasons.push(`scores of ${scoreBytes(request)} bytes are too many`);
+  const whole = scoreBytes(request, queryLength);
+  if (whole > SCORE_BYTES) reasons.push(`scores of ${whole} bytes are too many`);
   if (facts.subgroupMinSize !== TEAM || facts.subgroupMaxSize !== TEAM) {
     reasons.push(`it needs subgroups of ${TEAM}`);
   }
@@ -49,21 +51,37 @@ function refuses(request: AttentionRequest, facts: DeviceFacts): readonly string
   return reasons;
 }
 
-function scoreBytes({ batch, queryHeads, queryLength, keyLength }: AttentionRequest): number {
-  return 4 * batch * queryHeads * queryLength * scoreStride(keyLength);
+function scoreBytes({ batch, queryHeads, queryLength, keyLength }: AttentionRequest, chunk: number): number {
+  return 4 * batch * queryHeads * Math.min(chunk, queryLength) * scoreStride(keyLength);
 }
 
-/** Records the whole call. */
+/** Records the whole call for a device of these facts. */
 export function recordShort(
   stream: Stream,
   request: AttentionRequest,
   views: ForwardViews,
-  facts: DeviceFacts = stream.facts,
+  chunk: number,
+  facts: DeviceFacts,
 ): void {
-  const { batch, queryHeads, queryLength, keyLength, valueDim, dtype, causal, keyLengths, dropout } = request;
-  const part = { firstHead: 0, heads: batch * queryHeads, firstQuery: 0, queries: queryLength };
+  const { batch, queryHeads } = request;
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
-  const scores = stream.scratch(scoreBytes(request));
+  for (const part of partsOf(request, batch * queryHeads, chunk)) {
+    recordPart(stream, request, views, part, relative, facts);
+    stream.flush();
+  }
+  if (relative !== undefined) stream.release(relative);
+}
+
+function recordPart(
+  stream: Stream,
+  request: AttentionRequest,
+  views: ForwardViews,
+  part: Part,
+  relative: Span | undefined,
+  facts: DeviceFacts,
+): void {
+  const { keyLength, valueDim, dtype, causal, keyLengths, dropout } = request;
+  const scores = stream.scratch(scoreBytes(request, part.queries));
   const operands = {
     q: queryWindow(views.q, request, part),
     k: keyWindow(views.k, request, part),
@@ -88,6 +106,4 @@ export function recordShort(
     },
   );
   stream.release(scores);
-  if (relative !== undefined) stream.release(relative);
-  stream.flush();
 }

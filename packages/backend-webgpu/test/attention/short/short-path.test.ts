@@ -21,8 +21,8 @@ function sharedStream(): Promise<Stream> {
 /** On any device: without subgroups, sums pass through workgroup memory. */
 const path: ForwardPath = {
   ...shortPath,
-  record: (stream, request, views) =>
-    recordShort(stream, request, views, { ...stream.facts, isSoftware: true, subgroupMinSize: 0 }),
+  record: (stream, request, views, chunk) =>
+    recordShort(stream, request, views, chunk, { ...stream.facts, isSoftware: true, subgroupMinSize: 0 }),
 };
 const sweeps = sweepsPathWith({ capacity: 64, slowRows: 1 });
 
@@ -51,6 +51,7 @@ describe('short', () => {
         const answer = await runPath(stream, path, request, arrays);
         expectAnswer(request, arrays, answer);
         expect(answer).toEqual(await runPath(stream, sweeps, request, arrays));
+        expect(await runPath(stream, path, request, arrays, 3)).toEqual(answer);
       },
       900_000,
     );
@@ -73,6 +74,13 @@ describe('short', () => {
       900_000,
     );
   }
+
+  test('takes less scratch for a smaller chunk, as a budget may want', () => {
+    const request = requestWith({ queryHeads: 12, queryLength: 1024, headDim: 64, k: 64 });
+    expect(shortPath.scratchBytes(request, 1024, SUBGROUPS)).toBe(12 * 1024 * 4096);
+    expect(shortPath.scratchBytes(request, 64, SUBGROUPS)).toBe(12 * 64 * 4096);
+    expect(shortPath.largestBytes(request, 64, SUBGROUPS)).toBe(12 * 64 * 4096);
+  });
 
   test('refuses with reasons', () => {
     const reasons = (special: Partial<AttentionRequest>, facts = {}): readonly string[] =>

@@ -1,17 +1,16 @@
 import {
-  cast,
   type ElementwiseProgram,
   type Expression,
   elementwiseProgram,
-  lt,
   mapElementsOfAll,
-  type ProgramNumbers,
+  ProgramNumbers,
+  reshape,
   type Shape,
   scope,
   type Tensor,
   terms,
-  where,
 } from '@topk-attention/core';
+import { castAll } from '../../cast-all.js';
 import type { StepOptions } from './step-options.js';
 
 /** Slots of one parameter, by name. */
@@ -85,10 +84,13 @@ export function updateAllOf<Settings>(
     const update = rule.updateOf(settings);
     return (ones, numbers, { scale, taken }) =>
       scope(() => {
-        const wide = ones.map((one) => ({ ...one, gradient: cast(one.gradient, 'f32') }));
+        const gradients = castAll(
+          ones.map(({ gradient }) => gradient),
+          'f32',
+        );
+        const wide = ones.map((one, at) => ({ ...one, gradient: gradients[at] as Tensor }));
         const made = update(wide, numbers, scale);
-        if (taken === undefined) return made;
-        return made.map((next, at) => chosen(taken, next, ones[at] as UpdatedParameter));
+        return taken === undefined ? made : chosen(taken, made, ones);
       });
   }
   const [plain, scaled] = [rule.programOf(settings, false), rule.programOf(settings, true)];
@@ -118,16 +120,33 @@ function optionalProgram({ inputs, numbers, outputs }: ElementwiseProgram): Elem
   );
 }
 
-function chosen(taken: Tensor, next: UpdatedParameter, before: UpdatedParameter): UpdatedParameter {
-  return scope(() => {
-    const isTaken = lt(0, taken);
-    const slots = Object.entries(next.slots).map(([slot, one]) => [
-      slot,
-      where(isTaken, one, before.slots[slot] as Tensor),
-    ]);
-    return {
-      parameter: where(isTaken, next.parameter, before.parameter),
-      slots: Object.fromEntries(slots),
-    };
+/** Its output has the name of an input, as those of updates do: a backend may lay them out for the next one. */
+const chosenProgram = elementwiseProgram(
+  { inputs: ['next', 'before'], numbers: ['taken'] },
+  ({ next, before, taken }) => ({ before: terms.choose(taken, next, before) }),
+);
+
+/** What an update made, or what was before it if `taken` is 0; in few launches. */
+function chosen(
+  taken: Tensor,
+  made: readonly UpdatedParameter[],
+  before: readonly UpdatedParameter[],
+): readonly UpdatedParameter[] {
+  const pairs = made.flatMap((next, at) => {
+    const { parameter, slots } = before[at] as UpdatedParameter;
+    const ofSlots = Object.entries(next.slots).map(([slot, one]) => ({
+      next: one,
+      before: slots[slot] as Tensor,
+    }));
+    return [{ next: next.parameter, before: parameter }, ...ofSlots];
   });
+  const numbers = new ProgramNumbers(reshape(taken, [1]));
+  const kept = mapElementsOfAll(chosenProgram, pairs, numbers);
+  numbers.dispose();
+  let place = 0;
+  const take = (): Tensor => (kept[place++] as { before: Tensor }).before;
+  return made.map(({ slots }) => ({
+    parameter: take(),
+    slots: Object.fromEntries(Object.keys(slots).map((slot) => [slot, take()])),
+  }));
 }
