@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { median } from '@topk-attention/app-kit';
 import type { Backend } from '@topk-attention/core';
 import {
   disposeParameters,
@@ -9,7 +10,6 @@ import {
 } from '@topk-attention/nn';
 import { refusalOf } from '../bench/measure.js';
 import { runFiles } from '../runs/run-folder.js';
-import { median } from '../training/train-run.js';
 import { batched } from './batch.js';
 import { needleNetwork } from './model.js';
 import { testRow } from './rows.js';

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Journal, peakBytes } from '@topk-attention/app-kit/node';
+import { median } from '@topk-attention/app-kit';
+import { peakBytes } from '@topk-attention/app-kit/node';
 import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   adamW,
@@ -18,10 +18,9 @@ import {
 } from '@topk-attention/nn';
 import { writeBytes } from '../data/write.js';
 import { shortHash } from '../runs/configuration.js';
-import { type Metric, metricFormat } from '../runs/metrics.js';
+import { type Metric, openMetrics } from '../runs/metrics.js';
 import { addSession, runFiles, type Session } from '../runs/run-folder.js';
 import { workInFolder } from '../runs/work-in-folder.js';
-import { median } from '../training/train-run.js';
 import { type NeedleBatch, trainingBatch, validationBatches } from './batch.js';
 import { needleNetwork } from './model.js';
 import {
@@ -78,13 +77,7 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
   const model = needleNetwork(configuration);
   const store = folderStore(join(folder, runFiles.checkpoints));
   addSession(folder, { ...session, from: (await store.list()).at(-1) ?? 0 });
-  const path = join(folder, runFiles.metrics);
-  const header = {
-    journal: 'topk-attention lra metrics',
-    version: 1,
-    configuration: shortHash(configuration),
-  };
-  const journal = Journal.open(path, header, metricFormat, existsSync(path));
+  const journal = openMetrics(folder, shortHash(configuration));
   const parameters = initialize(backend, model, seed);
   const stepTimes: number[] = [];
   backend.resetPeak();

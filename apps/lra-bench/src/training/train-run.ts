@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Journal, peakBytes } from '@topk-attention/app-kit/node';
+import { median } from '@topk-attention/app-kit';
+import { peakBytes } from '@topk-attention/app-kit/node';
 import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   contextOf,
@@ -22,7 +22,7 @@ import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier, type Documents } from '../model/classifier.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
-import { type Metric, metricFormat } from '../runs/metrics.js';
+import { type Metric, openMetrics } from '../runs/metrics.js';
 import {
   addSession,
   type RunResult,
@@ -77,13 +77,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const store = folderStore(join(folder, runFiles.checkpoints));
   const from = (await store.list()).at(-1) ?? 0;
   addSession(folder, { ...session, from });
-  const path = join(folder, runFiles.metrics);
-  const header = {
-    journal: 'topk-attention lra metrics',
-    version: 1,
-    configuration: comparedHash(configuration),
-  };
-  const journal = Journal.open(path, header, metricFormat, existsSync(path));
+  const journal = openMetrics(folder, comparedHash(configuration));
   const evaluator = new Evaluator(model);
   const parameters = initialize(backend, model, seed);
   const batch = (rows: Splits['train'], indices: readonly number[]): Batch =>
@@ -223,9 +217,4 @@ export function* lazily<T>(
   make: (indices: readonly number[]) => T,
 ): Generator<T> {
   for (const indices of batches) yield make(indices);
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? 0;
 }
