@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { median } from '@topk-attention/app-kit';
 import { peakBytes } from '@topk-attention/app-kit/node';
-import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
+import { crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   contextOf,
   dataLoader,
@@ -22,35 +22,24 @@ import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier, type Documents } from '../model/classifier.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
-import { type Metric, openMetrics } from '../runs/metrics.js';
+import { openMetrics } from '../runs/metrics.js';
 import {
   addSession,
   type RunResult,
   readConfiguration,
   readResult,
   runFiles,
-  type Session,
   writeConfiguration,
   writeJson,
 } from '../runs/run-folder.js';
+import type { RunOptions } from '../runs/run-options.js';
 import { workInFolder } from '../runs/work-in-folder.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
-export interface TrainRunOptions {
+export interface TrainRunOptions extends RunOptions {
   readonly folder: string;
   readonly configuration: Configuration;
   readonly splits: Splits;
-  readonly backend: Backend;
-  /** Most bytes on the device so far, for engines that count them. */
-  readonly deviceBytes?: () => number;
-  readonly session: Omit<Session, 'from'>;
-  /** Go on with a run that was begun. If false, a folder with a run is an error. */
-  readonly resume: boolean;
-  /** Steps between checkpoints. Default 500. */
-  readonly saveEvery?: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number, label: string) => void;
-  readonly onMetric?: (metric: Metric) => void;
 }
 
 /** Steps between two lines of the log. */
@@ -147,7 +136,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       greaterIsBetter: true,
       checkpoints: store,
       resume: true,
-      saveSteps: options.saveEvery ?? 500,
+      saveSteps: options.saveEvery,
       saveTotalLimit: 1,
       loggingSteps: LOG_EVERY,
       onLog: (metric) => {
