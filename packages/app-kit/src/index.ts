@@ -38,5 +38,6 @@ export type { Column, Table } from './report/table.js';
 export { textTable } from './report/text-table.js';
 export { serveWorker, type WorkerScope } from './serve-worker.js';
 export { bootstrapMean, type Interval, meanOfGroups } from './statistics/bootstrap.js';
+export { median } from './statistics/median.js';
 export { seededRandom } from './statistics/seeded-random.js';
 export { WorkerEngine, type WorkerEvent, type WorkerLike } from './worker-engine.js';

@@ -1,3 +1,4 @@
+import { median } from '@topk-attention/app-kit';
 import {
   type Backend,
   evaluate,
@@ -35,13 +36,12 @@ export async function measure(
       await run(prepared, direction);
       times.push(performance.now() - from);
     }
-    times.sort((a, b) => a - b);
     const { peak } = backend.memory();
     return {
       way,
       x,
       direction,
-      milliseconds: times[times.length >> 1] as number,
+      milliseconds: median(times),
       ...(peak !== undefined && { peakBytes: peak }),
     };
   } catch (error) {

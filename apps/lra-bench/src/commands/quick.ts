@@ -78,6 +78,7 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
         backend,
         session: sessionOf(engine, host),
         resume: false,
+        saveEvery: 500,
         signal: io.signal,
         onProgress: (done, total) => bar.update(done, total, label, true),
       });

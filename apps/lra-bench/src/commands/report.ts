@@ -75,7 +75,8 @@ export function report({ json, runs, bench = [], separate, out }: ReportOptions,
     print(io, `${sectionTitle(section)}\n\n${textTable(accuracyTable(section))}\n`);
   for (const { configuration, retrievals } of needles) {
     const title = `Needles in noise: trained with ${mechanismTitle(configuration.mechanism)}`;
-    print(io, `${title}\n\n${textTable(retrievalTable(retrievals, configuration))}\n`);
+    const table = textTable(retrievalTable(retrievals, configuration));
+    print(io, `${title}\n\n${retrievals.length === 0 ? 'not asked yet: pnpm lra needles eval' : table}\n`);
   }
   print(io, `Report  ${shownPath(html)}\n        ${shownPath(markdown)}`);
 }

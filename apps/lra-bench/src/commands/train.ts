@@ -6,9 +6,8 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
-  note,
   Option,
-  ProgressBar,
+  type ProgressBar,
   positiveNumber,
   print,
   shownPath,
@@ -21,13 +20,20 @@ import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Configuration, runName } from '../runs/configuration.js';
 import type { RunResult } from '../runs/run-folder.js';
-import { type Changes, changedPreset, configurationOf, plannedRuns, type Shard } from '../sweep/configure.js';
+import type { RunOptions } from '../runs/run-options.js';
+import {
+  type Changes,
+  changedPreset,
+  configurationOf,
+  type PlannedRun,
+  plannedRuns,
+  type Shard,
+} from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { trainRun } from '../training/train-run.js';
-import { openEngine } from './open-engine.js';
+import { makeRuns } from './make-runs.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
-import { sessionOf } from './session.js';
 
 const notes = `
 Tasks, mechanisms and seeds may be lists: every combination is a run in a folder of its own under --out. All runs of a
@@ -155,53 +161,23 @@ async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void
   const numbers = { k, features, ...(redraw !== undefined && { redraw }) };
   const runs = plannedRuns({ tasks, mechanisms, seeds, ...numbers }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
-  const bar = new ProgressBar(io.stderr, options.json);
-  const finished: Finished[] = [];
   const read = new Map<TaskName, Splits>();
-  const engine = await openEngine(host, options, io);
-  try {
-    for (const [at, run] of runs.entries()) {
-      const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
-      const splits =
-        read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
-      read.set(run.task, splits);
-      const configuration = configurationOf(run, preset, splits, {
-        ...(microBatch !== undefined && { microBatch }),
-        ...(feedForwardK !== undefined && { feedForwardK }),
-        precision,
-      });
-      const folder = join(out, runName(configuration));
-      const label = `${at + 1} of ${runs.length}: ${run.task}, ${mechanismTitle(run.mechanism)}, seed ${run.seed}`;
-      let best = '';
-      const result = await trainRun({
-        folder,
-        configuration,
-        splits,
-        backend: engine.backend,
-        ...(engine.gpuBytes && { deviceBytes: engine.gpuBytes }),
-        session: sessionOf(engine, host),
-        resume: options.resume === true,
-        saveEvery: options.saveEvery,
-        signal: io.signal,
-        onProgress: (done, total, stage) =>
-          bar.update(done, total, `${label}${stage === 'training' ? '' : `, ${stage}`}${best}`, true),
-        onMetric: ({ eval_accuracy: accuracy }) => {
-          if (accuracy !== undefined) best = `, ${accuracy.toFixed(1)} % on validation`;
-        },
-      });
-      bar.clear();
-      finished.push({ folder, configuration, result });
-    }
-  } catch (error) {
-    bar.clear();
-    if (io.signal.aborted && !options.json)
-      note(io, `Everything so far is saved in ${shownPath(out)}; the same command with --resume goes on.`);
-    throw error;
-  } finally {
-    bar.clear();
-    await engine.backend.dispose();
-  }
-  show(finished, options, io);
+  const make = async (run: PlannedRun, common: RunOptions, bar: ProgressBar): Promise<Finished> => {
+    const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
+    const splits =
+      read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
+    read.set(run.task, splits);
+    const configuration = configurationOf(run, preset, splits, {
+      ...(microBatch !== undefined && { microBatch }),
+      ...(feedForwardK !== undefined && { feedForwardK }),
+      precision,
+    });
+    const folder = join(out, runName(configuration));
+    return { folder, configuration, result: await trainRun({ ...common, folder, configuration, splits }) };
+  };
+  const titleOf = ({ task, mechanism, seed }: PlannedRun): string =>
+    `${task}, ${mechanismTitle(mechanism)}, seed ${seed}`;
+  show(await makeRuns(runs, titleOf, make, options, io, host), options, io);
 }
 
 function show(finished: readonly Finished[], options: TrainOptions, io: Io): void {

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { formatCount, median } from '@topk-attention/app-kit';
 import type { Backend } from '@topk-attention/core';
 import {
   disposeParameters,
@@ -9,13 +10,13 @@ import {
 } from '@topk-attention/nn';
 import { refusalOf } from '../bench/measure.js';
 import { runFiles } from '../runs/run-folder.js';
-import { median } from '../training/train-run.js';
 import { batched } from './batch.js';
 import { needleNetwork } from './model.js';
 import { testRow } from './rows.js';
 import { addRetrieval, type Retrieval, type RetrievedRow, readRetrievals } from './run-folder.js';
 import { answersOf } from './score.js';
 import type { NeedleConfiguration } from './settings.js';
+import { keptTitle } from './tables.js';
 
 export interface RetrieveOptions {
   readonly folder: string;
@@ -91,11 +92,7 @@ async function retrieval(
       const { right } = await answersOf(model, parameters, batched([made]));
       times.push(performance.now() - from);
       rows.push({ depth: made.depth, right: right[0] ?? 0 });
-      onProgress?.(
-        row + 1,
-        count,
-        `${k === 'exact' ? k : `k ${k}`}, ${tokens.toLocaleString('en-US')} tokens`,
-      );
+      onProgress?.(row + 1, count, `${keptTitle(k)}, ${formatCount(tokens)} tokens`);
     }
   } catch (error) {
     return { ...facts, refused: refusalOf(error) };

@@ -135,11 +135,13 @@ export function needleRunName({ mechanism, seed }: NeedleConfiguration): string 
 }
 
 /** @throws TopKError INVALID_OPTION for settings that do not fit each other */
-export function requireFitting({ task, training }: NeedleConfiguration): void {
+export function requireFitting({ task, model, training }: NeedleConfiguration): void {
   const { steps, warmup, firstTokens, tokens, stepTokens } = training;
   const refuse = (option: string, expected: string, got: number): TopKError =>
     new TopKError('INVALID_OPTION', `--${option} does not fit`, { expected, got: String(got) });
   requireRoom(task, firstTokens);
+  const { width, heads } = model;
+  if (width % heads !== 0) throw refuse('width', `a multiple of the ${heads} heads`, width);
   if (warmup > steps) throw refuse('steps', `at least the ${warmup} of the warm-up`, steps);
   if (tokens < firstTokens) throw refuse('tokens', `at least the first ${firstTokens}`, tokens);
   if (stepTokens < tokens) throw refuse('step-tokens', `at least the ${tokens} of a row`, stepTokens);

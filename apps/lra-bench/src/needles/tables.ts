@@ -1,4 +1,4 @@
-import { formatDuration, formatMebibytes, type Table } from '@topk-attention/app-kit';
+import { formatCount, formatDuration, formatMebibytes, type Table } from '@topk-attention/app-kit';
 import { accuracyOf, type Retrieval } from './run-folder.js';
 import type { NeedleConfiguration } from './settings.js';
 
@@ -17,7 +17,7 @@ export function retrievalTable(retrievals: readonly Retrieval[], configuration: 
       ),
     ],
     rows: lengths.map((tokens) => [
-      tokens.toLocaleString('en-US'),
+      formatCount(tokens),
       ...kept.flatMap((k) => {
         const one = retrievals.find((retrieval) => retrieval.k === k && retrieval.tokens === tokens);
         if (one === undefined) return ['', '', '', ''];

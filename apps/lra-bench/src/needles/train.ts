@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Journal, peakBytes } from '@topk-attention/app-kit/node';
-import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
+import { median } from '@topk-attention/app-kit';
+import { peakBytes } from '@topk-attention/app-kit/node';
+import { crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   adamW,
   contextOf,
@@ -18,10 +18,10 @@ import {
 } from '@topk-attention/nn';
 import { writeBytes } from '../data/write.js';
 import { shortHash } from '../runs/configuration.js';
-import { type Metric, metricFormat } from '../runs/metrics.js';
-import { addSession, runFiles, type Session } from '../runs/run-folder.js';
+import { openMetrics } from '../runs/metrics.js';
+import { addSession, runFiles } from '../runs/run-folder.js';
+import type { RunOptions } from '../runs/run-options.js';
 import { workInFolder } from '../runs/work-in-folder.js';
-import { median } from '../training/train-run.js';
 import { type NeedleBatch, trainingBatch, validationBatches } from './batch.js';
 import { needleNetwork } from './model.js';
 import {
@@ -34,20 +34,9 @@ import {
 import { answersOf } from './score.js';
 import type { NeedleConfiguration } from './settings.js';
 
-export interface NeedleTrainOptions {
+export interface NeedleTrainOptions extends RunOptions {
   readonly folder: string;
   readonly configuration: NeedleConfiguration;
-  readonly backend: Backend;
-  /** Most bytes on the device so far, for engines that count them. */
-  readonly deviceBytes?: () => number;
-  readonly session: Omit<Session, 'from'>;
-  /** Go on with a run that was begun. If false, a folder with a run is an error. */
-  readonly resume: boolean;
-  /** Steps between checkpoints. */
-  readonly saveEvery: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number) => void;
-  readonly onMetric?: (metric: Metric) => void;
 }
 
 /** Steps between two lines of the log. */
@@ -78,13 +67,7 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
   const model = needleNetwork(configuration);
   const store = folderStore(join(folder, runFiles.checkpoints));
   addSession(folder, { ...session, from: (await store.list()).at(-1) ?? 0 });
-  const path = join(folder, runFiles.metrics);
-  const header = {
-    journal: 'topk-attention lra metrics',
-    version: 1,
-    configuration: shortHash(configuration),
-  };
-  const journal = Journal.open(path, header, metricFormat, existsSync(path));
+  const journal = openMetrics(folder, shortHash(configuration));
   const parameters = initialize(backend, model, seed);
   const stepTimes: number[] = [];
   backend.resetPeak();
@@ -122,7 +105,7 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
         if (metric.step_ms !== undefined) stepTimes.push(metric.step_ms);
         options.onMetric?.(metric);
       },
-      ...(options.onProgress && { onProgress: options.onProgress }),
+      onProgress: (done, total) => options.onProgress?.(done, total, 'training'),
       ...(signal && { signal }),
     });
     disposeParameters(run.parameters);

@@ -11,7 +11,7 @@ export type Metric = LogEntry & { readonly eval_accuracy?: number; readonly eval
  * Lines of a run's log. A run that is resumed makes the steps since its last checkpoint again: of two lines about one step,
  * the later counts.
  */
-export const metricFormat: JournalFormat<Metric> = {
+const metricFormat: JournalFormat<Metric> = {
   isEntry: (value): value is Metric & typeof value => typeof value.step === 'number',
   expected: 'a line of JSON with a step',
   keyOf: (metric) => `${metric.step} ${isEvaluation(metric) ? 'evaluation' : 'training'}`,
@@ -19,6 +19,18 @@ export const metricFormat: JournalFormat<Metric> = {
 
 export function isEvaluation(metric: Metric): boolean {
   return metric.eval_accuracy !== undefined;
+}
+
+/**
+ * The log of a run, for its lines to come; a new one, or that of earlier sessions.
+ *
+ * @param configuration a short name of the run's settings, which those of the earlier lines must have
+ * @throws TopKError INVALID_OPTION, FILE_CORRUPT, FILE_NOT_FOUND
+ */
+export function openMetrics(folder: string, configuration: string): Journal<Metric> {
+  const path = join(folder, runFiles.metrics);
+  const header = { journal: 'topk-attention lra metrics', version: 1, configuration };
+  return Journal.open(path, header, metricFormat, existsSync(path));
 }
 
 /** The lines of a run, by step. The last line may be half written; the file is only read. */

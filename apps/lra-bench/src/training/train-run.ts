@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { Journal, peakBytes } from '@topk-attention/app-kit/node';
-import { type Backend, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
+import { median } from '@topk-attention/app-kit';
+import { peakBytes } from '@topk-attention/app-kit/node';
+import { crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   contextOf,
   dataLoader,
@@ -22,35 +22,24 @@ import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier, type Documents } from '../model/classifier.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
-import { type Metric, metricFormat } from '../runs/metrics.js';
+import { openMetrics } from '../runs/metrics.js';
 import {
   addSession,
   type RunResult,
   readConfiguration,
   readResult,
   runFiles,
-  type Session,
   writeConfiguration,
   writeJson,
 } from '../runs/run-folder.js';
+import type { RunOptions } from '../runs/run-options.js';
 import { workInFolder } from '../runs/work-in-folder.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
-export interface TrainRunOptions {
+export interface TrainRunOptions extends RunOptions {
   readonly folder: string;
   readonly configuration: Configuration;
   readonly splits: Splits;
-  readonly backend: Backend;
-  /** Most bytes on the device so far, for engines that count them. */
-  readonly deviceBytes?: () => number;
-  readonly session: Omit<Session, 'from'>;
-  /** Go on with a run that was begun. If false, a folder with a run is an error. */
-  readonly resume: boolean;
-  /** Steps between checkpoints. Default 500. */
-  readonly saveEvery?: number;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (done: number, total: number, label: string) => void;
-  readonly onMetric?: (metric: Metric) => void;
 }
 
 /** Steps between two lines of the log. */
@@ -77,13 +66,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const store = folderStore(join(folder, runFiles.checkpoints));
   const from = (await store.list()).at(-1) ?? 0;
   addSession(folder, { ...session, from });
-  const path = join(folder, runFiles.metrics);
-  const header = {
-    journal: 'topk-attention lra metrics',
-    version: 1,
-    configuration: comparedHash(configuration),
-  };
-  const journal = Journal.open(path, header, metricFormat, existsSync(path));
+  const journal = openMetrics(folder, comparedHash(configuration));
   const evaluator = new Evaluator(model);
   const parameters = initialize(backend, model, seed);
   const batch = (rows: Splits['train'], indices: readonly number[]): Batch =>
@@ -153,7 +136,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       greaterIsBetter: true,
       checkpoints: store,
       resume: true,
-      saveSteps: options.saveEvery ?? 500,
+      saveSteps: options.saveEvery,
       saveTotalLimit: 1,
       loggingSteps: LOG_EVERY,
       onLog: (metric) => {
@@ -223,9 +206,4 @@ export function* lazily<T>(
   make: (indices: readonly number[]) => T,
 ): Generator<T> {
   for (const indices of batches) yield make(indices);
-}
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? 0;
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { readNeedleConfiguration, readRetrievals } from '../../src/needles/run-folder.js';
-import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
+import { errorOf, lastOfEach, lra, temporaryFolder } from '../support/command-line.js';
 
 const folder = temporaryFolder();
 const RUN = 'needles-top-k-8-seed-1';
@@ -51,6 +51,12 @@ test('stopped and resumed, a run ends with the same bits', async () => {
     expect(bytes(join(run, file))).toBe(bytes(join(whole, file)));
 });
 
+test('report says what was not asked yet', async () => {
+  const { code, stdout } = await lra(['report', '--runs', whole, '--out', join(folder, 'empty')]);
+  expect(code).toBe(0);
+  expect(stdout).toContain('trained with top-k 8\n\nnot asked yet: pnpm lra needles eval\n');
+});
+
 test('eval adds lengths to the run, keeps those with --resume, and report shows them', async () => {
   const first = await lra(evaluate('--k', '8,exact', '--lengths', '40,20', '--json'));
   expect(first.code).toBe(0);
@@ -96,26 +102,11 @@ test.each<[string, readonly string[], RegExp]>([
   ['rows shorter than a needle', evaluate('--lengths', '18'), /at least 19 tokens/],
   ['a step shorter than a row', train('short', '--tokens', '128'), /--step-tokens does not fit/],
   ['a training shorter than its first rows', train('short', '--tokens', '32'), /--tokens does not fit/],
+  ['a width that the heads do not divide', train('short', '--width', '9'), /--width does not fit/],
   ['a folder that is no run', ['needles', 'eval', '--run', folder], /is no needle run/],
 ])('%s is refused', async (_name, args, message) => {
-  // Of two equal options the last one counts here.
-  const last = args.filter(
-    (_, at) => !args.some((one, later) => later > at && isSame(args, at, later) && one),
-  );
-  expect((await errorOf(last)).message).toMatch(message);
+  expect((await errorOf(lastOfEach(args))).message).toMatch(message);
 });
-
-/** Whether the options at two places are equal, or those whose values stand there. */
-function isSame(args: readonly string[], at: number, later: number): boolean {
-  const nameAt = (place: number): string | undefined =>
-    args[place]?.startsWith('--')
-      ? args[place]
-      : args[place - 1]?.startsWith('--')
-        ? args[place - 1]
-        : undefined;
-  const isName = (place: number): boolean => args[place]?.startsWith('--') === true;
-  return isName(at) === isName(later) && nameAt(at) !== undefined && nameAt(at) === nameAt(later);
-}
 
 test('a result of another version', async () => {
   const path = join(whole, 'needles.json');

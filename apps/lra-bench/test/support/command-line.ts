@@ -25,6 +25,16 @@ export async function lra(args: readonly string[], signal?: AbortSignal): Promis
   return { code, ...written };
 }
 
+/** Of options that are given twice, the last one. */
+export function lastOfEach(args: readonly string[]): readonly string[] {
+  const nameAt = (at: number): string | undefined =>
+    [args[at], args[at - 1]].find((text) => text?.startsWith('--'));
+  return args.filter((_, at) => {
+    const name = nameAt(at);
+    return name === undefined || args.lastIndexOf(name) <= (args[at] === name ? at : at - 1);
+  });
+}
+
 /** What every command prints with `--json` when it fails. */
 export interface JsonError {
   readonly error: { readonly code: string; readonly message: string; readonly fix?: string };

@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { isEvaluation, readMetrics } from '../../src/runs/metrics.js';
 import { readConfiguration, readSessions } from '../../src/runs/run-folder.js';
-import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
+import { errorOf, lastOfEach, lra, temporaryFolder } from '../support/command-line.js';
 import { fewRows, tiny } from '../support/small-run.js';
 
 const folder = temporaryFolder();
@@ -141,9 +141,7 @@ test('mixed precision: a run of its own with a loss scale; refused where there i
   const { testLoss } = JSON.parse(readFileSync(join(whole, 'result.json'), 'utf8'));
   expect(Math.abs(run.testLoss - testLoss)).toBeLessThan(0.3);
   // A native engine, so not in this process.
-  const args = train('no-halves', '--precision', 'mixed', '--backend', 'onnxruntime', '--json').filter(
-    (_, at, all) => !isDouble(all, at),
-  );
+  const args = lastOfEach(train('no-halves', '--precision', 'mixed', '--backend', 'onnxruntime', '--json'));
   const child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
   let printed = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
@@ -158,9 +156,7 @@ test('a sweep in shards: every run once, each beginning with the same weights', 
   const sweep = ['--mechanism', 'top-k,performer-relu', '--k', '8', '--features', '16', '--steps', '2'];
   const of = async (shard: string): Promise<readonly string[]> => {
     const { stdout } = await lra(
-      train('sweep', ...sweep, '--eval-every', '2', '--shard', shard, '--json').filter(
-        (_, at, all) => !isDouble(all, at),
-      ),
+      lastOfEach(train('sweep', ...sweep, '--eval-every', '2', '--shard', shard, '--json')),
     );
     return JSON.parse(stdout).runs.map((run: { folder: string }) => run.folder);
   };
@@ -170,17 +166,6 @@ test('a sweep in shards: every run once, each beginning with the same weights', 
     'listops-small-clean-top-k-8-seed-1',
   ]);
 });
-
-/** Whether an option is given again later: the last one is meant. */
-function isDouble(args: readonly string[], at: number): boolean {
-  const name = args[at]?.startsWith('--')
-    ? args[at]
-    : args[at - 1]?.startsWith('--')
-      ? args[at - 1]
-      : undefined;
-  const here = args[at]?.startsWith('--') ? at : at - 1;
-  return name !== undefined && args.lastIndexOf(name) > here;
-}
 
 describe('what is refused', () => {
   /** A copy of the finished run that has lost its result. */
@@ -266,7 +251,7 @@ describe('what is refused', () => {
     ['too many tokens', ['--tokens', '4000'], /at most 2000 for listops/],
     ['a warm-up longer than the run', ['--warmup', '13'], /at most 12 steps/],
   ])('%s', async (_name, more, message) => {
-    const args = train('refused', ...more).filter((_, at, all) => !isDouble(all, at));
+    const args = lastOfEach(train('refused', ...more));
     expect(await errorOf(args)).toMatchObject({
       code: 'INVALID_OPTION',
       message: expect.stringMatching(message),

@@ -1,4 +1,4 @@
-import { formatDuration, reportOf } from '@topk-attention/app-kit';
+import { formatDuration, median, reportOf } from '@topk-attention/app-kit';
 import type { Io } from '@topk-attention/app-kit/node';
 import { exactMatch } from '@topk-attention/models';
 import { EngineChild } from '../engine/engine-child.js';
@@ -84,7 +84,3 @@ const memoryFailures: { readonly [code: string]: string | undefined } = {
   DOES_NOT_FIT: 'does not fit',
   OUT_OF_MEMORY: 'out of memory',
 };
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
-}

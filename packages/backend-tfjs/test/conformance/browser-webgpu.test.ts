@@ -1,4 +1,4 @@
 import { quickConformanceInBrowser } from '../support/browser-page.js';
 
-// A sample: the whole suite runs in Node, over the same Dawn: webgpu.test.ts.
+// A sample of what runs in Node, over the same Dawn: webgpu.test.ts.
 quickConformanceInBrowser('webgpu', 90);

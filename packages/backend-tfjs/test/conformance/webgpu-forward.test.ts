@@ -3,7 +3,7 @@ import { gpuCases } from '../support/gpu-cases.js';
 import { describeOnSoftwareGpu } from '../support/software-gpu.js';
 
 // As tfjs runs by default: what is small goes to the GPU late or never, and its other ways have to agree. A sample of
-// the shapes of each operation: webgpu.test.ts has all of them on the GPU, cpu.test.ts on the CPU.
+// the shapes that webgpu.test.ts has on the GPU; cpu.test.ts has all shapes on the CPU.
 const groups = new Set(['primitives', 'engine traps', 'gradients']);
 
 await describeOnSoftwareGpu(

@@ -1,4 +1,4 @@
-import { textTable } from '@topk-attention/app-kit';
+import { formatCount, textTable } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
   backendCommand,
@@ -18,7 +18,7 @@ import { retrieveNeedles } from '../../needles/retrieve.js';
 import { requireRoom } from '../../needles/rows.js';
 import { type Retrieval, requireNeedleRun } from '../../needles/run-folder.js';
 import type { NeedleConfiguration } from '../../needles/settings.js';
-import { retrievalsJson, retrievalTable } from '../../needles/tables.js';
+import { keptTitle, retrievalsJson, retrievalTable } from '../../needles/tables.js';
 import { lockFolder } from '../../runs/lock.js';
 import { keptKeys } from '../kept-keys.js';
 import { openEngine } from '../open-engine.js';
@@ -115,7 +115,7 @@ async function evaluateAll(options: Options, io: Io, host: Host): Promise<void> 
     print(io, `${shownPath(folder)}: trained with ${mechanismTitle(configuration.mechanism)}`);
     print(io, `${textTable(retrievalTable(retrievals, configuration))}\n`);
     for (const { k, tokens, refused } of retrievals)
-      if (refused !== undefined) note(io, `k ${k}, ${tokens}: ${refused}`);
+      if (refused !== undefined) note(io, `${keptTitle(k)}, ${formatCount(tokens)} tokens: ${refused}`);
   }
   print(io, info.description);
 }

@@ -6,8 +6,6 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
-  note,
-  ProgressBar,
   positiveNumber,
   print,
   shownPath,
@@ -18,9 +16,9 @@ import { mechanismTitle } from '../../model/mechanism.js';
 import { type NeedleResult, needleRunName, requireFitting } from '../../needles/run-folder.js';
 import { type NeedleConfiguration, needleModel, needleTask, needleTraining } from '../../needles/settings.js';
 import { trainNeedles } from '../../needles/train.js';
-import { openEngine } from '../open-engine.js';
+import type { RunOptions } from '../../runs/run-options.js';
+import { makeRuns } from '../make-runs.js';
 import { listOf, nameIn, seedNumber } from '../option-values.js';
-import { sessionOf } from '../session.js';
 
 const notes = `
 A row is noise with one needle in it, a key and its value of four symbols each, and ends with the question.
@@ -81,45 +79,24 @@ export function needlesTrainCommand(io: Io, host: Host): CommandUnknownOpts {
   });
 }
 
+/** A finished run. */
+interface Finished {
+  readonly folder: string;
+  readonly configuration: NeedleConfiguration;
+  readonly result: NeedleResult;
+}
+
 async function trainAll(options: Options, io: Io, host: Host): Promise<void> {
   const { out, json } = options;
   const configurations = configurationsOf(options);
   for (const one of configurations) requireFitting(one);
-  const bar = new ProgressBar(io.stderr, json);
-  const finished: { folder: string; configuration: NeedleConfiguration; result: NeedleResult }[] = [];
-  const engine = await openEngine(host, options, io);
-  try {
-    for (const [at, configuration] of configurations.entries()) {
-      const { mechanism, seed } = configuration;
-      const folder = join(out, needleRunName(configuration));
-      const label = `${at + 1} of ${configurations.length}: ${mechanismTitle(mechanism)}, seed ${seed}`;
-      let latest = '';
-      const result = await trainNeedles({
-        folder,
-        configuration,
-        backend: engine.backend,
-        ...(engine.gpuBytes && { deviceBytes: engine.gpuBytes }),
-        session: sessionOf(engine, host),
-        resume: options.resume === true,
-        saveEvery: options.saveEvery,
-        signal: io.signal,
-        onProgress: (done, total) => bar.update(done, total, `${label}${latest}`, true),
-        onMetric: ({ eval_accuracy: accuracy }) => {
-          if (accuracy !== undefined) latest = `, ${accuracy.toFixed(1)} % on validation`;
-        },
-      });
-      bar.clear();
-      finished.push({ folder, configuration, result });
-    }
-  } catch (error) {
-    bar.clear();
-    if (io.signal.aborted && !json)
-      note(io, `Everything so far is saved in ${shownPath(out)}; the same command with --resume goes on.`);
-    throw error;
-  } finally {
-    bar.clear();
-    await engine.backend.dispose();
-  }
+  const make = async (configuration: NeedleConfiguration, common: RunOptions): Promise<Finished> => {
+    const folder = join(out, needleRunName(configuration));
+    return { folder, configuration, result: await trainNeedles({ ...common, folder, configuration }) };
+  };
+  const titleOf = ({ mechanism, seed }: NeedleConfiguration): string =>
+    `${mechanismTitle(mechanism)}, seed ${seed}`;
+  const finished = await makeRuns(configurations, titleOf, make, options, io, host);
   if (json) {
     const runs = finished.map(({ folder, configuration: { mechanism, seed }, result }) => {
       return { folder, mechanism, seed, ...result };

@@ -25,7 +25,7 @@ async function runPart(
   const all = await gpuCases(engine, { goldens: new URL(goldens) });
   const chosen = all.filter(({ group }) => quickGroups.has(group) === (part === 'quick'));
   // On WebGPU, Chromium has the Dawn and the SwiftShader that all of these run on in Node.
-  const cases = engine === 'webgpu' ? sampleCases(chosen, 6) : chosen;
+  const cases = engine === 'webgpu' ? sampleCases(chosen, 3) : chosen;
   const createBackend = () => createTfjsBackend({ tf, engine });
   const reports = await runConformance(
     {
