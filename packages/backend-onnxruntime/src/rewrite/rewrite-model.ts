@@ -115,7 +115,7 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
     blocks: outcomes.map((outcome) => reportOf(outcome, evaluation, k, chunkBytes)),
     feedForwards: rewriting.feedForwards.map(({ second, hidden }) => ({ name: nameOf(second), hidden })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
-    left: leftOver(rewritten, fixed, outcomes, prefix),
+    left: leftOver(rewritten, fixed, outcomes, prefix, at),
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
@@ -188,10 +188,10 @@ function invalid(
 
 /** A prefix that no value of the file has. */
 function freshPrefix(graph: GraphProto): string {
-  const names = [...allNames(graph)];
+  const taken = new Set([...allNames(graph)].map((name) => name.slice(0, name.indexOf('/') + 1)));
   for (let count = 0; ; count++) {
     const prefix = count === 0 ? 'topk/' : `topk${count}/`;
-    if (!names.some((name) => name.startsWith(prefix))) return prefix;
+    if (!taken.has(prefix)) return prefix;
   }
 }
 
