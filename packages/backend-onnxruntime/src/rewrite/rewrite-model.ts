@@ -83,13 +83,21 @@ const OLDEST_OPSET = 9;
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
+  return rewriteDecoded(decodeModel(bytes), 'model', given);
+}
+
+/**
+ * The same for a model that has been read.
+ *
+ * @param source Its name in error messages.
+ */
+export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
   const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
   const k = attention === 'exact' ? undefined : attention.k;
-  if (k !== undefined && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
+  if (attention !== 'exact' && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
   if (!isCount(chunkBytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, chunkBytes);
-  const model = decodeModel(bytes);
   const graph = model.graph as GraphProto;
-  checkOrder(graph, 'model');
+  checkOrder(graph, source);
   const opset = opsetOf(model);
   if (opset < OLDEST_OPSET) {
     throw new TopKError('UNSUPPORTED', 'rewriteModel: the operator set is too old', {
