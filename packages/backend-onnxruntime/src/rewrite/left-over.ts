@@ -1,4 +1,5 @@
 import type { ModelProto } from '../onnx/messages.js';
+import { Evaluation } from './extents/evaluate.js';
 import { isSame, Lengths, lengthAt } from './extents/lengths.js';
 import type { Extents } from './extents/symbols.js';
 import { operatorOf } from './graph/attributes.js';
@@ -8,18 +9,23 @@ import type { Outcome } from './rewrite-graph.js';
 /**
  * Values of a rewritten model with one axis as long as the queries of a block and another as long as its keys. Those made
  * inside of the new loops are not among them: they have the rows of a chunk.
+ *
+ * @param given Extents that the model is for alone.
+ * @param at Extents that the values are reported with.
  */
 export function leftOver(
   model: ModelProto,
   given: Extents,
   outcomes: readonly Outcome[],
   prefix: string,
+  at: Extents,
 ): readonly LongValue[] {
   const lengths = new Lengths(model, given);
   const pairs = outcomes.flatMap(({ block }) =>
     block === undefined ? [] : [[block.queryLength, block.keyLength] as const],
   );
   const left = new Map<string, LongValue>();
+  const evaluation = new Evaluation(model, at);
   for (const { graph, node, name, known } of lengths.first.values()) {
     const axes = lengths.axes(graph, name);
     if (axes === undefined || axes.dims.length < 2 || name.startsWith(prefix)) continue;
@@ -29,7 +35,9 @@ export function leftOver(
         (one, at) => isSame(one, rows) && places.some((other, to) => to !== at && isSame(other, columns)),
       ),
     );
-    if (isLong) left.set(name, { name, operator: operatorOf(node), dims: known.dims });
+    if (!isLong) continue;
+    const { dims } = evaluation.known(graph, name) ?? known;
+    left.set(name, { name, operator: operatorOf(node), dims });
   }
   return [...left.values()];
 }

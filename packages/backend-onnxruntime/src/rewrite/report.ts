@@ -18,6 +18,7 @@ export interface BlockReport {
 export interface LongValue {
   readonly name: string;
   readonly operator: string;
+  /** At the report's extents. */
   readonly dims: readonly number[];
 }
 
@@ -34,7 +35,7 @@ export interface RewriteReport {
   readonly otherSoftmaxes: readonly string[];
   /** What grows with the square of the length after rewriting; empty when every block is rewritten and its masks too. */
   readonly left: readonly LongValue[];
-  /** The extents that `bytes` are for, by the file's names. */
+  /** The extents that `bytes` and `left` are for, by the file's names. */
   readonly extents: { readonly [name: string]: number };
 }
 

@@ -2,8 +2,11 @@ import { readOptions, TopKError } from '@topk-attention/core';
 import { decodeModel } from '../onnx/read-model.js';
 import { externalFiles } from './files/external-data.js';
 import { nodeModules } from './files/node-modules.js';
+import { readFile } from './files/read-file.js';
 import type { RewriteReport } from './report.js';
-import { type RewriteOptions, rewriteKinds, rewriteModel } from './rewrite-model.js';
+import { type RewriteOptions, rewriteDecoded, rewriteKinds } from './rewrite-model.js';
+
+const COPIED_AT_ONCE = 2 ** 20;
 
 /**
  * Rewrites a model's file into another one. Weights in files beside the model are copied beside the new one, unless it lies
@@ -12,7 +15,7 @@ import { type RewriteOptions, rewriteKinds, rewriteModel } from './rewrite-model
  * @param source Path of the model.
  * @param target Path of the new file; nothing may be there yet.
  * @throws TopKError as `rewriteModel` does; FILE_NOT_FOUND for a missing model or file of weights; FILE_CORRUPT for weights
- * outside of the model's folder; INVALID_OPTION for a target that exists; UNSUPPORTED in a browser.
+ * outside of the model's folder; FILE_NOT_FOUND also for a target that cannot be written; INVALID_OPTION for one that exists; UNSUPPORTED in a browser.
  */
 export async function rewriteFile(
   source: string,
@@ -21,48 +24,32 @@ export async function rewriteFile(
 ): Promise<RewriteReport> {
   const given = readOptions('rewriteFile', options, rewriteKinds);
   const { fs, path } = await nodeModules();
-  const bytes = await readModel(source);
-  const external = await externalFiles(decodeModel(bytes, source), path.dirname(source));
-  const { model, report } = rewriteModel(bytes, given);
+  const original = decodeModel(await readFile(source), source);
+  const external = await externalFiles(original, path.dirname(source));
+  const { model, report } = rewriteDecoded(original, source, given);
   const [from, to] = [path.dirname(path.resolve(source)), path.dirname(path.resolve(target))];
   const isBeside = (await fs.realpath(from)) === (await realFolder(to));
   const copies = isBeside ? [] : external.map((file) => ({ ...file, to: path.join(to, file.location) }));
   for (const place of [target, ...copies.map((copy) => copy.to)]) await refuseExisting(place);
   for (const copy of copies) {
     await fs.mkdir(path.dirname(copy.to), { recursive: true });
-    await place(copy.to, (temporary) => fs.copyFile(copy.path, temporary));
-  }
-  await place(target, async (temporary) => {
-    const handle = await fs.open(temporary, 'wx');
+    const weights = await fs.open(copy.path);
     try {
-      await handle.writeFile(model);
-      // Without this, a crash may leave an empty file under the new name.
-      await handle.sync();
+      await place(copy.to, weights.createReadStream({ highWaterMark: COPIED_AT_ONCE, autoClose: false }));
     } finally {
-      await handle.close();
+      await weights.close();
     }
-  });
-  return report;
-}
-
-async function readModel(source: string): Promise<Uint8Array> {
-  const { fs } = await nodeModules();
-  try {
-    return await fs.readFile(source);
-  } catch (cause) {
-    throw new TopKError('FILE_NOT_FOUND', `cannot open ${source}`, {
-      expected: 'a readable file of at most 2 GiB',
-      got: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Check the path',
-      cause,
-    });
   }
+  await place(target, model);
+  return report;
 }
 
 async function realFolder(folder: string): Promise<string> {
   const { fs } = await nodeModules();
   try {
-    return await fs.realpath(folder);
+    const real = await fs.realpath(folder);
+    if (!(await fs.stat(real)).isDirectory()) throw new Error('not a folder');
+    return real;
   } catch (cause) {
     throw new TopKError('FILE_NOT_FOUND', `rewriteFile: no folder ${folder}`, {
       expected: 'a folder for the new file',
@@ -83,13 +70,20 @@ async function refuseExisting(file: string): Promise<void> {
 }
 
 /** Writes under another name in the same folder first: readers see no file, or the whole one. */
-async function place(file: string, write: (temporary: string) => Promise<void>): Promise<void> {
+async function place(file: string, content: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
   const { fs } = await nodeModules();
   const temporary = `${file}.${Math.random().toString(36).slice(2)}.tmp`;
   try {
-    await write(temporary);
+    // Without flushing, a crash may leave an empty file under the new name.
+    await fs.writeFile(temporary, content, { flag: 'wx', flush: true });
     await fs.rename(temporary, file);
-  } finally {
-    await fs.rm(temporary, { force: true });
+  } catch (cause) {
+    // Where it was not even made, this fails as well: the first reason is the one to tell.
+    await fs.rm(temporary, { force: true }).catch(() => {});
+    throw new TopKError('FILE_NOT_FOUND', `rewriteFile: ${file} cannot be written`, {
+      got: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Choose a file in a folder that you may write to, on a disk with room',
+      cause,
+    });
   }
 }

@@ -83,13 +83,21 @@ const OLDEST_OPSET = 9;
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
+  return rewriteDecoded(decodeModel(bytes), 'model', given);
+}
+
+/**
+ * The same for a model that has been read.
+ *
+ * @param source Its name in error messages.
+ */
+export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
   const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
   const k = attention === 'exact' ? undefined : attention.k;
-  if (k !== undefined && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
+  if (attention !== 'exact' && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
   if (!isCount(chunkBytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, chunkBytes);
-  const model = decodeModel(bytes);
   const graph = model.graph as GraphProto;
-  checkOrder(graph, 'model');
+  checkOrder(graph, source);
   const opset = opsetOf(model);
   if (opset < OLDEST_OPSET) {
     throw new TopKError('UNSUPPORTED', 'rewriteModel: the operator set is too old', {
@@ -115,7 +123,7 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
     blocks: outcomes.map((outcome) => reportOf(outcome, evaluation, k, chunkBytes)),
     feedForwards: rewriting.feedForwards.map(({ second, hidden }) => ({ name: nameOf(second), hidden })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
-    left: leftOver(rewritten, fixed, outcomes, prefix),
+    left: leftOver(rewritten, fixed, outcomes, prefix, at),
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
@@ -188,10 +196,10 @@ function invalid(
 
 /** A prefix that no value of the file has. */
 function freshPrefix(graph: GraphProto): string {
-  const names = [...allNames(graph)];
+  const taken = new Set([...allNames(graph)].map((name) => name.slice(0, name.indexOf('/') + 1)));
   for (let count = 0; ; count++) {
     const prefix = count === 0 ? 'topk/' : `topk${count}/`;
-    if (!names.some((name) => name.startsWith(prefix))) return prefix;
+    if (!taken.has(prefix)) return prefix;
   }
 }
 

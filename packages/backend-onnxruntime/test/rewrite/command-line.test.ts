@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readTestModel } from '@topk-attention/onnx-models';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { GraphBuilder } from '../../src/onnx/graph-builder.js';
+import { encodeModel } from '../../src/onnx/write-model.js';
 
 // The built program, as users run it.
 const main = fileURLToPath(new URL('../../dist/rewrite/cli/main.js', import.meta.url));
@@ -74,6 +76,31 @@ test('verify finds the smallest k that keeps a bound, on inputs of a file', asyn
   const none = await run(...args, '--k', '1', '--cosine', '0.999999');
   expect(none.code).toBe(1);
   expect(none.out).toContain('OUTPUTS_DIFFER');
+  expect(none.out).toMatch(/got 0\.9\d+ with k = 1/);
+});
+
+test('a verification that would compare nothing is refused', async () => {
+  await writeFile(at('empty.json'), '[]');
+  await writeFile(at('cut.json'), '[{');
+  for (const file of ['empty.json', 'cut.json']) {
+    const { code, err } = await run('verify', at('model.onnx'), at('model.onnx'), '--inputs', at(file));
+    expect(code).toBe(2);
+    expect(err).toContain(`${at(file)}: no inputs`);
+  }
+  const onnx = new GraphBuilder();
+  const x = onnx.input('x', 'f32', ['length', 4]);
+  onnx.output(onnx.op('ArgMax', [x], { axis: 1 }), 'i64', ['length', 1]);
+  await writeFile(at('whole.onnx'), encodeModel(onnx.model()));
+  const { code, err } = await run('verify', at('whole.onnx'), at('whole.onnx'), '--lengths', '3');
+  expect(code).toBe(1);
+  expect(err).toContain('UNSUPPORTED');
+});
+
+test('a model that does not run fails with the reason of the engine', async () => {
+  // Longer than the table of positions.
+  const { code, err } = await run('bench', at('model.onnx'), '--lengths', '2000', '--runs', '1');
+  expect(code).toBe(1);
+  expect(err).toMatch(/ENGINE_FAILURE: .*does not run: expected outputs, got Non-zero status code/);
 });
 
 test('wrong use is exit code 2, a failure 1', async () => {

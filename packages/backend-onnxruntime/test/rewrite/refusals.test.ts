@@ -130,6 +130,7 @@ test('a softmax over classes is no attention', () => {
 test.each<readonly [RewriteOptions, string]>([
   [{ attention: { k: 0 } }, 'INVALID_K'],
   [{ attention: { k: 1.5 } }, 'INVALID_K'],
+  [{ attention: {} as { k: number } }, 'INVALID_K'],
   [{ chunkBytes: 0 }, 'INVALID_OPTION'],
   [{ at: { length: 4 } }, 'INVALID_OPTION'],
   [{ fixed: { l: -1 } }, 'INVALID_OPTION'],

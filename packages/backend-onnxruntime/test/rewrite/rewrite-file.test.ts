@@ -122,6 +122,18 @@ test('missing, cut and foreign files are refused', async () => {
   expect(await codeOf(rewriteFile(at('from', 'cut.onnx'), target))).toMatch(/^FILE_(TRUNCATED|CORRUPT)$/);
   await writeFile(at('from', 'text.onnx'), 'no model');
   expect(await codeOf(rewriteFile(at('from', 'text.onnx'), target))).toMatch(/^FILE_(TRUNCATED|CORRUPT)$/);
-  expect(await codeOf(rewriteFile(at('from', 'text.onnx'), at('nowhere', 'new.onnx')))).toMatch(/^FILE_/);
+  await writeFile(at('from', 'empty.onnx'), '');
+  expect(await codeOf(rewriteFile(at('from', 'empty.onnx'), target))).toBe('FILE_CORRUPT');
+  expect(await codeOf(rewriteFile(at('from'), target))).toBe('FILE_NOT_FOUND');
+  expect(await readdir(at('to'))).toEqual([]);
+});
+
+test('a target that cannot be written is refused', async () => {
+  const source = at('from', 'model.onnx');
+  await writeFile(source, original);
+  expect(await codeOf(rewriteFile(source, at('to')))).toBe('INVALID_OPTION');
+  expect(await codeOf(rewriteFile(source, at('nowhere', 'new.onnx')))).toBe('FILE_NOT_FOUND');
+  expect(await codeOf(rewriteFile(source, join(source, 'new.onnx')))).toBe('FILE_NOT_FOUND');
+  expect(await codeOf(rewriteFile(source, at('to', `${'n'.repeat(240)}.onnx`)))).toBe('FILE_NOT_FOUND');
   expect(await readdir(at('to'))).toEqual([]);
 });

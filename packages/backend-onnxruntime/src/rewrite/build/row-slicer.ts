@@ -7,6 +7,9 @@ import { intOf, intsOf, operatorOf } from '../graph/attributes.js';
 import type { GraphIndex } from '../graph/graph-index.js';
 import type { NodeWriter } from './node-writer.js';
 
+/** Cuts that move up further than so many nodes stop there, as the stack is finite; in the test models they pass 14. */
+export const MOST_STEPS = 500;
+
 /** Rows of a chunk: their numbers as a list, and how many they are, as a list of one. */
 export interface Rows {
   readonly numbers: string;
@@ -25,6 +28,7 @@ export class RowSlicer {
   readonly #writer: NodeWriter;
   readonly #long: readonly Length[];
   readonly #cut = new Map<string, string>();
+  #steps = 0;
 
   constructor(index: GraphIndex, lengths: Lengths, writer: NodeWriter, long: readonly Length[]) {
     this.#index = index;
@@ -45,9 +49,10 @@ export class RowSlicer {
     if (known !== undefined) return known;
     const node = this.#index.producer(name);
     const isSunk = node !== undefined && !this.#index.isConstant(name) && this.#isLong(axes, fromRight);
-    const made =
-      (isSunk ? this.#sink(node, axes, axis, rows) : undefined) ??
-      this.#writer.op('Gather', [name, rows.numbers], { axis });
+    this.#steps++;
+    const sunk = isSunk && this.#steps <= MOST_STEPS ? this.#sink(node, axes, axis, rows) : undefined;
+    this.#steps--;
+    const made = sunk ?? this.#writer.op('Gather', [name, rows.numbers], { axis });
     this.#cut.set(key, made);
     return made;
   }

@@ -5,6 +5,7 @@ import { type Axes, isOne, isSame, type Length, type Lengths, lengthAt } from '.
 import { intOf, intsOf, operatorOf } from '../graph/attributes.js';
 import type { GraphIndex } from '../graph/graph-index.js';
 import type { NodeWriter } from './node-writer.js';
+import { MOST_STEPS } from './row-slicer.js';
 
 /** Writes shapes of values with two long axes, such as scores and masks, without the values themselves. */
 export class ShapeWriter {
@@ -13,6 +14,7 @@ export class ShapeWriter {
   readonly #writer: NodeWriter;
   readonly #long: readonly Length[];
   readonly #shapes = new Map<string, string | undefined>();
+  #steps = 0;
 
   constructor(index: GraphIndex, lengths: Lengths, writer: NodeWriter, long: readonly Length[]) {
     this.#index = index;
@@ -48,7 +50,11 @@ export class ShapeWriter {
   }
 
   #shape(name: string): string | undefined {
-    if (!this.#shapes.has(name)) this.#shapes.set(name, this.#newShape(name));
+    if (!this.#shapes.has(name)) {
+      this.#steps++;
+      this.#shapes.set(name, this.#steps > MOST_STEPS ? undefined : this.#newShape(name));
+      this.#steps--;
+    }
     return this.#shapes.get(name);
   }
 

@@ -25,13 +25,22 @@ async function run(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
     if (controller.signal.aborted) return INTERRUPTED;
     const code = error instanceof TopKError ? error.code : 'INTERNAL';
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code, message } })}\n`);
     else output.err(`${code}: ${message}\n`);
     return code === 'INVALID_OPTION' || code === 'INVALID_K' ? USAGE : FAILED;
   }
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 const args = process.argv.slice(2);
-if (args[0] === MEASURE) await measureHere();
-else process.exitCode = await run(args);
+if (args[0] === MEASURE) {
+  await measureHere().catch((error: unknown) => {
+    process.exitCode = FAILED;
+    // In one line, which the calling process takes as the reason.
+    process.stderr.write(`${messageOf(error).replaceAll('\n', ' ')}\n`);
+  });
+} else process.exitCode = await run(args);

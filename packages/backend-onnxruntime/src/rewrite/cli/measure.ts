@@ -1,6 +1,5 @@
 import { TopKError } from '@topk-attention/core';
-import { importPeer } from '../../runtime/load.js';
-import type { OrtArray, OrtModule, OrtTensor } from '../../runtime/ort.js';
+import type * as Ort from 'onnxruntime-node';
 import { disableTelemetry } from '../../runtime/telemetry.js';
 import type { InputValues } from './inputs.js';
 
@@ -8,7 +7,7 @@ import type { InputValues } from './inputs.js';
 export interface Measurement {
   /** The quickest of the runs. */
   readonly milliseconds: number;
-  /** By how much the process grew beyond the loaded model. */
+  /** By how much the process grew beyond the loaded model: in a run, or while it was loaded. */
   readonly peakBytes: number;
   /** The outputs of numbers, by name. */
   readonly outputs: {
@@ -20,12 +19,6 @@ interface Task {
   readonly model: string;
   readonly inputs: readonly InputValues[];
   readonly runs: number;
-}
-
-/** The part of the engine for which a path is needed: weights beside the model are found from there. */
-interface PathSession {
-  readonly outputNames: readonly string[];
-  run(feeds: { readonly [name: string]: OrtTensor }): Promise<{ readonly [name: string]: OrtTensor }>;
 }
 
 /** The word on the command line that starts the measuring process. */
@@ -43,18 +36,18 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
   // A process that ends early closes the pipe; its exit says why.
   child.stdin.on('error', () => {});
   child.stdin.end(JSON.stringify(task));
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const end = await new Promise<number | string | null>((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', resolve);
+    child.on('close', (code, killedBy) => resolve(code ?? killedBy));
   });
-  if (code !== 0) {
-    const got = Buffer.concat(err).toString().trim().split('\n').at(-1) || `exit code ${code}`;
+  if (end !== 0) {
+    const got = Buffer.concat(err).toString().trim().split('\n').at(-1) || `the end of its process, ${end}`;
     throw new TopKError('ENGINE_FAILURE', `${task.model} does not run`, { expected: 'outputs', got });
   }
   const bytes = Buffer.concat(out);
-  const end = bytes.indexOf('\n');
-  const { outputs, ...rest } = JSON.parse(bytes.subarray(0, end).toString()) as Header;
-  const values = new Float32Array(new Uint8Array(bytes.subarray(end + 1)).buffer);
+  const line = bytes.indexOf('\n');
+  const { outputs, ...rest } = JSON.parse(bytes.subarray(0, line).toString()) as Header;
+  const values = new Float32Array(new Uint8Array(bytes.subarray(line + 1)).buffer);
   let at = 0;
   const named = outputs.map(({ name, dims, length }) => {
     at += length;
@@ -79,19 +72,13 @@ export async function measureHere(): Promise<void> {
   for await (const part of process.stdin) parts.push(part as Buffer);
   const { model, inputs, runs } = JSON.parse(Buffer.concat(parts).toString()) as Task;
   disableTelemetry();
-  const ort = await importPeer('onnxruntime-node');
-  const create = ort.InferenceSession.create as unknown as (
-    path: string,
-    options: object,
-  ) => Promise<PathSession>;
-  const session = await create.call(ort.InferenceSession, model, {
-    enableMemPattern: false,
-    logSeverityLevel: 3,
-  });
-  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensorOf(ort, input)]));
+  const { InferenceSession, Tensor } = await import('onnxruntime-node');
+  // From its path: weights beside the model are found from there.
+  const session = await InferenceSession.create(model, { enableMemPattern: false, logSeverityLevel: 3 });
+  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensorOf(Tensor, input)]));
   const before = process.memoryUsage.rss();
   let milliseconds = Number.POSITIVE_INFINITY;
-  let outputs: { readonly [name: string]: OrtTensor } = {};
+  let outputs: Ort.InferenceSession.ReturnType = {};
   for (let run = 0; run < runs; run++) {
     const start = performance.now();
     outputs = await session.run(feeds);
@@ -99,8 +86,8 @@ export async function measureHere(): Promise<void> {
   }
   const peakBytes = Math.max(0, process.resourceUsage().maxRSS * 1024 - before);
   const floats = session.outputNames.flatMap((name) => {
-    const { type, dims, data } = outputs[name] as OrtTensor;
-    return type === 'float32' ? [{ name, dims, data: data as Float32Array }] : [];
+    const output = outputs[name];
+    return output?.type === 'float32' ? [{ name, dims: output.dims, data: output.data as Float32Array }] : [];
   });
   const header: Header = {
     ...{ milliseconds, peakBytes },
@@ -111,12 +98,17 @@ export async function measureHere(): Promise<void> {
     process.stdout.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
 }
 
-function tensorOf(ort: OrtModule, { type, dims, values }: InputValues): OrtTensor {
-  const arrays: { readonly [type in InputValues['type']]: () => OrtArray } = {
-    float32: () => Float32Array.from(values),
-    int64: () => BigInt64Array.from(values, BigInt),
-    int32: () => Int32Array.from(values),
-    bool: () => Uint8Array.from(values),
-  };
-  return new ort.Tensor(type, arrays[type](), dims);
+function tensorOf(Tensor: Ort.TensorConstructor, { type, dims, values }: InputValues): Ort.Tensor {
+  switch (type) {
+    case 'float32':
+      return new Tensor(type, Float32Array.from(values), dims);
+    case 'int64':
+      return new Tensor(type, BigInt64Array.from(values, BigInt), dims);
+    case 'int32':
+      return new Tensor(type, Int32Array.from(values), dims);
+    case 'bool':
+      return new Tensor(type, Uint8Array.from(values), dims);
+    default:
+      return type satisfies never;
+  }
 }

@@ -1,11 +1,12 @@
 import { Command } from '@commander-js/extra-typings';
+import { decodeModel } from '../../onnx/read-model.js';
+import { readFile } from '../files/read-file.js';
 import { formatReport } from '../report.js';
 import { rewriteFile } from '../rewrite-file.js';
-import { rewriteModel } from '../rewrite-model.js';
+import { rewriteDecoded } from '../rewrite-model.js';
 import { bench } from './bench.js';
 import { fraction, named, optionsOf, whole, wholes } from './flags.js';
 import type { Output } from './output.js';
-import { read } from './trials.js';
 import { verify } from './verify.js';
 
 const K = [
@@ -41,7 +42,8 @@ export function createProgram(output: Output): Command {
     .option(...STRICT)
     .option(...JSON_FLAG)
     .action(async (model, flags) => {
-      const { report } = rewriteModel(await read(model), optionsOf(flags));
+      const original = decodeModel(await readFile(model), model);
+      const { report } = rewriteDecoded(original, model, optionsOf(flags));
       output.out(flags.json ? `${JSON.stringify(report)}\n` : formatReport(report));
     });
   program

@@ -1,21 +1,9 @@
 import { TopKError } from '@topk-attention/core';
 import { decodeModel } from '../../onnx/read-model.js';
 import { symbolsOf } from '../extents/symbols.js';
+import { readFile } from '../files/read-file.js';
 import type { Named } from './flags.js';
 import { givenInputs, type InputValues, madeUpInputs } from './inputs.js';
-
-export async function read(path: string): Promise<Uint8Array> {
-  const { readFile } = await import('node:fs/promises');
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new TopKError('FILE_NOT_FOUND', `cannot open ${path}`, {
-      got: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Check the path',
-      cause,
-    });
-  }
-}
 
 /** Inputs to run a model with. */
 export interface Trial {
@@ -30,10 +18,12 @@ export async function trialsOf(
   at: Named,
   inputs?: string,
 ): Promise<readonly Trial[]> {
-  const model = decodeModel(await read(path), path);
+  const model = decodeModel(await readFile(path), path);
   if (inputs !== undefined) {
-    const given: unknown = JSON.parse(new TextDecoder().decode(await read(inputs)));
-    return [given].flat().map((one, index) => ({ label: `input ${index}`, inputs: givenInputs(model, one) }));
+    return (await setsOf(inputs)).map((one, index) => ({
+      label: `input ${index}`,
+      inputs: givenInputs(model, one),
+    }));
   }
   const open = symbolsOf(model).filter((name) => !Object.hasOwn(at, name));
   const isOpen = open.some((name) => !/batch/i.test(name));
@@ -43,4 +33,24 @@ export async function trialsOf(
     const label = [...extents].map(([name, extent]) => `${name} ${extent}`).join(', ') || 'fixed extents';
     return { label, inputs: madeUpInputs(model, extents) };
   });
+}
+
+/** The sets of inputs in a file of JSON: one, or several in an array. */
+async function setsOf(file: string): Promise<readonly unknown[]> {
+  const text = new TextDecoder().decode(await readFile(file));
+  const bad = (got: string, cause?: unknown): TopKError =>
+    new TopKError('INVALID_OPTION', `${file}: no inputs`, {
+      expected: 'JSON: an object of nested arrays by input, or an array of such objects',
+      got,
+      cause,
+    });
+  let given: unknown;
+  try {
+    given = JSON.parse(text);
+  } catch (cause) {
+    throw bad(cause instanceof Error ? cause.message : String(cause), cause);
+  }
+  const sets = [given].flat();
+  if (sets.length === 0) throw bad('an empty array');
+  return sets;
 }

@@ -4,23 +4,27 @@ import type { GraphProto, NodeProto } from '../../onnx/messages.js';
 import { operatorOf } from '../graph/attributes.js';
 
 /** Throws unless every value is made before it is used, which also rules out circles. */
-export function checkOrder(graph: GraphProto, source: string, outer: ReadonlySet<string> = new Set()): void {
-  const made = new Set([...outer, ...graph.initializer.map(({ name = '' }) => name)]);
+export function checkOrder(
+  graph: GraphProto,
+  source: string,
+  isOuter: (name: string) => boolean = () => false,
+): void {
+  const made = new Set(graph.initializer.map(({ name = '' }) => name));
   for (const { name = '' } of graph.input) made.add(name);
   for (const { values } of graph.sparseInitializer ?? []) made.add(values?.name ?? '');
-  const here = new Set<string>();
+  const isMade = (name: string): boolean => made.has(name) || isOuter(name);
   for (const node of graph.node) {
-    const missing = node.input.find((name) => name !== '' && !made.has(name));
+    const missing = node.input.find((name) => name !== '' && !isMade(name));
     if (missing !== undefined) throw disordered(source, node, `${missing} before it is made`);
-    for (const inner of subgraphsOf(node)) checkOrder(inner, source, made);
+    for (const inner of subgraphsOf(node)) checkOrder(inner, source, isMade);
     for (const name of node.output) {
-      if (name !== '' && here.has(name)) throw disordered(source, node, `${name} made twice`);
-      here.add(name);
+      // Inputs, weights and values of outer graphs cannot be made again either: that would be a circle.
+      if (name !== '' && isMade(name)) throw disordered(source, node, `${name} made twice`);
       made.add(name);
     }
   }
   for (const { name = '' } of graph.output) {
-    if (!made.has(name)) {
+    if (!isMade(name)) {
       throw new TopKError('FILE_CORRUPT', `${source}: a graph has an output that nothing makes`, {
         got: name,
       });

@@ -93,8 +93,9 @@ const isWhole = (type: number): boolean =>
   type === dataTypes.int64 || type === dataTypes.int32 || type === dataTypes.int16 || type === dataTypes.int8;
 
 function computed(operands: readonly Known[], type: number, compute: Compute | undefined): Known {
-  const dims = broadcast(...operands.map((one) => one.dims));
-  const areKnown = operands.every(({ values }) => values !== undefined) && sizeOf(dims) <= MOST_VALUES;
+  const dims = broadcast(operands.map((one) => one.dims));
+  const isShort = operands.length <= MOST_VALUES && sizeOf(dims) <= MOST_VALUES;
+  const areKnown = isShort && operands.every(({ values }) => values !== undefined);
   if (compute === undefined || !areKnown) return { type, dims };
   const lists = operands.map((one) => broadcastValues(one, dims));
   const values = Array.from({ length: sizeOf(dims) }, (_, at) =>

@@ -5,7 +5,7 @@ import { externalValuesOf, valuesOf } from '../../onnx/tensor-values.js';
 import { floatOf, graphOf, intOf, intsOf, operatorOf, tensorOf } from '../graph/attributes.js';
 import { elementwiseRules } from './elementwise.js';
 import { Facts, type Rules } from './facts.js';
-import { type Known, MOST_VALUES, sizeOf, Unknown } from './known.js';
+import { type Known, MOST_AXES, MOST_VALUES, sizeOf, Unknown } from './known.js';
 import { layoutRules } from './layout.js';
 import { productRules } from './products.js';
 import { type Extents, extentOf, symbolOf } from './symbols.js';
@@ -76,6 +76,8 @@ export class Evaluation {
   #node(node: NodeProto, scope: Scope): void {
     try {
       const outputs = this.#outputs(node, scope);
+      const many = outputs.find((known) => known !== undefined && known.dims.length > MOST_AXES);
+      if (many !== undefined) throw new Unknown(`${many.dims.length} axes`);
       for (const [at, name] of node.output.entries()) scope.set(name, outputs[at]);
     } catch (error) {
       if (!(error instanceof Unknown)) throw error;

@@ -10,6 +10,9 @@ export interface Known {
 /** Longer values are known by their extents alone. */
 export const MOST_VALUES = 4096;
 
+/** Values of more axes are not known: hostile files make axes faster than they have bytes. */
+export const MOST_AXES = 64;
+
 /** Why a value is not known. Thrown by the rules and caught where they are called. */
 export class Unknown extends Error {}
 
@@ -26,8 +29,8 @@ export function axisOf(axis: number, rank: number): number {
 }
 
 /** Extents of elementwise operands together, aligned at the last axis. */
-export function broadcast(...operands: readonly (readonly number[])[]): readonly number[] {
-  const rank = Math.max(...operands.map(({ length }) => length));
+export function broadcast(operands: readonly (readonly number[])[]): readonly number[] {
+  const rank = operands.reduce((most, { length }) => Math.max(most, length), 0);
   return Array.from({ length: rank }, (_, axis) => {
     let extent = 1;
     for (const dims of operands) {

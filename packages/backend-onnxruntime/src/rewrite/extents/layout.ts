@@ -83,6 +83,9 @@ function squeeze(facts: Facts): readonly Known[] {
 function transpose(facts: Facts): readonly Known[] {
   const { type, dims, values } = facts.input(0);
   const order = facts.ints('perm') ?? dims.map((_, axis) => dims.length - 1 - axis);
+  const moving = new Set(order);
+  if (order.length !== dims.length || !dims.every((_, axis) => moving.has(axis)))
+    throw new Unknown(`Transpose of ${dims.length} axes by [${order}]`);
   const turned = order.map((axis) => dims[axis] as number);
   if (values === undefined) return [{ type, dims: turned }];
   const strides = stridesOf(dims);
@@ -96,7 +99,7 @@ function transpose(facts: Facts): readonly Known[] {
 
 function expand(facts: Facts): readonly Known[] {
   const x = facts.input(0);
-  const dims = broadcast(x.dims, facts.values(1));
+  const dims = broadcast([x.dims, facts.values(1)]);
   const isShort = x.values !== undefined && sizeOf(dims) <= MOST_VALUES;
   return [{ type: x.type, dims, ...(isShort && { values: broadcastValues(x, dims) }) }];
 }
@@ -114,7 +117,7 @@ function concat(facts: Facts): readonly Known[] {
   const extent = inputs.reduce((sum, { dims }) => sum + (dims[axis] as number), 0);
   const dims = withExtent(first.dims, axis, extent);
   const lists = inputs.map(({ values }) => values);
-  const areKnown = dims.length === 1 && lists.every((list) => list !== undefined);
+  const areKnown = dims.length === 1 && extent <= MOST_VALUES && lists.every((list) => list !== undefined);
   return [{ type: first.type, dims, ...(areKnown && { values: lists.flat() as number[] }) }];
 }
 
@@ -137,26 +140,27 @@ function slice(facts: Facts): readonly Known[] {
   const ends = facts.list('ends', 2) ?? [];
   const axes = facts.list('axes', 3) ?? starts.map((_, axis) => axis);
   const steps = facts.has(4) ? facts.values(4) : starts.map(() => 1);
-  const places = dims.map((extent) => Array.from({ length: values ? extent : 0 }, (_, at) => at));
+  const places = dims.map(() => ({ from: 0, step: 1 }));
   const cut = [...dims];
   for (const [at, given] of axes.entries()) {
     const axis = axisOf(given, dims.length);
     const extent = dims[axis] as number;
-    const step = steps[at] as number;
+    const step = steps[at];
+    if (!step) throw new Unknown(`Slice with steps [${steps}]`);
     const [low, high] = step > 0 ? [0, extent] : [-1, extent - 1];
     const clamp = (end: number): number => Math.min(high, Math.max(low, end < 0 ? end + extent : end));
     const from = clamp(starts[at] as number);
     const to = (ends[at] as number) < -extent && step < 0 ? -1 : clamp(ends[at] as number);
-    const length = Math.max(0, Math.ceil((to - from) / step));
-    cut[axis] = length;
-    if (values) places[axis] = Array.from({ length }, (_, index) => from + index * step);
+    cut[axis] = Math.max(0, Math.ceil((to - from) / step));
+    places[axis] = { from, step };
   }
   if (values === undefined) return [{ type, dims: cut }];
   const strides = stridesOf(dims);
   const kept: number[] = [];
   eachPlace(cut, (place) => {
-    const at = place.reduce(
-      (sum, one, axis) => sum + (places[axis]?.[one] as number) * (strides[axis] as number),
+    const at = places.reduce(
+      (sum, { from, step }, axis) =>
+        sum + (from + (place[axis] as number) * step) * (strides[axis] as number),
       0,
     );
     kept.push(values[at] as number);

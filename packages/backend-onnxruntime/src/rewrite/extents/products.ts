@@ -8,7 +8,7 @@ function product(a: readonly number[], b: readonly number[]): readonly number[] 
   const left = a.length === 1 ? [1, ...a] : a;
   const right = b.length === 1 ? [...b, 1] : b;
   if (left.at(-1) !== right.at(-2)) throw new Unknown(`a product of [${a}] and [${b}]`);
-  const lead = broadcast(left.slice(0, -2), right.slice(0, -2));
+  const lead = broadcast([left.slice(0, -2), right.slice(0, -2)]);
   return [
     ...lead,
     ...(a.length === 1 ? [] : [left.at(-2) as number]),

@@ -74,8 +74,9 @@ async function openable(
       cause,
     });
   }
-  const inside = `${await fs.realpath(folder)}${path.sep}`;
-  if (!real.startsWith(inside)) throw outside(real);
+  const inside = path.relative(await fs.realpath(folder), real);
+  // Absolute on another drive of Windows.
+  if (path.isAbsolute(inside) || inside.split(path.sep)[0] === '..') throw outside(real);
   if (size < end) {
     throw new TopKError('FILE_TRUNCATED', `tensor ${tensor}: the file of its values ends too early`, {
       expected: `at least ${end} bytes in ${wanted}`,

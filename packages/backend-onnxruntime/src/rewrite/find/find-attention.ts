@@ -23,6 +23,18 @@ export function findAttention(
 
 const PRODUCTS: ReadonlySet<string> = new Set(['MatMul', 'com.microsoft.FusedMatMul']);
 
+/** A node on the way from a score product, with the number of ways to it. */
+interface PathEnd {
+  readonly node: NodeProto;
+  readonly paths: number;
+  readonly before: PathEnd | undefined;
+}
+
+/** Inputs of a step whose elements its output has. */
+function passedInputs({ opType, input }: NodeProto): readonly string[] {
+  return opType === 'Reshape' || opType === 'Dropout' ? input.slice(0, 1) : input;
+}
+
 class Finder {
   readonly #index: GraphIndex;
   readonly #softmax: NodeProto;
@@ -86,14 +98,19 @@ class Finder {
   }
 
   /** Products of two computed values from which a value is made element by element, whatever their extents. */
-  #looseProducts(name: string, seen = new Set<string>()): readonly NodeProto[] {
-    if (seen.has(name)) return [];
-    seen.add(name);
-    const node = this.#index.producer(name);
-    if (node === undefined) return [];
-    if (this.#isProduct(node)) return [node];
-    if (node.opType === 'Einsum' && node.input.every((one) => !this.#index.isConstant(one))) return [node];
-    return this.#isStep(node) ? node.input.flatMap((input) => this.#looseProducts(input, seen)) : [];
+  #looseProducts(name: string): readonly NodeProto[] {
+    const isComputed = (node: NodeProto): boolean =>
+      node.opType === 'Einsum' && node.input.every((one) => !this.#index.isConstant(one));
+    const products: NodeProto[] = [];
+    const names = new Set([name]);
+    // A set goes on to what is added on the way.
+    for (const one of names) {
+      const node = this.#index.producer(one);
+      if (node === undefined) continue;
+      if (this.#isProduct(node) || isComputed(node)) products.push(node);
+      else if (this.#isStep(node)) for (const input of node.input) names.add(input);
+    }
+    return products;
   }
 
   #isProduct(node: NodeProto): boolean {
@@ -105,39 +122,58 @@ class Finder {
   }
 
   /** Whether a product follows on the weights, directly or after steps. */
-  #isMultiplied(name: string, seen = new Set<string>()): boolean {
-    if (seen.has(name)) return false;
-    seen.add(name);
-    return this.#index.users(name).some((user) => {
-      if (PRODUCTS.has(operatorOf(user)) || user.opType === 'Einsum') return true;
-      return this.#isStep(user) && user.output.some((output) => this.#isMultiplied(output, seen));
-    });
+  #isMultiplied(name: string): boolean {
+    const names = new Set([name]);
+    for (const one of names) {
+      for (const user of this.#index.users(one)) {
+        if (PRODUCTS.has(operatorOf(user)) || user.opType === 'Einsum') return true;
+        if (this.#isStep(user)) for (const output of user.output) names.add(output);
+      }
+    }
+    return false;
   }
 
   /** The nodes from the score product to the value, the product first. */
   #pathTo(name: string, rows: Length, columns: Length): readonly NodeProto[] {
-    const paths = this.#paths(name, rows, columns);
-    if (paths.length === 1) return paths[0] as readonly NodeProto[];
+    const ends = new Map<string, PathEnd>();
+    for (const node of this.#stepsTo(name, rows, columns)) {
+      const isStart = this.#isProduct(node);
+      const before = isStart
+        ? []
+        : [...new Set(passedInputs(node))].flatMap((input) => ends.get(input) ?? []);
+      const paths = isStart ? 1 : before.reduce((sum, end) => sum + end.paths, 0);
+      ends.set(node.output[0] as string, { node, paths, before: before.find((end) => end.paths > 0) });
+    }
+    const last = ends.get(name);
+    if (last?.paths === 1) {
+      const path: NodeProto[] = [];
+      for (let end: PathEnd | undefined = last; end !== undefined; end = end.before) path.push(end.node);
+      return path.reverse();
+    }
     const [node] = this.#looseProducts(this.#softmax.input[0] as string);
     const where = node === undefined ? '' : ` ${operatorOf(node)} ${nameOf(node)}`;
-    throw paths.length === 0
+    throw !last?.paths
       ? new Refused('unknown-operator', `the scores come from${where} in a way that is not understood`)
       : new Refused('ambiguous', 'the scores are the sum of several products');
   }
 
-  #paths(name: string, rows: Length, columns: Length): readonly (readonly NodeProto[])[] {
-    const axes = this.#lengths.axes(this.#index.graph, name);
-    if (axes === undefined || !isSame(lengthAt(axes, 1), rows) || !isSame(lengthAt(axes, 0), columns))
-      return [];
-    const node = this.#index.producer(name);
-    if (node === undefined || !this.#index.graph.node.includes(node)) return [];
-    if (this.#isProduct(node)) return [[node]];
-    if (!this.#isStep(node)) return [];
-    const inputs =
-      node.opType === 'Reshape' || node.opType === 'Dropout' ? node.input.slice(0, 1) : node.input;
-    return [...new Set(inputs)].flatMap((input) =>
-      this.#paths(input, rows, columns).map((path) => [...path, node]),
-    );
+  /** Products, and steps after them, from which a value is made with its extents kept, in order. */
+  #stepsTo(name: string, rows: Length, columns: Length): readonly NodeProto[] {
+    const reached = new Set<NodeProto>();
+    const names = new Set([name]);
+    for (const one of names) {
+      const axes = this.#lengths.axes(this.#index.graph, one);
+      if (axes === undefined || !isSame(lengthAt(axes, 1), rows) || !isSame(lengthAt(axes, 0), columns))
+        continue;
+      const node = this.#index.producer(one);
+      if (node === undefined) continue;
+      if (this.#isProduct(node)) reached.add(node);
+      else if (this.#isStep(node)) {
+        reached.add(node);
+        for (const input of passedInputs(node)) names.add(input);
+      }
+    }
+    return this.#index.graph.node.filter((node) => reached.has(node));
   }
 
   /** Each value on the path is used by the next node alone, and by those that ask for its shape: these are returned. */

@@ -44,7 +44,7 @@ export function findFeedForward(
     const inputs = stepInputs(node, index, axesOf);
     if (inputs === undefined) return undefined;
     between.add(node);
-    names.push(...inputs);
+    for (const input of inputs) names.push(input);
   }
   const products = [...first];
   const [input, ...others] = new Set(products.map((node) => rowsOf(node, index)));

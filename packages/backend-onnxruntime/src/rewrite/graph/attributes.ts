@@ -1,3 +1,4 @@
+import protobuf from 'protobufjs/minimal.js';
 import type { AttributeProto, GraphProto, NodeProto, TensorProto } from '../../onnx/messages.js';
 
 function find({ attribute }: NodeProto, name: string): AttributeProto | undefined {
@@ -22,7 +23,7 @@ export function intsOf(node: NodeProto, name: string): readonly number[] | undef
 
 export function textOf(node: NodeProto, name: string): string | undefined {
   const bytes = find(node, name)?.s;
-  return bytes === undefined ? undefined : String.fromCharCode(...bytes);
+  return bytes === undefined ? undefined : protobuf.util.utf8.read(bytes, 0, bytes.length);
 }
 
 export function tensorOf(node: NodeProto, name: string): TensorProto | undefined {

@@ -40,12 +40,12 @@ export class GraphIndex {
   }
 
   /** A weight or another number of the file, also under another name. */
-  isConstant(name: string): boolean {
-    if (this.#initializers.has(name)) return true;
-    const node = this.producer(name);
-    if (node === undefined) return !this.#has(name) && (this.outer?.isConstant(name) ?? false);
-    if (node.opType === 'Constant') return true;
-    return node.opType === 'Identity' && this.isConstant(node.input[0] ?? '');
+  isConstant(value: string): boolean {
+    let name = value;
+    let node = this.producer(name);
+    for (; node?.opType === 'Identity'; node = this.producer(name)) name = node.input[0] ?? '';
+    if (node !== undefined) return node.opType === 'Constant';
+    return this.#initializers.has(name) || (!this.#has(name) && (this.outer?.isConstant(name) ?? false));
   }
 
   #has(name: string): boolean {
