@@ -28,6 +28,8 @@ export type Attribute =
   | { readonly tensor: TensorProto }
   | { readonly graph: GraphProto };
 
+export type Attributes = { readonly [name: string]: Attribute };
+
 export function attributeOf(name: string, value: Attribute): AttributeProto {
   if (typeof value === 'number') return { name, i: BigInt(value), type: attributeTypes.int };
   if (typeof value === 'string') {

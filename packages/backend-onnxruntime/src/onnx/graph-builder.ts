@@ -1,10 +1,8 @@
 import { TopKError } from '@topk-attention/core';
-import { type Attribute, attributeOf } from './attributes.js';
+import { type Attribute, type Attributes, attributeOf } from './attributes.js';
 import { type ElementType, elementTypes } from './data-types.js';
 import { type Dim, type Dims, shapeOf } from './dims.js';
 import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './messages.js';
-
-type Attributes = { readonly [name: string]: Attribute };
 
 /** A value with its type, as for inputs and outputs of graphs. */
 export interface TypedValue {

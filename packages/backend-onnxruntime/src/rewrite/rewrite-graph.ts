@@ -123,15 +123,11 @@ export class Rewriting {
       for (const node of graph.node) this.#feedForward(node, index, replaced);
     }
     if (replaced.size === 0) return graph;
+    const long = this.outcomes.flatMap(({ block }) =>
+      block?.index === index ? [block.queryLength, block.keyLength] : [],
+    );
     for (const node of graph.node) {
-      if (node.opType !== 'Shape' || replaced.has(node)) continue;
-      const blocks = this.outcomes.flatMap(({ block }) => (block?.index === index ? [block] : []));
-      this.#shape(
-        node,
-        index,
-        blocks.flatMap(({ queryLength, keyLength }) => [queryLength, keyLength]),
-        replaced,
-      );
+      if (node.opType === 'Shape' && !replaced.has(node)) this.#shape(node, index, long, replaced);
     }
     return { ...graph, node: graph.node.flatMap((node) => replaced.get(node) ?? [node]) };
   }

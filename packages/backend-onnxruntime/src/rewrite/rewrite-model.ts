@@ -5,12 +5,14 @@ import {
   type OptionKinds,
   oneOf,
   readOptions,
+  sizeOf,
   TopKError,
 } from '@topk-attention/core';
 import type { GraphProto, ModelProto } from '../onnx/messages.js';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
 import type { BuildOptions } from './build/build-attention.js';
+import { MOST_ROWS } from './build/chunk.js';
 import { checkOrder } from './extents/check-order.js';
 import { Evaluation, opsetOf } from './extents/evaluate.js';
 import { Lengths } from './extents/lengths.js';
@@ -148,9 +150,10 @@ function rewriteBlocks(
 ): Rewritten {
   const opset = opsetOf(model);
   const names = new Set(refused.map(({ name }) => name));
-  const expansion = new Expansion(new Lengths(model, fixed), opset, prefix, names);
+  const original = new Lengths(model, fixed);
+  const expansion = new Expansion(original, opset, prefix, names);
   const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
-  const lengths = new Lengths(expanded, fixed);
+  const lengths = expanded.graph === model.graph ? original : new Lengths(expanded, fixed);
   const options = { k, chunkBytes };
   const rewriting = new Rewriting(lengths, opset, options, chunksFeedForward, prefix, expansion.softmaxes);
   const made = rewriting.graph(expanded.graph as GraphProto);
@@ -216,10 +219,10 @@ function reportOf(
   const value = block && evaluation.known(block.index.graph, block.product.input[1] as string)?.dims;
   if (dims === undefined || value === undefined) return { name, form, result };
   const [rows, keys] = dims.slice(-2) as [number, number];
-  const heads = dims.slice(0, -2).reduce((product, extent) => product * extent, 1);
+  const heads = sizeOf(dims.slice(0, -2));
   const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
   const fitting = Math.floor(chunkBytes / (4 * heads * (keys + gathered)));
-  const chunk = Math.min(rows, 256, Math.max(1, fitting));
+  const chunk = Math.min(rows, MOST_ROWS, Math.max(1, fitting));
   const bytes = {
     before: 2 * 4 * heads * rows * keys,
     after: 4 * heads * chunk * (2 * keys + gathered),

@@ -1,7 +1,7 @@
 import type { NodeWriter } from './node-writer.js';
 
-/** Longer chunks gain nothing on the CPU. */
-const MOST_ROWS = 256;
+/** A choice: more rows take more memory at once. */
+export const MOST_ROWS = 256;
 
 /** How a loop goes over the rows of a value. */
 export interface Chunk {

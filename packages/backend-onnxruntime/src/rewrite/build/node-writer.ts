@@ -1,8 +1,6 @@
-import { type Attribute, attributeOf } from '../../onnx/attributes.js';
+import { type Attributes, attributeOf } from '../../onnx/attributes.js';
 import { dataTypes } from '../../onnx/data-types.js';
 import type { GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../../onnx/messages.js';
-
-type Attributes = { readonly [name: string]: Attribute };
 
 /**
  * Writes nodes of any operator set from 9 on, and names their outputs. Inner graphs see outer names, so each writer takes

@@ -1,3 +1,4 @@
+import { sizeOf } from '@topk-attention/core';
 import type { NodeProto } from '../../onnx/messages.js';
 import { isPointwise } from '../extents/elementwise.js';
 import { axisOf } from '../extents/known.js';
@@ -190,8 +191,7 @@ export class RowSlicer {
     const [x, shape] = node.input as [string, string?];
     const before = this.#lengths.axes(this.#index.graph, x);
     if (before === undefined || shape === undefined) return undefined;
-    const product = (dims: readonly number[], end: number): number =>
-      dims.slice(0, end).reduce((size, extent) => size * extent, 1);
+    const product = (dims: readonly number[], end: number): number => sizeOf(dims.slice(0, end));
     const from = before.dims.findIndex(
       (extent, at) =>
         extent === axes.dims[axis] &&

@@ -1,4 +1,4 @@
-import { TopKError } from '@topk-attention/core';
+import { sizeOf, TopKError } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import { dimsOf } from '../../onnx/dims.js';
 import type { GraphProto, ModelProto, ValueInfoProto } from '../../onnx/messages.js';
@@ -53,7 +53,7 @@ export function madeUpInputs(model: ModelProto, extents: Extents): readonly Inpu
       });
     });
     const type = typeOf(input);
-    const size = dims.reduce((product, extent) => product * extent, 1);
+    const size = sizeOf(dims);
     const rows = rowsLookedUp(model.graph as GraphProto, name);
     const last = dims.at(-1) ?? 1;
     const value = (at: number): number => {
@@ -88,8 +88,7 @@ export function givenInputs(model: ModelProto, given: unknown): readonly InputVa
     const dims: number[] = [];
     for (let inner = nested; Array.isArray(inner); inner = inner[0]) dims.push(inner.length);
     const values = [nested].flat(Number.POSITIVE_INFINITY).map(Number);
-    const size = dims.reduce((product, extent) => product * extent, 1);
-    if (values.length !== size || values.some(Number.isNaN))
+    if (values.length !== sizeOf(dims) || values.some(Number.isNaN))
       throw noTensor(name, `${values.length} values for [${dims}]`);
     return { name, type: typeOf(input), dims, values };
   });

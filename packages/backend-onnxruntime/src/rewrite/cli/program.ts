@@ -9,13 +9,6 @@ import { fraction, named, optionsOf, whole, wholes } from './flags.js';
 import type { Output } from './output.js';
 import { verify } from './verify.js';
 
-const K = [
-  '-k, --k <number>',
-  'keep so many keys of each query; without it attention stays exact',
-  whole,
-] as const;
-const CHUNK = ['--chunk-bytes <number>', 'bytes of one chunk of scores', whole] as const;
-const FEED_FORWARD = ['--feed-forward', 'compute feed-forward layers in chunks of tokens'] as const;
 const FIXED = [
   '--fixed <name=number>',
   'an open extent that the model takes at one value only',
@@ -23,7 +16,17 @@ const FIXED = [
 ] as const;
 const AT = ['--at <name=number>', 'an extent to give bytes for, or to run at', named] as const;
 const JSON_FLAG = ['--json', 'print JSON'] as const;
-const STRICT = ['--strict', 'fail if anything is left as it is'] as const;
+
+/** What to rewrite, and how. */
+const rewriting = <Args extends unknown[]>(command: Command<Args, Record<never, never>>) =>
+  command
+    .option('-k, --k <number>', 'keep so many keys of each query; without it attention stays exact', whole)
+    .option('--feed-forward', 'compute feed-forward layers in chunks of tokens')
+    .option('--chunk-bytes <number>', 'bytes of one chunk of scores', whole)
+    .option(...FIXED)
+    .option(...AT)
+    .option('--strict', 'fail if anything is left as it is')
+    .option(...JSON_FLAG);
 
 /** `topk-onnx`: what a model's attention is made of, a rewritten file, and both compared. */
 export function createProgram(output: Output): Command {
@@ -31,31 +34,15 @@ export function createProgram(output: Output): Command {
   program.description(
     'Rewrites the attention of ONNX models so that memory grows with the length, not its square.',
   );
-  program
-    .command('inspect <model>')
+  rewriting(program.command('inspect <model>'))
     .description('say which attention blocks can be rewritten, and what that saves')
-    .option(...K)
-    .option(...FEED_FORWARD)
-    .option(...CHUNK)
-    .option(...FIXED)
-    .option(...AT)
-    .option(...STRICT)
-    .option(...JSON_FLAG)
     .action(async (model, flags) => {
       const original = decodeModel(await readFile(model), model);
       const { report } = rewriteDecoded(original, model, optionsOf(flags));
       output.out(flags.json ? `${JSON.stringify(report)}\n` : formatReport(report));
     });
-  program
-    .command('rewrite <model> <target>')
+  rewriting(program.command('rewrite <model> <target>'))
     .description('write a rewritten model to a new file')
-    .option(...K)
-    .option(...FEED_FORWARD)
-    .option(...CHUNK)
-    .option(...FIXED)
-    .option(...AT)
-    .option(...STRICT)
-    .option(...JSON_FLAG)
     .action(async (model, target, flags) => {
       const report = await rewriteFile(model, target, optionsOf(flags));
       output.out(flags.json ? `${JSON.stringify(report)}\n` : `${formatReport(report)}written: ${target}\n`);

@@ -1,7 +1,8 @@
+import { sizeOf } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import { intOf } from '../graph/attributes.js';
 import type { Facts, Rule, Rules } from './facts.js';
-import { broadcast, broadcastValues, type Known, MOST_VALUES, sizeOf } from './known.js';
+import { broadcast, broadcastValues, type Known, MOST_VALUES } from './known.js';
 
 type Compute = (...operands: readonly number[]) => number;
 

@@ -1,3 +1,4 @@
+import { sizeOf } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import { dimsOf } from '../../onnx/dims.js';
 import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../onnx/messages.js';
@@ -5,7 +6,7 @@ import { externalValuesOf, valuesOf } from '../../onnx/tensor-values.js';
 import { floatOf, graphOf, intOf, intsOf, operatorOf, tensorOf } from '../graph/attributes.js';
 import { elementwiseRules } from './elementwise.js';
 import { Facts, type Rules } from './facts.js';
-import { type Known, MOST_AXES, MOST_VALUES, sizeOf, Unknown } from './known.js';
+import { type Known, MOST_AXES, MOST_VALUES, Unknown } from './known.js';
 import { layoutRules } from './layout.js';
 import { productRules } from './products.js';
 import { type Extents, extentOf, symbolOf } from './symbols.js';
@@ -15,7 +16,6 @@ const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules };
 /** Extents, types and short values of everything in a model, for inputs of given extents. */
 export class Evaluation {
   readonly #graphs = new Map<GraphProto, Scope>();
-  readonly opset: number;
   readonly #extents: Extents;
 
   /**
@@ -23,7 +23,6 @@ export class Evaluation {
    * with the reason.
    */
   constructor(model: ModelProto, extents: Extents) {
-    this.opset = opsetOf(model);
     this.#extents = extents;
     this.#graph(model.graph as GraphProto, new Scope(undefined));
   }
@@ -92,7 +91,6 @@ export class Evaluation {
     const operator = operatorOf(node);
     const facts = new Facts(
       node,
-      this.opset,
       node.input.map((name) => scope.find(name)),
     );
     if (operator === 'Constant') return [constantNode(node)];

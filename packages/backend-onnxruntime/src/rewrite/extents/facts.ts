@@ -1,17 +1,14 @@
 import type { NodeProto } from '../../onnx/messages.js';
-import { floatOf, intOf, intsOf, textOf } from '../graph/attributes.js';
+import { intOf, intsOf, textOf } from '../graph/attributes.js';
 import { type Known, Unknown } from './known.js';
 
 /** A node with what is known of its inputs. The methods throw `Unknown` for what is not. */
 export class Facts {
   readonly node: NodeProto;
-  /** Version of the standard operators. */
-  readonly opset: number;
   readonly #inputs: readonly (Known | undefined)[];
 
-  constructor(node: NodeProto, opset: number, inputs: readonly (Known | undefined)[]) {
+  constructor(node: NodeProto, inputs: readonly (Known | undefined)[]) {
     this.node = node;
-    this.opset = opset;
     this.#inputs = inputs;
   }
 
@@ -46,10 +43,6 @@ export class Facts {
 
   ints(name: string): readonly number[] | undefined {
     return intsOf(this.node, name);
-  }
-
-  float(name: string, standard: number): number {
-    return floatOf(this.node, name) ?? standard;
   }
 
   text(name: string, standard: string): string {

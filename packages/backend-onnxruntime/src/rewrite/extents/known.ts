@@ -1,3 +1,5 @@
+import { sizeOf, stridesOf } from '@topk-attention/core/backend';
+
 /** What is known of a value when the inputs of a model have given extents. */
 export interface Known {
   /** One of `dataTypes`; 0 if unknown. */
@@ -15,10 +17,6 @@ export const MOST_AXES = 64;
 
 /** Why a value is not known. Thrown by the rules and caught where they are called. */
 export class Unknown extends Error {}
-
-export function sizeOf(dims: readonly number[]): number {
-  return dims.reduce((product, extent) => product * extent, 1);
-}
 
 /** An axis counted from the left; `rank` is the axis after the last where that is allowed. */
 export function axisOf(axis: number, rank: number): number {
@@ -47,15 +45,6 @@ export function broadcast(operands: readonly (readonly number[])[]): readonly nu
 export function withExtent(dims: readonly number[], axis: number, extent: number): readonly number[] {
   const place = axis < 0 ? axis + dims.length : axis;
   return dims.map((one, at) => (at === place ? extent : one));
-}
-
-/** Row-major distances between neighbours of each axis. */
-export function stridesOf(dims: readonly number[]): readonly number[] {
-  const strides = dims.map(() => 1);
-  for (let axis = dims.length - 2; axis >= 0; axis--) {
-    strides[axis] = (strides[axis + 1] as number) * (dims[axis + 1] as number);
-  }
-  return strides;
 }
 
 /** Calls `visit` with the coordinates of every element, in row-major order. */

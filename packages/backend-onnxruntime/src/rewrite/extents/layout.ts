@@ -1,3 +1,4 @@
+import { sizeOf, stridesOf } from '@topk-attention/core/backend';
 import { dataTypes } from '../../onnx/data-types.js';
 import type { Facts, Rule, Rules } from './facts.js';
 import {
@@ -7,8 +8,6 @@ import {
   eachPlace,
   type Known,
   MOST_VALUES,
-  sizeOf,
-  stridesOf,
   Unknown,
   withExtent,
 } from './known.js';

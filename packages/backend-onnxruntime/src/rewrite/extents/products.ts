@@ -1,6 +1,7 @@
+import { sizeOf } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import type { Facts, Rule, Rules } from './facts.js';
-import { axisOf, broadcast, type Known, sizeOf, Unknown, withExtent } from './known.js';
+import { axisOf, broadcast, type Known, Unknown, withExtent } from './known.js';
 
 /** Extents of a product of matrices, with leading axes that broadcast. */
 function product(a: readonly number[], b: readonly number[]): readonly number[] {

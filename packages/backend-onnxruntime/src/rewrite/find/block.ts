@@ -39,8 +39,7 @@ export type RefusalCode =
   | 'training'
   | 'softmax-axis'
   | 'shared-values'
-  | 'element-type'
-  | 'operator-set';
+  | 'element-type';
 
 /** Thrown inside of the finder and the builder; the report shows it. */
 export class Refused extends Error {
