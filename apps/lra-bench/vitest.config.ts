@@ -1,3 +1,3 @@
-import { packageTests, testsOfBuiltCode, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
+import { packageTests, testsOfBuiltCode } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('lra-bench', { ...testsOfBuiltCode, ...testsOfPureCode });
+export default packageTests('lra-bench', testsOfBuiltCode);

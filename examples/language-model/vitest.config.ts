@@ -1,3 +1,3 @@
-import { packageTests, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
+import { packageTests } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('language-model', testsOfPureCode);
+export default packageTests('language-model');

@@ -1,3 +1,3 @@
-import { packageTests, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
+import { packageTests } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('bench-kit', testsOfPureCode);
+export default packageTests('bench-kit');

@@ -1,3 +1,3 @@
-import { packageTests, testsOfPureCode } from '../../tooling/vitest/src/preset.ts';
+import { packageTests } from '../../tooling/vitest/src/preset.ts';
 
-export default packageTests('nn', testsOfPureCode);
+export default packageTests('nn');

@@ -11,12 +11,6 @@ const fileHere = (name: string): string => fileURLToPath(new URL(name, import.me
 export const testsOfBuiltCode: { globalSetup: string[] } = { globalSetup: [fileHere('./build-packages.ts')] };
 
 /**
- * Settings for packages without a native engine: their test files share a process and its imports, which would
- * otherwise take half their time. A file must undo its changes to globals and to the environment.
- */
-export const testsOfPureCode: { isolate: false } = { isolate: false };
-
-/**
  * Test settings of one package. Everything runs from source through {@link SOURCE_CONDITION}, so a test that
  * imports `../src/x.js` and one that imports the package by name share one copy of core. Files listed in slow-files.ts
  * are left to `pnpm test --all`, unless the command line names them.
@@ -33,6 +27,9 @@ export function packageTests(name: string, overrides: UserWorkspaceConfig['test'
       exclude: [...configDefaults.exclude, ...leftFiles(name).map((file) => `test/${file}.test.ts`)],
       // A crash of a native engine takes its own process down, not the run.
       pool: 'forks',
+      // Test files share processes and what they import, which would otherwise take half of their time. A file must undo
+      // its changes to globals and to the environment.
+      isolate: false,
       // Limits end what hangs. They say nothing about speed: a loaded machine takes twenty times as long as a quiet one.
       // `pnpm fuzz` runs the property tests with many more cases.
       testTimeout: process.env.TOPK_FUZZ_RUNS ? 3_600_000 : 600_000,
