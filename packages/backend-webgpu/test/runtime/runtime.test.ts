@@ -15,7 +15,7 @@ import {
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { afterEach, describe, expect, vi } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, vi } from 'vitest';
 import {
   createWebGpuBackend,
   doctor,
@@ -136,6 +136,7 @@ describe('making a backend', () => {
 
   optional('a doctor that tells what is there', software, async () => {
     vi.stubGlobal('navigator', undefined); // as in Node without the tests' own navigator.gpu
+    onTestFinished(() => void vi.unstubAllGlobals());
     const { ok, adapter, device, problems, provider } = await doctor();
     expect({ ok, provider }).toEqual({ ok: true, provider: 'webgpu package' });
     expect(adapter?.isSoftware).toBe(true);
