@@ -1,14 +1,14 @@
 import { sizeOf } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import type { Facts, Rule, Rules } from './facts.js';
-import { axisOf, broadcast, type Known, Unknown, withExtent } from './known.js';
+import { axisOf, broadcast, Conflict, type Known, Unknown, withExtent } from './known.js';
 
 /** Extents of a product of matrices, with leading axes that broadcast. */
 function product(a: readonly number[], b: readonly number[]): readonly number[] {
   if (a.length === 0 || b.length === 0) throw new Unknown('a product with a number');
   const left = a.length === 1 ? [1, ...a] : a;
   const right = b.length === 1 ? [...b, 1] : b;
-  if (left.at(-1) !== right.at(-2)) throw new Unknown(`a product of [${a}] and [${b}]`);
+  if (left.at(-1) !== right.at(-2)) throw new Conflict(left.at(-1) as number, right.at(-2) as number);
   const lead = broadcast([left.slice(0, -2), right.slice(0, -2)]);
   return [
     ...lead,
