@@ -19,6 +19,7 @@ import { Lengths } from './extents/lengths.js';
 import type { View } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
 import { nameOf } from './find/block.js';
+import { inOrder } from './graph/in-order.js';
 import { allNames, withoutDead } from './graph/live.js';
 import { leftOver } from './left-over.js';
 import type { BlockReport, RewriteReport } from './report.js';
@@ -94,13 +95,14 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
  *
  * @param source Its name in error messages.
  */
-export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
+export function rewriteDecoded(decoded: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
   const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
   const k = attention === 'exact' ? undefined : attention.k;
   if (attention !== 'exact' && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
   if (!isCount(chunkBytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, chunkBytes);
-  const graph = model.graph as GraphProto;
+  const graph = inOrder(decoded.graph as GraphProto, source);
   checkOrder(graph, source);
+  const model: ModelProto = { ...decoded, graph };
   const opset = opsetOf(model);
   if (opset < OLDEST_OPSET) {
     throw new TopKError('UNSUPPORTED', 'rewriteModel: the operator set is too old', {
@@ -133,14 +135,14 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
 }
 
 interface Rewritten {
-  /** Of the model with operators Attention as plain nodes, whose graphs blocks were found in. */
+  /** Of the model with operators for whole blocks as plain nodes, whose graphs blocks were found in. */
   readonly lengths: Lengths;
   readonly made: GraphProto;
   readonly rewriting: Rewriting;
   readonly outcomes: readonly Outcome[];
 }
 
-/** An operator Attention whose block is refused in the end is left as it is: the work is done again without it. */
+/** An operator for a whole block whose block is refused in the end is left as it is: the work is done again without it. */
 function rewriteBlocks(
   model: ModelProto,
   extents: { readonly fixed: Extents; readonly at: Extents },
@@ -158,7 +160,7 @@ function rewriteBlocks(
   const options = { k, chunkBytes };
   const rewriting = new Rewriting(lengths, opset, options, chunksFeedForward, prefix, expansion.softmaxes);
   const made = rewriting.graph(expanded.graph as GraphProto);
-  const operators = new Set(expansion.softmaxes.values());
+  const operators = new Set([...expansion.softmaxes.values()].map(nameOf));
   const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
   if (failed.length > 0) {
     return rewriteBlocks(model, extents, { k, chunkBytes, chunksFeedForward }, prefix, [

@@ -4,6 +4,7 @@ import { dimsOf } from '../../onnx/dims.js';
 import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../onnx/messages.js';
 import { externalValuesOf, valuesOf } from '../../onnx/tensor-values.js';
 import { floatOf, graphOf, intOf, intsOf, operatorOf, tensorOf } from '../graph/attributes.js';
+import { attentionRules } from './attention.js';
 import { elementwiseRules } from './elementwise.js';
 import { Facts, type Rules } from './facts.js';
 import { Conflict, type Known, MOST_AXES, MOST_VALUES, Unknown } from './known.js';
@@ -11,7 +12,7 @@ import { layoutRules } from './layout.js';
 import { productRules } from './products.js';
 import { type Extents, extentOf, symbolOf } from './symbols.js';
 
-const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules };
+const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules, ...attentionRules };
 
 /** Two extents that do not go together. */
 export interface Meeting {

@@ -101,17 +101,6 @@ const globalPool: Rule = (facts) => {
   return [{ type, dims: dims.map((extent, axis) => (axis < 2 ? extent : 1)) }];
 };
 
-/** The operator of set 23: queries of 3 or 4 axes. */
-const attention: Rule = (facts) => {
-  const { type, dims } = facts.input(0);
-  const value = facts.input(2).dims;
-  if (facts.node.output.length > 1) throw new Unknown('Attention with more than one output');
-  if (dims.length === 4) return [{ type, dims: withExtent(dims, -1, value.at(-1) as number) }];
-  const heads = facts.int('q_num_heads', 0);
-  const depth = (value.at(-1) as number) / facts.int('kv_num_heads', heads);
-  return [{ type, dims: withExtent(dims, -1, heads * depth) }];
-};
-
 const reduced =
   (fold?: (all: readonly number[]) => number): Rule =>
   (facts) => {
@@ -185,7 +174,6 @@ const sum = (all: readonly number[]): number => all.reduce((total, one) => total
 export const productRules: Rules = {
   ArgMax: arg,
   ArgMin: arg,
-  Attention: attention,
   AveragePool: pool,
   BatchNormalization: likeFirst,
   Conv: convolution,
