@@ -23,6 +23,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'rewrite/exporters': 30,
     'rewrite/feed-forward': 8,
     'rewrite/text-recogniser': 6,
+    'rewrite/trained-decoder': 8,
     'rewrite/variants': 8,
   },
   conformance: {
