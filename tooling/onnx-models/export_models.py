@@ -25,6 +25,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    ModernBertConfig,
+    ModernBertModel,
     RobertaConfig,
     RobertaModel,
     T5Config,
@@ -33,7 +35,11 @@ from transformers import (
     ViTModel,
 )
 
+import cross_attention
 from blocks import BLOCKS
+from merged import merge
+from sizes import HEADS, HIDDEN, LAYERS, LONGEST, VOCABULARY, WIDTH
+from variants import VARIANTS
 
 HERE = Path(__file__).parent
 MODELS = HERE / "models"
@@ -47,12 +53,6 @@ EXPORTERS = {
 }
 # What exporters of these versions cannot do: torch.export loses the strides of T5's output with sdpa.
 FAILS = {("t5-encoder", "export-18", "sdpa"), ("t5-encoder", "export-23", "sdpa")}
-VOCABULARY = 96
-LONGEST = 1056
-WIDTH = 16
-HEADS = 4
-LAYERS = 2
-HIDDEN = 32
 
 
 class Outputs(torch.nn.Module):
@@ -68,6 +68,18 @@ class Outputs(torch.nn.Module):
         return self.model(**dict(zip(self.names, values)), return_dict=False, **self.constants)[0]
 
 
+class WithPresent(torch.nn.Module):
+    """A decoder without a past that returns the keys and values of its input."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask):
+        output = self.model(input_ids, attention_mask=attention_mask, use_cache=True)
+        return output.logits, *present_of(output)
+
+
 class WithPast(torch.nn.Module):
     """A decoder that takes the keys and values of earlier tokens, and returns all of them."""
 
@@ -80,8 +92,11 @@ class WithPast(torch.nn.Module):
         for layer in range(LAYERS):
             cache.update(past[2 * layer], past[2 * layer + 1], layer)
         output = self.model(input_ids, attention_mask=attention_mask, past_key_values=cache, use_cache=True)
-        present = [state for layer in output.past_key_values.layers for state in (layer.keys, layer.values)]
-        return output.logits, *present
+        return output.logits, *present_of(output)
+
+
+def present_of(output):
+    return [state for layer in output.past_key_values.layers for state in (layer.keys, layer.values)]
 
 
 def bert(attention):
@@ -165,6 +180,26 @@ def llama_with_past(attention):
     return WithPast(llama_model(attention)), past_inputs(2)
 
 
+def modernbert(attention):
+    config = ModernBertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        intermediate_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        max_position_embeddings=LONGEST,
+        layer_types=["full_attention", "sliding_attention"],
+        local_attention=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+        attn_implementation=attention,
+    )
+    return Outputs(ModernBertModel(config)), text_inputs()
+
+
 def t5_encoder(attention):
     config = T5Config(
         vocab_size=VOCABULARY,
@@ -221,14 +256,45 @@ TRACED = {
     "roberta": roberta,
     "gpt2-with-past": gpt2_with_past,
     "llama-with-past": llama_with_past,
+    "modernbert": modernbert,
+    **cross_attention.FAMILIES,
+}
+# The parts with a past and without are exported with the same weights.
+MERGED = {
+    "gpt2-merged": (gpt2_model, lambda model: (WithPast(model), past_inputs(HEADS))),
+    "llama-merged": (llama_model, lambda model: (WithPast(model), past_inputs(2))),
 }
 
 
-def export(model, inputs, exporter, path):
+def with_present(model):
+    return WithPresent(model), text_inputs(), output_names(past_inputs(HEADS))
+
+
+def write_merged(family, attention, path):
+    if family in cross_attention.MERGED:
+        model = cross_attention.MERGED[family](attention)
+        parts = [cross_attention.decoder_of(model, True), cross_attention.decoder_with_past_of(model, True)]
+    else:
+        make, with_past = MERGED[family]
+        model = make(attention).eval()
+        parts = [with_present(model), with_past(model)]
+    models = []
+    for part in parts:
+        write_part(part, "traced-17", path)
+        models.append(onnx.load(str(path)))
+    onnx.save(merge(*models), str(path))
+
+
+def write_part(part, exporter, path):
+    model, inputs, *outputs = part
+    export(model.eval(), inputs, exporter, path, outputs[0] if outputs else output_names(inputs))
+
+
+def export(model, inputs, exporter, path, outputs):
     names = list(inputs)
     values = tuple(value for value, _ in inputs.values())
     options = EXPORTERS[exporter]
-    common = {"input_names": names, "output_names": output_names(inputs), **options}
+    common = {"input_names": names, "output_names": outputs, **options}
     if options["dynamo"]:
         dims = {name: torch.export.Dim(name) for _, axes in inputs.values() for name in axes.values()}
         shapes = tuple({axis: dims[name] for axis, name in axes.items()} for _, axes in inputs.values())
@@ -269,7 +335,20 @@ def strip(path):
     onnx.save(model, str(path))
 
 
-def describe(path, name, family, exporter, attention):
+def blocks_of(family):
+    if family == "block":
+        return 1
+    # A decoder of a text has a block for the text in each layer.
+    return layers_of(family) * (2 if "-decoder" in family else 1)
+
+
+def layers_of(family):
+    if family == "block":
+        return 0
+    return LAYERS * (2 if "-merged" in family else 1)
+
+
+def describe(path, name, family, exporter, attention, variant):
     content = path.read_bytes()
     assert len(content) < 1_000_000, f"{path} has {len(content)} bytes"
     return {
@@ -277,7 +356,9 @@ def describe(path, name, family, exporter, attention):
         "family": family,
         "exporter": exporter,
         "attention": attention,
-        "blocks": 1 if family == "block" else LAYERS,
+        "blocks": blocks_of(family),
+        "layers": layers_of(family),
+        **({"variant": variant} if variant else {}),
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
@@ -295,13 +376,13 @@ def main(wanted):
     known = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
     entries = {entry["name"]: entry for entry in known}
 
-    def add(name, family, exporter, attention, write):
+    def add(name, family, exporter, attention, write, variant=None):
         if wanted and not any(name.startswith(one) for one in wanted):
             return
         torch.manual_seed(20)
         path = MODELS / f"{name}.onnx"
         write(path)
-        entries[name] = describe(path, name, family, exporter, attention)
+        entries[name] = describe(path, name, family, exporter, attention, variant)
         print(name, entries[name]["bytes"])
         save(entries)
 
@@ -317,10 +398,24 @@ def main(wanted):
                     continue
 
                 def write(path, exporter=exporter, attention=attention, make=make):
-                    model, inputs = make(attention)
-                    export(model.eval(), inputs, exporter, path)
+                    write_part(make(attention), exporter, path)
 
                 add(f"{family}-{attention}-{exporter}", family, exporter, attention, write)
+    for family in [*MERGED, *cross_attention.MERGED]:
+        for attention in ("eager", "sdpa"):
+
+            def write(path, family=family, attention=attention):
+                write_merged(family, attention, path)
+
+            add(f"{family}-{attention}-traced-17", family, "traced-17", attention, write)
+    for variant, (shrink, sources) in VARIANTS.items():
+        for source in sources:
+
+            def write(path, shrink=shrink, source=source):
+                shrink(MODELS / f"{source}.onnx", path)
+
+            entry = entries[source]
+            add(f"{source}-{variant}", entry["family"], entry["exporter"], entry["attention"], write, variant)
     for name, (block, opset) in BLOCKS.items():
 
         def write(path, block=block, opset=opset):

@@ -9,6 +9,10 @@ export interface TestModel {
   readonly attention: string;
   /** Attention blocks in the file. */
   readonly blocks: number;
+  /** Feed-forward layers in the file. */
+  readonly layers: number;
+  /** How the file was made smaller, if it was: `int8`, `fp16`, `q4`. */
+  readonly variant?: string;
   readonly bytes: number;
   readonly sha256: string;
 }

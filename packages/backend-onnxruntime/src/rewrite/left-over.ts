@@ -1,5 +1,4 @@
 import type { ModelProto } from '../onnx/messages.js';
-import { Evaluation } from './extents/evaluate.js';
 import { isSame, Lengths, lengthAt } from './extents/lengths.js';
 import type { Extents } from './extents/symbols.js';
 import { operatorOf } from './graph/attributes.js';
@@ -20,12 +19,11 @@ export function leftOver(
   prefix: string,
   at: Extents,
 ): readonly LongValue[] {
-  const lengths = new Lengths(model, given);
+  const lengths = new Lengths(model, given, at);
   const pairs = outcomes.flatMap(({ block }) =>
     block === undefined ? [] : [[block.queryLength, block.keyLength] as const],
   );
   const left = new Map<string, LongValue>();
-  const evaluation = new Evaluation(model, at);
   for (const { graph, node, name, known } of lengths.first.values()) {
     const axes = lengths.axes(graph, name);
     if (axes === undefined || axes.dims.length < 2 || name.startsWith(prefix)) continue;
@@ -36,7 +34,7 @@ export function leftOver(
       ),
     );
     if (!isLong) continue;
-    const { dims } = evaluation.known(graph, name) ?? known;
+    const { dims } = lengths.reported.known(graph, name) ?? known;
     left.set(name, { name, operator: operatorOf(node), dims });
   }
   return [...left.values()];

@@ -1,9 +1,9 @@
 import type { GraphProto, NodeProto } from '../onnx/messages.js';
 import { type BuildOptions, buildAttention } from './build/build-attention.js';
 import { buildFeedForward, buildShape } from './build/build-feed-forward.js';
-import { expandAttention } from './build/expand-attention.js';
 import { NodeWriter } from './build/node-writer.js';
 import { ShapeWriter } from './build/shape-writer.js';
+import { expand, isExpandable } from './expand/expand.js';
 import type { Length, Lengths } from './extents/lengths.js';
 import { type AttentionBlock, nameOf, Refused } from './find/block.js';
 import { findAttention } from './find/find-attention.js';
@@ -20,15 +20,15 @@ export interface Outcome {
   readonly refused?: Refused;
 }
 
-/** ONNX Runtime's operators for whole blocks, which are left as they are. */
+/** ONNX Runtime's operators for whole blocks; of these, the ones that can be expanded have been. */
 const FUSED =
   /^com\.microsoft\.(Attention|MultiHeadAttention|GroupQueryAttention|DecoderAttention|DecoderMasked\w+|LongformerAttention|Packed\w*Attention|PagedAttention|QAttention|QOrderedAttention|QOrderedLongformerAttention|RelativePositionBias|SparseAttention)$/;
 
-/** Replaces operators Attention with plain nodes, in a graph and the graphs in it. */
+/** Replaces operators for whole blocks with plain nodes, in a graph and the graphs in it. */
 export class Expansion {
   readonly outcomes: Outcome[] = [];
-  /** The softmax of each replaced operator, with the operator's name. */
-  readonly softmaxes: Map<string, string> = new Map();
+  /** The replaced operators, by the softmax of each. */
+  readonly softmaxes: Map<string, NodeProto> = new Map();
   readonly #lengths: Lengths;
   readonly #opset: number;
   readonly #prefix: string;
@@ -55,18 +55,18 @@ export class Expansion {
   }
 
   #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
-    if (operatorOf(node) !== 'Attention') return [mapGraphs(node, (inner) => this.graph(inner, index))];
+    if (!isExpandable(node)) return [mapGraphs(node, (inner) => this.graph(inner, index))];
     const name = nameOf(node);
     if (this.#refused.has(name)) return [node];
     try {
       const prefix = `${this.#prefix}a${this.#count++}/`;
-      const made = expandAttention(node, index, this.#lengths, this.#opset, prefix);
+      const made = expand(node, index, this.#lengths, this.#opset, prefix);
       const softmax = made.find(({ opType }) => opType === 'Softmax');
-      this.softmaxes.set(softmax?.output[0] as string, name);
+      this.softmaxes.set(softmax?.output[0] as string, node);
       return made;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.outcomes.push({ name, form: 'Attention', refused: error });
+      this.outcomes.push({ name, form: operatorOf(node), refused: error });
       return [node];
     }
   }
@@ -82,17 +82,17 @@ export class Rewriting {
   readonly #options: BuildOptions;
   readonly #prefix: string;
   readonly #chunksFeedForward: boolean;
-  readonly #expanded: ReadonlyMap<string, string>;
+  readonly #expanded: ReadonlyMap<string, NodeProto>;
   #count = 0;
 
-  /** @param expanded Softmaxes that were operators Attention, by their output. */
+  /** @param expanded Operators that were replaced, by the output of their softmax. */
   constructor(
     lengths: Lengths,
     opset: number,
     options: BuildOptions,
     chunksFeedForward: boolean,
     prefix: string,
-    expanded: ReadonlyMap<string, string>,
+    expanded: ReadonlyMap<string, NodeProto>,
   ) {
     this.#chunksFeedForward = chunksFeedForward;
     this.#lengths = lengths;
@@ -107,7 +107,7 @@ export class Rewriting {
     const replaced = new Map<NodeProto, readonly NodeProto[]>();
     for (const node of graph.node) {
       const operator = operatorOf(node);
-      if (FUSED.test(operator)) {
+      if (FUSED.test(operator) && !isExpandable(node)) {
         const refused = new Refused(
           'fused-operator',
           `${operator} is not rewritten; rewrite the file from before it was fused`,
@@ -135,8 +135,8 @@ export class Rewriting {
   #softmax(node: NodeProto, index: GraphIndex, replaced: Map<NodeProto, readonly NodeProto[]>): void {
     const operator = this.#expanded.get(node.output[0] as string);
     const outcome = {
-      name: operator ?? nameOf(node),
-      form: operator === undefined ? 'MatMul, Softmax, MatMul' : 'Attention',
+      name: nameOf(operator ?? node),
+      form: operator === undefined ? 'MatMul, Softmax, MatMul' : operatorOf(operator),
     };
     try {
       const block = findAttention(index, node, this.#lengths, this.#opset);

@@ -14,10 +14,12 @@ import { encodeModel } from '../onnx/write-model.js';
 import type { BuildOptions } from './build/build-attention.js';
 import { MOST_ROWS } from './build/chunk.js';
 import { checkOrder } from './extents/check-order.js';
-import { Evaluation, opsetOf } from './extents/evaluate.js';
+import { opsetOf } from './extents/evaluate.js';
 import { Lengths } from './extents/lengths.js';
+import type { View } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
 import { nameOf } from './find/block.js';
+import { inOrder } from './graph/in-order.js';
 import { allNames, withoutDead } from './graph/live.js';
 import { leftOver } from './left-over.js';
 import type { BlockReport, RewriteReport } from './report.js';
@@ -93,13 +95,14 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
  *
  * @param source Its name in error messages.
  */
-export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
+export function rewriteDecoded(decoded: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
   const { attention = 'exact', chunkBytes = DEFAULT_CHUNK_BYTES, strict = false } = given;
   const k = attention === 'exact' ? undefined : attention.k;
   if (attention !== 'exact' && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
   if (!isCount(chunkBytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, chunkBytes);
-  const graph = model.graph as GraphProto;
+  const graph = inOrder(decoded.graph as GraphProto, source);
   checkOrder(graph, source);
+  const model: ModelProto = { ...decoded, graph };
   const opset = opsetOf(model);
   if (opset < OLDEST_OPSET) {
     throw new TopKError('UNSUPPORTED', 'rewriteModel: the operator set is too old', {
@@ -113,16 +116,15 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
   const wanted = readExtents('at', given.at, symbols);
   const prefix = freshPrefix(graph);
   const build = { k, chunkBytes, chunksFeedForward: given.feedForward === 'chunked' };
-  const { expanded, made, rewriting, outcomes } = rewriteBlocks(model, fixed, build, prefix);
-  const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
   const standard = (name: string): number => (/batch/i.test(name) ? 1 : 1024);
   const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
-  const evaluation = new Evaluation(expanded, at);
+  const { lengths, made, rewriting, outcomes } = rewriteBlocks(model, { fixed, at }, build, prefix);
+  const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
   const report: RewriteReport = {
     producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
     opset,
     attention,
-    blocks: outcomes.map((outcome) => reportOf(outcome, evaluation, k, chunkBytes)),
+    blocks: outcomes.map((outcome) => reportOf(outcome, lengths.reported, k, chunkBytes)),
     feedForwards: rewriting.feedForwards.map(({ second, hidden }) => ({ name: nameOf(second), hidden })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
     left: leftOver(rewritten, fixed, outcomes, prefix, at),
@@ -133,36 +135,40 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
 }
 
 interface Rewritten {
-  /** The model with operators Attention as plain nodes: the graphs that blocks were found in. */
-  readonly expanded: ModelProto;
+  /** Of the model with operators for whole blocks as plain nodes, whose graphs blocks were found in. */
+  readonly lengths: Lengths;
   readonly made: GraphProto;
   readonly rewriting: Rewriting;
   readonly outcomes: readonly Outcome[];
 }
 
-/** An operator Attention whose block is refused in the end is left as it is: the work is done again without it. */
+/** An operator for a whole block whose block is refused in the end is left as it is: the work is done again without it. */
 function rewriteBlocks(
   model: ModelProto,
-  fixed: Extents,
+  extents: { readonly fixed: Extents; readonly at: Extents },
   { k, chunkBytes, chunksFeedForward }: BuildOptions & { readonly chunksFeedForward: boolean },
   prefix: string,
   refused: readonly Outcome[] = [],
 ): Rewritten {
   const opset = opsetOf(model);
   const names = new Set(refused.map(({ name }) => name));
-  const original = new Lengths(model, fixed);
+  const original = new Lengths(model, extents.fixed, extents.at);
   const expansion = new Expansion(original, opset, prefix, names);
   const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
-  const lengths = expanded.graph === model.graph ? original : new Lengths(expanded, fixed);
+  const lengths =
+    expanded.graph === model.graph ? original : new Lengths(expanded, extents.fixed, extents.at);
   const options = { k, chunkBytes };
   const rewriting = new Rewriting(lengths, opset, options, chunksFeedForward, prefix, expansion.softmaxes);
   const made = rewriting.graph(expanded.graph as GraphProto);
-  const operators = new Set(expansion.softmaxes.values());
+  const operators = new Set([...expansion.softmaxes.values()].map(nameOf));
   const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
   if (failed.length > 0) {
-    return rewriteBlocks(model, fixed, { k, chunkBytes, chunksFeedForward }, prefix, [...refused, ...failed]);
+    return rewriteBlocks(model, extents, { k, chunkBytes, chunksFeedForward }, prefix, [
+      ...refused,
+      ...failed,
+    ]);
   }
-  return { expanded, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
+  return { lengths, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
 }
 
 const WHOLE = 'a whole number of at least 1';
@@ -208,15 +214,15 @@ function freshPrefix(graph: GraphProto): string {
 
 function reportOf(
   { name, form, block, refused }: Outcome,
-  evaluation: Evaluation,
+  view: View,
   k: number | undefined,
   chunkBytes: number,
 ): BlockReport {
   if (refused !== undefined)
     return { name, form, result: 'refused', code: refused.code, reason: refused.message };
   const result = k === undefined ? 'exact' : 'top-k';
-  const dims = block && evaluation.known(block.index.graph, block.softmax.output[0] as string)?.dims;
-  const value = block && evaluation.known(block.index.graph, block.product.input[1] as string)?.dims;
+  const dims = block && view.known(block.index.graph, block.softmax.output[0] as string)?.dims;
+  const value = block && view.known(block.index.graph, block.product.input[1] as string)?.dims;
   if (dims === undefined || value === undefined) return { name, form, result };
   const [rows, keys] = dims.slice(-2) as [number, number];
   const heads = sizeOf(dims.slice(0, -2));

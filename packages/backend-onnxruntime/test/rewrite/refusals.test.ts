@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { describe, expect, test } from 'vitest';
 import { GraphBuilder } from '../../src/onnx/graph-builder.js';
-import type { GraphProto, ModelProto } from '../../src/onnx/messages.js';
+import type { GraphProto, ModelProto, NodeProto } from '../../src/onnx/messages.js';
 import { encodeModel } from '../../src/onnx/write-model.js';
 import { formatReport, type RewriteOptions, rewriteModel } from '../../src/rewrite/index.js';
 
@@ -74,16 +74,39 @@ const forms: Readonly<Record<string, readonly [string, (block: Block) => string]
       return onnx.op('Attention', [q, keys, onnx.op('Mystery', [v])]);
     },
   ],
-  'a causal operator Attention': [
+  'an operator Attention with a softcap': [
     'fused-operator',
     ({ onnx, q, k, v }) => {
       const keys = onnx.op('Transpose', [k], { perm: [0, 1, 3, 2] });
-      return onnx.op('Attention', [q, keys, v], { is_causal: 1 });
+      return onnx.op('Attention', [q, keys, v], { softcap: { float: 30 } });
     },
   ],
-  'an operator of ONNX Runtime': [
+  'packed queries, keys and values': [
     'fused-operator',
-    ({ onnx, q, k, v }) => onnx.op('MultiHeadAttention', [q, k, v], { num_heads: 2 }, 'com.microsoft'),
+    ({ onnx, q }) => onnx.op('MultiHeadAttention', [q], { num_heads: 2 }, 'com.microsoft'),
+  ],
+  'GroupQueryAttention with sinks': [
+    'fused-operator',
+    ({ onnx, q, k, v }) => {
+      const inputs = [q, k, v, '', '', 'counts', 'total', '', '', '', '', 'sinks'];
+      onnx.input('counts', 'i32', ['b']);
+      onnx.input('total', 'i32', [1]);
+      onnx.input('sinks', 'f32', [2]);
+      return onnx.op('GroupQueryAttention', inputs, { num_heads: 2, kv_num_heads: 2 }, 'com.microsoft');
+    },
+  ],
+  'an operator of ONNX Runtime that is never expanded': [
+    'fused-operator',
+    ({ onnx, q, k, v }) => onnx.op('SparseAttention', [q, k, v], { num_heads: 2 }, 'com.microsoft'),
+  ],
+  'scores of whole numbers': [
+    'quantized',
+    ({ onnx, q, k, v }) => {
+      const [a, , zeroA] = onnx.ops('DynamicQuantizeLinear', [q], 3) as [string, string, string];
+      const [b, , zeroB] = onnx.ops('DynamicQuantizeLinear', [k], 3) as [string, string, string];
+      const scores = onnx.op('Cast', [onnx.op('MatMulInteger', [a, b, zeroA, zeroB])], { to: 1 });
+      return onnx.op('MatMul', [onnx.op('Softmax', [scores], { axis: -1 }), v]);
+    },
   ],
 };
 
@@ -148,7 +171,18 @@ describe('files that are no models', () => {
   };
 
   test('nodes in a circle', () => {
-    const bytes = changed((graph) => ({ ...graph, node: [...graph.node].reverse() }));
+    const bytes = changed((graph) => {
+      const [first, second] = graph.node as [NodeProto, NodeProto];
+      return { ...graph, node: [{ ...first, input: second.output }, second] };
+    });
+    expect(() => rewriteModel(bytes)).toThrow(expect.objectContaining({ code: 'FILE_CORRUPT' }));
+  });
+
+  test('a node that uses its own value', () => {
+    const bytes = changed((graph) => ({
+      ...graph,
+      node: graph.node.map((node) => ({ ...node, input: node.output })),
+    }));
     expect(() => rewriteModel(bytes)).toThrow(expect.objectContaining({ code: 'FILE_CORRUPT' }));
   });
 

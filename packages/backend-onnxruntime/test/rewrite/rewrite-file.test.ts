@@ -54,7 +54,7 @@ async function writeExternal(location: string, place = location): Promise<void> 
 
 async function outputOf(file: string): Promise<Float32Array> {
   const session = await ort.InferenceSession.create(file);
-  const output = (await session.run(feedsOf('block', 2, 21))).output as ort.Tensor;
+  const output = (await session.run(feedsOf(original, { batch: 2, length: 21 }))).output as ort.Tensor;
   await session.release();
   return output.data as Float32Array;
 }

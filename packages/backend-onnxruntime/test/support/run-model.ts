@@ -1,16 +1,35 @@
+import { sizeOf } from '@topk-attention/core';
 import * as ort from 'onnxruntime-node';
+import { dataTypes } from '../../src/onnx/data-types.js';
+import { dimsOf } from '../../src/onnx/dims.js';
+import { decodeModel } from '../../src/onnx/read-model.js';
+import { extentOf, symbolsOf } from '../../src/rewrite/extents/symbols.js';
+import { halfToNumber, numberToHalf } from './half.js';
 
 export type Feeds = { readonly [name: string]: ort.Tensor };
 
-/** The first output of a model. */
-export async function runModel(
-  model: Uint8Array,
-  feeds: Feeds,
-): Promise<{ readonly dims: readonly number[]; readonly data: Float32Array }> {
+export interface Output {
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** The outputs of a model, which are floating-point numbers. */
+export async function runOutputs(model: Uint8Array, feeds: Feeds): Promise<readonly Output[]> {
   const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
-  const output = (await session.run(feeds))[session.outputNames[0] as string] as ort.Tensor;
+  const outputs = await session.run(feeds);
+  const made = session.outputNames.map((name) => {
+    const { dims, data } = outputs[name] as ort.Tensor;
+    // Half-precision numbers come as their bits.
+    const isHalf = data instanceof Uint16Array;
+    return { dims, data: isHalf ? Float32Array.from(data, halfToNumber) : (data as Float32Array) };
+  });
   await session.release();
-  return { dims: output.dims, data: output.data as Float32Array };
+  return made;
+}
+
+/** The first output of a model. */
+export async function runModel(model: Uint8Array, feeds: Feeds): Promise<Output> {
+  return (await runOutputs(model, feeds))[0] as Output;
 }
 
 /** The largest difference; infinite where one has a NaN and the other a number. */
@@ -26,37 +45,69 @@ export function largestGap(a: Float32Array, b: Float32Array): number {
   return largest;
 }
 
-/** Tokens before the input, in models that take the keys and values of a past. */
-const PAST = 11;
+/** Extents of the inputs of a test model. */
+export interface InputExtents {
+  readonly batch: number;
+  readonly length: number;
+  /** Tokens before the input, in models that take their keys and values. Default: 11. */
+  readonly past?: number;
+  /** Tokens of the encoder, in decoders of texts. Default: two more than the length. */
+  readonly source?: number;
+  /** Whether a merged decoder goes by its past. Default: true. */
+  readonly isCached?: boolean;
+}
 
-/** Inputs for the models of onnx-models. Later rows of a batch have padding. */
-export function feedsOf(family: string, batch: number, length: number): Feeds {
-  const floats = (dims: readonly number[]): ort.Tensor => {
-    const size = dims.reduce((product, extent) => product * extent, 1);
-    return new ort.Tensor(
-      'float32',
-      Float32Array.from({ length: size }, (_, at) => Math.sin(at * (at % 7))),
-      dims,
-    );
+/** The open extents of a test model by the names that its exporter gives them. */
+export function extentsOf(model: Uint8Array, extents: InputExtents): ReadonlyMap<string, number> {
+  const { batch, length, past = 11, source = length + 2, isCached = true } = extents;
+  const valueOf = (name: string): number => {
+    if (/batch/.test(name)) return batch;
+    if (name === 'attention_mask_sequence_length') return isCached ? past + length : length;
+    if (/past/.test(name)) return past;
+    return /encoder/.test(name) ? source : length;
   };
-  const whole = (width: number, value: (row: number, column: number) => number): ort.Tensor =>
-    new ort.Tensor(
-      'int64',
-      BigInt64Array.from({ length: batch * width }, (_, at) =>
-        BigInt(value(Math.floor(at / width), at % width)),
-      ),
-      [batch, width],
-    );
-  if (family === 'vit') return { pixel_values: floats([batch, 3, 32, 32]) };
-  const past = family.endsWith('with-past') ? PAST : 0;
-  const keys = past + length;
-  const mask = whole(keys, (row, column) => (column < keys - row * Math.floor(keys / 3) ? 1 : 0));
-  if (family === 'block') return { x: floats([batch, length, 32]), mask };
-  const states = past === 0 ? [] : [0, 1].flatMap((layer) => [`past.${layer}.key`, `past.${layer}.value`]);
-  const heads = family.startsWith('llama') ? 2 : 4;
-  return {
-    input_ids: whole(length, (row, column) => 1 + ((row * 31 + column * 7) % 90)),
-    attention_mask: mask,
-    ...Object.fromEntries(states.map((name) => [name, floats([batch, heads, past, 4])])),
-  };
+  return new Map(symbolsOf(decodeModel(model)).map((name) => [name, valueOf(name)]));
+}
+
+/** Runs of a test model that take both branches of a merged decoder. */
+export function runsOf(family: string, extents: readonly InputExtents[]): readonly InputExtents[] {
+  if (!family.endsWith('merged')) return extents;
+  return extents.flatMap((one) => [one, { ...one, isCached: false }]);
+}
+
+/** Inputs for a test model, by the names and types that it asks for. Later rows of a batch have padding. */
+export function feedsOf(model: Uint8Array, extents: InputExtents): Feeds {
+  const named = extentsOf(model, extents);
+  const { graph } = decodeModel(model);
+  return Object.fromEntries(
+    (graph?.input ?? []).map((input) => {
+      const { name = '' } = input;
+      const dims = dimsOf(input)?.map((dim) => extentOf(dim, named) as number) ?? [];
+      return [name, tensorOf(name, input.type?.tensorType?.elemType ?? 0, dims, extents.isCached ?? true)];
+    }),
+  );
+}
+
+function tensorOf(name: string, type: number, dims: readonly number[], isCached: boolean): ort.Tensor {
+  const size = sizeOf(dims);
+  const each = (value: (at: number) => number): readonly number[] =>
+    Array.from({ length: size }, (_, at) => value(at));
+  const wave = (at: number): number => Math.sin(at * (at % 7));
+  switch (type) {
+    case dataTypes.bool:
+      return new ort.Tensor('bool', [isCached], dims);
+    case dataTypes.float:
+      return new ort.Tensor('float32', Float32Array.from(each(wave)), dims);
+    case dataTypes.float16:
+      return new ort.Tensor('float16', Uint16Array.from(each((at) => numberToHalf(wave(at)))), dims);
+    default: {
+      const width = dims.at(-1) as number;
+      const kept = (row: number): number => width - row * Math.floor(width / 3);
+      const value = (at: number): number => {
+        const [row, column] = [Math.floor(at / width), at % width];
+        return /mask/.test(name) ? Number(column < kept(row)) : 1 + ((row * 31 + column * 7) % 90);
+      };
+      return new ort.Tensor('int64', BigInt64Array.from(each(value), BigInt), dims);
+    }
+  }
 }

@@ -106,6 +106,12 @@ export class RowSlicer {
         const left = fromRight === 0 ? a : this.cut(a, fromRight, rows);
         return this.#writer.again(node, [left, fromRight === 1 ? b : this.cut(b, fromRight, rows)]);
       }
+      case 'DequantizeLinear': {
+        const [x, scale, ...zero] = node.input as [string, string, ...string[]];
+        // Several scales would go along an axis.
+        if (this.#rank(scale) !== 0) return undefined;
+        return this.#writer.again(node, [this.cut(x, fromRight, rows), scale, ...zero]);
+      }
       case 'Concat':
         if (axisOf(intOf(node, 'axis') ?? 0, rank) === axis) return undefined;
         return this.#writer.again(

@@ -4,19 +4,27 @@ import { dimsOf } from '../../onnx/dims.js';
 import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from '../../onnx/messages.js';
 import { externalValuesOf, valuesOf } from '../../onnx/tensor-values.js';
 import { floatOf, graphOf, intOf, intsOf, operatorOf, tensorOf } from '../graph/attributes.js';
+import { attentionRules } from './attention.js';
 import { elementwiseRules } from './elementwise.js';
 import { Facts, type Rules } from './facts.js';
-import { type Known, MOST_AXES, MOST_VALUES, Unknown } from './known.js';
+import { Conflict, type Known, MOST_AXES, MOST_VALUES, Unknown } from './known.js';
 import { layoutRules } from './layout.js';
 import { productRules } from './products.js';
 import { type Extents, extentOf, symbolOf } from './symbols.js';
 
-const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules };
+const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules, ...attentionRules };
+
+/** Two extents that do not go together. */
+export interface Meeting {
+  readonly graph: GraphProto;
+  readonly extents: readonly [number, number];
+}
 
 /** Extents, types and short values of everything in a model, for inputs of given extents. */
 export class Evaluation {
   readonly #graphs = new Map<GraphProto, Scope>();
   readonly #extents: Extents;
+  readonly #conflicts = new Map<NodeProto, Meeting>();
 
   /**
    * Computes them from the inputs on, as a run would, without the values of long tensors. What cannot be known is left out,
@@ -25,6 +33,11 @@ export class Evaluation {
   constructor(model: ModelProto, extents: Extents) {
     this.#extents = extents;
     this.#graph(model.graph as GraphProto, new Scope(undefined));
+  }
+
+  /** Nodes whose operands have extents that do not go together. */
+  get conflicts(): ReadonlyMap<NodeProto, Meeting> {
+    return this.#conflicts;
   }
 
   /** Undefined for what is not known, and for graphs that no run with these extents reaches. */
@@ -61,7 +74,7 @@ export class Evaluation {
       const name = input.name ?? '';
       if (!scope.has(name)) scope.set(name, this.#input(input));
     }
-    for (const node of graph.node) this.#node(node, scope);
+    for (const node of graph.node) this.#node(node, scope, graph);
   }
 
   #input(input: ValueInfoProto): Known | undefined {
@@ -72,7 +85,7 @@ export class Evaluation {
     return { type: input.type?.tensorType?.elemType ?? 0, dims: extents as number[] };
   }
 
-  #node(node: NodeProto, scope: Scope): void {
+  #node(node: NodeProto, scope: Scope, graph: GraphProto): void {
     try {
       const outputs = this.#outputs(node, scope);
       const many = outputs.find((known) => known !== undefined && known.dims.length > MOST_AXES);
@@ -80,6 +93,7 @@ export class Evaluation {
       for (const [at, name] of node.output.entries()) scope.set(name, outputs[at]);
     } catch (error) {
       if (!(error instanceof Unknown)) throw error;
+      if (error instanceof Conflict) this.#conflicts.set(node, { graph, extents: error.extents });
       const unknown = node.input.find((name) => name !== '' && scope.find(name) === undefined);
       const because = unknown === undefined ? undefined : scope.reason(unknown);
       const here = `${operatorOf(node)} ${node.name || node.output[0]}: ${error.message}`;

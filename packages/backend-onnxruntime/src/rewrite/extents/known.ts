@@ -18,6 +18,16 @@ export const MOST_AXES = 64;
 /** Why a value is not known. Thrown by the rules and caught where they are called. */
 export class Unknown extends Error {}
 
+/** Extents of two operands that must be the same and are not. */
+export class Conflict extends Unknown {
+  readonly extents: readonly [number, number];
+
+  constructor(one: number, other: number) {
+    super(`extents ${one} and ${other} do not go together`);
+    this.extents = [one, other];
+  }
+}
+
 /** An axis counted from the left; `rank` is the axis after the last where that is allowed. */
 export function axisOf(axis: number, rank: number): number {
   const positive = axis < 0 ? axis + rank : axis;
@@ -34,7 +44,7 @@ export function broadcast(operands: readonly (readonly number[])[]): readonly nu
     for (const dims of operands) {
       const one = dims[axis - rank + dims.length] ?? 1;
       if (one === 1 || one === extent) continue;
-      if (extent !== 1) throw new Unknown(`extents ${extent} and ${one} do not go together`);
+      if (extent !== 1) throw new Conflict(extent, one);
       extent = one;
     }
     return extent;

@@ -1,5 +1,5 @@
 import type { GraphProto, ModelProto } from '../../onnx/messages.js';
-import { Evaluation } from './evaluate.js';
+import { settle, type View } from './settle.js';
 import { type Extents, symbolsOf } from './symbols.js';
 
 /** A value for two different choices of all open extents, so that what follows a length is told from what is fixed. */
@@ -16,11 +16,16 @@ const PRIMES = [
 
 /** What is known of the axes of all values of a model. */
 export class Lengths {
-  readonly first: Evaluation;
-  readonly #second: Evaluation;
+  readonly first: View;
+  readonly #second: View;
+  /** Under the extents that reports are for. */
+  readonly reported: View;
 
-  /** @param given Extents that the caller names, where made-up ones would not do, such as the size of an image. */
-  constructor(model: ModelProto, given: Extents) {
+  /**
+   * @param given Extents that the caller names, where made-up ones would not do, such as the size of an image.
+   * @param at Extents that reports are for.
+   */
+  constructor(model: ModelProto, given: Extents, at: Extents = given) {
     const symbols = symbolsOf(model);
     const choose = (shift: number): Extents =>
       new Map(
@@ -29,8 +34,11 @@ export class Lengths {
           return [name, given.get(name) ?? prime] as const;
         }),
       );
-    this.first = new Evaluation(model, choose(0));
-    this.#second = new Evaluation(model, choose(1));
+    const choices = [choose(0), choose(1), at];
+    const [first, second, reported] = settle(model, choices, (name) => !given.has(name));
+    this.first = first as View;
+    this.#second = second as View;
+    this.reported = reported as View;
   }
 
   axes(graph: GraphProto, name: string): Axes | undefined {

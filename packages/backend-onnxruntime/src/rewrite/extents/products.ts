@@ -1,14 +1,14 @@
 import { sizeOf } from '@topk-attention/core';
 import { dataTypes } from '../../onnx/data-types.js';
 import type { Facts, Rule, Rules } from './facts.js';
-import { axisOf, broadcast, type Known, Unknown, withExtent } from './known.js';
+import { axisOf, broadcast, Conflict, type Known, Unknown, withExtent } from './known.js';
 
 /** Extents of a product of matrices, with leading axes that broadcast. */
 function product(a: readonly number[], b: readonly number[]): readonly number[] {
   if (a.length === 0 || b.length === 0) throw new Unknown('a product with a number');
   const left = a.length === 1 ? [1, ...a] : a;
   const right = b.length === 1 ? [...b, 1] : b;
-  if (left.at(-1) !== right.at(-2)) throw new Unknown(`a product of [${a}] and [${b}]`);
+  if (left.at(-1) !== right.at(-2)) throw new Conflict(left.at(-1) as number, right.at(-2) as number);
   const lead = broadcast([left.slice(0, -2), right.slice(0, -2)]);
   return [
     ...lead,
@@ -101,17 +101,6 @@ const globalPool: Rule = (facts) => {
   return [{ type, dims: dims.map((extent, axis) => (axis < 2 ? extent : 1)) }];
 };
 
-/** The operator of set 23: queries of 3 or 4 axes. */
-const attention: Rule = (facts) => {
-  const { type, dims } = facts.input(0);
-  const value = facts.input(2).dims;
-  if (facts.node.output.length > 1) throw new Unknown('Attention with more than one output');
-  if (dims.length === 4) return [{ type, dims: withExtent(dims, -1, value.at(-1) as number) }];
-  const heads = facts.int('q_num_heads', 0);
-  const depth = (value.at(-1) as number) / facts.int('kv_num_heads', heads);
-  return [{ type, dims: withExtent(dims, -1, heads * depth) }];
-};
-
 const reduced =
   (fold?: (all: readonly number[]) => number): Rule =>
   (facts) => {
@@ -185,7 +174,6 @@ const sum = (all: readonly number[]): number => all.reduce((total, one) => total
 export const productRules: Rules = {
   ArgMax: arg,
   ArgMin: arg,
-  Attention: attention,
   AveragePool: pool,
   BatchNormalization: likeFirst,
   Conv: convolution,

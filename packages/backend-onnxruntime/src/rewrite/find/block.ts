@@ -20,6 +20,8 @@ export interface AttentionBlock {
   readonly keyLength: Length;
   /** Axes of what the softmax takes. */
   readonly weightRank: number;
+  /** Element type of what the softmax takes. */
+  readonly scoreType: number;
   /** Axes of the value product. */
   readonly valueRank: number;
   /** Why the block cannot keep k keys of each query; undefined if it can. */
@@ -31,6 +33,7 @@ export interface AttentionBlock {
 /** Why a block is left as it is: stable codes, for reports. */
 export type RefusalCode =
   | 'fused-operator'
+  | 'quantized'
   | 'unknown-extents'
   | 'unknown-operator'
   | 'weights-used'

@@ -22,6 +22,18 @@ export function findAttention(
 }
 
 const PRODUCTS: ReadonlySet<string> = new Set(['MatMul', 'com.microsoft.FusedMatMul']);
+/** Products of computed values that are found to be named, and not rewritten. */
+const OTHER_PRODUCTS: ReadonlySet<string> = new Set([
+  'Einsum',
+  'MatMulInteger',
+  'QLinearMatMul',
+  'com.microsoft.MatMulIntegerToFloat',
+]);
+const QUANTIZES: ReadonlySet<string> = new Set([
+  'DynamicQuantizeLinear',
+  'QuantizeLinear',
+  'DequantizeLinear',
+]);
 
 /** A node on the way from a score product, with the number of ways to it. */
 interface PathEnd {
@@ -54,6 +66,11 @@ class Finder {
     const products = this.#looseProducts(before);
     const follows = this.#isMultiplied(output[0] as string);
     if (products.length === 0 || !follows) return undefined;
+    const whole = products.find(({ opType }) => /Integer|QLinear/.test(opType ?? ''));
+    if (whole !== undefined) {
+      const reason = `${operatorOf(whole)} ${nameOf(whole)} multiplies queries and keys as whole numbers; quantize weights alone`;
+      throw new Refused('quantized', reason);
+    }
     const axes = this.#axes(before);
     this.#checkAxis(axes);
     const queryLength = lengthAt(axes, 1);
@@ -77,6 +94,7 @@ class Finder {
       queryLength,
       keyLength,
       weightRank: axes.dims.length,
+      scoreType: axes.type,
       valueRank: made.dims.length,
       whyNotSelected: this.#whyNotSelected(axes, below, product),
       type: made.type,
@@ -100,7 +118,8 @@ class Finder {
   /** Products of two computed values from which a value is made element by element, whatever their extents. */
   #looseProducts(name: string): readonly NodeProto[] {
     const isComputed = (node: NodeProto): boolean =>
-      node.opType === 'Einsum' && node.input.every((one) => !this.#index.isConstant(one));
+      OTHER_PRODUCTS.has(operatorOf(node)) &&
+      this.#factors(node).every((one) => !this.#index.isConstant(one));
     const products: NodeProto[] = [];
     const names = new Set([name]);
     // A set goes on to what is added on the way.
@@ -108,9 +127,20 @@ class Finder {
       const node = this.#index.producer(one);
       if (node === undefined) continue;
       if (this.#isProduct(node) || isComputed(node)) products.push(node);
-      else if (this.#isStep(node)) for (const input of node.input) names.add(input);
+      else if (this.#isStep(node) || QUANTIZES.has(node.opType ?? '')) {
+        for (const input of node.input) names.add(input);
+      }
     }
     return products;
+  }
+
+  /** The operands of a product without scales and zero points, as they were before they were quantized. */
+  #factors({ opType, input }: NodeProto): readonly string[] {
+    if (opType === 'Einsum') return input;
+    return [input[0], opType === 'QLinearMatMul' ? input[3] : input[1]].map((name = '') => {
+      const node = this.#index.producer(name);
+      return node !== undefined && QUANTIZES.has(node.opType ?? '') ? (node.input[0] as string) : name;
+    });
   }
 
   #isProduct(node: NodeProto): boolean {
@@ -126,8 +156,9 @@ class Finder {
     const names = new Set([name]);
     for (const one of names) {
       for (const user of this.#index.users(one)) {
-        if (PRODUCTS.has(operatorOf(user)) || user.opType === 'Einsum') return true;
-        if (this.#isStep(user)) for (const output of user.output) names.add(output);
+        if (PRODUCTS.has(operatorOf(user)) || OTHER_PRODUCTS.has(operatorOf(user))) return true;
+        if (this.#isStep(user) || QUANTIZES.has(user.opType ?? ''))
+          for (const output of user.output) names.add(output);
       }
     }
     return false;
@@ -257,8 +288,8 @@ class Finder {
         `${operatorOf(product)} ${nameOf(product)} is more than a product`,
       );
     }
-    if (type !== dataTypes.float)
-      return new Refused('element-type', `scores of element type ${type}, not float32`);
+    if (type !== dataTypes.float && type !== dataTypes.float16)
+      return new Refused('element-type', `scores of element type ${type}, not float32 or float16`);
     const ofWeights = new Set([this.#softmax, ...below].flatMap(({ output }) => output));
     for (const node of below) {
       if (node.opType === 'Reshape')

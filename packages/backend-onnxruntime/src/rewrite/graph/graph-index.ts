@@ -53,12 +53,15 @@ export class GraphIndex {
   }
 }
 
-/** Values that a node uses, those of its inner graphs included. */
+/** Values of its graph and of outer ones that a node uses, itself or in its inner graphs. */
 export function usedBy(node: NodeProto): ReadonlySet<string> {
   const used = new Set(node.input);
   for (const graph of subgraphsOf(node)) {
-    for (const inner of graph.node) for (const name of usedBy(inner)) used.add(name);
-    for (const { name = '' } of graph.output) used.add(name);
+    const within = new Set(graph.output.map(({ name = '' }) => name));
+    for (const inner of graph.node) for (const name of usedBy(inner)) within.add(name);
+    for (const { name = '' } of [...graph.input, ...graph.initializer]) within.delete(name);
+    for (const inner of graph.node) for (const name of inner.output) within.delete(name);
+    for (const name of within) used.add(name);
   }
   used.delete('');
   return used;

@@ -1,0 +1,133 @@
+import { subgraphsOf } from '../../onnx/attributes.js';
+import type { GraphProto, ModelProto, NodeProto } from '../../onnx/messages.js';
+import { Evaluation } from './evaluate.js';
+import type { Known } from './known.js';
+import type { Extents } from './symbols.js';
+
+/** What is known of the values of a model, under one choice of its open extents. */
+export interface View {
+  known(graph: GraphProto, name: string): Known | undefined;
+  reason(graph: GraphProto, name: string): string;
+  values(): ReturnType<Evaluation['values']>;
+}
+
+/** One evaluation for each choice. */
+type World = readonly Evaluation[];
+
+/** A bound for hostile files. Exporters' files take 1 to 4; each turn ties all extents that meet in it. */
+const MOST_TURNS = 24;
+
+/**
+ * Evaluates a model under several choices of its open extents, and ties extents that have two names in the file and meet in
+ * an operator that takes them at one value only: exporters name the length of a mask and that of the keys apart. In the
+ * branches of an `If` they may be tied in different ways, as in decoders with and without a past, so each branch has
+ * its own.
+ *
+ * @param choices Two or more; extents are told apart by their values under the first two.
+ * @param isOpen Whether the extent of a name may be tied.
+ * @returns A view for each choice.
+ */
+export function settle(
+  model: ModelProto,
+  choices: readonly Extents[],
+  isOpen: (name: string) => boolean,
+): readonly View[] {
+  let turns = 0;
+  const settled = (from: readonly Extents[], graphs: ReadonlySet<GraphProto>, known?: World) => {
+    let extents = from;
+    let world = known ?? evaluated(model, extents);
+    for (; turns < MOST_TURNS; turns++) {
+      const next = tied(world, extents, graphs, isOpen);
+      if (next === undefined) break;
+      extents = next;
+      world = evaluated(model, extents);
+    }
+    return { world, extents };
+  };
+  const graph = model.graph as GraphProto;
+  const branches = branchesOf(graph);
+  const trunk = settled(choices, new Set(graphsOf(graph).filter((one) => !branches.has(one))));
+  const worlds = new Map<GraphProto, World>();
+  for (const branch of new Set(branches.values())) {
+    const inner = new Set(graphsOf(branch));
+    const { world } = settled(trunk.extents, inner, trunk.world);
+    if (world !== trunk.world) for (const one of inner) worlds.set(one, world);
+  }
+  return choices.map((_, choice): View => {
+    const of = (one: GraphProto): Evaluation => (worlds.get(one) ?? trunk.world)[choice] as Evaluation;
+    return {
+      known: (one, name) => of(one).known(one, name),
+      reason: (one, name) => of(one).reason(one, name),
+      *values() {
+        for (const world of new Set([trunk.world, ...worlds.values()])) {
+          for (const value of (world[choice] as Evaluation).values()) {
+            if (of(value.graph) === world[choice]) yield value;
+          }
+        }
+      },
+    };
+  });
+}
+
+function evaluated(model: ModelProto, choices: readonly Extents[]): World {
+  return choices.map((extents) => new Evaluation(model, extents));
+}
+
+/** The choices with extents tied that meet in these graphs; undefined if none can be. */
+function tied(
+  world: World,
+  choices: readonly Extents[],
+  graphs: ReadonlySet<GraphProto>,
+  isOpen: (name: string) => boolean,
+): readonly Extents[] | undefined {
+  const [first, ...others] = world.map(({ conflicts }) => conflicts);
+  const changed = choices.map((extents) => new Map(extents));
+  const done = new Set<string>();
+  for (const [node, { graph, extents }] of first as Conflicts) {
+    const again = others.map((conflicts) => conflicts.get(node)?.extents);
+    if (!graphs.has(graph) || again[0] === undefined) continue;
+    for (const side of [0, 1] as const) {
+      const [one, two] = [extents[side], again[0][side]];
+      // What has the same extent under every choice is no length: a file that names its only size differently.
+      if (extents[1 - side] === again[0][1 - side]) continue;
+      const name = [...(choices[0] as Extents).keys()].find(
+        (symbol) => choices[0]?.get(symbol) === one && choices[1]?.get(symbol) === two,
+      );
+      if (name === undefined || done.has(name) || !isOpen(name)) continue;
+      done.add(name);
+      for (const [choice, met] of [extents, ...again].entries()) {
+        if (met !== undefined) changed[choice]?.set(name, met[1 - side] as number);
+      }
+      break;
+    }
+  }
+  return done.size > 0 ? changed : undefined;
+}
+
+type Conflicts = Evaluation['conflicts'];
+
+function graphsOf(graph: GraphProto): readonly GraphProto[] {
+  const graphs = [graph];
+  // The list grows on the way.
+  for (const one of graphs) for (const node of one.node) graphs.push(...subgraphsOf(node));
+  return graphs;
+}
+
+/** The outermost branch that a graph is in, for graphs in branches. */
+function branchesOf(graph: GraphProto): ReadonlyMap<GraphProto, GraphProto> {
+  const branches = new Map<GraphProto, GraphProto>();
+  for (const one of graphsOf(graph)) {
+    const around = branches.get(one);
+    for (const node of one.node) {
+      for (const inner of subgraphsOf(node)) {
+        if (around !== undefined) branches.set(inner, around);
+        else if (isChoice(node)) branches.set(inner, inner);
+      }
+    }
+  }
+  return branches;
+}
+
+function isChoice({ opType }: NodeProto): boolean {
+  return opType === 'If';
+}
