@@ -84,12 +84,14 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // The command line with a model, and T5 on every engine.
   'qa-demo': {
+    'browser-export': 20,
     'browser-tfjs': 14,
     'browser-webgpu': 28,
     'cli-ask': 125,
     'cli-eval': 33,
     'cli-readme': 59,
     'cli-start': 143,
+    'export/embedded': 14,
     parity: 19,
     'parity-embedded': 19,
     'parity-tfjs-cpu': 7,
