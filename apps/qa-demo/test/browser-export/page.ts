@@ -1,7 +1,7 @@
 // Runs in the page: the embedded model is exported and rewritten here, and the files answer on onnxruntime-web's wasm.
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { loadT5 } from '@topk-attention/models';
-import { type ExportedFiles, exportOnnx } from '@topk-attention/onnxruntime/export';
+import { exportOnnx, type FilesByPath } from '@topk-attention/onnxruntime/export';
 import * as ort from 'onnxruntime-web/wasm';
 import { ExportedT5 } from '../export/exported-t5.js';
 import { rewritten } from '../export/rewritten.js';
@@ -18,7 +18,7 @@ async function answerFromFiles(
 ): Promise<PageAnswers> {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = wasmPaths;
-  const answers = async (files: ExportedFiles): Promise<readonly (readonly number[])[]> => {
+  const answers = async (files: FilesByPath): Promise<readonly (readonly number[])[]> => {
     const t5 = await ExportedT5.open(ort, files);
     const all: (readonly number[])[] = [];
     for (const prompt of prompts) all.push(await t5.generate(prompt, maxNewTokens));

@@ -1,7 +1,7 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
-import { type ExportedFiles, exportOnnx } from '@topk-attention/onnxruntime/export';
+import { type ExportedFiles, exportOnnx, type FilesByPath } from '@topk-attention/onnxruntime/export';
 import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -23,7 +23,7 @@ async function exported(choices: LayerChoices = {}): Promise<ExportedFiles> {
 }
 
 /** What the files answer to every question. */
-async function answersOf(files: ExportedFiles): Promise<readonly (readonly number[])[]> {
+async function answersOf(files: FilesByPath): Promise<readonly (readonly number[])[]> {
   const t5 = await ExportedT5.open(ort, files);
   const answers: (readonly number[])[] = [];
   for (const { ids } of asked) answers.push(await t5.generate(ids, maxNewTokens));

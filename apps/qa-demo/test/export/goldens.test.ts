@@ -1,6 +1,6 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { loadT5 } from '@topk-attention/models';
-import { type ExportedFiles, exportOnnx } from '@topk-attention/onnxruntime/export';
+import { exportOnnx, type FilesByPath } from '@topk-attention/onnxruntime/export';
 import { Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
@@ -67,7 +67,7 @@ describe.each(models.filter(({ model }) => !/f16$/.test(model)))(
       const files = await exportOnnx(model, { chunkBytes });
       model.dispose();
       const goldens = await Goldens.read(file);
-      const checkAll = async (made: ExportedFiles): Promise<void> => {
+      const checkAll = async (made: FilesByPath): Promise<void> => {
         const t5 = await ExportedT5.open(ort, made);
         for (const name of names) await checkForward(t5, goldens, name);
         await t5.release();

@@ -1,8 +1,8 @@
-import type { ExportedFiles } from '@topk-attention/onnxruntime/export';
+import type { FilesByPath } from '@topk-attention/onnxruntime/export';
 import { type RewriteOptions, rewriteModel } from '@topk-attention/onnxruntime/rewrite';
 
 /** Exported files with each model rewritten. */
-export function rewritten(files: ExportedFiles, options: RewriteOptions): ExportedFiles {
+export function rewritten(files: FilesByPath, options: RewriteOptions): FilesByPath {
   return Object.fromEntries(
     Object.entries(files).map(([file, bytes]) => [
       file,

@@ -15,7 +15,12 @@ export interface ExportOptions {
 }
 
 /** The files of an exported model by their paths in a Hugging Face folder, with `/` between folder and name. */
-export type ExportedFiles = { readonly [path: string]: Uint8Array };
+export type ExportedFiles = {
+  readonly 'onnx/encoder_model.onnx': Uint8Array;
+  readonly 'onnx/decoder_model_merged.onnx': Uint8Array;
+  readonly 'config.json': Uint8Array;
+  readonly 'generation_config.json': Uint8Array;
+};
 
 export const exportKinds: OptionKinds<ExportOptions> = { chunkBytes: aNumber };
 

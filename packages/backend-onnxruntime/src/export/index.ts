@@ -6,4 +6,4 @@ export type {
   ExportedLayer,
   T5Settings,
 } from './exportable.js';
-export { type WriteExportedOptions, writeExported } from './write-exported.js';
+export { type FilesByPath, type WriteExportedOptions, writeExported } from './write-exported.js';

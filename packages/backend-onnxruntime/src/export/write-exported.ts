@@ -1,6 +1,8 @@
 import { aValue, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { nodeModules } from '../rewrite/files/node-modules.js';
-import type { ExportedFiles } from './export-onnx.js';
+
+/** Files by their paths in a folder, such as those that `exportOnnx` gives. */
+export type FilesByPath = { readonly [path: string]: Uint8Array };
 
 export interface WriteExportedOptions {
   /**
@@ -14,26 +16,21 @@ const writeKinds: OptionKinds<WriteExportedOptions> = {
   checkpoint: aValue<string>('a path', (value) => typeof value === 'string'),
 };
 
-/** What comes along where the checkpoint has it. */
-const COMPANIONS = [
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'spiece.model',
-  'generation_config.json',
-];
+/** Without these two transformers.js has no tokenizer. */
+const NEEDED = ['tokenizer.json', 'tokenizer_config.json'];
+/** What comes along as well where the checkpoint has it. */
+const COMPANIONS = ['special_tokens_map.json', 'added_tokens.json', 'spiece.model', 'generation_config.json'];
 
 /**
  * Writes exported files as a folder that appears whole or not at all.
  *
  * @param target Path of the folder; nothing may be there yet.
  * @returns What the folder holds: paths within it, with their bytes.
- * @throws TopKError INVALID_OPTION for a target that exists; FILE_NOT_FOUND for a checkpoint without tokenizer.json and
- * for a target that cannot be written; UNSUPPORTED in a browser.
+ * @throws TopKError INVALID_OPTION for a target that exists; FILE_NOT_FOUND for a checkpoint without tokenizer.json
+ * or tokenizer_config.json and for a target that cannot be written; UNSUPPORTED in a browser.
  */
 export async function writeExported(
-  files: ExportedFiles,
+  files: FilesByPath,
   target: string,
   options?: WriteExportedOptions,
 ): Promise<{ readonly [path: string]: number }> {
@@ -66,15 +63,15 @@ export async function writeExported(
   return Object.fromEntries(Object.entries(all).map(([name, { byteLength }]) => [name, byteLength]));
 }
 
-async function companionsOf(checkpoint: string): Promise<ExportedFiles> {
+async function companionsOf(checkpoint: string): Promise<FilesByPath> {
   const { fs, path } = await nodeModules();
   const found: { [name: string]: Uint8Array } = {};
-  for (const name of COMPANIONS) {
+  for (const name of [...NEEDED, ...COMPANIONS]) {
     try {
       found[name] = await fs.readFile(path.join(checkpoint, name));
     } catch (cause) {
       const isMissing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-      if (isMissing && name !== 'tokenizer.json') continue;
+      if (isMissing && !NEEDED.includes(name)) continue;
       throw new TopKError('FILE_NOT_FOUND', `writeExported: no ${name} in ${checkpoint}`, {
         expected: 'the Hugging Face folder of the model',
         got: cause instanceof Error ? cause.message : String(cause),

@@ -60,7 +60,7 @@ test('what is there stays, and nothing is left of what fails', async () => {
   expect(await codeOf(join(folder, 'file'))).toBe('INVALID_OPTION');
   expect(await codeOf(join(folder, 'file', 'made'))).toBe('FILE_NOT_FOUND');
   expect(await codeOf(join(folder, 'new'), join(folder, 'nowhere'))).toBe('FILE_NOT_FOUND');
-  expect(await codeOf(join(folder, 'new'), await checkpoint('tokenizer_config.json'))).toBe('FILE_NOT_FOUND');
+  expect(await codeOf(join(folder, 'new'), await checkpoint('tokenizer.json'))).toBe('FILE_NOT_FOUND');
   expect((await readdir(folder)).sort()).toEqual(['checkpoint', 'file', 'made']);
   expect(await readFile(join(folder, 'file'), 'utf8')).toBe('x');
 });
