@@ -92,6 +92,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-readme': 59,
     'cli-start': 143,
     'export/embedded': 14,
+    migrate: 10,
     parity: 19,
     'parity-embedded': 19,
     'parity-tfjs-cpu': 7,
@@ -116,6 +117,10 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   'train-in-the-browser': {
     page: 65,
     webgpu: 92,
+  },
+  // The page in Chromium, on three folders of models.
+  'transformers-js': {
+    page: 30,
   },
   // A T5, tuned both ways.
   'fine-tune-t5': {
