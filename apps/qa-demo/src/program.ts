@@ -1,6 +1,7 @@
 import { Command, type CommandUnknownOpts, type Io, packageVersion } from '@topk-attention/app-kit/node';
 import { askCommand } from './commands/ask.js';
 import { evalCommand } from './commands/eval.js';
+import { exportCommand } from './commands/export.js';
 import { startCommand } from './commands/start.js';
 
 /** The whole command line, as it is called from the root of the repository. */
@@ -14,6 +15,7 @@ export function createProgram(io: Io): CommandUnknownOpts {
     .version(`topk-qa ${version}, Node ${process.versions.node}`, '--version', 'print versions')
     .addCommand(askCommand(io))
     .addCommand(evalCommand(io))
+    .addCommand(exportCommand(io))
     .addCommand(startCommand(io))
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.');
 }

@@ -10,7 +10,8 @@ describe('help and version', () => {
     const { code, stdout, stderr } = await runCli(['--help']);
     expect(code).toBe(0);
     expect(stderr).toBe('');
-    for (const name of ['ask', 'eval', 'start']) expect(stdout).toMatch(new RegExp(`^ {2}${name} `, 'm'));
+    for (const name of ['ask', 'eval', 'export', 'start'])
+      expect(stdout).toMatch(new RegExp(`^ {2}${name} `, 'm'));
     expect(stdout).toContain('130 interrupted');
   });
 
@@ -20,6 +21,7 @@ describe('help and version', () => {
       ['--question', '--context', '--attention-k', '--compare', '--engine', '--budget-bytes', '--json'],
     ],
     ['eval', ['--dataset', '--format', '--k', '--resume', '--random-k', '--limit', '--json']],
+    ['export', ['--model', '--attention-k', '--feed-forward-k', '--chunked', '--json']],
     ['start', ['--backend', '--engine', '--report', '--json']],
   ])('%s --help lists its options and how to call it', async (name, options) => {
     const { code, stdout } = await runProgram([name, '--help']);

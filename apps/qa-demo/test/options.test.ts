@@ -8,6 +8,7 @@ import * as reference from '@topk-attention/core/reference';
 import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
+import * as onnxExport from '@topk-attention/onnxruntime/export';
 import * as rewrite from '@topk-attention/onnxruntime/rewrite';
 import * as tfjs from '@topk-attention/tfjs';
 import * as tfjsLayers from '@topk-attention/tfjs/layers';
@@ -255,6 +256,14 @@ const modules: Readonly<Record<string, Exports>> = {
       doctor: (wrong) => untyped(onnxruntime).doctor(wrong),
     },
     without: 'OnnxRuntimeBackend fromOrt toOrt',
+  },
+  export: {
+    of: onnxExport,
+    withOptions: {
+      exportOnnx: (wrong) => untyped(onnxExport).exportOnnx(model, wrong),
+      writeExported: (wrong) => untyped(onnxExport).writeExported({}, 'exported', wrong),
+    },
+    without: '',
   },
   rewrite: {
     of: rewrite,

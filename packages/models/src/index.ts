@@ -11,7 +11,7 @@ export {
   seedsFrom,
   type Trace,
 } from '@topk-attention/nn';
-export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
+export type { LayerChoice, LayerChoices, LayerPattern, ResolvedChoice } from './choices.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
 export type { Progress } from './progress.js';

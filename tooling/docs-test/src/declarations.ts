@@ -48,7 +48,7 @@ export const declarations: Readonly<Record<string, Declarations>> = {
     ...ofCore,
     ParameterTree: `import type { ParameterTree } from '@topk-attention/nn';`,
   },
-  onnxruntime: {},
+  onnxruntime: { ...reference, loadT5: `import { loadT5 } from '@topk-attention/models';` },
   webgpu: {},
   conformance: {
     createMyBackend: `import { createReferenceBackend as createMyBackend } from '@topk-attention/core/reference';`,

@@ -6,9 +6,10 @@ import { describe, expect, test } from 'vitest';
 const root = new URL('../../../', import.meta.url);
 
 /**
- * Pages whose examples need a setup of their own: tests beside the code run them. Links and fences are checked here.
+ * Pages whose examples need a setup of their own: tests beside the code, or of an app, run them. Links and fences are checked here.
  */
 const runElsewhere: readonly string[] = [
+  'docs/migrate.md',
   'packages/backend-onnxruntime/README.md',
   'packages/backend-tfjs/README.md',
   'packages/backend-webgpu/README.md',

@@ -87,12 +87,15 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // The command line with a model, and T5 on every engine.
   'qa-demo': {
+    'browser-export': 20,
     'browser-tfjs': 14,
     'browser-webgpu': 28,
     'cli-ask': 125,
     'cli-eval': 33,
     'cli-readme': 59,
     'cli-start': 143,
+    'export/embedded': 14,
+    migrate: 10,
     parity: 19,
     'parity-embedded': 19,
     'parity-tfjs-cpu': 7,
@@ -117,6 +120,10 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   'train-in-the-browser': {
     page: 65,
     webgpu: 92,
+  },
+  // The page in Chromium, on three folders of models.
+  'transformers-js': {
+    page: 30,
   },
   // A T5, tuned both ways.
   'fine-tune-t5': {

@@ -10,6 +10,11 @@ export interface TypedValue {
   readonly shape: Dims;
 }
 
+/** A value with a name of its own, if it has one. */
+export interface NamedValue extends TypedValue {
+  readonly name?: string;
+}
+
 /** An input of a graph. */
 export interface GraphInput extends TypedValue {
   readonly name: string;
@@ -34,6 +39,7 @@ export class GraphBuilder {
   readonly #prefix: string;
   /** Values i64 [1] that hold the named extents. */
   readonly #extents: Map<string, string>;
+  #part = '';
   #count = 0;
 
   /**
@@ -63,19 +69,39 @@ export class GraphBuilder {
     return name;
   }
 
+  /** Values made by `make` are named after a part of the model, which tools show. */
+  within<T>(part: string, make: () => T): T {
+    const before = this.#part;
+    this.#part = `${part}/`;
+    try {
+      return make();
+    } finally {
+      this.#part = before;
+    }
+  }
+
+  /** A constant f32 under a name of its own, such as a weight. */
+  weight(name: string, dims: readonly number[], data: Float32Array): string {
+    const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    this.#initializers.set(name, { name, dataType: elementTypes.f32, dims, rawData });
+    return name;
+  }
+
   /** One node with one output. */
   op(op: string, inputs: readonly string[], attributes: Attributes = {}, domain = ''): string {
     return this.ops(op, inputs, 1, attributes, domain)[0] as string;
   }
 
+  /** @param wanted The number of outputs, or a name for each, where undefined is any name. */
   ops(
     op: string,
     inputs: readonly string[],
-    outputCount: number,
+    wanted: number | readonly (string | undefined)[],
     attributes: Attributes = {},
     domain = '',
   ): readonly string[] {
-    const outputs = Array.from({ length: outputCount }, () => `${this.#prefix}${this.#count++}`);
+    const names = typeof wanted === 'number' ? Array.from({ length: wanted }, () => undefined) : wanted;
+    const outputs = names.map((name) => name ?? `${this.#prefix}${this.#part}${this.#count++}`);
     this.#nodes.push({
       opType: op,
       ...(domain !== '' && { domain }),
@@ -89,12 +115,12 @@ export class GraphBuilder {
   /** One of two subgraphs, chosen when the graph runs. Both may use every value made before. */
   branch(
     condition: string,
-    outputs: readonly TypedValue[],
+    outputs: readonly NamedValue[],
     whenTrue: (inner: GraphBuilder) => readonly string[],
     whenFalse: (inner: GraphBuilder) => readonly string[],
   ): readonly string[] {
     const subgraph = (name: string, body: (inner: GraphBuilder) => readonly string[]): Attribute => {
-      const inner = new GraphBuilder(`${this.#prefix}${this.#count}${name}`, this.#extents);
+      const inner = new GraphBuilder(`${this.#prefix}${this.#part}${this.#count}${name}`, this.#extents);
       for (const [index, value] of body(inner).entries()) {
         const { type, shape } = outputs[index] as (typeof outputs)[number];
         inner.output(value, type, shape);
@@ -102,20 +128,21 @@ export class GraphBuilder {
       return { graph: inner.finish() };
     };
     const branches = { then_branch: subgraph('t', whenTrue), else_branch: subgraph('f', whenFalse) };
-    return this.ops('If', [condition], outputs.length, branches);
+    const names = outputs.map(({ name }) => name);
+    return this.ops('If', [condition], names, branches);
   }
 
   /**
-   * Runs a subgraph `turns` times; it may use every value made before. The body returns the carried values of the next turn,
+   * Runs a subgraph `turns` times, a number or a value i64 []; it may use every value made before. The body returns the carried values of the next turn,
    * then the collected values. The loop returns the last carried values, then the collected ones with a leading axis of turns.
    */
   loop(
-    turns: number,
+    turns: number | string,
     carried: readonly (TypedValue & { readonly value: string })[],
     collected: readonly TypedValue[],
     body: (inner: GraphBuilder, turn: string, carried: readonly string[]) => readonly string[],
   ): readonly string[] {
-    const prefix = `${this.#prefix}${this.#count}l`;
+    const prefix = `${this.#prefix}${this.#part}${this.#count}l`;
     const inner = new GraphBuilder(prefix, this.#extents);
     const turn = inner.input(`${prefix}turn`, 'i64', []);
     const goesOn = inner.input(`${prefix}on`, 'bool', []);
@@ -125,7 +152,8 @@ export class GraphBuilder {
     for (const [at, { type, shape }] of [...carried, ...collected].entries()) {
       inner.output(made[at] as string, type, shape);
     }
-    const inputs = [this.i64(turns), this.bool(true), ...carried.map(({ value }) => value)];
+    const count = typeof turns === 'number' ? this.i64(turns) : turns;
+    const inputs = [count, this.bool(true), ...carried.map(({ value }) => value)];
     return this.ops('Loop', inputs, made.length, { body: { graph: inner.finish() } });
   }
 

@@ -1,6 +1,6 @@
 import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
-import { checkChoices, type LayerChoices } from '../choices.js';
+import { checkChoices, type LayerChoices, type ResolvedChoice, resolveChoice } from '../choices.js';
 import {
   type GeneratedToken,
   type GenerateOptions,
@@ -66,6 +66,12 @@ export class T5 {
     this.tokenizer = tokenizer;
     this.parameters = parameters;
     this.#choices = choices;
+  }
+
+  /** What each layer runs unless a call chooses otherwise, by the layer's path: 'encoder.0', ..., 'decoder.0', ... */
+  get layerChoices(): { readonly [path: string]: ResolvedChoice } {
+    const paths = blockPaths(this.config);
+    return Object.fromEntries(paths.map((path) => [path, resolveChoice(path, [this.#choices])]));
   }
 
   /** Greedy decoding of one source. Only token ids and their logits leave the backend. */

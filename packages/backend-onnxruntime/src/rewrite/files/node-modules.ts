@@ -1,7 +1,14 @@
 import { TopKError } from '@topk-attention/core';
 
-/** The parts of Node that files need, imported through variables so that bundlers for the browser ignore them. */
-export async function nodeModules(): Promise<{
+/**
+ * The parts of Node that files need, imported through variables so that bundlers for the browser ignore them.
+ *
+ * @param where The function that was called, and what to do where there are no files.
+ */
+export async function nodeModules(
+  where = 'rewriteFile',
+  fix = 'Call rewriteModel with the bytes of the file',
+): Promise<{
   readonly fs: typeof import('node:fs/promises');
   readonly path: typeof import('node:path');
 }> {
@@ -12,9 +19,9 @@ export async function nodeModules(): Promise<{
       path: await import(/* @vite-ignore */ /* webpackIgnore: true */ paths),
     };
   } catch (cause) {
-    throw new TopKError('UNSUPPORTED', 'rewriteFile: there is no file system in this JavaScript runtime', {
+    throw new TopKError('UNSUPPORTED', `${where}: there is no file system in this JavaScript runtime`, {
       expected: 'node:fs/promises',
-      fix: 'Call rewriteModel with the bytes of the file',
+      fix,
       cause,
     });
   }

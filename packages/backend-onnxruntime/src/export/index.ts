@@ -1,0 +1,9 @@
+export { type ExportedFiles, type ExportOptions, exportOnnx } from './export-onnx.js';
+export type {
+  ExportableT5,
+  ExportedAttention,
+  ExportedFeedForward,
+  ExportedLayer,
+  T5Settings,
+} from './exportable.js';
+export { type FilesByPath, type WriteExportedOptions, writeExported } from './write-exported.js';

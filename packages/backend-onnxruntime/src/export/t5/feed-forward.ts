@@ -1,0 +1,55 @@
+import type { Activation } from '@topk-attention/core';
+import type { GraphBuilder } from '../../onnx/graph-builder.js';
+import type { ExportedFeedForward } from '../exportable.js';
+import { emitLinear, type Stack } from './stack.js';
+
+/**
+ * The feed-forward layer of a sublayer on x [B, L, dModel]. With k the other hidden units are set to zero, and the product
+ * is over all of them: reading only the rows that count is slower for more than one token.
+ */
+export function emitFeedForward(
+  stack: Stack,
+  sublayer: string,
+  x: string,
+  choice: ExportedFeedForward,
+): string {
+  const { onnx, config } = stack;
+  const name = (weight: string): string => `${sublayer}.DenseReluDense.${weight}.weight`;
+  const inner = emitLinear(stack, x, name(config.gated ? 'wi_0' : 'wi'));
+  let units = emitActivation(onnx, inner, config.activation);
+  if (config.gated) units = onnx.op('Mul', [units, emitLinear(stack, x, name('wi_1'))]);
+  if (choice !== 'exact' && choice.k < config.dFf) {
+    const ranking = choice.select === 'contribution' ? emitContribution(stack, units, name('wo')) : inner;
+    units = emitKeptUnits(onnx, units, ranking, choice.k);
+  }
+  return emitLinear(stack, units, name('wo'));
+}
+
+function emitActivation(onnx: GraphBuilder, x: string, activation: Activation): string {
+  switch (activation) {
+    case 'relu':
+      return onnx.op('Relu', [x]);
+    case 'gelu':
+      return onnx.op('Gelu', [x], { approximate: 'none' });
+    case 'gelu_tanh':
+      return onnx.op('Gelu', [x], { approximate: 'tanh' });
+    case 'silu':
+      return onnx.op('Mul', [x, onnx.op('Sigmoid', [x])]);
+    default:
+      return activation satisfies never;
+  }
+}
+
+/** How long the vector is that each unit adds to the output. */
+function emitContribution({ onnx, weights }: Stack, units: string, wOut: string): string {
+  const squares = onnx.op('ReduceSumSquare', [weights.in(onnx, wOut), onnx.i64([1])], { keepdims: 0 });
+  return onnx.op('Mul', [onnx.op('Abs', [units]), onnx.op('Sqrt', [squares])]);
+}
+
+/** The units with the k largest rankings, and zeros in place of the others. */
+function emitKeptUnits(onnx: GraphBuilder, units: string, ranking: string, k: number): string {
+  const places = onnx.ops('TopK', [ranking, onnx.i64([k])], 2, { axis: -1, sorted: 0 })[1] as string;
+  const kept = onnx.op('GatherElements', [units, places], { axis: -1 });
+  const zeros = onnx.op('Expand', [onnx.f32(0), onnx.op('Shape', [units])]);
+  return onnx.op('ScatterElements', [zeros, places, kept], { axis: -1 });
+}

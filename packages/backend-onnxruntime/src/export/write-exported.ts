@@ -1,0 +1,84 @@
+import { aValue, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
+import { nodeModules } from '../rewrite/files/node-modules.js';
+
+/** Files by their paths in a folder, such as those that `exportOnnx` gives. */
+export type FilesByPath = { readonly [path: string]: Uint8Array };
+
+export interface WriteExportedOptions {
+  /**
+   * The Hugging Face folder that the model was loaded from. Its tokenizer comes along, which transformers.js needs, and
+   * its `generation_config.json` takes the place of the exported one. Default: neither.
+   */
+  readonly checkpoint?: string;
+}
+
+const writeKinds: OptionKinds<WriteExportedOptions> = {
+  checkpoint: aValue<string>('a path', (value) => typeof value === 'string'),
+};
+
+/** Without these two transformers.js has no tokenizer. */
+const NEEDED = ['tokenizer.json', 'tokenizer_config.json'];
+/** What comes along as well where the checkpoint has it. */
+const COMPANIONS = ['special_tokens_map.json', 'added_tokens.json', 'spiece.model', 'generation_config.json'];
+
+/**
+ * Writes exported files as a folder that appears whole or not at all.
+ *
+ * @param target Path of the folder; nothing may be there yet.
+ * @returns What the folder holds: paths within it, with their bytes.
+ * @throws TopKError INVALID_OPTION for a target that exists; FILE_NOT_FOUND for a checkpoint without tokenizer.json
+ * or tokenizer_config.json and for a target that cannot be written; UNSUPPORTED in a browser.
+ */
+export async function writeExported(
+  files: FilesByPath,
+  target: string,
+  options?: WriteExportedOptions,
+): Promise<{ readonly [path: string]: number }> {
+  const { checkpoint } = readOptions('writeExported', options, writeKinds);
+  const { fs, path } = await nodeModules('writeExported', 'Keep the files that exportOnnx gives');
+  if ((await fs.lstat(target).catch(() => undefined)) !== undefined) {
+    throw new TopKError('INVALID_OPTION', `writeExported: ${target} is there already`, {
+      expected: 'a path of nothing',
+      fix: 'Name another folder, or remove this one first',
+    });
+  }
+  const all = { ...files, ...(checkpoint !== undefined && (await companionsOf(checkpoint))) };
+  const temporary = `${path.resolve(target)}.${Math.random().toString(36).slice(2)}.tmp`;
+  try {
+    for (const [name, content] of Object.entries(all)) {
+      const file = path.join(temporary, ...name.split('/'));
+      await fs.mkdir(path.dirname(file), { recursive: true });
+      // Without flushing, a crash may leave an empty file under the new name.
+      await fs.writeFile(file, content, { flag: 'wx', flush: true });
+    }
+    await fs.rename(temporary, target);
+  } catch (cause) {
+    await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw new TopKError('FILE_NOT_FOUND', `writeExported: ${target} cannot be written`, {
+      got: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Choose a folder in one that you may write to, on a disk with room',
+      cause,
+    });
+  }
+  return Object.fromEntries(Object.entries(all).map(([name, { byteLength }]) => [name, byteLength]));
+}
+
+async function companionsOf(checkpoint: string): Promise<FilesByPath> {
+  const { fs, path } = await nodeModules();
+  const found: { [name: string]: Uint8Array } = {};
+  for (const name of [...NEEDED, ...COMPANIONS]) {
+    try {
+      found[name] = await fs.readFile(path.join(checkpoint, name));
+    } catch (cause) {
+      const isMissing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
+      if (isMissing && !NEEDED.includes(name)) continue;
+      throw new TopKError('FILE_NOT_FOUND', `writeExported: no ${name} in ${checkpoint}`, {
+        expected: 'the Hugging Face folder of the model',
+        got: cause instanceof Error ? cause.message : String(cause),
+        fix: 'Name the folder that the model was loaded from',
+        cause,
+      });
+    }
+  }
+  return found;
+}

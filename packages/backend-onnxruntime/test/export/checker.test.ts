@@ -1,0 +1,34 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { optional } from '@topk-attention/vitest-preset';
+import { expect } from 'vitest';
+import { exportOnnx, writeExported } from '../../src/export/index.js';
+import { checkOnnx, onnxAvailability } from '../support/onnx-python.js';
+import { tinyT5 } from '../support/tiny-t5.js';
+
+optional('onnx.checker passes exported models', onnxAvailability(), async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'topk-export-'));
+  try {
+    const gated = { gated: true, tiedEmbeddings: false, scaledOutputs: false };
+    const models = {
+      exact: tinyT5(),
+      gelu: tinyT5({}, { ...gated, activation: 'gelu_tanh' }),
+      topK: tinyT5({ attention: { k: 3 }, crossAttention: { k: 2 }, feedForward: { k: 4 } }),
+      contribution: tinyT5(
+        { feedForward: { k: 4, select: 'contribution' } },
+        { ...gated, activation: 'silu' },
+      ),
+    };
+    const files: string[] = [];
+    for (const [name, model] of Object.entries(models)) {
+      const written = await writeExported(await exportOnnx(model), join(folder, name));
+      const onnx = Object.keys(written).filter((file) => file.endsWith('.onnx'));
+      files.push(...onnx.map((file) => join(folder, name, file)));
+    }
+    expect(files.length).toBe(8);
+    expect(checkOnnx(files)).toEqual({});
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});

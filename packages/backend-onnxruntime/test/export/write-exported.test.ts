@@ -1,0 +1,66 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TopKError } from '@topk-attention/core';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { exportOnnx, writeExported } from '../../src/export/index.js';
+import { tinyT5 } from '../support/tiny-t5.js';
+
+const files = await exportOnnx(tinyT5());
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'topk-export-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function codeOf(target: string, checkpoint?: string): Promise<string> {
+  return writeExported(files, target, checkpoint === undefined ? {} : { checkpoint }).then(
+    () => 'nothing',
+    ({ code }: TopKError) => code,
+  );
+}
+
+async function checkpoint(...names: readonly string[]): Promise<string> {
+  const made = join(folder, 'checkpoint');
+  await mkdir(made);
+  for (const name of names) await writeFile(join(made, name), `own ${name}`);
+  return made;
+}
+
+test('the whole folder, with the tokenizer and the settings of the checkpoint', async () => {
+  const target = join(folder, 'made');
+  const own = await checkpoint('tokenizer.json', 'tokenizer_config.json', 'generation_config.json', 'other');
+  const written = await writeExported(files, target, { checkpoint: own });
+  const all = (await readdir(target, { recursive: true, withFileTypes: true })).filter((one) => one.isFile());
+  expect(all.map(({ name }) => name).sort()).toEqual([
+    'config.json',
+    'decoder_model_merged.onnx',
+    'encoder_model.onnx',
+    'generation_config.json',
+    'tokenizer.json',
+    'tokenizer_config.json',
+  ]);
+  expect(Object.keys(written).length).toBe(all.length);
+  expect(await readFile(join(target, 'generation_config.json'), 'utf8')).toBe('own generation_config.json');
+  const encoder = 'onnx/encoder_model.onnx';
+  expect(Buffer.compare(await readFile(join(target, encoder)), files[encoder] as Uint8Array)).toBe(0);
+  expect(written[encoder]).toBe(files[encoder]?.byteLength);
+});
+
+test('without a checkpoint, the exported files alone', async () => {
+  expect(Object.keys(await writeExported(files, join(folder, 'made')))).toEqual(Object.keys(files));
+});
+
+test('what is there stays, and nothing is left of what fails', async () => {
+  const target = join(folder, 'made');
+  await mkdir(target);
+  expect(await codeOf(target)).toBe('INVALID_OPTION');
+  expect(await readdir(folder)).toEqual(['made']);
+  await writeFile(join(folder, 'file'), 'x');
+  expect(await codeOf(join(folder, 'file'))).toBe('INVALID_OPTION');
+  expect(await codeOf(join(folder, 'file', 'made'))).toBe('FILE_NOT_FOUND');
+  expect(await codeOf(join(folder, 'new'), join(folder, 'nowhere'))).toBe('FILE_NOT_FOUND');
+  expect(await codeOf(join(folder, 'new'), await checkpoint('tokenizer.json'))).toBe('FILE_NOT_FOUND');
+  expect((await readdir(folder)).sort()).toEqual(['checkpoint', 'file', 'made']);
+  expect(await readFile(join(folder, 'file'), 'utf8')).toBe('x');
+});
