@@ -12,8 +12,11 @@ export {
   type Trace,
 } from '@topk-attention/nn';
 export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
-export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
+export type { FinishReason, GeneratedToken } from './generation/continuation.js';
+export type { Generation } from './generation/generate.js';
+export type { GenerateOptions } from './generation/options.js';
 export type { SourceInput } from './generation/prompts.js';
+export type { GenerationSettings } from './generation/settings.js';
 export type { Progress } from './progress.js';
 export {
   exactMatch,
