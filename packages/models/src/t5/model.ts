@@ -1,15 +1,23 @@
 import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkChoices, choicesAmong, type LayerChoices } from '../choices.js';
+import { type Comparison, EXACT } from '../choosing-k/comparison.js';
 import type { GeneratedToken } from '../generation/continuation.js';
-import { type Generation, type GenerationCall, generate, generationTask } from '../generation/generate.js';
-import { defaultsOf, type GenerationDefaults } from '../generation/generation-config.js';
+import {
+  type Generation,
+  type GenerationCall,
+  type GenerationModel,
+  generate,
+  generationTask,
+} from '../generation/generate.js';
+import { defaultsOf, type GenerationDefaults, noDefaults } from '../generation/generation-config.js';
 import { type GenerateOptions, generateKinds } from '../generation/options.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
 import type { GenerationSettings } from '../generation/settings.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
+import { sourceAndTarget, type T5Sample, t5Comparison } from './comparison.js';
 import { blockPaths, type T5Config } from './config.js';
 import { t5Decoder } from './decoder.js';
 import { explainLayers, type LayerExplanation } from './explain.js';
@@ -25,6 +33,9 @@ import {
 } from './options.js';
 import { runOf } from './run-of.js';
 import { checkParameters, EMBEDDING } from './weights.js';
+
+/** Of an exact answer that stands for a target. */
+const ANSWER_TOKENS = 32;
 
 /**
  * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
@@ -143,6 +154,23 @@ export class T5 {
     return explainLayers(layers, batch, sourceLength, runOf('explain', { budgetBytes }));
   }
 
+  /** A sample as `suggestK` and `kErrors` run it: the logits of each token of its target, exact or with any choices. */
+  async comparison(sample: T5Sample, signal?: AbortSignal): Promise<Comparison> {
+    const { source, target } = sourceAndTarget(sample);
+    const reading = { ...(signal && { signal }) };
+    const ids = await promptIds(
+      'comparison',
+      this.tokenizer,
+      target === undefined ? [source] : [source, target],
+      reading,
+    );
+    checkIds('comparison', this.config, ids);
+    const [sourceIds, targetIds = await this.#exactAnswer(ids[0] as readonly number[], signal)] = ids;
+    return t5Comparison(this.config, sourceIds as readonly number[], targetIds, (choices) =>
+      this.#layers('comparison', choices),
+    );
+  }
+
   /** Frees the weights; idempotent. */
   dispose(): void {
     if (this.#isDisposed) return;
@@ -163,13 +191,26 @@ export class T5 {
     const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
     const layers = this.#layers(where, choicesAmong(options));
-    const { vocabSize, padId, eosIds } = this.config;
-    const model = { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults: this.#defaults };
-    const task = generationTask(where, model, options);
+    const task = generationTask(where, this.#generationModel(this.#defaults), options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
     const interruption = new Interruption('generate', signal, () => this.#isDisposed);
     return yield* generate(t5Decoder(run, layers), prompts, task, interruption, options);
+  }
+
+  /** Greedy, whatever the checkpoint says. */
+  async #exactAnswer(source: readonly number[], signal: AbortSignal | undefined): Promise<readonly number[]> {
+    const decoder = t5Decoder(runOf('comparison', {}), this.#layers('comparison', EXACT));
+    const options = { maxNewTokens: ANSWER_TOKENS };
+    const task = generationTask('generate', this.#generationModel(noDefaults), options);
+    const interruption = new Interruption('comparison', signal, () => this.#isDisposed);
+    const [answer] = await drain(generate(decoder, [source], task, interruption, {}));
+    return (answer as Generation).ids;
+  }
+
+  #generationModel(defaults: GenerationDefaults): GenerationModel {
+    const { vocabSize, padId, eosIds } = this.config;
+    return { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults };
   }
 
   /** The layers of one call: its choices override those of the load. */
