@@ -232,6 +232,8 @@ const modules: Readonly<Record<string, Exports>> = {
       t5Encode: (wrong) =>
         untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
+      suggestK: (wrong) => untyped(models).suggestK(model, ['where?'], { tolerance: 1, ...wrong }),
+      kErrors: (wrong) => untyped(models).kErrors(model, ['where?'], { ks: [1], ...wrong }),
     },
     without:
       'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
@@ -246,7 +248,7 @@ const modules: Readonly<Record<string, Exports>> = {
       logits: (wrong) => ofModel.logits([[5, 1]], [[0]], wrong),
       explain: (wrong) => ofModel.explain({ sourceLength: 3, ...wrong }),
     },
-    without: 'dispose',
+    without: 'comparison dispose',
   },
   onnxruntime: {
     of: onnxruntime,

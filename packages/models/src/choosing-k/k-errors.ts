@@ -24,7 +24,7 @@ import {
   EXACT,
   type LayerPart,
 } from './comparison.js';
-import { errorBetween, type Output, type OutputError, worse } from './output-error.js';
+import { errorBetween, noError, type Output, type OutputError, worse } from './output-error.js';
 import { type Chosen, checkSamples, comparisonOf, outputOf, partsOf } from './samples.js';
 
 export interface KErrorsOptions {
@@ -46,8 +46,6 @@ export interface LayerError extends Pick<LayerPart, 'path' | 'part'> {
   /** At the model's output. */
   readonly output: OutputError;
 }
-
-const NO_ERROR: OutputError = { cosine: 0 };
 
 const kinds: OptionKinds<KErrorsOptions> = {
   ks: required(anArray()),
@@ -80,8 +78,9 @@ export async function kErrors<Sample>(
   const parts = partsOf(comparisons, of);
   checkKs(ks, Math.max(...parts.map(({ most }) => most)));
 
+  const none = noError(comparisons[0]?.outputs === 'logits');
   const errors = parts.flatMap(({ path, part, most }) =>
-    ks.map((k) => ({ path, part, k, most, residual: 0, output: NO_ERROR })),
+    ks.map((k) => ({ path, part, k, most, residual: 0, output: none })),
   );
   const total = comparisons.length * (1 + errors.length);
   let done = 0;

@@ -2,7 +2,7 @@ import { TopKError } from '@topk-attention/core';
 
 /** How far outputs are from the exact model's: of each sample the mean over its rows, and of all samples the largest. */
 export interface OutputError {
-  /** Of logits: the divergence KL(exact || top-k) in nats. */
+  /** Of logits: the divergence KL(exact || top-k), in nats. */
   readonly kl?: number;
   /** Of logits: the share of rows whose largest one is another. */
   readonly argmax?: number;
@@ -41,6 +41,11 @@ export function errorBetween(exact: Output, values: ArrayLike<number>, isLogits:
   }
   // Rounding makes the divergence of equal rows a little negative.
   return { ...(isLogits && { kl: Math.max(0, kl), argmax }), cosine: Math.max(0, cosine) };
+}
+
+/** Of outputs that are the exact model's. */
+export function noError(isLogits: boolean): OutputError {
+  return { ...(isLogits && { kl: 0, argmax: 0 }), cosine: 0 };
 }
 
 /** The larger of each. */

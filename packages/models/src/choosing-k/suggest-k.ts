@@ -13,7 +13,7 @@ import type { LayerChoices } from '../choices.js';
 import { Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import { type ComparableModel, choicesKeeping, EXACT, type LayerPart } from './comparison.js';
-import { type Measure, type OutputError, worse } from './output-error.js';
+import { type Measure, noError, type OutputError, worse } from './output-error.js';
 import {
   type Chosen,
   checkSamples,
@@ -69,7 +69,6 @@ const kinds: OptionKinds<SuggestKOptions> = {
   onProgress: aFunction(),
 };
 
-const NO_ERROR: OutputError = { cosine: 0 };
 /** By how much ks grow that are too small together. */
 const GROWTH = 1.25;
 
@@ -121,11 +120,12 @@ export async function suggestK<Sample>(
     });
   }
 
+  const none = noError((exact[0] as ExactSample).comparison.outputs === 'logits');
   let done = 0;
   const report = (): void => onProgress?.({ stage: 'compare', done: ++done, total: parts.length + 2 });
   const within = (bound: number) => async (kept: readonly (readonly [LayerPart, number])[]) => {
     const choices = choicesKeeping(kept);
-    let error = NO_ERROR;
+    let error = none;
     for (const sample of exact) {
       error = worse(await errorOf(sample, choices, interruption), error);
       // The worst sample decides: once it is beyond the bound, the others are of no interest.
@@ -134,16 +134,16 @@ export async function suggestK<Sample>(
     return error;
   };
 
-  const whole = await smallest(most, (k) => within(tolerance)(parts.map((part) => [part, k])));
+  const whole = await smallest(most, none, (k) => within(tolerance)(parts.map((part) => [part, k])));
   report();
   const share = within(tolerance / parts.length);
   const layers: (SuggestedLayer & { readonly most: number })[] = [];
   for (const part of parts) {
-    const { k, error } = await smallest(part.most, (k) => share([[part, k]]));
+    const { k, error } = await smallest(part.most, none, (k) => share([[part, k]]));
     layers.push({ path: part.path, part: part.part, k, error, most: part.most });
     report();
   }
-  const together = await growTogether(layers, within(tolerance));
+  const together = await growTogether(layers, none, within(tolerance));
   report();
   return {
     k: whole.k,
@@ -167,6 +167,7 @@ function measureOf({ comparison }: ExactSample, given: Measure | undefined): Mea
 /** The smallest k below `most` that is accepted, and its error: doubling, then halving what lies between. */
 async function smallest(
   most: number,
+  none: OutputError,
   accepted: (k: number) => Promise<OutputError | undefined>,
 ): Promise<{ readonly k: number | 'exact'; readonly error: OutputError }> {
   let [refused, k] = [0, 1];
@@ -180,7 +181,7 @@ async function smallest(
     refused = k;
     k = refused < most - 1 ? Math.min(2 * k, most - 1) : most;
   }
-  if (best === undefined) return { k: 'exact', error: NO_ERROR };
+  if (best === undefined) return { k: 'exact', error: none };
   while (best.k - refused > Math.max(1, best.k / 8)) {
     const middle = Math.floor((refused + best.k) / 2);
     const error = await accepted(middle);
@@ -193,11 +194,12 @@ async function smallest(
 /** Each layer alone keeps its share; if all together do not keep the whole, every k grows until they do. */
 async function growTogether<Layer extends SuggestedLayer & { readonly most: number }>(
   layers: readonly Layer[],
+  none: OutputError,
   accepted: (kept: ReturnType<typeof keptBy<Layer>>) => Promise<OutputError | undefined>,
 ): Promise<{ readonly layers: readonly Layer[]; readonly error: OutputError }> {
   for (let grown = layers; ; ) {
     const kept = keptBy(grown);
-    if (kept.length === 0) return { layers: grown, error: NO_ERROR };
+    if (kept.length === 0) return { layers: grown, error: none };
     const error = await accepted(kept);
     if (error !== undefined) return { layers: grown, error };
     grown = grown.map((layer) => {
