@@ -8,7 +8,8 @@ import { requireTensor } from './require.js';
  * @throws TopKError RANK_MISMATCH for a scalar, INVALID_OPTION unless `rows` are numbers of rows of x
  *
  * @example
- * const twice = takeRows(q, [0, 0, 1, 1]);
+ * const rows = tensor(backend, [1, 2, 3, 4], [2, 2]);
+ * const twice = takeRows(rows, [0, 0, 1, 1]);
  */
 export function takeRows(x: Tensor, rows: readonly number[]): Tensor {
   requireTensor('takeRows', 'x', x);

@@ -61,6 +61,7 @@ const kinds: OptionKinds<KErrorsOptions> = {
  * @throws TopKError as `suggestK`; INVALID_K for a k of which no sample has more keys (or a layer more units).
  *
  * @example
+ * const model = await loadT5({ backend, source: './model' });
  * const errors = await kErrors(model, ['where is ann? \\n ann went to the garden.'], { ks: [2, 4] });
  * for (const { path, part, k, residual } of errors) console.log(path, part, k, residual);
  */

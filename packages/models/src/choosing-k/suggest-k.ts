@@ -82,6 +82,7 @@ const GROWTH = 1.25;
  * k leaves anything out; NAN_FOUND, ABORTED, DISPOSED.
  *
  * @example
+ * const model = await loadT5({ backend, source: './model' });
  * const { k, choices } = await suggestK(model, ['where is ann? \\n ann went to the garden.'], { tolerance: 0.01 });
  * const answer = await model.generate('where is bill? \\n bill is at home.', choices);
  */

@@ -91,6 +91,7 @@ export class T5 {
    * EMPTY_SEQUENCE, DOES_NOT_FIT, NAN_FOUND
    *
    * @example
+   * const model = await loadT5({ backend, source: './model' });
    * const { text } = await model.generate('where is ann? \\n ann went to the garden.', { numBeams: 4, maxNewTokens: 10 });
    */
   async generate(source: SourceInput, options?: GenerateOptions): Promise<Generation> {
