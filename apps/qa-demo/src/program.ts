@@ -3,6 +3,7 @@ import { askCommand } from './commands/ask.js';
 import { evalCommand } from './commands/eval.js';
 import { exportCommand } from './commands/export.js';
 import { startCommand } from './commands/start.js';
+import { suggestKCommand } from './commands/suggest-k.js';
 
 /** The whole command line, as it is called from the root of the repository. */
 export function createProgram(io: Io): CommandUnknownOpts {
@@ -17,5 +18,6 @@ export function createProgram(io: Io): CommandUnknownOpts {
     .addCommand(evalCommand(io))
     .addCommand(exportCommand(io))
     .addCommand(startCommand(io))
+    .addCommand(suggestKCommand(io))
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.');
 }

@@ -107,6 +107,39 @@ describe('an answer', () => {
   });
 });
 
+describe('how tokens are chosen', () => {
+  const onContext = ['--context', first];
+
+  test('beams: the answer in one piece, as plain text too', async () => {
+    const json = await ask([...onContext, '--beams', '3']);
+    expect(json).toMatchObject({ strategy: { numBeams: 3 } });
+    const plain = await runProgram([...onReference, ...question, ...onContext, '--beams', '3']);
+    expect(plain).toMatchObject({ code: 0, stdout: `${json.text}\n` });
+  });
+
+  test('draws: the same seed, the same answer; another seed, others', async () => {
+    const drawn = (...args: readonly string[]): Promise<AskJson> =>
+      runAsk([...onContext, '--sample', '--temperature', '2', ...args]);
+    const any = await drawn();
+    const { seed } = (any as AskJson & { strategy: { seed: number } }).strategy;
+    expect((await drawn('--seed', String(seed))).text).toBe(any.text);
+    const others = await Promise.all([1, 2, 3].map((own) => drawn('--seed', String(own))));
+    expect(new Set(others.map(({ text }) => text)).size).toBeGreaterThan(1);
+  });
+
+  test.each([
+    [['--temperature', '2'], /--temperature needs --sample/],
+    [['--seed', '2'], /--seed needs --sample/],
+    [['--sample', '--beams', '2'], /exclude each other/],
+    [['--sample', '--temperature', '0'], /above 0/],
+    [['--beams', '0'], /at least 1/],
+  ])('%j is refused', async (args, message) => {
+    const outcome = await runProgram([...onReference, ...question, ...onContext, ...args]);
+    expect(outcome.code).toBe(2);
+    expect(outcome.stderr).toMatch(message);
+  });
+});
+
 describe('contexts', () => {
   test('several files are joined in order', async () => {
     const joined = writeIn(folder, 'joined.txt', 'Ann went to the garden. Bob is in the kitchen. He sleeps.');

@@ -7,6 +7,8 @@ import type {
   EngineInfo,
   EngineSettings,
   Progress,
+  Suggestion,
+  SuggestRequest,
 } from '../src/engine/protocol.js';
 
 const opened = new Map<string, Promise<Engine>>();
@@ -42,6 +44,14 @@ export class EngineChild {
     onEvent: (event: AnswerEvent) => void = () => {},
   ): Promise<Answer> {
     return asSent(await reported(this.#engine.answer(asSent(request), (event) => onEvent(asSent(event)))));
+  }
+
+  async suggest(
+    request: SuggestRequest,
+    _signal: AbortSignal,
+    onEvent: (event: Progress) => void = () => {},
+  ): Promise<Suggestion> {
+    return asSent(await reported(this.#engine.suggest(asSent(request), (event) => onEvent(asSent(event)))));
   }
 
   async dispose(): Promise<void> {}

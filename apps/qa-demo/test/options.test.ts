@@ -202,7 +202,7 @@ const modules: Readonly<Record<string, Exports>> = {
         }),
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
-      feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
+      feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards queriesOf
       readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
@@ -233,6 +233,8 @@ const modules: Readonly<Record<string, Exports>> = {
       t5Encode: (wrong) =>
         untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
+      suggestK: (wrong) => untyped(models).suggestK(model, ['where?'], { tolerance: 1, ...wrong }),
+      kErrors: (wrong) => untyped(models).kErrors(model, ['where?'], { ks: [1], ...wrong }),
     },
     without:
       'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
@@ -247,7 +249,7 @@ const modules: Readonly<Record<string, Exports>> = {
       logits: (wrong) => ofModel.logits([[5, 1]], [[0]], wrong),
       explain: (wrong) => ofModel.explain({ sourceLength: 3, ...wrong }),
     },
-    without: 'dispose',
+    without: 'comparison dispose',
   },
   onnxruntime: {
     of: onnxruntime,

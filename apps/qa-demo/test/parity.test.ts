@@ -2,6 +2,7 @@ import { loadT5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
 import { forwardDifference, Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkBeams } from './t5-checks.js';
 
 const { models, maxNewTokens } = readManifest();
 
@@ -26,7 +27,7 @@ describe('small random T5 against Python transformers, on ONNX Runtime', () => {
       });
     }
     if (!cases.includes('generate')) continue;
-    test(`${folder}, greedy ids of 50 prompts are identical, alone and in batches`, async () => {
+    test(`${folder}, greedy ids of 50 prompts are identical, alone and in batches, and beams`, async () => {
       const model = await loadT5({ backend, source: `${goldensFolder}/${folder}`, tokenizer: false });
       const goldens = await Goldens.read(file);
       const prompts = goldens.ragged('generate.promptIds', 'generate.promptLengths');
@@ -41,6 +42,7 @@ describe('small random T5 against Python transformers, on ONNX Runtime', () => {
         const batch = await model.generateBatch(prompts.slice(start, start + 10), { maxNewTokens });
         expect(batch.map(({ ids }) => ids)).toEqual(expected.slice(start, start + 10));
       }
+      await checkBeams(model, folder);
       expect(backend.memory().live).toBe(weights);
       model.dispose();
     });

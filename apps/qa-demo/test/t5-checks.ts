@@ -8,6 +8,7 @@ import {
   Goldens,
   goldensFolder,
   largestDifference,
+  readGenerationCases,
   readManifest,
 } from '@topk-attention/t5-goldens';
 import { expect } from 'vitest';
@@ -64,8 +65,17 @@ export async function checkGeneration(
   expect(readElements()).toBeLessThanOrEqual(2 * 2 * maxNewTokens);
   const batch = await model.generateBatch(prompts, { maxNewTokens });
   expect(batch.map(({ ids }) => ids)).toEqual(expected);
+  await checkBeams(model, folder);
   model.dispose();
   expect(backend.memory().live).toBe(0);
+}
+
+/** Beams of two prompts at once are those of transformers. */
+export async function checkBeams(model: T5, folder: string): Promise<void> {
+  const beams = readGenerationCases().find((one) => one.model === folder && one.name === 'beams');
+  if (beams === undefined) throw new Error(`no beams of ${folder}`);
+  const results = await model.generateBatch(beams.prompts.slice(0, 2), beams.options);
+  expect(results.map(({ ids }) => ids)).toEqual(beams.ids.slice(0, 2).flat());
 }
 
 /** The embedded model with what transformers made of it. */

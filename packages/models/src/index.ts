@@ -12,8 +12,21 @@ export {
   type Trace,
 } from '@topk-attention/nn';
 export type { LayerChoice, LayerChoices, LayerPattern, ResolvedChoice } from './choices.js';
-export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
+export type { ComparableModel, Comparison, LayerPart } from './choosing-k/comparison.js';
+export { type KErrorsOptions, kErrors, type LayerError } from './choosing-k/k-errors.js';
+export type { Measure, OutputError } from './choosing-k/output-error.js';
+export type { Chosen } from './choosing-k/samples.js';
+export {
+  type SuggestedK,
+  type SuggestedLayer,
+  type SuggestKOptions,
+  suggestK,
+} from './choosing-k/suggest-k.js';
+export type { FinishReason, GeneratedToken } from './generation/continuation.js';
+export type { Generation } from './generation/generate.js';
+export type { GenerateOptions } from './generation/options.js';
 export type { SourceInput } from './generation/prompts.js';
+export type { GenerationSettings } from './generation/settings.js';
 export type { Progress } from './progress.js';
 export {
   exactMatch,
@@ -23,6 +36,7 @@ export {
   scoreAnswer,
 } from './question-answering/squad.js';
 export { formatUnifiedQA, type UnifiedQAQuestion } from './question-answering/unified-qa.js';
+export type { T5Sample } from './t5/comparison.js';
 export { parseT5Config, type T5Config } from './t5/config.js';
 export type { LayerExplanation } from './t5/explain.js';
 export { type T5ForwardOptions, type T5Inputs, type T5Sources, t5Encode, t5Forward } from './t5/forward.js';

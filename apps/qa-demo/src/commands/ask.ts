@@ -4,6 +4,7 @@ import {
   type Io,
   nonBlank,
   note,
+  positiveNumber,
   print,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -31,7 +32,7 @@ Examples:
 
 /** `ask`: one question, its answer streamed to standard output. */
 export function askCommand(io: Io): CommandUnknownOpts {
-  return modelCommand('ask')
+  const command = modelCommand('ask')
     .summary('answers a question about a text')
     .description('Answers a question about a text.')
     .usage('--question TEXT [--context FILE]... [options]')
@@ -53,30 +54,44 @@ export function askCommand(io: Io): CommandUnknownOpts {
     )
     .option('--max-new-tokens <N>', 'longest answer in tokens', wholeNumber, DEFAULT_MAX_NEW_TOKENS)
     .option(
+      '--beams <N>',
+      'beam search with so many beams (default: the best token of each step)',
+      wholeNumber,
+    )
+    .option('--sample', 'draw each token by its probability')
+    .option('--temperature <T>', 'with --sample: below 1 likelier tokens, above 1 rarer ones', positiveNumber)
+    .option('--seed <N>', 'with --sample: same seed, same answer (default: any)', wholeNumber)
+    .option(
       '--compare',
       'run exact and top-k, each in a process of its own: time, peak memory, plan, agreement',
     )
-    .addHelpText('after', notes)
-    .action(async (options) => {
-      const {
-        question,
-        context = [],
-        attentionK,
-        feedForwardK,
-        maxNewTokens,
-        json: isJson = false,
-      } = options;
-      const request: AnswerRequest = {
-        question,
-        context: await readContexts(context, io),
-        attentionK,
-        ...(feedForwardK !== undefined && { feedForwardK }),
-        maxNewTokens,
-        ...budgetOf(options),
-      };
-      const run = options.compare ? compare : answerOnce;
-      await run(engineSettings(options), request, isJson, io);
-    });
+    .addHelpText('after', notes);
+  return command.action(async (options) => {
+    const { beams, sample, temperature, seed } = options;
+    if (sample && beams !== undefined) command.error('--sample and --beams exclude each other');
+    if (!sample && temperature !== undefined) command.error('--temperature needs --sample');
+    if (!sample && seed !== undefined) command.error('--seed needs --sample');
+    const { question, context = [], attentionK, feedForwardK, maxNewTokens, json: isJson = false } = options;
+    const request: AnswerRequest = {
+      question,
+      context: await readContexts(context, io),
+      attentionK,
+      ...(feedForwardK !== undefined && { feedForwardK }),
+      maxNewTokens,
+      ...(beams !== undefined && { strategy: { numBeams: beams } }),
+      // The seed is chosen here, so that all runs of a comparison draw alike.
+      ...(sample && {
+        strategy: {
+          doSample: true,
+          seed: seed ?? Math.floor(Math.random() * 2 ** 32),
+          ...(temperature !== undefined && { temperature }),
+        },
+      }),
+      ...budgetOf(options),
+    };
+    const run = options.compare ? compare : answerOnce;
+    await run(engineSettings(options), request, isJson, io);
+  });
 }
 
 async function answerOnce(
@@ -87,9 +102,10 @@ async function answerOnce(
 ): Promise<void> {
   const warnings = new Set<string>();
   const { answer, info } = await askChild(settings, request, { io, isSilent: isJson, label: '', warnings });
-  const { question } = request;
+  const { question, strategy } = request;
   if (isJson) {
-    print(io, JSON.stringify({ question, ...answer, engine: info, warnings: [...warnings] }));
+    const asked = { question, ...answer, ...(strategy && { strategy }) };
+    print(io, JSON.stringify({ ...asked, engine: info, warnings: [...warnings] }));
   } else if (io.stderr.isTTY) {
     const { attentionK, feedForwardK, promptTokens, milliseconds, peakBytes } = answer;
     note(io, `${promptTokens} tokens in ${formatDuration(milliseconds)}, peak ${formatBytes(peakBytes)}`);

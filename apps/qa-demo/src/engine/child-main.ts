@@ -14,4 +14,8 @@ await serveParent<EngineContract>({
     if (engine === undefined) throw new Error('no model is open');
     return engine.answer(request, onEvent);
   },
+  async suggest(request, onEvent) {
+    if (engine === undefined) throw new Error('no model is open');
+    return engine.suggest(request, onEvent);
+  },
 });

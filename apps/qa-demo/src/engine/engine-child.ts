@@ -7,6 +7,8 @@ import type {
   EngineInfo,
   EngineSettings,
   Progress,
+  Suggestion,
+  SuggestRequest,
 } from './protocol.js';
 
 const advice: CrashAdvice = {
@@ -47,6 +49,15 @@ export class EngineChild {
     onEvent: (event: AnswerEvent) => void = () => {},
   ): Promise<Answer> {
     return this.#child.call('answer', request, { signal, onEvent });
+  }
+
+  /** @throws as `ChildEngine.call`. */
+  suggest(
+    request: SuggestRequest,
+    signal: AbortSignal,
+    onEvent: (event: Progress) => void = () => {},
+  ): Promise<Suggestion> {
+    return this.#child.call('suggest', request, { signal, onEvent });
   }
 
   /** Ends the process and waits until it is gone. */

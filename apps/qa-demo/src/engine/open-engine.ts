@@ -5,9 +5,11 @@ import { formatBytes, TopKError } from '@topk-attention/core';
 import {
   type AttentionChoice,
   formatUnifiedQA,
+  kErrors,
   type LayerChoices,
   type LayerExplanation,
   loadT5,
+  suggestK,
   type T5,
 } from '@topk-attention/models';
 import { modelFolder, trainedTokens } from './model-folder.js';
@@ -22,6 +24,8 @@ import {
   type Kept,
   type PlanReport,
   type Progress,
+  type Suggestion,
+  type SuggestRequest,
 } from './protocol.js';
 import { randomAttention } from './random-attention.js';
 
@@ -32,6 +36,7 @@ const SHARE_OF_FREE_MEMORY = 0.9;
 export interface Engine {
   readonly info: EngineInfo;
   answer(request: AnswerRequest, onEvent: (event: AnswerEvent) => void): Promise<Answer>;
+  suggest(request: SuggestRequest, onEvent: (event: Progress) => void): Promise<Suggestion>;
 }
 
 /**
@@ -66,7 +71,11 @@ export async function openEngine(
     memory: chosen.gpuBytes === undefined ? 'process' : 'gpu',
     loadedBytes: memoryPeak(chosen),
   };
-  return { info, answer: (request, onAnswerEvent) => answer(opened, request, onAnswerEvent) };
+  return {
+    info,
+    answer: (request, onAnswerEvent) => answer(opened, request, onAnswerEvent),
+    suggest: (request, onSuggestEvent) => suggest(model, request, onSuggestEvent),
+  };
 }
 
 function memoryPeak({ gpuBytes }: ChosenBackend): number {
@@ -85,7 +94,7 @@ async function answer(
   request: AnswerRequest,
   onEvent: (event: AnswerEvent) => void,
 ): Promise<Answer> {
-  const { attentionK, maxNewTokens, budgetBytes } = request;
+  const { attentionK, maxNewTokens, budgetBytes, strategy = {} } = request;
   const feedForwardK = request.feedForwardK ?? defaultFeedForwardK(model.config.dFf);
   const choices: LayerChoices = {
     attention: attentionOf(request),
@@ -101,20 +110,26 @@ async function answer(
   onEvent({ type: 'progress', stage: 'reading', done: 0, total: model.config.encoderLayers });
   const started = performance.now();
   let isFirst = true;
+  const show = (text: string): void => {
+    // A tokenizer's first piece begins with the space that separates words.
+    const piece = isFirst ? text.trimStart() : text;
+    if (piece === '') return;
+    isFirst = false;
+    onEvent({ type: 'text', piece });
+  };
+  const isStreamed = (strategy.numBeams ?? 1) === 1;
   const generation = await model.generate(ids, {
     ...choices,
     ...(budgetBytes !== undefined && { budgetBytes }),
     maxNewTokens,
-    onToken: ({ text }) => {
-      // A tokenizer's first piece begins with the space that separates words.
-      const piece = isFirst ? text.trimStart() : text;
-      if (piece === '') return;
-      isFirst = false;
-      onEvent({ type: 'text', piece });
-    },
+    // Whatever the checkpoint says.
+    ...{ numBeams: 1, doSample: false },
+    ...strategy,
+    ...(isStreamed && { onToken: ({ text }) => show(text) }),
     onProgress: ({ stage, done, total }) =>
       onEvent({ type: 'progress', stage: stage === 'encode' ? 'reading' : stage, done, total }),
   });
+  if (!isStreamed) show(generation.text);
   return {
     text: generation.text.trim(),
     attentionK,
@@ -125,6 +140,19 @@ async function answer(
     peakBytes: memoryPeak(chosen),
     plans,
   };
+}
+
+async function suggest(
+  model: T5,
+  { questions, context, ks, of, tolerance, measure }: SuggestRequest,
+  onEvent: (event: Progress) => void,
+): Promise<Suggestion> {
+  const samples = questions.map((question) => formatUnifiedQA({ question, context }));
+  const onProgress = ({ done, total }: { readonly done: number; readonly total: number }): void =>
+    onEvent({ type: 'progress', stage: 'comparing', done, total });
+  return ks === undefined
+    ? { suggested: await suggestK(model, samples, { tolerance, measure, of, onProgress }) }
+    : { errors: await kErrors(model, samples, { ks, of, onProgress }) };
 }
 
 /** Share of a text's characters, not counting blanks, that come back from its tokens: unknown ones do not. */

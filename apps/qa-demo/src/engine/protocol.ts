@@ -1,5 +1,6 @@
 import type { BackendInfo, BackendSettings } from '@topk-attention/app-kit';
 import type { PlannedBytes } from '@topk-attention/core';
+import type { Chosen, GenerationSettings, LayerError, Measure, SuggestedK } from '@topk-attention/models';
 
 // What the commands and the engine say to each other. All of it is plain data, and nothing here needs Node.
 
@@ -42,6 +43,8 @@ export interface AnswerRequest {
   /** Attention keeps k random keys instead of the k largest: the control of an evaluation. */
   readonly randomSeed?: number;
   readonly maxNewTokens: number;
+  /** How tokens are chosen. Default: the best one of each step. */
+  readonly strategy?: Pick<GenerationSettings, 'numBeams' | 'doSample' | 'temperature' | 'seed'>;
   /** Upper bound of each attention and feed-forward call beyond its inputs. */
   readonly budgetBytes?: number;
 }
@@ -99,12 +102,33 @@ export type AnswerEvent =
   /** Each further piece of the answer. */
   | { readonly type: 'text'; readonly piece: string };
 
-/** What an engine can be asked: to open a model, once, and then to answer questions. */
+/** What top-k costs on these questions: the smallest k within a tolerance, or what each of some ks costs. */
+export interface SuggestRequest {
+  readonly questions: readonly string[];
+  readonly context: string;
+  readonly of: Chosen;
+  readonly tolerance: number;
+  readonly measure: Measure;
+  /** Report what each of these costs in each layer, instead of searching. */
+  readonly ks?: readonly number[];
+}
+
+export interface Suggestion {
+  readonly suggested?: SuggestedK;
+  readonly errors?: readonly LayerError[];
+}
+
+/** What an engine can be asked: to open a model, once, and then to answer questions, or to say what k they need. */
 export interface EngineContract {
   readonly open: { readonly argument: EngineSettings; readonly result: EngineInfo; readonly event: Progress };
   readonly answer: {
     readonly argument: AnswerRequest;
     readonly result: Answer;
     readonly event: AnswerEvent;
+  };
+  readonly suggest: {
+    readonly argument: SuggestRequest;
+    readonly result: Suggestion;
+    readonly event: Progress;
   };
 }

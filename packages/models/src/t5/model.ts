@@ -1,16 +1,29 @@
 import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
-import { checkChoices, type LayerChoices, type ResolvedChoice, resolveChoice } from '../choices.js';
 import {
-  type GeneratedToken,
-  type GenerateOptions,
+  checkChoices,
+  choicesAmong,
+  type LayerChoices,
+  type ResolvedChoice,
+  resolveChoice,
+} from '../choices.js';
+import { type Comparison, EXACT } from '../choosing-k/comparison.js';
+import type { GeneratedToken } from '../generation/continuation.js';
+import {
   type Generation,
+  type GenerationCall,
+  type GenerationModel,
   generate,
+  generationTask,
 } from '../generation/generate.js';
+import { defaultsOf, type GenerationDefaults, noDefaults } from '../generation/generation-config.js';
+import { type GenerateOptions, generateKinds } from '../generation/options.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
+import type { GenerationSettings } from '../generation/settings.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
+import { sourceAndTarget, type T5Sample, t5Comparison } from './comparison.js';
 import { blockPaths, type T5Config } from './config.js';
 import { t5Decoder } from './decoder.js';
 import { explainLayers, type LayerExplanation } from './explain.js';
@@ -21,14 +34,14 @@ import {
   createKinds,
   type ExplainOptions,
   explainKinds,
-  generateKinds,
   type LogitsOptions,
   logitsKinds,
 } from './options.js';
 import { runOf } from './run-of.js';
 import { checkParameters, EMBEDDING } from './weights.js';
 
-const DEFAULT_NEW_TOKENS = 20;
+/** Of an exact answer that stands for a target. */
+const ANSWER_TOKENS = 32;
 
 /**
  * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
@@ -37,10 +50,10 @@ const DEFAULT_NEW_TOKENS = 20;
  * @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
  */
 export function createT5(config: T5Config, parameters: ParameterTree, options?: CreateT5Options): T5 {
-  const { tokenizer, ...choices } = readOptions('createT5', options, createKinds);
+  const { tokenizer, generationConfig = {}, ...choices } = readOptions('createT5', options, createKinds);
   checkParameters(config, parameters);
   checkChoices('createT5', choices, blockPaths(config));
-  return new T5(config, parameters, tokenizer, choices);
+  return new T5(config, parameters, tokenizer, defaultsOf(generationConfig), choices);
 }
 
 /** A T5 whose weights are on a backend. Made by `loadT5` or `createT5`. */
@@ -51,6 +64,7 @@ export class T5 {
   readonly tokenizer: TextTokenizer | undefined;
   /** By their Hugging Face names, linear layers as [in, out]. They belong to the model. */
   readonly parameters: ParameterTree;
+  readonly #defaults: GenerationDefaults;
   readonly #choices: LayerChoices;
   #isDisposed = false;
 
@@ -59,12 +73,14 @@ export class T5 {
     config: T5Config,
     parameters: ParameterTree,
     tokenizer: TextTokenizer | undefined,
+    defaults: GenerationDefaults,
     choices: LayerChoices,
   ) {
     this.config = config;
     this.backend = (parameters[EMBEDDING] as Tensor).backend;
     this.tokenizer = tokenizer;
     this.parameters = parameters;
+    this.#defaults = defaults;
     this.#choices = choices;
   }
 
@@ -74,17 +90,35 @@ export class T5 {
     return Object.fromEntries(paths.map((path) => [path, resolveChoice(path, [this.#choices])]));
   }
 
-  /** Greedy decoding of one source. Only token ids and their logits leave the backend. */
+  /** What `generate` does where a call says nothing: generation_config.json, or `generationConfig` of the load. */
+  get generationConfig(): GenerationSettings {
+    return this.#defaults.settings;
+  }
+
+  /**
+   * The answer to one source: greedy decoding, of which only token ids and their logits leave the backend, unless settings
+   * ask for sampling or beams.
+   *
+   * @throws TopKError INVALID_OPTION for settings that exclude each other or would have no effect, ABORTED, DISPOSED,
+   * EMPTY_SEQUENCE, DOES_NOT_FIT, NAN_FOUND
+   *
+   * @example
+   * const model = await loadT5({ backend, source: './model' });
+   * const { text } = await model.generate('where is ann? \\n ann went to the garden.', { numBeams: 4, maxNewTokens: 10 });
+   */
   async generate(source: SourceInput, options?: GenerateOptions): Promise<Generation> {
     return (await drain(this.#generate('generate', [source], options)))[0] as Generation;
   }
 
-  /** Greedy decoding of several sources at once, right-padded; gives the same answers as one at a time. */
+  /**
+   * Several sources at once; greedy decoding and beam search give the same answers as one at a time. With
+   * `numReturnSequences`, that many results of each source beside each other.
+   */
   async generateBatch(sources: readonly SourceInput[], options?: GenerateOptions): Promise<Generation[]> {
     return drain(this.#generate('generateBatch', sources, options));
   }
 
-  /** Greedy decoding as it happens; leaving the loop frees everything. */
+  /** Tokens as they are known; leaving the loop frees everything. Beam search has none before its end, and is refused. */
   async *stream(source: SourceInput, options?: GenerateOptions): AsyncGenerator<GeneratedToken, Generation> {
     return (yield* this.#generate('stream', [source], options))[0] as Generation;
   }
@@ -133,6 +167,23 @@ export class T5 {
     return explainLayers(layers, batch, sourceLength, runOf('explain', { budgetBytes }));
   }
 
+  /** A sample as `suggestK` and `kErrors` run it: the logits of each token of its target, exact or with any choices. */
+  async comparison(sample: T5Sample, signal?: AbortSignal): Promise<Comparison> {
+    const { source, target } = sourceAndTarget(sample);
+    const reading = { ...(signal && { signal }) };
+    const ids = await promptIds(
+      'comparison',
+      this.tokenizer,
+      target === undefined ? [source] : [source, target],
+      reading,
+    );
+    checkIds('comparison', this.config, ids);
+    const [sourceIds, targetIds = await this.#exactAnswer(ids[0] as readonly number[], signal)] = ids;
+    return t5Comparison(this.config, sourceIds as readonly number[], targetIds, (choices) =>
+      this.#layers('comparison', choices),
+    );
+  }
+
   /** Frees the weights; idempotent. */
   dispose(): void {
     if (this.#isDisposed) return;
@@ -145,34 +196,34 @@ export class T5 {
   }
 
   async *#generate(
-    where: string,
+    where: GenerationCall,
     sources: readonly SourceInput[],
     given: GenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
     const options = readOptions(where, given, generateKinds);
-    const {
-      maxNewTokens = DEFAULT_NEW_TOKENS,
-      signal,
-      onToken,
-      onProgress,
-      trace,
-      budgetBytes,
-      ...choices
-    } = options;
+    const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
-    const layers = this.#layers(where, choices);
-    requirePositive(where, 'maxNewTokens', maxNewTokens);
+    const layers = this.#layers(where, choicesAmong(options));
+    const task = generationTask(where, this.#generationModel(this.#defaults), options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
-    const { eosIds, padId } = this.config;
-    return yield* generate(
-      t5Decoder(run, layers),
-      prompts,
-      this.tokenizer,
-      { maxNewTokens, eosIds, padId },
-      { interruption: new Interruption('generate', signal, () => this.#isDisposed), onProgress },
-      onToken,
-    );
+    const interruption = new Interruption('generate', signal, () => this.#isDisposed);
+    return yield* generate(t5Decoder(run, layers), prompts, task, interruption, options);
+  }
+
+  /** Greedy, whatever the checkpoint says. */
+  async #exactAnswer(source: readonly number[], signal: AbortSignal | undefined): Promise<readonly number[]> {
+    const decoder = t5Decoder(runOf('comparison', {}), this.#layers('comparison', EXACT));
+    const options = { maxNewTokens: ANSWER_TOKENS };
+    const task = generationTask('generate', this.#generationModel(noDefaults), options);
+    const interruption = new Interruption('comparison', signal, () => this.#isDisposed);
+    const [answer] = await drain(generate(decoder, [source], task, interruption, {}));
+    return (answer as Generation).ids;
+  }
+
+  #generationModel(defaults: GenerationDefaults): GenerationModel {
+    const { vocabSize, padId, eosIds } = this.config;
+    return { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults };
   }
 
   /** The layers of one call: its choices override those of the load. */

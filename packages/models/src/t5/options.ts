@@ -12,7 +12,7 @@ import {
 } from '@topk-attention/core';
 import { aSignal, type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
 import { choiceKinds, type LayerChoices } from '../choices.js';
-import type { GenerateOptions } from '../generation/generate.js';
+import { type GenerationSettings, settingKinds } from '../generation/settings.js';
 import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
@@ -22,7 +22,7 @@ export interface LoadT5ParametersOptions {
   /**
    * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
    * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and, for
-   * `loadT5`, tokenizer.json; the special ids of generation_config.json are used where that file exists.
+   * `loadT5`, tokenizer.json. Where there is a generation_config.json, its ids are used, and by `loadT5` its settings.
    */
   readonly source: string | URL | FileSource;
   readonly signal?: AbortSignal;
@@ -32,11 +32,15 @@ export interface LoadT5ParametersOptions {
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
   /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
+  /** Settings of `generate` where a call says nothing, in place of those of generation_config.json; {} for none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 export interface CreateT5Options extends LayerChoices {
   /** Default: none, and the model accepts and returns token ids only. */
   readonly tokenizer?: TextTokenizer;
+  /** Settings of `generate` where a call says nothing. Default: none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 export interface LogitsOptions extends LayerChoices {
@@ -75,21 +79,13 @@ export const loadParametersKinds: OptionKinds<LoadT5ParametersOptions> = {
 export const loadKinds: OptionKinds<LoadT5Options> = {
   ...loadParametersKinds,
   tokenizer: aBoolean,
+  generationConfig: optionsWithin(settingKinds),
   ...choiceKinds,
 };
 
 export const createKinds: OptionKinds<CreateT5Options> = {
   tokenizer: anObjectWith<TextTokenizer>('a tokenizer', 'encodeAsync'),
-  ...choiceKinds,
-};
-
-export const generateKinds: OptionKinds<GenerateOptions> = {
-  maxNewTokens: aNumber,
-  budgetBytes: aNumber,
-  signal: aSignal,
-  onToken: aFunction(),
-  onProgress: aFunction(),
-  trace: optionsWithin(traceKinds),
+  generationConfig: optionsWithin(settingKinds),
   ...choiceKinds,
 };
 
