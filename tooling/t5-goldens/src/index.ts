@@ -7,3 +7,9 @@ export {
   readManifest,
   type TopKChoices,
 } from './goldens.ts';
+export {
+  type EncoderGolden,
+  type EncoderManifest,
+  type QuestionGolden,
+  readEncoderManifest,
+} from './encoders.ts';
