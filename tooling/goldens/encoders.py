@@ -187,14 +187,15 @@ def model_goldens(family, config, weights):
     arrays = {"ids": ids.int().numpy(), "lengths": np.array(lengths, np.int32), "types": types.int().numpy(),
               "topK.hidden": with_top_k.numpy()}
     with torch.no_grad():
-        hidden = make(family, config, "Model", {n.removeprefix(f"{family}."): w for n, w in weights.items()},
-                      torch.float64)(**inputs).last_hidden_state
+        bare = make(family, config, "Model", {n.removeprefix(f"{family}."): w for n, w in weights.items()}, torch.float64)
+        hidden = bare(**inputs).last_hidden_state
         again = Encoder(family, doubles, LAYERS, HEADS, pad).encode(ids, mask, types)
         assert torch.allclose(hidden[mask], again[mask], atol=1e-10), "hidden states: two oracles differ"
         arrays["hidden"] = hidden.numpy()
-        mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        arrays["mean"], arrays["cls"] = mean.numpy(), hidden[:, 0].numpy()
-        arrays["normalized"] = (mean / mean.norm(dim=-1, keepdim=True)).numpy()
+        plain = bare(**{**inputs, **({"token_type_ids": torch.zeros_like(types)} if family == "bert" else {})}).last_hidden_state
+        mean = (plain * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        arrays["embed.mean"], arrays["embed.cls"] = mean.numpy(), plain[:, 0].contiguous().numpy()
+        arrays["embed.normalized"] = (mean / mean.norm(dim=-1, keepdim=True)).numpy()
         for task in ("text-classification", "token-classification"):
             arrays[f"{task}.logits"] = make(family, config, CLASSES[task], weights, torch.float64)(**inputs).logits.numpy()
         qa = make(family, config, CLASSES["question-answering"], weights, torch.float64)(**inputs)
@@ -209,13 +210,21 @@ def model_goldens(family, config, weights):
 
 def answers_of(tokenizer, model, question, context, window, stride, top, longest, may_be_none):
     """The rules of transformers' pipeline up to version 4: softmax per window, products of begins and ends, the best `top` of each
-    window, aligned to words, equal texts joined, all windows ranked together."""
-    tokenizer.enable_truncation(window, stride=stride, strategy="only_second")
-    encoding = tokenizer.encode(question, context)
-    windows = [encoding, *encoding.overflowing]
-    tokenizer.no_truncation()
-    at, found, none = utf16(context), [], 1000000.0
-    for one in windows:
+    window, aligned to words, texts joined that are equal but for case, all windows ranked together."""
+    asked, plain, parts = (tokenizer.encode(t, add_special_tokens=False) for t in (question, context, context))
+    around = len(tokenizer.post_process(asked, tokenizer.encode("", add_special_tokens=False)).ids)
+    # Not by enable_truncation: tokenizers 0.23.2 then drops what follows the first `window` tokens of the context.
+    parts.truncate(window - around, stride=stride)
+    parts = [parts, *parts.overflowing]
+    windows = [tokenizer.post_process(asked, part) for part in parts]
+    at, found, none, first_token = utf16(context), [], 1000000.0, 0
+    for part, one in zip(parts, windows):
+        # The places of the plain encoding: processing twice trims them twice.
+        while plain.ids[first_token:first_token + len(part.ids)] != part.ids or plain.word_ids[first_token] != part.word_ids[0]:
+            first_token += 1
+        offsets, words = (x[first_token:first_token + len(part.ids)] for x in (plain.offsets, plain.word_ids))
+        begins = one.sequence_ids.index(1)
+        first_token += 1
         inputs = {"input_ids": torch.tensor([one.ids]), "attention_mask": torch.ones(1, len(one.ids), dtype=torch.long)}
         if model.config.model_type == "bert":
             inputs["token_type_ids"] = torch.tensor([one.type_ids])
@@ -239,15 +248,14 @@ def answers_of(tokenizer, model, question, context, window, stride, top, longest
             s, e = divmod(int(place), len(begin))
             if not (wanted[s] and wanted[e]) or s == 0:
                 continue
-            first, last = one.token_to_word(s), one.token_to_word(e)
-            a, b = one.word_to_chars(first, 1)[0], one.word_to_chars(last, 1)[1]
-            raw = [one.offsets[s][0], one.offsets[e][1]]
-            found.append({"score": float(flat[place]), "start": a, "end": b, "text": context[a:b], "raw": raw})
+            first, last = words[s - begins], words[e - begins]
+            a, b = offsets[words.index(first)][0], offsets[len(words) - 1 - words[::-1].index(last)][1]
+            found.append({"score": float(flat[place]), "start": a, "end": b, "text": context[a:b]})
     joined = {}
     for one in found:
-        known = joined.get(one["text"])
+        known = joined.get(one["text"].lower())
         if known is None:
-            joined[one["text"]] = dict(one)
+            joined[one["text"].lower()] = dict(one)
         else:
             known["score"] += one["score"]
     ranked = sorted(joined.values(), key=lambda x: -x["score"])[:top]

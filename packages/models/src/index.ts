@@ -11,11 +11,34 @@ export {
   seedsFrom,
   type Trace,
 } from '@topk-attention/nn';
-export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
+export type { LoadCheckpointOptions } from './checkpoint/load-options.js';
+export type { LayerChoice, LayerChoices, LayerPattern, StackChoices, StackLayerChoice } from './choices.js';
+export type { ScoredLabel } from './encoder/classes.js';
+export { type EncoderConfig, type EncoderFamily, parseEncoderConfig } from './encoder/config.js';
+export { type EncoderForwardOptions, encoderForward, encoderLogits } from './encoder/forward.js';
+export { type EncoderCheckpoint, loadEncoder, loadEncoderParameters } from './encoder/load.js';
+export { createEncoder, type Encoder, type MaskWord, type TokenLabel } from './encoder/model.js';
+export type {
+  AnswerOptions,
+  ContextQuestion,
+  CreateEncoderOptions,
+  EmbedOptions,
+  EncoderCallOptions,
+  EncoderLogitsOptions,
+  ExplainEncoderOptions,
+  FillMaskOptions,
+  LoadEncoderOptions,
+  LoadEncoderParametersOptions,
+} from './encoder/options.js';
+export type { EncoderTask } from './encoder/task.js';
+export type { EncoderInputs } from './encoder/token-rows.js';
+export type { EncoderSource, TextPair } from './encoder/token-sources.js';
+export { encoderParameterSpecs } from './encoder/weights.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
 export type { LayerExplanation } from './layer-explanation.js';
 export type { Progress } from './progress.js';
+export type { ExtractedAnswer } from './question-answering/answer-spans.js';
 export {
   exactMatch,
   f1Score,
@@ -36,4 +59,6 @@ export type {
   LogitsOptions,
 } from './t5/options.js';
 export { t5ParameterSpecs } from './t5/weights.js';
+export type { WrappedIds } from './text/special-tokens.js';
+export type { SpanTokenizer, TokenSpans } from './text/token-spans.js';
 export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

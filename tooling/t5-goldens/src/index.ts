@@ -1,3 +1,10 @@
+export { checkEmbeddings, checkEncoder, type EncoderCheck } from './encoder-checks.ts';
+export {
+  type EncoderGolden,
+  type EncoderManifest,
+  type QuestionGolden,
+  readEncoderManifest,
+} from './encoders.ts';
 export { embeddedModel, goldensFolder } from './folders.ts';
 export {
   forwardDifference,
@@ -7,9 +14,3 @@ export {
   readManifest,
   type TopKChoices,
 } from './goldens.ts';
-export {
-  type EncoderGolden,
-  type EncoderManifest,
-  type QuestionGolden,
-  readEncoderManifest,
-} from './encoders.ts';

@@ -91,7 +91,8 @@ export function encoderBatch(
   const ids = new Int32Array(count * length).fill(config.padId);
   for (const [row, source] of sources.entries()) ids.set(source, row * length);
   const kinds = new Int32Array(count * length);
-  for (const [row, own] of (types ?? []).entries()) kinds.set(own, row * length);
+  // A family with one type takes all tokens for that, whatever its tokenizer says.
+  if (config.types > 1) for (const [row, own] of (types ?? []).entries()) kinds.set(own, row * length);
   const isPadded = sourceLengths.some((own) => own !== length);
   const shape = [count, length];
   return scope(() => ({
