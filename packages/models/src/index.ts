@@ -17,7 +17,8 @@ export type { ScoredLabel } from './encoder/classes.js';
 export { type EncoderConfig, type EncoderFamily, parseEncoderConfig } from './encoder/config.js';
 export { type EncoderForwardOptions, encoderForward, encoderLogits } from './encoder/forward.js';
 export { type EncoderCheckpoint, loadEncoder, loadEncoderParameters } from './encoder/load.js';
-export { createEncoder, type Encoder, type MaskWord, type TokenLabel } from './encoder/model.js';
+export type { MaskWord } from './encoder/masks.js';
+export { createEncoder, type Encoder, type TokenLabel } from './encoder/model.js';
 export type {
   AnswerOptions,
   ContextQuestion,

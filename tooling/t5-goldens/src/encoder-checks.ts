@@ -28,8 +28,8 @@ export interface EncoderCheck {
   ) => Promise<Model & { dispose(): void }>;
 }
 
-/** Hidden states, embeddings and the logits of every head within 1e-4 of Python transformers. */
-export async function checkEncoder({ golden, goldens, load }: EncoderCheck): Promise<void> {
+/** The batch of the goldens, and which numbers of an output of `width` numbers a token belong to no padding. */
+function batchOf(goldens: Goldens) {
   const sources = goldens.rows('ids');
   const lengths = goldens.vector('lengths');
   const length = sources[0]?.length ?? 1;
@@ -37,42 +37,50 @@ export async function checkEncoder({ golden, goldens, load }: EncoderCheck): Pro
     const token = Math.floor(index / width);
     return token % length < (lengths[Math.floor(token / length)] as number);
   };
-  const all = { sourceLengths: lengths, types: goldens.rows('types') };
+  return { sources, all: { sourceLengths: lengths, types: goldens.rows('types') }, isValid };
+}
 
+/** Hidden states within 1e-4 of Python transformers; with top-k in every layer within 1e-4 of the equations. */
+export async function checkHiddenStates({ golden, goldens, load }: EncoderCheck): Promise<void> {
+  const { sources, all, isValid } = batchOf(goldens);
   const model = await load('feature-extraction');
-  const { width } = model.config;
-  const hidden = (name: string, options: object) =>
-    largestDifference(model.encode(sources, { ...all, ...options }), goldens.vector(name), isValid(width));
-  expect(await hidden('hidden', {})).toBeLessThan(1e-4);
-  expect(await hidden('topK.hidden', golden.topK)).toBeLessThan(1e-4);
+  const counts = isValid(model.config.width);
+  for (const [name, choices] of [
+    ['hidden', {}],
+    ['topK.hidden', golden.topK],
+  ] as const) {
+    const states = model.encode(sources, { ...all, ...choices });
+    expect(await largestDifference(states, goldens.vector(name), counts), name).toBeLessThan(1e-4);
+  }
   model.dispose();
+}
 
-  for (const task of ['text-classification', 'token-classification', 'question-answering'] as const) {
-    const own = await load(task);
-    const counts =
-      task === 'text-classification' ? () => true : isValid(task === 'question-answering' ? 2 : 3);
-    const difference = await largestDifference(
-      own.logits(sources, all),
-      goldens.vector(`${task}.logits`),
-      counts,
-    );
-    expect(difference, task).toBeLessThan(1e-4);
-    own.dispose();
+/** Logits of every head within 1e-4 of Python transformers. */
+export async function checkHeads({ goldens, load }: EncoderCheck): Promise<void> {
+  const { sources, all, isValid } = batchOf(goldens);
+  for (const [task, counts] of [
+    ['text-classification', () => true],
+    ['token-classification', isValid(3)],
+    ['question-answering', isValid(2)],
+  ] as const) {
+    const model = await load(task);
+    const expected = goldens.vector(`${task}.logits`);
+    expect(await largestDifference(model.logits(sources, all), expected, counts), task).toBeLessThan(1e-4);
+    model.dispose();
   }
 
-  const masks = await load('fill-mask');
+  const model = await load('fill-mask');
   const short = sources.slice(1).map((row) => row.slice(0, 7));
-  const types = all.types.slice(1).map((row) => row.slice(0, 7));
-  const words = goldens.vector('fill-mask.logits');
-  const vocabulary = words.length / 14;
-  const difference = await largestDifference(
-    masks.logits(short, { sourceLengths: lengths.slice(1), types }),
-    words,
-    // The second row has one token.
-    (index) => index < 8 * vocabulary,
-  );
-  expect(difference, 'fill-mask').toBeLessThan(1e-4);
-  masks.dispose();
+  const logits = model.logits(short, {
+    sourceLengths: all.sourceLengths.slice(1),
+    types: all.types.slice(1).map((row) => row.slice(0, 7)),
+  });
+  const expected = goldens.vector('fill-mask.logits');
+  const vocabulary = expected.length / 14;
+  // The second row has one token.
+  const counts = (index: number): boolean => index < 8 * vocabulary;
+  expect(await largestDifference(logits, expected, counts), 'fill-mask').toBeLessThan(1e-4);
+  model.dispose();
 }
 
 /** Embeddings within 1e-5 of those of Python, of all types 0. */

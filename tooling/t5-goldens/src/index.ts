@@ -1,4 +1,9 @@
-export { checkEmbeddings, checkEncoder, type EncoderCheck } from './encoder-checks.ts';
+export {
+  checkEmbeddings,
+  checkHeads,
+  checkHiddenStates,
+  type EncoderCheck,
+} from './encoder-checks.ts';
 export {
   type EncoderGolden,
   type EncoderManifest,

@@ -13,16 +13,17 @@ import { checkStackChoices, type StackChoices } from '../choices.js';
 import { Interruption } from '../interruption.js';
 import type { LayerExplanation } from '../layer-explanation.js';
 import { type ExtractedAnswer, rankAnswers, type WindowLogits } from '../question-answering/answer-spans.js';
-import { contextWindows } from '../question-answering/windows.js';
+import type { ContextWindow } from '../question-answering/windows.js';
 import { requirePositive } from '../require-positive.js';
 import { runOf } from '../run-of.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import { type ScoredLabel, scoredLabels, softmax } from './classes.js';
+import { type ScoredLabel, scoredLabels } from './classes.js';
 import { type EncoderConfig, encoderPaths } from './config.js';
 import { explainLayers } from './explain.js';
 import { hiddenStates, logits } from './forward.js';
 import { headLogits, withoutHead, wordLogits } from './heads.js';
 import { type EncoderLayers, encoderLayers } from './layers.js';
+import { bestWords, type MaskWord, maskIdOf, masksOf } from './masks.js';
 import {
   type AnswerOptions,
   answerKinds,
@@ -42,17 +43,15 @@ import {
   questionKinds,
 } from './options.js';
 import { normalizedVector, pooled } from './pooling.js';
+import { readQuestion } from './questions.js';
+import { readRows } from './read-rows.js';
 import { hiddenBatches } from './run-batches.js';
 import type { EncoderTask } from './task.js';
-import { type EncoderSource, spansOf, type TokenRow, tokenRows } from './token-sources.js';
+import { type EncoderSource, type TokenRow, tokenRows } from './token-sources.js';
 import { embeddingNames, encoderParameterSpecs } from './weights.js';
 
 const DEFAULT_BATCH = 16;
 const DEFAULT_WORDS = 5;
-/** As in the question-answering pipeline of transformers. */
-const LONGEST_WINDOW = 384;
-const LARGEST_STRIDE = 128;
-const LONGEST_ANSWER = 15;
 
 /** The class of one token. */
 export interface TokenLabel extends ScoredLabel {
@@ -60,15 +59,6 @@ export interface TokenLabel extends ScoredLabel {
   /** Where the token stands in the text, as `slice` counts; absent for special tokens and for sources without a text. */
   readonly start?: number;
   readonly end?: number;
-}
-
-/** A word for a mask. */
-export interface MaskWord {
-  readonly id: number;
-  /** '' for a model without a tokenizer. */
-  readonly word: string;
-  /** Its probability. */
-  readonly score: number;
 }
 
 /**
@@ -119,7 +109,7 @@ export class Encoder {
     const { pooling = 'mean', normalize = false, ...call } = given;
     const vectors: Float32Array[] = [];
     await this.#run('embed', sources, call, async ({ hidden, rows, lengths }) => {
-      const values = await read(pooled(hidden, lengths, pooling));
+      const values = await readRows(pooled(hidden, lengths, pooling));
       for (const [at, row] of rows.entries()) {
         const own = Float32Array.from(values[at] as readonly number[]);
         vectors[row] = normalize ? normalizedVector(own) : own;
@@ -141,7 +131,7 @@ export class Encoder {
     this.#requireTask('classify', 'text-classification');
     const classes: (readonly ScoredLabel[])[] = [];
     await this.#run('classify', sources, given, async ({ head, rows }) => {
-      const values = await read(head());
+      const values = await readRows(head());
       for (const [at, row] of rows.entries()) {
         classes[row] = scoredLabels(this.config, values[at] as readonly number[]);
       }
@@ -163,7 +153,7 @@ export class Encoder {
     const { labels } = this.config;
     const found: (readonly TokenLabel[])[] = [];
     await this.#run('classifyTokens', sources, given, async ({ head, rows, tokens }) => {
-      const values = await read(head());
+      const values = await readRows(head());
       const perRow = values.length / rows.length;
       for (const [at, row] of rows.entries()) {
         const places = this.#placesOf(sources[row] as EncoderSource);
@@ -192,13 +182,13 @@ export class Encoder {
     const { topK = DEFAULT_WORDS, ...call } = readOptions('fillMask', options, fillMaskKinds);
     this.#requireTask('fillMask', 'fill-mask');
     requirePositive('fillMask', 'topK', topK);
-    const maskId = this.#maskId();
+    const maskId = maskIdOf(this.tokenizer);
     const filled: (readonly (readonly MaskWord[])[])[] = [];
     await this.#run('fillMask', sources, call, async ({ layers, hidden, rows, tokens }) => {
       const places = rows.map((row) => masksOf((tokens[row] as TokenRow).ids, maskId));
       const most = Math.max(...places.map((own) => own.length));
       const at = places.flatMap((own) => Array.from({ length: most }, (_, index) => own[index] ?? -1));
-      const values = await read(
+      const values = await readRows(
         scope(() => {
           const list = tensor(this.backend, Int32Array.from(at), [rows.length, most], 'i32');
           return wordLogits(layers, gatherRows(hidden, list));
@@ -206,7 +196,7 @@ export class Encoder {
       );
       for (const [index, row] of rows.entries()) {
         filled[row] = (places[index] as readonly number[]).map((_, mask) =>
-          this.#bestWords(values[index * most + mask] as readonly number[], topK),
+          bestWords(this.tokenizer, values[index * most + mask] as readonly number[], topK),
         );
       }
     });
@@ -222,46 +212,23 @@ export class Encoder {
    */
   async answer(question: ContextQuestion, options?: AnswerOptions): Promise<readonly ExtractedAnswer[]> {
     const asked = readOptions('answer: question', question, questionKinds);
-    const {
-      topK = 1,
-      maxTokens = Math.min(this.config.maxTokens, LONGEST_WINDOW),
-      stride = Math.min(Math.floor(maxTokens / 2), LARGEST_STRIDE),
-      maxAnswerTokens = LONGEST_ANSWER,
-      allowNoAnswer = false,
-      alignToWords = true,
-      ...call
-    } = readOptions('answer', options, answerKinds);
+    const given = readOptions('answer', options, answerKinds);
     this.#requireTask('answer', 'question-answering');
-    requirePositive('answer', 'topK', topK);
-    requirePositive('answer', 'maxTokens', maxTokens);
-    requirePositive('answer', 'maxAnswerTokens', maxAnswerTokens);
-    requireWithin('answer', 'stride', stride, maxTokens);
-    const spans = spansOf('answer', this.tokenizer);
-    const context = spans.encode(asked.context);
-    const asking = spans.encode(asked.question).ids;
-    for (const [name, { length }] of Object.entries({ question: asking, context: context.ids })) {
-      if (length > 0) continue;
-      throw new TopKError('EMPTY_SEQUENCE', `answer: empty ${name}`, {
-        expected: 'at least one token',
-        got: '0',
-      });
-    }
-    const sizes = { maxTokens: Math.min(maxTokens, this.config.maxTokens), stride };
-    const windows = contextWindows('answer', spans, asking, context, sizes);
+    const asking = readQuestion(this.tokenizer, asked, given, this.config.maxTokens);
     const made: WindowLogits[] = [];
-    await this.#runRows('answer', windows, call, async ({ head, rows }) => {
-      const values = await read(head());
+    await this.#runRows('answer', asking.windows, given, async ({ head, rows }) => {
+      const values = await readRows(head());
       const perRow = values.length / rows.length;
       for (const [at, row] of rows.entries()) {
         const own = values.slice(at * perRow, (at + 1) * perRow);
         made[row] = {
-          window: windows[row] as (typeof windows)[number],
+          window: asking.windows[row] as ContextWindow,
           starts: own.map((pair) => pair[0] as number),
           ends: own.map((pair) => pair[1] as number),
         };
       }
     });
-    return rankAnswers(asked.context, context, made, { topK, maxAnswerTokens, allowNoAnswer, alignToWords });
+    return rankAnswers(asked.context, asking.context, made, asking.ranking);
   }
 
   /**
@@ -392,27 +359,6 @@ export class Encoder {
       return start === undefined || end === undefined ? {} : { start, end };
     };
   }
-
-  /** The id of the mask: the only token that its text becomes. */
-  #maskId(): number {
-    for (const mask of ['[MASK]', '<mask>']) {
-      const ids = this.tokenizer?.spans?.encode(mask).ids ?? this.tokenizer?.encode(mask).slice(1, -1) ?? [];
-      if (ids.length === 1 && this.tokenizer?.decode(ids) === '') return ids[0] as number;
-    }
-    throw new TopKError('INVALID_OPTION', 'fillMask: the tokenizer has no mask', {
-      expected: 'a tokenizer with the special token [MASK] or <mask>',
-      got: this.tokenizer === undefined ? 'no tokenizer' : 'none',
-    });
-  }
-
-  #bestWords(logits: readonly number[], count: number): readonly MaskWord[] {
-    const scores = softmax(logits);
-    return scores
-      .map((score, id) => ({ id, score }))
-      .sort((a, b) => b.score - a.score)
-      .slice(0, count)
-      .map(({ id, score }) => ({ id, word: this.tokenizer?.decode([id]) ?? '', score }));
-  }
 }
 
 /** A batch that has run. */
@@ -428,35 +374,4 @@ interface BatchDone {
   readonly tokens: readonly TokenRow[];
   /** The head's logits of the batch. */
   readonly head: () => Tensor;
-}
-
-/** The rows of the last axis; the tensor is freed. */
-async function read(x: Tensor): Promise<readonly (readonly number[])[]> {
-  const width = x.shape.at(-1) as number;
-  try {
-    const values = Array.from(await x.data(), Number);
-    return Array.from({ length: values.length / width }, (_, row) =>
-      values.slice(row * width, (row + 1) * width),
-    );
-  } finally {
-    x.dispose();
-  }
-}
-
-function masksOf(ids: readonly number[], maskId: number): readonly number[] {
-  const places = ids.flatMap((id, at) => (id === maskId ? [at] : []));
-  if (places.length > 0) return places;
-  throw new TopKError('INVALID_OPTION', 'fillMask: a source without a mask', {
-    expected: `at least one mask, id ${maskId}`,
-    got: 'none',
-    fix: 'Write [MASK] (BERT, DistilBERT) or <mask> (RoBERTa) where a word is missing',
-  });
-}
-
-function requireWithin(where: string, name: string, value: number, below: number): void {
-  if (Number.isSafeInteger(value) && value >= 0 && value < below) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: `a whole number from 0 to ${below - 1}`,
-    got: String(value),
-  });
 }

@@ -43,7 +43,7 @@ export async function tokenRows(
   const rows = list.map((source, at) =>
     isPair(source)
       ? pairRow(where, config, tokenizer, source, options)
-      : shortened(config, source, tokenizer, ids[at] ?? [], options),
+      : shortened(config, source, tokenizer, ids[at] as readonly number[], options),
   );
   checkIds(
     where,
@@ -61,9 +61,9 @@ function shortened(
   ids: readonly number[],
   { truncate = false }: Pick<EncoderCallOptions, 'truncate'>,
 ): TokenRow {
-  const cut = truncate && typeof source === 'string' && ids.length > maxTokens;
-  const kept = cut ? cutText(maxTokens, tokenizer, source, ids) : ids;
-  // Not a list of ids: the check of all rows says so.
+  const isCut = truncate && typeof source === 'string' && ids.length > maxTokens;
+  const kept = isCut ? cutText(maxTokens, tokenizer, source, ids) : ids;
+  // What is no list of ids has no length; the check of all rows says so.
   return { ids: kept, types: Array.from({ length: kept?.length ?? 0 }, () => 0) };
 }
 

@@ -2,7 +2,8 @@ import { crossEntropy, type Tensor, tensor, valueAndGrad } from '@topk-attention
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import {
   checkEmbeddings,
-  checkEncoder,
+  checkHeads,
+  checkHiddenStates,
   Goldens,
   goldensFolder,
   readEncoderManifest,
@@ -19,7 +20,8 @@ for (const golden of readEncoderManifest().models) {
 
     test('hidden states, exact and top-k, and the logits of all heads within 1e-4', async () => {
       const goldens = await Goldens.read(`encoders/${golden.model}/goldens.safetensors`);
-      await checkEncoder({ golden, goldens, load });
+      await checkHiddenStates({ golden, goldens, load });
+      await checkHeads({ golden, goldens, load });
       expect(backend.memory().live).toBe(0);
     });
 
