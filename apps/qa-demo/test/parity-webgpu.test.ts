@@ -2,6 +2,7 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { afterAll } from 'vitest';
+import { checkEncoderStates, encoderGoldens } from './encoder-checks.js';
 import {
   checkEmbedded,
   checkForward,
@@ -52,3 +53,9 @@ check(
     model.dispose();
   },
 );
+
+for (const golden of encoderGoldens) {
+  check(`${golden.model} on WebGPU: hidden states within 1e-4 of transformers, exact and top-k`, (backend) =>
+    checkEncoderStates(backend, golden),
+  );
+}

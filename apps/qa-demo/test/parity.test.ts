@@ -2,6 +2,7 @@ import { loadT5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
 import { forwardDifference, Goldens, goldensFolder, readManifest } from '@topk-attention/t5-goldens';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { checkEncoderModel, encoderGoldens } from './encoder-checks.js';
 import { checkBeams } from './t5-checks.js';
 
 const { models, maxNewTokens } = readManifest();
@@ -47,4 +48,18 @@ describe('small random T5 against Python transformers, on ONNX Runtime', () => {
       model.dispose();
     });
   }
+});
+
+describe('small random encoders against Python transformers, on ONNX Runtime', () => {
+  let backend: OnnxRuntimeBackend;
+
+  beforeAll(async () => {
+    backend = await createOnnxRuntimeBackend({ threads: 1 });
+  });
+  afterAll(() => backend.dispose());
+
+  test.each(encoderGoldens)(
+    '$model: hidden states, heads and embeddings within 1e-4, answers identical',
+    (golden) => checkEncoderModel(backend, golden),
+  );
 });

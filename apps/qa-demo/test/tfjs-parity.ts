@@ -1,10 +1,11 @@
-// T5 on one engine of TensorFlow.js. tf has one engine a process, so every engine has a test file of its own.
+// T5 and encoders on one engine of TensorFlow.js. tf has one engine a process, so every engine has a test file of its own.
 import { fileURLToPath } from 'node:url';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type LayerChoices, loadT5 } from '@topk-attention/models';
 import { createTfjsBackend, type Tf, type TfjsBackend } from '@topk-attention/tfjs';
 import { type Availability, optional } from '@topk-attention/vitest-preset';
 import { expect } from 'vitest';
+import { checkEncoderModel, encoderGoldens } from './encoder-checks.js';
 import {
   checkEmbedded,
   checkForward,
@@ -57,6 +58,13 @@ export function testT5(
     check(
       `${golden.model}: greedy ids are those of transformers, alone and in a batch; nothing else is read back`,
       (backend) => checkGeneration(backend, golden),
+    );
+  }
+
+  for (const golden of encoderGoldens) {
+    check(
+      `${golden.model}: hidden states, heads and embeddings within 1e-4 of transformers, answers identical`,
+      (backend) => checkEncoderModel(backend, golden),
     );
   }
 

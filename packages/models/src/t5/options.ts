@@ -3,31 +3,18 @@ import {
   aFunction,
   aNumber,
   anArray,
-  aValue,
-  type Backend,
-  type OptionKind,
   type OptionKinds,
   optionsWithin,
   required,
 } from '@topk-attention/core';
-import { aSignal, type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
+import { aSignal, type Trace, traceKinds } from '@topk-attention/nn';
+import { anObjectWith, type LoadCheckpointOptions, loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { choiceKinds, type LayerChoices } from '../choices.js';
 import { type GenerationSettings, settingKinds } from '../generation/settings.js';
-import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
-export interface LoadT5ParametersOptions {
-  /** Where tensors live and work runs. It stays the caller's. */
-  readonly backend: Backend;
-  /**
-   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
-   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and, for
-   * `loadT5`, tokenizer.json. Where there is a generation_config.json, its ids are used, and by `loadT5` its settings.
-   */
-  readonly source: string | URL | FileSource;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: Progress) => void;
-}
+/** Where there is a generation_config.json, its ids are used, and by `loadT5` its settings. */
+export interface LoadT5ParametersOptions extends LoadCheckpointOptions {}
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
   /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
@@ -60,24 +47,8 @@ export interface ExplainOptions extends LayerChoices {
   readonly budgetBytes?: number;
 }
 
-function anObjectWith<T>(what: string, name: string): OptionKind<T> {
-  return aValue(what, (value) => typeof value === 'object' && value !== null && name in value);
-}
-
-export const loadParametersKinds: OptionKinds<LoadT5ParametersOptions> = {
-  backend: required(anObjectWith<Backend>('a backend', 'capabilities')),
-  source: required(
-    aValue<string | URL | FileSource>(
-      'a path, a URL or an object that opens files',
-      (value) => typeof value === 'string' || (typeof value === 'object' && value !== null),
-    ),
-  ),
-  signal: aSignal,
-  onProgress: aFunction(),
-};
-
 export const loadKinds: OptionKinds<LoadT5Options> = {
-  ...loadParametersKinds,
+  ...loadCheckpointKinds,
   tokenizer: aBoolean,
   generationConfig: optionsWithin(settingKinds),
   ...choiceKinds,

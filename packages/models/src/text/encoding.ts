@@ -1,6 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import type { Progress } from '../progress.js';
 import { holdBack, PLACEHOLDER, withoutVocabulary } from './hold-back.js';
+import { readSpans, type SpanSteps, type SpanTokenizer } from './token-spans.js';
 import { Unigram, type UnigramVocabulary } from './unigram.js';
 import { wordStart, words } from './unigram-definition.js';
 
@@ -11,19 +12,54 @@ type EncodingSteps = Generator<Pick<Progress, 'done' | 'total'>, number[]>;
 export interface Encoding {
   readonly library: Tokenizer;
   encode(text: string): EncodingSteps;
+  /** Tokens with their places in the text, where the tokenizer knows them. */
+  readonly spans?: SpanTokenizer;
 }
 
 /** Characters between two yields, where words are short. */
 const BREAK_CHARACTERS = 16_384;
 
-/** The library does everything in one step. */
+/**
+ * WordPiece and byte-level BPE: texts are split here, which tells where tokens stand; pieces of byte-level words come from the
+ * library. Where a definition has other parts, the library does everything in one step.
+ */
 export function wholeTextEncoding(definition: object, config: object): Encoding {
   const library = new Tokenizer(definition, config);
+  const spans = readSpans(definition, library);
+  if (spans !== undefined) return spansEncoding(library, spans);
   return {
     library,
     // biome-ignore lint/correctness/useYield: there is only one step
     *encode(text) {
       return library.encode(text).ids;
+    },
+  };
+}
+
+function spansEncoding(library: Tokenizer, { steps, wrap }: SpanSteps): Encoding {
+  return {
+    library,
+    *encode(text) {
+      const total = text.length;
+      let shown = 0;
+      const run = steps(text);
+      for (;;) {
+        const step = run.next();
+        if (step.done === true) return [...wrap(step.value.ids).ids];
+        if (step.value - shown < BREAK_CHARACTERS) continue;
+        shown = step.value;
+        yield { done: Math.min(shown, total), total };
+      }
+    },
+    spans: {
+      encode(text) {
+        const run = steps(text);
+        for (;;) {
+          const step = run.next();
+          if (step.done === true) return step.value;
+        }
+      },
+      wrap,
     },
   };
 }

@@ -10,6 +10,7 @@ import { aSignal } from '@topk-attention/nn';
 import { Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
 import { type Encoding, unigramEncoding, wholeTextEncoding } from './encoding.js';
+import type { SpanTokenizer } from './token-spans.js';
 import { readUnigram } from './unigram-definition.js';
 
 export interface EncodeOptions {
@@ -42,17 +43,25 @@ export interface TextTokenizer {
    * @throws TopKError INVALID_OPTION for ids that are not whole numbers from 0.
    */
   decode(ids: readonly number[]): string;
+  /**
+   * Where tokens stand in a text, and special tokens for pairs of texts. Undefined where a tokenizer does not know it: WordPiece
+   * of BERT's kind and byte-level BPE of GPT-2's do.
+   */
+  readonly spans?: SpanTokenizer;
 }
 
 /**
  * A tokenizer from the contents of tokenizer.json and, where it exists, tokenizer_config.json. Unigram models (T5's kind)
- * accept texts of any length in linear time; BPE and WordPiece encode in one step and cannot be interrupted.
+ * accept texts of any length in linear time; other BPE than GPT-2's kind encodes in one step and cannot be interrupted.
  *
  * @throws TopKError FILE_CORRUPT when a file is not a tokenizer's.
  */
 export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): TextTokenizer {
   const definition = parse(tokenizerJson, 'tokenizer.json');
-  const { library, encode } = createEncoding(definition, parse(tokenizerConfig, 'tokenizer_config.json'));
+  const { library, encode, spans } = createEncoding(
+    definition,
+    parse(tokenizerConfig, 'tokenizer_config.json'),
+  );
   return {
     encode(text) {
       checkText('encode', text);
@@ -82,6 +91,17 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
         ? ''
         : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
     },
+    ...(spans && { spans: checkedSpans(spans) }),
+  };
+}
+
+function checkedSpans({ encode, wrap }: SpanTokenizer): SpanTokenizer {
+  return {
+    encode(text) {
+      checkText('spans.encode', text);
+      return encode(text);
+    },
+    wrap,
   };
 }
 

@@ -1,4 +1,5 @@
 import { TopKError } from '@topk-attention/core';
+import { isObject } from './json-object.js';
 import type { UnigramVocabulary } from './unigram.js';
 
 /** The model of a tokenizer.json when it is a unigram model, else undefined. @throws TopKError FILE_CORRUPT */
@@ -52,10 +53,6 @@ function isEntry(entry: unknown): entry is readonly [string, number] {
   return (
     Array.isArray(entry) && entry.length === 2 && typeof entry[0] === 'string' && typeof entry[1] === 'number'
   );
-}
-
-function isObject(value: unknown): value is { readonly [key: string]: unknown } {
-  return typeof value === 'object' && value !== null;
 }
 
 function bad(key: string, expected: string, got: unknown): TopKError {

@@ -1,0 +1,52 @@
+import { TopKError } from '@topk-attention/core';
+import type { TextTokenizer } from '../text/tokenizer.js';
+import { softmax } from './classes.js';
+
+/** A word for a mask. */
+export interface MaskWord {
+  readonly id: number;
+  /** '' for a model without a tokenizer. */
+  readonly word: string;
+  /** Its probability. */
+  readonly score: number;
+}
+
+/**
+ * The id of a tokenizer's mask: the only token that its text becomes.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+export function maskIdOf(tokenizer: TextTokenizer | undefined): number {
+  for (const mask of ['[MASK]', '<mask>']) {
+    const ids = tokenizer?.spans?.encode(mask).ids ?? tokenizer?.encode(mask).slice(1, -1) ?? [];
+    if (ids.length === 1 && tokenizer?.decode(ids) === '') return ids[0] as number;
+  }
+  throw new TopKError('INVALID_OPTION', 'fillMask: the tokenizer has no mask', {
+    expected: 'a tokenizer with the special token [MASK] or <mask>',
+    got: tokenizer === undefined ? 'no tokenizer' : 'none',
+  });
+}
+
+/** Where a row has masks. @throws TopKError INVALID_OPTION where it has none. */
+export function masksOf(ids: readonly number[], maskId: number): readonly number[] {
+  const places = ids.flatMap((id, at) => (id === maskId ? [at] : []));
+  if (places.length > 0) return places;
+  throw new TopKError('INVALID_OPTION', 'fillMask: a source without a mask', {
+    expected: `at least one mask, id ${maskId}`,
+    got: 'none',
+    fix: 'Write [MASK] (BERT, DistilBERT) or <mask> (RoBERTa) where a word is missing',
+  });
+}
+
+/** The `count` most likely words, the best first. */
+export function bestWords(
+  tokenizer: TextTokenizer | undefined,
+  logits: readonly number[],
+  count: number,
+): readonly MaskWord[] {
+  return softmax(logits)
+    .map((score, id) => ({ id, score }))
+    .sort((a, b) => b.score - a.score)
+    .slice(0, count)
+    .map(({ id, score }) => ({ id, word: tokenizer?.decode([id]) ?? '', score }));
+}
