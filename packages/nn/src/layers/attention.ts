@@ -16,12 +16,19 @@ import { type AttentionChoice, attendHeads, keptKeys } from './attend-heads.js';
 import { mergeHeads, splitHeads } from './heads.js';
 import { linear } from './linear.js';
 
-/** Projections of one attention layer: q, k and v [D, heads * headDim], o [heads * headDim, D]. */
+/**
+ * Projections of one attention layer: q [D, heads * headDim], k and v [D, keyValueHeads * headDim],
+ * o [heads * headDim, D], and their biases, where they have any.
+ */
 export interface AttentionWeights {
   readonly q: Tensor;
   readonly k: Tensor;
   readonly v: Tensor;
   readonly o: Tensor;
+  readonly qBias?: Tensor;
+  readonly kBias?: Tensor;
+  readonly vBias?: Tensor;
+  readonly oBias?: Tensor;
 }
 
 /** An attention layer: everything about it except its inputs. */
@@ -30,6 +37,8 @@ export interface AttentionLayer {
   readonly path: string;
   readonly weights: AttentionWeights;
   readonly heads: number;
+  /** Key/value heads, each shared by heads / keyValueHeads query heads. Default: heads. */
+  readonly keyValueHeads?: number;
   /** Multiplies the dot products. */
   readonly scale: number;
   readonly choice: AttentionChoice;
@@ -39,7 +48,7 @@ export interface AttentionLayer {
   readonly dropout: number;
 }
 
-/** Keys and values of an attention layer, [B, heads, L, headDim]. */
+/** Keys and values of an attention layer, [B, keyValueHeads, L, headDim]. */
 export interface KeysAndValues {
   readonly key: Tensor;
   readonly value: Tensor;
@@ -50,14 +59,17 @@ export type AttendOptions = Omit<AttentionOptions, 'scale' | 'dropout' | 'budget
 
 /** Queries [B, heads, L, headDim] of x [B, L, D]. */
 export function queriesOf({ weights, heads }: AttentionLayer, x: Tensor): Tensor {
-  return scope(() => splitHeads(linear(x, weights.q), heads));
+  return scope(() => splitHeads(linear(x, weights.q, weights.qBias), heads));
 }
 
 /** Keys and values of x [B, L, D]. */
-export function keysAndValuesOf({ weights, heads }: AttentionLayer, x: Tensor): KeysAndValues {
+export function keysAndValuesOf(
+  { weights, heads, keyValueHeads = heads }: AttentionLayer,
+  x: Tensor,
+): KeysAndValues {
   return scope(() => ({
-    key: splitHeads(linear(x, weights.k), heads),
-    value: splitHeads(linear(x, weights.v), heads),
+    key: splitHeads(linear(x, weights.k, weights.kBias), keyValueHeads),
+    value: splitHeads(linear(x, weights.v, weights.vBias), keyValueHeads),
   }));
 }
 
@@ -85,7 +97,8 @@ export function attend(
     // Scores are f32 whatever the parameters are.
     const wide = relativeBias && { ...relativeBias, table: cast(relativeBias.table, 'f32') };
     const asked = { ...all, ...(wide && { relativeBias: wide }) };
-    return linear(mergeHeads(attendHeads(run, path, choice, { query, key, value }, asked)), weights.o);
+    const heads = attendHeads(run, path, choice, { query, key, value }, asked);
+    return linear(mergeHeads(heads), weights.o, weights.oBias);
   });
 }
 
@@ -93,7 +106,7 @@ export function attend(
  * How an attention layer would run over whole sequences: its path and its plan. Runs nothing.
  *
  * @param query shape [B, heads, Lq, headDim]
- * @param key shape [B, heads, Lk, headDim]
+ * @param key shape [B, keyValueHeads, Lk, headDim]
  * @throws TopKError UNSUPPORTED for a layer whose attention is a function; DOES_NOT_FIT
  */
 export function explainAttention(

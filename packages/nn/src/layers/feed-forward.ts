@@ -74,9 +74,12 @@ export function explainFeedForwardLayer(
   tokens: number,
   run: Pick<Run, 'budgetBytes'> = {},
 ): Explanation<FeedForwardPlan> {
-  const { wIn, wGate, wOut } = layer.weights;
+  const { wIn, bIn, wGate, wOut, bOut } = layer.weights;
   const [inputDim, hidden] = wIn.shape as readonly [number, number];
-  const sizes = { tokens, inputDim, hidden, outputDim: wOut.shape[1] as number, gated: wGate !== undefined };
+  const sizes = {
+    ...{ tokens, inputDim, hidden, outputDim: wOut.shape[1] as number, gated: wGate !== undefined },
+    ...{ biasIn: bIn !== undefined, biasOut: bOut !== undefined },
+  };
   return explainFeedForward(backend, sizes, optionsOf(layer, run));
 }
 

@@ -1,5 +1,6 @@
 import {
   type AttentionOptions,
+  add,
   exactAttention,
   matmul,
   mul,
@@ -22,6 +23,7 @@ import {
   queriesOf,
   type Run,
   seedsFrom,
+  splitHeads,
   type Trace,
 } from '../../src/index.js';
 import { randomTensor } from '../support/random.js';
@@ -65,6 +67,25 @@ test('attend is attention between the projections', async () => {
     expect(made.shape).toEqual([2, 7, 6]);
     expect(await numbers(made)).toEqual(await numbers(matmul(mergeHeads(attended), weights.o)));
   }
+});
+
+test('projections may have biases, and key/value heads may be fewer', async () => {
+  const biased = {
+    ...{ q: weights.q, k: randomTensor(backend, 6, 6, 4), v: randomTensor(backend, 7, 6, 4), o: weights.o },
+    ...{ qBias: randomTensor(backend, 8, 8), kBias: randomTensor(backend, 9, 4) },
+    ...{ vBias: randomTensor(backend, 10, 4), oBias: randomTensor(backend, 11, 6) },
+  };
+  const own: AttentionLayer = { ...layer({ k: 3 }), weights: biased, keyValueHeads: 1 };
+  const made = attend(inference, own, queriesOf(own, x), keysAndValuesOf(own, x), {});
+  const attended = topKAttention(
+    splitHeads(add(matmul(x, biased.q), biased.qBias), 2),
+    splitHeads(add(matmul(x, biased.k), biased.kBias), 1),
+    splitHeads(add(matmul(x, biased.v), biased.vBias), 1),
+    { scale: 0.7, k: 3 },
+  );
+  const expected = await numbers(add(matmul(mergeHeads(attended), biased.o), biased.oBias));
+  for (const [at, one] of (await numbers(made)).entries())
+    expect(one).toBeCloseTo(expected[at] as number, 12);
 });
 
 test('weights are dropped in training alone, by the seed of the path', async () => {
