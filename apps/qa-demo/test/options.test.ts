@@ -201,7 +201,7 @@ const modules: Readonly<Record<string, Exports>> = {
         }),
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
-      feedForward keptKeys keysAndValuesOf linear mergeHeads openFile openNeeded openOptional openSafetensors openShards queriesOf
+      feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards queriesOf
       readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw

@@ -59,5 +59,6 @@ export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
 export { seedsFrom } from './seeds.js';
 export { aSignal } from './signal.js';
+export { takeRows } from './take-rows.js';
 export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';
 export * from './train/index.js';

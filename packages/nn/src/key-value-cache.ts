@@ -13,6 +13,7 @@ import {
   zeros,
 } from '@topk-attention/core';
 import { requireTensor, requireWhole } from './require.js';
+import { takeRows } from './take-rows.js';
 
 export interface KeyValueCacheOptions {
   readonly batch: number;
@@ -93,11 +94,7 @@ export class KeyValueCache {
       keys.dispose();
       throw error;
     }
-    // Both or neither: keys and values must not differ in length.
-    this.#keys.dispose();
-    this.#values.dispose();
-    this.#keys = keys;
-    this.#values = values;
+    this.#replace(keys, values);
     return true;
   }
 
@@ -155,10 +152,35 @@ export class KeyValueCache {
     this.#length = length;
   }
 
+  /**
+   * Row r goes on from what was row `rows[r]`: beams that move, copies, or rows that are left out. Call it outside `scope`.
+   *
+   * @throws TopKError INVALID_OPTION for a row that is not there, and then changes nothing.
+   */
+  reorder(rows: readonly number[]): void {
+    const keys = takeRows(this.#keys, rows);
+    let values: Tensor;
+    try {
+      values = takeRows(this.#values, rows);
+    } catch (error) {
+      keys.dispose();
+      throw error;
+    }
+    this.#replace(keys, values);
+  }
+
   /** Idempotent. */
   dispose(): void {
     this.#keys.dispose();
     this.#values.dispose();
+  }
+
+  /** Both or neither: keys and values must not differ in shape. */
+  #replace(keys: Tensor, values: Tensor): void {
+    this.#keys.dispose();
+    this.#values.dispose();
+    this.#keys = keys;
+    this.#values = values;
   }
 }
 

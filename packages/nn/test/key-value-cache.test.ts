@@ -53,6 +53,27 @@ describe('KeyValueCache', () => {
     expect(backend.memory().live).toBe(before);
   });
 
+  test('rows move, are copied and left out', async () => {
+    const before = backend.memory().live;
+    const cache = new KeyValueCache(backend, { batch: 2, heads: 1, keyDim: 2, valueDim: 1, capacity: 2 });
+    const [key, value] = [tensor(backend, [1, 2, 3, 4], [2, 1, 1, 2]), tensor(backend, [5, 6], [2, 1, 1, 1])];
+    cache.append(key, value);
+    key.dispose();
+    value.dispose();
+    cache.reorder([1, 0, 1]);
+    expect(cache.length).toBe(1);
+    expect(cache.keys.shape).toEqual([3, 1, 2, 2]);
+    expect([...(await cache.keys.data())]).toEqual([3, 4, 0, 0, 1, 2, 0, 0, 3, 4, 0, 0]);
+    expect([...(await cache.values.data())]).toEqual([6, 0, 5, 0, 6, 0]);
+    for (const rows of [[3], [-1], [0.5]]) {
+      expect(() => cache.reorder(rows)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    }
+    cache.reorder([1]);
+    expect([...(await cache.keys.data())]).toEqual([1, 2, 0, 0]);
+    cache.dispose();
+    expect(backend.memory().live).toBe(before);
+  });
+
   test('writes in place where the backend can', () => {
     const cache = new KeyValueCache(backend, { batch: 1, heads: 2, keyDim: 1, valueDim: 1 });
     const row = token(1);

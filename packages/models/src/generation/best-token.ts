@@ -27,6 +27,15 @@ export function bestTokens(logits: Tensor): Tensor {
   });
 }
 
+/** `bestTokens` of logits, of which it disposes. */
+export function bestTokensOf(logits: Tensor): Tensor {
+  try {
+    return bestTokens(logits);
+  } finally {
+    logits.dispose();
+  }
+}
+
 /**
  * Ids and logits of `bestTokens`, of which it disposes.
  *

@@ -1,5 +1,5 @@
 import { evaluate, type Tensor } from '@topk-attention/core';
-import { readBestTokens } from './best-token.js';
+import { bestTokensOf, readBestTokens } from './best-token.js';
 import type { Decoder, DecoderEvents, DecoderState } from './decoder.js';
 
 /** The next token of one row. */
@@ -37,20 +37,22 @@ export async function* greedy<State extends DecoderState>(
   try {
     await evaluate(...state.tensors);
     interruption.check();
-    let tokens = state.firstTokens;
+    let tokens: readonly number[] = state.prefixes.map((prefix) => prefix.at(-1) as number);
     const ended = prompts.map(() => false);
     for (let step = 1; step <= maxNewTokens && ended.includes(false); step++) {
       if (failed !== undefined) throw failed.error;
       if (ahead === undefined && state.reserve()) await evaluate(...state.tensors);
       await interruption.yieldToEvents();
-      const reading = readBestTokens(ahead ?? decoder.step(state, tokens));
+      const reading = readBestTokens(
+        ahead ?? decoder.best?.(state, tokens) ?? bestTokensOf(decoder.step(state, tokens)),
+      );
       ahead = undefined;
       // Rows that have ended go on meanwhile, and are ignored as well.
       try {
-        if (step < maxNewTokens && decoder.stepAhead !== undefined) {
+        if (step < maxNewTokens && decoder.best !== undefined) {
           state.reserve();
-          ahead = decoder.stepAhead(state);
-          ahead?.backend.flush();
+          ahead = decoder.best(state);
+          ahead.backend.flush();
         }
       } catch (error) {
         failed = { error };

@@ -1,14 +1,14 @@
-import { type RecordedStep, recordedStep, reshape, scope, type Tensor, tensor } from '@topk-attention/core';
-import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run } from '@topk-attention/nn';
-import { bestTokens } from '../generation/best-token.js';
+import { reshape, scope, type Tensor, tensor } from '@topk-attention/core';
+import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run, takeRows } from '@topk-attention/nn';
 import type { Decoder, DecoderEvents, DecoderState } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
+import { RecordedToken } from '../generation/recorded-token.js';
 import { runSteps } from '../generation/run-steps.js';
 import { tokenBatch } from '../generation/token-batch.js';
 import type { T5Config } from './config.js';
 import type { DecoderBlock, T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, encoderSteps, logitsOf, selfHeads } from './stacks.js';
-import { type TokenInputs, type TokenOutputs, type TokenState, tokenStep } from './token-step.js';
+import { type TokenState, tokenStep } from './token-step.js';
 
 /**
  * Token capacity of a new cache. A short answer never makes it grow. A recorded step is recorded anew when it does, which
@@ -21,8 +21,10 @@ const RECORDED_CAPACITY = 128;
 export function t5Decoder(run: Run, t5: T5Layers): Decoder<T5DecoderState> {
   return {
     start: (prompts, events) => start(run, t5, prompts, events),
-    step: (state, tokens) => state.recordedStep(tokens) ?? step(run, t5, state, tokens),
-    ...(isRecordable(run, t5) && { stepAhead: (state: T5DecoderState) => state.recordedStep() }),
+    step: (state, tokens) => state.recordedLogits(tokens) ?? step(run, t5, state, tokens),
+    ...(isRecordable(run, t5) && {
+      best: (state: T5DecoderState, tokens?: readonly number[]) => state.recordedBest(tokens),
+    }),
   };
 }
 
@@ -67,7 +69,7 @@ async function start(
 
 function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly number[]): Tensor {
   const { backend } = t5.embedding;
-  const { batch } = state;
+  const batch = tokens.length;
   let x = scope(() => embed(run, t5, 'decoder', tensor(backend, Int32Array.from(tokens), [batch, 1], 'i32')));
   try {
     for (const [index, block] of t5.decoder.blocks.entries()) {
@@ -75,7 +77,7 @@ function step(run: Run, t5: T5Layers, state: T5DecoderState, tokens: readonly nu
       x.dispose();
       x = next;
     }
-    return scope(() => bestTokens(reshape(logitsOf(run, t5, x), [batch, -1])));
+    return scope(() => reshape(logitsOf(run, t5, x), [batch, -1]));
   } finally {
     x.dispose();
   }
@@ -109,27 +111,27 @@ function decoderBlock(
 
 /** Keys and values of the source for each cross-attention, computed once, and caches of the tokens so far. */
 export class T5DecoderState implements DecoderState {
-  readonly firstTokens: readonly number[];
-  readonly batch: number;
+  readonly prefixes: readonly (readonly number[])[];
   sourceLengths: Tensor | undefined;
   readonly layers: readonly { source: KeysAndValues; readonly cache: KeyValueCache }[];
-  /** i32 [B, 1]: what the last recorded step gave. */
-  #tokens: Tensor | undefined;
+  /** Which source each row reads. */
+  #sources: readonly number[];
   /** Undefined where steps are not recorded. */
-  readonly #token: RecordedStep<TokenState, TokenInputs, TokenOutputs> | undefined;
+  readonly #token: RecordedToken<TokenState> | undefined;
 
   /** @param sourceLengths belongs to the state from now on; `encoded` stays the caller's */
   constructor(run: Run, t5: T5Layers, encoded: Tensor, sourceLengths: Tensor | undefined) {
     const { config, decoder } = t5;
     const { heads, dKv, decoderStartId } = config;
     if (isRecordable(run, t5)) {
-      this.#token = recordedStep((state, inputs) => tokenStep(run, t5, state, inputs), { mostRecordings: 1 });
+      this.#token = new RecordedToken(encoded.backend, (state, inputs) => tokenStep(run, t5, state, inputs));
     }
-    this.batch = encoded.shape[0] as number;
+    const batch = encoded.shape[0] as number;
     this.sourceLengths = sourceLengths;
-    this.firstTokens = Array.from({ length: this.batch }, () => decoderStartId);
+    this.prefixes = Array.from({ length: batch }, () => [decoderStartId]);
+    this.#sources = [...this.prefixes.keys()];
     const capacity = this.#token === undefined ? FIRST_CAPACITY : RECORDED_CAPACITY;
-    const size = { batch: this.batch, heads, keyDim: dKv, valueDim: dKv, capacity };
+    const size = { batch, heads, keyDim: dKv, valueDim: dKv, capacity };
     const made: { dispose(): void }[] = [];
     try {
       this.layers = decoder.blocks.map(({ crossAttention }: DecoderBlock) => {
@@ -149,47 +151,45 @@ export class T5DecoderState implements DecoderState {
     return this.layers.flatMap(({ source, cache }) => [source.key, source.value, cache.keys, cache.values]);
   }
 
-  /** As `Decoder.step`, or without tokens as `stepAhead`, by the recorded step; undefined where there is none. */
-  recordedStep(given?: readonly number[]): Tensor | undefined {
-    const token = this.#token;
-    const [first] = this.layers;
-    if (token === undefined || first === undefined) return undefined;
-    const { backend } = first.cache.keys;
-    const state: TokenState = {
-      blocks: this.layers.map(({ source, cache }) => ({
-        keys: cache.keys,
-        values: cache.values,
-        sourceKey: source.key,
-        sourceValue: source.value,
-      })),
-      sourceLengths: this.sourceLengths === undefined ? [] : [this.sourceLengths],
-    };
-    const inputs = scope(() => ({
-      tokens:
-        given === undefined
-          ? (this.#tokens as Tensor).alias()
-          : tensor(backend, Int32Array.from(given), [this.batch, 1], 'i32'),
-      position: tensor(backend, Int32Array.of(first.cache.length), [1], 'i32'),
-    }));
-    try {
-      const { state: next, outputs } = token(state, inputs);
-      for (const [index, { keys, values, sourceKey, sourceValue }] of next.blocks.entries()) {
-        const layer = this.layers[index] as (typeof this.layers)[number];
-        layer.cache.advance(1, keys as Tensor, values as Tensor);
-        layer.source = { key: sourceKey as Tensor, value: sourceValue as Tensor };
-      }
-      [this.sourceLengths] = next.sourceLengths;
-      this.#tokens?.dispose();
-      this.#tokens = outputs.tokens as Tensor;
-      return outputs.best;
-    } finally {
-      inputs.tokens.dispose();
-      inputs.position.dispose();
-    }
+  /** As `Decoder.step`; undefined where steps are not recorded. */
+  recordedLogits(tokens: readonly number[]): Tensor | undefined {
+    if (this.#token === undefined) return undefined;
+    const { state, logits } = this.#token.logits(this.#state, tokens, this.#position);
+    this.#advance(state);
+    return logits;
+  }
+
+  /** As `Decoder.best`, where steps are recorded. */
+  recordedBest(tokens: readonly number[] | undefined): Tensor {
+    const token = this.#token as RecordedToken<TokenState>;
+    const { state, best } = token.best(this.#state, tokens, this.#position);
+    this.#advance(state);
+    return best;
   }
 
   reserve(): boolean {
     return this.layers.map(({ cache }) => cache.reserve(1)).includes(true);
+  }
+
+  reorder(rows: readonly number[]): void {
+    const sources = rows.map((row) => this.#sources[row] as number);
+    // Beams of one source read the same keys and values wherever they move.
+    const isMoved =
+      sources.length !== this.#sources.length || sources.some((own, row) => own !== this.#sources[row]);
+    for (const layer of this.layers) {
+      layer.cache.reorder(rows);
+      if (!isMoved) continue;
+      const { key, value } = layer.source;
+      layer.source = scope(() => ({ key: takeRows(key, rows), value: takeRows(value, rows) }));
+      key.dispose();
+      value.dispose();
+    }
+    if (isMoved && this.sourceLengths !== undefined) {
+      const lengths = takeRows(this.sourceLengths, rows);
+      this.sourceLengths.dispose();
+      this.sourceLengths = lengths;
+    }
+    this.#sources = sources;
   }
 
   dispose(): void {
@@ -199,7 +199,32 @@ export class T5DecoderState implements DecoderState {
       cache.dispose();
     }
     this.sourceLengths?.dispose();
-    this.#tokens?.dispose();
     this.#token?.dispose();
+  }
+
+  get #position(): number {
+    return this.layers[0]?.cache.length ?? 0;
+  }
+
+  get #state(): TokenState {
+    return {
+      blocks: this.layers.map(({ source, cache }) => ({
+        keys: cache.keys,
+        values: cache.values,
+        sourceKey: source.key,
+        sourceValue: source.value,
+      })),
+      sourceLengths: this.sourceLengths === undefined ? [] : [this.sourceLengths],
+    };
+  }
+
+  /** Takes over what a recorded step returned. */
+  #advance({ blocks, sourceLengths }: TokenState): void {
+    for (const [index, { keys, values, sourceKey, sourceValue }] of blocks.entries()) {
+      const layer = this.layers[index] as (typeof this.layers)[number];
+      layer.cache.advance(1, keys, values);
+      layer.source = { key: sourceKey, value: sourceValue };
+    }
+    [this.sourceLengths] = sourceLengths;
   }
 }

@@ -1,12 +1,9 @@
 import {
   add,
   arange,
-  cast,
   gatherRows,
   max,
-  narrow,
   reshape,
-  type StepResult,
   scope,
   sub,
   type Tensor,
@@ -17,7 +14,7 @@ import {
 } from '@topk-attention/core';
 import { relativeBuckets } from '@topk-attention/core/backend';
 import type { AttendOptions, Run } from '@topk-attention/nn';
-import { bestTokens } from '../generation/best-token.js';
+import type { TokenInputs } from '../generation/recorded-token.js';
 import type { T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, logitsOf, selfHeads } from './stacks.js';
 
@@ -37,22 +34,6 @@ export interface TokenState {
   readonly sourceLengths: readonly Tensor[];
 }
 
-export interface TokenInputs {
-  readonly [name: string]: Tensor;
-  /** i32 [B, 1] */
-  readonly tokens: Tensor;
-  /** i32 [1]: how many tokens the caches hold. */
-  readonly position: Tensor;
-}
-
-export interface TokenOutputs {
-  readonly [name: string]: Tensor;
-  /** f32 [B, 2], as `bestTokens` gives them. */
-  readonly best: Tensor;
-  /** Their ids, i32 [B, 1]: the next step's inputs. */
-  readonly tokens: Tensor;
-}
-
 /**
  * One token of each row through the decoder, as a step that a backend can record: everything that changes from token to
  * token is in tensors, the position too. So causality is a key length, and the relative bias a row that the position
@@ -63,7 +44,7 @@ export function tokenStep(
   t5: T5Layers,
   { blocks, sourceLengths }: TokenState,
   { tokens, position }: TokenInputs,
-): StepResult<TokenState, TokenOutputs> {
+): { readonly state: TokenState; readonly logits: Tensor } {
   const [batch] = tokens.shape as readonly [number, number];
   const capacity = blocks[0]?.keys.shape[2] as number;
   const options: AttendOptions = {
@@ -88,9 +69,7 @@ export function tokenStep(
     x = afterSelfAttention(run, t5.config, block, attended, source, sourceLengths[0]);
     return { ...own, keys, values };
   });
-  const best = bestTokens(reshape(logitsOf(run, t5, x), [batch, -1]));
-  const ids = cast(narrow(best, 1, 0, 1), 'i32');
-  return { state: { blocks: next, sourceLengths }, outputs: { best, tokens: ids } };
+  return { state: { blocks: next, sourceLengths }, logits: reshape(logitsOf(run, t5, x), [batch, -1]) };
 }
 
 /** The relative bias [1, H, 1, capacity] of a query at a position, for the keys of a cache. All blocks share the table. */

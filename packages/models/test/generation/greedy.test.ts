@@ -19,18 +19,19 @@ async function decoded(tokens: readonly number[], failAt: number, what: 'step' |
     return tensor(backend, [tokens[step++ - 1] as number, 1], [1, 2]);
   };
   const state: DecoderState = {
-    firstTokens: [0],
+    prefixes: [[0]],
     tensors: [],
     reserve: () => {
       if (what === 'room' && step === failAt) throw new Error(`room for step ${failAt}`);
       return false;
     },
+    reorder: () => {},
     dispose: () => {},
   };
   const decoder: Decoder<DecoderState> = {
     start: () => Promise.resolve(state),
     step: next,
-    stepAhead: next,
+    best: next,
   };
   const stop = { maxNewTokens: tokens.length, eosIds: [END], padId: 0 };
   const events = { interruption: new Interruption('test', undefined), onProgress: undefined };
