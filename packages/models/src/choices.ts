@@ -61,6 +61,23 @@ const layerKinds: OptionKinds<LayerChoice> = {
   feedForward: choice,
 };
 
+/** What one layer of a model of one stack runs: there is no cross-attention. */
+export type StackLayerChoice = Omit<LayerChoice, 'crossAttention'>;
+
+/** Exact or top-k, layer by layer, for a model of one stack. As `LayerChoices`. */
+export interface StackChoices extends StackLayerChoice {
+  /** By path, or by a pattern of paths: 'encoder.0', 'encoder.*', '*.0'. */
+  readonly layers?: { readonly [pattern in LayerPattern]?: StackLayerChoice };
+}
+
+const stackLayerKinds: OptionKinds<StackLayerChoice> = { attention: choice, feedForward: choice };
+
+/** The options that make choices of a model of one stack. */
+export const stackChoiceKinds: OptionKinds<StackChoices> = {
+  ...stackLayerKinds,
+  layers: aValue('an object of layers', (value) => typeof value === 'object' && value !== null),
+};
+
 /** The options that make choices, for functions that also take others. */
 export const choiceKinds: OptionKinds<LayerChoices> = {
   ...layerKinds,
@@ -74,14 +91,28 @@ export type ResolvedChoice = Required<LayerChoice>;
 
 /** @throws TopKError INVALID_K; INVALID_OPTION for a pattern that matches none of the model's layers. */
 export function checkChoices(where: string, choices: LayerChoices, paths: readonly string[]): void {
+  check(where, choices, paths, layerKinds);
+}
+
+/** The same for a model of one stack. */
+export function checkStackChoices(where: string, choices: StackChoices, paths: readonly string[]): void {
+  check(where, choices, paths, stackLayerKinds);
+}
+
+function check<Layer extends LayerChoice>(
+  where: string,
+  choices: LayerChoices,
+  paths: readonly string[],
+  kinds: OptionKinds<Layer>,
+): void {
   for (const [pattern, layer] of Object.entries(choices.layers ?? {})) {
     if (!paths.some((path) => matches(pattern, path))) {
       throw new TopKError('INVALID_OPTION', `${where}: no layer of that name`, {
-        expected: `${paths.join(', ')}, or a pattern such as encoder.*`,
+        expected: `${paths.join(', ')}, or a pattern such as ${paths[0]?.split('.')[0]}.*`,
         got: pattern,
       });
     }
-    if (layer !== undefined) checkChoice(where, readOptions(`${where}: ${pattern}`, layer, layerKinds));
+    if (layer !== undefined) checkChoice(where, readOptions(`${where}: ${pattern}`, layer as Layer, kinds));
   }
   for (const level of [choices, choices.encoder, choices.decoder]) {
     if (level !== undefined) checkChoice(where, level);

@@ -14,6 +14,7 @@ export {
 export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
+export type { LayerExplanation } from './layer-explanation.js';
 export type { Progress } from './progress.js';
 export {
   exactMatch,
@@ -24,7 +25,6 @@ export {
 } from './question-answering/squad.js';
 export { formatUnifiedQA, type UnifiedQAQuestion } from './question-answering/unified-qa.js';
 export { parseT5Config, type T5Config } from './t5/config.js';
-export type { LayerExplanation } from './t5/explain.js';
 export { type T5ForwardOptions, type T5Inputs, type T5Sources, t5Encode, t5Forward } from './t5/forward.js';
 export { loadT5, loadT5Parameters, type T5Checkpoint } from './t5/load.js';
 export { createT5, type T5 } from './t5/model.js';

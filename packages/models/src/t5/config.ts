@@ -1,4 +1,5 @@
 import { type Activation, TopKError } from '@topk-attention/core';
+import { activationNames, activationOf } from '../checkpoint/activations.js';
 import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
 
 /** What a T5's config.json says about its arithmetic. */
@@ -26,15 +27,6 @@ export interface T5Config {
   readonly eosIds: readonly number[];
   readonly decoderStartId: number;
 }
-
-const activations: { readonly [name: string]: Activation } = {
-  relu: 'relu',
-  gelu: 'gelu',
-  gelu_new: 'gelu_tanh',
-  gelu_pytorch_tanh: 'gelu_tanh',
-  silu: 'silu',
-  swish: 'silu',
-};
 
 /**
  * Reads the contents of a config.json.
@@ -123,15 +115,9 @@ function feedForwardOf(read: ConfigReader): { activation: Activation; gated: boo
   const value = read.value(key) ?? 'relu';
   const [, gate, name = ''] = typeof value === 'string' ? (/^(gated-)?(\w+)$/.exec(value) ?? []) : [];
   // transformers reads "gated-gelu" as the tanh approximation, which the published v1.1 checkpoints use.
-  const activation =
-    gate !== undefined && name === 'gelu'
-      ? 'gelu_tanh'
-      : Object.hasOwn(activations, name)
-        ? activations[name]
-        : undefined;
+  const activation = gate !== undefined && name === 'gelu' ? 'gelu_tanh' : activationOf(name);
   if (activation !== undefined) return { activation, gated: gate !== undefined };
-  const names = Object.keys(activations).join(', ');
-  throw read.invalid(key, `one of ${names}, or one of them after "gated-"`, value);
+  throw read.invalid(key, `one of ${activationNames}, or one of them after "gated-"`, value);
 }
 
 /** The two stacks. */

@@ -1,14 +1,8 @@
-import type { AttentionPlan, Explanation, FeedForwardPlan, Shape } from '@topk-attention/core';
+import type { Shape } from '@topk-attention/core';
 import { type AttentionLayer, explainAttention, explainFeedForwardLayer, type Run } from '@topk-attention/nn';
 import { paddedLength } from '../generation/padded-length.js';
+import type { LayerExplanation } from '../layer-explanation.js';
 import type { T5Layers } from './layers.js';
-
-/** One part of one layer, as it would run. */
-export interface LayerExplanation {
-  /** 'encoder.0 attention', 'encoder.0 feedForward', 'decoder.0 crossAttention', ... */
-  readonly name: string;
-  readonly explanation: Explanation<AttentionPlan> | Explanation<FeedForwardPlan>;
-}
 
 /**
  * How each layer would run over sources of that length. Attention given as a function is left out: it has no plan.

@@ -14,10 +14,10 @@ import {
 import { type ParameterTree, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
 import { checkChoices, choiceKinds, type LayerChoices } from '../choices.js';
 import { checkRectangle, tokenBatch } from '../generation/token-batch.js';
+import { type ModelRun, runOf } from '../run-of.js';
 import { blockPaths, type T5Config } from './config.js';
 import { type T5Layers, t5Layers } from './layers.js';
-import { runOf } from './run-of.js';
-import { decode, encode, type T5Run } from './stacks.js';
+import { decode, encode } from './stacks.js';
 
 /** Token ids of a forward pass. Rows have equal lengths: pad on the right. */
 export interface T5Sources {
@@ -109,7 +109,7 @@ function prepare(
   config: T5Config,
   parameters: ParameterTree,
   options: T5ForwardOptions | undefined,
-): { run: T5Run; layers: T5Layers } {
+): { run: ModelRun; layers: T5Layers } {
   const { choices = {}, ...given } = readOptions(where, options, forwardKinds);
   checkChoices(where, choices, blockPaths(config));
   return {
@@ -121,7 +121,7 @@ function prepare(
 /** Checks the inputs of `where`, and runs the encoder. */
 export function encodeSources(
   where: string,
-  run: T5Run,
+  run: ModelRun,
   layers: T5Layers,
   { sources, sourceLengths }: T5Sources,
 ): Tensor {
@@ -135,7 +135,7 @@ export function encodeSources(
 /** Checks the inputs of `where`, and runs the whole model. */
 export function forward(
   where: string,
-  run: T5Run,
+  run: ModelRun,
   layers: T5Layers,
   { sources, sourceLengths, targets }: T5Inputs,
 ): Tensor {

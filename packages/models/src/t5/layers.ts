@@ -1,15 +1,16 @@
 import type { Tensor } from '@topk-attention/core';
 import type { AttentionChoice, AttentionLayer, FeedForwardLayer, ParameterTree } from '@topk-attention/nn';
+import { checkParameters } from '../checkpoint/check-parameters.js';
 import { type LayerChoices, resolveChoice } from '../choices.js';
 import { depthOf, type Stack, type T5Config } from './config.js';
 import {
-  checkParameters,
   EMBEDDING,
   finalNormName,
   outputName,
   relativeTableName,
   SUBLAYERS,
   sublayerName,
+  t5ParameterSpecs,
 } from './weights.js';
 
 /** A sublayer with its norm in front: x + layer(norm(x)). */
@@ -53,7 +54,7 @@ export function t5Layers(
   parameters: ParameterTree,
   levels: readonly LayerChoices[],
 ): T5Layers {
-  checkParameters(config, parameters);
+  checkParameters('T5', t5ParameterSpecs(config), parameters);
   const { heads, dropoutRate, maxDistance } = config;
   const get = (name: string): Tensor => parameters[name] as Tensor;
 

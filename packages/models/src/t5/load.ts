@@ -1,24 +1,19 @@
 import { readOptions } from '@topk-attention/core';
 import {
   type FileSource,
-  loadParameters,
   type ParameterTree,
   readOptionalText,
   readText,
   toFileSource,
 } from '@topk-attention/nn';
 import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
-import { openWeights } from '../checkpoint/open-weights.js';
+import { loadCheckpointKinds } from '../checkpoint/load-options.js';
+import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
 import { checkChoices } from '../choices.js';
 import { blockPaths, parseT5Config, type T5Config, withGenerationConfig } from './config.js';
 import { T5 } from './model.js';
-import {
-  type LoadT5Options,
-  type LoadT5ParametersOptions,
-  loadKinds,
-  loadParametersKinds,
-} from './options.js';
+import { type LoadT5Options, type LoadT5ParametersOptions, loadKinds } from './options.js';
 import { isIgnorableWeight, t5ParameterSpecs } from './weights.js';
 
 /** A T5 as data: what `t5Forward` applies. */
@@ -53,7 +48,7 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
   const config = await readConfigFiles(source);
   checkChoices('loadT5', choices, blockPaths(config));
   const tokenizer = isWanted ? await readTokenizer(source) : undefined;
-  return new T5(config, await readParameters(source, config, given), tokenizer, choices);
+  return new T5(config, await readWeights(source, config, given), tokenizer, choices);
 }
 
 /**
@@ -66,10 +61,10 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
  * const { config, parameters } = await loadT5Parameters({ backend, source: './model' });
  */
 export async function loadT5Parameters(options: LoadT5ParametersOptions): Promise<T5Checkpoint> {
-  const given = readOptions('loadT5Parameters', options, loadParametersKinds);
+  const given = readOptions('loadT5Parameters', options, loadCheckpointKinds);
   const source = toFileSource('loadT5Parameters', given.source, given.signal);
   const config = await readConfigFiles(source);
-  return { config, parameters: await readParameters(source, config, given) };
+  return { config, parameters: await readWeights(source, config, given) };
 }
 
 async function readConfigFiles(source: FileSource): Promise<T5Config> {
@@ -81,19 +76,10 @@ async function readConfigFiles(source: FileSource): Promise<T5Config> {
     : withGenerationConfig(config, generation, `${source.name}: ${GENERATION_CONFIG}`);
 }
 
-async function readParameters(
+function readWeights(
   source: FileSource,
   config: T5Config,
-  { backend, signal, onProgress }: LoadT5ParametersOptions,
+  given: LoadT5ParametersOptions,
 ): Promise<ParameterTree> {
-  const reader = await openWeights(source);
-  try {
-    return await loadParameters(backend, reader, t5ParameterSpecs(config), {
-      ignores: isIgnorableWeight,
-      ...(signal && { signal }),
-      ...(onProgress && { onProgress: (done, total) => onProgress({ stage: 'load', done, total }) }),
-    });
-  } finally {
-    await reader.close();
-  }
+  return readParameters(source, t5ParameterSpecs(config), isIgnorableWeight, given);
 }

@@ -1,5 +1,6 @@
-import { type Backend, describeValue, readOptions, type Tensor, TopKError } from '@topk-attention/core';
+import { type Backend, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import { checkParameters } from '../checkpoint/check-parameters.js';
 import { checkChoices, type LayerChoices } from '../choices.js';
 import {
   type GeneratedToken,
@@ -10,10 +11,13 @@ import {
 import { promptIds, type SourceInput } from '../generation/prompts.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
+import type { LayerExplanation } from '../layer-explanation.js';
+import { requirePositive } from '../require-positive.js';
+import { runOf } from '../run-of.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import { blockPaths, type T5Config } from './config.js';
 import { t5Decoder } from './decoder.js';
-import { explainLayers, type LayerExplanation } from './explain.js';
+import { explainLayers } from './explain.js';
 import { encodeSources, forward } from './forward.js';
 import { type T5Layers, t5Layers } from './layers.js';
 import {
@@ -25,8 +29,7 @@ import {
   type LogitsOptions,
   logitsKinds,
 } from './options.js';
-import { runOf } from './run-of.js';
-import { checkParameters, EMBEDDING } from './weights.js';
+import { EMBEDDING, t5ParameterSpecs } from './weights.js';
 
 const DEFAULT_NEW_TOKENS = 20;
 
@@ -38,7 +41,7 @@ const DEFAULT_NEW_TOKENS = 20;
  */
 export function createT5(config: T5Config, parameters: ParameterTree, options?: CreateT5Options): T5 {
   const { tokenizer, ...choices } = readOptions('createT5', options, createKinds);
-  checkParameters(config, parameters);
+  checkParameters('T5', t5ParameterSpecs(config), parameters);
   checkChoices('createT5', choices, blockPaths(config));
   return new T5(config, parameters, tokenizer, choices);
 }
@@ -175,14 +178,6 @@ export class T5 {
     checkChoices(where, choices, blockPaths(this.config));
     return t5Layers(this.config, this.parameters, [choices, this.#choices]);
   }
-}
-
-function requirePositive(where: string, name: string, value: number): void {
-  if (Number.isSafeInteger(value) && value > 0) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: 'a positive whole number',
-    got: describeValue(value),
-  });
 }
 
 async function drain<Result>(run: AsyncGenerator<unknown, Result>): Promise<Result> {

@@ -3,31 +3,18 @@ import {
   aFunction,
   aNumber,
   anArray,
-  aValue,
-  type Backend,
-  type OptionKind,
   type OptionKinds,
   optionsWithin,
   required,
 } from '@topk-attention/core';
-import { aSignal, type FileSource, type Trace, traceKinds } from '@topk-attention/nn';
+import { aSignal, type Trace, traceKinds } from '@topk-attention/nn';
+import { anObjectWith, type LoadCheckpointOptions, loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { choiceKinds, type LayerChoices } from '../choices.js';
 import type { GenerateOptions } from '../generation/generate.js';
-import type { Progress } from '../progress.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
-export interface LoadT5ParametersOptions {
-  /** Where tensors live and work runs. It stays the caller's. */
-  readonly backend: Backend;
-  /**
-   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
-   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and, for
-   * `loadT5`, tokenizer.json; the special ids of generation_config.json are used where that file exists.
-   */
-  readonly source: string | URL | FileSource;
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: Progress) => void;
-}
+/** The special ids of generation_config.json are used where that file exists. */
+export interface LoadT5ParametersOptions extends LoadCheckpointOptions {}
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
   /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
@@ -56,24 +43,8 @@ export interface ExplainOptions extends LayerChoices {
   readonly budgetBytes?: number;
 }
 
-function anObjectWith<T>(what: string, name: string): OptionKind<T> {
-  return aValue(what, (value) => typeof value === 'object' && value !== null && name in value);
-}
-
-export const loadParametersKinds: OptionKinds<LoadT5ParametersOptions> = {
-  backend: required(anObjectWith<Backend>('a backend', 'capabilities')),
-  source: required(
-    aValue<string | URL | FileSource>(
-      'a path, a URL or an object that opens files',
-      (value) => typeof value === 'string' || (typeof value === 'object' && value !== null),
-    ),
-  ),
-  signal: aSignal,
-  onProgress: aFunction(),
-};
-
 export const loadKinds: OptionKinds<LoadT5Options> = {
-  ...loadParametersKinds,
+  ...loadCheckpointKinds,
   tokenizer: aBoolean,
   ...choiceKinds,
 };

@@ -10,10 +10,10 @@ import {
   keysAndValuesOf,
   queriesOf,
   type Run,
-  recomputed,
   residual,
 } from '@topk-attention/nn';
 import type { TokenBatch } from '../generation/token-batch.js';
+import { applied, type ModelRun } from '../run-of.js';
 import type { T5Config } from './config.js';
 import type { DecoderBlock, EncoderBlock, Sublayer, T5Layers } from './layers.js';
 
@@ -22,22 +22,11 @@ interface Heads extends KeysAndValues {
   readonly query: Tensor;
 }
 
-/** How to apply a T5's layers. */
-export interface T5Run extends Run {
-  /** Whether each block runs again in the backward pass. Default false. */
-  readonly recompute?: boolean;
-}
-
-/** A block's output for its inputs, its weights among them: all may be disposed of before the backward pass. */
-function applied<Inputs>(run: T5Run, inputs: Inputs, block: (run: Run, inputs: Inputs) => Tensor): Tensor {
-  return run.recompute === true ? recomputed<Run, Inputs>(run, inputs, block) : block(run, inputs);
-}
-
 /**
  * The encoder, one block per step: each yields its output [B, L, dModel] and owns it until the next step. Returns the
  * normalised output. A caller that may be interrupted stops between two steps.
  */
-export function* encoderSteps(run: T5Run, t5: T5Layers, source: TokenBatch): Generator<Tensor, Tensor> {
+export function* encoderSteps(run: ModelRun, t5: T5Layers, source: TokenBatch): Generator<Tensor, Tensor> {
   const { config, encoder } = t5;
   const { epsilon, dropoutRate } = config;
   let x = embed(run, t5, 'encoder', source.ids);
@@ -57,7 +46,7 @@ export function* encoderSteps(run: T5Run, t5: T5Layers, source: TokenBatch): Gen
 }
 
 /** Outputs of the encoder [B, L, dModel]. */
-export function encode(run: T5Run, t5: T5Layers, source: TokenBatch): Tensor {
+export function encode(run: ModelRun, t5: T5Layers, source: TokenBatch): Tensor {
   return scope(() => {
     const steps = encoderSteps(run, t5, source);
     for (;;) {
@@ -74,7 +63,7 @@ export function encode(run: T5Run, t5: T5Layers, source: TokenBatch): Tensor {
  * @param targets i32 [B, Lt], decoder start first
  */
 export function decode(
-  run: T5Run,
+  run: ModelRun,
   t5: T5Layers,
   encoded: Tensor,
   sourceLengths: Tensor | undefined,

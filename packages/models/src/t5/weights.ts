@@ -1,6 +1,4 @@
-import { formatShape, type Tensor, TopKError } from '@topk-attention/core';
-import { sameShape } from '@topk-attention/core/backend';
-import type { ParameterSpec, ParameterTree } from '@topk-attention/nn';
+import type { ParameterSpec } from '@topk-attention/nn';
 import { depthOf, type Stack, type T5Config } from './config.js';
 
 export const EMBEDDING = 'shared.weight';
@@ -72,27 +70,6 @@ export function sublayerName(stack: Stack, block: number, sublayer: number): str
 /** A bias table that old conversions store for cross-attention, which does not use one. */
 export function isIgnorableWeight(name: string): boolean {
   return name === 'decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight';
-}
-
-/** @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH for a tree that lacks a weight of the configuration. */
-export function checkParameters(config: T5Config, parameters: ParameterTree): void {
-  for (const { name, shape, transposed = false } of t5ParameterSpecs(config)) {
-    const own: Tensor | undefined = parameters[name];
-    const expected = transposed ? [...shape].reverse() : shape;
-    if (own === undefined) {
-      throw new TopKError('MISSING_WEIGHT', `T5: parameter ${name} is missing`, {
-        expected: formatShape(expected),
-        got: 'nothing',
-        fix: 'Pass parameters that belong to the configuration, as loadT5Parameters returns them',
-      });
-    }
-    if (sameShape(own.shape, expected)) continue;
-    throw new TopKError('SHAPE_MISMATCH', `T5: parameter ${name} has the wrong shape`, {
-      expected: formatShape(expected),
-      got: formatShape(own.shape),
-      fix: 'Pass parameters that belong to the configuration',
-    });
-  }
 }
 
 function attentionSpecs({ dModel, dKv, heads }: T5Config, sublayer: string, kind: string): ParameterSpec[] {
