@@ -11,7 +11,22 @@ export {
   seedsFrom,
   type Trace,
 } from '@topk-attention/nn';
-export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
+export type { CausalLMConfig } from './causal-lm/config.js';
+export { type CausalLMForwardOptions, type CausalLMInputs, causalLMForward } from './causal-lm/forward.js';
+export { type CausalLMCheckpoint, loadCausalLM, loadCausalLMParameters } from './causal-lm/load.js';
+export { type CausalLM, createCausalLM } from './causal-lm/model.js';
+export type {
+  CausalLMExplainOptions,
+  CausalLMGenerateOptions,
+  CausalLMLogitsOptions,
+  CreateCausalLMOptions,
+  LoadCausalLMOptions,
+  LoadCausalLMParametersOptions,
+} from './causal-lm/options.js';
+export { parseCausalLMConfig } from './causal-lm/parse-config.js';
+export type { RotaryConfig, RotaryScaling } from './causal-lm/rotary-frequencies.js';
+export { causalLMParameterSpecs } from './causal-lm/weights.js';
+export type { LayerChoice, LayerChoices, LayerPattern, StackChoices, StackLayerChoice } from './choices.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
 export type { LayerExplanation } from './layer-explanation.js';

@@ -1,6 +1,6 @@
 /** How far a long call has come. `done` reaches `total` unless the call ends early. */
 export interface Progress {
-  /** 'load' counts weights, 'tokenize' characters of a long text, 'encode' layers of the encoder, 'generate' tokens. */
+  /** 'load' counts weights, 'tokenize' characters of a long text, 'encode' layers that have read the source or the prompt, 'generate' tokens. */
   readonly stage: 'load' | 'tokenize' | 'encode' | 'generate';
   readonly done: number;
   readonly total: number;

@@ -1,3 +1,10 @@
+export {
+  type CausalManifest,
+  causalForwardCases,
+  causalForwardDifference,
+  causalGoldensFolder,
+  readCausalManifest,
+} from './causal-lm.ts';
 export { embeddedModel, goldensFolder } from './folders.ts';
 export {
   forwardDifference,

@@ -2,6 +2,7 @@ import { type Backend, readOptions, type Tensor, TopKError } from '@topk-attenti
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkParameters } from '../checkpoint/check-parameters.js';
 import { checkChoices, type LayerChoices } from '../choices.js';
+import { drain } from '../generation/drain.js';
 import {
   type GeneratedToken,
   type GenerateOptions,
@@ -177,12 +178,5 @@ export class T5 {
     if (this.#isDisposed) throw new TopKError('DISPOSED', `${where}: the model was used after dispose()`);
     checkChoices(where, choices, blockPaths(this.config));
     return t5Layers(this.config, this.parameters, [choices, this.#choices]);
-  }
-}
-
-async function drain<Result>(run: AsyncGenerator<unknown, Result>): Promise<Result> {
-  for (;;) {
-    const step = await run.next();
-    if (step.done === true) return step.value;
   }
 }
