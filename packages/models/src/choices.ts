@@ -86,6 +86,14 @@ export const choiceKinds: OptionKinds<LayerChoices> = {
   layers: aValue('an object of layers', (value) => typeof value === 'object' && value !== null),
 };
 
+/** The choices among the options of a call. */
+export function choicesAmong(options: LayerChoices): LayerChoices {
+  const given = Object.entries(options).filter(
+    ([name, value]) => Object.hasOwn(choiceKinds, name) && value !== undefined,
+  );
+  return Object.fromEntries(given);
+}
+
 /** The choices of one layer, fully resolved. */
 export type ResolvedChoice = Required<LayerChoice>;
 

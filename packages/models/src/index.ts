@@ -27,8 +27,11 @@ export { parseCausalLMConfig } from './causal-lm/parse-config.js';
 export type { RotaryConfig, RotaryScaling } from './causal-lm/rotary-frequencies.js';
 export { causalLMParameterSpecs } from './causal-lm/weights.js';
 export type { LayerChoice, LayerChoices, LayerPattern, StackChoices, StackLayerChoice } from './choices.js';
-export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
+export type { FinishReason, GeneratedToken } from './generation/continuation.js';
+export type { Generation } from './generation/generate.js';
+export type { GenerateOptions } from './generation/options.js';
 export type { SourceInput } from './generation/prompts.js';
+export type { GenerationSettings } from './generation/settings.js';
 export type { LayerExplanation } from './layer-explanation.js';
 export type { Progress } from './progress.js';
 export {

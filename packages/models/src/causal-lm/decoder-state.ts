@@ -160,7 +160,7 @@ export class CausalState implements DecoderState {
     const { backend } = model.embedding;
     const place = scope(() => {
       const position = tensor(backend, Int32Array.of(this.#position), [1], 'i32');
-      const placed = placeOf(this.#table, this.#padding, position, tokens.length);
+      const placed = placeOf(model, this.#table, this.#padding, position, tokens.length);
       const mask = maskOf(this.#padding, this.#capacity);
       const ids = tensor(backend, Int32Array.from(tokens), [tokens.length, 1], 'i32');
       return { x: embed(this.#run, model, ids, placed.positions), mask, ...placed.turn };

@@ -6,12 +6,18 @@ import {
   readText,
   toFileSource,
 } from '@topk-attention/nn';
-import { readConfig } from '../checkpoint/config-reader.js';
+import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
 import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
 import { loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
 import { checkStackChoices } from '../choices.js';
+import {
+  defaultsOf,
+  type GenerationDefaults,
+  noDefaults,
+  parseGenerationConfig,
+} from '../generation/generation-config.js';
 import { blockPaths, type CausalLMConfig, checkSpecialIds, readSpecialIds } from './config.js';
 import { CausalLM } from './model.js';
 import { type LoadCausalLMOptions, type LoadCausalLMParametersOptions, loadKinds } from './options.js';
@@ -44,15 +50,18 @@ export async function loadCausalLM(options: LoadCausalLMOptions): Promise<Causal
     backend: _backend,
     source: place,
     tokenizer: isWanted = true,
+    generationConfig,
     signal,
     onProgress: _,
     ...choices
   } = given;
   const source = toFileSource('loadCausalLM', place, signal);
-  const config = await readConfigFiles(source);
+  const { config, defaults } = await readConfigFiles(source);
   checkStackChoices('loadCausalLM', choices, blockPaths(config));
   const tokenizer = isWanted ? await readTokenizer(source) : undefined;
-  return new CausalLM(config, await readWeights(source, config, given), tokenizer, choices);
+  const parameters = await readWeights(source, config, given);
+  const chosen = generationConfig === undefined ? defaults : defaultsOf(generationConfig);
+  return new CausalLM(config, parameters, tokenizer, chosen, choices);
 }
 
 /**
@@ -69,20 +78,32 @@ export async function loadCausalLMParameters(
 ): Promise<CausalLMCheckpoint> {
   const given = readOptions('loadCausalLMParameters', options, loadCheckpointKinds);
   const source = toFileSource('loadCausalLMParameters', given.source, given.signal);
-  const config = await readConfigFiles(source);
+  const { config } = await readConfigFiles(source);
   return { config, parameters: await readWeights(source, config, given) };
 }
 
-async function readConfigFiles(source: FileSource): Promise<CausalLMConfig> {
+async function readConfigFiles(
+  source: FileSource,
+): Promise<{ readonly config: CausalLMConfig; readonly defaults: GenerationDefaults }> {
   const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
   const config = parseCausalLMConfig(text, `${source.name}: ${CONFIG}`);
   const generation = await readOptionalText(source, GENERATION_CONFIG);
-  if (generation === undefined) return config;
-  // Newer checkpoints keep their special ids here: they win, as in transformers.
-  const read = readConfig(generation, `${source.name}: ${GENERATION_CONFIG}`);
+  if (generation === undefined) return { config, defaults: noDefaults };
+  const file = `${source.name}: ${GENERATION_CONFIG}`;
+  return {
+    config: withGenerationIds(config, readConfig(generation, file)),
+    defaults: parseGenerationConfig(generation, file),
+  };
+}
+
+/** Newer checkpoints keep their special ids in generation_config.json: they win, as in transformers. */
+function withGenerationIds(config: CausalLMConfig, read: ConfigReader): CausalLMConfig {
   const ids = readSpecialIds(read, config.eosIds);
-  const padId = read.value('pad_token_id') === undefined ? config.padId : ids.padId;
-  const merged = { ...config, ...ids, padId };
+  const merged = {
+    ...config,
+    ...ids,
+    padId: read.value('pad_token_id') === undefined ? config.padId : ids.padId,
+  };
   checkSpecialIds(merged, read);
   return merged;
 }

@@ -1,10 +1,13 @@
 import { type Backend, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkParameters } from '../checkpoint/check-parameters.js';
-import { checkStackChoices, type StackChoices } from '../choices.js';
+import { checkStackChoices, choicesAmong, type StackChoices } from '../choices.js';
+import { type GeneratedToken, mostNewTokens } from '../generation/continuation.js';
 import { drain } from '../generation/drain.js';
-import { type GeneratedToken, type Generation, generate } from '../generation/generate.js';
+import { type Generation, type GenerationCall, generate, generationTask } from '../generation/generate.js';
+import { defaultsOf, type GenerationDefaults } from '../generation/generation-config.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
+import type { GenerationSettings } from '../generation/settings.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
 import type { LayerExplanation } from '../layer-explanation.js';
@@ -28,8 +31,6 @@ import {
 } from './options.js';
 import { causalLMParameterSpecs, namesOf } from './weights.js';
 
-const DEFAULT_NEW_TOKENS = 20;
-
 /**
  * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
  * `dispose()` frees them.
@@ -41,10 +42,11 @@ export function createCausalLM(
   parameters: ParameterTree,
   options?: CreateCausalLMOptions,
 ): CausalLM {
-  const { tokenizer, ...choices } = readOptions('createCausalLM', options, createKinds);
+  const where = 'createCausalLM';
+  const { tokenizer, generationConfig = {}, ...choices } = readOptions(where, options, createKinds);
   checkParameters('CausalLM', causalLMParameterSpecs(config), parameters);
-  checkStackChoices('createCausalLM', choices, blockPaths(config));
-  return new CausalLM(config, parameters, tokenizer, choices);
+  checkStackChoices(where, choices, blockPaths(config));
+  return new CausalLM(config, parameters, tokenizer, defaultsOf(generationConfig), choices);
 }
 
 /** A decoder-only model whose weights are on a backend. Made by `loadCausalLM` or `createCausalLM`. */
@@ -55,6 +57,7 @@ export class CausalLM {
   readonly tokenizer: TextTokenizer | undefined;
   /** By their Hugging Face names, linear layers as [in, out]. They belong to the model. */
   readonly parameters: ParameterTree;
+  readonly #defaults: GenerationDefaults;
   readonly #choices: StackChoices;
   #isDisposed = false;
 
@@ -63,13 +66,20 @@ export class CausalLM {
     config: CausalLMConfig,
     parameters: ParameterTree,
     tokenizer: TextTokenizer | undefined,
+    defaults: GenerationDefaults,
     choices: StackChoices,
   ) {
     this.config = config;
     this.backend = (parameters[namesOf(config).embedding] as Tensor).backend;
     this.tokenizer = tokenizer;
     this.parameters = parameters;
+    this.#defaults = defaults;
     this.#choices = choices;
+  }
+
+  /** What `generate` does where a call says nothing: generation_config.json, or `generationConfig` of the load. */
+  get generationConfig(): GenerationSettings {
+    return this.#defaults.settings;
   }
 
   /** Continues one prompt; the result has the new tokens alone. Only token ids and their logits leave the backend. */
@@ -127,37 +137,26 @@ export class CausalLM {
   }
 
   async *#generate(
-    where: string,
+    where: GenerationCall,
     sources: readonly SourceInput[],
     given: CausalLMGenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
     const options = readOptions(where, given, causalGenerateKinds);
-    const {
-      maxNewTokens = DEFAULT_NEW_TOKENS,
-      signal,
-      onToken,
-      onProgress,
-      trace,
-      budgetBytes,
-      ...choices
-    } = options;
+    const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
-    const layers = this.#layers(where, choices);
-    requirePositive(where, 'maxNewTokens', maxNewTokens);
+    const layers = this.#layers(where, choicesAmong(options));
+    const { vocabSize, padId, eosIds } = this.config;
+    const model = { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults: this.#defaults };
+    const task = generationTask(where, model, options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
-    // The last new token is not fed.
-    const longest = Math.max(...prompts.map(({ length }) => length));
-    checkLength(where, this.config, longest + maxNewTokens - 1);
-    const { eosIds, padId } = this.config;
-    return yield* generate(
-      causalDecoder(run, layers),
-      prompts,
-      this.tokenizer,
-      { maxNewTokens, eosIds, padId },
-      { interruption: new Interruption('generate', signal, () => this.#isDisposed), onProgress },
-      onToken,
-    );
+    for (const { length } of prompts) {
+      // The last new token is not fed.
+      const fed = length + mostNewTokens(where, task.rules.strategy.limits, length) - 1;
+      checkLength(where, this.config, fed);
+    }
+    const interruption = new Interruption('generate', signal, () => this.#isDisposed);
+    return yield* generate(causalDecoder(run, layers), prompts, task, interruption, options);
   }
 
   /** The layers of one call: its choices override those of the load. */

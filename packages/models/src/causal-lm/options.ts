@@ -2,21 +2,25 @@ import { aBoolean, aNumber, anArray, type OptionKinds, optionsWithin, required }
 import { type Trace, traceKinds } from '@topk-attention/nn';
 import { anObjectWith, type LoadCheckpointOptions, loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { type StackChoices, stackChoiceKinds } from '../choices.js';
-import type { GenerateOptions } from '../generation/generate.js';
-import { generateKinds } from '../t5/options.js';
+import { type GenerateOptions, generateKinds } from '../generation/options.js';
+import { type GenerationSettings, settingKinds } from '../generation/settings.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
-/** The special ids of generation_config.json are used where that file exists. */
+/** Where there is a generation_config.json, its ids are used, and by `loadCausalLM` its settings. */
 export interface LoadCausalLMParametersOptions extends LoadCheckpointOptions {}
 
 export interface LoadCausalLMOptions extends LoadCausalLMParametersOptions, StackChoices {
   /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
+  /** Settings of `generate` where a call says nothing, in place of those of generation_config.json; {} for none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 export interface CreateCausalLMOptions extends StackChoices {
   /** Default: none, and the model accepts and returns token ids only. */
   readonly tokenizer?: TextTokenizer;
+  /** Settings of `generate` where a call says nothing. Default: none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 /** As for T5, without what a model of one stack has not. */
@@ -45,11 +49,13 @@ export interface CausalLMExplainOptions extends StackChoices {
 export const loadKinds: OptionKinds<LoadCausalLMOptions> = {
   ...loadCheckpointKinds,
   tokenizer: aBoolean,
+  generationConfig: optionsWithin(settingKinds),
   ...stackChoiceKinds,
 };
 
 export const createKinds: OptionKinds<CreateCausalLMOptions> = {
   tokenizer: anObjectWith<TextTokenizer>('a tokenizer', 'encodeAsync'),
+  generationConfig: optionsWithin(settingKinds),
   ...stackChoiceKinds,
 };
 

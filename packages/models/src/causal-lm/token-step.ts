@@ -1,4 +1,4 @@
-import { add, arange, le, max, reshape, scope, sub, type Tensor, writeAt, zeros } from '@topk-attention/core';
+import { add, arange, le, max, min, reshape, scope, sub, type Tensor, writeAt, zeros } from '@topk-attention/core';
 import type { AttendOptions, Run } from '@topk-attention/nn';
 import type { TokenInputs } from '../generation/recorded-token.js';
 import { afterHeads, embed, headsOf, logitsOf } from './blocks.js';
@@ -40,7 +40,7 @@ export function tokenStep(
 ): { readonly state: TokenState; readonly logits: Tensor } {
   const [batch] = tokens.shape as readonly [number, number];
   const capacity = blocks[0]?.keys.shape[2] as number;
-  const { positions, turn } = placeOf(tables[0], padding[0], position, batch);
+  const { positions, turn } = placeOf(model, tables[0], padding[0], position, batch);
   const mask = maskOf(padding[0], capacity);
   const options: AttendOptions = {
     keyLengths: add(zeros(position.backend, [batch], 'i32'), add(position, 1)),
@@ -61,8 +61,12 @@ export function tokenStep(
   };
 }
 
-/** Where the tokens of a step stand in their rows, i32 [B, 1], and the angles there. */
+/**
+ * Where the tokens of a step stand in their rows, i32 [B, 1], and the angles there. What is fed to rows that have ended may be
+ * beyond the learned positions, and counts as the last.
+ */
 export function placeOf(
+  { config }: CausalLayers,
   table: Rotary | undefined,
   padding: Tensor | undefined,
   position: Tensor,
@@ -70,7 +74,8 @@ export function placeOf(
 ): { readonly positions: Tensor; readonly turn: Rotary | undefined } {
   return scope(() => {
     const before = padding ?? zeros(position.backend, [batch], 'i32');
-    const positions = reshape(max(sub(position, before), 0), [batch, 1]);
+    const own = reshape(max(sub(position, before), 0), [batch, 1]);
+    const positions = config.rotary === undefined ? min(own, config.maxPositions - 1) : own;
     return { positions, turn: table && rotaryAt(table, positions) };
   });
 }

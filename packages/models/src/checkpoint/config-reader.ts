@@ -2,6 +2,8 @@ import { TopKError } from '@topk-attention/core';
 
 /** Reads values of a JSON object by key; a wrong value throws INVALID_CONFIG and names the file and the key. */
 export interface ConfigReader {
+  /** Every key of the object. */
+  readonly keys: readonly string[];
   /** The raw value; undefined if the key is missing. */
   value(key: string): unknown;
   /** A whole number of at least `minimum`. */
@@ -30,6 +32,7 @@ export function readConfig(text: string, file: string): ConfigReader {
       fix: 'Use the file that belongs to the weights',
     });
   return {
+    keys: Object.keys(json),
     value: (key) => json[key],
     whole(key, minimum, fallback) {
       const value = json[key] ?? fallback;

@@ -1,33 +1,19 @@
 import { evaluate, type Tensor } from '@topk-attention/core';
 import { bestTokensOf, readBestTokens } from './best-token.js';
+import { Continuation, type GeneratedToken, type Rules } from './continuation.js';
 import type { Decoder, DecoderEvents, DecoderState } from './decoder.js';
 
-/** The next token of one row. */
-export interface NextToken {
-  readonly row: number;
-  readonly id: number;
-  readonly logit: number;
-  /** True for the last token of the row. */
-  readonly last: boolean;
-}
-
-/** When a row ends, and what it is fed afterwards. */
-export interface StopRules {
-  readonly maxNewTokens: number;
-  readonly eosIds: readonly number[];
-  readonly padId: number;
-}
-
 /**
- * Greedy decoding of several prompts at once: yields the tokens of each step. Rows that have ended are fed padding
- * and ignored. However the loop ends, everything it made is freed.
+ * The best token of each step for several prompts at once, of which only ids and logits leave the device: yields the tokens
+ * of each step, returns what was written. Rows that have ended are fed padding and ignored. However the loop ends,
+ * everything it made is freed.
  */
 export async function* greedy<State extends DecoderState>(
   decoder: Decoder<State>,
   prompts: readonly (readonly number[])[],
-  { maxNewTokens, eosIds, padId }: StopRules,
+  rules: Rules,
   events: DecoderEvents,
-): AsyncGenerator<readonly NextToken[]> {
+): AsyncGenerator<readonly GeneratedToken[], readonly Continuation[]> {
   const { interruption, onProgress } = events;
   const state = await decoder.start(prompts, events);
   // What the next step gave, if it has begun before the last one was read.
@@ -37,9 +23,10 @@ export async function* greedy<State extends DecoderState>(
   try {
     await evaluate(...state.tensors);
     interruption.check();
+    const rows = state.prefixes.map((prefix, row) => new Continuation(row, prefix, rules));
+    const most = Math.max(...rows.map(({ limit }) => limit));
     let tokens: readonly number[] = state.prefixes.map((prefix) => prefix.at(-1) as number);
-    const ended = prompts.map(() => false);
-    for (let step = 1; step <= maxNewTokens && ended.includes(false); step++) {
+    for (let step = 1; rows.some(({ finishReason }) => finishReason === undefined); step++) {
       if (failed !== undefined) throw failed.error;
       if (ahead === undefined && state.reserve()) await evaluate(...state.tensors);
       await interruption.yieldToEvents();
@@ -49,7 +36,7 @@ export async function* greedy<State extends DecoderState>(
       ahead = undefined;
       // Rows that have ended go on meanwhile, and are ignored as well.
       try {
-        if (step < maxNewTokens && decoder.best !== undefined) {
+        if (step < most && decoder.best !== undefined) {
           state.reserve();
           ahead = decoder.best(state);
           ahead.backend.flush();
@@ -59,16 +46,17 @@ export async function* greedy<State extends DecoderState>(
       }
       const next = await reading;
       interruption.check();
-      const fresh: NextToken[] = [];
-      tokens = next.map(({ id, logit }, row) => {
-        if (ended[row] === true) return padId;
-        ended[row] = eosIds.includes(id);
-        fresh.push({ row, id, logit, last: ended[row] || step === maxNewTokens });
+      const fresh: GeneratedToken[] = [];
+      tokens = next.map(({ id, logit }, at) => {
+        const row = rows[at] as Continuation;
+        if (row.finishReason !== undefined) return rules.padId;
+        fresh.push(row.add(id, logit));
         return id;
       });
-      onProgress?.({ stage: 'generate', done: step, total: maxNewTokens });
+      onProgress?.({ stage: 'generate', done: step, total: most });
       yield fresh;
     }
+    return rows;
   } finally {
     ahead?.dispose();
     state.dispose();

@@ -1,6 +1,6 @@
 import { describeValue, TopKError } from '@topk-attention/core';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import type { GenerateOptions } from './generate.js';
+import type { GenerateOptions } from './options.js';
 
 /** A source text, or its token ids with the end-of-sequence id. */
 export type SourceInput = string | readonly number[];

@@ -78,7 +78,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
 
 /**
  * A configuration with the special ids of a generation_config.json, where newer checkpoints keep them: they win over
- * config.json, as in transformers. Its other settings (lengths, beams, sampling) are not used.
+ * config.json, as in transformers. `parseGenerationConfig` reads its other settings.
  *
  * @throws TopKError FILE_CORRUPT when it is not a JSON object, INVALID_CONFIG for an impossible id.
  */

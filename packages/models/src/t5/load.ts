@@ -11,6 +11,12 @@ import { loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
 import { checkChoices } from '../choices.js';
+import {
+  defaultsOf,
+  type GenerationDefaults,
+  noDefaults,
+  parseGenerationConfig,
+} from '../generation/generation-config.js';
 import { blockPaths, parseT5Config, type T5Config, withGenerationConfig } from './config.js';
 import { T5 } from './model.js';
 import { type LoadT5Options, type LoadT5ParametersOptions, loadKinds } from './options.js';
@@ -40,15 +46,18 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
     backend: _backend,
     source: place,
     tokenizer: isWanted = true,
+    generationConfig,
     signal,
     onProgress: _,
     ...choices
   } = given;
   const source = toFileSource('loadT5', place, signal);
-  const config = await readConfigFiles(source);
+  const { config, defaults } = await readConfigFiles(source);
   checkChoices('loadT5', choices, blockPaths(config));
   const tokenizer = isWanted ? await readTokenizer(source) : undefined;
-  return new T5(config, await readWeights(source, config, given), tokenizer, choices);
+  const parameters = await readWeights(source, config, given);
+  const chosen = generationConfig === undefined ? defaults : defaultsOf(generationConfig);
+  return new T5(config, parameters, tokenizer, chosen, choices);
 }
 
 /**
@@ -63,17 +72,22 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
 export async function loadT5Parameters(options: LoadT5ParametersOptions): Promise<T5Checkpoint> {
   const given = readOptions('loadT5Parameters', options, loadCheckpointKinds);
   const source = toFileSource('loadT5Parameters', given.source, given.signal);
-  const config = await readConfigFiles(source);
+  const { config } = await readConfigFiles(source);
   return { config, parameters: await readWeights(source, config, given) };
 }
 
-async function readConfigFiles(source: FileSource): Promise<T5Config> {
+async function readConfigFiles(
+  source: FileSource,
+): Promise<{ readonly config: T5Config; readonly defaults: GenerationDefaults }> {
   const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
   const config = parseT5Config(text, `${source.name}: ${CONFIG}`);
   const generation = await readOptionalText(source, GENERATION_CONFIG);
-  return generation === undefined
-    ? config
-    : withGenerationConfig(config, generation, `${source.name}: ${GENERATION_CONFIG}`);
+  if (generation === undefined) return { config, defaults: noDefaults };
+  const file = `${source.name}: ${GENERATION_CONFIG}`;
+  return {
+    config: withGenerationConfig(config, generation, file),
+    defaults: parseGenerationConfig(generation, file),
+  };
 }
 
 function readWeights(

@@ -1,15 +1,14 @@
 import { type Backend, readOptions, type Tensor, TopKError } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkParameters } from '../checkpoint/check-parameters.js';
-import { checkChoices, type LayerChoices } from '../choices.js';
+import { checkChoices, choicesAmong, type LayerChoices } from '../choices.js';
+import type { GeneratedToken } from '../generation/continuation.js';
 import { drain } from '../generation/drain.js';
-import {
-  type GeneratedToken,
-  type GenerateOptions,
-  type Generation,
-  generate,
-} from '../generation/generate.js';
+import { type Generation, type GenerationCall, generate, generationTask } from '../generation/generate.js';
+import { defaultsOf, type GenerationDefaults } from '../generation/generation-config.js';
+import { type GenerateOptions, generateKinds } from '../generation/options.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
+import type { GenerationSettings } from '../generation/settings.js';
 import { checkIds } from '../generation/token-batch.js';
 import { Interruption } from '../interruption.js';
 import type { LayerExplanation } from '../layer-explanation.js';
@@ -26,13 +25,10 @@ import {
   createKinds,
   type ExplainOptions,
   explainKinds,
-  generateKinds,
   type LogitsOptions,
   logitsKinds,
 } from './options.js';
 import { EMBEDDING, t5ParameterSpecs } from './weights.js';
-
-const DEFAULT_NEW_TOKENS = 20;
 
 /**
  * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
@@ -41,10 +37,10 @@ const DEFAULT_NEW_TOKENS = 20;
  * @throws TopKError MISSING_WEIGHT, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION
  */
 export function createT5(config: T5Config, parameters: ParameterTree, options?: CreateT5Options): T5 {
-  const { tokenizer, ...choices } = readOptions('createT5', options, createKinds);
+  const { tokenizer, generationConfig = {}, ...choices } = readOptions('createT5', options, createKinds);
   checkParameters('T5', t5ParameterSpecs(config), parameters);
   checkChoices('createT5', choices, blockPaths(config));
-  return new T5(config, parameters, tokenizer, choices);
+  return new T5(config, parameters, tokenizer, defaultsOf(generationConfig), choices);
 }
 
 /** A T5 whose weights are on a backend. Made by `loadT5` or `createT5`. */
@@ -55,6 +51,7 @@ export class T5 {
   readonly tokenizer: TextTokenizer | undefined;
   /** By their Hugging Face names, linear layers as [in, out]. They belong to the model. */
   readonly parameters: ParameterTree;
+  readonly #defaults: GenerationDefaults;
   readonly #choices: LayerChoices;
   #isDisposed = false;
 
@@ -63,26 +60,45 @@ export class T5 {
     config: T5Config,
     parameters: ParameterTree,
     tokenizer: TextTokenizer | undefined,
+    defaults: GenerationDefaults,
     choices: LayerChoices,
   ) {
     this.config = config;
     this.backend = (parameters[EMBEDDING] as Tensor).backend;
     this.tokenizer = tokenizer;
     this.parameters = parameters;
+    this.#defaults = defaults;
     this.#choices = choices;
   }
 
-  /** Greedy decoding of one source. Only token ids and their logits leave the backend. */
+  /** What `generate` does where a call says nothing: generation_config.json, or `generationConfig` of the load. */
+  get generationConfig(): GenerationSettings {
+    return this.#defaults.settings;
+  }
+
+  /**
+   * The answer to one source: greedy decoding, of which only token ids and their logits leave the backend, unless settings
+   * ask for sampling or beams.
+   *
+   * @throws TopKError INVALID_OPTION for settings that exclude each other or would have no effect, ABORTED, DISPOSED,
+   * EMPTY_SEQUENCE, DOES_NOT_FIT, NAN_FOUND
+   *
+   * @example
+   * const { text } = await model.generate('where is ann? \\n ann went to the garden.', { numBeams: 4, maxNewTokens: 10 });
+   */
   async generate(source: SourceInput, options?: GenerateOptions): Promise<Generation> {
     return (await drain(this.#generate('generate', [source], options)))[0] as Generation;
   }
 
-  /** Greedy decoding of several sources at once, right-padded; gives the same answers as one at a time. */
+  /**
+   * Several sources at once; greedy decoding and beam search give the same answers as one at a time. With
+   * `numReturnSequences`, that many results of each source beside each other.
+   */
   async generateBatch(sources: readonly SourceInput[], options?: GenerateOptions): Promise<Generation[]> {
     return drain(this.#generate('generateBatch', sources, options));
   }
 
-  /** Greedy decoding as it happens; leaving the loop frees everything. */
+  /** Tokens as they are known; leaving the loop frees everything. Beam search has none before its end, and is refused. */
   async *stream(source: SourceInput, options?: GenerateOptions): AsyncGenerator<GeneratedToken, Generation> {
     return (yield* this.#generate('stream', [source], options))[0] as Generation;
   }
@@ -143,34 +159,21 @@ export class T5 {
   }
 
   async *#generate(
-    where: string,
+    where: GenerationCall,
     sources: readonly SourceInput[],
     given: GenerateOptions | undefined,
   ): AsyncGenerator<GeneratedToken, Generation[]> {
     const options = readOptions(where, given, generateKinds);
-    const {
-      maxNewTokens = DEFAULT_NEW_TOKENS,
-      signal,
-      onToken,
-      onProgress,
-      trace,
-      budgetBytes,
-      ...choices
-    } = options;
+    const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
-    const layers = this.#layers(where, choices);
-    requirePositive(where, 'maxNewTokens', maxNewTokens);
+    const layers = this.#layers(where, choicesAmong(options));
+    const { vocabSize, padId, eosIds } = this.config;
+    const model = { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults: this.#defaults };
+    const task = generationTask(where, model, options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
-    const { eosIds, padId } = this.config;
-    return yield* generate(
-      t5Decoder(run, layers),
-      prompts,
-      this.tokenizer,
-      { maxNewTokens, eosIds, padId },
-      { interruption: new Interruption('generate', signal, () => this.#isDisposed), onProgress },
-      onToken,
-    );
+    const interruption = new Interruption('generate', signal, () => this.#isDisposed);
+    return yield* generate(t5Decoder(run, layers), prompts, task, interruption, options);
   }
 
   /** The layers of one call: its choices override those of the load. */

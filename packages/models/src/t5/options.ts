@@ -1,29 +1,25 @@
-import {
-  aBoolean,
-  aFunction,
-  aNumber,
-  anArray,
-  type OptionKinds,
-  optionsWithin,
-  required,
-} from '@topk-attention/core';
-import { aSignal, type Trace, traceKinds } from '@topk-attention/nn';
+import { aBoolean, aNumber, anArray, type OptionKinds, optionsWithin, required } from '@topk-attention/core';
+import { type Trace, traceKinds } from '@topk-attention/nn';
 import { anObjectWith, type LoadCheckpointOptions, loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { choiceKinds, type LayerChoices } from '../choices.js';
-import type { GenerateOptions } from '../generation/generate.js';
+import { type GenerationSettings, settingKinds } from '../generation/settings.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
-/** The special ids of generation_config.json are used where that file exists. */
+/** Where there is a generation_config.json, its ids are used, and by `loadT5` its settings. */
 export interface LoadT5ParametersOptions extends LoadCheckpointOptions {}
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
   /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
+  /** Settings of `generate` where a call says nothing, in place of those of generation_config.json; {} for none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 export interface CreateT5Options extends LayerChoices {
   /** Default: none, and the model accepts and returns token ids only. */
   readonly tokenizer?: TextTokenizer;
+  /** Settings of `generate` where a call says nothing. Default: none. */
+  readonly generationConfig?: GenerationSettings;
 }
 
 export interface LogitsOptions extends LayerChoices {
@@ -46,21 +42,13 @@ export interface ExplainOptions extends LayerChoices {
 export const loadKinds: OptionKinds<LoadT5Options> = {
   ...loadCheckpointKinds,
   tokenizer: aBoolean,
+  generationConfig: optionsWithin(settingKinds),
   ...choiceKinds,
 };
 
 export const createKinds: OptionKinds<CreateT5Options> = {
   tokenizer: anObjectWith<TextTokenizer>('a tokenizer', 'encodeAsync'),
-  ...choiceKinds,
-};
-
-export const generateKinds: OptionKinds<GenerateOptions> = {
-  maxNewTokens: aNumber,
-  budgetBytes: aNumber,
-  signal: aSignal,
-  onToken: aFunction(),
-  onProgress: aFunction(),
-  trace: optionsWithin(traceKinds),
+  generationConfig: optionsWithin(settingKinds),
   ...choiceKinds,
 };
 

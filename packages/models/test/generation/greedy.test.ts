@@ -2,7 +2,9 @@ import { type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
 import type { Decoder, DecoderState } from '../../src/generation/decoder.js';
+import { noDefaults } from '../../src/generation/generation-config.js';
 import { greedy } from '../../src/generation/greedy.js';
+import { strategyOf } from '../../src/generation/strategy.js';
 import { Interruption } from '../../src/interruption.js';
 
 const END = 9;
@@ -33,12 +35,14 @@ async function decoded(tokens: readonly number[], failAt: number, what: 'step' |
     step: next,
     best: next,
   };
-  const stop = { maxNewTokens: tokens.length, eosIds: [END], padId: 0 };
+  const context = { where: 'test', isBatch: false, isStreamed: false, hasTokenizer: false, vocabSize: 10 };
+  const strategy = strategyOf({ maxNewTokens: tokens.length }, noDefaults, { ...context, eosIds: [END] });
+  const rules = { where: 'test', strategy, tokenizer: undefined, padId: 0 };
   const events = { interruption: new Interruption('test', undefined), onProgress: undefined };
   const ids: number[] = [];
   let thrown: unknown;
   try {
-    for await (const fresh of greedy(decoder, [[1]], stop, events)) ids.push(...fresh.map(({ id }) => id));
+    for await (const fresh of greedy(decoder, [[1]], rules, events)) ids.push(...fresh.map(({ id }) => id));
   } catch (error) {
     thrown = error;
   }
