@@ -54,4 +54,5 @@ export type {
   LogitsOptions,
 } from './t5/options.js';
 export { t5ParameterSpecs } from './t5/weights.js';
+export { type ByteTokenizerOptions, createByteTokenizer } from './text/byte-tokenizer.js';
 export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

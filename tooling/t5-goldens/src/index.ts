@@ -5,7 +5,7 @@ export {
   causalGoldensFolder,
   readCausalManifest,
 } from './causal-lm.ts';
-export { embeddedModel, goldensFolder } from './folders.ts';
+export { embeddedModel, goldensFolder, storiesModel } from './folders.ts';
 export {
   forwardDifference,
   Goldens,
@@ -14,3 +14,4 @@ export {
   readManifest,
   type TopKChoices,
 } from './goldens.ts';
+export { perplexityOf, readStories, type StoriesManifest } from './stories.ts';

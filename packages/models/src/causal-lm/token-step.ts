@@ -1,4 +1,16 @@
-import { add, arange, le, max, min, reshape, scope, sub, type Tensor, writeAt, zeros } from '@topk-attention/core';
+import {
+  add,
+  arange,
+  le,
+  max,
+  min,
+  reshape,
+  scope,
+  sub,
+  type Tensor,
+  writeAt,
+  zeros,
+} from '@topk-attention/core';
 import type { AttendOptions, Run } from '@topk-attention/nn';
 import type { TokenInputs } from '../generation/recorded-token.js';
 import { afterHeads, embed, headsOf, logitsOf } from './blocks.js';
