@@ -45,12 +45,11 @@ class T5:
     def feed_forward(self, name, x):
         kind = self.c["feed_forward_proj"]
         inputs = {"x": x, "wOut": self.w[f"{name}.wo.weight"].T}
-        if kind == "relu":
-            inputs["wIn"], activation = self.w[f"{name}.wi.weight"].T, "relu"
-        else:
-            assert kind == "gated-gelu"
+        activation = {"gated-gelu": "gelu_tanh"}.get(kind, kind.removeprefix("gated-"))
+        if kind.startswith("gated-"):
             inputs["wIn"], inputs["wGate"] = self.w[f"{name}.wi_0.weight"].T, self.w[f"{name}.wi_1.weight"].T
-            activation = "gelu_tanh"
+        else:
+            inputs["wIn"] = self.w[f"{name}.wi.weight"].T
         if self.feed_forward_options is None:
             return formulas.feed_forward_dense(inputs, {"activation": activation})
         out, _, gap = formulas.feed_forward(inputs, {**self.feed_forward_options, "activation": activation})

@@ -29,6 +29,21 @@ export {
   type SuggestKOptions,
   suggestK,
 } from './choosing-k/suggest-k.js';
+export type { CausalLMConfig } from './causal-lm/config.js';
+export { type CausalLMForwardOptions, type CausalLMInputs, causalLMForward } from './causal-lm/forward.js';
+export { type CausalLMCheckpoint, loadCausalLM, loadCausalLMParameters } from './causal-lm/load.js';
+export { type CausalLM, createCausalLM } from './causal-lm/model.js';
+export type {
+  CausalLMExplainOptions,
+  CausalLMGenerateOptions,
+  CausalLMLogitsOptions,
+  CreateCausalLMOptions,
+  LoadCausalLMOptions,
+  LoadCausalLMParametersOptions,
+} from './causal-lm/options.js';
+export { parseCausalLMConfig } from './causal-lm/parse-config.js';
+export type { RotaryConfig, RotaryScaling } from './causal-lm/rotary-frequencies.js';
+export { causalLMParameterSpecs } from './causal-lm/weights.js';
 export type { FinishReason, GeneratedToken } from './generation/continuation.js';
 export type { Generation } from './generation/generate.js';
 export type { GenerateOptions } from './generation/options.js';
@@ -83,4 +98,5 @@ export type {
 export { t5ParameterSpecs } from './t5/weights.js';
 export type { WrappedIds } from './text/special-tokens.js';
 export type { SpanTokenizer, TokenSpans } from './text/token-spans.js';
+export { type ByteTokenizerOptions, createByteTokenizer } from './text/byte-tokenizer.js';
 export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

@@ -1,8 +1,8 @@
 /** How far a long call has come. `done` reaches `total` unless the call ends early. */
 export interface Progress {
   /**
-   * 'load' counts weights, 'tokenize' characters of a long text, 'encode' layers of the encoder, 'generate' tokens,
-   * 'compare' what `suggestK` and `kErrors` have done.
+   * 'load' counts weights, 'tokenize' characters of a long text, 'encode' layers that have read the source or the prompt,
+   * 'generate' tokens, 'compare' what `suggestK` and `kErrors` have done.
    */
   readonly stage: 'load' | 'tokenize' | 'encode' | 'generate' | 'compare';
   readonly done: number;

@@ -21,6 +21,7 @@ export {
   type AttentionWeights,
   attend,
   explainAttention,
+  type HeadAttention,
   type KeysAndValues,
   keysAndValuesOf,
   queriesOf,

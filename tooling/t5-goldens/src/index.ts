@@ -1,4 +1,11 @@
 export {
+  type CausalManifest,
+  causalForwardCases,
+  causalForwardDifference,
+  causalGoldensFolder,
+  readCausalManifest,
+} from './causal-lm.ts';
+export {
   checkEmbeddings,
   checkHeads,
   checkHiddenStates,
@@ -10,7 +17,7 @@ export {
   type QuestionGolden,
   readEncoderManifest,
 } from './encoders.ts';
-export { embeddedModel, goldensFolder } from './folders.ts';
+export { embeddedModel, goldensFolder, storiesModel } from './folders.ts';
 export { type GenerationCase, readGenerationCases } from './generation.ts';
 export {
   forwardDifference,
@@ -20,3 +27,4 @@ export {
   readManifest,
   type TopKChoices,
 } from './goldens.ts';
+export { perplexityOf, readStories, type StoriesManifest } from './stories.ts';

@@ -35,13 +35,15 @@ export interface T5Config {
  */
 export function parseT5Config(text: string, file = 'config.json'): T5Config {
   const read = readConfig(text, file);
-  if (read.value('model_type') !== 't5') {
+  const type = read.value('model_type');
+  if (type !== 't5' && type !== 'mt5') {
     throw new TopKError('UNKNOWN_MODEL_TYPE', `${file}: unknown model_type`, {
-      expected: '"t5"',
-      got: JSON.stringify(read.value('model_type')),
-      fix: 'Load a T5 checkpoint (v1.0 or v1.1)',
+      expected: '"t5" or "mt5"',
+      got: JSON.stringify(type),
+      fix: 'Load a T5 checkpoint: v1.0, v1.1, Flan, mT5 or ByT5',
     });
   }
+  const isMultilingual = type === 'mt5';
   const encoderLayers = read.whole('num_layers', 1);
   const padId = read.whole('pad_token_id', 0, 0);
   const tiedEmbeddings = read.boolean('tie_word_embeddings', true);
@@ -57,10 +59,10 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     maxDistance: read.whole('relative_attention_max_distance', 2, 128),
     epsilon: read.within('layer_norm_epsilon', 0, 1, 1e-6, true),
     dropoutRate: read.within('dropout_rate', 0, 1, 0.1),
-    ...feedForwardOf(read),
+    ...feedForwardOf(read, isMultilingual ? 'gated-gelu' : 'relu'),
     tiedEmbeddings,
-    // transformers 5 has a key for it; earlier versions scaled exactly the tied checkpoints.
-    scaledOutputs: read.boolean('scale_decoder_outputs', tiedEmbeddings),
+    // transformers 5 has a key for it; earlier versions scaled exactly the tied checkpoints, and mT5 never.
+    scaledOutputs: !isMultilingual && read.boolean('scale_decoder_outputs', tiedEmbeddings),
     padId,
     eosIds: read.ids('eos_token_id', 1),
     decoderStartId: read.whole('decoder_start_token_id', 0, padId),
@@ -110,9 +112,9 @@ function checkIds({ padId, eosIds, decoderStartId, vocabSize }: T5Config, read: 
   }
 }
 
-function feedForwardOf(read: ConfigReader): { activation: Activation; gated: boolean } {
+function feedForwardOf(read: ConfigReader, fallback: string): { activation: Activation; gated: boolean } {
   const key = 'feed_forward_proj';
-  const value = read.value(key) ?? 'relu';
+  const value = read.value(key) ?? fallback;
   const [, gate, name = ''] = typeof value === 'string' ? (/^(gated-)?(\w+)$/.exec(value) ?? []) : [];
   // transformers reads "gated-gelu" as the tanh approximation, which the published v1.1 checkpoints use.
   const activation = gate !== undefined && name === 'gelu' ? 'gelu_tanh' : activationOf(name);

@@ -10,6 +10,7 @@ import {
 } from '../choices.js';
 import { type Comparison, EXACT } from '../choosing-k/comparison.js';
 import type { GeneratedToken } from '../generation/continuation.js';
+import { drain } from '../generation/drain.js';
 import {
   type Generation,
   type GenerationCall,
@@ -234,12 +235,5 @@ export class T5 {
     if (this.#isDisposed) throw new TopKError('DISPOSED', `${where}: the model was used after dispose()`);
     checkChoices(where, choices, blockPaths(this.config));
     return t5Layers(this.config, this.parameters, [choices, this.#choices]);
-  }
-}
-
-async function drain<Result>(run: AsyncGenerator<unknown, Result>): Promise<Result> {
-  for (;;) {
-    const step = await run.next();
-    if (step.done === true) return step.value;
   }
 }

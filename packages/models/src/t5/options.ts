@@ -1,13 +1,5 @@
-import {
-  aBoolean,
-  aFunction,
-  aNumber,
-  anArray,
-  type OptionKinds,
-  optionsWithin,
-  required,
-} from '@topk-attention/core';
-import { aSignal, type Trace, traceKinds } from '@topk-attention/nn';
+import { aBoolean, aNumber, anArray, type OptionKinds, optionsWithin, required } from '@topk-attention/core';
+import { type Trace, traceKinds } from '@topk-attention/nn';
 import { anObjectWith, type LoadCheckpointOptions, loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { choiceKinds, type LayerChoices } from '../choices.js';
 import { type GenerationSettings, settingKinds } from '../generation/settings.js';

@@ -20,7 +20,7 @@ export interface EncodeOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
-const encodeKinds: OptionKinds<EncodeOptions> = { signal: aSignal, onProgress: aFunction() };
+export const encodeKinds: OptionKinds<EncodeOptions> = { signal: aSignal, onProgress: aFunction() };
 
 /** Text to token ids and back. */
 export interface TextTokenizer {
@@ -116,7 +116,8 @@ function createEncoding(definition: object, config: object): Encoding {
   }
 }
 
-function checkText(where: string, text: unknown): void {
+/** @throws TopKError INVALID_OPTION for anything but a string. */
+export function checkText(where: string, text: unknown): void {
   if (typeof text === 'string') return;
   throw new TopKError('INVALID_OPTION', `${where}: not a text`, {
     expected: 'a string',
@@ -124,7 +125,8 @@ function checkText(where: string, text: unknown): void {
   });
 }
 
-function checkIds(ids: unknown): void {
+/** @throws TopKError INVALID_OPTION for anything but a list of whole numbers from 0. */
+export function checkIds(ids: unknown): void {
   const isList = anArray().is(ids);
   const list: readonly unknown[] = isList ? Array.from(ids as ArrayLike<unknown>) : [ids];
   const bad = list.findIndex((id) => !(Number.isSafeInteger(id) && (id as number) >= 0));

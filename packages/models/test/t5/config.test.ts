@@ -58,6 +58,17 @@ describe('parseT5Config', () => {
     expect(parse(changes)).toMatchObject(expected);
   });
 
+  test.each([
+    [{}, { gated: true, activation: 'gelu_tanh', scaledOutputs: false, tiedEmbeddings: true }],
+    [
+      { tie_word_embeddings: false, feed_forward_proj: 'relu' },
+      { gated: false, scaledOutputs: false },
+    ],
+    [{ scale_decoder_outputs: true }, { scaledOutputs: false }],
+  ])('mt5 with %o', (changes, expected) => {
+    expect(parse({ model_type: 'mt5', ...changes })).toMatchObject(expected);
+  });
+
   test('several ids may end a sequence', () => {
     expect(parse({ eos_token_id: [1, 5] }).eosIds).toEqual([1, 5]);
   });
@@ -83,7 +94,7 @@ describe('parseT5Config', () => {
     expect(() => parse(changes)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }));
   });
 
-  test.each(['bert', 't6', undefined, 5])('model_type %s is UNKNOWN_MODEL_TYPE', (name) => {
+  test.each(['bert', 't6', 'umt5', undefined, 5])('model_type %s is UNKNOWN_MODEL_TYPE', (name) => {
     expect(() => parse({ model_type: name })).toThrow(
       expect.objectContaining({ code: 'UNKNOWN_MODEL_TYPE' }),
     );

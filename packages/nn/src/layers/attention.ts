@@ -31,14 +31,11 @@ export interface AttentionWeights {
   readonly oBias?: Tensor;
 }
 
-/** An attention layer: everything about it except its inputs. */
-export interface AttentionLayer {
+/** An attention layer from its queries, keys and values on, however they are made. */
+export interface HeadAttention {
   /** Its name for seeds and hooks: 'encoder.0.attention'. */
   readonly path: string;
-  readonly weights: AttentionWeights;
-  readonly heads: number;
-  /** Key/value heads, each shared by heads / keyValueHeads query heads. Default: heads. */
-  readonly keyValueHeads?: number;
+  readonly weights: Pick<AttentionWeights, 'o' | 'oBias'>;
   /** Multiplies the dot products. */
   readonly scale: number;
   readonly choice: AttentionChoice;
@@ -46,6 +43,14 @@ export interface AttentionLayer {
   readonly sequence: Pick<AttentionOptions, 'causal' | 'relativeBias'>;
   /** Rate at which softmax weights are dropped in training. */
   readonly dropout: number;
+}
+
+/** An attention layer: everything about it except its inputs. */
+export interface AttentionLayer extends HeadAttention {
+  readonly weights: AttentionWeights;
+  readonly heads: number;
+  /** Key/value heads, each shared by heads / keyValueHeads query heads. Default: heads. */
+  readonly keyValueHeads?: number;
 }
 
 /** Keys and values of an attention layer, [B, keyValueHeads, L, headDim]. */
@@ -81,7 +86,7 @@ export function keysAndValuesOf(
  */
 export function attend(
   run: Run,
-  layer: AttentionLayer,
+  layer: HeadAttention,
   query: Tensor,
   { key, value }: KeysAndValues,
   options: AttendOptions,
@@ -111,7 +116,7 @@ export function attend(
  */
 export function explainAttention(
   backend: Backend,
-  { path, choice, scale, sequence }: AttentionLayer,
+  { path, choice, scale, sequence }: HeadAttention,
   query: Shape,
   key: Shape,
   { budgetBytes }: Pick<Run, 'budgetBytes'> = {},

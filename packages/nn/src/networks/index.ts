@@ -34,7 +34,7 @@ export {
   sinusoidalPositions,
 } from './positions.js';
 export type { RelativePositions } from './relative-table.js';
-export { type RotaryOptions, rotary } from './rotary.js';
+export { type RotaryOptions, rotary, rotated } from './rotary.js';
 export {
   type DecoderStack,
   decoderStack,
