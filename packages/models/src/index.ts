@@ -14,6 +14,9 @@ export {
 export type { LayerChoice, LayerChoices, LayerPattern } from './choices.js';
 export type { GeneratedToken, GenerateOptions, Generation } from './generation/generate.js';
 export type { SourceInput } from './generation/prompts.js';
+export { hub } from './hub/hub.js';
+export type { HubOptions } from './hub/settings.js';
+export { type LoadModelOptions, loadModel, type Model } from './load-model.js';
 export type { Progress } from './progress.js';
 export {
   exactMatch,

@@ -13,6 +13,7 @@ export type { FileSource } from './files/file-source.js';
 export { openFile } from './files/node-files.js';
 export { toFileSource } from './files/open-source.js';
 export { openNeeded, openOptional, readOptionalText, readText } from './files/read-files.js';
+export { withheld } from './files/withheld.js';
 export { KeyValueCache, type KeyValueCacheOptions } from './key-value-cache.js';
 export { type AttentionChoice, type AttentionFunction, keptKeys } from './layers/attend-heads.js';
 export {
