@@ -48,7 +48,7 @@ export {
   type ParameterTree,
 } from './parameters.js';
 export { inference, type Run, type Seeds } from './run.js';
-export type { StoredTensor } from './safetensors/header.js';
+export type { StoredTensor, TensorDescription } from './safetensors/header.js';
 export {
   openSafetensors,
   openShards,
@@ -60,5 +60,6 @@ export { toFloat32 } from './safetensors/widen.js';
 export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safetensors/write.js';
 export { seedsFrom } from './seeds.js';
 export { aSignal } from './signal.js';
+export { openTorchFile } from './torch/read.js';
 export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';
 export * from './train/index.js';
