@@ -7,3 +7,5 @@ export const TORCH_WEIGHTS = 'pytorch_model.bin';
 export const TORCH_WEIGHTS_INDEX = 'pytorch_model.bin.index.json';
 export const TOKENIZER = 'tokenizer.json';
 export const TOKENIZER_CONFIG = 'tokenizer_config.json';
+/** Of SentencePiece, where there is no tokenizer.json. */
+export const SENTENCE_PIECE = 'spiece.model';

@@ -20,9 +20,10 @@ export interface LoadT5ParametersOptions {
   /** Where tensors live and work runs. It stays the caller's. */
   readonly backend: Backend;
   /**
-   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
-   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and, for
-   * `loadT5`, tokenizer.json; the special ids of generation_config.json are used where that file exists.
+   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), `hub(name)`, or anything
+   * that reads files by name. It holds config.json, model.safetensors or pytorch_model.bin (or an index and its shards)
+   * and, for `loadT5`, tokenizer.json or spiece.model; the special ids of generation_config.json are used where that file
+   * exists.
    */
   readonly source: string | URL | FileSource;
   readonly signal?: AbortSignal;
@@ -30,7 +31,7 @@ export interface LoadT5ParametersOptions {
 }
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
-  /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
+  /** False loads without a tokenizer: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
 }
 

@@ -1,5 +1,6 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import type { Progress } from '../progress.js';
+import { withExactNormalizers } from './exact-normalizers.js';
 import { holdBack, PLACEHOLDER, withoutVocabulary } from './hold-back.js';
 import { Unigram, type UnigramVocabulary } from './unigram.js';
 import { wordStart, words } from './unigram-definition.js';
@@ -18,7 +19,7 @@ const BREAK_CHARACTERS = 16_384;
 
 /** The library does everything in one step. */
 export function wholeTextEncoding(definition: object, config: object): Encoding {
-  const library = new Tokenizer(definition, config);
+  const library = withExactNormalizers(new Tokenizer(definition, config));
   return {
     library,
     // biome-ignore lint/correctness/useYield: there is only one step
@@ -34,7 +35,7 @@ export function wholeTextEncoding(definition: object, config: object): Encoding 
  * token, overflows the stack on long texts, and supports neither word boundaries nor byte fallback.
  */
 export function unigramEncoding(definition: object, config: object, vocabulary: UnigramVocabulary): Encoding {
-  const library = new Tokenizer(withoutVocabulary(definition), config);
+  const library = withExactNormalizers(new Tokenizer(withoutVocabulary(definition), config));
   const takeHeld = holdBack(library, vocabulary);
   const unigram = new Unigram(vocabulary);
   const start = wordStart('pre_tokenizer' in definition ? definition.pre_tokenizer : undefined);
