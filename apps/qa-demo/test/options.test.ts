@@ -202,7 +202,7 @@ const modules: Readonly<Record<string, Exports>> = {
         }),
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
-      feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards queriesOf
+      feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards openTorchFile queriesOf withheld
       readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
@@ -220,6 +220,9 @@ const modules: Readonly<Record<string, Exports>> = {
   models: {
     of: models,
     withOptions: {
+      hub: (wrong) => untyped(models).hub('org/name', wrong),
+      loadModel: (wrong) =>
+        untyped(models).loadModel(new URL('../model/', import.meta.url), { backend, ...wrong }),
       loadT5: (wrong) => untyped(models).loadT5({ backend, source: 'nowhere', ...wrong }),
       loadT5Parameters: (wrong) => untyped(models).loadT5Parameters({ backend, source: 'nowhere', ...wrong }),
       createT5: (wrong) => untyped(models).createT5(model.config, model.parameters, wrong),

@@ -73,6 +73,9 @@ export type { EncoderInputs } from './encoder/token-rows.js';
 export type { EncoderSource, TextPair } from './encoder/token-sources.js';
 export { encoderParameterSpecs } from './encoder/weights.js';
 export type { LayerExplanation } from './layer-explanation.js';
+export { hub } from './hub/hub.js';
+export type { HubOptions } from './hub/settings.js';
+export { type LoadModelOptions, loadModel, type Model } from './load-model.js';
 export type { Progress } from './progress.js';
 export type { ExtractedAnswer } from './question-answering/answer-spans.js';
 export {

@@ -13,6 +13,7 @@ export type { FileSource } from './files/file-source.js';
 export { openFile } from './files/node-files.js';
 export { toFileSource } from './files/open-source.js';
 export { openNeeded, openOptional, readOptionalText, readText } from './files/read-files.js';
+export { withheld } from './files/withheld.js';
 export { KeyValueCache, type KeyValueCacheOptions } from './key-value-cache.js';
 export { type AttentionChoice, type AttentionFunction, keptKeys } from './layers/attend-heads.js';
 export {
@@ -48,7 +49,7 @@ export {
   type ParameterTree,
 } from './parameters.js';
 export { inference, type Run, type Seeds } from './run.js';
-export type { StoredTensor } from './safetensors/header.js';
+export type { StoredTensor, TensorDescription } from './safetensors/header.js';
 export {
   openSafetensors,
   openShards,
@@ -61,5 +62,6 @@ export { encodeSafetensors, saveSafetensors, type TensorToWrite } from './safete
 export { seedsFrom } from './seeds.js';
 export { aSignal } from './signal.js';
 export { takeRows } from './take-rows.js';
+export { openTorchFile } from './torch/read.js';
 export { type ActivationOverride, type KeptKeys, type KeptUnits, type Trace, traceKinds } from './trace.js';
 export * from './train/index.js';

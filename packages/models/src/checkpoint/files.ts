@@ -3,5 +3,9 @@ export const CONFIG = 'config.json';
 export const GENERATION_CONFIG = 'generation_config.json';
 export const WEIGHTS = 'model.safetensors';
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
+export const TORCH_WEIGHTS = 'pytorch_model.bin';
+export const TORCH_WEIGHTS_INDEX = 'pytorch_model.bin.index.json';
 export const TOKENIZER = 'tokenizer.json';
 export const TOKENIZER_CONFIG = 'tokenizer_config.json';
+/** Of SentencePiece, where there is no tokenizer.json. */
+export const SENTENCE_PIECE = 'spiece.model';

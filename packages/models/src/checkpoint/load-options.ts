@@ -14,9 +14,9 @@ export interface LoadCheckpointOptions {
   /** Where tensors live and work runs. It stays the caller's. */
   readonly backend: Backend;
   /**
-   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), or anything that reads
-   * files by name. It holds config.json, model.safetensors (or model.safetensors.index.json and its shards) and, where a
-   * tokenizer is wanted, tokenizer.json.
+   * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), `hub(name)`, or anything
+   * that reads files by name. It holds config.json, model.safetensors or pytorch_model.bin (or an index and its shards)
+   * and, where a tokenizer is wanted, tokenizer.json or T5's spiece.model.
    */
   readonly source: string | URL | FileSource;
   readonly signal?: AbortSignal;

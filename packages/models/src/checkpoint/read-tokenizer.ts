@@ -1,10 +1,18 @@
-import { type FileSource, readOptionalText, readText } from '@topk-attention/nn';
+import { type FileSource, openOptional, readOptionalText, readText } from '@topk-attention/nn';
 import { createByteTokenizer } from '../text/byte-tokenizer.js';
+import { tokenizerJsonOf } from '../text/sentence-piece.js';
 import { createTokenizer, type TextTokenizer } from '../text/tokenizer.js';
 import { readConfig } from './config-reader.js';
-import { TOKENIZER, TOKENIZER_CONFIG } from './files.js';
+import { SENTENCE_PIECE, TOKENIZER, TOKENIZER_CONFIG } from './files.js';
 
-/** The tokenizer of a folder. @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT. */
+/** T5's `<extra_id_N>`, where tokenizer_config.json does not say how many. */
+const EXTRA_IDS = 100;
+
+/**
+ * The tokenizer of a folder: tokenizer.json, else the spiece.model of a T5.
+ *
+ * @throws TopKError FILE_NOT_FOUND, FILE_CORRUPT, UNSUPPORTED, INVALID_CONFIG.
+ */
 export async function readTokenizer(source: FileSource): Promise<TextTokenizer> {
   const config = await readOptionalText(source, TOKENIZER_CONFIG);
   const definition = await readOptionalText(source, TOKENIZER);
@@ -14,6 +22,7 @@ export async function readTokenizer(source: FileSource): Promise<TextTokenizer> 
   }
   return createTokenizer(
     definition ??
+      (await readSentencePiece(source, config)) ??
       (await readText(
         source,
         TOKENIZER,
@@ -28,4 +37,17 @@ function readByteTokenizer(config: string, file: string): TextTokenizer | undefi
   const read = readConfig(config, file);
   if (read.value('tokenizer_class') !== 'ByT5Tokenizer') return undefined;
   return createByteTokenizer({ extraIds: read.whole('extra_ids', 0, 125) });
+}
+
+async function readSentencePiece(source: FileSource, config = '{}'): Promise<string | undefined> {
+  const opened = await openOptional(source, SENTENCE_PIECE);
+  if (opened === undefined) return undefined;
+  try {
+    const read = readConfig(config, `${source.name}: ${TOKENIZER_CONFIG}`);
+    const extraIds = read.whole('extra_ids', 0, EXTRA_IDS);
+    if (extraIds > 100_000) throw read.invalid('extra_ids', 'up to 100,000', extraIds);
+    return tokenizerJsonOf(opened.name, await opened.read(0, opened.size), extraIds);
+  } finally {
+    await opened.close();
+  }
 }

@@ -9,7 +9,7 @@ import type { TextTokenizer } from '../text/tokenizer.js';
 export interface LoadT5ParametersOptions extends LoadCheckpointOptions {}
 
 export interface LoadT5Options extends LoadT5ParametersOptions, LayerChoices {
-  /** False loads without tokenizer.json: the model then accepts and returns token ids only. Default true. */
+  /** False loads without a tokenizer: the model then accepts and returns token ids only. Default true. */
   readonly tokenizer?: boolean;
   /** Settings of `generate` where a call says nothing, in place of those of generation_config.json; {} for none. */
   readonly generationConfig?: GenerationSettings;

@@ -1,5 +1,6 @@
 import { Tokenizer } from '@huggingface/tokenizers';
 import type { Progress } from '../progress.js';
+import { withExactNormalizers } from './exact-normalizers.js';
 import { holdBack, PLACEHOLDER, withoutVocabulary } from './hold-back.js';
 import { readSpans, type SpanSteps, type SpanTokenizer } from './token-spans.js';
 import { Unigram, type UnigramVocabulary } from './unigram.js';
@@ -24,7 +25,7 @@ const BREAK_CHARACTERS = 16_384;
  * library. Where a definition has other parts, the library does everything in one step.
  */
 export function wholeTextEncoding(definition: object, config: object): Encoding {
-  const library = new Tokenizer(definition, config);
+  const library = withExactNormalizers(new Tokenizer(definition, config));
   const spans = readSpans(definition, library);
   if (spans !== undefined) return spansEncoding(library, spans);
   return {
@@ -70,7 +71,7 @@ function spansEncoding(library: Tokenizer, { steps, wrap }: SpanSteps): Encoding
  * token, overflows the stack on long texts, and supports neither word boundaries nor byte fallback.
  */
 export function unigramEncoding(definition: object, config: object, vocabulary: UnigramVocabulary): Encoding {
-  const library = new Tokenizer(withoutVocabulary(definition), config);
+  const library = withExactNormalizers(new Tokenizer(withoutVocabulary(definition), config));
   const takeHeld = holdBack(library, vocabulary);
   const unigram = new Unigram(vocabulary);
   const start = wordStart('pre_tokenizer' in definition ? definition.pre_tokenizer : undefined);

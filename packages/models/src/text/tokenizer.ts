@@ -112,6 +112,7 @@ function createEncoding(definition: object, config: object): Encoding {
       ? wholeTextEncoding(definition, config)
       : unigramEncoding(definition, config, vocabulary);
   } catch (cause) {
+    if (cause instanceof TopKError) throw cause;
     throw corrupt('tokenizer.json', 'not a tokenizer definition', cause);
   }
 }
@@ -150,7 +151,7 @@ function parse(text: string, file: string): object {
 
 function corrupt(file: string, what: string, cause?: unknown): TopKError {
   return new TopKError('FILE_CORRUPT', `${file}: ${what}`, {
-    fix: 'Use the tokenizer.json that belongs to the model; .model files are not supported',
+    fix: 'Use the tokenizer.json that belongs to the model',
     cause,
   });
 }

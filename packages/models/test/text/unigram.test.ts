@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { embeddedModel } from '@topk-attention/t5-goldens';
-import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import { createTokenizer } from '../../src/index.js';
 import { Unigram } from '../../src/text/unigram.js';
@@ -92,22 +91,6 @@ describe('ids are those of the whole text', () => {
       Array.from({ length: 300 }, () => randomText(random, random(80))),
     );
     agrees(shipped, [randomText(random, 20_000)]);
-  });
-
-  const folder = process.env.TOPK_T5_TOKENIZER;
-  const published = {
-    need: 't5-tokenizer',
-    available: folder !== undefined,
-    reason: 'TOPK_T5_TOKENIZER names no folder with the published tokenizer.json',
-  };
-  optional('random Unicode text with the published T5 vocabulary', published, async () => {
-    const random = randomNumbers(3);
-    const definition = await readFile(`${folder}/tokenizer.json`, 'utf8');
-    agrees(
-      definition,
-      Array.from({ length: 300 }, () => randomText(random, random(80))),
-    );
-    agrees(definition, [randomText(random, 20_000), 'The house is wonderful. '.repeat(2000)]);
   });
 });
 

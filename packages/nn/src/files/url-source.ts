@@ -32,7 +32,7 @@ export function urlSource(base: URL, signal?: AbortSignal): FileSource {
       checkComplete(name, response, body.byteLength);
       const bytes = new Uint8Array(body);
       if (isPage(file, response.headers.get('content-type') ?? '', bytes)) {
-        throw withheld(name, 'a web page', 'Check the URL: the server answered with a web page');
+        throw refused(name, 'a web page', 'Check the URL: the server answered with a web page');
       }
       return bytesSource(bytes, name);
     },
@@ -58,7 +58,7 @@ function checkStatus(name: string, status: number): undefined {
   const got = `HTTP ${status}`;
   // Object stores give this answer for a missing file to clients that may not list files.
   if (status === 401 || status === 403)
-    throw withheld(name, got, 'Check the URL and your permission to read it');
+    throw refused(name, got, 'Check the URL and your permission to read it');
   throw unreachable(name, got);
 }
 
@@ -84,6 +84,10 @@ function isPage(file: string, contentType: string, bytes: Uint8Array): boolean {
   const start = new TextDecoder().decode(bytes.subarray(0, 256)).replace(SPACE, '');
   if (start.startsWith('<')) return true;
   return /^text\/html\b/i.test(contentType) && !/^[{[]/.test(start);
+}
+
+function refused(name: string, got: string, fix: string): TopKError {
+  return withheld(`cannot fetch ${name}`, { expected: 'the file', got, fix });
 }
 
 function unreachable(name: string, got: string, cause?: unknown): TopKError {

@@ -1,16 +1,20 @@
-import { TopKError } from '@topk-attention/core';
+import { type ErrorCode, type ErrorDetails, TopKError } from '@topk-attention/core';
 
-/** The cause of a FILE_NOT_FOUND when a server's answer may mean that the file does not exist. */
+/** The cause of an error when a file could not be had and may as well not exist. */
 class Withheld extends Error {}
 
-/** The error for a file that may not exist: `openOptional` treats it as absent. */
-export function withheld(name: string, got: string, fix: string): TopKError {
-  return new TopKError('FILE_NOT_FOUND', `cannot fetch ${name}`, {
-    expected: 'the file',
-    got,
-    fix,
-    cause: new Withheld(got),
-  });
+/**
+ * The error for a file that a source cannot give and that may not exist, such as one that a server refuses:
+ * `openOptional` and `readOptionalText` treat it as absent.
+ *
+ * @param details.code default FILE_NOT_FOUND
+ */
+export function withheld(
+  what: string,
+  details: Omit<ErrorDetails, 'cause'> & { readonly code?: ErrorCode },
+): TopKError {
+  const { code = 'FILE_NOT_FOUND', ...rest } = details;
+  return new TopKError(code, what, { ...rest, cause: new Withheld(rest.got) });
 }
 
 export function isWithheld(error: unknown): boolean {

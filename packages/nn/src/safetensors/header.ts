@@ -1,10 +1,14 @@
 import { formatBytes, TopKError } from '@topk-attention/core';
 import { type StoredDType, storedBits } from './stored-dtype.js';
 
-/** Type, shape and position of a tensor. Offsets count from the end of the header. */
-export interface StoredTensor {
+/** Type and shape of a tensor in a file. */
+export interface TensorDescription {
   readonly dtype: StoredDType;
   readonly shape: readonly number[];
+}
+
+/** Type, shape and position of a tensor of a safetensors file. Offsets count from the end of the header. */
+export interface StoredTensor extends TensorDescription {
   readonly begin: number;
   readonly end: number;
 }

@@ -1,6 +1,14 @@
 import { describeValue, TopKError } from '@topk-attention/core';
 import { type ByteSource, bytesSource } from '../files/byte-source.js';
-import { corrupt, headerLength, PREFIX_BYTES, parseHeader, type StoredTensor, truncated } from './header.js';
+import {
+  corrupt,
+  headerLength,
+  PREFIX_BYTES,
+  parseHeader,
+  type StoredTensor,
+  type TensorDescription,
+  truncated,
+} from './header.js';
 import { decodeStored, type StoredData } from './stored-dtype.js';
 import { toFloat32 } from './widen.js';
 
@@ -8,7 +16,7 @@ import { toFloat32 } from './widen.js';
 export interface TensorReader {
   /** For messages. */
   readonly name: string;
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly tensors: ReadonlyMap<string, TensorDescription>;
   /** The values of one tensor, as stored. Reads only that tensor's bytes. */
   read(name: string): Promise<StoredData>;
   /** The values of one floating-point tensor as f32. */
@@ -18,6 +26,7 @@ export interface TensorReader {
 }
 
 export interface SafetensorsFile extends TensorReader {
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: { readonly [key: string]: string };
 }
 
@@ -99,7 +108,8 @@ async function readTensor(
 }
 
 /**
- * The shards of a checkpoint as one reader, from the contents of `model.safetensors.index.json`.
+ * The shards of a checkpoint as one reader, from the contents of `model.safetensors.index.json`, or of
+ * `pytorch_model.bin.index.json` with `openTorchFile` as the last argument.
  *
  * @throws TopKError FILE_CORRUPT when the index and the shards disagree; whatever opening a shard throws.
  */
@@ -107,15 +117,16 @@ export async function openShards(
   indexName: string,
   indexJson: string,
   open: (file: string) => Promise<ByteSource>,
+  openShard: (source: ByteSource) => Promise<TensorReader> = openSafetensors,
 ): Promise<TensorReader> {
   const weightMap = parseIndex(indexName, indexJson);
-  const files = new Map<string, SafetensorsFile>();
+  const files = new Map<string, TensorReader>();
   const closeAll = async (): Promise<void> => {
     await Promise.all([...files.values()].map((file) => file.close()));
   };
   try {
-    for (const file of new Set(weightMap.values())) files.set(file, await openSafetensors(await open(file)));
-    const tensors = new Map<string, StoredTensor>();
+    for (const file of new Set(weightMap.values())) files.set(file, await openShard(await open(file)));
+    const tensors = new Map<string, TensorDescription>();
     for (const [name, file] of weightMap) {
       const stored = files.get(file)?.tensors.get(name);
       if (stored === undefined)
@@ -133,7 +144,7 @@ export async function openShards(
           throw corrupt(indexName, `${name} is not listed`, `a tensor of that name in ${file}`, 'nothing');
       }
     }
-    const shardOf = (name: string): SafetensorsFile => {
+    const shardOf = (name: string): TensorReader => {
       const file = files.get(weightMap.get(name) ?? '');
       if (file !== undefined) return file;
       throw new TopKError('MISSING_WEIGHT', `${indexName}: no tensor ${name}`, {

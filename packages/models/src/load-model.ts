@@ -1,0 +1,89 @@
+import { readOptions, TopKError } from '@topk-attention/core';
+import { type FileSource, readText, toFileSource } from '@topk-attention/nn';
+import { readConfig } from './checkpoint/config-reader.js';
+import { CONFIG } from './checkpoint/files.js';
+import { hub } from './hub/hub.js';
+import { type HubOptions, hubKinds, isRepoName } from './hub/settings.js';
+import { loadT5 } from './t5/load.js';
+import type { T5 } from './t5/model.js';
+import type { LoadT5Options } from './t5/options.js';
+
+/** A model of any family that `loadModel` knows. */
+export type Model = T5;
+
+/** What the loading function of the model's family takes, and where a repository of the Hub comes from. */
+export interface LoadModelOptions extends Omit<LoadT5Options, 'source'>, HubOptions {}
+
+/** Loading functions by the `model_type` of config.json. */
+const families: { readonly [modelType: string]: (options: LoadT5Options) => Promise<Model> } = {
+  t5: loadT5,
+};
+
+/**
+ * A model by its name on the Hugging Face Hub, or from a folder or URL; `model_type` of its config.json says what it is.
+ * A text is a folder when it begins with '.', '/', '~' or a drive, a URL when it has '://', else a name on the Hub, also
+ * where a folder of that name exists. The options of `hub` are for names only.
+ *
+ * @throws TopKError UNKNOWN_MODEL_TYPE, what `hub` and its files throw, what the loading function of the family throws
+ *
+ * @example
+ * const model = await loadModel('google/flan-t5-small', { backend, attention: { k: 64 } });
+ */
+export async function loadModel(
+  source: string | URL | FileSource,
+  options: LoadModelOptions,
+): Promise<Model> {
+  const given = Object.entries(options ?? {});
+  const isOfHub = ([key]: [string, unknown]): boolean => Object.hasOwn(hubKinds, key);
+  const ofHub = readOptions('loadModel', Object.fromEntries(given.filter(isOfHub)), hubKinds);
+  const { signal, onProgress, ...placing } = ofHub;
+  const files = openSource(source, ofHub, Object.keys(placing));
+  const type = readConfig(
+    await readText(files, CONFIG, 'Name a Hugging Face checkpoint'),
+    `${files.name}: ${CONFIG}`,
+  ).value('model_type');
+  const load = typeof type === 'string' && Object.hasOwn(families, type) ? families[type] : undefined;
+  if (load === undefined) {
+    throw new TopKError('UNKNOWN_MODEL_TYPE', `${files.name}: unknown model_type`, {
+      expected: `one of ${Object.keys(families).join(', ')}`,
+      got: JSON.stringify(type) ?? 'nothing',
+      fix: 'Load a model of one of these families',
+    });
+  }
+  const { backend, ...rest } = options;
+  const ofFamily = Object.entries(rest).filter((one) => !isOfHub(one));
+  return load({
+    backend,
+    source: files,
+    ...Object.fromEntries(ofFamily),
+    ...(signal && { signal }),
+    ...(onProgress && { onProgress }),
+  });
+}
+
+function openSource(
+  source: string | URL | FileSource,
+  options: HubOptions,
+  placing: readonly string[],
+): FileSource {
+  if (typeof source === 'string' && !isFolder(source) && !source.includes('://')) {
+    if (isRepoName(source)) return hub(source, options);
+    throw new TopKError('INVALID_OPTION', 'loadModel: bad source', {
+      expected: "'organisation/name' on the Hub, a folder beginning with './' or '/', a URL or a FileSource",
+      got: JSON.stringify(source.slice(0, 120)),
+    });
+  }
+  if (placing.length > 0) {
+    throw new TopKError('INVALID_OPTION', `loadModel: ${placing[0]} is for names on the Hub`, {
+      expected: "a source such as 'google/flan-t5-small'",
+      got: typeof source === 'string' ? source : 'another source',
+      fix: 'Leave the option out',
+    });
+  }
+  return toFileSource('loadModel', source, options.signal);
+}
+
+/** Begins as a path: ./x, ../x, /x, ~/x, .\x, \x, C:\x. */
+function isFolder(text: string): boolean {
+  return /^(?:[./\\~]|[a-z]:[\\/])/i.test(text) && !text.includes('://');
+}

@@ -1,0 +1,55 @@
+/** Trials of a property over broken files: TOPK_FUZZ_RUNS, or a few. */
+export const fuzzRuns: number = Number(process.env.TOPK_FUZZ_RUNS || 150);
+export const fuzzSeed: number = Number(process.env.TOPK_FUZZ_SEED || 20_210_613);
+
+/** Numbers that lengths and places break at. */
+const numbers = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff];
+
+/** A file with a few faults: bits, bytes and numbers changed, parts cut, moved, repeated. Seeded. */
+export function mutated(original: Uint8Array, seed: number): Uint8Array {
+  const random = randomNumbers(seed);
+  let bytes = Buffer.from(original);
+  for (let left = 1 + random(4); left > 0 && bytes.length > 8; left--) {
+    // Most faults at the two ends, where headers and directories are.
+    const reach = [64, 512, bytes.length][random(3)] as number;
+    const near = random(Math.min(reach, bytes.length));
+    const at = random(2) === 0 ? near : bytes.length - 1 - near;
+    const length = 1 + random(24);
+    switch (random(7)) {
+      case 0:
+        bytes[at] = (bytes[at] as number) ^ (1 << random(8));
+        break;
+      case 1:
+        bytes[at] = random(256);
+        break;
+      case 2:
+        if (at + 4 <= bytes.length) bytes.writeUInt32LE(numbers[random(numbers.length)] as number, at);
+        break;
+      case 3:
+        bytes = bytes.subarray(0, at);
+        break;
+      case 4:
+        bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + length)]);
+        break;
+      case 5:
+        bytes = Buffer.concat([bytes.subarray(0, at + length), bytes.subarray(at)]);
+        break;
+      default: {
+        const from = random(bytes.length);
+        bytes.copy(bytes, at, from, from + length);
+      }
+    }
+  }
+  return new Uint8Array(bytes);
+}
+
+/** Whole numbers below a limit, from a seed: mulberry32. */
+function randomNumbers(seed: number): (limit: number) => number {
+  let state = seed;
+  return (limit) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
+    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
+    return ((bits ^ (bits >>> 14)) >>> 0) % limit;
+  };
+}
