@@ -3,8 +3,9 @@ import { decodeModel } from '../onnx/read-model.js';
 import { externalFiles } from './files/external-data.js';
 import { nodeModules } from './files/node-modules.js';
 import { readFile } from './files/read-file.js';
+import { type RewriteOptions, rewriteKinds } from './options.js';
 import type { RewriteReport } from './report.js';
-import { type RewriteOptions, rewriteDecoded, rewriteKinds } from './rewrite-model.js';
+import { rewriteDecoded } from './rewrite-model.js';
 
 const COPIED_AT_ONCE = 2 ** 20;
 

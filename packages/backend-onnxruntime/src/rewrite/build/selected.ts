@@ -35,24 +35,11 @@ export function emitSelected(
   writer: NodeWriter,
   replay: Replay,
   block: AttentionBlock,
-  scores: string,
-  k: number,
+  [best, keys]: readonly [string, string],
   { values, firstRows }: ValueRows,
 ): string {
-  const [best, keys] = emitTopK(writer, scores, k);
   const weights = replay.weights(writer, writer.op('Softmax', [best], { axis: block.weightRank - 1 }));
   const rows = writer.op('Gather', [values, writer.op('Add', [keys, firstRows])], { axis: 0 });
   const product = writer.op('MatMul', [writer.unsqueeze(weights, block.valueRank - 1), rows]);
   return writer.squeeze(product, block.valueRank - 1);
-}
-
-function emitTopK(writer: NodeWriter, scores: string, k: number): readonly [string, string] {
-  const inputs = writer.opset < 10 ? [scores] : [scores, writer.i64([k])];
-  const unsorted = writer.opset >= 11 ? { sorted: 0 } : {};
-  const [best, keys] = writer.ops('TopK', inputs, 2, {
-    axis: -1,
-    ...unsorted,
-    ...(writer.opset < 10 && { k }),
-  });
-  return [best as string, keys as string];
 }

@@ -1,4 +1,4 @@
-import { Command } from '@commander-js/extra-typings';
+import { Command, Option } from '@commander-js/extra-typings';
 import { decodeModel } from '../../onnx/read-model.js';
 import { readFile } from '../files/read-file.js';
 import { formatReport } from '../report.js';
@@ -22,6 +22,16 @@ const rewriting = <Args extends unknown[]>(command: Command<Args, Record<never, 
   command
     .option('-k, --k <number>', 'keep so many keys of each query; without it attention stays exact', whole)
     .option('--feed-forward', 'compute feed-forward layers in chunks of tokens')
+    .option('--feed-forward-k <number>', 'keep so many units of each token in feed-forward layers', whole)
+    .addOption(
+      new Option('--select <how>', 'which units: those furthest from zero, or the largest').choices([
+        'magnitude',
+        'signed',
+      ] as const),
+    )
+    .option('--max-length <number>', 'keys of the longest input that the file is for', whole)
+    .addOption(new Option('--target <engine>', 'what runs the file').choices(['cpu', 'webgpu'] as const))
+    .option('--unrolled', 'copies of each chunk instead of loops; lengths must be fixed')
     .option('--chunk-bytes <number>', 'bytes of one chunk of scores', whole)
     .option(...FIXED)
     .option(...AT)

@@ -67,3 +67,8 @@ export function isSame(a: Length, b: Length): boolean {
 export function isOne({ one, two }: Length): boolean {
   return one === 1 && two === 1;
 }
+
+/** Whether an extent is the same whatever the model is given. */
+export function isFixed({ one, two }: Length): boolean {
+  return one === two;
+}
