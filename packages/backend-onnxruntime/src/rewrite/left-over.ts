@@ -1,6 +1,6 @@
 import type { ModelProto } from '../onnx/messages.js';
 import { Evaluation } from './extents/evaluate.js';
-import { isSame, Lengths, lengthAt } from './extents/lengths.js';
+import { isSame, type Lengths, lengthAt } from './extents/lengths.js';
 import type { Extents } from './extents/symbols.js';
 import { operatorOf } from './graph/attributes.js';
 import type { LongValue } from './report.js';
@@ -10,17 +10,15 @@ import type { Outcome } from './rewrite-graph.js';
  * Values of a rewritten model with one axis as long as the queries of a block and another as long as its keys. Those made
  * inside of the new loops are not among them: they have the rows of a chunk.
  *
- * @param given Extents that the model is for alone.
  * @param at Extents that the values are reported with.
  */
 export function leftOver(
   model: ModelProto,
-  given: Extents,
+  lengths: Lengths,
   outcomes: readonly Outcome[],
   prefix: string,
   at: Extents,
 ): readonly LongValue[] {
-  const lengths = new Lengths(model, given);
   const pairs = outcomes.flatMap(({ block }) =>
     block === undefined ? [] : [[block.queryLength, block.keyLength] as const],
   );

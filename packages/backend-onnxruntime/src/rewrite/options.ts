@@ -3,6 +3,7 @@ import {
   aNumber,
   aValue,
   checkedLater,
+  type OptionKind,
   type OptionKinds,
   oneOf,
   readOptions,
@@ -11,6 +12,7 @@ import {
 import type { BuildOptions } from './build/build-attention.js';
 import type { FeedForwardOptions } from './build/build-feed-forward.js';
 import type { Selection } from './build/selected-units.js';
+import type { LearnedAxes } from './extents/lengths.js';
 
 /** How a model is rewritten. */
 export interface RewriteOptions {
@@ -48,16 +50,17 @@ export interface RewriteOptions {
    * `{ height: 224, width: 224 }`. The rewritten file may hold for these alone.
    */
   readonly fixed?: { readonly [name: string]: number };
+  /** What `learnAxes` noted of the same model, with the same `fixed`, for values whose extents cannot be told without a run. */
+  readonly learned?: LearnedAxes;
   /** Extents that the report's bytes are for. Default: 1 for names with "batch", 1,024 for others. */
   readonly at?: { readonly [name: string]: number };
   /** Fail if any attention block is left as it is, or anything that grows with the square of the length. Default: false. */
   readonly strict?: boolean;
 }
 
-const anObject = aValue<{ readonly [name: string]: number }>(
-  'an object of extents',
-  (value) => typeof value === 'object' && value !== null,
-);
+export const anObject: OptionKind<{ readonly [name: string]: number }> = aValue<{
+  readonly [name: string]: number;
+}>('an object of extents', (value) => typeof value === 'object' && value !== null);
 
 /** What the options may hold. */
 export const rewriteKinds: OptionKinds<RewriteOptions> = {
@@ -68,6 +71,7 @@ export const rewriteKinds: OptionKinds<RewriteOptions> = {
   unrolled: aBoolean,
   chunkBytes: aNumber,
   fixed: anObject,
+  learned: aValue('what learnAxes returned', (value) => isObject(value) && 'observed' in (value as object)),
   at: anObject,
   strict: aBoolean,
 };

@@ -54,24 +54,31 @@ export interface RewriteReport {
   readonly extents: { readonly [name: string]: number };
 }
 
-/** The report as lines of text. */
-export function formatReport({
-  producer,
-  opset,
-  attention,
-  unrolled,
-  blocks,
-  left,
-  extents,
-  otherSoftmaxes,
-  feedForwards,
-}: RewriteReport): string {
+/**
+ * The report as lines of text.
+ *
+ * @param done What is said of blocks that are not refused: `'can be rewritten'` where nothing was written.
+ */
+export function formatReport(
+  {
+    producer,
+    opset,
+    attention,
+    unrolled,
+    blocks,
+    left,
+    extents,
+    otherSoftmaxes,
+    feedForwards,
+  }: RewriteReport,
+  done: 'rewritten' | 'can be rewritten' = 'rewritten',
+): string {
   const rewritten = blocks.filter(({ result }) => result !== 'refused').length;
   const how = attention === 'exact' ? 'exact' : `k = ${attention.k}`;
   const at = Object.entries(extents).map(([name, extent]) => `${name} ${extent}`);
   const lines = [
     `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}${unrolled ? ', unrolled' : ''}`,
-    `${rewritten} of ${blocks.length} attention blocks rewritten${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
+    `${rewritten} of ${blocks.length} attention blocks ${done}${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
   ];
   for (const { name, form, result, code, reason, bytes } of blocks) {
     const size = bytes === undefined ? '' : `: ${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;

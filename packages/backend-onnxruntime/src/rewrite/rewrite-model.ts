@@ -6,7 +6,7 @@ import { type BuildOptions, keptOf } from './build/build-attention.js';
 import { fittingRows } from './build/chunk.js';
 import { checkOrder } from './extents/check-order.js';
 import { Evaluation, opsetOf } from './extents/evaluate.js';
-import { Lengths } from './extents/lengths.js';
+import { choicesOf, type LearnedAxes, Lengths } from './extents/lengths.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
 import { nameOf } from './find/block.js';
 import { allNames, withoutDead } from './graph/live.js';
@@ -42,7 +42,7 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
  * @param source Its name in error messages.
  */
 export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
-  const { attention = 'exact', unrolled = false, strict = false } = given;
+  const { attention = 'exact', unrolled = false, strict = false, learned } = given;
   const plan = planOf(given);
   const graph = model.graph as GraphProto;
   checkOrder(graph, source);
@@ -56,9 +56,10 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
   }
   const symbols = symbolsOf(model);
   const fixed = readExtents('fixed', given.fixed, symbols);
+  if (learned !== undefined) checkLearned(learned, choicesOf(symbols, fixed));
   const wanted = readExtents('at', given.at, symbols);
   const prefix = freshPrefix(graph);
-  const { expanded, made, rewriting, outcomes } = rewriteBlocks(model, fixed, plan, prefix);
+  const { expanded, made, rewriting, outcomes } = rewriteBlocks(model, fixed, plan, prefix, learned);
   const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
   const standard = (name: string): number => (/batch/i.test(name) ? 1 : 1024);
   const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
@@ -74,7 +75,7 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
       ...(reason !== undefined && { reason }),
     })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
-    left: leftOver(rewritten, fixed, outcomes, prefix, at),
+    left: leftOver(rewritten, new Lengths(rewritten, fixed, learned), outcomes, prefix, at),
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
@@ -95,22 +96,37 @@ function rewriteBlocks(
   fixed: Extents,
   plan: Plan,
   prefix: string,
+  learned: LearnedAxes | undefined,
   refused: readonly Outcome[] = [],
 ): Rewritten {
   const opset = opsetOf(model);
   const names = new Set(refused.map(({ name }) => name));
-  const original = new Lengths(model, fixed);
+  const original = new Lengths(model, fixed, learned);
   const expansion = new Expansion(original, opset, prefix, names);
   const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
-  const lengths = expanded.graph === model.graph ? original : new Lengths(expanded, fixed);
+  const lengths = expanded.graph === model.graph ? original : new Lengths(expanded, fixed, learned);
   const rewriting = new Rewriting(lengths, opset, plan, prefix, expansion.softmaxes);
   const made = rewriting.graph(expanded.graph as GraphProto);
   const operators = new Set(expansion.softmaxes.values());
   const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
   if (failed.length > 0) {
-    return rewriteBlocks(model, fixed, plan, prefix, [...refused, ...failed]);
+    return rewriteBlocks(model, fixed, plan, prefix, learned, [...refused, ...failed]);
   }
   return { expanded, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
+}
+
+function checkLearned({ choices }: LearnedAxes, wanted: LearnedAxes['choices']): void {
+  const told = (all: LearnedAxes['choices']): string => JSON.stringify(all.map((one) => [...one]));
+  if (told(choices) === told(wanted)) return;
+  throw new TopKError(
+    'INVALID_OPTION',
+    'rewriteModel: learned is from another model or other fixed extents',
+    {
+      expected: told(wanted),
+      got: told(choices),
+      fix: 'Call learnAxes with the same bytes and fixed',
+    },
+  );
 }
 
 /** A prefix that no value of the file has. */

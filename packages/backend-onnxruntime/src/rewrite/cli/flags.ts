@@ -1,5 +1,9 @@
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
+import { loadOrt } from '../../runtime/load.js';
+import { disableTelemetry } from '../../runtime/telemetry.js';
+import { readFile } from '../files/read-file.js';
+import { learnAxes } from '../learn-axes.js';
 import type { RewriteOptions } from '../options.js';
 
 export function whole(text: string): number {
@@ -39,6 +43,7 @@ export interface RewriteFlags {
   readonly maxLength?: number | undefined;
   readonly target?: 'cpu' | 'webgpu' | undefined;
   readonly unrolled?: true | undefined;
+  readonly learn?: true | undefined;
 }
 
 /** @throws TopKError INVALID_OPTION for a selection without a number of units. */
@@ -63,4 +68,14 @@ export function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: Re
     ...(at !== undefined && { at }),
     ...(strict !== undefined && { strict }),
   };
+}
+
+/** The same for a model that may be run first, to learn its axes. */
+export async function learnedOptionsOf(model: string, flags: RewriteFlags): Promise<RewriteOptions> {
+  const options = optionsOf(flags);
+  if (flags.learn === undefined) return options;
+  disableTelemetry();
+  const { fixed } = options;
+  const learned = await learnAxes(await readFile(model), await loadOrt(), { ...(fixed && { fixed }) });
+  return { ...options, learned };
 }

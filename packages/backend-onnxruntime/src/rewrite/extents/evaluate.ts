@@ -17,14 +17,19 @@ const rules: Rules = { ...elementwiseRules, ...layoutRules, ...productRules };
 export class Evaluation {
   readonly #graphs = new Map<GraphProto, Scope>();
   readonly #extents: Extents;
+  readonly #outermost = new Scope(undefined);
+  readonly #observed: ReadonlyMap<string, Known>;
 
   /**
    * Computes them from the inputs on, as a run would, without the values of long tensors. What cannot be known is left out,
    * with the reason.
+   *
+   * @param observed What a run with these extents showed of values of the outermost graph, for those that cannot be computed.
    */
-  constructor(model: ModelProto, extents: Extents) {
+  constructor(model: ModelProto, extents: Extents, observed: ReadonlyMap<string, Known> = new Map()) {
     this.#extents = extents;
-    this.#graph(model.graph as GraphProto, new Scope(undefined));
+    this.#observed = observed;
+    this.#graph(model.graph as GraphProto, this.#outermost);
   }
 
   /** Undefined for what is not known, and for graphs that no run with these extents reaches. */
@@ -83,7 +88,11 @@ export class Evaluation {
       const unknown = node.input.find((name) => name !== '' && scope.find(name) === undefined);
       const because = unknown === undefined ? undefined : scope.reason(unknown);
       const here = `${operatorOf(node)} ${node.name || node.output[0]}: ${error.message}`;
-      for (const name of node.output) scope.fail(name, because ?? here);
+      for (const name of node.output) {
+        const observed = scope === this.#outermost ? this.#observed.get(name) : undefined;
+        if (observed === undefined) scope.fail(name, because ?? here);
+        else scope.set(name, observed);
+      }
     }
   }
 

@@ -1,5 +1,6 @@
 import type { GraphProto, ModelProto } from '../../onnx/messages.js';
 import { Evaluation } from './evaluate.js';
+import type { Known } from './known.js';
 import { type Extents, symbolsOf } from './symbols.js';
 
 /** A value for two different choices of all open extents, so that what follows a length is told from what is fixed. */
@@ -14,23 +15,41 @@ const PRIMES = [
   7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
 ];
 
+/** What a run showed of values, by name. */
+export type Observed = ReadonlyMap<string, Known>;
+
+/** What `learnAxes` noted: extents of values, for two different choices of all open extents. */
+export interface LearnedAxes {
+  readonly choices: readonly [Extents, Extents];
+  readonly observed: readonly [Observed, Observed];
+}
+
+/**
+ * Two numbers for every open extent, all of them different.
+ *
+ * @param given Extents that the caller names, where made-up ones would not do, such as the size of an image.
+ */
+export function choicesOf(symbols: readonly string[], given: Extents): readonly [Extents, Extents] {
+  const choose = (shift: number): Extents =>
+    new Map(
+      symbols.map((name, at) => {
+        const prime = PRIMES[(at * 2 + shift) % PRIMES.length] as number;
+        return [name, given.get(name) ?? prime] as const;
+      }),
+    );
+  return [choose(0), choose(1)];
+}
+
 /** What is known of the axes of all values of a model. */
 export class Lengths {
   readonly first: Evaluation;
   readonly #second: Evaluation;
 
-  /** @param given Extents that the caller names, where made-up ones would not do, such as the size of an image. */
-  constructor(model: ModelProto, given: Extents) {
-    const symbols = symbolsOf(model);
-    const choose = (shift: number): Extents =>
-      new Map(
-        symbols.map((name, at) => {
-          const prime = PRIMES[(at * 2 + shift) % PRIMES.length] as number;
-          return [name, given.get(name) ?? prime] as const;
-        }),
-      );
-    this.first = new Evaluation(model, choose(0));
-    this.#second = new Evaluation(model, choose(1));
+  /** @param learned What is used where a value's extents cannot be told without a run. */
+  constructor(model: ModelProto, given: Extents, learned?: LearnedAxes) {
+    const [first, second] = choicesOf(symbolsOf(model), given);
+    this.first = new Evaluation(model, first, learned?.observed[0]);
+    this.#second = new Evaluation(model, second, learned?.observed[1]);
   }
 
   axes(graph: GraphProto, name: string): Axes | undefined {
