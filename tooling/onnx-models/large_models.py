@@ -1,8 +1,9 @@
 """Exports models of the size that people have, with random weights, to measure with; they are not committed.
 
-    python large_models.py FOLDER    bert-base.onnx (0.4 GB) and attention.onnx (one attention layer, 9 MB)
+    python large_models.py FOLDER    bert-base.onnx (0.5 GB), attention.onnx (one attention layer, 9 MB) and heads.onnx
+                                     (attention of q, k and v without weights)
 
-Both come from the traced exporter at operator set 17, with eager attention.
+All come from the traced exporter at operator set 17, with eager attention.
 """
 
 import sys
@@ -34,6 +35,13 @@ class Attention(nn.Module):
         return self.out((weights @ value).transpose(1, 2).reshape(x.shape))
 
 
+class Heads(nn.Module):
+    """Attention alone: q, k and v of [batch, heads, length, 64]."""
+
+    def forward(self, q, k, v):
+        return torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1) @ v
+
+
 def main(folder):
     torch.manual_seed(0)
     axes = {0: "batch", 1: "length"}
@@ -43,9 +51,16 @@ def main(folder):
         "input_ids": (torch.randint(1, config.vocab_size, (1, 13)), axes),
         "attention_mask": (torch.ones(1, 13, dtype=torch.int64), axes),
     }
+    depth = WIDTH // HEADS
+    heads = {
+        "q": (torch.randn(1, HEADS, 13, depth), {0: "batch", 2: "queries"}),
+        "k": (torch.randn(1, HEADS, 19, depth), {0: "batch", 2: "keys"}),
+        "v": (torch.randn(1, HEADS, 19, depth), {0: "batch", 2: "keys"}),
+    }
     states = {"x": (torch.randn(1, 13, WIDTH), axes)}
     with torch.no_grad():
         export(bert, text, "traced-17", folder / "bert-base.onnx")
+        export(Heads(), heads, "traced-17", folder / "heads.onnx")
         export(Attention().eval(), states, "traced-17", folder / "attention.onnx")
 
 

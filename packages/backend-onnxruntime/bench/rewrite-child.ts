@@ -6,6 +6,8 @@ const task: {
   readonly model: string;
   readonly engine: 'node' | 'wasm';
   readonly length: number;
+  /** Queries, in a model of q, k and v. */
+  readonly queries: number;
   readonly runs: number;
   readonly threads: number;
 } = JSON.parse(process.argv[2] ?? '{}');
@@ -18,7 +20,12 @@ const session = await ort.InferenceSession.create(task.model, {
 });
 const feeds = Object.fromEntries(
   session.inputNames.map((name: string) => {
-    const { length } = task;
+    const { length, queries } = task;
+    if (/^[qkv]$/.test(name)) {
+      const rows = name === 'q' ? queries : length;
+      const values = numbers(12 * rows * 64, name.charCodeAt(0));
+      return [name, new ort.Tensor('float32', values, [1, 12, rows, 64])];
+    }
     if (name === 'x') return [name, new ort.Tensor('float32', numbers(length * 768, 1), [1, length, 768])];
     const isMask = name.includes('mask');
     const ids = BigInt64Array.from({ length }, (_, at) => BigInt(isMask ? 1 : 1 + ((at * 7919) % 30_000)));

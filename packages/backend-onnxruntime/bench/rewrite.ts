@@ -11,12 +11,14 @@ import { markdownTable } from '../../../tooling/scripts/bench-helpers.mjs';
 
 const usage = `pnpm bench rewrite --backend onnxruntime --model FILE [options]
 
-Time and peak memory of a model of ids and a mask, or of x [1, length, 768], as it is and rewritten. Models of usual
-sizes with random weights: python tooling/onnx-models/large_models.py FOLDER.
+Time and peak memory of a model of ids and a mask, of x [1, length, 768], or of q, k and v [1, 12, length, 64], as it
+is and rewritten. Models of usual sizes with random weights: python tooling/onnx-models/large_models.py FOLDER.
 
   --lengths a,b   tokens                                                        (default 2048,4096)
   --forms a,b     of original, exact, exact-ff, k, k-ff: rewritten exactly or with k, and feed-forward layers in
-                  chunks                                                        (default original,exact,k)
+                  chunks; k-alone and k-bound: with TopK alone, or with a bound first, whatever the length
+                                                                                (default original,exact,k)
+  --queries n     queries of a model of q, k and v                              (default 96)
   --k n           kept keys                                                     (default 64)
   --engine e      node or wasm                                                  (default node)
   --runs n        runs in each process                                          (default 2)
@@ -29,6 +31,7 @@ const { values } = parseArgs({
     model: { type: 'string' },
     lengths: { type: 'string', default: '2048,4096' },
     forms: { type: 'string', default: 'original,exact,k' },
+    queries: { type: 'string', default: '96' },
     k: { type: 'string', default: '64' },
     engine: { type: 'string', default: 'node' },
     runs: { type: 'string', default: '2' },
@@ -58,6 +61,8 @@ const forms: Readonly<Record<string, { readonly label: string; readonly options?
     options: { attention: 'exact', feedForward: 'chunked' },
   },
   k: { label: `k ${k}`, options: { attention: { k } } },
+  'k-alone': { label: `k ${k}, TopK alone`, options: { attention: { k }, maxLength: 16 * k - 1 } },
+  'k-bound': { label: `k ${k}, bound first`, options: { attention: { k }, maxLength: 256 * k - 1 } },
   'k-ff': {
     label: `k ${k}, feed-forward in chunks`,
     options: { attention: { k }, feedForward: 'chunked' },
@@ -69,7 +74,8 @@ const threads = Number(values.threads ?? (engine === 'wasm' ? 1 : 2));
 
 /** What a process printed; undefined and a note on standard error if it ended early. */
 async function measure(file: string, length: number): Promise<Outcome | undefined> {
-  const task = { model: file, engine, length, runs: Number(values.runs), threads };
+  const queries = Number(values.queries);
+  const task = { model: file, engine, length, queries, runs: Number(values.runs), threads };
   try {
     const { stdout } = await promisify(execFile)(process.execPath, [child, JSON.stringify(task)], {
       maxBuffer: 2 ** 24,
@@ -84,15 +90,14 @@ async function measure(file: string, length: number): Promise<Outcome | undefine
   }
 }
 
-const seconds = (milliseconds: number): string => (milliseconds / 1000).toFixed(2);
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 const rows: string[][] = [
   [
     'tokens',
     'form',
-    'first run s',
-    'best run s',
-    'best CPU s',
+    'first run ms',
+    'best run ms',
+    'best CPU ms',
     'MiB loaded',
     'peak MiB, first',
     'peak MiB, all',
@@ -120,7 +125,8 @@ try {
         if (best === undefined || quickest(outcome) < quickest(best)) best = outcome;
       }
       const label = forms[form]?.label ?? form;
-      if (best === undefined) {
+      const [first, last] = [best?.runs[0], best?.runs.at(-1)];
+      if (best === undefined || first === undefined || last === undefined) {
         rows.push([`${length}`, label, 'fails', '', '', '', '', '', load.toFixed(1)]);
         continue;
       }
@@ -129,10 +135,10 @@ try {
         ...best.sample.map((value, at) => Math.abs(value - (reference?.[at] as number))),
       );
       rows.push([
-        ...[`${length}`, label, seconds(best.runs[0]?.milliseconds as number), seconds(quickest(best))],
-        seconds(Math.min(...best.runs.map(({ cpu }) => cpu))),
-        ...[mebibytes(best.loaded), mebibytes(best.runs[0]?.peak as number)],
-        mebibytes(best.runs.at(-1)?.peak as number),
+        ...[`${length}`, label, first.milliseconds.toFixed(0), quickest(best).toFixed(0)],
+        Math.min(...best.runs.map(({ cpu }) => cpu)).toFixed(0),
+        ...[mebibytes(best.loaded), mebibytes(first.peak)],
+        mebibytes(last.peak),
         ...[difference.toExponential(1), load.toFixed(1)],
       ]);
       console.error(rows.at(-1)?.join('  '));
