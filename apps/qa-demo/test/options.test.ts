@@ -275,6 +275,7 @@ const modules: Readonly<Record<string, Exports>> = {
     withOptions: {
       rewriteModel: (wrong) => untyped(rewrite).rewriteModel(new Uint8Array(), wrong),
       rewriteFile: (wrong) => untyped(rewrite).rewriteFile('model.onnx', 'rewritten.onnx', wrong),
+      learnAxes: (wrong) => untyped(rewrite).learnAxes(new Uint8Array(), {}, wrong),
     },
     without: 'formatReport',
   },

@@ -22,6 +22,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'rewrite/command-line': 17,
     'rewrite/exporters': 30,
     'rewrite/feed-forward': 8,
+    'rewrite/ties-and-masks': 9,
     'rewrite/text-recogniser': 6,
     'rewrite/trained-decoder': 8,
     'rewrite/variants': 8,

@@ -1,4 +1,13 @@
+export type { LearnedAxes } from './extents/lengths.js';
 export type { RefusalCode } from './find/block.js';
-export { type BlockReport, formatReport, type LongValue, type RewriteReport } from './report.js';
+export { type LearnOptions, learnAxes } from './learn-axes.js';
+export type { RewriteOptions } from './options.js';
+export {
+  type BlockReport,
+  type FeedForwardReport,
+  formatReport,
+  type LongValue,
+  type RewriteReport,
+} from './report.js';
 export { rewriteFile } from './rewrite-file.js';
-export { type RewriteOptions, type RewrittenModel, rewriteModel } from './rewrite-model.js';
+export { type RewrittenModel, rewriteModel } from './rewrite-model.js';

@@ -1,6 +1,4 @@
-import type { ModelProto } from '../onnx/messages.js';
-import { isSame, Lengths, lengthAt } from './extents/lengths.js';
-import type { Extents } from './extents/symbols.js';
+import { isSame, type Lengths, lengthAt } from './extents/lengths.js';
 import { operatorOf } from './graph/attributes.js';
 import type { LongValue } from './report.js';
 import type { Outcome } from './rewrite-graph.js';
@@ -9,17 +7,13 @@ import type { Outcome } from './rewrite-graph.js';
  * Values of a rewritten model with one axis as long as the queries of a block and another as long as its keys. Those made
  * inside of the new loops are not among them: they have the rows of a chunk.
  *
- * @param given Extents that the model is for alone.
- * @param at Extents that the values are reported with.
+ * @param lengths Of the rewritten model.
  */
 export function leftOver(
-  model: ModelProto,
-  given: Extents,
+  lengths: Lengths,
   outcomes: readonly Outcome[],
   prefix: string,
-  at: Extents,
 ): readonly LongValue[] {
-  const lengths = new Lengths(model, given, at);
   const pairs = outcomes.flatMap(({ block }) =>
     block === undefined ? [] : [[block.queryLength, block.keyLength] as const],
   );

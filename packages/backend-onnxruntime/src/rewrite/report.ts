@@ -10,6 +10,8 @@ export interface BlockReport {
   /** Why it is left as it is, if it is. */
   readonly code?: RefusalCode;
   readonly reason?: string;
+  /** Queries of one chunk, at the report's extents. */
+  readonly chunk?: number;
   /** Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents. */
   readonly bytes?: { readonly before: number; readonly after: number };
 }
@@ -22,6 +24,18 @@ export interface LongValue {
   readonly dims: readonly number[];
 }
 
+/** What became of a feed-forward layer: it is computed in chunks, and with k only some of its units count. */
+export interface FeedForwardReport {
+  /** The product that it ends in. */
+  readonly name: string;
+  /** Units: the width of its middle. */
+  readonly hidden: number;
+  readonly k?: number;
+  readonly select?: 'magnitude' | 'signed';
+  /** Why all units are kept although k of them were asked for. */
+  readonly reason?: string;
+}
+
 /** What `rewriteModel` did. */
 export interface RewriteReport {
   /** The exporter, as it names itself in the file. */
@@ -29,8 +43,9 @@ export interface RewriteReport {
   readonly opset: number;
   readonly attention: 'exact' | { readonly k: number };
   readonly blocks: readonly BlockReport[];
-  /** Feed-forward layers that are computed in chunks: the product they end in, and the width of their middle. */
-  readonly feedForwards: readonly { readonly name: string; readonly hidden: number }[];
+  /** Whether chunks are copies of each other instead of turns of a loop. */
+  readonly unrolled: boolean;
+  readonly feedForwards: readonly FeedForwardReport[];
   /** Softmaxes that belong to no attention block. */
   readonly otherSoftmaxes: readonly string[];
   /** What grows with the square of the length after rewriting; empty when every block is rewritten and its masks too. */
@@ -39,23 +54,31 @@ export interface RewriteReport {
   readonly extents: { readonly [name: string]: number };
 }
 
-/** The report as lines of text. */
-export function formatReport({
-  producer,
-  opset,
-  attention,
-  blocks,
-  left,
-  extents,
-  otherSoftmaxes,
-  feedForwards,
-}: RewriteReport): string {
+/**
+ * The report as lines of text.
+ *
+ * @param done What is said of blocks that are not refused: `'can be rewritten'` where nothing was written.
+ */
+export function formatReport(
+  {
+    producer,
+    opset,
+    attention,
+    unrolled,
+    blocks,
+    left,
+    extents,
+    otherSoftmaxes,
+    feedForwards,
+  }: RewriteReport,
+  done: 'rewritten' | 'can be rewritten' = 'rewritten',
+): string {
   const rewritten = blocks.filter(({ result }) => result !== 'refused').length;
   const how = attention === 'exact' ? 'exact' : `k = ${attention.k}`;
   const at = Object.entries(extents).map(([name, extent]) => `${name} ${extent}`);
   const lines = [
-    `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}`,
-    `${rewritten} of ${blocks.length} attention blocks rewritten${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
+    `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}${unrolled ? ', unrolled' : ''}`,
+    `${rewritten} of ${blocks.length} attention blocks ${done}${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
   ];
   for (const { name, form, result, code, reason, bytes } of blocks) {
     const size = bytes === undefined ? '' : `: ${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
@@ -63,7 +86,16 @@ export function formatReport({
       `  ${result.padEnd(8)}${name} (${form})${size}${reason === undefined ? '' : `: ${code}: ${reason}`}`,
     );
   }
-  for (const { name, hidden } of feedForwards) lines.push(`  chunked ${name} (feed-forward, ${hidden} wide)`);
+  for (const { name, hidden, k, select, reason } of feedForwards) {
+    const kept =
+      k === undefined
+        ? ''
+        : `: ${k} units kept, ${select === 'signed' ? 'the largest' : 'those furthest from zero'}`;
+    const why = reason === undefined ? '' : `: all units kept: ${reason}`;
+    lines.push(
+      `  ${k === undefined ? 'chunked' : 'top-k  '} ${name} (feed-forward, ${hidden} wide)${kept}${why}`,
+    );
+  }
   if (otherSoftmaxes.length > 0) lines.push(`  no attention: ${otherSoftmaxes.join(', ')}`);
   for (const { name, operator, dims } of left)
     lines.push(`  left    ${operator} ${name} [${dims.join(', ')}]`);

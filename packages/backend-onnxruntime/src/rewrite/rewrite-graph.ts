@@ -1,6 +1,12 @@
 import type { GraphProto, NodeProto } from '../onnx/messages.js';
-import { type BuildOptions, buildAttention } from './build/build-attention.js';
-import { buildFeedForward, buildShape } from './build/build-feed-forward.js';
+import { buildAttention, keptOf } from './build/build-attention.js';
+import {
+  buildFeedForward,
+  buildShape,
+  type FeedForwardOptions,
+  type FeedForwardPlan,
+  planFeedForward,
+} from './build/build-feed-forward.js';
 import { NodeWriter } from './build/node-writer.js';
 import { ShapeWriter } from './build/shape-writer.js';
 import { expand, isExpandable } from './expand/expand.js';
@@ -11,6 +17,7 @@ import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward
 import { operatorOf } from './graph/attributes.js';
 import { GraphIndex } from './graph/graph-index.js';
 import { mapGraphs } from './graph/live.js';
+import type { Plan } from './options.js';
 
 /** A block that was found, or an operator that stands for one: rewritten, or refused. */
 export interface Outcome {
@@ -18,6 +25,11 @@ export interface Outcome {
   readonly form: string;
   readonly block?: AttentionBlock;
   readonly refused?: Refused;
+}
+
+/** A feed-forward layer that was found, and what becomes of it. */
+export interface FoundFeedForward extends FeedForwardPlan {
+  readonly block: FeedForwardBlock;
 }
 
 /** ONNX Runtime's operators for whole blocks; of these, the ones that can be expanded have been. */
@@ -76,12 +88,11 @@ export class Expansion {
 export class Rewriting {
   readonly outcomes: Outcome[] = [];
   readonly otherSoftmaxes: string[] = [];
-  readonly feedForwards: FeedForwardBlock[] = [];
+  readonly feedForwards: FoundFeedForward[] = [];
   readonly #lengths: Lengths;
   readonly #opset: number;
-  readonly #options: BuildOptions;
+  readonly #plan: Plan;
   readonly #prefix: string;
-  readonly #chunksFeedForward: boolean;
   readonly #expanded: ReadonlyMap<string, NodeProto>;
   #count = 0;
 
@@ -89,15 +100,13 @@ export class Rewriting {
   constructor(
     lengths: Lengths,
     opset: number,
-    options: BuildOptions,
-    chunksFeedForward: boolean,
+    plan: Plan,
     prefix: string,
     expanded: ReadonlyMap<string, NodeProto>,
   ) {
-    this.#chunksFeedForward = chunksFeedForward;
     this.#lengths = lengths;
     this.#opset = opset;
-    this.#options = options;
+    this.#plan = plan;
     this.#prefix = prefix;
     this.#expanded = expanded;
   }
@@ -119,8 +128,9 @@ export class Rewriting {
         if (mapped !== node) replaced.set(node, [mapped]);
       }
     }
-    if (this.#chunksFeedForward) {
-      for (const node of graph.node) this.#feedForward(node, index, replaced);
+    const { feedForward } = this.#plan;
+    if (feedForward !== undefined) {
+      for (const node of graph.node) this.#feedForward(node, index, feedForward, replaced);
     }
     if (replaced.size === 0) return graph;
     const long = this.outcomes.flatMap(({ block }) =>
@@ -144,8 +154,10 @@ export class Rewriting {
         this.otherSoftmaxes.push(nameOf(node));
         return;
       }
-      if (this.#options.k !== undefined && block.whyNotSelected !== undefined) throw block.whyNotSelected;
+      if (keptOf(block, this.#plan.attention) !== undefined && block.whyNotSelected !== undefined)
+        throw block.whyNotSelected;
       const prefix = `${this.#prefix}${this.#count++}/`;
+      const made = buildAttention(block, this.#lengths, this.#opset, this.#plan.attention, prefix);
       const long = [block.queryLength, block.keyLength];
       for (const shape of block.shapes) {
         if (this.#shape(shape, index, long, replaced)) continue;
@@ -154,7 +166,7 @@ export class Rewriting {
           `Shape ${nameOf(shape)} asks for scores whose shape cannot be followed`,
         );
       }
-      replaced.set(block.product, buildAttention(block, this.#lengths, this.#opset, this.#options, prefix));
+      replaced.set(block.product, made);
       this.outcomes.push({ ...outcome, block });
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
@@ -162,17 +174,24 @@ export class Rewriting {
     }
   }
 
-  #feedForward(node: NodeProto, index: GraphIndex, replaced: Map<NodeProto, readonly NodeProto[]>): void {
+  #feedForward(
+    node: NodeProto,
+    index: GraphIndex,
+    options: FeedForwardOptions,
+    replaced: Map<NodeProto, readonly NodeProto[]>,
+  ): void {
     const block = replaced.has(node) ? undefined : findFeedForward(index, node, this.#lengths);
     if (block === undefined) return;
     const prefix = `${this.#prefix}f${this.#count++}/`;
-    const { chunkBytes } = this.#options;
-    replaced.set(node, buildFeedForward(block, this.#lengths, this.#opset, chunkBytes, prefix));
+    const plan = planFeedForward(block, this.#lengths, options);
+    const made = buildFeedForward(block, plan, this.#lengths, this.#opset, options, prefix);
+    if (made === undefined) return;
+    replaced.set(node, made);
     for (const shape of block.shapes) {
       const named = `${this.#prefix}s${this.#count++}/`;
       replaced.set(shape, buildShape(block, shape, this.#lengths, this.#opset, named));
     }
-    this.feedForwards.push(block);
+    this.feedForwards.push({ block, ...plan });
   }
 
   /** Replaces a node that asks for the shape of a value with two long axes, so that the value need not be made. */

@@ -37,10 +37,35 @@ function run(...args: readonly string[]): Promise<Result> {
 test('inspect says what would be rewritten, and writes nothing', async () => {
   const { code, out } = await run('inspect', at('model.onnx'), '--at', 'length=2048');
   expect(code).toBe(0);
-  expect(out).toContain('2 of 2 attention blocks rewritten; bytes at batch 1, length 2048');
+  expect(out).toContain('2 of 2 attention blocks can be rewritten; bytes at batch 1, length 2048');
   const refused = await run('inspect', at('kept.onnx'), '--json');
   expect(JSON.parse(refused.out).blocks).toMatchObject([{ result: 'refused', code: 'weights-used' }]);
   expect((await run('inspect', at('kept.onnx'), '--strict')).code).toBe(1);
+});
+
+test('inspect says how attention and feed-forward layers would be rewritten', async () => {
+  const flags = [
+    '--k',
+    '9',
+    '--feed-forward-k',
+    '8',
+    '--unrolled',
+    '--fixed',
+    'length=64',
+    '--target',
+    'webgpu',
+  ];
+  const { code, out } = await run('inspect', at('model.onnx'), ...flags, '--max-length', '64');
+  expect(code).toBe(0);
+  expect(out).toContain('attention k = 9, unrolled');
+  // Copies need the number of tokens, and the batch is open.
+  expect(out).not.toContain('feed-forward');
+  const looped = await run('inspect', at('model.onnx'), '--feed-forward-k', '8', '--select', 'signed');
+  expect(looped.out).toContain('(feed-forward, 32 wide): 8 units kept, the largest');
+  const learned = await run('inspect', at('model.onnx'), '--learn', '--strict');
+  expect(learned).toMatchObject({ code: 0, err: '' });
+  await writeFile(at('empty.onnx'), '');
+  expect((await run('inspect', at('empty.onnx'))).err).toContain(`${at('empty.onnx')}: not an ONNX model`);
 });
 
 test('rewrite, verify and bench', async () => {
@@ -111,5 +136,7 @@ test('wrong use is exit code 2, a failure 1', async () => {
   const missing = await run('inspect', at('none.onnx'), '--json');
   expect(missing.code).toBe(1);
   expect(JSON.parse(missing.out).error.code).toBe('FILE_NOT_FOUND');
+  expect((await run('inspect', at('model.onnx'), '--select', 'signed')).code).toBe(2);
+  expect((await run('inspect', at('model.onnx'), '--target', 'gpu')).code).toBe(2);
   expect((await run('--help')).code).toBe(0);
 });

@@ -1,4 +1,15 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TopKError } from '@topk-attention/core';
@@ -30,11 +41,11 @@ async function codeOf(call: Promise<unknown>): Promise<string> {
   return error instanceof TopKError ? error.code : String(error);
 }
 
-/** The model with its matrices in another file. */
-async function writeExternal(location: string, place = location): Promise<void> {
+/** The model with its matrices in another file, after so many bytes of nothing. */
+async function writeExternal(location: string, place = location, start = 0): Promise<void> {
   const model = decodeModel(original);
   const parts: Uint8Array[] = [];
-  let offset = 0;
+  let offset = start;
   const moved = (tensor: TensorProto): TensorProto => {
     const { rawData, ...rest } = tensor;
     if (rawData === undefined || tensor.dims.length < 2) return tensor;
@@ -49,7 +60,10 @@ async function writeExternal(location: string, place = location): Promise<void> 
     at('from', 'model.onnx'),
     encodeModel({ ...model, graph: { ...graph, initializer: graph.initializer.map(moved) } }),
   );
-  if (place !== '') await writeFile(at('from', place), Buffer.concat(parts));
+  if (place === '') return;
+  const file = await open(at('from', place), 'w');
+  await file.write(Buffer.concat(parts), 0, undefined, start);
+  await file.close();
 }
 
 async function outputOf(file: string): Promise<Float32Array> {
@@ -77,6 +91,19 @@ test('weights in another file are copied along, or shared in the same folder', a
   await rewriteFile(at('from', 'model.onnx'), at('from', 'new.onnx'));
   expect((await readdir(at('from'))).sort()).toEqual(['model.onnx', 'new.onnx', 'weights.bin']);
   expect(await outputOf(at('from', 'new.onnx'))).toEqual(expected);
+});
+
+test('weights beyond 2 GiB stay where they are, and are not read', async () => {
+  // Nothing but a hole comes before them, which takes no room on the disk.
+  const start = 3 * 2 ** 30;
+  await writeExternal('weights.bin', 'weights.bin', start);
+  const before = process.memoryUsage.rss();
+  const { blocks } = await rewriteFile(at('from', 'model.onnx'), at('from', 'new.onnx'), { strict: true });
+  expect(process.memoryUsage.rss() - before).toBeLessThan(2 ** 28);
+  expect(blocks).toMatchObject([{ result: 'exact' }]);
+  expect((await stat(at('from', 'new.onnx'))).size).toBeLessThan(100_000);
+  expect((await stat(at('from', 'weights.bin'))).size).toBeGreaterThan(start);
+  expect(await outputOf(at('from', 'new.onnx'))).toEqual(await outputOf(at('from', 'model.onnx')));
 });
 
 test('no file that exists is replaced', async () => {

@@ -1,7 +1,16 @@
 import type { NodeWriter } from './node-writer.js';
 
-/** A choice: more rows take more memory at once. */
-export const MOST_ROWS = 256;
+/** How many rows a chunk may have. */
+export interface ChunkLimits {
+  readonly mostRows: number;
+  /** Bytes of what a turn holds for its rows. */
+  readonly bytes: number;
+}
+
+/** @param rowBytes What a turn holds for each row. */
+export function fittingRows({ mostRows, bytes }: ChunkLimits, rowBytes: number): number {
+  return Math.min(mostRows, Math.max(1, Math.floor(bytes / Math.max(1, rowBytes))));
+}
 
 /** How a loop goes over the rows of a value. */
 export interface Chunk {
@@ -24,14 +33,14 @@ export function emitChunk(
   rank: number,
   length: string,
   rowLength: string,
-  chunkBytes: number,
+  limits: ChunkLimits,
 ): Chunk {
   const one = writer.i64(1);
   const ofHead = writer.op('Mul', [length, writer.extent(value, rank - 1)]);
   const heads = writer.op('Div', [writer.op('Size', [value]), writer.larger(ofHead, one)]);
   const bytes = writer.op('Mul', [writer.op('Mul', [heads, rowLength]), writer.i64(4)]);
-  const fitting = writer.op('Div', [writer.i64(chunkBytes), writer.larger(bytes, one)]);
-  const most = writer.larger(writer.smaller(fitting, writer.i64(MOST_ROWS)), one);
+  const fitting = writer.op('Div', [writer.i64(limits.bytes), writer.larger(bytes, one)]);
+  const most = writer.larger(writer.smaller(fitting, writer.i64(limits.mostRows)), one);
   const turns = emitQuotientUp(writer, length, most);
   const rows = emitQuotientUp(writer, length, writer.larger(turns, one));
   return { turns, rows, places: writer.range(rows) };

@@ -19,6 +19,33 @@ export interface LoopPlan {
   readonly prefix: string;
 }
 
+/** Each copy takes some 30 nodes, and a model has many blocks. */
+export const MOST_COPIES = 1024;
+
+/** Copies of a body for rows whose number is known. */
+export interface CopiesPlan {
+  readonly length: number;
+  /** Rows of a chunk; the last one may have fewer. */
+  readonly rows: number;
+  readonly rank: number;
+  readonly output: string;
+}
+
+/** The same without a loop: a copy of the body for every chunk. */
+export function emitCopies(
+  writer: NodeWriter,
+  { length, rows, rank, output }: CopiesPlan,
+  body: (writer: NodeWriter, rows: Rows) => string,
+): void {
+  const parts: string[] = [];
+  for (let start = 0; start < length; start += rows) {
+    const count = Math.min(rows, length - start);
+    const numbers = Array.from({ length: count }, (_, at) => start + at);
+    parts.push(body(writer, { numbers: writer.i64(numbers), count: writer.i64([count]) }));
+  }
+  writer.opInto([output], 'Concat', parts, { axis: rank - 2 });
+}
+
 /** Runs a body for every chunk and joins the results. The last chunks repeat the last row where rows do not fill them. */
 export function emitLoop(
   writer: NodeWriter,

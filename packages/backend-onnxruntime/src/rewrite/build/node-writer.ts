@@ -18,6 +18,11 @@ export class NodeWriter {
     this.#prefix = prefix;
   }
 
+  /** A writer for a graph inside of this one. */
+  inner(): NodeWriter {
+    return new NodeWriter(this.opset, `${this.name()}/`);
+  }
+
   /** A name for a value of this graph. */
   name(): string {
     return `${this.#prefix}${this.#count++}`;
@@ -81,6 +86,21 @@ export class NodeWriter {
     return this.opset < 13
       ? this.op('Squeeze', [value], { axes: [axis] })
       : this.op('Squeeze', [value, this.i64([axis])]);
+  }
+
+  /** ReduceMax or ReduceMin over one axis. */
+  reduce(op: string, value: string, axis: number, keepsAxis = false): string {
+    const keepdims = keepsAxis ? 1 : 0;
+    return this.opset < 18
+      ? this.op(op, [value], { axes: [axis], keepdims })
+      : this.op(op, [value, this.i64([axis])], { keepdims });
+  }
+
+  /** The first entries along an axis, up to an end, which is a list of one. */
+  slice(value: string, axis: number, end: string): string {
+    if (this.opset >= 10) return this.op('Slice', [value, this.i64([0]), end, this.i64([axis])]);
+    // Until operator set 10 Slice has fixed ends.
+    return this.op('Gather', [value, this.range(this.squeeze(end, 0))], { axis });
   }
 
   /** Some entries of a list, as a list. */

@@ -1,4 +1,3 @@
-import { dataTypes } from '../../onnx/data-types.js';
 import type { AttentionBlock } from '../find/block.js';
 import type { NodeWriter } from './node-writer.js';
 import type { Replay } from './replay.js';
@@ -36,27 +35,11 @@ export function emitSelected(
   writer: NodeWriter,
   replay: Replay,
   block: AttentionBlock,
-  scores: string,
-  k: number,
+  [best, keys]: readonly [string, string],
   { values, firstRows }: ValueRows,
 ): string {
-  const [best, keys] = emitTopK(writer, scores, block.scoreType, k);
   const weights = replay.weights(writer, writer.op('Softmax', [best], { axis: block.weightRank - 1 }));
   const rows = writer.op('Gather', [values, writer.op('Add', [keys, firstRows])], { axis: 0 });
   const product = writer.op('MatMul', [writer.unsqueeze(weights, block.valueRank - 1), rows]);
   return writer.squeeze(product, block.valueRank - 1);
-}
-
-/** ONNX Runtime selects among numbers of single precision, which half-precision ones become without a loss. */
-function emitTopK(writer: NodeWriter, scores: string, type: number, k: number): readonly [string, string] {
-  const isHalf = type === dataTypes.float16;
-  const single = isHalf ? writer.op('Cast', [scores], { to: dataTypes.float }) : scores;
-  const inputs = writer.opset < 10 ? [single] : [single, writer.i64([k])];
-  const unsorted = writer.opset >= 11 ? { sorted: 0 } : {};
-  const [best, keys] = writer.ops('TopK', inputs, 2, {
-    axis: -1,
-    ...unsorted,
-    ...(writer.opset < 10 && { k }),
-  });
-  return [isHalf ? writer.op('Cast', [best as string], { to: type }) : (best as string), keys as string];
 }

@@ -1,5 +1,10 @@
 import { InvalidArgumentError } from '@commander-js/extra-typings';
-import type { RewriteOptions } from '../rewrite-model.js';
+import { TopKError } from '@topk-attention/core';
+import { loadOrt } from '../../runtime/load.js';
+import { disableTelemetry } from '../../runtime/telemetry.js';
+import { readFile } from '../files/read-file.js';
+import { learnAxes } from '../learn-axes.js';
+import type { RewriteOptions } from '../options.js';
 
 export function whole(text: string): number {
   const value = Number(text);
@@ -33,15 +38,44 @@ export interface RewriteFlags {
   readonly at?: Named | undefined;
   readonly strict?: true | undefined;
   readonly feedForward?: true | undefined;
+  readonly feedForwardK?: number | undefined;
+  readonly select?: 'magnitude' | 'signed' | undefined;
+  readonly maxLength?: number | undefined;
+  readonly target?: 'cpu' | 'webgpu' | undefined;
+  readonly unrolled?: true | undefined;
+  readonly learn?: true | undefined;
 }
 
-export function optionsOf({ k, chunkBytes, fixed, at, strict, feedForward }: RewriteFlags): RewriteOptions {
+/** @throws TopKError INVALID_OPTION for a selection without a number of units. */
+export function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
+  const { chunkBytes, fixed, at, strict, maxLength, target, unrolled } = flags;
+  if (select !== undefined && feedForwardK === undefined) {
+    throw new TopKError('INVALID_OPTION', '--select: nothing to select', {
+      expected: '--feed-forward-k with it',
+    });
+  }
   return {
     ...(k !== undefined && { attention: { k } }),
+    ...(feedForward !== undefined && { feedForward: 'chunked' }),
+    ...(feedForwardK !== undefined && {
+      feedForward: { k: feedForwardK, ...(select !== undefined && { select }) },
+    }),
+    ...(maxLength !== undefined && { maxLength }),
+    ...(target !== undefined && { target }),
+    ...(unrolled !== undefined && { unrolled }),
     ...(chunkBytes !== undefined && { chunkBytes }),
     ...(fixed !== undefined && { fixed }),
     ...(at !== undefined && { at }),
     ...(strict !== undefined && { strict }),
-    ...(feedForward !== undefined && { feedForward: 'chunked' }),
   };
+}
+
+/** The same for a model that may be run first, to learn its axes. */
+export async function learnedOptionsOf(model: string, flags: RewriteFlags): Promise<RewriteOptions> {
+  const options = optionsOf(flags);
+  if (flags.learn === undefined) return options;
+  disableTelemetry();
+  const { fixed } = options;
+  const learned = await learnAxes(await readFile(model), await loadOrt(), { ...(fixed && { fixed }) });
+  return { ...options, learned };
 }

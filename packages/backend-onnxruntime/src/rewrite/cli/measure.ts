@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import type * as Ort from 'onnxruntime-node';
 import { disableTelemetry } from '../../runtime/telemetry.js';
-import type { InputValues } from './inputs.js';
+import type { InputValues } from '../inputs.js';
 
 /** A run of a model in a process of its own. */
 export interface Measurement {

@@ -1,11 +1,11 @@
-import { Command } from '@commander-js/extra-typings';
+import { Command, Option } from '@commander-js/extra-typings';
 import { decodeModel } from '../../onnx/read-model.js';
 import { readFile } from '../files/read-file.js';
 import { formatReport } from '../report.js';
 import { rewriteFile } from '../rewrite-file.js';
 import { rewriteDecoded } from '../rewrite-model.js';
 import { bench } from './bench.js';
-import { fraction, named, optionsOf, whole, wholes } from './flags.js';
+import { fraction, learnedOptionsOf, named, whole, wholes } from './flags.js';
 import type { Output } from './output.js';
 import { verify } from './verify.js';
 
@@ -22,8 +22,19 @@ const rewriting = <Args extends unknown[]>(command: Command<Args, Record<never, 
   command
     .option('-k, --k <number>', 'keep so many keys of each query; without it attention stays exact', whole)
     .option('--feed-forward', 'compute feed-forward layers in chunks of tokens')
+    .option('--feed-forward-k <number>', 'keep so many units of each token in feed-forward layers', whole)
+    .addOption(
+      new Option('--select <how>', 'which units: those furthest from zero, or the largest').choices([
+        'magnitude',
+        'signed',
+      ] as const),
+    )
+    .option('--max-length <number>', 'keys of the longest input that the file is for', whole)
+    .addOption(new Option('--target <engine>', 'what runs the file').choices(['cpu', 'webgpu'] as const))
+    .option('--unrolled', 'copies of each chunk instead of loops; lengths must be fixed')
     .option('--chunk-bytes <number>', 'bytes of one chunk of scores', whole)
     .option(...FIXED)
+    .option('--learn', 'run the model on short inputs to learn extents that cannot be told without')
     .option(...AT)
     .option('--strict', 'fail if anything is left as it is')
     .option(...JSON_FLAG);
@@ -38,13 +49,13 @@ export function createProgram(output: Output): Command {
     .description('say which attention blocks can be rewritten, and what that saves')
     .action(async (model, flags) => {
       const original = decodeModel(await readFile(model), model);
-      const { report } = rewriteDecoded(original, model, optionsOf(flags));
-      output.out(flags.json ? `${JSON.stringify(report)}\n` : formatReport(report));
+      const { report } = rewriteDecoded(original, model, await learnedOptionsOf(model, flags));
+      output.out(flags.json ? `${JSON.stringify(report)}\n` : formatReport(report, 'can be rewritten'));
     });
   rewriting(program.command('rewrite <model> <target>'))
     .description('write a rewritten model to a new file')
     .action(async (model, target, flags) => {
-      const report = await rewriteFile(model, target, optionsOf(flags));
+      const report = await rewriteFile(model, target, await learnedOptionsOf(model, flags));
       output.out(flags.json ? `${JSON.stringify(report)}\n` : `${formatReport(report)}written: ${target}\n`);
     });
   program

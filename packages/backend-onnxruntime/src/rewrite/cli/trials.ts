@@ -2,8 +2,8 @@ import { TopKError } from '@topk-attention/core';
 import { decodeModel } from '../../onnx/read-model.js';
 import { symbolsOf } from '../extents/symbols.js';
 import { readFile } from '../files/read-file.js';
+import { givenInputs, type InputValues, madeUpInputs } from '../inputs.js';
 import type { Named } from './flags.js';
-import { givenInputs, type InputValues, madeUpInputs } from './inputs.js';
 
 /** Inputs to run a model with. */
 export interface Trial {

@@ -25,14 +25,19 @@ export class Evaluation {
   readonly #graphs = new Map<GraphProto, Scope>();
   readonly #extents: Extents;
   readonly #conflicts = new Map<NodeProto, Meeting>();
+  readonly #outermost = new Scope(undefined);
+  readonly #observed: ReadonlyMap<string, Known>;
 
   /**
    * Computes them from the inputs on, as a run would, without the values of long tensors. What cannot be known is left out,
    * with the reason.
+   *
+   * @param observed What a run with these extents showed of values of the outermost graph, for those that cannot be computed.
    */
-  constructor(model: ModelProto, extents: Extents) {
+  constructor(model: ModelProto, extents: Extents, observed: ReadonlyMap<string, Known> = new Map()) {
     this.#extents = extents;
-    this.#graph(model.graph as GraphProto, new Scope(undefined));
+    this.#observed = observed;
+    this.#graph(model.graph as GraphProto, this.#outermost);
   }
 
   /** Nodes whose operands have extents that do not go together. */
@@ -97,7 +102,11 @@ export class Evaluation {
       const unknown = node.input.find((name) => name !== '' && scope.find(name) === undefined);
       const because = unknown === undefined ? undefined : scope.reason(unknown);
       const here = `${operatorOf(node)} ${node.name || node.output[0]}: ${error.message}`;
-      for (const name of node.output) scope.fail(name, because ?? here);
+      for (const name of node.output) {
+        const observed = scope === this.#outermost ? this.#observed.get(name) : undefined;
+        if (observed === undefined) scope.fail(name, because ?? here);
+        else scope.set(name, observed);
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 import type { GraphProto, ModelProto } from '../../onnx/messages.js';
-import { settle, type View } from './settle.js';
+import { type Observed, settle, type View } from './settle.js';
 import { type Extents, symbolsOf } from './symbols.js';
 
 /** A value for two different choices of all open extents, so that what follows a length is told from what is fixed. */
@@ -14,6 +14,28 @@ const PRIMES = [
   7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
 ];
 
+/** What `learnAxes` noted: extents of values, for two different choices of all open extents. */
+export interface LearnedAxes {
+  readonly choices: readonly [Extents, Extents];
+  readonly observed: readonly [Observed, Observed];
+}
+
+/**
+ * Two numbers for every open extent, all of them different.
+ *
+ * @param given Extents that the caller names, where made-up ones would not do, such as the size of an image.
+ */
+export function choicesOf(symbols: readonly string[], given: Extents): readonly [Extents, Extents] {
+  const choose = (shift: number): Extents =>
+    new Map(
+      symbols.map((name, at) => {
+        const prime = PRIMES[(at * 2 + shift) % PRIMES.length] as number;
+        return [name, given.get(name) ?? prime] as const;
+      }),
+    );
+  return [choose(0), choose(1)];
+}
+
 /** What is known of the axes of all values of a model. */
 export class Lengths {
   readonly first: View;
@@ -24,18 +46,11 @@ export class Lengths {
   /**
    * @param given Extents that the caller names, where made-up ones would not do, such as the size of an image.
    * @param at Extents that reports are for.
+   * @param learned What is used where a value's extents cannot be told without a run.
    */
-  constructor(model: ModelProto, given: Extents, at: Extents = given) {
-    const symbols = symbolsOf(model);
-    const choose = (shift: number): Extents =>
-      new Map(
-        symbols.map((name, at) => {
-          const prime = PRIMES[(at * 2 + shift) % PRIMES.length] as number;
-          return [name, given.get(name) ?? prime] as const;
-        }),
-      );
-    const choices = [choose(0), choose(1), at];
-    const [first, second, reported] = settle(model, choices, (name) => !given.has(name));
+  constructor(model: ModelProto, given: Extents, at: Extents = given, learned?: LearnedAxes) {
+    const choices = [...choicesOf(symbolsOf(model), given), at];
+    const [first, second, reported] = settle(model, choices, (name) => !given.has(name), learned?.observed);
     this.first = first as View;
     this.#second = second as View;
     this.reported = reported as View;
@@ -74,4 +89,9 @@ export function isSame(a: Length, b: Length): boolean {
 
 export function isOne({ one, two }: Length): boolean {
   return one === 1 && two === 1;
+}
+
+/** Whether an extent is the same whatever the model is given. */
+export function isFixed({ one, two }: Length): boolean {
+  return one === two;
 }

@@ -4,6 +4,9 @@ import { Evaluation } from './evaluate.js';
 import type { Known } from './known.js';
 import type { Extents } from './symbols.js';
 
+/** What a run showed of values, by name. */
+export type Observed = ReadonlyMap<string, Known>;
+
 /** What is known of the values of a model, under one choice of its open extents. */
 export interface View {
   known(graph: GraphProto, name: string): Known | undefined;
@@ -25,22 +28,24 @@ const MOST_TURNS = 24;
  *
  * @param choices Two or more; extents are told apart by their values under the first two.
  * @param isOpen Whether the extent of a name may be tied.
+ * @param observed What runs under the first of the choices showed.
  * @returns A view for each choice.
  */
 export function settle(
   model: ModelProto,
   choices: readonly Extents[],
   isOpen: (name: string) => boolean,
+  observed: readonly Observed[] = [],
 ): readonly View[] {
   let turns = 0;
   const settled = (from: readonly Extents[], graphs: ReadonlySet<GraphProto>, known?: World) => {
     let extents = from;
-    let world = known ?? evaluated(model, extents);
+    let world = known ?? evaluated(model, extents, observed);
     for (; turns < MOST_TURNS; turns++) {
       const next = tied(world, extents, graphs, isOpen);
       if (next === undefined) break;
       extents = next;
-      world = evaluated(model, extents);
+      world = evaluated(model, extents, observed);
     }
     return { world, extents };
   };
@@ -69,8 +74,8 @@ export function settle(
   });
 }
 
-function evaluated(model: ModelProto, choices: readonly Extents[]): World {
-  return choices.map((extents) => new Evaluation(model, extents));
+function evaluated(model: ModelProto, choices: readonly Extents[], observed: readonly Observed[]): World {
+  return choices.map((extents, choice) => new Evaluation(model, extents, observed[choice]));
 }
 
 /** The choices with extents tied that meet in these graphs; undefined if none can be. */

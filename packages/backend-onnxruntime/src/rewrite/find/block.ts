@@ -42,7 +42,8 @@ export type RefusalCode =
   | 'training'
   | 'softmax-axis'
   | 'shared-values'
-  | 'element-type';
+  | 'element-type'
+  | 'unrolled';
 
 /** Thrown inside of the finder and the builder; the report shows it. */
 export class Refused extends Error {

@@ -1,8 +1,8 @@
 import { sizeOf, TopKError } from '@topk-attention/core';
-import { dataTypes } from '../../onnx/data-types.js';
-import { dimsOf } from '../../onnx/dims.js';
-import type { GraphProto, ModelProto, ValueInfoProto } from '../../onnx/messages.js';
-import { type Extents, extentOf, symbolOf } from '../extents/symbols.js';
+import { dataTypes } from '../onnx/data-types.js';
+import { dimsOf } from '../onnx/dims.js';
+import type { GraphProto, ModelProto, ValueInfoProto } from '../onnx/messages.js';
+import { type Extents, extentOf, symbolOf } from './extents/symbols.js';
 
 /** Values of an input of a model: as JSON holds them, or as they were made up. */
 export interface InputValues {

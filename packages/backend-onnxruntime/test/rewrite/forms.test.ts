@@ -1,0 +1,89 @@
+import { readTestModel } from '@topk-attention/onnx-models';
+import { describe, expect, test } from 'vitest';
+import { subgraphsOf } from '../../src/onnx/attributes.js';
+import type { GraphProto } from '../../src/onnx/messages.js';
+import { decodeModel } from '../../src/onnx/read-model.js';
+import { rewriteModel } from '../../src/rewrite/index.js';
+import { feedsOf, largestGap, runModel } from '../support/run-model.js';
+
+/** How often each operator is in a model, inner graphs included. */
+function operatorsOf(bytes: Uint8Array): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  const count = ({ node }: GraphProto): void => {
+    for (const one of node) {
+      counts.set(one.opType ?? '', (counts.get(one.opType ?? '') ?? 0) + 1);
+      for (const inner of subgraphsOf(one)) count(inner);
+    }
+  };
+  count(decodeModel(bytes).graph as GraphProto);
+  return counts;
+}
+
+describe('unrolled', () => {
+  const fixed = { batch: 2, length: 61 };
+
+  test.each([
+    ['bert-eager-traced-17', 'bert'],
+    ['gpt2-sdpa-export-18', 'gpt2'],
+    ['block-bert4-opset-9', 'block'],
+  ])('%s has no control flow', async (name, family) => {
+    const original = readTestModel(name);
+    const feedForward = 'chunked';
+    const feeds = feedsOf(family, fixed.batch, fixed.length);
+    const options = { fixed, feedForward, chunkBytes: 8000, strict: true } as const;
+    for (const attention of ['exact', { k: 5 }] as const) {
+      const { model, report } = rewriteModel(original, { ...options, attention, unrolled: true });
+      expect(report.unrolled).toBe(true);
+      expect(report.feedForwards).toHaveLength(family === 'block' ? 0 : 2);
+      const operators = operatorsOf(model);
+      for (const control of ['Loop', 'If', 'Scan']) expect(operators.get(control)).toBeUndefined();
+      const looped = rewriteModel(original, { ...options, attention });
+      expect(operatorsOf(looped.model).get('Loop')).toBeGreaterThan(0);
+      const expected = await runModel(attention === 'exact' ? original : looped.model, feeds);
+      expect(largestGap((await runModel(model, feeds)).data, expected.data)).toBeLessThan(1e-5);
+    }
+  });
+
+  test('an open length is refused by name, and too many copies', () => {
+    const original = readTestModel('block-bert4');
+    const [open] = rewriteModel(original, { unrolled: true }).report.blocks;
+    expect(open).toMatchObject({ result: 'refused', code: 'unrolled' });
+    expect(open?.reason).toContain('fixed');
+    const long = { fixed: { batch: 1, length: 9000 }, chunkBytes: 1 };
+    const [block] = rewriteModel(original, { ...long, unrolled: true }).report.blocks;
+    expect(block).toMatchObject({ code: 'unrolled' });
+    expect(block?.reason).toContain('9000 copies');
+  });
+});
+
+describe('forms that depend on the length', () => {
+  const original = readTestModel('block-bert4');
+  const rewritten = (options: Parameters<typeof rewriteModel>[1]): ReadonlyMap<string, number> =>
+    operatorsOf(rewriteModel(original, { attention: { k: 3 }, ...options }).model);
+
+  test('all of them, or those that inputs may need', () => {
+    // A TopK alone; with a bound one more; from blocks two more, written twice.
+    expect(rewritten({}).get('TopK')).toBe(1 + 2 + 2 * 3);
+    expect(rewritten({ maxLength: 767 }).get('TopK')).toBe(1 + 2);
+    expect(rewritten({ maxLength: 47 }).get('TopK')).toBe(1);
+    expect(rewritten({ maxLength: 3 }).get('TopK')).toBeUndefined();
+    expect(rewritten({ fixed: { length: 100 } }).get('TopK')).toBe(2);
+    expect(rewritten({ fixed: { length: 800 } }).get('TopK')).toBe(2 * 3);
+    expect(rewritten({ target: 'webgpu' }).get('TopK')).toBe(1);
+  });
+
+  test('a longer input than said is right as well', async () => {
+    const feeds = feedsOf('block', 2, 90);
+    const { model } = rewriteModel(original, { attention: { k: 3 }, maxLength: 47 });
+    const expected = await runModel(rewriteModel(original, { attention: { k: 3 } }).model, feeds);
+    // The k best come in another order, so sums are rounded differently.
+    expect(largestGap((await runModel(model, feeds)).data, expected.data)).toBeLessThan(1e-6);
+  });
+
+  test('chunks are larger for WebGPU', () => {
+    const chunkOf = (options: Parameters<typeof rewriteModel>[1]): number | undefined =>
+      rewriteModel(original, { at: { length: 4096 }, ...options }).report.blocks[0]?.chunk;
+    expect(chunkOf({})).toBe(256);
+    expect(chunkOf({ target: 'webgpu' })).toBe(1024);
+  });
+});
