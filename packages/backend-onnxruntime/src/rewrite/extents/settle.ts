@@ -14,8 +14,10 @@ export interface View {
 /** One evaluation for each choice. */
 type World = readonly Evaluation[];
 
-/** A bound for hostile files. Exporters' files take 1 to 4; each turn ties all extents that meet in it. */
+/** Bounds for hostile files. Exporters' files take 1 to 4 turns; each ties all extents that meet in it. */
 const MOST_TURNS = 24;
+/** An extent may be tied to one that is tied to a third later, but not in circles. */
+const MOST_TIES = 2;
 
 /**
  * Evaluates a model under several choices of its open extents, and ties extents that have two names in the file and meet in
@@ -34,11 +36,15 @@ export function settle(
 ): readonly View[] {
   let turns = 0;
   const settled = (from: readonly Extents[], graphs: ReadonlySet<GraphProto>, known?: World) => {
+    const ties = new Map<string, number>();
+    const isFree = (name: string): boolean => isOpen(name) && (ties.get(name) ?? 0) < MOST_TIES;
     let extents = from;
     let world = known ?? evaluated(model, extents);
     for (; turns < MOST_TURNS; turns++) {
-      const next = tied(world, extents, graphs, isOpen);
+      const next = tied(world, extents, graphs, isFree);
       if (next === undefined) break;
+      for (const [name, extent] of next[0] as Extents)
+        if (extent !== extents[0]?.get(name)) ties.set(name, (ties.get(name) ?? 0) + 1);
       extents = next;
       world = evaluated(model, extents);
     }
@@ -78,7 +84,7 @@ function tied(
   world: World,
   choices: readonly Extents[],
   graphs: ReadonlySet<GraphProto>,
-  isOpen: (name: string) => boolean,
+  isFree: (name: string) => boolean,
 ): readonly Extents[] | undefined {
   const [first, ...others] = world.map(({ conflicts }) => conflicts);
   const changed = choices.map((extents) => new Map(extents));
@@ -93,7 +99,7 @@ function tied(
       const name = [...(choices[0] as Extents).keys()].find(
         (symbol) => choices[0]?.get(symbol) === one && choices[1]?.get(symbol) === two,
       );
-      if (name === undefined || done.has(name) || !isOpen(name)) continue;
+      if (name === undefined || done.has(name) || !isFree(name)) continue;
       done.add(name);
       for (const [choice, met] of [extents, ...again].entries()) {
         if (met !== undefined) changed[choice]?.set(name, met[1 - side] as number);
