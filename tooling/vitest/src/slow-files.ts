@@ -19,6 +19,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'emit/long-sum': 3,
     'planned-bytes': 78,
     properties: 42,
+    'rewrite/bit-equal': 12,
     'rewrite/command-line': 24,
     'rewrite/exporters': 30,
     'rewrite/feed-forward': 8,
