@@ -91,6 +91,38 @@ test('rewrite, verify and bench', async () => {
   expect(JSON.parse(timed.out).rows).toMatchObject([{ model: from }, { model: to }]);
 });
 
+test.each<readonly [string, ...string[]]>([
+  // Its mask is looked up by place: nothing in the graph says that it is as long as the past and the input together.
+  ['gpt2-merged-eager-traced-17', '--lengths', '8', '--at', 'attention_mask_sequence_length=16'],
+  ['t5-decoder-merged-eager-traced-17-int8', '--lengths', '8,20'],
+  ['llama-with-past-sdpa-traced-17-fp16', '--lengths', '8'],
+])('verify makes up inputs for %s', async (name, ...args) => {
+  await writeFile(at(`${name}.onnx`), readTestModel(name));
+  const [from, to] = [at(`${name}.onnx`), at(`${name}-exact.onnx`)];
+  expect(await run('rewrite', from, to, '--strict')).toMatchObject({ code: 0 });
+  const { code, out } = await run(
+    'verify',
+    from,
+    to,
+    ...args,
+    '--tolerance',
+    '0.005',
+    '--runs',
+    '1',
+    '--json',
+  );
+  const { rows, error } = JSON.parse(out);
+  expect({ code, error }).toEqual({ code: 0, error: undefined });
+  for (const row of rows) {
+    expect(row.cosine).toBeGreaterThan(0.999);
+    expect(row.sameLargest).toBeGreaterThan(0.9);
+    for (const { milliseconds, peakBytes } of [row.original, row.rewritten]) {
+      expect(milliseconds).toBeGreaterThan(0);
+      expect(peakBytes).toBeGreaterThan(0);
+    }
+  }
+});
+
 test('verify finds the smallest k that keeps a bound, on inputs of a file', async () => {
   const ids = Array.from({ length: 24 }, (_, column) => 1 + ((column * 7) % 90));
   const inputs = [{ input_ids: [ids], attention_mask: [ids.map(() => 1)] }];

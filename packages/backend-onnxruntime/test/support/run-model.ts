@@ -14,8 +14,12 @@ export interface Output {
 }
 
 /** The outputs of a model, which are floating-point numbers. */
-export async function runOutputs(model: Uint8Array, feeds: Feeds): Promise<readonly Output[]> {
-  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
+export async function runOutputs(
+  model: Uint8Array,
+  feeds: Feeds,
+  options: ort.InferenceSession.SessionOptions = {},
+): Promise<readonly Output[]> {
+  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3, ...options });
   const outputs = await session.run(feeds);
   const made = session.outputNames.map((name) => {
     const { dims, data } = outputs[name] as ort.Tensor;

@@ -1,7 +1,10 @@
 import { TopKError } from '@topk-attention/core';
+import type { GraphProto, ModelProto } from '../../onnx/messages.js';
 import { decodeModel } from '../../onnx/read-model.js';
-import { symbolsOf } from '../extents/symbols.js';
+import { Lengths } from '../extents/lengths.js';
+import { type Extents, symbolsOf } from '../extents/symbols.js';
 import { readFile } from '../files/read-file.js';
+import { graphOf } from '../graph/attributes.js';
 import { givenInputs, type InputValues, madeUpInputs } from '../inputs.js';
 import type { Named } from './flags.js';
 
@@ -30,9 +33,21 @@ export async function trialsOf(
   return (isOpen ? lengths : lengths.slice(0, 1)).map((length) => {
     const extents = new Map(open.map((name) => [name, /batch/i.test(name) ? 1 : length]));
     for (const [name, extent] of Object.entries(at)) extents.set(name, extent);
-    const label = [...extents].map(([name, extent]) => `${name} ${extent}`).join(', ') || 'fixed extents';
-    return { label, inputs: madeUpInputs(model, extents) };
+    const tied = tiedExtents(model, extents, at);
+    const label = [...tied].map(([name, extent]) => `${name} ${extent}`).join(', ') || 'fixed extents';
+    return { label, inputs: madeUpInputs(model, tied) };
   });
+}
+
+/**
+ * Extents with those tied that a model takes at one value only: a mask is as long as the past and the input together. Of a
+ * merged decoder they are those of the branch with a past, which made-up inputs ask for.
+ */
+function tiedExtents(model: ModelProto, extents: Extents, at: Named): Extents {
+  const graph = model.graph as GraphProto;
+  const branches = graph.node.flatMap((node) => graphOf(node, 'then_branch') ?? []);
+  const { reported } = new Lengths(model, new Map(Object.entries(at)), extents);
+  return reported.extents(branches[0] ?? graph);
 }
 
 /** The sets of inputs in a file of JSON: one, or several in an array. */

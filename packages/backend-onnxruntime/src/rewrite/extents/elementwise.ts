@@ -107,7 +107,7 @@ function computed(operands: readonly Known[], type: number, compute: Compute | u
 
 const elementwise =
   (compute: Compute | undefined, type?: number): Rule =>
-  ({ inputs }) => [computed(inputs, type ?? (inputs[0]?.type as number), compute)];
+  (facts) => [computed(facts.inputs, type ?? facts.input(0).type, compute)];
 
 /** The first input's extents, whatever the other inputs hold. */
 const likeFirst =
@@ -118,7 +118,7 @@ const likeFirst =
   };
 
 function where(facts: Facts): readonly Known[] {
-  const [condition, a, b] = facts.inputs as [Known, Known, Known];
+  const [condition, a, b] = [facts.input(0), facts.input(1), facts.input(2)];
   return [computed([condition, a, b], a.type, (chosen, x, y) => (chosen === 0 ? y : x) as number)];
 }
 

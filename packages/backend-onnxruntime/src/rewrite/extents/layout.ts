@@ -111,7 +111,7 @@ function tile(facts: Facts): readonly Known[] {
 
 function concat(facts: Facts): readonly Known[] {
   const { inputs } = facts;
-  const [first] = inputs as [Known];
+  const first = facts.input(0);
   const axis = axisOf(facts.int('axis', 0), first.dims.length);
   const extent = inputs.reduce((sum, { dims }) => sum + (dims[axis] as number), 0);
   const dims = withExtent(first.dims, axis, extent);

@@ -23,12 +23,12 @@ function turned(dims: readonly number[], isTurned: boolean): readonly number[] {
 }
 
 function matmul(facts: Facts): readonly Known[] {
-  const [a, b] = facts.inputs as [Known, Known];
+  const [a, b] = [facts.input(0), facts.input(1)];
   return [{ type: a.type, dims: product(a.dims, b.dims) }];
 }
 
 function fusedMatmul(facts: Facts): readonly Known[] {
-  const [a, b] = facts.inputs as [Known, Known];
+  const [a, b] = [facts.input(0), facts.input(1)];
   if (facts.int('transBatchA', 0) + facts.int('transBatchB', 0) > 0) throw new Unknown('transposed batches');
   const left = turned(a.dims, facts.int('transA', 0) === 1);
   return [{ type: a.type, dims: product(left, turned(b.dims, facts.int('transB', 0) === 1)) }];
@@ -63,7 +63,7 @@ function einsum(facts: Facts): readonly Known[] {
       extents.set(letter, inputs[at]?.dims[axis] as number);
     }
   }
-  return [{ type: (inputs[0] as Known).type, dims: [...to].map((letter) => extents.get(letter) as number) }];
+  return [{ type: facts.input(0).type, dims: [...to].map((letter) => extents.get(letter) as number) }];
 }
 
 /** Window operators over the axes after the second, with the extents that the windows leave. */

@@ -12,13 +12,20 @@ export interface View {
   known(graph: GraphProto, name: string): Known | undefined;
   reason(graph: GraphProto, name: string): string;
   values(): ReturnType<Evaluation['values']>;
+  /** The choice itself, with extents tied as they are in a graph. */
+  extents(graph: GraphProto): Extents;
 }
 
-/** One evaluation for each choice. */
-type World = readonly Evaluation[];
+/** An evaluation for each choice. */
+interface World {
+  readonly choices: readonly Extents[];
+  readonly evaluations: readonly Evaluation[];
+}
 
-/** A bound for hostile files. Exporters' files take 1 to 4; each turn ties all extents that meet in it. */
+/** Bounds for hostile files. Exporters' files take 1 to 4 turns; each ties all extents that meet in it. */
 const MOST_TURNS = 24;
+/** An extent may be tied to one that is tied to a third later, but not in circles. */
+const MOST_TIES = 2;
 
 /**
  * Evaluates a model under several choices of its open extents, and ties extents that have two names in the file and meet in
@@ -38,54 +45,61 @@ export function settle(
   observed: readonly Observed[] = [],
 ): readonly View[] {
   let turns = 0;
-  const settled = (from: readonly Extents[], graphs: ReadonlySet<GraphProto>, known?: World) => {
-    let extents = from;
-    let world = known ?? evaluated(model, extents, observed);
+  const settled = (from: World, graphs: ReadonlySet<GraphProto>): World => {
+    const ties = new Map<string, number>();
+    const isFree = (name: string): boolean => isOpen(name) && (ties.get(name) ?? 0) < MOST_TIES;
+    let world = from;
     for (; turns < MOST_TURNS; turns++) {
-      const next = tied(world, extents, graphs, isOpen);
+      const next = tied(world, graphs, isFree);
       if (next === undefined) break;
-      extents = next;
-      world = evaluated(model, extents, observed);
+      for (const [name, extent] of next[0] as Extents)
+        if (extent !== world.choices[0]?.get(name)) ties.set(name, (ties.get(name) ?? 0) + 1);
+      world = evaluated(model, next, observed);
     }
-    return { world, extents };
+    return world;
   };
   const graph = model.graph as GraphProto;
   const branches = branchesOf(graph);
-  const trunk = settled(choices, new Set(graphsOf(graph).filter((one) => !branches.has(one))));
+  const trunk = settled(
+    evaluated(model, choices, observed),
+    new Set(graphsOf(graph).filter((one) => !branches.has(one))),
+  );
   const worlds = new Map<GraphProto, World>();
   for (const branch of new Set(branches.values())) {
     const inner = new Set(graphsOf(branch));
-    const { world } = settled(trunk.extents, inner, trunk.world);
-    if (world !== trunk.world) for (const one of inner) worlds.set(one, world);
+    const world = settled(trunk, inner);
+    if (world !== trunk) for (const one of inner) worlds.set(one, world);
   }
   return choices.map((_, choice): View => {
-    const of = (one: GraphProto): Evaluation => (worlds.get(one) ?? trunk.world)[choice] as Evaluation;
+    const worldOf = (one: GraphProto): World => worlds.get(one) ?? trunk;
+    const of = (one: GraphProto): Evaluation => worldOf(one).evaluations[choice] as Evaluation;
     return {
       known: (one, name) => of(one).known(one, name),
       reason: (one, name) => of(one).reason(one, name),
       *values() {
-        for (const world of new Set([trunk.world, ...worlds.values()])) {
-          for (const value of (world[choice] as Evaluation).values()) {
-            if (of(value.graph) === world[choice]) yield value;
+        for (const world of new Set([trunk, ...worlds.values()])) {
+          for (const value of (world.evaluations[choice] as Evaluation).values()) {
+            if (worldOf(value.graph) === world) yield value;
           }
         }
       },
+      extents: (one) => worldOf(one).choices[choice] as Extents,
     };
   });
 }
 
 function evaluated(model: ModelProto, choices: readonly Extents[], observed: readonly Observed[]): World {
-  return choices.map((extents, choice) => new Evaluation(model, extents, observed[choice]));
+  const evaluations = choices.map((extents, choice) => new Evaluation(model, extents, observed[choice]));
+  return { choices, evaluations };
 }
 
 /** The choices with extents tied that meet in these graphs; undefined if none can be. */
 function tied(
-  world: World,
-  choices: readonly Extents[],
+  { choices, evaluations }: World,
   graphs: ReadonlySet<GraphProto>,
-  isOpen: (name: string) => boolean,
+  isFree: (name: string) => boolean,
 ): readonly Extents[] | undefined {
-  const [first, ...others] = world.map(({ conflicts }) => conflicts);
+  const [first, ...others] = evaluations.map(({ conflicts }) => conflicts);
   const changed = choices.map((extents) => new Map(extents));
   const done = new Set<string>();
   for (const [node, { graph, extents }] of first as Conflicts) {
@@ -98,7 +112,7 @@ function tied(
       const name = [...(choices[0] as Extents).keys()].find(
         (symbol) => choices[0]?.get(symbol) === one && choices[1]?.get(symbol) === two,
       );
-      if (name === undefined || done.has(name) || !isOpen(name)) continue;
+      if (name === undefined || done.has(name) || !isFree(name)) continue;
       done.add(name);
       for (const [choice, met] of [extents, ...again].entries()) {
         if (met !== undefined) changed[choice]?.set(name, met[1 - side] as number);

@@ -29,10 +29,22 @@ const OTHER_PRODUCTS: ReadonlySet<string> = new Set([
   'QLinearMatMul',
   'com.microsoft.MatMulIntegerToFloat',
 ]);
+
 const QUANTIZES: ReadonlySet<string> = new Set([
   'DynamicQuantizeLinear',
   'QuantizeLinear',
   'DequantizeLinear',
+]);
+/** What a block may have on the way without being one that is rewritten. */
+const PASSED: ReadonlySet<string> = new Set([
+  ...QUANTIZES,
+  'Expand',
+  'Flatten',
+  'Pad',
+  'Slice',
+  'Squeeze',
+  'Transpose',
+  'Unsqueeze',
 ]);
 
 /** A node on the way from a score product, with the number of ways to it. */
@@ -127,7 +139,7 @@ class Finder {
       const node = this.#index.producer(one);
       if (node === undefined) continue;
       if (this.#isProduct(node) || isComputed(node)) products.push(node);
-      else if (this.#isStep(node) || QUANTIZES.has(node.opType ?? '')) {
+      else if (this.#isStep(node) || PASSED.has(operatorOf(node))) {
         for (const input of node.input) names.add(input);
       }
     }
@@ -157,7 +169,7 @@ class Finder {
     for (const one of names) {
       for (const user of this.#index.users(one)) {
         if (PRODUCTS.has(operatorOf(user)) || OTHER_PRODUCTS.has(operatorOf(user))) return true;
-        if (this.#isStep(user) || QUANTIZES.has(user.opType ?? ''))
+        if (this.#isStep(user) || PASSED.has(operatorOf(user)))
           for (const output of user.output) names.add(output);
       }
     }
