@@ -1,5 +1,5 @@
-import type { ExportedLayer } from '../exportable.js';
 import { emitExact, emitHeads, emitKept, emitMerged, emitSelected } from './attention.js';
+import type { ExportedLayer } from './exportable.js';
 import { emitFeedForward } from './feed-forward.js';
 import { RelativeBias } from './relative-bias.js';
 import {
