@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
-import { loadT5 } from '@topk-attention/models';
+import { type LayerChoices, loadT5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
 import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability } from '@topk-attention/vitest-preset/browser';
@@ -35,9 +35,11 @@ optional(
     expect(answers.exact).toEqual(expected);
     const backend = await createOnnxRuntimeBackend({ threads: 1 });
     const model = await loadT5({ backend, source: embedded, attention: { k: K } });
-    const withK = await model.generateBatch(prompts, { maxNewTokens });
+    const withK = async (choices: LayerChoices): Promise<readonly (readonly number[])[]> =>
+      (await model.generateBatch(prompts, { maxNewTokens, ...choices })).map(({ ids }) => ids);
+    expect(answers.k).toEqual(await withK({}));
+    expect(answers.exportedWithK).toEqual(await withK({ feedForward: { k: 128 } }));
     model.dispose();
     await backend.dispose();
-    expect(answers.k).toEqual(withK.map(({ ids }) => ids));
   },
 );

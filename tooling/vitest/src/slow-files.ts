@@ -97,6 +97,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-readme': 59,
     'cli-start': 143,
     'export/embedded': 14,
+    'export/pipeline': 8,
     migrate: 10,
     parity: 19,
     'parity-embedded': 19,

@@ -7,7 +7,12 @@ import { ExportedT5 } from '../export/exported-t5.js';
 import { rewritten } from '../export/rewritten.js';
 
 /** Ids of the answers to each prompt, by how the files were made. */
-export type PageAnswers = Readonly<Record<'exported' | 'exact' | 'k', readonly (readonly number[])[]>>;
+export type PageAnswers = Readonly<
+  Record<'exported' | 'exact' | 'k' | 'exportedWithK', readonly (readonly number[])[]>
+>;
+
+/** Fewer hidden units than there are. */
+const FEED_FORWARD_K = 128;
 
 async function answerFromFiles(
   wasmPaths: string,
@@ -27,11 +32,16 @@ async function answerFromFiles(
   };
   const source = await loadT5({ backend: createReferenceBackend(), source: model });
   const files = await exportOnnx(source);
+  const { config, parameters } = source;
+  const layer = { attention: { k }, crossAttention: { k }, feedForward: { k: FEED_FORWARD_K } };
+  const layerChoices = Object.fromEntries(Object.keys(source.layerChoices).map((path) => [path, layer]));
+  const withK = await exportOnnx({ config, parameters, layerChoices });
   source.dispose();
   return {
     exported: await answers(files),
     exact: await answers(rewritten(files, { attention: 'exact', feedForward: 'chunked', strict: true })),
     k: await answers(rewritten(files, { attention: { k }, strict: true })),
+    exportedWithK: await answers(withK),
   };
 }
 

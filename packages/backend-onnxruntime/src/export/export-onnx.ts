@@ -2,10 +2,10 @@ import { aNumber, describeValue, type OptionKinds, readOptions, TopKError } from
 import { GraphBuilder } from '../onnx/graph-builder.js';
 import type { ModelProto } from '../onnx/messages.js';
 import { encodeModel } from '../onnx/write-model.js';
-import type { ExportableT5, ExportedLayer } from './exportable.js';
 import { configOf, generationConfigOf } from './t5/config-files.js';
 import { emitDecoder } from './t5/decoder.js';
 import { emitEncoder } from './t5/encoder.js';
+import type { ExportableT5, ExportedLayer } from './t5/exportable.js';
 import type { Stack } from './t5/stack.js';
 import { Weights } from './t5/weights.js';
 
@@ -22,7 +22,7 @@ export type ExportedFiles = {
   readonly 'generation_config.json': Uint8Array;
 };
 
-export const exportKinds: OptionKinds<ExportOptions> = { chunkBytes: aNumber };
+const exportKinds: OptionKinds<ExportOptions> = { chunkBytes: aNumber };
 
 const DEFAULT_CHUNK_BYTES = 32 * 2 ** 20;
 /** Operator set 20 has Gelu; ONNX Runtime reads it from 1.17 on. */

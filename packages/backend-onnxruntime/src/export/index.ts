@@ -5,5 +5,5 @@ export type {
   ExportedFeedForward,
   ExportedLayer,
   T5Settings,
-} from './exportable.js';
+} from './t5/exportable.js';
 export { type FilesByPath, type WriteExportedOptions, writeExported } from './write-exported.js';

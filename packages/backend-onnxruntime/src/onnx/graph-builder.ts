@@ -133,8 +133,10 @@ export class GraphBuilder {
   }
 
   /**
-   * Runs a subgraph `turns` times, a number or a value i64 []; it may use every value made before. The body returns the carried values of the next turn,
+   * Runs a subgraph `turns` times; it may use every value made before. The body returns the carried values of the next turn,
    * then the collected values. The loop returns the last carried values, then the collected ones with a leading axis of turns.
+   *
+   * @param turns A number, or a value i64 [].
    */
   loop(
     turns: number | string,

@@ -212,6 +212,17 @@ describe('loading', () => {
     expect(source.openFiles).toBe(0);
   });
 
+  test('the choices of the load, layer by layer', async () => {
+    const backend = createReferenceBackend();
+    const source = await smallCheckpoint();
+    const choices = { decoder: { attention: { k: 3 }, crossAttention: 'exact' } } as const;
+    const model = await loadT5({ backend, source, feedForward: { k: 5 }, ...choices });
+    const { 'encoder.0': first, 'decoder.1': last } = model.layerChoices;
+    expect(first).toEqual({ attention: 'exact', crossAttention: 'exact', feedForward: { k: 5 } });
+    expect(last).toEqual({ attention: { k: 3 }, crossAttention: 'exact', feedForward: { k: 5 } });
+    model.dispose();
+  });
+
   test('a choice for a layer that is not there, or a bad k, is refused before anything is uploaded', async () => {
     const source = await smallCheckpoint();
     const backend = createReferenceBackend();

@@ -1,5 +1,5 @@
 import type { Activation } from '@topk-attention/core';
-import type { T5Settings } from '../exportable.js';
+import type { T5Settings } from './exportable.js';
 
 /** Activations by the names of transformers. */
 const names: { readonly [activation in Activation]: string } = {

@@ -1,5 +1,5 @@
-import type { ExportedLayer } from '../exportable.js';
 import { emitExact, emitHeads, emitKept, emitMerged, emitSelected } from './attention.js';
+import type { ExportedLayer } from './exportable.js';
 import { emitFeedForward } from './feed-forward.js';
 import { RelativeBias } from './relative-bias.js';
 import {
@@ -172,7 +172,9 @@ function emitLogits(stack: Stack, x: string): string {
   const { onnx, config, weights } = stack;
   const normal = emitNorm(stack, x, 'decoder.final_layer_norm.weight');
   const scaled = config.scaledOutputs ? onnx.op('Mul', [normal, onnx.f32(config.dModel ** -0.5)]) : normal;
-  const output = weights.has('lm_head.weight') ? 'lm_head.weight' : 'shared.weight';
+  // Tied models whose outputs are not scaled have a head of their own, or a copy.
+  const isShared = config.tiedEmbeddings && config.scaledOutputs;
+  const output = isShared ? 'shared.weight' : 'lm_head.weight';
   // The embedding is stored once: a Gemm takes it as it is.
   const rows = onnx.op('Reshape', [scaled, onnx.i64([-1, config.dModel])]);
   const logits = onnx.op('Gemm', [rows, weights.in(onnx, output)], { transB: 1 });

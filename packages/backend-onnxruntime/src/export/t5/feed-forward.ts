@@ -1,6 +1,6 @@
 import type { Activation } from '@topk-attention/core';
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
-import type { ExportedFeedForward } from '../exportable.js';
+import type { ExportedFeedForward } from './exportable.js';
 import { emitLinear, type Stack } from './stack.js';
 
 /**

@@ -1,5 +1,5 @@
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
-import type { ExportableT5, ExportedLayer, T5Settings } from '../exportable.js';
+import type { ExportableT5, ExportedLayer, T5Settings } from './exportable.js';
 import type { Weights } from './weights.js';
 
 /** One stack of a T5 on its way into a graph. */

@@ -27,10 +27,6 @@ export class Weights {
     return new Weights(weights);
   }
 
-  has(name: string): boolean {
-    return this.#weights.has(name);
-  }
-
   /** @throws TopKError MISSING_WEIGHT */
   get(name: string): Weight {
     const weight = this.#weights.get(name);
