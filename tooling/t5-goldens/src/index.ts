@@ -1,5 +1,5 @@
 export { embeddedModel, goldensFolder } from './folders.ts';
-export { type GenerationCase, readGenerationCases } from './generation.ts';
+export { type DrawCase, type GenerationCase, readDrawCases, readGenerationCases } from './generation.ts';
 export {
   forwardDifference,
   Goldens,
