@@ -16,6 +16,7 @@ from pathlib import Path
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
+import numpy as np
 import torch
 import transformers
 
@@ -55,6 +56,11 @@ CASES = {
     "greedy, several ends": {"max_new_tokens": 12, "eos_token_id": ENDS},
     "greedy, all rules": {"max_length": 15, "min_new_tokens": 4, "repetition_penalty": 1.2, "no_repeat_ngram_size": 2},
 }
+
+
+# What sampling draws from: probabilities of 24 tokens, some of them tied.
+DRAWS = [{"temperature": 0.7}, {"temperature": 1.9, "top_k": 5}, {"top_k": 3}, {"top_p": 0.9}, {"top_p": 0.35}, {"min_p": 0.2},
+         {"temperature": 1.3, "top_k": 9, "top_p": 0.8}, {"temperature": 0.8, "top_k": 12, "top_p": 0.95, "min_p": 0.1}]
 
 
 class Noise(transformers.LogitsProcessor):
@@ -107,6 +113,20 @@ def case(name, options, model, folder):
     return {**entry, "scores": scores} if scores[0] is not None else entry
 
 
+def draw_cases(model):
+    cases = []
+    for at, options in enumerate(DRAWS):
+        logits = np.round(Draw(f"draws {at}").uniform(1, 24) * 3, 1)
+        config = transformers.GenerationConfig(do_sample=True, **{"top_k": 0, **options})
+        # Those of generate() itself, in its order.
+        config.update(**model.generation_config._get_default_generation_params(), defaults_only=True)
+        config._eos_token_tensor = None
+        processors = model._get_logits_processor(config, input_ids_seq_length=1)
+        scores = processors(torch.zeros(1, 1, dtype=torch.long), torch.from_numpy(logits))
+        cases.append({"options": options, "logits": logits[0].tolist(), "probabilities": scores.softmax(-1)[0].tolist()})
+    return cases
+
+
 def build():
     cases = []
     for folder in ("t5-v1_0", "t5-v1_1"):
@@ -114,7 +134,7 @@ def build():
         names = CASES if folder == "t5-v1_0" else ("beams", "beams under rules", "greedy, all rules")
         cases += [case(name, CASES[name], model, folder) for name in names]
     return {"version": 1, "generator": "tooling/goldens/generation.py", "transformers": transformers.__version__,
-            "torch": torch.__version__, "noise": NOISE, "cases": cases}
+            "torch": torch.__version__, "noise": NOISE, "cases": cases, "draws": draw_cases(model)}
 
 
 def check(made):
@@ -127,6 +147,9 @@ def check(made):
         flat = [[s for row in c.get("scores", []) for s in row] for c in (one, other)]
         close = len(flat[0]) == len(flat[1]) and all(abs(a - b) < 1e-5 for a, b in zip(*flat))
         faults += [] if same and close else [f"{key} differs"]
+    for one, other in zip(stored["draws"], made["draws"], strict=True):
+        if one["options"] != other["options"] or not np.allclose(one["probabilities"], other["probabilities"], atol=1e-12):
+            faults.append(f"draws with {one['options']} differ")
     print("\n".join(faults) or f"{len(new)} cases agree")
     return 1 if faults else 0
 

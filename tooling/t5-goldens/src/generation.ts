@@ -15,12 +15,33 @@ export interface GenerationCase {
   readonly scores?: readonly (readonly number[])[];
 }
 
+/** The probabilities that transformers' sampling draws from. */
+export interface DrawCase {
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly logits: readonly number[];
+  readonly probabilities: readonly number[];
+}
+
 /** What `tooling/goldens/generation.py` wrote. */
+interface File {
+  readonly cases: readonly GenerationCase[];
+  readonly draws: readonly DrawCase[];
+}
+
 export function readGenerationCases(): readonly GenerationCase[] {
-  const { cases }: { readonly cases: readonly GenerationCase[] } = JSON.parse(
-    readFileSync(`${goldensFolder}/generation.json`, 'utf8'),
-  );
-  return cases.map((one) => ({ ...one, options: camelCased(one.options) }));
+  return readFile().cases.map(withOurNames);
+}
+
+export function readDrawCases(): readonly DrawCase[] {
+  return readFile().draws.map(withOurNames);
+}
+
+function readFile(): File {
+  return JSON.parse(readFileSync(`${goldensFolder}/generation.json`, 'utf8'));
+}
+
+function withOurNames<Case extends Pick<GenerationCase, 'options'>>(one: Case): Case {
+  return { ...one, options: camelCased(one.options) };
 }
 
 /** 'num_beams' -> numBeams */

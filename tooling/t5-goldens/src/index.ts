@@ -18,7 +18,7 @@ export {
   readEncoderManifest,
 } from './encoders.ts';
 export { embeddedModel, goldensFolder, storiesModel } from './folders.ts';
-export { type GenerationCase, readGenerationCases } from './generation.ts';
+export { type DrawCase, type GenerationCase, readDrawCases, readGenerationCases } from './generation.ts';
 export {
   forwardDifference,
   Goldens,

@@ -96,6 +96,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-eval': 33,
     'cli-readme': 59,
     'cli-start': 143,
+    'cli-suggest-k': 5,
     'export/embedded': 14,
     'export/pipeline': 8,
     migrate: 10,
@@ -115,6 +116,11 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'needles/needles': 4,
     schedulers: 5,
     'training/train': 67,
+  },
+  // A T5 under every strategy, and searched for its k.
+  models: {
+    'choosing-k/suggest-k': 5,
+    't5/strategies': 4,
   },
   nn: {
     'train/torch-checkpoint': 5,

@@ -2,14 +2,14 @@ import { stopIn } from '../text/stop-strings.js';
 import { BeamSearch, bestCandidates, type EndOf, type Hypothesis } from './beam-search.js';
 import { mostNewTokens, type Rules } from './continuation.js';
 import type { Decoder, DecoderEvents, DecoderState } from './decoder.js';
-import { type Processor, processorsOf } from './processors.js';
+import { noTokenLeft, type Processor, processorsOf } from './processors.js';
 import { moveRows, scoresOf, stepLogits } from './row-logits.js';
 
 /**
  * Beam search of several prompts at once: `numReturnSequences` results of each, the best first. Beams move with their
  * caches on the device; only logits are read. Rows of a source whose search is over are fed padding and ignored.
  *
- * @throws TopKError NAN_FOUND
+ * @throws TopKError NAN_FOUND; INVALID_OPTION where no token is left to choose.
  */
 export async function beams<State extends DecoderState>(
   decoder: Decoder<State>,
@@ -48,11 +48,13 @@ export async function beams<State extends DecoderState>(
         if (!search.isDone) {
           const scores = search.running.map((beam, at) => {
             const own = logSoftmax(scoresOf(where, logits, first + at, vocabSize));
-            process(processors, own, prefix, beam);
+            applyRules(processors, own, prefix, beam);
             return own;
           });
+          const candidates = bestCandidates(search.running, scores, kept);
+          if (candidates[0]?.score === Number.NEGATIVE_INFINITY) throw noTokenLeft(where, source, step - 1);
           const from = search.advance(
-            bestCandidates(search.running, scores, kept),
+            candidates,
             (beam, id) => logits[(first + beam) * vocabSize + id] as number,
           );
           if (!search.isDone) return from.map((beam) => first + beam);
@@ -72,7 +74,7 @@ export async function beams<State extends DecoderState>(
   }
 }
 
-function process(
+function applyRules(
   processors: readonly Processor[],
   scores: Float64Array,
   prefix: readonly number[],

@@ -1,7 +1,7 @@
-import { evaluate, TopKError } from '@topk-attention/core';
+import { evaluate } from '@topk-attention/core';
 import { Continuation, type GeneratedToken, type Rules } from './continuation.js';
 import type { Decoder, DecoderEvents, DecoderState } from './decoder.js';
-import { type Processor, processorsOf } from './processors.js';
+import { noTokenLeft, type Processor, processorsOf } from './processors.js';
 import { moveRows, scoresOf, stepLogits } from './row-logits.js';
 import { draw, probabilities, uniform } from './sampling.js';
 
@@ -61,13 +61,7 @@ function choose(
 ): number {
   for (const process of processors) process(scores, sequence, ids.length);
   const best = indexOfLargest(scores);
-  if (best === -1) {
-    throw new TopKError('INVALID_OPTION', `${where}: no token is left for sequence ${row}`, {
-      expected: 'rules that leave at least one token',
-      got: `none after ${ids.length} new tokens`,
-      fix: 'Use a larger noRepeatNgramSize, or fewer tokens',
-    });
-  }
+  if (best === -1) throw noTokenLeft(where, row, ids.length);
   if (mode !== 'sampling') return best;
   return draw(probabilities(scores, sampling), uniform(sampling.seed, row, ids.length));
 }

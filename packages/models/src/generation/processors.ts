@@ -1,3 +1,4 @@
+import { TopKError } from '@topk-attention/core';
 import type { Strategy } from './strategy.js';
 
 /**
@@ -20,6 +21,15 @@ export function processorsOf({
   if (noRepeatNgramSize > 0) processors.push(banRepeated(noRepeatNgramSize));
   if (Math.max(minLength, minNewTokens) > 0) processors.push(banEnd(eosIds, minLength, minNewTokens));
   return processors;
+}
+
+/** The error for rules that ban every token. */
+export function noTokenLeft(where: string, row: number, newTokens: number): TopKError {
+  return new TopKError('INVALID_OPTION', `${where}: no token is left for row ${row}`, {
+    expected: 'rules that leave at least one token',
+    got: `none after ${newTokens} new tokens`,
+    fix: 'Use a larger noRepeatNgramSize, or fewer tokens',
+  });
 }
 
 /** Keskar et al., CTRL (2019): scores of tokens of the sequence are divided by the penalty, negative ones multiplied. */

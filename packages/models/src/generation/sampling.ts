@@ -18,7 +18,9 @@ export function probabilities(
   logits: Float64Array,
   { temperature, topK, topP, minP }: Omit<Sampling, 'seed'>,
 ): Float64Array {
-  const scores = temperature === 1 ? logits : logits.map((logit) => logit / temperature);
+  // Counted from the best one, because a small temperature would make others infinite.
+  const best = largest(logits);
+  const scores = temperature === 1 ? logits : logits.map((logit) => (logit - best) / temperature);
   const kept = topK > 0 && topK < scores.length ? withBest(scores, topK) : scores;
   let shares = softmax(kept);
   if (topP < 1) shares = withNucleus(shares, topP);
@@ -42,9 +44,14 @@ export function draw(shares: Float64Array, at: number): number {
 }
 
 export function softmax(scores: Float64Array): Float64Array {
-  let best = Number.NEGATIVE_INFINITY;
-  for (const score of scores) if (score > best) best = score;
+  const best = largest(scores);
   return normalised(scores.map((score) => Math.exp(score - best)));
+}
+
+function largest(numbers: Float64Array): number {
+  let best = Number.NEGATIVE_INFINITY;
+  for (const one of numbers) if (one > best) best = one;
+  return best;
 }
 
 function normalised(shares: Float64Array): Float64Array {
@@ -74,7 +81,6 @@ function withNucleus(shares: Float64Array, mass: number): Float64Array {
 }
 
 function withShare(shares: Float64Array, share: number): Float64Array {
-  let best = 0;
-  for (const one of shares) if (one > best) best = one;
-  return normalised(shares.map((one) => (one < share * best ? 0 : one)));
+  const least = share * largest(shares);
+  return normalised(shares.map((one) => (one < least ? 0 : one)));
 }

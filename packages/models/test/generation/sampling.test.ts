@@ -1,3 +1,4 @@
+import { readDrawCases } from '@topk-attention/t5-goldens';
 import { describe, expect, test } from 'vitest';
 import { draw, probabilities, softmax, uniform } from '../../src/generation/sampling.js';
 import { randomNumbers } from '../support/random.js';
@@ -38,6 +39,12 @@ describe('probabilities', () => {
           everything,
         ),
       );
+  });
+
+  test('a temperature near 0 leaves the best one, however large or small logits are', () => {
+    for (const temperature of [1e-3, 1e-300, Number.MIN_VALUE])
+      for (const logits of [Float64Array.of(900, 1000, -5), Float64Array.of(-2000, -3, -4)])
+        expect([...probabilities(logits, { ...all, temperature })]).toEqual([0, 1, 0]);
   });
 
   test('topK keeps the k best and their ties', () => {
@@ -82,6 +89,13 @@ describe('probabilities', () => {
     expectClose(probabilities(logits, three), [3 / 7, 0, 4 / 7, 0]);
     expectClose(probabilities(logits, { ...three, minP: 0.8 }), [0, 0, 1, 0]);
   });
+
+  test.each(readDrawCases())(
+    "are transformers' own: $options",
+    ({ options, logits, probabilities: expected }) => {
+      expectClose(probabilities(Float64Array.from(logits), { ...all, ...options }), expected);
+    },
+  );
 
   test('banned tokens stay banned', () => {
     const logits = Float64Array.of(1, Number.NEGATIVE_INFINITY, 1);

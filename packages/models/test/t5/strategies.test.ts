@@ -226,11 +226,18 @@ describe('ends of a text', () => {
   });
 
   test('rules that leave no token are an error', async () => {
-    const error = await keepsNothing(backend, () =>
-      errorOf(model.generate(source, { noRepeatNgramSize: 1, eosTokenId: [], maxNewTokens: 200 })),
-    );
-    expect(error.code).toBe('INVALID_OPTION');
-    expect(error.message).toContain('no token is left');
+    const config = tinyConfig();
+    const own = createReferenceBackend();
+    const small = createT5(config, tinyParameters(own, config));
+    const rules = { noRepeatNgramSize: 1, eosTokenId: [], maxNewTokens: 20 };
+    for (const options of [{}, { doSample: true }, { numBeams: 2 }]) {
+      const error = await keepsNothing(own, () =>
+        errorOf(small.generate([5, 3, 1], { ...options, ...rules })),
+      );
+      expect(error.code).toBe('INVALID_OPTION');
+      expect(error.message).toContain('no token is left');
+    }
+    small.dispose();
   });
 });
 
