@@ -1,6 +1,6 @@
 """Golden values for BERT, DistilBERT and RoBERTa from Python transformers and tokenizers.
 
-    python tooling/goldens/encoders.py            write tooling/t5-goldens/goldens/encoders
+    python tooling/goldens/encoders.py            write tooling/t5-goldens/goldens/encoders; then pnpm format
     python tooling/goldens/encoders.py --check    make them in memory and compare
 
 Every model is a small random folder with the weights of all its heads. Hidden states and logits are computed in float64 from the
@@ -320,7 +320,7 @@ def build():
         arrays, gradients = model_goldens(family, config, weights)
         files[f"{family}/config.json"] = pretty(dict(sorted(config.items()))).encode() + b"\n"
         files[f"{family}/model.safetensors"] = save_torch(weights, metadata={"format": "pt"})
-        files[f"{family}/tokenizer.json"] = json.dumps(definition, ensure_ascii=False, indent=1).encode() + b"\n"
+        files[f"{family}/tokenizer.json"] = pretty(definition).encode() + b"\n"
         goldens[f"{family}/goldens.safetensors"] = arrays
         qa = make(family, config, CLASSES["question-answering"], weights, torch.float64)
         tokenizer = Tokenizer.from_str(json.dumps(definition))
@@ -356,8 +356,10 @@ def near(a, b):
 
 
 def check(files, goldens, manifest):
-    faults = [f"{path} differs" for path, data in files.items()
-              if not (OUT / path).exists() or (OUT / path).read_bytes() != data]
+    # The repository's formatter lays long lists out in its own way: `pnpm format` after writing.
+    same = lambda path, data: (json.loads(OUT.joinpath(path).read_text()) == json.loads(data) if path.endswith(".json")
+                               else OUT.joinpath(path).read_bytes() == data)
+    faults = [f"{path} differs" for path, data in files.items() if not (OUT / path).exists() or not same(path, data)]
     for path, arrays in goldens.items():
         faults += compare_tensors(path, load_file(OUT / path), arrays, 1e-10) if (OUT / path).exists() else [f"{path} missing"]
     stored, made = json.loads((OUT / "manifest.json").read_text()), json.loads(text_of(manifest))

@@ -14,7 +14,12 @@ export {
 export type { LoadCheckpointOptions } from './checkpoint/load-options.js';
 export type { LayerChoice, LayerChoices, LayerPattern, StackChoices, StackLayerChoice } from './choices.js';
 export type { ScoredLabel } from './encoder/classes.js';
-export { type EncoderConfig, type EncoderFamily, parseEncoderConfig } from './encoder/config.js';
+export {
+  type EncoderConfig,
+  type EncoderConfigOptions,
+  type EncoderFamily,
+  parseEncoderConfig,
+} from './encoder/config.js';
 export { type EncoderForwardOptions, encoderForward, encoderLogits } from './encoder/forward.js';
 export { type EncoderCheckpoint, loadEncoder, loadEncoderParameters } from './encoder/load.js';
 export type { MaskWord } from './encoder/masks.js';

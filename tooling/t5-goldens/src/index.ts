@@ -10,7 +10,7 @@ export {
   type QuestionGolden,
   readEncoderManifest,
 } from './encoders.ts';
-export { embeddedModel, goldensFolder } from './folders.ts';
+export { embeddedModel, goldensFolder, smallEncoder } from './folders.ts';
 export {
   forwardDifference,
   Goldens,
