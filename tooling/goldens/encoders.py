@@ -290,6 +290,13 @@ def tokenizer_goldens(definition):
     return {"cases": cases, "pairs": pairs}
 
 
+def spaced_tokenizer(definition):
+    """The byte-level tokenizer with a space in front of every text, as some have it."""
+    pre = {**definition["pre_tokenizer"], "add_prefix_space": True}
+    post = {**definition["post_processor"], "add_prefix_space": True}
+    return {**definition, "pre_tokenizer": pre, "post_processor": post}
+
+
 def normalized_words(changes):
     """Words of the texts after BERT's normalisation, and where each stands in the original."""
     normalizer, splitter, cases = BertNormalizer(**changes), BertPreTokenizer(), []
@@ -328,7 +335,9 @@ def build():
         print(family, config["vocab_size"], "words; leads of answers", [f"{q['lead']:.1e}" for q in questions], file=sys.stderr)
         entries.append({"model": family, "topK": TOP_K, "gradients": gradients, "questions": questions,
                         "tokenizer": tokenizer_goldens(definition)})
-    manifest = {"version": 1, "generator": "tooling/goldens/encoders.py", "transformers": transformers.__version__,
+        if family == "roberta":
+            spaced = tokenizer_goldens(spaced_tokenizer(definition))["cases"]
+    manifest = {"version": 1, "spaced": spaced, "generator": "tooling/goldens/encoders.py", "transformers": transformers.__version__,
                 "tokenizers": tokenizers.__version__, "models": entries, "normalizers": [normalized_words(n) for n in NORMALIZERS]}
     return files, goldens, manifest
 
