@@ -78,6 +78,13 @@ describe('classes', () => {
     expect(places[0]).toBeUndefined();
     expect(places.at(-1)).toBeUndefined();
     expect(places.slice(1, -1).join('')).toBe('Zoëwenthome');
+    // A text that is cut still ends with a special token, which has no place.
+    const [cut = []] = await of('token-classification').classifyTokens(['the '.repeat(70)], {
+      truncate: true,
+    });
+    expect(cut).toHaveLength(64);
+    expect(cut.map(({ start }) => start).slice(0, 3)).toEqual([undefined, 0, 4]);
+    expect(cut.slice(-2).map(({ end }) => end)).toEqual([247, undefined]);
     expect(tokens.every(({ label, score }) => label !== '' && score > 1 / 3 && score <= 1)).toBe(true);
   });
 });
