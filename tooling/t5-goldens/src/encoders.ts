@@ -34,7 +34,7 @@ export interface EncoderGolden {
   };
 }
 
-export interface TokenizedText {
+interface TokenizedText {
   readonly text: string;
   readonly ids: readonly number[];
   /** Start and end of each token but the special ones, one after the other. */
