@@ -10,6 +10,7 @@ import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
 import * as onnxExport from '@topk-attention/onnxruntime/export';
 import * as rewrite from '@topk-attention/onnxruntime/rewrite';
+import { smallEncoder } from '@topk-attention/t5-goldens';
 import * as tfjs from '@topk-attention/tfjs';
 import * as tfjsLayers from '@topk-attention/tfjs/layers';
 import * as webgpu from '@topk-attention/webgpu';
@@ -71,8 +72,11 @@ const layers = tfjsLayers.topKLayers(tf as unknown as Parameters<typeof tfjsLaye
 const ofLayers = untyped(layers);
 const model = await models.loadT5({ backend, source: new URL('../model/', import.meta.url) });
 const ofModel = untyped(model);
+const encoder = await models.loadEncoder({ backend, source: smallEncoder });
+const ofEncoder = untyped(encoder);
 afterAll(async () => {
   model.dispose();
+  encoder.dispose();
   await backend.dispose();
 });
 
@@ -235,12 +239,21 @@ const modules: Readonly<Record<string, Exports>> = {
         ),
       t5Encode: (wrong) =>
         untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
+      loadEncoder: (wrong) => untyped(models).loadEncoder({ backend, source: 'nowhere', ...wrong }),
+      loadEncoderParameters: (wrong) =>
+        untyped(models).loadEncoderParameters({ backend, source: 'nowhere', ...wrong }),
+      createEncoder: (wrong) => untyped(models).createEncoder(encoder.config, encoder.parameters, wrong),
+      encoderForward: (wrong) =>
+        untyped(models).encoderForward(encoder.config, encoder.parameters, { sources: [[5, 1]] }, wrong),
+      encoderLogits: (wrong) =>
+        untyped(models).encoderLogits(encoder.config, encoder.parameters, { sources: [[5, 1]] }, wrong),
+      parseEncoderConfig: (wrong) => untyped(models).parseEncoderConfig('{}', wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
       suggestK: (wrong) => untyped(models).suggestK(model, ['where?'], { tolerance: 1, ...wrong }),
       kErrors: (wrong) => untyped(models).kErrors(model, ['where?'], { ks: [1], ...wrong }),
     },
     without:
-      'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+      'createTokenizer encoderParameterSpecs exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
   },
   'a model': {
     of: methodsOf(model),
@@ -253,6 +266,20 @@ const modules: Readonly<Record<string, Exports>> = {
       explain: (wrong) => ofModel.explain({ sourceLength: 3, ...wrong }),
     },
     without: 'comparison dispose',
+  },
+  'an encoder': {
+    of: methodsOf(encoder),
+    withOptions: {
+      embed: (wrong) => ofEncoder.embed(['where?'], wrong),
+      classify: (wrong) => ofEncoder.classify(['where?'], wrong),
+      classifyTokens: (wrong) => ofEncoder.classifyTokens(['where?'], wrong),
+      fillMask: (wrong) => ofEncoder.fillMask(['[MASK]?'], wrong),
+      answer: (wrong) => ofEncoder.answer({ question: 'where?', context: 'here' }, wrong),
+      encode: (wrong) => ofEncoder.encode([[5, 1]], wrong),
+      logits: (wrong) => ofEncoder.logits([[5, 1]], wrong),
+      explain: (wrong) => ofEncoder.explain({ sourceLength: 3, ...wrong }),
+    },
+    without: 'dispose',
   },
   onnxruntime: {
     of: onnxruntime,
@@ -355,6 +382,8 @@ const within: Readonly<Record<string, Call>> = {
       targets: [[0]],
       ...wrong,
     }),
+  'answer question': (wrong) => ofEncoder.answer({ question: 'where?', context: 'here', ...wrong }),
+  'embed encoder.0': (wrong) => ofEncoder.embed(['where?'], { layers: { 'encoder.0': wrong } }),
   'generate encoder.0': (wrong) => ofModel.generate('where?', { layers: { 'encoder.0': wrong } }),
   'convertModelArtifacts feedForward': (wrong) =>
     ofTfjsLayers.convertModelArtifacts({ modelTopology: {} }, { feedForward: { k: 1, ...wrong } }),

@@ -51,7 +51,12 @@ export type { SourceInput } from './generation/prompts.js';
 export type { GenerationSettings } from './generation/settings.js';
 export type { LoadCheckpointOptions } from './checkpoint/load-options.js';
 export type { ScoredLabel } from './encoder/classes.js';
-export { type EncoderConfig, type EncoderFamily, parseEncoderConfig } from './encoder/config.js';
+export {
+  type EncoderConfig,
+  type EncoderConfigOptions,
+  type EncoderFamily,
+  parseEncoderConfig,
+} from './encoder/config.js';
 export { type EncoderForwardOptions, encoderForward, encoderLogits } from './encoder/forward.js';
 export { type EncoderCheckpoint, loadEncoder, loadEncoderParameters } from './encoder/load.js';
 export type { MaskWord } from './encoder/masks.js';

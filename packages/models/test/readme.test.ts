@@ -1,6 +1,7 @@
-import { embeddedModel } from '@topk-attention/t5-goldens';
+import { embeddedModel, smallEncoder } from '@topk-attention/t5-goldens';
 import { testExamples } from '@topk-attention/vitest-preset';
 
 process.env.T5_FOLDER = embeddedModel;
+process.env.ENCODER_FOLDER = smallEncoder;
 
 testExamples(new URL('../README.md', import.meta.url));

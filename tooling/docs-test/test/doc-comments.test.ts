@@ -90,6 +90,8 @@ const work = mkdtempSync(join(tmpdir(), 'topk-doc-examples-'));
 beforeAll(() => {
   const model = join(root, 'apps', 'qa-demo', 'model');
   symlinkSync(model, join(work, 'model'), 'junction');
+  const encoders = join(root, 'tooling', 't5-goldens', 'goldens', 'encoders');
+  symlinkSync(join(encoders, 'bert'), join(work, 'encoder'), 'junction');
   copyFileSync(join(model, 'model.safetensors'), join(work, 'model.safetensors'));
   process.chdir(work);
 });

@@ -4,6 +4,8 @@ import { goldensFolder } from './folders.ts';
 /** What `tooling/goldens/encoders.py` wrote. */
 export interface EncoderManifest {
   readonly models: readonly EncoderGolden[];
+  /** RoBERTa's tokenizer with `add_prefix_space`. */
+  readonly spaced: readonly TokenizedText[];
   /** Words of texts after a normalisation of BERT's, with their places in the text. */
   readonly normalizers: readonly {
     readonly normalizer: object;
@@ -22,14 +24,7 @@ export interface EncoderGolden {
   readonly gradients: { readonly [name: string]: number };
   readonly questions: readonly QuestionGolden[];
   readonly tokenizer: {
-    readonly cases: readonly {
-      readonly text: string;
-      readonly ids: readonly number[];
-      /** Start and end of each token but the special ones, one after the other. */
-      readonly offsets: readonly number[];
-      readonly words: readonly number[];
-      readonly decoded: string;
-    }[];
+    readonly cases: readonly TokenizedText[];
     readonly pairs: readonly {
       readonly a: string;
       readonly b: string;
@@ -37,6 +32,15 @@ export interface EncoderGolden {
       readonly types: readonly number[];
     }[];
   };
+}
+
+interface TokenizedText {
+  readonly text: string;
+  readonly ids: readonly number[];
+  /** Start and end of each token but the special ones, one after the other. */
+  readonly offsets: readonly number[];
+  readonly words: readonly number[];
+  readonly decoded: string;
 }
 
 export interface QuestionGolden {

@@ -17,7 +17,7 @@ export {
   type QuestionGolden,
   readEncoderManifest,
 } from './encoders.ts';
-export { embeddedModel, goldensFolder, storiesModel } from './folders.ts';
+export { embeddedModel, goldensFolder, smallEncoder, storiesModel } from './folders.ts';
 export { type DrawCase, type GenerationCase, readDrawCases, readGenerationCases } from './generation.ts';
 export {
   forwardDifference,

@@ -1,7 +1,14 @@
-import { type Activation, TopKError } from '@topk-attention/core';
+import {
+  type Activation,
+  aString,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  TopKError,
+} from '@topk-attention/core';
 import { activationNames, activationOf } from '../checkpoint/activations.js';
 import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
-import { type EncoderTask, taskOf } from './task.js';
+import { type EncoderTask, encoderTasks, taskOf } from './task.js';
 
 /** How weights and settings are named, and what differs in the arithmetic. */
 export type EncoderFamily = 'bert' | 'distilbert' | 'roberta';
@@ -42,6 +49,15 @@ export interface EncoderConfig {
   readonly tiedEmbeddings: boolean;
 }
 
+export interface EncoderConfigOptions {
+  /** The head. Default: what `architectures` names. */
+  readonly task?: EncoderTask;
+  /** For messages. Default 'config.json'. */
+  readonly file?: string;
+}
+
+const optionKinds: OptionKinds<EncoderConfigOptions> = { task: oneOf(...encoderTasks), file: aString };
+
 /** Families by model_type. XLM-RoBERTa and CamemBERT are RoBERTa with other tokenizers. */
 const families: { readonly [type: string]: EncoderFamily } = {
   bert: 'bert',
@@ -54,14 +70,11 @@ const families: { readonly [type: string]: EncoderFamily } = {
 /**
  * Reads the contents of a config.json.
  *
- * @param task overrides the head that `architectures` names
  * @throws TopKError FILE_CORRUPT when it is not a JSON object, UNKNOWN_MODEL_TYPE, INVALID_CONFIG for a missing or
  * impossible value, UNSUPPORTED for a head that is not there.
  */
-export function parseEncoderConfig(
-  text: string,
-  { task, file = 'config.json' }: { readonly task?: EncoderTask | undefined; readonly file?: string } = {},
-): EncoderConfig {
+export function parseEncoderConfig(text: string, options?: EncoderConfigOptions): EncoderConfig {
+  const { task, file = 'config.json' } = readOptions('parseEncoderConfig', options, optionKinds);
   const read = readConfig(text, file);
   const type = read.value('model_type');
   const family = typeof type === 'string' && Object.hasOwn(families, type) ? families[type] : undefined;

@@ -74,7 +74,8 @@ export function encoderForward(
  * @throws TopKError as `encoderForward`; UNSUPPORTED for a configuration without a head
  *
  * @example
- * const { config, parameters } = await loadEncoderParameters({ backend, source: 'encoder' });
+ * const task = 'text-classification';
+ * const { config, parameters } = await loadEncoderParameters({ backend, source: 'encoder', task });
  * const labels = tensor(backend, Int32Array.of(1), [1], 'i32');
  * const loss = valueAndGrad((p: ParameterTree) =>
  *   crossEntropy(encoderLogits(config, p, { sources: [[2, 17, 25, 3]] }), labels),

@@ -75,5 +75,5 @@ export async function loadEncoderParameters(
 
 async function readConfigFile(source: FileSource, task: EncoderTask | undefined): Promise<EncoderConfig> {
   const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
-  return parseEncoderConfig(text, { task, file: `${source.name}: ${CONFIG}` });
+  return parseEncoderConfig(text, { ...(task && { task }), file: `${source.name}: ${CONFIG}` });
 }

@@ -109,7 +109,7 @@ export class Encoder {
     const { pooling = 'mean', normalize = false, ...call } = given;
     const vectors: Float32Array[] = [];
     await this.#run('embed', sources, call, async ({ hidden, rows, lengths }) => {
-      const values = await readRows(pooled(hidden, lengths, pooling));
+      const values = await readRows('embed', pooled(hidden, lengths, pooling));
       for (const [at, row] of rows.entries()) {
         const own = Float32Array.from(values[at] as readonly number[]);
         vectors[row] = normalize ? normalizedVector(own) : own;
@@ -131,7 +131,7 @@ export class Encoder {
     this.#requireTask('classify', 'text-classification');
     const classes: (readonly ScoredLabel[])[] = [];
     await this.#run('classify', sources, given, async ({ head, rows }) => {
-      const values = await readRows(head());
+      const values = await readRows('classify', head());
       for (const [at, row] of rows.entries()) {
         classes[row] = scoredLabels(this.config, values[at] as readonly number[]);
       }
@@ -153,11 +153,12 @@ export class Encoder {
     const { labels } = this.config;
     const found: (readonly TokenLabel[])[] = [];
     await this.#run('classifyTokens', sources, given, async ({ head, rows, tokens }) => {
-      const values = await readRows(head());
+      const values = await readRows('classifyTokens', head());
       const perRow = values.length / rows.length;
       for (const [at, row] of rows.entries()) {
-        const places = this.#placesOf(sources[row] as EncoderSource);
-        found[row] = (tokens[row] as TokenRow).ids.map((id, token) => {
+        const { ids } = tokens[row] as TokenRow;
+        const places = this.#placesOf(sources[row] as EncoderSource, ids.length);
+        found[row] = ids.map((id, token) => {
           const [best] = scoredLabels(
             { labels, problem: 'single-label' },
             values[at * perRow + token] as readonly number[],
@@ -189,6 +190,7 @@ export class Encoder {
       const most = Math.max(...places.map((own) => own.length));
       const at = places.flatMap((own) => Array.from({ length: most }, (_, index) => own[index] ?? -1));
       const values = await readRows(
+        'fillMask',
         scope(() => {
           const list = tensor(this.backend, Int32Array.from(at), [rows.length, most], 'i32');
           return wordLogits(layers, gatherRows(hidden, list));
@@ -205,7 +207,7 @@ export class Encoder {
 
   /**
    * The parts of the context that answer the question, the best first. A long context is read in windows that overlap. Scores
-   * are those of the question-answering pipeline of transformers 4.
+   * are those of the question-answering pipeline of transformers 4. A signal stops the windows, not the tokenizer.
    *
    * @throws TopKError UNSUPPORTED without a head for answers, or where the tokenizer does not tell where tokens stand;
    * INVALID_OPTION; TOO_LONG for a question that leaves no room; EMPTY_SEQUENCE for an empty question or context; ABORTED
@@ -217,7 +219,7 @@ export class Encoder {
     const asking = readQuestion(this.tokenizer, asked, given, this.config.maxTokens);
     const made: WindowLogits[] = [];
     await this.#runRows('answer', asking.windows, given, async ({ head, rows }) => {
-      const values = await readRows(head());
+      const values = await readRows('answer', head());
       const perRow = values.length / rows.length;
       for (const [at, row] of rows.entries()) {
         const own = values.slice(at * perRow, (at + 1) * perRow);
@@ -348,15 +350,17 @@ export class Encoder {
     if (this.config.task !== task) throw withoutHead(where, this.config, `a model for '${task}'`);
   }
 
-  /** Where the tokens of a source stand in its text. */
-  #placesOf(source: EncoderSource): (token: number) => { start?: number; end?: number } {
+  /** Where the `count` tokens of a source, special ones included, stand in its text. */
+  #placesOf(source: EncoderSource, count: number): (token: number) => { start?: number; end?: number } {
     const spans = this.tokenizer?.spans;
     if (spans === undefined || typeof source !== 'string') return () => ({});
-    const { ids, starts, ends } = spans.encode(source);
-    const { firstAt } = spans.wrap(ids);
+    const { starts, ends } = spans.encode(source);
+    const { ids, firstAt } = spans.wrap([]);
+    // Fewer than the text has, if it was cut.
+    const own = count - ids.length;
     return (token) => {
-      const [start, end] = [starts[token - firstAt], ends[token - firstAt]];
-      return start === undefined || end === undefined ? {} : { start, end };
+      const at = token - firstAt;
+      return at < 0 || at >= own ? {} : { start: starts[at] as number, end: ends[at] as number };
     };
   }
 }

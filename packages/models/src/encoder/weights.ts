@@ -58,7 +58,7 @@ export function embeddingNames(family: EncoderFamily): {
 }
 
 /** Modules of the heads. */
-export const POOLER = 'bert.pooler.dense';
+const POOLER = 'bert.pooler.dense';
 export const CLASSIFIER = 'classifier';
 export const QA_OUTPUTS = 'qa_outputs';
 

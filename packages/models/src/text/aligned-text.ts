@@ -17,7 +17,8 @@ export function alignedText(text: string, offset: number): AlignedText {
   const ends: number[] = [];
   let at = offset;
   for (const character of text) {
-    characters.push(/^[\ud800-\udfff]$/.test(character) ? '\ufffd' : character);
+    const isHalf = character.length === 1 && character >= '\ud800' && character <= '\udfff';
+    characters.push(isHalf ? '\ufffd' : character);
     starts.push(at);
     at += character.length;
     ends.push(at);

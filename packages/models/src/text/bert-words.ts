@@ -40,10 +40,12 @@ export function* bertWords(text: AlignedText): Generator<AlignedText, void> {
 
 /** Unicode's white space, which differs from that of JavaScript's regular expressions. */
 export function isSpace(character: string): boolean {
+  if (character < '\u0080') return character === ' ' || (character >= '\t' && character <= '\r');
   return /^\p{White_Space}$/u.test(character);
 }
 
 function cleaned(character: string): readonly string[] {
+  if (character >= ' ' && character < '\u007f') return [character];
   if (/^[\t\n\r]$/.test(character)) return [' '];
   if (character === '\ufffd') return [];
   if (/^[\p{Cc}\p{Cf}\p{Co}]$/u.test(character) && !newerFormats.test(character)) return [];
@@ -52,13 +54,14 @@ function cleaned(character: string): readonly string[] {
 
 /** The ranges of the original BERT, as the Rust tokenizers have them. */
 function isChinese(character: string): boolean {
+  if (character < '\u3400') return false;
   return /^[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\u{2f800}-\u{2fa1f}]$/u.test(
     character,
   );
 }
 
 function isPunctuation(character: string): boolean {
-  if (/^[!-/:-@[-`{-~]$/.test(character)) return true;
+  if (character < '\u0080') return /^[!-/:-@[-`{-~]$/.test(character);
   // Two that were punctuation once.
   if (/^[\u166d\u{111c9}]$/u.test(character)) return true;
   return /^\p{P}$/u.test(character) && !newerPunctuation.test(character);
@@ -77,6 +80,7 @@ function withoutAccents(text: AlignedText): AlignedText {
 }
 
 function isAccent(character: string): boolean {
+  if (character < '\u0300') return false;
   // Two that did not advance once.
   if (/^[\u1734\u{1171e}]$/u.test(character)) return true;
   return /^\p{Mn}$/u.test(character) && !newerMarks.test(character);

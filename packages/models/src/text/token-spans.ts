@@ -195,7 +195,8 @@ function trimmed(
   if (leading === -1) leading = last;
   let trailing = 0;
   while (trailing < last && isBlank(characters[last - 1 - trailing] as string)) trailing++;
-  if (leading > 0 && trim === 'but-the-added' && (isFirst || start === 0)) leading--;
+  // Several spaces are none of them the added one.
+  if (leading === 1 && trim === 'but-the-added' && (isFirst || start === 0)) leading = 0;
   // A space is one character, whatever character of the text it came from.
   for (; leading > 0 && start < end; leading--) start += isPair(text, start) ? 2 : 1;
   for (; trailing > 0 && end > start; trailing--) end -= isPair(text, end - 2) ? 2 : 1;

@@ -1,7 +1,17 @@
-import { exactAttention } from '@topk-attention/core';
+import { crossEntropy, exactAttention, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Encoder, type KeptKeys, type KeptUnits, loadEncoder, type Progress } from '../../src/index.js';
+import {
+  type Encoder,
+  encoderForward,
+  encoderLogits,
+  type KeptKeys,
+  type KeptUnits,
+  loadEncoder,
+  type ParameterTree,
+  type Progress,
+  seedsFrom,
+} from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
 import { keepsNothing } from '../support/memory.js';
 import { folderOf, loadGolden } from './support.js';
@@ -68,6 +78,13 @@ describe('classes', () => {
     expect(places[0]).toBeUndefined();
     expect(places.at(-1)).toBeUndefined();
     expect(places.slice(1, -1).join('')).toBe('Zoëwenthome');
+    // A text that is cut still ends with a special token, which has no place.
+    const [cut = []] = await of('token-classification').classifyTokens(['the '.repeat(70)], {
+      truncate: true,
+    });
+    expect(cut).toHaveLength(64);
+    expect(cut.map(({ start }) => start).slice(0, 3)).toEqual([undefined, 0, 4]);
+    expect(cut.slice(-2).map(({ end }) => end)).toEqual([247, undefined]);
     expect(tokens.every(({ label, score }) => label !== '' && score > 1 / 3 && score <= 1)).toBe(true);
   });
 });
@@ -326,4 +343,25 @@ test('explain names every layer and its bytes', () => {
     'encoder.0 feedForward',
     'encoder.1 feedForward',
   ]);
+});
+
+test('training drops by seeds, and a block that runs again gives the same gradients', async () => {
+  const { config, parameters } = of('text-classification');
+  const labels = tensor(backend, Int32Array.of(1), [1], 'i32');
+  const gradientsOf = async (seed: number, recompute: boolean): Promise<readonly number[]> => {
+    const options = { training: true, seeds: seedsFrom(seed), recompute };
+    const { value, gradients } = valueAndGrad((p: ParameterTree) =>
+      crossEntropy(encoderLogits(config, p, { sources: [[2, 9, 17, 30]] }, options), labels),
+    )(parameters);
+    const query = gradients['bert.encoder.layer.0.attention.self.query.weight'] as Tensor;
+    const numbers = [...(await value.data()), ...(await query.data())].map(Number);
+    for (const one of [value, ...Object.values(gradients)]) one.dispose();
+    return numbers;
+  };
+  const first = await gradientsOf(1, false);
+  expect(await gradientsOf(1, true)).toEqual(first);
+  expect(await gradientsOf(2, false)).not.toEqual(first);
+  labels.dispose();
+  const run = (): unknown => encoderForward(config, parameters, { sources: [[2]] }, { training: true });
+  expect(run).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
 });

@@ -178,3 +178,17 @@ test.each([
   expect(parsed.problem).toBe(problem);
   expect(parsed.labels[0]).toBe('LABEL_0');
 });
+
+test('weights that make NaN give an error and no result', async () => {
+  const nan = { dtype: 'F32', shape: [2], data: Float32Array.of(Number.NaN, 0) } as const;
+  const source = await changedCheckpoint(
+    'bert',
+    {},
+    (name) => (name === 'qa_outputs.bias' ? undefined : name),
+    { 'qa_outputs.bias': nan },
+  );
+  const model = await loadEncoder({ backend, source });
+  const error = await errorOf(model.answer({ question: 'the', context: 'the garden' }));
+  expect(error).toMatchObject({ code: 'NAN_FOUND' });
+  model.dispose();
+});

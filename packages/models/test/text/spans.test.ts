@@ -5,7 +5,7 @@ import { createTokenizer } from '../../src/index.js';
 import { alignedText } from '../../src/text/aligned-text.js';
 import { bertWords, normalizeBert } from '../../src/text/bert-words.js';
 
-const { models, normalizers } = readEncoderManifest();
+const { models, normalizers, spaced } = readEncoderManifest();
 
 for (const { model, tokenizer: golden } of models) {
   describe(`the tokenizer of ${model} against the Python package tokenizers`, () => {
@@ -14,13 +14,14 @@ for (const { model, tokenizer: golden } of models) {
     );
     const spans = tokenizer.spans;
 
-    test.each(golden.cases)('$text', async ({ text, ids, offsets, words }) => {
+    test.each(golden.cases)('$text', async ({ text, ids, offsets, words, decoded }) => {
       expect(tokenizer.encode(text)).toEqual(ids);
       expect(await tokenizer.encodeAsync(text)).toEqual(ids);
       const found = spans?.encode(text);
       expect(found?.starts.flatMap((start, at) => [start, found.ends[at]])).toEqual(offsets);
       expect(found?.words).toEqual(words);
       expect(spans?.wrap(found?.ids ?? []).ids).toEqual(ids);
+      expect(tokenizer.decode(ids)).toBe(decoded);
     });
 
     test.each(golden.pairs)('the pair of "$a" and "$b"', ({ a, b, ids, types }) => {
@@ -32,6 +33,27 @@ for (const { model, tokenizer: golden } of models) {
     });
   });
 }
+
+describe('a byte-level tokenizer that adds a space in front', () => {
+  const definition = JSON.parse(readFileSync(`${goldensFolder}/encoders/roberta/tokenizer.json`, 'utf8'));
+  definition.pre_tokenizer.add_prefix_space = true;
+  definition.post_processor.add_prefix_space = true;
+  const tokenizer = createTokenizer(JSON.stringify(definition));
+
+  test.each(spaced)('$text', ({ text, ids, offsets }) => {
+    expect(tokenizer.encode(text)).toEqual(ids);
+    const found = tokenizer.spans?.encode(text);
+    expect(found?.starts.flatMap((start, at) => [start, found.ends[at]])).toEqual(offsets);
+  });
+});
+
+test('other tokenizers do not tell where tokens stand', () => {
+  const definition = JSON.parse(readFileSync(`${goldensFolder}/encoders/bert/tokenizer.json`, 'utf8'));
+  const other = { ...definition, pre_tokenizer: { type: 'Whitespace' } };
+  const tokenizer = createTokenizer(JSON.stringify(other));
+  expect(tokenizer.spans).toBeUndefined();
+  expect(tokenizer.encode('the garden').length).toBeGreaterThan(2);
+});
 
 interface Definition {
   readonly clean_text: boolean;
