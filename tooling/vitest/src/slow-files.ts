@@ -23,6 +23,11 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'rewrite/exporters': 15,
     'rewrite/feed-forward': 6,
   },
+  // A page that downloads from a small Hub, through the Cache API; processes that share a cache.
+  models: {
+    'hub/browser': 12,
+    'hub/processes': 7,
+  },
   conformance: {
     'cases/faults': 18,
     properties: 28,
