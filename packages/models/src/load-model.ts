@@ -1,4 +1,4 @@
-import { readOptions, TopKError } from '@topk-attention/core';
+import { type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { type FileSource, readText, toFileSource } from '@topk-attention/nn';
 import { readConfig } from './checkpoint/config-reader.js';
 import { CONFIG } from './checkpoint/files.js';
@@ -6,13 +6,17 @@ import { hub } from './hub/hub.js';
 import { type HubOptions, hubKinds, isRepoName } from './hub/settings.js';
 import { loadT5 } from './t5/load.js';
 import type { T5 } from './t5/model.js';
-import type { LoadT5Options } from './t5/options.js';
+import { type LoadT5Options, loadKinds } from './t5/options.js';
 
 /** A model of any family that `loadModel` knows. */
 export type Model = T5;
 
 /** What the loading function of the model's family takes, and where a repository of the Hub comes from. */
 export interface LoadModelOptions extends Omit<LoadT5Options, 'source'>, HubOptions {}
+
+/** Misspelt options are refused before anything is downloaded; whether an option is the family's, the family says. */
+const { source: _, ...familyKinds } = loadKinds;
+const kinds: OptionKinds<LoadModelOptions> = { ...familyKinds, ...hubKinds };
 
 /** Loading functions by the `model_type` of config.json. */
 const families: { readonly [modelType: string]: (options: LoadT5Options) => Promise<Model> } = {
@@ -33,11 +37,14 @@ export async function loadModel(
   source: string | URL | FileSource,
   options: LoadModelOptions,
 ): Promise<Model> {
-  const given = Object.entries(options ?? {});
-  const isOfHub = ([key]: [string, unknown]): boolean => Object.hasOwn(hubKinds, key);
-  const ofHub = readOptions('loadModel', Object.fromEntries(given.filter(isOfHub)), hubKinds);
-  const { signal, onProgress, ...placing } = ofHub;
-  const files = openSource(source, ofHub, Object.keys(placing));
+  const { revision, cacheDir, localFilesOnly, token, endpoint, ...ofFamily } = readOptions(
+    'loadModel',
+    options,
+    kinds,
+  );
+  const place = given({ revision, cacheDir, localFilesOnly, token, endpoint });
+  const { signal, onProgress } = ofFamily;
+  const files = openSource(source, place, given({ signal, onProgress }));
   const type = readConfig(
     await readText(files, CONFIG, 'Name a Hugging Face checkpoint'),
     `${files.name}: ${CONFIG}`,
@@ -50,37 +57,31 @@ export async function loadModel(
       fix: 'Load a model of one of these families',
     });
   }
-  const { backend, ...rest } = options;
-  const ofFamily = Object.entries(rest).filter((one) => !isOfHub(one));
-  return load({
-    backend,
-    source: files,
-    ...Object.fromEntries(ofFamily),
-    ...(signal && { signal }),
-    ...(onProgress && { onProgress }),
-  });
+  return load({ ...ofFamily, source: files });
 }
 
-function openSource(
-  source: string | URL | FileSource,
-  options: HubOptions,
-  placing: readonly string[],
-): FileSource {
+/** The options that have a value. */
+function given(options: { readonly [key in keyof HubOptions]: HubOptions[key] | undefined }): HubOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+function openSource(source: string | URL | FileSource, place: HubOptions, loading: HubOptions): FileSource {
   if (typeof source === 'string' && !isFolder(source) && !source.includes('://')) {
-    if (isRepoName(source)) return hub(source, options);
+    if (isRepoName(source)) return hub(source, { ...place, ...loading });
     throw new TopKError('INVALID_OPTION', 'loadModel: bad source', {
       expected: "'organisation/name' on the Hub, a folder beginning with './' or '/', a URL or a FileSource",
       got: JSON.stringify(source.slice(0, 120)),
     });
   }
-  if (placing.length > 0) {
-    throw new TopKError('INVALID_OPTION', `loadModel: ${placing[0]} is for names on the Hub`, {
+  const [wrong] = Object.keys(place);
+  if (wrong !== undefined) {
+    throw new TopKError('INVALID_OPTION', `loadModel: ${wrong} is for names on the Hub`, {
       expected: "a source such as 'google/flan-t5-small'",
       got: typeof source === 'string' ? source : 'another source',
       fix: 'Leave the option out',
     });
   }
-  return toFileSource('loadModel', source, options.signal);
+  return toFileSource('loadModel', source, loading.signal);
 }
 
 /** Begins as a path: ./x, ../x, /x, ~/x, .\x, \x, C:\x. */

@@ -28,6 +28,11 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'rewrite/trained-decoder': 8,
     'rewrite/variants': 8,
   },
+  // A page that downloads from a small Hub, through the Cache API; processes that share a cache.
+  models: {
+    'hub/browser': 25,
+    'hub/processes': 7,
+  },
   conformance: {
     'cases/faults': 18,
     properties: 28,

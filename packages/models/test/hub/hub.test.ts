@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FileSource } from '@topk-attention/nn';
@@ -105,7 +103,7 @@ describe.each(Object.entries(stores))('a store %s', (_, newStore) => {
   beforeEach(async () => {
     server = await startHub(files);
     const openIn = await newStore();
-    open = (options = {}) => openIn({ endpoint: server.endpoint, ...options });
+    open = (options = {}) => openIn({ endpoint: server.endpoint, onProgress: server.read, ...options });
   });
 
   test('gives files, and downloads each once', async () => {
@@ -603,67 +601,3 @@ test.each(['ftp://x', 'nowhere', 'https://user:secret@x.org', 'https://x.org?tok
     expect(refuse).not.toThrow(/secret/);
   },
 );
-
-/** A process of its own that opens one file. */
-function start(cacheDir: string, endpoint: string) {
-  const script = new URL('../support/hub-child.mjs', import.meta.url);
-  const child = spawn(process.execPath, [script.pathname, cacheDir, endpoint], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let output = '';
-  child.stdout.on('data', (text) => {
-    output += text;
-  });
-  onTestFinished(() => void child.kill('SIGKILL'));
-  return { child, done: once(child, 'close').then(() => output.trim()) };
-}
-
-describe('processes', () => {
-  test('two at once download once', async () => {
-    const cacheDir = await folder();
-    const server = await startHub(files);
-    // Slow enough that the second one meets the first.
-    let started = 0;
-    server.fault = (asked) => {
-      if (asked.kind === 'listing') {
-        // Both go on at the same time.
-        const wait = (): void => {
-          if (started < 2) setTimeout(wait, 10);
-          else
-            asked.response.end(
-              JSON.stringify({ sha: COMMIT, siblings: [listed('model.safetensors', large)] }),
-            );
-        };
-        started++;
-        wait();
-        return true;
-      }
-      if (asked.kind !== 'cdn') return false;
-      setTimeout(() => sendFile(asked), 300);
-      return true;
-    };
-    const both = [start(cacheDir, server.endpoint), start(cacheDir, server.endpoint)];
-    expect(await Promise.all(both.map(({ done }) => done))).toEqual([sha256(large), sha256(large)]);
-    expect(requests(server).filter((one) => one.startsWith('cdn'))).toEqual(['cdn model.safetensors']);
-  });
-
-  test('one that is killed in the middle leaves a part, and no lock that holds others up', async () => {
-    const cacheDir = await folder();
-    const server = await startHub(files);
-    const first = start(cacheDir, server.endpoint);
-    server.fault = (asked) => {
-      if (asked.kind !== 'cdn') return false;
-      asked.response.writeHead(200, { 'content-length': asked.body.length });
-      asked.response.write(asked.body.subarray(0, 200_000));
-      return true;
-    };
-    const part = join(cacheDir, 'models--org--name/blobs', `${sha256(large)}.js.incomplete`);
-    await vi.waitFor(async () => expect((await stat(part)).size).toBe(200_000), { timeout: 60_000 });
-    first.child.kill('SIGKILL');
-    await first.done;
-    server.fault = undefined;
-    server.asked.length = 0;
-    expect(await start(cacheDir, server.endpoint).done).toBe(sha256(large));
-    expect(server.asked.find(({ kind }) => kind === 'cdn')?.from).toBe(200_000);
-  });
-});

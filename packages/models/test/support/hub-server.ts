@@ -22,6 +22,7 @@ export interface Asked {
   readonly body: Buffer;
   /** How many requests of this kind and path came before. */
   readonly before: number;
+  readonly server: HubServer;
 }
 
 export interface HubServer {
@@ -31,6 +32,10 @@ export interface HubServer {
   commit: string;
   /** True when it has answered. */
   fault: ((asked: Asked) => boolean) | undefined;
+  /** Connections that end when a client has read so far. */
+  readonly cuts: { readonly at: number; readonly response: ServerResponse }[];
+  /** A client's progress: cuts connections. */
+  read(progress: { readonly stage: string; readonly done: number }): void;
 }
 
 export const bytesOf = (content: string | Uint8Array): Buffer => Buffer.from(content);
@@ -61,6 +66,12 @@ async function listen(server: Server): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
+/** What lets pages of other origins read an answer, as the Hub and its CDN send it. */
+const open = {
+  'access-control-allow-origin': '*',
+  'access-control-expose-headers': 'ETag,Content-Range,X-Error-Code,Retry-After',
+};
+
 /** Sends a file as a server with ranges does. */
 export function sendFile({ request, response, body }: Asked, tag = `"${sha256(body)}"`): void {
   const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
@@ -76,23 +87,33 @@ export function sendFile({ request, response, body }: Asked, tag = `"${sha256(bo
     'accept-ranges': 'bytes',
     'content-length': part.length,
     ...(range && isSame && { 'content-range': `bytes ${from}-${body.length - 1}/${body.length}` }),
-    'access-control-allow-origin': '*',
-    'access-control-expose-headers': 'ETag,Content-Range',
+    ...open,
   });
   response.end(part);
 }
 
-/** Sends the first `length` bytes of what was asked for, then breaks the connection. */
-export function cutAfter(asked: Asked, length: number, tag = `"${sha256(asked.body)}"`): void {
+/** Sends the first `length` bytes of what was asked for, and no more. */
+export function sendPart(asked: Asked, length: number, tag = `"${sha256(asked.body)}"`): void {
   const part = asked.body.subarray(asked.from);
   asked.response.writeHead(asked.from > 0 ? 206 : 200, {
+    ...open,
     etag: tag,
     'content-length': part.length,
     ...(asked.from > 0 && {
       'content-range': `bytes ${asked.from}-${asked.body.length - 1}/${asked.body.length}`,
     }),
   });
-  asked.response.write(part.subarray(0, length), () => setTimeout(() => asked.response.destroy(), 5));
+  asked.response.write(part.subarray(0, length));
+}
+
+/**
+ * The same, and breaks the connection: when `read` has heard of the last byte, because what a client has not read by
+ * then is lost with the connection.
+ */
+export function cutAfter(asked: Asked, length: number): void {
+  sendPart(asked, length);
+  if (length === 0) setTimeout(() => asked.response.destroy(), 5);
+  else asked.server.cuts.push({ at: asked.from + length, response: asked.response });
 }
 
 /** The Hub in small: a listing, small files by itself, large ones by a redirect to another origin. */
@@ -114,12 +135,17 @@ export async function startHub(files: Files, repo = 'org/name'): Promise<HubServ
       response,
       before,
       body: bytesOf(hubServer.files[path] ?? ''),
+      server: hubServer,
     };
     asked.push(one);
     return one;
   };
   const cdn = await listen(
     createServer((request, response) => {
+      if (request.method === 'OPTIONS') {
+        response.writeHead(204, { ...open, 'access-control-allow-headers': '*' }).end();
+        return;
+      }
       const path = decodeURIComponent((request.url ?? '').slice(1));
       const one = note('cdn', path, request, response);
       if (hubServer.fault?.(one) !== true) sendFile(one);
@@ -129,42 +155,51 @@ export async function startHub(files: Files, repo = 'org/name'): Promise<HubServ
     createServer((request, response) => {
       const { pathname } = new URL(request.url ?? '', 'http://hub');
       if (request.method === 'OPTIONS') {
-        response.writeHead(204, {
-          'access-control-allow-origin': '*',
-          'access-control-allow-headers': '*, authorization',
-        });
-        response.end();
+        response.writeHead(204, { ...open, 'access-control-allow-headers': '*, authorization' }).end();
         return;
       }
       const [, revision] = new RegExp(`^/api/models/${repo}/revision/([^/]+)$`).exec(pathname) ?? [];
       const [, commit, name = ''] = new RegExp(`^/${repo}/resolve/([^/]+)/(.+)$`).exec(pathname) ?? [];
-      const cors = { 'access-control-allow-origin': '*' };
       if (revision !== undefined) {
         const one = note('listing', revision, request, response);
         if (hubServer.fault?.(one) === true) return;
         if (!['main', hubServer.commit].includes(decodeURIComponent(revision))) {
-          response.writeHead(404, { 'x-error-code': 'RevisionNotFound', ...cors }).end('{}');
+          response.writeHead(404, { 'x-error-code': 'RevisionNotFound', ...open }).end('{}');
           return;
         }
         const siblings = Object.entries(hubServer.files).map(([path, content]) => listed(path, content));
-        response.writeHead(200, { 'content-type': 'application/json', ...cors });
+        response.writeHead(200, { 'content-type': 'application/json', ...open });
         response.end(JSON.stringify({ id: repo, sha: hubServer.commit, siblings }));
         return;
       }
       const path = decodeURIComponent(name);
       const content = hubServer.files[path];
       if (commit === undefined)
-        response.writeHead(401, { 'x-error-code': 'RepoNotFound', ...cors }).end('{}');
+        response.writeHead(401, { 'x-error-code': 'RepoNotFound', ...open }).end('{}');
       else {
         const one = note('file', path, request, response);
         if (hubServer.fault?.(one) === true) return;
         if (content === undefined || commit !== hubServer.commit) {
-          response.writeHead(404, { 'x-error-code': 'EntryNotFound', ...cors }).end();
+          response.writeHead(404, { 'x-error-code': 'EntryNotFound', ...open }).end();
         } else if (bytesOf(content).length < LARGE_BYTES) sendFile(one);
-        else response.writeHead(302, { location: `${cdn}/${name}`, ...cors }).end();
+        else response.writeHead(302, { location: `${cdn}/${name}`, ...open }).end();
       }
     }),
   );
-  const hubServer: HubServer = { endpoint, asked, files, commit: COMMIT, fault: undefined };
+  const cuts: HubServer['cuts'] = [];
+  const hubServer: HubServer = {
+    endpoint,
+    asked,
+    files,
+    commit: COMMIT,
+    fault: undefined,
+    cuts,
+    read({ stage, done }) {
+      const [cut] = cuts;
+      if (stage !== 'download' || cut === undefined || done < cut.at) return;
+      cuts.shift();
+      cut.response.destroy();
+    },
+  };
   return hubServer;
 }
