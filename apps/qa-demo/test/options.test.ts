@@ -9,6 +9,7 @@ import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
 import * as rewrite from '@topk-attention/onnxruntime/rewrite';
+import { storiesModel } from '@topk-attention/t5-goldens';
 import * as tfjs from '@topk-attention/tfjs';
 import * as tfjsLayers from '@topk-attention/tfjs/layers';
 import * as webgpu from '@topk-attention/webgpu';
@@ -70,8 +71,11 @@ const layers = tfjsLayers.topKLayers(tf as unknown as Parameters<typeof tfjsLaye
 const ofLayers = untyped(layers);
 const model = await models.loadT5({ backend, source: new URL('../model/', import.meta.url) });
 const ofModel = untyped(model);
+const lm = await models.loadCausalLM({ backend, source: storiesModel });
+const ofLm = untyped(lm);
 afterAll(async () => {
   model.dispose();
+  lm.dispose();
   await backend.dispose();
 });
 
@@ -202,7 +206,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards queriesOf
-      readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
+      readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
       splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,
@@ -231,10 +235,28 @@ const modules: Readonly<Record<string, Exports>> = {
         ),
       t5Encode: (wrong) =>
         untyped(models).t5Encode(model.config, model.parameters, { sources: [[5, 1]] }, wrong),
+      loadCausalLM: (wrong) => untyped(models).loadCausalLM({ backend, source: 'nowhere', ...wrong }),
+      loadCausalLMParameters: (wrong) =>
+        untyped(models).loadCausalLMParameters({ backend, source: 'nowhere', ...wrong }),
+      createCausalLM: (wrong) => untyped(models).createCausalLM(lm.config, lm.parameters, wrong),
+      causalLMForward: (wrong) =>
+        untyped(models).causalLMForward(lm.config, lm.parameters, { tokens: [[1, 5]] }, wrong),
+      createByteTokenizer: (wrong) => untyped(models).createByteTokenizer(wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
     },
     without:
-      'createTokenizer exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+      'causalLMParameterSpecs createTokenizer exactMatch f1Score normalizeAnswer parseCausalLMConfig parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+  },
+  'a decoder-only model': {
+    of: methodsOf(lm),
+    withOptions: {
+      generate: (wrong) => ofLm.generate([1, 5], wrong),
+      generateBatch: (wrong) => ofLm.generateBatch([[1, 5]], wrong),
+      stream: (wrong) => ofLm.stream([1, 5], wrong).next(),
+      logits: (wrong) => ofLm.logits([[1, 5]], wrong),
+      explain: (wrong) => ofLm.explain({ length: 3, ...wrong }),
+    },
+    without: 'dispose',
   },
   'a model': {
     of: methodsOf(model),

@@ -1,6 +1,7 @@
-import { embeddedModel } from '@topk-attention/t5-goldens';
+import { embeddedModel, storiesModel } from '@topk-attention/t5-goldens';
 import { testExamples } from '@topk-attention/vitest-preset';
 
 process.env.T5_FOLDER = embeddedModel;
+process.env.LM_FOLDER = storiesModel;
 
 testExamples(new URL('../README.md', import.meta.url));

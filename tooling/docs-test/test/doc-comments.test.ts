@@ -90,6 +90,8 @@ const work = mkdtempSync(join(tmpdir(), 'topk-doc-examples-'));
 beforeAll(() => {
   const model = join(root, 'apps', 'qa-demo', 'model');
   symlinkSync(model, join(work, 'model'), 'junction');
+  const stories = join(root, 'tooling', 't5-goldens', 'goldens', 'stories260K');
+  symlinkSync(stories, join(work, 'stories'), 'junction');
   copyFileSync(join(model, 'model.safetensors'), join(work, 'model.safetensors'));
   process.chdir(work);
 });

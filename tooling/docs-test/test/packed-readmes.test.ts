@@ -110,10 +110,15 @@ async function run(folder: string, example: Example, env: Readonly<Record<string
   const file = join(folder, 'example.js');
   writeFileSync(file, code);
   const model = fileURLToPath(new URL('apps/qa-demo/model', root));
+  const stories = fileURLToPath(new URL('tooling/t5-goldens/goldens/stories260K', root));
   const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
     cwd: folder,
     encoding: 'utf8',
-    env: { ...process.env, T5_FOLDER: model, NODE_OPTIONS: '', NODE_ENV: '', ...env },
+    env: {
+      ...process.env,
+      ...{ T5_FOLDER: model, LM_FOLDER: stories, NODE_OPTIONS: '', NODE_ENV: '' },
+      ...env,
+    },
   });
   expect(status, `line ${example.line}\n${stdout}${stderr}`).toBe(0);
   return stdout;

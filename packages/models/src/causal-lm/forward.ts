@@ -70,7 +70,7 @@ const forwardKinds: OptionKinds<CausalLMForwardOptions> = {
  * @throws TopKError MISSING_WEIGHT, EMPTY_SEQUENCE, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION, DOES_NOT_FIT
  *
  * @example
- * const { config, parameters } = await loadCausalLMParameters({ backend, source: 'model' });
+ * const { config, parameters } = await loadCausalLMParameters({ backend, source: './stories' });
  * const labels = tensor(backend, Int32Array.of(6, 7), [2], 'i32');
  * const loss = valueAndGrad((p: ParameterTree) => {
  *   const logits = causalLMForward(config, p, { tokens: [[5, 6]] });
