@@ -96,14 +96,15 @@ export function forward(
   where: string,
   run: ModelRun,
   model: CausalLayers,
-  { tokens, leftPadding = tokens.map(() => 0) }: CausalLMInputs,
+  { tokens, leftPadding }: CausalLMInputs,
 ): Tensor {
   const { config, embedding } = model;
   const length = checkRectangle(where, config, tokens);
-  checkPadding(where, leftPadding, tokens.length, length);
+  const padding = leftPadding === undefined ? tokens.map(() => 0) : Array.from(leftPadding);
+  checkPadding(where, padding, tokens.length, length);
   checkLength(where, config, length);
   return scope(() => {
-    const { ids, positions, mask } = uploadPadded(embedding.backend, tokens, leftPadding, length);
+    const { ids, positions, mask } = uploadPadded(embedding.backend, tokens, padding, length);
     const turn = rotaryOf(model, length, mask === undefined ? undefined : positions);
     let x = embed(run, model, ids, positions);
     for (const block of model.blocks) {
