@@ -28,6 +28,8 @@ import causal_lm
 
 OUT = Path(__file__).resolve().parents[1] / "t5-goldens" / "goldens" / "stories260K"
 BOS, NEW_TOKENS = 1, 300
+# Of the text's first tokens there are perplexities too, for slow backends.
+START = 64
 KEPT = [64, 32, 16, 8, 4, 2, 1]
 
 README = """# stories260K
@@ -183,6 +185,9 @@ def build(folder, samples):
     manifest = {"version": 1, "generator": "tooling/goldens/stories260k.py", "ids": ids, "text": text, "closestLead": closest,
                 "perplexity": {"exact": perplexity(model64, [ids]), "attention": kept_perplexities(model64, [ids], None),
                                "feedForward": kept_perplexities(model64, [ids], "contribution")}}
+    start = [ids[: START + 1]]
+    manifest["start"] = {"tokens": START, "perplexity": {"exact": perplexity(model64, start), "attention": kept_perplexities(model64, start, None),
+                                                         "feedForward": kept_perplexities(model64, start, "contribution")}}
     print(" ", json.dumps(manifest["perplexity"]), file=sys.stderr)
     if samples:
         texts = [tokenizer.encode(t.strip()).ids[:400] for t in Path(samples).read_text().split("<|endoftext|>") if t.strip()]

@@ -10,7 +10,7 @@ import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
 import * as onnxExport from '@topk-attention/onnxruntime/export';
 import * as rewrite from '@topk-attention/onnxruntime/rewrite';
-import { smallEncoder } from '@topk-attention/t5-goldens';
+import { smallEncoder, storiesModel } from '@topk-attention/t5-goldens';
 import * as tfjs from '@topk-attention/tfjs';
 import * as tfjsLayers from '@topk-attention/tfjs/layers';
 import * as webgpu from '@topk-attention/webgpu';
@@ -74,9 +74,12 @@ const model = await models.loadT5({ backend, source: new URL('../model/', import
 const ofModel = untyped(model);
 const encoder = await models.loadEncoder({ backend, source: smallEncoder });
 const ofEncoder = untyped(encoder);
+const lm = await models.loadCausalLM({ backend, source: storiesModel });
+const ofLm = untyped(lm);
 afterAll(async () => {
   model.dispose();
   encoder.dispose();
+  lm.dispose();
   await backend.dispose();
 });
 
@@ -207,7 +210,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards openTorchFile queriesOf withheld
-      readOptionalText readText recomputed residual saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
+      readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
       splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,
@@ -248,12 +251,30 @@ const modules: Readonly<Record<string, Exports>> = {
       encoderLogits: (wrong) =>
         untyped(models).encoderLogits(encoder.config, encoder.parameters, { sources: [[5, 1]] }, wrong),
       parseEncoderConfig: (wrong) => untyped(models).parseEncoderConfig('{}', wrong),
+      loadCausalLM: (wrong) => untyped(models).loadCausalLM({ backend, source: 'nowhere', ...wrong }),
+      loadCausalLMParameters: (wrong) =>
+        untyped(models).loadCausalLMParameters({ backend, source: 'nowhere', ...wrong }),
+      createCausalLM: (wrong) => untyped(models).createCausalLM(lm.config, lm.parameters, wrong),
+      causalLMForward: (wrong) =>
+        untyped(models).causalLMForward(lm.config, lm.parameters, { tokens: [[1, 5]] }, wrong),
+      createByteTokenizer: (wrong) => untyped(models).createByteTokenizer(wrong),
       formatUnifiedQA: (wrong) => untyped(models).formatUnifiedQA({ question: 'Where?', ...wrong }),
       suggestK: (wrong) => untyped(models).suggestK(model, ['where?'], { tolerance: 1, ...wrong }),
       kErrors: (wrong) => untyped(models).kErrors(model, ['where?'], { ks: [1], ...wrong }),
     },
     without:
-      'createTokenizer encoderParameterSpecs exactMatch f1Score normalizeAnswer parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+      'causalLMParameterSpecs createTokenizer encoderParameterSpecs exactMatch f1Score normalizeAnswer parseCausalLMConfig parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+  },
+  'a decoder-only model': {
+    of: methodsOf(lm),
+    withOptions: {
+      generate: (wrong) => ofLm.generate([1, 5], wrong),
+      generateBatch: (wrong) => ofLm.generateBatch([[1, 5]], wrong),
+      stream: (wrong) => ofLm.stream([1, 5], wrong).next(),
+      logits: (wrong) => ofLm.logits([[1, 5]], wrong),
+      explain: (wrong) => ofLm.explain({ length: 3, ...wrong }),
+    },
+    without: 'dispose',
   },
   'a model': {
     of: methodsOf(model),

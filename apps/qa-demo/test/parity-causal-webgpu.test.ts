@@ -22,12 +22,12 @@ function check(name: string, body: (backend: WebGpuBackend) => Promise<void>): v
   optional(name, available, async () => body(await webGpu()), TIMEOUT_MILLISECONDS);
 }
 
-for (const golden of causalModels()) {
+for (const golden of causalModels(['gpt2', 'qwen3'])) {
   check(`${golden.model} on WebGPU: logits within 1e-4 of transformers, greedy ids identical`, (backend) =>
     checkCausal(backend, golden),
   );
 }
 
 check('stories260K on WebGPU: its text, and its perplexity against k', (backend) =>
-  checkStories(backend, { newTokens: 30, kept: [8], units: [] }),
+  checkStories(backend, { newTokens: 12, isWhole: false, kept: [2], units: [] }),
 );

@@ -39,7 +39,10 @@ const tfTensors = {
   bOut: 'const bOut = tf.ones<core.Rank.R1>([8]);',
 };
 
-/** What examples of a package use without declaring it. Every example runs in a folder with the embedded model as `model` and a small BERT as `encoder`. */
+/**
+ * What examples of a package use without declaring it. Every example runs in a folder with the embedded model as `model`, a
+ * small BERT as `encoder` and a decoder-only model as `stories`.
+ */
 export const declarations: Readonly<Record<string, Declarations>> = {
   core: { ...reference, ...attention, ...feedForward, options: 'const options: ReduceOptions = {};' },
   nn: { ...reference, ...ofCore },

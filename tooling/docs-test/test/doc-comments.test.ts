@@ -92,6 +92,8 @@ beforeAll(() => {
   symlinkSync(model, join(work, 'model'), 'junction');
   const encoders = join(root, 'tooling', 't5-goldens', 'goldens', 'encoders');
   symlinkSync(join(encoders, 'bert'), join(work, 'encoder'), 'junction');
+  const stories = join(root, 'tooling', 't5-goldens', 'goldens', 'stories260K');
+  symlinkSync(stories, join(work, 'stories'), 'junction');
   copyFileSync(join(model, 'model.safetensors'), join(work, 'model.safetensors'));
   process.chdir(work);
 });

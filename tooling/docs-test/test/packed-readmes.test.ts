@@ -111,15 +111,13 @@ async function run(folder: string, example: Example, env: Readonly<Record<string
   writeFileSync(file, code);
   const model = fileURLToPath(new URL('apps/qa-demo/model', root));
   const encoder = fileURLToPath(new URL('tooling/t5-goldens/goldens/encoders/bert', root));
+  const stories = fileURLToPath(new URL('tooling/t5-goldens/goldens/stories260K', root));
   const { status, stdout, stderr } = spawnSync(process.execPath, [file], {
     cwd: folder,
     encoding: 'utf8',
     env: {
       ...process.env,
-      T5_FOLDER: model,
-      ENCODER_FOLDER: encoder,
-      NODE_OPTIONS: '',
-      NODE_ENV: '',
+      ...{ T5_FOLDER: model, ENCODER_FOLDER: encoder, LM_FOLDER: stories, NODE_OPTIONS: '', NODE_ENV: '' },
       ...env,
     },
   });

@@ -8,13 +8,18 @@ export interface StoriesManifest {
   /** The start token, and the greedy text after it. */
   readonly ids: readonly number[];
   readonly text: string;
-  /** Of that text, in float64: with everything, and by k. */
-  readonly perplexity: {
-    readonly exact: number;
-    readonly attention: { readonly [k: string]: number };
-    /** Units chosen by their contribution. */
-    readonly feedForward: { readonly [k: string]: number };
-  };
+  /** Of that text. */
+  readonly perplexity: Perplexities;
+  /** Of its first tokens alone. */
+  readonly start: { readonly tokens: number; readonly perplexity: Perplexities };
+}
+
+/** In float64: with everything, and by k. */
+interface Perplexities {
+  readonly exact: number;
+  readonly attention: { readonly [k: string]: number };
+  /** Units chosen by their contribution. */
+  readonly feedForward: { readonly [k: string]: number };
 }
 
 export function readStories(): StoriesManifest {

@@ -70,7 +70,7 @@ const forwardKinds: OptionKinds<CausalLMForwardOptions> = {
  * @throws TopKError MISSING_WEIGHT, EMPTY_SEQUENCE, SHAPE_MISMATCH, INVALID_K, INVALID_OPTION, DOES_NOT_FIT
  *
  * @example
- * const { config, parameters } = await loadCausalLMParameters({ backend, source: 'model' });
+ * const { config, parameters } = await loadCausalLMParameters({ backend, source: './stories' });
  * const labels = tensor(backend, Int32Array.of(6, 7), [2], 'i32');
  * const loss = valueAndGrad((p: ParameterTree) => {
  *   const logits = causalLMForward(config, p, { tokens: [[5, 6]] });
@@ -96,14 +96,15 @@ export function forward(
   where: string,
   run: ModelRun,
   model: CausalLayers,
-  { tokens, leftPadding = tokens.map(() => 0) }: CausalLMInputs,
+  { tokens, leftPadding }: CausalLMInputs,
 ): Tensor {
   const { config, embedding } = model;
   const length = checkRectangle(where, config, tokens);
-  checkPadding(where, leftPadding, tokens.length, length);
+  const padding = leftPadding === undefined ? tokens.map(() => 0) : Array.from(leftPadding);
+  checkPadding(where, padding, tokens.length, length);
   checkLength(where, config, length);
   return scope(() => {
-    const { ids, positions, mask } = uploadPadded(embedding.backend, tokens, leftPadding, length);
+    const { ids, positions, mask } = uploadPadded(embedding.backend, tokens, padding, length);
     const turn = rotaryOf(model, length, mask === undefined ? undefined : positions);
     let x = embed(run, model, ids, positions);
     for (const block of model.blocks) {

@@ -6,7 +6,7 @@ import type { CausalLMConfig } from './config.js';
 import { causalLMParameterSpecs, namesOf, outputName } from './weights.js';
 
 /** A linear layer, weight [in, out]. */
-export interface Projection {
+interface Projection {
   readonly weight: Tensor;
   readonly bias?: Tensor;
 }

@@ -41,8 +41,8 @@ export interface CausalLMCheckpoint {
  * INVALID_OPTION, ABORTED, OUT_OF_MEMORY.
  *
  * @example
- * const model = await loadCausalLM({ backend, source: './smollm', attention: { k: 64 } });
- * const { text } = await model.generate('Once upon a time');
+ * const model = await loadCausalLM({ backend, source: './stories', attention: { k: 64 } });
+ * const { text } = await model.generate('Once upon a time', { maxNewTokens: 8 });
  */
 export async function loadCausalLM(options: LoadCausalLMOptions): Promise<CausalLM> {
   const given = readOptions('loadCausalLM', options, loadKinds);
@@ -71,7 +71,7 @@ export async function loadCausalLM(options: LoadCausalLMOptions): Promise<Causal
  * @throws TopKError as `loadCausalLM`
  *
  * @example
- * const { config, parameters } = await loadCausalLMParameters({ backend, source: './smollm' });
+ * const { config, parameters } = await loadCausalLMParameters({ backend, source: './stories' });
  */
 export async function loadCausalLMParameters(
   options: LoadCausalLMParametersOptions,

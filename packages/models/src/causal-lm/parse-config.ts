@@ -13,9 +13,6 @@ const readers: { readonly [modelType: string]: (read: ConfigReader, file: string
   qwen3: readLlamaConfig,
 };
 
-/** The `model_type`s that `loadCausalLM` loads. */
-export const causalLMTypes: readonly string[] = Object.keys(readers);
-
 /**
  * Reads the contents of a config.json.
  *
@@ -28,7 +25,9 @@ export function parseCausalLMConfig(text: string, file = 'config.json'): CausalL
   const known = typeof type === 'string' && Object.hasOwn(readers, type) ? readers[type] : undefined;
   if (known === undefined) {
     throw new TopKError('UNKNOWN_MODEL_TYPE', `${file}: unknown model_type`, {
-      expected: causalLMTypes.map((name) => `"${name}"`).join(', '),
+      expected: Object.keys(readers)
+        .map((name) => `"${name}"`)
+        .join(', '),
       got: JSON.stringify(type),
       fix: 'Load a decoder-only checkpoint of one of these families',
     });

@@ -30,7 +30,7 @@ export interface T5Checkpoint {
 }
 
 /**
- * A T5 (v1.0 or v1.1) from a Hugging Face folder. Configuration, tokenizer and the names, dtypes and shapes of all
+ * A T5 (v1.0, v1.1, Flan, mT5, ByT5) from a Hugging Face folder. Configuration, tokenizer and the names, dtypes and shapes of all
  * weights are checked before the first weight is uploaded; on failure nothing stays on the backend.
  *
  * @throws TopKError FILE_NOT_FOUND, FILE_TRUNCATED, FILE_CORRUPT, UNKNOWN_MODEL_TYPE, INVALID_CONFIG, MISSING_WEIGHT,

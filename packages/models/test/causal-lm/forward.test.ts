@@ -148,6 +148,10 @@ test('refuses inputs, options and parameters that make no sense', () => {
   expect(call({ tokens: [[1, 2], [1]] })).toThrow(code('SHAPE_MISMATCH'));
   expect(call({ tokens: [] })).toThrow(code('EMPTY_SEQUENCE'));
   expect(call({ leftPadding: [0] })).toThrow(code('SHAPE_MISMATCH'));
+  expect(call({ leftPadding: Int32Array.of(0, 2) })).not.toThrow();
+  const model = createCausalLM(config, tinyCausalParameters(backend, config));
+  expect(() => model.logits(JSON.parse('"5 3"'))).toThrow(code('INVALID_OPTION'));
+  expect(() => model.logits(JSON.parse('[5, 3]'))).toThrow(code('INVALID_OPTION'));
   expect(call({ leftPadding: [0, 4] })).toThrow(code('SHAPE_MISMATCH'));
   expect(call({ tokens: [Array(17).fill(2)], leftPadding: [0] })).toThrow(/17/);
   expect(call({ tokens: [Array(17).fill(2)], leftPadding: [0] })).toThrow(code('INVALID_OPTION'));
