@@ -22,7 +22,7 @@ is and rewritten. Models of usual sizes with random weights: python tooling/onnx
   --k n           kept keys                                                     (default 64)
   --engine e      node or wasm                                                  (default node)
   --runs n        runs in each process                                          (default 2)
-  --rounds n      processes for each row, of which the best counts              (default 1)
+  --together      all forms in one process and in turn, without their memory
   --threads n     threads of one operator                                       (default 2; 1 in wasm)`;
 
 const { values } = parseArgs({
@@ -35,7 +35,7 @@ const { values } = parseArgs({
     k: { type: 'string', default: '64' },
     engine: { type: 'string', default: 'node' },
     runs: { type: 'string', default: '2' },
-    rounds: { type: 'string', default: '1' },
+    together: { type: 'boolean', default: false },
     threads: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -73,38 +73,25 @@ const child = fileURLToPath(new URL('./rewrite-child.js', import.meta.url));
 const threads = Number(values.threads ?? (engine === 'wasm' ? 1 : 2));
 
 /** What a process printed; undefined and a note on standard error if it ended early. */
-async function measure(file: string, length: number): Promise<Outcome | undefined> {
+async function measure(models: readonly string[], length: number): Promise<readonly Outcome[] | undefined> {
   const queries = Number(values.queries);
-  const task = { model: file, engine, length, queries, runs: Number(values.runs), threads };
+  const task = { models, engine, length, queries, runs: Number(values.runs), threads };
   try {
     const { stdout } = await promisify(execFile)(process.execPath, [child, JSON.stringify(task)], {
-      maxBuffer: 2 ** 24,
+      maxBuffer: 2 ** 26,
     });
     return JSON.parse(stdout);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
-    console.error(
-      `${file}, ${length} tokens: ${text.trim().split('\n').slice(1, 4).join(' ').slice(0, 300)}`,
-    );
+    console.error(`${length} tokens: ${text.trim().split('\n').slice(1, 4).join(' ').slice(0, 300)}`);
     return undefined;
   }
 }
 
 const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
-const rows: string[][] = [
-  [
-    'tokens',
-    'form',
-    'first run ms',
-    'best run ms',
-    'best CPU ms',
-    'MiB loaded',
-    'peak MiB, first',
-    'peak MiB, all',
-    'max difference',
-    'load',
-  ],
-];
+const header = ['tokens', 'form', 'first run ms', 'best run ms', 'best CPU ms'];
+const ofMemory = ['MiB loaded', 'peak MiB, first', 'peak MiB, all'];
+const rows: string[][] = [[...header, ...(values.together ? [] : ofMemory), 'max difference', 'load']];
 const folder = mkdtempSync(join(tmpdir(), 'topk-bench-'));
 try {
   const files = new Map<string, string>();
@@ -115,31 +102,27 @@ try {
     files.set(form, file);
   }
   for (const length of values.lengths.split(',').map(Number)) {
+    const load = (loadavg()[0] as number).toFixed(1);
+    const together = values.together ? await measure([...files.values()], length) : undefined;
     let reference: readonly number[] | undefined;
-    for (const [form, file] of files) {
-      const load = loadavg()[0] as number;
-      let best: Outcome | undefined;
-      for (let round = 0; round < Number(values.rounds); round++) {
-        const outcome = await measure(file, length);
-        if (outcome === undefined) break;
-        if (best === undefined || quickest(outcome) < quickest(best)) best = outcome;
-      }
+    for (const [at, [form, file]] of [...files].entries()) {
+      const outcome = together?.[at] ?? (await measure([file], length))?.[0];
       const label = forms[form]?.label ?? form;
-      const [first, last] = [best?.runs[0], best?.runs.at(-1)];
-      if (best === undefined || first === undefined || last === undefined) {
-        rows.push([`${length}`, label, 'fails', '', '', '', '', '', load.toFixed(1)]);
+      const [first, last] = [outcome?.runs[0], outcome?.runs.at(-1)];
+      if (outcome === undefined || first === undefined || last === undefined) {
+        const blank = Array<string>((rows[0] as string[]).length - 4).fill('');
+        rows.push([`${length}`, label, 'fails', ...blank, load]);
         continue;
       }
-      reference ??= best.sample;
-      const difference = Math.max(
-        ...best.sample.map((value, at) => Math.abs(value - (reference?.[at] as number))),
-      );
+      reference ??= outcome.sample;
+      const differences = outcome.sample.map((value, index) => Math.abs(value - (reference?.[index] ?? 0)));
+      const best = (time: 'milliseconds' | 'cpu'): string =>
+        Math.min(...outcome.runs.map((run) => run[time])).toFixed(1);
+      const memory = [outcome.loaded, first.peak, last.peak].map(mebibytes);
       rows.push([
-        ...[`${length}`, label, first.milliseconds.toFixed(0), quickest(best).toFixed(0)],
-        Math.min(...best.runs.map(({ cpu }) => cpu)).toFixed(0),
-        ...[mebibytes(best.loaded), mebibytes(first.peak)],
-        mebibytes(last.peak),
-        ...[difference.toExponential(1), load.toFixed(1)],
+        ...[`${length}`, label, first.milliseconds.toFixed(1), best('milliseconds'), best('cpu')],
+        ...(values.together ? [] : memory),
+        ...[Math.max(...differences).toExponential(1), load],
       ]);
       console.error(rows.at(-1)?.join('  '));
     }
@@ -148,7 +131,3 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 console.log(markdownTable(rows));
-
-function quickest({ runs }: Outcome): number {
-  return Math.min(...runs.map(({ milliseconds }) => milliseconds));
-}

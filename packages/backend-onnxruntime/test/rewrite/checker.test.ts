@@ -13,6 +13,7 @@ optional('onnx.checker passes every rewritten model', onnxAvailability(), async 
     const ways: readonly RewriteOptions[] = [
       { attention: 'exact' },
       { attention: { k: 8 }, feedForward: 'chunked' },
+      { feedForward: { k: 5 } },
     ];
     const files: string[] = [];
     for (const { name } of testModels) {
