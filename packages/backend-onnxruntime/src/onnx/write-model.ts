@@ -6,32 +6,83 @@ type Writer = protobuf.Writer;
 
 /** The bytes of a model, as in a file. */
 export function encodeModel(model: ModelProto): Uint8Array {
-  const writer = protobuf.Writer.create();
-  writeMessage(writer, model, modelFormat);
-  return writer.finish();
+  const { parts, length } = encodeParts(model);
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
-function writeMessage(writer: Writer, message: Message, format: MessageFormat): void {
+/** Bytes in parts, one after the other. */
+export interface Parts {
+  readonly parts: readonly Uint8Array[];
+  readonly length: number;
+}
+
+/** The bytes of a model without a copy of its weights: parts of them are the model's own. */
+export function encodeParts(model: ModelProto): Parts {
+  return partsOf(model, modelFormat);
+}
+
+/** Shorter bytes are copied: a part of its own would take more. */
+const SHORT = 2 ** 12;
+
+function partsOf(message: Message, format: MessageFormat): Parts {
   const values = message as { readonly [name: string]: unknown };
+  const joined = new JoinedParts();
   for (const field of fieldsOf(format).values()) {
     const value = values[field.name];
     if (value === undefined) continue;
-    if (field.form === 'one') writeField(writer, field, value);
-    else if (field.form === 'packed') writePacked(writer, field, value as Iterable<unknown>);
-    else for (const item of value as Iterable<unknown>) writeField(writer, field, item);
+    if (field.form === 'one') writeField(joined, field, value);
+    else if (field.form === 'packed') writePacked(joined.writer, field, value as Iterable<unknown>);
+    else for (const item of value as Iterable<unknown>) writeField(joined, field, item);
   }
-  if (message.unknownFields !== undefined) writer.raw(message.unknownFields);
+  if (message.unknownFields !== undefined) joined.writer.raw(message.unknownFields);
+  return joined.finish();
 }
 
-function writeField(writer: Writer, { number, kind }: Field, value: unknown): void {
-  writer.uint32((number << 3) | wireTypeOf(kind));
-  if (typeof kind !== 'function') {
-    writeScalar(writer, kind, value);
-    return;
+/** What a writer has written, and long bytes in between as they are. */
+class JoinedParts {
+  writer: Writer = protobuf.Writer.create();
+  readonly #parts: Uint8Array[] = [];
+  #length = 0;
+
+  /** Bytes with their length before them. */
+  add({ parts, length }: Parts): void {
+    this.writer.uint32(length);
+    if (length < SHORT) {
+      for (const part of parts) this.writer.raw(part);
+      return;
+    }
+    this.#flush();
+    for (const part of parts) this.#parts.push(part);
+    this.#length += length;
   }
-  writer.fork();
-  writeMessage(writer, value as Message, kind());
-  writer.ldelim();
+
+  finish(): Parts {
+    this.#flush();
+    return { parts: this.#parts, length: this.#length };
+  }
+
+  #flush(): void {
+    const bytes = this.writer.finish();
+    if (bytes.length === 0) return;
+    this.#parts.push(bytes);
+    this.#length += bytes.length;
+    this.writer = protobuf.Writer.create();
+  }
+}
+
+function writeField(joined: JoinedParts, { number, kind }: Field, value: unknown): void {
+  joined.writer.uint32((number << 3) | wireTypeOf(kind));
+  if (typeof kind === 'function') joined.add(partsOf(value as Message, kind()));
+  else if (kind === 'bytes') {
+    const bytes = value as Uint8Array;
+    joined.add({ parts: [bytes], length: bytes.length });
+  } else writeScalar(joined.writer, kind, value);
 }
 
 function writePacked(writer: Writer, { number, kind }: Field, values: Iterable<unknown>): void {

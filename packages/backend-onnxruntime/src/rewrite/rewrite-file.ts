@@ -1,5 +1,6 @@
 import { readOptions, TopKError } from '@topk-attention/core';
 import { decodeModel } from '../onnx/read-model.js';
+import { encodeParts } from '../onnx/write-model.js';
 import { externalFiles } from './files/external-data.js';
 import { nodeModules } from './files/node-modules.js';
 import { readFile } from './files/read-file.js';
@@ -41,7 +42,8 @@ export async function rewriteFile(
       await weights.close();
     }
   }
-  await place(target, model);
+  // The weights in the file are written from where they were read.
+  await place(target, encodeParts(model).parts);
   return report;
 }
 
@@ -71,7 +73,7 @@ async function refuseExisting(file: string): Promise<void> {
 }
 
 /** Writes under another name in the same folder first: readers see no file, or the whole one. */
-async function place(file: string, content: Uint8Array | AsyncIterable<Uint8Array>): Promise<void> {
+async function place(file: string, content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
   const { fs } = await nodeModules();
   const temporary = `${file}.${Math.random().toString(36).slice(2)}.tmp`;
   try {

@@ -33,7 +33,8 @@ const OLDEST_OPSET = 9;
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
-  return rewriteDecoded(decodeModel(bytes), 'model', given);
+  const { model, report } = rewriteDecoded(decodeModel(bytes), 'model', given);
+  return { model: encodeModel(model), report };
 }
 
 /**
@@ -41,7 +42,11 @@ export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): Rewri
  *
  * @param source Its name in error messages.
  */
-export function rewriteDecoded(model: ModelProto, source: string, given: RewriteOptions): RewrittenModel {
+export function rewriteDecoded(
+  model: ModelProto,
+  source: string,
+  given: RewriteOptions,
+): { readonly model: ModelProto; readonly report: RewriteReport } {
   const { attention = 'exact', unrolled = false, strict = false, learned } = given;
   const plan = planOf(given);
   const graph = model.graph as GraphProto;
@@ -79,7 +84,7 @@ export function rewriteDecoded(model: ModelProto, source: string, given: Rewrite
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
-  return { model: encodeModel(rewritten), report };
+  return { model: rewritten, report };
 }
 
 interface Rewritten {
