@@ -11,6 +11,22 @@ export {
   seedsFrom,
   type Trace,
 } from '@topk-attention/nn';
+export type { CausalLMConfig } from './causal-lm/config.js';
+export { type CausalLMForwardOptions, type CausalLMInputs, causalLMForward } from './causal-lm/forward.js';
+export { type CausalLMCheckpoint, loadCausalLM, loadCausalLMParameters } from './causal-lm/load.js';
+export { type CausalLM, createCausalLM } from './causal-lm/model.js';
+export type {
+  CausalLMExplainOptions,
+  CausalLMGenerateOptions,
+  CausalLMLogitsOptions,
+  CreateCausalLMOptions,
+  LoadCausalLMOptions,
+  LoadCausalLMParametersOptions,
+} from './causal-lm/options.js';
+export { parseCausalLMConfig } from './causal-lm/parse-config.js';
+export type { RotaryConfig, RotaryScaling } from './causal-lm/rotary-frequencies.js';
+export { causalLMParameterSpecs } from './causal-lm/weights.js';
+export type { LoadCheckpointOptions } from './checkpoint/load-options.js';
 export type {
   LayerChoice,
   LayerChoices,
@@ -29,27 +45,6 @@ export {
   type SuggestKOptions,
   suggestK,
 } from './choosing-k/suggest-k.js';
-export type { CausalLMConfig } from './causal-lm/config.js';
-export { type CausalLMForwardOptions, type CausalLMInputs, causalLMForward } from './causal-lm/forward.js';
-export { type CausalLMCheckpoint, loadCausalLM, loadCausalLMParameters } from './causal-lm/load.js';
-export { type CausalLM, createCausalLM } from './causal-lm/model.js';
-export type {
-  CausalLMExplainOptions,
-  CausalLMGenerateOptions,
-  CausalLMLogitsOptions,
-  CreateCausalLMOptions,
-  LoadCausalLMOptions,
-  LoadCausalLMParametersOptions,
-} from './causal-lm/options.js';
-export { parseCausalLMConfig } from './causal-lm/parse-config.js';
-export type { RotaryConfig, RotaryScaling } from './causal-lm/rotary-frequencies.js';
-export { causalLMParameterSpecs } from './causal-lm/weights.js';
-export type { FinishReason, GeneratedToken } from './generation/continuation.js';
-export type { Generation } from './generation/generate.js';
-export type { GenerateOptions } from './generation/options.js';
-export type { SourceInput } from './generation/prompts.js';
-export type { GenerationSettings } from './generation/settings.js';
-export type { LoadCheckpointOptions } from './checkpoint/load-options.js';
 export type { ScoredLabel } from './encoder/classes.js';
 export {
   type EncoderConfig,
@@ -77,9 +72,14 @@ export type { EncoderTask } from './encoder/task.js';
 export type { EncoderInputs } from './encoder/token-rows.js';
 export type { EncoderSource, TextPair } from './encoder/token-sources.js';
 export { encoderParameterSpecs } from './encoder/weights.js';
-export type { LayerExplanation } from './layer-explanation.js';
+export type { FinishReason, GeneratedToken } from './generation/continuation.js';
+export type { Generation } from './generation/generate.js';
+export type { GenerateOptions } from './generation/options.js';
+export type { SourceInput } from './generation/prompts.js';
+export type { GenerationSettings } from './generation/settings.js';
 export { hub } from './hub/hub.js';
 export type { HubOptions } from './hub/settings.js';
+export type { LayerExplanation } from './layer-explanation.js';
 export { type LoadModelOptions, loadModel, type Model } from './load-model.js';
 export type { Progress } from './progress.js';
 export type { ExtractedAnswer } from './question-answering/answer-spans.js';
@@ -104,7 +104,7 @@ export type {
   LogitsOptions,
 } from './t5/options.js';
 export { t5ParameterSpecs } from './t5/weights.js';
+export { type ByteTokenizerOptions, createByteTokenizer } from './text/byte-tokenizer.js';
 export type { WrappedIds } from './text/special-tokens.js';
 export type { SpanTokenizer, TokenSpans } from './text/token-spans.js';
-export { type ByteTokenizerOptions, createByteTokenizer } from './text/byte-tokenizer.js';
 export { createTokenizer, type EncodeOptions, type TextTokenizer } from './text/tokenizer.js';

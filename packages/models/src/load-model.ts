@@ -1,27 +1,47 @@
 import { type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { type FileSource, readText, toFileSource } from '@topk-attention/nn';
+import { loadCausalLM } from './causal-lm/load.js';
+import type { CausalLM } from './causal-lm/model.js';
+import { loadKinds as causalLMKinds, type LoadCausalLMOptions } from './causal-lm/options.js';
+import { causalLMTypes } from './causal-lm/parse-config.js';
 import { readConfig } from './checkpoint/config-reader.js';
 import { CONFIG } from './checkpoint/files.js';
+import { encoderTypes } from './encoder/config.js';
+import { loadEncoder } from './encoder/load.js';
+import type { Encoder } from './encoder/model.js';
+import { loadKinds as encoderKinds, type LoadEncoderOptions } from './encoder/options.js';
 import { hub } from './hub/hub.js';
 import { type HubOptions, hubKinds, isRepoName } from './hub/settings.js';
+import { t5Types } from './t5/config.js';
 import { loadT5 } from './t5/load.js';
 import type { T5 } from './t5/model.js';
-import { type LoadT5Options, loadKinds } from './t5/options.js';
+import { type LoadT5Options, loadKinds as t5Kinds } from './t5/options.js';
 
-/** A model of any family that `loadModel` knows. */
-export type Model = T5;
+/** A model of any family that `loadModel` knows. `'generate' in model` tells those that write from encoders. */
+export type Model = T5 | CausalLM | Encoder;
 
-/** What the loading function of the model's family takes, and where a repository of the Hub comes from. */
-export interface LoadModelOptions extends Omit<LoadT5Options, 'source'>, HubOptions {}
+/** What the loading functions of all families take, and where a repository of the Hub comes from. */
+export interface LoadModelOptions
+  extends Omit<LoadT5Options, 'source' | 'layers'>,
+    Pick<LoadEncoderOptions, 'task'>,
+    HubOptions {
+  readonly layers?: LoadT5Options['layers'] | LoadCausalLMOptions['layers'];
+}
 
 /** Misspelt options are refused before anything is downloaded; whether an option is the family's, the family says. */
-const { source: _, ...familyKinds } = loadKinds;
+const { source: _, ...familyKinds } = { ...t5Kinds, ...causalLMKinds, ...encoderKinds };
 const kinds: OptionKinds<LoadModelOptions> = { ...familyKinds, ...hubKinds };
 
+type Load = (options: LoadT5Options & LoadCausalLMOptions & LoadEncoderOptions) => Promise<Model>;
+
+const among = (types: readonly string[], load: Load) => types.map((type) => [type, load] as const);
+
 /** Loading functions by the `model_type` of config.json. */
-const families: { readonly [modelType: string]: (options: LoadT5Options) => Promise<Model> } = {
-  t5: loadT5,
-};
+const families: ReadonlyMap<unknown, Load> = new Map([
+  ...among(t5Types, loadT5),
+  ...among(causalLMTypes, loadCausalLM),
+  ...among(encoderTypes, loadEncoder),
+]);
 
 /**
  * A model by its name on the Hugging Face Hub, or from a folder or URL; `model_type` of its config.json says what it is.
@@ -49,15 +69,15 @@ export async function loadModel(
     await readText(files, CONFIG, 'Name a Hugging Face checkpoint'),
     `${files.name}: ${CONFIG}`,
   ).value('model_type');
-  const load = typeof type === 'string' && Object.hasOwn(families, type) ? families[type] : undefined;
+  const load = families.get(type);
   if (load === undefined) {
     throw new TopKError('UNKNOWN_MODEL_TYPE', `${files.name}: unknown model_type`, {
-      expected: `one of ${Object.keys(families).join(', ')}`,
+      expected: `one of ${[...families.keys()].join(', ')}`,
       got: JSON.stringify(type) ?? 'nothing',
       fix: 'Load a model of one of these families',
     });
   }
-  return load({ ...ofFamily, source: files });
+  return load({ ...ofFamily, source: files } as Parameters<Load>[0]);
 }
 
 /** The options that have a value. */

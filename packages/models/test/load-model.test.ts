@@ -2,9 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { goldensFolder } from '@topk-attention/t5-goldens';
+import { causalGoldensFolder, goldensFolder, smallEncoder } from '@topk-attention/t5-goldens';
 import { expect, onTestFinished, test } from 'vitest';
-import { hub, loadModel, loadT5, type Progress } from '../src/index.js';
+import { hub, loadModel, loadT5, type Progress, type T5 } from '../src/index.js';
 import { errorOf } from './support/errors.js';
 import { COMMIT, startHub } from './support/hub-server.js';
 import { MemorySource, smallCheckpoint } from './support/sources.js';
@@ -28,7 +28,7 @@ test('a name is loaded from the Hub, and without a connection from the cache', a
   expect([...stages]).toEqual(['download', 'load']);
   const expected = await loadT5({ backend, source: new MemorySource(files), attention: { k: 3 } });
   const ids = (await expected.generate([9, 4, 1], { maxNewTokens: 4 })).ids;
-  expect((await model.generate([9, 4, 1], { maxNewTokens: 4 })).ids).toEqual(ids);
+  expect((await (model as T5).generate([9, 4, 1], { maxNewTokens: 4 })).ids).toEqual(ids);
   server.asked.length = 0;
   for (const revision of ['main', COMMIT]) {
     (await loadModel('org/name', { backend, cacheDir, endpoint, localFilesOnly: true, revision })).dispose();
@@ -36,6 +36,21 @@ test('a name is loaded from the Hub, and without a connection from the cache', a
   }
   // With a commit, only files that are not in its list are worth a request; it is made once.
   expect(server.asked.map(({ kind }) => kind)).toEqual(['listing', 'listing']);
+});
+
+test('every family is found by its model_type', async () => {
+  const llama = await loadModel(`${causalGoldensFolder}/llama`, {
+    backend,
+    tokenizer: false,
+    attention: { k: 3 },
+  });
+  const bert = await loadModel(smallEncoder, { backend, task: 'fill-mask' });
+  const t5 = await loadModel(`${goldensFolder}/t5-v1_1`, { backend, tokenizer: false });
+  expect([llama, bert, t5].map((one) => one.constructor.name)).toEqual(['CausalLM', 'Encoder', 'T5']);
+  for (const one of [llama, bert, t5]) one.dispose();
+  const error = await errorOf(loadModel(smallEncoder, { backend, crossAttention: 'exact' }));
+  expect(error.code).toBe('INVALID_OPTION');
+  expect(error.message).toContain('crossAttention');
 });
 
 test('hub gives a source to the loading functions of families', async () => {
@@ -47,7 +62,7 @@ test('folders, URLs and sources are themselves', async () => {
   const folder = `${goldensFolder}/t5-v1_1`;
   for (const source of [folder, new URL(`file://${folder}`), `file://${folder}`]) {
     const model = await loadModel(source, { backend, tokenizer: false });
-    expect(model.config.gated).toBe(true);
+    expect(model.config).toMatchObject({ gated: true });
     model.dispose();
   }
   (await loadModel(await smallCheckpoint(), { backend })).dispose();

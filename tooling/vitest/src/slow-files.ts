@@ -30,6 +30,9 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   },
   // A page that downloads from a small Hub, through the Cache API; processes that share a cache.
   models: {
+    // A T5 searched for its k, and under every strategy.
+    'choosing-k/suggest-k': 5,
+    't5/strategies': 4,
     'hub/browser': 25,
     'hub/processes': 7,
   },
@@ -125,11 +128,6 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'needles/needles': 4,
     schedulers: 5,
     'training/train': 67,
-  },
-  // A T5 under every strategy, and searched for its k.
-  models: {
-    'choosing-k/suggest-k': 5,
-    't5/strategies': 4,
   },
   nn: {
     'train/torch-checkpoint': 5,

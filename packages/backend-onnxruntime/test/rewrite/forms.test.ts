@@ -29,7 +29,7 @@ describe('unrolled', () => {
   ])('%s has no control flow', async (name, family) => {
     const original = readTestModel(name);
     const feedForward = 'chunked';
-    const feeds = feedsOf(family, fixed.batch, fixed.length);
+    const feeds = feedsOf(original, fixed);
     const options = { fixed, feedForward, chunkBytes: 8000, strict: true } as const;
     for (const attention of ['exact', { k: 5 }] as const) {
       const { model, report } = rewriteModel(original, { ...options, attention, unrolled: true });
@@ -73,7 +73,7 @@ describe('forms that depend on the length', () => {
   });
 
   test('a longer input than said is right as well', async () => {
-    const feeds = feedsOf('block', 2, 90);
+    const feeds = feedsOf(original, { batch: 2, length: 90 });
     const { model } = rewriteModel(original, { attention: { k: 3 }, maxLength: 47 });
     const expected = await runModel(rewriteModel(original, { attention: { k: 3 } }).model, feeds);
     // The k best come in another order, so sums are rounded differently.

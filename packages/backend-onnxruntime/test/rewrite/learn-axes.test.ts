@@ -41,7 +41,7 @@ test('extents that are not understood are learned by running', async () => {
   for (const attention of ['exact', { k: 100 }] as const) {
     const { model, report } = rewriteModel(original, { attention, learned, chunkBytes: 8000, strict: true });
     expect(report.blocks).toMatchObject([{ result: attention === 'exact' ? 'exact' : 'top-k' }]);
-    const feeds = feedsOf('block', 2, 45);
+    const feeds = feedsOf(original, { batch: 2, length: 45 });
     const expected = await runModel(original, feeds);
     expect(largestGap((await runModel(model, feeds)).data, expected.data)).toBeLessThan(1e-5);
   }

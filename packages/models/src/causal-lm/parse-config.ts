@@ -13,6 +13,9 @@ const readers: { readonly [modelType: string]: (read: ConfigReader, file: string
   qwen3: readLlamaConfig,
 };
 
+/** The `model_type`s that `loadCausalLM` loads. */
+export const causalLMTypes: readonly string[] = Object.keys(readers);
+
 /**
  * Reads the contents of a config.json.
  *

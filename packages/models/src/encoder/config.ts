@@ -67,6 +67,9 @@ const families: { readonly [type: string]: EncoderFamily } = {
   camembert: 'roberta',
 };
 
+/** The `model_type`s that `loadEncoder` loads. */
+export const encoderTypes: readonly string[] = Object.keys(families);
+
 /**
  * Reads the contents of a config.json.
  *

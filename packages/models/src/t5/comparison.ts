@@ -2,10 +2,10 @@ import { describeValue, TopKError } from '@topk-attention/core';
 import type { LayerChoices } from '../choices.js';
 import type { Comparison, LayerPart } from '../choosing-k/comparison.js';
 import type { SourceInput } from '../generation/prompts.js';
+import { runOf } from '../run-of.js';
 import { depthOf, type T5Config } from './config.js';
 import { forward } from './forward.js';
 import type { T5Layers } from './layers.js';
-import { runOf } from '../run-of.js';
 
 /** A source for `suggestK` and `kErrors`; with a target, what the model should answer. */
 export type T5Sample =

@@ -28,6 +28,9 @@ export interface T5Config {
   readonly decoderStartId: number;
 }
 
+/** The `model_type`s that `loadT5` loads. */
+export const t5Types: readonly string[] = ['t5', 'mt5'];
+
 /**
  * Reads the contents of a config.json.
  *
@@ -36,9 +39,9 @@ export interface T5Config {
 export function parseT5Config(text: string, file = 'config.json'): T5Config {
   const read = readConfig(text, file);
   const type = read.value('model_type');
-  if (type !== 't5' && type !== 'mt5') {
+  if (!t5Types.includes(String(type))) {
     throw new TopKError('UNKNOWN_MODEL_TYPE', `${file}: unknown model_type`, {
-      expected: '"t5" or "mt5"',
+      expected: t5Types.map((name) => `"${name}"`).join(' or '),
       got: JSON.stringify(type),
       fix: 'Load a T5 checkpoint: v1.0, v1.1, Flan, mT5 or ByT5',
     });
