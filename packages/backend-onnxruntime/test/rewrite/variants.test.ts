@@ -19,7 +19,8 @@ describe.each(rewritable)('$name', ({ name, family, blocks, variant }) => {
 
   test.each([
     { attention: 'exact' as const, result: 'exact' },
-    { attention: { k: 200 }, result: 'top-k' },
+    // A picture never has so many patches.
+    { attention: { k: 200 }, result: family === 'vit' ? 'exact' : 'top-k' },
   ])('attention $attention is the same function', async ({ attention, result }) => {
     const { model, report } = rewriteModel(original, { attention, chunkBytes: 8000, strict: true });
     expect(report.blocks.map((block) => block.result)).toEqual(Array(blocks).fill(result));

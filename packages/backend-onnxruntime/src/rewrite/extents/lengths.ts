@@ -61,14 +61,23 @@ export class Lengths {
     const second = this.#second.known(graph, name);
     if (first === undefined || second === undefined || first.dims.length !== second.dims.length)
       return undefined;
-    return { type: first.type, dims: first.dims, again: second.dims };
+    const reported = this.reported.known(graph, name)?.dims;
+    // Strides may leave the same of both small choices, but not of the longer extents that reports are for.
+    const isFixed = (extent: number, axis: number): boolean =>
+      extent === first.dims[axis] && reported?.length === first.dims.length;
+    const again = second.dims.map((extent, axis) =>
+      isFixed(extent, axis) ? (reported?.[axis] ?? extent) : extent,
+    );
+    return { type: first.type, dims: first.dims, again };
   }
 
   /** The values of a short list, if they are the same whatever the lengths. */
   fixedValues(graph: GraphProto, name: string): readonly number[] | undefined {
     const first = this.first.known(graph, name)?.values;
     const second = this.#second.known(graph, name)?.values;
-    return first !== undefined && second !== undefined && `${first}` === `${second}` ? first : undefined;
+    const reported = this.reported.known(graph, name)?.values ?? first;
+    if (first === undefined || second === undefined) return undefined;
+    return `${first}` === `${second}` && `${first}` === `${reported}` ? first : undefined;
   }
 }
 
