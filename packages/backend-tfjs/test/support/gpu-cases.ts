@@ -56,8 +56,8 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
  * WebGL, where a program is compiled for every shape.
  */
 const sampled: Readonly<Record<'webgl' | 'webgpu', Readonly<Partial<Record<Group, number>>>>> = {
-  webgl: { primitives: 10, goldens: 10, attention: 12, 'feed-forward': 12, gradients: 10 },
-  webgpu: { primitives: 3, goldens: 6, attention: 8, 'feed-forward': 8, lifecycle: 3 },
+  webgl: { primitives: 20, goldens: 20, attention: 24, 'feed-forward': 24, gradients: 20 },
+  webgpu: { primitives: 3, goldens: 6, attention: 16, 'feed-forward': 16, lifecycle: 6 },
 };
 const special: Readonly<Record<'webgl' | 'webgpu', RegExp>> = {
   webgl: /^(?!golden ).*(nan|infinit|random-bits)/i,
