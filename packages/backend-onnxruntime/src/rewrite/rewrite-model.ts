@@ -83,7 +83,7 @@ export function rewriteDecoded(
       ...(reason !== undefined && { reason }),
     })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
-    left: leftOver(new Lengths(rewritten, fixed, at, learned), outcomes, prefix),
+    left: leftOver(lengths.reported, new Lengths(rewritten, fixed, at, learned), outcomes, prefix),
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
