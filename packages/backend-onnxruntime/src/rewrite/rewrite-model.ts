@@ -3,7 +3,7 @@ import type { GraphProto, ModelProto } from '../onnx/messages.js';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
 import { type BuildOptions, keptOf } from './build/build-attention.js';
-import { fittingRows } from './build/chunk.js';
+import { evenRows, fittingRows } from './build/chunk.js';
 import { checkOrder } from './extents/check-order.js';
 import { opsetOf } from './extents/evaluate.js';
 import { choicesOf, type LearnedAxes, Lengths } from './extents/lengths.js';
@@ -166,7 +166,7 @@ function reportOf({ name, form, block, refused }: Outcome, view: View, options: 
   const [rows, keys] = dims.slice(-2) as [number, number];
   const heads = sizeOf(dims.slice(0, -2));
   const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
-  const chunk = Math.min(rows, fittingRows(options.limits, 4 * heads * (keys + gathered)));
+  const chunk = evenRows(rows, fittingRows(options.limits, 4 * heads * (keys + gathered)));
   const bytes = {
     before: 2 * 4 * heads * rows * keys,
     after: 4 * heads * chunk * (2 * keys + gathered),
