@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from export_models import Outputs, export
+from export_models import Outputs, write_part
 
 LONGEST = 16384
 WIDTH, HEADS = 768, 12
@@ -46,7 +46,7 @@ def main(folder):
     torch.manual_seed(0)
     axes = {0: "batch", 1: "length"}
     config = BertConfig(max_position_embeddings=LONGEST, attn_implementation="eager")
-    bert = Outputs(BertModel(config, add_pooling_layer=False)).eval()
+    bert = Outputs(BertModel(config, add_pooling_layer=False))
     text = {
         "input_ids": (torch.randint(1, config.vocab_size, (1, 13)), axes),
         "attention_mask": (torch.ones(1, 13, dtype=torch.int64), axes),
@@ -59,9 +59,9 @@ def main(folder):
     }
     states = {"x": (torch.randn(1, 13, WIDTH), axes)}
     with torch.no_grad():
-        export(bert, text, "traced-17", folder / "bert-base.onnx")
-        export(Heads(), heads, "traced-17", folder / "heads.onnx")
-        export(Attention().eval(), states, "traced-17", folder / "attention.onnx")
+        write_part((bert, text), "traced-17", folder / "bert-base.onnx")
+        write_part((Heads(), heads), "traced-17", folder / "heads.onnx")
+        write_part((Attention(), states), "traced-17", folder / "attention.onnx")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ export async function answerFrom(folder: string, question: string, text: string)
   if (open?.folder !== folder) {
     await open?.answer.dispose();
     open = undefined;
-    // The device is wasm: the loops of rewritten files are slower on WebGPU.
+    // The device is wasm: on WebGPU the turns of a rewritten file's loops go through the CPU.
     open = { folder, answer: await pipeline('text2text-generation', folder, { device: 'wasm' }) };
   }
   const prompt = `${question} \\n ${text.replace(/\s+/g, ' ')}`.toLowerCase();

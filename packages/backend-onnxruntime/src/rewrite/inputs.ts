@@ -2,6 +2,7 @@ import { sizeOf, TopKError } from '@topk-attention/core';
 import { dataTypes } from '../onnx/data-types.js';
 import { dimsOf } from '../onnx/dims.js';
 import type { GraphProto, ModelProto, ValueInfoProto } from '../onnx/messages.js';
+import type { OrtArray } from '../runtime/ort.js';
 import { type Extents, extentOf, symbolOf } from './extents/symbols.js';
 
 /** Values of an input of a model: as JSON holds them, or as they were made up. */
@@ -19,6 +20,25 @@ const types = new Map<number, InputValues['type']>([
   [dataTypes.int32, 'int32'],
   [dataTypes.bool, 'bool'],
 ]);
+
+/** An input as a tensor of ONNX Runtime. */
+export function tensorOf<Tensor>(
+  Tensor: new (type: string, data: OrtArray, dims: readonly number[]) => Tensor,
+  { type, dims, values }: InputValues,
+): Tensor {
+  switch (type) {
+    case 'float32':
+      return new Tensor(type, Float32Array.from(values), dims);
+    case 'int64':
+      return new Tensor(type, BigInt64Array.from(values, BigInt), dims);
+    case 'int32':
+      return new Tensor(type, Int32Array.from(values), dims);
+    case 'bool':
+      return new Tensor(type, Uint8Array.from(values), dims);
+    default:
+      return type satisfies never;
+  }
+}
 
 /** Inputs that a run needs: those of the graph that are not constants. */
 function inputsOf({ graph }: ModelProto): readonly ValueInfoProto[] {

@@ -4,12 +4,12 @@ import type { GraphProto, ModelProto } from '../onnx/messages.js';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
 import { anOrt } from '../runtime/load.js';
-import type { OrtArray, OrtModule, OrtTensor } from '../runtime/ort.js';
+import type { OrtModule, OrtTensor } from '../runtime/ort.js';
 import { type Known, MOST_VALUES } from './extents/known.js';
 import { choicesOf, type LearnedAxes } from './extents/lengths.js';
 import type { Observed } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
-import { type InputValues, madeUpInputs } from './inputs.js';
+import { madeUpInputs, tensorOf } from './inputs.js';
 import { anObject, readExtents } from './options.js';
 
 /** How axes are learned. */
@@ -94,23 +94,7 @@ function feedsOf(
   extents: Extents,
 ): { readonly [name: string]: OrtTensor } {
   const inputs = madeUpInputs(model, extents);
-  return Object.fromEntries(inputs.map((input) => [input.name, new ort.Tensor(...tensorParts(input))]));
-}
-
-/** What a tensor of ONNX Runtime is made of. */
-function tensorParts({ type, dims, values }: InputValues): [string, OrtArray, readonly number[]] {
-  switch (type) {
-    case 'float32':
-      return [type, Float32Array.from(values), dims];
-    case 'int64':
-      return [type, BigInt64Array.from(values, BigInt), dims];
-    case 'int32':
-      return [type, Int32Array.from(values), dims];
-    case 'bool':
-      return [type, Uint8Array.from(values), dims];
-    default:
-      return type satisfies never;
-  }
+  return Object.fromEntries(inputs.map((input) => [input.name, tensorOf(ort.Tensor, input)]));
 }
 
 const types: ReadonlyMap<string, number> = new Map([

@@ -60,7 +60,7 @@ export interface RewriteOptions {
 
 export const anObject: OptionKind<{ readonly [name: string]: number }> = aValue<{
   readonly [name: string]: number;
-}>('an object of extents', (value) => typeof value === 'object' && value !== null);
+}>('an object of extents', isObject);
 
 /** What the options may hold. */
 export const rewriteKinds: OptionKinds<RewriteOptions> = {

@@ -1,3 +1,4 @@
+import type { Selection } from './build/selected-units.js';
 import type { RefusalCode } from './find/block.js';
 
 /** What became of one attention block, or of one operator that stands for one. */
@@ -12,7 +13,7 @@ export interface BlockReport {
   readonly reason?: string;
   /** Queries of one chunk, at the report's extents. */
   readonly chunk?: number;
-  /** Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents. */
+  /** Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents in float32. */
   readonly bytes?: { readonly before: number; readonly after: number };
 }
 
@@ -31,7 +32,7 @@ export interface FeedForwardReport {
   /** Units: the width of its middle. */
   readonly hidden: number;
   readonly k?: number;
-  readonly select?: 'magnitude' | 'signed';
+  readonly select?: Selection;
   /** Why all units are kept although k of them were asked for. */
   readonly reason?: string;
 }

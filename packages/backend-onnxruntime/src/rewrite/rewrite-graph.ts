@@ -23,6 +23,8 @@ import type { Plan } from './options.js';
 export interface Outcome {
   readonly name: string;
   readonly form: string;
+  /** The operator, where it has been replaced with plain nodes. */
+  readonly operator?: NodeProto;
   readonly block?: AttentionBlock;
   readonly refused?: Refused;
 }
@@ -44,11 +46,11 @@ export class Expansion {
   readonly #lengths: Lengths;
   readonly #opset: number;
   readonly #prefix: string;
-  readonly #refused: ReadonlySet<string>;
+  readonly #refused: ReadonlySet<NodeProto>;
   #count = 0;
 
-  /** @param refused Names of operators that are left as they are. */
-  constructor(lengths: Lengths, opset: number, prefix: string, refused: ReadonlySet<string>) {
+  /** @param refused Operators that are left as they are. */
+  constructor(lengths: Lengths, opset: number, prefix: string, refused: ReadonlySet<NodeProto>) {
     this.#lengths = lengths;
     this.#opset = opset;
     this.#prefix = prefix;
@@ -68,8 +70,7 @@ export class Expansion {
 
   #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
     if (!isExpandable(node)) return [mapGraphs(node, (inner) => this.graph(inner, index))];
-    const name = nameOf(node);
-    if (this.#refused.has(name)) return [node];
+    if (this.#refused.has(node)) return [node];
     try {
       const prefix = `${this.#prefix}a${this.#count++}/`;
       const made = expand(node, index, this.#lengths, this.#opset, prefix);
@@ -78,7 +79,7 @@ export class Expansion {
       return made;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.outcomes.push({ name, form: operatorOf(node), refused: error });
+      this.outcomes.push({ name: nameOf(node), form: operatorOf(node), refused: error });
       return [node];
     }
   }
@@ -144,10 +145,10 @@ export class Rewriting {
 
   #softmax(node: NodeProto, index: GraphIndex, replaced: Map<NodeProto, readonly NodeProto[]>): void {
     const operator = this.#expanded.get(node.output[0] as string);
-    const outcome = {
-      name: nameOf(operator ?? node),
-      form: operator === undefined ? 'MatMul, Softmax, MatMul' : operatorOf(operator),
-    };
+    const outcome =
+      operator === undefined
+        ? { name: nameOf(node), form: 'MatMul, Softmax, MatMul' }
+        : { name: nameOf(operator), form: operatorOf(operator), operator };
     try {
       const block = findAttention(index, node, this.#lengths, this.#opset);
       if (block === undefined) {

@@ -3,7 +3,7 @@ import type { GraphProto, ModelProto } from '../onnx/messages.js';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
 import { type BuildOptions, keptOf } from './build/build-attention.js';
-import { fittingRows } from './build/chunk.js';
+import { evenRows, fittingRows } from './build/chunk.js';
 import { checkOrder } from './extents/check-order.js';
 import { opsetOf } from './extents/evaluate.js';
 import { choicesOf, type LearnedAxes, Lengths } from './extents/lengths.js';
@@ -83,7 +83,7 @@ export function rewriteDecoded(
       ...(reason !== undefined && { reason }),
     })),
     otherSoftmaxes: rewriting.otherSoftmaxes,
-    left: leftOver(new Lengths(rewritten, fixed, at, learned), outcomes, prefix),
+    left: leftOver(lengths.reported, new Lengths(rewritten, fixed, at, learned), outcomes, prefix),
     extents: Object.fromEntries(at),
   };
   if (strict) checkNothingLeft(report);
@@ -108,27 +108,28 @@ interface Rewritten {
 /** An operator for a whole block whose block is refused in the end is left as it is: the work is done again without it. */
 function rewriteBlocks(
   model: ModelProto,
-  extents: KnownExtents,
+  { fixed, at, learned }: KnownExtents,
   plan: Plan,
   prefix: string,
-  refused: readonly Outcome[] = [],
 ): Rewritten {
   const opset = opsetOf(model);
-  const names = new Set(refused.map(({ name }) => name));
-  const lengthsOf = (one: ModelProto): Lengths =>
-    new Lengths(one, extents.fixed, extents.at, extents.learned);
-  const original = lengthsOf(model);
-  const expansion = new Expansion(original, opset, prefix, names);
-  const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
-  const lengths = expanded.graph === model.graph ? original : lengthsOf(expanded);
-  const rewriting = new Rewriting(lengths, opset, plan, prefix, expansion.softmaxes);
-  const made = rewriting.graph(expanded.graph as GraphProto);
-  const operators = new Set([...expansion.softmaxes.values()].map(nameOf));
-  const failed = rewriting.outcomes.filter((outcome) => outcome.refused && operators.has(outcome.name));
-  if (failed.length > 0) {
-    return rewriteBlocks(model, extents, plan, prefix, [...refused, ...failed]);
+  const original = new Lengths(model, fixed, at, learned);
+  const refused: Outcome[] = [];
+  for (;;) {
+    const operators = new Set(refused.flatMap(({ operator }) => operator ?? []));
+    const expansion = new Expansion(original, opset, prefix, operators);
+    const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
+    const isSame = expanded.graph === model.graph;
+    const lengths = isSame ? original : new Lengths(expanded, fixed, at, learned);
+    const rewriting = new Rewriting(lengths, opset, plan, prefix, expansion.softmaxes);
+    const made = rewriting.graph(expanded.graph as GraphProto);
+    const failed = rewriting.outcomes.filter((outcome) => outcome.refused && outcome.operator);
+    if (failed.length === 0) {
+      const outcomes = [...refused, ...expansion.outcomes, ...rewriting.outcomes];
+      return { lengths, made, rewriting, outcomes };
+    }
+    refused.push(...failed);
   }
-  return { lengths, made, rewriting, outcomes: [...refused, ...expansion.outcomes, ...rewriting.outcomes] };
 }
 
 function checkLearned({ choices }: LearnedAxes, wanted: LearnedAxes['choices']): void {
@@ -165,7 +166,7 @@ function reportOf({ name, form, block, refused }: Outcome, view: View, options: 
   const [rows, keys] = dims.slice(-2) as [number, number];
   const heads = sizeOf(dims.slice(0, -2));
   const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
-  const chunk = Math.min(rows, fittingRows(options.limits, 4 * heads * (keys + gathered)));
+  const chunk = evenRows(rows, fittingRows(options.limits, 4 * heads * (keys + gathered)));
   const bytes = {
     before: 2 * 4 * heads * rows * keys,
     after: 4 * heads * chunk * (2 * keys + gathered),

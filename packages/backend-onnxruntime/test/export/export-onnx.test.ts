@@ -1,8 +1,9 @@
 import type { TopKError } from '@topk-attention/core';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
-import { type ExportableT5, exportOnnx } from '../../src/export/index.js';
+import { type ExportableT5, type ExportedLayer, exportOnnx } from '../../src/export/index.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
+import { rewriteModel } from '../../src/rewrite/index.js';
 import { largestGap, runModel } from '../support/run-model.js';
 import { tinyT5 } from '../support/tiny-t5.js';
 
@@ -124,6 +125,16 @@ describe('layers with k', () => {
     const exact = await encode((await exportOnnx(tinyT5()))[ENCODER], 3, 37);
     expect(largestGap(exact, first)).toBeGreaterThan(1e-3);
   });
+});
+
+test('exact layers are rewritten beside layers with k, whose loops leave nothing long', async () => {
+  const { layerChoices, ...model } = tinyT5();
+  const first = { ...(layerChoices['encoder.0'] as ExportedLayer), attention: { k: 3 } };
+  const files = await exportOnnx({ ...model, layerChoices: { ...layerChoices, 'encoder.0': first } });
+  const options = { strict: true, chunkBytes: 3000 };
+  const { model: rewritten, report } = rewriteModel(files[ENCODER], options);
+  expect(report.blocks.map(({ result }) => result)).toEqual(['exact']);
+  expect(largestGap(await encode(rewritten, 2, 37), await encode(files[ENCODER], 2, 37))).toBeLessThan(1e-5);
 });
 
 describe('what is refused', () => {

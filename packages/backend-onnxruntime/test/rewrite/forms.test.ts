@@ -56,6 +56,11 @@ describe('unrolled', () => {
   });
 });
 
+test('the report tells how many queries a chunk has, as even as the chunks are', () => {
+  const [block] = rewriteModel(readTestModel('block-bert4'), { at: { length: 300 } }).report.blocks;
+  expect(block?.chunk).toBe(150);
+});
+
 describe('forms that depend on the length', () => {
   const original = readTestModel('block-bert4');
   const rewritten = (options: Parameters<typeof rewriteModel>[1]): ReadonlyMap<string, number> =>

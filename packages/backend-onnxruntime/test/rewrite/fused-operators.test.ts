@@ -4,6 +4,8 @@ import type { Attributes } from '../../src/onnx/attributes.js';
 import type { ElementType } from '../../src/onnx/data-types.js';
 import type { Dims } from '../../src/onnx/dims.js';
 import { GraphBuilder } from '../../src/onnx/graph-builder.js';
+import type { GraphProto } from '../../src/onnx/messages.js';
+import { decodeModel } from '../../src/onnx/read-model.js';
 import { encodeModel } from '../../src/onnx/write-model.js';
 import { rewriteModel } from '../../src/rewrite/index.js';
 import { largestGap, runOutputs } from '../support/run-model.js';
@@ -248,4 +250,29 @@ describe.each(Object.keys(cases))('%s', (name) => {
         expect(largestGap(data, expected[at]?.data as Float32Array), `output ${at}`).toBeLessThan(1e-5);
     }
   });
+});
+
+test('an operator that is refused is told from another of the same name', () => {
+  const onnx = new GraphBuilder();
+  for (const length of ['l', 13]) {
+    const x = onnx.input(`x${length}`, 'f32', [1, length, WIDTH]);
+    const made = onnx.op('MultiHeadAttention', [x, x, x], { num_heads: HEADS }, 'com.microsoft');
+    onnx.output(made, 'f32', [1, length, WIDTH]);
+  }
+  const model = onnx.model();
+  const graph = model.graph as GraphProto;
+  const node = graph.node.map((one) => (one.opType === 'Shape' ? one : { ...one, name: 'attention' }));
+  const opsetImport = [
+    { domain: '', version: 17 },
+    { domain: 'com.microsoft', version: 1 },
+  ];
+  const bytes = encodeModel({ ...model, graph: { ...graph, node }, opsetImport });
+  // Only the block of the open length is refused, after its operator was replaced with plain nodes.
+  const { model: rewritten, report } = rewriteModel(bytes, { unrolled: true });
+  expect(report.blocks).toMatchObject([
+    { name: 'attention', form: multiHead, result: 'refused', code: 'unrolled' },
+    { name: 'attention', form: multiHead, result: 'exact' },
+  ]);
+  const left = decodeModel(rewritten).graph?.node.filter(({ opType }) => opType === 'MultiHeadAttention');
+  expect(left).toHaveLength(1);
 });

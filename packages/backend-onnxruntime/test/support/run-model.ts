@@ -1,10 +1,10 @@
 import { sizeOf } from '@topk-attention/core';
+import { halfToNumber, numberToHalf } from '@topk-attention/core/reference';
 import * as ort from 'onnxruntime-node';
 import { dataTypes } from '../../src/onnx/data-types.js';
 import { dimsOf } from '../../src/onnx/dims.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
 import { extentOf, symbolsOf } from '../../src/rewrite/extents/symbols.js';
-import { halfToNumber, numberToHalf } from './half.js';
 
 export type Feeds = { readonly [name: string]: ort.Tensor };
 

@@ -1,6 +1,7 @@
-import type { Activation, ChosenFeedForward } from '@topk-attention/core/backend';
+import type { ChosenFeedForward } from '@topk-attention/core/backend';
 import { type CompiledModel, compileModel } from '../../onnx/compile.js';
 import { GraphBuilder, type GraphInput } from '../../onnx/graph-builder.js';
+import { emitActivation } from '../activation.js';
 import { emitLoudProduct } from '../loud-product.js';
 import { emitOneLevel, emitTwoLevel, type Kept } from '../selection.js';
 
@@ -58,21 +59,6 @@ export function compileTokens(variant: FeedForwardVariant): CompiledModel {
       : emitTopK(onnx, variant, request.k, preactivations, activations, withBias);
   const outputNames = [onnx.output(output, 'f32', [chunk, request.outputDim])];
   return compileModel(onnx, inputNames, outputNames);
-}
-
-function emitActivation(onnx: GraphBuilder, x: string, activation: Activation): string {
-  switch (activation) {
-    case 'relu':
-      return onnx.op('Relu', [x]);
-    case 'gelu':
-      return onnx.op('Gelu', [x], { approximate: 'none' });
-    case 'gelu_tanh':
-      return onnx.op('Gelu', [x], { approximate: 'tanh' });
-    case 'silu':
-      return onnx.op('Mul', [x, onnx.op('Sigmoid', [x])]);
-    default:
-      return activation satisfies never;
-  }
 }
 
 function emitTopK(

@@ -1,4 +1,4 @@
-import type { Activation } from '@topk-attention/core';
+import { emitActivation } from '../../emit/activation.js';
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
 import type { ExportedFeedForward } from './exportable.js';
 import { emitLinear, type Stack } from './stack.js';
@@ -23,21 +23,6 @@ export function emitFeedForward(
     units = emitKeptUnits(onnx, units, ranking, choice.k);
   }
   return emitLinear(stack, units, name('wo'));
-}
-
-function emitActivation(onnx: GraphBuilder, x: string, activation: Activation): string {
-  switch (activation) {
-    case 'relu':
-      return onnx.op('Relu', [x]);
-    case 'gelu':
-      return onnx.op('Gelu', [x], { approximate: 'none' });
-    case 'gelu_tanh':
-      return onnx.op('Gelu', [x], { approximate: 'tanh' });
-    case 'silu':
-      return onnx.op('Mul', [x, onnx.op('Sigmoid', [x])]);
-    default:
-      return activation satisfies never;
-  }
 }
 
 /** How long the vector is that each unit adds to the output. */

@@ -18,8 +18,7 @@ export interface KeyCount {
 const BOUNDED_FROM = 16;
 /**
  * From so many on, only the blocks with the k largest maxima are looked through, which hold the k best scores. Measured
- * with
- * k of 16 and 64: docs/drop-in.md.
+ * with k of 64: docs/drop-in.md.
  */
 const BLOCKS_FROM = 256;
 const BLOCK = 64;

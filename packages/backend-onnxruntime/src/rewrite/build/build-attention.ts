@@ -4,7 +4,7 @@ import { type Axes, isFixed, type Length, type Lengths } from '../extents/length
 import { type AttentionBlock, Refused } from '../find/block.js';
 import { emitBestKeys } from './best-keys.js';
 import { emitIf } from './branch.js';
-import { type ChunkLimits, emitChunk, fittingRows } from './chunk.js';
+import { type ChunkLimits, emitChunk, evenRows, fittingRows } from './chunk.js';
 import { emitCopies, emitLoop, MOST_COPIES } from './loop.js';
 import { NodeWriter } from './node-writer.js';
 import { Replay } from './replay.js';
@@ -108,7 +108,7 @@ function staticChunk(
       `it would take ${copies} copies, more than ${MOST_COPIES}; raise chunkBytes`,
     );
   }
-  return { length, rows: Math.ceil(length / Math.max(1, copies)) };
+  return { length, rows: evenRows(length, most) };
 }
 
 interface Selection {

@@ -12,6 +12,11 @@ export function fittingRows({ mostRows, bytes }: ChunkLimits, rowBytes: number):
   return Math.min(mostRows, Math.max(1, Math.floor(bytes / Math.max(1, rowBytes))));
 }
 
+/** The rows of a chunk when all rows are spread evenly over as few chunks as fit. */
+export function evenRows(length: number, fitting: number): number {
+  return Math.ceil(length / Math.max(1, Math.ceil(length / fitting)));
+}
+
 /** How a loop goes over the rows of a value. */
 export interface Chunk {
   readonly turns: string;

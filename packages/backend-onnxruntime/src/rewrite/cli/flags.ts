@@ -2,6 +2,7 @@ import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
 import { loadOrt } from '../../runtime/load.js';
 import { disableTelemetry } from '../../runtime/telemetry.js';
+import type { Selection } from '../build/selected-units.js';
 import { readFile } from '../files/read-file.js';
 import { learnAxes } from '../learn-axes.js';
 import type { RewriteOptions } from '../options.js';
@@ -39,7 +40,7 @@ export interface RewriteFlags {
   readonly strict?: true | undefined;
   readonly feedForward?: true | undefined;
   readonly feedForwardK?: number | undefined;
-  readonly select?: 'magnitude' | 'signed' | undefined;
+  readonly select?: Selection | undefined;
   readonly maxLength?: number | undefined;
   readonly target?: 'cpu' | 'webgpu' | undefined;
   readonly unrolled?: true | undefined;

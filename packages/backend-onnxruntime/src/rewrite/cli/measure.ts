@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import type * as Ort from 'onnxruntime-node';
 import { disableTelemetry } from '../../runtime/telemetry.js';
-import type { InputValues } from '../inputs.js';
+import { type InputValues, tensorOf } from '../inputs.js';
 
 /** A run of a model in a process of its own. */
 export interface Measurement {
@@ -96,19 +96,4 @@ export async function measureHere(): Promise<void> {
   process.stdout.write(`${JSON.stringify(header)}\n`);
   for (const { data } of floats)
     process.stdout.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-}
-
-function tensorOf(Tensor: Ort.TensorConstructor, { type, dims, values }: InputValues): Ort.Tensor {
-  switch (type) {
-    case 'float32':
-      return new Tensor(type, Float32Array.from(values), dims);
-    case 'int64':
-      return new Tensor(type, BigInt64Array.from(values, BigInt), dims);
-    case 'int32':
-      return new Tensor(type, Int32Array.from(values), dims);
-    case 'bool':
-      return new Tensor(type, Uint8Array.from(values), dims);
-    default:
-      return type satisfies never;
-  }
 }
