@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
+import { softmax } from '../generation/sampling.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import { softmax } from './classes.js';
 
 /** A word for a mask. */
 export interface MaskWord {
@@ -41,12 +41,16 @@ export function masksOf(ids: readonly number[], maskId: number): readonly number
 /** The `count` most likely words, the best first. */
 export function bestWords(
   tokenizer: TextTokenizer | undefined,
-  logits: readonly number[],
+  logits: Float64Array,
   count: number,
 ): readonly MaskWord[] {
-  return softmax(logits)
-    .map((score, id) => ({ id, score }))
-    .sort((a, b) => b.score - a.score)
+  const shares = softmax(logits);
+  const score = (id: number): number => shares[id] as number;
+  // Large vocabularies: numbers are sorted quickly, and only those that may be among the best by a comparison.
+  const least = shares.slice().sort().at(-count) ?? 0;
+  return [...shares.keys()]
+    .filter((id) => score(id) >= least)
+    .sort((a, b) => score(b) - score(a))
     .slice(0, count)
-    .map(({ id, score }) => ({ id, word: tokenizer?.decode([id]) ?? '', score }));
+    .map((id) => ({ id, word: tokenizer?.decode([id]) ?? '', score: score(id) }));
 }

@@ -111,7 +111,7 @@ export class Encoder {
     await this.#run('embed', sources, call, async ({ hidden, rows, lengths }) => {
       const values = await readRows('embed', pooled(hidden, lengths, pooling));
       for (const [at, row] of rows.entries()) {
-        const own = Float32Array.from(values[at] as readonly number[]);
+        const own = Float32Array.from(values[at] as Float64Array);
         vectors[row] = normalize ? normalizedVector(own) : own;
       }
     });
@@ -133,7 +133,7 @@ export class Encoder {
     await this.#run('classify', sources, given, async ({ head, rows }) => {
       const values = await readRows('classify', head());
       for (const [at, row] of rows.entries()) {
-        classes[row] = scoredLabels(this.config, values[at] as readonly number[]);
+        classes[row] = scoredLabels(this.config, values[at] as Float64Array);
       }
     });
     return classes;
@@ -161,7 +161,7 @@ export class Encoder {
         found[row] = ids.map((id, token) => {
           const [best] = scoredLabels(
             { labels, problem: 'single-label' },
-            values[at * perRow + token] as readonly number[],
+            values[at * perRow + token] as Float64Array,
           );
           return { id, ...(best as ScoredLabel), ...places(token) };
         });
@@ -198,7 +198,7 @@ export class Encoder {
       );
       for (const [index, row] of rows.entries()) {
         filled[row] = (places[index] as readonly number[]).map((_, mask) =>
-          bestWords(this.tokenizer, values[index * most + mask] as readonly number[], topK),
+          bestWords(this.tokenizer, values[index * most + mask] as Float64Array, topK),
         );
       }
     });

@@ -111,6 +111,10 @@ test('masks: the best words of the logits at their places', async () => {
       expect(word.score).toBeCloseTo(best[rank]?.score ?? 0, 5);
     }
   }
+  const [[all = []] = []] = await model.fillMask(['a [MASK]'], { topK: vocabSize + 1 });
+  expect(all).toHaveLength(vocabSize);
+  expect(all.slice(0, 3)).toEqual(filled[1]?.[0]);
+  expect(all.every(({ score }, at) => score <= (all[at - 1]?.score ?? 1))).toBe(true);
   expect(await errorOf(model.fillMask(['no mask']))).toMatchObject({ code: 'INVALID_OPTION' });
 });
 
