@@ -4,7 +4,7 @@ import type { ContextWindow } from './windows.js';
 
 /** A part of the context that answers the question. */
 export interface ExtractedAnswer {
-  /** The part of the context; '' for no answer. */
+  /** The part of the context; '' for no answer, and for tokens of spaces alone. */
   readonly text: string;
   /** Where it stands in the context, as `slice` counts; 0 to 0 for no answer. */
   readonly start: number;

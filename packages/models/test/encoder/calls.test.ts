@@ -185,8 +185,24 @@ describe('lengths', () => {
     const [expected] = await model.embed([[...ids.slice(0, 63), ids.at(-1) as number]]);
     expect(cut).toEqual(expected);
     // The longer text of a pair gives way.
-    const [pair] = await model.embed([{ text: 'Who?', pair: long }], { truncate: true });
-    expect(pair).toHaveLength(model.config.width);
+    const spans = model.tokenizer?.spans;
+    if (spans === undefined) throw new Error('no spans');
+    const [short, much] = [spans.encode('Who went?').ids, spans.encode(long).ids];
+    // 61 beside the special tokens.
+    for (const [text, pair, ...kept] of [
+      ['Who went?', long, short, much.slice(0, 61 - short.length)],
+      [long, 'Who went?', much.slice(0, 61 - short.length), short],
+      [long, long, much.slice(0, 30), much.slice(0, 31)],
+      [`${long} the`, long, much.slice(0, 31), much.slice(0, 30)],
+    ] as const) {
+      const { ids, types } = spans.wrap(...kept);
+      expect(ids).toHaveLength(64);
+      const states = model.encode([ids], { types: [types] });
+      const first = Array.from(await states.data(), Number).slice(0, model.config.width);
+      states.dispose();
+      const [vector] = await model.embed([{ text, pair }], { truncate: true, pooling: 'cls' });
+      expect(Array.from(vector ?? [])).toEqual(first);
+    }
   });
 
   test('nothing to read', async () => {
