@@ -189,19 +189,19 @@ describe('lengths', () => {
     if (spans === undefined) throw new Error('no spans');
     const [short, much] = [spans.encode('Who went?').ids, spans.encode(long).ids];
     // 61 beside the special tokens.
-    for (const [text, pair, ...kept] of [
+    for (const [text, pair, first, second] of [
       ['Who went?', long, short, much.slice(0, 61 - short.length)],
       [long, 'Who went?', much.slice(0, 61 - short.length), short],
       [long, long, much.slice(0, 30), much.slice(0, 31)],
       [`${long} the`, long, much.slice(0, 31), much.slice(0, 30)],
     ] as const) {
-      const { ids, types } = spans.wrap(...kept);
+      const { ids, types } = spans.wrap(first, second);
       expect(ids).toHaveLength(64);
       const states = model.encode([ids], { types: [types] });
-      const first = Array.from(await states.data(), Number).slice(0, model.config.width);
+      const expected = Array.from(await states.data(), Number).slice(0, model.config.width);
       states.dispose();
       const [vector] = await model.embed([{ text, pair }], { truncate: true, pooling: 'cls' });
-      expect(Array.from(vector ?? [])).toEqual(first);
+      expect(Array.from(vector ?? [])).toEqual(expected);
     }
   });
 
