@@ -258,13 +258,17 @@ describe('what a call refuses', () => {
     expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
-  test.each([{ stride: 64 }, { maxTokens: 65 }, { topK: 0 }, { maxAnswerTokens: 1.5 }, { stride: -1 }])(
-    'options of answers %j',
-    async (options) => {
-      const call = of('question-answering').answer({ question: 'a', context: 'b' }, options);
-      expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
-    },
-  );
+  test.each([
+    { stride: 64 },
+    { maxTokens: 65 },
+    { maxTokens: 0 },
+    { topK: 0 },
+    { maxAnswerTokens: 1.5 },
+    { stride: -1 },
+  ])('options of answers %j', async (options) => {
+    const call = of('question-answering').answer({ question: 'a', context: 'b' }, options);
+    expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
+  });
 
   test('types that do not fit', () => {
     const model = of('text-classification');
