@@ -300,7 +300,7 @@ const modules: Readonly<Record<string, Exports>> = {
       logits: (wrong) => ofEncoder.logits([[5, 1]], wrong),
       explain: (wrong) => ofEncoder.explain({ sourceLength: 3, ...wrong }),
     },
-    without: 'dispose',
+    without: 'comparison dispose',
   },
   onnxruntime: {
     of: onnxruntime,

@@ -14,7 +14,7 @@ interface Model {
   ): Promise<readonly Float32Array[]>;
 }
 
-/** A model of one task, and the largest difference allowed. */
+/** What is compared: the golden values of one family, and its model with the head of a task. */
 export interface EncoderCheck {
   readonly golden: EncoderGolden;
   readonly goldens: Goldens;

@@ -50,6 +50,7 @@ export interface QuestionGolden {
   readonly stride: number;
   readonly topK: number;
   readonly longest: number;
+  /** Ids of each window. */
   readonly windows: readonly (readonly number[])[];
   /** The least difference between the scores of two answers. */
   readonly lead: number;

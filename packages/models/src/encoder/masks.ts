@@ -1,6 +1,6 @@
 import { TopKError } from '@topk-attention/core';
+import { softmax } from '../generation/sampling.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import { softmax } from './classes.js';
 
 /** A word for a mask. */
 export interface MaskWord {
@@ -16,22 +16,22 @@ export interface MaskWord {
  *
  * @throws TopKError INVALID_OPTION
  */
-export function maskIdOf(tokenizer: TextTokenizer | undefined): number {
+export function maskIdOf(where: string, tokenizer: TextTokenizer | undefined): number {
   for (const mask of ['[MASK]', '<mask>']) {
     const ids = tokenizer?.spans?.encode(mask).ids ?? tokenizer?.encode(mask).slice(1, -1) ?? [];
     if (ids.length === 1 && tokenizer?.decode(ids) === '') return ids[0] as number;
   }
-  throw new TopKError('INVALID_OPTION', 'fillMask: the tokenizer has no mask', {
+  throw new TopKError('INVALID_OPTION', `${where}: the tokenizer has no mask`, {
     expected: 'a tokenizer with the special token [MASK] or <mask>',
     got: tokenizer === undefined ? 'no tokenizer' : 'none',
   });
 }
 
 /** Where a row has masks. @throws TopKError INVALID_OPTION where it has none. */
-export function masksOf(ids: readonly number[], maskId: number): readonly number[] {
+export function masksOf(where: string, ids: readonly number[], maskId: number): readonly number[] {
   const places = ids.flatMap((id, at) => (id === maskId ? [at] : []));
   if (places.length > 0) return places;
-  throw new TopKError('INVALID_OPTION', 'fillMask: a source without a mask', {
+  throw new TopKError('INVALID_OPTION', `${where}: a source without a mask`, {
     expected: `at least one mask, id ${maskId}`,
     got: 'none',
     fix: 'Write [MASK] (BERT, DistilBERT) or <mask> (RoBERTa) where a word is missing',
@@ -41,12 +41,16 @@ export function masksOf(ids: readonly number[], maskId: number): readonly number
 /** The `count` most likely words, the best first. */
 export function bestWords(
   tokenizer: TextTokenizer | undefined,
-  logits: readonly number[],
+  logits: Float64Array,
   count: number,
 ): readonly MaskWord[] {
-  return softmax(logits)
-    .map((score, id) => ({ id, score }))
-    .sort((a, b) => b.score - a.score)
+  const shares = softmax(logits);
+  const score = (id: number): number => shares[id] as number;
+  // Large vocabularies: numbers are sorted quickly, and only those that may be among the best by a comparison.
+  const least = shares.slice().sort().at(-count) ?? 0;
+  return [...shares.keys()]
+    .filter((id) => score(id) >= least)
+    .sort((a, b) => score(b) - score(a))
     .slice(0, count)
-    .map(({ id, score }) => ({ id, word: tokenizer?.decode([id]) ?? '', score }));
+    .map((id) => ({ id, word: tokenizer?.decode([id]) ?? '', score: score(id) }));
 }

@@ -10,6 +10,7 @@ import {
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkParameters } from '../checkpoint/check-parameters.js';
 import { checkStackChoices, type StackChoices } from '../choices.js';
+import type { Comparison } from '../choosing-k/comparison.js';
 import { Interruption } from '../interruption.js';
 import type { LayerExplanation } from '../layer-explanation.js';
 import { type ExtractedAnswer, rankAnswers, type WindowLogits } from '../question-answering/answer-spans.js';
@@ -18,6 +19,7 @@ import { requirePositive } from '../require-positive.js';
 import { runOf } from '../run-of.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 import { type ScoredLabel, scoredLabels } from './classes.js';
+import { encoderComparison } from './comparison.js';
 import { type EncoderConfig, encoderPaths } from './config.js';
 import { explainLayers } from './explain.js';
 import { hiddenStates, logits } from './forward.js';
@@ -111,7 +113,7 @@ export class Encoder {
     await this.#run('embed', sources, call, async ({ hidden, rows, lengths }) => {
       const values = await readRows('embed', pooled(hidden, lengths, pooling));
       for (const [at, row] of rows.entries()) {
-        const own = Float32Array.from(values[at] as readonly number[]);
+        const own = Float32Array.from(values[at] as Float64Array);
         vectors[row] = normalize ? normalizedVector(own) : own;
       }
     });
@@ -133,7 +135,7 @@ export class Encoder {
     await this.#run('classify', sources, given, async ({ head, rows }) => {
       const values = await readRows('classify', head());
       for (const [at, row] of rows.entries()) {
-        classes[row] = scoredLabels(this.config, values[at] as readonly number[]);
+        classes[row] = scoredLabels(this.config, values[at] as Float64Array);
       }
     });
     return classes;
@@ -161,7 +163,7 @@ export class Encoder {
         found[row] = ids.map((id, token) => {
           const [best] = scoredLabels(
             { labels, problem: 'single-label' },
-            values[at * perRow + token] as readonly number[],
+            values[at * perRow + token] as Float64Array,
           );
           return { id, ...(best as ScoredLabel), ...places(token) };
         });
@@ -183,10 +185,10 @@ export class Encoder {
     const { topK = DEFAULT_WORDS, ...call } = readOptions('fillMask', options, fillMaskKinds);
     this.#requireTask('fillMask', 'fill-mask');
     requirePositive('fillMask', 'topK', topK);
-    const maskId = maskIdOf(this.tokenizer);
+    const maskId = maskIdOf('fillMask', this.tokenizer);
     const filled: (readonly (readonly MaskWord[])[])[] = [];
     await this.#run('fillMask', sources, call, async ({ layers, hidden, rows, tokens }) => {
-      const places = rows.map((row) => masksOf((tokens[row] as TokenRow).ids, maskId));
+      const places = rows.map((row) => masksOf('fillMask', (tokens[row] as TokenRow).ids, maskId));
       const most = Math.max(...places.map((own) => own.length));
       const at = places.flatMap((own) => Array.from({ length: most }, (_, index) => own[index] ?? -1));
       const values = await readRows(
@@ -198,7 +200,7 @@ export class Encoder {
       );
       for (const [index, row] of rows.entries()) {
         filled[row] = (places[index] as readonly number[]).map((_, mask) =>
-          bestWords(this.tokenizer, values[index * most + mask] as readonly number[], topK),
+          bestWords(this.tokenizer, values[index * most + mask] as Float64Array, topK),
         );
       }
     });
@@ -285,6 +287,29 @@ export class Encoder {
     requirePositive('explain', 'sourceLength', sourceLength);
     requirePositive('explain', 'batch', batch);
     return explainLayers(layers, batch, sourceLength, runOf('explain', { budgetBytes }));
+  }
+
+  /**
+   * A source as `suggestK` and `kErrors` run it, exact or with any choices; a question and its context are a pair. What is
+   * compared: the logits of the classes, of the words for each mask, of the begin and the end of an answer among all tokens; the
+   * hidden states of all tokens where there is no head, and in a regression.
+   *
+   * @throws TopKError as `embed`; INVALID_OPTION for a source without a mask where the model fills masks
+   *
+   * @example
+   * const model = await loadEncoder({ backend, source: 'encoder' });
+   * const { choices } = await suggestK(model, [{ text: 'Where is Mary?', pair: 'Mary is in the garden.' }], { tolerance: 0.01 });
+   */
+  async comparison(source: EncoderSource, signal?: AbortSignal): Promise<Comparison> {
+    this.#requireLive('comparison');
+    const reading = { ...(signal && { signal }) };
+    const [row] = await tokenRows('comparison', this.config, this.tokenizer, [source], reading);
+    const own = row as TokenRow;
+    const masks =
+      this.config.task === 'fill-mask'
+        ? masksOf('comparison', own.ids, maskIdOf('comparison', this.tokenizer))
+        : [];
+    return encoderComparison(this.config, own, masks, (choices) => this.#layers('comparison', choices));
   }
 
   /** Frees the weights; idempotent. */

@@ -67,7 +67,7 @@ export interface AnswerOptions extends Omit<EncoderCallOptions, 'truncate'> {
   readonly topK?: number;
   /** Tokens of a window over the context, question and special tokens included. Default: the model's positions, at most 384. */
   readonly maxTokens?: number;
-  /** Tokens that two windows share. Default: a third of `maxTokens`, at most 128. */
+  /** Tokens that two windows share. Default: half of `maxTokens`, at most 128. */
   readonly stride?: number;
   /** Longest answer in tokens. Default 15. */
   readonly maxAnswerTokens?: number;

@@ -39,9 +39,8 @@ export function readQuestion(
     allowNoAnswer = false,
     alignToWords = true,
   } = options;
-  for (const [name, value] of Object.entries({ topK, maxTokens, maxAnswerTokens })) {
-    requirePositive('answer', name, value);
-  }
+  requirePositive('answer', 'topK', topK);
+  requirePositive('answer', 'maxAnswerTokens', maxAnswerTokens);
   requireWithin('answer', 'maxTokens', maxTokens, 1, most);
   requireWithin('answer', 'stride', stride, 0, maxTokens - 1);
   const spans = spansOf('answer', tokenizer);

@@ -1,10 +1,10 @@
 import { type Tensor, TopKError } from '@topk-attention/core';
 
 /** The rows of the last axis; the tensor is freed. @throws TopKError NAN_FOUND */
-export async function readRows(where: string, x: Tensor): Promise<readonly (readonly number[])[]> {
+export async function readRows(where: string, x: Tensor): Promise<readonly Float64Array[]> {
   const width = x.shape.at(-1) as number;
   try {
-    const values = Array.from(await x.data(), Number);
+    const values = Float64Array.from(await x.data(), Number);
     if (values.some(Number.isNaN)) {
       throw new TopKError('NAN_FOUND', `${where}: the model gave NaN`, {
         expected: 'numbers',
@@ -13,7 +13,7 @@ export async function readRows(where: string, x: Tensor): Promise<readonly (read
       });
     }
     return Array.from({ length: values.length / width }, (_, row) =>
-      values.slice(row * width, (row + 1) * width),
+      values.subarray(row * width, (row + 1) * width),
     );
   } finally {
     x.dispose();

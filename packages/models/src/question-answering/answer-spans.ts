@@ -1,9 +1,10 @@
+import { softmax } from '../generation/sampling.js';
 import type { TokenSpans } from '../text/token-spans.js';
 import type { ContextWindow } from './windows.js';
 
 /** A part of the context that answers the question. */
 export interface ExtractedAnswer {
-  /** The part of the context; '' for no answer. */
+  /** The part of the context; '' for no answer, and for tokens of spaces alone. */
   readonly text: string;
   /** Where it stands in the context, as `slice` counts; 0 to 0 for no answer. */
   readonly start: number;
@@ -71,21 +72,17 @@ export function rankAnswers(
 function probabilities(
   logits: ArrayLike<number>,
   { contextAt, from, to }: ContextWindow,
-): { readonly first: number; readonly context: readonly number[] } {
-  const all = [0, ...Array.from({ length: to - from }, (_, at) => contextAt + at)].map((at) =>
-    Number(logits[at]),
-  );
-  const largest = all.reduce((a, b) => Math.max(a, b));
-  const weights = all.map((one) => Math.exp(one - largest));
-  const sum = weights.reduce((a, b) => a + b);
-  const [first = 0, ...context] = weights.map((one) => one / sum);
-  return { first, context };
+): { readonly first: number; readonly context: Float64Array } {
+  const all = new Float64Array(1 + to - from);
+  for (let at = 0; at < all.length; at++) all[at] = logits[at === 0 ? 0 : contextAt + at - 1] as number;
+  const shares = softmax(all);
+  return { first: shares[0] as number, context: shares.subarray(1) };
 }
 
 /** The spans with the largest products, the best first; among equals, the one that begins, then ends, first. */
 function bestSpans(
-  begin: readonly number[],
-  end: readonly number[],
+  begin: Float64Array,
+  end: Float64Array,
   topK: number,
   longest: number,
 ): readonly TokenSpan[] {

@@ -1,4 +1,4 @@
-import { type AlignedText, sliceAligned } from './aligned-text.js';
+import { type AlignedText, replaceCharacters, sliceAligned } from './aligned-text.js';
 
 /** GPT-2's pattern, with Unicode's white space. */
 const WORDS =
@@ -29,20 +29,14 @@ function withSpace({ characters, starts, ends }: AlignedText): AlignedText {
 const encoder = new TextEncoder();
 
 /** Every byte is a character of its own that can be shown; all bytes of a character come from the same part of the original. */
-function asBytes({ characters, starts, ends }: AlignedText): AlignedText {
-  const made = { characters: [] as string[], starts: [] as number[], ends: [] as number[] };
-  for (const [index, character] of characters.entries()) {
-    for (const byte of encoder.encode(character)) {
-      made.characters.push(shownBytes[byte] as string);
-      made.starts.push(starts[index] as number);
-      made.ends.push(ends[index] as number);
-    }
-  }
-  return made;
+function asBytes(text: AlignedText): AlignedText {
+  return replaceCharacters(text, (character) =>
+    Array.from(encoder.encode(character), (byte) => shownBytes[byte] as string),
+  );
 }
 
 /** Bytes that are printable Latin-1 stand for themselves, the others for the characters from U+0100 on. */
-const shownBytes: readonly string[] = (() => {
+export const shownBytes: readonly string[] = (() => {
   const isShown = (byte: number): boolean =>
     (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   let next = 0x100;

@@ -15,8 +15,7 @@ const END = 1;
 const OFFSET = SPECIAL.length;
 const BYTES = 256;
 
-/** Spaces around special tokens go with them. */
-const NAMES = new RegExp(`(${SPECIAL.map((name) => `\\s*${name}\\s*`).join('|')}|<extra_id_\\d+>)`);
+const NAMES = new RegExp(`(${SPECIAL.join('|')}|<extra_id_\\d+>)`);
 
 /**
  * The tokenizer of ByT5, which has no file: texts are their UTF-8 bytes, byte b is id b + 3, and every text ends with `</s>`.
@@ -58,10 +57,18 @@ export function createByteTokenizer(options?: ByteTokenizerOptions): TextTokeniz
 
 function idsOf(text: string, extraIds: number): number[] {
   const ids: number[] = [];
-  for (const part of text.split(NAMES)) {
+  const parts = text.split(NAMES);
+  const isSpecial = (at: number): boolean => SPECIAL.includes(parts[at] ?? '');
+  for (const [at, part] of parts.entries()) {
     const named = idOf(part, extraIds);
-    if (named !== undefined) ids.push(named);
-    else for (const byte of new TextEncoder().encode(part)) ids.push(byte + OFFSET);
+    if (named !== undefined) {
+      ids.push(named);
+      continue;
+    }
+    // Spaces around special tokens go with them. Not in the pattern, which would take time with the square of their number.
+    const since = isSpecial(at - 1) ? part.trimStart() : part;
+    const own = isSpecial(at + 1) ? since.trimEnd() : since;
+    for (const byte of new TextEncoder().encode(own)) ids.push(byte + OFFSET);
   }
   if (ids.at(-1) !== END) ids.push(END);
   return ids;
@@ -69,7 +76,7 @@ function idsOf(text: string, extraIds: number): number[] {
 
 /** The id of a part that is the name of a token. */
 function idOf(part: string, extraIds: number): number | undefined {
-  const special = SPECIAL.indexOf(part.trim());
+  const special = SPECIAL.indexOf(part);
   if (special !== -1) return special;
   const [, digits] = /^<extra_id_(0|[1-9]\d*)>$/.exec(part) ?? [];
   return digits !== undefined && Number(digits) < extraIds ? OFFSET + BYTES + Number(digits) : undefined;

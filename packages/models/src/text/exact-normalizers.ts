@@ -1,5 +1,6 @@
 import type { Tokenizer } from '@huggingface/tokenizers';
 import { TopKError } from '@topk-attention/core';
+import { isSpace } from './bert-words.js';
 import { Charsmap } from './charsmap.js';
 
 /**
@@ -30,12 +31,11 @@ function flattened(one: LibraryNormalizer | null): readonly LibraryNormalizer[] 
   return one.normalizers === undefined ? [one] : one.normalizers.flatMap(flattened);
 }
 
-/** Unicode's white space: `trim` leaves U+0085 and takes U+FEFF. */
+/** Not by `trim`, which leaves U+0085 and takes U+FEFF. */
 function strip(text: string, left: boolean, right: boolean): string {
-  const isSpace = (at: number): boolean => /\p{White_Space}/u.test(text.charAt(at));
   let [begin, end] = [0, text.length];
-  while (left && begin < end && isSpace(begin)) begin++;
-  while (right && end > begin && isSpace(end - 1)) end--;
+  while (left && begin < end && isSpace(text.charAt(begin))) begin++;
+  while (right && end > begin && isSpace(text.charAt(end - 1))) end--;
   return text.slice(begin, end);
 }
 

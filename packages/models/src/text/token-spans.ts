@@ -2,7 +2,7 @@ import type { Tokenizer } from '@huggingface/tokenizers';
 import { readAddedTokens, splitAtTokens } from './added-tokens.js';
 import { type AlignedText, alignedText, sliceAligned } from './aligned-text.js';
 import { type BertNormalizer, bertWords, isSpace, normalizeBert } from './bert-words.js';
-import { byteLevelWords, SHOWN_SPACE } from './byte-level-words.js';
+import { byteLevelWords, SHOWN_SPACE, shownBytes } from './byte-level-words.js';
 import { isObject } from './json-object.js';
 import { readSpecialTokens, type SpecialTokens, type WrappedIds } from './special-tokens.js';
 
@@ -160,6 +160,8 @@ function byteLevel(
   );
   if (!isPlain || model.byte_fallback === true || (model.dropout ?? 0) !== 0) return undefined;
   const ids = new Map(Object.entries(model.vocab));
+  // A byte without a piece would be left out or become an unknown token: where the pieces after it stand would be lost.
+  if (!shownBytes.every((byte) => typeof ids.get(byte) === 'number')) return undefined;
   const addsSpace = preTokenizer.add_prefix_space !== false;
   const split: { encode(words: readonly string[]): string[] } = library.model;
 

@@ -95,9 +95,7 @@ describe('the search', () => {
     const { k, layers, choices } = await suggestK(model, [10], { tolerance: 0 });
     expect(k).toBe('exact');
     expect(layers.map((layer) => layer.k)).toEqual(['exact', 3]);
-    expect(choices.layers).toEqual({
-      'encoder.1': { attention: { k: 3 }, crossAttention: 'exact' },
-    });
+    expect(choices.layers).toEqual({ 'encoder.1': { attention: { k: 3 } } });
   });
 
   test('lets ks grow that are too small together', async () => {

@@ -111,6 +111,10 @@ test('masks: the best words of the logits at their places', async () => {
       expect(word.score).toBeCloseTo(best[rank]?.score ?? 0, 5);
     }
   }
+  const [[all = []] = []] = await model.fillMask(['a [MASK]'], { topK: vocabSize + 1 });
+  expect(all).toHaveLength(vocabSize);
+  expect(all.slice(0, 3)).toEqual(filled[1]?.[0]);
+  expect(all.every(({ score }, at) => score <= (all[at - 1]?.score ?? 1))).toBe(true);
   expect(await errorOf(model.fillMask(['no mask']))).toMatchObject({ code: 'INVALID_OPTION' });
 });
 
@@ -181,8 +185,24 @@ describe('lengths', () => {
     const [expected] = await model.embed([[...ids.slice(0, 63), ids.at(-1) as number]]);
     expect(cut).toEqual(expected);
     // The longer text of a pair gives way.
-    const [pair] = await model.embed([{ text: 'Who?', pair: long }], { truncate: true });
-    expect(pair).toHaveLength(model.config.width);
+    const spans = model.tokenizer?.spans;
+    if (spans === undefined) throw new Error('no spans');
+    const [short, much] = [spans.encode('Who went?').ids, spans.encode(long).ids];
+    // 61 beside the special tokens.
+    for (const [text, pair, first, second] of [
+      ['Who went?', long, short, much.slice(0, 61 - short.length)],
+      [long, 'Who went?', much.slice(0, 61 - short.length), short],
+      [long, long, much.slice(0, 30), much.slice(0, 31)],
+      [`${long} the`, long, much.slice(0, 31), much.slice(0, 30)],
+    ] as const) {
+      const { ids, types } = spans.wrap(first, second);
+      expect(ids).toHaveLength(64);
+      const states = model.encode([ids], { types: [types] });
+      const expected = Array.from(await states.data(), Number).slice(0, model.config.width);
+      states.dispose();
+      const [vector] = await model.embed([{ text, pair }], { truncate: true, pooling: 'cls' });
+      expect(Array.from(vector ?? [])).toEqual(expected);
+    }
   });
 
   test('nothing to read', async () => {
@@ -238,13 +258,17 @@ describe('what a call refuses', () => {
     expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
-  test.each([{ stride: 64 }, { maxTokens: 65 }, { topK: 0 }, { maxAnswerTokens: 1.5 }, { stride: -1 }])(
-    'options of answers %j',
-    async (options) => {
-      const call = of('question-answering').answer({ question: 'a', context: 'b' }, options);
-      expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
-    },
-  );
+  test.each([
+    { stride: 64 },
+    { maxTokens: 65 },
+    { maxTokens: 0 },
+    { topK: 0 },
+    { maxAnswerTokens: 1.5 },
+    { stride: -1 },
+  ])('options of answers %j', async (options) => {
+    const call = of('question-answering').answer({ question: 'a', context: 'b' }, options);
+    expect(await errorOf(call)).toMatchObject({ code: 'INVALID_OPTION' });
+  });
 
   test('types that do not fit', () => {
     const model = of('text-classification');

@@ -60,6 +60,19 @@ describe('weights by other names', () => {
     expect(await errorOf(loadEncoder({ backend, source, task: 'fill-mask' }))).toMatchObject({
       code: 'MISSING_WEIGHT',
     });
+    const { vocabSize, width } = tied.config;
+    const shape = [vocabSize, width] as const;
+    const projection = { dtype: 'F32', shape, data: new Float32Array(vocabSize * width) } as const;
+    const own = await changedCheckpoint('bert', config, undefined, {
+      'cls.predictions.decoder.weight': projection,
+    });
+    const model = await loadEncoder({ backend, source: own, task: 'fill-mask' });
+    const logits = model.logits([[2, 9]]);
+    const bias = Array.from((await model.parameters['cls.predictions.bias']?.data()) ?? [], Number);
+    expect(bias).toHaveLength(vocabSize);
+    expect(Array.from(await logits.data(), Number)).toEqual([...bias, ...bias]);
+    logits.dispose();
+    model.dispose();
   });
 });
 

@@ -45,6 +45,19 @@ describe('the byte tokenizer', () => {
     expect(tokenizer.decode(ids)).toBe(text);
   });
 
+  test('spaces go with the special tokens beside them, and many take no time with the square of their number', () => {
+    expect(tokenizer.encode(' a <pad> <extra_id_0> <unk>  </s> b')).toEqual([35, 100, 0, 259, 2, 1, 101, 1]);
+    expect(tokenizer.encode('<extra_id_0> a <extra_id_999> <pad>')).toEqual([
+      ...[259, 35, 100, 35],
+      ...[...new TextEncoder().encode('<extra_id_999>')].map((byte) => byte + 3),
+      ...[0, 1],
+    ]);
+    const began = performance.now();
+    expect(tokenizer.encode(`a${' '.repeat(200_000)}b`)).toHaveLength(200_003);
+    // A tenth of a second; with the square, a minute.
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+
   test('is that of a ByT5 folder, which has no file of a tokenizer', async () => {
     const model = await loadT5({ backend: createReferenceBackend(), source: `${folder}/byt5` });
     const text = 'Wie heißt „café“?';

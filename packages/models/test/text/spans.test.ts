@@ -55,6 +55,18 @@ test('other tokenizers do not tell where tokens stand', () => {
   expect(tokenizer.encode('the garden').length).toBeGreaterThan(2);
 });
 
+test('byte-level words have places only where every byte has a piece', () => {
+  const definition = JSON.parse(readFileSync(`${goldensFolder}/encoders/roberta/tokenizer.json`, 'utf8'));
+  expect(createTokenizer(JSON.stringify(definition)).spans).toBeDefined();
+  const { model } = definition;
+  const unknown = model.vocab['<unk>'];
+  delete model.vocab.Z;
+  model.unk_token = '<unk>';
+  const tokenizer = createTokenizer(JSON.stringify(definition));
+  expect(tokenizer.spans).toBeUndefined();
+  expect(tokenizer.encode('Z')).toContain(unknown);
+});
+
 interface Definition {
   readonly clean_text: boolean;
   readonly handle_chinese_chars: boolean;
