@@ -11,6 +11,7 @@ import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
 import { loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
+import { checkSpecialIds } from '../checkpoint/special-ids.js';
 import { checkStackChoices } from '../choices.js';
 import {
   defaultsOf,
@@ -18,7 +19,7 @@ import {
   noDefaults,
   parseGenerationConfig,
 } from '../generation/generation-config.js';
-import { blockPaths, type CausalLMConfig, checkSpecialIds, readSpecialIds } from './config.js';
+import { blockPaths, type CausalLMConfig, readSpecialIds } from './config.js';
 import { CausalLM } from './model.js';
 import { type LoadCausalLMOptions, type LoadCausalLMParametersOptions, loadKinds } from './options.js';
 import { parseCausalLMConfig } from './parse-config.js';
