@@ -4,6 +4,7 @@ import {
   aNumber,
   anArray,
   describeValue,
+  narrow,
   type OptionKinds,
   optionsWithin,
   readOptions,
@@ -91,12 +92,17 @@ export function causalLMForward(
   return forward(where, runOf(where, others), causalLayers(config, parameters, [choices]), given);
 }
 
-/** Checks the inputs of `where`, and runs the whole model. */
+/**
+ * Checks the inputs of `where`, and runs the whole model.
+ *
+ * @param first the logits begin with those of this token. Default: the first
+ */
 export function forward(
   where: string,
   run: ModelRun,
   model: CausalLayers,
   { tokens, leftPadding }: CausalLMInputs,
+  first = 0,
 ): Tensor {
   const { config, embedding } = model;
   const length = checkRectangle(where, config, tokens);
@@ -118,7 +124,7 @@ export function forward(
       x.dispose();
       x = next;
     }
-    return logitsOf(model, x);
+    return logitsOf(model, first === 0 ? x : narrow(x, 1, first, length - first));
   });
 }
 

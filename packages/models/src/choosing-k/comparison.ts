@@ -34,16 +34,25 @@ export interface LayerPart {
 /** Kept by each part: [part, k]. */
 type Kept = readonly (readonly [part: Pick<LayerPart, 'path' | 'part'>, k: number])[];
 
-/** Choices that keep so much in these parts, and everything in the others. */
-export function choicesKeeping(kept: Kept): LayerChoices {
+/**
+ * Choices that keep so much in these parts, and everything in the others.
+ *
+ * @param all every part of the model
+ */
+export function choicesKeeping(kept: Kept, all: readonly LayerPart[]): LayerChoices {
+  const crossed = new Set(all.filter(({ part }) => part === 'crossAttention').map(({ path }) => path));
   const layers: { [pattern in LayerPattern]?: LayerChoice } = {};
   for (const [{ path, part }, k] of kept) {
     const pattern = path as LayerPattern;
-    // Named, because cross-attention would follow the attention of its level.
-    layers[pattern] = { attention: 'exact', crossAttention: 'exact', ...layers[pattern], [part]: { k } };
+    layers[pattern] = {
+      // Named where there is one, because it would follow the attention of its level.
+      ...(crossed.has(path) && { crossAttention: 'exact' }),
+      ...layers[pattern],
+      [part]: { k },
+    };
   }
   return { ...EXACT, layers };
 }
 
-/** Everything in every layer, whatever the load said. */
-export const EXACT: LayerChoices = { attention: 'exact', crossAttention: 'exact', feedForward: 'exact' };
+/** Everything in every layer, whatever the load said; cross-attention follows attention. */
+export const EXACT: LayerChoices = { attention: 'exact', feedForward: 'exact' };

@@ -121,7 +121,8 @@ async function layerError(
     else x.dispose();
   };
   try {
-    const { values } = await outputOf(comparison.run(choicesKeeping([[{ path, part }, k]]), { onResidual }));
+    const choices = choicesKeeping([[{ path, part }, k]], comparison.parts);
+    const { values } = await outputOf(comparison.run(choices, { onResidual }));
     const output = errorBetween(exact, values, comparison.outputs === 'logits');
     const before = residuals.get(path);
     if (seen === undefined || before === undefined) return { residual: 0, output };

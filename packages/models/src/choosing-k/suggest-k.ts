@@ -12,7 +12,13 @@ import { aSignal } from '@topk-attention/nn';
 import type { LayerChoices } from '../choices.js';
 import { Interruption } from '../interruption.js';
 import type { Progress } from '../progress.js';
-import { type ComparableModel, choicesKeeping, EXACT, type LayerPart } from './comparison.js';
+import {
+  type ComparableModel,
+  type Comparison,
+  choicesKeeping,
+  EXACT,
+  type LayerPart,
+} from './comparison.js';
 import { type Measure, noError, type OutputError, worse } from './output-error.js';
 import {
   type Chosen,
@@ -103,13 +109,14 @@ export async function suggestK<Sample>(
   const interruption = new Interruption('suggestK', signal);
   const exact: ExactSample[] = [];
   for (const [index, sample] of samples.entries()) {
-    const comparison = await comparisonOf('suggestK', model, sample, index, signal);
-    exact.push({ comparison, exact: await outputOf(comparison.run(EXACT)) });
+    const own = await comparisonOf('suggestK', model, sample, index, signal);
+    exact.push({ comparison: own, exact: await outputOf(own.run(EXACT)) });
     await interruption.yieldToEvents();
   }
-  const measure = measureOf(exact[0] as ExactSample, given.measure);
+  const { comparison } = exact[0] as ExactSample;
+  const measure = measureOf(comparison, given.measure);
   const parts = partsOf(
-    exact.map(({ comparison }) => comparison),
+    exact.map((sample) => sample.comparison),
     of,
   );
   const most = Math.max(1, ...parts.map((part) => part.most));
@@ -121,11 +128,11 @@ export async function suggestK<Sample>(
     });
   }
 
-  const none = noError((exact[0] as ExactSample).comparison.outputs === 'logits');
+  const none = noError(comparison.outputs === 'logits');
   let done = 0;
   const report = (): void => onProgress?.({ stage: 'compare', done: ++done, total: parts.length + 2 });
   const within = (bound: number) => async (kept: readonly (readonly [LayerPart, number])[]) => {
-    const choices = choicesKeeping(kept);
+    const choices = choicesKeeping(kept, comparison.parts);
     let error = none;
     for (const sample of exact) {
       error = worse(await errorOf(sample, choices, interruption), error);
@@ -150,14 +157,14 @@ export async function suggestK<Sample>(
     k: whole.k,
     error: whole.error,
     layers: together.layers.map(({ most: _, ...layer }) => layer),
-    choices: choicesKeeping(keptBy(together.layers)),
+    choices: choicesKeeping(keptBy(together.layers), comparison.parts),
     choicesError: together.error,
     most,
   };
 }
 
-function measureOf({ comparison }: ExactSample, given: Measure | undefined): Measure {
-  if (comparison.outputs === 'logits') return given ?? 'kl';
+function measureOf({ outputs }: Comparison, given: Measure | undefined): Measure {
+  if (outputs === 'logits') return given ?? 'kl';
   if (given === undefined || given === 'cosine') return 'cosine';
   throw new TopKError('INVALID_OPTION', 'suggestK: bad measure', {
     expected: "'cosine' for a model that gives no logits",
