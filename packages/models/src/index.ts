@@ -73,6 +73,7 @@ export type { EncoderTask } from './encoder/task.js';
 export type { EncoderInputs } from './encoder/token-rows.js';
 export type { EncoderSource, TextPair } from './encoder/token-sources.js';
 export { encoderParameterSpecs } from './encoder/weights.js';
+export type { ForwardOptions } from './forward-options.js';
 export type { FinishReason, GeneratedToken } from './generation/continuation.js';
 export type { Generation } from './generation/generate.js';
 export type { GenerateOptions } from './generation/options.js';
