@@ -91,12 +91,21 @@ export class CausalLM {
     return this.#defaults.settings;
   }
 
-  /** Continues one prompt; the result has the new tokens alone. Only token ids and their logits leave the backend. */
+  /**
+   * Continues one prompt; the result has the new tokens alone. Greedy decoding, of which only token ids and their logits
+   * leave the backend, unless settings ask for sampling or beams.
+   *
+   * @throws TopKError INVALID_OPTION for settings that exclude each other or would have no effect, and for more tokens than
+   * there are learned positions; ABORTED, DISPOSED, EMPTY_SEQUENCE, DOES_NOT_FIT, NAN_FOUND
+   */
   async generate(prompt: SourceInput, options?: CausalLMGenerateOptions): Promise<Generation> {
     return (await drain(this.#generate('generate', [prompt], options)))[0] as Generation;
   }
 
-  /** Continues several prompts at once, padded on the left; gives the same answers as one at a time. */
+  /**
+   * Several prompts at once, padded on the left; greedy decoding and beam search give the same answers as one at a time.
+   * With `numReturnSequences`, that many results of each prompt beside each other.
+   */
   async generateBatch(
     prompts: readonly SourceInput[],
     options?: CausalLMGenerateOptions,
@@ -104,7 +113,7 @@ export class CausalLM {
     return drain(this.#generate('generateBatch', prompts, options));
   }
 
-  /** Generation as it happens; leaving the loop frees everything. */
+  /** Tokens as they are known; leaving the loop frees everything. Beam search has none before its end, and is refused. */
   async *stream(
     prompt: SourceInput,
     options?: CausalLMGenerateOptions,
