@@ -48,6 +48,8 @@ describe('suggest-k', () => {
     [['--k', '4,exact'], 2, /exact has no error/],
     [['--measure', 'mse'], 2, /kl, argmax, cosine/],
     [['--tolerance', '0'], 2, /above 0/],
+    [['--k', '4', '--tolerance', '0.1'], 2, /'--k <N,N,...>' cannot be used with option '--tolerance <T>'/],
+    [['--k', '4', '--measure', 'argmax'], 2, /cannot be used with option '--measure <NAME>'/],
   ])('%j is refused', async (args, code, message) => {
     const outcome = await runProgram([...onStory, ...args]);
     expect(outcome.code).toBe(code);

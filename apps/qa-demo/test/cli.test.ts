@@ -10,7 +10,7 @@ describe('help and version', () => {
     const { code, stdout, stderr } = await runCli(['--help']);
     expect(code).toBe(0);
     expect(stderr).toBe('');
-    for (const name of ['ask', 'eval', 'export', 'start'])
+    for (const name of ['ask', 'eval', 'export', 'start', 'suggest-k'])
       expect(stdout).toMatch(new RegExp(`^ {2}${name} `, 'm'));
     expect(stdout).toContain('130 interrupted');
   });
@@ -23,6 +23,7 @@ describe('help and version', () => {
     ['eval', ['--dataset', '--format', '--k', '--resume', '--random-k', '--limit', '--json']],
     ['export', ['--model', '--attention-k', '--feed-forward-k', '--chunked', '--json']],
     ['start', ['--backend', '--engine', '--report', '--json']],
+    ['suggest-k', ['--question', '--context', '--tolerance', '--measure', '--of', '--k', '--json']],
   ])('%s --help lists its options and how to call it', async (name, options) => {
     const { code, stdout } = await runProgram([name, '--help']);
     expect(code).toBe(0);

@@ -274,7 +274,7 @@ const modules: Readonly<Record<string, Exports>> = {
       logits: (wrong) => ofLm.logits([[1, 5]], wrong),
       explain: (wrong) => ofLm.explain({ length: 3, ...wrong }),
     },
-    without: 'dispose',
+    without: 'comparison dispose',
   },
   'a model': {
     of: methodsOf(model),

@@ -35,6 +35,7 @@ export type {
   StackChoices,
   StackLayerChoice,
 } from './choices.js';
+export type { AnswerSample } from './choosing-k/answer-sample.js';
 export type { ComparableModel, Comparison, LayerPart } from './choosing-k/comparison.js';
 export { type KErrorsOptions, kErrors, type LayerError } from './choosing-k/k-errors.js';
 export type { Measure, OutputError } from './choosing-k/output-error.js';
@@ -72,6 +73,7 @@ export type { EncoderTask } from './encoder/task.js';
 export type { EncoderInputs } from './encoder/token-rows.js';
 export type { EncoderSource, TextPair } from './encoder/token-sources.js';
 export { encoderParameterSpecs } from './encoder/weights.js';
+export type { ForwardOptions } from './forward-options.js';
 export type { FinishReason, GeneratedToken } from './generation/continuation.js';
 export type { Generation } from './generation/generate.js';
 export type { GenerateOptions } from './generation/options.js';
@@ -91,7 +93,6 @@ export {
   scoreAnswer,
 } from './question-answering/squad.js';
 export { formatUnifiedQA, type UnifiedQAQuestion } from './question-answering/unified-qa.js';
-export type { T5Sample } from './t5/comparison.js';
 export { parseT5Config, type T5Config } from './t5/config.js';
 export { type T5ForwardOptions, type T5Inputs, type T5Sources, t5Encode, t5Forward } from './t5/forward.js';
 export { loadT5, loadT5Parameters, type T5Checkpoint } from './t5/load.js';

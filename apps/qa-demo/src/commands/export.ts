@@ -7,7 +7,7 @@ import { type LayerChoices, loadT5 } from '@topk-attention/models';
 import { type ExportedFiles, exportOnnx, writeExported } from '@topk-attention/onnxruntime/export';
 import { rewriteModel } from '@topk-attention/onnxruntime/rewrite';
 import { modelFolder } from '../engine/model-folder.js';
-import type { Kept } from '../engine/protocol.js';
+import { choiceOf, type Kept } from '../engine/protocol.js';
 import { kept } from './kept-values.js';
 
 const ENCODER = 'onnx/encoder_model.onnx';
@@ -77,8 +77,4 @@ async function exportModel(folder: string, options: ExportOptions, io: Io): Prom
 /** A decoder has one query at a time, so chunks would save nothing there. */
 function chunked(files: ExportedFiles): ExportedFiles {
   return { ...files, [ENCODER]: rewriteModel(files[ENCODER], { feedForward: 'chunked' }).model };
-}
-
-function choiceOf(k: Kept): 'exact' | { readonly k: number } {
-  return k === 'exact' ? 'exact' : { k };
 }

@@ -18,6 +18,7 @@ import { kept } from './kept-values.js';
 import { engineSettings, modelCommand } from './model-command.js';
 
 const DEFAULT_TOLERANCE = 0.01;
+const MEASURES = ['kl', 'argmax', 'cosine'] as const;
 
 const notes = `
 Runs the model exactly and with top-k on your own text, and compares what it predicts. A k holds for texts as
@@ -41,19 +42,17 @@ export function suggestKCommand(io: Io): CommandUnknownOpts {
     )
     .option('--tolerance <T>', 'the largest error that is accepted', positiveNumber, DEFAULT_TOLERANCE)
     .addOption(
-      new Option('--measure <NAME>', 'what the tolerance bounds')
-        .choices(['kl', 'argmax', 'cosine'] as const)
-        .default('kl' as const),
+      new Option('--measure <NAME>', 'what the tolerance bounds').choices(MEASURES).default('kl' as const),
     )
     .addOption(
       new Option('--of <NAME>', 'whose k: keys of attention, or hidden units of feed-forward layers')
         .choices(['attention', 'feed-forward'] as const)
         .default('attention' as const),
     )
-    .option(
-      '--k <N,N,...>',
-      'report what each of these costs in each layer, instead of searching',
-      numberList,
+    .addOption(
+      new Option('--k <N,N,...>', 'report what each of these costs in each layer, instead of searching')
+        .argParser(numberList)
+        .conflicts(['tolerance', 'measure']),
     )
     .addHelpText('after', notes)
     .action(async (options) => {
@@ -114,38 +113,25 @@ function showSuggested(
 ): void {
   const things = of === 'attention' ? 'keys' : 'hidden units';
   print(io, `k ${k} of ${most} ${things} keeps ${measure} within ${tolerance}: ${shown(error[measure])}\n`);
-  print(
-    io,
-    textTable({
-      columns: [
-        { title: 'layer' },
-        { title: 'k', align: 'right' },
-        ...MEASURES.map((title) => ({ title, align: 'right' as const })),
-      ],
-      rows: [
-        ...layers.map((layer) => [nameOf(layer), String(layer.k), ...measured(layer.error)]),
-        ['all of these', '', ...measured(choicesError)],
-      ],
-    }),
-  );
+  const rows = layers.map((layer) => [nameOf(layer), String(layer.k), ...measured(layer.error)]);
+  print(io, layerTable(['k'], [...rows, ['all of these', '', ...measured(choicesError)]]));
 }
 
 function showErrors(errors: readonly LayerError[], io: Io): void {
-  print(
-    io,
-    textTable({
-      columns: [
-        { title: 'layer' },
-        { title: 'k', align: 'right' },
-        { title: 'residual', align: 'right' },
-        ...MEASURES.map((title) => ({ title, align: 'right' as const })),
-      ],
-      rows: errors.map((one) => [nameOf(one), String(one.k), shown(one.residual), ...measured(one.output)]),
-    }),
-  );
+  const rows = errors.map((one) => [
+    nameOf(one),
+    String(one.k),
+    shown(one.residual),
+    ...measured(one.output),
+  ]);
+  print(io, layerTable(['k', 'residual'], rows));
 }
 
-const MEASURES = ['kl', 'argmax', 'cosine'] as const;
+/** Layers, with numbers under these titles and the measures. */
+function layerTable(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  const numbers = [...titles, ...MEASURES].map((title) => ({ title, align: 'right' as const }));
+  return textTable({ columns: [{ title: 'layer' }, ...numbers], rows });
+}
 
 function measured(error: OutputError): string[] {
   return MEASURES.map((measure) => shown(error[measure]));

@@ -18,10 +18,10 @@ import {
   type Answer,
   type AnswerEvent,
   type AnswerRequest,
+  choiceOf,
   defaultFeedForwardK,
   type EngineInfo,
   type EngineSettings,
-  type Kept,
   type PlanReport,
   type Progress,
   type Suggestion,
@@ -180,10 +180,6 @@ function requireRoom({ config }: T5, tokens: number, { backend, gpuBytes }: Chos
 function attentionOf({ attentionK, randomSeed }: AnswerRequest): AttentionChoice {
   if (attentionK === 'exact' || randomSeed === undefined) return choiceOf(attentionK);
   return randomAttention(attentionK, seededRandom(randomSeed));
-}
-
-function choiceOf(kept: Kept): 'exact' | { readonly k: number } {
-  return kept === 'exact' ? 'exact' : { k: kept };
 }
 
 function tokensOf(model: T5, source: string): number[] {

@@ -7,6 +7,11 @@ import type { Chosen, GenerationSettings, LayerError, Measure, SuggestedK } from
 /** Kept keys or hidden units per query; 'exact' keeps them all. */
 export type Kept = number | 'exact';
 
+/** As models take it. */
+export function choiceOf(kept: Kept): 'exact' | { readonly k: number } {
+  return kept === 'exact' ? 'exact' : { k: kept };
+}
+
 /** What to open. */
 export interface EngineSettings extends BackendSettings {
   /** `embedded` or a folder. */

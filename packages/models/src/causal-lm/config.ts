@@ -38,20 +38,6 @@ export interface CausalLMConfig {
   readonly eosIds: readonly number[];
 }
 
-/** Special ids must be ids of the vocabulary. */
-export function checkSpecialIds(
-  { padId, eosIds, vocabSize }: Pick<CausalLMConfig, 'padId' | 'eosIds' | 'vocabSize'>,
-  read: ConfigReader,
-): void {
-  for (const [key, ids] of [
-    ['pad_token_id', [padId]],
-    ['eos_token_id', eosIds],
-  ] as const) {
-    const bad = ids.find((id) => id >= vocabSize);
-    if (bad !== undefined) throw read.invalid(key, `an id below vocab_size ${vocabSize}`, bad);
-  }
-}
-
 /** Path of every block: 'decoder.0', ... */
 export function blockPaths({ layers }: CausalLMConfig): readonly string[] {
   return Array.from({ length: layers }, (_, block) => `decoder.${block}`);

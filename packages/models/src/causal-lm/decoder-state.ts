@@ -1,26 +1,19 @@
 import { reshape, scope, type Tensor, tensor, writeInto } from '@topk-attention/core';
 import { KeyValueCache, type Run, takeRows } from '@topk-attention/nn';
 import type { DecoderState } from '../generation/decoder.js';
-import { RecordedToken } from '../generation/recorded-token.js';
+import { isRecordable, RecordedToken, roomOf } from '../generation/recorded-token.js';
 import { afterHeads, embed, type Heads, headsOf, logitsOf } from './blocks.js';
 import type { CausalLayers } from './layers.js';
 import { type Rotary, rotaryTable } from './rotary.js';
 import { maskOf, placeOf, type TokenState, tokenStep } from './token-step.js';
 
-/**
- * Room of a new cache beyond the prompt. A short answer never makes it grow. A recorded step is recorded anew when it does,
- * which costs more than reading past spare room.
- */
-const FIRST_ROOM = 32;
-const RECORDED_ROOM = 128;
-
-/**
- * Whether steps are recorded: not for hooks, which want to be called for each token, nor for functions of the caller's,
- * which may read anything.
- */
-export function isRecordable({ trace }: Run, { embedding, blocks }: CausalLayers): boolean {
-  if (embedding.backend.record === undefined || trace !== undefined) return false;
-  return blocks.every(({ attention }) => typeof attention.choice !== 'function');
+/** Whether the steps of a model are recorded. */
+export function isRecorded(run: Run, { embedding, blocks }: CausalLayers): boolean {
+  return isRecordable(
+    embedding.backend,
+    run,
+    blocks.map(({ attention }) => attention),
+  );
 }
 
 /** Caches of the tokens so far, the padding at the left of each row, and the angles of every place of the caches. */
@@ -52,10 +45,10 @@ export class CausalState implements DecoderState {
     this.#run = run;
     this.#model = model;
     this.prefixes = prompts;
-    if (isRecordable(run, model)) {
+    if (isRecorded(run, model)) {
       this.#token = new RecordedToken(backend, (state, inputs) => tokenStep(run, model, state, inputs));
     }
-    const capacity = room + (this.#token === undefined ? FIRST_ROOM : RECORDED_ROOM);
+    const capacity = room + roomOf(this.#token !== undefined);
     const { keyValueHeads: heads, headDim } = config;
     const size = { batch: prompts.length, heads, keyDim: headDim, valueDim: headDim, capacity };
     const made: { dispose(): void }[] = [];

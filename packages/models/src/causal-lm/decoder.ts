@@ -4,7 +4,7 @@ import type { Decoder, DecoderEvents } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
 import { runSteps } from '../generation/run-steps.js';
 import { afterHeads, embed, type Heads, headsOf } from './blocks.js';
-import { CausalState, isRecordable } from './decoder-state.js';
+import { CausalState, isRecorded } from './decoder-state.js';
 import { rotaryOf } from './forward.js';
 import type { CausalLayers } from './layers.js';
 import { type PaddedTokens, uploadPadded } from './padded-tokens.js';
@@ -14,7 +14,7 @@ export function causalDecoder(run: Run, model: CausalLayers): Decoder<CausalStat
   return {
     start: (prompts, events) => start(run, model, prompts, events),
     step: (state, tokens) => state.logits(tokens),
-    ...(isRecordable(run, model) && {
+    ...(isRecorded(run, model) && {
       best: (state: CausalState, tokens?: readonly number[]) => state.best(tokens),
     }),
   };

@@ -1,6 +1,6 @@
-import { explainAttention, explainFeedForwardLayer, type Run } from '@topk-attention/nn';
+import type { Run } from '@topk-attention/nn';
 import { paddedLength } from '../generation/padded-length.js';
-import type { LayerExplanation } from '../layer-explanation.js';
+import { blockExplanations, type LayerExplanation } from '../layer-explanation.js';
 import type { CausalLayers } from './layers.js';
 
 /**
@@ -18,18 +18,5 @@ export function explainLayers(
   const length = paddedLength(backend, tokens);
   const queries = [batch, config.heads, length, config.headDim];
   const keys = [batch, config.keyValueHeads, length, config.headDim];
-  return blocks.flatMap(({ path, attention, feedForward }) => [
-    ...(typeof attention.choice === 'function'
-      ? []
-      : [
-          {
-            name: `${path} attention`,
-            explanation: explainAttention(backend, attention, queries, keys, run),
-          },
-        ]),
-    {
-      name: `${path} feedForward`,
-      explanation: explainFeedForwardLayer(backend, feedForward, batch * length, run),
-    },
-  ]);
+  return blocks.flatMap((block) => blockExplanations(backend, block, queries, keys, run));
 }

@@ -1,9 +1,7 @@
 import {
-  aBoolean,
-  aFunction,
-  aNumber,
   anArray,
   describeValue,
+  narrow,
   type OptionKinds,
   optionsWithin,
   readOptions,
@@ -12,8 +10,9 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type ParameterTree, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
+import type { ParameterTree } from '@topk-attention/nn';
 import { checkStackChoices, type StackChoices, stackChoiceKinds } from '../choices.js';
+import { type ForwardOptions, forwardKinds } from '../forward-options.js';
 import { checkRectangle } from '../generation/token-batch.js';
 import { applied, type ModelRun, runOf } from '../run-of.js';
 import { afterHeads, embed, headsOf, logitsOf } from './blocks.js';
@@ -33,32 +32,15 @@ export interface CausalLMInputs {
   readonly leftPadding?: readonly number[];
 }
 
-export interface CausalLMForwardOptions {
+export interface CausalLMForwardOptions extends ForwardOptions {
   /** Exact or top-k, layer by layer. Default: exact everywhere. */
   readonly choices?: StackChoices;
-  /** Whether to apply dropout, at the configuration's rates. Default false. */
-  readonly training?: boolean;
-  /** Seeds of the dropout, such as `seedsFrom(step)`; needed in training unless the rates are 0. */
-  readonly seeds?: Seeds;
-  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
-  readonly budgetBytes?: number;
-  /** Hooks. Default: none. */
-  readonly trace?: Trace;
-  /**
-   * Whether each block runs again in the backward pass instead of keeping its tensors: less memory for a second forward
-   * pass, and the same bits. Default false.
-   */
-  readonly recompute?: boolean;
 }
 
 const inputKinds: OptionKinds<CausalLMInputs> = { tokens: required(anArray()), leftPadding: anArray() };
-const forwardKinds: OptionKinds<CausalLMForwardOptions> = {
+const optionKinds: OptionKinds<CausalLMForwardOptions> = {
   choices: optionsWithin(stackChoiceKinds),
-  training: aBoolean,
-  seeds: aFunction<Seeds>(),
-  budgetBytes: aNumber,
-  trace: optionsWithin(traceKinds),
-  recompute: aBoolean,
+  ...forwardKinds,
 };
 
 /**
@@ -86,17 +68,22 @@ export function causalLMForward(
 ): Tensor {
   const where = 'causalLMForward';
   const given = readOptions(`${where}: inputs`, inputs, inputKinds);
-  const { choices = {}, ...others } = readOptions(where, options, forwardKinds);
+  const { choices = {}, ...others } = readOptions(where, options, optionKinds);
   checkStackChoices(where, choices, blockPaths(config));
   return forward(where, runOf(where, others), causalLayers(config, parameters, [choices]), given);
 }
 
-/** Checks the inputs of `where`, and runs the whole model. */
+/**
+ * Checks the inputs of `where`, and runs the whole model.
+ *
+ * @param first the logits begin with those of this token. Default: the first
+ */
 export function forward(
   where: string,
   run: ModelRun,
   model: CausalLayers,
   { tokens, leftPadding }: CausalLMInputs,
+  first = 0,
 ): Tensor {
   const { config, embedding } = model;
   const length = checkRectangle(where, config, tokens);
@@ -118,7 +105,7 @@ export function forward(
       x.dispose();
       x = next;
     }
-    return logitsOf(model, x);
+    return logitsOf(model, first === 0 ? x : narrow(x, 1, first, length - first));
   });
 }
 

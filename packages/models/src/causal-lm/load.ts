@@ -1,24 +1,14 @@
 import { readOptions } from '@topk-attention/core';
-import {
-  type FileSource,
-  type ParameterTree,
-  readOptionalText,
-  readText,
-  toFileSource,
-} from '@topk-attention/nn';
-import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
-import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
+import { type FileSource, type ParameterTree, toFileSource } from '@topk-attention/nn';
+import { readConfig } from '../checkpoint/config-reader.js';
 import { loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
+import { checkSpecialIds } from '../checkpoint/special-ids.js';
 import { checkStackChoices } from '../choices.js';
-import {
-  defaultsOf,
-  type GenerationDefaults,
-  noDefaults,
-  parseGenerationConfig,
-} from '../generation/generation-config.js';
-import { blockPaths, type CausalLMConfig, checkSpecialIds, readSpecialIds } from './config.js';
+import { defaultsOf } from '../generation/generation-config.js';
+import { readConfigs } from '../generation/read-configs.js';
+import { blockPaths, type CausalLMConfig, readSpecialIds } from './config.js';
 import { CausalLM } from './model.js';
 import { type LoadCausalLMOptions, type LoadCausalLMParametersOptions, loadKinds } from './options.js';
 import { parseCausalLMConfig } from './parse-config.js';
@@ -56,7 +46,7 @@ export async function loadCausalLM(options: LoadCausalLMOptions): Promise<Causal
     ...choices
   } = given;
   const source = toFileSource('loadCausalLM', place, signal);
-  const { config, defaults } = await readConfigFiles(source);
+  const { config, defaults } = await readConfigs(source, parseCausalLMConfig, withGenerationIds);
   checkStackChoices('loadCausalLM', choices, blockPaths(config));
   const tokenizer = isWanted ? await readTokenizer(source) : undefined;
   const parameters = await readWeights(source, config, given);
@@ -78,26 +68,13 @@ export async function loadCausalLMParameters(
 ): Promise<CausalLMCheckpoint> {
   const given = readOptions('loadCausalLMParameters', options, loadCheckpointKinds);
   const source = toFileSource('loadCausalLMParameters', given.source, given.signal);
-  const { config } = await readConfigFiles(source);
+  const { config } = await readConfigs(source, parseCausalLMConfig, withGenerationIds);
   return { config, parameters: await readWeights(source, config, given) };
 }
 
-async function readConfigFiles(
-  source: FileSource,
-): Promise<{ readonly config: CausalLMConfig; readonly defaults: GenerationDefaults }> {
-  const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
-  const config = parseCausalLMConfig(text, `${source.name}: ${CONFIG}`);
-  const generation = await readOptionalText(source, GENERATION_CONFIG);
-  if (generation === undefined) return { config, defaults: noDefaults };
-  const file = `${source.name}: ${GENERATION_CONFIG}`;
-  return {
-    config: withGenerationIds(config, readConfig(generation, file)),
-    defaults: parseGenerationConfig(generation, file),
-  };
-}
-
 /** Newer checkpoints keep their special ids in generation_config.json: they win, as in transformers. */
-function withGenerationIds(config: CausalLMConfig, read: ConfigReader): CausalLMConfig {
+function withGenerationIds(config: CausalLMConfig, text: string, file: string): CausalLMConfig {
+  const read = readConfig(text, file);
   const ids = readSpecialIds(read, config.eosIds);
   const merged = {
     ...config,

@@ -2,6 +2,14 @@ import { type Backend, readOptions, type Tensor, TopKError } from '@topk-attenti
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
 import { checkParameters } from '../checkpoint/check-parameters.js';
 import { checkStackChoices, choicesAmong, type StackChoices } from '../choices.js';
+import {
+  ANSWER_TOKENS,
+  type AnsweringModel,
+  type AnswerSample,
+  exactAnswer,
+  sampleIds,
+} from '../choosing-k/answer-sample.js';
+import { type Comparison, EXACT } from '../choosing-k/comparison.js';
 import { type GeneratedToken, mostNewTokens } from '../generation/continuation.js';
 import { drain } from '../generation/drain.js';
 import { type Generation, type GenerationCall, generate, generationTask } from '../generation/generate.js';
@@ -14,6 +22,7 @@ import type { LayerExplanation } from '../layer-explanation.js';
 import { requirePositive } from '../require-positive.js';
 import { runOf } from '../run-of.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
+import { causalComparison } from './comparison.js';
 import { blockPaths, type CausalLMConfig } from './config.js';
 import { causalDecoder } from './decoder.js';
 import { explainLayers } from './explain.js';
@@ -82,12 +91,21 @@ export class CausalLM {
     return this.#defaults.settings;
   }
 
-  /** Continues one prompt; the result has the new tokens alone. Only token ids and their logits leave the backend. */
+  /**
+   * Continues one prompt; the result has the new tokens alone. Greedy decoding, of which only token ids and their logits
+   * leave the backend, unless settings ask for sampling or beams.
+   *
+   * @throws TopKError INVALID_OPTION for settings that exclude each other or would have no effect, and for more tokens than
+   * there are learned positions; ABORTED, DISPOSED, EMPTY_SEQUENCE, DOES_NOT_FIT, NAN_FOUND
+   */
   async generate(prompt: SourceInput, options?: CausalLMGenerateOptions): Promise<Generation> {
     return (await drain(this.#generate('generate', [prompt], options)))[0] as Generation;
   }
 
-  /** Continues several prompts at once, padded on the left; gives the same answers as one at a time. */
+  /**
+   * Several prompts at once, padded on the left; greedy decoding and beam search give the same answers as one at a time.
+   * With `numReturnSequences`, that many results of each prompt beside each other.
+   */
   async generateBatch(
     prompts: readonly SourceInput[],
     options?: CausalLMGenerateOptions,
@@ -95,7 +113,7 @@ export class CausalLM {
     return drain(this.#generate('generateBatch', prompts, options));
   }
 
-  /** Generation as it happens; leaving the loop frees everything. */
+  /** Tokens as they are known; leaving the loop frees everything. Beam search has none before its end, and is refused. */
   async *stream(
     prompt: SourceInput,
     options?: CausalLMGenerateOptions,
@@ -125,6 +143,23 @@ export class CausalLM {
     return explainLayers(layers, batch, length, runOf('explain', { budgetBytes }));
   }
 
+  /**
+   * A sample as `suggestK` and `kErrors` run it: the logits of each token of its target after the prompt that is its source,
+   * exact or with any choices.
+   *
+   * @throws TopKError INVALID_OPTION, EMPTY_SEQUENCE, ABORTED, DISPOSED
+   *
+   * @example
+   * const model = await loadCausalLM({ backend, source: './stories' });
+   * const { choices } = await suggestK(model, ['Once upon a time there was a dog.'], { tolerance: 0.1 });
+   * const { text } = await model.generate('Once upon a time', choices);
+   */
+  async comparison(sample: AnswerSample, signal?: AbortSignal): Promise<Comparison> {
+    const { source, target } = await sampleIds(this.#answering, sample, signal);
+    const answer = target ?? (await this.#exactAnswer(source, signal));
+    return causalComparison(this.config, source, answer, (choices) => this.#layers('comparison', choices));
+  }
+
   /** Frees the weights; idempotent. */
   dispose(): void {
     if (this.#isDisposed) return;
@@ -145,9 +180,7 @@ export class CausalLM {
     const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
     const layers = this.#layers(where, choicesAmong(options));
-    const { vocabSize, padId, eosIds } = this.config;
-    const model = { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults: this.#defaults };
-    const task = generationTask(where, model, options);
+    const task = generationTask(where, { ...this.#answering, defaults: this.#defaults }, options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
     for (const { length } of prompts) {
@@ -157,6 +190,21 @@ export class CausalLM {
     }
     const interruption = new Interruption('generate', signal, () => this.#isDisposed);
     return yield* generate(causalDecoder(run, layers), prompts, task, interruption, options);
+  }
+
+  async #exactAnswer(source: readonly number[], signal: AbortSignal | undefined): Promise<readonly number[]> {
+    const { rotary, maxPositions } = this.config;
+    checkLength('comparison', this.config, source.length);
+    // The last new token is not fed.
+    const room = rotary === undefined ? maxPositions - source.length + 1 : ANSWER_TOKENS;
+    const decoder = causalDecoder(runOf('comparison', {}), this.#layers('comparison', EXACT));
+    const interruption = new Interruption('comparison', signal, () => this.#isDisposed);
+    return exactAnswer(this.#answering, decoder, source, Math.min(ANSWER_TOKENS, room), interruption);
+  }
+
+  get #answering(): AnsweringModel {
+    const { vocabSize, padId, eosIds } = this.config;
+    return { tokenizer: this.tokenizer, vocabSize, padId, eosIds };
   }
 
   /** The layers of one call: its choices override those of the load. */

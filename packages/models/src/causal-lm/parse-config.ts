@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
-import { type CausalLMConfig, checkSpecialIds } from './config.js';
+import { checkSpecialIds } from '../checkpoint/special-ids.js';
+import type { CausalLMConfig } from './config.js';
 import { readGpt2Config } from './gpt2-config.js';
 import { readLlamaConfig } from './llama-config.js';
 

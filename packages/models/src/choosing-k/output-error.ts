@@ -27,10 +27,10 @@ export function errorBetween(exact: Output, values: ArrayLike<number>, isLogits:
   for (let start = 0; start < values.length; start += width) {
     if (isLogits) {
       const [p, q] = [rowFacts(exact.values, start, width), rowFacts(values, start, width)];
-      kl += divergence(exact.values, p.norm, values, q.norm, start, width) / rows;
-      if (p.best !== q.best) argmax += 1 / rows;
+      kl += divergence(exact.values, p.norm, values, q.norm, start, width);
+      if (p.best !== q.best) argmax++;
     }
-    cosine += (1 - cosineOf(exact.values, values, start, width)) / rows;
+    cosine += 1 - cosineOf(exact.values, values, start, width);
   }
   if (Number.isNaN(kl + cosine)) {
     throw new TopKError('NAN_FOUND', 'the outputs of the model hold a NaN', {
@@ -40,7 +40,10 @@ export function errorBetween(exact: Output, values: ArrayLike<number>, isLogits:
     });
   }
   // Rounding makes the divergence of equal rows a little negative.
-  return { ...(isLogits && { kl: Math.max(0, kl), argmax }), cosine: Math.max(0, cosine) };
+  return {
+    ...(isLogits && { kl: Math.max(0, kl / rows), argmax: argmax / rows }),
+    cosine: Math.max(0, cosine / rows),
+  };
 }
 
 /** Of outputs that are the exact model's. */

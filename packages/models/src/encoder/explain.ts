@@ -1,6 +1,6 @@
-import { explainAttention, explainFeedForwardLayer, type Run } from '@topk-attention/nn';
+import type { Run } from '@topk-attention/nn';
 import { paddedLength } from '../generation/padded-length.js';
-import type { LayerExplanation } from '../layer-explanation.js';
+import { blockExplanations, type LayerExplanation } from '../layer-explanation.js';
 import type { EncoderLayers } from './layers.js';
 
 /**
@@ -17,15 +17,5 @@ export function explainLayers(
   const { backend } = words;
   const length = Math.min(paddedLength(backend, sourceLength), config.maxTokens);
   const shape = [batch, config.heads, length, config.width / config.heads];
-  return blocks.flatMap(({ path, attention, feedForward }) => [
-    ...(typeof attention.choice === 'function'
-      ? []
-      : [
-          { name: `${path} attention`, explanation: explainAttention(backend, attention, shape, shape, run) },
-        ]),
-    {
-      name: `${path} feedForward`,
-      explanation: explainFeedForwardLayer(backend, feedForward, batch * length, run),
-    },
-  ]);
+  return blocks.flatMap((block) => blockExplanations(backend, block, shape, shape, run));
 }

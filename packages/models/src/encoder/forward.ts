@@ -1,7 +1,4 @@
 import {
-  aBoolean,
-  aFunction,
-  aNumber,
   anArray,
   type OptionKinds,
   optionsWithin,
@@ -10,8 +7,9 @@ import {
   scope,
   type Tensor,
 } from '@topk-attention/core';
-import { type ParameterTree, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
+import type { ParameterTree } from '@topk-attention/nn';
 import { checkStackChoices, type StackChoices, stackChoiceKinds } from '../choices.js';
+import { type ForwardOptions, forwardKinds } from '../forward-options.js';
 import { type ModelRun, runOf } from '../run-of.js';
 import { type EncoderConfig, encoderPaths } from './config.js';
 import { headLogits } from './heads.js';
@@ -19,19 +17,9 @@ import { type EncoderLayers, encoderLayers } from './layers.js';
 import { encode } from './stacks.js';
 import { checkInputs, type EncoderInputs, encoderBatch } from './token-rows.js';
 
-export interface EncoderForwardOptions {
+export interface EncoderForwardOptions extends ForwardOptions {
   /** Exact or top-k, layer by layer. Default: exact everywhere. */
   readonly choices?: StackChoices;
-  /** Whether to apply dropout, at the configuration's rates. Default false. */
-  readonly training?: boolean;
-  /** Seeds of the dropout, such as `seedsFrom(step)`; needed in training unless the rates are 0. */
-  readonly seeds?: Seeds;
-  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
-  readonly budgetBytes?: number;
-  /** Hooks. Default: none. */
-  readonly trace?: Trace;
-  /** Whether each block runs again in the backward pass instead of keeping its tensors. Default false. */
-  readonly recompute?: boolean;
 }
 
 const inputKinds: OptionKinds<EncoderInputs> = {
@@ -39,13 +27,9 @@ const inputKinds: OptionKinds<EncoderInputs> = {
   sourceLengths: anArray(),
   types: anArray(),
 };
-const forwardKinds: OptionKinds<EncoderForwardOptions> = {
+const optionKinds: OptionKinds<EncoderForwardOptions> = {
   choices: optionsWithin(stackChoiceKinds),
-  training: aBoolean,
-  seeds: aFunction<Seeds>(),
-  budgetBytes: aNumber,
-  trace: optionsWithin(traceKinds),
-  recompute: aBoolean,
+  ...forwardKinds,
 };
 
 /**
@@ -99,7 +83,7 @@ function prepare(
   parameters: ParameterTree,
   options: EncoderForwardOptions | undefined,
 ): { run: ModelRun; layers: EncoderLayers } {
-  const { choices = {}, ...given } = readOptions(where, options, forwardKinds);
+  const { choices = {}, ...given } = readOptions(where, options, optionKinds);
   checkStackChoices(where, choices, encoderPaths(config));
   return { run: runOf(where, given), layers: encoderLayers(config, parameters, [choices]) };
 }

@@ -1,15 +1,5 @@
-import {
-  cast,
-  concat,
-  elementIsNaN,
-  eq,
-  scope,
-  sum,
-  type Tensor,
-  TopKError,
-  topK,
-  where,
-} from '@topk-attention/core';
+import { cast, concat, elementIsNaN, eq, scope, sum, type Tensor, topK, where } from '@topk-attention/core';
+import { noBestToken } from './no-best-token.js';
 
 /**
  * The largest logit of each row of [B, vocabSize] and its id: f32 [B, 2], id and logit, all that leaves the backend. In
@@ -41,17 +31,13 @@ export function bestTokensOf(logits: Tensor): Tensor {
  *
  * @throws TopKError NAN_FOUND when a row holds a NaN or nothing above -Infinity: it has no best token.
  */
-export async function readBestTokens(best: Tensor): Promise<{ id: number; logit: number }[]> {
+export async function readBestTokens(where: string, best: Tensor): Promise<{ id: number; logit: number }[]> {
   try {
     const values = await best.data();
     return Array.from({ length: best.shape[0] as number }, (_, row) => {
       const [id, logit] = [Number(values[2 * row]), Number(values[2 * row + 1])];
       if (id >= 0 && logit > Number.NEGATIVE_INFINITY) return { id, logit };
-      throw new TopKError('NAN_FOUND', `generate: the logits of row ${row} are NaN or all -Infinity`, {
-        expected: 'numbers above -Infinity',
-        got: 'a NaN, or -Infinity for every token',
-        fix: 'Check the weights for NaN and infinities',
-      });
+      throw noBestToken(where, row);
     });
   } finally {
     best.dispose();

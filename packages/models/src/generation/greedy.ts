@@ -31,6 +31,7 @@ export async function* greedy<State extends DecoderState>(
       if (ahead === undefined && state.reserve()) await evaluate(...state.tensors);
       await interruption.yieldToEvents();
       const reading = readBestTokens(
+        rules.where,
         ahead ?? decoder.best?.(state, tokens) ?? bestTokensOf(decoder.step(state, tokens)),
       );
       ahead = undefined;

@@ -8,7 +8,33 @@ import {
   type Tree,
   tensor,
 } from '@topk-attention/core';
+import type { HeadAttention, Run } from '@topk-attention/nn';
 import { bestTokens } from './best-token.js';
+
+/**
+ * Room of a new cache for tokens to come. A short answer never makes it grow. A recorded step is recorded anew when it does,
+ * which costs more than reading past spare room.
+ */
+const FIRST_ROOM = 32;
+const RECORDED_ROOM = 128;
+
+/** Places of a new cache for the tokens to come. */
+export function roomOf(isRecorded: boolean): number {
+  return isRecorded ? RECORDED_ROOM : FIRST_ROOM;
+}
+
+/**
+ * Whether steps through these layers are recorded: not for hooks, which want to be called for each token, nor for functions
+ * of the caller's, which may read anything.
+ */
+export function isRecordable(
+  backend: Backend,
+  { trace }: Run,
+  layers: readonly Pick<HeadAttention, 'choice'>[],
+): boolean {
+  if (backend.record === undefined || trace !== undefined) return false;
+  return layers.every(({ choice }) => typeof choice !== 'function');
+}
 
 export interface TokenInputs {
   readonly [name: string]: Tensor;

@@ -1,5 +1,6 @@
-import { evaluate, type Tensor, TopKError } from '@topk-attention/core';
+import { evaluate, type Tensor } from '@topk-attention/core';
 import type { Decoder, DecoderState } from './decoder.js';
+import { noBestToken } from './no-best-token.js';
 
 /** One step of all rows: their logits f32 [rows, vocabSize] on the host, row after row. */
 export async function stepLogits<State extends DecoderState>(
@@ -39,9 +40,5 @@ export function scoresOf(where: string, logits: ArrayLike<number>, row: number, 
     if (Number.isNaN(logit)) isNumber = false;
   }
   if (isNumber && best > Number.NEGATIVE_INFINITY) return scores;
-  throw new TopKError('NAN_FOUND', `${where}: the logits of row ${row} are NaN or all -Infinity`, {
-    expected: 'numbers above -Infinity',
-    got: 'a NaN, or -Infinity for every token',
-    fix: 'Check the weights for NaN and infinities',
-  });
+  throw noBestToken(where, row);
 }

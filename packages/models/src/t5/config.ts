@@ -1,6 +1,7 @@
 import { type Activation, TopKError } from '@topk-attention/core';
 import { activationNames, activationOf } from '../checkpoint/activations.js';
 import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
+import { checkSpecialIds } from '../checkpoint/special-ids.js';
 
 /** What a T5's config.json says about its arithmetic. */
 export interface T5Config {
@@ -70,7 +71,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     eosIds: read.ids('eos_token_id', 1),
     decoderStartId: read.whole('decoder_start_token_id', 0, padId),
   };
-  checkIds(config, read);
+  checkSpecialIds(config, read);
   if (config.maxDistance * 2 <= config.buckets) {
     throw read.invalid(
       'relative_attention_max_distance',
@@ -99,20 +100,8 @@ export function withGenerationConfig(
     eosIds: read.ids('eos_token_id', config.eosIds),
     decoderStartId: read.whole('decoder_start_token_id', 0, config.decoderStartId),
   };
-  checkIds(merged, read);
+  checkSpecialIds(merged, read);
   return merged;
-}
-
-/** Special ids must be ids of the vocabulary. */
-function checkIds({ padId, eosIds, decoderStartId, vocabSize }: T5Config, read: ConfigReader): void {
-  for (const [key, ids] of [
-    ['pad_token_id', [padId]],
-    ['decoder_start_token_id', [decoderStartId]],
-    ['eos_token_id', eosIds],
-  ] as const) {
-    const bad = ids.find((id) => id >= vocabSize);
-    if (bad !== undefined) throw read.invalid(key, `an id below vocab_size ${vocabSize}`, bad);
-  }
 }
 
 function feedForwardOf(read: ConfigReader, fallback: string): { activation: Activation; gated: boolean } {

@@ -2,7 +2,7 @@ import { reshape, scope, type Tensor, tensor } from '@topk-attention/core';
 import { type KeysAndValues, KeyValueCache, keysAndValuesOf, type Run, takeRows } from '@topk-attention/nn';
 import type { Decoder, DecoderEvents, DecoderState } from '../generation/decoder.js';
 import { paddedLength } from '../generation/padded-length.js';
-import { RecordedToken } from '../generation/recorded-token.js';
+import { isRecordable, RecordedToken, roomOf } from '../generation/recorded-token.js';
 import { runSteps } from '../generation/run-steps.js';
 import { tokenBatch } from '../generation/token-batch.js';
 import type { T5Config } from './config.js';
@@ -10,33 +10,21 @@ import type { DecoderBlock, T5Layers } from './layers.js';
 import { addAttention, afterSelfAttention, embed, encoderSteps, logitsOf, selfHeads } from './stacks.js';
 import { type TokenState, tokenStep } from './token-step.js';
 
-/**
- * Token capacity of a new cache. A short answer never makes it grow. A recorded step is recorded anew when it does, which
- * costs more than reading past spare room.
- */
-const FIRST_CAPACITY = 32;
-const RECORDED_CAPACITY = 128;
-
 /** Decoding with a T5: encodes the prompts, then continues from caches. */
 export function t5Decoder(run: Run, t5: T5Layers): Decoder<T5DecoderState> {
   return {
     start: (prompts, events) => start(run, t5, prompts, events),
     step: (state, tokens) => state.recordedLogits(tokens) ?? step(run, t5, state, tokens),
-    ...(isRecordable(run, t5) && {
+    ...(isRecorded(run, t5) && {
       best: (state: T5DecoderState, tokens?: readonly number[]) => state.recordedBest(tokens),
     }),
   };
 }
 
-/**
- * Whether steps are recorded: not for hooks, which want to be called for each token, nor for functions of the caller's,
- * which may read anything.
- */
-function isRecordable({ trace }: Run, { embedding, decoder }: T5Layers): boolean {
-  if (embedding.backend.record === undefined || trace !== undefined) return false;
-  return decoder.blocks.every(({ attention, crossAttention }) =>
-    [attention, crossAttention].every(({ layer }) => typeof layer.choice !== 'function'),
-  );
+/** Whether the steps of a model are recorded. */
+function isRecorded(run: Run, { embedding, decoder }: T5Layers): boolean {
+  const layers = decoder.blocks.flatMap((block) => [block.attention.layer, block.crossAttention.layer]);
+  return isRecordable(embedding.backend, run, layers);
 }
 
 async function start(
@@ -123,14 +111,14 @@ export class T5DecoderState implements DecoderState {
   constructor(run: Run, t5: T5Layers, encoded: Tensor, sourceLengths: Tensor | undefined) {
     const { config, decoder } = t5;
     const { heads, dKv, decoderStartId } = config;
-    if (isRecordable(run, t5)) {
+    if (isRecorded(run, t5)) {
       this.#token = new RecordedToken(encoded.backend, (state, inputs) => tokenStep(run, t5, state, inputs));
     }
     const batch = encoded.shape[0] as number;
     this.sourceLengths = sourceLengths;
     this.prefixes = Array.from({ length: batch }, () => [decoderStartId]);
     this.#sources = [...this.prefixes.keys()];
-    const capacity = this.#token === undefined ? FIRST_CAPACITY : RECORDED_CAPACITY;
+    const capacity = roomOf(this.#token !== undefined);
     const size = { batch, heads, keyDim: dKv, valueDim: dKv, capacity };
     const made: { dispose(): void }[] = [];
     try {

@@ -1,7 +1,6 @@
-import type { Shape } from '@topk-attention/core';
-import { type AttentionLayer, explainAttention, explainFeedForwardLayer, type Run } from '@topk-attention/nn';
+import type { Run } from '@topk-attention/nn';
 import { paddedLength } from '../generation/padded-length.js';
-import type { LayerExplanation } from '../layer-explanation.js';
+import { attentionExplanations, blockExplanations, type LayerExplanation } from '../layer-explanation.js';
 import type { T5Layers } from './layers.js';
 
 /**
@@ -19,20 +18,13 @@ export function explainLayers(
   const length = paddedLength(backend, sourceLength);
   const keys = [batch, config.heads, length, config.dKv];
   const query = [batch, config.heads, 1, config.dKv];
-  const attention = (name: string, layer: AttentionLayer, queries: Shape): LayerExplanation[] =>
-    typeof layer.choice === 'function'
-      ? []
-      : [{ name, explanation: explainAttention(backend, layer, queries, keys, run) }];
   return [
-    ...encoder.blocks.flatMap((block) => [
-      ...attention(`${block.path} attention`, block.attention.layer, keys),
-      {
-        name: `${block.path} feedForward`,
-        explanation: explainFeedForwardLayer(backend, block.feedForward.layer, batch * length, run),
-      },
-    ]),
+    ...encoder.blocks.flatMap(({ path, attention, feedForward }) => {
+      const block = { path, attention: attention.layer, feedForward: feedForward.layer };
+      return blockExplanations(backend, block, keys, keys, run);
+    }),
     ...decoder.blocks.flatMap(({ path, crossAttention }) =>
-      attention(`${path} crossAttention`, crossAttention.layer, query),
+      attentionExplanations(backend, `${path} crossAttention`, crossAttention.layer, query, keys, run),
     ),
   ];
 }

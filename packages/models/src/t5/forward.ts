@@ -1,7 +1,4 @@
 import {
-  aBoolean,
-  aFunction,
-  aNumber,
   anArray,
   type OptionKinds,
   optionsWithin,
@@ -11,8 +8,9 @@ import {
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
-import { type ParameterTree, type Seeds, type Trace, traceKinds } from '@topk-attention/nn';
+import type { ParameterTree } from '@topk-attention/nn';
 import { checkChoices, choiceKinds, type LayerChoices } from '../choices.js';
+import { type ForwardOptions, forwardKinds } from '../forward-options.js';
 import { checkRectangle, tokenBatch } from '../generation/token-batch.js';
 import { type ModelRun, runOf } from '../run-of.js';
 import { blockPaths, type T5Config } from './config.js';
@@ -31,33 +29,16 @@ export interface T5Inputs extends T5Sources {
   readonly targets: readonly (readonly number[])[];
 }
 
-export interface T5ForwardOptions {
+export interface T5ForwardOptions extends ForwardOptions {
   /** Exact or top-k, layer by layer. Default: exact everywhere. */
   readonly choices?: LayerChoices;
-  /** Whether to apply dropout, at the configuration's rate. Default false. */
-  readonly training?: boolean;
-  /** Seeds of the dropout, such as `seedsFrom(step)`; needed in training unless the rate is 0. */
-  readonly seeds?: Seeds;
-  /** Upper bound in bytes of each attention and each feed-forward call beyond its inputs. Default: none. */
-  readonly budgetBytes?: number;
-  /** Hooks. Default: none. */
-  readonly trace?: Trace;
-  /**
-   * Whether each block runs again in the backward pass instead of keeping its tensors: less memory for a second forward
-   * pass, and the same bits. Default false.
-   */
-  readonly recompute?: boolean;
 }
 
 const sourceKinds: OptionKinds<T5Sources> = { sources: required(anArray()), sourceLengths: anArray() };
 const inputKinds: OptionKinds<T5Inputs> = { ...sourceKinds, targets: required(anArray()) };
-const forwardKinds: OptionKinds<T5ForwardOptions> = {
+const optionKinds: OptionKinds<T5ForwardOptions> = {
   choices: optionsWithin(choiceKinds),
-  training: aBoolean,
-  seeds: aFunction<Seeds>(),
-  budgetBytes: aNumber,
-  trace: optionsWithin(traceKinds),
-  recompute: aBoolean,
+  ...forwardKinds,
 };
 
 /**
@@ -110,7 +91,7 @@ function prepare(
   parameters: ParameterTree,
   options: T5ForwardOptions | undefined,
 ): { run: ModelRun; layers: T5Layers } {
-  const { choices = {}, ...given } = readOptions(where, options, forwardKinds);
+  const { choices = {}, ...given } = readOptions(where, options, optionKinds);
   checkChoices(where, choices, blockPaths(config));
   return {
     run: runOf(where, given),

@@ -1,22 +1,11 @@
 import { readOptions } from '@topk-attention/core';
-import {
-  type FileSource,
-  type ParameterTree,
-  readOptionalText,
-  readText,
-  toFileSource,
-} from '@topk-attention/nn';
-import { CONFIG, GENERATION_CONFIG } from '../checkpoint/files.js';
+import { type FileSource, type ParameterTree, toFileSource } from '@topk-attention/nn';
 import { loadCheckpointKinds } from '../checkpoint/load-options.js';
 import { readParameters } from '../checkpoint/read-parameters.js';
 import { readTokenizer } from '../checkpoint/read-tokenizer.js';
 import { checkChoices } from '../choices.js';
-import {
-  defaultsOf,
-  type GenerationDefaults,
-  noDefaults,
-  parseGenerationConfig,
-} from '../generation/generation-config.js';
+import { defaultsOf } from '../generation/generation-config.js';
+import { readConfigs } from '../generation/read-configs.js';
 import { blockPaths, parseT5Config, type T5Config, withGenerationConfig } from './config.js';
 import { T5 } from './model.js';
 import { type LoadT5Options, type LoadT5ParametersOptions, loadKinds } from './options.js';
@@ -52,7 +41,7 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
     ...choices
   } = given;
   const source = toFileSource('loadT5', place, signal);
-  const { config, defaults } = await readConfigFiles(source);
+  const { config, defaults } = await readConfigs(source, parseT5Config, withGenerationConfig);
   checkChoices('loadT5', choices, blockPaths(config));
   const tokenizer = isWanted ? await readTokenizer(source) : undefined;
   const parameters = await readWeights(source, config, given);
@@ -72,22 +61,8 @@ export async function loadT5(options: LoadT5Options): Promise<T5> {
 export async function loadT5Parameters(options: LoadT5ParametersOptions): Promise<T5Checkpoint> {
   const given = readOptions('loadT5Parameters', options, loadCheckpointKinds);
   const source = toFileSource('loadT5Parameters', given.source, given.signal);
-  const { config } = await readConfigFiles(source);
+  const { config } = await readConfigs(source, parseT5Config, withGenerationConfig);
   return { config, parameters: await readWeights(source, config, given) };
-}
-
-async function readConfigFiles(
-  source: FileSource,
-): Promise<{ readonly config: T5Config; readonly defaults: GenerationDefaults }> {
-  const text = await readText(source, CONFIG, 'Name the folder of a Hugging Face checkpoint');
-  const config = parseT5Config(text, `${source.name}: ${CONFIG}`);
-  const generation = await readOptionalText(source, GENERATION_CONFIG);
-  if (generation === undefined) return { config, defaults: noDefaults };
-  const file = `${source.name}: ${GENERATION_CONFIG}`;
-  return {
-    config: withGenerationConfig(config, generation, file),
-    defaults: parseGenerationConfig(generation, file),
-  };
 }
 
 function readWeights(

@@ -8,17 +8,18 @@ import {
   type ResolvedChoice,
   resolveChoice,
 } from '../choices.js';
+import {
+  ANSWER_TOKENS,
+  type AnsweringModel,
+  type AnswerSample,
+  exactAnswer,
+  sampleIds,
+} from '../choosing-k/answer-sample.js';
 import { type Comparison, EXACT } from '../choosing-k/comparison.js';
 import type { GeneratedToken } from '../generation/continuation.js';
 import { drain } from '../generation/drain.js';
-import {
-  type Generation,
-  type GenerationCall,
-  type GenerationModel,
-  generate,
-  generationTask,
-} from '../generation/generate.js';
-import { defaultsOf, type GenerationDefaults, noDefaults } from '../generation/generation-config.js';
+import { type Generation, type GenerationCall, generate, generationTask } from '../generation/generate.js';
+import { defaultsOf, type GenerationDefaults } from '../generation/generation-config.js';
 import { type GenerateOptions, generateKinds } from '../generation/options.js';
 import { promptIds, type SourceInput } from '../generation/prompts.js';
 import type { GenerationSettings } from '../generation/settings.js';
@@ -28,7 +29,7 @@ import type { LayerExplanation } from '../layer-explanation.js';
 import { requirePositive } from '../require-positive.js';
 import { runOf } from '../run-of.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
-import { sourceAndTarget, type T5Sample, t5Comparison } from './comparison.js';
+import { t5Comparison } from './comparison.js';
 import { blockPaths, type T5Config } from './config.js';
 import { t5Decoder } from './decoder.js';
 import { explainLayers } from './explain.js';
@@ -43,9 +44,6 @@ import {
   logitsKinds,
 } from './options.js';
 import { EMBEDDING, t5ParameterSpecs } from './weights.js';
-
-/** Of an exact answer that stands for a target. */
-const ANSWER_TOKENS = 32;
 
 /**
  * A model from a configuration and parameters, such as trained ones. It takes ownership of the parameters:
@@ -172,20 +170,10 @@ export class T5 {
   }
 
   /** A sample as `suggestK` and `kErrors` run it: the logits of each token of its target, exact or with any choices. */
-  async comparison(sample: T5Sample, signal?: AbortSignal): Promise<Comparison> {
-    const { source, target } = sourceAndTarget(sample);
-    const reading = { ...(signal && { signal }) };
-    const ids = await promptIds(
-      'comparison',
-      this.tokenizer,
-      target === undefined ? [source] : [source, target],
-      reading,
-    );
-    checkIds('comparison', this.config, ids);
-    const [sourceIds, targetIds = await this.#exactAnswer(ids[0] as readonly number[], signal)] = ids;
-    return t5Comparison(this.config, sourceIds as readonly number[], targetIds, (choices) =>
-      this.#layers('comparison', choices),
-    );
+  async comparison(sample: AnswerSample, signal?: AbortSignal): Promise<Comparison> {
+    const { source, target } = await sampleIds(this.#answering, sample, signal);
+    const answer = target ?? (await this.#exactAnswer(source, signal));
+    return t5Comparison(this.config, source, answer, (choices) => this.#layers('comparison', choices));
   }
 
   /** Frees the weights; idempotent. */
@@ -208,26 +196,22 @@ export class T5 {
     const { signal, trace, budgetBytes } = options;
     const run = runOf(where, { trace, budgetBytes });
     const layers = this.#layers(where, choicesAmong(options));
-    const task = generationTask(where, this.#generationModel(this.#defaults), options);
+    const task = generationTask(where, { ...this.#answering, defaults: this.#defaults }, options);
     const prompts = await promptIds(where, this.tokenizer, sources, options);
     checkIds(where, this.config, prompts);
     const interruption = new Interruption('generate', signal, () => this.#isDisposed);
     return yield* generate(t5Decoder(run, layers), prompts, task, interruption, options);
   }
 
-  /** Greedy, whatever the checkpoint says. */
   async #exactAnswer(source: readonly number[], signal: AbortSignal | undefined): Promise<readonly number[]> {
     const decoder = t5Decoder(runOf('comparison', {}), this.#layers('comparison', EXACT));
-    const options = { maxNewTokens: ANSWER_TOKENS };
-    const task = generationTask('generate', this.#generationModel(noDefaults), options);
     const interruption = new Interruption('comparison', signal, () => this.#isDisposed);
-    const [answer] = await drain(generate(decoder, [source], task, interruption, {}));
-    return (answer as Generation).ids;
+    return exactAnswer(this.#answering, decoder, source, ANSWER_TOKENS, interruption);
   }
 
-  #generationModel(defaults: GenerationDefaults): GenerationModel {
+  get #answering(): AnsweringModel {
     const { vocabSize, padId, eosIds } = this.config;
-    return { tokenizer: this.tokenizer, vocabSize, padId, eosIds, defaults };
+    return { tokenizer: this.tokenizer, vocabSize, padId, eosIds };
   }
 
   /** The layers of one call: its choices override those of the load. */

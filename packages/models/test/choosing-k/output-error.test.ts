@@ -15,6 +15,12 @@ describe('errors of outputs', () => {
     expect(error.argmax).toBe(0.5);
   });
 
+  test('a share of rows is exact: three of ten are 0.3', () => {
+    const exact = { width: 2, values: Array.from({ length: 20 }, (_, at) => at % 2) };
+    const other = exact.values.map((value, at) => (at < 6 ? 1 - value : value));
+    expect(errorBetween(exact, other, true).argmax).toBe(0.3);
+  });
+
   test('cosines of vectors', () => {
     const exact = { width: 2, values: [1, 0, 3, 4] };
     expect(errorBetween(exact, [0, 2, 6, 8], false)).toEqual({ cosine: expect.closeTo(0.5, 12) });

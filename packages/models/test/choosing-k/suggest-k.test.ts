@@ -4,13 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Comparison, LayerPart } from '../../src/choosing-k/comparison.js';
 import { errorBetween } from '../../src/choosing-k/output-error.js';
 import {
+  type AnswerSample,
   type ComparableModel,
   kErrors,
   type LayerChoices,
   loadT5,
   suggestK,
   type T5,
-  type T5Sample,
 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
 import { keepsNothing } from '../support/memory.js';
@@ -110,7 +110,7 @@ describe('the search', () => {
 
 describe('on a T5', () => {
   let model: T5;
-  const samples: readonly T5Sample[] = [
+  const samples: readonly AnswerSample[] = [
     { source: [40, 41, 42, 7, 9, 11, 80, 81, 3, 1], target: [5, 6, 7, 1] },
     'w7 w50 w31 w99 w12 w13 w14 w15 w16',
   ];
@@ -215,8 +215,8 @@ describe('on a T5', () => {
 
   test('samples that say nothing are refused', async () => {
     for (const run of [
-      (given: readonly T5Sample[]) => suggestK(model, given, { tolerance: 0.1 }),
-      (given: readonly T5Sample[]) => kErrors(model, given, { ks: [4] }),
+      (given: readonly AnswerSample[]) => suggestK(model, given, { tolerance: 0.1 }),
+      (given: readonly AnswerSample[]) => kErrors(model, given, { ks: [4] }),
     ]) {
       expect((await errorOf(run([]))).code).toBe('EMPTY_SEQUENCE');
       const empty = await errorOf(run([[5, 6, 1], []]));
@@ -225,7 +225,7 @@ describe('on a T5', () => {
       const short = await errorOf(run([{ source: [1], target: [1] }]));
       expect(short.code).toBe('INVALID_K');
       expect(short.fix).toContain('texts of the length');
-      expect((await errorOf(run([{ text: 'w5' } as unknown as T5Sample]))).code).toBe('INVALID_OPTION');
+      expect((await errorOf(run([{ text: 'w5' } as unknown as AnswerSample]))).code).toBe('INVALID_OPTION');
     }
     for (const ks of [[40], [0], [1.5]])
       expect((await errorOf(kErrors(model, samples, { ks }))).code).toBe('INVALID_K');
