@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { softmax } from '../generation/sampling.js';
+import { kthLargest } from '../kth-largest.js';
 import type { TextTokenizer } from '../text/tokenizer.js';
 
 /** A word for a mask. */
@@ -46,8 +47,7 @@ export function bestWords(
 ): readonly MaskWord[] {
   const shares = softmax(logits);
   const score = (id: number): number => shares[id] as number;
-  // Large vocabularies: numbers are sorted quickly, and only those that may be among the best by a comparison.
-  const least = shares.slice().sort().at(-count) ?? 0;
+  const least = kthLargest(shares, count);
   return [...shares.keys()]
     .filter((id) => score(id) >= least)
     .sort((a, b) => score(b) - score(a))

@@ -1,4 +1,5 @@
 import { philox4x32, philoxKey } from '@topk-attention/core/backend';
+import { kthLargest } from '../kth-largest.js';
 import type { Sampling } from './strategy.js';
 
 /** Tells these random numbers from others of the same seed: the last word of the counter. */
@@ -64,24 +65,6 @@ function normalised(shares: Float64Array): Float64Array {
 function withBest(scores: Float64Array, k: number): Float64Array {
   const least = kthLargest(scores, k);
   return scores.map((score) => (score < least ? Number.NEGATIVE_INFINITY : score));
-}
-
-/** Of a vocabulary, of which hardly any is sorted: a heap keeps the k largest so far, the least of them first. */
-function kthLargest(scores: Float64Array, k: number): number {
-  const heap = new Float64Array(k).fill(Number.NEGATIVE_INFINITY);
-  const at = (place: number): number => heap[place] as number;
-  for (const score of scores) {
-    if (score <= at(0)) continue;
-    let place = 0;
-    for (let child = 1; child < k; child = 2 * place + 1) {
-      if (child + 1 < k && at(child + 1) < at(child)) child++;
-      if (at(child) >= score) break;
-      heap[place] = at(child);
-      place = child;
-    }
-    heap[place] = score;
-  }
-  return at(0);
 }
 
 /** The fewest, most likely first, that reach a probability of `mass`; of equal ones the lower id. */
