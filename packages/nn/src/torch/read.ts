@@ -179,7 +179,7 @@ async function readPickles(source: ByteSource, count: number): Promise<readonly 
       return found;
     } catch (error) {
       if (!(error instanceof NeedsMore)) throw error;
-      if (bytes.length < length || length > MAX_PICKLE_BYTES) {
+      if (bytes.length < length || length >= MAX_PICKLE_BYTES) {
         throw truncated(
           source.name,
           'the file ends inside its pickle',
