@@ -1,5 +1,17 @@
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { once } from 'node:events';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FileSource } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
@@ -513,6 +525,32 @@ describe('the cache on disk', () => {
     await symlink(`../../blobs/${gitHash('{}')}`, join(at, 'snapshots', COMMIT, 'config.json'));
     const source = await openHub({ cacheDir, revision: 'refs/pr/1', localFilesOnly: true });
     expect(await read(source, 'config.json')).toBe('{}');
+  });
+
+  test('a call that has lost its lock leaves the file to the one that has it', async () => {
+    const cacheDir = await folder();
+    const server = await startHub(files);
+    const blob = join(cacheDir, 'models--org--name/blobs', sha256(large));
+    const lock = join(cacheDir, '.locks/models--org--name', `${sha256(large)}.js.lock`);
+    let other: Promise<void> | undefined;
+    server.fault = (asked) => {
+      if (asked.kind !== 'cdn') return false;
+      other = (async () => {
+        // This process was suspended, say, and another took the lock.
+        await writeFile(lock, JSON.stringify({ host: hostname(), pid: process.pid, call: 'other' }));
+        sendFile(asked);
+        await vi.waitFor(async () => expect((await stat(`${blob}.js.incomplete`)).size).toBe(300_000));
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await rename(`${blob}.js.incomplete`, blob);
+        await rm(lock);
+      })();
+      return true;
+    };
+    expect(await read(await openHub({ cacheDir, endpoint: server.endpoint }), 'model.safetensors')).toBe(
+      sha256(large),
+    );
+    await other;
+    expect(requests(server).filter((one) => one.startsWith('cdn')).length).toBe(1);
   });
 
   test('a copy of another length is downloaded again', async () => {
