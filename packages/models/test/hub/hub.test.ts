@@ -348,6 +348,23 @@ describe.each(Object.entries(stores))('a store %s', (_, newStore) => {
     expect((await errorOf(read(await open(), 'model.safetensors'))).code).toBe(code);
   });
 
+  test('an answer that is refused is not left open', async () => {
+    const closed: Promise<unknown>[] = [];
+    server.fault = (asked) => {
+      if (asked.kind !== 'cdn') return false;
+      if (asked.from === 0) cutAfter(asked, 70_000);
+      else {
+        closed.push(once(asked.response, 'close'));
+        asked.response.writeHead(206, { 'content-range': `bytes ${asked.from}-9/999999999999` }).write('x');
+      }
+      return true;
+    };
+    expect((await errorOf(read(await open(), 'model.safetensors'))).code).toBe('FILE_CORRUPT');
+    expect(closed.length).toBe(1);
+    const late = new Promise((resolve) => setTimeout(resolve, 10_000, 'open'));
+    expect(await Promise.race([...closed, late])).not.toBe('open');
+  });
+
   test.each([429, 500, 502, 503, 504])('status %i passes after a while', async (status) => {
     server.fault = ({ before, response }) => {
       if (before < 2) response.writeHead(status, { 'retry-after': '0' }).end('busy');
