@@ -648,6 +648,35 @@ test.each(['', '../main', 'a/../b', '.hidden', 'a//b', 'a\\b'])('the revision %j
   expect(() => hub('org/name', { revision })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
 });
 
+test('a piece that a page has lost is an early end once, and then downloaded', async () => {
+  const server = await startHub(files);
+  const shelf = memoryShelf();
+  const options = { endpoint: server.endpoint };
+  const open = () => openHub(options, new PageStore(shelf, hubSettings('hub', 'org/name', options), 20_000));
+  await read(await open(), 'model.safetensors');
+  await shelf.delete(`${server.endpoint}/org/name/blobs/${sha256(large)}/300000/7`);
+  expect(await read(await open(), 'model.safetensors')).toBe(sha256(large.subarray(0, 140_000)));
+  server.asked.length = 0;
+  expect(await read(await open(), 'model.safetensors')).toBe(sha256(large));
+  expect(server.asked.filter(({ kind }) => kind === 'cdn').map(({ from }) => from)).toEqual([140_000]);
+});
+
+test.each(['hf_sec\nret', 'hf_secrét', 'hf_sec\u2713ret', 'hf_sec ret'])(
+  'the token %j is refused and not shown',
+  (token) => {
+    const refuse = (): unknown => hub('org/name', { token });
+    expect(refuse).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(refuse).not.toThrow(/sec/);
+  },
+);
+
+test('white space around a token is no part of it', async () => {
+  const server = await startHub(files);
+  vi.stubEnv('HF_TOKEN', ' hf_variable\n');
+  await read(hub('org/name', { endpoint: server.endpoint, cacheDir: await folder() }), 'config.json');
+  expect(server.asked[0]?.request.headers.authorization).toBe('Bearer hf_variable');
+});
+
 test.each(['ftp://x', 'nowhere', 'https://user:secret@x.org', 'https://x.org?token=secret'])(
   'the endpoint %j is refused and not shown',
   (endpoint) => {
