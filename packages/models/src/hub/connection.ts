@@ -123,6 +123,8 @@ export class Connection {
             clearTimeout(timer);
             timer = setTimeout(stop, SILENCE_MILLISECONDS);
             const next = await reader?.read();
+            // However long the caller works on the bytes, the connection is not silent.
+            clearTimeout(timer);
             if (next === undefined || next.done) return;
             yield next.value;
           }

@@ -8,8 +8,8 @@ const POLL_MILLISECONDS = 100;
 
 /**
  * Runs `work` while no other process (or call) does so under the same path. Holders write who they are and touch the
- * file; one that has died is displaced. The lock spares a second download; what is written is right without it, because
- * files are named by the hash of their content.
+ * file; one that has died is displaced, and so is one that was suspended (a laptop that slept). `isHeld` says whether
+ * the lock is still this call's: what others rely on is done only then.
  *
  * @throws TopKError ABORTED while it waits, and what `work` throws
  */
@@ -17,7 +17,7 @@ export async function withLock<T>(
   node: NodeModules,
   path: string,
   signal: AbortSignal | undefined,
-  work: () => Promise<T>,
+  work: (isHeld: () => Promise<boolean>) => Promise<T>,
 ): Promise<T> {
   const { fs } = node;
   const mark = JSON.stringify({
@@ -25,6 +25,7 @@ export async function withLock<T>(
     pid: process.pid,
     call: Math.random().toString(36).slice(2),
   });
+  const isHeld = async (): Promise<boolean> => (await read(node, path)) === mark;
   while (!(await take(node, path, mark))) {
     checkSignal(signal);
     if (await isAbandoned(node, path)) await displace(node, path);
@@ -37,10 +38,10 @@ export async function withLock<T>(
   }, TOUCH_MILLISECONDS);
   touch.unref?.();
   try {
-    return await work();
+    return await work(isHeld);
   } finally {
     clearInterval(touch);
-    if ((await read(node, path)) === mark) await fs.rm(path, { force: true });
+    if (await isHeld()) await fs.rm(path, { force: true });
   }
 }
 

@@ -61,12 +61,13 @@ export class DiskStore implements HubStore {
     const { fs, path } = this.#node;
     const blob = this.#path('blobs', file.hash);
     try {
-      if (!(await this.#isWhole(blob, file))) {
+      // Again where another process took the lock from one that was suspended: it may have the file by now.
+      while (!(await this.#isWhole(blob, file))) {
         await fs.mkdir(this.#path('blobs'), { recursive: true });
         await fs.mkdir(this.#locks, { recursive: true });
         const lock = path.join(this.#locks, `${file.hash}.js.lock`);
-        await withLock(this.#node, lock, this.#settings.signal, async () => {
-          if (!(await this.#isWhole(blob, file))) await this.#fill(blob, file, download);
+        await withLock(this.#node, lock, this.#settings.signal, async (isHeld) => {
+          if (!(await this.#isWhole(blob, file))) await this.#fill(blob, file, download, isHeld);
         });
       }
       await this.#link(blob, this.#path('snapshots', commit, ...file.path.split('/')));
@@ -78,8 +79,13 @@ export class DiskStore implements HubStore {
     return opened;
   }
 
-  /** Downloads the blob beside its place and moves it there when its hash is right. */
-  async #fill(blob: string, file: HubFile, download: Download): Promise<void> {
+  /** Downloads the blob beside its place and moves it there when its hash is right, if no one else is about to. */
+  async #fill(
+    blob: string,
+    file: HubFile,
+    download: Download,
+    isHeld: () => Promise<boolean>,
+  ): Promise<void> {
     const { fs } = this.#node;
     const partial = `${blob}.js.incomplete`;
     const handle = await fs.open(partial, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o666);
@@ -95,6 +101,7 @@ export class DiskStore implements HubStore {
     } finally {
       await handle.close();
     }
+    if (!(await isHeld())) return;
     if (hash !== file.hash) {
       await fs.rm(partial, { force: true });
       throw notAsListed(`${this.#settings.repo}: ${file.path}`, `the hash ${file.hash}`, hash);
@@ -140,11 +147,14 @@ export class DiskStore implements HubStore {
     await fs.mkdir(path.dirname(pointer), { recursive: true });
     const aside = `${pointer}.${process.pid}-${Math.random().toString(36).slice(2)}`;
     try {
-      await fs.symlink(path.relative(path.dirname(pointer), blob), aside);
-    } catch {
-      await fs.copyFile(blob, aside);
+      await fs
+        .symlink(path.relative(path.dirname(pointer), blob), aside)
+        .catch(() => fs.copyFile(blob, aside));
+      await fs.rename(aside, pointer);
+    } catch (error) {
+      await fs.rm(aside, { force: true }).catch(() => {});
+      throw error;
     }
-    await fs.rename(aside, pointer);
   }
 
   async #isWhole(blob: string, { size }: HubFile): Promise<boolean> {

@@ -32,7 +32,13 @@ export async function* download(
       at === 0 ? {} : rangeHeaders(at, version),
     );
     const tag = answer.headers.get('etag');
-    const continues = at > 0 && continuesAt(what, answer, at, file);
+    let continues: boolean;
+    try {
+      continues = at > 0 && continuesAt(what, answer, at, file);
+    } catch (error) {
+      answer.cancel();
+      throw error;
+    }
     if (at > 0 && !(continues && (version === null || tag === version))) {
       at = 0;
       version = null;

@@ -19,21 +19,26 @@ const sha1: Algorithm = {
   start: [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0],
   scratch: 80,
   mix(state, w) {
-    let [a = 0, b = 0, c = 0, d = 0, e = 0] = state;
+    // Word by word: taken apart as a list, the state costs a third of the speed, and lists in the rounds more than that.
+    let a = state[0] as number;
+    let b = state[1] as number;
+    let c = state[2] as number;
+    let d = state[3] as number;
+    let e = state[4] as number;
     for (let t = 0; t < 80; t++) {
       if (t >= 16) {
         const x = (w[t - 3] as number) ^ (w[t - 8] as number) ^ (w[t - 14] as number) ^ (w[t - 16] as number);
         w[t] = (x << 1) | (x >>> 31);
       }
-      const [f, k] =
+      const mixed =
         t < 20
-          ? [(b & c) | (~b & d), 0x5a827999]
+          ? ((b & c) | (~b & d)) + 0x5a827999
           : t < 40
-            ? [b ^ c ^ d, 0x6ed9eba1]
+            ? (b ^ c ^ d) + 0x6ed9eba1
             : t < 60
-              ? [(b & c) | (b & d) | (c & d), 0x8f1bbcdc]
-              : [b ^ c ^ d, 0xca62c1d6];
-      const next = (((a << 5) | (a >>> 27)) + (f as number) + e + (k as number) + (w[t] as number)) | 0;
+              ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc
+              : (b ^ c ^ d) + 0xca62c1d6;
+      const next = (((a << 5) | (a >>> 27)) + mixed + e + (w[t] as number)) | 0;
       e = d;
       d = c;
       c = (b << 30) | (b >>> 2);
@@ -64,7 +69,14 @@ const sha256: Algorithm = {
   start: /* @__PURE__ */ Array.from(/* @__PURE__ */ rootBits(8, 1 / 2)),
   scratch: 64,
   mix(state, w) {
-    let [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0, g = 0, h = 0] = state;
+    let a = state[0] as number;
+    let b = state[1] as number;
+    let c = state[2] as number;
+    let d = state[3] as number;
+    let e = state[4] as number;
+    let f = state[5] as number;
+    let g = state[6] as number;
+    let h = state[7] as number;
     for (let t = 0; t < 64; t++) {
       if (t >= 16) {
         const x = w[t - 15] as number;

@@ -90,19 +90,15 @@ export class PageStore implements HubStore {
     const entry = await this.#shelf.get(this.#key('snapshots', commit, path));
     if (entry === undefined) return undefined;
     const { hash, size }: HubFile = JSON.parse(new TextDecoder().decode(entry));
-    return this.#opened({ path, hash, size });
+    return this.#opened({ path, hash, size }, commit);
   }
 
   async add(commit: string, file: HubFile, download: Download): Promise<ByteSource> {
     const key = this.#key('snapshots', commit, file.path);
     try {
-      let start = await this.#keptBytes(file);
-      let hash = await this.#write(file, start, download);
+      let { hash, start } = await this.#write(file, true, download);
       // Pieces from an earlier visit may be bad.
-      if (hash !== file.hash && start > 0) {
-        start = 0;
-        hash = await this.#write(file, start, download);
-      }
+      if (hash !== file.hash && start > 0) ({ hash, start } = await this.#write(file, false, download));
       if (hash !== file.hash) {
         await this.#forget(file, 0);
         throw notAsListed(`${this.#repo}: ${file.path}`, `the hash ${file.hash}`, hash);
@@ -111,13 +107,13 @@ export class PageStore implements HubStore {
     } catch (error) {
       throw storageError(this.name, error);
     }
-    const opened = await this.#opened(file);
+    const opened = await this.#opened(file, commit);
     if (opened === undefined) throw notAsListed(file.path, 'a file in storage', 'nothing');
     return opened;
   }
 
   /** A source that reads piece by piece; undefined if the browser has thrown away the first one. */
-  async #opened(file: HubFile): Promise<ByteSource | undefined> {
+  async #opened(file: HubFile, commit: string): Promise<ByteSource | undefined> {
     const name = `${this.#repo}: ${file.path}`;
     if (file.size === 0) return bytesSource(new Uint8Array(0), name);
     const size = this.#pieceBytes;
@@ -129,6 +125,7 @@ export class PageStore implements HubStore {
       return bytes;
     };
     if ((await pieceAt(0)) === undefined) return undefined;
+    const drop = () => this.#shelf.delete(this.#key('snapshots', commit, file.path));
     return {
       name,
       size: file.size,
@@ -138,8 +135,12 @@ export class PageStore implements HubStore {
         for (let at = offset; at < end; ) {
           const index = Math.floor(at / size);
           const bytes = (await pieceAt(index))?.subarray(at - index * size, end - index * size);
-          // Browsers drop entries when they need room: the reader sees a file that has become shorter.
-          if (bytes === undefined || bytes.length === 0) return whole.slice(0, at - offset);
+          // A browser that needs room, or another page that began the file anew, has dropped the piece: the reader sees a file
+          // that has become shorter, and the next one downloads what is missing.
+          if (bytes === undefined || bytes.length === 0) {
+            await drop();
+            return whole.slice(0, at - offset);
+          }
           whole.set(bytes, at - offset);
           at += bytes.length;
         }
@@ -151,28 +152,29 @@ export class PageStore implements HubStore {
     };
   }
 
-  /** Bytes of the whole pieces that are there, from the first on. */
-  async #keptBytes(file: HubFile): Promise<number> {
-    for (let index = 0; ; index++) {
-      const at = index * this.#pieceBytes;
-      const length = Math.min(this.#pieceBytes, file.size - at);
-      if (length <= 0) return file.size;
-      if ((await this.#shelf.get(this.#piece(file, index)))?.length !== length) return at;
-    }
-  }
-
-  /** Keeps the download behind the first `start` bytes, which are whole pieces. Gives the hash of the whole. */
-  async #write(file: HubFile, start: number, download: Download): Promise<string> {
+  /**
+   * Keeps the download behind the whole pieces that are there, from the first on, if it `resumes`; `start` is where they
+   * end. Gives the hash of the whole.
+   */
+  async #write(
+    file: HubFile,
+    resumes: boolean,
+    download: Download,
+  ): Promise<{ readonly hash: string; readonly start: number }> {
     const newHash = () => {
       const hash = runningHash(file.hash.length === 64 ? 64 : 40);
       hash.update(new TextEncoder().encode(hashPrefix(file)));
       return hash;
     };
     let hash = newHash();
-    await this.#forget(file, Math.ceil(start / this.#pieceBytes));
-    for (let index = 0; index * this.#pieceBytes < start; index++) {
-      hash.update((await this.#shelf.get(this.#piece(file, index))) ?? new Uint8Array(0));
+    let start = 0;
+    for (let index = 0; resumes && start < file.size; index++) {
+      const bytes = await this.#shelf.get(this.#piece(file, index));
+      if (bytes?.length !== Math.min(this.#pieceBytes, file.size - start)) break;
+      hash.update(bytes);
+      start += bytes.length;
     }
+    await this.#forget(file, Math.ceil(start / this.#pieceBytes));
     let end = start;
     let held: Uint8Array[] = [];
     let heldBytes = 0;
@@ -207,7 +209,7 @@ export class PageStore implements HubStore {
       }
     }
     await keep();
-    return hash.digest();
+    return { hash: hash.digest(), start };
   }
 
   /** Deletes the pieces from `first` on. */

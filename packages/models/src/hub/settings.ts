@@ -12,7 +12,7 @@ import type { Progress } from '../progress.js';
 
 /** Where a repository of the Hugging Face Hub comes from and where it is kept. */
 export interface HubOptions {
-  /** A branch, a tag or a commit. Default 'main'. A commit that is cached is loaded without asking the Hub. */
+  /** A branch, a tag or a commit. Default 'main'. Cached files of a commit are opened without asking the Hub. */
   readonly revision?: string;
   /**
    * The folder of the cache (Node). Default: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub, which is
@@ -75,7 +75,7 @@ export function hubSettings(where: string, repo: string, options: HubOptions): H
     revision,
     cacheDir,
     offline: localFilesOnly ?? isTrue(variables.HF_HUB_OFFLINE ?? variables.TRANSFORMERS_OFFLINE),
-    token: token ?? (variables.HF_TOKEN || undefined),
+    token: tokenOf(where, token ?? variables.HF_TOKEN),
     endpoint: endpointOf(where, endpoint ?? (variables.HF_ENDPOINT || 'https://huggingface.co')),
     signal,
     onProgress,
@@ -110,6 +110,18 @@ function endpointOf(where: string, endpoint: string | URL): string {
   throw new TopKError('INVALID_OPTION', `${where}: bad endpoint`, {
     expected: 'an http(s) URL without user, password and query',
     fix: "Pass a URL such as 'https://huggingface.co'; a token is the option of that name",
+  });
+}
+
+/** Checked here, because fetch shows a token that it does not accept in its error. */
+function tokenOf(where: string, token: string | undefined): string | undefined {
+  const text = token?.trim();
+  if (text === undefined || text === '') return undefined;
+  if (/^[\x21-\x7e]+$/.test(text)) return text;
+  throw new TopKError('INVALID_OPTION', `${where}: bad token`, {
+    expected: 'letters, digits and signs of ASCII without spaces',
+    got: `${text.length} characters with others among them`,
+    fix: 'Pass the token as the Hub shows it, or set HF_TOKEN to it',
   });
 }
 

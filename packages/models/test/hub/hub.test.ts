@@ -1,5 +1,17 @@
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { once } from 'node:events';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FileSource } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
@@ -336,6 +348,23 @@ describe.each(Object.entries(stores))('a store %s', (_, newStore) => {
     expect((await errorOf(read(await open(), 'model.safetensors'))).code).toBe(code);
   });
 
+  test('an answer that is refused is not left open', async () => {
+    const closed: Promise<unknown>[] = [];
+    server.fault = (asked) => {
+      if (asked.kind !== 'cdn') return false;
+      if (asked.from === 0) cutAfter(asked, 70_000);
+      else {
+        closed.push(once(asked.response, 'close'));
+        asked.response.writeHead(206, { 'content-range': `bytes ${asked.from}-9/999999999999` }).write('x');
+      }
+      return true;
+    };
+    expect((await errorOf(read(await open(), 'model.safetensors'))).code).toBe('FILE_CORRUPT');
+    expect(closed.length).toBe(1);
+    const late = new Promise((resolve) => setTimeout(resolve, 10_000, 'open'));
+    expect(await Promise.race([...closed, late])).not.toBe('open');
+  });
+
   test.each([429, 500, 502, 503, 504])('status %i passes after a while', async (status) => {
     server.fault = ({ before, response }) => {
       if (before < 2) response.writeHead(status, { 'retry-after': '0' }).end('busy');
@@ -515,6 +544,32 @@ describe('the cache on disk', () => {
     expect(await read(source, 'config.json')).toBe('{}');
   });
 
+  test('a call that has lost its lock leaves the file to the one that has it', async () => {
+    const cacheDir = await folder();
+    const server = await startHub(files);
+    const blob = join(cacheDir, 'models--org--name/blobs', sha256(large));
+    const lock = join(cacheDir, '.locks/models--org--name', `${sha256(large)}.js.lock`);
+    let other: Promise<void> | undefined;
+    server.fault = (asked) => {
+      if (asked.kind !== 'cdn') return false;
+      other = (async () => {
+        // This process was suspended, say, and another took the lock.
+        await writeFile(lock, JSON.stringify({ host: hostname(), pid: process.pid, call: 'other' }));
+        sendFile(asked);
+        await vi.waitFor(async () => expect((await stat(`${blob}.js.incomplete`)).size).toBe(300_000));
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        await rename(`${blob}.js.incomplete`, blob);
+        await rm(lock);
+      })();
+      return true;
+    };
+    expect(await read(await openHub({ cacheDir, endpoint: server.endpoint }), 'model.safetensors')).toBe(
+      sha256(large),
+    );
+    await other;
+    expect(requests(server).filter((one) => one.startsWith('cdn')).length).toBe(1);
+  });
+
   test('a copy of another length is downloaded again', async () => {
     const cacheDir = await folder();
     const { endpoint } = await startHub(files);
@@ -591,6 +646,35 @@ test.each(['', 'a/b/c', '../x', '-a', 'a--b', 'a..b', 'x.git', 'a b', 'a/', '.a/
 
 test.each(['', '../main', 'a/../b', '.hidden', 'a//b', 'a\\b'])('the revision %j is refused', (revision) => {
   expect(() => hub('org/name', { revision })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+});
+
+test('a piece that a page has lost is an early end once, and then downloaded', async () => {
+  const server = await startHub(files);
+  const shelf = memoryShelf();
+  const options = { endpoint: server.endpoint };
+  const open = () => openHub(options, new PageStore(shelf, hubSettings('hub', 'org/name', options), 20_000));
+  await read(await open(), 'model.safetensors');
+  await shelf.delete(`${server.endpoint}/org/name/blobs/${sha256(large)}/300000/7`);
+  expect(await read(await open(), 'model.safetensors')).toBe(sha256(large.subarray(0, 140_000)));
+  server.asked.length = 0;
+  expect(await read(await open(), 'model.safetensors')).toBe(sha256(large));
+  expect(server.asked.filter(({ kind }) => kind === 'cdn').map(({ from }) => from)).toEqual([140_000]);
+});
+
+test.each(['hf_sec\nret', 'hf_secrét', 'hf_sec\u2713ret', 'hf_sec ret'])(
+  'the token %j is refused and not shown',
+  (token) => {
+    const refuse = (): unknown => hub('org/name', { token });
+    expect(refuse).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(refuse).not.toThrow(/sec/);
+  },
+);
+
+test('white space around a token is no part of it', async () => {
+  const server = await startHub(files);
+  vi.stubEnv('HF_TOKEN', ' hf_variable\n');
+  await read(hub('org/name', { endpoint: server.endpoint, cacheDir: await folder() }), 'config.json');
+  expect(server.asked[0]?.request.headers.authorization).toBe('Bearer hf_variable');
 });
 
 test.each(['ftp://x', 'nowhere', 'https://user:secret@x.org', 'https://x.org?token=secret'])(

@@ -10,8 +10,8 @@ import { NeedsMore, type Unpickled, unpickle } from './unpickle.js';
 import { Dict, type Storage, TorchTensor, type Value } from './values.js';
 import { type Entry, readZip } from './zip.js';
 
-/** Names, shapes and places of a hundred thousand tensors. */
-const MAX_PICKLE_BYTES = 64 * 2 ** 20;
+/** Names, shapes and places of forty thousand tensors take 10 MB. */
+const MAX_PICKLE_BYTES = 16 * 2 ** 20;
 
 /** What the files of torch.save before 1.6 begin with: a pickle of their magic number. */
 const OLD_MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
@@ -179,7 +179,7 @@ async function readPickles(source: ByteSource, count: number): Promise<readonly 
       return found;
     } catch (error) {
       if (!(error instanceof NeedsMore)) throw error;
-      if (bytes.length < length || length > MAX_PICKLE_BYTES) {
+      if (bytes.length < length || length >= MAX_PICKLE_BYTES) {
         throw truncated(
           source.name,
           'the file ends inside its pickle',

@@ -1,7 +1,13 @@
 import type { TopKError } from '@topk-attention/core';
 import { call, isCount, pythonName, storageOf } from './build.js';
-import { corrupt, unsafe } from './faults.js';
+import { corrupt, unsafe, unsupported } from './faults.js';
 import { Dict, Tuple, type Value } from './values.js';
+
+/**
+ * Opcodes of a pickle: a tensor takes fifty, so that forty thousand tensors have room. One byte of a file can make a dict;
+ * so many of them take 450 MB.
+ */
+const MAX_STEPS = 2 ** 21;
 
 /** The pickle goes on behind the bytes that are there. */
 export class NeedsMore extends Error {}
@@ -42,7 +48,9 @@ class Machine {
   }
 
   run(): Unpickled {
-    for (;;) {
+    for (let steps = 0; ; steps++) {
+      if (steps === MAX_STEPS)
+        throw unsupported(this.#file, 'the pickle is too long', `over ${MAX_STEPS} steps`);
       const opcode = this.#byte();
       if (opcode === 0x2e) {
         if (this.#stack.length !== 1 || this.#marks.length !== 0) throw this.#bad('one value at the end');

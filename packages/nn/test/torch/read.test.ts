@@ -145,6 +145,11 @@ const broken: { readonly [name: string]: readonly [Buffer, string] } = {
     Buffer.concat([Buffer.from([0x8a, 255]), Buffer.alloc(255, 0x7f), Buffer.from('.')]),
     'UNSUPPORTED',
   ],
+  'millions of dicts': [Buffer.concat([Buffer.alloc(2 ** 21, 0x7d), Buffer.from('.')]), 'UNSUPPORTED'],
+  'millions of values to keep': [
+    Buffer.concat([Buffer.from('N'), Buffer.alloc(2 ** 21, 0x94), Buffer.from('.')]),
+    'UNSUPPORTED',
+  ],
   'a protocol of the future': [Buffer.from([0x80, 9, 0x4e, 0x2e]), 'FILE_CORRUPT'],
 };
 
