@@ -23,6 +23,9 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'rewrite/command-line': 59,
     'rewrite/exporters': 108,
     'rewrite/feed-forward': 11,
+    // Files made to be refused: cycles, hostile sizes, thousands of flipped bytes.
+    'rewrite/hostile': 10,
+    'rewrite/mutated-graphs': 5,
     'rewrite/ties-and-masks': 9,
     'rewrite/text-recogniser': 2,
     'rewrite/trained-decoder': 5,
@@ -33,6 +36,9 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     // A T5 searched for its k, and under every strategy.
     'choosing-k/suggest-k': 4,
     't5/strategies': 3,
+    't5/failures': 4,
+    // Every example of the README, one after the other.
+    readme: 20,
     'hub/browser': 33,
     'hub/processes': 4,
   },

@@ -41,6 +41,12 @@ export async function comparisonOf<Sample>(
   index: number,
   signal: AbortSignal | undefined,
 ): Promise<Comparison> {
+  if (typeof (model as Partial<ComparableModel<Sample>> | undefined)?.comparison !== 'function') {
+    throw new TopKError('INVALID_OPTION', `${where}: bad model`, {
+      expected: 'a model with a method comparison, as those of loadModel have',
+      got: describeValue(model),
+    });
+  }
   try {
     return await model.comparison(sample, signal);
   } catch (error) {

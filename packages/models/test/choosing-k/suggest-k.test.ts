@@ -230,6 +230,8 @@ describe('on a T5', () => {
     for (const ks of [[40], [0], [1.5]])
       expect((await errorOf(kErrors(model, samples, { ks }))).code).toBe('INVALID_K');
     expect((await errorOf(kErrors(model, samples, { ks: [] }))).code).toBe('INVALID_OPTION');
+    const other = {} as unknown as typeof model;
+    expect((await errorOf(kErrors(other, samples, { ks: [1] }))).message).toContain('bad model');
     expect((await errorOf(suggestK(model, samples, { tolerance: -1 }))).code).toBe('INVALID_OPTION');
     const turning = suggestK(new TurningModel([3]), [9], { tolerance: 0.1, measure: 'kl' });
     expect((await errorOf(turning)).code).toBe('INVALID_OPTION');
