@@ -16,8 +16,13 @@ if (values.out === undefined) {
 }
 const { out } = values;
 mkdirSync(join(out, 'data'), { recursive: true });
-const entry = fileURLToPath(new URL('../src/gpu-main.ts', import.meta.url));
-writeFileSync(join(out, 'lra.mjs'), await bundle(entry, { platform: 'node' }));
+const source = (path) => fileURLToPath(new URL(`../src/${path}`, import.meta.url));
+writeFileSync(join(out, 'lra.mjs'), await bundle(source('gpu-main.ts'), { platform: 'node' }));
+// The threads of `generate`, looked for beside the program.
+writeFileSync(
+  join(out, 'rows-worker.js'),
+  await bundle(source('sources/rows-worker.ts'), { platform: 'node' }),
+);
 writeFileSync(join(out, 'package.json'), '{ "type": "module", "private": true, "version": "0.0.0" }\n');
 for (const folder of values.data?.split(',') ?? []) {
   const rows = readdirSync(folder).filter((name) => /\.rows(\.gz)?$/.test(name));

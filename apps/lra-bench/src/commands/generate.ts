@@ -19,7 +19,8 @@ import { LISTOPS_HEADER, listOpsFiles, listOpsLine } from '../listops/read.js';
 import { sceneOf } from '../pathfinder/scene.js';
 import { pathfinderSettings } from '../pathfinder/settings.js';
 import { answerKey, contactSheet } from '../pathfinder/sheet.js';
-import { type GeneratedTask, generateSplits, publishedCounts, streamOf } from '../sources/generate.js';
+import { type GeneratedTask, publishedCounts, streamOf } from '../sources/generate.js';
+import { generateSplits } from '../sources/generate-splits.js';
 import { readTask, type Validation } from '../sources/read.js';
 import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { seedNumber, taskArgument } from './option-values.js';
@@ -44,6 +45,7 @@ type GenerateOptions = {
   test?: number;
   format: 'packed' | 'tsv';
   gzip?: true;
+  threads?: number;
   sheet?: number;
   heldOut?: true;
 };
@@ -72,6 +74,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
         .default('packed' as const),
     )
     .option('--gzip', 'compress packed rows')
+    .option('--threads <N>', 'threads that generate (default: one per core)', wholeNumber)
     .option(
       '--sheet <N>',
       'Pathfinder, Path-X: also a sheet of the first N pictures, and one with the answers',
@@ -140,6 +143,7 @@ async function generated(
   const published = publishedCounts[task];
   const splits = await generateSplits(task, {
     seed,
+    ...(options.threads !== undefined && { threads: options.threads }),
     counts: {
       train: options.train ?? published.train,
       validation: options.validation ?? published.validation,

@@ -16,7 +16,7 @@ import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { quickListOps, quickMechanisms, quickPreset, quickRows } from '../presets/quick.js';
 import { runName } from '../runs/configuration.js';
-import { generateSplits } from '../sources/generate.js';
+import { generateSplits } from '../sources/generate-splits.js';
 import { configurationOf, plannedRuns } from '../sweep/configure.js';
 import { trainRun } from '../training/train-run.js';
 import { openEngine } from './open-engine.js';

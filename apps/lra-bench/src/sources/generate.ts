@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import { type Rows, RowsBuilder } from '../data/rows.js';
-import { type SplitName, type Splits, splitNames } from '../data/splits.js';
+import { type SplitName, splitNames } from '../data/splits.js';
 import { expressionOf, type ListOpsSettings, publishedListOps } from '../listops/generate.js';
 import { drawScene } from '../pathfinder/draw.js';
 import { sceneOf } from '../pathfinder/scene.js';
@@ -20,6 +20,8 @@ export const publishedCounts: {
 export interface GenerateOptions {
   readonly seed: number;
   readonly count: number;
+  /** Index of the first row. Default: 0. */
+  readonly from?: number;
   /** Default: the published parameters. */
   readonly listOps?: ListOpsSettings;
   readonly onProgress?: (done: number, total: number) => void;
@@ -42,11 +44,11 @@ const AT_ONCE = 64;
 export async function generateRows(
   task: GeneratedTask,
   split: SplitName,
-  { seed, count, listOps = publishedListOps, onProgress, signal }: GenerateOptions,
+  { seed, count, from = 0, listOps = publishedListOps, onProgress, signal }: GenerateOptions,
 ): Promise<Rows> {
   const builder = new RowsBuilder();
   const stream = streamOf(split);
-  for (let row = 0; row < count; row++) {
+  for (let row = from; row < from + count; row++) {
     if (task === 'listops') {
       const { ids, value } = expressionOf(listOps, seed, stream, row);
       builder.add(value, ids);
@@ -61,34 +63,4 @@ export async function generateRows(
     signal?.throwIfAborted();
   }
   return builder.build();
-}
-
-/**
- * All rows of a task, with a note that they are not the official ones.
- *
- * @throws the signal's reason
- */
-export async function generateSplits(
-  task: GeneratedTask,
-  {
-    counts,
-    onProgress,
-    ...options
-  }: Omit<GenerateOptions, 'count' | 'onProgress'> & {
-    readonly counts: { readonly [split in SplitName]: number };
-    readonly onProgress?: (done: number, total: number, split: SplitName) => void;
-  },
-): Promise<Splits> {
-  const rowsOf = (split: SplitName): Promise<Rows> =>
-    generateRows(task, split, {
-      ...options,
-      count: counts[split],
-      onProgress: (done, total) => onProgress?.(done, total, split),
-    });
-  return {
-    train: await rowsOf('train'),
-    validation: await rowsOf('validation'),
-    test: await rowsOf('test'),
-    notes: [`generated with seed ${options.seed}: not the official rows`],
-  };
 }
