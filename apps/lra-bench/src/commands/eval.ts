@@ -15,6 +15,7 @@ import {
 import { type Backend, TopKError } from '@topk-attention/core';
 import { disposeParameters, loadStateDict, openFile, openSafetensors } from '@topk-attention/nn';
 import { missing } from '../data/errors.js';
+import { spreadRows } from '../data/rows.js';
 import { hashOf, type Splits } from '../data/splits.js';
 import { Evaluator } from '../evaluation/evaluate.js';
 import { addEvaluations, type Evaluation } from '../evaluation/evaluations.js';
@@ -60,7 +61,7 @@ export function evalCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .requiredOption('--data <DIR>', 'folder of the rows, or with a folder per task in it')
     .requiredOption('--k <N,...>', 'keys that each query keeps; exact keeps all', listOf(keptKeys))
-    .option('--limit <N>', 'only the first N test rows', wholeNumber)
+    .option('--limit <N>', 'only N test rows, evenly spread', wholeNumber)
     .option('--batch <N>', 'rows at a time (default: as in training)', wholeNumber)
     .addHelpText('after', notes);
   return command.action(async (options) => evaluateAll(options, io, host));
@@ -123,7 +124,7 @@ async function evaluateRun(
   io: Io,
 ): Promise<readonly Evaluation[]> {
   const { task, model: settings, training, microBatch, feedForwardK } = configuration;
-  const rows = test.slice(0, Math.min(limit, test.length));
+  const rows = spreadRows(test, limit);
   const batches = fullPass(rows.length, batch ?? microBatch, training.lastBatch);
   const evaluations: Evaluation[] = [];
   for (const k of kept) {
