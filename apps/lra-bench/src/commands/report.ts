@@ -14,6 +14,7 @@ import { mechanismTitle } from '../model/mechanism.js';
 import { retrievalsJson, retrievalTable } from '../needles/tables.js';
 import { collectRuns, type NeedleRun, type Section, sectionsOf } from '../report/collect.js';
 import { reportMarkdown, reportPage } from '../report/page.js';
+import { reportPicture } from '../report/picture.js';
 import { groupsOf } from '../report/summary.js';
 import { accuracyTable, factsOf, sectionTitle } from '../report/tables.js';
 import { calledAs } from './called-as.js';
@@ -52,23 +53,30 @@ export function reportCommand(io: Io): CommandUnknownOpts {
       listOf((text) => text),
     )
     .option('--separate', 'a table for each configuration of a task')
-    .option('--out <DIR>', 'folder for lra.html and lra.md', 'report')
+    .option('--out <DIR>', 'folder for lra.html, lra.md and lra.svg', 'report')
     .addHelpText('after', notes)
     .action((options) => report(options, io));
 }
 
 /** Writes the report of run folders, and prints its tables. */
 export function report({ json, runs, bench = [], separate, out }: ReportOptions, io: Io): void {
-  const [html, markdown] = [join(out, 'lra.html'), join(out, 'lra.md')];
-  for (const path of [html, markdown]) requireWritable(path);
+  const path = (kind: string): string => join(out, `lra.${kind}`);
+  const [html, markdown, picture] = [path('html'), path('md'), path('svg')];
+  for (const file of [html, markdown, picture]) requireWritable(file);
   const { runs: found, needles } = collectRuns(runs);
   const sections = sectionsOf(found, separate === true);
   const reported = { sections, needles, benches: bench.flatMap(readBench) };
   writeFileAtomically(html, reportPage(reported, calledAs()));
   writeFileAtomically(markdown, reportMarkdown(reported));
+  const files = [html, markdown];
+  const drawn = reportPicture(reported);
+  if (drawn !== undefined) {
+    writeFileAtomically(picture, drawn);
+    files.push(picture);
+  }
   if (json) {
     const shown = { sections: sections.map(sectionJson), needles: needles.map(needlesJson) };
-    print(io, JSON.stringify({ ...shown, files: [html, markdown] }));
+    print(io, JSON.stringify({ ...shown, files }));
     return;
   }
   for (const section of sections)
@@ -78,7 +86,7 @@ export function report({ json, runs, bench = [], separate, out }: ReportOptions,
     const table = textTable(retrievalTable(retrievals, configuration));
     print(io, `${title}\n\n${retrievals.length === 0 ? 'not asked yet: pnpm lra needles eval' : table}\n`);
   }
-  print(io, `Report  ${shownPath(html)}\n        ${shownPath(markdown)}`);
+  print(io, `Report  ${files.map(shownPath).join('\n        ')}`);
 }
 
 function sectionJson(section: Section): object {

@@ -3,6 +3,7 @@ import {
   formatCount,
   formatDuration,
   htmlTable,
+  type LineChart,
   lineChart,
   markdownTable,
   type Series,
@@ -64,7 +65,21 @@ function runTitle({ configuration: { mechanism, seed } }: NeedleRun): string {
 }
 
 function chartsOf(run: NeedleRun, measured: readonly Retrieval[]): readonly string[] {
-  const { configuration } = run;
+  return [
+    ...needleCharts(run).map(lineChart),
+    ...keptOf(measured).map((k) =>
+      depthMap(
+        run,
+        k,
+        measured.filter((one) => one.k === k),
+      ),
+    ),
+  ];
+}
+
+/** Accuracy, time and memory by length. */
+export function needleCharts({ configuration, retrievals }: NeedleRun): readonly LineChart[] {
+  const measured = retrievals.filter(({ rowMs }) => rowMs !== undefined);
   const kept = keptOf(measured);
   const series = (of: (one: Retrieval) => number | undefined): readonly Series[] =>
     kept.map((k, at) => ({
@@ -79,31 +94,25 @@ function chartsOf(run: NeedleRun, measured: readonly Retrieval[]): readonly stri
   const x = { title: 'tokens of a row', isLog: true };
   const longest = configuration.training.tokens;
   return [
-    lineChart({
+    {
       title: `Rows answered right by length. Trained on at most ${formatCount(longest)} tokens`,
       x,
       y: { title: '% right' },
       series: series(({ rows }) => accuracyOf(rows, configuration)),
-    }),
-    lineChart({
+      levels: [{ name: 'chance', y: 0 }],
+    },
+    {
       title: 'Time of a row by length',
       x,
       y: { title: 'seconds', isLog: true },
       series: series(({ rowMs }) => rowMs && rowMs / 1000),
-    }),
-    lineChart({
+    },
+    {
       title: 'Most memory by length',
       x,
       y: { title: 'MiB', isLog: true },
       series: series(({ peakBytes }) => peakBytes && peakBytes / 2 ** 20),
-    }),
-    ...kept.map((k) =>
-      depthMap(
-        run,
-        k,
-        measured.filter((one) => one.k === k),
-      ),
-    ),
+    },
   ];
 }
 

@@ -5,17 +5,16 @@ import {
   lineChart,
   lineChartStyle,
   markdownTable,
-  type Series,
   spreadChart,
 } from '@topk-attention/app-kit';
 import type { BenchResult } from '../bench/result.js';
 import { studyCharts, studyTable } from '../bench/shown.js';
 import { mechanismTitle } from '../model/mechanism.js';
-import { isEvaluation } from '../runs/metrics.js';
-import type { NeedleRun, ReportedRun, Section } from './collect.js';
+import type { NeedleRun, Section } from './collect.js';
+import { learningChart, runTitle, sameMechanism } from './learning-chart.js';
 import { needlesHtml, needlesMarkdown } from './needles.js';
 import { publishedFor } from './published.js';
-import { groupsOf, variantTitle } from './summary.js';
+import { groupsOf } from './summary.js';
 import { accuracyTable, accuracyText, factsOf, keptKeysTable, sectionFacts, sectionTitle } from './tables.js';
 
 const TITLE = 'Long Range Arena: exact, top-k and Performer attention';
@@ -65,7 +64,7 @@ function sectionHtml(section: Section): readonly string[] {
     `<h2 id="${id}">${escapeHtml(sectionTitle(section))}</h2>`,
     `<figure>${accuracyChart(section)}</figure>`,
     htmlTable(accuracyTable(section), id),
-    `<figure>${learningChart(section)}</figure>`,
+    `<figure>${lineChart(learningChart(section))}</figure>`,
     ...(kept === undefined
       ? []
       : [
@@ -102,26 +101,6 @@ function accuracyChart(section: Section): string {
   });
 }
 
-function learningChart(section: Section): string {
-  const { data } = factsOf(section);
-  return lineChart({
-    title: 'Accuracy on the validation rows by step',
-    x: { title: 'steps' },
-    y: { title: 'validation accuracy %' },
-    series: section.runs.map(
-      (run, at): Series => ({
-        name: runTitle(run),
-        className: run.configuration.mechanism.name,
-        isDashed: section.runs.slice(0, at).some((other) => sameMechanism(other, run)),
-        points: run.metrics
-          .filter(isEvaluation)
-          .map(({ step, eval_accuracy: accuracy = 0 }) => ({ x: step, y: accuracy })),
-      }),
-    ),
-    levels: [{ name: 'majority class', y: data.majority }],
-  });
-}
-
 function keptKeysChart(section: Section): string {
   const { data } = factsOf(section);
   const runs = section.runs.filter(({ evaluations }) => evaluations.length > 0);
@@ -137,14 +116,6 @@ function keptKeysChart(section: Section): string {
     })),
     levels: [{ name: 'majority class', y: data.majority }],
   });
-}
-
-function runTitle({ configuration }: ReportedRun): string {
-  return `${variantTitle(configuration)}, seed ${configuration.seed}`;
-}
-
-function sameMechanism(a: ReportedRun, b: ReportedRun): boolean {
-  return a.configuration.mechanism.name === b.configuration.mechanism.name;
 }
 
 /** The same tables in Markdown. */

@@ -108,6 +108,10 @@ test('folders from two places become one page and one Markdown file', async () =
   expect(html).toContain('&#60;made&#62; up');
   expect(html).not.toMatch(/<made>|NaN|undefined|https?:\/\//);
   expect(html.match(/<svg/g)?.length).toBe(3 + 2);
+  const picture = readFileSync(join(out, 'lra.svg'), 'utf8');
+  expect(picture).toMatch(/^<svg xmlns/);
+  expect(picture).toContain('exact, seed');
+  expect(picture).not.toMatch(/NaN|undefined/);
   const markdown = readFileSync(join(out, 'lra.md'), 'utf8');
   expect(markdown).toContain('| top-k 128 | 36.50 | +0.50 | 1 of 1 | 40 ms | 1,024 |');
   expect(markdown).toContain('| performer-relu | not finished |  | 0 of 1 |');
