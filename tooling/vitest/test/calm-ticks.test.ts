@@ -1,6 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
-import { calmTicks } from '../src/calm-ticks.ts';
+import { calmTicks } from '../src/calm-ticks.mjs';
+import { optional } from '../src/optional.ts';
+import { softwareGpuAvailability, softwareGpuEnvironment } from '../src/software-gpu.ts';
 
 const calm = calmTicks(setImmediate);
 
@@ -42,4 +45,10 @@ test('functions in JavaScript are called at once with their arguments, and can b
   expect(got).toBeUndefined();
   expect(await new Promise((resolve) => calm(resolve, 'argument'))).toBe('argument');
   expect(await promisify(calm)('value')).toBe('value');
+});
+
+optional('processes with the software GPU have it', softwareGpuAvailability(), () => {
+  const env = { ...process.env, ...softwareGpuEnvironment() };
+  const { stdout } = spawnSync(process.execPath, ['-p', 'setImmediate.name'], { env, encoding: 'utf8' });
+  expect(stdout).toBe('calm\n');
 });

@@ -6,15 +6,19 @@ const EAGER_TICKS = 20;
  * `webgpu` polls its device through `setImmediate`, as often as Node can: that keeps a core busy which SwiftShader needs
  * to compile the very kernel that is awaited. Here a wait is polled a few times at once, then every millisecond. Calls
  * from JavaScript pass through; a native function is told by its text, which Dawn's share with bound ones.
+ *
+ * @param {typeof setImmediate} immediately
+ * @returns {typeof setImmediate}
  */
-export function calmTicks(immediately: typeof setImmediate): typeof setImmediate {
+export function calmTicks(immediately) {
   let ticks = 0;
   let isInTick = false;
-  const calm = (callback: (...args: unknown[]) => void, ...args: unknown[]): unknown => {
+  /** @type {(callback: (...args: unknown[]) => void, ...args: unknown[]) => unknown} */
+  const calm = (callback, ...args) => {
     if (!isNative(callback)) return immediately(callback, ...args);
     // Queued by the tick before it, a tick goes on with a wait; otherwise it begins one.
     ticks = isInTick ? ticks + 1 : 0;
-    const tick = (): void => {
+    const tick = () => {
       isInTick = true;
       try {
         callback(...args);
@@ -24,10 +28,14 @@ export function calmTicks(immediately: typeof setImmediate): typeof setImmediate
     };
     return ticks < EAGER_TICKS ? immediately(tick) : setTimeout(tick, 1);
   };
-  return Object.assign(calm, immediately) as typeof setImmediate;
+  return /** @type {typeof setImmediate} */ (Object.assign(calm, immediately));
 }
 
-/** Whether a function is native code, as the ticks of Dawn are. */
-function isNative(callback: (...args: never[]) => void): boolean {
+/**
+ * Whether a function is native code, as the ticks of Dawn are.
+ *
+ * @param {Function} callback
+ */
+function isNative(callback) {
   return Function.prototype.toString.call(callback).includes('[native code]');
 }
