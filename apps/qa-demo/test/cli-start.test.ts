@@ -1,11 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect, test, vi } from 'vitest';
 import { ownBytes, type Run, type StartReport } from '../src/demo/report.js';
 import {
+  importing,
   type JsonError,
   jsonOf,
   runCli,
@@ -47,7 +47,7 @@ const MINUTES = 600_000;
 
 /** Environment in which every process runs some JavaScript first. */
 function preload(name: string, code: string): { readonly NODE_OPTIONS: string } {
-  return { NODE_OPTIONS: `--import=${pathToFileURL(writeIn(folder, `${name}.mjs`, code)).href}` };
+  return importing(writeIn(folder, `${name}.mjs`, code));
 }
 
 test(

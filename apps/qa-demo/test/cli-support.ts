@@ -159,7 +159,12 @@ export function without(
     `hide-${packages.join('-').replace('/', '-')}.mjs`,
     `import { register } from 'node:module';\nregister('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}));\n`,
   );
-  return { NODE_OPTIONS: `--import=${pathToFileURL(path).href}` };
+  return importing(path);
+}
+
+/** Environment in which every process runs a module first, after those that it runs anyway. */
+export function importing(path: string): { readonly NODE_OPTIONS: string } {
+  return { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import=${pathToFileURL(path).href}`.trim() };
 }
 
 /** Tells when a command, and then its child, handle SIGINT: before, it would simply end them. */
@@ -175,7 +180,7 @@ process.on('newListener', (name) => {
 });`;
   const module = writeIn(folder, `listeners-${Math.random()}.mjs`, code);
   return {
-    env: { NODE_OPTIONS: `--import=${pathToFileURL(module).href}` },
+    env: importing(module),
     async listening(processes) {
       while (readFileSync(log, 'utf8').length < processes)
         await new Promise((resolve) => setTimeout(resolve, 20));

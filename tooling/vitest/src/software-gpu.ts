@@ -23,8 +23,9 @@ export function softwareGpuAvailability(): Availability {
 /**
  * Environment under which the npm package `webgpu` finds SwiftShader. The dynamic linker reads it at process start,
  * so it belongs to a child process (`spawn(..., { env: { ...process.env, ...softwareGpuEnvironment() } })`) or to
- * `packageTests('name', { env: softwareGpuEnvironment() })`, which gives it to vitest's forked workers. Empty where
- * SwiftShader does not run.
+ * `packageTests('name', { env: softwareGpuEnvironment() })`, which gives it to vitest's forked workers. Its `NODE_OPTIONS`
+ * have Dawn wait without spinning (calm-ticks.mjs), also in the processes that a test starts. Empty where SwiftShader does
+ * not run.
  */
 export function softwareGpuEnvironment(): Record<string, string> {
   if (process.platform !== 'linux' || process.arch !== 'x64') return {};
@@ -33,7 +34,10 @@ export function softwareGpuEnvironment(): Record<string, string> {
   const runtime = join(tmpdir(), `topk-attention-runtime-${process.getuid?.() ?? 0}`);
   mkdirSync(runtime, { recursive: true, mode: 0o700 });
   const inherited = process.env.LD_LIBRARY_PATH;
+  const calm = `--import=${new URL('./calm-ticks-here.mjs', import.meta.url).href}`;
+  const options = process.env.NODE_OPTIONS ?? '';
   return {
+    NODE_OPTIONS: options.includes(calm) ? options : `${options} ${calm}`.trim(),
     LD_LIBRARY_PATH: inherited ? `${folder}:${inherited}` : folder,
     VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json'),
     XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR ?? runtime,

@@ -1,10 +1,18 @@
 import { readTestModel, testModels } from '@topk-attention/onnx-models';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import type { GraphProto } from '../../src/onnx/messages.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
 import { Lengths } from '../../src/rewrite/extents/lengths.js';
 import { rewriteModel } from '../../src/rewrite/index.js';
-import { extentsOf, feedsOf, largestGap, type Output, runOutputs, runsOf } from '../support/run-model.js';
+import {
+  extentsOf,
+  feedsOf,
+  largestGap,
+  type OpenModel,
+  type Output,
+  openModel,
+  runsOf,
+} from '../support/run-model.js';
 
 // So few bytes that the shorter input takes one chunk and the longer one several, the last of them not full.
 const chunkBytes = 8000;
@@ -21,6 +29,13 @@ const fixedLengths: Readonly<Record<string, number>> = { vit: 65, 'whisper-encod
 
 describe.each(rewritable)('$name', ({ name, family, blocks }) => {
   const original = readTestModel(name);
+  let opened: Promise<OpenModel> | undefined;
+  /** The model as it was, open for all tests of it. */
+  const openOriginal = (): Promise<OpenModel> => {
+    opened ??= openModel(original);
+    return opened;
+  };
+  afterAll(async () => (await opened)?.release());
 
   test.each([
     { attention: 'exact' as const, result: 'exact' },
@@ -29,23 +44,27 @@ describe.each(rewritable)('$name', ({ name, family, blocks }) => {
   ])('attention $attention is the same function', async ({ attention, result }) => {
     const { model, report } = rewriteModel(original, { attention, chunkBytes, strict: true });
     expect(report.blocks.map((block) => block.result)).toEqual(Array(blocks).fill(result));
+    const rewritten = await openModel(model);
     for (const run of runsOf(family, inputs)) {
       const feeds = feedsOf(original, run);
-      expectSame(await runOutputs(model, feeds), await runOutputs(original, feeds));
+      expectSame(await rewritten.run(feeds), await (await openOriginal()).run(feeds));
     }
+    await rewritten.release();
   });
 
   test('with few keys it is another function, and the same one each time', async () => {
     const { model } = rewriteModel(original, { attention: { k: 3 }, chunkBytes });
+    const rewritten = await openModel(model);
     for (const run of runsOf(family, [{ batch: 2, length: 29 }])) {
       const feeds = feedsOf(original, run);
-      const [first] = (await runOutputs(model, feeds)) as [Output];
-      const [second] = (await runOutputs(model, feeds)) as [Output];
-      const [dense] = (await runOutputs(original, feeds)) as [Output];
+      const [first] = (await rewritten.run(feeds)) as [Output];
+      const [second] = (await rewritten.run(feeds)) as [Output];
+      const [dense] = (await (await openOriginal()).run(feeds)) as [Output];
       expect(first.data).toEqual(second.data);
       expect(first.data.every(Number.isFinite)).toBe(true);
       expect(largestGap(first.data, dense.data)).toBeGreaterThan(1e-4);
     }
+    await rewritten.release();
   });
 
   test('inputs, outputs, operator set and weights stay', () => {

@@ -56,7 +56,7 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
  * WebGL, where a program is compiled for every shape.
  */
 const sampled: Readonly<Record<'webgl' | 'webgpu', Readonly<Partial<Record<Group, number>>>>> = {
-  webgl: { primitives: 20, goldens: 20, attention: 24, 'feed-forward': 24, gradients: 20 },
+  webgl: { primitives: 20, goldens: 20, attention: 24, 'feed-forward': 24, gradients: 20, planning: 4 },
   webgpu: { primitives: 3, goldens: 6, attention: 16, 'feed-forward': 16, lifecycle: 6 },
 };
 const special: Readonly<Record<'webgl' | 'webgpu', RegExp>> = {

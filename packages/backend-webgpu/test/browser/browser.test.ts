@@ -25,13 +25,13 @@ const browser = browserAvailability();
 optional(
   'conformance on WebGPU in headless Chromium: a sample of the primitives',
   browser,
-  () => conformance('primitives', 120),
+  () => conformance('primitives', 80),
   TIMEOUT_MILLISECONDS,
 );
 
 optional(
   'conformance on WebGPU in headless Chromium: a sample of the rest',
   [browser, thoroughAvailability()],
-  () => conformance('sample', 40),
+  () => conformance('sample', 28),
   TIMEOUT_MILLISECONDS,
 );

@@ -22,10 +22,10 @@ async function runPart(goldens: string, part: 'primitives' | 'sample'): Promise<
   const isPrimitive = ({ group }: ConformanceCase): boolean => group === 'primitives';
   const cases =
     part === 'primitives'
-      ? sampleCases(all.filter(isPrimitive), 4)
+      ? sampleCases(all.filter(isPrimitive), 8)
       : sampleCases(
           all.filter((one) => !isPrimitive(one)),
-          24,
+          40,
         );
   const createBackend = () => createWebGpuBackend({ onWarning: () => {} });
   const reports = await runConformance({ name: 'webgpu', runs: 5, calls: 30, createBackend }, cases);

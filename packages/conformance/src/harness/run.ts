@@ -29,7 +29,7 @@ export interface ConformanceOptions {
   /** Known failures with their reasons; each must fail. Default: none. */
   readonly exclusions?: readonly Exclusion[];
   /**
-   * Random trials per property; with fewer than 100, cases of many combinations take a half. Default: the environment's
+   * Random trials per property; with fewer than 100, cases of many combinations take a third. Default: the environment's
    * TOPK_FUZZ_RUNS, or 200.
    */
   readonly runs?: number;
