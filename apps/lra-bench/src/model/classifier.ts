@@ -33,7 +33,7 @@ import {
   sinusoidalPositions,
   within,
 } from '@topk-attention/nn';
-import { mechanismOf } from './mechanism.js';
+import { mechanismOf, mechanisms } from './mechanism.js';
 import type { MechanismSettings, ModelSettings } from './settings.js';
 
 /** Documents as tensors. Of two documents per example, the first ones of all examples come before the second ones. */
@@ -74,6 +74,7 @@ export function classifier(
     attention: {
       mechanism: value,
       headDim,
+      ...(mechanisms[mechanism.name].isCausal && { causal: true }),
       bias: settings.projectionBias,
       ...(takesDropout && { dropout: settings.attentionDropout }),
       initializers: { query: kaiming, key: kaiming, value: kaiming, output: kaiming },

@@ -1,20 +1,65 @@
+import { fastmax, rfa, sigmoidAttention, simpleTron, trainableKernel } from '@topk-attention/mechanisms';
 import { exact, type Mechanism, performer, topK } from '@topk-attention/nn';
-import type { MechanismSettings } from './settings.js';
+import type { MechanismName, MechanismOption, MechanismSettings } from './settings.js';
+
+/** A mechanism of the command line. */
+export interface MechanismFacts {
+  /** For lists of mechanisms. */
+  readonly about: string;
+  /** Options that its settings hold; `redraw` only if given. */
+  readonly options: readonly MechanismOption[];
+  /** Whether it works in causal layers alone, so that its classifiers are causal. */
+  readonly isCausal?: true;
+  make(settings: Required<Pick<MechanismSettings, MechanismOption>>): Mechanism;
+}
+
+/** All mechanisms that can be trained. */
+export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = {
+  exact: { about: 'softmax over all keys', options: [], make: () => exact() },
+  'top-k': { about: 'softmax over the k largest scores', options: ['k'], make: ({ k }) => topK({ k }) },
+  performer: {
+    about: 'softmax estimated by random features',
+    options: ['features', 'redraw'],
+    make: ({ features, redraw }) => performer({ features, kind: 'softmax', redrawEvery: redraw }),
+  },
+  'performer-relu': {
+    about: 'the same with the ReLU kernel',
+    options: ['features', 'redraw'],
+    make: ({ features, redraw }) => performer({ features, kind: 'relu', redrawEvery: redraw }),
+  },
+  rfa: {
+    about: 'softmax of unit vectors, estimated by sines and cosines',
+    options: ['features', 'redraw'],
+    make: ({ features, redraw }) => rfa({ features, redrawEvery: redraw }),
+  },
+  'rfa-gate': {
+    about: 'the same with a gate that forgets; its classifiers are causal',
+    options: ['features', 'redraw'],
+    isCausal: true,
+    make: ({ features, redraw }) => rfa({ features, redrawEvery: redraw, gate: true }),
+  },
+  sigmoid: {
+    about: 'a sigmoid of each score less log n, no sum',
+    options: [],
+    make: () => sigmoidAttention(),
+  },
+  fastmax: { about: '1 + s + s^2 / 2 of each score s, over their sum', options: [], make: () => fastmax() },
+  'fastmax-1': {
+    about: '1 + s of each score s, over their sum',
+    options: [],
+    make: () => fastmax({ order: 1 }),
+  },
+  'trainable-kernel': {
+    about: 'linear attention by a learned, orthogonal feature map',
+    options: [],
+    make: () => trainableKernel({ orthogonal: true, penalty: 0.01 }),
+  },
+  simpletron: { about: 'Q (K^T V) / sqrt(n), no softmax', options: [], make: () => simpleTron() },
+};
 
 /** The mechanism as a value. */
-export function mechanismOf({ name, k = 1, features = 256, redraw = 0 }: MechanismSettings): Mechanism {
-  switch (name) {
-    case 'exact':
-      return exact();
-    case 'top-k':
-      return topK({ k });
-    case 'performer':
-      return performer({ features, kind: 'softmax', redrawEvery: redraw });
-    case 'performer-relu':
-      return performer({ features, kind: 'relu', redrawEvery: redraw });
-    default:
-      return name satisfies never;
-  }
+export function mechanismOf({ name, ...settings }: MechanismSettings): Mechanism {
+  return mechanisms[name].make({ k: 1, features: 256, redraw: 0, ...settings });
 }
 
 /** For tables: `exact`, `top-k 128`, `performer`, `performer, redrawn every 1000`. */

@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { hashOf, majorityOf, type Splits } from '../data/splits.js';
+import { mechanisms } from '../model/mechanism.js';
 import type { MechanismName, MechanismSettings, ModelSettings } from '../model/settings.js';
 import { type Preset, type PresetName, presetOf } from '../presets/presets.js';
 import type { TrainingSettings } from '../presets/training-settings.js';
@@ -34,11 +35,11 @@ export interface Sweep {
   readonly tasks: readonly TaskName[];
   readonly mechanisms: readonly MechanismName[];
   readonly seeds: readonly number[];
-  /** Keys kept by top-k. */
+  /** Keys kept by top-k and other sparse mechanisms. */
   readonly k: number;
-  /** Random features of Performer. */
+  /** Random features of Performer and its kin. */
   readonly features: number;
-  /** Steps after which Performer draws them anew. Default: never. */
+  /** Steps after which they are drawn anew. Default: never. */
   readonly redraw?: number;
 }
 
@@ -63,9 +64,13 @@ function settingsOf(
   name: MechanismName,
   { k, features, redraw }: Pick<Sweep, 'k' | 'features' | 'redraw'>,
 ): MechanismSettings {
-  if (name === 'exact') return { name };
-  if (name === 'top-k') return { name, k };
-  return { name, features, ...(redraw !== undefined && { redraw }) };
+  const { options } = mechanisms[name];
+  return {
+    name,
+    ...(options.includes('k') && { k }),
+    ...(options.includes('features') && { features }),
+    ...(options.includes('redraw') && redraw !== undefined && { redraw }),
+  };
 }
 
 /**
