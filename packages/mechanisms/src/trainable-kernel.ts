@@ -3,12 +3,15 @@ import {
   aNumber,
   cast,
   dropout,
+  fill,
   matmul,
   mean,
   mul,
+  narrow,
   type OptionKinds,
   oneOf,
   readOptions,
+  reshape,
   scope,
   sigmoid,
   sub,
@@ -78,21 +81,18 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
 
   const parameter = (call: MechanismCall, name: string): Tensor =>
     cast(parameterOf(call.context, name), 'f32');
-  /** @param place makes the seeds of queries and keys different */
-  const featuresOf = (call: MechanismCall, x: Tensor, place: 0 | 1): Tensor => {
-    const { dropout: drop } = call.options;
+  const featuresOf = (call: MechanismCall, x: Tensor, keep: Tensor | undefined): Tensor => {
     let current = x;
     for (const index of each) {
-      if (drop !== undefined) {
-        current = dropout(current, { rate: drop.rate, seed: (drop.seed + 2 * index + place) % 2 ** 53 });
-      }
+      if (keep !== undefined)
+        current = mul(current, reshape(narrow(keep, 0, index * x.size, x.size), x.shape));
       const mixed = perHead(current, parameter(call, `${index}.weight`));
       const made = index === layers - 1 ? softplus(mixed) : mixed;
       if (gate === 'full') current = mul(made, sigmoid(perHead(current, parameter(call, `${index}.gate`))));
       else if (gate === 'none') current = made;
       else {
-        const narrow = perHead(current, parameter(call, `${index}.gate_in`));
-        current = mul(made, sigmoid(perHead(narrow, parameter(call, `${index}.gate_out`))));
+        const low = perHead(current, parameter(call, `${index}.gate_in`));
+        current = mul(made, sigmoid(perHead(low, parameter(call, `${index}.gate_out`))));
       }
     }
     return current;
@@ -104,8 +104,9 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
       for (const index of each)
         addLoss(call.context, mul(departure(parameter(call, `${index}.weight`)), penalty));
     }
-    const key = shown(call, featuresOf(call, shown(call, call.key), 1));
-    const query = featuresOf(call, cast(call.query, 'f32'), 0);
+    const keep = keptInputs(call, layers);
+    const key = shown(call, featuresOf(call, shown(call, call.key), keep?.key));
+    const query = featuresOf(call, cast(call.query, 'f32'), keep?.query);
     return linearAttention(
       { query, key, value: shown(call, call.value) },
       { causal, chunk, ...(state && { state }) },
@@ -149,6 +150,17 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
         return { output: cast(output, call.value.dtype), state: { length, tensors: { sums } } };
       }),
   };
+}
+
+/** Factors of the inputs of each layer, 0 for what is dropped, as one vector each; undefined without dropout. */
+function keptInputs(
+  { query, key, options }: MechanismCall,
+  layers: number,
+): { readonly query: Tensor; readonly key: Tensor } | undefined {
+  if (options.dropout === undefined) return undefined;
+  const [queries, keys] = [layers * query.size, layers * key.size];
+  const all = dropout(fill(query.backend, 1, [queries + keys]), options.dropout);
+  return { query: narrow(all, 0, 0, queries), key: narrow(all, 0, queries, keys) };
 }
 
 /** [heads, d, d]: an orthogonal matrix for each head. */

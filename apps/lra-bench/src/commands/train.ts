@@ -57,6 +57,7 @@ type TrainOptions = BackendOptions &
     mechanism: readonly MechanismName[];
     k: number;
     features: number;
+    landmarks: number;
     redraw?: number;
     precision: 'f32' | 'mixed';
     feedForwardK?: number;
@@ -88,8 +89,9 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
       listOf((text) => nameIn(mechanismNames, text)),
       ['exact'] as readonly MechanismName[],
     )
-    .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 128)
-    .option('--features <N>', 'random features, with performer and rfa', wholeNumber, 256)
+    .option('--k <N>', 'keys that each query keeps, with top-k, sbm and sparsefinder', wholeNumber, 128)
+    .option('--features <N>', 'random features, with performer, rfa and relative-kernel', wholeNumber, 256)
+    .option('--landmarks <N>', 'landmarks, with soft', wholeNumber, 32)
     .option('--redraw <N>', 'steps after which random features are drawn anew (default: never)', wholeNumber)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
     .addOption(
@@ -126,7 +128,7 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    for (const name of ['k', 'features', 'redraw'] as const) {
+    for (const name of ['k', 'features', 'landmarks', 'redraw'] as const) {
       const has = (one: MechanismName): boolean => mechanisms[one].options.includes(name);
       if (command.getOptionValueSource(name) === 'cli' && !options.mechanism.some(has))
         command.error(`--${name} goes with --mechanism ${mechanismNames.filter(has).join(', ')}`);
@@ -153,8 +155,8 @@ interface Finished {
 
 async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
   const { task: tasks, seed: seeds, mechanism: names } = options;
-  const { k, features, redraw, feedForwardK, microBatch, precision, out } = options;
-  const numbers = { k, features, ...(redraw !== undefined && { redraw }) };
+  const { k, features, landmarks, redraw, feedForwardK, microBatch, precision, out } = options;
+  const numbers = { k, features, landmarks, ...(redraw !== undefined && { redraw }) };
   const runs = plannedRuns({ tasks, mechanisms: names, seeds, ...numbers }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
   const read = new Map<TaskName, Splits>();

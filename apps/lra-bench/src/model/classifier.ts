@@ -59,9 +59,9 @@ export function classifier(
   feedForwardK?: number,
 ): Layer<readonly [documents: Documents]> {
   const { layers, width, heads, headDim, hidden, classes, tokenRows, tokenDeviation, head, pair } = settings;
-  const value = mechanismOf(mechanism);
-  const takesDropout = value.takes.includes('dropout');
   const hasClass = settings.pooling === 'class';
+  const value = mechanismOf(mechanism, settings.tokens + (hasClass ? 1 : 0));
+  const takesDropout = value.takes.includes('dropout');
   const tokens = embeddingLayer(tokenRows, width, { initializer: initializers.normal(tokenDeviation) });
   const encoder = encoderStack({
     layers,

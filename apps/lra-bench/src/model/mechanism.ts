@@ -1,4 +1,15 @@
-import { fastmax, rfa, sigmoidAttention, simpleTron, trainableKernel } from '@topk-attention/mechanisms';
+import {
+  entmaxAttention,
+  fastmax,
+  relativeKernel,
+  rfa,
+  sbm,
+  sigmoidAttention,
+  simpleTron,
+  soft,
+  sparsefinder,
+  trainableKernel,
+} from '@topk-attention/mechanisms';
 import { exact, type Mechanism, performer, topK } from '@topk-attention/nn';
 import type { MechanismName, MechanismOption, MechanismSettings } from './settings.js';
 
@@ -10,7 +21,8 @@ export interface MechanismFacts {
   readonly options: readonly MechanismOption[];
   /** Whether it works in causal layers alone, so that its classifiers are causal. */
   readonly isCausal?: true;
-  make(settings: Required<Pick<MechanismSettings, MechanismOption>>): Mechanism;
+  /** @param tokens of a document, with its class token */
+  make(settings: Required<Pick<MechanismSettings, MechanismOption>>, tokens: number): Mechanism;
 }
 
 /** All mechanisms that can be trained. */
@@ -54,12 +66,43 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     options: [],
     make: () => trainableKernel({ orthogonal: true, penalty: 0.01 }),
   },
+  entmax: {
+    about: 'entmax, which is 0 for most keys, over all keys',
+    options: [],
+    make: () => entmaxAttention(),
+  },
+  sparsefinder: {
+    about: 'the same, after training over a predicted graph of at most k keys',
+    options: ['k'],
+    make: ({ k }) => sparsefinder({ edges: k }),
+  },
+  sbm: {
+    about: 'softmax over a random, learned graph of at most k keys',
+    options: ['k'],
+    make: ({ k }) => sbm({ edges: k }),
+  },
+  soft: {
+    about: 'a Gaussian kernel by landmarks, no softmax',
+    options: ['landmarks'],
+    make: ({ landmarks }) => soft({ landmarks }),
+  },
+  'soft-norm': {
+    about: 'the same, normalised',
+    options: ['landmarks'],
+    make: ({ landmarks }) => soft({ landmarks, normalise: true }),
+  },
+  'relative-kernel': {
+    about: 'random features times learned factors of distances, by Fourier transforms',
+    options: ['features', 'redraw'],
+    make: ({ features, redraw }, length) =>
+      relativeKernel({ length, features, redrawEvery: redraw, slab: 4 }),
+  },
   simpletron: { about: 'Q (K^T V) / sqrt(n), no softmax', options: [], make: () => simpleTron() },
 };
 
-/** The mechanism as a value. */
-export function mechanismOf({ name, ...settings }: MechanismSettings): Mechanism {
-  return mechanisms[name].make({ k: 1, features: 256, redraw: 0, ...settings });
+/** The mechanism as a value. @param tokens of a document, with its class token */
+export function mechanismOf({ name, ...settings }: MechanismSettings, tokens = 1): Mechanism {
+  return mechanisms[name].make({ k: 1, features: 256, landmarks: 32, redraw: 0, ...settings }, tokens);
 }
 
 /** For tables: `exact`, `top-k 128`, `performer`, `performer, redrawn every 1000`. */

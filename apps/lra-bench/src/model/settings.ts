@@ -48,12 +48,14 @@ export interface MechanismSettings {
   readonly k?: number;
   /** Random features, always with the mechanisms that have any. */
   readonly features?: number;
+  /** Landmarks, always with SOFT. */
+  readonly landmarks?: number;
   /** Steps after which random features are drawn anew. Absent: they are drawn once. */
   readonly redraw?: number;
 }
 
 /** Settings that only some mechanisms have. */
-export type MechanismOption = 'k' | 'features' | 'redraw';
+export type MechanismOption = 'k' | 'features' | 'landmarks' | 'redraw';
 
 /** The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`; some by several of their kernels. */
 export type MechanismName =
@@ -67,7 +69,13 @@ export type MechanismName =
   | 'fastmax'
   | 'fastmax-1'
   | 'trainable-kernel'
-  | 'simpletron';
+  | 'simpletron'
+  | 'entmax'
+  | 'sparsefinder'
+  | 'sbm'
+  | 'soft'
+  | 'soft-norm'
+  | 'relative-kernel';
 
 /** In the order of lists and tables. */
 export const mechanismNames: readonly MechanismName[] = [
@@ -82,4 +90,10 @@ export const mechanismNames: readonly MechanismName[] = [
   'fastmax-1',
   'trainable-kernel',
   'simpletron',
+  'entmax',
+  'sparsefinder',
+  'sbm',
+  'soft',
+  'soft-norm',
+  'relative-kernel',
 ];

@@ -1,7 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { hashOf, majorityOf, type Splits } from '../data/splits.js';
 import { mechanisms } from '../model/mechanism.js';
-import type { MechanismName, MechanismSettings, ModelSettings } from '../model/settings.js';
+import type { MechanismName, MechanismOption, MechanismSettings, ModelSettings } from '../model/settings.js';
 import { type Preset, type PresetName, presetOf } from '../presets/presets.js';
 import type { TrainingSettings } from '../presets/training-settings.js';
 import type { Configuration, DataFacts } from '../runs/configuration.js';
@@ -37,6 +37,8 @@ export interface Sweep {
   readonly seeds: readonly number[];
   /** Keys kept by top-k and other sparse mechanisms. */
   readonly k: number;
+  /** Landmarks of SOFT. Default 32. */
+  readonly landmarks?: number;
   /** Random features of Performer and its kin. */
   readonly features: number;
   /** Steps after which they are drawn anew. Default: never. */
@@ -62,13 +64,14 @@ export function plannedRuns(
 
 function settingsOf(
   name: MechanismName,
-  { k, features, redraw }: Pick<Sweep, 'k' | 'features' | 'redraw'>,
+  { k, features, landmarks = 32, redraw }: Pick<Sweep, MechanismOption>,
 ): MechanismSettings {
   const { options } = mechanisms[name];
   return {
     name,
     ...(options.includes('k') && { k }),
     ...(options.includes('features') && { features }),
+    ...(options.includes('landmarks') && { landmarks }),
     ...(options.includes('redraw') && redraw !== undefined && { redraw }),
   };
 }

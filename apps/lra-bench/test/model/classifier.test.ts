@@ -71,6 +71,7 @@ test.each<MechanismSettings>(
     name,
     ...(mechanisms[name].options.includes('k') && { k: 4 }),
     ...(mechanisms[name].options.includes('features') && { features: 32 }),
+    ...(mechanisms[name].options.includes('landmarks') && { landmarks: 4 }),
   })),
 )('padding changes nothing with the mean over tokens: $name', async (mechanism) => {
   const rows = rowsOf('listops', [9]);
