@@ -32,7 +32,7 @@ export interface SigmoidOptions {
   readonly qkNorm?: boolean;
 }
 
-const kinds: OptionKinds<SigmoidOptions> = { length: aNumber, bias: aNumber, qkNorm: aBoolean };
+export const sigmoidKinds: OptionKinds<SigmoidOptions> = { length: aNumber, bias: aNumber, qkNorm: aBoolean };
 
 /**
  * Sigmoid attention (Ramapuram et al., 2025): each weight is sigmoid(q . k / sqrt(d) + b), and no row is normalised, so
@@ -46,7 +46,7 @@ const kinds: OptionKinds<SigmoidOptions> = { length: aNumber, bias: aNumber, qkN
  * const layer = attentionLayer({ width: 64, heads: 4, causal: true, mechanism: sigmoidAttention({ length: 512 }) });
  */
 export function sigmoidAttention(options?: SigmoidOptions): Mechanism {
-  const { length, bias, qkNorm = false } = readOptions('sigmoidAttention', options, kinds);
+  const { length, bias, qkNorm = false } = readOptions('sigmoidAttention', options, sigmoidKinds);
   if (length !== undefined) requireWhole('sigmoidAttention', 'length', length, 1);
   if (bias !== undefined) requireNumber('sigmoidAttention', 'bias', bias, 'any');
   if (length !== undefined && bias !== undefined) {

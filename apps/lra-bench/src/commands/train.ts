@@ -91,7 +91,7 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .option('--k <N>', 'keys that each query keeps, with top-k, sbm and sparsefinder', wholeNumber, 128)
     .option('--features <N>', 'random features, with performer, rfa and relative-kernel', wholeNumber, 256)
-    .option('--landmarks <N>', 'landmarks, with soft', wholeNumber, 32)
+    .option('--landmarks <N>', 'landmarks, with soft; vectors of the memory, with luna', wholeNumber, 32)
     .option('--redraw <N>', 'steps after which random features are drawn anew (default: never)', wholeNumber)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
     .addOption(

@@ -1,6 +1,9 @@
+import { TopKError } from '@topk-attention/core';
 import {
+  convLunaBlock,
   entmaxAttention,
   fastmax,
+  lunaBlock,
   relativeKernel,
   rfa,
   sbm,
@@ -8,10 +11,16 @@ import {
   simpleTron,
   soft,
   sparsefinder,
+  type TwoStreamBlock,
   trainableKernel,
 } from '@topk-attention/mechanisms';
 import { exact, type Mechanism, performer, topK } from '@topk-attention/nn';
-import type { MechanismName, MechanismOption, MechanismSettings } from './settings.js';
+import {
+  type MechanismName,
+  type MechanismOption,
+  type MechanismSettings,
+  mechanismNames,
+} from './settings.js';
 
 /** A mechanism of the command line. */
 export interface MechanismFacts {
@@ -22,7 +31,19 @@ export interface MechanismFacts {
   /** Whether it works in causal layers alone, so that its classifiers are causal. */
   readonly isCausal?: true;
   /** @param tokens of a document, with its class token */
-  make(settings: Required<Pick<MechanismSettings, MechanismOption>>, tokens: number): Mechanism;
+  readonly make?: (settings: NeededSettings, tokens: number) => Mechanism;
+  /** In place of `make`: a block of the encoder, beside whose text a memory travels. */
+  readonly block?: (sizes: BlockSizes) => TwoStreamBlock;
+}
+
+type NeededSettings = Required<Pick<MechanismSettings, MechanismOption>>;
+
+/** Of a block of the encoder. */
+export interface BlockSizes {
+  readonly width: number;
+  readonly heads: number;
+  readonly hidden: number;
+  readonly dropout: number;
 }
 
 /** All mechanisms that can be trained. */
@@ -97,12 +118,37 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     make: ({ features, redraw }, length) =>
       relativeKernel({ length, features, redrawEvery: redraw, slab: 4 }),
   },
+  luna: {
+    about: 'a memory attends to the text, and the text to the memory',
+    options: ['landmarks'],
+    block: (sizes) => lunaBlock(sizes),
+  },
+  'conv-luna': {
+    about: 'the same with convolved keys and learned temperatures',
+    options: ['landmarks'],
+    block: (sizes) => convLunaBlock(sizes),
+  },
   simpletron: { about: 'Q (K^T V) / sqrt(n), no softmax', options: [], make: () => simpleTron() },
 };
 
-/** The mechanism as a value. @param tokens of a document, with its class token */
+/** Settings with defaults for what a mechanism does not have. */
+function needed(settings: Omit<MechanismSettings, 'name'>): NeededSettings {
+  return { k: 1, features: 256, landmarks: 32, redraw: 0, ...settings };
+}
+
+/**
+ * The mechanism as a value.
+ *
+ * @param tokens of a document, with its class token
+ * @throws TopKError UNSUPPORTED for one that is a block of an encoder instead
+ */
 export function mechanismOf({ name, ...settings }: MechanismSettings, tokens = 1): Mechanism {
-  return mechanisms[name].make({ k: 1, features: 256, landmarks: 32, redraw: 0, ...settings }, tokens);
+  const { make } = mechanisms[name];
+  if (make !== undefined) return make(needed(settings), tokens);
+  throw new TopKError('UNSUPPORTED', `${name} is no mechanism of an attention layer`, {
+    expected: mechanismNames.filter((one) => mechanisms[one].make !== undefined).join(', '),
+    got: name,
+  });
 }
 
 /** For tables: `exact`, `top-k 128`, `performer`, `performer, redrawn every 1000`. */

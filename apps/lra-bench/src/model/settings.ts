@@ -48,7 +48,7 @@ export interface MechanismSettings {
   readonly k?: number;
   /** Random features, always with the mechanisms that have any. */
   readonly features?: number;
-  /** Landmarks, always with SOFT. */
+  /** Landmarks of SOFT, vectors of Luna's memory; always with those. */
   readonly landmarks?: number;
   /** Steps after which random features are drawn anew. Absent: they are drawn once. */
   readonly redraw?: number;
@@ -75,7 +75,9 @@ export type MechanismName =
   | 'sbm'
   | 'soft'
   | 'soft-norm'
-  | 'relative-kernel';
+  | 'relative-kernel'
+  | 'luna'
+  | 'conv-luna';
 
 /** In the order of lists and tables. */
 export const mechanismNames: readonly MechanismName[] = [
@@ -96,4 +98,6 @@ export const mechanismNames: readonly MechanismName[] = [
   'soft',
   'soft-norm',
   'relative-kernel',
+  'luna',
+  'conv-luna',
 ];
