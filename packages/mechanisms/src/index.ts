@@ -1,3 +1,4 @@
+export { type AttentionFunctionOptions, attentionFunctionOf } from './attention-function.js';
 export { type CausalLunaOptions, causalLuna } from './causal-luna.js';
 export { type ConvLunaBlockOptions, convLunaBlock } from './conv-luna.js';
 export { entmax15, entmaxAttention } from './entmax.js';

@@ -17,6 +17,7 @@ import {
   type OptionKinds,
   oneOf,
   readOptions,
+  required,
   reshape,
   scope,
   sub,
@@ -47,7 +48,7 @@ export interface RelativeKernelOptions {
 }
 
 const kinds: OptionKinds<RelativeKernelOptions> = {
-  length: { ...aNumber, required: true },
+  length: required(aNumber),
   features: aNumber,
   form: oneOf('fft', 'direct'),
   slab: aNumber,
