@@ -10,7 +10,8 @@ const kaiming = initializers.kaimingUniform({ slope: Math.sqrt(5) });
 /**
  * The layers between the embedding and the mean: encoder layers with a mechanism, or blocks with a memory.
  *
- * @throws TopKError INVALID_OPTION for blocks with top-k feed-forward layers or heads of another width.
+ * @throws TopKError INVALID_OPTION for blocks with top-k feed-forward layers or heads of another width, and for a mechanism
+ * that sees distances where hidden pixels are moved.
  */
 export function encoderOf(
   settings: ModelSettings,
@@ -18,7 +19,14 @@ export function encoderOf(
   feedForwardK?: number,
 ): Layer<readonly [x: Tensor, inputs?: Pick<EncoderInputs, 'keyLengths'>]> {
   const { layers, width, heads, headDim, hidden, dropout } = settings;
-  const { block, isCausal } = mechanisms[mechanism.name];
+  const { block, isCausal, seesOrder } = mechanisms[mechanism.name];
+  if (seesOrder && settings.zeroPixel === 'masked') {
+    throw new TopKError('INVALID_OPTION', `${mechanism.name}: black pixels are moved behind the others`, {
+      expected: 'pixels where they stand, because it sees distances between tokens',
+      got: 'zeroPixel masked',
+      fix: 'Train it with --zero-pixel shifted, where black is a colour',
+    });
+  }
   if (block !== undefined) {
     if (feedForwardK !== undefined || headDim * heads !== width) {
       throw new TopKError('INVALID_OPTION', `${mechanism.name}: its blocks have layers of their own`, {

@@ -30,6 +30,8 @@ export interface MechanismFacts {
   readonly options: readonly MechanismOption[];
   /** Whether it works in causal layers alone, so that its classifiers are causal. */
   readonly isCausal?: true;
+  /** Whether it sees where tokens stand, so that tokens that do not count cannot be moved to the end. */
+  readonly seesOrder?: true;
   /** @param tokens of a document, with its class token */
   readonly make?: (settings: NeededSettings, tokens: number) => Mechanism;
   /** In place of `make`: a block of the encoder, beside whose text a memory travels. */
@@ -69,6 +71,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     about: 'the same with a gate that forgets; its classifiers are causal',
     options: ['features', 'redraw'],
     isCausal: true,
+    seesOrder: true,
     make: ({ features, redraw }) => rfa({ features, redrawEvery: redraw, gate: true }),
   },
   sigmoid: {
@@ -94,6 +97,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
   },
   sparsefinder: {
     about: 'the same, after training over a predicted graph of at most k keys',
+    seesOrder: true,
     options: ['k'],
     make: ({ k }) => sparsefinder({ edges: k }),
   },
@@ -104,16 +108,19 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
   },
   soft: {
     about: 'a Gaussian kernel by landmarks, no softmax',
+    seesOrder: true,
     options: ['landmarks'],
     make: ({ landmarks }) => soft({ landmarks }),
   },
   'soft-norm': {
     about: 'the same, normalised',
+    seesOrder: true,
     options: ['landmarks'],
     make: ({ landmarks }) => soft({ landmarks, normalise: true }),
   },
   'relative-kernel': {
     about: 'random features times learned factors of distances, by Fourier transforms',
+    seesOrder: true,
     options: ['features', 'redraw'],
     make: ({ features, redraw }, length) =>
       relativeKernel({ length, features, redrawEvery: redraw, slab: 4 }),
@@ -125,6 +132,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
   },
   'conv-luna': {
     about: 'the same with convolved keys and learned temperatures',
+    seesOrder: true,
     options: ['landmarks'],
     block: (sizes) => convLunaBlock(sizes),
   },

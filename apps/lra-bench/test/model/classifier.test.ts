@@ -90,6 +90,14 @@ test.each<MechanismSettings>(
   for (const [at, value] of padded.entries()) expect(value).toBeCloseTo(whole[at] as number, 5);
 });
 
+test('a mechanism that sees distances is refused where hidden pixels are moved', () => {
+  const settings = short('small', 'image');
+  for (const name of ['relative-kernel', 'soft', 'conv-luna', 'rfa-gate', 'sparsefinder'] as const) {
+    expect(() => classifier(settings, { name })).toThrow(/--zero-pixel shifted/);
+    expect(() => classifier({ ...settings, zeroPixel: 'shifted' }, { name })).not.toThrow();
+  }
+});
+
 test('top-k that keeps every key is exact attention', async () => {
   const rows = rowsOf('text', [16, 12]);
   const settings = short('small', 'text');
