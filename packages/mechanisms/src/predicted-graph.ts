@@ -41,7 +41,7 @@ export interface PredictorSettings {
 }
 
 /** Projections of queries [B, heads, Lq, r] and keys [B, heads, Lk, r]. */
-export interface Projected {
+interface Projected {
   readonly query: Tensor;
   readonly key: Tensor;
 }

@@ -187,14 +187,17 @@ function transformed(call: MechanismCall, length: number, slab: number | undefin
     const rows = matmul(reshape(query, [flat, 1, features]), reshape(sums, [flat, features, count]));
     return reshape(rows, [batch, heads, keys, count]);
   };
-  const total = summed(fill(value.backend, 1, [batch, heads, keys, 1], value.dtype));
-  const step = slab ?? width;
+  // A column of ones gives the sums of the weights.
+  const columns = concat([value, fill(value.backend, 1, [batch, heads, keys, 1], value.dtype)], 3);
+  const step = slab ?? width + 1;
   const parts: Tensor[] = [];
-  for (let start = 0; start < width; start += step) {
-    parts.push(scope(() => summed(narrow(value, 3, start, Math.min(step, width - start)))));
+  for (let start = 0; start <= width; start += step) {
+    parts.push(scope(() => summed(narrow(columns, 3, start, Math.min(step, width + 1 - start)))));
   }
+  const sums = concat(parts, 3);
+  const total = narrow(sums, 3, width, 1);
   // A true sum is positive; rounding may leave less. A text without keys has sums of 0. Factors are at most 1.
   const bound = detached(matmul(query, sum(key, { axes: [2], keepDims: true }), { transposeB: true }));
   const safe = max(total, max(mul(bound, FLOOR), 1e-30));
-  return div(concat(parts, 3), safe);
+  return div(narrow(sums, 3, 0, width), safe);
 }

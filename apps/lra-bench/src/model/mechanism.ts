@@ -41,7 +41,7 @@ export interface MechanismFacts {
 type NeededSettings = Required<Pick<MechanismSettings, MechanismOption>>;
 
 /** Of a block of the encoder. */
-export interface BlockSizes {
+interface BlockSizes {
   readonly width: number;
   readonly heads: number;
   readonly hidden: number;
@@ -123,7 +123,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     seesOrder: true,
     options: ['features', 'redraw'],
     make: ({ features, redraw }, length) =>
-      relativeKernel({ length, features, redrawEvery: redraw, slab: 4 }),
+      relativeKernel({ length, features, redrawEvery: redraw, slab: 16 }),
   },
   luna: {
     about: 'a memory attends to the text, and the text to the memory',
