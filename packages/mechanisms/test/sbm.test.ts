@@ -33,7 +33,7 @@ test('expected edges are those of the block model', async () => {
 });
 
 describe('the sampled graph', () => {
-  const [queries, keys, columns, draws] = [3, 5, 4, 20_000];
+  const [queries, keys, columns, draws] = [3, 5, 4, 5000];
   const query = randomTensor(backend, 3, 1, 1, queries, columns);
   const key = randomTensor(backend, 4, 1, 1, keys, columns);
 

@@ -138,7 +138,7 @@ describe.each(names)('by %s', (by) => {
     };
     let current = parameters;
     const before = await qualityOf(current);
-    for (let step = 0; step < 150; step++) {
+    for (let step = 0; step < 100; step++) {
       const own = (of: ParameterTree): MechanismCall => {
         const call = sparseCall(of, true);
         return { ...call, context: { ...call.context, seeds: seedsFrom(step) } };
