@@ -23,6 +23,7 @@ import {
   sub,
   sum,
   type Tensor,
+  TopKError,
   tensor,
   where,
 } from '@topk-attention/core';
@@ -118,10 +119,23 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
   };
 }
 
+/** Features are at most exp(sqrt(scale) |w|), and f32 ends at exp(88). */
+const LARGEST_SCALE = 32;
+
+function requireScale(scale: number): void {
+  requireNumber('relativeKernel', 'scale', scale, 'positive');
+  if (scale <= LARGEST_SCALE) return;
+  throw new TopKError('INVALID_OPTION', 'relativeKernel: random features would overflow', {
+    expected: `a scale of at most ${LARGEST_SCALE}`,
+    got: String(scale),
+    fix: 'Queries and keys are unit vectors, whose product needs no small scale: the default is 1',
+  });
+}
+
 /** exp(w . x - |x|^2 / 2), of unit vectors times the root of the scale; padding gives 0. */
 function featuresOf(call: MechanismCall): { readonly query: Tensor; readonly key: Tensor } {
   const { scale = 1 } = call.options;
-  requireNumber('relativeKernel', 'scale', scale, 'positive');
+  requireScale(scale);
   const directions = cast(parameterOf(call.context, 'directions'), 'f32');
   const of = (x: Tensor): Tensor => exp(sub(perHead(mul(unit(x), Math.sqrt(scale)), directions), scale / 2));
   return { query: of(cast(call.query, 'f32')), key: shown(call, of(shown(call, call.key))) };

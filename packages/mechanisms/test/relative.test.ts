@@ -64,6 +64,11 @@ describe('wrong use', () => {
   test.each([{ length: 0 }, { length: 4, features: 0 }, { length: 4, slab: 0 }])('%o', (options) => {
     expect(() => relativeKernel(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
   });
+  test('a scale whose features overflow', () => {
+    const call = goldenCall(parameters, { scale: 1e3 });
+    expect(() => relativeKernel({ length: 7 }).attend(call)).toThrow(/would overflow/);
+  });
+
   test('a source', () => {
     const layer = attentionLayer({ width: 8, heads: 2, mechanism: relativeKernel({ length: 4 }) });
     const context = contextOf(initialize(backend, layer, 1));

@@ -171,6 +171,24 @@ export function describeLaws(
       );
     }
 
+    if (takes('mask')) {
+      test('a mask hides keys, as a bias of -inf or a length does', async () => {
+        const layer = attentionLayer({ ...plain, mechanism });
+        const own = contextOf(initialize(backend, layer, 5));
+        const seen = Array.from({ length: 9 }, (_, at) => at < 6);
+        const masked = layer.apply(own, x, { mask: tensor(backend, seen, [1, 1, 1, 9]) });
+        const plainly = layer.apply(own, x);
+        expect(await differenceOf(masked, plainly)).toBeGreaterThan(1e-4);
+        if (!takes('bias')) {
+          const keyLengths = tensor(backend, Int32Array.of(6, 6), [2]);
+          await expectClose(masked, layer.apply(own, x, { keyLengths }));
+          return;
+        }
+        const biases = seen.map((one) => (one ? 0 : Number.NEGATIVE_INFINITY));
+        await expectClose(masked, layer.apply(own, x, { bias: tensor(backend, biases, [1, 1, 1, 9]) }));
+      });
+    }
+
     if (smooth) {
       test.each(causality)('its gradients are those of finite differences: causal %s', async (causal) => {
         const layer = attentionLayer({ ...sizes, causal, mechanism });
