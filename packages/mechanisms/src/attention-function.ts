@@ -28,7 +28,8 @@ const kinds: OptionKinds<AttentionFunctionOptions> = {
 };
 
 /**
- * A mechanism as the `attention` of a model that takes a function, such as T5. In a model whose weights were trained with
+ * A mechanism as the `attention` or `crossAttention` of a model that takes a function, such as T5, whose own attention has
+ * relative biases. In a model whose weights were trained with
  * softmax it is refused unless it computes or estimates softmax, as `exact()`, `topK({ k })` and `performer()` do.
  *
  * @throws TopKError INVALID_OPTION; UNSUPPORTED with the reason, at once for such a model and for tied keys, and when called

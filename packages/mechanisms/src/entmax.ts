@@ -76,8 +76,8 @@ export function entmax15(scores: Tensor): Tensor {
 export function entmaxAttention(): Mechanism {
   return {
     name: 'entmax',
-    takes: ['causal', 'keyLengths', 'mask', 'bias', 'dropout', 'groupedHeads', 'decoding'],
-    refusals: { relativeBias: 'Pass the biases of all pairs as bias', zeroShot: notSoftmax },
+    takes: ['causal', 'keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'groupedHeads', 'decoding'],
+    refusals: { zeroShot: notSoftmax },
     attend: attendAll,
     step: (call, state) => stepWithKeys(call, state, attendAll),
   };

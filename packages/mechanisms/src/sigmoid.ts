@@ -79,14 +79,13 @@ export function sigmoidAttention(options?: SigmoidOptions): Mechanism {
     name: 'sigmoid',
     takes: [
       ...(fixed === undefined ? [] : (['causal', 'decoding'] as const)),
-      ...(['keyLengths', 'mask', 'bias', 'dropout', 'groupedHeads'] as const),
+      ...(['keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'groupedHeads'] as const),
     ],
     refusals: {
       causal:
         'Its bias, -log n, would change with every token: give the length of training texts, or the bias',
       decoding:
         'Its bias, -log n, would change with every token: give the length of training texts, or the bias',
-      relativeBias: 'Pass the biases of all pairs as bias',
       zeroShot: notSoftmax,
     },
     declare: ({ headDim }) => {

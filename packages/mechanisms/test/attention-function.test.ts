@@ -1,4 +1,4 @@
-import { exactAttention, zeros } from '@topk-attention/core';
+import { exactAttention, narrow, zeros } from '@topk-attention/core';
 import { exact, performer, topK } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import * as mechanisms from '../src/index.js';
@@ -22,6 +22,17 @@ test('exact, top-k and performer serve weights trained with softmax', async () =
 test('a model trained with a mechanism uses it', async () => {
   const attention = attentionFunctionOf(mechanisms.simpleTron(), { trainedWith: 'mechanism' });
   await expectNumbers(attention(query, key, value, {}), goldenOutput('simpletron'));
+});
+
+test('the place of the first query counts where positions do', async () => {
+  const attention = attentionFunctionOf(mechanisms.sigmoidAttention({ length: 7 }), {
+    trainedWith: 'mechanism',
+  });
+  const last = narrow(query, 2, 3, 2);
+  const whole = attention(query, key, value, { causal: true });
+  await expectClose(attention(last, key, value, { causal: true, queryStart: 3 }), narrow(whole, 2, 3, 2));
+  const sums = attentionFunctionOf(mechanisms.simpleTron(), { trainedWith: 'mechanism' });
+  expect(() => sums(last, key, value, { causal: true, queryStart: 3 })).toThrow(/takes no queryStart/);
 });
 
 describe('refused with the reason', () => {

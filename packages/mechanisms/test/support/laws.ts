@@ -4,6 +4,7 @@ import {
   concat,
   mul,
   narrow,
+  relativePositionBucket,
   sum,
   type Tensor,
   tensor,
@@ -187,6 +188,34 @@ export function describeLaws(
         const biases = seen.map((one) => (one ? 0 : Number.NEGATIVE_INFINITY));
         await expectClose(masked, layer.apply(own, x, { bias: tensor(backend, biases, [1, 1, 1, 9]) }));
       });
+    }
+
+    if (takes('relativeBias')) {
+      test.each([true, false])(
+        'a table of relative biases is their bias: bidirectional %s',
+        async (bidirectional) => {
+          const layer = attentionLayer({ ...plain, mechanism });
+          const own = contextOf(initialize(backend, layer, 5));
+          const table = mul(randomTensor(backend, 6, 8, 2), 3);
+          const values = await table.data();
+          const rule = { bidirectional, buckets: 8, maxDistance: 6 };
+          const biases = Float64Array.from({ length: 2 * 81 }, (_, at) => {
+            const [head, i, j] = [Math.floor(at / 81), Math.floor(at / 9) % 9, at % 9];
+            return values[2 * relativePositionBucket(j - i, rule) + head] as number;
+          });
+          const relativeBias = { table, bidirectional, maxDistance: 6 };
+          await expectClose(
+            layer.apply(own, x, { relativeBias }),
+            layer.apply(own, x, { bias: tensor(backend, biases, [1, 2, 9, 9]) }),
+          );
+          const loss = ({ table: of }: ParameterTree): Tensor => {
+            const made = layer.apply(own, x, { relativeBias: { ...relativeBias, table: of as Tensor } });
+            return sum(mul(made, made));
+          };
+          const { gradients } = valueAndGrad(loss)({ table });
+          await expectSlope(loss, { table }, gradients, 'table', 5);
+        },
+      );
     }
 
     if (smooth) {
