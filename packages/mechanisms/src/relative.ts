@@ -63,7 +63,8 @@ const FLOOR = 1e-8;
  * Kernelized attention with relative positions (Luo et al., 2021): an estimate of exp(q . k + b) over unit queries and keys,
  * where the bias b of a distance is learned and exact. Sums over the keys are products with Toeplitz matrices. Positive
  * random features of the buffer `directions` [heads, r, headDim]; biases `offsets` [heads, 2 length - 1], key less query,
- * from 0. In f32, biases of a head that differ by more than about 10 lose digits to the transform. A layer's `scale`
+ * from 0. In f32, biases of a head that differ by more than about 10 lose digits to the transform; causally, later tokens
+ * change earlier rows by rounding, and a NaN among them reaches all: `form: 'direct'` is strict. A layer's `scale`
  * multiplies the product of unit vectors. Decoding keeps keys and values, as softmax does.
  *
  * @throws TopKError INVALID_OPTION

@@ -32,6 +32,16 @@ test('expected edges are those of the block model', async () => {
   await expectNumbers(matmul(more.query, more.key, { transposeB: true }), shifted);
 });
 
+test('a hidden key has no edges', async () => {
+  const keyLengths = tensor(backend, Int32Array.of(5), [1]);
+  const { query, key } = edgeRates(goldenCall(parameters, { keyLengths }), 0.25);
+  const rates = await matmul(query, key, { transposeB: true }).data();
+  for (const [at, rate] of rates.entries()) {
+    if (at % 7 >= 5) expect(rate).toBe(0);
+    else expect(rate).toBeGreaterThan(0.25);
+  }
+});
+
 describe('the sampled graph', () => {
   const [queries, keys, columns, draws] = [3, 5, 4, 5000];
   const query = randomTensor(backend, 3, 1, 1, queries, columns);
