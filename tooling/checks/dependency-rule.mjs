@@ -21,6 +21,7 @@ const allowed = {
   core: [],
   conformance: ['core'],
   nn: ['core'],
+  mechanisms: ['core', 'nn'],
   models: ['core', 'nn'],
 };
 

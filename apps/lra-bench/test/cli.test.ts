@@ -42,5 +42,9 @@ test('tasks: one table, or one object', async () => {
   expect(code).toBe(0);
   for (const name of Object.keys(tasks)) expect(stdout).toMatch(new RegExp(`^${name} `, 'm'));
   const json = JSON.parse((await lra(['tasks', '--json'])).stdout);
-  expect(json).toEqual({ tasks: Object.values(tasks) });
+  expect(json.tasks).toEqual(Object.values(tasks));
+  for (const name of ['top-k', 'rfa-gate', 'simpletron', 'soft-norm', 'relative-kernel']) {
+    expect(stdout).toMatch(new RegExp(`^  ${name}: `, 'm'));
+    expect(json.mechanisms).toContainEqual({ name, about: expect.any(String) });
+  }
 });

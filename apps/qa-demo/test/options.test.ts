@@ -5,6 +5,7 @@ import * as conformance from '@topk-attention/conformance';
 import * as core from '@topk-attention/core';
 import * as authors from '@topk-attention/core/backend';
 import * as reference from '@topk-attention/core/reference';
+import * as mechanisms from '@topk-attention/mechanisms';
 import * as models from '@topk-attention/models';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
@@ -223,6 +224,29 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without:
       'constant lecunNormal normal ones orthogonal truncNormal uniform xavierNormal xavierUniform zeros',
+  },
+  mechanisms: {
+    of: mechanisms,
+    withOptions: {
+      ...Object.fromEntries(
+        [
+          ...['simpleTron', 'sigmoidAttention', 'fastmax', 'rfa', 'trainableKernel', 'soft', 'sbm'],
+          ...['sparsefinder', 'causalLuna'],
+        ].map((name): [string, Call] => [name, (wrong) => untyped(mechanisms)[name](wrong)]),
+      ),
+      relativeKernel: (wrong) => untyped(mechanisms).relativeKernel({ length: 2, ...wrong }),
+      sigmoidBlock: (wrong) => untyped(mechanisms).sigmoidBlock({ ...layer, hidden: 2, ...wrong }),
+      lunaBlock: (wrong) => untyped(mechanisms).lunaBlock({ ...layer, hidden: 2, ...wrong }),
+      lunaAttention: (wrong) => untyped(mechanisms).lunaAttention({ ...layer, ...wrong }),
+      convLunaBlock: (wrong) => untyped(mechanisms).convLunaBlock({ ...layer, hidden: 2, ...wrong }),
+      memoryEncoder: (wrong) =>
+        untyped(mechanisms).memoryEncoder({ width: 2, memory: 1, blocks: [], ...wrong }),
+      newtonInverse: (wrong) => untyped(mechanisms).newtonInverse(x, wrong),
+      requireInverse: (wrong) => untyped(mechanisms).requireInverse(x, x, wrong),
+      attentionFunctionOf: (wrong) =>
+        untyped(mechanisms).attentionFunctionOf(nn.exact(), { trainedWith: 'softmax', ...wrong }),
+    },
+    without: 'entmax15 entmaxAttention graphQuality toeplitzProduct',
   },
   models: {
     of: models,

@@ -46,6 +46,10 @@ const tfTensors = {
 export const declarations: Readonly<Record<string, Declarations>> = {
   core: { ...reference, ...attention, ...feedForward, options: 'const options: ReduceOptions = {};' },
   nn: { ...reference, ...ofCore },
+  mechanisms: {
+    attentionLayer: `import { attentionLayer } from '@topk-attention/nn';`,
+    topK: `import { topK } from '@topk-attention/nn';`,
+  },
   models: {
     ...onnxruntime,
     ...ofCore,

@@ -113,6 +113,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-suggest-k': 8,
     'export/embedded': 59,
     'export/pipeline': 2,
+    'mechanisms/webgpu': 13,
     migrate: 4,
     parity: 19,
     'parity-causal': 6,

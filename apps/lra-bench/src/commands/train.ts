@@ -15,7 +15,7 @@ import {
 } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
 import type { Host } from '../host.js';
-import { mechanismTitle } from '../model/mechanism.js';
+import { mechanisms, mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Configuration, runName } from '../runs/configuration.js';
@@ -57,6 +57,7 @@ type TrainOptions = BackendOptions &
     mechanism: readonly MechanismName[];
     k: number;
     features: number;
+    landmarks: number;
     redraw?: number;
     precision: 'f32' | 'mixed';
     feedForwardK?: number;
@@ -88,13 +89,10 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
       listOf((text) => nameIn(mechanismNames, text)),
       ['exact'] as readonly MechanismName[],
     )
-    .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 128)
-    .option('--features <N>', 'random features, with performer', wholeNumber, 256)
-    .option(
-      '--redraw <N>',
-      'steps after which performer draws its features anew (default: never, as published)',
-      wholeNumber,
-    )
+    .option('--k <N>', 'keys that each query keeps, with top-k, sbm and sparsefinder', wholeNumber, 128)
+    .option('--features <N>', 'random features, with performer, rfa and relative-kernel', wholeNumber, 256)
+    .option('--landmarks <N>', 'landmarks, with soft; vectors of the memory, with luna', wholeNumber, 32)
+    .option('--redraw <N>', 'steps after which random features are drawn anew (default: never)', wholeNumber)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
     .addOption(
       new Option('--precision <NAME>', 'mixed computes in f16 where that is safe; needs a GPU with f16')
@@ -130,10 +128,10 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    for (const name of ['k', 'features', 'redraw'] as const) {
-      const fits = options.mechanism.some((one) => (name === 'k') === (one === 'top-k') && one !== 'exact');
-      if (command.getOptionValueSource(name) === 'cli' && !fits)
-        command.error(`--${name} goes with --mechanism ${name === 'k' ? 'top-k' : 'performer'}`);
+    for (const name of ['k', 'features', 'landmarks', 'redraw'] as const) {
+      const has = (one: MechanismName): boolean => mechanisms[one].options.includes(name);
+      if (command.getOptionValueSource(name) === 'cli' && !options.mechanism.some(has))
+        command.error(`--${name} goes with --mechanism ${mechanismNames.filter(has).join(', ')}`);
     }
     await trainAll(options, io, host);
   });
@@ -156,10 +154,10 @@ interface Finished {
 }
 
 async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
-  const { task: tasks, seed: seeds, mechanism: mechanisms } = options;
-  const { k, features, redraw, feedForwardK, microBatch, precision, out } = options;
-  const numbers = { k, features, ...(redraw !== undefined && { redraw }) };
-  const runs = plannedRuns({ tasks, mechanisms, seeds, ...numbers }, options.shard);
+  const { task: tasks, seed: seeds, mechanism: names } = options;
+  const { k, features, landmarks, redraw, feedForwardK, microBatch, precision, out } = options;
+  const numbers = { k, features, landmarks, ...(redraw !== undefined && { redraw }) };
+  const runs = plannedRuns({ tasks, mechanisms: names, seeds, ...numbers }, options.shard);
   const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
   const read = new Map<TaskName, Splits>();
   const make = async (run: PlannedRun, common: RunOptions, bar: ProgressBar): Promise<Finished> => {

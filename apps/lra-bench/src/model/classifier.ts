@@ -25,7 +25,6 @@ import {
   dropout,
   embedding,
   embeddingLayer,
-  encoderStack,
   initializers,
   type Layer,
   linearLayer,
@@ -33,7 +32,7 @@ import {
   sinusoidalPositions,
   within,
 } from '@topk-attention/nn';
-import { mechanismOf } from './mechanism.js';
+import { encoderOf } from './encoder.js';
 import type { MechanismSettings, ModelSettings } from './settings.js';
 
 /** Documents as tensors. Of two documents per example, the first ones of all examples come before the second ones. */
@@ -58,28 +57,10 @@ export function classifier(
   mechanism: MechanismSettings,
   feedForwardK?: number,
 ): Layer<readonly [documents: Documents]> {
-  const { layers, width, heads, headDim, hidden, classes, tokenRows, tokenDeviation, head, pair } = settings;
-  const value = mechanismOf(mechanism);
-  const takesDropout = value.takes.includes('dropout');
+  const { width, classes, tokenRows, tokenDeviation, head, pair } = settings;
   const hasClass = settings.pooling === 'class';
   const tokens = embeddingLayer(tokenRows, width, { initializer: initializers.normal(tokenDeviation) });
-  const encoder = encoderStack({
-    layers,
-    width,
-    heads,
-    hidden,
-    normFirst: true,
-    norm: { epsilon: settings.normEpsilon },
-    dropout: settings.dropout,
-    attention: {
-      mechanism: value,
-      headDim,
-      bias: settings.projectionBias,
-      ...(takesDropout && { dropout: settings.attentionDropout }),
-      initializers: { query: kaiming, key: kaiming, value: kaiming, output: kaiming },
-    },
-    feedForward: { activation: 'gelu', ...(feedForwardK !== undefined && { k: feedForwardK }) },
-  });
+  const encoder = encoderOf(settings, mechanism, feedForwardK);
   const pooledWidth = width * { none: 1, concatenation: 2, interaction: 4 }[pair];
   const sizes = [pooledWidth, ...head];
   const dense = head.map((units, at) => linearLayer(sizes[at] as number, units));
@@ -123,9 +104,6 @@ export function classifier(
   });
   return { ...layer, parameters: withBiases(layer.parameters, width) };
 }
-
-/** As PyTorch's linear layer begins. */
-const kaiming = initializers.kaimingUniform({ slope: Math.sqrt(5) });
 
 /** The biases of attention's projections begin as those of any linear layer, not at 0. */
 function withBiases(parameters: Declarations, width: number): Declarations {

@@ -44,14 +44,60 @@ export type Pooling = 'padded' | 'masked' | 'all' | 'class' | 'first';
 /** What attention computes. */
 export interface MechanismSettings {
   readonly name: MechanismName;
-  /** Keys that each query keeps. Only, and always, with top-k. */
+  /** Keys that each query keeps, always with the mechanisms that keep some. */
   readonly k?: number;
-  /** Random features. Only, and always, with Performer. */
+  /** Random features, always with the mechanisms that have any. */
   readonly features?: number;
-  /** Steps after which Performer draws its features anew. Absent: they are drawn once. */
+  /** Landmarks of SOFT, vectors of Luna's memory; always with those. */
+  readonly landmarks?: number;
+  /** Steps after which random features are drawn anew. Absent: they are drawn once. */
   readonly redraw?: number;
 }
 
-/** The mechanisms of `@topk-attention/nn`; Performer by both of its kernels. */
-export type MechanismName = 'exact' | 'top-k' | 'performer' | 'performer-relu';
-export const mechanismNames: readonly MechanismName[] = ['exact', 'top-k', 'performer', 'performer-relu'];
+/** Settings that only some mechanisms have. */
+export type MechanismOption = 'k' | 'features' | 'landmarks' | 'redraw';
+
+/** The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`; some by several of their kernels. */
+export type MechanismName =
+  | 'exact'
+  | 'top-k'
+  | 'performer'
+  | 'performer-relu'
+  | 'rfa'
+  | 'rfa-gate'
+  | 'sigmoid'
+  | 'fastmax'
+  | 'fastmax-1'
+  | 'trainable-kernel'
+  | 'simpletron'
+  | 'entmax'
+  | 'sparsefinder'
+  | 'sbm'
+  | 'soft'
+  | 'soft-norm'
+  | 'relative-kernel'
+  | 'luna'
+  | 'conv-luna';
+
+/** In the order of lists and tables. */
+export const mechanismNames: readonly MechanismName[] = [
+  'exact',
+  'top-k',
+  'performer',
+  'performer-relu',
+  'rfa',
+  'rfa-gate',
+  'sigmoid',
+  'fastmax',
+  'fastmax-1',
+  'trainable-kernel',
+  'simpletron',
+  'entmax',
+  'sparsefinder',
+  'sbm',
+  'soft',
+  'soft-norm',
+  'relative-kernel',
+  'luna',
+  'conv-luna',
+];

@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { hashOf, majorityOf, type Splits } from '../data/splits.js';
-import type { MechanismName, MechanismSettings, ModelSettings } from '../model/settings.js';
+import { mechanisms } from '../model/mechanism.js';
+import type { MechanismName, MechanismOption, MechanismSettings, ModelSettings } from '../model/settings.js';
 import { type Preset, type PresetName, presetOf } from '../presets/presets.js';
 import type { TrainingSettings } from '../presets/training-settings.js';
 import type { Configuration, DataFacts } from '../runs/configuration.js';
@@ -34,11 +35,13 @@ export interface Sweep {
   readonly tasks: readonly TaskName[];
   readonly mechanisms: readonly MechanismName[];
   readonly seeds: readonly number[];
-  /** Keys kept by top-k. */
+  /** Keys kept by top-k and other sparse mechanisms. */
   readonly k: number;
-  /** Random features of Performer. */
+  /** Landmarks of SOFT. Default 32. */
+  readonly landmarks?: number;
+  /** Random features of Performer and its kin. */
   readonly features: number;
-  /** Steps after which Performer draws them anew. Default: never. */
+  /** Steps after which they are drawn anew. Default: never. */
   readonly redraw?: number;
 }
 
@@ -61,11 +64,16 @@ export function plannedRuns(
 
 function settingsOf(
   name: MechanismName,
-  { k, features, redraw }: Pick<Sweep, 'k' | 'features' | 'redraw'>,
+  { k, features, landmarks = 32, redraw }: Pick<Sweep, MechanismOption>,
 ): MechanismSettings {
-  if (name === 'exact') return { name };
-  if (name === 'top-k') return { name, k };
-  return { name, features, ...(redraw !== undefined && { redraw }) };
+  const { options } = mechanisms[name];
+  return {
+    name,
+    ...(options.includes('k') && { k }),
+    ...(options.includes('features') && { features }),
+    ...(options.includes('landmarks') && { landmarks }),
+    ...(options.includes('redraw') && redraw !== undefined && { redraw }),
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { median } from '@topk-attention/app-kit';
 import { peakBytes } from '@topk-attention/app-kit/node';
-import { crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
+import { add, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   contextOf,
   dataLoader,
@@ -14,6 +14,7 @@ import {
   stateDict,
   train,
   trainableExcept,
+  withLosses,
 } from '@topk-attention/nn';
 import type { Splits } from '../data/splits.js';
 import { writeBytes } from '../data/write.js';
@@ -121,7 +122,12 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
         labels: tensor(backend, one.labels, [one.examples]),
       }),
       loss: (of, { documents, labels }, { seeds }) =>
-        scope(() => crossEntropy(model.apply(contextOf(of, { training: true, seeds }), documents), labels)),
+        scope(() => {
+          const { output, loss } = withLosses(contextOf(of, { training: true, seeds }), (context) =>
+            crossEntropy(model.apply(context, documents), labels),
+          );
+          return loss === undefined ? output : add(output, loss);
+        }),
       optimizer: optimizerOf(training),
       schedule: scheduleOf(training),
       maxSteps: training.steps,

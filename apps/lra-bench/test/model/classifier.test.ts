@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { RowsBuilder } from '../../src/data/rows.js';
 import { batchOf, documentsOf } from '../../src/model/batches.js';
 import { classifier } from '../../src/model/classifier.js';
-import type { MechanismSettings, ModelSettings } from '../../src/model/settings.js';
+import { mechanisms } from '../../src/model/mechanism.js';
+import { type MechanismSettings, type ModelSettings, mechanismNames } from '../../src/model/settings.js';
 import { type PresetName, presetOf } from '../../src/presets/presets.js';
 import { type TaskName, taskNames, tasks } from '../../src/tasks/task.js';
 
@@ -65,12 +66,14 @@ describe.each(taskNames)('%s', (task) => {
   );
 });
 
-test.each<MechanismSettings>([
-  { name: 'exact' },
-  { name: 'top-k', k: 4 },
-  { name: 'performer', features: 32 },
-  { name: 'performer-relu', features: 32 },
-])('padding changes nothing with the mean over tokens: $name', async (mechanism) => {
+test.each<MechanismSettings>(
+  mechanismNames.map((name) => ({
+    name,
+    ...(mechanisms[name].options.includes('k') && { k: 4 }),
+    ...(mechanisms[name].options.includes('features') && { features: 32 }),
+    ...(mechanisms[name].options.includes('landmarks') && { landmarks: 4 }),
+  })),
+)('padding changes nothing with the mean over tokens: $name', async (mechanism) => {
   const rows = rowsOf('listops', [9]);
   const padded = await logitsOf(
     'listops',
@@ -85,6 +88,14 @@ test.each<MechanismSettings>([
     mechanism,
   );
   for (const [at, value] of padded.entries()) expect(value).toBeCloseTo(whole[at] as number, 5);
+});
+
+test('a mechanism that sees distances is refused where hidden pixels are moved', () => {
+  const settings = short('small', 'image');
+  for (const name of ['relative-kernel', 'soft', 'conv-luna', 'rfa-gate', 'sparsefinder'] as const) {
+    expect(() => classifier(settings, { name })).toThrow(/--zero-pixel shifted/);
+    expect(() => classifier({ ...settings, zeroPixel: 'shifted' }, { name })).not.toThrow();
+  }
 });
 
 test('top-k that keeps every key is exact attention', async () => {

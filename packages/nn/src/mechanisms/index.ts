@@ -5,6 +5,7 @@ export type {
   MechanismAbility,
   MechanismCall,
   MechanismOptions,
+  MechanismRefusals,
   MechanismSizes,
   MechanismState,
   MechanismStep,

@@ -8,6 +8,13 @@ export interface Mechanism {
   readonly name: string;
   /** What it supports. An attention layer refuses anything else before it calls `attend`. */
   readonly takes: MechanismAbilities;
+  /** Why it takes no more, in sentences that end the errors of a refusal. Default: no reason is given. */
+  readonly refusals?: MechanismRefusals;
+  /**
+   * Set if it attends to the layer's own input only, so that a source is refused. 'tied': its keys are its queries, and
+   * the layer has no `k_proj`. Default: any source.
+   */
+  readonly self?: 'only' | 'tied';
   /** Its own parameters and buffers; `call.context` finds them. Default: none. */
   declare?(sizes: MechanismSizes): Declarations;
   /** Output [B, heads, Lq, headDim] from queries, keys and values. */
@@ -35,8 +42,13 @@ export type MechanismAbility =
 
 export type MechanismAbilities = readonly MechanismAbility[];
 
+/** Reasons by what is refused: an ability, a source, or use in a model that was trained with softmax. */
+export type MechanismRefusals = { readonly [what in MechanismAbility | 'source' | 'zeroShot']?: string };
+
 /** Sizes of the layer around it. */
 export interface MechanismSizes {
+  /** Of the layer's input. */
+  readonly width: number;
   readonly heads: number;
   readonly keyValueHeads: number;
   readonly headDim: number;
@@ -53,6 +65,8 @@ export interface MechanismCall {
   readonly key: Tensor;
   /** [B, keyValueHeads, Lk, headDim] */
   readonly value: Tensor;
+  /** The layer's input [B, Lq, width], from which the queries were projected. Layers of this package always pass it. */
+  readonly input?: Tensor;
   /** Each as in core. Absent: not asked for. */
   readonly options: MechanismOptions;
 }

@@ -12,7 +12,7 @@ import type {
   MechanismState,
   MechanismStep,
 } from '../mechanisms/mechanism.js';
-import { requireAbilities, requireAbility } from '../mechanisms/require-ability.js';
+import { requireAbilities, requireAbility, requireSource } from '../mechanisms/require-ability.js';
 import { requireWhole } from '../require.js';
 import { seedOf } from '../seeds.js';
 import {
@@ -72,22 +72,35 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
   if (causal) requireAbility('attentionLayer', mechanism, 'causal');
   if (dropout > 0) requireAbility('attentionLayer', mechanism, 'dropout');
   if (keyValueHeads !== heads) requireAbility('attentionLayer', mechanism, 'groupedHeads');
+  if (sourceWidth !== width) requireSource('attentionLayer', mechanism);
 
   const packed = xavierUniform(Math.SQRT1_2);
   const projection = (inputs: number, outputs: number, initializer?: Initializer): Layer =>
     linearLayer(inputs, outputs, { bias, biasInitializer: zeros, ...(initializer && { initializer }) });
   const q_proj = projection(width, heads * headDim, initializers.query ?? packed);
-  const k_proj = projection(sourceWidth, keyValueHeads * headDim, initializers.key ?? packed);
+  const k_proj =
+    mechanism.self === 'tied'
+      ? undefined
+      : projection(sourceWidth, keyValueHeads * headDim, initializers.key ?? packed);
   const v_proj = projection(sourceWidth, keyValueHeads * headDim, initializers.value ?? packed);
   const out_proj = projection(heads * headDim, width, initializers.output);
-  const own = { parameters: mechanism.declare?.({ heads, keyValueHeads, headDim }) ?? {} };
+  const own = { parameters: mechanism.declare?.({ width, heads, keyValueHeads, headDim }) ?? {} };
 
   const turned = (one: Tensor, offset: number): Tensor =>
     turn === undefined ? one : rotary(one, { ...turn, offset });
-  const keysAndValues = (context: Context, source: Tensor, offset: number): KeysAndValues => {
+  const keysAndValues = (
+    context: Context,
+    source: Tensor,
+    offset: number,
+    query: Tensor | undefined,
+  ): KeysAndValues => {
     requireWidth(context, source, sourceWidth, 3);
+    const key =
+      query ??
+      // Only a layer of tied keys has no projection, and it passes its queries.
+      turned(splitHeads((k_proj as Layer).apply(within(context, 'k_proj'), source), keyValueHeads), offset);
     return {
-      key: turned(splitHeads(k_proj.apply(within(context, 'k_proj'), source), keyValueHeads), offset),
+      key,
       value: splitHeads(v_proj.apply(within(context, 'v_proj'), source), keyValueHeads),
     };
   };
@@ -101,6 +114,7 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
   ): MechanismCall => {
     const { source = x, ...inputs } = readOptions(whereOf(context), called, attentionInputKinds);
     requireWidth(context, x, width, 3);
+    if (source !== x) requireSource(whereOf(context), mechanism);
     const seed = (): number => seedOf(context, within(context, 'weights').path);
     const options: MechanismOptions = {
       ...inputs,
@@ -109,11 +123,14 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
       ...(context.training && dropout > 0 && { dropout: { rate: dropout, seed: seed() } }),
     };
     requireAbilities(whereOf(context), mechanism, options);
+    const query = turned(splitHeads(q_proj.apply(within(context, 'q_proj'), x), heads), offset);
+    const tied = mechanism.self === 'tied' ? query : undefined;
     return {
       context: within(context, 'mechanism'),
       path: context.path,
-      query: turned(splitHeads(q_proj.apply(within(context, 'q_proj'), x), heads), offset),
-      ...(source instanceof Tensor ? keysAndValues(context, source, offset) : source),
+      query,
+      ...(source instanceof Tensor ? keysAndValues(context, source, offset, tied) : source),
+      input: x,
       options,
     };
   };
@@ -122,10 +139,14 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
 
   return {
     mechanism,
-    parameters: declarationsOf({ q_proj, k_proj, v_proj, out_proj, mechanism: own }),
+    parameters: declarationsOf({ q_proj, ...(k_proj && { k_proj }), v_proj, out_proj, mechanism: own }),
     apply: (context, x, inputs) =>
       scope(() => outputOf(context, mechanism.attend(callOf(context, x, inputs, 0)))),
-    keysAndValues: (context, source) => scope(() => keysAndValues(context, source, 0)),
+    keysAndValues: (context, source) =>
+      scope(() => {
+        requireSource('attentionLayer.keysAndValues', mechanism);
+        return keysAndValues(context, source, 0, undefined);
+      }),
     step: (context, x, state) =>
       scope(() => {
         requireAbility('attentionLayer.step', mechanism, 'decoding');

@@ -1,4 +1,5 @@
 import {
+  add,
   cast,
   concat,
   mul,
@@ -262,6 +263,46 @@ describe('what a mechanism cannot do', () => {
     );
     const own = attentionLayer({ width: 8, heads: 2, mechanism: plain });
     expect(() => own.step(contextOf(initialize(backend, own, 1)), x)).toThrow(unsupported);
+  });
+
+  test('a mechanism may say why, attend to its own input only, or have its queries as keys', async () => {
+    const own: Mechanism = {
+      name: 'own',
+      takes: ['keyLengths'],
+      refusals: { causal: 'It looks ahead', source: 'Only its own tokens' },
+      self: 'only',
+      attend: ({ value, input, query, key }) => {
+        expect(input?.shape).toEqual([2, 9, 8]);
+        return add(value, mul(add(query, key), 0));
+      },
+    };
+    const options = { width: 8, heads: 2 };
+    expect(() => attentionLayer({ ...options, causal: true, mechanism: own })).toThrow(
+      /It looks ahead\. Use/,
+    );
+    expect(() => attentionLayer({ ...options, sourceWidth: 4, mechanism: own })).toThrow(
+      /Only its own tokens/,
+    );
+    const once = attentionLayer({ ...options, mechanism: own });
+    const weights = contextOf(initialize(backend, once, 1));
+    expect(() => once.apply(weights, x, { source: x.alias() })).toThrow(unsupported);
+    expect(once.apply(weights, x, { source: x }).shape).toEqual([2, 9, 8]);
+    expect(() => once.keysAndValues(weights, x)).toThrow(unsupported);
+
+    const tied: Mechanism = {
+      ...own,
+      self: 'tied',
+      declare: ({ width }) => ({ scale: { shape: [width], initializer: () => new Float64Array(width) } }),
+      attend: ({ query, key, value }) => add(value, mul(add(query, mul(key, -1)), 1e6)),
+    };
+    const layerOf = attentionLayer({ ...options, mechanism: tied });
+    expect(Object.keys(layerOf.parameters)).not.toContain('k_proj.weight');
+    expect(layerOf.parameters['mechanism.scale']?.shape).toEqual([8]);
+    const context = contextOf(initialize(backend, layerOf, 1));
+    await expectClose(
+      layerOf.apply(context, x),
+      once.apply({ ...context, parameters: { ...weights.parameters, ...context.parameters } }, x),
+    );
   });
 
   test('an encoder layer has no dropout of weights with it', () => {

@@ -1,0 +1,107 @@
+import {
+  add,
+  type Backend,
+  mul,
+  scope,
+  sub,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+} from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import * as mechanisms from '@topk-attention/mechanisms';
+import {
+  attentionLayer,
+  contextOf,
+  initialize,
+  type Layer,
+  type Mechanism,
+  type ParameterTree,
+  seedsFrom,
+  trainableExcept,
+  withLosses,
+} from '@topk-attention/nn';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+type Tested = Layer<readonly [x: Tensor, inputs?: { readonly keyLengths?: Tensor }]>;
+
+const attending = (mechanism: Mechanism, causal = false): Tested =>
+  attentionLayer({ width: 8, heads: 2, causal, mechanism });
+const remembering = (block: mechanisms.TwoStreamBlock): Tested =>
+  mechanisms.memoryEncoder({ width: 8, memory: 3, blocks: [block] });
+const sizes = { width: 8, heads: 2, hidden: 12, dropout: 0 };
+
+const layers: { readonly [name: string]: Tested } = {
+  SimpleTRON: attending(mechanisms.simpleTron({ chunk: 4 })),
+  'SimpleTRON, causal': attending(mechanisms.simpleTron({ chunk: 4 }), true),
+  sigmoid: attending(mechanisms.sigmoidAttention({ length: 9, qkNorm: true }), true),
+  "sigmoid's block": mechanisms.sigmoidBlock({ ...sizes, layerScale: 0.1, hybridNorm: true }),
+  'Fastmax, order 1': attending(mechanisms.fastmax({ order: 1 }), true),
+  'Fastmax, order 2': attending(mechanisms.fastmax()),
+  'Fastmax, direct': attending(mechanisms.fastmax({ form: 'direct' }), true),
+  RFA: attending(mechanisms.rfa({ features: 16 })),
+  // Sums of sines and cosines that gates leave small are divisors: with few features a step amplifies rounding.
+  'RFA-Gate': attending(mechanisms.rfa({ features: 128, gate: true, chunk: 4, floor: 0.05 }), true),
+  'trainable kernel': attending(mechanisms.trainableKernel({ layers: 2, penalty: 0.1 })),
+  entmax: attending(mechanisms.entmaxAttention(), true),
+  Sparsefinder: attending(mechanisms.sparsefinder({ edges: 5, by: 'clusters' }), true),
+  SBM: attending(mechanisms.sbm({ clusters: 4, edges: 8, exploration: 0.3 })),
+  SOFT: attending(mechanisms.soft({ landmarks: 3, normalise: true })),
+  'SOFT by a convolution': attending(mechanisms.soft({ ratio: 3 })),
+  'relative kernel': attending(mechanisms.relativeKernel({ length: 6, features: 8 }), true),
+  'causal Luna': attending(mechanisms.causalLuna({ memory: 3, chunk: 4 }), true),
+  Luna: remembering(mechanisms.lunaBlock(sizes)),
+  ConvLuna: remembering(mechanisms.convLunaBlock(sizes)),
+};
+
+const x = Float64Array.from({ length: 2 * 9 * 8 }, (_, at) => Math.sin(1.7 * at) * 0.9);
+
+/** What a layer gives, and its parameters after a step of training, as numbers. */
+async function trained(backend: Backend, layer: Tested): Promise<number[][]> {
+  const parameters = initialize(backend, layer, 3);
+  const input = tensor(backend, x, [2, 9, 8]);
+  const inputs = { keyLengths: tensor(backend, Int32Array.of(9, 7), [2]) };
+  const isTrainable = trainableExcept(layer);
+  const { value, gradients } = valueAndGrad((of: ParameterTree) => {
+    const run = { training: true, seeds: seedsFrom(5) };
+    const { output, loss } = withLosses(contextOf(of, run), (context) => {
+      const made = layer.apply(context, input, inputs);
+      return sum(mul(made, made));
+    });
+    return loss === undefined ? output : add(output, loss);
+  })(parameters);
+  const stepped: ParameterTree = scope(() =>
+    Object.fromEntries(
+      Object.entries(parameters).map(([name, one]) => [
+        name,
+        isTrainable(name) ? sub(one, mul(gradients[name] as Tensor, 0.05)) : one.alias(),
+      ]),
+    ),
+  );
+  const after = layer.apply(contextOf(stepped), input, inputs);
+  const read = [value, after, ...Object.values(gradients)];
+  return Promise.all(read.map(async (one) => Array.from(await one.data(), Number)));
+}
+
+/** Every mechanism on a backend: forward, backward and a step of training, against the reference. */
+export function testMechanisms(name: string, create: () => Backend | Promise<Backend>): void {
+  describe(name, () => {
+    let backend: Backend;
+    beforeAll(async () => {
+      backend = await create();
+    });
+    afterAll(() => backend?.dispose());
+
+    test.each(Object.entries(layers))('%s', async (_name, one) => {
+      const [made, expected] = [await trained(backend, one), await trained(createReferenceBackend(), one)];
+      for (const [at, numbers] of expected.entries()) {
+        const scale = Math.max(1, ...numbers.map(Math.abs));
+        for (const [place, number] of numbers.entries()) {
+          const difference = Math.abs((made[at]?.[place] as number) - number);
+          expect(difference / scale, `tensor ${at}, element ${place}`).toBeLessThan(2e-4);
+        }
+      }
+    });
+  });
+}

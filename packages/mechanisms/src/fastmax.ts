@@ -1,0 +1,173 @@
+import {
+  add,
+  aNumber,
+  cast,
+  concat,
+  describeValue,
+  fill,
+  matmul,
+  mean,
+  mul,
+  type OptionKinds,
+  oneOf,
+  readOptions,
+  reshape,
+  rsqrt,
+  scope,
+  sub,
+  type Tensor,
+  TopKError,
+  where,
+} from '@topk-attention/core';
+import type { Mechanism, MechanismCall } from '@topk-attention/nn';
+import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
+import { type LinearResult, linearAttention } from './linear.js';
+import { pairAttention } from './pairs.js';
+import { noPairs, notSoftmax } from './refusals.js';
+
+export interface FastmaxOptions {
+  /** The order of the polynomial: 1 + s, or 1 + s + s^2 / 2. Default 2. */
+  readonly order?: 1 | 2;
+  /**
+   * What is done to each query and key first: 'standardise' subtracts its mean and divides by its deviation; 'none' leaves
+   * it, and is for order 2 alone. Default 'standardise'.
+   */
+  readonly normalise?: 'standardise' | 'none';
+  /**
+   * Divides the products of queries and keys, where the layer has no `scale`. Default: headDim for order 1, so that 1 + s
+   * is never negative; 1 for order 2; sqrt(headDim) without normalisation.
+   */
+  readonly temperature?: number;
+  /**
+   * 'factorised' sums moments of the keys: linear in their number, with 1 + d + d^2 features for order 2. 'direct' computes
+   * all pairs: faster for fewer than about d^2 keys, and without decoding. Both give the same numbers. Default 'factorised'.
+   */
+  readonly form?: 'factorised' | 'direct';
+  /** Tokens per chunk of causal sums. Default 128. */
+  readonly chunk?: number;
+}
+
+const kinds: OptionKinds<FastmaxOptions> = {
+  order: { what: '1 or 2', is: (value) => value === 1 || value === 2 },
+  normalise: oneOf('standardise', 'none'),
+  temperature: aNumber,
+  form: oneOf('factorised', 'direct'),
+  chunk: aNumber,
+};
+
+/**
+ * Fastmax (FAST, Gerami et al., 2024): weights 1 + s + s^2 / 2 (or 1 + s) of scores s, divided by their sum. A polynomial
+ * of a product is a product of monomials, so the factorised form estimates nothing. Dropout drops moments of the keys in
+ * the numerator, and has no meaning for the direct form.
+ *
+ * @throws TopKError INVALID_OPTION, also when the layer is built: for order 1 with scores that may fall below -1.
+ *
+ * @example
+ * const layer = attentionLayer({ width: 64, heads: 8, mechanism: fastmax({ order: 2 }) });
+ */
+export function fastmax(options?: FastmaxOptions): Mechanism {
+  const {
+    order = 2,
+    normalise = 'standardise',
+    temperature,
+    form = 'factorised',
+    chunk = 128,
+  } = readOptions('fastmax', options, kinds);
+  requireWhole('fastmax', 'chunk', chunk, 1);
+  if (temperature !== undefined) requireNumber('fastmax', 'temperature', temperature, 'positive');
+  if (order === 1 && normalise === 'none') throw unbounded('none', "normalise: 'standardise'");
+
+  // Weights of order 1 are 0 for opposite vectors; all of them may be, up to rounding.
+  const floor = order === 1 ? 1e-6 : 0;
+
+  const scaleOf = ({ query, options: { scale } }: MechanismCall): number => {
+    const width = query.shape[3] as number;
+    const own = normalise === 'none' ? Math.sqrt(width) : order === 1 ? width : 1;
+    const factor = scale ?? 1 / (temperature ?? own);
+    // Standardised rows have a product of at most their width.
+    if (order === 1 && Math.abs(factor) * width > 1 + 1e-9) {
+      throw unbounded(`a scale of ${factor}`, `a scale of at most 1 / ${width}`);
+    }
+    return factor;
+  };
+  const rowsOf = (x: Tensor, factor: number): Tensor =>
+    mul(normalise === 'standardise' ? standardised(x) : x, factor);
+
+  const factorised = (call: MechanismCall, state?: Tensor): LinearResult => {
+    const { causal = false, dropout } = call.options;
+    const scale = scaleOf(call);
+    const root = Math.sqrt(Math.abs(scale));
+    const visible = visibleKeys(call);
+    const key = monomials(rowsOf(shown(call, call.key), root), order);
+    return linearAttention(
+      {
+        query: monomials(rowsOf(cast(call.query, 'f32'), Math.sign(scale) * root), order),
+        // The monomial 1 of a hidden key counts for nothing either.
+        key: visible === undefined ? key : where(visible, key, 0),
+        value: shown(call, call.value),
+      },
+      { causal, chunk, floor, ...(dropout && { dropout }), ...(state && { state }) },
+    );
+  };
+  const direct = (call: MechanismCall): Tensor =>
+    pairAttention(
+      call,
+      rowsOf(cast(call.query, 'f32'), scaleOf(call)),
+      rowsOf(shown(call, call.key), 1),
+      (scores) => {
+        const line = add(scores, 1);
+        return order === 1 ? line : add(line, mul(mul(scores, scores), 0.5));
+      },
+      { floor },
+    );
+
+  return {
+    name: `fastmax of order ${order}`,
+    takes:
+      form === 'direct'
+        ? ['causal', 'keyLengths', 'groupedHeads']
+        : ['causal', 'keyLengths', 'dropout', 'groupedHeads', 'decoding'],
+    refusals: {
+      ...noPairs,
+      ...(form === 'direct' && { dropout: 'Its dropout is that of moments, which the direct form has not' }),
+      ...(form === 'direct' && { decoding: 'Only the factorised form has a state' }),
+      zeroShot: notSoftmax,
+    },
+    attend: (call) =>
+      scope(() => cast(form === 'direct' ? direct(call) : factorised(call).output, call.value.dtype)),
+    ...(form === 'factorised' && {
+      step: (call, state) =>
+        scope(() => {
+          const causal = { ...call, options: { ...call.options, causal: true } };
+          const { output, state: sums } = factorised(causal, state?.tensors.sums);
+          const length = (state?.length ?? 0) + (call.key.shape[2] as number);
+          return { output: cast(output, call.value.dtype), state: { length, tensors: { sums } } };
+        }),
+    }),
+  };
+}
+
+/** x [..., d] less its mean, over its deviation. */
+function standardised(x: Tensor): Tensor {
+  const centred = sub(x, mean(x, { axes: [-1], keepDims: true }));
+  const variance = mean(mul(centred, centred), { axes: [-1], keepDims: true });
+  return mul(centred, rsqrt(add(variance, 1e-12)));
+}
+
+/** x [B, H, L, d] -> 1, x, and for order 2 the products x_a x_b / sqrt(2), whose products sum to (x . y)^2 / 2. */
+function monomials(x: Tensor, order: 1 | 2): Tensor {
+  const [batch, heads, length, width] = x.shape as readonly [number, number, number, number];
+  const one = fill(x.backend, 1, [batch, heads, length, 1], x.dtype);
+  if (order === 1) return concat([one, x], 3);
+  const flat = [batch * heads * length, width] as const;
+  const squares = matmul(reshape(x, [flat[0], width, 1]), reshape(x, [flat[0], 1, width]));
+  return concat([one, x, mul(reshape(squares, [batch, heads, length, width * width]), Math.SQRT1_2)], 3);
+}
+
+function unbounded(got: string, expected: string): TopKError {
+  return new TopKError('INVALID_OPTION', 'fastmax: weights 1 + s may be negative, and their sum 0', {
+    expected,
+    got: describeValue(got),
+    fix: 'Use order 2, whose weights are at least 1/2',
+  });
+}

@@ -1,0 +1,94 @@
+import {
+  cast,
+  concat,
+  custom,
+  fill,
+  le,
+  logicalAnd,
+  lt,
+  matmul,
+  mul,
+  putAlong,
+  reshape,
+  scope,
+  sum,
+  type Tensor,
+  where,
+} from '@topk-attention/core';
+import type { MechanismCall } from '@topk-attention/nn';
+import { entmax15 } from './entmax.js';
+import { shown } from './inputs.js';
+import { visiblePairs } from './pairs.js';
+
+/**
+ * f32 [6]: pairs that entmax gives a weight, those of them in the graph, pairs in the graph, visible pairs, queries with a
+ * weight, and those of them whose whole support is in the graph.
+ */
+export type GraphCounts = Tensor;
+
+export interface GraphQuality {
+  /** Share of the pairs with a weight that the graph holds. */
+  readonly recall: number;
+  /** Share of the visible pairs that the graph leaves out. */
+  readonly sparsity: number;
+  /** Share of the pairs without a weight among the visible ones: what a perfect graph would leave out. */
+  readonly entmaxSparsity: number;
+  /** Share of the queries whose result is that of entmax over all keys. */
+  readonly exactQueries: number;
+}
+
+/** bool [B, heads, Lq, Lk]: where entmax over all keys is not 0. It has no gradient. */
+export function entmaxSupport(call: MechanismCall): Tensor {
+  const [support] = custom(
+    'entmaxSupport',
+    [call.query, call.key],
+    () => {
+      const made = scope(() => {
+        const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
+        const scores = mul(
+          matmul(cast(call.query, 'f32'), shown(call, call.key), { transposeB: true }),
+          scale,
+        );
+        const visible = visiblePairs(call);
+        const seen = visible === undefined ? scores : where(visible, scores, Number.NEGATIVE_INFINITY);
+        return lt(0, entmax15(seen));
+      });
+      return { outputs: [made], saved: [] };
+    },
+    () => [undefined, undefined],
+  );
+  return support as Tensor;
+}
+
+/** Counts of a graph i32 [B, heads, Lq, M] beside entmax's own, for `graphQuality`. */
+export function graphCounts(call: MechanismCall, graph: Tensor): GraphCounts {
+  return scope(() => {
+    const keys = call.key.shape[2] as number;
+    const support = cast(entmaxSupport(call), 'f32');
+    const listed = putAlong(graph, fill(graph.backend, 1, graph.shape), keys);
+    const visible = visiblePairs(call);
+    const all = fill(graph.backend, 1, support.shape);
+    const seen = visible === undefined ? all : where(visible, all, 0);
+    const both = mul(support, listed);
+    const perQuery = (of: Tensor): Tensor => sum(of, { axes: [3] });
+    const hasSupport = lt(0, perQuery(support));
+    const isCovered = logicalAnd(hasSupport, le(perQuery(support), perQuery(both)));
+    const counts = [support, both, listed, seen, cast(hasSupport, 'f32'), cast(isCovered, 'f32')];
+    return concat(
+      counts.map((one) => reshape(sum(one), [1])),
+      0,
+    ).unscopedAlias();
+  });
+}
+
+/** Reads counts back as shares. Shares of nothing are 1. */
+export async function graphQuality(counts: GraphCounts): Promise<GraphQuality> {
+  const [support = 0, found = 0, listed = 0, visible = 0, queries = 0, covered = 0] = await counts.data();
+  const share = (part: number, whole: number): number => (whole === 0 ? 1 : part / whole);
+  return {
+    recall: share(found, support),
+    sparsity: 1 - share(listed, visible),
+    entmaxSparsity: 1 - share(support, visible),
+    exactQueries: share(covered, queries),
+  };
+}

@@ -1,0 +1,89 @@
+import {
+  add,
+  cast,
+  div,
+  gatherRows,
+  le,
+  logicalAnd,
+  logicalNot,
+  max,
+  maxOver,
+  mean,
+  mul,
+  neg,
+  reshape,
+  scope,
+  sub,
+  sum,
+  type Tensor,
+  topK,
+  where,
+} from '@topk-attention/core';
+import { type MechanismCall, parameterOf } from '@topk-attention/nn';
+import { perHead } from './features.js';
+import { entmaxSupport } from './graph-quality.js';
+import { shown, visibleKeys } from './inputs.js';
+import { visiblePairs } from './pairs.js';
+import { type PredictorSettings, toCentroids } from './predicted-graph.js';
+import { detached, uniformNoise } from './random.js';
+
+interface LossSettings extends Pick<PredictorSettings, 'by'> {
+  readonly margin: number;
+  readonly seed: number;
+}
+
+/**
+ * The mean over queries of max(0, margin + |q - k+|^2 - |q - k-|^2) of projections, where k+ is a random key of the query's
+ * support and k- a random other one; and for clusters the mean squared distance of projections to their nearest centroid,
+ * which moves the centroids alone, as k-means does. Shape []. Its gradient reaches the predictor only.
+ */
+export function predictorLoss(call: MechanismCall, { margin, by, seed }: LossSettings): Tensor {
+  return scope(() => {
+    const projection = cast(parameterOf(call.context, 'projection'), 'f32');
+    const of = (x: Tensor): Tensor => perHead(detached(x), projection);
+    const query = of(cast(call.query, 'f32'));
+    const key = of(shown(call, call.key));
+    const { support, others } = scope(() => pairsOf(call));
+    const positive = drawn(support, seed, 0);
+    const negative = drawn(others, seed, 1);
+    const near = distanceTo(query, key, positive);
+    const far = distanceTo(query, key, negative);
+    const counts = logicalAnd(le(0, positive), le(0, negative));
+    const hinges = where(counts, max(sub(add(near, margin), far), 0), 0);
+    const loss = div(sum(hinges), max(sum(cast(counts, 'f32')), 1));
+    if (by !== 'clusters') return loss;
+    const centroids = cast(parameterOf(call.context, 'centroids'), 'f32');
+    const visible = visibleKeys(call);
+    const toNearest = (x: Tensor): Tensor =>
+      neg(maxOver(neg(toCentroids(detached(x), centroids)), { axes: [3], keepDims: true }));
+    const ofKeys = toNearest(key);
+    const seen = visible === undefined ? ofKeys : where(visible, ofKeys, 0);
+    return add(loss, add(mean(toNearest(query)), mean(seen)));
+  });
+}
+
+/** bool [B, heads, Lq, Lk] each: pairs with a weight, and visible ones without. */
+function pairsOf(call: MechanismCall): { readonly support: Tensor; readonly others: Tensor } {
+  const support = entmaxSupport(call);
+  const visible = visiblePairs(call);
+  const none = logicalNot(support);
+  return { support, others: visible === undefined ? none : logicalAnd(none, visible) };
+}
+
+/** A random one of the true entries of each row, -1 if there is none: i32 [B, heads, Lq, 1]. */
+function drawn(pairs: Tensor, seed: number, stream: number): Tensor {
+  const noise = uniformNoise(pairs.backend, seed, stream, pairs.shape);
+  return topK(where(pairs, noise, Number.NEGATIVE_INFINITY), 1).indices;
+}
+
+/** Squared distance of each query to its key [B, heads, Lq, 1]. */
+function distanceTo(query: Tensor, key: Tensor, index: Tensor): Tensor {
+  const [batch, heads, queries, width] = query.shape as readonly [number, number, number, number];
+  const keys = key.shape[2] as number;
+  const chosen = gatherRows(
+    reshape(key, [batch * heads, keys, width]),
+    reshape(index, [batch * heads, queries]),
+  );
+  const away = sub(query, reshape(chosen, query.shape));
+  return sum(mul(away, away), { axes: [3], keepDims: true });
+}

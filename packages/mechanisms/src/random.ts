@@ -1,0 +1,50 @@
+import {
+  add,
+  type Backend,
+  cast,
+  custom,
+  mul,
+  randomBits,
+  type Tensor,
+  TopKError,
+} from '@topk-attention/core';
+import type { MechanismCall } from '@topk-attention/nn';
+
+/**
+ * The seed of a call: its run's for this place in training, else a fixed one, so that evaluation repeats itself.
+ *
+ * @throws TopKError INVALID_OPTION in training without seeds.
+ */
+export function seedOfCall({ context, path }: MechanismCall, evaluationSeed: number): number {
+  const { seeds, training } = context;
+  if (seeds !== undefined) return seeds(`${path}.graph`);
+  if (!training) return evaluationSeed;
+  throw new TopKError('INVALID_OPTION', `${path}: a random graph needs seeds`, {
+    expected: 'seeds in training',
+    got: 'none',
+    fix: 'Pass seeds: seedsFrom(step)',
+  });
+}
+
+/** Uniform numbers in [0, 1]. @param stream below 64: another one for each use of a seed */
+export function uniformNoise(
+  backend: Backend,
+  seed: number,
+  stream: number,
+  shape: readonly number[],
+): Tensor {
+  const bits = randomBits(backend, seed, shape, [stream * 2 ** 24, 0, 0, 0]);
+  return add(mul(cast(bits, 'f32'), 2 ** -32), 0.5);
+}
+
+/** x without a gradient. */
+export function detached(x: Tensor): Tensor {
+  const [made] = custom(
+    'detached',
+    [x],
+    // A value of its own: an alias would be x itself to a tape.
+    () => ({ outputs: [add(x, 0)], saved: [] }),
+    () => [undefined],
+  );
+  return made as Tensor;
+}

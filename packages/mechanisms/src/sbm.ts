@@ -1,0 +1,191 @@
+import {
+  aNumber,
+  cast,
+  concat,
+  custom,
+  fill,
+  gatherRows,
+  linear,
+  matmul,
+  max,
+  mean,
+  min,
+  mul,
+  type OptionKinds,
+  readOptions,
+  relu,
+  reshape,
+  scope,
+  sigmoid,
+  softmax,
+  sum,
+  type Tensor,
+  where,
+  zeros,
+} from '@topk-attention/core';
+import { addLoss, initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
+import { perHead } from './features.js';
+import { graphAttention } from './graph.js';
+import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
+import { seedOfCall } from './random.js';
+import { notSoftmax } from './refusals.js';
+import { sampleGraph } from './sample-graph.js';
+
+export interface SbmOptions {
+  /** Clusters that queries and keys belong to. Default 128. */
+  readonly clusters?: number;
+  /** Most draws of keys for a query; what is drawn twice counts once. Memory grows with their square. Default 32. */
+  readonly edges?: number;
+  /** Added to the expected edges of each pair, so that every pair is tried at times. Default 0.01. */
+  readonly exploration?: number;
+  /** Weight of the loss that is the mean density of the graph. Default 1e-4. */
+  readonly densityPenalty?: number;
+  /** Of the graph in evaluation, where the run has no seeds. Default 0. */
+  readonly seed?: number;
+}
+
+const kinds: OptionKinds<SbmOptions> = {
+  clusters: aNumber,
+  edges: aNumber,
+  exploration: aNumber,
+  densityPenalty: aNumber,
+  seed: aNumber,
+};
+
+/**
+ * SBM-Transformer (Cho et al., 2022): softmax over the keys of a random graph, drawn from a stochastic block model whose
+ * memberships are learned. Memberships are sigmoid(mlp(x) C^T) of queries and keys, blocks the softmax over all entries of
+ * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
+ * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
+ * `withLosses`. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
+ * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
+ *
+ * @throws TopKError INVALID_OPTION, also for training without seeds.
+ *
+ * @example
+ * const layer = attentionLayer({ width: 64, heads: 4, mechanism: sbm({ clusters: 32, edges: 32 }) });
+ */
+export function sbm(options?: SbmOptions): Mechanism {
+  const {
+    clusters = 128,
+    edges = 32,
+    exploration = 0.01,
+    densityPenalty = 1e-4,
+    seed = 0,
+  } = readOptions('sbm', options, kinds);
+  requireWhole('sbm', 'clusters', clusters, 1);
+  requireWhole('sbm', 'edges', edges, 1);
+  requireWhole('sbm', 'seed', seed, 0);
+  requireNumber('sbm', 'exploration', exploration, 0);
+  requireNumber('sbm', 'densityPenalty', densityPenalty, 0);
+
+  const attend = (call: MechanismCall): Tensor => {
+    const { key, context } = call;
+    const rates = edgeRates(call, exploration);
+    if (densityPenalty > 0) addLoss(context, mul(densityOf(rates), densityPenalty));
+    const graph = sampleGraph(rates, edges, seedOfCall(call, seed));
+    const output = graphAttention(cast(call.query, 'f32'), shown(call, key), shown(call, call.value), graph, {
+      bias: passedThrough(expectedEdges(rates, graph)),
+      ...(call.options.scale !== undefined && { scale: call.options.scale }),
+    });
+    return cast(output, call.value.dtype);
+  };
+
+  return {
+    name: 'SBM',
+    takes: ['keyLengths'],
+    refusals: {
+      causal: 'The graph of a query is drawn by the memberships of all keys, later ones included',
+      decoding: 'The graph of a query is drawn by the memberships of all keys, later ones included',
+      mask: 'A graph is drawn from memberships, which know no mask of pairs',
+      bias: 'Only the pairs of the graph have scores',
+      relativeBias: 'Only the pairs of the graph have scores',
+      dropout: 'The random graph takes the place of dropped weights',
+      groupedHeads: 'Each head has clusters of its own for queries and keys',
+      zeroShot: `Its graph is learned with the model. ${notSoftmax}`,
+    },
+    declare: ({ heads, headDim }) => {
+      const matrix = { shape: [headDim, headDim], initializer: initializers.kaimingUniform() };
+      const bias = { shape: [headDim], initializer: initializers.zeros };
+      return {
+        clusters: {
+          shape: [heads, clusters, headDim],
+          initializer: initializers.normal((2 / headDim) ** 0.5),
+        },
+        'mlp.0.weight': matrix,
+        'mlp.0.bias': bias,
+        'mlp.1.weight': matrix,
+        'mlp.1.bias': bias,
+      };
+    },
+    attend: (call) => scope(() => attend(call)),
+  };
+}
+
+interface Rates {
+  /** [B, heads, Lq, k + 1]: memberships times blocks, and a column of the exploration. */
+  readonly query: Tensor;
+  /** [B, heads, Lk, k + 1]: memberships, and a column of ones; zeros where hidden. */
+  readonly key: Tensor;
+}
+
+/** Factors of the expected edges. Exported for tests. */
+export function edgeRates(call: MechanismCall, exploration: number): Rates {
+  const of = (name: string): Tensor => cast(parameterOf(call.context, name), 'f32');
+  const clusters = of('clusters');
+  const [heads, count] = clusters.shape as readonly [number, number];
+  const membership = (x: Tensor): Tensor => {
+    const hidden = relu(linear(x, of('mlp.0.weight'), of('mlp.0.bias'), { transposeWeight: true }));
+    const mixed = linear(hidden, of('mlp.1.weight'), of('mlp.1.bias'), { transposeWeight: true });
+    return sigmoid(perHead(mixed, clusters));
+  };
+  const products = reshape(matmul(clusters, clusters, { transposeB: true }), [heads, count * count]);
+  const blocks = reshape(softmax(products), [heads, count, count]);
+  const query = cast(call.query, 'f32');
+  // The blocks are symmetric, so they are their own transpose.
+  const mixed = perHead(membership(query), blocks);
+  const constant = (like: Tensor, value: number): Tensor =>
+    fill(like.backend, value, [...like.shape.slice(0, 3), 1]);
+  const own = membership(shown(call, call.key));
+  const key = concat([own, constant(own, 1)], 3);
+  const visible = visibleKeys(call);
+  return {
+    query: concat([mixed, constant(mixed, exploration)], 3),
+    key: visible === undefined ? key : where(visible, key, 0),
+  };
+}
+
+/** Mean over examples, heads and pairs of the expected edges, shape []: linear in the lengths. */
+function densityOf({ query, key }: Rates): Tensor {
+  const pairs = (query.shape[2] as number) * (key.shape[2] as number);
+  const products = sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] })), { axes: [2] });
+  return mul(mean(products), 1 / pairs);
+}
+
+/** The expected edges of the listed pairs, [B, heads, Lq, M]. */
+function expectedEdges({ query, key }: Rates, graph: Tensor): Tensor {
+  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
+  const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
+  const indices = reshape(graph, [batch * heads, queries * slots]);
+  const listed = reshape(gatherRows(reshape(key, [batch * heads, keys, columns]), indices), [
+    batch * heads * queries,
+    slots,
+    columns,
+  ]);
+  const rows = reshape(query, [batch * heads * queries, 1, columns]);
+  return reshape(matmul(rows, listed, { transposeB: true }), [batch, heads, queries, slots]);
+}
+
+/**
+ * Zeros, the logarithms of the edges that are there, with the straight-through gradient: an edge of 1 that multiplies
+ * exp(score) has the gradient of its logarithm, which goes on to the expected number of edges, clipped to [-1, 1].
+ */
+function passedThrough(expected: Tensor): Tensor {
+  const [bias] = custom(
+    'passedThrough',
+    [expected],
+    () => ({ outputs: [zeros(expected.backend, expected.shape, expected.dtype)], saved: [] }),
+    (_ops, [g]) => [max(min(g as Tensor, 1), -1)],
+  );
+  return bias as Tensor;
+}

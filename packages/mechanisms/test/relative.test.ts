@@ -1,0 +1,78 @@
+import { mul, narrow, type Tensor, tensor } from '@topk-attention/core';
+import { attentionLayer, contextOf, initialize } from '@topk-attention/nn';
+import { describe, expect, test } from 'vitest';
+import { relativeKernel } from '../src/index.js';
+import { backend, expectGolden, goldenCall, goldenParameter } from './support/goldens.js';
+import { describeLaws, expectClose } from './support/laws.js';
+import { randomTensor } from './support/random.js';
+
+const parameters = { directions: goldenParameter('directions'), offsets: goldenParameter('offsets') };
+
+describe.each(['fft', 'direct'] as const)('by %s', (form) => {
+  const mechanism = relativeKernel({ length: 7, features: 6, form });
+  test('is attention by features and factors of distances', () =>
+    expectGolden('relative', mechanism, parameters));
+  test('causally too', () => expectGolden('relative, causal', mechanism, parameters, { causal: true }));
+
+  describeLaws(`relative kernel by ${form}`, relativeKernel({ length: 5, features: 8, form }), {
+    trained: ['offsets'],
+    // Rounding of the transform.
+    digits: 6,
+  });
+});
+
+test.each([1, 3, 4])('%i columns at a time give the same', async (slab) => {
+  await expectGolden('relative', relativeKernel({ length: 7, features: 6, slab }), parameters);
+});
+
+test('distances beyond the length share its last bias', async () => {
+  const offsets = parameters.offsets;
+  const short = narrow(offsets, 1, 4, 5);
+  // The same as biases of 7 tokens.
+  const values = await short.data();
+  const spread = Float64Array.from({ length: 26 }, (_, at) => {
+    const [head, place] = [Math.floor(at / 13), at % 13];
+    return values[head * 5 + Math.max(0, Math.min(4, place - 4))] as number;
+  });
+  const long = tensor(backend, spread, [2, 13]);
+  await expectClose(
+    relativeKernel({ length: 3 }).attend(goldenCall({ ...parameters, offsets: short })),
+    relativeKernel({ length: 7 }).attend(goldenCall({ ...parameters, offsets: long })),
+  );
+});
+
+test('a common factor of all distances cancels, however large', async () => {
+  const shifted = async (by: number): Promise<Tensor> => {
+    const moved = Float64Array.from(await parameters.offsets.data(), (value) => value + by);
+    return tensor(backend, moved, [2, 13]);
+  };
+  const mechanism = relativeKernel({ length: 7 });
+  const plain = mechanism.attend(goldenCall(parameters));
+  for (const by of [500, -500]) {
+    await expectClose(mechanism.attend(goldenCall({ ...parameters, offsets: await shifted(by) })), plain, 9);
+  }
+});
+
+test('lengths of queries and keys do not matter, only directions', async () => {
+  const call = goldenCall(parameters);
+  const mechanism = relativeKernel({ length: 7 });
+  const longer = mechanism.attend({ ...call, query: mul(call.query, 30), key: mul(call.key, 0.1) });
+  await expectClose(longer, mechanism.attend(call), 9);
+});
+
+describe('wrong use', () => {
+  test.each([{ length: 0 }, { length: 4, features: 0 }, { length: 4, slab: 0 }])('%o', (options) => {
+    expect(() => relativeKernel(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  });
+  test('a scale whose features overflow', () => {
+    const call = goldenCall(parameters, { scale: 1e3 });
+    expect(() => relativeKernel({ length: 7 }).attend(call)).toThrow(/would overflow/);
+  });
+
+  test('a source', () => {
+    const layer = attentionLayer({ width: 8, heads: 2, mechanism: relativeKernel({ length: 4 }) });
+    const context = contextOf(initialize(backend, layer, 1));
+    const [x, source] = [1, 2].map((seed) => randomTensor(backend, seed, 1, 5, 8)) as [Tensor, Tensor];
+    expect(() => layer.apply(context, x, { source })).toThrow(/tokens of one text/);
+  });
+});

@@ -1,0 +1,50 @@
+import { reshape, tensor } from '@topk-attention/core';
+import { attentionLayer } from '@topk-attention/nn';
+import { describe, expect, test } from 'vitest';
+import { sigmoidAttention } from '../src/index.js';
+import { backend, expectGolden, goldenCall } from './support/goldens.js';
+import { describeLaws, expectClose } from './support/laws.js';
+
+test('is sigmoid(q k / sqrt(d) - log n) v', () => expectGolden('sigmoid', sigmoidAttention()));
+
+test('keeps the bias of the texts it was trained on', () =>
+  expectGolden('sigmoid of length 512, causal', sigmoidAttention({ length: 512 }), {}, { causal: true }));
+
+test('each weight is the sigmoid of the bias alone where scores are 0', async () => {
+  const call = goldenCall();
+  // sigmoid(0) = 1/2 and sigmoid(1000) = 1.
+  const one = sigmoidAttention({ bias: 0 }).attend({ ...call, options: { scale: 0 } });
+  const whole = sigmoidAttention({ bias: 1e3 }).attend({ ...call, options: { scale: 0 } });
+  const [halves, wholes] = await Promise.all([one.data(), whole.data()]);
+  for (const [at, value] of halves.entries()) expect(2 * value).toBeCloseTo(wholes[at] as number, 12);
+});
+
+test('a mask hides keys', async () => {
+  const mechanism = sigmoidAttention({ length: 7 });
+  const seen = [true, true, true, true, false, false, false];
+  const mask = reshape(tensor(backend, seen), [1, 1, 1, 7]);
+  const keyLengths = tensor(backend, Int32Array.of(4), [1]);
+  await expectClose(
+    mechanism.attend(goldenCall({}, { mask })),
+    mechanism.attend(goldenCall({}, { keyLengths })),
+  );
+});
+
+describe('wrong use', () => {
+  test.each([{ length: 0 }, { length: 4, bias: 1 }, { bias: Number.NaN }])('%o', (options) => {
+    expect(() => sigmoidAttention(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  });
+
+  test('a causal layer needs a fixed bias', () => {
+    const build = (): unknown =>
+      attentionLayer({ width: 8, heads: 2, causal: true, mechanism: sigmoidAttention() });
+    expect(build).toThrow(/give the length of training texts/);
+  });
+});
+
+describeLaws('sigmoid', sigmoidAttention());
+describeLaws('sigmoid of a fixed length, with norms', sigmoidAttention({ length: 9, qkNorm: true }), {
+  trained: ['query_norm.weight', 'key_norm.bias'],
+  // The norms of small rows are steep.
+  digits: 5,
+});

@@ -1,0 +1,3 @@
+import { packageTests } from '../../tooling/vitest/src/preset.ts';
+
+export default packageTests('mechanisms');
