@@ -12,6 +12,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/planned-bytes': 7,
     'attention/planned-bytes-backward': 14,
     'feed-forward/planned-bytes': 21,
+    'graph-attention/planned-bytes': 5,
+    'linear-attention/planned-bytes': 15,
   },
   onnxruntime: {
     'attention/fused-attention': 9,

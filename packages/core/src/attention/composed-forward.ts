@@ -1,4 +1,4 @@
-import type { AttentionOutputs, AttentionRequest } from '../contract/attention.js';
+import type { AttentionOutputs } from '../contract/attention.js';
 import type { ChosenAttention } from '../contract/choices.js';
 import { cast, mul, where } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
