@@ -2,6 +2,7 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { fusedGraphAttention, fusedGraphBackward } from './graph-attention/fused-graph-attention.js';
 import { fusedLinearAttention } from './linear-attention/fused-linear-attention.js';
 import { fusedLinearBackward } from './linear-attention/fused-linear-backward.js';
 import { adafactorUpdates } from './primitives/adafactor.js';
@@ -67,6 +68,8 @@ export function fusedOperations(
     attention: guarded(fusedAttention(stream, facts, tracked, options)),
     attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
+    graphAttention: guarded(fusedGraphAttention(stream, facts, tracked)),
+    graphAttentionBackward: guarded(fusedGraphBackward(stream, facts, tracked)),
     linearAttention: guarded(fusedLinearAttention(stream, facts, tracked)),
     linearAttentionBackward: guarded(fusedLinearBackward(stream, facts, tracked)),
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),

@@ -60,6 +60,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/selection-counts': 10,
     'attention/shared/call-programs': 25,
     'attention/short/short-path': 22,
+    'graph-attention/fused': 15,
     'linear-attention/fused': 30,
     'attention/stored/stored-path': 26,
     'attention/sweeps/sweeps-path': 71,

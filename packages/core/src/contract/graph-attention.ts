@@ -53,9 +53,9 @@ export interface GraphAttentionInputs<T> {
 export interface GraphAttentionOutputs<T> {
   /** [B, Hq, Lq, Dv] */
   readonly output: T;
-  /** i32 [B, Hq, Lq, M], present when `request.saves`: the entries that count, -1 for all others. */
+  /** i32 [B, Hq, Lq, M], present when `request.saves`: the keys of the entries that count, -1 for all others. */
   readonly indices?: T;
-  /** f32 [B, Hq, Lq, M]: their scores with scale and bias, -inf for all others. */
+  /** f32 [B, Hq, Lq, M]: their scores with scale and bias; NaN for numbers outside of the keys, -inf for all others. */
   readonly scores?: T;
 }
 

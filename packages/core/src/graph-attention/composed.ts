@@ -9,7 +9,7 @@ import type {
   GraphAttentionOutputs,
   GraphAttentionRequest,
 } from '../contract/graph-attention.js';
-import { add, cast, eq, mul, where } from '../ops/elementwise.js';
+import { add, cast, eq, logicalAnd, logicalNot, lt, mul, where } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
 import { sumTo } from '../ops/reduce.js';
@@ -92,7 +92,7 @@ function scoresOfEntries(
   start: number,
   size: number,
 ): SavedLists {
-  const { headDim, entries, scale } = request;
+  const { headDim, keyLength, entries, scale } = request;
   return scope(() => {
     const named = countedEntries(request, tensors, earlier, start, size);
     const scores = scope(() => {
@@ -105,7 +105,12 @@ function scoresOfEntries(
       const biased = bias === undefined ? scaled : add(scaled, chunkOf(bias, start, size));
       return where(eq(named, -1), Number.NEGATIVE_INFINITY, biased);
     });
-    // A score of -inf hides its key as well, whatever its value row holds.
-    return { indices: where(eq(scores, Number.NEGATIVE_INFINITY), -1, named), scores };
+    // A score of -inf hides its key as well, whatever its value row holds. A number outside of the keys stands in its
+    // score, which is NaN.
+    const indices = scope(() => {
+      const isKey = logicalAnd(lt(named, keyLength), logicalNot(eq(scores, Number.NEGATIVE_INFINITY)));
+      return where(logicalAnd(isKey, lt(-1, named)), named, -1);
+    });
+    return { indices, scores };
   });
 }

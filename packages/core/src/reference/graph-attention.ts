@@ -30,9 +30,9 @@ export interface GraphAttentionArrays {
 export interface ReferenceGraphAttentionResult {
   /** [B, Hq, Lq, Dv] */
   readonly output: Float64Array;
-  /** [B, Hq, Lq, M]: the entries that count, -1 for all others. */
+  /** [B, Hq, Lq, M]: the keys of the entries that count, -1 for all others. */
   readonly indices: Int32Array;
-  /** [B, Hq, Lq, M]: their scores, -inf for all others. */
+  /** [B, Hq, Lq, M]: their scores; NaN for numbers outside of the keys, -inf for all others. */
   readonly scores: Float64Array;
 }
 
@@ -132,7 +132,7 @@ export function referenceGraphAttention(
     const edges = edgesOf(request, arrays, at, roundingTo(precision));
     const weights = softmaxOf(edges.map(({ score }) => score));
     edges.forEach(({ slot, key, score }, i) => {
-      indices[at.row * entries + slot] = key;
+      if (key >= 0 && key < keyLength) indices[at.row * entries + slot] = key;
       scores[at.row * entries + slot] = score;
       for (let d = 0; d < valueDim; d++) {
         // Outside of the keys there is no value, and the weight is NaN.
