@@ -3,6 +3,19 @@ const TILE = 32u;
 var<workgroup> x_tile: array<f32, 1024>;
 var<workgroup> y_tile: array<f32, 1024>;
 
+#if scaled
+// Of a key, relative to the largest log scale at the end of its chunk; of a query, from what it is relative to, to the one
+// before its chunk.
+fn factor_of(group: u32, position: i32, begin: i32, end: i32) -> f32 {
+  let at = group * params.keys;
+  let peaks_at = at + group;
+  if (params.backwards != 0u) {
+    return exp(peaks[peaks_at + u32(begin)] - peaks[peaks_at + u32(position + 1)]);
+  }
+  return exp(logs[at + u32(position)] - peaks[peaks_at + u32(end)]);
+}
+#endif
+
 @compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let first_feature = (group.x / params.tiles) * TILE;
@@ -27,6 +40,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         if (inside && first_column + local.x < params.columns) {
           y_value = y[(first_row + u32(row)) * params.columns + first_column + local.x];
         }
+#if scaled
+        if (inside) { x_value *= factor_of(group.z, row + params.offset, begin + params.offset, end + params.offset); }
+#endif
         x_tile[at] = x_value;
         y_tile[at] = y_value;
       }

@@ -13,6 +13,7 @@ import type { View } from '../runtime/view.js';
 import { recordCarry, recordJoin, recordSplit } from './carry-sums.js';
 import { recordChunkSums } from './chunk-sums.js';
 import { recordDivide, rowSumsBytes } from './finish.js';
+import { recordLastPeak } from './peaks.js';
 import { type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
 import { type RowsCall, recordRows } from './rows.js';
 import {
@@ -53,6 +54,7 @@ export function fusedLinearAttention<T extends View>(
           const state = request.returnsState && {
             sums: allocate([batch, keyHeads, features, valueDim], 'f32'),
             total: allocate([batch, keyHeads, features], 'f32'),
+            ...(request.keyLogScale && { logScale: allocate([batch, keyHeads], 'f32') }),
           };
           const keys = recordKeys(stream, request, inputs);
           const rowSums = normalise ? stream.scratch(rowSumsBytes(request)) : undefined;
@@ -68,6 +70,9 @@ export function fusedLinearAttention<T extends View>(
           if (state) {
             const { sums, total } = state;
             recordSplit(stream, request, { joined: carry, sums: sums.span, total: total.span });
+            if (state.logScale && keys.scales) {
+              recordLastPeak(stream, request, keys.scales.peaks, state.logScale.span);
+            }
           }
           stream.release(carry);
           keys.release();
@@ -88,7 +93,7 @@ export function refusalsOf(request: LinearAttentionRequest, facts: DeviceFacts):
   const { batch, queryHeads, keyHeads, queryLength, keyLength, features, valueDim, dtype } = request;
   const reasons: string[] = [];
   if (dtype !== 'f32') reasons.push(`${dtype}: made for f32`);
-  if (request.keyLogScale) reasons.push('log scales of keys');
+  if (request.keyLogScale && !request.causal) reasons.push('log scales of keys without causality');
   const heads = batch * Math.max(queryHeads, keyHeads);
   if (heads > 65_535) reasons.push(`${heads} heads exceed 65535 workgroups`);
   const most = Math.max(
@@ -147,6 +152,7 @@ export function callOfQueries(
     otherLength: keyLength,
     otherOffset: 0,
     sumsSize: features * columnsOf(request),
+    keys: keyLength,
   };
 }
 
@@ -172,10 +178,14 @@ export function recordKeySegments(
       {
         ...{ groups: groupsOf(request), heads: 1, features: request.features, columns: columnsOf(request) },
         ...{ length: request.keyLength, first: start, end, chunk, chunks },
+        ...{ offset: 0, backwards: false, keys: request.keyLength },
       },
-      { x: keys.features, y: keys.values, out: sums },
+      { x: keys.features, y: keys.values, scales: keys.scales, out: sums },
     );
-    recordCarry(stream, request, chunks, { sums, carry, backwards: false });
+    recordCarry(stream, request, segment, {
+      ...{ sums, carry, backwards: false },
+      peaks: keys.scales?.peaks,
+    });
     if (request.causal) visit(segment, queriesOf(request, segment), sums);
     stream.release(sums);
     stream.flush();
@@ -225,6 +235,7 @@ export function recordSumsOfRows(
       p: sums,
       b: { span: keys.features, stride: features },
       c: { span: keys.values, stride: width },
+      scales: keys.scales,
       result: { span: out, stride: columns },
     },
   );

@@ -18,10 +18,12 @@ import {
   callOfQueries,
   describeSegments,
   recordKeySegments,
+  recordStart,
   recordSumsOfRows,
   refusalsOf,
 } from './fused-linear-attention.js';
 import { hidesKeys, type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
+import { recordRowProducts } from './row-products.js';
 import { recordRows } from './rows.js';
 import {
   chunksIn,
@@ -69,6 +71,8 @@ export function fusedLinearBackward<T extends View>(
             value: allocate(inputs.value.shape, 'f32'),
             ...(inputs.sumsBefore && { sumsBefore: allocate(inputs.sumsBefore.shape, 'f32') }),
             ...(inputs.totalBefore && { totalBefore: allocate(inputs.totalBefore.shape, 'f32') }),
+            ...(inputs.keyLogScale && { keyLogScale: allocate(inputs.keyLogScale.shape, 'f32') }),
+            ...(inputs.logScaleBefore && { logScaleBefore: allocate(inputs.logScaleBefore.shape, 'f32') }),
           };
           const keys = recordKeys(stream, request, inputs);
           const rows = stream.scratch(rowSumsBytes(request));
@@ -79,6 +83,24 @@ export function fusedLinearBackward<T extends View>(
               joined: carry,
               ...{ sums: made.sumsBefore.span, total: made.totalBefore.span },
             });
+          }
+          if (made.keyLogScale) {
+            // The weights of a key are exp of its log scale times those of its features.
+            const { keyLength, features } = request;
+            recordRowProducts(
+              stream,
+              { rows: groupsOf(request) * keyLength, width: features },
+              { a: keys.features, b: made.keyFeatures.span, out: made.keyLogScale.span },
+            );
+          }
+          if (made.logScaleBefore) {
+            const before = recordStart(stream, request, inputs);
+            recordRowProducts(
+              stream,
+              { rows: groupsOf(request), width: request.features * columnsOf(request) },
+              { a: before, b: carry, out: made.logScaleBefore.span },
+            );
+            stream.release(before);
           }
           stream.release(carry);
           stream.release(rows);
@@ -133,6 +155,7 @@ function recordQueryGradients(
         p: sums,
         b: { span: keys.values, stride: width },
         c: { span: keys.features, stride: features },
+        scales: keys.scales,
         result: { span: dQueries.span, stride: features },
       },
     );
@@ -165,6 +188,7 @@ function recordKeyGradients(
       ...{ causal, backwards: true, groups, rowHeads: 1, rowLength: keyLength, rowOffset: 0 },
       ...{ firstRow: start, endRow: end, start, end, chunk },
       ...{ otherHeads: heads, otherLength: queryLength, otherOffset: offset, sumsSize: features * width },
+      keys: keyLength,
     };
     const ofQueries = { span: queryFeatures.span, stride: features };
     const ofRows = { span: rows, stride: width };
@@ -174,7 +198,7 @@ function recordKeyGradients(
       stream,
       { ...call, ...{ inner: width, columns: features, sumsRow: 1, sumsColumn: width } },
       {
-        ...{ a: ofValues, p: sums, b: ofRows, c: ofQueries, ...flags },
+        ...{ a: ofValues, p: sums, b: ofRows, c: ofQueries, ...flags, scales: keys.scales },
         result: { span: made.keyFeatures.span, stride: features },
       },
     );
@@ -183,7 +207,7 @@ function recordKeyGradients(
       { ...call, ...{ inner: features, columns: valueDim, sumsRow: width, sumsColumn: 1 } },
       {
         a: { span: keys.features, stride: features },
-        ...{ p: sums, b: ofQueries, c: ofRows, ...flags },
+        ...{ p: sums, b: ofQueries, c: ofRows, ...flags, scales: keys.scales },
         result: { span: made.value.span, stride: valueDim },
       },
     );
@@ -195,11 +219,22 @@ function recordKeyGradients(
       stream,
       {
         ...{ groups, heads, features, columns: width, length: queryLength },
-        ...{ first: start - offset, end: end - offset, chunk, chunks },
+        ...{
+          first: start - offset,
+          end: end - offset,
+          chunk,
+          chunks,
+          offset,
+          backwards: true,
+          keys: keyLength,
+        },
       },
-      { x: queryFeatures.span, y: rows, out: sums },
+      { x: queryFeatures.span, y: rows, scales: keys.scales, out: sums },
     );
-    recordCarry(stream, request, chunks, { sums, carry, backwards: true });
+    recordCarry(stream, request, segment, {
+      ...{ sums, carry, backwards: true },
+      peaks: keys.scales?.peaks,
+    });
     if (causal) recordKeysOf(segment, sums);
     stream.release(sums);
     stream.flush();

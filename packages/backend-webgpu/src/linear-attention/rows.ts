@@ -2,6 +2,7 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
+import type { Scales } from './peaks.js';
 import { text } from './rows.wgsl.js';
 import { TILE } from './sizes.js';
 
@@ -14,6 +15,8 @@ interface Variant {
   readonly tiles: number;
   /** Whether rows may be hidden. */
   readonly keeps: boolean;
+  /** Whether keys have log scales. */
+  readonly scaled: boolean;
 }
 
 /**
@@ -23,7 +26,7 @@ interface Variant {
  * once for P and once for each tile of pairs, P, B and C once per tile of rows. Sums run in the order of positions.
  * Workgroup memory: 8 KiB and 2 KiB for each 32 columns.
  */
-const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps }: Variant) => ({
+const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled }: Variant) => ({
   uniforms: {
     causal: 'u32',
     backwards: 'u32',
@@ -50,6 +53,7 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps }: Vari
     p_column: 'u32',
     result_stride: 'u32',
     flag_stride: 'u32',
+    keys: 'u32',
   },
   buffers: {
     a: read('f32'),
@@ -57,6 +61,8 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps }: Vari
     b: read('f32'),
     c_rows: read('f32'),
     flags: optional(keeps, read('f32')),
+    logs: optional(scaled, read('f32')),
+    peaks: optional(scaled, read('f32')),
     result: write('f32'),
   },
   workgroup: [TILE, 8],
@@ -67,6 +73,7 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps }: Vari
       right_size: STEP * 32 * tiles,
       right_loads: 2 * tiles,
       keeps,
+      scaled,
     }),
 }));
 
@@ -103,6 +110,7 @@ export interface RowsCall {
   readonly sumsSize: number;
   readonly sumsRow: number;
   readonly sumsColumn: number;
+  readonly keys: number;
 }
 
 export interface RowsBuffers {
@@ -113,17 +121,22 @@ export interface RowsBuffers {
   readonly c: Rows;
   /** Rows whose last column is 0 are hidden: their result is zeros. */
   readonly flags?: Rows;
+  readonly scales?: Scales | undefined;
   readonly result: Rows;
 }
 
-export function recordRows(stream: Stream, call: RowsCall, { a, p, b, c, flags, result }: RowsBuffers): void {
+export function recordRows(
+  stream: Stream,
+  call: RowsCall,
+  { a, p, b, c, flags, scales, result }: RowsBuffers,
+): void {
   const { rowOffset, firstRow, endRow, start, columns, groups, rowHeads } = call;
   if (endRow <= firstRow) return;
   const tiles = Math.min(MOST_TILES, Math.ceil(columns / TILE));
   // Tiles begin where chunks do, so that none lies in two chunks.
   const firstPosition = start + TILE * Math.floor((firstRow + rowOffset - start) / TILE);
   const rowTiles = Math.ceil((endRow + rowOffset - firstPosition) / TILE);
-  rowsKernel({ tiles, keeps: flags !== undefined }).launch(stream, {
+  rowsKernel({ tiles, keeps: flags !== undefined, scaled: scales !== undefined }).launch(stream, {
     uniforms: {
       causal: Number(call.causal),
       backwards: Number(call.backwards),
@@ -150,8 +163,18 @@ export function recordRows(stream: Stream, call: RowsCall, { a, p, b, c, flags, 
       p_column: call.sumsColumn,
       result_stride: result.stride,
       flag_stride: flags?.stride ?? 0,
+      keys: call.keys,
     },
-    buffers: { a: a.span, p, b: b.span, c_rows: c.span, flags: flags?.span, result: result.span },
+    buffers: {
+      a: a.span,
+      p,
+      b: b.span,
+      c_rows: c.span,
+      flags: flags?.span,
+      logs: scales?.logs,
+      peaks: scales?.peaks,
+      result: result.span,
+    },
     workgroups: [rowTiles, Math.ceil(columns / (32 * tiles)), groups * rowHeads],
   });
 }

@@ -7,6 +7,13 @@ var<workgroup> other: array<f32, 512>;
 var<workgroup> right: array<f32, ${right_size}>;
 var<workgroup> pairs: array<f32, 1024>;
 
+#if scaled
+fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + u32(position)]; }
+
+// The largest log scale before a position.
+fn peak_at(group: u32, position: i32) -> f32 { return peaks[group * (params.keys + 1u) + u32(position)]; }
+#endif
+
 fn load_left(rows_at: u32, tile_row: i32, x0: u32, t: u32) {
   for (var i = 0u; i < 2u; i++) {
     let at = t + 256u * i;
@@ -60,6 +67,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     workgroupBarrier();
   }
 
+#if scaled
+  if (has_own) {
+    let start_at = params.segment_start + i32(chunk * params.chunk);
+    let end_at = min(start_at + i32(params.chunk), params.segment_end);
+    var factors = vec4f(0.0);
+    for (var i = 0u; i < 4u; i++) {
+      let place = position + i32(4u * local.y + i);
+      if (place < end_at) {
+        if (params.backwards != 0u) { factors[i] = exp(log_at(matrix, place) - peak_at(matrix, end_at)); }
+        else { factors[i] = exp(peak_at(matrix, start_at) - peak_at(matrix, place + 1)); }
+      }
+    }
+    for (var c = 0u; c < ${tiles}u; c++) { sums[c] *= factors; }
+  }
+#endif
+
   // Pairs within the chunk.
   if (has_own) {
     let chunk_start = params.segment_start + i32(chunk * params.chunk);
@@ -87,6 +110,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
           for (var x = 0u; x < STEP; x++) { weights += left_of(local.y, x) * other[local.x * STEP + x]; }
           workgroupBarrier();
         }
+#if scaled
+        for (var i = 0u; i < 4u; i++) {
+          let row_place = position + i32(4u * local.y + i);
+          let place = start + i32(local.x);
+          var factor = 0.0;
+          if (row_place < chunk_end && place < chunk_end) {
+            if (params.backwards != 0u) { factor = exp(log_at(matrix, row_place) - peak_at(matrix, place + 1)); }
+            else { factor = exp(log_at(matrix, place) - peak_at(matrix, row_place + 1)); }
+          }
+          weights[i] *= factor;
+        }
+#endif
         for (var i = 0u; i < 4u; i++) { pairs[(4u * local.y + i) * TILE + local.x] = weights[i]; }
         // Only in the tile of the rows themselves is a pair not visible. It has no factor of 0: 0 times NaN is NaN.
         let is_partly = start == position;

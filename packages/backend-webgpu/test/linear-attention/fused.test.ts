@@ -26,6 +26,8 @@ interface Case {
   readonly lengths?: readonly number[];
   readonly masked?: boolean;
   readonly state?: boolean;
+  /** Log scales of keys over a range that exp does not cover. */
+  readonly scales?: boolean;
 }
 
 const causal = { causal: true };
@@ -45,10 +47,14 @@ const cases: Readonly<Record<string, Case>> = {
   'more queries than keys, in segments': {
     ...{ queries: 140, keys: 75, features: 16, valueDim: 8, options: { ...causal, chunk: 40 } },
   },
+  'log scales in segments, a state, lengths': {
+    ...{ queries: 260, keys: 300, features: 17, valueDim: 33, lengths: [250, 300], state: true },
+    ...{ scales: true, options: { ...causal, chunk: 150 } },
+  },
   'one token': { queries: 1, keys: 1, features: 16, valueDim: 8, options: causal, state: true },
 };
 
-const [batch, heads, keyHeads] = [2, 4, 2] as const;
+const [batch, heads, keyHeads] = [2, 2, 1] as const;
 
 type Inputs = {
   readonly q: Tensor;
@@ -56,10 +62,12 @@ type Inputs = {
   readonly v: Tensor;
   readonly sums?: Tensor;
   readonly total?: Tensor;
+  readonly scales?: Tensor;
+  readonly logScale?: Tensor;
 };
 
 async function results(backend: Backend, one: Case): Promise<Readonly<Record<string, readonly number[]>>> {
-  const { queries, keys, features, valueDim, options, lengths, masked, state } = one;
+  const { queries, keys, features, valueDim, options, lengths, masked, state, scales } = one;
   const random = (seed: number, shape: readonly number[], make: (x: number) => number): Tensor => {
     const count = shape.reduce((a, b) => a * b, 1);
     return tensor(backend, randomNumbers(count, seed).map(make), shape);
@@ -74,6 +82,10 @@ async function results(backend: Backend, one: Case): Promise<Readonly<Record<str
       sums: random(4, [batch, keyHeads, features, valueDim], plain),
       total: random(5, [batch, keyHeads, features], positive),
     }),
+    ...(scales === true && {
+      scales: random(7, [batch, keyHeads, keys], (x) => 120 * x),
+      logScale: random(8, [batch, keyHeads], (x) => 60 * x),
+    }),
   };
   const given: LinearAttentionOptions = {
     ...options,
@@ -86,7 +98,10 @@ async function results(backend: Backend, one: Case): Promise<Readonly<Record<str
       ),
     }),
   };
-  const stateOf = ({ sums, total }: Inputs) => (sums && total ? { state: { sums, total } } : {});
+  const stateOf = ({ sums, total, scales: keyLogScale, logScale }: Inputs) => ({
+    ...(keyLogScale && { keyLogScale }),
+    ...(sums && total && { state: { sums, total, ...(logScale && { logScale }) } }),
+  });
   const whole = linearAttention(inputs.q, inputs.k, inputs.v, {
     ...given,
     ...stateOf(inputs),
@@ -135,7 +150,10 @@ optional('it is planned in segments, within the budget', softwareGpuAvailability
   expect(tight.plan.chunks).toBeGreaterThan(1);
   expect(tight.plan.bytes.total).toBeLessThanOrEqual(budgetBytes);
   const scaled = explainLinearAttention(backend, shapes, { keyLogScale: [1, 4, 2048] });
-  expect(scaled.paths[0]).toMatchObject({ path: 'fused', refusals: ['log scales of keys'] });
+  expect(scaled.paths[0]).toMatchObject({
+    path: 'fused',
+    refusals: ['log scales of keys without causality'],
+  });
 });
 
 test('segments cover all keys once, in whole chunks but for the last', () => {
