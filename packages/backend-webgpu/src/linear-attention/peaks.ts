@@ -10,7 +10,7 @@ import { groupsOf } from './sizes.js';
  * The log scale of what is not there, instead of -inf: exp of its distance to any other is 0, and no infinity meets a
  * shader. Hidden keys have features of 0, so between two of them any factor will do.
  */
-export const NOTHING = -3e38;
+const NOTHING = -3e38;
 
 const INVOCATIONS = 256;
 

@@ -78,7 +78,7 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled
 }));
 
 /** Rows of a matrix per head. */
-export interface Rows {
+interface Rows {
   readonly span: Span;
   readonly stride: number;
 }

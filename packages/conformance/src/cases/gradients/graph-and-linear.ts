@@ -4,12 +4,12 @@ import { checkClose } from '../../harness/support/assert.js';
 import type { Ran } from '../../harness/support/differentiate.js';
 import { list, type Nd, nd } from '../../harness/support/nd.js';
 import { Random } from '../../harness/support/random.js';
-import { type GraphProblem, outputShape as graphShape, run as runGraph } from '../graph-attention/problem.js';
+import { type GraphProblem, outputShape as graphShape, run as runGraph } from '../attention/graph/problem.js';
 import {
   type LinearProblem,
   outputShape as linearShape,
   run as runLinear,
-} from '../linear-attention/problem.js';
+} from '../attention/linear/problem.js';
 import { differences, onlyExact, weighted } from './finite-differences.js';
 
 function graphProblems(): Readonly<Record<string, GraphProblem>> {

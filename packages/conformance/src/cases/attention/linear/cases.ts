@@ -10,7 +10,7 @@ import {
   zeros,
 } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { type ConformanceCase, needsHalves } from '../../harness/case.js';
+import { type ConformanceCase, needsHalves } from '../../../harness/case.js';
 import {
   check,
   checkClose,
@@ -19,10 +19,10 @@ import {
   checkThrows,
   gradientTolerance,
   type Tolerance,
-} from '../../harness/support/assert.js';
-import { list, type Nd, nd } from '../../harness/support/nd.js';
-import { Random } from '../../harness/support/random.js';
-import { encode } from '../../harness/support/workbench.js';
+} from '../../../harness/support/assert.js';
+import { list, type Nd, nd } from '../../../harness/support/nd.js';
+import { Random } from '../../../harness/support/random.js';
+import { encode } from '../../../harness/support/workbench.js';
 import {
   type LinearAnswer,
   type LinearProblem,

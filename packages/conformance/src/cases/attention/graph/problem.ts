@@ -1,6 +1,6 @@
 import { type Backend, type GraphAttentionOptions, graphAttention, type Tensor } from '@topk-attention/core';
-import { differentiate, type Ran } from '../../harness/support/differentiate.js';
-import { at, type Nd, nd } from '../../harness/support/nd.js';
+import { differentiate, type Ran } from '../../../harness/support/differentiate.js';
+import { at, type Nd, nd } from '../../../harness/support/nd.js';
 
 /** A call of attention over a graph with its numbers. */
 export interface GraphProblem {

@@ -7,7 +7,7 @@ import {
   topKAttention,
   zeros,
 } from '@topk-attention/core';
-import { type ConformanceCase, type ConformanceContext, needsHalves } from '../../harness/case.js';
+import { type ConformanceCase, type ConformanceContext, needsHalves } from '../../../harness/case.js';
 import {
   check,
   checkClose,
@@ -15,10 +15,10 @@ import {
   checkSameBits,
   gradientTolerance,
   type Tolerance,
-} from '../../harness/support/assert.js';
-import { list, matrix, type Nd, nd } from '../../harness/support/nd.js';
-import { Random } from '../../harness/support/random.js';
-import { encode } from '../../harness/support/workbench.js';
+} from '../../../harness/support/assert.js';
+import { list, matrix, type Nd, nd } from '../../../harness/support/nd.js';
+import { Random } from '../../../harness/support/random.js';
+import { encode } from '../../../harness/support/workbench.js';
 import { type GraphProblem, graphRoles, outputShape, run, solve } from './problem.js';
 
 const NAN = Number.NaN;

@@ -4,8 +4,8 @@ import {
   linearAttention,
   type Tensor,
 } from '@topk-attention/core';
-import { differentiate, type Ran } from '../../harness/support/differentiate.js';
-import { at, type Nd, nd } from '../../harness/support/nd.js';
+import { differentiate, type Ran } from '../../../harness/support/differentiate.js';
+import { at, type Nd, nd } from '../../../harness/support/nd.js';
 
 /** A call of linear attention with its numbers. */
 export interface LinearProblem {
