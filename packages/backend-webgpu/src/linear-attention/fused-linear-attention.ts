@@ -8,6 +8,7 @@ import type {
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Span } from '../runtime/kernel.js';
+import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { recordCarry, recordJoin, recordSplit } from './carry-sums.js';
@@ -108,12 +109,14 @@ export function refusalsOf(request: LinearAttentionRequest, facts: DeviceFacts):
 
 /** Bytes beyond the results of the forward pass, in segments of that many tokens. */
 function scratchBytes(request: LinearAttentionRequest, chunk: number): number {
+  const rows = request.normalise ? bufferSize(rowSumsBytes(request)) : 0;
+  return preparedBytes(request) + rows + segmentBytes(request, Math.min(chunk, request.keyLength));
+}
+
+/** Bytes of the sums of a segment's chunks, and of those before it. */
+export function segmentBytes(request: LinearAttentionRequest, tokens: number): number {
   const sums = sumsBytes(request);
-  return (
-    preparedBytes(request) +
-    (request.normalise ? rowSumsBytes(request) : 0) +
-    sums * (1 + chunksIn(Math.min(chunk, request.keyLength)))
-  );
+  return bufferSize(sums) + bufferSize(sums * chunksIn(tokens));
 }
 
 /** The sums that a call begins with, [N, F, Dv + 1]. The caller releases them. */

@@ -9,6 +9,7 @@ import {
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Span } from '../runtime/kernel.js';
+import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { recordCarry, recordSplit } from './carry-sums.js';
@@ -21,12 +22,12 @@ import {
   recordStart,
   recordSumsOfRows,
   refusalsOf,
+  segmentBytes,
 } from './fused-linear-attention.js';
 import { hidesKeys, type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
 import { recordRowProducts } from './row-products.js';
 import { recordRows } from './rows.js';
 import {
-  chunksIn,
   columnsOf,
   firstPosition,
   groupsOf,
@@ -58,11 +59,11 @@ export function fusedLinearBackward<T extends View>(
       const preferredChunk = preferredSegment(request);
       return {
         preferredChunk,
-        scratchBytes: (chunk) =>
-          preparedBytes(request) +
-          (request.normalise ? 2 : 1) * rowSumsBytes(request) +
-          sumsBytes(request) *
-            (1 + chunksIn(Math.min(chunk, Math.max(request.queryLength, request.keyLength)))),
+        scratchBytes(chunk) {
+          const tokens = Math.min(chunk, Math.max(request.queryLength, request.keyLength));
+          const rows = (request.normalise ? 2 : 1) * bufferSize(rowSumsBytes(request));
+          return preparedBytes(request) + rows + segmentBytes(request, tokens);
+        },
         describe: () => ({ variant: describeSegments(request, preferredChunk) }),
         run(inputs, chunk) {
           const made = {

@@ -1,5 +1,6 @@
 import type { LinearAttentionInputs, LinearAttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../runtime/kernel.js';
+import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { defineKernel, kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
@@ -76,8 +77,11 @@ export interface Scales {
 }
 
 /** Bytes of what `recordPeaks` makes. */
-export const scalesBytes = (request: LinearAttentionRequest): number =>
-  request.keyLogScale ? 4 * groupsOf(request) * (2 * request.keyLength + 1) : 0;
+export function scalesBytes(request: LinearAttentionRequest): number {
+  if (!request.keyLogScale) return 0;
+  const groups = 4 * groupsOf(request);
+  return bufferSize(groups * request.keyLength) + bufferSize(groups * (request.keyLength + 1));
+}
 
 /** @param values [N, Lk, Dv + 1], as prepared */
 export function recordPeaks(

@@ -1,5 +1,6 @@
 import type { LinearAttentionInputs, LinearAttentionRequest } from '@topk-attention/core/backend';
 import type { Span } from '../runtime/kernel.js';
+import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
@@ -62,8 +63,8 @@ export const hidesKeys = ({ keyLengths, keyMask, keyLogScale }: LinearAttentionR
 /** Bytes of what `recordKeys` makes. */
 export function preparedBytes(request: LinearAttentionRequest): number {
   const rows = groupsOf(request) * request.keyLength;
-  const copied = columnsOf(request) + (hidesKeys(request) ? request.features : 0);
-  return 4 * rows * copied + scalesBytes(request);
+  const copied = hidesKeys(request) ? bufferSize(4 * rows * request.features) : 0;
+  return copied + bufferSize(4 * rows * columnsOf(request)) + scalesBytes(request);
 }
 
 export function recordKeys(

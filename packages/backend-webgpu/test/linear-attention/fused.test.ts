@@ -1,7 +1,9 @@
 import {
   explainLinearAttention,
+  fill,
   type LinearAttentionOptions,
   linearAttention,
+  type Pullback,
   pullback,
   type Tensor,
   tensor,
@@ -154,6 +156,50 @@ optional('it is planned in segments, within the budget', softwareGpuAvailability
     path: 'fused',
     refusals: ['log scales of keys without causality'],
   });
+});
+
+optional('planned bytes are 1.0 to 1.5 times those taken', softwareGpuAvailability(), async () => {
+  const backend = await openTestBackend();
+  const { pool } = backend.stream;
+  // Results of a power of two of bytes, which their buffers do not round up.
+  const shape = [1, 2, 512, 64];
+  const shapes = { queryFeatures: shape, keyFeatures: shape, value: shape };
+  const ones = (dims: readonly number[]): Tensor => fill(backend, 0.5, dims);
+  const inputs = { q: ones(shape), k: ones(shape), v: ones(shape), scales: ones([1, 2, 512]) };
+  const cotangent = ones(shape);
+  for (const given of [
+    { causal: true },
+    { causal: true, chunk: 150 },
+    { causal: false, keyLengths: tensor(backend, Int32Array.of(500)) },
+    { causal: true, keyLogScale: inputs.scales },
+  ]) {
+    const { plan, backward } = explainLinearAttention(backend, shapes, { ...given, training: true });
+    const taken = (record: () => void): number => {
+      pool.resetPeak();
+      const before = pool.peakUsedBytes;
+      record();
+      return pool.peakUsedBytes - before;
+    };
+    let pulled: Pullback<typeof inputs, Tensor> | undefined;
+    const forward = taken(() => {
+      pulled = pullback(
+        (p) =>
+          linearAttention(p.q, p.k, p.v, {
+            ...given,
+            ...('keyLogScale' in given && { keyLogScale: p.scales }),
+          }),
+        inputs,
+      );
+    });
+    const back = taken(() => void pulled?.backward(cotangent));
+    const { bytes } = (backward as NonNullable<typeof backward>).plan;
+    // The divisors were there before.
+    const ratios = { forward: plan.bytes.total / forward, back: (bytes.total - bytes.saved) / back };
+    for (const [what, ratio] of Object.entries(ratios)) {
+      expect(ratio, `${what} ${Object.keys(given)}`).toBeGreaterThanOrEqual(1);
+      expect(ratio, `${what} ${Object.keys(given)}`).toBeLessThanOrEqual(1.5);
+    }
+  }
 });
 
 test('segments cover all keys once, in whole chunks but for the last', () => {
