@@ -10,7 +10,7 @@ import { root, toolCommand } from '../scripts/run.mjs';
 import { bundle, consumer, packages } from './consumer.mjs';
 
 /** Bytes after minification and gzip. */
-const CORE_LIMIT_BYTES = 35_000;
+const CORE_LIMIT_BYTES = 44_000;
 
 /** One small export must not bring the rest along. Minified, not compressed. @type {Record<string, [name: string, limitBytes: number][]>} */
 const smallExports = {

@@ -92,6 +92,17 @@ const modules: Readonly<Record<string, Exports>> = {
       exactAttention: (wrong) => ofCore.exactAttention(q, q, q, wrong),
       topKFeedForward: (wrong) => ofCore.topKFeedForward(x, weights, { k: 1, ...wrong }),
       explain: (wrong) => ofCore.explain(backend, shapes, { k: 1, ...wrong }),
+      graphAttention: (wrong) =>
+        ofCore.graphAttention(q, q, q, core.zeros(backend, [1, 1, 2, 1], 'i32'), wrong),
+      linearAttention: (wrong) => ofCore.linearAttention(q, q, q, wrong),
+      explainGraphAttention: (wrong) =>
+        ofCore.explainGraphAttention(backend, { ...shapes, graph: [1, 1, 2, 1] }, wrong),
+      explainLinearAttention: (wrong) =>
+        ofCore.explainLinearAttention(
+          backend,
+          { queryFeatures: q.shape, keyFeatures: q.shape, value: q.shape },
+          wrong,
+        ),
       explainFeedForward: (wrong) => ofCore.explainFeedForward(backend, sizes, { k: 1, ...wrong }),
       planAttention: (wrong) => ofCore.planAttention(attentionRequest, limits, wrong),
       planAttentionBackward: (wrong) => ofCore.planAttentionBackward(attentionRequest, limits, wrong),
@@ -144,7 +155,8 @@ const modules: Readonly<Record<string, Exports>> = {
     withOptions: {
       createReferenceBackend: (wrong) => untyped(reference).createReferenceBackend(wrong),
     },
-    without: `halfToNumber numberToHalf referenceAttention referenceAttentionBackward referenceFeedForward
+    without: `halfToNumber numberToHalf referenceAttention referenceAttentionBackward referenceGraphAttention
+      referenceGraphAttentionBackward referenceLinearAttention referenceLinearAttentionBackward referenceFeedForward
       referenceFeedForwardBackward`,
   },
   conformance: {

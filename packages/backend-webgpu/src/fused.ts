@@ -2,6 +2,9 @@ import type { DType, FusedOperation, FusedOperations, Shape } from '@topk-attent
 import { type FusedAttentionOptions, fusedAttention } from './attention/fused-attention.js';
 import { fusedBackward } from './attention/fused-backward.js';
 import { fusedFeedForward, fusedFeedForwardBackward } from './feed-forward/fused-feed-forward.js';
+import { fusedGraphAttention, fusedGraphBackward } from './graph-attention/fused-graph-attention.js';
+import { fusedLinearAttention } from './linear-attention/fused-linear-attention.js';
+import { fusedLinearBackward } from './linear-attention/fused-linear-backward.js';
 import { adafactorUpdates } from './primitives/adafactor.js';
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
 import { elementDropout } from './primitives/dropout.js';
@@ -65,6 +68,10 @@ export function fusedOperations(
     attention: guarded(fusedAttention(stream, facts, tracked, options)),
     attentionBackward: guarded(fusedBackward(stream, facts, tracked)),
     feedForward: guarded(fusedFeedForward(stream, facts, tracked)),
+    graphAttention: guarded(fusedGraphAttention(stream, facts, tracked)),
+    graphAttentionBackward: guarded(fusedGraphBackward(stream, facts, tracked)),
+    linearAttention: guarded(fusedLinearAttention(stream, facts, tracked)),
+    linearAttentionBackward: guarded(fusedLinearBackward(stream, facts, tracked)),
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
     elementwiseList: guarded(
       elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),

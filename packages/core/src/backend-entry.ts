@@ -37,8 +37,10 @@ export {
 } from './contract/errors.js';
 export type * from './contract/feed-forward.js';
 export type * from './contract/fused.js';
+export type * from './contract/graph-attention.js';
 export type * from './contract/limits.js';
 export type * from './contract/linear.js';
+export type * from './contract/linear-attention.js';
 export type * from './contract/norm.js';
 export type * from './contract/op-names.js';
 export { philox4x32, philoxBits, philoxKey } from './contract/philox.js';

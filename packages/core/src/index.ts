@@ -44,9 +44,19 @@ export { type DropoutOptions, dropout } from './functions/dropout.js';
 export { type LinearOptions, linear } from './functions/linear.js';
 export { layerNorm, rmsNorm } from './functions/norms.js';
 export { sumSquares } from './functions/sum-squares.js';
+export { type ExplainGraphAttentionOptions, explainGraphAttention } from './graph-attention/explain.js';
+export { graphAttention } from './graph-attention/graph-attention.js';
+export type { GraphAttentionOptions, GraphAttentionShapes } from './graph-attention/options.js';
+export { type ExplainLinearAttentionOptions, explainLinearAttention } from './linear-attention/explain.js';
+export { type LinearAttentionResult, linearAttention } from './linear-attention/linear-attention.js';
+export type {
+  LinearAttentionOptions,
+  LinearAttentionShapes,
+  LinearAttentionState,
+} from './linear-attention/options.js';
 export type { ExplainedPass, Explanation, PathReport } from './operation/explain.js';
 export { formatBytes } from './operation/format.js';
-export type { PlannedBytes } from './operation/plan.js';
+export type { Plan, PlannedBytes } from './operation/plan.js';
 export * from './ops/index.js';
 export { dryBackend } from './planning/dry-backend.js';
 export { type PlanStepOptions, planStep, type StepBytes } from './planning/plan-step.js';

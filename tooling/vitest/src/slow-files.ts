@@ -12,6 +12,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/planned-bytes': 7,
     'attention/planned-bytes-backward': 14,
     'feed-forward/planned-bytes': 21,
+    'graph-attention/planned-bytes': 5,
+    'linear-attention/planned-bytes': 15,
   },
   onnxruntime: {
     'attention/fused-attention': 9,
@@ -64,6 +66,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/tensor/finish': 19,
     'attention/tensor/tensor-path': 15,
     'browser/browser': 36,
+    'graph-attention/fused': 15,
+    'linear-attention/fused': 30,
     'conformance/composed': 11,
     'conformance/engine-traps': 19,
     'conformance/layers': 118,

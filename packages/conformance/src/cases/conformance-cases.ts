@@ -1,13 +1,16 @@
 import { aValue, type OptionKinds, readOptions } from '@topk-attention/core';
 import type { ConformanceCase } from '../harness/case.js';
 import { fewQueryCases } from './attention/few-queries.js';
+import { graphAttentionCases } from './attention/graph/cases.js';
 import { attentionHalfCases } from './attention/half-precision.js';
 import { hiddenKeyCases } from './attention/hidden-keys.js';
+import { linearAttentionCases } from './attention/linear/cases.js';
 import { attentionOracleCases } from './attention/oracle-cases.js';
 import { overflowCases } from './attention/overflow.js';
 import { queryStartCases } from './attention/query-start.js';
 import { attentionRules } from './attention/rules.js';
 import { badInputCases } from './bad-input/cases.js';
+import { graphAndLinearBadInputCases } from './bad-input/graph-and-linear.js';
 import { trapCases } from './engine-traps/traps.js';
 import { feedForwardHalfCases } from './feed-forward/half-precision.js';
 import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
@@ -15,6 +18,7 @@ import { feedForwardRules } from './feed-forward/rules.js';
 import { goldenCases } from './goldens/cases.js';
 import { loadGoldens } from './goldens/load.js';
 import { finiteDifferenceCases } from './gradients/finite-differences.js';
+import { graphAndLinearDifferenceCases } from './gradients/graph-and-linear.js';
 import { opGradientCases } from './gradients/ops.js';
 import { lifecycleCases } from './lifecycle/cases.js';
 import { recomputeCases } from './lifecycle/recompute.js';
@@ -84,6 +88,8 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...queryStartCases,
     ...fewQueryCases,
     ...overflowCases,
+    ...graphAttentionCases,
+    ...linearAttentionCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
@@ -91,7 +97,9 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...feedForwardHalfCases,
     ...opGradientCases,
     ...finiteDifferenceCases,
+    ...graphAndLinearDifferenceCases,
     ...badInputCases,
+    ...graphAndLinearBadInputCases,
     ...lifecycleCases,
     ...recordedStepCases,
     ...recomputeCases,

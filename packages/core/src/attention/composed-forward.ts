@@ -1,15 +1,16 @@
-import type { AttentionOutputs, AttentionRequest } from '../contract/attention.js';
+import type { AttentionOutputs } from '../contract/attention.js';
 import type { ChosenAttention } from '../contract/choices.js';
 import { cast, mul, where } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
-import { gatherRows, softmax } from '../ops/select.js';
+import { softmax } from '../ops/select.js';
 import { setNaNAside } from '../selection/nan-rows.js';
 import { selectTopK } from '../selection/select-top-k.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { exactChunk, exactValues } from './composed-exact.js';
 import { dropoutFactors } from './dropout.js';
+import { gatherKeyRows } from './gather-key-rows.js';
 import { mapQueryChunks } from './map-query-chunks.js';
 import type { AttentionTensors } from './request.js';
 import { chunkScores, type ScoreInputs, scoreInputs } from './scores.js';
@@ -64,16 +65,5 @@ function topKChunk(
     const rows = gatherKeyRows(request, tensors.v, kept.indices);
     const sums = cast(matmul(reshape(weights, [-1, 1, k]), rows), request.dtype);
     return { output: reshape(sums, [batch, queryHeads, size, valueDim]), indices: kept.indices, scores };
-  });
-}
-
-/** Rows of keys or values for kept indices [B, Hq, size, k]: [B * Hq * size, k, width], zeros for index -1. */
-export function gatherKeyRows(request: AttentionRequest, x: Tensor, indices: Tensor): Tensor {
-  const { batch, keyHeads, keyLength } = request;
-  const width = x.shape.at(-1) as number;
-  const k = indices.shape.at(-1) as number;
-  return scope(() => {
-    const perKeyHead = reshape(indices, [batch * keyHeads, -1]);
-    return reshape(gatherRows(reshape(x, [batch * keyHeads, keyLength, width]), perKeyHead), [-1, k, width]);
   });
 }

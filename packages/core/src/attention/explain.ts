@@ -9,6 +9,7 @@ import {
   anArray,
   aTensor,
   either,
+  type OptionKind,
   type OptionKinds,
   optionsWithin,
   readOptions,
@@ -40,15 +41,16 @@ export interface ExplainOptions
   readonly training?: boolean;
 }
 
-const aTensorOrShape = either<Tensor, Shape>(aTensor, anArray('a shape'));
+/** @internal */
+export const tensorOrShape: OptionKind<TensorOrShape> = either<Tensor, Shape>(aTensor, anArray('a shape'));
 
 const explainKinds: OptionKinds<ExplainOptions> = {
   ...attentionKinds,
-  mask: aTensorOrShape,
-  keyLengths: aTensorOrShape,
-  bias: aTensorOrShape,
+  mask: tensorOrShape,
+  keyLengths: tensorOrShape,
+  bias: tensorOrShape,
   relativeBias: optionsWithin({
-    table: required(aTensorOrShape),
+    table: required(tensorOrShape),
     bidirectional: required(aBoolean),
     maxDistance: required(aNumber),
   }),
@@ -95,6 +97,7 @@ export function explain(
   return explainOperation(attention, backend, { where, request, wishes, training, named: attentionPlan });
 }
 
-function specOf(given: TensorOrShape, dtype: DType): OutputSpec {
+/** @internal */
+export function specOf(given: TensorOrShape, dtype: DType): OutputSpec {
   return given instanceof Tensor ? given : { shape: given, dtype };
 }

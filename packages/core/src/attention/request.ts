@@ -10,6 +10,7 @@ import { clampK } from '../selection/clamp-k.js';
 import { commonBackend, type OutputSpec } from '../tensor/apply.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { checkBroadcast, checkKeyLengths } from './check-keys.js';
 import type { AttentionOptions } from './options.js';
 
 /** The fix for a k that is not a number of keys. */
@@ -68,30 +69,18 @@ export function attentionRequest(
   kept: number | 'all',
 ): AttentionRequest {
   const { q, mask, bias, relativeTable } = specs;
-  for (const name of ['q', 'k', 'v'] as const) {
-    const { dtype } = specs[name];
-    if (isFloat(dtype) && dtype === q.dtype) continue;
-    throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
-      expected: 'f32 or f16, the same for q, k and v',
-      got: dtype,
-    });
-  }
+  const dtype = checkFloats(where, { q, k: specs.k, v: specs.v });
   const extents = extentsOf(where, specs);
   const { dropout, scale = extents.headDim ** -0.5, relativeBias } = options;
   checkLimits(where, 'queryChunk', options.queryChunk, options.budgetBytes);
-  if (!Number.isFinite(scale)) {
-    throw new TopKError('INVALID_OPTION', `${where}: bad scale`, {
-      expected: 'a finite number',
-      got: String(scale),
-    });
-  }
+  checkScale(where, scale);
   if (dropout !== undefined) checkDropping(where, dropout);
   if (dropout !== undefined && dropout.rate > 0) noteSeed(dropout.seed);
   const queryStart = queryStartFor(where, options, extents);
   const buckets = relativeTable?.shape[0] ?? 0;
   const request: AttentionRequest = {
     ...extents,
-    dtype: q.dtype === 'f16' ? 'f16' : 'f32',
+    dtype,
     k: kept === 'all' ? 'all' : clampK(where, kept, extents.keyLength, ALL_KEYS),
     scale,
     causal: options.causal ?? false,
@@ -113,12 +102,35 @@ export function attentionRequest(
   return request;
 }
 
-type Extents = Pick<
+export type Extents = Pick<
   AttentionRequest,
   'batch' | 'queryHeads' | 'keyHeads' | 'queryLength' | 'keyLength' | 'headDim' | 'valueDim'
 >;
 
-function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
+/** The storage type that all of the tensors have. */
+export function checkFloats(where: string, specs: Readonly<Record<string, OutputSpec>>): 'f32' | 'f16' {
+  const names = Object.keys(specs);
+  const common = specs[names[0] as string]?.dtype;
+  for (const [name, { dtype }] of Object.entries(specs)) {
+    if (isFloat(dtype) && dtype === common) continue;
+    throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
+      expected: `f32 or f16, the same for ${names.slice(0, -1).join(', ')} and ${names.at(-1)}`,
+      got: dtype,
+    });
+  }
+  return common === 'f16' ? 'f16' : 'f32';
+}
+
+export function checkScale(where: string, scale: number): void {
+  if (Number.isFinite(scale)) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad scale`, {
+    expected: 'a finite number',
+    got: String(scale),
+  });
+}
+
+/** The extents of q, k and v, checked. */
+export function extentsOf(where: string, { q, k, v }: Pick<AttentionSpecs, 'q' | 'k' | 'v'>): Extents {
   const [batch, queryHeads, queryLength, headDim] = rank4(where, 'q', q.shape);
   const [batchK, keyHeads, keyLength, headDimK] = rank4(where, 'k', k.shape);
   const [batchV, headsV, lengthV, valueDim] = rank4(where, 'v', v.shape);
@@ -160,9 +172,9 @@ function extentsOf(where: string, { q, k, v }: AttentionSpecs): Extents {
  * The option as requests hold it: left out where it has no effect, and clamped where a larger value changes nothing.
  * After the last key all keys are visible, and keys `maxDistance` or more before a query share one bucket.
  */
-function queryStartFor(
+export function queryStartFor(
   where: string,
-  { queryStart, causal, relativeBias }: PlainOptions,
+  { queryStart, causal, relativeBias }: Pick<PlainOptions, 'queryStart' | 'causal' | 'relativeBias'>,
   { keyLength }: Extents,
 ): Pick<AttentionRequest, 'queryStart'> {
   if (queryStart === undefined) return {};
@@ -179,34 +191,10 @@ function queryStartFor(
 function checkExtras(where: string, request: AttentionRequest, specs: AttentionSpecs): void {
   const { batch, queryHeads, queryLength, keyLength, relativeBias } = request;
   const full = [batch, queryHeads, queryLength, keyLength];
-  for (const [name, one, dtype] of [
-    ['mask', specs.mask, 'bool'],
-    ['bias', specs.bias, 'f32'],
-  ] as const) {
-    if (one === undefined) continue;
-    if (one.shape.length !== 4 || one.shape.some((extent, axis) => extent !== 1 && extent !== full[axis])) {
-      throw new TopKError('SHAPE_MISMATCH', `${where}: ${name} has the wrong shape`, {
-        expected: `each dim to be 1 or that of ${formatShape(full)}`,
-        got: formatShape(one.shape),
-      });
-    }
-    if (one.dtype !== dtype) {
-      throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
-        expected: dtype,
-        got: one.dtype,
-      });
-    }
-  }
-  const { keyLengths, relativeTable: table } = specs;
-  if (
-    keyLengths !== undefined &&
-    (keyLengths.dtype !== 'i32' || keyLengths.shape.length !== 1 || keyLengths.shape[0] !== batch)
-  ) {
-    throw new TopKError('SHAPE_MISMATCH', `${where}: keyLengths has the wrong dtype or shape`, {
-      expected: `i32 [${batch}]`,
-      got: `${keyLengths.dtype} ${formatShape(keyLengths.shape)}`,
-    });
-  }
+  checkBroadcast(where, 'mask', specs.mask, 'bool', full);
+  checkBroadcast(where, 'bias', specs.bias, 'f32', full);
+  checkKeyLengths(where, specs.keyLengths, batch);
+  const { relativeTable: table } = specs;
   if (table === undefined || relativeBias === undefined) return;
   if (table.dtype !== 'f32' || table.shape.length !== 2 || table.shape[1] !== queryHeads) {
     throw new TopKError('SHAPE_MISMATCH', `${where}: relativeBias.table has the wrong dtype or shape`, {

@@ -27,8 +27,22 @@ import type {
   FeedForwardOutputs,
   FeedForwardRequest,
 } from './feed-forward.js';
+import type {
+  GraphAttentionBackwardInputs,
+  GraphAttentionGradients,
+  GraphAttentionInputs,
+  GraphAttentionOutputs,
+  GraphAttentionRequest,
+} from './graph-attention.js';
 import type { DeviceLimits } from './limits.js';
 import type { LinearInputs, LinearOutputs, LinearRequest } from './linear.js';
+import type {
+  LinearAttentionBackwardInputs,
+  LinearAttentionGradients,
+  LinearAttentionInputs,
+  LinearAttentionOutputs,
+  LinearAttentionRequest,
+} from './linear-attention.js';
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
 import type { Shape } from './shape.js';
 import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from './sum-squares.js';
@@ -90,6 +104,28 @@ export interface FusedOperations<T> {
     AttentionRequest,
     AttentionBackwardInputs<T>,
     AttentionGradients<T>
+  >;
+  /** Attention over the keys that a graph lists. */
+  readonly graphAttention?: FusedOperation<
+    GraphAttentionRequest,
+    GraphAttentionInputs<T>,
+    GraphAttentionOutputs<T>
+  >;
+  readonly graphAttentionBackward?: FusedOperation<
+    GraphAttentionRequest,
+    GraphAttentionBackwardInputs<T>,
+    GraphAttentionGradients<T>
+  >;
+  /** Attention whose weights are products of features. */
+  readonly linearAttention?: FusedOperation<
+    LinearAttentionRequest,
+    LinearAttentionInputs<T>,
+    LinearAttentionOutputs<T>
+  >;
+  readonly linearAttentionBackward?: FusedOperation<
+    LinearAttentionRequest,
+    LinearAttentionBackwardInputs<T>,
+    LinearAttentionGradients<T>
   >;
   readonly feedForward?: FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>>;
   /** Gradients under the inputs' roles. Only with it does training run `feedForward`, with `request.saves`. */

@@ -10,7 +10,6 @@ import type {
   FeedForwardRequest,
 } from '../contract/feed-forward.js';
 import type { FusedOperations } from '../contract/fused.js';
-import { mapRoles, type Roles } from '../operation/roles.js';
 import { referenceAttention } from './attention.js';
 import { referenceAttentionBackward } from './attention-backward.js';
 import type { AttentionArrays } from './attention-scores.js';
@@ -20,15 +19,10 @@ import {
   referenceFeedForwardBackward,
   referenceKeptUnits,
 } from './feed-forward.js';
+import { graphAttentionOperations } from './fused-graph-attention.js';
+import { linearAttentionOperations } from './fused-linear-attention.js';
+import { arraysOf, describe, gradientsOf, stored } from './fused-tools.js';
 import { type Numbers, numbersOf, type ReferenceMemory, type ReferenceTensor } from './storage.js';
-
-/** Each tensor as its numbers, under the same role. */
-function arraysOf<Inputs extends object>(inputs: Inputs): Roles<Inputs, Numbers> {
-  return mapRoles(inputs, numbersOf);
-}
-
-/** The variant shared by all of them, for `explain()`. */
-const describe = () => ({ variant: 'plain loops' });
 
 /** f64 working results, and a score row with its sort. */
 function attentionScratchBytes(request: AttentionRequest): number {
@@ -60,21 +54,10 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
     values: Numbers,
     shape: readonly number[],
     dtype: ReferenceTensor['dtype'],
-  ): ReferenceTensor =>
-    memory.make(shape, dtype, (out) => {
-      for (let i = 0; i < out.length; i++) out[i] = values[i] as number;
-    });
-
-  /** Gradients as tensors shaped like the inputs, under the same roles. */
-  const gradientsOf = <Inputs extends object>(
-    inputs: Inputs,
-    gradients: { readonly [Role in keyof Inputs]-?: Numbers },
-  ): Roles<Inputs, ReferenceTensor> =>
-    mapRoles(inputs, (one: ReferenceTensor, role) =>
-      store(gradients[role as keyof Inputs], one.shape, one.dtype),
-    );
-
+  ): ReferenceTensor => stored(memory, values, shape, dtype);
   return {
+    ...graphAttentionOperations(memory),
+    ...linearAttentionOperations(memory),
     attention: {
       prepare(request) {
         const bytes = attentionScratchBytes(request);
@@ -116,7 +99,7 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
                 memory.floatStorage,
               );
               const { mask: _mask, keyLengths: _keyLengths, ...differentiable } = tensors;
-              return gradientsOf(differentiable, gradients);
+              return gradientsOf(memory, differentiable, gradients);
             }),
         };
       },
@@ -161,7 +144,7 @@ export function createFusedOperations(memory: ReferenceMemory): FusedOperations<
                 numbersOf(dOutput),
                 memory.floatStorage,
               );
-              return gradientsOf(tensors, gradients);
+              return gradientsOf(memory, tensors, gradients);
             }),
         };
       },

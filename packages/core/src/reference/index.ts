@@ -9,4 +9,18 @@ export {
   referenceFeedForwardBackward,
 } from './feed-forward.js';
 export { halfToNumber, numberToHalf } from './float16.js';
+export {
+  type GraphAttentionArrays,
+  type ReferenceGraphAttentionGradients,
+  type ReferenceGraphAttentionResult,
+  referenceGraphAttention,
+  referenceGraphAttentionBackward,
+} from './graph-attention.js';
+export {
+  type LinearAttentionArrays,
+  type ReferenceLinearAttentionGradients,
+  type ReferenceLinearAttentionResult,
+  referenceLinearAttention,
+  referenceLinearAttentionBackward,
+} from './linear-attention.js';
 export type { Numbers, ReferenceTensor } from './storage.js';

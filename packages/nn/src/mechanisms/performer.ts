@@ -3,6 +3,9 @@ import {
   arange,
   cast,
   describeValue,
+  type LinearAttentionOptions,
+  type LinearAttentionState,
+  linearAttention,
   lt,
   maxOver,
   mul,
@@ -17,12 +20,6 @@ import {
 } from '@topk-attention/core';
 import { parameterOf } from '../context.js';
 import { requireWhole } from '../require.js';
-import {
-  type CausalInputs,
-  causalLinearAttention,
-  type LinearState,
-  linearAttention,
-} from './linear-attention.js';
 import type { Mechanism, MechanismCall } from './mechanism.js';
 import {
   constantOf,
@@ -43,7 +40,7 @@ export interface PerformerOptions {
    * attention. Default 1e-3 for 'relu'; 1e-6 for 'softmax', but 0 for causal attention.
    */
   readonly epsilon?: number;
-  /** Tokens per chunk of causal attention. Default 128. */
+  /** Tokens per chunk. Default: planned. */
   readonly chunk?: number;
   /** Training steps after which `redraw` draws new features; 0 for never. Default 1000. */
   readonly redrawEvery?: number;
@@ -73,11 +70,11 @@ export function performer(options?: PerformerOptions): Mechanism {
     features = 256,
     kind = 'softmax',
     epsilon,
-    chunk = 128,
+    chunk,
     redrawEvery = 1000,
   } = readOptions('performer', options, kinds);
   requireWhole('performer', 'features', features, 1);
-  requireWhole('performer', 'chunk', chunk, 1);
+  if (chunk !== undefined) requireWhole('performer', 'chunk', chunk, 1);
   requireWhole('performer', 'redrawEvery', redrawEvery, 0);
   if (epsilon !== undefined && !(epsilon >= 0)) {
     throw new TopKError('INVALID_OPTION', 'performer: bad epsilon', {
@@ -103,41 +100,62 @@ export function performer(options?: PerformerOptions): Mechanism {
     attend: (call) =>
       scope(() => {
         const causal = call.options.causal === true;
-        const features = isSoftmax
-          ? softmaxFeatures(call, epsilonOf(causal), causal)
-          : reluFeaturesOf(call, epsilonOf(causal));
-        const inputs = { ...features, value: valuesOf(call) };
-        const output = causal ? causalLinearAttention(inputs, chunk).output : linearAttention(inputs);
-        return cast(output, call.value.dtype);
+        const { query, key, value, options } = inputsOf(call, causal);
+        return cast(linearAttention(query, key, value, { ...options, causal }), call.value.dtype);
       }),
 
     step: (call, state) =>
       scope(() => {
-        const { dtype } = call.value;
-        const value = valuesOf(call);
+        const { query, key, value, options } = inputsOf(call, true);
+        // The state's tensors are those of LinearAttentionState.
+        const before = state?.tensors as LinearAttentionState | undefined;
+        const made = linearAttention(query, key, value, {
+          ...options,
+          ...{ causal: true, returnState: true },
+          ...(before && { state: before }),
+        });
         const length = (state?.length ?? 0) + (value.shape[2] as number);
-        const features = isSoftmax
-          ? softmaxFeatures(call, epsilonOf(true), true)
-          : reluFeaturesOf(call, epsilonOf(true));
-        // The state's tensors are those of LinearState.
-        const before = state?.tensors as LinearState | undefined;
-        const made = causalLinearAttention({ ...features, value }, chunk, before);
-        return { output: cast(made.output, dtype), state: { length, tensors: { ...made.state } } };
+        return { output: cast(made.output, call.value.dtype), state: { length, tensors: { ...made.state } } };
       }),
   };
+
+  /** Features, values and options of linear attention, in f32: features and their sums exceed f16. */
+  function inputsOf(call: MechanismCall, causal: boolean): LinearInputs {
+    const { keyLengths } = call.options;
+    const { budgetBytes } = call.context;
+    const made = isSoftmax
+      ? softmaxFeatures(call, epsilonOf(causal), causal)
+      : reluFeaturesOf(call, epsilonOf(causal));
+    return {
+      query: made.query,
+      key: made.key,
+      value: cast(call.value, 'f32'),
+      options: {
+        ...(keyLengths && { keyLengths }),
+        ...(made.logScale && { keyLogScale: made.logScale }),
+        ...(chunk !== undefined && { chunk }),
+        ...(budgetBytes !== undefined && { budgetBytes }),
+      },
+    };
+  }
+}
+
+interface LinearInputs {
+  readonly query: Tensor;
+  readonly key: Tensor;
+  readonly value: Tensor;
+  readonly options: Omit<LinearAttentionOptions, 'causal' | 'state' | 'returnState'>;
 }
 
 interface Features {
   readonly query: Tensor;
   readonly key: Tensor;
+  /** [B, keyValueHeads, Lk], a constant: the features of a key are exp of it times `key`. Absent: they are `key`. */
+  readonly logScale?: Tensor;
 }
 
 /** @param isCausal features of keys relative to the peak of each, not to that of all */
-function softmaxFeatures(
-  call: MechanismCall,
-  epsilon: number,
-  isCausal: boolean,
-): Features & Pick<CausalInputs, 'peaks'> {
+function softmaxFeatures(call: MechanismCall, epsilon: number, isCausal: boolean): Features {
   const { query, key, directions } = scaledInputs(call);
   const queryLogits = softmaxFeatureLogits(query, directions);
   const keyLogits = hideKeys(call, softmaxFeatureLogits(key, directions), Number.NEGATIVE_INFINITY);
@@ -145,7 +163,7 @@ function softmaxFeatures(
     query: positiveFeatures(queryLogits, peakOf(queryLogits, [3]), epsilon),
     key: positiveFeatures(keyLogits, peakOf(keyLogits, isCausal ? [3] : [2, 3]), epsilon),
     ...(isCausal && {
-      peaks: constantOf([keyLogits], () => maxOver(keyLogits, { axes: [3], keepDims: true })),
+      logScale: constantOf([keyLogits], () => maxOver(keyLogits, { axes: [3] })),
     }),
   };
 }
@@ -154,7 +172,7 @@ function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
   const { query, key, directions } = scaledInputs(call);
   return {
     query: reluFeatures(query, directions, epsilon),
-    key: hideKeys(call, reluFeatures(key, directions, epsilon), 0),
+    key: reluFeatures(key, directions, epsilon),
   };
 }
 
@@ -170,13 +188,9 @@ function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
   };
 }
 
-function valuesOf(call: MechanismCall): Tensor {
-  return hideKeys(call, cast(call.value, 'f32'), 0);
-}
-
 /**
- * x [B, keyValueHeads, Lk, ...] with `hidden` at padding keys. Needed for keys, their features and values alike: hidden
- * entries may be NaN, and 0 times NaN is NaN.
+ * x [B, keyValueHeads, Lk, ...] with `hidden` at padding keys, which may be NaN: neither the largest logit of all keys nor a
+ * gradient may see that.
  */
 function hideKeys({ options: { keyLengths } }: MechanismCall, x: Tensor, hidden: number): Tensor {
   if (keyLengths === undefined) return x;

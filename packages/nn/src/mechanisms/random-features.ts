@@ -65,7 +65,7 @@ export function peakOf(logits: Tensor, axes: readonly number[]): Tensor {
 }
 
 /** A peak to subtract: 0 in place of -inf. */
-export function finitePeak(peak: Tensor): Tensor {
+function finitePeak(peak: Tensor): Tensor {
   return where(eq(peak, Number.NEGATIVE_INFINITY), 0, peak);
 }
 

@@ -12,7 +12,7 @@ import { type FeedForwardProblem, run as runFeedForward } from '../feed-forward/
 const STEP = 1e-5;
 
 /** (f(x + h) - f(x - h)) / 2h for every element of x, of the sum of the output times the cotangent. */
-async function differences(x: Nd, lossAt: (moved: Nd) => Promise<number>): Promise<number[]> {
+export async function differences(x: Nd, lossAt: (moved: Nd) => Promise<number>): Promise<number[]> {
   const gradient: number[] = [];
   for (let i = 0; i < x.data.length; i++) {
     const moved = (by: number): Nd => nd(x.shape, (_, at) => (x.data[at] as number) + (at === i ? by : 0));
@@ -22,7 +22,7 @@ async function differences(x: Nd, lossAt: (moved: Nd) => Promise<number>): Promi
   return gradient;
 }
 
-function weighted(output: readonly number[], cotangent: Nd): number {
+export function weighted(output: readonly number[], cotangent: Nd): number {
   return output.reduce((sum, value, i) => sum + value * (cotangent.data[i] as number), 0);
 }
 
@@ -96,7 +96,7 @@ function feedForwardProblems(): Record<string, FeedForwardProblem> {
   };
 }
 
-const onlyExact: ConformanceCase['notFor'] = ({ floatStorage }) =>
+export const onlyExact: NonNullable<ConformanceCase['notFor']> = ({ floatStorage }) =>
   floatStorage === 'f64' ? undefined : 'stores 32 bits, too few for finite differences';
 
 /** Checks both the layer under test and the oracle against differences of the layer's own output, in f64. */

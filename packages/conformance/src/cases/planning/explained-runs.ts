@@ -5,7 +5,12 @@ import {
   exactAttention,
   explain,
   explainFeedForward,
+  explainGraphAttention,
+  explainLinearAttention,
   type FeedForwardPlan,
+  graphAttention,
+  linearAttention,
+  type Plan,
   pullback,
   type Tensor,
   tensor,
@@ -97,7 +102,7 @@ function checkPass(
 interface Explained {
   readonly path: 'fused' | 'composed';
   readonly paths: ExplainedPass<unknown>['paths'];
-  readonly plan: AttentionPlan | FeedForwardPlan;
+  readonly plan: AttentionPlan | FeedForwardPlan | Plan;
   readonly backward?: Omit<Explained, 'backward'>;
 }
 
@@ -109,8 +114,10 @@ async function checkRuns(
   inputs: readonly Tensor[],
   run: (x: Tensor) => Tensor,
 ): Promise<void> {
-  const chunkOf = ({ plan }: Pick<Explained, 'plan'>): number =>
-    'queryChunk' in plan ? plan.queryChunk : plan.tokenChunk;
+  const chunkOf = ({ plan }: Pick<Explained, 'plan'>): number => {
+    if ('chunk' in plan) return plan.chunk;
+    return 'queryChunk' in plan ? plan.queryChunk : plan.tokenChunk;
+  };
   const x = inputs[0] as Tensor;
   const plain = of(false);
   const output = run(x);
@@ -209,6 +216,36 @@ async function feeds({ backend: inner }: ConformanceContext, gated: boolean, k: 
   );
 }
 
+async function attendsOnGraph({ backend: inner }: ConformanceContext): Promise<void> {
+  const { backend, ran } = watched(inner);
+  const shape = [1, 2, 12, 4];
+  const graph = [1, 1, 12, 3];
+  const random = new Random('explained graph');
+  const up = (): Tensor => tensor(backend, Float32Array.from(random.uniform(shape).data), shape);
+  const [q, k, v] = [up(), up(), up()];
+  const edges = tensor(
+    backend,
+    Int32Array.from({ length: 36 }, (_, at) => (7 * at) % 12),
+    graph,
+  );
+  const of = (training: boolean): Explained =>
+    explainGraphAttention(backend, { q: shape, k: shape, v: shape, graph }, { causal: true, training });
+  await checkRuns('graphAttention', of, ran, [q, k, v, edges], (x) =>
+    graphAttention(x, k, v, edges, { causal: true }),
+  );
+}
+
+async function attendsLinearly({ backend: inner }: ConformanceContext, causal: boolean): Promise<void> {
+  const { backend, ran } = watched(inner);
+  const shape = [1, 2, 12, 4];
+  const random = new Random('explained features');
+  const up = (): Tensor => tensor(backend, Float32Array.from(random.uniform(shape).data, Math.abs), shape);
+  const [q, k, v] = [up(), up(), up()];
+  const shapes = { queryFeatures: shape, keyFeatures: shape, value: shape };
+  const of = (training: boolean): Explained => explainLinearAttention(backend, shapes, { causal, training });
+  await checkRuns('linearAttention', of, ran, [q, k, v], (x) => linearAttention(x, k, v, { causal }));
+}
+
 function explained(name: string, run: ConformanceCase['run']): ConformanceCase {
   return { name: `planning: what explain() says is what runs: ${name}`, group: 'planning', run };
 }
@@ -216,6 +253,9 @@ function explained(name: string, run: ConformanceCase['run']): ConformanceCase {
 /** What a backend ran, compared with what `explain()` said. */
 export const explainedRunCases: readonly ConformanceCase[] = [
   ...Object.entries(kinds).map(([name, kind]) => explained(name, (context) => attends(context, kind))),
+  explained('graph attention', attendsOnGraph),
+  explained('linear attention', (context) => attendsLinearly(context, false)),
+  explained('linear attention, causal', (context) => attendsLinearly(context, true)),
   explained('feed-forward', (context) => feeds(context, false, 4)),
   explained('gated feed-forward', (context) => feeds(context, true, 4)),
   explained('feed-forward, all units', (context) => feeds(context, false, 16)),

@@ -1,0 +1,180 @@
+import type { Span } from '../runtime/kernel.js';
+import type { Stream } from '../runtime/stream.js';
+import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
+import { fill } from '../wgsl/fill.js';
+import type { Scales } from './peaks.js';
+import { text } from './rows.wgsl.js';
+import { TILE } from './sizes.js';
+
+/** Tiles of 32 columns that a workgroup keeps sums of. */
+const MOST_TILES = 4;
+const STEP = 16;
+
+interface Variant {
+  /** Tiles of 32 columns. */
+  readonly tiles: number;
+  /** Whether rows may be hidden. */
+  readonly keeps: boolean;
+  /** Whether keys have log scales. */
+  readonly scaled: boolean;
+}
+
+/**
+ * For each row r of a tile of 32: A_r P + sum over the visible s of its chunk of (A_r . B_s) C_s, where P are sums over
+ * other chunks. All products of linear attention have this form: outputs from queries, and, with columns of ones, the
+ * gradients of queries, keys and values. One workgroup per tile of rows, up to 128 columns, and head. Passes over memory: A
+ * once for P and once for each tile of pairs, P, B and C once per tile of rows. Sums run in the order of positions.
+ * Workgroup memory: 8 KiB and 2 KiB for each 32 columns.
+ */
+const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled }: Variant) => ({
+  uniforms: {
+    causal: 'u32',
+    backwards: 'u32',
+    groups: 'u32',
+    row_heads: 'u32',
+    row_length: 'u32',
+    row_offset: 'i32',
+    first_row: 'i32',
+    end_row: 'i32',
+    first_position: 'i32',
+    segment_start: 'i32',
+    segment_end: 'i32',
+    chunk: 'u32',
+    other_heads: 'u32',
+    other_length: 'u32',
+    other_offset: 'i32',
+    inner: 'u32',
+    columns: 'u32',
+    a_stride: 'u32',
+    b_stride: 'u32',
+    c_stride: 'u32',
+    sums_size: 'u32',
+    p_row: 'u32',
+    p_column: 'u32',
+    result_stride: 'u32',
+    flag_stride: 'u32',
+    keys: 'u32',
+  },
+  buffers: {
+    a: read('f32'),
+    p: read('f32'),
+    b: read('f32'),
+    c_rows: read('f32'),
+    flags: optional(keeps, read('f32')),
+    logs: optional(scaled, read('f32')),
+    peaks: optional(scaled, read('f32')),
+    result: write('f32'),
+  },
+  workgroup: [TILE, 8],
+  source: () =>
+    fill(text, {
+      tiles,
+      columns: 32 * tiles,
+      right_size: STEP * 32 * tiles,
+      right_loads: 2 * tiles,
+      keeps,
+      scaled,
+    }),
+}));
+
+/** Rows of a matrix per head. */
+interface Rows {
+  readonly span: Span;
+  readonly stride: number;
+}
+
+export interface RowsCall {
+  readonly causal: boolean;
+  /** Whether a row sees what comes after it instead of before. */
+  readonly backwards: boolean;
+  readonly groups: number;
+  /** Heads of the rows that share sums, rows of each, and the position of row 0. */
+  readonly rowHeads: number;
+  readonly rowLength: number;
+  readonly rowOffset: number;
+  /** Rows to compute. */
+  readonly firstRow: number;
+  readonly endRow: number;
+  /** Positions whose pairs are taken in, and their chunks; only if causal. */
+  readonly start: number;
+  readonly end: number;
+  readonly chunk: number;
+  /** Heads and rows of B and C, and the position of row 0. */
+  readonly otherHeads: number;
+  readonly otherLength: number;
+  readonly otherOffset: number;
+  /** Widths of A and B, and of C and the result. */
+  readonly inner: number;
+  readonly columns: number;
+  /** Elements of P, and steps from one of its rows and columns to the next. */
+  readonly sumsSize: number;
+  readonly sumsRow: number;
+  readonly sumsColumn: number;
+  readonly keys: number;
+}
+
+export interface RowsBuffers {
+  readonly a: Rows;
+  /** [chunks, N, ...] */
+  readonly p: Span;
+  readonly b: Rows;
+  readonly c: Rows;
+  /** Rows whose last column is 0 are hidden: their result is zeros. */
+  readonly flags?: Rows;
+  readonly scales?: Scales | undefined;
+  readonly result: Rows;
+}
+
+export function recordRows(
+  stream: Stream,
+  call: RowsCall,
+  { a, p, b, c, flags, scales, result }: RowsBuffers,
+): void {
+  const { rowOffset, firstRow, endRow, start, columns, groups, rowHeads } = call;
+  if (endRow <= firstRow) return;
+  const tiles = Math.min(MOST_TILES, Math.ceil(columns / TILE));
+  // Tiles begin where chunks do, so that none lies in two chunks.
+  const firstPosition = start + TILE * Math.floor((firstRow + rowOffset - start) / TILE);
+  const rowTiles = Math.ceil((endRow + rowOffset - firstPosition) / TILE);
+  rowsKernel({ tiles, keeps: flags !== undefined, scaled: scales !== undefined }).launch(stream, {
+    uniforms: {
+      causal: Number(call.causal),
+      backwards: Number(call.backwards),
+      groups,
+      row_heads: rowHeads,
+      row_length: call.rowLength,
+      row_offset: rowOffset,
+      first_row: firstRow,
+      end_row: endRow,
+      first_position: firstPosition,
+      segment_start: start,
+      segment_end: call.end,
+      chunk: call.chunk,
+      other_heads: call.otherHeads,
+      other_length: call.otherLength,
+      other_offset: call.otherOffset,
+      inner: call.inner,
+      columns,
+      a_stride: a.stride,
+      b_stride: b.stride,
+      c_stride: c.stride,
+      sums_size: call.sumsSize,
+      p_row: call.sumsRow,
+      p_column: call.sumsColumn,
+      result_stride: result.stride,
+      flag_stride: flags?.stride ?? 0,
+      keys: call.keys,
+    },
+    buffers: {
+      a: a.span,
+      p,
+      b: b.span,
+      c_rows: c.span,
+      flags: flags?.span,
+      logs: scales?.logs,
+      peaks: scales?.peaks,
+      result: result.span,
+    },
+    workgroups: [rowTiles, Math.ceil(columns / (32 * tiles)), groups * rowHeads],
+  });
+}
