@@ -101,8 +101,7 @@ function emitRotated(
   half: number,
   depth: number,
 ): string {
-  const cut = (from: number, to: number): string =>
-    writer.op('Slice', [value, writer.i64([from]), writer.i64([to]), writer.i64([3])]);
+  const cut = (from: number, to: number): string => writer.part(value, 3, from, to);
   const times = (a: string, b: string): string => writer.op('Mul', [a, b]);
   const [real, imaginary] = [cut(0, half), cut(half, 2 * half)];
   const turned = [
