@@ -143,12 +143,13 @@ export function cutsOf(
   if (dims === undefined || width === undefined) return undefined;
   if (node.opType === 'Split') {
     if (axisOf(intOf(node, 'axis') ?? 0, dims.length) !== dims.length - 1) return undefined;
-    let end = 0;
-    return node.output.map((name) => {
-      const start = end;
-      end += lengths.axes(graph, name)?.dims.at(-1) ?? 0;
-      return [start, end];
-    });
+    const widths = node.output.map((name) => lengths.axes(graph, name)?.dims.at(-1));
+    const ends: number[] = [];
+    for (const one of widths) {
+      if (one === undefined) return undefined;
+      ends.push((ends.at(-1) ?? 0) + one);
+    }
+    return ends.map((end, place) => [ends[place - 1] ?? 0, end]);
   }
   const [from, to, at, by] = [starts, ends, axes, steps].map((name) => lengths.fixedValues(graph, name));
   if (from?.length !== 1 || to?.length !== 1 || at?.length !== 1) return undefined;
