@@ -47,7 +47,8 @@ function merged(): ModelProto {
   return { ...onnx.model(), opsetImport };
 }
 
-const originals = ['block-bert4', 'block-gpt4', 'block-distilbert4', 'block-bart4'].map((name) => {
+const names = ['block-bert4', 'block-gpt4', 'block-distilbert4', 'block-bart4', 'modernbert-eager-traced-17'];
+const originals = names.map((name) => {
   const bytes = readTestModel(name);
   return { model: decodeModel(bytes), feeds: feedsOf(bytes, { batch: 2, length: 13 }) };
 });
@@ -135,7 +136,7 @@ function rewritten(
   const bytes = encodeModel({ ...model, graph: edits.reduce(edited, model.graph as GraphProto) });
   try {
     const attention = k === undefined ? 'exact' : { k };
-    return { bytes, ...rewriteModel(bytes, { attention, chunkBytes }) };
+    return { bytes, ...rewriteModel(bytes, { attention, feedForward: 'chunked', chunkBytes }) };
   } catch (error) {
     if (error instanceof TopKError) return undefined;
     throw error;
