@@ -178,11 +178,12 @@ test('changed graphs that run do the same rewritten', async () => {
         const made = rewritten(model, edits, k);
         if (made === undefined || made.report.blocks.every(({ result }) => result === 'refused')) return;
         const expected = await runOutputs(made.bytes, feeds).catch(() => undefined);
-        if (expected === undefined) return;
+        // The number that masks hide scores with may be put elsewhere: sums near the largest number overflow, in the engine's
+        // product of one row or only in that of many.
+        if (expected?.every(({ data }) => data.every(Number.isFinite)) !== true) return;
         compared++;
         const gap = gapOf(await runOutputs(made.model, feeds), expected);
         if (gap < 1e-4) return;
-        // Sums of numbers near the largest overflow in the engine's product of one row, or only in that of many.
         expect(gap).toBe(Number.POSITIVE_INFINITY);
         const whole = rewritten(model, edits, k, 2 ** 30) as RewrittenModel;
         expect(gapOf(await runOutputs(whole.model, feeds), expected)).toBeLessThan(1e-4);
