@@ -7,6 +7,7 @@ Needs torch, transformers, onnx and onnxscript: the manifest names the versions 
 """
 
 import hashlib
+import inspect
 import json
 import sys
 import warnings
@@ -52,7 +53,12 @@ EXPORTERS = {
     "export-23": {"dynamo": True, "opset_version": 23},
 }
 # What exporters of these versions cannot do: torch.export loses the strides of T5's output with sdpa.
-FAILS = {("t5-encoder", "export-18", "sdpa"), ("t5-encoder", "export-23", "sdpa")}
+FAILS = {
+    ("t5-encoder", "export-18", "sdpa"),
+    ("t5-encoder", "export-23", "sdpa"),
+    ("t5-decoder", "export-18", "sdpa"),
+    ("t5-decoder-with-past", "export-18", "sdpa"),
+}
 
 
 class Outputs(torch.nn.Module):
@@ -250,14 +256,20 @@ def past_inputs(heads):
 
 
 FAMILIES = {"bert": bert, "gpt2": gpt2, "t5-encoder": t5_encoder, "vit": vit, "llama": llama}
-# With the traced exporter alone.
-TRACED = {
+# With the traced exporter, and some of them with that of torch.export at opset 18.
+FURTHER = {
     "distilbert": distilbert,
     "roberta": roberta,
     "gpt2-with-past": gpt2_with_past,
     "llama-with-past": llama_with_past,
     "modernbert": modernbert,
     **cross_attention.FAMILIES,
+}
+EXPORTED_18 = {
+    "gpt2-with-past",
+    "llama-with-past",
+    "modernbert",
+    *(f"{family}-decoder{past}" for family in ("bart", "t5", "whisper") for past in ("", "-with-past")),
 }
 # The parts with a past and without are exported with the same weights.
 MERGED = {
@@ -296,16 +308,39 @@ def export(model, inputs, exporter, path, outputs):
     options = EXPORTERS[exporter]
     common = {"input_names": names, "output_names": outputs, **options}
     if options["dynamo"]:
-        dims = {name: torch.export.Dim(name) for _, axes in inputs.values() for name in axes.values()}
-        shapes = tuple({axis: dims[name] for axis, name in axes.items()} for _, axes in inputs.values())
+        shapes = dynamic_shapes(model, [axes for _, axes in inputs.values()])
         program = torch.onnx.export(
-            model, values, dynamic_shapes=(shapes,), external_data=False, verbose=False, **common
+            model, values, dynamic_shapes=shapes, external_data=False, verbose=False, **common
         )
         program.save(str(path))
+        name_sums(path, inputs)
     else:
         axes = {name: axes for name, (_, axes) in inputs.items()}
         torch.onnx.export(model, values, str(path), dynamic_axes=axes, **common)
     strip(path)
+
+
+def dynamic_shapes(model, axes):
+    """An entry for each parameter of the model; those of `*values` are one. Sums have no name of their own there."""
+    dims = {name: torch.export.Dim(name) for one in axes for name in one.values() if name.isidentifier()}
+    shapes = [{axis: dims.get(name, torch.export.Dim.AUTO) for axis, name in one.items()} for one in axes]
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    single = sum(kind != inspect.Parameter.VAR_POSITIONAL for kind in kinds)
+    return (*shapes[:single], tuple(shapes[single:])) if single < len(kinds) else tuple(shapes)
+
+
+def name_sums(path, inputs):
+    """Gives extents that are sums of others the name that the traced exporter gives them."""
+    model = onnx.load(str(path))
+    names = {}
+    for value in model.graph.input:
+        for axis, name in inputs[value.name][1].items():
+            names[value.type.tensor_type.shape.dim[axis].dim_param] = name
+    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info]:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
+    onnx.save(model, str(path))
 
 
 def output_names(inputs):
@@ -386,7 +421,7 @@ def main(wanted):
         print(name, entries[name]["bytes"])
         save(entries)
 
-    for family, make in {**FAMILIES, **TRACED}.items():
+    for family, make in {**FAMILIES, **FURTHER}.items():
         for exporter in EXPORTERS:
             for attention in ("eager", "sdpa"):
                 # Opset 23 changes sdpa alone. Its Llama does not run in ONNX Runtime: the exporter's RotaryEmbedding is wrong.
@@ -394,7 +429,9 @@ def main(wanted):
                     continue
                 if (family, exporter, attention) in FAILS:
                     continue
-                if family in TRACED and exporter != "traced-17":
+                if family in FURTHER and exporter == "export-23":
+                    continue
+                if family in FURTHER and exporter == "export-18" and family not in EXPORTED_18:
                     continue
 
                 def write(path, exporter=exporter, attention=attention, make=make):

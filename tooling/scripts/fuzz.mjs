@@ -11,7 +11,7 @@ const { values, positionals } = parseArgs({
     backend: { type: 'string' },
   },
 });
-const filters = positionals.length > 0 ? positionals : ['propert', 'fuzz'];
+const filters = positionals.length > 0 ? positionals : ['propert', 'fuzz', 'mutated-graphs'];
 // The reference backend is fuzzed by the suite's own package.
 const project = values.backend === 'reference' ? 'conformance' : values.backend;
 console.log(`fuzz: ${values.runs} trials a property, seed ${values.seed}`);

@@ -18,7 +18,17 @@ describe('help and version', () => {
   test.each([
     [
       'ask',
-      ['--question', '--context', '--attention-k', '--compare', '--engine', '--budget-bytes', '--json'],
+      [
+        '--question',
+        '--context',
+        '--model <embedded|DIR|NAME>',
+        '--offline',
+        '--attention-k',
+        '--compare',
+        '--engine',
+        '--budget-bytes',
+        '--json',
+      ],
     ],
     ['eval', ['--dataset', '--format', '--k', '--resume', '--random-k', '--limit', '--json']],
     ['export', ['--model', '--attention-k', '--feed-forward-k', '--chunked', '--json']],

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { causalGoldensFolder, goldensFolder, smallEncoder } from '@topk-attention/t5-goldens';
+import { COMMIT, startHub } from '@topk-attention/vitest-preset/hub-server';
 import { expect, onTestFinished, test } from 'vitest';
 import { hub, loadModel, loadT5, type Progress, type T5 } from '../src/index.js';
 import { errorOf } from './support/errors.js';
-import { COMMIT, startHub } from './support/hub-server.js';
 import { MemorySource, smallCheckpoint } from './support/sources.js';
 
 const backend = createReferenceBackend();

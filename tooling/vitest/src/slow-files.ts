@@ -21,7 +21,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'emit/long-sum': 3,
     'planned-bytes': 38,
     properties: 29,
-    'rewrite/bit-equal': 10,
+    'rewrite/bit-equal': 23,
     'rewrite/command-line': 59,
     'rewrite/exporters': 70,
     'rewrite/feed-forward': 11,

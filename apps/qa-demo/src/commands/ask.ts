@@ -24,11 +24,13 @@ import {
 
 const notes = `
 The included model knows sentences such as "Mary went to the kitchen." and questions such as "Where is Mary?";
-for anything else name a T5 or UnifiedQA checkpoint with --model.
+for anything else name a T5 or UnifiedQA checkpoint with --model. One of the Hugging Face Hub is downloaded once and kept
+in its cache (HF_HUB_CACHE); HF_ENDPOINT names a mirror, HF_TOKEN opens private ones.
 
 Examples:
   pnpm qa ask --question "Where is Mary?" --context apps/qa-demo/data/story.txt
-  cat chapter*.txt | pnpm qa ask --question "Where is Mary?" --compare`;
+  cat chapter*.txt | pnpm qa ask --question "Where is Mary?" --compare
+  pnpm qa ask --question "Who wrote it?" --context book.txt --model google/flan-t5-small --offline`;
 
 /** `ask`: one question, its answer streamed to standard output. */
 export function askCommand(io: Io): CommandUnknownOpts {

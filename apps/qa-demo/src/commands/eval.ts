@@ -14,7 +14,7 @@ import {
 } from '@topk-attention/app-kit/node';
 import { type Dataset, type DatasetFormat, firstExamples, formats, readDataset } from '../datasets/read.js';
 import { EngineChild } from '../engine/engine-child.js';
-import { modelHash } from '../engine/model-folder.js';
+import { modelFiles, modelHash } from '../engine/model-files.js';
 import { defaultFeedForwardK, type Kept } from '../engine/protocol.js';
 import { type Entry, entryFormat } from '../evaluation/entry.js';
 import { runEvaluation } from '../evaluation/run.js';
@@ -128,7 +128,7 @@ async function evaluateWith(
   const units = options.feedForwardK ?? [defaultFeedForwardK(info.feedForwardUnits)];
   const variants = variantsOf(options.k, units, options.randomK);
   const examples = firstExamples(dataset.examples, options.limit);
-  const model = await modelHash(info.model);
+  const model = await modelHash(modelFiles(info.model, { localFilesOnly: true }));
   const journal =
     out === undefined
       ? undefined

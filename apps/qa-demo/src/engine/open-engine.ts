@@ -12,7 +12,7 @@ import {
   suggestK,
   type T5,
 } from '@topk-attention/models';
-import { modelFolder, trainedTokens } from './model-folder.js';
+import { hubError, modelFiles, trainedTokens } from './model-files.js';
 import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
 import {
   type Answer,
@@ -49,7 +49,12 @@ export async function openEngine(
   onEvent: (event: Progress) => void,
 ): Promise<Engine> {
   const started = performance.now();
-  const folder = modelFolder(settings.model);
+  const report = (stage: string, done: number, total: number): void =>
+    onEvent({ type: 'progress', stage, done, total });
+  const files = modelFiles(settings.model, {
+    ...(settings.isOffline && { localFilesOnly: true }),
+    onProgress: ({ done, total, file }) => report(`downloading ${file}`, done, total),
+  });
   // A session with all scores exceeds the default limit for kept sessions, so every layer would compile it anew.
   const chosen = await chooseBackend(
     settings,
@@ -57,14 +62,16 @@ export async function openEngine(
   );
   const model = await loadT5({
     backend: chosen.backend,
-    source: folder,
-    onProgress: ({ done, total }) => onEvent({ type: 'progress', stage: 'loading', done, total }),
+    source: files,
+    onProgress: ({ done, total }) => report('loading', done, total),
+  }).catch((error: unknown) => {
+    throw hubError(error);
   });
   const opened = { model, chosen, ...(settings.isPlain && { plain: await PlainAttention.of(model) }) };
-  const trained = await trainedTokens(folder);
+  const trained = await trainedTokens(files);
   const info: EngineInfo = {
     ...chosen.info,
-    model: folder,
+    model: typeof files === 'string' ? files : settings.model,
     feedForwardUnits: model.config.dFf,
     ...(trained !== undefined && { trainedTokens: trained }),
     loadMilliseconds: performance.now() - started,

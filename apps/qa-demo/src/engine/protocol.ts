@@ -14,8 +14,10 @@ export function choiceOf(kept: Kept): 'exact' | { readonly k: number } {
 
 /** What to open. */
 export interface EngineSettings extends BackendSettings {
-  /** `embedded` or a folder. */
+  /** `embedded`, a folder, or a name on the Hub. */
   readonly model: string;
+  /** Take a model of the Hub from the cache only. */
+  readonly isOffline?: boolean;
   /**
    * Attention over all keys with all of its scores in memory at once, as other libraries run it, instead of in
    * chunks.
@@ -25,7 +27,7 @@ export interface EngineSettings extends BackendSettings {
 
 /** What was opened. */
 export interface EngineInfo extends BackendInfo {
-  /** The model's folder. */
+  /** The model's folder, or its name on the Hub. */
   readonly model: string;
   /** Hidden units of a feed-forward layer. */
   readonly feedForwardUnits: number;

@@ -1,4 +1,5 @@
 import { sizeOf, TopKError } from '@topk-attention/core';
+import { numberToHalf } from '@topk-attention/core/reference';
 import { dataTypes } from '../onnx/data-types.js';
 import { dimsOf } from '../onnx/dims.js';
 import type { GraphProto, ModelProto, ValueInfoProto } from '../onnx/messages.js';
@@ -9,13 +10,14 @@ import { type Extents, extentOf, symbolOf } from './extents/symbols.js';
 export interface InputValues {
   readonly name: string;
   /** The element type as ONNX Runtime calls it. */
-  readonly type: 'float32' | 'int64' | 'int32' | 'bool';
+  readonly type: 'float32' | 'float16' | 'int64' | 'int32' | 'bool';
   readonly dims: readonly number[];
   readonly values: readonly number[];
 }
 
 const types = new Map<number, InputValues['type']>([
   [dataTypes.float, 'float32'],
+  [dataTypes.float16, 'float16'],
   [dataTypes.int64, 'int64'],
   [dataTypes.int32, 'int32'],
   [dataTypes.bool, 'bool'],
@@ -29,6 +31,8 @@ export function tensorOf<Tensor>(
   switch (type) {
     case 'float32':
       return new Tensor(type, Float32Array.from(values), dims);
+    case 'float16':
+      return new Tensor(type, Uint16Array.from(values, numberToHalf), dims);
     case 'int64':
       return new Tensor(type, BigInt64Array.from(values, BigInt), dims);
     case 'int32':
@@ -77,7 +81,7 @@ export function madeUpInputs(model: ModelProto, extents: Extents): readonly Inpu
     const rows = rowsLookedUp(model.graph as GraphProto, name);
     const last = dims.at(-1) ?? 1;
     const value = (at: number): number => {
-      if (type === 'float32') return Math.sin(at * 12.9898 + at * at * 0.37);
+      if (type === 'float32' || type === 'float16') return Math.sin(at * 12.9898 + at * at * 0.37);
       if (type === 'bool' || /mask/i.test(name)) return 1;
       if (/position/i.test(name)) return at % last;
       return Math.floor(Math.abs(Math.sin(at * 78.233 + 1)) * rows) % rows;

@@ -31,7 +31,7 @@ const OLDEST_OPSET = 9;
  *
  * @param bytes A model's file. Weights in other files stay there.
  * @throws TopKError INVALID_OPTION; FILE_TRUNCATED and FILE_CORRUPT for files that are no models; UNSUPPORTED for operator sets
- * before 9 and, with `strict`, for anything that is left.
+ * before 9, for a model that is rewritten already and, with `strict`, for anything that is left.
  */
 export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
@@ -66,7 +66,9 @@ export function rewriteDecoded(
   const fixed = readExtents('fixed', given.fixed, symbols);
   if (learned !== undefined) checkLearned(learned, choicesOf(symbols, fixed));
   const wanted = readExtents('at', given.at, symbols);
-  const prefix = freshPrefix(graph);
+  const names = allNames(graph);
+  checkOriginal(names, source);
+  const prefix = freshPrefix(names);
   const standard = (name: string): number => (/batch/i.test(name) ? 1 : 1024);
   const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
   const extents = { fixed, at, learned };
@@ -146,9 +148,23 @@ function checkLearned({ choices }: LearnedAxes, wanted: LearnedAxes['choices']):
   );
 }
 
+/** Names that a rewriting gives to its values: blocks by number, and letters for what belongs to them. */
+const WRITTEN_HERE = /^topk\d*\/[afs]?\d+\//;
+
+/** A second time, loops would be put into loops, and what is found is not the model's own. */
+function checkOriginal(names: ReadonlySet<string>, source: string): void {
+  const [written] = [...names].filter((name) => WRITTEN_HERE.test(name));
+  if (written === undefined) return;
+  throw new TopKError('UNSUPPORTED', `rewriteModel: ${source} is rewritten already`, {
+    expected: 'a model as its exporter wrote it',
+    got: `the value ${written} of an earlier rewriting`,
+    fix: 'Rewrite the original file, with all options at once',
+  });
+}
+
 /** A prefix that no value of the file has. */
-function freshPrefix(graph: GraphProto): string {
-  const taken = new Set([...allNames(graph)].map((name) => name.slice(0, name.indexOf('/') + 1)));
+function freshPrefix(names: ReadonlySet<string>): string {
+  const taken = new Set([...names].map((name) => name.slice(0, name.indexOf('/') + 1)));
   for (let count = 0; ; count++) {
     const prefix = count === 0 ? 'topk/' : `topk${count}/`;
     if (!taken.has(prefix)) return prefix;

@@ -123,6 +123,46 @@ test.each<readonly [string, ...string[]]>([
   }
 });
 
+test('inputs and outputs in half precision', async () => {
+  const [from, to] = [at('half.onnx'), at('half-exact.onnx')];
+  await writeFile(from, readTestModel('vit-sdpa-export-23-fp16-whole'));
+  expect(await run('rewrite', from, to, '--learn')).toMatchObject({ code: 0, err: '' });
+  const { code, out } = await run('verify', from, to, '--runs', '1', '--json');
+  expect(code).toBe(0);
+  const [row] = JSON.parse(out).rows;
+  // Sums in another order differ in the last of eleven bits.
+  expect(row.largestDifference).toBeLessThan(5e-3);
+  expect(row.cosine).toBeGreaterThan(0.9999);
+  expect(row.cosine).toBeLessThanOrEqual(1);
+  const image = Array.from({ length: 3 }, (_, channel) =>
+    Array.from({ length: 32 }, (_, y) => Array.from({ length: 32 }, (_, x) => Math.sin(channel + x * y))),
+  );
+  await writeFile(at('images.json'), JSON.stringify({ pixel_values: [image] }));
+  const tried = await run(
+    'verify',
+    from,
+    '--k',
+    '1,65',
+    '--inputs',
+    at('images.json'),
+    '--cosine',
+    '0.99999',
+    '--json',
+  );
+  expect(JSON.parse(tried.out)).toMatchObject({ passes: true, smallestK: 65 });
+  const timed = await run('bench', from, to, '--runs', '1', '--json');
+  expect(JSON.parse(timed.out).rows).toMatchObject([{ model: from }, { model: to }]);
+});
+
+test('a file that is rewritten already is refused', async () => {
+  const [to, again] = [at('once.onnx'), at('twice.onnx')];
+  expect(await run('rewrite', at('model.onnx'), to, '--k', '9')).toMatchObject({ code: 0 });
+  const { code, err } = await run('rewrite', to, again);
+  expect(code).toBe(1);
+  expect(err).toMatch(/UNSUPPORTED: rewriteModel: \S+once\.onnx is rewritten already/);
+  expect(err).toContain('Rewrite the original file');
+});
+
 test('verify finds the smallest k that keeps a bound, on inputs of a file', async () => {
   const ids = Array.from({ length: 24 }, (_, column) => 1 + ((column * 7) % 90));
   const inputs = [{ input_ids: [ids], attention_mask: [ids.map(() => 1)] }];

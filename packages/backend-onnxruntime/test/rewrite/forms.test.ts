@@ -1,8 +1,10 @@
 import { readTestModel } from '@topk-attention/onnx-models';
 import { describe, expect, test } from 'vitest';
 import { subgraphsOf } from '../../src/onnx/attributes.js';
+import { GraphBuilder } from '../../src/onnx/graph-builder.js';
 import type { GraphProto } from '../../src/onnx/messages.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
+import { encodeModel } from '../../src/onnx/write-model.js';
 import { rewriteModel } from '../../src/rewrite/index.js';
 import { feedsOf, largestGap, runModel } from '../support/run-model.js';
 
@@ -91,4 +93,29 @@ describe('forms that depend on the length', () => {
     expect(chunkOf({})).toBe(256);
     expect(chunkOf({ target: 'webgpu' })).toBe(1024);
   });
+});
+
+test('one row of a table that is shorter than the length that reports are for is not cut', async () => {
+  const onnx = new GraphBuilder();
+  const q = onnx.input('q', 'f32', ['b', 'l', 4]);
+  const k = onnx.input('k', 'f32', ['b', 's', 4]);
+  const table = onnx.weight(
+    'table',
+    [1, 64, 64],
+    Float32Array.from({ length: 64 * 64 }, (_, at) => Math.sin(at)),
+  );
+  const keys = onnx.op('Gather', [onnx.op('Shape', [k]), onnx.i64([1])], { axis: 0 });
+  const last = onnx.op('Sub', [keys, onnx.i64([1])]);
+  const row = onnx.op('Slice', [table, last, keys, onnx.i64([1])]);
+  const mask = onnx.op('Slice', [row, onnx.i64([0]), keys, onnx.i64([2])]);
+  const scores = onnx.op('MatMul', [q, onnx.op('Transpose', [k], { perm: [0, 2, 1] })]);
+  const weights = onnx.op('Softmax', [onnx.op('Add', [scores, mask])], { axis: -1 });
+  onnx.output(onnx.op('MatMul', [weights, k]), 'f32', ['b', 'l', 4]);
+  const original = encodeModel(onnx.model());
+  const { model, report } = rewriteModel(original, { chunkBytes: 500 });
+  expect(report.blocks).toMatchObject([{ result: 'exact' }]);
+  const feeds = feedsOf(original, { batch: 2, length: 13 });
+  expect(
+    largestGap((await runModel(model, feeds)).data, (await runModel(original, feeds)).data),
+  ).toBeLessThan(1e-5);
 });

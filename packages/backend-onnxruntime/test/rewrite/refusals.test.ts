@@ -128,6 +128,22 @@ describe.each(Object.keys(forms))('%s', (name) => {
   });
 });
 
+test.each([
+  ['MultiHeadAttention', 8],
+  ['Attention', 6],
+])('%s with a buffer for its past is refused by that name', (operator, place) => {
+  const onnx = new GraphBuilder();
+  const x = onnx.input('x', 'f32', ['b', 'l', 16]);
+  const filled = onnx.input('filled', 'i32', [1]);
+  const inputs = operator === 'Attention' ? [x, onnx.input('w', 'f32', [16, 48])] : [x, x, x];
+  const none = Array<string>(place - inputs.length).fill('');
+  const made = onnx.op(operator, [...inputs, ...none, filled], { num_heads: 2 }, 'com.microsoft');
+  onnx.output(made, 'f32', ['b', 'l', 16]);
+  const { report } = rewriteModel(encodeModel(onnx.model()));
+  expect(report.blocks).toMatchObject([{ result: 'refused', code: 'fused-operator' }]);
+  expect(report.blocks[0]?.reason).toContain('a buffer for its past');
+});
+
 test('values that heads share are refused with k, and rewritten exactly', () => {
   const onnx = new GraphBuilder();
   const q = onnx.input('q', 'f32', ['b', 2, 'l', 4]);

@@ -1,8 +1,8 @@
 import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability } from '@topk-attention/vitest-preset/browser';
 import { withTestPage } from '@topk-attention/vitest-preset/browser-page';
+import { cutAfter, sendPart, sha256, startHub } from '@topk-attention/vitest-preset/hub-server';
 import { expect } from 'vitest';
-import { cutAfter, sendPart, sha256, startHub } from '../support/hub-server.js';
 import { randomNumbers } from '../support/random.js';
 
 optional('files of the Hub are loaded, resumed and kept by a browser', browserAvailability(), async () => {

@@ -15,15 +15,6 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FileSource } from '@topk-attention/nn';
 import { optional } from '@topk-attention/vitest-preset';
-import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { DiskStore } from '../../src/hub/disk-store.js';
-import { hubSource } from '../../src/hub/hub.js';
-import { nodeModules } from '../../src/hub/node-modules.js';
-import { memoryShelf, PageStore } from '../../src/hub/page-store.js';
-import { hubSettings } from '../../src/hub/settings.js';
-import type { HubStore } from '../../src/hub/store.js';
-import { type HubOptions, hub, type Progress } from '../../src/index.js';
-import { errorOf } from '../support/errors.js';
 import {
   type Asked,
   bytesOf,
@@ -36,7 +27,16 @@ import {
   sendFile,
   sha256,
   startHub,
-} from '../support/hub-server.js';
+} from '@topk-attention/vitest-preset/hub-server';
+import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { DiskStore } from '../../src/hub/disk-store.js';
+import { hubSource } from '../../src/hub/hub.js';
+import { nodeModules } from '../../src/hub/node-modules.js';
+import { memoryShelf, PageStore } from '../../src/hub/page-store.js';
+import { hubSettings } from '../../src/hub/settings.js';
+import type { HubStore } from '../../src/hub/store.js';
+import { type HubOptions, hub, type Progress } from '../../src/index.js';
+import { errorOf } from '../support/errors.js';
 import { randomNumbers } from '../support/random.js';
 
 const VARIABLES = [

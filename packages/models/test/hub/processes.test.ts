@@ -4,8 +4,8 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { COMMIT, listed, sendFile, sha256, startHub } from '@topk-attention/vitest-preset/hub-server';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { COMMIT, listed, sendFile, sha256, startHub } from '../support/hub-server.js';
 import { randomNumbers } from '../support/random.js';
 
 const random = randomNumbers(5);

@@ -1,7 +1,7 @@
 import { dataTypes } from '../../onnx/data-types.js';
 import type { NodeProto } from '../../onnx/messages.js';
 import type { Axes, Lengths } from '../extents/lengths.js';
-import type { FeedForwardBlock } from '../find/find-feed-forward.js';
+import { cutsOf, type FeedForwardBlock } from '../find/find-feed-forward.js';
 import { intOf, operatorOf } from '../graph/attributes.js';
 import { emitIf } from './branch.js';
 import { type ChunkLimits, emitChunk, fittingRows } from './chunk.js';
@@ -27,9 +27,9 @@ export interface FeedForwardPlan {
   readonly reason?: string;
 }
 
-/** What a node Shape gives for a value between the products: the input's shape with the width of the middle. */
+/** What a node Shape gives for a value between the products: the input's shape with the width of that value. */
 export function buildShape(
-  { index, input, hidden }: FeedForwardBlock,
+  { index, input }: FeedForwardBlock,
   node: NodeProto,
   lengths: Lengths,
   opset: number,
@@ -39,8 +39,9 @@ export function buildShape(
   const rank = lengths.axes(index.graph, input)?.dims.length as number;
   const places = Array.from({ length: rank }, (_, axis) => axis);
   const lead = writer.pick(writer.op('Shape', [input]), places.slice(0, -1));
+  const width = lengths.axes(index.graph, node.input[0] as string)?.dims.at(-1) as number;
   const wanted = places.slice(intOf(node, 'start') ?? 0, intOf(node, 'end') ?? rank);
-  writer.opInto(node.output, 'Gather', [writer.concat([lead, writer.i64([hidden])]), writer.i64(wanted)], {
+  writer.opInto(node.output, 'Gather', [writer.concat([lead, writer.i64([width])]), writer.i64(wanted)], {
     axis: 0,
   });
   return writer.nodes;
@@ -99,11 +100,11 @@ export function buildFeedForward(
   };
   const turn = (body: NodeWriter, numbers: string): string => {
     const cut = body.op('Gather', [tokens, numbers], { axis: 0 });
-    return emitSecond(body, block, selected(body, emitUnits(body, block, cut)));
+    return emitSecond(body, block, selected(body, emitUnits(body, block, lengths, cut)));
   };
-  const { hidden, type } = block;
+  const { hidden, widest, type } = block;
   // Of the wide values two live at once; with k also their magnitudes, and zeros to put the kept ones into.
-  const held = (kept === undefined ? 2 : 4) * hidden;
+  const held = widest + (kept === undefined ? 1 : 3) * hidden;
   const emitTurns = (on: NodeWriter, into: string): void => {
     const chunk = emitChunk(on, tokens, 2, length, on.i64(held), options.limits);
     const plan = { chunk, length, rank: 2, type, output: into, prefix: `${prefix}b/` };
@@ -117,7 +118,7 @@ export function buildFeedForward(
     emitCopies(writer, plan, (body, { numbers }) => turn(body, numbers));
   } else if (kept !== undefined && 4 * kept.k <= hidden && hasPlainWeights(block, lengths)) {
     const one = (on: NodeWriter): string => {
-      const units = emitUnits(on, block, tokens);
+      const units = emitUnits(on, block, lengths, tokens);
       return emitOneToken(on, block, units, kept, options.isPlain);
     };
     const isOne = writer.op('Equal', [length, writer.i64(1)]);
@@ -153,14 +154,19 @@ function staticTokens({ dims, again }: Axes): number | undefined {
 }
 
 /** What the second product takes, for some tokens. */
-function emitUnits(writer: NodeWriter, block: FeedForwardBlock, tokens: string): string {
+function emitUnits(writer: NodeWriter, block: FeedForwardBlock, lengths: Lengths, tokens: string): string {
   const made = new Map<string, string>();
   for (const node of block.first)
     made.set(node.output[0] as string, writer.again(node, [tokens, ...node.input.slice(1)]));
   for (const node of block.between) {
     const inputs = node.input.map((name) => made.get(name) ?? name);
-    const isSame = node.opType === 'Reshape';
-    made.set(node.output[0] as string, isSame ? (inputs[0] as string) : writer.again(node, inputs));
+    const [first, output] = [inputs[0] as string, node.output[0] as string];
+    if (node.opType === 'Reshape') made.set(output, first);
+    else if (node.opType === 'Split' || node.opType === 'Slice') {
+      for (const [at, [start, end]] of (cutsOf(node, block.index, lengths) ?? []).entries()) {
+        made.set(node.output[at] as string, writer.part(first, 1, start, end));
+      }
+    } else made.set(output, writer.again(node, inputs));
   }
   return made.get(block.second.input[0] as string) as string;
 }

@@ -103,6 +103,12 @@ export class NodeWriter {
     return this.op('Gather', [value, this.range(this.squeeze(end, 0))], { axis });
   }
 
+  /** Entries along an axis between two fixed places. */
+  part(value: string, axis: number, start: number, end: number): string {
+    if (this.opset < 10) return this.op('Slice', [value], { starts: [start], ends: [end], axes: [axis] });
+    return this.op('Slice', [value, this.i64([start]), this.i64([end]), this.i64([axis])]);
+  }
+
   /** Some entries of a list, as a list. */
   pick(list: string, places: readonly number[]): string {
     return this.op('Gather', [list, this.i64(places)], { axis: 0 });

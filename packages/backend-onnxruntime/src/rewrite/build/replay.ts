@@ -15,11 +15,21 @@ export class Replay {
     this.#rows = rows;
   }
 
-  /** The scores as the softmax takes them: [..., rows, keys]. */
+  /**
+   * The scores as the softmax takes them: [..., rows, keys]. Scales of queries and keys are repeated too: ONNX Runtime folds
+   * them into the product, as it does in the original, but not across the border of a loop.
+   */
   scores(writer: NodeWriter): string {
-    const { scores, above } = this.#block;
-    const [queries, ...keys] = scores.input as [string, ...string[]];
-    const product = writer.again(scores, [this.#slicer.cut(queries, 1, this.#rows), ...keys]);
+    const { index, scores, above } = this.#block;
+    const [queries, keys, ...rest] = scores.input as [string, string, ...string[]];
+    const [queryScale, keyScale] = this.#block.scales;
+    const rowsOf = (name: string): string =>
+      index.isConstant(name) ? name : this.#slicer.cut(name, 1, this.#rows);
+    const product = writer.again(scores, [
+      queryScale === undefined ? rowsOf(queries) : writer.again(queryScale, queryScale.input.map(rowsOf)),
+      keyScale === undefined ? keys : writer.again(keyScale, keyScale.input),
+      ...rest,
+    ]);
     return this.#repeat(writer, above, new Map([[scores.output[0] as string, product]]));
   }
 

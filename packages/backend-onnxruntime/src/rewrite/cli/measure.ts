@@ -1,7 +1,15 @@
 import { TopKError } from '@topk-attention/core';
+import { halfToNumber } from '@topk-attention/core/reference';
 import type * as Ort from 'onnxruntime-node';
 import { disableTelemetry } from '../../runtime/telemetry.js';
 import { type InputValues, tensorOf } from '../inputs.js';
+
+/** Half-precision numbers are held as single ones. */
+interface MeasuredOutput {
+  readonly type: 'float32' | 'float16';
+  readonly dims: readonly number[];
+  readonly values: Float32Array;
+}
 
 /** A run of a model in a process of its own. */
 export interface Measurement {
@@ -11,7 +19,7 @@ export interface Measurement {
   readonly peakBytes: number;
   /** The outputs of numbers, by name. */
   readonly outputs: {
-    readonly [name: string]: { readonly dims: readonly number[]; readonly values: Float32Array };
+    readonly [name: string]: MeasuredOutput;
   };
 }
 
@@ -49,9 +57,9 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
   const { outputs, ...rest } = JSON.parse(bytes.subarray(0, line).toString()) as Header;
   const values = new Float32Array(new Uint8Array(bytes.subarray(line + 1)).buffer);
   let at = 0;
-  const named = outputs.map(({ name, dims, length }) => {
+  const named = outputs.map(({ name, type, dims, length }) => {
     at += length;
-    return [name, { dims, values: values.subarray(at - length, at) }] as const;
+    return [name, { type, dims, values: values.subarray(at - length, at) }] as const;
   });
   return { ...rest, outputs: Object.fromEntries(named) };
 }
@@ -61,6 +69,7 @@ interface Header {
   readonly peakBytes: number;
   readonly outputs: readonly {
     readonly name: string;
+    readonly type: MeasuredOutput['type'];
     readonly dims: readonly number[];
     readonly length: number;
   }[];
@@ -85,15 +94,27 @@ export async function measureHere(): Promise<void> {
     milliseconds = Math.min(milliseconds, performance.now() - start);
   }
   const peakBytes = Math.max(0, process.resourceUsage().maxRSS * 1024 - before);
-  const floats = session.outputNames.flatMap((name) => {
-    const output = outputs[name];
-    return output?.type === 'float32' ? [{ name, dims: output.dims, data: output.data as Float32Array }] : [];
-  });
+  const floats = session.outputNames.flatMap((name) => floatsOf(name, outputs[name]));
   const header: Header = {
     ...{ milliseconds, peakBytes },
-    outputs: floats.map(({ name, dims, data }) => ({ name, dims, length: data.length })),
+    outputs: floats.map(({ values, ...output }) => ({ ...output, length: values.length })),
   };
   process.stdout.write(`${JSON.stringify(header)}\n`);
-  for (const { data } of floats)
-    process.stdout.write(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  for (const { values } of floats)
+    process.stdout.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+}
+
+/** An output in a list; an empty one for element types without fractions. */
+function floatsOf(
+  name: string,
+  output: Ort.OnnxValue | undefined,
+): readonly (MeasuredOutput & { readonly name: string })[] {
+  if (output?.type !== 'float32' && output?.type !== 'float16') return [];
+  const { type, dims } = output;
+  // Half-precision numbers come as bits, or as numbers where the language has numbers of that size.
+  const data = output.data as Float32Array | Uint16Array;
+  const isBits = data instanceof Uint16Array;
+  return [
+    { name, type, dims, values: isBits ? Float32Array.from(data, halfToNumber) : Float32Array.from(data) },
+  ];
 }

@@ -19,10 +19,13 @@ interface VerifyFlags extends RewriteFlags {
   readonly lengths: readonly number[];
   readonly inputs?: string | undefined;
   readonly runs: number;
-  readonly tolerance: number;
+  readonly tolerance?: number | undefined;
   readonly cosine: number;
   readonly json?: true | undefined;
 }
+
+/** Differences that pass by default, for numbers of about 1. */
+const TOLERANCE = { float32: 1e-4, float16: 5e-3 };
 
 /** Compares two models, or one with itself rewritten with each of several k. */
 export async function verify(
@@ -44,9 +47,11 @@ export async function verify(
     before.push(await measure({ model: original, inputs, runs: flags.runs }, output.signal));
   if (before.some(({ outputs }) => Object.keys(outputs).length === 0)) {
     throw new TopKError('UNSUPPORTED', `verify: ${original} has nothing to compare`, {
-      expected: 'an output of element type float32',
+      expected: 'an output of element type float32 or float16',
     });
   }
+  const isHalf = before.some(({ outputs }) => Object.values(outputs).some(({ type }) => type === 'float16'));
+  const tolerance = flags.tolerance ?? (isHalf ? TOLERANCE.float16 : TOLERANCE.float32);
   const against = async (model: string, k?: number): Promise<void> => {
     for (const [at, { label, inputs }] of trials.entries()) {
       output.err(`${k === undefined ? '' : `k = ${k}, `}${label}\n`);
@@ -74,7 +79,7 @@ export async function verify(
     Math.min(...rows.flatMap((row) => (row.k === k ? row.cosine : [])));
   const kept = [...(tried ?? [])].sort((a, b) => a - b).find((k) => smallestCosine(k) >= flags.cosine);
   const passes =
-    tried === undefined ? rows.every((row) => row.largestDifference <= flags.tolerance) : kept !== undefined;
+    tried === undefined ? rows.every((row) => row.largestDifference <= tolerance) : kept !== undefined;
   if (flags.json)
     output.out(`${JSON.stringify({ rows, passes, ...(kept !== undefined && { smallestK: kept }) })}\n`);
   else {
@@ -85,9 +90,7 @@ export async function verify(
   if (passes) return;
   throw new TopKError('OUTPUTS_DIFFER', 'verify: the models differ', {
     expected:
-      tried === undefined
-        ? `differences of at most ${flags.tolerance}`
-        : `a cosine of at least ${flags.cosine}`,
+      tried === undefined ? `differences of at most ${tolerance}` : `a cosine of at least ${flags.cosine}`,
     got:
       tried === undefined
         ? `${Math.max(...rows.map((row) => row.largestDifference))}`

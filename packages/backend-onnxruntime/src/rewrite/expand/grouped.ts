@@ -17,11 +17,12 @@ import {
 
 /**
  * com.microsoft.GroupQueryAttention: causal, with fewer heads of keys, the number of tokens in each row of the batch, rotary
- * positions, and a past that grows by the input. A past in a buffer of fixed length grows too.
+ * positions, and a past that grows by the input or is a buffer with room for it. What is returned of a past is as long as all
+ * tokens and no shorter than what was given, as the operator says.
  */
 export function expandGrouped(fused: Fused): void {
   const { node, writer } = fused;
-  const [q = '', k = '', v = '', pastKey = '', pastValue = '', counts = '', , cos = '', sin = ''] =
+  const [q = '', k = '', v = '', pastKey = '', pastValue = '', counts = '', all = '', cos = '', sin = ''] =
     node.input;
   const [positions = '', added = '', ...others] = node.input.slice(9);
   const [, presentKey = '', presentValue = '', ...more] = node.output;
@@ -43,7 +44,8 @@ export function expandGrouped(fused: Fused): void {
   let keys = toHeads(fused, k, keyHeads);
   const rows = places(fused, queries, 2, true);
   const length = writer.extent(queries, 2);
-  const before = emitBefore(fused, counts, pastKey, length);
+  const total = writer.op('Reshape', [writer.op('Cast', [all], { to: dataTypes.int64 }), writer.i64([])]);
+  const before = emitBefore(fused, counts, total, length);
   // [B, 1, L, 1]
   const ownPlaces = writer.op('Add', [rows, before]);
   if (isRotated) {
@@ -56,13 +58,13 @@ export function expandGrouped(fused: Fused): void {
     keys = emitRotated(fused, keys, cosine, sine, half, depth);
   }
   const values = toHeads(fused, v, keyHeads);
-  const all = (past: string, value: string, present: string): string => {
-    if (past !== '') return emitCache(fused, past, value, before, present);
+  const withPast = (past: string, value: string, present: string): string => {
+    if (past !== '') return emitCache(fused, { past, value, before, total }, present);
     if (present !== '') writer.opInto([present], 'Identity', [value]);
     return value;
   };
   const ofAll = (past: string, value: string, present: string): string =>
-    repeated(fused, all(past, value, present), keyHeads, heads / keyHeads);
+    repeated(fused, withPast(past, value, present), keyHeads, heads / keyHeads);
   const parts = {
     q: queries,
     k: ofAll(pastKey, keys, presentKey),
@@ -81,16 +83,13 @@ export function expandGrouped(fused: Fused): void {
   fromHeads(fused, emitBlock(fused, parts, scaleOf(fused, depth, type), biases));
 }
 
-/** Tokens of each row of the batch before the input, as [B, 1, 1, 1]; none where the input is the first. */
-function emitBefore({ writer }: Fused, counts: string, past: string, length: string): string {
+/** Tokens of each row of the batch before the input, as [B, 1, 1, 1]; none where the input is all there is. */
+function emitBefore({ writer }: Fused, counts: string, total: string, length: string): string {
   // The operator's input is one less than the number of tokens so far.
   const whole = writer.op('Cast', [counts], { to: dataTypes.int64 });
   const list = writer.op('Reshape', [whole, writer.i64([-1, 1, 1, 1])]);
   const last = writer.op('Sub', [writer.op('Add', [list, writer.i64(1)]), length]);
-  if (past === '') return writer.op('Mul', [last, writer.i64(0)]);
-  const pastLength = writer.extent(past, 2);
-  const isFirst = writer.op('Equal', [pastLength, writer.i64(0)]);
-  return writer.op('Where', [isFirst, writer.i64(0), last]);
+  return writer.op('Where', [writer.op('Equal', [length, total]), writer.i64(0), last]);
 }
 
 /** The first half of the turned part is the real one, the second the imaginary. */
@@ -102,8 +101,7 @@ function emitRotated(
   half: number,
   depth: number,
 ): string {
-  const cut = (from: number, to: number): string =>
-    writer.op('Slice', [value, writer.i64([from]), writer.i64([to]), writer.i64([3])]);
+  const cut = (from: number, to: number): string => writer.part(value, 3, from, to);
   const times = (a: string, b: string): string => writer.op('Mul', [a, b]);
   const [real, imaginary] = [cut(0, half), cut(half, 2 * half)];
   const turned = [
@@ -114,8 +112,18 @@ function emitRotated(
   return writer.op('Concat', turned, { axis: 3 });
 }
 
-/** Of each row of the batch the tokens so far and then those of the input: shorter rows end in copies of their last. */
-function emitCache({ writer }: Fused, past: string, value: string, before: string, present: string): string {
+interface Cache {
+  readonly past: string;
+  readonly value: string;
+  readonly before: string;
+  readonly total: string;
+}
+
+/**
+ * Of each row of the batch the tokens so far and then those of the input: shorter rows end in copies of their last. What is
+ * left of a buffer comes after them, which causality hides.
+ */
+function emitCache({ writer }: Fused, { past, value, before, total }: Cache, present: string): string {
   const both = writer.op('Concat', [past, value], { axis: 2 });
   const turned = writer.op('Transpose', [both], { perm: [0, 2, 1, 3] });
   const pastLength = writer.extent(past, 2);
@@ -128,7 +136,10 @@ function emitCache({ writer }: Fused, past: string, value: string, before: strin
   const last = writer.op('Sub', [count, writer.i64(1)]);
   const indices = writer.unsqueeze(writer.smaller(places, last), 2);
   const gathered = writer.op('GatherND', [turned, indices], { batch_dims: 1 });
-  const name = present || writer.name();
-  writer.opInto([name], 'Transpose', [gathered], { perm: [0, 2, 1, 3] });
-  return name;
+  const tokens = writer.op('Transpose', [gathered], { perm: [0, 2, 1, 3] });
+  if (present !== '') {
+    const end = writer.list(writer.larger(total, pastLength));
+    writer.opInto([present], 'Slice', [tokens, writer.i64([0]), end, writer.i64([2])]);
+  }
+  return tokens;
 }

@@ -35,10 +35,7 @@ export function expandMultiHead(fused: Fused): void {
 
   const biased = (name: string, from: number, to: number): string => {
     if (bias === '') return name;
-    return writer.op('Add', [
-      name,
-      writer.op('Slice', [bias, writer.i64([from]), writer.i64([to]), writer.i64([0])]),
-    ]);
+    return writer.op('Add', [name, writer.part(bias, 0, from, to)]);
   };
   const inHeads = (name: string, from: number, to: number): string =>
     // Keys and values in heads are those of an encoder, kept from an earlier run, with their biases.

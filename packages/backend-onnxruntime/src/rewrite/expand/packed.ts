@@ -20,9 +20,9 @@ export function expandPacked(fused: Fused): void {
   if (bias !== '') projected = writer.op('Add', [projected, bias]);
   let from = 0;
   const [q, k, v] = widths.map((width) => {
-    const ends = [writer.i64([from]), writer.i64([from + width]), writer.i64([2])];
+    const part = writer.part(projected, 2, from, from + width);
     from += width;
-    return toHeads(fused, writer.op('Slice', [projected, ...ends]), heads);
+    return toHeads(fused, part, heads);
   }) as [string, string, string];
   // The past and what is returned hold keys and values in one tensor, [2, B, heads, L, d].
   const ofPast = (at: number): string =>

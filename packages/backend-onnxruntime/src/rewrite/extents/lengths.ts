@@ -65,8 +65,9 @@ export class Lengths {
     // Strides may leave the same of both small choices, but not of the longer extents that reports are for.
     const isFixed = (extent: number, axis: number): boolean =>
       extent === first.dims[axis] && reported?.length === first.dims.length;
+    // Where nothing is left of a table of positions, the extents for reports are more than the model takes.
     const again = second.dims.map((extent, axis) =>
-      isFixed(extent, axis) ? (reported?.[axis] ?? extent) : extent,
+      isFixed(extent, axis) ? reported?.[axis] || extent : extent,
     );
     return { type: first.type, dims: first.dims, again };
   }

@@ -8,6 +8,8 @@ export interface AttentionBlock {
   readonly softmax: NodeProto;
   /** Q Kt: the product of the block's first two operands. */
   readonly scores: NodeProto;
+  /** What multiplies the queries and the keys with a number of the file right before their product; undefined without one. */
+  readonly scales: readonly [NodeProto | undefined, NodeProto | undefined];
   /** Nodes between the product and the softmax, in order. */
   readonly above: readonly NodeProto[];
   /** Nodes between the softmax and the second product, in order. */

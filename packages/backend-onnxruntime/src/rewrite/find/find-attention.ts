@@ -5,6 +5,7 @@ import { type Axes, isOne, isSame, type Length, type Lengths, lengthAt } from '.
 import { intOf, operatorOf } from '../graph/attributes.js';
 import type { GraphIndex } from '../graph/graph-index.js';
 import { type AttentionBlock, nameOf, Refused } from './block.js';
+import { scaleOf } from './scale.js';
 
 /**
  * The attention block around a softmax, or undefined for a softmax of another kind (no product of two computed values
@@ -99,6 +100,7 @@ class Finder {
       index: this.#index,
       softmax: this.#softmax,
       scores,
+      scales: [this.#scaleOf(scores, 0), this.#scaleOf(scores, 1)],
       above,
       below,
       product,
@@ -111,6 +113,10 @@ class Finder {
       whyNotSelected: this.#whyNotSelected(axes, below, product),
       type: made.type,
     };
+  }
+
+  #scaleOf({ input }: NodeProto, at: number): NodeProto | undefined {
+    return scaleOf(this.#index, this.#lengths, input[at] as string);
   }
 
   #axes(name: string): Axes {
