@@ -43,6 +43,7 @@ class Heads(nn.Module):
 
 
 def main(folder):
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     axes = {0: "batch", 1: "length"}
     config = BertConfig(max_position_embeddings=LONGEST, attn_implementation="eager")
