@@ -12,8 +12,8 @@ import {
 } from '@topk-attention/core';
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { perHead, softplus } from './features.js';
+import { linearAttention } from './gated-sums.js';
 import { keyCounts, requireWhole, shown } from './inputs.js';
-import { linearAttention } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface CausalLunaOptions {

@@ -20,8 +20,8 @@ import {
   where,
 } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
+import { type LinearResult, linearAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
 import { pairAttention } from './pairs.js';
 import { noPairs, notSoftmax } from './refusals.js';
 

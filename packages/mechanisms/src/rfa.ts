@@ -19,8 +19,8 @@ import {
 } from '@topk-attention/core';
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { byKeyHead, perHead, softplus, unit } from './features.js';
+import { type LinearResult, linearAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
 import { noPairs } from './refusals.js';
 import { sinCos } from './sin-cos.js';
 

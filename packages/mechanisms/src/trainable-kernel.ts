@@ -29,8 +29,8 @@ import {
   parameterOf,
 } from '@topk-attention/nn';
 import { perHead, softplus } from './features.js';
+import { type LinearResult, linearAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface TrainableKernelOptions {
