@@ -54,8 +54,9 @@ export function simpleTron(options?: SimpleTronOptions): Mechanism {
     attend: (call) => scope(() => scaled(call, attendLinearly(call, featuresOf(call), settingsOf(call)), 0)),
     step: (call, state) =>
       scope(() => {
-        const { output, state: next } = stepLinearly(call, state, featuresOf(call), settingsOf(call));
-        return { output: scaled(call, output, state?.length ?? 0), state: next };
+        const causal = { ...call, options: { ...call.options, causal: true } };
+        const { output, state: next } = stepLinearly(causal, state, featuresOf(call), settingsOf(call));
+        return { output: scaled(causal, output, state?.length ?? 0), state: next };
       }),
   };
 }
