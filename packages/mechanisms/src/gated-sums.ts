@@ -3,8 +3,6 @@ import {
   type Backend,
   concat,
   div,
-  dropout,
-  eq,
   exp,
   fill,
   matmul,
@@ -19,101 +17,69 @@ import {
   tensor,
   where,
 } from '@topk-attention/core';
-import type { MechanismOptions } from '@topk-attention/nn';
 
-/** Features of queries and keys, and values. Hidden keys have features and values of 0. */
-export interface LinearInputs {
+/** Features of queries and keys, and values. Hidden keys have features and values of 0, and gates of 1. */
+export interface GatedInputs {
   /** [B, heads, Lq, F] */
   readonly query: Tensor;
   /** [B, keyValueHeads, Lk, F] */
   readonly key: Tensor;
   /** [B, keyValueHeads, Lk, D] */
   readonly value: Tensor;
-}
-
-export interface LinearOptions {
-  /** Whether a query sees no later keys; the last query is at the last key. Default false. */
-  readonly causal?: boolean;
-  /** Tokens per chunk of causal sums; the last chunk may be shorter. Default 128. */
-  readonly chunk?: number;
-  /** Whether sums are divided by those of the weights. Default true. */
-  readonly normalise?: boolean;
-  /** Smallest denominator. Default 0: none, and a query without keys gives zeros. */
-  readonly floor?: number;
   /** Logarithms of gates [B, keyValueHeads, Lk, 1], at most 0: each token's gate multiplies all sums before it. */
-  readonly logGates?: Tensor;
-  /** Sums over the keys before the given ones, as returned. */
-  readonly state?: Tensor;
-  /** Drops whole moments, the features' sums, of each example and head; denominators keep all. */
-  readonly dropout?: MechanismOptions['dropout'];
+  readonly logGates: Tensor;
 }
 
-export interface LinearResult {
+export interface GatedOptions {
+  /** Tokens per chunk; the last chunk may be shorter. */
+  readonly chunk: number;
+  /** Smallest denominator. */
+  readonly floor: number;
+}
+
+export interface GatedResult {
   /** [B, heads, Lq, D] */
   readonly output: Tensor;
-  /** Sums over all keys [B keyValueHeads, F, D], with a last column of weights if normalised. */
+  /** Sums over all keys [B keyValueHeads, F, D + 1], with a last column of weights. */
   readonly state: Tensor;
 }
 
 /**
- * Attention whose weights are products of features: phi(q) (phi(k)^T v), over phi(q) . sum phi(k) if normalised. Linear
- * in the number of tokens; causally by chunks, with sums carried from one to the next.
+ * Causal linear attention whose sums are gated, by chunks: phi(q) (sum of gates phi(k) v^T) over phi(q) . sum of gates phi(k).
+ * The last query is at the last key. Core's `linearAttention` could have gates as log scales, by one running sum over all
+ * tokens: in f32 that loses digits with the length, where sums of a chunk do not.
  *
- * @throws TopKError SHAPE_MISMATCH for features of different widths, or more queries than keys if causal.
+ * @param state sums over the keys before the given ones, as returned
+ * @throws TopKError SHAPE_MISMATCH for more queries than keys.
  */
-export function linearAttention(inputs: LinearInputs, options: LinearOptions = {}): LinearResult {
-  const { normalise = true, floor = 0, dropout: drop } = options;
-  requireFit(inputs, options);
-  return scope(() => {
-    const { query, value } = inputs;
-    const width = value.shape[3] as number;
-    const kept = drop === undefined ? query : mul(query, keptMoments(query, drop));
-    if (!normalise) return sumsOf({ ...inputs, query: kept }, options);
-    const ones = fill(value.backend, 1, [...value.shape.slice(0, 3), 1], value.dtype);
-    let sums: LinearResult;
-    if (drop === undefined) sums = sumsOf({ ...inputs, value: concat([value, ones], 3) }, options);
-    else {
-      const part = (start: number, length: number): LinearOptions =>
-        options.state === undefined
-          ? options
-          : { ...options, state: narrow(options.state, 2, start, length) };
-      const over = sumsOf({ ...inputs, query: kept }, part(0, width));
-      const under = sumsOf({ ...inputs, value: ones }, part(width, 1));
-      sums = {
-        output: concat([over.output, under.output], 3),
-        state: concat([over.state, under.state], 2),
-      };
-    }
-    const total = narrow(sums.output, 3, width, 1);
-    const divisor = floor > 0 ? max(total, floor) : where(eq(total, 0), 1, total);
-    return { output: div(narrow(sums.output, 3, 0, width), divisor), state: sums.state };
-  });
-}
-
-/** [B, heads, 1, F]: 0 for a moment that is dropped. */
-function keptMoments(query: Tensor, drop: NonNullable<LinearOptions['dropout']>): Tensor {
-  const [batch, heads, , features] = query.shape as readonly [number, number, number, number];
-  return dropout(fill(query.backend, 1, [batch, heads, 1, features], query.dtype), drop);
-}
-
-/** Weighted sums of the values. */
-function sumsOf(inputs: LinearInputs, options: LinearOptions): LinearResult {
-  const [batch, heads, queries, features] = inputs.query.shape as readonly [number, number, number, number];
-  const [, keyHeads, keys, width] = inputs.value.shape as readonly [number, number, number, number];
-  const groups = batch * keyHeads;
-  const count = heads / keyHeads;
-  const query = reshape(inputs.query, [groups, count, queries, features]);
-  const key = reshape(inputs.key, [groups, keys, features]);
-  const value = reshape(inputs.value, [groups, keys, width]);
-  if (options.causal !== true) {
-    const own = matmul(key, value, { transposeA: true });
-    const state = options.state === undefined ? own : add(options.state, own);
-    const rows = reshape(query, [groups, count * queries, features]);
-    return { output: reshape(matmul(rows, state), [batch, heads, queries, width]), state };
+export function gatedAttention(
+  inputs: GatedInputs,
+  { chunk, floor }: GatedOptions,
+  state?: Tensor,
+): GatedResult {
+  const { query, key, value, logGates } = inputs;
+  const [batch, heads, queries, features] = query.shape as readonly [number, number, number, number];
+  const [, keyHeads, keys, width] = value.shape as readonly [number, number, number, number];
+  if (queries > keys) {
+    throw new TopKError('SHAPE_MISMATCH', 'gated linear attention: more queries than keys', {
+      expected: `at most ${keys} queries`,
+      got: String(queries),
+    });
   }
-  const logGates = options.logGates && reshape(options.logGates, [groups, keys, 1]);
-  const made = causalSums({ query, key, value, logGates }, options.chunk ?? 128, options.state);
-  return { output: reshape(made.output, [batch, heads, queries, width]), state: made.state };
+  return scope(() => {
+    const groups = batch * keyHeads;
+    const ones = fill(value.backend, 1, [batch, keyHeads, keys, 1], value.dtype);
+    const grouped: Grouped = {
+      query: reshape(query, [groups, heads / keyHeads, queries, features]),
+      key: reshape(key, [groups, keys, features]),
+      value: reshape(concat([value, ones], 3), [groups, keys, width + 1]),
+      logGates: reshape(logGates, [groups, keys, 1]),
+    };
+    const made = gatedSums(grouped, chunk, state);
+    const sums = reshape(made.output, [batch, heads, queries, width + 1]);
+    const total = narrow(sums, 3, width, 1);
+    return { output: div(narrow(sums, 3, 0, width), max(total, floor)), state: made.state };
+  });
 }
 
 interface Grouped {
@@ -124,10 +90,10 @@ interface Grouped {
   /** [N, Lk, D] */
   readonly value: Tensor;
   /** [N, Lk, 1] */
-  readonly logGates: Tensor | undefined;
+  readonly logGates: Tensor;
 }
 
-function causalSums({ query, key, value, logGates }: Grouped, chunk: number, before?: Tensor): LinearResult {
+function gatedSums({ query, key, value, logGates }: Grouped, chunk: number, before?: Tensor): GatedResult {
   const [groups, count, queries, features] = query.shape as readonly [number, number, number, number];
   const [, keys, width] = value.shape as readonly [number, number, number];
   const triangle = lowerTriangle(key.backend, Math.min(chunk, keys));
@@ -135,11 +101,6 @@ function causalSums({ query, key, value, logGates }: Grouped, chunk: number, bef
   /** Takes the keys from `start` on into the sums. */
   const take = (start: number, length: number): void => {
     const [own, content] = [narrow(key, 1, start, length), narrow(value, 1, start, length)];
-    if (logGates === undefined) {
-      const sums = matmul(own, content, { transposeA: true });
-      state = state === undefined ? sums : add(state, sums);
-      return;
-    }
     const total = totalGates(logGates, start, length, triangle);
     const last = narrow(total, 1, length - 1, 1);
     const sums = matmul(mul(own, exp(sub(last, total))), content, { transposeA: true });
@@ -158,8 +119,8 @@ function causalSums({ query, key, value, logGates }: Grouped, chunk: number, bef
       length,
       length,
     ]);
-    const total = logGates && totalGates(logGates, first + start, length, triangle);
-    const seen = where(corner, total === undefined ? pairs : mul(pairs, decays(total, corner)), 0);
+    const total = totalGates(logGates, first + start, length, triangle);
+    const seen = where(corner, mul(pairs, decays(total, corner)), 0);
     const own = reshape(
       matmul(reshape(seen, [groups, count * length, length]), narrow(value, 1, first + start, length)),
       [groups, count, length, width],
@@ -167,8 +128,7 @@ function causalSums({ query, key, value, logGates }: Grouped, chunk: number, bef
     if (state === undefined) outputs.push(own);
     else {
       const earlier = reshape(matmul(rows, state), [groups, count, length, width]);
-      const faded = total === undefined ? earlier : mul(earlier, exp(reshape(total, [groups, 1, length, 1])));
-      outputs.push(add(own, faded));
+      outputs.push(add(own, mul(earlier, exp(reshape(total, [groups, 1, length, 1])))));
     }
     take(first + start, length);
   }
@@ -197,20 +157,4 @@ function decays(total: Tensor, corner: Tensor): Tensor {
 function lowerTriangle(backend: Backend, length: number): Tensor {
   const values = Array.from({ length: length * length }, (_, at) => at % length <= Math.floor(at / length));
   return tensor(backend, values, [length, length]);
-}
-
-function requireFit({ query, key, value }: LinearInputs, { causal }: LinearOptions): void {
-  const [queries, keys] = [query.shape[2] as number, key.shape[2] as number];
-  if (query.shape[3] !== key.shape[3]) {
-    throw new TopKError('SHAPE_MISMATCH', 'linear attention: features of different widths', {
-      expected: `${query.shape[3]} features of keys`,
-      got: String(key.shape[3]),
-    });
-  }
-  if (keys !== value.shape[2] || (causal === true && queries > keys)) {
-    throw new TopKError('SHAPE_MISMATCH', 'linear attention: lengths do not fit', {
-      expected: causal === true ? 'as many values as keys, and no more queries' : 'as many values as keys',
-      got: `${queries} queries, ${keys} keys and ${value.shape[2]} values`,
-    });
-  }
 }
