@@ -2,6 +2,7 @@ import {
   aNumber,
   cast,
   div,
+  linearAttention,
   mul,
   type OptionKinds,
   readOptions,
@@ -13,13 +14,12 @@ import {
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { perHead, softplus } from './features.js';
 import { keyCounts, requireWhole, shown } from './inputs.js';
-import { linearAttention } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface CausalLunaOptions {
   /** Vectors of the memory. Default 16. */
   readonly memory?: number;
-  /** Tokens per chunk of causal sums. Default 128. */
+  /** Tokens per chunk of the sums. Default: planned. */
   readonly chunk?: number;
 }
 
@@ -37,32 +37,30 @@ const kinds: OptionKinds<CausalLunaOptions> = { memory: aNumber, chunk: aNumber 
  * const layer = attentionLayer({ width: 64, heads: 4, causal: true, mechanism: causalLuna({ memory: 8 }) });
  */
 export function causalLuna(options?: CausalLunaOptions): Mechanism {
-  const { memory = 16, chunk = 128 } = readOptions('causalLuna', options, kinds);
+  const { memory = 16, chunk } = readOptions('causalLuna', options, kinds);
   requireWhole('causalLuna', 'memory', memory, 1);
-  requireWhole('causalLuna', 'chunk', chunk, 1);
+  if (chunk !== undefined) requireWhole('causalLuna', 'chunk', chunk, 1);
 
-  const made = (call: MechanismCall, before: number, state?: { readonly [name: string]: Tensor }) => {
+  const attended = (
+    call: MechanismCall,
+    before: number,
+    sums: (name: 'scores' | 'values', query: Tensor, key: Tensor, value: Tensor) => Tensor,
+  ): Tensor => {
     if (call.options.causal !== true) throw notCausal();
     const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
+    // Hidden keys may be NaN, and their gradient is 0 times that.
     const key = shown(call, call.key);
     const weights = cast(parameterOf(call.context, 'memory'), 'f32');
     const omega = mul(softplus(mul(perHead(key, weights), scale * Math.LN2)), 1 / Math.LN2);
-    const own = shown(call, omega);
     const counts = keyCounts(call, before);
-    const sums = { causal: true, normalise: false, chunk };
-    const scores = linearAttention(
-      { query: mul(cast(call.query, 'f32'), scale), key, value: own },
-      { ...sums, ...(state?.scores && { state: state.scores }) },
-    );
-    const attended = linearAttention(
-      { query: softmax(div(scores.output, counts)), key: own, value: shown(call, call.value) },
-      { ...sums, ...(state?.values && { state: state.values }) },
-    );
-    return {
-      output: cast(div(attended.output, counts), call.value.dtype),
-      tensors: { scores: scores.state, values: attended.state },
-    };
+    const scores = sums('scores', mul(cast(call.query, 'f32'), scale), key, omega);
+    const values = sums('values', softmax(div(scores, counts)), omega, cast(call.value, 'f32'));
+    return cast(div(values, counts), call.value.dtype);
   };
+  const optionsOf = ({ options: { keyLengths } }: MechanismCall) => ({
+    ...{ causal: true, normalise: false, ...(chunk !== undefined && { chunk }) },
+    ...(keyLengths && { keyLengths }),
+  });
 
   return {
     name: 'causal Luna',
@@ -75,12 +73,25 @@ export function causalLuna(options?: CausalLunaOptions): Mechanism {
     declare: ({ heads, headDim }) => ({
       memory: { shape: [heads, memory, headDim], initializer: initializers.normal() },
     }),
-    attend: (call) => scope(() => made(call, 0).output),
+    attend: (call) =>
+      scope(() =>
+        attended(call, 0, (_, query, key, value) => linearAttention(query, key, value, optionsOf(call))),
+      ),
     step: (call, state) =>
       scope(() => {
         const before = state?.length ?? 0;
+        const tensors: { [name: string]: Tensor } = {};
         const causal = { ...call, options: { ...call.options, causal: true } };
-        const { output, tensors } = made(causal, before, state?.tensors);
+        const output = attended(causal, before, (name, query, key, value) => {
+          const [sums, total] = [state?.tensors[`${name}.sums`], state?.tensors[`${name}.total`]];
+          const made = linearAttention(query, key, value, {
+            ...{ ...optionsOf(call), returnState: true },
+            ...(sums && total && { state: { sums, total } }),
+          });
+          tensors[`${name}.sums`] = made.state.sums;
+          tensors[`${name}.total`] = made.state.total;
+          return made.output;
+        });
         return { output, state: { length: before + (call.key.shape[2] as number), tensors } };
       }),
   };

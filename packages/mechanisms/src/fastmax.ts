@@ -17,11 +17,10 @@ import {
   sub,
   type Tensor,
   TopKError,
-  where,
 } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
-import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
+import { requireNumber, requireWhole, shown } from './inputs.js';
+import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { pairAttention } from './pairs.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
@@ -43,7 +42,7 @@ export interface FastmaxOptions {
    * all pairs: faster for fewer than about d^2 keys, and without decoding. Both give the same numbers. Default 'factorised'.
    */
   readonly form?: 'factorised' | 'direct';
-  /** Tokens per chunk of causal sums. Default 128. */
+  /** Tokens per chunk of the sums. Default: planned. */
   readonly chunk?: number;
 }
 
@@ -71,9 +70,9 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     normalise = 'standardise',
     temperature,
     form = 'factorised',
-    chunk = 128,
+    chunk,
   } = readOptions('fastmax', options, kinds);
-  requireWhole('fastmax', 'chunk', chunk, 1);
+  if (chunk !== undefined) requireWhole('fastmax', 'chunk', chunk, 1);
   if (temperature !== undefined) requireNumber('fastmax', 'temperature', temperature, 'positive');
   if (order === 1 && normalise === 'none') throw unbounded('none', "normalise: 'standardise'");
 
@@ -93,21 +92,19 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
   const rowsOf = (x: Tensor, factor: number): Tensor =>
     mul(normalise === 'standardise' ? standardised(x) : x, factor);
 
-  const factorised = (call: MechanismCall, state?: Tensor): LinearResult => {
-    const { causal = false, dropout } = call.options;
+  const settingsOf = ({ options: { dropout } }: MechanismCall): LinearSettings => ({
+    ...(chunk !== undefined && { chunk }),
+    ...(floor > 0 && { leastDenominator: floor }),
+    ...(dropout && { dropout }),
+  });
+  const featuresOf = (call: MechanismCall): Features => {
     const scale = scaleOf(call);
     const root = Math.sqrt(Math.abs(scale));
-    const visible = visibleKeys(call);
-    const key = monomials(rowsOf(shown(call, call.key), root), order);
-    return linearAttention(
-      {
-        query: monomials(rowsOf(cast(call.query, 'f32'), Math.sign(scale) * root), order),
-        // The monomial 1 of a hidden key counts for nothing either.
-        key: visible === undefined ? key : where(visible, key, 0),
-        value: shown(call, call.value),
-      },
-      { causal, chunk, floor, ...(dropout && { dropout }), ...(state && { state }) },
-    );
+    return {
+      query: monomials(rowsOf(cast(call.query, 'f32'), Math.sign(scale) * root), order),
+      // Hidden keys may be NaN, and their gradient is 0 times that.
+      key: monomials(rowsOf(shown(call, call.key), root), order),
+    };
   };
   const direct = (call: MechanismCall): Tensor =>
     pairAttention(
@@ -134,14 +131,16 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
       zeroShot: notSoftmax,
     },
     attend: (call) =>
-      scope(() => cast(form === 'direct' ? direct(call) : factorised(call).output, call.value.dtype)),
+      scope(() => {
+        const made =
+          form === 'direct' ? direct(call) : attendLinearly(call, featuresOf(call), settingsOf(call));
+        return cast(made, call.value.dtype);
+      }),
     ...(form === 'factorised' && {
       step: (call, state) =>
         scope(() => {
-          const causal = { ...call, options: { ...call.options, causal: true } };
-          const { output, state: sums } = factorised(causal, state?.tensors.sums);
-          const length = (state?.length ?? 0) + (call.key.shape[2] as number);
-          return { output: cast(output, call.value.dtype), state: { length, tensors: { sums } } };
+          const { output, state: next } = stepLinearly(call, state, featuresOf(call), settingsOf(call));
+          return { output: cast(output, call.value.dtype), state: next };
         }),
     }),
   };

@@ -17,10 +17,18 @@ import {
   TopKError,
   transpose,
 } from '@topk-attention/core';
-import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
+import {
+  initializers,
+  type Mechanism,
+  type MechanismCall,
+  type MechanismState,
+  type MechanismStep,
+  parameterOf,
+} from '@topk-attention/nn';
 import { byKeyHead, perHead, softplus, unit } from './features.js';
+import { gatedAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
+import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs } from './refusals.js';
 import { sinCos } from './sin-cos.js';
 
@@ -39,7 +47,7 @@ export interface RfaOptions {
    * key, exp(-2); with a gate 0.001, because gates make weights small.
    */
   readonly floor?: number;
-  /** Tokens per chunk of causal sums. Default 128. */
+  /** Tokens per chunk of the sums. Default: planned; with a gate 128. */
   readonly chunk?: number;
   /** Training steps after which `redraw` draws new directions; 0 for never. Default 1, as published. */
   readonly redrawEvery?: number;
@@ -71,11 +79,11 @@ export function rfa(options?: RfaOptions): Mechanism {
     kernel = 'gaussian',
     gate = false,
     floor = gate ? 1e-3 : 0.1,
-    chunk = 128,
+    chunk,
     redrawEvery = 1,
   } = readOptions('rfa', options, kinds);
   requireWhole('rfa', 'features', features, 1);
-  requireWhole('rfa', 'chunk', chunk, 1);
+  if (chunk !== undefined) requireWhole('rfa', 'chunk', chunk, 1);
   requireWhole('rfa', 'redrawEvery', redrawEvery, 0);
   requireNumber('rfa', 'floor', floor, 'positive');
   if (kernel === 'gaussian' && features % 2 !== 0) {
@@ -87,32 +95,49 @@ export function rfa(options?: RfaOptions): Mechanism {
   const rows = kernel === 'gaussian' ? features / 2 : features;
   const name = gate ? 'gated random feature' : 'random feature';
 
-  const made = (call: MechanismCall, state?: Tensor): LinearResult => {
-    const { causal = false } = call.options;
-    if (gate && !causal) {
-      throw new TopKError('UNSUPPORTED', 'rfa: a gate needs a causal layer', {
-        expected: 'causal: true',
-        got: 'a layer whose tokens see later ones',
-        fix: 'Its gates forget the tokens before: leave gate out for attention in both directions',
-      });
-    }
+  const featuresOf = (call: MechanismCall): Features => {
     const keyHeads = call.key.shape[1] as number;
     const directions = directionsOf(call);
-    const featuresOf = (x: Tensor): Tensor => {
+    const mapped = (x: Tensor): Tensor => {
       const projected = perHead(unit(x), directions);
       if (kernel === 'arc-cosine') return mul(relu(projected), rows ** -0.5);
       const { sine, cosine } = sinCos(projected);
       return mul(concat([sine, cosine], 3), rows ** -0.5);
     };
     const queryShape = [...call.query.shape.slice(0, 3), features];
-    const query = reshape(featuresOf(byKeyHead(cast(call.query, 'f32'), keyHeads)), queryShape);
+    return {
+      query: reshape(mapped(byKeyHead(cast(call.query, 'f32'), keyHeads)), queryShape),
+      // Hidden keys may be NaN, and their gradient is 0 times that.
+      key: mapped(shown(call, call.key)),
+    };
+  };
+  const settings: LinearSettings = { leastDenominator: floor, ...(chunk !== undefined && { chunk }) };
+  const gated = (call: MechanismCall, state?: Tensor) => {
+    const { query, key } = featuresOf(call);
+    const { logs, taken } = gatesOf(call);
     // The cosine of a hidden key's zeros is 1.
-    const key = shown(call, featuresOf(shown(call, call.key)));
-    const gates = gate ? gatesOf(call) : undefined;
-    return linearAttention(
-      { query, key: gates === undefined ? key : mul(key, gates.taken), value: shown(call, call.value) },
-      { causal, chunk, floor, ...(gates && { logGates: gates.logs }), ...(state && { state }) },
-    );
+    const inputs = {
+      query,
+      key: mul(shown(call, key), taken),
+      value: shown(call, call.value),
+      logGates: logs,
+    };
+    return gatedAttention(inputs, { chunk: chunk ?? 128, floor }, state);
+  };
+  const attend = (call: MechanismCall): Tensor => {
+    if (!gate) return attendLinearly(call, featuresOf(call), settings);
+    if (call.options.causal === true) return gated(call).output;
+    throw new TopKError('UNSUPPORTED', 'rfa: a gate needs a causal layer', {
+      expected: 'causal: true',
+      got: 'a layer whose tokens see later ones',
+      fix: 'Its gates forget the tokens before: leave gate out for attention in both directions',
+    });
+  };
+  const step = (call: MechanismCall, state: MechanismState | undefined): MechanismStep => {
+    if (!gate) return stepLinearly(call, state, featuresOf(call), settings);
+    const { output, state: sums } = gated(call, state?.tensors.sums);
+    const length = (state?.length ?? 0) + (call.key.shape[2] as number);
+    return { output, state: { length, tensors: { sums } } };
   };
 
   return {
@@ -138,13 +163,11 @@ export function rfa(options?: RfaOptions): Mechanism {
         'gate.bias': { shape: [keyValueHeads], initializer: initializers.zeros },
       }),
     }),
-    attend: (call) => scope(() => cast(made(call).output, call.value.dtype)),
+    attend: (call) => scope(() => cast(attend(call), call.value.dtype)),
     step: (call, state) =>
       scope(() => {
-        const causal = { ...call, options: { ...call.options, causal: true } };
-        const { output, state: sums } = made(causal, state?.tensors.sums);
-        const length = (state?.length ?? 0) + (call.key.shape[2] as number);
-        return { output: cast(output, call.value.dtype), state: { length, tensors: { sums } } };
+        const made = step(call, state);
+        return { ...made, output: cast(made.output, call.value.dtype) };
       }),
   };
 }

@@ -1,9 +1,8 @@
 import {
   add,
+  arange,
   cast,
-  concat,
   custom,
-  eq,
   exp,
   gatherRows,
   log,
@@ -35,8 +34,9 @@ export interface EdgeRates {
 
 /**
  * A random graph with those rates: i32 [B, heads, Lq, M], -1 where a slot is unused. As fastRG makes it, query by query: a
- * Poisson number of edges, for each a column by its share, for that a key by its membership. Edges drawn twice are one, and
- * at most M are drawn. It has no gradient. Costs M (C + log Lk + M) per query; pairs of all queries and keys are never listed.
+ * Poisson number of edges, for each a column by its share, for that a key by its membership. At most M are
+ * drawn; a key that is drawn twice is listed twice, which `graphAttention` counts once. It has no gradient. Costs
+ * M (C + log Lk) per query; pairs of all queries and keys are never listed.
  */
 export function sampleGraph(rates: EdgeRates, slots: number, seed: number): Tensor {
   const [graph] = custom(
@@ -84,8 +84,7 @@ function sampled({ query, key }: EdgeRates, slots: number, seed: number): Tensor
     // The last step: the entry itself may lie below.
     const own = where(logicalAnd(lt(look(add(start, low)), target), lt(low, keys - 1)), add(low, 1), low);
     const chosen = reshape(own, [batch, heads, queries, slots]);
-    const isUsed = lt(reshape(slotNumbers(chosen), [1, 1, 1, slots]), drawn);
-    return where(logicalAnd(isUsed, isFirst(chosen)), chosen, -1);
+    return where(lt(reshape(arange(backend, slots), [1, 1, 1, slots]), drawn), chosen, -1);
   });
 }
 
@@ -102,41 +101,4 @@ function poisson(rate: Tensor, noise: Tensor, most: number): Tensor {
   const safe = max(rate, 1e-30);
   const chances = exp(sub(sub(mul(counts, log(safe)), safe), constants));
   return sum(cast(lt(runningSums(chances), noise), 'i32'), { axes: [3], keepDims: true });
-}
-
-/** i32 [M]: 0, 1, 2, ... */
-function slotNumbers({ backend, shape }: Tensor): Tensor {
-  const slots = shape[3] as number;
-  return tensor(
-    backend,
-    Int32Array.from({ length: slots }, (_, at) => at),
-    [slots],
-  );
-}
-
-/** Most pairs of slots that are compared at a time. */
-const PAIRS_AT_ONCE = 2 ** 24;
-
-/** bool: whether no earlier slot of the row holds the same key. Some queries at a time. */
-function isFirst(chosen: Tensor): Tensor {
-  const [batch, heads, queries, slots] = chosen.shape as readonly [number, number, number, number];
-  const earlier = tensor(
-    chosen.backend,
-    Uint8Array.from({ length: slots * slots }, (_, at) => (at % slots < Math.floor(at / slots) ? 1 : 0)),
-    [1, 1, 1, slots, slots],
-    'bool',
-  );
-  const step = Math.max(1, Math.floor(PAIRS_AT_ONCE / (batch * heads * slots * slots)));
-  const parts: Tensor[] = [];
-  for (let start = 0; start < queries; start += step) {
-    const count = Math.min(step, queries - start);
-    const part = scope(() => {
-      const some = narrow(chosen, 2, start, count);
-      const own = reshape(some, [batch, heads, count, slots, 1]);
-      const other = reshape(some, [batch, heads, count, 1, slots]);
-      return eq(sum(cast(logicalAnd(eq(own, other), earlier), 'i32'), { axes: [4] }), 0);
-    });
-    parts.push(part);
-  }
-  return concat(parts, 2);
 }

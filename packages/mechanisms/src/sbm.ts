@@ -5,6 +5,7 @@ import {
   custom,
   fill,
   gatherRows,
+  graphAttention,
   linear,
   matmul,
   max,
@@ -25,7 +26,6 @@ import {
 } from '@topk-attention/core';
 import { addLoss, initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { perHead } from './features.js';
-import { graphAttention } from './graph.js';
 import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
@@ -34,7 +34,7 @@ import { sampleGraph } from './sample-graph.js';
 export interface SbmOptions {
   /** Clusters that queries and keys belong to. Default 128. */
   readonly clusters?: number;
-  /** Most draws of keys for a query; what is drawn twice counts once. Memory grows with their square. Default 32. */
+  /** Most draws of keys for a query; what is drawn twice counts once. Default 32. */
   readonly edges?: number;
   /** Added to the expected edges of each pair, so that every pair is tried at times. Default 0.01. */
   readonly exploration?: number;
@@ -80,13 +80,15 @@ export function sbm(options?: SbmOptions): Mechanism {
   requireNumber('sbm', 'densityPenalty', densityPenalty, 0);
 
   const attend = (call: MechanismCall): Tensor => {
-    const { key, context } = call;
+    const { scale, keyLengths } = call.options;
     const rates = edgeRates(call, exploration);
-    if (densityPenalty > 0) addLoss(context, mul(densityOf(rates), densityPenalty));
+    if (densityPenalty > 0) addLoss(call.context, mul(densityOf(rates), densityPenalty));
     const graph = sampleGraph(rates, edges, seedOfCall(call, seed));
-    const output = graphAttention(cast(call.query, 'f32'), shown(call, key), shown(call, call.value), graph, {
+    const wide = (x: Tensor): Tensor => cast(x, 'f32');
+    const output = graphAttention(wide(call.query), wide(call.key), wide(call.value), graph, {
       bias: passedThrough(expectedEdges(rates, graph)),
-      ...(call.options.scale !== undefined && { scale: call.options.scale }),
+      ...(scale !== undefined && { scale }),
+      ...(keyLengths && { keyLengths }),
     });
     return cast(output, call.value.dtype);
   };

@@ -9,12 +9,12 @@ import {
   type Tensor,
 } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
-import { keyCounts, requireWhole, shown } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
+import { keyCounts, requireWhole } from './inputs.js';
+import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface SimpleTronOptions {
-  /** Tokens per chunk of causal sums. Default 128. */
+  /** Tokens per chunk of the sums. Default: planned. */
   readonly chunk?: number;
 }
 
@@ -31,30 +31,32 @@ const kinds: OptionKinds<SimpleTronOptions> = { chunk: aNumber };
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: simpleTron() });
  */
 export function simpleTron(options?: SimpleTronOptions): Mechanism {
-  const { chunk = 128 } = readOptions('simpleTron', options, kinds);
-  requireWhole('simpleTron', 'chunk', chunk, 1);
+  const { chunk } = readOptions('simpleTron', options, kinds);
+  if (chunk !== undefined) requireWhole('simpleTron', 'chunk', chunk, 1);
 
-  const made = (call: MechanismCall, before: number, state?: Tensor): LinearResult => {
-    const { causal = false, dropout, scale = 1 } = call.options;
-    const sums = linearAttention(
-      { query: cast(call.query, 'f32'), key: shown(call, call.key), value: shown(call, call.value) },
-      { causal, chunk, normalise: false, ...(dropout && { dropout }), ...(state && { state }) },
-    );
-    const output = mul(mul(sums.output, rsqrt(keyCounts(call, before))), scale);
-    return { output: cast(output, call.value.dtype), state: sums.state };
+  const settingsOf = ({ options: { dropout } }: MechanismCall): LinearSettings => ({
+    ...{ normalise: false, ...(chunk !== undefined && { chunk }) },
+    ...(dropout && { dropout }),
+  });
+  const featuresOf = ({ query, key }: MechanismCall): Features => ({
+    query: cast(query, 'f32'),
+    key: cast(key, 'f32'),
+  });
+  const scaled = (call: MechanismCall, sums: Tensor, before: number): Tensor => {
+    const output = mul(mul(sums, rsqrt(keyCounts(call, before))), call.options.scale ?? 1);
+    return cast(output, call.value.dtype);
   };
 
   return {
     name: 'simpletron',
     takes: ['causal', 'keyLengths', 'dropout', 'groupedHeads', 'decoding'],
     refusals: { ...noPairs, zeroShot: notSoftmax },
-    attend: (call) => scope(() => made(call, 0).output),
+    attend: (call) => scope(() => scaled(call, attendLinearly(call, featuresOf(call), settingsOf(call)), 0)),
     step: (call, state) =>
       scope(() => {
-        const before = state?.length ?? 0;
         const causal = { ...call, options: { ...call.options, causal: true } };
-        const { output, state: sums } = made(causal, before, state?.tensors.sums);
-        return { output, state: { length: before + (call.key.shape[2] as number), tensors: { sums } } };
+        const { output, state: next } = stepLinearly(causal, state, featuresOf(call), settingsOf(call));
+        return { output: scaled(causal, output, state?.length ?? 0), state: next };
       }),
   };
 }

@@ -10,8 +10,8 @@ import {
   type Tensor,
 } from '@topk-attention/core';
 import { addLoss, initializers, type Mechanism, type MechanismCall } from '@topk-attention/nn';
-import { attendAll, entmax15 } from './entmax.js';
-import { graphAttention } from './graph.js';
+import { attendAll } from './entmax.js';
+import { entmaxOverGraph } from './graph.js';
 import { type GraphCounts, graphCounts } from './graph-quality.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
@@ -147,9 +147,6 @@ function attendPredicted(
   const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
   if (onGraph !== undefined) onGraph(call.path, graphCounts(call, graph));
   const query = mul(cast(call.query, 'f32'), scale);
-  const output = graphAttention(query, shown(call, call.key), shown(call, call.value), graph, {
-    scale: 1,
-    weigh: entmax15,
-  });
+  const output = entmaxOverGraph(query, shown(call, call.key), shown(call, call.value), graph);
   return cast(output, call.value.dtype);
 }

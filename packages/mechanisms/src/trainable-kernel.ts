@@ -30,7 +30,7 @@ import {
 } from '@topk-attention/nn';
 import { perHead, softplus } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { type LinearResult, linearAttention } from './linear.js';
+import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface TrainableKernelOptions {
@@ -42,7 +42,7 @@ export interface TrainableKernelOptions {
   readonly orthogonal?: boolean;
   /** Weight of the loss mean((A A^T - I)^2) that keeps them so. Default 0. */
   readonly penalty?: number;
-  /** Tokens per chunk of causal sums. Default 128. */
+  /** Tokens per chunk of the sums. Default: planned. */
   readonly chunk?: number;
 }
 
@@ -72,16 +72,16 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
     gate = 'full',
     orthogonal = false,
     penalty = 0,
-    chunk = 128,
+    chunk,
   } = readOptions('trainableKernel', options, kinds);
   requireWhole('trainableKernel', 'layers', layers, 1);
-  requireWhole('trainableKernel', 'chunk', chunk, 1);
+  if (chunk !== undefined) requireWhole('trainableKernel', 'chunk', chunk, 1);
   requireNumber('trainableKernel', 'penalty', penalty, 0);
   const each = Array.from({ length: layers }, (_, index) => index);
 
   const parameter = (call: MechanismCall, name: string): Tensor =>
     cast(parameterOf(call.context, name), 'f32');
-  const featuresOf = (call: MechanismCall, x: Tensor, keep: Tensor | undefined): Tensor => {
+  const mapped = (call: MechanismCall, x: Tensor, keep: Tensor | undefined): Tensor => {
     let current = x;
     for (const index of each) {
       if (keep !== undefined)
@@ -97,20 +97,20 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
     }
     return current;
   };
-  const made = (call: MechanismCall, state?: Tensor): LinearResult => {
-    const { causal = false, scale } = call.options;
+  const settings: LinearSettings = chunk === undefined ? {} : { chunk };
+  const featuresOf = (call: MechanismCall): Features => {
+    const { scale } = call.options;
     if (scale !== undefined && scale !== 1) throw scaled(scale);
     if (penalty > 0) {
       for (const index of each)
         addLoss(call.context, mul(departure(parameter(call, `${index}.weight`)), penalty));
     }
     const keep = keptInputs(call, layers);
-    const key = shown(call, featuresOf(call, shown(call, call.key), keep?.key));
-    const query = featuresOf(call, cast(call.query, 'f32'), keep?.query);
-    return linearAttention(
-      { query, key, value: shown(call, call.value) },
-      { causal, chunk, ...(state && { state }) },
-    );
+    return {
+      query: mapped(call, cast(call.query, 'f32'), keep?.query),
+      // Hidden keys may be NaN, and their gradient is 0 times that.
+      key: mapped(call, shown(call, call.key), keep?.key),
+    };
   };
 
   return {
@@ -141,13 +141,11 @@ export function trainableKernel(options?: TrainableKernelOptions): Mechanism {
       ]);
       return Object.fromEntries(entries);
     },
-    attend: (call) => scope(() => cast(made(call).output, call.value.dtype)),
+    attend: (call) => scope(() => cast(attendLinearly(call, featuresOf(call), settings), call.value.dtype)),
     step: (call, state) =>
       scope(() => {
-        const causal = { ...call, options: { ...call.options, causal: true } };
-        const { output, state: sums } = made(causal, state?.tensors.sums);
-        const length = (state?.length ?? 0) + (call.key.shape[2] as number);
-        return { output: cast(output, call.value.dtype), state: { length, tensors: { sums } } };
+        const { output, state: next } = stepLinearly(call, state, featuresOf(call), settings);
+        return { output: cast(output, call.value.dtype), state: next };
       }),
   };
 }

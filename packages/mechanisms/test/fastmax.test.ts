@@ -1,3 +1,4 @@
+import { narrow } from '@topk-attention/core';
 import { attentionLayer, contextOf, initialize, seedsFrom } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { fastmax } from '../src/index.js';
@@ -52,6 +53,17 @@ test('dropout of moments changes the numerator alone, and is gone outside of tra
   mean = values.reduce((all, value) => all + value, 0) / draws;
   const deviation = Math.sqrt(values.reduce((all, value) => all + (value - mean) ** 2, 0) / draws / draws);
   expect(Math.abs(mean - target)).toBeLessThan(4 * deviation);
+});
+
+test.each([1, 2] as const)('a step drops the moments that the whole text drops: order %i', async (order) => {
+  const x = randomTensor(backend, 1, 1, 6, 8);
+  const mechanism = fastmax({ order });
+  const layer = attentionLayer({ width: 8, heads: 2, causal: true, dropout: 0.5, mechanism });
+  const parameters = initialize(backend, layer, 2);
+  const training = contextOf(parameters, { training: true, seeds: seedsFrom(3) });
+  const { state } = layer.step(contextOf(parameters), narrow(x, 1, 0, 4));
+  const { output } = layer.step(training, narrow(x, 1, 4, 2), state);
+  await expectClose(output, narrow(layer.apply(training, x), 1, 4, 2));
 });
 
 describe('weights that may be negative are refused', () => {

@@ -1,21 +1,14 @@
-import {
-  exactAttention,
-  mul,
-  reshape,
-  sum,
-  type Tensor,
-  tensor,
-  valueAndGrad,
-  where,
-} from '@topk-attention/core';
-import { expect, test } from 'vitest';
-import { graphAttention } from '../src/graph.js';
-import { entmax15 } from '../src/index.js';
+import { mul, reshape, sum, type Tensor, tensor, valueAndGrad, where } from '@topk-attention/core';
+import type { MechanismOptions } from '@topk-attention/nn';
+import { test } from 'vitest';
+import { entmaxOverGraph } from '../src/graph.js';
+import { entmaxAttention } from '../src/index.js';
 import { backend, goldenCall } from './support/goldens.js';
 import { expectClose, expectSlope } from './support/laws.js';
 import { randomTensor } from './support/random.js';
 
-const { query, key, value } = goldenCall();
+const golden = goldenCall();
+const { key, value } = golden;
 
 /** Lists of a rule for all queries of both heads. */
 const graphOf = (slots: number, list: (query: number) => readonly number[]): Tensor => {
@@ -26,17 +19,18 @@ const graphOf = (slots: number, list: (query: number) => readonly number[]): Ten
   return tensor(backend, Int32Array.from(rows.flat()), [1, 2, 7, slots]);
 };
 
-test('over all keys it is exact attention', async () => {
+const entmax = (options: MechanismOptions = {}): Tensor =>
+  entmaxAttention().attend(goldenCall({}, { scale: 2, ...options }));
+const query = mul(golden.query, 2);
+
+test('over all keys it is entmax', async () => {
   const graph = graphOf(7, () => [0, 1, 2, 3, 4, 5, 6]);
-  await expectClose(graphAttention(query, key, value, graph), exactAttention(query, key, value));
+  await expectClose(entmaxOverGraph(query, key, value, graph), entmax());
 });
 
-test('over earlier keys it is causal attention', async () => {
+test('over earlier keys it is causal', async () => {
   const graph = graphOf(9, (i) => Array.from({ length: i + 1 }, (_, j) => i - j));
-  await expectClose(
-    graphAttention(query, key, value, graph),
-    exactAttention(query, key, value, { causal: true }),
-  );
+  await expectClose(entmaxOverGraph(query, key, value, graph), entmax({ causal: true }));
 });
 
 test('an empty list gives zeros, and every other key by its mask', async () => {
@@ -46,32 +40,15 @@ test('an empty list gives zeros, and every other key by its mask', async () => {
     tensor(backend, Uint8Array.of(1, 0, 1, 0, 1, 0, 1), [1, 1, 1, 7], 'bool'),
     tensor(backend, new Uint8Array(7), [1, 1, 1, 7], 'bool'),
   );
-  await expectClose(graphAttention(query, key, value, graph), exactAttention(query, key, value, { mask }));
+  await expectClose(entmaxOverGraph(query, key, value, graph), entmax({ mask }));
 });
 
-test('its gradients are those of finite differences, with biases and by entmax', async () => {
+test('its gradients are those of finite differences', async () => {
   const graph = graphOf(3, (i) => [i, (i + 2) % 7, (i + 5) % 7].slice(0, 1 + (i % 3)));
   const weights = randomTensor(backend, 1, 1, 2, 7, 4);
-  const parameters = { query, key, value, bias: randomTensor(backend, 2, 1, 2, 7, 3) };
-  for (const weigh of [undefined, entmax15]) {
-    const loss = (of: { readonly [name: string]: Tensor }): Tensor =>
-      sum(
-        mul(
-          graphAttention(of.query as Tensor, of.key as Tensor, of.value as Tensor, graph, {
-            bias: of.bias as Tensor,
-            ...(weigh && { weigh }),
-          }),
-          weights,
-        ),
-      );
-    const { gradients } = valueAndGrad(loss)(parameters);
-    for (const name of Object.keys(parameters)) await expectSlope(loss, parameters, gradients, name);
-  }
-});
-
-test('a graph of another shape is refused', () => {
-  const graph = tensor(backend, new Int32Array(14), [1, 2, 7, 1]);
-  expect(() => graphAttention(query, key, value, reshape(graph, [1, 7, 2, 1]))).toThrow(
-    expect.objectContaining({ code: 'SHAPE_MISMATCH' }),
-  );
+  const parameters = { query, key, value };
+  const loss = (of: { readonly [name: string]: Tensor }): Tensor =>
+    sum(mul(entmaxOverGraph(of.query as Tensor, of.key as Tensor, of.value as Tensor, graph), weights));
+  const { gradients } = valueAndGrad(loss)(parameters);
+  for (const name of Object.keys(parameters)) await expectSlope(loss, parameters, gradients, name);
 });

@@ -1,0 +1,605 @@
+// linear-attention chunk sums {"scaled":true}
+struct Params { features: u32, columns: u32, heads: u32, length: u32, first: i32, end: i32, chunk: u32, groups: u32, tiles: u32, offset: i32, keys: u32, backwards: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read> logs: array<f32>;
+@group(0) @binding(4) var<storage, read> peaks: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+const INVOCATIONS_X = 32u;
+const INVOCATIONS_Y = 8u;
+const TILE = 32u;
+
+var<workgroup> x_tile: array<f32, 1024>;
+var<workgroup> y_tile: array<f32, 1024>;
+
+// Of a key, relative to the largest log scale at the end of its chunk; of a query, from what it is relative to, to the one
+// before its chunk.
+fn factor_of(group: u32, position: i32, begin: i32, end: i32) -> f32 {
+  let at = group * params.keys;
+  let peaks_at = at + group;
+  if (params.backwards != 0u) {
+    return exp(peaks[peaks_at + u32(begin)] - peaks[peaks_at + u32(position + 1)]);
+  }
+  return exp(logs[at + u32(position)] - peaks[peaks_at + u32(end)]);
+}
+
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let first_feature = (group.x / params.tiles) * TILE;
+  let first_column = (group.x % params.tiles) * TILE;
+  // Positions may begin before the first row.
+  let begin = params.first + i32(group.y * params.chunk);
+  let end = min(begin + i32(params.chunk), params.end);
+
+  var sums = vec4f(0.0);
+  for (var head = 0u; head < params.heads; head++) {
+    let first_row = (group.z * params.heads + head) * params.length;
+    for (var start = begin; start < end; start += i32(TILE)) {
+      for (var i = 0u; i < 4u; i++) {
+        let row = start + i32(local.y + 8u * i);
+        let at = (local.y + 8u * i) * TILE + local.x;
+        let inside = row >= 0 && row < end;
+        var x_value = 0.0;
+        var y_value = 0.0;
+        if (inside && first_feature + local.x < params.features) {
+          x_value = x[(first_row + u32(row)) * params.features + first_feature + local.x];
+        }
+        if (inside && first_column + local.x < params.columns) {
+          y_value = y[(first_row + u32(row)) * params.columns + first_column + local.x];
+        }
+        if (inside) { x_value *= factor_of(group.z, row + params.offset, begin + params.offset, end + params.offset); }
+        x_tile[at] = x_value;
+        y_tile[at] = y_value;
+      }
+      workgroupBarrier();
+      for (var row = 0u; row < TILE; row++) {
+        let y_value = y_tile[row * TILE + local.x];
+        let at = row * TILE + 4u * local.y;
+        sums += y_value * vec4f(x_tile[at], x_tile[at + 1u], x_tile[at + 2u], x_tile[at + 3u]);
+      }
+      workgroupBarrier();
+    }
+  }
+  if (first_column + local.x >= params.columns) { return; }
+  for (var i = 0u; i < 4u; i++) {
+    let feature = first_feature + 4u * local.y + i;
+    if (feature >= params.features) { return; }
+    let matrix = group.y * params.groups + group.z;
+    out[(matrix * params.features + feature) * params.columns + first_column + local.x] = sums[i];
+  }
+}
+
+// linear-attention rows {"tiles":3,"keeps":false,"scaled":true}
+struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> p: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> c_rows: array<f32>;
+@group(0) @binding(5) var<storage, read> logs: array<f32>;
+@group(0) @binding(6) var<storage, read> peaks: array<f32>;
+@group(0) @binding(7) var<storage, read_write> result: array<f32>;
+const INVOCATIONS_X = 32u;
+const INVOCATIONS_Y = 8u;
+const TILE = 32u;
+const STEP = 16u;
+const COLUMNS = 96u;
+
+var<workgroup> left: array<f32, 512>;
+var<workgroup> other: array<f32, 512>;
+var<workgroup> right: array<f32, 1536>;
+var<workgroup> pairs: array<f32, 1024>;
+
+fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + u32(position)]; }
+
+// The largest log scale before a position.
+fn peak_at(group: u32, position: i32) -> f32 { return peaks[group * (params.keys + 1u) + u32(position)]; }
+
+fn load_left(rows_at: u32, tile_row: i32, x0: u32, t: u32) {
+  for (var i = 0u; i < 2u; i++) {
+    let at = t + 256u * i;
+    let row = tile_row + i32(at / STEP);
+    let x = x0 + at % STEP;
+    var value = 0.0;
+    if (row >= params.first_row && row < params.end_row && x < params.inner) {
+      value = a[(rows_at + u32(row)) * params.a_stride + x];
+    }
+    left[at] = value;
+  }
+}
+
+fn left_of(y: u32, x: u32) -> vec4f {
+  let at = 4u * y * STEP + x;
+  return vec4f(left[at], left[at + STEP], left[at + 2u * STEP], left[at + 3u * STEP]);
+}
+
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let t = local.y * 32u + local.x;
+  let first_column = group.y * COLUMNS;
+  let matrix = group.z / params.row_heads;
+  let rows_at = group.z * params.row_length;
+  let position = params.first_position + i32(group.x * TILE);
+  let tile_row = position - params.row_offset;
+  let since = position - params.segment_start;
+  let has_own = params.causal != 0u && since >= 0;
+  let chunk = select(0u, u32(since) / params.chunk, has_own);
+
+  // Rows times the sums of other chunks.
+  var sums: array<vec4f, 3>;
+  let sums_at = (chunk * params.groups + matrix) * params.sums_size;
+  for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+    load_left(rows_at, tile_row, x0, t);
+    for (var i = 0u; i < 6u; i++) {
+      let at = t + 256u * i;
+      let x = x0 + at / COLUMNS;
+      let column = first_column + at % COLUMNS;
+      var value = 0.0;
+      if (x < params.inner && column < params.columns) {
+        value = p[sums_at + x * params.p_row + column * params.p_column];
+      }
+      right[at] = value;
+    }
+    workgroupBarrier();
+    for (var x = 0u; x < STEP; x++) {
+      let rows = left_of(local.y, x);
+      for (var c = 0u; c < 3u; c++) { sums[c] += rows * right[x * COLUMNS + 32u * c + local.x]; }
+    }
+    workgroupBarrier();
+  }
+
+  if (has_own) {
+    let start_at = params.segment_start + i32(chunk * params.chunk);
+    let end_at = min(start_at + i32(params.chunk), params.segment_end);
+    var factors = vec4f(0.0);
+    for (var i = 0u; i < 4u; i++) {
+      let place = position + i32(4u * local.y + i);
+      if (place < end_at) {
+        if (params.backwards != 0u) { factors[i] = exp(log_at(matrix, place) - peak_at(matrix, end_at)); }
+        else { factors[i] = exp(peak_at(matrix, start_at) - peak_at(matrix, place + 1)); }
+      }
+    }
+    for (var c = 0u; c < 3u; c++) { sums[c] *= factors; }
+  }
+
+  // Pairs within the chunk.
+  if (has_own) {
+    let chunk_start = params.segment_start + i32(chunk * params.chunk);
+    let chunk_end = min(chunk_start + i32(params.chunk), params.segment_end);
+    let from_position = select(chunk_start, position, params.backwards != 0u);
+    let to_position = select(position + i32(TILE), chunk_end, params.backwards != 0u);
+    for (var head = 0u; head < params.other_heads; head++) {
+      let others_at = (matrix * params.other_heads + head) * params.other_length;
+      for (var start = from_position; start < to_position; start += i32(TILE)) {
+        var weights = vec4f(0.0);
+        for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+          load_left(rows_at, tile_row, x0, t);
+          for (var i = 0u; i < 2u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(at / STEP);
+            let index = place - params.other_offset;
+            let x = x0 + at % STEP;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && x < params.inner) {
+              value = b[(others_at + u32(index)) * params.b_stride + x];
+            }
+            other[at] = value;
+          }
+          workgroupBarrier();
+          for (var x = 0u; x < STEP; x++) { weights += left_of(local.y, x) * other[local.x * STEP + x]; }
+          workgroupBarrier();
+        }
+        for (var i = 0u; i < 4u; i++) {
+          let row_place = position + i32(4u * local.y + i);
+          let place = start + i32(local.x);
+          var factor = 0.0;
+          if (row_place < chunk_end && place < chunk_end) {
+            if (params.backwards != 0u) { factor = exp(log_at(matrix, row_place) - peak_at(matrix, place + 1)); }
+            else { factor = exp(log_at(matrix, place) - peak_at(matrix, row_place + 1)); }
+          }
+          weights[i] *= factor;
+        }
+        for (var i = 0u; i < 4u; i++) { pairs[(4u * local.y + i) * TILE + local.x] = weights[i]; }
+        // Only in the tile of the rows themselves is a pair not visible. It has no factor of 0: 0 times NaN is NaN.
+        let is_partly = start == position;
+        for (var part = 0u; part < 2u; part++) {
+          for (var i = 0u; i < 6u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(STEP * part + at / COLUMNS);
+            let index = place - params.other_offset;
+            let column = first_column + at % COLUMNS;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && column < params.columns) {
+              value = c_rows[(others_at + u32(index)) * params.c_stride + column];
+            }
+            right[at] = value;
+          }
+          workgroupBarrier();
+          for (var s = 0u; s < STEP; s++) {
+            let place = STEP * part + s;
+            let at = 4u * local.y * TILE + place;
+            let factor = vec4f(pairs[at], pairs[at + TILE], pairs[at + 2u * TILE], pairs[at + 3u * TILE]);
+            let row = vec4u(4u * local.y) + vec4u(0u, 1u, 2u, 3u);
+            let is_later = vec4u(place) > row;
+            let is_earlier = vec4u(place) < row;
+            let is_hidden = select(is_later, is_earlier, vec4<bool>(params.backwards != 0u));
+            for (var c = 0u; c < 3u; c++) {
+              let product = factor * right[s * COLUMNS + 32u * c + local.x];
+              sums[c] += select(product, vec4f(0.0), is_hidden & vec4<bool>(is_partly));
+            }
+          }
+          workgroupBarrier();
+        }
+      }
+    }
+  }
+
+  for (var i = 0u; i < 4u; i++) {
+    let row = tile_row + i32(4u * local.y + i);
+    if (row < params.first_row || row >= params.end_row) { continue; }
+    for (var c = 0u; c < 3u; c++) {
+      let column = first_column + 32u * c + local.x;
+      if (column >= params.columns) { continue; }
+      var value = sums[c][i];
+      result[(rows_at + u32(row)) * params.result_stride + column] = value;
+    }
+  }
+}
+
+// linear-attention rows {"tiles":2,"keeps":false,"scaled":true}
+struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> p: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> c_rows: array<f32>;
+@group(0) @binding(5) var<storage, read> logs: array<f32>;
+@group(0) @binding(6) var<storage, read> peaks: array<f32>;
+@group(0) @binding(7) var<storage, read_write> result: array<f32>;
+const INVOCATIONS_X = 32u;
+const INVOCATIONS_Y = 8u;
+const TILE = 32u;
+const STEP = 16u;
+const COLUMNS = 64u;
+
+var<workgroup> left: array<f32, 512>;
+var<workgroup> other: array<f32, 512>;
+var<workgroup> right: array<f32, 1024>;
+var<workgroup> pairs: array<f32, 1024>;
+
+fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + u32(position)]; }
+
+// The largest log scale before a position.
+fn peak_at(group: u32, position: i32) -> f32 { return peaks[group * (params.keys + 1u) + u32(position)]; }
+
+fn load_left(rows_at: u32, tile_row: i32, x0: u32, t: u32) {
+  for (var i = 0u; i < 2u; i++) {
+    let at = t + 256u * i;
+    let row = tile_row + i32(at / STEP);
+    let x = x0 + at % STEP;
+    var value = 0.0;
+    if (row >= params.first_row && row < params.end_row && x < params.inner) {
+      value = a[(rows_at + u32(row)) * params.a_stride + x];
+    }
+    left[at] = value;
+  }
+}
+
+fn left_of(y: u32, x: u32) -> vec4f {
+  let at = 4u * y * STEP + x;
+  return vec4f(left[at], left[at + STEP], left[at + 2u * STEP], left[at + 3u * STEP]);
+}
+
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let t = local.y * 32u + local.x;
+  let first_column = group.y * COLUMNS;
+  let matrix = group.z / params.row_heads;
+  let rows_at = group.z * params.row_length;
+  let position = params.first_position + i32(group.x * TILE);
+  let tile_row = position - params.row_offset;
+  let since = position - params.segment_start;
+  let has_own = params.causal != 0u && since >= 0;
+  let chunk = select(0u, u32(since) / params.chunk, has_own);
+
+  // Rows times the sums of other chunks.
+  var sums: array<vec4f, 2>;
+  let sums_at = (chunk * params.groups + matrix) * params.sums_size;
+  for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+    load_left(rows_at, tile_row, x0, t);
+    for (var i = 0u; i < 4u; i++) {
+      let at = t + 256u * i;
+      let x = x0 + at / COLUMNS;
+      let column = first_column + at % COLUMNS;
+      var value = 0.0;
+      if (x < params.inner && column < params.columns) {
+        value = p[sums_at + x * params.p_row + column * params.p_column];
+      }
+      right[at] = value;
+    }
+    workgroupBarrier();
+    for (var x = 0u; x < STEP; x++) {
+      let rows = left_of(local.y, x);
+      for (var c = 0u; c < 2u; c++) { sums[c] += rows * right[x * COLUMNS + 32u * c + local.x]; }
+    }
+    workgroupBarrier();
+  }
+
+  if (has_own) {
+    let start_at = params.segment_start + i32(chunk * params.chunk);
+    let end_at = min(start_at + i32(params.chunk), params.segment_end);
+    var factors = vec4f(0.0);
+    for (var i = 0u; i < 4u; i++) {
+      let place = position + i32(4u * local.y + i);
+      if (place < end_at) {
+        if (params.backwards != 0u) { factors[i] = exp(log_at(matrix, place) - peak_at(matrix, end_at)); }
+        else { factors[i] = exp(peak_at(matrix, start_at) - peak_at(matrix, place + 1)); }
+      }
+    }
+    for (var c = 0u; c < 2u; c++) { sums[c] *= factors; }
+  }
+
+  // Pairs within the chunk.
+  if (has_own) {
+    let chunk_start = params.segment_start + i32(chunk * params.chunk);
+    let chunk_end = min(chunk_start + i32(params.chunk), params.segment_end);
+    let from_position = select(chunk_start, position, params.backwards != 0u);
+    let to_position = select(position + i32(TILE), chunk_end, params.backwards != 0u);
+    for (var head = 0u; head < params.other_heads; head++) {
+      let others_at = (matrix * params.other_heads + head) * params.other_length;
+      for (var start = from_position; start < to_position; start += i32(TILE)) {
+        var weights = vec4f(0.0);
+        for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+          load_left(rows_at, tile_row, x0, t);
+          for (var i = 0u; i < 2u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(at / STEP);
+            let index = place - params.other_offset;
+            let x = x0 + at % STEP;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && x < params.inner) {
+              value = b[(others_at + u32(index)) * params.b_stride + x];
+            }
+            other[at] = value;
+          }
+          workgroupBarrier();
+          for (var x = 0u; x < STEP; x++) { weights += left_of(local.y, x) * other[local.x * STEP + x]; }
+          workgroupBarrier();
+        }
+        for (var i = 0u; i < 4u; i++) {
+          let row_place = position + i32(4u * local.y + i);
+          let place = start + i32(local.x);
+          var factor = 0.0;
+          if (row_place < chunk_end && place < chunk_end) {
+            if (params.backwards != 0u) { factor = exp(log_at(matrix, row_place) - peak_at(matrix, place + 1)); }
+            else { factor = exp(log_at(matrix, place) - peak_at(matrix, row_place + 1)); }
+          }
+          weights[i] *= factor;
+        }
+        for (var i = 0u; i < 4u; i++) { pairs[(4u * local.y + i) * TILE + local.x] = weights[i]; }
+        // Only in the tile of the rows themselves is a pair not visible. It has no factor of 0: 0 times NaN is NaN.
+        let is_partly = start == position;
+        for (var part = 0u; part < 2u; part++) {
+          for (var i = 0u; i < 4u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(STEP * part + at / COLUMNS);
+            let index = place - params.other_offset;
+            let column = first_column + at % COLUMNS;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && column < params.columns) {
+              value = c_rows[(others_at + u32(index)) * params.c_stride + column];
+            }
+            right[at] = value;
+          }
+          workgroupBarrier();
+          for (var s = 0u; s < STEP; s++) {
+            let place = STEP * part + s;
+            let at = 4u * local.y * TILE + place;
+            let factor = vec4f(pairs[at], pairs[at + TILE], pairs[at + 2u * TILE], pairs[at + 3u * TILE]);
+            let row = vec4u(4u * local.y) + vec4u(0u, 1u, 2u, 3u);
+            let is_later = vec4u(place) > row;
+            let is_earlier = vec4u(place) < row;
+            let is_hidden = select(is_later, is_earlier, vec4<bool>(params.backwards != 0u));
+            for (var c = 0u; c < 2u; c++) {
+              let product = factor * right[s * COLUMNS + 32u * c + local.x];
+              sums[c] += select(product, vec4f(0.0), is_hidden & vec4<bool>(is_partly));
+            }
+          }
+          workgroupBarrier();
+        }
+      }
+    }
+  }
+
+  for (var i = 0u; i < 4u; i++) {
+    let row = tile_row + i32(4u * local.y + i);
+    if (row < params.first_row || row >= params.end_row) { continue; }
+    for (var c = 0u; c < 2u; c++) {
+      let column = first_column + 32u * c + local.x;
+      if (column >= params.columns) { continue; }
+      var value = sums[c][i];
+      result[(rows_at + u32(row)) * params.result_stride + column] = value;
+    }
+  }
+}
+
+// linear-attention rows {"tiles":2,"keeps":true,"scaled":true}
+struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> p: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> c_rows: array<f32>;
+@group(0) @binding(5) var<storage, read> flags: array<f32>;
+@group(0) @binding(6) var<storage, read> logs: array<f32>;
+@group(0) @binding(7) var<storage, read> peaks: array<f32>;
+@group(0) @binding(8) var<storage, read_write> result: array<f32>;
+const INVOCATIONS_X = 32u;
+const INVOCATIONS_Y = 8u;
+const TILE = 32u;
+const STEP = 16u;
+const COLUMNS = 64u;
+
+var<workgroup> left: array<f32, 512>;
+var<workgroup> other: array<f32, 512>;
+var<workgroup> right: array<f32, 1024>;
+var<workgroup> pairs: array<f32, 1024>;
+
+fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + u32(position)]; }
+
+// The largest log scale before a position.
+fn peak_at(group: u32, position: i32) -> f32 { return peaks[group * (params.keys + 1u) + u32(position)]; }
+
+fn load_left(rows_at: u32, tile_row: i32, x0: u32, t: u32) {
+  for (var i = 0u; i < 2u; i++) {
+    let at = t + 256u * i;
+    let row = tile_row + i32(at / STEP);
+    let x = x0 + at % STEP;
+    var value = 0.0;
+    if (row >= params.first_row && row < params.end_row && x < params.inner) {
+      value = a[(rows_at + u32(row)) * params.a_stride + x];
+    }
+    left[at] = value;
+  }
+}
+
+fn left_of(y: u32, x: u32) -> vec4f {
+  let at = 4u * y * STEP + x;
+  return vec4f(left[at], left[at + STEP], left[at + 2u * STEP], left[at + 3u * STEP]);
+}
+
+@compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let t = local.y * 32u + local.x;
+  let first_column = group.y * COLUMNS;
+  let matrix = group.z / params.row_heads;
+  let rows_at = group.z * params.row_length;
+  let position = params.first_position + i32(group.x * TILE);
+  let tile_row = position - params.row_offset;
+  let since = position - params.segment_start;
+  let has_own = params.causal != 0u && since >= 0;
+  let chunk = select(0u, u32(since) / params.chunk, has_own);
+
+  // Rows times the sums of other chunks.
+  var sums: array<vec4f, 2>;
+  let sums_at = (chunk * params.groups + matrix) * params.sums_size;
+  for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+    load_left(rows_at, tile_row, x0, t);
+    for (var i = 0u; i < 4u; i++) {
+      let at = t + 256u * i;
+      let x = x0 + at / COLUMNS;
+      let column = first_column + at % COLUMNS;
+      var value = 0.0;
+      if (x < params.inner && column < params.columns) {
+        value = p[sums_at + x * params.p_row + column * params.p_column];
+      }
+      right[at] = value;
+    }
+    workgroupBarrier();
+    for (var x = 0u; x < STEP; x++) {
+      let rows = left_of(local.y, x);
+      for (var c = 0u; c < 2u; c++) { sums[c] += rows * right[x * COLUMNS + 32u * c + local.x]; }
+    }
+    workgroupBarrier();
+  }
+
+  if (has_own) {
+    let start_at = params.segment_start + i32(chunk * params.chunk);
+    let end_at = min(start_at + i32(params.chunk), params.segment_end);
+    var factors = vec4f(0.0);
+    for (var i = 0u; i < 4u; i++) {
+      let place = position + i32(4u * local.y + i);
+      if (place < end_at) {
+        if (params.backwards != 0u) { factors[i] = exp(log_at(matrix, place) - peak_at(matrix, end_at)); }
+        else { factors[i] = exp(peak_at(matrix, start_at) - peak_at(matrix, place + 1)); }
+      }
+    }
+    for (var c = 0u; c < 2u; c++) { sums[c] *= factors; }
+  }
+
+  // Pairs within the chunk.
+  if (has_own) {
+    let chunk_start = params.segment_start + i32(chunk * params.chunk);
+    let chunk_end = min(chunk_start + i32(params.chunk), params.segment_end);
+    let from_position = select(chunk_start, position, params.backwards != 0u);
+    let to_position = select(position + i32(TILE), chunk_end, params.backwards != 0u);
+    for (var head = 0u; head < params.other_heads; head++) {
+      let others_at = (matrix * params.other_heads + head) * params.other_length;
+      for (var start = from_position; start < to_position; start += i32(TILE)) {
+        var weights = vec4f(0.0);
+        for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
+          load_left(rows_at, tile_row, x0, t);
+          for (var i = 0u; i < 2u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(at / STEP);
+            let index = place - params.other_offset;
+            let x = x0 + at % STEP;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && x < params.inner) {
+              value = b[(others_at + u32(index)) * params.b_stride + x];
+            }
+            other[at] = value;
+          }
+          workgroupBarrier();
+          for (var x = 0u; x < STEP; x++) { weights += left_of(local.y, x) * other[local.x * STEP + x]; }
+          workgroupBarrier();
+        }
+        for (var i = 0u; i < 4u; i++) {
+          let row_place = position + i32(4u * local.y + i);
+          let place = start + i32(local.x);
+          var factor = 0.0;
+          if (row_place < chunk_end && place < chunk_end) {
+            if (params.backwards != 0u) { factor = exp(log_at(matrix, row_place) - peak_at(matrix, place + 1)); }
+            else { factor = exp(log_at(matrix, place) - peak_at(matrix, row_place + 1)); }
+          }
+          weights[i] *= factor;
+        }
+        for (var i = 0u; i < 4u; i++) { pairs[(4u * local.y + i) * TILE + local.x] = weights[i]; }
+        // Only in the tile of the rows themselves is a pair not visible. It has no factor of 0: 0 times NaN is NaN.
+        let is_partly = start == position;
+        for (var part = 0u; part < 2u; part++) {
+          for (var i = 0u; i < 4u; i++) {
+            let at = t + 256u * i;
+            let place = start + i32(STEP * part + at / COLUMNS);
+            let index = place - params.other_offset;
+            let column = first_column + at % COLUMNS;
+            var value = 0.0;
+            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && column < params.columns) {
+              value = c_rows[(others_at + u32(index)) * params.c_stride + column];
+            }
+            right[at] = value;
+          }
+          workgroupBarrier();
+          for (var s = 0u; s < STEP; s++) {
+            let place = STEP * part + s;
+            let at = 4u * local.y * TILE + place;
+            let factor = vec4f(pairs[at], pairs[at + TILE], pairs[at + 2u * TILE], pairs[at + 3u * TILE]);
+            let row = vec4u(4u * local.y) + vec4u(0u, 1u, 2u, 3u);
+            let is_later = vec4u(place) > row;
+            let is_earlier = vec4u(place) < row;
+            let is_hidden = select(is_later, is_earlier, vec4<bool>(params.backwards != 0u));
+            for (var c = 0u; c < 2u; c++) {
+              let product = factor * right[s * COLUMNS + 32u * c + local.x];
+              sums[c] += select(product, vec4f(0.0), is_hidden & vec4<bool>(is_partly));
+            }
+          }
+          workgroupBarrier();
+        }
+      }
+    }
+  }
+
+  for (var i = 0u; i < 4u; i++) {
+    let row = tile_row + i32(4u * local.y + i);
+    if (row < params.first_row || row >= params.end_row) { continue; }
+    for (var c = 0u; c < 2u; c++) {
+      let column = first_column + 32u * c + local.x;
+      if (column >= params.columns) { continue; }
+      var value = sums[c][i];
+      // A hidden key has no gradient, whatever its queries hold.
+      if (flags[(rows_at + u32(row)) * params.flag_stride + params.flag_stride - 1u] == 0.0) { value = 0.0; }
+      result[(rows_at + u32(row)) * params.result_stride + column] = value;
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import type { LinearAttentionInputs, LinearAttentionRequest } from '@topk-attention/core/backend';
+import { expect, test } from 'vitest';
+import { limitsOf } from '../../src/limits.js';
+import { fusedLinearAttention } from '../../src/linear-attention/fused-linear-attention.js';
+import { fusedLinearBackward } from '../../src/linear-attention/fused-linear-backward.js';
+import type { Kernel } from '../../src/runtime/kernel.js';
+import { storageBytes, type View } from '../../src/runtime/view.js';
+import { recordedKernels } from '../support/recorded-kernels.js';
+import { PLAIN } from '../support/recording.js';
+
+const usual: LinearAttentionRequest = {
+  ...{ batch: 1, queryHeads: 2, keyHeads: 2, queryLength: 300, keyLength: 300, features: 64, valueDim: 64 },
+  ...{ dtype: 'f32', causal: true, normalise: true, epsilon: 0, leastDenominator: Number.NEGATIVE_INFINITY },
+  ...{ keyLengths: true, keyLogScale: false, continues: false, returnsState: true, saves: true },
+};
+
+/** The kernels of a call and of its gradients. */
+function kernelsOf(special: Partial<LinearAttentionRequest>): Promise<readonly Kernel[]> {
+  const request = { ...usual, ...special };
+  const { batch, queryHeads, keyHeads, queryLength, keyLength, features, valueDim, dtype } = request;
+  return recordedKernels(PLAIN, (stream) => {
+    const view = (shape: View['shape'], type: View['dtype'] = 'f32'): View => ({
+      ...{ shape, dtype: type },
+      span: stream.scratch(storageBytes(shape, type)),
+    });
+    const inputs: LinearAttentionInputs<View> = {
+      queryFeatures: view([batch, queryHeads, queryLength, features], dtype),
+      keyFeatures: view([batch, keyHeads, keyLength, features], dtype),
+      value: view([batch, keyHeads, keyLength, valueDim], dtype),
+      ...(request.keyLengths && { keyLengths: view([batch], 'i32') }),
+      ...(request.keyMask && { keyMask: view(request.keyMask, 'bool') }),
+      ...(request.keyLogScale && { keyLogScale: view([batch, keyHeads, keyLength]) }),
+      ...(request.continues && {
+        sumsBefore: view([batch, keyHeads, features, valueDim]),
+        totalBefore: view([batch, keyHeads, features]),
+        ...(request.keyLogScale && { logScaleBefore: view([batch, keyHeads]) }),
+      }),
+    };
+    const limits = limitsOf(stream.facts);
+    const forward = fusedLinearAttention(stream, stream.facts, view).prepare(request, limits);
+    if ('refusals' in forward) throw new Error(forward.refusals.join('; '));
+    const { output, denominators } = forward.run(inputs, keyLength);
+    const backward = fusedLinearBackward(stream, stream.facts, view).prepare(request, limits);
+    if ('refusals' in backward) throw new Error(backward.refusals.join('; '));
+    backward.run({ ...inputs, dOutput: output, ...(denominators && { denominators }) }, keyLength);
+  });
+}
+
+const shown = { plain: usual, 'log-scales': { keyLogScale: true } };
+const others: readonly Partial<LinearAttentionRequest>[] = [
+  { continues: true, keyLogScale: true, keyMask: [1, 300], features: 17, valueDim: 33 },
+  { causal: false, normalise: false, valueDim: 130 },
+  { keyLengths: false, keyLength: 75, epsilon: 0.5 },
+];
+
+for (const [name, special] of Object.entries(shown)) {
+  test(`shader text of linear attention: ${name}`, async () => {
+    const own = (await kernelsOf(special)).filter(({ key }) =>
+      /^linear-attention (rows|chunk sums)/.test(key),
+    );
+    const text = own.map(({ key, source }) => `// ${key}\n${source().trim()}\n`).join('\n');
+    expect(own.length).toBeGreaterThan(1);
+    await expect(text).toMatchFileSnapshot(`./__snapshots__/${name}.wgsl`);
+  });
+}
+
+test('every shader compiles, different keys name different ones, and no key a sequence length', async () => {
+  const texts = new Map<string, string>();
+  for (const special of [...Object.values(shown), ...others]) {
+    for (const { key, source } of await kernelsOf(special)) {
+      expect(texts.get(key) ?? source(), key).toBe(source());
+      texts.set(key, source());
+      expect(key).not.toMatch(/length"?:\s*\d/i);
+    }
+  }
+  expect(new Set(texts.values()).size).toBe(texts.size);
+});
