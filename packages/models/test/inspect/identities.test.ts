@@ -151,7 +151,7 @@ describe.each(Object.entries(cases))('%s', (_, { model, stack, wOut, bOut, withP
     for (const { unit, coefficient, dominance } of subUpdates)
       expect(dominance).toBeCloseTo(Math.abs(coefficient) * Math.hypot(...(rows[unit] as number[])), 9);
     const sorted = subUpdates.map(({ dominance }) => dominance);
-    expect(sorted).toEqual(sorted.toSorted((a, b) => b - a));
+    expect(sorted).toEqual([...sorted].sort((a, b) => b - a));
   });
 
   test.each(layers)('before layer %i is what the stream predicts without it', async (layer) => {
