@@ -45,9 +45,17 @@ const CHUNK = 2 ** 22;
  * Looks into the feed-forward layers of a T5 or a decoder-only model, as LM-Debugger does (Geva et al. 2022,
  * arXiv:2204.12130): what the residual stream predicts before and after each of them, which hidden units make the
  * difference, and what happens when some of them are set to other values. The model keeps its weights and its choices: in a
- * top-k layer the k kept units are all there is, and their sub-updates add up to the layer's output.
+ * top-k layer the sub-updates of the k kept units and the bias are all that the layer adds.
  *
  * @throws TopKError UNSUPPORTED for a model that writes no text, INVALID_OPTION
+ *
+ * @example
+ * const model = await loadT5({ backend, source: 'model', feedForward: { k: 64 } });
+ * const inspector = createInspector(model);
+ * const { layers } = await inspector.inspect('where is ann? \\n ann went to the garden.', { topUnits: 3 });
+ * for (const { before, subUpdates, after } of layers) {
+ *   console.log(before[0]?.text, subUpdates.map(formatValueName), after[0]?.text);
+ * }
  */
 export function createInspector(model: T5 | CausalLM | Encoder, options?: InspectorOptions): Inspector {
   const { stack = 'decoder' } = readOptions('createInspector', options, inspectorKinds);
