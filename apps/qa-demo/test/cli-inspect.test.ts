@@ -75,6 +75,30 @@ describe('inspect', () => {
     expect(stdout).toMatch(/^L\d+D\d+ +\S+, \S+ +.*kitchen/m);
   });
 
+  test('groups value vectors, and shows the group of one', async () => {
+    const small = [
+      'inspect',
+      '--backend',
+      'reference',
+      '--model',
+      storiesModel,
+      '--prompt',
+      'Once',
+      '--top',
+      '2',
+    ];
+    const args = [...small, '--clusters', '6', '--seed', '2'];
+    const all = jsonOf<Shown>(await runProgram([...args, '--json'])).clusters ?? [];
+    expect(all).toHaveLength(6);
+    expect(all.flatMap(({ members }) => members)).toHaveLength(5 * 172);
+    const own = jsonOf<Shown>(await runProgram([...args, '--value', 'L1D3', '--json'])).clusters ?? [];
+    expect(own).toEqual(
+      all.filter(({ members }) => members.some(({ layer, unit }) => layer === 1 && unit === 3)),
+    );
+    const { stdout } = await runProgram([...args, '--value', 'L1D3']);
+    expect(stdout).toMatch(/^cluster +size +nearest to its center +tokens$/m);
+  });
+
   test('a decoder-only model, in a process of its own', async () => {
     const args = ['inspect', '--backend', 'reference', '--model', storiesModel, '--json', '--off', 'L2D5'];
     const outcome = await runCli([...args, '--prompt', 'Once upon a time, there was a little']);
@@ -93,6 +117,7 @@ describe('inspect', () => {
     [['--on', 'LxD2=1'], /such as L3D17/],
     [['--layer', '1,x'], /whole number/],
     [['--at', '0'], /--at needs --off or --on/],
+    [['--seed', '1'], /--seed needs --clusters/],
     [['--stack', 'middle'], /encoder, decoder/],
   ])('%j is wrong use', async (args, message) => {
     const outcome = await runProgram([...command, ...args]);

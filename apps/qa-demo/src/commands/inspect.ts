@@ -53,6 +53,12 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
     .option('--at <N,N,...>', 'positions for --off and --on (default: all)', placeList)
     .option('--search <WORD,WORD,...>', 'value vectors that promote these words', wordList)
     .option('--value <NAME...>', 'value vectors whose tokens to show', collected(parsed))
+    .option(
+      '--clusters <N>',
+      'groups of like value vectors; with --value, those of the named ones',
+      wholeNumber,
+    )
+    .option('--seed <N>', 'with --clusters: same seed, same groups (default: 0)', wholeNumber)
     .option('--top <N>', 'tokens, units and hits to show', wholeNumber, 5)
     .option('--attention-k <N|exact>', 'keys that each query keeps', kept, 'exact' as Kept)
     .option('--feed-forward-k <N|exact>', 'hidden units that each token keeps', kept, 'exact' as Kept)
@@ -66,6 +72,8 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
     .action(async (options) => {
       const { off = [], on = [], at } = options;
       if (at !== undefined && off.length + on.length === 0) command.error('--at needs --off or --on');
+      if (options.seed !== undefined && options.clusters === undefined)
+        command.error('--seed needs --clusters');
       const interventions: Intervention[] = [...off.map((name) => ({ ...name, coefficient: 0 })), ...on];
       const request: InspectRequest = {
         prompt: options.prompt,
@@ -76,6 +84,9 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
         interventions: interventions.map((one) => ({ ...one, ...(at !== undefined && { positions: at }) })),
         search: options.search ?? [],
         values: options.value ?? [],
+        ...(options.clusters !== undefined && {
+          clusters: { count: options.clusters, seed: options.seed ?? 0 },
+        }),
         top: options.top,
         attentionK: options.attentionK,
         feedForwardK: options.feedForwardK,

@@ -1,9 +1,12 @@
 import { chooseBackend } from '@topk-attention/app-kit/backends';
 import { loadModel } from '@topk-attention/models';
 import {
+  type Cluster,
+  type ClusterOptions,
   createInspector,
   type InspectOptions,
   type Inspector,
+  type ValueName,
   type ValueVector,
 } from '@topk-attention/models/inspect';
 import type { InspectContract, Inspected, InspectRequest, InspectResult } from './inspect-protocol.js';
@@ -41,7 +44,7 @@ function unitsOf(k: Kept): 'exact' | { readonly k: number; readonly select: 'con
 
 async function seen(
   inspector: Inspector,
-  { prompt, target, layers, position, interventions, search, values, top }: InspectRequest,
+  { prompt, target, layers, position, interventions, search, values, clusters, top }: InspectRequest,
   onEvent: (event: Progress) => void,
 ): Promise<Inspected> {
   const onProgress = ({ done, total }: { readonly done: number; readonly total: number }): void =>
@@ -61,6 +64,21 @@ async function seen(
   return {
     ...predictions,
     ...(vectors.length > 0 && { values: vectors }),
+    ...(clusters !== undefined && {
+      clusters: await clustersOf(inspector, values, { ...clusters, topTokens: top }),
+    }),
     ...(search.length > 0 && { hits: (await inspector.index({ onProgress })).search(search, top) }),
   };
+}
+
+/** The clusters of these value vectors, or all of them where none is named. */
+async function clustersOf(
+  inspector: Inspector,
+  values: readonly ValueName[],
+  options: ClusterOptions,
+): Promise<readonly Cluster[]> {
+  const all = await inspector.clusters(options);
+  if (values.length === 0) return all.list;
+  const own = new Set(values.map((name) => all.of(name)));
+  return all.list.filter((cluster) => own.has(cluster));
 }

@@ -1,5 +1,6 @@
 import type { BackendInfo } from '@topk-attention/app-kit';
 import type {
+  Cluster,
   Inspection,
   Intervention,
   ValueHit,
@@ -21,6 +22,8 @@ export interface InspectRequest {
   /** Words whose value vectors to find; none for no search. */
   readonly search: readonly string[];
   readonly values: readonly ValueName[];
+  /** How many clusters of value vectors to make; none without. */
+  readonly clusters?: { readonly count: number; readonly seed: number };
   /** Tokens, units and hits. */
   readonly top: number;
   readonly attentionK: Kept;
@@ -34,6 +37,8 @@ export interface Inspected {
   readonly changed?: Inspection;
   readonly values?: readonly ValueVector[];
   readonly hits?: readonly ValueHit[];
+  /** Those of the value vectors that were asked for, or else all. */
+  readonly clusters?: readonly Cluster[];
 }
 
 export interface InspectResult {

@@ -1,5 +1,6 @@
 import { textTable } from '@topk-attention/app-kit';
 import {
+  type Cluster,
   formatValueName,
   type Inspection,
   type Intervention,
@@ -10,7 +11,7 @@ import type { Inspected } from '../engine/inspect-protocol.js';
 
 /** What was seen, as tables: with interventions the same without and with them, side by side. */
 export function inspectionText(
-  { plain, changed, values = [], hits }: Inspected,
+  { plain, changed, values = [], hits, clusters }: Inspected,
   interventions: readonly Intervention[],
 ): string {
   const parts = [heading(plain), layersTable(plain, changed, interventions)];
@@ -43,7 +44,24 @@ export function inspectionText(
         : textTable({ columns: [{ title: 'found' }, { title: 'words' }, { title: 'top tokens' }], rows }),
     );
   }
+  if (clusters !== undefined) parts.push(clusterTable(clusters));
   return parts.join('\n\n');
+}
+
+function clusterTable(clusters: readonly Cluster[]): string {
+  const rows = clusters.map(({ id, members, tokens }) => [
+    String(id),
+    String(members.length),
+    members.slice(0, 4).map(formatValueName).join(', '),
+    tokens.map(({ text }) => text).join(', '),
+  ]);
+  const columns = [
+    { title: 'cluster', align: 'right' as const },
+    { title: 'size', align: 'right' as const },
+    { title: 'nearest to its center' },
+    { title: 'tokens' },
+  ];
+  return textTable({ columns, rows });
 }
 
 function heading({ stack, tokens, position }: Inspection): string {
