@@ -2,6 +2,7 @@ import { Command, type CommandUnknownOpts, type Io, packageVersion } from '@topk
 import { askCommand } from './commands/ask.js';
 import { evalCommand } from './commands/eval.js';
 import { exportCommand } from './commands/export.js';
+import { inspectCommand } from './commands/inspect.js';
 import { startCommand } from './commands/start.js';
 import { suggestKCommand } from './commands/suggest-k.js';
 
@@ -17,6 +18,7 @@ export function createProgram(io: Io): CommandUnknownOpts {
     .addCommand(askCommand(io))
     .addCommand(evalCommand(io))
     .addCommand(exportCommand(io))
+    .addCommand(inspectCommand(io))
     .addCommand(startCommand(io))
     .addCommand(suggestKCommand(io))
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 usage error, 130 interrupted.');

@@ -7,6 +7,7 @@ import * as authors from '@topk-attention/core/backend';
 import * as reference from '@topk-attention/core/reference';
 import * as mechanisms from '@topk-attention/mechanisms';
 import * as models from '@topk-attention/models';
+import * as inspect from '@topk-attention/models/inspect';
 import * as nn from '@topk-attention/nn';
 import * as onnxruntime from '@topk-attention/onnxruntime';
 import * as onnxExport from '@topk-attention/onnxruntime/export';
@@ -77,6 +78,8 @@ const encoder = await models.loadEncoder({ backend, source: smallEncoder });
 const ofEncoder = untyped(encoder);
 const lm = await models.loadCausalLM({ backend, source: storiesModel });
 const ofLm = untyped(lm);
+const inspector = inspect.createInspector(model);
+const ofInspector = untyped(inspector);
 afterAll(async () => {
   model.dispose();
   encoder.dispose();
@@ -300,6 +303,21 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without:
       'causalLMParameterSpecs createTokenizer encoderParameterSpecs exactMatch f1Score normalizeAnswer parseCausalLMConfig parseT5Config scoreAnswer seedsFrom t5ParameterSpecs',
+  },
+  'models/inspect': {
+    of: inspect,
+    withOptions: { createInspector: (wrong) => untyped(inspect).createInspector(model, wrong) },
+    without: 'formatValueName parseValueName',
+  },
+  'an inspector': {
+    of: methodsOf(inspector),
+    withOptions: {
+      inspect: (wrong) => ofInspector.inspect('where?', wrong),
+      compare: (wrong) => ofInspector.compare('where?', wrong),
+      index: (wrong) => ofInspector.index(wrong),
+      clusters: (wrong) => ofInspector.clusters({ count: 2, ...wrong }),
+    },
+    without: 'hooks valueVector',
   },
   'a decoder-only model': {
     of: methodsOf(lm),

@@ -22,8 +22,11 @@ export interface KeptUnits {
 export interface ActivationOverride {
   /** Hidden units, each at most once. A unit that a token did not keep has activation 0 there. */
   readonly units: readonly number[];
-  /** One number for all, or a tensor [..., units.length] with the layer's leading dims. */
-  readonly activations: number | Tensor;
+  /**
+   * One number for all, a tensor [..., units.length] with the layer's leading dims, or a function of the layer's own
+   * activations of that shape, which it borrows. Tensors that the function makes are freed after the layer.
+   */
+  readonly activations: number | Tensor | ((own: Tensor) => Tensor);
 }
 
 /**

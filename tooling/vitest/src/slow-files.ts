@@ -112,6 +112,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'browser-webgpu': 33,
     'cli-ask': 60,
     'cli-eval': 22,
+    'cli-inspect': 30,
     'cli-readme': 70,
     'cli-start': 77,
     'cli-suggest-k': 8,

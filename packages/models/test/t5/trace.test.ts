@@ -1,4 +1,4 @@
-import { matmul, mul, pullback, rmsNorm, type Tensor, tensor } from '@topk-attention/core';
+import { matmul, mul, pullback, rmsNorm, sum, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { KeptKeys, KeptUnits, ParameterTree, Trace } from '@topk-attention/nn';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -206,6 +206,27 @@ describe('overrides', () => {
     const own = tensor(backend, Float64Array.from(await activationsOf(units)), [2, 5, 3]);
     expect(await logits(only(FEED_FORWARD, own, units))).toEqual(await logits());
     own.dispose();
+  });
+
+  test('by a function of the layer’s own activations: unchanged, changed, or of another shape', async () => {
+    const units = [5, 0];
+    const { live } = backend.memory();
+    const by = (change: (own: Tensor) => Tensor): Trace => ({
+      overrideActivations: (path) => (path === FEED_FORWARD ? { units, activations: change } : undefined),
+    });
+    const plain = await logits();
+    expect(await logits(by((own) => own))).toEqual(plain);
+    expect(await logits(by((own) => mul(own, 1)))).toEqual(plain);
+    let seen: Promise<number[]> | undefined;
+    const removed = by((own) => {
+      seen = numbersOf(own.unscopedAlias());
+      return mul(own, 0);
+    });
+    expect(await logits(removed)).toEqual(await logits(only(FEED_FORWARD, 0, units)));
+    expect(await seen).toEqual(await activationsOf(units));
+    const wrong = by((own) => sum(own));
+    expect(() => logits(wrong)).toThrow(expect.objectContaining({ code: 'SHAPE_MISMATCH' }));
+    expect(backend.memory().live).toBe(live);
   });
 
   test('of a unit by 0 removes its row from the residual stream of that block, and from no earlier one', async () => {

@@ -80,10 +80,12 @@ export function overrideChange(
     const list = tensor(backend, Int32Array.from(units), [1, count], 'i32');
     const all = putAlong(reshape(indices, [tokens, kept]), reshape(activations, [tokens, kept]), hidden);
     const before = takeAlong(all, broadcastTo(list, [tokens, count]));
+    const shape = [...leading, count];
+    const given = typeof wanted === 'function' ? wanted(reshape(before, shape)) : wanted;
     const after =
-      typeof wanted === 'number'
-        ? fill(backend, wanted, [tokens, count], dtype)
-        : reshape(checkShape(path, wanted, [...leading, count]), [tokens, count]);
+      typeof given === 'number'
+        ? fill(backend, given, [tokens, count], dtype)
+        : reshape(checkShape(path, given, shape), [tokens, count]);
     const rows = reshape(gatherRows(reshape(wOut, [1, hidden, outputDim]), list), [count, outputDim]);
     return reshape(matmul(sub(after, before), rows), [...leading, outputDim]);
   });

@@ -1,0 +1,92 @@
+import {
+  add,
+  type FeedForwardWeights,
+  matmul,
+  narrow,
+  reshape,
+  scope,
+  sub,
+  type Tensor,
+  tensor,
+} from '@topk-attention/core';
+import type { KeptUnits } from '@topk-attention/nn';
+import type { InterventionPlan } from './interventions.js';
+import type { InspectedStack, StackInputs } from './stack.js';
+
+/** What one layer did at one position. */
+export interface RecordedLayer {
+  /** Coefficients that the layer used, by unit: those it kept, and those that interventions set. */
+  readonly coefficients: ReadonlyMap<number, number>;
+  /** The residual stream [1, 1, dModel] after the feed-forward layer. The reader disposes of it. */
+  readonly after: Tensor;
+}
+
+/** Tensors of a layer while the pass runs. */
+interface Held {
+  indices?: Tensor;
+  activations?: Tensor;
+  after?: Tensor;
+}
+
+/** Runs the model with the interventions, and keeps what each layer of the stack does at the position. */
+export async function recordPass(
+  stack: InspectedStack,
+  inputs: StackInputs,
+  position: number,
+  plan: InterventionPlan,
+): Promise<readonly RecordedLayer[]> {
+  const held: Held[] = stack.paths.map(() => ({}));
+  /** The position's part of a hook's tensor [1, L, n], which is freed. */
+  const at = (x: Tensor): Tensor => {
+    const part = scope(() => narrow(x, 1, position, 1).unscopedAlias());
+    x.dispose();
+    return part;
+  };
+  const onFeedForward = (path: string, { indices, activations }: KeptUnits): void => {
+    const layer = held[stack.paths.findIndex((own) => path === `${own}.feedForward`)];
+    if (layer === undefined) for (const one of [indices, activations]) one.dispose();
+    else Object.assign(layer, { indices: at(indices), activations: at(activations) });
+  };
+  const onResidual = (path: string, x: Tensor): void => {
+    const layer = held[stack.paths.indexOf(path)];
+    if (layer === undefined) x.dispose();
+    else layer.after = at(x);
+  };
+  const layers: RecordedLayer[] = [];
+  try {
+    stack.run(inputs, { onFeedForward, onResidual, overrideActivations: plan.override });
+    for (const [layer, { indices, activations, after }] of held.entries()) {
+      const units = Array.from(await (indices as Tensor).data(), Number);
+      const values = Array.from(await (activations as Tensor).data(), Number);
+      const coefficients = new Map(units.map((unit, slot) => [unit, values[slot] as number]));
+      plan.apply(layer, position, coefficients);
+      layers.push({ coefficients, after: (after as Tensor).unscopedAlias() });
+    }
+    return layers;
+  } catch (error) {
+    for (const { after } of layers) after.dispose();
+    throw error;
+  } finally {
+    for (const { indices, activations, after } of held) {
+      for (const one of [indices, activations, after]) one?.dispose();
+    }
+  }
+}
+
+/**
+ * The residual stream [1, 1, dModel] in front of the feed-forward layer: what is after it, less the sum of the layer's
+ * sub-updates and its bias.
+ */
+export function beforeFeedForward(
+  { wOut, bOut }: FeedForwardWeights,
+  { coefficients, after }: RecordedLayer,
+): Tensor {
+  const [units, width] = wOut.shape as readonly [number, number];
+  const dense = new Float64Array(units);
+  for (const [unit, coefficient] of coefficients) dense[unit] = coefficient;
+  return scope(() => {
+    const product = matmul(tensor(after.backend, dense, [1, units], wOut.dtype), wOut);
+    const update = bOut === undefined ? product : add(product, bOut);
+    return sub(after, reshape(update, [1, 1, width]));
+  });
+}
