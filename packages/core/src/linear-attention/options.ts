@@ -44,8 +44,7 @@ export interface LinearAttentionOptions {
    * f32 [B, Hkv, Lk]: the weights of key j are exp of this times those of its features; -inf hides the key. Rows are
    * computed relative to the largest one that the query sees, to which `epsilon` and `leastDenominator` refer as well,
    * so exp does not overflow. For features whose range exceeds that of f32, and for gates that decay. Needs `normalise`.
-   * Differentiable. A query's row is relative to the largest log scale that it sees, and so are `epsilon` and
-   * `leastDenominator`; gradients take that largest one for a constant, which they are exact with where neither acts.
+   * Differentiable; gradients take that largest one for a constant, which is exact where neither of the two acts.
    */
   readonly keyLogScale?: Tensor;
   /** Sums over earlier keys, which all queries see: `state` of a call with `returnState`. Differentiable. */
