@@ -7,7 +7,7 @@ interface Point {
 }
 
 /** Where one line goes below another, or above it. */
-export interface Crossing {
+interface Crossing {
   /** The measured lengths on both sides. */
   readonly from: number;
   readonly to: number;
@@ -17,7 +17,7 @@ export interface Crossing {
 }
 
 /** How one line stands to another. */
-export interface Compared {
+interface Compared {
   /** At the shortest length of both. */
   readonly isBelow: boolean;
   /** The lengths of both. */

@@ -15,7 +15,7 @@ import type { Prepared } from './studies.js';
 const SEED = 42;
 
 /** Settings of the same model for documents of another length, without a bound of their task. */
-export function settingsAt(settings: ModelSettings, length: number): ModelSettings {
+function settingsAt(settings: ModelSettings, length: number): ModelSettings {
   const beside = settings.positionRows - settings.paddedTokens;
   return { ...settings, tokens: length, paddedTokens: length, positionRows: length + beside };
 }

@@ -38,7 +38,7 @@ export function variantsOf(
 }
 
 /** `cross top-k keys=16`, `cross performer features=256 seed=1`. */
-export function crossName({ name, size, seed }: CrossMechanism): string {
+function crossName({ name, size, seed }: CrossMechanism): string {
   const parts = [`cross ${name}`];
   if (size !== undefined) parts.push(`${factsOf(name).counts}=${size}`);
   if (seed !== undefined) parts.push(`seed=${seed}`);
