@@ -247,9 +247,12 @@ async function measureAll(
 }
 
 /** Rows of an earlier call on the same engine with the same model. */
-function knownRows(file: string, { about, engine }: Omit<BenchResult, 'rows'>): BenchResult['rows'] {
+function knownRows(file: string, { title, about, engine }: Omit<BenchResult, 'rows'>): BenchResult['rows'] {
   if (!existsSync(file)) return [];
-  return readBench(file).find((one) => one.about === about && one.engine === engine)?.rows ?? [];
+  return (
+    readBench(file).find((one) => one.title === title && one.about === about && one.engine === engine)
+      ?.rows ?? []
+  );
 }
 
 function aboutOf(model: ModelSettings, rounds: number, numbers: { readonly [name: string]: number }): string {
