@@ -1,5 +1,6 @@
 import { Command, type CommandUnknownOpts, type Io } from '@topk-attention/app-kit/node';
 import { benchCommand } from './commands/bench.js';
+import { compareCommand } from './commands/compare.js';
 import { evalCommand } from './commands/eval.js';
 import { generateCommand } from './commands/generate.js';
 import { needlesCommand } from './commands/needles/needles.js';
@@ -20,6 +21,7 @@ export function createProgram(io: Io, host: Host): CommandUnknownOpts {
     .addCommand(trainCommand(io, host))
     .addCommand(evalCommand(io, host))
     .addCommand(benchCommand(io, host))
+    .addCommand(compareCommand(io, host))
     .addCommand(needlesCommand(io, host))
     .addCommand(reportCommand(io))
     .addCommand(quickCommand(io, host))

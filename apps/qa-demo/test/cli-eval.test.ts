@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { rfa, sigmoidAttention } from '@topk-attention/mechanisms';
 import { optional } from '@topk-attention/vitest-preset';
 import { describe, expect, test, vi } from 'vitest';
 import type { VariantSummary } from '../src/evaluation/summary.js';
@@ -155,6 +156,57 @@ describe('variants', () => {
       'k=exact ff=8',
       'k=4 ff=8',
     ]);
+  });
+});
+
+describe('mechanisms in cross-attention', () => {
+  const args = [
+    '--dataset',
+    babi,
+    '--format',
+    'babi',
+    '--limit',
+    '2',
+    '--k',
+    'exact',
+    '--feed-forward-k',
+    'exact',
+  ];
+
+  test('exact and a top-k that keeps everything are exact; features are drawn by seed', async () => {
+    const cross = ['--cross-attention', 'exact,top-k:1000,performer:4', '--feature-seeds', '1,2'];
+    const { variants } = await report([...args, ...cross]);
+    expect(variants.map(({ name }) => name)).toEqual([
+      'exact',
+      'cross exact',
+      'cross top-k keys=1000',
+      'cross performer features=4 seed=1',
+      'cross performer features=4 seed=2',
+    ]);
+    for (const { sameAsExact } of variants.slice(1, 3)) expect(sameAsExact).toBe(100);
+    expect(variants[3]).toMatchObject({ cross: { name: 'performer', size: 4, seed: 1 } });
+  });
+
+  test('what does not estimate softmax is refused with its own reason', async () => {
+    const outcome = await evaluate([...args, '--cross-attention', 'rfa,sigmoid', '--json']);
+    const { variants, refused } = jsonOf<Report & { refused: readonly { name: string; reason: string }[] }>(
+      outcome,
+    );
+    expect(variants).toHaveLength(1);
+    const reasons = [rfa(), sigmoidAttention()].map(({ refusals }) => refusals?.zeroShot);
+    expect(refused.map(({ name }) => name)).toEqual(['rfa', 'sigmoid']);
+    expect(refused.map(({ reason }) => reason)).toEqual(reasons);
+  });
+
+  test.each([
+    ['top-k', /Expected top-k:N, N keys/],
+    ['exact:3', /Expected exact alone/],
+    ['performer:0', /at least 1/],
+    ['none', /Expected one of exact/],
+  ])('%s is wrong use', async (value, message) => {
+    const { code, stderr } = await evaluate([...args, '--cross-attention', value]);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
   });
 });
 

@@ -40,7 +40,14 @@ describe('refused with the reason', () => {
   const { sparsefinder, sbm, soft, relativeKernel, causalLuna } = mechanisms;
   test.each([
     ...[simpleTron(), sigmoidAttention(), fastmax(), rfa(), trainableKernel(), entmaxAttention()],
-    ...[sparsefinder(), sbm(), soft(), relativeKernel({ length: 4 }), causalLuna()],
+    ...[
+      performer({ kind: 'relu' }),
+      sparsefinder(),
+      sbm(),
+      soft(),
+      relativeKernel({ length: 4 }),
+      causalLuna(),
+    ],
   ])('$name in a model trained with softmax', (mechanism) => {
     const build = (): unknown => attentionFunctionOf(mechanism, { trainedWith: 'softmax' });
     expect(build).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }));

@@ -171,7 +171,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
 export const longFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   conformance: { reference: 27 },
   docs: { 'packed-readmes': 75 },
-  'lra-bench': { quick: 37 },
+  'lra-bench': { 'commands/compare': 44, quick: 37 },
   nn: { 'train/train': 12 },
   onnxruntime: { conformance: 25 },
   'qa-demo': { 'parity-tfjs-node': 13 },

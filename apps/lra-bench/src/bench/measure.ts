@@ -9,24 +9,29 @@ import {
   valueAndGrad,
 } from '@topk-attention/core';
 import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
-import type { BenchRow, Direction, WayName } from './result.js';
-import type { Prepared, Study, StudySizes } from './studies.js';
+import type { BenchRow, Direction } from './result.js';
+import type { Prepared } from './studies.js';
+
+/** One measurement to make. */
+export interface Job extends Pick<BenchRow, 'way' | 'x' | 'direction'> {
+  readonly make: () => Prepared;
+}
 
 /**
  * Times one way at one size: once to warm up and check that the result is finite, then `rounds` times, each until the
  * engine has finished. What does not fit is a row that says why; other failures are thrown.
+ *
+ * @param refusals codes of the errors that become a row
  */
 export async function measure(
   backend: Backend,
-  study: Study,
-  way: WayName,
-  x: number,
-  direction: Direction,
-  { rounds, sizes }: { readonly rounds: number; readonly sizes: StudySizes },
+  { way, x, direction, make }: Job,
+  rounds: number,
+  refusals: readonly string[] = REFUSALS,
 ): Promise<BenchRow> {
   let prepared: Prepared | undefined;
   try {
-    prepared = study.make(backend, way, x, sizes);
+    prepared = make();
     await evaluate(...Object.values(prepared.tensors));
     backend.resetPeak();
     await run(prepared, direction);
@@ -45,17 +50,19 @@ export async function measure(
       ...(peak !== undefined && { peakBytes: peak }),
     };
   } catch (error) {
-    return { way, x, direction, refused: refusalOf(error) };
+    return { way, x, direction, refused: refusalOf(error, refusals) };
   } finally {
     if (prepared !== undefined) disposeParameters(prepared.tensors);
+    prepared?.dispose?.();
   }
 }
 
-const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DOES_NOT_FIT', 'UNSUPPORTED'];
+/** Codes of what does not fit. */
+export const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DOES_NOT_FIT', 'UNSUPPORTED'];
 
 /** Why a size does not fit. Any other failure is thrown. */
-export function refusalOf(error: unknown): string {
-  if (!(error instanceof TopKError) || !REFUSALS.includes(error.code)) throw error;
+export function refusalOf(error: unknown, refusals: readonly string[] = REFUSALS): string {
+  if (!(error instanceof TopKError) || !refusals.includes(error.code)) throw error;
   return `${error.code}: ${error.message.split('. ')[0]}`;
 }
 

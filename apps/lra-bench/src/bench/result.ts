@@ -14,7 +14,8 @@ export type Direction = 'forward' | 'forward + backward';
 
 /** One measurement. */
 export interface BenchRow {
-  readonly way: WayName;
+  /** A `WayName` in the paper's studies, a mechanism's title in a comparison of mechanisms. */
+  readonly way: string;
   /** Length, hidden units or queries per chunk: what the study varies. */
   readonly x: number;
   readonly direction: Direction;
@@ -26,9 +27,9 @@ export interface BenchRow {
   readonly refused?: string;
 }
 
-/** A study on one engine. */
+/** A study on one engine: one of the paper's, or a comparison of mechanisms by length. */
 export interface BenchResult {
-  readonly study: StudyName;
+  readonly study: StudyName | 'mechanisms';
   readonly title: string;
   /** Sizes and rules, in words. */
   readonly about: string;
@@ -36,6 +37,14 @@ export interface BenchResult {
   readonly date: string;
   readonly command: string;
   readonly rows: readonly BenchRow[];
+  /** Of a comparison: the mechanisms that refuse the task or could not be trained on it, with their reasons. */
+  readonly refused?: readonly Refused[];
+}
+
+/** A mechanism that was left out, and why. */
+export interface Refused {
+  readonly way: string;
+  readonly reason: string;
 }
 
 const FORMAT = 'topk-attention lra bench 1';

@@ -5,8 +5,9 @@ import {
   type Series,
   type Table,
 } from '@topk-attention/app-kit';
+import { comparisonTable } from './comparison.js';
 import { paperPoints } from './published.js';
-import type { BenchResult, BenchRow, Direction, WayName } from './result.js';
+import type { BenchResult, BenchRow, Direction } from './result.js';
 import { wayNames } from './result.js';
 import { studies } from './studies.js';
 
@@ -14,10 +15,11 @@ const GIBIBYTE = 2 ** 30;
 
 /** Time and memory of a study in each direction, with the paper's curves dashed. */
 export function studyCharts({ study, title, rows }: BenchResult): readonly LineChart[] {
-  const { varies } = studies[study];
+  const varies = variesOf(study);
+  const ways = waysOf(rows);
   return directionsOf(rows).flatMap((direction) => {
     const own = rows.filter((row) => row.direction === direction);
-    const paper = paperPoints(study, direction);
+    const paper = study === 'mechanisms' ? [] : paperPoints(study, direction);
     const charts: {
       what: string;
       y: string;
@@ -42,7 +44,7 @@ export function studyCharts({ study, title, rows }: BenchResult): readonly LineC
         title: `${title}: ${what}, ${direction}`,
         x: { title: varies, isLog: true },
         y: { title: y, isLog: true },
-        series: wayNames.flatMap((way): Series[] => {
+        series: ways.flatMap((way): Series[] => {
           const points = own.flatMap((row) => {
             const value = of(row);
             return row.way === way && value !== undefined && value > 0 ? [{ x: row.x, y: value }] : [];
@@ -51,8 +53,8 @@ export function studyCharts({ study, title, rows }: BenchResult): readonly LineC
             .filter((point) => point.way === way)
             .map((point) => ({ x: point.x, y: point[key] }));
           return [
-            { name: way, className: way, points },
-            { name: `${way}, paper (another GPU)`, className: way, isDashed: true, points: theirs },
+            { name: way, className: classOf(way), points },
+            { name: `${way}, paper (another GPU)`, className: classOf(way), isDashed: true, points: theirs },
           ];
         }),
       }),
@@ -61,12 +63,14 @@ export function studyCharts({ study, title, rows }: BenchResult): readonly LineC
 }
 
 /** A row per size and direction, time and peak of each way. */
-export function studyTable({ study, rows }: BenchResult): Table {
-  const ways = wayNames.filter((way) => rows.some((row) => row.way === way));
+export function studyTable(result: BenchResult): Table {
+  const { study, rows } = result;
+  if (study === 'mechanisms') return comparisonTable(result);
+  const ways = waysOf(rows);
   const sizes = [...new Set(rows.map(({ x }) => x))].sort((a, b) => a - b);
   return {
     columns: [
-      { title: studies[study].varies, align: 'right', isHeading: true },
+      { title: variesOf(study), align: 'right', isHeading: true },
       { title: 'pass' },
       ...ways.flatMap((way) => [
         { title: way, align: 'right' as const },
@@ -83,7 +87,7 @@ export function studyTable({ study, rows }: BenchResult): Table {
   };
 }
 
-function cells(rows: readonly BenchRow[], way: WayName, x: number, direction: Direction): readonly string[] {
+function cells(rows: readonly BenchRow[], way: string, x: number, direction: Direction): readonly string[] {
   const row = rows.find((one) => one.way === way && one.x === x && one.direction === direction);
   if (row === undefined) return ['', ''];
   if (row.milliseconds === undefined) return ['does not fit', ''];
@@ -97,4 +101,20 @@ function directionsOf(rows: readonly BenchRow[]): readonly Direction[] {
   return (['forward', 'forward + backward'] as const).filter((direction) =>
     rows.some((row) => row.direction === direction),
   );
+}
+
+function variesOf(study: BenchResult['study']): string {
+  return study === 'mechanisms' ? 'length' : studies[study].varies;
+}
+
+/** The paper's ways in its order, then others in theirs. */
+function waysOf(rows: readonly BenchRow[]): readonly string[] {
+  const all = [...new Set(rows.map(({ way }) => way))];
+  const known: readonly string[] = wayNames;
+  return [...known.filter((way) => all.includes(way)), ...all.filter((way) => !known.includes(way))];
+}
+
+/** Of its colour: a mechanism's name without its numbers. */
+function classOf(way: string): string {
+  return way.replace(/[ ,].*$/, '');
 }

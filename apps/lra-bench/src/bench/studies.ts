@@ -42,6 +42,8 @@ export interface Prepared {
   /** Weights and inputs: gradients are taken for all of them. */
   readonly tensors: ParameterTree;
   readonly apply: (tensors: ParameterTree) => Tensor;
+  /** Frees what else it holds. Default: nothing. */
+  readonly dispose?: () => void;
 }
 
 const WIDTH = 768;

@@ -13,16 +13,17 @@ import {
   wholeNumber,
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
-import { measure } from '../bench/measure.js';
+import type { Backend } from '@topk-attention/core';
+import type { Job } from '../bench/measure.js';
 import {
   type BenchResult,
-  type BenchRow,
   encodeBench,
   type StudyName,
   studyNames,
   type WayName,
   wayNames,
 } from '../bench/result.js';
+import { runJobs } from '../bench/run-jobs.js';
 import { studyTable } from '../bench/shown.js';
 import { paperSizes, type Study, type StudySizes, studies } from '../bench/studies.js';
 import type { Host } from '../host.js';
@@ -97,31 +98,27 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
   try {
     for (const name of options.study) {
       const study = studies[name];
-      const rows: BenchRow[] = [];
       const { title, about } = study;
-      results.push({
+      const place = results.length;
+      const header = {
         study: name,
         title,
         about: aboutOf(about, options),
         engine: info.description,
         date: new Date().toISOString().slice(0, 10),
         command: calledAs(),
-        rows,
+      };
+      results.push({ ...header, rows: [] });
+      const jobs = jobsOf(backend, study, options);
+      await runJobs(backend, jobs, {
+        ...{ rounds: options.rounds, most: options.most, signal: io.signal },
+        onJob: ({ way, x, direction }, at) =>
+          bar.update(at, jobs.length, `${title}: ${way}, ${x}, ${direction}`, true),
+        onRow: (made) => {
+          results[place] = { ...header, rows: [...made] };
+          write();
+        },
       });
-      const jobs = jobsOf(study, options);
-      const given = { rounds: options.rounds, sizes: sizesOf(name, options) };
-      const tooSlow = new Set<string>();
-      for (const [at, { way, x, direction }] of jobs.entries()) {
-        io.signal.throwIfAborted();
-        if (tooSlow.has(`${way} ${direction}`)) continue;
-        bar.update(at, jobs.length, `${title}: ${way}, ${x}, ${direction}`, true);
-        const row = await measure(backend, study, way, x, direction, given);
-        rows.push(row);
-        if (row.milliseconds === undefined || row.milliseconds > 1000 * options.most)
-          tooSlow.add(`${way} ${direction}`);
-        // What was measured so far is not lost with a later failure.
-        write();
-      }
     }
   } finally {
     bar.clear();
@@ -140,17 +137,19 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
   if (options.out !== undefined) print(io, `written     ${shownPath(options.out)}`);
 }
 
-interface Job {
-  readonly way: WayName;
-  readonly x: number;
-  readonly direction: BenchRow['direction'];
-}
-
 /** From small to large, so that the larger sizes of a way that has become too slow can be left out. */
-function jobsOf({ xs, ways, directions }: Study, options: BenchOptions): readonly Job[] {
-  const own = ways.filter((way) => options.ways.includes(way));
-  const sorted = [...(options.x ?? xs)].sort((a, b) => a - b);
-  return sorted.flatMap((x) => own.flatMap((way) => directions.map((direction) => ({ way, x, direction }))));
+function jobsOf(backend: Backend, study: Study, options: BenchOptions): readonly Job[] {
+  const own = study.ways.filter((way) => options.ways.includes(way));
+  const sorted = [...(options.x ?? study.xs)].sort((a, b) => a - b);
+  const sizes = sizesOf(study.name, options);
+  return sorted.flatMap((x) =>
+    own.flatMap((way) =>
+      study.directions.map((direction) => ({
+        ...{ way, x, direction },
+        make: () => study.make(backend, way, x, sizes),
+      })),
+    ),
+  );
 }
 
 function sizesOf(name: StudyName, { k, tokens, layers }: BenchOptions): StudySizes {

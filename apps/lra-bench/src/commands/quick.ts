@@ -14,9 +14,9 @@ import {
 } from '@topk-attention/app-kit/node';
 import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
-import { quickListOps, quickMechanisms, quickPreset, quickRows } from '../presets/quick.js';
+import { quickMechanisms, quickPreset } from '../presets/quick.js';
 import { runName } from '../runs/configuration.js';
-import { generateSplits } from '../sources/generate-splits.js';
+import { quickSplits } from '../sources/quick-splits.js';
 import { configurationOf, plannedRuns } from '../sweep/configure.js';
 import { trainRun } from '../training/train-run.js';
 import { openEngine } from './open-engine.js';
@@ -52,11 +52,7 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
   const engine = await openEngine(host, options, io);
   const { backend, info } = engine;
   try {
-    const rows = await generateSplits('listops', {
-      ...{ seed: SEED, counts: quickRows, listOps: quickListOps, signal: io.signal },
-    });
-    const notes = [`short expressions, generated with seed ${SEED}: not the task of the benchmark`];
-    const splits = { ...rows, notes };
+    const splits = await quickSplits(io.signal);
     const preset = { name: 'quick' as const, ...quickPreset(steps) };
     const planned = plannedRuns({
       tasks: ['listops'],

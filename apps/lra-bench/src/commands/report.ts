@@ -13,7 +13,7 @@ import { readBench } from '../bench/result.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { retrievalsJson, retrievalTable } from '../needles/tables.js';
 import { collectRuns, type NeedleRun, type Section, sectionsOf } from '../report/collect.js';
-import { reportMarkdown, reportPage } from '../report/page.js';
+import { type Reported, reportMarkdown, reportPage } from '../report/page.js';
 import { reportPicture } from '../report/picture.js';
 import { groupsOf } from '../report/summary.js';
 import { accuracyTable, factsOf, sectionTitle } from '../report/tables.js';
@@ -59,7 +59,29 @@ export function reportCommand(io: Io): CommandUnknownOpts {
 }
 
 /** Writes the report of run folders, and prints its tables. */
-export function report({ json, runs, bench = [], separate, out }: ReportOptions, io: Io): void {
+export function report(options: ReportOptions, io: Io): void {
+  const { sections, needles, files } = writeReport(options);
+  if (options.json) {
+    print(io, JSON.stringify({ ...reportJson({ sections, needles }), files }));
+    return;
+  }
+  for (const section of sections)
+    print(io, `${sectionTitle(section)}\n\n${textTable(accuracyTable(section))}\n`);
+  for (const { configuration, retrievals } of needles) {
+    const title = `Needles in noise: trained with ${mechanismTitle(configuration.mechanism)}`;
+    const table = textTable(retrievalTable(retrievals, configuration));
+    print(io, `${title}\n\n${retrievals.length === 0 ? 'not asked yet: pnpm lra needles eval' : table}\n`);
+  }
+  print(io, `Report  ${files.map(shownPath).join('\n        ')}`);
+}
+
+/** Writes the report of run folders. */
+export function writeReport({
+  runs,
+  bench = [],
+  separate,
+  out,
+}: ReportOptions): Reported & { readonly files: readonly string[] } {
   const path = (kind: string): string => join(out, `lra.${kind}`);
   const [html, markdown, picture] = [path('html'), path('md'), path('svg')];
   for (const file of [html, markdown, picture]) requireWritable(file);
@@ -74,19 +96,15 @@ export function report({ json, runs, bench = [], separate, out }: ReportOptions,
     writeFileAtomically(picture, drawn);
     files.push(picture);
   }
-  if (json) {
-    const shown = { sections: sections.map(sectionJson), needles: needles.map(needlesJson) };
-    print(io, JSON.stringify({ ...shown, files }));
-    return;
-  }
-  for (const section of sections)
-    print(io, `${sectionTitle(section)}\n\n${textTable(accuracyTable(section))}\n`);
-  for (const { configuration, retrievals } of needles) {
-    const title = `Needles in noise: trained with ${mechanismTitle(configuration.mechanism)}`;
-    const table = textTable(retrievalTable(retrievals, configuration));
-    print(io, `${title}\n\n${retrievals.length === 0 ? 'not asked yet: pnpm lra needles eval' : table}\n`);
-  }
-  print(io, `Report  ${files.map(shownPath).join('\n        ')}`);
+  return { ...reported, files };
+}
+
+/** What `--json` shows of a report. */
+export function reportJson({ sections, needles }: Pick<Reported, 'sections' | 'needles'>): {
+  readonly sections: readonly object[];
+  readonly needles: readonly object[];
+} {
+  return { sections: sections.map(sectionJson), needles: needles.map(needlesJson) };
 }
 
 function sectionJson(section: Section): object {

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { formatCount, formatDuration, formatMebibytes, textTable } from '@topk-attention/app-kit';
 import {
   type BackendOptions,
@@ -7,33 +6,20 @@ import {
   type CommandUnknownOpts,
   type Io,
   Option,
-  type ProgressBar,
   positiveNumber,
   print,
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
-import type { Splits } from '../data/splits.js';
 import type { Host } from '../host.js';
 import { mechanisms, mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
-import { type Configuration, runName } from '../runs/configuration.js';
-import type { RunResult } from '../runs/run-folder.js';
-import type { RunOptions } from '../runs/run-options.js';
-import {
-  type Changes,
-  changedPreset,
-  configurationOf,
-  type PlannedRun,
-  plannedRuns,
-  type Shard,
-} from '../sweep/configure.js';
+import { type Changes, changedPreset, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
-import { trainRun } from '../training/train-run.js';
-import { makeRuns } from './make-runs.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
+import { type Finished, type NamedPreset, trainRuns } from './train-runs.js';
 
 const notes = `
 Tasks, mechanisms and seeds may be lists: every combination is a run in a folder of its own under --out. All runs of a
@@ -146,36 +132,24 @@ function rule<Flags extends string, const Names extends readonly string[]>(
   return new Option(flags, about).choices(names);
 }
 
-/** A finished run. */
-interface Finished {
-  readonly folder: string;
-  readonly configuration: Configuration;
-  readonly result: RunResult;
-}
-
 async function trainAll(options: TrainOptions, io: Io, host: Host): Promise<void> {
-  const { task: tasks, seed: seeds, mechanism: names } = options;
-  const { k, features, landmarks, redraw, feedForwardK, microBatch, precision, out } = options;
+  const { task: tasks, seed: seeds, mechanism: names, k, features, landmarks, redraw } = options;
   const numbers = { k, features, landmarks, ...(redraw !== undefined && { redraw }) };
   const runs = plannedRuns({ tasks, mechanisms: names, seeds, ...numbers }, options.shard);
-  const presets = new Map(tasks.map((task) => [task, changedPreset(options.preset, task, options)]));
-  const read = new Map<TaskName, Splits>();
-  const make = async (run: PlannedRun, common: RunOptions, bar: ProgressBar): Promise<Finished> => {
-    const preset = { name: options.preset, ...(presets.get(run.task) as ReturnType<typeof changedPreset>) };
-    const splits =
-      read.get(run.task) ?? (await rowsOf(run.task, options, preset.training.validation, bar, io));
-    read.set(run.task, splits);
-    const configuration = configurationOf(run, preset, splits, {
-      ...(microBatch !== undefined && { microBatch }),
-      ...(feedForwardK !== undefined && { feedForwardK }),
-      precision,
-    });
-    const folder = join(out, runName(configuration));
-    return { folder, configuration, result: await trainRun({ ...common, folder, configuration, splits }) };
-  };
-  const titleOf = ({ task, mechanism, seed }: PlannedRun): string =>
-    `${task}, ${mechanismTitle(mechanism)}, seed ${seed}`;
-  show(await makeRuns(runs, titleOf, make, options, io, host), options, io);
+  const presets = new Map(
+    tasks.map((task) => [task, { name: options.preset, ...changedPreset(options.preset, task, options) }]),
+  );
+  const made = await trainRuns(
+    runs,
+    {
+      presetOf: (task) => presets.get(task) as NamedPreset,
+      rowsOf: (task, { training }, bar) => rowsOf(task, options, training.validation, bar, io),
+    },
+    options,
+    io,
+    host,
+  );
+  show(made, options, io);
 }
 
 function show(finished: readonly Finished[], options: TrainOptions, io: Io): void {

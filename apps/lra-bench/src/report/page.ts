@@ -7,9 +7,11 @@ import {
   markdownTable,
   spreadChart,
 } from '@topk-attention/app-kit';
+import { comparisonTexts } from '../bench/comparison.js';
 import type { BenchResult } from '../bench/result.js';
 import { studyCharts, studyTable } from '../bench/shown.js';
 import { mechanismTitle } from '../model/mechanism.js';
+import { mechanismNames } from '../model/settings.js';
 import type { NeedleRun, Section } from './collect.js';
 import { learningChart, runTitle, sameMechanism } from './learning-chart.js';
 import { needlesHtml, needlesMarkdown } from './needles.js';
@@ -45,6 +47,7 @@ export function reportPage({ sections, needles, benches }: Reported, command: st
       `<p class="note">${escapeHtml(bench.about)}</p>`,
       ...studyCharts(bench).map((chart) => `<figure>${lineChart(chart)}</figure>`),
       htmlTable(studyTable(bench), `bench-${at}`),
+      ...textsOf(bench).map((text) => `<p>${escapeHtml(text)}</p>`),
     ]),
     `<footer><p>Made by <code>${escapeHtml(command)}</code>.</p></footer>`,
   ];
@@ -54,8 +57,20 @@ export function reportPage({ sections, needles, benches }: Reported, command: st
 const colours = `
   figure { margin: 1rem 0; } svg { max-width: 40rem; }
   .exact { color: #1f6feb; } .top-k { color: #1a7f37; } .performer { color: #bc4c00; } .performer-relu { color: #8250df; }
-  .whole { color: #59636e; } .cell { fill: currentColor; }
+  .whole { color: #59636e; } ${otherColours()} .cell { fill: currentColor; }
   @media (prefers-color-scheme: dark) { .exact { color: #58a6ff; } .top-k { color: #3fb950; } .performer { color: #f0883e; } .performer-relu { color: #bc8cff; } }`;
+
+function textsOf(bench: BenchResult): readonly string[] {
+  return bench.study === 'mechanisms' ? comparisonTexts(bench) : [];
+}
+
+/** Of the mechanisms without a colour above: around the circle. */
+function otherColours(): string {
+  const others = mechanismNames.slice(4);
+  return others
+    .map((name, at) => `.${name} { color: hsl(${Math.round((360 * at) / others.length)} 60% 50%); }`)
+    .join(' ');
+}
 
 function sectionHtml(section: Section): readonly string[] {
   const { id } = section;
@@ -133,6 +148,10 @@ export function reportMarkdown({ sections, needles, benches }: Reported): string
     );
   }
   parts.push(...needlesMarkdown(needles));
-  for (const bench of benches) parts.push(`## ${bench.title}`, bench.about, markdownTable(studyTable(bench)));
+  for (const bench of benches) {
+    parts.push(`## ${bench.title}`, bench.about, markdownTable(studyTable(bench)));
+    const texts = textsOf(bench).map((text) => `- ${text}`);
+    if (texts.length > 0) parts.push(texts.join('\n'));
+  }
   return `${parts.join('\n\n')}\n`;
 }

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { median } from '@topk-attention/app-kit';
 import { peakBytes } from '@topk-attention/app-kit/node';
-import { add, crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
+import { tensor } from '@topk-attention/core';
 import {
-  contextOf,
   dataLoader,
   disposeParameters,
   encodeSafetensors,
@@ -14,14 +13,13 @@ import {
   stateDict,
   train,
   trainableExcept,
-  withLosses,
 } from '@topk-attention/nn';
 import type { Splits } from '../data/splits.js';
 import { writeBytes } from '../data/write.js';
 import { Evaluator, type Score } from '../evaluation/evaluate.js';
 import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
-import { classifier, type Documents } from '../model/classifier.js';
+import { classifier } from '../model/classifier.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
 import { openMetrics } from '../runs/metrics.js';
 import {
@@ -35,6 +33,7 @@ import {
 } from '../runs/run-folder.js';
 import type { RunOptions } from '../runs/run-options.js';
 import { workInFolder } from '../runs/work-in-folder.js';
+import { type Inputs, trainingLoss } from './loss.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
 export interface TrainRunOptions extends RunOptions {
@@ -121,13 +120,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
         documents: documentsOf(backend, one),
         labels: tensor(backend, one.labels, [one.examples]),
       }),
-      loss: (of, { documents, labels }, { seeds }) =>
-        scope(() => {
-          const { output, loss } = withLosses(contextOf(of, { training: true, seeds }), (context) =>
-            crossEntropy(model.apply(context, documents), labels),
-          );
-          return loss === undefined ? output : add(output, loss);
-        }),
+      loss: (of, inputs, { seeds }) => trainingLoss(model, of, inputs, seeds),
       optimizer: optimizerOf(training),
       schedule: scheduleOf(training),
       maxSteps: training.steps,
@@ -182,8 +175,6 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     journal.close();
   }
 }
-
-type Inputs = { readonly documents: Documents; readonly labels: Tensor };
 
 async function testScore(
   { configuration, splits, signal, onProgress }: TrainRunOptions,

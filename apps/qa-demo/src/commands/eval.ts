@@ -13,6 +13,7 @@ import {
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
 import { type Dataset, type DatasetFormat, firstExamples, formats, readDataset } from '../datasets/read.js';
+import { type CrossMechanism, crossMechanismNames } from '../engine/cross-mechanism.js';
 import { EngineChild } from '../engine/engine-child.js';
 import { modelFiles, modelHash } from '../engine/model-files.js';
 import { defaultFeedForwardK, type Kept } from '../engine/protocol.js';
@@ -21,6 +22,7 @@ import { runEvaluation } from '../evaluation/run.js';
 import { summarize } from '../evaluation/summary.js';
 import { variantsOf } from '../evaluation/variant.js';
 import { groupTable, scoreTable } from '../output/eval-tables.js';
+import { crossList, crossVariants, seedList } from './cross-values.js';
 import { keptList } from './kept-values.js';
 import {
   budgetOf,
@@ -45,6 +47,8 @@ type EvalOptions = ModelOptions & {
   k: readonly Kept[];
   feedForwardK?: Kept[];
   randomK: readonly Kept[];
+  crossAttention: readonly CrossMechanism[];
+  featureSeeds: readonly number[];
   limit?: number;
   maxNewTokens: number;
   out?: string;
@@ -83,6 +87,19 @@ export function evalCommand(io: Io): CommandUnknownOpts {
       )
         .default([], 'none')
         .argParser(keptList),
+    )
+    .addOption(
+      new Option(
+        '--cross-attention <NAME[:N],...>',
+        `cross-attention alone, untrained: exact, top-k:KEYS, performer:FEATURES; of ${crossMechanismNames.join(', ')} those that do not estimate softmax are reported as refused`,
+      )
+        .default([], 'none')
+        .argParser(crossList),
+    )
+    .addOption(
+      new Option('--feature-seeds <N,N,...>', 'seeds of random features, with --cross-attention; a run each')
+        .default([1], '1')
+        .argParser(seedList),
     )
     .option('--limit <N>', 'only the first N questions (of each task, with babi)', wholeNumber)
     .option('--max-new-tokens <N>', 'longest answer in tokens', wholeNumber, DEFAULT_MAX_NEW_TOKENS)
@@ -126,7 +143,8 @@ async function evaluateWith(
   const { out, resume: isResumed = false, json: isJson = false, maxNewTokens } = options;
   const { info } = engine;
   const units = options.feedForwardK ?? [defaultFeedForwardK(info.feedForwardUnits)];
-  const variants = variantsOf(options.k, units, options.randomK);
+  const { crosses, refused } = crossVariants(options.crossAttention, options.featureSeeds);
+  const variants = variantsOf(options.k, units, options.randomK, crosses);
   const examples = firstExamples(dataset.examples, options.limit);
   const model = await modelHash(modelFiles(info.model, { localFilesOnly: true }));
   const journal =
@@ -163,6 +181,7 @@ async function evaluateWith(
       engine: info,
       maxNewTokens,
       variants: summaries,
+      ...(refused.length > 0 && { refused }),
     };
     if (out !== undefined) writeFileAtomically(out, `${JSON.stringify(report, undefined, 2)}\n`);
     if (isJson) {
@@ -170,6 +189,7 @@ async function evaluateWith(
       return;
     }
     print(io, textTable(scoreTable(summaries)));
+    for (const { name, reason } of refused) note(io, `${name} is refused: ${reason}`);
     const groups = groupTable(summaries);
     if (groups !== undefined) print(io, `\nExact match by task\n\n${textTable(groups)}`);
     const count = `${examples.length} ${examples.length === 1 ? 'question' : 'questions'}`;

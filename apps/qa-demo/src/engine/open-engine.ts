@@ -4,6 +4,7 @@ import { peakBytes } from '@topk-attention/app-kit/node';
 import { formatBytes, TopKError } from '@topk-attention/core';
 import {
   type AttentionChoice,
+  type AttentionFunction,
   formatUnifiedQA,
   kErrors,
   type LayerChoices,
@@ -12,6 +13,7 @@ import {
   suggestK,
   type T5,
 } from '@topk-attention/models';
+import { type CrossMechanism, crossAttentionOf } from './cross-mechanism.js';
 import { hubError, modelFiles, trainedTokens } from './model-files.js';
 import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
 import {
@@ -67,7 +69,12 @@ export async function openEngine(
   }).catch((error: unknown) => {
     throw hubError(error);
   });
-  const opened = { model, chosen, ...(settings.isPlain && { plain: await PlainAttention.of(model) }) };
+  const opened = {
+    model,
+    chosen,
+    cross: new Map<string, AttentionFunction>(),
+    ...(settings.isPlain && { plain: await PlainAttention.of(model) }),
+  };
   const trained = await trainedTokens(files);
   const info: EngineInfo = {
     ...chosen.info,
@@ -94,19 +101,23 @@ interface Opened {
   readonly chosen: ChosenBackend;
   /** What runs the encoder's attention, if not the model's own. */
   readonly plain?: PlainAttention;
+  /** Mechanisms that have stood in for cross-attention, with their random features. */
+  readonly cross: Map<string, AttentionFunction>;
 }
 
 async function answer(
-  { model, chosen, plain }: Opened,
+  opened: Opened,
   request: AnswerRequest,
   onEvent: (event: AnswerEvent) => void,
 ): Promise<Answer> {
+  const { model, chosen, plain } = opened;
   const { attentionK, maxNewTokens, budgetBytes, strategy = {} } = request;
   const feedForwardK = request.feedForwardK ?? defaultFeedForwardK(model.config.dFf);
   const choices: LayerChoices = {
     attention: attentionOf(request),
     feedForward: choiceOf(feedForwardK),
     ...(plain && { encoder: { attention: plain.attend } }),
+    ...(request.cross && { crossAttention: crossOf(request.cross, opened) }),
   };
   const source = formatUnifiedQA({ question: request.question, context: request.context });
   const ids = tokensOf(model, source);
@@ -187,6 +198,17 @@ function requireRoom({ config }: T5, tokens: number, { backend, gpuBytes }: Chos
 function attentionOf({ attentionK, randomSeed }: AnswerRequest): AttentionChoice {
   if (attentionK === 'exact' || randomSeed === undefined) return choiceOf(attentionK);
   return randomAttention(attentionK, seededRandom(randomSeed));
+}
+
+function crossOf(settings: CrossMechanism, { model, chosen, cross }: Opened): AttentionFunction {
+  const key = JSON.stringify(settings);
+  const known = cross.get(key);
+  if (known !== undefined) return known;
+  const { dModel, heads, dKv } = model.config;
+  const sizes = { width: dModel, heads, keyValueHeads: heads, headDim: dKv };
+  const made = crossAttentionOf(settings, chosen.backend, sizes);
+  cross.set(key, made);
+  return made;
 }
 
 function tokensOf(model: T5, source: string): number[] {

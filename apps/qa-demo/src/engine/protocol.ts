@@ -1,6 +1,7 @@
 import type { BackendInfo, BackendSettings } from '@topk-attention/app-kit';
 import type { PlannedBytes } from '@topk-attention/core';
 import type { Chosen, GenerationSettings, LayerError, Measure, SuggestedK } from '@topk-attention/models';
+import type { CrossMechanism } from './cross-mechanism.js';
 
 // What the commands and the engine say to each other. All of it is plain data, and nothing here needs Node.
 
@@ -49,6 +50,8 @@ export interface AnswerRequest {
   readonly feedForwardK?: Kept;
   /** Attention keeps k random keys instead of the k largest: the control of an evaluation. */
   readonly randomSeed?: number;
+  /** In place of the decoder's cross-attention. */
+  readonly cross?: CrossMechanism;
   readonly maxNewTokens: number;
   /** How tokens are chosen. Default: the best one of each step. */
   readonly strategy?: Pick<GenerationSettings, 'numBeams' | 'doSample' | 'temperature' | 'seed'>;

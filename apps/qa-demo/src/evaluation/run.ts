@@ -52,7 +52,7 @@ async function answerOne(
   signal: AbortSignal,
 ): Promise<Entry> {
   const { id, question, context, golds } = example;
-  const { attentionK, feedForwardK, isRandom } = variant;
+  const { attentionK, feedForwardK, isRandom, cross } = variant;
   const { text, milliseconds, promptTokens } = await engine.answer(
     {
       question,
@@ -61,6 +61,7 @@ async function answerOne(
       feedForwardK,
       // The place in the dataset: the random keys are the same whether or not the run was resumed.
       ...(isRandom && { randomSeed: index + 1 }),
+      ...(cross && { cross }),
       ...limits,
     },
     signal,

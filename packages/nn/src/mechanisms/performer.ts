@@ -88,6 +88,11 @@ export function performer(options?: PerformerOptions): Mechanism {
   return {
     name: 'performer',
     takes: ['causal', 'keyLengths', 'groupedHeads', 'decoding'],
+    ...(!isSoftmax && {
+      refusals: {
+        zeroShot: 'Its ReLU kernel does not estimate softmax: train the model with it from the start',
+      },
+    }),
     declare: ({ headDim }) => ({
       projection: {
         shape: [features, headDim],
