@@ -39,11 +39,19 @@ export function countedEntries(
   const { batch, queryHeads, entries } = request;
   return scope(() => {
     // First what all heads and sequences may share.
-    const listed = chunkOf(inputs.graph, start, size);
+    const listed = nearKeys(chunkOf(inputs.graph, start, size), request.keyLength);
     const single = earlier === undefined ? listed : withoutRepeats(listed, earlier);
     const visible = visibleEntries(request, inputs, single, start, size);
     const shape = [batch, queryHeads, size, entries];
     return sameShape(visible.shape, shape) ? visible.alias() : broadcastTo(visible, shape);
+  });
+}
+
+/** Numbers outside of the keys as one below or above them: engines that hold integers in f32 count to 2^24. */
+function nearKeys(listed: Tensor, keyLength: number): Tensor {
+  return scope(() => {
+    const fromBelow = where(lt(listed, -1), -2, listed);
+    return where(lt(fromBelow, keyLength), fromBelow, keyLength);
   });
 }
 
