@@ -72,7 +72,10 @@ export function composedScratch(
   const { batch, queryHeads, queryLength, headDim, valueDim, entries, graph } = request;
   const rows = batch * queryHeads * chunk;
   const lists = 4 * rows * entries;
-  const ownGraph = graph[2] === 1 ? 0 : (4 * sizeOf(graph) * chunk) / queryLength;
+  const isShared = graph[2] === 1;
+  const listed = 4 * sizeOf(graph) * (isShared ? 1 : chunk / queryLength);
+  // A chunk of the graph, and the same with numbers near the keys.
+  const ownGraph = isShared ? listed : 2 * listed;
   const hides = request.causal || request.keyLengths || request.keyMask !== undefined;
   const hiding = hides ? 3 * (lists + boolBytes * rows * entries) : 0;
   const keys = lists + 4 * rows * headDim + 4 * rows * entries * headDim + lists;
