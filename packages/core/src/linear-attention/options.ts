@@ -42,9 +42,8 @@ export interface LinearAttentionOptions {
   readonly keyLengths?: Tensor;
   /**
    * f32 [B, Hkv, Lk]: the weights of key j are exp of this times those of its features; -inf hides the key. Rows are
-   * computed relative to the largest one that the query sees, to which `epsilon` and `leastDenominator` refer as well,
-   * so exp does not overflow. For features whose range exceeds that of f32, and for gates that decay. Needs `normalise`.
-   * Differentiable; gradients take that largest one for a constant, which is exact where neither of the two acts.
+   * computed relative to the largest one that the query sees, so exp does not overflow. For features whose range exceeds
+   * that of f32, and for gates that decay. Needs `normalise`, and neither `epsilon` nor `leastDenominator`. Differentiable.
    */
   readonly keyLogScale?: Tensor;
   /** Sums over earlier keys, which all queries see: `state` of a call with `returnState`. Differentiable. */

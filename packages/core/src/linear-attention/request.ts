@@ -78,6 +78,12 @@ function divisorOptions(
       if (given !== undefined && given !== false) throw bad(`${name} without normalise`, `no ${name}`, 'one');
     }
   }
+  if (hasLogScale) {
+    // Rows are computed relative to the largest log scale that they see, which would scale these as well.
+    for (const [name, given] of Object.entries({ epsilon, leastDenominator })) {
+      if (given !== undefined && given !== 0) throw bad(`${name} with keyLogScale`, 'one of the two', 'both');
+    }
+  }
   return {
     normalise,
     epsilon: epsilon ?? 0,

@@ -77,6 +77,12 @@ const badLinearOptions: readonly (readonly [string, (t: Tools) => LinearAttentio
     (t) => ({ normalise: false, keyLogScale: t.zeros(2, 2, 6) }),
     'INVALID_OPTION',
   ],
+  ['log scales with an epsilon', (t) => ({ epsilon: 1e-6, keyLogScale: t.zeros(2, 2, 6) }), 'INVALID_OPTION'],
+  [
+    'log scales with a least denominator',
+    (t) => ({ leastDenominator: 1, keyLogScale: t.zeros(2, 2, 6) }),
+    'INVALID_OPTION',
+  ],
   ['log scales of the query heads', (t) => ({ keyLogScale: t.zeros(2, 4, 6) }), 'SHAPE_MISMATCH'],
   ['i32 log scales', (t) => ({ keyLogScale: t.ints(2, 2, 6) }), 'DTYPE_MISMATCH'],
   ['a float mask', (t) => ({ keyMask: t.zeros(2, 6) }), 'DTYPE_MISMATCH'],
