@@ -1,11 +1,12 @@
 import { type LineChart, lineChartFile } from '@topk-attention/app-kit';
+import { mechanismNames } from '../model/settings.js';
 import type { NeedleRun, Section } from './collect.js';
 import { learningChart } from './learning-chart.js';
 import { needleCharts } from './needles.js';
 import { sectionTitle } from './tables.js';
 
-/** Colours of a file, by what a line shows. */
-const series = ['exact', 'top-k', 'performer', 'performer-relu'];
+/** Colours of a file; more mechanisms begin again. */
+const COLOURS = 6;
 
 /** What a report draws over steps and lengths, as one SVG file; undefined where there is nothing to draw. */
 export function reportPicture({
@@ -20,14 +21,16 @@ export function reportPicture({
     ...needles.flatMap((run) => needleCharts(run).slice(0, 2)),
   ].filter((chart) => chart.series.some(({ points }) => points.length > 0));
   if (charts.length === 0) return undefined;
+  const lines = charts.flatMap(({ series }) => series);
+  const drawn: readonly (string | undefined)[] = mechanismNames.filter((name) =>
+    lines.some(({ className }) => className === name),
+  );
+  const colourOf = (name: string | undefined): string => `series-${1 + (drawn.indexOf(name) % COLOURS)}`;
   return lineChartFile(
-    'What models learn with exact, top-k and Performer attention',
+    'What models learn with each attention',
     charts.map((chart) => ({
       ...chart,
-      series: chart.series.map((line) => ({
-        ...line,
-        className: `series-${1 + Math.max(0, series.indexOf(line.className ?? ''))}`,
-      })),
+      series: chart.series.map((line) => ({ ...line, className: colourOf(line.className) })),
     })),
   );
 }

@@ -120,6 +120,17 @@ test('folders from two places become one page and one Markdown file', async () =
   expect(markdown).toContain('engine of one; engine of two');
 });
 
+test('the picture tells mechanisms apart', async () => {
+  run('six/exact', configuration({ name: 'exact' }, 1), 35);
+  run('six/rfa', configuration({ name: 'rfa', features: 256 }, 1), 30);
+  run('six/sigmoid', configuration({ name: 'sigmoid' }, 1), 30);
+  const out = join(folder, 'picture');
+  expect((await lra(['report', '--runs', join(folder, 'six'), '--out', out])).code).toBe(0);
+  const picture = readFileSync(join(out, 'lra.svg'), 'utf8');
+  const colours = [...picture.matchAll(/class="line (series-\d)/g)].map(([, colour]) => colour);
+  expect(new Set(colours)).toEqual(new Set(['series-1', 'series-2', 'series-3']));
+});
+
 test('mixed precision and redrawn features are rows of their own in the same table', async () => {
   run('five/mixed-1', { ...configuration({ name: 'exact' }, 1), precision: 'mixed' }, 35);
   run('five/redrawn-1', configuration({ name: 'performer', features: 256, redraw: 1000 }, 1), 30);
