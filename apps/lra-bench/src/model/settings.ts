@@ -57,30 +57,8 @@ export interface MechanismSettings {
 /** Settings that only some mechanisms have. */
 export type MechanismOption = 'k' | 'features' | 'landmarks' | 'redraw';
 
-/** The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`; some by several of their kernels. */
-export type MechanismName =
-  | 'exact'
-  | 'top-k'
-  | 'performer'
-  | 'performer-relu'
-  | 'rfa'
-  | 'rfa-gate'
-  | 'sigmoid'
-  | 'fastmax'
-  | 'fastmax-1'
-  | 'trainable-kernel'
-  | 'simpletron'
-  | 'entmax'
-  | 'sparsefinder'
-  | 'sbm'
-  | 'soft'
-  | 'soft-norm'
-  | 'relative-kernel'
-  | 'luna'
-  | 'conv-luna';
-
-/** In the order of lists and tables. */
-export const mechanismNames: readonly MechanismName[] = [
+/** The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`, some by several of their kernels, in the order of lists and tables. */
+export const mechanismNames = [
   'exact',
   'top-k',
   'performer',
@@ -100,4 +78,6 @@ export const mechanismNames: readonly MechanismName[] = [
   'relative-kernel',
   'luna',
   'conv-luna',
-];
+] as const;
+
+export type MechanismName = (typeof mechanismNames)[number];

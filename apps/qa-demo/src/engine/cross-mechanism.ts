@@ -16,6 +16,26 @@ import {
 import type { AttentionFunction } from '@topk-attention/models';
 import { exact, initialize, type Mechanism, type MechanismSizes, performer, topK } from '@topk-attention/nn';
 
+/** Those that compute or estimate softmax, and those that refuse to stand in for it. */
+export const crossMechanismNames = [
+  'exact',
+  'top-k',
+  'performer',
+  'rfa',
+  'sigmoid',
+  'fastmax',
+  'trainable-kernel',
+  'simpletron',
+  'entmax',
+  'sparsefinder',
+  'sbm',
+  'soft',
+  'relative-kernel',
+  'causal-luna',
+] as const;
+
+export type CrossMechanismName = (typeof crossMechanismNames)[number];
+
 /** A mechanism in place of the model's cross-attention, untrained. Plain data. */
 export interface CrossMechanism {
   readonly name: CrossMechanismName;
@@ -32,7 +52,6 @@ interface Facts {
   readonly make: (size: number) => Mechanism;
 }
 
-/** Those that compute or estimate softmax, and those that refuse to stand in for it, with their reasons. */
 const facts: { readonly [name in CrossMechanismName]: Facts } = {
   exact: { make: () => exact() },
   'top-k': { counts: 'keys', make: (k) => topK({ k }) },
@@ -53,23 +72,6 @@ const facts: { readonly [name in CrossMechanismName]: Facts } = {
   'relative-kernel': { make: () => relativeKernel({ length: 1 }) },
   'causal-luna': { make: () => causalLuna() },
 };
-
-export type CrossMechanismName =
-  | 'exact'
-  | 'top-k'
-  | 'performer'
-  | 'rfa'
-  | 'sigmoid'
-  | 'fastmax'
-  | 'trainable-kernel'
-  | 'simpletron'
-  | 'entmax'
-  | 'sparsefinder'
-  | 'sbm'
-  | 'soft'
-  | 'relative-kernel'
-  | 'causal-luna';
-export const crossMechanismNames: readonly CrossMechanismName[] = Object.keys(facts) as CrossMechanismName[];
 
 export function factsOf(name: CrossMechanismName): Facts {
   return facts[name];
