@@ -1,3 +1,5 @@
+import { randomBelow } from './random.ts';
+
 /** Trials of a property over broken files: TOPK_FUZZ_RUNS, or a few. */
 export const fuzzRuns: number = Number(process.env.TOPK_FUZZ_RUNS || 150);
 export const fuzzSeed: number = Number(process.env.TOPK_FUZZ_SEED || 20_210_613);
@@ -7,7 +9,7 @@ const numbers = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x800000
 
 /** A file with a few faults: bits, bytes and numbers changed, parts cut, moved, repeated. Seeded. */
 export function mutated(original: Uint8Array, seed: number): Uint8Array {
-  const random = randomNumbers(seed);
+  const random = randomBelow(seed);
   let bytes = Buffer.from(original);
   for (let left = 1 + random(4); left > 0 && bytes.length > 8; left--) {
     // Most faults at the two ends, where headers and directories are.
@@ -41,15 +43,4 @@ export function mutated(original: Uint8Array, seed: number): Uint8Array {
     }
   }
   return new Uint8Array(bytes);
-}
-
-/** Whole numbers below a limit, from a seed: mulberry32. */
-function randomNumbers(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
-    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
-    return ((bits ^ (bits >>> 14)) >>> 0) % limit;
-  };
 }

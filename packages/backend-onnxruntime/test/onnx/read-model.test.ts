@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { TopKError } from '@topk-attention/core';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { subgraphsOf } from '../../src/onnx/attributes.js';
 import { dimsOf } from '../../src/onnx/dims.js';
@@ -157,20 +158,9 @@ describe('files that are broken', () => {
 });
 
 describe('2,000 random changes of a file', () => {
-  /** A small generator (mulberry32). */
-  function random(seed: number): (below: number) => number {
-    let state = seed;
-    return (below) => {
-      state = (state + 0x6d2b79f5) | 0;
-      let t = Math.imul(state ^ (state >>> 15), state | 1);
-      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-      return ((t ^ (t >>> 14)) >>> 0) % below;
-    };
-  }
-
   /** Some bytes changed, and now and then a part cut out or put in twice. */
   function mutated(seed: number): Uint8Array {
-    const draw = random(seed);
+    const draw = randomBelow(seed);
     let bytes: Uint8Array = Uint8Array.from(everything);
     for (let change = draw(4); change >= 0; change--) bytes[draw(bytes.length)] = draw(256);
     if (draw(3) === 0) {

@@ -5,6 +5,7 @@ import {
   numberToHalf,
   type ReferenceTensor,
 } from '@topk-attention/core/reference';
+import { randomBits } from '@topk-attention/vitest-preset/random';
 import { acquireDevice } from '../../src/runtime/acquire.js';
 import { Stream } from '../../src/runtime/stream.js';
 import { storageBytes, type View } from '../../src/runtime/view.js';
@@ -80,15 +81,10 @@ function dataOf(numbers: ArrayLike<number>, dtype: DType): TensorData {
   }
 }
 
-/** Seeded numbers (mulberry32). */
+/** Numbers in [0, 1) from a seed. */
 export function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = randomBits(seed);
+  return () => next() / 2 ** 32;
 }
 
 /** Whole numbers from low to high. */

@@ -2,6 +2,7 @@ import { crossEntropy, reshape, scope, type Tensor, tensor, valueAndGrad } from 
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type ParameterTree, seedsFrom } from '@topk-attention/nn';
 import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import {
   type CausalLMConfig,
@@ -9,7 +10,6 @@ import {
   causalLMForward,
   createCausalLM,
 } from '../../src/index.js';
-import { randomNumbers } from '../support/random.js';
 import { tinyCausalConfig, tinyCausalParameters } from '../support/tiny-causal.js';
 
 const inputs = {
@@ -63,7 +63,7 @@ describe('gradients of the loss', () => {
     const { value, gradients } = valueAndGrad(loss)(parameters);
     expect(Object.keys(gradients)).toEqual(Object.keys(parameters));
     expect(await numberOf(value)).toBeGreaterThan(0);
-    const random = randomNumbers(3);
+    const random = randomBelow(3);
     let largest = 0;
     for (const [name, parameter] of Object.entries(parameters)) {
       // Along one random direction: every element takes part.

@@ -1,5 +1,6 @@
 import { type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Comparison, LayerPart } from '../../src/choosing-k/comparison.js';
 import { errorBetween } from '../../src/choosing-k/output-error.js';
@@ -14,7 +15,6 @@ import {
 } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
 import { keepsNothing } from '../support/memory.js';
-import { randomNumbers } from '../support/random.js';
 import { smallCheckpoint } from '../support/sources.js';
 
 const backend = createReferenceBackend();
@@ -62,7 +62,7 @@ class TurningModel implements ComparableModel<number> {
 
 describe('the search', () => {
   test('finds the smallest k for all layers, and for each', async () => {
-    const random = randomNumbers(2);
+    const random = randomBelow(2);
     for (let turn = 0; turn < 30; turn++) {
       const needs = Array.from({ length: 3 }, () => 1 + random(60));
       const model = new TurningModel(needs);

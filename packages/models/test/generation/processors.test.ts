@@ -1,7 +1,7 @@
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { processorsOf } from '../../src/generation/processors.js';
 import type { GenerationSettings } from '../../src/generation/settings.js';
-import { randomNumbers } from '../support/random.js';
 import { strategy } from './support.js';
 
 const VOCABULARY = 7;
@@ -13,7 +13,7 @@ function drawn(seed: number): {
   sequence: number[];
   random: (limit: number) => number;
 } {
-  const random = randomNumbers(seed);
+  const random = randomBelow(seed);
   return {
     random,
     scores: Float64Array.from({ length: VOCABULARY }, () => random(2001) / 500 - 2),

@@ -1,12 +1,12 @@
 import { readDrawCases } from '@topk-attention/t5-goldens';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { draw, probabilities, softmax, uniform } from '../../src/generation/sampling.js';
-import { randomNumbers } from '../support/random.js';
 
 const all = { temperature: 1, topK: 0, topP: 1, minP: 0 };
 
 function randomLogits(seed: number, size: number, steps = 1000): Float64Array {
-  const random = randomNumbers(seed);
+  const random = randomBelow(seed);
   // Few steps make ties.
   return Float64Array.from({ length: size }, () => (random(steps) / steps) * 6 - 3);
 }

@@ -2,11 +2,11 @@ import { optional } from '@topk-attention/vitest-preset';
 import { browserAvailability } from '@topk-attention/vitest-preset/browser';
 import { withTestPage } from '@topk-attention/vitest-preset/browser-page';
 import { cutAfter, sendPart, sha256, startHub } from '@topk-attention/vitest-preset/hub-server';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { expect } from 'vitest';
-import { randomNumbers } from '../support/random.js';
 
 optional('files of the Hub are loaded, resumed and kept by a browser', browserAvailability(), async () => {
-  const random = randomNumbers(8);
+  const random = randomBelow(8);
   // More than a piece of the page's storage.
   const large = Uint8Array.from({ length: 18 * 2 ** 20 }, () => random(256));
   const server = await startHub({ 'config.json': '{}', 'model.safetensors': large });

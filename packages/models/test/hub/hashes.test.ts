@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { expect, test } from 'vitest';
 import { runningHash } from '../../src/hub/hashes.js';
-import { randomNumbers } from '../support/random.js';
 
 test.each([
   ['sha1', 40],
   ['sha256', 64],
 ] as const)('%s in pieces is that of the whole', (name, digits) => {
-  const random = randomNumbers(1);
+  const random = randomBelow(1);
   for (let length = 0; length < 300; length++) {
     const bytes = Uint8Array.from({ length }, () => random(256));
     const hash = runningHash(digits);

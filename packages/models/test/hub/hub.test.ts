@@ -28,6 +28,7 @@ import {
   sha256,
   startHub,
 } from '@topk-attention/vitest-preset/hub-server';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { DiskStore } from '../../src/hub/disk-store.js';
 import { hubSource } from '../../src/hub/hub.js';
@@ -37,7 +38,6 @@ import { hubSettings } from '../../src/hub/settings.js';
 import type { HubStore } from '../../src/hub/store.js';
 import { type HubOptions, hub, type Progress } from '../../src/index.js';
 import { errorOf } from '../support/errors.js';
-import { randomNumbers } from '../support/random.js';
 
 const VARIABLES = [
   'HF_HOME',
@@ -55,7 +55,7 @@ beforeEach(() => {
   });
 });
 
-const random = randomNumbers(5);
+const random = randomBelow(5);
 const large = Uint8Array.from({ length: 300_000 }, () => random(256));
 const files: Files = {
   'config.json': '{"model_type": "t5"}',

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { COMMIT, listed, sendFile, sha256, startHub } from '@topk-attention/vitest-preset/hub-server';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { randomNumbers } from '../support/random.js';
 
-const random = randomNumbers(5);
+const random = randomBelow(5);
 const large = Uint8Array.from({ length: 300_000 }, () => random(256));
 const files = { 'model.safetensors': large };
 

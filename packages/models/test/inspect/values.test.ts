@@ -1,13 +1,13 @@
 import { type Tensor, zeros } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { storiesModel } from '@topk-attention/t5-goldens';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CausalLM, createCausalLM, loadCausalLM } from '../../src/index.js';
 import { createInspector, type Inspector, type ValueIndex } from '../../src/inspect/index.js';
 import { sphericalKMeans } from '../../src/inspect/k-means.js';
 import { Interruption } from '../../src/interruption.js';
 import { errorOf } from '../support/errors.js';
-import { randomNumbers } from '../support/random.js';
 import { tinyCausalConfig, tinyCausalParameters } from '../support/tiny-causal.js';
 
 const backend = createReferenceBackend();
@@ -139,7 +139,7 @@ test('value vectors of zeros are in no cluster', async () => {
 });
 
 describe('k-means', () => {
-  const random = randomNumbers(5);
+  const random = randomBelow(5);
   const noise = (): number => (random(2001) - 1000) / 20_000;
   /** Rows around three directions, in turn. */
   const rows = Array.from({ length: 60 }, (_, at) => {

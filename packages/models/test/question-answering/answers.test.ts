@@ -1,7 +1,7 @@
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { rankAnswers } from '../../src/question-answering/answer-spans.js';
 import { contextWindows } from '../../src/question-answering/windows.js';
-import { randomNumbers } from '../support/random.js';
 
 /** Wraps as BERT does, with ids 1 and 2 for the special tokens. */
 const tokenizer = {
@@ -27,7 +27,7 @@ function spansOf(length: number) {
 }
 
 describe('windows', () => {
-  const random = randomNumbers(3);
+  const random = randomBelow(3);
   const coversItsContext = (): void => {
     const total = 1 + random(60);
     const asked = random(6);
@@ -58,7 +58,7 @@ describe('windows', () => {
 });
 
 describe('answers', () => {
-  const random = randomNumbers(4);
+  const random = randomBelow(4);
   const number = (): number => random(1000) / 100 - 5;
 
   const findsTheBest = (): void => {

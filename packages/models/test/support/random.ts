@@ -1,14 +1,3 @@
-/** Whole numbers below `limit` from a seed: mulberry32. */
-export function randomNumbers(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let bits = Math.imul(state ^ (state >>> 15), 1 | state);
-    bits = (bits + Math.imul(bits ^ (bits >>> 7), 61 | bits)) ^ bits;
-    return ((bits ^ (bits >>> 14)) >>> 0) % limit;
-  };
-}
-
 /** A text of what makes trouble: spaces of all kinds, marks that combine, ligatures, pairs and halves of pairs, special tokens. */
 export function randomText(random: (limit: number) => number, parts: number): string {
   const alphabet = [

@@ -1,7 +1,7 @@
 import { type Backend, sizeOf, tensor } from '@topk-attention/core';
 import type { ParameterTree } from '@topk-attention/nn';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { type CausalLMConfig, causalLMParameterSpecs, parseCausalLMConfig } from '../../src/index.js';
-import { randomNumbers } from './random.js';
 
 /** Decoder-only models of a few hundred weights. */
 const tiny = {
@@ -34,7 +34,7 @@ export function tinyCausalConfig(
 
 /** Random parameters in [-0.5, 0.5), norms around 1. */
 export function tinyCausalParameters(backend: Backend, config: CausalLMConfig, seed = 1): ParameterTree {
-  const random = randomNumbers(seed);
+  const random = randomBelow(seed);
   const number = (): number => random(1_000_000) / 1_000_000 - 0.5;
   return Object.fromEntries(
     causalLMParameterSpecs(config).map(({ name, shape, transposed }) => {

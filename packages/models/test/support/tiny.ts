@@ -1,7 +1,7 @@
 import { type Backend, sizeOf, tensor } from '@topk-attention/core';
 import type { ParameterTree } from '@topk-attention/nn';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { parseT5Config, type T5Config, t5ParameterSpecs } from '../../src/index.js';
-import { randomNumbers } from './random.js';
 
 /** A T5 of a few hundred weights. */
 export function tinyConfig(changes: { readonly [key: string]: unknown } = {}): T5Config {
@@ -24,7 +24,7 @@ export function tinyConfig(changes: { readonly [key: string]: unknown } = {}): T
 
 /** Random parameters in [-0.5, 0.5), norms around 1. */
 export function tinyParameters(backend: Backend, config: T5Config, seed = 1): ParameterTree {
-  const random = randomNumbers(seed);
+  const random = randomBelow(seed);
   const number = (): number => random(1_000_000) / 1_000_000 - 0.5;
   return Object.fromEntries(
     t5ParameterSpecs(config).map(({ name, shape, transposed }) => {

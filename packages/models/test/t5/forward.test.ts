@@ -12,6 +12,7 @@ import { createReferenceBackend } from '@topk-attention/core/reference';
 import { disposeParameters, type ParameterTree, seedsFrom } from '@topk-attention/nn';
 import { embeddedModel, Goldens, goldensFolder, largestDifference } from '@topk-attention/t5-goldens';
 import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import {
   createT5,
@@ -22,7 +23,6 @@ import {
   t5Encode,
   t5Forward,
 } from '../../src/index.js';
-import { randomNumbers } from '../support/random.js';
 import { tinyConfig, tinyInputs, tinyParameters } from '../support/tiny.js';
 
 const { sources, sourceLengths } = tinyInputs;
@@ -161,7 +161,7 @@ describe('gradients of the loss', () => {
     const { value, gradients } = valueAndGrad(loss)(parameters);
     expect(Object.keys(gradients)).toEqual(Object.keys(parameters));
     expect(await numberOf(value)).toBeGreaterThan(0);
-    const random = randomNumbers(3);
+    const random = randomBelow(3);
     let largest = 0;
     for (const [name, parameter] of Object.entries(parameters)) {
       // Along one random direction: every element takes part.

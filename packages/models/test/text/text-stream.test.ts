@@ -1,8 +1,8 @@
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { stopIn } from '../../src/text/stop-strings.js';
 import { TextStream } from '../../src/text/text-stream.js';
 import type { TextTokenizer } from '../../src/text/tokenizer.js';
-import { randomNumbers } from '../support/random.js';
 
 /** A tokenizer whose ids are bytes. */
 const bytes: TextTokenizer = {
@@ -54,7 +54,7 @@ describe('a text that grows', () => {
 
   test('is the text up to the first stop string, whatever the strings are', () => {
     const alphabet = ['a', 'b', 'é'];
-    const random = randomNumbers(4);
+    const random = randomBelow(4);
     const word = (most: number): string =>
       Array.from({ length: 1 + random(most) }, () => alphabet[random(3)]).join('');
     for (let turn = 0; turn < 500; turn++) {

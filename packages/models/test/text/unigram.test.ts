@@ -1,11 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { embeddedModel } from '@topk-attention/t5-goldens';
+import { randomBelow } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { createTokenizer } from '../../src/index.js';
 import { Unigram } from '../../src/text/unigram.js';
 import { errorOf } from '../support/errors.js';
-import { randomNumbers, randomText } from '../support/random.js';
+import { randomText } from '../support/random.js';
 
 /** The tokenizer of the model that the repository ships: NFKC, lower case, single spaces, 2,048 pieces. */
 const shipped = await readFile(`${embeddedModel}/tokenizer.json`, 'utf8');
@@ -39,7 +40,7 @@ describe('Unigram', () => {
   }
 
   test('finds the best of all ways to cut a text', () => {
-    const random = randomNumbers(1);
+    const random = randomBelow(1);
     const letters = ['a', 'b', 'c', '👍', 'é'];
     for (let trial = 0; trial < 300; trial++) {
       const word = (longest: number) =>
@@ -85,7 +86,7 @@ describe('ids are those of the whole text', () => {
   };
 
   test('random Unicode text, against the lattice of the library', () => {
-    const random = randomNumbers(2);
+    const random = randomBelow(2);
     agrees(
       shipped,
       Array.from({ length: 300 }, () => randomText(random, random(80))),

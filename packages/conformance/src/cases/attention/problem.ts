@@ -2,15 +2,13 @@ import {
   type AttentionOptions,
   type Backend,
   exactAttention,
-  pullback,
   type Shape,
   type Tensor,
-  tensor,
   topKAttention,
 } from '@topk-attention/core';
-import { check } from '../../harness/support/assert.js';
+import { differentiate } from '../../harness/support/differentiate.js';
 import type { Nd } from '../../harness/support/nd.js';
-import { decode, encode } from '../../harness/support/workbench.js';
+import { decode } from '../../harness/support/workbench.js';
 
 /** An attention call with its numbers. Shapes follow from the arrays. */
 export interface AttentionProblem {
@@ -87,59 +85,32 @@ export async function run(
   cotangent?: Nd,
   storage: 'f32' | 'f16' = 'f32',
 ): Promise<AttentionAnswer> {
-  const tensors: Tensor[] = [];
-  const up = (x: Nd, dtype: 'f32' | 'f16' | 'bool' | 'i32' = 'f32'): Tensor => {
-    const made = tensor(backend, encode(x.data, dtype), x.shape, dtype);
-    tensors.push(made);
-    return made;
-  };
-  const read = async (x: Tensor): Promise<number[]> => {
-    tensors.push(x);
-    return decode(await x.data(), x.dtype);
-  };
+  const { q, k, v, bias, table, mask, keyLengths, kept } = problem;
+  let indices: Tensor | undefined;
+  const answer = await differentiate<GradientRole>(
+    backend,
+    { q, k, v, ...(bias && { bias }), ...(table && { table }) },
+    (inputs, up) => {
+      const options = optionsOf(problem, {
+        ...inputs,
+        ...(mask && { mask: up(mask, 'bool') }),
+        ...(keyLengths && { keyLengths: up(keyLengths, 'i32') }),
+      });
+      const [queries, keys, values] = [inputs.q, inputs.k, inputs.v] as [Tensor, Tensor, Tensor];
+      if (kept === 'all') return exactAttention(queries, keys, values, options);
+      if (cotangent !== undefined) return topKAttention(queries, keys, values, { ...options, k: kept });
+      const made = topKAttention(queries, keys, values, { ...options, k: kept, returnIndices: true });
+      indices = made.indices;
+      return made.output;
+    },
+    cotangent,
+    storage,
+    ['bias', 'table'],
+  );
+  if (indices === undefined) return answer;
   try {
-    const parameters = {
-      q: up(problem.q, storage),
-      k: up(problem.k, storage),
-      v: up(problem.v, storage),
-      ...(problem.bias && { bias: up(problem.bias) }),
-      ...(problem.table && { table: up(problem.table) }),
-    };
-    const constants = {
-      ...(problem.mask && { mask: up(problem.mask, 'bool') }),
-      ...(problem.keyLengths && { keyLengths: up(problem.keyLengths, 'i32') }),
-    };
-    const { kept } = problem;
-    if (cotangent === undefined && kept !== 'all') {
-      const { q, k, v } = parameters;
-      const options = { ...optionsOf(problem, { ...parameters, ...constants }), k: kept };
-      const { output, indices } = topKAttention(q, k, v, { ...options, returnIndices: true });
-      return { output: await read(output), indices: await read(indices), gradients: {} };
-    }
-    const forward = (p: typeof parameters): Tensor => {
-      const options = optionsOf(problem, { ...p, ...constants });
-      if (kept === 'all') return exactAttention(p.q, p.k, p.v, options);
-      return topKAttention(p.q, p.k, p.v, { ...options, k: kept });
-    };
-    if (cotangent === undefined) return { output: await read(forward(parameters)), gradients: {} };
-    const pulled = pullback((p: typeof parameters) => forward(p), parameters);
-    const upstream = up(cotangent, storage);
-    const made = pulled.backward(upstream);
-    const output = await read(pulled.output);
-    const gradients: AttentionAnswer['gradients'] = {};
-    for (const role of gradientRoles) {
-      const gradient = made[role];
-      if (gradient === undefined) continue;
-      const input = problem[role];
-      check(
-        gradient.shape.join() === input?.shape.join(),
-        `the gradient of ${role} has shape [${gradient.shape}], ${role} has [${input?.shape}]`,
-      );
-      gradients[role] = await read(gradient);
-    }
-    pulled.dispose();
-    return { output, gradients };
+    return { ...answer, indices: decode(await indices.data(), 'i32') };
   } finally {
-    for (const one of tensors) one.dispose();
+    indices.dispose();
   }
 }
