@@ -228,7 +228,7 @@ const modules: Readonly<Record<string, Exports>> = {
       feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards openTorchFile queriesOf withheld
       readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
-      StateDictError addLoss compareStateDict contextOf defineLayer dropoutLayer exact initialize parameterOf redraw
+      StateDictError addLoss compareStateDict contextOf defineEncoderLayer defineLayer dropoutLayer exact initialize parameterOf redraw
       splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,
   },
   "nn's initializers": {

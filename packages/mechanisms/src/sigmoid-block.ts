@@ -7,7 +7,6 @@ import {
   optionsWithin,
   readOptions,
   required,
-  scope,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
@@ -16,13 +15,11 @@ import {
   attentionLayer,
   type Context,
   type Declarations,
-  defineLayer,
+  defineEncoderLayer,
   dropout,
-  type EncoderInputs,
   type EncoderLayer,
   feedForwardLayer,
   initializers,
-  type MechanismState,
   normLayer,
   parameterOf,
   within,
@@ -108,21 +105,5 @@ export function sigmoidBlock(options: SigmoidBlockOptions): EncoderLayer {
     return sum(between, 'scale2', feedForward.apply(context, norm2.apply(within(context, 'norm2'), between)));
   };
   const parts = { self_attn, norm1, norm2, ...(hybrid && { hybrid_norm: hybrid }), '': { parameters: own } };
-  const layer = defineLayer(parts, (context, x: Tensor, inputs?: EncoderInputs) =>
-    around(context, x, (inner, from) => self_attn.apply(inner, from, inputs)),
-  );
-  return {
-    ...layer,
-    step: (context, x, state) =>
-      scope(() => {
-        let next: MechanismState | undefined;
-        const output = around(context, x, (inner, from) => {
-          const step = self_attn.step(inner, from, state);
-          next = step.state;
-          return step.output;
-        });
-        // `around` attends once.
-        return { output, state: next as MechanismState };
-      }),
-  };
+  return defineEncoderLayer(parts, around);
 }

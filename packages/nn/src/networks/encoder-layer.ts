@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
+import type { Declared } from '../declared/declaration.js';
 import { dropout } from '../layers/dropout.js';
 import { residual } from '../layers/residual.js';
 import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
@@ -97,7 +98,27 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
     return residual(context, context.path, made);
   };
 
-  const parts = { self_attn, '': feedForward, norm1, norm2 };
+  return defineEncoderLayer({ self_attn, '': feedForward, norm1, norm2 }, around);
+}
+
+/**
+ * An encoder layer of one's own, which also continues from a state.
+ *
+ * @param parts as of `defineLayer`, the attention among them
+ * @param around what stands before and after the attention; calls `attend` once, with `within(context, 'self_attn')`
+ * @throws TopKError INVALID_OPTION if two parts declare the same name.
+ *
+ * @example
+ * const parts = { self_attn: attentionLayer({ width: 8, heads: 2, causal: true }), norm: normLayer(8) };
+ * const layer = defineEncoderLayer(parts, (context, x, attend) =>
+ *   add(x, attend(within(context, 'self_attn'), parts.norm.apply(within(context, 'norm'), x))),
+ * );
+ */
+export function defineEncoderLayer(
+  parts: { readonly [name: string]: Declared; readonly self_attn: MultiHeadAttention },
+  around: (context: Context, x: Tensor, attend: (context: Context, from: Tensor) => Tensor) => Tensor,
+): EncoderLayer {
+  const { self_attn } = parts;
   const layer = defineLayer(parts, (context, x: Tensor, inputs?: EncoderInputs) =>
     around(context, x, (inner, from) => self_attn.apply(inner, from, inputs)),
   );

@@ -10,6 +10,7 @@ export { type DecoderInputs, type DecoderLayer, decoderLayer } from './decoder-l
 export { dropoutLayer } from './dropout-layer.js';
 export { type EmbeddingLayerOptions, embeddingLayer } from './embedding-layer.js';
 export {
+  defineEncoderLayer,
   type EncoderInputs,
   type EncoderLayer,
   encoderLayer,
