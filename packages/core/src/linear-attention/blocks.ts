@@ -1,3 +1,4 @@
+import type { Backend } from '../contract/backend.js';
 import type { LinearAttentionRequest } from '../contract/linear-attention.js';
 
 /** Consecutive queries or keys. */
@@ -39,6 +40,18 @@ export function blocksOf(
       keys: { start: queries.start - queriesBefore + keysBefore, size: queries.size },
     })),
   ];
+}
+
+/**
+ * Starts the work of a block, so that blocks are alike and one is freed before the next; nothing where one chunk takes all,
+ * which is best left whole.
+ */
+export function flushOf(
+  { queryLength, keyLength }: Pick<LinearAttentionRequest, 'queryLength' | 'keyLength'>,
+  chunk: number,
+  backend: Backend,
+): () => void {
+  return chunk < Math.max(queryLength, keyLength) ? () => backend.flush() : () => {};
 }
 
 function rangesOf(from: number, to: number, chunk: number): Range[] {

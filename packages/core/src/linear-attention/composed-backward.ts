@@ -9,7 +9,7 @@ import { reshape } from '../ops/layout.js';
 import { sum } from '../ops/reduce.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { type Block, blocksOf, type Range } from './blocks.js';
+import { type Block, blocksOf, flushOf, type Range } from './blocks.js';
 import { Joined } from './joined.js';
 import { keyGradients, noQueries, type Peaks, type QuerySums, querySumsWith } from './key-gradients.js';
 import { cornerOf, lowerTriangle, type SeenPairs, seenPairs } from './pairs.js';
@@ -37,6 +37,7 @@ export function composedLinearAttentionBackward(
       request,
       inputs,
       blocks: blocksOf(request, chunk),
+      flush: flushOf(request, chunk, inputs.queryFeatures.backend),
       ...(request.causal && {
         triangle: lowerTriangle(inputs.queryFeatures.backend, Math.min(chunk, request.queryLength)),
       }),
@@ -50,6 +51,7 @@ interface Call {
   readonly request: LinearAttentionRequest;
   readonly inputs: LinearAttentionBackwardInputs<Tensor>;
   readonly blocks: readonly Block[];
+  readonly flush: () => void;
   /** If causal. */
   readonly triangle?: Tensor;
 }
@@ -62,15 +64,14 @@ interface ForQueries {
   readonly peaks: readonly Tensor[];
 }
 
-function forwards({ request, inputs, blocks, triangle }: Call): ForQueries {
+function forwards({ request, inputs, blocks, triangle, flush }: Call): ForQueries {
   const { batch, queryHeads, queryLength, features, dtype } = request;
   const { backend } = inputs.queryFeatures;
   const ofFeatures = new Joined(backend, queryLength);
   const ofWeights = new Joined(backend, queryLength);
   let sums = sumsBefore(request, inputs);
   const peaks = sums.peak ? [sums.peak.alias()] : [];
-  // Keep the blocks alike: work recorded before the loop must not become part of the first one.
-  backend.flush();
+  flush();
   for (const { queries, keys } of blocks) {
     const before = sums;
     const made = scope(() => {
@@ -92,14 +93,14 @@ function forwards({ request, inputs, blocks, triangle }: Call): ForQueries {
       disposeAll(before);
     }
     if (sums.peak) peaks.push(sums.peak.alias());
-    backend.flush();
+    flush();
   }
   disposeAll(sums);
   return { queryFeatures: ofFeatures.take() as Tensor, weights: ofWeights.take(), peaks };
 }
 
 function backwards(
-  { request, inputs, blocks, triangle }: Call,
+  { request, inputs, blocks, triangle, flush }: Call,
   weights: Tensor | undefined,
   allPeaks: readonly Tensor[],
 ): Omit<LinearAttentionGradients<Tensor>, 'queryFeatures'> {
@@ -139,7 +140,7 @@ function backwards(
       later = made.later;
       disposeAll(after);
     }
-    backend.flush();
+    flush();
   }
   const keyLogScale = ofLogScales.take();
   return {

@@ -9,7 +9,7 @@ import { matmul } from '../ops/matmul.js';
 import { sum } from '../ops/reduce.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { blocksOf } from './blocks.js';
+import { blocksOf, flushOf } from './blocks.js';
 import { Joined } from './joined.js';
 import { cornerOf, lowerTriangle, type SeenPairs, seenPairs, visiblePairs, weighedValues } from './pairs.js';
 import { groupsOf, headsPerGroup, type KeyBlock, keyBlock, queryRows } from './parts.js';
@@ -28,9 +28,9 @@ export function composedLinearAttention(
   return scope(() => {
     const triangle = request.causal ? lowerTriangle(backend, Math.min(chunk, queryLength)) : undefined;
     let sums = sumsBefore(request, inputs);
-    // Keep the blocks alike: work recorded before the loop must not become part of the first one.
-    backend.flush();
     const blocks = blocksOf(request, chunk);
+    const flush = flushOf(request, chunk, backend);
+    flush();
     for (const [at, { queries, keys }] of blocks.entries()) {
       const before = sums;
       // No block and no state takes the sums after the last block.
@@ -53,7 +53,7 @@ export function composedLinearAttention(
         sums = made.sums;
         disposeAll(before);
       }
-      backend.flush();
+      flush();
     }
     const state = request.returnsState && {
       sums: reshape(sums.sums, [batch, keyHeads, features, valueDim]),
