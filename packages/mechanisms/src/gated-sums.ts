@@ -1,10 +1,12 @@
 import {
   add,
+  arange,
   type Backend,
   concat,
   div,
   exp,
   fill,
+  le,
   matmul,
   max,
   mul,
@@ -14,7 +16,6 @@ import {
   sub,
   type Tensor,
   TopKError,
-  tensor,
   where,
 } from '@topk-attention/core';
 
@@ -138,11 +139,7 @@ function gatedSums({ query, key, value, logGates }: Grouped, chunk: number, befo
 
 /** Sums of the logarithms of gates, from the start of a chunk to each of its tokens: [N, n, 1]. */
 function totalGates(logGates: Tensor, start: number, length: number, triangle: Tensor): Tensor {
-  const corner = where(
-    narrow(narrow(triangle, 0, 0, length), 1, 0, length),
-    1,
-    fill(logGates.backend, 0, [1]),
-  );
+  const corner = where(narrow(narrow(triangle, 0, 0, length), 1, 0, length), 1, 0);
   return matmul(corner, narrow(logGates, 1, start, length));
 }
 
@@ -155,6 +152,6 @@ function decays(total: Tensor, corner: Tensor): Tensor {
 
 /** [length, length]: true where a query sees a key of its own chunk. */
 function lowerTriangle(backend: Backend, length: number): Tensor {
-  const values = Array.from({ length: length * length }, (_, at) => at % length <= Math.floor(at / length));
-  return tensor(backend, values, [length, length]);
+  const places = arange(backend, length);
+  return le(reshape(places, [1, length]), reshape(places, [length, 1]));
 }

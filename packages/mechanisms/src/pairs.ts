@@ -13,6 +13,7 @@ import {
   max,
   relativePositionBucket,
   reshape,
+  sub,
   sum,
   type Tensor,
   tensor,
@@ -91,12 +92,19 @@ function relativeBiases(call: MechanismCall): Tensor {
   >;
   const [buckets, heads] = table.shape as readonly [number, number];
   const [queries, keys] = [query.shape[2] as number, key.shape[2] as number];
-  const start = startOf(call);
+  // The table's row of each distance between a query and a key; each pair then looks up its own.
+  const distances = queries + keys - 1;
+  const first = 1 - queries - startOf(call);
   const rule = { bidirectional, buckets, maxDistance };
-  const rows = Int32Array.from({ length: queries * keys }, (_, at) =>
-    relativePositionBucket((at % keys) - Math.floor(at / keys) - start, rule),
+  const ofDistance = Int32Array.from({ length: distances }, (_, at) =>
+    relativePositionBucket(first + at, rule),
   );
-  const index = tensor(query.backend, rows, [1, queries * keys]);
-  const listed = gatherRows(reshape(cast(table, 'f32'), [1, buckets, heads]), index);
+  const rows = gatherRows(
+    reshape(cast(table, 'f32'), [1, buckets, heads]),
+    tensor(query.backend, ofDistance, [1, distances]),
+  );
+  const backwards = reshape(sub(queries - 1, arange(query.backend, queries)), [queries, 1]);
+  const index = add(backwards, reshape(arange(query.backend, keys), [1, keys]));
+  const listed = gatherRows(rows, reshape(index, [1, queries * keys]));
   return reshape(transpose(listed, [0, 2, 1]), [1, heads, queries, keys]);
 }
