@@ -100,3 +100,17 @@ test('a name and a folder with the same files have the same hash, which evaluati
   const options = { endpoint: server.endpoint, cacheDir: cache };
   expect(await modelHash(modelFiles('org/parts', options))).toBe(await modelHash(parted));
 });
+
+test('inspect takes a name too', async () => {
+  const { endpoint } = await startHub(files);
+  const given = ['inspect', '--prompt', 'Where is Ann?', '--backend', 'reference', '--json'];
+  const named = await runCli([...given, '--model', 'org/name'], {
+    env: { HF_ENDPOINT: endpoint, HF_HUB_CACHE: cache },
+  });
+  const local = await runCli([...given, '--model', model]);
+  expect(jsonOf<{ plain: object }>(named).plain).toEqual(jsonOf<{ plain: object }>(local).plain);
+  const other = errorOf(
+    await runCli([...given, '--model', 'org/other', '--offline'], { env: { HF_HUB_CACHE: cache } }),
+  );
+  expect(other).toMatchObject({ code: 'NOT_CACHED', fix: expect.stringContaining('without --offline') });
+});

@@ -64,10 +64,11 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
     .option('--feed-forward-k <N|exact>', 'hidden units that each token keeps', kept, 'exact' as Kept)
     .optionsGroup('Model:')
     .option(
-      '--model <embedded|DIR>',
-      'the included model, or a Hugging Face folder of a T5 or a decoder-only model',
+      '--model <embedded|DIR|NAME>',
+      'the included model, a Hugging Face folder of a T5 or a decoder-only model, or its name on the Hub',
       'embedded',
     )
+    .option('--offline', 'take a model of the Hub from the cache, without a request')
     .addHelpText('after', notes)
     .action(async (options) => {
       const { off = [], on = [], at } = options;
@@ -96,11 +97,15 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
 }
 
 async function inspectAndShow(
-  options: BackendOptions & { readonly model: string },
+  options: BackendOptions & { readonly model: string; readonly offline?: true },
   request: InspectRequest,
   io: Io,
 ): Promise<void> {
-  const settings = { model: options.model, ...backendSettings(options) };
+  const settings = {
+    model: options.model,
+    ...(options.offline && { isOffline: true }),
+    ...backendSettings(options),
+  };
   const progress = new ProgressBar(io.stderr, options.json);
   const show = ({ done, total, stage }: Progress): void => progress.update(done, total, stage);
   const { inspected, info } = await inspectInChild({ settings, request }, io.signal, show).finally(() =>

@@ -10,7 +10,7 @@ import {
   type ValueVector,
 } from '@topk-attention/models/inspect';
 import type { InspectContract, Inspected, InspectRequest, InspectResult } from './inspect-protocol.js';
-import { modelFolder } from './model-folder.js';
+import { hubError, settingsFiles } from './model-files.js';
 import { choiceOf, type Kept, type Progress } from './protocol.js';
 
 /** Loads a model in this process, looks into it and frees it. @throws TopKError as `loadModel` and the inspector. */
@@ -20,11 +20,13 @@ export async function inspectModel(
 ): Promise<InspectResult> {
   const { backend, info } = await chooseBackend(settings);
   try {
-    const model = await loadModel(modelFolder(settings.model), {
+    const model = await loadModel(settingsFiles(settings, onEvent), {
       backend,
       attention: choiceOf(request.attentionK),
       feedForward: unitsOf(request.feedForwardK),
       onProgress: ({ done, total }) => onEvent({ type: 'progress', stage: 'loading', done, total }),
+    }).catch((error: unknown) => {
+      throw hubError(error);
     });
     try {
       const inspector = createInspector(model, { stack: request.stack });

@@ -6,6 +6,7 @@ import { isObject } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
 import { type FileSource, type HubOptions, hub } from '@topk-attention/models';
 import { modelFolder } from './model-folder.js';
+import type { EngineSettings, Progress } from './protocol.js';
 
 const READ_BYTES = 2 ** 24;
 
@@ -22,6 +23,18 @@ export function modelFiles(model: string, options: HubOptions = {}): ModelFiles 
   // What begins as a path or has no organisation is a folder that is missing.
   const isName = /^[^./\\~:][^/\\:]*\/[^/\\:]+$/.test(model);
   return isName && !existsSync(model) ? hub(model, options) : modelFolder(model);
+}
+
+/** The files of the settings' model; downloads are reported as stages. @throws as `modelFiles` */
+export function settingsFiles(
+  { model, isOffline }: Pick<EngineSettings, 'model' | 'isOffline'>,
+  onEvent: (event: Progress) => void,
+): ModelFiles {
+  return modelFiles(model, {
+    ...(isOffline && { localFilesOnly: true }),
+    onProgress: ({ done, total, file }) =>
+      onEvent({ type: 'progress', stage: `downloading ${file}`, done, total }),
+  });
 }
 
 /** Tokens of the longest input a T5 was trained on: `n_positions` of its config.json. */

@@ -14,7 +14,7 @@ import {
   type T5,
 } from '@topk-attention/models';
 import { type CrossMechanism, crossAttentionOf } from './cross-mechanism.js';
-import { hubError, modelFiles, trainedTokens } from './model-files.js';
+import { hubError, settingsFiles, trainedTokens } from './model-files.js';
 import { PlainAttention, TENSORS_OF_ALL_PAIRS } from './plain-attention.js';
 import {
   type Answer,
@@ -51,12 +51,7 @@ export async function openEngine(
   onEvent: (event: Progress) => void,
 ): Promise<Engine> {
   const started = performance.now();
-  const report = (stage: string, done: number, total: number): void =>
-    onEvent({ type: 'progress', stage, done, total });
-  const files = modelFiles(settings.model, {
-    ...(settings.isOffline && { localFilesOnly: true }),
-    onProgress: ({ done, total, file }) => report(`downloading ${file}`, done, total),
-  });
+  const files = settingsFiles(settings, onEvent);
   // A session with all scores exceeds the default limit for kept sessions, so every layer would compile it anew.
   const chosen = await chooseBackend(
     settings,
@@ -65,7 +60,7 @@ export async function openEngine(
   const model = await loadT5({
     backend: chosen.backend,
     source: files,
-    onProgress: ({ done, total }) => report('loading', done, total),
+    onProgress: ({ done, total }) => onEvent({ type: 'progress', stage: 'loading', done, total }),
   }).catch((error: unknown) => {
     throw hubError(error);
   });
