@@ -11,6 +11,7 @@ import {
   sizeOf,
 } from '@topk-attention/core/backend';
 import { fusedAttentionBackward } from '../attention/backward/fused-attention-backward.js';
+import { DEFAULT_TUNING } from '../attention/backward/tuning.js';
 import { recordNarrow } from '../attention/shared/narrow.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
@@ -60,16 +61,15 @@ export function fusedGraphBackward<T extends View>(
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
 ): FusedOperation<GraphAttentionRequest, GraphAttentionBackwardInputs<T>, GraphAttentionGradients<T>> {
-  const ofLists = fusedAttentionBackward(stream, facts, allocate);
+  const ofLists = fusedAttentionBackward(stream, facts, allocate, DEFAULT_TUNING, 'entries');
   return {
     prepare(request, limits) {
-      if (request.bias !== undefined) return { refusals: ['a bias of entries: its gradient is composed'] };
       const prepared = ofLists.prepare(listRequest(request), limits);
       if ('refusals' in prepared) return prepared;
       const { run, ...rest } = prepared;
       return {
         ...rest,
-        run({ graph: _graph, keyMask: _mask, keyLengths: _lengths, bias: _bias, ...inputs }, chunk) {
+        run({ graph: _graph, keyMask: _mask, keyLengths: _lengths, ...inputs }, chunk) {
           return run(inputs, chunk);
         },
       };
@@ -83,6 +83,7 @@ function listRequest(request: GraphAttentionRequest): AttentionRequest {
   return {
     ...{ batch, queryHeads, keyHeads, queryLength, keyLength, headDim, valueDim, dtype, scale },
     ...{ k: request.entries, causal: false, keyLengths: false, saves: true },
+    ...(request.bias && { bias: request.bias }),
   };
 }
 

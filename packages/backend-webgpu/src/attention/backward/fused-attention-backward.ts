@@ -17,7 +17,7 @@ import { recordNarrow } from '../shared/narrow.js';
 import { positionBytes, recordBucketsOfPositions } from '../shared/relative-bias.js';
 import { groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
 import type { Group } from './layout/groups.js';
-import { type BackwardViews, type KeyResults, recordGroup } from './record-group.js';
+import { type BackwardViews, type BiasOf, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
 
 /**
@@ -38,6 +38,7 @@ export function fusedAttentionBackward<T extends View>(
   facts: DeviceFacts,
   allocate: (shape: Shape, dtype: DType) => T,
   tuning: BackwardTuning = DEFAULT_TUNING,
+  biasOf: BiasOf = 'keys',
 ): FusedOperation<AttentionRequest, AttentionBackwardInputs<T>, AttentionGradients<T>> {
   const groupsOf = (request: AttentionRequest, chunk: number): Group[] =>
     planGroups(request, tuning, facts.bindingBytes, chunk);
@@ -90,7 +91,7 @@ export function fusedAttentionBackward<T extends View>(
     const positions = dTable && recordBucketsOfPositions(stream, request);
     const { q, k, v, dOutput } = inputs;
     const views: BackwardViews = {
-      ...{ q, k, v, dOutput, indices, scores, dQ },
+      ...{ q, k, v, dOutput, indices, scores, dQ, biasOf },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
       ...(positions && { positions }),

@@ -5,6 +5,7 @@ import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { isBiasOfKeys, recordBiasOfKeys, recordBiasOfRows } from './extras/bias.js';
+import { recordBiasOfEntries } from './extras/entry-bias.js';
 import { recordTableGradient } from './extras/relative-table.js';
 import {
   type GatherInputs,
@@ -25,10 +26,15 @@ import { recordScatterTiles } from './partition/scatter-tiles.js';
 import { type RowInputs, recordRows } from './rows/record-rows.js';
 import type { BackwardTuning } from './tuning.js';
 
+/** A bias has numbers for all keys, or for the entries of each query's list. */
+export type BiasOf = 'keys' | 'entries';
+
 export interface BackwardViews extends RowInputs {
   readonly q: View;
   readonly dQ: View;
   readonly dBias?: View;
+  /** What the last axis of `dBias` counts, if it is longer than 1. */
+  readonly biasOf: BiasOf;
   readonly dTable?: View;
   /** Buckets by relative position; present with `dTable`. */
   readonly positions?: { readonly buckets: Span; readonly farthest: number };
@@ -73,11 +79,15 @@ export function recordGroup(
     recordTableGradient(stream, request, group, views.indices, weights, views.positions, views.dTable);
   }
   const { dBias } = views;
-  if (dBias !== undefined && !isBiasOfKeys(dBias.shape)) {
+  const ofEntries = views.biasOf === 'entries' && dBias?.shape[3] !== 1;
+  const ofKeys = !ofEntries && dBias !== undefined && isBiasOfKeys(dBias.shape);
+  if (dBias !== undefined && ofEntries) {
+    recordBiasOfEntries(stream, request, group, views.scores, weights, dBias);
+  } else if (dBias !== undefined && !ofKeys) {
     recordBiasOfRows(stream, request, group, views.indices, weights, dBias);
   }
   const sorted = recordSort(stream, geometry, bytes, windowOfLists(request, group, views.indices), weights);
-  if (dBias !== undefined && isBiasOfKeys(dBias.shape)) {
+  if (dBias !== undefined && ofKeys) {
     recordBiasOfKeys(stream, request, group, sorted, dBias);
   }
   recordKeys(stream, request, group, views, results, geometry, sorted, bytes, hasSubgroups);

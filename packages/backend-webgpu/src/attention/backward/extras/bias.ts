@@ -102,7 +102,7 @@ ${main} {
 });
 
 /** Where the part of the bias for a head's query begins. */
-function biasOffset(
+export function biasOffset(
   request: AttentionRequest,
   shape: Shape,
   run: Pick<HeadRun, 'head' | 'firstQuery'>,
