@@ -94,6 +94,8 @@ function* expectedRows(
 const sizes = [
   { keys: 26, kept: [1, 5, 26] },
   { keys: 300, kept: [3] },
+  // A key more than fills the blocks of the bound.
+  { keys: 301, kept: [3] },
   { keys: 520, kept: [2] },
   { keys: 576, kept: [2] },
 ];

@@ -96,14 +96,20 @@ function emitTopK(writer: NodeWriter, { scores, k }: Pick<Row, 'scores' | 'k'>):
 function emitBounded(writer: NodeWriter, { scores, rank, k, keys }: Row): readonly [string, string] {
   const blocks = 2 * k;
   const width = writer.op('Div', [keys, writer.i64(blocks)]);
-  // Any part of a row bounds it from below: what does not fill the blocks may be left out.
-  const end = writer.list(writer.op('Mul', [width, writer.i64(blocks)]));
-  const part = writer.slice(scores, rank - 1, end);
-  const inBlocks = writer.op('Reshape', [
-    part,
-    writer.concat([leadOf(writer, scores, rank), writer.i64([blocks]), writer.list(width)]),
-  ]);
-  const [largest] = emitTopK(writer, { scores: writer.reduce('ReduceMax', inBlocks, rank), k });
+  const length = writer.op('Mul', [width, writer.i64(blocks)]);
+  const shape = writer.concat([leadOf(writer, scores, rank), writer.i64([blocks]), writer.list(width)]);
+  const maxima = (inner: NodeWriter, part: string): readonly [string] => [
+    inner.reduce('ReduceMax', inner.op('Reshape', [part, shape]), rank),
+  ];
+  // Any part of a row bounds it from below: what does not fill the blocks may be left out. A cut is a copy, by one thread.
+  const [ofBlocks] = emitIf(
+    writer,
+    writer.op('Equal', [length, keys]),
+    [dataTypes.float],
+    (inner) => maxima(inner, scores),
+    (inner) => maxima(inner, inner.slice(scores, rank - 1, inner.list(length))),
+  ) as readonly [string];
+  const [largest] = emitTopK(writer, { scores: ofBlocks, k });
   return emitTopK(writer, { scores: emitRaised(writer, scores, largest, rank), k });
 }
 
