@@ -88,7 +88,7 @@ export function chartSvg(chart, { device, date, tables }) {
  */
 function wideGroups(chart, { columns, rows }) {
   return Object.entries(chart.rows ?? {}).map(([rowName, name]) => {
-    const row = rows.find(([first]) => first === rowName);
+    const row = rows.find(([first]) => String(first) === rowName);
     if (!row) throw new Error(`${chart.file}: no row is called ${rowName}`);
     const bars = Object.keys(chart.bars).map((column) => {
       const at = columns.findIndex((each) => each.name === column);
