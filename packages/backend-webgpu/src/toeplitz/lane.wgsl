@@ -1,0 +1,32 @@
+/** Where a lane of the tile is. Sizes are those of `params`. */
+struct Lane {
+  is_inside: bool,
+  /** Of its first number among the parts, and from one number to the next. */
+  at: u32,
+  stride: u32,
+  /** Position in the sequence of the first number, and from one to the next. */
+  position: u32,
+  /** What is turned: the position within a row. */
+  offset: u32,
+  /** Of the first of two columns, at token 0. */
+  column: u32,
+  has_second: bool,
+}
+
+fn lane_of(group: vec3u, local: u32) -> Lane {
+  let q = (group.x << params.log_lanes) + (local & ((1u << params.log_lanes) - 1u));
+  let offset = q / params.series;
+  let stride = params.step * params.series;
+  let series = params.first_series + q % params.series;
+  let pair = series % params.pairs;
+  let sequence = (series / params.pairs) * params.heads + params.first_head + group.z;
+  return Lane(
+    q < params.lanes,
+    (group.z << params.log_total) * params.series + group.y * (stride << params.log_length) + q,
+    stride,
+    (group.y << params.log_length) + offset,
+    offset,
+    sequence * params.tokens * params.columns + 2u * pair,
+    2u * pair + 1u < params.columns,
+  );
+}
