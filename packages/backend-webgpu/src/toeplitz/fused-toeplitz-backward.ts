@@ -12,8 +12,8 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { describeTransforms } from './fused-toeplitz-product.js';
 import { blocksOf, LOG_HALF_TILE, recordGradients, recordSums } from './gradients.js';
-import { recordDistances, recordPass, recordSpectra } from './pass.js';
-import { chunkSize, chunksOf, circleBytes, refusalsOf, spectrumBytes, splitOf } from './sizes.js';
+import { recordBack, recordDistances, recordSpectra, recordThere } from './pass.js';
+import { chunkSize, chunksOf, circleBytes, refusalsOf, splitOf } from './sizes.js';
 
 /** Copies of a series that a chunk holds: those of the gradient and of x, and at most one in sums. */
 const COPIES = 3;
@@ -35,34 +35,33 @@ export function fusedToeplitzBackward<T extends View>(
       const split = splitOf(request, LOG_HALF_TILE);
       const size = chunkSize(request, split, COPIES, limits, facts);
       const isWhole = split.logRows === 0;
-      const spectra = spectrumBytes(request, split);
-      const partBytes = size.heads * size.series * circleBytes(split);
-      const correlationBytes = size.heads * blocksOf(split, size.series) * circleBytes(split);
-      const parts = isWhole ? 0 : 2 * bufferSize(partBytes);
+      const spectrumBytes = size.heads * circleBytes(split);
+      const sumBytes = request.heads * circleBytes(split);
+      const partBytes = isWhole ? 0 : size.series * spectrumBytes;
+      const correlationBytes = blocksOf(split, size.series) * spectrumBytes;
+      const scratch = [spectrumBytes, sumBytes, correlationBytes, ...(isWhole ? [] : [partBytes, partBytes])];
       return {
-        scratchBytes: () => 2 * bufferSize(spectra) + bufferSize(correlationBytes) + parts,
-        largestBytes: () => Math.max(spectra, correlationBytes, isWhole ? 0 : partBytes),
+        scratchBytes: () => scratch.reduce((bytes, one) => bytes + bufferSize(one), 0),
+        largestBytes: () => Math.max(...scratch),
         describe: () => ({ variant: describeTransforms(split, chunksOf(request, size).length) }),
         run({ factors, x, dOutput }) {
           const made = { factors: allocate(factors.shape, 'f32'), x: allocate(x.shape, 'f32') };
-          const spectrum = stream.scratch(spectra);
-          const sums = stream.scratch(spectra);
+          const spectrum = stream.scratch(spectrumBytes);
+          const sums = stream.scratch(sumBytes);
           const correlations = stream.scratch(correlationBytes);
           const [ofG, ofX] = isWhole ? [] : [stream.scratch(partBytes), stream.scratch(partBytes)];
-          recordSpectra(stream, request, split, { factors: factors.span, spectra: spectrum });
           for (const chunk of chunksOf(request, size)) {
+            const kernels = chunk.firstSeries === 0 ? { factors: factors.span, spectrum } : undefined;
+            const [g, source, y] = [dOutput.span, x.span, made.x.span];
             const shared = { spectrum, correlations };
             if (ofG === undefined || ofX === undefined) {
-              const whole = { g: dOutput.span, x: x.span, y: made.x.span };
-              recordGradients(stream, request, split, chunk, { ...shared, ...whole });
+              if (kernels !== undefined) recordSpectra(stream, request, split, chunk, kernels);
+              recordGradients(stream, request, split, chunk, { ...shared, g, x: source, y });
             } else {
-              const place = { split, chunk, axis: 'columns' } as const;
-              const there = { ...place, from: 'columns', does: 'forward', to: 'parts' } as const;
-              recordPass(stream, request, there, { x: dOutput.span, parts: ofG });
-              recordPass(stream, request, there, { x: x.span, parts: ofX });
+              recordThere(stream, request, split, chunk, { x: g, parts: ofG, kernels });
+              recordThere(stream, request, split, chunk, { x: source, parts: ofX });
               recordGradients(stream, request, split, chunk, { ...shared, parts: ofG, x_parts: ofX });
-              const back = { ...place, from: 'parts', does: 'inverse', to: 'columns' } as const;
-              recordPass(stream, request, back, { parts: ofG, y: made.x.span });
+              recordBack(stream, request, split, chunk, { parts: ofG, y });
             }
             recordSums(stream, split, chunk, { correlations, sums });
             stream.flush();

@@ -10,17 +10,8 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
-import { recordPass, recordSpectra } from './pass.js';
-import {
-  chunkSize,
-  chunksOf,
-  circleBytes,
-  LOG_TILE,
-  refusalsOf,
-  type Split,
-  spectrumBytes,
-  splitOf,
-} from './sizes.js';
+import { recordBack, recordRows, recordSpectra, recordThere, recordWhole } from './pass.js';
+import { chunkSize, chunksOf, circleBytes, LOG_TILE, refusalsOf, type Split, splitOf } from './sizes.js';
 
 /**
  * Toeplitz products by Fourier transforms in workgroup memory. Up to 1,024 tokens, a workgroup transforms whole columns,
@@ -39,31 +30,27 @@ export function fusedToeplitzProduct<T extends View>(
       const split = splitOf(request, LOG_TILE);
       const size = chunkSize(request, split, 1, limits, facts);
       const isWhole = split.logRows === 0;
-      const partBytes = isWhole ? 0 : size.heads * size.series * circleBytes(split);
-      const spectra = bufferSize(spectrumBytes(request, split));
+      const spectrumBytes = size.heads * circleBytes(split);
+      const partBytes = isWhole ? 0 : size.series * spectrumBytes;
       return {
-        scratchBytes: () => spectra + (isWhole ? 0 : bufferSize(partBytes)),
-        largestBytes: () => Math.max(spectra, partBytes),
+        scratchBytes: () => bufferSize(spectrumBytes) + (isWhole ? 0 : bufferSize(partBytes)),
+        largestBytes: () => Math.max(spectrumBytes, partBytes),
         describe: () => ({ variant: describeTransforms(split, chunksOf(request, size).length) }),
         run({ factors, x }) {
           const { batch, heads, length, columns } = request;
           const output = allocate([batch, heads, length, columns], 'f32');
-          const spectrum = stream.scratch(spectrumBytes(request, split));
-          recordSpectra(stream, request, split, { factors: factors.span, spectra: spectrum });
+          const spectrum = stream.scratch(spectrumBytes);
           const parts = isWhole ? undefined : stream.scratch(partBytes);
           for (const chunk of chunksOf(request, size)) {
-            const place = { split, chunk };
-            const [from, to] = [{ x: x.span }, { y: output.span }];
+            const kernels = chunk.firstSeries === 0 ? { factors: factors.span, spectrum } : undefined;
+            const [source, y] = [x.span, output.span];
             if (parts === undefined) {
-              const whole = { axis: 'rows', from: 'columns', does: 'product', to: 'columns' } as const;
-              recordPass(stream, request, { ...place, ...whole }, { ...from, ...to, spectrum });
+              if (kernels !== undefined) recordSpectra(stream, request, split, chunk, kernels);
+              recordWhole(stream, request, split, chunk, { x: source, spectrum, y });
             } else {
-              const there = { axis: 'columns', from: 'columns', does: 'forward', to: 'parts' } as const;
-              recordPass(stream, request, { ...place, ...there }, { ...from, parts });
-              const along = { axis: 'rows', from: 'parts', does: 'product', to: 'parts' } as const;
-              recordPass(stream, request, { ...place, ...along }, { parts, spectrum });
-              const back = { axis: 'columns', from: 'parts', does: 'inverse', to: 'columns' } as const;
-              recordPass(stream, request, { ...place, ...back }, { ...to, parts });
+              recordThere(stream, request, split, chunk, { x: source, parts, kernels });
+              recordRows(stream, request, split, chunk, { parts, spectrum });
+              recordBack(stream, request, split, chunk, { parts, y });
             }
             stream.flush();
           }

@@ -42,7 +42,7 @@ export function blocksOf(split: Split, series: number): number {
 
 /** Either whole columns, f32 [B, H, n, C], or what passes along the first axis made of them. */
 type GradientBuffers = {
-  /** vec2f [H, 2^logTotal] */
+  /** vec2f [heads, 2^logTotal] of the chunk */
   readonly spectrum: Span;
   /** vec2f [heads, blocks, 2^logTotal] of the chunk */
   readonly correlations: Span;

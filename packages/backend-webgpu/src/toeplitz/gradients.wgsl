@@ -7,7 +7,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let lane = lane_of(group, local);
+  let lane = lane_of(group, local, params.series);
   let first = local >> params.log_lanes;
   let rows = INVOCATIONS >> params.log_lanes;
   let length = 1u << params.log_length;
@@ -53,7 +53,7 @@ fn main(
 
   for (var t = first; t < length; t += rows) {
     let at = (t << params.log_lanes) + in_tile;
-    let place = ((params.first_head + group.z) << params.log_total) + (group.y << params.log_length) + t;
+    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
     // Transposed, distances change their sign: the spectrum of a real kernel is conjugated.
     tile[at] = times(tile[at], conjugate(spectrum[place]));
   }

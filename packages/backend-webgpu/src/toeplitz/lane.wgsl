@@ -13,16 +13,17 @@ struct Lane {
   has_second: bool,
 }
 
-fn lane_of(group: vec3u, local: u32) -> Lane {
+/** Of so many series of each head. */
+fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   let q = (group.x << params.log_lanes) + (local & ((1u << params.log_lanes) - 1u));
-  let offset = q / params.series;
-  let stride = params.step * params.series;
-  let series = params.first_series + q % params.series;
+  let offset = q / count;
+  let stride = params.step * count;
+  let series = params.first_series + q % count;
   let pair = series % params.pairs;
   let sequence = (series / params.pairs) * params.heads + params.first_head + group.z;
   return Lane(
-    q < params.lanes,
-    (group.z << params.log_total) * params.series + group.y * (stride << params.log_length) + q,
+    q < stride,
+    (group.z << params.log_total) * count + group.y * (stride << params.log_length) + q,
     stride,
     (group.y << params.log_length) + offset,
     offset,

@@ -11,11 +11,12 @@ import { text as transformText } from './transform.wgsl.js';
 
 /** What a pass does to its series. */
 interface Work {
-  readonly from: 'factors' | 'columns' | 'parts';
+  /** 'both': columns, and kernels made of factors, which go into the spectrum. */
+  readonly from: 'factors' | 'columns' | 'both' | 'parts';
   /** 'product': forwards, times a spectrum, and back. */
   readonly does: 'forward' | 'product' | 'inverse';
-  readonly to: 'parts' | 'columns' | 'distances';
-  /** The twiddle factors between the two axes: after a transform along the first, before its inverse. */
+  readonly to: 'spectrum' | 'parts' | 'columns' | 'distances';
+  /** Whether numbers are turned between the axes: after a transform along the first, or before its inverse. */
   readonly turns: boolean;
 }
 
@@ -23,45 +24,54 @@ interface Work {
  * Transforms along one axis: each workgroup has up to 2,048 complex numbers of neighbouring series in workgroup memory
  * (16 KiB), reads them once and writes them once.
  */
-const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Work) => ({
-  uniforms: seriesUniforms,
-  buffers: {
-    factors: optional(from === 'factors', read('f32')),
-    x: optional(from === 'columns', read('f32')),
-    spectrum: optional(does === 'product', read('vec2f')),
-    parts: optional(from === 'parts' || to === 'parts', to === 'parts' ? write('vec2f') : read('vec2f')),
-    y: optional(to === 'columns', write('f32')),
-    distances: optional(to === 'distances', write('f32')),
-  },
-  workgroup: 2 ** LOG_INVOCATIONS,
-  source: () =>
-    [
-      transformText,
-      laneText,
-      fill(text, {
-        from_factors: from === 'factors',
-        from_columns: from === 'columns',
-        from_parts: from === 'parts',
-        is_forward: does !== 'inverse',
-        multiplies: does === 'product',
-        is_inverse: does !== 'forward',
-        turns_before: turns && does === 'inverse',
-        turns_after: turns && does === 'forward',
-        to_parts: to === 'parts',
-        to_columns: to === 'columns',
-        to_distances: to === 'distances',
-      }),
-    ].join('\n'),
-}));
+const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Work) => {
+  const [takesFactors, takesColumns] = [
+    from === 'factors' || from === 'both',
+    from === 'columns' || from === 'both',
+  ];
+  return {
+    uniforms: { ...seriesUniforms, blocks: 'u32' },
+    buffers: {
+      factors: optional(takesFactors, read('f32')),
+      x: optional(takesColumns, read('f32')),
+      spectrum: optional(takesFactors || does === 'product', (takesFactors ? write : read)('vec2f')),
+      parts: optional(from === 'parts' || to === 'parts', (to === 'parts' ? write : read)('vec2f')),
+      y: optional(to === 'columns', write('f32')),
+      distances: optional(to === 'distances', write('f32')),
+    },
+    workgroup: 2 ** LOG_INVOCATIONS,
+    source: () =>
+      [
+        transformText,
+        laneText,
+        fill(text, {
+          has_both: from === 'both',
+          is_kernel: from === 'factors',
+          from_factors: takesFactors,
+          from_columns: takesColumns,
+          from_parts: from === 'parts',
+          is_forward: does !== 'inverse',
+          multiplies: does === 'product',
+          is_inverse: does !== 'forward',
+          turns_before: turns && does === 'inverse',
+          turns_after: turns && does === 'forward',
+          to_spectrum: takesFactors,
+          to_parts: to === 'parts',
+          to_columns: to === 'columns',
+          to_distances: to === 'distances',
+        }),
+      ].join('\n'),
+  };
+});
 
 /** Buffers of a pass: those that its work names. */
 interface PassBuffers {
   /** f32 [H, 2 n - 1] */
-  readonly factors?: Span;
+  readonly factors?: Span | undefined;
   /** f32 [B, H, n, C] */
   readonly x?: Span;
-  /** vec2f [H, 2^logTotal], as the passes forwards leave it. */
-  readonly spectrum?: Span;
+  /** vec2f [heads, 2^logTotal] of the chunk, in the order that passes forwards leave. */
+  readonly spectrum?: Span | undefined;
   /** vec2f [heads, 2^logTotal, series] of the chunk; in place. */
   readonly parts?: Span;
   /** f32 [B, H, n, C] */
@@ -70,44 +80,95 @@ interface PassBuffers {
   readonly distances?: Span;
 }
 
-/** Records a pass over a chunk along one axis. Along the first axis, numbers are turned. */
-export function recordPass(
-  stream: Stream,
-  request: ToeplitzProductRequest,
-  { split, chunk, axis, ...work }: Omit<Work, 'turns'> & PassPlace,
-  buffers: PassBuffers,
-): void {
-  passKernel({ from: work.from, does: work.does, to: work.to, turns: axis === 'columns' }).launch(stream, {
-    ...seriesOfPass(request, split, chunk, axis),
-    buffers,
-  });
-}
-
-interface PassPlace {
-  readonly split: Split;
-  readonly chunk: Chunk;
+interface Pass extends Omit<Work, 'turns'> {
   readonly axis: Axis;
 }
 
-/** One series of each head: the kernels, or sums over all series. */
-const onePerHead = ({ heads }: ToeplitzProductRequest): Chunk => ({
-  ...{ firstHead: 0, heads, firstSeries: 0, series: 1 },
-});
+function record(
+  stream: Stream,
+  request: ToeplitzProductRequest,
+  split: Split,
+  chunk: Chunk,
+  { axis, from, does, to }: Pass,
+  buffers: PassBuffers,
+): void {
+  const { uniforms, workgroups } = seriesOfPass(request, split, chunk, axis);
+  const [blocks, rows, heads] = workgroups;
+  const ofKernels = from === 'both' ? Math.ceil(uniforms.step / 2 ** uniforms.log_lanes) : 0;
+  passKernel({ from, does, to, turns: axis === 'columns' }).launch(stream, {
+    uniforms: { ...uniforms, blocks },
+    buffers,
+    workgroups: [blocks + ofKernels, rows, heads],
+  });
+}
 
-/** The spectra of the heads' kernels, vec2f [H, 2^logTotal], in the order that passes leave them in. */
+/** Spectra of the kernels of a chunk's heads, where one pass does it: vec2f [heads, 2^logTotal]. */
 export function recordSpectra(
   stream: Stream,
   request: ToeplitzProductRequest,
   split: Split,
-  { factors, spectra }: { readonly factors: Span; readonly spectra: Span },
+  chunk: Chunk,
+  buffers: { readonly factors: Span; readonly spectrum: Span },
 ): void {
-  const place = { split, chunk: onePerHead(request), does: 'forward', to: 'parts' } as const;
-  if (split.logRows === 0) {
-    recordPass(stream, request, { ...place, axis: 'rows', from: 'factors' }, { factors, parts: spectra });
-    return;
-  }
-  recordPass(stream, request, { ...place, axis: 'columns', from: 'factors' }, { factors, parts: spectra });
-  recordPass(stream, request, { ...place, axis: 'rows', from: 'parts' }, { parts: spectra });
+  const pass = { axis: 'rows', from: 'factors', does: 'forward', to: 'spectrum' } as const;
+  record(stream, request, split, onePerHead(chunk), pass, buffers);
+}
+
+/** Whole columns, where one pass does it: to their spectra, times those of the kernels, and back. */
+export function recordWhole(
+  stream: Stream,
+  request: ToeplitzProductRequest,
+  split: Split,
+  chunk: Chunk,
+  buffers: { readonly x: Span; readonly spectrum: Span; readonly y: Span },
+): void {
+  const pass = { axis: 'rows', from: 'columns', does: 'product', to: 'columns' } as const;
+  record(stream, request, split, chunk, pass, buffers);
+}
+
+/** The first of two passes over columns. With factors, both over the kernels of the chunk's heads. */
+export function recordThere(
+  stream: Stream,
+  request: ToeplitzProductRequest,
+  split: Split,
+  chunk: Chunk,
+  buffers: {
+    readonly x: Span;
+    readonly parts: Span;
+    readonly kernels?: { readonly factors: Span; readonly spectrum: Span } | undefined;
+  },
+): void {
+  const { x, parts, kernels } = buffers;
+  const from = kernels === undefined ? 'columns' : 'both';
+  const pass = { axis: 'columns', from, does: 'forward', to: 'parts' } as const;
+  record(stream, request, split, chunk, pass, { x, parts, ...kernels });
+  if (kernels === undefined) return;
+  const rows = { axis: 'rows', from: 'parts', does: 'forward', to: 'parts' } as const;
+  record(stream, request, split, onePerHead(chunk), rows, { parts: kernels.spectrum });
+}
+
+/** Rows of parts: to their spectra, times those of the kernels, and back. */
+export function recordRows(
+  stream: Stream,
+  request: ToeplitzProductRequest,
+  split: Split,
+  chunk: Chunk,
+  buffers: { readonly parts: Span; readonly spectrum: Span },
+): void {
+  const pass = { axis: 'rows', from: 'parts', does: 'product', to: 'parts' } as const;
+  record(stream, request, split, chunk, pass, buffers);
+}
+
+/** The last pass over columns. */
+export function recordBack(
+  stream: Stream,
+  request: ToeplitzProductRequest,
+  split: Split,
+  chunk: Chunk,
+  buffers: { readonly parts: Span; readonly y: Span },
+): void {
+  const pass = { axis: 'columns', from: 'parts', does: 'inverse', to: 'columns' } as const;
+  record(stream, request, split, chunk, pass, buffers);
 }
 
 /** Real parts of the inverse of spectra [H, 2^logTotal], by distance: f32 [H, 2 n - 1]. The spectra are used up. */
@@ -117,12 +178,14 @@ export function recordDistances(
   split: Split,
   { spectra, distances }: { readonly spectra: Span; readonly distances: Span },
 ): void {
-  const place = { split, chunk: onePerHead(request), from: 'parts', does: 'inverse' } as const;
-  const last = { parts: spectra, distances };
-  if (split.logRows === 0) {
-    recordPass(stream, request, { ...place, axis: 'rows', to: 'distances' }, last);
-    return;
+  const all: Chunk = { firstHead: 0, heads: request.heads, firstSeries: 0, series: 1 };
+  const pass = { from: 'parts', does: 'inverse' } as const;
+  const axis = split.logRows === 0 ? 'rows' : 'columns';
+  if (axis === 'columns') {
+    record(stream, request, split, all, { ...pass, axis: 'rows', to: 'parts' }, { parts: spectra });
   }
-  recordPass(stream, request, { ...place, axis: 'rows', to: 'parts' }, { parts: spectra });
-  recordPass(stream, request, { ...place, axis: 'columns', to: 'distances' }, last);
+  record(stream, request, split, all, { ...pass, axis, to: 'distances' }, { parts: spectra, distances });
 }
+
+/** Of the same heads one series each: their kernels. */
+const onePerHead = (chunk: Chunk): Chunk => ({ ...chunk, firstSeries: 0, series: 1 });

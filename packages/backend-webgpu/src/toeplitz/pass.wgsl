@@ -11,7 +11,15 @@ fn kernel_at(head: u32, position: u32) -> vec2f {
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
-  let lane = lane_of(group, local);
+#if has_both
+  // The last workgroups are those of the kernels, of which each head has one.
+  let is_kernel = group.x >= params.blocks;
+  let block = select(group.x, group.x - params.blocks, is_kernel);
+  let lane = lane_of(vec3u(block, group.yz), local, select(params.series, 1u, is_kernel));
+#else
+  let is_kernel = ${is_kernel};
+  let lane = lane_of(group, local, params.series);
+#endif
   let first = local >> params.log_lanes;
   let rows = INVOCATIONS >> params.log_lanes;
   let length = 1u << params.log_length;
@@ -22,10 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
     let position = lane.position + t * params.step;
     if (lane.is_inside) {
 #if from_factors
-      value = kernel_at(params.first_head + group.z, position);
+      if (is_kernel) { value = kernel_at(params.first_head + group.z, position); }
 #endif
 #if from_columns
-      if (position < params.tokens) {
+      if (!is_kernel && position < params.tokens) {
         let at = lane.column + position * params.columns;
         value.x = x[at];
         if (lane.has_second) { value.y = x[at + 1u]; }
@@ -48,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 #if multiplies
   for (var t = first; t < length; t += rows) {
     let at = (t << params.log_lanes) + in_tile;
-    let place = ((params.first_head + group.z) << params.log_total) + (group.y << params.log_length) + t;
+    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
     tile[at] = times(tile[at], spectrum[place]);
   }
   workgroupBarrier();
@@ -64,8 +72,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 #if turns_after
     value = times(value, turn(lane.offset * frequency(t), params.log_total));
 #endif
+#if to_spectrum
+    if (is_kernel) { spectrum[lane.at + t * lane.stride] = value; }
+#endif
 #if to_parts
-    parts[lane.at + t * lane.stride] = value;
+    if (!is_kernel) { parts[lane.at + t * lane.stride] = value; }
 #endif
 #if to_columns
     if (position < params.tokens) {

@@ -7,7 +7,6 @@ export const seriesUniforms = {
   log_length: 'u32',
   log_total: 'u32',
   log_lanes: 'u32',
-  lanes: 'u32',
   series: 'u32',
   step: 'u32',
   first_series: 'u32',
@@ -42,7 +41,7 @@ export function seriesOfPass(
   const logLanes = logLanesOf(logTile, logLength, lanes);
   return {
     uniforms: {
-      ...{ log_length: logLength, log_total: logTotal, log_lanes: logLanes, lanes, series, step },
+      ...{ log_length: logLength, log_total: logTotal, log_lanes: logLanes, series, step },
       ...{ first_series: firstSeries, first_head: firstHead, heads: request.heads },
       ...{ tokens: request.length, columns: request.columns, pairs: pairsOf(request) },
     },

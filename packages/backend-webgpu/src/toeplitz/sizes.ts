@@ -31,10 +31,6 @@ const seriesOf = (request: ToeplitzProductRequest): number => request.batch * pa
 /** Bytes of one series on the circle. */
 export const circleBytes = ({ logTotal }: Split): number => 8 * 2 ** logTotal;
 
-/** Bytes of one series of each head: the kernels' spectra. */
-export const spectrumBytes = ({ heads }: ToeplitzProductRequest, split: Split): number =>
-  heads * circleBytes(split);
-
 /** Logarithm of the series that a workgroup transforms, of `lanes`. */
 export function logLanesOf(logTile: number, logLength: number, lanes: number): number {
   return Math.min(logTile - logLength, Math.ceil(Math.log2(lanes)), LOG_INVOCATIONS);
@@ -88,12 +84,13 @@ export function refusalsOf(request: ToeplitzProductRequest, logTile: number, fac
   const { batch, heads, length, columns, dtype } = request;
   const reasons: string[] = [];
   if (dtype !== 'f32') reasons.push(`${dtype}: made for f32`);
-  const { logRow } = splitOf(request, logTile);
-  if (logRow > logTile) reasons.push(`${length} tokens: rows of transforms exceed ${2 ** logTile} numbers`);
+  const split = splitOf(request, logTile);
+  if (split.logRow > logTile)
+    reasons.push(`${length} tokens: rows of transforms exceed ${2 ** logTile} numbers`);
   const most = Math.max(
     4 * batch * heads * length * columns,
     4 * heads * (2 * length - 1),
-    spectrumBytes(request, splitOf(request, logTile)),
+    heads * circleBytes(split),
   );
   if (most > facts.bindingBytes) {
     reasons.push(`a tensor of ${most} bytes exceeds a binding of ${facts.bindingBytes}`);

@@ -1,5 +1,5 @@
 // toeplitz gradients {"from":"parts"}
-struct Params { log_length: u32, log_total: u32, log_lanes: u32, lanes: u32, series: u32, step: u32, first_series: u32, first_head: u32, heads: u32, tokens: u32, columns: u32, pairs: u32 }
+struct Params { log_length: u32, log_total: u32, log_lanes: u32, series: u32, step: u32, first_series: u32, first_head: u32, heads: u32, tokens: u32, columns: u32, pairs: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x_parts: array<vec2f>;
 @group(0) @binding(2) var<storage, read> spectrum: array<vec2f>;
@@ -137,16 +137,17 @@ struct Lane {
   has_second: bool,
 }
 
-fn lane_of(group: vec3u, local: u32) -> Lane {
+/** Of so many series of each head. */
+fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   let q = (group.x << params.log_lanes) + (local & ((1u << params.log_lanes) - 1u));
-  let offset = q / params.series;
-  let stride = params.step * params.series;
-  let series = params.first_series + q % params.series;
+  let offset = q / count;
+  let stride = params.step * count;
+  let series = params.first_series + q % count;
   let pair = series % params.pairs;
   let sequence = (series / params.pairs) * params.heads + params.first_head + group.z;
   return Lane(
-    q < params.lanes,
-    (group.z << params.log_total) * params.series + group.y * (stride << params.log_length) + q,
+    q < stride,
+    (group.z << params.log_total) * count + group.y * (stride << params.log_length) + q,
     stride,
     (group.y << params.log_length) + offset,
     offset,
@@ -163,7 +164,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let lane = lane_of(group, local);
+  let lane = lane_of(group, local, params.series);
   let first = local >> params.log_lanes;
   let rows = INVOCATIONS >> params.log_lanes;
   let length = 1u << params.log_length;
@@ -197,7 +198,7 @@ fn main(
 
   for (var t = first; t < length; t += rows) {
     let at = (t << params.log_lanes) + in_tile;
-    let place = ((params.first_head + group.z) << params.log_total) + (group.y << params.log_length) + t;
+    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
     // Transposed, distances change their sign: the spectrum of a real kernel is conjugated.
     tile[at] = times(tile[at], conjugate(spectrum[place]));
   }
