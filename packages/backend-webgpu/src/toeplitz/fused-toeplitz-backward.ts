@@ -6,6 +6,7 @@ import type {
   ToeplitzProductGradients,
   ToeplitzProductRequest,
 } from '@topk-attention/core/backend';
+import type { Binding } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
@@ -13,7 +14,7 @@ import type { View } from '../runtime/view.js';
 import { describeTransforms } from './fused-toeplitz-product.js';
 import { blocksOf, LOG_HALF_TILE, recordGradients, recordSums } from './gradients.js';
 import { recordBack, recordDistances, recordSpectra, recordThere } from './pass.js';
-import { chunkSize, chunksOf, circleBytes, refusalsOf, splitOf } from './sizes.js';
+import { boundOf, chunkSize, chunksOf, circleBytes, refusalsOf, splitOf } from './sizes.js';
 
 /** Copies of a series that a chunk holds: those of the gradient and of x, and at most one in sums. */
 const COPIES = 3;
@@ -51,8 +52,12 @@ export function fusedToeplitzBackward<T extends View>(
           const correlations = stream.scratch(correlationBytes);
           const [ofG, ofX] = isWhole ? [] : [stream.scratch(partBytes), stream.scratch(partBytes)];
           for (const chunk of chunksOf(request, size)) {
-            const kernels = chunk.firstSeries === 0 ? { factors: factors.span, spectrum } : undefined;
-            const [g, source, y] = [dOutput.span, x.span, made.x.span];
+            const kernels = chunk.isFirst ? { factors: factors.span, spectrum } : undefined;
+            const [g, source, y] = [dOutput, x, made.x].map((one) => boundOf(request, chunk, one)) as [
+              Binding,
+              Binding,
+              Binding,
+            ];
             const shared = { spectrum, correlations };
             if (ofG === undefined || ofX === undefined) {
               if (kernels !== undefined) recordSpectra(stream, request, split, chunk, kernels);

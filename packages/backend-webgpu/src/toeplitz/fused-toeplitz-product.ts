@@ -6,12 +6,22 @@ import type {
   ToeplitzProductOutputs,
   ToeplitzProductRequest,
 } from '@topk-attention/core/backend';
+import type { Binding } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { recordBack, recordRows, recordSpectra, recordThere, recordWhole } from './pass.js';
-import { chunkSize, chunksOf, circleBytes, LOG_TILE, refusalsOf, type Split, splitOf } from './sizes.js';
+import {
+  boundOf,
+  chunkSize,
+  chunksOf,
+  circleBytes,
+  LOG_TILE,
+  refusalsOf,
+  type Split,
+  splitOf,
+} from './sizes.js';
 
 /**
  * Toeplitz products by Fourier transforms in workgroup memory. Up to 1,024 tokens, a workgroup transforms whole columns,
@@ -42,8 +52,8 @@ export function fusedToeplitzProduct<T extends View>(
           const spectrum = stream.scratch(spectrumBytes);
           const parts = isWhole ? undefined : stream.scratch(partBytes);
           for (const chunk of chunksOf(request, size)) {
-            const kernels = chunk.firstSeries === 0 ? { factors: factors.span, spectrum } : undefined;
-            const [source, y] = [x.span, output.span];
+            const kernels = chunk.isFirst ? { factors: factors.span, spectrum } : undefined;
+            const [source, y] = [x, output].map((one) => boundOf(request, chunk, one)) as [Binding, Binding];
             if (parts === undefined) {
               if (kernels !== undefined) recordSpectra(stream, request, split, chunk, kernels);
               recordWhole(stream, request, split, chunk, { x: source, spectrum, y });

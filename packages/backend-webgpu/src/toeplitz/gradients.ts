@@ -1,7 +1,16 @@
 import type { ToeplitzProductRequest } from '@topk-attention/core/backend';
+import type { Binding } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
+import {
+  defineKernel,
+  kernelFamily,
+  optional,
+  read,
+  readFrom,
+  write,
+  writeTo,
+} from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { forEachElement } from '../wgsl/text.js';
 import { text } from './gradients.wgsl.js';
@@ -22,12 +31,12 @@ const gradientKernel = kernelFamily(
   ({ from }: { readonly from: 'columns' | 'parts' }) => ({
     uniforms: seriesUniforms,
     buffers: {
-      g: optional(from === 'columns', read('f32')),
-      x: optional(from === 'columns', read('f32')),
+      g: optional(from === 'columns', readFrom('f32')),
+      x: optional(from === 'columns', readFrom('f32')),
       x_parts: optional(from === 'parts', read('vec2f')),
       spectrum: read('vec2f'),
       parts: optional(from === 'parts', write('vec2f')),
-      y: optional(from === 'columns', write('f32')),
+      y: optional(from === 'columns', writeTo('f32')),
       correlations: write('vec2f'),
     },
     workgroup: 2 ** LOG_INVOCATIONS,
@@ -40,14 +49,14 @@ export function blocksOf(split: Split, series: number): number {
   return Math.ceil(series / 2 ** logLanesOf(LOG_HALF_TILE, split.logRow, series));
 }
 
-/** Either whole columns, f32 [B, H, n, C], or what passes along the first axis made of them. */
+/** Either whole columns, of f32 [B, H, n, C] what the chunk needs, or what passes along the first axis made of them. */
 type GradientBuffers = {
   /** vec2f [heads, 2^logTotal] of the chunk */
   readonly spectrum: Span;
   /** vec2f [heads, blocks, 2^logTotal] of the chunk */
   readonly correlations: Span;
 } & (
-  | { readonly g: Span; readonly x: Span; readonly y: Span }
+  | { readonly g: Binding; readonly x: Binding; readonly y: Binding }
   | { readonly parts: Span; readonly x_parts: Span }
 );
 
@@ -86,14 +95,14 @@ const sumKernel = defineKernel({
 export function recordSums(
   stream: Stream,
   { logTotal, ...split }: Split,
-  { firstHead, heads, firstSeries, series }: Chunk,
+  { firstHead, heads, series, isFirst }: Chunk,
   buffers: { readonly correlations: Span; readonly sums: Span },
 ): void {
   const count = heads * 2 ** logTotal;
   sumKernel.launch(stream, {
     uniforms: {
       ...{ count, log_total: logTotal, blocks: blocksOf({ logTotal, ...split }, series) },
-      ...{ first: firstHead * 2 ** logTotal, continues: Number(firstSeries > 0) },
+      ...{ first: firstHead * 2 ** logTotal, continues: Number(!isFirst) },
     },
     buffers,
     workgroups: { invocations: count },

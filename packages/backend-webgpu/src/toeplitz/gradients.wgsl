@@ -20,11 +20,11 @@ fn main(
 #if from_columns
       if (t < params.tokens) {
         let at = lane.column + t * params.columns;
-        upstream.x = g[at];
-        value.x = x[at];
+        upstream.x = g[params.g_base + at];
+        value.x = x[params.x_base + at];
         if (lane.has_second) {
-          upstream.y = g[at + 1u];
-          value.y = x[at + 1u];
+          upstream.y = g[params.g_base + at + 1u];
+          value.y = x[params.x_base + at + 1u];
         }
       }
 #else
@@ -65,7 +65,7 @@ fn main(
     let value = tile[(t << params.log_lanes) + in_tile];
 #if from_columns
     if (t < params.tokens) {
-      let at = lane.column + t * params.columns;
+      let at = params.y_base + lane.column + t * params.columns;
       let made = value * power_of_two(-i32(params.log_total));
       y[at] = made.x;
       if (lane.has_second) { y[at + 1u] = made.y; }

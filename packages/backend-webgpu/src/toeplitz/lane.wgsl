@@ -8,7 +8,7 @@ struct Lane {
   position: u32,
   /** What is turned: the position within a row. */
   offset: u32,
-  /** Of the first of two columns, at token 0. */
+  /** Of the first of two columns, at token 0, in what is bound of the tensors. */
   column: u32,
   has_second: bool,
 }
@@ -20,7 +20,7 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   let stride = params.step * count;
   let series = params.first_series + q % count;
   let pair = series % params.pairs;
-  let sequence = (series / params.pairs) * params.heads + params.first_head + group.z;
+  let sequence = (series / params.pairs) * params.heads + params.first_head + group.z - params.first_sequence;
   return Lane(
     q < stride,
     (group.z << params.log_total) * count + group.y * (stride << params.log_length) + q,

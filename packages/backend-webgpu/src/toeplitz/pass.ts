@@ -1,7 +1,8 @@
 import type { ToeplitzProductRequest } from '@topk-attention/core/backend';
+import type { Binding } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
+import { kernelFamily, optional, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { text as laneText } from './lane.wgsl.js';
 import { text } from './pass.wgsl.js';
@@ -33,10 +34,10 @@ const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Wor
     uniforms: { ...seriesUniforms, blocks: 'u32' },
     buffers: {
       factors: optional(takesFactors, read('f32')),
-      x: optional(takesColumns, read('f32')),
+      x: optional(takesColumns, readFrom('f32')),
       spectrum: optional(takesFactors || does === 'product', (takesFactors ? write : read)('vec2f')),
       parts: optional(from === 'parts' || to === 'parts', (to === 'parts' ? write : read)('vec2f')),
-      y: optional(to === 'columns', write('f32')),
+      y: optional(to === 'columns', writeTo('f32')),
       distances: optional(to === 'distances', write('f32')),
     },
     workgroup: 2 ** LOG_INVOCATIONS,
@@ -68,14 +69,14 @@ const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Wor
 interface PassBuffers {
   /** f32 [H, 2 n - 1] */
   readonly factors?: Span | undefined;
-  /** f32 [B, H, n, C] */
-  readonly x?: Span;
+  /** Of f32 [B, H, n, C] what the chunk needs. */
+  readonly x?: Binding;
   /** vec2f [heads, 2^logTotal] of the chunk, in the order that passes forwards leave. */
   readonly spectrum?: Span | undefined;
   /** vec2f [heads, 2^logTotal, series] of the chunk; in place. */
   readonly parts?: Span;
-  /** f32 [B, H, n, C] */
-  readonly y?: Span;
+  /** The same. */
+  readonly y?: Binding;
   /** f32 [H, 2 n - 1] */
   readonly distances?: Span;
 }
@@ -120,7 +121,7 @@ export function recordWhole(
   request: ToeplitzProductRequest,
   split: Split,
   chunk: Chunk,
-  buffers: { readonly x: Span; readonly spectrum: Span; readonly y: Span },
+  buffers: { readonly x: Binding; readonly spectrum: Span; readonly y: Binding },
 ): void {
   const pass = { axis: 'rows', from: 'columns', does: 'product', to: 'columns' } as const;
   record(stream, request, split, chunk, pass, buffers);
@@ -133,7 +134,7 @@ export function recordThere(
   split: Split,
   chunk: Chunk,
   buffers: {
-    readonly x: Span;
+    readonly x: Binding;
     readonly parts: Span;
     readonly kernels?: { readonly factors: Span; readonly spectrum: Span } | undefined;
   },
@@ -165,7 +166,7 @@ export function recordBack(
   request: ToeplitzProductRequest,
   split: Split,
   chunk: Chunk,
-  buffers: { readonly parts: Span; readonly y: Span },
+  buffers: { readonly parts: Span; readonly y: Binding },
 ): void {
   const pass = { axis: 'columns', from: 'parts', does: 'inverse', to: 'columns' } as const;
   record(stream, request, split, chunk, pass, buffers);
@@ -178,7 +179,11 @@ export function recordDistances(
   split: Split,
   { spectra, distances }: { readonly spectra: Span; readonly distances: Span },
 ): void {
-  const all: Chunk = { firstHead: 0, heads: request.heads, firstSeries: 0, series: 1 };
+  const { heads } = request;
+  const all: Chunk = {
+    ...{ firstHead: 0, heads, firstSeries: 0, series: 1, isFirst: true },
+    ...{ firstSequence: 0, sequences: heads },
+  };
   const pass = { from: 'parts', does: 'inverse' } as const;
   const axis = split.logRows === 0 ? 'rows' : 'columns';
   if (axis === 'columns') {

@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 #endif
 #if from_columns
       if (!is_kernel && position < params.tokens) {
-        let at = lane.column + position * params.columns;
+        let at = params.x_base + lane.column + position * params.columns;
         value.x = x[at];
         if (lane.has_second) { value.y = x[at + 1u]; }
       }
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 #endif
 #if to_columns
     if (position < params.tokens) {
-      let at = lane.column + position * params.columns;
+      let at = params.y_base + lane.column + position * params.columns;
       value *= power_of_two(-i32(params.log_total));
       y[at] = value.x;
       if (lane.has_second) { y[at + 1u] = value.y; }

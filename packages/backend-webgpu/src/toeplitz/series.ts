@@ -11,6 +11,7 @@ export const seriesUniforms = {
   step: 'u32',
   first_series: 'u32',
   first_head: 'u32',
+  first_sequence: 'u32',
   heads: 'u32',
   tokens: 'u32',
   columns: 'u32',
@@ -30,7 +31,7 @@ interface SeriesLaunch {
 export function seriesOfPass(
   request: ToeplitzProductRequest,
   { logTotal, logRows, logRow }: Split,
-  { firstHead, heads, firstSeries, series }: Chunk,
+  { firstHead, heads, firstSeries, series, firstSequence }: Chunk,
   axis: Axis,
   logTile: number = LOG_TILE,
 ): SeriesLaunch {
@@ -43,6 +44,7 @@ export function seriesOfPass(
     uniforms: {
       ...{ log_length: logLength, log_total: logTotal, log_lanes: logLanes, series, step },
       ...{ first_series: firstSeries, first_head: firstHead, heads: request.heads },
+      first_sequence: firstSequence,
       ...{ tokens: request.length, columns: request.columns, pairs: pairsOf(request) },
     },
     workgroups: [Math.ceil(lanes / 2 ** logLanes), isRows ? 2 ** logRows : 1, heads],

@@ -1,6 +1,8 @@
 import type { DeviceLimits, ToeplitzProductRequest } from '@topk-attention/core/backend';
+import { ALIGNMENT, type Binding, windowOf } from '../runtime/binding.js';
 import type { DeviceFacts } from '../runtime/facts.js';
 import { LARGEST_GRID } from '../runtime/kernel.js';
+import type { View } from '../runtime/view.js';
 
 /** Logarithm of the complex numbers in the tile of a workgroup, and of the invocations that share it. */
 export const LOG_TILE = 11;
@@ -42,58 +44,85 @@ export interface Chunk {
   readonly heads: number;
   readonly firstSeries: number;
   readonly series: number;
+  /** Whether it is the first of its heads. */
+  readonly isFirst: boolean;
+  /** What is bound of tensors [B, H, n, C]: that many of the B H sequences. */
+  readonly firstSequence: number;
+  readonly sequences: number;
 }
 
-/** Most heads and series of a chunk whose tensors of `copies` complex numbers each stay within the target. */
+/** How large chunks are at most. */
+interface ChunkSize {
+  readonly heads: number;
+  readonly series: number;
+  /** Whether a chunk keeps to one entry of the batch, so that no more than its heads need to be bound. */
+  readonly isOfOne: boolean;
+}
+
+const sequenceBytes = ({ length, columns }: ToeplitzProductRequest): number => 4 * length * columns;
+
+/** So that as many tensors as `copies`, of all circles of a chunk, stay within the target. */
 export function chunkSize(
   request: ToeplitzProductRequest,
   split: Split,
   copies: number,
   { targetScratchBytes, maxBufferBytes }: DeviceLimits,
   { bindingBytes }: DeviceFacts,
-): { readonly heads: number; readonly series: number } {
-  const each = circleBytes(split);
+): ChunkSize {
+  const { batch, heads } = request;
   const most = Math.min(targetScratchBytes / copies, bindingBytes, maxBufferBytes);
-  const count = Math.max(1, Math.floor(most / each));
-  const series = Math.min(seriesOf(request), count, LARGEST_GRID);
-  return { heads: Math.min(request.heads, Math.max(1, Math.floor(count / series)), LARGEST_GRID), series };
+  const count = Math.max(1, Math.floor(most / circleBytes(split)));
+  const isOfOne = batch * heads * sequenceBytes(request) > bindingBytes;
+  const series = Math.min(isOfOne ? pairsOf(request) : seriesOf(request), count, LARGEST_GRID);
+  const bound = isOfOne ? Math.floor((bindingBytes - ALIGNMENT) / sequenceBytes(request)) : heads;
+  return {
+    heads: Math.min(heads, bound, Math.max(1, Math.floor(count / series)), LARGEST_GRID),
+    series,
+    isOfOne,
+  };
 }
 
 /** All series, some at a time: those of some heads, head by head if one has too many. */
-export function chunksOf(
-  request: ToeplitzProductRequest,
-  { heads, series }: { readonly heads: number; readonly series: number },
-): Chunk[] {
+export function chunksOf(request: ToeplitzProductRequest, size: ChunkSize): Chunk[] {
   const chunks: Chunk[] = [];
-  const all = seriesOf(request);
-  for (let firstHead = 0; firstHead < request.heads; firstHead += heads) {
-    for (let firstSeries = 0; firstSeries < all; firstSeries += series) {
-      chunks.push({
-        firstHead,
-        heads: Math.min(heads, request.heads - firstHead),
-        firstSeries,
-        series: Math.min(series, all - firstSeries),
-      });
+  const [all, pairs] = [seriesOf(request), pairsOf(request)];
+  for (let firstHead = 0; firstHead < request.heads; firstHead += size.heads) {
+    const heads = Math.min(size.heads, request.heads - firstHead);
+    let firstSeries = 0;
+    while (firstSeries < all) {
+      const entry = Math.floor(firstSeries / pairs);
+      const series = Math.min(size.series, (size.isOfOne ? (entry + 1) * pairs : all) - firstSeries);
+      const bound = size.isOfOne
+        ? { firstSequence: entry * request.heads + firstHead, sequences: heads }
+        : { firstSequence: 0, sequences: request.batch * request.heads };
+      chunks.push({ firstHead, heads, firstSeries, series, isFirst: firstSeries === 0, ...bound });
+      firstSeries += series;
     }
   }
   return chunks;
 }
 
+/** Of a tensor [B, H, n, C] what a chunk needs. */
+export function boundOf(
+  { length, columns }: ToeplitzProductRequest,
+  { firstSequence, sequences }: Chunk,
+  x: View,
+): Binding {
+  const size = length * columns;
+  return windowOf(x, firstSequence * size, sequences * size);
+}
+
 /** What the kernels do not do. */
 export function refusalsOf(request: ToeplitzProductRequest, logTile: number, facts: DeviceFacts): string[] {
-  const { batch, heads, length, columns, dtype } = request;
+  const { heads, length, dtype } = request;
   const reasons: string[] = [];
   if (dtype !== 'f32') reasons.push(`${dtype}: made for f32`);
   const split = splitOf(request, logTile);
   if (split.logRow > logTile)
     reasons.push(`${length} tokens: rows of transforms exceed ${2 ** logTile} numbers`);
-  const most = Math.max(
-    4 * batch * heads * length * columns,
-    4 * heads * (2 * length - 1),
-    heads * circleBytes(split),
-  );
+  const most = Math.max(sequenceBytes(request) + ALIGNMENT, heads * circleBytes(split));
   if (most > facts.bindingBytes) {
-    reasons.push(`a tensor of ${most} bytes exceeds a binding of ${facts.bindingBytes}`);
+    reasons.push(`a head of ${most} bytes exceeds a binding of ${facts.bindingBytes}`);
   }
   return reasons;
 }

@@ -7,8 +7,8 @@ fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
 fn power_of_two(exponent: i32) -> f32 { return bitcast<f32>(u32(exponent + 127) << 23u); }
 
 /**
- * exp(-2 pi i e / 2^log) for e below 2^log, to a unit in the last place. A device's own sine may be off by 2^-11, and more
- * beyond pi. The nearest quarter of a turn is taken off exactly; Taylor series of sine and cosine do for the rest.
+ * exp(-2 pi i e / 2^log) for e below 2^log, within 1e-7: a device's own sine may be off by 2^-11, and by more beyond pi. The
+ * nearest quarter of a turn is taken off exactly; Taylor series of sine and cosine do for the rest.
  */
 fn turn(e: u32, log: u32) -> vec2f {
   let quarters = f32(e) * power_of_two(2 - i32(log));

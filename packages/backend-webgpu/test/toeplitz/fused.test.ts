@@ -7,11 +7,12 @@ import {
   tensor,
   toeplitzProduct,
 } from '@topk-attention/core';
-import type { Backend, ToeplitzProductRequest } from '@topk-attention/core/backend';
+import { type Backend, type Shape, sizeOf, type ToeplitzProductRequest } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect, test } from 'vitest';
 import { bufferSize } from '../../src/runtime/pool.js';
+import { storageBytes, type View } from '../../src/runtime/view.js';
 import { fusedToeplitzBackward } from '../../src/toeplitz/fused-toeplitz-backward.js';
 import { fusedToeplitzProduct } from '../../src/toeplitz/fused-toeplitz-product.js';
 import { chunksOf, splitOf } from '../../src/toeplitz/sizes.js';
@@ -194,6 +195,46 @@ optional('planned bytes are 1.0 to 1.5 times those taken', softwareGpuAvailabili
   }
 });
 
+optional(
+  'tensors beyond a binding are bound in parts, with the same bits',
+  softwareGpuAvailability(),
+  async () => {
+    const backend = await openTestBackend();
+    const { stream } = backend;
+    for (const length of [100, 1200]) {
+      const sizes = { batch: 2, heads: 3, length, columns: 6 };
+      const shape = [sizes.batch, sizes.heads, length, sizes.columns];
+      const view = (dims: Shape, numbers?: Float64Array): View => {
+        const span = stream.scratch(storageBytes(dims, 'f32'));
+        if (numbers) stream.write(span, new Uint8Array(Float32Array.from(numbers).buffer));
+        return { span, shape: dims, dtype: 'f32' };
+      };
+      const random = (seed: number, dims: Shape): View => view(dims, randomNumbers(sizeOf(dims), seed));
+      const factors = random(1, [sizes.heads, 2 * length - 1]);
+      const [x, dOutput] = [random(2, shape), random(3, shape)];
+      const made = async (bindingBytes: number): Promise<readonly Float32Array[]> => {
+        const facts = { ...stream.facts, bindingBytes };
+        const asked = { ...sizes, dtype: 'f32', saves: false } as const;
+        const allocate = (dims: Shape): View => view(dims);
+        const forward = fusedToeplitzProduct(stream, facts, allocate).prepare(asked, limits);
+        const backward = fusedToeplitzBackward(stream, facts, allocate).prepare(asked, limits);
+        if ('refusals' in forward || 'refusals' in backward) throw new Error('refused');
+        const gradients = backward.run({ factors, x, dOutput }, 1);
+        const results = [forward.run({ factors, x }, 1).output, gradients.x, gradients.factors];
+        return Promise.all(
+          results.map(async ({ span }) => new Float32Array((await stream.read(span)).slice().buffer)),
+        );
+      };
+      const [output, ofX, ofFactors] = await made(2 ** 27);
+      // Of six sequences at most five.
+      const parts = await made(5.5 * 4 * length * 6);
+      expect(parts.slice(0, 2)).toEqual([output, ofX]);
+      const differences = ofFactors?.map((one, at) => Math.abs(one - (parts[2]?.[at] as number))) ?? [];
+      expect(Math.max(...differences)).toBeLessThan(1e-4);
+    }
+  },
+);
+
 const request: ToeplitzProductRequest = {
   ...{ batch: 2, heads: 4, length: 16_384, columns: 9, dtype: 'f32', saves: false },
 };
@@ -209,13 +250,19 @@ test('lengths are one row or about as many rows as a row has numbers', () => {
 
 test('chunks cover the series of all heads once', () => {
   for (const size of [
-    { heads: 4, series: 10 },
-    { heads: 3, series: 10 },
-    { heads: 1, series: 4 },
+    { heads: 4, series: 10, isOfOne: false },
+    { heads: 3, series: 10, isOfOne: false },
+    { heads: 1, series: 4, isOfOne: false },
+    { heads: 3, series: 4, isOfOne: true },
   ]) {
     const seen = new Set<string>();
-    for (const { firstHead, heads, firstSeries, series } of chunksOf(request, size)) {
+    for (const chunk of chunksOf(request, size)) {
+      const { firstHead, heads, firstSeries, series, firstSequence, sequences } = chunk;
       expect([heads <= size.heads, series <= size.series]).toEqual([true, true]);
+      // Five series of each entry of the batch, whose four sequences follow each other.
+      const [first, last] = [Math.floor(firstSeries / 5), Math.floor((firstSeries + series - 1) / 5)];
+      expect(firstSequence).toBeLessThanOrEqual(4 * first + firstHead);
+      expect(firstSequence + sequences).toBeGreaterThanOrEqual(4 * last + firstHead + heads);
       for (let head = firstHead; head < firstHead + heads; head++)
         for (let one = firstSeries; one < firstSeries + series; one++) {
           expect(seen.has(`${head} ${one}`)).toBe(false);
@@ -235,7 +282,7 @@ const limits = { targetScratchBytes: 2 ** 26, maxBufferBytes: 2 ** 28 } as Param
 test('scratch follows the target', () => {
   for (const targetScratchBytes of [2 ** 20, 2 ** 23, 2 ** 26]) {
     for (const prepare of [operation.prepare, gradients.prepare]) {
-      const prepared = prepare({ ...request, columns: 250 }, { ...limits, targetScratchBytes });
+      const prepared = prepare({ ...request, columns: 400 }, { ...limits, targetScratchBytes });
       if ('refusals' in prepared) throw new Error(prepared.refusals.join());
       // Beside it, spectra of a MiB of the four heads, and buffers rounded up by a sixteenth.
       expect(prepared.scratchBytes(1)).toBeLessThan(1.1 * targetScratchBytes + 2 ** 21 + 2 ** 18);
@@ -246,9 +293,9 @@ test('scratch follows the target', () => {
 test.each([
   ['f16', { dtype: 'f16' }, ['f16: made for f32']],
   [
-    'a tensor beyond a binding',
-    { columns: 300 },
-    ['a tensor of 157286400 bytes exceeds a binding of 134217728'],
+    'a head beyond a binding',
+    { columns: 2049 },
+    ['a head of 134283520 bytes exceeds a binding of 134217728'],
   ],
 ] as const)('%s is refused', (_name, special, refusals) => {
   expect(operation.prepare({ ...request, ...special }, limits)).toEqual({ refusals });

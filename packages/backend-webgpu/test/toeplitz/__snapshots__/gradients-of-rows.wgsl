@@ -1,5 +1,5 @@
 // toeplitz gradients {"from":"parts"}
-struct Params { log_length: u32, log_total: u32, log_lanes: u32, series: u32, step: u32, first_series: u32, first_head: u32, heads: u32, tokens: u32, columns: u32, pairs: u32 }
+struct Params { log_length: u32, log_total: u32, log_lanes: u32, series: u32, step: u32, first_series: u32, first_head: u32, first_sequence: u32, heads: u32, tokens: u32, columns: u32, pairs: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x_parts: array<vec2f>;
 @group(0) @binding(2) var<storage, read> spectrum: array<vec2f>;
@@ -15,8 +15,8 @@ fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
 fn power_of_two(exponent: i32) -> f32 { return bitcast<f32>(u32(exponent + 127) << 23u); }
 
 /**
- * exp(-2 pi i e / 2^log) for e below 2^log, to a unit in the last place. A device's own sine may be off by 2^-11, and more
- * beyond pi. The nearest quarter of a turn is taken off exactly; Taylor series of sine and cosine do for the rest.
+ * exp(-2 pi i e / 2^log) for e below 2^log, within 1e-7: a device's own sine may be off by 2^-11, and by more beyond pi. The
+ * nearest quarter of a turn is taken off exactly; Taylor series of sine and cosine do for the rest.
  */
 fn turn(e: u32, log: u32) -> vec2f {
   let quarters = f32(e) * power_of_two(2 - i32(log));
@@ -132,7 +132,7 @@ struct Lane {
   position: u32,
   /** What is turned: the position within a row. */
   offset: u32,
-  /** Of the first of two columns, at token 0. */
+  /** Of the first of two columns, at token 0, in what is bound of the tensors. */
   column: u32,
   has_second: bool,
 }
@@ -144,7 +144,7 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   let stride = params.step * count;
   let series = params.first_series + q % count;
   let pair = series % params.pairs;
-  let sequence = (series / params.pairs) * params.heads + params.first_head + group.z;
+  let sequence = (series / params.pairs) * params.heads + params.first_head + group.z - params.first_sequence;
   return Lane(
     q < stride,
     (group.z << params.log_total) * count + group.y * (stride << params.log_length) + q,
