@@ -25,10 +25,10 @@ const sizes: readonly ToeplitzSizes[] = [
   { batch: 2, heads: 3, length: 2, columns: 1 },
   { batch: 2, heads: 3, length: 3, columns: 2 },
   { batch: 1, heads: 2, length: 5, columns: 5 },
-  { batch: 2, heads: 2, length: 64, columns: 37 },
+  { batch: 1, heads: 2, length: 64, columns: 21 },
   { batch: 3, heads: 2, length: 100, columns: 7 },
-  { batch: 2, heads: 1, length: 1000, columns: 3 },
-  { batch: 1, heads: 2, length: 3000, columns: 3 },
+  { batch: 2, heads: 1, length: 1000, columns: 1 },
+  { batch: 1, heads: 1, length: 3000, columns: 2 },
 ];
 const small: ToeplitzSizes = { batch: 2, heads: 2, length: 9, columns: 4 };
 
@@ -109,7 +109,7 @@ export const toeplitzProductCases: readonly ConformanceCase[] = [
     }
   }),
   rule('the same call gives the same bits', async ({ backend }) => {
-    const { factors, x, cotangent } = drawToeplitz({ batch: 2, heads: 2, length: 100, columns: 7 });
+    const { factors, x, cotangent } = drawToeplitz({ batch: 2, heads: 2, length: 40, columns: 3 });
     const up = ({ data, shape }: typeof x) => tensor(backend, encode(data, 'f32'), shape);
     const inputs = { factors: up(factors), x: up(x) };
     const upstream = up(cotangent);
