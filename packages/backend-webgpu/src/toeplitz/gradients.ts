@@ -69,7 +69,7 @@ export function recordGradients(
   buffers: GradientBuffers,
 ): void {
   gradientKernel({ from: 'g' in buffers ? 'columns' : 'parts' }).launch(stream, {
-    ...seriesOfPass(request, split, chunk, 'rows', LOG_HALF_TILE),
+    ...seriesOfPass(request, split, chunk, { axis: 'rows', logTile: LOG_HALF_TILE, isRowByRow: true }),
     buffers,
   });
 }

@@ -13,19 +13,21 @@ struct Lane {
   has_second: bool,
 }
 
-/** Of so many series of each head. */
+/** Of so many series of each head. Workgroups in y are rows, or else lanes of all rows follow each other. */
 fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   let q = (group.x << params.log_lanes) + (local & ((1u << params.log_lanes) - 1u));
-  let offset = q / count;
   let stride = params.step * count;
-  let series = params.first_series + q % count;
+  let row = group.y + q / stride;
+  let in_row = q % stride;
+  let offset = in_row / count;
+  let series = params.first_series + in_row % count;
   let pair = series % params.pairs;
   let sequence = (series / params.pairs) * params.heads + params.first_head + group.z - params.first_sequence;
   return Lane(
-    q < stride,
-    (group.z << params.log_total) * count + group.y * (stride << params.log_length) + q,
+    q < stride * params.rows,
+    (group.z << params.log_total) * count + row * (stride << params.log_length) + in_row,
     stride,
-    (group.y << params.log_length) + offset,
+    (row << params.log_length) + offset,
     offset,
     sequence * params.tokens * params.columns + 2u * pair,
     2u * pair + 1u < params.columns,

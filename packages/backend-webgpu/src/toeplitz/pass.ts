@@ -93,13 +93,13 @@ function record(
   { axis, from, does, to }: Pass,
   buffers: PassBuffers,
 ): void {
-  const { uniforms, workgroups } = seriesOfPass(request, split, chunk, axis);
-  const [blocks, rows, heads] = workgroups;
+  const { uniforms, workgroups } = seriesOfPass(request, split, chunk, { axis });
+  const [blocks, , heads] = workgroups;
   const ofKernels = from === 'both' ? Math.ceil(uniforms.step / 2 ** uniforms.log_lanes) : 0;
   passKernel({ from, does, to, turns: axis === 'columns' }).launch(stream, {
     uniforms: { ...uniforms, blocks },
     buffers,
-    workgroups: [blocks + ofKernels, rows, heads],
+    workgroups: [blocks + ofKernels, 1, heads],
   });
 }
 

@@ -56,8 +56,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
 #if multiplies
   for (var t = first; t < length; t += rows) {
     let at = (t << params.log_lanes) + in_tile;
-    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
-    tile[at] = times(tile[at], spectrum[place]);
+    if (lane.is_inside) {
+      let place = (group.z << params.log_total) + lane.position + t;
+      tile[at] = times(tile[at], spectrum[place]);
+    }
   }
   workgroupBarrier();
 #endif
