@@ -9,8 +9,8 @@ import { relativeLinks } from '../scripts/address.mjs';
 import { root, toolCommand } from '../scripts/run.mjs';
 import { bundle, consumer, packages } from './consumer.mjs';
 
-/** Bytes after minification and gzip. */
-const CORE_LIMIT_BYTES = 44_000;
+/** Bytes after minification and gzip. Of these, 2,000 are Toeplitz products, which mechanisms had before. */
+const CORE_LIMIT_BYTES = 46_000;
 
 /** One small export must not bring the rest along. Minified, not compressed. @type {Record<string, [name: string, limitBytes: number][]>} */
 const smallExports = {

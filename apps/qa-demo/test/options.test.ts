@@ -106,6 +106,8 @@ const modules: Readonly<Record<string, Exports>> = {
           { queryFeatures: q.shape, keyFeatures: q.shape, value: q.shape },
           wrong,
         ),
+      explainToeplitzProduct: (wrong) =>
+        ofCore.explainToeplitzProduct(backend, { factors: [1, 3], x: q.shape }, wrong),
       explainFeedForward: (wrong) => ofCore.explainFeedForward(backend, sizes, { k: 1, ...wrong }),
       planAttention: (wrong) => ofCore.planAttention(attentionRequest, limits, wrong),
       planAttentionBackward: (wrong) => ofCore.planAttentionBackward(attentionRequest, limits, wrong),
@@ -130,7 +132,7 @@ const modules: Readonly<Record<string, Exports>> = {
       custom div dryBackend elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg 
       printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireNoNaN reshape rmsNorm rsqrt 
-      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor
+      scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor toeplitzProduct
       topK transpose valueAndGrad where writeAt writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,
   },
@@ -261,7 +263,7 @@ const modules: Readonly<Record<string, Exports>> = {
       attentionFunctionOf: (wrong) =>
         untyped(mechanisms).attentionFunctionOf(nn.exact(), { trainedWith: 'softmax', ...wrong }),
     },
-    without: 'entmax15 entmaxAttention graphQuality toeplitzProduct',
+    without: 'entmax15 entmaxAttention graphQuality',
   },
   models: {
     of: models,

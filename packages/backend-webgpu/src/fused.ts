@@ -16,6 +16,8 @@ import { sumsOfSquares } from './primitives/sum-squares.js';
 import type { DeviceFacts } from './runtime/facts.js';
 import type { Stream } from './runtime/stream.js';
 import type { WebGpuTensor } from './tensor.js';
+import { fusedToeplitzBackward } from './toeplitz/fused-toeplitz-backward.js';
+import { fusedToeplitzProduct } from './toeplitz/fused-toeplitz-product.js';
 
 export interface Allocation {
   allocate(shape: Shape, dtype: DType): WebGpuTensor;
@@ -72,6 +74,8 @@ export function fusedOperations(
     graphAttentionBackward: guarded(fusedGraphBackward(stream, facts, tracked)),
     linearAttention: guarded(fusedLinearAttention(stream, facts, tracked)),
     linearAttentionBackward: guarded(fusedLinearBackward(stream, facts, tracked)),
+    toeplitzProduct: guarded(fusedToeplitzProduct(stream, facts, tracked)),
+    toeplitzProductBackward: guarded(fusedToeplitzBackward(stream, facts, tracked)),
     elementwise: guarded(elementwisePrograms(stream, facts, tracked)),
     elementwiseList: guarded(
       elementwiseLists(stream, facts, { allocate: tracked, allocateWindows: trackedWindows }),

@@ -56,6 +56,7 @@ export {
 } from './contract/request-facts.js';
 export { broadcastShapes, formatShape, type Shape, sameShape, sizeOf, stridesOf } from './contract/shape.js';
 export type * from './contract/sum-squares.js';
+export type * from './contract/toeplitz-product.js';
 export type { KeptUnits } from './feed-forward/composed.js';
 export {
   type FeedForwardForward,

@@ -94,3 +94,9 @@ export { requireNoNaN } from './tensor/require-no-nan.js';
 export { scope } from './tensor/scope.js';
 export { evaluate, Tensor } from './tensor/tensor.js';
 export type { Tree } from './tensor/tree.js';
+export {
+  type ExplainToeplitzProductOptions,
+  explainToeplitzProduct,
+  type ToeplitzProductShapes,
+} from './toeplitz/explain.js';
+export { toeplitzProduct } from './toeplitz/toeplitz-product.js';

@@ -14,7 +14,6 @@ export { type SigmoidBlockOptions, sigmoidBlock } from './sigmoid-block.js';
 export { type SimpleTronOptions, simpleTron } from './simpletron.js';
 export { type SoftOptions, soft } from './soft.js';
 export { type Sparsefinder, type SparsefinderOptions, sparsefinder } from './sparsefinder.js';
-export { toeplitzProduct } from './toeplitz.js';
 export { type TrainableKernelOptions, trainableKernel } from './trainable-kernel.js';
 export {
   type MemoryEncoder,

@@ -25,6 +25,7 @@ import {
   type Tensor,
   TopKError,
   tensor,
+  toeplitzProduct,
   where,
 } from '@topk-attention/core';
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
@@ -33,7 +34,6 @@ import { requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
 import { detached } from './random.js';
 import { notSoftmax } from './refusals.js';
-import { toeplitzProduct } from './toeplitz.js';
 
 export interface RelativeKernelOptions {
   /** Distances that have a bias of their own: up to `length - 1` tokens. Farther ones share the last. */

@@ -84,6 +84,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     readme: 2,
     'runtime/processes': 5,
     'training/mixed-training': 1,
+    'toeplitz/fused': 24,
     'training/planned-steps': 70,
   },
   // The suite on engines other than cpu, and further engines.

@@ -9,8 +9,10 @@ import { attentionOracleCases } from './attention/oracle-cases.js';
 import { overflowCases } from './attention/overflow.js';
 import { queryStartCases } from './attention/query-start.js';
 import { attentionRules } from './attention/rules.js';
+import { toeplitzProductCases } from './attention/toeplitz/cases.js';
 import { badInputCases } from './bad-input/cases.js';
 import { graphAndLinearBadInputCases } from './bad-input/graph-and-linear.js';
+import { toeplitzBadInputCases } from './bad-input/toeplitz.js';
 import { trapCases } from './engine-traps/traps.js';
 import { feedForwardHalfCases } from './feed-forward/half-precision.js';
 import { feedForwardOracleCases } from './feed-forward/oracle-cases.js';
@@ -90,6 +92,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...overflowCases,
     ...graphAttentionCases,
     ...linearAttentionCases,
+    ...toeplitzProductCases,
     ...feedForwardOracleCases,
     ...feedForwardRules,
     ...propertyCases,
@@ -100,6 +103,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...graphAndLinearDifferenceCases,
     ...badInputCases,
     ...graphAndLinearBadInputCases,
+    ...toeplitzBadInputCases,
     ...lifecycleCases,
     ...recordedStepCases,
     ...recomputeCases,

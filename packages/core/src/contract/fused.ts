@@ -46,6 +46,13 @@ import type {
 import type { NormBackwardInputs, NormGradients, NormInputs, NormOutputs, NormRequest } from './norm.js';
 import type { Shape } from './shape.js';
 import type { SumSquaresInputs, SumSquaresOutputs, SumSquaresRequest } from './sum-squares.js';
+import type {
+  ToeplitzProductBackwardInputs,
+  ToeplitzProductGradients,
+  ToeplitzProductInputs,
+  ToeplitzProductOutputs,
+  ToeplitzProductRequest,
+} from './toeplitz-product.js';
 
 /** How a path describes itself, one fact per line of `explain()`: the variant, how it selects. */
 export type Facts = Readonly<Record<string, string>>;
@@ -126,6 +133,17 @@ export interface FusedOperations<T> {
     LinearAttentionRequest,
     LinearAttentionBackwardInputs<T>,
     LinearAttentionGradients<T>
+  >;
+  /** Toeplitz matrices times columns. */
+  readonly toeplitzProduct?: FusedOperation<
+    ToeplitzProductRequest,
+    ToeplitzProductInputs<T>,
+    ToeplitzProductOutputs<T>
+  >;
+  readonly toeplitzProductBackward?: FusedOperation<
+    ToeplitzProductRequest,
+    ToeplitzProductBackwardInputs<T>,
+    ToeplitzProductGradients<T>
   >;
   readonly feedForward?: FusedOperation<FeedForwardRequest, FeedForwardInputs<T>, FeedForwardOutputs<T>>;
   /** Gradients under the inputs' roles. Only with it does training run `feedForward`, with `request.saves`. */

@@ -7,6 +7,7 @@ import {
   explainFeedForward,
   explainGraphAttention,
   explainLinearAttention,
+  explainToeplitzProduct,
   type FeedForwardPlan,
   graphAttention,
   linearAttention,
@@ -14,6 +15,7 @@ import {
   pullback,
   type Tensor,
   tensor,
+  toeplitzProduct,
   topKAttention,
   topKFeedForward,
 } from '@topk-attention/core';
@@ -26,7 +28,7 @@ import { Random } from '../../harness/support/random.js';
 interface Ran {
   /** Fused operations by name, with what each said of itself and the chunk it ran with. */
   readonly fused: Map<string, { readonly facts: Facts; readonly chunk: number }>;
-  /** Calls of the primitive that every composed version uses. */
+  /** Calls of a primitive that the composed version uses. */
   products: number;
 }
 
@@ -41,8 +43,14 @@ function withMembers<T extends object>(target: T, members: Partial<T>): T {
   });
 }
 
-/** The backend, recording which of its fused operations run and whether products are composed. */
-function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran } {
+/**
+ * The backend, recording which of its fused operations run and whether products are composed: calls of a primitive that the
+ * composed version needs and a fused one does not.
+ */
+function watched(
+  inner: Backend,
+  primitive: 'matmul' | 'concat' = 'matmul',
+): { readonly backend: Backend; readonly ran: Ran } {
   const ran: Ran = { fused: new Map(), products: 0 };
   const recorded = (name: string, operation: FusedOperation<object, object, object>) => ({
     prepare(...asked: Parameters<typeof operation.prepare>) {
@@ -61,11 +69,17 @@ function watched(inner: Backend): { readonly backend: Backend; readonly ran: Ran
       : [[name, recorded(name, operation as FusedOperation<object, object, object>)] as const],
   );
   const fused: NonNullable<Backend['fused']> = Object.fromEntries(table);
-  const matmul: Backend['matmul'] = (...asked) => {
-    ran.products++;
-    return inner.matmul(...asked);
+  const counted: Pick<Backend, 'matmul' | 'concat'> = {
+    matmul: (...asked) => {
+      ran.products += Number(primitive === 'matmul');
+      return inner.matmul(...asked);
+    },
+    concat: (...asked) => {
+      ran.products += Number(primitive === 'concat');
+      return inner.concat(...asked);
+    },
   };
-  return { backend: withMembers(inner, { matmul, ...(inner.fused && { fused }) }), ran };
+  return { backend: withMembers(inner, { ...counted, ...(inner.fused && { fused }) }), ran };
 }
 
 /** Compares one pass with the record and empties it. */
@@ -246,6 +260,17 @@ async function attendsLinearly({ backend: inner }: ConformanceContext, causal: b
   await checkRuns('linearAttention', of, ran, [q, k, v], (x) => linearAttention(x, k, v, { causal }));
 }
 
+async function multipliesByDistances({ backend: inner }: ConformanceContext): Promise<void> {
+  const { backend, ran } = watched(inner, 'concat');
+  const shapes = { factors: [2, 23], x: [1, 2, 12, 4] };
+  const random = new Random('explained distances');
+  const up = (shape: number[]): Tensor =>
+    tensor(backend, Float32Array.from(random.uniform(shape).data), shape);
+  const [x, factors] = [up(shapes.x), up(shapes.factors)];
+  const of = (training: boolean): Explained => explainToeplitzProduct(backend, shapes, { training });
+  await checkRuns('toeplitzProduct', of, ran, [x, factors], (one) => toeplitzProduct(factors, one));
+}
+
 function explained(name: string, run: ConformanceCase['run']): ConformanceCase {
   return { name: `planning: what explain() says is what runs: ${name}`, group: 'planning', run };
 }
@@ -256,6 +281,7 @@ export const explainedRunCases: readonly ConformanceCase[] = [
   explained('graph attention', attendsOnGraph),
   explained('linear attention', (context) => attendsLinearly(context, false)),
   explained('linear attention, causal', (context) => attendsLinearly(context, true)),
+  explained('Toeplitz product', multipliesByDistances),
   explained('feed-forward', (context) => feeds(context, false, 4)),
   explained('gated feed-forward', (context) => feeds(context, true, 4)),
   explained('feed-forward, all units', (context) => feeds(context, false, 16)),

@@ -1,15 +1,9 @@
-import {
-  add,
-  type Backend,
-  concat,
-  mul,
-  narrow,
-  reshape,
-  scope,
-  sub,
-  type Tensor,
-  tensor,
-} from '@topk-attention/core';
+import type { Backend } from '../contract/backend.js';
+import { tensor } from '../ops/create.js';
+import { add, mul, sub } from '../ops/elementwise.js';
+import { concat, narrow, reshape } from '../ops/layout.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
 
 /** Complex numbers, as two tensors of one shape. */
 export interface Complex {
