@@ -33,6 +33,7 @@ optional(
     const expected = asked.map(({ answerIds }) => answerIds);
     expect(answers.exported).toEqual(expected);
     expect(answers.exact).toEqual(expected);
+    expect(answers.half).toEqual(expected);
     const backend = await createOnnxRuntimeBackend({ threads: 1 });
     const model = await loadT5({ backend, source: embedded, attention: { k: K } });
     const withK = async (choices: LayerChoices): Promise<readonly (readonly number[])[]> =>

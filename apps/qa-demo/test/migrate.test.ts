@@ -15,10 +15,9 @@ let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'topk-migrate-'));
   const model = await loadT5({ backend: createReferenceBackend(), source: embedded });
-  const files = await exportOnnx(model);
-  model.dispose();
   await cp(embedded, join(folder, 'checkpoint'), { recursive: true });
-  await writeExported(files, join(folder, 'models', 'my-t5'), { checkpoint: embedded });
+  await writeExported(await exportOnnx(model), join(folder, 'models', 'my-t5'), { checkpoint: embedded });
+  model.dispose();
   await copyFile(join(folder, 'models/my-t5/onnx/encoder_model.onnx'), join(folder, 'model.onnx'));
   process.chdir(folder);
 });

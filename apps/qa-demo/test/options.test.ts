@@ -372,7 +372,7 @@ const modules: Readonly<Record<string, Exports>> = {
       exportOnnx: (wrong) => untyped(onnxExport).exportOnnx(model, wrong),
       writeExported: (wrong) => untyped(onnxExport).writeExported({}, 'exported', wrong),
     },
-    without: '',
+    without: 'readExported',
   },
   rewrite: {
     of: rewrite,

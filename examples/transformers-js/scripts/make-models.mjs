@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { loadT5 } from '@topk-attention/models';
-import { exportOnnx, writeExported } from '@topk-attention/onnxruntime/export';
+import { exportOnnx, readExported, writeExported } from '@topk-attention/onnxruntime/export';
 import { rewriteModel } from '@topk-attention/onnxruntime/rewrite';
 
 const ENCODER = 'onnx/encoder_model.onnx';
@@ -17,12 +17,13 @@ const ENCODER = 'onnx/encoder_model.onnx';
 export async function makeModels(checkpoint, target) {
   // Weights are only read here, so any backend will do.
   const model = await loadT5({ backend: createReferenceBackend(), source: checkpoint });
-  const files = await exportOnnx(model);
+  const files = await readExported(await exportOnnx(model));
   model.dispose();
   /** @param {'exact' | { k: number }} attention */
   const rewritten = (attention) => ({
     ...files,
-    [ENCODER]: rewriteModel(files[ENCODER], { attention, feedForward: 'chunked' }).model,
+    [ENCODER]: rewriteModel(/** @type {Uint8Array} */ (files[ENCODER]), { attention, feedForward: 'chunked' })
+      .model,
   });
   const forms = { exported: files, chunked: rewritten('exact'), 'top-k': rewritten({ k: 64 }) };
   for (const [name, form] of Object.entries(forms)) {

@@ -1,32 +1,54 @@
 import { existsSync } from 'node:fs';
 import { textTable } from '@topk-attention/app-kit';
-import { Command, type CommandUnknownOpts, type Io, print, shownPath } from '@topk-attention/app-kit/node';
+import {
+  Command,
+  type CommandUnknownOpts,
+  type Io,
+  Option,
+  print,
+  shownPath,
+} from '@topk-attention/app-kit/node';
 import { formatBytes, TopKError } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type LayerChoices, loadT5 } from '@topk-attention/models';
-import { type ExportedFiles, exportOnnx, writeExported } from '@topk-attention/onnxruntime/export';
+import {
+  type ExportOptions,
+  exportOnnx,
+  type FilesByPath,
+  writeExported,
+} from '@topk-attention/onnxruntime/export';
 import { rewriteModel } from '@topk-attention/onnxruntime/rewrite';
 import { modelFolder } from '../engine/model-folder.js';
 import { choiceOf, type Kept } from '../engine/protocol.js';
 import { kept } from './kept-values.js';
 
-const ENCODER = 'onnx/encoder_model.onnx';
+/** The encoder's model, in either dtype. */
+const ENCODER = /^onnx\/encoder_model.*\.onnx$/;
 
 const notes = `
 Writes onnx/encoder_model.onnx, onnx/decoder_model_merged.onnx, the configuration and the tokenizer: the layout of
 transformers.js and optimum. Layers with k are a selection in the file; exact ones are plain products, which --chunked
 and \`topk-onnx rewrite\` turn into a loop over chunks of queries.
 
+--dtype float16 halves the files (encoder_model_fp16.onnx, ...). It is for downloads and GPUs: on most CPUs ONNX Runtime
+multiplies in float32 all the same. A model that would reach 2 GiB gets its weights in files beside it
+(encoder_model.onnx_data, ...), as every model does with --external-data.
+
 Examples:
   pnpm qa export models/exact --chunked
+  pnpm qa export models/half --dtype float16
   pnpm qa export models/k64 --attention-k 64 --json`;
 
-type ExportOptions = {
+type Dtype = NonNullable<ExportOptions['dtype']>;
+
+type Flags = {
   json?: true;
   model: string;
   attentionK: Kept;
   feedForwardK: Kept;
   chunked?: true;
+  dtype: Dtype;
+  externalData?: true;
 };
 
 /** `export`: a T5 as a folder of ONNX files. */
@@ -41,11 +63,17 @@ export function exportCommand(io: Io): CommandUnknownOpts {
     .option('--attention-k <N|exact>', 'keys that each query keeps', kept, 'exact' as Kept)
     .option('--feed-forward-k <N|exact>', 'hidden units that each token keeps', kept, 'exact' as Kept)
     .option('--chunked', 'the encoder in chunks: the same function in less memory')
+    .addOption(
+      new Option('--dtype <TYPE>', 'the type of weights and products')
+        .choices(['float32', 'float16'] as const)
+        .default('float32' as Dtype),
+    )
+    .option('--external-data', 'weights in files beside each model')
     .addHelpText('after', notes)
     .action((folder, options) => exportModel(folder, options, io));
 }
 
-async function exportModel(folder: string, options: ExportOptions, io: Io): Promise<void> {
+async function exportModel(folder: string, options: Flags, io: Io): Promise<void> {
   const checkpoint = modelFolder(options.model);
   // Before a large model is read for nothing.
   if (existsSync(folder)) {
@@ -54,7 +82,7 @@ async function exportModel(folder: string, options: ExportOptions, io: Io): Prom
       fix: 'Name another folder, or remove this one first',
     });
   }
-  const { attentionK, feedForwardK, chunked: isChunked = false } = options;
+  const { attentionK, feedForwardK, dtype, externalData = 'auto', chunked: isChunked = false } = options;
   const choices: LayerChoices = { attention: choiceOf(attentionK), feedForward: choiceOf(feedForwardK) };
   // Weights are only read, so no engine is needed.
   const backend = createReferenceBackend();
@@ -62,12 +90,15 @@ async function exportModel(folder: string, options: ExportOptions, io: Io): Prom
     ...{ backend, source: checkpoint, tokenizer: false, signal: io.signal },
     ...choices,
   });
-  const exported = await exportOnnx(model);
-  model.dispose();
-  const files = isChunked ? chunked(exported) : exported;
+  const exported = await exportOnnx(model, { dtype, externalData });
+  const files = isChunked ? await chunked(exported) : exported;
   const written = await writeExported(files, folder, { checkpoint });
+  model.dispose();
   if (options.json) {
-    print(io, JSON.stringify({ folder, attentionK, feedForwardK, chunked: isChunked, files: written }));
+    print(
+      io,
+      JSON.stringify({ folder, attentionK, feedForwardK, dtype, chunked: isChunked, files: written }),
+    );
     return;
   }
   const rows = Object.entries(written).map(([file, bytes]) => [file, formatBytes(bytes)]);
@@ -75,6 +106,12 @@ async function exportModel(folder: string, options: ExportOptions, io: Io): Prom
 }
 
 /** A decoder has one query at a time, so chunks would save nothing there. */
-function chunked(files: ExportedFiles): ExportedFiles {
-  return { ...files, [ENCODER]: rewriteModel(files[ENCODER], { feedForward: 'chunked' }).model };
+async function chunked(files: FilesByPath): Promise<FilesByPath> {
+  const made: { [path: string]: FilesByPath[string] } = { ...files };
+  for (const [path, file] of Object.entries(files)) {
+    if (!ENCODER.test(path)) continue;
+    const bytes = file instanceof Uint8Array ? file : await file.bytes();
+    made[path] = rewriteModel(bytes, { feedForward: 'chunked' }).model;
+  }
+  return made;
 }

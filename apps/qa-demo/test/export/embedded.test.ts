@@ -1,7 +1,7 @@
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { type LayerChoices, loadT5, type T5 } from '@topk-attention/models';
 import { createOnnxRuntimeBackend, type OnnxRuntimeBackend } from '@topk-attention/onnxruntime';
-import { type ExportedFiles, exportOnnx, type FilesByPath } from '@topk-attention/onnxruntime/export';
+import { type ExportOptions, exportOnnx, readExported } from '@topk-attention/onnxruntime/export';
 import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import * as ort from 'onnxruntime-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -15,15 +15,17 @@ const asked: readonly Question[] = thoroughAvailability().available
   ? list.filter((_, at) => at % 8 === 0 || at === list.length - 1)
   : list.filter(({ ids }) => ids.length <= 300).filter((_, at) => at % 6 === 0);
 
-async function exported(choices: LayerChoices = {}): Promise<ExportedFiles> {
+type Files = Awaited<ReturnType<typeof readExported>>;
+
+async function exported(choices: LayerChoices = {}, options?: ExportOptions): Promise<Files> {
   const model = await loadT5({ backend: createReferenceBackend(), source: embedded, ...choices });
-  const files = await exportOnnx(model);
+  const files = await readExported(await exportOnnx(model, options));
   model.dispose();
   return files;
 }
 
 /** What the files answer to every question. */
-async function answersOf(files: FilesByPath): Promise<readonly (readonly number[])[]> {
+async function answersOf(files: Files): Promise<readonly (readonly number[])[]> {
   const t5 = await ExportedT5.open(ort, files);
   const answers: (readonly number[])[] = [];
   for (const { ids } of asked) answers.push(await t5.generate(ids, maxNewTokens));
@@ -33,7 +35,7 @@ async function answersOf(files: FilesByPath): Promise<readonly (readonly number[
 
 describe('the embedded model as ONNX files, in onnxruntime-node', () => {
   const expected = asked.map(({ answerIds }) => answerIds);
-  let files: ExportedFiles;
+  let files: Files;
   let backend: OnnxRuntimeBackend;
   let model: T5;
 
@@ -73,6 +75,14 @@ describe('the embedded model as ONNX files, in onnxruntime-node', () => {
     const own = await ownAnswers(choices);
     expect(await answersOf(rewritten(files, { ...choices, strict: true }))).toEqual(own);
     expect(await answersOf(await exported(choices))).toEqual(own);
+  });
+
+  test('in half precision, as exported and rewritten, with k too', async () => {
+    const half = await exported({}, { dtype: 'float16' });
+    expect(await answersOf(half)).toEqual(expected);
+    expect(await answersOf(rewritten(half, { feedForward: 'chunked', strict: true }))).toEqual(expected);
+    const choices = { attention: { k: 16 }, feedForward: { k: 128 } };
+    expect(await answersOf(await exported(choices, { dtype: 'float16' }))).toEqual(await ownAnswers(choices));
   });
 
   test('layers of several kinds, feed-forward layers with k too', async () => {

@@ -33,12 +33,19 @@ export class ExportedT5 {
     this.#settings = settings;
   }
 
+  /** @param files Those of one dtype. */
   static async open(ort: Ort, files: { readonly [path: string]: Uint8Array }): Promise<ExportedT5> {
-    const open = (file: string): Promise<InferenceSession> =>
-      ort.InferenceSession.create(files[file] as Uint8Array, { logSeverityLevel: 3, intraOpNumThreads: 1 });
+    const open = (name: string): Promise<InferenceSession> => {
+      const own = Object.entries(files).filter(([path]) => path.startsWith(`onnx/${name}`));
+      const [model, ...weights] = own.map(([path, data]) => ({ path: path.slice('onnx/'.length), data }));
+      return ort.InferenceSession.create(model?.data as Uint8Array, {
+        ...{ logSeverityLevel: 3, intraOpNumThreads: 1 },
+        ...(weights.length > 0 && { externalData: weights }),
+      });
+    };
     const settings: Settings = JSON.parse(new TextDecoder().decode(files['config.json']));
-    const encoder = await open('onnx/encoder_model.onnx');
-    return new ExportedT5(ort, encoder, await open('onnx/decoder_model_merged.onnx'), settings);
+    const encoder = await open('encoder_model');
+    return new ExportedT5(ort, encoder, await open('decoder_model_merged'), settings);
   }
 
   async release(): Promise<void> {
@@ -75,14 +82,20 @@ export class ExportedT5 {
 
   #emptyPast(batch: number): { readonly [name: string]: OrtTensor } {
     const { num_heads: heads, d_kv: width, num_decoder_layers: layers } = this.#settings;
+    const dims = [batch, heads, 0, width];
     const names = [...Array(layers).keys()].flatMap((layer) =>
       ['decoder.key', 'decoder.value', 'encoder.key', 'encoder.value'].map(
         (part) => `past_key_values.${layer}.${part}`,
       ),
     );
-    const empty = (): OrtTensor =>
-      new this.#ort.Tensor('float32', new Float32Array(0), [batch, heads, 0, width]);
-    return Object.fromEntries(names.map((name) => [name, empty()]));
+    const types = new Map(
+      this.#decoder.inputMetadata.map((input) => [input.name, 'type' in input && input.type]),
+    );
+    const empty = (name: string): OrtTensor =>
+      types.get(name) === 'float16'
+        ? new this.#ort.Tensor('float16', new Uint16Array(0), dims)
+        : new this.#ort.Tensor('float32', new Float32Array(0), dims);
+    return Object.fromEntries(names.map((name) => [name, empty(name)]));
   }
 
   /** The past for the next step, from the outputs of the last one. */

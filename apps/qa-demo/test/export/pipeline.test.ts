@@ -3,8 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { env, pipeline } from '@huggingface/transformers';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { loadT5 } from '@topk-attention/models';
-import { type ExportedFiles, exportOnnx, writeExported } from '@topk-attention/onnxruntime/export';
+import { loadT5, type T5 } from '@topk-attention/models';
+import {
+  type ExportOptions,
+  exportOnnx,
+  readExported,
+  writeExported,
+} from '@topk-attention/onnxruntime/export';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { embedded, questions } from './questions.js';
 import { rewritten } from './rewritten.js';
@@ -13,21 +18,35 @@ const { list, maxNewTokens } = await questions();
 /** Of different lengths, so that a batch of them has padding. */
 const asked = [0, 9, 18].flatMap((at) => list[at] ?? []);
 let folder: string;
-let files: ExportedFiles;
+let model: T5;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'topk-pipeline-'));
-  const model = await loadT5({ backend: createReferenceBackend(), source: embedded });
-  files = await exportOnnx(model);
-  model.dispose();
+  model = await loadT5({ backend: createReferenceBackend(), source: embedded });
   Object.assign(env, { allowRemoteModels: false, localModelPath: folder });
 });
-afterAll(() => rm(folder, { recursive: true, force: true }));
+afterAll(async () => {
+  model.dispose();
+  await rm(folder, { recursive: true, force: true });
+});
 
-test.each(['exported', 'rewritten'])(
+/** The pipeline reads what it needs to know from config.json. */
+const forms: { readonly [name: string]: ExportOptions } = {
+  exported: {},
+  rewritten: {},
+  half: { dtype: 'float16' },
+  'external-data': { externalData: true },
+  'half-external-data': { dtype: 'float16', externalData: true },
+};
+
+test.each(Object.keys(forms))(
   'a pipeline of transformers.js answers alone and in a batch: %s',
   async (name) => {
-    const made = name === 'exported' ? files : rewritten(files, { feedForward: 'chunked', strict: true });
+    const exported = await exportOnnx(model, forms[name]);
+    const isRewritten = name === 'rewritten';
+    const made = isRewritten
+      ? rewritten(await readExported(exported), { feedForward: 'chunked', strict: true })
+      : exported;
     await writeExported(made, join(folder, name), { checkpoint: embedded });
     const answer = await pipeline('text2text-generation', name);
     const prompts = asked.map(({ prompt }) => prompt);

@@ -1,4 +1,5 @@
 export { type ExportedFiles, type ExportOptions, exportOnnx } from './export-onnx.js';
+export { type ExportedFile, type FilesByPath, readExported } from './exported-file.js';
 export type {
   ExportableT5,
   ExportedAttention,
@@ -6,4 +7,4 @@ export type {
   ExportedLayer,
   T5Settings,
 } from './t5/exportable.js';
-export { type FilesByPath, type WriteExportedOptions, writeExported } from './write-exported.js';
+export { type WriteExportedOptions, writeExported } from './write-exported.js';

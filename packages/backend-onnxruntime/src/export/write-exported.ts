@@ -1,8 +1,6 @@
 import { aValue, type OptionKinds, readOptions, TopKError } from '@topk-attention/core';
 import { nodeModules } from '../rewrite/files/node-modules.js';
-
-/** Files by their paths in a folder, such as those that `exportOnnx` gives. */
-export type FilesByPath = { readonly [path: string]: Uint8Array };
+import type { FilesByPath } from './exported-file.js';
 
 export interface WriteExportedOptions {
   /**
@@ -22,12 +20,14 @@ const NEEDED = ['tokenizer.json', 'tokenizer_config.json'];
 const COMPANIONS = ['special_tokens_map.json', 'added_tokens.json', 'spiece.model', 'generation_config.json'];
 
 /**
- * Writes exported files as a folder that appears whole or not at all.
+ * Writes exported files as a folder that appears whole or not at all. Weights are read from the model one at a time, so it
+ * must not be disposed of before.
  *
  * @param target Path of the folder; nothing may be there yet.
  * @returns What the folder holds: paths within it, with their bytes.
  * @throws TopKError INVALID_OPTION for a target that exists; FILE_NOT_FOUND for a checkpoint without tokenizer.json
- * or tokenizer_config.json and for a target that cannot be written; UNSUPPORTED in a browser.
+ * or tokenizer_config.json and for a target that cannot be written; DISPOSED for a model disposed of before; UNSUPPORTED in a
+ * browser, and for a weight beyond the numbers of half precision.
  */
 export async function writeExported(
   files: FilesByPath,
@@ -49,11 +49,14 @@ export async function writeExported(
       const file = path.join(temporary, ...name.split('/'));
       await fs.mkdir(path.dirname(file), { recursive: true });
       // Without flushing, a crash may leave an empty file under the new name.
-      await fs.writeFile(file, content, { flag: 'wx', flush: true });
+      const given = content instanceof Uint8Array ? content : content.parts();
+      await fs.writeFile(file, given, { flag: 'wx', flush: true });
     }
     await fs.rename(temporary, target);
   } catch (cause) {
     await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
+    // A weight that cannot be read.
+    if (cause instanceof TopKError) throw cause;
     throw new TopKError('FILE_NOT_FOUND', `writeExported: ${target} cannot be written`, {
       got: cause instanceof Error ? cause.message : String(cause),
       fix: 'Choose a folder in one that you may write to, on a disk with room',

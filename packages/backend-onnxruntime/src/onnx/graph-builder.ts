@@ -80,10 +80,11 @@ export class GraphBuilder {
     }
   }
 
-  /** A constant f32 under a name of its own, such as a weight. */
-  weight(name: string, dims: readonly number[], data: Float32Array): string {
-    const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    this.#initializers.set(name, { name, dataType: elementTypes.f32, dims, rawData });
+  /** A constant under a name of its own, such as a weight. Without values, whoever writes the file has them. */
+  weight(name: string, type: ElementType, dims: readonly number[], values?: ArrayBufferView): string {
+    const rawData = values && new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    const dataType = elementTypes[type];
+    this.#initializers.set(name, { name, dataType, dims, ...(rawData !== undefined && { rawData }) });
     return name;
   }
 

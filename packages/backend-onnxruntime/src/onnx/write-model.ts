@@ -1,6 +1,7 @@
 import protobuf from 'protobufjs/minimal.js';
 import { type Field, fieldsOf, type MessageFormat, modelFormat, type Scalar, wireTypeOf } from './format.js';
-import type { Message, ModelProto } from './messages.js';
+import type { LazyBytes } from './lazy-bytes.js';
+import type { Message, ModelProto, TensorProto } from './messages.js';
 
 type Writer = protobuf.Writer;
 
@@ -17,44 +18,65 @@ export function encodeModel(model: ModelProto): Uint8Array {
 }
 
 /** Bytes in parts, one after the other. */
-export interface Parts {
-  readonly parts: readonly Uint8Array[];
+export interface Parts<Lazy = never> {
+  readonly parts: readonly (Uint8Array | Lazy)[];
   readonly length: number;
 }
 
 /** The bytes of a model without a copy of its weights: parts of them are the model's own. */
 export function encodeParts(model: ModelProto): Parts {
-  return partsOf(model, modelFormat);
+  return partsOf(model, modelFormat, new Map<object, never>());
+}
+
+/** The same where raw values of some tensors are read only when the file is written. */
+export function encodeLazy(
+  model: ModelProto,
+  rawData: ReadonlyMap<TensorProto, LazyBytes>,
+): Parts<LazyBytes> {
+  return partsOf(model, modelFormat, rawData);
 }
 
 /** Shorter bytes are copied: a part of its own would take more. */
 const SHORT = 2 ** 12;
 
-function partsOf(message: Message, format: MessageFormat): Parts {
+type LazyValues<Lazy> = ReadonlyMap<object, Lazy>;
+
+function partsOf<Lazy extends LazyBytes>(
+  message: Message,
+  format: MessageFormat,
+  lazy: LazyValues<Lazy>,
+): Parts<Lazy> {
   const values = message as { readonly [name: string]: unknown };
-  const joined = new JoinedParts();
+  const rawData = lazy.get(message);
+  const joined = new JoinedParts<Lazy>();
   for (const field of fieldsOf(format).values()) {
+    if (rawData !== undefined && field.name === 'rawData') {
+      joined.writer.uint32(tagOf(field));
+      joined.add({ parts: [rawData], length: rawData.byteLength });
+      continue;
+    }
     const value = values[field.name];
     if (value === undefined) continue;
-    if (field.form === 'one') writeField(joined, field, value);
+    if (field.form === 'one') writeField(joined, field, value, lazy);
     else if (field.form === 'packed') writePacked(joined.writer, field, value as Iterable<unknown>);
-    else for (const item of value as Iterable<unknown>) writeField(joined, field, item);
+    else for (const item of value as Iterable<unknown>) writeField(joined, field, item, lazy);
   }
   if (message.unknownFields !== undefined) joined.writer.raw(message.unknownFields);
   return joined.finish();
 }
 
-/** What a writer has written, and long bytes in between as they are. */
-class JoinedParts {
+/** What a writer has written, and long or lazy bytes in between as they are. */
+class JoinedParts<Lazy extends LazyBytes> {
   writer: Writer = protobuf.Writer.create();
-  readonly #parts: Uint8Array[] = [];
+  readonly #parts: (Uint8Array | Lazy)[] = [];
   #length = 0;
 
   /** Bytes with their length before them. */
-  add({ parts, length }: Parts): void {
+  add({ parts, length }: Parts<Lazy>): void {
     this.writer.uint32(length);
-    if (length < SHORT) {
-      for (const part of parts) this.writer.raw(part);
+    const ready = parts.filter((part): part is Uint8Array => !('read' in part));
+    if (length < SHORT && ready.length === parts.length) {
+      for (const part of ready) this.writer.raw(part);
       return;
     }
     this.#flush();
@@ -62,7 +84,7 @@ class JoinedParts {
     this.#length += length;
   }
 
-  finish(): Parts {
+  finish(): Parts<Lazy> {
     this.#flush();
     return { parts: this.#parts, length: this.#length };
   }
@@ -76,9 +98,19 @@ class JoinedParts {
   }
 }
 
-function writeField(joined: JoinedParts, { number, kind }: Field, value: unknown): void {
-  joined.writer.uint32((number << 3) | wireTypeOf(kind));
-  if (typeof kind === 'function') joined.add(partsOf(value as Message, kind()));
+function tagOf({ number, kind }: Field): number {
+  return (number << 3) | wireTypeOf(kind);
+}
+
+function writeField<Lazy extends LazyBytes>(
+  joined: JoinedParts<Lazy>,
+  field: Field,
+  value: unknown,
+  lazy: LazyValues<Lazy>,
+): void {
+  const { kind } = field;
+  joined.writer.uint32(tagOf(field));
+  if (typeof kind === 'function') joined.add(partsOf(value as Message, kind(), lazy));
   else if (kind === 'bytes') {
     const bytes = value as Uint8Array;
     joined.add({ parts: [bytes], length: bytes.length });

@@ -21,12 +21,17 @@ optional('onnx.checker passes exported models', onnxAvailability(), async () => 
       ),
     };
     const files: string[] = [];
-    for (const [name, model] of Object.entries(models)) {
-      const written = await writeExported(await exportOnnx(model), join(folder, name));
+    const forms = Object.entries(models).flatMap(([name, model]) =>
+      (['float32', 'float16'] as const).map((dtype) => [name, model, dtype] as const),
+    );
+    for (const [name, model, dtype] of forms) {
+      const exported = await exportOnnx(model, { dtype, externalData: name === 'topK' });
+      const target = join(folder, `${name}-${dtype}`);
+      const written = await writeExported(exported, target);
       const onnx = Object.keys(written).filter((file) => file.endsWith('.onnx'));
-      files.push(...onnx.map((file) => join(folder, name, file)));
+      files.push(...onnx.map((file) => join(target, file)));
     }
-    expect(files.length).toBe(8);
+    expect(files.length).toBe(16);
     expect(checkOnnx(files)).toEqual({});
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,7 +1,13 @@
 import type { TopKError } from '@topk-attention/core';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, test } from 'vitest';
-import { type ExportableT5, type ExportedLayer, exportOnnx } from '../../src/export/index.js';
+import {
+  type ExportableT5,
+  type ExportedLayer,
+  type ExportOptions,
+  exportOnnx,
+  readExported,
+} from '../../src/export/index.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
 import { rewriteModel } from '../../src/rewrite/index.js';
 import { largestGap, runModel } from '../support/run-model.js';
@@ -9,6 +15,16 @@ import { tinyT5 } from '../support/tiny-t5.js';
 
 const ENCODER = 'onnx/encoder_model.onnx';
 const DECODER = 'onnx/decoder_model_merged.onnx';
+
+/** The files in memory. */
+async function exported(
+  model: ExportableT5,
+  options?: ExportOptions,
+): Promise<
+  Readonly<Record<typeof ENCODER | typeof DECODER | 'config.json' | 'generation_config.json', Uint8Array>>
+> {
+  return (await readExported(await exportOnnx(model, options))) as Awaited<ReturnType<typeof exported>>;
+}
 
 function idsOf(batch: number, length: number): ort.Tensor {
   const data = BigInt64Array.from({ length: batch * length }, (_, at) => BigInt(2 + ((at * 7) % 27)));
@@ -32,7 +48,7 @@ async function encode(model: Uint8Array, batch: number, length: number): Promise
 
 describe('what the files hold', () => {
   test('names and extents that transformers.js and optimum look for', async () => {
-    const files = await exportOnnx(tinyT5());
+    const files = await exported(tinyT5());
     expect(Object.keys(files)).toEqual([ENCODER, DECODER, 'config.json', 'generation_config.json']);
     const dims = (file: typeof ENCODER | typeof DECODER, side: 'input' | 'output'): readonly string[] =>
       (decodeModel(files[file]).graph?.[side] ?? []).map(({ name, type }) => {
@@ -64,7 +80,7 @@ describe('what the files hold', () => {
 
   test('standard operators alone, and each weight once', async () => {
     const model = tinyT5({ attention: { k: 3 }, feedForward: { k: 4 } });
-    const files = await exportOnnx(model);
+    const files = await exported(model);
     for (const file of [ENCODER, DECODER] as const) {
       const { graph, opsetImport } = decodeModel(files[file]);
       expect(opsetImport).toEqual([expect.objectContaining({ version: 20 })]);
@@ -78,7 +94,7 @@ describe('what the files hold', () => {
 
   test('configurations', async () => {
     const settings = { gated: true, activation: 'gelu_tanh', tiedEmbeddings: false } as const;
-    const files = await exportOnnx(tinyT5({}, { ...settings, scaledOutputs: false, eosIds: [1, 5] }));
+    const files = await exported(tinyT5({}, { ...settings, scaledOutputs: false, eosIds: [1, 5] }));
     const read = (file: keyof typeof files): object => JSON.parse(new TextDecoder().decode(files[file]));
     expect(read('config.json')).toMatchObject({
       model_type: 't5',
@@ -94,7 +110,7 @@ describe('what the files hold', () => {
   });
 
   test('the same bytes for the same model', async () => {
-    const [one, other] = [await exportOnnx(tinyT5()), await exportOnnx(tinyT5())];
+    const [one, other] = [await exported(tinyT5()), await exported(tinyT5())];
     for (const [file, bytes] of Object.entries(one))
       expect(Buffer.compare(bytes, other[file as keyof typeof other]), file).toBe(0);
   });
@@ -104,8 +120,8 @@ describe('layers with k', () => {
   test.each([1, 5, 16, 33])(
     'with k of at least the length they are the exact ones: %i tokens',
     async (length) => {
-      const exact = await exportOnnx(tinyT5());
-      const topK = await exportOnnx(tinyT5({ attention: { k: 33 }, feedForward: { k: 20 } }), {
+      const exact = await exported(tinyT5());
+      const topK = await exported(tinyT5({ attention: { k: 33 }, feedForward: { k: 20 } }), {
         chunkBytes: 900,
       });
       const whole = await encode(exact[ENCODER], 2, length);
@@ -117,12 +133,12 @@ describe('layers with k', () => {
     const layer = { attention: { k: 3 }, feedForward: { k: 4 } };
     const results: Float32Array[] = [];
     for (const chunkBytes of [1, 3000, 2 ** 20]) {
-      const files = await exportOnnx(tinyT5(layer), { chunkBytes });
+      const files = await exported(tinyT5(layer), { chunkBytes });
       results.push(await encode(files[ENCODER], 3, 37));
     }
     const [first, ...others] = results as [Float32Array, ...Float32Array[]];
     for (const other of others) expect(largestGap(other, first)).toBeLessThan(1e-6);
-    const exact = await encode((await exportOnnx(tinyT5()))[ENCODER], 3, 37);
+    const exact = await encode((await exported(tinyT5()))[ENCODER], 3, 37);
     expect(largestGap(exact, first)).toBeGreaterThan(1e-3);
   });
 });
@@ -130,7 +146,7 @@ describe('layers with k', () => {
 test('exact layers are rewritten beside layers with k, whose loops leave nothing long', async () => {
   const { layerChoices, ...model } = tinyT5();
   const first = { ...(layerChoices['encoder.0'] as ExportedLayer), attention: { k: 3 } };
-  const files = await exportOnnx({ ...model, layerChoices: { ...layerChoices, 'encoder.0': first } });
+  const files = await exported({ ...model, layerChoices: { ...layerChoices, 'encoder.0': first } });
   const options = { strict: true, chunkBytes: 3000 };
   const { model: rewritten, report } = rewriteModel(files[ENCODER], options);
   expect(report.blocks.map(({ result }) => result)).toEqual(['exact']);

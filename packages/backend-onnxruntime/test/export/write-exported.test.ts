@@ -1,12 +1,12 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { TopKError } from '@topk-attention/core';
-import { afterEach, beforeEach, expect, test } from 'vitest';
-import { exportOnnx, writeExported } from '../../src/export/index.js';
+import type { Tensor, TopKError } from '@topk-attention/core';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { type ExportedFile, exportOnnx, readExported, writeExported } from '../../src/export/index.js';
 import { tinyT5 } from '../support/tiny-t5.js';
 
-const files = await exportOnnx(tinyT5());
+const files = await readExported(await exportOnnx(tinyT5()));
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'topk-export-'));
@@ -63,4 +63,47 @@ test('what is there stays, and nothing is left of what fails', async () => {
   expect(await codeOf(join(folder, 'new'), await checkpoint('tokenizer.json'))).toBe('FILE_NOT_FOUND');
   expect((await readdir(folder)).sort()).toEqual(['checkpoint', 'file', 'made']);
   expect(await readFile(join(folder, 'file'), 'utf8')).toBe('x');
+});
+
+test('weights are read from the model as they are written, one at a time', async () => {
+  const model = tinyT5();
+  const readings = Object.entries<Tensor>(model.parameters).map(
+    ([name, parameter]) => [name, vi.spyOn(parameter, 'data')] as const,
+  );
+  const read = (): readonly string[] =>
+    readings.flatMap(([name, { mock }]) => mock.calls.map(() => name)).sort();
+  const exported = await exportOnnx(model);
+  const before = read();
+  expect(before.length).toBe(2);
+  expect(before.every((name) => name.endsWith('relative_attention_bias.weight'))).toBe(true);
+  let parts = 0;
+  for await (const _ of (exported['onnx/encoder_model.onnx'] as ExportedFile).parts()) {
+    parts++;
+    expect(read().length).toBeLessThanOrEqual(before.length + parts);
+  }
+  const ofEncoder = Object.keys(model.parameters).filter((name) => /^(encoder|shared)/.test(name));
+  // The table of biases is in the graph in another form.
+  expect(read().length).toBe(before.length + ofEncoder.length - 1);
+});
+
+test.each([false, true])(
+  'of a model that is disposed of nothing is written: externalData %s',
+  async (externalData) => {
+    const model = tinyT5();
+    const exported = await exportOnnx(model, { externalData });
+    for (const parameter of Object.values<Tensor>(model.parameters)) parameter.dispose();
+    await expect(writeExported(exported, join(folder, 'made'))).rejects.toMatchObject({ code: 'DISPOSED' });
+    expect(await readdir(folder)).toEqual([]);
+  },
+);
+
+test('a file has the same bytes in parts, at once, and a second time', async () => {
+  for (const file of Object.values(await exportOnnx(tinyT5(), { dtype: 'float16' }))) {
+    const parts: Uint8Array[] = [];
+    for await (const part of file.parts()) parts.push(part);
+    const bytes = await file.bytes();
+    expect(Buffer.concat(parts).equals(bytes)).toBe(true);
+    expect(bytes.byteLength).toBe(file.byteLength);
+    expect(Buffer.compare(await file.bytes(), bytes)).toBe(0);
+  }
 });

@@ -101,6 +101,7 @@ test('one row of a table that is shorter than the length that reports are for is
   const k = onnx.input('k', 'f32', ['b', 's', 4]);
   const table = onnx.weight(
     'table',
+    'f32',
     [1, 64, 64],
     Float32Array.from({ length: 64 * 64 }, (_, at) => Math.sin(at)),
   );

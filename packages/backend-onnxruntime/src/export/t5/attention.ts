@@ -1,5 +1,5 @@
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
-import { BATCH, emitLinear, emitNumber, type Stack } from './stack.js';
+import { BATCH, emitLinear, emitNumber, narrowed, type Stack, widened } from './stack.js';
 
 /** Heads [B, H, L, dKv] of a projection of x [B, L, dModel]. */
 export function emitHeads(stack: Stack, x: string, weight: string): string {
@@ -24,21 +24,32 @@ export function emitMerged({ onnx, config }: Stack, heads: string): string {
 }
 
 /** softmax(scores) V. */
-export function emitExact(onnx: GraphBuilder, scores: string, values: string): string {
-  return onnx.op('MatMul', [onnx.op('Softmax', [scores], { axis: -1 }), values]);
+export function emitExact(stack: Stack, scores: string, values: string): string {
+  const { onnx } = stack;
+  const weights = onnx.op('Softmax', [widened(stack, onnx, scores)], { axis: -1 });
+  return onnx.op('MatMul', [narrowed(stack, onnx, weights), values]);
 }
 
 /**
  * The same over the k largest scores of each row; of equal scores the engine takes the lower key. Hidden keys, which come
  * last, have weight 0.
  *
+ * @param onnx The graph, which may be an inner one.
  * @param scores [B, H, queries, keys]
  * @param values [B, H, keys, dKv]
  * @param k i64 [1], no more than there are keys
  */
-export function emitSelected(onnx: GraphBuilder, scores: string, values: string, k: string): string {
-  const [best, keys] = onnx.ops('TopK', [scores, k], 2, { axis: -1, sorted: 0 }) as [string, string];
-  const weights = onnx.op('Softmax', [best], { axis: -1 });
+export function emitSelected(
+  stack: Stack,
+  onnx: GraphBuilder,
+  scores: string,
+  values: string,
+  k: string,
+): string {
+  // No engine has to select among f16: the order is the same.
+  const wide = widened(stack, onnx, scores);
+  const [best, keys] = onnx.ops('TopK', [wide, k], 2, { axis: -1, sorted: 0 }) as [string, string];
+  const weights = narrowed(stack, onnx, onnx.op('Softmax', [best], { axis: -1 }));
   const indices = onnx.op('Unsqueeze', [keys, onnx.i64([-1])]);
   const rows = onnx.op('GatherND', [values, indices], { batch_dims: 2 });
   const product = onnx.op('MatMul', [onnx.op('Unsqueeze', [weights, onnx.i64([-2])]), rows]);
@@ -65,11 +76,14 @@ export interface Chunks {
 
 /** As many queries at once as the bytes allow, spread evenly over the turns. */
 export function emitChunks(stack: Stack, length: string, k: number): Chunks {
-  const { onnx, config, chunkBytes } = stack;
+  const { onnx, config, type, chunkBytes } = stack;
   const [batch, keys] = [onnx.shape([BATCH]), onnx.shape([length])];
   const kept = emitKept(onnx, k, keys);
-  const ofHead = onnx.op('Add', [keys, onnx.op('Mul', [kept, onnx.i64([config.dKv])])]);
-  const ofRow = onnx.op('Mul', [onnx.op('Mul', [ofHead, batch]), onnx.i64([4 * config.heads])]);
+  // Scores of f16 are there in f32 as well.
+  const [ofScore, ofValue] = type === 'f32' ? [4, 4] : [6, 2];
+  const ofScores = onnx.op('Mul', [keys, onnx.i64([ofScore * config.heads])]);
+  const ofValues = onnx.op('Mul', [kept, onnx.i64([ofValue * config.dKv * config.heads])]);
+  const ofRow = onnx.op('Mul', [onnx.op('Add', [ofScores, ofValues]), batch]);
   const fitting = onnx.op('Min', [onnx.op('Div', [onnx.i64([chunkBytes]), ofRow]), onnx.i64([MOST_ROWS])]);
   const turns = emitQuotientUp(onnx, keys, onnx.op('Max', [fitting, onnx.i64([1])]));
   const rows = emitQuotientUp(onnx, keys, turns);
@@ -88,15 +102,16 @@ function emitQuotientUp(onnx: GraphBuilder, a: string, b: string): string {
  * @returns [B, L, H * dKv]
  */
 export function emitSelectedInChunks(
-  { onnx, config }: Stack,
+  stack: Stack,
   { turns, rows, kept }: Chunks,
   length: string,
   heads: { readonly queries: string; readonly keys: string; readonly values: string },
   terms: (inner: GraphBuilder, places: string) => readonly string[],
 ): string {
+  const { onnx, config, type } = stack;
   const last = onnx.op('Sub', [emitNumber(onnx, length), onnx.i64(1)]);
   const places = onnx.op('Range', [onnx.i64(0), rows, onnx.i64(1)]);
-  const result = { type: 'f32', shape: [BATCH, config.heads, '', config.dKv] } as const;
+  const result = { type, shape: [BATCH, config.heads, '', config.dKv] };
   const [chunks] = onnx.loop(turns, [], [result], (inner, turn) => {
     // The last chunk repeats the last query where queries do not fill it.
     const wanted = inner.op('Add', [places, inner.op('Mul', [turn, rows])]);
@@ -104,7 +119,7 @@ export function emitSelectedInChunks(
     const queries = inner.op('Gather', [heads.queries, own], { axis: 2 });
     let scores = inner.op('MatMul', [queries, heads.keys]);
     for (const term of terms(inner, own)) scores = inner.op('Add', [scores, term]);
-    return [emitSelected(inner, scores, heads.values, kept)];
+    return [emitSelected(stack, inner, scores, heads.values, kept)];
   }) as [string];
   const turned = onnx.op('Transpose', [chunks], { perm: [1, 0, 3, 2, 4] });
   const joined = onnx.op('Reshape', [

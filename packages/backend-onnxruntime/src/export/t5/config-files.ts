@@ -9,8 +9,17 @@ const names: { readonly [activation in Activation]: string } = {
   silu: 'silu',
 };
 
+/** What transformers.js must know of the files. */
+export interface FilesSettings {
+  readonly dtype: 'fp32' | 'fp16';
+  /** The type of the past by that of the file; version 4 reads it from the file. */
+  readonly kv_cache_dtype?: { readonly fp16: 'float16' };
+  /** How many files of weights belong to a model's file. */
+  readonly use_external_data_format?: { readonly [file: string]: number };
+}
+
 /** config.json, as transformers.js and optimum read it beside ONNX files. */
-export function configOf(config: T5Settings): object {
+export function configOf(config: T5Settings, files: FilesSettings): object {
   const activation = names[config.activation];
   // "gated-gelu" is the tanh approximation.
   const gate = activation === 'gelu_new' ? 'gated-gelu' : `gated-${activation}`;
@@ -36,8 +45,7 @@ export function configOf(config: T5Settings): object {
     scale_decoder_outputs: config.scaledOutputs,
     use_cache: true,
     ...specialIds(config),
-    // Without it transformers.js looks for files of 8-bit weights.
-    'transformers.js_config': { dtype: 'fp32' },
+    'transformers.js_config': files,
   };
 }
 

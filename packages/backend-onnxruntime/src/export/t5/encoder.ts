@@ -14,12 +14,14 @@ import {
   emitEmbedding,
   emitLinear,
   emitNorm,
+  emitNormal,
   emitPadding,
   emitPlaces,
   layerOf,
   SOURCE,
   type Stack,
   sublayerName,
+  widened,
 } from './stack.js';
 
 /** From `input_ids` and `attention_mask`, i64 [B, L], to `last_hidden_state`, f32 [B, L, dModel]. */
@@ -34,7 +36,7 @@ export function emitEncoder(stack: Stack): void {
     x = onnx.op('Add', [x, attended]);
     const made = onnx.within(`encoder.${index}.feedForward`, () => {
       const sublayer = sublayerName(stack, index, 1);
-      const normal = emitNorm(stack, x, `${sublayer}.layer_norm.weight`);
+      const normal = emitNormal(stack, x, `${sublayer}.layer_norm.weight`);
       return emitFeedForward(stack, sublayer, normal, layerOf(stack, index).feedForward);
     });
     x = onnx.op('Add', [x, made]);
@@ -56,7 +58,7 @@ class Scoring {
     this.#stack = stack;
     this.#bias = new RelativeBias(stack);
     this.places = emitPlaces(stack.onnx, SOURCE);
-    this.padding = emitPadding(stack.onnx, mask);
+    this.padding = emitPadding(stack, mask);
   }
 
   get bias(): RelativeBias {
@@ -82,11 +84,12 @@ class Scoring {
   }
 }
 
+/** f32 [B, L, dModel] */
 function emitAttention(stack: Stack, scoring: Scoring, index: number, x: string): string {
   const { onnx } = stack;
   const sublayer = sublayerName(stack, index, 0);
   const name = (role: string): string => `${sublayer}.SelfAttention.${role}.weight`;
-  const normal = emitNorm(stack, x, `${sublayer}.layer_norm.weight`);
+  const normal = emitNormal(stack, x, `${sublayer}.layer_norm.weight`);
   const heads = {
     queries: emitHeads(stack, normal, name('q')),
     keys: emitKeyColumns(stack, normal, name('k')),
@@ -101,8 +104,9 @@ function emitAttention(stack: Stack, scoring: Scoring, index: number, x: string)
       heads,
       (inner, places) => [scoring.bias.emit(inner, places, scoring.places), scoring.padding],
     );
-    return emitLinear(stack, merged, name('o'));
+    return widened(stack, onnx, emitLinear(stack, merged, name('o')));
   }
   const scores = onnx.op('Add', [onnx.op('MatMul', [heads.queries, heads.keys]), scoring.terms]);
-  return emitLinear(stack, emitMerged(stack, emitExact(onnx, scores, heads.values)), name('o'));
+  const merged = emitMerged(stack, emitExact(stack, scores, heads.values));
+  return widened(stack, onnx, emitLinear(stack, merged, name('o')));
 }

@@ -1,11 +1,11 @@
 import { emitActivation } from '../../emit/activation.js';
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
 import type { ExportedFeedForward } from './exportable.js';
-import { emitLinear, type Stack } from './stack.js';
+import { emitLinear, type Stack, widened } from './stack.js';
 
 /**
- * The feed-forward layer of a sublayer on x [B, L, dModel]. With k the other hidden units are set to zero, and the product
- * is over all of them: reading only the rows that count is slower for more than one token.
+ * The feed-forward layer of a sublayer on x [B, L, dModel], of the type of products, to f32. With k the other hidden units
+ * are set to zero, and the product is over all of them: reading only the rows that count is slower for more than one token.
  */
 export function emitFeedForward(
   stack: Stack,
@@ -16,18 +16,23 @@ export function emitFeedForward(
   const { onnx, config } = stack;
   const name = (weight: string): string => `${sublayer}.DenseReluDense.${weight}.weight`;
   const inner = emitLinear(stack, x, name(config.gated ? 'wi_0' : 'wi'));
-  let units = emitActivation(onnx, inner, config.activation);
-  if (config.gated) units = onnx.op('Mul', [units, emitLinear(stack, x, name('wi_1'))]);
+  let units = widened(stack, onnx, emitActivation(onnx, inner, config.activation));
+  if (config.gated) {
+    const gate = widened(stack, onnx, emitLinear(stack, x, name('wi_1')));
+    units = onnx.op('Mul', [units, gate]);
+  }
+  const wOut = widened(stack, onnx, stack.weights.in(onnx, name('wo'), stack.type));
   if (choice !== 'exact' && choice.k < config.dFf) {
-    const ranking = choice.select === 'contribution' ? emitContribution(stack, units, name('wo')) : inner;
+    const ranking =
+      choice.select === 'contribution' ? emitContribution(onnx, units, wOut) : widened(stack, onnx, inner);
     units = emitKeptUnits(onnx, units, ranking, choice.k);
   }
-  return emitLinear(stack, units, name('wo'));
+  return onnx.op('MatMul', [units, wOut]);
 }
 
 /** How long the vector is that each unit adds to the output. */
-function emitContribution({ onnx, weights }: Stack, units: string, wOut: string): string {
-  const squares = onnx.op('ReduceSumSquare', [weights.in(onnx, wOut), onnx.i64([1])], { keepdims: 0 });
+function emitContribution(onnx: GraphBuilder, units: string, wOut: string): string {
+  const squares = onnx.op('ReduceSumSquare', [wOut, onnx.i64([1])], { keepdims: 0 });
   return onnx.op('Mul', [onnx.op('Abs', [units]), onnx.op('Sqrt', [squares])]);
 }
 

@@ -1,6 +1,7 @@
 import { relativeBuckets } from '@topk-attention/core/backend';
 import type { GraphBuilder } from '../../onnx/graph-builder.js';
 import { HIDDEN, type Stack } from './stack.js';
+import { halvesOf } from './weights.js';
 
 /**
  * The bias of a stack by distance, clipped to where the buckets end: a table [H, distances] in the file. Keys that a
@@ -12,10 +13,9 @@ export class RelativeBias {
   readonly #most: number;
 
   constructor(stack: Stack) {
-    const { onnx, name, config, weights } = stack;
+    const { onnx, name, config, type, biases } = stack;
     const { heads, buckets, maxDistance } = config;
     const bidirectional = name === 'encoder';
-    const { data } = weights.get(`${name}.block.0.layer.0.SelfAttention.relative_attention_bias.weight`);
     // Key minus query, ascending; in a decoder 1 stands for all keys to come.
     this.#least = -maxDistance;
     this.#most = bidirectional ? maxDistance : 1;
@@ -25,10 +25,12 @@ export class RelativeBias {
     for (const [at, bucket] of ofDistance.entries()) {
       for (let head = 0; head < heads; head++) {
         const isHidden = !bidirectional && at === count - 1;
-        table[head * count + at] = isHidden ? HIDDEN : (data[bucket * heads + head] as number);
+        table[head * count + at] = isHidden ? HIDDEN[type] : (biases[bucket * heads + head] as number);
       }
     }
-    this.#table = onnx.weight(`${name}.bias_by_distance`, [heads, count], table);
+    const ownName = `${name}.bias_by_distance`;
+    const values = type === 'f32' ? table : halvesOf(ownName, table);
+    this.#table = onnx.weight(ownName, type, [heads, count], values);
   }
 
   /** [1, H, queries, keys] for positions i64 [queries] and i64 [keys]; the graph may be an inner one. */

@@ -65,7 +65,7 @@ export function planFeedForward(
 /** Whether the second product takes what a ReLU gives: no unit is below zero then. */
 function endsInRelu({ index, second }: FeedForwardBlock): boolean {
   let node = index.producer(second.input[0] as string);
-  while (node?.opType === 'Reshape' || node?.opType === 'Identity')
+  while (node?.opType === 'Reshape' || node?.opType === 'Identity' || node?.opType === 'Cast')
     node = index.producer(node.input[0] as string);
   return node?.opType === 'Relu';
 }

@@ -97,7 +97,7 @@ function isWeightProduct(node: NodeProto, index: GraphIndex): boolean {
   if (operator !== 'MatMul' && operator !== 'Gemm') return false;
   if (operator === 'Gemm' && (intOf(node, 'transA') === 1 || (added !== '' && !index.isConstant(added))))
     return false;
-  return !index.isConstant(rows) && index.isConstant(weight);
+  return !index.isWeight(rows) && index.isWeight(weight);
 }
 
 /** What a product's rows are made of, before a reshape to two axes. */

@@ -48,6 +48,13 @@ export class GraphIndex {
     return this.#initializers.has(name) || (!this.#has(name) && (this.outer?.isConstant(name) ?? false));
   }
 
+  /** The same, or a constant in another element type. */
+  isWeight(value: string): boolean {
+    if (this.isConstant(value)) return true;
+    const node = this.producer(value);
+    return node?.opType === 'Cast' && this.isConstant(node.input[0] as string);
+  }
+
   #has(name: string): boolean {
     return this.#initializers.has(name) || this.graph.input.some((input) => input.name === name);
   }
