@@ -2,8 +2,10 @@
 
 /** The scale of normal halves by their exponent's bits. To look it up is faster than a power. */
 const scales = Float64Array.from({ length: 31 }, (_, exponent) => 2 ** (exponent - 15));
-/** The step of subnormal halves, and the smallest normal one. */
-const [STEP, SMALLEST_NORMAL] = [2 ** -24, 2 ** -14];
+/** The step of subnormal halves. */
+const STEP = 2 ** -24;
+/** One over the step of halves, by their exponent less that of the smallest normal one. */
+const inverseSteps = Float64Array.from({ length: 30 }, (_, exponent) => 2 ** (24 - exponent));
 
 /** Exact: every half is a double. */
 export function halfToNumber(bits: number): number {
@@ -15,30 +17,23 @@ export function halfToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * (scales[exponent] as number);
 }
 
-/** Rounds a whole multiple to the nearest whole number, halfway cases to the even one. */
-function roundToEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  if (rest < 0.5) return floor;
-  if (rest > 0.5) return floor + 1;
-  return floor % 2 === 0 ? floor : floor + 1;
-}
+const number = new Float64Array(1);
+const words = new Uint32Array(number.buffer);
+/** Which word of a double has its sign and exponent: they lie in the order of the machine. */
+const HIGH = new Uint32Array(Float64Array.of(1).buffer)[1] === 0 ? 0 : 1;
+/** Added and subtracted again, it leaves a whole number: the nearest one, halfway cases to even. */
+const WHOLE = 2 ** 52;
 
 /** Nearest half, halfway cases to even, straight from the double: no second rounding through f32. */
 export function numberToHalf(x: number): number {
   if (Number.isNaN(x)) return 0x7e00;
-  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0;
-  const magnitude = Math.abs(x);
-  // 65520 lies halfway between the largest half, 65504, and the next step, which is infinity.
-  if (magnitude >= 65520) return sign | 0x7c00;
-  // Multiples of the step are the subnormals; a carry into the smallest normal number yields its bits automatically.
-  if (magnitude < SMALLEST_NORMAL) return sign | roundToEven(magnitude / STEP);
-  let exponent = 1;
-  let scale = SMALLEST_NORMAL;
-  while (magnitude >= 2 * scale) {
-    scale *= 2;
-    exponent++;
-  }
-  const fraction = roundToEven((magnitude / scale - 1) * 1024);
-  return sign | ((exponent << 10) + fraction);
+  number[0] = x;
+  const high = words[HIGH] as number;
+  const sign = (high >>> 16) & 0x8000;
+  // 0 for the smallest normal numbers, and for all below.
+  const exponent = Math.max(0, ((high >>> 20) & 0x7ff) - 1023 + 14);
+  if (exponent > 29) return sign | 0x7c00;
+  // 1,024 steps and more are a normal number. A carry, also into infinity, yields the right bits automatically.
+  const steps = Math.abs(x) * (inverseSteps[exponent] as number) + WHOLE - WHOLE;
+  return sign | ((exponent << 10) + steps);
 }
