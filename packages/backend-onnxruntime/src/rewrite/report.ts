@@ -82,9 +82,12 @@ export function formatReport(
     `${rewritten} of ${blocks.length} attention blocks ${done}${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
   ];
   for (const { name, form, result, code, reason, bytes } of blocks) {
-    const size = bytes === undefined ? '' : `: ${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
+    const size =
+      bytes === undefined
+        ? 'bytes not known: the model does not take these extents together'
+        : `${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
     lines.push(
-      `  ${result.padEnd(8)}${name} (${form})${size}${reason === undefined ? '' : `: ${code}: ${reason}`}`,
+      `  ${result.padEnd(8)}${name} (${form}): ${reason === undefined ? size : `${code}: ${reason}`}`,
     );
   }
   for (const { name, hidden, k, select, reason } of feedForwards) {

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
+import { readFile } from 'node:fs/promises';
 import { CommanderError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
 import { MEASURE, measureHere } from './measure.js';
+import { PrintedError } from './output.js';
 import { createProgram } from './program.js';
 
 const [FAILED, USAGE, INTERRUPTED] = [1, 2, 130];
@@ -15,7 +17,7 @@ async function run(args: readonly string[]): Promise<number> {
     err: (text: string): void => void process.stderr.write(text),
     signal: controller.signal,
   };
-  const program = createProgram(output);
+  const program = createProgram(output, await ownVersion());
   for (const command of [program, ...program.commands]) command.exitOverride();
   try {
     await program.parseAsync(args, { from: 'user' });
@@ -24,12 +26,19 @@ async function run(args: readonly string[]): Promise<number> {
     // The library has printed its own messages.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
     if (controller.signal.aborted) return INTERRUPTED;
+    if (error instanceof PrintedError) return FAILED;
     const code = error instanceof TopKError ? error.code : 'INTERNAL';
     const message = messageOf(error);
     if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code, message } })}\n`);
     else output.err(`${code}: ${message}\n`);
     return code === 'INVALID_OPTION' || code === 'INVALID_K' ? USAGE : FAILED;
   }
+}
+
+/** Of this package. */
+async function ownVersion(): Promise<string> {
+  const manifest = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { readonly version: string }).version;
 }
 
 function messageOf(error: unknown): string {

@@ -27,6 +27,8 @@ interface Task {
   readonly model: string;
   readonly inputs: readonly InputValues[];
   readonly runs: number;
+  /** What to do where the model does not run. */
+  readonly fix: string;
 }
 
 /** The word on the command line that starts the measuring process. */
@@ -50,7 +52,11 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
   });
   if (end !== 0) {
     const got = Buffer.concat(err).toString().trim().split('\n').at(-1) || `the end of its process, ${end}`;
-    throw new TopKError('ENGINE_FAILURE', `${task.model} does not run`, { expected: 'outputs', got });
+    throw new TopKError('ENGINE_FAILURE', `${task.model} does not run`, {
+      expected: 'outputs',
+      got,
+      fix: task.fix,
+    });
   }
   const bytes = Buffer.concat(out);
   const line = bytes.indexOf('\n');
