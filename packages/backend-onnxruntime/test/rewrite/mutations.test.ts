@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { rewriteFile, rewriteModel } from '../../src/rewrite/index.js';
 
-const runs = Number(process.env.TOPK_FUZZ_RUNS ?? 100);
+const runs = Number(process.env.TOPK_FUZZ_RUNS || 100);
 const originals = ['block-bert4-opset-9', 'block-distilbert4', 'block-bart4'].map(readTestModel);
 
 const changed = fc
