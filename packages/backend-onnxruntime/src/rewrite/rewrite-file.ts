@@ -1,4 +1,4 @@
-import { readOptions, TopKError } from '@topk-attention/core';
+import { describeValue, readOptions, TopKError } from '@topk-attention/core';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeParts } from '../onnx/write-model.js';
 import { externalFiles } from './files/external-data.js';
@@ -14,17 +14,22 @@ const COPIED_AT_ONCE = 2 ** 20;
  * Rewrites a model's file into another one. Weights in files beside the model are copied beside the new one, unless it lies
  * in the same folder. Every file appears whole or not at all, and none that exists is changed.
  *
- * @param source Path of the model.
- * @param target Path of the new file; nothing may be there yet.
+ * @param source Path of the model, or its file URL.
+ * @param target Path or file URL of the new file; nothing may be there yet.
  * @throws TopKError as `rewriteModel` does; FILE_NOT_FOUND for a missing model or file of weights; FILE_CORRUPT for weights
  * outside of the model's folder; FILE_NOT_FOUND also for a target that cannot be written; INVALID_OPTION for one that exists; UNSUPPORTED in a browser.
  */
 export async function rewriteFile(
-  source: string,
-  target: string,
+  source: string | URL,
+  target: string | URL,
   options?: RewriteOptions,
 ): Promise<RewriteReport> {
   const given = readOptions('rewriteFile', options, rewriteKinds);
+  const [original, copy] = [await pathOf('source', source), await pathOf('target', target)];
+  return rewritePath(original, copy, given);
+}
+
+async function rewritePath(source: string, target: string, given: RewriteOptions): Promise<RewriteReport> {
   const { fs, path } = await nodeModules();
   const original = decodeModel(await readFile(source), source);
   const external = await externalFiles(original, path.dirname(source));
@@ -45,6 +50,19 @@ export async function rewriteFile(
   // The weights in the file are written from where they were read.
   await place(target, encodeParts(model).parts);
   return report;
+}
+
+/** @throws TopKError INVALID_OPTION for anything but a path and a file URL. */
+async function pathOf(name: string, place: unknown): Promise<string> {
+  if (typeof place === 'string' && place !== '') return place;
+  if (place instanceof URL && place.protocol === 'file:') {
+    const { url } = await nodeModules();
+    return url.fileURLToPath(place);
+  }
+  throw new TopKError('INVALID_OPTION', `rewriteFile: bad ${name}`, {
+    expected: 'a path or a file URL',
+    got: place instanceof URL ? place.protocol : describeValue(place),
+  });
 }
 
 async function realFolder(folder: string): Promise<string> {

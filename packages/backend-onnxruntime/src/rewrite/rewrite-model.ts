@@ -9,6 +9,7 @@ import { opsetOf } from './extents/evaluate.js';
 import { choicesOf, type LearnedAxes, Lengths } from './extents/lengths.js';
 import type { View } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
+import { bytesOf, type ModelBytes } from './files/model-bytes.js';
 import { nameOf } from './find/block.js';
 import { inOrder } from './graph/in-order.js';
 import { allNames, withoutDead } from './graph/live.js';
@@ -33,9 +34,9 @@ const OLDEST_OPSET = 9;
  * @throws TopKError INVALID_OPTION; FILE_TRUNCATED and FILE_CORRUPT for files that are no models; UNSUPPORTED for operator sets
  * before 9, for a model that is rewritten already and, with `strict`, for anything that is left.
  */
-export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
+export function rewriteModel(bytes: ModelBytes, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
-  const { model, report } = rewriteDecoded(decodeModel(bytes), 'model', given);
+  const { model, report } = rewriteDecoded(decodeModel(bytesOf('rewriteModel', bytes)), 'model', given);
   return { model: encodeModel(model), report };
 }
 
@@ -135,7 +136,7 @@ function rewriteBlocks(
 }
 
 function checkLearned({ choices }: LearnedAxes, wanted: LearnedAxes['choices']): void {
-  const told = (all: LearnedAxes['choices']): string => JSON.stringify(all.map((one) => [...one]));
+  const told = (all: LearnedAxes['choices']): string => JSON.stringify(Array.from(all, (one) => [...one]));
   if (told(choices) === told(wanted)) return;
   throw new TopKError(
     'INVALID_OPTION',
