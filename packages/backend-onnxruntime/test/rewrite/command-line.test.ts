@@ -61,9 +61,11 @@ test('inspect says how attention and feed-forward layers would be rewritten', as
   expect(code).toBe(0);
   expect(out).toContain('attention k = 9, unrolled');
   // Copies need the number of tokens, and the batch is open.
-  expect(out).not.toContain('feed-forward');
+  expect(out).toMatch(/refused \S+ \(feed-forward, 32 wide\): unrolled: the number of tokens is open/);
   const looped = await run('inspect', at('model.onnx'), '--feed-forward-k', '8', '--select', 'signed');
   expect(looped.out).toContain('(feed-forward, 32 wide): 8 units kept, the largest');
+  const none = await run('inspect', at('kept.onnx'), '--feed-forward');
+  expect(none.out).toContain('no feed-forward layers were found');
   const learned = await run('inspect', at('model.onnx'), '--learn', '--strict');
   expect(learned).toMatchObject({ code: 0, err: '' });
   await writeFile(at('empty.onnx'), '');
@@ -285,7 +287,12 @@ test('wrong use is exit code 2, a failure 1', async () => {
   ] as const) {
     expect((await run('verify', at('model.onnx'), at('model.onnx'), flag, value)).code).toBe(2);
   }
-  expect((await run('--help')).code).toBe(0);
+  expect(await run('--help')).toMatchObject({ code: 0, out: expect.stringContaining('130 interrupted') });
+  const usage = await run('inspect', '--json');
+  expect(JSON.parse(usage.out).error).toEqual({
+    code: 'USAGE',
+    message: "missing required argument 'model'",
+  });
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
   expect(await run('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });
 });

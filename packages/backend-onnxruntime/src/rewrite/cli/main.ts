@@ -23,8 +23,13 @@ async function run(args: readonly string[]): Promise<number> {
     await program.parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
-    // The library has printed its own messages.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      // The library has printed its own message, for people.
+      const message = error.message.replace(/^error: /, '');
+      if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code: 'USAGE', message } })}\n`);
+      return USAGE;
+    }
     if (controller.signal.aborted) return INTERRUPTED;
     if (error instanceof PrintedError) return FAILED;
     const code = error instanceof TopKError ? error.code : 'INTERNAL';

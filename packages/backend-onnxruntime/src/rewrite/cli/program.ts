@@ -58,6 +58,7 @@ export function createProgram(output: Output, version: string): Command {
   program.description(
     'Rewrites the attention of ONNX models so that memory grows with the length, not its square.',
   );
+  program.addHelpText('after', '\nExit codes: 0 done, 1 failed or different, 2 wrong use, 130 interrupted.');
   rewriting(program.command('inspect <model>'))
     .description('say which attention blocks can be rewritten, and what that saves')
     .action(async (model, flags) => {
