@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
 import { decodeModel } from '../../onnx/read-model.js';
@@ -6,6 +5,7 @@ import { encodeModel } from '../../onnx/write-model.js';
 import { loadOrt } from '../../runtime/load.js';
 import { disableTelemetry } from '../../runtime/telemetry.js';
 import type { Selection } from '../build/selected-units.js';
+import { nodeModules } from '../files/node-modules.js';
 import { readFile } from '../files/read-file.js';
 import { withValues } from '../files/with-values.js';
 import { learnAxes } from '../learn-axes.js';
@@ -57,7 +57,7 @@ export interface RewriteFlags {
 }
 
 /** @throws TopKError INVALID_OPTION for a selection without a number of units. */
-export function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
+function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
   const { chunkBytes, fixed, at, strict, maxLength, target, unrolled } = flags;
   if (select !== undefined && feedForwardK === undefined) {
     throw new TopKError('INVALID_OPTION', '--select: nothing to select', {
@@ -86,7 +86,8 @@ export async function learnedOptionsOf(model: string, flags: RewriteFlags): Prom
   if (flags.learn === undefined) return options;
   disableTelemetry();
   const { fixed } = options;
-  const whole = await withValues(decodeModel(await readFile(model), model), dirname(model));
+  const { path } = await nodeModules();
+  const whole = await withValues(decodeModel(await readFile(model), model), path.dirname(model));
   const learned = await learnAxes(encodeModel(whole), await loadOrt(), { ...(fixed && { fixed }) });
   return { ...options, learned };
 }

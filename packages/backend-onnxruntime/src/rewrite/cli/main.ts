@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { readFile } from 'node:fs/promises';
 import { CommanderError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
 import { MEASURE, measureHere } from './measure.js';
@@ -42,6 +41,7 @@ async function run(args: readonly string[]): Promise<number> {
 
 /** Of this package. */
 async function ownVersion(): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
   const manifest = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(manifest) as { readonly version: string }).version;
 }
