@@ -1,8 +1,9 @@
-import { describeValue, readOptions, TopKError } from '@topk-attention/core';
+import { readOptions, TopKError } from '@topk-attention/core';
 import { decodeModel } from '../onnx/read-model.js';
 import { encodeParts } from '../onnx/write-model.js';
 import { externalFiles } from './files/external-data.js';
 import { nodeModules } from './files/node-modules.js';
+import { pathOf } from './files/path-of.js';
 import { readFile } from './files/read-file.js';
 import { type RewriteOptions, rewriteKinds } from './options.js';
 import type { RewriteReport } from './report.js';
@@ -25,7 +26,10 @@ export async function rewriteFile(
   options?: RewriteOptions,
 ): Promise<RewriteReport> {
   const given = readOptions('rewriteFile', options, rewriteKinds);
-  const [original, copy] = [await pathOf('source', source), await pathOf('target', target)];
+  const [original, copy] = [
+    await pathOf('rewriteFile', 'source', source),
+    await pathOf('rewriteFile', 'target', target),
+  ];
   return rewritePath(original, copy, given);
 }
 
@@ -50,19 +54,6 @@ async function rewritePath(source: string, target: string, given: RewriteOptions
   // The weights in the file are written from where they were read.
   await place(target, encodeParts(model).parts);
   return report;
-}
-
-/** @throws TopKError INVALID_OPTION for anything but a path and a file URL. */
-async function pathOf(name: string, place: unknown): Promise<string> {
-  if (typeof place === 'string' && place !== '') return place;
-  if (place instanceof URL && place.protocol === 'file:') {
-    const { url } = await nodeModules();
-    return url.fileURLToPath(place);
-  }
-  throw new TopKError('INVALID_OPTION', `rewriteFile: bad ${name}`, {
-    expected: 'a path or a file URL',
-    got: place instanceof URL ? place.protocol : describeValue(place),
-  });
 }
 
 async function realFolder(folder: string): Promise<string> {
