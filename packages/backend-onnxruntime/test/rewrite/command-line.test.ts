@@ -29,8 +29,12 @@ interface Result {
 }
 
 function run(...args: readonly string[]): Promise<Result> {
+  return runNode(main, ...args);
+}
+
+function runNode(...args: readonly string[]): Promise<Result> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, out, err) => {
+    execFile(process.execPath, [...args], (error, out, err) => {
       resolve({ code: error === null ? 0 : Number(error.code), out, err });
     });
   });
@@ -266,6 +270,25 @@ test('a run on short inputs finds the weights of another file', async () => {
   const { code, out, err } = await run('inspect', at('parted.onnx'), '--learn');
   expect({ code, err }).toEqual({ code: 0, err: '' });
   expect(out).toContain('2 of 2 attention blocks can be rewritten');
+});
+
+test('without an engine, models are rewritten but not run', async () => {
+  const hook =
+    "export async function resolve(name, context, next) { if (name.startsWith('onnxruntime-')) throw new Error(name); return next(name, context); }";
+  const url = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
+  const without = url(`import { register } from 'node:module'; register(${JSON.stringify(url(hook))});`);
+  const rewritten = await runNode('--import', without, main, 'rewrite', at('model.onnx'), at('alone.onnx'));
+  expect(rewritten).toMatchObject({ code: 0, err: '' });
+  for (const args of [
+    ['verify', at('model.onnx'), at('alone.onnx')],
+    ['bench', at('model.onnx')],
+    ['inspect', at('model.onnx'), '--learn'],
+  ]) {
+    const { code, err } = await runNode('--import', without, main, ...args);
+    expect(code).toBe(1);
+    expect(err).toContain('MISSING_PEER');
+    expect(err).toContain('npm install onnxruntime-node');
+  }
 });
 
 test('wrong use is exit code 2, a failure 1', async () => {
