@@ -14,6 +14,7 @@ import type { Length, Lengths } from './extents/lengths.js';
 import { type AttentionBlock, nameOf, Refused } from './find/block.js';
 import { findAttention } from './find/find-attention.js';
 import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward.js';
+import { isTakenApart } from './find/taken-apart.js';
 import { operatorOf } from './graph/attributes.js';
 import { GraphIndex } from './graph/graph-index.js';
 import { mapGraphs } from './graph/live.js';
@@ -138,7 +139,13 @@ export class Rewriting {
         );
         this.outcomes.push({ name: nameOf(node), place: index.place, form: operator, refused });
       } else if (operator === 'Softmax') this.#softmax(node, index, replaced);
-      else {
+      else if (isTakenApart(node, index)) {
+        const refused = new Refused(
+          'taken-apart',
+          'its softmax is exponentials over their sum; rewrite the file from before it was optimised',
+        );
+        this.outcomes.push({ name: nameOf(node), place: index.place, form: 'Exp, ReduceSum, Div', refused });
+      } else {
         const mapped = mapGraphs(node, (inner, attribute) =>
           this.graph(inner, index, placeOf(node, attribute)),
         );
