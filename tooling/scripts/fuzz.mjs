@@ -1,5 +1,5 @@
 // `pnpm fuzz [--runs N] [--seed N] [--backend NAME] [FILTER...]`: the property tests of every package (or of one
-// backend), each with 10,000 trials. The seed is printed in the title of each property.
+// backend) and broken files of every format, each with 10,000 trials. The seed is printed in the title of each property.
 import { parseArgs } from 'node:util';
 import { run } from './run.mjs';
 
@@ -11,7 +11,7 @@ const { values, positionals } = parseArgs({
     backend: { type: 'string' },
   },
 });
-const filters = positionals.length > 0 ? positionals : ['propert', 'fuzz', 'mutated-graphs'];
+const filters = positionals.length > 0 ? positionals : ['propert', 'fuzz', 'mutated-graphs', 'mutations'];
 // The reference backend is fuzzed by the suite's own package.
 const project = values.backend === 'reference' ? 'conformance' : values.backend;
 console.log(`fuzz: ${values.runs} trials a property, seed ${values.seed}`);

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -152,3 +153,28 @@ for (const page of pages.filter((each) => existsSync(new URL(each, root)))) {
     }
   });
 }
+
+describe('docs/drop-in.md, packed', () => {
+  const markdown = readFileSync(new URL('docs/drop-in.md', root), 'utf8');
+  const [, block = ''] = /^```sh\n(.*?)^```/ms.exec(markdown) ?? [];
+
+  optional('the commands of its first block, one after the other', thoroughAvailability(), () => {
+    const folder = project(installWords(block));
+    // It has no table of positions, so it takes every length.
+    const model = new URL('tooling/onnx-models/models/modernbert-sdpa-traced-17.onnx', root);
+    copyFileSync(model, join(folder, 'model.onnx'));
+    const commands = [...block.matchAll(/^npx ([^#\n]+)/gm)].map(([, words = '']) =>
+      words.trim().split(/\s+/),
+    );
+    expect(commands.length).toBeGreaterThan(5);
+    const printed = commands.map((words) => {
+      const [command, args] = npmCommand('npx', ['--no', ...words]);
+      const { status, stdout, stderr } = spawnSync(command, args, { cwd: folder, encoding: 'utf8' });
+      expect(status, `${words.join(' ')}\n${stdout}${stderr}`).toBe(0);
+      return stdout;
+    });
+    expect(printed[0]).toContain('2 of 2 attention blocks can be rewritten');
+    expect(printed.join('')).toContain('smallest k of these with a cosine of at least 0.99: 8');
+    expect(readdirSync(folder)).toEqual(expect.arrayContaining(['exact.onnx', 'top.onnx']));
+  });
+});

@@ -44,3 +44,32 @@ export function mutated(original: Uint8Array, seed: number): Uint8Array {
   }
   return new Uint8Array(bytes);
 }
+
+/** What stands in place of a part: values of other kinds, and names that objects have by themselves. */
+const others: readonly unknown[] = [
+  ...[null, true, 0, -1, 0.5, 1e300, 2 ** 31, '', 'x', 'constructor', '__proto__'],
+  ...[[], [[]], {}, { type: 'x' }],
+];
+
+/** JSON with one to three of its parts removed, repeated or exchanged for others. Seeded. */
+export function mutatedJson(original: string, seed: number): string {
+  const random = randomBelow(seed);
+  const whole: { [key: string]: unknown } = { value: JSON.parse(original) };
+  for (let left = 1 + random(3); left > 0; left--) {
+    let [parent, key] = [whole, 'value'];
+    for (
+      let part = whole.value;
+      typeof part === 'object' && part !== null && random(4) > 0;
+      part = parent[key]
+    ) {
+      const keys = Object.keys(part);
+      if (keys.length === 0) break;
+      [parent, key] = [part as { [key: string]: unknown }, keys[random(keys.length)] as string];
+    }
+    const choice = random(4);
+    if (choice === 0 && parent !== whole) delete parent[key];
+    else if (choice === 1) parent[key] = [parent[key], parent[key]];
+    else parent[key] = structuredClone(others[random(others.length)]);
+  }
+  return JSON.stringify(whole.value ?? null);
+}

@@ -1,4 +1,5 @@
 export type { LearnedAxes } from './extents/lengths.js';
+export type { ModelBytes } from './files/model-bytes.js';
 export type { RefusalCode } from './find/block.js';
 export { type LearnOptions, learnAxes } from './learn-axes.js';
 export type { RewriteOptions } from './options.js';

@@ -81,7 +81,7 @@ export function madeUpInputs(model: ModelProto, extents: Extents): readonly Inpu
     const rows = rowsLookedUp(model.graph as GraphProto, name);
     const last = dims.at(-1) ?? 1;
     const value = (at: number): number => {
-      if (type === 'float32' || type === 'float16') return Math.sin(at * 12.9898 + at * at * 0.37);
+      if (isFloat(type)) return Math.sin(at * 12.9898 + at * at * 0.37);
       if (type === 'bool' || /mask/i.test(name)) return 1;
       if (/position/i.test(name)) return at % last;
       return Math.floor(Math.abs(Math.sin(at * 78.233 + 1)) * rows) % rows;
@@ -102,20 +102,54 @@ function rowsLookedUp(graph: GraphProto, name: string): number {
 /**
  * Inputs from JSON: an object with nested arrays by name.
  *
- * @throws TopKError INVALID_OPTION for missing inputs and arrays that are no tensors.
+ * @throws TopKError INVALID_OPTION for missing inputs, names that are no inputs, arrays that are no tensors, and numbers that
+ * the input's type does not have.
  */
 export function givenInputs(model: ModelProto, given: unknown): readonly InputValues[] {
-  return inputsOf(model).map((input) => {
+  const inputs = inputsOf(model);
+  const byName: { readonly [name: string]: unknown } =
+    typeof given === 'object' && given !== null ? { ...given } : {};
+  const names = inputs.map(({ name = '' }) => name);
+  const other = Object.keys(byName).find((name) => !names.includes(name));
+  if (other !== undefined) {
+    throw new TopKError('INVALID_OPTION', 'inputs of the model: unknown name', {
+      expected: names.join(', '),
+      got: other,
+    });
+  }
+  return inputs.map((input) => {
     const { name = '' } = input;
-    const nested: unknown = (given as { readonly [name: string]: unknown })?.[name];
-    if (nested === undefined) throw noTensor(name, 'nothing');
+    const type = typeOf(input);
     const dims: number[] = [];
-    for (let inner = nested; Array.isArray(inner); inner = inner[0]) dims.push(inner.length);
-    const values = [nested].flat(Number.POSITIVE_INFINITY).map(Number);
-    if (values.length !== sizeOf(dims) || values.some(Number.isNaN))
-      throw noTensor(name, `${values.length} values for [${dims}]`);
-    return { name, type: typeOf(input), dims, values };
+    for (let inner = byName[name]; Array.isArray(inner); inner = inner[0]) dims.push(inner.length);
+    const values: number[] = [];
+    collect(byName[name], dims, 0, name, values);
+    const bad = isFloat(type) ? undefined : values.find((value) => !Number.isSafeInteger(value));
+    if (bad !== undefined) throw noTensor(name, `${bad} for ${type}`);
+    return { name, type, dims, values };
   });
+}
+
+/** Appends the numbers of nested arrays whose extents are those of `dims`. */
+function collect(
+  nested: unknown,
+  dims: readonly number[],
+  axis: number,
+  name: string,
+  values: number[],
+): void {
+  if (axis < dims.length) {
+    if (!Array.isArray(nested) || nested.length !== dims[axis]) {
+      const got = Array.isArray(nested) ? `${nested.length} entries` : typeof nested;
+      throw noTensor(name, `${got} at axis ${axis} of [${dims}]`);
+    }
+    for (const inner of nested) collect(inner, dims, axis + 1, name, values);
+  } else if (typeof nested === 'number' || typeof nested === 'boolean') values.push(Number(nested));
+  else throw noTensor(name, nested === undefined ? 'nothing' : JSON.stringify(nested).slice(0, 60));
+}
+
+function isFloat(type: InputValues['type']): boolean {
+  return type === 'float32' || type === 'float16';
 }
 
 function noTensor(name: string, got: string): TopKError {

@@ -9,6 +9,7 @@ import { type Known, MOST_VALUES } from './extents/known.js';
 import { choicesOf, type LearnedAxes } from './extents/lengths.js';
 import type { Observed } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
+import { bytesOf, type ModelBytes } from './files/model-bytes.js';
 import { madeUpInputs, tensorOf } from './inputs.js';
 import { anObject, readExtents } from './options.js';
 
@@ -30,7 +31,7 @@ const learnKinds: OptionKinds<LearnOptions> = { fixed: anObject };
  * up; FILE_TRUNCATED, FILE_CORRUPT, INVALID_OPTION.
  */
 export async function learnAxes(
-  bytes: Uint8Array,
+  bytes: ModelBytes,
   ort: OrtModule,
   options?: LearnOptions,
 ): Promise<LearnedAxes> {
@@ -38,7 +39,7 @@ export async function learnAxes(
   if (!anOrt.is(ort)) {
     throw new TopKError('INVALID_OPTION', 'learnAxes: no engine', { expected: anOrt.what, got: String(ort) });
   }
-  const model = decodeModel(bytes);
+  const model = decodeModel(bytesOf('learnAxes', bytes));
   const symbols = symbolsOf(model);
   const choices = choicesOf(symbols, readExtents('fixed', fixed, symbols));
   const outputs = namesOf(model.graph as GraphProto);

@@ -71,11 +71,12 @@ export const rewriteKinds: OptionKinds<RewriteOptions> = {
   unrolled: aBoolean,
   chunkBytes: aNumber,
   fixed: anObject,
-  learned: aValue('what learnAxes returned', (value) => isObject(value) && 'observed' in (value as object)),
+  learned: aValue('what learnAxes returned', isLearned),
   at: anObject,
   strict: aBoolean,
 };
 
+const attentionKinds: OptionKinds<{ readonly k: number }> = { k: checkedLater() };
 const selectKinds: OptionKinds<{ readonly k: number; readonly select?: Selection }> = {
   k: checkedLater(),
   select: oneOf('magnitude', 'signed'),
@@ -101,7 +102,8 @@ export function planOf({
   unrolled: isUnrolled = false,
   chunkBytes: bytes = CHUNK_BYTES[target],
 }: RewriteOptions): Plan {
-  const k = attention === 'exact' ? undefined : attention.k;
+  const k =
+    attention === 'exact' ? undefined : readOptions('rewriteModel: attention', attention, attentionKinds).k;
   if (attention !== 'exact' && !isCount(k)) throw invalid('INVALID_K', 'attention.k', WHOLE, k);
   if (!isCount(bytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, bytes);
   if (maxLength !== undefined && !isCount(maxLength))
@@ -142,6 +144,13 @@ export function readExtents(
     if (!isCount(extent)) throw invalid('INVALID_OPTION', `${option}.${name}`, WHOLE, extent);
   }
   return new Map(entries);
+}
+
+function isLearned(value: unknown): boolean {
+  const { choices, observed } = (value ?? {}) as { readonly [key: string]: unknown };
+  const isListOf = (list: unknown): boolean =>
+    Array.isArray(list) && list.length === 2 && list.every((one) => one instanceof Map);
+  return isListOf(choices) && isListOf(observed);
 }
 
 function isObject(value: unknown): boolean {

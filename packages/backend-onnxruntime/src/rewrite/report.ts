@@ -5,6 +5,8 @@ import type { RefusalCode } from './find/block.js';
 export interface BlockReport {
   /** The name of the softmax or operator in the file. */
   readonly name: string;
+  /** The branch or body that it is in, where it is in one. */
+  readonly place?: string;
   /** What the block is made of: plain nodes, or an operator by name. */
   readonly form: string;
   readonly result: 'exact' | 'top-k' | 'refused';
@@ -29,11 +31,14 @@ export interface LongValue {
 export interface FeedForwardReport {
   /** The product that it ends in. */
   readonly name: string;
+  /** The branch or body that it is in, where it is in one. */
+  readonly place?: string;
+  readonly result: 'chunked' | 'top-k' | 'refused';
   /** Units: the width of its middle. */
   readonly hidden: number;
   readonly k?: number;
   readonly select?: Selection;
-  /** Why all units are kept although k of them were asked for. */
+  /** Why it is left as it is, or why all units are kept although k of them were asked for. */
   readonly reason?: string;
 }
 
@@ -43,6 +48,8 @@ export interface RewriteReport {
   readonly producer: string;
   readonly opset: number;
   readonly attention: 'exact' | { readonly k: number };
+  /** What was asked for, if anything was. */
+  readonly feedForward?: 'chunked' | { readonly k: number; readonly select?: Selection };
   readonly blocks: readonly BlockReport[];
   /** Whether chunks are copies of each other instead of turns of a loop. */
   readonly unrolled: boolean;
@@ -70,6 +77,7 @@ export function formatReport(
     left,
     extents,
     otherSoftmaxes,
+    feedForward,
     feedForwards,
   }: RewriteReport,
   done: 'rewritten' | 'can be rewritten' = 'rewritten',
@@ -81,26 +89,34 @@ export function formatReport(
     `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}${unrolled ? ', unrolled' : ''}`,
     `${rewritten} of ${blocks.length} attention blocks ${done}${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
   ];
-  for (const { name, form, result, code, reason, bytes } of blocks) {
-    const size = bytes === undefined ? '' : `: ${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
+  for (const { name, place, form, result, code, reason, bytes } of blocks) {
+    const size =
+      bytes === undefined
+        ? 'bytes not known: the model does not take these extents together'
+        : `${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
     lines.push(
-      `  ${result.padEnd(8)}${name} (${form})${size}${reason === undefined ? '' : `: ${code}: ${reason}`}`,
+      `  ${result.padEnd(8)}${placed(name, place)} (${form}): ${reason === undefined ? size : `${code}: ${reason}`}`,
     );
   }
-  for (const { name, hidden, k, select, reason } of feedForwards) {
+  for (const { name, place, result, hidden, k, select, reason } of feedForwards) {
     const kept =
       k === undefined
         ? ''
         : `: ${k} units kept, ${select === 'signed' ? 'the largest' : 'those furthest from zero'}`;
-    const why = reason === undefined ? '' : `: all units kept: ${reason}`;
-    lines.push(
-      `  ${k === undefined ? 'chunked' : 'top-k  '} ${name} (feed-forward, ${hidden} wide)${kept}${why}`,
-    );
+    const lead = result === 'refused' ? '' : 'all units kept: ';
+    const why = reason === undefined ? '' : `: ${lead}${reason}`;
+    lines.push(`  ${result.padEnd(8)}${placed(name, place)} (feed-forward, ${hidden} wide)${kept}${why}`);
   }
+  if (feedForward !== undefined && feedForwards.length === 0)
+    lines.push('  no feed-forward layers were found');
   if (otherSoftmaxes.length > 0) lines.push(`  no attention: ${otherSoftmaxes.join(', ')}`);
   for (const { name, operator, dims } of left)
     lines.push(`  left    ${operator} ${name} [${dims.join(', ')}]`);
   return `${lines.join('\n')}\n`;
+}
+
+function placed(name: string, place: string | undefined): string {
+  return place === undefined ? name : `${name} in ${place}`;
 }
 
 function mebibytes(bytes: number): string {

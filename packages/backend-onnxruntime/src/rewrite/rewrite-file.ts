@@ -3,6 +3,7 @@ import { decodeModel } from '../onnx/read-model.js';
 import { encodeParts } from '../onnx/write-model.js';
 import { externalFiles } from './files/external-data.js';
 import { nodeModules } from './files/node-modules.js';
+import { pathOf } from './files/path-of.js';
 import { readFile } from './files/read-file.js';
 import { type RewriteOptions, rewriteKinds } from './options.js';
 import type { RewriteReport } from './report.js';
@@ -14,17 +15,25 @@ const COPIED_AT_ONCE = 2 ** 20;
  * Rewrites a model's file into another one. Weights in files beside the model are copied beside the new one, unless it lies
  * in the same folder. Every file appears whole or not at all, and none that exists is changed.
  *
- * @param source Path of the model.
- * @param target Path of the new file; nothing may be there yet.
+ * @param source Path of the model, or its file URL.
+ * @param target Path or file URL of the new file; nothing may be there yet.
  * @throws TopKError as `rewriteModel` does; FILE_NOT_FOUND for a missing model or file of weights; FILE_CORRUPT for weights
  * outside of the model's folder; FILE_NOT_FOUND also for a target that cannot be written; INVALID_OPTION for one that exists; UNSUPPORTED in a browser.
  */
 export async function rewriteFile(
-  source: string,
-  target: string,
+  source: string | URL,
+  target: string | URL,
   options?: RewriteOptions,
 ): Promise<RewriteReport> {
   const given = readOptions('rewriteFile', options, rewriteKinds);
+  const [original, copy] = [
+    await pathOf('rewriteFile', 'source', source),
+    await pathOf('rewriteFile', 'target', target),
+  ];
+  return rewritePath(original, copy, given);
+}
+
+async function rewritePath(source: string, target: string, given: RewriteOptions): Promise<RewriteReport> {
   const { fs, path } = await nodeModules();
   const original = decodeModel(await readFile(source), source);
   const external = await externalFiles(original, path.dirname(source));

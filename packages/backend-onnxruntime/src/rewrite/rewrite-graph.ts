@@ -14,6 +14,7 @@ import type { Length, Lengths } from './extents/lengths.js';
 import { type AttentionBlock, nameOf, Refused } from './find/block.js';
 import { findAttention } from './find/find-attention.js';
 import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward.js';
+import { isTakenApart } from './find/taken-apart.js';
 import { operatorOf } from './graph/attributes.js';
 import { GraphIndex } from './graph/graph-index.js';
 import { mapGraphs } from './graph/live.js';
@@ -22,6 +23,8 @@ import type { Plan } from './options.js';
 /** A block that was found, or an operator that stands for one: rewritten, or refused. */
 export interface Outcome {
   readonly name: string;
+  /** The branch or body that it is in. */
+  readonly place: string | undefined;
   readonly form: string;
   /** The operator, where it has been replaced with plain nodes. */
   readonly operator?: NodeProto;
@@ -32,11 +35,19 @@ export interface Outcome {
 /** A feed-forward layer that was found, and what becomes of it. */
 export interface FoundFeedForward extends FeedForwardPlan {
   readonly block: FeedForwardBlock;
+  readonly place: string | undefined;
+  /** Left as it is: there would be no number of copies, or too many. */
+  readonly isRefused: boolean;
 }
 
 /** ONNX Runtime's operators for whole blocks; of these, the ones that can be expanded have been. */
 const FUSED =
   /^com\.microsoft\.(Attention|MultiHeadAttention|GroupQueryAttention|DecoderAttention|DecoderMasked\w+|LongformerAttention|Packed\w*Attention|PagedAttention|QAttention|QOrderedAttention|QOrderedLongformerAttention|RelativePositionBias|SparseAttention)$/;
+
+/** Where the nodes of an inner graph are: those of two branches have the same names. */
+function placeOf(node: NodeProto, attribute: string): string {
+  return `${attribute} of ${nameOf(node)}`;
+}
 
 /** Replaces operators for whole blocks with plain nodes, in a graph and the graphs in it. */
 export class Expansion {
@@ -57,8 +68,8 @@ export class Expansion {
     this.#refused = refused;
   }
 
-  graph(graph: GraphProto, outer?: GraphIndex): GraphProto {
-    const index = new GraphIndex(graph, outer);
+  graph(graph: GraphProto, outer?: GraphIndex, place?: string): GraphProto {
+    const index = new GraphIndex(graph, outer, place);
     let hasChanged = false;
     const node = graph.node.flatMap((one) => {
       const made = this.#node(one, index);
@@ -68,8 +79,12 @@ export class Expansion {
     return hasChanged ? { ...graph, node } : graph;
   }
 
+  #within(node: NodeProto, index: GraphIndex): NodeProto {
+    return mapGraphs(node, (inner, attribute) => this.graph(inner, index, placeOf(node, attribute)));
+  }
+
   #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
-    if (!isExpandable(node)) return [mapGraphs(node, (inner) => this.graph(inner, index))];
+    if (!isExpandable(node)) return [this.#within(node, index)];
     if (this.#refused.has(node)) return [node];
     try {
       const prefix = `${this.#prefix}a${this.#count++}/`;
@@ -79,7 +94,7 @@ export class Expansion {
       return made;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      this.outcomes.push({ name: nameOf(node), form: operatorOf(node), refused: error });
+      this.outcomes.push({ name: nameOf(node), place: index.place, form: operatorOf(node), refused: error });
       return [node];
     }
   }
@@ -112,8 +127,8 @@ export class Rewriting {
     this.#expanded = expanded;
   }
 
-  graph(graph: GraphProto, outer?: GraphIndex): GraphProto {
-    const index = new GraphIndex(graph, outer);
+  graph(graph: GraphProto, outer?: GraphIndex, place?: string): GraphProto {
+    const index = new GraphIndex(graph, outer, place);
     const replaced = new Map<NodeProto, readonly NodeProto[]>();
     for (const node of graph.node) {
       const operator = operatorOf(node);
@@ -122,10 +137,18 @@ export class Rewriting {
           'fused-operator',
           `${operator} is not rewritten; rewrite the file from before it was fused`,
         );
-        this.outcomes.push({ name: nameOf(node), form: operator, refused });
+        this.outcomes.push({ name: nameOf(node), place: index.place, form: operator, refused });
       } else if (operator === 'Softmax') this.#softmax(node, index, replaced);
-      else {
-        const mapped = mapGraphs(node, (inner) => this.graph(inner, index));
+      else if (isTakenApart(node, index)) {
+        const refused = new Refused(
+          'taken-apart',
+          'its softmax is exponentials over their sum; rewrite the file from before it was optimised',
+        );
+        this.outcomes.push({ name: nameOf(node), place: index.place, form: 'Exp, ReduceSum, Div', refused });
+      } else {
+        const mapped = mapGraphs(node, (inner, attribute) =>
+          this.graph(inner, index, placeOf(node, attribute)),
+        );
         if (mapped !== node) replaced.set(node, [mapped]);
       }
     }
@@ -147,8 +170,8 @@ export class Rewriting {
     const operator = this.#expanded.get(node.output[0] as string);
     const outcome =
       operator === undefined
-        ? { name: nameOf(node), form: 'MatMul, Softmax, MatMul' }
-        : { name: nameOf(operator), form: operatorOf(operator), operator };
+        ? { name: nameOf(node), place: index.place, form: 'MatMul, Softmax, MatMul' }
+        : { name: nameOf(operator), place: index.place, form: operatorOf(operator), operator };
     try {
       const block = findAttention(index, node, this.#lengths, this.#opset);
       if (block === undefined) {
@@ -186,13 +209,17 @@ export class Rewriting {
     const prefix = `${this.#prefix}f${this.#count++}/`;
     const plan = planFeedForward(block, this.#lengths, options);
     const made = buildFeedForward(block, plan, this.#lengths, this.#opset, options, prefix);
-    if (made === undefined) return;
+    const found = { block, place: index.place, ...plan };
+    if (made === undefined) {
+      this.feedForwards.push({ ...found, isRefused: true });
+      return;
+    }
     replaced.set(node, made);
     for (const shape of block.shapes) {
       const named = `${this.#prefix}s${this.#count++}/`;
       replaced.set(shape, buildShape(block, shape, this.#lengths, this.#opset, named));
     }
-    this.feedForwards.push({ block, ...plan });
+    this.feedForwards.push({ ...found, isRefused: false });
   }
 
   /** Replaces a node that asks for the shape of a value with two long axes, so that the value need not be made. */

@@ -4,18 +4,20 @@ import { decodeModel } from '../onnx/read-model.js';
 import { encodeModel } from '../onnx/write-model.js';
 import { type BuildOptions, keptOf } from './build/build-attention.js';
 import { evenRows, fittingRows } from './build/chunk.js';
+import { MOST_COPIES } from './build/loop.js';
 import { checkOrder } from './extents/check-order.js';
 import { opsetOf } from './extents/evaluate.js';
 import { choicesOf, type LearnedAxes, Lengths } from './extents/lengths.js';
 import type { View } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
+import { bytesOf, type ModelBytes } from './files/model-bytes.js';
 import { nameOf } from './find/block.js';
 import { inOrder } from './graph/in-order.js';
 import { allNames, withoutDead } from './graph/live.js';
 import { leftOver } from './left-over.js';
 import { type Plan, planOf, type RewriteOptions, readExtents, rewriteKinds } from './options.js';
-import type { BlockReport, RewriteReport } from './report.js';
-import { Expansion, type Outcome, Rewriting } from './rewrite-graph.js';
+import type { BlockReport, FeedForwardReport, RewriteReport } from './report.js';
+import { Expansion, type FoundFeedForward, type Outcome, Rewriting } from './rewrite-graph.js';
 
 export interface RewrittenModel {
   readonly model: Uint8Array;
@@ -33,9 +35,9 @@ const OLDEST_OPSET = 9;
  * @throws TopKError INVALID_OPTION; FILE_TRUNCATED and FILE_CORRUPT for files that are no models; UNSUPPORTED for operator sets
  * before 9, for a model that is rewritten already and, with `strict`, for anything that is left.
  */
-export function rewriteModel(bytes: Uint8Array, options?: RewriteOptions): RewrittenModel {
+export function rewriteModel(bytes: ModelBytes, options?: RewriteOptions): RewrittenModel {
   const given = readOptions('rewriteModel', options, rewriteKinds);
-  const { model, report } = rewriteDecoded(decodeModel(bytes), 'model', given);
+  const { model, report } = rewriteDecoded(decodeModel(bytesOf('rewriteModel', bytes)), 'model', given);
   return { model: encodeModel(model), report };
 }
 
@@ -49,7 +51,7 @@ export function rewriteDecoded(
   source: string,
   given: RewriteOptions,
 ): { readonly model: ModelProto; readonly report: RewriteReport } {
-  const { attention = 'exact', unrolled = false, strict = false, learned } = given;
+  const { attention = 'exact', feedForward, unrolled = false, strict = false, learned } = given;
   const plan = planOf(given);
   const graph = inOrder(decoded.graph as GraphProto, source);
   checkOrder(graph, source);
@@ -77,13 +79,9 @@ export function rewriteDecoded(
   const report: RewriteReport = {
     producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
     opset,
-    ...{ attention, unrolled },
+    ...{ attention, ...(feedForward !== undefined && { feedForward }), unrolled },
     blocks: outcomes.map((outcome) => reportOf(outcome, lengths.reported, plan.attention)),
-    feedForwards: rewriting.feedForwards.map(({ block, kept, reason }) => ({
-      ...{ name: nameOf(block.second), hidden: block.hidden },
-      ...(kept ?? {}),
-      ...(reason !== undefined && { reason }),
-    })),
+    feedForwards: rewriting.feedForwards.map(feedForwardReportOf),
     otherSoftmaxes: rewriting.otherSoftmaxes,
     left: leftOver(lengths.reported, new Lengths(rewritten, fixed, at, learned), outcomes, prefix),
     extents: Object.fromEntries(at),
@@ -135,7 +133,7 @@ function rewriteBlocks(
 }
 
 function checkLearned({ choices }: LearnedAxes, wanted: LearnedAxes['choices']): void {
-  const told = (all: LearnedAxes['choices']): string => JSON.stringify(all.map((one) => [...one]));
+  const told = (all: LearnedAxes['choices']): string => JSON.stringify(Array.from(all, (one) => [...one]));
   if (told(choices) === told(wanted)) return;
   throw new TopKError(
     'INVALID_OPTION',
@@ -171,14 +169,27 @@ function freshPrefix(names: ReadonlySet<string>): string {
   }
 }
 
-function reportOf({ name, form, block, refused }: Outcome, view: View, options: BuildOptions): BlockReport {
+function feedForwardReportOf(found: FoundFeedForward): FeedForwardReport {
+  const { block, place, kept, reason, isRefused } = found;
+  const named = { name: nameOf(block.second), ...(place !== undefined && { place }), hidden: block.hidden };
+  if (isRefused) {
+    const why = `unrolled: the number of tokens is open, or it would take more than ${MOST_COPIES} copies`;
+    return { ...named, result: 'refused', reason: why };
+  }
+  const result = kept === undefined ? 'chunked' : 'top-k';
+  return { ...named, result, ...kept, ...(reason !== undefined && { reason }) };
+}
+
+function reportOf(outcome: Outcome, view: View, options: BuildOptions): BlockReport {
+  const { place, block, refused } = outcome;
+  const named = { name: outcome.name, ...(place !== undefined && { place }), form: outcome.form };
   if (refused !== undefined)
-    return { name, form, result: 'refused', code: refused.code, reason: refused.message };
+    return { ...named, result: 'refused', code: refused.code, reason: refused.message };
   const k = block && keptOf(block, options);
   const result = k === undefined ? 'exact' : 'top-k';
   const dims = block && view.known(block.index.graph, block.softmax.output[0] as string)?.dims;
   const value = block && view.known(block.index.graph, block.product.input[1] as string)?.dims;
-  if (dims === undefined || value === undefined) return { name, form, result };
+  if (dims === undefined || value === undefined) return { ...named, result };
   const [rows, keys] = dims.slice(-2) as [number, number];
   const heads = sizeOf(dims.slice(0, -2));
   const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
@@ -187,7 +198,7 @@ function reportOf({ name, form, block, refused }: Outcome, view: View, options: 
     before: 2 * 4 * heads * rows * keys,
     after: 4 * heads * chunk * (2 * keys + gathered),
   };
-  return { name, form, result, chunk, bytes };
+  return { ...named, result, chunk, bytes };
 }
 
 function checkNothingLeft({ blocks, left }: RewriteReport): void {

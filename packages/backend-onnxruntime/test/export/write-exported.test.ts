@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Tensor, TopKError } from '@topk-attention/core';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type ExportedFile, exportOnnx, readExported, writeExported } from '../../src/export/index.js';
@@ -106,4 +107,30 @@ test('a file has the same bytes in parts, at once, and a second time', async () 
     expect(bytes.byteLength).toBe(file.byteLength);
     expect(Buffer.compare(await file.bytes(), bytes)).toBe(0);
   }
+});
+
+test.each<[string, object | undefined]>([
+  ['nothing', undefined],
+  ['no files', {}],
+  ['a path above the folder', { 'config.json': Buffer.from('{}'), '../evil': Buffer.from('x') }],
+  ['an absolute path', { '/tmp/evil': Buffer.from('x') }],
+  ['a drive', { 'C:/evil': Buffer.from('x') }],
+  ['backslashes', { '..\\evil': Buffer.from('x') }],
+  ['text for bytes', { 'config.json': '{}' }],
+])('%s is refused, and nothing is written', async (_, given) => {
+  const target = join(folder, 'made');
+  await expect(writeExported(given as never, target)).rejects.toMatchObject({ code: 'INVALID_OPTION' });
+  expect(await readdir(folder)).toEqual([]);
+});
+
+test('folders may be URLs', async () => {
+  const own = await checkpoint('tokenizer.json', 'tokenizer_config.json');
+  const target = pathToFileURL(join(folder, 'a b'));
+  await writeExported(files, target, { checkpoint: pathToFileURL(own) });
+  expect(await readFile(join(folder, 'a b', 'tokenizer.json'), 'utf8')).toBe('own tokenizer.json');
+  const wrong = writeExported(files, undefined as never);
+  await expect(wrong).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+    message: expect.stringContaining('bad target'),
+  });
 });

@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { readTestModel } from '@topk-attention/onnx-models';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GraphBuilder } from '../../src/onnx/graph-builder.js';
+import type { GraphProto } from '../../src/onnx/messages.js';
+import { decodeModel } from '../../src/onnx/read-model.js';
 import { encodeModel } from '../../src/onnx/write-model.js';
 
 // The built program, as users run it.
@@ -27,8 +29,12 @@ interface Result {
 }
 
 function run(...args: readonly string[]): Promise<Result> {
+  return runNode(main, ...args);
+}
+
+function runNode(...args: readonly string[]): Promise<Result> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, out, err) => {
+    execFile(process.execPath, [...args], (error, out, err) => {
       resolve({ code: error === null ? 0 : Number(error.code), out, err });
     });
   });
@@ -59,9 +65,11 @@ test('inspect says how attention and feed-forward layers would be rewritten', as
   expect(code).toBe(0);
   expect(out).toContain('attention k = 9, unrolled');
   // Copies need the number of tokens, and the batch is open.
-  expect(out).not.toContain('feed-forward');
+  expect(out).toMatch(/refused \S+ \(feed-forward, 32 wide\): unrolled: the number of tokens is open/);
   const looped = await run('inspect', at('model.onnx'), '--feed-forward-k', '8', '--select', 'signed');
   expect(looped.out).toContain('(feed-forward, 32 wide): 8 units kept, the largest');
+  const none = await run('inspect', at('kept.onnx'), '--feed-forward');
+  expect(none.out).toContain('no feed-forward layers were found');
   const learned = await run('inspect', at('model.onnx'), '--learn', '--strict');
   expect(learned).toMatchObject({ code: 0, err: '' });
   await writeFile(at('empty.onnx'), '');
@@ -172,8 +180,11 @@ test('verify finds the smallest k that keeps a bound, on inputs of a file', asyn
   expect(JSON.parse(found.out)).toMatchObject({ passes: true, smallestK: 24, rows: [{ k: 1 }, { k: 24 }] });
   const none = await run(...args, '--k', '1', '--cosine', '0.999999');
   expect(none.code).toBe(1);
-  expect(none.out).toContain('OUTPUTS_DIFFER');
-  expect(none.out).toMatch(/got 0\.9\d+ with k = 1/);
+  // One object, of a failure too.
+  const { rows, passes, error } = JSON.parse(none.out);
+  expect({ rows: rows.length, passes }).toEqual({ rows: 1, passes: false });
+  expect(error.code).toBe('OUTPUTS_DIFFER');
+  expect(error.message).toMatch(/got 0\.9\d+ with k = 1/);
 });
 
 test('a verification that would compare nothing is refused', async () => {
@@ -193,11 +204,91 @@ test('a verification that would compare nothing is refused', async () => {
   expect(err).toContain('UNSUPPORTED');
 });
 
+test.each([
+  [{ input_ids: [[1, 2]] }, 'input attention_mask: bad values'],
+  [{ input_ids: [[1, 2]], attention_mask: [[1, 1]], token_ids: [[0, 0]] }, 'unknown name'],
+  [{ input_ids: [[1.5, 2]], attention_mask: [[1, 1]] }, '1.5 for int64'],
+  [{ input_ids: [[1], [2, 3], []], attention_mask: [[1], [1], [1]] }, '2 entries at axis 1 of [3,1]'],
+  [{ input_ids: [['1', 2]], attention_mask: [[1, 1]] }, 'got "1"'],
+  [{ input_ids: [[null, 2]], attention_mask: [[1, 1]] }, 'got null'],
+  [[5], 'input input_ids: bad values'],
+])('inputs that the model does not have are refused: %j', async (inputs, words) => {
+  await writeFile(at('bad.json'), JSON.stringify(inputs));
+  const { code, err } = await run('verify', at('model.onnx'), at('model.onnx'), '--inputs', at('bad.json'));
+  expect(code).toBe(2);
+  expect(err).toContain(`INVALID_OPTION: input`);
+  expect(err).toContain(words);
+});
+
+test('models with other outputs differ, and the output is named', async () => {
+  await writeFile(at('other.onnx'), readTestModel('gpt2-sdpa-export-18'));
+  const args = ['verify', at('model.onnx'), at('other.onnx'), '--lengths', '8', '--runs', '1'];
+  const { code, err } = await run(...args);
+  expect(code).toBe(1);
+  expect(err).toContain(
+    'OUTPUTS_DIFFER: verify: the models differ in output output: expected shape [1,8,16]',
+  );
+});
+
 test('a model that does not run fails with the reason of the engine', async () => {
   // Longer than the table of positions.
   const { code, err } = await run('bench', at('model.onnx'), '--lengths', '2000', '--runs', '1');
   expect(code).toBe(1);
   expect(err).toMatch(/ENGINE_FAILURE: .*does not run: expected outputs, got Non-zero status code/);
+  expect(err).toContain('Inputs were made up: name extents with --at');
+  const { out } = await run('inspect', at('model.onnx'), '--at', 'length=9000');
+  expect(out).toContain('bytes not known: the model does not take these extents together');
+});
+
+test('what a model takes at one value only is named once, to rewrite it and to run it', async () => {
+  const onnx = new GraphBuilder();
+  const x = onnx.input('x', 'f32', ['length', 'width']);
+  const weights = onnx.op('Softmax', [onnx.op('MatMul', [x, onnx.op('Transpose', [x], { perm: [1, 0] })])]);
+  onnx.output(onnx.op('Reshape', [onnx.op('MatMul', [weights, x]), onnx.i64([-1, 4])]), 'f32', ['length', 4]);
+  await writeFile(at('width.onnx'), encodeModel(onnx.model()));
+  const args = ['verify', at('width.onnx'), '--k', '64', '--lengths', '9', '--runs', '1', '--learn'];
+  expect((await run(...args)).code).toBe(1);
+  const { code, err } = await run(...args, '--fixed', 'width=4');
+  expect({ code, err }).toEqual({ code: 0, err: 'k = 64, length 9, width 4\n' });
+});
+
+test('a run on short inputs finds the weights of another file', async () => {
+  const model = decodeModel(readTestModel('vit-sdpa-export-23'));
+  const parts: Uint8Array[] = [];
+  let offset = 0;
+  const graph = model.graph as GraphProto;
+  const initializer = graph.initializer.map(({ rawData, ...tensor }) => {
+    if (rawData === undefined) return tensor;
+    parts.push(rawData);
+    const entries = { location: 'weights.bin', offset: `${offset}`, length: `${rawData.length}` };
+    offset += rawData.length;
+    const externalData = Object.entries(entries).map(([key, value]) => ({ key, value }));
+    return { ...tensor, dataLocation: 1, externalData };
+  });
+  await writeFile(at('weights.bin'), Buffer.concat(parts));
+  await writeFile(at('parted.onnx'), encodeModel({ ...model, graph: { ...graph, initializer } }));
+  const { code, out, err } = await run('inspect', at('parted.onnx'), '--learn');
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect(out).toContain('2 of 2 attention blocks can be rewritten');
+});
+
+test('without an engine, models are rewritten but not run', async () => {
+  const hook =
+    "export async function resolve(name, context, next) { if (name.startsWith('onnxruntime-')) throw new Error(name); return next(name, context); }";
+  const url = (code: string): string => `data:text/javascript,${encodeURIComponent(code)}`;
+  const without = url(`import { register } from 'node:module'; register(${JSON.stringify(url(hook))});`);
+  const rewritten = await runNode('--import', without, main, 'rewrite', at('model.onnx'), at('alone.onnx'));
+  expect(rewritten).toMatchObject({ code: 0, err: '' });
+  for (const args of [
+    ['verify', at('model.onnx'), at('alone.onnx')],
+    ['bench', at('model.onnx')],
+    ['inspect', at('model.onnx'), '--learn'],
+  ]) {
+    const { code, err } = await runNode('--import', without, main, ...args);
+    expect(code).toBe(1);
+    expect(err).toContain('MISSING_PEER');
+    expect(err).toContain('npm install onnxruntime-node');
+  }
 });
 
 test('wrong use is exit code 2, a failure 1', async () => {
@@ -210,5 +301,21 @@ test('wrong use is exit code 2, a failure 1', async () => {
   expect(JSON.parse(missing.out).error.code).toBe('FILE_NOT_FOUND');
   expect((await run('inspect', at('model.onnx'), '--select', 'signed')).code).toBe(2);
   expect((await run('inspect', at('model.onnx'), '--target', 'gpu')).code).toBe(2);
-  expect((await run('--help')).code).toBe(0);
+  expect((await run('bench', at('model.onnx'), '--at', 'width=3')).err).toContain('batch, length');
+  for (const [flag, value] of [
+    ['--tolerance', '-1'],
+    ['--tolerance', 'Infinity'],
+    ['--cosine', '1.01'],
+    ['--cosine', ''],
+  ] as const) {
+    expect((await run('verify', at('model.onnx'), at('model.onnx'), flag, value)).code).toBe(2);
+  }
+  expect(await run('--help')).toMatchObject({ code: 0, out: expect.stringContaining('130 interrupted') });
+  const usage = await run('inspect', '--json');
+  expect(JSON.parse(usage.out).error).toEqual({
+    code: 'USAGE',
+    message: "missing required argument 'model'",
+  });
+  const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8'));
+  expect(await run('--version')).toEqual({ code: 0, out: `${version}\n`, err: '' });
 });

@@ -5,7 +5,7 @@ import { GraphBuilder } from '../../src/onnx/graph-builder.js';
 import type { GraphProto } from '../../src/onnx/messages.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
 import { encodeModel } from '../../src/onnx/write-model.js';
-import { rewriteModel } from '../../src/rewrite/index.js';
+import { formatReport, rewriteModel } from '../../src/rewrite/index.js';
 import { feedsOf, largestGap, runModel } from '../support/run-model.js';
 
 /** How often each operator is in a model, inner graphs included. */
@@ -119,4 +119,16 @@ test('one row of a table that is shorter than the length that reports are for is
   expect(
     largestGap((await runModel(model, feeds)).data, (await runModel(original, feeds)).data),
   ).toBeLessThan(1e-5);
+});
+
+test('blocks of two branches, which have the same names, are told apart', () => {
+  const { report } = rewriteModel(readTestModel('gpt2-merged-sdpa-traced-17'), { feedForward: 'chunked' });
+  for (const found of [report.blocks, report.feedForwards]) {
+    const places = found.map(({ place }) => place);
+    expect(new Set(places)).toEqual(new Set(['then_branch of optimum::if', 'else_branch of optimum::if']));
+    expect(new Set(found.map(({ name, place }) => `${name} ${place}`)).size).toBe(found.length);
+  }
+  expect(formatReport(report)).toContain('in then_branch of optimum::if (');
+  const whole = rewriteModel(readTestModel('gpt2-sdpa-traced-17')).report;
+  expect(whole.blocks.every((block) => !('place' in block))).toBe(true);
 });

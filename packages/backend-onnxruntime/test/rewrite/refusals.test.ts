@@ -99,6 +99,17 @@ const forms: Readonly<Record<string, readonly [string, (block: Block) => string]
     'fused-operator',
     ({ onnx, q, k, v }) => onnx.op('SparseAttention', [q, k, v], { num_heads: 2 }, 'com.microsoft'),
   ],
+  'a softmax in single steps': [
+    'taken-apart',
+    ({ onnx, q, k, v }) => {
+      const scores = onnx.op('MatMul', [q, onnx.op('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+      const powers = onnx.op('Exp', [
+        onnx.op('Sub', [scores, onnx.op('ReduceMax', [scores], { axes: [-1] })]),
+      ]);
+      const total = onnx.op('ReduceSum', [powers, onnx.i64([-1])]);
+      return onnx.op('MatMul', [onnx.op('Identity', [onnx.op('Div', [powers, total])]), v]);
+    },
+  ],
   'scores of whole numbers': [
     'quantized',
     ({ onnx, q, k, v }) => {

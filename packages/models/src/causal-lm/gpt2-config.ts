@@ -1,4 +1,4 @@
-import type { ConfigReader } from '../checkpoint/config-reader.js';
+import { type ConfigReader, MOST_LAYERS } from '../checkpoint/config-reader.js';
 import { type CausalLMConfig, readActivation, readSpecialIds, unsupported } from './config.js';
 
 /** GPT-2 and what shares its architecture, such as DistilGPT-2 and DialoGPT. */
@@ -14,7 +14,7 @@ export function readGpt2Config(read: ConfigReader, file: string): CausalLMConfig
     vocabSize: read.whole('vocab_size', 1),
     dModel,
     dFf: read.whole('n_inner', 1, 4 * dModel),
-    layers: read.whole('n_layer', 1),
+    layers: read.count('n_layer', MOST_LAYERS),
     heads,
     keyValueHeads: heads,
     headDim: dModel / heads,

@@ -1,4 +1,4 @@
-import type { ConfigReader } from '../checkpoint/config-reader.js';
+import { type ConfigReader, MOST_LAYERS } from '../checkpoint/config-reader.js';
 import { type CausalLMConfig, readActivation, readSpecialIds, requireGroups, unsupported } from './config.js';
 import { readRotary } from './rotary-config.js';
 
@@ -50,7 +50,7 @@ export function readLlamaConfig(read: ConfigReader, file: string): CausalLMConfi
     vocabSize: read.whole('vocab_size', 1),
     dModel,
     dFf: read.whole('intermediate_size', 1),
-    layers: read.whole('num_hidden_layers', 1),
+    layers: read.count('num_hidden_layers', MOST_LAYERS),
     heads,
     keyValueHeads,
     headDim,

@@ -1,5 +1,8 @@
 import { TopKError } from '@topk-attention/core';
 
+/** Beyond any model. */
+export const MOST_LAYERS = 10_000;
+
 /** Reads values of a JSON object by key; a wrong value throws INVALID_CONFIG and names the file and the key. */
 export interface ConfigReader {
   /** Every key of the object. */
@@ -8,6 +11,8 @@ export interface ConfigReader {
   value(key: string): unknown;
   /** A whole number of at least `minimum`. */
   whole(key: string, minimum: number, fallback?: number): number;
+  /** A whole number from 1 to `most`, of things that are made one by one: a file must not ask for more than fits in memory. */
+  count(key: string, most: number, fallback?: number): number;
   /** A number from `from` (included) to `to` (excluded); with `isOpen` `from` is excluded too. */
   within(key: string, from: number, to: number, fallback: number, isOpen?: boolean): number;
   boolean(key: string, fallback: boolean): boolean;
@@ -38,6 +43,12 @@ export function readConfig(text: string, file: string): ConfigReader {
       const value = json[key] ?? fallback;
       if (typeof value === 'number' && Number.isSafeInteger(value) && value >= minimum) return value;
       throw invalid(key, `a whole number of at least ${minimum}`, value);
+    },
+    count(key, most, fallback) {
+      const value = json[key] ?? fallback;
+      if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 1 && value <= most)
+        return value;
+      throw invalid(key, `a whole number from 1 to ${most}`, value);
     },
     within(key, from, to, fallback, isOpen = false) {
       const value = json[key] ?? fallback;

@@ -7,7 +7,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import { activationNames, activationOf } from '../checkpoint/activations.js';
-import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
+import { type ConfigReader, MOST_LAYERS, readConfig } from '../checkpoint/config-reader.js';
 import { type EncoderTask, encoderTasks, taskOf } from './task.js';
 
 /** How weights and settings are named, and what differs in the arithmetic. */
@@ -115,7 +115,7 @@ function bertSettings(read: ConfigReader, family: EncoderFamily, task: EncoderTa
   const dropoutRate = read.within('hidden_dropout_prob', 0, 1, 0.1);
   return {
     width: read.whole('hidden_size', 1),
-    layers: read.whole('num_hidden_layers', 1),
+    layers: read.count('num_hidden_layers', MOST_LAYERS),
     heads: read.whole('num_attention_heads', 1),
     hidden: read.whole('intermediate_size', 1),
     positions,
@@ -138,7 +138,7 @@ function distilSettings(read: ConfigReader, task: EncoderTask): Settings {
   const positions = read.whole('max_position_embeddings', 1, 512);
   return {
     width: read.whole('dim', 1),
-    layers: read.whole('n_layers', 1),
+    layers: read.count('n_layers', MOST_LAYERS),
     heads: read.whole('n_heads', 1),
     hidden: read.whole('hidden_dim', 1),
     positions,
@@ -183,11 +183,14 @@ function activation(read: ConfigReader, key: string): Activation {
   throw read.invalid(key, `one of ${activationNames}`, name);
 }
 
+/** Each gets a name. */
+const MOST_LABELS = 1_000_000;
+
 function labelsOf(read: ConfigReader, task: EncoderTask): readonly string[] {
   const names = read.value('id2label');
   if (task === 'question-answering') return ['start', 'end'];
   if (typeof names !== 'object' || names === null) {
-    return Array.from({ length: read.whole('num_labels', 1, 2) }, (_, id) => `LABEL_${id}`);
+    return Array.from({ length: read.count('num_labels', MOST_LABELS, 2) }, (_, id) => `LABEL_${id}`);
   }
   const entries = new Map(Object.entries(names));
   return Array.from({ length: entries.size }, (_, id) => {

@@ -33,7 +33,7 @@ export interface GenerationSettings {
   readonly repetitionPenalty?: number;
   /** No so many tokens in a row occur twice. Default 0: no such rule. */
   readonly noRepeatNgramSize?: number;
-  /** Above 1, beam search. Default 1. */
+  /** Above 1, beam search; at most 1,000. Default 1. */
   readonly numBeams?: number;
   /** A beam's score is its log-probability / length ** lengthPenalty: above 0 favours long texts. Default 1. */
   readonly lengthPenalty?: number;
@@ -42,7 +42,7 @@ export interface GenerationSettings {
    * there can be none. Default false.
    */
   readonly earlyStopping?: boolean | 'never';
-  /** Sequences of each source, beside each other in the result: beams, best first, or draws. Default 1. */
+  /** Sequences of each source, beside each other in the result: beams, best first, or draws; at most 1,000. Default 1. */
   readonly numReturnSequences?: number;
 }
 
@@ -53,6 +53,12 @@ const positive = aValue<number>('a positive whole number', (value) => isWhole(va
 const natural = aValue<number>('a whole number from 0', (value) => isWhole(value) && value >= 0);
 const share = aValue<number>('a number from 0 to 1', (value) => isFinite(value) && value >= 0 && value <= 1);
 const aboveZero = aValue<number>('a number above 0', (value) => isFinite(value) && value > 0);
+/** Each takes a cache of its own: a file must not ask for more than fits in memory. */
+const MOST_SEQUENCES = 1000;
+const sequences = aValue<number>(
+  `a whole number from 1 to ${MOST_SEQUENCES}`,
+  (value) => isWhole(value) && value >= 1 && value <= MOST_SEQUENCES,
+);
 const isId = (value: unknown): boolean => isWhole(value) && value >= 0;
 
 /** What each setting may be, in a call as in a file. */
@@ -75,10 +81,10 @@ export const settingKinds: OptionKinds<GenerationSettings> = {
   seed: natural,
   repetitionPenalty: aboveZero,
   noRepeatNgramSize: natural,
-  numBeams: positive,
+  numBeams: sequences,
   lengthPenalty: aValue('a number', isFinite),
   earlyStopping: aValue("true, false or 'never'", (value) => typeof value === 'boolean' || value === 'never'),
-  numReturnSequences: positive,
+  numReturnSequences: sequences,
 };
 
 /** The settings among the options of a call. */

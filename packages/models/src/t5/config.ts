@@ -1,6 +1,6 @@
 import { type Activation, TopKError } from '@topk-attention/core';
 import { activationNames, activationOf } from '../checkpoint/activations.js';
-import { type ConfigReader, readConfig } from '../checkpoint/config-reader.js';
+import { type ConfigReader, MOST_LAYERS, readConfig } from '../checkpoint/config-reader.js';
 import { checkSpecialIds } from '../checkpoint/special-ids.js';
 
 /** What a T5's config.json says about its arithmetic. */
@@ -48,7 +48,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     });
   }
   const isMultilingual = type === 'mt5';
-  const encoderLayers = read.whole('num_layers', 1);
+  const encoderLayers = read.count('num_layers', MOST_LAYERS);
   const padId = read.whole('pad_token_id', 0, 0);
   const tiedEmbeddings = read.boolean('tie_word_embeddings', true);
   const config: T5Config = {
@@ -57,7 +57,7 @@ export function parseT5Config(text: string, file = 'config.json'): T5Config {
     dKv: read.whole('d_kv', 1),
     dFf: read.whole('d_ff', 1),
     encoderLayers,
-    decoderLayers: read.whole('num_decoder_layers', 1, encoderLayers),
+    decoderLayers: read.count('num_decoder_layers', MOST_LAYERS, encoderLayers),
     heads: read.whole('num_heads', 1),
     buckets: read.whole('relative_attention_num_buckets', 4, 32),
     maxDistance: read.whole('relative_attention_max_distance', 2, 128),

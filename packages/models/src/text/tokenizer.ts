@@ -27,7 +27,8 @@ export interface TextTokenizer {
   /**
    * Ids with the special tokens that the tokenizer adds, such as T5's end of sequence. Blocks until it is done; `encodeAsync` does not.
    *
-   * @throws TopKError INVALID_OPTION for anything but a string.
+   * @throws TopKError INVALID_OPTION for anything but a string, and for text that a vocabulary without an unknown token lacks;
+   * FILE_CORRUPT for a definition that does not work.
    */
   encode(text: string): number[];
   /**
@@ -67,8 +68,8 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
       checkText('encode', text);
       const steps = encode(text);
       for (;;) {
-        const step = steps.next();
-        if (step.done === true) return step.value;
+        const step = usable(() => steps.next());
+        if (step.done === true) return checkedIds(step.value);
       }
     },
     async encodeAsync(text, options = {}) {
@@ -77,8 +78,8 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
       const interruption = new Interruption('encodeAsync', signal);
       const steps = encode(text);
       for (;;) {
-        const step = steps.next();
-        if (step.done === true) return step.value;
+        const step = usable(() => steps.next());
+        if (step.done === true) return checkedIds(step.value);
         await interruption.yieldToEvents();
         onProgress?.({ stage: 'tokenize', ...step.value });
       }
@@ -87,9 +88,9 @@ export function createTokenizer(tokenizerJson: string, tokenizerConfig = '{}'): 
       checkIds(ids);
       const known = Array.from(ids).filter((id) => library.id_to_token(id) !== undefined);
       // The library throws on an empty list.
-      return known.length === 0
-        ? ''
-        : library.decode(known, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+      if (known.length === 0) return '';
+      const options = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
+      return usable(() => library.decode(known, options));
     },
     ...(spans && { spans: checkedSpans(spans) }),
   };
@@ -99,22 +100,55 @@ function checkedSpans({ encode, wrap }: SpanTokenizer): SpanTokenizer {
   return {
     encode(text) {
       checkText('spans.encode', text);
-      return encode(text);
+      const tokens = usable(() => encode(text));
+      checkedIds(tokens.ids);
+      return tokens;
     },
-    wrap,
+    wrap: (first, second) => usable(() => wrap(first, second)),
   };
 }
 
 function createEncoding(definition: object, config: object): Encoding {
   const vocabulary = readUnigram('model' in definition ? definition.model : undefined);
   try {
-    return vocabulary === undefined
-      ? wholeTextEncoding(definition, config)
-      : unigramEncoding(definition, config, vocabulary);
+    const encoding =
+      vocabulary === undefined
+        ? wholeTextEncoding(definition, config)
+        : unigramEncoding(definition, config, vocabulary);
+    // Faults of what adds special tokens show before weights are read.
+    for (const _ of encoding.encode(''));
+    return encoding;
   } catch (cause) {
     if (cause instanceof TopKError) throw cause;
     throw corrupt('tokenizer.json', 'not a tokenizer definition', cause);
   }
+}
+
+/** The library finds some faults of a definition only when a text meets them. @throws TopKError FILE_CORRUPT */
+function usable<R>(use: () => R): R {
+  try {
+    return use();
+  } catch (cause) {
+    if (cause instanceof TopKError) throw cause;
+    throw corrupt('tokenizer.json', `it does not work: ${cause}`, cause);
+  }
+}
+
+/**
+ * Ids as a vocabulary gives them.
+ *
+ * @throws TopKError INVALID_OPTION for a text that has parts without an id, FILE_CORRUPT for ids that are none
+ */
+function checkedIds<Ids extends readonly number[]>(ids: Ids): Ids {
+  const bad = ids.findIndex((id) => !(Number.isSafeInteger(id) && id >= 0));
+  if (bad === -1) return ids;
+  if (ids[bad] === undefined) {
+    throw new TopKError('INVALID_OPTION', 'encode: a part of the text is not in the vocabulary', {
+      expected: 'text that its tokens cover, because it has no unknown token',
+      got: `no id for token ${bad}`,
+    });
+  }
+  throw corrupt('tokenizer.json', `a token has the id ${describeValue(ids[bad])}`);
 }
 
 /** @throws TopKError INVALID_OPTION for anything but a string. */

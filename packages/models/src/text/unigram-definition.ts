@@ -27,12 +27,18 @@ export function readUnigram(model: unknown): UnigramVocabulary | undefined {
 /**
  * The character that each word begins with, where the pre-tokenizer splits texts into words: no piece then spans two words.
  * The library does not split by itself.
+ *
+ * @throws TopKError FILE_CORRUPT
  */
 export function wordStart(preTokenizer: unknown): string | undefined {
   if (!isObject(preTokenizer)) return undefined;
-  const { type, pretokenizers, replacement, split } = preTokenizer;
-  if (type === 'Metaspace')
-    return split === false ? undefined : typeof replacement === 'string' ? replacement : '▁';
+  const { type, pretokenizers, replacement = '▁', split } = preTokenizer;
+  if (type === 'Metaspace') {
+    // Nothing would be found everywhere, without end.
+    if (typeof replacement !== 'string' || [...replacement].length !== 1)
+      throw bad('replacement', 'one character', replacement, 'pre-tokenizer');
+    return split === false ? undefined : replacement;
+  }
   if (!Array.isArray(pretokenizers)) return undefined;
   return pretokenizers.map(wordStart).find((one) => one !== undefined);
 }
@@ -55,8 +61,8 @@ function isEntry(entry: unknown): entry is readonly [string, number] {
   );
 }
 
-function bad(key: string, expected: string, got: unknown): TopKError {
-  return new TopKError('FILE_CORRUPT', `tokenizer.json: bad ${key} of the model`, {
+function bad(key: string, expected: string, got: unknown, of = 'model'): TopKError {
+  return new TopKError('FILE_CORRUPT', `tokenizer.json: bad ${key} of the ${of}`, {
     expected,
     got: JSON.stringify(got)?.slice(0, 80) ?? 'nothing',
     fix: 'Use the tokenizer.json that belongs to the model',

@@ -215,6 +215,8 @@ describe('generation_config.json', () => {
     { top_k: -1 },
     { top_p: 1.5 },
     { num_beams: 0 },
+    { num_beams: 1_000_000_000 },
+    { num_return_sequences: 1001 },
     { do_sample: 1 },
     { early_stopping: 'always' },
     { stop_strings: [''] },

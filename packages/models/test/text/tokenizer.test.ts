@@ -30,6 +30,31 @@ describe('createTokenizer', () => {
     expect(bpe.decode([2, 1, 9])).toBe('ab b');
   });
 
+  test.each<[string, object]>([
+    ['what adds special tokens', { post_processor: { type: 'TemplateProcessing', single: null, pair: [] } }],
+    ['a word without a beginning', { pre_tokenizer: { type: 'Metaspace', replacement: '' } }],
+    ['a word with two beginnings', { pre_tokenizer: { type: 'Metaspace', replacement: '▁▁' } }],
+  ])('%s that is broken is FILE_CORRUPT before any text', (_, changes) => {
+    const broken = JSON.stringify({ ...JSON.parse(tokenizerJson(20)), ...changes });
+    expect(() => createTokenizer(broken)).toThrow(expect.objectContaining({ code: 'FILE_CORRUPT' }));
+  });
+
+  test('ids that are none are FILE_CORRUPT, words without any INVALID_OPTION', () => {
+    const wordPiece = createTokenizer(
+      JSON.stringify({
+        added_tokens: [],
+        normalizer: null,
+        pre_tokenizer: { type: 'BertPreTokenizer' },
+        post_processor: null,
+        decoder: null,
+        model: { type: 'WordPiece', vocab: { a: 'x', b: 1 }, unk_token: '[UNK]' },
+      }),
+    );
+    expect(wordPiece.encode('b b')).toEqual([1, 1]);
+    expect(() => wordPiece.encode('b a')).toThrow(expect.objectContaining({ code: 'FILE_CORRUPT' }));
+    expect(() => wordPiece.encode('b c')).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  });
+
   test('ids beyond the vocabulary add nothing', () => {
     expect(tokenizer.decode([5, 20, 127, 3])).toBe('w5 w3');
   });

@@ -17,12 +17,12 @@ export async function bench(
 ): Promise<void> {
   const rows: ({ readonly model: string; readonly inputs: string } & Costs)[] = [];
   for (const model of models) {
-    for (const { label, inputs } of await trialsOf(model, flags.lengths, flags.at ?? {})) {
+    for (const { label, inputs, fix } of await trialsOf(model, flags.lengths, flags.at ?? {})) {
       output.err(`${model}, ${label}\n`);
       rows.push({
         model,
         inputs: label,
-        ...costsOf(await measure({ model, inputs, runs: flags.runs }, output.signal)),
+        ...costsOf(await measure({ model, inputs, fix, runs: flags.runs }, output.signal)),
       });
     }
   }

@@ -1,3 +1,4 @@
+import { TopKError } from '@topk-attention/core';
 import type { Measurement } from './measure.js';
 
 /** How far the outputs of two models are apart. */
@@ -9,6 +10,7 @@ export interface Comparison {
   readonly sameLargest: number;
 }
 
+/** @throws TopKError OUTPUTS_DIFFER where the second lacks an output or has it in another shape. */
 export function compare(a: Measurement['outputs'], b: Measurement['outputs']): Comparison {
   let largestDifference = 0;
   let cosine = 1;
@@ -16,7 +18,10 @@ export function compare(a: Measurement['outputs'], b: Measurement['outputs']): C
   for (const [name, { dims, values }] of Object.entries(a)) {
     const other = b[name];
     if (other === undefined || `${other.dims}` !== `${dims}`) {
-      return { largestDifference: Number.POSITIVE_INFINITY, cosine: -1, sameLargest: 0 };
+      throw new TopKError('OUTPUTS_DIFFER', `verify: the models differ in output ${name}`, {
+        expected: `shape [${dims}]`,
+        got: other === undefined ? `outputs ${Object.keys(b).join(', ')}` : `shape [${other.dims}]`,
+      });
     }
     const width = dims.at(-1) || 1;
     for (let start = 0; start < values.length; start += width) {

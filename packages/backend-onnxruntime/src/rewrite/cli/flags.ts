@@ -1,9 +1,13 @@
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
+import { decodeModel } from '../../onnx/read-model.js';
+import { encodeModel } from '../../onnx/write-model.js';
 import { loadOrt } from '../../runtime/load.js';
 import { disableTelemetry } from '../../runtime/telemetry.js';
 import type { Selection } from '../build/selected-units.js';
+import { nodeModules } from '../files/node-modules.js';
 import { readFile } from '../files/read-file.js';
+import { withValues } from '../files/with-values.js';
 import { learnAxes } from '../learn-axes.js';
 import type { RewriteOptions } from '../options.js';
 
@@ -18,10 +22,15 @@ export function wholes(text: string): readonly number[] {
   return text.split(',').map(whole);
 }
 
-export function fraction(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value)) throw new InvalidArgumentError('It is no number.');
-  return value;
+/** Reads a number from `from` to `to`, both included. */
+export function between(from: number, to: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    const isIn = Number.isFinite(value) && value >= from && value <= to;
+    if (text.trim() !== '' && isIn) return value;
+    const range = to === Number.POSITIVE_INFINITY ? `at least ${from}` : `${from} to ${to}`;
+    throw new InvalidArgumentError(`It is no number of ${range}.`);
+  };
 }
 
 export type Named = { readonly [name: string]: number };
@@ -48,7 +57,7 @@ export interface RewriteFlags {
 }
 
 /** @throws TopKError INVALID_OPTION for a selection without a number of units. */
-export function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
+function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
   const { chunkBytes, fixed, at, strict, maxLength, target, unrolled } = flags;
   if (select !== undefined && feedForwardK === undefined) {
     throw new TopKError('INVALID_OPTION', '--select: nothing to select', {
@@ -77,6 +86,8 @@ export async function learnedOptionsOf(model: string, flags: RewriteFlags): Prom
   if (flags.learn === undefined) return options;
   disableTelemetry();
   const { fixed } = options;
-  const learned = await learnAxes(await readFile(model), await loadOrt(), { ...(fixed && { fixed }) });
+  const { path } = await nodeModules();
+  const whole = await withValues(decodeModel(await readFile(model), model), path.dirname(model));
+  const learned = await learnAxes(encodeModel(whole), await loadOrt(), { ...(fixed && { fixed }) });
   return { ...options, learned };
 }

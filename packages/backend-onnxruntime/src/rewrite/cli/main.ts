@@ -2,6 +2,7 @@
 import { CommanderError } from '@commander-js/extra-typings';
 import { TopKError } from '@topk-attention/core';
 import { MEASURE, measureHere } from './measure.js';
+import { PrintedError } from './output.js';
 import { createProgram } from './program.js';
 
 const [FAILED, USAGE, INTERRUPTED] = [1, 2, 130];
@@ -15,21 +16,34 @@ async function run(args: readonly string[]): Promise<number> {
     err: (text: string): void => void process.stderr.write(text),
     signal: controller.signal,
   };
-  const program = createProgram(output);
+  const program = createProgram(output, await ownVersion());
   for (const command of [program, ...program.commands]) command.exitOverride();
   try {
     await program.parseAsync(args, { from: 'user' });
     return 0;
   } catch (error) {
-    // The library has printed its own messages.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      // The library has printed its own message, for people.
+      const message = error.message.replace(/^error: /, '');
+      if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code: 'USAGE', message } })}\n`);
+      return USAGE;
+    }
     if (controller.signal.aborted) return INTERRUPTED;
+    if (error instanceof PrintedError) return FAILED;
     const code = error instanceof TopKError ? error.code : 'INTERNAL';
     const message = messageOf(error);
     if (args.includes('--json')) output.out(`${JSON.stringify({ error: { code, message } })}\n`);
     else output.err(`${code}: ${message}\n`);
     return code === 'INVALID_OPTION' || code === 'INVALID_K' ? USAGE : FAILED;
   }
+}
+
+/** Of this package. */
+async function ownVersion(): Promise<string> {
+  const { readFile } = await import('node:fs/promises');
+  const manifest = await readFile(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { readonly version: string }).version;
 }
 
 function messageOf(error: unknown): string {

@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { halfToNumber } from '@topk-attention/core/reference';
 import type * as Ort from 'onnxruntime-node';
+import { PEER_RANGE } from '../../runtime/load.js';
 import { disableTelemetry } from '../../runtime/telemetry.js';
 import { type InputValues, tensorOf } from '../inputs.js';
 
@@ -27,6 +28,8 @@ interface Task {
   readonly model: string;
   readonly inputs: readonly InputValues[];
   readonly runs: number;
+  /** What to do where the model does not run. */
+  readonly fix: string;
 }
 
 /** The word on the command line that starts the measuring process. */
@@ -34,6 +37,7 @@ export const MEASURE = 'measure-here';
 
 /** Runs a model in another process, so that its memory can be told from that of anything before. */
 export async function measure(task: Task, signal: AbortSignal): Promise<Measurement> {
+  requireEngine();
   const { spawn } = await import('node:child_process');
   const { fileURLToPath } = await import('node:url');
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
@@ -50,7 +54,11 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
   });
   if (end !== 0) {
     const got = Buffer.concat(err).toString().trim().split('\n').at(-1) || `the end of its process, ${end}`;
-    throw new TopKError('ENGINE_FAILURE', `${task.model} does not run`, { expected: 'outputs', got });
+    throw new TopKError('ENGINE_FAILURE', `${task.model} does not run`, {
+      expected: 'outputs',
+      got,
+      fix: task.fix,
+    });
   }
   const bytes = Buffer.concat(out);
   const line = bytes.indexOf('\n');
@@ -62,6 +70,19 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
     return [name, { type, dims, values: values.subarray(at - length, at) }] as const;
   });
   return { ...rest, outputs: Object.fromEntries(named) };
+}
+
+/** `onnxruntime-web` opens no files by their paths. @throws TopKError MISSING_PEER */
+function requireEngine(): void {
+  try {
+    import.meta.resolve('onnxruntime-node');
+  } catch (cause) {
+    throw new TopKError('MISSING_PEER', 'models are run by onnxruntime-node, which is not installed', {
+      expected: `onnxruntime-node ${PEER_RANGE}`,
+      fix: `npm install onnxruntime-node@${PEER_RANGE}`,
+      cause,
+    });
+  }
 }
 
 interface Header {

@@ -4,3 +4,6 @@ export interface Output {
   readonly err: (text: string) => void;
   readonly signal: AbortSignal;
 }
+
+/** A failure that has been printed. */
+export class PrintedError extends Error {}

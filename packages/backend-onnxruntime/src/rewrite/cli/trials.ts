@@ -6,15 +6,26 @@ import { type Extents, symbolsOf } from '../extents/symbols.js';
 import { readFile } from '../files/read-file.js';
 import { graphOf } from '../graph/attributes.js';
 import { givenInputs, type InputValues, madeUpInputs } from '../inputs.js';
+import { readExtents } from '../options.js';
 import type { Named } from './flags.js';
+
+const MADE_UP =
+  'Inputs were made up: name extents with --at, shorter lengths, or give your own with verify --inputs';
 
 /** Inputs to run a model with. */
 export interface Trial {
   readonly label: string;
+  /** What to do where the model does not run on them. */
+  readonly fix: string;
   readonly inputs: readonly InputValues[];
 }
 
-/** One set of inputs for every length, or those of a file. */
+/**
+ * One set of inputs for every length, or those of a file.
+ *
+ * @param at Extents by the model's names, in place of the length.
+ * @throws TopKError INVALID_OPTION for names that the model does not have, and for a file without inputs.
+ */
 export async function trialsOf(
   path: string,
   lengths: readonly number[],
@@ -22,20 +33,23 @@ export async function trialsOf(
   inputs?: string,
 ): Promise<readonly Trial[]> {
   const model = decodeModel(await readFile(path), path);
+  const symbols = symbolsOf(model);
+  readExtents('at', at, symbols);
   if (inputs !== undefined) {
     return (await setsOf(inputs)).map((one, index) => ({
       label: `input ${index}`,
+      fix: 'Give inputs that the model takes',
       inputs: givenInputs(model, one),
     }));
   }
-  const open = symbolsOf(model).filter((name) => !Object.hasOwn(at, name));
+  const open = symbols.filter((name) => !Object.hasOwn(at, name));
   const isOpen = open.some((name) => !/batch/i.test(name));
   return (isOpen ? lengths : lengths.slice(0, 1)).map((length) => {
     const extents = new Map(open.map((name) => [name, /batch/i.test(name) ? 1 : length]));
     for (const [name, extent] of Object.entries(at)) extents.set(name, extent);
     const tied = tiedExtents(model, extents, at);
     const label = [...tied].map(([name, extent]) => `${name} ${extent}`).join(', ') || 'fixed extents';
-    return { label, inputs: madeUpInputs(model, tied) };
+    return { label, fix: MADE_UP, inputs: madeUpInputs(model, tied) };
   });
 }
 

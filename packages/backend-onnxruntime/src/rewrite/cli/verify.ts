@@ -1,11 +1,11 @@
 import { TopKError } from '@topk-attention/core';
 import { rewriteFile } from '../rewrite-file.js';
 import { type Comparison, compare } from './compare.js';
-import { optionsOf, type RewriteFlags } from './flags.js';
+import { learnedOptionsOf, type Named } from './flags.js';
 import { type Measurement, measure } from './measure.js';
-import type { Output } from './output.js';
+import { type Output, PrintedError } from './output.js';
 import { type Costs, costsOf, mebibytes, table } from './table.js';
-import { trialsOf } from './trials.js';
+import { type Trial, trialsOf } from './trials.js';
 
 /** A row of `verify`. */
 interface VerifyRow extends Comparison {
@@ -15,7 +15,11 @@ interface VerifyRow extends Comparison {
   readonly rewritten: Costs;
 }
 
-interface VerifyFlags extends RewriteFlags {
+interface VerifyFlags {
+  readonly k?: readonly number[] | undefined;
+  readonly at?: Named | undefined;
+  readonly fixed?: Named | undefined;
+  readonly learn?: true | undefined;
   readonly lengths: readonly number[];
   readonly inputs?: string | undefined;
   readonly runs: number;
@@ -31,7 +35,7 @@ const TOLERANCE = { float32: 1e-4, float16: 5e-3 };
 export async function verify(
   original: string,
   rewritten: string | undefined,
-  { k: tried, ...flags }: Omit<VerifyFlags, 'k'> & { readonly k?: readonly number[] | undefined },
+  { k: tried, ...flags }: VerifyFlags,
   output: Output,
 ): Promise<void> {
   if ((rewritten === undefined) === (tried === undefined)) {
@@ -40,11 +44,14 @@ export async function verify(
       got: rewritten === undefined ? 'neither' : 'both',
     });
   }
-  const trials = await trialsOf(original, flags.lengths, flags.at ?? {}, flags.inputs);
+  // What the model takes at one value only, it takes in a run too.
+  const at = { ...flags.fixed, ...flags.at };
+  const trials = await trialsOf(original, flags.lengths, at, flags.inputs);
   const rows: VerifyRow[] = [];
   const before: Measurement[] = [];
-  for (const { inputs } of trials)
-    before.push(await measure({ model: original, inputs, runs: flags.runs }, output.signal));
+  const measured = (model: string, { inputs, fix }: Trial): Promise<Measurement> =>
+    measure({ model, inputs, fix, runs: flags.runs }, output.signal);
+  for (const trial of trials) before.push(await measured(original, trial));
   if (before.some(({ outputs }) => Object.keys(outputs).length === 0)) {
     throw new TopKError('UNSUPPORTED', `verify: ${original} has nothing to compare`, {
       expected: 'an output of element type float32 or float16',
@@ -53,13 +60,13 @@ export async function verify(
   const isHalf = before.some(({ outputs }) => Object.values(outputs).some(({ type }) => type === 'float16'));
   const tolerance = flags.tolerance ?? (isHalf ? TOLERANCE.float16 : TOLERANCE.float32);
   const against = async (model: string, k?: number): Promise<void> => {
-    for (const [at, { label, inputs }] of trials.entries()) {
-      output.err(`${k === undefined ? '' : `k = ${k}, `}${label}\n`);
-      const first = before[at] as Measurement;
-      const second = await measure({ model, inputs, runs: flags.runs }, output.signal);
+    for (const [index, trial] of trials.entries()) {
+      output.err(`${k === undefined ? '' : `k = ${k}, `}${trial.label}\n`);
+      const first = before[index] as Measurement;
+      const second = await measured(model, trial);
       rows.push({
         ...(k !== undefined && { k }),
-        inputs: label,
+        inputs: trial.label,
         ...compare(first.outputs, second.outputs),
         original: costsOf(first),
         rewritten: costsOf(second),
@@ -67,35 +74,49 @@ export async function verify(
     }
   };
   if (rewritten !== undefined) await against(rewritten);
-  else
-    await withFolder(async (folder) => {
-      for (const k of tried ?? []) {
-        const target = `${folder}/${k}.onnx`;
-        await rewriteFile(original, target, optionsOf({ ...flags, at: undefined, k }));
+  else {
+    const options = await learnedOptionsOf(original, { fixed: flags.fixed, learn: flags.learn });
+    for (const k of tried ?? []) {
+      // One file at a time: each may have a copy of the weights beside it.
+      await withFolder(async (folder) => {
+        const target = `${folder}/model.onnx`;
+        await rewriteFile(original, target, { ...options, attention: { k } });
         await against(target, k);
-      }
-    });
+      });
+    }
+  }
   const smallestCosine = (k: number): number =>
     Math.min(...rows.flatMap((row) => (row.k === k ? row.cosine : [])));
   const kept = [...(tried ?? [])].sort((a, b) => a - b).find((k) => smallestCosine(k) >= flags.cosine);
   const passes =
     tried === undefined ? rows.every((row) => row.largestDifference <= tolerance) : kept !== undefined;
-  if (flags.json)
-    output.out(`${JSON.stringify({ rows, passes, ...(kept !== undefined && { smallestK: kept }) })}\n`);
-  else {
-    output.out(verifyTable(rows));
-    if (tried !== undefined)
-      output.out(`smallest k of these with a cosine of at least ${flags.cosine}: ${kept ?? 'none'}\n`);
+  const error = passes
+    ? undefined
+    : new TopKError('OUTPUTS_DIFFER', 'verify: the models differ', {
+        expected:
+          tried === undefined
+            ? `differences of at most ${tolerance}`
+            : `a cosine of at least ${flags.cosine}`,
+        got:
+          tried === undefined
+            ? `${Math.max(...rows.map((row) => row.largestDifference))}`
+            : tried.map((k) => `${smallestCosine(k)} with k = ${k}`).join(', '),
+      });
+  if (flags.json) {
+    const found = {
+      ...{ rows, passes },
+      ...(kept !== undefined && { smallestK: kept }),
+      ...(error !== undefined && { error: { code: error.code, message: error.message } }),
+    };
+    output.out(`${JSON.stringify(found)}\n`);
+    // In the one object that was printed.
+    if (error !== undefined) throw new PrintedError();
+    return;
   }
-  if (passes) return;
-  throw new TopKError('OUTPUTS_DIFFER', 'verify: the models differ', {
-    expected:
-      tried === undefined ? `differences of at most ${tolerance}` : `a cosine of at least ${flags.cosine}`,
-    got:
-      tried === undefined
-        ? `${Math.max(...rows.map((row) => row.largestDifference))}`
-        : `${(tried ?? []).map((k) => `${smallestCosine(k)} with k = ${k}`).join(', ')}`,
-  });
+  output.out(verifyTable(rows));
+  if (tried !== undefined)
+    output.out(`smallest k of these with a cosine of at least ${flags.cosine}: ${kept ?? 'none'}\n`);
+  if (error !== undefined) throw error;
 }
 
 /** Runs with a folder that is removed afterwards. */

@@ -121,7 +121,7 @@ function concat(facts: Facts): readonly Known[] {
 }
 
 function split(facts: Facts): readonly Known[] {
-  const { type, dims } = facts.input(0);
+  const { type, dims, values } = facts.input(0);
   const axis = axisOf(facts.int('axis', 0), dims.length);
   const extent = dims[axis] as number;
   const count = facts.node.output.length;
@@ -129,7 +129,13 @@ function split(facts: Facts): readonly Known[] {
   const parts =
     facts.list('split', 1) ??
     Array.from({ length: count }, (_, at) => Math.min(part, Math.max(0, extent - at * part)));
-  return parts.map((one) => ({ type, dims: withExtent(dims, axis, one) }));
+  let end = 0;
+  return parts.map((one) => {
+    end += one;
+    // ONNX Runtime makes these of several Gather of one shape.
+    const own = dims.length === 1 ? values?.slice(end - one, end) : undefined;
+    return { type, dims: withExtent(dims, axis, one), ...(own?.length === one && { values: own }) };
+  });
 }
 
 /** Start, end and step along every axis, with starts and ends inside of the extents. */

@@ -44,6 +44,11 @@ const wholeMatmul: Rule = (facts) => [
   { type: dataTypes.int32, dims: product(facts.input(0).dims, facts.input(1).dims) },
 ];
 
+/** ONNX Runtime's of whole numbers with their scales: the input at `like` has the type of the product. */
+const scaledMatmul =
+  (like: number): Rule =>
+  (facts) => [{ type: facts.input(like).type, dims: product(facts.input(0).dims, facts.input(1).dims) }];
+
 /** Weights packed in blocks: the number of columns is an attribute. */
 const packedMatmul: Rule = (facts) => {
   const { type, dims } = facts.input(0);
@@ -205,7 +210,9 @@ export const productRules: Rules = {
   SimplifiedLayerNormalization: likeFirst,
   Softmax: likeFirst,
   TopK: topK,
+  'com.microsoft.DynamicQuantizeMatMul': scaledMatmul(0),
   'com.microsoft.FusedMatMul': fusedMatmul,
+  'com.microsoft.MatMulIntegerToFloat': scaledMatmul(2),
   'com.microsoft.MatMulNBits': packedMatmul,
   'com.microsoft.RotaryEmbedding': likeFirst,
   'com.microsoft.SkipLayerNormalization': skipNormalization,

@@ -11,12 +11,14 @@ export async function nodeModules(
 ): Promise<{
   readonly fs: typeof import('node:fs/promises');
   readonly path: typeof import('node:path');
+  readonly url: typeof import('node:url');
 }> {
-  const [files, paths] = ['node:fs/promises', 'node:path'];
+  const [files, paths, urls] = ['node:fs/promises', 'node:path', 'node:url'];
   try {
     return {
       fs: await import(/* @vite-ignore */ /* webpackIgnore: true */ files),
       path: await import(/* @vite-ignore */ /* webpackIgnore: true */ paths),
+      url: await import(/* @vite-ignore */ /* webpackIgnore: true */ urls),
     };
   } catch (cause) {
     throw new TopKError('UNSUPPORTED', `${where}: there is no file system in this JavaScript runtime`, {

@@ -43,6 +43,7 @@ export type RefusalCode =
   | 'ambiguous'
   | 'training'
   | 'softmax-axis'
+  | 'taken-apart'
   | 'shared-values'
   | 'element-type'
   | 'unrolled';

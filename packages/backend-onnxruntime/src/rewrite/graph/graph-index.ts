@@ -5,14 +5,17 @@ import type { GraphProto, NodeProto } from '../../onnx/messages.js';
 export class GraphIndex {
   readonly graph: GraphProto;
   readonly outer: GraphIndex | undefined;
+  /** The branch or body that the graph is, in words. */
+  readonly place: string | undefined;
   readonly #producers = new Map<string, NodeProto>();
   readonly #users = new Map<string, NodeProto[]>();
   readonly #initializers: ReadonlySet<string>;
   readonly #outputs: ReadonlySet<string>;
 
-  constructor(graph: GraphProto, outer?: GraphIndex) {
+  constructor(graph: GraphProto, outer?: GraphIndex, place?: string) {
     this.graph = graph;
     this.outer = outer;
+    this.place = place;
     this.#initializers = new Set(graph.initializer.map(({ name = '' }) => name));
     this.#outputs = new Set(graph.output.map(({ name = '' }) => name));
     for (const node of graph.node) {

@@ -22,21 +22,25 @@ export function withoutDead(graph: GraphProto, before: GraphProto = graph): Grap
   };
 }
 
-/** A node with its inner graphs mapped; the node itself if none changes. */
-export function mapGraphs(node: NodeProto, map: (graph: GraphProto) => GraphProto): NodeProto {
+/** A node with its inner graphs mapped, given the attributes that hold them; the node itself if none changes. */
+export function mapGraphs(
+  node: NodeProto,
+  map: (graph: GraphProto, attribute: string) => GraphProto,
+): NodeProto {
   let hasChanged = false;
-  const mapped = (graph: GraphProto): GraphProto => {
-    const made = map(graph);
+  const mapped = (graph: GraphProto, attribute: string): GraphProto => {
+    const made = map(graph, attribute);
     if (made !== graph) hasChanged = true;
     return made;
   };
-  const attribute = node.attribute.map(
-    (one): AttributeProto => ({
+  const attribute = node.attribute.map((one): AttributeProto => {
+    const { name = '', g, graphs } = one;
+    return {
       ...one,
-      ...(one.g !== undefined && { g: mapped(one.g) }),
-      ...(one.graphs !== undefined && { graphs: one.graphs.map(mapped) }),
-    }),
-  );
+      ...(g !== undefined && { g: mapped(g, name) }),
+      ...(graphs !== undefined && { graphs: graphs.map((inner) => mapped(inner, name)) }),
+    };
+  });
   return hasChanged ? { ...node, attribute } : node;
 }
 
