@@ -44,6 +44,29 @@ test('a mechanism that refuses the task is named with its reason, and data are n
   expect(error.message).toMatch(/soft: It refuses the task: .*black pixels are moved/);
 });
 
+test('a mechanism whose landmarks the texts are too short for is left out with its reason', async () => {
+  const out = join(folder, 'short');
+  const args = ['compare', '--mechanisms', 'exact,soft', '--task', 'listops', '--steps', '5'];
+  const rest = [
+    '--landmarks',
+    '1000',
+    '--lengths',
+    '16',
+    '--rounds',
+    '1',
+    '--backend',
+    'reference',
+    '--json',
+  ];
+  const { code, stdout } = await lra([...args, ...rest, '--out', out]);
+  expect(code).toBe(0);
+  const { sections, comparison } = JSON.parse(stdout);
+  expect(sections[0].groups.map(({ title }: { title: string }) => title)).toEqual(['exact']);
+  expect(comparison.refused).toEqual([
+    { way: 'soft', reason: expect.stringContaining('fewer tokens than landmarks') },
+  ]);
+});
+
 test('usage: tasks without rows, options without data, unknown names', async () => {
   const wrong = async (...args: readonly string[]) => {
     const { code, stderr } = await lra(['compare', ...args]);
