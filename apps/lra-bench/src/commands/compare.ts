@@ -215,7 +215,8 @@ async function measureAll(
   const header: Omit<BenchResult, 'rows'> = {
     study: 'mechanisms',
     title: `A step of training by length, ${tasks[task].title}`,
-    about,
+    // Engines differ in what they count, and scratch memory is most of some mechanisms.
+    about: `${about} What is counted: ${backend.memory().covers}.`,
     engine: info.description,
     date: new Date().toISOString().slice(0, 10),
     command: calledAs(),

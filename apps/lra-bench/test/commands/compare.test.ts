@@ -27,6 +27,7 @@ test('mechanisms are trained alike, measured by length and shown on one page; re
     [16, 32].flatMap((x) => ways.map((way) => `${way} ${x}`)),
   );
   for (const row of rows) expect(Math.min(row.milliseconds, row.peakBytes)).toBeGreaterThan(0);
+  expect(comparison.about).toContain('not the scratch memory of sessions');
   const page = readFileSync(join(out, 'lra.html'), 'utf8');
   for (const text of ['A step of training by length', 'top-k 8: ', 'simpletron: ', 'than exact'])
     expect(page).toContain(text);
