@@ -1,6 +1,11 @@
 export { exactAttention, type TopKAttentionResult, topKAttention } from './attention/attention.js';
 export { type ExplainOptions, explain, type TensorOrShape } from './attention/explain.js';
-export type { AttentionOptions, AttentionShapes, TopKAttentionOptions } from './attention/options.js';
+export type {
+  AttentionOptions,
+  AttentionShapes,
+  ExactAttentionOptions,
+  TopKAttentionOptions,
+} from './attention/options.js';
 export {
   type AttentionBackwardPlan,
   type AttentionBackwardPlanOptions,

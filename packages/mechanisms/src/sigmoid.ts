@@ -3,21 +3,19 @@ import {
   add,
   aNumber,
   cast,
+  exactAttention,
   layerNorm,
   log,
-  mul,
   neg,
   type OptionKinds,
   readOptions,
   scope,
-  sigmoid,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { keyCounts, requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
-import { pairAttention } from './pairs.js';
 import { notSoftmax } from './refusals.js';
 
 export interface SigmoidOptions {
@@ -59,20 +57,30 @@ export function sigmoidAttention(options?: SigmoidOptions): Mechanism {
 
   const attend = (call: MechanismCall): Tensor =>
     scope(() => {
-      const norm = (x: Tensor, name: string): Tensor =>
-        qkNorm
-          ? layerNorm(
-              x,
-              cast(parameterOf(call.context, `${name}.weight`), 'f32'),
-              cast(parameterOf(call.context, `${name}.bias`), 'f32'),
-            )
-          : x;
-      const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
-      const query = mul(norm(cast(call.query, 'f32'), 'query_norm'), scale);
-      const key = norm(shown(call, call.key), 'key_norm');
-      const shift = fixed ?? neg(log(keyCounts(call)));
-      const output = pairAttention(call, query, key, (scores) => sigmoid(add(scores, shift)), 'none');
-      return cast(output, call.value.dtype);
+      const norm = (x: Tensor, name: string): Tensor => {
+        if (!qkNorm) return x;
+        const of = (part: string): Tensor => cast(parameterOf(call.context, `${name}.${part}`), 'f32');
+        return cast(layerNorm(cast(x, 'f32'), of('weight'), of('bias')), x.dtype);
+      };
+      const { keyLengths, bias: given, relativeBias } = call.options;
+      // Texts of several lengths have each their own shift, as a bias.
+      const ofTexts = fixed === undefined && keyLengths ? neg(log(keyCounts(call))) : undefined;
+      const wide = given && cast(given, 'f32');
+      const biases = wide && ofTexts ? add(wide, ofTexts) : (wide ?? ofTexts);
+      const { budgetBytes } = call.context;
+      return exactAttention(
+        norm(call.query, 'query_norm'),
+        // Hidden keys may be NaN, and the gradient of their norm is 0 times that.
+        norm(qkNorm ? cast(shown(call, call.key), call.key.dtype) : call.key, 'key_norm'),
+        call.value,
+        {
+          ...call.options,
+          ...(biases && { bias: biases }),
+          ...(relativeBias && { relativeBias: { ...relativeBias, table: cast(relativeBias.table, 'f32') } }),
+          ...(budgetBytes !== undefined && { budgetBytes }),
+          sigmoidShift: fixed ?? (ofTexts ? 0 : -Math.log(call.key.shape[2] as number)),
+        },
+      );
     });
 
   return {

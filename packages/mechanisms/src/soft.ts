@@ -97,8 +97,7 @@ export function soft(options?: SoftOptions): Mechanism {
     const toMarks = (of: Tensor): Tensor => (marks.there === undefined ? of : where(marks.there, of, 0));
     const near = toMarks(gauss(x, marks.rows));
     const rows = visible === undefined ? near : where(visible, near, 0);
-    const kernel = gauss(marks.rows, marks.rows);
-    const among = marks.there === undefined ? kernel : separated(kernel, marks.there);
+    const among = ofLandmarks(marks);
     let inverse = newtonInverse(among, { iterations, ridge });
     if (normalise) {
       const roots = rsqrt(sum(among, { axes: [3], keepDims: true }));
@@ -197,8 +196,14 @@ function gauss(x: Tensor, y: Tensor): Tensor {
   return exp(mul(max(distances, 0), -0.5));
 }
 
-/** A kernel in which landmarks without tokens are near to themselves alone. */
-function separated(kernel: Tensor, there: Tensor): Tensor {
-  const both = logicalAnd(there, transpose(there, [0, 1, 3, 2]));
-  return where(both, kernel, identityLike(kernel));
+/**
+ * The kernel of the landmarks, where those without tokens are near to themselves alone. All are near to themselves: for
+ * large ones the difference of squares would round to anything, and a row of zeros has no root.
+ */
+function ofLandmarks({ rows, there }: Landmarks): Tensor {
+  const kernel = gauss(rows, rows);
+  const own = identityLike(kernel);
+  const known = where(eq(own, 1), 1, kernel);
+  if (there === undefined) return known;
+  return where(logicalAnd(there, transpose(there, [0, 1, 3, 2])), known, own);
 }

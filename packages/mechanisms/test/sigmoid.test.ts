@@ -1,5 +1,6 @@
-import { reshape, tensor } from '@topk-attention/core';
-import { attentionLayer } from '@topk-attention/nn';
+import { narrow, reshape, type Tensor, tensor, zeros } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { attentionLayer, contextOf, initialize } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { sigmoidAttention } from '../src/index.js';
 import { backend, expectGolden, goldenCall } from './support/goldens.js';
@@ -28,6 +29,36 @@ test('a mask hides keys', async () => {
     mechanism.attend(goldenCall({}, { mask })),
     mechanism.attend(goldenCall({}, { keyLengths })),
   );
+});
+
+test('texts of several lengths have each their own bias, beside another', async () => {
+  const mechanism = sigmoidAttention();
+  const bias = tensor(
+    backend,
+    Float32Array.from({ length: 7 }, (_, i) => Math.sin(i)),
+    [1, 1, 1, 7],
+  );
+  const { query, key, value, ...rest } = goldenCall();
+  const keyLengths = tensor(backend, Int32Array.of(4), [1]);
+  const first = (x: Tensor): Tensor => narrow(x, 2, 0, 4);
+  const short = mechanism.attend({
+    ...{ ...rest, query, key: first(key), value: first(value) },
+    options: { bias: narrow(bias, 3, 0, 4) },
+  });
+  await expectClose(mechanism.attend({ ...rest, query, key, value, options: { keyLengths, bias } }), short);
+});
+
+test('the budget of a run bounds it: never are all scores in memory', async () => {
+  const own = createReferenceBackend({ fused: false });
+  const layer = attentionLayer({ width: 8, heads: 2, mechanism: sigmoidAttention() });
+  const parameters = initialize(own, layer, 1);
+  const x = zeros(own, [1, 512, 8]);
+  const before = own.memory().live;
+  own.resetPeak();
+  const output = layer.apply(contextOf(parameters, { training: false, budgetBytes: 300_000 }), x);
+  expect(output.shape).toEqual([1, 512, 8]);
+  // All scores of one head are 2^20 bytes.
+  expect((own.memory().peak ?? 0) - before).toBeLessThan(500_000);
 });
 
 describe('wrong use', () => {

@@ -1,4 +1,5 @@
-import { concat, narrow, tensor } from '@topk-attention/core';
+import { concat, mul, narrow, tensor } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
 import { attentionLayer, contextOf, initialize } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { soft } from '../src/index.js';
@@ -74,6 +75,21 @@ describe('a layer', () => {
     expect(Array.from(output).every(Number.isFinite)).toBe(true);
   });
 });
+
+test.each([1e3, 1e6, 1e12])(
+  'landmarks are near to themselves however large they are: times %d',
+  async (factor) => {
+    const own = createReferenceBackend();
+    const x = mul(randomTensor(own, 3, 1, 2, 12, 4), factor);
+    const value = randomTensor(own, 4, 1, 2, 12, 4);
+    const { context, path } = goldenCall();
+    // Far from each other, up to rounding of squares that are as large.
+    const mechanism = soft({ landmarks: 4, normalise: true });
+    const output = mechanism.attend({ context, path, query: x, key: x, value, options: {} });
+    const numbers = Array.from(await output.data(), Math.abs);
+    expect(Math.max(...numbers)).toBeLessThan(10);
+  },
+);
 
 describe('wrong use', () => {
   test.each([{ landmarks: 0 }, { ratio: 0 }, { landmarks: 2, ratio: 2 }, { ridge: -1 }, { iterations: 0 }])(

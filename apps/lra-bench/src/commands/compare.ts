@@ -129,8 +129,8 @@ function mechanismList(text: string): readonly MechanismName[] {
   return text === 'all' ? mechanismNames : listOf((one) => nameIn(mechanismNames, one))(text);
 }
 
-/** Reasons to leave a mechanism out: it does not fit, or what it computes is no longer finite. */
-const REASONS: readonly string[] = [...REFUSALS, 'NAN_FOUND'];
+/** Reasons to leave a mechanism out: it does not fit, the texts are too short for it, or what it computes is not finite. */
+const REASONS: readonly string[] = [...REFUSALS, 'SHAPE_MISMATCH', 'NAN_FOUND'];
 
 async function compare(options: CompareOptions, io: Io, host: Host): Promise<void> {
   const { mechanisms, task, seed: seeds, landmarks, out } = options;
@@ -215,7 +215,8 @@ async function measureAll(
   const header: Omit<BenchResult, 'rows'> = {
     study: 'mechanisms',
     title: `A step of training by length, ${tasks[task].title}`,
-    about,
+    // Engines differ in what they count, and scratch memory is most of some mechanisms.
+    about: `${about} What is counted: ${backend.memory().covers}.`,
     engine: info.description,
     date: new Date().toISOString().slice(0, 10),
     command: calledAs(),

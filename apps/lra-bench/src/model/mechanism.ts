@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import {
+  causalLuna,
   convLunaBlock,
   entmaxAttention,
   fastmax,
@@ -135,6 +136,13 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     seesOrder: true,
     options: ['landmarks'],
     block: (sizes) => convLunaBlock(sizes),
+  },
+  'causal-luna': {
+    about: 'means of the text so far, by a memory that stays; its classifiers are causal',
+    options: ['landmarks'],
+    isCausal: true,
+    seesOrder: true,
+    make: ({ landmarks }) => causalLuna({ memory: landmarks }),
   },
   simpletron: { about: 'Q (K^T V) / sqrt(n), no softmax', options: [], make: () => simpleTron() },
 };

@@ -78,6 +78,7 @@ export const mechanismNames = [
   'relative-kernel',
   'luna',
   'conv-luna',
+  'causal-luna',
 ] as const;
 
 export type MechanismName = (typeof mechanismNames)[number];

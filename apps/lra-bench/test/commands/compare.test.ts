@@ -27,6 +27,7 @@ test('mechanisms are trained alike, measured by length and shown on one page; re
     [16, 32].flatMap((x) => ways.map((way) => `${way} ${x}`)),
   );
   for (const row of rows) expect(Math.min(row.milliseconds, row.peakBytes)).toBeGreaterThan(0);
+  expect(comparison.about).toContain('not the scratch memory of sessions');
   const page = readFileSync(join(out, 'lra.html'), 'utf8');
   for (const text of ['A step of training by length', 'top-k 8: ', 'simpletron: ', 'than exact'])
     expect(page).toContain(text);
@@ -42,6 +43,29 @@ test('a mechanism that refuses the task is named with its reason, and data are n
   const error = await errorOf([...args, '--backend', 'reference', '--out', join(folder, 'refused')]);
   expect(error).toMatchObject({ code: 'UNSUPPORTED' });
   expect(error.message).toMatch(/soft: It refuses the task: .*black pixels are moved/);
+});
+
+test('a mechanism whose landmarks the texts are too short for is left out with its reason', async () => {
+  const out = join(folder, 'short');
+  const args = ['compare', '--mechanisms', 'exact,soft', '--task', 'listops', '--steps', '5'];
+  const rest = [
+    '--landmarks',
+    '1000',
+    '--lengths',
+    '16',
+    '--rounds',
+    '1',
+    '--backend',
+    'reference',
+    '--json',
+  ];
+  const { code, stdout } = await lra([...args, ...rest, '--out', out]);
+  expect(code).toBe(0);
+  const { sections, comparison } = JSON.parse(stdout);
+  expect(sections[0].groups.map(({ title }: { title: string }) => title)).toEqual(['exact']);
+  expect(comparison.refused).toEqual([
+    { way: 'soft', reason: expect.stringContaining('fewer tokens than landmarks') },
+  ]);
 });
 
 test('usage: tasks without rows, options without data, unknown names', async () => {

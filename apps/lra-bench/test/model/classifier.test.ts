@@ -92,7 +92,14 @@ test.each<MechanismSettings>(
 
 test('a mechanism that sees distances is refused where hidden pixels are moved', () => {
   const settings = short('small', 'image');
-  for (const name of ['relative-kernel', 'soft', 'conv-luna', 'rfa-gate', 'sparsefinder'] as const) {
+  for (const name of [
+    'relative-kernel',
+    'soft',
+    'conv-luna',
+    'rfa-gate',
+    'sparsefinder',
+    'causal-luna',
+  ] as const) {
     expect(() => classifier(settings, { name })).toThrow(/--zero-pixel shifted/);
     expect(() => classifier({ ...settings, zeroPixel: 'shifted' }, { name })).not.toThrow();
   }

@@ -97,6 +97,7 @@ function refuses(request: AttentionRequest): readonly string[] {
     ...(k === 'all' && dropout !== undefined
       ? ['dropout over all keys: its factors would be a score matrix made outside the session']
       : []),
+    ...(request.sigmoidShift === undefined ? [] : ['its weights are softmax, not sigmoids']),
     ...(batch * keyHeads * keyLength < INT32_LIMIT ? [] : ['more than 2^31 key rows: row numbers are i32']),
   ];
 }

@@ -9,6 +9,7 @@ import { attentionOracleCases } from './attention/oracle-cases.js';
 import { overflowCases } from './attention/overflow.js';
 import { queryStartCases } from './attention/query-start.js';
 import { attentionRules } from './attention/rules.js';
+import { sigmoidCases } from './attention/sigmoid.js';
 import { toeplitzProductCases } from './attention/toeplitz/cases.js';
 import { badInputCases } from './bad-input/cases.js';
 import { graphAndLinearBadInputCases } from './bad-input/graph-and-linear.js';
@@ -90,6 +91,7 @@ export async function conformanceCases(options?: CaseOptions): Promise<readonly 
     ...queryStartCases,
     ...fewQueryCases,
     ...overflowCases,
+    ...sigmoidCases,
     ...graphAttentionCases,
     ...linearAttentionCases,
     ...toeplitzProductCases,

@@ -40,12 +40,13 @@ export function withFusedAttention(backend: Backend<ArrayTensor>): Backend<Array
 }
 
 function reasonsAgainst(request: AttentionRequest): string[] {
-  const { k, mask, keyLengths, bias, relativeBias, dropout } = request;
+  const { k, mask, keyLengths, bias, relativeBias, dropout, sigmoidShift } = request;
   const reasons: string[] = [];
   if (k !== 'all') reasons.push('it has no selection');
   if (mask !== undefined || keyLengths) reasons.push('it knows causal masks only');
   if (bias !== undefined || relativeBias !== undefined) reasons.push('it adds no biases');
   if (dropout !== undefined) reasons.push('it has no dropout');
+  if (sigmoidShift !== undefined) reasons.push('its weights are softmax');
   return reasons;
 }
 

@@ -6,7 +6,14 @@ import { checkedLater, type OptionKinds, readOptions } from '../tensor/read-opti
 import { withoutTapes } from '../tensor/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { attention } from './definition.js';
-import { type AttentionOptions, attentionKinds, type TopKAttentionOptions, topKKinds } from './options.js';
+import {
+  type AttentionOptions,
+  attentionKinds,
+  type ExactAttentionOptions,
+  exactKinds,
+  type TopKAttentionOptions,
+  topKKinds,
+} from './options.js';
 import { wishesOf } from './plan.js';
 import { ALL_KEYS, type AttentionTensors, checkCall } from './request.js';
 
@@ -75,10 +82,11 @@ export function topKAttention(
 
 /**
  * The same attention over all keys, still in query chunks and linear in memory: the paper's "query chunking" and the
- * honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices.
+ * honest baseline. Options and semantics as for `topKAttention`; dropout slots are key indices. With `sigmoidShift` the
+ * weights are sigmoids and need not sum to 1.
  */
-export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: AttentionOptions): Tensor {
-  const given = readOptions('exactAttention', options, attentionKinds);
+export function exactAttention(q: Tensor, k: Tensor, v: Tensor, options?: ExactAttentionOptions): Tensor {
+  const given = readOptions('exactAttention', options, exactKinds);
   return runOperation(attention, callOf('exactAttention', q, k, v, given, 'all')).output;
 }
 
@@ -137,7 +145,7 @@ function callOf(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionOptions,
+  options: ExactAttentionOptions,
   kept: number | 'all',
 ): OperationCall<AttentionRequest, AttentionTensors> {
   const { request, tensors: inputs } = checkCall(where, q, k, v, options, kept);

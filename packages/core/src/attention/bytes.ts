@@ -80,6 +80,7 @@ export function composedAttentionScratch(request: ChosenAttention, chunk: number
     // Weights, and validity flags if options hide keys; in addition the scores, the dropout factors, or what the
     // product needs.
     const own = scores + (mayHideKeys(request) ? flags : 0);
+    const weighing = request.sigmoidShift === undefined ? scores : 2 * scores + flags;
     const dropping = dropout === undefined ? 0 : Math.max(scores + 4 * flags, 2 * scores + flags);
     const multiplying = mayHideKeys(request)
       ? Math.max(scores + flags + 2 * result, 5 * result)
@@ -89,7 +90,8 @@ export function composedAttentionScratch(request: ChosenAttention, chunk: number
       ? shared + 3 * boolBytes * keyRows * valueDim
       : shared + (4 + 2 * boolBytes) * keyRows * headDim;
     return (
-      positions + Math.max(sharing, shared + Math.max(making, own + Math.max(scores, dropping, multiplying)))
+      positions +
+      Math.max(sharing, shared + Math.max(making, own + Math.max(weighing, dropping, multiplying)))
     );
   }
   const lists = rows * k * (dropout === undefined ? 16 : 32);

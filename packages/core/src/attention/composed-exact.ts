@@ -7,9 +7,10 @@ import {
   partialOperand,
   partialProduct,
 } from '../functions/partial-product.js';
-import { eq, logicalNot, mul, where } from '../ops/elementwise.js';
+import { add, eq, logicalNot, lt, mul, sigmoid, sub, where } from '../ops/elementwise.js';
 import { narrow, reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
+import { sum } from '../ops/reduce.js';
 import { softmax, softmaxGradient } from '../ops/select.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -47,7 +48,7 @@ export function exactChunk(
   return scope(() => {
     const scores = chunkScores(request, tensors, start, size);
     const taken = 'partial' in values ? foldQueries(request, validKeys(scores)) : undefined;
-    const whole = replace(scores, softmax(scores));
+    const whole = replace(scores, weightsOf(request, scores));
     let weights = whole;
     if (dropout !== undefined) {
       weights = replace(
@@ -63,6 +64,26 @@ export function exactChunk(
     const isFinite = scope(() => finiteRows(queryRows(tensors.q, start, size)));
     return where(isFinite, reshape(matmul(folded, values.rows), shape), narrow(weights, 3, 0, 1));
   });
+}
+
+/** Weights of scores [B, Hq, size, Lk], 0 for -inf. A NaN or +inf makes the whole row NaN. */
+function weightsOf({ sigmoidShift }: AttentionRequest, scores: Tensor): Tensor {
+  if (sigmoidShift === undefined) return softmax(scores);
+  return scope(() => {
+    const shifted = add(scores, sigmoidShift);
+    const plain = replace(shifted, sigmoid(shifted));
+    const isBelow = lt(scores, Number.POSITIVE_INFINITY);
+    const marked = replace(plain, where(isBelow, plain, Number.NaN));
+    isBelow.dispose();
+    const total = sum(marked, { axes: [-1], keepDims: true });
+    return replace(marked, add(marked, sub(total, total)));
+  });
+}
+
+/** The gradient of the scores from that of their weights. */
+function scoreGradient({ sigmoidShift }: AttentionRequest, dWeights: Tensor, weights: Tensor): Tensor {
+  if (sigmoidShift === undefined) return softmaxGradient(dWeights, weights);
+  return scope(() => mul(dWeights, mul(weights, sub(1, weights))));
 }
 
 /** bool of the shape of the scores [B, Hq, size, Lk]: which keys are valid. */
@@ -105,7 +126,7 @@ export function exactGradients(
   return scope(() => {
     const scores = chunkScores(request, tensors, start, size);
     const seen = validKeys(scores);
-    const weights = replace(scores, softmax(scores));
+    const weights = replace(scores, weightsOf(request, scores));
     const factors = dropout && dropoutFactors(weights.backend, dropout, weights.shape, start);
     const dropped = (x: Tensor): Tensor => (factors === undefined ? x : replace(x, mul(x, factors)));
     const valid = (x: Tensor): Tensor => replace(x, where(seen, x, 0));
@@ -114,7 +135,7 @@ export function exactGradients(
       dropped(scope(() => reshape(matmul(outputRows, tensors.v, { transposeB: true }), weights.shape))),
     );
     // In a NaN row all weights are NaN, even those of invalid keys.
-    const dScores = valid(softmaxGradient(dWeights, weights));
+    const dScores = valid(scoreGradient(request, dWeights, weights));
     dWeights.dispose();
     const taken = valid(dropped(weights));
     factors?.dispose();

@@ -37,6 +37,8 @@ export interface ExplainOptions
   };
   /** Keys kept per query. Default: all of them, exact attention. */
   readonly k?: number;
+  /** As for `exactAttention`. */
+  readonly sigmoidShift?: number;
   /** Whether gradients are wanted. Default false. */
   readonly training?: boolean;
 }
@@ -55,6 +57,7 @@ const explainKinds: OptionKinds<ExplainOptions> = {
     maxDistance: required(aNumber),
   }),
   k: aNumber,
+  sigmoidShift: aNumber,
   training: aBoolean,
 };
 

@@ -48,6 +48,14 @@ export interface AttentionOptions {
   readonly budgetBytes?: number;
 }
 
+export interface ExactAttentionOptions extends AttentionOptions {
+  /**
+   * In place of softmax, weights are the sigmoid of each score plus this number, biases included, and rows are not
+   * normalised: Ramapuram et al. (2025) take -log of the number of keys. Default: softmax.
+   */
+  readonly sigmoidShift?: number;
+}
+
 export interface TopKAttentionOptions extends AttentionOptions {
   /** Keys kept per query; a number above the key count keeps them all. */
   readonly k: number;
@@ -83,6 +91,8 @@ export const attentionKinds: OptionKinds<AttentionOptions> = {
   queryChunk: aNumber,
   budgetBytes: aNumber,
 };
+
+export const exactKinds: OptionKinds<ExactAttentionOptions> = { ...attentionKinds, sigmoidShift: aNumber };
 
 export const topKKinds: OptionKinds<TopKAttentionOptions> = {
   k: checkedLater(),

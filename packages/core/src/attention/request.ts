@@ -11,7 +11,7 @@ import { commonBackend, type OutputSpec } from '../tensor/apply.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { checkBroadcast, checkKeyLengths } from './check-keys.js';
-import type { AttentionOptions } from './options.js';
+import type { ExactAttentionOptions } from './options.js';
 
 /** The fix for a k that is not a number of keys. */
 export const ALL_KEYS = 'Use exactAttention to keep all keys';
@@ -25,8 +25,8 @@ type AttentionSpecs = AttentionInputs<OutputSpec>;
 /** The options that are numbers or words. */
 interface PlainOptions
   extends Pick<
-    AttentionOptions,
-    'scale' | 'causal' | 'queryStart' | 'dropout' | 'queryChunk' | 'budgetBytes'
+    ExactAttentionOptions,
+    'scale' | 'causal' | 'queryStart' | 'dropout' | 'queryChunk' | 'budgetBytes' | 'sigmoidShift'
   > {
   readonly relativeBias?: { readonly bidirectional: boolean; readonly maxDistance: number };
 }
@@ -43,7 +43,7 @@ export function checkCall(
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionOptions,
+  options: ExactAttentionOptions,
   kept: number | 'all',
 ): AttentionCall {
   const { mask, keyLengths, bias, relativeBias } = options;
@@ -71,9 +71,10 @@ export function attentionRequest(
   const { q, mask, bias, relativeTable } = specs;
   const dtype = checkFloats(where, { q, k: specs.k, v: specs.v });
   const extents = extentsOf(where, specs);
-  const { dropout, scale = extents.headDim ** -0.5, relativeBias } = options;
+  const { dropout, scale = extents.headDim ** -0.5, relativeBias, sigmoidShift } = options;
   checkLimits(where, 'queryChunk', options.queryChunk, options.budgetBytes);
   checkScale(where, scale);
+  checkShift(where, sigmoidShift, kept);
   if (dropout !== undefined) checkDropping(where, dropout);
   if (dropout !== undefined && dropout.rate > 0) noteSeed(dropout.seed);
   const queryStart = queryStartFor(where, options, extents);
@@ -83,6 +84,7 @@ export function attentionRequest(
     dtype,
     k: kept === 'all' ? 'all' : clampK(where, kept, extents.keyLength, ALL_KEYS),
     scale,
+    ...(sigmoidShift !== undefined && { sigmoidShift }),
     causal: options.causal ?? false,
     ...queryStart,
     ...(mask && { mask: mask.shape }),
@@ -126,6 +128,22 @@ export function checkScale(where: string, scale: number): void {
   throw new TopKError('INVALID_OPTION', `${where}: bad scale`, {
     expected: 'a finite number',
     got: String(scale),
+  });
+}
+
+function checkShift(where: string, shift: number | undefined, kept: number | 'all'): void {
+  if (shift === undefined) return;
+  if (kept !== 'all') {
+    throw new TopKError('INVALID_OPTION', `${where}: sigmoidShift with k`, {
+      expected: 'one of the two',
+      got: 'both',
+      fix: ALL_KEYS,
+    });
+  }
+  if (Number.isFinite(shift)) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad sigmoidShift`, {
+    expected: 'a finite number',
+    got: String(shift),
   });
 }
 

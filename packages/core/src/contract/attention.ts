@@ -20,6 +20,11 @@ export interface AttentionRequest {
   /** Kept keys per query, already clamped to keyLength; 'all' for exact attention. */
   readonly k: number | 'all';
   readonly scale: number;
+  /**
+   * Only with k 'all': the weight of a key is the sigmoid of its score plus this, and rows are not normalised. Undefined:
+   * softmax.
+   */
+  readonly sigmoidShift?: number;
   readonly causal: boolean;
   /**
    * Position of the first query among the keys, if the caller gave it and causality or a relative bias makes it matter.

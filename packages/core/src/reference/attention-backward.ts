@@ -8,7 +8,7 @@ import {
   relativeBucket,
   type ScorePrecision,
   selectKeys,
-  softmaxOf,
+  weightsOf,
 } from './attention-scores.js';
 import type { Numbers } from './storage.js';
 
@@ -34,7 +34,7 @@ export interface ReferenceAttentionGradients {
  *     dQ   += scale dS_j K_j,   dK_j += scale dS_j Q,   dBias += dS_j
  *
  * The selection is a constant: no gradient flows through the choice of keys, and none reaches a key that was not
- * kept. A row whose scores hold a NaN has NaN gradients in its query and in every key that was valid for it.
+ * kept. With sigmoids in place of softmax, dS_j = P_j (1 - P_j) dP_j. A row whose scores hold a NaN has NaN gradients in its query and in every key that was valid for it.
  */
 export function referenceAttentionBackward(
   request: AttentionRequest,
@@ -54,7 +54,7 @@ export function referenceAttentionBackward(
 
   for (const at of queryPositions(request)) {
     const { keys, scores, hasNaN } = selectKeys(request, arrays, at, precision);
-    const weights = hasNaN ? scores.map(() => Number.NaN) : softmaxOf(scores);
+    const weights = hasNaN ? scores.map(() => Number.NaN) : weightsOf(request, scores);
     const factors = dropoutFactors(request, at, keys);
     const keyHead = at.batch * keyHeads + keyHeadOf(request, at.head);
     const outputStart = at.row * valueDim;
@@ -73,7 +73,10 @@ export function referenceAttentionBackward(
     const mean = dWeights.reduce((sum, dWeight, slot) => sum + (weights[slot] as number) * dWeight, 0);
 
     keys.forEach((key, slot) => {
-      const dScore = (weights[slot] as number) * ((dWeights[slot] as number) - mean);
+      const weight = weights[slot] as number;
+      const dWeight = dWeights[slot] as number;
+      const dScore =
+        request.sigmoidShift === undefined ? weight * (dWeight - mean) : weight * (1 - weight) * dWeight;
       const qStart = at.row * headDim;
       const kStart = (keyHead * keyLength + key) * headDim;
       for (let d = 0; d < headDim; d++) {

@@ -159,6 +159,16 @@ export function softmaxOf(scores: readonly number[]): number[] {
   return exponentials.map((value) => value / total);
 }
 
+/** Weights of the scores of a row: softmax, or sigmoids, where a +inf makes the row NaN as it does with softmax. */
+export function weightsOf(
+  { sigmoidShift }: Pick<AttentionRequest, 'sigmoidShift'>,
+  scores: readonly number[],
+): number[] {
+  if (sigmoidShift === undefined) return softmaxOf(scores);
+  if (scores.includes(Number.POSITIVE_INFINITY)) return scores.map(() => Number.NaN);
+  return scores.map((score) => 1 / (1 + Math.exp(-score - sigmoidShift)));
+}
+
 /**
  * Factor of each kept weight: 1 / (1 - rate), or 0 if it is dropped. Keyed by (batch, head, query, slot), so the
  * backward pass and any chunking repeat it. The slot is the position in the kept list, or the key for exact attention.

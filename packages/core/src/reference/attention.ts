@@ -6,7 +6,7 @@ import {
   type QueryPosition,
   type ScorePrecision,
   selectKeys,
-  softmaxOf,
+  weightsOf,
 } from './attention-scores.js';
 
 export interface ReferenceAttentionResult {
@@ -56,7 +56,7 @@ export function referenceAttention(
       savedScores.fill(Number.NaN, at.row * slots, (at.row + 1) * slots);
       continue;
     }
-    const weights = softmaxOf(scores);
+    const weights = weightsOf(request, scores);
     const factors = dropoutFactors(request, at, keys);
     const valueStart = (at.batch * keyHeads + keyHeadOf(request, at.head)) * keyLength * valueDim;
     keys.forEach((key, slot) => {

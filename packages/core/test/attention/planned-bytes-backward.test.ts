@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { checkCall } from '../../src/attention/request.js';
 import {
-  type AttentionOptions,
+  type ExactAttentionOptions,
   exactAttention,
   fill,
   planAttentionBackward,
@@ -16,7 +16,7 @@ interface Case {
   readonly dim: number;
   readonly k: number | 'all';
   readonly keyHeads?: number;
-  readonly extra?: 'causal' | 'bias' | 'relativeBias' | 'dropout';
+  readonly extra?: 'causal' | 'bias' | 'relativeBias' | 'dropout' | 'sigmoids';
 }
 
 const heads = 4;
@@ -31,6 +31,7 @@ const cases: readonly Case[] = [
   { length: 256, dim: 64, k: 'all', extra: 'causal' },
   { length: 256, dim: 32, k: 'all', extra: 'bias' },
   { length: 256, dim: 32, k: 'all', extra: 'relativeBias' },
+  { length: 256, dim: 64, k: 'all', extra: 'sigmoids' },
 ];
 
 describe('planned bytes of the backward pass lie within 1.0 and 1.5 times the measured ones', () => {
@@ -44,7 +45,7 @@ describe('planned bytes of the backward pass lie within 1.0 and 1.5 times the me
           k: make([1, keyHeads, length, dim]),
           v: make([1, keyHeads, length, dim]),
         };
-        const options: AttentionOptions = {
+        const options: ExactAttentionOptions = {
           queryChunk,
           ...(extra === 'causal' && { causal: true }),
           ...(extra === 'bias' && { bias: make([1, 1, length, length]) }),
@@ -52,6 +53,7 @@ describe('planned bytes of the backward pass lie within 1.0 and 1.5 times the me
             relativeBias: { table: make([32, heads]), bidirectional: true, maxDistance: 128 },
           }),
           ...(extra === 'dropout' && { dropout: { rate: 0.1, seed: 1 } }),
+          ...(extra === 'sigmoids' && { causal: true, sigmoidShift: -5 }),
         };
         const { request } = checkCall('test', inputs.q, inputs.k, inputs.v, options, k);
         const pulled = pullback(

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
-  type AttentionOptions,
+  type ExactAttentionOptions,
   exactAttention,
   explain,
   fill,
@@ -16,7 +16,7 @@ interface Case {
   readonly length: number;
   readonly dim: number;
   readonly k: number | 'all';
-  readonly extra?: 'causal' | 'keyLengths' | 'bias' | 'relativeBias' | 'mask and dropout';
+  readonly extra?: 'causal' | 'keyLengths' | 'bias' | 'relativeBias' | 'mask and dropout' | 'sigmoids';
 }
 
 const cases: readonly Case[] = [
@@ -24,6 +24,7 @@ const cases: readonly Case[] = [
   { length: 256, dim: 16, k: 16, extra: 'causal' },
   { length: 256, dim: 64, k: 'all' },
   { length: 256, dim: 64, k: 'all', extra: 'causal' },
+  { length: 256, dim: 16, k: 'all', extra: 'sigmoids' },
   { length: 300, dim: 64, k: 64, extra: 'causal' },
   { length: 512, dim: 16, k: 8, extra: 'keyLengths' },
   { length: 64, dim: 64, k: 32 },
@@ -44,9 +45,10 @@ describe('planned bytes lie within 1.0 and 1.5 times the measured ones', () => {
           const make = (shape: readonly number[]): Tensor => fill(backend, 0.5, shape);
           const shape = [1, heads, length, dim];
           const [q, keys, v] = [make(shape), make(shape), make(shape)];
-          const options: AttentionOptions = {
+          const options: ExactAttentionOptions = {
             queryChunk,
             ...(extra === 'causal' && { causal: true }),
+            ...(extra === 'sigmoids' && { causal: true, sigmoidShift: -5 }),
             ...(extra === 'keyLengths' && { keyLengths: tensor(backend, Int32Array.of(length - 3)) }),
             ...(extra === 'bias' && { bias: make([1, 1, length, length]) }),
             ...(extra === 'relativeBias' && {

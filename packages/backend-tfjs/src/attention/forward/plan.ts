@@ -12,6 +12,7 @@ export function refusesForward({ name, traits }: Engine, request: AttentionReque
     ...(traits.readsAtOnce ? [] : [`engine ${name}: its results cannot be read synchronously`]),
     ...(dtype === 'f32' ? [] : [`dtype ${dtype}: tfjs computes in f32`]),
     ...(k === 'all' && dropout !== undefined ? ['dropout over all keys: a factor for every score'] : []),
+    ...(request.sigmoidShift === undefined ? [] : ['its weights are softmax, not sigmoids']),
     ...(extents.includes(0) ? ['nothing to compute'] : []),
     ...(batch * keyHeads * keyLength < 2 ** 31 ? [] : ['more than 2^31 key rows: row numbers are i32']),
   ];

@@ -182,6 +182,7 @@ interface RunSums {
 function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boolean): void {
   const { stream, request, inputs } = call;
   const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
+  const sigmoid = request.sigmoidShift !== undefined;
   const { heads, queries } = part;
   const group = groupSize(request);
   const stride = scoreStride(keyLength);
@@ -195,13 +196,20 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   stream.clear({ ...unusual, size: 4 });
   const geometry = geometryOf(request, part);
   const rows = { row_fours: stride / 4, width: valueDim };
-  recordRowGradients(stream, { dtype, causal, keyLengths, dropout: dropout !== undefined }, geometry, rows, {
-    scores: weights,
-    products: slopes,
-    gradient,
-    unusual,
-    key_lengths: inputs.keyLengths?.span,
-  });
+  const variant = { dtype, causal, keyLengths, dropout: dropout !== undefined, sigmoid };
+  recordRowGradients(
+    stream,
+    variant,
+    geometry,
+    { ...rows, shift: request.sigmoidShift ?? 0 },
+    {
+      scores: weights,
+      products: slopes,
+      gradient,
+      unusual,
+      key_lengths: inputs.keyLengths?.span,
+    },
+  );
 
   const ofPart: Slopes = { request, part, span: slopes, fours: rows.row_fours };
   if (call.dBias !== undefined) recordBiasGradient(stream, ofPart, call.dBias);

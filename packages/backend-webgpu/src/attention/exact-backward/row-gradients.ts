@@ -4,6 +4,7 @@ import type { Stream } from '../../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, write } from '../../wgsl/define-kernel.js';
 import { fill } from '../../wgsl/fill.js';
 import { loadFloat } from '../../wgsl/numbers.js';
+import { sigmoidFunctions } from '../exact/kernel-sigmoid.js';
 import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryUniforms, type PartGeometry, rowAt } from '../shared/geometry.js';
 import { visibleOf } from '../shared/validity.js';
@@ -17,6 +18,8 @@ interface RowGradientParameters {
   readonly causal: boolean;
   readonly keyLengths: boolean;
   readonly dropout: boolean;
+  /** Whether weights are sigmoids: P = sigmoid(S + shift) and dS = P (1 - P) F dP, row sums apart. */
+  readonly sigmoid: boolean;
 }
 
 /** Bits of a hidden key's weight: a zero distinguishable from that of a key whose weight underflows. */
@@ -32,7 +35,7 @@ export const HIDDEN_WEIGHT = '0x80000000u';
  * Workgroup memory: 12 bytes per invocation.
  */
 const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: RowGradientParameters) => ({
-  uniforms: { ...geometryUniforms, row_fours: 'u32', width: 'u32' },
+  uniforms: { ...geometryUniforms, row_fours: 'u32', width: 'u32', shift: 'f32' },
   buffers: {
     scores: write('vec4u'),
     products: write('vec4f'),
@@ -44,12 +47,12 @@ const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: Row
   source: () => source(p),
 }));
 
-/** `row_fours`: stride of the rows of `scores` and `products`; `width`: that of dO, which is `gradient`. */
+/** `row_fours`: stride of the rows of `scores` and `products`; `width`: that of dO, which is `gradient`; `shift`: of the sigmoids. */
 export function recordRowGradients(
   stream: Stream,
   parameters: RowGradientParameters,
   geometry: PartGeometry,
-  own: Readonly<Record<'row_fours' | 'width', number>>,
+  own: Readonly<Record<'row_fours' | 'width' | 'shift', number>>,
   buffers: Readonly<Record<'scores' | 'products' | 'unusual', Span>> & {
     readonly gradient: Binding;
     readonly key_lengths: Span | undefined;
@@ -62,7 +65,7 @@ export function recordRowGradients(
   });
 }
 
-function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): string {
+function source({ dtype, causal, keyLengths, dropout, sigmoid }: RowGradientParameters): string {
   const steps: string[] = [];
   for (let step = INVOCATIONS / 2; step >= 1; step /= 2) {
     steps.push(`if (t < ${step}u) { join(t, t + ${step}u); } workgroupBarrier();`);
@@ -71,5 +74,6 @@ function source({ dtype, causal, keyLengths, dropout }: RowGradientParameters): 
 ${visibleOf(causal, keyLengths)}
 ${loadFloat('gradient', dtype === 'f16')}
 ${dropout ? dropoutKeeps : ''}
-${fill(text, { dropout, join_all: steps.join('\n  '), hidden_weight: HIDDEN_WEIGHT })}`;
+${sigmoid ? sigmoidFunctions : ''}
+${fill(text, { dropout, softmax: !sigmoid, join_all: sigmoid ? '' : steps.join('\n  '), hidden_weight: HIDDEN_WEIGHT })}`;
 }

@@ -19,6 +19,7 @@ fn noted(notes: u32, quad: u32) -> vec4<bool> {
 fn factors_of(kept: vec4<bool>) -> vec4f { return select(vec4f(), vec4f(params.kept_scale), kept); }
 #endif
 
+#if softmax
 /** exp(x) for x <= 0, which may be beyond all numbers. */
 fn weight_of(x: f32) -> f32 { return exp(max(x, -1000.0)); }
 fn weights_of(x: vec4f) -> vec4f { return exp(max(x, vec4f(-1000.0))); }
@@ -31,6 +32,7 @@ fn join(a: u32, b: u32) {
   totals[a] = left * totals[a] + right * totals[b];
   means[a] = left * means[a] + right * means[b];
 }
+#endif
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -59,11 +61,13 @@ fn main(
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
     let wrong = valid & ((bits & vec4u(NOT_FINITE)) == vec4u(NOT_FINITE));
     if (any(wrong)) { atomicStore(&is_bad, 1u); }
+#if softmax
     let counts = valid & !wrong;
     let score = select(vec4f(LOWEST), bitcast<vec4f>(bits), counts);
     let next = max(top, max(max(score.x, score.y), max(score.z, score.w)));
     let shrink = weight_of(top - next);
     let weight = select(vec4f(), weights_of(score - next), counts);
+#endif
 #if dropout
     let kept = are_kept(vec4u(row.batch, row.head, row.query, keys.x));
     if (quad < NOTED) { notes |= note_of(kept, quad); }
@@ -71,23 +75,29 @@ fn main(
 #else
     let value = products[start + quad];
 #endif
+#if softmax
     total = total * shrink + weight.x + weight.y + weight.z + weight.w;
     let part = select(vec4f(), weight * value, counts);
     mean = mean * shrink + part.x + part.y + part.z + part.w;
     top = next;
+#endif
   }
+#if softmax
   tops[t] = top;
   totals[t] = total;
   means[t] = mean;
+#endif
   workgroupBarrier();
   ${join_all}
   let bad = atomicLoad(&is_bad) != 0u;
   if (t == 0u && atomicLoad(&is_unusual) != 0u) {
     atomicStore(&unusual[1u + atomicAdd(&unusual[0], 1u)], r);
   }
+#if softmax
   top = tops[0];
   let share = select(0.0, 1.0 / totals[0], totals[0] > 0.0);
   mean = share * means[0];
+#endif
   // From bits that no compiler knows: it may take a constant NaN for a mistake.
   let nan = bitcast<f32>(0x7fc00000u | (params.heads & 0u));
   for (var quad = t; 4u * quad < params.visible_keys; quad += INVOCATIONS) {
@@ -95,15 +105,21 @@ fn main(
     let bits = scores[start + quad];
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
     let score = select(vec4f(LOWEST), bitcast<vec4f>(bits), valid);
+#if softmax
     let weight = share * weights_of(score - top);
+    let steepness = weight;
+#else
+    let weight = weights_of(score);
+    let steepness = weight * (vec4f(1.0) - weight);
+#endif
 #if dropout
     var kept = noted(notes, quad);
     if (quad >= NOTED) { kept = are_kept(vec4u(row.batch, row.head, row.query, keys.x)); }
     let factor = factors_of(kept);
-    let slope = weight * (factor * products[start + quad] - mean);
+    let slope = steepness * (factor * products[start + quad] - mean);
     let weight_bits = bitcast<vec4u>(select(weight * factor, vec4f(nan), vec4<bool>(bad)));
 #else
-    let slope = weight * (products[start + quad] - mean);
+    let slope = steepness * (products[start + quad] - mean);
     let weight_bits = bitcast<vec4u>(select(weight, vec4f(nan), vec4<bool>(bad)));
 #endif
     scores[start + quad] = select(vec4u(${hidden_weight}), weight_bits, valid);

@@ -67,6 +67,8 @@ export function recordExact(
 ): void {
   const tile = chooseTile(request, facts) as ExactTile;
   const { headDim, valueDim, dtype, causal, mask, keyLengths, bias, relativeBias, dropout } = request;
+  const { sigmoidShift: shift = 0 } = request;
+  const sigmoid = request.sigmoidShift !== undefined;
   const isFew = hasFewRows(request);
   const parameters: ExactParameters = {
     tile,
@@ -79,6 +81,7 @@ export function recordExact(
     bias: bias !== undefined,
     relativeBias: relativeBias !== undefined,
     dropout: dropout !== undefined,
+    sigmoid,
     segmented: false,
   };
   const relative = recordRelativeVectors(stream, request, views.relativeTable);
@@ -90,7 +93,7 @@ export function recordExact(
     const out = queryWindow(views.output, request, part);
     const segmented = sums !== undefined;
     const call = {
-      ...{ geometry, segments, options },
+      ...{ geometry, segments, options, shift },
       q: queryWindow(views.q, request, part),
       k: keyWindow(views.k, request, part),
       v: keyWindow(views.v, request, part),
@@ -98,11 +101,17 @@ export function recordExact(
     };
     if (isFew) {
       const rowsOfKeyHead = rowsPerKeyHead(request, part);
-      const shape = { ...scoreOptionsOf(request), rows: fewRowsOf(rowsOfKeyHead), valueDim, segmented };
+      const shape = {
+        ...scoreOptionsOf(request),
+        rows: fewRowsOf(rowsOfKeyHead),
+        valueDim,
+        sigmoid,
+        segmented,
+      };
       recordFewExact(stream, shape, { ...call, rowsOfKeyHead });
     } else recordExactTiles(stream, { ...parameters, segmented }, call);
     if (sums !== undefined) {
-      recordJoin(stream, { valueDim, dtype }, geometry, segments, { parts: sums, out });
+      recordJoin(stream, { valueDim, dtype, sigmoid }, geometry, segments, { parts: sums, out });
       stream.release(sums);
     }
     stream.flush();

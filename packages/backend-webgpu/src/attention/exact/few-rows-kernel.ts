@@ -19,11 +19,14 @@ import { geometryUniforms, keyHeadOf } from '../shared/geometry.js';
 import { optionBuffers } from '../shared/options.js';
 import { loadQuad } from '../shared/scores/product.js';
 import type { ExactCall } from './kernel.js';
+import { sigmoidFunctions } from './kernel-sigmoid.js';
 import { storageType, storeVector } from './storage.js';
 
 /** What the text of the kernel depends on. */
 export interface FewExactParameters extends FewRowsShape {
   readonly valueDim: number;
+  /** Whether weights are sigmoids of the scores, which need no maximum and no total. */
+  readonly sigmoid: boolean;
   /** Whether each workgroup takes a segment of the keys, and another kernel joins them; see `join-segments`. */
   readonly segmented: boolean;
 }
@@ -36,7 +39,7 @@ export interface FewExactParameters extends FewRowsShape {
  * One pass over k and v per tile of rows. Workgroup memory: 14 KiB. Core WebGPU only.
  */
 const exactKernel = kernelFamily('attention few exact', (p: FewExactParameters) => ({
-  uniforms: { ...geometryUniforms, rows_per_key_head: 'u32', segments: 'u32' },
+  uniforms: { ...geometryUniforms, rows_per_key_head: 'u32', segments: 'u32', shift: 'f32' },
   buffers: {
     q: readFrom(fewRowsOperand(p.headDim, p.dtype)),
     k: readFrom(fewRowsOperand(p.headDim, p.dtype)),
@@ -53,10 +56,17 @@ const exactKernel = kernelFamily('attention few exact', (p: FewExactParameters) 
 export function recordFewExact(
   stream: Stream,
   parameters: FewExactParameters,
-  { geometry, rowsOfKeyHead, segments, options, ...buffers }: ExactCall & { readonly rowsOfKeyHead: number },
+  {
+    geometry,
+    rowsOfKeyHead,
+    segments,
+    options,
+    shift,
+    ...buffers
+  }: ExactCall & { readonly rowsOfKeyHead: number },
 ): void {
   exactKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, rows_per_key_head: rowsOfKeyHead, segments },
+    uniforms: { ...geometry, rows_per_key_head: rowsOfKeyHead, segments, shift },
     buffers: { ...buffers, ...options },
     workgroups: segments * rowTilesOf(geometry.heads * geometry.queries, rowsOfKeyHead, parameters.rows),
   });
@@ -75,6 +85,7 @@ ${p.dtype === 'f16' && !p.segmented ? halvesOf : ''}
 ${p.segmented ? '' : storeVector('store_output', 'out', p.valueDim, p.dtype)}
 
 const LOWEST = -3.40282346e38;
+${p.sigmoid ? sigmoidFunctions : ''}
 
 var<workgroup> scores: array<u32, ${keys * p.rows}>;
 var<workgroup> tops: array<f32, ${strings}>;
@@ -148,7 +159,9 @@ function scoreAt(r: number, i: number, p: FewExactParameters, strings: number): 
 /** The scores `s_R_I` of the string's keys; the row's sums are scaled to its new maximum. */
 function runningMaximum(r: number, p: FewExactParameters, strings: number, columns: number): string {
   const own = range(keysOfTile(p.rows) / strings);
-  return `${own.map((i) => `let s_${r}_${i} = ${scoreAt(r, i, p, strings)};`).join(' ')}
+  const loads = own.map((i) => `let s_${r}_${i} = ${scoreAt(r, i, p, strings)};`).join(' ');
+  if (p.sigmoid) return loads;
+  return `${loads}
     var new_${r} = top_${r};
     ${own
       .map(
@@ -177,7 +190,7 @@ function addValues(i: number, p: FewExactParameters, strings: number): string {
       ${range(p.rows)
         .map(
           (r) => `if (s_${r}_${i} != HIDDEN) {
-        let w = exp(bitcast<f32>(s_${r}_${i}) - top_${r});
+        let w = ${p.sigmoid ? `weights_of(vec4f(bitcast<f32>(s_${r}_${i}))).x` : `exp(bitcast<f32>(s_${r}_${i}) - top_${r})`};
         total_${r} += w;
         ${columns.map((c) => `sum_${r}_${c} += w * v_${c};`).join(' ')}
       }`,
@@ -214,7 +227,7 @@ function finishRow(r: number, p: FewExactParameters, strings: number): string {
         p.segmented
           ? `let at = (segment * params.heads * params.queries + index_${r}) * ${fours + 1}u;
       if (t == 0u) { sums[at + ${fours}u] = vec4f(top, total, select(0.0, 1.0, is_wrong), 0.0); }`
-          : `let share = select(0.0, 1.0 / total, total > 0.0);
+          : `let share = ${p.sigmoid ? '1.0' : 'select(0.0, 1.0 / total, total > 0.0)'};
       let out_start = params.out_base + row_${r}.local_head * params.query_length * ${p.valueDim}u;`
       }
       ${columns.map(store).join('\n      ')}

@@ -19,13 +19,15 @@ export function segmentRowFloats(valueDim: number): number {
 interface JoinParameters {
   readonly valueDim: number;
   readonly dtype: 'f32' | 'f16';
+  /** Whether weights are sigmoids: sums are the output as they are, and all rows have the same maximum. */
+  readonly sigmoid: boolean;
 }
 
-const joinKernel = kernelFamily('exact join segments', ({ valueDim, dtype }: JoinParameters) => ({
+const joinKernel = kernelFamily('exact join segments', ({ valueDim, dtype, sigmoid }: JoinParameters) => ({
   uniforms: { ...geometryUniforms, segments: 'u32' },
   buffers: { parts: read('vec4f'), out: writeTo(storageType(valueDim, dtype)) },
   workgroup: INVOCATIONS,
-  source: () => source(valueDim, dtype),
+  source: () => source(valueDim, dtype, sigmoid),
 }));
 
 /**
@@ -46,7 +48,7 @@ export function recordJoin(
   });
 }
 
-function source(valueDim: number, dtype: 'f32' | 'f16'): string {
+function source(valueDim: number, dtype: 'f32' | 'f16', sigmoid: boolean): string {
   const fours = Math.ceil(valueDim / 4);
   const lanes = Math.floor(INVOCATIONS / fours);
   return `
@@ -88,7 +90,7 @@ fn main(
     total += totals[other * ${fours}u + four];
   }
   let nan = bitcast<f32>(0x7fc00000u + (params.heads & 0u));
-  let share = select(0.0, 1.0 / total.x, total.x > 0.0);
+  let share = ${sigmoid ? '1.0' : 'select(0.0, 1.0 / total.x, total.x > 0.0)'};
   let start = params.out_base + row / params.queries * params.query_length * ${valueDim}u;
   storeOutput(start, row % params.queries, 4u * four, select(sum * share, vec4f(nan), vec4<bool>(total.y > 0.0)));
 }`;

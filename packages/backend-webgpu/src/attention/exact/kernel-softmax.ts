@@ -123,7 +123,7 @@ export function finish(p: ExactParameters): string {
       const [g, at] = [r >> 2, r & 3];
       return [
         `  if (query${r} < queryEnd) {`,
-        `    let share = select(0.0, 1.0 / all${g}[${at}], all${g}[${at}] > 0.0);`,
+        `    let share = ${p.sigmoid ? '1.0' : `select(0.0, 1.0 / all${g}[${at}], all${g}[${at}] > 0.0)`};`,
         ...range(valueVectors(tile, p.valueDim)).map((c) => {
           const value = `select(sum${r}_${c} * share, vec4f(nan), vec4<bool>(wrong${g}[${at}] > 0.0))`;
           return `    storeOutput(outStart, query${r}, 4u * (tx + ${c * tile.columns}u), ${value});`;

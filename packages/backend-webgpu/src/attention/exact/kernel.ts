@@ -8,6 +8,7 @@ import { dropoutKeeps } from '../shared/dropout.js';
 import { geometryUniforms, keyHeadOf, type PartGeometry } from '../shared/geometry.js';
 import { type OptionSpans, optionBuffers } from '../shared/options.js';
 import { scores, validity } from './kernel-scores.js';
+import { sigmoidFunctions, sigmoidWeights } from './kernel-sigmoid.js';
 import { finish, product, softmax, storeSegment } from './kernel-softmax.js';
 import type { ExactParameters } from './parameters.js';
 import { loadVector, storageType, storeVector } from './storage.js';
@@ -23,7 +24,7 @@ import { rowText, tileKeys, tileMemory, tileQueries, valueVectors } from './tile
  * or +inf in a valid score makes its row NaN.
  */
 const exactKernel = kernelFamily('exact', (p: ExactParameters) => ({
-  uniforms: { ...geometryUniforms, segments: 'u32' },
+  uniforms: { ...geometryUniforms, segments: 'u32', shift: 'f32' },
   buffers: {
     q: readFrom(storageType(p.headDim, p.dtype)),
     k: readFrom(storageType(p.headDim, p.dtype)),
@@ -46,6 +47,8 @@ export interface ExactCall {
   readonly out?: Binding;
   readonly sums?: Span;
   readonly options: OptionSpans;
+  /** Added to each score before its sigmoid; unused with softmax. */
+  readonly shift: number;
 }
 
 /**
@@ -55,10 +58,10 @@ export interface ExactCall {
 export function recordExactTiles(
   stream: Stream,
   parameters: ExactParameters,
-  { geometry, segments, options, ...buffers }: ExactCall,
+  { geometry, segments, options, shift, ...buffers }: ExactCall,
 ): void {
   exactKernel(parameters).launch(stream, {
-    uniforms: { ...geometry, segments },
+    uniforms: { ...geometry, segments, shift },
     buffers: { ...buffers, ...options },
     workgroups: segments * geometry.heads * Math.ceil(geometry.queries / tileQueries(parameters.tile)),
   });
@@ -76,6 +79,7 @@ function source(p: ExactParameters): string {
     p.dtype === 'f16' && !p.segmented ? halvesOf : '',
     p.segmented ? '' : storeVector('storeOutput', 'out', p.valueDim, p.dtype),
     numbers,
+    p.sigmoid ? sigmoidFunctions : '',
     p.dropout ? dropoutKeeps : '',
     mainFunction(p),
   ]);
@@ -149,7 +153,7 @@ ${lines(rows.map((r) => columns.map((c) => `  var sum${r}_${c} = vec4f(0);`).joi
     let key0 = keyTile * ${keys}u;
 ${scores(p)}
 ${validity(p)}
-${softmax(p)}
+${p.sigmoid ? sigmoidWeights(p) : softmax(p)}
 ${product(p)}
   }
 ${p.segmented ? storeSegment(p) : finish(p)}

@@ -12,6 +12,8 @@ export interface ExactParameters {
   readonly bias: boolean;
   readonly relativeBias: boolean;
   readonly dropout: boolean;
+  /** Whether weights are sigmoids of the scores, which need no maximum and no total. */
+  readonly sigmoid: boolean;
   /** Whether each workgroup takes a segment of the keys, and another kernel joins them; see `join-segments`. */
   readonly segmented: boolean;
 }

@@ -213,8 +213,8 @@ fn main(
   store_row(first_row + (4u * ty + 35u), rows, key_head, first_key + 4u * tx, dots_7_0, dots_7_1);
 }
 
-// attention exact-backward rows {"dtype":"f32","causal":true,"keyLengths":false,"dropout":false}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, gradient_base: u32 }
+// attention exact-backward rows {"dtype":"f32","causal":true,"keyLengths":false,"dropout":false,"sigmoid":false}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, row_fours: u32, width: u32, shift: f32, gradient_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> scores: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> products: array<vec4f>;
@@ -239,6 +239,7 @@ fn visible_of(row: Row) -> u32 {
   return visible;
 }
 fn load_gradient(at: u32) -> f32 { return bitcast<f32>(gradient[at]); }
+
 
 const LOWEST = -3.40282346e38;
 const NOT_FINITE = 0x7f800000u;
@@ -323,7 +324,8 @@ fn main(
     let valid = (keys < vec4u(visible)) & (bits != vec4u(0xff800000u));
     let score = select(vec4f(LOWEST), bitcast<vec4f>(bits), valid);
     let weight = share * weights_of(score - top);
-    let slope = weight * (products[start + quad] - mean);
+    let steepness = weight;
+    let slope = steepness * (products[start + quad] - mean);
     let weight_bits = bitcast<vec4u>(select(weight, vec4f(nan), vec4<bool>(bad)));
     scores[start + quad] = select(vec4u(0x80000000u), weight_bits, valid);
     products[start + quad] = select(vec4f(), select(slope, vec4f(nan), vec4<bool>(bad)), valid);

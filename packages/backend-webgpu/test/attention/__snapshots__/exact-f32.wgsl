@@ -1,5 +1,5 @@
-// exact {"tile":{"threads":128,"columns":8,"rows":4,"dims":8,"values":16},"headDim":64,"valueDim":64,"dtype":"f32","causal":true,"mask":false,"keyLengths":false,"bias":false,"relativeBias":false,"dropout":false,"segmented":true}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, q_base: u32, k_base: u32, v_base: u32 }
+// exact {"tile":{"threads":128,"columns":8,"rows":4,"dims":8,"values":16},"headDim":64,"valueDim":64,"dtype":"f32","causal":true,"mask":false,"keyLengths":false,"bias":false,"relativeBias":false,"dropout":false,"sigmoid":false,"segmented":true}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, shift: f32, q_base: u32, k_base: u32, v_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
@@ -289,7 +289,7 @@ visible = min(visible, i32(min(tileQuery + 64u, queryEnd)) + params.query_start)
   }
 }
 
-// exact join segments {"valueDim":64,"dtype":"f32"}
+// exact join segments {"valueDim":64,"dtype":"f32","sigmoid":false}
 struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, segments: u32, out_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;

@@ -17,13 +17,22 @@ const exact = (partial: Partial<AttentionRequest>, seed = 1): Problem =>
 
 const cases: typeof backwardCases = [
   ...backwardCases,
+  ['sigmoids', { sigmoidShift: -1.5, batch: 2, keyLengths: true, bias: [1, 2, 1, 1] }],
+  [
+    'sigmoids, causal, leading rows are empty',
+    { sigmoidShift: 1, queryLength: 25, keyLength: 9, causal: true },
+  ],
+  [
+    'sigmoids, dropout, more keys than a row notes',
+    { sigmoidShift: -3, dropout: { rate: 0.4, seed: 6 }, queryLength: 3, keyLength: 4301 },
+  ],
   ['a scale above 1', { scale: 3, causal: true, queryLength: 9, keyLength: 21 }],
 ];
 
 const software = softwareGpuAvailability();
 /** Every case compiles kernels of its own. */
 const thorough = software.available ? thoroughAvailability() : software;
-const quick: ReadonlySet<string> = new Set(['plain', 'all at once']);
+const quick: ReadonlySet<string> = new Set(['plain', 'all at once', 'sigmoids']);
 
 for (const [name, partial] of cases) {
   optional(`exact gradients of the reference: ${name}`, quick.has(name) ? software : thorough, async () => {

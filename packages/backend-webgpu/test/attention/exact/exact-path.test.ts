@@ -52,6 +52,15 @@ const shapes: Record<string, Partial<AttentionRequest>> = {
     relativeBias: { bidirectional: false, maxDistance: 8, buckets: 6 },
   },
   dropout: { batch: 2, dropout: { rate: 0.3, seed: 2 ** 40 + 12345 } },
+  sigmoids: { sigmoidShift: -2, batch: 2, queryHeads: 4, keyHeads: 2, causal: true, keyLength: 70 },
+  'sigmoids, many queries': { sigmoidShift: -2, mask: [1, 1, 40, 70], queryLength: 40, keyLength: 70 },
+  'sigmoids, dropout': {
+    sigmoidShift: 0.5,
+    batch: 2,
+    queryLength: 20,
+    keyLengths: true,
+    dropout: { rate: 0.3, seed: 2 ** 40 + 12345 },
+  },
   'wide heads': { headDim: 128, valueDim: 128, queryHeads: 1, keyHeads: 1 },
   'the widest heads': { headDim: 256, valueDim: 256, queryHeads: 1, keyHeads: 1, queryLength: 3 },
   'other width of values': { headDim: 20, valueDim: 72 },
@@ -149,6 +158,7 @@ describe('tiles of hardware', () => {
       workgroupBytes: 16384,
     },
     'heads of 64': { request: { ...base, headDim: 64, valueDim: 64 }, workgroupBytes: 32768 },
+    sigmoids: { request: { ...base, sigmoidShift: -3, headDim: 64, valueDim: 64 }, workgroupBytes: 32768 },
     'heads of 96': { request: { ...base, headDim: 96, valueDim: 96 }, workgroupBytes: 32768 },
   };
   for (const [name, { request, workgroupBytes }] of Object.entries(cases)) {
@@ -173,6 +183,8 @@ describe('segments of the keys', () => {
       dropout: { rate: 0.3, seed: 5 },
     },
     f16: { dtype: 'f16' },
+    sigmoids: { sigmoidShift: -4, causal: true, batch: 2, keyLengths: true },
+    'sigmoids, dropout': { sigmoidShift: -4, dropout: { rate: 0.3, seed: 5 } },
   };
   for (const [name, change] of Object.entries(cases)) {
     optional(name, gpu, async () => {

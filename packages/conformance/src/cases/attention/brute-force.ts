@@ -95,9 +95,13 @@ function keptOf(scores: readonly (number | undefined)[], most: number): number[]
   return valid.filter(isKept).map(({ j }) => j);
 }
 
-/** Softmax by definition: each exponential over their sum, and NaN wherever a score is NaN or +inf. */
-function weightsOf(scores: readonly number[]): number[] {
+/**
+ * Softmax by definition: each exponential over their sum; or a sigmoid of each score. NaN wherever a score is NaN or +inf.
+ */
+function weightsOf({ sigmoidShift }: AttentionProblem, scores: readonly number[]): number[] {
   if (!scores.every((score) => score < Number.POSITIVE_INFINITY)) return scores.map(() => Number.NaN);
+  if (sigmoidShift !== undefined)
+    return scores.map((score) => (1 + Math.tanh((score + sigmoidShift) / 2)) / 2);
   const shift = Math.max(...scores);
   const sum = scores.reduce((total, score) => total + Math.exp(score - shift), 0);
   return scores.map((score) => Math.exp(score - shift) / sum);
@@ -165,7 +169,7 @@ export function solve(problem: AttentionProblem, cotangent?: Nd, range: ScoreRan
     const hasNaN = scores.some((score) => score !== undefined && Number.isNaN(score));
     const kept = keptOf(scores, most === 'all' ? keys : most);
     const own = kept.map((j) => scores[j] as number);
-    const weights = weightsOf(own);
+    const weights = weightsOf(problem, own);
     const factors = kept.map((j, slot) => dropoutFactor(problem, row, most === 'all' ? j : slot));
     const keyHead = Math.floor(h / (heads / keyHeads));
     for (let d = 0; d < columns; d++) {
@@ -180,7 +184,7 @@ export function solve(problem: AttentionProblem, cotangent?: Nd, range: ScoreRan
     }
     if (cotangent === undefined) continue;
 
-    // dP = m (dO . V), dS = P (dP - sum P dP); dV = P m dO, dQ = scale dS K, dK = scale dS Q.
+    // dP = m (dO . V), dS = P (dP - sum P dP), or P (1 - P) dP of a sigmoid; dV = P m dO, dQ = scale dS K, dK = scale dS Q.
     const dWeights = kept.map((j, n) => {
       let dot = 0;
       for (let d = 0; d < columns; d++) dot += at(cotangent, [b, h, i, d]) * at(v, [b, keyHead, j, d]);
@@ -190,7 +194,9 @@ export function solve(problem: AttentionProblem, cotangent?: Nd, range: ScoreRan
     const isOpen = hasNaN && most !== 'all';
     kept.forEach((j, n) => {
       const weight = weights[n] as number;
-      const dScore = weight * ((dWeights[n] as number) - mean);
+      const dWeight = dWeights[n] as number;
+      const dScore =
+        problem.sigmoidShift === undefined ? weight * (dWeight - mean) : weight * (1 - weight) * dWeight;
       for (let d = 0; d < columns; d++) {
         const amount = weight * (factors[n] as number) * at(cotangent, [b, h, i, d]);
         gradients.v.add([b, keyHead, j, d], amount, isOpen);

@@ -25,6 +25,8 @@ export interface AttentionProblem {
   /** Kept keys, or 'all' for exact attention. */
   readonly kept: number | 'all';
   readonly scale?: number;
+  /** Sigmoids in place of softmax, with kept 'all'. */
+  readonly sigmoidShift?: number;
   readonly causal?: boolean;
   /** Position of the first query among the keys. Default: Lk - Lq. */
   readonly queryStart?: number;
@@ -85,7 +87,7 @@ export async function run(
   cotangent?: Nd,
   storage: 'f32' | 'f16' = 'f32',
 ): Promise<AttentionAnswer> {
-  const { q, k, v, bias, table, mask, keyLengths, kept } = problem;
+  const { q, k, v, bias, table, mask, keyLengths, kept, sigmoidShift } = problem;
   let indices: Tensor | undefined;
   const answer = await differentiate<GradientRole>(
     backend,
@@ -97,7 +99,10 @@ export async function run(
         ...(keyLengths && { keyLengths: up(keyLengths, 'i32') }),
       });
       const [queries, keys, values] = [inputs.q, inputs.k, inputs.v] as [Tensor, Tensor, Tensor];
-      if (kept === 'all') return exactAttention(queries, keys, values, options);
+      if (kept === 'all') {
+        const shift = sigmoidShift !== undefined && { sigmoidShift };
+        return exactAttention(queries, keys, values, { ...options, ...shift });
+      }
       if (cotangent !== undefined) return topKAttention(queries, keys, values, { ...options, k: kept });
       const made = topKAttention(queries, keys, values, { ...options, k: kept, returnIndices: true });
       indices = made.indices;

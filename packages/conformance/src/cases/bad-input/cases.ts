@@ -95,6 +95,12 @@ export const badInputCases: readonly ConformanceCase[] = [
   ...badNumbers.map(([name, options, code]) =>
     bad(`topKAttention, ${name}`, code, (t) => attend(t, fitting, options)),
   ),
+  ...[Number.NaN, Number.NEGATIVE_INFINITY].map((sigmoidShift) =>
+    bad(`exactAttention, sigmoidShift = ${sigmoidShift}`, 'INVALID_OPTION', (t) => {
+      const [q, k, v] = fitting.map((shape) => t.zeros(...shape)) as [Tensor, Tensor, Tensor];
+      return exactAttention(q, k, v, { sigmoidShift });
+    }),
+  ),
   bad('topKAttention, q of i32', 'DTYPE_MISMATCH', (t) =>
     topKAttention(t.ints(...fitting[0]), t.zeros(...fitting[1]), t.zeros(...fitting[2]), { k: 2 }),
   ),

@@ -44,6 +44,8 @@ interface Sizes {
   readonly kept: number | 'all';
   readonly causal: boolean;
   readonly queryChunk?: number;
+  /** With kept 'all'. */
+  readonly sigmoidShift?: number;
 }
 
 const measured: readonly Sizes[] = [
@@ -52,6 +54,8 @@ const measured: readonly Sizes[] = [
   { heads: 2, queries: 128, keys: 512, dim: 16, kept: 64, causal: false, queryChunk: 32 },
   { heads: 2, queries: 128, keys: 512, dim: 64, kept: 'all', causal: false, queryChunk: 32 },
   { heads: 2, queries: 128, keys: 512, dim: 64, kept: 'all', causal: true, queryChunk: 16 },
+  { heads: 2, queries: 128, keys: 512, dim: 8, kept: 'all', causal: true, queryChunk: 16, sigmoidShift: -6 },
+  { heads: 2, queries: 128, keys: 512, dim: 8, kept: 'all', causal: false, queryChunk: 32, sigmoidShift: -6 },
   { heads: 1, queries: 64, keys: 1024, dim: 8, kept: 256, causal: true, queryChunk: 64 },
 ];
 
@@ -60,7 +64,7 @@ async function measure(
   { backend }: ConformanceContext,
   sizes: Sizes,
 ): Promise<{ planned: number; measured: number }> {
-  const { heads, queries, keys, dim, kept, causal, queryChunk } = sizes;
+  const { heads, queries, keys, dim, kept, causal, queryChunk, sigmoidShift } = sizes;
   const random = new Random('plan');
   const up = (length: number): Tensor => {
     const shape = [1, heads, length, dim];
@@ -70,11 +74,14 @@ async function measure(
   await evaluate(q, k, v);
   const options = { causal, ...(queryChunk !== undefined && { queryChunk }) };
   const shapes = { q: q.shape, k: k.shape, v: v.shape };
-  const { plan } = explain(backend, shapes, { ...options, ...(kept !== 'all' && { k: kept }) });
+  const shift = sigmoidShift !== undefined && { sigmoidShift };
+  const { plan } = explain(backend, shapes, { ...options, ...(kept !== 'all' && { k: kept }), ...shift });
   const before = backend.memory().live;
   backend.resetPeak();
   const output =
-    kept === 'all' ? exactAttention(q, k, v, options) : topKAttention(q, k, v, { ...options, k: kept });
+    kept === 'all'
+      ? exactAttention(q, k, v, { ...options, ...shift })
+      : topKAttention(q, k, v, { ...options, k: kept });
   await evaluate(output);
   const peak = backend.memory().peak ?? 0;
   for (const one of [q, k, v, output]) one.dispose();
