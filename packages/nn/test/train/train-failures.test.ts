@@ -252,14 +252,22 @@ describe('a checkpoint that cannot be written', () => {
     const optimizer: typeof inner = {
       ...inner,
       plan: (steps, names, options) => {
-        const isBad = steps['out.bias'] === 9;
-        return inner.plan(steps, names, isBad ? { ...options, rateFactor: Number.NaN } : options);
+        const plan = inner.plan(steps, names, options);
+        return steps['out.bias'] === 9 ? { ...plan, numbers: plan.numbers.fill(Number.NaN) } : plan;
       },
     };
     const error = await failureOf({ checkpoints, optimizer });
     expect(error).toMatchObject({ code: 'NAN_FOUND' });
     expect(error.message).toMatch(/holds NaN.*last checkpoint is of step 5/);
     expect(await checkpoints.list()).toEqual([5]);
+  });
+
+  test('as a schedule ends in a rate that is no number: refused before the step', async () => {
+    const checkpoints = folderStore(await temporaryFolder());
+    const schedule = (step: number) => ({ rateFactor: 1 / (7 - step) });
+    const error = await failureOf({ checkpoints, schedule });
+    expect(error).toMatchObject({ code: 'INVALID_OPTION' });
+    expect(error.message).toMatch(/rateFactor.*Infinity.*last checkpoint is of step 5/);
   });
 
   test('keeps an error of the project that the store throws', async () => {

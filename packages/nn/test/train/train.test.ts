@@ -231,8 +231,8 @@ test('tensors that cannot be read are one error, however many', async () => {
   expect(await store.list()).toEqual([]);
 });
 
-/** At each of eleven places, and once more; in the fast lane at four of them. */
-const kills = thoroughAvailability().available ? 12 : 4;
+/** Walks through eleven places, nearly twice; in the fast lane through four of them. */
+const kills = thoroughAvailability().available ? 20 : 4;
 
 test(`a run that is killed ${kills} times ends with the bits of one that was not`, async () => {
   const child = fileURLToPath(new URL('../support/toy-child.mjs', import.meta.url));

@@ -20,6 +20,7 @@ import {
   type UpdateRule,
   updateAllOf,
 } from './rules.js';
+import { requireWithin } from './settings.js';
 import type { OptimizerStepOptions, StepOptions } from './step-options.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */
@@ -65,6 +66,7 @@ export interface Optimizer {
    * that `update` knows, and the counts after the step.
    *
    * @param names of the parameters that have a gradient
+   * @throws TopKError INVALID_OPTION for a rate factor or a momentum that is negative or not finite
    */
   plan(steps: OptimizerState['steps'], names: readonly string[], options?: StepOptions): StepPlan;
   /**
@@ -124,6 +126,7 @@ export function optimizerOf<Settings extends object>(
         return { steps: Object.fromEntries(Object.keys(parameters).map((name) => [name, 0])), tensors };
       }),
     plan: (before, names, options = {}) => {
+      requireNumbers(rule.name, options);
       const numbers: number[] = [];
       const numbersAt: { [name: string]: number } = {};
       const steps: { [name: string]: number } = { ...before };
@@ -207,6 +210,16 @@ export function optimizerOf<Settings extends object>(
     },
   };
   return optimizer;
+}
+
+/**
+ * What a schedule says of a step: a rate that is not finite would reach the parameters before any loss shows it.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+function requireNumbers(name: string, { rateFactor = 1, momentum = 0 }: StepOptions): void {
+  requireWithin(`${name}, from its schedule`, 'rateFactor', rateFactor, 0);
+  requireWithin(`${name}, from its schedule`, 'momentum', momentum, 0);
 }
 
 /** What `step` cannot begin without. */

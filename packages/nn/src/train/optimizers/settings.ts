@@ -53,7 +53,7 @@ export function requireWithin(
   low: number,
   high: number = Number.POSITIVE_INFINITY,
 ): void {
-  if (value >= low && value < high) return;
+  if (typeof value === 'number' && value >= low && value < high) return;
   throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
     expected: high === Number.POSITIVE_INFINITY ? `at least ${low}` : `at least ${low} and below ${high}`,
     got: String(value),
