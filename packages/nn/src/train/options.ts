@@ -98,6 +98,13 @@ export interface TrainOptions<Batch, Inputs = Batch> {
    * shapes of its batches, and only the first step is checked. Default: no bound.
    */
   readonly budgetBytes?: number;
+  /**
+   * Keeps an exponential moving average of the trained parameters (PyTorch's EMA: the first step copies them), in f32:
+   * average * averageDecay + parameters * (1 - averageDecay) after every step, skipped ones excepted. `evaluate` gets it
+   * instead of the parameters, checkpoints hold it as `average.safetensors`, and the result has it. Usually 0.999. Default:
+   * none is kept.
+   */
+  readonly averageDecay?: number;
   /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
   /**
@@ -108,7 +115,7 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly redraw?: Declared;
   /** Seed of the dropout and of `redraw`; the data loader has its own. Default 42. */
   readonly seed?: number;
-  /** Metrics of the parameters, such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
+  /** Metrics of the parameters, or of their average (`averageDecay`), such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
   readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
   /** Steps between evaluations; there is also one at the end. Default 500. */
   readonly evalSteps?: number;
@@ -153,6 +160,7 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   precision: oneOf('f32', 'mixed'),
   lossScale: anObject('a loss scale'),
   budgetBytes: aNumber,
+  averageDecay: aNumber,
   trainable: aFunction(),
   redraw: anObject('a layer'),
   seed: aNumber,
@@ -240,7 +248,8 @@ export function readTrainOptions<Batch, Inputs>(
     });
   }
   for (const [name, parameter] of Object.entries(read.parameters)) {
-    const isStored = read.checkpoints !== undefined || read.precision === 'mixed';
+    const isAveraged = read.averageDecay !== undefined;
+    const isStored = read.checkpoints !== undefined || read.precision === 'mixed' || isAveraged;
     requireTensor('train', name, parameter, isStored ? { dtype: 'f32' } : undefined);
   }
   if (!Object.keys(read.parameters).some((name) => read.trainable(name))) {
@@ -251,6 +260,7 @@ export function readTrainOptions<Batch, Inputs>(
   }
   if (read.precision === 'mixed') requireHalves(read.parameters);
   if (read.budgetBytes !== undefined) requirePositive('train', 'budgetBytes', read.budgetBytes);
+  if (read.averageDecay !== undefined) requireWithin('train', 'averageDecay', read.averageDecay, 0, 1);
   if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
   if (earlyStopping !== undefined && read.evaluate === undefined) {

@@ -15,6 +15,8 @@ export interface TrainResult {
   /** The caller disposes of them, and of `state.tensors`. */
   readonly parameters: ParameterTree;
   readonly state: OptimizerState;
+  /** With `averageDecay`: the average, and the frozen parameters. The caller disposes of them. */
+  readonly average?: ParameterTree;
   /** Steps made, including those before a resume. Less than `maxSteps` after an early stop. */
   readonly steps: number;
   readonly bestMetric?: number;
@@ -75,9 +77,11 @@ export async function train<Batch, Inputs = Batch>(
         await save(read, now);
       }
     }
+    const average = averaged(now);
     return {
       parameters: now.parameters,
       state: now.optimizer,
+      ...(average && { average: ownHandles(average, now.average) }),
       steps: now.step,
       ...(now.best && { bestMetric: now.best.metric, bestStep: now.best.step }),
       ...(now.scaling && { lossScale: now.scaling.numbers }),
@@ -85,6 +89,7 @@ export async function train<Batch, Inputs = Batch>(
   } catch (error) {
     disposeParameters(now.parameters);
     disposeParameters(now.optimizer.tensors);
+    disposeParameters(now.average ?? {});
     throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
     if (now.scaling !== undefined) disposeParameters(now.scaling.state);
@@ -93,6 +98,14 @@ export async function train<Batch, Inputs = Batch>(
     await batches.return(undefined as never);
   }
 }
+
+/** All parameters, with the averages of those that have one. They stay the run's. */
+const averaged = ({ average, parameters }: Standing): ParameterTree | undefined =>
+  average && { ...parameters, ...average };
+
+/** A tree that may be disposed of apart from the parameters. */
+const ownHandles = (tree: ParameterTree, own: ParameterTree = {}): ParameterTree =>
+  Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, own[name] ?? one.alias()]));
 
 /** Replaces the random features that are due before the next step. A resumed run replaces the same ones. */
 function redrawDue({ redraw: layer, seed }: RunOptions, now: Standing): boolean {
@@ -169,7 +182,13 @@ async function makeStep<Batch, Inputs>(
   if (backendOf(now.parameters).capabilities.execution === 'lazy') {
     try {
       // The graph of a step ends here; otherwise the next one would be added to it.
-      const trees = [now.parameters, now.optimizer.tensors, now.scaling?.state ?? {}, { ...made }];
+      const trees = [
+        now.parameters,
+        now.optimizer.tensors,
+        now.average ?? {},
+        now.scaling?.state ?? {},
+        { ...made },
+      ];
       await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
     } catch (error) {
       disposeParameters({ ...made });
@@ -188,7 +207,7 @@ async function makeStep<Batch, Inputs>(
 }
 
 async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Promise<void> {
-  const metrics = (await read.evaluate?.(now.parameters)) ?? {};
+  const metrics = (await read.evaluate?.(averaged(now) ?? now.parameters)) ?? {};
   const metric = metrics[read.metricForBest];
   if (metric === undefined || !Number.isFinite(metric)) {
     throw new TopKError(
@@ -212,9 +231,11 @@ async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Prom
 async function save(read: RunOptions, now: Standing): Promise<void> {
   const store = read.checkpoints;
   if (store === undefined || now.saved === now.step) return;
+  const average = averaged(now);
   await saveCheckpoint(store, {
     parameters: now.parameters,
     optimizer: now.optimizer,
+    ...(average && { average }),
     trainer: {
       global_step: now.step,
       seed: read.seed,
@@ -222,6 +243,7 @@ async function save(read: RunOptions, now: Standing): Promise<void> {
       evaluations_since_best: now.evaluationsSinceBest,
       optimizer_steps: now.optimizer.steps,
       ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
+      ...(read.averageDecay !== undefined && { average_decay: read.averageDecay }),
       ...(now.scaling && { loss_scale: storedScale(now.scaling.numbers) }),
     },
   });

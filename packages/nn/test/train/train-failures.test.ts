@@ -185,6 +185,17 @@ describe('a checkpoint that is not whole', () => {
     expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(whole.parameters));
   });
 
+  test('with a half-written average: nothing stays on the device', async () => {
+    const path = await temporaryFolder();
+    const checkpoints = folderStore(path);
+    await run({ maxSteps: 5, checkpoints, averageDecay: 0.9 });
+    const file = join(path, 'checkpoint-5', 'average.safetensors');
+    writeFileSync(file, readFileSync(file).subarray(0, 300));
+    const error = await failureOf({ checkpoints, resume: true, averageDecay: 0.9 });
+    expect(error).toMatchObject({ code: 'FILE_TRUNCATED' });
+    expect(error.message).toContain('average.safetensors');
+  });
+
   test('with a state that lacks a tensor', async () => {
     const path = await temporaryFolder();
     const checkpoints = folderStore(path);

@@ -126,6 +126,36 @@ test('frozen parameters stay as they are', async () => {
   expect(is['out.weight']).not.toEqual(was['out.weight']);
 });
 
+test('keeps an average of the parameters, evaluates it, and returns it with frozen ones', async () => {
+  const before = backend.memory().live;
+  const trainable = (name: string): boolean => name !== 'hidden.bias';
+  const seen = async (own: Partial<TrainOptions<Batch>>) => {
+    const steps: { [name: string]: readonly number[] }[] = [];
+    const evaluate = async (p: ParameterTree) => ({ loss: steps.push(await valuesOf(p)) });
+    const result = await run({ trainable, maxSteps: 6, evaluate, evalSteps: 1, ...own });
+    const last = result.average && (await valuesOf(result.average));
+    for (const tree of [result.parameters, result.state.tensors, result.average ?? {}])
+      disposeParameters(tree);
+    return { steps, last };
+  };
+  const plain = await seen({});
+  const { steps, last } = await seen({ averageDecay: 0.75 });
+  expect(plain.last).toBeUndefined();
+  expect(steps[0]).toEqual(plain.steps[0]);
+  expect(last).toEqual(steps.at(-1));
+  for (const name of Object.keys(parameters)) {
+    let wanted = [...(plain.steps[0]?.[name] ?? [])];
+    for (const [at, step] of plain.steps.entries()) {
+      if (at > 0) wanted = wanted.map((one, i) => 0.75 * one + 0.25 * (step[name]?.[i] as number));
+      for (const [i, one] of wanted.entries()) expect(steps[at]?.[name]?.[i]).toBeCloseTo(one, 6);
+    }
+  }
+  expect(last?.['out.weight']).not.toEqual(plain.steps.at(-1)?.['out.weight']);
+  expect(last?.['hidden.bias']).toEqual((await valuesOf(parameters))['hidden.bias']);
+  expect(backend.memory().live).toBe(before);
+  expect(await failure(run({ averageDecay: 1 }))).toMatchObject({ code: 'INVALID_OPTION' });
+});
+
 describe('a run that stops and resumes', () => {
   const options = { maxSteps: 23, maxGradNorm: 1, saveSteps: 5 };
 
@@ -169,6 +199,10 @@ describe('a run that stops and resumes', () => {
     expect(await failure(run({ ...options, checkpoints, resume: true, seed: 7 }))).toMatchObject({
       code: 'INVALID_OPTION',
       message: expect.stringContaining('seed 42'),
+    });
+    expect(await failure(run({ ...options, checkpoints, resume: true, averageDecay: 0.9 }))).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('expected averageDecay 0.9, got no averageDecay'),
     });
     const other = { ...parameters, extra: tensor(backend, [1]) };
     expect(await failure(run({ ...options, checkpoints, resume: true, parameters: other }))).toMatchObject({
@@ -254,7 +288,8 @@ test(`a run that is killed ${kills} times ends with the bits of one that was not
     await ended(one);
   }
   expect(await ended(startIn(path))).toBe(0);
-  for (const name of ['model.safetensors', 'optimizer.safetensors', 'trainer_state.json']) {
+  const files = ['model.safetensors', 'optimizer.safetensors', 'average.safetensors', 'trainer_state.json'];
+  for (const name of files) {
     const [a, b] = [undisturbed, path].map((one) => readFileSync(join(one, 'checkpoint-60', name)));
     expect(a?.equals(b as Buffer), name).toBe(true);
   }
