@@ -13,13 +13,11 @@ import {
 import type { DataLoader } from '../data/data-loader.js';
 import type { Declared } from '../declared/declaration.js';
 import { backendOf, type ParameterTree } from '../parameters.js';
-import { requireTensor, requireWhole } from '../require.js';
+import { requirePositive, requireTensor, requireWhole, requireWithin } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
-import { requirePositive } from './clip.js';
 import { type Loss, MOST_MICRO_BATCHES } from './loss.js';
 import { type LossScale, lossScale } from './loss-scale.js';
 import type { Optimizer } from './optimizers/optimizer.js';
-import { requireWithin } from './optimizers/settings.js';
 import type { Schedule } from './schedules/schedule.js';
 
 /** One line of a run's log; the names are Hugging Face's. */

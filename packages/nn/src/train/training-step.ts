@@ -14,12 +14,12 @@ import {
   TopKError,
   type Tree,
   tensor,
-  where,
 } from '@topk-attention/core';
 import { requireTree } from '@topk-attention/core/backend';
 import { castTree } from '../cast-all.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
-import { averageBy, averageNumbers } from './average.js';
+import { averageNumbers } from './average.js';
+import { nextAverage } from './average-of-step.js';
 import type { Standing } from './begin.js';
 import { scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
@@ -221,7 +221,10 @@ export class TrainingStep<Batch, Inputs> {
         tensors: pick(made.tensors, this.#slots),
       };
       if (scaling === undefined || isFinite === undefined)
-        return { state: { ...next, scaling: {}, average: this.#nextAverage(state, next, inputs) }, outputs };
+        return {
+          state: { ...next, scaling: {}, average: nextAverage(state.average, next.parameters, inputs) },
+          outputs,
+        };
       disposeParameters(gradients);
       const chosen = (made: ParameterTree, before: ParameterTree): ParameterTree =>
         canRefrain(optimizer) ? made : lossScale.choose(isFinite, made, before);
@@ -229,30 +232,8 @@ export class TrainingStep<Batch, Inputs> {
         parameters: chosen(next.parameters, parameters),
         tensors: chosen(next.tensors, tensors),
       };
-      const average = this.#nextAverage(state, kept, inputs, { scaling, isFinite });
+      const average = nextAverage(state.average, kept.parameters, inputs, { scaling, isFinite });
       return { state: { ...kept, scaling: { ...lossScale.next(scaling, isFinite) }, average }, outputs };
-    });
-  }
-
-  /** @param scaled with a loss scale: the state before the step, and whether it is taken */
-  #nextAverage(
-    { average }: State,
-    { parameters }: Pick<State, 'parameters'>,
-    { averaging, skipped }: StepInputs,
-    scaled?: { readonly scaling: LossScaleState; readonly isFinite: Tensor },
-  ): ParameterTree {
-    const [numbers, unchanged] = averaging;
-    if (numbers === undefined) return {};
-    return scope(() => {
-      const own =
-        scaled === undefined
-          ? numbers
-          : where(
-              scaled.isFinite,
-              numbersNow(numbers, skipped[0] as Tensor, scaled.scaling),
-              unchanged as Tensor,
-            );
-      return averageBy(average, parameters, own);
     });
   }
 

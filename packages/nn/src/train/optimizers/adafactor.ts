@@ -1,9 +1,9 @@
 import { aBoolean, aNumber, aValue, TopKError } from '@topk-attention/core';
-import { requirePositive } from '../clip.js';
+import { requirePositive, requireWithin } from '../../require.js';
 import { adafactorSlots, adafactorUpdate } from './adafactor-update.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
 import type { UpdateRule } from './rules.js';
-import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface AdafactorSettings {
   /** Needs `relativeStep: false`. Default: the rate depends only on the step counts. */

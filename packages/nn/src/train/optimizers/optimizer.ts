@@ -10,6 +10,7 @@ import {
 } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import { backendOf, type ParameterTree } from '../../parameters.js';
+import { requireWithin } from '../../require.js';
 import { NumberParts } from './number-parts.js';
 import {
   factorsOf,
@@ -20,7 +21,6 @@ import {
   type UpdateRule,
   updateAllOf,
 } from './rules.js';
-import { requireWithin } from './settings.js';
 import type { OptimizerStepOptions, StepOptions } from './step-options.js';
 
 /** What an optimiser remembers between steps. A plain object: keep it, save it, dispose of its tensors. */
