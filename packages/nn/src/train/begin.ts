@@ -6,6 +6,7 @@ import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpo
 import type { LossScaleNumbers, LossScaleState } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import type { RunOptions } from './options.js';
+import type { PlateauState } from './schedules/plateau.js';
 
 /** The current state of a run. */
 export interface Standing {
@@ -17,6 +18,8 @@ export interface Standing {
   loader: LoaderState;
   best?: { readonly metric: number; readonly step: number };
   evaluationsSinceBest: number;
+  /** In a run with a plateau. */
+  plateau?: PlateauState;
   /** Step of the last checkpoint; -1 before the first. */
   saved: number;
   /** In a run with mixed precision: what is known of the loss scale, and what the device has. */
@@ -46,6 +49,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
       step: 0,
       loader: { epoch: 0, batch: 0 },
       evaluationsSinceBest: 0,
+      ...(read.plateau && { plateau: read.plateau.init() }),
       saved: -1,
       ...scalingOf(read, read.lossScale.start),
     };
@@ -69,6 +73,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
     const precision = trainer.loss_scale === undefined ? 'f32' : 'mixed';
     requireEqual('precision', read.precision, precision);
     requireEqual('seed', read.seed, trainer.seed);
+    requireEqual('plateau', read.plateau !== undefined, trainer.plateau !== undefined);
     requireEqual('averageDecay', read.averageDecay, trainer.average_decay);
     if (average !== undefined) {
       requireSame(trainer.global_step, 'run', shapesOf(read.parameters), average);
@@ -88,6 +93,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
     optimizer,
     step: trainer.global_step,
     loader: trainer.loader,
+    ...(read.plateau && { plateau: plateauIn(trainer, read.plateau.init()) }),
     evaluationsSinceBest: trainer.evaluations_since_best,
     saved: trainer.global_step,
     ...(trainer.best_step !== undefined && {
@@ -118,6 +124,13 @@ function requireEqual(name: string, wanted: unknown, stored: unknown): void {
     got: told(stored),
     fix: ANOTHER_RUN,
   });
+}
+
+/** @param fresh before the first evaluation there is no best metric to store */
+function plateauIn({ plateau }: Checkpoint['trainer'], fresh: PlateauState): PlateauState {
+  if (plateau === undefined) return fresh;
+  const { rate_factor: rateFactor, bad_evaluations: badEvaluations, cooling } = plateau;
+  return { rateFactor, best: plateau.best ?? fresh.best, badEvaluations, cooling };
 }
 
 function numbersIn({ loss_scale: stored }: Checkpoint['trainer']): LossScaleNumbers | undefined {

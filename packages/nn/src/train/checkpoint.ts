@@ -17,6 +17,13 @@ export interface TrainerState {
   readonly best_step?: number;
   /** Evaluations since the best one. */
   readonly evaluations_since_best: number;
+  /** In a run with a plateau; `best` is absent before the first evaluation. */
+  readonly plateau?: {
+    readonly rate_factor: number;
+    readonly best?: number;
+    readonly bad_evaluations: number;
+    readonly cooling: number;
+  };
   /** In a run that keeps an average of its parameters. */
   readonly average_decay?: number;
   /** Steps of the optimiser, by parameter. */
@@ -164,6 +171,14 @@ function isLossScale(value: unknown): boolean {
   return Number.isFinite(scale) && counts.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
 }
 
+function isPlateau(value: unknown): boolean {
+  const { rate_factor, best, bad_evaluations, cooling } = (value ?? {}) as Partial<
+    NonNullable<TrainerState['plateau']>
+  >;
+  const numbers = [rate_factor, bad_evaluations, cooling, ...(best === undefined ? [] : [best])];
+  return numbers.every((one) => Number.isFinite(one));
+}
+
 function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   const corrupt = (got: string, cause?: unknown): TopKError =>
     new TopKError('FILE_CORRUPT', `${TRAINER} of step ${step} cannot be used`, {
@@ -189,6 +204,8 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   }
   const scaling: unknown = state.loss_scale;
   if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('invalid loss_scale');
+  const plateau: unknown = state.plateau;
+  if (plateau !== undefined && !isPlateau(plateau)) throw corrupt('invalid plateau');
   const decay: unknown = state.average_decay;
   if (decay !== undefined && !Number.isFinite(decay)) throw corrupt(`average_decay ${decay}`);
   const { best_metric: metric, best_step: best } = state;

@@ -18,6 +18,7 @@ import type { CheckpointStore } from './checkpoint.js';
 import { type Loss, MOST_MICRO_BATCHES } from './loss.js';
 import { type LossScale, lossScale } from './loss-scale.js';
 import type { Optimizer } from './optimizers/optimizer.js';
+import type { Plateau } from './schedules/plateau.js';
 import type { Schedule } from './schedules/schedule.js';
 
 /** One line of a run's log; the names are Hugging Face's. */
@@ -60,6 +61,11 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly maxSteps: number;
   /** Default: the optimiser's own rate for the whole run. */
   readonly schedule?: Schedule;
+  /**
+   * Multiplies the schedule's rates by a factor that falls when the `metricForBest` of the evaluations stops improving
+   * (`reduceOnPlateau`; its `mode` says what is better). Checkpoints keep its state. Default: none.
+   */
+  readonly plateau?: Plateau;
   /** Gradients with a larger norm are scaled down to this norm. Default: no clipping. */
   readonly maxGradNorm?: number;
   /** Batches per step, at most 1,024. Default 1. */
@@ -149,6 +155,7 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   optimizer: required(anObject('an optimiser')),
   maxSteps: required(aNumber),
   schedule: aFunction(),
+  plateau: anObject('what reduceOnPlateau returns'),
   maxGradNorm: aNumber,
   gradientAccumulationSteps: aNumber,
   weightOf: aFunction(),
@@ -261,8 +268,9 @@ export function readTrainOptions<Batch, Inputs>(
   if (read.averageDecay !== undefined) requireWithin('train', 'averageDecay', read.averageDecay, 0, 1);
   if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
-  if (earlyStopping !== undefined && read.evaluate === undefined) {
-    throw new TopKError('INVALID_OPTION', 'train: earlyStopping needs evaluate', {
+  for (const name of ['earlyStopping', 'plateau'] as const) {
+    if (read[name] === undefined || read.evaluate !== undefined) continue;
+    throw new TopKError('INVALID_OPTION', `train: ${name} needs evaluate`, {
       expected: 'evaluate',
       got: 'nothing',
     });

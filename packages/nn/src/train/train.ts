@@ -8,6 +8,8 @@ import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
 import { PendingSteps } from './pending.js';
+import type { PlateauState } from './schedules/plateau.js';
+import type { Schedule } from './schedules/schedule.js';
 import { TrainLog } from './train-log.js';
 import { TrainingStep, type WeighedBatch } from './training-step.js';
 
@@ -48,8 +50,9 @@ export interface TrainResult {
 export async function train<Batch, Inputs = Batch>(
   options: TrainOptions<Batch, Inputs>,
 ): Promise<TrainResult> {
-  const read = readTrainOptions(options);
-  const now = await begin(read);
+  const given = readTrainOptions(options);
+  const now = await begin(given);
+  const read = { ...given, schedule: withPlateau(given.schedule, now) };
   let step = new TrainingStep(read, now);
   const pending = new PendingSteps(now.step === 0 ? read.parameters : {}, (isFinite) =>
     settle(read, now, isFinite),
@@ -119,6 +122,29 @@ function redrawDue({ redraw: layer, seed }: RunOptions, now: Standing): boolean 
 function stopsEarly(read: RunOptions, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
 }
+
+/** A schedule times the factor of the run's plateau, if it has one. */
+const withPlateau =
+  (schedule: Schedule, now: Standing): Schedule =>
+  (step) => {
+    const own = schedule(step);
+    return now.plateau === undefined
+      ? own
+      : { ...own, rateFactor: (own.rateFactor ?? 1) * now.plateau.rateFactor };
+  };
+
+/** JSON has no infinity, which is the best metric before the first evaluation. */
+const storedPlateau = ({
+  rateFactor,
+  best,
+  badEvaluations,
+  cooling,
+}: PlateauState): NonNullable<TrainerState['plateau']> => ({
+  rate_factor: rateFactor,
+  ...(Number.isFinite(best) && { best }),
+  bad_evaluations: badEvaluations,
+  cooling,
+});
 
 function storedScale({
   scale,
@@ -221,6 +247,7 @@ async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Prom
     );
   }
   log.evaluated(metrics, now);
+  if (now.plateau !== undefined) now.plateau = read.plateau?.next(now.plateau, metric) ?? now.plateau;
   const least = read.earlyStopping?.threshold ?? 0;
   const sign = read.greaterIsBetter ? 1 : -1;
   const isBetter = now.best === undefined || sign * (metric - now.best.metric) > least;
@@ -241,6 +268,7 @@ async function save(read: RunOptions, now: Standing): Promise<void> {
       seed: read.seed,
       loader: now.loader,
       evaluations_since_best: now.evaluationsSinceBest,
+      ...(now.plateau && { plateau: storedPlateau(now.plateau) }),
       optimizer_steps: now.optimizer.steps,
       ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
       ...(read.averageDecay !== undefined && { average_decay: read.averageDecay }),

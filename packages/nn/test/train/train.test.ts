@@ -13,6 +13,7 @@ import {
   folderStore,
   type LogEntry,
   type ParameterTree,
+  reduceOnPlateau,
   saveCheckpoint,
   sgd,
   type TrainOptions,
@@ -173,6 +174,35 @@ describe('a run that stops and resumes', () => {
     expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(whole.parameters));
     expect(await valuesOf(resumed.state.tensors)).toEqual(await valuesOf(whole.state.tensors));
     expect(resumed.state.steps).toEqual(whole.state.steps);
+  });
+
+  test.each([4, 5, 7, 11])('with a plateau, stopped after step %i', async (at) => {
+    const scores: { readonly [step: number]: number } = { 2: 3, 4: 4, 6: 4, 8: 2, 10: 5, 12: 5 };
+    const resultOf = async (own: Partial<TrainOptions<Batch>>, from = 0) => {
+      let evaluations = from;
+      const rates: unknown[] = [];
+      const result = await run({
+        ...{ maxSteps: 12, evalSteps: 2, loggingSteps: 1, saveSteps: 100, greaterIsBetter: false },
+        schedule: () => ({ rateFactor: 0.5 }),
+        plateau: reduceOnPlateau({ factor: 0.5, patience: 1 }),
+        evaluate: async () => ({ loss: scores[2 * ++evaluations] as number }),
+        onLog: ({ rate_factor: rate }) => rate !== undefined && rates.push(rate),
+        ...own,
+      });
+      return { rates, values: await valuesOf(result.parameters) };
+    };
+    const whole = await resultOf({});
+    expect(whole.rates).toEqual([...Array(6).fill(0.5), ...Array(6).fill(0.25)]);
+    const checkpoints = folderStore(folder());
+    const controller = new AbortController();
+    const onProgress = (done: number): void => {
+      if (done === at) controller.abort();
+    };
+    await failure(resultOf({ checkpoints, signal: controller.signal, onProgress }));
+    const resumed = await resultOf({ checkpoints, resume: true }, Math.floor(at / 2));
+    expect(resumed).toEqual({ rates: whole.rates.slice(at), values: whole.values });
+    expect(await failure(run({ checkpoints, resume: true }))).toMatchObject({ code: 'INVALID_OPTION' });
+    expect(await failure(run({ plateau: reduceOnPlateau() }))).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('makes no step more where it had stopped early', async () => {
