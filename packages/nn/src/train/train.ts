@@ -1,4 +1,4 @@
-import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
+import { describeValue, evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
 import { redraw } from '../declared/redraw.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
@@ -128,6 +128,12 @@ const withPlateau =
   (schedule: Schedule, now: Standing): Schedule =>
   (step) => {
     const own = schedule(step);
+    if (typeof own !== 'object') {
+      throw new TopKError('INVALID_OPTION', `train: bad schedule at step ${step}`, {
+        expected: 'an object such as { rateFactor: 0.5 }',
+        got: describeValue(own),
+      });
+    }
     return now.plateau === undefined
       ? own
       : { ...own, rateFactor: (own.rateFactor ?? 1) * now.plateau.rateFactor };

@@ -281,6 +281,15 @@ describe('a checkpoint that cannot be written', () => {
     expect(error.message).toMatch(/rateFactor.*Infinity.*last checkpoint is of step 5/);
   });
 
+  test.each<[string, unknown]>([
+    ['a number', 0.5],
+    ['nothing', undefined],
+    ['another name', { factor: 0.5 }],
+  ])('as a schedule returns %s: refused, not ignored', async (_, returned) => {
+    const schedule = (() => returned) as unknown as NonNullable<TrainOptions<Batch>['schedule']>;
+    expect(await failureOf({ schedule })).toMatchObject({ code: 'INVALID_OPTION' });
+  });
+
   test('keeps an error of the project that the store throws', async () => {
     const store: CheckpointStore = {
       ...folderStore(await temporaryFolder()),

@@ -1,9 +1,13 @@
 import {
+  aNumber,
+  aValue,
   describeValue,
   formatShape,
+  type OptionKinds,
+  readOptions,
   type Shape,
   scope,
-  type Tensor,
+  Tensor,
   TopKError,
   tensor,
   zeros,
@@ -212,12 +216,23 @@ export function optimizerOf<Settings extends object>(
   return optimizer;
 }
 
+const stepKinds: OptionKinds<OptimizerStepOptions> = {
+  rateFactor: aNumber,
+  momentum: aNumber,
+  gradientScale: aValue<Tensor>('a tensor', (value) => value instanceof Tensor),
+};
+
 /**
  * What a schedule says of a step: a rate that is not finite would reach the parameters before any loss shows it.
  *
  * @throws TopKError INVALID_OPTION
  */
-function requireNumbers(name: string, { rateFactor = 1, momentum = 0 }: StepOptions): void {
+function requireNumbers(name: string, options: StepOptions): void {
+  const { rateFactor = 1, momentum = 0 } = readOptions<OptimizerStepOptions>(
+    `${name}, from its schedule`,
+    options,
+    stepKinds,
+  );
   requireWithin(`${name}, from its schedule`, 'rateFactor', rateFactor, 0);
   requireWithin(`${name}, from its schedule`, 'momentum', momentum, 0);
 }
