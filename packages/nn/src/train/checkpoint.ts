@@ -151,7 +151,16 @@ async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Prom
   const made: { [name: string]: Tensor } = {};
   try {
     for (const [one, { shape }] of file.tensors) {
-      made[one] = tensor(backend, await file.readFloat32(one), shape);
+      const data = await file.readFloat32(one);
+      // No checkpoint is written with NaN.
+      if (data.some(Number.isNaN)) {
+        throw new TopKError('FILE_CORRUPT', `${name}: ${one} holds NaN`, {
+          expected: 'numbers from which a run can continue',
+          got: `NaN at ${data.findIndex(Number.isNaN)} of ${data.length}`,
+          fix: 'Resume from an earlier checkpoint',
+        });
+      }
+      made[one] = tensor(backend, data, shape);
       void made[one].handle;
     }
     return made;

@@ -155,7 +155,10 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   optimizer: required(anObject('an optimiser')),
   maxSteps: required(aNumber),
   schedule: aFunction(),
-  plateau: anObject('what reduceOnPlateau returns'),
+  plateau: aValue(
+    'what reduceOnPlateau returns',
+    (value) => typeof (value as Plateau | null)?.next === 'function',
+  ),
   maxGradNorm: aNumber,
   gradientAccumulationSteps: aNumber,
   weightOf: aFunction(),

@@ -196,6 +196,25 @@ describe('a checkpoint that is not whole', () => {
     expect(error.message).toContain('average.safetensors');
   });
 
+  test('with NaN in the weights, which no run writes', async () => {
+    const path = await temporaryFolder();
+    const checkpoints = folderStore(path);
+    await run({ maxSteps: 5, checkpoints });
+    const file = join(path, 'checkpoint-5', 'model.safetensors');
+    const bytes = readFileSync(file);
+    writeFileSync(file, bytes.fill(0xff, bytes.length - 4));
+    const error = await failureOf({ checkpoints, resume: true });
+    expect(error).toMatchObject({ code: 'FILE_CORRUPT' });
+    expect(error.message).toMatch(/model\.safetensors of step 5: .* holds NaN/);
+  });
+
+  test('in a place that is a file', async () => {
+    const path = join(await temporaryFolder(), 'file');
+    writeFileSync(path, 'mine');
+    expect(await failureOf({ checkpoints: folderStore(path) })).toMatchObject({ code: 'FILE_NOT_FOUND' });
+    expect(readFileSync(path, 'utf8')).toBe('mine');
+  });
+
   test('with a state that lacks a tensor', async () => {
     const path = await temporaryFolder();
     const checkpoints = folderStore(path);
