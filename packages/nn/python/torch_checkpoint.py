@@ -27,7 +27,7 @@ import sys
 FORMAT = "topk-attention checkpoint 1"
 FILES = ("model.safetensors", "optimizer.safetensors", "trainer_state.json")
 # The names of nn's noDecay().
-NO_DECAY = re.compile(r"(^|[._])bias$|norm", re.IGNORECASE)
+NO_DECAY = re.compile(r"bias|norm|(^|\.)ln_", re.IGNORECASE)
 ADAM_SLOTS = ("exp_avg", "exp_avg_sq")
 LARGEST = "max_exp_avg_sq"
 MOMENTUM = "momentum_buffer"

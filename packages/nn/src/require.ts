@@ -36,3 +36,27 @@ export function requireWhole(where: string, name: string, value: number, minimum
     got: String(value),
   });
 }
+
+/** @throws TopKError INVALID_OPTION */
+export function requirePositive(where: string, name: string, value: number): void {
+  if (value > 0) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: 'a number above 0',
+    got: String(value),
+  });
+}
+
+/** @throws TopKError INVALID_OPTION unless low <= value < high. */
+export function requireWithin(
+  where: string,
+  name: string,
+  value: number,
+  low: number,
+  high: number = Number.POSITIVE_INFINITY,
+): void {
+  if (typeof value === 'number' && value >= low && value < high) return;
+  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
+    expected: high === Number.POSITIVE_INFINITY ? `at least ${low}` : `at least ${low} and below ${high}`,
+    got: String(value),
+  });
+}

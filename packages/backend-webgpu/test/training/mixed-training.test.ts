@@ -47,6 +47,7 @@ optional(
         data: dataLoader<number, Batch>([0, 1, 2, 3], { batchSize: 4, collate: (indices) => indices }),
         optimizer: adamW({ learningRate: 0.05 }),
         maxGradNorm: 0.5,
+        averageDecay: 0.75,
         maxSteps: 16,
         loggingSteps: 1,
         onLog: ({ loss }) => losses.push(loss as number),
@@ -54,7 +55,7 @@ optional(
         lossScale: lossScale({ initScale: 2 ** 22, growthInterval: 4 }),
         recorded,
       });
-      const trees = [result.parameters, result.state.tensors];
+      const trees = [result.parameters, result.state.tensors, result.average ?? {}];
       const tensors = trees.flatMap((tree) => Object.values(tree));
       const bits = await Promise.all(tensors.map(async (one) => [...(await one.data())]));
       for (const tree of trees) disposeParameters(tree);

@@ -54,6 +54,7 @@ optional(
       schedule: oneCycleSchedule({ totalSteps: 12 }),
       trainable: (name) => name !== 'bias',
       maxGradNorm: 0.5,
+      averageDecay: 0.75,
       maxSteps: 12,
     };
     const resultOf = async (own: Partial<TrainOptions<Batch, Inputs>>) => {
@@ -65,8 +66,10 @@ optional(
         loggingSteps: 1,
         onLog: ({ loss: one, grad_norm }) => log.push([one, grad_norm]),
       });
-      const trees = [result.parameters, result.state.tensors];
-      const named = trees.flatMap((tree) => Object.entries(tree));
+      const trees = [result.parameters, result.state.tensors, result.average ?? {}];
+      const named = trees.flatMap((tree, at) =>
+        Object.entries(tree).map(([name, one]) => [`${at} ${name}`, one] as const),
+      );
       const bits = await Promise.all(named.map(async ([name, one]) => [name, [...(await one.data())]]));
       for (const tree of trees) disposeParameters(tree);
       return { log, bits: Object.fromEntries(bits), losses };

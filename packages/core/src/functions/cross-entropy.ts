@@ -4,7 +4,7 @@ import { isFloat } from '../contract/dtype.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape } from '../contract/shape.js';
 import { runOperation } from '../operation/run.js';
-import { cast } from '../ops/elementwise.js';
+import { cast, eq, where } from '../ops/elementwise.js';
 import { aNumber, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
@@ -16,34 +16,41 @@ export interface CrossEntropyOptions {
    * Share of each target that is spread evenly over all classes, from 0 to below 1, as in PyTorch. Default 0.
    */
   readonly labelSmoothing?: number;
+  /** The target that leaves a row out. Default -1; PyTorch's is -100. */
+  readonly ignoreIndex?: number;
 }
 
-const kinds: OptionKinds<CrossEntropyOptions> = { labelSmoothing: aNumber };
+const kinds: OptionKinds<CrossEntropyOptions> = { labelSmoothing: aNumber, ignoreIndex: aNumber };
+
+/** What the operations leave out. */
+const LEFT_OUT = -1;
 
 /**
  * Mean negative log likelihood of `targets` under `logits`. Sums are in a fixed order.
  *
  * @param logits float [N, classes]
- * @param targets i32 [N]; -1 leaves a row out of the mean and out of the gradient, whatever its logits hold; any other
- * target outside [0, classes) makes the loss NaN, and the gradient of its row
+ * @param targets i32 [N]; -1, or `ignoreIndex`, leaves a row out of the mean and out of the gradient, whatever its logits
+ * hold; any other target outside [0, classes) makes the loss NaN, and the gradient of its row
  * @returns f32 scalar, computed in f32 for f16 logits too; NaN if every row is left out
  * @throws TopKError SHAPE_MISMATCH, INVALID_OPTION
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options?: CrossEntropyOptions): Tensor {
-  const { labelSmoothing = 0 } = readOptions('crossEntropy', options, kinds);
+  const { labelSmoothing = 0, ignoreIndex = LEFT_OUT } = readOptions('crossEntropy', options, kinds);
   checkInputs(logits, targets);
   checkSmoothing(labelSmoothing);
+  checkIgnored(ignoreIndex);
   const [rows, classes] = logits.shape as readonly [number, number];
   const request: CrossEntropyRequest = { rows, classes, dtype: 'f32', labelSmoothing };
   return scope(() => {
     const wide = cast(logits, 'f32');
+    const own = ignoreIndex === LEFT_OUT ? targets : renamed(targets, ignoreIndex, classes);
     const [loss] = custom(
       'crossEntropy',
       [wide],
       () => {
-        const inputs = { logits: wide, targets };
+        const inputs = { logits: wide, targets: own };
         const made = runOperation(crossEntropyOperation, { where: 'crossEntropy', request, inputs });
-        return { outputs: [made.loss], saved: [wide, targets, made.statistics, made.count] };
+        return { outputs: [made.loss], saved: [wide, own, made.statistics, made.count] };
       },
       (_ops, [dLoss], saved) => {
         if (dLoss === undefined) return [];
@@ -74,4 +81,19 @@ function checkSmoothing(labelSmoothing: number): void {
     expected: 'a number from 0 to below 1',
     got: String(labelSmoothing),
   });
+}
+
+function checkIgnored(ignoreIndex: number): void {
+  if (Number.isInteger(ignoreIndex) && Math.abs(ignoreIndex) < 2 ** 31) return;
+  throw new TopKError('INVALID_OPTION', 'crossEntropy: bad ignoreIndex', {
+    expected: 'a whole number of 32 bits',
+    got: String(ignoreIndex),
+  });
+}
+
+/** Targets with `ignoreIndex` as -1; a -1 among them is a target outside the classes, as it would be in PyTorch. */
+function renamed(targets: Tensor, ignoreIndex: number, classes: number): Tensor {
+  return scope(() =>
+    where(eq(targets, ignoreIndex), LEFT_OUT, where(eq(targets, LEFT_OUT), classes, targets)),
+  );
 }

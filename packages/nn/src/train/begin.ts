@@ -6,15 +6,20 @@ import { type Checkpoint, type CheckpointStore, loadCheckpoint } from './checkpo
 import type { LossScaleNumbers, LossScaleState } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import type { RunOptions } from './options.js';
+import type { PlateauState } from './schedules/plateau.js';
 
 /** The current state of a run. */
 export interface Standing {
   parameters: ParameterTree;
   optimizer: OptimizerState;
+  /** Of the trainable parameters, in a run that keeps one. */
+  average?: ParameterTree;
   step: number;
   loader: LoaderState;
   best?: { readonly metric: number; readonly step: number };
   evaluationsSinceBest: number;
+  /** In a run with a plateau. */
+  plateau?: PlateauState;
   /** Step of the last checkpoint; -1 before the first. */
   saved: number;
   /** In a run with mixed precision: what is known of the loss scale, and what the device has. */
@@ -32,11 +37,19 @@ export async function begin(read: RunOptions): Promise<Standing> {
         const parameters = Object.fromEntries(
           Object.entries(read.parameters).map(([name, one]) => [name, one.alias()]),
         );
-        return { parameters, optimizer: read.optimizer.init(parameters) };
+        const average = Object.fromEntries(
+          trainableOf(read, parameters).map(([name, one]) => [name, one.alias()]),
+        );
+        return {
+          parameters,
+          optimizer: read.optimizer.init(parameters),
+          ...(read.averageDecay !== undefined && { average }),
+        };
       }),
       step: 0,
       loader: { epoch: 0, batch: 0 },
       evaluationsSinceBest: 0,
+      ...(read.plateau && { plateau: read.plateau.init() }),
       saved: -1,
       ...scalingOf(read, read.lossScale.start),
     };
@@ -52,31 +65,27 @@ export async function begin(read: RunOptions): Promise<Standing> {
   const fresh = read.optimizer.init(read.parameters).tensors;
   const slots = shapesOf(fresh);
   disposeParameters(fresh);
-  const { parameters, optimizer, trainer } = await loadNewest(read.checkpoints, steps, read.parameters);
+  const loaded = await loadNewest(read.checkpoints, steps, read.parameters);
+  const { parameters, optimizer, trainer, average } = loaded;
   try {
     requireSame(trainer.global_step, 'run', shapesOf(read.parameters), parameters);
     requireSame(trainer.global_step, 'optimiser', slots, optimizer.tensors);
-    if ((trainer.loss_scale !== undefined) !== (read.precision === 'mixed')) {
-      const told = (isMixed: boolean): string => (isMixed ? 'mixed' : 'f32');
-      throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
-        expected: `precision '${told(read.precision === 'mixed')}'`,
-        got: `precision '${told(trainer.loss_scale !== undefined)}'`,
-        fix: ANOTHER_RUN,
-      });
-    }
-    if (trainer.seed !== read.seed) {
-      throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
-        expected: `seed ${read.seed}`,
-        got: `seed ${trainer.seed}`,
-        fix: ANOTHER_RUN,
-      });
+    const precision = trainer.loss_scale === undefined ? 'f32' : 'mixed';
+    requireEqual('precision', read.precision, precision);
+    requireEqual('seed', read.seed, trainer.seed);
+    requireEqual('plateau', read.plateau !== undefined, trainer.plateau !== undefined);
+    requireEqual('averageDecay', read.averageDecay, trainer.average_decay);
+    if (average !== undefined) {
+      requireSame(trainer.global_step, 'run', shapesOf(read.parameters), average);
     }
   } catch (error) {
     disposeParameters(parameters);
     disposeParameters(optimizer.tensors);
+    disposeParameters(average ?? {});
     throw error;
   }
   return {
+    ...(average && { average: keptOf(read, average) }),
     // In the caller's order, which the optimiser's sums follow.
     parameters: Object.fromEntries(
       Object.keys(read.parameters).map((name) => [name, parameters[name] as Tensor]),
@@ -84,6 +93,7 @@ export async function begin(read: RunOptions): Promise<Standing> {
     optimizer,
     step: trainer.global_step,
     loader: trainer.loader,
+    ...(read.plateau && { plateau: plateauIn(trainer, read.plateau.init()) }),
     evaluationsSinceBest: trainer.evaluations_since_best,
     saved: trainer.global_step,
     ...(trainer.best_step !== undefined && {
@@ -91,6 +101,36 @@ export async function begin(read: RunOptions): Promise<Standing> {
     }),
     ...scalingOf(read, numbersIn(trainer) ?? read.lossScale.start),
   };
+}
+
+type Trainable = Pick<RunOptions, 'parameters' | 'trainable'>;
+
+/** Entries of the trainable ones, in the caller's order. */
+const trainableOf = ({ parameters, trainable }: Trainable, tree: ParameterTree): [string, Tensor][] =>
+  Object.keys(parameters).flatMap((name) => (trainable(name) ? [[name, tree[name] as Tensor]] : []));
+
+/** The averages of a file, without those of frozen parameters: these are in the parameters. */
+function keptOf(read: Trainable, average: ParameterTree): ParameterTree {
+  for (const [name, one] of Object.entries(average)) if (!read.trainable(name)) one.dispose();
+  return Object.fromEntries(trainableOf(read, average));
+}
+
+/** @throws TopKError INVALID_OPTION for a checkpoint of a run with another option. */
+function requireEqual(name: string, wanted: unknown, stored: unknown): void {
+  if (wanted === stored) return;
+  const told = (one: unknown): string => (one === undefined ? `no ${name}` : `${name} ${one}`);
+  throw new TopKError('INVALID_OPTION', 'train: the checkpoint belongs to another run', {
+    expected: told(wanted),
+    got: told(stored),
+    fix: ANOTHER_RUN,
+  });
+}
+
+/** @param fresh before the first evaluation there is no best metric to store */
+function plateauIn({ plateau }: Checkpoint['trainer'], fresh: PlateauState): PlateauState {
+  if (plateau === undefined) return fresh;
+  const { rate_factor: rateFactor, bad_evaluations: badEvaluations, cooling } = plateau;
+  return { rateFactor, best: plateau.best ?? fresh.best, badEvaluations, cooling };
 }
 
 function numbersIn({ loss_scale: stored }: Checkpoint['trainer']): LossScaleNumbers | undefined {

@@ -17,6 +17,15 @@ export interface TrainerState {
   readonly best_step?: number;
   /** Evaluations since the best one. */
   readonly evaluations_since_best: number;
+  /** In a run with a plateau; `best` is absent before the first evaluation. */
+  readonly plateau?: {
+    readonly rate_factor: number;
+    readonly best?: number;
+    readonly bad_evaluations: number;
+    readonly cooling: number;
+  };
+  /** In a run that keeps an average of its parameters. */
+  readonly average_decay?: number;
   /** Steps of the optimiser, by parameter. */
   readonly optimizer_steps: { readonly [parameter: string]: number };
   /** In a run with mixed precision. */
@@ -33,6 +42,8 @@ export interface Checkpoint {
   readonly parameters: ParameterTree;
   readonly optimizer: OptimizerState;
   readonly trainer: TrainerState;
+  /** Read back if `trainer.average_decay` is given. */
+  readonly average?: ParameterTree;
 }
 
 /** Where checkpoints are kept. A checkpoint exists completely or not at all, whenever the process dies. */
@@ -48,24 +59,26 @@ export interface CheckpointStore {
 
 const PARAMETERS = 'model.safetensors';
 const OPTIMIZER = 'optimizer.safetensors';
+const AVERAGE = 'average.safetensors';
 const TRAINER = 'trainer_state.json';
 const FORMAT = 'topk-attention checkpoint 1';
 
 /**
- * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...) and `trainer_state.json`. Tensors are
- * f32, laid out as in memory. Waits for the device.
+ * Writes `model.safetensors`, `optimizer.safetensors` (`<parameter>.exp_avg`, ...), `trainer_state.json` and, for an
+ * average of the parameters, `average.safetensors`. Tensors are f32, laid out as in memory. Waits for the device.
  *
  * @throws TopKError DTYPE_MISMATCH for tensors that are not f32; NAN_FOUND, before anything is written;
  * FILE_NOT_WRITTEN, with what the store threw as its cause; whatever poisoned tensors throw.
  */
 export async function saveCheckpoint(
   store: CheckpointStore,
-  { parameters, optimizer, trainer }: Checkpoint,
+  { parameters, optimizer, trainer, average }: Checkpoint,
 ): Promise<void> {
   const metadata = { format: FORMAT };
   const files = {
     [PARAMETERS]: encodeSafetensors(await tensorsToWrite(parameters), metadata),
     [OPTIMIZER]: encodeSafetensors(await tensorsToWrite(optimizer.tensors), metadata),
+    ...(average && { [AVERAGE]: encodeSafetensors(await tensorsToWrite(average), metadata) }),
     [TRAINER]: new TextEncoder().encode(
       `${JSON.stringify({ ...trainer, optimizer_steps: optimizer.steps }, undefined, 2)}\n`,
     ),
@@ -97,20 +110,21 @@ export async function loadCheckpoint(
   backend: Backend,
 ): Promise<Checkpoint> {
   const trainer = readTrainer(await store.read(step, TRAINER), step);
-  const parameters = await uploaded(
-    backend,
-    await store.read(step, PARAMETERS),
-    `${PARAMETERS} of step ${step}`,
-  );
+  const read: ParameterTree[] = [];
+  const next = async (name: string): Promise<ParameterTree> => {
+    const tree = await uploaded(backend, await store.read(step, name), `${name} of step ${step}`);
+    read.push(tree);
+    return tree;
+  };
   try {
-    const tensors = await uploaded(
-      backend,
-      await store.read(step, OPTIMIZER),
-      `${OPTIMIZER} of step ${step}`,
-    );
-    return { parameters, optimizer: { steps: trainer.optimizer_steps, tensors }, trainer };
+    return {
+      parameters: await next(PARAMETERS),
+      optimizer: { steps: trainer.optimizer_steps, tensors: await next(OPTIMIZER) },
+      trainer,
+      ...(trainer.average_decay !== undefined && { average: await next(AVERAGE) }),
+    };
   } catch (error) {
-    disposeParameters(parameters);
+    for (const tree of read) disposeParameters(tree);
     throw error;
   }
 }
@@ -137,7 +151,16 @@ async function uploaded(backend: Backend, bytes: Uint8Array, name: string): Prom
   const made: { [name: string]: Tensor } = {};
   try {
     for (const [one, { shape }] of file.tensors) {
-      made[one] = tensor(backend, await file.readFloat32(one), shape);
+      const data = await file.readFloat32(one);
+      // No checkpoint is written with NaN.
+      if (data.some(Number.isNaN)) {
+        throw new TopKError('FILE_CORRUPT', `${name}: ${one} holds NaN`, {
+          expected: 'numbers from which a run can continue',
+          got: `NaN at ${data.findIndex(Number.isNaN)} of ${data.length}`,
+          fix: 'Resume from an earlier checkpoint',
+        });
+      }
+      made[one] = tensor(backend, data, shape);
       void made[one].handle;
     }
     return made;
@@ -155,6 +178,14 @@ function isLossScale(value: unknown): boolean {
   >;
   const counts = [good_steps, skipped_steps];
   return Number.isFinite(scale) && counts.every((one) => Number.isSafeInteger(one) && (one as number) >= 0);
+}
+
+function isPlateau(value: unknown): boolean {
+  const { rate_factor, best, bad_evaluations, cooling } = (value ?? {}) as Partial<
+    NonNullable<TrainerState['plateau']>
+  >;
+  const numbers = [rate_factor, bad_evaluations, cooling, ...(best === undefined ? [] : [best])];
+  return numbers.every((one) => Number.isFinite(one));
 }
 
 function readTrainer(bytes: Uint8Array, step: number): TrainerState {
@@ -182,6 +213,10 @@ function readTrainer(bytes: Uint8Array, step: number): TrainerState {
   }
   const scaling: unknown = state.loss_scale;
   if (scaling !== undefined && !isLossScale(scaling)) throw corrupt('invalid loss_scale');
+  const plateau: unknown = state.plateau;
+  if (plateau !== undefined && !isPlateau(plateau)) throw corrupt('invalid plateau');
+  const decay: unknown = state.average_decay;
+  if (decay !== undefined && !Number.isFinite(decay)) throw corrupt(`average_decay ${decay}`);
   const { best_metric: metric, best_step: best } = state;
   const hasBest = Number.isFinite(metric) && isCount(best);
   if (!hasBest && (metric !== undefined || best !== undefined)) {

@@ -17,6 +17,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
+import { requirePositive } from '../require.js';
 
 export interface ClipGradNormOptions {
   /** 2, or Infinity for the largest element. Default 2. */
@@ -127,13 +128,4 @@ export function clipGradValue(gradients: ParameterTree, limit: number): Paramete
       Object.entries(gradients).map(([name, g]) => [name, scope(() => max(min(g, limit), -limit))]),
     ),
   );
-}
-
-/** @throws TopKError INVALID_OPTION */
-export function requirePositive(where: string, name: string, value: number): void {
-  if (value > 0) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: 'a number above 0',
-    got: String(value),
-  });
 }

@@ -35,7 +35,11 @@ export function folderStore(folder: string): CheckpointStore {
       return await fs.readdir(folder);
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ENOENT') return [];
-      throw error;
+      throw new TopKError('FILE_NOT_FOUND', `cannot list the checkpoints in ${folder}`, {
+        expected: 'a folder, or a place where one can be made',
+        got: error instanceof Error ? error.message : String(error),
+        cause: error,
+      });
     }
   };
   return {

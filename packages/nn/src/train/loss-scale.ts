@@ -18,10 +18,8 @@ import {
   where,
 } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
-import { requireWhole } from '../require.js';
-import { requirePositive } from './clip.js';
+import { requirePositive, requireWhole, requireWithin } from '../require.js';
 import { scaledBy } from './gradients.js';
-import { requireWithin } from './optimizers/settings.js';
 
 /** Names and defaults as in PyTorch's GradScaler. */
 export interface LossScaleOptions {

@@ -13,13 +13,12 @@ import {
 import type { DataLoader } from '../data/data-loader.js';
 import type { Declared } from '../declared/declaration.js';
 import { backendOf, type ParameterTree } from '../parameters.js';
-import { requireTensor, requireWhole } from '../require.js';
+import { requirePositive, requireTensor, requireWhole, requireWithin } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
-import { requirePositive } from './clip.js';
 import { type Loss, MOST_MICRO_BATCHES } from './loss.js';
 import { type LossScale, lossScale } from './loss-scale.js';
 import type { Optimizer } from './optimizers/optimizer.js';
-import { requireWithin } from './optimizers/settings.js';
+import type { Plateau } from './schedules/plateau.js';
 import type { Schedule } from './schedules/schedule.js';
 
 /** One line of a run's log; the names are Hugging Face's. */
@@ -62,6 +61,11 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly maxSteps: number;
   /** Default: the optimiser's own rate for the whole run. */
   readonly schedule?: Schedule;
+  /**
+   * Multiplies the schedule's rates by a factor that falls when the `metricForBest` of the evaluations stops improving
+   * (`reduceOnPlateau`; its `mode` says what is better). Checkpoints keep its state. Default: none.
+   */
+  readonly plateau?: Plateau;
   /** Gradients with a larger norm are scaled down to this norm. Default: no clipping. */
   readonly maxGradNorm?: number;
   /** Batches per step, at most 1,024. Default 1. */
@@ -98,6 +102,13 @@ export interface TrainOptions<Batch, Inputs = Batch> {
    * shapes of its batches, and only the first step is checked. Default: no bound.
    */
   readonly budgetBytes?: number;
+  /**
+   * Keeps an exponential moving average of the trained parameters (PyTorch's EMA: the first step copies them), in f32:
+   * average * averageDecay + parameters * (1 - averageDecay) after every step, skipped ones excepted. `evaluate` gets it
+   * instead of the parameters, checkpoints hold it as `average.safetensors`, and the result has it. Usually 0.999. Default:
+   * none is kept.
+   */
+  readonly averageDecay?: number;
   /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
   readonly trainable?: (name: string) => boolean;
   /**
@@ -108,7 +119,7 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly redraw?: Declared;
   /** Seed of the dropout and of `redraw`; the data loader has its own. Default 42. */
   readonly seed?: number;
-  /** Metrics of the parameters, such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
+  /** Metrics of the parameters, or of their average (`averageDecay`), such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
   readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
   /** Steps between evaluations; there is also one at the end. Default 500. */
   readonly evalSteps?: number;
@@ -144,6 +155,10 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   optimizer: required(anObject('an optimiser')),
   maxSteps: required(aNumber),
   schedule: aFunction(),
+  plateau: aValue(
+    'what reduceOnPlateau returns',
+    (value) => typeof (value as Plateau | null)?.next === 'function',
+  ),
   maxGradNorm: aNumber,
   gradientAccumulationSteps: aNumber,
   weightOf: aFunction(),
@@ -153,6 +168,7 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   precision: oneOf('f32', 'mixed'),
   lossScale: anObject('a loss scale'),
   budgetBytes: aNumber,
+  averageDecay: aNumber,
   trainable: aFunction(),
   redraw: anObject('a layer'),
   seed: aNumber,
@@ -240,7 +256,8 @@ export function readTrainOptions<Batch, Inputs>(
     });
   }
   for (const [name, parameter] of Object.entries(read.parameters)) {
-    const isStored = read.checkpoints !== undefined || read.precision === 'mixed';
+    const isAveraged = read.averageDecay !== undefined;
+    const isStored = read.checkpoints !== undefined || read.precision === 'mixed' || isAveraged;
     requireTensor('train', name, parameter, isStored ? { dtype: 'f32' } : undefined);
   }
   if (!Object.keys(read.parameters).some((name) => read.trainable(name))) {
@@ -251,10 +268,12 @@ export function readTrainOptions<Batch, Inputs>(
   }
   if (read.precision === 'mixed') requireHalves(read.parameters);
   if (read.budgetBytes !== undefined) requirePositive('train', 'budgetBytes', read.budgetBytes);
+  if (read.averageDecay !== undefined) requireWithin('train', 'averageDecay', read.averageDecay, 0, 1);
   if (read.maxGradNorm !== undefined) requirePositive('train', 'maxGradNorm', read.maxGradNorm);
   if (read.saveTotalLimit !== undefined) requireWhole('train', 'saveTotalLimit', read.saveTotalLimit, 1);
-  if (earlyStopping !== undefined && read.evaluate === undefined) {
-    throw new TopKError('INVALID_OPTION', 'train: earlyStopping needs evaluate', {
+  for (const name of ['earlyStopping', 'plateau'] as const) {
+    if (read[name] === undefined || read.evaluate !== undefined) continue;
+    throw new TopKError('INVALID_OPTION', `train: ${name} needs evaluate`, {
       expected: 'evaluate',
       got: 'nothing',
     });

@@ -1,4 +1,4 @@
-import { evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
+import { describeValue, evaluate as evaluateTensors, TopKError } from '@topk-attention/core';
 import type { LoadedBatch } from '../data/data-loader.js';
 import { redraw } from '../declared/redraw.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
@@ -8,6 +8,8 @@ import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
 import { PendingSteps } from './pending.js';
+import type { PlateauState } from './schedules/plateau.js';
+import type { Schedule } from './schedules/schedule.js';
 import { TrainLog } from './train-log.js';
 import { TrainingStep, type WeighedBatch } from './training-step.js';
 
@@ -15,6 +17,8 @@ export interface TrainResult {
   /** The caller disposes of them, and of `state.tensors`. */
   readonly parameters: ParameterTree;
   readonly state: OptimizerState;
+  /** With `averageDecay`: the average, and the frozen parameters. The caller disposes of them. */
+  readonly average?: ParameterTree;
   /** Steps made, including those before a resume. Less than `maxSteps` after an early stop. */
   readonly steps: number;
   readonly bestMetric?: number;
@@ -46,8 +50,9 @@ export interface TrainResult {
 export async function train<Batch, Inputs = Batch>(
   options: TrainOptions<Batch, Inputs>,
 ): Promise<TrainResult> {
-  const read = readTrainOptions(options);
-  const now = await begin(read);
+  const given = readTrainOptions(options);
+  const now = await begin(given);
+  const read = { ...given, schedule: withPlateau(given.schedule, now) };
   let step = new TrainingStep(read, now);
   const pending = new PendingSteps(now.step === 0 ? read.parameters : {}, (isFinite) =>
     settle(read, now, isFinite),
@@ -75,9 +80,11 @@ export async function train<Batch, Inputs = Batch>(
         await save(read, now);
       }
     }
+    const average = averaged(now);
     return {
       parameters: now.parameters,
       state: now.optimizer,
+      ...(average && { average: ownHandles(average, now.average) }),
       steps: now.step,
       ...(now.best && { bestMetric: now.best.metric, bestStep: now.best.step }),
       ...(now.scaling && { lossScale: now.scaling.numbers }),
@@ -85,6 +92,7 @@ export async function train<Batch, Inputs = Batch>(
   } catch (error) {
     disposeParameters(now.parameters);
     disposeParameters(now.optimizer.tensors);
+    disposeParameters(now.average ?? {});
     throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
     if (now.scaling !== undefined) disposeParameters(now.scaling.state);
@@ -93,6 +101,14 @@ export async function train<Batch, Inputs = Batch>(
     await batches.return(undefined as never);
   }
 }
+
+/** All parameters, with the averages of those that have one. They stay the run's. */
+const averaged = ({ average, parameters }: Standing): ParameterTree | undefined =>
+  average && { ...parameters, ...average };
+
+/** A tree that may be disposed of apart from the parameters. */
+const ownHandles = (tree: ParameterTree, own: ParameterTree = {}): ParameterTree =>
+  Object.fromEntries(Object.entries(tree).map(([name, one]) => [name, own[name] ?? one.alias()]));
 
 /** Replaces the random features that are due before the next step. A resumed run replaces the same ones. */
 function redrawDue({ redraw: layer, seed }: RunOptions, now: Standing): boolean {
@@ -106,6 +122,35 @@ function redrawDue({ redraw: layer, seed }: RunOptions, now: Standing): boolean 
 function stopsEarly(read: RunOptions, now: Standing): boolean {
   return read.earlyStopping !== undefined && now.evaluationsSinceBest >= read.earlyStopping.patience;
 }
+
+/** A schedule times the factor of the run's plateau, if it has one. */
+const withPlateau =
+  (schedule: Schedule, now: Standing): Schedule =>
+  (step) => {
+    const own = schedule(step);
+    if (typeof own !== 'object') {
+      throw new TopKError('INVALID_OPTION', `train: bad schedule at step ${step}`, {
+        expected: 'an object such as { rateFactor: 0.5 }',
+        got: describeValue(own),
+      });
+    }
+    return now.plateau === undefined
+      ? own
+      : { ...own, rateFactor: (own.rateFactor ?? 1) * now.plateau.rateFactor };
+  };
+
+/** JSON has no infinity, which is the best metric before the first evaluation. */
+const storedPlateau = ({
+  rateFactor,
+  best,
+  badEvaluations,
+  cooling,
+}: PlateauState): NonNullable<TrainerState['plateau']> => ({
+  rate_factor: rateFactor,
+  ...(Number.isFinite(best) && { best }),
+  bad_evaluations: badEvaluations,
+  cooling,
+});
 
 function storedScale({
   scale,
@@ -169,7 +214,13 @@ async function makeStep<Batch, Inputs>(
   if (backendOf(now.parameters).capabilities.execution === 'lazy') {
     try {
       // The graph of a step ends here; otherwise the next one would be added to it.
-      const trees = [now.parameters, now.optimizer.tensors, now.scaling?.state ?? {}, { ...made }];
+      const trees = [
+        now.parameters,
+        now.optimizer.tensors,
+        now.average ?? {},
+        now.scaling?.state ?? {},
+        { ...made },
+      ];
       await evaluateTensors(...trees.flatMap((tree) => Object.values(tree)));
     } catch (error) {
       disposeParameters({ ...made });
@@ -188,7 +239,7 @@ async function makeStep<Batch, Inputs>(
 }
 
 async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Promise<void> {
-  const metrics = (await read.evaluate?.(now.parameters)) ?? {};
+  const metrics = (await read.evaluate?.(averaged(now) ?? now.parameters)) ?? {};
   const metric = metrics[read.metricForBest];
   if (metric === undefined || !Number.isFinite(metric)) {
     throw new TopKError(
@@ -202,6 +253,7 @@ async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Prom
     );
   }
   log.evaluated(metrics, now);
+  if (now.plateau !== undefined) now.plateau = read.plateau?.next(now.plateau, metric) ?? now.plateau;
   const least = read.earlyStopping?.threshold ?? 0;
   const sign = read.greaterIsBetter ? 1 : -1;
   const isBetter = now.best === undefined || sign * (metric - now.best.metric) > least;
@@ -212,16 +264,20 @@ async function evaluateRun(read: RunOptions, now: Standing, log: TrainLog): Prom
 async function save(read: RunOptions, now: Standing): Promise<void> {
   const store = read.checkpoints;
   if (store === undefined || now.saved === now.step) return;
+  const average = averaged(now);
   await saveCheckpoint(store, {
     parameters: now.parameters,
     optimizer: now.optimizer,
+    ...(average && { average }),
     trainer: {
       global_step: now.step,
       seed: read.seed,
       loader: now.loader,
       evaluations_since_best: now.evaluationsSinceBest,
+      ...(now.plateau && { plateau: storedPlateau(now.plateau) }),
       optimizer_steps: now.optimizer.steps,
       ...(now.best && { best_metric: now.best.metric, best_step: now.best.step }),
+      ...(read.averageDecay !== undefined && { average_decay: read.averageDecay }),
       ...(now.scaling && { loss_scale: storedScale(now.scaling.numbers) }),
     },
   });

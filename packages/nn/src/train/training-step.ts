@@ -18,6 +18,8 @@ import {
 import { requireTree } from '@topk-attention/core/backend';
 import { castTree } from '../cast-all.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
+import { averageNumbers } from './average.js';
+import { nextAverage } from './average-of-step.js';
 import type { Standing } from './begin.js';
 import { scaleTo } from './clip.js';
 import { type StepGradients, stepGradients } from './gradients.js';
@@ -43,6 +45,8 @@ type State = {
   readonly parameters: ParameterTree;
   readonly tensors: ParameterTree;
   readonly scaling: ParameterTree;
+  /** Empty in a run that keeps none. */
+  readonly average: ParameterTree;
 };
 
 type StepInputs = {
@@ -53,6 +57,11 @@ type StepInputs = {
   readonly numbers: Tensor;
   /** With a loss scale: steps known to be skipped, f32 []. */
   readonly skipped: readonly Tensor[];
+  /**
+   * For a run that keeps an average its `averageNumbers`, as many rows as `numbers` has; with a loss scale followed by those
+   * of a skipped step, f32 [2].
+   */
+  readonly averaging: readonly Tensor[];
   /** See `stepGradients`. */
   readonly weights: readonly Tensor[];
   /** Empty in a called step, whose batches are whatever the loss takes. */
@@ -111,7 +120,8 @@ export class TrainingStep<Batch, Inputs> {
    */
   make(now: Standing, batches: readonly WeighedBatch<Batch>[], unsettled: number): StepOutputs {
     const { seed, tensorsOf } = this.#read;
-    const plans = this.#plansOf(now, unsettled);
+    const skips = skipsOf(now, unsettled);
+    const plans = this.#plansOf(now, skips);
     const [plan] = plans as [StepPlan];
     this.#numbersAt = plan.numbersAt;
     const backend = backendOf(now.parameters);
@@ -121,20 +131,26 @@ export class TrainingStep<Batch, Inputs> {
       const given = batches.map(
         ({ batch }) => (tensorsOf === undefined ? batch : tensorsOf(batch)) as Inputs,
       );
-      const length = plan.numbers.length;
-      const numbers = tensor(
-        backend,
-        plans.flatMap((one) => [...one.numbers]),
-        now.scaling === undefined ? [length] : [1, plans.length, length],
-      );
+      const rows = (all: readonly (readonly number[])[]): Tensor => {
+        const length = all[0]?.length as number;
+        return tensor(backend, all.flat(), now.scaling === undefined ? [length] : [1, all.length, length]);
+      };
+      const numbers = rows(plans.map((one) => [...one.numbers]));
+      const averages = this.#averagesOf(now, skips);
+      const averaging = averages === undefined ? [] : [rows(averages)];
+      if (averages !== undefined && now.scaling !== undefined) averaging.push(tensor(backend, [1, 0], [2]));
       const skipped =
         now.scaling === undefined ? [] : [tensor(backend, [now.scaling.numbers.skippedSteps], [])];
       const weights =
         batches.length === 1 ? [] : batches.map(({ weight }) => tensor(backend, [weight / total], []));
       const call = { seeds: recordedSeeds(seed, now.step), statics: Object.values(plan.numbersAt) };
-      this.#requireFit(now, { numbers, skipped, weights, batches: given as readonly Tree[] }, call);
+      this.#requireFit(
+        now,
+        { numbers, skipped, averaging, weights, batches: given as readonly Tree[] },
+        call,
+      );
       if (this.#recorded !== undefined) {
-        const recordable = { numbers, skipped, weights, batches: given.map(batchTree) };
+        const recordable = { numbers, skipped, averaging, weights, batches: given.map(batchTree) };
         return this.#recorded(this.#stateOf(now), recordable, call);
       }
       const called = recordedStep(
@@ -147,26 +163,30 @@ export class TrainingStep<Batch, Inputs> {
           ),
         { mostRecordings: 0 },
       );
-      return called(this.#stateOf(now), { numbers, skipped, weights, batches: [] });
+      return called(this.#stateOf(now), { numbers, skipped, averaging, weights, batches: [] });
     });
     now.parameters = { ...now.parameters, ...state.parameters };
+    if (now.average !== undefined) now.average = state.average;
     now.optimizer = { steps: plan.steps, tensors: { ...now.optimizer.tensors, ...state.tensors } };
     if (now.scaling !== undefined) now.scaling.state = state.scaling as LossScaleState;
     return outputs;
   }
 
-  /** The optimiser's plan, and with a loss scale those if some of the unsettled steps turn out to be skipped. */
-  #plansOf(now: Standing, unsettled: number): readonly StepPlan[] {
+  /** The optimiser's plan, for each number of skipped steps. */
+  #plansOf(now: Standing, skips: readonly number[]): readonly StepPlan[] {
     const { optimizer, schedule } = this.#read;
-    const done = now.step - (now.scaling?.numbers.skippedSteps ?? 0);
-    const planWith = (skipped: number): StepPlan => {
+    return skips.map((skipped) => {
       const steps = this.#trainable.map((name) => [name, (now.optimizer.steps[name] ?? 0) - skipped]);
       const counts = { ...now.optimizer.steps, ...Object.fromEntries(steps) };
-      return optimizer.plan(counts, this.#trainable, schedule(done - skipped));
-    };
-    if (now.scaling === undefined) return [planWith(0)];
-    // More than the unsettled ones cannot be skipped: the rest only gives every step the same shapes.
-    return Array.from({ length: LAG + 1 }, (_, skipped) => planWith(skipped <= unsettled ? skipped : 0));
+      return optimizer.plan(counts, this.#trainable, schedule(madeBefore(now, skipped)));
+    });
+  }
+
+  /** What the average takes in this step, for each number of skipped steps. */
+  #averagesOf(now: Standing, skips: readonly number[]): readonly (readonly number[])[] | undefined {
+    const { averageDecay: decay } = this.#read;
+    if (decay === undefined) return undefined;
+    return skips.map((skipped) => averageNumbers(decay, madeBefore(now, skipped) === 0));
   }
 
   /** Frees the recordings, and copies of frozen parameters. */
@@ -201,18 +221,19 @@ export class TrainingStep<Batch, Inputs> {
         tensors: pick(made.tensors, this.#slots),
       };
       if (scaling === undefined || isFinite === undefined)
-        return { state: { ...next, scaling: {} }, outputs };
+        return {
+          state: { ...next, scaling: {}, average: nextAverage(state.average, next.parameters, inputs) },
+          outputs,
+        };
       disposeParameters(gradients);
       const chosen = (made: ParameterTree, before: ParameterTree): ParameterTree =>
         canRefrain(optimizer) ? made : lossScale.choose(isFinite, made, before);
-      return {
-        state: {
-          parameters: chosen(next.parameters, parameters),
-          tensors: chosen(next.tensors, tensors),
-          scaling: { ...lossScale.next(scaling, isFinite) },
-        },
-        outputs,
+      const kept = {
+        parameters: chosen(next.parameters, parameters),
+        tensors: chosen(next.tensors, tensors),
       };
+      const average = nextAverage(state.average, kept.parameters, inputs, { scaling, isFinite });
+      return { state: { ...kept, scaling: { ...lossScale.next(scaling, isFinite) }, average }, outputs };
     });
   }
 
@@ -257,14 +278,26 @@ export class TrainingStep<Batch, Inputs> {
     return this.#read.loss(Object.fromEntries(all) as ParameterTree, batch, context);
   }
 
-  #stateOf({ parameters, optimizer, scaling }: Standing): State {
+  #stateOf({ parameters, optimizer, scaling, average }: Standing): State {
     return {
       parameters: pick(parameters, this.#trainable),
       tensors: pick(optimizer.tensors, this.#slots),
       scaling: { ...scaling?.state },
+      average: { ...average },
     };
   }
 }
+
+/** How many of the unsettled steps may turn out to be skipped. Without a loss scale none is. */
+function skipsOf({ scaling }: Standing, unsettled: number): readonly number[] {
+  if (scaling === undefined) return [0];
+  // More than the unsettled ones cannot be skipped: the rest only gives every step the same shapes.
+  return Array.from({ length: LAG + 1 }, (_, skipped) => (skipped <= unsettled ? skipped : 0));
+}
+
+/** Steps that changed something, if so many of the unsettled ones were skipped. */
+const madeBefore = ({ step, scaling }: Standing, skipped: number): number =>
+  step - (scaling?.numbers.skippedSteps ?? 0) - skipped;
 
 /** For JSON: tensors as their shapes. */
 const shapesOnly = (_key: string, value: unknown): unknown =>

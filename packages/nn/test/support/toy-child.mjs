@@ -13,6 +13,7 @@ await train({
   maxSteps,
   maxGradNorm: 1,
   gradientAccumulationSteps: 2,
+  averageDecay: 0.9,
   checkpoints: folderStore(process.argv[2]),
   saveSteps: 5,
   saveTotalLimit: 2,

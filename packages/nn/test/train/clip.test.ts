@@ -102,8 +102,14 @@ test('an average begins as a copy and moves by its decay', async () => {
 test('biases and norms do not decay', () => {
   const { match } = noDecay();
   const names = ['bias', 'proj.bias', 'norm1.weight', 'encoder.final_layer_norm.weight', 'LayerNorm.weight'];
+  names.push(
+    'in_proj_bias',
+    'SelfAttention.relative_attention_bias.weight',
+    'h.0.ln_1.weight',
+    'ln_f.weight',
+  );
   expect(names.filter((name) => !match(name))).toEqual([]);
-  const others = ['proj.weight', 'relative_attention_bias.weight', 'biased.weight', 'embed_tokens.weight'];
+  const others = ['proj.weight', 'embed_tokens.weight', 'wpe.weight', 'ln1.weight', 'kiln_1.weight'];
   expect(others.filter((name) => match(name))).toEqual([]);
 });
 

@@ -90,10 +90,10 @@ async function run(own: Partial<TrainOptions<Batch, Inputs>> = {}) {
   const result = await train<Batch, Inputs>({ ...options, onLog: (one) => log.push(one), ...own });
   const parameters = await Promise.all(Object.values(result.parameters).map(numbers));
   const state = await Promise.all(Object.values(result.state.tensors).map(numbers));
-  disposeParameters(result.parameters);
-  disposeParameters(result.state.tensors);
+  const average = await Promise.all(Object.values(result.average ?? {}).map(numbers));
+  for (const tree of [result.parameters, result.state.tensors, result.average ?? {}]) disposeParameters(tree);
   expect(backend.memory().live).toBe(before);
-  return { result, parameters, state, log, losses: log.map(({ loss }) => loss as number) };
+  return { result, parameters, state, average, log, losses: log.map(({ loss }) => loss as number) };
 }
 
 describe('lossScale', () => {
@@ -219,7 +219,8 @@ describe("train with precision: 'mixed'", () => {
         collate: (indices) => indices,
         shuffle: false,
       });
-    const options = { data: data(), optimizer: sgd({ learningRate: 0.1, momentum: 0.9 }) };
+    const optimizer = sgd({ learningRate: 0.1, momentum: 0.9 });
+    const options = { data: data(), optimizer, averageDecay: 0.75 };
     const first = await run({ ...options, maxSteps: 40, lossScale: lossScale({ initScale: 2 ** 24 }) });
     const { scale, skippedSteps } = first.result.lossScale as LossScaleNumbers;
     expect(skippedSteps).toBeGreaterThan(2);
@@ -232,6 +233,9 @@ describe("train with precision: 'mixed'", () => {
     expect(first.parameters).toEqual(same.parameters);
     expect(first.state).toEqual(same.state);
     expect(first.result.state.steps).toEqual(same.result.state.steps);
+    expect(first.average).toHaveLength(3);
+    expect(first.average).not.toEqual(first.parameters);
+    expect(first.average).toEqual(same.average);
   });
 
   test.each([

@@ -171,6 +171,19 @@ describe('what does not fit is refused', () => {
     ['a negative rate', 'INVALID_OPTION', () => adamW({ learningRate: -1 })],
     ['a rate that is NaN', 'INVALID_OPTION', () => sgd({ learningRate: Number.NaN })],
     ['a beta of 1', 'INVALID_OPTION', () => adam({ betas: [0.9, 1] })],
+    ['betas of text', 'INVALID_OPTION', () => adam({ betas: ['0.9', '0.99'] as never })],
+    ['a decay rate above 0', 'INVALID_OPTION', () => adafactor({ decayRate: 0.8 })],
+    ['a clip threshold of 0', 'INVALID_OPTION', () => adafactor({ clipThreshold: 0 })],
+    [
+      'a rate factor that is NaN',
+      'INVALID_OPTION',
+      () => optimizer.step(parameters, {}, state, { rateFactor: Number.NaN }),
+    ],
+    [
+      'an infinite momentum',
+      'INVALID_OPTION',
+      () => optimizer.step(parameters, {}, state, { momentum: Number.POSITIVE_INFINITY }),
+    ],
     ['three betas', 'INVALID_OPTION', () => adam({ betas: [0.9, 0.9, 0.9] as never })],
     ['nesterov without momentum', 'INVALID_OPTION', () => sgd({ nesterov: true })],
     [

@@ -48,8 +48,8 @@ async function resultOf(own: Partial<Options>) {
   const losses: unknown[] = [];
   const result = await train(options({ ...own, loggingSteps: 1, onLog: (one) => losses.push(one.loss) }));
   const values = [await valuesOf(result.parameters), await valuesOf(result.state.tensors)];
-  disposeParameters(result.parameters);
-  disposeParameters(result.state.tensors);
+  if (result.average !== undefined) values.push(await valuesOf(result.average));
+  for (const tree of [result.parameters, result.state.tensors, result.average ?? {}]) disposeParameters(tree);
   return { losses, values, steps: result.state.steps };
 }
 const broken = (): never => {
@@ -70,6 +70,7 @@ test.each<[string, Partial<Options>]>([
   ['one batch a step', {}],
   ['three micro-batches of different sizes, clipped', { gradientAccumulationSteps: 3, maxGradNorm: 0.1 }],
   ['frozen parameters', { trainable: (name) => name !== 'hidden.weight' }],
+  ['an average', { averageDecay: 0.9, trainable: (name) => name !== 'hidden.weight' }],
   ['another optimiser', { optimizer: sgd({ momentum: 0.9 }) }],
 ])('has the bits of called steps, and leaves nothing over: %s', async (_, own) => {
   const before = backend.memory().live;

@@ -185,6 +185,36 @@ describe('a checkpoint that is not whole', () => {
     expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(whole.parameters));
   });
 
+  test('with a half-written average: nothing stays on the device', async () => {
+    const path = await temporaryFolder();
+    const checkpoints = folderStore(path);
+    await run({ maxSteps: 5, checkpoints, averageDecay: 0.9 });
+    const file = join(path, 'checkpoint-5', 'average.safetensors');
+    writeFileSync(file, readFileSync(file).subarray(0, 300));
+    const error = await failureOf({ checkpoints, resume: true, averageDecay: 0.9 });
+    expect(error).toMatchObject({ code: 'FILE_TRUNCATED' });
+    expect(error.message).toContain('average.safetensors');
+  });
+
+  test('with NaN in the weights, which no run writes', async () => {
+    const path = await temporaryFolder();
+    const checkpoints = folderStore(path);
+    await run({ maxSteps: 5, checkpoints });
+    const file = join(path, 'checkpoint-5', 'model.safetensors');
+    const bytes = readFileSync(file);
+    writeFileSync(file, bytes.fill(0xff, bytes.length - 4));
+    const error = await failureOf({ checkpoints, resume: true });
+    expect(error).toMatchObject({ code: 'FILE_CORRUPT' });
+    expect(error.message).toMatch(/model\.safetensors of step 5: .* holds NaN/);
+  });
+
+  test('in a place that is a file', async () => {
+    const path = join(await temporaryFolder(), 'file');
+    writeFileSync(path, 'mine');
+    expect(await failureOf({ checkpoints: folderStore(path) })).toMatchObject({ code: 'FILE_NOT_FOUND' });
+    expect(readFileSync(path, 'utf8')).toBe('mine');
+  });
+
   test('with a state that lacks a tensor', async () => {
     const path = await temporaryFolder();
     const checkpoints = folderStore(path);
@@ -252,14 +282,31 @@ describe('a checkpoint that cannot be written', () => {
     const optimizer: typeof inner = {
       ...inner,
       plan: (steps, names, options) => {
-        const isBad = steps['out.bias'] === 9;
-        return inner.plan(steps, names, isBad ? { ...options, rateFactor: Number.NaN } : options);
+        const plan = inner.plan(steps, names, options);
+        return steps['out.bias'] === 9 ? { ...plan, numbers: plan.numbers.fill(Number.NaN) } : plan;
       },
     };
     const error = await failureOf({ checkpoints, optimizer });
     expect(error).toMatchObject({ code: 'NAN_FOUND' });
     expect(error.message).toMatch(/holds NaN.*last checkpoint is of step 5/);
     expect(await checkpoints.list()).toEqual([5]);
+  });
+
+  test('as a schedule ends in a rate that is no number: refused before the step', async () => {
+    const checkpoints = folderStore(await temporaryFolder());
+    const schedule = (step: number) => ({ rateFactor: 1 / (7 - step) });
+    const error = await failureOf({ checkpoints, schedule });
+    expect(error).toMatchObject({ code: 'INVALID_OPTION' });
+    expect(error.message).toMatch(/rateFactor.*Infinity.*last checkpoint is of step 5/);
+  });
+
+  test.each<[string, unknown]>([
+    ['a number', 0.5],
+    ['nothing', undefined],
+    ['another name', { factor: 0.5 }],
+  ])('as a schedule returns %s: refused, not ignored', async (_, returned) => {
+    const schedule = (() => returned) as unknown as NonNullable<TrainOptions<Batch>['schedule']>;
+    expect(await failureOf({ schedule })).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('keeps an error of the project that the store throws', async () => {

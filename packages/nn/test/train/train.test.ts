@@ -13,6 +13,7 @@ import {
   folderStore,
   type LogEntry,
   type ParameterTree,
+  reduceOnPlateau,
   saveCheckpoint,
   sgd,
   type TrainOptions,
@@ -126,6 +127,36 @@ test('frozen parameters stay as they are', async () => {
   expect(is['out.weight']).not.toEqual(was['out.weight']);
 });
 
+test('keeps an average of the parameters, evaluates it, and returns it with frozen ones', async () => {
+  const before = backend.memory().live;
+  const trainable = (name: string): boolean => name !== 'hidden.bias';
+  const seen = async (own: Partial<TrainOptions<Batch>>) => {
+    const steps: { [name: string]: readonly number[] }[] = [];
+    const evaluate = async (p: ParameterTree) => ({ loss: steps.push(await valuesOf(p)) });
+    const result = await run({ trainable, maxSteps: 6, evaluate, evalSteps: 1, ...own });
+    const last = result.average && (await valuesOf(result.average));
+    for (const tree of [result.parameters, result.state.tensors, result.average ?? {}])
+      disposeParameters(tree);
+    return { steps, last };
+  };
+  const plain = await seen({});
+  const { steps, last } = await seen({ averageDecay: 0.75 });
+  expect(plain.last).toBeUndefined();
+  expect(steps[0]).toEqual(plain.steps[0]);
+  expect(last).toEqual(steps.at(-1));
+  for (const name of Object.keys(parameters)) {
+    let wanted = [...(plain.steps[0]?.[name] ?? [])];
+    for (const [at, step] of plain.steps.entries()) {
+      if (at > 0) wanted = wanted.map((one, i) => 0.75 * one + 0.25 * (step[name]?.[i] as number));
+      for (const [i, one] of wanted.entries()) expect(steps[at]?.[name]?.[i]).toBeCloseTo(one, 6);
+    }
+  }
+  expect(last?.['out.weight']).not.toEqual(plain.steps.at(-1)?.['out.weight']);
+  expect(last?.['hidden.bias']).toEqual((await valuesOf(parameters))['hidden.bias']);
+  expect(backend.memory().live).toBe(before);
+  expect(await failure(run({ averageDecay: 1 }))).toMatchObject({ code: 'INVALID_OPTION' });
+});
+
 describe('a run that stops and resumes', () => {
   const options = { maxSteps: 23, maxGradNorm: 1, saveSteps: 5 };
 
@@ -143,6 +174,35 @@ describe('a run that stops and resumes', () => {
     expect(await valuesOf(resumed.parameters)).toEqual(await valuesOf(whole.parameters));
     expect(await valuesOf(resumed.state.tensors)).toEqual(await valuesOf(whole.state.tensors));
     expect(resumed.state.steps).toEqual(whole.state.steps);
+  });
+
+  test.each([4, 5, 7, 11])('with a plateau, stopped after step %i', async (at) => {
+    const scores: { readonly [step: number]: number } = { 2: 3, 4: 4, 6: 4, 8: 2, 10: 5, 12: 5 };
+    const resultOf = async (own: Partial<TrainOptions<Batch>>, from = 0) => {
+      let evaluations = from;
+      const rates: unknown[] = [];
+      const result = await run({
+        ...{ maxSteps: 12, evalSteps: 2, loggingSteps: 1, saveSteps: 100, greaterIsBetter: false },
+        schedule: () => ({ rateFactor: 0.5 }),
+        plateau: reduceOnPlateau({ factor: 0.5, patience: 1 }),
+        evaluate: async () => ({ loss: scores[2 * ++evaluations] as number }),
+        onLog: ({ rate_factor: rate }) => rate !== undefined && rates.push(rate),
+        ...own,
+      });
+      return { rates, values: await valuesOf(result.parameters) };
+    };
+    const whole = await resultOf({});
+    expect(whole.rates).toEqual([...Array(6).fill(0.5), ...Array(6).fill(0.25)]);
+    const checkpoints = folderStore(folder());
+    const controller = new AbortController();
+    const onProgress = (done: number): void => {
+      if (done === at) controller.abort();
+    };
+    await failure(resultOf({ checkpoints, signal: controller.signal, onProgress }));
+    const resumed = await resultOf({ checkpoints, resume: true }, Math.floor(at / 2));
+    expect(resumed).toEqual({ rates: whole.rates.slice(at), values: whole.values });
+    expect(await failure(run({ checkpoints, resume: true }))).toMatchObject({ code: 'INVALID_OPTION' });
+    expect(await failure(run({ plateau: reduceOnPlateau() }))).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('makes no step more where it had stopped early', async () => {
@@ -169,6 +229,10 @@ describe('a run that stops and resumes', () => {
     expect(await failure(run({ ...options, checkpoints, resume: true, seed: 7 }))).toMatchObject({
       code: 'INVALID_OPTION',
       message: expect.stringContaining('seed 42'),
+    });
+    expect(await failure(run({ ...options, checkpoints, resume: true, averageDecay: 0.9 }))).toMatchObject({
+      code: 'INVALID_OPTION',
+      message: expect.stringContaining('expected averageDecay 0.9, got no averageDecay'),
     });
     const other = { ...parameters, extra: tensor(backend, [1]) };
     expect(await failure(run({ ...options, checkpoints, resume: true, parameters: other }))).toMatchObject({
@@ -231,8 +295,8 @@ test('tensors that cannot be read are one error, however many', async () => {
   expect(await store.list()).toEqual([]);
 });
 
-/** At each of eleven places, and once more; in the fast lane at four of them. */
-const kills = thoroughAvailability().available ? 12 : 4;
+/** Walks through eleven places, nearly twice; in the fast lane through four of them. */
+const kills = thoroughAvailability().available ? 20 : 4;
 
 test(`a run that is killed ${kills} times ends with the bits of one that was not`, async () => {
   const child = fileURLToPath(new URL('../support/toy-child.mjs', import.meta.url));
@@ -254,7 +318,8 @@ test(`a run that is killed ${kills} times ends with the bits of one that was not
     await ended(one);
   }
   expect(await ended(startIn(path))).toBe(0);
-  for (const name of ['model.safetensors', 'optimizer.safetensors', 'trainer_state.json']) {
+  const files = ['model.safetensors', 'optimizer.safetensors', 'average.safetensors', 'trainer_state.json'];
+  for (const name of files) {
     const [a, b] = [undisturbed, path].map((one) => readFileSync(join(one, 'checkpoint-60', name)));
     expect(a?.equals(b as Buffer), name).toBe(true);
   }

@@ -14,6 +14,7 @@ interface Problem {
   readonly logits: Nd;
   readonly targets: readonly number[];
   readonly labelSmoothing: number;
+  readonly ignoreIndex?: number;
   /** Gradient of the loss. */
   readonly upstream: number;
 }
@@ -63,11 +64,11 @@ interface Made {
 }
 
 /** Forward and backward on a backend. */
-function run(backend: ops.Backend, { logits, targets, labelSmoothing, upstream }: Problem): Made {
+function run(backend: ops.Backend, { logits, targets, upstream, ...options }: Problem): Made {
   return ops.scope(() => {
     const labels = ops.tensor(backend, Int32Array.from(targets), [targets.length]);
     const { value, gradients } = ops.valueAndGrad(({ x }: { readonly x: ops.Tensor }) =>
-      ops.mul(ops.crossEntropy(x, labels, { labelSmoothing }), upstream),
+      ops.mul(ops.crossEntropy(x, labels, options), upstream),
     )({ x: ops.tensor(backend, encode(logits.data, 'f32'), logits.shape) });
     return { loss: ops.div(value, upstream), gradient: gradients.x };
   });
@@ -109,6 +110,24 @@ export const crossEntropyCases: readonly ConformanceCase[] = [
       }
     }),
   ),
+  lossCase('another target leaves rows out, and -1 is outside of the classes', async (bench) => {
+    const { backend } = bench;
+    const tolerance = gradientTolerance(bench.tolerance);
+    for (const ignoreIndex of [-100, 0]) {
+      const problem = problemOf(9, 5, 0.1);
+      const targets = problem.targets.map((one) => (one === 0 ? 1 : one));
+      const expected = solve({ ...problem, targets });
+      const named = targets.map((one) => (one === -1 ? ignoreIndex : one));
+      const made = run(backend, { ...problem, targets: named, ignoreIndex });
+      checkClose(`loss, ${ignoreIndex}`, await made.loss.data(), [expected.loss], tolerance);
+      checkClose(`gradient, ${ignoreIndex}`, await made.gradient.data(), expected.gradient, tolerance);
+      dispose(made);
+      const wrong = run(backend, { ...problem, targets, ignoreIndex });
+      const [loss] = await wrong.loss.data();
+      check(Number.isNaN(loss), `loss ${loss} where NaN was expected, for a target of -1`);
+      dispose(wrong);
+    }
+  }),
   lossCase('a vocabulary of 32,100, a large offset of the logits', async ({ backend, tolerance }) => {
     const problem = problemOf(3, 32_100, 0.1);
     const logits = nd(problem.logits.shape, ([row = 0], at) => {

@@ -1,8 +1,9 @@
 import { aBoolean, aNumber, aValue, TopKError } from '@topk-attention/core';
+import { requirePositive, requireWithin } from '../../require.js';
 import { adafactorSlots, adafactorUpdate } from './adafactor-update.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
 import type { UpdateRule } from './rules.js';
-import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface AdafactorSettings {
   /** Needs `relativeStep: false`. Default: the rate depends only on the step counts. */
@@ -72,6 +73,8 @@ export function adafactor(options?: AdafactorOptions): Optimizer {
 function checkSettings({
   learningRate,
   epsilons,
+  clipThreshold,
+  decayRate,
   beta1,
   weightDecay,
   relativeStep,
@@ -91,6 +94,14 @@ function checkSettings({
   }
   requireWithin('adafactor', 'learningRate', learningRate ?? 0, 0);
   for (const epsilon of epsilons) requireWithin('adafactor', 'epsilons', epsilon, 0);
+  requirePositive('adafactor', 'clipThreshold', clipThreshold);
+  // Otherwise the average of squares would be negative from the second step on.
+  if (!(decayRate <= 0)) {
+    throw new TopKError('INVALID_OPTION', 'adafactor: bad decayRate', {
+      expected: 'at most 0',
+      got: String(decayRate),
+    });
+  }
   requireWithin('adafactor', 'weightDecay', weightDecay, 0);
   requireWithin('adafactor', 'beta1', beta1 ?? 0, 0, 1);
 }

@@ -7,9 +7,10 @@ import {
   elementwiseProgram,
   terms,
 } from '@topk-attention/core';
+import { requireWithin } from '../../require.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
 import type { ProgramRule } from './rules.js';
-import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface AdamSettings {
   /** Default 1e-3. */

@@ -1,15 +1,20 @@
 import {
+  aNumber,
+  aValue,
   describeValue,
   formatShape,
+  type OptionKinds,
+  readOptions,
   type Shape,
   scope,
-  type Tensor,
+  Tensor,
   TopKError,
   tensor,
   zeros,
 } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import { backendOf, type ParameterTree } from '../../parameters.js';
+import { requireWithin } from '../../require.js';
 import { NumberParts } from './number-parts.js';
 import {
   factorsOf,
@@ -65,6 +70,7 @@ export interface Optimizer {
    * that `update` knows, and the counts after the step.
    *
    * @param names of the parameters that have a gradient
+   * @throws TopKError INVALID_OPTION for a rate factor or a momentum that is negative or not finite
    */
   plan(steps: OptimizerState['steps'], names: readonly string[], options?: StepOptions): StepPlan;
   /**
@@ -124,6 +130,7 @@ export function optimizerOf<Settings extends object>(
         return { steps: Object.fromEntries(Object.keys(parameters).map((name) => [name, 0])), tensors };
       }),
     plan: (before, names, options = {}) => {
+      requireNumbers(rule.name, options);
       const numbers: number[] = [];
       const numbersAt: { [name: string]: number } = {};
       const steps: { [name: string]: number } = { ...before };
@@ -207,6 +214,27 @@ export function optimizerOf<Settings extends object>(
     },
   };
   return optimizer;
+}
+
+const stepKinds: OptionKinds<OptimizerStepOptions> = {
+  rateFactor: aNumber,
+  momentum: aNumber,
+  gradientScale: aValue<Tensor>('a tensor', (value) => value instanceof Tensor),
+};
+
+/**
+ * What a schedule says of a step: a rate that is not finite would reach the parameters before any loss shows it.
+ *
+ * @throws TopKError INVALID_OPTION
+ */
+function requireNumbers(name: string, options: StepOptions): void {
+  const { rateFactor = 1, momentum = 0 } = readOptions<OptimizerStepOptions>(
+    `${name}, from its schedule`,
+    options,
+    stepKinds,
+  );
+  requireWithin(`${name}, from its schedule`, 'rateFactor', rateFactor, 0);
+  requireWithin(`${name}, from its schedule`, 'momentum', momentum, 0);
 }
 
 /** What `step` cannot begin without. */

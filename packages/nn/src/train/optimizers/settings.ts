@@ -1,4 +1,4 @@
-import { aFunction, anArray, type OptionKind, readOptions, required, TopKError } from '@topk-attention/core';
+import { aFunction, anArray, type OptionKind, readOptions, required } from '@topk-attention/core';
 import type { ParameterGroup } from './optimizer.js';
 
 /** Options of an optimiser: its settings, and parameter groups with their own settings. */
@@ -43,19 +43,4 @@ function givenSettings<Settings extends object>(
   const given: Partial<Settings> = {};
   for (const name in kinds) if (options[name] !== undefined) given[name] = options[name];
   return given;
-}
-
-/** @throws TopKError INVALID_OPTION unless low <= value < high. */
-export function requireWithin(
-  where: string,
-  name: string,
-  value: number,
-  low: number,
-  high: number = Number.POSITIVE_INFINITY,
-): void {
-  if (value >= low && value < high) return;
-  throw new TopKError('INVALID_OPTION', `${where}: bad ${name}`, {
-    expected: high === Number.POSITIVE_INFINITY ? `at least ${low}` : `at least ${low} and below ${high}`,
-    got: String(value),
-  });
 }

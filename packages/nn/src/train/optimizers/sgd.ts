@@ -7,9 +7,10 @@ import {
   TopKError,
   terms,
 } from '@topk-attention/core';
+import { requireWithin } from '../../require.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
 import type { ProgramRule } from './rules.js';
-import { type OptimizerOptions, readSettings, requireWithin } from './settings.js';
+import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface SgdSettings {
   /** Default 1e-3. */

@@ -1,4 +1,5 @@
 import { aNumber, type OptionKinds, oneOf, readOptions } from '@topk-attention/core';
+import { requireWhole, requireWithin } from '../../require.js';
 
 export interface PlateauOptions {
   /** 'min' if less is better, as for a loss. Default 'min'. */
@@ -35,10 +36,18 @@ const kinds: OptionKinds<PlateauOptions> = {
   cooldown: aNumber,
 };
 
-/** Lowers the rate when a metric stops improving (PyTorch's ReduceLROnPlateau with a relative threshold). */
+/**
+ * Lowers the rate when a metric stops improving (PyTorch's ReduceLROnPlateau with a relative threshold).
+ *
+ * @throws TopKError INVALID_OPTION, such as for a factor that is not below 1
+ */
 export function reduceOnPlateau(options?: PlateauOptions): Plateau {
   const given = readOptions('reduceOnPlateau', options, kinds);
   const { mode = 'min', factor = 0.1, patience = 10, threshold = 1e-4, cooldown = 0 } = given;
+  requireWithin('reduceOnPlateau', 'factor', factor, 0, 1);
+  requireWithin('reduceOnPlateau', 'threshold', threshold, 0);
+  requireWhole('reduceOnPlateau', 'patience', patience, 0);
+  requireWhole('reduceOnPlateau', 'cooldown', cooldown, 0);
   const isBetter = (metric: number, best: number): boolean =>
     mode === 'min' ? metric < best * (1 - threshold) : metric > best * (1 + threshold);
   return {
