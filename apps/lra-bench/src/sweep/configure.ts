@@ -173,12 +173,8 @@ export function configurationOf(
   const { batch } = preset.training;
   if (batch % microBatch !== 0)
     throw refusal('micro-batch', `a number that divides the batch of ${batch}`, microBatch);
-  if (splits.train.length < microBatch)
-    throw refusal(
-      microBatch === batch ? 'batch' : 'micro-batch',
-      `at most the ${splits.train.length} training rows`,
-      microBatch,
-    );
+  if (splits.train.length < batch)
+    throw refusal('batch', `at most the ${splits.train.length} training rows`, batch);
   return {
     task,
     preset: preset.name,
