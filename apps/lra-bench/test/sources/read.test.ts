@@ -359,3 +359,11 @@ test('Pathfinder in the published form: an empty picture is left out', async () 
 test('a folder that is not there', async () => {
   expect((await failure('image', join(folder, 'nowhere'))).code).toBe('FILE_NOT_FOUND');
 });
+
+test('a folder that cannot be made is found before the rows are', async () => {
+  const file = join(folderWith({ file: '' }), 'file');
+  // All of the published rows: some forty minutes of a core.
+  const { code, stdout } = await lra(['generate', 'pathfinder', '--out', join(file, 'rows'), '--json']);
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout).error).toMatchObject({ code: 'FILE_NOT_WRITTEN', fix: expect.anything() });
+});
