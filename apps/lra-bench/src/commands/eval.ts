@@ -7,6 +7,7 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
+  note,
   ProgressBar,
   print,
   shownPath,
@@ -84,6 +85,11 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
         lock.release();
       }
     }
+  } catch (error) {
+    bar.clear();
+    if (io.signal.aborted && !options.json && options.limit === undefined)
+      note(io, 'What was evaluated is saved in the run folders; name the other numbers with --k to go on.');
+    throw error;
   } finally {
     bar.clear();
     await backend.dispose();

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { fullPass, inParts, streamed } from '../../src/evaluation/looks.js';
@@ -47,6 +47,23 @@ test('either way, without retraining: what training tested comes out again', asy
   }
   const stored = JSON.parse(readFileSync(join(exact?.folder ?? '', 'evaluations.json'), 'utf8'));
   expect(stored.evaluations).toEqual(one.evaluations);
+});
+
+test('stopped, it keeps what it has found', async () => {
+  const run = runs['top-k']?.folder ?? '';
+  const path = join(run, 'evaluations.json');
+  rmSync(path, { force: true });
+  const controller = new AbortController();
+  const kept = Array.from({ length: 23 }, (_, at) => at + 1).join();
+  const running = lra(evaluate(run, '--k', kept), controller.signal);
+  while (!existsSync(path)) await new Promise((done) => setTimeout(done, 1));
+  controller.abort();
+  const { code, stderr } = await running;
+  expect(code).toBe(130);
+  expect(stderr).toContain('saved in the run folders');
+  const { evaluations } = JSON.parse(readFileSync(path, 'utf8'));
+  expect(evaluations[0].k).toBe(1);
+  expect(evaluations.length).toBeLessThan(23);
 });
 
 test('refused: a model of another kernel, other rows, no run, an unfinished one', async () => {
