@@ -19,7 +19,11 @@ test('quick: generated data, three runs, a report; each learns more than the maj
   const { stdout, stderr } = await promisify(execFile)(process.execPath, [cli, ...args]);
   expect(stderr).toBe('');
   const [{ groups, majority }] = JSON.parse(stdout).sections;
-  expect(groups.map(({ title }: { title: string }) => title)).toEqual(['exact', 'top-k 8', 'performer']);
+  expect(groups.map(({ title }: { title: string }) => title)).toEqual([
+    'exact',
+    'top-k 8',
+    'performer, 32 features',
+  ]);
   for (const { mean } of groups) expect(mean).toBeGreaterThan(majority + 4);
   expect(readFileSync(join(other, 'config.json'), 'utf8')).toBe('kept');
   expect(readFileSync(join(out, 'lra.html'), 'utf8')).toContain('not the task of the benchmark');

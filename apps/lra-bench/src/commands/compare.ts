@@ -30,6 +30,7 @@ import {
   type MechanismSettings,
   type ModelSettings,
   mechanismNames,
+  usual,
 } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { quickMechanisms, quickPreset } from '../presets/quick.js';
@@ -98,7 +99,12 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
     ] as readonly number[])
     .option('--k <N>', 'keys that each query keeps (default: 128, without --data 8)', wholeNumber)
     .option('--features <N>', 'random features (default: 256, without --data 32)', wholeNumber)
-    .option('--landmarks <N>', 'landmarks, with soft; vectors of the memory, with luna', wholeNumber, 32)
+    .option(
+      '--landmarks <N>',
+      'landmarks, with soft; vectors of the memory, with luna',
+      wholeNumber,
+      usual.landmarks,
+    )
     .option('--lengths <N,...>', 'tokens of the measured document', listOf(wholeNumber), [
       1024, 4096, 16_384,
     ] as readonly number[])
@@ -134,7 +140,7 @@ const REASONS: readonly string[] = [...REFUSALS, 'SHAPE_MISMATCH', 'NAN_FOUND'];
 
 async function compare(options: CompareOptions, io: Io, host: Host): Promise<void> {
   const { mechanisms, task, seed: seeds, landmarks, out } = options;
-  const defaults = options.data === undefined ? quickMechanisms : { k: 128, features: 256 };
+  const defaults = options.data === undefined ? quickMechanisms : usual;
   const { k = defaults.k, features = defaults.features } = options;
   const file = join(out, 'bench.json');
   requireWritable(file);

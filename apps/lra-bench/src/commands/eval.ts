@@ -7,6 +7,7 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
+  note,
   ProgressBar,
   print,
   shownPath,
@@ -19,7 +20,7 @@ import { spreadRows } from '../data/rows.js';
 import { hashOf, type Splits } from '../data/splits.js';
 import { Evaluator } from '../evaluation/evaluate.js';
 import { addEvaluations, type Evaluation } from '../evaluation/evaluations.js';
-import { fullPass } from '../evaluation/looks.js';
+import { fullPass, inParts } from '../evaluation/looks.js';
 import type { Host } from '../host.js';
 import { batchOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
@@ -79,12 +80,16 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
       const lock = lockFolder(folder);
       try {
         const evaluations = await evaluateRun(folder, configuration, splits, backend, options, bar, io);
-        if (options.limit === undefined) addEvaluations(folder, evaluations);
         results.push({ folder, configuration, evaluations });
       } finally {
         lock.release();
       }
     }
+  } catch (error) {
+    bar.clear();
+    if (io.signal.aborted && !options.json && options.limit === undefined)
+      note(io, 'What was evaluated is saved in the run folders; name the other numbers with --k to go on.');
+    throw error;
   } finally {
     bar.clear();
     await backend.dispose();
@@ -125,7 +130,9 @@ async function evaluateRun(
 ): Promise<readonly Evaluation[]> {
   const { task, model: settings, training, microBatch, feedForwardK } = configuration;
   const rows = spreadRows(test, limit);
-  const batches = fullPass(rows.length, batch ?? microBatch, training.lastBatch);
+  // The rows that training tested, however many at a time.
+  const tested = fullPass(rows.length, training.batch, training.lastBatch).flat();
+  const batches = inParts([tested], batch ?? microBatch);
   const evaluations: Evaluation[] = [];
   for (const k of kept) {
     const model = classifier(
@@ -146,6 +153,8 @@ async function evaluateRun(
         },
       );
       evaluations.push({ k, ...score });
+      // Each is kept when it is made: a later one may be stopped.
+      if (limit >= test.length) addEvaluations(folder, evaluations.slice(-1));
     } finally {
       evaluator.dispose();
       disposeParameters(parameters);

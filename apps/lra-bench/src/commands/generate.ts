@@ -13,7 +13,7 @@ import {
 import { encodeRows, packedName } from '../data/packed.js';
 import type { Rows } from '../data/rows.js';
 import { hashOf, majorityOf, type SplitName, type Splits, splitNames } from '../data/splits.js';
-import { writeBytes } from '../data/write.js';
+import { requireFolder, writeBytes } from '../data/write.js';
 import { encodePng } from '../images/png.js';
 import { LISTOPS_HEADER, listOpsFiles, listOpsLine } from '../listops/read.js';
 import { sceneOf } from '../pathfinder/scene.js';
@@ -94,6 +94,7 @@ export function generateCommand(io: Io): CommandUnknownOpts {
 }
 
 async function generate(task: TaskName, options: GenerateOptions, io: Io): Promise<void> {
+  requireFolder(options.out);
   const bar = new ProgressBar(io.stderr, options.json);
   try {
     const { splits, about } =

@@ -13,7 +13,7 @@ import {
 } from '@topk-attention/app-kit/node';
 import type { Host } from '../host.js';
 import { mechanisms, mechanismTitle } from '../model/mechanism.js';
-import { type MechanismName, mechanismNames } from '../model/settings.js';
+import { type MechanismName, mechanismNames, usual } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Changes, changedPreset, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
@@ -75,9 +75,19 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
       listOf((text) => nameIn(mechanismNames, text)),
       ['exact'] as readonly MechanismName[],
     )
-    .option('--k <N>', 'keys that each query keeps, with top-k, sbm and sparsefinder', wholeNumber, 128)
-    .option('--features <N>', 'random features, with performer, rfa and relative-kernel', wholeNumber, 256)
-    .option('--landmarks <N>', 'landmarks, with soft; vectors of the memory, with luna', wholeNumber, 32)
+    .option('--k <N>', 'keys that each query keeps, with top-k, sbm and sparsefinder', wholeNumber, usual.k)
+    .option(
+      '--features <N>',
+      'random features, with performer, rfa and relative-kernel',
+      wholeNumber,
+      usual.features,
+    )
+    .option(
+      '--landmarks <N>',
+      'landmarks, with soft; vectors of the memory, with luna',
+      wholeNumber,
+      usual.landmarks,
+    )
     .option('--redraw <N>', 'steps after which random features are drawn anew (default: never)', wholeNumber)
     .option('--feed-forward-k <N>', 'hidden units that each token keeps (default: all)', wholeNumber)
     .addOption(
@@ -108,7 +118,9 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     .addOption(
       rule('--evaluation <RULE>', 'validate on the next batches, or on all rows', ['stream', 'full']),
     )
-    .addOption(rule('--last-batch <RULE>', 'rows that fill no batch, in validation', ['dropped', 'kept']))
+    .addOption(
+      rule('--last-batch <RULE>', 'rows that fill no batch, in validation and test', ['dropped', 'kept']),
+    )
     .addOption(
       rule('--validation <ROWS>', 'of text: the test rows, or a tenth held out', ['test', 'held-out']),
     )

@@ -23,3 +23,12 @@ export function corrupt(where: string, expected: string, got: string, cause?: un
     cause,
   });
 }
+
+/** A file or folder that cannot be written: no permission, no room, a file in the place of a folder. */
+export function notWritten(path: string, cause: unknown): TopKError {
+  return new TopKError('FILE_NOT_WRITTEN', `${path} cannot be written`, {
+    got: cause instanceof Error ? cause.message : String(cause),
+    fix: 'Choose a folder that you may write to, on a disk with room',
+    cause,
+  });
+}

@@ -1,6 +1,16 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
-import { TopKError } from '@topk-attention/core';
+import { notWritten } from './errors.js';
 
 /** Writes a file of bytes completely or not at all, and creates its folder. @throws TopKError FILE_NOT_WRITTEN */
 export function writeBytes(path: string, parts: readonly Uint8Array[]): void {
@@ -18,10 +28,16 @@ export function writeBytes(path: string, parts: readonly Uint8Array[]): void {
     renameSync(partial, path);
   } catch (cause) {
     rmSync(partial, { force: true });
-    throw new TopKError('FILE_NOT_WRITTEN', `${path} cannot be written`, {
-      got: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Choose a folder that you may write to, on a disk with room',
-      cause,
-    });
+    throw notWritten(path, cause);
+  }
+}
+
+/** Call before long work whose results go to a folder: creates it. @throws TopKError FILE_NOT_WRITTEN */
+export function requireFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+  } catch (cause) {
+    throw notWritten(folder, cause);
   }
 }

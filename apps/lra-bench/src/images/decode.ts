@@ -21,7 +21,7 @@ function decoder(): Promise<Sharp> {
 }
 
 /**
- * A PNG or JPEG file as grey levels, row by row.
+ * A PNG or JPEG file as grey levels, row by row. Levels of a grey file stay what they are.
  *
  * @param side pixels on each side that it must have
  * @throws TopKError FILE_CORRUPT for other files and sizes, MISSING_PEER without the decoder
@@ -33,7 +33,15 @@ export async function greyImage(path: string, side: number): Promise<Uint8Array>
     readonly info: { readonly width: number; height: number; channels: number };
   };
   try {
-    image = await sharp(path).toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
+    const picture = sharp(path);
+    const { space } = await picture.metadata();
+    // As three colours, a level would be weighed and truncated to the one below it.
+    const isGrey = space === 'b-w' || space === 'grey16';
+    const pixels = picture
+      .toColourspace(isGrey ? 'b-w' : 'srgb')
+      .removeAlpha()
+      .raw();
+    image = await pixels.toBuffer({ resolveWithObject: true });
   } catch (cause) {
     throw corrupt(path, 'a PNG or JPEG image', cause instanceof Error ? cause.message : String(cause), cause);
   }

@@ -1,6 +1,7 @@
 /**
- * Grey levels of pixels [red, green, blue, ...]: 0.2989 R + 0.5870 G + 0.1140 B in floats, truncated. This is
- * TensorFlow's rule, which the published task uses; Pillow's differs by at most one level.
+ * Grey levels of pixels [red, green, blue, ...]: 0.2989 R + 0.5870 G + 0.1140 B in floats, truncated. The weights are
+ * TensorFlow's, which the published task uses; its function scales by 255.5 / 255 before it truncates, and Pillow rounds:
+ * both differ by at most one level.
  */
 export function greyOf(colours: Uint8Array): Uint8Array {
   const grey = new Uint8Array(colours.length / 3);

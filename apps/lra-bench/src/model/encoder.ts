@@ -2,7 +2,7 @@ import { type Tensor, TopKError } from '@topk-attention/core';
 import { memoryEncoder } from '@topk-attention/mechanisms';
 import { type EncoderInputs, encoderStack, initializers, type Layer } from '@topk-attention/nn';
 import { mechanismOf, mechanisms } from './mechanism.js';
-import type { MechanismSettings, ModelSettings } from './settings.js';
+import { type MechanismSettings, type ModelSettings, usual } from './settings.js';
 
 /** As PyTorch's linear layer begins. */
 const kaiming = initializers.kaimingUniform({ slope: Math.sqrt(5) });
@@ -35,7 +35,7 @@ export function encoderOf(
       });
     }
     const blocks = Array.from({ length: layers }, () => block({ width, heads, hidden, dropout }));
-    return memoryEncoder({ width, memory: mechanism.landmarks ?? 32, blocks });
+    return memoryEncoder({ width, memory: mechanism.landmarks ?? usual.landmarks, blocks });
   }
   const value = mechanismOf(mechanism, settings.tokens + (settings.pooling === 'class' ? 1 : 0));
   const takesDropout = value.takes.includes('dropout');

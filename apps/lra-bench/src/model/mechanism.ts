@@ -21,6 +21,7 @@ import {
   type MechanismOption,
   type MechanismSettings,
   mechanismNames,
+  usual,
 } from './settings.js';
 
 /** A mechanism of the command line. */
@@ -149,7 +150,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
 
 /** Settings with defaults for what a mechanism does not have. */
 function needed(settings: Omit<MechanismSettings, 'name'>): NeededSettings {
-  return { k: 1, features: 256, landmarks: 32, redraw: 0, ...settings };
+  return { ...usual, k: 1, redraw: 0, ...settings };
 }
 
 /**

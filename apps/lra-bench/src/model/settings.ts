@@ -54,6 +54,13 @@ export interface MechanismSettings {
   readonly redraw?: number;
 }
 
+/** What the mechanisms that have them use unless something else is asked for. */
+export const usual: { readonly k: number; readonly features: number; readonly landmarks: number } = {
+  k: 128,
+  features: 256,
+  landmarks: 32,
+};
+
 /** Settings that only some mechanisms have. */
 export type MechanismOption = 'k' | 'features' | 'landmarks' | 'redraw';
 

@@ -1,11 +1,11 @@
 import { mechanismTitle } from '../model/mechanism.js';
-import { mechanismNames } from '../model/settings.js';
+import { mechanismNames, usual } from '../model/settings.js';
 import type { Configuration } from '../runs/configuration.js';
 import type { ReportedRun, Section } from './collect.js';
 
 /** Runs of a section with one mechanism. */
 export interface Group {
-  /** `top-k 128`, with ` ff 32` for a top-k feed-forward layer and ` mixed` for mixed precision. */
+  /** `top-k 128`, with what else tells its runs from others: see `variantTitle`. */
   readonly title: string;
   /** Class of its colour. */
   readonly className: string;
@@ -25,7 +25,7 @@ export interface Group {
 export function groupsOf({ runs }: Section): readonly Group[] {
   const byTitle = new Map<string, ReportedRun[]>();
   const order = ({ configuration: { mechanism } }: ReportedRun): number =>
-    1e6 * mechanismNames.indexOf(mechanism.name) + (mechanism.k ?? 0);
+    1e6 * mechanismNames.indexOf(mechanism.name) + (mechanism.k ?? mechanism.features ?? 0);
   for (const run of [...runs].sort((a, b) => order(a) - order(b))) {
     const title = variantTitle(run.configuration);
     byTitle.set(title, [...(byTitle.get(title) ?? []), run]);
@@ -34,10 +34,19 @@ export function groupsOf({ runs }: Section): readonly Group[] {
   return [...byTitle].map(([title, own]) => groupOf(title, own, exact));
 }
 
-/** What tells a run from others of its section and seed. */
+/**
+ * What tells a run from others of its section and seed: the mechanism, features and landmarks that are not the usual ones,
+ * ` ff 32` for a top-k feed-forward layer, ` mixed` for mixed precision.
+ */
 export function variantTitle({ mechanism, feedForwardK, precision }: Configuration): string {
-  const units = feedForwardK === undefined ? '' : ` ff ${feedForwardK}`;
-  return `${mechanismTitle(mechanism)}${units}${precision === undefined ? '' : ` ${precision}`}`;
+  const { features = usual.features, landmarks = usual.landmarks } = mechanism;
+  return [
+    mechanismTitle(mechanism),
+    features === usual.features ? '' : `, ${features} features`,
+    landmarks === usual.landmarks ? '' : `, ${landmarks} landmarks`,
+    feedForwardK === undefined ? '' : ` ff ${feedForwardK}`,
+    precision === undefined ? '' : ` ${precision}`,
+  ].join('');
 }
 
 function groupOf(title: string, runs: readonly ReportedRun[], exact: ReadonlyMap<number, number>): Group {

@@ -3,7 +3,7 @@ import { mechanismTitle } from '../model/mechanism.js';
 import { tasks } from '../tasks/task.js';
 import type { Section } from './collect.js';
 import { publishedFor } from './published.js';
-import { type Group, groupsOf } from './summary.js';
+import { type Group, groupsOf, variantTitle } from './summary.js';
 
 /** Accuracies of a section: ours, then published ones, then the majority class. */
 export function accuracyTable(section: Section): Table {
@@ -57,9 +57,9 @@ export function keptKeysTable(section: Section): Table | undefined {
       { title: 'seed', align: 'right' },
       ...ks.map((k) => ({ title: k === 'exact' ? 'exact' : `k ${k}`, align: 'right' as const })),
     ],
-    rows: runs.map(({ configuration: { mechanism, seed }, evaluations }) => [
-      mechanismTitle(mechanism),
-      String(seed),
+    rows: runs.map(({ configuration, evaluations }) => [
+      variantTitle(configuration),
+      String(configuration.seed),
       ...ks.map((k) => evaluations.find((one) => one.k === k)?.accuracy.toFixed(2) ?? ''),
     ]),
   };

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { isObject } from '@topk-attention/app-kit';
 import { TopKError } from '@topk-attention/core';
+import { notWritten } from '../data/errors.js';
 
 interface Owner {
   readonly host: string;
@@ -92,13 +93,5 @@ function locked(folder: string, path: string, owner: Owner | undefined): TopKErr
     expected: 'one process per run folder',
     got: owner === undefined ? 'another process' : `process ${owner.pid} on ${owner.host}`,
     fix: `Wait for it. If it is gone, remove ${path}`,
-  });
-}
-
-function notWritten(path: string, cause: unknown): TopKError {
-  return new TopKError('FILE_NOT_WRITTEN', `${path} cannot be written`, {
-    got: cause instanceof Error ? cause.message : String(cause),
-    fix: 'Choose a folder that you may write to, on a disk with room',
-    cause,
   });
 }

@@ -39,7 +39,7 @@ export async function readTask(task: TaskName, folder: string, options: ReadOpti
   const splits = packed.some((path) => path !== undefined)
     ? await readPacked(task, packed, options.validation ?? 'test')
     : await readPublished(task, folder, options);
-  for (const rows of [splits.train, splits.validation, splits.test]) requireLabels(task, folder, rows);
+  for (const split of splitNames) requireRows(task, folder, split, splits[split]);
   return splits;
 }
 
@@ -173,14 +173,26 @@ function heldOut(all: Rows): { readonly train: Rows; readonly held: Rows } {
   };
 }
 
-function requireLabels(task: TaskName, folder: string, { labels, length }: Rows): void {
+/** Packed rows may come from anywhere, and no engine says that an id lies outside of the table of tokens. */
+function requireRows(task: TaskName, folder: string, split: SplitName, rows: Rows): void {
+  const { length, labels, parts, starts, symbols } = rows;
   if (length === 0) throw corrupt(folder, `rows of ${task} in every split`, 'a split without rows');
-  const { classes } = tasks[task];
-  const wrong = labels.find((label) => label >= classes);
-  if (wrong === undefined) return;
-  throw new TopKError('FILE_CORRUPT', `${folder}: a label outside of the classes`, {
-    expected: `0 to ${classes - 1}`,
-    got: String(wrong),
-    fix: 'Name the folder of this task with --data',
-  });
+  const { classes, side, parts: documents, symbols: most } = tasks[task];
+  const where = (row: number): string => `${folder}, ${split} row ${row + 1}`;
+  const label = labels.findIndex((one) => one >= classes);
+  if (label >= 0) throw corrupt(where(label), `a label from 0 to ${classes - 1}`, String(labels[label]));
+  if (parts !== documents)
+    throw corrupt(folder, `rows with as many documents as ${task} has, ${documents}`, String(parts));
+  for (let at = 0; at < length * parts; at++) {
+    const size = (starts[at + 1] as number) - (starts[at] as number);
+    if (side === undefined ? size > 0 : size === side ** 2) continue;
+    const expected = side === undefined ? 'at least one symbol' : `${side} x ${side} pixels`;
+    throw corrupt(where(Math.floor(at / parts)), expected, String(size));
+  }
+  // Elsewhere every byte is a symbol.
+  if (task !== 'listops') return;
+  const wrong = symbols.findIndex((one) => one < 1 || one > most);
+  if (wrong < 0) return;
+  const row = starts.findIndex((start) => start > wrong) - 1;
+  throw corrupt(where(row), `ids from 1 to ${most}`, String(symbols[wrong]));
 }

@@ -1,7 +1,13 @@
 import { TopKError } from '@topk-attention/core';
 import { hashOf, majorityOf, type Splits } from '../data/splits.js';
 import { mechanisms } from '../model/mechanism.js';
-import type { MechanismName, MechanismOption, MechanismSettings, ModelSettings } from '../model/settings.js';
+import {
+  type MechanismName,
+  type MechanismOption,
+  type MechanismSettings,
+  type ModelSettings,
+  usual,
+} from '../model/settings.js';
 import { type Preset, type PresetName, presetOf } from '../presets/presets.js';
 import type { TrainingSettings } from '../presets/training-settings.js';
 import type { Configuration, DataFacts } from '../runs/configuration.js';
@@ -37,7 +43,7 @@ export interface Sweep {
   readonly seeds: readonly number[];
   /** Keys kept by top-k and other sparse mechanisms. */
   readonly k: number;
-  /** Landmarks of SOFT. Default 32. */
+  /** Landmarks of SOFT, vectors of Luna's memory. Default 32. */
   readonly landmarks?: number;
   /** Random features of Performer and its kin. */
   readonly features: number;
@@ -64,7 +70,7 @@ export function plannedRuns(
 
 function settingsOf(
   name: MechanismName,
-  { k, features, landmarks = 32, redraw }: Pick<Sweep, MechanismOption>,
+  { k, features, landmarks = usual.landmarks, redraw }: Pick<Sweep, MechanismOption>,
 ): MechanismSettings {
   const { options } = mechanisms[name];
   return {
@@ -173,12 +179,8 @@ export function configurationOf(
   const { batch } = preset.training;
   if (batch % microBatch !== 0)
     throw refusal('micro-batch', `a number that divides the batch of ${batch}`, microBatch);
-  if (splits.train.length < microBatch)
-    throw refusal(
-      microBatch === batch ? 'batch' : 'micro-batch',
-      `at most the ${splits.train.length} training rows`,
-      microBatch,
-    );
+  if (splits.train.length < batch)
+    throw refusal('batch', `at most the ${splits.train.length} training rows`, batch);
   return {
     task,
     preset: preset.name,

@@ -3,7 +3,6 @@ import { median } from '@topk-attention/app-kit';
 import { peakBytes } from '@topk-attention/app-kit/node';
 import { tensor } from '@topk-attention/core';
 import {
-  dataLoader,
   disposeParameters,
   encodeSafetensors,
   folderStore,
@@ -17,7 +16,7 @@ import {
 import type { Splits } from '../data/splits.js';
 import { writeBytes } from '../data/write.js';
 import { Evaluator, type Score } from '../evaluation/evaluate.js';
-import { fullPass, streamed } from '../evaluation/looks.js';
+import { fullPass, inParts, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
@@ -33,6 +32,7 @@ import {
 } from '../runs/run-folder.js';
 import type { RunOptions } from '../runs/run-options.js';
 import { workInFolder } from '../runs/work-in-folder.js';
+import { loaderInParts } from './loader.js';
 import { type Inputs, trainingLoss } from './loss.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
 
@@ -71,7 +71,6 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const parameters = initialize(backend, model, seed);
   const batch = (rows: Splits['train'], indices: readonly number[]): Batch =>
     batchOf(task, rows, indices, settings);
-  const parts = training.batch / microBatch;
   const stepTimes: number[] = [];
   // A process may make several runs.
   backend.resetPeak();
@@ -82,17 +81,17 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     const { evaluation } = training;
     const batches =
       evaluation.kind === 'full'
-        ? fullPass(rows.length, microBatch, training.lastBatch)
+        ? fullPass(rows.length, training.batch, training.lastBatch)
         : streamed(
             rows.length,
-            microBatch,
-            evaluation.batches * parts,
+            training.batch,
+            evaluation.batches,
             Math.ceil(looksAt / training.evalEvery),
             seed,
           );
     const { loss, accuracy } = await evaluator.score(
       of,
-      lazily(batches, (indices) => batch(rows, indices)),
+      lazily(inParts(batches, microBatch), (indices) => batch(rows, indices)),
       {
         ...(signal && { signal }),
       },
@@ -109,13 +108,9 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       parameters,
       trainable: trainableExcept(model),
       redraw: model,
-      data: dataLoader(indicesOf(splits.train.length), {
-        batchSize: microBatch,
-        collate: (rows) => batch(splits.train, rows),
-        shuffle: true,
-        seed,
-        dropLast: true,
-      }),
+      data: loaderInParts(splits.train.length, { batch: training.batch, part: microBatch, seed }, (indices) =>
+        batch(splits.train, indices),
+      ),
       tensorsOf: (one) => ({
         documents: documentsOf(backend, one),
         labels: tensor(backend, one.labels, [one.examples]),
@@ -124,7 +119,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       optimizer: optimizerOf(training),
       schedule: scheduleOf(training),
       maxSteps: training.steps,
-      gradientAccumulationSteps: parts,
+      gradientAccumulationSteps: training.batch / microBatch,
       ...(training.clipNorm > 0 && { maxGradNorm: training.clipNorm }),
       recorded: true,
       precision: configuration.precision ?? 'f32',
@@ -182,7 +177,7 @@ async function testScore(
   parameters: ParameterTree,
 ): Promise<Score> {
   const { task, model, training, microBatch } = configuration;
-  const batches = fullPass(splits.test.length, microBatch, training.lastBatch);
+  const batches = inParts(fullPass(splits.test.length, training.batch, training.lastBatch), microBatch);
   return evaluator.score(
     parameters,
     lazily(batches, (indices) => batchOf(task, splits.test, indices, model)),
@@ -191,10 +186,6 @@ async function testScore(
       onBatch: (done) => onProgress?.(done, batches.length, 'testing'),
     },
   );
-}
-
-function indicesOf(length: number): { readonly length: number; readonly get: (index: number) => number } {
-  return { length, get: (index) => index };
 }
 
 /** Batches made when their turn comes. */

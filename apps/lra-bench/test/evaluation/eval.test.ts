@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { fullPass, streamed } from '../../src/evaluation/looks.js';
+import { fullPass, inParts, streamed } from '../../src/evaluation/looks.js';
 import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
 import { fewRows, tiny } from '../support/small-run.js';
 
@@ -49,6 +49,23 @@ test('either way, without retraining: what training tested comes out again', asy
   expect(stored.evaluations).toEqual(one.evaluations);
 });
 
+test('stopped, it keeps what it has found', async () => {
+  const run = runs['top-k']?.folder ?? '';
+  const path = join(run, 'evaluations.json');
+  rmSync(path, { force: true });
+  const controller = new AbortController();
+  const kept = Array.from({ length: 23 }, (_, at) => at + 1).join();
+  const running = lra(evaluate(run, '--k', kept), controller.signal);
+  while (!existsSync(path)) await new Promise((done) => setTimeout(done, 1));
+  controller.abort();
+  const { code, stderr } = await running;
+  expect(code).toBe(130);
+  expect(stderr).toContain('saved in the run folders');
+  const { evaluations } = JSON.parse(readFileSync(path, 'utf8'));
+  expect(evaluations[0].k).toBe(1);
+  expect(evaluations.length).toBeLessThan(23);
+});
+
 test('refused: a model of another kernel, other rows, no run, an unfinished one', async () => {
   const exact = runs.exact?.folder ?? '';
   expect((await errorOf(evaluate(runs.performer?.folder ?? '', '--k', '4'))).code).toBe('UNSUPPORTED');
@@ -71,6 +88,11 @@ test('one pass, with or without the last batch', () => {
     [2, 3],
   ]);
   expect(fullPass(3, 8, 'dropped')).toEqual([[0, 1, 2]]);
+});
+
+test('a part has at most so many rows, and no row is lost', () => {
+  expect(inParts([[0, 1, 2, 3], [4]], 3)).toEqual([[0, 1, 2], [3], [4]]);
+  expect(inParts([[5, 6]], 8)).toEqual([[5, 6]]);
 });
 
 test('a stream goes on where the last look ended, and over all rows before any comes again', () => {

@@ -131,10 +131,12 @@ test('the picture tells mechanisms apart', async () => {
   expect(new Set(colours)).toEqual(new Set(['series-1', 'series-2', 'series-3']));
 });
 
-test('mixed precision and redrawn features are rows of their own in the same table', async () => {
+test('mixed precision, redrawn or fewer features are rows of their own in the same table', async () => {
   run('five/mixed-1', { ...configuration({ name: 'exact' }, 1), precision: 'mixed' }, 35);
   run('five/redrawn-1', configuration({ name: 'performer', features: 256, redraw: 1000 }, 1), 30);
   run('five/performer-1', configuration({ name: 'performer', features: 256 }, 1), 31);
+  run('five/few-1', configuration({ name: 'performer', features: 64 }, 1), 29);
+  run('five/luna-1', configuration({ name: 'luna', landmarks: 16 }, 1), 28);
   const runs = [join(folder, 'one'), join(folder, 'five')].join();
   const { stdout } = await lra(['report', '--runs', runs, '--out', join(folder, 'r5'), '--json']);
   const [{ groups }] = JSON.parse(stdout).sections;
@@ -146,8 +148,10 @@ test('mixed precision and redrawn features are rows of their own in the same tab
   expect(shown).toEqual([
     ['exact', 37, undefined],
     ['exact mixed', 35, -1],
+    ['performer, 64 features', 29, -7],
     ['performer', 31, -5],
     ['performer, redrawn every 1000', 30, -6],
+    ['luna, 16 landmarks', 28, -8],
   ]);
 });
 

@@ -4,8 +4,10 @@ import { gzipSync } from 'node:zlib';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import { encodeRows } from '../../src/data/packed.js';
-import { hashOf } from '../../src/data/splits.js';
+import { type Rows, RowsBuilder } from '../../src/data/rows.js';
+import { hashOf, splitNames } from '../../src/data/splits.js';
 import { greyOf } from '../../src/images/grey.js';
+import { encodePng } from '../../src/images/png.js';
 import { expressionOf, publishedListOps } from '../../src/listops/generate.js';
 import { listOpsLine } from '../../src/listops/read.js';
 import { generateRows } from '../../src/sources/generate.js';
@@ -120,6 +122,41 @@ describe('packed rows', () => {
     expect((await failure('listops', other)).message).toContain('test rows of listops, got train rows');
     const single = folderWith({ 'listops-train.rows': whole });
     expect((await failure('listops', single)).code).toBe('FILE_NOT_FOUND');
+  });
+});
+
+describe('packed rows that no generator made', () => {
+  const folderOf = (task: TaskName, rows: Rows): string =>
+    folderWith(
+      Object.fromEntries(
+        splitNames.map((split) => [
+          `${task}-${split}.rows`,
+          encodeRows(rows, { task, split, about: { validation: 'test' } }),
+        ]),
+      ),
+    );
+  const rowsWith = (label: number, ...documents: readonly Uint8Array[]): Rows => {
+    const builder = new RowsBuilder(documents.length as 1 | 2);
+    if (documents.length === 1) builder.add(0, new Uint8Array(1024).fill(7));
+    builder.add(label, ...documents);
+    return builder.build();
+  };
+  const bytes = (length: number, value = 3): Uint8Array => new Uint8Array(length).fill(value);
+
+  test.each<[string, TaskName, Rows, RegExp]>([
+    ['an id outside the vocabulary', 'listops', rowsWith(1, bytes(4, 17)), /row 2.*ids from 1 to 16, got 17/],
+    ['the padding id', 'listops', rowsWith(1, bytes(4, 0)), /train row 2.*ids from 1 to 16, got 0/],
+    ['an empty row', 'text', rowsWith(1, bytes(0)), /row 2.*at least one symbol, got 0/],
+    ['an empty second document', 'retrieval', rowsWith(1, bytes(2), bytes(0)), /row 1.*at least one symbol/],
+    ['a cut picture', 'image', rowsWith(1, bytes(1000)), /row 2.*32 x 32 pixels, got 1000/],
+    ['a label of no class', 'text', rowsWith(2, bytes(9)), /row 2.*a label from 0 to 1, got 2/],
+    ['one document of two', 'retrieval', rowsWith(1, bytes(9)), /as many documents.*2, got 1/],
+    ['two documents', 'pathfinder', rowsWith(1, bytes(1024), bytes(1024)), /1, got 2/],
+  ])('%s', async (_name, task, rows, message) => {
+    expect(await failure(task, folderOf(task, rows))).toMatchObject({
+      code: 'FILE_CORRUPT',
+      message: expect.stringMatching(message),
+    });
   });
 });
 
@@ -285,6 +322,17 @@ describe('Image', () => {
     expect(error).toMatchObject({ code: 'FILE_CORRUPT', message: expect.stringMatching(message) });
   });
 
+  test('a grey file keeps its levels', async () => {
+    const data = Uint8Array.from({ length: 1024 }, (_, at) => at % 256);
+    const png = encodePng({ width: 32, height: 32, channels: 1, data });
+    const wide = await sharp(png).toColourspace('grey16').png().toBuffer();
+    const alpha = await sharp(png).toColourspace('b-w').ensureAlpha().png().toBuffer();
+    for (const file of [png, wide, alpha]) {
+      const { train } = await readTask('image', folderWith(await pictures(file)));
+      expect([...train.document(0)]).toEqual([...data]);
+    }
+  });
+
   test('nine classes', async () => {
     const error = await failure('image', folderWith(await pictures(await picture(32, 32), 9)));
     expect(error.message).toContain('10 folders, one per class, got 9');
@@ -310,4 +358,12 @@ test('Pathfinder in the published form: an empty picture is left out', async () 
 
 test('a folder that is not there', async () => {
   expect((await failure('image', join(folder, 'nowhere'))).code).toBe('FILE_NOT_FOUND');
+});
+
+test('a folder that cannot be made is found before the rows are', async () => {
+  const file = join(folderWith({ file: '' }), 'file');
+  // All of the published rows: some forty minutes of a core.
+  const { code, stdout } = await lra(['generate', 'pathfinder', '--out', join(file, 'rows'), '--json']);
+  expect(code).toBe(1);
+  expect(JSON.parse(stdout).error).toMatchObject({ code: 'FILE_NOT_WRITTEN', fix: expect.anything() });
 });

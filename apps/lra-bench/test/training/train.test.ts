@@ -105,6 +105,20 @@ test('Ctrl-C saves, says how to go on, and the rest gives the same bits', async 
   expect(learned(run)).toEqual(learned(whole));
 });
 
+test('however a batch is cut, the same rows are validated and tested', async () => {
+  const { stdout } = await lra(train('dropped', '--micro-batch', '2', '--last-batch', 'dropped', '--json'));
+  const [run] = JSON.parse(stdout).runs;
+  // Two of the ten rows fill no batch of four.
+  expect(run.testExamples).toBe(8);
+  const args = ['eval', '--run', run.folder, '--data', data, '--k', 'exact', '--backend', 'reference'];
+  for (const batch of ['3', '10']) {
+    const { stdout: shown } = await lra([...args, '--batch', batch, '--json']);
+    expect(JSON.parse(shown).runs[0].evaluations).toMatchObject([
+      { examples: 8, accuracy: run.test, loss: expect.closeTo(run.testLoss, 5) },
+    ]);
+  }
+});
+
 test('a smaller part of the batch at a time learns nearly the same', async () => {
   const { stdout } = await lra(train('parts', '--micro-batch', '2', '--json'));
   const [run] = JSON.parse(stdout).runs;

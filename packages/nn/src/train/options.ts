@@ -32,7 +32,7 @@ export interface LogEntry {
   readonly rate_factor?: number;
   /** Gradient norm of this step, before clipping. */
   readonly grad_norm?: number;
-  /** Mean time of a step since the last entry. */
+  /** Mean time of a step since the last entry, without evaluations and checkpoints. */
   readonly step_ms?: number;
   /** Bytes of live tensors, if the backend counts them. */
   readonly live_bytes?: number;

@@ -45,6 +45,13 @@ export class TrainLog {
     }
   }
 
+  /** Work that is no step, when no step is pending: its time counts in no entry. */
+  async apart(work: () => Promise<void>): Promise<void> {
+    const from = performance.now();
+    await work();
+    this.#since += performance.now() - from;
+  }
+
   evaluated(metrics: { readonly [metric: string]: number }, now: Standing): void {
     const named = Object.entries(metrics).map(([name, value]) => [`eval_${name}`, value]);
     this.#options.onLog?.({ step: now.step, epoch: this.#epoch(now.loader), ...Object.fromEntries(named) });

@@ -73,11 +73,11 @@ export async function train<Batch, Inputs = Batch>(
       const isLast = now.step === read.maxSteps;
       if (read.evaluate !== undefined && (isLast || now.step % read.evalSteps === 0)) {
         log.add(await pending.due({ all: true }), now);
-        await evaluateRun(read, now, log);
+        await log.apart(() => evaluateRun(read, now, log));
       }
       if (isLast || stopsEarly(read, now) || now.step % read.saveSteps === 0 || now.best?.step === now.step) {
         log.add(await pending.due({ all: true }), now);
-        await save(read, now);
+        await log.apart(() => save(read, now));
       }
     }
     const average = averaged(now);

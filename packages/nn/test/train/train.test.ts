@@ -62,6 +62,25 @@ async function accuracy(p: ParameterTree): Promise<number> {
   return right.length / targets.length;
 }
 
+test('the time of a step is without that of evaluations', async () => {
+  const times: number[] = [];
+  const pause = 1000;
+  await run({
+    maxSteps: 4,
+    loggingSteps: 2,
+    evaluate: async () => {
+      await new Promise((done) => setTimeout(done, pause));
+      return { loss: 1 };
+    },
+    metricForBest: 'loss',
+    evalSteps: 1,
+    onLog: ({ step_ms: time }) => time !== undefined && times.push(time),
+  });
+  expect(times).toHaveLength(2);
+  // Each entry spans at least one evaluation.
+  for (const time of times) expect(time).toBeLessThan(pause / 2);
+});
+
 test('learns, and logs what it does', async () => {
   const entries: LogEntry[] = [];
   const progress: number[] = [];
