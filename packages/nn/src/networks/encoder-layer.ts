@@ -109,6 +109,8 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
  * @throws TopKError INVALID_OPTION if two parts declare the same name.
  *
  * @example
+ * import { add } from '@topk-attention/core';
+ *
  * const parts = { self_attn: attentionLayer({ width: 8, heads: 2, causal: true }), norm: normLayer(8) };
  * const layer = defineEncoderLayer(parts, (context, x, attend) =>
  *   add(x, attend(within(context, 'self_attn'), parts.norm.apply(within(context, 'norm'), x))),
