@@ -37,13 +37,14 @@ export async function begin(read: RunOptions): Promise<Standing> {
         const parameters = Object.fromEntries(
           Object.entries(read.parameters).map(([name, one]) => [name, one.alias()]),
         );
-        const average = Object.fromEntries(
-          trainableOf(read, parameters).map(([name, one]) => [name, one.alias()]),
-        );
         return {
           parameters,
           optimizer: read.optimizer.init(parameters),
-          ...(read.averageDecay !== undefined && { average }),
+          ...(read.averageDecay !== undefined && {
+            average: Object.fromEntries(
+              trainableOf(read, parameters).map(([name, one]) => [name, one.alias()]),
+            ),
+          }),
         };
       }),
       step: 0,

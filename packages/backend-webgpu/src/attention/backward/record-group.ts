@@ -79,15 +79,14 @@ export function recordGroup(
     recordTableGradient(stream, request, group, views.indices, weights, views.positions, views.dTable);
   }
   const { dBias } = views;
-  const ofEntries = views.biasOf === 'entries' && dBias?.shape[3] !== 1;
-  const ofKeys = !ofEntries && dBias !== undefined && isBiasOfKeys(dBias.shape);
-  if (dBias !== undefined && ofEntries) {
+  const byKeys = dBias !== undefined && views.biasOf === 'keys' && isBiasOfKeys(dBias.shape);
+  if (dBias !== undefined && views.biasOf === 'entries' && dBias.shape[3] !== 1) {
     recordBiasOfEntries(stream, request, group, views.scores, weights, dBias);
-  } else if (dBias !== undefined && !ofKeys) {
+  } else if (dBias !== undefined && !byKeys) {
     recordBiasOfRows(stream, request, group, views.indices, weights, dBias);
   }
   const sorted = recordSort(stream, geometry, bytes, windowOfLists(request, group, views.indices), weights);
-  if (dBias !== undefined && ofKeys) {
+  if (byKeys) {
     recordBiasOfKeys(stream, request, group, sorted, dBias);
   }
   recordKeys(stream, request, group, views, results, geometry, sorted, bytes, hasSubgroups);
