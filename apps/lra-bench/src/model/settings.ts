@@ -64,7 +64,10 @@ export const usual: { readonly k: number; readonly features: number; readonly la
 /** Settings that only some mechanisms have. */
 export type MechanismOption = 'k' | 'features' | 'landmarks' | 'redraw';
 
-/** The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`, some by several of their kernels, in the order of lists and tables. */
+/**
+ * The mechanisms of `@topk-attention/nn` and `@topk-attention/mechanisms`, some by several of their kernels, in the order of
+ * lists and tables.
+ */
 export const mechanismNames = [
   'exact',
   'top-k',

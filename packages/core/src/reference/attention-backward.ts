@@ -34,7 +34,8 @@ export interface ReferenceAttentionGradients {
  *     dQ   += scale dS_j K_j,   dK_j += scale dS_j Q,   dBias += dS_j
  *
  * The selection is a constant: no gradient flows through the choice of keys, and none reaches a key that was not
- * kept. With sigmoids in place of softmax, dS_j = P_j (1 - P_j) dP_j. A row whose scores hold a NaN has NaN gradients in its query and in every key that was valid for it.
+ * kept. With sigmoids in place of softmax, dS_j = P_j (1 - P_j) dP_j. A row whose scores hold a NaN has NaN gradients in
+ * its query and in every key that was valid for it.
  */
 export function referenceAttentionBackward(
   request: AttentionRequest,

@@ -119,7 +119,10 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly redraw?: Declared;
   /** Seed of the dropout and of `redraw`; the data loader has its own. Default 42. */
   readonly seed?: number;
-  /** Metrics of the parameters, or of their average (`averageDecay`), such as `{ loss, accuracy }`, logged as `eval_<metric>`. */
+  /**
+   * Metrics of the parameters, or of their average (`averageDecay`), such as `{ loss, accuracy }`, logged as
+   * `eval_<metric>`.
+   */
   readonly evaluate?: (parameters: ParameterTree) => Promise<{ readonly [metric: string]: number }>;
   /** Steps between evaluations; there is also one at the end. Default 500. */
   readonly evalSteps?: number;

@@ -47,7 +47,10 @@ const rowGradientsKernel = kernelFamily('attention exact-backward rows', (p: Row
   source: () => source(p),
 }));
 
-/** `row_fours`: stride of the rows of `scores` and `products`; `width`: that of dO, which is `gradient`; `shift`: of the sigmoids. */
+/**
+ * `row_fours`: stride of the rows of `scores` and `products`; `width`: that of dO, which is `gradient`; `shift`: of the
+ * sigmoids.
+ */
 export function recordRowGradients(
   stream: Stream,
   parameters: RowGradientParameters,
