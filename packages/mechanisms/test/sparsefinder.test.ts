@@ -8,6 +8,7 @@ import {
   seedsFrom,
   withLosses,
 } from '@topk-attention/nn';
+import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { describe, expect, test } from 'vitest';
 import {
   entmaxAttention,
@@ -122,7 +123,8 @@ describe.each(names)('by %s', (by) => {
     for (const name of names) await expectSlope(loss, parameters, gradients, name, 7);
   });
 
-  test('training the predictor covers more of the support for what it lists', async () => {
+  const title = 'training the predictor covers more of the support for what it lists';
+  optional(title, by === 'distance' ? [] : thoroughAvailability(), async () => {
     const qualityOf = async (of: ParameterTree): Promise<GraphQuality> => {
       const counts: Tensor[] = [];
       // By distance: the 12 nearest.
