@@ -55,7 +55,8 @@ otherwise.
 
 Examples:
   pnpm lra compare --mechanisms all --task listops --lengths 256,1024 --backend onnxruntime
-  pnpm lra compare --mechanisms exact,top-k,performer,rfa --task listops --data data/listops --backend webgpu`;
+  pnpm lra compare --mechanisms exact,top-k,performer,rfa --task listops --data data/listops --backend webgpu
+  pnpm lra compare --mechanisms all --task listops --measure-only --lengths 1024,4096,16384`;
 
 type CompareOptions = BackendOptions & {
   mechanisms: readonly MechanismName[];
@@ -75,6 +76,7 @@ type CompareOptions = BackendOptions & {
   out: string;
   resume?: true;
   saveEvery: number;
+  measureOnly?: true;
 };
 
 /** `compare`: mechanisms side by side, in what they learn and in what they cost. */
@@ -118,9 +120,16 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--out <DIR>', 'folder for runs, measurements and the page', 'report/compare')
     .option('--resume', 'go on with what is there')
     .option('--save-every <N>', 'steps between checkpoints', wholeNumber, 500)
+    .option('--measure-only', "train nothing: time and memory by length of the preset's model")
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    if (options.data === undefined) {
+    if (options.measureOnly) {
+      for (const name of ['data', 'steps', 'batch', 'microBatch'] as const)
+        if (options[name] !== undefined)
+          command.error(
+            `${name === 'microBatch' ? '--micro-batch' : `--${name}`} does not go with --measure-only`,
+          );
+    } else if (options.data === undefined) {
       if (options.task !== 'listops') command.error(`--task ${options.task} needs --data`);
       if (command.getOptionValueSource('preset') === 'cli') command.error('--preset goes with --data');
       if (options.batch !== undefined) command.error('--batch goes with --data');
@@ -140,7 +149,7 @@ const REASONS: readonly string[] = [...REFUSALS, 'SHAPE_MISMATCH', 'NAN_FOUND'];
 
 async function compare(options: CompareOptions, io: Io, host: Host): Promise<void> {
   const { mechanisms, task, seed: seeds, landmarks, out } = options;
-  const defaults = options.data === undefined ? quickMechanisms : usual;
+  const defaults = isQuick(options) ? quickMechanisms : usual;
   const { k = defaults.k, features = defaults.features } = options;
   const file = join(out, 'bench.json');
   requireWritable(file);
@@ -158,7 +167,7 @@ async function compare(options: CompareOptions, io: Io, host: Host): Promise<voi
     mechanismTitle(mechanism);
   const runs = planned.filter((run) => !refused.has(wayOf(run)));
   const finished = await trainRuns(
-    runs,
+    options.measureOnly ? [] : runs,
     sources,
     { ...options, out: join(out, 'runs') },
     io,
@@ -168,7 +177,7 @@ async function compare(options: CompareOptions, io: Io, host: Host): Promise<voi
     },
   );
   const reasons = [...refused].map(([way, reason]): Refused => ({ way, reason }));
-  if (finished.length === 0) {
+  if (finished.length === 0 && !options.measureOnly) {
     throw new TopKError('UNSUPPORTED', 'compare: no mechanism was trained', {
       expected: 'one that takes the task',
       got: reasons.map(({ way, reason }) => `${way}: ${reason}`).join('; '),
@@ -181,16 +190,21 @@ async function compare(options: CompareOptions, io: Io, host: Host): Promise<voi
   show(finished, result, file, options, io);
 }
 
+/** Without rows: the short expressions and the small model of `quick`. */
+function isQuick({ data, measureOnly }: CompareOptions): boolean {
+  return data === undefined && !measureOnly;
+}
+
 function sourcesOf(options: CompareOptions, io: Io): TaskSources {
   const { data, task, steps = 100 } = options;
-  if (data === undefined) {
+  if (isQuick(options)) {
     const preset = { name: 'quick' as const, ...quickPreset(steps) };
     return { presetOf: () => preset, rowsOf: () => quickSplits(io.signal) };
   }
   const preset: NamedPreset = { name: options.preset, ...changedPreset(options.preset, task, options) };
   return {
     presetOf: () => preset,
-    rowsOf: (_, { training }, bar) => rowsOf(task, { data }, training.validation, bar, io),
+    rowsOf: (_, { training }, bar) => rowsOf(task, { data: data as string }, training.validation, bar, io),
   };
 }
 

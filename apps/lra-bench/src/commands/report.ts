@@ -85,7 +85,8 @@ export function writeReport({
   const path = (kind: string): string => join(out, `lra.${kind}`);
   const [html, markdown, picture] = [path('html'), path('md'), path('svg')];
   for (const file of [html, markdown, picture]) requireWritable(file);
-  const { runs: found, needles } = collectRuns(runs);
+  // Of benchmarks alone, as of `compare --measure-only`.
+  const { runs: found, needles } = runs.length > 0 ? collectRuns(runs) : { runs: [], needles: [] };
   const sections = sectionsOf(found, separate === true);
   const reported = { sections, needles, benches: bench.flatMap(readBench) };
   writeFileAtomically(html, reportPage(reported, calledAs()));

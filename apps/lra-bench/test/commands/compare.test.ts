@@ -38,6 +38,23 @@ test('mechanisms are trained alike, measured by length and shown on one page; re
   expect(again.sections).toEqual(sections);
 });
 
+test('--measure-only measures the model of the preset and trains nothing', async () => {
+  const out = join(folder, 'measured');
+  const args = ['compare', '--mechanisms', 'exact,simpletron', '--task', 'image', '--measure-only'];
+  const rest = ['--lengths', '16', '--rounds', '1', '--backend', 'reference', '--out', out, '--json'];
+  const { stdout } = await lra([...args, ...rest]);
+  const { sections, comparison } = JSON.parse(stdout);
+  expect(sections).toEqual([]);
+  expect(comparison.about).toContain('2 layers of width 64');
+  expect(comparison.rows.map(({ way, x }: { way: string; x: number }) => `${way} ${x}`)).toEqual([
+    'exact 16',
+    'simpletron 16',
+  ]);
+  expect(readFileSync(join(out, 'lra.md'), 'utf8')).toContain('A step of training by length');
+  expect(existsSync(join(out, 'runs'))).toBe(false);
+  expect(await errorOf([...args, '--steps', '5'])).toMatchObject({ code: 'USAGE' });
+});
+
 test('a mechanism that refuses the task is named with its reason, and data are not read for it', async () => {
   const args = ['compare', '--mechanisms', 'soft', '--task', 'image', '--data', join(folder, 'none')];
   const error = await errorOf([...args, '--backend', 'reference', '--out', join(folder, 'refused')]);
