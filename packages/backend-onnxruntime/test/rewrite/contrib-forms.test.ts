@@ -36,7 +36,9 @@ function modelOf(build: (block: Block) => string, shapes: Partial<Shapes> = {}):
   const onnx = new GraphBuilder();
   const inputs = { q, k, v, mask };
   for (const [name, dims] of Object.entries(inputs)) onnx.input(name, 'f32', dims);
-  const output = build({ onnx, q: 'q', k: 'k', v: 'v', mask: 'mask' });
+  // Keys and values that are inputs stay where they are: here they are computed.
+  const [computedK, computedV] = [onnx.op('Neg', ['k']), onnx.op('Neg', ['v'])];
+  const output = build({ onnx, q: 'q', k: computedK, v: computedV, mask: 'mask' });
   onnx.output(output, 'f32', [...q.slice(0, -1), v.at(-1) as number]);
   return encodeModel(onnx.model());
 }
@@ -142,6 +144,17 @@ const fitting: Readonly<Record<string, Fitting>> = {
     },
     shapes: { k: ['b', HEADS, 's', 8] },
     scale: Math.fround(0.3),
+  },
+  'keys and values that are joined of computed ones': {
+    build: (block) => {
+      const { onnx, k, v } = block;
+      const [keys, values] = [
+        onnx.op('Concat', [k, k], { axis: 3 }),
+        onnx.op('Concat', [v, onnx.op('Neg', [v])], { axis: 2 }),
+      ];
+      return plain({ ...block, k: keys, v: values });
+    },
+    scale: 1,
   },
   'a guard against rows without keys, casts that change nothing, and no dropout': {
     build: (block) => {
@@ -297,6 +310,23 @@ const unfit: Readonly<Record<string, Unfit>> = {
     shapes: { q: ['l', 8], k: [8, 's'], v: ['s', 8] },
     reason: /^its queries have 2 axes$/,
   },
+  'keys of an earlier run': {
+    build: (block) => plain({ ...block, k: 'k' }),
+    reason: /^its keys or values come from an input, and the operator would copy them in every run$/,
+  },
+  'values of an earlier run beside new ones': {
+    build: (block) => {
+      const { onnx, k, v } = block;
+      const twice = (one: string, other: string, axis: number): string => {
+        const joined = onnx.op('Concat', [one, other], { axis });
+        return onnx.op('Transpose', [onnx.op('Transpose', [joined], { perm: [1, 0, 2, 3] })], {
+          perm: [1, 0, 2, 3],
+        });
+      };
+      return plain({ ...block, k: twice(k, k, 3), v: twice(v, 'v', 2) });
+    },
+    reason: /^its keys or values come from an input/,
+  },
   'a second product with a factor': {
     build: (block) => {
       const weights = softmax(block, product(block));
@@ -373,7 +403,8 @@ describe('operators of the file', () => {
     const x = onnx.input('x', 'f32', ['b', 'l', 24]);
     onnx.input('c', 'f32', [72]);
     onnx.input('added', 'f32', [1, HEADS, 'l', 'l']);
-    const names = inputs.map((name) => (name === 'x' ? x : name));
+    const states = onnx.op('Neg', [x]);
+    const names = inputs.map((name) => (name === 'x' ? states : name));
     const all = { num_heads: HEADS, ...attributes };
     const made = onnx.ops('MultiHeadAttention', names, outputs, all, 'com.microsoft');
     onnx.output(made[0] as string, 'f32', ['b', 'l', 24]);

@@ -105,7 +105,7 @@ export function createProgram(output: Output, version: string): Command {
     .option(...AT)
     .option(
       '--contrib',
-      'measure each model rewritten exactly too: in standard operators, and with --contrib',
+      "measure each model rewritten exactly too: in standard operators, and with ONNX Runtime's own",
     )
     .option('--runs <number>', 'runs, of which the quickest counts', whole, 2)
     .option(...JSON_FLAG)

@@ -3,6 +3,7 @@ import type { NodeProto } from '../../onnx/messages.js';
 import { type Axes, isFixed, type Lengths, lengthAt } from '../extents/lengths.js';
 import { floatOf, intOf, operatorOf } from '../graph/attributes.js';
 import { type AttentionBlock, nameOf } from './block.js';
+import { holdsInput } from './holds-input.js';
 import { sameNumber } from './same-number.js';
 
 /** A block as ONNX Runtime's MultiHeadAttention takes it. */
@@ -54,6 +55,9 @@ export function fitOperator(
   }
   const changed = changedBelow(block, lengths);
   if (changed !== undefined) return no(changed, 'changes the weights');
+  // They would be put into the operator's order and back: for the one query of a decoder that takes longer than attention.
+  if ([scores, product].some(({ input }) => holdsInput(block.index, input[1] as string)))
+    return { reason: 'its keys or values come from an input, and the operator would copy them in every run' };
   const [queries, keys] = [unscaled(block, lengths, 0), unscaled(block, lengths, 1)];
   // The attribute is a float32.
   const scale = Math.fround(queries.factor * keys.factor * (floatOf(scores, 'alpha') ?? 1) * above);
