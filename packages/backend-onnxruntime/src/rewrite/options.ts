@@ -44,10 +44,10 @@ export interface RewriteOptions {
    */
   readonly unrolled?: boolean;
   /**
-   * Whether blocks are written as ONNX Runtime's own `MultiHeadAttention` where its CPU kernel takes memory that grows with the
-   * length: those that stay exact, in float32, without a mask, a bias or causality. The others are written in standard
-   * operators, and the report says why. Such a file runs in ONNX Runtime alone, and not in its WebAssembly build at 4,096 tokens: its kernel there
-   * makes all scores at once. Default: false.
+   * Whether blocks are written as ONNX Runtime's own `MultiHeadAttention` where its kernel for CPUs takes memory that grows with the
+   * length alone: those that stay exact, in float32, without a mask, a bias or causality, on keys that are computed. The report says
+   * of the others why they are in standard operators. Such a file is for ONNX Runtime on CPUs: other engines lack the operator,
+   * and in wasm it makes all scores at once. `'webgpu'` is refused with it. Default: false.
    */
   readonly contrib?: boolean;
   /** Bytes of one chunk's scores, which decide how many queries it has. Default: 32 MiB; 128 MiB for `'webgpu'`. */
