@@ -1,26 +1,11 @@
 // Blocks as ONNX Runtime's own MultiHeadAttention, where that is asked for.
 import { readTestModel, testModels } from '@topk-attention/onnx-models';
 import { describe, expect, test } from 'vitest';
-import { subgraphsOf } from '../../src/onnx/attributes.js';
-import type { GraphProto, NodeProto } from '../../src/onnx/messages.js';
 import { decodeModel } from '../../src/onnx/read-model.js';
 import { Lengths } from '../../src/rewrite/extents/lengths.js';
-import { operatorOf } from '../../src/rewrite/graph/attributes.js';
 import { type BlockReport, formatReport, type RewriteReport, rewriteModel } from '../../src/rewrite/index.js';
+import { multiHead, nodesOf, operatorsOf } from '../support/attention-block.js';
 import { extentsOf, feedsOf, largestGap, type Output, openModel, runsOf } from '../support/run-model.js';
-
-const multiHead = 'com.microsoft.MultiHeadAttention';
-
-/** Every node of a model, those of inner graphs too. */
-function nodesOf(bytes: Uint8Array): readonly NodeProto[] {
-  const all = ({ node }: GraphProto): readonly NodeProto[] =>
-    node.flatMap((one) => [one, ...subgraphsOf(one).flatMap(all)]);
-  return all(decodeModel(bytes).graph as GraphProto);
-}
-
-function operators(bytes: Uint8Array): readonly NodeProto[] {
-  return nodesOf(bytes).filter((node) => operatorOf(node) === multiHead);
-}
 
 function importsOf(bytes: Uint8Array): readonly (string | undefined)[] {
   return decodeModel(bytes).opsetImport.map(({ domain = '', version }) => `${domain} ${version}`);
@@ -47,7 +32,7 @@ describe.each(whole.filter(({ family }) => family in unmasked))('$name', ({ name
   test('is the same function, and the report names the operator', async () => {
     expect(report.blocks).toHaveLength(blocks);
     expect(report.blocks.filter(isOperator)).toHaveLength(unmasked[family] as number);
-    expect(operators(model)).toHaveLength(unmasked[family] as number);
+    expect(operatorsOf(model)).toHaveLength(unmasked[family] as number);
     expect(formatReport(report)).toMatch(new RegExp(`, contrib\n[^]*exact   .* MiB -> ${multiHead}\n`));
     const [before, after] = [await openModel(original), await openModel(model)];
     for (const run of runsOf(family, [
