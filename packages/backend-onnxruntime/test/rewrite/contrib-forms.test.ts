@@ -83,6 +83,19 @@ const fitting: Readonly<Record<string, Fitting>> = {
     },
     scale: 1,
   },
+  'keys and values that the file repeats for groups of heads': {
+    build: (block) => {
+      const { onnx, k, v } = block;
+      const repeated = (value: string, shape: readonly number[]): string => {
+        const open = onnx.op('Unsqueeze', [value, onnx.i64([2])]);
+        return onnx.op('Reshape', [onnx.op('Expand', [open, onnx.i64([1, 1, 2, 1, 1])]), onnx.i64(shape)]);
+      };
+      return plain({ ...block, k: repeated(k, [0, 4, 8, -1]), v: repeated(v, [0, 4, -1, 8]) });
+    },
+    shapes: { q: ['b', 4, 'l', 8], k: ['b', 2, 8, 's'], v: ['b', 2, 's', 8] },
+    scale: 1,
+    heads: 4,
+  },
   'a guard against rows without keys, casts that change nothing, and no dropout': {
     build: (block) => {
       const { onnx, v } = block;
