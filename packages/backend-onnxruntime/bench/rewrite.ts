@@ -16,8 +16,8 @@ is and rewritten. Models of usual sizes with random weights: python tooling/onnx
 
   --lengths a,b   tokens                                                        (default 2048,4096)
   --forms a,b     of original, exact, exact-ff, k, k-ff: rewritten exactly or with k, and feed-forward layers in
-                  chunks; k-alone and k-bound: with TopK alone, or with a bound first, whatever the length
-                                                                                (default original,exact,k)
+                  chunks; contrib: exactly, with ONNX Runtime's own operator; k-alone and k-bound: with TopK alone, or
+                  with a bound first, whatever the length                       (default original,exact,k)
   --queries n     queries of a model of q, k and v                              (default 96)
   --k n           kept keys                                                     (default 64)
   --engine e      node or wasm                                                  (default node)
@@ -60,6 +60,7 @@ const forms: Readonly<Record<string, { readonly label: string; readonly options?
     label: 'exact, feed-forward in chunks',
     options: { attention: 'exact', feedForward: 'chunked' },
   },
+  contrib: { label: 'exact, contrib', options: { attention: 'exact', contrib: true } },
   k: { label: `k ${k}`, options: { attention: { k } } },
   'k-alone': { label: `k ${k}, TopK alone`, options: { attention: { k }, maxLength: 16 * k - 1 } },
   'k-bound': { label: `k ${k}, bound first`, options: { attention: { k }, maxLength: 256 * k - 1 } },

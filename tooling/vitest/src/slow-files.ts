@@ -25,6 +25,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     properties: 29,
     'rewrite/bit-equal': 23,
     'rewrite/command-line': 85,
+    'rewrite/contrib': 9,
+    'rewrite/contrib-memory': 13,
     'rewrite/exporters': 70,
     'rewrite/feed-forward': 11,
     // Files made to be refused: cycles, hostile sizes, thousands of flipped bytes.

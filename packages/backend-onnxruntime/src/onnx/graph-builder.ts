@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { type Attribute, type Attributes, attributeOf } from './attributes.js';
+import { CONTRIB } from './contrib.js';
 import { type ElementType, elementTypes } from './data-types.js';
 import { type Dim, type Dims, shapeOf } from './dims.js';
 import type { GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto } from './messages.js';
@@ -23,8 +24,6 @@ export interface GraphInput extends TypedValue {
 /** Operator set 21 and IR 10: the oldest pair with every operator used here, read by ONNX Runtime 1.20 and later. */
 const OPSET = 21;
 const IR_VERSION = 10;
-/** Operators of ONNX Runtime's own (FusedMatMul). */
-export const CONTRIB_DOMAIN = 'com.microsoft';
 
 /**
  * Collects nodes and constants of one ONNX graph. Values are named by strings, as in ONNX. Extents may be names: those of
@@ -250,10 +249,7 @@ export class GraphBuilder {
       irVersion: IR_VERSION,
       producerName: 'topk-attention',
       graph: this.finish(),
-      opsetImport: [
-        { domain: '', version: OPSET },
-        { domain: CONTRIB_DOMAIN, version: 1 },
-      ],
+      opsetImport: [{ domain: '', version: OPSET }, CONTRIB],
     };
   }
 }

@@ -2,7 +2,8 @@ import { type Shape, sizeOf } from '@topk-attention/core';
 import { blockOf, emitSum } from '../emit/long-sum.js';
 import type { Graph } from '../graph/graph.js';
 import type { OnnxNode } from '../graph/node.js';
-import { CONTRIB_DOMAIN, type GraphBuilder } from '../onnx/graph-builder.js';
+import { CONTRIB } from '../onnx/contrib.js';
+import type { GraphBuilder } from '../onnx/graph-builder.js';
 
 /**
  * Inner extents up to which the engine sums equal terms to within about 1e-5. Its general product sums panels; its product
@@ -58,7 +59,7 @@ function emitProduct(
 ): string {
   if (!transposeA && !transposeB) return onnx.op('MatMul', [a, b]);
   const attributes = { transA: transposeA ? 1 : 0, transB: transposeB ? 1 : 0 };
-  return onnx.op('FusedMatMul', [a, b], attributes, CONTRIB_DOMAIN);
+  return onnx.op('FusedMatMul', [a, b], attributes, CONTRIB.domain);
 }
 
 interface Operand {

@@ -5,6 +5,7 @@ export { type LearnOptions, learnAxes } from './learn-axes.js';
 export type { RewriteOptions } from './options.js';
 export {
   type BlockReport,
+  type Contrib,
   type FeedForwardReport,
   formatReport,
   type LongValue,

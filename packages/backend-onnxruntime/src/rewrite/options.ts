@@ -43,6 +43,13 @@ export interface RewriteOptions {
    * `fixed`. Default: false.
    */
   readonly unrolled?: boolean;
+  /**
+   * Whether blocks are written as ONNX Runtime's own `MultiHeadAttention` where its kernel for CPUs takes memory that grows with the
+   * length alone: those that stay exact, in float32, without a mask, a bias or causality, on keys that are computed. The report says
+   * of the others why they are in standard operators. Such a file is for ONNX Runtime on CPUs: other engines lack the operator,
+   * and in wasm it makes all scores at once. `'webgpu'` is refused with it. Default: false.
+   */
+  readonly contrib?: boolean;
   /** Bytes of one chunk's scores, which decide how many queries it has. Default: 32 MiB; 128 MiB for `'webgpu'`. */
   readonly chunkBytes?: number;
   /**
@@ -69,6 +76,7 @@ export const rewriteKinds: OptionKinds<RewriteOptions> = {
   maxLength: aNumber,
   target: oneOf('cpu', 'webgpu'),
   unrolled: aBoolean,
+  contrib: aBoolean,
   chunkBytes: aNumber,
   fixed: anObject,
   learned: aValue('what learnAxes returned', isLearned),
@@ -90,6 +98,8 @@ const CHUNK_BYTES = { cpu: 32 * 2 ** 20, webgpu: 128 * 2 ** 20 } as const;
 /** How blocks and layers are built; no layers where they stay as they are. */
 export interface Plan {
   readonly attention: BuildOptions;
+  /** Whether blocks become ONNX Runtime's own operator where they fit it. */
+  readonly isContrib: boolean;
   readonly feedForward: FeedForwardOptions | undefined;
 }
 
@@ -100,6 +110,7 @@ export function planOf({
   maxLength,
   target = 'cpu',
   unrolled: isUnrolled = false,
+  contrib: isContrib = false,
   chunkBytes: bytes = CHUNK_BYTES[target],
 }: RewriteOptions): Plan {
   const k =
@@ -108,11 +119,14 @@ export function planOf({
   if (!isCount(bytes)) throw invalid('INVALID_OPTION', 'chunkBytes', WHOLE, bytes);
   if (maxLength !== undefined && !isCount(maxLength))
     throw invalid('INVALID_OPTION', 'maxLength', WHOLE, maxLength);
+  if (isContrib && target !== 'cpu')
+    throw invalid('INVALID_OPTION', 'contrib', `target 'cpu' with it`, target);
   const limits = { mostRows: MOST_ROWS[target], bytes };
   // How long a selection takes on a GPU was not measured, and its forms need branches.
   const how = { limits, isUnrolled, isPlain: target !== 'cpu' || isUnrolled };
   return {
     attention: { ...how, k, maxLength: maxLength ?? Number.POSITIVE_INFINITY },
+    isContrib,
     feedForward: feedForward && { ...how, ...selectionOf(feedForward) },
   };
 }

@@ -1,5 +1,9 @@
 import type { Selection } from './build/selected-units.js';
 import type { RefusalCode } from './find/block.js';
+import type { MULTI_HEAD } from './graph/contrib.js';
+
+/** ONNX Runtime's operator that a block is, or why it is standard ones. */
+export type Contrib = { readonly operator: typeof MULTI_HEAD } | { readonly reason: string };
 
 /** What became of one attention block, or of one operator that stands for one. */
 export interface BlockReport {
@@ -10,12 +14,17 @@ export interface BlockReport {
   /** What the block is made of: plain nodes, or an operator by name. */
   readonly form: string;
   readonly result: 'exact' | 'top-k' | 'refused';
+  /** With the option `contrib`. */
+  readonly contrib?: Contrib;
   /** Why it is left as it is, if it is. */
   readonly code?: RefusalCode;
   readonly reason?: string;
   /** Queries of one chunk, at the report's extents. */
   readonly chunk?: number;
-  /** Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents in float32. */
+  /**
+   * Bytes of the scores and the weights as the file has them, and of one chunk of them, at the report's extents in float32. None
+   * after where an operator of ONNX Runtime holds them, in parts that the processor's cache has room for.
+   */
   readonly bytes?: { readonly before: number; readonly after: number };
 }
 
@@ -53,6 +62,8 @@ export interface RewriteReport {
   readonly blocks: readonly BlockReport[];
   /** Whether chunks are copies of each other instead of turns of a loop. */
   readonly unrolled: boolean;
+  /** Whether ONNX Runtime's own operator was asked for. */
+  readonly contrib: boolean;
   readonly feedForwards: readonly FeedForwardReport[];
   /** Softmaxes that belong to no attention block. */
   readonly otherSoftmaxes: readonly string[];
@@ -73,6 +84,7 @@ export function formatReport(
     opset,
     attention,
     unrolled,
+    contrib: isContrib,
     blocks,
     left,
     extents,
@@ -84,19 +96,16 @@ export function formatReport(
 ): string {
   const rewritten = blocks.filter(({ result }) => result !== 'refused').length;
   const how = attention === 'exact' ? 'exact' : `k = ${attention.k}`;
+  const ways = [how, ...(unrolled ? ['unrolled'] : []), ...(isContrib ? ['contrib'] : [])].join(', ');
   const at = Object.entries(extents).map(([name, extent]) => `${name} ${extent}`);
   const lines = [
-    `${producer || 'unknown exporter'}, operator set ${opset}, attention ${how}${unrolled ? ', unrolled' : ''}`,
+    `${producer || 'unknown exporter'}, operator set ${opset}, attention ${ways}`,
     `${rewritten} of ${blocks.length} attention blocks ${done}${at.length > 0 ? `; bytes at ${at.join(', ')}` : ''}`,
   ];
-  for (const { name, place, form, result, code, reason, bytes } of blocks) {
-    const size =
-      bytes === undefined
-        ? 'bytes not known: the model does not take these extents together'
-        : `${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
-    lines.push(
-      `  ${result.padEnd(8)}${placed(name, place)} (${form}): ${reason === undefined ? size : `${code}: ${reason}`}`,
-    );
+  for (const block of blocks) {
+    const { name, place, form, result, code, reason } = block;
+    const what = reason === undefined ? written(block) : `${code}: ${reason}`;
+    lines.push(`  ${result.padEnd(8)}${placed(name, place)} (${form}): ${what}`);
   }
   for (const { name, place, result, hidden, k, select, reason } of feedForwards) {
     const kept =
@@ -113,6 +122,19 @@ export function formatReport(
   for (const { name, operator, dims } of left)
     lines.push(`  left    ${operator} ${name} [${dims.join(', ')}]`);
   return `${lines.join('\n')}\n`;
+}
+
+/** What a block takes before and after, and in which operators where there was a choice. */
+function written({ form, bytes, contrib }: BlockReport): string {
+  if (contrib !== undefined && 'operator' in contrib) {
+    if (form === contrib.operator) return 'as it was';
+    return `${bytes === undefined ? '' : `${mebibytes(bytes.before)} -> `}${contrib.operator}`;
+  }
+  const size =
+    bytes === undefined
+      ? 'bytes not known: the model does not take these extents together'
+      : `${mebibytes(bytes.before)} -> ${mebibytes(bytes.after)}`;
+  return contrib === undefined ? size : `${size}; standard operators: ${contrib.reason}`;
 }
 
 function placed(name: string, place: string | undefined): string {

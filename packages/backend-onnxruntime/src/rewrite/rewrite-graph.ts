@@ -7,18 +7,23 @@ import {
   type FeedForwardPlan,
   planFeedForward,
 } from './build/build-feed-forward.js';
+import { buildOperator } from './build/build-operator.js';
 import { NodeWriter } from './build/node-writer.js';
 import { ShapeWriter } from './build/shape-writer.js';
 import { expand, isExpandable } from './expand/expand.js';
+import { isPlainMultiHead } from './expand/multi-head.js';
 import type { Length, Lengths } from './extents/lengths.js';
 import { type AttentionBlock, nameOf, Refused } from './find/block.js';
 import { findAttention } from './find/find-attention.js';
 import { type FeedForwardBlock, findFeedForward } from './find/find-feed-forward.js';
+import { fitOperator, type NoFit, type OperatorBlock } from './find/fit-operator.js';
 import { isTakenApart } from './find/taken-apart.js';
 import { operatorOf } from './graph/attributes.js';
+import { MULTI_HEAD } from './graph/contrib.js';
 import { GraphIndex } from './graph/graph-index.js';
 import { mapGraphs } from './graph/live.js';
 import type { Plan } from './options.js';
+import type { Contrib } from './report.js';
 
 /** A block that was found, or an operator that stands for one: rewritten, or refused. */
 export interface Outcome {
@@ -29,6 +34,8 @@ export interface Outcome {
   /** The operator, where it has been replaced with plain nodes. */
   readonly operator?: NodeProto;
   readonly block?: AttentionBlock;
+  /** Where ONNX Runtime's own operator is asked for: that it is, or why not. */
+  readonly contrib?: Contrib;
   readonly refused?: Refused;
 }
 
@@ -58,14 +65,25 @@ export class Expansion {
   readonly #opset: number;
   readonly #prefix: string;
   readonly #refused: ReadonlySet<NodeProto>;
+  readonly #keepsPlain: boolean;
   #count = 0;
 
-  /** @param refused Operators that are left as they are. */
-  constructor(lengths: Lengths, opset: number, prefix: string, refused: ReadonlySet<NodeProto>) {
+  /**
+   * @param refused Operators that are left as they are.
+   * @param keepsPlain Whether operators are left that blocks are to become.
+   */
+  constructor(
+    lengths: Lengths,
+    opset: number,
+    prefix: string,
+    refused: ReadonlySet<NodeProto>,
+    keepsPlain: boolean,
+  ) {
     this.#lengths = lengths;
     this.#opset = opset;
     this.#prefix = prefix;
     this.#refused = refused;
+    this.#keepsPlain = keepsPlain;
   }
 
   graph(graph: GraphProto, outer?: GraphIndex, place?: string): GraphProto {
@@ -86,6 +104,11 @@ export class Expansion {
   #node(node: NodeProto, index: GraphIndex): readonly NodeProto[] {
     if (!isExpandable(node)) return [this.#within(node, index)];
     if (this.#refused.has(node)) return [node];
+    if (this.#keepsPlain && isPlainMultiHead(node, index, this.#lengths)) {
+      const named = { name: nameOf(node), place: index.place, form: operatorOf(node) };
+      this.outcomes.push({ ...named, contrib: { operator: MULTI_HEAD } });
+      return [node];
+    }
     try {
       const prefix = `${this.#prefix}a${this.#count++}/`;
       const made = expand(node, index, this.#lengths, this.#opset, prefix);
@@ -178,10 +201,14 @@ export class Rewriting {
         this.otherSoftmaxes.push(nameOf(node));
         return;
       }
-      if (keptOf(block, this.#plan.attention) !== undefined && block.whyNotSelected !== undefined)
-        throw block.whyNotSelected;
+      const k = keptOf(block, this.#plan.attention);
+      if (k !== undefined && block.whyNotSelected !== undefined) throw block.whyNotSelected;
       const prefix = `${this.#prefix}${this.#count++}/`;
-      const made = buildAttention(block, this.#lengths, this.#opset, this.#plan.attention, prefix);
+      const fit = this.#plan.isContrib ? this.#fit(block, k, operator) : undefined;
+      const isOperator = fit !== undefined && 'scale' in fit;
+      const made = isOperator
+        ? buildOperator(block, fit, this.#opset, prefix)
+        : buildAttention(block, this.#lengths, this.#opset, this.#plan.attention, prefix);
       const long = [block.queryLength, block.keyLength];
       for (const shape of block.shapes) {
         if (this.#shape(shape, index, long, replaced)) continue;
@@ -191,11 +218,18 @@ export class Rewriting {
         );
       }
       replaced.set(block.product, made);
-      this.outcomes.push({ ...outcome, block });
+      const contrib: Contrib | undefined = isOperator ? { operator: MULTI_HEAD } : fit;
+      this.outcomes.push({ ...outcome, block, ...(contrib && { contrib }) });
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.outcomes.push({ ...outcome, refused: error });
     }
+  }
+
+  #fit(block: AttentionBlock, k: number | undefined, operator?: NodeProto): OperatorBlock | NoFit {
+    return k === undefined
+      ? fitOperator(block, this.#lengths, operator)
+      : { reason: `it keeps ${k} keys of each query, which the operator cannot` };
   }
 
   #feedForward(

@@ -12,6 +12,7 @@ import type { View } from './extents/settle.js';
 import { type Extents, symbolsOf } from './extents/symbols.js';
 import { bytesOf, type ModelBytes } from './files/model-bytes.js';
 import { nameOf } from './find/block.js';
+import { withContrib } from './graph/contrib.js';
 import { inOrder } from './graph/in-order.js';
 import { allNames, withoutDead } from './graph/live.js';
 import { leftOver } from './left-over.js';
@@ -51,7 +52,14 @@ export function rewriteDecoded(
   source: string,
   given: RewriteOptions,
 ): { readonly model: ModelProto; readonly report: RewriteReport } {
-  const { attention = 'exact', feedForward, unrolled = false, strict = false, learned } = given;
+  const {
+    attention = 'exact',
+    feedForward,
+    unrolled = false,
+    contrib = false,
+    strict = false,
+    learned,
+  } = given;
   const plan = planOf(given);
   const graph = inOrder(decoded.graph as GraphProto, source);
   checkOrder(graph, source);
@@ -75,11 +83,13 @@ export function rewriteDecoded(
   const at = new Map(symbols.map((name) => [name, wanted.get(name) ?? fixed.get(name) ?? standard(name)]));
   const extents = { fixed, at, learned };
   const { lengths, made, rewriting, outcomes } = rewriteBlocks(model, extents, plan, prefix);
-  const rewritten: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
+  const lean: ModelProto = { ...model, graph: made === graph ? graph : withoutDead(made, graph) };
+  const isContrib = outcomes.some((outcome) => outcome.contrib && 'operator' in outcome.contrib);
+  const rewritten = isContrib ? withContrib(lean) : lean;
   const report: RewriteReport = {
     producer: [model.producerName, model.producerVersion].filter(Boolean).join(' '),
     opset,
-    ...{ attention, ...(feedForward !== undefined && { feedForward }), unrolled },
+    ...{ attention, ...(feedForward !== undefined && { feedForward }), unrolled, contrib },
     blocks: outcomes.map((outcome) => reportOf(outcome, lengths.reported, plan.attention)),
     feedForwards: rewriting.feedForwards.map(feedForwardReportOf),
     otherSoftmaxes: rewriting.otherSoftmaxes,
@@ -117,7 +127,8 @@ function rewriteBlocks(
   const refused: Outcome[] = [];
   for (;;) {
     const operators = new Set(refused.flatMap(({ operator }) => operator ?? []));
-    const expansion = new Expansion(original, opset, prefix, operators);
+    const keepsPlain = plan.isContrib && plan.attention.k === undefined;
+    const expansion = new Expansion(original, opset, prefix, operators, keepsPlain);
     const expanded: ModelProto = { ...model, graph: expansion.graph(model.graph as GraphProto) };
     const isSame = expanded.graph === model.graph;
     const lengths = isSame ? original : new Lengths(expanded, fixed, at, learned);
@@ -181,24 +192,25 @@ function feedForwardReportOf(found: FoundFeedForward): FeedForwardReport {
 }
 
 function reportOf(outcome: Outcome, view: View, options: BuildOptions): BlockReport {
-  const { place, block, refused } = outcome;
+  const { place, block, refused, contrib } = outcome;
   const named = { name: outcome.name, ...(place !== undefined && { place }), form: outcome.form };
   if (refused !== undefined)
     return { ...named, result: 'refused', code: refused.code, reason: refused.message };
   const k = block && keptOf(block, options);
   const result = k === undefined ? 'exact' : 'top-k';
+  const isOperator = contrib !== undefined && 'operator' in contrib;
+  const done = { ...named, result, ...(contrib && { contrib }) } as const;
   const dims = block && view.known(block.index.graph, block.softmax.output[0] as string)?.dims;
   const value = block && view.known(block.index.graph, block.product.input[1] as string)?.dims;
-  if (dims === undefined || value === undefined) return { ...named, result };
+  if (dims === undefined || value === undefined) return done;
   const [rows, keys] = dims.slice(-2) as [number, number];
   const heads = sizeOf(dims.slice(0, -2));
+  const before = 2 * 4 * heads * rows * keys;
+  if (isOperator) return { ...done, bytes: { before, after: 0 } };
   const gathered = k === undefined ? 0 : Math.min(k, keys) * (value.at(-1) as number);
   const chunk = evenRows(rows, fittingRows(options.limits, 4 * heads * (keys + gathered)));
-  const bytes = {
-    before: 2 * 4 * heads * rows * keys,
-    after: 4 * heads * chunk * (2 * keys + gathered),
-  };
-  return { ...named, result, chunk, bytes };
+  const after = 4 * heads * chunk * (2 * keys + gathered);
+  return { ...done, chunk, bytes: { before, after } };
 }
 
 function checkNothingLeft({ blocks, left }: RewriteReport): void {

@@ -51,6 +51,7 @@ test.each<[object, string]>([
   [{ attention: { k: '3' } }, 'attention.k'],
   [{ attention: {} }, 'attention.k'],
   [{ attention: 'top-k' }, 'attention'],
+  [{ contrib: 'yes' }, 'contrib'],
   [{ feedForward: { k: 3, selct: 'signed' } }, 'selct'],
   [{ learned: { observed: 3 } }, 'learned'],
   [{ learned: { observed: [], choices: [] } }, 'learned'],

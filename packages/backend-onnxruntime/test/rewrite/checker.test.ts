@@ -14,6 +14,7 @@ optional('onnx.checker passes every rewritten model', onnxAvailability(), async 
       { attention: 'exact' },
       { attention: { k: 8 }, feedForward: 'chunked' },
       { feedForward: { k: 5 } },
+      { contrib: true },
     ];
     const files: string[] = [];
     for (const { name } of testModels) {

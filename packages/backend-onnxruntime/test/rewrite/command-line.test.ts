@@ -162,6 +162,48 @@ test('inputs and outputs in half precision', async () => {
   expect(JSON.parse(timed.out).rows).toMatchObject([{ model: from }, { model: to }]);
 });
 
+test('blocks without a mask as an operator of ONNX Runtime, where asked for', async () => {
+  const operator = 'com.microsoft.MultiHeadAttention';
+  const [from, to] = [at('picture.onnx'), at('picture-contrib.onnx')];
+  await writeFile(from, readTestModel('vit-sdpa-export-18'));
+  const inspected = await run('inspect', from, '--contrib');
+  expect(inspected.out).toMatch(/attention exact, contrib\n2 of 2 attention blocks can be rewritten/);
+  expect(inspected.out).toContain(`MiB -> ${operator}\n`);
+  const rewritten = await run('rewrite', from, to, '--contrib', '--strict', '--json');
+  const { contrib, blocks } = JSON.parse(rewritten.out);
+  expect(contrib).toBe(true);
+  expect(blocks).toMatchObject(
+    Array(2).fill({ result: 'exact', contrib: { operator }, bytes: { after: 0 } }),
+  );
+  const used = decodeModel(await readFile(to)).graph?.node.map(({ opType }) => opType);
+  expect(used?.filter((one) => one === 'MultiHeadAttention')).toHaveLength(2);
+  const asked = await run('rewrite', at('model.onnx'), at('masked.onnx'), '--contrib');
+  expect(asked.out).toMatch(
+    /exact {3}.* MiB; standard operators: Add \S+ may hide keys or add to the scores\n/,
+  );
+
+  for (const args of [[to], ['--contrib']]) {
+    const verified = await run('verify', from, ...args, '--runs', '1', '--json');
+    const { rows, passes } = JSON.parse(verified.out);
+    expect({ rows: rows.length, passes }).toEqual({ rows: 1, passes: true });
+    expect(rows[0].largestDifference).toBeLessThan(1e-5);
+  }
+  const tried = await run('verify', from, '--contrib', '--k', '1,65', '--runs', '1', '--json');
+  expect(JSON.parse(tried.out)).toMatchObject({ smallestK: 65, rows: [{ k: 1 }, { k: 65 }] });
+  const timed = await run('bench', from, '--contrib', '--runs', '1');
+  expect(timed.out.split('\n').slice(1, 4)).toEqual([
+    expect.stringMatching(/picture.onnx {2,}batch 1/),
+    expect.stringMatching(/picture.onnx \(exact\) {2,}batch 1/),
+    expect.stringMatching(/picture.onnx \(exact, contrib\) {2,}batch 1/),
+  ]);
+  for (const args of [
+    ['verify', from, to, '--contrib'],
+    ['rewrite', from, at('none.onnx'), '--contrib', '--target', 'webgpu'],
+  ]) {
+    expect(await run(...args)).toMatchObject({ code: 2, err: expect.stringContaining('INVALID_OPTION') });
+  }
+});
+
 test('a file that is rewritten already is refused', async () => {
   const [to, again] = [at('once.onnx'), at('twice.onnx')];
   expect(await run('rewrite', at('model.onnx'), to, '--k', '9')).toMatchObject({ code: 0 });

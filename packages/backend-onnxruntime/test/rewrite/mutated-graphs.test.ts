@@ -47,7 +47,16 @@ function merged(): ModelProto {
   return { ...onnx.model(), opsetImport };
 }
 
-const names = ['block-bert4', 'block-gpt4', 'block-distilbert4', 'block-bart4', 'modernbert-eager-traced-17'];
+const names = [
+  'block-bert4',
+  'block-gpt4',
+  'block-distilbert4',
+  'block-bart4',
+  'modernbert-eager-traced-17',
+  // Without a mask.
+  'vit-sdpa-export-18',
+  'whisper-encoder-eager-traced-17',
+];
 const originals = names.map((name) => {
   const bytes = readTestModel(name);
   return { model: decodeModel(bytes), feeds: feedsOf(bytes, { batch: 2, length: 13 }) };
@@ -120,8 +129,15 @@ const edit: fc.Arbitrary<Edit> = fc.record({
 });
 const change = {
   edits: fc.array(edit, { minLength: 1, maxLength: 3 }),
-  k: fc.option(fc.constant(13), { nil: undefined }),
+  // As many as there are keys in a picture, and more than in the other models.
+  k: fc.option(fc.constant(65), { nil: undefined }),
+  contrib: fc.boolean(),
 };
+
+interface Ways {
+  readonly k: number | undefined;
+  readonly contrib: boolean;
+}
 
 /** So small that a chunk has few queries, or one. */
 const CHUNK_BYTES = 3000;
@@ -130,13 +146,13 @@ const CHUNK_BYTES = 3000;
 function rewritten(
   model: ModelProto,
   edits: readonly Edit[],
-  k: number | undefined,
+  { k, contrib }: Ways,
   chunkBytes = CHUNK_BYTES,
 ): (RewrittenModel & { readonly bytes: Uint8Array }) | undefined {
   const bytes = encodeModel({ ...model, graph: edits.reduce(edited, model.graph as GraphProto) });
   try {
     const attention = k === undefined ? 'exact' : { k };
-    return { bytes, ...rewriteModel(bytes, { attention, feedForward: 'chunked', chunkBytes }) };
+    return { bytes, ...rewriteModel(bytes, { attention, contrib, feedForward: 'chunked', chunkBytes }) };
   } catch (error) {
     if (error instanceof TopKError) return undefined;
     throw error;
@@ -157,10 +173,10 @@ function gapOf(actual: readonly Output[], expected: readonly Output[]): number {
 test('changed graphs are rewritten or refused, and nothing else is thrown', () => {
   const models = [merged(), ...originals.map(({ model }) => model)];
   const [first] = models as [ModelProto];
-  expect(rewritten(first, [], undefined)?.report.blocks).toHaveLength(6);
+  expect(rewritten(first, [], { k: undefined, contrib: false })?.report.blocks).toHaveLength(6);
   fc.assert(
-    fc.property(fc.record({ model: fc.constantFrom(...models), ...change }), ({ model, edits, k }) => {
-      const blocks = rewritten(model, edits, k)?.report.blocks ?? [];
+    fc.property(fc.record({ model: fc.constantFrom(...models), ...change }), ({ model, edits, ...ways }) => {
+      const blocks = rewritten(model, edits, ways)?.report.blocks ?? [];
       // Each edit may repeat the four blocks of the branches.
       expect(blocks.length).toBeLessThanOrEqual(6 + 4 * edits.length);
     }),
@@ -174,8 +190,8 @@ test('changed graphs that run do the same rewritten', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.record({ original: fc.constantFrom(...originals), ...change }),
-      async ({ original: { model, feeds }, edits, k }) => {
-        const made = rewritten(model, edits, k);
+      async ({ original: { model, feeds }, edits, ...ways }) => {
+        const made = rewritten(model, edits, ways);
         if (made === undefined || made.report.blocks.every(({ result }) => result === 'refused')) return;
         const expected = await runOutputs(made.bytes, feeds).catch(() => undefined);
         // The number that masks hide scores with may be put elsewhere: sums near the largest number overflow, in the engine's
@@ -185,7 +201,7 @@ test('changed graphs that run do the same rewritten', async () => {
         const gap = gapOf(await runOutputs(made.model, feeds), expected);
         if (gap < 1e-4) return;
         expect(gap).toBe(Number.POSITIVE_INFINITY);
-        const whole = rewritten(model, edits, k, 2 ** 30) as RewrittenModel;
+        const whole = rewritten(model, edits, ways, 2 ** 30) as RewrittenModel;
         expect(gapOf(await runOutputs(whole.model, feeds), expected)).toBeLessThan(1e-4);
       },
     ),

@@ -1,5 +1,6 @@
 import { groupSize } from '@topk-attention/core/backend';
-import { CONTRIB_DOMAIN, type GraphBuilder } from '../../onnx/graph-builder.js';
+import { CONTRIB } from '../../onnx/contrib.js';
+import type { GraphBuilder } from '../../onnx/graph-builder.js';
 import type { KeyRange, ScoreRange } from '../selection.js';
 import { type AttentionVariant, foldsCausality, keyRangesOf, scalePlace } from './variant.js';
 
@@ -68,7 +69,7 @@ function emitProduct(
     product =
       domain === 'standard'
         ? onnx.op('MatMul', [queries, onnx.op('Transpose', [part], { perm: [0, 2, 1] })])
-        : onnx.op('FusedMatMul', [queries, part], { transB: 1 }, CONTRIB_DOMAIN);
+        : onnx.op('FusedMatMul', [queries, part], { transB: 1 }, CONTRIB.domain);
   }
   return scalePlace(variant) === 'scores' ? onnx.op('Mul', [product, onnx.f32(scale)]) : product;
 }

@@ -39,9 +39,16 @@ export class NodeWriter {
   }
 
   /** A node whose outputs have given names. */
-  opInto(output: readonly string[], op: string, input: readonly string[], attributes: Attributes = {}): void {
+  opInto(
+    output: readonly string[],
+    op: string,
+    input: readonly string[],
+    attributes: Attributes = {},
+    domain?: string,
+  ): void {
     const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value));
-    this.nodes.push({ opType: op, name: `${output[0]}/${op}`, input, output, attribute });
+    const named = { opType: op, name: `${output[0]}/${op}`, ...(domain !== undefined && { domain }) };
+    this.nodes.push({ ...named, input, output, attribute });
   }
 
   /** The same node on other inputs. Only its first output is made. */

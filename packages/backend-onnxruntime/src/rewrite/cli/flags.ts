@@ -53,12 +53,13 @@ export interface RewriteFlags {
   readonly maxLength?: number | undefined;
   readonly target?: 'cpu' | 'webgpu' | undefined;
   readonly unrolled?: true | undefined;
+  readonly contrib?: true | undefined;
   readonly learn?: true | undefined;
 }
 
 /** @throws TopKError INVALID_OPTION for a selection without a number of units. */
 function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFlags): RewriteOptions {
-  const { chunkBytes, fixed, at, strict, maxLength, target, unrolled } = flags;
+  const { chunkBytes, fixed, at, strict, maxLength, target, unrolled, contrib } = flags;
   if (select !== undefined && feedForwardK === undefined) {
     throw new TopKError('INVALID_OPTION', '--select: nothing to select', {
       expected: '--feed-forward-k with it',
@@ -73,6 +74,7 @@ function optionsOf({ k, feedForward, feedForwardK, select, ...flags }: RewriteFl
     ...(maxLength !== undefined && { maxLength }),
     ...(target !== undefined && { target }),
     ...(unrolled !== undefined && { unrolled }),
+    ...(contrib !== undefined && { contrib }),
     ...(chunkBytes !== undefined && { chunkBytes }),
     ...(fixed !== undefined && { fixed }),
     ...(at !== undefined && { at }),

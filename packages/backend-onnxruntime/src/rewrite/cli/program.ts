@@ -23,6 +23,10 @@ const LEARN = [
   '--learn',
   'run the model on short inputs to learn extents that cannot be told without',
 ] as const;
+const CONTRIB_FLAG = [
+  '--contrib',
+  "write exact blocks that fit it as ONNX Runtime's MultiHeadAttention, which other engines lack",
+] as const;
 const JSON_FLAG = ['--json', 'print JSON'] as const;
 
 const lengths = (standard: readonly number[]) =>
@@ -45,6 +49,7 @@ const rewriting = <Args extends unknown[]>(command: Command<Args, Record<never, 
     .option('--max-length <number>', 'keys of the longest input that the file is for', whole)
     .addOption(new Option('--target <engine>', 'what runs the file').choices(['cpu', 'webgpu'] as const))
     .option('--unrolled', 'copies of each chunk instead of loops; lengths must be fixed')
+    .option(...CONTRIB_FLAG)
     .option('--chunk-bytes <number>', 'bytes of one chunk of scores', whole)
     .option(...FIXED)
     .option(...LEARN)
@@ -75,7 +80,7 @@ export function createProgram(output: Output, version: string): Command {
   program
     .command('verify <original> [rewritten]')
     .description(
-      'run two models on the same inputs, each in a process of its own, and compare; or try several k',
+      'run two models on the same inputs, each in a process of its own, and compare; or try several k, or --contrib',
     )
     .option('-k, --k <numbers>', 'rewrite with each of these, separated by commas, and compare', wholes)
     .addOption(lengths([64, 256]))
@@ -83,6 +88,7 @@ export function createProgram(output: Output, version: string): Command {
     .option(...AT)
     .option(...FIXED)
     .option(...LEARN)
+    .option(...CONTRIB_FLAG)
     .option('--runs <number>', 'runs of each model, of which the quickest counts', whole, 2)
     .option(
       '--tolerance <number>',
@@ -97,6 +103,10 @@ export function createProgram(output: Output, version: string): Command {
     .description('time and memory of models at growing lengths, each run in a process of its own')
     .addOption(lengths([128, 512, 2048]))
     .option(...AT)
+    .option(
+      '--contrib',
+      "measure each model rewritten exactly too: in standard operators, and with ONNX Runtime's own",
+    )
     .option('--runs <number>', 'runs, of which the quickest counts', whole, 2)
     .option(...JSON_FLAG)
     .action((models, flags) => bench(models, flags, output));

@@ -6,6 +6,7 @@ import { type Measurement, measure } from './measure.js';
 import { type Output, PrintedError } from './output.js';
 import { type Costs, costsOf, mebibytes, table } from './table.js';
 import { type Trial, trialsOf } from './trials.js';
+import { withFolder } from './with-folder.js';
 
 /** A row of `verify`. */
 interface VerifyRow extends Comparison {
@@ -20,6 +21,7 @@ interface VerifyFlags {
   readonly at?: Named | undefined;
   readonly fixed?: Named | undefined;
   readonly learn?: true | undefined;
+  readonly contrib?: true | undefined;
   readonly lengths: readonly number[];
   readonly inputs?: string | undefined;
   readonly runs: number;
@@ -31,16 +33,17 @@ interface VerifyFlags {
 /** Differences that pass by default, for numbers of about 1. */
 const TOLERANCE = { float32: 1e-4, float16: 5e-3 };
 
-/** Compares two models, or one with itself rewritten with each of several k. */
+/** Compares two models, or one with itself rewritten: with each of several k, or exactly with ONNX Runtime's own operator. */
 export async function verify(
   original: string,
   rewritten: string | undefined,
   { k: tried, ...flags }: VerifyFlags,
   output: Output,
 ): Promise<void> {
-  if ((rewritten === undefined) === (tried === undefined)) {
+  const isRewritten = tried !== undefined || flags.contrib !== undefined;
+  if ((rewritten !== undefined) === isRewritten) {
     throw new TopKError('INVALID_OPTION', 'verify: what to compare with?', {
-      expected: 'a second model, or --k',
+      expected: 'a second model, or --k, --contrib or both',
       got: rewritten === undefined ? 'neither' : 'both',
     });
   }
@@ -75,12 +78,13 @@ export async function verify(
   };
   if (rewritten !== undefined) await against(rewritten);
   else {
-    const options = await learnedOptionsOf(original, { fixed: flags.fixed, learn: flags.learn });
-    for (const k of tried ?? []) {
+    const { fixed, learn, contrib } = flags;
+    const options = await learnedOptionsOf(original, { fixed, learn, contrib });
+    for (const k of tried ?? [undefined]) {
       // One file at a time: each may have a copy of the weights beside it.
       await withFolder(async (folder) => {
         const target = `${folder}/model.onnx`;
-        await rewriteFile(original, target, { ...options, attention: { k } });
+        await rewriteFile(original, target, { ...options, ...(k !== undefined && { attention: { k } }) });
         await against(target, k);
       });
     }
@@ -117,21 +121,6 @@ export async function verify(
   if (tried !== undefined)
     output.out(`smallest k of these with a cosine of at least ${flags.cosine}: ${kept ?? 'none'}\n`);
   if (error !== undefined) throw error;
-}
-
-/** Runs with a folder that is removed afterwards. */
-async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const [{ mkdtemp, rm }, { tmpdir }, { join }] = await Promise.all([
-    import('node:fs/promises'),
-    import('node:os'),
-    import('node:path'),
-  ]);
-  const folder = await mkdtemp(join(tmpdir(), 'topk-onnx-'));
-  try {
-    await use(folder);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 function verifyTable(rows: readonly VerifyRow[]): string {

@@ -1,4 +1,9 @@
-import { floatOf, intOf } from '../graph/attributes.js';
+import { dataTypes } from '../../onnx/data-types.js';
+import type { NodeProto } from '../../onnx/messages.js';
+import type { Lengths } from '../extents/lengths.js';
+import { floatOf, intOf, operatorOf } from '../graph/attributes.js';
+import { MULTI_HEAD } from '../graph/contrib.js';
+import type { GraphIndex } from '../graph/graph-index.js';
 import { emitMask, lowest } from './masks.js';
 import {
   axesOf,
@@ -54,6 +59,24 @@ export function expandMultiHead(fused: Fused): void {
       scaleOf(fused, width / heads, type),
       biasesOf(fused, parts, mask, added, past, type),
     ),
+  );
+}
+
+/**
+ * Whether it is one that ONNX Runtime computes on a CPU without making all scores: in float32, with nothing but queries, keys,
+ * values and their biases.
+ */
+export function isPlainMultiHead(node: NodeProto, { graph }: GraphIndex, lengths: Lengths): boolean {
+  const [q = '', k = '', v = '', , ...others] = node.input;
+  const [, ...more] = node.output;
+  const queries = lengths.axes(graph, q);
+  return (
+    operatorOf(node) === MULTI_HEAD &&
+    queries?.type === dataTypes.float &&
+    queries.dims.length === 3 &&
+    ![k, v].includes('') &&
+    [...others, ...more].every((name) => name === '') &&
+    (intOf(node, 'unidirectional') ?? 0) === 0
   );
 }
 
