@@ -26,19 +26,42 @@ const types = new Map<number, InputValues['type']>([
 /** An input as a tensor of ONNX Runtime. */
 export function tensorOf<Tensor>(
   Tensor: new (type: string, data: OrtArray, dims: readonly number[]) => Tensor,
-  { type, dims, values }: InputValues,
+  input: InputValues,
 ): Tensor {
+  return new Tensor(input.type, elementsOf(input), input.dims);
+}
+
+/** The values of an input as a tensor holds them. */
+export function elementsOf({ type, values }: InputValues): OrtArray {
   switch (type) {
     case 'float32':
-      return new Tensor(type, Float32Array.from(values), dims);
+      return Float32Array.from(values);
     case 'float16':
-      return new Tensor(type, Uint16Array.from(values, numberToHalf), dims);
+      return Uint16Array.from(values, numberToHalf);
     case 'int64':
-      return new Tensor(type, BigInt64Array.from(values, BigInt), dims);
+      return BigInt64Array.from(values, BigInt);
     case 'int32':
-      return new Tensor(type, Int32Array.from(values), dims);
+      return Int32Array.from(values);
     case 'bool':
-      return new Tensor(type, Uint8Array.from(values), dims);
+      return Uint8Array.from(values);
+    default:
+      return type satisfies never;
+  }
+}
+
+/** Room for the values of an input. */
+export function emptyElements(type: InputValues['type'], size: number): OrtArray {
+  switch (type) {
+    case 'float32':
+      return new Float32Array(size);
+    case 'float16':
+      return new Uint16Array(size);
+    case 'int64':
+      return new BigInt64Array(size);
+    case 'int32':
+      return new Int32Array(size);
+    case 'bool':
+      return new Uint8Array(size);
     default:
       return type satisfies never;
   }

@@ -1,9 +1,12 @@
+import type { Writable } from 'node:stream';
 import { TopKError } from '@topk-attention/core';
 import { halfToNumber } from '@topk-attention/core/reference';
 import type * as Ort from 'onnxruntime-node';
 import { PEER_RANGE } from '../../runtime/load.js';
+import type { OrtArray } from '../../runtime/ort.js';
 import { disableTelemetry } from '../../runtime/telemetry.js';
-import { type InputValues, tensorOf } from '../inputs.js';
+import { elementsOf, emptyElements, type InputValues } from '../inputs.js';
+import { peakBytes as peakOfProcess } from './peak-bytes.js';
 
 /** Half-precision numbers are held as single ones. */
 interface MeasuredOutput {
@@ -47,7 +50,7 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
   child.stderr.on('data', (part: Buffer) => err.push(part));
   // A process that ends early closes the pipe; its exit says why.
   child.stdin.on('error', () => {});
-  child.stdin.end(JSON.stringify(task));
+  send(task, child.stdin);
   const end = await new Promise<number | string | null>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, killedBy) => resolve(code ?? killedBy));
@@ -70,6 +73,60 @@ export async function measure(task: Task, signal: AbortSignal): Promise<Measurem
     return [name, { type, dims, values: values.subarray(at - length, at) }] as const;
   });
   return { ...rest, outputs: Object.fromEntries(named) };
+}
+
+/** The first line that the measuring process reads; the elements of the inputs follow. */
+interface Head {
+  readonly model: string;
+  readonly runs: number;
+  readonly inputs: readonly (Omit<InputValues, 'values'> & { readonly size: number })[];
+}
+
+/**
+ * A line of JSON and the elements of the inputs. As JSON, numbers would take the measuring process more memory than many
+ * models do.
+ */
+function send({ model, runs, inputs }: Task, stdin: Writable): void {
+  const head: Head = {
+    ...{ model, runs },
+    inputs: inputs.map(({ values, ...input }) => ({ ...input, size: values.length })),
+  };
+  stdin.write(`${JSON.stringify(head)}\n`);
+  for (const input of inputs) {
+    const { buffer, byteOffset, byteLength } = elementsOf(input);
+    stdin.write(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  stdin.end();
+}
+
+/** Reads what `send` writes, elements straight into the arrays of the tensors. */
+async function receive(stdin: AsyncIterable<Uint8Array>): Promise<Head & { readonly elements: OrtArray[] }> {
+  const line: Uint8Array[] = [];
+  let head: Head | undefined;
+  let elements: OrtArray[] = [];
+  let room: Uint8Array[] = [];
+  for await (const part of stdin) {
+    let rest = part;
+    if (head === undefined) {
+      const end = part.indexOf(10);
+      line.push(end < 0 ? part : part.subarray(0, end));
+      if (end < 0) continue;
+      head = JSON.parse(Buffer.concat(line).toString()) as Head;
+      elements = head.inputs.map(({ type, size }) => emptyElements(type, size));
+      room = elements.map(({ buffer, byteLength }) => new Uint8Array(buffer, 0, byteLength));
+      rest = part.subarray(end + 1);
+    }
+    while (rest.length > 0) {
+      const [first, ...others] = room;
+      if (first === undefined) throw new TopKError('INVALID_OPTION', 'more elements than the inputs have');
+      const count = Math.min(first.length, rest.length);
+      first.set(rest.subarray(0, count));
+      rest = rest.subarray(count);
+      room = count === first.length ? others : [first.subarray(count), ...others];
+    }
+  }
+  if (head === undefined) throw new TopKError('INVALID_OPTION', 'no task was sent');
+  return { ...head, elements };
 }
 
 /** `onnxruntime-web` opens no files by their paths. @throws TopKError MISSING_PEER */
@@ -96,16 +153,16 @@ interface Header {
   }[];
 }
 
-/** The measuring process: reads its task from standard input, and writes a line of JSON and the outputs' bytes. */
+/** The measuring process: reads its task from standard input (see `send`), and writes a line of JSON and the outputs' bytes. */
 export async function measureHere(): Promise<void> {
-  const parts: Buffer[] = [];
-  for await (const part of process.stdin) parts.push(part as Buffer);
-  const { model, inputs, runs } = JSON.parse(Buffer.concat(parts).toString()) as Task;
+  const { model, inputs, runs, elements } = await receive(process.stdin);
   disableTelemetry();
   const { InferenceSession, Tensor } = await import('onnxruntime-node');
   // From its path: weights beside the model are found from there.
   const session = await InferenceSession.create(model, { enableMemPattern: false, logSeverityLevel: 3 });
-  const feeds = Object.fromEntries(inputs.map((input) => [input.name, tensorOf(Tensor, input)]));
+  const feeds = Object.fromEntries(
+    inputs.map(({ name, type, dims }, at) => [name, new Tensor(type, elements[at] as OrtArray, dims)]),
+  );
   const before = process.memoryUsage.rss();
   let milliseconds = Number.POSITIVE_INFINITY;
   let outputs: Ort.InferenceSession.ReturnType = {};
@@ -114,7 +171,7 @@ export async function measureHere(): Promise<void> {
     outputs = await session.run(feeds);
     milliseconds = Math.min(milliseconds, performance.now() - start);
   }
-  const peakBytes = Math.max(0, process.resourceUsage().maxRSS * 1024 - before);
+  const peakBytes = Math.max(0, peakOfProcess() - before);
   const floats = session.outputNames.flatMap((name) => floatsOf(name, outputs[name]));
   const header: Header = {
     ...{ milliseconds, peakBytes },
