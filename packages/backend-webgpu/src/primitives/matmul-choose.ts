@@ -112,9 +112,10 @@ export function sharesWords(facts: DeviceFacts, given: Product, forced?: MatmulV
  * optimised.
  */
 function asRow(product: Product): Product {
-  const { rows, columns, transposeA, transposeB, a, b, out, epilogue } = product;
-  // A bias goes by columns.
-  if (epilogue !== undefined || columns > 1 || rows === 1 || out.stride !== 1) return product;
+  const { rows, columns, transposeA, transposeB, a, b, out, epilogue, safeFactor } = product;
+  // A bias goes by columns, and the factor belongs to b.
+  if (epilogue !== undefined || safeFactor !== undefined || columns > 1 || rows === 1 || out.stride !== 1)
+    return product;
   const turned: Operand = { ...out, stride: rows };
   return {
     ...product,

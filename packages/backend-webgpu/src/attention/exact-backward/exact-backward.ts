@@ -35,11 +35,12 @@ import {
   refusals,
 } from './parts.js';
 import { recordRowGradients } from './row-gradients.js';
-import { recordSafeRows } from './safe-rows.js';
+import { keyOperand, queryOperand, type RowOperand } from './row-operands.js';
 import { recordScale } from './scale.js';
 import type { Slopes } from './slopes.js';
 import { recordTableGradient } from './table-gradient.js';
 import { recordUnusualGradients } from './unusual-gradients.js';
+import { emptyLists } from './unusual-lists.js';
 
 /**
  * Gradients of exact attention, with nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of
@@ -84,13 +85,16 @@ export function exactBackward<T extends View>(
     for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
     const positions = dTable && recordBucketsOfPositions(stream, request);
     const relative = recordRelativeVectors(stream, request, inputs.relativeTable, positions);
+    const runs = headRunsOf(request, partSize(request, chunk, facts, tuning));
+    const unusual = emptyLists(stream, runs.flat());
     const call: Call = {
-      ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
+      ...{ stream, request, inputs, dQ, dK, dV, relative, positions, unusual: unusual.of },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
       tileRows: scoreTileRows(facts),
     };
-    for (const parts of headRunsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+    for (const parts of runs) recordRun(call, parts);
+    stream.release(unusual.all);
     if (relative !== undefined) stream.release(relative);
     if (positions !== undefined) stream.release(positions.buckets);
     return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
@@ -109,6 +113,8 @@ interface Call {
   /** The relative bias as vectors; see `recordRelativeVectors`. */
   readonly relative: Span | undefined;
   readonly positions: PositionBuckets | undefined;
+  /** For each part, the list of its queries whose dO is not finite. */
+  readonly unusual: ReadonlyMap<Part, Span>;
   /** Undefined: one key at a time, for devices in software. */
   readonly tileRows: TileRows | undefined;
 }
@@ -136,7 +142,7 @@ function clearRun(stream: Stream, { span, base }: Binding): void {
 /** All queries of a run of heads. */
 function recordRun(call: Call, parts: readonly Part[]): void {
   const { stream, request, inputs } = call;
-  const { queryLength, keyLength, headDim, valueDim, causal, dtype, scale } = request;
+  const { queryLength, keyLength, headDim, valueDim, causal, scale } = request;
   const { firstHead, heads } = parts[0] as Part;
   const units = heads / groupSize(request);
   const firstUnit = firstHead / groupSize(request);
@@ -146,26 +152,17 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   // Leading queries that see no key, and keys that no query sees, belong to no part's products.
   if (causal && queryStartOf(request) < 0) clearRun(stream, dQ);
   if (visibleKeys(request, parts[0] as Part) < keyLength) for (const sums of [dK, dV]) clearRun(stream, sums);
-  const k = keyWindow(inputs.k, request, parts[0] as Part);
-  const keys = recordSafeRows(
-    stream,
-    {
-      ...k,
-      ...{ half: dtype === 'f16', unitStep: keyLength * headDim, units, rows: keyLength, width: headDim },
-    },
-    scoreStride(keyLength),
-    rowScale(scale),
-  );
+  const keys = keyOperand(stream, request, inputs.k, parts[0] as Part, rowScale(scale));
   for (const [index, part] of parts.entries()) {
     if (visibleKeys(request, part) > 0) recordPart(call, part, keys, { dQ, dK, dV }, index > 0);
     stream.flush();
   }
-  stream.release(keys);
+  keys.release();
   for (const sums of [dQ, dK, dV]) sums.finish();
 }
 
 /**
- * The factor applied to the copies of q and k: the scale if at most 1 in magnitude; a larger one could overflow a
+ * The factor applied to q and k: the scale if at most 1 in magnitude; a larger one could overflow a
  * hidden key.
  */
 function rowScale(scale: number): number {
@@ -178,8 +175,8 @@ interface RunSums {
   readonly dV: Binding;
 }
 
-/** `keys`: safe rows of the run's keys, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
-function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boolean): void {
+/** `keys`: those of the run, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
+function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, adds: boolean): void {
   const { stream, request, inputs } = call;
   const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
   const sigmoid = request.sigmoidShift !== undefined;
@@ -192,8 +189,7 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
 
   const weights = scoresOf(call, part);
   const slopes = slopesOf(call, part);
-  const unusual = stream.scratch(4 * (1 + heads * queries));
-  stream.clear({ ...unusual, size: 4 });
+  const unusual = call.unusual.get(part) as Span;
   const geometry = geometryOf(request, part);
   const rows = { row_fours: stride / 4, width: valueDim };
   const variant = { dtype, causal, keyLengths, dropout: dropout !== undefined, sigmoid };
@@ -227,12 +223,12 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   for (let member = 0; member < group; member++) {
     const product: Product = {
       ...common,
+      ...keys.operand,
       transposeA: false,
       rows: queries,
       inner,
       columns: headDim,
       a: matrices(slopes, unitRows * stride, stride, member * queries * stride),
-      b: matrices(keys, stride * headDim, headDim),
       out: {
         span: sums.dQ.span,
         base: sums.dQ.base + (member * queryLength + part.firstQuery) * headDim,
@@ -243,29 +239,26 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
     launchProduct(stream, product);
   }
   const toKeys = (of: Span, view: View, width: number, factor: number, out: Binding): void => {
-    const { span, base } = queryWindow(view, request, part);
-    const run = { span, base, half, unitStep: queryLength * width, units: heads, rows: queries, width };
-    const rows = recordSafeRows(stream, run, queries, factor);
+    const rows = queryOperand(stream, request, view, part, factor);
     const product: Product = {
       ...common,
+      ...rows.operand,
       transposeA: true,
       rows: visible,
       inner: unitRows,
       columns: width,
       a: matrices(of, unitRows * stride, stride),
-      b: matrices(rows, unitRows * width, width),
       out: { span: out.span, base: out.base, batchStep: keyLength * width, stride: width },
       adds,
     };
     launchProduct(stream, product);
-    stream.release(rows);
+    rows.release();
   };
   toKeys(slopes, inputs.q, headDim, rowScale(scale), sums.dK);
   stream.release(slopes);
   toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
   recordUnusualGradients(stream, half, geometry, rows, { weights, gradient, unusual, sums: sums.dV });
   stream.release(weights);
-  stream.release(unusual);
 }
 
 function matrices(span: Span, batchStep: number, stride: number, base = 0): Operand {

@@ -1,25 +1,3 @@
-// attention exact-backward safe-rows {"half":false}
-struct Params { unit_step: u32, rows: u32, rows_out: u32, width: u32, units: u32, factor: f32, x_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> safe: array<f32>;
-const INVOCATIONS = 256u;
-
-fn load_x(at: u32) -> f32 { return bitcast<f32>(x[at]); }
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * INVOCATIONS;
-  let unit_size = params.rows_out * params.width;
-  if (at >= params.units * unit_size) { return; }
-  let place = at % unit_size;
-  var value = 0.0;
-  if (place < params.rows * params.width) {
-    let found = load_x(params.x_base + at / unit_size * params.unit_step + place);
-    if ((bitcast<u32>(found) & 0x7f800000u) != 0x7f800000u) { value = params.factor * found; }
-  }
-  safe[at] = value;
-}
-
 // attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"rows":64}
 struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
