@@ -104,6 +104,24 @@ export function groupBytes(request: AttentionRequest, geometry: SortGeometry): G
 }
 
 /**
+ * Bytes of the scratch buffers of every group: those of the largest, so that a smaller one, such as the last, gets the same
+ * buffers from the pool. A recording would keep others for each size.
+ */
+export function bytesOfGroups(
+  request: AttentionRequest,
+  tuning: BackwardTuning,
+  groups: readonly Group[],
+): GroupBytes {
+  const each = groups.map(({ units, rowsPerUnit }) =>
+    groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit)),
+  );
+  const names = Object.keys(each[0] as GroupBytes) as (keyof GroupBytes)[];
+  return Object.fromEntries(
+    names.map((name) => [name, Math.max(...each.map((bytes) => bytes[name]))]),
+  ) as Record<keyof GroupBytes, number>;
+}
+
+/**
  * Bytes that a group holds. Buffers return to the pool when their last user is recorded, but sizes differ, so only the
  * sorted weights reuse one: that of the weights by slot.
  */

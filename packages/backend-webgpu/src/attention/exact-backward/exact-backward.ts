@@ -85,13 +85,15 @@ export function exactBackward<T extends View>(
     for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
     const positions = dTable && recordBucketsOfPositions(stream, request);
     const relative = recordRelativeVectors(stream, request, inputs.relativeTable, positions);
-    const runs = headRunsOf(request, partSize(request, chunk, facts, tuning));
+    const size = partSize(request, chunk, facts, tuning);
+    const runs = headRunsOf(request, size);
     const unusual = emptyLists(stream, runs.flat());
     const call: Call = {
       ...{ stream, request, inputs, dQ, dK, dV, relative, positions, unusual: unusual.of },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
       tileRows: scoreTileRows(facts),
+      scoreBytes: 4 * size.heads * size.queries * scoreStride(request.keyLength),
     };
     for (const parts of runs) recordRun(call, parts);
     stream.release(unusual.all);
@@ -117,6 +119,8 @@ interface Call {
   readonly unusual: ReadonlyMap<Part, Span>;
   /** Undefined: one key at a time, for devices in software. */
   readonly tileRows: TileRows | undefined;
+  /** Of the scores of the largest part: smaller ones get the same buffers from the pool. */
+  readonly scoreBytes: number;
 }
 
 /** Sums in f32 for a run of elements of a gradient: in place, or in scratch until `finish` narrows them. */
@@ -286,7 +290,7 @@ function slopesOf(call: Call, part: Part): Span {
 }
 
 function products(
-  { stream, tileRows }: Call,
+  { stream, tileRows, scoreBytes }: Call,
   request: AttentionRequest,
   part: Part,
   options: ScoreOptions,
@@ -294,7 +298,7 @@ function products(
   keys: View,
   extras: OptionSpans,
 ): Span {
-  const scores = stream.scratch(4 * part.heads * part.queries * scoreStride(request.keyLength));
+  const scores = stream.scratch(scoreBytes);
   recordScores(stream, request, part, options, tileRows, {
     q: queryWindow(queries, request, part),
     k: keyWindow(keys, request, part),
