@@ -14,23 +14,22 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { geometryOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { geometryOf, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
-import { type OptionSpans, optionsOf } from '../shared/options.js';
 import {
   type PositionBuckets,
   recordBucketsOfPositions,
   recordRelativeVectors,
 } from '../shared/relative-bias.js';
-import type { TileRows } from '../shared/scores/product.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
-import { type ScoreOptions, scoreStride } from '../shared/scores/scores-text.js';
+import { scoreStride } from '../shared/scores/scores-text.js';
 import { recordBiasGradient } from './bias-gradient.js';
+import { recordPartScores } from './part-scores.js';
 import {
   bytesOf,
   EXACT_BACKWARD_TUNING,
   type ExactBackwardTuning,
   headRunsOf,
+  type PartSize,
   partSize,
   refusals,
 } from './parts.js';
@@ -92,8 +91,7 @@ export function exactBackward<T extends View>(
       ...{ stream, request, inputs, dQ, dK, dV, relative, positions, unusual: unusual.of },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
-      tileRows: scoreTileRows(facts),
-      scoreBytes: 4 * size.heads * size.queries * scoreStride(request.keyLength),
+      ...{ facts, largest: size },
     };
     for (const parts of runs) recordRun(call, parts);
     stream.release(unusual.all);
@@ -117,10 +115,9 @@ interface Call {
   readonly positions: PositionBuckets | undefined;
   /** For each part, the list of its queries whose dO is not finite. */
   readonly unusual: ReadonlyMap<Part, Span>;
-  /** Undefined: one key at a time, for devices in software. */
-  readonly tileRows: TileRows | undefined;
-  /** Of the scores of the largest part: smaller ones get the same buffers from the pool. */
-  readonly scoreBytes: number;
+  readonly facts: DeviceFacts;
+  /** Heads and queries of the largest part. */
+  readonly largest: PartSize;
 }
 
 /** Sums in f32 for a run of elements of a gradient: in place, or in scratch until `finish` narrows them. */
@@ -191,8 +188,10 @@ function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, add
   const half = dtype === 'f16';
   const gradient = queryWindow(inputs.dOutput, request, part);
 
-  const weights = scoresOf(call, part);
-  const slopes = slopesOf(call, part);
+  const { facts, relative, largest } = call;
+  const made = recordPartScores(stream, facts, request, inputs, relative, part, largest);
+  // Named for what they hold once the rows are done.
+  const { scores: weights, products: slopes } = made;
   const unusual = call.unusual.get(part) as Span;
   const geometry = geometryOf(request, part);
   const rows = { row_fours: stride / 4, width: valueDim };
@@ -267,42 +266,4 @@ function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, add
 
 function matrices(span: Span, batchStep: number, stride: number, base = 0): Operand {
   return { span, base, batchStep, stride };
-}
-
-/** Scores of the part's queries with all keys that any of them sees. */
-function scoresOf(call: Call, part: Part): Span {
-  const { request, inputs, relative } = call;
-  const extras = optionsOf(inputs, relative);
-  return products(call, request, part, scoreOptionsOf(request), inputs.q, inputs.k, extras);
-}
-
-/** dP: the rows of dO times the values of the keys that each query may see. */
-function slopesOf(call: Call, part: Part): Span {
-  const { inputs } = call;
-  const { valueDim, dtype, causal, keyLengths } = call.request;
-  const options: ScoreOptions = {
-    ...{ headDim: valueDim, dtype, causal, keyLengths },
-    ...{ mask: false, bias: false, relativeBias: false },
-  };
-  const request: AttentionRequest = { ...call.request, scale: 1 };
-  const extras = { key_lengths: inputs.keyLengths?.span };
-  return products(call, request, part, options, inputs.dOutput, inputs.v, extras);
-}
-
-function products(
-  { stream, tileRows, scoreBytes }: Call,
-  request: AttentionRequest,
-  part: Part,
-  options: ScoreOptions,
-  queries: View,
-  keys: View,
-  extras: OptionSpans,
-): Span {
-  const scores = stream.scratch(scoreBytes);
-  recordScores(stream, request, part, options, tileRows, {
-    q: queryWindow(queries, request, part),
-    k: keyWindow(keys, request, part),
-    ...{ scores, extras },
-  });
-  return scores;
 }

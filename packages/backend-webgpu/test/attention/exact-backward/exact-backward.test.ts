@@ -71,6 +71,32 @@ optional(
   },
 );
 
+const paired: Readonly<Record<string, Partial<AttentionRequest>>> = {
+  'values wider than keys, lengths': { batch: 2, valueDim: 24, keyLengths: true },
+  'grouped heads, causal': { queryHeads: 4, causal: true, queryLength: 70, keyLength: 132 },
+  'f16, a mask': { dtype: 'f16', mask: [1, 1, 20, 20] },
+  'dropout, a bias, a relative bias': {
+    ...{ dropout: { rate: 0.3, seed: 5 }, bias: [1, 2, 20, 20], relativeBias },
+  },
+};
+
+for (const [name, partial] of Object.entries(paired)) {
+  optional(`scores and dP in one launch have the bits of two launches: ${name}`, thorough, async () => {
+    const machine = await sharedMachine();
+    const made = exact(partial);
+    const gradientsOn = (storageBuffers: number): ReturnType<typeof machine.exactGradients> => {
+      const facts = { ...machine.stream.facts, isSoftware: false, storageBuffers };
+      return machine.exactGradients(made, {}, made.request.queryLength, facts);
+    };
+    const together = await gradientsOn(10);
+    expect(together).toEqual(await gradientsOn(5));
+    const expected = referenceGradients(made);
+    for (const role of roles) {
+      expect(difference(together[role], expected[role]), role).toBeLessThan(toleranceOf(made.request, role));
+    }
+  });
+}
+
 optional('an unusual gradient in each of several parts', software, async () => {
   const machine = await sharedMachine();
   const made = exact({ queryHeads: 4, keyHeads: 2 });
