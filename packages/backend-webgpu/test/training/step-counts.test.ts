@@ -37,7 +37,7 @@ test('launches, passes and memory of replayed training steps', async () => {
       "1024, exact: 173 launches, 3 passes, 542 MiB",
       "2048, 128: 240 launches, 1 passes, 1218 MiB",
       "2048, exact: 258 launches, 3 passes, 828 MiB",
-      "4096, 128: 316 launches, 1 passes, 2067 MiB",
+      "4096, 128: 296 launches, 1 passes, 2008 MiB",
       "4096, exact: 596 launches, 3 passes, 1390 MiB",
     ]
   `);

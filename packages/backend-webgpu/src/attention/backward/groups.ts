@@ -6,7 +6,13 @@ import { powerOfTwo } from './layout/rows.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
-import { type BackwardTuning, GROUP_BYTES, KEYS_PER_TILE, STAGING_BYTES } from './tuning.js';
+import {
+  type BackwardTuning,
+  GROUP_BYTES,
+  KEYS_PER_TILE,
+  LARGE_GROUP_BYTES,
+  STAGING_BYTES,
+} from './tuning.js';
 
 const MOST_KEYS_PER_TILE = 1024;
 const LEAST_BLOCK_ENTRIES = 256;
@@ -115,9 +121,11 @@ export function bytesOfGroups(
   const each = groups.map(({ units, rowsPerUnit }) =>
     groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit)),
   );
-  const names = Object.keys(each[0] as GroupBytes) as (keyof GroupBytes)[];
+  // There may be no group at all.
+  const any = groupBytes(request, sortGeometry(request, tuning, 1, 1));
+  const names = Object.keys(any) as (keyof GroupBytes)[];
   return Object.fromEntries(
-    names.map((name) => [name, Math.max(...each.map((bytes) => bytes[name]))]),
+    names.map((name) => [name, Math.max(0, ...each.map((bytes) => bytes[name]))]),
   ) as Record<keyof GroupBytes, number>;
 }
 
@@ -133,7 +141,9 @@ export function heldBytes(bytes: GroupBytes): number {
   return all - bufferSize(bytes.sortedWeights);
 }
 
-/** Groups in the order they run, each as large as `GROUP_BYTES`, the bindings and the chunk allow. */
+/**
+ * Groups in the order they run, each as large as `GROUP_BYTES` (`LARGE_GROUP_BYTES`), the bindings and the chunk allow.
+ */
 export function planGroups(
   request: AttentionRequest,
   tuning: BackwardTuning,
@@ -144,13 +154,15 @@ export function planGroups(
   const units = batch * keyHeads;
   const unitRows = groupSize(request) * queryLength;
   const mostRows = chunk * batch * queryHeads;
+  const whole = heldBytes(groupBytes(request, sortGeometry(request, tuning, units, unitRows)));
+  const budget = whole <= 4 * GROUP_BYTES ? GROUP_BYTES : LARGE_GROUP_BYTES;
   const fits = (unitCount: number, rows: number): boolean => {
     const geometry = sortGeometry(request, tuning, unitCount, rows);
     const bytes = groupBytes(request, geometry);
     return (
       rows <= 2 ** (32 - geometry.keysPerTileLog2) &&
       unitCount * rows <= mostRows &&
-      heldBytes(bytes) <= GROUP_BYTES &&
+      heldBytes(bytes) <= budget &&
       largestBinding(request, bytes, unitCount, rows) <= bindingBytes
     );
   };
